@@ -1,0 +1,32 @@
+# `make demo` and `make test` are all a fresh clone needs; both make .venv once.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: demo test test-all lint bench clean
+
+demo: $(STAMP)
+	@$(BIN)/bot demo
+
+test: lint
+	@$(BIN)/pytest -m "not long"
+
+test-all: lint
+	@$(BIN)/pytest
+
+lint: $(STAMP)
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(STAMP)
+	@for script in bench/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf $(VENV) apex-demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+$(STAMP): pyproject.toml .ci/install
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh .ci/install
+	@touch $@

@@ -1,0 +1,164 @@
+"""What of llama.cpp is installed: its libraries, versions, devices, and what it last said."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import llama_cpp
+from llama_cpp import llama_cpp as c
+
+from bot.errors import BuildError
+
+_LOG_LIMIT = 40
+WARNINGS = (3, 4)  # GGML_LOG_LEVEL_WARN and _ERROR of ggml.h; the binding numbers them wrongly
+_SUFFIXES = (".so", ".dylib", ".dll")
+
+
+class Log:
+    """The last lines llama.cpp said, so that an error can carry its reason."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.callback = llama_cpp.llama_log_callback(self._take)
+        c.llama_log_set(self.callback, ctypes.c_void_p(0))
+
+    def _take(self, level: int, text: bytes, _user: Any) -> None:
+        line = text.decode("utf-8", "replace").strip()
+        if level in WARNINGS and line.strip(".="):
+            self.lines = [*self.lines[1 - _LOG_LIMIT :], line]
+
+    def reason(self) -> str:
+        """The most telling recent line, one line long."""
+        telling = [line for line in self.lines if "fail" in line.lower() or "error" in line.lower()]
+        chosen = (telling or self.lines or ["llama.cpp gave no reason"])[-1]
+        return " ".join(chosen.split())[:300]
+
+
+@cache
+def start() -> Log:
+    c.llama_backend_init()
+    return Log()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """A device llama.cpp can compute on; memory in bytes."""
+
+    name: str  # CPU, CUDA0, …
+    description: str
+    kind: str  # cpu, gpu, igpu, accel
+    memory_free: int
+    memory_total: int
+
+
+def _library(name: str) -> ctypes.CDLL:
+    folder = Path(llama_cpp.__file__).parent / "lib"
+    found = next((p for p in sorted(folder.glob(f"*{name}.*")) if p.suffix in _SUFFIXES), None)
+    if found is None:
+        raise BuildError(f"llama-cpp-python lacks lib{name}; install it again")
+    return ctypes.CDLL(str(found))
+
+
+_KINDS = ("cpu", "gpu", "igpu", "accel", "meta")  # enum ggml_backend_dev_type, ggml-backend.h
+
+
+@cache
+def ggml_base() -> ctypes.CDLL:
+    base = _library("ggml-base")
+    for name in ("ggml_version", "ggml_commit", "ggml_op_name"):
+        getattr(base, name).restype = ctypes.c_char_p
+    for name in ("ggml_backend_dev_name", "ggml_backend_dev_description"):
+        getattr(base, name).restype = ctypes.c_char_p
+        getattr(base, name).argtypes = [ctypes.c_void_p]
+    base.ggml_backend_dev_type.argtypes = [ctypes.c_void_p]
+    size = ctypes.POINTER(ctypes.c_size_t)
+    base.ggml_backend_dev_memory.argtypes = [ctypes.c_void_p, size, size]
+    base.ggml_backend_dev_memory.restype = None
+    base.ggml_backend_buffer_is_host.argtypes = [ctypes.c_void_p]
+    base.ggml_backend_buffer_is_host.restype = ctypes.c_bool
+    base.ggml_backend_tensor_get.argtypes = [
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+        ctypes.c_size_t,
+        ctypes.c_size_t,
+    ]
+    base.ggml_backend_tensor_get.restype = None
+    return base
+
+
+@cache
+def _ggml() -> ctypes.CDLL:
+    library = _library("ggml")
+    library.ggml_backend_dev_count.restype = ctypes.c_size_t
+    library.ggml_backend_dev_get.argtypes = [ctypes.c_size_t]
+    library.ggml_backend_dev_get.restype = ctypes.c_void_p
+    return library
+
+
+def package_version() -> str:
+    """Version of llama-cpp-python."""
+    return str(llama_cpp.__version__)
+
+
+def library_version() -> str:
+    """Version of the ggml library in use and, where it was built with one, its commit."""
+    base = ggml_base()
+    version, commit = base.ggml_version().decode(), base.ggml_commit().decode()
+    return f"ggml {version}" + (f" ({commit})" if commit not in ("", "unknown") else "")
+
+
+def devices() -> tuple[Device, ...]:
+    """Every device the installed build finds, in llama.cpp's order."""
+    start()
+    base, ggml = ggml_base(), _ggml()
+    return tuple(
+        _device(base, ggml.ggml_backend_dev_get(i)) for i in range(ggml.ggml_backend_dev_count())
+    )
+
+
+def _device(base: ctypes.CDLL, handle: int) -> Device:
+    free, total = ctypes.c_size_t(), ctypes.c_size_t()
+    base.ggml_backend_dev_memory(handle, ctypes.byref(free), ctypes.byref(total))
+    kind = base.ggml_backend_dev_type(handle)
+    return Device(
+        name=base.ggml_backend_dev_name(handle).decode(),
+        description=base.ggml_backend_dev_description(handle).decode().strip(),
+        kind=_KINDS[kind] if 0 <= kind < len(_KINDS) else "unknown",
+        memory_free=free.value,
+        memory_total=total.value,
+    )
+
+
+def device_list(names: Sequence[str]) -> ctypes.Array[ctypes.c_void_p]:
+    """A NULL-terminated list of the named devices, as llama_model_params wants it."""
+    base, ggml = ggml_base(), _ggml()
+    known = [ggml.ggml_backend_dev_get(i) for i in range(ggml.ggml_backend_dev_count())]
+    by_name = {base.ggml_backend_dev_name(handle).decode(): handle for handle in known}
+    missing = [name for name in names if name not in by_name]
+    if missing:
+        raise BuildError(
+            f"llama.cpp has no device {missing[0]}, only {', '.join(by_name)}; change llama.devices"
+        )
+    return (ctypes.c_void_p * (len(names) + 1))(*(by_name[name] for name in names), None)
+
+
+def ggml_type(name: str) -> int:
+    """Number of a ggml type by its upper-case name. Raises BuildError for an unknown one."""
+    number = getattr(c, f"GGML_TYPE_{name}", None)
+    if number is None:
+        raise BuildError(f"llama.cpp {package_version()} has no type {name}; mend the profile")
+    return int(number)
+
+
+def used_devices(names: Sequence[str], *, gpu: bool) -> tuple[Device, ...]:
+    """The devices a model runs on: the named ones, else every GPU if wanted, else the CPU."""
+    found = devices()
+    if names:
+        return tuple(device for device in found if device.name in names)
+    gpus = tuple(device for device in found if device.kind in ("gpu", "igpu"))
+    return gpus if gpus and gpu else tuple(device for device in found if device.kind == "cpu")

@@ -1,0 +1,59 @@
+"""The errors a user can meet, each with the exit code that scripts may rely on.
+
+A message is one line and ends in what to do. Anything that is not a BotError is a defect of
+the bot and is shown with its traceback.
+"""
+
+
+class BotError(Exception):
+    """Base of every expected failure; exit code 1."""
+
+    exit_code = 1
+
+
+class SettingsError(BotError):
+    """bot.yaml, the environment or a profile is wrong."""
+
+    exit_code = 3
+
+
+class SourceError(BotError):
+    """The model cannot be used: unknown, not a mixture of experts, damaged, not supported."""
+
+    exit_code = 4
+
+
+class CapacityError(BotError):
+    """The machine lacks what the job needs: disk, memory, a device."""
+
+    exit_code = 5
+
+
+class AccessError(BotError):
+    """A token is missing, wrong, or may not do what was asked."""
+
+    exit_code = 6
+
+
+class UnreachableError(BotError):
+    """A Hub or GitHub did not answer; the same command may be run again later."""
+
+    exit_code = 7
+
+
+class BuildError(BotError):
+    """llama.cpp refused to quantize, load or evaluate a file."""
+
+    exit_code = 8
+
+
+class PublishError(BotError):
+    """What the Hub holds is not what was measured; nothing was made public."""
+
+    exit_code = 9
+
+
+class BusyError(BotError):
+    """Another process of ours works on the same job."""
+
+    exit_code = 10

@@ -1,0 +1,73 @@
+"""Narration on stderr: what is being done and how far it is.
+
+On a terminal a rich progress bar; elsewhere one line when work starts, every 30 s, and at its end.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+EVERY = 30.0  # seconds between lines where there is no terminal
+
+Report = Callable[[int, int], None]  # done, total
+
+
+class Narrator:
+    """Says what happens. `quiet` says nothing but still counts."""
+
+    def __init__(self, stream: TextIO | None = None, *, quiet: bool = False) -> None:
+        self._stream = stream or sys.stderr
+        self._quiet = quiet
+        self._console: Console | None = None
+        if not quiet and self._stream.isatty():
+            from rich.console import Console
+
+            self._console = Console(file=self._stream, highlight=False)
+
+    def say(self, text: str) -> None:
+        """One line."""
+        if not self._quiet:
+            self._stream.write(f"{text}\n")
+            self._stream.flush()
+
+    @contextmanager
+    def work(self, title: str) -> Iterator[Report]:
+        """A piece of long work; call the yielded function as it goes on."""
+        if self._console is not None:
+            with self._bar(title) as report:
+                yield report
+            return
+        start = last = time.monotonic()
+
+        def report(done: int, total: int) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if now - last >= EVERY:
+                last = now
+                self.say(f"{title}: {done} of {total}, {now - start:.0f} s")
+
+        self.say(f"{title} …")
+        yield report
+        self.say(f"{title}: done in {time.monotonic() - start:.1f} s")
+
+    @contextmanager
+    def _bar(self, title: str) -> Iterator[Report]:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+        from rich.progress import TimeElapsedColumn as Elapsed
+        from rich.progress import TimeRemainingColumn as Remaining
+
+        columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn())
+        with Progress(*columns, Elapsed(), Remaining(), console=self._console) as progress:
+            task = progress.add_task(title, total=None)
+
+            def report(done: int, total: int) -> None:
+                progress.update(task, completed=done, total=total)
+
+            yield report

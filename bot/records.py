@@ -1,0 +1,355 @@
+"""What stages hand each other: frozen records, with JSON in and out.
+
+Shapes are in llama.cpp's order: the first number is the length of a row (`ne[0]`), experts are
+the last dimension. Sizes are bytes unless a name says otherwise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import prod
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+RESULTS_VERSION = 1
+
+
+def dump(record: Any) -> Any:
+    """A record as plain JSON values."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(type(record)).dump_python(record, mode="json")
+
+
+def load(kind: type[T], data: Any) -> T:
+    """The record that `dump` took apart. Raises pydantic.ValidationError on anything else."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind).validate_python(data)
+
+
+def to_json(record: Any) -> str:
+    """A record as indented JSON with a final newline; floats keep every digit."""
+    return json.dumps(dump(record), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def from_json(kind: type[T], text: str | bytes) -> T:
+    """Parse JSON that `to_json` wrote. Raises pydantic.ValidationError on anything else."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind).validate_json(text)
+
+
+def digest(value: Any) -> str:
+    """sha256 (hex) of a value's canonical JSON."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+# ── a release on a Hub ──────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepoFile:
+    """One file of a repository at a commit. `sha256` is known for LFS files only."""
+
+    path: str
+    size: int
+    sha256: str | None = None
+    blob_id: str | None = None  # git's hash: of the content, or of an LFS file's pointer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """A model repository at one commit, as far as a listing and its files tell."""
+
+    repo_id: str
+    commit: str
+    created_at: str | None = None  # ISO 8601, UTC
+    last_modified: str | None = None  # ISO 8601, UTC
+    private: bool = False
+    gated: bool = False
+    tags: tuple[str, ...] = ()
+    pipeline_tag: str | None = None
+    license: str | None = None
+    license_name: str | None = None
+    license_link: str | None = None
+    languages: tuple[str, ...] = ()
+    files: tuple[RepoFile, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Build:
+    """The release shall be built."""
+
+    release: Release
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skip:
+    """The release shall not be built, and not be looked at again at this commit."""
+
+    release: Release
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wait:
+    """The release may be built later: something is missing that can still arrive."""
+
+    release: Release
+    reason: str
+
+
+Decision = Build | Skip | Wait
+
+
+# ── a model ─────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tensor:
+    """One tensor of a model file."""
+
+    name: str
+    shape: tuple[int, ...]  # ne[0] (row length) first
+    type: str  # ggml's name, upper case: BF16, F32, Q6_K, …
+    bytes: int
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights."""
+        return prod(self.shape)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """What a model is made of, counted from its own file."""
+
+    family: str  # general.architecture, such as qwen35moe
+    name: str  # general.name, such as Qwen3.6-35B-A3B
+    layers: int  # main layers, without MTP
+    mtp_layers: int
+    dense_layers: int  # layers whose feed-forward has no experts
+    experts: int
+    experts_active: int
+    shared_expert: bool
+    parameters: int
+    parameters_active: int
+    attention: tuple[str, ...]  # a word per main layer: full, linear, sliding
+    context_length: int
+    vocabulary: int
+    embedding_length: int
+    tied_embeddings: bool
+    source_type: str  # type of most weights: BF16, F16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """The 16-bit model a job starts from, pinned."""
+
+    repo_id: str | None  # None when the source is a file of the user's
+    commit: str  # commit sha, or the file's sha256
+    path: str  # path of the GGUF on this machine
+    bytes: int
+    sha256: str
+
+
+# ── a plan ──────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, kw_only=True)
+class Windows:
+    """How many layers at each end count as edge and near, after scaling to the model's depth."""
+
+    edge: int
+    near: int
+    attention_edge: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """The type one tensor gets in one tier, and why."""
+
+    tensor: str
+    role: str
+    band: str  # edge, near, middle; "-" outside the layers
+    type: str  # what will be stored, after llama.cpp's fallbacks
+    bytes: int  # tensor data of that type
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A type for every tensor of one model in one tier."""
+
+    tier: str
+    base: str  # llama.cpp's file type: written as general.file_type
+    imatrix: bool
+    windows: Windows
+    assignments: tuple[Assignment, ...]
+    same_as: str | None = None  # the tier that stores the very same tensors and is built instead
+
+    @cached_property
+    def content(self) -> str:
+        """Hash of what is stored: equal for tiers that coincide."""
+        return digest([self.imatrix, [[a.tensor, a.type] for a in self.assignments]])
+
+    @cached_property
+    def hash(self) -> str:
+        """Hash of all that decides the file: content and base type."""
+        return digest([self.base, self.content])
+
+    @property
+    def tensor_bytes(self) -> int:
+        """Tensor data without padding and metadata."""
+        return sum(a.bytes for a in self.assignments)
+
+
+# ── built files and their scores ────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """One file that exists on disk, hashed."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Perplexity:
+    """exp of the mean negative log-likelihood; `error` is one standard error."""
+
+    value: float
+    error: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Divergence:
+    """A candidate against its reference over the same scored tokens; KLD in nats.
+
+    Errors are one standard error. Names follow llama-perplexity's output.
+    """
+
+    ppl_ratio: float
+    ppl_ratio_error: float
+    mean: float
+    mean_error: float
+    median: float
+    p90: float
+    p95: float
+    p99: float
+    p999: float
+    max: float
+    delta_p_mean: float  # fraction, not percent
+    delta_p_mean_error: float
+    delta_p_rms: float
+    delta_p_rms_error: float
+    same_top: float  # fraction of tokens with the same most likely token
+    same_top_error: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """A multiple-choice measure: share of right answers with its 95 % Wilson interval."""
+
+    name: str  # "HellaSwag"
+    tasks: int
+    correct: int
+    low: float  # fraction
+    high: float
+
+    @property
+    def accuracy(self) -> float:
+        """Fraction answered rightly."""
+        return self.correct / self.tasks
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """Everything measured of one file. The reference has no divergence."""
+
+    perplexity: Perplexity
+    divergence: Divergence | None = None
+    choices: tuple[Choices, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One file of the benchmark table."""
+
+    name: str  # tier, or the reference's type such as BF16
+    file: str
+    bytes: int
+    sha256: str
+    bits_per_weight: float
+    imatrix: bool
+    scores: Scores
+    recipe: str | None = None  # recipe hash
+    same_as: str | None = None  # coinciding tier: this row's file is that tier's file
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text:
+    """A text or task file that numbers rest on."""
+
+    name: str
+    sha256: str
+    origin: str  # where it comes from, one line
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationFacts:
+    """How the numbers were made; two results compare only where this is equal."""
+
+    text: Text
+    context: int
+    chunks: int
+    scored_tokens: int
+    tasks: Text | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationFacts:
+    """How the importance matrix was made."""
+
+    texts: tuple[Text, ...]
+    context: int
+    chunks: int
+    file: str
+    bytes: int
+    sha256: str
+    unreached: tuple[str, ...] = ()  # "blk.3.ffn_up_exps.weight expert 5" for experts with no data
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tools:
+    """What the numbers were made with."""
+
+    bot: str
+    llama_cpp_python: str
+    llama_cpp: str  # system info line is not portable; this is the library's build
+    device: str
+    threads: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """results.json: the machine-readable truth that the card is rendered from."""
+
+    version: int = field(default=RESULTS_VERSION)
+    release: Release | None  # None when the source is a file of the user's
+    source_sha256: str
+    architecture: Architecture
+    windows: Windows
+    tools: Tools
+    evaluation: EvaluationFacts
+    calibration: CalibrationFacts | None
+    reference: Row
+    tiers: tuple[Row, ...]

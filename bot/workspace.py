@@ -1,0 +1,139 @@
+"""Every path of a job, and the care files need: atomic writes, hashes, locks, free space."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bot.errors import BusyError, CapacityError
+
+BLOCK = 4 << 20
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folder that holds sources, jobs and the ledger."""
+
+    root: Path
+
+    @property
+    def ledger(self) -> Path:
+        """The SQLite file of the ledger."""
+        return self.root / "ledger.sqlite"
+
+    def sources(self, repo_id: str, commit: str) -> Path:
+        """Where the files of a repository at a commit are kept, shared by all jobs."""
+        return self.root / "sources" / slug(repo_id) / commit
+
+    def job(self, name: str, key: str) -> Job:
+        """The folder of the job with this key."""
+        return Job(self.root / "jobs" / f"{slug(name)}-{key[:12]}")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job's folder: what is published lies in `release`, all else beside it."""
+
+    folder: Path
+
+    @property
+    def release(self) -> Path:
+        """Files of the repository, as they will be published."""
+        return self.folder / "release"
+
+    @property
+    def imatrix(self) -> Path:
+        """The importance matrix."""
+        return self.release / "imatrix.gguf"
+
+    @property
+    def reference(self) -> Path:
+        """The reference's log-probabilities; only needed while tiers are measured."""
+        return self.folder / "reference.logits"
+
+    @property
+    def results(self) -> Path:
+        """results.json."""
+        return self.release / "results.json"
+
+    @property
+    def plot(self) -> Path:
+        """Size against divergence."""
+        return self.release / "size-vs-kld.png"
+
+    @property
+    def card(self) -> Path:
+        """README.md."""
+        return self.release / "README.md"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the job. The lock ends with the process, however it ends.
+
+        Raises BusyError when another process of ours holds it.
+        """
+        self.release.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise BusyError(
+                    f"another bot works in {self.folder}; wait for it or stop it"
+                ) from error
+            yield
+
+
+def slug(name: str) -> str:
+    """A name of the outside as one harmless path component: `org/model` → `org--model`."""
+    clean = re.sub(r"[^A-Za-z0-9._-]+", "-", name.replace("/", "--")).strip(".-")
+    return clean[:120] or "model"
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """A partial file to fill; it takes `path`'s name, on disk for good, when the block ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    partial.unlink(missing_ok=True)
+    yield partial
+    with partial.open("rb+") as file:
+        os.fsync(file.fileno())
+    partial.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file atomically."""
+    with writing(path) as partial:
+        partial.write_text(text, encoding="utf-8", newline="\n")
+
+
+def sha256(path: Path) -> str:
+    """Hash of a file of any size, read in blocks."""
+    hasher = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            hasher.update(block)
+    return hasher.hexdigest()
+
+
+def require_free(folder: Path, needed: int, reserve: int) -> None:
+    """Raise CapacityError unless `needed` bytes fit and `reserve` bytes stay free."""
+    existing = next(p for p in (folder, *folder.parents) if p.exists())
+    free = shutil.disk_usage(existing).free
+    if needed + reserve > free:
+        raise CapacityError(
+            f"{folder} needs {needed / 1e9:.2f} GB and {reserve / 1e9:.2f} GB in reserve, "
+            f"{free / 1e9:.2f} GB are free; free some or set workdir to a larger disk"
+        )

@@ -1,0 +1,24 @@
+"""The demo's model and texts for tests, made once a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bot.build.quantize import to_bf16
+from bot.settings import DEMO
+
+
+@pytest.fixture(scope="session")
+def demo_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo model expanded to BF16, as the demo itself starts."""
+    path = tmp_path_factory.mktemp("model") / "Tiny-MoE-14M-BF16.gguf"
+    to_bf16(DEMO / "tiny-moe-Q8_0.gguf", path, threads=2)
+    return path
+
+
+@pytest.fixture(scope="session")
+def demo_text() -> str:
+    """The demo's evaluation text."""
+    return (DEMO / "evaluation.txt").read_text(encoding="utf-8")

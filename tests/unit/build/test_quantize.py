@@ -1,0 +1,91 @@
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bot.build import imatrix, quantize
+from bot.build.imatrix import Matrix
+from bot.clients import gguf
+from bot.errors import BuildError
+from bot.settings import DEMO
+from bot.workspace import sha256
+
+SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "data"
+FILE_TYPES = {"Q6_K": 18, "Q5_K": 17, "Q4_K": 15, "Q3_K": 12, "IQ2_XXS": 19, "IQ1_M": 31}
+EXPECTED = SHARED / "expected" / "sha256.txt"
+
+
+def lines(path: Path) -> list[list[str]]:
+    return [line.split() for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def test_expanding_keeps_every_tensor(demo_model: Path) -> None:
+    packed, whole = gguf.read(DEMO / "tiny-moe-Q8_0.gguf"), gguf.read(demo_model)
+    assert [(t.name, t.shape) for t in packed.tensors] == [(t.name, t.shape) for t in whole.tensors]
+    assert {t.type for t in whole.tensors} == {"BF16", "F32"}
+    assert whole.get("general.file_type") == 32
+
+
+def test_overrides_decide_and_low_bits_want_data(demo_model: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.gguf"
+    name = "blk.0.ffn_up_exps.weight"
+    known = Matrix(
+        datasets=("chat.txt",),
+        chunks=7,
+        sums={name: np.ones((6, 256), np.float32)},
+        counts={name: np.ones(6, np.float32)},
+    )
+    quantize.quantize(
+        demo_model, target, file_type=18, types={name: "IQ2_XS"}, imatrix=known, threads=2
+    )
+    made = gguf.read(target)
+    assert {t.name: t.type for t in made.tensors}[name] == "IQ2_XS"
+    assert made.get("quantize.imatrix.file") == "imatrix.gguf"
+    assert made.get("quantize.imatrix.dataset") == "chat.txt"
+    assert made.get("quantize.imatrix.entries_count") == 1
+    assert made.get("quantize.imatrix.chunks_count") == 7
+    other = {"blk.1.ffn_up_exps.weight": "IQ2_XS"}
+    with pytest.raises(BuildError, match=r"blk\.1\.ffn_up_exps\.weight has no data"):
+        quantize.quantize(demo_model, target, file_type=18, types=other, imatrix=known, threads=2)
+
+
+def test_what_llama_cpp_refuses_is_said_in_one_line(demo_model: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.gguf"
+    types = {"blk.0.ffn_up_exps.weight": "IQ2_XS"}
+    with pytest.raises(BuildError, match="imatrix") as refused:
+        quantize.quantize(demo_model, target, file_type=18, types=types, imatrix=None, threads=2)
+    assert "\n" not in str(refused.value)
+    cut = tmp_path / "cut.gguf"
+    cut.write_bytes(demo_model.read_bytes()[:-4096])
+    with pytest.raises(BuildError, match="could not quantize"):
+        quantize.quantize(cut, target, file_type=18, types={}, imatrix=None, threads=2)
+
+
+@pytest.mark.skipif(not EXPECTED.is_file(), reason="shared data not present")
+@pytest.mark.parametrize(("digest", "tier", "base"), lines(EXPECTED) or [("", "", "")])
+def test_byte_identical_with_llama_quantize(
+    tmp_path: Path, digest: str, tier: str, base: str
+) -> None:
+    """The whole file, made from the very recipe and matrix that llama-quantize was given."""
+    recipe = SHARED / "expected" / "recipes" / f"{tier.removeprefix('i-')}-8-layers.txt"
+    patterns = [line[0].split("=") for line in lines(recipe) if line]
+    source = SHARED / "models" / "tiny-moe" / "tiny-moe-BF16.gguf"
+    types = {
+        tensor.name: next(
+            kind.upper() for pattern, kind in patterns if re.search(pattern, tensor.name)
+        )
+        for tensor in gguf.read(source).tensors
+        if any(re.search(pattern, tensor.name) for pattern, _ in patterns)
+    }
+    target = tmp_path / "out.gguf"
+    wants = tier.startswith("i-")
+    quantize.quantize(
+        source,
+        target,
+        file_type=FILE_TYPES[base.removeprefix("base=").upper()],
+        types=types,
+        imatrix=imatrix.read(SHARED / "expected" / "imatrix.gguf") if wants else None,
+        threads=2,
+    )
+    assert sha256(target) == digest

@@ -1,0 +1,81 @@
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bot.errors import BusyError, CapacityError
+from bot.workspace import Workspace, require_free, sha256, slug, write_text, writing
+
+
+def test_writing_gives_the_name_only_at_the_end(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "file.gguf"
+    with writing(target) as partial:
+        partial.write_bytes(b"half")
+        assert not target.exists()
+    assert target.read_bytes() == b"half"
+    assert not partial.exists()
+
+
+def test_writing_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
+    target = tmp_path / "card.md"
+    write_text(target, "old")
+
+    def interrupted() -> None:
+        with writing(target) as partial:
+            partial.write_text("new")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        interrupted()
+    assert target.read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    ("name", "clean"),
+    [
+        ("Qwen/Qwen3.6-35B-A3B", "Qwen--Qwen3.6-35B-A3B"),
+        ("../../etc/passwd", "..--..--etc--passwd".strip(".-")),
+        ("a b\n\0c", "a-b-c"),
+        ("...", "model"),
+        ("ü" * 300, "model"),
+    ],
+)
+def test_slug_is_one_harmless_component(name: str, clean: str) -> None:
+    made = slug(name)
+    assert made == clean
+    assert "/" not in made
+    assert made not in {"", ".", ".."}
+
+
+def test_a_job_is_locked_against_other_processes(tmp_path: Path) -> None:
+    job = Workspace(tmp_path).job("org/model", "0" * 64)
+    program = (
+        "from pathlib import Path; from bot.workspace import Workspace\n"
+        f"job = Workspace(Path({str(tmp_path)!r})).job('org/model', '0' * 64)\n"
+        "with job.locked(): print('held')"
+    )
+    with job.locked():
+        held = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=False
+        )
+        assert held.returncode != 0
+        assert BusyError.__name__ in held.stderr
+    free = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert free.stdout == "held\n"
+
+
+def test_room_is_asked_for_where_the_folder_will_be(tmp_path: Path) -> None:
+    require_free(tmp_path / "not" / "yet", 1, 0)
+    with pytest.raises(CapacityError, match="are free; free some"):
+        require_free(tmp_path / "not" / "yet", 1 << 60, 0)
+
+
+def test_sha256_of_a_file_larger_than_a_block(tmp_path: Path) -> None:
+    path = tmp_path / "zeros"
+    with path.open("wb") as file:
+        file.truncate((4 << 20) + 1)
+    assert sha256(path) == hashlib.sha256(bytes((4 << 20) + 1)).hexdigest()
