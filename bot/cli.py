@@ -1,0 +1,520 @@
+"""The verbs: parse, call one stage, print one result.
+
+Results go to stdout, narration to stderr. Heavy libraries are imported by the verbs that use them.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import cached_property, update_wrapper
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bot.errors import BotError, SourceError
+
+if TYPE_CHECKING:
+    from bot.pipeline.job import Job
+    from bot.pipeline.models import Pipeline
+    from bot.progress import Narrator
+    from bot.settings import Settings
+
+EPILOG = """
+\b
+Exit codes
+  0  done                           6  token missing or not allowed
+  1  other failure                  7  Hub or GitHub unreachable, try again
+  2  wrong usage                    8  llama.cpp refused
+  3  settings or profile wrong      9  published files differ, left private
+  4  model unusable                10  another bot works on the job
+  5  disk, memory or device short 130  interrupted
+"""
+
+
+class Context:
+    """What the options before the verb said; settings are read when first needed."""
+
+    def __init__(self, config: Path | None, quiet: bool) -> None:
+        self.config, self.quiet = config, quiet
+
+    @cached_property
+    def narrator(self) -> Narrator:
+        """Somebody who narrates on stderr."""
+        from bot.progress import Narrator
+
+        return Narrator(quiet=self.quiet)
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings file and the environment."""
+        from bot.settings import load
+
+        return load(self.config)
+
+    @cached_property
+    def pipeline(self) -> Pipeline:
+        """The stages, with the settings and the token of the environment."""
+        from bot.pipeline.models import Pipeline
+        from bot.settings import hub_token
+
+        return Pipeline(self.settings, self.narrator, hub_token())
+
+
+class Verbs(click.Group):
+    """A group that lists its verbs in the order of the road, not of the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names as they were added."""
+        del ctx
+        return list(self.commands)
+
+
+@click.group(cls=Verbs, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    envvar="BOT_CONFIG",
+    help="Settings file [default: bot.yaml here, if there is one]",
+)
+@click.option("-q", "--quiet", is_flag=True, help="No narration on stderr.")
+@click.version_option(package_name="apex-bot", prog_name="bot")
+@click.pass_context
+def cli(ctx: click.Context, config: Path | None, quiet: bool) -> None:
+    """Turn Mixture-of-Experts releases into measured, verified APEX GGUF repositories.
+
+    \b
+    bot demo                              see the whole road on this machine
+    bot publish Qwen/Qwen3.6-35B-A3B      build, measure, describe, publish
+    bot watch --once                      what is new, and what would be built
+    """
+    ctx.obj = Context(config, quiet)
+
+
+JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+MODEL = click.argument("model")
+REVISION = click.option(
+    "--revision", default="main", show_default=True, help="Branch, tag or commit of the model."
+)
+TO = click.option("--to", metavar="OWNER/NAME", help="Repository to publish to.")
+PRIVATE = click.option("--private", is_flag=True, help="Leave a new repository private.")
+
+
+def _tiers(ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[str, ...]:
+    del ctx
+    return tuple(name.strip() for name in (value or "").split(",") if name.strip())
+
+
+PROFILES = click.option(
+    "--profiles",
+    "tiers",
+    callback=_tiers,
+    metavar="TIER,TIER",
+    help="Tiers to make, such as I-Quality,I-Mini [default: all nine]",
+)
+
+
+def _emit(record: Any) -> None:
+    """A record, or a plain value, as JSON."""
+    from bot.records import to_json
+
+    click.echo(to_json(record), nl=False)
+
+
+def _planned(context: Context, name: str, revision: str, tiers: tuple[str, ...]) -> Job:
+    """The job of a model."""
+    from bot.pipeline.job import Job
+
+    pipeline = context.pipeline
+    return Job(pipeline, pipeline.plan(pipeline.model(name, revision), tiers))
+
+
+def staged(verb: Callable[..., None]) -> Callable[..., None]:
+    """Options that every verb working on a model's job has."""
+    wrapped = click.pass_obj(verb)
+    for option in (JSON, PROFILES, REVISION, MODEL):
+        wrapped = option(wrapped)
+    return update_wrapper(wrapped, verb)
+
+
+@cli.command()
+@MODEL
+@REVISION
+@JSON
+@click.pass_obj
+def inspect(context: Context, model: str, revision: str, as_json: bool) -> None:
+    """Say what a model is: layers, experts, parameters, attention.
+
+    MODEL is ORG/NAME on the Hub, or the path of a 16-bit GGUF file.
+
+    \b
+    bot inspect Qwen/Qwen3.6-35B-A3B-BF16-GGUF
+    bot inspect ./model-BF16.gguf --json
+    """
+    found = context.pipeline.model(model, revision)
+    if as_json:
+        _emit(found.architecture)
+        return
+    from bot.pipeline import tables
+
+    click.echo(tables.architecture(found))
+
+
+@cli.command()
+@click.option("--recipe", metavar="TIER", help="Print one tier's recipe, a line for each tensor.")
+@staged
+def plan(
+    context: Context,
+    model: str,
+    revision: str,
+    tiers: tuple[str, ...],
+    as_json: bool,
+    recipe: str | None,
+) -> None:
+    """Show each tier's recipe: sizes, bits per weight, types by band, disk needed.
+
+    \b
+    bot plan ./model-BF16.gguf
+    bot plan ./model-BF16.gguf --recipe I-Mini > i-mini.txt
+    """
+    job = _planned(context, model, revision, (recipe,) if recipe else tiers)
+    if as_json:
+        _emit(job.plan.recipes)
+        return
+    from bot.pipeline import tables
+
+    click.echo(tables.recipe(job.plan.recipes[0]) if recipe else tables.plan(job))
+
+
+@cli.command()
+@staged
+def calibrate(
+    context: Context, model: str, revision: str, tiers: tuple[str, ...], as_json: bool
+) -> None:
+    """Make the importance matrix that the I- tiers need.
+
+    \b
+    bot calibrate ./model-BF16.gguf
+    """
+    job = _planned(context, model, revision, tiers)
+    with job.paths.locked():
+        job.require_room()
+        made = job.calibrate()
+    if as_json:
+        _emit(made)
+    else:
+        click.echo(made.path if made else "no tier needs an importance matrix")
+
+
+@cli.command()
+@staged
+def quantize(
+    context: Context, model: str, revision: str, tiers: tuple[str, ...], as_json: bool
+) -> None:
+    """Make the GGUF file of each tier.
+
+    \b
+    bot quantize ./model-BF16.gguf --profiles I-Quality,I-Mini
+    """
+    job = _planned(context, model, revision, tiers)
+    with job.paths.locked():
+        job.require_room()
+        built = job.quantize()
+    if as_json:
+        _emit(built)
+        return
+    for tier, file in built.items():
+        click.echo(f"{tier}\t{file.bytes}\t{file.sha256}\t{file.path}")
+
+
+@cli.command()
+@staged
+def evaluate(
+    context: Context, model: str, revision: str, tiers: tuple[str, ...], as_json: bool
+) -> None:
+    """Measure each tier against the 16-bit reference.
+
+    \b
+    bot evaluate ./model-BF16.gguf --profiles I-Quality --json
+    """
+    job = _planned(context, model, revision, tiers)
+    with job.paths.locked():
+        job.require_room()
+        results = job.evaluate()
+    if as_json:
+        _emit(results)
+        return
+    from bot.pipeline import tables
+
+    click.echo(tables.results(results))
+
+
+@cli.command()
+@TO
+@staged
+def card(
+    context: Context,
+    model: str,
+    revision: str,
+    tiers: tuple[str, ...],
+    as_json: bool,
+    to: str | None,
+) -> None:
+    """Write the card, the plot and results.json; print where they are.
+
+    \b
+    bot card ./model-BF16.gguf --to my-name/model-APEX-GGUF
+    """
+    job = _planned(context, model, revision, tiers)
+    repo_id = job.pipeline.target(job.plan.model, to)
+    with job.paths.locked():
+        job.require_room()
+        files = job.card(repo_id)
+    if as_json:
+        _emit(files)
+    else:
+        click.echo(str(job.paths.card))
+
+
+def _publish(
+    context: Context,
+    model: str,
+    revision: str,
+    tiers: tuple[str, ...],
+    as_json: bool,
+    to: str | None,
+    private: bool,
+    *,
+    built_only: bool,
+) -> None:
+    from bot.pipeline import tables
+    from bot.pipeline.publish import push as push_files
+
+    # the token is asked for before hours of work, not after
+    context.pipeline.hub.whoami()
+    job = _planned(context, model, revision, tiers)
+    repo_id = job.pipeline.target(job.plan.model, to)
+    with job.paths.locked():
+        if built_only and not job.paths.card.is_file():
+            raise SourceError(f"{model} is not built with these settings; run `bot publish`")
+        job.require_room()
+        files = job.card(repo_id)
+        done = push_files(job, repo_id, files, private=private or context.settings.publish.private)
+    if as_json:
+        _emit(done)
+    else:
+        click.echo(tables.published(done))
+
+
+@cli.command()
+@TO
+@PRIVATE
+@staged
+def push(
+    context: Context,
+    model: str,
+    revision: str,
+    tiers: tuple[str, ...],
+    as_json: bool,
+    to: str | None,
+    private: bool,
+) -> None:
+    """Publish what was built: one commit, verified, then public.
+
+    \b
+    bot push ./model-BF16.gguf --to my-name/model-APEX-GGUF
+    """
+    _publish(context, model, revision, tiers, as_json, to, private, built_only=True)
+
+
+@cli.command()
+@TO
+@PRIVATE
+@click.option("--dry-run", is_flag=True, help="Plan and print; build and send nothing.")
+@staged
+def publish(
+    context: Context,
+    model: str,
+    revision: str,
+    tiers: tuple[str, ...],
+    as_json: bool,
+    to: str | None,
+    private: bool,
+    dry_run: bool,
+) -> None:
+    """Quantize, measure, describe and publish a model. Run again, it goes on where it stopped.
+
+    MODEL is ORG/NAME on the Hub, or the path of a 16-bit GGUF file. HF_TOKEN must be a token that
+    may write.
+
+    \b
+    bot publish Qwen/Qwen3.6-35B-A3B --profiles I-Balanced,I-Quality,I-Compact
+    bot publish ./model-BF16.gguf --to my-name/model-APEX-GGUF --private
+    bot publish ./model-BF16.gguf --dry-run
+    """
+    if not dry_run:
+        _publish(context, model, revision, tiers, as_json, to, private, built_only=False)
+        return
+    from bot.pipeline import tables
+
+    job = _planned(context, model, revision, tiers)
+    job.require_room()
+    if as_json:
+        _emit(job.plan.recipes)
+    else:
+        click.echo(tables.plan(job))
+
+
+@cli.command()
+@click.option("--once", is_flag=True, help="Look once and end.")
+@click.option(
+    "--every", type=click.IntRange(min=1), default=10, show_default=True, help="Minutes between."
+)
+@JSON
+@click.pass_obj
+def watch(context: Context, once: bool, every: int, as_json: bool) -> None:
+    """List the Hub's newest models and say what would become of each, and why.
+
+    \b
+    bot watch --once
+    bot watch --every 15 --json
+    """
+    from bot.pipeline import watching
+
+    def show(decision: Any) -> None:
+        click.echo(watching.as_json(decision) if as_json else watching.as_line(decision))
+
+    if once:
+        watching.once(context.pipeline, show)
+    else:
+        watching.forever(context.pipeline, show, every)
+
+
+@cli.group(cls=Verbs)
+def hub() -> None:
+    """A Hub of your own, for rehearsals: what you publish to it, the world does not see."""
+
+
+FOLDER = click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+
+
+@hub.command()
+@FOLDER
+@click.option("--port", default=8910, show_default=True, help="0 picks a free one.")
+@click.option("--host", default="127.0.0.1", show_default=True)
+def serve(folder: Path, port: int, host: str) -> None:
+    """Serve the Hub kept in FOLDER until interrupted.
+
+    \b
+    bot hub serve ./my-hub --port 8910
+    HF_ENDPOINT=http://127.0.0.1:8910 bot publish ./model-BF16.gguf
+    """
+    from bot.web.hub import serve as run
+
+    def ready(url: str) -> None:
+        click.echo(f"serving {folder} at {url}")
+
+    run(folder, port, host, ready)
+
+
+@hub.command("add-user")
+@FOLDER
+@click.argument("name")
+@click.option("--org", "orgs", multiple=True, help="Organisation the user belongs to.")
+def add_user(folder: Path, name: str, orgs: tuple[str, ...]) -> None:
+    """Make a user of the Hub in FOLDER and print a token. It is shown this once.
+
+    \b
+    export HF_TOKEN=$(bot hub add-user ./my-hub me)
+    """
+    from bot.web.store import Store
+
+    click.echo(Store(folder).add_user(name, orgs))
+
+
+@cli.command()
+@click.option(
+    "--dir",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("apex-demo"),
+    show_default=True,
+    help="Where everything goes.",
+)
+@click.option("--serve", "stay", is_flag=True, help="Serve the local Hub afterwards.")
+@click.option("--port", default=8910, show_default=True, help="Port of --serve.")
+@JSON
+@click.pass_obj
+def demo(context: Context, folder: Path, stay: bool, port: int, as_json: bool) -> None:
+    """Run the whole road here: a local Hub, a tiny release on it, nine measured tiers of it.
+
+    \b
+    bot demo
+    bot demo --serve            and look at the card in a browser
+    """
+    import os
+
+    # read when the Hub client is imported; nothing of the demo enters the user's own caches
+    os.environ["HF_HOME"] = str(folder.resolve() / "hf-home")
+    from bot.pipeline import tables, watching
+    from bot.pipeline.demo import demonstrate
+
+    narrator = context.narrator
+    done = demonstrate(
+        folder.resolve(),
+        narrator,
+        context.settings.llama,
+        lambda decision: narrator.say(watching.as_line(decision)),
+    )
+    if as_json:
+        _emit(done)
+    else:
+        click.echo(tables.demonstrated(done, folder, port))
+    if stay:
+        from bot.web.hub import serve as run
+
+        run(folder / "hub", port, "127.0.0.1", lambda url: narrator.say(f"serving at {url}"))
+
+
+@cli.command()
+@JSON
+@click.pass_context
+def doctor(ctx: click.Context, as_json: bool) -> None:
+    """Check this machine: versions, devices, disk, tokens, Hub, GitHub, settings.
+
+    \b
+    bot doctor
+    bot --config /etc/apex-bot/bot.yaml doctor --json
+    """
+    from bot.pipeline import tables
+    from bot.pipeline.doctor import examine
+
+    findings = []
+    for finding in examine(ctx.obj.config):
+        findings.append(finding)
+        if not as_json:
+            click.echo(tables.finding(finding))
+    if as_json:
+        _emit(tuple(findings))
+    ctx.exit(1 if any(finding.good is False for finding in findings) else 0)
+
+
+def main() -> None:
+    """The command `bot`."""
+    try:
+        code = cli.main(prog_name="bot", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted; the same command goes on where this one stopped.", err=True)
+        sys.exit(130)
+    except BotError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(error.exit_code)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

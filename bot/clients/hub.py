@@ -1,0 +1,489 @@
+"""A Hugging Face Hub over HTTP: the only module that knows huggingface_hub.
+
+Every method returns our records and raises our errors. Reading is repeated a few times when the
+Hub stumbles; a commit never is: when its outcome is unknown, the Hub is asked what it holds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import hashlib
+import importlib.metadata
+import json
+import logging
+import random
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal, TypeVar
+from urllib.parse import quote, urlsplit
+
+import httpx2  # the HTTP library of huggingface_hub, for its timeouts and errors
+from huggingface_hub import (
+    CommitOperationAdd,
+    CommitOperationDelete,
+    HfApi,
+    get_session,
+    hf_hub_url,
+    hf_raise_for_status,
+    set_client_factory,
+)
+from huggingface_hub.constants import HF_HUB_DISABLE_PROGRESS_BARS
+from huggingface_hub.errors import (
+    DisabledRepoError,
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    LocalTokenNotFoundError,
+    OfflineModeIsEnabled,
+    RemoteEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.utils._headers import build_hf_headers
+from huggingface_hub.utils._http import default_client_factory, parse_ratelimit_headers
+from huggingface_hub.utils.tqdm import disable_progress_bars
+from pydantic import SecretStr
+
+from bot.clients import replies
+from bot.clients.replies import Listed
+from bot.errors import (
+    AccessError,
+    BotError,
+    CapacityError,
+    PublishError,
+    SourceError,
+    UnreachableError,
+)
+from bot.records import Release, RepoFile
+
+T = TypeVar("T")
+Sort = Literal["created_at", "last_modified", "trending_score"]
+
+log = logging.getLogger(__name__)
+
+EXPANDED = (
+    *("author", "config", "createdAt", "disabled", "gated", "lastModified", "library_name"),
+    *("pipeline_tag", "private", "sha", "tags"),
+)
+SORT_NAMES = {
+    "created_at": "createdAt",
+    "last_modified": "lastModified",
+    "trending_score": "trendingScore",
+}
+LIBRARY = "apex-bot"
+TRIES = 4
+LONGEST_WAIT = 330.0  # seconds; the Hub's rate limit window is 300
+TRANSIENT = (408, 429, 500, 502, 503, 504)
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+
+def _patient_client() -> httpx2.Client:
+    """The library's own HTTP client, which waits for ever, with an end to its waiting."""
+    client = default_client_factory()
+    client.timeout = httpx2.Timeout(120.0, connect=10.0)
+    return client
+
+
+set_client_factory(_patient_client)
+
+
+class Hub:
+    """One Hub, seen with one token.
+
+    Without a token nothing is sent and none is looked for elsewhere (saved logins of the `hf`
+    command are for people). `pause` is the first wait, in seconds, before a repeated request.
+    """
+
+    def __init__(self, endpoint: str, token: SecretStr | None, *, pause: float = 0.5) -> None:
+        self.endpoint = endpoint.rstrip("/")
+        self.name = re.sub(r"//[^/@]*@", "//", self.endpoint)  # for messages: no password
+        self._secret = token.get_secret_value() if token else ""
+        if not re.fullmatch(r"[!-~]*", self._secret):
+            raise AccessError("HF_TOKEN holds characters that no token has; copy it again")
+        self._pause = pause
+        self._api = HfApi(
+            endpoint=self.endpoint,
+            token=self._secret or False,
+            library_name=LIBRARY,
+            library_version=_version(),
+        )
+        if not sys.stderr.isatty() and HF_HUB_DISABLE_PROGRESS_BARS is None:
+            disable_progress_bars()
+
+    # ── who and whether ─────────────────────────────────────────────────────────────────────
+
+    def ping(self) -> str | None:
+        """None when a Hub answers within five seconds, else one line that says what is wrong."""
+        try:
+            with self._speaking("the listing of models"):
+                self._rows(f"{self.endpoint}/api/models", {"limit": 1}, timeout=5.0)
+        except BotError as error:
+            return str(error)
+        return None
+
+    def whoami(self) -> str:
+        """Name of the token's user. Asked once: the Hub limits this call strictly."""
+        return self._user
+
+    @functools.cached_property
+    def _user(self) -> str:
+        if not self._secret:
+            raise AccessError(f"HF_TOKEN is not set; make a token at {self.name}/settings/tokens")
+        reply = self._repeat("the token's user", self._api.whoami)
+        name = reply.get("name")
+        if not isinstance(name, str):
+            raise replies.not_a_hub(self.name)
+        return name
+
+    # ── reading ─────────────────────────────────────────────────────────────────────────────
+
+    def newest(
+        self, limit: int, page: int, sort: Sort = "created_at", author: str | None = None
+    ) -> Iterator[Listed]:
+        """The first `limit` models of a listing, newest first, one request per `page` models.
+
+        The next page is asked for only when it is needed. A model that moves to the next page
+        meanwhile is given once.
+        """
+        url: str | None = f"{self.endpoint}/api/models"
+        params: dict[str, Any] = {"sort": SORT_NAMES[sort], "limit": min(page, limit)}
+        params |= {"expand": list(EXPANDED)} | ({"author": author} if author else {})
+        seen: set[str] = set()
+        while url and len(seen) < limit:
+            rows, url = self._repeat(
+                "the listing of models", functools.partial(self._rows, url, params)
+            )
+            params = {}  # the next page's address holds them
+            for row in rows:
+                model = replies.listed(row)
+                if model is None:
+                    log.warning("%s listed a model without a usable name", self.name)
+                elif model.repo_id not in seen and len(seen) < limit:
+                    seen.add(model.repo_id)
+                    yield model
+
+    def release(self, repo_id: str, revision: str = "main") -> Release:
+        """A repository at the commit that `revision` names now, with sizes and hashes of files.
+
+        One request. Raises SourceError, AccessError, UnreachableError.
+        """
+        url = f"{self._models(repo_id)}/revision/{quote(revision, safe='')}"
+        reply = self._repeat(f"{repo_id}@{revision}", lambda: self._json(url, {"blobs": "true"}))
+        return replies.release(reply, self.name)
+
+    def head(self, repo_id: str) -> str:
+        """The commit that main is at."""
+        return self.release(repo_id).commit
+
+    def exists(self, repo_id: str) -> bool:
+        """Whether the repository exists and the token may see it."""
+        return self._repeat(repo_id, lambda: self._api.repo_exists(repo_id))
+
+    def read_json(
+        self, repo_id: str, commit: str, path: str, limit: int = 1_000_000
+    ) -> dict[str, Any] | None:
+        """A small JSON object of a repository at a commit; None when there is no such file.
+
+        One request, at most `limit` bytes. Raises SourceError for anything but an object.
+        """
+        name = f"{path} of {repo_id}"
+        try:
+            return replies.json_object(self._content(repo_id, commit, path, limit), name)
+        except _NoSuchFile:
+            return None
+
+    def download(self, repo_id: str, commit: str, path: str, folder: Path) -> Path:
+        """Fetch one file at a commit into `folder`, resuming what is there; returns its path.
+
+        A file that is there already is kept when the Hub does not answer, so the caller compares
+        sha256. Raises SourceError, AccessError, UnreachableError, CapacityError.
+        """
+        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or "\\" in path:
+            raise SourceError(f"{repo_id} has a file named {path!r}; do not use this model")
+        fetch = functools.partial(
+            self._api.hf_hub_download, repo_id, path, revision=commit, local_dir=folder
+        )
+        with self._speaking(f"{path} of {repo_id}"):  # the client repeats its own requests
+            return Path(fetch())
+
+    # ── writing ─────────────────────────────────────────────────────────────────────────────
+
+    def create_private(self, repo_id: str) -> None:
+        """Make a private model repository. One that exists is left as it is, public or not."""
+        make = functools.partial(self._api.create_repo, repo_id, private=True, exist_ok=True)
+        self._repeat(repo_id, make)
+
+    def visibility(self, repo_id: str) -> bool:
+        """Whether everybody can see the repository."""
+        return not self.release(repo_id).private
+
+    def make_public(self, repo_id: str) -> None:
+        """Show the repository to everybody."""
+        self._show(repo_id, "public")
+
+    def make_private(self, repo_id: str) -> None:
+        """Hide the repository from everybody but its owner."""
+        self._show(repo_id, "private")
+
+    def commit(
+        self,
+        repo_id: str,
+        files: Mapping[str, Path],
+        message: str,
+        parent: str,
+        deletions: Sequence[str] = (),
+    ) -> str:
+        """Put local `files` (by their path in the repository) on main as one commit after `parent`.
+
+        Large files are sent first, so that the commit itself is one small request; what the Hub
+        holds already is not sent again. Returns the commit's sha, which is the head where nothing
+        changed. Raises PublishError when main moved on; UnreachableError when the commit did not
+        land, after which the same call may be made again.
+        """
+        additions = [
+            CommitOperationAdd(path_in_repo=path, path_or_fileobj=str(file))
+            for path, file in files.items()
+        ]
+        with self._speaking(repo_id):  # the client repeats its own requests
+            self._api.preupload_lfs_files(repo_id, additions=additions, revision="main")
+        try:
+            with self._speaking(repo_id):
+                made = self._api.create_commit(
+                    repo_id,
+                    [*additions, *(CommitOperationDelete(path_in_repo=p) for p in deletions)],
+                    commit_message=message,
+                    revision="main",
+                    parent_commit=parent,
+                )
+            return made.oid
+        except UnreachableError as error:
+            return self._landed(repo_id, files, parent, deletions, error)
+
+    def _landed(
+        self,
+        repo_id: str,
+        files: Mapping[str, Path],
+        parent: str,
+        deletions: Sequence[str],
+        error: UnreachableError,
+    ) -> str:
+        """The head, when it holds what a commit of unknown outcome was to bring."""
+        now = self.release(repo_id)
+        if now.commit == parent:
+            raise UnreachableError(
+                f"{self.name} did not take the commit to {repo_id}; run the same command again"
+            ) from error
+        there = {file.path: file for file in now.files}
+        if any(path in there for path in deletions) or not all(
+            path in there and self._same(now, there[path], file) for path, file in files.items()
+        ):
+            raise _moved_on(repo_id) from error
+        return now.commit
+
+    def _same(self, now: Release, there: RepoFile, file: Path) -> bool:
+        if there.size != file.stat().st_size:
+            return False
+        sha256 = there.sha256
+        if sha256 is None:  # a small file, which the Hub does not hash
+            content = self._content(now.repo_id, now.commit, there.path, there.size)
+            sha256 = hashlib.sha256(content).hexdigest()
+        with file.open("rb") as stream:
+            return sha256 == hashlib.file_digest(stream, "sha256").hexdigest()
+
+    def _show(self, repo_id: str, visibility: Literal["public", "private"]) -> None:
+        change = functools.partial(
+            self._api.update_repo_settings, repo_id, visibility=visibility, repo_type="model"
+        )
+        self._repeat(repo_id, change)
+
+    # ── requests ────────────────────────────────────────────────────────────────────────────
+
+    def _models(self, repo_id: str) -> str:
+        return f"{self.endpoint}/api/models/{quote(repo_id)}"
+
+    def _headers(self) -> dict[str, str]:
+        return build_hf_headers(
+            token=self._secret or False, library_name=LIBRARY, library_version=_version()
+        )
+
+    def _json(self, url: str, params: Mapping[str, Any]) -> Any:
+        reply = get_session().get(url, params=dict(params) or None, headers=self._headers())
+        hf_raise_for_status(reply)
+        return reply.json()
+
+    def _rows(
+        self, url: str, params: Mapping[str, Any], timeout: float = 30.0
+    ) -> tuple[list[Any], str | None]:
+        """A page of a listing, and the address of the next one on the same Hub."""
+        reply = get_session().get(
+            url, params=dict(params) or None, headers=self._headers(), timeout=timeout
+        )
+        hf_raise_for_status(reply)
+        rows, following = reply.json(), reply.links.get("next", {}).get("url")
+        if not isinstance(rows, list):
+            raise replies.not_a_hub(self.name)
+        if following and urlsplit(following)[:2] != urlsplit(self.endpoint)[:2]:
+            raise replies.not_a_hub(self.name)  # the token would go to another server
+        return rows, following
+
+    def _content(self, repo_id: str, commit: str, path: str, limit: int) -> bytes:
+        url = hf_hub_url(repo_id, path, revision=commit, endpoint=self.endpoint)
+
+        def fetch() -> bytes:
+            content = bytearray()
+            with get_session().stream("GET", url, headers=self._headers(), timeout=30.0) as reply:
+                hf_raise_for_status(reply)
+                for chunk in reply.iter_bytes():
+                    content.extend(chunk)
+                    if len(content) > limit:
+                        raise SourceError(
+                            f"{path} of {repo_id} is larger than {limit} bytes; "
+                            "its maker has to repair it"
+                        )
+            return bytes(content)
+
+        return self._repeat(f"{path} of {repo_id}", fetch)
+
+    # ── trouble ─────────────────────────────────────────────────────────────────────────────
+
+    def _repeat(self, what: str, call: Callable[[], T]) -> T:
+        """Call something that is safe to repeat, until it is answered or `TRIES` are used up."""
+        for attempt in range(1, TRIES):
+            try:
+                with self._speaking(what):
+                    return call()
+            except UnreachableError as error:
+                if isinstance(error.__cause__, OfflineModeIsEnabled):
+                    raise
+                wait = _wanted_wait(error.__cause__) or self._pause * 2 ** (attempt - 1)
+                wait *= random.uniform(1.0, 1.3)  # noqa: S311 - spreads watchers, hides nothing
+                log.info("%s: trying again in %.1f s", error, wait)
+                time.sleep(min(wait, LONGEST_WAIT))
+        with self._speaking(what):
+            return call()
+
+    @contextlib.contextmanager
+    def _speaking(self, what: str) -> Iterator[None]:
+        """The one place where the client's exceptions become ours."""
+        try:
+            yield
+        except (httpx2.HTTPError, EntryNotFoundError, ConnectionError, TimeoutError) as error:
+            raise self._translated(error, what) from error
+        except LocalTokenNotFoundError as error:
+            raise AccessError(
+                f"HF_TOKEN is not set; make a token at {self.name}/settings/tokens"
+            ) from error
+        except HFValidationError as error:
+            raise SourceError(f"{what} is not a name on a Hub; write OWNER/NAME") from error
+        except (
+            json.JSONDecodeError,
+            UnicodeDecodeError,
+            KeyError,
+        ) as error:  # a reply cut short, or no Hub's
+            raise replies.not_a_hub(self.name) from error
+        except ValueError as error:  # create_commit: the Hub's own check of README.md failed
+            raise PublishError(
+                f"{self.name} does not accept {what}: {self._clean(error)}; correct the card"
+            ) from error
+        except RuntimeError as error:
+            if type(error) is not RuntimeError:
+                raise
+            # hf_xet's way to say so, and that of an upload around its reason
+            raise self._translated(error.__cause__ or error, what) from error
+        except OSError as error:
+            if error.errno not in _NO_SPACE:
+                raise
+            raise CapacityError(f"no space left for {what}; free some and run it again") from error
+
+    def _translated(self, error: BaseException, what: str) -> BotError:
+        match error:
+            case LocalEntryNotFoundError(__cause__=HfHubHTTPError() as reason):
+                return self._translated(reason, what)
+            case OfflineModeIsEnabled():
+                return UnreachableError("HF_HUB_OFFLINE is set; unset it to reach a Hub")
+            case GatedRepoError():
+                return AccessError(
+                    f"{what} is gated; ask for access at {self.name} as the user of HF_TOKEN"
+                )
+            case RemoteEntryNotFoundError():
+                return _NoSuchFile(f"{what} does not exist on {self.name}; check the name")
+            case RepositoryNotFoundError() | RevisionNotFoundError():
+                return SourceError(
+                    f"{what} does not exist on {self.name}, or the token may not see it; "
+                    "check the name"
+                )
+            case DisabledRepoError():
+                return SourceError(f"{what} is disabled on {self.name}; choose another model")
+            case HfHubHTTPError():
+                return self._refused(error, what)
+            case _:
+                return self._unanswered(what, error)
+
+    def _refused(self, error: HfHubHTTPError, what: str) -> BotError:
+        status = error.response.status_code
+        said = self._clean(error.server_message or error.response.reason_phrase)
+        if status in (401, 403):
+            held = "may not do this" if status == 403 else "is not accepted"
+            return AccessError(
+                f"{self.name} refused {what} ({status} {said}): HF_TOKEN "
+                f"{held if self._secret else 'is not set'}; see {self.name}/settings/tokens"
+            )
+        if status == 429:
+            return UnreachableError(f"{self.name} limits our requests; run it again in 5 minutes")
+        if status in TRANSIENT or status >= 500:
+            return UnreachableError(
+                f"{self.name} failed on {what} ({status} {said}); run the same command again later"
+            )
+        if status in (409, 412):
+            return _moved_on(what)
+        kind = SourceError if error.response.request.method in ("GET", "HEAD") else PublishError
+        return kind(f"{self.name} does not accept {what} ({status} {said}); run `bot doctor`")
+
+    def _unanswered(self, what: str, error: BaseException) -> UnreachableError:
+        return UnreachableError(
+            f"{self.name} did not answer for {what} ({type(error).__name__}); "
+            "run the same command again later"
+        )
+
+    def _clean(self, said: object) -> str:
+        """Words of a server or library on one line, short, without the token."""
+        line = " ".join(str(said).split())
+        if self._secret:
+            line = line.replace(self._secret, "***")
+        return "".join(letter for letter in line if letter.isprintable())[:200]
+
+
+class _NoSuchFile(SourceError):
+    """The repository is there, the file is not."""
+
+
+def _moved_on(repo_id: str) -> PublishError:
+    return PublishError(
+        f"{repo_id} was changed by somebody else meanwhile; run the same command again"
+    )
+
+
+def _wanted_wait(error: BaseException | None) -> float | None:
+    """Seconds that a refused request is told to wait: `RateLimit`, else `Retry-After`."""
+    if not isinstance(error, HfHubHTTPError):
+        return None
+    limit = parse_ratelimit_headers(error.response.headers)
+    if error.response.status_code == 429 and limit is not None and limit.remaining == 0:
+        return limit.reset_in_seconds + 1.0
+    told = error.response.headers.get("Retry-After", "")
+    return float(told) if re.fullmatch(r"[0-9]{1,6}", told) else None
+
+
+@functools.cache
+def _version() -> str:
+    try:
+        return importlib.metadata.version("apex-bot")
+    except importlib.metadata.PackageNotFoundError:  # run from a checkout
+        return "0"

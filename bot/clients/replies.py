@@ -1,0 +1,190 @@
+"""The Hub's JSON, parsed once and strictly into our records.
+
+    GET /api/models                     → [{"id", "sha", "config", "createdAt", "tags", …}, …]
+    GET /api/models/ID/revision/REV     → {"id", "sha", "siblings": [{"rfilename", "size",
+                                           "lfs": {"sha256", "size"}}], "cardData", "tags", …}
+
+The shape is the Hub's, the words inside (tags, card fields, config, file names) are strangers':
+a word that is too long, not printable or of the wrong type counts as absent.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from bot.errors import SourceError, UnreachableError
+from bot.records import Release, RepoFile
+
+DEEPEST = 64  # nesting of a JSON file of a stranger
+LONGEST_WORD = 500
+MOST_WORDS = 500
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_REPOSITORY = re.compile(r"(?:[\w.-]{1,96}/)?[\w.-]{1,96}", re.ASCII)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """One row of a listing: what is known of a repository before any request of its own."""
+
+    repo_id: str
+    commit: str | None
+    created_at: str | None  # ISO 8601, UTC
+    last_modified: str | None  # ISO 8601, UTC
+    private: bool
+    gated: bool
+    disabled: bool
+    tags: tuple[str, ...]
+    pipeline_tag: str | None
+    library: str | None
+    model_type: str | None
+    architectures: tuple[str, ...]
+    quant_method: str | None
+
+
+def listed(row: Any) -> Listed | None:
+    """A row of `GET /api/models`, or None when it does not even name a repository."""
+    data = _object(row)
+    repo_id = _word(data.get("id"))
+    if repo_id is None or not _REPOSITORY.fullmatch(repo_id):
+        return None
+    config = _object(data.get("config"))
+    return Listed(
+        repo_id=repo_id,
+        commit=_matching(_COMMIT, data.get("sha")),
+        created_at=_instant(data.get("createdAt")),
+        last_modified=_instant(data.get("lastModified")),
+        private=data.get("private") is True,
+        gated=_gated(data.get("gated")),
+        disabled=data.get("disabled") is True,
+        tags=_words(data.get("tags")),
+        pipeline_tag=_word(data.get("pipeline_tag")),
+        library=_word(data.get("library_name")),
+        model_type=_word(config.get("model_type")),
+        architectures=_words(config.get("architectures")),
+        quant_method=_word(_object(config.get("quantization_config")).get("quant_method")),
+    )
+
+
+def release(reply: Any, endpoint: str) -> Release:
+    """A reply of `GET /api/models/ID/revision/REV?blobs=true`.
+
+    Raises UnreachableError when it is not what a Hub answers, SourceError for a disabled
+    repository.
+    """
+    data = _object(reply)
+    repo_id, commit = _word(data.get("id")), _matching(_COMMIT, data.get("sha"))
+    siblings = data.get("siblings")
+    if repo_id is None or commit is None or not isinstance(siblings, list):
+        raise not_a_hub(endpoint)
+    if data.get("disabled") is True:
+        raise SourceError(f"{repo_id} is disabled on {endpoint}; choose another model")
+    card = _object(data.get("cardData"))
+    return Release(
+        repo_id=repo_id,
+        commit=commit,
+        created_at=_instant(data.get("createdAt")),
+        last_modified=_instant(data.get("lastModified")),
+        private=data.get("private") is True,
+        gated=_gated(data.get("gated")),
+        tags=_words(data.get("tags")),
+        pipeline_tag=_word(data.get("pipeline_tag")),
+        license=next(iter(_words(card.get("license"))), None),
+        license_name=_word(card.get("license_name")),
+        license_link=_word(card.get("license_link")),
+        languages=_words(card.get("language")),
+        files=tuple(_file(sibling, endpoint) for sibling in siblings),
+    )
+
+
+def json_object(content: bytes, name: str) -> dict[str, Any]:
+    """A stranger's JSON file that must be an object, nested at most `DEEPEST` deep.
+
+    NaN and Infinity are let through: configs of state-space models hold them. Raises SourceError.
+    """
+    try:
+        value = json.loads(content.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:  # also bad UTF-8, and integers of 5,000 digits
+        raise SourceError(f"{name} is not JSON; its maker has to repair it") from error
+    if not isinstance(value, dict):
+        raise SourceError(f"{name} is not a JSON object; its maker has to repair it")
+    if _deeper_than(value, DEEPEST):
+        raise SourceError(f"{name} is nested deeper than {DEEPEST}; its maker has to repair it")
+    return value
+
+
+def not_a_hub(endpoint: str) -> UnreachableError:
+    """The error for a reply that no Hub gives."""
+    return UnreachableError(
+        f"{endpoint} answered, but not as a Hub does; check hub.endpoint in bot.yaml"
+    )
+
+
+def _file(sibling: Any, endpoint: str) -> RepoFile:
+    data = _object(sibling)
+    path, size = data.get("rfilename"), data.get("size")
+    large = _object(data.get("lfs"))
+    size = large.get("size", size)
+    if not isinstance(path, str) or not isinstance(size, int) or size < 0:
+        raise not_a_hub(endpoint)
+    return RepoFile(
+        path=path,
+        size=size,
+        sha256=_matching(_SHA256, large.get("sha256")),
+        blob_id=_matching(_COMMIT, data.get("blobId")),
+    )
+
+
+def _deeper_than(value: Any, limit: int) -> bool:
+    level: list[Any] = [value]
+    for _ in range(limit):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _word(value: Any) -> str | None:
+    if isinstance(value, str) and 0 < len(value) <= LONGEST_WORD and value.isprintable():
+        return value
+    return None
+
+
+def _words(value: Any) -> tuple[str, ...]:
+    items = value[:MOST_WORDS] if isinstance(value, list) else [value]
+    return tuple(word for word in map(_word, items) if word)
+
+
+def _matching(pattern: re.Pattern[str], value: Any) -> str | None:
+    return value if isinstance(value, str) and pattern.fullmatch(value) else None
+
+
+def _gated(value: Any) -> bool:
+    """The Hub says false, "auto" or "manual"."""
+    return value in ("auto", "manual") or value is True
+
+
+def _instant(value: Any) -> str | None:
+    """The Hub's `2026-11-02T10:15:30.000Z` as ISO 8601 in UTC, whole seconds."""
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    if moment is None or moment.tzinfo is None:
+        return None
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,126 @@
+"""The whole road on this machine: a local Hub, a release on it, and what the bot makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from bot.build.quantize import to_bf16
+from bot.clients.hub import Hub
+from bot.errors import BuildError, PublishError
+from bot.pipeline.job import Job
+from bot.pipeline.models import Pipeline
+from bot.pipeline.publish import Published, push
+from bot.progress import Narrator
+from bot.publish.upload import upload
+from bot.records import Build, Built, Decision, Results
+from bot.settings import DEMO, LlamaSettings, load
+from bot.watch.feed import look
+from bot.web.hub import RunningHub
+from bot.workspace import sha256, write_text, writing
+
+MAKER, PUBLISHER = "tiny-lab", "demo"
+SOURCE = f"{MAKER}/Tiny-MoE-14M"
+PROMPT = "The little girl looked at the"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demonstrated:
+    """What the demo made."""
+
+    hub: str  # folder of the local Hub
+    decisions: tuple[Decision, ...]
+    published: Published
+    results: Results
+    sample: str  # text that a file made after it was downloaded again
+    sample_file: str
+
+
+def demonstrate(
+    folder: Path, narrator: Narrator, llama: LlamaSettings, seen: Callable[[Decision], None]
+) -> Demonstrated:
+    """Run the main job in `folder`; a second run finds everything done.
+
+    `seen` is told each decision of the watcher as it falls. Raises what the stages raise, and
+    PublishError when a file downloaded again is not the one that was measured.
+    """
+    source = folder / "source" / "Tiny-MoE-14M-BF16.gguf"
+    if not source.is_file():
+        with narrator.work("expanding the demo model to BF16"), writing(source) as partial:
+            to_bf16(DEMO / "tiny-moe-Q8_0.gguf", partial, llama.threads)
+    with RunningHub(folder / "hub") as server:
+        release = Hub(server.url, _token(server, folder, MAKER))
+        _release(release, source, narrator)
+        settings = load(
+            workdir=folder / "work",
+            hub={"endpoint": server.url, "namespace": PUBLISHER},
+            llama=llama.model_dump(),
+            evaluation={"chunks": 24, "task_count": 100},
+            calibration={"chunks": 40},
+        )
+        pipeline = Pipeline(settings, narrator, _token(server, folder, PUBLISHER))
+        decisions = []
+        for decision in look(pipeline.hub, settings):
+            seen(decision)
+            decisions.append(decision)
+        chosen = _chosen(decisions)
+        model = pipeline.model(chosen.release.repo_id, chosen.release.commit)
+        job = Job(pipeline, pipeline.plan(model))
+        repo_id = pipeline.target(model, None)
+        with job.paths.locked():
+            job.require_room()
+            files = job.card(repo_id)
+            published = push(job, repo_id, files, private=False)
+            results = job.evaluate()
+        smallest = min(results.tiers, key=lambda row: row.bytes)
+        sample = _sample(pipeline, published, files[smallest.file], folder / "check")
+    return Demonstrated(
+        hub=str(folder / "hub"),
+        decisions=tuple(decisions),
+        published=published,
+        results=results,
+        sample=sample,
+        sample_file=smallest.file,
+    )
+
+
+def _token(server: RunningHub, folder: Path, user: str) -> SecretStr:
+    """The user's token, made once and kept readable for its owner only."""
+    path = folder / "tokens" / user
+    if not path.is_file():
+        write_text(path, server.store.add_user(user))
+        path.chmod(0o600)
+    return SecretStr(path.read_text(encoding="utf-8"))
+
+
+def _release(hub: Hub, source: Path, narrator: Narrator) -> None:
+    """Put the demo model on the Hub as its makers would, unless it is there."""
+    files = {
+        path.name: Built(path=str(path), bytes=path.stat().st_size, sha256=sha256(path))
+        for path in (source, DEMO / "config.json", DEMO / "README.md")
+    }
+    with narrator.work(f"releasing {SOURCE} on {hub.endpoint}"):
+        upload(hub, SOURCE, files, "Release")
+        hub.make_public(SOURCE)
+
+
+def _chosen(decisions: list[Decision]) -> Build:
+    for decision in decisions:
+        if isinstance(decision, Build) and decision.release.repo_id == SOURCE:
+            return decision
+    raise BuildError(f"the watcher did not choose {SOURCE}; run `bot watch --once` to see why")
+
+
+def _sample(pipeline: Pipeline, published: Published, file: Built, folder: Path) -> str:
+    """Text from a file fetched back from the Hub, after its hash was compared."""
+    from bot.clients.llama.session import Session, generate
+
+    name = Path(file.path).name
+    path = pipeline.hub.download(published.repo_id, published.commit, name, folder)
+    if sha256(path) != file.sha256:
+        raise PublishError(f"{name} came back from the Hub changed; look at the local Hub's folder")
+    with Session(path, n_ctx=256, threads=pipeline.settings.llama.threads) as session:
+        return PROMPT + generate(session, PROMPT, 40)

@@ -1,0 +1,107 @@
+"""Is this machine ready: one finding for each thing that a release needs."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from bot.errors import BotError
+from bot.settings import Settings, hub_token, load
+
+PACKAGES = ("apex-bot", "huggingface_hub", "hf-xet", "llama-cpp-python", "gguf", "github3.py")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One line of the doctor. `good` is None for what is only worth knowing."""
+
+    name: str
+    good: bool | None
+    text: str
+
+
+def examine(config: Path | None) -> Iterator[Finding]:
+    """Look at everything, one thing after another; a broken one never hides the next."""
+    yield Finding(name="python", good=sys.version_info >= (3, 11), text=sys.version.split()[0])
+    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    yield Finding(name="packages", good=True, text=packages)
+    yield _ask("llama.cpp", _llama)
+    try:
+        settings = load(config)
+    except BotError as error:
+        yield Finding(name="settings", good=False, text=str(error))
+        return
+    yield Finding(name="settings", good=True, text=f"workdir {settings.workdir}")
+    yield _ask("profiles", lambda: _profiles(settings))
+    yield _ask("disk", lambda: _disk(settings))
+    yield _ask("hub", lambda: _hub(settings))
+    yield _hub_token(settings)
+    yield _github()
+
+
+def _ask(name: str, question: Callable[[], str]) -> Finding:
+    try:
+        return Finding(name=name, good=True, text=question())
+    except BotError as error:
+        return Finding(name=name, good=False, text=str(error))
+
+
+def _llama() -> str:
+    from bot.clients.llama import library
+
+    found = (
+        f"{d.name} ({d.description}, {d.memory_total / 1e9:.0f} GB)" for d in library.devices()
+    )
+    return f"{library.library_version()}; devices: {', '.join(found)}"
+
+
+def _profiles(settings: Settings) -> str:
+    from bot.plan.profiles import load_profiles
+
+    return ", ".join(profile.tier for profile in load_profiles(settings.profiles))
+
+
+def _disk(settings: Settings) -> str:
+    from bot.workspace import require_free
+
+    require_free(settings.workdir, 0, settings.reserve)
+    existing = next(p for p in (settings.workdir, *settings.workdir.parents) if p.exists())
+    return f"{shutil.disk_usage(existing).free / 1e9:.1f} GB free in {settings.workdir}"
+
+
+def _hub(settings: Settings) -> str:
+    from bot.clients.hub import Hub
+    from bot.errors import UnreachableError
+
+    trouble = Hub(settings.hub.endpoint, None).ping()
+    if trouble is not None:
+        raise UnreachableError(trouble)
+    return f"{settings.hub.endpoint} answers"
+
+
+def _hub_token(settings: Settings) -> Finding:
+    from bot.clients.hub import Hub
+
+    token = hub_token()
+    if token is None:
+        text = "HF_TOKEN is not set; publishing needs a token that may write"
+        return Finding(name="hub token", good=None, text=text)
+    return _ask("hub token", lambda: f"belongs to {Hub(settings.hub.endpoint, token).whoami()}")
+
+
+def _github() -> Finding:
+    from bot.clients import github
+
+    if github.token() is None:
+        text = "GITHUB_TOKEN is not set; only dispatching to GitHub needs it"
+        return Finding(name="github", good=None, text=text)
+
+    def ask() -> str:
+        left = github.requests_left(github.connect(github.token(), github.api_url()))
+        return f"{github.api_url()} answers, {left} requests left this hour"
+
+    return _ask("github", ask)

@@ -1,0 +1,54 @@
+"""The last stretch: a finished job → a repository that holds just what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bot.pipeline.job import Job
+from bot.publish.upload import upload
+from bot.publish.verify import verify
+from bot.records import Built
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """How a publication ended. `changed` is empty when the Hub held everything already."""
+
+    repo_id: str
+    url: str
+    commit: str
+    public: bool
+    changed: tuple[str, ...]
+    files: tuple[str, ...]
+    folder: str
+
+
+def push(job: Job, repo_id: str, files: Mapping[str, Built], *, private: bool) -> Published:
+    """One commit, checked against the Hub's own hashes, and only then made public.
+
+    Raises PublishError when the Hub holds something else than was sent; the repository then
+    stays as private as it was.
+    """
+    pipeline = job.pipeline
+    source = job.plan.model.source
+    message = f"APEX quants of {source.repo_id or job.plan.model.name} at {source.commit[:12]}"
+    with pipeline.narrator.work(f"publishing {repo_id}") as report:
+        report(0, 3)
+        pushed = upload(pipeline.hub, repo_id, files, message)
+        report(1, 3)
+        held = verify(pipeline.hub, repo_id, pushed.commit, files)
+        report(2, 3)
+        if held.private and not private:
+            pipeline.hub.make_public(repo_id)
+        report(3, 3)
+    job.paths.reference.unlink(missing_ok=True)
+    return Published(
+        repo_id=repo_id,
+        url=f"{pipeline.hub.endpoint}/{repo_id}",
+        commit=pushed.commit,
+        public=not (private and held.private),
+        changed=pushed.changed,
+        files=tuple(files),
+        folder=str(job.paths.release),
+    )

@@ -1,0 +1,133 @@
+"""A profile and a model's tensors → a type for every tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from bot.plan.profiles import BASES, Profile
+from bot.plan.roles import allows_quantization, layer_of, role_of, stored_type
+from bot.plan.sizes import BLOCKS, tensor_bytes
+from bot.records import Architecture, Assignment, Recipe, Tensor, Windows
+
+FIVE_BIT_OUTPUT = ("IQ2_XXS", "IQ2_XS", "IQ3_XXS", "IQ1_S", "IQ2_S", "IQ1_M")
+OUTSIDE = "-"
+
+
+def windows(layers: int) -> Windows:
+    """APEX's windows: 5 edge and 5 near layers at each end, 3 at the attention's edge.
+
+    These are for 30 layers and more. In a shallower model fixed windows would cover everything and
+    tiers would coincide, so they keep their share of the depth: a sixth, a sixth and a tenth,
+    rounded down, at least 1. From 5 layers on this leaves a middle.
+    """
+    return Windows(
+        edge=min(5, max(1, layers // 6)),
+        near=min(5, max(1, layers // 6)),
+        attention_edge=min(3, max(1, layers // 10)),
+    )
+
+
+def band(layer: int, layers: int, edge: int, near: int) -> str:
+    """Where a layer lies: edge, near or middle, seen from the nearer end."""
+    depth = min(layer, layers - 1 - layer)
+    if depth < edge:
+        return "edge"
+    return "near" if depth < edge + near else "middle"
+
+
+def make_recipe(profile: Profile, model: Architecture, tensors: Sequence[Tensor]) -> Recipe:
+    """The recipe of one tier. Raises SourceError naming a tensor without exactly one rule."""
+    found = windows(model.layers)
+    return Recipe(
+        tier=profile.tier,
+        base=profile.base,
+        imatrix=profile.imatrix,
+        windows=found,
+        assignments=tuple(_assign(profile, model, found, tensor) for tensor in tensors),
+    )
+
+
+def _assign(profile: Profile, model: Architecture, found: Windows, tensor: Tensor) -> Assignment:
+    role, layer = role_of(tensor.name), layer_of(tensor.name)
+    where = attention = OUTSIDE
+    if layer is not None and layer < model.layers:
+        where = band(layer, model.layers, found.edge, found.near)
+        attention = band(layer, model.layers, found.attention_edge, 0)
+    elif layer is not None or role == "MTP":
+        # a draft head stands at the very end of the model: it is treated as the last layer is
+        where = attention = "edge"
+    kind = tensor.type
+    if allows_quantization(tensor, model.family):
+        kind = stored_type(_wanted(profile, model, role, where, attention, tensor), tensor)
+    by_attention = role in ("attention", "linear attention")
+    return Assignment(
+        tensor=tensor.name,
+        role="MTP" if layer is not None and layer >= model.layers else role,
+        band=attention if by_attention else where,
+        type=kind,
+        bytes=tensor_bytes(kind, tensor.shape),
+    )
+
+
+def _wanted(
+    profile: Profile, model: Architecture, role: str, where: str, attention: str, tensor: Tensor
+) -> str:
+    match role:
+        case "routed expert":
+            return str(getattr(profile.experts, where))
+        case "shared expert" | "dense":
+            # every token passes through both, so a dense layer is given what a shared expert gets
+            return str(getattr(profile.shared, where))
+        case "attention" | "linear attention" | "MTP":
+            return str(getattr(profile.attention, attention))
+        case "output":
+            return _output_type(profile, tensor)
+        case "embedding" if model.tied_embeddings:
+            return _output_type(profile, tensor)
+        case "embedding":
+            return _embedding_type(profile)
+        case _:
+            return tensor.type  # norms, routers and the like stay as they are
+
+
+def _output_type(profile: Profile, tensor: Tensor) -> str:
+    """llama_tensor_get_type_impl (llama-quant.cpp) for output, and embeddings tied to it."""
+    default = BASES[profile.base][1]
+    if tensor.shape[0] % BLOCKS[default][0]:
+        return "Q8_0"
+    if profile.base in FIVE_BIT_OUTPUT:
+        return "Q5_K"
+    return default if default == "Q8_0" else "Q6_K"
+
+
+def _embedding_type(profile: Profile) -> str:
+    """llama_tensor_get_type_impl (llama-quant.cpp) for embeddings of their own."""
+    if profile.base in ("IQ2_XXS", "IQ2_XS", "IQ1_S", "IQ1_M"):
+        return "Q2_K"
+    if profile.base in ("IQ2_S", "IQ3_XXS"):
+        return "IQ3_S"
+    return BASES[profile.base][1]
+
+
+def make_recipes(
+    profiles: Sequence[Profile], model: Architecture, tensors: Sequence[Tensor]
+) -> tuple[Recipe, ...]:
+    """Recipes of several tiers; one that stores what an earlier one stores says so."""
+    made: list[Recipe] = []
+    for profile in profiles:
+        recipe = make_recipe(profile, model, tensors)
+        twin = next((r.tier for r in made if r.content == recipe.content), None)
+        made.append(replace(recipe, same_as=twin))
+    return tuple(made)
+
+
+def asked_types(recipe: Recipe, model: Architecture, tensors: Sequence[Tensor]) -> dict[str, str]:
+    """The type of each tensor that llama.cpp would otherwise decide on itself, by name."""
+    free = {tensor.name for tensor in tensors if allows_quantization(tensor, model.family)}
+    return {a.tensor: a.type for a in recipe.assignments if a.tensor in free}
+
+
+def file_type(base: str) -> int:
+    """Number of a base type, as `general.file_type` holds it."""
+    return BASES[base][0]

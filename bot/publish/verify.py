@@ -1,0 +1,46 @@
+"""What the Hub holds against what was measured."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from bot.clients.hub import Hub
+from bot.errors import PublishError
+from bot.records import Built, Release, RepoFile
+
+
+def differing(release: Release, files: Mapping[str, Built]) -> tuple[str, ...]:
+    """Paths whose content on the Hub is not the local file's, in the order of `files`."""
+    held = {file.path: file for file in release.files}
+    return tuple(path for path, built in files.items() if not _same(held.get(path), built))
+
+
+def _same(held: RepoFile | None, built: Built) -> bool:
+    """By sha256 where the Hub keeps one (LFS), else by git's own hash of the content."""
+    if held is None or held.size != built.bytes:
+        return False
+    if held.sha256 is not None:
+        return held.sha256 == built.sha256
+    return held.blob_id == git_blob_id(Path(built.path))
+
+
+def git_blob_id(path: Path) -> str:
+    """sha1 that git gives a small file's content (`git hash-object`)."""
+    content = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0%s" % (len(content), content), usedforsecurity=False).hexdigest()
+
+
+def verify(hub: Hub, repo_id: str, commit: str, files: Mapping[str, Built]) -> Release:
+    """The repository at `commit`, if it holds exactly `files`.
+
+    Raises PublishError naming the first file that differs.
+    """
+    release = hub.release(repo_id, commit)
+    wrong = differing(release, files)
+    if wrong:
+        raise PublishError(
+            f"{repo_id} does not hold the measured {wrong[0]}; it stays private, publish it again"
+        )
+    return release

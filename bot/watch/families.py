@@ -1,0 +1,138 @@
+"""What is known of model families by name alone: data for `moe`, no logic.
+
+Names are `model_type` and `architectures` of config.json as transformers 5.23, remote code on
+the Hub and llama.cpp's converter spell them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+
+class Refusal(NamedTuple):
+    """Names, of model types or architectures, that are no text decoders."""
+
+    names: re.Pattern[str]
+    reason: str
+
+
+def _exactly(*names: str) -> re.Pattern[str]:
+    return re.compile("^(?:" + "|".join(map(re.escape, names)) + ")$", re.IGNORECASE)
+
+
+FAMILY_REFUSALS = (
+    Refusal(
+        re.compile(r"eagle|medusa|speculat|dflash|draft|^gemma4_?assistant", re.IGNORECASE),
+        "a draft model for speculative decoding",
+    ),
+    Refusal(
+        _exactly(
+            *(
+                "switch_transformers",
+                "nllb-moe",
+                "t5",
+                "mt5",
+                "umt5",
+                "t5gemma",
+                "t5gemma2",
+                "bart",
+            ),
+            *("mbart", "m2m_100", "marian", "pegasus", "whisper", "moonshine", "speecht5"),
+        ),
+        "an encoder-decoder, not a text decoder",
+    ),
+    Refusal(
+        _exactly(
+            *("bert", "roberta", "xlm-roberta", "distilbert", "albert", "electra", "deberta"),
+            *("deberta-v2", "modernbert", "mpnet", "camembert", "nomic_bert", "new", "gte", "esm"),
+            *("longformer", "splinter", "openai_privacy_filter"),
+        ),
+        "an encoder, not a text decoder",
+    ),
+    Refusal(
+        _exactly(
+            *(
+                "vit",
+                "vitpose",
+                "vitpose_backbone",
+                "clip",
+                "siglip",
+                "siglip2",
+                "dinov2",
+                "dinov3",
+            ),
+            *("swin", "swinv2", "beit", "deit", "convnext", "convnextv2", "resnet", "segformer"),
+            *("detr", "rt_detr", "sam", "sam2", "sam3", "yolos", "mask2former", "depth_anything"),
+            "dots3_note_vision_encoder",
+        ),
+        "a vision model, not a text decoder",
+    ),
+    Refusal(
+        _exactly(
+            *("wav2vec2", "wav2vec2-bert", "hubert", "wavlm", "unispeech", "encodec", "mimi"),
+            *("audio-spectrogram-transformer", "vits", "clap", "qwen3_omni_moe_talker"),
+        ),
+        "an audio model, not a text decoder",
+    ),
+    Refusal(
+        re.compile(r"^diffusion_gemma|^DiffusionGemma"),
+        "a diffusion language model, for which perplexity has no meaning",
+    ),
+    Refusal(
+        re.compile(
+            r"For(?:Token|Sequence|Image|Audio|Video)?Classification$|ForMaskedLM$|ForPreTraining$"
+            r"|RewardModel$|ForQuestionAnswering$|ForMultipleChoice$|ForCTC$"
+        ),
+        "a classifier or encoder, not a text decoder",
+    ),
+)
+
+# Families without any mixture of experts under the same model_type. Those with dense and sparse
+# members under one name (gemma4, jamba, nemotron_h, granitemoehybrid, doge, …) and wrappers of any
+# text decoder (mistral3, llava, …) must not be here.
+CLEARLY_DENSE = frozenset(
+    {
+        *("llama", "mistral", "ministral", "mllama", "gpt2", "gptj"),
+        *("gpt_neo", "gpt_neox", "gpt_bigcode", "opt", "bloom", "falcon", "codegen", "mpt", "phi"),
+        *(
+            "phi3",
+            "phi3_v",
+            "gemma",
+            "gemma2",
+            "gemma3",
+            "gemma3_text",
+            "gemma3n",
+            "qwen2",
+            "qwen3",
+        ),
+        *(
+            "qwen2_vl",
+            "qwen2_5_vl",
+            "qwen3_vl",
+            "qwen3_5",
+            "qwen3_5_text",
+            "qwen2_audio",
+            "stablelm",
+        ),
+        *("starcoder2", "cohere", "cohere2", "olmo", "olmo2", "olmo3", "granite", "smollm3"),
+        *("smolvlm", "paligemma", "mamba", "mamba2", "rwkv"),
+        *("glm4", "chatglm", "internlm2", "lfm2", "exaone4", "ernie4_5", "hunyuan_v1_dense"),
+        *("seed_oss", "apertus", "nemotron", "nemotron-nas", "xglm", "persimmon"),
+    }
+)
+
+# What the makers themselves publish below 16 bits, by architecture: such a file is an original.
+NATIVE_PRECISION: dict[str, frozenset[str]] = {
+    "DeepseekV3ForCausalLM": frozenset({"fp8", "compressed-tensors"}),  # also Kimi-K2, -Thinking
+    "DeepseekV32ForCausalLM": frozenset({"fp8"}),
+    "DeepseekV4ForCausalLM": frozenset({"fp8"}),
+    "MiniMaxM2ForCausalLM": frozenset({"fp8"}),
+    "MiMoV2FlashForCausalLM": frozenset({"fp8"}),
+    "GptOssForCausalLM": frozenset({"mxfp4"}),
+    "KimiK3ForConditionalGeneration": frozenset({"compressed-tensors"}),
+    "Kimi_K25ForConditionalGeneration": frozenset({"compressed-tensors"}),
+}
+
+# One always-on feed-forward beside the experts that no key of the config mentions.
+SHARED_WITHOUT_KEY = frozenset({"llama4", "llama4_text", "gemma4", "gemma4_text"})

@@ -1,0 +1,118 @@
+"""A reverse proxy in front of a local Hub: it counts requests and injects what networks do."""
+
+from __future__ import annotations
+
+import http.client
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import urlsplit
+
+HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "date", "server"}
+
+
+@dataclass(kw_only=True)
+class Fault:
+    """What happens to the next `times` requests of `method` with `part` in their path."""
+
+    method: str
+    part: str
+    status: int | None  # None: the connection is cut without a reply
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b"trouble"
+    arrives: bool  # whether the Hub gets the request before
+    times: int = 1
+    meanwhile: Callable[[], object] | None = None  # done before the reply, past the proxy's faults
+
+
+class Between(ThreadingHTTPServer):
+    """Forwards to `upstream`; `requests` holds "METHOD path" of all that came."""
+
+    daemon_threads = True
+
+    def __init__(self, upstream: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.upstream = urlsplit(upstream).netloc
+        self.requests: list[str] = []
+        self.faults: list[Fault] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def fault(self, method: str, path: str) -> Fault | None:
+        """The fault for this request, used up by it."""
+        for fault in self.faults:
+            if fault.method == method and fault.part in path and fault.times > 0:
+                fault.times -= 1
+                return fault
+        return None
+
+    def count(self, method: str, part: str) -> int:
+        """How many requests of a method had `part` in their path."""
+        return sum(line.startswith(f"{method} ") and part in line for line in self.requests)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body in one packet, or each reply waits 40 ms for its second half
+    disable_nagle_algorithm = True
+    server: Between
+
+    def _forward(self) -> None:
+        self.server.requests.append(f"{self.command} {self.path}")
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        fault = self.server.fault(self.command, self.path)
+        if fault and fault.meanwhile:
+            fault.meanwhile()
+        if fault is None or fault.arrives:
+            status, headers, content = self._upstream(body)
+        if fault is None:
+            self._reply(status, headers, content)
+        elif fault.status is None:
+            self.close_connection = True
+        else:
+            self._reply(fault.status, list(fault.headers.items()), fault.body)
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _forward
+
+    def _upstream(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+        connection = http.client.HTTPConnection(self.server.upstream, timeout=30)
+        try:
+            connection.request(self.command, self.path, body, dict(self.headers.items()))
+            reply = connection.getresponse()
+            return reply.status, reply.getheaders(), reply.read()
+        finally:
+            connection.close()
+
+    def _reply(self, status: int, headers: list[tuple[str, str]], content: bytes) -> None:
+        self.send_response(status)
+        given = {name.lower(): value for name, value in headers}
+        for name, value in headers:
+            if name.lower() not in HOP_BY_HOP:
+                self.send_header(name, value)
+        length = given.get("content-length") if self.command == "HEAD" else None
+        self.send_header("Content-Length", length or str(len(content)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Quiet."""
+
+
+@contextmanager
+def between(upstream: str) -> Iterator[Between]:
+    """A running proxy, stopped at the end."""
+    proxy = Between(upstream)
+    thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield proxy
+    finally:
+        proxy.shutdown()
+        thread.join()
+        proxy.server_close()

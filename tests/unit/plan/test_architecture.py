@@ -1,0 +1,99 @@
+from pathlib import Path
+
+import pytest
+
+from bot.clients import gguf
+from bot.errors import SourceError
+from bot.plan.architecture import describe
+from bot.records import Architecture, Tensor
+
+
+def tensor(name: str, *shape: int, kind: str = "BF16") -> Tensor:
+    return Tensor(name=name, shape=shape, type=kind, bytes=2)
+
+
+def metadata(**more: object) -> dict[str, object]:
+    counts = {"block_count": 3, "expert_count": 8, "expert_used_count": 2, "context_length": 4096}
+    counts |= {"embedding_length": 64} | more
+    own = {f"testmoe.{key}": value for key, value in counts.items()}
+    return {"general.architecture": "testmoe", "general.name": "Test", **own}
+
+
+# a dense leading layer, a full and a linear layer with experts, an MTP layer
+TENSORS = (
+    tensor("token_embd.weight", 64, 100),
+    tensor("output.weight", 64, 100),
+    tensor("blk.0.attn_q.weight", 64, 64),
+    tensor("blk.0.ffn_up.weight", 64, 32),
+    tensor("blk.1.attn_q.weight", 64, 64),
+    tensor("blk.1.ffn_gate_inp.weight", 64, 8, kind="F32"),
+    tensor("blk.1.ffn_up_exps.weight", 64, 32, 8),
+    tensor("blk.1.ffn_up_shexp.weight", 64, 32),
+    tensor("blk.2.ssm_out.weight", 64, 64),
+    tensor("blk.2.attn_norm.weight", 64, kind="F32"),
+    tensor("blk.2.ffn_up_exps.weight", 64, 32, 8),
+)
+
+
+def test_counted_from_tensors() -> None:
+    found = describe(metadata(), TENSORS)
+    assert (found.layers, found.mtp_layers, found.dense_layers) == (3, 0, 1)
+    assert (found.experts, found.experts_active, found.shared_expert) == (8, 2, True)
+    assert found.attention == ("full", "full", "linear")
+    routed = 2 * 64 * 32 * 8
+    others = 2 * 6400 + 3 * 4096 + 2 * 2048 + 512 + 64
+    assert found.parameters == routed + others
+    assert found.parameters_active == others + routed // 4
+    assert (found.vocabulary, found.tied_embeddings) == (100, False)
+
+
+def test_mtp_layers_are_not_main_layers() -> None:
+    found = describe(metadata(nextn_predict_layers=1), TENSORS)
+    assert (found.layers, found.mtp_layers) == (2, 1)
+    assert found.attention == ("full", "full")
+    assert found.parameters == describe(metadata(), TENSORS[:-3]).parameters
+
+
+@pytest.mark.parametrize(
+    ("pattern", "words"),
+    [
+        ([True, False, True], ("sliding", "full", "linear")),
+        (2, ("sliding", "full", "linear")),
+        (None, ("sliding", "sliding", "linear")),
+    ],
+)
+def test_sliding_windows(pattern: object, words: tuple[str, ...]) -> None:
+    more = {"attention.sliding_window": 128, "attention.sliding_window_pattern": pattern}
+    assert describe(metadata(**more), TENSORS).attention == words
+
+
+@pytest.mark.parametrize(
+    ("data", "tensors", "said"),
+    [
+        ({}, TENSORS, "not a language model"),
+        (metadata(), (), "not a language model"),
+        (metadata(expert_count=0), TENSORS, "not a mixture of experts"),
+        (metadata(), TENSORS[:4], "not a mixture of experts"),
+        (metadata(block_count=-1), TENSORS, "not a count"),
+        (metadata(block_count="many"), TENSORS, "not a count"),
+        (metadata(block_count=1 << 60), TENSORS, "layers"),
+        (metadata(nextn_predict_layers=3), TENSORS, "MTP"),
+        (metadata(), (*TENSORS, tensor("x.weight", 4, 4, kind="Q4_K")), "quantized already"),
+    ],
+)
+def test_refused(data: dict[str, object], tensors: tuple[Tensor, ...], said: str) -> None:
+    with pytest.raises(SourceError, match=said):
+        describe(data, tensors)
+
+
+def test_the_demo_model(demo_model: Path) -> None:
+    header = gguf.read(demo_model)
+    found: Architecture = describe(header.metadata, header.tensors)
+    assert found.family == "qwen35moe"
+    assert (found.layers, found.experts, found.experts_active) == (8, 6, 2)
+    assert found.attention == ("linear", "linear", "linear", "full") * 2
+    assert found.shared_expert
+    assert found.tied_embeddings
+    assert found.source_type == "BF16"
+    assert found.parameters == sum(t.parameters for t in header.tensors)
+    assert 0.4 < found.parameters_active / found.parameters < 0.6

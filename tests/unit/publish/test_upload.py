@@ -1,0 +1,73 @@
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from bot.clients.hub import Hub as Client
+from bot.errors import PublishError
+from bot.publish.upload import upload
+from bot.publish.verify import differing, git_blob_id, verify
+from bot.records import Built
+from bot.workspace import sha256
+from tests.local_hub.server import Hub
+
+REPO = "alice/model-APEX-GGUF"
+
+
+@pytest.fixture
+def client(hub: Hub) -> Client:
+    return Client(hub.url, SecretStr(hub.token))
+
+
+def built(path: Path, content: bytes) -> Built:
+    path.write_bytes(content)
+    return Built(path=str(path), bytes=len(content), sha256=sha256(path))
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, Built]:
+    return {
+        "README.md": built(tmp_path / "README.md", b"---\nlicense: mit\n---\n# Model\n"),
+        "model.gguf": built(tmp_path / "model.gguf", bytes(range(256)) * 50_000),
+        "results.json": built(tmp_path / "results.json", b"{}\n"),
+    }
+
+
+def test_one_commit_then_none(hub: Hub, client: Client, files: dict[str, Built]) -> None:
+    first = upload(client, REPO, files, "Release")
+    assert first.changed == ("model.gguf", "results.json", "README.md")
+    held = verify(client, REPO, first.commit, files)
+    assert held.private
+    assert len(hub.store.history(REPO)) == 2
+    second = upload(client, REPO, files, "Release")
+    assert second.changed == ()
+    assert second.commit == first.commit
+    assert len(hub.store.history(REPO)) == 2
+
+
+def test_only_what_differs_is_sent(
+    hub: Hub, client: Client, files: dict[str, Built], tmp_path: Path
+) -> None:
+    upload(client, REPO, files, "Release")
+    files["results.json"] = built(tmp_path / "results.json", b"[]\n")  # of the same size
+    pushed = upload(client, REPO, files, "New numbers")
+    assert pushed.changed == ("results.json",)
+    verify(client, REPO, pushed.commit, files)
+    assert len(hub.store.history(REPO)) == 3
+
+
+def test_what_differs_is_named(client: Client, files: dict[str, Built], tmp_path: Path) -> None:
+    pushed = upload(client, REPO, files, "Release")
+    for name in files:
+        changed = Built(path=str(tmp_path / "other"), bytes=files[name].bytes, sha256="0" * 64)
+        Path(changed.path).write_bytes(b"?" * changed.bytes)
+        with pytest.raises(PublishError, match=name):
+            verify(client, REPO, pushed.commit, {**files, name: changed})
+    missing = {**files, "more.gguf": files["model.gguf"]}
+    assert differing(client.release(REPO), missing) == ("more.gguf",)
+
+
+def test_git_blob_id_is_gits(tmp_path: Path) -> None:
+    path = tmp_path / "hello"
+    path.write_bytes(b"hello\n")
+    assert git_blob_id(path) == "ce013625030ba8dba906f756967f9e9ca394464a"  # git hash-object

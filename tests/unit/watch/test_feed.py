@@ -1,0 +1,181 @@
+"""The feed against a local Hub over real HTTP: one decision a model, requests counted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from bot.clients.hub import Hub
+from bot.errors import UnreachableError
+from bot.records import Build, Decision, Skip, Wait
+from bot.settings import Settings, load
+from bot.watch.feed import look
+from tests.local_hub.server import Hub as LocalHub
+from tests.local_hub.server import running_hub
+from tests.unit.clients.between import Between, Fault, between
+
+MOE = json.dumps(
+    {
+        "architectures": ["MixtralForCausalLM"],
+        "model_type": "mixtral",
+        "num_hidden_layers": 4,
+        "num_local_experts": 8,
+        "num_experts_per_tok": 2,
+    }
+).encode()
+NO_EXPERTS = MOE.replace(b'"num_local_experts": 8', b'"num_local_experts": 1')
+DENSE = b'{"architectures": ["LlamaForCausalLM"], "model_type": "llama"}'
+GGUF = b"GGUF" + bytes(1000)
+
+# repository → its files and the decision it must get, oldest first
+MODELS: dict[str, tuple[dict[str, bytes], type, str]] = {
+    "maker/Built": ({"config.json": MOE, "Built-BF16.gguf": GGUF}, Build, "8 experts, 2 active"),
+    "maker/Safetensors": (
+        {"config.json": MOE, "model.safetensors": bytes(64)},
+        Wait,
+        "has no 16-bit GGUF",
+    ),
+    "maker/Broken": ({"config.json": b"{", "m-BF16.gguf": GGUF}, Skip, "is not JSON"),
+    "maker/Sibling": ({"config.json": NO_EXPERTS, "m-BF16.gguf": GGUF}, Skip, "dense: num_local"),
+    "maker/Dense": ({"config.json": DENSE, "m-BF16.gguf": GGUF}, Skip, "model_type llama has no"),
+    "other/Late": ({"config.json": MOE}, Wait, "no weights yet"),
+    "other/Empty": ({}, Wait, "no weights yet"),
+}
+RULED_OUT_BY_LISTING = {"maker/Dense"}
+WITHOUT_CONFIG = {"other/Empty"}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalHub]:
+    folder = tmp_path_factory.mktemp("feed")
+    with running_hub(folder / "hub") as running:
+        owners = {name: running.store.add_user(name) for name in ("maker", "other")}
+        for repo_id, (contents, _, _) in MODELS.items():
+            hub = Hub(running.url, SecretStr(owners[repo_id.split("/")[0]]))
+            _publish(hub, repo_id, contents, folder)
+        yield running
+
+
+def _publish(hub: Hub, repo_id: str, contents: dict[str, bytes], folder: Path) -> None:
+    hub.create_private(repo_id)
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    if contents:
+        hub.commit(repo_id, {name: folder / name for name in contents}, "x", hub.head(repo_id))
+    hub.make_public(repo_id)
+
+
+@pytest.fixture
+def proxy(server: LocalHub) -> Iterator[Between]:
+    with between(server.url) as running:
+        yield running
+
+
+@pytest.fixture
+def seen(proxy: Between) -> Callable[..., dict[str, Decision]]:
+    """Look through the proxy, with settings of the watch section; decisions by repository."""
+
+    def look_once(**watch: Any) -> dict[str, Decision]:
+        hub = Hub(proxy.url, None, pause=0.001)
+        decisions = list(look(hub, _settings(**watch)))
+        by_name = {decision.release.repo_id: decision for decision in decisions}
+        assert len(by_name) == len(decisions)
+        return by_name
+
+    return look_once
+
+
+def _settings(**watch: Any) -> Settings:
+    return load(None, watch=watch)
+
+
+def test_every_listed_model_gets_one_decision_with_its_reason(
+    seen: Callable[..., dict[str, Decision]],
+) -> None:
+    decisions = seen()
+    assert list(decisions) == list(reversed(MODELS))  # newest first
+    for repo_id, (_, kind, reason) in MODELS.items():
+        assert type(decisions[repo_id]) is kind, repo_id
+        assert reason in decisions[repo_id].reason
+
+
+def test_requests_are_one_a_page_and_at_most_two_a_candidate(
+    seen: Callable[..., dict[str, Decision]], proxy: Between
+) -> None:
+    decisions = seen(page=3)
+    pages, candidates = 3, len(MODELS) - len(RULED_OUT_BY_LISTING)
+    configs = candidates - len(WITHOUT_CONFIG)
+    assert proxy.count("GET", "/api/models?") == pages
+    assert proxy.count("GET", "/revision/") == candidates
+    assert proxy.count("GET", "/config.json") == configs
+    assert len(proxy.requests) == pages + candidates + configs
+    built = decisions["maker/Built"].release
+    assert f"GET /maker/Built/resolve/{built.commit}/config.json" in proxy.requests
+    assert proxy.count("GET", f"/maker/Built/revision/{built.commit}") == 1  # as listed, not main
+
+
+def test_a_model_ruled_out_by_the_listing_costs_nothing(
+    seen: Callable[..., dict[str, Decision]], proxy: Between
+) -> None:
+    assert "maker/Dense" in seen()
+    assert not any("maker/Dense" in line for line in proxy.requests)
+
+
+def test_the_limit_ends_the_listing(
+    seen: Callable[..., dict[str, Decision]], proxy: Between
+) -> None:
+    assert list(seen(limit=3, page=2)) == ["other/Empty", "other/Late", "maker/Dense"]
+    assert proxy.count("GET", "/api/models?") == 2
+
+
+def test_owners_are_listed_by_name(
+    seen: Callable[..., dict[str, Decision]], proxy: Between
+) -> None:
+    assert list(seen(owners=["other"])) == ["other/Empty", "other/Late"]
+    assert proxy.count("GET", "/api/models?") == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "kind", "reason"),
+    [
+        (503, {}, Wait, "run the same command again later"),
+        (None, {}, Wait, "did not answer"),
+        (403, {"X-Error-Code": "GatedRepo"}, Wait, "is gated"),
+        (404, {"X-Error-Code": "RepoNotFound"}, Skip, "does not exist"),
+    ],
+)
+def test_one_repository_in_trouble_never_stops_the_others(
+    seen: Callable[..., dict[str, Decision]],
+    proxy: Between,
+    status: int | None,
+    headers: dict[str, str],
+    kind: type,
+    reason: str,
+) -> None:
+    trouble = Fault(
+        method="GET",
+        part="maker/Safetensors/revision/",
+        status=status,
+        headers=headers,
+        arrives=False,
+        times=99,
+    )
+    proxy.faults = [trouble]
+    decisions = seen()
+    assert set(decisions) == set(MODELS)
+    assert type(decisions["maker/Safetensors"]) is kind
+    assert reason in decisions["maker/Safetensors"].reason
+    assert isinstance(decisions["maker/Built"], Build)
+
+
+def test_a_listing_that_cannot_be_read_is_an_error(
+    seen: Callable[..., dict[str, Decision]], proxy: Between
+) -> None:
+    proxy.faults = [Fault(method="GET", part="/api/models?", status=503, arrives=False, times=99)]
+    with pytest.raises(UnreachableError):
+        seen()
