@@ -1,0 +1,80 @@
+"""Users, organizations and tokens of the local Hub; a token itself is never stored."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bot.errors import SettingsError
+from bot.web.repository import Repo
+
+NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Viewer:
+    """Who asks: a user and the organizations that they may act for."""
+
+    name: str
+    orgs: tuple[str, ...] = ()
+
+    def may_write(self, owner: str) -> bool:
+        """Whether repositories of this user or organization are theirs to change."""
+        return owner.lower() in {name.lower() for name in (self.name, *self.orgs)}
+
+
+def valid_name(name: object) -> bool:
+    """Whether this can name a user, an organization, a repository, a branch or a tag."""
+    return (
+        isinstance(name, str)
+        and NAME.fullmatch(name) is not None
+        and ".." not in name
+        and "--" not in name
+        and not name.endswith(".git")
+    )
+
+
+def may_read(repo: Repo, viewer: Viewer | None) -> bool:
+    """Whether this viewer may see the repository at all."""
+    return not repo.private or (viewer is not None and viewer.may_write(repo.owner))
+
+
+def add_user(db: sqlite3.Connection, name: str, orgs: Sequence[str]) -> str:
+    """A new token for a user; see Store.add_user."""
+    token = f"hf_{secrets.token_urlsafe(32)}"
+    _ensure_account(db, name, "user")
+    db.execute("insert into tokens values (?, ?)", (_token_hash(token), name))
+    for org in orgs:
+        _ensure_account(db, org, "org")
+        db.execute("insert or ignore into members values (?, ?)", (org, name))
+    return token
+
+
+def find(db: sqlite3.Connection, token: str) -> Viewer | None:
+    """Whose token this is."""
+    row = db.execute(
+        "select users.name from tokens join users on users.name = tokens.user"
+        " where tokens.sha256 = ?",
+        (_token_hash(token),),
+    ).fetchone()
+    if row is None:
+        return None
+    orgs = db.execute("select org from members where user = ? order by org", (row["name"],))
+    return Viewer(name=row["name"], orgs=tuple(org["org"] for org in orgs))
+
+
+def _token_hash(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _ensure_account(db: sqlite3.Connection, name: str, kind: str) -> None:
+    if not valid_name(name):
+        raise SettingsError(f"{name!r} cannot be a name on a Hub; use letters, digits, - _ .")
+    db.execute("insert or ignore into users values (?, ?)", (name, kind))
+    row = db.execute("select kind from users where name = ?", (name,)).fetchone()
+    if row["kind"] != kind:
+        raise SettingsError(f"{name} already is the name of a {row['kind']}; choose another")

@@ -1,0 +1,293 @@
+"""Routes of the Hub's API that read and change names: models, trees, commits, refs, settings."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qs
+
+from starlette.datastructures import QueryParams
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from bot.web import commits, listing
+from bot.web.describe import front_matter
+from bot.web.refusal import Refusal
+from bot.web.repository import Commit, Ref, Repo
+from bot.web.request import (
+    json_object,
+    readable,
+    store_of,
+    user_of,
+    viewer_of,
+    with_body,
+    writable,
+)
+from bot.web.store import Store
+
+COMMITS_PAGE = 100
+
+
+def whoami(request: Request) -> Response:
+    """GET /api/whoami-v2."""
+    user = user_of(request)
+    orgs = [{"type": "org", "name": org, "roleInOrg": "write"} for org in user.orgs]
+    token = {"type": "access_token", "accessToken": {"displayName": "local", "role": "write"}}
+    return JSONResponse(
+        {"type": "user", "name": user.name, "fullname": user.name, "orgs": orgs, "auth": token}
+    )
+
+
+def list_models(request: Request) -> Response:
+    """GET /api/models: newest first, in pages joined by Link headers."""
+    page = listing.models(store_of(request), viewer_of(request), _query(request.query_params))
+    return _paged(request, page.rows, page.cursor)
+
+
+def _query(params: QueryParams) -> listing.Query:
+    for name in listing.NOT_HERE:
+        if name in params:
+            raise Refusal(400, f"The local Hub cannot filter by {name}")
+    limit = params.get("limit", str(listing.PAGE))
+    if not limit.isdecimal() or int(limit[:9]) < 1:
+        raise Refusal(400, "limit is a number from 1")
+    return listing.Query(
+        sort=params.get("sort", "trendingScore"),
+        filters=tuple(tag for tag in params.getlist("filter") if tag),
+        author=params.get("author"),
+        search=params.get("search"),
+        pipeline_tag=params.get("pipeline_tag"),
+        gated=_flag(params, "gated") if "gated" in params else None,
+        limit=min(int(limit[:9]), listing.PAGE),
+        cursor=params.get("cursor"),
+        names=_names(params),
+    )
+
+
+def _names(params: QueryParams) -> tuple[str, ...]:
+    """The properties of a row: those of `expand`, or the usual ones and what flags add."""
+    expand = tuple(dict.fromkeys([*params.getlist("expand"), *params.getlist("expand[]")]))
+    if expand:
+        return expand
+    names = [*listing.LISTED]
+    if _flag(params, "full"):
+        names += listing.FULL
+    if _flag(params, "cardData"):
+        names.append("cardData")
+    if _flag(params, "config"):
+        names.append("config")
+    return tuple(names)
+
+
+def _flag(params: QueryParams, name: str) -> bool:
+    return params.get(name, "").lower() in ("1", "true")
+
+
+def _paged(request: Request, rows: list[dict[str, Any]], cursor: str | None) -> Response:
+    headers = {}
+    if cursor is not None:
+        headers["Link"] = f'<{request.url.include_query_params(cursor=cursor)}>; rel="next"'
+    return JSONResponse(rows, headers=headers)
+
+
+def model_info(request: Request) -> Response:
+    """GET /api/models/{id}[/revision/{rev}]."""
+    store, repo = store_of(request), readable(request)
+    params = request.query_params
+    expand = (*params.getlist("expand"), *params.getlist("expand[]"))
+    commit = store.commit(repo, request.path_params.get("rev", "main"))
+    names = expand or listing.INFO
+    return JSONResponse(listing.model(store, repo, commit, names, blobs=_flag(params, "blobs")))
+
+
+def auth_check(request: Request) -> Response:
+    """GET /api/models/{id}/auth-check: may the viewer read the files?"""
+    check_gate(request, readable(request))
+    return JSONResponse({})
+
+
+def check_gate(request: Request, repo: Repo) -> None:
+    """Files of a gated repository are for its owners; nobody else can be let in here."""
+    if repo.gated is None:
+        return
+    viewer = viewer_of(request)
+    if viewer is None:
+        raise Refusal(401, f"Access to {repo.id} is restricted; send a token", "GatedRepo")
+    if not viewer.may_write(repo.owner):
+        raise Refusal(403, f"Access to {repo.id} is restricted to its owners", "GatedRepo")
+
+
+def create_repo(request: Request, body: bytes) -> Response:
+    """POST /api/repos/create."""
+    data, user, store = json_object(body), user_of(request), store_of(request)
+    owner = _owned(data, user_name=user.name)
+    if not user.may_write(owner):
+        raise Refusal(403, f"{user.name} may not make repositories for {owner}")
+    name = data.get("name")
+    existing = store.find(f"{owner}/{name}")
+    if existing is not None:
+        url = f"{request.base_url}{existing.id}"
+        error = {"error": "You already created this model repo", "url": url}
+        return JSONResponse(error, status_code=409)
+    private = _private(data, default=False)
+    repo = commits.create_repo(store, owner, str(name), author=user.name, private=private)
+    return JSONResponse({"url": f"{request.base_url}{repo.id}", "name": repo.id})
+
+
+def delete_repo(request: Request, body: bytes) -> Response:
+    """DELETE /api/repos/delete."""
+    data, user, store = json_object(body), user_of(request), store_of(request)
+    owner = _owned(data, user_name=user.name)
+    store.delete(store.writable(f"{owner}/{data.get('name')}", user))
+    return Response("OK")
+
+
+def _owned(data: dict[str, Any], *, user_name: str) -> str:
+    if data.get("type", "model") not in ("model", None):
+        raise Refusal(400, "The local Hub keeps model repositories only")
+    return str(data.get("organization") or user_name)
+
+
+def _private(data: dict[str, Any], *, default: bool) -> bool:
+    match data.get("visibility"), data.get("private"):
+        case None, None:
+            return default
+        case ("public" | "private") as visibility, None:
+            return bool(visibility == "private")
+        case None, bool() as private:
+            return bool(private)
+        case _:
+            raise Refusal(400, "visibility is public or private")
+
+
+def update_settings(request: Request, body: bytes) -> Response:
+    """PUT /api/models/{id}/settings."""
+    data, repo = json_object(body), writable(request)
+    gated = data.get("gated", repo.gated or False)
+    if gated not in (False, "auto", "manual"):
+        raise Refusal(400, "gated is false, auto or manual")
+    private = _private(data, default=repo.private)
+    store_of(request).update(repo, private=private, gated=gated or None)
+    return JSONResponse({"private": private, "gated": gated})
+
+
+def _revision(request: Request) -> tuple[Store, Repo, Commit]:
+    store, repo = store_of(request), readable(request)
+    return store, repo, store.commit(repo, request.path_params["rev"])
+
+
+def list_tree(request: Request) -> Response:
+    """GET /api/models/{id}/tree/{rev}[/path]; later pages stay at the first page's commit."""
+    store, repo, commit = _revision(request)
+    sha, _, start = request.query_params.get("cursor", "").partition(".")
+    if sha:
+        commit = store.commit(repo, sha)
+    rows, following = listing.tree(
+        store,
+        repo,
+        commit,
+        request.path_params.get("path", "").strip("/"),
+        recursive=_flag(request.query_params, "recursive"),
+        expand=_flag(request.query_params, "expand"),
+        start=int(start) if start.isdecimal() and len(start) < 10 else 0,
+    )
+    return _paged(request, rows, f"{commit.sha}.{following}" if following else None)
+
+
+def paths_info(request: Request, body: bytes) -> Response:
+    """POST /api/models/{id}/paths-info/{rev}: a form, as the Hub's client sends it."""
+    store, repo, commit = _revision(request)
+    try:
+        form = parse_qs(body.decode(), max_num_fields=10_000)
+    except ValueError as error:
+        raise Refusal(400, "The body is not a form") from error
+    expand = form.get("expand", ["false"])[0].lower() == "true"
+    paths = [path.strip("/") for path in form.get("paths", [])]
+    return JSONResponse(listing.paths_info(store, repo, commit, paths, expand=expand))
+
+
+def list_commits(request: Request) -> Response:
+    """GET /api/models/{id}/commits/{rev}, newest first."""
+    store, repo, commit = _revision(request)
+    if "cursor" in request.query_params:
+        commit = store.commit(repo, request.query_params["cursor"])
+    found = store.history(repo, commit, COMMITS_PAGE + 1)
+    cursor = found[COMMITS_PAGE].sha if len(found) > COMMITS_PAGE else None
+    return _paged(request, [*map(listing.commit_row, found[:COMMITS_PAGE])], cursor)
+
+
+def list_refs(request: Request) -> Response:
+    """GET /api/models/{id}/refs."""
+    refs: dict[str, list[dict[str, str]]] = {"branches": [], "converts": [], "tags": []}
+    if "include_prs" in request.query_params:
+        refs["pullRequests"] = []
+    folders = {"branch": ("branches", "refs/heads/"), "tag": ("tags", "refs/tags/")}
+    for ref in store_of(request).refs(readable(request)):
+        key, prefix = folders[ref.kind]
+        refs[key].append({"name": ref.name, "ref": prefix + ref.name, "targetCommit": ref.sha})
+    return JSONResponse(refs)
+
+
+def create_branch(request: Request, body: bytes) -> Response:
+    """POST /api/models/{id}/branch/{name}."""
+    store, repo = store_of(request), writable(request)
+    start = (json_object(body) if body else {}).get("startingPoint", "main")
+    sha = store.commit(repo, str(start)).sha
+    store.add_ref(repo, Ref(kind="branch", name=request.path_params["rev"], sha=sha))
+    return JSONResponse({})
+
+
+def create_tag(request: Request, body: bytes) -> Response:
+    """POST /api/models/{id}/tag/{rev}."""
+    store, repo = store_of(request), writable(request)
+    sha = store.commit(repo, request.path_params["rev"]).sha
+    store.add_ref(repo, Ref(kind="tag", name=str(json_object(body).get("tag")), sha=sha))
+    return JSONResponse({})
+
+
+def delete_branch(request: Request) -> Response:
+    """DELETE /api/models/{id}/branch/{name}."""
+    store_of(request).remove_ref(writable(request), "branch", request.path_params["rev"])
+    return JSONResponse({})
+
+
+def delete_tag(request: Request) -> Response:
+    """DELETE /api/models/{id}/tag/{name}."""
+    store_of(request).remove_ref(writable(request), "tag", request.path_params["rev"])
+    return JSONResponse({})
+
+
+def validate_yaml(request: Request, body: bytes) -> Response:
+    """POST /api/validate-yaml: the front matter of a card, before it is committed."""
+    del request
+    content = json_object(body).get("content")
+    if not isinstance(content, str):
+        raise Refusal(400, "content is not text")
+    try:
+        front_matter(content)
+    except ValueError as error:
+        return JSONResponse({"errors": [{"message": str(error)}], "warnings": []}, status_code=400)
+    return JSONResponse({"errors": [], "warnings": []})
+
+
+MODEL = "/api/models/{owner}/{name}"
+ROUTES = [
+    Route("/api/whoami-v2", whoami),
+    Route("/api/models", list_models),
+    Route("/api/repos/create", with_body(create_repo), methods=["POST"]),
+    Route("/api/repos/delete", with_body(delete_repo), methods=["DELETE"]),
+    Route("/api/validate-yaml", with_body(validate_yaml), methods=["POST"]),
+    Route(MODEL, model_info),
+    Route(f"{MODEL}/revision/{{rev}}", model_info),
+    Route(f"{MODEL}/auth-check", auth_check),
+    Route(f"{MODEL}/settings", with_body(update_settings), methods=["PUT"]),
+    Route(f"{MODEL}/tree/{{rev}}", list_tree),
+    Route(f"{MODEL}/tree/{{rev}}/{{path:path}}", list_tree),
+    Route(f"{MODEL}/paths-info/{{rev}}", with_body(paths_info), methods=["POST"]),
+    Route(f"{MODEL}/commits/{{rev}}", list_commits),
+    Route(f"{MODEL}/refs", list_refs),
+    Route(f"{MODEL}/branch/{{rev}}", with_body(create_branch), methods=["POST"]),
+    Route(f"{MODEL}/branch/{{rev}}", delete_branch, methods=["DELETE"]),
+    Route(f"{MODEL}/tag/{{rev}}", with_body(create_tag), methods=["POST"]),
+    Route(f"{MODEL}/tag/{{rev}}", delete_tag, methods=["DELETE"]),
+]

@@ -1,0 +1,97 @@
+"""The local Hub's SQLite file: its tables, and transactions that are safe from any thread."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+SCHEMA = """
+create table if not exists settings (name text primary key, value text not null);
+create table if not exists users (
+    name text primary key collate nocase,
+    kind text not null check (kind in ('user', 'org'))
+);
+create table if not exists tokens (
+    sha256 text primary key,
+    user text not null references users(name)
+);
+create table if not exists members (
+    org text not null references users(name),
+    user text not null references users(name),
+    primary key (org, user)
+);
+create table if not exists repos (
+    id integer primary key autoincrement,
+    owner text not null collate nocase references users(name),
+    name text not null collate nocase,
+    private integer not null,
+    gated text check (gated in ('auto', 'manual')),
+    created_at text not null,
+    unique (owner, name)
+);
+create table if not exists trees (id text primary key, entries text not null);
+create table if not exists commits (
+    repo integer not null references repos(id) on delete cascade,
+    sha text not null,
+    parent text,
+    tree text not null references trees(id),
+    author text not null,
+    time text not null,
+    title text not null,
+    message text not null,
+    facts text not null,
+    primary key (repo, sha)
+);
+create table if not exists refs (
+    repo integer not null references repos(id) on delete cascade,
+    kind text not null check (kind in ('branch', 'tag')),
+    name text not null,
+    sha text not null,
+    primary key (repo, kind, name)
+);
+create table if not exists holdings (
+    repo integer not null references repos(id) on delete cascade,
+    sha256 text not null,
+    size integer not null,
+    primary key (repo, sha256)
+);
+create index if not exists holdings_by_content on holdings (sha256);
+"""
+
+
+class Database:
+    """One SQLite file in WAL mode; every operation has a connection of its own."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        with closing(self._connect()) as connection:
+            connection.execute("pragma journal_mode = wal")
+            connection.executescript(SCHEMA)
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._file, timeout=60, isolation_level=None)
+        connection.row_factory = sqlite3.Row
+        connection.execute("pragma foreign_keys = on")
+        return connection
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """One consistent snapshot."""
+        with closing(self._connect()) as connection:
+            connection.execute("begin")
+            yield connection
+            connection.execute("rollback")
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing; one writer at a time over all threads and processes."""
+        with closing(self._connect()) as connection:
+            connection.execute("begin immediate")
+            try:
+                yield connection
+            except BaseException:
+                connection.execute("rollback")
+                raise
+            connection.execute("commit")

@@ -1,0 +1,179 @@
+"""The local Hub as a server: the application, `serve` for the command line, `RunningHub` inside
+a process. Where a publication is rehearsed, where `bot demo` publishes, and what tests talk to.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from types import TracebackType
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+
+from bot.errors import SettingsError
+from bot.web import api, lfs, pages, transfer
+from bot.web.refusal import Refusal
+from bot.web.store import Store
+
+PART_BYTES = 256 << 20  # LFS contents above this are sent in parts
+STOP_SECONDS = 5
+
+
+def application(
+    store: Store, *, hosts: tuple[str, ...] = ("*",), parts: int = PART_BYTES
+) -> Starlette:
+    """The Hub's routes over one store. `hosts` are the names that it may be asked by."""
+    app = Starlette(
+        routes=[*api.ROUTES, *lfs.ROUTES, *transfer.ROUTES, *pages.ROUTES],
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))],
+        exception_handlers={Refusal: _refused, ClientDisconnect: _gone},
+    )
+    app.state.store = store
+    app.state.part_bytes = parts
+    return app
+
+
+def _refused(request: Request, error: Exception) -> Response:
+    if not isinstance(error, Refusal):
+        raise error
+    if "text/html" in request.headers.get("accept", ""):
+        return pages.refused(error)
+    body = {"error": error.message}
+    return JSONResponse(body, status_code=error.status, headers=error.headers)
+
+
+def _gone(request: Request, error: Exception) -> Response:
+    """Nobody reads this: the client went away in the middle of its request."""
+    del request, error
+    return Response(status_code=400)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn that says when it listens."""
+
+    def __init__(self, config: uvicorn.Config, listening: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._listening = listening
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        self._listening()
+
+
+def _server(store: Store, host: str, listening: Callable[[], None], parts: int) -> _Server:
+    # on a loopback address, a page that was rebound to it by DNS must not read what is here
+    hosts = ("127.0.0.1", "localhost", host) if _is_loopback(host) else ("*",)
+    config = uvicorn.Config(
+        application(store, hosts=hosts, parts=parts),
+        access_log=False,
+        log_level="warning",
+        lifespan="off",
+        ws="none",
+        http="h11",
+        loop="asyncio",
+        server_header=False,
+        timeout_graceful_shutdown=STOP_SECONDS,
+    )
+    return _Server(config, listening)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A bound socket. Raises SettingsError when the address cannot be had."""
+    try:
+        return socket.create_server((host, port), backlog=128)
+    except (OSError, OverflowError) as error:
+        raise SettingsError(f"cannot listen on {host}:{port} ({error}); choose another") from error
+
+
+def _url(bound: socket.socket) -> str:
+    host, port = bound.getsockname()[:2]
+    return f"http://{host}:{port}"
+
+
+def serve(
+    folder: Path, port: int, host: str = "127.0.0.1", ready: Callable[[str], None] | None = None
+) -> None:
+    """Serve `folder` until SIGINT or SIGTERM; `ready` gets the URL once it can be asked.
+
+    Port 0 picks a free one. Raises SettingsError for an address that cannot be had, and for one
+    that others can reach while nobody has a token.
+    """
+    store = Store(folder)
+    if not _is_loopback(host) and not store.has_tokens():
+        raise SettingsError(
+            f"{host} can be reached from other machines and this Hub has no user; add one first"
+        )
+    with closing(_listen(host, port)) as bound, _signals_return():
+        url = _url(bound)
+        server = _server(store, host, lambda: ready(url) if ready else None, PART_BYTES)
+        server.run(sockets=[bound])
+
+
+@contextmanager
+def _signals_return() -> Iterator[None]:
+    """uvicorn raises the signal that stopped it once more; here that is a normal end."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in old:
+        signal.signal(number, lambda _number, _frame: None)
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+class RunningHub:
+    """A Hub on this machine for the length of a `with` block, in a thread of this process.
+
+    `url` and `store` hold inside the block; the folder can be opened again afterwards.
+    """
+
+    def __init__(self, folder: Path, port: int = 0, *, part_bytes: int = PART_BYTES) -> None:
+        self.store = Store(folder)
+        self.url = ""
+        self._port = port
+        self._part_bytes = part_bytes
+
+    def __enter__(self) -> RunningHub:
+        self._socket = _listen("127.0.0.1", self._port)
+        self.url = _url(self._socket)
+        listening = threading.Event()
+        self._server = _server(self.store, "127.0.0.1", listening.set, self._part_bytes)
+        self._thread = threading.Thread(
+            target=self._server.run, args=([self._socket],), name="local-hub", daemon=True
+        )
+        self._thread.start()
+        if not listening.wait(timeout=30):
+            self.__exit__(None, None, None)
+            raise SettingsError(f"the local Hub did not start on {self.url}; try again")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._server.should_exit = True
+        self._thread.join(timeout=STOP_SECONDS + 10)
+        self._socket.close()

@@ -1,0 +1,223 @@
+"""The local Hub for people: the list of repositories, and a repository's card, files, history.
+
+Cards are strangers' Markdown: rendered without raw scripts, cleaned, and under a policy that
+runs nothing.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from html import escape
+from urllib.parse import quote, urlsplit
+
+import nh3
+from markdown_it import MarkdownIt
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+
+from bot.web import listing
+from bot.web.describe import CARD_LIMIT, split_card
+from bot.web.refusal import Refusal
+from bot.web.repository import Commit, Entry, Repo
+from bot.web.request import readable, store_of, viewer_of
+from bot.web.store import Store
+
+POLICY = (
+    "default-src 'none'; img-src 'self' https: data:; style-src 'unsafe-inline';"
+    " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+COMMITS = 30
+STYLE = """
+:root { color-scheme: light dark; --ink: #1b1f24; --soft: #5b6470; --paper: #fff;
+  --line: #d9dee4; --shade: #f5f7f9; --link: #0b5cad; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e4e7eb; --soft: #9aa4b0; --paper: #14171b;
+  --line: #30363e; --shade: #1d2126; --link: #7cb8f5; } }
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--paper); color: var(--ink);
+  font: 16px/1.6 system-ui, sans-serif; }
+header { border-bottom: 1px solid var(--line); background: var(--shade); }
+header > div, main { max-width: 60rem; margin: 0 auto; padding: 1rem 1.25rem; }
+header p { margin: .25rem 0 0; color: var(--soft); font-size: .9rem; }
+header h1 { margin: 0; font-size: 1.4rem; overflow-wrap: anywhere; }
+h1, h2, h3 { line-height: 1.25; margin: 1.6em 0 .6em; }
+h2 { font-size: 1.25rem; padding-bottom: .3em; border-bottom: 1px solid var(--line); }
+h3 { font-size: 1.05rem; }
+main > h2:first-child, article > :first-child { margin-top: .5rem; }
+a { color: var(--link); text-decoration: none; } a:hover { text-decoration: underline; }
+img { max-width: 100%; height: auto; }
+code, pre { font: .875em/1.5 ui-monospace, monospace; }
+code { background: var(--shade); padding: .1em .3em; border-radius: 4px; }
+pre { background: var(--shade); border: 1px solid var(--line); border-radius: 6px;
+  padding: .8rem 1rem; overflow-x: auto; } pre code { background: none; padding: 0; }
+.wide { overflow-x: auto; }
+article { margin-top: 1.2rem; overflow-wrap: break-word; }
+article table { display: block; max-width: 100%; overflow-x: auto; }
+td code { white-space: nowrap; }
+table { border-collapse: collapse; font-size: .9rem; margin: 1em 0;
+  font-variant-numeric: tabular-nums; }
+th, td { border-bottom: 1px solid var(--line); padding: .4rem .8rem; text-align: left; }
+th { background: var(--shade); white-space: nowrap; } .list { width: 100%; }
+.number, td[align=right], th[align=right] { text-align: right; white-space: nowrap; }
+td[align=center], th[align=center] { text-align: center; }
+blockquote { margin: 1em 0; padding: 0 1em; border-left: 4px solid var(--line);
+  color: var(--soft); }
+.tag { display: inline-block; margin: .4rem .4rem 0 0; padding: 0 .6em; font-size: .8rem;
+  border: 1px solid var(--line); border-radius: 1em; color: var(--soft); }
+.soft { color: var(--soft); } .name { overflow-wrap: anywhere; }
+"""
+ATTRIBUTES = nh3.ALLOWED_ATTRIBUTES | {
+    "td": {"align"},
+    "th": {"align"},
+    "img": {"src", "alt", "title", "width", "height"},
+}
+
+
+@cache
+def _markdown() -> MarkdownIt:
+    return MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+
+
+def rendered(card: str, repo_id: str, revision: str) -> str:
+    """A card's Markdown as clean HTML; relative links lead to the repository's files."""
+    html = _markdown().render(card.replace("\0", ""))
+    for side in ("left", "center", "right"):  # what Markdown's tables mean, without a style
+        html = html.replace(f'style="text-align:{side}"', f'align="{side}"')
+
+    def attribute(tag: str, name: str, value: str) -> str | None:
+        if (tag, name) in (("img", "src"), ("a", "href")):
+            return _address(tag, value, repo_id, revision)
+        return value
+
+    return nh3.clean(
+        html,
+        attributes=ATTRIBUTES,
+        attribute_filter=attribute,
+        url_schemes={"http", "https", "mailto", "data"},
+        strip_comments=True,
+        link_rel="nofollow noopener noreferrer",
+    )
+
+
+def _address(tag: str, value: str, repo_id: str, revision: str) -> str | None:
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        return None
+    if parts.scheme == "data":
+        return value if tag == "img" and value.startswith("data:image/") else None
+    if parts.scheme or parts.netloc or value.startswith(("#", "/")):
+        return value
+    return f"/{repo_id}/resolve/{quote(revision)}/{value.removeprefix('./')}"
+
+
+def index(request: Request) -> Response:
+    """GET /: the repositories that everybody may see, newest first."""
+    query = listing.Query(sort="createdAt", names=("createdAt", "tags", "lastModified"))
+    page = listing.models(store_of(request), viewer_of(request), query)
+    rows = "".join(
+        f'<tr><td class="name"><a href="/{escape(row["id"])}">{escape(row["id"])}</a></td>'
+        f'<td class="number soft">{_when(row["lastModified"])}</td></tr>'
+        for row in page.rows
+    )
+    table = _table(("Repository", "Changed"), rows) if rows else "<p>Nothing is published yet.</p>"
+    return _page("Local Hub", "Repositories on this machine", table)
+
+
+def repository(request: Request) -> Response:
+    """GET /{id}, /{id}/tree/{rev} and /{id}/commit/{sha}: card, files and history."""
+    store, repo = store_of(request), readable(request)
+    revision = request.path_params.get("rev", "main")
+    commit = store.commit(repo, revision)
+    files = store.tree(commit)
+    tags = "".join(f'<span class="tag">{escape(tag)}</span>' for tag in commit.facts["tags"][:40])
+    body = (
+        f"<div>{tags}</div>{_card(store, repo, files, revision)}"
+        f"<h2>Files in this repository</h2>{_files(repo, files, revision)}"
+        f"<h2>History</h2>{_history(store, repo, commit)}"
+    )
+    state = " · private" if repo.private else ""
+    access = " · gated" if repo.gated else ""
+    subtitle = f"{escape(revision[:40])} at {commit.sha[:8]} · {_when(commit.time)}{state}{access}"
+    return _page(repo.id, subtitle, body)
+
+
+def _card(store: Store, repo: Repo, files: dict[str, Entry], revision: str) -> str:
+    entry = files.get("README.md")
+    if entry is None or repo.gated:
+        return ""
+    text = store.objects.read(entry.sha256, CARD_LIMIT).decode("utf-8", "replace")
+    return f"<article>{rendered(split_card(text)[1], repo.id, revision)}</article>"
+
+
+def _files(repo: Repo, files: dict[str, Entry], revision: str) -> str:
+    rows = "".join(
+        f'<tr><td class="name"><a href="/{escape(repo.id)}/resolve/{quote(revision)}/'
+        f'{quote(path)}">{escape(path)}</a></td><td class="number">{size(entry.size)}</td></tr>'
+        for path, entry in files.items()
+    )
+    return _table(("File", "Size"), rows)
+
+
+def _history(store: Store, repo: Repo, head: Commit) -> str:
+    rows = "".join(
+        f'<tr><td><a href="/{escape(repo.id)}/commit/{commit.sha}"><code>{commit.sha[:8]}</code>'
+        f'</a></td><td class="name">{escape(commit.title)}</td><td>{escape(commit.author)}</td>'
+        f'<td class="number soft">{_when(commit.time)}</td></tr>'
+        for commit in store.history(repo, head, COMMITS)
+    )
+    return _table(("Commit", "Title", "By", "When"), rows)
+
+
+def _table(heads: tuple[str, ...], rows: str) -> str:
+    last = len(heads) - 1
+    cells = "".join(
+        f'<th class="number">{head}</th>' if number == last else f"<th>{head}</th>"
+        for number, head in enumerate(heads)
+    )
+    return f'<div class="wide"><table class="list"><tr>{cells}</tr>{rows}</table></div>'
+
+
+def size(count: int) -> str:
+    """Bytes for people, in powers of ten like the Hub's own pages: 1.25 GB."""
+    value, unit = float(count), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 1000:
+            break
+        value, unit = value / 1000, larger
+    return f"{count} B" if unit == "B" else f"{value:.3g} {unit}"
+
+
+def _when(time: str) -> str:
+    return f"{time[:10]} {time[11:16]} UTC"
+
+
+def refused(refusal: Refusal) -> Response:
+    """A refusal for somebody with a browser."""
+    text = f"<p>{escape(refusal.message)}.</p>"
+    page = _page("Not here", f"{refusal.status}", text, status=refusal.status)
+    page.headers.update(refusal.headers)
+    return page
+
+
+def _page(title: str, subtitle: str, body: str, status: int = 200) -> Response:
+    """`subtitle` and `body` are HTML, `title` is text."""
+    home = '<a href="/">Local Hub</a> · ' if title != "Local Hub" else ""
+    html = (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>"
+        f"<header><div><h1>{escape(title)}</h1><p>{home}{subtitle}</p></div></header>"
+        f"<main>{body}</main></body></html>"
+    )
+    headers = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff"}
+    headers["Referrer-Policy"] = "no-referrer"
+    return HTMLResponse(html, status_code=status, headers=headers)
+
+
+ROUTES = [
+    Route("/", index),
+    Route("/{owner}/{name}", repository),
+    Route("/{owner}/{name}/tree/{rev}", repository),
+    Route("/{owner}/{name}/commit/{rev}", repository),
+]

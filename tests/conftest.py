@@ -1,0 +1,52 @@
+"""For every test: a home of its own and no real token; on request, a running local Hub."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.demo_files import demo_model, demo_text
+from tests.local_hub.server import Hub, running_hub
+
+__all__ = ["demo_model", "demo_text"]  # fixtures, found here by name
+
+SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_OIDC_RESOURCE", "GITHUB_TOKEN", "GH_TOKEN")
+PLACES = ("HF_ENDPOINT", "HF_TOKEN_PATH", "HF_HUB_CACHE", "HF_XET_CACHE", "XDG_CONFIG_HOME")
+
+# huggingface_hub reads its folders once, at import, which may be before the first test starts
+_IMPORT_HOME = tempfile.mkdtemp(prefix="bot-tests-")
+os.environ["HF_HOME"] = _IMPORT_HOME
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+for _name in (*SECRETS, *PLACES):
+    os.environ.pop(_name, None)
+
+
+def pytest_unconfigure() -> None:
+    """Leave nothing behind."""
+    shutil.rmtree(_IMPORT_HOME, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide the user's tokens, settings, caches and home folder."""
+    home = tmp_path / "home"
+    home.mkdir()
+    for name in [*SECRETS, *PLACES, *(name for name in os.environ if name.startswith("BOT_"))]:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("HF_HOME", str(home / "huggingface"))
+    for name in ("XDG_DATA_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, str(home / name.lower()))
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Hub]:
+    """A local Hub with the user alice, who is a member of lab."""
+    with running_hub(tmp_path / "hub") as running:
+        yield running

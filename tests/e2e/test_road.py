@@ -1,0 +1,338 @@
+"""The main job through the real command, and every way it can be stopped or misused."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bot.clients import gguf
+from bot.clients.hub import Hub as Client
+from bot.errors import SourceError
+from bot.workspace import sha256
+from tests.e2e.road import BOT, Road, hub_process
+from tests.local_hub.server import Hub
+
+TIERS = "Balanced,I-Mini"
+REPO = "alice/Tiny-MoE-14M-APEX-GGUF"
+
+
+@pytest.fixture
+def road(tmp_path: Path, hub: Hub) -> Road:
+    made = Road(folder=tmp_path, url=hub.url, token=hub.token)
+    made.settings()
+    return made
+
+
+def published(road: Road) -> dict[str, str]:
+    """sha256 of every large file of the published repository."""
+    release = client(road).release(REPO)
+    return {file.path: file.sha256 for file in release.files if file.sha256}
+
+
+def client(road: Road) -> Client:
+    from pydantic import SecretStr
+
+    return Client(road.url, SecretStr(road.token))
+
+
+def test_publishing_from_a_file_and_again(road: Road, hub: Hub, demo_model: Path) -> None:
+    first = road.bot("publish", str(demo_model), "--profiles", TIERS, "--json")
+    assert first.returncode == 0, first.stderr
+    done = json.loads(first.stdout)
+    assert done["public"]
+    assert set(done["changed"]) == set(done["files"])
+    # what the Hub lists is what lies here, and everybody may see it
+    folder = Path(done["folder"])
+    visible = Client(road.url, None).release(REPO)
+    held = {file.path: file.sha256 for file in visible.files if file.sha256}
+    assert {path.name: sha256(path) for path in folder.glob("*.gguf")} == {
+        name: digest for name, digest in held.items() if name.endswith(".gguf")
+    }
+    assert {"README.md", "results.json", "imatrix.gguf"} <= {file.path for file in visible.files}
+    assert hub.commits(REPO) == 1
+
+    again = road.bot("publish", str(demo_model), "--profiles", TIERS)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.startswith("nothing to do")
+    assert "quantizing" not in again.stderr
+    assert hub.commits(REPO) == 1
+
+
+def test_the_numbers_of_the_card_are_those_of_results(road: Road, demo_model: Path) -> None:
+    done = road.bot("card", str(demo_model), "--profiles", TIERS, "--to", REPO, "--json")
+    assert done.returncode == 0, done.stderr
+    files = json.loads(done.stdout)
+    results = json.loads(Path(files["results.json"]["path"]).read_text())
+    card = Path(files["README.md"]["path"]).read_text()
+    rows = {row["name"]: row for row in (results["reference"], *results["tiers"])}
+    for name in ("BF16", "Balanced", "I-Mini"):
+        line = next(text for text in card.splitlines() if text.startswith("|") and name in text)
+        assert f"{rows[name]['scores']['perplexity']['value']:.3f}" in line
+        if name != "BF16":
+            assert f"{rows[name]['scores']['divergence']['mean']:.4f}" in line
+    assert rows["I-Mini"]["sha256"][:12] in card
+
+
+def test_recomputing_a_tier_gives_the_same(road: Road, demo_model: Path, tmp_path: Path) -> None:
+    first = road.bot("evaluate", str(demo_model), "--profiles", "I-Mini", "--json")
+    config = road.settings("other.yaml", workdir=str(tmp_path / "elsewhere"))
+    second = road.bot("evaluate", str(demo_model), "--profiles", "I-Mini", "--json", config=config)
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    one, two = (json.loads(run.stdout)["tiers"][0]["scores"] for run in (first, second))
+    assert one["perplexity"]["value"] == pytest.approx(two["perplexity"]["value"], abs=1e-4)
+    assert one["divergence"]["mean"] == pytest.approx(two["divergence"]["mean"], abs=1e-4)
+
+
+def partial(road: Road, name: str) -> Callable[[], bool]:
+    return lambda: any(road.folder.glob(f"work/jobs/*/**/{name}"))
+
+
+STAGES = {
+    "calibrate": "imatrix.gguf.partial",
+    "quantize": "*Balanced.gguf.partial",
+    "quantize, late": "*I-Mini.gguf.partial",
+    "reference": "reference.logits.partial",
+    "evaluate": "reference.logits",
+    "card": "size-vs-kld.png",
+}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(
+    tmp_path_factory: pytest.TempPathFactory, demo_model: Path
+) -> Iterator[dict[str, str]]:
+    """Hashes of an undisturbed publication."""
+    from tests.local_hub.server import running_hub
+
+    folder = tmp_path_factory.mktemp("calm")
+    with running_hub(folder / "hub") as hub:
+        road = Road(folder=folder, url=hub.url, token=hub.token)
+        road.settings()
+        done = road.bot("publish", str(demo_model), "--profiles", TIERS)
+        assert done.returncode == 0, done.stderr
+        yield published(road)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_killed_in_a_stage_and_run_again(
+    road: Road, hub: Hub, demo_model: Path, uninterrupted: dict[str, str], stage: str
+) -> None:
+    arguments = ("publish", str(demo_model), "--profiles", TIERS)
+    assert road.killed_when(partial(road, STAGES[stage]), *arguments)
+    with pytest.raises(SourceError):
+        Client(road.url, None).release(REPO)  # nothing is to be seen yet
+    done = road.bot(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert published(road) == uninterrupted
+    assert hub.commits(REPO) == 1
+
+
+def test_killed_while_pushing_and_run_again(
+    road: Road, hub: Hub, demo_model: Path, uninterrupted: dict[str, str]
+) -> None:
+    """Once when the repository was made, once when the commit landed, before it is public."""
+    arguments = ("publish", str(demo_model), "--profiles", TIERS)
+    assert road.killed_when(lambda: hub.commits(REPO) is not None, *arguments)
+    assert road.killed_when(lambda: hub.commits(REPO) == 1, *arguments)
+    done = road.bot(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert published(road) == uninterrupted
+    assert hub.commits(REPO) == 1
+    assert not Client(road.url, None).release(REPO).private
+
+
+def test_a_release_on_the_hub_is_watched_and_published(road: Road, demo_model: Path) -> None:
+    config = {"architectures": ["Qwen3_5MoeForCausalLM"], "model_type": "qwen3_5_moe_text"}
+    config |= {"num_experts": 6, "num_experts_per_tok": 2, "num_hidden_layers": 8}
+    path = road.folder / "config.json"
+    path.write_text(json.dumps(config))
+    makers = client(road)
+    makers.create_private("lab/Tiny-MoE-14M")
+    files = {"config.json": path, demo_model.name: demo_model}
+    makers.commit("lab/Tiny-MoE-14M", files, "Release", makers.head("lab/Tiny-MoE-14M"))
+    makers.make_public("lab/Tiny-MoE-14M")
+    seen = road.bot("watch", "--once", "--json")
+    assert seen.returncode == 0, seen.stderr
+    decisions = [json.loads(line) for line in seen.stdout.splitlines()]
+    assert [(d["decision"], d["repo_id"]) for d in decisions] == [("build", "lab/Tiny-MoE-14M")]
+    done = road.bot("publish", "lab/Tiny-MoE-14M", "--profiles", "Compact", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["repo_id"] == REPO
+    card = client(road)._content(REPO, "main", "README.md", 100_000).decode()
+    assert "base_model: lab/Tiny-MoE-14M" in card
+    # and the watcher knows our own repository for what it is
+    seen = road.bot("watch", "--once", "--json")
+    decisions = [json.loads(line) for line in seen.stdout.splitlines()]
+    assert {d["repo_id"]: d["decision"] for d in decisions}[REPO] == "skip"
+
+
+def _dense(road: Road, _model: Path) -> tuple[str, ...]:
+    """A GGUF without experts: a file of arrays that calls itself a model."""
+    import numpy as np
+
+    path = road.folder / "dense.gguf"
+    metadata = [("general.architecture", "llama"), ("llama.block_count", 1)]
+    gguf.write_arrays(path, metadata, [("blk.0.ffn_up.weight", np.zeros((4, 32), np.float32))])
+    return ("publish", str(path))
+
+
+def _truncated(road: Road, demo_model: Path) -> tuple[str, ...]:
+    path = road.folder / "cut.gguf"
+    path.write_bytes(demo_model.read_bytes()[:1_000_000])
+    return ("publish", str(path))
+
+
+def _profile(road: Road, demo_model: Path) -> tuple[str, ...]:
+    folder = road.folder / "profiles"
+    folder.mkdir()
+    (folder / "broken.yaml").write_text("tier: X\nexperts: {edge: Q6_K\n")
+    road.settings(profiles=str(folder))
+    return ("publish", str(demo_model))
+
+
+def _full(road: Road, demo_model: Path) -> tuple[str, ...]:
+    road.settings(reserve_gb=1e9)  # no disk has that much to spare
+    return ("publish", str(demo_model))
+
+
+def _settings(road: Road, demo_model: Path) -> tuple[str, ...]:
+    road.settings(evaluaton={})
+    return ("publish", str(demo_model))
+
+
+BAD = {
+    "unknown model": (lambda _r, _m: ("publish", "nobody/nothing"), 4, "does not exist"),
+    "no name at all": (lambda _r, _m: ("publish", "what is this"), 4, "neither a file nor"),
+    "missing file": (lambda _r, _m: ("publish", "missing.gguf"), 4, "does not exist"),
+    "dense model": (_dense, 4, "not a mixture of experts"),
+    "truncated file": (_truncated, 4, "not a whole GGUF|shorter than"),
+    "corrupt profile": (_profile, 3, "broken.yaml"),
+    "unknown tier": (lambda _r, m: ("publish", str(m), "--profiles", "Huge"), 3, "I-Quality"),
+    "full disk": (_full, 5, "are free"),
+    "misspelt setting": (_settings, 3, "evaluaton"),
+    "no such verb": (lambda _r, _m: ("pubish",), 2, "No such command"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_clear_line(road: Road, hub: Hub, demo_model: Path, case: str) -> None:
+    prepare, code, said = BAD[case]
+    done = road.bot(*prepare(road, demo_model))
+    assert done.returncode == code, done.stderr
+    assert done.stdout == ""
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith("Error: ")
+    assert re.search(said, line), line
+    assert "Traceback" not in done.stderr
+    assert not list(road.folder.glob("work/jobs/*/release/*"))
+    assert hub.commits(REPO) is None
+
+
+def test_a_missing_token_is_said_before_any_work(road: Road, demo_model: Path) -> None:
+    done = road.bot("publish", str(demo_model), HF_TOKEN="")
+    assert done.returncode == 6
+    assert re.fullmatch(r"Error: HF_TOKEN is not set.*\n", done.stderr)
+    assert not (road.folder / "work").exists()
+
+
+def test_a_wrong_token_is_said_and_not_shown(road: Road, demo_model: Path) -> None:
+    done = road.bot("publish", str(demo_model), HF_TOKEN="hf_wrongwrongwrong")
+    assert done.returncode == 6, done.stderr
+    assert "wrongwrong" not in done.stderr
+
+
+def test_an_unreachable_hub_is_said(road: Road, demo_model: Path) -> None:
+    done = road.bot("publish", str(demo_model), HF_ENDPOINT="http://127.0.0.1:9")
+    assert done.returncode == 7, done.stderr
+    assert "did not answer" in done.stderr.splitlines()[-1]
+    assert not (road.folder / "work" / "jobs").exists()
+
+
+def test_a_dry_run_makes_nothing(road: Road, hub: Hub, demo_model: Path) -> None:
+    done = road.bot("publish", str(demo_model), "--dry-run", HF_TOKEN="")
+    assert done.returncode == 0, done.stderr
+    assert "I-Micro" in done.stdout
+    assert not list(road.folder.glob("work/jobs/*/release/*"))
+    assert hub.commits(REPO) is None
+
+
+def test_pushing_what_is_not_built_is_refused(road: Road, demo_model: Path) -> None:
+    done = road.bot("push", str(demo_model), "--profiles", "Compact")
+    assert done.returncode == 4
+    assert "run `bot publish`" in done.stderr
+
+
+def test_a_second_bot_on_the_same_job_is_refused(road: Road, demo_model: Path) -> None:
+    command = road.command("quantize", str(demo_model), "--profiles", "I-Mini")
+    with subprocess.Popen(
+        command, env=road.environment(), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+    ) as first:
+        while not any(road.folder.glob("work/jobs/*/release/*.partial")):
+            assert first.poll() is None
+        second = road.bot("quantize", str(demo_model), "--profiles", "I-Mini")
+        first.communicate()
+    assert (first.returncode, second.returncode) == (0, 10)
+    assert "another bot works" in second.stderr
+
+
+def test_the_hub_command_serves_and_keeps_its_users(road: Road) -> None:
+    folder = road.folder / "own-hub"
+    made = road.bot("hub", "add-user", str(folder), "me")
+    assert made.returncode == 0, made.stderr
+    with hub_process(folder, road.environment()) as url:
+        assert road.bot("doctor", HF_ENDPOINT=url, HF_TOKEN=made.stdout.strip()).returncode == 0
+    bad = road.bot("hub", "serve", str(road.folder / "open-hub"), "--host", "0.0.0.0")  # noqa: S104 - must be refused
+    assert bad.returncode == 3
+    assert "token" in bad.stderr
+
+
+def test_the_doctor_names_what_is_wrong(road: Road) -> None:
+    good = road.bot("doctor", "--json")
+    assert good.returncode == 0, good.stdout
+    found = {finding["name"]: finding for finding in json.loads(good.stdout)}
+    assert found["hub token"]["text"] == "belongs to alice"
+    assert road.token not in good.stdout
+    assert "CPU" in found["llama.cpp"]["text"]
+    bad = road.bot("doctor", HF_ENDPOINT="http://127.0.0.1:9")
+    assert bad.returncode == 1
+    assert re.search(r"^FAIL +hub ", bad.stdout, re.MULTILINE)
+
+
+def test_help_needs_no_heavy_library(road: Road) -> None:
+    program = (
+        "import sys\nfrom bot.cli import cli\n"
+        "try: cli.main(['--help'])\nexcept SystemExit: pass\n"
+        "heavy = {'numpy', 'pydantic', 'yaml', 'huggingface_hub', 'llama_cpp', 'gguf', 'rich',"
+        " 'matplotlib', 'jinja2', 'starlette', 'apscheduler', 'github3'}\n"
+        "print('HEAVY', sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=road.environment(),
+        cwd=os.curdir,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.endswith("HEAVY []\n")
+
+
+@pytest.mark.parametrize(
+    "verb", ["", "inspect", "plan", "publish", "watch", "hub", "hub serve", "demo", "doctor"]
+)
+def test_help_shows_an_example(road: Road, verb: str) -> None:
+    done = subprocess.run(
+        [*BOT, *verb.split(), "--help"],
+        env=road.environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert verb == "hub" or re.search(rf"^  (HF_\w+=\S+ )?bot {verb}", done.stdout, re.MULTILINE)

@@ -1,0 +1,400 @@
+"""The whole card: its values, its structure, and what strangers cannot do to it."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot.errors import SettingsError
+from bot.present.card import CardFile, render_card
+from bot.records import Divergence, Results, Row, dump, load
+from tests.unit.present.markdown import Page, read
+from tests.unit.present.samples import ABOUT, REPO, coinciding, divergence, files, nine_tiers, row
+
+SECTIONS = [
+    "Benchmark Results",
+    "Highlights",
+    "Available Files",
+    "What is APEX?",
+    "Architecture",
+    "Run it",
+    "Provenance",
+    "Credits",
+]
+
+
+def _card(results: Results, **changed: Any) -> str:
+    given: dict[str, Any] = {
+        "repo_id": REPO,
+        "files": files(results),
+        "about": ABOUT,
+        "plot": "size-vs-kld.png",
+        "quantized_by": "someone",
+    }
+    return render_card(results, **{**given, **changed})
+
+
+def _sections(page: Page) -> list[str]:
+    return [words for tag, words in page.headings if tag != "h1"]
+
+
+def _same(cell: str, value: float, factor: float = 1) -> None:
+    """A printed number is the value at its own precision."""
+    number = cell.removesuffix(" %")
+    places = len(number.partition(".")[2])
+    assert number == f"{value * factor:.{places}f}"
+    assert places >= 1
+
+
+# ── what it says ────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_golden_card(golden: Callable[[str, str], None]) -> None:
+    golden("card-nine-tiers.md", _card(nine_tiers()))
+
+
+def test_the_golden_card_of_a_file_without_release(golden: Callable[[str, str], None]) -> None:
+    results = replace(coinciding(), release=None)
+    golden("card-coinciding-tiers.md", _card(results, plot=None, quantized_by=None))
+
+
+def test_front_matter_is_what_the_hub_wants() -> None:
+    front = read(_card(nine_tiers())).front
+    assert front == {
+        "license": "apache-2.0",
+        "license_link": "https://huggingface.co/sample-lab/Sample-30B-A3B/blob/main/LICENSE",
+        "language": ["en", "zh", "no"],
+        "base_model": "sample-lab/Sample-30B-A3B",
+        "base_model_relation": "quantized",
+        "quantized_by": "someone",
+        "library_name": "gguf",
+        "pipeline_tag": "text-generation",
+        "tags": [
+            "gguf",
+            "quantized",
+            "apex",
+            "moe",
+            "mixture-of-experts",
+            "imatrix",
+            "qwen35moe",
+        ],
+    }
+
+
+def test_front_matter_without_release_or_imatrix() -> None:
+    results = nine_tiers()
+    plain = tuple(tier for tier in results.tiers if not tier.imatrix)
+    front = read(_card(replace(results, release=None, tiers=plain, calibration=None))).front
+    assert not {"license", "language", "base_model", "pipeline_tag"} & set(front)
+    assert "imatrix" not in front["tags"]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (
+            {"license": "other", "license_name": "lab-licence"},
+            {"license": "other", "license_name": "lab-licence"},
+        ),
+        ({"license": "Lab Licence: v1"}, {"license": "other", "license_name": "Lab Licence: v1"}),
+        ({"license": None}, {}),
+    ],
+)
+def test_licences(given: dict[str, str | None], told: dict[str, str]) -> None:
+    results = nine_tiers()
+    assert results.release is not None
+    empty = dict.fromkeys(("license", "license_name", "license_link"))
+    release = replace(results.release, **{**empty, **given})  # type: ignore[arg-type]  # strings and None
+    front = read(_card(replace(results, release=release))).front
+    assert {k: v for k, v in front.items() if k.startswith("license")} == told
+
+
+def test_a_licence_file_is_found_in_the_source() -> None:
+    results = nine_tiers()
+    assert results.release is not None
+    release = replace(results.release, license_link="LICENSE")
+    link = read(_card(replace(results, release=release))).front["license_link"]
+    assert link == (
+        f"https://huggingface.co/sample-lab/Sample-30B-A3B/blob/{release.commit}/LICENSE"
+    )
+
+
+def test_every_number_of_the_benchmark_table() -> None:
+    results = nine_tiers()
+    head, *body = read(_card(results)).tables[0]
+    assert head == [
+        "Model",
+        "Size",
+        "BPW",
+        "PPL ↓",
+        "KL mean ↓",
+        "KL median ↓",
+        "KL 99.9 % ↓",
+        "KL max ↓",
+        "Same top ↑",
+        "HellaSwag ↑",
+    ]
+    tiers = sorted(results.tiers, key=lambda tier: -tier.bytes)
+    names = ["BF16 (reference)", *(f"APEX {tier.name}" for tier in tiers)]
+    assert [cells[0] for cells in body] == names
+    for cells, found in zip(body, [results.reference, *tiers], strict=True):
+        _check_row(cells, found)
+
+
+def _check_row(cells: list[str], found: Row) -> None:
+    size, bits, ppl, mean, *others, accuracy = cells[1:]
+    _same(size.removesuffix(" GB"), found.bytes / 1e9)
+    _same(bits, found.bits_per_weight)
+    _same(ppl.split(" ± ")[0], found.scores.perplexity.value)
+    _same(ppl.split(" ± ")[1], found.scores.perplexity.error)
+    choice = found.scores.choices[0]
+    share, low, high = re.fullmatch(r"(\S+ %) \(([\d.]+)–([\d.]+)\)", accuracy).groups()  # type: ignore[union-attr]  # a mismatch fails the test
+    _same(share, choice.accuracy, 100)
+    _same(low, choice.low, 100)
+    _same(high, choice.high, 100)
+    if found.scores.divergence is None:
+        assert [mean, *others] == ["—"] * 5
+    else:
+        _check_divergence(mean, others, found.scores.divergence)
+
+
+def _check_divergence(mean: str, others: list[str], found: Divergence) -> None:
+    _same(mean.split(" ± ")[0], found.mean)
+    _same(mean.split(" ± ")[1], found.mean_error)
+    assert float(mean.split(" ± ")[1]) > 0, "an error must not round to nothing"
+    for cell, value in zip(others, (found.median, found.p999, found.max), strict=False):
+        _same(cell, value)
+    _same(others[3], found.same_top, 100)
+
+
+def test_missing_values_are_dashes() -> None:
+    results = nine_tiers()
+    bare = replace(results.tiers[0], scores=replace(results.tiers[0].scores, choices=()))
+    unmeasured = replace(row("Mini", 12_000_000_000, None), name="Mini")
+    table = read(_card(replace(results, tiers=(bare, unmeasured)))).tables[0]
+    assert table[2][0] == "APEX Quality"
+    assert table[2][-1] == "—"
+    assert table[3][4:9] == ["—"] * 5
+    assert all(cell for cells in table for cell in cells)
+
+
+def test_every_file_is_listed_with_size_and_hash() -> None:
+    results = nine_tiers()
+    listed = files(results)
+    page = read(_card(results))
+    cells = {line[0]: line for line in page.tables[1][1:]}
+    assert set(cells) == {file.path for file in listed}
+    for file in listed:
+        line = cells[file.path]
+        assert int(line[5].replace(",", "")) == file.bytes
+        assert line[6] == file.sha256[:12]
+        assert line[3] == (file.note or ABOUT[file.tier or ""])
+        assert file.path in page.links
+
+
+def test_relative_links_lead_to_files_of_the_repository() -> None:
+    results = nine_tiers()
+    page = read(_card(results))
+    local = {link for link in page.links if not link.startswith("https://")}
+    assert local | {page.images[0][0]} == {file.path for file in files(results)}
+
+
+def test_coinciding_tiers_are_one_file() -> None:
+    card = _card(coinciding())
+    page = read(card)
+    assert "Balanced and Quality coincide for this model and are one file." in card
+    assert "I-Balanced and I-Quality coincide for this model and are one file." in card
+    assert [line[0] for line in page.tables[0][2:]] == [
+        "APEX I-Balanced",
+        "APEX I-Quality (= I-Balanced)",
+        "APEX Balanced",
+        "APEX Quality (= Balanced)",
+    ]
+    models = [line[:2] for line in page.tables[1][1:] if line[0].endswith("Balanced.gguf")]
+    assert models == [
+        ["Sample-30B-A3B-APEX-I-Balanced.gguf", "I-Balanced, I-Quality"],
+        ["Sample-30B-A3B-APEX-Balanced.gguf", "Balanced, Quality"],
+    ]
+
+
+def test_commands_name_a_whole_file_that_is_there() -> None:
+    results = nine_tiers()
+    page = read(_card(results))
+    file = "Sample-30B-A3B-APEX-I-Mini.gguf"
+    assert file in {tier.file for tier in results.tiers}
+    assert [content.strip() for language, content in page.fences if language == "bash"] == [
+        f"llama-server -hf {REPO} --hf-file {file}",
+        f"local-ai run huggingface://{REPO}/{file}",
+        f"ollama run hf.co/{REPO}:{file}",
+        f"bot publish sample-lab/Sample-30B-A3B --revision {results.release.commit} --profiles "  # type: ignore[union-attr]  # the sample has one
+        + ",".join(tier.name for tier in results.tiers),
+    ]
+    python = next(content for language, content in page.fences if language == "python")
+    compile(python, "card", "exec")
+    assert f'repo_id="{REPO}"' in python
+    assert f'filename="{file}"' in python
+
+
+def test_without_plot_and_highlights_nothing_is_left_of_them() -> None:
+    results = nine_tiers()
+    same = divergence(0.9, 0.3)
+    tiers = tuple(
+        replace(tier, scores=replace(tier.scores, divergence=same)) for tier in results.tiers
+    )
+    page = read(_card(replace(results, tiers=tiers), plot=None))
+    assert _sections(page) == [name for name in SECTIONS if name != "Highlights"]
+    assert page.images == []
+
+
+def test_the_plot_is_described_with_its_numbers() -> None:
+    source, alt = read(_card(nine_tiers())).images[0]
+    assert source == "size-vs-kld.png"
+    for tier in nine_tiers().tiers:
+        assert tier.scores.divergence is not None
+        assert f"{tier.name} {tier.bytes / 1e9:.1f} GB, {tier.scores.divergence.mean:.5f} ±" in alt
+
+
+def test_rendering_is_quick() -> None:
+    results = nine_tiers()
+    _card(results)
+    start = time.process_time()
+    _card(results)
+    assert time.process_time() - start < 0.3
+
+
+# ── what strangers cannot do to it ──────────────────────────────────────────────────────────
+
+HOSTILE = [
+    "a | b | c",
+    "`code` ```",
+    "\n---\nlicense: mit\n---\n",
+    "\n\n## Free Files\n\n| x |\n|---|\n",
+    "<script>alert(1)</script><!-- ",
+    "]( javascript:alert(1) ) ![x](y)",
+    "line\r\nline\u2028line\x85line",
+    "{{ 7*7 }}{% include '/etc/passwd' %}",
+    "safe\u202egnp.fugg\u2066",
+    "x" * 10_000_000,
+    "|" * 10_000_000,
+    "'; rm -rf ~; '",
+    "$(reboot) && \\",
+    '"""\nimport os\n"""',
+    "*bold* _it_ ~~gone~~ [l](http://x) <http://x>",
+    "&lt;b&gt; &#60;b&#62;",
+    "- item",
+    "1. item",
+    "# head",
+    "    indented",
+    "> quote",
+    "!!python/object/apply:os.system [ls]",
+    "\x00\x07\x1b[2J",
+    "",
+    "\ud83d\ude00 \ud800",
+]
+
+
+def _poisoned(value: Any, poison: str, key: str = "") -> Any:
+    """A dumped record with every string replaced, but for those that link rows and layers."""
+    match value:
+        case dict():
+            return {name: _poisoned(part, poison, name) for name, part in value.items()}
+        case list() if key == "attention":
+            return value
+        case list():
+            return [_poisoned(part, poison, key) for part in value]
+        case str() if key not in ("name", "file"):
+            return poison
+        case str():
+            return poison + value
+        case _:
+            return value
+
+
+@pytest.mark.parametrize("poison", HOSTILE, ids=range(len(HOSTILE)))
+def test_hostile_strings_change_no_structure(poison: str) -> None:
+    good = read(_card(nine_tiers()))
+    results = load(Results, _poisoned(dump(nine_tiers()), poison))
+    listed = [
+        replace(file, path=poison + file.path, tier=poison, sha256=poison, note=poison)
+        for file in files(nine_tiers())
+    ]
+    about = {poison + name: poison for name in ABOUT}
+    card = _card(
+        results, repo_id=poison, files=listed, about=about, plot=poison, quantized_by=poison
+    )
+    page = read(card)
+    assert set(page.front) <= {*good.front, "license_name"}
+    assert page.front["tags"][:6] == good.front["tags"][:6]
+    assert _sections(page) == _sections(good)
+    assert [tag for tag, _ in page.headings] == [tag for tag, _ in good.headings]
+    assert [[len(line) for line in table] for table in page.tables] == [
+        [len(line) for line in table] for table in good.tables
+    ]
+    assert [language for language, _ in page.fences] == [language for language, _ in good.fences]
+    assert [text.count("\n") for _, text in page.fences] == [
+        text.count("\n") for _, text in good.fences
+    ]
+    # tiers whose names no longer begin with I- have no partner to be compared with
+    assert len(good.bullets) - len(page.bullets) in (0, 1)
+    assert page.kinds <= good.kinds | {"text_special"}
+    assert all(re.match(r"https://|#$|(?![\w+.-]+:|/)", link) for link in page.links)
+    assert len(card) < 100_000
+    assert "49" not in page.headings[0][1]
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u202a-\u202e\u2066-\u2069]", card)
+    card.encode()
+
+
+def test_a_hostile_family_is_no_tag() -> None:
+    results = nine_tiers()
+    family = replace(results.architecture, family="x\n- evil")
+    tags = read(_card(replace(results, architecture=family))).front["tags"]
+    assert tags == ["gguf", "quantized", "apex", "moe", "mixture-of-experts", "imatrix"]
+
+
+# ── templates of the user's ─────────────────────────────────────────────────────────────────
+
+
+def test_a_users_block_replaces_ours_and_is_escaped(tmp_path: Path) -> None:
+    (tmp_path / "credits.md.j2").write_text("## Credits\n\nThanks, {{ results.tools.device }}.\n")
+    results = nine_tiers()
+    tools = replace(results.tools, device="<b>GPU</b>")
+    card = _card(replace(results, tools=tools), templates=tmp_path)
+    assert card.endswith("## Credits\n\nThanks, &lt;b&gt;GPU&lt;/b&gt;.\n")
+    assert _sections(read(card)) == SECTIONS
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("## Credits\n\n{{ donor }}\n", r"credits\.md\.j2, line 3: 'donor' is undefined; mend"),
+        ("{{ results.tools.gpu }}", r"credits\.md\.j2, line 1: .*no attribute 'gpu'"),
+        ("a\n{% if %}", r"credits\.md\.j2, line 2: "),
+        ("a\n{{ 1 / 0 }}", r"credits\.md\.j2, line 2: division by zero"),
+        ("{{ ''.__class__.__mro__ }}", r"credits\.md\.j2, line 1: .*unsafe"),
+        ("{{ name|wrong }}", r"credits\.md\.j2, line 1: No filter named 'wrong'"),
+        ("{% include 'x.md.j2' %}", r"card templates: .*x\.md\.j2.* is missing"),
+    ],
+)
+def test_a_wrong_template_is_named_with_its_line(
+    tmp_path: Path, template: str, message: str
+) -> None:
+    (tmp_path / "credits.md.j2").write_text(template)
+    with pytest.raises(SettingsError, match=message):
+        _card(nine_tiers(), templates=tmp_path)
+
+
+def test_a_missing_template_folder_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="make it or leave templates out"):
+        _card(nine_tiers(), templates=tmp_path / "none")
+
+
+def test_files_need_no_tier() -> None:
+    extra = CardFile(path="mmproj.gguf", tier=None, bytes=1, sha256="00", note="")
+    line = read(_card(nine_tiers(), files=[extra])).tables[1][1]
+    assert line == ["mmproj.gguf", "—", "0.0 kB", "—", "—", "1", "00"]

@@ -1,0 +1,59 @@
+"""Numbers as the card writes them."""
+
+from __future__ import annotations
+
+import pytest
+
+from bot.present import formats
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [
+        (0, "0.0 kB"),
+        (18_204, "18.2 kB"),
+        (999_960, "1.0 MB"),
+        (192_412_160, "192.4 MB"),
+        (999_949_999, "999.9 MB"),
+        (999_960_000, "1.0 GB"),
+        (1_240_000_000, "1.2 GB"),
+        (267_000_000_000, "267.0 GB"),
+    ],
+)
+def test_sizes_are_decimal_with_one_place(count: int, shown: str) -> None:
+    assert formats.size(count) == shown
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [(30_532_122_624, "30.5 B"), (14_200_000, "14.2 M"), (999_960_000, "1.0 B"), (812, "812")],
+)
+def test_parameter_counts_are_short(count: int, shown: str) -> None:
+    assert formats.large(count) == shown
+
+
+@pytest.mark.parametrize(
+    ("errors", "places"),
+    [
+        ([0.0432, 0.048], 3),
+        ([0.00011, 0.0026], 5),
+        ([0.0, 0.0026], 4),
+        ([], 4),
+        ([0.0], 4),
+        ([3.1], 2),
+        ([1e-9], 6),
+        ([0.01], 3),
+    ],
+)
+def test_places_show_two_digits_of_the_smallest_error(errors: list[float], places: int) -> None:
+    assert formats.error_places(errors) == places
+
+
+@pytest.mark.parametrize(("values", "places"), [([4.53, 165.0], 2), ([0.00215], 5), ([], 4)])
+def test_places_show_three_digits_of_the_smallest_value(values: list[float], places: int) -> None:
+    assert formats.value_places(values) == places
+
+
+def test_a_value_and_its_error_have_the_same_places() -> None:
+    assert formats.measured(0.0102749, 0.000113, 5) == "0.01027 ± 0.00011"
+    assert formats.percent(0.8275) == "82.8 %"

@@ -1,0 +1,118 @@
+"""Each rule: a sentence with its numbers beyond the error, silence within it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from bot.present.highlights import highlights
+from bot.present.rows import close_to_reference, example
+from bot.records import Results, Row
+from tests.unit.present.samples import coinciding, divergence, nine_tiers, row
+
+FAR = {"ppl_ratio": 1.5}  # keeps the perplexity rule silent
+
+
+def _results(*tiers: Row) -> Results:
+    return replace(nine_tiers(), tiers=tiers)
+
+
+def test_the_least_divergent_tier_is_named_beyond_the_error() -> None:
+    one = row("A", 9_000_000_000, divergence(0.0100, 0.0002, **FAR))
+    other = row("B", 8_000_000_000, divergence(0.0107, 0.0002, **FAR))
+    assert highlights(_results(other, one)) == (
+        (
+            "A (9.0 GB) has the lowest mean KL divergence of all tiers: 0.01000 ± 0.00020 nats per "
+            "token; the next is B (8.0 GB) with 0.01070 ± 0.00020."
+        ),
+    )
+
+
+@pytest.mark.parametrize("mean", [0.0100, 0.0103, 0.01056])
+def test_the_least_divergent_tier_is_not_named_within_the_error(mean: float) -> None:
+    one = row("A", 9_000_000_000, divergence(0.0100, 0.0002, **FAR))
+    other = row("B", 8_000_000_000, divergence(mean, 0.0002, **FAR))
+    assert highlights(_results(one, other)) == ()
+
+
+def test_one_tier_is_the_best_of_nothing() -> None:
+    assert highlights(_results(row("A", 10, divergence(0.01, 0.0001, **FAR)))) == ()
+
+
+def test_what_the_imatrix_lowered() -> None:
+    plain = row("X", 9_000_000_000, divergence(0.020, 0.0002, max=14.137, **FAR))
+    weighted = row("I-X", 9_000_000_000, divergence(0.015, 0.0001, max=4.5325, **FAR))
+    assert (
+        "The importance matrix lowers the mean KL divergence: X 0.02000 ± 0.00020 → I-X 0.01500 "
+        "± 0.00010 (25.0 % less, observed maximum 14.14 → 4.53)."
+    ) in highlights(_results(plain, weighted))
+
+
+def test_a_larger_maximum_is_not_praised() -> None:
+    plain = row("X", 9_000_000_000, divergence(0.020, 0.0002, max=4.0, **FAR))
+    weighted = row("I-X", 9_000_000_000, divergence(0.015, 0.0001, max=5.0, **FAR))
+    told = " ".join(highlights(_results(plain, weighted)))
+    assert "25.0 % less)" in told
+    assert "maximum" not in told
+
+
+def test_what_the_imatrix_raised_is_told_as_well() -> None:
+    plain = row("X", 9_000_000_000, divergence(0.015, 0.0001, max=9.0, **FAR))
+    weighted = row("I-X", 9_000_000_000, divergence(0.018, 0.0001, max=5.0, **FAR))
+    told = highlights(_results(plain, weighted))[-1]
+    assert told.startswith("The importance matrix raises the mean KL divergence: X 0.01500")
+    assert told.endswith("(20.0 % more).")
+
+
+def test_an_imatrix_within_the_error_changed_nothing() -> None:
+    plain = row("X", 9_000_000_000, divergence(0.0150, 0.0004, max=9.0, **FAR))
+    weighted = row("I-X", 9_000_000_000, divergence(0.0140, 0.0004, max=2.0, **FAR))
+    assert highlights(_results(plain, weighted)) == ()
+
+
+def test_coinciding_tiers_are_compared_once() -> None:
+    told = [line for line in highlights(coinciding()) if "importance matrix" in line]
+    assert len(told) == 1
+    assert told[0].count("→ I-Balanced = I-Quality 0.01030") == 1
+    assert "Balanced = Quality 0.01170 ± 0.00010 →" in told[0]
+
+
+def test_the_smallest_file_near_the_reference() -> None:
+    large = row("L", 9_000_000_000, divergence(0.01, 0.01, ppl_ratio=1.01, ppl_ratio_error=0.001))
+    small = row("S", 5_000_000_000, divergence(0.02, 0.01, ppl_ratio=1.04, ppl_ratio_error=0.0049))
+    tiny = row("T", 2_000_000_000, divergence(0.03, 0.01, ppl_ratio=1.06, ppl_ratio_error=0.001))
+    assert highlights(_results(large, small, tiny)) == (
+        (
+            "S (5.0 GB) is the smallest file within 5 % of BF16's perplexity: 6.991 against 6.722, "
+            "a ratio of 1.0400 ± 0.0049."
+        ),
+    )
+
+
+@pytest.mark.parametrize(("ratio", "error"), [(1.04, 0.005), (1.0499, 0.0001), (1.2, 0.0)])
+def test_a_perplexity_that_may_be_five_percent_off_is_not_near(ratio: float, error: float) -> None:
+    tier = row("S", 5, divergence(0.02, 0.01, ppl_ratio=ratio, ppl_ratio_error=error))
+    assert highlights(_results(tier)) == ()
+
+
+def test_a_tier_that_a_smaller_one_beats_is_not_recommended() -> None:
+    large = row("L", 9_000_000_000, divergence(0.03, 0.02, ppl_ratio=1.01, ppl_ratio_error=0.0))
+    small = row("S", 5_000_000_000, divergence(0.02, 0.02, ppl_ratio=1.2, ppl_ratio_error=0.0))
+    assert close_to_reference(_results(large, small)) is None
+    assert highlights(_results(large, small)) == ()
+
+
+def test_the_example_is_near_the_reference_or_the_least_divergent() -> None:
+    chosen = example(nine_tiers())
+    assert chosen is not None
+    assert chosen.name == "I-Mini"
+    far = [row(n, s, divergence(m, 0.01, **FAR)) for n, s, m in (("A", 9, 0.3), ("B", 8, 0.9))]
+    least = example(_results(*far))
+    assert least is not None
+    assert least.name == "A"
+    assert example(_results()) is None
+
+
+def test_unmeasured_tiers_say_nothing() -> None:
+    assert highlights(_results(row("A", 9, None), row("I-A", 9, None))) == ()

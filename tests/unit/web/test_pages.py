@@ -1,0 +1,79 @@
+"""The pages for people: what is shown, and what a hostile card cannot do."""
+
+from __future__ import annotations
+
+import pytest
+
+from bot.web.pages import rendered, size
+from tests.local_hub.server import Hub, regular
+
+HOSTILE = b"""---
+license: mit
+---
+# Title <script>alert(1)</script>
+
+<img src=x onerror="alert(2)"> [click](javascript:alert(3)) [data](data:text/html,x)
+<iframe src="https://evil.example"></iframe> <a href="JaVaScRiPt:alert(4)">x</a>
+<style>body { display: none }</style> <svg onload=alert(5)></svg>
+
+| tier | size |
+|:-----|-----:|
+| Q6   | 1 GB |
+
+![plot](plots/a%20b.svg) [results](./results.json) [card](https://example.org)
+"""
+
+
+def test_a_hostile_card_is_harmless(hub: Hub) -> None:
+    repo = hub.create("evil")
+    name = "<b>&'.txt"
+    assert hub.commit(repo, regular("README.md", HOSTILE), regular(name, b"x")).status == 200
+    reply = hub.ask("GET", f"/{repo}")
+    html = reply.body.decode()
+    article = html.split("<article>")[1].split("</article>")[0]
+    for word in ("<script", "onerror", "onload", '="javascript:', "<iframe", "<style", "<svg",
+                 '="data:text', "license: mit"):  # fmt: skip
+        assert word not in article.lower()
+    assert "<script" not in html.lower()
+    assert "<b>" not in html
+    assert "script-src" not in reply.headers["Content-Security-Policy"]
+    assert reply.headers["Content-Security-Policy"].startswith("default-src 'none'")
+    assert '<td align="right">1 GB</td>' in article
+    assert f'src="/{repo}/resolve/main/plots/a%20b.svg"' in article
+    assert f'href="/{repo}/resolve/main/results.json"' in article
+    assert 'href="https://example.org"' in article
+
+
+def test_a_page_lists_files_and_history(hub: Hub) -> None:
+    repo = hub.create("tiny")
+    hub.commit(repo, regular("a b.txt", b"x" * 2500))
+    html = hub.ask("GET", f"/{repo}").body.decode()
+    assert f'href="/{repo}/resolve/main/a%20b.txt"' in html
+    assert "2.5 kB" in html
+    assert "initial commit" in html
+    old = hub.ask("GET", f"/api/models/{repo}/commits/main").json[-1]["id"]
+    assert "a b.txt" not in hub.ask("GET", f"/{repo}/commit/{old}").body.decode()
+
+
+def test_the_index_shows_public_repositories(hub: Hub) -> None:
+    shown, hidden = hub.create("shown"), hub.create("hidden", private=True)
+    html = hub.ask("GET", "/").body.decode()
+    assert f'href="/{shown}"' in html
+    assert hidden not in html
+
+
+def test_a_browser_gets_a_page_for_what_is_not_there(hub: Hub) -> None:
+    reply = hub.ask("GET", "/no/<script>", headers={"Accept": "text/html"})
+    assert reply.status == 401
+    assert b"<script" not in reply.body
+
+
+@pytest.mark.parametrize("address", ["//evil.example/x", "http://[", "#part", "/alice/tiny"])
+def test_other_addresses_stay_or_vanish(address: str) -> None:
+    html = rendered(f"[x]({address})", "a/b", "main")
+    assert "/a/b/resolve/" not in html
+
+
+def test_sizes_for_people() -> None:
+    assert [size(n) for n in (0, 999, 1000, 12_345_678, 34_560_000_000)] == [
+        "0 B", "999 B", "1 kB", "12.3 MB", "34.6 GB"]  # fmt: skip
