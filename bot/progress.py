@@ -41,8 +41,8 @@ class Narrator:
     def work(self, title: str) -> Iterator[Report]:
         """A piece of long work; call the yielded function as it goes on."""
         if self._console is not None:
-            with self._bar(title) as report:
-                yield report
+            with self._bar(title) as bar:
+                yield bar
             return
         start = last = time.monotonic()
 

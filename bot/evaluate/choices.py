@@ -142,6 +142,7 @@ def _batch(texts: Sequence[Sequence[int]], prefix: int) -> list[Token]:
 
 
 def _log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    shifted: NDArray[np.float64] = logits.astype(np.float64)
+    shifted -= logits.max(axis=1, keepdims=True)
     shifted -= np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     return shifted

@@ -119,21 +119,21 @@ def recipe(found: Recipe) -> str:
 def results(found: Results) -> str:
     """The tier table of `bot evaluate`, largest first."""
     choices = found.reference.scores.choices
-    columns = ("tier", "size", "bpw", "PPL", "±", "KLD mean", "±", "median", "99.9 %", "max")
-    columns += ("same top", *(choice.name for choice in choices))
+    fixed = ("tier", "size", "bpw", "PPL", "±", "KLD mean", "±", "median", "99.9 %", "max")
+    columns = (*fixed, "same top", *(choice.name for choice in choices))
     tiers = sorted(found.tiers, key=lambda row: -row.bytes)
     return table(columns, [_measured(row) for row in (found.reference, *tiers)])
 
 
 def _measured(row: Row) -> tuple[str, ...]:
     ppl, kld = row.scores.perplexity, row.scores.divergence
-    cells = (row.name, size(row.bytes), f"{row.bits_per_weight:.2f}")
-    cells += (f"{ppl.value:.4f}", f"{ppl.error:.4f}")
+    cells = [row.name, size(row.bytes), f"{row.bits_per_weight:.2f}"]
+    cells += [f"{ppl.value:.4f}", f"{ppl.error:.4f}"]
     if kld is None:
-        cells += ("—",) * 6
+        cells += ["—"] * 6
     else:
-        cells += (f"{kld.mean:.6f}", f"{kld.mean_error:.6f}", f"{kld.median:.6f}")
-        cells += (f"{kld.p999:.4f}", f"{kld.max:.4f}", f"{kld.same_top:.2%}")
+        cells += [f"{kld.mean:.6f}", f"{kld.mean_error:.6f}", f"{kld.median:.6f}"]
+        cells += [f"{kld.p999:.4f}", f"{kld.max:.4f}", f"{kld.same_top:.2%}"]
     return (*cells, *(f"{choice.accuracy:.1%}" for choice in row.scores.choices))
 
 

@@ -118,7 +118,8 @@ def serve(
     store = Store(folder)
     if not _is_loopback(host) and not store.has_tokens():
         raise SettingsError(
-            f"{host} can be reached from other machines and this Hub has no user; add one first"
+            f"{host} can be reached from other machines and this Hub has no token yet; "
+            "run `bot hub add-user` first"
         )
     with closing(_listen(host, port)) as bound, _signals_return():
         url = _url(bound)

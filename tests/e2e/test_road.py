@@ -15,6 +15,7 @@ import pytest
 from bot.clients import gguf
 from bot.clients.hub import Hub as Client
 from bot.errors import SourceError
+from bot.settings import DEMO
 from bot.workspace import sha256
 from tests.e2e.road import BOT, Road, hub_process
 from tests.local_hub.server import Hub
@@ -72,12 +73,21 @@ def test_the_numbers_of_the_card_are_those_of_results(road: Road, demo_model: Pa
     results = json.loads(Path(files["results.json"]["path"]).read_text())
     card = Path(files["README.md"]["path"]).read_text()
     rows = {row["name"]: row for row in (results["reference"], *results["tiers"])}
-    for name in ("BF16", "Balanced", "I-Mini"):
-        line = next(text for text in card.splitlines() if text.startswith("|") and name in text)
-        assert f"{rows[name]['scores']['perplexity']['value']:.3f}" in line
-        if name != "BF16":
-            assert f"{rows[name]['scores']['divergence']['mean']:.4f}" in line
+    table = [line.strip("| ").split(" | ") for line in card.splitlines() if "±" in line]
+    shown = {cells[0].split()[-1 if "APEX" in cells[0] else 0]: cells for cells in table[:3]}
+    assert set(shown) == set(rows)
+    for name, cells in shown.items():
+        assert _printed(cells[3], rows[name]["scores"]["perplexity"]["value"])
+        kld = rows[name]["scores"]["divergence"]
+        for cell, key in zip(cells[4:8], ("mean", "median", "p999", "max"), strict=True):
+            assert cell == "—" if kld is None else _printed(cell, kld[key])
     assert rows["I-Mini"]["sha256"][:12] in card
+
+
+def _printed(cell: str, value: float) -> bool:
+    """Whether a cell begins with the value, rounded to as many places as the cell has."""
+    number = cell.split()[0]
+    return f"{value:.{len(number.partition('.')[2])}f}" == number
 
 
 def test_recomputing_a_tier_gives_the_same(road: Road, demo_model: Path, tmp_path: Path) -> None:
@@ -149,10 +159,7 @@ def test_killed_while_pushing_and_run_again(
 
 
 def test_a_release_on_the_hub_is_watched_and_published(road: Road, demo_model: Path) -> None:
-    config = {"architectures": ["Qwen3_5MoeForCausalLM"], "model_type": "qwen3_5_moe_text"}
-    config |= {"num_experts": 6, "num_experts_per_tok": 2, "num_hidden_layers": 8}
-    path = road.folder / "config.json"
-    path.write_text(json.dumps(config))
+    path = DEMO / "config.json"
     makers = client(road)
     makers.create_private("lab/Tiny-MoE-14M")
     files = {"config.json": path, demo_model.name: demo_model}
@@ -207,7 +214,7 @@ def _settings(road: Road, demo_model: Path) -> tuple[str, ...]:
     return ("publish", str(demo_model))
 
 
-BAD = {
+BAD: dict[str, tuple[Callable[[Road, Path], tuple[str, ...]], int, str]] = {
     "unknown model": (lambda _r, _m: ("publish", "nobody/nothing"), 4, "does not exist"),
     "no name at all": (lambda _r, _m: ("publish", "what is this"), 4, "neither a file nor"),
     "missing file": (lambda _r, _m: ("publish", "missing.gguf"), 4, "does not exist"),

@@ -106,10 +106,12 @@ def package_version() -> str:
 
 
 def library_version() -> str:
-    """Version of the ggml library in use and, where it was built with one, its commit."""
+    """llama.cpp's commit, where the library was built with one, and ggml's version."""
     base = ggml_base()
     version, commit = base.ggml_version().decode(), base.ggml_commit().decode()
-    return f"ggml {version}" + (f" ({commit})" if commit not in ("", "unknown") else "")
+    # every build of the source distribution calls itself dirty: it is a copy, not a checkout
+    commit = commit.removesuffix("-dirty")
+    return f"{commit} (ggml {version})" if commit not in ("", "unknown") else f"ggml {version}"
 
 
 def devices() -> tuple[Device, ...]:

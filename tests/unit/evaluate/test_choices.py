@@ -45,7 +45,7 @@ def test_drawing_takes_each_task_once_and_fewer_are_a_prefix() -> None:
 def test_wilson_interval_as_llama_perplexity_prints_it() -> None:
     low, high = choices.wilson(106, 400)
     assert (round(100 * low, 4), round(100 * high, 4)) == (22.4134, 31.0337)
-    assert choices.wilson(0, 1) == (pytest.approx(0), pytest.approx(0.793451, abs=1e-6))
+    assert choices.wilson(0, 1) == pytest.approx((0, 0.793451), abs=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_percentiles_are_llama_perplexitys() -> None:
     scores.same_top[:] = np.arange(101) < 80
     found = divergence.summarize(scores)
     assert (found.median, found.max) == (50.0, 100.0)
-    assert (found.p90, found.p99) == (pytest.approx(90), pytest.approx(99))
+    assert (found.p90, found.p99) == pytest.approx((90, 99))
     assert found.p999 == pytest.approx(99.9, abs=1e-4)
     assert found.mean == pytest.approx(50)
     assert found.ppl_ratio == pytest.approx(1)

@@ -13,8 +13,8 @@ def tensor(name: str, *shape: int, kind: str = "BF16") -> Tensor:
 
 
 def metadata(**more: object) -> dict[str, object]:
-    counts = {"block_count": 3, "expert_count": 8, "expert_used_count": 2, "context_length": 4096}
-    counts |= {"embedding_length": 64} | more
+    counts: dict[str, object] = {"block_count": 3, "expert_count": 8, "expert_used_count": 2}
+    counts |= {"context_length": 4096, "embedding_length": 64} | more
     own = {f"testmoe.{key}": value for key, value in counts.items()}
     return {"general.architecture": "testmoe", "general.name": "Test", **own}
 

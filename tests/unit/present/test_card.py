@@ -394,6 +394,12 @@ def test_a_missing_template_folder_is_an_error(tmp_path: Path) -> None:
         _card(nine_tiers(), templates=tmp_path / "none")
 
 
+def test_without_tiers_there_is_nothing_to_run() -> None:
+    page = read(_card(replace(nine_tiers(), tiers=()), files=[], plot=None))
+    assert _sections(page) == [n for n in SECTIONS if n not in ("Highlights", "Run it")]
+    assert len(page.tables[0]) == 2
+
+
 def test_files_need_no_tier() -> None:
     extra = CardFile(path="mmproj.gguf", tier=None, bytes=1, sha256="00", note="")
     line = read(_card(nine_tiers(), files=[extra])).tables[1][1]

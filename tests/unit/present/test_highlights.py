@@ -84,8 +84,8 @@ def test_the_smallest_file_near_the_reference() -> None:
     tiny = row("T", 2_000_000_000, divergence(0.03, 0.01, ppl_ratio=1.06, ppl_ratio_error=0.001))
     assert highlights(_results(large, small, tiny)) == (
         (
-            "S (5.0 GB) is the smallest file within 5 % of BF16's perplexity: 6.991 against 6.722, "
-            "a ratio of 1.0400 ± 0.0049."
+            "S (5.0 GB) is within 5 % of BF16's perplexity, and no smaller size surely is: 6.991 "
+            "against 6.722, a ratio of 1.0400 ± 0.0049."
         ),
     )
 
@@ -101,6 +101,21 @@ def test_a_tier_that_a_smaller_one_beats_is_not_recommended() -> None:
     small = row("S", 5_000_000_000, divergence(0.02, 0.02, ppl_ratio=1.2, ppl_ratio_error=0.0))
     assert close_to_reference(_results(large, small)) is None
     assert highlights(_results(large, small)) == ()
+
+
+def test_of_equal_sizes_the_less_divergent_is_named() -> None:
+    plain = row("X", 5_000_000_000, divergence(0.02, 0.02, ppl_ratio=1.02, ppl_ratio_error=0.001))
+    better = row("Y", 5_000_000_256, divergence(0.01, 0.02, ppl_ratio=1.03, ppl_ratio_error=0.001))
+    told = highlights(_results(plain, better))
+    assert len(told) == 1
+    assert told[0].startswith("Y (5.0 GB) is within 5 %")
+
+
+def test_a_near_file_that_a_smaller_far_one_beats_silences_the_rule() -> None:
+    large = row("L", 9_000_000_000, divergence(0.010, 0.02, ppl_ratio=1.01, ppl_ratio_error=0.0))
+    middle = row("M", 6_000_000_000, divergence(0.030, 0.02, ppl_ratio=1.02, ppl_ratio_error=0.0))
+    small = row("S", 5_000_000_000, divergence(0.020, 0.02, ppl_ratio=1.20, ppl_ratio_error=0.0))
+    assert highlights(_results(large, middle, small)) == ()
 
 
 def test_the_example_is_near_the_reference_or_the_least_divergent() -> None:

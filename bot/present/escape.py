@@ -1,0 +1,110 @@
+"""Text of strangers made harmless for its place: Markdown, a link, a code span, a shell line.
+
+Templates escape by default: `finalize` turns every printed value into Markdown text unless a
+filter has already made it `Verbatim` for its place.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import unicodedata
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+LIMIT = 200
+
+# all that can open a construct in CommonMark or GFM: autolinks, tables and math too
+_MARKDOWN = {ord(sign): f"\\{sign}" for sign in "\\`*_[]|#!~@$"} | {
+    ord("&"): "&amp;",
+    ord("<"): "&lt;",
+    ord(">"): "&gt;",
+}
+_ADDRESS = re.compile(r":(?=//)|(?<=www)\.", re.IGNORECASE)
+_LINE_START = re.compile(r"[-+=]|\d{1,9}(?=[.)](?:\s|$))")  # a list, or a heading's underline
+_CODE = {ord("`"): "'", ord("|"): "¦"}
+
+
+class Verbatim(str):
+    """Markdown that is ready for its place; whatever is made of it is plain text again."""
+
+    __slots__ = ()
+
+
+def clean(value: str, limit: int = LIMIT) -> str:
+    """One line of visible characters, at most `limit` of them.
+
+    Control characters and line ends become spaces; format characters (direction marks, joiners)
+    and surrogates go.
+    """
+    kept = "".join(_visible(sign) for sign in value[: 4 * limit])
+    line = " ".join(kept.split())
+    return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
+
+
+def _visible(sign: str) -> str:
+    match unicodedata.category(sign):
+        case "Cc" | "Zl" | "Zp":
+            return " "
+        case "Cf" | "Cs" | "Cn" | "Co":
+            return ""
+        case _:
+            return sign
+
+
+def text(value: object, limit: int = LIMIT) -> Verbatim:
+    """Markdown that shows `value` and nothing else, inline or in a table cell."""
+    if isinstance(value, Verbatim):
+        return value
+    line = clean(str(value), limit)
+    start = _LINE_START.match(line)
+    escaped = _ADDRESS.sub(r"\\\g<0>", line.translate(_MARKDOWN))
+    if start:
+        head = start[0]
+        rest = escaped[len(head) :]
+        escaped = f"{head}\\{rest}" if head.isdigit() else f"\\{head}{rest}"
+    return Verbatim(escaped)
+
+
+def code(value: object) -> Verbatim:
+    """A code span; a backtick and a pipe, which could end it or its cell, are replaced."""
+    line = clean(str(value)).translate(_CODE)
+    return Verbatim(f"`{line}`" if line else "")
+
+
+def url(value: object) -> Verbatim:
+    """An absolute http(s) address for a link's target; `#` for anything else."""
+    line = clean(str(value), 2000)
+    try:
+        parts = urlsplit(line)
+    except ValueError:
+        return Verbatim("#")
+    if parts.scheme.lower() not in ("http", "https") or not parts.netloc:
+        return Verbatim("#")
+    return Verbatim(quote(line, safe=":/?#@!$&'*+,;=%-._~"))
+
+
+def path(value: object) -> Verbatim:
+    """A file of this repository as a link's target."""
+    return Verbatim(quote(clean(str(value), 1000), safe="/"))
+
+
+def link(label: object, target: Verbatim) -> Verbatim:
+    """A Markdown link; `target` comes from `url` or `path`."""
+    return Verbatim(f"[{text(label)}]({target})")
+
+
+def shell(value: object) -> Verbatim:
+    """One word of a shell command within a fenced block."""
+    return Verbatim(shlex.quote(clean(str(value), 1000)))
+
+
+def literal(value: object) -> Verbatim:
+    """A Python string literal within a fenced block."""
+    return Verbatim(json.dumps(clean(str(value), 1000), ensure_ascii=False))
+
+
+def finalize(value: Any) -> Verbatim:
+    """What Jinja prints for a value that no filter has prepared: its text, escaped."""
+    return text(value)
