@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import shutil
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -139,17 +141,29 @@ def _measured(row: Row) -> tuple[str, ...]:
 
 def published(done: Published) -> str:
     """How a publication ended."""
+    return _published(done, done.url)
+
+
+def _published(done: Published, where: str) -> str:
     seen = "public" if done.public else "private"
     if not done.changed:
-        return f"nothing to do: {done.url} ({seen}) already holds these {len(done.files)} files"
+        return f"nothing to do: {where} ({seen}) already holds these {len(done.files)} files"
     sent = f"{len(done.changed)} of {len(done.files)} files"
-    return f"{done.url} ({seen}), {sent} in commit {done.commit[:12]}, every hash verified"
+    return f"{where} ({seen}), {sent} in commit {done.commit[:12]}, every hash verified"
 
 
 def finding(found: Finding) -> str:
     """A line of the doctor."""
     mark = {True: "ok", False: "FAIL", None: "note"}[found.good]
     return f"{mark:<5} {found.name:<10} {found.text}"
+
+
+def _command() -> str:
+    """How this program is called here: `bot` where a shell finds it, else its path."""
+    if shutil.which("bot"):
+        return "bot"
+    path = Path(sys.argv[0]).absolute()
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def demonstrated(done: Demonstrated, folder: Path, port: int) -> str:
@@ -159,12 +173,12 @@ def demonstrated(done: Demonstrated, folder: Path, port: int) -> str:
     lines = [
         results(done.results),
         "",
-        published(done.published),
+        _published(done.published, f"{done.published.repo_id} on the local Hub"),
         f"{gguf} GGUF files" + (f"; not built again: {', '.join(same)}" if same else ""),
         f"files: {done.published.folder}",
         f"{done.sample_file}, downloaded again, continues: {' '.join(done.sample.split())!r}",
         "",
-        f"see the card:  bot hub serve {folder / 'hub'} --port {port}",
+        f"see the card:  {_command()} hub serve {folder / 'hub'} --port {port}",
         f"               then open http://127.0.0.1:{port}/{done.published.repo_id}",
     ]
     return "\n".join(lines)
