@@ -42,7 +42,7 @@ def test_a_signal_ends_it_normally(tmp_path: Path, number: signal.Signals) -> No
 
 def test_others_cannot_reach_a_hub_without_users(tmp_path: Path) -> None:
     for host in ("0.0.0.0", "::", "192.0.2.1"):  # noqa: S104 - the refusal is what is tested
-        with pytest.raises(SettingsError, match="no user"):
+        with pytest.raises(SettingsError, match="no token yet"):
             serve(tmp_path / "hub", 0, host=host)
 
 
