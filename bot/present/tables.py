@@ -58,7 +58,7 @@ def benchmarks(results: Results) -> Table:
     rows = [results.reference, *by_size(results)]
     places = _places(rows)
     measures = list(dict.fromkeys(c.name for row in rows for c in row.scores.choices))
-    columns = ["Model", "Size", "BPW", "PPL ↓", "KL mean ↓", "KL median ↓", "KL 99.9 % ↓"]
+    columns = ["Model", "Size", "PPL ↓", "KL mean ↓", "KL median ↓", "KL 99.9 % ↓"]
     columns += ["KL max ↓", "Same top ↑", *(f"{name} ↑" for name in measures)]
     body = []
     for row in rows:
@@ -86,7 +86,6 @@ def _measures(row: Row, places: _Places) -> tuple[str, ...]:
     ppl, kld = row.scores.perplexity, row.scores.divergence
     cells = (
         size(row.bytes),
-        f"{row.bits_per_weight:.2f}",
         measured(ppl.value, ppl.error, places.perplexity),
     )
     if kld is None:
@@ -110,7 +109,7 @@ def _accuracy(choice: Choices | None) -> str:
 
 def available(results: Results, files: Sequence[CardFile], about: Mapping[str, str]) -> Table:
     """Every file: models, then the others, the largest first."""
-    columns = ("File", "Tier", "Size", "Best for", "BPW", "Bytes", "SHA-256")
+    columns = ("File", "Tier", "Size", "About", "BPW", "Bytes", "SHA-256")
     models = {row.file: row for row in results.tiers if row.same_as is None}
     ordered = sorted(files, key=lambda file: (file.path not in models, -file.bytes, file.path))
     body = tuple(_file(results, file, models.get(file.path), about) for file in ordered)

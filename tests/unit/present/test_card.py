@@ -131,7 +131,6 @@ def test_every_number_of_the_benchmark_table() -> None:
     assert head == [
         "Model",
         "Size",
-        "BPW",
         "PPL ↓",
         "KL mean ↓",
         "KL median ↓",
@@ -148,9 +147,8 @@ def test_every_number_of_the_benchmark_table() -> None:
 
 
 def _check_row(cells: list[str], found: Row) -> None:
-    size, bits, ppl, mean, *others, accuracy = cells[1:]
+    size, ppl, mean, *others, accuracy = cells[1:]
     _same(size.removesuffix(" GB"), found.bytes / 1e9)
-    _same(bits, found.bits_per_weight)
     _same(ppl.split(" ± ")[0], found.scores.perplexity.value)
     _same(ppl.split(" ± ")[1], found.scores.perplexity.error)
     choice = found.scores.choices[0]
@@ -180,7 +178,7 @@ def test_missing_values_are_dashes() -> None:
     table = read(_card(replace(results, tiers=(bare, unmeasured)))).tables[0]
     assert table[2][0] == "APEX Quality"
     assert table[2][-1] == "—"
-    assert table[3][4:9] == ["—"] * 5
+    assert table[3][3:8] == ["—"] * 5
     assert all(cell for cells in table for cell in cells)
 
 
@@ -194,6 +192,11 @@ def test_every_file_is_listed_with_size_and_hash() -> None:
         line = cells[file.path]
         assert int(line[5].replace(",", "")) == file.bytes
         assert line[6] == file.sha256[:12]
+        bits = {tier.file: tier.bits_per_weight for tier in results.tiers}.get(file.path)
+        if bits is None:
+            assert line[4] == "—"
+        else:
+            _same(line[4], bits)
         assert line[3] == (file.note or ABOUT[file.tier or ""])
         assert file.path in page.links
 
