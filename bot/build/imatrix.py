@@ -99,9 +99,10 @@ def _write(
     )
     arrays = []
     for name in sorted(observer.sums):
-        sums = observer.sums[name].astype(np.float32)
         counts = observer.counts[name].astype(np.float32)[:, None]
-        one = len(sums) == 1  # ggml drops a last dimension of 1 when it writes
+        # several matrices that share a count (latent attention) make one long row, as in the tool
+        sums = observer.sums[name].astype(np.float32).reshape(len(counts), -1)
+        one = len(counts) == 1  # ggml drops a last dimension of 1 when it writes
         arrays.append((f"{name}.in_sum2", sums[0] if one else sums))
         arrays.append((f"{name}.counts", counts[0] if one else counts))
     gguf.write_arrays(target, metadata, arrays)

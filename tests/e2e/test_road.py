@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -88,6 +89,17 @@ def _printed(cell: str, value: float) -> bool:
     """Whether a cell begins with the value, rounded to as many places as the cell has."""
     number = cell.split()[0]
     return f"{value:.{len(number.partition('.')[2])}f}" == number
+
+
+def test_a_file_is_what_its_plan_said(road: Road, demo_model: Path) -> None:
+    """Every tensor's type, and the bytes of tensor data to the last one."""
+    chosen = (str(demo_model), "--profiles", "I-Micro", "--json")
+    planned, built = road.bot("plan", *chosen), road.bot("quantize", *chosen)
+    assert (planned.returncode, built.returncode) == (0, 0), planned.stderr + built.stderr
+    (recipe,) = json.loads(planned.stdout)
+    made = gguf.read(Path(json.loads(built.stdout)["I-Micro"]["path"]))
+    wanted = {a["tensor"]: (a["type"], a["bytes"]) for a in recipe["assignments"]}
+    assert {t.name: (t.type, t.bytes) for t in made.tensors} == wanted
 
 
 def test_recomputing_a_tier_gives_the_same(road: Road, demo_model: Path, tmp_path: Path) -> None:
@@ -178,6 +190,24 @@ def test_a_release_on_the_hub_is_watched_and_published(road: Road, demo_model: P
     seen = road.bot("watch", "--once", "--json")
     decisions = [json.loads(line) for line in seen.stdout.splitlines()]
     assert {d["repo_id"]: d["decision"] for d in decisions}[REPO] == "skip"
+
+
+def test_watching_goes_on_until_interrupted(road: Road, hub: Hub) -> None:
+    hub.create("some-model")
+    with subprocess.Popen(
+        road.command("watch", "--every", "1", "--json"),
+        env=road.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["repo_id"] == "alice/some-model"
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "Interrupted; the same command goes on" in said
 
 
 def _dense(road: Road, _model: Path) -> tuple[str, ...]:

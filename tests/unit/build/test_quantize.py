@@ -8,7 +8,10 @@ from bot.build import imatrix, quantize
 from bot.build.imatrix import Matrix
 from bot.clients import gguf
 from bot.errors import BuildError
-from bot.settings import DEMO
+from bot.plan.architecture import describe
+from bot.plan.profiles import load_profiles
+from bot.plan.recipe import asked_types, file_type, make_recipe
+from bot.settings import DEMO, data_folder
 from bot.workspace import sha256
 
 SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "data"
@@ -60,6 +63,30 @@ def test_what_llama_cpp_refuses_is_said_in_one_line(demo_model: Path, tmp_path: 
     cut.write_bytes(demo_model.read_bytes()[:-4096])
     with pytest.raises(BuildError, match="could not quantize"):
         quantize.quantize(cut, target, file_type=18, types={}, imatrix=None, threads=2)
+
+
+@pytest.mark.skipif(not EXPECTED.is_file(), reason="shared data not present")
+@pytest.mark.parametrize(("digest", "tier", "base"), lines(EXPECTED) or [("", "", "")])
+def test_our_own_recipes_give_the_same_files(
+    tmp_path: Path, digest: str, tier: str, base: str
+) -> None:
+    """Profile to file with nothing in between: the bytes that llama-quantize wrote."""
+    source = SHARED / "models" / "tiny-moe" / "tiny-moe-BF16.gguf"
+    header = gguf.read(source)
+    found = describe(header.metadata, header.tensors)
+    (profile,) = load_profiles(data_folder("profiles"), [tier])
+    assert profile.base == base.removeprefix("base=").upper()
+    recipe = make_recipe(profile, found, header.tensors)
+    target = tmp_path / "out.gguf"
+    quantize.quantize(
+        source,
+        target,
+        file_type=file_type(recipe.base),
+        types=asked_types(recipe, found, header.tensors),
+        imatrix=imatrix.read(SHARED / "expected" / "imatrix.gguf") if recipe.imatrix else None,
+        threads=2,
+    )
+    assert sha256(target) == digest
 
 
 @pytest.mark.skipif(not EXPECTED.is_file(), reason="shared data not present")
