@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 EVERY = 30.0  # seconds between lines where there is no terminal
+TITLE = 32  # columns for what is being done
 
 Report = Callable[[int, int], None]  # done, total
 
@@ -63,11 +64,16 @@ class Narrator:
         from rich.progress import TimeElapsedColumn as Elapsed
         from rich.progress import TimeRemainingColumn as Remaining
 
-        columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn())
-        with Progress(*columns, Elapsed(), Remaining(), console=self._console) as progress:
+        columns = (TextColumn(f"{{task.description:<{TITLE}}}"), BarColumn(24), Elapsed())
+        counting = (MofNCompleteColumn(), Remaining())
+        with Progress(*columns, console=self._console) as progress:
             task = progress.add_task(title, total=None)
 
             def report(done: int, total: int) -> None:
+                if progress.tasks[0].total is None:
+                    progress.columns = (*columns, *counting)
                 progress.update(task, completed=done, total=total)
 
             yield report
+            if progress.tasks[0].total is None:  # work that cannot count is whole at its end
+                progress.update(task, completed=1, total=1)
