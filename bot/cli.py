@@ -38,6 +38,7 @@ class Context:
 
     def __init__(self, config: Path | None, quiet: bool) -> None:
         self.config, self.quiet = config, quiet
+        self.overrides: dict[str, Any] = {}  # what a verb's own options say, nested as bot.yaml
 
     @cached_property
     def narrator(self) -> Narrator:
@@ -51,7 +52,7 @@ class Context:
         """The settings file and the environment."""
         from bot.settings import load
 
-        return load(self.config)
+        return load(self.config, **self.overrides)
 
     @cached_property
     def pipeline(self) -> Pipeline:
@@ -197,10 +198,12 @@ def calibrate(
     \b
     bot calibrate ./model-BF16.gguf
     """
+    from bot.pipeline import make
+
     job = _planned(context, model, revision, tiers)
     with job.paths.locked():
         job.require_room()
-        made = job.calibrate()
+        made = make.calibrate(job)
     if as_json:
         _emit(made)
     else:
@@ -208,19 +211,34 @@ def calibrate(
 
 
 @cli.command()
+@click.option(
+    "--engine",
+    type=click.Choice(["one-pass", "llama"]),
+    help="All tiers in one reading of the model, or llama.cpp's own function for each.",
+)
 @staged
 def quantize(
-    context: Context, model: str, revision: str, tiers: tuple[str, ...], as_json: bool
+    context: Context,
+    model: str,
+    revision: str,
+    tiers: tuple[str, ...],
+    as_json: bool,
+    engine: str | None,
 ) -> None:
-    """Make the GGUF file of each tier.
+    """Make the GGUF file of each tier. Both engines write the same bytes.
 
     \b
     bot quantize ./model-BF16.gguf --profiles I-Quality,I-Mini
+    bot quantize ./model-BF16.gguf --engine llama
     """
+    from bot.pipeline import make
+
+    if engine:
+        context.overrides["quantize"] = {"engine": engine}
     job = _planned(context, model, revision, tiers)
     with job.paths.locked():
         job.require_room()
-        built = job.quantize()
+        built = make.quantize(job)
     if as_json:
         _emit(built)
         return
@@ -238,10 +256,12 @@ def evaluate(
     \b
     bot evaluate ./model-BF16.gguf --profiles I-Quality --json
     """
+    from bot.pipeline import measure
+
     job = _planned(context, model, revision, tiers)
     with job.paths.locked():
         job.require_room()
-        results = job.evaluate()
+        results = measure.evaluate(job)
     if as_json:
         _emit(results)
         return
@@ -266,11 +286,13 @@ def card(
     \b
     bot card ./model-BF16.gguf --to my-name/model-APEX-GGUF
     """
+    from bot.pipeline import describe
+
     job = _planned(context, model, revision, tiers)
     repo_id = job.pipeline.target(job.plan.model, to)
     with job.paths.locked():
         job.require_room()
-        files = job.card(repo_id)
+        files = describe.card(job, repo_id)
     if as_json:
         _emit(files)
     else:
@@ -288,7 +310,7 @@ def _publish(
     *,
     built_only: bool,
 ) -> None:
-    from bot.pipeline import tables
+    from bot.pipeline import describe, tables
     from bot.pipeline.publish import push as push_files
 
     # the token is asked for before hours of work, not after
@@ -299,7 +321,7 @@ def _publish(
         if built_only and not job.paths.card.is_file():
             raise SourceError(f"{model} is not built with these settings; run `bot publish`")
         job.require_room()
-        files = job.card(repo_id)
+        files = describe.card(job, repo_id)
         done = push_files(job, repo_id, files, private=private or context.settings.publish.private)
     if as_json:
         _emit(done)

@@ -9,6 +9,9 @@
       threads: 8                    # default: the cores this process may use
       gpu_layers: -1                # -1: all layers where the build has a GPU; 0: none
       devices: [CUDA0]              # default: all that llama.cpp finds
+    quantize:
+      engine: one-pass              # or llama: llama.cpp's own function, one tier after another
+      memory_gb: 4
     calibration:
       texts: [texts/chat.txt, texts/code.txt]
     evaluation:
@@ -79,6 +82,18 @@ class LlamaSettings(Part):
     devices: tuple[str, ...] = ()
 
 
+class QuantizeSettings(Part):
+    """How tiers are made; the bytes are the same either way."""
+
+    engine: Literal["one-pass", "llama"] = "one-pass"
+    memory_gb: Annotated[float, Field(gt=0)] = 4.0  # bound on rows in work
+
+    @property
+    def memory(self) -> int:
+        """`memory_gb` in bytes."""
+        return int(self.memory_gb * 1e9)
+
+
 class CalibrationSettings(Part):
     """The importance matrix: texts, and how much of them."""
 
@@ -140,6 +155,7 @@ class Settings(BaseSettings):
     templates: Path | None = None  # a folder whose blocks replace those of card_templates
     hub: HubSettings = HubSettings()
     llama: LlamaSettings = LlamaSettings()
+    quantize: QuantizeSettings = QuantizeSettings()
     calibration: CalibrationSettings = CalibrationSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     publish: PublishSettings = PublishSettings()

@@ -100,9 +100,19 @@ def slug(name: str) -> str:
 def writing(path: Path) -> Iterator[Path]:
     """A partial file to fill; it takes `path`'s name, on disk for good, when the block ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
+    partial = partial_of(path)
     partial.unlink(missing_ok=True)
     yield partial
+    finish(partial, path)
+
+
+def partial_of(path: Path) -> Path:
+    """The name a file has while it is written."""
+    return path.with_name(f"{path.name}.partial")
+
+
+def finish(partial: Path, path: Path) -> None:
+    """Give a whole file its name, on disk for good."""
     with partial.open("rb+") as file:
         os.fsync(file.fileno())
     partial.replace(path)
@@ -117,6 +127,12 @@ def write_text(path: Path, text: str) -> None:
     """Write a small file atomically."""
     with writing(path) as partial:
         partial.write_text(text, encoding="utf-8", newline="\n")
+
+
+def keep_text(path: Path, text: str) -> None:
+    """Write a text unless it is there already, so that its time only changes with its content."""
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        write_text(path, text)
 
 
 def sha256(path: Path) -> str:

@@ -28,10 +28,8 @@ def quantize(
     With an importance matrix the file carries the `quantize.imatrix.*` metadata of llama-quantize.
     Raises BuildError naming the tensor when a low-bit type lacks the data it needs.
     """
-    notes: list[tuple[str, int | str]] = []
     if imatrix is not None:
-        _require_data(types, imatrix)
-        notes = _notes(imatrix)
+        require_data(types, imatrix)
     llama.quantize(
         source,
         target,
@@ -39,7 +37,7 @@ def quantize(
         # llama.cpp searches with regular expressions: each matches one whole name
         overrides=[(f"^{re.escape(name)}$", kind) for name, kind in types.items()],
         imatrix=imatrix.weights() if imatrix is not None else None,
-        notes=notes,
+        notes=notes(imatrix) if imatrix is not None else (),
         threads=threads,
     )
 
@@ -57,19 +55,22 @@ def to_bf16(source: Path, target: Path, threads: int) -> None:
     )
 
 
-def _notes(imatrix: Matrix) -> list[tuple[str, int | str]]:
-    """Metadata in llama-quantize's order (main() of tools/quantize/quantize.cpp)."""
-    notes: list[tuple[str, int | str]] = [("quantize.imatrix.file", IMATRIX_NAME)]
+def notes(imatrix: Matrix) -> tuple[tuple[str, int | str], ...]:
+    """Metadata about the importance matrix, in the order of tools/quantize/quantize.cpp."""
+    made: list[tuple[str, int | str]] = [("quantize.imatrix.file", IMATRIX_NAME)]
     if imatrix.datasets:
-        notes.append(("quantize.imatrix.dataset", imatrix.datasets[0]))
-    notes.append(("quantize.imatrix.entries_count", len(imatrix.sums)))
+        made.append(("quantize.imatrix.dataset", imatrix.datasets[0]))
+    made.append(("quantize.imatrix.entries_count", len(imatrix.sums)))
     if imatrix.chunks:
-        notes.append(("quantize.imatrix.chunks_count", imatrix.chunks))
-    return notes
+        made.append(("quantize.imatrix.chunks_count", imatrix.chunks))
+    return tuple(made)
 
 
-def _require_data(types: Mapping[str, str], imatrix: Matrix) -> None:
-    """llama.cpp stops in the middle of a file for a tensor without data; this stops before."""
+def require_data(types: Mapping[str, str], imatrix: Matrix) -> None:
+    """Raise BuildError naming a tensor whose low-bit type needs data that the matrix lacks.
+
+    llama.cpp would stop in the middle of a file; this is asked before anything is written.
+    """
     for name, kind in types.items():
         # llama.cpp asks no data for the embedding and the output
         if kind in NEEDS_IMATRIX and name.startswith("blk.") and name not in imatrix.sums:

@@ -11,7 +11,9 @@ from pydantic import SecretStr
 from bot.build.quantize import to_bf16
 from bot.clients.hub import Hub
 from bot.errors import BuildError, PublishError
+from bot.pipeline.describe import card
 from bot.pipeline.job import Job
+from bot.pipeline.measure import evaluate
 from bot.pipeline.models import Pipeline
 from bot.pipeline.publish import Published, push
 from bot.progress import Narrator
@@ -72,9 +74,9 @@ def demonstrate(
         repo_id = pipeline.target(model, None)
         with job.paths.locked():
             job.require_room()
-            files = job.card(repo_id)
+            files = card(job, repo_id)
             published = push(job, repo_id, files, private=False)
-            results = job.evaluate()
+            results = evaluate(job)
         smallest = min(results.tiers, key=lambda row: row.bytes)
         sample = _sample(pipeline, published, files[smallest.file], folder / "check")
     return Demonstrated(

@@ -11,6 +11,7 @@ from bot.errors import SourceError
 from bot.records import Architecture, Tensor
 
 SIXTEEN_BIT = ("BF16", "F16", "F32")
+INTEGER = re.compile(r"I\d+")  # routing tables, which are no weights
 ROUTED = re.compile(r"\.ffn_(gate|up|down|gate_up)_(exps|chexps)\.weight$")
 SHARED = re.compile(r"\.ffn_(gate|up|down)_shexp\.weight$")
 BLOCK = re.compile(r"^blk\.(\d+)\.")
@@ -105,7 +106,7 @@ def _source_type(name: str, tensors: Iterable[Tensor]) -> str:
     for tensor in tensors:
         if len(tensor.shape) > 1:
             weights[tensor.type] += tensor.parameters
-    lossy = [kind for kind in weights if kind not in SIXTEEN_BIT]
+    lossy = [kind for kind in weights if kind not in SIXTEEN_BIT and not INTEGER.fullmatch(kind)]
     if lossy:
         raise SourceError(f"{name} is quantized already ({lossy[0]}); start from a 16-bit file")
-    return weights.most_common(1)[0][0]
+    return next(kind for kind, _ in weights.most_common() if kind in SIXTEEN_BIT)

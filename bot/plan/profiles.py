@@ -132,6 +132,8 @@ def _read(path: Path) -> Profile:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise SettingsError(f"{path}:{line} is not YAML ({error.problem}); mend it") from error
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read ({error.strerror}); mend it") from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise SettingsError(f"{path} is not YAML; mend it or take it away") from error
     except ValidationError as error:

@@ -57,16 +57,19 @@ def _assign(profile: Profile, model: Architecture, found: Windows, tensor: Tenso
     elif layer is not None or role == "MTP":
         # a draft head stands at the very end of the model: it is treated as the last layer is
         where = attention = "edge"
-    kind = tensor.type
+    kind, size = tensor.type, tensor.bytes
     if allows_quantization(tensor, model.family):
-        kind = stored_type(_wanted(profile, model, role, where, attention, tensor), tensor)
+        kind = _wanted(profile, model, role, where, attention, tensor)
+    if kind != tensor.type:  # what stays may be of any type: a table of DeepSeek-V4 is I32
+        kind = stored_type(kind, tensor)
+        size = tensor_bytes(kind, tensor.shape)
     by_attention = role in ("attention", "linear attention")
     return Assignment(
         tensor=tensor.name,
         role="MTP" if layer is not None and layer >= model.layers else role,
         band=attention if by_attention else where,
         type=kind,
-        bytes=tensor_bytes(kind, tensor.shape),
+        bytes=size,
     )
 
 

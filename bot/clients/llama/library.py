@@ -16,6 +16,7 @@ from bot.errors import BuildError
 
 _LOG_LIMIT = 40
 WARNINGS = (3, 4)  # GGML_LOG_LEVEL_WARN and _ERROR of ggml.h; the binding numbers them wrongly
+TYPES = int(c.GGML_TYPE_COUNT)
 _SUFFIXES = (".so", ".dylib", ".dll")
 
 
@@ -70,7 +71,7 @@ _KINDS = ("cpu", "gpu", "igpu", "accel", "meta")  # enum ggml_backend_dev_type, 
 @cache
 def ggml_base() -> ctypes.CDLL:
     base = _library("ggml-base")
-    for name in ("ggml_version", "ggml_commit", "ggml_op_name"):
+    for name in ("ggml_version", "ggml_commit", "ggml_op_name", "ggml_type_name"):
         getattr(base, name).restype = ctypes.c_char_p
     for name in ("ggml_backend_dev_name", "ggml_backend_dev_description"):
         getattr(base, name).restype = ctypes.c_char_p
@@ -149,12 +150,26 @@ def device_list(names: Sequence[str]) -> ctypes.Array[ctypes.c_void_p]:
     return (ctypes.c_void_p * (len(names) + 1))(*(by_name[name] for name in names), None)
 
 
+@cache
+def _types() -> dict[str, int]:
+    """Number of each type by its upper-case name, as ggml itself says; removed types left out."""
+    names = {number: ggml_base().ggml_type_name(number) for number in range(TYPES)}
+    return {name.decode().upper(): number for number, name in names.items() if name}
+
+
 def ggml_type(name: str) -> int:
     """Number of a ggml type by its upper-case name. Raises BuildError for an unknown one."""
-    number = getattr(c, f"GGML_TYPE_{name}", None)
-    if number is None:
+    if name not in _types():
         raise BuildError(f"llama.cpp {package_version()} has no type {name}; mend the profile")
-    return int(number)
+    return _types()[name]
+
+
+def type_name(number: int) -> str:
+    """Upper-case name of a ggml type. Raises BuildError for a number that has none."""
+    for name, known in _types().items():
+        if known == number:
+            return name
+    raise BuildError(f"llama.cpp {package_version()} has no type number {number}")
 
 
 def used_devices(names: Sequence[str], *, gpu: bool) -> tuple[Device, ...]:

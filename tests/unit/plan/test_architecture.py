@@ -47,6 +47,11 @@ def test_counted_from_tensors() -> None:
     assert (found.vocabulary, found.tied_embeddings) == (100, False)
 
 
+def test_a_routing_table_is_not_a_lossy_type() -> None:
+    table = tensor("blk.1.ffn_gate_tid2eid.weight", 8, 100, kind="I32")
+    assert describe(metadata(), (*TENSORS, table)).source_type == "BF16"
+
+
 def test_mtp_layers_are_not_main_layers() -> None:
     found = describe(metadata(nextn_predict_layers=1), TENSORS)
     assert (found.layers, found.mtp_layers) == (2, 1)

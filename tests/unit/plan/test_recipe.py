@@ -34,7 +34,7 @@ PARTS = (
 
 
 def tensor(name: str, *shape: int, kind: str = "BF16") -> Tensor:
-    return Tensor(name=name, shape=shape, type=kind, bytes=tensor_bytes("BF16", shape))
+    return Tensor(name=name, shape=shape, type=kind, bytes=tensor_bytes(kind, shape))
 
 
 def model(layers: int, *, tied: bool = False, family: str = "qwen35moe") -> Architecture:
@@ -189,13 +189,22 @@ def test_names_without_weight_and_outside_the_layers() -> None:
         "blk.0.ffn_up_exps.scale": "kept",
         "blk.0.exp_probs_b.bias": "router",
         "blk.0.ffn_gate_inp.bias": "router",
+        "blk.0.ffn_gate_inp.scale": "router",  # Gemma 4
         "blk.12345.attn_norm.weight": "norm",
     }
     assert {name: role_of(name) for name in expected} == expected
     assert (layer_of("blk.12.attn_q.weight"), layer_of("output.weight")) == (12, None)
 
 
-@pytest.mark.parametrize("name", ["blk.0.mystery.weight", "blk.x.attn_q.weight", "v.patch", ""])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("blk.0.mystery.weight", "blk.x.attn_q.weight", "v.patch", ""),
+        *("ffn_up_exps.weight", "ffn_up_shexp.weight", "ffn_up.weight", "attn_q.weight"),
+        *("ssm_out.weight", "ffn_gate_inp.weight"),  # parts of a layer, outside the layers
+        *("blk.0.token_embd.weight", "blk.0.output.weight"),
+    ],
+)
 def test_an_unknown_tensor_is_named(profiles: dict[str, Profile], name: str) -> None:
     with pytest.raises(SourceError, match=re.escape(repr(name))):
         make_recipe(profiles["Quality"], model(8), [tensor(name, 256, 4)])
@@ -304,6 +313,14 @@ def test_what_must_stay_is_asked_to_stay(profiles: dict[str, Profile]) -> None:
     assert asked_types(made, model(8), [kept]) == {kept.name: "F32"}
 
 
+def test_a_table_of_integers_stays(profiles: dict[str, Profile]) -> None:
+    """DeepSeek-V4 looks the experts of its first layers up by token; ggml cannot quantize I32."""
+    table = Tensor(name="blk.0.ffn_gate_tid2eid.weight", shape=(6, 100), type="I32", bytes=2400)
+    made = make_recipe(profiles["I-Micro"], model(8), [table])
+    assert [(a.role, a.type, a.bytes) for a in made.assignments] == [("router", "I32", 2400)]
+    assert asked_types(made, model(8), [table]) == {}
+
+
 def test_block_sizes_are_ggmls() -> None:
     from gguf import GGML_QUANT_SIZES, GGMLQuantizationType  # noqa: TID251 - the other opinion
 
@@ -373,6 +390,10 @@ def test_profiles_of_ones_own(tmp_path: Path) -> None:
     assert (own.experts.middle, own.shared.near, own.attention.edge) == ("IQ2_S", "Q8_0", "Q6_K")
     with pytest.raises(SettingsError, match="no tier 'mine'; choose from Own"):
         load_profiles(tmp_path, ["mine"])
+    (tmp_path / "folder.yaml").mkdir()
+    with pytest.raises(SettingsError, match=r"folder\.yaml cannot be read"):
+        load_profiles(tmp_path)
+    (tmp_path / "folder.yaml").rmdir()
     (tmp_path / "twin.yaml").write_text((tmp_path / "own.yaml").read_text())
     with pytest.raises(SettingsError, match="two profiles of the tier own"):
         load_profiles(tmp_path)

@@ -1,0 +1,180 @@
+"""The raw header of a GGUF file: where its parts lie, and a new one made of them.
+
+Format: docs/gguf.md of ggml. Keys and values are kept as the bytes they are, so that a header can
+be written as llama.cpp's own functions write it.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bot.errors import SourceError
+
+MAGIC = b"GGUF"
+VERSION = 3
+ALIGNMENT = 32  # GGUF_DEFAULT_ALIGNMENT
+MOST_KEYS, MOST_TENSORS, LONGEST_KEY, MOST_DIMENSIONS = 100_000, 1_000_000, 65_535, 4
+LARGEST = 1 << 30  # bytes of a header; the largest vocabularies take some tens of MB
+
+U32, STRING, ARRAY = 4, 8, 9
+_SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawTensor:
+    """A tensor's entry: shape as written, type as its number, offset from the first data byte."""
+
+    name: str
+    shape: tuple[int, ...]
+    type: int
+    offset: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawHeader:
+    """A header: each key with all its bytes (key, type, value), tensors, where data begins."""
+
+    keys: Mapping[str, bytes]
+    tensors: tuple[RawTensor, ...]
+    data_offset: int
+
+
+class _Reader:
+    """Takes a header apart. Every length is checked against what is left."""
+
+    def __init__(self, data: mmap.mmap, path: Path) -> None:
+        self._data, self._path, self.at = data, path, 0
+        self._end = min(len(data), LARGEST)
+
+    def take(self, size: int) -> int:
+        """Step over `size` bytes; returns where they began."""
+        if size < 0 or size > self._end - self.at:
+            raise SourceError(f"{self._path} has a damaged header; fetch or convert it again")
+        start, self.at = self.at, self.at + size
+        return start
+
+    def number(self, form: str) -> int:
+        """One little-endian integer."""
+        return int(struct.unpack_from(form, self._data, self.take(struct.calcsize(form)))[0])
+
+    def count(self, form: str, most: int) -> int:
+        """An integer that counts something, within bounds."""
+        found = self.number(form)
+        if not 0 <= found <= most:
+            raise SourceError(f"{self._path} has a damaged header; fetch or convert it again")
+        return found
+
+    def raw(self, start: int) -> bytes:
+        """Bytes from `start` to here."""
+        return self._data[start : self.at]
+
+    def string(self, longest: int) -> str:
+        """A short string, strictly UTF-8."""
+        size = self.count("<Q", longest)
+        start = self.take(size)
+        try:
+            return self.raw(start).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise SourceError(
+                f"{self._path} has a name that is not text; convert it again"
+            ) from error
+
+    def skip_value(self, kind: int) -> None:
+        """Step over a value; arrays of arrays are not written by anybody."""
+        if kind in _SIZES:
+            self.take(_SIZES[kind])
+        elif kind == STRING:
+            self.take(self.number("<Q"))
+        elif kind == ARRAY:
+            inner, count = self.number("<I"), self.number("<Q")
+            if inner in _SIZES:
+                self.take(_SIZES[inner] * count)
+            elif inner == STRING:
+                for _ in range(min(count, self._end)):
+                    self.take(self.number("<Q"))
+            else:
+                self.take(-1)
+        else:
+            self.take(-1)
+
+
+def read_header(path: Path) -> RawHeader:
+    """The header of one GGUF file. Raises SourceError for anything that is not whole and sane."""
+    with path.open("rb") as file:
+        try:
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except ValueError as error:
+            raise SourceError(f"{path} is empty; fetch or convert it again") from error
+        with data:
+            return _parse(_Reader(data, path), path)
+
+
+def _parse(reader: _Reader, path: Path) -> RawHeader:
+    reader.take(4)
+    if reader.raw(0) != MAGIC or reader.number("<I") not in (2, VERSION):
+        raise SourceError(f"{path} is not a GGUF file of version 2 or 3; convert it again")
+    tensors = reader.count("<q", MOST_TENSORS)
+    keys = {}
+    for _ in range(reader.count("<q", MOST_KEYS)):
+        start = reader.at
+        key = reader.string(LONGEST_KEY)
+        reader.skip_value(reader.number("<I"))
+        keys[key] = reader.raw(start)
+    entries = tuple(_entry(reader) for _ in range(tensors))
+    alignment = alignment_of(keys)
+    return RawHeader(keys=keys, tensors=entries, data_offset=-(-reader.at // alignment) * alignment)
+
+
+def _entry(reader: _Reader) -> RawTensor:
+    name = reader.string(LONGEST_KEY)
+    dimensions = reader.count("<I", MOST_DIMENSIONS)
+    shape = tuple(reader.count("<q", 1 << 48) for _ in range(dimensions))
+    return RawTensor(name=name, shape=shape, type=reader.number("<I"), offset=reader.number("<Q"))
+
+
+def alignment_of(keys: Mapping[str, bytes]) -> int:
+    """`general.alignment` where a file has one."""
+    raw = keys.get("general.alignment")
+    found = struct.unpack("<I", raw[-4:])[0] if raw is not None else ALIGNMENT
+    return found if found and found & (found - 1) == 0 and found <= 1 << 20 else ALIGNMENT
+
+
+def u32(key: str, value: int) -> bytes:
+    """A key with a u32."""
+    return _key(key) + struct.pack("<II", U32, value)
+
+
+def text(key: str, value: str) -> bytes:
+    """A key with a string."""
+    data = value.encode()
+    return _key(key) + struct.pack("<IQ", STRING, len(data)) + data
+
+
+def _key(key: str) -> bytes:
+    data = key.encode()
+    return struct.pack("<Q", len(data)) + data
+
+
+def write_header(
+    keys: Iterable[bytes], tensors: Sequence[tuple[str, Sequence[int], int, int]], alignment: int
+) -> bytes:
+    """A header of version 3, padded to where data begins.
+
+    `tensors` are (name, shape, type number, bytes of data) in the order of their data. A shape is
+    written without trailing ones, as ggml_n_dims counts.
+    """
+    raw = list(keys)
+    parts = [MAGIC, struct.pack("<Iqq", VERSION, len(tensors), len(raw)), *raw]
+    offset = 0
+    for name, shape, kind, size in tensors:
+        ne = list(shape)
+        while len(ne) > 1 and ne[-1] == 1:
+            ne.pop()
+        parts.append(_key(name) + struct.pack(f"<I{len(ne)}qIQ", len(ne), *ne, kind, offset))
+        offset += -(-size // alignment) * alignment
+    joined = b"".join(parts)
+    return joined + bytes(-len(joined) % alignment)

@@ -1,0 +1,74 @@
+"""A job's card, its plot, and the list of all that is published."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bot.pipeline.job import Job
+from bot.pipeline.measure import evaluate
+from bot.records import Built, Results, digest, to_json
+from bot.workspace import keep_text, sha256
+
+NOTES = {
+    "imatrix.gguf": "Importance matrix that the I- tiers were made with",
+    "results.json": "Every measured value of this card, for machines",
+    "size-vs-kld.png": "Size against divergence",
+}
+
+
+def card(job: Job, repo_id: str) -> dict[str, Built]:
+    """Everything that is published, by its path in the repository; the card is made last."""
+    from bot.present.card import CardFile, render_card
+    from bot.present.plots import plot_size_kld
+
+    results = evaluate(job)
+    files = _files(job, results)
+    if results.tiers:
+        plot = job.step(
+            "plot",
+            {"results": digest(to_json(results))},
+            [job.paths.plot],
+            "drawing",
+            lambda _report: plot_size_kld(results, job.paths.plot),
+        )
+        files[job.paths.plot.name] = plot.files[0]
+    tiers = {row.file: row.name for row in results.tiers if row.same_as is None}
+    listed = [
+        CardFile(
+            path=path,
+            tier=tiers.get(path),
+            bytes=file.bytes,
+            sha256=file.sha256,
+            note=NOTES.get(path, ""),
+        )
+        for path, file in files.items()
+    ]
+    card = render_card(
+        results,
+        repo_id=repo_id,
+        files=listed,
+        about={profile.tier: profile.about for profile in job.plan.profiles},
+        plot=job.paths.plot.name,
+        templates=job.settings.templates,
+        quantized_by=job.settings.publish.quantized_by or repo_id.split("/")[0],
+    )
+    keep_text(job.paths.card, card)
+    return {**files, job.paths.card.name: _hashed(job.paths.card)}
+
+
+def _files(job: Job, results: Results) -> dict[str, Built]:
+    """The model files, the importance matrix and results.json, by name."""
+    found = {
+        row.file: Built(path=str(job.paths.release / row.file), bytes=row.bytes, sha256=row.sha256)
+        for row in results.tiers
+    }
+    if results.calibration is not None:
+        matrix = results.calibration
+        path = str(job.paths.release / matrix.file)
+        found[matrix.file] = Built(path=path, bytes=matrix.bytes, sha256=matrix.sha256)
+    found[job.paths.results.name] = _hashed(job.paths.results)
+    return found
+
+
+def _hashed(path: Path) -> Built:
+    return Built(path=str(path), bytes=path.stat().st_size, sha256=sha256(path))

@@ -1,0 +1,97 @@
+import random
+import struct
+import time
+import tracemalloc
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from bot.clients import header
+from bot.errors import SourceError
+from bot.settings import DEMO
+
+MODEL = DEMO / "tiny-moe-Q8_0.gguf"
+
+
+def test_a_header_comes_back_byte_for_byte() -> None:
+    found = header.read_header(MODEL)
+    ends = sorted([t.offset for t in found.tensors] + [MODEL.stat().st_size - found.data_offset])
+    sizes = {offset: after - offset for offset, after in pairwise(ends)}
+    entries = [(t.name, t.shape, t.type, sizes[t.offset]) for t in found.tensors]
+    written = header.write_header(found.keys.values(), entries, header.ALIGNMENT)
+    assert written == MODEL.read_bytes()[: found.data_offset]
+
+
+def test_keys_are_what_gguf_reads(tmp_path: Path) -> None:
+    import gguf  # noqa: TID251 - the other opinion
+
+    path = tmp_path / "made.gguf"
+    keys = [header.text("general.architecture", "llama"), header.u32("llama.block_count", 3)]
+    path.write_bytes(header.write_header(keys, [("a", (4, 2, 1), 0, 32)], 32) + bytes(32))
+    read = gguf.GGUFReader(path)
+    assert read.fields["llama.block_count"].contents() == 3
+    assert [(t.name, list(t.shape)) for t in read.tensors] == [("a", [4, 2])]
+
+
+def crafted(*, tensors: int = 0, keys: int = 0, rest: bytes = b"") -> bytes:
+    return b"GGUF" + struct.pack("<Iqq", 3, tensors, keys) + rest
+
+
+HUGE = struct.pack("<Q", 1 << 63)
+BAD = {
+    "empty": b"",
+    "other magic": b"GGML" + bytes(60),
+    "version 1": b"GGUF" + struct.pack("<I", 1) + bytes(60),
+    "cut in the counts": b"GGUF\x03\0\0\0\1",
+    "many tensors": crafted(tensors=1 << 62),
+    "negative keys": crafted(keys=-1),
+    "key of 2^63 bytes": crafted(keys=1, rest=HUGE),
+    "string of 2^63 bytes": crafted(keys=1, rest=b"\1" + bytes(7) + b"k\x08\0\0\0" + HUGE),
+    "array of 2^63 numbers": crafted(
+        keys=1, rest=b"\1" + bytes(7) + b"k\x09\0\0\0\x04\0\0\0" + HUGE
+    ),
+    "array of 2^63 strings": crafted(
+        keys=1, rest=b"\1" + bytes(7) + b"k\x09\0\0\0\x08\0\0\0" + HUGE
+    ),
+    "array of arrays": crafted(keys=1, rest=b"\1" + bytes(7) + b"k\x09\0\0\0\x09\0\0\0" + bytes(8)),
+    "unknown type": crafted(keys=1, rest=b"\1" + bytes(7) + b"k\xff\0\0\0"),
+    "name that is not text": crafted(keys=1, rest=b"\1" + bytes(7) + b"\xff\x04\0\0\0" + bytes(4)),
+    "nine dimensions": crafted(tensors=1, rest=b"\1" + bytes(7) + b"t\x09\0\0\0" + bytes(100)),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_crafted_headers_are_refused(tmp_path: Path, case: str) -> None:
+    path = tmp_path / "crafted.gguf"
+    path.write_bytes(BAD[case])
+    with pytest.raises(SourceError) as refused:
+        header.read_header(path)
+    assert "\n" not in str(refused.value)
+
+
+def test_damaged_headers_are_refused_or_read_quickly(tmp_path: Path) -> None:
+    """Seeded damage: never another error, never slow, never much memory."""
+    whole = MODEL.read_bytes()[:200_000]
+    chance = random.Random(5)  # noqa: S311 - damage, not secrets
+    path = tmp_path / "damaged.gguf"
+    tracemalloc.start()
+    slowest = 0.0
+    refused = 0
+    for _ in range(500):
+        data = bytearray(whole)
+        for _ in range(chance.randint(1, 8)):
+            at = chance.randrange(min(len(data), chance.choice([64, 4000, len(data)])))
+            data[at] = chance.randrange(256)
+        path.write_bytes(data[: chance.choice([len(data), chance.randrange(len(data))])])
+        start = time.monotonic()
+        try:
+            header.read_header(path)
+        except SourceError:
+            refused += 1
+        slowest = max(slowest, time.monotonic() - start)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert refused > 100
+    assert peak < 100e6
+    assert slowest < 5
