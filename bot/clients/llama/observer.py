@@ -61,11 +61,19 @@ def _fetch(tensor: _Tensor, kind: type[np.generic]) -> NDArray[Any]:
     return np.ndarray(tuple(ne[::-1]), kind, memory, strides=tuple(nb[::-1]))
 
 
+_OP = _Tensor.op.offset
+
+Sums = tuple[NDArray[np.float64], NDArray[np.int64]]  # [experts, row length], [experts]
+Inputs = tuple[int, int, int]  # addresses of activations and expert ids, number of matrices
+
+
 class Observer:
     """Sums of squared activations before each weight, as llama-imatrix collects them.
 
     `sums[name]` is f64 [experts, row length], `counts[name]` i64 [experts]; a weight without
     experts has one. Rules from IMatrixCollector::collect_imatrix (tools/imatrix/imatrix.cpp).
+    Weights that are fed by the same activations (query, key and value; gate and up) are looked at
+    once, and the graph does not stop for the others.
     """
 
     def __init__(self) -> None:
@@ -73,27 +81,42 @@ class Observer:
         self.counts: dict[str, NDArray[np.int64]] = {}
         self._error: BuildError | None = None
         self._mul, self._mul_experts = _operation("MUL_MAT"), _operation("MUL_MAT_ID")
+        self._first: str | None = None  # the weight that every evaluation of the graph begins with
+        self._fed: dict[Inputs, list[str]] = {}
+        self._found: dict[Inputs, Sums] = {}
         self.callback = c.ggml_backend_sched_eval_callback(self._seen)
 
-    def check(self) -> None:
-        """Raise what went wrong inside the graph, where it could not be raised."""
+    def settle(self) -> None:
+        """Count what the last evaluation showed. Raises what went wrong inside the graph."""
         if self._error is not None:
             raise self._error
+        for inputs, names in self._fed.items():
+            for name in names:
+                self._store(name, *self._found[inputs])
+        self._fed, self._found = {}, {}
 
     def _seen(self, address: int, ask: bool, _user: Any) -> bool:
-        node = ctypes.cast(address, ctypes.POINTER(_Tensor)).contents
-        if ask:
-            return self._wanted(node)
-        name = _weight_name(node.src[0].contents.name)
+        # asked about every node of the graph: most are no multiplications and cost only this look
+        if ctypes.c_int.from_address(address + _OP).value not in (self._mul, self._mul_experts):
+            return False
+        node = _Tensor.from_address(address)
         try:
-            if node.op == self._mul_experts:
-                self._add_experts(name, node)
-            else:
-                self._add(name, node)
-        except (ValueError, BuildError) as error:  # raising here would be lost in C
+            return self._asked(node) if ask else self._look(node)
+        except (ValueError, KeyError, BuildError) as error:  # raising here would be lost in C
+            name = _weight_name(node.src[0].contents.name)
             self._error = BuildError(f"importance matrix: {name}: {error}")
             return False
-        return True
+
+    def _asked(self, node: _Tensor) -> bool:
+        """Whether the graph must stop after this node: only for activations not seen yet."""
+        if not self._wanted(node):
+            return False
+        name, inputs = _weight_name(node.src[0].contents.name), self._inputs(node)
+        if name == self._first:
+            self.settle()  # a further part of a long batch: its nodes may lie at the same places
+        self._first = self._first or name
+        self._fed.setdefault(inputs, []).append(name)
+        return len(self._fed[inputs]) == 1
 
     def _wanted(self, node: _Tensor) -> bool:
         if node.op == self._mul_experts:
@@ -105,30 +128,50 @@ class Observer:
             return False
         return _weight_name(node.src[0].contents.name).startswith("blk.")
 
-    def _add_experts(self, name: str, node: _Tensor) -> None:
-        experts = int(node.src[0].contents.ne[2])
-        x = _fetch(node.src[1].contents, np.float32)[0]  # [tokens, used or 1, row length]
-        ids = _fetch(node.src[2].contents, np.int32)[0, 0]  # [tokens, used]
-        squares = np.square(np.broadcast_to(x, (*ids.shape, x.shape[-1]))).reshape(ids.size, -1)
-        order = np.argsort(ids, axis=None, kind="stable")
-        counts = np.bincount(ids.reshape(-1), minlength=experts)
-        starts = np.concatenate([[0], np.cumsum(counts)[:-1]])[counts > 0]
-        total = np.zeros((experts, x.shape[-1]))
-        total[counts > 0] = np.add.reduceat(squares[order], starts, axis=0)
-        self._store(name, total, counts)
-
-    def _add(self, name: str, node: _Tensor) -> None:
+    def _inputs(self, node: _Tensor) -> Inputs:
+        """What the sums depend on: nodes of a graph all live at once, so addresses tell them."""
+        ids = ctypes.addressof(node.src[2].contents) if node.op == self._mul_experts else 0
         matrices = int(node.src[0].contents.ne[2])
-        x = _fetch(node.src[1].contents, np.float32)  # [ne3, ne2, rows, row length]
-        by_matrix = np.square(x).reshape(-1, matrices, *x.shape[2:]).sum(axis=(0, 2))
-        rows = x.shape[0] * x.shape[1] * x.shape[2] // matrices
-        self._store(name, by_matrix, np.array([rows]))
+        return ctypes.addressof(node.src[1].contents), ids, matrices
 
-    def _store(self, name: str, sums: NDArray[Any], counts: NDArray[Any]) -> None:
-        if not np.isfinite(sums).all():
-            raise BuildError("activations are not finite; the source file is damaged")
+    def _look(self, node: _Tensor) -> bool:
+        look = _by_expert if node.op == self._mul_experts else _by_matrix
+        self._found[self._inputs(node)] = look(node)
+        return True
+
+    def _store(self, name: str, sums: NDArray[np.float64], counts: NDArray[np.int64]) -> None:
         if name not in self.sums:
             self.sums[name] = np.zeros(sums.shape)
             self.counts[name] = np.zeros(len(counts), np.int64)
         self.sums[name] += sums
         self.counts[name] += counts
+
+
+def _by_expert(node: _Tensor) -> Sums:
+    """Sums over the tokens that were routed to each expert."""
+    experts = int(node.src[0].contents.ne[2])
+    x = _fetch(node.src[1].contents, np.float32)[0]  # [tokens, used or 1, row length]
+    ids = _fetch(node.src[2].contents, np.int32)[0, 0]  # [tokens, used]
+    squares = np.square(x).reshape(-1, x.shape[-1])
+    order = np.argsort(ids, axis=None, kind="stable")
+    rows = order if x.shape[1] == ids.shape[1] else order // ids.shape[1]
+    counts = np.bincount(ids.reshape(-1), minlength=experts)
+    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])[counts > 0]
+    total = np.zeros((experts, x.shape[-1]))
+    total[counts > 0] = np.add.reduceat(squares[rows], starts, axis=0)
+    return _finite(total), counts
+
+
+def _by_matrix(node: _Tensor) -> Sums:
+    """Sums over all rows, for each matrix of the weight."""
+    matrices = int(node.src[0].contents.ne[2])
+    x = _fetch(node.src[1].contents, np.float32)  # [ne3, ne2, rows, row length]
+    parts = x.reshape(-1, matrices, *x.shape[2:])
+    total = np.einsum("bmrc,bmrc->mc", parts, parts, dtype=np.float32).astype(np.float64)
+    return _finite(total), np.array([parts.shape[0] * parts.shape[2]])
+
+
+def _finite(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    if not np.isfinite(sums).all():
+        raise BuildError("activations are not finite; the source file is damaged")
+    return sums

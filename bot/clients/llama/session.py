@@ -166,7 +166,7 @@ class Session:
         with _batch(tokens) as batch:
             status = c.llama_decode(self._context, batch)
         if self._observer is not None:
-            self._observer.check()
+            self._observer.settle()
         if status:
             raise BuildError(f"{self.path.name} could not decode: {self._log.reason()}")
         wanted = [i for i, token in enumerate(tokens) if token.wanted]
