@@ -1,0 +1,185 @@
+"""All tiers in one pass against one llama_model_quantize call for each, side by side in one run.
+
+    python bench/bench_quantize.py                 the demo model
+    python bench/bench_quantize.py --gb 2          a synthetic source of that size
+
+Prints wall-clock and CPU seconds of both, their ratios, bytes read of the source, and the share of
+each type. Each side runs in a process of its own, because search grids are built once a process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bot.build import onepass, quantize
+from bot.build.imatrix import Matrix
+from bot.clients import gguf
+from bot.clients.header import read_header, text, u32, write_header
+from bot.clients.llama.library import ggml_type
+from bot.plan.architecture import describe
+from bot.plan.profiles import load_profiles
+from bot.plan.recipe import asked_types, file_type, make_recipes
+from bot.settings import DEMO, data_folder
+from bot.workspace import sha256
+
+THREADS = 2
+
+
+def synthetic(path: Path, gigabytes: float) -> None:
+    """A BF16 file like the demo model's, wider and deeper, with random weights."""
+    width, experts, inner = 1024, 64, 512
+    per_layer = experts * 3 * width * inner * 2
+    layers = max(1, round(gigabytes * 1e9 / per_layer))
+    keys = dict(read_header(DEMO / "tiny-moe-Q8_0.gguf").keys)
+    for key, value in (
+        ("block_count", layers),
+        ("embedding_length", width),
+        ("expert_count", experts),
+        ("expert_feed_forward_length", inner),
+    ):
+        keys[f"qwen35moe.{key}"] = u32(f"qwen35moe.{key}", value)
+    keys.pop("qwen35moe.attention.recurrent_layers", None)
+    keys["general.name"] = text("general.name", "Synthetic")
+    keys["general.file_type"] = u32("general.file_type", 32)
+    shapes: list[tuple[str, tuple[int, ...]]] = [("token_embd.weight", (width, 4096))]
+    for layer in range(layers):
+        shapes += [
+            (f"blk.{layer}.ffn_{p}_exps.weight", (width, inner, experts)) for p in ("gate", "up")
+        ]
+        shapes.append((f"blk.{layer}.ffn_down_exps.weight", (inner, width, experts)))
+        shapes.append((f"blk.{layer}.attn_qkv.weight", (width, 2 * width)))
+    kind = ggml_type("BF16")
+    entries = [(n, s, kind, 2 * int(np.prod(s))) for n, s in shapes]
+    random = np.random.default_rng(1)
+    with path.open("wb") as file:
+        file.write(write_header(keys.values(), entries, 32))
+        for _, shape in shapes:
+            weights = random.standard_normal(int(np.prod(shape)), np.float32) * np.float32(0.02)
+            file.write((weights.view(np.uint32) >> 16).astype(np.uint16).tobytes())
+
+
+def made_up(model: Path) -> Matrix:
+    """An importance matrix over every tensor of the layers."""
+    random = np.random.default_rng(7)
+    sums, counts = {}, {}
+    for tensor in gguf.read(model).tensors:
+        if tensor.type == "BF16" and tensor.name.startswith("blk."):
+            experts = tensor.shape[2] if len(tensor.shape) > 2 else 1
+            sums[tensor.name] = random.gamma(1.0, 1.0, (experts, tensor.shape[0])).astype("f4")
+            counts[tensor.name] = np.ones(experts, np.float32)
+    return Matrix(datasets=("made-up",), chunks=1, sums=sums, counts=counts)
+
+
+def wanted(model: Path, folder: Path, tiers: list[str]) -> list[onepass.Wanted]:
+    """The tiers as files to make."""
+    header, matrix = gguf.read(model), made_up(model)
+    found = describe(header.metadata, header.tensors)
+    return [
+        onepass.Wanted(
+            target=folder / f"{recipe.tier}.gguf",
+            file_type=file_type(recipe.base),
+            types=asked_types(recipe, found, header.tensors),
+            weights=matrix.weights() if recipe.imatrix else None,
+            notes=quantize.notes(matrix) if recipe.imatrix else (),
+        )
+        for recipe in make_recipes(
+            load_profiles(data_folder("profiles"), tiers or None), found, header.tensors
+        )
+    ]
+
+
+def side(engine: str, model: Path, folder: Path, tiers: list[str]) -> None:
+    """Do one side's work and print what it took as JSON."""
+    files, matrix = wanted(model, folder, tiers), made_up(model)
+    spent: dict[str, float] = {}
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    cpu, start = usage.ru_utime + usage.ru_stime, time.monotonic()
+    if engine == "one-pass":
+        spent = onepass.quantize_all(
+            model, files, threads=THREADS, memory=4 << 30, progress=lambda _done, _total: None
+        ).seconds
+    else:
+        for want in files:
+            quantize.quantize(
+                model,
+                want.target,
+                file_type=want.file_type,
+                types=want.types,
+                imatrix=matrix if want.weights is not None else None,
+                threads=THREADS,
+            )
+    wall = time.monotonic() - start
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    took = {"wall": wall, "cpu": usage.ru_utime + usage.ru_stime - cpu}
+    took["memory"] = usage.ru_maxrss * 1024
+    hashes = {want.target.name: sha256(want.target) for want in files}
+    print(json.dumps({**took, "spent": spent, "hashes": hashes}))
+
+
+def main() -> None:
+    """Both sides in turn, and their ratios."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--gb", type=float, default=0.0)
+    parser.add_argument("--tiers", default="", help="default: all nine")
+    parser.add_argument("--runs", type=int, default=1)
+    parser.add_argument("--side", nargs=3, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    tiers = [tier for tier in given.tiers.split(",") if tier]
+    if given.side:
+        side(given.side[0], Path(given.side[1]), Path(given.side[2]), tiers)
+        return
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        model = folder / "source.gguf"
+        if given.gb:
+            synthetic(model, given.gb)
+        else:
+            quantize.to_bf16(DEMO / "tiny-moe-Q8_0.gguf", model, THREADS)
+        count = len(tiers) or 9
+        print(f"{model.stat().st_size / 1e9:.2f} GB source, {count} tiers, {THREADS} threads")
+        for _ in range(given.runs):
+            took = {}
+            for engine in ("one-pass", "llama"):
+                out = folder / engine
+                out.mkdir(exist_ok=True)
+                command = [sys.executable, __file__, "--tiers", given.tiers]
+                done = subprocess.run(
+                    [*command, "--side", engine, str(model), str(out)],
+                    capture_output=True,
+                    text=True,
+                    check=True,
+                )
+                took[engine] = json.loads(done.stdout.splitlines()[-1])
+            report(took["one-pass"], took["llama"], count)
+
+
+def report(ours: dict[str, Any], theirs: dict[str, Any], count: int) -> None:
+    """The comparison as text."""
+    sides = {"one pass": ours, "llama.cpp": theirs}
+    for name in ("wall", "cpu"):
+        line = "   ".join(f"{side} {took[name]:8.1f} s" for side, took in sides.items())
+        print(f"{name:<6} {line}   ratio {ours[name] / theirs[name]:.2f}")
+    busy = (f"{side} {took['cpu'] / took['wall']:.2f}" for side, took in sides.items())
+    print(f"cores busy: {', '.join(busy)}")
+    memory = (f"{side} {took['memory'] / 1e6:.0f} MB" for side, took in sides.items())
+    print(f"peak resident memory: {', '.join(memory)}")
+    print(
+        f"source read once against {count} times; same bytes: {ours['hashes'] == theirs['hashes']}"
+    )
+    total = sum(ours["spent"].values())
+    for what, seconds in sorted(ours["spent"].items(), key=lambda item: -item[1]):
+        print(f"  {what:<14} {seconds:8.1f} s  {seconds / total:5.1%}")
+
+
+if __name__ == "__main__":
+    main()
