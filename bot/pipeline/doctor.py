@@ -94,14 +94,15 @@ def _hub_token(settings: Settings) -> Finding:
 
 
 def _github() -> Finding:
+    """GitHub is needed by those who dispatch to it; without a token it is only mentioned."""
     from bot.clients import github
-
-    if github.token() is None:
-        text = "GITHUB_TOKEN is not set; only dispatching to GitHub needs it"
-        return Finding(name="github", good=None, text=text)
 
     def ask() -> str:
         left = github.requests_left(github.connect(github.token(), github.api_url()))
         return f"{github.api_url()} answers, {left} requests left this hour"
 
-    return _ask("github", ask)
+    found = _ask("github", ask)
+    if github.token() is not None:
+        return found
+    text = f"{found.text}; GITHUB_TOKEN is not set, dispatching to GitHub needs it"
+    return Finding(name="github", good=None, text=text)

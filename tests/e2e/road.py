@@ -32,6 +32,7 @@ class Road:
         home.mkdir(exist_ok=True)
         kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
         own = {"HOME": str(home), "HF_HOME": str(home / "hf"), "HF_ENDPOINT": self.url}
+        own["GITHUB_API_URL"] = "http://127.0.0.1:9"  # nothing of a test leaves this machine
         return {**kept, **own, "HF_TOKEN": self.token, **more}
 
     def settings(self, name: str = "bot.yaml", **values: object) -> Path:

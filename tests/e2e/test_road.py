@@ -337,6 +337,8 @@ def test_the_doctor_names_what_is_wrong(road: Road) -> None:
     assert found["hub token"]["text"] == "belongs to alice"
     assert road.token not in good.stdout
     assert "CPU" in found["llama.cpp"]["text"]
+    assert found["github"]["good"] is None
+    assert "GITHUB_TOKEN is not set" in found["github"]["text"]
     bad = road.bot("doctor", HF_ENDPOINT="http://127.0.0.1:9")
     assert bad.returncode == 1
     assert re.search(r"^FAIL +hub ", bad.stdout, re.MULTILINE)
