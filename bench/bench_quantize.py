@@ -37,7 +37,7 @@ THREADS = 2
 
 def synthetic(path: Path, gigabytes: float) -> None:
     """A BF16 file like the demo model's, wider and deeper, with random weights."""
-    width, experts, inner = 1024, 64, 512
+    width, experts, inner = 1024, 16, 512  # 2 GB make 40 layers, the depth APEX was made for
     per_layer = experts * 3 * width * inner * 2
     layers = max(1, round(gigabytes * 1e9 / per_layer))
     keys = dict(read_header(DEMO / "tiny-moe-Q8_0.gguf").keys)
