@@ -162,6 +162,80 @@ def inspect(context: Context, model: str, revision: str, as_json: bool) -> None:
     click.echo(tables.architecture(found))
 
 
+@cli.group(cls=Verbs)
+def toolchain() -> None:
+    """llama.cpp's converter, in an environment of its own."""
+
+
+@toolchain.command()
+@JSON
+@click.pass_obj
+def install(context: Context, as_json: bool) -> None:
+    """Fetch the converter of the llama.cpp in use and what it needs (torch, about 1.2 GB).
+
+    A second run does nothing.
+
+    \b
+    bot toolchain install
+    """
+    from bot.build import toolchain as chain
+
+    found = chain.install(context.pipeline.workspace.toolchain, report=context.narrator.say)
+    _emit(found) if as_json else click.echo(f"{found.version} in {found.tree}")
+
+
+@toolchain.command()
+@JSON
+@click.pass_obj
+def show(context: Context, as_json: bool) -> None:
+    """Say which converter is in use, and how many architectures it knows.
+
+    \b
+    bot toolchain show
+    """
+    from bot.build import toolchain as chain
+
+    found = chain.chosen(context.settings.convert, context.pipeline.workspace.toolchain)
+    if as_json:
+        _emit(found)
+        return
+    models, projectors = chain.supported(found)
+    click.echo(f"{found.version} in {found.tree}")
+    click.echo(f"{len(models)} text architectures, {len(projectors)} vision and audio ones")
+
+
+@cli.command()
+@click.argument("checkpoint", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("target", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--name", help="The model's name in the file [default: the folder's]")
+@JSON
+@click.pass_obj
+def convert(
+    context: Context, checkpoint: Path, target: Path, name: str | None, as_json: bool
+) -> None:
+    """Convert a safetensors checkpoint to the BF16 GGUF file that tiers are made from.
+
+    CHECKPOINT is a folder with config.json, tokenizer and *.safetensors. llama.cpp's own converter
+    does it, without a token or a network; what it made is loaded and compared with the checkpoint.
+
+    \b
+    bot toolchain install
+    bot convert ./Qwen3-30B-A3B ./Qwen3-30B-A3B-BF16.gguf
+    bot publish ./Qwen3-30B-A3B-BF16.gguf
+    """
+    from bot.pipeline.convert import convert_folder
+
+    made = convert_folder(context.pipeline, checkpoint, target, name)
+    if as_json:
+        _emit(made)
+        return
+    for path in (*made.model, made.projector, made.mtp):
+        if path is not None:
+            click.echo(str(path))
+    for note in made.notes:
+        context.narrator.say(note)
+
+
 @cli.command()
 @click.option("--recipe", metavar="TIER", help="Print one tier's recipe, a line for each tensor.")
 @staged

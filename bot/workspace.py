@@ -28,6 +28,11 @@ class Workspace:
         """The SQLite file of the ledger."""
         return self.root / "ledger.sqlite"
 
+    @property
+    def toolchain(self) -> Path:
+        """llama.cpp's converter and the environment it runs in."""
+        return self.root / "toolchain"
+
     def sources(self, repo_id: str, commit: str) -> Path:
         """Where the files of a repository at a commit are kept, shared by all jobs."""
         return self.root / "sources" / slug(repo_id) / commit

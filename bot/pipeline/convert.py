@@ -1,0 +1,45 @@
+"""A checkpoint on this machine → a 16-bit GGUF file that the other stages start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bot.build import toolchain
+from bot.build.convert import Converted, Options, convert
+from bot.build.sandbox import Limits
+from bot.build.staging import ConvertFacts
+from bot.pipeline.models import Pipeline
+
+
+def convert_folder(pipeline: Pipeline, folder: Path, target: Path, name: str | None) -> Converted:
+    """Convert the safetensors checkpoint in `folder` to `target`, checked against it.
+
+    Raises SettingsError without a toolchain, SourceError for a checkpoint that cannot be
+    converted, BuildError naming the converter's log when it fails.
+    """
+    settings = pipeline.settings.convert
+    chosen = toolchain.chosen(settings, pipeline.workspace.toolchain)
+    memory = settings.memory_gb
+    options = Options(
+        mtp=settings.mtp,
+        projector=settings.projector,
+        shard=int(settings.shard_gb * 1e9) if settings.shard_gb else None,
+        threads=pipeline.settings.llama.threads,
+        reserve=pipeline.settings.reserve,
+        limits=Limits(
+            seconds=settings.timeout_hours * 3600, memory=int(memory * 1e9) if memory else None
+        ),
+    )
+    facts = ConvertFacts(name=name or folder.resolve().name)
+    with pipeline.narrator.work(f"converting {facts.name}") as report:
+        made = convert(
+            folder,
+            target,
+            toolchain=chosen,
+            facts=facts,
+            options=options,
+            report=lambda done, total: report(done // 1_000_000, total // 1_000_000),
+        )
+    if not made.isolated:
+        pipeline.narrator.say("the converter ran without a token, but could reach the network")
+    return made
