@@ -25,6 +25,7 @@ from bot.plan.sizes import file_bytes
 from bot.settings import DEMO, data_folder
 from tests import checkpoints
 from tests.checkpoints import FAMILIES, Family
+from tests.e2e.road import Road
 
 THREADS, CONTEXT = 2, 64
 FACTS = ConvertFacts(
@@ -309,3 +310,29 @@ def test_failures_carry_the_converters_reason(
         with pytest.raises(kind, match="raise convert"):
             converting(source, toolchain, Options(limits=limit))
         assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [log.name]
+
+
+def test_the_command_converts_what_the_others_start_from(
+    tmp_path: Path, toolchain: Toolchain
+) -> None:
+    """`bot convert` with a checkout named in the settings, then `bot inspect` and `bot plan`."""
+    source = checkpoints.write(checkpoints.mixtral(), tmp_path / "checkpoint", toolchain)
+    road = Road(folder=tmp_path, url="http://127.0.0.1:9", token="")
+    road.settings(convert={"llama_cpp": str(toolchain.tree), "python": str(toolchain.python)})
+    target = tmp_path / "Mixtral-Tiny-BF16.gguf"
+    done = road.bot("convert", str(source), str(target), "--name", "Mixtral-Tiny", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["model"] == [str(target)]
+    assert gguf.read(target).get("general.name") == "Mixtral-Tiny"
+    said = road.bot("inspect", str(target), "--json")
+    assert json.loads(said.stdout)["experts"] == checkpoints.EXPERTS
+    assert road.bot("plan", str(target)).returncode == 0
+
+
+def test_without_a_toolchain_the_command_says_how_to_get_one(tmp_path: Path) -> None:
+    road = Road(folder=tmp_path, url="http://127.0.0.1:9", token="")
+    road.settings()
+    (tmp_path / "checkpoint").mkdir()
+    done = road.bot("convert", str(tmp_path / "checkpoint"), str(tmp_path / "out.gguf"))
+    assert done.returncode == 3
+    assert "bot toolchain install" in done.stderr
