@@ -141,6 +141,11 @@ class Pipeline:
 
     def _describe(self, path: Path, release: Release | None) -> Model:
         header = gguf.read(path)
+        pieces = header.get("split.count", 1)
+        if pieces != 1:
+            raise SourceError(
+                f"{path.name} is one of {pieces} pieces; join them with llama-gguf-split --merge"
+            )
         architecture = describe(header.metadata, header.tensors)
         path = path.resolve()
         inputs = {"path": str(path)}

@@ -226,6 +226,15 @@ def _truncated(road: Road, demo_model: Path) -> tuple[str, ...]:
     return ("publish", str(path))
 
 
+def _pieces(road: Road, _model: Path) -> tuple[str, ...]:
+    import numpy as np
+
+    path = road.folder / "model-00001-of-00002.gguf"
+    metadata = [("general.architecture", "llama"), ("split.count", 2)]
+    gguf.write_arrays(path, metadata, [("blk.0.ffn_up.weight", np.zeros((4, 32), np.float32))])
+    return ("publish", str(path))
+
+
 def _profile(road: Road, demo_model: Path) -> tuple[str, ...]:
     folder = road.folder / "profiles"
     folder.mkdir()
@@ -250,6 +259,7 @@ BAD: dict[str, tuple[Callable[[Road, Path], tuple[str, ...]], int, str]] = {
     "missing file": (lambda _r, _m: ("publish", "missing.gguf"), 4, "does not exist"),
     "dense model": (_dense, 4, "not a mixture of experts"),
     "truncated file": (_truncated, 4, "not a whole GGUF|shorter than"),
+    "one of several pieces": (_pieces, 4, "one of 2 pieces"),
     "corrupt profile": (_profile, 3, "broken.yaml"),
     "unknown tier": (lambda _r, m: ("publish", str(m), "--profiles", "Huge"), 3, "I-Quality"),
     "full disk": (_full, 5, "are free"),
