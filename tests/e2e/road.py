@@ -100,4 +100,7 @@ def hub_process(folder: Path, environment: Mapping[str, str]) -> Iterator[str]:
             yield match[0]
         finally:
             process.terminate()
-            process.wait(timeout=20)
+            try:
+                process.wait(timeout=20)
+            finally:
+                process.kill()

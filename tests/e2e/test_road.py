@@ -194,18 +194,27 @@ def test_a_release_on_the_hub_is_watched_and_published(road: Road, demo_model: P
 
 def test_watching_goes_on_until_interrupted(road: Road, hub: Hub) -> None:
     hub.create("some-model")
+    # a suite run in the background passes an ignored SIGINT on to its children
+    program = (
+        "import signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from bot.cli import main\nmain()"
+    )
+    arguments = road.command("watch", "--every", "1", "--json")[len(BOT) :]
     with subprocess.Popen(
-        road.command("watch", "--every", "1", "--json"),
+        [sys.executable, "-c", program, *arguments],
         env=road.environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        assert process.stdout is not None
-        assert json.loads(process.stdout.readline())["repo_id"] == "alice/some-model"
-        assert process.poll() is None
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=20)
+        try:
+            assert process.stdout is not None
+            assert json.loads(process.stdout.readline())["repo_id"] == "alice/some-model"
+            assert process.poll() is None
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=20)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert "Interrupted; the same command goes on" in said
 
