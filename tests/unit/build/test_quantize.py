@@ -9,7 +9,7 @@ from bot.build.imatrix import Matrix
 from bot.clients import gguf
 from bot.errors import BuildError
 from bot.plan.architecture import describe
-from bot.plan.profiles import load_profiles
+from bot.plan.profiles import NEED_IMATRIX, load_profiles
 from bot.plan.recipe import asked_types, file_type, make_recipe
 from bot.settings import DEMO, data_folder
 from bot.workspace import sha256
@@ -116,3 +116,8 @@ def test_byte_identical_with_llama_quantize(
         threads=2,
     )
     assert sha256(target) == digest
+
+
+def test_planning_and_quantizing_agree_on_what_needs_data() -> None:
+    """Stages do not import each other, so each names the types that want an importance matrix."""
+    assert quantize.NEEDS_IMATRIX == NEED_IMATRIX
