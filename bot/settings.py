@@ -97,6 +97,18 @@ class EvaluationSettings(Part):
     task_count: Annotated[int, Field(ge=1)] = 400
 
 
+class ConvertSettings(Part):
+    """How a checkpoint becomes a GGUF file."""
+
+    llama_cpp: Path | None = None  # a llama.cpp checkout instead of the installed toolchain
+    python: Path | None = None  # its interpreter, which has torch and transformers
+    mtp: Literal["drop", "keep", "separate"] = "drop"  # multi-token prediction layers
+    projector: Literal["F16", "BF16"] = "F16"  # type of mmproj.gguf
+    timeout_hours: Annotated[float, Field(gt=0)] = 12.0
+    memory_gb: Annotated[float, Field(gt=0)] | None = None
+    shard_gb: Annotated[float, Field(ge=0.01)] | None = None  # None: one file, however large
+
+
 class PublishSettings(Part):
     """Names on the Hub."""
 
@@ -142,6 +154,7 @@ class Settings(BaseSettings):
     llama: LlamaSettings = LlamaSettings()
     calibration: CalibrationSettings = CalibrationSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    convert: ConvertSettings = ConvertSettings()
     publish: PublishSettings = PublishSettings()
     watch: WatchSettings = WatchSettings()
 

@@ -15,7 +15,7 @@ from tests.local_hub.server import Hub, running_hub
 
 __all__ = ["demo_model", "demo_text"]  # fixtures, found here by name
 
-pytest_plugins = ["tests.golden_option"]
+pytest_plugins = ["tests.golden_option", "tests.converter"]
 
 SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_OIDC_RESOURCE", "GITHUB_TOKEN", "GH_TOKEN")
 PLACES = ("HF_ENDPOINT", "HF_TOKEN_PATH", "HF_HUB_CACHE", "HF_XET_CACHE", "XDG_CONFIG_HOME")

@@ -1,0 +1,251 @@
+"""A safetensors checkpoint → a 16-bit GGUF file, by llama.cpp's converter in a subprocess."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from bot.build import checkpoint as checkpoints
+from bot.build import converted, sandbox, staging
+from bot.build.checkpoint import Checkpoint
+from bot.build.quantize import to_bf16
+from bot.build.sandbox import Limits
+from bot.build.staging import ConvertFacts
+from bot.build.toolchain import Toolchain, has_mtp_switch, supported
+from bot.errors import BuildError, CapacityError, SourceError
+from bot.workspace import require_free
+
+Progress = Callable[[int, int], None]  # bytes written, bytes expected
+Mtp = Literal["drop", "keep", "separate"]
+Layers = Literal["dropped", "kept", "either"]
+
+_ERROR = re.compile(r"^(?:[\w.]*(?:Error|Exception|Interrupt)\b.*|ERROR:[\w-]+:.*)$")
+_DAY = Limits(seconds=24 * 3600)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How to convert; see ConvertSettings."""
+
+    mtp: Mtp = "drop"
+    projector: Literal["F16", "BF16"] = "F16"
+    shard: int | None = None  # bytes a file may have
+    threads: int = 1
+    reserve: int = 0  # bytes that must stay free on the disk
+    limits: Limits = field(default=_DAY)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Converted:
+    """What the converter made; everything was loaded and compared with the checkpoint."""
+
+    model: tuple[Path, ...]  # one file, or its shards in order
+    projector: Path | None
+    mtp: Path | None
+    log: Path
+    isolated: bool  # whether the converter ran without a network
+    notes: tuple[str, ...]  # what a reader should know, one sentence each
+
+
+def convert(
+    source: Path,
+    target: Path,
+    *,
+    toolchain: Toolchain,
+    facts: ConvertFacts,
+    options: Options,
+    report: Progress,
+) -> Converted:
+    """Convert the checkpoint in `source` to `target`, a projector and an MTP file beside it.
+
+    They are `mmproj-NAME` and `mtp-NAME`, the log is `NAME.log`. Raises SourceError for a
+    checkpoint that is damaged or that the converter does not know, BuildError with the
+    converter's own reason, CapacityError past a limit. Nothing but the log stays after an error.
+    """
+    checkpoint = checkpoints.read(source)
+    architecture = _require_support(checkpoint, toolchain)
+    log = target.with_name(f"{target.name}.log")
+    work = target.with_name(f"{target.name}.work")
+    shutil.rmtree(work, ignore_errors=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    require_free(target.parent, needed_bytes(checkpoint), options.reserve)
+    log.unlink(missing_ok=True)
+    switch = has_mtp_switch(toolchain, architecture)
+    # a switch leaves the layers out; without one the config may at least not promise absent ones
+    denied = checkpoint.says_mtp and not checkpoint.has_mtp and not switch
+    try:
+        staged = staging.stage(checkpoint, work, facts, without_mtp=denied)
+        staging.write_metadata(work / "metadata.json", facts)
+        job = _Job(checkpoint, toolchain, options, work, staged, facts.name, log)
+        return _convert(job, target, switch=switch, report=report)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What every run of the converter for one checkpoint shares."""
+
+    checkpoint: Checkpoint
+    toolchain: Toolchain
+    options: Options
+    work: Path
+    staged: Path
+    name: str
+    log: Path
+
+
+def _convert(job: _Job, target: Path, *, switch: bool, report: Progress) -> Converted:
+    layers, flags, notes = _mtp_plan(job.checkpoint, job.options.mtp, switch=switch)
+    split: tuple[str, ...] = ()
+    if job.options.shard is not None:
+        split = ("--split-max-size", str(job.options.shard))
+    expected = _expected_bytes(job.checkpoint)
+    made = _run(job, target.name, ("--outtype", "bf16", *flags, *split), expected, report)
+    made = _expand(job, made)
+    converted.check_model(job.checkpoint, made, layers=layers, threads=job.options.threads)
+    projector = mtp = None
+    if _wants_projector(job.checkpoint, job.toolchain):
+        kind = job.options.projector.lower()
+        projector = _run(job, f"mmproj-{target.name}", ("--mmproj", "--outtype", kind))[0]
+        notes += converted.check_projector(job.checkpoint, projector)
+    if job.options.mtp == "separate" and switch and job.checkpoint.has_mtp:
+        mtp = _run(job, f"mtp-{target.name}", ("--mtp", "--outtype", "bf16"))[0]
+        converted.check_mtp(mtp)
+    final = [_settle(path, target.parent) for path in reversed(made)]
+    return Converted(
+        model=tuple(reversed(final)),
+        projector=_settle(projector, target.parent) if projector else None,
+        mtp=_settle(mtp, target.parent) if mtp else None,
+        log=job.log,
+        isolated=bool(sandbox.isolation()),
+        notes=notes,
+    )
+
+
+def _require_support(checkpoint: Checkpoint, toolchain: Toolchain) -> str:
+    architecture = checkpoint.architecture("text")
+    if architecture is None:
+        raise SourceError("config.json names no architecture; the repository cannot be converted")
+    if architecture not in supported(toolchain)[0]:
+        raise SourceError(
+            f"the converter of {toolchain.version} does not know {architecture[:120]!r}; "
+            "wait for a newer llama.cpp"
+        )
+    return architecture
+
+
+def _wants_projector(checkpoint: Checkpoint, toolchain: Toolchain) -> bool:
+    return checkpoint.has_projector and (
+        checkpoint.architecture("projector") in supported(toolchain)[1]
+    )
+
+
+def _mtp_plan(
+    checkpoint: Checkpoint, wanted: Mtp, *, switch: bool
+) -> tuple[Layers, tuple[str, ...], tuple[str, ...]]:
+    """What becomes of MTP layers: (in the model, the converter's flags, notes).
+
+    --no-nextn is given to every family that takes it: without it the converter asserts for a
+    finetune that lost its layers, and promises them in metadata where only the config has them.
+    """
+    if not checkpoint.has_mtp:
+        lost = checkpoint.says_mtp or wanted != "drop"
+        notes = ("the checkpoint has no multi-token prediction layers",) if lost else ()
+        return "dropped", ("--no-nextn",) if switch else (), notes
+    if not switch:
+        note = "the converter decides about this family's multi-token prediction layers"
+        return "either", (), (note,)
+    if wanted == "keep":
+        return "kept", (), ()
+    return "dropped", ("--no-nextn",), ()
+
+
+def needed_bytes(checkpoint: Checkpoint) -> int:
+    """About what converting takes on disk at its peak, the checkpoint itself left out.
+
+    Packed experts lie there twice for a while, as they are and expanded.
+    """
+    packed = sum(t.bytes for t in checkpoint.tensors.values() if t.dtype == "U8")
+    seen = checkpoint.parameters("projector") or 0
+    return _expected_bytes(checkpoint) + packed + 2 * seen
+
+
+def _expected_bytes(checkpoint: Checkpoint) -> int:
+    """About what the file will take: two bytes a weight, or as much as is stored where packed."""
+    weights = checkpoint.parameters("main")
+    return checkpoint.bytes if weights is None else 2 * weights
+
+
+def _run(
+    job: _Job, name: str, flags: Sequence[str], expected: int = 0, report: Progress | None = None
+) -> list[Path]:
+    """Run the converter once; the files it wrote, in order."""
+    out = job.work / f"out-{name}"
+    out.mkdir()
+    python, home = job.toolchain.python, job.work / "home"
+    command = (
+        # -E and -s: no PYTHON* variable and no user site; the script's folder alone is importable
+        *(str(python.absolute()), "-E", "-s", str(job.toolchain.converter)),
+        *(str(job.staged), "--outfile", str(out / name), "--model-name", job.name),
+        *("--metadata", str(job.work / "metadata.json"), *flags),
+    )
+
+    def watch() -> None:
+        if report is not None:
+            written = sum(path.stat().st_size for path in out.iterdir())
+            report(min(written, expected), expected)
+
+    code = sandbox.run(
+        command,
+        home=home,
+        env=sandbox.environment(python.absolute(), home),
+        log=job.log,
+        limits=job.options.limits,
+        watch=watch,
+    )
+    files = sorted(out.glob("*.gguf"))
+    if code or not files:
+        raise _failure(job, code)
+    return files
+
+
+def _failure(job: _Job, code: int) -> BuildError | CapacityError | SourceError:
+    """The error that the converter's log tells."""
+    lines = job.log.read_text(encoding="utf-8", errors="replace").splitlines()
+    telling = [line for line in lines if _ERROR.match(line)] or [line for line in lines if line]
+    reason = " ".join(telling[-1].split())[:300] if telling else "it said nothing"
+    if code == -9:
+        return CapacityError(f"the converter was killed, likely for memory; its log is {job.log}")
+    if any("No space left on device" in line for line in lines[-50:]):
+        return CapacityError(f"the disk is full; free some and run again, the log is {job.log}")
+    if staging.names_code(job.checkpoint):
+        return SourceError(
+            f"the tokenizer wants code of its own repository, which apex-bot never runs "
+            f"({reason}); convert it yourself and name the GGUF, the log is {job.log}"
+        )
+    return BuildError(f"the converter failed: {reason}; its whole log is {job.log}")
+
+
+def _expand(job: _Job, files: list[Path]) -> list[Path]:
+    """MXFP4 experts, which the converter keeps as they are, to BF16, which holds them exactly."""
+    if not converted.is_packed(files):
+        return files
+    target = job.work / "expanded" / files[0].name
+    target.parent.mkdir()
+    to_bf16(files[0], target, job.options.threads)
+    for file in files:
+        file.unlink()
+    return [target]
+
+
+def _settle(path: Path, folder: Path) -> Path:
+    """Give a finished file its place, on disk for good."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+    return path.rename(folder / path.name)

@@ -1,0 +1,42 @@
+"""The converter's toolchain for tests, kept between runs: making it takes half a minute and more.
+
+BOT_TEST_TOOLCHAIN names another folder than ~/.cache/apex-bot-tests/toolchain.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from bot.build.toolchain import Toolchain, install
+from bot.errors import BuildError, BusyError
+
+# read before any test hides the home folder and the settings
+_DEFAULT = Path.home() / ".cache" / "apex-bot-tests" / "toolchain"
+ROOT = Path(os.environ.get("BOT_TEST_TOOLCHAIN", _DEFAULT))
+
+
+@pytest.fixture(scope="session")
+def toolchain_root() -> Path:
+    """The folder that holds the installed toolchain; skips where it cannot be had."""
+    end = time.monotonic() + 900
+    while True:
+        try:
+            install(ROOT, report=lambda _line: None)
+        except BusyError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(1)
+        except BuildError as error:
+            pytest.skip(f"llama.cpp's converter cannot be installed: {error}")
+        else:
+            return ROOT
+
+
+@pytest.fixture(scope="session")
+def toolchain(toolchain_root: Path) -> Toolchain:
+    """The installed toolchain."""
+    return install(toolchain_root, report=lambda _line: None)

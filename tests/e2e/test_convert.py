@@ -1,0 +1,311 @@
+"""From a tiny checkpoint to a measured tier, by the unmodified converter of the runtime."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bot.build import checkpoint, converted, imatrix, quantize
+from bot.build.convert import Converted, Options, convert
+from bot.build.sandbox import Limits, isolation
+from bot.build.staging import ConvertFacts
+from bot.build.toolchain import Toolchain
+from bot.clients import gguf
+from bot.clients.llama.session import Session
+from bot.errors import BotError, BuildError, CapacityError, SourceError
+from bot.evaluate import divergence, perplexity
+from bot.plan.architecture import describe
+from bot.plan.profiles import load_profiles
+from bot.plan.recipe import asked_types, file_type, make_recipes
+from bot.plan.sizes import file_bytes
+from bot.settings import DEMO, data_folder
+from tests import checkpoints
+from tests.checkpoints import FAMILIES, Family
+
+THREADS, CONTEXT = 2, 64
+FACTS = ConvertFacts(
+    name="Tiny-4x1M-Chat",
+    repo_id="org/Tiny-4x1M-Chat",
+    commit="0123456789abcdef" * 2 + "01234567",
+    license="apache-2.0",
+    languages=("en",),
+)
+QUICK = ("mixtral", "granite")
+EXPECTED = {  # layers, dense layers, shared expert, words for attention
+    "mixtral": (3, 0, False, {"full"}),
+    "granite": (3, 0, True, {"full"}),
+    "deepseek2": (3, 1, True, {"full"}),
+    "qwen3moe": (3, 0, False, {"full"}),
+    "qwen3moe-fp8": (3, 0, False, {"full"}),
+    "qwen35moe": (4, 0, True, {"linear", "full"}),
+    "olmoe": (2, 0, False, {"full"}),
+    "gptoss": (2, 0, False, None),
+}
+
+
+def no_progress(_done: int, _total: int) -> None:
+    pass
+
+
+def converting(source: Path, toolchain: Toolchain, options: Options | None = None) -> Converted:
+    return convert(
+        source,
+        source.parent / "out" / "tiny.gguf",
+        toolchain=toolchain,
+        facts=FACTS,
+        options=options or Options(threads=THREADS),
+        report=no_progress,
+    )
+
+
+def build_and_measure(model: Path, folder: Path) -> tuple[float, float]:
+    """One tier with its importance matrix; (perplexity, mean divergence) of the tier."""
+    header = gguf.read(model)
+    architecture = describe(header.metadata, header.tensors)
+    profiles = load_profiles(data_folder("profiles"), ["I-Mini"])
+    recipe = make_recipes(profiles, architecture, header.tensors)[0]
+    assert [a.tensor for a in recipe.assignments] == [t.name for t in header.tensors]
+    text = (DEMO / "calibration.txt").read_text()
+    imatrix.calibrate(
+        model,
+        folder / "imatrix.gguf",
+        text=text,
+        datasets=["calibration.txt"],
+        context=CONTEXT,
+        chunks=6,
+        threads=THREADS,
+        gpu_layers=0,
+        devices=(),
+        progress=no_progress,
+    )
+    tier = folder / "tier.gguf"
+    quantize.quantize(
+        model,
+        tier,
+        file_type=file_type(recipe.base),
+        types=asked_types(recipe, architecture, header.tensors),
+        imatrix=imatrix.read(folder / "imatrix.gguf"),
+        threads=THREADS,
+    )
+    stored = {t.name: t.type for t in gguf.read(tier).tensors}
+    assert stored == {a.tensor: a.type for a in recipe.assignments}
+    assert any(kind.startswith(("IQ2", "Q3_K")) for kind in stored.values())
+    predicted = file_bytes((a.bytes for a in recipe.assignments), header.data_offset)
+    assert tier.stat().st_size == pytest.approx(predicted, rel=0.005)
+    return measure(model, tier, folder / "reference.logits")
+
+
+def measure(model: Path, tier: Path, base: Path) -> tuple[float, float]:
+    with Session(model, n_ctx=CONTEXT, threads=THREADS, gpu_layers=0) as session:
+        chunks = session.chunks((DEMO / "evaluation.txt").read_text(), CONTEXT, 3)
+        perplexity.measure_reference(session, chunks, base, threads=THREADS, progress=no_progress)
+    with Session(tier, n_ctx=CONTEXT, threads=THREADS, gpu_layers=0) as session:
+        ppl, kld = divergence.measure(
+            session, perplexity.open_base(base), threads=THREADS, progress=no_progress
+        )
+    return ppl.value, kld.mean
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=() if n in QUICK else pytest.mark.long) for n in FAMILIES],
+)
+def test_a_family_becomes_a_measured_tier(name: str, tmp_path: Path, toolchain: Toolchain) -> None:
+    family = FAMILIES[name]()
+    shards = 3 if name == "granite" else 1
+    source = checkpoints.write(family, tmp_path / "safetensors", toolchain, shards=shards)
+    made = converting(source, toolchain)
+    assert made.notes == ()
+    assert made.isolated == bool(isolation())
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(
+        p.name for p in (*made.model, made.log, *filter(None, [made.projector]))
+    )
+    header = gguf.read(made.model[0])
+    architecture = describe(header.metadata, header.tensors)
+    layers, dense, shared, attention = EXPECTED[name]
+    assert (architecture.layers, architecture.dense_layers) == (layers, dense)
+    assert (architecture.mtp_layers, architecture.shared_expert) == (0, shared)
+    assert (architecture.experts, architecture.experts_active) == (checkpoints.EXPERTS, 2)
+    assert architecture.parameters == checkpoint.read(source).parameters("main")
+    assert architecture.source_type == "BF16"
+    if attention is not None:
+        assert set(architecture.attention) == attention
+    says_what_it_is(header, tmp_path)
+    ppl, kld = build_and_measure(made.model[0], tmp_path)
+    assert np.isfinite([ppl, kld]).all()
+    assert 1 < ppl < 20 * family.vocabulary
+    assert 0 < kld < 5
+
+
+def says_what_it_is(header: gguf.Model, folder: Path) -> None:
+    """Metadata as the facts have it, and nowhere a path or the folder's name."""
+    url = f"https://huggingface.co/{FACTS.repo_id}"
+    wanted = {
+        "general.name": FACTS.name,
+        "general.license": "apache-2.0",
+        "general.languages": ["en"],
+        "general.source.repo_url": url,
+        "general.source.url": f"{url}/tree/{FACTS.commit}",
+        "general.base_model.0.name": "Tiny-4x1M-Chat",
+        "general.base_model.0.organization": "org",
+        "general.base_model.0.repo_url": url,
+        "general.base_model.0.version": FACTS.commit,
+        "general.file_type": 32,
+    }
+    assert {key: header.metadata.get(key) for key in wanted} == wanted
+    said = json.dumps(dict(header.metadata), default=str).lower()
+    assert str(folder).lower() not in said
+    assert "safetensors" not in said
+
+
+@pytest.mark.long
+def test_packed_experts_are_expanded_exactly(tmp_path: Path, toolchain: Toolchain) -> None:
+    """MXFP4 by its definition (OCP Microscaling Formats 1.0): E2M1 times a power of two."""
+    family = checkpoints.gptoss()
+    source = checkpoints.write(family, tmp_path / "source", toolchain)
+    _, stored = gguf.read_arrays(converting(source, toolchain).model[0])
+    raw = checkpoints.arrays(family)
+    name = "model.layers.0.mlp.experts"
+    gate_up, down = (f"{name}.{part}_proj" for part in ("gate_up", "down"))
+    values = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6], np.float32)
+    values = np.concatenate([values, -values])
+
+    def unpacked(part: str) -> np.ndarray:
+        blocks, scales = raw[f"{part}_blocks"][1], raw[f"{part}_scales"][1].astype(np.float32)
+        pairs = np.stack([values[blocks & 15], values[blocks >> 4]], axis=-1)
+        scaled = pairs.reshape(*blocks.shape[:3], 32) * np.exp2(scales - 127)[..., None]
+        return np.asarray(scaled.reshape(*blocks.shape[:2], -1))
+
+    wanted = {"down": unpacked(down), "gate": unpacked(gate_up)[:, ::2]}
+    wanted["up"] = unpacked(gate_up)[:, 1::2]
+    for part, numbers in wanted.items():
+        halves = stored[f"blk.0.ffn_{part}_exps.weight"].view(np.uint16).astype(np.uint32)
+        assert np.array_equal((halves << 16).view(np.float32).reshape(numbers.shape), numbers)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("mtp", ["drop", "keep", "separate"])
+@pytest.mark.parametrize("lost", [False, True], ids=["whole", "lost"])
+def test_mtp_layers_go_where_the_setting_says(
+    mtp: str, lost: bool, tmp_path: Path, toolchain: Toolchain
+) -> None:
+    family = checkpoints.qwen35moe(mtp=not lost)
+    source = checkpoints.write(family, tmp_path / "source", toolchain)
+    options = {
+        "drop": Options(threads=THREADS),
+        "keep": Options(threads=THREADS, mtp="keep"),
+        "separate": Options(threads=THREADS, mtp="separate"),
+    }
+    made = converting(source, toolchain, options[mtp])
+    header = gguf.read(made.model[0])
+    kept = mtp == "keep" and not lost
+    architecture = describe(header.metadata, header.tensors)
+    assert (architecture.layers, architecture.mtp_layers) == (4, 1 if kept else 0)
+    assert header.get(".block_count") == (5 if kept else 4)
+    assert any(".nextn." in t.name for t in header.tensors) == kept
+    assert (made.mtp is not None) == (mtp == "separate" and not lost)
+    if made.mtp is not None:
+        apart = gguf.read(made.mtp)
+        assert {t.name.split(".")[1] for t in apart.tensors if t.name.startswith("blk.")} == {"4"}
+    assert bool(made.notes) == lost
+    if kept:
+        assert np.isfinite(build_and_measure(made.model[0], tmp_path)).all()
+    assert made.projector is not None
+    seen = gguf.read(made.projector)
+    assert seen.get("general.architecture") == "clip"
+    assert seen.get("clip.projector_type") == "qwen3vl_merger"
+    assert {t.type for t in seen.tensors} == {"F16", "F32"}
+
+
+def test_a_model_is_cut_into_shards(tmp_path: Path, toolchain: Toolchain) -> None:
+    source = checkpoints.write(checkpoints.mixtral(), tmp_path / "source", toolchain)
+    made = converting(source, toolchain, Options(threads=THREADS, shard=3_000_000))
+    assert len(made.model) > 1
+    assert made.model[0].name == f"tiny-00001-of-{len(made.model):05d}.gguf"
+    names = [t.name for path in made.model for t in gguf.read(path).tensors]
+    assert len(names) == len(set(names)) == 33
+    assert all(path.stat().st_size < 4_000_000 for path in made.model)
+
+
+def test_lost_or_wrong_weights_are_noticed(tmp_path: Path, toolchain: Toolchain) -> None:
+    source = checkpoints.write(checkpoints.mixtral(), tmp_path / "source", toolchain)
+    made = converting(source, toolchain)
+    before = checkpoint.read(source)
+    more = {
+        "layer 1 has": "model.layers.1.extra.weight",
+        "the converted model has": "model.extra.weight",
+    }
+    for said, name in more.items():
+        tensors = {**before.tensors, name: checkpoint.Stored(dtype="BF16", shape=(8,))}
+        other = dataclasses.replace(before, tensors=tensors)
+        with pytest.raises(BuildError, match=said):
+            converted.check_model(other, made.model, layers="dropped", threads=THREADS)
+    (tmp_path / "source" / "model.safetensors").unlink()
+    broken(checkpoints.mixtral(), source)
+    with pytest.raises(BuildError, match="no finite numbers"):
+        converting(source, toolchain)
+    assert [p.name for p in (tmp_path / "out").iterdir() if p.suffix == ".work"] == []
+
+
+def broken(family: Family, folder: Path) -> None:
+    """Weights with a number that is none, where every token meets it."""
+    arrays = checkpoints.arrays(family)
+    arrays["model.norm.weight"][1][3] = 0x7FC0  # BF16 NaN
+    checkpoints.safetensors(folder / "model.safetensors", arrays)
+
+
+def test_code_of_a_repository_is_never_run(tmp_path: Path, toolchain: Toolchain) -> None:
+    family = checkpoints.qwen3moe(vocabulary=64)
+    source = checkpoints.write(family, tmp_path / "source", toolchain)
+    (source / "tokenizer.json").unlink()
+    mark = tmp_path / "mark"
+    code = f"import pathlib\npathlib.Path({str(mark)!r}).touch()\nclass T: pass\n"
+    for name in ("evil.py", "torch.py", "gguf.py", "sitecustomize.py", "transformers.py"):
+        (source / name).write_text(code)
+    config = {"tokenizer_class": "T", "auto_map": {"AutoTokenizer": ["evil.T", None]}}
+    (source / "tokenizer_config.json").write_text(json.dumps(config))
+    outer = json.loads((source / "config.json").read_text())
+    outer["auto_map"] = {"AutoConfig": "evil.T", "AutoModelForCausalLM": "evil.T"}
+    (source / "config.json").write_text(json.dumps(outer))
+    with pytest.raises(SourceError, match="which apex-bot never runs") as refused:
+        converting(source, toolchain)
+    assert "\n" not in str(refused.value)
+    assert not mark.exists()
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["tiny.gguf.log"]
+
+
+def test_failures_carry_the_converters_reason(
+    tmp_path: Path, toolchain: Toolchain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    family = checkpoints.mixtral()
+    source = checkpoints.write(family, tmp_path / "source", toolchain)
+    config = {**family.config}
+    (source / "config.json").write_text(
+        json.dumps({**config, "architectures": ["JetMoeForCausalLM"]})
+    )
+    with pytest.raises(SourceError, match="does not know 'JetMoeForCausalLM'"):
+        converting(source, toolchain)
+    (source / "config.json").write_text(json.dumps({**config, "num_local_experts": 5}))
+    with pytest.raises(BuildError, match="Unprocessed experts") as failed:
+        converting(source, toolchain)
+    log = tmp_path / "out" / "tiny.gguf.log"
+    assert str(log) in str(failed.value)
+    assert "\n" not in str(failed.value)
+    assert "hf_secret" not in log.read_text()
+    (source / "config.json").write_text(json.dumps(config))
+    limits: dict[type[BotError], Limits] = {
+        BuildError: Limits(seconds=0.5),
+        CapacityError: Limits(seconds=60, memory=20_000_000),
+    }
+    full = Options(reserve=1 << 60)
+    with pytest.raises(CapacityError, match="in reserve"):
+        converting(source, toolchain, full)
+    for kind, limit in limits.items():
+        with pytest.raises(kind, match="raise convert"):
+            converting(source, toolchain, Options(limits=limit))
+        assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [log.name]

@@ -1,0 +1,167 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bot.build import checkpoint
+from bot.errors import SourceError
+from tests import checkpoints
+
+
+def written(folder: Path, family: checkpoints.Family, shards: int = 1) -> checkpoint.Checkpoint:
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(family.config))
+    checkpoints.weights(family, folder, shards)
+    return checkpoint.read(folder)
+
+
+def total(shapes: Any) -> int:
+    return sum(int(np.prod(shape)) for shape in shapes.values())
+
+
+def test_one_file_or_several_hold_the_same(tmp_path: Path) -> None:
+    family = checkpoints.mixtral()
+    whole = written(tmp_path / "whole", family)
+    cut = written(tmp_path / "cut", family, shards=3)
+    assert whole.files == ("model.safetensors",)
+    assert len(cut.files) == 3
+    assert whole.tensors == cut.tensors
+    assert whole.parameters("main") == total(family.shapes)
+    assert whole.architecture("text") == "MixtralForCausalLM"
+    assert (whole.has_projector, whole.has_mtp, whole.tied_head) == (False, False, 0)
+    by_layer = whole.by_layer("main")
+    assert by_layer is not None
+    assert sorted(by_layer) == [-1, 0, 1, 2]
+
+
+def test_vision_and_mtp_are_told_apart(tmp_path: Path) -> None:
+    family = checkpoints.qwen35moe()
+    model = written(tmp_path / "model", family)
+    parts = {part: model.parameters(part) for part in ("main", "mtp", "projector", "none")}
+    seen = {n: s for n, s in family.shapes.items() if "visual" in n}
+    ahead = {n: s for n, s in family.shapes.items() if n.startswith("mtp.")}
+    assert parts["projector"] == total(seen)
+    assert parts["mtp"] == total(ahead)
+    assert parts["none"] == 0
+    assert parts["main"] == total(family.shapes) - total(seen) - total(ahead)
+    assert (model.has_projector, model.has_mtp, model.says_mtp) == (True, True, True)
+    lost = written(tmp_path / "lost", checkpoints.qwen35moe(mtp=False))
+    assert (lost.has_mtp, lost.says_mtp) == (False, True)
+
+
+def test_layers_past_the_last_are_mtp(tmp_path: Path) -> None:
+    family = checkpoints.mixtral()
+    config = {**family.config, "num_hidden_layers": 2, "num_nextn_predict_layers": 1}
+    changed = checkpoints.Family(config=config, shapes=family.shapes, vocabulary=1000)
+    model = written(tmp_path / "model", changed)
+    last = {n: s for n, s in family.shapes.items() if ".layers.2." in n}
+    assert model.parameters("mtp") == total(last)
+
+
+def test_packed_weights_are_counted(tmp_path: Path) -> None:
+    four = checkpoints.gptoss()
+    model = written(tmp_path / "four", four)
+    blocks = {n: s for n, s in four.packed.items() if n.endswith("blocks")}
+    assert model.parameters("main") == total(four.shapes) + 2 * total(blocks)
+    eight = checkpoints.qwen3moe(fp8=True, vocabulary=64)
+    assert written(tmp_path / "eight", eight).parameters("main") == total(eight.shapes)
+
+
+def test_a_hidden_number_is_not_guessed(tmp_path: Path) -> None:
+    family = checkpoints.mixtral()
+    hidden = {"model.layers.0.self_attn.q_proj.weight_packed": (64, 64)}
+    changed = checkpoints.Family(
+        config=family.config, shapes=family.shapes, vocabulary=1000, packed=hidden
+    )
+    assert written(tmp_path / "model", changed).parameters("main") is None
+
+
+def header(folder: Path, raw: bytes, length: int | None = None, data: bytes = b"") -> None:
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    size = (len(raw) if length is None else length).to_bytes(8, "little")
+    (folder / "model.safetensors").write_bytes(size + raw + data)
+
+
+def entry(**changes: Any) -> bytes:
+    given = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8], **changes}
+    return json.dumps({"w": given}).encode()
+
+
+@pytest.mark.parametrize(
+    ("raw", "length"),
+    [
+        (b"{}", 1 << 62),
+        (b"{", None),
+        (b"[1]", None),
+        (b"\xff\xfe", None),
+        (b"[" * 100_000, None),
+        (entry(dtype="X9"), None),
+        (entry(dtype=4), None),
+        (entry(shape=[3]), None),
+        (entry(shape=[-1]), None),
+        (entry(shape=[True, 2]), None),
+        (entry(shape=[1 << 60]), None),
+        (entry(shape=[1] * 100 + [2]), None),
+        (entry(data_offsets=[0, 800], shape=[200]), None),
+        (entry(data_offsets=[8, 0]), None),
+        (entry(data_offsets=[-8, 0]), None),
+        (entry(data_offsets="08"), None),
+        (json.dumps({"w": None}).encode(), None),
+    ],
+)
+def test_damaged_headers_are_one_line(tmp_path: Path, raw: bytes, length: int | None) -> None:
+    header(tmp_path / "model", raw, length, b"\0" * 8)
+    with pytest.raises(SourceError, match="again") as refused:
+        checkpoint.read(tmp_path / "model")
+    assert "\n" not in str(refused.value)
+
+
+def test_a_sound_header_passes_the_same_way(tmp_path: Path) -> None:
+    header(tmp_path / "model", entry(), None, b"\0" * 8)
+    assert checkpoint.read(tmp_path / "model").tensors["w"].shape == (2,)
+
+
+@pytest.mark.parametrize(
+    ("index", "said"),
+    [
+        ({"weight_map": {"w": "../elsewhere.safetensors"}}, "names no files"),
+        ({"weight_map": {"w": 3}}, "names no files"),
+        ({"weight_map": {}}, "names no files"),
+        ({}, "names no files"),
+        ({"weight_map": {"w": "model-2.safetensors"}}, r"model-2\.safetensors is missing"),
+    ],
+)
+def test_a_wrong_index_is_refused(tmp_path: Path, index: Any, said: str) -> None:
+    header(tmp_path / "model", entry(), None, b"\0" * 8)
+    (tmp_path / "model" / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(SourceError, match=said):
+        checkpoint.read(tmp_path / "model")
+
+
+def test_a_tensor_in_two_files_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    header(folder, entry(), None, b"\0" * 8)
+    (folder / "model-2.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
+    with pytest.raises(SourceError, match="'w' lies in two files"):
+        checkpoint.read(folder)
+
+
+def test_the_decoders_own_name_wins(tmp_path: Path) -> None:
+    config = {
+        "architectures": ["OuterForConditionalGeneration"],
+        "text_config": {"architectures": ["InnerForCausalLM"]},
+        "vision_config": {},
+    }
+    model = checkpoint.Checkpoint(folder=tmp_path, config=config, files=(), tensors={})
+    assert model.architecture("text") == "InnerForCausalLM"
+    assert model.architecture("projector") == "OuterForConditionalGeneration"
+    kept = {**config, "architectures": ["KimiK3ForConditionalGeneration"]}
+    model = checkpoint.Checkpoint(folder=tmp_path, config=kept, files=(), tensors={})
+    assert model.architecture("text") == "KimiK3ForConditionalGeneration"
+    wrongs: list[dict[str, Any]] = [{}, {"architectures": "Name"}, {"architectures": [3]}]
+    for wrong in (*wrongs, {"architectures": []}):
+        model = checkpoint.Checkpoint(folder=tmp_path, config=wrong, files=(), tensors={})
+        assert model.architecture("text") is None

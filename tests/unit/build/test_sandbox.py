@@ -1,0 +1,92 @@
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bot.build import sandbox
+from bot.build.sandbox import Limits
+from bot.errors import BuildError, CapacityError
+
+LONG = Limits(seconds=60)
+
+
+def run(code: str, folder: Path, limits: Limits = LONG, *arguments: str) -> tuple[int, str]:
+    python, log = Path(sys.executable), folder / "log"
+    status = sandbox.run(
+        (str(python), "-c", code, *arguments),
+        home=folder / "home",
+        env=sandbox.environment(python, folder / "home"),
+        log=log,
+        limits=limits,
+        watch=lambda: None,
+    )
+    return status, log.read_text()
+
+
+def test_no_secret_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    status, said = run("import os; print(sorted(os.environ), os.getcwd())", tmp_path)
+    assert status == 0
+    assert str(tmp_path / "home") in said
+    assert "TOKEN" not in said
+    assert "PYTHONPATH" not in said
+    _, said = run("import os; print(dict(os.environ))", tmp_path)
+    assert "hf_secret" not in said
+
+
+def test_no_network_is_reached(tmp_path: Path) -> None:
+    if not sandbox.isolation():
+        pytest.skip("this system lets no process have a network of its own")
+    code = "import socket, sys; socket.create_connection(('127.0.0.1', int(sys.argv[1])), 5)"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+        with socket.create_connection(("127.0.0.1", int(port)), 5):
+            status, said = run(code, tmp_path, LONG, port)
+    assert status == 1
+    assert "OSError" in said or "unreachable" in said
+
+
+def test_time_ends_the_whole_group(tmp_path: Path) -> None:
+    beat = tmp_path / "beat"
+    code = (
+        "import subprocess, sys, time\n"
+        "loop = 'import pathlib, sys, time\\nwhile True:\\n"
+        " pathlib.Path(sys.argv[1]).touch(); time.sleep(0.02)'\n"
+        "subprocess.Popen([sys.executable, '-c', loop, sys.argv[1]])\n"
+        "time.sleep(60)\n"
+    )
+    with pytest.raises(BuildError, match=r"raise convert\.timeout_hours"):
+        run(code, tmp_path, Limits(seconds=1.5), str(beat))
+    assert beat.exists()
+    last = beat.stat().st_mtime_ns
+    time.sleep(0.3)
+    assert beat.stat().st_mtime_ns == last
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process's own memory")
+def test_memory_is_limited(tmp_path: Path) -> None:
+    code = "import time; held = bytearray(b'x') * 300_000_000; time.sleep(60)"
+    with pytest.raises(CapacityError, match=r"raise convert\.memory_gb"):
+        run(code, tmp_path, Limits(seconds=60, memory=100_000_000))
+
+
+def test_an_interrupted_watch_leaves_no_process(tmp_path: Path) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    code = f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\n"
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        sandbox.run(
+            (sys.executable, "-c", code + "time.sleep(60)"),
+            home=tmp_path,
+            env=dict(os.environ),
+            log=tmp_path / "log",
+            limits=LONG,
+            watch=interrupt,
+        )
+    assert time.monotonic() - began < 30

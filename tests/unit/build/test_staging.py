@@ -1,0 +1,103 @@
+import json
+from pathlib import Path
+from typing import Any
+
+from bot.build import checkpoint, staging
+from bot.build.staging import ConvertFacts
+from tests import checkpoints
+
+FACTS = ConvertFacts(
+    name="Tiny-4x1M",
+    repo_id="org/Tiny-4x1M",
+    commit="c0ffee" * 6 + "beef",
+    license="apache-2.0",
+    license_link="https://example.org/licence",
+    languages=("en", "no"),
+)
+
+
+def source(folder: Path, config: dict[str, Any], tokenizer: dict[str, Any]) -> Path:
+    folder.mkdir()
+    family = checkpoints.mixtral()
+    (folder / "config.json").write_text(json.dumps({**family.config, **config}))
+    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer))
+    checkpoints.weights(family, folder)
+    for name in ("tokenizer.json", "chat_template.jinja", "merges.txt", "tokenizer.model"):
+        (folder / name).write_text("data")
+    for name in ("modeling.py", "pytorch_model.bin", "x.pkl", "README.md", "run.sh", ".env"):
+        (folder / name).write_text("never shown")
+    (folder / "additional_chat_templates").mkdir()
+    (folder / "additional_chat_templates" / "tool_use.jinja").write_text("tools")
+    (folder / "additional_chat_templates" / "evil.py").write_text("never shown")
+    return folder
+
+
+def staged(tmp_path: Path, config: dict[str, Any], tokenizer: dict[str, Any]) -> Path:
+    model = checkpoint.read(source(tmp_path / "source", config, tokenizer))
+    return staging.stage(model, tmp_path / "work", FACTS, without_mtp=False)
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def test_only_data_is_shown(tmp_path: Path) -> None:
+    shown = staged(tmp_path, {}, {})
+    names = {str(path.relative_to(shown)) for path in shown.rglob("*")}
+    assert names == {
+        *("config.json", "tokenizer_config.json", "tokenizer.json", "tokenizer.model"),
+        *("chat_template.jinja", "merges.txt", "model.safetensors", "README.md"),
+        *("additional_chat_templates", "additional_chat_templates/tool_use.jinja"),
+    }
+    assert shown.name == "Tiny-4x1M"
+    assert "never shown" not in (shown / "README.md").read_text()
+    weights = tmp_path / "source" / "model.safetensors"
+    assert (shown / "model.safetensors").resolve() == weights
+
+
+def test_configs_name_neither_code_nor_paths(tmp_path: Path) -> None:
+    code = {"auto_map": {"AutoConfig": "evil.Config"}, "_name_or_path": "/home/someone/run"}
+    config = {**code, "text_config": {**code, "kept": 1}}
+    shown = staged(tmp_path, config, {**code, "tokenizer_class": "LlamaTokenizer"})
+    text = (shown / "config.json").read_text() + (shown / "tokenizer_config.json").read_text()
+    assert "evil" not in text
+    assert "/home" not in text
+    assert read(shown / "config.json")["text_config"] == {"kept": 1}
+    assert read(shown / "tokenizer_config.json") == {"tokenizer_class": "LlamaTokenizer"}
+
+
+def test_what_transformers_5_renamed_is_named_as_before(tmp_path: Path) -> None:
+    new = {"tokenizer_class": "TokenizersBackend", "extra_special_tokens": ["<a>"]}
+    old = {"tokenizer_class": "PreTrainedTokenizerFast", "additional_special_tokens": ["<a>"]}
+    assert read(staged(tmp_path, {}, new) / "tokenizer_config.json") == old
+
+
+def test_absent_mtp_layers_are_denied(tmp_path: Path) -> None:
+    config = {"num_nextn_predict_layers": 1, "text_config": {"mtp_num_hidden_layers": 1}}
+    model = checkpoint.read(source(tmp_path / "source", config, {}))
+    shown = staging.stage(model, tmp_path / "work", FACTS, without_mtp=True)
+    made = read(shown / "config.json")
+    assert made["num_nextn_predict_layers"] == 0
+    assert made["text_config"] == {"mtp_num_hidden_layers": 0}
+    assert "mtp_num_hidden_layers" not in made
+
+
+def test_metadata_names_the_source_and_no_folder(tmp_path: Path) -> None:
+    staging.write_metadata(tmp_path / "metadata.json", FACTS)
+    made = read(tmp_path / "metadata.json")
+    url = "https://huggingface.co/org/Tiny-4x1M"
+    assert made["general.name"] == "Tiny-4x1M"
+    assert made["general.source.repo_url"] == url
+    assert made["general.source.url"] == f"{url}/tree/{FACTS.commit}"
+    assert made["general.base_models"] == [
+        {"name": "Tiny-4x1M", "organization": "org", "repo_url": url, "version": FACTS.commit}
+    ]
+    staging.write_metadata(tmp_path / "bare.json", ConvertFacts(name="Mine"))
+    assert read(tmp_path / "bare.json") == {"general.name": "Mine"}
+
+
+def test_code_is_noticed(tmp_path: Path) -> None:
+    folder = source(tmp_path / "source", {}, {"auto_map": {"AutoTokenizer": ["evil.T", None]}})
+    assert staging.names_code(checkpoint.read(folder))
+    (folder / "tokenizer_config.json").write_text("{}")
+    assert not staging.names_code(checkpoint.read(folder))

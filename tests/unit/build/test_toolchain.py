@@ -1,0 +1,187 @@
+import fcntl
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from bot.build import toolchain as toolchains
+from bot.build.toolchain import Toolchain
+from bot.errors import BuildError, BusyError, SettingsError, SourceError
+from bot.settings import ConvertSettings
+
+MAPS = """
+from .base import ModelBase
+TEXT_MODEL_MAP: dict[str, str] = {"A": "one", "B": "two", "C": "two", "D": "two"}
+MMPROJ_MODEL_MAP: dict[str, str] = {"A": "one"}
+raise RuntimeError("never imported")
+"""
+ONE = """
+class Mixin:
+    supports_mtp_export = True
+
+@ModelBase.register("A")
+class ASeen(MmprojModel):
+    pass
+
+@ModelBase.register("A", "Other")
+@ModelBase.example("org/a")
+class AModel(Mixin, TextModel):
+    pass
+"""
+TWO = """
+from .base import TextModel
+from .one import AModel as First
+
+@ModelBase.register("B")
+class BModel(First):
+    supports_mtp_export: bool = False
+
+@ModelBase.register("C")
+class CModel(First):
+    pass
+
+@ModelBase.register("D")
+class DModel(TextModel):
+    pass
+"""
+
+
+def tree(folder: Path) -> Path:
+    modules = {"__init__": MAPS, "one": ONE, "two": TWO, "base": "class TextModel: pass\n"}
+    (folder / "conversion").mkdir(parents=True)
+    (folder / "convert_hf_to_gguf.py").write_text("")
+    for name, text in modules.items():
+        (folder / "conversion" / f"{name}.py").write_text(text)
+    return folder
+
+
+def archive(path: Path, members: dict[str, bytes], links: dict[str, str] | None = None) -> Path:
+    with tarfile.open(path, "w:gz") as tar:
+        for name, data in members.items():
+            entry = tarfile.TarInfo(f"pkg-1/{name}")
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+        for name, to in (links or {}).items():
+            entry = tarfile.TarInfo(f"pkg-1/{name}")
+            entry.type, entry.linkname = tarfile.SYMTYPE, to
+            tar.addfile(entry)
+    return path
+
+
+def test_support_is_read_without_running_anything(tmp_path: Path) -> None:
+    made = Toolchain(tree=tree(tmp_path), python=tmp_path / "none", version="test")
+    assert toolchains.supported(made) == (frozenset("ABCD"), frozenset("A"))
+    switches = {name: toolchains.has_mtp_switch(made, name) for name in "ABCDE"}
+    assert switches == {"A": True, "B": False, "C": True, "D": False, "E": False}
+
+
+def test_a_tree_that_is_no_converter_is_refused(tmp_path: Path) -> None:
+    made = Toolchain(tree=tmp_path, python=tmp_path, version="test")
+    with pytest.raises(BuildError, match=r"not llama\.cpp's converter"):
+        toolchains.supported(made)
+    (tmp_path / "conversion").mkdir()
+    (tmp_path / "conversion" / "__init__.py").write_text("TEXT_MODEL_MAP = make()\n")
+    with pytest.raises(BuildError, match="lacks the maps"):
+        toolchains.supported(made)
+
+
+def test_the_real_converter_is_understood(toolchain: Toolchain) -> None:
+    text, projectors = toolchains.supported(toolchain)
+    assert {"MixtralForCausalLM", "Qwen3_5MoeForConditionalGeneration", "GptOssForCausalLM"} <= text
+    assert "Qwen3_5MoeForConditionalGeneration" in projectors
+    assert "JetMoeForCausalLM" not in text
+    switched = {name for name in text if toolchains.has_mtp_switch(toolchain, name)}
+    # as asked of the converter itself: supports_mtp_export of each registered class
+    assert {"Qwen3NextForCausalLM", "Glm4MoeForCausalLM", "Step3p7ForConditionalGeneration"} < (
+        switched
+    )
+    assert not switched & {"DeepseekV3ForCausalLM", "Qwen3MoeForCausalLM", "Qwen4ExpForCausalLM"}
+    assert len(switched) == 25
+
+
+def test_only_the_converter_is_unpacked(tmp_path: Path) -> None:
+    inside = "vendor/llama.cpp"
+    members = {
+        f"{inside}/convert_hf_to_gguf.py": b"script",
+        f"{inside}/conversion/base.py": b"base",
+        f"{inside}/gguf-py/gguf/gguf.py": b"gguf",
+        f"{inside}/models/ggml-vocab-gpt-2.gguf": b"vocabulary",
+        f"{inside}/src/llama.cpp": b"source",
+        f"{inside}/models/other.bin": b"other",
+        "setup.py": b"setup",
+    }
+    made = archive(tmp_path / "a.tar.gz", members, {f"{inside}/conversion/link.py": "/etc/passwd"})
+    toolchains.unpack(made, tmp_path / "out")
+    found = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*")}
+    assert found == {
+        *("convert_hf_to_gguf.py", "conversion", "conversion/base.py", "models"),
+        *("gguf-py", "gguf-py/gguf", "gguf-py/gguf/gguf.py", "models/ggml-vocab-gpt-2.gguf"),
+    }
+
+
+def test_an_archive_that_reaches_out_is_refused(tmp_path: Path) -> None:
+    members = {"vendor/llama.cpp/conversion/../../../evil.py": b"evil"}
+    with pytest.raises(SourceError, match="not what it should be"):
+        toolchains.unpack(archive(tmp_path / "a.tar.gz", members), tmp_path / "a" / "b" / "out")
+    assert not list(tmp_path.rglob("evil.py"))
+    with pytest.raises(SourceError, match=r"holds no convert_hf_to_gguf\.py"):
+        toolchains.unpack(archive(tmp_path / "b.tar.gz", {"setup.py": b""}), tmp_path / "other")
+
+
+def test_a_second_install_does_nothing_and_says_so(toolchain_root: Path) -> None:
+    said: list[str] = []
+    before = {p: p.stat().st_mtime_ns for p in toolchains.folder_of(toolchain_root).iterdir()}
+    made = toolchains.install(toolchain_root, report=said.append)
+    assert made == toolchains.installed(toolchain_root)
+    assert len(said) == 1
+    assert "already" in said[0]
+    after = {p: p.stat().st_mtime_ns for p in toolchains.folder_of(toolchain_root).iterdir()}
+    assert before == after
+
+
+def test_two_installers_do_not_meet(tmp_path: Path) -> None:
+    with (tmp_path / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(BusyError, match="another bot installs"):
+            toolchains.install(tmp_path, report=print)
+
+
+def test_an_unknown_runtime_is_not_guessed_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(toolchains, "SDISTS", {"9.9": "0" * 64})
+    with pytest.raises(BuildError, match=r"is not known; install 9\.9"):
+        toolchains.install(tmp_path, report=lambda _line: None)
+    assert toolchains.installed(tmp_path) is None
+
+
+@pytest.mark.long
+def test_another_source_distribution_is_refused_before_its_code_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(toolchains, "SDISTS", dict.fromkeys(toolchains.SDISTS, "0" * 64))
+    with pytest.raises(BuildError, match="installing failed") as refused:
+        toolchains.install(tmp_path, report=lambda _line: None)
+    log = Path(str(refused.value).rpartition(" ")[2])
+    text = log.read_text()
+    assert "DO NOT MATCH THE HASHES" in text
+    assert "Preparing metadata" not in text
+
+
+def test_settings_choose_the_toolchain(tmp_path: Path, toolchain_root: Path) -> None:
+    own = toolchains.installed(toolchain_root)
+    assert own is not None
+    assert toolchains.chosen(ConvertSettings(), toolchain_root) == own
+    with pytest.raises(SettingsError, match="bot toolchain install"):
+        toolchains.chosen(ConvertSettings(), tmp_path)
+    checkout = tree(tmp_path / "llama.cpp")
+    (checkout / ".git" / "refs" / "heads").mkdir(parents=True)
+    (checkout / ".git" / "HEAD").write_text("ref: refs/heads/master\n")
+    (checkout / ".git" / "refs" / "heads" / "master").write_text("0c1e57098aaaaaaaa\n")
+    made = toolchains.chosen(ConvertSettings(llama_cpp=checkout), toolchain_root)
+    assert made == Toolchain(tree=checkout, python=own.python, version="llama.cpp 0c1e57098")
+    with pytest.raises(SettingsError, match=r"convert\.llama_cpp"):
+        toolchains.chosen(ConvertSettings(llama_cpp=tmp_path), toolchain_root)
+    with pytest.raises(SettingsError, match=r"convert\.python"):
+        toolchains.chosen(ConvertSettings(python=tmp_path / "no"), toolchain_root)
