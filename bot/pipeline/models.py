@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from bot.build.fetch import fetch
+from bot.build.fetch import fetch, plan_fetch
 from bot.clients import gguf
 from bot.clients.hub import Hub
 from bot.errors import SourceError
@@ -24,9 +24,10 @@ from bot.progress import Narrator, Report
 from bot.records import Architecture, Recipe, Release, Source, digest
 from bot.settings import Settings
 from bot.watch.policy import source_file
-from bot.workspace import Workspace, require_free
+from bot.workspace import Workspace
 
 REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
+FETCHERS = 8  # downloads side by side
 PRECISION = re.compile(r"[-_.](bf16|f16|fp16|f32)$", re.IGNORECASE)
 
 
@@ -123,41 +124,37 @@ class Pipeline:
         wanted = source_file(release)
         if wanted is None:
             raise SourceError(
-                f"{release.repo_id} has no single 16-bit GGUF file; convert it with llama.cpp "
-                "and name the file"
+                f"{release.repo_id} has no 16-bit GGUF; convert it with llama.cpp and name the file"
             )
         folder = self.workspace.sources(release.repo_id, release.commit)
-        path = folder / wanted.path
-        if not path.is_file():
-            require_free(folder, wanted.size, self.settings.reserve)
-
-        def work(_report: Report) -> None:
-            fetch(self.hub, release, wanted, folder)
-
-        job = digest([release.repo_id, release.commit])
-        inputs = {"path": str(path), "sha256": wanted.sha256, "size": wanted.size}
-        self.step(job, "fetch", inputs, [path], f"fetching {release.repo_id}", work)
-        return path
+        with self.narrator.work(f"fetching {release.repo_id}") as report:
+            fetch(
+                self.hub,
+                release,
+                plan_fetch(release, gguf=True),
+                folder,
+                workers=FETCHERS,
+                report=report,
+                reserve=self.settings.reserve,
+            )
+        return folder / wanted.path
 
     def _describe(self, path: Path, release: Release | None) -> Model:
-        header = gguf.read(path)
-        pieces = header.get("split.count", 1)
-        if pieces != 1:
-            raise SourceError(
-                f"{path.name} is one of {pieces} pieces; join them with llama-gguf-split --merge"
-            )
-        architecture = describe(header.metadata, header.tensors)
         path = path.resolve()
+        header = gguf.read_split(path)
+        architecture = describe(header.metadata, header.tensors)
+        paths = gguf.shards(path, header)
         inputs = {"path": str(path)}
-        hashed = self.step(
-            digest(inputs), "hash", inputs, [path], f"hashing {path.name}", lambda _report: None
-        ).files[0]
+        files = self.step(
+            digest(inputs), "hash", inputs, paths, f"hashing {path.name}", lambda _report: None
+        ).files
+        sha256 = files[0].sha256 if len(files) == 1 else digest([file.sha256 for file in files])
         source = Source(
             repo_id=release.repo_id if release else None,
-            commit=release.commit if release else hashed.sha256,
+            commit=release.commit if release else sha256,
             path=str(path),
-            bytes=hashed.bytes,
-            sha256=hashed.sha256,
+            bytes=sum(file.bytes for file in files),
+            sha256=sha256,
         )
         return Model(
             source=source,
