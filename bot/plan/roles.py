@@ -15,7 +15,10 @@ from bot.records import Tensor
 TABLE: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("routed expert", (r"ffn_(gate|up|down|gate_up)_(exps|chexps)\.weight",)),
     ("shared expert", (r"ffn_(gate|up|down|gate_up)_shexp\.weight",)),
-    ("router", (r"(ffn_gate_inp(_shexp)?|ffn_gate_tid2eid|exp_probs_b(_vl)?)(\.weight|\.bias)?",)),
+    (
+        "router",
+        (r"(ffn_gate_inp(_shexp)?|ffn_gate_tid2eid|exp_probs_b(_vl)?)(\.(weight|bias|scale))?",),
+    ),
     (
         "attention",
         (
