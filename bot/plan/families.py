@@ -89,6 +89,9 @@ BY_TYPE = {("mistral3", "mistral4"): "mistral4"}
 # whose converter writes stacked gate and up projections as one tensor
 FUSED = frozenset({"gemma4", "granite_swa", "mistral4", "cohere2moe"})
 
+# whose converter leaves every matrix in 16 bits, routers too (tensor_force_quant)
+ALL_MATRICES_BF16 = frozenset({"dbrx"})
+
 # whose converter leaves out an output head that is stored though it is tied to the embedding
 DROPS_TIED_HEAD = frozenset(
     {

@@ -17,7 +17,7 @@ from bot.clients.gguf import tensor_names
 from bot.configs import scopes_of
 from bot.errors import SourceError
 from bot.plan.changes import Shape, Sizes, change
-from bot.plan.families import DROPS_TIED_HEAD, family_of
+from bot.plan.families import ALL_MATRICES_BF16, DROPS_TIED_HEAD, family_of
 from bot.plan.roles import role_of
 from bot.plan.sizes import tensor_bytes
 from bot.plan.stored import Content, Stored, expert_of, without_expert
@@ -65,6 +65,7 @@ _WORDS: tuple[tuple[str, tuple[str, ...]], ...] = (
         ),
     ),
 )
+MOST_GUESSED = 10_000
 _OUTSIDE: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"head|output|score", ("output", "token_embd", "per_layer_token_embd")),
     (r"", ("token_embd", "per_layer_token_embd", "output")),
@@ -81,7 +82,10 @@ class Predicted:
 
 
 def predict(config: Mapping[str, Any], content: Content) -> Predicted:
-    """The tensors that the converter writes in BF16: the text decoder without MTP layers."""
+    """The tensors that the converter writes in BF16: the text decoder without MTP layers.
+
+    Raises SourceError when thousands of names are unknown.
+    """
     family = family_of(config)
     maker = _Maker(family=family, find=tensor_names(family))
     sizes = Sizes.of(config, family)
@@ -149,7 +153,13 @@ class _Maker:
         if name is None or name in self.made:
             name = self._guess(stored, shape)
             self.guessed.append(stored.name)
-        kind = "F32" if len(shape) <= 1 or _is_exact(name) else "BF16"
+            if len(self.guessed) > MOST_GUESSED:
+                raise SourceError(
+                    f"thousands of tensors have unknown names, such as {stored.name[:120]!r}; "
+                    "this model needs a newer apex-bot"
+                )
+        exact = self.family not in ALL_MATRICES_BF16 and _is_exact(name)
+        kind = "F32" if len(shape) <= 1 or exact else "BF16"
         ne = tuple(reversed(shape)) or (1,)
         if prod(ne):
             size = tensor_bytes(kind, ne)
@@ -174,10 +184,7 @@ class _Maker:
             for word in words:
                 if f"{place}{word}.weight" not in self.made:
                     return f"{place}{word}.weight"
-        number = 1
-        while (name := f"{place}unknown{number}_norm.weight") in self.made:
-            number += 1
-        return name
+        return f"{place}unknown{len(self.guessed)}_norm.weight"
 
 
 def _is_exact(name: str) -> bool:
