@@ -7,14 +7,13 @@ time, so that nothing is hashed twice.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -22,14 +21,13 @@ from typing import Any
 
 from bot import weights
 from bot.clients.hub import Hub
-from bot.errors import BusyError, SourceError
+from bot.errors import SourceError
 from bot.records import Release, RepoFile
-from bot.workspace import BLOCK, require_free, sha256, write_text
+from bot.workspace import BLOCK, alone, require_free, sha256, write_text
 
 Report = Callable[[int, int], None]  # bytes here, bytes in all
 
 MANIFEST = ".verified.json"
-LOCK = ".lock"
 MOST_FILES = 3_000
 LONGEST_PATH = 400
 LONGEST_NAME = 200
@@ -145,8 +143,7 @@ def fetch(
             raise SourceError(
                 f"{release.repo_id} lists no hash of {file.path}; choose another model"
             )
-    folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder):
+    with alone(folder):
         verified = Verified(folder)
         missing = [file for file in files if not verified.holds(file)]
         here = {file.path: _bytes_here(folder, file) for file in missing}
@@ -269,16 +266,3 @@ def _in_parallel(tasks: Sequence[Callable[[], None]], workers: int, stop: thread
     errors = [error for task in done if (error := task.exception())]
     if errors:
         raise errors[0]
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder, waiting for another process that does. The lock ends with its holder."""
-    with (folder / LOCK).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError as error:
-            raise BusyError(
-                f"{folder} cannot be locked ({error.strerror}); set workdir to a local disk"
-            ) from error
-        yield

@@ -60,7 +60,7 @@ from huggingface_hub.utils._xet import (
 from huggingface_hub.utils.tqdm import disable_progress_bars, tqdm
 from pydantic import SecretStr
 
-from bot.clients import replies, safetensors
+from bot.clients import header, replies, safetensors
 from bot.clients.replies import Listed
 from bot.errors import (
     AccessError,
@@ -210,23 +210,42 @@ class Hub:
         except _NoSuchFile:
             return None
 
+    def index(self, release: Release) -> dict[str, Any] | None:
+        """The index of a checkpoint, where names of files alone do not tell what belongs to it."""
+        if not safetensors.needs_index(release):
+            return None
+        return self.read_json(release.repo_id, release.commit, INDEX, safetensors.LONGEST)
+
     def safetensors(
-        self, release: Release, report: Callable[[int, int], None] | None = None
+        self,
+        release: Release,
+        index: Mapping[str, Any] | None = None,
+        report: Callable[[int, int], None] | None = None,
     ) -> tuple[HeaderTensor, ...]:
         """Every tensor of a release's checkpoint at its commit, from the headers of its files.
 
-        One or two requests a file, some files at a time; one more for the index where the names
-        of files do not tell which belong together. `report` is told of files as they are read.
-        Raises SourceError, AccessError, UnreachableError.
+        One or two requests a file, some files at a time. `index` is what `index` gave. `report` is
+        told of files as they are read. Raises SourceError, AccessError, UnreachableError.
         """
-        index = None
-        if safetensors.needs_index(release):
-            index = self.read_json(release.repo_id, release.commit, INDEX, safetensors.LONGEST)
 
         def fetch(path: str, start: int, stop: int) -> bytes:
             return self._range(release.repo_id, release.commit, path, start, stop)
 
         return safetensors.read_headers(fetch, release, index, report)
+
+    def gguf_header(self, release: Release, file: RepoFile, target: Path) -> None:
+        """A file as long as `file` on paper, that holds its header alone: for `gguf.read`.
+
+        Asks for ranges of growing length until the header is whole; takes as much of the disk.
+        Raises SourceError for a file that is not GGUF, AccessError, UnreachableError.
+        """
+        header.write_stand_in(
+            lambda start, stop: self._range(
+                release.repo_id, release.commit, file.path, start, stop
+            ),
+            file.size,
+            target,
+        )
 
     def may_read(self, repo_id: str, commit: str) -> bool:
         """Whether the token has passed the gate of a gated repository; one request.

@@ -188,7 +188,23 @@ def read_headers(
     if not files or missing:
         lacks = f"lacks {missing} of its safetensors files" if files else "has no safetensors files"
         raise SourceError(f"{release.repo_id} {lacks}; wait for its maker or choose another model")
-    return tuple(_distinct(_each(fetch, files, report)))
+    tensors = tuple(_distinct(_each(fetch, files, report)))
+    _require_all(tensors, index, release)
+    return tensors
+
+
+def _require_all(
+    tensors: Iterable[HeaderTensor], index: Mapping[str, Any] | None, release: Release
+) -> None:
+    """Whether every tensor that the index promises is there."""
+    named = index.get("weight_map") if index is not None else None
+    lost = set(named if isinstance(named, Mapping) else ()) - {tensor.name for tensor in tensors}
+    if lost:
+        shown = "".join(letter for letter in min(lost)[:120] if letter.isprintable())
+        raise SourceError(
+            f"{release.repo_id} lacks {len(lost)} tensors of its index, the first is {shown}; "
+            "wait for its maker or fetch it again"
+        )
 
 
 def _each(

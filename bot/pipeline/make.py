@@ -96,7 +96,7 @@ def _quantize_missing(job: Job, matrix: Built | None) -> None:
 
 def _types(job: Job, recipe: Recipe) -> dict[str, str]:
     model = job.plan.model
-    return asked_types(recipe, model.architecture, model.header.tensors)
+    return asked_types(recipe, model.architecture, model.tensors)
 
 
 def _quantize_inputs(job: Job, recipe: Recipe, matrix: Built | None) -> dict[str, Any]:

@@ -17,7 +17,10 @@ TABLE: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("shared expert", (r"ffn_(gate|up|down|gate_up)_shexp\.weight",)),
     (
         "router",
-        (r"(ffn_gate_inp(_shexp)?|ffn_gate_tid2eid|exp_probs_b(_vl)?)(\.(weight|bias|scale))?",),
+        (
+            r"(ffn_gate_inp(_shexp)?|ffn_gate_tid2eid|exp_probs_b(_vl)?)(\.weight|\.bias)?",
+            r"ffn_gate_inp\.scale",  # Gemma 4
+        ),
     ),
     (
         "attention",
@@ -58,6 +61,12 @@ TABLE: tuple[tuple[str, tuple[str, ...]], ...] = (
             r"(inp_gate|proj|per_layer_model_proj)\.weight",
         ),
     ),
+)
+
+# norms, MTP and what is kept stand in layers and outside of them; these do not
+_OUTSIDE_LAYERS = frozenset({"embedding", "output"})
+_IN_LAYERS = frozenset(
+    {"routed expert", "shared expert", "router", "attention", "linear attention", "dense"}
 )
 
 _ROLES = tuple((role, re.compile("|".join(parts))) for role, parts in TABLE)
@@ -103,7 +112,8 @@ def role_of(name: str) -> str:
     """A tensor's role. Raises SourceError naming a tensor without exactly one."""
     match = _BLOCK.fullmatch(name)
     own = match[2] if match else name
-    found = [role for role, pattern in _ROLES if pattern.fullmatch(own)]
+    elsewhere = _OUTSIDE_LAYERS if match else _IN_LAYERS
+    found = [r for r, pattern in _ROLES if r not in elsewhere and pattern.fullmatch(own)]
     if len(found) != 1:
         what = f"has the roles {', '.join(found)}" if found else "has no role"
         raise SourceError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bot.errors import AccessError, BotError, SourceError
 from bot.records import Decision, Release, Skip, Wait
@@ -54,20 +54,23 @@ def examine(
     Raises SourceError, AccessError, UnreachableError.
     """
     release = hub.release(repo_id, revision)
-    config = None
-    if any(file.path == CONFIG for file in release.files):
-        settled = from_files(release, owners=owners)
-        if settled:
-            return settled
-        if not release.gated or hub.may_read(release.repo_id, release.commit):
-            config = hub.read_json(release.repo_id, release.commit, CONFIG)
     return decide(
         release,
-        config,
+        config_of(hub, release, owners=owners),
         owners=owners,
         supported=machine.supported,
         free_disk=machine.free_disk,
     )
+
+
+def config_of(hub: Hub, release: Release, *, owners: tuple[str, ...] = ()) -> dict[str, Any] | None:
+    """config.json of a release; None where there is none, or its files and its gate decide."""
+    listed = any(file.path == CONFIG for file in release.files)
+    if not listed or from_files(release, owners=owners):
+        return None
+    if release.gated and not hub.may_read(release.repo_id, release.commit):
+        return None
+    return hub.read_json(release.repo_id, release.commit, CONFIG)
 
 
 def _decided(hub: Hub, listed: Listed, owners: tuple[str, ...], machine: Machine) -> Decision:

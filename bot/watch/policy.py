@@ -121,11 +121,6 @@ def decide(
     return _from_safetensors(release, facts, supported, free_disk)
 
 
-def source_file(release: Release) -> RepoFile | None:
-    """The 16-bit GGUF that a build starts from, or the first of its shards."""
-    return next(iter(weights.gguf(release)), None)
-
-
 # ── rules ───────────────────────────────────────────────────────────────────────────────────
 
 

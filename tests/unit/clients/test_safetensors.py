@@ -287,7 +287,7 @@ def test_two_hundred_shards_cost_no_more_than_two_requests_each(
     assert release == before
     assert hub.read_json("maker/Large", release.commit, "config.json")
     told: list[tuple[int, int]] = []
-    found = hub.safetensors(release, lambda done, total: told.append((done, total)))
+    found = hub.safetensors(release, None, lambda done, total: told.append((done, total)))
     assert len(found) == 20 * 900 + 180
     assert len(proxy.requests) == 1 + 1 + 200 + 20
     assert proxy.count("GET", weights.INDEX) == 0
@@ -338,7 +338,7 @@ def test_an_index_is_read_where_it_is_needed(hub: Hub, proxy: Between, tmp_path:
     files[weights.INDEX] = json.dumps({"weight_map": named}).encode()
     release = committed(hub, tmp_path, "maker/Indexed", files)
     proxy.requests.clear()
-    assert [tensor.name for tensor in hub.safetensors(release)] == list(named)
+    assert [tensor.name for tensor in hub.safetensors(release, hub.index(release))] == list(named)
     assert len(proxy.requests) == 3
 
 

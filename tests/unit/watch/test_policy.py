@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from bot import weights
 from bot.records import Build, Release, RepoFile, Skip, Wait
 from bot.watch.moe import MoeFacts, experts
-from bot.watch.policy import EXPANSION, TIERS, decide, glance, source_file
+from bot.watch.policy import EXPANSION, TIERS, decide, glance
 
 CONFIGS = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "configs"
 
@@ -331,14 +332,14 @@ def test_a_listing_settles_models_of_other_tasks() -> None:
     ],
 )
 def test_the_source_is_the_whole_16_bit_gguf(paths: list[str], chosen: str | None) -> None:
-    source = source_file(a_release(*paths))
+    source = next(iter(weights.gguf(a_release(*paths))), None)
     assert (source.path if source else None) == chosen
 
 
 def test_an_empty_file_is_no_source() -> None:
     release = a_release("config.json")
     release = replace(release, files=(*release.files, RepoFile(path="m-BF16.gguf", size=0)))
-    assert source_file(release) is None
+    assert weights.gguf(release) == ()
     assert decide(release, MOE).reason.endswith("no weights yet")
 
 
