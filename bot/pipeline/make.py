@@ -42,7 +42,7 @@ def calibrate(job: Job) -> Built | None:
 def quantize(job: Job) -> dict[str, Built]:
     """A file for each distinct tier, by tier."""
     matrix = calibrate(job)
-    if job.settings.quantize.engine == "one-pass":
+    if job.settings.quantize.engine == "one-pass" and job.plan.model.pieces == 1:
         _quantize_missing(job, matrix)
     return {recipe.tier: _quantize(job, recipe, matrix) for recipe in job.plan.distinct}
 

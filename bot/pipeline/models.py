@@ -34,6 +34,7 @@ class Model(Sketch):
     """A model whose 16-bit file is here."""
 
     source: Source
+    pieces: int  # files that the source lies in
     extras: Mapping[str, Path]  # projector and MTP files, by the name they are published under
 
 
@@ -128,6 +129,7 @@ class Pipeline:
         )
         return Model(
             source=source,
+            pieces=len(paths),
             release=release,
             name=release.repo_id.split("/")[1] if release else PRECISION.sub("", path.stem),
             tensors=header.tensors,
