@@ -33,8 +33,8 @@ from bot.records import (
     load,
 )
 from bot.watch.feed import Machine, config_of
-from bot.watch.moe import MoeFacts, NotMoe, experts
-from bot.watch.policy import decide
+from bot.watch.moe import MoeFacts, experts
+from bot.watch.policy import decide, from_config
 from bot.workspace import alone
 
 if TYPE_CHECKING:
@@ -116,12 +116,14 @@ def look_at_folder(path: Path) -> Sight:
         if decision.outcome in SKETCHED:
             seen = preview(config, local_safetensors(folder), release)
             sketch = _sketch(release, seen)
-    elif isinstance(found, NotMoe):
-        decision = Skip(release=release, reason=found.reason, outcome=found.outcome)
     else:
-        reason = f"{found.experts} experts, {found.experts_active} active, by its config alone"
-        decision = Build(release=release, reason=reason)
+        told = from_config(release, config)
+        decision = told if isinstance(told, Skip) else Build(release=release, reason=_alone(told))
     return Sight(release=release, decision=decision, experts=facts, sketch=sketch, config=config)
+
+
+def _alone(facts: MoeFacts) -> str:
+    return f"{facts.experts} experts, {facts.experts_active} active, by its config alone"
 
 
 def _sketch(release: Release, seen: Preview) -> Sketch:

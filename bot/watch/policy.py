@@ -111,14 +111,22 @@ def decide(
         return settled
     if config is None:
         return _without_config(release)
+    facts = from_config(release, config)
+    if isinstance(facts, Skip):
+        return facts
+    if source := weights.gguf(release):
+        return _from_gguf(release, facts, source, free_disk)
+    return _from_safetensors(release, facts, supported, free_disk)
+
+
+def from_config(release: Release, config: Mapping[str, Any]) -> Skip | MoeFacts:
+    """What config.json alone tells: why not, or the experts that there are."""
     facts = experts(config)
     if isinstance(facts, NotMoe):
         return Skip(release=release, reason=facts.reason, outcome=facts.outcome)
     if facts.quant_method and not facts.native_precision:
         return _quantization(release, facts.quant_method)
-    if source := weights.gguf(release):
-        return _from_gguf(release, facts, source, free_disk)
-    return _from_safetensors(release, facts, supported, free_disk)
+    return facts
 
 
 # ── rules ───────────────────────────────────────────────────────────────────────────────────
