@@ -85,7 +85,7 @@ def sight(found: Sight) -> str:
         )
     ]
     if found.sketch is not None:
-        where = f"{release.repo_id} at {release.commit[:12]}"
+        where = f"{release.repo_id} at {release.commit[:12]}" if release.commit else ""
         lines.append(architecture(found.sketch.architecture, where))
     return "\n".join(lines)
 
