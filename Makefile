@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test test-all lint bench clean
+.PHONY: demo test test-all test-families lint bench clean
 
 demo: $(STAMP)
 	@$(BIN)/bot demo
@@ -14,6 +14,10 @@ test: lint
 
 test-all: lint
 	@$(BIN)/pytest
+
+test-families: $(STAMP)
+	@$(BIN)/pytest -m long tests/e2e/test_convert.py tests/e2e/test_source.py \
+		tests/unit/plan/test_predict.py
 
 lint: $(STAMP)
 	@$(BIN)/ruff format --check .

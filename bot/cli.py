@@ -17,7 +17,8 @@ from bot.errors import BotError, SourceError
 
 if TYPE_CHECKING:
     from bot.pipeline.job import Job
-    from bot.pipeline.models import Pipeline
+    from bot.pipeline.models import Pipeline, Plan
+    from bot.pipeline.sources import Sight, Sketch
     from bot.progress import Narrator
     from bot.settings import Settings
 
@@ -145,21 +146,54 @@ def staged(verb: Callable[..., None]) -> Callable[..., None]:
 @JSON
 @click.pass_obj
 def inspect(context: Context, model: str, revision: str, as_json: bool) -> None:
-    """Say what a model is: layers, experts, parameters, attention.
+    """Say what a model is: layers, experts, parameters, attention; and whether it can be built.
 
-    MODEL is ORG/NAME on the Hub, or the path of a 16-bit GGUF file.
+    MODEL is ORG/NAME on the Hub, of which only headers are read, or a path: of a 16-bit GGUF
+    file, of a checkpoint's folder, or of a config.json.
 
     \b
-    bot inspect Qwen/Qwen3.6-35B-A3B-BF16-GGUF
+    bot inspect Qwen/Qwen3.6-35B-A3B
     bot inspect ./model-BF16.gguf --json
     """
-    found = context.pipeline.model(model, revision)
-    if as_json:
-        _emit(found.architecture)
-        return
     from bot.pipeline import tables
 
-    click.echo(tables.architecture(found))
+    sight = _sight(context, model, revision)
+    if sight is not None:
+        _emit(tables.sight_values(sight)) if as_json else click.echo(tables.sight(sight))
+        return
+    found = context.pipeline.model(model)
+    counted = found.architecture
+    if as_json:
+        _emit(tables.architecture_values(counted))
+    else:
+        click.echo(tables.architecture(counted, f"{found.source.path}, {found.source.sha256[:12]}"))
+
+
+def _sight(context: Context, model: str, revision: str) -> Sight | None:
+    """What a repository, a checkpoint or a config is; None for a GGUF file, which tells itself."""
+    from bot.pipeline import sources
+    from bot.pipeline.models import as_file, as_repo
+
+    path = Path(model).expanduser()
+    if path.is_dir() or path.suffix == ".json":
+        return sources.look_at_folder(path)
+    if as_file(model):
+        return None
+    machine = sources.machine(context.pipeline)
+    return sources.look_at(context.pipeline, as_repo(model), revision, machine)
+
+
+def _sketched(context: Context, model: str, revision: str, tiers: tuple[str, ...]) -> Plan[Sketch]:
+    """The plan of a model, made without its weights where they are not here."""
+    sight = _sight(context, model, revision)
+    if sight is None:
+        return context.pipeline.plan(context.pipeline.model(model), tiers)
+    if sight.sketch is None:
+        raise SourceError(
+            f"{model} has no plan ({sight.decision.outcome}): {sight.decision.reason}; "
+            "choose another model"
+        )
+    return context.pipeline.plan(sight.sketch, tiers)
 
 
 @cli.group(cls=Verbs)
@@ -249,17 +283,30 @@ def plan(
 ) -> None:
     """Show each tier's recipe: sizes, bits per weight, types by band, disk needed.
 
+    Nothing is downloaded: for ORG/NAME on the Hub, headers are enough.
+
     \b
+    bot plan Qwen/Qwen3.6-35B-A3B
     bot plan ./model-BF16.gguf
     bot plan ./model-BF16.gguf --recipe I-Mini > i-mini.txt
     """
-    job = _planned(context, model, revision, (recipe,) if recipe else tiers)
-    if as_json:
-        _emit(job.plan.recipes)
-        return
+    made = _sketched(context, model, revision, (recipe,) if recipe else tiers)
     from bot.pipeline import tables
 
-    click.echo(tables.recipe(job.plan.recipes[0]) if recipe else tables.plan(job))
+    if as_json:
+        _emit(tables.plan_values(made))
+    elif recipe:
+        click.echo(tables.recipe(made.recipes[0]))
+    else:
+        click.echo(_plan_text(context, made))
+
+
+def _plan_text(context: Context, made: Plan[Sketch]) -> str:
+    from bot.pipeline import tables
+    from bot.pipeline.job import reference_guess
+
+    vocabulary = made.model.architecture.vocabulary
+    return tables.plan(made, reference_guess(context.settings, vocabulary))
 
 
 @cli.command()
@@ -453,13 +500,14 @@ def publish(
         _publish(context, model, revision, tiers, as_json, to, private, built_only=False)
         return
     from bot.pipeline import tables
+    from bot.pipeline.job import require_room
 
-    job = _planned(context, model, revision, tiers)
-    job.require_room()
+    made = _sketched(context, model, revision, tiers)
+    require_room(context.pipeline, made)
     if as_json:
-        _emit(job.plan.recipes)
+        _emit(tables.plan_values(made))
     else:
-        click.echo(tables.plan(job))
+        click.echo(_plan_text(context, made))
 
 
 @cli.command()

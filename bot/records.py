@@ -11,7 +11,9 @@ import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
+
+from bot import patterns
 
 T = TypeVar("T")
 
@@ -82,12 +84,31 @@ class Release:
     files: tuple[RepoFile, ...] = ()
 
 
+# What a release was found to be. Detection ends in one of the first ten; the last two say that
+# there was none: the release is not one to look at, or its files could not be read.
+Outcome = Literal[
+    "eligible",
+    "not_moe",
+    "dense_sibling",
+    "already_quantized",
+    "adapter",
+    "not_a_text_decoder",
+    "gated_no_access",
+    "unsupported_converter",
+    "too_large",
+    "no_weights_yet",
+    "not_watched",
+    "unreadable",
+]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Build:
     """The release shall be built."""
 
     release: Release
     reason: str
+    outcome: Outcome = "eligible"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +117,7 @@ class Skip:
 
     release: Release
     reason: str
+    outcome: Outcome = "not_watched"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +126,7 @@ class Wait:
 
     release: Release
     reason: str
+    outcome: Outcome = "unreadable"
 
 
 Decision = Build | Skip | Wait
@@ -127,6 +150,17 @@ class Tensor:
         return prod(self.shape)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HeaderTensor:
+    """One tensor as the header of a safetensors file names it."""
+
+    name: str
+    dtype: str  # safetensors' name: BF16, F8_E4M3, …
+    shape: tuple[int, ...]  # torch's order: the length of a row comes last
+    bytes: int
+    file: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
     """What a model is made of, counted from its own file."""
@@ -141,12 +175,26 @@ class Architecture:
     shared_expert: bool
     parameters: int
     parameters_active: int
-    attention: tuple[str, ...]  # a word per main layer: full, linear, sliding
+    attention: tuple[str, ...]  # a word per main layer: full, linear, sliding, sparse, chunked
     context_length: int
     vocabulary: int
     embedding_length: int
     tied_embeddings: bool
     source_type: str  # type of most weights: BF16, F16
+    # what a checkpoint tells and a GGUF does not
+    shared_experts: int = 0
+    dense_leading_layers: int = 0
+    vision: bool = False
+    audio: bool = False
+    parameters_other: int = 0  # of vision and audio parts, not among `parameters`
+    source_precision: str = ""  # as published: BF16, F16, F32, FP8, MXFP4, NVFP4, INT4, INT8
+    base_model: str | None = None
+    base_relation: str | None = None  # finetune, quantized, adapter, merge
+
+    @property
+    def attention_pattern(self) -> str:
+        """`full attention every 4th layer, linear otherwise`."""
+        return patterns.attention(self.attention)
 
 
 @dataclass(frozen=True, kw_only=True)

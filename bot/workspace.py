@@ -37,6 +37,10 @@ class Workspace:
         """Where the files of a repository at a commit are kept, shared by all jobs."""
         return self.root / "sources" / slug(repo_id) / commit
 
+    def converted(self, repo_id: str, commit: str) -> Path:
+        """Where the 16-bit GGUF made of a checkpoint is kept, shared by all jobs."""
+        return self.root / "converted" / slug(repo_id) / commit
+
     def job(self, name: str, key: str) -> Job:
         """The folder of the job with this key."""
         return Job(self.root / "jobs" / f"{slug(name)}-{key[:12]}")
@@ -99,6 +103,23 @@ def slug(name: str) -> str:
     """A name of the outside as one harmless path component: `org/model` → `org--model`."""
     clean = re.sub(r"[^A-Za-z0-9._-]+", "-", name.replace("/", "--")).strip(".-")
     return clean[:120] or "model"
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold a folder that jobs share, waiting for another process that does.
+
+    The lock ends with its holder. Raises BusyError where the folder cannot be locked.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            raise BusyError(
+                f"{folder} cannot be locked ({error.strerror}); set workdir to a local disk"
+            ) from error
+        yield
 
 
 @contextmanager

@@ -480,4 +480,4 @@ def byte_pairs(folder: Path, toolchain: Toolchain) -> None:
 
 
 def _write(path: Path, data: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(data), encoding="utf-8")
+    path.write_text(json.dumps(data, ensure_ascii=False), encoding="utf-8")

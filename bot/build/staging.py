@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bot.build.checkpoint import Checkpoint, read_json
+from bot.configs import SPELLINGS, names
 from bot.workspace import slug
 
 _DATA = re.compile(
@@ -50,7 +51,7 @@ def stage(checkpoint: Checkpoint, folder: Path, facts: ConvertFacts, *, without_
     staged.mkdir(parents=True)
     for name in (*checkpoint.files, *_data_files(checkpoint.folder)):
         if name not in _REWRITTEN:
-            (staged / name).symlink_to((checkpoint.folder / name).resolve())
+            (staged / _known(name)).symlink_to((checkpoint.folder / name).resolve())
     _write_json(staged / "config.json", _config(checkpoint.config, without_mtp=without_mtp))
     tokenizer = checkpoint.folder / "tokenizer_config.json"
     if tokenizer.is_file():
@@ -89,6 +90,12 @@ def names_code(checkpoint: Checkpoint) -> bool:
     return path.is_file() and "auto_map" in read_json(path)
 
 
+def _known(name: str) -> str:
+    """A name under which the converter looks for weights: it takes model*.safetensors alone."""
+    strange = name.endswith(".safetensors") and not name.startswith("model")
+    return f"model-{name}" if strange else name
+
+
 def _data_files(folder: Path) -> list[str]:
     names = (path.name for path in folder.iterdir() if path.is_file())
     return sorted(name for name in names if _DATA.fullmatch(name))
@@ -106,6 +113,8 @@ def _config(config: Mapping[str, Any], *, without_mtp: bool) -> dict[str, Any]:
     for key, value in clean.items():
         if isinstance(value, dict):
             clean[key] = _config(value, without_mtp=without_mtp)
+    if "architectures" in clean:
+        clean["architectures"] = [SPELLINGS.get(n, n) for n in names(clean["architectures"])]
     if without_mtp:
         clean.update({key: 0 for key in _MTP_KEYS if key in clean})
     return clean

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import functools
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +16,9 @@ from bot.records import Tensor
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+ALIGNMENT = 32  # GGUF_DEFAULT_ALIGNMENT, gguf.h
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +76,55 @@ def read(path: Path) -> Model:
     return Model(metadata=metadata, tensors=tensors, data_offset=int(reader.data_offset))
 
 
+def shards(path: Path, model: Model) -> tuple[Path, ...]:
+    """The files of a model whose first file is `path`, as llama.cpp looks for them.
+
+    Shards lie beside each other as NAME-00001-of-0000N.gguf (llama_split_path of llama.cpp).
+    Raises SourceError when `path` is another shard than the first, or one is missing.
+    """
+    count = model.metadata.get("split.count", 0)
+    if not isinstance(count, int) or count <= 1:
+        return (path,)
+    named = re.fullmatch(r"(.+)-00001-of-(\d{5})\.gguf", path.name)
+    if model.metadata.get("split.no", 0) != 0 or not named or int(named[2]) != count:
+        raise SourceError(
+            f"{path} is a shard of {count}; name the first, NAME-00001-of-{count:05d}.gguf"
+        )
+    paths = [
+        path.with_name(f"{named[1]}-{number:05d}-of-{count:05d}.gguf")
+        for number in range(1, count + 1)
+    ]
+    missing = [shard for shard in paths if not shard.is_file()]
+    if missing:
+        raise SourceError(f"{missing[0]} does not exist; fetch all {count} shards")
+    return tuple(paths)
+
+
+def read_split(path: Path) -> Model:
+    """Header of a GGUF model in one file or in shards, `path` being the first.
+
+    Tensors are those of all shards in order, metadata is the first's; `data_offset` is that of
+    the one file that quantizing makes of them, within 128 bytes. Raises SourceError as `read`
+    and `shards` do, and when shards do not fit together.
+    """
+    first = read(path)
+    others = [read(shard) for shard in shards(path, first)[1:]]
+    if not others:
+        return first
+    tensors = [*first.tensors, *(tensor for other in others for tensor in other.tensors)]
+    wrong = [n for n, other in enumerate(others, 1) if other.metadata.get("split.no") != n]
+    total = first.metadata.get("split.tensors.count", len(tensors))
+    if wrong or total != len(tensors) or len({t.name for t in tensors}) < len(tensors):
+        raise SourceError(f"{path} and its shards do not fit together; fetch them again")
+    infos = sum(
+        len(tensor.name.encode()) + 8 * len(tensor.shape) + 24  # gguf_write_ti of ggml's gguf.cpp
+        for other in others
+        for tensor in other.tensors
+    )
+    offset = -(-(first.data_offset + infos) // ALIGNMENT) * ALIGNMENT
+    return Model(metadata=first.metadata, tensors=tuple(tensors), data_offset=offset)
+
+
 def read_arrays(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Metadata and f32 arrays of a small GGUF file such as an importance matrix.
 
@@ -103,3 +157,40 @@ def write_arrays(
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def tensor_names(family: str) -> Callable[[str], str | None]:
+    """From makers' names of tensors to GGUF's, as the converter maps them: None for an unknown one.
+
+    For a family that the gguf package does not know, a name means what it means to most others.
+    """
+    known = _names(family)
+
+    def find(name: str) -> str | None:
+        suffix = next((end for end in (".weight", ".bias") if name.endswith(end)), "")
+        stem = name.removesuffix(suffix)
+        layer = re.search(r"\.(\d{1,5})(?=\.)", stem)
+        found = known.get(
+            stem if layer is None else f"{stem[: layer.start()]}.0{stem[layer.end() :]}"
+        )
+        if found is None or layer is None:
+            return found and found + suffix
+        return found.replace("blk.0.", f"blk.{layer[1]}.", 1) + suffix
+
+    return find
+
+
+@functools.cache
+def _names(family: str) -> dict[str, str]:
+    """The names of a family, with layer 0 for any; of all families together for an unknown one."""
+    arch = next((arch for arch, name in gguf.MODEL_ARCH_NAMES.items() if name == family), None)
+    if arch is not None:
+        mapping = gguf.get_tensor_name_map(arch, 1).mapping
+        return {name: own for name, (_, own) in mapping.items()}
+    table, known = gguf.TensorNameMap, dict[str, str]()
+    for kind, names in [*table.mappings_cfg.items(), *table.block_mappings_cfg.items()]:
+        own = gguf.TENSOR_NAMES[kind].format(bid=0)
+        if own.startswith(("blk.", "token_embd", "output")):
+            for name in names:
+                known.setdefault(name.format(bid=0), own)
+    return known

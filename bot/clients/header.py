@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import mmap
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ VERSION = 3
 ALIGNMENT = 32  # GGUF_DEFAULT_ALIGNMENT
 MOST_KEYS, MOST_TENSORS, LONGEST_KEY, MOST_DIMENSIONS = 100_000, 1_000_000, 65_535, 4
 LARGEST = 1 << 30  # bytes of a header; the largest vocabularies take some tens of MB
+FIRST, FARTHEST = 1 << 20, 128 << 20  # bytes of a file far away that are asked for, first and last
 
 U32, STRING, ARRAY = 4, 8, 9
 _SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
@@ -111,6 +112,33 @@ def read_header(path: Path) -> RawHeader:
             raise SourceError(f"{path} is empty; fetch or convert it again") from error
         with data:
             return _parse(_Reader(data, path), path)
+
+
+def write_stand_in(fetch: Callable[[int, int], bytes], size: int, target: Path) -> None:
+    """A file of `size` bytes that holds only the header of a GGUF file far away.
+
+    `fetch` gives its bytes from a start to a stop; no byte is asked for twice. Raises SourceError
+    for a file that is not GGUF or whose header does not end.
+    """
+    most, stop = min(size, FARTHEST), FIRST
+    with target.open("wb") as file:
+        while True:
+            file.write(fetch(file.tell(), min(stop, most)))
+            file.flush()
+            try:
+                read_header(target)
+            except SourceError:
+                if file.tell() >= most or not _is_gguf(target):
+                    raise
+                stop *= 4
+            else:
+                break
+        file.truncate(size)
+
+
+def _is_gguf(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == MAGIC
 
 
 def _parse(reader: _Reader, path: Path) -> RawHeader:

@@ -13,13 +13,14 @@ import hashlib
 import importlib.metadata
 import json
 import logging
+import os
 import random
 import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, TypeVar
+from typing import Any, BinaryIO, Literal, TypeVar
 from urllib.parse import quote, urlsplit
 
 import httpx2  # the HTTP library of huggingface_hub, for its timeouts and errors
@@ -32,7 +33,7 @@ from huggingface_hub import (
     hf_raise_for_status,
     set_client_factory,
 )
-from huggingface_hub.constants import HF_HUB_DISABLE_PROGRESS_BARS
+from huggingface_hub.constants import HF_HUB_DISABLE_PROGRESS_BARS, MAX_HTTP_DOWNLOAD_SIZE
 from huggingface_hub.errors import (
     DisabledRepoError,
     EntryNotFoundError,
@@ -46,12 +47,20 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.file_download import HfFileMetadata, get_hf_file_metadata, http_get
 from huggingface_hub.utils._headers import build_hf_headers
 from huggingface_hub.utils._http import default_client_factory, parse_ratelimit_headers
-from huggingface_hub.utils.tqdm import disable_progress_bars
+from huggingface_hub.utils._runtime import is_xet_available
+from huggingface_hub.utils._xet import (
+    XetFileData,
+    get_xet_session,
+    refresh_xet_connection_info,
+    xet_headers_without_auth,
+)
+from huggingface_hub.utils.tqdm import disable_progress_bars, tqdm
 from pydantic import SecretStr
 
-from bot.clients import replies
+from bot.clients import header, replies, safetensors
 from bot.clients.replies import Listed
 from bot.errors import (
     AccessError,
@@ -61,7 +70,8 @@ from bot.errors import (
     SourceError,
     UnreachableError,
 )
-from bot.records import Release, RepoFile
+from bot.records import HeaderTensor, Release, RepoFile
+from bot.weights import INDEX
 
 T = TypeVar("T")
 Sort = Literal["created_at", "last_modified", "trending_score"]
@@ -81,6 +91,7 @@ LIBRARY = "apex-bot"
 TRIES = 4
 LONGEST_WAIT = 330.0  # seconds; the Hub's rate limit window is 300
 TRANSIENT = (408, 429, 500, 502, 503, 504)
+XET_WINDOW = 128 << 20  # bytes that one stream may read ahead
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -199,19 +210,82 @@ class Hub:
         except _NoSuchFile:
             return None
 
-    def download(self, repo_id: str, commit: str, path: str, folder: Path) -> Path:
-        """Fetch one file at a commit into `folder`, resuming what is there; returns its path.
+    def index(self, release: Release) -> dict[str, Any] | None:
+        """The index of a checkpoint, where names of files alone do not tell what belongs to it."""
+        if not safetensors.needs_index(release):
+            return None
+        return self.read_json(release.repo_id, release.commit, INDEX, safetensors.LONGEST)
 
-        A file that is there already is kept when the Hub does not answer, so the caller compares
-        sha256. Raises SourceError, AccessError, UnreachableError, CapacityError.
+    def safetensors(
+        self,
+        release: Release,
+        index: Mapping[str, Any] | None = None,
+        report: Callable[[int, int], None] | None = None,
+    ) -> tuple[HeaderTensor, ...]:
+        """Every tensor of a release's checkpoint at its commit, from the headers of its files.
+
+        One or two requests a file, some files at a time. `index` is what `index` gave. `report` is
+        told of files as they are read. Raises SourceError, AccessError, UnreachableError.
+        """
+
+        def fetch(path: str, start: int, stop: int) -> bytes:
+            return self._range(release.repo_id, release.commit, path, start, stop)
+
+        return safetensors.read_headers(fetch, release, index, report)
+
+    def gguf_header(self, release: Release, file: RepoFile, target: Path) -> None:
+        """A file as long as `file` on paper, that holds its header alone: for `gguf.read`.
+
+        Asks for ranges of growing length until the header is whole; takes as much of the disk.
+        Raises SourceError for a file that is not GGUF, AccessError, UnreachableError.
+        """
+        header.write_stand_in(
+            lambda start, stop: self._range(
+                release.repo_id, release.commit, file.path, start, stop
+            ),
+            file.size,
+            target,
+        )
+
+    def may_read(self, repo_id: str, commit: str) -> bool:
+        """Whether the token has passed the gate of a gated repository; one request.
+
+        A HEAD of config.json. A repository without that file lets us see that it has none.
+        """
+        url = self._file(repo_id, commit, "config.json")
+        try:
+            self._repeat(f"config.json of {repo_id}", lambda: self._stored(url))
+        except _NoSuchFile:
+            return True
+        except AccessError:
+            return False
+        return True
+
+    def download(
+        self,
+        repo_id: str,
+        commit: str,
+        path: str,
+        folder: Path,
+        advance: Callable[[int], None] = lambda _bytes: None,
+    ) -> Path:
+        """Fetch one file at a commit into `folder`; returns its path.
+
+        What an earlier call left in PATH.partial is gone on from, so the caller compares sha256
+        at the end. `advance` is told of bytes as they arrive, negative when some were in vain;
+        what it raises ends the download.
+        Raises SourceError, AccessError, UnreachableError, CapacityError.
         """
         if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or "\\" in path:
             raise SourceError(f"{repo_id} has a file named {path!r}; do not use this model")
-        fetch = functools.partial(
-            self._api.hf_hub_download, repo_id, path, revision=commit, local_dir=folder
-        )
-        with self._speaking(f"{path} of {repo_id}"):  # the client repeats its own requests
-            return Path(fetch())
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f"{target.name}.partial")
+        what = f"{path} of {repo_id}"
+        url = self._file(repo_id, commit, path)
+        self._repeat(what, lambda: self._transfer(self._stored(url), partial, what, advance))
+        partial.replace(target)
+        return target
 
     # ── writing ─────────────────────────────────────────────────────────────────────────────
 
@@ -308,6 +382,106 @@ class Hub:
     def _models(self, repo_id: str) -> str:
         return f"{self.endpoint}/api/models/{quote(repo_id)}"
 
+    def _file(self, repo_id: str, commit: str, path: str) -> str:
+        return hf_hub_url(repo_id, path, revision=commit, endpoint=self.endpoint)
+
+    def _stored(self, url: str) -> HfFileMetadata:
+        """Where and how a file is stored: size, address, Xet hash. Redirects of the Hub only."""
+        return get_hf_file_metadata(
+            url, token=self._secret or False, headers=self._headers(), endpoint=self.endpoint
+        )
+
+    def _transfer(
+        self, stored: HfFileMetadata, partial: Path, what: str, advance: Callable[[int], None]
+    ) -> None:
+        """Append to `partial` what it still lacks, over Xet where the file is stored so."""
+        size = stored.size
+        if size is None:
+            raise replies.not_a_hub(self.name)
+        with partial.open("ab") as file:
+            there = file.tell()
+            if there > size:  # of something else
+                there = file.seek(0)
+                file.truncate()
+            xet = stored.xet_file_data
+            if there == size:
+                pass
+            elif xet is not None and is_xet_available():
+                self._stream(xet, size, file, what, advance)
+            elif size - there > MAX_HTTP_DOWNLOAD_SIZE:
+                raise CapacityError(
+                    f"{what} is too large for plain HTTP; install hf_xet, unset HF_HUB_DISABLE_XET"
+                )
+            else:
+                self._get(stored, size, file, what, advance)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _get(
+        self,
+        stored: HfFileMetadata,
+        size: int,
+        file: BinaryIO,
+        what: str,
+        advance: Callable[[int], None],
+    ) -> None:
+        """The rest of a file over HTTP; the library goes on by itself after short trouble."""
+        ours = urlsplit(stored.location)[:2] == urlsplit(self.endpoint)[:2]
+        # the token is for nobody else
+        headers = {"Accept-Encoding": "identity"} | (self._headers() if ours else {})
+        try:
+            with _whole(what):
+                http_get(
+                    stored.location,
+                    file,
+                    resume_size=file.tell(),
+                    headers=headers,
+                    expected_size=size,
+                    tqdm_class=_told(advance),
+                )
+        except HfHubHTTPError as error:
+            if ours:
+                raise
+            # the address of a stored file holds for an hour only
+            raise UnreachableError(f"{what} stopped; run the same command again") from error
+
+    def _stream(
+        self,
+        xet: XetFileData,
+        size: int,
+        file: BinaryIO,
+        what: str,
+        advance: Callable[[int], None],
+    ) -> None:
+        """The rest of a file over Xet, in order. hf_xet's own download to a file starts anew.
+
+        In windows: a stream reads ahead by gigabytes.
+        """
+        from hf_xet import XetFileInfo
+
+        headers = self._headers()
+        try:
+            given = refresh_xet_connection_info(file_data=xet, headers=headers)
+        except ValueError as error:
+            raise replies.not_a_hub(self.name) from error
+        session = get_xet_session()  # type: ignore[no-untyped-call]  # the library's
+        group = session.new_download_stream_group(
+            endpoint=given.endpoint,
+            token=given.access_token,
+            token_expiry_unix_secs=given.expiration_unix_epoch,
+            token_refresh_url=xet.refresh_route,
+            token_refresh_headers=headers,
+            custom_headers=xet_headers_without_auth(headers),
+        )
+        info = XetFileInfo(xet.file_hash, size)
+        while (start := file.tell()) < size:
+            with _whole(what):
+                for chunk in group.download_stream(info, start, min(start + XET_WINDOW, size)):
+                    file.write(chunk)
+                    advance(len(chunk))
+            if file.tell() == start:
+                raise ConnectionError("Xet gave no more")
+
     def _headers(self) -> dict[str, str]:
         return build_hf_headers(
             token=self._secret or False, library_name=LIBRARY, library_version=_version()
@@ -348,6 +522,28 @@ class Hub:
                             "its maker has to repair it"
                         )
             return bytes(content)
+
+        return self._repeat(f"{path} of {repo_id}", fetch)
+
+    def _range(self, repo_id: str, commit: str, path: str, start: int, stop: int) -> bytes:
+        """Bytes of a file from `start` to `stop`, whether or not the server knows of ranges."""
+        url = self._file(repo_id, commit, path)
+        asked = {"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}
+
+        def fetch() -> bytes:
+            content = bytearray()
+            sent = {**self._headers(), **asked}
+            with get_session().stream("GET", url, headers=sent, timeout=30.0) as reply:
+                hf_raise_for_status(reply)
+                skipped = 0 if reply.status_code == 206 else start
+                for chunk in reply.iter_bytes():
+                    content.extend(chunk)
+                    if len(content) >= skipped + stop - start:
+                        break
+            part = bytes(content[skipped : skipped + stop - start])
+            if len(part) < stop - start:
+                raise ConnectionError("the reply was cut short")
+            return part
 
         return self._repeat(f"{path} of {repo_id}", fetch)
 
@@ -458,6 +654,31 @@ class Hub:
         if self._secret:
             line = line.replace(self._secret, "***")
         return "".join(letter for letter in line if letter.isprintable())[:200]
+
+
+@contextlib.contextmanager
+def _whole(what: str) -> Iterator[None]:
+    """What the libraries say of a reply cut short: an OSError that is not of this machine."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, HfHubHTTPError) or error.errno is not None:
+            raise
+        raise UnreachableError(f"{what} came cut short; run the same command again") from error
+
+
+def _told(advance: Callable[[int], None]) -> type[tqdm]:
+    """A progress bar in the library's sense that shows nothing and tells `advance`."""
+
+    class Told(tqdm):
+        def __init__(self, *_args: Any, **_kwargs: Any) -> None:
+            super().__init__(disable=True)  # type: ignore[no-untyped-call]  # the library's
+
+        def update(self, n: float | None = 1) -> bool | None:
+            advance(int(n or 0))
+            return None
+
+    return Told
 
 
 class _NoSuchFile(SourceError):

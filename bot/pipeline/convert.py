@@ -8,6 +8,7 @@ from bot.build import toolchain
 from bot.build.convert import Converted, Options, convert
 from bot.build.sandbox import Limits
 from bot.build.staging import ConvertFacts
+from bot.build.toolchain import Toolchain
 from bot.pipeline.models import Pipeline
 
 
@@ -17,8 +18,16 @@ def convert_folder(pipeline: Pipeline, folder: Path, target: Path, name: str | N
     Raises SettingsError without a toolchain, SourceError for a checkpoint that cannot be
     converted, BuildError naming the converter's log when it fails.
     """
+    chosen = toolchain.chosen(pipeline.settings.convert, pipeline.workspace.toolchain)
+    facts = ConvertFacts(name=name or folder.resolve().name)
+    return run(pipeline, folder, target, chosen, facts)
+
+
+def run(
+    pipeline: Pipeline, folder: Path, target: Path, chosen: Toolchain, facts: ConvertFacts
+) -> Converted:
+    """Convert with a toolchain that was chosen already; raises as `convert_folder` does."""
     settings = pipeline.settings.convert
-    chosen = toolchain.chosen(settings, pipeline.workspace.toolchain)
     memory = settings.memory_gb
     options = Options(
         mtp=settings.mtp,
@@ -30,7 +39,6 @@ def convert_folder(pipeline: Pipeline, folder: Path, target: Path, name: str | N
             seconds=settings.timeout_hours * 3600, memory=int(memory * 1e9) if memory else None
         ),
     )
-    facts = ConvertFacts(name=name or folder.resolve().name)
     with pipeline.narrator.work(f"converting {facts.name}") as report:
         made = convert(
             folder,
@@ -42,4 +50,6 @@ def convert_folder(pipeline: Pipeline, folder: Path, target: Path, name: str | N
         )
     if not made.isolated:
         pipeline.narrator.say("the converter ran without a token, but could reach the network")
+    for note in made.notes:
+        pipeline.narrator.say(note)
     return made

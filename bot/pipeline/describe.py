@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from bot.pipeline.job import Job
 from bot.pipeline.measure import evaluate
+from bot.progress import Report
 from bot.records import Built, Results, digest, to_json
-from bot.workspace import keep_text, sha256
+from bot.workspace import keep_text, require_free, sha256, writing
 
 NOTES = {
     "imatrix.gguf": "Importance matrix that the I- tiers were made with",
@@ -39,7 +41,7 @@ def card(job: Job, repo_id: str) -> dict[str, Built]:
             tier=tiers.get(path),
             bytes=file.bytes,
             sha256=file.sha256,
-            note=NOTES.get(path, ""),
+            note=_note(path),
         )
         for path, file in files.items()
     ]
@@ -66,8 +68,31 @@ def _files(job: Job, results: Results) -> dict[str, Built]:
         matrix = results.calibration
         path = str(job.paths.release / matrix.file)
         found[matrix.file] = Built(path=path, bytes=matrix.bytes, sha256=matrix.sha256)
+    for name, extra in job.plan.model.extras.items():
+        found[name] = _extra(job, name, extra)
     found[job.paths.results.name] = _hashed(job.paths.results)
     return found
+
+
+def _extra(job: Job, name: str, path: Path) -> Built:
+    """A projector or MTP file of the source, beside the tiers."""
+    target = job.paths.release / name
+
+    def work(_report: Report) -> None:
+        require_free(target.parent, path.stat().st_size, job.settings.reserve)
+        with writing(target) as partial:
+            shutil.copyfile(path, partial)
+
+    inputs = {"source": job.plan.model.source.sha256, "path": str(path)}
+    return job.step(f"copy {name}", inputs, [target], f"copying {name}", work).files[0]
+
+
+def _note(path: str) -> str:
+    if path.startswith("mmproj"):
+        return "Vision or audio part, for --mmproj"
+    if path.startswith("mtp-"):
+        return "Multi-token prediction layers, apart"
+    return NOTES.get(path, "")
 
 
 def _hashed(path: Path) -> Built:

@@ -8,11 +8,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from bot import weights
 from bot.ledger import Finished
-from bot.pipeline.models import Pipeline, Plan
+from bot.pipeline.models import Model, Pipeline, Plan
+from bot.pipeline.sources import Sketch
 from bot.progress import Report
 from bot.records import Recipe, Text, Tools, digest, dump
-from bot.settings import DEMO
+from bot.settings import DEMO, Settings
 from bot.workspace import require_free, sha256
 
 METRICS_VERSION = 1  # raised when a change of ours changes a number
@@ -21,7 +23,7 @@ METRICS_VERSION = 1  # raised when a change of ours changes a number
 class Job:
     """The job of a plan. Hold `paths.locked()` while working on it."""
 
-    def __init__(self, pipeline: Pipeline, plan: Plan) -> None:
+    def __init__(self, pipeline: Pipeline, plan: Plan[Model]) -> None:
         self.pipeline, self.plan = pipeline, plan
         self.settings = pipeline.settings
         source = plan.model.source
@@ -96,17 +98,29 @@ class Job:
         missing = [r for r in self.plan.distinct if not self.file_of(r).is_file()]
         needed = sum(self.plan.predicted(recipe) for recipe in missing)
         if missing:
-            needed += self.reference_guess()
+            needed += reference_guess(self.settings, self.plan.model.architecture.vocabulary)
         require_free(self.paths.folder, needed, self.settings.reserve)
 
-    def reference_guess(self) -> int:
-        """Bytes for the reference's log-probabilities; a token is taken to be three bytes."""
-        from bot.evaluate.perplexity import base_bytes
 
-        wanted = self.settings.evaluation
-        chunks = wanted.text.stat().st_size // (3 * wanted.context) + 1
-        vocabulary = self.plan.model.architecture.vocabulary
-        return base_bytes(vocabulary, wanted.context, min(chunks, wanted.chunks or chunks))
+def require_room(pipeline: Pipeline, plan: Plan[Sketch]) -> None:
+    """Raise CapacityError unless all of a plan fits, the source too where it is not here yet."""
+    model, settings = plan.model, pipeline.settings
+    needed = sum(plan.predicted(recipe) for recipe in plan.distinct)
+    needed += reference_guess(settings, model.architecture.vocabulary)
+    if not isinstance(model, Model) and model.release is not None:
+        sixteen = model.header_bytes + sum(tensor.bytes for tensor in model.tensors)
+        stored = weights.total(weights.safetensors(model.release))
+        needed += sixteen + (0 if weights.gguf(model.release) else stored)
+    require_free(pipeline.workspace.root, needed, settings.reserve)
+
+
+def reference_guess(settings: Settings, vocabulary: int) -> int:
+    """Bytes for the reference's log-probabilities; a token is taken to be three bytes."""
+    from bot.evaluate.perplexity import base_bytes
+
+    wanted = settings.evaluation
+    chunks = wanted.text.stat().st_size // (3 * wanted.context) + 1
+    return base_bytes(vocabulary, wanted.context, min(chunks, wanted.chunks or chunks))
 
 
 def text_of(path: Path) -> Text:

@@ -42,7 +42,7 @@ def calibrate(job: Job) -> Built | None:
 def quantize(job: Job) -> dict[str, Built]:
     """A file for each distinct tier, by tier."""
     matrix = calibrate(job)
-    if job.settings.quantize.engine == "one-pass":
+    if job.settings.quantize.engine == "one-pass" and job.plan.model.pieces == 1:
         _quantize_missing(job, matrix)
     return {recipe.tier: _quantize(job, recipe, matrix) for recipe in job.plan.distinct}
 
@@ -96,7 +96,7 @@ def _quantize_missing(job: Job, matrix: Built | None) -> None:
 
 def _types(job: Job, recipe: Recipe) -> dict[str, str]:
     model = job.plan.model
-    return asked_types(recipe, model.architecture, model.header.tensors)
+    return asked_types(recipe, model.architecture, model.tensors)
 
 
 def _quantize_inputs(job: Job, recipe: Recipe, matrix: Built | None) -> dict[str, Any]:

@@ -4,53 +4,49 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from pydantic import SecretStr
 
-from bot.build.fetch import fetch
 from bot.clients import gguf
 from bot.clients.hub import Hub
 from bot.errors import SourceError
 from bot.ledger import Finished, Ledger
+from bot.pipeline.sources import Local, Sketch, bring
 from bot.plan.architecture import describe
 from bot.plan.profiles import Profile, load_profiles
 from bot.plan.recipe import make_recipes
 from bot.plan.sizes import file_bytes
 from bot.progress import Narrator, Report
-from bot.records import Architecture, Recipe, Release, Source, digest
+from bot.records import Architecture, Recipe, Source, digest
 from bot.settings import Settings
-from bot.watch.policy import source_file
-from bot.workspace import Workspace, require_free
+from bot.workspace import Workspace
 
 REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 PRECISION = re.compile(r"[-_.](bf16|f16|fp16|f32)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Model:
-    """A pinned 16-bit source and what it is."""
+class Model(Sketch):
+    """A model whose 16-bit file is here."""
 
     source: Source
-    release: Release | None
-    name: str  # as in file names: Qwen3.6-35B-A3B
-    header: gguf.Model
-    architecture: Architecture
+    pieces: int  # files that the source lies in
+    extras: Mapping[str, Path]  # projector and MTP files, by the name they are published under
 
-    @property
-    def parameters(self) -> int:
-        """All weights of the file, MTP layers too."""
-        return sum(tensor.parameters for tensor in self.header.tensors)
+
+M = TypeVar("M", bound=Sketch, covariant=True)
+S = TypeVar("S", bound=Sketch)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class Plan(Generic[M]):
     """What shall be built of a model."""
 
-    model: Model
+    model: M
     profiles: tuple[Profile, ...]
     recipes: tuple[Recipe, ...]
 
@@ -67,7 +63,7 @@ class Plan:
     def predicted(self, recipe: Recipe) -> int:
         """Size of a recipe's file: exact for tensors, metadata taken from the source's."""
         sizes = (assignment.bytes for assignment in recipe.assignments)
-        return file_bytes(sizes, self.model.header.data_offset)
+        return file_bytes(sizes, self.model.header_bytes)
 
 
 class Pipeline:
@@ -111,69 +107,44 @@ class Pipeline:
 
         Raises SourceError when there is no such thing, or it is not a 16-bit mixture of experts.
         """
-        path = Path(name).expanduser()
-        if path.is_file() or name.endswith(".gguf"):
-            return self._describe(path, None)
-        if not REPO_ID.fullmatch(name):
-            raise SourceError(f"{name!r} is neither a file nor an ORG/MODEL of a Hub; check it")
-        release = self.hub.release(name, revision)
-        return self._describe(self._fetch(release), release)
+        path = as_file(name)
+        return self._describe(Local(path=path) if path else bring(self, as_repo(name), revision))
 
-    def _fetch(self, release: Release) -> Path:
-        wanted = source_file(release)
-        if wanted is None:
-            raise SourceError(
-                f"{release.repo_id} has no single 16-bit GGUF file; convert it with llama.cpp "
-                "and name the file"
-            )
-        folder = self.workspace.sources(release.repo_id, release.commit)
-        path = folder / wanted.path
-        if not path.is_file():
-            require_free(folder, wanted.size, self.settings.reserve)
-
-        def work(_report: Report) -> None:
-            fetch(self.hub, release, wanted, folder)
-
-        job = digest([release.repo_id, release.commit])
-        inputs = {"path": str(path), "sha256": wanted.sha256, "size": wanted.size}
-        self.step(job, "fetch", inputs, [path], f"fetching {release.repo_id}", work)
-        return path
-
-    def _describe(self, path: Path, release: Release | None) -> Model:
-        header = gguf.read(path)
-        pieces = header.get("split.count", 1)
-        if pieces != 1:
-            raise SourceError(
-                f"{path.name} is one of {pieces} pieces; join them with llama-gguf-split --merge"
-            )
+    def _describe(self, local: Local) -> Model:
+        path, release = local.path.resolve(), local.release
+        header = gguf.read_split(path)
         architecture = describe(header.metadata, header.tensors)
-        path = path.resolve()
+        paths = gguf.shards(path, header)
         inputs = {"path": str(path)}
-        hashed = self.step(
-            digest(inputs), "hash", inputs, [path], f"hashing {path.name}", lambda _report: None
-        ).files[0]
+        files = self.step(
+            digest(inputs), "hash", inputs, paths, f"hashing {path.name}", lambda _report: None
+        ).files
+        sha256 = files[0].sha256 if len(files) == 1 else digest([file.sha256 for file in files])
         source = Source(
             repo_id=release.repo_id if release else None,
-            commit=release.commit if release else hashed.sha256,
+            commit=release.commit if release else sha256,
             path=str(path),
-            bytes=hashed.bytes,
-            sha256=hashed.sha256,
+            bytes=sum(file.bytes for file in files),
+            sha256=sha256,
         )
         return Model(
             source=source,
+            pieces=len(paths),
             release=release,
             name=release.repo_id.split("/")[1] if release else PRECISION.sub("", path.stem),
-            header=header,
-            architecture=architecture,
+            tensors=header.tensors,
+            header_bytes=header.data_offset,
+            architecture=told_too(architecture, local.told),
+            extras=local.extras or {},
         )
 
-    def plan(self, model: Model, tiers: Sequence[str] = ()) -> Plan:
+    def plan(self, model: S, tiers: Sequence[str] = ()) -> Plan[S]:
         """Recipes of the wanted tiers (all when none is named) for a model."""
         profiles = load_profiles(self.settings.profiles, tiers or None)
-        recipes = make_recipes(profiles, model.architecture, model.header.tensors)
+        recipes = make_recipes(profiles, model.architecture, model.tensors)
         return Plan(model=model, profiles=profiles, recipes=recipes)
 
-    def target(self, model: Model, to: str | None) -> str:
+    def target(self, model: Sketch, to: str | None) -> str:
         """The repository to publish to: as given, or by the naming template."""
         if to and not REPO_ID.fullmatch(to):
             raise SourceError(f"{to!r} is not an OWNER/NAME of a Hub; check --to")
@@ -181,3 +152,35 @@ class Pipeline:
             return to
         owner = self.settings.hub.namespace or self.hub.whoami()
         return f"{owner}/{self.settings.publish.repository.format(name=model.name, tier='')}"
+
+
+def as_file(name: str) -> Path | None:
+    """The path that a model's name is, where it is one."""
+    path = Path(name).expanduser()
+    return path if path.is_file() or name.endswith(".gguf") else None
+
+
+def as_repo(name: str) -> str:
+    """The id of a repository. Raises SourceError for what is none."""
+    if not REPO_ID.fullmatch(name):
+        raise SourceError(f"{name!r} is neither a file nor an ORG/MODEL of a Hub; check it")
+    return name
+
+
+def told_too(counted: Architecture, told: Architecture | None) -> Architecture:
+    """What a GGUF file counts, and what only the checkpoint it was made of tells."""
+    if told is None:
+        return counted
+    same = len(told.attention) == counted.layers
+    return replace(
+        counted,
+        attention=told.attention if same else counted.attention,
+        shared_experts=told.shared_experts,
+        dense_leading_layers=told.dense_leading_layers,
+        vision=told.vision,
+        audio=told.audio,
+        parameters_other=told.parameters_other,
+        source_precision=told.source_precision,
+        base_model=told.base_model,
+        base_relation=told.base_relation,
+    )

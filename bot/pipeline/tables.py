@@ -6,18 +6,18 @@ import io
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from bot.records import Recipe, Results, Row
+from bot.records import Architecture, Recipe, Results, Row, dump
 
 if TYPE_CHECKING:
     from bot.pipeline.demo import Demonstrated
     from bot.pipeline.doctor import Finding
-    from bot.pipeline.job import Job
-    from bot.pipeline.models import Model
+    from bot.pipeline.models import Plan
     from bot.pipeline.publish import Published
+    from bot.pipeline.sources import Sight, Sketch
 
 WIDTH = 160  # wider than any table of ours: lines are never cut
 
@@ -46,31 +46,85 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 
 
-def architecture(model: Model) -> str:
-    """What `bot inspect` says."""
-    a = model.architecture
-    experts = f"{a.experts} routed, {a.experts_active} active" + (
-        ", one shared" if a.shared_expert else ""
-    )
-    attention = ", ".join(f"{n} {kind}" for kind, n in Counter(a.attention).items())
-    facts = (
-        ("model", a.name),
-        ("family", a.family),
-        ("source", f"{model.source.repo_id or model.source.path} at {model.source.commit[:12]}"),
-        ("precision", f"{a.source_type}, {size(model.source.bytes)}"),
-        ("parameters", f"{a.parameters:,} ({a.parameters_active:,} active)"),
-        ("layers", f"{a.layers}" + (f" and {a.mtp_layers} MTP" if a.mtp_layers else "")),
-        ("experts", experts),
-        ("attention", attention),
-        ("context", f"{a.context_length:,}"),
-        ("vocabulary", f"{a.vocabulary:,}" + (", tied" if a.tied_embeddings else "")),
-    )
-    return "\n".join(f"{name:<11} {value}" for name, value in facts)
+def architecture(a: Architecture, where: str) -> str:
+    """What `bot inspect` says of what was counted; `where` names file or repository."""
+    shared = a.shared_experts or int(a.shared_expert)
+    facts = {
+        "model": a.name,
+        "family": a.family,
+        "source": where,
+        "precision": a.source_precision or a.source_type,
+        "parameters": f"{a.parameters:,} ({a.parameters_active:,} active)"
+        + (f", {a.parameters_other:,} of other parts" if a.parameters_other else ""),
+        "layers": f"{a.layers}"
+        + (f", {a.dense_layers} of them dense" if a.dense_layers else "")
+        + (f" and {a.mtp_layers} MTP" if a.mtp_layers else ""),
+        "experts": f"{a.experts} routed, {a.experts_active} active"
+        + (f", {shared} shared" if shared else ""),
+        "attention": a.attention_pattern,
+        "context": f"{a.context_length:,}",
+        "vocabulary": f"{a.vocabulary:,}" + (", tied" if a.tied_embeddings else ""),
+        "parts": ", ".join(n for n, has in (("vision", a.vision), ("audio", a.audio)) if has),
+        "base model": f"{a.base_relation or 'made'} of {a.base_model}" if a.base_model else "",
+    }
+    return _facts(facts)
 
 
-def plan(job: Job) -> str:
-    """What `bot plan` says: tiers, sizes, types of the routed experts by band, disk."""
-    made = job.plan
+def sight(found: Sight) -> str:
+    """What `bot inspect` says of a repository."""
+    release, decision = found.release, found.decision
+    lines = [
+        _facts(
+            {
+                "outcome": decision.outcome,
+                "reason": decision.reason,
+                "license": release.license_name or release.license or "",
+                "languages": ", ".join(release.languages),
+                "task": release.pipeline_tag or "",
+            }
+        )
+    ]
+    if found.sketch is not None:
+        where = f"{release.repo_id} at {release.commit[:12]}" if release.commit else ""
+        lines.append(architecture(found.sketch.architecture, where))
+    return "\n".join(lines)
+
+
+def sight_values(found: Sight) -> dict[str, Any]:
+    """What `bot inspect --json` says; `architecture` is null for what is not built."""
+    release, decision, told = found.release, found.decision, found.experts
+    return {
+        "repo_id": release.repo_id,
+        "commit": release.commit,
+        "decision": type(decision).__name__.lower(),
+        "outcome": decision.outcome,
+        "reason": decision.reason,
+        "experts": told.experts if told else None,
+        "experts_active": told.experts_active if told else None,
+        "experts_shared": told.shared if told else None,
+        "license": release.license,
+        "license_name": release.license_name,
+        "license_link": release.license_link,
+        "languages": release.languages,
+        "pipeline_tag": release.pipeline_tag,
+        "architecture": architecture_values(found.sketch.architecture) if found.sketch else None,
+    }
+
+
+def architecture_values(a: Architecture) -> dict[str, Any]:
+    """An architecture for machines, with its attention in words too."""
+    return {**dump(a), "attention_pattern": a.attention_pattern}
+
+
+def _facts(facts: Mapping[str, str]) -> str:
+    return "\n".join(f"{name:<11} {value}" for name, value in facts.items() if value)
+
+
+def plan(made: Plan[Sketch], reference: int) -> str:
+    """What `bot plan` says: tiers, sizes, types of the routed experts by band, disk.
+
+    `reference` is the size of the reference's log-probabilities, bytes.
+    """
     parameters = made.model.parameters
     rows = [
         (
@@ -98,10 +152,15 @@ def plan(job: Job) -> str:
         f"{middle} middle; attention edge {windows.attention_edge}"
     )
     room = (
-        f"disk: {size(disk)} for files, about {size(job.reference_guess())} for the "
+        f"disk: {size(disk)} for files, about {size(reference)} for the "
         "reference's log-probabilities"
     )
     return "\n".join((table((*columns, *bands), rows, left=3), "", depth, room))
+
+
+def plan_values(made: Plan[Sketch]) -> list[dict[str, Any]]:
+    """Recipes for machines, each with the size its file will have."""
+    return [{**dump(recipe), "file_bytes": made.predicted(recipe)} for recipe in made.recipes]
 
 
 def _band(recipe: Recipe, band: str) -> str:

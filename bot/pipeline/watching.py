@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from bot.errors import UnreachableError
 from bot.pipeline.models import Pipeline
+from bot.pipeline.sources import machine
 from bot.records import Decision
 from bot.watch.feed import look
 
@@ -15,7 +16,7 @@ Seen = Callable[[Decision], None]
 
 def once(pipeline: Pipeline, seen: Seen) -> None:
     """Tell every decision over the Hub's newest models."""
-    for decision in look(pipeline.hub, pipeline.settings):
+    for decision in look(pipeline.hub, pipeline.settings, machine(pipeline)):
         seen(decision)
 
 
@@ -60,6 +61,7 @@ def as_json(decision: Decision) -> str:
             "decision": type(decision).__name__.lower(),
             "repo_id": decision.release.repo_id,
             "commit": decision.release.commit,
+            "outcome": decision.outcome,
             "reason": decision.reason,
         },
         ensure_ascii=False,

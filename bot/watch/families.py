@@ -27,6 +27,10 @@ FAMILY_REFUSALS = (
         "a draft model for speculative decoding",
     ),
     Refusal(
+        re.compile(r"time_?moe|timesfm|moirai|chronos|^hunyuan_?image|^bagel", re.IGNORECASE),
+        "a forecaster or image generator, not a text decoder",
+    ),
+    Refusal(
         _exactly(
             *(
                 "switch_transformers",
@@ -72,11 +76,15 @@ FAMILY_REFUSALS = (
         _exactly(
             *("wav2vec2", "wav2vec2-bert", "hubert", "wavlm", "unispeech", "encodec", "mimi"),
             *("audio-spectrogram-transformer", "vits", "clap", "qwen3_omni_moe_talker"),
+            "qwen3_omni_moe_talker_text",
         ),
         "an audio model, not a text decoder",
     ),
     Refusal(
-        re.compile(r"^diffusion_gemma|^DiffusionGemma"),
+        re.compile(
+            r"^diffusion_?gemma|^llada|^dream$|^DreamModel|^sdar|^rnd1|^fast_?dllm|BlockDiffusion",
+            re.IGNORECASE,
+        ),
         "a diffusion language model, for which perplexity has no meaning",
     ),
     Refusal(
@@ -122,17 +130,31 @@ CLEARLY_DENSE = frozenset(
     }
 )
 
+# Families with dense and sparse members that tell themselves apart in config.json only, or in one
+# suffix of the model type. A config without experts here is a sibling of a mixture.
+WITH_SPARSE_MEMBERS = frozenset(
+    {
+        *("qwen3_vl", "qwen3_vl_text", "qwen3_5", "qwen3_5_text", "qwen4_exp", "gemma4"),
+        *("gemma4_text", "gemma4_unified", "nemotron_h", "jamba", "granitemoe", "granitemoeshared"),
+        *("granitemoehybrid", "granitemoe_swa", "hunyuan_v1_moe", "hunyuan_v1_dense", "ernie4_5"),
+        *("lfm2", "doge", "dots1", "cohere2_moe", "deepseek", "deepseek_v2", "bailing_moe"),
+        *("minicpm", "glm4v", "glm4v_text", "arctic"),
+    }
+)
+
 # What the makers themselves publish below 16 bits, by architecture: such a file is an original.
 NATIVE_PRECISION: dict[str, frozenset[str]] = {
     "DeepseekV3ForCausalLM": frozenset({"fp8", "compressed-tensors"}),  # also Kimi-K2, -Thinking
     "DeepseekV32ForCausalLM": frozenset({"fp8"}),
     "DeepseekV4ForCausalLM": frozenset({"fp8"}),
     "MiniMaxM2ForCausalLM": frozenset({"fp8"}),
+    "MiniMaxM3SparseForConditionalGeneration": frozenset({"fp8"}),
     "MiMoV2FlashForCausalLM": frozenset({"fp8"}),
+    "MiMoV2ForCausalLM": frozenset({"fp8"}),
+    "Mistral3ForConditionalGeneration": frozenset({"fp8"}),  # Mistral-Small-4
+    "Mistral4ForCausalLM": frozenset({"fp8"}),
     "GptOssForCausalLM": frozenset({"mxfp4"}),
     "KimiK3ForConditionalGeneration": frozenset({"compressed-tensors"}),
     "Kimi_K25ForConditionalGeneration": frozenset({"compressed-tensors"}),
+    "KimiK25ForConditionalGeneration": frozenset({"compressed-tensors"}),
 }
-
-# One always-on feed-forward beside the experts that no key of the config mentions.
-SHARED_WITHOUT_KEY = frozenset({"llama4", "llama4_text", "gemma4", "gemma4_text"})

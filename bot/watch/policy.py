@@ -1,8 +1,7 @@
 """What to do with a release: build it, skip it, or wait for what is missing. Pure.
 
-This version builds from a 16-bit GGUF in the repository. The rules are asked in the order of
-their cost: those of `glance` need a row of a listing only, those of `decide` the files and
-config.json at a pinned commit.
+The rules are asked in the order of their cost: those of `glance` need a row of a listing only,
+those of `decide` the files and config.json at a pinned commit. Each names its outcome.
 """
 
 from __future__ import annotations
@@ -12,13 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+from bot import weights
 from bot.records import Build, Decision, Release, RepoFile, Skip, Wait
 from bot.watch.moe import MoeFacts, NotMoe, clearly_dense, experts
 
-_SIXTEEN_BIT = re.compile(r"(?<![a-z0-9])(bf16|fp?16)(?![a-z0-9])", re.IGNORECASE)
-_QUANTIZED = re.compile(r"(?<![a-z0-9])(i?q[1-8]_|q[2-8](?![a-z0-9])|tq[12]_|mxfp4)", re.IGNORECASE)
-_SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$", re.IGNORECASE)
-_BESIDE_THE_MODEL = re.compile(r"mmproj|imatrix|^mtp-|draft", re.IGNORECASE)
+CONFIG = "config.json"
 _QUANTIZED_NAME = re.compile(
     r"[-_.](nvfp4|mxfp4|mxfp8|fp8|fp4|int4|int8|w4a16|w8a8|w8a16|w4a8|awq|gptq|exl2|exl3|bnb"
     r"|[2-8]bit|mlx|hqq|eetq|aqlm|autoround)(?=$|[-_.])",
@@ -56,7 +53,10 @@ OTHER_TASKS = frozenset(
         *("time-series-forecasting", "visual-document-retrieval"),
     }
 )
-PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+# 16-bit bytes for one byte of an original at this precision
+EXPANSION = {"fp8": 2.0, "mxfp4": 4.0, "compressed-tensors": 4.0}
+# all nine tiers together, as a share of the 16-bit file: 2.3 for a 35B model, and some room
+TIERS = 2.5
 
 
 def glance(
@@ -67,64 +67,88 @@ def glance(
     model_type: str | None = None,
     architectures: Sequence[str] = (),
     quant_method: str | None = None,
-) -> Skip | Wait | None:
+) -> Skip | None:
     """Decide from a row of a listing, or None when the files and config.json are needed.
 
     `release` has no files yet. What a listing does not tell is never held against a model.
     """
     if disabled:
-        return Skip(release=release, reason="disabled by the Hub")
+        return Skip(release=release, reason="disabled by the Hub", outcome="not_watched")
     closed = _closed(release, owners) or _derived(release)
     if closed:
         return closed
     task = release.pipeline_tag
     if task in OTHER_TASKS:
-        return Skip(release=release, reason=f"not a text generator: its task is {task}")
+        reason = f"not a text generator: its task is {task}"
+        return Skip(release=release, reason=reason, outcome="not_a_text_decoder")
     if quant_method in REQUANTIZED_METHODS:
-        return Skip(release=release, reason=f"itself a quantization: {quant_method}")
+        return _quantization(release, quant_method)
     dense = clearly_dense(model_type, architectures)
-    return Skip(release=release, reason=dense) if dense else None
+    return Skip(release=release, reason=dense.reason, outcome=dense.outcome) if dense else None
+
+
+def from_files(release: Release, *, owners: Sequence[str] = ()) -> Skip | None:
+    """Decide from the files of a release, or None when config.json is needed too."""
+    return _closed(release, owners) or _derived(release) or _only_quantized(release)
 
 
 def decide(
-    release: Release, config: Mapping[str, Any] | None, *, owners: Sequence[str] = ()
+    release: Release,
+    config: Mapping[str, Any] | None,
+    *,
+    owners: Sequence[str] = (),
+    supported: frozenset[str] | None = None,
+    free_disk: int | None = None,
 ) -> Decision:
-    """Decide about a release from its files and its config.json, None when it has none.
+    """Decide about a release from its files and its config.json, None when there is none to read.
 
-    A 16-bit GGUF without config.json waits: only the header of the GGUF itself tells whether it
-    has experts, and a watcher must not fetch every dense model to find out.
+    `supported` are the text architectures of llama.cpp's converter and `free_disk` the bytes that
+    the runner may fill; None where unknown, and then not held against the release. A config.json
+    that is listed but was not given means a gate that our token has not passed.
     """
-    closed = _closed(release, owners) or _derived(release) or _only_quantized(release)
-    if closed:
-        return closed
+    settled = from_files(release, owners=owners)
+    if settled:
+        return settled
     if config is None:
         return _without_config(release)
+    facts = from_config(release, config)
+    if isinstance(facts, Skip):
+        return facts
+    if source := weights.gguf(release):
+        return _from_gguf(release, facts, source, free_disk)
+    return _from_safetensors(release, facts, supported, free_disk)
+
+
+def from_config(release: Release, config: Mapping[str, Any]) -> Skip | MoeFacts:
+    """What config.json alone tells: why not, or the experts that there are."""
     facts = experts(config)
     if isinstance(facts, NotMoe):
-        return Skip(release=release, reason=facts.reason)
+        return Skip(release=release, reason=facts.reason, outcome=facts.outcome)
     if facts.quant_method and not facts.native_precision:
-        return Skip(release=release, reason=f"itself a quantization: {facts.quant_method}")
-    return _from_weights(release, facts)
-
-
-def source_file(release: Release) -> RepoFile | None:
-    """The 16-bit GGUF that a build starts from: one file, BF16 before F16, then the largest."""
-    whole = [file for file in _sixteen_bit(release) if not _is_shard(file)]
-    return min(whole, key=_preference, default=None)
+        return _quantization(release, facts.quant_method)
+    return facts
 
 
 # ── rules ───────────────────────────────────────────────────────────────────────────────────
 
 
-def _closed(release: Release, owners: Sequence[str]) -> Skip | Wait | None:
+def _closed(release: Release, owners: Sequence[str]) -> Skip | None:
     owner, _, _ = release.repo_id.rpartition("/")
     if owners and owner.casefold() not in {name.casefold() for name in owners}:
-        return Skip(release=release, reason=f"{owner or release.repo_id} is not in watch.owners")
+        reason = f"{owner or release.repo_id} is not in watch.owners"
+        return Skip(release=release, reason=reason, outcome="not_watched")
     if release.private:
-        return Skip(release=release, reason="private")
-    if release.gated:
-        return Wait(release=release, reason="gated: its maker has to grant access first")
+        return Skip(release=release, reason="private", outcome="not_watched")
     return None
+
+
+def _quantization(release: Release, method: str | None) -> Skip:
+    reason = f"itself a quantization: {method}"
+    return Skip(release=release, reason=reason, outcome="already_quantized")
+
+
+def _adapter(release: Release) -> Skip:
+    return Skip(release=release, reason="an adapter, not a model", outcome="adapter")
 
 
 def _derived(release: Release) -> Skip | None:
@@ -132,15 +156,14 @@ def _derived(release: Release) -> Skip | None:
     for tag in release.tags:
         if tag.startswith("base_model:quantized:"):
             base = tag.removeprefix("base_model:quantized:")
-            return Skip(release=release, reason=f"itself a quantization of {base}")
+            reason = f"itself a quantization of {base}"
+            return Skip(release=release, reason=reason, outcome="already_quantized")
         if tag.startswith("base_model:adapter:") or tag in ("peft", "lora"):
-            return Skip(release=release, reason="an adapter, not a model")
+            return _adapter(release)
         if tag in QUANTIZED_TAGS:
-            return Skip(release=release, reason=f"itself a quantization: tagged {tag}")
+            return _quantization(release, f"tagged {tag}")
     named = _QUANTIZED_NAME.search(release.repo_id.rpartition("/")[2])
-    if named:
-        return Skip(release=release, reason=f"itself a quantization: named {named[1]}")
-    return None
+    return _quantization(release, f"named {named[1]}") if named else None
 
 
 def _only_quantized(release: Release) -> Skip | None:
@@ -148,72 +171,86 @@ def _only_quantized(release: Release) -> Skip | None:
     names = {PurePosixPath(file.path).name for file in release.files}
     made_by = sorted(names & QUANTIZER_FILES)
     if made_by:
-        return Skip(release=release, reason=f"itself a quantization: has {made_by[0]}")
-    if "adapter_config.json" in names and "config.json" not in names:
-        return Skip(release=release, reason="an adapter, not a model")
-    if _ggufs(release) and not _sixteen_bit(release) and not _has(release, ".safetensors"):
-        return Skip(release=release, reason="only quantized GGUF files")
+        return _quantization(release, f"has {made_by[0]}")
+    sixteen = weights.sixteen_bit(release) or weights.safetensors(release)
+    if "adapter_config.json" in names and not (sixteen and CONFIG in names):
+        return _adapter(release)
+    if weights.ggufs(release) and not sixteen:
+        reason = "only quantized GGUF files"
+        return Skip(release=release, reason=reason, outcome="already_quantized")
     return None
 
 
-def _without_config(release: Release) -> Decision:
-    if _sixteen_bit(release):
+def _without_config(release: Release) -> Wait:
+    """Why there is no config.json. A watcher must not fetch every dense GGUF to find out."""
+    if release.gated and any(file.path == CONFIG for file in release.files):
+        reason = "gated: its maker has to grant access to the token's user first"
+        return Wait(release=release, reason=reason, outcome="gated_no_access")
+    if weights.sixteen_bit(release):
         reason = "no config.json: whether its GGUF has experts shows when it is built by name"
-    elif _has(release, ".safetensors"):
+    elif weights.safetensors(release):
         reason = "no config.json yet"
     else:
         reason = "no weights yet"
-    return Wait(release=release, reason=reason)
+    return Wait(release=release, reason=reason, outcome="no_weights_yet")
 
 
-def _from_weights(release: Release, facts: MoeFacts) -> Decision:
-    source = source_file(release)
-    found = f"{facts.experts} experts, {facts.experts_active} active"
+def _from_gguf(
+    release: Release, facts: MoeFacts, source: Sequence[RepoFile], free_disk: int | None
+) -> Decision:
+    more = f" and {len(source) - 1} more" if len(source) > 1 else ""
+    reason = f"{_found(facts)}; from {source[0].path}{more}"
+    size = weights.total(source)
+    small = _too_large(release, facts, size + TIERS * size, free_disk)
+    return small or Build(release=release, reason=reason, outcome="eligible")
+
+
+def _from_safetensors(
+    release: Release, facts: MoeFacts, supported: frozenset[str] | None, free_disk: int | None
+) -> Decision:
+    source = weights.safetensors(release)
+    missing = _missing(release, source)
+    if missing:
+        return Wait(release=release, reason=f"{_found(facts)}; {missing}", outcome="no_weights_yet")
+    if supported is not None and facts.converter_name not in supported:
+        named = facts.converter_name or "a model without architectures in config.json"
+        reason = f"{_found(facts)}; llama.cpp cannot convert {named} yet, asked again when it can"
+        return Wait(release=release, reason=reason, outcome="unsupported_converter")
+    size = weights.total(source)
+    sixteen = size * EXPANSION.get(facts.quant_method or "", 1.0)
+    small = _too_large(release, facts, size + sixteen + TIERS * sixteen, free_disk)
+    if small:
+        return small
+    plural = "files" if len(source) > 1 else "file"
+    reason = f"{_found(facts)}; from {len(source)} safetensors {plural}"
+    if supported is None:
+        reason += "; whether llama.cpp can convert it was not checked"
+    return Build(release=release, reason=reason, outcome="eligible")
+
+
+def _missing(release: Release, source: Sequence[RepoFile]) -> str | None:
+    """What a checkpoint lacks yet, or None when it is whole as far as names tell."""
     if source:
-        return Build(release=release, reason=f"{found}; from {source.path}")
-    if _sixteen_bit(release):
-        reason = f"{found}; its 16-bit GGUF is in shards, which this version does not join"
-    elif _has(release, ".safetensors"):
-        reason = (
-            f"{found}; has no 16-bit GGUF; converting from safetensors is not part of this version"
-        )
-    elif _has(release, *PICKLES):
-        return Skip(release=release, reason=f"{found}; its weights are pickles, never loaded")
-    else:
-        reason = "no weights yet"
-    return Wait(release=release, reason=reason)
+        missing = weights.missing_shards(source)
+        return f"{missing} of its safetensors files are not there yet" if missing else None
+    if weights.sixteen_bit(release):
+        return "its 16-bit GGUF lacks shards yet"
+    if weights.has_pickles(release):
+        return "no safetensors yet; its weights are pickles, which are never loaded"
+    return "no weights yet"
 
 
-# ── files ───────────────────────────────────────────────────────────────────────────────────
+def _too_large(
+    release: Release, facts: MoeFacts, need: float, free_disk: int | None
+) -> Skip | None:
+    if free_disk is None or need <= free_disk:
+        return None
+    reason = (
+        f"{_found(facts)}; source, 16-bit file and tiers need about {need / 1e9:,.0f} GB of disk, "
+        f"{free_disk / 1e9:,.0f} GB are free"
+    )
+    return Skip(release=release, reason=reason, outcome="too_large")
 
 
-def _has(release: Release, *endings: str) -> bool:
-    return any(file.size and file.path.lower().endswith(endings) for file in release.files)
-
-
-def _ggufs(release: Release) -> list[RepoFile]:
-    """GGUF files that hold a model: no projector, imatrix or draft."""
-    return [
-        file
-        for file in release.files
-        if file.size
-        and file.path.lower().endswith(".gguf")
-        and not _BESIDE_THE_MODEL.search(PurePosixPath(file.path).name)
-    ]
-
-
-def _sixteen_bit(release: Release) -> list[RepoFile]:
-    return [
-        file
-        for file in _ggufs(release)
-        if _SIXTEEN_BIT.search(file.path) and not _QUANTIZED.search(PurePosixPath(file.path).name)
-    ]
-
-
-def _is_shard(file: RepoFile) -> bool:
-    shard = _SHARD.search(file.path)
-    return shard is not None and int(shard[2]) != 1
-
-
-def _preference(file: RepoFile) -> tuple[bool, int, str]:
-    return ("bf16" not in file.path.lower(), -file.size, file.path)
+def _found(facts: MoeFacts) -> str:
+    return f"{facts.experts} experts, {facts.experts_active} active"

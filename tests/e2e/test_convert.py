@@ -22,6 +22,7 @@ from bot.plan.architecture import describe
 from bot.plan.profiles import load_profiles
 from bot.plan.recipe import asked_types, file_type, make_recipes
 from bot.plan.sizes import file_bytes
+from bot.records import HeaderTensor
 from bot.settings import DEMO, data_folder
 from tests import checkpoints
 from tests.checkpoints import FAMILIES, Family
@@ -241,7 +242,12 @@ def test_lost_or_wrong_weights_are_noticed(tmp_path: Path, toolchain: Toolchain)
         "the converted model has": "model.extra.weight",
     }
     for said, name in more.items():
-        tensors = {**before.tensors, name: checkpoint.Stored(dtype="BF16", shape=(8,))}
+        tensors = {
+            **before.tensors,
+            name: HeaderTensor(
+                name=name, dtype="BF16", shape=(8,), bytes=16, file="model.safetensors"
+            ),
+        }
         other = dataclasses.replace(before, tensors=tensors)
         with pytest.raises(BuildError, match=said):
             converted.check_model(other, made.model, layers="dropped", threads=THREADS)

@@ -14,7 +14,7 @@ from bot.clients.hub import Hub
 from bot.errors import UnreachableError
 from bot.records import Build, Decision, Skip, Wait
 from bot.settings import Settings, load
-from bot.watch.feed import look
+from bot.watch.feed import ANY_MACHINE, Machine, look
 from tests.local_hub.server import Hub as LocalHub
 from tests.local_hub.server import running_hub
 from tests.unit.clients.between import Between, Fault, between
@@ -32,13 +32,30 @@ NO_EXPERTS = MOE.replace(b'"num_local_experts": 8', b'"num_local_experts": 1')
 DENSE = b'{"architectures": ["LlamaForCausalLM"], "model_type": "llama"}'
 GGUF = b"GGUF" + bytes(1000)
 
+LLADA = MOE.replace(b"MixtralForCausalLM", b"LLaDAMoEModelLM")
+
 # repository → its files and the decision it must get, oldest first
 MODELS: dict[str, tuple[dict[str, bytes], type, str]] = {
     "maker/Built": ({"config.json": MOE, "Built-BF16.gguf": GGUF}, Build, "8 experts, 2 active"),
     "maker/Safetensors": (
         {"config.json": MOE, "model.safetensors": bytes(64)},
+        Build,
+        "from 1 safetensors file",
+    ),
+    "maker/Diffusion": (
+        {"config.json": LLADA, "model.safetensors": bytes(64)},
+        Skip,
+        "a diffusion language model",
+    ),
+    "maker/Gated": (
+        {"config.json": MOE, "model.safetensors": bytes(64)},
         Wait,
-        "has no 16-bit GGUF",
+        "gated: its maker has to grant access",
+    ),
+    "maker/GatedAdapter": (
+        {"adapter_config.json": b"{}", "adapter_model.safetensors": bytes(64)},
+        Skip,
+        "an adapter",
     ),
     "maker/Broken": ({"config.json": b"{", "m-BF16.gguf": GGUF}, Skip, "is not JSON"),
     "maker/Sibling": ({"config.json": NO_EXPERTS, "m-BF16.gguf": GGUF}, Skip, "dense: num_local"),
@@ -46,8 +63,21 @@ MODELS: dict[str, tuple[dict[str, bytes], type, str]] = {
     "other/Late": ({"config.json": MOE}, Wait, "no weights yet"),
     "other/Empty": ({}, Wait, "no weights yet"),
 }
-RULED_OUT_BY_LISTING = {"maker/Dense"}
-WITHOUT_CONFIG = {"other/Empty"}
+RULED_OUT_BY_LISTING = {"maker/Dense", "maker/Diffusion"}
+WITHOUT_CONFIG = {"other/Empty", "maker/GatedAdapter"}
+GATED = {"maker/Gated", "maker/GatedAdapter"}
+OUTCOMES = {
+    "maker/Built": "eligible",
+    "maker/Safetensors": "eligible",
+    "maker/Diffusion": "not_a_text_decoder",
+    "maker/Gated": "gated_no_access",
+    "maker/GatedAdapter": "adapter",
+    "maker/Broken": "unreadable",
+    "maker/Sibling": "dense_sibling",
+    "maker/Dense": "not_moe",
+    "other/Late": "no_weights_yet",
+    "other/Empty": "no_weights_yet",
+}
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +88,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalHub]:
         for repo_id, (contents, _, _) in MODELS.items():
             hub = Hub(running.url, SecretStr(owners[repo_id.split("/")[0]]))
             _publish(hub, repo_id, contents, folder)
+            if repo_id in GATED:
+                owner = owners[repo_id.split("/")[0]]
+                target = f"/api/models/{repo_id}/settings"
+                reply = running.ask("PUT", target, {"gated": "manual"}, token=owner)
+                assert reply.status == 200, reply.body
         yield running
 
 
@@ -80,9 +115,11 @@ def proxy(server: LocalHub) -> Iterator[Between]:
 def seen(proxy: Between) -> Callable[..., dict[str, Decision]]:
     """Look through the proxy, with settings of the watch section; decisions by repository."""
 
-    def look_once(**watch: Any) -> dict[str, Decision]:
-        hub = Hub(proxy.url, None, pause=0.001)
-        decisions = list(look(hub, _settings(**watch)))
+    def look_once(
+        token: str | None = None, machine: Machine = ANY_MACHINE, **watch: Any
+    ) -> dict[str, Decision]:
+        hub = Hub(proxy.url, SecretStr(token) if token else None, pause=0.001)
+        decisions = list(look(hub, _settings(**watch), machine))
         by_name = {decision.release.repo_id: decision for decision in decisions}
         assert len(by_name) == len(decisions)
         return by_name
@@ -102,18 +139,36 @@ def test_every_listed_model_gets_one_decision_with_its_reason(
     for repo_id, (_, kind, reason) in MODELS.items():
         assert type(decisions[repo_id]) is kind, repo_id
         assert reason in decisions[repo_id].reason
+    assert {repo_id: decision.outcome for repo_id, decision in decisions.items()} == OUTCOMES
+
+
+def test_a_gate_that_the_token_has_passed_is_none(
+    seen: Callable[..., dict[str, Decision]], proxy: Between, server: LocalHub
+) -> None:
+    decision = seen(token=server.store.add_user("maker"))["maker/Gated"]
+    assert isinstance(decision, Build)
+    assert proxy.count("HEAD", "maker/Gated/") == 1
+
+
+def test_the_machine_decides_what_can_be_built(seen: Callable[..., dict[str, Decision]]) -> None:
+    decisions = seen(machine=Machine(supported=frozenset(), free_disk=1000))
+    assert decisions["maker/Safetensors"].outcome == "unsupported_converter"
+    assert isinstance(decisions["maker/Safetensors"], Wait)
+    assert decisions["maker/Built"].outcome == "too_large"
 
 
 def test_requests_are_one_a_page_and_at_most_two_a_candidate(
     seen: Callable[..., dict[str, Decision]], proxy: Between
 ) -> None:
     decisions = seen(page=3)
-    pages, candidates = 3, len(MODELS) - len(RULED_OUT_BY_LISTING)
-    configs = candidates - len(WITHOUT_CONFIG)
+    pages, candidates = 4, len(MODELS) - len(RULED_OUT_BY_LISTING)
+    gates = GATED - WITHOUT_CONFIG  # asked only where the files leave a candidate
+    configs = candidates - len(WITHOUT_CONFIG) - len(gates)
     assert proxy.count("GET", "/api/models?") == pages
     assert proxy.count("GET", "/revision/") == candidates
     assert proxy.count("GET", "/config.json") == configs
-    assert len(proxy.requests) == pages + candidates + configs
+    assert proxy.count("HEAD", "/config.json") == len(gates)
+    assert len(proxy.requests) == pages + candidates + configs + len(gates)
     built = decisions["maker/Built"].release
     assert f"GET /maker/Built/resolve/{built.commit}/config.json" in proxy.requests
     assert proxy.count("GET", f"/maker/Built/revision/{built.commit}") == 1  # as listed, not main
@@ -141,12 +196,12 @@ def test_owners_are_listed_by_name(
 
 
 @pytest.mark.parametrize(
-    ("status", "headers", "kind", "reason"),
+    ("status", "headers", "outcome", "reason"),
     [
-        (503, {}, Wait, "run the same command again later"),
-        (None, {}, Wait, "did not answer"),
-        (403, {"X-Error-Code": "GatedRepo"}, Wait, "is gated"),
-        (404, {"X-Error-Code": "RepoNotFound"}, Skip, "does not exist"),
+        (503, {}, "unreadable", "run the same command again later"),
+        (None, {}, "unreadable", "did not answer"),
+        (403, {"X-Error-Code": "GatedRepo"}, "gated_no_access", "is gated"),
+        (404, {"X-Error-Code": "RepoNotFound"}, "unreadable", "does not exist"),
     ],
 )
 def test_one_repository_in_trouble_never_stops_the_others(
@@ -154,7 +209,7 @@ def test_one_repository_in_trouble_never_stops_the_others(
     proxy: Between,
     status: int | None,
     headers: dict[str, str],
-    kind: type,
+    outcome: str,
     reason: str,
 ) -> None:
     trouble = Fault(
@@ -168,7 +223,8 @@ def test_one_repository_in_trouble_never_stops_the_others(
     proxy.faults = [trouble]
     decisions = seen()
     assert set(decisions) == set(MODELS)
-    assert type(decisions["maker/Safetensors"]) is kind
+    assert decisions["maker/Safetensors"].outcome == outcome
+    assert isinstance(decisions["maker/Safetensors"], Skip if status == 404 else Wait)
     assert reason in decisions["maker/Safetensors"].reason
     assert isinstance(decisions["maker/Built"], Build)
 

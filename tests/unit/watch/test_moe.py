@@ -12,7 +12,11 @@ from typing import Any
 
 import pytest
 
+from bot.clients.replies import json_object
+from bot.errors import SourceError
+from bot.records import Release, RepoFile
 from bot.watch.moe import MoeFacts, NotMoe, clearly_dense, experts
+from bot.watch.policy import decide
 
 CONFIGS = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "configs"
 
@@ -265,6 +269,16 @@ def _paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
             yield from _paths(inner, (*path, key))
 
 
+def _deep(levels: int, key: str) -> dict[str, Any]:
+    deep: dict[str, Any] = {}
+    for _ in range(levels):
+        deep = {key: deep}
+    return deep
+
+
+DEEP = (_deep(10_000, "text_config"), _deep(10_000, "quantization_config"), _deep(500, "x"))
+
+
 def _mutated(config: dict[str, Any], dice: random.Random) -> dict[str, Any]:
     config = deepcopy(config)
     for _ in range(dice.randint(1, 4)):
@@ -275,26 +289,72 @@ def _mutated(config: dict[str, Any], dice: random.Random) -> dict[str, Any]:
         part = config
         for step in way:
             part = part[step]
-        if dice.random() < 0.2:
+        chance = dice.random()
+        if chance < 0.2:
             del part[last]
+        elif chance < 0.3:
+            part[dice.choice(("text_config", "num_experts", "x" * 100_000, "\x00"))] = part[last]
         else:
             part[last] = deepcopy(dice.choice(HOSTILE))
+    if dice.random() < 0.1:
+        config[dice.choice(list(config) or ["a"])] = dice.choice(DEEP)
     return config
 
 
-def test_a_thousand_mutated_configs_give_an_answer() -> None:
+def _damaged(config: dict[str, Any], dice: random.Random) -> dict[str, Any] | None:
+    """The config as its file would come with bytes changed; None where that is no config."""
+    content = bytearray(json.dumps(config)[:20_000].encode())
+    for _ in range(dice.randint(1, 3)):
+        content[dice.randrange(len(content))] = dice.choice(b'{}[]",:0eE-\\\xff\x00')
+    try:
+        return json_object(bytes(content), "config.json")
+    except SourceError:
+        return None
+
+
+FAMILIES = (MIXTRAL, QWEN, DEEPSEEK, OMNI, DBRX, ERNIE_VL, HUNYUAN, LLAMA4, GEMMA4, NEMOTRON_H)
+
+
+def _configs(count: int, dice: random.Random) -> Iterator[dict[str, Any]]:
+    for number in range(count):
+        family = dice.choice(FAMILIES)
+        config = _damaged(family, dice) if number % 5 == 0 else _mutated(family, dice)
+        if config is not None:
+            yield config
+
+
+def _check(config: dict[str, Any]) -> tuple[type, str]:
+    """Ask for facts and for a decision; whatever the config, both are well-formed."""
+    answer = experts(config)
+    if isinstance(answer, NotMoe):
+        assert answer.reason.isprintable()
+        assert len(answer.reason) < 200
+    else:
+        assert 1 <= answer.experts_active < answer.experts <= 65_536
+        assert 0 <= answer.shared <= 65_536
+        assert all(name.isprintable() for name in answer.architectures)
+    files = (RepoFile(path="config.json", size=1), RepoFile(path="model.safetensors", size=1))
+    release = Release(repo_id="maker/Model", commit="c" * 40, files=files)
+    decision = decide(release, config, supported=frozenset({"MixtralForCausalLM"}))
+    assert decision.reason.isprintable()
+    assert len(decision.reason) < 400
+    assert isinstance(answer, MoeFacts) == (
+        decision.outcome in ("eligible", "unsupported_converter", "already_quantized")
+    )
+    return type(answer), decision.outcome
+
+
+def test_a_thousand_mutated_configs_give_a_decision() -> None:
     dice = random.Random(20261123)  # noqa: S311 - a seed, so that a failure repeats
-    families = (MIXTRAL, QWEN, DEEPSEEK, OMNI, DBRX, ERNIE_VL, HUNYUAN, LLAMA4, GEMMA4, NEMOTRON_H)
-    answers = [experts(_mutated(dice.choice(families), dice)) for _ in range(1000)]
-    for answer in answers:
-        if isinstance(answer, NotMoe):
-            assert answer.reason.isprintable()
-            assert len(answer.reason) < 200
-        else:
-            assert 1 <= answer.experts_active < answer.experts <= 65_536
-            assert 0 <= answer.shared <= 65_536
-            assert all(name.isprintable() for name in answer.architectures)
-    assert {type(answer) for answer in answers} == {NotMoe, MoeFacts}
+    seen = {_check(config) for config in _configs(1000, dice)}
+    assert {kind for kind, _ in seen} == {NotMoe, MoeFacts}
+    assert {outcome for _, outcome in seen} >= {"eligible", "not_moe", "dense_sibling"}
+
+
+@pytest.mark.long
+def test_ten_thousand_mutated_configs_give_a_decision() -> None:
+    dice = random.Random(42)  # noqa: S311 - a seed, so that a failure repeats
+    assert sum(bool(_check(config)) for config in _configs(10_000, dice)) > 8_000
 
 
 def test_deep_nesting_is_no_trouble() -> None:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import csv
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bot import weights
 from bot.records import Build, Release, RepoFile, Skip, Wait
-from bot.watch.policy import decide, glance, source_file
+from bot.watch.moe import MoeFacts, experts
+from bot.watch.policy import EXPANSION, TIERS, decide, glance
+
+CONFIGS = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "configs"
 
 MOE: dict[str, Any] = {
     "architectures": ["MixtralForCausalLM"],
@@ -20,6 +27,9 @@ MOE: dict[str, Any] = {
 DENSE: dict[str, Any] = {"model_type": "llama", "num_hidden_layers": 4}
 
 
+CONVERTIBLE = frozenset({"MixtralForCausalLM", "GptOssForCausalLM", "Qwen3MoeForCausalLM"})
+
+
 def a_release(*paths: str, **changes: Any) -> Release:
     files = tuple(RepoFile(path=path, size=1000 + i) for i, path in enumerate(paths))
     return replace(Release(repo_id="maker/Model", commit="c" * 40, files=files), **changes)
@@ -27,39 +37,204 @@ def a_release(*paths: str, **changes: Any) -> Release:
 
 def test_a_mixture_with_a_16_bit_gguf_is_built() -> None:
     release = a_release("config.json", "Model-BF16.gguf", "Model-Q4_K_M.gguf")
-    decision = decide(release, MOE)
-    assert decision == Build(release=release, reason="8 experts, 2 active; from Model-BF16.gguf")
+    decision = decide(release, MOE, supported=frozenset())  # a GGUF needs no converter
+    assert decision == Build(
+        release=release, reason="8 experts, 2 active; from Model-BF16.gguf", outcome="eligible"
+    )
 
 
 @pytest.mark.parametrize(
-    ("release", "config", "kind", "reason"),
+    ("paths", "reason"),
     [
-        (a_release("config.json", "model.safetensors"), MOE, Wait, "has no 16-bit GGUF"),
-        (a_release("config.json"), MOE, Wait, "no weights yet"),
-        (a_release("config.json", "m-BF16-00001-of-00002.gguf"), MOE, Wait, "in shards"),
-        (a_release("config.json", "pytorch_model.bin"), MOE, Skip, "pickles"),
-        (a_release("config.json", "m-Q4_K_M.gguf", "mmproj-F16.gguf"), MOE, Skip, "only quantized"),
-        (a_release("m-BF16.gguf"), None, Wait, "no config.json: whether its GGUF"),
-        (a_release("model.safetensors"), None, Wait, "no config.json yet"),
-        (a_release("README.md"), None, Wait, "no weights yet"),
-        (a_release("config.json", "m-BF16.gguf"), DENSE, Skip, "names no experts"),
-        (a_release("adapter_config.json", "a.safetensors"), None, Skip, "an adapter"),
-        (a_release("config.json", "m-BF16.gguf", private=True), MOE, Skip, "private"),
-        (a_release("config.json", "m-BF16.gguf", gated=True), MOE, Wait, "gated"),
-        (a_release("m.gguf", tags=("base_model:quantized:a/b",)), MOE, Skip, "quantization of a/b"),
-        (a_release("m.gguf", tags=("base_model:adapter:a/b",)), MOE, Skip, "an adapter"),
-        (a_release("m.safetensors", tags=("gptq",)), MOE, Skip, "tagged gptq"),
-        (a_release("m.safetensors", repo_id="x/Model-NVFP4"), MOE, Skip, "named NVFP4"),
+        (("model.safetensors",), "8 experts, 2 active; from 1 safetensors file"),
+        (
+            ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"),
+            "8 experts, 2 active; from 2 safetensors files",
+        ),
+        (("model.safetensors", "BF16/m-BF16.gguf"), "8 experts, 2 active; from BF16/m-BF16.gguf"),
+        (
+            ("model.safetensors", *(f"m-F16-0000{n}-of-00003.gguf" for n in (1, 2, 3))),
+            "8 experts, 2 active; from m-F16-00001-of-00003.gguf and 2 more",
+        ),
+        (
+            ("model.safetensors", "m-F16-00002-of-00003.gguf"),
+            "8 experts, 2 active; from 1 safetensors file",
+        ),
+    ],
+)
+def test_a_checkpoint_is_eligible_and_a_whole_16_bit_gguf_goes_before_it(
+    paths: tuple[str, ...], reason: str
+) -> None:
+    release = a_release("config.json", *paths)
+    decision = decide(release, MOE, supported=CONVERTIBLE, free_disk=10**9)
+    assert decision == Build(release=release, reason=reason, outcome="eligible")
+
+
+def test_an_unknown_converter_and_disk_are_not_held_against_a_release() -> None:
+    decision = decide(a_release("config.json", "model.safetensors"), MOE)
+    assert isinstance(decision, Build)
+    assert decision.reason.endswith("; whether llama.cpp can convert it was not checked")
+
+
+@pytest.mark.parametrize(
+    ("changes", "outcome"),
+    [
+        ({}, "eligible"),
+        ({"architectures": ["ZayaForCausalLM"]}, "unsupported_converter"),
+        ({"architectures": None}, "unsupported_converter"),
+        ({"architectures": [], "model_type": None}, "unsupported_converter"),
+        # the decoder's own name goes before the wrapper's
+        (
+            {
+                "architectures": ["WrapperForConditionalGeneration"],
+                "text_config": {"architectures": ["Qwen3MoeForCausalLM"]},
+            },
+            "eligible",
+        ),
+        (
+            {
+                "architectures": ["MixtralForCausalLM"],
+                "text_config": {"architectures": ["ZayaForCausalLM"]},
+            },
+            "unsupported_converter",
+        ),
+    ],
+)
+def test_the_converter_must_know_the_architecture(changes: dict[str, Any], outcome: str) -> None:
+    release = a_release("config.json", "model.safetensors")
+    decision = decide(release, MOE | changes, supported=CONVERTIBLE)
+    assert decision.outcome == outcome
+    assert isinstance(decision, Wait if outcome == "unsupported_converter" else Build)
+
+
+def test_another_spelling_of_the_converter_is_found() -> None:
+    release = a_release("config.json", "model.safetensors")
+    config = MOE | {"architectures": ["PhimoeForCausalLM"]}
+    decision = decide(release, config, supported=frozenset({"PhiMoEForCausalLM"}))
+    assert decision.outcome == "eligible"
+
+
+@pytest.mark.parametrize(
+    ("path", "changes", "need"),
+    [
+        ("m-BF16.gguf", {}, 1001 * (1 + TIERS)),
+        ("model.safetensors", {}, 1001 * (2 + TIERS)),
+        (
+            "model.safetensors",
+            {
+                "architectures": ["DeepseekV3ForCausalLM"],
+                "quantization_config": {"quant_method": "fp8"},
+            },
+            1001 * (1 + EXPANSION["fp8"] * (1 + TIERS)),
+        ),
+    ],
+)
+def test_what_does_not_fit_the_disk_is_too_large(
+    path: str, changes: dict[str, Any], need: float
+) -> None:
+    release = a_release("config.json", path)
+    enough, short = int(need) + 1, int(need) - 1
+    assert decide(release, MOE | changes, free_disk=enough).outcome == "eligible"
+    decision = decide(release, MOE | changes, free_disk=short)
+    assert isinstance(decision, Skip)
+    assert decision.outcome == "too_large"
+    assert "GB are free" in decision.reason
+
+
+GATED = a_release("config.json", "m-BF16.gguf", gated=True)
+
+
+@pytest.mark.parametrize(
+    ("release", "config", "kind", "outcome", "reason"),
+    [
+        (a_release("config.json"), MOE, Wait, "no_weights_yet", "no weights yet"),
+        (
+            a_release("config.json", "m-BF16-00001-of-00002.gguf"),
+            MOE,
+            Wait,
+            "no_weights_yet",
+            "lacks shards",
+        ),
+        (
+            a_release("config.json", "model-00002-of-00003.safetensors"),
+            MOE,
+            Wait,
+            "no_weights_yet",
+            "2 of its safetensors files",
+        ),
+        (a_release("config.json", "pytorch_model.bin"), MOE, Wait, "no_weights_yet", "pickles"),
+        (
+            a_release("config.json", "m-Q4_K_M.gguf", "mmproj-F16.gguf"),
+            MOE,
+            Skip,
+            "already_quantized",
+            "only quantized",
+        ),
+        (a_release("m-BF16.gguf"), None, Wait, "no_weights_yet", "no config.json: whether its"),
+        (a_release("model.safetensors"), None, Wait, "no_weights_yet", "no config.json yet"),
+        (a_release("README.md"), None, Wait, "no_weights_yet", "no weights yet"),
+        (a_release("config.json", "m-BF16.gguf"), DENSE, Skip, "not_moe", "names no experts"),
+        (
+            a_release("config.json", "m-BF16.gguf"),
+            MOE | {"num_local_experts": 0},
+            Skip,
+            "dense_sibling",
+            "num_local_experts is 0",
+        ),
+        (
+            a_release("config.json", "model.safetensors"),
+            MOE | {"architectures": ["LLaDAMoEModelLM"], "model_type": "llada_moe"},
+            Skip,
+            "not_a_text_decoder",
+            "a diffusion language model",
+        ),
+        (
+            a_release("config.json", "model.safetensors"),
+            MOE | {"architectures": ["LlamaForCausalLMEagle3"]},
+            Skip,
+            "not_a_text_decoder",
+            "a draft model",
+        ),
+        (
+            a_release("config.json", "model.safetensors"),
+            {"peft_type": "LORA"},
+            Skip,
+            "adapter",
+            "an adapter",
+        ),
+        (a_release("adapter_config.json", "a.safetensors"), None, Skip, "adapter", "an adapter"),
+        (
+            a_release("config.json", "adapter_config.json", "adapter_model.safetensors"),
+            MOE,
+            Skip,
+            "adapter",
+            "an adapter",
+        ),
+        (a_release("m.gguf", private=True), MOE, Skip, "not_watched", "private"),
+        (GATED, None, Wait, "gated_no_access", "gated: its maker has to grant access"),
+        (GATED, MOE, Build, "eligible", "from m-BF16.gguf"),  # config.json could be read
+        (
+            a_release("m.gguf", tags=("base_model:quantized:a/b",)),
+            MOE,
+            Skip,
+            "already_quantized",
+            "quantization of a/b",
+        ),
+        (a_release("m", tags=("base_model:adapter:a/b",)), MOE, Skip, "adapter", "an adapter"),
+        (a_release("m", tags=("gptq",)), MOE, Skip, "already_quantized", "tagged gptq"),
+        (a_release("m", repo_id="x/M-NVFP4"), MOE, Skip, "already_quantized", "named NVFP4"),
         (
             a_release("config.json", "hf_quant_config.json", "m.safetensors"),
             MOE,
             Skip,
+            "already_quantized",
             "has hf_quant_config.json",
         ),
         (
             a_release("config.json", "model.safetensors"),
             MOE | {"quantization_config": {"quant_method": "awq"}},
             Skip,
+            "already_quantized",
             "itself a quantization: awq",
         ),
         (
@@ -69,16 +244,26 @@ def test_a_mixture_with_a_16_bit_gguf_is_built() -> None:
                 "architectures": ["GptOssForCausalLM"],
                 "quantization_config": {"quant_method": "mxfp4"},
             },
-            Wait,
-            "has no 16-bit GGUF",
+            Build,
+            "eligible",
+            "from 1 safetensors file",
+        ),
+        # another owner's copy that does not say so is a release like any other
+        (
+            a_release("config.json", "model.safetensors", repo_id="somebody/Mixtral-8x7B"),
+            MOE,
+            Build,
+            "eligible",
+            "8 experts",
         ),
     ],
 )
-def test_everything_else_is_skipped_or_waits(
-    release: Release, config: dict[str, Any] | None, kind: type, reason: str
+def test_each_rule_has_its_outcome_and_reason(
+    release: Release, config: dict[str, Any] | None, kind: type, outcome: str, reason: str
 ) -> None:
-    decision = decide(release, config)
+    decision = decide(release, config, supported=CONVERTIBLE)
     assert type(decision) is kind
+    assert decision.outcome == outcome
     assert decision.release is release
     assert reason in decision.reason
 
@@ -91,25 +276,34 @@ def test_owners_limit_what_is_built() -> None:
 
 
 @pytest.mark.parametrize(
-    ("listing", "kind"),
+    ("listing", "outcome"),
     [
-        ({"disabled": True}, Skip),
-        ({"model_type": "bert"}, Skip),
-        ({"model_type": "qwen3", "architectures": ("Qwen3ForCausalLM",)}, Skip),
-        ({"model_type": "mixtral", "quant_method": "gptq"}, Skip),
-        ({"owners": ("other",)}, Skip),
+        ({"disabled": True}, "not_watched"),
+        ({"model_type": "bert"}, "not_a_text_decoder"),
+        ({"model_type": "qwen3", "architectures": ("Qwen3ForCausalLM",)}, "not_moe"),
+        ({"model_type": "qwen3_5"}, "dense_sibling"),
+        ({"model_type": "mixtral", "quant_method": "gptq"}, "already_quantized"),
+        ({"owners": ("other",)}, "not_watched"),
         ({"model_type": "mixtral"}, None),
         ({"model_type": "gpt_oss", "quant_method": "mxfp4"}, None),
         ({}, None),
     ],
 )
-def test_a_listing_settles_the_clear_cases_only(listing: dict[str, Any], kind: type | None) -> None:
+def test_a_listing_settles_the_clear_cases_only(
+    listing: dict[str, Any], outcome: str | None
+) -> None:
     settled = glance(a_release(), **listing)
-    assert (settled is None) if kind is None else (type(settled) is kind)
+    assert (settled and settled.outcome) == outcome
+
+
+def test_a_gate_is_not_held_against_a_listed_model() -> None:
+    assert glance(a_release(gated=True), model_type="mixtral") is None
 
 
 def test_a_listing_settles_models_of_other_tasks() -> None:
-    assert isinstance(glance(a_release(pipeline_tag="text-to-image")), Skip)
+    settled = glance(a_release(pipeline_tag="text-to-image"))
+    assert settled is not None
+    assert settled.outcome == "not_a_text_decoder"
     assert glance(a_release(pipeline_tag="text-generation")) is None
     assert glance(a_release(pipeline_tag="a-task-of-tomorrow")) is None
 
@@ -126,16 +320,74 @@ def test_a_listing_settles_models_of_other_tasks() -> None:
         (["mmproj-BF16.gguf", "m-Q8_0.gguf", "m-BF16.txt", "bf16.safetensors"], None),
         (["m-IQ4_XS-bf16-embeddings.gguf", "m-F32.gguf", "xbf16x.gguf"], None),
         (["m-BF16-00001-of-00003.gguf", "m-BF16-00002-of-00003.gguf"], None),
+        (
+            ["m-BF16-00002-of-00002.gguf", "m-BF16-00001-of-00002.gguf"],
+            "m-BF16-00001-of-00002.gguf",
+        ),
+        (
+            ["m-F16.gguf", *(f"m-BF16-0000{n}-of-00002.gguf" for n in (1, 2))],
+            "m-BF16-00001-of-00002.gguf",
+        ),
         ([], None),
     ],
 )
 def test_the_source_is_the_whole_16_bit_gguf(paths: list[str], chosen: str | None) -> None:
-    source = source_file(a_release(*paths))
+    source = next(iter(weights.gguf(a_release(*paths))), None)
     assert (source.path if source else None) == chosen
 
 
 def test_an_empty_file_is_no_source() -> None:
     release = a_release("config.json")
     release = replace(release, files=(*release.files, RepoFile(path="m-BF16.gguf", size=0)))
-    assert source_file(release) is None
-    assert decide(release, MOE).reason == "no weights yet"
+    assert weights.gguf(release) == ()
+    assert decide(release, MOE).reason.endswith("no weights yet")
+
+
+# ── real configs ────────────────────────────────────────────────────────────────────────────
+
+# kind of the index → the outcomes that are right for it, from config.json and the name alone
+OUTCOMES = {
+    "decoder_moe": {"eligible"},
+    "decoder_moe_native_quant": {"eligible"},
+    "decoder_moe_renamed": {"eligible"},
+    "not_hf_config": {"eligible"},  # counts under an inference script's own names
+    "quantized_moe": {"already_quantized"},
+    "quantized_dense": {"already_quantized"},
+    "dense": {"not_moe"},
+    "dense_sibling": {"dense_sibling"},
+    "lora_adapter": {"adapter"},
+    "draft": {"not_a_text_decoder"},
+    "embedding": {"not_a_text_decoder"},
+    "encoder": {"not_a_text_decoder"},
+    "encoder_decoder": {"not_a_text_decoder"},
+    "vision": {"not_a_text_decoder"},
+    "audio": {"not_a_text_decoder"},
+    "diffusion": {"not_a_text_decoder"},
+}
+
+
+@pytest.mark.skipif(not CONFIGS.is_dir(), reason="the real configs are not beside the checkout")
+def test_every_real_config_has_the_outcome_and_counts_of_the_index() -> None:
+    with (CONFIGS / "index.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 65
+    assert {row["kind"] for row in rows} == set(OUTCOMES)
+    wrong = {row["file"]: said for row in rows if (said := _misjudged(row))}
+    assert wrong == {}
+
+
+def _misjudged(row: dict[str, str]) -> str | None:
+    config = json.loads((CONFIGS / row["file"]).read_text(encoding="utf-8"))
+    release = a_release("config.json", "model.safetensors", repo_id=row["hf_repo"])
+    decision = decide(release, config)
+    if decision.outcome not in OUTCOMES[row["kind"]]:
+        return f"{decision.outcome}: {decision.reason}"
+    facts = experts(config)
+    if isinstance(facts, MoeFacts) != (row["is_moe"] == "yes"):
+        return str(facts)
+    keys = ("n_layers", "n_routed_experts", "n_active_experts", "n_shared_experts")
+    counts = tuple(int(row[key] or 0) for key in keys)
+    if isinstance(facts, MoeFacts):
+        found = (facts.layers, facts.experts, facts.experts_active, facts.shared)
+        return None if found == counts else f"{found} for {counts}"
+    return None

@@ -1,0 +1,187 @@
+"""Reading a config.json of any model family: where its text decoder speaks, and in which words.
+
+The tables are the union of the names that transformers' configuration classes, remote code and
+llama.cpp's converter use; a family is a row here, never a branch below. Configs are written by
+strangers: a value of the wrong type or size counts as absent and nothing here raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+# ── the tables ──────────────────────────────────────────────────────────────────────────────
+
+# Where a text decoder's own config sits inside a multimodal wrapper, innermost first.
+TEXT_PARTS: tuple[tuple[str, ...], ...] = (
+    ("thinker_config", "text_config"),
+    ("text_config",),
+    ("language_config",),
+    ("llm_config",),
+    ("lm_config",),
+    ("thinker_config",),
+    (),
+)
+# where some keep their expert keys: dbrx, Yuan 2, Mistral's own files
+FEED_FORWARD_PARTS = ("ffn_config", "moe_config", "moe")
+
+EXPERT_KEYS = (
+    "num_experts",
+    "num_local_experts",
+    "n_routed_experts",
+    "moe_num_experts",
+    "moe_num_primary_experts",
+)
+ACTIVE_KEYS = (
+    "num_experts_per_tok",
+    "num_experts_per_token",
+    "moe_topk",
+    "moe_top_k",
+    "moe_k",
+    "top_k_experts",
+    "moe_num_active_primary_experts",
+    "n_activated_experts",
+    "num_selects",
+)
+SHARED_KEYS = (
+    "n_shared_experts",
+    "num_shared_experts",
+    "moe_num_shared_experts",
+    "num_shared_expert",
+)
+SHARED_SIZE_KEYS = (
+    "shared_expert_intermediate_size",
+    "moe_shared_expert_intermediate_size",
+    "shared_experts_intermediate_size",
+    "shared_intermediate_size",
+    "share_expert_dim",
+    "share_expert_dims",
+)
+LAYER_KEYS = ("num_hidden_layers", "n_layers", "num_layers", "n_layer")
+# a list or string with an entry per layer, for configs that do not count their layers
+LAYER_LISTS = ("layers_block_type", "hybrid_override_pattern", "layer_types", "mlp_layer_types")
+
+# transformers' class names that llama.cpp's converter registers under another spelling
+SPELLINGS = {
+    "PhimoeForCausalLM": "PhiMoEForCausalLM",
+    "UnlimitedOcrForConditionalGeneration": "UnlimitedOCRForCausalLM",
+    "Qwen3OmniMoeThinkerForConditionalGeneration": "Qwen3OmniMoeForConditionalGeneration",
+    "Kimi_K25ForConditionalGeneration": "KimiK25ForConditionalGeneration",
+}
+
+# get_model_architecture of llama.cpp's conversion/base.py: the outer name wins over the decoder's
+OUTER_NAME_WINS = frozenset(
+    {
+        *("StepVLForConditionalGeneration", "Sarashina2VisionForCausalLM"),
+        *("Exaone4_5_ForConditionalGeneration", "Step3p7ForConditionalGeneration"),
+        "KimiK3ForConditionalGeneration",
+    }
+)
+
+# One always-on feed-forward beside the experts that no key of the config mentions.
+SHARED_WITHOUT_KEY = frozenset({"llama4", "llama4_text", "gemma4", "gemma4_text"})
+
+MOST_EXPERTS = 65_536
+MOST_LAYERS = 10_000
+LONGEST_LIST = 4_096
+LONGEST_NAME = 200
+
+# ── the text decoder ────────────────────────────────────────────────────────────────────────
+
+
+def scopes_of(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The parts of a config that speak of the text decoder, innermost first."""
+    for path in TEXT_PARTS:
+        part: object = config
+        for step in path:
+            part = part.get(step) if isinstance(part, Mapping) else None
+        if not isinstance(part, Mapping):
+            continue
+        for name in FEED_FORWARD_PARTS:
+            feed_forward = part.get(name)
+            if isinstance(feed_forward, Mapping):
+                yield feed_forward
+        yield part
+
+
+def integer(value: object, most: int, per_layer: int | None = None) -> int | None:
+    """A count within bounds. Of a list, the largest when it has an entry per layer, else the first.
+
+    ERNIE-VL lists [text, vision]; Hunyuan lists a number per layer.
+    """
+    if isinstance(value, list) and 0 < len(value) <= LONGEST_LIST:
+        counts = [integer(item, most) for item in value if not isinstance(item, list)]
+        if len(value) == per_layer:
+            return max((count for count in counts if count is not None), default=None)
+        return counts[0] if counts else None
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most:
+        return value
+    return None
+
+
+def number(
+    scopes: Sequence[Mapping[str, Any]], keys: Sequence[str], most: int = MOST_EXPERTS
+) -> int | None:
+    """The first positive count under any of `keys`, else 0 where one says 0, else None."""
+    layers = None if keys is LAYER_KEYS else number(scopes, LAYER_KEYS, MOST_LAYERS)
+    found = [integer(scope.get(key), most, layers) for scope in scopes for key in keys]
+    return next((value for value in found if value), 0 if 0 in found else None)
+
+
+def layer_count(scopes: Sequence[Mapping[str, Any]]) -> int | None:
+    """Layers by their count, else by a list that has an entry for each (nemotron_h)."""
+    count = number(scopes, LAYER_KEYS, most=MOST_LAYERS)
+    if count is not None:
+        return count
+    lists = (scope.get(key) for scope in scopes for key in LAYER_LISTS)
+    found = next((value for value in lists if isinstance(value, str | list) and value), ())
+    return len(found) if 0 < len(found) <= LONGEST_LIST else None
+
+
+def shared_experts(scopes: Sequence[Mapping[str, Any]]) -> int:
+    """Shared experts: a count, or one where only a size or the family tells of them."""
+    count = number(scopes, SHARED_KEYS)
+    if count is not None:
+        return count
+    if number(scopes, SHARED_SIZE_KEYS, most=1 << 30):
+        return 1
+    types = {text(scope.get("model_type")) for scope in scopes}
+    return 1 if types & SHARED_WITHOUT_KEY else 0
+
+
+# ── names ───────────────────────────────────────────────────────────────────────────────────
+
+
+def converter_name(config: Mapping[str, Any]) -> str | None:
+    """The architecture that llama.cpp's converter looks up for the text decoder.
+
+    As get_model_architecture of conversion/base.py: the decoder's own where it has one, else the
+    first of the wrapper; transformers' spellings become the converter's.
+    """
+    outer = next(iter(names(config.get("architectures"))), None)
+    parts = (scope.get("architectures") for scope in scopes_of(config) if scope is not config)
+    inner = next((name for part in parts for name in names(part)), None)
+    found = outer if outer in OUTER_NAME_WINS or inner is None else inner
+    return SPELLINGS.get(found, found) if found else None
+
+
+def quant_method(config: Mapping[str, Any]) -> str | None:
+    """The quantization that config.json declares; "unnamed" where it gives no method."""
+    for scope in scopes_of(config):
+        declared = scope.get("quantization_config")
+        if isinstance(declared, Mapping) and declared:
+            return text(declared.get("quant_method")) or "unnamed"
+    return None
+
+
+def text(value: object) -> str | None:
+    """A short, printable, non-empty string, or None."""
+    if isinstance(value, str) and value.isprintable() and 0 < len(value) <= LONGEST_NAME:
+        return value
+    return None
+
+
+def names(value: object) -> tuple[str, ...]:
+    """The short, printable strings of a list; a lone string is a list of one."""
+    items = value[:16] if isinstance(value, list | tuple) else [value]
+    return tuple(name for name in map(text, items) if name)

@@ -1,0 +1,199 @@
+"""Safetensors headers → the tensors of the GGUF file that the converter will make of them.
+
+So recipes and sizes of all tiers are known before anything is downloaded. Names come from the
+gguf package's table of the family; a name that is in no table is given a role by the words in it,
+and is told of.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+from bot.clients.gguf import tensor_names
+from bot.configs import scopes_of
+from bot.errors import SourceError
+from bot.plan.changes import Shape, Sizes, change
+from bot.plan.families import ALL_MATRICES_BF16, DROPS_TIED_HEAD, family_of
+from bot.plan.roles import role_of
+from bot.plan.sizes import tensor_bytes
+from bot.plan.stored import Content, Stored, expert_of, without_expert
+from bot.records import Tensor
+
+HEAD = "output.weight"
+
+# always F32: prepare_tensors of llama.cpp's conversion/base.py
+_EXACT = re.compile(
+    r"(.*\.)?(ffn_gate_inp(_shexp)?|ssm_conv1d(_[qkv])?|shortconv\.conv|indexer\.proj"
+    r"|position_embd|token_types)\.weight|.*_norm\.weight"
+)
+
+# the name without layer; other spellings under which the table may know it
+_SPELLINGS: tuple[tuple[str, str], ...] = (
+    (r"$", ".weight"),
+    (r"e_score_correction_bias$", "e_score_correction.bias"),
+    (r"\.dt_bias$", ".dt_proj.bias"),
+    (r"\.dt_bias$", ".dt.bias"),
+    (r"^", "model."),
+    (r"^(model\.)?(ernie|transformer)\.", "model."),
+    (r"^backbone\.", "model."),
+    (r"^model\.", ""),
+)
+
+# words of unknown names, the first that fits; and names in their roles that a layer may have free
+_WORDS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    (
+        r"ssm|mamba|conv|delta|linear_attn|kda|recurrent",
+        ("ssm_in", "ssm_out", "ssm_x", "ssm_dt", "ssm_g", "ssm_f_a", "ssm_f_b", "ssm_g_a"),
+    ),
+    (
+        r"att|wq|wk|wv|wo|q_|k_|v_|o_|index|compress",
+        (
+            *("attn_q", "attn_k", "attn_v", "attn_output", "attn_gate", "attn_q_a", "attn_q_b"),
+            *("attn_kv", "attn_kv_b", "attn_output_a", "attn_output_b", "attn_kv_a_mqa"),
+            *("attn_qkv", "attn_k_b", "attn_v_b", "indexer.attn_k", "indexer.attn_q_b"),
+        ),
+    ),
+    (
+        r"",
+        (
+            *("ffn_gate", "ffn_up", "ffn_down", "ffn_latent_down", "ffn_latent_up"),
+            *("ffn_routed_down", "ffn_routed_up", "ssm_in", "ssm_out", "ssm_x", "ssm_g"),
+        ),
+    ),
+)
+MOST_GUESSED = 10_000
+_OUTSIDE: tuple[tuple[str, tuple[str, ...]], ...] = (
+    (r"head|output|score", ("output", "token_embd", "per_layer_token_embd")),
+    (r"", ("token_embd", "per_layer_token_embd", "output")),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predicted:
+    """The tensors of a GGUF file that does not exist yet."""
+
+    family: str
+    tensors: tuple[Tensor, ...]
+    guessed: tuple[str, ...]  # names of the checkpoint that no table knows
+
+
+def predict(config: Mapping[str, Any], content: Content) -> Predicted:
+    """The tensors that the converter writes in BF16: the text decoder without MTP layers.
+
+    Raises SourceError when thousands of names are unknown.
+    """
+    family = family_of(config)
+    maker = _Maker(family=family, find=tensor_names(family))
+    sizes = Sizes.of(config, family)
+    drops_head = family in DROPS_TIED_HEAD and _tied(config)
+    for tensor in _stacked(content.main):
+        for name, shape in _converted(tensor, sizes) or [(None, tensor.shape)]:
+            maker.add(tensor, name, shape)
+    tensors = tuple(
+        tensor for tensor in maker.made.values() if not (drops_head and tensor.name == HEAD)
+    )
+    return Predicted(family=family, tensors=tensors, guessed=tuple(maker.guessed))
+
+
+def _tied(config: Mapping[str, Any]) -> bool:
+    return any(scope.get("tie_word_embeddings") is True for scope in scopes_of(config))
+
+
+# ── all experts of a layer in one tensor ────────────────────────────────────────────────────
+
+
+def _stacked(tensors: Iterable[Stored]) -> Iterator[Stored]:
+    """Experts of their own stacked, as the converter does; everything else as it is."""
+    counts: dict[str, int] = {}
+    first: dict[str, Stored] = {}
+    for tensor in tensors:
+        if expert_of(tensor.name) is None:
+            yield tensor
+            continue
+        name = without_expert(tensor.name)
+        counts[name] = counts.get(name, 0) + 1
+        first.setdefault(name, tensor)
+    for name, tensor in first.items():
+        yield Stored(
+            name=name,
+            shape=(counts[name], *tensor.shape),
+            part=tensor.part,
+            layer=tensor.layer,
+            precision=tensor.precision,
+        )
+
+
+def _converted(tensor: Stored, sizes: Sizes) -> list[tuple[str | None, Shape]] | None:
+    """What the table of changes makes of a tensor in a layer."""
+    if tensor.layer is None:
+        return None
+    own = tensor.name.split(f".{tensor.layer}.", 1)[-1]
+    made = change(own, tensor.shape, sizes)
+    return None if made is None else [(f"blk.{tensor.layer}.{name}", shape) for name, shape in made]
+
+
+# ── names ───────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(kw_only=True)
+class _Maker:
+    """Gives each tensor a GGUF name that no other has, and its type."""
+
+    family: str
+    find: Callable[[str], str | None]
+    made: dict[str, Tensor] = field(default_factory=dict)
+    guessed: list[str] = field(default_factory=list)
+
+    def add(self, stored: Stored, name: str | None, shape: Shape) -> None:
+        name = name if name is not None else self._known(stored.name)
+        if name is None or name in self.made:
+            name = self._guess(stored, shape)
+            self.guessed.append(stored.name)
+            if len(self.guessed) > MOST_GUESSED:
+                raise SourceError(
+                    f"thousands of tensors have unknown names, such as {stored.name[:120]!r}; "
+                    "this model needs a newer apex-bot"
+                )
+        exact = self.family not in ALL_MATRICES_BF16 and _is_exact(name)
+        kind = "F32" if len(shape) <= 1 or exact else "BF16"
+        ne = tuple(reversed(shape)) or (1,)
+        if prod(ne):
+            size = tensor_bytes(kind, ne)
+            self.made[name] = Tensor(name=name, shape=ne, type=kind, bytes=size)
+
+    def _known(self, name: str) -> str | None:
+        """What the family's table calls it, under any spelling of which a recipe knows the role."""
+        spellings = (re.sub(pattern, instead, name, count=1) for pattern, instead in _SPELLINGS)
+        found = map(self.find, (name, *spellings))
+        return next((own for own in found if own is not None and _has_role(own)), None)
+
+    def _guess(self, stored: Stored, shape: Shape) -> str:
+        """A free name in the role that the words of the maker's name tell."""
+        inside = stored.layer is not None
+        place = f"blk.{stored.layer}." if inside else ""
+        if len([length for length in shape if length > 1]) > 1:
+            words = next(
+                names
+                for pattern, names in (_WORDS if inside else _OUTSIDE)
+                if re.search(pattern, stored.name.split(".", 3)[-1] if inside else stored.name)
+            )
+            for word in words:
+                if f"{place}{word}.weight" not in self.made:
+                    return f"{place}{word}.weight"
+        return f"{place}unknown{len(self.guessed)}_norm.weight"
+
+
+def _is_exact(name: str) -> bool:
+    return not name.endswith(".weight") or _EXACT.fullmatch(name) is not None
+
+
+def _has_role(name: str) -> bool:
+    try:
+        role_of(name)
+    except SourceError:
+        return False
+    return True

@@ -1,0 +1,166 @@
+"""Which files of a release hold its weights: names and sizes in, files out, nothing is read.
+
+Watching asks whether a release can be built, fetching what to download; both ask here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from bot.records import Release, RepoFile
+
+INDEX = "model.safetensors.index.json"
+PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+MOST_SHARDS = 2_000
+
+_SIXTEEN_BIT = re.compile(r"(?<![a-z0-9])(bf16|fp?16)(?![a-z0-9])", re.IGNORECASE)
+_QUANTIZED = re.compile(
+    r"(?<![a-z0-9])(i?q[1-8]_|q[2-8](?![a-z0-9])|tq[12]_|mxfp4|nvfp4)", re.IGNORECASE
+)
+_BESIDE_THE_MODEL = re.compile(r"mmproj|imatrix|^mtp-|draft", re.IGNORECASE)
+_SHARD = re.compile(r"-(\d{5})-of-(\d{5})(?=\.(?:gguf|safetensors)$)", re.IGNORECASE)
+# transformers' `variant`: model.fp32-00001-of-00002.safetensors
+_VARIANT = re.compile(
+    r"^model\.(?!safetensors)\w{1,16}(?:-\d{5}-of-\d{5})?\.safetensors$", re.IGNORECASE
+)
+_NO_WEIGHTS = re.compile(r"^(adapter|optimizer|training|scheduler|rng_state)", re.IGNORECASE)
+_CONSOLIDATED = "consolidated"
+_SAME_AGAIN = 0.9  # a lone file of this share of all shards together holds them once more
+
+# ── GGUF ────────────────────────────────────────────────────────────────────────────────────
+
+
+def gguf(release: Release) -> tuple[RepoFile, ...]:
+    """The 16-bit GGUF of a release: one file, or all its shards in order; () without a whole one.
+
+    BF16 goes before F16, then the largest, then a single file before shards.
+    """
+    sets = [files for files in _grouped(sixteen_bit(release)) if _whole(files)]
+    return min(sets, key=_preference, default=())
+
+
+def sixteen_bit(release: Release) -> list[RepoFile]:
+    """Files that look like a 16-bit GGUF of the model by their names, shards too."""
+    return [
+        file
+        for file in ggufs(release)
+        if _SIXTEEN_BIT.search(file.path) and not _QUANTIZED.search(_name(file))
+    ]
+
+
+def ggufs(release: Release) -> list[RepoFile]:
+    """GGUF files that hold a model: no projector, imatrix or draft."""
+    return [
+        file for file in _of_kind(release, ".gguf") if not _BESIDE_THE_MODEL.search(_name(file))
+    ]
+
+
+def projector(release: Release, model: RepoFile) -> RepoFile | None:
+    """The vision or audio part for a GGUF `model`: beside it or in the root, F16 before BF16."""
+    found = [
+        file
+        for file in _of_kind(release, ".gguf")
+        if "mmproj" in _name(file).lower()
+        and not _QUANTIZED.search(_name(file))
+        and _folder(file) in (_folder(model), ".")
+    ]
+    order = ("f16", "bf16")
+
+    def rank(file: RepoFile) -> tuple[int, str]:
+        named = _SIXTEEN_BIT.search(_name(file))
+        kind = named[1].lower().replace("fp", "f") if named else ""
+        return (order.index(kind) if kind in order else len(order), file.path)
+
+    return min(found, key=rank, default=None)
+
+
+# ── safetensors ─────────────────────────────────────────────────────────────────────────────
+
+
+def safetensors(release: Release, index: Mapping[str, Any] | None = None) -> tuple[RepoFile, ...]:
+    """The checkpoint's files in the root of the repository, each weight once.
+
+    `index` is the parsed model.safetensors.index.json, where the caller has it: then exactly the
+    files it names. Without it, by name: shards rather than a single file of the same content,
+    no variants in another precision, no `consolidated` copy beside a `model` one.
+    """
+    root = {file.path: file for file in _of_kind(release, ".safetensors") if _folder(file) == "."}
+    weight_map = index.get("weight_map") if index is not None else None
+    if isinstance(weight_map, Mapping):
+        named = {name for name in weight_map.values() if isinstance(name, str) and name in root}
+        if named:
+            return tuple(root[name] for name in sorted(named))
+    files = [f for name, f in sorted(root.items()) if not _NO_WEIGHTS.search(name)]
+    files = [f for f in files if not _VARIANT.search(f.path)] or files
+    files = [f for f in files if not f.path.lower().startswith(_CONSOLIDATED)] or files
+    return tuple(_each_once(files))
+
+
+def missing_shards(files: Iterable[RepoFile]) -> int:
+    """How many shards of a checkpoint are not there yet, by the numbers in the names."""
+    return sum(_total(group[0]) - len(group) for group in _grouped(files) if _total(group[0]))
+
+
+def has_pickles(release: Release) -> bool:
+    """Whether there are weights in a format that can run code."""
+    return any(file.size and file.path.lower().endswith(PICKLES) for file in release.files)
+
+
+def total(files: Iterable[RepoFile]) -> int:
+    """Bytes of all files."""
+    return sum(file.size for file in files)
+
+
+def _each_once(files: list[RepoFile]) -> Iterator[RepoFile]:
+    shards = [file for file in files if _SHARD.search(file.path)]
+    for file in files:
+        again = file.path.lower() == "model.safetensors" and shards
+        if not again or file.size < _SAME_AGAIN * total(shards):
+            yield file
+
+
+# ── names ───────────────────────────────────────────────────────────────────────────────────
+
+
+def _name(file: RepoFile) -> str:
+    return PurePosixPath(file.path).name
+
+
+def _folder(file: RepoFile) -> str:
+    return str(PurePosixPath(file.path).parent)
+
+
+def _of_kind(release: Release, ending: str) -> list[RepoFile]:
+    return [file for file in release.files if file.size and file.path.lower().endswith(ending)]
+
+
+def _total(file: RepoFile) -> int:
+    shard = _SHARD.search(file.path)
+    return min(int(shard[2]), MOST_SHARDS) if shard else 0
+
+
+def _grouped(files: Iterable[RepoFile]) -> list[tuple[RepoFile, ...]]:
+    """Shards of one model together, in order; any other file alone."""
+    groups: dict[tuple[str, ...], dict[int, RepoFile]] = {}
+    for file in files:
+        shard = _SHARD.search(file.path)
+        key = (file.path[: shard.start()], shard[2]) if shard else (file.path,)
+        groups.setdefault(key, {})[int(shard[1]) if shard else 1] = file
+    return [tuple(group[number] for number in sorted(group)) for group in groups.values()]
+
+
+def _whole(files: tuple[RepoFile, ...]) -> bool:
+    """Whether every shard is there: 1 of 3, 2 of 3, 3 of 3."""
+    shards = [match for file in files if (match := _SHARD.search(file.path))]
+    if not shards:
+        return True
+    count = int(shards[0][2])
+    return count <= MOST_SHARDS and [int(m[1]) for m in shards] == list(range(1, count + 1))
+
+
+def _preference(files: tuple[RepoFile, ...]) -> tuple[bool, int, int, str]:
+    first = files[0].path
+    return ("bf16" not in first.lower(), -total(files), len(files), first)

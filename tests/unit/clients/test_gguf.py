@@ -1,0 +1,91 @@
+"""Models in shards are read as one, and llama.cpp takes them as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bot.build.quantize import quantize
+from bot.clients import gguf
+from bot.clients.llama.session import Session, Token
+from bot.errors import SourceError
+from bot.plan.architecture import describe
+from tests.split_gguf import split
+
+
+@pytest.fixture(scope="module")
+def shards(demo_model: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The demo model in shards of forty tensors."""
+    return split(demo_model, tmp_path_factory.mktemp("shards") / "Tiny-BF16.gguf", 40)
+
+
+def logits(path: Path) -> np.ndarray:
+    with Session(path, n_ctx=32, threads=1) as session:
+        tokens = session.tokenize("The river rises in the north and")
+        batch = [Token(id=t, position=i, wanted=True) for i, t in enumerate(tokens)]
+        found = np.array(session.decode(batch))
+    assert found.shape[0] == len(tokens)
+    assert np.isfinite(found).all()
+    return found
+
+
+def test_shards_are_one_model(demo_model: Path, shards: list[Path]) -> None:
+    whole, parts = gguf.read(demo_model), gguf.read_split(shards[0])
+    assert len(shards) > 2
+    assert gguf.shards(shards[0], parts) == tuple(shards)
+    assert parts.tensors == whole.tensors
+    assert abs(parts.data_offset - whole.data_offset) <= 128
+    assert describe(parts.metadata, parts.tensors) == describe(whole.metadata, whole.tensors)
+    assert len(gguf.read(shards[0]).tensors) == 40  # the first alone is not the model
+
+
+def test_a_single_file_is_its_own_only_shard(demo_model: Path) -> None:
+    whole = gguf.read_split(demo_model)
+    assert whole == gguf.read(demo_model)
+    assert gguf.shards(demo_model, whole) == (demo_model,)
+
+
+def test_llama_cpp_gives_the_same_logits_and_files(
+    demo_model: Path, shards: list[Path], tmp_path: Path
+) -> None:
+    assert np.array_equal(logits(demo_model), logits(shards[0]))
+    for source, name in ((demo_model, "whole"), (shards[0], "parts")):
+        target = tmp_path / f"{name}.gguf"
+        quantize(source, target, file_type=18, types={}, imatrix=None, threads=2)
+    assert (tmp_path / "whole.gguf").read_bytes() == (tmp_path / "parts.gguf").read_bytes()
+
+
+def _without_the_last(paths: list[Path]) -> Path:
+    paths[-1].unlink()
+    return paths[0]
+
+
+def _renamed(paths: list[Path]) -> Path:
+    return paths[0].rename(paths[0].with_name("Tiny.gguf"))
+
+
+def _the_same_twice(paths: list[Path]) -> Path:
+    paths[2].write_bytes(paths[1].read_bytes())
+    return paths[0]
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        (_without_the_last, "does not exist; fetch all"),
+        (_renamed, "name the first, NAME-00001-of-"),
+        (lambda paths: paths[1], "name the first, NAME-00001-of-"),
+        (_the_same_twice, "do not fit together"),
+    ],
+)
+def test_broken_sets_are_refused(
+    shards: list[Path], tmp_path: Path, broken: Callable[[list[Path]], Path], said: str
+) -> None:
+    copies = [tmp_path / path.name for path in shards]
+    for path, copy in zip(shards, copies, strict=True):
+        copy.write_bytes(path.read_bytes())
+    with pytest.raises(SourceError, match=said):
+        gguf.read_split(broken(copies))

@@ -1,0 +1,329 @@
+"""What a checkpoint is, from its config and headers alone: families by hand, configs as found."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import replace
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot.clients import gguf
+from bot.clients.safetensors import local_release, local_safetensors
+from bot.configs import layer_count, scopes_of
+from bot.errors import SourceError
+from bot.patterns import attention as in_words
+from bot.plan.architecture import describe
+from bot.plan.attention import attention
+from bot.plan.checkpoint import describe_checkpoint
+from bot.records import Architecture, HeaderTensor, Release, from_json, to_json
+from tests import headers
+from tests.checkpoints import EXPERTS, FAMILIES, Family
+from tests.headers import MODELS, H, Model
+
+DATA = Path(__file__).resolve().parents[3].parent / "shared" / "data"
+TINY = DATA / "models" / "tiny-moe"
+RELEASE = Release(repo_id="maker/Model-8x1B", commit="0" * 40)
+
+Make = Callable[[], Model]
+
+
+def described(model: Model, release: Release = RELEASE) -> Architecture:
+    return describe_checkpoint(model.config, model.tensors, release)
+
+
+# ── families ────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("make", MODELS, ids=lambda make: make.__name__)
+def test_a_family_is_described_from_its_headers(make: Make) -> None:
+    model = make()
+    found = described(model)
+    assert (found.name, found.family) == ("Model-8x1B", model.family)
+    assert (found.experts, found.experts_active, found.shared_experts) == model.experts
+    assert (found.layers, found.dense_layers, found.mtp_layers) == model.layers
+    assert found.attention_pattern == model.attention
+    assert found.source_precision == model.precision
+    assert (found.vocabulary, found.embedding_length) == (1024, H)
+    assert found.context_length == 4096
+
+
+@pytest.mark.parametrize("make", MODELS, ids=lambda make: make.__name__)
+def test_parameters_are_counted_from_shapes(make: Make) -> None:
+    model = make()
+    found = described(model)
+    words = ("vision", "scale_inv", "layers.3.") if model.layers[2] else ("vision",)
+    plain = sum(prod(t.shape) for t in model.tensors if not any(w in t.name for w in words))
+    assert found.parameters == plain + model.packed
+    routed = [t for t in model.tensors if "expert" in t.name and "shared" not in t.name]
+    assert routed
+    idle = found.parameters - found.parameters_active
+    experts, active, _ = model.experts
+    sparse = model.layers[0] - model.layers[1]
+    matrices = 2 if model.family == "nemotron_h_moe" else 3
+    assert idle == sparse * (experts - active) * matrices * headers.FF * H
+
+
+# experts active, shared, dense layers, MTP layers, attention, precision
+CONVERTED = {
+    "mixtral": (2, 0, 0, 0, "full attention in every layer", "BF16"),
+    "granite": (2, 1, 0, 0, "full attention in every layer", "BF16"),
+    "deepseek2": (2, 2, 1, 0, "full attention in every layer", "BF16"),
+    "qwen3moe": (2, 0, 0, 0, "full attention in every layer", "BF16"),
+    "qwen3moe-fp8": (2, 0, 0, 0, "full attention in every layer", "BF16"),  # a large vocabulary
+    "qwen35moe": (2, 1, 0, 1, "linear attention in 3 layers, full attention in 1 layer", "BF16"),
+    "olmoe": (2, 0, 0, 0, "full attention in every layer", "BF16"),
+    "gptoss": (2, 0, 0, 0, "sliding attention in 1 layer, full attention in 1 layer", "BF16"),
+}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_families_that_the_converter_is_tried_on(name: str) -> None:
+    family = FAMILIES[name]()
+    tensors = stored(family)
+    found = describe_checkpoint(family.config, tensors, RELEASE)
+    assert (
+        found.experts_active,
+        found.shared_experts,
+        found.dense_layers,
+        found.mtp_layers,
+        found.attention_pattern,
+        found.source_precision,
+    ) == CONVERTED[name]
+    assert found.experts == EXPERTS
+    assert found.dense_leading_layers == found.dense_layers
+    assert found.vision is (name == "qwen35moe")
+    assert found.parameters_other == sum(
+        prod(t.shape) for t in tensors if t.name.startswith("model.visual.")
+    )
+    assert found.tied_embeddings is bool(family.config.get("tie_word_embeddings"))
+
+
+def stored(family: Family) -> list[HeaderTensor]:
+    eight = family.fp8
+    shapes = {n: s for n, s in family.shapes.items() if not (eight and n.endswith("_proj.weight"))}
+    low = {n: s for n, s in family.shapes.items() if n not in shapes}
+    scales = {
+        f"{name}_scale_inv": tuple(-(-n // 128) for n in shape) for name, shape in low.items()
+    }
+    return [
+        *headers.tensors(shapes),
+        *headers.tensors(low, "F8_E4M3"),
+        *headers.tensors(scales, "F32"),
+        *headers.tensors(family.packed, "U8"),
+    ]
+
+
+def test_packed_weights_are_told_by_their_scales() -> None:
+    """The four-bit formats and what an element of theirs holds."""
+    model = headers.deepseek_v3()
+    plain = [t for t in model.tensors if ".experts." not in t.name]
+    experts = [t for t in model.tensors if ".experts." in t.name and t.dtype == "F8_E4M3"]
+    sixteen = described(model)
+
+    def repacked(dtype: str, scale: str, named: str) -> Architecture:
+        halves = {t.name: (t.shape[0], t.shape[1] // 2) for t in experts}
+        scales = {f"{t.name.removesuffix('.weight')}{named}": (t.shape[0], 16) for t in experts}
+        low = [*headers.tensors(halves, dtype), *headers.tensors(scales, scale)]
+        return described(replace(model, tensors=[*plain, *low]))
+
+    # ModelOpt's NVFP4, MXFP4 as in DeepSeek-V4
+    found = {
+        "NVFP4": repacked("U8", "F8_E4M3", ".weight_scale"),
+        "MXFP4": repacked("I8", "F8_E8M0", ".scale"),
+    }
+    for precision, architecture in found.items():
+        assert architecture.source_precision == precision
+        assert architecture.parameters == sixteen.parameters
+        assert architecture.parameters_active == sixteen.parameters_active
+
+
+def test_a_finetune_that_lost_its_prediction_layer_has_none() -> None:
+    model = headers.deepseek_v3()
+    kept = [t for t in model.tensors if not t.name.startswith("model.layers.3.")]
+    assert described(replace(model, tensors=kept)).mtp_layers == 0
+    assert model.config["num_nextn_predict_layers"] == 1
+
+
+@pytest.mark.parametrize(
+    ("tags", "told"),
+    [
+        ((), (None, None)),
+        (("base_model:org/Base",), (None, "org/Base")),
+        (("moe", "base_model:org/Base", "base_model:finetune:org/Base"), ("finetune", "org/Base")),
+        (("base_model:evil:org/Base", "base_model:a b/c", "base_model:"), (None, None)),
+    ],
+)
+def test_the_base_model_is_what_the_hub_says(
+    tags: tuple[str, ...], told: tuple[str | None, str | None]
+) -> None:
+    found = described(headers.dbrx(), replace(RELEASE, tags=tags))
+    assert (found.base_relation, found.base_model) == told
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"num_hidden_layers": 3}, "has weights for 2 layers, its config.json says 3"),
+        ({"num_experts": 16}, "has 8 experts, its config.json says 16"),
+        ({"num_experts_per_tok": 8}, "its config.json says that 8 are active"),
+        ({"num_experts_per_tok": None}, "its config.json says that 0 are active"),
+    ],
+)
+def test_a_config_of_another_model_is_refused(change: dict[str, Any], reason: str) -> None:
+    model = headers.never_seen()
+    with pytest.raises(SourceError, match=reason):
+        describe_checkpoint(model.config | change, model.tensors, RELEASE)
+
+
+def test_a_dense_model_is_refused() -> None:
+    shapes = headers.around() | headers.norms("model.layers.0") | headers.mlp("model.layers.0.mlp")
+    shapes |= headers.attention("model.layers.0")
+    config = headers.config("Qwen3ForCausalLM", "qwen3", 1)
+    with pytest.raises(SourceError, match="no tensors of experts"):
+        describe_checkpoint(config, headers.tensors(shapes), RELEASE)
+    with pytest.raises(SourceError, match="weights for 0 layers"):
+        describe_checkpoint(config, [], RELEASE)
+
+
+def test_a_description_goes_into_json_and_back() -> None:
+    found = described(headers.gemma4())
+    assert from_json(Architecture, to_json(found)) == found
+
+
+@pytest.mark.skipif(not TINY.is_dir(), reason="the miniature is not beside the checkout")
+def test_the_miniature_is_described_as_its_gguf_is() -> None:
+    folder = TINY / "hf"
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    found = describe_checkpoint(config, local_safetensors(folder), local_release(folder))
+    header = gguf.read(TINY / "tiny-moe-BF16.gguf")
+    real = describe(header.metadata, header.tensors)
+    own = {"name": real.name, "shared_experts": 0, "source_precision": ""}
+    assert replace(found, **own) == real  # type: ignore[arg-type]  # fields by name
+    assert found.attention_pattern == "full attention every 4th layer, linear otherwise"
+
+
+# ── configs as they are ─────────────────────────────────────────────────────────────────────
+
+FULL = "unknown"  # the config does not tell: full attention, unless tensors speak against it
+WORDS = {
+    "MiniMaxAI__MiniMax-M1-80k.json": "full attention every 8th layer, linear otherwise",
+    "MiniMaxAI__MiniMax-M2.7.json": "full attention in every layer",
+    "Qwen__Qwen3-Next-80B-A3B-Instruct.json": "full attention every 4th layer, linear otherwise",
+    "Qwen__Qwen3.5-122B-A10B.json": "full attention every 4th layer, linear otherwise",
+    "Qwen__Qwen3-235B-A22B.json": FULL,
+    "deepseek-ai__DeepSeek-V3.1.json": FULL,
+    "deepseek-ai__DeepSeek-V3.2.json": "sparse attention in every layer",
+    "deepseek-ai__DeepSeek-V4-Flash.json": "sparse attention in 41 layers, "
+    "sliding attention in 2 layers",
+    "google__gemma-4-26B-A4B.json": "full attention every 6th layer, sliding otherwise",
+    "meta-llama__Llama-4-Scout-17B-16E-Instruct.json": "full attention every 4th layer, "
+    "chunked otherwise",
+    "microsoft__Phi-3.5-MoE-instruct.json": FULL,  # its window is as long as its context
+    "mistralai__Mixtral-8x7B-v0.1.json": FULL,
+    "moonshotai__Kimi-K3.json": "linear attention in 69 layers, full attention in 24 layers",
+    "moonshotai__Kimi-Linear-48B-A3B-Instruct.json": "linear attention in 20 layers, "
+    "full attention in 7 layers",
+    "openai__gpt-oss-120b.json": "full attention every 2nd layer, sliding otherwise",
+    "poolside__Laguna-XS.2.json": "full attention every 4th layer from layer 1, sliding otherwise",
+    "zai-org__GLM-5.2.json": "sparse attention in every layer",
+}
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the real configs are not beside the checkout")
+@pytest.mark.parametrize("file", WORDS)
+def test_attention_of_real_configs(file: str) -> None:
+    config = json.loads((DATA / "configs" / file).read_text(encoding="utf-8"))
+    scopes = tuple(scopes_of(config))
+    assert in_words(attention(scopes, layer_count(scopes) or 0) or ()) == WORDS[file]
+
+
+def _mixtures() -> Iterator[str]:
+    index = DATA / "configs" / "index.csv"
+    if index.is_file():
+        with index.open(encoding="utf-8", newline="") as stream:
+            yield from (r["file"] for r in csv.DictReader(stream) if r["is_moe"] == "yes")
+
+
+@pytest.mark.parametrize("file", [*_mixtures()])
+def test_every_real_mixture_has_a_word_for_each_layer_or_none(file: str) -> None:
+    config = json.loads((DATA / "configs" / file).read_text(encoding="utf-8"))
+    scopes = tuple(scopes_of(config))
+    layers = layer_count(scopes)
+    assert layers
+    found = attention(scopes, layers)
+    assert found is None or len(found) == layers
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"layer_types": ["sliding_attention", "full_attention"] * 2}, "sfsf"),
+        ({"layer_types": ["never_heard_of"] * 4, "full_attention_interval": 2}, "lflf"),
+        ({"layer_types": ["full_attention"] * 3, "full_attention_interval": 4}, "lllf"),
+        ({"hybrid_override_pattern": "ME*-"}, "lnfn"),
+        ({"layers_block_type": ["mamba", "attention", "moe", "mlp"]}, "lfnn"),
+        ({"attn_layer_period": 4, "attn_layer_offset": 1}, "lfll"),
+        ({"attn_type_list": [0, 1, 1, 0]}, "lffl"),
+        ({"linear_attn_config": {"full_attn_layers": [2, 4, "x"]}}, "lflf"),
+        ({"sliding_window_pattern": "LLG", "sliding_window": 9}, "ssfs"),
+        ({"sliding_window_pattern": 2}, "sfsf"),
+        ({"sliding_window_layout": [1, 0, 0, 1]}, "sffs"),
+        ({"no_rope_layers": [1, 1, 0, 1]}, "ccfc"),
+        ({"attention_chunk_size": 8192}, "cccf"),
+        ({"compress_ratios": [0, 4, 128, 4, 0]}, "sppp"),
+        ({"index_topk": 2048}, "pppp"),
+        ({"sliding_window": 4096, "max_position_embeddings": 32768}, "ssss"),
+        ({"sliding_window": 4096, "use_sliding_window": False}, None),
+        ({"sliding_window": 4096, "max_position_embeddings": 4096}, None),
+        ({"full_attention_interval": 0}, None),
+        ({"full_attention_interval": True}, None),
+        ({"layer_types": 7, "hybrid_override_pattern": {}, "attn_type_list": "01"}, None),
+        ({"layer_types": [[]] * 4, "linear_attn_config": [], "compress_ratios": [{}] * 4}, None),
+        ({}, None),
+    ],
+)
+def test_each_way_to_tell_attention(config: dict[str, Any], words: str | None) -> None:
+    letters = {"full": "f", "sliding": "s", "linear": "l", "none": "n", "chunked": "c"}
+    found = attention((config,), 4)
+    assert (found and "".join(letters.get(word, "p") for word in found)) == words
+
+
+# ── hostile ─────────────────────────────────────────────────────────────────────────────────
+
+HOSTILE: tuple[Any, ...] = (
+    *(None, True, False, 0, 1, -1, 2**63, 10**400, float("nan"), 1e308, "", "8", "x" * 10_000),
+    *([], {}, [None], [[[8]]], [8] * 10_000, {"text_config": 1}, [{"num_experts": 8}], "MEME*"),
+)
+
+
+def test_a_thousand_mutated_configs_describe_or_are_refused() -> None:
+    dice = random.Random(20261123)  # noqa: S311 - a seed, so that a failure repeats
+    models = [make() for make in MODELS]
+    outcomes = [outcome(dice.choice(models), dice) for _ in range(1000)]
+    assert {type(one) for one in outcomes} == {Architecture, str}
+    for one in outcomes:
+        assert isinstance(one, Architecture) or (one.isprintable() and len(one) < 400)
+
+
+def outcome(model: Model, dice: random.Random) -> Architecture | str:
+    config, tensors = deepcopy(model.config), list(model.tensors)
+    for _ in range(dice.randint(1, 3)):
+        part = config
+        while (inner := [v for v in part.values() if isinstance(v, dict)]) and dice.random() < 0.6:
+            part = dice.choice(inner)
+        if part:
+            part[dice.choice(list(part))] = deepcopy(dice.choice(HOSTILE))
+        place = dice.randrange(len(tensors))
+        shape = tuple(dice.choice((0, 1, 2, 3, 512)) for _ in range(dice.randint(0, 4)))
+        tensors[place] = replace(tensors[place], shape=shape)
+    try:
+        return describe_checkpoint(config, tensors, RELEASE)
+    except SourceError as error:
+        return str(error)

@@ -1,0 +1,340 @@
+"""What the converter will write and how large every tier will be, before anything is here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot.build.convert import Options, convert
+from bot.build.quantize import quantize
+from bot.build.staging import ConvertFacts
+from bot.build.toolchain import Toolchain
+from bot.clients import gguf
+from bot.clients.safetensors import local_release, local_safetensors
+from bot.errors import SourceError
+from bot.plan.architecture import describe
+from bot.plan.header import header_bytes, usual_text
+from bot.plan.preview import Preview, preview
+from bot.plan.profiles import load_profiles
+from bot.plan.recipe import asked_types, file_type, make_recipes
+from bot.plan.sizes import file_bytes, tensor_bytes
+from bot.records import HeaderTensor, Recipe, Release, RepoFile, Tensor
+from bot.settings import data_folder
+from tests import checkpoints, headers
+from tests.checkpoints import FAMILIES
+from tests.headers import MODELS, H, Model
+
+DATA = Path(__file__).resolve().parents[3].parent / "shared" / "data"
+TINY = DATA / "models" / "tiny-moe"
+RELEASE = Release(repo_id="maker/Model", commit="0" * 40)
+PROFILES = load_profiles(data_folder("profiles"))
+GIB = 2**30
+
+Make = Callable[[], Model]
+
+
+def foreseen(model: Model) -> Preview:
+    return preview(model.config, model.tensors, RELEASE)
+
+
+def recipes(found: Preview) -> tuple[Recipe, ...]:
+    return make_recipes(PROFILES, found.architecture, found.tensors)
+
+
+# ── tensors ─────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("make", MODELS, ids=lambda make: make.__name__)
+def test_every_tensor_gets_a_name_a_shape_and_a_rule(make: Make) -> None:
+    model = make()
+    found = foreseen(model)
+    shapes = {tensor.name: tensor.shape for tensor in found.tensors}
+    assert len(shapes) == len(found.tensors)
+    assert model.becomes.items() <= shapes.items()
+    assert sum(tensor.parameters for tensor in found.tensors) == found.architecture.parameters
+    for recipe in recipes(found):
+        assert [a.tensor for a in recipe.assignments] == list(shapes)
+        assert found.header < found.predicted(recipe) < found.source_bytes
+
+
+@pytest.mark.parametrize("make", MODELS, ids=lambda make: make.__name__)
+def test_only_unheard_of_names_are_guessed_and_told_of(make: Make) -> None:
+    found = foreseen(make())
+    if make is not headers.never_seen:
+        assert found.guessed == ()
+        return
+    assert {name.split(".")[-2] for name in found.guessed} >= {"embedding_table", "chooser"}
+    assert not any("expert" in name for name in found.guessed)
+    roles = {a.role for a in recipes(found)[0].assignments}
+    assert {"routed expert", "attention", "embedding", "output", "norm"} <= roles
+
+
+def test_types_are_the_converters() -> None:
+    kinds = {tensor.name: tensor.type for tensor in foreseen(headers.kimi_linear()).tensors}
+    exact = ("ffn_gate_inp.weight", "_norm.weight", "ssm_a", ".bias", "ssm_conv1d_q.weight")
+    assert {kinds[n] for n in kinds if n.endswith(exact)} == {"F32"}
+    assert {kinds[n] for n in kinds if n.endswith(("exps.weight", "attn_q.weight"))} == {"BF16"}
+
+
+def test_a_tied_head_that_is_stored_is_left_out_where_the_converter_does() -> None:
+    for make, kept in ((headers.deepseek_v3, False), (headers.never_seen, True)):
+        model = make()
+        found = preview(model.config | {"tie_word_embeddings": True}, model.tensors, RELEASE)
+        assert any(tensor.name == "output.weight" for tensor in found.tensors) is kept
+        assert found.architecture.tied_embeddings is not kept
+
+
+def test_vision_and_prediction_layers_are_not_in_the_file() -> None:
+    deep, seeing = foreseen(headers.deepseek_v3()), foreseen(headers.gemma4())
+    assert not any(tensor.name.startswith("blk.3.") for tensor in deep.tensors)
+    assert seeing.architecture.vision
+    assert seeing.architecture.parameters_other == 64 * 64 + 64 * H
+
+
+def test_a_flood_of_unknown_names_is_refused() -> None:
+    shapes = {f"net.layers.0.thing{i}": (2, 2) for i in range(20_000)}
+    config = headers.config("NobodysForCausalLM", "nobodys", 1, **headers.count())
+    with pytest.raises(SourceError, match="unknown names"):
+        preview(config, headers.tensors(shapes), RELEASE)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_converter_writes_what_was_foreseen(
+    name: str, toolchain: Toolchain, tmp_path: Path
+) -> None:
+    family = FAMILIES[name]()
+    source = checkpoints.write(family, tmp_path / "source", toolchain)
+    found = preview(family.config, local_safetensors(source), local_release(source))
+    target = tmp_path / "out" / "tiny.gguf"
+    facts = ConvertFacts(name="Tiny", repo_id="org/Tiny", commit="0" * 40)
+    convert(
+        source,
+        target,
+        toolchain=toolchain,
+        facts=facts,
+        options=Options(threads=1),
+        report=lambda _done, _total: None,
+    )
+    made = gguf.read(target)
+    assert set(found.tensors) == set(made.tensors)
+    assert found.architecture.family == made.metadata["general.architecture"]
+    # gpt-oss's file does not say which layers slide: llama.cpp knows it by the family
+    told = describe(made.metadata, made.tensors).attention
+    assert name == "gptoss" or found.architecture.attention == told
+
+
+# ── sizes ───────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.skipif(not TINY.is_dir(), reason="the miniature is not beside the checkout")
+def test_all_tiers_of_the_miniature_within_half_a_percent(tmp_path: Path) -> None:
+    """Against the real file's tensors behind its header; those without an imatrix are made."""
+    folder = TINY / "hf"
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    found = preview(config, local_safetensors(folder), local_release(folder))
+    source = TINY / "tiny-moe-BF16.gguf"
+    header = gguf.read(source)
+    assert set(found.tensors) == set(header.tensors)
+    assert abs(found.source_bytes / source.stat().st_size - 1) < 0.005
+    model = describe(header.metadata, header.tensors)
+    real = make_recipes(PROFILES, model, header.tensors)
+    assert len(real) == 9
+    for ours, recipe in zip(recipes(found), real, strict=True):
+        true = file_bytes((a.bytes for a in recipe.assignments), header.data_offset)
+        assert {(a.tensor, a.type) for a in ours.assignments} == {
+            (a.tensor, a.type) for a in recipe.assignments
+        }
+        assert abs(found.predicted(ours) / true - 1) < 0.005
+    for ours, recipe in zip(recipes(found), real, strict=True):
+        if not recipe.imatrix:
+            made = tmp_path / f"{recipe.tier}.gguf"
+            types = asked_types(recipe, model, header.tensors)
+            kind = file_type(recipe.base)
+            quantize(source, made, types=types, file_type=kind, imatrix=None, threads=2)
+            assert abs(found.predicted(ours) / made.stat().st_size - 1) < 0.005
+
+
+def qwen3moe(config: dict[str, Any]) -> list[HeaderTensor]:
+    """Every tensor of a Qwen3-MoE of these sizes."""
+    width, hidden = config["moe_intermediate_size"], config["hidden_size"]
+    query, key = (config[f"num_{n}_heads"] * config["head_dim"] for n in ("attention", "key_value"))
+    shapes = {"model.embed_tokens.weight": (config["vocab_size"], hidden)}
+    shapes |= {"lm_head.weight": (config["vocab_size"], hidden)}
+    one: dict[str, tuple[int, ...]] = {"model.norm.weight": (hidden,)}
+    for layer in (f"model.layers.{i}" for i in range(config["num_hidden_layers"])):
+        one |= {f"{layer}.{n}_layernorm.weight": (hidden,) for n in ("input", "post_attention")}
+        one |= {f"{layer}.self_attn.{n}_norm.weight": (config["head_dim"],) for n in "qk"}
+        rows = {"q_proj": query, "k_proj": key, "v_proj": key}
+        shapes |= {f"{layer}.self_attn.{name}.weight": (n, hidden) for name, n in rows.items()}
+        shapes[f"{layer}.self_attn.o_proj.weight"] = (hidden, query)
+        shapes[f"{layer}.mlp.gate.weight"] = (config["num_experts"], hidden)
+        for expert in (f"{layer}.mlp.experts.{e}" for e in range(config["num_experts"])):
+            shapes |= {f"{expert}.{n}_proj.weight": (width, hidden) for n in ("gate", "up")}
+            shapes[f"{expert}.down_proj.weight"] = (hidden, width)
+    return headers.tensors({**shapes, **one})
+
+
+def qwen35moe(config: dict[str, Any]) -> list[HeaderTensor]:
+    """Every tensor of a Qwen3.5-MoE's text decoder of these sizes."""
+    text = config["text_config"]
+    hidden, width, experts = (
+        text[n] for n in ("hidden_size", "moe_intermediate_size", "num_experts")
+    )
+    query, key = (text[f"num_{n}_heads"] * text["head_dim"] for n in ("attention", "key_value"))
+    heads = text["linear_num_value_heads"]
+    keys = text["linear_num_key_heads"] * text["linear_key_head_dim"]
+    values = heads * text["linear_value_head_dim"]
+    prefix = "model.language_model"
+    shapes: dict[str, tuple[int, ...]] = {
+        f"{prefix}.embed_tokens.weight": (text["vocab_size"], hidden),
+        "lm_head.weight": (text["vocab_size"], hidden),
+        f"{prefix}.norm.weight": (hidden,),
+    }
+    for i, kind in enumerate(text["layer_types"]):
+        layer = f"{prefix}.layers.{i}"
+        shapes |= {f"{layer}.{n}_layernorm.weight": (hidden,) for n in ("input", "post_attention")}
+        shapes[f"{layer}.mlp.gate.weight"] = (experts, hidden)
+        shapes[f"{layer}.mlp.experts.gate_up_proj"] = (experts, 2 * width, hidden)
+        shapes[f"{layer}.mlp.experts.down_proj"] = (experts, hidden, width)
+        shared = f"{layer}.mlp.shared_expert"
+        shapes |= {f"{shared}.{n}_proj.weight": (width, hidden) for n in ("gate", "up")}
+        shapes |= {
+            f"{shared}.down_proj.weight": (hidden, width),
+            f"{shared}_gate.weight": (1, hidden),
+        }
+        own = f"{layer}.linear_attn"
+        if kind == "full_attention":
+            own = f"{layer}.self_attn"
+            rows = {"q_proj": 2 * query, "k_proj": key, "v_proj": key}
+            shapes |= {f"{own}.{n}_norm.weight": (text["head_dim"],) for n in "qk"}
+            shapes[f"{own}.o_proj.weight"] = (hidden, query)
+        else:
+            rows = {"in_proj_qkv": 2 * keys + values, "in_proj_z": values}
+            rows |= {"in_proj_a": heads, "in_proj_b": heads}
+            shapes |= {f"{own}.A_log": (heads,), f"{own}.dt_bias": (heads,)}
+            shapes[f"{own}.conv1d.weight"] = (2 * keys + values, 1, 4)
+            shapes[f"{own}.norm.weight"] = (text["linear_value_head_dim"],)
+            shapes[f"{own}.out_proj.weight"] = (hidden, values)
+        shapes |= {f"{own}.{name}.weight": (n, hidden) for name, n in rows.items()}
+    return headers.tensors(shapes)
+
+
+# GiB as apex-quant published them, of the tiers that its recipes make as ours do
+PUBLISHED = (
+    ("Qwen__Qwen3-30B-A3B-FP8.json", qwen3moe, 30_532_122_624, "coder30b/apex_quality", "Quality"),
+    (
+        "Qwen__Qwen3-30B-A3B-FP8.json",
+        qwen3moe,
+        30_532_122_624,
+        "coder30b/apex_balanced",
+        "Balanced",
+    ),
+    ("Qwen__Qwen3-30B-A3B-FP8.json", qwen3moe, 30_532_122_624, "coder30b/q8_0", None),
+    (
+        *("nvidia__Qwen3.6-35B-A3B-NVFP4.json", qwen35moe, 34_660_610_688),
+        *("qwen36_35b/apex_quality", "Quality"),
+    ),
+)
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="published sizes are not beside the checkout")
+@pytest.mark.parametrize(("file", "make", "parameters", "result", "tier"), PUBLISHED)
+def test_published_sizes_within_half_a_percent(
+    file: str,
+    make: Callable[[dict[str, Any]], list[HeaderTensor]],
+    parameters: int,
+    result: str,
+    tier: str | None,
+) -> None:
+    config = json.loads((DATA / "configs" / file).read_text(encoding="utf-8"))
+    release = replace(RELEASE, files=(RepoFile(path="tokenizer.json", size=11_422_654),))
+    found = preview(config, make(config), release)
+    assert found.architecture.parameters == parameters
+    assert found.guessed == ()
+    size = next((found.predicted(r) for r in recipes(found) if r.tier == tier), None)
+    if size is None:
+        kinds = {"BF16": "Q8_0", "F32": "F32"}
+        size = file_bytes(
+            (tensor_bytes(kinds[t.type], t.shape) for t in found.tensors), found.header
+        )
+    path = DATA / "apex" / "results" / f"{result}.json"
+    published = json.loads(path.read_text(encoding="utf-8"))["size_gb"]
+    assert abs(size / GIB / published - 1) < 0.005
+
+
+# ── the header ──────────────────────────────────────────────────────────────────────────────
+
+
+def vocabulary_bytes(count: int, **files: int) -> int:
+    listed = tuple(RepoFile(path=n.replace("_", "."), size=size) for n, size in files.items())
+    return header_bytes((), 0, count, replace(RELEASE, files=listed))
+
+
+def test_tensor_descriptions_are_exact() -> None:
+    tensor = Tensor(name="blk.0.ffn_up_exps.weight", shape=(256, 256, 6), type="BF16", bytes=1)
+    many = header_bytes([tensor] * 32, 0, 0, RELEASE) - header_bytes((), 0, 0, RELEASE)
+    assert many == 32 * (8 + len(tensor.name) + 4 + 3 * 8 + 4 + 8)
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "real"),
+    [
+        # tokenizer.json as published, and llama.cpp's own models/ggml-vocab-*.gguf of it
+        (151_936, 7_028_015, 5_928_681),  # Qwen2
+        (50_257, 1_355_256, 1_766_807),  # GPT-2, in one line
+        (102_400, 4_612_394, 3_970_167),  # DeepSeek-LLM
+    ],
+)
+def test_vocabularies_within_a_few_percent(count: int, size: int, real: int) -> None:
+    assert abs(vocabulary_bytes(count, tokenizer_json=size) / real - 1) < 0.03
+
+
+def test_the_same_vocabulary_in_any_layout_of_json_is_the_same_size() -> None:
+    count, text = 50_000, round(usual_text(50_000))
+    tokens = {f"{'t' * (text - 5)}{i:05d}": i for i in range(count)}
+    pairs = [[name[:3], name[3:]] for name in tokens][256:]
+    layouts = [
+        json.dumps({"vocab": tokens, "merges": merges}, indent=indent, separators=signs)
+        for merges in (pairs, [" ".join(pair) for pair in pairs])
+        for indent, signs in ((2, None), (None, (",", ":")))
+    ]
+    assert len({len(layout) for layout in layouts}) == 4
+    real = vocabulary_bytes(count, tokenizer_json=len(layouts[0]))
+    stored = sum(8 + len(n) + 4 for n in tokens) + sum(8 + len(a + b) + 1 for a, b in pairs)
+    assert abs(real / stored - 1) < 0.05
+    for layout in layouts[1:]:
+        assert abs(vocabulary_bytes(count, tokenizer_json=len(layout)) / stored - 1) < 0.12
+
+
+def test_other_tokenizers_and_none() -> None:
+    # llama.cpp's ggml-vocab-llama-spm.gguf, of a tokenizer.model of 499,723 bytes
+    assert abs(vocabulary_bytes(32_000, tokenizer_model=499_723) / 723_869 - 1) < 0.03
+    assert vocabulary_bytes(32_000, tokenizer_model=10**12) == vocabulary_bytes(
+        32_000, tokenizer_model=10**11
+    )
+    assert vocabulary_bytes(0) < 5_000
+    usual = vocabulary_bytes(160_000)
+    assert abs(vocabulary_bytes(160_000, tiktoken_model=2_800_000) / usual - 1) < 0.2
+
+
+def test_a_chat_template_counts() -> None:
+    def with_files(**files: int) -> int:
+        listed = tuple(RepoFile(path=n.replace("_", "."), size=size) for n, size in files.items())
+        return header_bytes((), 0, 1000, replace(RELEASE, files=listed))
+
+    plain = with_files()
+    template = RepoFile(path="chat_template.jinja", size=6400)
+    release = replace(RELEASE, files=(template,))
+    assert header_bytes((), 0, 1000, release) == plain + 6400
+    config = RepoFile(path="tokenizer_config.json", size=10**9)
+    assert header_bytes((), 0, 1000, replace(RELEASE, files=(config,))) - plain < 13_000
+
+
+def test_what_is_padded_is_a_whole_number_of_blocks() -> None:
+    assert header_bytes((), 3, 1001, RELEASE) % 32 == 0
