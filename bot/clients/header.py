@@ -20,7 +20,7 @@ ALIGNMENT = 32  # GGUF_DEFAULT_ALIGNMENT
 MOST_KEYS, MOST_TENSORS, LONGEST_KEY, MOST_DIMENSIONS = 100_000, 1_000_000, 65_535, 4
 LARGEST = 1 << 30  # bytes of a header; the largest vocabularies take some tens of MB
 
-U32, STRING, ARRAY = 4, 8, 9
+U16, U32, I32, STRING, ARRAY = 2, 4, 5, 8, 9
 _SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 
 
@@ -143,9 +143,19 @@ def alignment_of(keys: Mapping[str, bytes]) -> int:
     return found if found and found & (found - 1) == 0 and found <= 1 << 20 else ALIGNMENT
 
 
+def u16(key: str, value: int) -> bytes:
+    """A key with a u16."""
+    return _key(key) + struct.pack("<IH", U16, value)
+
+
 def u32(key: str, value: int) -> bytes:
     """A key with a u32."""
     return _key(key) + struct.pack("<II", U32, value)
+
+
+def i32(key: str, value: int) -> bytes:
+    """A key with an i32."""
+    return _key(key) + struct.pack("<Ii", I32, value)
 
 
 def text(key: str, value: str) -> bytes:

@@ -14,7 +14,7 @@ import pytest
 
 from bot.build import imatrix, onepass, quantize
 from bot.build.imatrix import Matrix
-from bot.build.onepass import Wanted
+from bot.build.layout import Wanted, open_source
 from bot.clients import gguf
 from bot.clients.header import read_header
 from bot.errors import BuildError
@@ -27,7 +27,7 @@ from bot.workspace import partial_of, sha256
 SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "data"
 
 
-def quiet(_done: int, _total: int) -> None:
+def quiet(_done: int, _total: int, _words: str) -> None:
     """Nobody looks."""
 
 
@@ -135,7 +135,7 @@ def test_a_killed_pass_goes_on_where_it_was(demo_model: Path, tmp_path: Path) ->
     program = (
         "from pathlib import Path\n"
         "from tests.unit.build.test_onepass import *\n"
-        "onepass.NOTE_EVERY = 0.0\n"
+        "onepass.NOTE_EVERY = onepass.KEEP_EVERY = 0.0\n"
         f"matrix = imatrix.read(Path({str(stored)!r}))\n"
         f"model = Path({str(demo_model)!r})\n"
         f"folder = Path({str(tmp_path / 'killed')!r})\n"
@@ -150,7 +150,7 @@ def test_a_killed_pass_goes_on_where_it_was(demo_model: Path, tmp_path: Path) ->
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
     killed = wanted_tiers(demo_model, tmp_path / "killed", matrix, "I-Nano", "Compact")
-    work = onepass._Pass(demo_model, killed)
+    work = onepass._Pass(open_source(demo_model), killed)
     assert work._resumed() > 40
     one_pass(demo_model, killed)
     for before, after in zip(calm, killed, strict=True):
