@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from bot.plan.profiles import BASES, Profile
+from bot.plan.profiles import BASES, FILE_TYPES, Profile
 from bot.plan.roles import allows_quantization, layer_of, role_of, stored_type
 from bot.plan.sizes import BLOCKS, tensor_bytes
 from bot.records import Architecture, Assignment, Recipe, Tensor, Windows
@@ -132,5 +132,5 @@ def asked_types(recipe: Recipe, model: Architecture, tensors: Sequence[Tensor]) 
 
 
 def file_type(base: str) -> int:
-    """Number of a base type, as `general.file_type` holds it."""
-    return BASES[base][0]
+    """What `general.file_type` holds for a tier's base type or a baseline's file type."""
+    return BASES[base][0] if base in BASES else FILE_TYPES[base]
