@@ -356,6 +356,34 @@ def quantize(
 
 
 @cli.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--no-run", is_flag=True, help="Do not load it: where memory is short.")
+@JSON
+@click.pass_obj
+def verify(context: Context, file: Path, no_run: bool, as_json: bool) -> None:
+    """Check a GGUF file: header, every row, its recipe, and that it writes sensible text.
+
+    FILE is a model, or the first of its shards. The exit code is 0 when nothing is wrong.
+
+    \b
+    bot verify ./model-APEX-I-Mini.gguf
+    bot verify ./model-APEX-Quality-00001-of-00004.gguf --no-run --json
+    """
+    from bot.pipeline import tables
+    from bot.pipeline.verify import verify as look
+
+    findings = []
+    try:
+        for finding in look(file, context.settings.llama, context.narrator, run=not no_run):
+            findings.append(finding)
+            if finding.good is not False and not as_json:
+                click.echo(tables.finding(finding))
+    finally:
+        if as_json:
+            _emit(tuple(findings))
+
+
+@cli.command()
 @staged
 def evaluate(
     context: Context, model: str, revision: str, tiers: tuple[str, ...], as_json: bool

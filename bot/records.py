@@ -238,6 +238,11 @@ def content_hash(types: Mapping[str, str], *, imatrix: bool) -> str:
     return digest([imatrix, sorted(types.items())])
 
 
+def recipe_hash(base: str, content: str) -> str:
+    """Hash of all that decides a file."""
+    return digest([base, content])
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """A type for every tensor of one model in one tier."""
@@ -258,7 +263,7 @@ class Recipe:
     @cached_property
     def hash(self) -> str:
         """Hash of all that decides the file: content and base type."""
-        return digest([self.base, self.content])
+        return recipe_hash(self.base, self.content)
 
     @property
     def tensor_bytes(self) -> int:

@@ -123,8 +123,12 @@ def _parse(reader: _Reader, path: Path) -> RawHeader:
         start = reader.at
         key = reader.string(LONGEST_KEY)
         reader.skip_value(reader.number("<I"))
+        if key in keys:
+            raise SourceError(f"{path} has {key[:120]!r} twice; fetch or convert it again")
         keys[key] = reader.raw(start)
     entries = tuple(_entry(reader) for _ in range(tensors))
+    if len({entry.name for entry in entries}) < tensors:
+        raise SourceError(f"{path} has two tensors of one name; fetch or convert it again")
     alignment = alignment_of(keys)
     return RawHeader(keys=keys, tensors=entries, data_offset=-(-reader.at // alignment) * alignment)
 
