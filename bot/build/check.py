@@ -165,5 +165,5 @@ def find_loop(tokens: Sequence[int]) -> Sequence[int]:
         run = max(SHORTEST_RUN, TIMES * period)
         tail = tokens[-run:]
         if len(tail) == run and tail[period:] == tail[:-period]:
-            return tail[:period]
+            return tail[-period:]
     return ()
