@@ -74,6 +74,10 @@ class Importance(Mapping[str, Floats]):
         sums, counts = {name: self.matrix.sums[name]}, {name: self.matrix.counts[name]}
         return replace(self.matrix, sums=sums, counts=counts).weights()[name]
 
+    def __contains__(self, name: object) -> bool:
+        """Whether the matrix knows the tensor; nothing is computed."""
+        return name in self.matrix.sums
+
     def __iter__(self) -> Iterator[str]:
         """Names of tensors that the matrix knows."""
         return iter(self.matrix.sums)

@@ -121,9 +121,7 @@ def _accuracy(choice: Choices | None) -> str:
 def available(results: Results, files: Sequence[CardFile], about: Mapping[str, str]) -> Table:
     """Every file: models, shards one after another, then the others; the largest first."""
     columns = ("File", "Tier", "Size", "About", "BPW", "Bytes", "SHA-256")
-    models = {
-        file.file: row for row in results.tiers if row.same_as is None for file in row.files
-    }
+    models = {file.file: row for row in results.tiers if row.same_as is None for file in row.files}
 
     def place(file: CardFile) -> tuple[bool, int, str]:
         row = models.get(file.path)
