@@ -216,8 +216,8 @@ def main() -> None:
     parser.add_argument("--side", nargs=3, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.side:
-        tiers = [tier for tier in given.tiers.split(",") if tier]
-        side(given.side[0], Path(given.side[1]), Path(given.side[2]), tiers)
+        names = [tier for tier in given.tiers.split(",") if tier]
+        side(given.side[0], Path(given.side[1]), Path(given.side[2]), names)
         return
     with tempfile.TemporaryDirectory(dir=given.folder) as name:
         folder = Path(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import prod
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from bot.clients import gguf
-from bot.clients.header import RawHeader, RawTensor, alignment_of, read_header
+from bot.clients.header import RawHeader, RawTensor, alignment_of, values
 from bot.clients.llama import kernels
 from bot.clients.llama.library import type_name
 from bot.clients.llama.session import Session, Token
@@ -43,7 +43,7 @@ class Stored:
 class Whole:
     """A model whose headers are sound."""
 
-    model: gguf.Model
+    metadata: Mapping[str, int | str]
     paths: tuple[Path, ...]
     tensors: tuple[Stored, ...]
 
@@ -56,13 +56,14 @@ def check_headers(path: Path) -> Whole:
     """
     if not path.is_file():
         raise SourceError(f"{path} does not exist; check the path")
-    first = _stored(path, read_header(path))
-    model = gguf.read_split(path)
-    paths = gguf.shards(path, model)
-    others = (tensor for shard in paths[1:] for tensor in _stored(shard, read_header(shard)))
-    if not isinstance(model.get("general.architecture"), str):
+    files = gguf.raw_headers(path)
+    metadata = values(files[0][1].keys)
+    tensors = [tensor for shard, header in files for tensor in _stored(shard, header)]
+    if not isinstance(metadata.get("general.architecture"), str):
         raise SourceError(f"{path} names no architecture: it is no model; check the path")
-    return Whole(model=model, paths=paths, tensors=(*first, *others))
+    return Whole(
+        metadata=metadata, paths=tuple(shard for shard, _ in files), tensors=tuple(tensors)
+    )
 
 
 def _stored(path: Path, header: RawHeader) -> list[Stored]:

@@ -21,7 +21,6 @@ from bot.clients.header import (
     ALIGNMENT,
     RawTensor,
     i32,
-    read_header,
     text,
     u16,
     u32,
@@ -84,16 +83,16 @@ def order(name: str) -> tuple[int, str]:
 
 
 def open_source(path: Path) -> Source:
-    """The model whose only or first file is `path`. Raises SourceError as `gguf.read_split`."""
-    paths = gguf.shards(path, gguf.read_split(path))
-    headers = [read_header(shard) for shard in paths]
+    """The model whose only or first file is `path`. Raises SourceError for a damaged one."""
+    files = gguf.raw_headers(path)
     tensors = [
         SourceTensor(raw=raw, file=number, start=header.data_offset + raw.offset)
-        for number, header in enumerate(headers)
+        for number, (_, header) in enumerate(files)
         for raw in header.tensors
     ]
     tensors.sort(key=lambda tensor: order(tensor.raw.name))
-    return Source(paths=paths, keys=headers[0].keys, tensors=tuple(tensors))
+    _, first = files[0]
+    return Source(paths=tuple(path for path, _ in files), keys=first.keys, tensors=tuple(tensors))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -140,6 +140,25 @@ def _entry(reader: _Reader) -> RawTensor:
     return RawTensor(name=name, shape=shape, type=reader.number("<I"), offset=reader.number("<Q"))
 
 
+_FORMS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 10: "Q", 11: "q"}
+
+
+def values(keys: Mapping[str, bytes]) -> dict[str, int | str]:
+    """Those keys whose values are integers or strings, strictly UTF-8; others are left out."""
+    found: dict[str, int | str] = {}
+    for key, raw in keys.items():
+        at = 8 + len(key.encode())
+        (kind,) = struct.unpack_from("<I", raw, at)
+        if kind in _FORMS:
+            (found[key],) = struct.unpack_from(f"<{_FORMS[kind]}", raw, at + 4)
+        elif kind == STRING:
+            try:
+                found[key] = raw[at + 12 :].decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise SourceError(f"{key[:120]!r} holds no text; fetch it again") from error
+    return found
+
+
 def alignment_of(keys: Mapping[str, bytes]) -> int:
     """`general.alignment` where a file has one."""
     raw = keys.get("general.alignment")

@@ -58,7 +58,7 @@ def _step(name: str, work: Callable[[], Finding]) -> Iterator[Finding]:
 
 def _recipe(path: Path, whole: Whole) -> Finding:
     """The types of all tensors against the recipe that the metadata names."""
-    get = whole.model.get
+    get = whole.metadata.get
     tier, told = get("apex.tier"), get("apex.recipe")
     if tier is None and told is None:
         text = "none named: another's file, a baseline, or made without the stamp"
