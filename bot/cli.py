@@ -316,6 +316,11 @@ def calibrate(
     type=click.Choice(["one-pass", "llama"]),
     help="All tiers in one reading of the model, or llama.cpp's own function for each.",
 )
+@click.option(
+    "--imatrix",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="An importance matrix to use instead of calibrating.",
+)
 @click.option("--no-stamp", is_flag=True, help="No tier, recipe hash and bot version in the files.")
 @staged
 def quantize(
@@ -325,6 +330,7 @@ def quantize(
     tiers: tuple[str, ...],
     as_json: bool,
     engine: str | None,
+    imatrix: Path | None,
     no_stamp: bool,
 ) -> None:
     """Make the GGUF file of each tier. Both engines write the same bytes.
@@ -335,7 +341,7 @@ def quantize(
     \b
     bot quantize ./model-BF16.gguf --profiles I-Quality,I-Mini
     bot quantize ./model-BF16.gguf --profiles I-Mini --baselines Q8_0,Q4_K_M
-    bot quantize ./model-BF16.gguf --engine llama --no-stamp
+    bot quantize ./model-BF16.gguf --imatrix ./imatrix.gguf --engine llama --no-stamp
     """
     from bot.pipeline import make
 
@@ -346,7 +352,7 @@ def quantize(
     job = _planned(context, model, revision, tiers)
     with job.paths.locked():
         job.require_room()
-        built = make.quantize(job)
+        built = make.quantize(job, imatrix)
     if as_json:
         _emit(built)
         return

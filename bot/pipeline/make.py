@@ -9,7 +9,7 @@ from bot.pipeline.job import Job
 from bot.plan.recipe import asked_types, file_type
 from bot.progress import Report
 from bot.records import Built, Recipe, together
-from bot.workspace import writing
+from bot.workspace import sha256, writing
 
 if TYPE_CHECKING:
     from bot.build.layout import Wanted
@@ -43,12 +43,19 @@ def calibrate(job: Job) -> Built | None:
     return job.step("imatrix", inputs, [job.paths.imatrix], "calibrating", work).files[0]
 
 
-def quantize(job: Job) -> dict[str, Built]:
-    """A model for each distinct tier and each baseline, by name; one in shards counts as one."""
-    matrix = calibrate(job)
+def quantize(job: Job, given: Path | None = None) -> dict[str, Built]:
+    """A model for each distinct tier and each baseline, by name; one in shards counts as one.
+
+    `given` is an importance matrix to use instead of calibrating.
+    """
+    matrix = _hashed(given) if given and job.plan.needs_imatrix else calibrate(job)
     if job.settings.quantize.engine == "one-pass":
         _quantize_missing(job, matrix)
     return {recipe.tier: _quantize(job, recipe, matrix) for recipe in job.plan.distinct}
+
+
+def _hashed(path: Path) -> Built:
+    return Built(path=str(path), bytes=path.stat().st_size, sha256=sha256(path))
 
 
 def _quantize_missing(job: Job, matrix: Built | None) -> None:

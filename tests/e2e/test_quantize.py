@@ -39,14 +39,14 @@ def test_shards_from_shards_to_the_hub(road: Road, hub: Hub, demo_model: Path) -
     """A source in shards, a tier in shards and one in a single file, a baseline that stays here."""
     road.settings(quantize={"shard_gb": 0.009, "baselines": ["q8_0"]})
     first, *_ = split(demo_model, road.folder / "Tiny-MoE-14M-BF16.gguf", 60)
-    arguments = ("publish", str(first), "--profiles", "Balanced,I-Compact", "--to", REPO)
+    arguments = ("publish", str(first), "--profiles", "Balanced,Compact", "--to", REPO)
     done = road.bot(*arguments, "--json")
     assert done.returncode == 0, done.stderr
     release = Client(road.url, SecretStr(road.token)).release(REPO)
     held = {f.path: f.sha256 for f in release.files if f.path.endswith(".gguf")}
     name = Path(json.loads(done.stdout)["files"][0]).name.partition("-APEX")[0]
     shards = [f"{name}-APEX-Balanced-0000{n}-of-00002.gguf" for n in (1, 2)]
-    assert sorted(held) == sorted([*shards, f"{name}-APEX-I-Compact.gguf", "imatrix.gguf"])
+    assert sorted(held) == sorted([*shards, f"{name}-APEX-Compact.gguf"])
     folder = Path(json.loads(done.stdout)["folder"])
     assert held == {path: sha256(folder / path) for path in held}
     results = json.loads((folder / "results.json").read_text())
@@ -67,7 +67,7 @@ def test_shards_from_shards_to_the_hub(road: Road, hub: Hub, demo_model: Path) -
     assert again.stdout.startswith("nothing to do"), again.stderr
     assert "quantizing 1 tier" in again.stderr
 
-    for path in (shards[0], f"{name}-APEX-I-Compact.gguf"):
+    for path in (shards[0], f"{name}-APEX-Compact.gguf"):
         looked = road.bot("verify", str(folder / path))
         assert looked.returncode == 0, looked.stderr
         assert [line.split()[:2] for line in looked.stdout.splitlines()] == [
@@ -95,7 +95,7 @@ def test_killed_while_shards_are_written(road: Road, demo_model: Path) -> None:
 
 
 def test_engines_agree_with_the_stamp_and_without(road: Road, demo_model: Path) -> None:
-    arguments = (str(demo_model), "--profiles", "I-Compact,Compact", "--baselines", "Q4_K_M")
+    arguments = (str(demo_model), "--profiles", "Compact", "--baselines", "Q4_K_M")
     found = []
     for number, more in enumerate(
         [("--engine", "llama"), (), ("--engine", "llama", "--no-stamp"), ("--no-stamp",)]
@@ -104,31 +104,32 @@ def test_engines_agree_with_the_stamp_and_without(road: Road, demo_model: Path) 
         done = road.bot("quantize", *arguments, *more, "--json", config=config)
         assert done.returncode == 0, done.stderr
         made = {tier: Path(file["path"]) for tier, file in json.loads(done.stdout).items()}
-        assert list(made) == ["Compact", "I-Compact", "Q4_K_M"]
+        assert list(made) == ["Compact", "Q4_K_M"]
         found.append(made)
     hashes = [{tier: sha256(path) for tier, path in made.items()} for made in found]
     assert hashes[0] == hashes[1]
     assert hashes[2] == hashes[3]
     assert hashes[0]["Q4_K_M"] == hashes[2]["Q4_K_M"]  # never stamped
-    stamped, plain = gguf.read(found[1]["I-Compact"]), gguf.read(found[3]["I-Compact"])
+    stamped, plain = gguf.read(found[1]["Compact"]), gguf.read(found[3]["Compact"])
     assert stamped.metadata.keys() - plain.metadata.keys() == {
         "apex.tier",
         "apex.recipe",
         "apex.bot",
     }
-    assert stamped.get("apex.tier") == "I-Compact"
+    assert stamped.get("apex.tier") == "Compact"
     assert str(road.folder) not in str(stamped.metadata)
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="shared data not present")
 def test_the_command_writes_llama_quantizes_files(road: Road) -> None:
     model = SHARED / "models" / "tiny-moe" / "tiny-moe-BF16.gguf"
-    made = built(road, str(model), "--profiles", "Quality,Balanced,Compact", "--no-stamp")
+    matrix = SHARED / "expected" / "imatrix.gguf"
+    made = built(road, str(model), "--imatrix", str(matrix), "--no-stamp")
     lines = (SHARED / "expected" / "sha256.txt").read_text().splitlines()
     expected = {tier: digest for digest, tier, _ in map(str.split, lines)}
-    assert {tier: sha256(path) for tier, path in made.items()} == {
-        tier: expected[tier.lower()] for tier in ("Quality", "Balanced", "Compact")
-    }
+    assert len(expected) == 9
+    assert {tier.lower(): sha256(path) for tier, path in made.items()} == expected
+    assert not list(road.folder.glob("work/jobs/*/release/imatrix.gguf"))  # nothing was calibrated
 
 
 def test_progress_for_machines(road: Road, demo_model: Path) -> None:
