@@ -39,14 +39,14 @@ def run(
             seconds=settings.timeout_hours * 3600, memory=int(memory * 1e9) if memory else None
         ),
     )
-    with pipeline.narrator.work(f"converting {facts.name}") as report:
+    with pipeline.narrator.work(f"converting {facts.name}", unit="B") as report:
         made = convert(
             folder,
             target,
             toolchain=chosen,
             facts=facts,
             options=options,
-            report=lambda done, total: report(done // 1_000_000, total // 1_000_000),
+            report=report,
         )
     if not made.isolated:
         pipeline.narrator.say("the converter ran without a token, but could reach the network")

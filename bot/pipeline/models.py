@@ -17,11 +17,12 @@ from bot.errors import SourceError
 from bot.ledger import Finished, Ledger
 from bot.pipeline.sources import Local, Sketch, bring
 from bot.plan.architecture import describe
+from bot.plan.plain import Baseline, baselines, plain_recipe
 from bot.plan.profiles import Profile, load_profiles
-from bot.plan.recipe import make_recipes
+from bot.plan.recipe import file_type, make_recipes
 from bot.plan.sizes import file_bytes
 from bot.progress import Narrator, Report
-from bot.records import Architecture, Recipe, Source, digest
+from bot.records import Architecture, Recipe, Source, digest, together
 from bot.settings import Settings
 from bot.workspace import Workspace
 
@@ -34,7 +35,6 @@ class Model(Sketch):
     """A model whose 16-bit file is here."""
 
     source: Source
-    pieces: int  # files that the source lies in
     extras: Mapping[str, Path]  # projector and MTP files, by the name they are published under
 
 
@@ -119,17 +119,16 @@ class Pipeline:
         files = self.step(
             digest(inputs), "hash", inputs, paths, f"hashing {path.name}", lambda _report: None
         ).files
-        sha256 = files[0].sha256 if len(files) == 1 else digest([file.sha256 for file in files])
+        whole = together(files)
         source = Source(
             repo_id=release.repo_id if release else None,
-            commit=release.commit if release else sha256,
+            commit=release.commit if release else whole.sha256,
             path=str(path),
-            bytes=sum(file.bytes for file in files),
-            sha256=sha256,
+            bytes=whole.bytes,
+            sha256=whole.sha256,
         )
         return Model(
             source=source,
-            pieces=len(paths),
             release=release,
             name=release.repo_id.split("/")[1] if release else PRECISION.sub("", path.stem),
             tensors=header.tensors,
@@ -139,10 +138,26 @@ class Pipeline:
         )
 
     def plan(self, model: S, tiers: Sequence[str] = ()) -> Plan[S]:
-        """Recipes of the wanted tiers (all when none is named) for a model."""
+        """Recipes of the wanted tiers (all when none is named) and of the settings' baselines.
+
+        llama.cpp itself is asked what a baseline holds: there is none while the model is not here.
+        """
         profiles = load_profiles(self.settings.profiles, tiers or None)
         recipes = make_recipes(profiles, model.architecture, model.tensors)
-        return Plan(model=model, profiles=profiles, recipes=recipes)
+        plain = self._baselines(model) if isinstance(model, Model) else ()
+        return Plan(model=model, profiles=profiles, recipes=(*recipes, *plain))
+
+    def _baselines(self, model: Model) -> tuple[Recipe, ...]:
+        wanted = baselines(self.settings.quantize.baselines)
+        return tuple(self._plain(model, baseline) for baseline in wanted)
+
+    def _plain(self, model: Model, baseline: Baseline) -> Recipe:
+        from bot.clients.llama.quantize import chosen_types
+
+        types = chosen_types(
+            Path(model.source.path), file_type(baseline.base), imatrix=baseline.imatrix
+        )
+        return plain_recipe(baseline, types, model.architecture, model.tensors)
 
     def target(self, model: Sketch, to: str | None) -> str:
         """The repository to publish to: as given, or by the naming template."""

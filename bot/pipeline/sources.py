@@ -188,7 +188,7 @@ def bring(pipeline: Pipeline, name: str, revision: str) -> Local:
     _require_buildable(pipeline, release, None)
     folder = pipeline.workspace.sources(release.repo_id, release.commit)
     files = plan_fetch(release, gguf=True)
-    with pipeline.narrator.work(f"fetching {release.repo_id}") as report:
+    with pipeline.narrator.work(f"fetching {release.repo_id}", unit="B") as report:
         fetch(
             pipeline.hub,
             release,
@@ -272,7 +272,7 @@ def _convert(
     sketch = _of_checkpoint(pipeline, release, config, index)
     sixteen = sum(tensor.bytes for tensor in sketch.tensors)
     source = pipeline.workspace.sources(release.repo_id, release.commit)
-    with pipeline.narrator.work(f"fetching {release.repo_id}") as report:
+    with pipeline.narrator.work(f"fetching {release.repo_id}", unit="B") as report:
         fetch(
             pipeline.hub,
             release,
