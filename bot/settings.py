@@ -37,6 +37,7 @@ from pydantic_settings import (
 )
 
 from bot.errors import SettingsError
+from bot.policies import Policy
 
 PACKAGE = Path(__file__).resolve().parent
 DEMO = PACKAGE / "demo"
@@ -142,12 +143,34 @@ class PublishSettings(Part):
         return value
 
 
-class WatchSettings(Part):
-    """What the watcher looks at."""
+class Budget(Part):
+    """Requests in any five minutes, of all watchers on one ledger together.
 
-    limit: Annotated[int, Field(ge=1, le=10_000)] = 500
+    The Hub allows 500 and 3,000 without a token, 1,000 and 5,000 with a free one.
+    """
+
+    api: Annotated[int, Field(ge=10)] = 400  # listings and repositories
+    resolvers: Annotated[int, Field(ge=10)] = 2000  # files
+
+
+Told = Literal["asked", "queued", "started", "published", "failed", "gave_up", "caught_up"]
+
+
+class WatchSettings(Part):
+    """Where the watcher looks, how often, and whom it tells."""
+
+    limit: Annotated[int, Field(ge=1, le=10_000)] = 500  # models of the very first look
     page: Annotated[int, Field(ge=1, le=500)] = 100
-    owners: tuple[str, ...] = ()  # empty: everybody
+    owners: tuple[str, ...] = ()  # only these are listed; empty: everybody
+    follow: tuple[str, ...] = ()  # owners whose changes are followed too, not only new models
+    every_minutes: Annotated[float, Field(ge=0.1)] = 10.0
+    trending_minutes: Annotated[float, Field(ge=1)] = 60.0
+    overlap_minutes: Annotated[float, Field(ge=0)] = 60.0  # read again at every look
+    sweep_days: Annotated[float, Field(ge=0)] = 30.0  # read again once a day: private → public
+    budget: Budget = Budget()
+    build: bool = False  # build here what is queued; otherwise the queue only grows
+    tell: tuple[Told, ...] = ("asked", "published", "gave_up", "caught_up")
+    link: str | None = None  # address of the status page, for notifications
 
 
 class Settings(BaseSettings):
@@ -173,6 +196,7 @@ class Settings(BaseSettings):
     convert: ConvertSettings = ConvertSettings()
     publish: PublishSettings = PublishSettings()
     watch: WatchSettings = WatchSettings()
+    policy: Policy = Policy()
 
     @property
     def reserve(self) -> int:
