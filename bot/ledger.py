@@ -20,6 +20,7 @@ from bot.records import Built, digest
 from bot.schema import MIGRATIONS, VERSION
 from bot.workspace import sha256, writing
 
+
 @dataclass(frozen=True, kw_only=True)
 class Finished:
     """A step that is done: its files, and what it returned."""

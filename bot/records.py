@@ -100,6 +100,7 @@ Outcome = Literal[
     "no_weights_yet",
     "not_watched",
     "unreadable",
+    "gone",
     "not_wanted",
     "unpopular",
     "settling",

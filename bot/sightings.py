@@ -100,7 +100,9 @@ class Sightings:
             ).fetchall()
         return [_known(row) for row in rows]
 
-    def look_again(self, at: float, *, repo: str | None = None, outcomes: Sequence[str] = ()) -> int:
+    def look_again(
+        self, at: float, *, repo: str | None = None, outcomes: Sequence[str] = ()
+    ) -> int:
         """Have one release, or all of some outcomes, looked at from `at` on; how many there are."""
         marks = ",".join("?" * len(outcomes))
         condition, given = (
