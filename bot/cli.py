@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bot.cli_watch import VERBS
 from bot.errors import BotError, SourceError
 
 if TYPE_CHECKING:
@@ -383,8 +384,10 @@ def _publish(
     private: bool,
     *,
     built_only: bool,
+    unless_published: bool = False,
 ) -> None:
     from bot.pipeline import describe, tables
+    from bot.pipeline.publish import held_already
     from bot.pipeline.publish import push as push_files
 
     # the token is asked for before hours of work, not after
@@ -394,9 +397,15 @@ def _publish(
     with job.paths.locked():
         if built_only and not job.paths.card.is_file():
             raise SourceError(f"{model} is not built with these settings; run `bot publish`")
-        job.require_room()
-        files = describe.card(job, repo_id)
-        done = push_files(job, repo_id, files, private=private or context.settings.publish.private)
+        done = held_already(job, repo_id) if unless_published else None
+        if done is None:
+            job.require_room()
+            files = describe.card(job, repo_id)
+            # asked again: the build took hours
+            done = held_already(job, repo_id) if unless_published else None
+        if done is None:
+            hide = private or context.settings.publish.private
+            done = push_files(job, repo_id, files, private=hide)
     if as_json:
         _emit(done)
     else:
@@ -428,6 +437,11 @@ def push(
 @TO
 @PRIVATE
 @click.option("--dry-run", is_flag=True, help="Plan and print; build and send nothing.")
+@click.option(
+    "--unless-published",
+    is_flag=True,
+    help="Do nothing where the Hub holds these tiers of this commit already.",
+)
 @staged
 def publish(
     context: Context,
@@ -438,6 +452,7 @@ def publish(
     to: str | None,
     private: bool,
     dry_run: bool,
+    unless_published: bool,
 ) -> None:
     """Quantize, measure, describe and publish a model. Run again, it goes on where it stopped.
 
@@ -450,7 +465,10 @@ def publish(
     bot publish ./model-BF16.gguf --dry-run
     """
     if not dry_run:
-        _publish(context, model, revision, tiers, as_json, to, private, built_only=False)
+        _publish(
+            context, model, revision, tiers, as_json, to, private,
+            built_only=False, unless_published=unless_published,
+        )  # fmt: skip
         return
     from bot.pipeline import tables
 
@@ -462,29 +480,8 @@ def publish(
         click.echo(tables.plan(job))
 
 
-@cli.command()
-@click.option("--once", is_flag=True, help="Look once and end.")
-@click.option(
-    "--every", type=click.IntRange(min=1), default=10, show_default=True, help="Minutes between."
-)
-@JSON
-@click.pass_obj
-def watch(context: Context, once: bool, every: int, as_json: bool) -> None:
-    """List the Hub's newest models and say what would become of each, and why.
-
-    \b
-    bot watch --once
-    bot watch --every 15 --json
-    """
-    from bot.pipeline import watching
-
-    def show(decision: Any) -> None:
-        click.echo(watching.as_json(decision) if as_json else watching.as_line(decision))
-
-    if once:
-        watching.once(context.pipeline, show)
-    else:
-        watching.forever(context.pipeline, show, every)
+for watching_verb in VERBS:
+    cli.add_command(watching_verb)
 
 
 @cli.group(cls=Verbs)

@@ -242,6 +242,13 @@ def load(file: Path | None = None, **given: Any) -> Settings:
         raise SettingsError(f"{found} is not YAML: {' '.join(str(error).split())}") from error
 
 
+def yaml_only(file: Path) -> None:
+    """Parse a settings file, the environment behind it. Raises ValidationError."""
+    import yaml
+
+    Settings.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")) or {})
+
+
 def hub_token() -> SecretStr | None:
     """The Hub token of the environment; its value never enters Settings, logs or JSON."""
     value = os.environ.get("HF_TOKEN", "").strip()

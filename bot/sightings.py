@@ -1,4 +1,4 @@
-"""The ledger's memory of a Hub: what was listed, decided and why, and how far each feed was read."""
+"""The ledger's memory of a Hub: what was listed, decided and why, how far feeds were read."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class Sightings:
     def look_again(
         self, at: float, *, repo: str | None = None, outcomes: Sequence[str] = ()
     ) -> int:
-        """Have one release, or all of some outcomes, looked at from `at` on; how many there are."""
+        """Have one release, or all of some outcomes, looked at from `at` on; how many."""
         marks = ",".join("?" * len(outcomes))
         condition, given = (
             ("repo = ?", (repo,)) if repo is not None else (f"outcome IN ({marks})", outcomes)

@@ -331,10 +331,8 @@ class Watcher:
         decision = self._patient(wait, known, listed, self._clock.now())
         facts = Facts(listed=listed)
         if isinstance(decision, Skip):
-            facts = replace(
-                facts,
-                trouble=Trouble(kind="skip", outcome=decision.outcome, reason=decision.reason),
-            )
+            gave_up = Trouble(kind="skip", outcome=decision.outcome, reason=decision.reason)
+            facts = replace(facts, trouble=gave_up)
             decided = self._decided(decision, facts, Memory(), known, None)
             self.sightings.record([decided], self._clock.now())
         else:
