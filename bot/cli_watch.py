@@ -6,19 +6,37 @@ import json
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
 if TYPE_CHECKING:
     from bot.board import Board
-    from bot.cli import Context
+    from bot.pipeline.models import Pipeline
     from bot.queue import Queue
+    from bot.settings import Settings
 
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 REPO = click.argument("repo", metavar="ORG/MODEL")
 UNITS = {"m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 EVERY = 5.0  # seconds between two tables of `bot status --watch`
+
+
+class Context(Protocol):
+    """What the options before the verb said: see bot.cli."""
+
+    config: Path | None
+    overrides: dict[str, Any]
+
+    @property
+    def settings(self) -> Settings:
+        """The settings file and the environment."""
+        ...
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The stages."""
+        ...
 
 
 def _span(ctx: click.Context, param: click.Parameter, value: str) -> float:

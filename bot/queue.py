@@ -231,7 +231,9 @@ class Queue:
         """
         with self.ledger.writing() as db:
             db.execute("DELETE FROM ignored WHERE repo = ?", (repo,))
-            looked = db.execute("UPDATE releases SET look_at = ? WHERE repo = ?", (now, repo))
+            looked = db.execute(
+                "UPDATE releases SET look_at = ?, commit_id = '' WHERE repo = ?", (now, repo)
+            )
             task = self._latest(db, repo, ("failed", "ignored", "queued"))
             if task is None and not looked.rowcount:
                 raise SourceError(f"{repo} was never seen; `bot publish {repo}` builds it now")

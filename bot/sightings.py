@@ -100,18 +100,19 @@ class Sightings:
             ).fetchall()
         return [_known(row) for row in rows]
 
-    def look_again(
-        self, at: float, *, repo: str | None = None, outcomes: Sequence[str] = ()
-    ) -> int:
-        """Have one release, or all of some outcomes, looked at from `at` on; how many."""
+    def look_again(self, repo: str, at: float) -> None:
+        """Have a release looked at again at a time."""
+        with self.ledger.writing(lazily=True) as db:
+            db.execute("UPDATE releases SET look_at = ? WHERE repo = ?", (at, repo))
+
+    def reconsider(self, outcomes: Sequence[str], at: float) -> int:
+        """Have all releases of some outcomes decided anew from a time on; how many there are."""
         marks = ",".join("?" * len(outcomes))
-        condition, given = (
-            ("repo = ?", (repo,)) if repo is not None else (f"outcome IN ({marks})", outcomes)
-        )
         with self.ledger.writing() as db:
             return db.execute(
-                f"UPDATE releases SET look_at = ? WHERE {condition}",  # noqa: S608 - marks only
-                (at, *given),
+                # without its commit, nothing is known of a release
+                f"UPDATE releases SET look_at = ?, commit_id = '' WHERE outcome IN ({marks})",  # noqa: S608 - marks only
+                (at, *outcomes),
             ).rowcount
 
     def hint(self, repo: str, commit: str | None, now: float) -> bool:

@@ -65,7 +65,7 @@ def machine(pipeline: Pipeline) -> Machine:
     return Machine(supported=supported, free_disk=max(free, 0))
 
 
-def watcher(pipeline: Pipeline, seen: Seen, clock: Clock) -> Watcher:
+def watcher(pipeline: Pipeline, seen: Seen, clock: Clock, *, rested: float = 0.5) -> Watcher:
     """A watcher over the pipeline's Hub and ledger."""
     budget = RequestBudget(pipeline.ledger, pipeline.settings.watch.budget, clock)
     return Watcher(
@@ -74,6 +74,7 @@ def watcher(pipeline: Pipeline, seen: Seen, clock: Clock) -> Watcher:
         pipeline.settings,
         clock,
         holder=f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}",
+        rested=rested,
         machine=lambda: machine(pipeline),
         seen=seen,
         say=pipeline.narrator.say,
@@ -83,7 +84,7 @@ def watcher(pipeline: Pipeline, seen: Seen, clock: Clock) -> Watcher:
 def once(pipeline: Pipeline, seen: Seen, executor: Executor | None = None) -> None:
     """Look at all that is new since the last look, and tell every decision."""
     clock = SystemClock()
-    made = watcher(pipeline, seen, clock)
+    made = watcher(pipeline, seen, clock, rested=0.0)
     made.changed()
     for looked in (*made.created(), *made.modified()):
         pipeline.narrator.say(_as_line(looked))

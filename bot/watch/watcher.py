@@ -46,7 +46,11 @@ class Looked:
 
 
 class Watcher:
-    """One watcher; any number may share a ledger. `seen` is told of every decision."""
+    """One watcher; any number may share a ledger. `seen` is told of every decision.
+
+    A listing that was read to its end within `rested` times its interval, by whomever, is not
+    read again.
+    """
 
     def __init__(
         self,
@@ -56,6 +60,7 @@ class Watcher:
         clock: Clock,
         *,
         holder: str,
+        rested: float = 0.5,
         machine: Callable[[], Machine] = Machine,
         seen: Callable[[Decision], None] = lambda _decision: None,
         say: Callable[[str], None] = lambda _text: None,
@@ -63,6 +68,10 @@ class Watcher:
         self._hub, self._clock, self._holder = hub, clock, holder
         self._watch, self._policy = settings.watch, settings.policy
         self._machine, self._seen, self._say = machine, seen, say
+        often, hourly = self._watch.every_minutes * 60, self._watch.trending_minutes * 60
+        every: dict[Name, float] = {"created": often, "modified": often, "trending": hourly}
+        self._rest = {name: rested * seconds for name, seconds in every.items()}
+        self._rest["sweep"] = rested * DAY
         self.sightings, self.queue = Sightings(ledger), Queue(ledger)
 
     # ── listings ────────────────────────────────────────────────────────────────────────────
@@ -94,10 +103,13 @@ class Watcher:
         return [look for look in looks if look is not None]
 
     def _listing(self, name: Name, sort: Sort, owner: str | None, overlap: float) -> Looked | None:
-        """Read one listing to its mark; None while another watcher does."""
+        """Read one listing to its mark; None while another watcher does, or just did."""
         full = f"{name}:{owner}" if owner else name
         feed = self.sightings.take(full, self._holder, self._clock.now())
         if feed is None:
+            return None
+        if feed.looked is not None and self._clock.now() - feed.looked < self._rest[name]:
+            self.sightings.leave(full, self._holder)
             return None
         try:
             done, looked = self._read(feed, sort, owner, overlap)
@@ -181,7 +193,7 @@ class Watcher:
         ):
             before = ledger.remembered(name)
             if before is not None and before[0] != value:
-                count = self.sightings.look_again(now, outcomes=outcomes)
+                count = self.sightings.reconsider(outcomes, now)
                 self._say(f"another {name}: {count} releases are looked at again")
                 again += count
             if before is None or before[0] != value:
@@ -195,14 +207,17 @@ class Watcher:
             self._gone(known, str(error))
             return
         except UnreachableError:  # the next turn begins with another
-            self.sightings.look_again(self._clock.now() + SOONEST, repo=known.repo)
+            self.sightings.look_again(known.repo, self._clock.now() + SOONEST)
             raise
         if listed.repo_id != known.repo:
             self.sightings.renamed(known.repo, listed.repo_id)
             known = replace(known, repo=listed.repo_id)
-        waiting = known.kind == "wait" and known.outcome == "no_weights_yet"
-        if waiting and listed.commit == known.commit:
+        if listed.commit != known.commit:
+            self._take((listed,), again=True)
+        elif known.outcome == "no_weights_yet":
             self._still(known, listed)
+        elif known.kind in ("build", "ask") or known.outcome == "done_before":
+            self.sightings.look_again(known.repo, self._clock.now() + DAY)
         else:
             self._take((listed,), again=True)
 
@@ -337,7 +352,7 @@ class Watcher:
             self.sightings.record([decided], self._clock.now())
         else:
             at = self._look_at(wait, known)
-            self.sightings.look_again(at or self._clock.now() + DAY, repo=known.repo)
+            self.sightings.look_again(known.repo, at or self._clock.now() + DAY)
 
     def _gone(self, known: Known, why: str) -> None:
         """A release that is not there any more: said, and looked for no longer."""
