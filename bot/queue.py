@@ -185,7 +185,7 @@ class Queue:
         """The task is done."""
         with self.ledger.writing() as db:
             if _change(db, task.id, task.state, "published", now, link=link):
-                event(db, now, "published", task.repo, "published", link)
+                event(db, now, "published", task.repo, f"attempt {task.attempts}", link)
 
     def failed(
         self, task: Task, error: str, link: str | None, now: float, *, attempts: int, final: bool
