@@ -37,8 +37,8 @@ Exit codes
 class Context:
     """What the options before the verb said; settings are read when first needed."""
 
-    def __init__(self, config: Path | None, quiet: bool) -> None:
-        self.config, self.quiet = config, quiet
+    def __init__(self, config: Path | None, quiet: bool, log: str) -> None:
+        self.config, self.quiet, self.log = config, quiet, log
         self.overrides: dict[str, Any] = {}  # what a verb's own options say, nested as bot.yaml
 
     @cached_property
@@ -46,7 +46,7 @@ class Context:
         """Somebody who narrates on stderr."""
         from bot.progress import Narrator
 
-        return Narrator(quiet=self.quiet)
+        return Narrator(quiet=self.quiet, as_json=self.log == "json")
 
     @cached_property
     def settings(self) -> Settings:
@@ -81,9 +81,17 @@ class Verbs(click.Group):
     help="Settings file [default: bot.yaml here, if there is one]",
 )
 @click.option("-q", "--quiet", is_flag=True, help="No narration on stderr.")
+@click.option(
+    "--log",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    envvar="BOT_LOG",
+    help="Narration for people, or a JSON object a line.",
+)
 @click.version_option(package_name="apex-bot", prog_name="bot")
 @click.pass_context
-def cli(ctx: click.Context, config: Path | None, quiet: bool) -> None:
+def cli(ctx: click.Context, config: Path | None, quiet: bool, log: str) -> None:
     """Turn Mixture-of-Experts releases into measured, verified APEX GGUF repositories.
 
     \b
@@ -91,7 +99,7 @@ def cli(ctx: click.Context, config: Path | None, quiet: bool) -> None:
     bot publish Qwen/Qwen3.6-35B-A3B      build, measure, describe, publish
     bot watch --once                      what is new, and what would be built
     """
-    ctx.obj = Context(config, quiet)
+    ctx.obj = Context(config, quiet, log)
 
 
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")

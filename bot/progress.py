@@ -5,10 +5,12 @@ On a terminal a rich progress bar; elsewhere one line when work starts, every 30
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -21,13 +23,15 @@ Report = Callable[[int, int], None]  # done, total
 
 
 class Narrator:
-    """Says what happens. `quiet` says nothing but still counts."""
+    """Says what happens. `quiet` says nothing but still counts; `as_json` says it to machines."""
 
-    def __init__(self, stream: TextIO | None = None, *, quiet: bool = False) -> None:
+    def __init__(
+        self, stream: TextIO | None = None, *, quiet: bool = False, as_json: bool = False
+    ) -> None:
         self._stream = stream or sys.stderr
-        self._quiet = quiet
+        self._quiet, self._as_json = quiet, as_json
         self._console: Console | None = None
-        if not quiet and self._stream.isatty():
+        if not quiet and not as_json and self._stream.isatty():
             from rich.console import Console
 
             self._console = Console(file=self._stream, highlight=False)
@@ -35,7 +39,7 @@ class Narrator:
     def say(self, text: str) -> None:
         """One line."""
         if not self._quiet:
-            self._stream.write(f"{text}\n")
+            self._stream.write(f"{_json_line(text) if self._as_json else text}\n")
             self._stream.flush()
 
     @contextmanager
@@ -77,3 +81,8 @@ class Narrator:
             yield report
             if progress.tasks[0].total is None:  # work that cannot count is whole at its end
                 progress.update(task, completed=1, total=1)
+
+
+def _json_line(text: str) -> str:
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return json.dumps({"time": now, "message": text}, ensure_ascii=False)

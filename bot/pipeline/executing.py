@@ -17,10 +17,14 @@ from bot.queue import Task
 from bot.workspace import write_text
 
 LAST_WORDS = 2_000  # bytes of a log in which the error is looked for
+# the work is left to init: a watcher that stays has no children to bury, one that goes none to lose
 SCRIPT = """
-folder=$1; shift; code=0
-"$@" >"$folder/result.json" 2>"$folder/log" || code=$?
-echo $code >"$folder/exit.partial"; mv "$folder/exit.partial" "$folder/exit"
+folder=$1; shift
+(
+    code=0
+    "$@" >"$folder/result.json" 2>"$folder/log" || code=$?
+    echo $code >"$folder/exit.partial"; mv "$folder/exit.partial" "$folder/exit"
+) &
 """
 
 
@@ -83,13 +87,14 @@ class Here:
             except BlockingIOError:
                 return str(folder / "log")  # another watcher was faster
             write_text(folder / "command", json.dumps(self._command(task)) + "\n")
-            subprocess.Popen(
+            subprocess.run(
                 ["sh", "-c", SCRIPT, "sh", str(folder), *self._command(task)],
                 pass_fds=(lock.fileno(),),  # the lock is held as long as anybody has this open
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
+                check=True,
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
             )
         return str(folder / "log")

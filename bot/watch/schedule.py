@@ -42,7 +42,7 @@ class LedgerTimes(MemoryJobStore):  # type: ignore[misc]  # apscheduler has no t
             row = db.execute("SELECT next FROM schedule WHERE name = ?", (job.id,)).fetchone()
         if row is not None:
             kept = datetime.fromtimestamp(row["next"], UTC)
-            latest = datetime.now(UTC) + job.trigger.interval
+            latest = datetime.now(UTC) + job.trigger.interval * (1 + JITTER)
             job._modify(next_run_time=min(kept, latest))
         super().add_job(job)
         self._keep(job)
