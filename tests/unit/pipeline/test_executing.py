@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -99,11 +99,15 @@ def test_a_run_goes_on_when_its_starter_is_killed(
         """print('{"url": "u"}')"""
     )
     executor = here(program)
-    child = os.fork()
-    if child == 0:
-        executor.start(TASK)
-        os.kill(os.getpid(), signal.SIGKILL)
-    os.waitpid(child, 0)
+    starter = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "from tests.unit.pipeline.test_executing import TASK, Here\n"
+        "Here(Path(sys.argv[1]), (sys.executable, '-c', sys.argv[2])).start(TASK)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    command = [sys.executable, "-c", starter, str(tmp_path / "runs"), program]
+    root = Path(__file__).resolve().parents[3]
+    assert subprocess.run(command, cwd=root, check=False).returncode == -signal.SIGKILL
     found = executor.find(TASK)
     assert found is not None
     assert found.good is None
