@@ -15,6 +15,7 @@ import pytest
 from pydantic import SecretStr
 
 from bot.clients.hub import Hub as Client
+from bot.settings import DEMO
 from tests.e2e.road import BOT, Road
 from tests.local_hub.server import Hub
 
@@ -111,6 +112,34 @@ def test_what_is_queued_is_built_by_the_watcher_and_its_failure_is_told(road: Ro
     assert (task["state"], task["attempts"]) == ("failed", 1)
     assert "GGUF" in task["error"]
     assert Path(task["link"]).is_file()
+
+
+def test_a_release_is_seen_built_and_published_and_never_again(
+    road: Road, hub: Hub, demo_model: Path
+) -> None:
+    road.settings(policy={"tiers": ["Compact"]})
+    makers = Client(road.url, SecretStr(road.token))
+    makers.create_private("lab/Tiny-MoE-14M")
+    files = {"config.json": DEMO / "config.json", demo_model.name: demo_model}
+    makers.commit("lab/Tiny-MoE-14M", files, "Release", makers.head("lab/Tiny-MoE-14M"))
+    makers.make_public("lab/Tiny-MoE-14M")
+    end = time.monotonic() + 240
+    while status(road)["counts"] != {"published": 1} and time.monotonic() < end:
+        assert road.bot("watch", "--once", "--build").returncode == 0
+        time.sleep(0.5)
+    [task] = status(road)["published"]
+    assert task["link"] == f"{road.url}/alice/Tiny-MoE-14M-APEX-GGUF"
+    assert hub.commits("alice/Tiny-MoE-14M-APEX-GGUF") == 1
+    ours = road.bot("why", "alice/Tiny-MoE-14M-APEX-GGUF")
+    assert "skip" in ours.stdout
+    # another bot, which knows nothing of it, asks the Hub before it builds
+    for file in (road.folder / "work").glob("ledger.sqlite*"):
+        file.unlink()
+    arguments = ("publish", "lab/Tiny-MoE-14M", "--profiles", "Compact", "--json")
+    done = road.bot(*arguments, "--unless-published")
+    assert json.loads(done.stdout)["changed"] == []
+    assert "quantizing" not in done.stderr
+    assert hub.commits("alice/Tiny-MoE-14M-APEX-GGUF") == 1
 
 
 def test_a_backup_can_be_watched_on(road: Road) -> None:
