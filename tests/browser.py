@@ -51,26 +51,27 @@ class Browser:
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 
-    def wait(self, script: str) -> None:
-        """Return once an expression is true, pages that change in between included."""
+    def wait(self, script: str) -> Any:
+        """The value of an expression once it is true, in whatever page is there then."""
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
-            found = self.ask("Runtime.evaluate", expression=script, returnByValue=True)
-            if found["result"].get("value") is True:
-                return
+            whole = f"document.readyState === 'complete' && ({script})"
+            found = self._reply("Runtime.evaluate", {"expression": whole, "returnByValue": True})
+            value = found.get("result", {}).get("result", {}).get("value")
+            if value:
+                return value
             time.sleep(0.05)
         raise AssertionError(f"never became true: {script}; {self.run('document.body.innerText')}")
 
     def click(self, label: str) -> None:
-        """Press the button or summary that is called so, with the mouse."""
-        place = self.run(
+        """Press the button or summary that is called so, with the mouse, once it is there."""
+        place = self.wait(
             "(() => { const found = [...document.querySelectorAll('button, summary')].find("
             f"e => (e.ariaLabel || e.innerText) === {json.dumps(label)} && e.offsetParent);"
             " if (!found) return null; found.scrollIntoView({block: 'center'});"
             " const b = found.getBoundingClientRect();"
             " return [b.x + b.width / 2, b.y + b.height / 2]; })()"
         )
-        assert place, f"no button {label!r}: {self.run('document.body.innerText')}"
         for kind in ("mousePressed", "mouseReleased"):
             self.ask(
                 "Input.dispatchMouseEvent", type=kind, x=place[0], y=place[1], button="left",
@@ -97,18 +98,26 @@ class Browser:
     def _ask(
         self, method: str, given: dict[str, Any], session: str | None = None
     ) -> dict[str, Any]:
+        reply = self._reply(method, given, session)
+        assert "error" not in reply, (method, reply["error"])
+        result: dict[str, Any] = reply["result"]
+        return result
+
+    def _reply(
+        self, method: str, given: dict[str, Any], session: str | None = ""
+    ) -> dict[str, Any]:
+        """What Chromium answers, be it an error: a page may go while it is asked."""
         self._number += 1
         message = {"id": self._number, "method": method, "params": given}
-        if session:
-            message["sessionId"] = session
+        named = self._session if session == "" else session
+        if named:
+            message["sessionId"] = named
         os.write(self._to, json.dumps(message).encode() + b"\0")
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
             reply = self._message(end)
             if reply.get("id") == self._number:
-                assert "error" not in reply, (method, reply["error"])
-                result: dict[str, Any] = reply["result"]
-                return result
+                return reply
         raise AssertionError(f"Chromium did not answer {method}")
 
     def _message(self, end: float) -> dict[str, Any]:

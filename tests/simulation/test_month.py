@@ -30,13 +30,13 @@ def test_some_days(tmp_path: Path) -> None:
 
 
 def test_some_days_with_two_watchers_that_are_killed(tmp_path: Path) -> None:
-    population = Population(known=300, daily=25, days=2.5, moe=0.3, seed=4)
+    population = Population(known=200, daily=20, days=2, moe=0.4, seed=4)
     world = World(
-        tmp_path, population, watchers=2, kills=15, every=(1, 30), trouble=0.05, failing_runs=0.1
+        tmp_path, population, watchers=2, kills=10, every=(1, 30), trouble=0.05, failing_runs=0.1
     )
-    outcome = world.run(2.5)
+    outcome = world.run(2)
     _well(outcome)
-    assert outcome.kills == 15
+    assert outcome.kills == 10
     assert outcome.trouble.total() > 5
 
 

@@ -132,10 +132,11 @@ def test_a_wrong_token_a_forged_form_or_another_site_does_nothing(page: Page) ->
         ({**ACT, "proof": proof}, {**good, "Origin": "null"}),
         ({**ACT, "proof": proof}, {**good, "Sec-Fetch-Site": "cross-site"}),
     ]
-    for form, headers in forged:
-        assert page.ask("POST", "/act", form, headers)[0] == 403, (form, headers)
+    for form, sent in forged:
+        assert page.ask("POST", "/act", form, sent)[0] == 403, (form, sent)
     status, headers, text = page.ask("POST", "/sign-in", {"token": "wrong"})
-    assert (status, headers["Set-Cookie"]) == (403, None)
+    assert status == 403
+    assert "Set-Cookie" not in headers
     assert "That is not the token" in text
     assert page.ask("GET", "/act", headers=good)[0] == 405
     assert page.states() == before
