@@ -125,4 +125,4 @@ def run(slot: int, shared: SynchronizedArray[float], url: str, folder: str, memo
                 with suppress(BotError):  # the next turn makes up for it, as with a schedule
                     work()
                 due[number] = clock.now() + every * jitter.uniform(1.0, 1.1)
-        clock.sleep(min(due) - clock.now())
+        clock.sleep(max(min(due) - clock.now(), 600.0))
