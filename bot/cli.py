@@ -100,6 +100,10 @@ def cli(ctx: click.Context, config: Path | None, quiet: bool, log: str) -> None:
     bot watch --once                      what is new, and what would be built
     """
     ctx.obj = Context(config, quiet, log)
+    if log == "json":
+        from bot.progress import log_as_json
+
+        log_as_json()
 
 
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")

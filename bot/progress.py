@@ -6,6 +6,7 @@ On a terminal a rich progress bar; elsewhere one line when work starts, every 30
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -83,6 +84,19 @@ class Narrator:
                 progress.update(task, completed=1, total=1)
 
 
-def _json_line(text: str) -> str:
+def log_as_json() -> None:
+    """What libraries log, warnings and worse, as JSON lines on stderr too."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_JsonFormatter())
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
+
+
+class _JsonFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        """The message, and the traceback where there is one."""
+        return _json_line(super().format(record), level=record.levelname.lower())
+
+
+def _json_line(text: str, level: str = "info") -> str:
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    return json.dumps({"time": now, "message": text}, ensure_ascii=False)
+    return json.dumps({"time": now, "level": level, "message": text}, ensure_ascii=False)

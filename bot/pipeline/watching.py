@@ -9,7 +9,9 @@ import socket
 import threading
 import uuid
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bot.board import HEARTBEAT
 from bot.clock import Clock, SystemClock, iso
@@ -22,6 +24,9 @@ from bot.watch import notify
 from bot.watch.budget import RequestBudget
 from bot.watch.feed import Machine
 from bot.watch.watcher import Looked, Watcher
+
+if TYPE_CHECKING:
+    from bot.build.toolchain import Toolchain
 
 ACT = 15.0  # seconds between looks at the queue
 AGAIN = 60.0  # seconds between looks at releases whose time has come
@@ -56,13 +61,20 @@ def machine(pipeline: Pipeline) -> Machine:
     settings = pipeline.settings
     try:
         chosen = toolchain.chosen(settings.convert, pipeline.workspace.toolchain)
-        supported = toolchain.supported(chosen)[0]
+        supported = _supported(chosen)
     except SettingsError:
         supported = None  # nothing is held against a model that this machine cannot judge
     folder = settings.workdir
     existing = next(p for p in (folder, *folder.parents) if p.exists())
     free = shutil.disk_usage(existing).free - settings.reserve
     return Machine(supported=supported, free_disk=max(free, 0))
+
+
+@cache
+def _supported(chosen: Toolchain) -> frozenset[str]:
+    from bot.build import toolchain
+
+    return toolchain.supported(chosen)[0]
 
 
 def watcher(pipeline: Pipeline, seen: Seen, clock: Clock, *, rested: float = 0.5) -> Watcher:

@@ -1,7 +1,11 @@
 import io
+import json
 import os
 import pty
+import subprocess
+import sys
 import time
+from datetime import datetime
 
 import pytest
 
@@ -60,3 +64,27 @@ def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "10/10" in shown
     assert "hashing" in shown
     assert "0/?" not in shown
+
+
+def test_json_lines_for_machines() -> None:
+    stream = io.StringIO()
+    narrator = Narrator(stream, as_json=True)
+    narrator.say('a "quoted" line\nof two')
+    with narrator.work("reading") as report:
+        report(1, 2)
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [line["message"] for line in lines][:2] == ['a "quoted" line\nof two', "reading …"]
+    assert all(datetime.fromisoformat(line["time"]).tzinfo for line in lines)
+
+
+def test_what_libraries_log_is_json_too() -> None:
+    program = (
+        "import logging; from bot.progress import log_as_json; log_as_json()\n"
+        "try: 1 / 0\nexcept ZeroDivisionError: logging.getLogger('x').exception('a turn failed')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    [line] = [json.loads(line) for line in done.stderr.splitlines()]
+    assert line["level"] == "error"
+    assert line["message"].startswith("a turn failed\nTraceback")
