@@ -7,7 +7,8 @@ from bot.clock import span
 from bot.pipeline.tables import table
 from bot.queue import Task
 
-LONGEST = 60  # letters of a reason
+LONGEST = 56  # letters of a reason
+NAME = 52  # letters of a release's name
 
 
 def text(found: Board) -> str:
@@ -19,7 +20,7 @@ def text(found: Board) -> str:
         parts.append(_tasks(found, found.published))
     if found.waiting:
         rows = [
-            (w.decision.repo, w.decision.outcome, _age(found, w.decision.at),
+            (_short(w.decision.repo, NAME), w.decision.outcome, _age(found, w.decision.at),
              _until(found, w.look_at), _short(w.decision.reason))
             for w in found.waiting
         ]  # fmt: skip
@@ -46,17 +47,24 @@ def _head(found: Board) -> str:
 def _tasks(found: Board, tasks: tuple[Task, ...]) -> str:
     rows = [
         (
-            task.repo,
-            task.commit[:8],
             task.state,
+            _short(task.repo, NAME),
+            task.commit[:8],
             _age(found, task.changed),
             str(task.attempts or ""),
-            _short(task.error or task.reason if task.state != "published" else ""),
-            task.link or "",
+            _short("" if task.state == "published" else task.error or task.reason),
         )
         for task in tasks
     ]
-    return table(("release", "commit", "state", "since", "tries", "why", "link"), rows, left=7)
+    made = table(("state", "release", "commit", "since", "tries", "why"), rows, left=6)
+    links = [(_short(task.repo, NAME), task.link) for task in tasks if task.link]
+    return "\n\n".join((made, *([_links(links)] if links else [])))
+
+
+def _links(links: list[tuple[str, str]]) -> str:
+    """Never cut: a link is there to be copied."""
+    width = max(len(name) for name, _ in links)
+    return "\n".join(f"{name:<{width}}  {link}" for name, link in links)
 
 
 def _age(found: Board, at: float | None) -> str:
@@ -69,5 +77,5 @@ def _until(found: Board, at: float | None) -> str:
     return f"in {span(at - found.now)}" if at > found.now else "now"
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+def _short(text: str, longest: int = LONGEST) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
