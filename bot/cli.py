@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bot.cli_watch import VERBS
 from bot.errors import BotError, SourceError
 
 if TYPE_CHECKING:
@@ -37,8 +38,8 @@ Exit codes
 class Context:
     """What the options before the verb said; settings are read when first needed."""
 
-    def __init__(self, config: Path | None, quiet: bool, events: bool = False) -> None:
-        self.config, self.quiet, self.events = config, quiet, events
+    def __init__(self, config: Path | None, quiet: bool, log: str = "text") -> None:
+        self.config, self.quiet, self.log = config, quiet, log
         self.overrides: dict[str, Any] = {}  # what a verb's own options say, nested as bot.yaml
 
     def override(self, section: str, **values: Any) -> None:
@@ -50,7 +51,7 @@ class Context:
         """Somebody who narrates on stderr."""
         from bot.progress import Narrator
 
-        return Narrator(quiet=self.quiet, events=self.events)
+        return Narrator(quiet=self.quiet, events=self.log == "json")
 
     @cached_property
     def settings(self) -> Settings:
@@ -86,15 +87,16 @@ class Verbs(click.Group):
 )
 @click.option("-q", "--quiet", is_flag=True, help="No narration on stderr.")
 @click.option(
-    "--progress",
+    "--log",
     type=click.Choice(["text", "json"]),
     default="text",
     show_default=True,
-    help="Narration for people, or a line of JSON for each event.",
+    envvar="BOT_LOG",
+    help="Narration for people, or a JSON object a line.",
 )
 @click.version_option(package_name="apex-bot", prog_name="bot")
 @click.pass_context
-def cli(ctx: click.Context, config: Path | None, quiet: bool, progress: str) -> None:
+def cli(ctx: click.Context, config: Path | None, quiet: bool, log: str) -> None:
     """Turn Mixture-of-Experts releases into measured, verified APEX GGUF repositories.
 
     \b
@@ -102,7 +104,11 @@ def cli(ctx: click.Context, config: Path | None, quiet: bool, progress: str) -> 
     bot publish Qwen/Qwen3.6-35B-A3B      build, measure, describe, publish
     bot watch --once                      what is new, and what would be built
     """
-    ctx.obj = Context(config, quiet, events=progress == "json")
+    ctx.obj = Context(config, quiet, log)
+    if log == "json":
+        from bot.progress import log_as_json
+
+        log_as_json()
 
 
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
@@ -499,8 +505,10 @@ def _publish(
     private: bool,
     *,
     built_only: bool,
+    unless_published: bool = False,
 ) -> None:
     from bot.pipeline import describe, tables
+    from bot.pipeline.publish import held_already
     from bot.pipeline.publish import push as push_files
 
     # the token is asked for before hours of work, not after
@@ -510,9 +518,15 @@ def _publish(
     with job.paths.locked():
         if built_only and not job.paths.card.is_file():
             raise SourceError(f"{model} is not built with these settings; run `bot publish`")
-        job.require_room()
-        files = describe.card(job, repo_id)
-        done = push_files(job, repo_id, files, private=private or context.settings.publish.private)
+        done = held_already(job, repo_id) if unless_published else None
+        if done is None:
+            job.require_room()
+            files = describe.card(job, repo_id)
+            # asked again: the build took hours
+            done = held_already(job, repo_id) if unless_published else None
+        if done is None:
+            hide = private or context.settings.publish.private
+            done = push_files(job, repo_id, files, private=hide)
     if as_json:
         _emit(done)
     else:
@@ -544,6 +558,11 @@ def push(
 @TO
 @PRIVATE
 @click.option("--dry-run", is_flag=True, help="Plan and print; build and send nothing.")
+@click.option(
+    "--unless-published",
+    is_flag=True,
+    help="Do nothing where the Hub holds these tiers of this commit already.",
+)
 @staged
 def publish(
     context: Context,
@@ -554,6 +573,7 @@ def publish(
     to: str | None,
     private: bool,
     dry_run: bool,
+    unless_published: bool,
 ) -> None:
     """Quantize, measure, describe and publish a model. Run again, it goes on where it stopped.
 
@@ -566,7 +586,10 @@ def publish(
     bot publish ./model-BF16.gguf --dry-run
     """
     if not dry_run:
-        _publish(context, model, revision, tiers, as_json, to, private, built_only=False)
+        _publish(
+            context, model, revision, tiers, as_json, to, private,
+            built_only=False, unless_published=unless_published,
+        )  # fmt: skip
         return
     from bot.pipeline import tables
     from bot.pipeline.job import require_room
@@ -579,29 +602,8 @@ def publish(
         click.echo(_plan_text(context, made))
 
 
-@cli.command()
-@click.option("--once", is_flag=True, help="Look once and end.")
-@click.option(
-    "--every", type=click.IntRange(min=1), default=10, show_default=True, help="Minutes between."
-)
-@JSON
-@click.pass_obj
-def watch(context: Context, once: bool, every: int, as_json: bool) -> None:
-    """List the Hub's newest models and say what would become of each, and why.
-
-    \b
-    bot watch --once
-    bot watch --every 15 --json
-    """
-    from bot.pipeline import watching
-
-    def show(decision: Any) -> None:
-        click.echo(watching.as_json(decision) if as_json else watching.as_line(decision))
-
-    if once:
-        watching.once(context.pipeline, show)
-    else:
-        watching.forever(context.pipeline, show, every)
+for watching_verb in VERBS:
+    cli.add_command(watching_verb)
 
 
 @cli.group(cls=Verbs)

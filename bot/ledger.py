@@ -1,4 +1,4 @@
-"""SQLite: finished work, keyed by all its inputs.
+"""SQLite: the file, its versions and copies, and finished work, keyed by all its inputs.
 
 A step of a job is finished when its row names the same inputs and every file it made is still
 there with the recorded content. Files are hashed once; later only size and time are looked at,
@@ -17,21 +17,8 @@ from typing import Any
 
 from bot.errors import SettingsError
 from bot.records import Built, digest
-from bot.workspace import sha256
-
-VERSION = 1
-
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS work (
-    job TEXT NOT NULL,
-    step TEXT NOT NULL,
-    inputs TEXT NOT NULL,      -- digest of all that decided the outcome
-    files TEXT NOT NULL,       -- JSON: [{path, bytes, sha256, changed}]
-    value TEXT NOT NULL,       -- JSON: what the step returned
-    finished TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ', 'now')),
-    PRIMARY KEY (job, step)
-) STRICT;
-"""
+from bot.schema import MIGRATIONS, VERSION
+from bot.workspace import sha256, writing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,27 +34,87 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._path = path
+        self.path = path
         with self._open() as db:
             db.execute("PRAGMA journal_mode=WAL")
-            found = db.execute("PRAGMA user_version").fetchone()[0]
-            if found > VERSION:
-                raise SettingsError(f"{path} was made by a newer apex-bot; update this one")
-            db.executescript(SCHEMA)
-            db.execute(f"PRAGMA user_version={VERSION}")
+            if self._version(db) < VERSION:
+                db.execute("BEGIN IMMEDIATE")  # two that migrate at once: the second finds it done
+                for statements in MIGRATIONS[self._version(db) :]:
+                    for statement in _split(statements):
+                        db.execute(statement)
+                db.execute(f"PRAGMA user_version={VERSION}")
+                db.execute("COMMIT")
+
+    def _version(self, db: sqlite3.Connection) -> int:
+        found = int(db.execute("PRAGMA user_version").fetchone()[0])
+        if found > VERSION:
+            raise SettingsError(f"{self.path} was made by a newer apex-bot; update this one")
+        return found
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         try:
-            db = sqlite3.connect(self._path, timeout=30, isolation_level=None)
+            db = sqlite3.connect(self.path, timeout=30, isolation_level=None)
         except sqlite3.Error as error:
-            raise SettingsError(f"{self._path} cannot be opened ({error}); mend workdir") from error
+            raise SettingsError(f"{self.path} cannot be opened ({error}); mend workdir") from error
         try:
+            db.row_factory = sqlite3.Row
             yield db
+        except sqlite3.IntegrityError:
+            raise  # ours, not the file's
+        except sqlite3.OperationalError as error:
+            raise SettingsError(f"{self.path} cannot be used ({error}); mend workdir") from error
         except sqlite3.DatabaseError as error:
-            raise SettingsError(f"{self._path} is damaged ({error}); move it away") from error
+            raise SettingsError(f"{self.path} is damaged ({error}); move it away") from error
         finally:
             db.close()
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """One consistent snapshot."""
+        with self._open() as db:
+            db.execute("BEGIN")
+            yield db
+
+    @contextmanager
+    def writing(self, *, lazily: bool = False) -> Iterator[sqlite3.Connection]:
+        """All or nothing, one writer at a time over all processes.
+
+        Lazily: may be forgotten when the machine loses power, not when the process dies.
+        """
+        with self._open() as db:
+            if lazily:
+                db.execute("PRAGMA synchronous=NORMAL")
+            db.execute("BEGIN IMMEDIATE")
+            yield db  # an exception closes the connection, which rolls back
+            db.execute("COMMIT")
+
+    def backup(self, target: Path) -> None:
+        """A whole copy as of now, while others go on. Raises SettingsError if `target` exists."""
+        if target.exists():
+            raise SettingsError(f"{target} exists; name another file")
+        with writing(target) as partial, self._open() as db:
+            copy = sqlite3.connect(partial)
+            try:
+                db.backup(copy)
+            finally:
+                copy.close()
+
+    def remember(self, name: str, value: str, at: float) -> None:
+        """Keep a small value under a name."""
+        with self.writing(lazily=True) as db:
+            db.execute("INSERT OR REPLACE INTO remembered VALUES (?, ?, ?)", (name, value, at))
+
+    def remembered(self, name: str) -> tuple[str, float] | None:
+        """The value under a name and when it was kept."""
+        with self.reading() as db:
+            row = db.execute("SELECT value, at FROM remembered WHERE name=?", (name,)).fetchone()
+        return (row["value"], row["at"]) if row else None
+
+    def forget(self, name: str) -> None:
+        """Keep no value under a name."""
+        with self.writing() as db:
+            db.execute("DELETE FROM remembered WHERE name=?", (name,))
 
     def finished(
         self, job: str, step: str, inputs: Mapping[str, Any], *, files_too: bool = True
@@ -101,6 +148,16 @@ class Ledger:
             )
         built = tuple(Built(path=f["path"], bytes=f["bytes"], sha256=f["sha256"]) for f in files)
         return Finished(files=built, value=value)
+
+
+def _split(script: str) -> Iterator[str]:
+    """Statements one by one: sqlite3's own executescript would commit in between."""
+    statement = ""
+    for line in script.splitlines():
+        statement += line + "\n"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
 
 
 def _describe(path: Path) -> dict[str, Any]:

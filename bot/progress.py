@@ -1,22 +1,26 @@
 """Narration on stderr: what is being done, how far it is, how fast, and how long it will take.
 
 On a terminal a rich progress bar; elsewhere one line when work starts, every 30 s, and at its end.
-For machines (`bot --progress json`) each event is a line of JSON:
+For machines (`bot --log json`) each event is a line of JSON:
 
-    {"event": "start", "work": "quantizing 9 tiers"}
-    {"event": "progress", "work": "quantizing 9 tiers", "done": 33554432, "total": 69346304,
-     "unit": "B", "note": "71 of 148 tensors", "seconds": 2.0, "rate": 16777216.0, "left": 2.1}
-    {"event": "done", "work": "quantizing 9 tiers", "seconds": 4.3}       or "failed"
-    {"event": "say", "text": "…"}
+    {"time": "…", "event": "start", "work": "quantizing 9 tiers"}
+    {"time": "…", "event": "progress", "work": "quantizing 9 tiers", "done": 33554432,
+     "total": 69346304, "unit": "B", "note": "71 of 148 tensors", "seconds": 2.0,
+     "rate": 16777216.0, "left": 2.1}
+    {"time": "…", "event": "done", "work": "quantizing 9 tiers", "seconds": 4.3}   or "failed"
+    {"time": "…", "event": "say", "text": "…"}
+    {"time": "…", "event": "log", "level": "warning", "text": "…"}               of libraries
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO
 
 if TYPE_CHECKING:
@@ -63,7 +67,7 @@ class Narrator:
             self._stream.flush()
 
     def _event(self, event: str, **values: Any) -> None:
-        self._line(json.dumps({"event": event, **values}, ensure_ascii=False))
+        self._line(_event(event, **values))
 
     @contextmanager
     def work(self, title: str, unit: Unit = "") -> Iterator[Report]:
@@ -179,3 +183,21 @@ class _Pace:
             yield f"{rate / 1e6:.1f} MB/s"
         if left is not None:
             yield f"{left:.0f} s left"
+
+
+def log_as_json() -> None:
+    """What libraries log, warnings and worse, as JSON lines on stderr too."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_JsonFormatter())
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
+
+
+class _JsonFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        """The message, and the traceback where there is one."""
+        return _event("log", level=record.levelname.lower(), text=super().format(record))
+
+
+def _event(event: str, **values: Any) -> str:
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return json.dumps({"time": now, "event": event, **values}, ensure_ascii=False)

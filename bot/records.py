@@ -86,8 +86,9 @@ class Release:
     files: tuple[RepoFile, ...] = ()
 
 
-# What a release was found to be. Detection ends in one of the first ten; the last two say that
-# there was none: the release is not one to look at, or its files could not be read.
+# What a release was found to be. Detection ends in one of the first ten; the next two say that
+# there was none: the release is not one to look at, or its files could not be read. The others
+# are of eligible releases: what the policy and the past say of them.
 Outcome = Literal[
     "eligible",
     "not_moe",
@@ -101,6 +102,13 @@ Outcome = Literal[
     "no_weights_yet",
     "not_watched",
     "unreadable",
+    "gone",
+    "not_wanted",
+    "unpopular",
+    "settling",
+    "awaiting_approval",
+    "ignored",
+    "done_before",
 ]
 
 
@@ -129,9 +137,19 @@ class Wait:
     release: Release
     reason: str
     outcome: Outcome = "unreadable"
+    until: float | None = None  # POSIX seconds; None where nobody knows
 
 
-Decision = Build | Skip | Wait
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """The release shall be built when a person says so."""
+
+    release: Release
+    reason: str
+    outcome: Outcome = "awaiting_approval"
+
+
+Decision = Build | Skip | Wait | Ask
 
 
 # ── a model ─────────────────────────────────────────────────────────────────────────────────

@@ -37,6 +37,7 @@ from pydantic_settings import (
 )
 
 from bot.errors import SettingsError
+from bot.policies import Policy
 
 PACKAGE = Path(__file__).resolve().parent
 DEMO = PACKAGE / "demo"
@@ -152,12 +153,34 @@ class PublishSettings(Part):
         return value
 
 
-class WatchSettings(Part):
-    """What the watcher looks at."""
+class Budget(Part):
+    """Requests in any five minutes, of all watchers on one ledger together.
 
-    limit: Annotated[int, Field(ge=1, le=10_000)] = 500
+    The Hub allows 500 and 3,000 without a token, 1,000 and 5,000 with a free one.
+    """
+
+    api: Annotated[int, Field(ge=10)] = 400  # listings and repositories
+    resolvers: Annotated[int, Field(ge=10)] = 2000  # files
+
+
+Told = Literal["asked", "queued", "started", "published", "failed", "gave_up", "caught_up"]
+
+
+class WatchSettings(Part):
+    """Where the watcher looks, how often, and whom it tells."""
+
+    limit: Annotated[int, Field(ge=1, le=10_000)] = 500  # models of the very first look
     page: Annotated[int, Field(ge=1, le=500)] = 100
-    owners: tuple[str, ...] = ()  # empty: everybody
+    owners: tuple[str, ...] = ()  # only these are listed; empty: everybody
+    follow: tuple[str, ...] = ()  # owners whose changes are followed too, not only new models
+    every_minutes: Annotated[float, Field(ge=0.1)] = 10.0
+    trending_minutes: Annotated[float, Field(ge=1)] = 60.0
+    overlap_minutes: Annotated[float, Field(ge=0)] = 60.0  # read again at every look
+    sweep_days: Annotated[float, Field(ge=0)] = 30.0  # read again once a day: private → public
+    budget: Budget = Budget()
+    build: bool = False  # build here what is queued; otherwise the queue only grows
+    tell: tuple[Told, ...] = ("asked", "published", "gave_up", "caught_up")
+    link: str | None = None  # address of the status page, for notifications
 
 
 class Settings(BaseSettings):
@@ -183,6 +206,7 @@ class Settings(BaseSettings):
     convert: ConvertSettings = ConvertSettings()
     publish: PublishSettings = PublishSettings()
     watch: WatchSettings = WatchSettings()
+    policy: Policy = Policy()
 
     @property
     def reserve(self) -> int:
@@ -226,6 +250,13 @@ def load(file: Path | None = None, **given: Any) -> Settings:
         raise SettingsError(f"{found}: {key}: {first['msg']}; run `bot doctor`") from error
     except yaml.YAMLError as error:
         raise SettingsError(f"{found} is not YAML: {' '.join(str(error).split())}") from error
+
+
+def yaml_only(file: Path) -> None:
+    """Parse a settings file, the environment behind it. Raises ValidationError."""
+    import yaml
+
+    Settings.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")) or {})
 
 
 def hub_token() -> SecretStr | None:

@@ -7,6 +7,7 @@ Hub stumbles; a commit never is: when its outcome is unknown, the Hub is asked w
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import errno
 import functools
 import hashlib
@@ -17,10 +18,10 @@ import os
 import random
 import re
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from email.utils import parsedate_to_datetime
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, Literal, TypeVar
+from typing import Any, BinaryIO, Literal, Protocol, TypeVar
 from urllib.parse import quote, urlsplit
 
 import httpx2  # the HTTP library of huggingface_hub, for its timeouts and errors
@@ -61,7 +62,8 @@ from huggingface_hub.utils.tqdm import disable_progress_bars, tqdm
 from pydantic import SecretStr
 
 from bot.clients import header, replies, safetensors
-from bot.clients.replies import Listed
+from bot.clients.replies import Listed, Page
+from bot.clock import Clock, SystemClock
 from bot.errors import (
     AccessError,
     BotError,
@@ -80,7 +82,7 @@ log = logging.getLogger(__name__)
 
 EXPANDED = (
     *("author", "config", "createdAt", "disabled", "gated", "lastModified", "library_name"),
-    *("pipeline_tag", "private", "sha", "tags"),
+    *("pipeline_tag", "private", "sha", "tags", "likes", "downloads", "trendingScore"),
 )
 SORT_NAMES = {
     "created_at": "createdAt",
@@ -95,11 +97,64 @@ XET_WINDOW = 128 << 20  # bytes that one stream may read ahead
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
+Bucket = Literal["api", "resolvers"]
+
+
+class Gate(Protocol):
+    """Somebody who lets requests through one by one."""
+
+    def pass_one(self, bucket: Bucket) -> None:
+        """Return when one more request of this kind may be sent."""
+        ...
+
+    def told(self, bucket: Bucket, wait: float) -> None:
+        """The Hub said that no more of this kind are answered for `wait` seconds."""
+        ...
+
+
+# of the Hub that speaks in this thread: the library has one HTTP client for all
+_SPEAKING: contextvars.ContextVar[tuple[str, Gate] | None] = contextvars.ContextVar(
+    "speaking", default=None
+)
+
+
 def _patient_client() -> httpx2.Client:
-    """The library's own HTTP client, which waits for ever, with an end to its waiting."""
+    """The library's own HTTP client, which waits for ever, with an end to its waiting.
+
+    Every request it sends, redirects too, passes the gate of the Hub that speaks.
+    """
     client = default_client_factory()
     client.timeout = httpx2.Timeout(120.0, connect=10.0)
+    hooks = client.event_hooks
+    client.event_hooks = {
+        "request": [*hooks["request"], _ask_gate],
+        "response": [*hooks["response"], _tell_gate],
+    }
     return client
+
+
+def _ask_gate(request: httpx2.Request) -> None:
+    gate, bucket = _gate_of(request)
+    if gate and bucket:
+        gate.pass_one(bucket)
+
+
+def _tell_gate(response: httpx2.Response) -> None:
+    gate, bucket = _gate_of(response.request)
+    limit = parse_ratelimit_headers(response.headers)
+    if not gate or not bucket:
+        return
+    if limit is not None and limit.remaining == 0:
+        gate.told(bucket, limit.reset_in_seconds + 1.0)
+    elif response.status_code == 429:
+        gate.told(bucket, _retry_after(response.headers) or 60.0)
+
+
+def _gate_of(request: httpx2.Request) -> tuple[Gate | None, Bucket | None]:
+    speaking = _SPEAKING.get()
+    if speaking is None or request.url.host != speaking[0]:
+        return None, None
+    return speaking[1], "api" if request.url.path.startswith("/api/") else "resolvers"
 
 
 set_client_factory(_patient_client)
@@ -109,16 +164,27 @@ class Hub:
     """One Hub, seen with one token.
 
     Without a token nothing is sent and none is looked for elsewhere (saved logins of the `hf`
-    command are for people). `pause` is the first wait, in seconds, before a repeated request.
+    command are for people). `pause` is the first wait, in seconds, before a repeated request,
+    by `clock`, `timeout` that of a small reply. Every request passes `gate`.
     """
 
-    def __init__(self, endpoint: str, token: SecretStr | None, *, pause: float = 0.5) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        token: SecretStr | None,
+        *,
+        pause: float = 0.5,
+        timeout: float = 30.0,
+        clock: Clock | None = None,
+        gate: Gate | None = None,
+    ) -> None:
         self.endpoint = endpoint.rstrip("/")
         self.name = re.sub(r"//[^/@]*@", "//", self.endpoint)  # for messages: no password
         self._secret = token.get_secret_value() if token else ""
         if not re.fullmatch(r"[!-~]*", self._secret):
             raise AccessError("HF_TOKEN holds characters that no token has; copy it again")
-        self._pause = pause
+        self._pause, self._timeout, self._clock = pause, timeout, clock or SystemClock()
+        self._gate = (urlsplit(self.endpoint).hostname or "", gate) if gate else None
         self._api = HfApi(
             endpoint=self.endpoint,
             token=self._secret or False,
@@ -134,7 +200,14 @@ class Hub:
         """None when a Hub answers within five seconds, else one line that says what is wrong."""
         try:
             with self._speaking("the listing of models"):
-                self._rows(f"{self.endpoint}/api/models", {"limit": 1}, timeout=5.0)
+                reply = get_session().get(
+                    f"{self.endpoint}/api/models",
+                    params={"limit": 1},
+                    headers=self._headers(),
+                    timeout=5.0,
+                )
+                hf_raise_for_status(reply)
+                self._listing(reply)
         except BotError as error:
             return str(error)
         return None
@@ -163,22 +236,74 @@ class Hub:
         The next page is asked for only when it is needed. A model that moves to the next page
         meanwhile is given once.
         """
-        url: str | None = f"{self.endpoint}/api/models"
-        params: dict[str, Any] = {"sort": SORT_NAMES[sort], "limit": min(page, limit)}
-        params |= {"expand": list(EXPANDED)} | ({"author": author} if author else {})
+        following: str | None = None
         seen: set[str] = set()
-        while url and len(seen) < limit:
-            rows, url = self._repeat(
-                "the listing of models", functools.partial(self._rows, url, params)
-            )
-            params = {}  # the next page's address holds them
-            for row in rows:
-                model = replies.listed(row)
-                if model is None:
-                    log.warning("%s listed a model without a usable name", self.name)
-                elif model.repo_id not in seen and len(seen) < limit:
+        while len(seen) < limit:
+            found = self.page(min(page, limit), sort, author, following=following)
+            for model in found.rows:
+                if model.repo_id not in seen and len(seen) < limit:
                     seen.add(model.repo_id)
                     yield model
+            following = found.following
+            if following is None:
+                return
+
+    def page(
+        self,
+        size: int,
+        sort: Sort = "created_at",
+        author: str | None = None,
+        *,
+        following: str | None = None,
+        etag: str | None = None,
+    ) -> Page:
+        """One page of a listing: the first, or the one whose address the page before gave.
+
+        One request. With the `etag` of an earlier first page, `unchanged` says that the Hub has
+        nothing else to show.
+        """
+        params: dict[str, Any] = {"sort": SORT_NAMES[sort], "limit": size}
+        params |= {"expand": list(EXPANDED)} | ({"author": author} if author else {})
+        url = following or f"{self.endpoint}/api/models"
+        given: Mapping[str, Any] = {} if following else params
+        headers = self._headers() | ({"If-None-Match": etag} if etag else {})
+
+        def ask() -> Page:
+            reply = get_session().get(
+                url, params=dict(given) or None, headers=headers, timeout=self._timeout
+            )
+            if reply.status_code == 304:
+                return Page(rows=(), unchanged=True, etag=etag, now=_date(reply.headers))
+            hf_raise_for_status(reply)
+            rows, more = self._listing(reply)
+            return Page(
+                rows=tuple(self._named(rows)),
+                following=more,
+                etag=reply.headers.get("ETag"),
+                now=_date(reply.headers),
+            )
+
+        return self._repeat("the listing of models", ask)
+
+    def _named(self, rows: Sequence[Any]) -> Iterator[Listed]:
+        for row in rows:
+            model = replies.listed(row)
+            if model is None:
+                log.warning("%s listed a model without a usable name", self.name)
+            else:
+                yield model
+
+    def listed(self, repo_id: str) -> Listed:
+        """A repository as a listing shows it. One request, and one more where it was renamed.
+
+        Raises SourceError, AccessError, UnreachableError.
+        """
+        params = {"expand": list(EXPANDED)}
+        reply = self._repeat(repo_id, lambda: self._json(self._models(repo_id), params))
+        row = replies.listed(reply)
+        if row is None:
+            raise replies.not_a_hub(self.name)
+        return row
 
     def release(self, repo_id: str, revision: str = "main") -> Release:
         """A repository at the commit that `revision` names now, with sizes and hashes of files.
@@ -488,18 +613,14 @@ class Hub:
         )
 
     def _json(self, url: str, params: Mapping[str, Any]) -> Any:
-        reply = get_session().get(url, params=dict(params) or None, headers=self._headers())
+        reply = get_session().get(
+            url, params=dict(params) or None, headers=self._headers(), timeout=self._timeout
+        )
         hf_raise_for_status(reply)
         return reply.json()
 
-    def _rows(
-        self, url: str, params: Mapping[str, Any], timeout: float = 30.0
-    ) -> tuple[list[Any], str | None]:
-        """A page of a listing, and the address of the next one on the same Hub."""
-        reply = get_session().get(
-            url, params=dict(params) or None, headers=self._headers(), timeout=timeout
-        )
-        hf_raise_for_status(reply)
+    def _listing(self, reply: httpx2.Response) -> tuple[list[Any], str | None]:
+        """The rows of a page, and the address of the next one on the same Hub."""
         rows, following = reply.json(), reply.links.get("next", {}).get("url")
         if not isinstance(rows, list):
             raise replies.not_a_hub(self.name)
@@ -512,7 +633,8 @@ class Hub:
 
         def fetch() -> bytes:
             content = bytearray()
-            with get_session().stream("GET", url, headers=self._headers(), timeout=30.0) as reply:
+            sent, limit_s = self._headers(), self._timeout
+            with get_session().stream("GET", url, headers=sent, timeout=limit_s) as reply:
                 hf_raise_for_status(reply)
                 for chunk in reply.iter_bytes():
                     content.extend(chunk)
@@ -561,13 +683,14 @@ class Hub:
                 wait = _wanted_wait(error.__cause__) or self._pause * 2 ** (attempt - 1)
                 wait *= random.uniform(1.0, 1.3)  # noqa: S311 - spreads watchers, hides nothing
                 log.info("%s: trying again in %.1f s", error, wait)
-                time.sleep(min(wait, LONGEST_WAIT))
+                self._clock.sleep(min(wait, LONGEST_WAIT))
         with self._speaking(what):
             return call()
 
     @contextlib.contextmanager
     def _speaking(self, what: str) -> Iterator[None]:
         """The one place where the client's exceptions become ours."""
+        speaking = _SPEAKING.set(self._gate)
         try:
             yield
         except (httpx2.HTTPError, EntryNotFoundError, ConnectionError, TimeoutError) as error:
@@ -597,6 +720,8 @@ class Hub:
             if error.errno not in _NO_SPACE:
                 raise
             raise CapacityError(f"no space left for {what}; free some and run it again") from error
+        finally:
+            _SPEAKING.reset(speaking)
 
     def _translated(self, error: BaseException, what: str) -> BotError:
         match error:
@@ -698,8 +823,20 @@ def _wanted_wait(error: BaseException | None) -> float | None:
     limit = parse_ratelimit_headers(error.response.headers)
     if error.response.status_code == 429 and limit is not None and limit.remaining == 0:
         return limit.reset_in_seconds + 1.0
-    told = error.response.headers.get("Retry-After", "")
+    return _retry_after(error.response.headers)
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    told = headers.get("Retry-After", "")
     return float(told) if re.fullmatch(r"[0-9]{1,6}", told) else None
+
+
+def _date(headers: Mapping[str, str]) -> float | None:
+    """The Hub's clock, POSIX seconds."""
+    try:
+        return parsedate_to_datetime(headers.get("Date", "")).timestamp()
+    except ValueError:
+        return None
 
 
 @functools.cache

@@ -46,6 +46,20 @@ class Listed:
     model_type: str | None
     architectures: tuple[str, ...]
     quant_method: str | None
+    likes: int = 0
+    downloads: int = 0
+    trending: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """A page of a listing."""
+
+    rows: tuple[Listed, ...]
+    following: str | None = None  # address of the next page
+    etag: str | None = None
+    now: float | None = None  # the Hub's clock, POSIX seconds
+    unchanged: bool = False  # the Hub says that nothing changed since the given ETag
 
 
 def listed(row: Any) -> Listed | None:
@@ -69,6 +83,9 @@ def listed(row: Any) -> Listed | None:
         model_type=_word(config.get("model_type")),
         architectures=_words(config.get("architectures")),
         quant_method=_word(_object(config.get("quantization_config")).get("quant_method")),
+        likes=_count(data.get("likes")),
+        downloads=_count(data.get("downloads")),
+        trending=_count(data.get("trendingScore")),
     )
 
 
@@ -168,6 +185,12 @@ def _word(value: Any) -> str | None:
 def _words(value: Any) -> tuple[str, ...]:
     items = value[:MOST_WORDS] if isinstance(value, list) else [value]
     return tuple(word for word in map(_word, items) if word)
+
+
+def _count(value: Any) -> int:
+    """A number of the Hub's; trending scores may have decimals."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return int(value) if number and 0 <= value < 1e15 else 0
 
 
 def _matching(pattern: re.Pattern[str], value: Any) -> str | None:

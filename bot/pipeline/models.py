@@ -12,7 +12,8 @@ from typing import Any, Generic, TypeVar
 from pydantic import SecretStr
 
 from bot.clients import gguf
-from bot.clients.hub import Hub
+from bot.clients.hub import Gate, Hub
+from bot.clock import Clock
 from bot.errors import SourceError
 from bot.ledger import Finished, Ledger
 from bot.pipeline.sources import Local, Sketch, bring
@@ -84,6 +85,10 @@ class Pipeline:
     def hub(self) -> Hub:
         """The Hub of the settings, seen with the token."""
         return Hub(self.settings.hub.endpoint, self._token)
+
+    def gated_hub(self, gate: Gate, clock: Clock) -> Hub:
+        """The same Hub with somebody who lets its requests through one by one."""
+        return Hub(self.settings.hub.endpoint, self._token, gate=gate, clock=clock)
 
     def step(
         self,

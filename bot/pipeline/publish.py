@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pydantic import ValidationError
+
+from bot.errors import SourceError
 from bot.pipeline.job import Job
 from bot.publish.upload import upload
 from bot.publish.verify import verify
-from bot.records import Built
+from bot.records import Built, Results, load
+
+RESULTS_LIMIT = 4_000_000  # bytes of a results.json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +27,41 @@ class Published:
     changed: tuple[str, ...]
     files: tuple[str, ...]
     folder: str
+
+
+def held_already(job: Job, repo_id: str) -> Published | None:
+    """What a repository holds when all tiers of this plan are published there; else None.
+
+    The same source commit, the same recipes and the same llama.cpp make the same files, whoever
+    made them.
+    """
+    hub, source = job.pipeline.hub, job.plan.model.source
+    try:
+        release = hub.release(repo_id)
+    except SourceError:
+        return None
+    found = hub.read_json(repo_id, release.commit, "results.json", RESULTS_LIMIT)
+    if found is None:
+        return None
+    try:
+        results = load(Results, found)
+    except ValidationError:
+        return None
+    there = {row.recipe for row in results.tiers}
+    made = (results.source_sha256, results.tools.llama_cpp_python)
+    if made != (source.sha256, job.tools.llama_cpp_python):
+        return None
+    if release.private or not {recipe.hash for recipe in job.plan.recipes} <= there:
+        return None
+    return Published(
+        repo_id=repo_id,
+        url=f"{hub.endpoint}/{repo_id}",
+        commit=release.commit,
+        public=True,
+        changed=(),
+        files=tuple(file.path for file in release.files),
+        folder=str(job.paths.release),
+    )
 
 
 def push(job: Job, repo_id: str, files: Mapping[str, Built], *, private: bool) -> Published:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -315,9 +316,14 @@ def machine(pipeline: Pipeline) -> Machine:
     root = pipeline.workspace.root
     there = next(folder for folder in (root, *root.parents) if folder.exists())
     return Machine(
-        supported=toolchain.supported(chosen)[0] if chosen else None,
+        supported=_supported(chosen) if chosen else None,
         free_disk=max(shutil.disk_usage(there).free - pipeline.settings.reserve, 0),
     )
+
+
+@cache
+def _supported(chosen: Toolchain) -> frozenset[str]:
+    return toolchain.supported(chosen)[0]
 
 
 def _toolchain(pipeline: Pipeline) -> Toolchain | None:

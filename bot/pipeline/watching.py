@@ -1,51 +1,152 @@
-"""The watcher's loop, and a decision as a line."""
+"""The watcher put together: the Hub behind its budget, the schedule, the queue; a decision told."""
 
 from __future__ import annotations
 
 import json
+import os
+import socket
+import threading
+import uuid
 from collections.abc import Callable
+from pathlib import Path
 
-from bot.errors import UnreachableError
+from bot.board import HEARTBEAT
+from bot.clock import Clock, SystemClock, iso
+from bot.errors import BotError
+from bot.pipeline.dispatching import turn
+from bot.pipeline.executing import Executor, here
 from bot.pipeline.models import Pipeline
 from bot.pipeline.sources import machine
-from bot.records import Decision
-from bot.watch.feed import look
+from bot.records import Decision, Wait
+from bot.watch import notify
+from bot.watch.budget import RequestBudget
+from bot.watch.watcher import Looked, Watcher
+
+ACT = 15.0  # seconds between looks at the queue
+AGAIN = 60.0  # seconds between looks at releases whose time has come
 
 Seen = Callable[[Decision], None]
 
 
-def once(pipeline: Pipeline, seen: Seen) -> None:
-    """Tell every decision over the Hub's newest models."""
-    for decision in look(pipeline.hub, pipeline.settings, machine(pipeline)):
-        seen(decision)
+class StoppableClock(SystemClock):
+    """This machine's clock, on which nobody sleeps any more once it was stopped."""
+
+    def __init__(self) -> None:
+        self._stop = threading.Event()
+
+    def sleep(self, seconds: float) -> None:
+        """Return after `seconds`; raise Stopped when there is no more to wait for."""
+        if self._stop.wait(seconds):
+            raise Stopped
+
+    def stop(self) -> None:
+        """Wake all who sleep."""
+        self._stop.set()
 
 
-def forever(pipeline: Pipeline, seen: Seen, minutes: int) -> None:
-    """Look now and then every `minutes` minutes, until interrupted.
+class Stopped(Exception):
+    """The watcher was interrupted."""
+
+
+def watcher(pipeline: Pipeline, seen: Seen, clock: Clock, *, rested: float = 0.5) -> Watcher:
+    """A watcher over the pipeline's Hub and ledger."""
+    budget = RequestBudget(pipeline.ledger, pipeline.settings.watch.budget, clock)
+    return Watcher(
+        pipeline.gated_hub(budget, clock),
+        pipeline.ledger,
+        pipeline.settings,
+        clock,
+        holder=f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}",
+        rested=rested,
+        machine=lambda: machine(pipeline),
+        seen=seen,
+        say=pipeline.narrator.say,
+    )
+
+
+def once(pipeline: Pipeline, seen: Seen, executor: Executor | None = None) -> None:
+    """Look at all that is new since the last look, and tell every decision."""
+    clock = SystemClock()
+    made = watcher(pipeline, seen, clock, rested=0.0)
+    made.changed()
+    for looked in (*made.created(), *made.modified()):
+        pipeline.narrator.say(_as_line(looked))
+    made.again()
+    _act(pipeline, made, executor, clock)
+
+
+def forever(pipeline: Pipeline, seen: Seen, executor: Executor | None = None) -> None:
+    """Look now and then, as the settings say, until interrupted.
 
     An unreachable Hub is said and waited out; looks that were missed meanwhile become one.
     """
-    from datetime import UTC, datetime
+    from bot.watch.schedule import Turn, scheduler
 
-    from apscheduler.schedulers.blocking import BlockingScheduler
+    clock, settings = StoppableClock(), pipeline.settings.watch
+    made = watcher(pipeline, seen, clock)
 
-    def turn() -> None:
-        try:
-            once(pipeline, seen)
-        except UnreachableError as error:
-            pipeline.narrator.say(f"{error}")
+    def careful(work: Callable[[], object]) -> Callable[[], None]:
+        def careful_work() -> None:
+            try:
+                work()
+            except BotError as error:
+                pipeline.narrator.say(str(error))
+            except Stopped:
+                return
 
-    scheduler = BlockingScheduler(timezone=UTC)
-    scheduler.add_job(
-        turn,
-        "interval",
-        minutes=minutes,
-        next_run_time=datetime.now(UTC),
-        coalesce=True,
-        max_instances=1,
-        misfire_grace_time=None,
+        return careful_work
+
+    def look() -> None:
+        made.changed()
+        for looked in (*made.created(), *made.modified()):
+            if looked.decided:
+                pipeline.narrator.say(_as_line(looked))
+
+    def act() -> None:
+        _act(pipeline, made, executor, clock)
+
+    day = 86_400.0
+    turns = (
+        Turn(name="look", every=settings.every_minutes * 60, work=careful(look), lane="looking"),
+        Turn(name="again", every=AGAIN, work=careful(made.again), lane="looking"),
+        Turn(
+            name="trending",
+            every=settings.trending_minutes * 60,
+            work=careful(made.trending),
+            lane="looking",
+        ),
+        Turn(name="sweep", every=day, work=careful(made.sweep), lane="looking"),
+        Turn(name="act", every=ACT, work=careful(act), lane="acting"),
     )
-    scheduler.start()
+    schedule = scheduler(pipeline.ledger, turns)
+    try:
+        schedule.start()
+    finally:
+        clock.stop()
+        schedule.shutdown(wait=False)
+
+
+def _act(pipeline: Pipeline, made: Watcher, executor: Executor | None, clock: Clock) -> None:
+    """What is done about decisions: a sign of life, builds, notifications."""
+    name = f"{socket.gethostname()} {os.getpid()}"
+    pipeline.ledger.remember(HEARTBEAT, name, clock.now())
+    if executor is not None:
+        turn(made.queue, executor, pipeline.settings.policy, clock, pipeline.narrator)
+    url = notify.address()
+    if url is not None:
+        notify.tell(made.queue, pipeline.settings.watch, url, clock)
+
+
+def local_executor(pipeline: Pipeline, config: Path | None) -> Executor:
+    """Builds on this machine."""
+    return here(pipeline.workspace.root.absolute() / "runs", config)
+
+
+def _as_line(looked: Looked) -> str:
+    pages = "page" if looked.pages == 1 else "pages"
+    return (
+        f"{looked.feed}: {looked.rows} models in {looked.pages} {pages}, {looked.decided} decided"
+    )
 
 
 def as_line(decision: Decision) -> str:
@@ -63,6 +164,7 @@ def as_json(decision: Decision) -> str:
             "commit": decision.release.commit,
             "outcome": decision.outcome,
             "reason": decision.reason,
+            "until": iso(decision.until) if isinstance(decision, Wait) else None,
         },
         ensure_ascii=False,
     )

@@ -1,13 +1,16 @@
-"""The Hub's feed: every listed model becomes one decision with its reason."""
+"""The Hub's feed: what can be learnt of a listed model, and the decision that it leads to.
+
+Learning asks the Hub, deciding does not: the same facts lead to the same decision at any time.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 from bot.errors import AccessError, BotError, SourceError
-from bot.records import Decision, Release, Skip, Wait
+from bot.records import Decision, Outcome, Release, Skip, Wait, dump, load
 from bot.watch.policy import CONFIG, decide, from_files, glance
 
 if TYPE_CHECKING:
@@ -27,8 +30,32 @@ class Machine:
 ANY_MACHINE = Machine()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Trouble:
+    """Why a repository could not be looked at."""
+
+    kind: Literal["wait", "skip"]
+    outcome: Outcome
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """All that the Hub told about a model: its row, and more where the row was not enough."""
+
+    listed: Listed
+    release: Release | None = None
+    config: Mapping[str, Any] | None = None
+    trouble: Trouble | None = None
+
+    @property
+    def seen(self) -> Release:
+        """The release as far as it is known."""
+        return self.release or as_listed(self.listed)
+
+
 def look(hub: Hub, settings: Settings, machine: Machine = ANY_MACHINE) -> Iterator[Decision]:
-    """Decide about the newest models of a Hub, newest first, each model once.
+    """Decide about the newest models of a Hub, newest first, each model once; nothing is kept.
 
     One request per page of the listing; a model that the listing does not rule out costs one
     more, one for config.json where it has that file, and one before where it is gated. With
@@ -38,7 +65,7 @@ def look(hub: Hub, settings: Settings, machine: Machine = ANY_MACHINE) -> Iterat
     watch = settings.watch
     for owner in watch.owners or (None,):
         for listed in hub.newest(watch.limit, watch.page, author=owner):
-            yield _decided(hub, listed, watch.owners, machine)
+            yield conclude(learn(hub, listed, owners=watch.owners), watch.owners, machine)
 
 
 def examine(
@@ -73,29 +100,85 @@ def config_of(hub: Hub, release: Release, *, owners: tuple[str, ...] = ()) -> di
     return hub.read_json(release.repo_id, release.commit, CONFIG)
 
 
-def _decided(hub: Hub, listed: Listed, owners: tuple[str, ...], machine: Machine) -> Decision:
-    seen = _as_listed(listed)
-    settled = glance(
-        seen,
+def learn(hub: Hub, listed: Listed, *, owners: tuple[str, ...] = ()) -> Facts:
+    """Ask the Hub about a listed model as long as what is known does not settle it.
+
+    None of its troubles raises but an UnreachableError's wait is a fact, too.
+    """
+    facts = Facts(listed=listed)
+    if ruled_out(facts, owners):
+        return facts
+    try:
+        release = hub.release(listed.repo_id, listed.commit or "main")
+        config = config_of(hub, release, owners=owners)
+    except SourceError as error:
+        trouble = Trouble(kind="skip", outcome="unreadable", reason=str(error))
+    except AccessError as error:
+        trouble = Trouble(kind="wait", outcome="gated_no_access", reason=str(error))
+    except BotError as error:
+        trouble = Trouble(kind="wait", outcome="unreadable", reason=str(error))
+    else:
+        return replace(facts, release=release, config=config)
+    return replace(facts, trouble=trouble)
+
+
+def conclude(
+    facts: Facts, owners: tuple[str, ...] = (), machine: Machine = ANY_MACHINE
+) -> Decision:
+    """What the facts say: whether this is a mixture of experts that can be built."""
+    settled = ruled_out(facts, owners)
+    if settled:
+        return settled
+    trouble = facts.trouble
+    if trouble is not None:
+        kind = Skip if trouble.kind == "skip" else Wait
+        return kind(release=facts.seen, reason=trouble.reason, outcome=trouble.outcome)
+    return decide(
+        facts.seen,
+        facts.config,
+        owners=owners,
+        supported=machine.supported,
+        free_disk=machine.free_disk,
+    )
+
+
+def ruled_out(facts: Facts, owners: tuple[str, ...] = ()) -> Skip | None:
+    """What the row of the listing settles alone."""
+    listed = facts.listed
+    return glance(
+        facts.seen,
         owners=owners,
         disabled=listed.disabled,
         model_type=listed.model_type,
         architectures=listed.architectures,
         quant_method=listed.quant_method,
     )
-    if settled:
-        return settled
-    try:
-        return examine(hub, seen.repo_id, seen.commit or "main", owners=owners, machine=machine)
-    except SourceError as error:
-        return Skip(release=seen, reason=str(error), outcome="unreadable")
-    except AccessError as error:
-        return Wait(release=seen, reason=str(error), outcome="gated_no_access")
-    except BotError as error:
-        return Wait(release=seen, reason=str(error), outcome="unreadable")
 
 
-def _as_listed(listed: Listed) -> Release:
+def packed(facts: Facts) -> dict[str, Any]:
+    """Facts as JSON values."""
+    return {
+        "listed": dict(vars(facts.listed)),
+        "release": dump(facts.release) if facts.release else None,
+        "config": facts.config,
+        "trouble": dict(vars(facts.trouble)) if facts.trouble else None,
+    }
+
+
+def unpacked(data: Mapping[str, Any]) -> Facts:
+    """The facts that `packed` took apart."""
+    from bot.clients.replies import Listed
+
+    return Facts(
+        listed=load(Listed, data["listed"]),
+        release=load(Release, data["release"]) if data["release"] else None,
+        config=data["config"],
+        trouble=load(Trouble, data["trouble"]) if data["trouble"] else None,
+    )
+
+
+def as_listed(listed: Listed) -> Release:
+    """A row of a listing as a release whose files are not known."""
     return Release(
         repo_id=listed.repo_id,
         commit=listed.commit or "",

@@ -4,16 +4,12 @@ a process. Where a publication is rehearsed, where `bot demo` publishes, and wha
 
 from __future__ import annotations
 
-import ipaddress
-import signal
-import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -23,10 +19,18 @@ from starlette.responses import JSONResponse, Response
 from bot.errors import SettingsError
 from bot.web import api, lfs, pages, transfer
 from bot.web.refusal import Refusal
+from bot.web.serving import (
+    STOP_SECONDS,
+    Server,
+    hosts,
+    is_loopback,
+    listen,
+    signals_return,
+    url_of,
+)
 from bot.web.store import Store
 
 PART_BYTES = 256 << 20  # LFS contents above this are sent in parts
-STOP_SECONDS = 5
 
 
 def application(
@@ -58,53 +62,8 @@ def _gone(request: Request, error: Exception) -> Response:
     return Response(status_code=400)
 
 
-class _Server(uvicorn.Server):
-    """uvicorn that says when it listens."""
-
-    def __init__(self, config: uvicorn.Config, listening: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._listening = listening
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets=sockets)
-        self._listening()
-
-
-def _server(store: Store, host: str, listening: Callable[[], None], parts: int) -> _Server:
-    # on a loopback address, a page that was rebound to it by DNS must not read what is here
-    hosts = ("127.0.0.1", "localhost", host) if _is_loopback(host) else ("*",)
-    config = uvicorn.Config(
-        application(store, hosts=hosts, parts=parts),
-        access_log=False,
-        log_level="warning",
-        lifespan="off",
-        ws="none",
-        http="h11",
-        loop="asyncio",
-        server_header=False,
-        timeout_graceful_shutdown=STOP_SECONDS,
-    )
-    return _Server(config, listening)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """A bound socket. Raises SettingsError when the address cannot be had."""
-    try:
-        return socket.create_server((host, port), backlog=128)
-    except (OSError, OverflowError) as error:
-        raise SettingsError(f"cannot listen on {host}:{port} ({error}); choose another") from error
-
-
-def _url(bound: socket.socket) -> str:
-    host, port = bound.getsockname()[:2]
-    return f"http://{host}:{port}"
+def _server(store: Store, host: str, listening: Callable[[], None], parts: int) -> Server:
+    return Server(application(store, hosts=tuple(hosts(host)), parts=parts), listening)
 
 
 def serve(
@@ -116,31 +75,15 @@ def serve(
     that others can reach while nobody has a token.
     """
     store = Store(folder)
-    if not _is_loopback(host) and not store.has_tokens():
+    if not is_loopback(host) and not store.has_tokens():
         raise SettingsError(
             f"{host} can be reached from other machines and this Hub has no token yet; "
             "run `bot hub add-user` first"
         )
-    with closing(_listen(host, port)) as bound, _signals_return():
-        url = _url(bound)
+    with closing(listen(host, port)) as bound, signals_return():
+        url = url_of(bound)
         server = _server(store, host, lambda: ready(url) if ready else None, PART_BYTES)
         server.run(sockets=[bound])
-
-
-@contextmanager
-def _signals_return() -> Iterator[None]:
-    """uvicorn raises the signal that stopped it once more; here that is a normal end."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in old:
-        signal.signal(number, lambda _number, _frame: None)
-    try:
-        yield
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
 
 
 class RunningHub:
@@ -156,8 +99,8 @@ class RunningHub:
         self._part_bytes = part_bytes
 
     def __enter__(self) -> RunningHub:
-        self._socket = _listen("127.0.0.1", self._port)
-        self.url = _url(self._socket)
+        self._socket = listen("127.0.0.1", self._port)
+        self.url = url_of(self._socket)
         listening = threading.Event()
         self._server = _server(self.store, "127.0.0.1", listening.set, self._part_bytes)
         self._thread = threading.Thread(

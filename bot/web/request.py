@@ -69,14 +69,19 @@ def with_body(handler: BodyHandler) -> Any:
     """A route whose handler gets the whole, bounded body and runs on a worker thread."""
 
     async def endpoint(request: Request) -> Response:
-        body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > BODY_LIMIT:
-                raise Refusal(413, f"The body is larger than {BODY_LIMIT} bytes")
-        return await run_in_threadpool(handler, request, bytes(body))
+        return await run_in_threadpool(handler, request, await bounded(request, BODY_LIMIT))
 
     return endpoint
+
+
+async def bounded(request: Request, limit: int) -> bytes:
+    """The whole body. Raises Refusal 413 beyond `limit` bytes."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise Refusal(413, f"The body is larger than {limit} bytes")
+    return bytes(body)
 
 
 def json_object(body: bytes) -> dict[str, Any]:

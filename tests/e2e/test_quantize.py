@@ -133,7 +133,7 @@ def test_the_command_writes_llama_quantizes_files(road: Road) -> None:
 
 
 def test_progress_for_machines(road: Road, demo_model: Path) -> None:
-    done = road.bot("--progress", "json", "quantize", str(demo_model), "--profiles", "Compact")
+    done = road.bot("--log", "json", "quantize", str(demo_model), "--profiles", "Compact")
     assert done.returncode == 0, done.stderr
     events = [json.loads(line) for line in done.stderr.splitlines()]
     passes = [e for e in events if e.get("work") == "quantizing 1 tier"]

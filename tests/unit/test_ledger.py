@@ -6,6 +6,7 @@ import pytest
 
 from bot.errors import SettingsError
 from bot.ledger import Ledger
+from bot.schema import FINISHED_WORK
 
 INPUTS = {"source": "abc", "chunks": 3}
 
@@ -82,3 +83,61 @@ def test_a_damaged_ledger_is_said(tmp_path: Path) -> None:
     path.write_bytes(b"not a database, but long enough to be looked at" * 40)
     with pytest.raises(SettingsError, match="damaged"):
         Ledger(path)
+
+
+def test_a_ledger_of_the_first_version_opens_and_keeps_what_it_holds(
+    tmp_path: Path, made: Path
+) -> None:
+    path = tmp_path / "l.sqlite"
+    db = sqlite3.connect(path)
+    db.executescript(FINISHED_WORK)
+    db.execute("PRAGMA user_version=1")
+    db.close()
+    Ledger(path).record("job", "step", INPUTS, [made], 35.9)
+    again = Ledger(path)
+    assert again.finished("job", "step", INPUTS) is not None
+    again.remember("name", "value", 1.0)
+    assert again.remembered("name") == ("value", 1.0)
+
+
+def test_a_migration_that_fails_leaves_the_ledger_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "l.sqlite"
+    db = sqlite3.connect(path)
+    db.executescript(FINISHED_WORK)
+    db.execute("PRAGMA user_version=1")
+    db.close()
+    broken = (FINISHED_WORK, "CREATE TABLE fine (x TEXT) STRICT;\nCREATE TABLE broken (;\n")
+    with monkeypatch.context() as patched:
+        patched.setattr("bot.ledger.MIGRATIONS", broken)
+        with pytest.raises(SettingsError, match="cannot be used"):
+            Ledger(path)
+    db = sqlite3.connect(path)
+    assert db.execute("PRAGMA user_version").fetchone() == (1,)
+    assert db.execute("SELECT name FROM sqlite_master WHERE name='fine'").fetchone() is None
+    db.close()
+    Ledger(path)
+
+
+def test_a_backup_is_a_ledger_with_all_that_was_there(tmp_path: Path, made: Path) -> None:
+    ledger = Ledger(tmp_path / "l.sqlite")
+    ledger.record("job", "step", INPUTS, [made], 35.9)
+    copy = tmp_path / "copies" / "copy.sqlite"
+    ledger.backup(copy)
+    assert Ledger(copy).finished("job", "step", INPUTS) is not None
+    with pytest.raises(SettingsError, match="exists"):
+        ledger.backup(copy)
+
+
+def test_a_transaction_that_fails_changes_nothing(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "l.sqlite")
+
+    def fail() -> None:
+        with ledger.writing() as db:
+            db.execute("INSERT INTO remembered VALUES ('a', 'b', 1.0)")
+            raise ValueError("on purpose")
+
+    with pytest.raises(ValueError, match="on purpose"):
+        fail()
+    assert ledger.remembered("a") is None

@@ -3,6 +3,8 @@ import json
 import os
 import pty
 import re
+import subprocess
+import sys
 import time
 
 import pytest
@@ -129,3 +131,16 @@ def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "5.0/10.0 MB" in shown
     assert "7 of 12 tensors" in shown
     assert "0/?" not in shown
+
+
+def test_what_libraries_log_is_json_too() -> None:
+    program = (
+        "import logging; from bot.progress import log_as_json; log_as_json()\n"
+        "try: 1 / 0\nexcept ZeroDivisionError: logging.getLogger('x').exception('a turn failed')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    [line] = [json.loads(line) for line in done.stderr.splitlines()]
+    assert line["level"] == "error"
+    assert line["text"].startswith("a turn failed\nTraceback")

@@ -404,7 +404,7 @@ def test_waits_as_long_as_told_and_no_longer_than_a_window(
     seconds: float,
 ) -> None:
     waits: list[float] = []
-    monkeypatch.setattr("bot.clients.hub.time.sleep", waits.append)
+    monkeypatch.setattr("bot.clock.time.sleep", waits.append)
     proxy.faults = [
         Fault(method="GET", part="/revision/", status=429, headers=headers, arrives=False)
     ]

@@ -1,0 +1,305 @@
+"""The verbs around the watcher: watching, the queue, and what people say to it."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import click
+
+if TYPE_CHECKING:
+    from bot.board import Board
+    from bot.pipeline.models import Pipeline
+    from bot.queue import Queue
+    from bot.settings import Settings
+
+JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+REPO = click.argument("repo", metavar="ORG/MODEL")
+UNITS = {"m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+EVERY = 5.0  # seconds between two tables of `bot status --watch`
+
+
+class Context(Protocol):
+    """What the options before the verb said: see bot.cli."""
+
+    config: Path | None
+    overrides: dict[str, Any]
+
+    @property
+    def settings(self) -> Settings:
+        """The settings file and the environment."""
+        ...
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The stages."""
+        ...
+
+
+def _span(ctx: click.Context, param: click.Parameter, value: str) -> float:
+    """A length of time in seconds: 90m, 12h, 7d, 2w."""
+    try:
+        return float(value[:-1]) * UNITS[value[-1]]
+    except (ValueError, KeyError, IndexError) as error:
+        raise click.BadParameter("write a length of time as 90m, 12h or 7d", ctx, param) from error
+
+
+def _queue(context: Context) -> Queue:
+    from bot.queue import Queue
+
+    return Queue(context.pipeline.ledger)
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="Look once and end.")
+@click.option("--every", type=float, metavar="MINUTES", help="Instead of watch.every_minutes.")
+@click.option("--build", is_flag=True, help="Also build here what is queued (watch.build).")
+@click.option("--explain", is_flag=True, help="List decisions that were made; look at nothing.")
+@click.option("--since", callback=_span, default="1d", show_default=True, help="For --explain.")
+@JSON
+@click.pass_obj
+def watch(
+    context: Context,
+    once: bool,
+    every: float | None,
+    build: bool,
+    explain: bool,
+    since: float,
+    as_json: bool,
+) -> None:
+    """See new releases on the Hub, decide what becomes of each, and queue what shall be built.
+
+    Goes on until interrupted. Started again, it reads the Hub from where it was. Each decision is
+    one line, told once.
+
+    \b
+    bot watch --once
+    bot watch --every 15 --build
+    bot watch --explain --since 7d
+    """
+    from bot.pipeline import watching
+
+    if explain:
+        _explain(context, since, as_json)
+        return
+    if every is not None:
+        context.overrides["watch"] = {"every_minutes": every}
+
+    def show(decision: Any) -> None:
+        click.echo(watching.as_json(decision) if as_json else watching.as_line(decision))
+
+    executor = None
+    if build or context.settings.watch.build:
+        executor = watching.local_executor(context.pipeline, context.config)
+    run = watching.once if once else watching.forever
+    run(context.pipeline, show, executor)
+
+
+def _explain(context: Context, since: float, as_json: bool) -> None:
+    from bot.pipeline import explaining
+    from bot.sightings import Sightings
+
+    for past in Sightings(context.pipeline.ledger).since(time.time() - since):
+        line = json.dumps(explaining.past_json(past), ensure_ascii=False)
+        click.echo(line if as_json else explaining.past_line(past))
+
+
+@click.command()
+@REPO
+@JSON
+@click.pass_obj
+def why(context: Context, repo: str, as_json: bool) -> None:
+    """Say what was decided about a release, on which facts, and what these lead to today.
+
+    \b
+    bot why Qwen/Qwen3.6-35B-A3B
+    """
+    from bot.pipeline import explaining
+
+    found = explaining.why(context.pipeline, repo)
+    click.echo(
+        json.dumps(asdict(found), ensure_ascii=False) if as_json else explaining.as_text(found)
+    )
+
+
+@click.command()
+@click.option("--watch", "stay", is_flag=True, help="Show it anew every five seconds.")
+@JSON
+@click.pass_obj
+def status(context: Context, stay: bool, as_json: bool) -> None:
+    """Show the queue: what is asked, queued, running, failed, published, and what waits.
+
+    \b
+    bot status
+    bot status --watch
+    bot status --json
+    """
+    while True:
+        found = _board(context)
+        if as_json:
+            click.echo(json.dumps(asdict(found), ensure_ascii=False))
+        else:
+            from bot.pipeline import boards
+
+            if stay:
+                click.clear()
+            click.echo(boards.text(found))
+        if not stay:
+            return
+        time.sleep(EVERY)
+
+
+def _board(context: Context) -> Board:
+    from bot.board import board
+
+    return board(context.pipeline.ledger, context.settings, time.time())
+
+
+@click.command()
+@REPO
+@click.pass_obj
+def approve(context: Context, repo: str) -> None:
+    """Agree to a build that the policy asks about.
+
+    \b
+    bot approve Qwen/Qwen3.6-35B-A3B
+    """
+    task = _queue(context).approve(repo, time.time())
+    click.echo(f"{task.repo} at {task.commit[:12]} is queued")
+
+
+@click.command()
+@REPO
+@click.pass_obj
+def retry(context: Context, repo: str) -> None:
+    """Queue again what failed or was ignored; look again at anything else.
+
+    \b
+    bot retry Qwen/Qwen3.6-35B-A3B
+    """
+    task = _queue(context).retry(repo, time.time())
+    if task is None:
+        click.echo(f"{repo} is looked at again at the watcher's next turn")
+    else:
+        click.echo(f"{task.repo} at {task.commit[:12]} is queued")
+
+
+@click.command()
+@REPO
+@click.option("--because", required=True, help="Why; `bot why` repeats it.")
+@click.pass_obj
+def ignore(context: Context, repo: str, because: str) -> None:
+    """Never build a repository, until `bot retry`. What runs already goes on.
+
+    \b
+    bot ignore some-org/some-model --because "the same as another"
+    """
+    _queue(context).ignore(repo, because, time.time())
+    click.echo(f"{repo} is ignored")
+
+
+@click.command()
+@click.option("--because", default="by hand", show_default=True, help="Shown in the status.")
+@click.pass_obj
+def pause(context: Context, because: str) -> None:
+    """Start no builds until `bot resume`. Looking and deciding go on.
+
+    \b
+    bot pause --because "the disk is being replaced"
+    """
+    _queue(context).pause(because, time.time())
+    click.echo("paused")
+
+
+@click.command()
+@click.pass_obj
+def resume(context: Context) -> None:
+    """Start builds again.
+
+    \b
+    bot resume
+    """
+    _queue(context).resume()
+    click.echo("resumed")
+
+
+@click.command()
+@click.option("--port", default=8911, show_default=True, help="0 picks a free one.")
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.pass_obj
+def serve(context: Context, port: int, host: str) -> None:
+    """Serve the status page, /healthz, /metrics and the webhook until interrupted.
+
+    BOT_STATUS_TOKEN lets people act on the page; BOT_WEBHOOK_SECRET lets a Hub's webhook in.
+
+    \b
+    BOT_STATUS_TOKEN=$(openssl rand -hex 24) bot serve --port 8911
+    """
+    from bot.web import status
+
+    def ready(url: str) -> None:
+        click.echo(f"serving the status at {url}")
+
+    status.serve(context.pipeline.ledger, context.settings, port, host, ready)
+
+
+@click.group()
+def config() -> None:
+    """The settings file."""
+
+
+@config.command()
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.pass_context
+def check(ctx: click.Context, file: Path | None) -> None:
+    """Say all that is wrong with a settings file, each with its line.
+
+    \b
+    bot config check
+    bot config check ./other.yaml
+    """
+    from bot.configcheck import check as examined
+
+    named = file or ctx.obj.config or Path("bot.yaml")
+    found = examined(named)
+    for mistake in found:
+        click.echo(f"{named}:{mistake}")
+    if found:
+        ctx.exit(3)
+    click.echo(f"{named} is right")
+
+
+@config.command()
+def schema() -> None:
+    """Print the JSON schema of bot.yaml, for editors.
+
+    \b
+    bot config schema > bot.schema.json
+    """
+    from bot.configcheck import schema as made
+
+    click.echo(made(), nl=False)
+
+
+@click.group()
+def db() -> None:
+    """The ledger: what was seen, decided and built."""
+
+
+@db.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.pass_obj
+def backup(context: Context, file: Path) -> None:
+    """Copy the ledger to FILE while others go on using it.
+
+    \b
+    bot db backup /backup/ledger-$(date +%F).sqlite
+    """
+    context.pipeline.ledger.backup(file)
+    click.echo(str(file))
+
+
+VERBS = (watch, why, status, approve, retry, ignore, pause, resume, serve, config, db)

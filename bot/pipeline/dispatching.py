@@ -1,0 +1,68 @@
+"""One turn of the queue: follow what runs, start what may start. Any watcher may take it."""
+
+from __future__ import annotations
+
+from bot.clock import Clock
+from bot.errors import BotError
+from bot.pipeline.executing import Executor, Run
+from bot.policies import Policy
+from bot.progress import Narrator
+from bot.queue import Queue, Task
+
+AT_ONCE = 20  # tasks started in one turn
+
+
+def turn(
+    queue: Queue, executor: Executor, policy: Policy, clock: Clock, narrator: Narrator
+) -> None:
+    """Follow the running tasks, then start queued ones within the limits of the policy.
+
+    One task's trouble is said and never stops the others.
+    """
+    for task in queue.running():
+        try:
+            run = executor.find(task)
+        except BotError as error:
+            narrator.say(f"{task.repo}: {error}")
+            continue
+        run = run or Run(good=False, error="its run has vanished")
+        if run.good is not None:
+            _settle(queue, task, run, policy, clock)
+    for _ in range(AT_ONCE):
+        claimed = queue.claim(clock.now(), at_once=policy.at_once, per_hour=policy.per_hour)
+        if claimed is None:
+            return
+        _start(queue, executor, claimed, policy, clock, narrator)
+
+
+def _start(
+    queue: Queue,
+    executor: Executor,
+    task: Task,
+    policy: Policy,
+    clock: Clock,
+    narrator: Narrator,
+) -> None:
+    try:
+        run = executor.find(task)
+        link = run.link if run is not None else executor.start(task)
+    except BotError as error:
+        # whether it started is asked again when the lease ends, before anything is started
+        narrator.say(f"{task.repo}: {error}")
+        return
+    except OSError as error:
+        queue.failed(task, str(error), None, clock.now(), attempts=policy.attempts, final=False)
+        return
+    narrator.say(f"building {task.repo} at {task.commit[:8]}, attempt {task.attempts}: {link}")
+    queue.started(task, link, clock.now())
+
+
+def _settle(queue: Queue, task: Task, run: Run, policy: Policy, clock: Clock) -> None:
+    now = clock.now()
+    if run.good:
+        queue.published(task, run.link, now)
+    elif run.elsewhere:
+        queue.elsewhere(task, now)
+    else:
+        error = run.error or "no reason was given"
+        queue.failed(task, error, run.link, now, attempts=policy.attempts, final=run.final)

@@ -1,0 +1,142 @@
+"""Who builds what is queued: an executor, and the one that runs `bot publish` on this machine."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from bot.errors import BusyError, SourceError
+from bot.queue import Task
+from bot.workspace import write_text
+
+LAST_WORDS = 2_000  # bytes of a log in which the error is looked for
+# the work is left to init: a watcher that stays has no children to bury, one that goes none to lose
+SCRIPT = """
+folder=$1; shift
+(
+    code=0
+    "$@" >"$folder/result.json" 2>"$folder/log" || code=$?
+    echo $code >"$folder/exit.partial"; mv "$folder/exit.partial" "$folder/exit"
+) &
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """How far an attempt is. `good` is None while it runs."""
+
+    good: bool | None
+    link: str | None = None
+    error: str | None = None
+    final: bool = False  # another attempt would fail in the same way
+    elsewhere: bool = False  # somebody else works on the same release
+
+
+class Executor(Protocol):
+    """Somebody who builds and publishes. One attempt of a task is started once.
+
+    `find` is asked before every start: the watcher that started it may have died before it could
+    write that down.
+    """
+
+    def find(self, task: Task) -> Run | None:
+        """The run of the task's present attempt; None where there is none."""
+        ...
+
+    def start(self, task: Task) -> str | None:
+        """Start the present attempt; returns a link to it."""
+        ...
+
+
+class Here:
+    """`bot publish` in a process of its own, which outlives the watcher.
+
+    An attempt has a folder. Its process holds a lock there as long as it lives, and leaves its
+    exit code when it ends; so any watcher sees how far it is.
+    """
+
+    def __init__(self, folder: Path, bot: Sequence[str]) -> None:
+        self._folder, self._bot = folder, tuple(bot)
+
+    def find(self, task: Task) -> Run | None:
+        """The run of the task's present attempt; None where there is none."""
+        folder = self._of(task)
+        if not folder.is_dir():
+            return None
+        with (folder / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return Run(good=None, link=str(folder / "log"))
+        return self._ended(folder)
+
+    def start(self, task: Task) -> str | None:
+        """Start the present attempt; returns the path of its log."""
+        folder = self._of(task)
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return str(folder / "log")  # another watcher was faster
+            write_text(folder / "command", json.dumps(self._command(task)) + "\n")
+            subprocess.run(
+                ["sh", "-c", SCRIPT, "sh", str(folder), *self._command(task)],
+                pass_fds=(lock.fileno(),),  # the lock is held as long as anybody has this open
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                check=True,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            )
+        return str(folder / "log")
+
+    def _of(self, task: Task) -> Path:
+        return self._folder / f"{task.id}-{task.attempts}-{int(task.created)}"
+
+    def _command(self, task: Task) -> list[str]:
+        tiers = ["--profiles", ",".join(task.tiers)] if task.tiers else []
+        named = ["publish", task.repo, "--revision", task.commit, *tiers]
+        return [*self._bot, *named, "--unless-published", "--json"]
+
+    def _ended(self, folder: Path) -> Run | None:
+        log = folder / "log"
+        try:
+            code = int((folder / "exit").read_text(encoding="ascii"))
+        except FileNotFoundError:
+            if not log.exists():
+                return None  # it was never started
+            return Run(good=False, error="it was killed", link=str(log))
+        if code == 0:
+            return Run(good=True, link=json.loads((folder / "result.json").read_bytes())["url"])
+        error = _last_line(log) or f"exit code {code}"
+        return Run(
+            good=False,
+            error=error,
+            link=str(log),
+            final=code == SourceError.exit_code,
+            elsewhere=code == BusyError.exit_code,
+        )
+
+
+def here(folder: Path, config: Path | None) -> Here:
+    """The executor of this machine, with the settings file that the watcher has."""
+    named = ("--config", str(config.absolute())) if config else ()
+    return Here(folder, (sys.executable, "-m", "bot.cli", *named))
+
+
+def _last_line(log: Path) -> str | None:
+    """The last line that says something, as far as it is printable."""
+    with log.open("rb") as file:
+        file.seek(max(log.stat().st_size - LAST_WORDS, 0))
+        lines = file.read().decode("utf-8", "replace").splitlines()
+    said = ["".join(letter for letter in line if letter.isprintable()) for line in lines]
+    return next((line.strip()[:500] for line in reversed(said) if line.strip()), None)

@@ -1,0 +1,394 @@
+"""The ledger's queue: what shall be built, what became of it, and what people said about it.
+
+    asked → queued → starting → running → published
+              ↑ after a while ──┴────┴──→ failed             any but the last three → ignored
+
+A state changes in one transaction that looks at the state before, so of any number of processes
+one does it. `starting` is held by a lease: whoever dies in it leaves the task to the next, who
+asks the executor whether it was started.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from sqlite3 import Connection, Row
+
+from bot.errors import SourceError
+from bot.ledger import Ledger
+from bot.records import digest
+from bot.sightings import Decided, write
+
+STARTING = 180.0  # seconds that a start may take
+BUSY = 300.0  # seconds until a task that runs elsewhere is asked for again
+FIRST_RETRY, LONGEST_RETRY = 600.0, 86_400.0  # seconds
+OPEN = ("asked", "queued", "starting", "running")
+PAUSED = "paused"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A release at one commit that shall be built."""
+
+    id: str
+    repo: str
+    commit: str
+    weights: str
+    tiers: tuple[str, ...]
+    reason: str
+    state: str
+    attempts: int
+    due: float
+    error: str | None
+    link: str | None
+    created: float
+    changed: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """What the queue knows that bears on a release."""
+
+    ignored: str | None = None  # because of what
+    same: Task | None = None  # of the same commit or weights under another name
+    own: Task | None = None  # the latest of this repository
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something that people may want to hear of."""
+
+    id: int
+    at: float
+    kind: str
+    repo: str | None
+    text: str
+    link: str | None
+
+
+class Queue:
+    """Tasks and events of one ledger."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+
+    # ── deciding ────────────────────────────────────────────────────────────────────────────
+
+    def memory(self, repo: str, commit: str, weights: str | None) -> Memory:
+        """What bears on a release at a commit with these weights."""
+        with self.ledger.reading() as db:
+            ignored = db.execute("SELECT because FROM ignored WHERE repo = ?", (repo,)).fetchone()
+            same = db.execute(
+                "SELECT * FROM tasks WHERE (commit_id = ? OR weights = ?) AND repo <> ?"
+                " AND state <> 'ignored' ORDER BY created LIMIT 1",
+                (commit, weights, repo),
+            ).fetchone()
+            own = db.execute(
+                "SELECT * FROM tasks WHERE repo = ? ORDER BY created DESC, rowid DESC LIMIT 1",
+                (repo,),
+            ).fetchone()
+        return Memory(
+            ignored=ignored["because"] if ignored else None,
+            same=_task(same) if same else None,
+            own=_task(own) if own else None,
+        )
+
+    def propose(
+        self, decided: Decided, tiers: Sequence[str], now: float, *, asked: bool
+    ) -> Task | None:
+        """Keep a decision to build and its task, in one transaction.
+
+        None when there is a task already, of this commit or of these weights elsewhere. One that
+        waited for an approval that is not needed any more is queued. An older task of the same
+        repository that was not started yet gives way.
+        """
+        state = "asked" if asked else "queued"
+        with self.ledger.writing() as db:
+            write(db, decided, now)
+            there = db.execute(
+                "SELECT id, state FROM tasks WHERE commit_id = ?", (decided.commit,)
+            ).fetchone()
+            if there is not None:
+                if there["state"] == "asked" and not asked:
+                    _change(db, there["id"], "asked", "queued", now, due=now)
+                return None
+            twin = db.execute(
+                "SELECT 1 FROM tasks WHERE weights = ? AND repo <> ? AND state <> 'ignored'",
+                (decided.weights, decided.repo),
+            ).fetchone()
+            if twin is not None:
+                return None
+            db.execute(
+                "UPDATE tasks SET state = 'ignored', error = 'a newer commit took its place',"
+                " changed = ? WHERE repo = ? AND state IN ('asked', 'queued')",
+                (now, decided.repo),
+            )
+            task = digest([decided.repo, decided.commit])[:16]
+            db.execute(
+                "INSERT INTO tasks (id, repo, commit_id, weights, tiers, reason, state, due,"
+                " created, changed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    task, decided.repo, decided.commit, decided.weights, json.dumps(list(tiers)),
+                    decided.reason, state, now, now, now,
+                ),
+            )  # fmt: skip
+            event(db, now, state, decided.repo, decided.reason)
+            return _one(db, task)
+
+    # ── doing ───────────────────────────────────────────────────────────────────────────────
+
+    def claim(self, now: float, *, at_once: int, per_hour: int) -> Task | None:
+        """Take the next task to start, or one whose starter died; None where nothing may start."""
+        with self.ledger.writing() as db:
+            if _paused(db):
+                return None
+            orphan = db.execute(
+                "SELECT * FROM tasks WHERE state = 'starting' AND lease <= ? LIMIT 1", (now,)
+            ).fetchone()
+            if orphan is not None:
+                db.execute(
+                    "UPDATE tasks SET lease = ? WHERE id = ?", (now + STARTING, orphan["id"])
+                )
+                return _one(db, orphan["id"])
+            busy = _count(db, "SELECT count(*) FROM tasks WHERE state IN ('starting', 'running')")
+            recent = _count(
+                db, "SELECT count(*) FROM events WHERE kind = 'started' AND at > ?", now - 3600
+            )
+            if busy >= at_once or recent >= per_hour:
+                return None
+            row = db.execute(
+                "SELECT * FROM tasks WHERE state = 'queued' AND due <= ? ORDER BY due, created"
+                " LIMIT 1",
+                (now,),
+            ).fetchone()
+            if row is None:
+                return None
+            db.execute(
+                "UPDATE tasks SET state = 'starting', lease = ?, attempts = attempts + 1,"
+                " changed = ? WHERE id = ?",
+                (now + STARTING, now, row["id"]),
+            )
+            event(db, now, "started", row["repo"], f"attempt {row['attempts'] + 1}")
+            return _one(db, row["id"])
+
+    def running(self) -> list[Task]:
+        """Tasks that an executor has."""
+        return self.tasks(("running",))
+
+    def started(self, task: Task, link: str | None, now: float) -> None:
+        """The executor has the task."""
+        with self.ledger.writing() as db:
+            _change(db, task.id, "starting", "running", now, link=link)
+
+    def published(self, task: Task, link: str | None, now: float) -> None:
+        """The task is done."""
+        with self.ledger.writing() as db:
+            if _change(db, task.id, task.state, "published", now, link=link):
+                event(db, now, "published", task.repo, f"attempt {task.attempts}", link)
+
+    def failed(
+        self, task: Task, error: str, link: str | None, now: float, *, attempts: int, final: bool
+    ) -> None:
+        """The task failed: later once more, ten minutes at first and then ever later, or given up.
+
+        `final` says that another attempt would fail in the same way.
+        """
+        with self.ledger.writing() as db:
+            over = final or task.attempts >= attempts
+            wait = min(FIRST_RETRY * 4 ** (task.attempts - 1), LONGEST_RETRY)
+            if not _change(
+                db, task.id, task.state, "failed" if over else "queued", now,
+                due=now + wait, error=error, link=link,
+            ):  # fmt: skip
+                return
+            tries = f"attempt {task.attempts}" + ("" if final else f" of {attempts}")
+            event(db, now, "gave_up" if over else "failed", task.repo, f"{tries}: {error}", link)
+
+    def elsewhere(self, task: Task, now: float) -> None:
+        """Another process works on the task: ask again later, without counting an attempt."""
+        with self.ledger.writing() as db:
+            if _change(db, task.id, task.state, "queued", now, due=now + BUSY):
+                db.execute("UPDATE tasks SET attempts = attempts - 1 WHERE id = ?", (task.id,))
+
+    # ── people ──────────────────────────────────────────────────────────────────────────────
+
+    def approve(self, repo: str, now: float) -> Task:
+        """Queue what was asked. Raises SourceError when nothing was."""
+        with self.ledger.writing() as db:
+            task = self._latest(db, repo, ("asked",))
+            if task is None:
+                raise SourceError(f"nothing was asked about {repo}; see `bot status`")
+            _change(db, task.id, "asked", "queued", now, due=now)
+            event(db, now, "approved", repo, "approved")
+            return _one(db, task.id)
+
+    def retry(self, repo: str, now: float) -> Task | None:
+        """Queue what failed or was ignored, with all attempts again.
+
+        None when there is no such task; the release is then looked at again. Raises SourceError
+        when it was never seen.
+        """
+        with self.ledger.writing() as db:
+            db.execute("DELETE FROM ignored WHERE repo = ?", (repo,))
+            looked = db.execute(
+                "UPDATE releases SET look_at = ?, commit_id = '' WHERE repo = ?", (now, repo)
+            )
+            task = self._latest(db, repo, ("failed", "ignored", "queued"))
+            if task is None and not looked.rowcount:
+                raise SourceError(f"{repo} was never seen; `bot publish {repo}` builds it now")
+            if task is None:
+                return None
+            _change(db, task.id, task.state, "queued", now, due=now)
+            db.execute("UPDATE tasks SET attempts = 0, error = NULL WHERE id = ?", (task.id,))
+            event(db, now, "retried", repo, "queued again")
+            return _one(db, task.id)
+
+    def ignore(self, repo: str, because: str, now: float) -> None:
+        """Never build a repository, until `retry`. What runs already goes on."""
+        with self.ledger.writing() as db:
+            db.execute("INSERT OR REPLACE INTO ignored VALUES (?, ?, ?)", (repo, because, now))
+            db.execute(
+                "UPDATE tasks SET state = 'ignored', error = ?, changed = ?"
+                " WHERE repo = ? AND state IN ('asked', 'queued', 'failed')",
+                (because, now, repo),
+            )
+            event(db, now, "ignored", repo, because)
+
+    def pause(self, because: str, now: float) -> None:
+        """Start nothing until `resume`; looking and deciding go on."""
+        self.ledger.remember(PAUSED, because, now)
+
+    def resume(self) -> None:
+        """Start what is queued again."""
+        self.ledger.forget(PAUSED)
+
+    # ── asking ──────────────────────────────────────────────────────────────────────────────
+
+    def tasks(self, states: Sequence[str], limit: int = 1000) -> list[Task]:
+        """Tasks in some states, the latest change first."""
+        marks = ",".join("?" * len(states))
+        with self.ledger.reading() as db:
+            rows = db.execute(
+                f"SELECT * FROM tasks WHERE state IN ({marks})"  # noqa: S608 - marks only
+                " ORDER BY changed DESC, id LIMIT ?",
+                (*states, limit),
+            ).fetchall()
+        return [_task(row) for row in rows]
+
+    def counts(self) -> dict[str, int]:
+        """How many tasks there are in each state."""
+        with self.ledger.reading() as db:
+            return dict(db.execute("SELECT state, count(*) FROM tasks GROUP BY state").fetchall())
+
+    def events(self, limit: int, repo: str | None = None) -> list[Event]:
+        """The latest events, of one repository or of all; latest first."""
+        with self.ledger.reading() as db:
+            rows = db.execute(
+                "SELECT * FROM events WHERE ?1 IS NULL OR repo = ?1 ORDER BY id DESC LIMIT ?2",
+                (repo, limit),
+            ).fetchall()
+        return [_event(row) for row in rows]
+
+    def untold(self, kinds: Sequence[str], since: float, limit: int) -> list[Event]:
+        """Events of some kinds that no notification went out for, oldest first."""
+        marks = ",".join("?" * len(kinds))
+        with self.ledger.reading() as db:
+            rows = db.execute(
+                f"SELECT * FROM events WHERE told = 0 AND kind IN ({marks})"  # noqa: S608 - marks
+                " AND at >= ? ORDER BY id LIMIT ?",
+                (*kinds, since, limit),
+            ).fetchall()
+        return [_event(row) for row in rows]
+
+    def told(self, event_id: int) -> None:
+        """A notification of this event went out."""
+        with self.ledger.writing(lazily=True) as db:
+            db.execute("UPDATE events SET told = 1 WHERE id = ?", (event_id,))
+
+    def say(self, now: float, kind: str, text: str, repo: str | None = None) -> None:
+        """Keep an event."""
+        with self.ledger.writing(lazily=True) as db:
+            event(db, now, kind, repo, text)
+
+    def _latest(self, db: Connection, repo: str, states: Sequence[str]) -> Task | None:
+        marks = ",".join("?" * len(states))
+        row = db.execute(
+            f"SELECT * FROM tasks WHERE repo = ? AND state IN ({marks})"  # noqa: S608 - marks only
+            " ORDER BY created DESC, rowid DESC LIMIT 1",
+            (repo, *states),
+        ).fetchone()
+        return _task(row) if row else None
+
+
+def event(
+    db: Connection, now: float, kind: str, repo: str | None, text: str, link: str | None = None
+) -> None:
+    """Keep an event within a transaction."""
+    db.execute(
+        "INSERT INTO events (at, kind, repo, text, link) VALUES (?, ?, ?, ?, ?)",
+        (now, kind, repo, text, link),
+    )
+
+
+def _change(
+    db: Connection,
+    task: str,
+    before: str,
+    after: str,
+    now: float,
+    *,
+    due: float | None = None,
+    error: str | None = None,
+    link: str | None = None,
+) -> bool:
+    """From one state to another; False when somebody else changed it meanwhile."""
+    return bool(
+        db.execute(
+            "UPDATE tasks SET state = ?, changed = ?, lease = NULL, due = coalesce(?, due),"
+            " error = coalesce(?, error), link = coalesce(?, link) WHERE id = ? AND state = ?",
+            (after, now, due, error, link, task, before),
+        ).rowcount
+    )
+
+
+def _paused(db: Connection) -> bool:
+    row = db.execute("SELECT 1 FROM remembered WHERE name = ?", (PAUSED,)).fetchone()
+    return row is not None
+
+
+def _count(db: Connection, question: str, *given: float) -> int:
+    return int(db.execute(question, given).fetchone()[0])
+
+
+def _one(db: Connection, task: str) -> Task:
+    return _task(db.execute("SELECT * FROM tasks WHERE id = ?", (task,)).fetchone())
+
+
+def _task(row: Row) -> Task:
+    return Task(
+        id=row["id"],
+        repo=row["repo"],
+        commit=row["commit_id"],
+        weights=row["weights"],
+        tiers=tuple(json.loads(row["tiers"])),
+        reason=row["reason"],
+        state=row["state"],
+        attempts=row["attempts"],
+        due=row["due"],
+        error=row["error"],
+        link=row["link"],
+        created=row["created"],
+        changed=row["changed"],
+    )
+
+
+def _event(row: Row) -> Event:
+    return Event(
+        id=row["id"],
+        at=row["at"],
+        kind=row["kind"],
+        repo=row["repo"],
+        text=row["text"],
+        link=row["link"],
+    )

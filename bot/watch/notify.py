@@ -1,0 +1,87 @@
+"""Notifications over a webhook, in the words of Slack or Discord.
+
+The address is a secret (who knows it can write there): BOT_NOTIFY_URL of the environment.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+from pydantic import SecretStr
+
+from bot.clock import Clock
+from bot.errors import SettingsError, UnreachableError
+from bot.queue import Event, Queue
+from bot.settings import WatchSettings
+
+VARIABLE = "BOT_NOTIFY_URL"
+STALE = 86_400.0  # seconds after which an event is no news
+AT_ONCE = 10
+LONGEST = 1_500  # letters; Discord takes 2,000
+DISCORD = ("discord.com", "discordapp.com")
+WORDS = {
+    "asked": "waits for approval",
+    "queued": "is queued",
+    "started": "is being built",
+    "published": "is published",
+    "failed": "failed, and is tried again",
+    "gave_up": "failed for good",
+}
+
+
+def address() -> SecretStr | None:
+    """BOT_NOTIFY_URL. Raises SettingsError when it is no web address."""
+    value = os.environ.get(VARIABLE, "").strip()
+    if value and urlsplit(value).scheme not in ("http", "https"):
+        raise SettingsError(f"{VARIABLE} is no web address; copy it again from Slack or Discord")
+    return SecretStr(value) if value else None
+
+
+def tell(queue: Queue, settings: WatchSettings, url: SecretStr, clock: Clock) -> int:
+    """Send what was not sent yet, oldest first; how many.
+
+    At least once: an event counts as sent when the other side took it. Raises UnreachableError.
+    """
+    told = 0
+    for event in queue.untold(settings.tell, clock.now() - STALE, AT_ONCE):
+        _send(url, message(event, settings.link, slack=not _is_discord(url)))
+        queue.told(event.id)
+        told += 1
+    return told
+
+
+def message(event: Event, page: str | None, *, slack: bool) -> dict[str, Any]:
+    """An event as the body that Slack's and Discord's incoming webhooks take.
+
+    Words of strangers can neither mention anybody nor make links.
+    """
+    said = " ".join(event.text.split())[:LONGEST]
+    text = f"{event.repo} {WORDS.get(event.kind, event.kind)}: {said}" if event.repo else said
+    links = [link for link in (event.link, page) if link and link.startswith("http")]
+    if slack:
+        for sign, name in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
+            text = text.replace(sign, name)
+        return {"text": "\n".join((text, *links))}
+    return {"content": "\n".join((text, *links)), "allowed_mentions": {"parse": []}}
+
+
+def _is_discord(url: SecretStr) -> bool:
+    parts = urlsplit(url.get_secret_value())
+    return parts.hostname in DISCORD and not parts.path.endswith("/slack")
+
+
+def _send(url: SecretStr, body: Mapping[str, Any]) -> None:
+    try:
+        reply = httpx2.post(url.get_secret_value(), json=body, timeout=10.0)
+    except httpx2.HTTPError as error:
+        raise UnreachableError(
+            f"no notification went out ({type(error).__name__}); look at {VARIABLE}"
+        ) from None
+    if reply.status_code >= 300:
+        raise UnreachableError(
+            f"no notification went out (status {reply.status_code}); look at {VARIABLE}"
+        )

@@ -1,0 +1,88 @@
+"""Serving an application over HTTP until a signal, or for the length of a block."""
+
+from __future__ import annotations
+
+import ipaddress
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from starlette.applications import Starlette
+
+from bot.errors import SettingsError
+
+STOP_SECONDS = 5
+
+
+class Server(uvicorn.Server):
+    """uvicorn that says when it listens."""
+
+    def __init__(self, app: Starlette, listening: Callable[[], None]) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                access_log=False,
+                log_level="warning",
+                lifespan="off",
+                ws="none",
+                http="h11",
+                loop="asyncio",
+                server_header=False,
+                timeout_graceful_shutdown=STOP_SECONDS,
+            )
+        )
+        self._listening = listening
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, then say so."""
+        await super().startup(sockets=sockets)
+        self._listening()
+
+
+def hosts(host: str) -> list[str]:
+    """The names that an application listening on `host` may be asked by.
+
+    On a loopback address, a page that was rebound to it by DNS must not read what is here.
+    """
+    return ["127.0.0.1", "localhost", host] if is_loopback(host) else ["*"]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address can be reached from this machine only."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket. Raises SettingsError when the address cannot be had."""
+    try:
+        return socket.create_server((host, port), backlog=128)
+    except (OSError, OverflowError) as error:
+        raise SettingsError(f"cannot listen on {host}:{port} ({error}); choose another") from error
+
+
+def url_of(bound: socket.socket) -> str:
+    """The address of a bound socket."""
+    host, port = bound.getsockname()[:2]
+    return f"http://{host}:{port}"
+
+
+@contextmanager
+def signals_return() -> Iterator[None]:
+    """uvicorn raises the signal that stopped it once more; here that is a normal end."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in old:
+        signal.signal(number, lambda _number, _frame: None)
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)

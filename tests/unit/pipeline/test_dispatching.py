@@ -1,0 +1,132 @@
+"""Turns of the queue, with an executor that dies, fails and forgets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bot.errors import UnreachableError
+from bot.ledger import Ledger
+from bot.pipeline.dispatching import turn
+from bot.pipeline.executing import Run
+from bot.policies import Policy
+from bot.progress import Narrator
+from bot.queue import STARTING, Queue, Task
+from bot.sightings import Decided
+from tests.hand_clock import HandClock
+
+
+class Outside:
+    """Another system: what it was asked to start stays there, whoever asks."""
+
+    def __init__(self) -> None:
+        self.runs: dict[str, Run] = {}
+        self.started: list[str] = []
+        self.die_after_start = self.away = False
+
+    def find(self, task: Task) -> Run | None:
+        if self.away:
+            raise UnreachableError("away; try again")
+        return self.runs.get(f"{task.repo} {task.attempts}")
+
+    def start(self, task: Task) -> str | None:
+        self.started.append(f"{task.repo} {task.attempts}")
+        self.runs[self.started[-1]] = Run(good=None, link="http://run")
+        if self.die_after_start:
+            raise KeyboardInterrupt
+        return "http://run"
+
+
+class Desk:
+    """A queue with three tasks and all that a turn needs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.queue, self.clock, self.outside = Queue(Ledger(folder / "l")), HandClock(), Outside()
+        for letter in "abc":
+            decided = Decided(
+                repo=f"maker/{letter}", commit=letter * 40, kind="build", outcome="eligible",
+                reason="r", until=None, look_at=None, weights=letter, weights_at=None, facts={},
+            )  # fmt: skip
+            self.queue.propose(decided, (), self.clock.now(), asked=False)
+            self.clock.time += 1
+
+    def turn(self, **policy: int) -> None:
+        chosen = Policy.model_validate({"at_once": 9, "per_hour": 99, **policy})
+        turn(self.queue, self.outside, chosen, self.clock, Narrator(quiet=True))
+
+    def states(self) -> str:
+        every = ("queued", "starting", "running", "published", "failed")
+        return " ".join(t.state for t in sorted(self.queue.tasks(every), key=lambda t: t.repo))
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+def test_tasks_are_started_followed_and_noted(desk: Desk) -> None:
+    desk.turn(at_once=2)
+    assert desk.outside.started == ["maker/a 1", "maker/b 1"]
+    assert desk.states() == "running running queued"
+    desk.turn(at_once=2)
+    desk.outside.runs["maker/a 1"] = Run(good=True, link="http://hub/a")
+    desk.turn(at_once=2)
+    assert desk.states() == "published running running"
+    assert desk.queue.tasks(("published",))[0].link == "http://hub/a"
+
+
+def test_a_watcher_that_dies_after_the_start_is_followed_by_one_that_finds_it(
+    desk: Desk,
+) -> None:
+    desk.outside.die_after_start = True
+    with pytest.raises(KeyboardInterrupt):
+        desk.turn(at_once=1)
+    desk.outside.die_after_start = False
+    desk.turn(at_once=1)
+    assert desk.states() == "starting queued queued"
+    desk.clock.time += STARTING
+    desk.turn(at_once=1)
+    assert desk.states() == "running queued queued"
+    assert desk.outside.started == ["maker/a 1"]
+
+
+def test_an_outside_that_is_away_starts_nothing_twice(desk: Desk) -> None:
+    desk.outside.away = True
+    desk.turn()
+    assert desk.states() == "starting starting starting"
+    desk.outside.away = False
+    desk.clock.time += STARTING
+    desk.turn()
+    assert desk.states() == "running running running"
+    desk.outside.away = True
+    desk.turn()
+    assert desk.states() == "running running running"
+    assert len(desk.outside.started) == 3
+
+
+def test_failures_come_again_and_end(desk: Desk) -> None:
+    for _ in range(3):
+        desk.turn(at_once=3, attempts=2)
+        for key in desk.outside.started:
+            desk.outside.runs[key] = Run(good=False, error="no room")
+        desk.turn(at_once=3, attempts=2)
+        desk.clock.time += 86_400
+    assert desk.states() == "failed failed failed"
+    assert len(desk.outside.started) == 6
+    assert desk.queue.tasks(("failed",))[0].error == "no room"
+
+
+def test_a_run_that_vanished_is_a_failure(desk: Desk) -> None:
+    desk.turn(at_once=1)
+    desk.outside.runs.clear()
+    desk.turn(at_once=1)
+    assert desk.queue.tasks(("queued",))[0].error == "its run has vanished"
+
+
+def test_work_elsewhere_is_asked_for_again_later(desk: Desk) -> None:
+    desk.turn(at_once=1)
+    desk.outside.runs["maker/a 1"] = Run(good=False, elsewhere=True)
+    desk.turn(at_once=1)
+    [task] = [task for task in desk.queue.tasks(("queued",)) if task.repo == "maker/a"]
+    assert (task.attempts, task.error) == (0, None)

@@ -1,0 +1,198 @@
+"""The queue: one task a commit, one start an attempt, whatever dies or comes twice."""
+
+from __future__ import annotations
+
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot.errors import SourceError
+from bot.ledger import Ledger
+from bot.queue import STARTING, Queue, Task
+from bot.sightings import Decided, Sightings
+
+NOW = 1_790_000_000.0
+
+
+def decided(repo: str = "maker/Model", commit: str = "a", weights: str = "w") -> Decided:
+    return Decided(
+        repo=repo, commit=commit * 40, kind="build", outcome="eligible", reason="8 experts",
+        until=None, look_at=None, weights=weights, weights_at=NOW, facts={"n": 1},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def queue(tmp_path: Path) -> Queue:
+    return Queue(Ledger(tmp_path / "l.sqlite"))
+
+
+def propose(queue: Queue, *, asked: bool = False, now: float = NOW, **changes: str) -> Task | None:
+    return queue.propose(decided(**changes), ("I-Mini",), now, asked=asked)
+
+
+def claim(queue: Queue, now: float = NOW, at_once: int = 9, per_hour: int = 99) -> Task | None:
+    return queue.claim(now, at_once=at_once, per_hour=per_hour)
+
+
+def states(queue: Queue) -> dict[str, str]:
+    every = ("asked", "queued", "starting", "running", "published", "failed", "ignored")
+    return {task.commit[0]: task.state for task in queue.tasks(every)}
+
+
+def running(queue: Queue, now: float = NOW) -> Task:
+    task = claim(queue, now)
+    assert task is not None
+    queue.started(task, "http://run", now)
+    [found] = queue.running()
+    return found
+
+
+def test_a_commit_is_queued_once_and_its_weights_once_under_any_name(queue: Queue) -> None:
+    first = propose(queue)
+    assert first is not None
+    assert (first.state, first.tiers, first.attempts) == ("queued", ("I-Mini",), 0)
+    assert propose(queue) is None
+    assert propose(queue, repo="maker/Renamed") is None
+    assert propose(queue, repo="mirror/Model", commit="b") is None  # the same weights
+    assert propose(queue, repo="other/Model", commit="c", weights="v") is not None
+
+
+def test_a_newer_commit_takes_the_place_of_one_that_was_not_started(queue: Queue) -> None:
+    propose(queue)
+    propose(queue, commit="b", weights="v")
+    assert states(queue) == {"a": "ignored", "b": "queued"}
+
+
+def test_a_decision_and_its_task_are_kept_together(queue: Queue) -> None:
+    propose(queue)
+    [past] = Sightings(queue.ledger).history("maker/Model")
+    assert (past.kind, past.reason) == ("build", "8 experts")
+    assert Sightings(queue.ledger).facts(past.id) == {"n": 1}
+
+
+def test_limits_at_once_and_an_hour(queue: Queue) -> None:
+    for letter in "abcd":
+        propose(queue, repo=f"maker/{letter}", commit=letter, weights=letter)
+    assert claim(queue, at_once=1) is not None
+    assert claim(queue, at_once=1) is None
+    assert claim(queue, at_once=2, per_hour=1) is None
+    assert claim(queue, at_once=2, per_hour=2) is not None
+    assert claim(queue, NOW + 3601, at_once=3, per_hour=1) is not None
+
+
+def test_a_task_whose_starter_died_is_given_to_the_next_without_a_new_attempt(
+    queue: Queue,
+) -> None:
+    propose(queue)
+    first = claim(queue)
+    assert claim(queue, NOW + STARTING - 1) is None
+    again = claim(queue, NOW + STARTING)
+    assert first is not None
+    assert again is not None
+    assert (again.id, again.attempts) == (first.id, 1)
+
+
+def test_failures_wait_ever_longer_and_are_given_up(queue: Queue) -> None:
+    propose(queue)
+    now, waits = NOW, []
+    for attempt in range(1, 4):
+        task = running(queue, now)
+        assert task.attempts == attempt
+        queue.failed(task, "the disk is full", "http://log", now, attempts=3, final=False)
+        [after] = queue.tasks(("queued", "failed"))
+        waits.append(after.due - now)
+        assert claim(queue, after.due - 1) is None
+        now = after.due
+    assert waits == [600, 2400, 9600]
+    assert (after.state, after.error, after.link) == ("failed", "the disk is full", "http://log")
+    assert [event.kind for event in queue.events(2)] == ["gave_up", "started"]
+    retried = queue.retry("maker/Model", now)
+    assert retried is not None
+    assert (retried.state, retried.attempts, retried.error) == ("queued", 0, None)
+
+
+def test_a_failure_that_would_come_again_is_not_tried_again(queue: Queue) -> None:
+    propose(queue)
+    queue.failed(running(queue), "not a mixture", None, NOW, attempts=9, final=True)
+    assert states(queue) == {"a": "failed"}
+
+
+def test_work_elsewhere_is_no_attempt(queue: Queue) -> None:
+    propose(queue)
+    queue.elsewhere(running(queue), NOW)
+    [task] = queue.tasks(("queued",))
+    assert task.attempts == 0
+    assert task.due > NOW
+
+
+def test_an_outcome_that_another_watcher_noted_already_is_noted_once(queue: Queue) -> None:
+    propose(queue)
+    task = running(queue)
+    queue.published(task, "http://hub/x", NOW)
+    queue.failed(task, "late", None, NOW, attempts=9, final=False)
+    queue.published(task, "http://hub/x", NOW)
+    assert states(queue) == {"a": "published"}
+    assert [event.kind for event in queue.events(9)] == ["published", "started", "queued"]
+
+
+def test_what_people_say(queue: Queue) -> None:
+    propose(queue, asked=True)
+    assert claim(queue) is None
+    assert queue.approve("maker/Model", NOW).state == "queued"
+    with pytest.raises(SourceError, match="nothing was asked"):
+        queue.approve("maker/Model", NOW)
+    queue.pause("a new disk", NOW)
+    assert claim(queue) is None
+    queue.resume()
+    queue.ignore("maker/Model", "not this one", NOW)
+    assert claim(queue) is None
+    assert queue.memory("maker/Model", "", None).ignored == "not this one"
+    queue.retry("maker/Model", NOW)
+    assert queue.memory("maker/Model", "", None).ignored is None
+    assert claim(queue) is not None
+    with pytest.raises(SourceError, match="never seen"):
+        queue.retry("nobody/Nothing", NOW)
+
+
+def test_an_approval_that_is_not_needed_any_more(queue: Queue) -> None:
+    propose(queue, asked=True)
+    propose(queue, asked=False)
+    assert states(queue) == {"a": "queued"}
+
+
+def test_events_are_told_once_and_only_while_they_are_news(queue: Queue) -> None:
+    propose(queue)
+    [event] = queue.untold(("queued",), NOW - 1, 9)
+    assert queue.untold(("asked",), NOW - 1, 9) == []
+    assert queue.untold(("queued",), NOW + 1, 9) == []
+    queue.told(event.id)
+    assert queue.untold(("queued",), NOW - 1, 9) == []
+
+
+def _claim_all(path: str, found: Any) -> None:
+    queue = Queue(Ledger(Path(path)))
+    while (task := queue.claim(NOW, at_once=999, per_hour=999)) is not None:
+        found.put(task.id)
+    found.put(None)
+
+
+def test_processes_that_claim_side_by_side_never_get_the_same(queue: Queue) -> None:
+    for number in range(40):
+        propose(queue, repo=f"maker/{number}", commit=f"{number:040}"[-1:], weights=str(number))
+    commits = {task.commit for task in queue.tasks(("queued",))}
+    context = multiprocessing.get_context("spawn")
+    found = context.Queue()
+    path = str(queue.ledger.path)
+    workers = [context.Process(target=_claim_all, args=(path, found)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    claimed, ended = [], 0
+    while ended < len(workers):
+        task = found.get(timeout=60)
+        ended += task is None
+        claimed += [task] if task else []
+    for worker in workers:
+        worker.join()
+    assert len(claimed) == len(set(claimed)) == len(commits)

@@ -1,0 +1,166 @@
+"""Every rule of the policy, each with the reason that a user reads."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from bot.clients.replies import Listed, listed
+from bot.policies import Policy
+from bot.queue import Memory, Task
+from bot.records import Ask, Build, Release, RepoFile, Skip, Wait
+from bot.watch.rules import Weighed, memory_of, recalled, refused, wanted, weighed
+
+NOW = 1_790_000_000.0
+FOUND = Weighed(digest="w", bytes=60_000_000_000, since=NOW - 3600)
+
+
+def release(**changes: Any) -> Release:
+    return replace(Release(repo_id="maker/Model", commit="c" * 40), **changes)
+
+
+def row(**changes: Any) -> Listed:
+    found = listed({"id": "maker/Model", "likes": 3, "downloads": 50, "trendingScore": 1.5})
+    assert found is not None
+    return replace(found, **changes)
+
+
+def task(**changes: Any) -> Task:
+    made = Task(
+        id="1", repo="maker/Model", commit="d" * 40, weights="w", tiers=("I-Mini",), reason="r",
+        state="published", attempts=1, due=NOW, error=None, link=None, created=NOW, changed=NOW,
+    )  # fmt: skip
+    return replace(made, **changes)
+
+
+@pytest.mark.parametrize(
+    ("policy", "tags", "reason"),
+    [
+        ({"deny": ["maker/M*"]}, (), "policy.deny names it"),
+        ({"allow": ["Qwen", "other/*"]}, (), "policy.allow does not name it"),
+        ({"rules": [{"match": ["maker"], "build": False}]}, (), "a rule of the policy says build"),
+        ({"finetunes": False}, ("base_model:finetune:a/b",), "a finetune, and policy.finetunes is"),
+        ({"merges": False}, ("base_model:merge:a/b",), "a merge, and policy.merges is false"),
+        ({"licenses": ["mit"]}, ("license:other",), "policy.licenses does not hold other"),
+        ({"licenses": ["mit"]}, (), "policy.licenses does not hold no licence"),
+    ],
+)
+def test_what_is_not_wanted(policy: dict[str, Any], tags: tuple[str, ...], reason: str) -> None:
+    found = refused(release(tags=tags), row(), Policy.model_validate(policy), None)
+    assert isinstance(found, Skip)
+    assert found.outcome == "not_wanted"
+    assert found.reason.startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("policy", "tags"),
+    [
+        ({"allow": ["MAKER"], "deny": ["maker/Other"]}, ()),
+        ({"finetunes": False, "merges": False}, ("base_model:a/b", "license:mit")),
+        ({"licenses": ["mit", "apache-2.0"]}, ("license:mit",)),
+        ({"likes": 3, "downloads": 50, "trending": 1}, ()),
+        ({"build": False, "rules": [{"match": ["maker"], "build": True}]}, ()),
+    ],
+)
+def test_what_is_wanted(policy: dict[str, Any], tags: tuple[str, ...]) -> None:
+    assert refused(release(tags=tags), row(), Policy.model_validate(policy), None) is None
+
+
+def test_likes_are_waited_for() -> None:
+    found = refused(release(), row(), Policy(likes=10, downloads=7), None)
+    assert found == Wait(release=release(), reason="has 3 of 10 likes yet", outcome="unpopular")
+
+
+def test_what_people_ignore_goes_before_all() -> None:
+    found = refused(release(), row(), Policy(), "I said so")
+    assert found == Skip(release=release(), reason="ignored: I said so", outcome="ignored")
+
+
+BUILD = Build(release=release(), reason="8 experts")
+
+
+def decide(memory: Memory = Memory(), found: Weighed = FOUND, **policy: Any) -> Any:  # noqa: B008
+    return wanted(BUILD, Policy.model_validate(policy), memory, found, NOW)
+
+
+def test_without_a_policy_or_a_past_it_is_built() -> None:
+    assert decide() is BUILD
+
+
+@pytest.mark.parametrize(
+    ("policy", "reason"),
+    [
+        ({"min_gb": 61}, "60 GB, policy.min_gb is 61"),
+        ({"max_gb": 59.5}, "60 GB, policy.max_gb is 59.5"),
+    ],
+)
+def test_sizes(policy: dict[str, Any], reason: str) -> None:
+    found = decide(**policy)
+    assert (type(found), found.outcome, found.reason) == (Skip, "not_wanted", reason)
+
+
+def test_weights_rest_from_when_they_were_pushed() -> None:
+    found = decide(settle_hours=2)
+    assert (type(found), found.outcome, found.until) == (Wait, "settling", NOW + 3600)
+    assert decide(settle_hours=1) is BUILD
+
+
+def test_approval_is_asked_for_once() -> None:
+    asked = task(commit="c" * 40, state="asked")
+    assert isinstance(decide(approval=True), Ask)
+    assert isinstance(decide(Memory(own=asked), approval=True), Ask)
+    assert decide(Memory(own=replace(asked, state="queued")), approval=True) is BUILD
+
+
+@pytest.mark.parametrize(
+    ("memory", "policy", "reason"),
+    [
+        (
+            Memory(same=task(repo="a/B", commit="c" * 40)),
+            {"rebuild": "any"},
+            "the same commit as a/B, which is published",
+        ),
+        (Memory(same=task(repo="a/B", state="queued")), {}, "the same weights as a/B, which is q"),
+        (Memory(own=task()), {}, "its weights are those of dddddddd, which is published"),
+        (Memory(own=task(state="running")), {"rebuild": "any"}, "its weights are those of dddd"),
+        (Memory(own=task(weights="v")), {"rebuild": "never"}, "published at dddddddd, and pol"),
+    ],
+)
+def test_what_was_done_before(memory: Memory, policy: dict[str, Any], reason: str) -> None:
+    found = decide(memory, **policy)
+    assert isinstance(found, Skip)
+    assert found.outcome == "done_before"
+    assert found.reason.startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("memory", "policy"),
+    [
+        (Memory(own=task(weights="v")), {}),
+        (Memory(own=task()), {"rebuild": "any"}),
+        (Memory(own=task(state="failed")), {}),  # its maker may have mended it
+        (Memory(own=task(state="running", weights="v")), {}),
+    ],
+)
+def test_what_is_built_again(memory: Memory, policy: dict[str, Any]) -> None:
+    assert decide(memory, **policy) is BUILD
+
+
+def test_weights_are_told_apart_by_content_not_by_name() -> None:
+    def of(*files: RepoFile) -> Weighed:
+        return weighed(release(files=files), NOW)
+
+    a, b = "a" * 64, "b" * 64
+    one = of(RepoFile(path="model.safetensors", size=5, sha256=a))
+    assert of(RepoFile(path="other.safetensors", size=5, sha256=a)) == one
+    card = RepoFile(path="README.md", size=9)
+    assert of(card, RepoFile(path="model.safetensors", size=5, sha256=a)) == one
+    assert of(RepoFile(path="model.safetensors", size=5, sha256=b)).digest != one.digest
+    assert one.bytes == 5
+
+
+def test_a_memory_survives_being_kept() -> None:
+    memory = Memory(ignored="x", same=task(repo="a/B"), own=None)
+    assert memory_of(recalled(memory)) == memory

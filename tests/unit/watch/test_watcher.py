@@ -1,0 +1,471 @@
+"""The watcher against a simulated Hub over real HTTP, on a clock that goes by hand."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot.clients.hub import Hub
+from bot.errors import UnreachableError
+from bot.ledger import Ledger
+from bot.queue import Queue
+from bot.records import Decision
+from bot.settings import load
+from bot.sightings import Sightings
+from bot.watch.budget import RequestBudget
+from bot.watch.feed import Machine
+from bot.watch.watcher import Watcher
+from tests.hand_clock import HandClock
+from tests.simulation.hub import SimulatedHub
+from tests.simulation.population import DAY, HOUR, START, Model, Population
+
+MINUTES = 60.0
+
+
+class World:
+    """A Hub, a clock, a ledger and as many watchers as a test wants."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = HandClock(START)
+        self.population = Population(known=0, daily=0, days=0, moe=0, seed=1)
+        self.hub = SimulatedHub(self.population, self.clock.now)
+        self.ledger = Ledger(folder / "l.sqlite")
+        self.queue, self.sightings = Queue(self.ledger), Sightings(self.ledger)
+        self.said: list[str] = []
+        self.machine = Machine()
+
+    def watcher(
+        self,
+        holder: str = "me",
+        seen: Callable[[Decision], None] = lambda _decision: None,
+        policy: Any = None,
+        **watch: Any,
+    ) -> Watcher:
+        settings = load(None, watch={"page": 10, "limit": 50, **watch}, policy=policy or {})
+        gate = RequestBudget(self.ledger, settings.watch.budget, self.clock)
+        hub = Hub(self.hub.url, None, pause=0.01, clock=self.clock, gate=gate)
+        return Watcher(
+            hub, self.ledger, settings, self.clock, holder=holder, rested=0.0,
+            machine=lambda: self.machine, seen=seen, say=self.said.append,
+        )  # fmt: skip
+
+    def model(self, *, moe: bool = True, weights: bool = True, ago: float = 0.0) -> Model:
+        """A new repository, that may have been private until now."""
+        self.population.advance(self.clock.time)
+        at = self.clock.time - ago
+        model = self.population._add(at, self.clock.time, moe=moe, weights=weights)
+        self.population.by_created.remove((model.created, model.row))
+        model.created = at  # without the skew of the Hub's clocks
+        self.population.by_created.append((at, model.row))
+        self.population.by_created.sort()
+        return model
+
+    def push(self, model: Model, *, weights: bool) -> None:
+        """A commit: new weights, or only a card."""
+        self.population.advance(self.clock.time)
+        self.population._push(model, weights=weights)
+
+    def last(self, model: Model) -> tuple[str, str]:
+        """The latest decision about a model."""
+        past = self.sightings.history(model.name)[-1]
+        return past.kind, past.outcome
+
+    def queued(self) -> list[str]:
+        return sorted(task.repo for task in self.queue.tasks(("queued",)))
+
+    def asked(self) -> int:
+        """Requests since the last call."""
+        count = self.hub.requests.total()
+        self.hub.requests.clear()
+        return count
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    thread = threading.Thread(target=world.hub.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield world
+    world.hub.shutdown()
+    thread.join()
+    world.hub.server_close()
+
+
+def test_a_look_asks_for_pages_and_for_candidates_and_for_nothing_twice(world: World) -> None:
+    for _ in range(25):
+        world.model(moe=False)
+    moe = world.model()
+    watcher = world.watcher()
+    [looked] = watcher.created()
+    assert (looked.pages, looked.decided) == (4, 26)  # pages of ten repeat three rows
+    assert world.asked() == 4 + 2
+    assert world.queued() == [moe.name]
+    world.clock.time += 10 * MINUTES
+    [again] = watcher.created()
+    assert again.decided == 0
+    late = world.model()
+    world.clock.time += 10 * MINUTES
+    world.asked()
+    [third] = watcher.created()
+    assert third.decided == 1
+    assert world.queued() == sorted((moe.name, late.name))
+
+
+def test_a_listing_that_did_not_change_is_not_sent_again(world: World) -> None:
+    world.model()
+    watcher = world.watcher()
+    watcher.created()
+    world.clock.time += 10 * MINUTES
+    [looked] = watcher.created()
+    assert (looked.pages, looked.rows) == (1, 0)
+
+
+def test_reading_ends_at_the_mark_less_the_overlap(world: World) -> None:
+    watcher = world.watcher(overlap_minutes=30)
+    for _ in range(40):
+        world.clock.time += 10 * MINUTES
+        world.model(moe=False)
+    watcher.created()
+    world.clock.time += 10 * MINUTES
+    world.model(moe=False)
+    [looked] = watcher.created()
+    assert looked.pages == 1
+    assert looked.since is not None
+    assert looked.since < world.clock.time - 40 * MINUTES
+
+
+def test_an_outage_is_made_up_for_and_said(world: World) -> None:
+    watcher = world.watcher()
+    world.model(moe=False)
+    watcher.created()
+    expected = []
+    for _ in range(30):
+        world.clock.time += HOUR
+        expected.append(world.model().name)
+    watcher.created()
+    assert world.queued() == sorted(expected)
+    [said] = world.said
+    assert said.startswith("away for 1 d 6 h: read created again since ")
+    assert "30 new" in said
+    assert world.queue.events(1)[0].text == said
+
+
+def test_a_time_from_the_future_hides_nothing(world: World) -> None:
+    watcher = world.watcher(overlap_minutes=5)
+    strange = world.model(moe=False)
+    world.population.by_created[:] = [(world.clock.time + 400 * DAY, strange.row)]
+    strange.created = world.clock.time + 400 * DAY
+    watcher.created()
+    world.clock.time += HOUR
+    for _ in range(20):
+        world.model(moe=False)
+    moe = world.model()
+    for _ in range(20):
+        world.model(moe=False)
+    watcher.created()
+    assert world.queued() == [moe.name]
+
+
+def test_weights_that_come_late_are_seen_with_fewer_and_fewer_looks(world: World) -> None:
+    watcher = world.watcher()
+    model = world.model(weights=False)
+    watcher.created()
+    assert world.last(model) == ("wait", "no_weights_yet")
+    world.asked()
+    for _ in range(3 * 24 * 6):
+        world.clock.time += 10 * MINUTES
+        watcher.again()
+    assert world.asked() < 40
+    world.push(model, weights=True)
+    for _ in range(24):
+        world.clock.time += HOUR
+        watcher.again()
+    assert world.queued() == [model.name]
+
+
+def test_waiting_ends(world: World) -> None:
+    watcher = world.watcher(policy={"wait_days": 5})
+    model = world.model(weights=False)
+    watcher.created()
+    for _ in range(8):
+        world.clock.time += DAY
+        watcher.again()
+    assert world.last(model) == ("skip", "no_weights_yet")
+    assert "gave up after 5 days: no weights yet" in world.sightings.history(model.name)[-1].reason
+    world.asked()
+    world.clock.time += 9 * DAY
+    assert watcher.again() == 0
+
+
+def test_a_model_made_public_later_is_found_by_the_sweep(world: World) -> None:
+    watcher = world.watcher()
+    world.model(moe=False)
+    watcher.created()
+    world.clock.time += 10 * DAY
+    for _ in range(15):
+        world.model(moe=False)
+    watcher.created()
+    hidden = world.model(ago=5 * DAY)
+    watcher.created()
+    assert world.queued() == []
+    watcher.sweep()
+    assert world.queued() == [hidden.name]
+
+
+def test_a_renamed_model_is_the_same(world: World) -> None:
+    watcher = world.watcher()
+    model, late = world.model(), world.model(weights=False)
+    watcher.created()
+    for one in (model, late):
+        world.population._rename(one)
+    world.clock.time += HOUR
+    watcher.created()
+    assert world.last(model) == ("skip", "done_before")
+    assert len(world.queue.tasks(("queued",))) == 1
+    world.push(late, weights=True)
+    world.clock.time += DAY
+    watcher.again()
+    assert len(world.queue.tasks(("queued",))) == 2
+
+
+def test_new_weights_are_built_and_a_new_card_is_not(world: World) -> None:
+    watcher = world.watcher()
+    model = world.model()
+    watcher.created()
+    task = world.queue.claim(world.clock.time, at_once=1, per_hour=1)
+    assert task is not None
+    world.queue.started(task, None, world.clock.time)
+    world.queue.published(world.queue.running()[0], None, world.clock.time)
+    world.clock.time += DAY
+    world.push(model, weights=False)
+    watcher.again()
+    assert world.last(model) == ("skip", "done_before")
+    assert world.queued() == []
+    world.clock.time += DAY
+    world.push(model, weights=True)
+    watcher.again()
+    assert world.last(model) == ("build", "eligible")
+    assert world.queued() == [model.name]
+
+
+@pytest.mark.parametrize(("rebuild", "card", "weights"), [("any", 1, 1), ("never", 0, 0)])
+def test_rebuilding_is_a_matter_of_policy(
+    world: World, rebuild: str, card: int, weights: int
+) -> None:
+    watcher = world.watcher(policy={"rebuild": rebuild})
+    model = world.model()
+    watcher.created()
+    for new_weights, expected in ((False, card), (True, weights)):
+        for task in world.queue.tasks(("queued",)):
+            claimed = world.queue.claim(world.clock.time, at_once=9, per_hour=99)
+            assert claimed is not None
+            assert claimed.id == task.id
+            world.queue.started(claimed, None, world.clock.time)
+            world.queue.published(world.queue.running()[0], None, world.clock.time)
+        world.clock.time += 2 * DAY
+        world.push(model, weights=new_weights)
+        watcher.again()
+        assert len(world.queue.tasks(("queued",))) == expected
+
+
+def test_weights_rest_before_they_are_built(world: World) -> None:
+    watcher = world.watcher(policy={"settle_hours": 3})
+    model = world.model()
+    watcher.created()
+    past = world.sightings.history(model.name)[-1]
+    assert (past.kind, past.outcome, past.until) == ("wait", "settling", START + 3 * HOUR)
+    world.clock.time += 2 * HOUR
+    world.push(model, weights=False)  # a card does not begin the rest anew
+    watcher.again()
+    world.clock.time += HOUR
+    watcher.again()
+    assert world.queued() == [model.name]
+
+
+def test_a_new_policy_is_asked_about_what_the_old_one_refused(world: World) -> None:
+    model = world.model()
+    world.watcher().changed()
+    strict = world.watcher(policy={"approval": True, "licenses": ["mit"]})
+    strict.changed()
+    strict.created()
+    assert world.last(model) == ("skip", "not_wanted")
+    asking = world.watcher(policy={"approval": True})
+    assert asking.changed() == 1
+    asking.again()
+    assert world.last(model) == ("ask", "awaiting_approval")
+    assert world.queued() == []
+    free = world.watcher()
+    free.changed()
+    free.again()
+    assert world.queued() == [model.name]
+    assert free.changed() == 0
+
+
+def test_a_new_converter_is_asked_about_what_the_old_one_could_not(world: World) -> None:
+    model = world.model()
+    world.machine = Machine(supported=frozenset({"LlamaForCausalLM"}))
+    watcher = world.watcher()
+    watcher.changed()
+    watcher.created()
+    assert world.last(model) == ("wait", "unsupported_converter")
+    world.clock.time += 60 * DAY
+    assert watcher.again() == 0
+    world.machine = Machine(supported=frozenset({"LlamaForCausalLM", "MixtralForCausalLM"}))
+    assert watcher.changed() == 1
+    watcher.again()
+    assert world.queued() == [model.name]
+
+
+def test_a_model_with_few_likes_is_built_once_it_has_them(world: World) -> None:
+    model = world.model()
+    watcher = world.watcher(policy={"likes": 7})
+    watcher.created()
+    assert world.last(model) == ("wait", "unpopular")
+    assert world.asked() == 1  # the row of the listing was enough
+    model.row += 7  # which is what its likes are made of
+    world.clock.time += HOUR
+    watcher.again()
+    assert world.queued() == [model.name]
+
+
+def test_a_deleted_model_is_gone_and_may_come_back(world: World) -> None:
+    watcher = world.watcher()
+    model = world.model(weights=False)
+    watcher.created()
+    model.deleted = world.clock.time
+    world.clock.time += HOUR
+    watcher.again()
+    assert world.last(model) == ("skip", "gone")
+    model.deleted = None
+    world.push(model, weights=True)
+    world.model(moe=False)
+    watcher.created()
+    assert world.queued() == [model.name]
+
+
+def test_a_hint_is_looked_at_and_one_that_lies_costs_one_request(world: World) -> None:
+    watcher = world.watcher()
+    model = world.model(ago=90 * DAY)
+    now = world.clock.time
+    assert world.sightings.hint(model.name, model.commit, now)
+    assert not world.sightings.hint(model.name, model.commit, now)
+    assert world.sightings.hint("nobody/Nothing", None, now)
+    watcher.again()
+    assert world.asked() == 3 + 1
+    assert world.queued() == [model.name]
+    assert not world.sightings.hint(model.name, model.commit, now)
+    assert watcher.again() == 0
+
+
+def test_an_ignored_model_stays_so_until_somebody_asks_again(world: World) -> None:
+    watcher = world.watcher()
+    model = world.model()
+    world.queue.ignore(model.name, "because I say so", world.clock.time)
+    watcher.created()
+    assert world.last(model) == ("skip", "ignored")
+    assert world.queue.retry(model.name, world.clock.time) is None
+    watcher.again()
+    assert world.queued() == [model.name]
+
+
+def test_two_watchers_do_not_read_a_listing_side_by_side(world: World) -> None:
+    world.model()
+    one, other = world.watcher("one"), world.watcher("other")
+    assert world.sightings.take("created", "one", world.clock.time) is not None
+    assert other.created() == []
+    assert len(one.created()) == 1
+    assert len(other.created()) == 1
+
+
+def test_a_dead_watcher_is_replaced(world: World) -> None:
+    world.model()
+    world.sightings.take("created", "dead", world.clock.time)
+    world.clock.time += HOUR
+    assert len(world.watcher().created()) == 1
+
+
+def test_a_watcher_stopped_in_the_middle_of_a_look_misses_nothing(world: World) -> None:
+    models = [world.model() for _ in range(12)]
+    left = 5
+
+    def die(_decision: Decision) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        world.watcher(seen=die).created()
+    assert len(world.queued()) == 4
+    world.asked()
+    world.watcher("next").created()
+    assert world.queued() == sorted(model.name for model in models)
+    assert world.asked() == 2 + 2 * 8
+
+
+def test_one_repository_in_trouble_stops_no_other(world: World) -> None:
+    watcher = world.watcher()
+    broken, fine = world.model(weights=False), world.model(weights=False)
+    watcher.created()
+    world.push(fine, weights=True)
+    world.population.names[broken.name] = None  # type: ignore[assignment]  # so it answers 404
+    world.clock.time += DAY
+    watcher.again()
+    assert world.queued() == [fine.name]
+
+
+def test_a_hub_that_is_away_is_an_error_and_loses_nothing(world: World) -> None:
+    watcher = world.watcher()
+    model = world.model()
+    world.hub.trouble = 1.0
+    with pytest.raises(UnreachableError):
+        watcher.created()
+    world.hub.trouble = 0.0
+    world.clock.time += HOUR
+    watcher.created()
+    assert world.queued() == [model.name]
+
+
+def test_the_budget_is_never_exceeded(world: World) -> None:
+    for _ in range(60):
+        world.model()
+    watcher = world.watcher(budget={"api": 20, "resolvers": 15}, limit=100)
+    watcher.created()
+    assert len(world.queued()) == 60
+    for bucket, most in (("api", 20), ("resolvers", 15)):
+        assert max(n for (b, _), n in world.hub.windows.items() if b == bucket) <= most
+
+
+def test_changes_of_followed_owners_are_read(world: World) -> None:
+    model = world.model(weights=False)
+    owner = model.name.partition("/")[0]
+    watcher = world.watcher(follow=[owner])
+    watcher.created()
+    world.push(model, weights=True)
+    world.clock.time += MINUTES
+    [looked] = watcher.modified()
+    assert looked.feed == f"modified:{owner}"
+    assert world.queued() == [model.name]
+
+
+def test_decisions_are_made_again_from_what_was_kept(world: World) -> None:
+    from bot.queue import Memory
+    from bot.watch.feed import unpacked
+    from bot.watch.rules import Weighed, memory_of
+
+    models = [world.model(), world.model(moe=False), world.model(weights=False)]
+    watcher = world.watcher()
+    watcher.created()
+    for model in models:
+        [past] = world.sightings.history(model.name)
+        facts = world.sightings.facts(past.id)
+        found = Weighed(**facts["weights"]) if "weights" in facts else None
+        memory = memory_of(facts["memory"]) if "memory" in facts else Memory()
+        again = watcher.judge(unpacked(facts), memory, found, world.clock.time)
+        assert (type(again).__name__.lower(), again.outcome, again.reason) == (
+            past.kind, past.outcome, past.reason,
+        )  # fmt: skip
