@@ -48,6 +48,7 @@ class Session:
         gpu_layers: int = -1,
         devices: Sequence[str] = (),
         sequences: int = 1,
+        unified: bool = True,
         observer: Observer | None = None,
     ) -> None:
         self._log = start()
@@ -62,16 +63,16 @@ class Session:
         if not self._model:
             raise BuildError(f"llama.cpp could not load {path.name}: {self._log.reason()}")
         self._observer = observer
-        self._context = self._new_context(n_ctx, threads, sequences)
+        self._context = self._new_context(n_ctx, threads, sequences, unified)
         self._vocab = c.llama_model_get_vocab(self._model)
         self.vocabulary = int(c.llama_vocab_n_tokens(self._vocab))
         self.bos = int(c.llama_vocab_bos(self._vocab)) if self.adds_bos else None
 
-    def _new_context(self, n_ctx: int, threads: int, sequences: int) -> Any:
+    def _new_context(self, n_ctx: int, threads: int, sequences: int, unified: bool) -> Any:
         params = c.llama_context_default_params()
         params.n_ctx = params.n_batch = n_ctx
         params.n_ubatch = min(512, n_ctx)
-        params.n_seq_max, params.kv_unified = sequences, True
+        params.n_seq_max, params.kv_unified = sequences, unified
         params.n_threads = params.n_threads_batch = threads
         params.no_perf = True
         if self._observer is not None:
@@ -166,7 +167,7 @@ class Session:
         with _batch(tokens) as batch:
             status = c.llama_decode(self._context, batch)
         if self._observer is not None:
-            self._observer.settle()
+            self._observer.check()
         if status:
             raise BuildError(f"{self.path.name} could not decode: {self._log.reason()}")
         wanted = [i for i, token in enumerate(tokens) if token.wanted]
