@@ -1,10 +1,13 @@
 """All tiers in one pass against one llama_model_quantize call for each, side by side in one run.
 
-    python bench/bench_quantize.py                 the demo model
-    python bench/bench_quantize.py --gb 2          a synthetic source of that size
+    python bench/bench_quantize.py                          the demo model
+    python bench/bench_quantize.py --gb 2                   a synthetic source of that size
+    python bench/bench_quantize.py --gb 0.5 --tiers I-Nano  one tier alone
+    python bench/bench_quantize.py --grow 1.5,3,6           memory and time by size
 
 Prints wall-clock and CPU seconds of both, their ratios, bytes read of the source, and the share of
-each type. Each side runs in a process of its own, because search grids are built once a process.
+each type: nine tiers, then some tiers alone. Each side runs in a process of its own, because search
+grids are built once a process.
 """
 
 from __future__ import annotations
@@ -12,10 +15,12 @@ from __future__ import annotations
 import argparse
 import json
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +28,20 @@ import numpy as np
 
 from bot.build import onepass, quantize
 from bot.build.imatrix import Matrix
+from bot.build.layout import Wanted
 from bot.clients import gguf
 from bot.clients.header import read_header, text, u32, write_header
 from bot.clients.llama.library import ggml_type
 from bot.plan.architecture import describe
-from bot.plan.profiles import load_profiles
+from bot.plan.profiles import FILE_TYPES, load_profiles
 from bot.plan.recipe import asked_types, file_type, make_recipes
+from bot.records import Tensor
 from bot.settings import DEMO, data_folder
 from bot.workspace import sha256
 
 THREADS = 2
+ALONE = ("Quality", "I-Compact", "I-Nano")
+RAW = argparse.RawDescriptionHelpFormatter
 
 
 def synthetic(path: Path, gigabytes: float) -> None:
@@ -80,16 +89,19 @@ def made_up(model: Path) -> Matrix:
     return Matrix(datasets=("made-up",), chunks=1, sums=sums, counts=counts)
 
 
-def wanted(model: Path, folder: Path, tiers: list[str]) -> list[onepass.Wanted]:
-    """The tiers as files to make."""
+def wanted(model: Path, folder: Path, tiers: list[str]) -> list[Wanted]:
+    """The tiers as files to make; of one type alone where a tier is called as a type."""
     header, matrix = gguf.read(model), made_up(model)
     found = describe(header.metadata, header.tensors)
+    plain = [tier for tier in tiers if tier in FILE_TYPES]
+    if plain:
+        return [_plain(folder, kind, header.tensors) for kind in plain]
     return [
-        onepass.Wanted(
+        Wanted(
             target=folder / f"{recipe.tier}.gguf",
             file_type=file_type(recipe.base),
             types=asked_types(recipe, found, header.tensors),
-            weights=matrix.weights() if recipe.imatrix else None,
+            weights=quantize.Importance(matrix) if recipe.imatrix else None,
             notes=quantize.notes(matrix) if recipe.imatrix else (),
         )
         for recipe in make_recipes(
@@ -98,16 +110,30 @@ def wanted(model: Path, folder: Path, tiers: list[str]) -> list[onepass.Wanted]:
     ]
 
 
+def _plain(folder: Path, kind: str, tensors: Sequence[Tensor]) -> Wanted:
+    return Wanted(
+        target=folder / f"{kind}.gguf",
+        file_type=FILE_TYPES[kind],
+        types={tensor.name: kind for tensor in tensors if tensor.type == "BF16"},
+        weights=None,
+    )
+
+
 def side(engine: str, model: Path, folder: Path, tiers: list[str]) -> None:
     """Do one side's work and print what it took as JSON."""
     files, matrix = wanted(model, folder, tiers), made_up(model)
-    spent: dict[str, float] = {}
+    spent = onepass.Spent()
     usage = resource.getrusage(resource.RUSAGE_SELF)
     cpu, start = usage.ru_utime + usage.ru_stime, time.monotonic()
     if engine == "one-pass":
-        spent = onepass.quantize_all(
-            model, files, threads=THREADS, memory=4 << 30, progress=lambda _done, _total: None
-        ).seconds
+        onepass.quantize_all(
+            model,
+            files,
+            threads=THREADS,
+            memory=4 << 30,
+            progress=lambda _done, _total, _words: None,
+            spent=spent,
+        )
     else:
         for want in files:
             quantize.quantize(
@@ -123,47 +149,30 @@ def side(engine: str, model: Path, folder: Path, tiers: list[str]) -> None:
     took = {"wall": wall, "cpu": usage.ru_utime + usage.ru_stime - cpu}
     took["memory"] = usage.ru_maxrss * 1024
     hashes = {want.target.name: sha256(want.target) for want in files}
-    print(json.dumps({**took, "spent": spent, "hashes": hashes}))
+    told = {"spent": spent.seconds, "read": spent.source_bytes, "hashes": hashes}
+    print(json.dumps({**took, **told}))
 
 
-def main() -> None:
+def run(engine: str, model: Path, folder: Path, tiers: str) -> dict[str, Any]:
+    """One side in a process of its own; its files are taken away again."""
+    out = folder / engine
+    out.mkdir()
+    command = [sys.executable, __file__, "--tiers", tiers, "--side", engine, str(model), str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    shutil.rmtree(out)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def compare(model: Path, folder: Path, tiers: str) -> None:
     """Both sides in turn, and their ratios."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--gb", type=float, default=0.0)
-    parser.add_argument("--tiers", default="", help="default: all nine")
-    parser.add_argument("--runs", type=int, default=1)
-    parser.add_argument("--side", nargs=3, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    tiers = [tier for tier in given.tiers.split(",") if tier]
-    if given.side:
-        side(given.side[0], Path(given.side[1]), Path(given.side[2]), tiers)
-        return
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        model = folder / "source.gguf"
-        if given.gb:
-            synthetic(model, given.gb)
-        else:
-            quantize.to_bf16(DEMO / "tiny-moe-Q8_0.gguf", model, THREADS)
-        count = len(tiers) or 9
-        print(f"{model.stat().st_size / 1e9:.2f} GB source, {count} tiers, {THREADS} threads")
-        for _ in range(given.runs):
-            took = {}
-            for engine in ("one-pass", "llama"):
-                out = folder / engine
-                out.mkdir(exist_ok=True)
-                command = [sys.executable, __file__, "--tiers", given.tiers]
-                done = subprocess.run(
-                    [*command, "--side", engine, str(model), str(out)],
-                    capture_output=True,
-                    text=True,
-                    check=True,
-                )
-                took[engine] = json.loads(done.stdout.splitlines()[-1])
-            report(took["one-pass"], took["llama"], count)
+    count = len(tiers.split(",")) if tiers else 9
+    size = model.stat().st_size
+    print(f"{size / 1e9:.2f} GB source, {tiers or 'all nine tiers'}, {THREADS} threads")
+    report(run("one-pass", model, folder, tiers), run("llama", model, folder, tiers), size, count)
 
 
-def report(ours: dict[str, Any], theirs: dict[str, Any], count: int) -> None:
+def report(ours: dict[str, Any], theirs: dict[str, Any], size: int, count: int) -> None:
     """The comparison as text."""
     sides = {"one pass": ours, "llama.cpp": theirs}
     for name in ("wall", "cpu"):
@@ -172,13 +181,56 @@ def report(ours: dict[str, Any], theirs: dict[str, Any], count: int) -> None:
     busy = (f"{side} {took['cpu'] / took['wall']:.2f}" for side, took in sides.items())
     print(f"cores busy: {', '.join(busy)}")
     memory = (f"{side} {took['memory'] / 1e6:.0f} MB" for side, took in sides.items())
-    print(f"peak resident memory: {', '.join(memory)}")
-    print(
-        f"source read once against {count} times; same bytes: {ours['hashes'] == theirs['hashes']}"
-    )
-    total = sum(ours["spent"].values())
-    for what, seconds in sorted(ours["spent"].items(), key=lambda item: -item[1]):
-        print(f"  {what:<14} {seconds:8.1f} s  {seconds / total:5.1%}")
+    print(f"peak memory: {', '.join(memory)}")
+    share = ours["read"] / (count * size)
+    print(f"source bytes read: {ours['read']:,} against {count} times {size:,} ({share:.3f})")
+    print(f"same bytes: {ours['hashes'] == theirs['hashes']}")
+    # search grids are built on all cores, of which only one is a thread of ours
+    spent = {**ours["spent"], "grids, other cores": ours["cpu"] - sum(ours["spent"].values())}
+    for what, seconds in sorted(spent.items(), key=lambda item: -item[1]):
+        print(f"  {what:<18} {seconds:8.1f} s  {seconds / ours['cpu']:5.1%}")
+    print(flush=True)
+
+
+def grow(folder: Path, sizes: list[float]) -> None:
+    """Time and memory of one cheap type by the size of the source."""
+    print("one pass, Q4_0, the source growing; the bound is 4.29 GB")
+    for size in sizes:
+        model = folder / "source.gguf"
+        synthetic(model, size)
+        took, exact = run("one-pass", model, folder, "Q4_0"), model.stat().st_size / 1e9
+        print(
+            f"{exact:5.2f} GB  {took['wall']:6.1f} s  {took['cpu']:6.1f} s CPU  "
+            f"{took['cpu'] / exact:5.2f} s CPU/GB  peak memory {took['memory'] / 1e6:.0f} MB",
+            flush=True,
+        )
+
+
+def main() -> None:
+    """What the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=RAW)
+    parser.add_argument("--gb", type=float, default=0.0, help="size of a synthetic source")
+    parser.add_argument("--tiers", default=None, help="only these, together in one pass")
+    parser.add_argument("--grow", default="", help="sizes in GB, such as 1.5,3,6")
+    parser.add_argument("--folder", type=Path, help="where the files go for a while")
+    parser.add_argument("--side", nargs=3, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.side:
+        names = [tier for tier in given.tiers.split(",") if tier]
+        side(given.side[0], Path(given.side[1]), Path(given.side[2]), names)
+        return
+    with tempfile.TemporaryDirectory(dir=given.folder) as name:
+        folder = Path(name)
+        if given.grow:
+            grow(folder, [float(size) for size in given.grow.split(",")])
+            return
+        model = folder / "source.gguf"
+        if given.gb:
+            synthetic(model, given.gb)
+        else:
+            quantize.to_bf16(DEMO / "tiny-moe-Q8_0.gguf", model, THREADS)
+        for tiers in ("", *ALONE) if given.tiers is None else (given.tiers,):
+            compare(model, folder, tiers)
 
 
 if __name__ == "__main__":

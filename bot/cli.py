@@ -36,16 +36,20 @@ Exit codes
 class Context:
     """What the options before the verb said; settings are read when first needed."""
 
-    def __init__(self, config: Path | None, quiet: bool) -> None:
-        self.config, self.quiet = config, quiet
+    def __init__(self, config: Path | None, quiet: bool, events: bool = False) -> None:
+        self.config, self.quiet, self.events = config, quiet, events
         self.overrides: dict[str, Any] = {}  # what a verb's own options say, nested as bot.yaml
+
+    def override(self, section: str, **values: Any) -> None:
+        """Let options of the command line win over a section of the settings."""
+        self.overrides[section] = {**self.overrides.get(section, {}), **values}
 
     @cached_property
     def narrator(self) -> Narrator:
         """Somebody who narrates on stderr."""
         from bot.progress import Narrator
 
-        return Narrator(quiet=self.quiet)
+        return Narrator(quiet=self.quiet, events=self.events)
 
     @cached_property
     def settings(self) -> Settings:
@@ -80,9 +84,16 @@ class Verbs(click.Group):
     help="Settings file [default: bot.yaml here, if there is one]",
 )
 @click.option("-q", "--quiet", is_flag=True, help="No narration on stderr.")
+@click.option(
+    "--progress",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Narration for people, or a line of JSON for each event.",
+)
 @click.version_option(package_name="apex-bot", prog_name="bot")
 @click.pass_context
-def cli(ctx: click.Context, config: Path | None, quiet: bool) -> None:
+def cli(ctx: click.Context, config: Path | None, quiet: bool, progress: str) -> None:
     """Turn Mixture-of-Experts releases into measured, verified APEX GGUF repositories.
 
     \b
@@ -90,7 +101,7 @@ def cli(ctx: click.Context, config: Path | None, quiet: bool) -> None:
     bot publish Qwen/Qwen3.6-35B-A3B      build, measure, describe, publish
     bot watch --once                      what is new, and what would be built
     """
-    ctx.obj = Context(config, quiet)
+    ctx.obj = Context(config, quiet, events=progress == "json")
 
 
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
@@ -116,6 +127,21 @@ PROFILES = click.option(
 )
 
 
+def _baselines(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
+    if value:
+        names = tuple(name.strip() for name in value.split(",") if name.strip())
+        ctx.obj.override("quantize", baselines=names)
+
+
+BASELINES = click.option(
+    "--baselines",
+    callback=_baselines,
+    expose_value=False,
+    metavar="TYPE,TYPE",
+    help="llama.cpp's own types to compare with, such as Q8_0,Q4_K_M; not published.",
+)
+
+
 def _emit(record: Any) -> None:
     """A record, or a plain value, as JSON."""
     from bot.records import to_json
@@ -134,7 +160,7 @@ def _planned(context: Context, name: str, revision: str, tiers: tuple[str, ...])
 def staged(verb: Callable[..., None]) -> Callable[..., None]:
     """Options that every verb working on a model's job has."""
     wrapped = click.pass_obj(verb)
-    for option in (JSON, PROFILES, REVISION, MODEL):
+    for option in (JSON, BASELINES, PROFILES, REVISION, MODEL):
         wrapped = option(wrapped)
     return update_wrapper(wrapped, verb)
 
@@ -290,6 +316,12 @@ def calibrate(
     type=click.Choice(["one-pass", "llama"]),
     help="All tiers in one reading of the model, or llama.cpp's own function for each.",
 )
+@click.option(
+    "--imatrix",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="An importance matrix to use instead of calibrating.",
+)
+@click.option("--no-stamp", is_flag=True, help="No tier, recipe hash and bot version in the files.")
 @staged
 def quantize(
     context: Context,
@@ -298,26 +330,63 @@ def quantize(
     tiers: tuple[str, ...],
     as_json: bool,
     engine: str | None,
+    imatrix: Path | None,
+    no_stamp: bool,
 ) -> None:
     """Make the GGUF file of each tier. Both engines write the same bytes.
 
+    Without the stamp they are the bytes of llama-quantize. Files above quantize.shard_gb are
+    written as shards.
+
     \b
     bot quantize ./model-BF16.gguf --profiles I-Quality,I-Mini
-    bot quantize ./model-BF16.gguf --engine llama
+    bot quantize ./model-BF16.gguf --profiles I-Mini --baselines Q8_0,Q4_K_M
+    bot quantize ./model-BF16.gguf --imatrix ./imatrix.gguf --engine llama --no-stamp
     """
     from bot.pipeline import make
 
     if engine:
-        context.overrides["quantize"] = {"engine": engine}
+        context.override("quantize", engine=engine)
+    if no_stamp:
+        context.override("quantize", stamp=False)
     job = _planned(context, model, revision, tiers)
     with job.paths.locked():
         job.require_room()
-        built = make.quantize(job)
+        built = make.quantize(job, imatrix)
     if as_json:
         _emit(built)
         return
-    for tier, file in built.items():
-        click.echo(f"{tier}\t{file.bytes}\t{file.sha256}\t{file.path}")
+    for tier, made in built.items():
+        for file in made.files:
+            click.echo(f"{tier}\t{file.bytes}\t{file.sha256}\t{file.path}")
+
+
+@cli.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--no-run", is_flag=True, help="Do not load it: where memory is short.")
+@JSON
+@click.pass_obj
+def verify(context: Context, file: Path, no_run: bool, as_json: bool) -> None:
+    """Check a GGUF file: header, every row, its recipe, and that it writes sensible text.
+
+    FILE is a model, or the first of its shards. The exit code is 0 when nothing is wrong.
+
+    \b
+    bot verify ./model-APEX-I-Mini.gguf
+    bot verify ./model-APEX-Quality-00001-of-00004.gguf --no-run --json
+    """
+    from bot.pipeline import tables
+    from bot.pipeline.verify import verify as look
+
+    findings = []
+    try:
+        for finding in look(file, context.settings.llama, context.narrator, run=not no_run):
+            findings.append(finding)
+            if finding.good is not False and not as_json:
+                click.echo(tables.finding(finding))
+    finally:
+        if as_json:
+            _emit(tuple(findings))
 
 
 @cli.command()

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
+from pathlib import PurePath
 from typing import Any, Literal, TypeVar
 
 from bot import patterns
@@ -231,6 +233,16 @@ class Assignment:
     bytes: int  # tensor data of that type
 
 
+def content_hash(types: Mapping[str, str], *, imatrix: bool) -> str:
+    """Hash of the types by tensor, in any order, and of whether they were weighed."""
+    return digest([imatrix, sorted(types.items())])
+
+
+def recipe_hash(base: str, content: str) -> str:
+    """Hash of all that decides a file."""
+    return digest([base, content])
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """A type for every tensor of one model in one tier."""
@@ -241,16 +253,17 @@ class Recipe:
     windows: Windows
     assignments: tuple[Assignment, ...]
     same_as: str | None = None  # the tier that stores the very same tensors and is built instead
+    plain: bool = False  # llama.cpp's own choice for its file type `base`: only to compare with
 
     @cached_property
     def content(self) -> str:
         """Hash of what is stored: equal for tiers that coincide."""
-        return digest([self.imatrix, [[a.tensor, a.type] for a in self.assignments]])
+        return content_hash({a.tensor: a.type for a in self.assignments}, imatrix=self.imatrix)
 
     @cached_property
     def hash(self) -> str:
         """Hash of all that decides the file: content and base type."""
-        return digest([self.base, self.content])
+        return recipe_hash(self.base, self.content)
 
     @property
     def tensor_bytes(self) -> int:
@@ -262,12 +275,51 @@ class Recipe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Shard:
+    """One of the files of a model in several."""
+
+    file: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Built:
-    """One file that exists on disk, hashed."""
+    """One file that exists on disk, hashed, or a model in shards.
+
+    Of shards `path` is the first, which llama.cpp loads them by, `bytes` is the sum and `sha256`
+    the digest of theirs.
+    """
 
     path: str
     bytes: int
     sha256: str
+    shards: tuple[Shard, ...] = ()
+
+    @property
+    def files(self) -> tuple[Built, ...]:
+        """Each file on its own."""
+        if not self.shards:
+            return (self,)
+        folder = PurePath(self.path)
+        return tuple(
+            Built(path=str(folder.with_name(s.file)), bytes=s.bytes, sha256=s.sha256)
+            for s in self.shards
+        )
+
+
+def together(files: Sequence[Built]) -> Built:
+    """The files of one model as one: a single file as it is, shards in their order."""
+    if len(files) == 1:
+        return files[0]
+    return Built(
+        path=files[0].path,
+        bytes=sum(file.bytes for file in files),
+        sha256=digest([file.sha256 for file in files]),
+        shards=tuple(
+            Shard(file=PurePath(f.path).name, bytes=f.bytes, sha256=f.sha256) for f in files
+        ),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -341,6 +393,12 @@ class Row:
     scores: Scores
     recipe: str | None = None  # recipe hash
     same_as: str | None = None  # coinciding tier: this row's file is that tier's file
+    shards: tuple[Shard, ...] = ()  # where the model is in several files, `file` being the first
+
+    @property
+    def files(self) -> tuple[Shard, ...]:
+        """Each file of the model."""
+        return self.shards or (Shard(file=self.file, bytes=self.bytes, sha256=self.sha256),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -401,3 +459,4 @@ class Results:
     calibration: CalibrationFacts | None
     reference: Row
     tiers: tuple[Row, ...]
+    baselines: tuple[Row, ...] = ()  # llama.cpp's own types, to compare with; not published

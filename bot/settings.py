@@ -83,15 +83,25 @@ class LlamaSettings(Part):
 
 
 class QuantizeSettings(Part):
-    """How tiers are made; the bytes are the same either way."""
+    """How tiers are made; both engines write the same bytes."""
 
     engine: Literal["one-pass", "llama"] = "one-pass"
     memory_gb: Annotated[float, Field(gt=0)] = 4.0  # bound on rows in work
+    shard_gb: Annotated[float, Field(ge=0.001)] | None = 48.0  # None: one file, however large
+    stamp: bool = True  # tier, recipe hash and bot version in each file's metadata
+    baselines: tuple[str, ...] = ()  # llama.cpp's own file types to compare with: Q8_0, Q4_K_M
 
     @property
     def memory(self) -> int:
         """`memory_gb` in bytes."""
         return int(self.memory_gb * 1e9)
+
+    @property
+    def shard(self) -> int | None:
+        """`shard_gb` in bytes; llama.cpp's own function always writes one file."""
+        if self.shard_gb is None or self.engine == "llama":
+            return None
+        return int(self.shard_gb * 1e9)
 
 
 class CalibrationSettings(Part):

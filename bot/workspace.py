@@ -59,6 +59,11 @@ class Job:
         return self.release / "imatrix.gguf"
 
     @property
+    def baselines(self) -> Path:
+        """Files to compare with; they are measured and not published."""
+        return self.folder / "baselines"
+
+    @property
     def reference(self) -> Path:
         """The reference's log-probabilities; only needed while tiers are measured."""
         return self.folder / "reference.logits"

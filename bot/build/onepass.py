@@ -10,56 +10,47 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
-from itertools import accumulate
+from itertools import accumulate, chain, islice
 from math import prod
 from pathlib import Path
 from queue import SimpleQueue
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bot.clients.header import ALIGNMENT, RawTensor, read_header, text, u32, write_header
+from bot.build.layout import Output, Source, SourceTensor, Wanted, open_source, outputs
 from bot.clients.llama import kernels
-from bot.clients.llama.library import ggml_type, type_name
-from bot.errors import BuildError
+from bot.clients.llama.library import type_name
+from bot.errors import BuildError, CapacityError
 from bot.records import digest
 from bot.workspace import finish, partial_of, write_text
 
-NOTE_EVERY = 2.0  # seconds between notes of how far a pass is
-QUANTIZATION_VERSION = 2  # GGML_QNT_VERSION
+NOTE_EVERY = 2.0  # seconds between looks at how far a pass is
+KEEP_EVERY = 10.0  # seconds between notes on disk, which wait for all data before them
 CHUNK = 1 << 18  # weights a task takes: small enough to share, large enough to hide Python
-Progress = Callable[[int, int], None]  # bytes of the source done, and all
+QUEUED = 4  # tasks a thread has waiting
+Progress = Callable[[int, int, str], None]  # bytes of the source done, and all; tensors, in words
 
 Rows = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """One file to make: `types` by tensor name, the importance matrix's weights, extra metadata."""
-
-    target: Path
-    file_type: int
-    types: Mapping[str, str]
-    weights: Mapping[str, NDArray[np.float32]] | None
-    notes: Sequence[tuple[str, int | str]] = ()
+T = TypeVar("T", np.float32, np.uint8)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Part:
-    """One result of a tensor: its type, its importance weights, and which files want it where."""
+    """One result of a tensor: its type, whether it is weighed, and which files want it where."""
 
     type: str
-    weights: NDArray[np.float32] | None
+    weighed: bool
     places: tuple[tuple[int, int], ...]  # number of the file, offset of the tensor's data
 
 
@@ -69,11 +60,22 @@ class _Tensor:
 
     name: str
     kind: str
+    file: int
     start: int  # of its data in the source
     length: int  # of a row
     rows: int  # of one expert
     experts: int
     parts: tuple[_Part, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Data in the source."""
+        return kernels.row_bytes(self.kind, self.length) * self.rows * self.experts
+
+    @property
+    def step(self) -> int:
+        """Rows a chunk has."""
+        return max(1, CHUNK // self.length)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,18 +86,15 @@ class _Chunk:
     number: int  # of the tensor in the pass
     first: int  # row, counted over all experts
     rows: int
-
-    @property
-    def memory(self) -> int:
-        """Bytes while it is worked on: read, expanded, and one result at a time."""
-        return self.rows * self.tensor.length * (4 + 4 + 4)
+    weights: NDArray[np.float32] | None  # the expert's, one for each number of a row
 
 
 @dataclass(kw_only=True)
 class Spent:
-    """CPU seconds by what they went into: a type, `grid TYPE`, `read` or `write`."""
+    """CPU seconds of our threads by what they went into: a type, `grid TYPE`, `read`, `write`."""
 
     seconds: dict[str, float] = field(default_factory=dict)
+    source_bytes: int = 0  # read of the source
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @contextmanager
@@ -107,12 +106,6 @@ class Spent:
             self.seconds[what] = self.seconds.get(what, 0.0) + time.thread_time() - start
 
 
-def order(name: str) -> tuple[int, str]:
-    """llama.cpp's order of tensors: by layer, then by name (weight_name_comparer)."""
-    match = re.match(r"blk\.(\d+)\.", name)
-    return (int(match[1]) if match else -1), name
-
-
 def quantize_all(
     source: Path,
     wanted: Sequence[Wanted],
@@ -120,282 +113,282 @@ def quantize_all(
     threads: int,
     memory: int,
     progress: Progress,
-) -> Spent:
-    """Make every wanted file from the 16-bit `source`, in one reading of it.
+    spent: Spent | None = None,
+) -> tuple[tuple[Path, ...], ...]:
+    """Make every wanted model from the 16-bit `source`, in one reading of it; the files of each.
 
-    `memory` bounds the bytes of rows in work. Each file grows as `TARGET.partial` and takes its
-    name when all are whole; a pass that was killed goes on at the tensor it had reached. Raises
-    BuildError naming a tensor that holds NaN or whose result is not valid.
+    `source` is the model's only or first file. `memory` bounds the bytes of rows in work. Each file
+    grows as `TARGET.partial` and takes its name when all are whole; a pass that was killed goes on
+    at the tensor it had reached. Raises BuildError naming a tensor that holds NaN, lacks fitting
+    importance weights or whose result is not valid, CapacityError when the disk is full.
     """
-    with _Pass(source, wanted) as work:
-        spent = _Run(work, threads, memory, progress).run()
-    for want in wanted:
-        finish(partial_of(want.target), want.target)
+    work = _Pass(open_source(source), wanted)
+    try:
+        with work:
+            _Run(work, threads, memory, progress, spent or Spent()).run()
+        for output in work.outputs:
+            if partial_of(output.path).is_file():
+                finish(partial_of(output.path), output.path)
+    except OSError as error:
+        folder = wanted[0].target.parent
+        raise CapacityError(f"{folder}: {error.strerror}; mend the disk and run again") from error
     work.journal.unlink(missing_ok=True)
-    return spent
+    return tuple(tuple(output.path for output in made) for made in work.models)
 
 
 class _Pass:
     """The files of a pass: what is read, what is written where, how far it got before."""
 
-    def __init__(self, source: Path, wanted: Sequence[Wanted]) -> None:
-        self.header = read_header(source)
-        self.wanted = wanted
+    def __init__(self, source: Source, wanted: Sequence[Wanted]) -> None:
+        self._source, self._wanted = source, wanted
         self.journal = wanted[0].target.with_name("quantize.journal")
-        self._source_path = source
-        raw = sorted(self.header.tensors, key=lambda tensor: order(tensor.name))
-        heads, offsets = zip(*(self._layout(raw, want) for want in wanted), strict=True)
-        self.heads: tuple[bytes, ...] = heads
-        self.sizes = [places[-1] for places in offsets]
-        self.tensors = [self._tensor(tensor, i, offsets) for i, tensor in enumerate(raw)]
-        sizes = (kernels.row_bytes(t.kind, t.length) * t.rows * t.experts for t in self.tensors)
-        self._ends = [0, *accumulate(sizes)]
-        status = source.stat()
-        files = [
-            [want.target.name, sha256(head).hexdigest(), want.weights is not None]
-            for want, head in zip(wanted, heads, strict=True)
+        self.models = [outputs(source, want) for want in wanted]
+        self.outputs = list(chain.from_iterable(self.models))
+        places = list(zip(*self._places(), strict=True))
+        self.tensors = [
+            self._tensor(tensor, where)
+            for tensor, where in zip(source.tensors, places, strict=True)
         ]
-        self.key = digest([str(source), status.st_size, status.st_mtime_ns, files])
+        self._ends = [0, *accumulate(tensor.bytes for tensor in self.tensors)]
+        weighed = [want.weights is not None for want in wanted]
+        files = [[str(o.path), o.size, sha256(o.head).hexdigest()] for o in self.outputs]
+        self.key = digest([source.state, weighed, files])
 
-    def _layout(self, raw: Sequence[RawTensor], want: Wanted) -> tuple[bytes, list[int]]:
-        """A file's header, and where each tensor's data begins in it; the file's end comes last."""
-        keys = dict(self.header.keys)
-        changed = {
-            "general.quantization_version": u32(
-                "general.quantization_version", QUANTIZATION_VERSION
-            ),
-            "general.file_type": u32("general.file_type", want.file_type),
-        }
-        for key in (*changed, "split.no", "split.count", "split.tensors.count"):
-            keys.pop(key, None)
-        for key, value in want.notes:
-            keys.pop(key, None)
-            changed[key] = u32(key, value) if isinstance(value, int) else text(key, value)
-        entries = []
-        for tensor in raw:
-            kind = want.types.get(tensor.name, type_name(tensor.type))
-            size = kernels.row_bytes(kind, tensor.shape[0]) * prod(tensor.shape[1:])
-            entries.append((tensor.name, tensor.shape, ggml_type(kind), size))
-        head = write_header([*keys.values(), *changed.values()], entries, ALIGNMENT)
-        offsets, at = [], len(head)
-        for *_, size in entries:
-            offsets.append(at)
-            at += -(-size // ALIGNMENT) * ALIGNMENT
-        return head, [*offsets, at]
+    def _places(self) -> Iterator[list[tuple[int, int]]]:
+        """For each model where its tensors' data begins: number of the file, offset."""
+        number = 0
+        for made in self.models:
+            yield [(number + i, at) for i, o in enumerate(made) for at in o.offsets]
+            number += len(made)
 
-    def _tensor(self, raw: RawTensor, number: int, offsets: Sequence[list[int]]) -> _Tensor:
-        kind = type_name(raw.type)
+    def _tensor(self, tensor: SourceTensor, where: Sequence[tuple[int, int]]) -> _Tensor:
+        raw, kind = tensor.raw, type_name(tensor.raw.type)
         places: dict[tuple[str, bool], list[tuple[int, int]]] = {}
-        weights = None
-        for i, want in enumerate(self.wanted):
+        for want, place in zip(self._wanted, where, strict=True):
             target = want.types.get(raw.name, kind)
-            own = None if want.weights is None or target == kind else want.weights.get(raw.name)
-            weights = weights if own is None else own
-            places.setdefault((target, own is not None), []).append((i, offsets[i][number]))
+            known = target != kind and want.weights is not None and raw.name in want.weights
+            places.setdefault((target, known), []).append(place)
         length, rows, *more = (*raw.shape, 1)
         return _Tensor(
             name=raw.name,
             kind=kind,
-            start=self.header.data_offset + raw.offset,
+            file=tensor.file,
+            start=tensor.start,
             length=length,
             rows=rows,
             experts=prod(more),
             parts=tuple(
-                _Part(type=target, weights=weights if weighed else None, places=tuple(where))
-                for (target, weighed), where in places.items()
+                _Part(type=target, weighed=weighed, places=tuple(found))
+                for (target, weighed), found in places.items()
             ),
         )
 
     def __enter__(self) -> _Pass:
         self.done = self._resumed()
-        self.source = os.open(self._source_path, os.O_RDONLY)
-        self.files = []
-        for want, head, size in zip(self.wanted, self.heads, self.sizes, strict=True):
-            path = partial_of(want.target)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if not self.done:
-                path.write_bytes(head)
-            self.files.append(os.open(path, os.O_RDWR))
-            os.ftruncate(self.files[-1], size)  # the padding after the last tensor counts too
+        self.sources = [os.open(path, os.O_RDONLY) for path in self._source.paths]
+        self.files = [self._open(output) for output in self.outputs]
         return self
 
+    def _open(self, output: Output) -> int:
+        path = partial_of(output.path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not self.done:
+            path.write_bytes(output.head)
+        elif not path.is_file():  # it has its name already: the pass was whole
+            path = output.path
+        file = os.open(path, os.O_RDWR)
+        os.ftruncate(file, output.size)  # the padding after the last tensor counts too
+        return file
+
     def __exit__(self, *_: object) -> None:
-        for file in (self.source, *self.files):
+        for file in (*self.sources, *self.files):
             os.close(file)
 
     def _resumed(self) -> int:
-        """How many tensors are whole in all partial files, if they are of this very pass."""
-        if not all(partial_of(want.target).is_file() for want in self.wanted):
-            return 0
+        """How many tensors are whole in all files, if those are of this very pass."""
         try:
             found = json.loads(self.journal.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return 0
-        return int(found["tensors"]) if found.get("pass") == self.key else 0
+        if found.get("pass") != self.key:
+            return 0
+        done = int(found["tensors"])
+        whole = done == len(self.tensors)
+        here = all(
+            partial_of(output.path).is_file() or (whole and output.path.is_file())
+            for output in self.outputs
+        )
+        return done if here else 0
 
     def bytes_before(self, number: int | None) -> int:
         """Bytes of the source in its first `number` tensors, in all of them for None."""
         return self._ends[-1 if number is None else number]
 
     def note(self, tensors: int) -> None:
-        """Remember that the first `tensors` tensors are whole."""
+        """Remember that the first `tensors` tensors are whole, once they are on the disk."""
+        for file in self.files:
+            os.fsync(file)
         write_text(self.journal, json.dumps({"pass": self.key, "tensors": tensors}))
 
     def chunks(self) -> Iterator[_Chunk]:
         """All rows still to be made, in order."""
         for number, tensor in enumerate(self.tensors[self.done :], self.done):
-            step = max(1, CHUNK // tensor.length)
+            weights = self._weights(tensor)
             for expert in range(tensor.experts):
-                for row in range(0, tensor.rows, step):
+                for row in range(0, tensor.rows, tensor.step):
                     yield _Chunk(
                         tensor=tensor,
                         number=number,
                         first=expert * tensor.rows + row,
-                        rows=min(step, tensor.rows - row),
+                        rows=min(tensor.step, tensor.rows - row),
+                        weights=None if weights is None else weights[expert],
                     )
 
+    def _weights(self, tensor: _Tensor) -> NDArray[np.float32] | None:
+        """A tensor's importance weights, [experts, row length]; one matrix serves all files."""
+        if not any(part.weighed for part in tensor.parts):
+            return None
+        known = (want.weights for want in self._wanted if want.weights is not None)
+        found = next(weights[tensor.name] for weights in known if tensor.name in weights)
+        if found.size != tensor.experts * tensor.length or not np.isfinite(found).all():
+            raise BuildError(
+                f"the importance matrix has {found.size} numbers for {tensor.name}, not "
+                f"{tensor.experts * tensor.length} finite ones; calibrate with this model"
+            )
+        return found.reshape(tensor.experts, tensor.length)
 
-@dataclass(frozen=True, kw_only=True)
-class _Piece:
-    """A chunk, and which of its results are still to be made; `rows` once it was expanded."""
 
-    chunk: _Chunk
-    parts: tuple[_Part, ...]
-    rows: Rows | None = None
+class _Scratch(threading.local):
+    """Room of one thread, used again for every chunk: fresh memory costs as much as a copy."""
+
+    def __init__(self) -> None:
+        self.raw: Bytes = np.empty(0, np.uint8)
+        self.rows: Rows = np.empty(0, np.float32)
+        self.out: Bytes = np.empty(0, np.uint8)
+
+
+def _roomy(array: NDArray[T], size: int) -> NDArray[T]:
+    return array if array.size >= size else np.empty(size, array.dtype)
 
 
 class _Run:
-    """The work of a pass, spread over threads. Only the thread that calls `run` changes it."""
+    """The work of a pass, spread over threads. Only the thread that calls `run` counts it."""
 
-    def __init__(self, work: _Pass, threads: int, memory: int, progress: Progress) -> None:
-        self.work, self.memory, self.progress = work, memory, progress
-        self.spent = Spent()
-        self.pool = ThreadPoolExecutor(threads)
-        self.ready: set[str] = set()
-        self.waiting: dict[str, list[_Piece]] = {}
-        self.running = 0
-        self.finished: SimpleQueue[tuple[_Piece | str, Future[list[_Piece]]]] = SimpleQueue()
-        self.used = 0  # bytes of the pieces in work
-        self.unfinished: Counter[int] = Counter()  # pieces of each tensor, by its number
-        self.noted = time.monotonic()
+    def __init__(
+        self, work: _Pass, threads: int, memory: int, progress: Progress, spent: Spent
+    ) -> None:
+        self.work, self.progress, self.spent = work, progress, spent
+        largest = max((tensor.step * tensor.length * 12 for tensor in work.tensors), default=1)
+        self.threads = max(1, min(threads, memory // largest))
+        self.scratch = _Scratch()
+        self.grids: dict[str, Future[None]] = {}
+        self.finished: SimpleQueue[tuple[_Chunk, Future[None]]] = SimpleQueue()
+        self.unfinished: Counter[int] = Counter()  # chunks of each tensor, by its number
+        self.noted = self.kept = time.monotonic()
 
-    def run(self) -> Spent:
+    def run(self) -> None:
         """Do it all; the first error stops the pass and is raised."""
-        with self.pool:
+        self._tell(self.work.done)
+        with ThreadPoolExecutor(self.threads) as pool:
             try:
-                self._start_grids()
-                for chunk in self.work.chunks():
-                    while self.used and self.used + chunk.memory > self.memory:
-                        self._collect(chunk.number)
-                    self._submit(_Piece(chunk=chunk, parts=chunk.tensor.parts))
-                while self.running:
-                    self._collect(len(self.work.tensors))
+                self._start_grids(pool)
+                chunks = self.work.chunks()
+                for chunk in islice(chunks, QUEUED * self.threads):
+                    self._start(pool, chunk)
+                while self.unfinished:
+                    self._collect()
+                    for chunk in islice(chunks, 1):
+                        self._start(pool, chunk)
             except BaseException:
-                self.pool.shutdown(wait=True, cancel_futures=True)
+                pool.shutdown(wait=True, cancel_futures=True)
                 raise
-        return self.spent
+        self._tell(len(self.work.tensors))
+        self.work.note(len(self.work.tensors))
 
-    def _start_grids(self) -> None:
-        """Build search grids beside other work, the longest first."""
+    def _start_grids(self, pool: ThreadPoolExecutor) -> None:
+        """Build search grids, the longest first; what needs none of them goes on beside."""
         tensors = self.work.tensors[self.work.done :]
         wanted = {kernels.grid_of(part.type) for tensor in tensors for part in tensor.parts}
-        for grid in kernels.GRIDS:
-            if grid in wanted:
-                self.waiting[grid] = []
-                self._start(grid, self.pool.submit(self._grid, grid))
+        self.grids = {
+            grid: pool.submit(self._grid, grid) for grid in kernels.GRIDS if grid in wanted
+        }
 
-    def _start(self, what: _Piece | str, future: Future[list[_Piece]]) -> None:
-        self.running += 1
-        future.add_done_callback(lambda done: self.finished.put((what, done)))
-
-    def _grid(self, grid: str) -> list[_Piece]:
+    def _grid(self, grid: str) -> None:
         with self.spent.on(f"grid {grid}"):
             kernels.prepare(grid)
-        return []
 
-    def _submit(self, piece: _Piece) -> None:
-        self.used += piece.chunk.memory
-        self.unfinished[piece.chunk.number] += 1
-        self._start(piece, self.pool.submit(self._make, piece, frozenset(self.ready)))
+    def _start(self, pool: ThreadPoolExecutor, chunk: _Chunk) -> None:
+        self.unfinished[chunk.number] += 1
+        future = pool.submit(self._make, chunk)
+        future.add_done_callback(lambda done: self.finished.put((chunk, done)))
 
-    def _collect(self, current: int) -> None:
-        """Wait for something to finish, and start what that allows."""
-        finished, future = self.finished.get()
-        self.running -= 1
-        rest = future.result()
-        if isinstance(finished, str):
-            self.ready.add(finished)
-            rest = self.waiting.pop(finished)
-        for piece in rest:
-            self._await_grid(piece)
-        if isinstance(finished, _Piece):
-            self.used -= finished.chunk.memory
-            self.unfinished[finished.chunk.number] -= 1
-        if time.monotonic() - self.noted >= NOTE_EVERY:
-            self._note(current)
+    def _collect(self) -> None:
+        """Wait for a chunk; now and then write down how many tensors are whole, and say so."""
+        chunk, future = self.finished.get()
+        future.result()
+        self.unfinished[chunk.number] -= 1
+        if not self.unfinished[chunk.number]:
+            del self.unfinished[chunk.number]
+        now = time.monotonic()
+        if now - self.noted >= NOTE_EVERY:
+            self.noted = now
+            # chunks start in order: whatever comes before the first unfinished one is whole
+            whole = min(self.unfinished, default=chunk.number)
+            self._tell(whole)
+            if now - self.kept >= KEEP_EVERY:
+                self.work.note(whole)
+                self.kept = time.monotonic()
 
-    def _await_grid(self, piece: _Piece) -> None:
-        """Start a piece whose grid is built; keep another where its grid will find it."""
-        grid = kernels.grid_of(piece.parts[0].type)
-        if grid is None or grid in self.ready:
-            self._submit(piece)
-        else:
-            self.waiting[grid].append(piece)
-
-    def _note(self, current: int) -> None:
-        """Write down how many tensors are whole, and say so."""
-        self.noted = time.monotonic()
-        held = {piece.chunk.number for pieces in self.waiting.values() for piece in pieces}
-        busy = {number for number, count in self.unfinished.items() if count} | held
-        self.unfinished = +self.unfinished
-        whole = min(busy, default=current)
-        self.progress(self.work.bytes_before(whole), self.work.bytes_before(None))
-        self.work.note(whole)
+    def _tell(self, whole: int) -> None:
+        words = f"{whole} of {len(self.work.tensors)} tensors"
+        self.progress(self.work.bytes_before(whole), self.work.bytes_before(None), words)
 
     # ── what the threads do ─────────────────────────────────────────────────────────────────
 
-    def _make(self, piece: _Piece, ready: frozenset[str]) -> list[_Piece]:
-        """Make the parts whose grids are ready; what is left waits with its expanded rows."""
-        chunk = piece.chunk
-        rows = piece.rows if piece.rows is not None else self._read(chunk)
-        late: dict[str, list[_Part]] = {}
-        for part in piece.parts:
-            grid = kernels.grid_of(part.type)
-            if grid is not None and grid not in ready:
-                late.setdefault(grid, []).append(part)
-            elif part.type != chunk.tensor.kind:
-                self._quantize(chunk, part, rows)
-        return [_Piece(chunk=chunk, parts=tuple(parts), rows=rows) for parts in late.values()]
+    def _make(self, chunk: _Chunk) -> None:
+        """All results of a chunk; those that wait for a grid come last."""
+        raw = self._read(chunk)
+        made = [part for part in chunk.tensor.parts if part.type != chunk.tensor.kind]
+        if not made:
+            return
+        with self.spent.on("read"):
+            size = chunk.rows * chunk.tensor.length
+            self.scratch.rows = _roomy(self.scratch.rows, size)
+            rows = self.scratch.rows[:size]
+            kernels.to_f32(chunk.tensor.kind, raw, rows)
+        for part in sorted(made, key=lambda part: kernels.grid_of(part.type) is not None):
+            self._quantize(chunk, part, rows.reshape(chunk.rows, chunk.tensor.length))
 
-    def _read(self, chunk: _Chunk) -> Rows:
-        """Rows as f32; parts that keep the source's type are copied on the way."""
+    def _read(self, chunk: _Chunk) -> Bytes:
+        """Raw rows; parts that keep the source's type are copied on the way."""
         tensor = chunk.tensor
         with self.spent.on("read"):
             width = kernels.row_bytes(tensor.kind, tensor.length)
-            raw = os.pread(self.work.source, width * chunk.rows, tensor.start + width * chunk.first)
-            data = np.frombuffer(raw, np.uint8)
-            if len(raw) != width * chunk.rows or not kernels.valid(tensor.kind, data):
+            self.scratch.raw = _roomy(self.scratch.raw, width * chunk.rows)
+            raw = self.scratch.raw[: width * chunk.rows]
+            source = self.work.sources[tensor.file]
+            read = os.preadv(source, [raw.data], tensor.start + width * chunk.first)
+            if read != raw.size or not kernels.valid(tensor.kind, raw):
                 raise BuildError(
                     f"the source's {tensor.name} holds NaN or is cut; fetch or convert it again"
                 )
+        with self.spent.on("write"):
             for part in tensor.parts:
                 if part.type == tensor.kind:
-                    self._write(chunk, part, width, data)
-            rows = np.empty((chunk.rows, tensor.length), np.float32)
-            if any(part.type != tensor.kind for part in tensor.parts):
-                kernels.to_f32(tensor.kind, data, rows.reshape(-1))
-        return rows
+                    self._write(chunk, part, width, raw)
+        with self.spent.lock:
+            self.spent.source_bytes += read
+        return raw
 
     def _quantize(self, chunk: _Chunk, part: _Part, rows: Rows) -> None:
-        tensor = chunk.tensor
-        weights = part.weights
-        if weights is not None:
-            expert = chunk.first // tensor.rows
-            weights = weights[expert * tensor.length : (expert + 1) * tensor.length]
+        tensor, grid = chunk.tensor, kernels.grid_of(part.type)
+        if grid is not None:
+            self.grids[grid].result()
         with self.spent.on(part.type):
             width = kernels.row_bytes(part.type, tensor.length)
-            out = np.empty(width * chunk.rows, np.uint8)
-            kernels.from_f32(part.type, rows, weights, out)
+            self.scratch.out = _roomy(self.scratch.out, width * chunk.rows)
+            out = self.scratch.out[: width * chunk.rows]
+            kernels.from_f32(part.type, rows, chunk.weights if part.weighed else None, out)
             if not kernels.valid(part.type, out):
                 raise BuildError(f"{tensor.name} as {part.type} is not valid; leave the tier out")
         with self.spent.on("write"):
@@ -403,4 +396,7 @@ class _Run:
 
     def _write(self, chunk: _Chunk, part: _Part, width: int, data: Bytes) -> None:
         for file, start in part.places:
-            os.pwrite(self.work.files[file], data.data, start + width * chunk.first)
+            at, left = start + width * chunk.first, data.data
+            while left:
+                written = os.pwrite(self.work.files[file], left, at)
+                at, left = at + written, left[written:]

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from bot.build.imatrix import Matrix
 from bot.clients.llama import quantize as llama
 from bot.errors import BuildError
 
 NEEDS_IMATRIX = frozenset({"IQ3_XXS", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ1_M", "IQ1_S"})
+Floats = NDArray[np.float32]
+Notes = tuple[tuple[str, int | str], ...]
 IMATRIX_NAME = "imatrix.gguf"  # as it lies beside the file; never a path of this machine
 
 
@@ -22,10 +28,12 @@ def quantize(
     types: Mapping[str, str],
     imatrix: Matrix | None,
     threads: int,
+    stamp: Notes = (),
 ) -> None:
     """Write `target` from the 16-bit `source`, each named tensor in its type.
 
-    With an importance matrix the file carries the `quantize.imatrix.*` metadata of llama-quantize.
+    With an importance matrix the file carries the `quantize.imatrix.*` metadata of llama-quantize;
+    `stamp` is metadata that comes after it.
     Raises BuildError naming the tensor when a low-bit type lacks the data it needs.
     """
     if imatrix is not None:
@@ -37,7 +45,7 @@ def quantize(
         # llama.cpp searches with regular expressions: each matches one whole name
         overrides=[(f"^{re.escape(name)}$", kind) for name, kind in types.items()],
         imatrix=imatrix.weights() if imatrix is not None else None,
-        notes=notes(imatrix) if imatrix is not None else (),
+        notes=(*(notes(imatrix) if imatrix is not None else ()), *stamp),
         threads=threads,
     )
 
@@ -55,11 +63,42 @@ def to_bf16(source: Path, target: Path, threads: int) -> None:
     )
 
 
-def notes(imatrix: Matrix) -> tuple[tuple[str, int | str], ...]:
+@dataclass(frozen=True)
+class Importance(Mapping[str, Floats]):
+    """A matrix's weights by tensor, made when asked for: all of a large model's are gigabytes."""
+
+    matrix: Matrix
+
+    def __getitem__(self, name: str) -> Floats:
+        """The tensor's flat row of weights, as `Matrix.weights` gives it."""
+        sums, counts = {name: self.matrix.sums[name]}, {name: self.matrix.counts[name]}
+        return replace(self.matrix, sums=sums, counts=counts).weights()[name]
+
+    def __contains__(self, name: object) -> bool:
+        """Whether the matrix knows the tensor; nothing is computed."""
+        return name in self.matrix.sums
+
+    def __iter__(self) -> Iterator[str]:
+        """Names of tensors that the matrix knows."""
+        return iter(self.matrix.sums)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self.matrix.sums)
+
+
+def stamp_of(tier: str, recipe: str, bot: str) -> Notes:
+    """Metadata that says which recipe a file holds: the tier, the recipe's hash, our version."""
+    return (("apex.tier", tier), ("apex.recipe", recipe), ("apex.bot", bot))
+
+
+def notes(imatrix: Matrix) -> Notes:
     """Metadata about the importance matrix, in the order of tools/quantize/quantize.cpp."""
     made: list[tuple[str, int | str]] = [("quantize.imatrix.file", IMATRIX_NAME)]
     if imatrix.datasets:
-        made.append(("quantize.imatrix.dataset", imatrix.datasets[0]))
+        # llama_model_kv_override has room for 127 bytes
+        name = imatrix.datasets[0].encode()[:127].decode("utf-8", "ignore")
+        made.append(("quantize.imatrix.dataset", name))
     made.append(("quantize.imatrix.entries_count", len(imatrix.sums)))
     if imatrix.chunks:
         made.append(("quantize.imatrix.chunks_count", imatrix.chunks))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import gguf
 
+from bot.clients.header import RawHeader, read_header, values
 from bot.errors import SourceError
 from bot.records import Tensor
 
@@ -123,6 +124,24 @@ def read_split(path: Path) -> Model:
     )
     offset = -(-(first.data_offset + infos) // ALIGNMENT) * ALIGNMENT
     return Model(metadata=first.metadata, tensors=tuple(tensors), data_offset=offset)
+
+
+def raw_headers(path: Path) -> tuple[tuple[Path, RawHeader], ...]:
+    """Each file of a model with its raw header, in order, `path` being the only or first one.
+
+    Much faster than `read_split`, since vocabularies are stepped over. Raises SourceError as it.
+    """
+    first = read_header(path)
+    known = Model(metadata=values(first.keys), tensors=(), data_offset=first.data_offset)
+    paths = shards(path, known)
+    found = ((path, first), *((shard, read_header(shard)) for shard in paths[1:]))
+    if len(found) > 1:
+        numbers = [values(header.keys).get("split.no") for _, header in found]
+        names = [tensor.name for _, header in found for tensor in header.tensors]
+        total = known.metadata.get("split.tensors.count", len(names))
+        if numbers != [*range(len(found))] or not total == len(names) == len(set(names)):
+            raise SourceError(f"{path} and its shards do not fit together; fetch them again")
+    return found
 
 
 def read_arrays(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -20,7 +20,7 @@ ALIGNMENT = 32  # GGUF_DEFAULT_ALIGNMENT
 MOST_KEYS, MOST_TENSORS, LONGEST_KEY, MOST_DIMENSIONS = 100_000, 1_000_000, 65_535, 4
 LARGEST = 1 << 30  # bytes of a header; the largest vocabularies take some tens of MB
 
-U32, STRING, ARRAY = 4, 8, 9
+U16, U32, I32, STRING, ARRAY = 2, 4, 5, 8, 9
 _SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 
 
@@ -123,8 +123,12 @@ def _parse(reader: _Reader, path: Path) -> RawHeader:
         start = reader.at
         key = reader.string(LONGEST_KEY)
         reader.skip_value(reader.number("<I"))
+        if key in keys:
+            raise SourceError(f"{path} has {key[:120]!r} twice; fetch or convert it again")
         keys[key] = reader.raw(start)
     entries = tuple(_entry(reader) for _ in range(tensors))
+    if len({entry.name for entry in entries}) < tensors:
+        raise SourceError(f"{path} has two tensors of one name; fetch or convert it again")
     alignment = alignment_of(keys)
     return RawHeader(keys=keys, tensors=entries, data_offset=-(-reader.at // alignment) * alignment)
 
@@ -136,6 +140,25 @@ def _entry(reader: _Reader) -> RawTensor:
     return RawTensor(name=name, shape=shape, type=reader.number("<I"), offset=reader.number("<Q"))
 
 
+_FORMS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 10: "Q", 11: "q"}
+
+
+def values(keys: Mapping[str, bytes]) -> dict[str, int | str]:
+    """Those keys whose values are integers or strings, strictly UTF-8; others are left out."""
+    found: dict[str, int | str] = {}
+    for key, raw in keys.items():
+        at = 8 + len(key.encode())
+        (kind,) = struct.unpack_from("<I", raw, at)
+        if kind in _FORMS:
+            (found[key],) = struct.unpack_from(f"<{_FORMS[kind]}", raw, at + 4)
+        elif kind == STRING:
+            try:
+                found[key] = raw[at + 12 :].decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise SourceError(f"{key[:120]!r} holds no text; fetch it again") from error
+    return found
+
+
 def alignment_of(keys: Mapping[str, bytes]) -> int:
     """`general.alignment` where a file has one."""
     raw = keys.get("general.alignment")
@@ -143,9 +166,19 @@ def alignment_of(keys: Mapping[str, bytes]) -> int:
     return found if found and found & (found - 1) == 0 and found <= 1 << 20 else ALIGNMENT
 
 
+def u16(key: str, value: int) -> bytes:
+    """A key with a u16."""
+    return _key(key) + struct.pack("<IH", U16, value)
+
+
 def u32(key: str, value: int) -> bytes:
     """A key with a u32."""
     return _key(key) + struct.pack("<II", U32, value)
+
+
+def i32(key: str, value: int) -> bytes:
+    """A key with an i32."""
+    return _key(key) + struct.pack("<Ii", I32, value)
 
 
 def text(key: str, value: str) -> bytes:

@@ -31,14 +31,14 @@ def convert_folder(pipeline: Pipeline, folder: Path, target: Path, name: str | N
         ),
     )
     facts = ConvertFacts(name=name or folder.resolve().name)
-    with pipeline.narrator.work(f"converting {facts.name}") as report:
+    with pipeline.narrator.work(f"converting {facts.name}", unit="B") as report:
         made = convert(
             folder,
             target,
             toolchain=chosen,
             facts=facts,
             options=options,
-            report=lambda done, total: report(done // 1_000_000, total // 1_000_000),
+            report=report,
         )
     if not made.isolated:
         pipeline.narrator.say("the converter ran without a token, but could reach the network")

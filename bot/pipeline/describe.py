@@ -32,7 +32,9 @@ def card(job: Job, repo_id: str) -> dict[str, Built]:
             lambda _report: plot_size_kld(results, job.paths.plot),
         )
         files[job.paths.plot.name] = plot.files[0]
-    tiers = {row.file: row.name for row in results.tiers if row.same_as is None}
+    tiers = {
+        file.file: row.name for row in results.tiers if row.same_as is None for file in row.files
+    }
     listed = [
         CardFile(
             path=path,
@@ -59,8 +61,11 @@ def card(job: Job, repo_id: str) -> dict[str, Built]:
 def _files(job: Job, results: Results) -> dict[str, Built]:
     """The model files, the importance matrix and results.json, by name."""
     found = {
-        row.file: Built(path=str(job.paths.release / row.file), bytes=row.bytes, sha256=row.sha256)
+        file.file: Built(
+            path=str(job.paths.release / file.file), bytes=file.bytes, sha256=file.sha256
+        )
         for row in results.tiers
+        for file in row.files
     }
     if results.calibration is not None:
         matrix = results.calibration

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from importlib.metadata import version
@@ -86,14 +87,19 @@ class Job:
         return self.pipeline.step(self.key, step, inputs, paths, title, work)
 
     def file_of(self, recipe: Recipe) -> Path:
-        """Where a tier's file lies; a coinciding tier's file is the one that was built."""
+        """Where a tier's file lies; a coinciding tier's file is the one that was built.
+
+        In shards it has their numbers before its ending. Baselines lie apart: they stay here.
+        """
+        if recipe.plain:
+            return self.paths.baselines / f"{self.plan.model.name}-{recipe.tier}.gguf"
         tier = recipe.same_as or recipe.tier
         name = self.settings.publish.file.format(name=self.plan.model.name, tier=tier)
         return self.paths.release / name
 
     def require_room(self) -> None:
         """Raise CapacityError unless everything still to be made fits on the disk."""
-        missing = [r for r in self.plan.distinct if not self.file_of(r).is_file()]
+        missing = [r for r in self.plan.distinct if not _is_made(self.file_of(r))]
         needed = sum(self.plan.predicted(recipe) for recipe in missing)
         if missing:
             needed += self.reference_guess()
@@ -107,6 +113,11 @@ class Job:
         chunks = wanted.text.stat().st_size // (3 * wanted.context) + 1
         vocabulary = self.plan.model.architecture.vocabulary
         return base_bytes(vocabulary, wanted.context, min(chunks, wanted.chunks or chunks))
+
+
+def _is_made(file: Path) -> bool:
+    shards = f"{glob.escape(file.stem)}-00001-of-*.gguf"
+    return file.is_file() or any(file.parent.glob(shards))
 
 
 def text_of(path: Path) -> Text:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bot.pipeline.job import Job
 from bot.plan.recipe import asked_types, file_type
 from bot.progress import Report
-from bot.records import Built, Recipe
-from bot.workspace import writing
+from bot.records import Built, Recipe, together
+from bot.workspace import sha256, writing
+
+if TYPE_CHECKING:
+    from bot.build.layout import Wanted
+    from bot.build.quantize import Importance, Notes
 
 
 def calibrate(job: Job) -> Built | None:
@@ -39,17 +43,25 @@ def calibrate(job: Job) -> Built | None:
     return job.step("imatrix", inputs, [job.paths.imatrix], "calibrating", work).files[0]
 
 
-def quantize(job: Job) -> dict[str, Built]:
-    """A file for each distinct tier, by tier."""
-    matrix = calibrate(job)
+def quantize(job: Job, given: Path | None = None) -> dict[str, Built]:
+    """A model for each distinct tier and each baseline, by name; one in shards counts as one.
+
+    `given` is an importance matrix to use instead of calibrating.
+    """
+    matrix = _hashed(given) if given and job.plan.needs_imatrix else calibrate(job)
     if job.settings.quantize.engine == "one-pass":
         _quantize_missing(job, matrix)
     return {recipe.tier: _quantize(job, recipe, matrix) for recipe in job.plan.distinct}
 
 
+def _hashed(path: Path) -> Built:
+    return Built(path=str(path), bytes=path.stat().st_size, sha256=sha256(path))
+
+
 def _quantize_missing(job: Job, matrix: Built | None) -> None:
     """Make all tiers that are not there yet in one reading of the source."""
-    from bot.build import imatrix, onepass, quantize
+    from bot.build import imatrix, onepass
+    from bot.build.quantize import Importance
 
     known = job.pipeline.ledger.finished
     missing = [
@@ -59,39 +71,39 @@ def _quantize_missing(job: Job, matrix: Built | None) -> None:
     ]
     if not missing:
         return
-    read = imatrix.read(Path(matrix.path)) if matrix else None
-    weights = read.weights() if read else None
-    wanted = []
-    for recipe in missing:
-        types = _types(job, recipe)
-        if read is not None and recipe.imatrix:
-            quantize.require_data(types, read)
-        wanted.append(
-            onepass.Wanted(
-                target=job.file_of(recipe),
-                file_type=file_type(recipe.base),
-                types=types,
-                weights=weights if recipe.imatrix else None,
-                notes=quantize.notes(read) if read and recipe.imatrix else (),
-            )
-        )
+    read = Importance(imatrix.read(Path(matrix.path))) if matrix else None
+    wanted = [_wanted(job, recipe, read if recipe.imatrix else None) for recipe in missing]
     tiers = "tier" if len(wanted) == 1 else "tiers"
-    with job.pipeline.narrator.work(f"quantizing {len(wanted)} {tiers}") as report:
-        onepass.quantize_all(
+    with job.pipeline.narrator.work(f"quantizing {len(wanted)} {tiers}", unit="B") as report:
+        made = onepass.quantize_all(
             Path(job.plan.model.source.path),
             wanted,
             threads=job.settings.llama.threads,
             memory=job.settings.quantize.memory,
-            progress=lambda done, total: report(done // 1_000_000, total // 1_000_000),
+            progress=report,
         )
-        for recipe in missing:
-            job.pipeline.ledger.record(
-                job.key,
-                f"quantize {recipe.tier}",
-                _quantize_inputs(job, recipe, matrix),
-                [job.file_of(recipe)],
-                None,
-            )
+        for recipe, files in zip(missing, made, strict=True):
+            inputs = _quantize_inputs(job, recipe, matrix)
+            job.pipeline.ledger.record(job.key, f"quantize {recipe.tier}", inputs, files, None)
+
+
+def _wanted(job: Job, recipe: Recipe, weights: Importance | None) -> Wanted:
+    """What the pass shall make of a recipe; BuildError where the matrix lacks what it needs."""
+    from bot.build import quantize
+    from bot.build.layout import Wanted
+
+    types = _types(job, recipe)
+    if weights is not None:
+        quantize.require_data(types, weights.matrix)
+    notes = quantize.notes(weights.matrix) if weights is not None else ()
+    return Wanted(
+        target=job.file_of(recipe),
+        file_type=file_type(recipe.base),
+        types=types,
+        weights=weights,
+        notes=(*notes, *_stamp(job, recipe)),
+        shard=_shard(job, recipe),
+    )
 
 
 def _types(job: Job, recipe: Recipe) -> dict[str, str]:
@@ -99,12 +111,28 @@ def _types(job: Job, recipe: Recipe) -> dict[str, str]:
     return asked_types(recipe, model.architecture, model.header.tensors)
 
 
+def _shard(job: Job, recipe: Recipe) -> int | None:
+    return None if recipe.plain else job.settings.quantize.shard
+
+
+def _stamp(job: Job, recipe: Recipe) -> Notes:
+    """A baseline gets none, and no shards: it is the very file that llama-quantize writes."""
+    from bot.build import quantize
+
+    if recipe.plain or not job.settings.quantize.stamp:
+        return ()
+    return quantize.stamp_of(recipe.tier, recipe.hash, job.tools.bot)
+
+
 def _quantize_inputs(job: Job, recipe: Recipe, matrix: Built | None) -> dict[str, Any]:
+    wanted = job.settings.quantize
     return {
         "recipe": recipe.hash,
         "source": job.plan.model.source.sha256,
         "imatrix": matrix.sha256 if matrix and recipe.imatrix else None,
         "file": job.file_of(recipe).name,
+        "shard": _shard(job, recipe),
+        "stamp": wanted.stamp and not recipe.plain,
     }
 
 
@@ -120,11 +148,13 @@ def _quantize(job: Job, recipe: Recipe, matrix: Built | None) -> Built:
                 Path(job.plan.model.source.path),
                 partial,
                 file_type=file_type(recipe.base),
-                types=_types(job, recipe),
+                types={} if recipe.plain else _types(job, recipe),
                 imatrix=imatrix.read(Path(used.path)) if used else None,
                 threads=job.settings.llama.threads,
+                stamp=_stamp(job, recipe),
             )
 
     inputs = _quantize_inputs(job, recipe, matrix)
     title = f"quantizing {recipe.tier}"
-    return job.step(f"quantize {recipe.tier}", inputs, [target], title, work).files[0]
+    done = job.step(f"quantize {recipe.tier}", inputs, [target], title, work)
+    return together(done.files)

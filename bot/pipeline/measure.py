@@ -147,6 +147,11 @@ def _results(
     model = job.plan.model
     source = Built(path=model.source.path, bytes=model.source.bytes, sha256=model.source.sha256)
     recipes = job.plan.recipes
+
+    def row(recipe: Recipe) -> Row:
+        made = recipe.same_as or recipe.tier
+        return _row(job, recipe.tier, built[made], scores[made], recipe)
+
     return Results(
         release=model.release,
         source_sha256=model.source.sha256,
@@ -156,10 +161,8 @@ def _results(
         evaluation=_evaluation_facts(job, chunks),
         calibration=_calibration_facts(job),
         reference=_row(job, model.architecture.source_type, source, reference, None),
-        tiers=tuple(
-            _row(job, r.tier, built[r.same_as or r.tier], scores[r.same_as or r.tier], r)
-            for r in recipes
-        ),
+        tiers=tuple(row(recipe) for recipe in recipes if not recipe.plain),
+        baselines=tuple(row(recipe) for recipe in recipes if recipe.plain),
     )
 
 
@@ -174,6 +177,7 @@ def _row(job: Job, name: str, file: Built, scores: Scores, recipe: Recipe | None
         scores=scores,
         recipe=recipe.hash if recipe else None,
         same_as=recipe.same_as if recipe else None,
+        shards=file.shards,
     )
 
 

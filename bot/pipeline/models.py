@@ -17,11 +17,12 @@ from bot.clients.hub import Hub
 from bot.errors import SourceError
 from bot.ledger import Finished, Ledger
 from bot.plan.architecture import describe
+from bot.plan.plain import Baseline, baselines, plain_recipe
 from bot.plan.profiles import Profile, load_profiles
-from bot.plan.recipe import make_recipes
+from bot.plan.recipe import file_type, make_recipes
 from bot.plan.sizes import file_bytes
 from bot.progress import Narrator, Report
-from bot.records import Architecture, Recipe, Release, Source, digest
+from bot.records import Architecture, Recipe, Release, Source, digest, together
 from bot.settings import Settings
 from bot.watch.policy import source_file
 from bot.workspace import Workspace
@@ -127,7 +128,7 @@ class Pipeline:
                 f"{release.repo_id} has no 16-bit GGUF; convert it with llama.cpp and name the file"
             )
         folder = self.workspace.sources(release.repo_id, release.commit)
-        with self.narrator.work(f"fetching {release.repo_id}") as report:
+        with self.narrator.work(f"fetching {release.repo_id}", unit="B") as report:
             fetch(
                 self.hub,
                 release,
@@ -148,13 +149,13 @@ class Pipeline:
         files = self.step(
             digest(inputs), "hash", inputs, paths, f"hashing {path.name}", lambda _report: None
         ).files
-        sha256 = files[0].sha256 if len(files) == 1 else digest([file.sha256 for file in files])
+        whole = together(files)
         source = Source(
             repo_id=release.repo_id if release else None,
-            commit=release.commit if release else sha256,
+            commit=release.commit if release else whole.sha256,
             path=str(path),
-            bytes=sum(file.bytes for file in files),
-            sha256=sha256,
+            bytes=whole.bytes,
+            sha256=whole.sha256,
         )
         return Model(
             source=source,
@@ -165,10 +166,21 @@ class Pipeline:
         )
 
     def plan(self, model: Model, tiers: Sequence[str] = ()) -> Plan:
-        """Recipes of the wanted tiers (all when none is named) for a model."""
+        """Recipes of the wanted tiers (all when none is named) and of the settings' baselines."""
         profiles = load_profiles(self.settings.profiles, tiers or None)
         recipes = make_recipes(profiles, model.architecture, model.header.tensors)
-        return Plan(model=model, profiles=profiles, recipes=recipes)
+        plain = tuple(
+            self._plain(model, baseline) for baseline in baselines(self.settings.quantize.baselines)
+        )
+        return Plan(model=model, profiles=profiles, recipes=(*recipes, *plain))
+
+    def _plain(self, model: Model, baseline: Baseline) -> Recipe:
+        from bot.clients.llama.quantize import chosen_types
+
+        types = chosen_types(
+            Path(model.source.path), file_type(baseline.base), imatrix=baseline.imatrix
+        )
+        return plain_recipe(baseline, types, model.architecture, model.header.tensors)
 
     def target(self, model: Model, to: str | None) -> str:
         """The repository to publish to: as given, or by the naming template."""

@@ -119,11 +119,11 @@ def recipe(found: Recipe) -> str:
 
 
 def results(found: Results) -> str:
-    """The tier table of `bot evaluate`, largest first."""
+    """The table of `bot evaluate`, largest first, llama.cpp's own types among the tiers."""
     choices = found.reference.scores.choices
     fixed = ("tier", "size", "bpw", "PPL", "±", "KLD mean", "±", "median", "99.9 %", "max")
     columns = (*fixed, "same top", *(choice.name for choice in choices))
-    tiers = sorted(found.tiers, key=lambda row: -row.bytes)
+    tiers = sorted((*found.tiers, *found.baselines), key=lambda row: -row.bytes)
     return table(columns, [_measured(row) for row in (found.reference, *tiers)])
 
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from bot.plan.profiles import BASES, Profile
+from bot.plan.profiles import BASES, FILE_TYPES, Profile
 from bot.plan.roles import allows_quantization, layer_of, role_of, stored_type
 from bot.plan.sizes import BLOCKS, tensor_bytes
-from bot.records import Architecture, Assignment, Recipe, Tensor, Windows
+from bot.records import (
+    Architecture,
+    Assignment,
+    Recipe,
+    Tensor,
+    Windows,
+    content_hash,
+    recipe_hash,
+)
 
 FIVE_BIT_OUTPUT = ("IQ2_XXS", "IQ2_XS", "IQ3_XXS", "IQ1_S", "IQ2_S", "IQ1_M")
 OUTSIDE = "-"
@@ -132,5 +140,14 @@ def asked_types(recipe: Recipe, model: Architecture, tensors: Sequence[Tensor]) 
 
 
 def file_type(base: str) -> int:
-    """Number of a base type, as `general.file_type` holds it."""
-    return BASES[base][0]
+    """What `general.file_type` holds for a tier's base type or a baseline's file type."""
+    return BASES[base][0] if base in BASES else FILE_TYPES[base]
+
+
+def stored_hash(number: object, types: Mapping[str, str], *, imatrix: bool) -> str | None:
+    """The hash of the recipe by which a file was made, from what the file holds.
+
+    `number` is its `general.file_type`; None where no tier has such a base.
+    """
+    base = next((name for name, (known, _) in BASES.items() if known == number), None)
+    return base and recipe_hash(base, content_hash(types, imatrix=imatrix))

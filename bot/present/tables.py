@@ -54,21 +54,32 @@ class _Places:
 
 
 def benchmarks(results: Results) -> Table:
-    """The reference, then every tier, the largest first; an em dash where nothing was measured."""
-    rows = [results.reference, *by_size(results)]
+    """The reference, then tiers and llama.cpp's own types, the largest first.
+
+    An em dash stands where nothing was measured.
+    """
+    compared = sorted((*by_size(results), *results.baselines), key=lambda row: -row.bytes)
+    rows = [results.reference, *compared]
     places = _places(rows)
     measures = list(dict.fromkeys(c.name for row in rows for c in row.scores.choices))
     columns = ["Model", "Size", "PPL ↓", "KL mean ↓", "KL median ↓", "KL 99.9 % ↓"]
     columns += ["KL max ↓", "Same top ↑", *(f"{name} ↑" for name in measures)]
     body = []
     for row in rows:
-        label = f"{row.name} (reference)" if row is results.reference else f"APEX {row.name}"
-        label += f" (= {row.same_as})" if row.same_as else ""
+        label = _label(results, row)
         found = {choice.name: choice for choice in row.scores.choices}
         cells = [label, *_measures(row, places), *(_accuracy(found.get(m)) for m in measures)]
         body.append(tuple(text(cell) for cell in cells))
     sides = "l" + "r" * (len(columns) - 1)
     return Table(columns=tuple(text(c) for c in columns), rows=tuple(body), sides=sides)
+
+
+def _label(results: Results, row: Row) -> str:
+    if row is results.reference:
+        return f"{row.name} (reference)"
+    if row in results.baselines:
+        return f"llama.cpp {row.name}"
+    return f"APEX {row.name}" + (f" (= {row.same_as})" if row.same_as else "")
 
 
 def _places(rows: Sequence[Row]) -> _Places:
@@ -108,10 +119,15 @@ def _accuracy(choice: Choices | None) -> str:
 
 
 def available(results: Results, files: Sequence[CardFile], about: Mapping[str, str]) -> Table:
-    """Every file: models, then the others, the largest first."""
+    """Every file: models, shards one after another, then the others; the largest first."""
     columns = ("File", "Tier", "Size", "About", "BPW", "Bytes", "SHA-256")
-    models = {row.file: row for row in results.tiers if row.same_as is None}
-    ordered = sorted(files, key=lambda file: (file.path not in models, -file.bytes, file.path))
+    models = {file.file: row for row in results.tiers if row.same_as is None for file in row.files}
+
+    def place(file: CardFile) -> tuple[bool, int, str]:
+        row = models.get(file.path)
+        return row is None, -(row.bytes if row else file.bytes), file.path
+
+    ordered = sorted(files, key=place)
     body = tuple(_file(results, file, models.get(file.path), about) for file in ordered)
     return Table(columns=tuple(text(column) for column in columns), rows=body, sides="llrlrrl")
 
@@ -121,6 +137,10 @@ def _file(
 ) -> tuple[Verbatim, ...]:
     tiers = names(results, row) if row else [file.tier] if file.tier else []
     purpose = file.note or (about.get(tiers[0], "") if tiers else "")
+    shards = [shard.file for shard in row.shards] if row else []
+    if file.path in shards:
+        part = f"part {shards.index(file.path) + 1} of {len(shards)}"
+        purpose = f"{purpose} ({part})" if purpose else part
     return (
         link(file.path, path(file.path)),
         text(", ".join(tiers) or MISSING),

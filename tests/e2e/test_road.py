@@ -268,7 +268,7 @@ BAD: dict[str, tuple[Callable[[Road, Path], tuple[str, ...]], int, str]] = {
     "missing file": (lambda _r, _m: ("publish", "missing.gguf"), 4, "does not exist"),
     "dense model": (_dense, 4, "not a mixture of experts"),
     "truncated file": (_truncated, 4, "not a whole GGUF|shorter than"),
-    "one of several pieces": (_pieces, 4, "one of 2 pieces"),
+    "one of several shards": (_pieces, 4, "fetch all 2 shards"),
     "corrupt profile": (_profile, 3, "broken.yaml"),
     "unknown tier": (lambda _r, m: ("publish", str(m), "--profiles", "Huge"), 3, "I-Quality"),
     "full disk": (_full, 5, "are free"),

@@ -1,6 +1,8 @@
 import io
+import json
 import os
 import pty
+import re
 import time
 
 import pytest
@@ -20,6 +22,69 @@ def test_lines_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> No
     assert first == "measuring Quality …"
     assert middle.startswith("measuring Quality: 5 of 10, ")
     assert last.startswith("measuring Quality: done in ")
+
+
+def test_bytes_come_with_rate_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    with Narrator(out).work("quantizing 9 tiers", unit="B") as report:
+        report(2_000_000, 10_000_000, "3 of 12 tensors")  # done before: no speed of this run
+        time.sleep(0.02)
+        report(6_000_000, 10_000_000, "7 of 12 tensors")
+    _, first, second, _ = out.getvalue().splitlines()
+    assert first == "quantizing 9 tiers: 2 of 10 MB, 3 of 12 tensors, 0 s"
+    assert re.fullmatch(
+        r"quantizing 9 tiers: 6 of 10 MB, 7 of 12 tensors, 0 s, \d+\.\d MB/s, \d+ s left", second
+    )
+
+
+def test_pace_counts_what_this_run_did() -> None:
+    now = [100.0]
+    pace = progress._Pace(lambda: now[0])
+    assert not pace.due(400, 10)
+    now[0] = 105.0
+    assert not pace.due(450, 10)
+    assert (pace.rate(450), pace.left(450, 1000)) == (10.0, 55.0)
+    assert (pace.rate(400), pace.left(400, 1000)) == (None, None)
+    now[0] = 110.0
+    assert pace.due(500, 10)
+    assert not pace.due(500, 10)
+    assert pace.left(1000, 1000) == 0
+
+
+def test_events_for_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    monkeypatch.setattr(progress, "EVENTS_EVERY", 0.0)
+    narrator = Narrator(out, events=True)
+    narrator.say("hello")
+    with narrator.work("quantizing", unit="B") as report:
+        report(0, 100, "0 of 2 tensors")
+        time.sleep(0.01)
+        report(100, 100, "2 of 2 tensors")
+    with pytest.raises(KeyError), narrator.work("measuring"):
+        raise KeyError
+    events = [json.loads(line) for line in out.getvalue().splitlines()]
+    told = [(e["event"], e.get("work", e.get("text"))) for e in events]
+    assert told == [
+        ("say", "hello"),
+        ("start", "quantizing"),
+        *[("progress", "quantizing")] * 2,
+        ("done", "quantizing"),
+        ("start", "measuring"),
+        ("failed", "measuring"),
+    ]
+    first, last = (event for event in events if event["event"] == "progress")
+    assert (first["done"], first["total"], first["rate"], first["left"]) == (0, 100, None, None)
+    assert (last["unit"], last["note"], last["left"]) == ("B", "2 of 2 tensors", 0)
+    assert last["rate"] > 0
+    assert last["seconds"] > 0
+
+
+def test_quiet_events_are_silent() -> None:
+    out = io.StringIO()
+    with Narrator(out, quiet=True, events=True).work("quantizing") as report:
+        report(1, 1)
+    assert out.getvalue() == ""
 
 
 def test_quiet_says_nothing() -> None:
@@ -52,6 +117,8 @@ def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
         with narrator.work("measuring Quality") as report:
             report(3, 10)
             report(10, 10)
+        with narrator.work("quantizing", unit="B") as report:
+            report(5_000_000, 10_000_000, "7 of 12 tensors")
         with narrator.work("hashing"):
             pass
     shown = os.read(reading, 1 << 16).decode()
@@ -59,4 +126,6 @@ def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "measuring Quality" in shown
     assert "10/10" in shown
     assert "hashing" in shown
+    assert "5.0/10.0 MB" in shown
+    assert "7 of 12 tensors" in shown
     assert "0/?" not in shown

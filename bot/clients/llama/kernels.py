@@ -46,6 +46,19 @@ def row_bytes(kind: str, length: int) -> int:
     return int(_row_size()(ggml_type(kind), length))
 
 
+def block_length(kind: str) -> int:
+    """Weights of a block, by which rows are counted."""
+    return int(_block_size()(ggml_type(kind)))
+
+
+@cache
+def _block_size() -> Any:
+    size = ggml_base().ggml_blck_size
+    size.argtypes = [ctypes.c_int]
+    size.restype = ctypes.c_int64
+    return size
+
+
 @cache
 def _row_size() -> Any:
     size = ggml_base().ggml_row_size

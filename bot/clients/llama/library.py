@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,13 +26,26 @@ class Log:
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self._heard: list[str] | None = None
         self.callback = llama_cpp.llama_log_callback(self._take)
         c.llama_log_set(self.callback, ctypes.c_void_p(0))
 
     def _take(self, level: int, text: bytes, _user: Any) -> None:
-        line = text.decode("utf-8", "replace").strip()
+        line = text.decode("utf-8", "replace")
+        if self._heard is not None:
+            self._heard.append(line)
+        line = line.strip()
         if level in WARNINGS and line.strip(".="):
             self.lines = [*self.lines[1 - _LOG_LIMIT :], line]
+
+    @contextmanager
+    def heard(self) -> Iterator[list[str]]:
+        """Everything that is said inside the block, in pieces as llama.cpp says them."""
+        self._heard = []
+        try:
+            yield self._heard
+        finally:
+            self._heard = None
 
     def reason(self) -> str:
         """The most telling recent line, one line long."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,28 +35,68 @@ def quantize(
     stored as u32, strings are cut at 127 bytes by llama.cpp. Raises BuildError with llama.cpp's
     own reason; a half-written `target` may remain.
     """
-    log = start()
-    log.lines.clear()
     params = c.llama_model_quantize_default_params()
     params.nthread, params.ftype, params.allow_requantize = threads, file_type, requantize
     types = [c.llama_model_tensor_override(p.encode(), ggml_type(t)) for p, t in overrides]
     if types:
         params.tt_overrides = _terminated(types, c.llama_model_tensor_override)
-    if imatrix:
-        rows = {name: np.ascontiguousarray(row, np.float32) for name, row in imatrix.items()}
-        params.imatrix = _terminated(
-            [
-                c.llama_model_imatrix_data(
-                    name.encode(), row.ctypes.data_as(ctypes.POINTER(ctypes.c_float)), row.size
-                )
-                for name, row in rows.items()
-            ],
-            c.llama_model_imatrix_data,
-        )
+    rows = {name: np.ascontiguousarray(row, np.float32) for name, row in (imatrix or {}).items()}
+    if rows:
+        params.imatrix = _weights(rows)
     if notes:
         params.kv_overrides = _terminated([_note(*n) for n in notes], c.llama_model_kv_override)
+    _run(source, target, params)
+
+
+_TOLD = re.compile(
+    r"^\[ *\d+/ *\d+\] (\S+) +- \[.*?\], type = +(\w+), size = +[\d.]+ MiB"
+    r"(?: -> +[\d.]+ MiB \((\w+)\))?$",
+    re.MULTILINE,
+)
+
+
+def chosen_types(source: Path, file_type: int, *, imatrix: bool) -> dict[str, str]:
+    """The type that llama.cpp itself gives each tensor in a file type, by name.
+
+    A dry run, which tells the types in its log (llama_model_quantize_impl of llama-quant.cpp) and
+    writes nothing; that there is an importance matrix decides some of them, its numbers do not.
+    Raises BuildError with llama.cpp's own reason, and when it cannot do without a matrix.
+    """
+    params = c.llama_model_quantize_default_params()
+    params.ftype, params.dry_run = file_type, True
+    some = {"any": np.ones(1, np.float32)}
+    if imatrix:
+        params.imatrix = _weights(some)
+    with start().heard() as said:
+        _run(source, source, params)
+    text = "".join(said)
+    if "will require an imatrix" in text:
+        raise BuildError("this file type needs an importance matrix; put I- before its name")
+    found = {name: (new or old).upper() for name, old, new in _TOLD.findall(text)}
+    if not found:
+        raise BuildError(
+            f"llama.cpp did not tell the types of {source.name}; install apex-bot's own version"
+        )
+    return found
+
+
+def _run(source: Path, target: Path, params: Any) -> None:
+    log = start()
+    log.lines.clear()
     if c.llama_model_quantize(os.fsencode(source), os.fsencode(target), ctypes.byref(params)):
         raise BuildError(f"llama.cpp could not quantize {source.name}: {log.reason()}")
+
+
+def _weights(rows: Mapping[str, NDArray[np.float32]]) -> Any:
+    """`rows` must outlive what this returns."""
+    pointer = ctypes.POINTER(ctypes.c_float)
+    return _terminated(
+        [
+            c.llama_model_imatrix_data(name.encode(), row.ctypes.data_as(pointer), row.size)
+            for name, row in rows.items()
+        ],
+        c.llama_model_imatrix_data,
+    )
 
 
 def _terminated(items: Sequence[Any], kind: type[Any]) -> Any:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import resource
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,20 +16,22 @@ import pytest
 
 from bot.build import imatrix, onepass, quantize
 from bot.build.imatrix import Matrix
-from bot.build.onepass import Wanted
+from bot.build.layout import Wanted, open_source
 from bot.clients import gguf
 from bot.clients.header import read_header
-from bot.errors import BuildError
+from bot.clients.llama.session import Session, Token
+from bot.errors import BuildError, CapacityError
 from bot.plan.architecture import describe
 from bot.plan.profiles import load_profiles
 from bot.plan.recipe import asked_types, file_type, make_recipes
 from bot.settings import data_folder
 from bot.workspace import partial_of, sha256
+from tests.split_gguf import split
 
 SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "data"
 
 
-def quiet(_done: int, _total: int) -> None:
+def quiet(_done: int, _total: int, _words: str) -> None:
     """Nobody looks."""
 
 
@@ -59,8 +63,17 @@ def wanted_tiers(model: Path, folder: Path, matrix: Matrix, *tiers: str) -> list
     ]
 
 
-def one_pass(model: Path, wanted: list[Wanted], *, memory: int = 1 << 30, threads: int = 2) -> None:
-    onepass.quantize_all(model, wanted, threads=threads, memory=memory, progress=quiet)
+def one_pass(
+    model: Path,
+    wanted: list[Wanted],
+    *,
+    memory: int = 1 << 30,
+    threads: int = 2,
+    spent: onepass.Spent | None = None,
+) -> tuple[tuple[Path, ...], ...]:
+    return onepass.quantize_all(
+        model, wanted, threads=threads, memory=memory, progress=quiet, spent=spent
+    )
 
 
 def test_every_tier_equals_llama_cpp(demo_model: Path, tmp_path: Path) -> None:
@@ -89,8 +102,9 @@ def test_little_memory_and_other_thread_counts_change_nothing(
     demo_model: Path, tmp_path: Path, memory: int, threads: int
 ) -> None:
     matrix = matrix_for(demo_model)
-    for name, given in (("a", {}), ("b", {"memory": memory, "threads": threads})):
-        one_pass(demo_model, wanted_tiers(demo_model, tmp_path / name, matrix, "I-Nano"), **given)
+    one_pass(demo_model, wanted_tiers(demo_model, tmp_path / "a", matrix, "I-Nano"))
+    others = wanted_tiers(demo_model, tmp_path / "b", matrix, "I-Nano")
+    one_pass(demo_model, others, memory=memory, threads=threads)
     assert sha256(tmp_path / "a" / "I-Nano.gguf") == sha256(tmp_path / "b" / "I-Nano.gguf")
 
 
@@ -135,7 +149,7 @@ def test_a_killed_pass_goes_on_where_it_was(demo_model: Path, tmp_path: Path) ->
     program = (
         "from pathlib import Path\n"
         "from tests.unit.build.test_onepass import *\n"
-        "onepass.NOTE_EVERY = 0.0\n"
+        "onepass.NOTE_EVERY = onepass.KEEP_EVERY = 0.0\n"
         f"matrix = imatrix.read(Path({str(stored)!r}))\n"
         f"model = Path({str(demo_model)!r})\n"
         f"folder = Path({str(tmp_path / 'killed')!r})\n"
@@ -150,7 +164,7 @@ def test_a_killed_pass_goes_on_where_it_was(demo_model: Path, tmp_path: Path) ->
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
     killed = wanted_tiers(demo_model, tmp_path / "killed", matrix, "I-Nano", "Compact")
-    work = onepass._Pass(demo_model, killed)
+    work = onepass._Pass(open_source(demo_model), killed)
     assert work._resumed() > 40
     one_pass(demo_model, killed)
     for before, after in zip(calm, killed, strict=True):
@@ -190,6 +204,141 @@ def test_nan_in_the_source_names_its_tensor(demo_model: Path, tmp_path: Path) ->
     with pytest.raises(BuildError, match=r"blk\.5\.ffn_up_exps\.weight holds NaN"):
         one_pass(damaged, wanted)
     assert not wanted[0].target.exists()
+
+
+def test_a_source_in_shards_gives_what_llama_cpp_makes_of_it(
+    demo_model: Path, tmp_path: Path
+) -> None:
+    first, *others = split(demo_model, tmp_path / "Tiny-BF16.gguf", 40)
+    assert len(others) > 2
+    matrix = matrix_for(demo_model)
+    (whole,) = wanted_tiers(demo_model, tmp_path / "whole", matrix, "I-Compact")
+    (parts,) = wanted_tiers(demo_model, tmp_path / "parts", matrix, "I-Compact")
+    one_pass(demo_model, [whole])
+    one_pass(first, [parts])
+    quantize.quantize(
+        first,
+        tmp_path / "llama",
+        file_type=parts.file_type,
+        types=parts.types,
+        imatrix=matrix,
+        threads=2,
+    )
+    assert sha256(parts.target) == sha256(tmp_path / "llama")
+    assert sha256(parts.target) == sha256(whole.target)
+
+
+def test_shards_hold_what_the_single_file_holds(demo_model: Path, tmp_path: Path) -> None:
+    matrix = matrix_for(demo_model)
+    (want,) = wanted_tiers(demo_model, tmp_path, matrix, "I-Compact")
+    one_pass(demo_model, [want])
+    ((first, *others),) = one_pass(demo_model, [replace(want, shard=2_000_000)])
+    size = want.target.stat().st_size
+    assert len(others) >= size // 2_000_000
+    assert first.name == f"I-Compact-00001-of-0000{len(others) + 1}.gguf"
+    assert not list(tmp_path.glob("*.partial"))
+    whole, parts = gguf.read(want.target), gguf.read_split(first)
+    assert parts.tensors == whole.tensors
+    keys = read_header(want.target).keys
+    split_keys = ["split.no", "split.tensors.count", "split.count"]
+    assert list(read_header(first).keys) == [*keys, *split_keys]
+    assert all(read_header(first).keys[key] == raw for key, raw in keys.items())
+    for number, path in enumerate([first, *others]):
+        assert list(read_header(path).keys)[-3:] == split_keys
+        assert gguf.read(path).get("split.no") == number
+        assert path.stat().st_size - read_header(path).data_offset <= 2_000_000
+    # every byte of every tensor, in the same order
+    joined = b"".join(
+        path.read_bytes()[read_header(path).data_offset :] for path in (first, *others)
+    )
+    assert joined == want.target.read_bytes()[read_header(want.target).data_offset :]
+    assert logits(first) == logits(want.target)
+
+
+def logits(path: Path) -> list[float]:
+    with Session(path, n_ctx=32, threads=1) as session:
+        tokens = session.tokenize("The river rises in")
+        batch = [Token(id=t, position=i, wanted=True) for i, t in enumerate(tokens)]
+        return [float(value) for value in session.decode(batch)[-1]]
+
+
+def test_one_file_is_enough_below_the_limit_and_a_large_tensor_stands_alone(
+    demo_model: Path, tmp_path: Path
+) -> None:
+    matrix = matrix_for(demo_model)
+    (want,) = wanted_tiers(demo_model, tmp_path, matrix, "Compact")
+    ((only,),) = one_pass(demo_model, [replace(want, shard=1 << 40)])
+    assert only == want.target
+    (tiny,) = one_pass(demo_model, [replace(want, shard=1)])
+    assert len(tiny) == len(gguf.read(demo_model).tensors)
+    assert gguf.read_split(tiny[0]).tensors == gguf.read(only).tensors
+
+
+def test_a_full_disk_is_said_in_one_line(demo_model: Path, tmp_path: Path) -> None:
+    (want,) = wanted_tiers(demo_model, tmp_path, matrix_for(demo_model), "Compact")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
+    try:
+        with pytest.raises(CapacityError, match="too large; mend the disk"):
+            one_pass(demo_model, [want])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+    assert not want.target.exists()
+
+
+def test_a_matrix_of_another_model_is_refused(demo_model: Path, tmp_path: Path) -> None:
+    (want,) = wanted_tiers(demo_model, tmp_path, matrix_for(demo_model), "I-Compact")
+    assert want.weights is not None
+    name = "blk.3.ffn_up_exps.weight"
+    for wrong in (want.weights[name][:-1], np.full_like(want.weights[name], np.nan)):
+        given = replace(want, weights={**want.weights, name: wrong})
+        with pytest.raises(BuildError, match=r"blk\.3\.ffn_up_exps\.weight.*finite"):
+            one_pass(demo_model, [given])
+
+
+def test_a_pass_killed_while_its_files_take_their_names(demo_model: Path, tmp_path: Path) -> None:
+    matrix = matrix_for(demo_model)
+    calm = wanted_tiers(demo_model, tmp_path / "calm", matrix, "Compact", "Quality")
+    one_pass(demo_model, calm)
+    killed = wanted_tiers(demo_model, tmp_path / "killed", matrix, "Compact", "Quality")
+    with onepass._Pass(open_source(demo_model), killed) as work:
+        pass  # the journal of a whole pass, one file renamed already, the other not
+    for before, after in zip(calm, killed, strict=True):
+        partial_of(after.target).write_bytes(before.target.read_bytes())
+    partial_of(killed[0].target).rename(killed[0].target)
+    work.journal.write_text(json.dumps({"pass": work.key, "tensors": len(work.tensors)}))
+    spent = onepass.Spent()
+    one_pass(demo_model, killed, spent=spent)
+    assert spent.source_bytes == 0
+    for before, after in zip(calm, killed, strict=True):
+        assert sha256(before.target) == sha256(after.target)
+    assert not partial_of(killed[1].target).exists()
+
+
+def test_the_source_is_read_once_whatever_the_number_of_tiers(
+    demo_model: Path, tmp_path: Path
+) -> None:
+    spent = onepass.Spent()
+    told: list[tuple[int, int, str]] = []
+    onepass.quantize_all(
+        demo_model,
+        wanted_tiers(demo_model, tmp_path, matrix_for(demo_model), "Compact", "Quality"),
+        threads=2,
+        memory=1 << 30,
+        progress=lambda done, total, words: told.append((done, total, words)),
+        spent=spent,
+    )
+    source = gguf.read(demo_model)
+    everything = sum(tensor.bytes for tensor in source.tensors)
+    assert spent.source_bytes == everything
+    assert told[0] == (0, everything, f"0 of {len(source.tensors)} tensors")
+    assert told[-1] == (
+        everything,
+        everything,
+        f"{len(source.tensors)} of {len(source.tensors)} tensors",
+    )
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="shared data not present")

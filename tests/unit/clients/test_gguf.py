@@ -42,6 +42,15 @@ def test_shards_are_one_model(demo_model: Path, shards: list[Path]) -> None:
     assert len(gguf.read(shards[0]).tensors) == 40  # the first alone is not the model
 
 
+def test_raw_headers_are_those_of_all_shards(demo_model: Path, shards: list[Path]) -> None:
+    found = gguf.raw_headers(shards[0])
+    assert [path for path, _ in found] == shards
+    names = [tensor.name for _, header in found for tensor in header.tensors]
+    assert names == [tensor.name for tensor in gguf.read(demo_model).tensors]
+    ((only, _),) = gguf.raw_headers(demo_model)
+    assert only == demo_model
+
+
 def test_a_single_file_is_its_own_only_shard(demo_model: Path) -> None:
     whole = gguf.read_split(demo_model)
     assert whole == gguf.read(demo_model)
@@ -87,5 +96,7 @@ def test_broken_sets_are_refused(
     copies = [tmp_path / path.name for path in shards]
     for path, copy in zip(shards, copies, strict=True):
         copy.write_bytes(path.read_bytes())
-    with pytest.raises(SourceError, match=said):
-        gguf.read_split(broken(copies))
+    first = broken(copies)
+    for read in (gguf.read_split, gguf.raw_headers):
+        with pytest.raises(SourceError, match=said):
+            read(first)

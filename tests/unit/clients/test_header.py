@@ -95,3 +95,38 @@ def test_damaged_headers_are_refused_or_read_quickly(tmp_path: Path) -> None:
     assert refused > 100
     assert peak < 100e6
     assert slowest < 5
+
+
+def test_values_are_integers_and_texts(tmp_path: Path) -> None:
+    keys = [
+        header.text("general.architecture", "llama"),
+        header.u16("split.no", 3),
+        header.i32("split.tensors.count", -7),
+        header.u32("llama.block_count", 1 << 31),
+    ]
+    path = tmp_path / "made.gguf"
+    path.write_bytes(header.write_header(keys, [("a", (4,), 0, 32)], 32) + bytes(32))
+    assert header.values(header.read_header(path).keys) == {
+        "general.architecture": "llama",
+        "split.no": 3,
+        "split.tensors.count": -7,
+        "llama.block_count": 1 << 31,
+    }
+    found = header.values(header.read_header(MODEL).keys)
+    assert found["general.architecture"] == "qwen35moe"
+    assert "tokenizer.ggml.tokens" not in found
+
+
+def test_a_text_that_is_none_and_doubled_names_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "made.gguf"
+    bad = header.text("general.name", "x").replace(b"x", b"\xff")
+    path.write_bytes(header.write_header([bad], [], 32))
+    with pytest.raises(SourceError, match=r"'general\.name' holds no text"):
+        header.values(header.read_header(path).keys)
+    twice = [header.u32("a.b", 1), header.u32("a.b", 2)]
+    path.write_bytes(header.write_header(twice, [], 32))
+    with pytest.raises(SourceError, match=r"'a\.b' twice"):
+        header.read_header(path)
+    path.write_bytes(header.write_header([], [("t", (4,), 0, 32)] * 2, 32))
+    with pytest.raises(SourceError, match="two tensors of one name"):
+        header.read_header(path)

@@ -25,7 +25,7 @@ PUBLIC = [
     *sorted((SHARED / "apex" / "configs").glob("*.txt")),
     *sorted((SHARED / "expected" / "recipes").glob("*.txt")),
 ]
-HASH = "1622481c682033d29181c8d7157bb98e658eb1981c9f4bab1e4e680c267f77fa"  # of I-Mini, 8 layers
+HASH = "de3628df25d1a1bcbea72a490dfc31e8aeb526554c70f30a31683a33f8ef6406"  # of I-Mini, 8 layers
 PARTS = (
     *("ffn_gate_exps", "ffn_up_exps", "ffn_down_exps", "ffn_gate_shexp", "ffn_up_shexp"),
     *("ffn_down_shexp", "attn_q", "attn_k", "attn_v", "attn_output", "attn_gate", "attn_qkv"),

@@ -17,6 +17,7 @@ from bot.records import (
     Results,
     Row,
     Scores,
+    Shard,
     Text,
     Tools,
     Windows,
@@ -176,9 +177,10 @@ def nine_tiers() -> Results:
 def files(results: Results) -> list[CardFile]:
     """What the repository of `results` holds beside its card."""
     models = [
-        CardFile(path=r.file, tier=r.name, bytes=r.bytes, sha256=r.sha256, note="")
+        CardFile(path=file.file, tier=r.name, bytes=file.bytes, sha256=file.sha256, note="")
         for r in results.tiers
         if r.same_as is None
+        for file in r.files
     ]
     return [
         *models,
@@ -204,6 +206,28 @@ def files(results: Results) -> list[CardFile]:
             note="Size against divergence",
         ),
     ]
+
+
+def with_baselines() -> Results:
+    """Nine tiers beside llama.cpp's own types."""
+    plain = (
+        row("Q8_0", 32_483_931_648, divergence(0.00412, 0.00004), correct=331),
+        row("I-Q4_K_M", 18_556_685_824, divergence(0.01950, 0.00020), correct=328),
+    )
+    return replace(nine_tiers(), baselines=plain)
+
+
+def in_shards() -> Results:
+    """Two tiers, the smaller in one file, the larger in three."""
+    full = nine_tiers()
+    large, small = full.tiers[2], full.tiers[6]
+    stem = large.file.removesuffix(".gguf")
+    sizes = (9_000_000_000, 9_000_000_000, large.bytes - 18_000_000_000)
+    shards = tuple(
+        Shard(file=f"{stem}-0000{n}-of-00003.gguf", bytes=size, sha256=sha(f"shard {n}"))
+        for n, size in enumerate(sizes, 1)
+    )
+    return replace(full, tiers=(replace(large, file=shards[0].file, shards=shards), small))
 
 
 def coinciding() -> Results:
