@@ -7,6 +7,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,7 @@ def _weight_name(raw: bytes) -> str:
     return parts[1] if len(parts) > 1 else parts[0]
 
 
-def _fetch(tensor: _Tensor, kind: type[np.generic]) -> NDArray[Any]:
+def _fetch(tensor: _Tensor, kind: str) -> NDArray[Any]:
     """A tensor's values, [ne3, ne2, ne1, ne0], copied to this process where they lie elsewhere."""
     layout = ctypes.string_at(ctypes.addressof(tensor) + _Tensor.ne.offset, _LAYOUT.size)
     base = ggml_base()
@@ -63,19 +64,19 @@ def _fetch(tensor: _Tensor, kind: type[np.generic]) -> NDArray[Any]:
 
 
 @lru_cache(4096)  # graphs of a batch lie at the same places; after a graph this is half the time
-def _view(address: int, layout: bytes, kind: type[np.generic]) -> NDArray[Any]:
+def _view(address: int, layout: bytes, kind: str) -> NDArray[Any]:
     memory = (ctypes.c_char * _extent(layout, kind)).from_address(address)
     return _array(memory, layout, kind)
 
 
-def _extent(layout: bytes, kind: type[np.generic]) -> int:
+def _extent(layout: bytes, kind: str) -> int:
     """Bytes from a tensor's first value to the end of its last."""
     sizes = _LAYOUT.unpack(layout)
     steps = zip(sizes[:4], sizes[4:], strict=True)
     return int(sum((n - 1) * step for n, step in steps) + np.dtype(kind).itemsize)
 
 
-def _array(memory: Any, layout: bytes, kind: type[np.generic]) -> NDArray[Any]:
+def _array(memory: Any, layout: bytes, kind: str) -> NDArray[Any]:
     sizes = _LAYOUT.unpack(layout)
     return np.ndarray(sizes[3::-1], kind, memory, strides=sizes[:3:-1])
 
@@ -104,16 +105,23 @@ class Observer:
     Rules from IMatrixCollector::collect_imatrix (tools/imatrix/imatrix.cpp): each sum is an f32 to
     which one square after another is added, rows in order, experts by rank before token. Weights
     that are fed by the same activations (query, key and value; gate and up) are looked at once,
-    and the graph does not stop for the others. `seen` is what an earlier run had seen.
+    and the graph does not stop for the others.
     """
 
-    def __init__(self, seen: Mapping[str, Seen] | None = None) -> None:
-        self.seen = _shared(seen or {})
+    def __init__(self) -> None:
+        self.seen: dict[str, Seen] = {}
         self._sums = _Sums()
         self._error: BuildError | None = None
         self._mul, self._mul_experts = _operation("MUL_MAT"), _operation("MUL_MAT_ID")
         self._found: dict[Inputs, tuple[Seen | None, Seen]] = {}  # before and after
         self.callback = c.ggml_backend_sched_eval_callback(self._ask)
+
+    def restore(self, seen: Mapping[str, Seen]) -> None:
+        """Go on from what an earlier run had seen; what is equal is shared again."""
+        first: dict[bytes, Seen] = {}
+        for name, one in seen.items():
+            same = sha256(one.sums.tobytes() + one.counts.tobytes()).digest()
+            self.seen[name] = first.setdefault(same, one)
 
     def check(self) -> None:
         """Raise what went wrong inside the graph; nothing can be raised through C."""
@@ -163,15 +171,6 @@ class Observer:
         return True
 
 
-def _shared(seen: Mapping[str, Seen]) -> dict[str, Seen]:
-    """Equal sums as one: an earlier run's weights share again what they shared."""
-    first: dict[tuple[bytes, bytes], Seen] = {}
-    return {
-        name: first.setdefault((one.sums.tobytes(), one.counts.tobytes()), one)
-        for name, one in seen.items()
-    }
-
-
 def _inputs(node: _Tensor) -> Inputs:
     """What the sums depend on."""
     ids = ctypes.addressof(node.src[2].contents) if node.src[2] else 0
@@ -193,8 +192,8 @@ class _Sums:
     def by_expert(self, node: _Tensor, before: Seen | None) -> Seen:
         """Over the tokens that were routed to each expert."""
         experts = _matrices(node)
-        x = _fetch(node.src[1].contents, np.float32)[0]  # [tokens, used or 1, row length]
-        ids = _fetch(node.src[2].contents, np.int32)[0, 0]  # [tokens, used]
+        x = _fetch(node.src[1].contents, "f4")[0]  # [tokens, used or 1, row length]
+        ids = _fetch(node.src[2].contents, "i4")[0, 0]  # [tokens, used]
         start = _start(before, (experts, x.shape[2]), experts)
         order, counts = self._route(ids, experts)
         rows = _rows(ids.shape, x.shape[1])[order]
@@ -208,7 +207,7 @@ class _Sums:
     def by_matrix(self, node: _Tensor, before: Seen | None) -> Seen:
         """Over all rows, for each matrix of the weight."""
         matrices = _matrices(node)
-        x = _fetch(node.src[1].contents, np.float32)  # [ne3, ne2, rows, row length]
+        x = _fetch(node.src[1].contents, "f4")  # [ne3, ne2, rows, row length]
         start = _start(before, (matrices, x.shape[3]), 1)
         sums = start.sums.copy()
         parts = x.reshape(-1, matrices, *x.shape[2:])
@@ -257,6 +256,6 @@ def _start(before: Seen | None, shape: tuple[int, int], counts: int) -> Seen:
     """What the weight has seen so far. Raises ValueError when it had another shape."""
     if before is None:
         return Seen(np.zeros(shape, np.float32), np.zeros(counts, np.int64))
-    if before.sums.shape != shape or len(before.counts) != counts:
-        raise ValueError(f"sums of shape {shape} after {before.sums.shape}")
-    return before
+    if len(before.counts) != counts:
+        raise ValueError(f"{counts} counts after {len(before.counts)}")
+    return Seen(before.sums.reshape(shape), before.counts)  # a file knows no more than the size
