@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +14,11 @@ from bot.build.mixture import Pick, mix
 from bot.clients.llama.observer import Observer, Seen
 from bot.clients.llama.session import Session
 from bot.errors import SettingsError, SourceError
-from bot.progress import Report
 from bot.records import digest
 from bot.workspace import writing
 
 KEY = "bot.calibration"  # of a checkpoint's metadata: what it belongs to
+MOST_SEQUENCES = 256  # LLAMA_MAX_SEQ, llama-cparams.h
 EXACT = 1 << 24  # counts are stored as f32, which is exact as far as this
 
 
@@ -52,7 +52,7 @@ def calibrate(
     gpu_layers: int,
     devices: Sequence[str],
     checkpoint: Checkpoint | None = None,
-    progress: Report,
+    progress: Callable[[int, int], None],
 ) -> tuple[int, ...]:
     """Decode `texts` through `model`, write what its weights saw; chunks taken of each text.
 
@@ -61,7 +61,7 @@ def calibrate(
     since llama.cpp leaves out the last layer's work for the others.
     Raises SettingsError for texts that are too short, BuildError as `Session` does.
     """
-    sequences = max(1, batch // context)
+    sequences = min(max(1, batch // context), MOST_SEQUENCES)
     observer = Observer()
     with Session(
         model,

@@ -17,7 +17,7 @@ CONTEXT = 128
 SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "data"
 
 
-def quiet(_done: int, _total: int, _note: str = "") -> None:
+def quiet(_done: int, _total: int) -> None:
     """Nobody looks."""
 
 
@@ -150,7 +150,7 @@ def test_killed_and_run_again_the_same_bits(demo_model: Path, tmp_path: Path) ->
         gpu_layers=0,
         devices=(),
         checkpoint=Checkpoint(path=note, every=4, key="k"),
-        progress=lambda done, _total, _note="": began.append(done),
+        progress=lambda done, _total: began.append(done),
     )
     assert began[0] == noted
     assert target.read_bytes() == whole.read_bytes()
@@ -178,7 +178,7 @@ def test_a_note_of_other_work_is_not_gone_on_from(
                 gpu_layers=0,
                 devices=(),
                 checkpoint=half,
-                progress=interrupt_at(2),
+                progress=Interrupt(2),
             )
         assert imatrix.read(note).chunks == 2
     else:
@@ -187,13 +187,13 @@ def test_a_note_of_other_work_is_not_gone_on_from(
     assert target.read_bytes() == whole.read_bytes()
 
 
-class interrupt_at:
+class Interrupt:
     """Ctrl-C at a chunk."""
 
     def __init__(self, chunk: int) -> None:
         self._chunk = chunk
 
-    def __call__(self, done: int, _total: int, _note: str = "") -> None:
+    def __call__(self, done: int, _total: int) -> None:
         if done == self._chunk:
             raise KeyboardInterrupt
 

@@ -4,9 +4,11 @@ How it is made is tested in test_calibrate.py, the older form in test_legacy_ima
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from bot.build import imatrix
 from bot.clients import gguf
@@ -92,7 +94,7 @@ def test_other_files_are_refused(demo_model: Path, tmp_path: Path) -> None:
         imatrix.read(tmp_path / "nothing.gguf")
     path, kind = tmp_path / "imatrix.gguf", [("general.type", "imatrix")]
     two = np.zeros((1, 2), np.float32)
-    wrong = {
+    wrong: dict[str, list[tuple[str, NDArray[Any]]]] = {
         "no counts for x": [("x.in_sum2", two)],
         "holds no sums": [("x.counts", two)],
         "no sum for each count": [("x.in_sum2", two), ("x.counts", np.ones((3, 1), np.float32))],
@@ -113,7 +115,9 @@ def test_any_bytes_are_read_or_refused(path: Path, tmp_path: Path) -> None:
         data = bytearray(good)
         for _ in range(chance.integers(1, 5)):
             data[chance.integers(len(data))] = int(chance.integers(256))
-        broken.write_bytes(data[: chance.choice((len(data), chance.integers(len(data))))])
+        broken.write_bytes(
+            data[: len(data) if chance.random() < 0.5 else int(chance.integers(len(data)))]
+        )
         try:
             found = imatrix.read(broken)
         except SourceError:

@@ -1,7 +1,7 @@
 """Texts of the calibration mix: files here, and files of a Hub's dataset at a commit."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,7 +16,7 @@ from bot.progress import Narrator
 from bot.settings import CalibrationSource, load
 
 COMMIT = "ab" * 20
-DATA = "Guten Tag, good day, bonjour.\n".encode() * 50
+DATA = b"Guten Tag, good day, bonjour.\n" * 50
 SHA = hashlib.sha256(DATA).hexdigest()
 
 
@@ -59,7 +59,9 @@ def dataset_hub() -> Iterator[tuple[str, list[str]]]:
         thread.join()
 
 
-def pipeline(folder: Path, source: dict[str, object], url: str = "http://127.0.0.1:9") -> Pipeline:
+def pipeline(
+    folder: Path, source: Mapping[str, object], url: str = "http://127.0.0.1:9"
+) -> Pipeline:
     settings = load(workdir=folder / "work", hub={"endpoint": url}, calibration={"texts": [source]})
     return Pipeline(settings, Narrator(quiet=True), None)
 
