@@ -13,7 +13,7 @@
       engine: one-pass              # or llama: llama.cpp's own function, one tier after another
       memory_gb: 4
     calibration:
-      texts: [texts/chat.txt, texts/code.txt]
+      texts: [texts/chat.txt, texts/code.txt]   # or {name, path, weight, …} each, see README
     evaluation:
       text: texts/wiki.test.raw
       tasks: texts/hellaswag_val_full.txt
