@@ -9,6 +9,7 @@ read by bot/build/legacy_imatrix.py.
 from __future__ import annotations
 
 import re
+import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -129,7 +130,7 @@ def rewrite(source: Path, target: Path, context: int) -> None:
     """A ready file in GGUF form: the very bytes if it has it, else its values anew."""
     matrix = read(source)
     if _is_gguf(source):
-        target.write_bytes(source.read_bytes())
+        shutil.copyfile(source, target)
         return
     seen = {
         name: Seen(sums, matrix.counts[name].astype(np.int64)) for name, sums in matrix.sums.items()
