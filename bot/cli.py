@@ -346,21 +346,28 @@ def _plan_text(context: Context, made: Plan[Sketch]) -> str:
 def calibrate(
     context: Context, model: str, revision: str, tiers: tuple[str, ...], as_json: bool
 ) -> None:
-    """Make the importance matrix that the I- tiers need.
+    """Make the importance matrix that the I- tiers need, and say how well it covers the experts.
+
+    Texts, their proportions and chunks are settings (calibration). A run that was stopped goes on
+    at its last checkpoint and ends with the same sums. --json gives the facts of results.json.
 
     \b
     bot calibrate ./model-BF16.gguf
+    bot calibrate some-org/model-BF16-GGUF --json
     """
-    from bot.pipeline import make
+    from bot.pipeline import calibrating, tables
 
     job = _planned(context, model, revision, tiers)
     with job.paths.locked():
         job.require_room()
-        made = make.calibrate(job)
+        made = calibrating.facts(job)
     if as_json:
         _emit(made)
+    elif made is None:
+        click.echo("no tier needs an importance matrix")
     else:
-        click.echo(made.path if made else "no tier needs an importance matrix")
+        click.echo(str(job.paths.imatrix))
+        click.echo(tables.coverage(made))
 
 
 @cli.command()

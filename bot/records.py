@@ -20,6 +20,7 @@ from bot import patterns
 T = TypeVar("T")
 
 RESULTS_VERSION = 1
+RARE_TOKENS = 64  # of calibration: an expert that saw fewer has little to say about its weights
 
 
 def dump(record: Any) -> Any:
@@ -440,16 +441,40 @@ class EvaluationFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CalibrationText(Text):
+    """A text of the calibration mix."""
+
+    weight: float | None = None  # its share of chunks; None: by its length
+    licence: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerCoverage:
+    """How many tokens reached a layer's routed experts; of its matrices the fewest."""
+
+    layer: int
+    experts: int
+    fewest: int  # tokens of the expert that saw fewest
+    median: int
+    unreached: tuple[int, ...] = ()  # experts without any
+    rare: tuple[int, ...] = ()  # experts with too few to say much
+
+
+@dataclass(frozen=True, kw_only=True)
 class CalibrationFacts:
     """How the importance matrix was made."""
 
-    texts: tuple[Text, ...]
+    texts: tuple[CalibrationText, ...]
     context: int
     chunks: int
     file: str
     bytes: int
     sha256: str
     unreached: tuple[str, ...] = ()  # "blk.3.ffn_up_exps.weight expert 5" for experts with no data
+    taken: tuple[int, ...] = ()  # chunks of each text
+    given: tuple[str, ...] = ()  # datasets that a ready file names; then nothing was calibrated
+    coverage: tuple[LayerCoverage, ...] = ()
+    raised: tuple[str, ...] = ()  # "I-Nano blk.3.ffn_up_exps.weight IQ2_XS Q2_K" for lack of data
 
 
 @dataclass(frozen=True, kw_only=True)

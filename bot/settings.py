@@ -13,7 +13,7 @@
       engine: one-pass              # or llama: llama.cpp's own function, one tier after another
       memory_gb: 4
     calibration:
-      texts: [texts/chat.txt, texts/code.txt]
+      texts: [texts/chat.txt, texts/code.txt]   # or {name, path, weight, …} each, see README
     evaluation:
       text: texts/wiki.test.raw
       tasks: texts/hellaswag_val_full.txt
@@ -26,9 +26,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -89,6 +98,7 @@ class QuantizeSettings(Part):
     engine: Literal["one-pass", "llama"] = "one-pass"
     memory_gb: Annotated[float, Field(gt=0)] = 4.0  # bound on rows in work
     shard_gb: Annotated[float, Field(ge=0.001)] | None = 48.0  # None: one file, however large
+    missing_data: Literal["refuse", "next"] = "refuse"  # or the next type that needs no imatrix
     stamp: bool = True  # tier, recipe hash and bot version in each file's metadata
     baselines: tuple[str, ...] = ()  # llama.cpp's own file types to compare with: Q8_0, Q4_K_M
 
@@ -105,12 +115,61 @@ class QuantizeSettings(Part):
         return int(self.shard_gb * 1e9)
 
 
-class CalibrationSettings(Part):
-    """The importance matrix: texts, and how much of them."""
+class CalibrationSource(Part):
+    """A text of the calibration mix: a file here, or one of a dataset on the Hub, pinned."""
 
-    texts: tuple[Path, ...] = (DEMO / "calibration.txt",)
+    name: Annotated[str, Field(pattern=r"^[\w .+-]{1,48}$")] | None = None
+    path: Path | None = None
+    dataset: Annotated[str, Field(pattern=r"^[\w.-]{1,96}/[\w.-]{1,96}$")] | None = None
+    commit: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
+    file: Annotated[str, Field(min_length=1, max_length=400)] | None = None
+    weight: Annotated[float, Field(gt=0, le=1e6)] | None = None  # None: its length
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    licence: Annotated[str, Field(max_length=100)] | None = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        named = [bool(part) for part in self.hub]
+        if not (all(named) if self.path is None else not any(named)):
+            raise ValueError("a text has either a path, or a dataset with its commit and file")
+        return self
+
+    @property
+    def hub(self) -> tuple[str, str, str]:
+        """Dataset, commit and file; empty for a file here."""
+        return self.dataset or "", self.commit or "", self.file or ""
+
+    @property
+    def label(self) -> str:
+        """What the text is called in files and on cards; never a path of this machine."""
+        return self.name or Path(self.path or self.file or "").name
+
+
+def _path_alone(value: Any) -> Any:
+    return {"path": value} if isinstance(value, str | Path) else value
+
+
+class CalibrationSettings(Part):
+    """The importance matrix: texts, and how much of them; or a ready file."""
+
+    texts: Annotated[
+        tuple[Annotated[CalibrationSource, BeforeValidator(_path_alone)], ...],
+        Field(min_length=1, max_length=64),
+    ] = (CalibrationSource(path=DEMO / "calibration.txt"),)
     context: Annotated[int, Field(ge=32, le=131072)] = 512
     chunks: Annotated[int, Field(ge=1)] | None = None
+    batch: Annotated[int, Field(ge=32, le=131072)] = 2048  # tokens decoded together
+    checkpoint: Annotated[int, Field(ge=1)] = 64  # chunks between notes of what was seen
+    file: Path | None = None  # a ready importance matrix, GGUF or .dat, instead of all this
+
+    @field_validator("texts")
+    @classmethod
+    def _alike(cls, value: tuple[CalibrationSource, ...]) -> tuple[CalibrationSource, ...]:
+        if len({text.label for text in value}) < len(value):
+            raise ValueError("two texts have the same name; give each its own")
+        if len({text.weight is None for text in value}) > 1:
+            raise ValueError("some texts have a weight and others none; give all one")
+        return value
 
 
 class EvaluationSettings(Part):

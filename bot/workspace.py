@@ -41,6 +41,10 @@ class Workspace:
         """Where the 16-bit GGUF made of a checkpoint is kept, shared by all jobs."""
         return self.root / "converted" / slug(repo_id) / commit
 
+    def texts(self, dataset: str, commit: str) -> Path:
+        """Where texts of a dataset at a commit are kept, shared by all jobs."""
+        return self.root / "texts" / slug(dataset) / commit
+
     def job(self, name: str, key: str) -> Job:
         """The folder of the job with this key."""
         return Job(self.root / "jobs" / f"{slug(name)}-{key[:12]}")
@@ -66,6 +70,11 @@ class Job:
     def baselines(self) -> Path:
         """Files to compare with; they are measured and not published."""
         return self.folder / "baselines"
+
+    @property
+    def checkpoint(self) -> Path:
+        """What calibrating had seen when it last took a note."""
+        return self.folder / "imatrix.checkpoint"
 
     @property
     def reference(self) -> Path:

@@ -1,25 +1,32 @@
-"""The importance matrix: collected in process, stored as llama-imatrix stores it.
+"""The importance matrix as a file: written as llama-imatrix writes it, read in both of its forms.
 
-File format (tools/imatrix/imatrix.cpp, save_imatrix): GGUF with `general.type` = imatrix,
-`imatrix.datasets`, `imatrix.chunk_count`, `imatrix.chunk_size`, and for each weight, names sorted,
-`NAME.in_sum2` f32 [row length, experts] with raw sums and `NAME.counts` f32 [1, experts].
+GGUF form (tools/imatrix/imatrix.cpp, save_imatrix): `general.type` = imatrix, `imatrix.datasets`,
+`imatrix.chunk_count`, `imatrix.chunk_size`, and for each weight, names sorted, `NAME.in_sum2` f32
+[row length, experts] with raw sums and `NAME.counts` f32 [1, experts]. The older form, `.dat`, is
+read by bot/build/legacy_imatrix.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+import shutil
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bot.build.legacy_imatrix import read_legacy
 from bot.clients import gguf
-from bot.clients.llama.observer import Observer
-from bot.clients.llama.session import Session
+from bot.clients.llama.observer import Seen
 from bot.errors import SourceError
+from bot.records import RARE_TOKENS, LayerCoverage, Tensor
 
-Progress = Callable[[int, int], None]  # done, total
+MAGIC = b"GGUF"
+_EXPERTS = re.compile(r"blk\.(\d{1,5})\.ffn_\w*_?exps\.weight")
+_ABSOLUTE = re.compile(r"[/\\~]|[A-Za-z]:[/\\]|\.\.[/\\]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +37,7 @@ class Matrix:
     chunks: int
     sums: Mapping[str, NDArray[np.float32]]  # [experts, row length]
     counts: Mapping[str, NDArray[np.float32]]  # [experts]
+    key: str | None = None  # of a checkpoint: what it belongs to
 
     def weights(self) -> dict[str, NDArray[np.float32]]:
         """What llama_model_quantize wants: sum / count, and 1 where an expert was never reached.
@@ -52,64 +60,95 @@ class Matrix:
             for expert in np.flatnonzero(counts == 0)
         )
 
+    def coverage(self) -> tuple[LayerCoverage, ...]:
+        """How often each layer's routed experts were reached. A `.dat` file cannot tell: empty."""
+        layers: dict[int, list[NDArray[np.float32]]] = defaultdict(list)
+        for name, counts in self.counts.items():
+            if (found := _EXPERTS.fullmatch(name)) and len(counts) > 1:
+                layers[int(found[1])].append(counts)
+        return tuple(_covered(layer, layers[layer]) for layer in sorted(layers))
 
-def calibrate(
-    model: Path,
+    def require_fit(self, tensors: Iterable[Tensor]) -> None:
+        """Raise SourceError unless the file is of a model with these tensors.
+
+        llama.cpp would stop in the middle of a tier when a size differs.
+        """
+        known = {tensor.name: tensor for tensor in tensors}
+        shared = [name for name in self.sums if name in known]
+        if not shared:
+            raise SourceError("the importance matrix knows no tensor of this model; name another")
+        for name in shared:
+            shape = known[name].shape
+            wanted = shape[0] * int(np.prod(shape[2:], initial=1))
+            if self.sums[name].size != wanted:
+                raise SourceError(
+                    f"the importance matrix has {self.sums[name].size} values for {name}, not "
+                    f"{wanted}; it was made from another model, name another"
+                )
+
+
+def _covered(layer: int, counts: Sequence[NDArray[np.float32]]) -> LayerCoverage:
+    fewest = np.minimum.reduce([each for each in counts if len(each) == len(counts[0])])
+    return LayerCoverage(
+        layer=layer,
+        experts=len(fewest),
+        fewest=int(fewest.min()),
+        median=int(np.median(fewest)),
+        unreached=tuple(np.flatnonzero(fewest == 0).tolist()),
+        rare=tuple(np.flatnonzero((fewest > 0) & (fewest < RARE_TOKENS)).tolist()),
+    )
+
+
+def write(
     target: Path,
-    *,
-    text: str,
+    seen: Mapping[str, Seen],
     datasets: Sequence[str],
+    chunks: int,
     context: int,
-    chunks: int | None,
-    threads: int,
-    gpu_layers: int,
-    devices: Sequence[str],
-    progress: Progress,
+    notes: Sequence[tuple[str, str]] = (),
 ) -> None:
-    """Decode `text` through `model` and write what its weights saw to `target`.
-
-    `datasets` are names for the file's metadata; they must hold no local path. Every token's
-    logits are asked for, since llama.cpp leaves out the last layer's work for the others.
-    """
-    observer = Observer()
-    with Session(
-        model,
-        n_ctx=context,
-        threads=threads,
-        gpu_layers=gpu_layers,
-        devices=devices,
-        observer=observer,
-    ) as session:
-        parts = session.chunks(text, context, chunks)
-        for done, part in enumerate(parts):
-            progress(done, len(parts))
-            session.decode_chunk(part, first_wanted=0)
-        progress(len(parts), len(parts))
-    _write(target, observer, datasets, len(parts), context)
-
-
-def _write(
-    target: Path, observer: Observer, datasets: Sequence[str], chunks: int, context: int
-) -> None:
+    """Write what weights saw. `datasets` are names for the metadata, without local paths."""
     metadata = (
         ("general.type", "imatrix"),
         ("imatrix.datasets", list(datasets)),
         ("imatrix.chunk_count", chunks),
         ("imatrix.chunk_size", context),
+        *notes,
     )
     arrays = []
-    for name in sorted(observer.sums):
-        counts = observer.counts[name].astype(np.float32)[:, None]
+    for name in sorted(seen):
+        counts = seen[name].counts.astype(np.float32)[:, None]
         # several matrices that share a count (latent attention) make one long row, as in the tool
-        sums = observer.sums[name].astype(np.float32).reshape(len(counts), -1)
+        sums = seen[name].sums.reshape(len(counts), -1)
         one = len(counts) == 1  # ggml drops a last dimension of 1 when it writes
         arrays.append((f"{name}.in_sum2", sums[0] if one else sums))
         arrays.append((f"{name}.counts", counts[0] if one else counts))
     gguf.write_arrays(target, metadata, arrays)
 
 
+def rewrite(source: Path, target: Path, context: int) -> None:
+    """A ready file in GGUF form: the very bytes if it has it, else its values anew."""
+    matrix = read(source)
+    if _is_gguf(source):
+        shutil.copyfile(source, target)
+        return
+    seen = {
+        name: Seen(sums, matrix.counts[name].astype(np.int64)) for name, sums in matrix.sums.items()
+    }
+    write(target, seen, matrix.datasets, matrix.chunks, context)
+
+
+def _is_gguf(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
+
+
 def read(path: Path) -> Matrix:
-    """An importance matrix in GGUF form. Raises SourceError for any other file."""
+    """An importance matrix in GGUF form or as `.dat`. Raises SourceError for any other file."""
+    if not path.is_file():
+        raise SourceError(f"{path} does not exist; check the path")
+    if not _is_gguf(path):
+        return _read_legacy(path)
     metadata, arrays = gguf.read_arrays(path)
     if metadata.get("general.type") != "imatrix":
         raise SourceError(f"{path} is not an importance matrix; make one with `bot calibrate`")
@@ -117,10 +156,47 @@ def read(path: Path) -> Matrix:
     missing = [name for name in names if f"{name}.counts" not in arrays]
     if missing:
         raise SourceError(f"{path} has sums but no counts for {missing[0]}; make it again")
-    counts = {name: arrays[f"{name}.counts"].reshape(-1) for name in names}
+    if not names:
+        raise SourceError(f"{path} holds no sums; make it again with `bot calibrate`")
+    counts = {n: _numbers(path, n, arrays[f"{n}.counts"]).reshape(-1) for n in names}
+    sums = {n: _numbers(path, n, arrays[f"{n}.in_sum2"]) for n in names}
+    for name in names:
+        if not counts[name].size or sums[name].size % counts[name].size:
+            raise SourceError(f"{path}: {name} has no sum for each count; make it again")
+    datasets, chunks = metadata.get("imatrix.datasets"), metadata.get("imatrix.chunk_count")
+    key = metadata.get("bot.calibration")
     return Matrix(
-        datasets=tuple(metadata.get("imatrix.datasets", ())),
-        chunks=int(metadata.get("imatrix.chunk_count", 0)),
-        sums={n: arrays[f"{n}.in_sum2"].reshape(counts[n].size, -1) for n in names},
+        datasets=_names(datasets if isinstance(datasets, list) else ()),
+        chunks=chunks if isinstance(chunks, int) and chunks > 0 else 0,
+        sums={n: sums[n].reshape(counts[n].size, -1) for n in names},
         counts=counts,
+        key=key if isinstance(key, str) else None,
     )
+
+
+def _read_legacy(path: Path) -> Matrix:
+    found = read_legacy(path)
+    names = [entry.name for entry in found.entries]
+    values = {entry.name: _numbers(path, entry.name, entry.values) for entry in found.entries}
+    return Matrix(
+        datasets=_names((found.dataset,) if found.dataset else ()),
+        chunks=found.chunks,
+        sums={name: values[name][None, :] for name in names},
+        counts={entry.name: np.array([entry.calls], np.float32) for entry in found.entries},
+    )
+
+
+def _numbers(path: Path, name: str, values: NDArray[np.generic]) -> NDArray[np.float32]:
+    """Sums of squares, and counts: f32, finite, not negative."""
+    if values.dtype != np.float32:
+        raise SourceError(f"{path}: {name} is not f32; make it again")
+    numbers = np.asarray(values, np.float32)
+    if numbers.size and not (numbers.min() >= 0 and np.isfinite(numbers.max())):
+        raise SourceError(f"{path}: {name} holds values that no squares add up to; make it again")
+    return numbers
+
+
+def _names(datasets: Iterable[object]) -> tuple[str, ...]:
+    """Names of datasets; of a path on somebody's machine only its end."""
+    texts = [name for name in datasets if isinstance(name, str)]
+    return tuple(PureWindowsPath(n).name if _ABSOLUTE.match(n) else n for n in texts)

@@ -105,15 +105,30 @@ def notes(imatrix: Matrix) -> Notes:
     return tuple(made)
 
 
-def require_data(types: Mapping[str, str], imatrix: Matrix) -> None:
+def require_data(types: Mapping[str, str], imatrix: Matrix, *, experts: bool = True) -> None:
     """Raise BuildError naming a tensor whose low-bit type needs data that the matrix lacks.
 
-    llama.cpp would stop in the middle of a file; this is asked before anything is written.
+    llama.cpp would stop in the middle of a file where the tensor has none, and guess where one of
+    its experts has none (skipped without `experts`); this is asked before anything is written.
     """
+    for name, missing in lacking(types, imatrix).items():
+        if experts or not missing:
+            raise BuildError(
+                f"{name}{missing} has no data in the importance matrix and cannot be "
+                f"{types[name]}; calibrate with more text, set quantize.missing_data to next, "
+                "or leave the tier out"
+            )
+
+
+def lacking(types: Mapping[str, str], imatrix: Matrix) -> dict[str, str]:
+    """Tensors whose type needs data that the matrix lacks, with ` expert N` where it lacks it."""
+    found = {}
     for name, kind in types.items():
         # llama.cpp asks no data for the embedding and the output
-        if kind in NEEDS_IMATRIX and name.startswith("blk.") and name not in imatrix.sums:
-            raise BuildError(
-                f"{name} has no data in the importance matrix and cannot be {kind}; "
-                "calibrate with more text or leave the tier out"
-            )
+        if kind not in NEEDS_IMATRIX or not name.startswith("blk."):
+            continue
+        if name not in imatrix.sums:
+            found[name] = ""
+        elif (unreached := np.flatnonzero(imatrix.counts[name] == 0)).size:
+            found[name] = f" expert {unreached[0]}"
+    return found

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,8 +42,15 @@ def _open(path: Path) -> gguf.GGUFReader:
     """A reader over `path`; SourceError when it is not a whole GGUF file."""
     if not path.is_file():
         raise SourceError(f"{path} does not exist; check the path")
-    try:
+    with _whole(path):
         return gguf.GGUFReader(path)
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    """What the library raises over a damaged file, as SourceError."""
+    try:
+        yield
     except (ValueError, IndexError, KeyError, OverflowError, TypeError, MemoryError) as error:
         reason = " ".join(str(error).split())[:200]
         raise SourceError(
@@ -149,8 +157,10 @@ def read_arrays(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
     Arrays are memory-mapped with numpy's order of dimensions: the row length comes last.
     """
+    read_header(path)  # bounds every length, so that the library does not lose itself in one
     reader = _open(path)
-    metadata = {n: f.contents() for n, f in reader.fields.items() if not n.startswith("GGUF.")}
+    with _whole(path):
+        metadata = {n: f.contents() for n, f in reader.fields.items() if not n.startswith("GGUF.")}
     return metadata, {tensor.name: tensor.data for tensor in reader.tensors}
 
 

@@ -393,8 +393,10 @@ class Hub:
         path: str,
         folder: Path,
         advance: Callable[[int], None] = lambda _bytes: None,
+        *,
+        kind: Literal["model", "dataset"] = "model",
     ) -> Path:
-        """Fetch one file at a commit into `folder`; returns its path.
+        """Fetch one file of a repository at a commit into `folder`; returns its path.
 
         What an earlier call left in PATH.partial is gone on from, so the caller compares sha256
         at the end. `advance` is told of bytes as they arrive, negative when some were in vain;
@@ -407,7 +409,7 @@ class Hub:
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(f"{target.name}.partial")
         what = f"{path} of {repo_id}"
-        url = self._file(repo_id, commit, path)
+        url = self._file(repo_id, commit, path, kind)
         self._repeat(what, lambda: self._transfer(self._stored(url), partial, what, advance))
         partial.replace(target)
         return target
@@ -507,8 +509,8 @@ class Hub:
     def _models(self, repo_id: str) -> str:
         return f"{self.endpoint}/api/models/{quote(repo_id)}"
 
-    def _file(self, repo_id: str, commit: str, path: str) -> str:
-        return hf_hub_url(repo_id, path, revision=commit, endpoint=self.endpoint)
+    def _file(self, repo_id: str, commit: str, path: str, kind: str = "model") -> str:
+        return hf_hub_url(repo_id, path, repo_type=kind, revision=commit, endpoint=self.endpoint)
 
     def _stored(self, url: str) -> HfFileMetadata:
         """Where and how a file is stored: size, address, Xet hash. Redirects of the Hub only."""

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from bot import weights
+from bot.errors import SettingsError
 from bot.ledger import Finished
 from bot.pipeline.models import Model, Pipeline, Plan
 from bot.pipeline.sources import Sketch
+from bot.pipeline.texts import calibration_texts, text_of
 from bot.progress import Report
-from bot.records import Recipe, Text, Tools, digest, dump
-from bot.settings import DEMO, Settings
+from bot.records import Recipe, Tools, digest, dump
+from bot.settings import Settings
 from bot.workspace import require_free, sha256
 
 METRICS_VERSION = 1  # raised when a change of ours changes a number
@@ -61,8 +63,13 @@ class Job:
         if not self.plan.needs_imatrix:
             return None
         wanted = self.settings.calibration
-        texts = [dump(text_of(path)) for path in wanted.texts]
-        return {"texts": texts, "context": wanted.context, "chunks": wanted.chunks}
+        if wanted.file is not None:
+            if not wanted.file.is_file():
+                raise SettingsError(f"{wanted.file} does not exist; mend calibration.file")
+            return {"file": sha256(wanted.file)}
+        texts = [dump(text) for text in calibration_texts(self.pipeline)]
+        sizes = {"context": wanted.context, "chunks": wanted.chunks, "batch": wanted.batch}
+        return {"texts": texts, **sizes}
 
     @cached_property
     def evaluation(self) -> dict[str, Any]:
@@ -132,10 +139,3 @@ def reference_guess(settings: Settings, vocabulary: int) -> int:
 def _is_made(file: Path) -> bool:
     shards = f"{glob.escape(file.stem)}-00001-of-*.gguf"
     return file.is_file() or any(file.parent.glob(shards))
-
-
-def text_of(path: Path) -> Text:
-    """What a text file is, for results and keys."""
-    own = DEMO in path.resolve().parents
-    origin = "comes with apex-bot, see bot/demo/ORIGIN.md" if own else "given by the publisher"
-    return Text(name=path.name, sha256=sha256(path), origin=origin)

@@ -1,10 +1,12 @@
-"""A job's files: the importance matrix and each tier."""
+"""A job's files: a model for each tier."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bot.pipeline.calibrating import calibrate, settled
 from bot.pipeline.job import Job
 from bot.plan.recipe import asked_types, file_type
 from bot.progress import Report
@@ -16,49 +18,27 @@ if TYPE_CHECKING:
     from bot.build.quantize import Importance, Notes
 
 
-def calibrate(job: Job) -> Built | None:
-    """The importance matrix, if a tier wants one."""
-    from bot.build import imatrix
-
-    if job.calibration is None:
-        return None
-    wanted, llama = job.settings.calibration, job.settings.llama
-
-    def work(report: Report) -> None:
-        with writing(job.paths.imatrix) as partial:
-            imatrix.calibrate(
-                Path(job.plan.model.source.path),
-                partial,
-                text="\n".join(path.read_text(encoding="utf-8") for path in wanted.texts),
-                datasets=[path.name for path in wanted.texts],
-                context=wanted.context,
-                chunks=wanted.chunks,
-                threads=llama.threads,
-                gpu_layers=llama.gpu_layers,
-                devices=llama.devices,
-                progress=report,
-            )
-
-    inputs = {**job.calibration, "source": job.plan.model.source.sha256}
-    return job.step("imatrix", inputs, [job.paths.imatrix], "calibrating", work).files[0]
-
-
 def quantize(job: Job, given: Path | None = None) -> dict[str, Built]:
     """A model for each distinct tier and each baseline, by name; one in shards counts as one.
 
     `given` is an importance matrix to use instead of calibrating.
     """
-    matrix = _hashed(given) if given and job.plan.needs_imatrix else calibrate(job)
+    matrix = _given(job, given) if given and job.plan.needs_imatrix else calibrate(job)
+    distinct = [recipe for recipe in settled(job, matrix) if recipe.same_as is None]
     if job.settings.quantize.engine == "one-pass":
-        _quantize_missing(job, matrix)
-    return {recipe.tier: _quantize(job, recipe, matrix) for recipe in job.plan.distinct}
+        _quantize_missing(job, distinct, matrix)
+    return {recipe.tier: _quantize(job, recipe, matrix) for recipe in distinct}
 
 
-def _hashed(path: Path) -> Built:
+def _given(job: Job, path: Path) -> Built:
+    """A ready importance matrix. Raises SourceError when it is none, or of another model."""
+    from bot.build import imatrix
+
+    imatrix.read(path).require_fit(job.plan.model.tensors)
     return Built(path=str(path), bytes=path.stat().st_size, sha256=sha256(path))
 
 
-def _quantize_missing(job: Job, matrix: Built | None) -> None:
+def _quantize_missing(job: Job, recipes: Sequence[Recipe], matrix: Built | None) -> None:
     """Make all tiers that are not there yet in one reading of the source."""
     from bot.build import imatrix, onepass
     from bot.build.quantize import Importance
@@ -66,7 +46,7 @@ def _quantize_missing(job: Job, matrix: Built | None) -> None:
     known = job.pipeline.ledger.finished
     missing = [
         recipe
-        for recipe in job.plan.distinct
+        for recipe in recipes
         if known(job.key, f"quantize {recipe.tier}", _quantize_inputs(job, recipe, matrix)) is None
     ]
     if not missing:
@@ -94,7 +74,7 @@ def _wanted(job: Job, recipe: Recipe, weights: Importance | None) -> Wanted:
 
     types = _types(job, recipe)
     if weights is not None:
-        quantize.require_data(types, weights.matrix)
+        quantize.require_data(types, weights.matrix, experts=not recipe.plain)
     notes = quantize.notes(weights.matrix) if weights is not None else ()
     return Wanted(
         target=job.file_of(recipe),

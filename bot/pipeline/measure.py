@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bot.pipeline.job import Job, text_of
-from bot.pipeline.make import calibrate, quantize
+from bot.pipeline import calibrating
+from bot.pipeline.job import Job
+from bot.pipeline.make import quantize
+from bot.pipeline.texts import text_of
 from bot.progress import Report
 from bot.records import (
     Built,
-    CalibrationFacts,
     EvaluationFacts,
     Recipe,
     Results,
@@ -146,7 +147,7 @@ def _results(
 ) -> Results:
     model = job.plan.model
     source = Built(path=model.source.path, bytes=model.source.bytes, sha256=model.source.sha256)
-    recipes = job.plan.recipes
+    recipes = calibrating.settled(job, calibrating.calibrate(job))
 
     def row(recipe: Recipe) -> Row:
         made = recipe.same_as or recipe.tier
@@ -159,7 +160,7 @@ def _results(
         windows=recipes[0].windows,
         tools=job.tools,
         evaluation=_evaluation_facts(job, chunks),
-        calibration=_calibration_facts(job),
+        calibration=calibrating.facts(job),
         reference=_row(job, model.architecture.source_type, source, reference, None),
         tiers=tuple(row(recipe) for recipe in recipes if not recipe.plain),
         baselines=tuple(row(recipe) for recipe in recipes if recipe.plain),
@@ -191,22 +192,4 @@ def _evaluation_facts(job: Job, chunks: int) -> EvaluationFacts:
         chunks=chunks,
         scored_tokens=chunks * scored_per_chunk(wanted.context),
         tasks=text_of(wanted.tasks) if wanted.tasks else None,
-    )
-
-
-def _calibration_facts(job: Job) -> CalibrationFacts | None:
-    from bot.build import imatrix
-
-    file = calibrate(job)
-    if file is None:
-        return None
-    matrix = imatrix.read(Path(file.path))
-    return CalibrationFacts(
-        texts=tuple(text_of(path) for path in job.settings.calibration.texts),
-        context=job.settings.calibration.context,
-        chunks=matrix.chunks,
-        file=Path(file.path).name,
-        bytes=file.bytes,
-        sha256=file.sha256,
-        unreached=matrix.unreached(),
     )

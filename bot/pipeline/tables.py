@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bot.records import Architecture, Recipe, Results, Row, dump
+from bot.records import Architecture, CalibrationFacts, Recipe, Results, Row, dump
 
 if TYPE_CHECKING:
     from bot.pipeline.demo import Demonstrated
@@ -175,6 +175,26 @@ def _band(recipe: Recipe, band: str) -> str:
 def recipe(found: Recipe) -> str:
     """A line for each tensor: name, role, band, type."""
     return "\n".join(f"{a.tensor}\t{a.role}\t{a.band}\t{a.type}" for a in found.assignments)
+
+
+def coverage(found: CalibrationFacts) -> str:
+    """What `bot calibrate` says of texts and experts: layers in which some were hardly reached."""
+    chunks = f"{found.chunks} chunks of {found.context} tokens"
+    parts = zip(found.texts, found.taken, strict=False)
+    mix = ", ".join(f"{text.name} {count}" for text, count in parts)
+    lines = [f"{chunks}: {mix}" if mix else chunks]
+    poor = [layer for layer in found.coverage if layer.unreached or layer.rare]
+    columns = ("layer", "experts", "fewest tokens", "median", "unreached", "rare")
+    rows = [
+        tuple(map(str, (c.layer, c.experts, c.fewest, c.median, len(c.unreached), len(c.rare))))
+        for c in poor
+    ]
+    if poor:
+        lines.append(table(columns, rows))
+    elif found.coverage:
+        fewest = min(layer.fewest for layer in found.coverage)
+        lines.append(f"every expert of {len(found.coverage)} layers saw at least {fewest} tokens")
+    return "\n".join(lines)
 
 
 def results(found: Results) -> str:

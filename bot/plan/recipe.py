@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 
 from bot.plan.profiles import BASES, FILE_TYPES, Profile
@@ -20,6 +20,10 @@ from bot.records import (
 
 FIVE_BIT_OUTPUT = ("IQ2_XXS", "IQ2_XS", "IQ3_XXS", "IQ1_S", "IQ2_S", "IQ1_M")
 OUTSIDE = "-"
+# the next larger type that can do without an importance matrix, by bytes of a block (BLOCKS)
+NEXT = dict.fromkeys(("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S"), "Q2_K") | {
+    "IQ3_XXS": "IQ3_S"
+}
 
 
 def windows(layers: int) -> Windows:
@@ -137,6 +141,25 @@ def asked_types(recipe: Recipe, model: Architecture, tensors: Sequence[Tensor]) 
     """The type of each tensor that llama.cpp would otherwise decide on itself, by name."""
     free = {tensor.name for tensor in tensors if allows_quantization(tensor, model.family)}
     return {a.tensor: a.type for a in recipe.assignments if a.tensor in free}
+
+
+def without_data(recipe: Recipe, lacking: Container[str], tensors: Sequence[Tensor]) -> Recipe:
+    """The recipe with the next larger type that needs no data for tensors that lack it."""
+    shapes = {tensor.name: tensor.shape for tensor in tensors}
+
+    def raised(old: Assignment) -> Assignment:
+        if old.tensor not in lacking:
+            return old
+        kind = NEXT[old.type]
+        return replace(old, type=kind, bytes=tensor_bytes(kind, shapes[old.tensor]))
+
+    return replace(recipe, assignments=tuple(raised(each) for each in recipe.assignments))
+
+
+def raised_types(planned: Recipe, built: Recipe) -> tuple[str, ...]:
+    """What `without_data` changed, as `TENSOR OLD NEW`."""
+    pairs = zip(planned.assignments, built.assignments, strict=True)
+    return tuple(f"{a.tensor} {a.type} {b.type}" for a, b in pairs if a.type != b.type)
 
 
 def file_type(base: str) -> int:

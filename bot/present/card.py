@@ -20,6 +20,7 @@ from jinja2.sandbox import SandboxedEnvironment
 
 from bot.errors import SettingsError
 from bot.present import escape, formats, words
+from bot.present.coverage import coverage
 from bot.present.frontmatter import front_matter, model_url
 from bot.present.highlights import highlights
 from bot.present.rows import NAME_LIMIT, distinct, example, names, points
@@ -112,6 +113,7 @@ def _values(
         "coinciding": _coinciding(results),
         "attention": words.attention(model.attention),
         "experts": words.experts(model),
+        "coverage": coverage(results.calibration),
         "windows": words.windows(results.windows, model.layers),
         "example": example(results),
         "recipes": [row for row in distinct(results) if row.recipe],

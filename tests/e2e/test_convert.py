@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from bot.build import checkpoint, converted, imatrix, quantize
+from bot.build.calibrate import Portion, calibrate
 from bot.build.convert import Converted, Options, convert
 from bot.build.sandbox import Limits, isolation
 from bot.build.staging import ConvertFacts
@@ -72,11 +73,10 @@ def build_and_measure(model: Path, folder: Path) -> tuple[float, float]:
     recipe = make_recipes(profiles, architecture, header.tensors)[0]
     assert [a.tensor for a in recipe.assignments] == [t.name for t in header.tensors]
     text = (DEMO / "calibration.txt").read_text()
-    imatrix.calibrate(
+    calibrate(
         model,
         folder / "imatrix.gguf",
-        text=text,
-        datasets=["calibration.txt"],
+        texts=[Portion(name="calibration.txt", text=text)],
         context=CONTEXT,
         chunks=6,
         threads=THREADS,

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-from functools import cache
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -48,130 +52,210 @@ def _weight_name(raw: bytes) -> str:
     return parts[1] if len(parts) > 1 else parts[0]
 
 
-def _fetch(tensor: _Tensor, kind: type[np.generic]) -> NDArray[Any]:
+def _fetch(tensor: _Tensor, kind: str) -> NDArray[Any]:
     """A tensor's values, [ne3, ne2, ne1, ne0], copied to this process where they lie elsewhere."""
-    ne, nb = list(tensor.ne), list(tensor.nb)
-    size = sum((n - 1) * step for n, step in zip(ne, nb, strict=True)) + np.dtype(kind).itemsize
+    layout = ctypes.string_at(ctypes.addressof(tensor) + _Tensor.ne.offset, _LAYOUT.size)
     base = ggml_base()
     if base.ggml_backend_buffer_is_host(tensor.buffer):
-        memory = (ctypes.c_char * size).from_address(tensor.data)
-    else:
-        memory = (ctypes.c_char * size)()
-        base.ggml_backend_tensor_get(ctypes.addressof(tensor), memory, 0, size)
-    return np.ndarray(tuple(ne[::-1]), kind, memory, strides=tuple(nb[::-1]))
+        return _view(tensor.data, layout, kind)
+    memory = (ctypes.c_char * _extent(layout, kind))()
+    base.ggml_backend_tensor_get(ctypes.addressof(tensor), memory, 0, len(memory))
+    return _array(memory, layout, kind)
+
+
+@lru_cache(4096)  # graphs of a batch lie at the same places; after a graph this is half the time
+def _view(address: int, layout: bytes, kind: str) -> NDArray[Any]:
+    memory = (ctypes.c_char * _extent(layout, kind)).from_address(address)
+    return _array(memory, layout, kind)
+
+
+def _extent(layout: bytes, kind: str) -> int:
+    """Bytes from a tensor's first value to the end of its last."""
+    sizes = _LAYOUT.unpack(layout)
+    steps = zip(sizes[:4], sizes[4:], strict=True)
+    return int(sum((n - 1) * step for n, step in steps) + np.dtype(kind).itemsize)
+
+
+def _array(memory: Any, layout: bytes, kind: str) -> NDArray[Any]:
+    sizes = _LAYOUT.unpack(layout)
+    return np.ndarray(sizes[3::-1], kind, memory, strides=sizes[:3:-1])
 
 
 _OP = _Tensor.op.offset
+_LAYOUT = struct.Struct("4q4N")  # ne and nb
 
-Sums = tuple[NDArray[np.float64], NDArray[np.int64]]  # [experts, row length], [experts]
+_BLOCK = 1 << 16  # f32 values, 256 KiB: what stays in the processor's cache
+
+Floats = NDArray[np.float32]
+Route = tuple[NDArray[np.int64], NDArray[np.int64]]  # an order that sorts by expert; counts
 Inputs = tuple[int, int, int]  # addresses of activations and expert ids, number of matrices
 
 
-class Observer:
-    """Sums of squared activations before each weight, as llama-imatrix collects them.
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What a weight has seen: never changed, so that weights with the same inputs share one."""
 
-    `sums[name]` is f64 [experts, row length], `counts[name]` i64 [experts]; a weight without
-    experts has one. Rules from IMatrixCollector::collect_imatrix (tools/imatrix/imatrix.cpp).
-    Weights that are fed by the same activations (query, key and value; gate and up) are looked at
-    once, and the graph does not stop for the others.
+    sums: Floats  # [experts, row length]: squared activations; a weight without experts has one
+    counts: NDArray[np.int64]  # [experts], or [1] where matrices share a count
+
+
+class Observer:
+    """Sums of squared activations before each weight, to the bit as llama-imatrix collects them.
+
+    Rules from IMatrixCollector::collect_imatrix (tools/imatrix/imatrix.cpp): each sum is an f32 to
+    which one square after another is added, rows in order, experts by rank before token. Weights
+    that are fed by the same activations (query, key and value; gate and up) are looked at once,
+    and the graph does not stop for the others.
     """
 
     def __init__(self) -> None:
-        self.sums: dict[str, NDArray[np.float64]] = {}
-        self.counts: dict[str, NDArray[np.int64]] = {}
+        self.seen: dict[str, Seen] = {}
+        self._sums = _Sums()
         self._error: BuildError | None = None
         self._mul, self._mul_experts = _operation("MUL_MAT"), _operation("MUL_MAT_ID")
-        self._first: str | None = None  # the weight that every evaluation of the graph begins with
-        self._fed: dict[Inputs, list[str]] = {}
-        self._found: dict[Inputs, Sums] = {}
-        self.callback = c.ggml_backend_sched_eval_callback(self._seen)
+        self._found: dict[Inputs, tuple[Seen | None, Seen]] = {}  # before and after
+        self.callback = c.ggml_backend_sched_eval_callback(self._ask)
 
-    def settle(self) -> None:
-        """Count what the last evaluation showed. Raises what went wrong inside the graph."""
+    def restore(self, seen: Mapping[str, Seen]) -> None:
+        """Go on from what an earlier run had seen; what is equal is shared again."""
+        first: dict[bytes, Seen] = {}
+        for name, one in seen.items():
+            same = sha256(one.sums.tobytes() + one.counts.tobytes()).digest()
+            self.seen[name] = first.setdefault(same, one)
+
+    def check(self) -> None:
+        """Raise what went wrong inside the graph; nothing can be raised through C."""
         if self._error is not None:
             raise self._error
-        for inputs, names in self._fed.items():
-            for name in names:
-                self._store(name, *self._found[inputs])
-        self._fed, self._found = {}, {}
 
-    def _seen(self, address: int, ask: bool, _user: Any) -> bool:
+    def _ask(self, address: int, ask: bool, _user: Any) -> bool:
         # asked about every node of the graph: most are no multiplications and cost only this look
         if ctypes.c_int.from_address(address + _OP).value not in (self._mul, self._mul_experts):
             return False
         node = _Tensor.from_address(address)
+        name = _weight_name(node.src[0].contents.name)
         try:
-            return self._asked(node) if ask else self._look(node)
-        except (ValueError, KeyError, BuildError) as error:  # raising here would be lost in C
-            name = _weight_name(node.src[0].contents.name)
+            return self._stop(node, name) if ask else self._look(node, name)
+        except (ValueError, IndexError, BuildError) as error:
             self._error = BuildError(f"importance matrix: {name}: {error}")
             return False
 
-    def _asked(self, node: _Tensor) -> bool:
-        """Whether the graph must stop after this node: only for activations not seen yet."""
-        if not self._wanted(node):
-            return False
-        name, inputs = _weight_name(node.src[0].contents.name), self._inputs(node)
-        if name == self._first:
-            self.settle()  # a further part of a long batch: its nodes may lie at the same places
-        self._first = self._first or name
-        self._fed.setdefault(inputs, []).append(name)
-        return len(self._fed[inputs]) == 1
+    def _stop(self, node: _Tensor, name: str) -> bool:
+        """Whether the graph must stop after this node: only for activations not seen yet.
 
-    def _wanted(self, node: _Tensor) -> bool:
+        Addresses tell the nodes of one graph apart. A later graph may reuse them, but by then the
+        weight has seen more than what was known before those activations.
+        """
+        if not self._wanted(node, name):
+            return False
+        before, after = self._found.get(_inputs(node), (None, None))
+        if after is None or before is not self.seen.get(name):
+            return True
+        self.seen[name] = after
+        return False
+
+    def _wanted(self, node: _Tensor, name: str) -> bool:
         if node.op == self._mul_experts:
             return True
-        if node.op != self._mul:
-            return False
         inputs = node.src[1].contents
-        if inputs.ne[1] < 16 or inputs.type != c.GGML_TYPE_F32:
-            return False
-        return _weight_name(node.src[0].contents.name).startswith("blk.")
+        return inputs.ne[1] >= 16 and inputs.type == c.GGML_TYPE_F32 and name.startswith("blk.")
 
-    def _inputs(self, node: _Tensor) -> Inputs:
-        """What the sums depend on: nodes of a graph all live at once, so addresses tell them."""
-        ids = ctypes.addressof(node.src[2].contents) if node.op == self._mul_experts else 0
-        matrices = int(node.src[0].contents.ne[2])
-        return ctypes.addressof(node.src[1].contents), ids, matrices
-
-    def _look(self, node: _Tensor) -> bool:
-        look = _by_expert if node.op == self._mul_experts else _by_matrix
-        self._found[self._inputs(node)] = look(node)
+    def _look(self, node: _Tensor, name: str) -> bool:
+        before = self.seen.get(name)
+        by = self._sums.by_expert if node.op == self._mul_experts else self._sums.by_matrix
+        after = by(node, before)
+        if not np.isfinite(after.sums.max()):
+            raise BuildError("activations are not finite; the source file is damaged")
+        self.seen[name] = after
+        self._found[_inputs(node)] = before, after
         return True
 
-    def _store(self, name: str, sums: NDArray[np.float64], counts: NDArray[np.int64]) -> None:
-        if name not in self.sums:
-            self.sums[name] = np.zeros(sums.shape)
-            self.counts[name] = np.zeros(len(counts), np.int64)
-        self.sums[name] += sums
-        self.counts[name] += counts
+
+def _inputs(node: _Tensor) -> Inputs:
+    """What the sums depend on."""
+    ids = ctypes.addressof(node.src[2].contents) if node.src[2] else 0
+    return ctypes.addressof(node.src[1].contents), ids, _matrices(node)
 
 
-def _by_expert(node: _Tensor) -> Sums:
-    """Sums over the tokens that were routed to each expert."""
-    experts = int(node.src[0].contents.ne[2])
-    x = _fetch(node.src[1].contents, np.float32)[0]  # [tokens, used or 1, row length]
-    ids = _fetch(node.src[2].contents, np.int32)[0, 0]  # [tokens, used]
-    squares = np.square(x).reshape(-1, x.shape[-1])
-    order = np.argsort(ids, axis=None, kind="stable")
-    rows = order if x.shape[1] == ids.shape[1] else order // ids.shape[1]
-    counts = np.bincount(ids.reshape(-1), minlength=experts)
-    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])[counts > 0]
-    total = np.zeros((experts, x.shape[-1]))
-    total[counts > 0] = np.add.reduceat(squares[rows], starts, axis=0)
-    return _finite(total), counts
+def _matrices(node: _Tensor) -> int:
+    weight = node.src[0].contents
+    return int(weight.ne[2] * weight.ne[3])
 
 
-def _by_matrix(node: _Tensor) -> Sums:
-    """Sums over all rows, for each matrix of the weight."""
-    matrices = int(node.src[0].contents.ne[2])
-    x = _fetch(node.src[1].contents, np.float32)  # [ne3, ne2, rows, row length]
-    parts = x.reshape(-1, matrices, *x.shape[2:])
-    total = np.einsum("bmrc,bmrc->mc", parts, parts, dtype=np.float32).astype(np.float64)
-    return _finite(total), np.array([parts.shape[0] * parts.shape[2]])
+class _Sums:
+    """The arithmetic, block by block."""
+
+    def __init__(self) -> None:
+        self._lines = np.empty(_BLOCK, np.float32)
+        self._routed: tuple[bytes, Route] | None = None
+
+    def by_expert(self, node: _Tensor, before: Seen | None) -> Seen:
+        """Over the tokens that were routed to each expert."""
+        experts = _matrices(node)
+        x = _fetch(node.src[1].contents, "f4")[0]  # [tokens, used or 1, row length]
+        ids = _fetch(node.src[2].contents, "i4")[0, 0]  # [tokens, used]
+        start = _start(before, (experts, x.shape[2]), experts)
+        order, counts = self._route(ids, experts)
+        rows = _rows(ids.shape, x.shape[1])[order]
+        sums, end = start.sums.copy(), 0
+        x = x.reshape(-1, x.shape[2])
+        for expert in np.flatnonzero(counts):
+            part = rows[end : (end := end + int(counts[expert]))]
+            self._add(sums[expert], x, part)
+        return Seen(sums, start.counts + counts)
+
+    def by_matrix(self, node: _Tensor, before: Seen | None) -> Seen:
+        """Over all rows, for each matrix of the weight."""
+        matrices = _matrices(node)
+        x = _fetch(node.src[1].contents, "f4")  # [ne3, ne2, rows, row length]
+        start = _start(before, (matrices, x.shape[3]), 1)
+        sums = start.sums.copy()
+        parts = x.reshape(-1, matrices, *x.shape[2:])
+        for matrix in range(matrices):
+            self._add(sums[matrix], parts[:, matrix].reshape(-1, x.shape[3]))
+        return Seen(sums, start.counts + parts.shape[0] * parts.shape[2])
+
+    def _route(self, ids: NDArray[np.int32], experts: int) -> Route:
+        """Where each expert's rows stand among all that the router chose.
+
+        The order is the tool's: every token's first expert, then every second. A layer's matrices
+        are asked one after another with the same choice.
+        """
+        chosen = ids.T.tobytes()
+        if self._routed is None or self._routed[0] != chosen:
+            flat = np.frombuffer(chosen, np.int32)
+            counts = np.bincount(flat, minlength=experts)
+            short = flat.astype(np.uint16)  # numpy sorts short numbers by radix
+            self._routed = chosen, (np.argsort(short, kind="stable"), counts)
+        return self._routed[1]
+
+    def _add(self, total: Floats, x: Floats, rows: NDArray[np.int64] | None = None) -> None:
+        """Add the squares of one row of `x` after another to `total`, in f32."""
+        width, count = len(total), len(x if rows is None else rows)
+        at_once = max(_BLOCK // width - 1, 1)
+        if self._lines.size < 2 * width:
+            self._lines = np.empty(2 * width, np.float32)
+        for i in range(0, count, at_once):
+            end = min(i + at_once, count)
+            lines = self._lines[: (end - i + 1) * width].reshape(-1, width)
+            lines[0], some = total, lines[1:]
+            if rows is not None:
+                np.take(x, rows[i:end], axis=0, out=some, mode="clip")  # unlike raise, no copy
+            np.square(x[i:end] if rows is None else some, out=some)
+            np.add.reduce(lines, axis=0, out=total)  # over the outer axis numpy adds line by line
 
 
-def _finite(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    if not np.isfinite(sums).all():
-        raise BuildError("activations are not finite; the source file is damaged")
-    return sums
+@cache
+def _rows(shape: tuple[int, int], inputs: int) -> NDArray[np.int64]:
+    """Which row of the activations each choice means, [used * tokens]; `inputs` of them a token."""
+    rank, token = np.divmod(np.arange(shape[0] * shape[1]), shape[0])
+    return np.asarray(token * inputs + rank % inputs)
+
+
+def _start(before: Seen | None, shape: tuple[int, int], counts: int) -> Seen:
+    """What the weight has seen so far. Raises ValueError when it had another shape."""
+    if before is None:
+        return Seen(np.zeros(shape, np.float32), np.zeros(counts, np.int64))
+    if len(before.counts) != counts:
+        raise ValueError(f"{counts} counts after {len(before.counts)}")
+    return Seen(before.sums.reshape(shape), before.counts)  # a file knows no more than the size

@@ -35,7 +35,8 @@ class Token:
 class Session:
     """A loaded model with one context; use as a context manager.
 
-    `n_ctx` is the whole memory in tokens, shared by `sequences` sequences. `observer`, if given,
+    `n_ctx` is the whole memory in tokens, shared by `sequences` sequences, or divided among them
+    where it is not `unified`. `observer`, if given,
     is asked about every operation of the graph (see `Observer`).
     """
 
@@ -48,6 +49,7 @@ class Session:
         gpu_layers: int = -1,
         devices: Sequence[str] = (),
         sequences: int = 1,
+        unified: bool = True,
         observer: Observer | None = None,
     ) -> None:
         self._log = start()
@@ -62,16 +64,16 @@ class Session:
         if not self._model:
             raise BuildError(f"llama.cpp could not load {path.name}: {self._log.reason()}")
         self._observer = observer
-        self._context = self._new_context(n_ctx, threads, sequences)
+        self._context = self._new_context(n_ctx, threads, sequences, unified)
         self._vocab = c.llama_model_get_vocab(self._model)
         self.vocabulary = int(c.llama_vocab_n_tokens(self._vocab))
         self.bos = int(c.llama_vocab_bos(self._vocab)) if self.adds_bos else None
 
-    def _new_context(self, n_ctx: int, threads: int, sequences: int) -> Any:
+    def _new_context(self, n_ctx: int, threads: int, sequences: int, unified: bool) -> Any:
         params = c.llama_context_default_params()
         params.n_ctx = params.n_batch = n_ctx
         params.n_ubatch = min(512, n_ctx)
-        params.n_seq_max, params.kv_unified = sequences, True
+        params.n_seq_max, params.kv_unified = sequences, unified
         params.n_threads = params.n_threads_batch = threads
         params.no_perf = True
         if self._observer is not None:
@@ -164,17 +166,38 @@ class Session:
         Raises BuildError when llama.cpp cannot decode (a full context, a device lost).
         """
         with _batch(tokens) as batch:
-            status = c.llama_decode(self._context, batch)
-        if self._observer is not None:
-            self._observer.settle()
-        if status:
-            raise BuildError(f"{self.path.name} could not decode: {self._log.reason()}")
+            self._run(batch)
         wanted = [i for i, token in enumerate(tokens) if token.wanted]
         if not wanted:
             return np.empty((0, self.vocabulary), np.float32)
         pointer = c.llama_get_logits_ith(self._context, wanted[0])
         # outputs of one batch lie one after another in the order of its tokens
         return np.ctypeslib.as_array(pointer, shape=(len(wanted), self.vocabulary))
+
+    def decode_side_by_side(self, ids: NDArray[np.int32], start: int) -> None:
+        """Run the model over tokens [sequences, length] at positions from `start` on.
+
+        All logits are computed; none are returned. Raises BuildError as `decode` does.
+        """
+        sequences, length = ids.shape
+        tokens, count = np.ascontiguousarray(ids, np.int32), np.ones(ids.size, np.int32)
+        positions = np.tile(np.arange(start, start + length, dtype=np.int32), sequences)
+        owners = np.repeat(np.arange(sequences, dtype=np.int32), length)
+        lists = owners.ctypes.data + owners.itemsize * np.arange(owners.size, dtype=np.uint64)
+        wanted = np.ones(ids.size, np.int8)
+        arrays = {"token": tokens, "pos": positions, "n_seq_id": count, "seq_id": lists}
+        batch = c.llama_batch(n_tokens=ids.size)
+        types = dict(c.llama_batch._fields_)
+        for name, array in {**arrays, "logits": wanted}.items():
+            setattr(batch, name, array.ctypes.data_as(types[name]))
+        self._run(batch)
+
+    def _run(self, batch: Any) -> None:
+        status = c.llama_decode(self._context, batch)
+        if self._observer is not None:
+            self._observer.check()
+        if status:
+            raise BuildError(f"{self.path.name} could not decode: {self._log.reason()}")
 
 
 @contextmanager

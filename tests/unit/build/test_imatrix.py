@@ -1,99 +1,127 @@
+"""The file: what is in it, what it says about experts, and whatever a stranger may have put there.
+
+How it is made is tested in test_calibrate.py, the older form in test_legacy_imatrix.py.
+"""
+
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from bot.build import imatrix
 from bot.clients import gguf
-from bot.errors import SettingsError, SourceError
+from bot.clients.llama.observer import Seen
+from bot.errors import SourceError
+from bot.records import LayerCoverage, Tensor
+from tests.unit.build.test_legacy_imatrix import WHOLE as LEGACY
 
-SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "data"
-
-
-def quiet(_done: int, _total: int) -> None:
-    """Nobody looks."""
-
-
-def collect(model: Path, target: Path, text: str, chunks: int | None, context: int = 512) -> None:
-    imatrix.calibrate(
-        model,
-        target,
-        text=text,
-        datasets=["imatrix-text.txt"],
-        context=context,
-        chunks=chunks,
-        threads=2,
-        gpu_layers=0,
-        devices=(),
-        progress=quiet,
-    )
+UP, DOWN, QUERY = "blk.0.ffn_up_exps.weight", "blk.0.ffn_down_exps.weight", "blk.0.attn_q.weight"
+SEEN = {
+    UP: Seen(np.array([[2, 4], [0, 0], [9, 9]], np.float32), np.array([200, 0, 3])),
+    DOWN: Seen(np.array([[1, 1], [0, 0], [1, 1]], np.float32), np.array([200, 0, 3])),
+    QUERY: Seen(np.array([[5, 6]], np.float32), np.array([203])),
+}
 
 
-def test_every_token_is_counted_once_for_each_active_expert(
-    demo_model: Path, demo_text: str, tmp_path: Path
-) -> None:
-    target = tmp_path / "imatrix.gguf"
-    collect(demo_model, target, demo_text, chunks=3, context=128)
-    found = imatrix.read(target)
-    assert (found.chunks, found.datasets) == (3, ("imatrix-text.txt",))
-    tokens, active, layers = 3 * 128, 2, 8
-    experts = [name for name in found.counts if "_exps" in name]
-    assert len(experts) == 3 * layers
-    for name in experts:
-        assert found.counts[name].shape == (6,)
-        assert found.counts[name].sum() == tokens * active
-        assert found.sums[name].shape == (6, 256)
-    assert {float(found.counts[n][0]) for n in found.counts if "_exps" not in n} == {tokens}
-    # gate and up see the same activations
-    gate, up = (found.sums[f"blk.0.ffn_{part}_exps.weight"] for part in ("gate", "up"))
-    assert np.array_equal(gate, up)
-
-
-def test_twice_the_same_bytes(demo_model: Path, demo_text: str, tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        collect(demo_model, tmp_path / name, demo_text, chunks=2, context=128)
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-
-
-def test_an_expert_without_tokens_weighs_one_and_is_named(tmp_path: Path) -> None:
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
     path = tmp_path / "imatrix.gguf"
-    sums = np.array([[2, 4], [0, 0]], np.float32)
-    counts = np.array([[2], [0]], np.float32)
-    name = "blk.0.ffn_up_exps.weight"
-    metadata = [("general.type", "imatrix"), ("imatrix.chunk_count", 1)]
-    gguf.write_arrays(path, metadata, [(f"{name}.in_sum2", sums), (f"{name}.counts", counts)])
+    imatrix.write(path, SEEN, ["chat.txt"], 7, 512)
+    return path
+
+
+def test_what_is_written_is_read(path: Path) -> None:
     found = imatrix.read(path)
-    assert found.weights()[name].tolist() == [1, 2, 1, 1]
-    assert found.unreached() == (f"{name} expert 1",)
+    assert (found.datasets, found.chunks, found.key) == (("chat.txt",), 7, None)
+    assert list(found.sums) == sorted(SEEN)
+    for name, seen in SEEN.items():
+        assert np.array_equal(found.sums[name], seen.sums)
+        assert np.array_equal(found.counts[name], seen.counts)
+
+
+def test_an_expert_without_tokens_weighs_one_and_is_named(path: Path) -> None:
+    found = imatrix.read(path)
+    assert found.weights()[UP].tolist()[2:] == [1, 1, 3, 3]
+    assert found.unreached() == (f"{DOWN} expert 1", f"{UP} expert 1")
+
+
+def test_coverage_by_layer(path: Path) -> None:
+    layer = LayerCoverage(layer=0, experts=3, fewest=0, median=3, unreached=(1,), rare=(2,))
+    assert imatrix.read(path).coverage() == (layer,)
+
+
+def test_matrices_that_share_a_count_make_one_long_row(tmp_path: Path) -> None:
+    path = tmp_path / "imatrix.gguf"
+    imatrix.write(path, {"x": Seen(np.ones((3, 4), np.float32), np.array([5]))}, (), 1, 512)
+    assert imatrix.read(path).sums["x"].shape == (1, 12)
+
+
+def tensor(name: str, *shape: int) -> Tensor:
+    return Tensor(name=name, shape=shape, type="BF16", bytes=0)
+
+
+def test_a_matrix_of_another_model_is_refused(path: Path) -> None:
+    found = imatrix.read(path)
+    found.require_fit([tensor(UP, 2, 8, 3), tensor(QUERY, 2, 9), tensor("output.weight", 2, 5)])
+    with pytest.raises(SourceError, match="no tensor of this model"):
+        found.require_fit([tensor("blk.9.attn_q.weight", 2, 9)])
+    with pytest.raises(SourceError, match=rf"6 values for {UP}, not 8"):
+        found.require_fit([tensor(UP, 2, 8, 4)])
+
+
+def test_a_ready_file_keeps_its_bytes_and_an_old_one_its_weights(
+    path: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "copy.gguf"
+    imatrix.rewrite(path, target, 512)
+    assert target.read_bytes() == path.read_bytes()
+    old = tmp_path / "imatrix.dat"
+    old.write_bytes(LEGACY)
+    imatrix.rewrite(old, target, 512)
+    ours, theirs = imatrix.read(target), imatrix.read(old)
+    assert gguf.read(target).get("general.type") == "imatrix"
+    assert (ours.datasets, ours.chunks) == (theirs.datasets, theirs.chunks)
+    for name, weights in theirs.weights().items():
+        assert np.array_equal(ours.weights()[name], weights)
 
 
 def test_other_files_are_refused(demo_model: Path, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="not an importance matrix"):
         imatrix.read(demo_model)
-    path = tmp_path / "imatrix.gguf"
-    array = np.zeros((1, 2), np.float32)
-    gguf.write_arrays(path, [("general.type", "imatrix")], [("x.in_sum2", array)])
-    with pytest.raises(SourceError, match="no counts for x"):
-        imatrix.read(path)
+    with pytest.raises(SourceError, match="does not exist"):
+        imatrix.read(tmp_path / "nothing.gguf")
+    path, kind = tmp_path / "imatrix.gguf", [("general.type", "imatrix")]
+    two = np.zeros((1, 2), np.float32)
+    wrong: dict[str, list[tuple[str, NDArray[Any]]]] = {
+        "no counts for x": [("x.in_sum2", two)],
+        "holds no sums": [("x.counts", two)],
+        "no sum for each count": [("x.in_sum2", two), ("x.counts", np.ones((3, 1), np.float32))],
+        "is not f32": [("x.in_sum2", two.astype(np.float16)), ("x.counts", two)],
+        "no squares add up to": [("x.in_sum2", two - 1), ("x.counts", two)],
+    }
+    for reason, arrays in wrong.items():
+        gguf.write_arrays(path, kind, arrays)
+        with pytest.raises(SourceError, match=reason):
+            imatrix.read(path)
 
 
-def test_a_text_without_two_chunks_is_refused(demo_model: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="less than two chunks"):
-        collect(demo_model, tmp_path / "imatrix.gguf", "too short", chunks=None)
-
-
-@pytest.mark.skipif(not SHARED.is_dir(), reason="shared data not present")
-def test_equal_to_llama_imatrix(tmp_path: Path) -> None:
-    """Same names, counts and header; sums as near as another order of f32 additions allows."""
-    expected = SHARED / "expected" / "imatrix.gguf"
-    target = tmp_path / "imatrix.gguf"
-    text = (SHARED / "expected" / "imatrix-text.txt").read_text()
-    collect(SHARED / "models" / "tiny-moe" / "tiny-moe-BF16.gguf", target, text, chunks=None)
-    ours, theirs = imatrix.read(target), imatrix.read(expected)
-    assert list(ours.sums) == list(theirs.sums)
-    for name, sums in theirs.sums.items():
-        assert np.array_equal(ours.counts[name], theirs.counts[name])
-        assert np.allclose(ours.sums[name], sums, rtol=5e-4)
-    offset = gguf.read(expected).data_offset
-    assert target.read_bytes()[:offset] == expected.read_bytes()[:offset]
-    assert target.stat().st_size == expected.stat().st_size
+def test_any_bytes_are_read_or_refused(path: Path, tmp_path: Path) -> None:
+    good, broken = path.read_bytes(), tmp_path / "broken.gguf"
+    chance = np.random.default_rng(4)
+    read = 0
+    for _ in range(600):
+        data = bytearray(good)
+        for _ in range(chance.integers(1, 5)):
+            data[chance.integers(len(data))] = int(chance.integers(256))
+        broken.write_bytes(
+            data[: len(data) if chance.random() < 0.5 else int(chance.integers(len(data)))]
+        )
+        try:
+            found = imatrix.read(broken)
+        except SourceError:
+            continue
+        read += 1
+        assert all(np.isfinite(weights).all() for weights in found.weights().values())
+    assert 0 < read < 600

@@ -53,6 +53,21 @@ def test_overrides_decide_and_low_bits_want_data(demo_model: Path, tmp_path: Pat
         quantize.quantize(demo_model, target, file_type=18, types=other, imatrix=known, threads=2)
 
 
+def test_an_expert_without_data_is_named() -> None:
+    name = "blk.0.ffn_up_exps.weight"
+    counts = np.array([5, 5, 0, 5, 5, 0], np.float32)
+    matrix = Matrix(
+        datasets=(),
+        chunks=1,
+        sums={name: np.ones((6, 256), np.float32)},
+        counts={name: counts},
+    )
+    with pytest.raises(BuildError, match=rf"{name} expert 2 has no data .* cannot be IQ2_S"):
+        quantize.require_data({name: "IQ2_S"}, matrix)
+    quantize.require_data({name: "IQ2_S"}, matrix, experts=False)
+    quantize.require_data({name: "Q2_K", "token_embd.weight": "IQ2_S"}, matrix)
+
+
 def test_what_llama_cpp_refuses_is_said_in_one_line(demo_model: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.gguf"
     types = {"blk.0.ffn_up_exps.weight": "IQ2_XS"}

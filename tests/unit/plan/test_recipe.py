@@ -8,12 +8,15 @@ from bot.errors import SettingsError, SourceError
 from bot.plan.architecture import describe
 from bot.plan.profiles import BASES, NEED_IMATRIX, Profile, load_profiles
 from bot.plan.recipe import (
+    NEXT,
     asked_types,
     band,
     file_type,
     make_recipe,
     make_recipes,
+    raised_types,
     windows,
+    without_data,
 )
 from bot.plan.roles import allows_quantization, layer_of, role_of, stored_type
 from bot.plan.sizes import BLOCKS, file_bytes, tensor_bytes
@@ -397,3 +400,24 @@ def test_profiles_of_ones_own(tmp_path: Path) -> None:
     (tmp_path / "twin.yaml").write_text((tmp_path / "own.yaml").read_text())
     with pytest.raises(SettingsError, match="two profiles of the tier own"):
         load_profiles(tmp_path)
+
+
+def test_the_next_type_is_larger_and_needs_no_data() -> None:
+    assert set(NEXT) == NEED_IMATRIX
+    for low, high in NEXT.items():
+        assert high not in NEED_IMATRIX
+        assert BLOCKS[high][0] == BLOCKS[low][0]
+        assert BLOCKS[high][1] > BLOCKS[low][1]
+
+
+def test_only_tensors_without_data_get_another_type() -> None:
+    tensors = [tensor(f"blk.{n}.ffn_up_exps.weight", 256, 64, 8) for n in range(8)]
+    (profile,) = load_profiles(data_folder("profiles"), ["I-Micro"])
+    recipe = make_recipe(profile, model(8), tensors)
+    assert {a.type for a in recipe.assignments} == {"Q3_K", "IQ2_XS", "IQ1_M"}
+    lacking = tensors[3].name
+    raised = without_data(recipe, {lacking}, tensors)
+    assert raised_types(recipe, raised) == (f"{lacking} IQ1_M Q2_K",)
+    assert raised.tensor_bytes - recipe.tensor_bytes == 256 * 64 * 8 // 256 * (84 - 56)
+    assert raised.hash != recipe.hash
+    assert without_data(recipe, (), tensors) == recipe

@@ -9,6 +9,7 @@ from bot.present.card import CardFile
 from bot.records import (
     Architecture,
     CalibrationFacts,
+    CalibrationText,
     Choices,
     Divergence,
     EvaluationFacts,
@@ -151,7 +152,11 @@ def nine_tiers() -> Results:
             text=text, context=512, chunks=580, scored_tokens=148_480, tasks=tasks
         ),
         calibration=CalibrationFacts(
-            texts=(Text(name="chat.txt", sha256=sha("chat"), origin="written for the sample"),),
+            texts=(
+                CalibrationText(
+                    name="chat.txt", sha256=sha("chat"), origin="written for the sample"
+                ),
+            ),
             context=512,
             chunks=200,
             file="imatrix.gguf",

@@ -1,0 +1,154 @@
+"""The importance matrix: tokens a second of decoding alone, of ours, and of llama-imatrix.
+
+    python bench/bench_imatrix.py                                       the demo model
+    python bench/bench_imatrix.py --tool llama.cpp/build/bin/llama-imatrix
+    python bench/bench_imatrix.py --model M-BF16.gguf --text T.txt --chunks 64
+
+The same chunks in the same batches, in turn in one run; of several rounds each batch's best counts,
+so that other work on the machine weighs little. llama-imatrix is timed over all chunks and over one
+batch: the difference leaves out its start. With --tool the files are compared as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bot.build import imatrix, quantize
+from bot.clients.llama.observer import Observer
+from bot.clients.llama.session import Session
+from bot.settings import DEMO
+
+CONTEXT, SEQUENCES = 512, 4  # llama-imatrix's defaults: chunks of 512, 2048 tokens together
+Batches = Sequence[NDArray[np.int32]]
+
+
+def opened(model: Path, threads: int, observer: Observer | None) -> Session:
+    """The model as `bot calibrate` opens it, on the CPU."""
+    return Session(
+        model,
+        n_ctx=CONTEXT * SEQUENCES,
+        threads=threads,
+        gpu_layers=0,
+        sequences=SEQUENCES,
+        unified=False,
+        observer=observer,
+    )
+
+
+def batches_of(session: Session, text: str, chunks: int) -> Batches:
+    """Chunks [sequences, context] as they are decoded together."""
+    ids = np.array(session.chunks(text, CONTEXT, chunks), np.int32)
+    if session.bos is not None:
+        ids[:, 0] = session.bos
+    return [ids[i : i + SEQUENCES] for i in range(0, len(ids), SEQUENCES)]
+
+
+def timed(session: Session, batch: NDArray[np.int32], clock: Callable[[], float]) -> float:
+    """Seconds for one batch from an empty memory."""
+    session.clear()
+    start = clock()
+    session.decode_side_by_side(batch, 0)
+    return clock() - start
+
+
+def in_turn(sessions: Sequence[Session], batches: Batches, rounds: int) -> tuple[list[float], ...]:
+    """Best wall-clock seconds and best CPU seconds of each session over all batches."""
+    wall = np.full((len(sessions), len(batches)), np.inf)
+    cpu = wall.copy()
+    for _ in range(rounds):
+        for i, batch in enumerate(batches):
+            for which, session in enumerate(sessions):
+                before = time.process_time()
+                wall[which, i] = min(wall[which, i], timed(session, batch, time.perf_counter))
+                cpu[which, i] = min(cpu[which, i], time.process_time() - before)
+    return wall.sum(axis=1).tolist(), cpu.sum(axis=1).tolist()
+
+
+def tool_seconds(command: Sequence[str], chunks: int, rounds: int) -> tuple[float, float]:
+    """Wall-clock and CPU seconds of llama-imatrix for all chunks but the first batch."""
+
+    def run(count: int) -> tuple[float, float]:
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        start = time.perf_counter()
+        subprocess.run([*command, "--chunks", str(count)], check=True, capture_output=True)
+        now = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu = now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime
+        return time.perf_counter() - start, cpu
+
+    short = [run(SEQUENCES) for _ in range(rounds)]
+    whole = [run(chunks) for _ in range(rounds)]
+    wall, cpu = (min(one[i] for one in whole) - min(one[i] for one in short) for i in range(2))
+    share = chunks / (chunks - SEQUENCES)
+    return wall * share, cpu * share
+
+
+def compare(ours: Observer, theirs: Path) -> str:
+    """How far our sums are from the tool's."""
+    found = imatrix.read(theirs)
+    worst = 0.0
+    for name, sums in found.sums.items():
+        own = ours.seen[name].sums.reshape(sums.shape)
+        if not np.array_equal(ours.seen[name].counts, found.counts[name]):
+            return f"counts of {name} differ"
+        worst = max(worst, float((np.abs(own - sums) / np.maximum(sums, 1e-30)).max()))
+    return "every sum and count equal to the bit" if worst == 0 else f"sums within {worst:.1e}"
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", type=Path, help="a GGUF file [default: the demo model]")
+    parser.add_argument("--text", type=Path, default=DEMO / "evaluation.txt")
+    parser.add_argument("--chunks", type=int, default=32)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--tool", type=Path, help="llama-imatrix")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        model = given.model or Path(folder) / "demo.gguf"
+        if given.model is None:
+            quantize.to_bf16(DEMO / "tiny-moe-Q8_0.gguf", model, threads=given.threads)
+        measure(model, given, Path(folder))
+
+
+def measure(model: Path, given: argparse.Namespace, folder: Path) -> None:
+    """All sides and their ratios."""
+    text = given.text.read_text(encoding="utf-8")
+    observer, once = Observer(), Observer()
+    sides = [opened(model, given.threads, None), opened(model, given.threads, observer)]
+    batches = batches_of(sides[0], text, given.chunks)
+    count = sum(len(batch) for batch in batches)
+    in_turn(sides, batches[:1], 1)  # first touch of all memory
+    wall, cpu = in_turn(sides, batches, given.rounds)
+    rows = [("llama_decode alone", wall[0], cpu[0]), ("bot calibrate", wall[1], cpu[1])]
+    if given.tool:
+        target = folder / "tool.gguf"
+        command = [str(given.tool), "-m", str(model), "-f", str(given.text), "-o", str(target)]
+        command += ["-c", str(CONTEXT), "-t", str(given.threads), "-ngl", "0"]
+        bare = tool_seconds([*command, "--no-ppl"], count, given.rounds)
+        rows.append(("llama-imatrix --no-ppl", *bare))
+        rows.append(("llama-imatrix", *tool_seconds(command, count, given.rounds)))
+        with opened(model, given.threads, once) as session:
+            for batch in batches:
+                timed(session, batch, time.perf_counter)
+        print(f"against llama-imatrix's file: {compare(once, target)}")
+    print(f"{count} chunks of {CONTEXT}, {given.threads} threads, best of {given.rounds} rounds")
+    for name, seconds, used in rows:
+        print(
+            f"{name:<24}{count * CONTEXT / seconds:7.0f} tokens/s; of decoding alone "
+            f"{wall[0] / seconds:.2f}, by CPU time {cpu[0] / used:.2f}; ours to it "
+            f"{seconds / wall[1]:.2f}, by CPU time {used / cpu[1]:.2f}"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""A job's importance matrix: made, or taken ready, and what is known about it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bot.pipeline.job import Job
+from bot.pipeline.texts import calibration_texts, read_text
+from bot.plan.recipe import raised_types, without_data
+from bot.progress import Report
+from bot.records import Built, CalibrationFacts, Recipe
+from bot.workspace import writing
+
+if TYPE_CHECKING:
+    from bot.build.imatrix import Matrix
+
+
+def calibrate(job: Job) -> Built | None:
+    """The importance matrix, if a tier wants one."""
+    if job.calibration is None:
+        return None
+    ready = job.settings.calibration.file
+    inputs = {**job.calibration, "source": job.plan.model.source.sha256}
+
+    def work(report: Report) -> list[int]:
+        return _make(job, report) if ready is None else _take(job, ready)
+
+    title = "calibrating" if ready is None else "taking the importance matrix"
+    return job.step("imatrix", inputs, [job.paths.imatrix], title, work).files[0]
+
+
+def _make(job: Job, report: Report) -> list[int]:
+    """Calibrate; chunks taken of each text."""
+    from bot.build.calibrate import Checkpoint, Portion
+    from bot.build.calibrate import calibrate as collect
+
+    wanted, llama = job.settings.calibration, job.settings.llama
+    described = calibration_texts(job.pipeline)
+    texts = [
+        Portion(
+            name=f"{text.name} sha256:{text.sha256}",
+            text=read_text(job.pipeline, source),
+            weight=source.weight,
+        )
+        for text, source in zip(described, wanted.texts, strict=True)
+    ]
+    with writing(job.paths.imatrix) as partial:
+        taken = collect(
+            Path(job.plan.model.source.path),
+            partial,
+            texts=texts,
+            context=wanted.context,
+            chunks=wanted.chunks,
+            batch=wanted.batch,
+            threads=llama.threads,
+            gpu_layers=llama.gpu_layers,
+            devices=llama.devices,
+            checkpoint=Checkpoint(path=job.paths.checkpoint, every=wanted.checkpoint, key=job.key),
+            progress=report,
+        )
+    return list(taken)
+
+
+def _take(job: Job, ready: Path) -> list[int]:
+    """Use a ready file, in GGUF form."""
+    from bot.build import imatrix
+
+    imatrix.read(ready).require_fit(job.plan.model.tensors)
+    with writing(job.paths.imatrix) as partial:
+        imatrix.rewrite(ready, partial, job.settings.calibration.context)
+    return []
+
+
+def settled(job: Job, matrix: Built | None) -> tuple[Recipe, ...]:
+    """The plan's recipes as they are built.
+
+    With `quantize.missing_data: next` a tensor whose type needs data that the matrix lacks gets
+    the next larger type that needs none; otherwise building such a tier is refused.
+    """
+    from bot.build import imatrix, quantize
+
+    recipes = job.plan.recipes
+    if matrix is None or job.settings.quantize.missing_data == "refuse":
+        return recipes
+    read = imatrix.read(Path(matrix.path))
+    tensors = job.plan.model.tensors
+
+    def settle(recipe: Recipe) -> Recipe:
+        if not recipe.imatrix or recipe.plain:
+            return recipe
+        types = {assignment.tensor: assignment.type for assignment in recipe.assignments}
+        return without_data(recipe, quantize.lacking(types, read), tensors)
+
+    return tuple(settle(recipe) for recipe in recipes)
+
+
+def facts(job: Job) -> CalibrationFacts | None:
+    """All that is known about the importance matrix, for results and the card."""
+    from bot.build import imatrix
+
+    file = calibrate(job)
+    if file is None:
+        return None
+    matrix, wanted = imatrix.read(Path(file.path)), job.settings.calibration
+    made = _facts(job, file, matrix)
+    if wanted.file is not None:
+        return replace(made, given=matrix.datasets)
+    return replace(made, texts=calibration_texts(job.pipeline), taken=_taken(job))
+
+
+def _taken(job: Job) -> tuple[int, ...]:
+    inputs: dict[str, Any] = {**(job.calibration or {}), "source": job.plan.model.source.sha256}
+    done = job.pipeline.ledger.finished(job.key, "imatrix", inputs)
+    return tuple(done.value or ()) if done else ()
+
+
+def _facts(job: Job, file: Built, matrix: Matrix) -> CalibrationFacts:
+    raised = [
+        f"{recipe.tier} {change}"
+        for planned, recipe in zip(job.plan.recipes, settled(job, file), strict=True)
+        for change in raised_types(planned, recipe)
+    ]
+    return CalibrationFacts(
+        texts=(),
+        context=job.settings.calibration.context,
+        chunks=matrix.chunks,
+        file=job.paths.imatrix.name,
+        bytes=file.bytes,
+        sha256=file.sha256,
+        unreached=matrix.unreached(),
+        coverage=matrix.coverage(),
+        raised=tuple(raised),
+    )

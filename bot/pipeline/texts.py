@@ -1,0 +1,89 @@
+"""Texts that numbers rest on: where they lie, what they are, fetched from the Hub when named so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bot.errors import SettingsError
+from bot.records import CalibrationText, Text
+from bot.settings import DEMO, CalibrationSource
+from bot.workspace import sha256
+
+if TYPE_CHECKING:
+    from bot.pipeline.models import Pipeline
+
+LARGEST = 1 << 30  # bytes of a text from a Hub
+
+
+def text_of(path: Path) -> Text:
+    """What a text file is, for results and keys."""
+    return Text(name=path.name, sha256=sha256(path), origin=_origin(path))
+
+
+def _origin(path: Path) -> str:
+    own = DEMO in path.resolve().parents
+    return "comes with apex-bot, see bot/demo/ORIGIN.md" if own else "given by the publisher"
+
+
+def calibration_texts(pipeline: Pipeline) -> tuple[CalibrationText, ...]:
+    """The calibration mix; a text whose hash the settings tell is not fetched for this."""
+    return tuple(
+        CalibrationText(
+            name=one.label,
+            sha256=one.sha256 or sha256(locate(pipeline, one)),
+            origin=f"{one.dataset} at {one.commit}, {one.file}"
+            if one.path is None
+            else _origin(one.path),
+            weight=one.weight,
+            licence=one.licence,
+        )
+        for one in pipeline.settings.calibration.texts
+    )
+
+
+def read_text(pipeline: Pipeline, source: CalibrationSource) -> str:
+    """A text of the mix. Raises SettingsError when it is not the one that was named."""
+    path = locate(pipeline, source)
+    found = sha256(path) if source.sha256 else None
+    if found != source.sha256:
+        raise SettingsError(
+            f"calibration text {source.label} has sha256 {found}, not {source.sha256}; "
+            "name the right file or hash"
+        )
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"calibration text {source.label} is not UTF-8; convert it") from error
+
+
+def locate(pipeline: Pipeline, source: CalibrationSource) -> Path:
+    """Where a text lies on this machine, fetched first if it is the Hub's.
+
+    Raises SettingsError when there is no such file, and what `Hub.download` raises.
+    """
+    if source.path is not None:
+        path = source.path.expanduser()
+        if not path.is_file():
+            raise SettingsError(f"calibration text {path} does not exist; mend calibration.texts")
+        return path
+    dataset, commit, file = source.hub
+    folder = pipeline.workspace.texts(dataset, commit)
+    if not (folder / file).is_file():
+        _fetch(pipeline, dataset, commit, file, folder)
+    return folder / file
+
+
+def _fetch(pipeline: Pipeline, dataset: str, commit: str, file: str, folder: Path) -> None:
+    came = 0
+
+    def count(size: int) -> None:
+        nonlocal came
+        came += size
+        if came > LARGEST:
+            raise SettingsError(
+                f"{file} of {dataset} is larger than {LARGEST >> 30} GB; name a smaller text"
+            )
+
+    with pipeline.narrator.work(f"fetching {dataset}/{file}"):
+        pipeline.hub.download(dataset, commit, file, folder, count, kind="dataset")
