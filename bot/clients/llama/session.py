@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,28 +15,24 @@ import numpy as np
 from llama_cpp import llama_cpp as c
 from numpy.typing import NDArray
 
+from bot.clients.llama.batch import Batch, Token
 from bot.clients.llama.library import device_list, start
 from bot.clients.llama.observer import Observer
 from bot.errors import BuildError, SettingsError
 
+__all__ = ["Batch", "Floats", "Session", "Token", "generate"]
+
 Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Token:
-    """One token of a batch: where it stands, whose it is, and whether its logits are wanted."""
-
-    id: int
-    position: int
-    sequences: tuple[int, ...] = (0,)
-    wanted: bool = False
+MICRO_BATCH = 512  # tokens that go through the graph at once: llama.cpp's own default
 
 
 class Session:
-    """A loaded model with one context; use as a context manager.
+    """A loaded model with a context or more; use as a context manager.
 
-    `n_ctx` is the whole memory in tokens, shared by `sequences` sequences. `observer`, if given,
-    is asked about every operation of the graph (see `Observer`).
+    `n_ctx` is the whole memory in tokens of `sequences` sequences; they share it as they need it
+    when `unified`, else each has its part. `lanes` are contexts of equal shape over the same
+    weights: the logits of one stay while another decodes. `observer`, if given, is asked about
+    every operation of the graph (see `Observer`).
     """
 
     def __init__(
@@ -48,11 +44,16 @@ class Session:
         gpu_layers: int = -1,
         devices: Sequence[str] = (),
         sequences: int = 1,
+        unified: bool = True,
+        lanes: int = 1,
+        micro_batch: int = MICRO_BATCH,
         observer: Observer | None = None,
     ) -> None:
         self._log = start()
         self._log.lines.clear()
-        self.path, self.n_ctx = path, n_ctx
+        self.path, self.n_ctx, self.threads = path, n_ctx, threads
+        self.sequences, self.unified, self.lanes = sequences, unified, lanes
+        self.micro_batch = min(micro_batch, n_ctx)
         model_params = c.llama_model_default_params()
         model_params.n_gpu_layers = gpu_layers
         self._devices = device_list(devices) if devices else None
@@ -62,25 +63,27 @@ class Session:
         if not self._model:
             raise BuildError(f"llama.cpp could not load {path.name}: {self._log.reason()}")
         self._observer = observer
-        self._context = self._new_context(n_ctx, threads, sequences)
+        self._contexts: list[Any] = []
+        for _ in range(lanes):
+            self._contexts.append(self._new_context())
         self._vocab = c.llama_model_get_vocab(self._model)
         self.vocabulary = int(c.llama_vocab_n_tokens(self._vocab))
         self.bos = int(c.llama_vocab_bos(self._vocab)) if self.adds_bos else None
 
-    def _new_context(self, n_ctx: int, threads: int, sequences: int) -> Any:
+    def _new_context(self) -> Any:
         params = c.llama_context_default_params()
-        params.n_ctx = params.n_batch = n_ctx
-        params.n_ubatch = min(512, n_ctx)
-        params.n_seq_max, params.kv_unified = sequences, True
-        params.n_threads = params.n_threads_batch = threads
+        params.n_ctx = params.n_batch = self.n_ctx
+        params.n_ubatch = self.micro_batch
+        params.n_seq_max, params.kv_unified = self.sequences, self.unified
+        params.n_threads = params.n_threads_batch = self.threads
         params.no_perf = True
         if self._observer is not None:
             params.cb_eval = self._observer.callback
         context = c.llama_init_from_model(self._model, params)
         if not context:
-            c.llama_model_free(self._model)
+            self._free()
             raise BuildError(
-                f"no context of {n_ctx} tokens for {self.path.name}: {self._log.reason()}"
+                f"no context of {self.n_ctx} tokens for {self.path.name}: {self._log.reason()}"
             )
         return context
 
@@ -93,7 +96,11 @@ class Session:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        c.llama_free(self._context)
+        self._free()
+
+    def _free(self) -> None:
+        for context in self._contexts:
+            c.llama_free(context)
         c.llama_model_free(self._model)
 
     @property
@@ -153,45 +160,43 @@ class Session:
         """Whether a token ends a generation."""
         return bool(c.llama_vocab_is_eog(self._vocab, token))
 
-    def clear(self) -> None:
-        """Forget everything that was decoded."""
-        c.llama_memory_clear(c.llama_get_memory(self._context), True)
+    @cached_property
+    def tokenizer(self) -> str:
+        """A hash of the vocabulary: each token's text and kind, and what is put before a text.
 
-    def decode(self, tokens: Sequence[Token]) -> Floats:
+        Files of one model agree; so may files of two whose merges alone differ.
+        """
+        hasher = hashlib.sha256(f"{c.llama_vocab_type(self._vocab)} {self.bos}".encode())
+        for token in range(self.vocabulary):
+            hasher.update(c.llama_vocab_get_text(self._vocab, token) or b"")
+            hasher.update(bytes([0, int(c.llama_vocab_get_attr(self._vocab, token)) & 0xFF]))
+        return hasher.hexdigest()
+
+    def clear(self, lane: int = 0) -> None:
+        """Forget everything that was decoded."""
+        c.llama_memory_clear(c.llama_get_memory(self._contexts[lane]), True)
+
+    def decode(self, tokens: Sequence[Token] | Batch, lane: int = 0) -> Floats:
         """Run the model over a batch; logits of the wanted tokens, [wanted, vocabulary].
 
-        The array is a view of llama.cpp's own buffer, valid until the next call.
+        The array is a view of llama.cpp's own buffer, valid until the lane's next call.
         Raises BuildError when llama.cpp cannot decode (a full context, a device lost).
         """
-        with _batch(tokens) as batch:
-            status = c.llama_decode(self._context, batch)
+        batch = tokens if isinstance(tokens, Batch) else Batch.of(tokens)
+        status = c.llama_decode(self._contexts[lane], batch.native)
         if self._observer is not None:
             self._observer.settle()
         if status:
             raise BuildError(f"{self.path.name} could not decode: {self._log.reason()}")
-        wanted = [i for i, token in enumerate(tokens) if token.wanted]
-        if not wanted:
+        if not batch.outputs:
             return np.empty((0, self.vocabulary), np.float32)
-        pointer = c.llama_get_logits_ith(self._context, wanted[0])
+        pointer = c.llama_get_logits_ith(self._contexts[lane], batch.first_output)
         # outputs of one batch lie one after another in the order of its tokens
-        return np.ctypeslib.as_array(pointer, shape=(len(wanted), self.vocabulary))
+        return np.ctypeslib.as_array(pointer, shape=(batch.outputs, self.vocabulary))
 
-
-@contextmanager
-def _batch(tokens: Sequence[Token]) -> Iterator[Any]:
-    """A llama_batch of the tokens, freed afterwards."""
-    widest = max(len(token.sequences) for token in tokens)
-    batch = c.llama_batch_init(len(tokens), 0, widest)
-    try:
-        batch.n_tokens = len(tokens)
-        for i, token in enumerate(tokens):
-            batch.token[i], batch.pos[i] = token.id, token.position
-            batch.n_seq_id[i], batch.logits[i] = len(token.sequences), token.wanted
-            for j, sequence in enumerate(token.sequences):
-                batch.seq_id[i][j] = sequence
-        yield batch
-    finally:
-        c.llama_batch_free(batch)
+    def wait(self, lane: int = 0) -> None:
+        """Wait until a device has finished what it was given."""
+        c.llama_synchronize(self._contexts[lane])
 
 
 def generate(session: Session, prompt: str, limit: int) -> str:

@@ -147,7 +147,7 @@ def nine_tiers() -> Results:
             threads=8,
         ),
         evaluation=EvaluationFacts(
-            text=text, context=512, chunks=580, scored_tokens=148_480, tasks=tasks
+            text=text, context=512, chunks=580, scored_tokens=148_480, tasks=(tasks,)
         ),
         calibration=CalibrationFacts(
             texts=(Text(name="chat.txt", sha256=sha("chat"), origin="written for the sample"),),
