@@ -377,7 +377,7 @@ class Run:
 class Scores:
     """Everything measured of one file. The reference has no divergence."""
 
-    perplexity: Perplexity
+    perplexity: Perplexity | None = None
     divergence: Divergence | None = None
     choices: tuple[Choices, ...] = ()
     speed: tuple[Speed, ...] = ()

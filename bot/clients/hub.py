@@ -88,6 +88,7 @@ SORT_NAMES = {
     "trending_score": "trendingScore",
 }
 LIBRARY = "apex-bot"
+DATASETS = "datasets/"  # before the id of a repository that is one
 TRIES = 4
 LONGEST_WAIT = 330.0  # seconds; the Hub's rate limit window is 300
 TRANSIENT = (408, 429, 500, 502, 503, 504)
@@ -271,6 +272,8 @@ class Hub:
     ) -> Path:
         """Fetch one file at a commit into `folder`; returns its path.
 
+        A dataset's id begins with `datasets/`.
+
         What an earlier call left in PATH.partial is gone on from, so the caller compares sha256
         at the end. `advance` is told of bytes as they arrive, negative when some were in vain;
         what it raises ends the download.
@@ -383,7 +386,9 @@ class Hub:
         return f"{self.endpoint}/api/models/{quote(repo_id)}"
 
     def _file(self, repo_id: str, commit: str, path: str) -> str:
-        return hf_hub_url(repo_id, path, revision=commit, endpoint=self.endpoint)
+        name = repo_id.removeprefix(DATASETS)
+        kind = "dataset" if name != repo_id else "model"
+        return hf_hub_url(name, path, repo_type=kind, revision=commit, endpoint=self.endpoint)
 
     def _stored(self, url: str) -> HfFileMetadata:
         """Where and how a file is stored: size, address, Xet hash. Redirects of the Hub only."""

@@ -123,9 +123,7 @@ def _common(texts: Sequence[Sequence[int]]) -> int:
     return next((i for i, equal in enumerate(same) if not equal), shortest - 1)
 
 
-def _whole(
-    texts: Sequence[Sequence[int]], prefix: int
-) -> tuple[tuple[tuple[int, int], ...], ...]:
+def _whole(texts: Sequence[Sequence[int]], prefix: int) -> tuple[tuple[tuple[int, int], ...], ...]:
     """Every token after the shared beginning; row 0 is the beginning's last token."""
     picks, row = [], 1
     for text in texts:

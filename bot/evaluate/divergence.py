@@ -10,11 +10,12 @@ file.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bot.clients.llama.session import Session
+from bot.clients.llama.vocabulary import Vocabulary
 from bot.errors import BuildError
 from bot.evaluate.journal import Journal, Values
 from bot.evaluate.logits import (
@@ -30,7 +31,7 @@ from bot.evaluate.logits import (
 )
 from bot.evaluate.passes import Progress, Running, decode, run
 from bot.evaluate.perplexity import mean_and_error, perplexity_of
-from bot.evaluate.windows import Windows, cut
+from bot.evaluate.windows import Windows
 from bot.records import Divergence, Perplexity
 
 SMALLEST = np.float32(-16)  # log-probabilities below are lost in the file's 16 bits
@@ -60,34 +61,46 @@ def compare(logits: Floats, packed: Codes, targets: Ints, out: Values) -> None:
     out["same_top"] = logits.argmax(axis=1) == best
 
 
-def require_same_vocabulary(session: Session, vocabulary: int, reference: str) -> None:
+def require_same_vocabulary(words: Vocabulary, vocabulary: int, reference: str) -> None:
     """Raise BuildError when a candidate has another number of tokens than its reference."""
-    if session.vocabulary != vocabulary:
+    if words.vocabulary != vocabulary:
         raise BuildError(
-            f"{session.path.name} has a vocabulary of {session.vocabulary} tokens, {reference} "
+            f"{words.path.name} has a vocabulary of {words.vocabulary} tokens, {reference} "
             f"one of {vocabulary}; compare files of one model"
         )
 
 
-def require_same_tokens(session: Session, text: str, windows: Windows, reference: str) -> None:
-    """Raise BuildError when a candidate cuts the text into other tokens than its reference."""
-    own = cut(session, text, context=windows.context, limit=len(windows.tokens))
-    if not np.array_equal(own.tokens, windows.tokens):
+def require_same_tokens(words: Vocabulary, text: str, windows: Windows, reference: str) -> None:
+    """Raise BuildError when a candidate cuts `text` into other tokens than its reference did.
+
+    A text's beginning will do: as many windows are compared as it fills.
+    """
+    own = words.tokenize(text)
+    count = min(len(own) // windows.context, len(windows.tokens))
+    theirs = windows.tokens[:count].reshape(-1)
+    if not count or own[: count * windows.context] != theirs.tolist():
         raise BuildError(
-            f"{session.path.name} cuts the text into other tokens than {reference}: another "
+            f"{words.path.name} cuts the text into other tokens than {reference}: another "
             "tokenizer; compare files of one model"
         )
 
 
 def measure(
-    session: Session, base: BaseFile, journal: Journal, *, threads: int, progress: Progress
+    session: Session,
+    base: BaseFile,
+    journal: Journal,
+    *,
+    together: int | None = None,
+    threads: int,
+    progress: Progress,
 ) -> tuple[Perplexity, Divergence]:
     """Perplexity and divergence of a loaded candidate in one pass over the reference's tokens.
 
-    Goes on where the journal ends. Raises BuildError when the vocabularies differ.
+    Goes on where the journal ends. `together` chunks are decoded at once, where not as many as
+    usual. Raises BuildError when the vocabularies differ.
     """
     require_same_vocabulary(session, base.vocabulary, base.path.name)
-    windows = base.windows
+    windows = replace(base.windows, together=together or base.windows.together)
     rows = windows.together * windows.scored
 
     def score(logits: Floats, targets: Ints, *, group: int, row: int, out: Values) -> None:
@@ -103,15 +116,17 @@ def measure_beside(
     session: Session,
     reference: Session,
     windows: Windows,
-    journal: Journal,
+    journals: tuple[Journal, Journal],
     *,
     threads: int,
     progress: Progress,
 ) -> tuple[Perplexity, Divergence]:
     """The same with the reference loaded too, and no file.
 
-    While one model decodes, the other's logits are worked on. Raises as `measure`.
+    While one model decodes, the other's logits are worked on. `journals` are the candidate's and
+    the reference's; the latter ends with the values of its perplexity. Raises as `measure`.
     """
+    journal, told = journals
     require_same_vocabulary(session, reference.vocabulary, reference.path.name)
     total = len(windows.tokens)
     packed = np.empty((windows.together * windows.scored, width(session.vocabulary)), np.uint16)
@@ -126,14 +141,17 @@ def measure_beside(
 
     with ThreadPoolExecutor(threads) as pool:
         last: Running | None = None
-        for group in range(len(journal.groups), windows.groups):
+        done = min(len(journal.groups), len(told.groups))
+        journal.keep(done)
+        told.keep(done)
+        for group in range(done, windows.groups):
             progress(group * windows.together, total)
             theirs = decode(reference, windows, group)
             if last:
                 journal.add(last.wait())
             packing = Running(pool, reference, windows, group, theirs, keep_base)
             ours = decode(session, windows, group)
-            packing.wait()
+            told.add(packing.wait())
             last = Running(pool, session, windows, group, ours, score)
         if last:
             journal.add(last.wait())

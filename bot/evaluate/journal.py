@@ -52,21 +52,16 @@ class Journal:
             file.write(record)
         self.groups.append(values)
 
-    def forget(self) -> None:
-        """Start anew: what the groups rest on is gone."""
-        self.path.write_bytes(self._head)
-        self.groups.clear()
+    def keep(self, groups: int) -> None:
+        """Keep so many groups, none to start anew: what the others rest on is gone."""
+        del self.groups[groups:]
+        size = sum(8 + values.nbytes for values in self.groups)
+        os.truncate(self.path, len(self._head) + size)
 
     @property
     def values(self) -> Values:
         """All tokens so far, in the order of the text."""
         return np.concatenate(self.groups) if self.groups else empty(0)
-
-
-def read(path: Path, key: str) -> Values | None:
-    """All values kept under `key`, None where there are none."""
-    groups, _ = _read(path, MAGIC + bytes.fromhex(key))
-    return np.concatenate(groups) if groups else None
 
 
 def _read(path: Path, head: bytes) -> tuple[list[Values], int]:

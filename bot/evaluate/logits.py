@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bot.errors import BuildError
-from bot.evaluate.windows import Windows, first_scored, scored_per_chunk
+from bot.evaluate.windows import Windows, first_scored, scored_per_chunk, sequences
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -50,15 +50,14 @@ class _Room(threading.local):
     """Arrays that a thread uses again and again: fresh memory costs more than the sums in it."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, NDArray[np.generic]] = {}
+        self._kept: dict[str, Floats] = {}
 
     def take(self, name: str, rows: int, columns: int) -> Floats:
         """An f32 array [rows, columns] with anything in it, this thread's own."""
         kept = self._kept.get(name)
         if kept is None or kept.size < rows * columns:
             kept = self._kept[name] = np.empty(rows * columns, np.float32)
-        found: Floats = kept[: rows * columns].reshape(rows, columns)
-        return found
+        return kept[: rows * columns].reshape(rows, columns)
 
 
 _room = _Room()
@@ -138,7 +137,7 @@ class BaseFile:
     def read(self, start: int, stop: int) -> Codes:
         """Rows `start` to `stop` of the whole file, [rows, width]. Any thread may ask."""
         rows = np.empty((stop - start, width(self.vocabulary)), np.uint16)
-        left = memoryview(rows.reshape(-1).view(np.uint8))
+        left = rows.reshape(-1).view(np.uint8).data
         place = self.offset + start * rows.shape[1] * 2
         while left:
             count = os.preadv(self.descriptor, [left], place)
@@ -182,7 +181,11 @@ def open_base(path: Path) -> BaseFile:
     return BaseFile(
         path=path,
         vocabulary=vocabulary,
-        windows=Windows(tokens=tokens.reshape(chunks, context), first=first_scored(context)),
+        windows=Windows(
+            tokens=tokens.reshape(chunks, context),
+            first=first_scored(context),
+            together=sequences(context),
+        ),
         offset=offset,
         descriptor=os.open(path, os.O_RDONLY),
     )
@@ -196,7 +199,7 @@ def write_header(descriptor: int, vocabulary: int, windows: Windows) -> None:
 
 def write_rows(descriptor: int, rows: Codes, start: int, windows: Windows) -> None:
     """Rows of the file, the first being row `start` of all. Any thread may write its own."""
-    left = memoryview(rows.reshape(-1).view(np.uint8))
+    left = rows.reshape(-1).view(np.uint8).data
     place = HEADER + windows.tokens.nbytes + start * rows.shape[1] * 2
     while left:
         count = os.pwrite(descriptor, left, place)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from itertools import combinations
 from math import comb
 
@@ -32,7 +33,7 @@ def mcnemar(one: Sequence[bool], other: Sequence[bool]) -> float:
     if gained == lost:
         return 1.0
     tail = sum(comb(differing, k) for k in range(fewer + 1))
-    return min(1.0, 2 * tail / 2**differing)
+    return min(1.0, float(Fraction(2 * tail, 2**differing)))
 
 
 def compare_answers(

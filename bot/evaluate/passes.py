@@ -24,9 +24,7 @@ Progress = Callable[[int, int], None]  # windows done, windows in all
 class Score(Protocol):
     """What is done with some rows of logits, on any thread."""
 
-    def __call__(
-        self, logits: Floats, targets: Ints, *, group: int, row: int, out: Values
-    ) -> None:
+    def __call__(self, logits: Floats, targets: Ints, *, group: int, row: int, out: Values) -> None:
         """Fill `out`, one value a row; `row` is the first row's place in the group."""
 
 

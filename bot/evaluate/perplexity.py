@@ -13,7 +13,16 @@ from numpy.typing import NDArray
 
 from bot.clients.llama.session import Session
 from bot.evaluate.journal import Journal, Values
-from bot.evaluate.logits import Floats, Ints, base_bytes, nll_of, pack, width, write_header, write_rows
+from bot.evaluate.logits import (
+    Floats,
+    Ints,
+    base_bytes,
+    nll_of,
+    pack,
+    width,
+    write_header,
+    write_rows,
+)
 from bot.evaluate.passes import Progress, run
 from bot.evaluate.windows import Windows
 from bot.records import Perplexity
@@ -68,7 +77,7 @@ def measure_reference(
     needed = base_bytes(session.vocabulary, windows.context, 0)
     needed += windows.tokens.nbytes + done * row_bytes
     if journal.groups and (not target.is_file() or target.stat().st_size < needed):
-        journal.forget()
+        journal.keep(0)
     descriptor = os.open(target, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         if not journal.groups:

@@ -104,7 +104,8 @@ def _blank(path: Path, number: int, line: str) -> Task:
 
 def _five(line: str) -> list[str]:
     """A line cut at its first four commas outside quotes, which only open once."""
-    parts, start, quoted = [], 0, False
+    parts: list[str] = []
+    start, quoted = 0, False
     for i, sign in enumerate(line):
         if sign == '"':
             quoted = not quoted
@@ -140,7 +141,8 @@ class _Reader:
 
     def wrong(self, what: str) -> SettingsError:
         return SettingsError(
-            f"{self._path} is no task file of llama.cpp at byte {self.place}: {what}; fetch it again"
+            f"{self._path} is no task file of llama.cpp at byte {self.place}: {what}; "
+            "fetch it again"
         )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bot.clients.llama.batch import Batch
-from bot.clients.llama.session import Session
+from bot.clients.llama.vocabulary import Vocabulary
 from bot.errors import SettingsError
 
 Ints = NDArray[np.int32]
@@ -43,6 +43,7 @@ class Windows:
 
     tokens: Ints
     first: int
+    together: int  # windows of a group: those decoded at once
 
     @property
     def context(self) -> int:
@@ -53,11 +54,6 @@ class Windows:
     def scored(self) -> int:
         """Predictions of a window that count."""
         return self.context - 1 - self.first
-
-    @property
-    def together(self) -> int:
-        """Windows of a group: those decoded at once."""
-        return sequences(self.context)
 
     @property
     def groups(self) -> int:
@@ -82,13 +78,18 @@ class Windows:
 
 
 def cut(
-    session: Session, text: str, *, context: int, limit: int | None = None, stride: int | None = None
+    words: Vocabulary,
+    text: str,
+    *,
+    context: int,
+    limit: int | None = None,
+    stride: int | None = None,
 ) -> Windows:
     """A text as windows of `context` tokens, at most `limit` of them.
 
     Raises SettingsError when the text does not fill two, as llama-perplexity demands.
     """
-    tokens = session.tokenize(text)
+    tokens = words.tokenize(text)
     if len(tokens) < 2 * context:
         raise SettingsError(
             f"the text has {len(tokens)} tokens, less than two chunks of {context}; "
@@ -109,4 +110,5 @@ def cut(
     return Windows(
         tokens=np.array([tokens[start : start + context] for start in chosen], np.int32),
         first=first,
+        together=sequences(context),
     )

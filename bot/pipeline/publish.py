@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bot.pipeline.job import Job
+from bot.pipeline.measure import drop_logits
 from bot.publish.upload import upload
 from bot.publish.verify import verify
 from bot.records import Built
@@ -42,7 +43,7 @@ def push(job: Job, repo_id: str, files: Mapping[str, Built], *, private: bool) -
         if held.private and not private:
             pipeline.hub.make_public(repo_id)
         report(3, 3)
-    job.paths.reference.unlink(missing_ok=True)
+    drop_logits(job)
     return Published(
         repo_id=repo_id,
         url=f"{pipeline.hub.endpoint}/{repo_id}",

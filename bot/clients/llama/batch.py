@@ -81,8 +81,10 @@ class Batch:
     @cached_property
     def _addresses(self) -> NDArray[np.uint64]:
         """Where each token's sequences lie."""
-        step = self.sequences.shape[1] * self.sequences.itemsize
-        return self.sequences.ctypes.data + step * np.arange(len(self), dtype=np.uint64)
+        step = np.uint64(self.sequences.shape[1] * self.sequences.itemsize)
+        places = step * np.arange(len(self), dtype=np.uint64)
+        found: NDArray[np.uint64] = np.uint64(self.sequences.ctypes.data) + places
+        return found
 
     @cached_property
     def native(self) -> Any:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import os
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,7 +16,8 @@ from numpy.typing import NDArray
 from bot.clients.llama.batch import Batch, Token
 from bot.clients.llama.library import device_list, start
 from bot.clients.llama.observer import Observer
-from bot.errors import BuildError, SettingsError
+from bot.clients.llama.vocabulary import Vocabulary
+from bot.errors import BuildError
 
 __all__ = ["Batch", "Floats", "Session", "Token", "generate"]
 
@@ -26,7 +25,7 @@ Floats = NDArray[np.float32]
 MICRO_BATCH = 512  # tokens that go through the graph at once: llama.cpp's own default
 
 
-class Session:
+class Session(Vocabulary):
     """A loaded model with a context or more; use as a context manager.
 
     `n_ctx` is the whole memory in tokens of `sequences` sequences; they share it as they need it
@@ -66,9 +65,7 @@ class Session:
         self._contexts: list[Any] = []
         for _ in range(lanes):
             self._contexts.append(self._new_context())
-        self._vocab = c.llama_model_get_vocab(self._model)
-        self.vocabulary = int(c.llama_vocab_n_tokens(self._vocab))
-        self.bos = int(c.llama_vocab_bos(self._vocab)) if self.adds_bos else None
+        super().__init__(path, self._model)
 
     def _new_context(self) -> Any:
         params = c.llama_context_default_params()
@@ -103,39 +100,6 @@ class Session:
             c.llama_free(context)
         c.llama_model_free(self._model)
 
-    @property
-    def adds_bos(self) -> bool:
-        """Whether the vocabulary puts a BOS token before a text."""
-        return bool(c.llama_vocab_get_add_bos(self._vocab))
-
-    def tokenize(self, text: str) -> list[int]:
-        """Token ids of a text, BOS added where the vocabulary wants it, control tokens read.
-
-        As `common_tokenize(ctx, text, true)` of llama.cpp's tools: parse_special is false.
-        """
-        data = text.encode()
-        room = len(data) + 8
-        buffer = (c.llama_token * room)()
-        count = c.llama_tokenize(self._vocab, data, len(data), buffer, room, True, False)
-        if count < 0:
-            raise BuildError(f"{self.path.name} could not tokenize {len(data)} bytes of text")
-        return list(buffer[:count])
-
-    def chunks(self, text: str, context: int, limit: int | None) -> list[list[int]]:
-        """A text as whole chunks of `context` tokens, at most `limit` of them.
-
-        Raises SettingsError when the text does not fill two, as llama-perplexity demands.
-        """
-        tokens = self.tokenize(text)
-        total = len(tokens) // context
-        if total < 2:
-            raise SettingsError(
-                f"the text has {len(tokens)} tokens, less than two chunks of {context}; "
-                "name a longer one"
-            )
-        count = total if limit is None else min(total, limit)
-        return [tokens[i * context : (i + 1) * context] for i in range(count)]
-
     def decode_chunk(self, chunk: Sequence[int], first_wanted: int) -> Floats:
         """Logits from `first_wanted` on of one chunk, decoded from an empty memory.
 
@@ -146,31 +110,6 @@ class Session:
         return self.decode(
             [Token(id=t, position=i, wanted=i >= first_wanted) for i, t in enumerate(ids)]
         )
-
-    def text(self, tokens: Sequence[int]) -> str:
-        """The text of token ids, without control tokens."""
-        pieces = bytearray()
-        buffer = ctypes.create_string_buffer(512)
-        for token in tokens:
-            size = c.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, False)
-            pieces += buffer.raw[: max(size, 0)]
-        return pieces.decode("utf-8", "replace")
-
-    def is_end(self, token: int) -> bool:
-        """Whether a token ends a generation."""
-        return bool(c.llama_vocab_is_eog(self._vocab, token))
-
-    @cached_property
-    def tokenizer(self) -> str:
-        """A hash of the vocabulary: each token's text and kind, and what is put before a text.
-
-        Files of one model agree; so may files of two whose merges alone differ.
-        """
-        hasher = hashlib.sha256(f"{c.llama_vocab_type(self._vocab)} {self.bos}".encode())
-        for token in range(self.vocabulary):
-            hasher.update(c.llama_vocab_get_text(self._vocab, token) or b"")
-            hasher.update(bytes([0, int(c.llama_vocab_get_attr(self._vocab, token)) & 0xFF]))
-        return hasher.hexdigest()
 
     def clear(self, lane: int = 0) -> None:
         """Forget everything that was decoded."""
