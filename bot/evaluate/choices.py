@@ -135,13 +135,15 @@ def _whole(texts: Sequence[Sequence[int]], prefix: int) -> tuple[tuple[tuple[int
 
 
 def _after_choice(
-    texts: Sequence[Sequence[int]], prefix: int, bases: Sequence[int]
+    texts: Sequence[tuple[int, ...]], prefix: int, bases: Sequence[int]
 ) -> tuple[tuple[tuple[int, int], ...], ...]:
     """Winogrande: what follows the choice, but for the last token, which is the full stop.
 
     Where the tail is short the choice is scored too, and then the second text's first token meets
     the first text's last logits: winogrande_score() does so, and numbers shall compare.
     """
+    if len(set(texts)) == 1:
+        return ((),) * len(texts)  # nothing tells them apart: nan in the tool, and so here
     long = all(len(text) - prefix > SHORT_TAIL for text in texts)
     picks, before = [], 0
     for text, base in zip(texts, bases, strict=True):

@@ -78,8 +78,11 @@ def _six_lines(path: Path, lines: Sequence[str], start: int) -> Task:
 
 
 def _winogrande(path: Path, data: bytes) -> list[Task]:
-    """load_winogrande_from_csv(): a last line without its newline is not read."""
-    lines = _text(path, data).split("\n")[:-1]
+    """load_winogrande_from_csv(), which never reads the last line.
+
+    llama-perplexity cuts a file's final newline off, and the reader takes no line without one.
+    """
+    lines = _text(path, data).removesuffix("\n").split("\n")[:-1]
     tasks = [_blank(path, number, line) for number, line in enumerate(lines, 1)]
     if not tasks:
         raise SettingsError(f"{path} holds no tasks; name a Winogrande file")

@@ -138,13 +138,15 @@ class Bench:
 
         wanted = self.settings.evaluation
         more = {"count": data.count, "kind": data.kind, "context": wanted.context}
-        inputs = self._inputs("tasks", subject, data, parallel=wanted.parallel, **more)
+        parallel = wanted.parallel or (32 if self._on_gpu else 8)
+        inputs = self._inputs("tasks", subject, data, parallel=parallel, **more)
 
         def work(report: Report) -> Any:
             if data.kind is None:
                 raise TypeError("a running text has no tasks")
             found = read_tasks(data.path, data.kind, data.count)
-            with self._session(subject, self._together, wanted.parallel, unified=True) as session:
+            sequences = max(parallel, *(len(task.texts) for task in found))
+            with self._session(subject, self._together, sequences, unified=True) as session:
                 answers = choices.ask(session, found, threads=self.tools.threads, progress=report)
             return dump(choices.count(data.label, answers))
 

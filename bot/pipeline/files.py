@@ -73,8 +73,9 @@ def evaluate(
 ) -> Evaluation:
     """Measure files against a model or its log-probabilities.
 
-    A file is a path, or ORG/REPOSITORY:PATTERN of the Hub. `out` is written after each measure; `logits` gets the reference's log-probabilities.
-    Raises what measuring raises; what was measured before that stays known.
+    A file is a path, or ORG/REPOSITORY:PATTERN of the Hub. `out` is written after each measure,
+    `logits` gets the reference's log-probabilities. Raises what measuring raises; what was
+    measured before that stays known.
     """
     asked = wanted(pipeline, measures, against is not None)
     base = _base(against)
