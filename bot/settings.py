@@ -139,7 +139,7 @@ class EvaluationSettings(Part):
     stride: Annotated[int, Field(ge=1)] | None = None  # overlapping windows; needs "beside"
     tasks: tuple[Path, ...] = (DEMO / "tasks.txt",)
     task_count: Annotated[int, Field(ge=1)] = 400  # of each set that says nothing else
-    parallel: Annotated[int, Field(ge=4, le=256)] | None = None  # answers decoded side by side
+    parallel: Annotated[int, Field(ge=4, le=256)] = 4  # answers decoded side by side, as the tool
     reference: Literal["auto", "file", "beside"] = "auto"
     overlap: bool | None = None  # work on logits during the next decode; None: where a GPU decodes
     memory_gb: Annotated[float, Field(gt=0)] | None = None  # None: what is free

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,6 +76,11 @@ class Windows:
             ids[:, 0] = bos
         # the last position is asked for too, as the tool does: the same graph, the same numbers
         return Batch.rows(ids, self.first)
+
+
+def read_text(path: Path) -> str:
+    """A text as llama-perplexity's -f takes it: byte for byte, but without its final newline."""
+    return path.read_bytes().decode("utf-8", "surrogateescape").removesuffix("\n")
 
 
 def cut(

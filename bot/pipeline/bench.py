@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from bot.evaluate.logits import base_bytes, open_base
 from bot.evaluate.reference import Choice, Need, choose, need, require_memory
-from bot.evaluate.windows import Windows, cut
+from bot.evaluate.windows import Windows, cut, read_text
 from bot.pipeline.data import Data, find_text
 from bot.pipeline.job import METRICS_VERSION, free
 from bot.pipeline.models import Pipeline
@@ -138,7 +138,7 @@ class Bench:
 
         wanted = self.settings.evaluation
         more = {"count": data.count, "kind": data.kind, "context": wanted.context}
-        parallel = wanted.parallel or (32 if self._on_gpu else 8)
+        parallel = wanted.parallel
         inputs = self._inputs("tasks", subject, data, parallel=parallel, **more)
 
         def work(report: Report) -> Any:
@@ -335,7 +335,7 @@ class Bench:
         with open_base(self._base) as base:
             return _Text(
                 data=data,
-                words=data.path.read_text(encoding="utf-8"),
+                words=read_text(data.path),
                 windows=base.windows,
                 vocabulary=base.vocabulary,
                 tokenizer=None,
@@ -350,7 +350,7 @@ class Bench:
         from bot.clients.llama.vocabulary import vocabulary_of
 
         wanted, data = self.settings.evaluation, self.text
-        text = data.path.read_text(encoding="utf-8")
+        text = read_text(data.path)
         with vocabulary_of(path) as words:
             windows = cut(
                 words, text, context=wanted.context, limit=wanted.chunks, stride=wanted.stride

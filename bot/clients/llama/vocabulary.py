@@ -36,7 +36,7 @@ class Vocabulary:
 
         As `common_tokenize(ctx, text, true)` of llama.cpp's tools: parse_special is false.
         """
-        data = text.encode()
+        data = text.encode("utf-8", "surrogateescape")
         room = len(data) + 8
         buffer = (c.llama_token * room)()
         count = c.llama_tokenize(self._vocab, data, len(data), buffer, room, True, False)
