@@ -537,21 +537,25 @@ class Bench:
         *,
         again: bool = False,
     ) -> Measured:
-        """A measure from the ledger, or made now and kept there; `again`: made in any case."""
+        """A measure from the ledger, or made now and kept there.
+
+        `again`: the work is done in any case, for the file that it leaves behind.
+        """
         folder = self._pipeline.workspace.measure(digest(inputs))
-        known = None if again else self._known(measure, subject, inputs)
-        if known is not None:
+        known = self._known(measure, subject, inputs)
+        if known is not None and not again:
             return known
         with alone(folder):
-            known = None if again else self._known(measure, subject, inputs)
-            if known is not None:
+            known = self._known(measure, subject, inputs)
+            if known is not None and not again:
                 return known
             with self._pipeline.narrator.work(f"{measure} of {subject.name}") as report:
                 start = monotonic()
                 value = work(report)
-                made = self._record(measure, subject, inputs, value, monotonic() - start, data)
+            if known is None:
+                known = self._record(measure, subject, inputs, value, monotonic() - start, data)
             (folder / "tokens").unlink(missing_ok=True)
-        return made
+        return known
 
     def _record(
         self,
