@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
@@ -19,8 +19,26 @@ from bot import patterns
 
 T = TypeVar("T")
 
-RESULTS_VERSION = 1
 RARE_TOKENS = 64  # of calibration: an expert that saw fewer has little to say about its weights
+RESULTS_VERSION = 2
+KLD = "kld"  # name of the divergence among comparisons
+
+# of each value in results.json; the errors of a value have its unit
+UNITS = {
+    "perplexity": "exp of nats per token; error: one standard error",
+    "divergence.mean, median, p90, p95, p99, p999, max": "nats per token",
+    "divergence.mean_error": "nats per token, one standard error",
+    "divergence.ppl_ratio": "1, relative to the reference; error: one standard error",
+    "divergence.delta_p_mean, delta_p_rms, same_top": "fraction; error: one standard error",
+    "choices.low, high": "fraction, 95 % Wilson interval",
+    "speed.mean, spread": "tokens per second; spread: standard deviation of the runs",
+    "noise.mean, max": "nats per token",
+    "comparisons.difference, low, high": "kld: nats per token; tasks: fraction",
+    "runs.seconds": "s",
+    "runs.batch": "tokens",
+    "bytes": "bytes",
+    "bits_per_weight": "bits",
+}
 
 
 def dump(record: Any) -> Any:
@@ -383,6 +401,7 @@ class Choices:
     correct: int
     low: float  # fraction
     high: float
+    answers: str = ""  # "1" for a right answer, "0" for a wrong one, in the order asked
 
     @property
     def accuracy(self) -> float:
@@ -391,12 +410,48 @@ class Choices:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Speed:
+    """Tokens per second as llama-bench defines them; `spread` is the runs' standard deviation."""
+
+    name: str  # "pp512", "tg128"
+    mean: float
+    spread: float
+    repetitions: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """How a measure came about: on what, by which program, on which machine, how long.
+
+    Without the hash of its data no measure can be stored; speed has none, its tokens are random.
+    """
+
+    measure: str  # perplexity, divergence, speed, or the name of a set of tasks
+    data: Text | None
+    model: str  # sha256
+    reference: str | None  # sha256 of the file that a divergence is from
+    beside: bool  # whether the reference ran beside the candidate, without a file
+    context: int
+    stride: int | None
+    batch: int  # tokens decoded at once
+    tools: Tools
+    seconds: float
+    finished: str  # ISO 8601, UTC
+
+    def __post_init__(self) -> None:
+        if self.measure != "speed" and self.data is None:
+            raise ValueError(f"{self.measure} without the hash of its data cannot be stored")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scores:
     """Everything measured of one file. The reference has no divergence."""
 
-    perplexity: Perplexity
+    perplexity: Perplexity | None = None
     divergence: Divergence | None = None
     choices: tuple[Choices, ...] = ()
+    speed: tuple[Speed, ...] = ()
+    runs: tuple[Run, ...] = ()  # one for each measure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -412,12 +467,81 @@ class Row:
     scores: Scores
     recipe: str | None = None  # recipe hash
     same_as: str | None = None  # coinciding tier: this row's file is that tier's file
+    publisher: str | None = None  # REPOSITORY@COMMIT where the file is somebody else's
     shards: tuple[Shard, ...] = ()  # where the model is in several files, `file` being the first
 
     @property
     def files(self) -> tuple[Shard, ...]:
         """Each file of the model."""
         return self.shards or (Shard(file=self.file, bytes=self.bytes, sha256=self.sha256),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noise:
+    """The reference against itself: what a mean KLD below this says nothing about."""
+
+    batch: int  # tokens decoded at once; the reference's own log-probabilities had `batch` of Run
+    sequences: int  # chunks among them
+    chunks: int
+    mean: float  # nats
+    max: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Whether two files differ, by a test that pairs what both answered.
+
+    `difference` is one's value minus the other's: nats for KLD, a fraction for accuracies.
+    """
+
+    measure: str  # "kld", or the name of a set of tasks
+    one: str  # names of rows
+    other: str
+    difference: float
+    p: float
+    differs: bool  # whether it can be said at the 95 % level
+    test: str
+    low: float | None = None  # 95 % interval of the difference, where the test gives one
+    high: float | None = None
+
+
+def supported(found: Iterable[Comparison], measure: str, one: str, other: str) -> bool | None:
+    """Whether `one` is better than `other`: None where the tests cannot tell or were not made.
+
+    Better is less KLD, or more right answers.
+    """
+    for comparison in found:
+        if comparison.measure != measure or {comparison.one, comparison.other} != {one, other}:
+            continue
+        if not comparison.differs:
+            return None
+        more = (comparison.difference > 0) == (comparison.one == one)
+        return more != (measure == KLD)
+    return None
+
+
+def best(found: Iterable[Comparison], measure: str, names: Sequence[str]) -> str | None:
+    """The one of `names` that is better than each of the others; None where that is not sure."""
+    listed = list(found)
+    for name in names:
+        others = [other for other in names if other != name]
+        if others and all(supported(listed, measure, name, other) for other in others):
+            return name
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imported:
+    """Numbers that somebody else measured: never to be mixed with ours unmarked."""
+
+    name: str
+    origin: str  # the file they come from, and its sha256
+    bytes: int | None = None  # as told, often rounded to 0.1 GB
+    perplexity: float | None = None
+    perplexity_error: float | None = None
+    kld: Mapping[str, float] = field(default_factory=dict)  # mean, mean_error, median, p999, max, …
+    choices: Mapping[str, float] = field(default_factory=dict)  # fraction right, by task
+    speed: Mapping[str, float] = field(default_factory=dict)  # tokens per second: pp512, tg128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -437,7 +561,10 @@ class EvaluationFacts:
     context: int
     chunks: int
     scored_tokens: int
-    tasks: Text | None = None
+    tasks: tuple[Text, ...] = ()
+    stride: int | None = None  # tokens between windows; None: they do not overlap
+    batch: int = 0  # tokens decoded at once
+    noise: tuple[Noise, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -486,6 +613,7 @@ class Tools:
     llama_cpp: str  # system info line is not portable; this is the library's build
     device: str
     threads: int
+    build: str = ""  # what llama.cpp was compiled with and for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -493,6 +621,7 @@ class Results:
     """results.json: the machine-readable truth that the card is rendered from."""
 
     version: int = field(default=RESULTS_VERSION)
+    units: Mapping[str, str] = field(default_factory=lambda: dict(UNITS))
     release: Release | None  # None when the source is a file of the user's
     source_sha256: str
     architecture: Architecture
@@ -503,3 +632,19 @@ class Results:
     reference: Row
     tiers: tuple[Row, ...]
     baselines: tuple[Row, ...] = ()  # llama.cpp's own types, to compare with; not published
+    others: tuple[Row, ...] = ()  # other publishers' files, measured here
+    comparisons: tuple[Comparison, ...] = ()
+    imported: tuple[Imported, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What `bot evaluate FILE...` measured: results without a job."""
+
+    version: int = field(default=RESULTS_VERSION)
+    units: Mapping[str, str] = field(default_factory=lambda: dict(UNITS))
+    evaluation: EvaluationFacts | None  # None when neither perplexity nor divergence was asked for
+    reference: Row | None
+    files: tuple[Row, ...]
+    comparisons: tuple[Comparison, ...] = ()
+    imported: tuple[Imported, ...] = ()

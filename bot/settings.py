@@ -172,14 +172,49 @@ class CalibrationSettings(Part):
         return value
 
 
+class DataSettings(Part):
+    """A text or a set of tasks that has a name: where it comes from, and which it is."""
+
+    kind: Literal["text", "hellaswag", "winogrande", "multiple-choice"] = "text"
+    label: str | None = None  # in tables; default: the name
+    path: Path  # here, or in `repository`
+    repository: str | None = None  # ORG/NAME on the Hub
+    repository_type: Literal["dataset", "model"] = "dataset"
+    commit: Annotated[str, Field(pattern="[0-9a-f]{40}")] | None = None
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    licence: str
+    count: Annotated[int, Field(ge=1)] | None = None  # tasks to draw; default: all
+
+    @model_validator(mode="after")
+    def _pinned(self) -> Self:
+        if (self.repository is None) != (self.commit is None):
+            raise ValueError("a repository and its commit stand together")
+        return self
+
+
 class EvaluationSettings(Part):
-    """The texts that tiers are measured on."""
+    """The texts and tasks that tiers are measured on, by path or by their name in `data`."""
 
     text: Path = DEMO / "evaluation.txt"
     context: Annotated[int, Field(ge=32, le=131072)] = 512
     chunks: Annotated[int, Field(ge=1)] | None = None
-    tasks: Path | None = DEMO / "tasks.txt"
-    task_count: Annotated[int, Field(ge=1)] = 400
+    stride: Annotated[int, Field(ge=1)] | None = None  # overlapping windows; needs "beside"
+    tasks: tuple[Path, ...] = (DEMO / "tasks.txt",)
+    task_count: Annotated[int, Field(ge=1)] = 400  # of each set that says nothing else
+    parallel: Annotated[int, Field(ge=4, le=256)] = 4  # answers decoded side by side, as the tool
+    reference: Literal["auto", "file", "beside"] = "auto"
+    overlap: bool | None = None  # work on logits during the next decode; None: where a GPU decodes
+    memory_gb: Annotated[float, Field(gt=0)] | None = None  # None: what is free
+    noise_chunks: Annotated[int, Field(ge=0)] = 8  # of the reference against itself; 0: none
+    speed: bool = False
+    repetitions: Annotated[int, Field(ge=1, le=100)] = 5
+    others: tuple[str, ...] = ()  # ORG/REPOSITORY:PATTERN of other publishers
+    imported: tuple[Path, ...] = ()  # results of the APEX project, logs of llama-perplexity
+
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return () if value is None else (value,) if isinstance(value, (str, Path)) else value
 
 
 class ConvertSettings(Part):
@@ -261,6 +296,7 @@ class Settings(BaseSettings):
     llama: LlamaSettings = LlamaSettings()
     quantize: QuantizeSettings = QuantizeSettings()
     calibration: CalibrationSettings = CalibrationSettings()
+    data: dict[str, DataSettings] = {}
     evaluation: EvaluationSettings = EvaluationSettings()
     convert: ConvertSettings = ConvertSettings()
     publish: PublishSettings = PublishSettings()

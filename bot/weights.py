@@ -99,6 +99,26 @@ def safetensors(release: Release, index: Mapping[str, Any] | None = None) -> tup
     return tuple(_each_once(files))
 
 
+def models(release: Release) -> list[tuple[RepoFile, ...]]:
+    """Every whole GGUF model of a release, each with all its shards in order."""
+    return [files for files in _grouped(ggufs(release)) if _whole(files)]
+
+
+def named(release: Release, pattern: str) -> list[tuple[RepoFile, ...]]:
+    """The models whose file name ends in `pattern`, as `-UD-Q4_K_XL.gguf` does; any case.
+
+    Where none does, those that have it as a word anywhere in the name.
+    """
+    word = rf"(?<![A-Za-z0-9]){re.escape(pattern)}"
+    end = re.compile(rf"{word}(-\d{{5}}-of-\d{{5}})?\.gguf$", re.IGNORECASE)
+    inside = re.compile(rf"{word}(?![A-Za-z0-9_])", re.IGNORECASE)
+    found = [files for files in models(release) if end.search(_name(files[0]))]
+    if len(found) > 1:  # Q4_K_XL also ends UD-Q4_K_XL: the plainest name is meant
+        shortest = min(len(_name(files[0])) for files in found)
+        found = [files for files in found if len(_name(files[0])) == shortest]
+    return found or [files for files in models(release) if inside.search(_name(files[0]))]
+
+
 def missing_shards(files: Iterable[RepoFile]) -> int:
     """How many shards of a checkpoint are not there yet, by the numbers in the names."""
     return sum(_total(group[0]) - len(group) for group in _grouped(files) if _total(group[0]))

@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -45,6 +46,14 @@ class Workspace:
         """Where texts of a dataset at a commit are kept, shared by all jobs."""
         return self.root / "texts" / slug(dataset) / commit
 
+    def data(self, sha256: str) -> Path:
+        """Where a text or task file with this hash is kept once it was fetched."""
+        return self.root / "data" / sha256[:16]
+
+    def measure(self, key: str) -> Path:
+        """Where what belongs to one measure lies, shared by all jobs."""
+        return self.root / "measures" / key[:16]
+
     def job(self, name: str, key: str) -> Job:
         """The folder of the job with this key."""
         return Job(self.root / "jobs" / f"{slug(name)}-{key[:12]}")
@@ -75,11 +84,6 @@ class Job:
     def checkpoint(self) -> Path:
         """What calibrating had seen when it last took a note."""
         return self.folder / "imatrix.checkpoint"
-
-    @property
-    def reference(self) -> Path:
-        """The reference's log-probabilities; only needed while tiers are measured."""
-        return self.folder / "reference.logits"
 
     @property
     def results(self) -> Path:
@@ -184,10 +188,25 @@ def sha256(path: Path) -> str:
     return hasher.hexdigest()
 
 
+def free_disk(folder: Path) -> int:
+    """Bytes free where `folder` is, or will be."""
+    return shutil.disk_usage(next(p for p in (folder, *folder.parents) if p.exists())).free
+
+
+def free_memory() -> int:
+    """Bytes that this process may still take: the machine's, or less where a cgroup says so."""
+    lines = Path("/proc/meminfo").read_text().splitlines() if sys.platform == "linux" else []
+    told = [int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")]
+    free = told[0] if told else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit, used = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
+    if limit.is_file() and used.is_file() and (most := limit.read_text().strip()).isdigit():
+        free = min(free, max(int(most) - int(used.read_text()), 0))
+    return free
+
+
 def require_free(folder: Path, needed: int, reserve: int) -> None:
     """Raise CapacityError unless `needed` bytes fit and `reserve` bytes stay free."""
-    existing = next(p for p in (folder, *folder.parents) if p.exists())
-    free = shutil.disk_usage(existing).free
+    free = free_disk(folder)
     if needed + reserve > free:
         raise CapacityError(
             f"{folder} needs {needed / 1e9:.2f} GB and {reserve / 1e9:.2f} GB in reserve, "

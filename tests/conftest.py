@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.demo_files import demo_model, demo_text
+from tests.demo_files import demo_candidate, demo_model, demo_text
 from tests.local_hub.server import Hub, running_hub
 
-__all__ = ["demo_model", "demo_text"]  # fixtures, found here by name
+__all__ = ["demo_candidate", "demo_model", "demo_text"]  # fixtures, found here by name
 
 pytest_plugins = ["tests.golden_option", "tests.converter"]
 

@@ -19,6 +19,12 @@ def demo_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def demo_candidate() -> Path:
+    """The demo model as it travels, in Q8_0."""
+    return DEMO / "tiny-moe-Q8_0.gguf"
+
+
+@pytest.fixture(scope="session")
 def demo_text() -> str:
     """The demo's evaluation text."""
     return (DEMO / "evaluation.txt").read_text(encoding="utf-8")

@@ -1,77 +1,31 @@
-"""Multiple choice: which of four endings does the model find likeliest.
+"""Multiple choice: which of some texts does the model find likeliest.
 
-HellaSwag as hellaswag_score() of tools/perplexity/perplexity.cpp: six lines a task (context, index
-of the right ending, four endings), N tasks drawn without replacement by std::mt19937(1), the score
-of an ending is the mean log-probability of its tokens after `context + " "`.
+The rules of hellaswag_score(), winogrande_score() and multiple_choice_score() in
+tools/perplexity/perplexity.cpp: an answer's score is the mean log-probability of its own tokens
+after the beginning that all answers share, which is decoded once. Tasks are packed into batches.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from math import sqrt
-from pathlib import Path
+from math import nan, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bot.clients.llama.session import Session, Token
-from bot.errors import SettingsError
+from bot.errors import BuildError, SettingsError
+from bot.evaluate.logits import Floats, log_sum_exp, rows_at_once
+from bot.evaluate.tasks import Task
 from bot.records import Choices
 
 Progress = Callable[[int, int], None]  # done, total
 
-ENDINGS = 4
-LINES = 2 + ENDINGS
 Z95 = 1.95996398454  # llama.cpp's own constant
-
-
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """A context, its endings, and which of them is right."""
-
-    context: str
-    right: int
-    endings: tuple[str, ...]
-
-
-def read_tasks(path: Path) -> tuple[Task, ...]:
-    """All tasks of a six-line file. Raises SettingsError naming the line that is wrong."""
-    lines = path.read_text(encoding="utf-8").split("\n")
-    if lines and not lines[-1]:
-        lines.pop()
-    if not lines or len(lines) % LINES:
-        raise SettingsError(f"{path} has {len(lines)} lines, not six for each task; mend the file")
-    return tuple(_task(path, lines, start) for start in range(0, len(lines), LINES))
-
-
-def _task(path: Path, lines: Sequence[str], start: int) -> Task:
-    right = lines[start + 1].strip()
-    if right not in {str(i) for i in range(ENDINGS)}:
-        raise SettingsError(f"{path}:{start + 2} is not the number of an ending; mend the file")
-    endings = tuple(lines[start + 2 : start + LINES])
-    return Task(context=lines[start], right=int(right), endings=endings)
-
-
-def draw(tasks: Sequence[Task], count: int) -> list[Task]:
-    """`count` tasks in llama-perplexity's order: Lemire's method on std::mt19937(1)."""
-    left = list(tasks)
-    draws = _raw_draws()
-    return [left.pop(_below(len(left), draws)) for _ in range(min(count, len(left)))]
-
-
-def _raw_draws() -> Callable[[], int]:
-    """32-bit outputs of std::mt19937(1): RandomState seeds the same generator the same way."""
-    state = np.random.RandomState(1)
-    return lambda: int(state.randint(0, 1 << 32, dtype=np.uint32))
-
-
-def _below(n: int, draw: Callable[[], int]) -> int:
-    """libstdc++'s uniform_int_distribution(0, n - 1) over 32-bit draws (uniform_int_dist.h)."""
-    product = draw() * n
-    while (product & 0xFFFFFFFF) < ((1 << 32) - n) % n:
-        product = draw() * n
-    return product >> 32
+LOGITS = 1 << 28  # values of a batch at most: 1 GiB
+SHORT_TAIL = 3  # Winogrande: a shorter tail than this is scored with the choice itself
 
 
 def wilson(correct: int, tasks: int) -> tuple[float, float]:
@@ -81,42 +35,85 @@ def wilson(correct: int, tasks: int) -> tuple[float, float]:
     return (share + z / 2 - spread) / (1 + z), (share + z / 2 + spread) / (1 + z)
 
 
-def hellaswag(
-    session: Session, tasks: Sequence[Task], *, name: str, progress: Progress
-) -> tuple[Choices, tuple[bool, ...]]:
-    """Accuracy over `tasks`, and whether each was answered rightly, in order.
+def count(name: str, answers: Sequence[bool]) -> Choices:
+    """The share of right answers, its interval, and the answers themselves."""
+    low, high = wilson(sum(answers), len(answers))
+    bits = "".join("1" if answer else "0" for answer in answers)
+    return Choices(
+        name=name, tasks=len(answers), correct=sum(answers), low=low, high=high, answers=bits
+    )
 
-    `session` needs room for four sequences. Raises SettingsError for a task too long for it.
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A task as tokens: what is decoded, and which logits score which answer."""
+
+    texts: tuple[tuple[int, ...], ...]
+    prefix: int  # tokens that all texts begin with
+    every: bool  # logits of a text's last token too
+    picks: tuple[tuple[tuple[int, int], ...], ...]  # for each answer (row of the task, token)
+    right: int
+    last_of_equals: bool  # which of two equal scores wins
+
+    @property
+    def tokens(self) -> int:
+        """Tokens to decode."""
+        return self.prefix + sum(len(text) - self.prefix for text in self.texts)
+
+    @property
+    def rows(self) -> int:
+        """Rows of logits that come back."""
+        return 1 + sum(len(text) - self.prefix - (not self.every) for text in self.texts)
+
+
+def ask(
+    session: Session, tasks: Sequence[Task], *, threads: int, progress: Progress
+) -> tuple[bool, ...]:
+    """Whether each task was answered rightly, in order.
+
+    `session` needs `unified` memory and a sequence for each answer of a task. Raises SettingsError
+    for a task that does not fit, BuildError for logits that are no numbers.
     """
-    answers = []
-    for done, task in enumerate(tasks):
-        progress(done, len(tasks))
-        answers.append(_likeliest(session, task) == task.right)
+    asked = [_tokenized(session, number, task) for number, task in enumerate(tasks, 1)]
+    found: list[bool] = []
+    with ThreadPoolExecutor(threads) as pool:
+        for group in _packed(session, asked):
+            progress(len(found), len(tasks))
+            session.clear()
+            logits = session.decode(_batch(group))
+            found += _answered(pool, logits, group, f"{session.path.name} at task {len(found) + 1}")
     progress(len(tasks), len(tasks))
-    low, high = wilson(sum(answers), len(tasks))
-    choices = Choices(name=name, tasks=len(tasks), correct=sum(answers), low=low, high=high)
-    return choices, tuple(answers)
+    return tuple(found)
 
 
-def _likeliest(session: Session, task: Task) -> int:
-    texts = [session.tokenize(f"{task.context} {ending}") for ending in task.endings]
+def _tokenized(session: Session, number: int, task: Task) -> Asked:
+    texts = tuple(tuple(session.tokenize(text)) for text in task.texts)
     prefix = _common(texts)
-    batch = _batch(texts, prefix)
-    if len(batch) > session.n_ctx:
+    if prefix < 1:
+        raise SettingsError(f"the answers of task {number} share no beginning; mend the task file")
+    if task.bases:
+        bases = [len(session.tokenize(base)) for base in task.bases]
+        picks = _after_choice(texts, prefix, bases)
+    else:
+        picks = _whole(texts, prefix)
+    asked = Asked(
+        texts=texts,
+        prefix=prefix,
+        every=bool(task.bases),
+        picks=picks,
+        right=task.right,
+        last_of_equals=bool(task.bases),
+    )
+    if asked.tokens > session.n_ctx:
         raise SettingsError(
-            f"a task takes {len(batch)} tokens, the context holds {session.n_ctx}; "
+            f"task {number} takes {asked.tokens} tokens, {session.n_ctx} fit; "
             "raise evaluation.context"
         )
-    session.clear()
-    scores = _log_softmax(session.decode(batch))
-    means, row = [], 1
-    for text in texts:
-        rest = text[prefix:]
-        own = scores[row : row + len(rest) - 1]
-        row += len(rest) - 1
-        total = float(scores[0, rest[0]]) + float(own[np.arange(len(own)), rest[1:]].sum())
-        means.append(total / len(rest))
-    return int(np.argmax(means))
+    if len(texts) > session.sequences:
+        raise SettingsError(
+            f"task {number} has {len(texts)} answers, {session.sequences} fit; leave it out"
+        )
+    return asked
 
 
 def _common(texts: Sequence[Sequence[int]]) -> int:
@@ -126,23 +123,114 @@ def _common(texts: Sequence[Sequence[int]]) -> int:
     return next((i for i, equal in enumerate(same) if not equal), shortest - 1)
 
 
-def _batch(texts: Sequence[Sequence[int]], prefix: int) -> list[Token]:
-    """The shared beginning once, then each text's own tokens; logits where a next token counts."""
-    everyone = tuple(range(len(texts)))
-    batch = [
-        Token(id=texts[0][i], position=i, sequences=everyone, wanted=i == prefix - 1)
-        for i in range(prefix)
-    ]
-    for sequence, text in enumerate(texts):
+def _whole(texts: Sequence[Sequence[int]], prefix: int) -> tuple[tuple[tuple[int, int], ...], ...]:
+    """Every token after the shared beginning; row 0 is the beginning's last token."""
+    picks, row = [], 1
+    for text in texts:
+        rest = text[prefix:]
+        rows = (0, *range(row, row + len(rest) - 1))
+        picks.append(tuple(zip(rows, rest, strict=True)))
+        row += len(rest) - 1
+    return tuple(picks)
+
+
+def _after_choice(
+    texts: Sequence[tuple[int, ...]], prefix: int, bases: Sequence[int]
+) -> tuple[tuple[tuple[int, int], ...], ...]:
+    """Winogrande: what follows the choice, but for the last token, which is the full stop.
+
+    Where the tail is short the choice is scored too, and then the second text's first token meets
+    the first text's last logits: winogrande_score() does so, and numbers shall compare.
+    """
+    if len(set(texts)) == 1:
+        return ((),) * len(texts)  # nothing tells them apart: nan in the tool, and so here
+    long = all(len(text) - prefix > SHORT_TAIL for text in texts)
+    picks, before = [], 0
+    for text, base in zip(texts, bases, strict=True):
+        start = base if long else prefix
+        last = 1 if len(text) - start > 1 else 0
+        row = before + start - prefix
+        rest = text[start : len(text) - last]
+        picks.append(tuple((row + i, token) for i, token in enumerate(rest)))
+        before += len(text) - prefix
+    return tuple(picks)
+
+
+def _packed(session: Session, asked: Sequence[Asked]) -> Iterator[list[Asked]]:
+    """As many tasks at a time as memory, sequences and logits have room for."""
+    group: list[Asked] = []
+    tokens = sequences = rows = 0
+    for task in asked:
+        full = (
+            tokens + task.tokens > session.n_ctx
+            or sequences + len(task.texts) > session.sequences
+            or (rows + task.rows) * session.vocabulary > LOGITS
+        )
+        if group and full:
+            yield group
+            group, tokens, sequences, rows = [], 0, 0, 0
+        group.append(task)
+        tokens += task.tokens
+        sequences += len(task.texts)
+        rows += task.rows
+    if group:
+        yield group
+
+
+def _batch(group: Sequence[Asked]) -> list[Token]:
+    """Each task's shared beginning once, then each text's own tokens."""
+    batch: list[Token] = []
+    first = 0
+    for task in group:
+        everyone = tuple(range(first, first + len(task.texts)))
         batch += [
-            Token(id=text[i], position=i, sequences=(sequence,), wanted=i < len(text) - 1)
-            for i in range(prefix, len(text))
+            Token(id=token, position=i, sequences=everyone, wanted=i == task.prefix - 1)
+            for i, token in enumerate(task.texts[0][: task.prefix])
         ]
+        for sequence, text in zip(everyone, task.texts, strict=True):
+            batch += [
+                Token(
+                    id=text[i],
+                    position=i,
+                    sequences=(sequence,),
+                    wanted=task.every or i < len(text) - 1,
+                )
+                for i in range(task.prefix, len(text))
+            ]
+        first += len(task.texts)
     return batch
 
 
-def _log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    shifted: NDArray[np.float64] = logits.astype(np.float64)
-    shifted -= logits.max(axis=1, keepdims=True)
-    shifted -= np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return shifted
+def _answered(
+    pool: ThreadPoolExecutor, logits: Floats, group: Sequence[Asked], where: str
+) -> list[bool]:
+    block = rows_at_once(logits.shape[1])
+    parts = pool.map(
+        lambda start: log_sum_exp(logits[start : start + block]), range(0, len(logits), block)
+    )
+    norms = np.concatenate([highest + log_sum for highest, log_sum in parts])
+    if not np.isfinite(norms).all():
+        raise BuildError(
+            f"{where} gives logits that are no numbers (NaN or infinity); make the file again"
+        )
+    found, first = [], 0
+    for task in group:
+        scores = [_mean(logits, norms, first, picks) for picks in task.picks]
+        if task.last_of_equals:  # first > second ? first : second
+            best = 0 if scores[0] > scores[1] else 1
+        else:
+            best = int(np.argmax(scores))
+        found.append(best == task.right)
+        first += task.rows
+    return found
+
+
+def _mean(
+    logits: Floats, norms: NDArray[np.float32], first: int, picks: Sequence[tuple[int, int]]
+) -> float:
+    """Mean log-probability of an answer's tokens; nan where it has none to score."""
+    if not picks:
+        return nan
+    rows = [first + row for row, _ in picks]
+    values = logits[rows, [token for _, token in picks]] - norms[rows]
+    return float(values.sum(dtype=np.float64)) / len(picks)

@@ -1,128 +1,185 @@
 """A candidate against its reference: KL divergence and what else one pass yields.
 
 Formulas of kl_divergence() and log_softmax() in tools/perplexity/perplexity.cpp: divergence of the
-candidate from the stored 16-bit log-probabilities in nats, tokens whose reference log-probability
-is -16 or less left out of the sum.
+candidate from the reference's 16-bit log-probabilities in nats, tokens whose log-probability there
+is -16 or less left out of the sum. Where the reference runs beside the candidate, its
+log-probabilities go through the same 16 bits, so that the numbers are the same with and without a
+file.
 """
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bot.clients.llama.session import Session
+from bot.clients.llama.vocabulary import Vocabulary
 from bot.errors import BuildError
-from bot.evaluate.perplexity import (
+from bot.evaluate.journal import Journal, Values
+from bot.evaluate.logits import (
     BaseFile,
+    Codes,
     Floats,
-    Progress,
-    in_blocks,
+    Ints,
     log_sum_exp,
-    mean_and_error,
-    perplexity_of,
-    scored,
+    pack,
+    room,
     unpack,
+    width,
 )
+from bot.evaluate.passes import Progress, Running, decode, run
+from bot.evaluate.perplexity import mean_and_error, perplexity_of
+from bot.evaluate.windows import Windows
 from bot.records import Divergence, Perplexity
 
 SMALLEST = np.float32(-16)  # log-probabilities below are lost in the file's 16 bits
 
 
-@dataclass(frozen=True, kw_only=True)
-class TokenScores:
-    """One value for each scored token, all [tokens]."""
+def compare(logits: Floats, packed: Codes, targets: Ints, out: Values) -> None:
+    """Score rows of candidate logits, [rows, vocabulary], against rows of the file.
 
-    nll: NDArray[np.float64]
-    nll_base: NDArray[np.float64]
-    kld: NDArray[np.float64]
-    delta_p: NDArray[np.float64]  # p(candidate) - p(reference) of the true token
-    same_top: NDArray[np.bool_]
-
-    @classmethod
-    def empty(cls, count: int) -> TokenScores:
-        """Room for `count` tokens."""
-        room = [np.empty(count) for _ in range(4)]
-        return cls(
-            nll=room[0],
-            nll_base=room[1],
-            kld=room[2],
-            delta_p=room[3],
-            same_top=np.empty(count, np.bool_),
-        )
-
-
-def compare(
-    logits: Floats, base: Floats, targets: NDArray[np.int32], out: TokenScores, at: slice
-) -> None:
-    """Score rows of candidate logits against reference log-probabilities, both [rows, vocabulary].
-
-    f32 throughout with f64 sums, as llama-perplexity; results go to `out` at `at`.
+    f32 throughout with f64 sums, as llama-perplexity.
     """
     rows = np.arange(len(targets))
     highest, log_sum = log_sum_exp(logits)
+    base = unpack(packed, logits.shape[1])
     nll = highest + log_sum - logits[rows, targets]
     nll_base = -base[rows, targets]
-    terms = np.exp(base)
-    terms *= base - logits + (highest + log_sum)[:, None]
-    out.kld[at] = np.where(base > SMALLEST, terms, 0).sum(axis=1, dtype=np.float64)
-    out.nll[at], out.nll_base[at] = nll, nll_base
-    out.delta_p[at] = np.exp(-nll) - np.exp(-nll_base)
-    out.same_top[at] = logits.argmax(axis=1) == base.argmax(axis=1)
+    p = room("exp", *logits.shape)
+    np.exp(base, out=p)
+    np.multiply(p, base > SMALLEST, out=p)
+    base -= logits
+    base += (highest + log_sum)[:, None]
+    base *= p
+    out["kld"] = np.add.reduce(base, axis=1, dtype=np.float64)
+    out["nll"], out["nll_base"] = nll, nll_base
+    out["delta_p"] = np.exp(-nll) - np.exp(-nll_base)
+    # codes rise with log-probabilities, and the first of equals is the tool's choice too
+    best = packed[:, 4 : 4 + logits.shape[1]].argmax(axis=1)
+    out["same_top"] = logits.argmax(axis=1) == best
+
+
+def require_same_vocabulary(words: Vocabulary, vocabulary: int, reference: str) -> None:
+    """Raise BuildError when a candidate has another number of tokens than its reference."""
+    if words.vocabulary != vocabulary:
+        raise BuildError(
+            f"{words.path.name} has a vocabulary of {words.vocabulary} tokens, {reference} "
+            f"one of {vocabulary}; compare files of one model"
+        )
+
+
+def require_same_tokens(words: Vocabulary, text: str, windows: Windows, reference: str) -> None:
+    """Raise BuildError when a candidate cuts `text` into other tokens than its reference did.
+
+    A text's beginning will do: as many windows are compared as it fills.
+    """
+    own = words.tokenize(text)
+    count = min(len(own) // windows.context, len(windows.tokens))
+    theirs = windows.tokens[:count].reshape(-1)
+    if not count or own[: count * windows.context] != theirs.tolist():
+        raise BuildError(
+            f"{words.path.name} cuts the text into other tokens than {reference}: another "
+            "tokenizer; compare files of one model"
+        )
 
 
 def measure(
-    session: Session, base: BaseFile, *, threads: int, progress: Progress
+    session: Session,
+    base: BaseFile,
+    journal: Journal,
+    *,
+    together: int | None = None,
+    threads: int,
+    progress: Progress,
 ) -> tuple[Perplexity, Divergence]:
     """Perplexity and divergence of a loaded candidate in one pass over the reference's tokens.
 
-    Raises BuildError when the vocabularies differ.
+    Goes on where the journal ends. `together` chunks are decoded at once, where not as many as
+    usual. Raises BuildError when the vocabularies differ.
     """
-    if session.vocabulary != base.vocabulary:
-        raise BuildError(
-            f"{session.path.name} has {session.vocabulary} tokens, its reference "
-            f"{base.vocabulary}; compare files of one model"
-        )
-    per_chunk = base.tokens.shape[1] - 1 - base.tokens.shape[1] // 2
-    out = TokenScores.empty(per_chunk * len(base.tokens))
-    start = 0
+    require_same_vocabulary(session, base.vocabulary, base.path.name)
+    windows = replace(base.windows, together=together or base.windows.together)
+    rows = windows.together * windows.scored
+
+    def score(logits: Floats, targets: Ints, *, group: int, row: int, out: Values) -> None:
+        first = group * rows + row
+        compare(logits, base.read(first, first + len(targets)), targets, out)
+
+    start = len(journal.groups)
+    run(session, windows, score, journal.add, start=start, threads=threads, progress=progress)
+    return summary(journal.values)
+
+
+def measure_beside(
+    session: Session,
+    reference: Session,
+    windows: Windows,
+    journals: tuple[Journal, Journal],
+    *,
+    threads: int,
+    progress: Progress,
+) -> tuple[Perplexity, Divergence]:
+    """The same with the reference loaded too, and no file.
+
+    While one model decodes, the other's logits are worked on. `journals` are the candidate's and
+    the reference's; the latter ends with the values of its perplexity. Raises as `measure`.
+    """
+    journal, told = journals
+    require_same_vocabulary(session, reference.vocabulary, reference.path.name)
+    total = len(windows.tokens)
+    packed = np.empty((windows.together * windows.scored, width(session.vocabulary)), np.uint16)
+
+    def keep_base(logits: Floats, targets: Ints, *, group: int, row: int, out: Values) -> None:
+        del group
+        out["nll"] = pack(logits, targets, packed[row : row + len(targets)])
+
+    def score(logits: Floats, targets: Ints, *, group: int, row: int, out: Values) -> None:
+        del group
+        compare(logits, packed[row : row + len(targets)], targets, out)
+
     with ThreadPoolExecutor(threads) as pool:
-        chunks = zip(scored(session, base.tokens, progress), base.rows(), strict=True)
-        for (logits, targets), packed in chunks:
+        last: Running | None = None
+        done = min(len(journal.groups), len(told.groups))
+        journal.keep(done)
+        told.keep(done)
+        for group in range(done, windows.groups):
+            progress(group * windows.together, total)
+            theirs = decode(reference, windows, group)
+            if last:
+                journal.add(last.wait())
+            packing = Running(pool, reference, windows, group, theirs, keep_base)
+            ours = decode(session, windows, group)
+            told.add(packing.wait())
+            last = Running(pool, session, windows, group, ours, score)
+        if last:
+            journal.add(last.wait())
+    progress(total, total)
+    return summary(journal.values)
 
-            def score(
-                part: slice,
-                logits: Floats = logits,
-                packed: NDArray[np.uint16] = packed,
-                targets: NDArray[np.int32] = targets,
-                start: int = start,
-            ) -> None:
-                at = slice(start + part.start, start + part.stop)
-                reference = unpack(packed[part], base.vocabulary)
-                compare(logits[part], reference, targets[part], out, at)
 
-            in_blocks(pool, len(targets), score)
-            start += len(targets)
-    return perplexity_of(out.nll), summarize(out)
+def summary(values: Values) -> tuple[Perplexity, Divergence]:
+    """All that a pass yields, from its values."""
+    return perplexity_of(values["nll"]), summarize(values)
 
 
-def summarize(scores: TokenScores) -> Divergence:
+def summarize(values: Values) -> Divergence:
     """The statistics llama-perplexity prints, from values for each token."""
-    log_ppl, log_ppl_error = mean_and_error(scores.nll)
-    log_base, log_base_error = mean_and_error(scores.nll_base)
-    count = len(scores.nll)
-    together = float((scores.nll * scores.nll_base).mean())
-    covariance = (together - log_ppl * log_base) / (count - 1)
+    nll, nll_base = (values[name].astype(np.float64) for name in ("nll", "nll_base"))
+    delta_p = values["delta_p"].astype(np.float64)
+    log_ppl, log_ppl_error = mean_and_error(nll)
+    log_base, log_base_error = mean_and_error(nll_base)
+    count = len(values)
+    covariance = (float((nll * nll_base).mean()) - log_ppl * log_base) / (count - 1)
     log_ratio_error = np.sqrt(max(log_ppl_error**2 + log_base_error**2 - 2 * covariance, 0.0))
     ratio = float(np.exp(log_ppl - log_base))
-    mean, mean_error = mean_and_error(scores.kld)
-    delta, delta_error = mean_and_error(scores.delta_p)
-    square, square_error = mean_and_error(np.square(scores.delta_p))
+    mean, mean_error = mean_and_error(values["kld"])
+    delta, delta_error = mean_and_error(delta_p)
+    square, square_error = mean_and_error(np.square(delta_p))
     rms = float(np.sqrt(square))
-    top = float(scores.same_top.mean())
-    ordered = np.sort(scores.kld.astype(np.float32))
+    top = float(values["same_top"].mean())
+    ordered = np.sort(values["kld"].astype(np.float32))
     return Divergence(
         ppl_ratio=ratio,
         ppl_ratio_error=ratio * float(log_ratio_error),

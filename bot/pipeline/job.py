@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bot import weights
 from bot.errors import SettingsError
@@ -16,11 +16,15 @@ from bot.pipeline.models import Model, Pipeline, Plan
 from bot.pipeline.sources import Sketch
 from bot.pipeline.texts import calibration_texts, text_of
 from bot.progress import Report
-from bot.records import Recipe, Tools, digest, dump
+from bot.records import Recipe, Text, Tools, digest, dump
 from bot.settings import Settings
-from bot.workspace import require_free, sha256
+from bot.workspace import free_memory, require_free, sha256
 
-METRICS_VERSION = 1  # raised when a change of ours changes a number
+if TYPE_CHECKING:
+    from bot.evaluate.reference import Free
+
+NOT_HERE = 1_300_000  # bytes that a text still to be fetched is taken to have: WikiText-2's test
+METRICS_VERSION = 2  # raised when a change of ours changes a number
 
 
 class Job:
@@ -45,17 +49,7 @@ class Job:
     @cached_property
     def tools(self) -> Tools:
         """Versions and device that the numbers depend on."""
-        from bot.clients.llama import library
-
-        llama = self.settings.llama
-        used = library.used_devices(llama.devices, gpu=llama.gpu_layers != 0)
-        return Tools(
-            bot=version("apex-bot"),
-            llama_cpp_python=library.package_version(),
-            llama_cpp=library.library_version(),
-            device=", ".join(f"{d.name} ({d.description})" for d in used),
-            threads=llama.threads,
-        )
+        return tools_of(self.settings)
 
     @cached_property
     def calibration(self) -> dict[str, Any] | None:
@@ -77,10 +71,11 @@ class Job:
         wanted = self.settings.evaluation
         return {
             "version": METRICS_VERSION,
-            "text": dump(text_of(wanted.text)),
+            "text": dump(_named(self.settings, wanted.text)),
             "context": wanted.context,
             "chunks": wanted.chunks,
-            "tasks": dump(text_of(wanted.tasks)) if wanted.tasks else None,
+            "stride": wanted.stride,
+            "tasks": [dump(_named(self.settings, path)) for path in wanted.tasks],
             "task_count": wanted.task_count,
         }
 
@@ -111,15 +106,39 @@ class Job:
         missing = [r for r in self.plan.distinct if not _is_made(self.file_of(r))]
         needed = sum(self.plan.predicted(recipe) for recipe in missing)
         if missing:
-            needed += reference_guess(self.settings, self.plan.model.architecture.vocabulary)
+            needed += _reference_room(self.settings, self.plan)
         require_free(self.paths.folder, needed, self.settings.reserve)
+
+
+def tools_of(settings: Settings) -> Tools:
+    """Versions and device that numbers made with these settings depend on."""
+    from bot.clients.llama import library
+
+    llama = settings.llama
+    used = library.used_devices(llama.devices, gpu=llama.gpu_layers != 0)
+    return Tools(
+        bot=version("apex-bot"),
+        llama_cpp_python=library.package_version(),
+        llama_cpp=library.library_version(),
+        device=", ".join(f"{d.name} ({d.description})" for d in used),
+        threads=llama.threads,
+        build=library.build_flags(),
+    )
+
+
+def _named(settings: Settings, wanted: Path) -> Text:
+    """A text by its name in `data`, where the hash stands already, or by its path."""
+    entry = settings.data.get(str(wanted))
+    if entry is None:
+        return text_of(wanted)
+    return Text(name=str(wanted), sha256=entry.sha256, origin=entry.licence)
 
 
 def require_room(pipeline: Pipeline, plan: Plan[Sketch]) -> None:
     """Raise CapacityError unless all of a plan fits, the source too where it is not here yet."""
     model, settings = plan.model, pipeline.settings
     needed = sum(plan.predicted(recipe) for recipe in plan.distinct)
-    needed += reference_guess(settings, model.architecture.vocabulary)
+    needed += _reference_room(settings, plan)
     if not isinstance(model, Model) and model.release is not None:
         sixteen = model.header_bytes + sum(tensor.bytes for tensor in model.tensors)
         stored = weights.total(weights.safetensors(model.release))
@@ -127,12 +146,44 @@ def require_room(pipeline: Pipeline, plan: Plan[Sketch]) -> None:
     require_free(pipeline.workspace.root, needed, settings.reserve)
 
 
+def _reference_room(settings: Settings, plan: Plan[Any]) -> int:
+    """Disk for the reference's log-probabilities: none where it can run beside each tier."""
+    from bot.evaluate.reference import need
+    from bot.evaluate.windows import TOGETHER
+
+    model = plan.model
+    vocabulary = model.architecture.vocabulary
+    guess = reference_guess(settings, vocabulary)
+    if settings.evaluation.reference == "file":
+        return guess
+    sixteen = model.header_bytes + sum(tensor.bytes for tensor in model.tensors)
+    largest = max((plan.predicted(recipe) for recipe in plan.distinct), default=0)
+    both = need(sixteen, vocabulary, TOGETHER // 2) + need(largest, vocabulary, TOGETHER // 2)
+    return 0 if settings.evaluation.reference == "beside" or free(settings).holds(both) else guess
+
+
+def free(settings: Settings) -> Free:
+    """Memory that models may take here, or what the settings allow of it."""
+    from bot.clients.llama import library
+    from bot.evaluate.reference import Free
+
+    llama, limit = settings.llama, settings.evaluation.memory_gb
+    used = library.used_devices(llama.devices, gpu=llama.gpu_layers != 0)
+    gpus = [device.memory_free for device in used if device.kind == "gpu"]
+    most = int(limit * 1e9) if limit else None
+    host = free_memory() if most is None else min(most, free_memory())
+    if not gpus or llama.gpu_layers != -1:  # some layers on the host: it may need to hold them all
+        return Free(host=host)
+    return Free(host=host, device=sum(gpus) if most is None else min(most, sum(gpus)))
+
+
 def reference_guess(settings: Settings, vocabulary: int) -> int:
     """Bytes for the reference's log-probabilities; a token is taken to be three bytes."""
-    from bot.evaluate.perplexity import base_bytes
+    from bot.evaluate.logits import base_bytes
 
     wanted = settings.evaluation
-    chunks = wanted.text.stat().st_size // (3 * wanted.context) + 1
+    size = wanted.text.stat().st_size if wanted.text.is_file() else NOT_HERE
+    chunks = size // (3 * wanted.context) + 1
     return base_bytes(vocabulary, wanted.context, min(chunks, wanted.chunks or chunks))
 
 

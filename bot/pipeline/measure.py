@@ -4,166 +4,125 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from bot.pipeline import calibrating
+from bot.pipeline.bench import Bench, Subject
+from bot.pipeline.data import fetch_other, find_tasks
+from bot.pipeline.files import subject_of
 from bot.pipeline.job import Job
 from bot.pipeline.make import quantize
-from bot.pipeline.texts import text_of
-from bot.progress import Report
+from bot.pipeline.scores import Table
 from bot.records import (
     Built,
-    EvaluationFacts,
     Recipe,
     Results,
     Row,
     Scores,
-    dump,
-    load,
     to_json,
 )
-from bot.workspace import keep_text, require_free, writing
-
-if TYPE_CHECKING:
-    from bot.clients.llama.session import Session
-
-SEQUENCES = 4  # endings of a task that are decoded side by side
+from bot.workspace import keep_text
 
 
 def evaluate(job: Job) -> Results:
-    """Every distinct tier measured against the reference; the outcome is results.json."""
-    built = quantize(job)
-    reference, chunks = _reference(job, built)
-    scores = {tier: _measure(job, tier, file) for tier, file in built.items()}
-    results = _results(job, built, reference, scores, chunks)
-    keep_text(job.paths.results, to_json(results))
+    """Every distinct tier measured against the reference; the outcome is results.json.
+
+    It is written after each measure, and holds what is known by then.
+    """
+    built, reference = quantize(job), _reference(job)
+    bench = Bench(job.pipeline, job.tools, reference)
+    tiers = [
+        Subject(name=tier, path=Path(file.path), bytes=file.bytes, sha256=file.sha256)
+        for tier, file in built.items()
+    ]
+    others = {
+        subject: other.publisher
+        for wanted in job.settings.evaluation.others
+        for other in [fetch_other(job.pipeline, wanted)]
+        for subject in [subject_of(job.pipeline, other.path, other.name, other.sha256, other.bytes)]
+    }
+    made = 0
+
+    def wrote() -> None:
+        nonlocal made
+        if bench.made > made:  # what was known before is in the file already, or will be
+            made = bench.made
+            _write(job, _results(job, built, table, reference, others))
+
+    table = Table(
+        bench,
+        [*tiers, *others],
+        tasks=find_tasks(job.pipeline),
+        speed=job.settings.evaluation.speed,
+        wrote=wrote,
+    )
+    table.fill()
+    results = _results(job, built, table, reference, others, whole=True)
+    _write(job, results)
+    if results is None:
+        raise TypeError("a filled table has a reference")
     return results
 
 
-def _inputs(job: Job, file: str) -> dict[str, Any]:
-    return {
-        **job.evaluation,
-        "file": file,
-        "reference": job.plan.model.source.sha256,
-        "device": job.tools.device,
-        "threads": job.tools.threads,
-    }
+def drop_logits(job: Job) -> None:
+    """Remove what only measuring needs: the reference's log-probabilities."""
+    Bench(job.pipeline, job.tools, _reference(job)).drop_logits()
 
 
-def _reference(job: Job, built: Mapping[str, Built]) -> tuple[Scores, int]:
-    """Scores of the reference and the chunks they rest on.
-
-    Its log-probabilities are only made again when a tier still has to be compared with them.
-    """
-    known = job.pipeline.ledger.finished
-    inputs = _inputs(job, job.plan.model.source.sha256)
-    done = known(job.key, "reference", inputs, files_too=False)
-    if done is None or any(
-        known(job.key, f"divergence {tier}", _inputs(job, file.sha256)) is None
-        for tier, file in built.items()
-    ):
-        done = job.step(
-            "reference",
-            inputs,
-            [job.paths.reference],
-            "measuring the reference",
-            lambda report: _measure_reference(job, report),
-        )
-    choices = _choices(job, "reference", Path(job.plan.model.source.path), inputs)
-    scores = {"perplexity": done.value["perplexity"], "choices": choices}
-    return load(Scores, scores), done.value["chunks"]
+def _reference(job: Job) -> Subject:
+    source, name = job.plan.model.source, job.plan.model.architecture.source_type
+    return Subject(name=name, path=Path(source.path), bytes=source.bytes, sha256=source.sha256)
 
 
-def _measure_reference(job: Job, report: Report) -> Any:
-    from bot.evaluate import perplexity
-
-    wanted = job.settings.evaluation
-    source = Path(job.plan.model.source.path)
-    with _session(job, source) as session, writing(job.paths.reference) as partial:
-        text = wanted.text.read_text(encoding="utf-8")
-        chunks = session.chunks(text, wanted.context, wanted.chunks)
-        size = perplexity.base_bytes(session.vocabulary, wanted.context, len(chunks))
-        require_free(job.paths.folder, size, job.settings.reserve)
-        value = perplexity.measure_reference(
-            session, chunks, partial, threads=job.tools.threads, progress=report
-        )
-    return {"perplexity": dump(value), "chunks": len(chunks)}
-
-
-def _measure(job: Job, tier: str, file: Built) -> Scores:
-    from bot.evaluate import divergence, perplexity
-
-    inputs = _inputs(job, file.sha256)
-
-    def work(report: Report) -> Any:
-        base = perplexity.open_base(job.paths.reference)
-        with _session(job, Path(file.path)) as session:
-            ppl, kld = divergence.measure(session, base, threads=job.tools.threads, progress=report)
-        return {"perplexity": dump(ppl), "divergence": dump(kld)}
-
-    done = job.step(f"divergence {tier}", inputs, [], f"measuring {tier}", work)
-    choices = _choices(job, tier, Path(file.path), inputs)
-    return load(Scores, {**done.value, "choices": choices})
-
-
-def _choices(job: Job, name: str, path: Path, inputs: Mapping[str, Any]) -> Any:
-    from bot.evaluate import choices
-
-    wanted = job.settings.evaluation.tasks
-    if wanted is None:
-        return []
-
-    def work(report: Report) -> Any:
-        count = job.settings.evaluation.task_count
-        tasks = choices.draw(choices.read_tasks(wanted), count)
-        label = "HellaSwag" if "hellaswag" in wanted.name.lower() else "Endings"
-        with _session(job, path) as session:
-            found, _ = choices.hellaswag(session, tasks, name=label, progress=report)
-        return [dump(found)]
-
-    return job.step(f"choices {name}", inputs, [], f"asking {name}", work).value
-
-
-def _session(job: Job, path: Path) -> Session:
-    from bot.clients.llama.session import Session
-
-    llama = job.settings.llama
-    return Session(
-        path,
-        n_ctx=SEQUENCES * job.settings.evaluation.context,
-        threads=llama.threads,
-        gpu_layers=llama.gpu_layers,
-        devices=llama.devices,
-        sequences=SEQUENCES,
-    )
+def _write(job: Job, results: Results | None) -> None:
+    if results is not None:
+        keep_text(job.paths.results, to_json(results))
 
 
 def _results(
     job: Job,
     built: Mapping[str, Built],
-    reference: Scores,
-    scores: Mapping[str, Scores],
-    chunks: int,
-) -> Results:
+    table: Table,
+    reference: Subject,
+    others: Mapping[Subject, str],
+    *,
+    whole: bool = False,
+) -> Results | None:
+    """What is known so far; None before the reference is measured."""
+    from bot.evaluate.imported import read
+
     model = job.plan.model
+    scores = table.scores(reference.sha256)
+    if scores is None:
+        return None
     source = Built(path=model.source.path, bytes=model.source.bytes, sha256=model.source.sha256)
     recipes = calibrating.settled(job, calibrating.calibrate(job))
-
-    def row(recipe: Recipe) -> Row:
-        made = recipe.same_as or recipe.tier
-        return _row(job, recipe.tier, built[made], scores[made], recipe)
-
+    rows = [
+        _row(job, recipe.tier, file, found, recipe)
+        for recipe in recipes
+        for file in [built[recipe.same_as or recipe.tier]]
+        if (found := table.scores(file.sha256)) is not None
+    ]
+    theirs = [
+        _other(job, subject, found, publisher)
+        for subject, publisher in others.items()
+        if (found := table.scores(subject.sha256)) is not None
+    ]
+    plain = {recipe.tier for recipe in recipes if recipe.plain}
+    names = {row.sha256: row.name for row in reversed([*rows, *theirs])}
     return Results(
         release=model.release,
         source_sha256=model.source.sha256,
         architecture=model.architecture,
         windows=recipes[0].windows,
         tools=job.tools,
-        evaluation=_evaluation_facts(job, chunks),
+        evaluation=table.facts(reference),
         calibration=calibrating.facts(job),
-        reference=_row(job, model.architecture.source_type, source, reference, None),
-        tiers=tuple(row(recipe) for recipe in recipes if not recipe.plain),
-        baselines=tuple(row(recipe) for recipe in recipes if recipe.plain),
+        reference=_row(job, reference.name, source, scores, None),
+        tiers=tuple(row for row in rows if row.name not in plain),
+        baselines=tuple(row for row in rows if row.name in plain),
+        others=tuple(theirs),
+        comparisons=table.comparisons(names) if whole else (),
+        imported=tuple(row for path in job.settings.evaluation.imported for row in read(path)),
     )
 
 
@@ -182,14 +141,14 @@ def _row(job: Job, name: str, file: Built, scores: Scores, recipe: Recipe | None
     )
 
 
-def _evaluation_facts(job: Job, chunks: int) -> EvaluationFacts:
-    from bot.evaluate.perplexity import scored_per_chunk
-
-    wanted = job.settings.evaluation
-    return EvaluationFacts(
-        text=text_of(wanted.text),
-        context=wanted.context,
-        chunks=chunks,
-        scored_tokens=chunks * scored_per_chunk(wanted.context),
-        tasks=text_of(wanted.tasks) if wanted.tasks else None,
+def _other(job: Job, subject: Subject, scores: Scores, publisher: str) -> Row:
+    return Row(
+        name=subject.name,
+        file=subject.path.name,
+        bytes=subject.bytes,
+        sha256=subject.sha256,
+        bits_per_weight=subject.bytes * 8 / job.plan.model.parameters,
+        imatrix=False,
+        scores=scores,
+        publisher=publisher,
     )

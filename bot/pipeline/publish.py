@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from bot.errors import SourceError
 from bot.pipeline.job import Job
+from bot.pipeline.measure import drop_logits
 from bot.publish.upload import upload
 from bot.publish.verify import verify
 from bot.records import Built, Results, load
@@ -82,7 +83,7 @@ def push(job: Job, repo_id: str, files: Mapping[str, Built], *, private: bool) -
         if held.private and not private:
             pipeline.hub.make_public(repo_id)
         report(3, 3)
-    job.paths.reference.unlink(missing_ok=True)
+    drop_logits(job)
     return Published(
         repo_id=repo_id,
         url=f"{pipeline.hub.endpoint}/{repo_id}",

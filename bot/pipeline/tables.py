@@ -10,7 +10,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bot.records import Architecture, CalibrationFacts, Recipe, Results, Row, dump
+from bot.records import (
+    Architecture,
+    CalibrationFacts,
+    Comparison,
+    Evaluation,
+    EvaluationFacts,
+    Imported,
+    Recipe,
+    Results,
+    Row,
+    dump,
+)
 
 if TYPE_CHECKING:
     from bot.pipeline.demo import Demonstrated
@@ -19,7 +30,8 @@ if TYPE_CHECKING:
     from bot.pipeline.publish import Published
     from bot.pipeline.sources import Sight, Sketch
 
-WIDTH = 160  # wider than any table of ours: lines are never cut
+_IMPORTED = ("mean", "median", "p999", "max")
+WIDTH = 240  # wider than any table of ours: lines are never cut
 
 
 def size(count: int) -> str:
@@ -198,24 +210,85 @@ def coverage(found: CalibrationFacts) -> str:
 
 
 def results(found: Results) -> str:
-    """The table of `bot evaluate`, largest first, llama.cpp's own types among the tiers."""
-    choices = found.reference.scores.choices
+    """The tier table of `bot evaluate`, largest first, and what it rests on."""
+    rows = (
+        found.reference,
+        *sorted((*found.tiers, *found.baselines, *found.others), key=lambda row: -row.bytes),
+    )
+    return "\n".join((_scores(rows), *_noise(found.evaluation), *_imported(found.imported)))
+
+
+def evaluation(found: Evaluation) -> str:
+    """What `bot evaluate FILE...` says."""
+    rows = (*((found.reference,) if found.reference else ()), *found.files)
+    lines = [_scores(rows), *(_noise(found.evaluation) if found.evaluation else ())]
+    return "\n".join((*lines, *comparisons(found.comparisons)))
+
+
+def comparisons(found: Sequence[Comparison]) -> list[str]:
+    """A line for each comparison."""
+    lines = []
+    for c in found:
+        interval = f" [{c.low:+.6f}, {c.high:+.6f}]" if c.low is not None else ""
+        said = "differ" if c.differs else "cannot be told apart"
+        lines.append(
+            f"{c.measure}: {c.one} − {c.other} = {c.difference:+.6f}{interval}, "
+            f"p = {c.p:.4g}: they {said}"
+        )
+    return lines
+
+
+def _scores(rows: Sequence[Row]) -> str:
     fixed = ("tier", "size", "bpw", "PPL", "±", "KLD mean", "±", "median", "99.9 %", "max")
-    columns = (*fixed, "same top", *(choice.name for choice in choices))
-    tiers = sorted((*found.tiers, *found.baselines), key=lambda row: -row.bytes)
-    return table(columns, [_measured(row) for row in (found.reference, *tiers)])
+    named = dict.fromkeys(choice.name for row in rows for choice in row.scores.choices)
+    speeds = dict.fromkeys(speed.name for row in rows for speed in row.scores.speed)
+    columns = (*fixed, "same top", *named, *(f"{name} t/s" for name in speeds))
+    return table(columns, [_measured(row, list(named), list(speeds)) for row in rows])
 
 
-def _measured(row: Row) -> tuple[str, ...]:
+def _noise(facts: EvaluationFacts) -> list[str]:
+    return [
+        f"noise floor: the reference against itself, {n.sequences} of its {n.chunks} chunks at a "
+        f"time: mean KLD {n.mean:.6f}, maximum {n.max:.6f}"
+        for n in facts.noise
+    ]
+
+
+def _imported(rows: Sequence[Imported]) -> list[str]:
+    return ["", imported(rows)] if rows else []
+
+
+def imported(rows: Sequence[Imported]) -> str:
+    """Other people's numbers, apart from ours and marked."""
+    columns = ("imported", "size", "PPL", "KLD mean", "median", "99.9 %", "max", "HellaSwag")
+    body = [
+        (
+            row.name,
+            size(row.bytes) if row.bytes else "—",
+            f"{row.perplexity:.4f}" if row.perplexity is not None else "—",
+            *(f"{row.kld[k]:.6f}" if k in row.kld else "—" for k in _IMPORTED),
+            f"{row.choices['HellaSwag']:.1%}" if "HellaSwag" in row.choices else "—",
+        )
+        for row in rows
+    ]
+    return "\n".join(
+        ("Measured by others, on texts and machines of their own:", table(columns, body))
+    )
+
+
+def _measured(row: Row, named: Sequence[str], speeds: Sequence[str]) -> tuple[str, ...]:
     ppl, kld = row.scores.perplexity, row.scores.divergence
     cells = [row.name, size(row.bytes), f"{row.bits_per_weight:.2f}"]
-    cells += [f"{ppl.value:.4f}", f"{ppl.error:.4f}"]
+    cells += [f"{ppl.value:.4f}", f"{ppl.error:.4f}"] if ppl else ["—", "—"]
     if kld is None:
         cells += ["—"] * 6
     else:
         cells += [f"{kld.mean:.6f}", f"{kld.mean_error:.6f}", f"{kld.median:.6f}"]
         cells += [f"{kld.p999:.4f}", f"{kld.max:.4f}", f"{kld.same_top:.2%}"]
-    return (*cells, *(f"{choice.accuracy:.1%}" for choice in row.scores.choices))
+    shares = {choice.name: f"{choice.accuracy:.1%}" for choice in row.scores.choices}
+    cells += [shares.get(name, "—") for name in named]
+    rates = {speed.name: f"{speed.mean:.1f} ± {speed.spread:.1f}" for speed in row.scores.speed}
+    return (*cells, *(rates.get(name, "—") for name in speeds))
 
 
 def published(done: Published) -> str:

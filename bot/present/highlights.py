@@ -97,6 +97,8 @@ def _smallest_close(results: Results) -> str | None:
         return None
     (row, found), base = close, results.reference.scores.perplexity
     own, reference = row.scores.perplexity, clean(results.reference.name, NAME_LIMIT)
+    if own is None or base is None:
+        return None
     places = error_places([own.error, base.error])
     ratio = error_places([found.ppl_ratio_error])
     return (

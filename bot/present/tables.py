@@ -85,7 +85,7 @@ def _label(results: Results, row: Row) -> str:
 def _places(rows: Sequence[Row]) -> _Places:
     divergences = [row.scores.divergence for row in rows if row.scores.divergence]
     return _Places(
-        perplexity=error_places(row.scores.perplexity.error for row in rows),
+        perplexity=error_places(p.error for row in rows if (p := row.scores.perplexity)),
         mean=error_places(d.mean_error for d in divergences),
         median=value_places(d.median for d in divergences),
         p999=value_places(d.p999 for d in divergences),
@@ -97,7 +97,7 @@ def _measures(row: Row, places: _Places) -> tuple[str, ...]:
     ppl, kld = row.scores.perplexity, row.scores.divergence
     cells = (
         size(row.bytes),
-        measured(ppl.value, ppl.error, places.perplexity),
+        measured(ppl.value, ppl.error, places.perplexity) if ppl else MISSING,
     )
     if kld is None:
         return (*cells, *(MISSING,) * 5)

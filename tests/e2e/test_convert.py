@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,9 @@ from bot.clients import gguf
 from bot.clients.llama.session import Session
 from bot.errors import BotError, BuildError, CapacityError, SourceError
 from bot.evaluate import divergence, perplexity
+from bot.evaluate.journal import Journal
+from bot.evaluate.logits import open_base
+from bot.evaluate.windows import cut
 from bot.plan.architecture import describe
 from bot.plan.profiles import load_profiles
 from bot.plan.recipe import asked_types, file_type, make_recipes
@@ -103,11 +107,19 @@ def build_and_measure(model: Path, folder: Path) -> tuple[float, float]:
 
 def measure(model: Path, tier: Path, base: Path) -> tuple[float, float]:
     with Session(model, n_ctx=CONTEXT, threads=THREADS, gpu_layers=0) as session:
-        chunks = session.chunks((DEMO / "evaluation.txt").read_text(), CONTEXT, 3)
-        perplexity.measure_reference(session, chunks, base, threads=THREADS, progress=no_progress)
-    with Session(tier, n_ctx=CONTEXT, threads=THREADS, gpu_layers=0) as session:
+        text = (DEMO / "evaluation.txt").read_text()
+        chunks = replace(cut(session, text, context=CONTEXT, limit=3), together=1)
+        told = Journal(base.with_suffix(".told"), "00" * 32)
+        perplexity.measure_reference(
+            session, chunks, base, told, threads=THREADS, progress=no_progress
+        )
+    with (
+        Session(tier, n_ctx=CONTEXT, threads=THREADS, gpu_layers=0) as session,
+        open_base(base) as opened,
+    ):
+        journal = Journal(base.with_suffix(".tokens"), "00" * 32)
         ppl, kld = divergence.measure(
-            session, perplexity.open_base(base), threads=THREADS, progress=no_progress
+            session, opened, journal, together=1, threads=THREADS, progress=no_progress
         )
     return ppl.value, kld.mean
 

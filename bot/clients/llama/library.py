@@ -129,6 +129,11 @@ def library_version() -> str:
     return f"{commit} (ggml {version})" if commit not in ("", "unknown") else f"ggml {version}"
 
 
+def build_flags() -> str:
+    """What the library was compiled with and for, as its tools print it."""
+    return " ".join((c.llama_print_system_info() or b"").decode().split())
+
+
 def devices() -> tuple[Device, ...]:
     """Every device the installed build finds, in llama.cpp's order."""
     start()

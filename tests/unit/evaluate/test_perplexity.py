@@ -1,6 +1,5 @@
 import math
 import re
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -8,16 +7,28 @@ import pytest
 
 from bot.clients.llama.session import Session
 from bot.errors import BuildError, SettingsError
-from bot.evaluate import divergence, perplexity
-from bot.evaluate.divergence import TokenScores
-from bot.evaluate.perplexity import Floats
+from bot.evaluate import divergence, logits, perplexity
+from bot.evaluate.journal import Journal, empty
+from bot.evaluate.logits import Floats, Ints
+from bot.evaluate.windows import Windows, cut, read_text
+from tests import evaluation as shared
+from tests import llama_tools
+from tests.evaluation import KEY, SHARED, TINY, chunks_of, diverge, quiet, reading, refer
 
-SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "data"
-TINY = SHARED / "models" / "tiny-moe"
-
-
-def quiet(_done: int, _total: int) -> None:
-    """Nobody looks."""
+# what kl_divergence() prints, and where it stands in ours; Δp and same top are percent there
+PRINTED = {
+    "mean": (r"Mean    KLD: +(-?[\d.]+) ± +([\d.]+)", 1),
+    "max": (r"Maximum KLD: +(-?[\d.]+)", 1),
+    "p999": (r"99.9%   KLD: +(-?[\d.]+)", 1),
+    "p99": (r"99.0%   KLD: +(-?[\d.]+)", 1),
+    "p95": (r"95.0%   KLD: +(-?[\d.]+)", 1),
+    "p90": (r"90.0%   KLD: +(-?[\d.]+)", 1),
+    "median": (r"Median  KLD: +(-?[\d.]+)", 1),
+    "ppl_ratio": (r"PPL\(Q\)/PPL\(base\) +: +([\d.]+) ± +([\d.]+)", 1),
+    "delta_p_mean": (r"Mean    Δp: +(-?[\d.]+) ± +([\d.]+)", 100),
+    "delta_p_rms": (r"RMS Δp +: +([\d.]+) ± +([\d.]+)", 100),
+    "same_top": (r"Same top p: +([\d.]+) ± +([\d.]+)", 100),
+}
 
 
 def some_logits(rows: int, vocabulary: int, seed: int = 0) -> Floats:
@@ -25,21 +36,35 @@ def some_logits(rows: int, vocabulary: int, seed: int = 0) -> Floats:
     return made.astype(np.float32)
 
 
+def packed(rows: Floats) -> logits.Codes:
+    out = np.empty((len(rows), logits.width(rows.shape[1])), np.uint16)
+    logits.pack(rows, np.zeros(len(rows), np.int32), out)
+    return out
+
+
 def test_packed_log_probabilities_come_back_within_half_a_step() -> None:
-    logits = some_logits(5, 101)
-    packed = perplexity.pack(logits)
-    assert packed.shape == (5, 2 * 51 + 4)
-    back = perplexity.unpack(packed, 101)
-    for row, given in zip(back, logits.astype(np.float64), strict=True):
-        exact = given - np.log(np.exp(given).sum())
+    given = some_logits(5, 101)
+    codes = packed(given)
+    assert codes.shape == (5, 2 * 51 + 4)
+    back = logits.unpack(codes, 101)
+    for row, exactly in zip(back, given.astype(np.float64), strict=True):
+        exact = exactly - np.log(np.exp(exactly).sum())
         kept = exact > exact.max() - 15.9
         step = 16 / 65535
         assert np.abs(row - exact)[kept].max() < 0.51 * step + 2e-6
 
 
 def test_rows_of_equal_logits_pack() -> None:
-    back = perplexity.unpack(perplexity.pack(np.zeros((1, 64), np.float32)), 64)
+    back = logits.unpack(packed(np.zeros((1, 64), np.float32)), 64)
     assert np.allclose(back, -math.log(64))
+
+
+def test_packing_tells_the_likelihood_of_the_true_token() -> None:
+    given, out = some_logits(3, 50), np.empty((3, logits.width(50)), np.uint16)
+    targets = np.array([4, 0, 49], np.int32)
+    exact = np.log(np.exp(given.astype(np.float64)).sum(1)) - given[np.arange(3), targets]
+    assert logits.pack(given, targets, out) == pytest.approx(exact, abs=1e-5)
+    assert logits.nll_of(given, targets) == pytest.approx(exact, abs=1e-5)
 
 
 def test_mean_and_error_by_hand() -> None:
@@ -53,32 +78,32 @@ def test_mean_and_error_by_hand() -> None:
 def test_divergence_of_known_distributions() -> None:
     """Two tokens, probabilities written by hand: KLD = Σ p ln(p/q)."""
     p, q = np.array([0.75, 0.25]), np.array([0.5, 0.5])
-    out = TokenScores.empty(1)
-    base = np.log(p).astype(np.float32)[None]
-    logits = (np.log(q) + 3).astype(np.float32)[None]  # logits are free up to a constant
-    divergence.compare(logits, base, np.array([0], np.int32), out, slice(0, 1))
-    assert out.kld[0] == pytest.approx(0.75 * math.log(1.5) + 0.25 * math.log(0.5), abs=1e-6)
-    assert out.nll[0] == pytest.approx(math.log(2), abs=1e-6)
-    assert out.nll_base[0] == pytest.approx(-math.log(0.75), abs=1e-6)
-    assert out.delta_p[0] == pytest.approx(-0.25, abs=1e-6)
+    codes, out = packed(np.log(p).astype(np.float32)[None]), empty(1)
+    candidate = (np.log(q) + 3).astype(np.float32)[None]  # logits are free up to a constant
+    divergence.compare(candidate, codes, np.array([0], np.int32), out)
+    assert out["kld"][0] == pytest.approx(0.75 * math.log(1.5) + 0.25 * math.log(0.5), abs=1e-5)
+    assert out["nll"][0] == pytest.approx(math.log(2), abs=1e-6)
+    assert out["nll_base"][0] == pytest.approx(-math.log(0.75), abs=1e-5)
+    assert out["delta_p"][0] == pytest.approx(-0.25, abs=1e-5)
+    assert out["same_top"][0]
 
 
 def test_tokens_lost_in_the_packing_do_not_count() -> None:
-    base = np.array([[0.0, -16.0, -17.0]], np.float32)
-    logits = np.array([[0.0, 50.0, 0.0]], np.float32)
-    out = TokenScores.empty(1)
-    divergence.compare(logits, base, np.array([0], np.int32), out, slice(0, 1))
-    assert out.kld[0] == pytest.approx(50.0, abs=1e-4)
-    assert not out.same_top[0]
+    codes, out = packed(np.array([[0.0, -15.0, -40.0]], np.float32)), empty(1)
+    compared = np.array([[0.0, -15.0, 400.0]], np.float32)
+    divergence.compare(compared, codes, np.array([0], np.int32), out)
+    # the third token is at -16 in the file: its 400 would count for e^-16 * 416 = 5e-5 alone
+    assert out["kld"][0] == pytest.approx(400.0 * (1 + math.exp(-15)), rel=1e-5)
+    assert not out["same_top"][0]
 
 
 def test_percentiles_are_llama_perplexitys() -> None:
-    scores = TokenScores.empty(101)
-    for part in (scores.nll, scores.nll_base, scores.delta_p):
-        part[:] = np.linspace(0.1, 1, 101)
-    scores.kld[:] = np.arange(101)[::-1]
-    scores.same_top[:] = np.arange(101) < 80
-    found = divergence.summarize(scores)
+    values = empty(101)
+    for name in ("nll", "nll_base", "delta_p"):
+        values[name] = np.linspace(0.1, 1, 101)
+    values["kld"] = np.arange(101)[::-1]
+    values["same_top"] = np.arange(101) < 80
+    found = divergence.summarize(values)
     assert (found.median, found.max) == (50.0, 100.0)
     assert (found.p90, found.p99) == pytest.approx((90, 99))
     assert found.p999 == pytest.approx(99.9, abs=1e-4)
@@ -88,75 +113,223 @@ def test_percentiles_are_llama_perplexitys() -> None:
     assert found.same_top == pytest.approx(80 / 101)
 
 
-def test_blocks_run_everything_and_raise_the_first_error() -> None:
-    seen: list[int] = []
-    with ThreadPoolExecutor(2) as pool:
-        perplexity.in_blocks(pool, 21, lambda part: seen.extend(range(part.start, part.stop)))
-        assert sorted(seen) == list(range(21))
-        with pytest.raises(ZeroDivisionError):
-            perplexity.in_blocks(pool, 9, lambda part: print(1 // (part.start - 8)))  # noqa: T201 - any use of the value
-
-
-def test_a_model_against_itself(demo_model: Path, demo_text: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_a_model_against_itself(
+    demo_model: Path, demo_text: str, tmp_path: Path, lanes: int
+) -> None:
     base = tmp_path / "reference.logits"
-    with Session(demo_model, n_ctx=256, threads=2) as session:
-        chunks = session.chunks(demo_text, 256, 3)
-        measured = perplexity.measure_reference(session, chunks, base, threads=2, progress=quiet)
-        opened = perplexity.open_base(base)
-        again, kld = divergence.measure(session, opened, threads=2, progress=quiet)
-    assert base.stat().st_size == perplexity.base_bytes(4096, 256, 3)
+    windows = chunks_of(demo_model, demo_text, 256, 18)  # two whole groups of eight and a part
+    measured = refer(demo_model, windows, base, lanes)
+    again, kld = diverge(demo_model, base, tmp_path / "tokens", lanes)
+    assert base.stat().st_size == logits.base_bytes(4096, 256, 18)
     assert again == measured
     assert abs(kld.mean) < 1e-5
     assert kld.ppl_ratio == pytest.approx(1, abs=1e-5)
-    assert kld.same_top == 1.0
+    assert kld.same_top > 0.999  # two likeliest tokens may have one code in the file
+
+
+def test_beside_the_candidate_the_numbers_are_those_of_a_file(
+    demo_model: Path, demo_candidate: Path, demo_text: str, tmp_path: Path
+) -> None:
+    base = tmp_path / "reference.logits"
+    windows = chunks_of(demo_model, demo_text, 256, 10)
+    reference = refer(demo_model, windows, base)
+    from_file = diverge(demo_candidate, base, tmp_path / "tokens")
+    journals = Journal(tmp_path / "one", KEY), Journal(tmp_path / "two", KEY)
+    with reading(demo_model, windows) as theirs, reading(demo_candidate, windows) as session:
+        beside = divergence.measure_beside(
+            session, theirs, windows, journals, threads=2, progress=quiet
+        )
+    assert beside == from_file
+    assert perplexity.perplexity_of(journals[1].values["nll"]) == reference
+    assert beside[1].mean > 1e-5  # they do differ
+
+
+class _Stopped(Exception):
+    pass
+
+
+def test_stopped_between_groups_it_ends_with_the_same_bits(
+    demo_model: Path, demo_candidate: Path, demo_text: str, tmp_path: Path
+) -> None:
+    windows = chunks_of(demo_model, demo_text, 256, 24)
+    whole, cut_short = tmp_path / "whole", tmp_path / "cut"
+    expected = refer(demo_model, windows, whole), diverge(demo_candidate, whole, tmp_path / "t")
+
+    def stop(done: int, _total: int) -> None:
+        if done >= 16:
+            raise _Stopped
+
+    told, tokens = tmp_path / "told", tmp_path / "tokens"
+    with reading(demo_model, windows) as session:
+        for progress in (stop, quiet):
+            journal = Journal(told, KEY)
+            assert len(journal.groups) == (0 if progress is stop else 2)
+            try:
+                reference = perplexity.measure_reference(
+                    session, windows, cut_short, journal, threads=2, progress=progress
+                )
+            except _Stopped:
+                continue
+    assert cut_short.read_bytes() == whole.read_bytes()
+    with logits.open_base(cut_short) as base, reading(demo_candidate, windows) as session:
+        with pytest.raises(_Stopped):
+            divergence.measure(session, base, Journal(tokens, KEY), threads=2, progress=stop)
+        journal = Journal(tokens, KEY)
+        assert len(journal.groups) == 2
+        found = divergence.measure(session, base, journal, threads=2, progress=quiet)
+    assert (reference, found) == expected
+
+
+def test_a_reference_whose_file_is_gone_starts_anew(
+    demo_model: Path, demo_text: str, tmp_path: Path
+) -> None:
+    windows = chunks_of(demo_model, demo_text, 128, 2)
+    base = tmp_path / "reference.logits"
+    first = refer(demo_model, windows, base)
+    kept = base.read_bytes()
+    base.unlink()
+    assert refer(demo_model, windows, base) == first
+    assert base.read_bytes() == kept
 
 
 def test_a_cut_file_of_log_probabilities_is_refused(
     demo_model: Path, demo_text: str, tmp_path: Path
 ) -> None:
     base = tmp_path / "reference.logits"
-    with Session(demo_model, n_ctx=128, threads=2) as session:
-        chunks = session.chunks(demo_text, 128, 2)
-        perplexity.measure_reference(session, chunks, base, threads=2, progress=quiet)
-        with pytest.raises(SettingsError, match="less than two chunks"):
-            session.chunks("short", 128, None)
+    refer(demo_model, chunks_of(demo_model, demo_text, 128, 2), base)
     whole = base.read_bytes()
-    for cut in (4, 15, len(whole) // 2, len(whole) - 1):
-        base.write_bytes(whole[:cut])
+    for cut_at in (4, 15, len(whole) // 2, len(whole) - 1):
+        base.write_bytes(whole[:cut_at])
         with pytest.raises(BuildError, match="measure the reference again"):
-            perplexity.open_base(base)
+            logits.open_base(base)
+    base.write_bytes(whole)
+    with logits.open_base(base) as opened:
+        base.write_bytes(whole[:5000])
+        with pytest.raises(BuildError, match="became shorter"):
+            opened.read(0, 4)
+
+
+def test_a_text_shorter_than_two_chunks_is_refused(demo_model: Path) -> None:
+    with (
+        Session(demo_model, n_ctx=32, threads=1) as session,
+        pytest.raises(SettingsError, match="less than two chunks of 128"),
+    ):
+        cut(session, "short", context=128)
+
+
+def test_logits_that_are_no_numbers_are_named(
+    demo_model: Path, demo_text: str, tmp_path: Path
+) -> None:
+    broken = shared.with_nan(demo_model, tmp_path / "broken.gguf")
+    windows = chunks_of(demo_model, demo_text, 128, 2)
+    base, tokens = tmp_path / "reference.logits", tmp_path / "tokens"
+    said = r"broken\.gguf gives logits that are no numbers .* in chunk 1 at position 64"
+    with pytest.raises(BuildError, match=said):
+        refer(broken, windows, base)
+    assert Journal(base.with_suffix(".told"), KEY).groups == []
+    refer(demo_model, windows, base)
+    with pytest.raises(BuildError, match=said):
+        diverge(broken, base, tokens)
+    assert Journal(tokens, KEY).groups == []
+
+
+def test_another_vocabulary_or_tokenizer_is_named(
+    demo_model: Path, demo_text: str, tmp_path: Path
+) -> None:
+    windows = chunks_of(demo_model, demo_text, 128, 2)
+    small = Windows(tokens=windows.tokens % 100, first=64, together=16)
+    base = tmp_path / "other.logits"
+    with base.open("wb") as file:
+        logits.write_header(file.fileno(), 100, small)
+        file.truncate(logits.base_bytes(100, 128, 2))
+    said = "a vocabulary of 4096 tokens, other.logits one of 100"
+    with pytest.raises(BuildError, match=said):
+        diverge(demo_model, base, tmp_path / "tokens")
+    other = shared.with_other_tokens(demo_model, tmp_path / "other.gguf")
+    with (
+        Session(other, n_ctx=32, threads=1) as session,
+        pytest.raises(BuildError, match=r"other\.gguf cuts the text into other tokens than ref"),
+    ):
+        divergence.require_same_tokens(session, demo_text, windows, "ref")
+    with Session(demo_model, n_ctx=32, threads=1) as session:
+        divergence.require_same_tokens(session, demo_text, windows, "ref")
+        assert session.tokenizer != Session(other, n_ctx=32, threads=1).tokenizer
+
+
+def test_a_text_is_read_as_the_tool_reads_it(tmp_path: Path, demo_model: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_bytes(b"one\r\ntwo \xff\n\n")
+    text = read_text(path)
+    assert text.encode("utf-8", "surrogateescape") == b"one\r\ntwo \xff\n"
+    with Session(demo_model, n_ctx=32, threads=1) as session:
+        assert session.tokenize(text)
+
+
+def test_strided_windows_score_their_last_tokens(demo_model: Path, demo_text: str) -> None:
+    with Session(demo_model, n_ctx=32, threads=1) as session:
+        tokens = session.tokenize(demo_text)
+        windows = cut(session, demo_text, context=96, stride=32, limit=5)
+        with pytest.raises(SettingsError, match=r"lower evaluation\.stride"):
+            cut(session, demo_text, context=96, stride=96)
+    assert windows.tokens[2].tolist() == tokens[64 : 64 + 96]
+    assert (windows.first, windows.scored) == (63, 32)
+    targets: Ints = windows.targets(0)
+    assert targets[:32].tolist() == tokens[64:96]
+    assert targets[32:64].tolist() == tokens[96:128]  # each token once
 
 
 @pytest.mark.skipif(not TINY.is_dir(), reason="shared data not present")
 def test_equal_to_llama_perplexity(tmp_path: Path) -> None:
     """PPL to 2e-4, mean KLD to 2e-3 relative: what another instruction set may change."""
-    text = (SHARED / "text" / "wikitext2-test.txt").read_text()
     base = tmp_path / "reference.logits"
-    with Session(TINY / "tiny-moe-BF16.gguf", n_ctx=512, threads=2) as session:
-        chunks = session.chunks(text, 512, 60)
-        reference = perplexity.measure_reference(session, chunks, base, threads=2, progress=quiet)
+    text = (SHARED / "text" / "wikitext2-test.txt").read_text()
+    windows = chunks_of(TINY / "tiny-moe-BF16.gguf", text, 512, 60)
+    reference = refer(TINY / "tiny-moe-BF16.gguf", windows, base)
     printed = (SHARED / "expected" / "perplexity-reference.txt").read_text()
     value, error = _numbers(printed, r"PPL = ([\d.]+) \+/- ([\d.]+)")
     assert reference.value == pytest.approx(value, rel=2e-4)
     assert reference.error == pytest.approx(error, rel=2e-3)
-    with Session(TINY / "tiny-moe-Q8_0.gguf", n_ctx=512, threads=2) as session:
-        opened = perplexity.open_base(base)
-        ppl, kld = divergence.measure(session, opened, threads=2, progress=quiet)
+    ppl, kld = diverge(TINY / "tiny-moe-Q8_0.gguf", base, tmp_path / "tokens")
     printed = (SHARED / "expected" / "kl-q8_0.txt").read_text()
     assert ppl.value == pytest.approx(_numbers(printed, r"PPL\(Q\) +: +([\d.]+)")[0], rel=2e-4)
-    mean, mean_error = _numbers(printed, r"Mean    KLD: +([\d.]+) ± +([\d.]+)")
-    assert kld.mean == pytest.approx(mean, rel=2e-3)
-    assert kld.mean_error == pytest.approx(mean_error, rel=2e-2)
-    ratio, ratio_error = _numbers(printed, r"PPL\(Q\)/PPL\(base\) +: +([\d.]+) ± +([\d.]+)")
-    assert kld.ppl_ratio == pytest.approx(ratio, rel=2e-4)
-    assert kld.ppl_ratio_error == pytest.approx(ratio_error, rel=2e-2)
-    assert kld.median == pytest.approx(_numbers(printed, r"Median  KLD: +([\d.]+)")[0], rel=2e-2)
-    assert kld.p99 == pytest.approx(_numbers(printed, r"99.0%   KLD: +([\d.]+)")[0], rel=2e-2)
-    same, same_error = _numbers(printed, r"Same top p: +([\d.]+) ± +([\d.]+)")
-    assert 100 * kld.same_top == pytest.approx(same, abs=0.05)
-    assert 100 * kld.same_top_error == pytest.approx(same_error, abs=0.005)
-    rms = _numbers(printed, r"RMS Δp +: +([\d.]+)")[0]
-    assert 100 * kld.delta_p_rms == pytest.approx(rms, rel=2e-2)
+    loose = {"mean": 2e-3, "ppl_ratio": 2e-4}
+    for name, (pattern, factor) in PRINTED.items():
+        numbers = _numbers(printed, pattern)
+        ours = factor * getattr(kld, name)
+        assert ours == pytest.approx(numbers[0], rel=loose.get(name, 2e-2), abs=2e-3), name
+        if len(numbers) > 1:
+            own = factor * getattr(kld, f"{name}_error")
+            assert own == pytest.approx(numbers[1], rel=2e-2, abs=6e-4), name
+
+
+@pytest.mark.long
+def test_equal_to_the_tool_beside_us(
+    demo_model: Path, demo_candidate: Path, demo_text: str, tmp_path: Path
+) -> None:
+    """Built here from the same source: PPL to 4 decimals, KLD to 1e-5, files exchanged."""
+    text, theirs, ours = tmp_path / "text.txt", tmp_path / "theirs", tmp_path / "ours"
+    text.write_text(demo_text)
+    given = ("-f", text, "-c", 512, "-t", 2, "--chunks", 20)
+    arguments = ("llama-perplexity", *(str(part) for part in given), "-m")
+    first = llama_tools.run(*arguments, demo_model, "--save-all-logits", theirs)
+    windows = chunks_of(demo_model, read_text(text), 512, 20)
+    reference = refer(demo_model, windows, ours)
+    value, error = _numbers(first, r"PPL = ([\d.]+) \+/- ([\d.]+)")
+    assert (reference.value, reference.error) == pytest.approx((value, error), abs=1e-4)
+    options = ("-m", demo_candidate, "-c", "512", "-t", "2", "--kl-divergence")
+    printed = llama_tools.run("llama-perplexity", *options, "--kl-divergence-base", ours)
+    for base in (ours, theirs):
+        ppl, kld = diverge(demo_candidate, base, tmp_path / f"{base.name}.tokens")
+        value, error = _numbers(printed, r"Mean PPL\(Q\) +: +([\d.]+) ± +([\d.]+)")
+        assert (ppl.value, ppl.error) == pytest.approx((value, error), abs=1e-4)
+        for name, (pattern, factor) in PRINTED.items():
+            numbers = _numbers(printed, pattern)
+            close = 1e-5 if factor == 1 else 1e-3  # percent have three places
+            assert factor * getattr(kld, name) == pytest.approx(numbers[0], abs=close), name
+            if len(numbers) > 1:
+                own = factor * getattr(kld, f"{name}_error")
+                assert own == pytest.approx(numbers[1], abs=close), name
 
 
 def _numbers(printed: str, pattern: str) -> tuple[float, ...]:

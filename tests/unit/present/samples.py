@@ -149,7 +149,7 @@ def nine_tiers() -> Results:
             threads=8,
         ),
         evaluation=EvaluationFacts(
-            text=text, context=512, chunks=580, scored_tokens=148_480, tasks=tasks
+            text=text, context=512, chunks=580, scored_tokens=148_480, tasks=(tasks,)
         ),
         calibration=CalibrationFacts(
             texts=(

@@ -1,0 +1,101 @@
+"""A model's vocabulary: text to tokens and back."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from llama_cpp import llama_cpp as c
+
+from bot.clients.llama.library import start
+from bot.errors import BuildError, SettingsError
+
+
+class Vocabulary:
+    """The vocabulary of the file at `path`."""
+
+    def __init__(self, path: Path, model: Any) -> None:
+        self.path = path
+        self._vocab = c.llama_model_get_vocab(model)
+        self.vocabulary = int(c.llama_vocab_n_tokens(self._vocab))
+        self.bos = int(c.llama_vocab_bos(self._vocab)) if self.adds_bos else None
+
+    @property
+    def adds_bos(self) -> bool:
+        """Whether the vocabulary puts a BOS token before a text."""
+        return bool(c.llama_vocab_get_add_bos(self._vocab))
+
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids of a text, BOS added where the vocabulary wants it, control tokens read.
+
+        As `common_tokenize(ctx, text, true)` of llama.cpp's tools: parse_special is false.
+        """
+        data = text.encode("utf-8", "surrogateescape")
+        room = len(data) + 8
+        buffer = (c.llama_token * room)()
+        count = c.llama_tokenize(self._vocab, data, len(data), buffer, room, True, False)
+        if count < 0:
+            raise BuildError(f"{self.path.name} could not tokenize {len(data)} bytes of text")
+        return list(buffer[:count])
+
+    def chunks(self, text: str, context: int, limit: int | None) -> list[list[int]]:
+        """A text as whole chunks of `context` tokens, at most `limit` of them.
+
+        Raises SettingsError when the text does not fill two, as llama-perplexity demands.
+        """
+        tokens = self.tokenize(text)
+        total = len(tokens) // context
+        if total < 2:
+            raise SettingsError(
+                f"the text has {len(tokens)} tokens, less than two chunks of {context}; "
+                "name a longer one"
+            )
+        count = total if limit is None else min(total, limit)
+        return [tokens[i * context : (i + 1) * context] for i in range(count)]
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """The text of token ids, without control tokens."""
+        pieces = bytearray()
+        buffer = ctypes.create_string_buffer(512)
+        for token in tokens:
+            size = c.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, False)
+            pieces += buffer.raw[: max(size, 0)]
+        return pieces.decode("utf-8", "replace")
+
+    def is_end(self, token: int) -> bool:
+        """Whether a token ends a generation."""
+        return bool(c.llama_vocab_is_eog(self._vocab, token))
+
+    @cached_property
+    def tokenizer(self) -> str:
+        """A hash of the vocabulary: each token's text and kind, and what is put before a text.
+
+        Files of one model agree; so may files of two whose merges alone differ.
+        """
+        hasher = hashlib.sha256(f"{c.llama_vocab_type(self._vocab)} {self.bos}".encode())
+        for token in range(self.vocabulary):
+            hasher.update(c.llama_vocab_get_text(self._vocab, token) or b"")
+            hasher.update(bytes([0, int(c.llama_vocab_get_attr(self._vocab, token)) & 0xFF]))
+        return hasher.hexdigest()
+
+
+@contextmanager
+def vocabulary_of(path: Path) -> Iterator[Vocabulary]:
+    """The vocabulary alone, without the weights. Raises BuildError for a file without one."""
+    log = start()
+    log.lines.clear()
+    params = c.llama_model_default_params()
+    params.vocab_only = True
+    model = c.llama_model_load_from_file(os.fsencode(path), params)
+    if not model:
+        raise BuildError(f"llama.cpp could not read {path.name}: {log.reason()}")
+    try:
+        yield Vocabulary(path, model)
+    finally:
+        c.llama_model_free(model)

@@ -1,0 +1,120 @@
+"""Which tokens of a text are decoded together, and which predictions count.
+
+As perplexity() in tools/perplexity/perplexity.cpp: chunks of n_ctx tokens, each decoded from an
+empty memory, the first token replaced by BOS where the vocabulary adds one; positions n_ctx/2 to
+n_ctx-2 predict their next token. With a stride, as perplexity_v2(): windows begin every `stride`
+tokens and the last `stride` predictions of each count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bot.clients.llama.batch import Batch
+from bot.clients.llama.vocabulary import Vocabulary
+from bot.errors import SettingsError
+
+Ints = NDArray[np.int32]
+TOGETHER = 2048  # tokens decoded at once: llama-perplexity's own batch
+
+
+def sequences(context: int) -> int:
+    """How many chunks are decoded at once: four of 512, as llama-perplexity does."""
+    return max(1, TOGETHER // context)
+
+
+def first_scored(context: int) -> int:
+    """The first position of a chunk whose prediction counts."""
+    return context // 2
+
+
+def scored_per_chunk(context: int) -> int:
+    """How many predictions of a chunk count."""
+    return context - 1 - first_scored(context)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Windows:
+    """The tokens that a pass decodes, [windows, context], and the first position that counts."""
+
+    tokens: Ints
+    first: int
+    together: int  # windows of a group: those decoded at once
+
+    @property
+    def context(self) -> int:
+        """Tokens of a window."""
+        return int(self.tokens.shape[1])
+
+    @property
+    def scored(self) -> int:
+        """Predictions of a window that count."""
+        return self.context - 1 - self.first
+
+    @property
+    def groups(self) -> int:
+        """How many groups there are."""
+        return -(-len(self.tokens) // self.together)
+
+    def of(self, group: int) -> Ints:
+        """The windows of a group, [at most `together`, context]."""
+        return self.tokens[group * self.together : (group + 1) * self.together]
+
+    def targets(self, group: int) -> Ints:
+        """The tokens that a group predicts, one window after another, [rows]."""
+        return np.ascontiguousarray(self.of(group)[:, self.first + 1 :]).reshape(-1)
+
+    def batch(self, group: int, bos: int | None) -> Batch:
+        """A group as one batch, each window a sequence of its own."""
+        ids = self.of(group).copy()
+        if bos is not None:
+            ids[:, 0] = bos
+        # the last position is asked for too, as the tool does: the same graph, the same numbers
+        return Batch.rows(ids, self.first)
+
+
+def read_text(path: Path) -> str:
+    """A text as llama-perplexity's -f takes it: byte for byte, but without its final newline."""
+    return path.read_bytes().decode("utf-8", "surrogateescape").removesuffix("\n")
+
+
+def cut(
+    words: Vocabulary,
+    text: str,
+    *,
+    context: int,
+    limit: int | None = None,
+    stride: int | None = None,
+) -> Windows:
+    """A text as windows of `context` tokens, at most `limit` of them.
+
+    Raises SettingsError when the text does not fill two, as llama-perplexity demands.
+    """
+    tokens = words.tokenize(text)
+    if len(tokens) < 2 * context:
+        raise SettingsError(
+            f"the text has {len(tokens)} tokens, less than two chunks of {context}; "
+            "name a longer one or lower evaluation.context"
+        )
+    if stride is None:
+        starts: Sequence[int] = range(0, len(tokens) - context + 1, context)
+        first = first_scored(context)
+    else:
+        starts = range(0, len(tokens) - context, stride)
+        first = context - 1 - stride
+    if first < 0:
+        raise SettingsError(
+            f"a stride of {stride} needs a context of more than {stride} tokens; "
+            "lower evaluation.stride"
+        )
+    chosen = starts[: limit or None]
+    return Windows(
+        tokens=np.array([tokens[start : start + context] for start in chosen], np.int32),
+        first=first,
+        together=sequences(context),
+    )

@@ -1,0 +1,598 @@
+"""Measures of single files, each made once for its inputs and kept in the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from bot.evaluate.logits import base_bytes, open_base
+from bot.evaluate.reference import Choice, Need, choose, need, require_memory
+from bot.evaluate.windows import Windows, cut, read_text
+from bot.pipeline.data import Data, find_text
+from bot.pipeline.job import METRICS_VERSION, free
+from bot.pipeline.models import Pipeline
+from bot.progress import Report
+from bot.records import (
+    Choices,
+    Divergence,
+    Noise,
+    Perplexity,
+    Run,
+    Speed,
+    Tools,
+    digest,
+    dump,
+    load,
+)
+from bot.workspace import alone, free_disk, partial_of, require_free, writing
+
+if TYPE_CHECKING:
+    from bot.clients.llama.session import Session
+    from bot.evaluate.journal import Journal
+
+JOB = "measures"  # of the ledger: measures belong to files, not to a job
+BEGINNING = 16  # characters a token at most, for the part of a text that tokenizers are compared on
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A file to be measured, or the first of its shards."""
+
+    name: str
+    path: Path
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A measure's value as it lies in the ledger, and how it came about."""
+
+    value: Any
+    run: Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Text:
+    """The text as the reference's vocabulary cuts it."""
+
+    data: Data
+    words: str
+    windows: Windows
+    vocabulary: int
+    tokenizer: str | None  # None where a file of log-probabilities is the reference
+
+
+class Bench:
+    """Measures files against one reference: a model, or its log-probabilities in a file.
+
+    Without a reference there is no divergence.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, tools: Tools, reference: Subject | None, base: Path | None = None
+    ) -> None:
+        self._pipeline, self.settings = pipeline, pipeline.settings
+        self.tools, self.reference, self._base = tools, reference, base
+        self.made = 0  # measures that were not in the ledger
+        self._texts: dict[Path, _Text] = {}
+
+    # ── what is asked ───────────────────────────────────────────────────────────────────────
+
+    def perplexity(self, subject: Subject) -> Measured:
+        """Perplexity alone; the reference's own where `subject` is it."""
+        text = self._text_for(subject)
+        inputs = self._inputs("perplexity", subject, text.data, **self._window)
+
+        def work(report: Report) -> Any:
+            from bot.evaluate import perplexity
+
+            self._require_memory(subject, text)
+            with self._reading(subject, text.windows) as session:
+                found = perplexity.measure(
+                    session,
+                    text.windows,
+                    self._journal(inputs),
+                    threads=self.tools.threads,
+                    progress=report,
+                )
+            return {"perplexity": dump(found)}
+
+        return self._once("perplexity", subject, text.data, inputs, work)
+
+    def known_divergence(self, subject: Subject) -> Measured | None:
+        """The divergence of a subject, if it was measured before."""
+        return self._known("divergence", subject, self._against(subject))
+
+    def divergence(self, subject: Subject, candidates: int) -> Measured:
+        """Perplexity and divergence in one pass, `candidates` files being still to be measured.
+
+        Raises CapacityError when neither disk nor memory has room for the reference, BuildError
+        for a file of another vocabulary or tokenizer.
+        """
+        if (known := self.known_divergence(subject)) is not None:
+            return known
+        text, inputs = self._text, self._against(subject)
+        self._require_same(subject)
+        choice = self._choice(subject, candidates)
+        self._pipeline.narrator.say(f"reference of {subject.name}: {choice.reason}")
+        file = None if choice.beside else self._file()
+
+        def work(report: Report) -> Any:
+            ppl, kld, chunks = self._diverging(subject, file, inputs, report)
+            value = {"perplexity": dump(ppl), "divergence": dump(kld)}
+            return {**value, "chunks": chunks, "beside": choice.beside}
+
+        return self._once("divergence", subject, text.data, inputs, work)
+
+    def tasks(self, subject: Subject, data: Data) -> Measured:
+        """The share of a set of tasks that a file answers rightly."""
+        from bot.evaluate import choices
+        from bot.evaluate.tasks import read_tasks
+
+        wanted = self.settings.evaluation
+        more = {"count": data.count, "kind": data.kind, "context": wanted.context}
+        parallel = wanted.parallel
+        inputs = self._inputs("tasks", subject, data, parallel=parallel, **more)
+
+        def work(report: Report) -> Any:
+            if data.kind is None:
+                raise TypeError("a running text has no tasks")
+            found = read_tasks(data.path, data.kind, data.count)
+            sequences = max(parallel, *(len(task.texts) for task in found))
+            with self._session(subject, self._together, sequences, unified=True) as session:
+                answers = choices.ask(session, found, threads=self.tools.threads, progress=report)
+            return dump(choices.count(data.label, answers))
+
+        return self._once(data.label, subject, data, inputs, work)
+
+    def speed(self, subject: Subject) -> Measured:
+        """Tokens per second."""
+        repetitions = self.settings.evaluation.repetitions
+        inputs = self._inputs("speed", subject, None, repetitions=repetitions)
+
+        def work(report: Report) -> Any:
+            from bot.evaluate import speed
+
+            with self._session(subject, speed.PROMPT, 1) as session:
+                return [dump(found) for found in speed.measure(session, repetitions, report)]
+
+        return self._once("speed", subject, None, inputs, work)
+
+    def noise(self) -> tuple[Noise, ...]:
+        """The reference against itself: in the same batches, and on a GPU in smaller ones too."""
+        chunks, reference = self.settings.evaluation.noise_chunks, self.reference
+        if not chunks or reference is None or self._window["stride"] is not None:
+            return ()
+        text = self._text
+        tokens = text.windows.tokens[:chunks]
+        windows = replace(text.windows, tokens=tokens)
+        inputs = self._inputs("noise", reference, text.data, **self._window, of=chunks)
+        sizes = (windows.together, 1) if self._on_gpu and windows.together > 1 else ()
+
+        def work(report: Report) -> Any:
+            found = self._noise(reference, windows, sizes or (windows.together,), report)
+            return [dump(noise) for noise in found]
+
+        value = self._once("noise", reference, text.data, inputs, work).value
+        return load(tuple[Noise, ...], value)
+
+    def keep_logits(self, target: Path) -> None:
+        """Copy the reference's log-probabilities, in llama.cpp's format, to `target`."""
+        import shutil
+
+        source = self._file()
+        require_free(target.parent, source.stat().st_size, self.settings.reserve)
+        with writing(target) as partial:
+            shutil.copyfile(source, partial)
+
+    def drop_logits(self) -> None:
+        """Remove the reference's log-probabilities: tiers measured later make them again."""
+        self._kept_logits.unlink(missing_ok=True)
+
+    # ── how it is done ──────────────────────────────────────────────────────────────────────
+
+    def _diverging(
+        self, subject: Subject, file: Path | None, inputs: Mapping[str, Any], report: Report
+    ) -> tuple[Perplexity, Divergence, list[float]]:
+        from bot.evaluate import divergence
+        from bot.evaluate.paired import chunk_means
+
+        text, journal, threads = self._text, self._journal(inputs), self.tools.threads
+        if file is not None:
+            self._require_memory(subject, text)
+            with (
+                open_base(file) as base,
+                self._reading(subject, text.windows) as session,
+            ):
+                ppl, kld = divergence.measure(
+                    session, base, journal, threads=threads, progress=report
+                )
+        else:
+            ppl, kld = self._beside(subject, journal, report)
+        return ppl, kld, chunk_means(journal.values["kld"], text.windows.scored).tolist()
+
+    def _beside(
+        self, subject: Subject, journal: Journal, report: Report
+    ) -> tuple[Perplexity, Divergence]:
+        from bot.evaluate import divergence
+        from bot.evaluate.perplexity import perplexity_of
+
+        reference, text = self._model(), self._text
+        require_memory(
+            f"{reference.name} beside {subject.name}", self._both(subject), free(self.settings)
+        )
+        inputs = self._reference_inputs()
+        told = self._journal(inputs)
+        start = monotonic()
+        with (
+            self._reading(reference, text.windows) as theirs,
+            self._reading(subject, text.windows) as session,
+        ):
+            found = divergence.measure_beside(
+                session,
+                theirs,
+                text.windows,
+                (journal, told),
+                threads=self.tools.threads,
+                progress=report,
+            )
+        if self._known("perplexity", reference, inputs) is None:
+            value = {"perplexity": dump(perplexity_of(told.values["nll"]))}
+            self._record("perplexity", reference, inputs, value, monotonic() - start, text.data)
+        told.path.unlink()
+        return found
+
+    def _file(self) -> Path:
+        """The reference's log-probabilities on disk, made if they are not there."""
+        if self._base is not None:
+            return self._base
+        reference, text, inputs = self._model(), self._text, self._reference_inputs()
+        target = self._kept_logits
+        size = base_bytes(text.vocabulary, text.windows.context, len(text.windows.tokens))
+        if target.is_file() and target.stat().st_size == size:
+            return target
+
+        def work(report: Report) -> Any:
+            from bot.evaluate import perplexity
+
+            partial = partial_of(target)
+            have = partial.stat().st_size if partial.is_file() else 0
+            require_free(target.parent, size - have, self.settings.reserve)
+            self._require_memory(reference, text)
+            with self._reading(reference, text.windows) as session:
+                found = perplexity.measure_reference(
+                    session,
+                    text.windows,
+                    partial,
+                    self._journal(inputs),
+                    threads=self.tools.threads,
+                    progress=report,
+                )
+            partial.replace(target)
+            return {"perplexity": dump(found)}
+
+        self._once("perplexity", reference, text.data, inputs, work, again=True)
+        return target
+
+    def _noise(
+        self, reference: Subject, windows: Windows, sizes: tuple[int, ...], report: Report
+    ) -> list[Noise]:
+        from bot.evaluate import divergence, perplexity
+        from bot.evaluate.journal import Journal
+
+        folder = self._pipeline.workspace.measure(digest(["noise", reference.sha256]))
+        folder.mkdir(parents=True, exist_ok=True)
+        file, journal = folder / "noise.logits", folder / "noise.tokens"
+        size = base_bytes(self._text.vocabulary, windows.context, len(windows.tokens))
+        require_free(folder, size, self.settings.reserve)
+        threads, key, found = self.tools.threads, "0" * 64, []
+        try:
+            with self._reading(reference, windows) as session:
+                told = Journal(journal, key)
+                told.keep(0)
+                perplexity.measure_reference(
+                    session, windows, file, told, threads=threads, progress=report
+                )
+            for together in sizes:
+                part = replace(windows, together=together)
+                told.keep(0)
+                with self._reading(reference, part) as session, open_base(file) as base:
+                    _, kld = divergence.measure(
+                        session, base, told, together=together, threads=threads, progress=report
+                    )
+                batch = together * windows.context
+                chunks = len(windows.tokens)
+                found.append(
+                    Noise(
+                        batch=batch, sequences=together, chunks=chunks, mean=kld.mean, max=kld.max
+                    )
+                )
+        finally:
+            file.unlink(missing_ok=True)
+            journal.unlink(missing_ok=True)
+        return found
+
+    @property
+    def _kept_logits(self) -> Path:
+        key = digest(self._reference_inputs())
+        return self._pipeline.workspace.measure(key) / "reference.logits"
+
+    # ── the reference ───────────────────────────────────────────────────────────────────────
+
+    @cached_property
+    def _text(self) -> _Text:
+        """The text, cut by the reference; the tokens of a file of log-probabilities are its own."""
+        if self._base is None:
+            return self._text_of(self._model().path)
+        data = self.text
+        with open_base(self._base) as base:
+            return _Text(
+                data=data,
+                words=read_text(data.path),
+                windows=base.windows,
+                vocabulary=base.vocabulary,
+                tokenizer=None,
+            )
+
+    def _text_of(self, path: Path) -> _Text:
+        if path not in self._texts:
+            self._texts[path] = self._cut(path)
+        return self._texts[path]
+
+    def _cut(self, path: Path) -> _Text:
+        from bot.clients.llama.vocabulary import vocabulary_of
+
+        wanted, data = self.settings.evaluation, self.text
+        text = read_text(data.path)
+        with vocabulary_of(path) as words:
+            windows = cut(
+                words, text, context=wanted.context, limit=wanted.chunks, stride=wanted.stride
+            )
+            return _Text(
+                data=data,
+                words=text,
+                windows=windows,
+                vocabulary=words.vocabulary,
+                tokenizer=words.tokenizer,
+            )
+
+    def windows(self, subject: Subject) -> Windows:
+        """What the text is cut into, by `subject` itself where there is no reference."""
+        return self._text_for(subject).windows
+
+    def _text_for(self, subject: Subject) -> _Text:
+        alone = self.reference is None and self._base is None
+        return self._text_of(subject.path) if alone else self._text
+
+    @cached_property
+    def text(self) -> Data:
+        """The text of perplexity and divergence."""
+        return find_text(self._pipeline)
+
+    def _require_same(self, subject: Subject) -> None:
+        from bot.clients.llama.vocabulary import vocabulary_of
+        from bot.evaluate import divergence
+
+        text = self._text
+        name = self._base.name if self._base is not None else self._model().name
+        with vocabulary_of(subject.path) as words:
+            divergence.require_same_vocabulary(words, text.vocabulary, name)
+            if text.tokenizer is not None and words.tokenizer == text.tokenizer:
+                part = text.words[: BEGINNING * text.windows.context]
+                first = replace(text.windows, tokens=text.windows.tokens[:1])
+                divergence.require_same_tokens(words, part, first, name)
+            elif self.settings.evaluation.stride is None:
+                divergence.require_same_tokens(words, text.words, text.windows, name)
+
+    def _choice(self, subject: Subject, candidates: int) -> Choice:
+        wanted, text = self.settings.evaluation, self._text
+        if self._base is not None:
+            return Choice(beside=False, reason=f"the log-probabilities of {self._base.name}")
+        size = base_bytes(text.vocabulary, text.windows.context, len(text.windows.tokens))
+        file, partial = self._kept_logits, partial_of(self._kept_logits)
+        if file.is_file() and file.stat().st_size == size and wanted.stride is None:
+            return Choice(beside=False, reason=f"{size / 1e9:.2f} GB of log-probabilities, kept")
+        have = partial.stat().st_size if partial.is_file() else 0
+        return choose(
+            "beside" if wanted.stride is not None else wanted.reference,
+            candidates=candidates,
+            disk=size,
+            free_disk=free_disk(file) + have - self.settings.reserve,
+            both=self._both(subject),
+            free=free(self.settings),
+        )
+
+    def _both(self, subject: Subject) -> Need:
+        return self._need(self._model(), self._text) + self._need(subject, self._text)
+
+    def _model(self) -> Subject:
+        if self.reference is None:
+            raise TypeError("no reference was given")
+        return self.reference
+
+    # ── sessions ────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def _together(self) -> int:
+        """Tokens that are decoded at once."""
+        from bot.evaluate.windows import sequences
+
+        context = self.settings.evaluation.context
+        return sequences(context) * context
+
+    @cached_property
+    def _on_gpu(self) -> bool:
+        from bot.clients.llama import library
+
+        llama = self.settings.llama
+        used = library.used_devices(llama.devices, gpu=llama.gpu_layers != 0)
+        return any(device.kind != "cpu" for device in used)
+
+    @property
+    def _lanes(self) -> int:
+        overlap = self.settings.evaluation.overlap
+        return 2 if (self._on_gpu if overlap is None else overlap) else 1
+
+    def _need(self, subject: Subject, text: _Text) -> Need:
+        rows = text.windows.together * (text.windows.scored + 1)
+        return need(subject.bytes, text.vocabulary, rows, self._lanes)
+
+    def _require_memory(self, subject: Subject, text: _Text) -> None:
+        require_memory(subject.name, self._need(subject, text), free(self.settings))
+
+    def _reading(self, subject: Subject, windows: Windows) -> AbstractContextManager[Session]:
+        """A session that decodes a group of windows at once."""
+        size = windows.together * windows.context
+        return self._session(subject, size, windows.together, lanes=self._lanes)
+
+    def _session(
+        self,
+        subject: Subject,
+        n_ctx: int,
+        sequences: int,
+        *,
+        unified: bool = False,
+        lanes: int = 1,
+    ) -> AbstractContextManager[Session]:
+        from bot.clients.llama.session import Session
+
+        llama = self.settings.llama
+        return Session(
+            subject.path,
+            n_ctx=n_ctx,
+            threads=llama.threads,
+            gpu_layers=llama.gpu_layers,
+            devices=llama.devices,
+            sequences=sequences,
+            unified=unified,
+            lanes=lanes,
+        )
+
+    # ── the ledger ──────────────────────────────────────────────────────────────────────────
+
+    @property
+    def _window(self) -> dict[str, Any]:
+        wanted = self.settings.evaluation
+        return {"context": wanted.context, "chunks": wanted.chunks, "stride": wanted.stride}
+
+    def _inputs(
+        self, measure: str, subject: Subject, data: Data | None, **more: Any
+    ) -> dict[str, Any]:
+        llama = self.settings.llama
+        return {
+            "version": METRICS_VERSION,
+            "measure": measure,
+            "model": subject.sha256,
+            "data": data.text.sha256 if data else None,
+            "tools": [self.tools.llama_cpp_python, self.tools.llama_cpp, self.tools.build],
+            "machine": [self.tools.device, llama.threads, llama.gpu_layers],
+            **more,
+        }
+
+    def _reference_inputs(self) -> dict[str, Any]:
+        return self._inputs("perplexity", self._model(), self.text, **self._window)
+
+    def _against(self, subject: Subject) -> dict[str, Any]:
+        return self._inputs(
+            "divergence", subject, self.text, **self._window, reference=self._reference_hash
+        )
+
+    @cached_property
+    def _reference_hash(self) -> str:
+        if self._base is None:
+            return self._model().sha256
+        from bot.workspace import sha256
+
+        return sha256(self._base)
+
+    def _journal(self, inputs: Mapping[str, Any]) -> Journal:
+        from bot.evaluate.journal import Journal
+
+        key = digest(inputs)
+        return Journal(self._pipeline.workspace.measure(key) / "tokens", key)
+
+    def _step(self, measure: str, subject: Subject, inputs: Mapping[str, Any]) -> str:
+        return f"{measure} {subject.sha256[:12]} {digest(inputs)[:16]}"
+
+    def _known(self, measure: str, subject: Subject, inputs: Mapping[str, Any]) -> Measured | None:
+        done = self._pipeline.ledger.finished(JOB, self._step(measure, subject, inputs), inputs)
+        if done is None:
+            return None
+        return Measured(value=done.value["value"], run=load(Run, done.value["run"]))
+
+    def _once(
+        self,
+        measure: str,
+        subject: Subject,
+        data: Data | None,
+        inputs: Mapping[str, Any],
+        work: Callable[[Report], Any],
+        *,
+        again: bool = False,
+    ) -> Measured:
+        """A measure from the ledger, or made now and kept there.
+
+        `again`: the work is done in any case, for the file that it leaves behind.
+        """
+        folder = self._pipeline.workspace.measure(digest(inputs))
+        known = self._known(measure, subject, inputs)
+        if known is not None and not again:
+            return known
+        with alone(folder):
+            known = self._known(measure, subject, inputs)
+            if known is not None and not again:
+                return known
+            with self._pipeline.narrator.work(f"{measure} of {subject.name}") as report:
+                start = monotonic()
+                value = work(report)
+            if known is None:
+                known = self._record(measure, subject, inputs, value, monotonic() - start, data)
+            (folder / "tokens").unlink(missing_ok=True)
+        return known
+
+    def _record(
+        self,
+        measure: str,
+        subject: Subject,
+        inputs: Mapping[str, Any],
+        value: Any,
+        seconds: float,
+        data: Data | None,
+    ) -> Measured:
+        wanted = self.settings.evaluation
+        against = measure in ("divergence", "noise")
+        run = Run(
+            measure=measure,
+            data=data.text if data else None,
+            model=subject.sha256,
+            reference=self._reference_hash if against else None,
+            beside=isinstance(value, dict) and bool(value.get("beside")),
+            context=wanted.context,
+            stride=wanted.stride,
+            batch=512 if measure == "speed" else self._together,
+            tools=self.tools,
+            seconds=round(seconds, 3),
+            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        step = self._step(measure, subject, inputs)
+        kept = {"value": value, "run": dump(run)}
+        self._pipeline.ledger.record(JOB, step, inputs, [], kept)
+        self.made += 1
+        return Measured(value=value, run=run)
+
+
+def speeds(found: Measured) -> tuple[Speed, ...]:
+    """The two speeds of a measure."""
+    return load(tuple[Speed, ...], found.value)
+
+
+def answered(found: Measured) -> Choices:
+    """The accuracy of a measure."""
+    return load(Choices, found.value)
