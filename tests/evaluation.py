@@ -57,9 +57,7 @@ def refer(path: Path, windows: Windows, base: Path, lanes: int = 1) -> Perplexit
         )
 
 
-def diverge(
-    path: Path, base: Path, journal: Path, lanes: int = 1
-) -> tuple[Perplexity, Divergence]:
+def diverge(path: Path, base: Path, journal: Path, lanes: int = 1) -> tuple[Perplexity, Divergence]:
     """Perplexity and divergence of a candidate."""
     with open_base(base) as opened, reading(path, opened.windows, lanes) as session:
         return divergence.measure(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
-from bot.evaluate.choices import Task, read_tasks
+from bot.evaluate.tasks import read_tasks
 
 DEMO = Path(__file__).resolve().parents[3] / "bot" / "demo"
 TEXTS = ("evaluation.txt", "calibration.txt", "tasks.txt")
@@ -17,9 +18,26 @@ TASKS = 200
 SHORTEST_SHARED = 60  # characters; shorter phrases are common English
 
 
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """Six lines taken apart."""
+
+    context: str
+    right: int
+    endings: tuple[str, ...]
+
+
 @pytest.fixture(scope="module")
 def tasks() -> tuple[Task, ...]:
-    return read_tasks(DEMO / "tasks.txt")
+    lines = _text("tasks.txt").split("\n")
+    return tuple(
+        Task(context=lines[i], right=int(lines[i + 1]), endings=tuple(lines[i + 2 : i + 6]))
+        for i in range(0, len(lines) - 5, 6)
+    )
+
+
+def test_every_task_is_asked() -> None:
+    assert len(read_tasks(DEMO / "tasks.txt", "hellaswag", None)) == TASKS
 
 
 def _text(name: str) -> str:

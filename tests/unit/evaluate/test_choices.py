@@ -164,13 +164,13 @@ def test_same_answers_as_the_tool_beside_us(
         path.write_text(gaps(50))
     else:
         six = [lines[i : i + 6] for i in range(0, len(lines), 6)]
-        path.write_bytes(binary([(s[0], s[2 : 4 + i % 3], int(s[1]) % 2) for i, s in enumerate(six)]))
+        path.write_bytes(
+            binary([(s[0], s[2 : 4 + i % 3], int(s[1]) % 2) for i, s in enumerate(six)])
+        )
     asked = () if count is None else (f"--{kind}-tasks", str(count))
     given = ("-m", demo_model, option, path, f"--{kind}", *asked, "-t", "2")
     printed = llama_tools.run("llama-perplexity", *given)
     expected = [float(s) for s in re.findall(r"^\d+\t *([\d.]+)", printed, re.MULTILINE)]
     with Session(demo_model, n_ctx=2048, threads=2, sequences=4) as session:
-        found = choices.ask(
-            session, tasks.read_tasks(path, kind, count), threads=2, progress=quiet
-        )
+        found = choices.ask(session, tasks.read_tasks(path, kind, count), threads=2, progress=quiet)
     assert running(found) == pytest.approx(expected, abs=1e-4)

@@ -6,7 +6,9 @@ from bot.evaluate.reference import Choice, Free, Need, Wanted, choose, need, req
 GB = 10**9
 
 
-def chosen(wanted: Wanted = "auto", candidates: int = 9, disk: int = 100, memory: int = 100) -> Choice:
+def chosen(
+    wanted: Wanted = "auto", candidates: int = 9, disk: int = 100, memory: int = 100
+) -> Choice:
     """71 GB of log-probabilities, two models of 70 and 20 GB."""
     return choose(
         wanted,

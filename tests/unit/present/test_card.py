@@ -149,6 +149,7 @@ def test_every_number_of_the_benchmark_table() -> None:
 def _check_row(cells: list[str], found: Row) -> None:
     size, ppl, mean, *others, accuracy = cells[1:]
     _same(size.removesuffix(" GB"), found.bytes / 1e9)
+    assert found.scores.perplexity
     _same(ppl.split(" ± ")[0], found.scores.perplexity.value)
     _same(ppl.split(" ± ")[1], found.scores.perplexity.error)
     choice = found.scores.choices[0]
