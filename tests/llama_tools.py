@@ -1,4 +1,4 @@
-"""llama.cpp's own tools for tests: BOT_TEST_LLAMA_TOOLS names the folder they lie in."""
+"""llama.cpp's own tools for tests, where BOT_TEST_LLAMA_TOOLS names the folder they lie in."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ def _results(
         if (found := table.scores(subject.sha256)) is not None
     ]
     plain = {recipe.tier for recipe in recipes if recipe.plain}
-    names = {row.sha256: row.name for row in reversed([*rows, *theirs])}
+    names = {row.sha256: row.name for row in (*rows, *theirs) if row.same_as is None}
     return Results(
         release=model.release,
         source_sha256=model.source.sha256,

@@ -137,7 +137,7 @@ def test_bad_input_is_one_clear_line_and_nothing_is_stored(
     against = ("--against", demo_model, "--measures", "kld")
     other = shared.with_other_tokens(demo_candidate, tmp_path / "other.gguf")
     assert "another tokenizer" in refused(road, 8, "evaluate", other, *against)
-    broken = shared.with_nan(demo_candidate, tmp_path / "broken.gguf")
+    broken = shared.with_nan(demo_model, tmp_path / "broken.gguf")
     assert "no numbers (NaN or infinity) in chunk 1" in refused(
         road, 8, "evaluate", broken, *against
     )
@@ -153,7 +153,8 @@ def test_bad_input_is_one_clear_line_and_nothing_is_stored(
     road.settings(evaluation={**SMALL, "memory_gb": 0.01}, workdir=str(tmp_path / "elsewhere"))
     said = refused(road, 5, "evaluate", demo_candidate, *against)
     assert "0.01 GB are free" in said
-    road.settings(evaluation={**SMALL, "reference": "file"}, reserve_gb=1e6)
+    empty = str(tmp_path / "empty")
+    road.settings(evaluation={**SMALL, "reference": "file"}, reserve_gb=1e6, workdir=empty)
     said = refused(road, 5, "evaluate", demo_model, *against)
     assert "log-probabilities" in said
     assert "larger disk" in said
@@ -237,28 +238,26 @@ def test_other_publishers_files_are_rows_shards_too(
     files["Tiny-BF16.gguf"] = Built(
         path=str(demo_model), bytes=demo_model.stat().st_size, sha256=sha256(demo_model)
     )
-    upload(client, "others/Tiny-GGUF", files, "Release")
-    client.make_public("others/Tiny-GGUF")
-    name = "others/Tiny-GGUF:UD-Q8_0"
+    upload(client, "lab/Tiny-GGUF", files, "Release")
+    client.make_public("lab/Tiny-GGUF")
+    name = "lab/Tiny-GGUF:UD-Q8_0"
     found = told(road, "evaluate", name, "--against", demo_model, "--measures", "kld")
     (row,) = found["files"]
-    assert row["name"] == "others UD-Q8_0"
-    assert row["publisher"] == f"others/Tiny-GGUF@{client.head('others/Tiny-GGUF')}"
+    assert row["name"] == "lab UD-Q8_0"
+    assert row["publisher"] == f"lab/Tiny-GGUF@{client.head('lab/Tiny-GGUF')}"
     assert row["bytes"] == sum(path.stat().st_size for path in shards)
     whole = told(road, "evaluate", demo_candidate, "--against", demo_model, "--measures", "kld")
     assert divergence(found) == divergence(whole)  # the same weights in another form
-    said = refused(road, 4, "evaluate", "others/Tiny-GGUF:Q3_K", "--measures", "ppl")
+    said = refused(road, 4, "evaluate", "lab/Tiny-GGUF:Q3_K", "--measures", "ppl")
     assert "0 models that fit 'Q3_K'" in said
     # as a row of a job's table, where the settings name it
     road.settings(evaluation={**SMALL, "others": [name]})
     results = told(road, "evaluate", demo_model, "--profiles", "Compact")
-    assert [other["name"] for other in results["others"]] == ["others UD-Q8_0"]
-    assert {(c["one"], c["other"]) for c in results["comparisons"]} == {
-        ("Compact", "others UD-Q8_0")
-    }
+    assert [other["name"] for other in results["others"]] == ["lab UD-Q8_0"]
+    assert {(c["one"], c["other"]) for c in results["comparisons"]} == {("Compact", "lab UD-Q8_0")}
     path = next(road.folder.glob("work/jobs/*/release/results.json"))
     assert json.loads(path.read_text()) == results
-    stored = told(road, "compare", "others UD-Q8_0", "Compact", "--results", path)
+    stored = told(road, "compare", "lab UD-Q8_0", "Compact", "--results", path)
     assert stored == results["comparisons"]
 
 

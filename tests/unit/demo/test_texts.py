@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -18,24 +18,26 @@ TASKS = 200
 SHORTEST_SHARED = 60  # characters; shorter phrases are common English
 
 
-class Asked(NamedTuple):
-    """A task as its file has it: what was said, four endings, which is right."""
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """Six lines taken apart."""
 
     context: str
-    endings: tuple[str, ...]
     right: int
+    endings: tuple[str, ...]
 
 
 @pytest.fixture(scope="module")
-def tasks() -> tuple[Asked, ...]:
+def tasks() -> tuple[Task, ...]:
     lines = _text("tasks.txt").split("\n")
-    found = tuple(
-        Asked(context=lines[at], endings=tuple(lines[at + 2 : at + 6]), right=int(lines[at + 1]))
-        for at in range(0, len(lines) - 1, 6)
+    return tuple(
+        Task(context=lines[i], right=int(lines[i + 1]), endings=tuple(lines[i + 2 : i + 6]))
+        for i in range(0, len(lines) - 5, 6)
     )
-    read = read_tasks(DEMO / "tasks.txt", "hellaswag", None)
-    assert Counter(task.right for task in read) == Counter(task.right for task in found)
-    return found
+
+
+def test_every_task_is_asked() -> None:
+    assert len(read_tasks(DEMO / "tasks.txt", "hellaswag", None)) == TASKS
 
 
 def _text(name: str) -> str:
@@ -59,7 +61,7 @@ def test_origin_states_the_sum_of_the_file(name: str) -> None:
     assert row[1] == sha256((DEMO / name).read_bytes()).hexdigest()
 
 
-def test_every_task_has_six_clean_lines(tasks: tuple[Asked, ...]) -> None:
+def test_every_task_has_six_clean_lines(tasks: tuple[Task, ...]) -> None:
     lines = _text("tasks.txt").removesuffix("\n").split("\n")
     assert len(lines) == 6 * TASKS == 6 * len(tasks)
     for line in lines:
@@ -71,11 +73,11 @@ def test_every_task_has_six_clean_lines(tasks: tuple[Asked, ...]) -> None:
     assert all(re.match(r"[^:]+: \S", task.context) for task in tasks)
 
 
-def test_right_indices_are_evenly_used(tasks: tuple[Asked, ...]) -> None:
+def test_right_indices_are_evenly_used(tasks: tuple[Task, ...]) -> None:
     assert Counter(task.right for task in tasks) == dict.fromkeys(range(4), TASKS // 4)
 
 
-def test_endings_of_a_task_differ_but_not_in_length(tasks: tuple[Asked, ...]) -> None:
+def test_endings_of_a_task_differ_but_not_in_length(tasks: tuple[Task, ...]) -> None:
     for task in tasks:
         assert len({ending.lower() for ending in task.endings}) == 4
         right = len(task.endings[task.right])
@@ -83,7 +85,7 @@ def test_endings_of_a_task_differ_but_not_in_length(tasks: tuple[Asked, ...]) ->
         assert not any(ending in task.context for ending in task.endings)
 
 
-def test_an_ending_is_right_once_and_wrong_three_times(tasks: tuple[Asked, ...]) -> None:
+def test_an_ending_is_right_once_and_wrong_three_times(tasks: tuple[Task, ...]) -> None:
     right = Counter(task.endings[task.right] for task in tasks)
     offered = Counter(ending for task in tasks for ending in task.endings)
     assert len({task.context for task in tasks}) == TASKS
@@ -92,7 +94,7 @@ def test_an_ending_is_right_once_and_wrong_three_times(tasks: tuple[Asked, ...])
 
 
 @pytest.mark.parametrize("name", ["evaluation.txt", "calibration.txt"])
-def test_no_task_occurs_in_another_text(name: str, tasks: tuple[Asked, ...]) -> None:
+def test_no_task_occurs_in_another_text(name: str, tasks: tuple[Task, ...]) -> None:
     text = " ".join(_text(name).split())
     for task in tasks:
         _, _, context = task.context.partition(": ")

@@ -39,7 +39,7 @@ def test_a_small_steady_difference_is_seen_where_single_errors_hide_it() -> None
     assert ab.low is not None
     assert ab.high is not None
     assert ab.low < ab.difference < ab.high < 0
-    assert hard.std() / np.sqrt(60) > 5 * abs(ab.difference) / 5  # far inside one standard error
+    assert hard.std() / np.sqrt(60) > abs(ab.difference)  # inside one standard error of either
     assert not ac.differs
     assert paired.compare_divergences(KLD, values) == found  # the seed is fixed
 

@@ -307,7 +307,7 @@ def test_equal_to_llama_perplexity(tmp_path: Path) -> None:
 def test_equal_to_the_tool_beside_us(
     demo_model: Path, demo_candidate: Path, demo_text: str, tmp_path: Path
 ) -> None:
-    """Built here from the same source: PPL to 4 decimals, KLD to 1e-5, files exchanged."""
+    """Built on this machine: PPL to 4 decimals, KLD to 1e-5, and files exchanged."""
     text, theirs, ours = tmp_path / "text.txt", tmp_path / "theirs", tmp_path / "ours"
     text.write_text(demo_text)
     given = ("-f", text, "-c", 512, "-t", 2, "--chunks", 20)

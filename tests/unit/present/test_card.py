@@ -15,17 +15,7 @@ from bot.errors import SettingsError
 from bot.present.card import CardFile, render_card
 from bot.records import Divergence, Results, Row, dump, load
 from tests.unit.present.markdown import Page, read
-from tests.unit.present.samples import (
-    ABOUT,
-    REPO,
-    coinciding,
-    divergence,
-    files,
-    in_shards,
-    nine_tiers,
-    row,
-    with_baselines,
-)
+from tests.unit.present.samples import ABOUT, REPO, coinciding, divergence, files, nine_tiers, row
 
 SECTIONS = [
     "Benchmark Results",
@@ -159,7 +149,7 @@ def test_every_number_of_the_benchmark_table() -> None:
 def _check_row(cells: list[str], found: Row) -> None:
     size, ppl, mean, *others, accuracy = cells[1:]
     _same(size.removesuffix(" GB"), found.bytes / 1e9)
-    assert found.scores.perplexity is not None
+    assert found.scores.perplexity
     _same(ppl.split(" ± ")[0], found.scores.perplexity.value)
     _same(ppl.split(" ± ")[1], found.scores.perplexity.error)
     choice = found.scores.choices[0]
@@ -180,55 +170,6 @@ def _check_divergence(mean: str, others: list[str], found: Divergence) -> None:
     for cell, value in zip(others, (found.median, found.p999, found.max), strict=False):
         _same(cell, value)
     _same(others[3], found.same_top, 100)
-
-
-def test_llama_cpps_own_types_stand_among_the_tiers_and_nowhere_else() -> None:
-    results = with_baselines()
-    page = read(_card(results))
-    rows = {cells[0]: cells for cells in page.tables[0][1:]}
-    sizes = [float(cells[1].removesuffix(" GB")) for cells in rows.values()]
-    assert sizes == sorted(sizes, reverse=True)
-    for found in results.baselines:
-        _check_row(rows[f"llama.cpp {found.name}"], found)
-    assert len(rows) == 1 + 9 + 2
-    bare = read(_card(nine_tiers()))
-    assert page.tables[1:] == bare.tables[1:]  # no file of theirs is there to be had
-    assert (page.bullets, page.images) == (bare.bullets, bare.images)
-    text = _card(results)
-    assert "Rows named llama.cpp are" in text
-    assert "importance matrix where the name begins with I-;" in text
-    assert "--baselines Q8_0,I-Q4_K_M\n" in text
-    assert "Rows named llama.cpp" not in _card(nine_tiers())
-    plain = replace(results, baselines=results.baselines[:1])
-    assert "without a recipe; they were measured" in _card(plain)
-
-
-def test_a_model_in_shards_is_listed_file_by_file() -> None:
-    results = in_shards()
-    page = read(_card(results))
-    large, small = results.tiers
-    table = page.tables[1][1:]
-    assert [cells[0] for cells in table[:4]] == [*(s.file for s in large.shards), small.file]
-    for number, (cells, shard) in enumerate(zip(table, large.shards, strict=False), 1):
-        assert cells[1] == "Balanced"
-        assert cells[3] == f"{ABOUT['Balanced']} (part {number} of 3)"
-        assert cells[5] == f"{shard.bytes:,}"
-        assert cells[6] == shard.sha256[:12]
-        assert cells[4] == f"{large.bits_per_weight:.2f}"
-    assert table[3][3] == ABOUT["I-Mini"]
-    assert "part" not in table[3][3]
-    sizes = [cells[1] for cells in page.tables[0][1:]]
-    assert "22.4 GB" in sizes  # the whole model, not a shard
-
-
-def test_commands_for_a_model_in_shards_fetch_all_of_it() -> None:
-    results = replace(in_shards(), tiers=in_shards().tiers[:1])
-    fences = [content for _, content in read(_card(results)).fences]
-    first, *_ = shards = [shard.file for shard in results.tiers[0].shards]
-    assert f"llama-server -hf {REPO} --hf-file {first}\n" in fences
-    assert f"hf download {REPO} {' '.join(shards)} --local-dir .\n" in fences
-    assert not any("ollama" in content for content in fences)
-    assert "other 2 parts" in _card(results)
 
 
 def test_missing_values_are_dashes() -> None:
