@@ -34,7 +34,7 @@ from bot.clients.llama.session import Session
 from bot.clients.llama.vocabulary import vocabulary_of
 from bot.evaluate import divergence, passes, perplexity
 from bot.evaluate.journal import Journal
-from bot.evaluate.logits import open_base
+from bot.evaluate.logits import BaseFile, open_base
 from bot.evaluate.windows import Windows, cut, read_text
 from bot.settings import DEMO
 
@@ -164,7 +164,7 @@ def against_plain(
                 for group in range(part.groups):
                     passes.decode(opened, part, group)
 
-            def whole(journal: Journal = journal, opened: Session = opened) -> None:
+            def whole(journal: Journal = journal, opened: Session = opened, at: BaseFile = at) -> None:
                 divergence.measure(opened, at, journal, threads=threads, progress=quiet)
 
             if not ratios and number == 0:
