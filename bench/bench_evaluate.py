@@ -164,7 +164,9 @@ def against_plain(
                 for group in range(part.groups):
                     passes.decode(opened, part, group)
 
-            def whole(journal: Journal = journal, opened: Session = opened, at: BaseFile = at) -> None:
+            def whole(
+                journal: Journal = journal, opened: Session = opened, at: BaseFile = at
+            ) -> None:
                 divergence.measure(opened, at, journal, threads=threads, progress=quiet)
 
             if not ratios and number == 0:
