@@ -119,7 +119,7 @@ def stored_comparisons(path: Path, one: str, other: str) -> tuple[Comparison, ..
         raise SettingsError(
             f"{path} is no results.json of this version; make it again with `bot evaluate`"
         ) from error
-    rows = (*found.tiers, *found.others)
+    rows = (*found.tiers, *found.baselines, *found.others)
     names = {row.name: row.same_as or row.name for row in rows}
     if missing := [name for name in (one, other) if name not in names]:
         raise SettingsError(f"{path} has no row {missing[0]}, only {', '.join(names)}")
