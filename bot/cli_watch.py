@@ -273,15 +273,18 @@ def check(ctx: click.Context, file: Path | None) -> None:
 
 
 @config.command()
-def schema() -> None:
+@click.option("--results", is_flag=True, help="Of results.json instead.")
+def schema(*, results: bool) -> None:
     """Print the JSON schema of bot.yaml, for editors.
 
     \b
     bot config schema > bot.schema.json
+    bot config schema --results > results.schema.json
     """
-    from bot.configcheck import schema as made
+    from bot import configcheck, records
 
-    click.echo(made(), nl=False)
+    made = records.schema(records.Results) if results else configcheck.schema()
+    click.echo(made, nl=False)
 
 
 @click.group()

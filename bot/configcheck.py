@@ -12,9 +12,8 @@ import yaml
 from pydantic import ValidationError
 
 from bot.errors import SettingsError
+from bot.records import SCHEMA
 from bot.settings import Settings, load, yaml_only
-
-SCHEMA = "https://json-schema.org/draft/2020-12/schema"
 
 
 @dataclass(frozen=True, kw_only=True)

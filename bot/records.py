@@ -19,6 +19,8 @@ from bot import patterns
 
 T = TypeVar("T")
 
+SCHEMA = "https://json-schema.org/draft/2020-12/schema"
+
 RARE_TOKENS = 64  # of calibration: an expert that saw fewer has little to say about its weights
 RESULTS_VERSION = 2
 KLD = "kld"  # name of the divergence among comparisons
@@ -65,6 +67,14 @@ def from_json(kind: type[T], text: str | bytes) -> T:
     from pydantic import TypeAdapter
 
     return TypeAdapter(kind).validate_json(text)
+
+
+def schema(kind: type) -> str:
+    """The JSON schema (2020-12) of a record as `to_json` writes it, with what docstrings say."""
+    from pydantic import TypeAdapter
+
+    made = TypeAdapter(kind).json_schema(mode="serialization")
+    return json.dumps({"$schema": SCHEMA} | made, indent=2, ensure_ascii=False) + "\n"
 
 
 def digest(value: Any) -> str:

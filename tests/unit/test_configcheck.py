@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from bot import records
 from bot.configcheck import check, mistakes, schema
 from bot.errors import SettingsError
 
@@ -73,3 +75,9 @@ def test_the_environment_is_checked_too(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_the_shipped_schema_is_that_of_the_settings() -> None:
     assert SHIPPED.read_text(encoding="utf-8") == schema(), "run bot config schema"
+
+
+def test_the_shipped_schema_of_results_is_that_of_the_records() -> None:
+    shipped = SHIPPED.with_name("results.schema.json").read_text(encoding="utf-8")
+    assert shipped == records.schema(records.Results), "run bot config schema --results"
+    assert json.loads(shipped)["properties"]["version"]["default"] == records.RESULTS_VERSION
