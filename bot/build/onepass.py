@@ -14,7 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -285,23 +285,26 @@ class _Run:
         self.finished: SimpleQueue[tuple[_Chunk, Future[None]]] = SimpleQueue()
         self.unfinished: Counter[int] = Counter()  # chunks of each tensor, by its number
         self.noted = self.kept = time.monotonic()
+        self.keeping: Future[None] | None = None  # the note that is on its way to the disk
 
     def run(self) -> None:
         """Do it all; the first error stops the pass and is raised."""
         self._tell(self.work.done)
-        with ThreadPoolExecutor(self.threads) as pool:
+        # notes wait for the disk in a thread of their own: the others go on meanwhile
+        with ThreadPoolExecutor(self.threads) as pool, ThreadPoolExecutor(1) as keeper:
             try:
                 self._start_grids(pool)
                 chunks = self.work.chunks()
                 for chunk in islice(chunks, QUEUED * self.threads):
                     self._start(pool, chunk)
                 while self.unfinished:
-                    self._collect()
+                    self._collect(keeper)
                     for chunk in islice(chunks, 1):
                         self._start(pool, chunk)
             except BaseException:
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
+        self._kept()
         self._tell(len(self.work.tensors))
         self.work.note(len(self.work.tensors))
 
@@ -322,7 +325,7 @@ class _Run:
         future = pool.submit(self._make, chunk)
         future.add_done_callback(lambda done: self.finished.put((chunk, done)))
 
-    def _collect(self) -> None:
+    def _collect(self, keeper: Executor) -> None:
         """Wait for a chunk; now and then write down how many tensors are whole, and say so."""
         chunk, future = self.finished.get()
         future.result()
@@ -335,9 +338,16 @@ class _Run:
             # chunks start in order: whatever comes before the first unfinished one is whole
             whole = min(self.unfinished, default=chunk.number)
             self._tell(whole)
-            if now - self.kept >= KEEP_EVERY:
-                self.work.note(whole)
-                self.kept = time.monotonic()
+            if now - self.kept >= KEEP_EVERY and self._kept():
+                self.keeping = keeper.submit(self.work.note, whole)
+                self.kept = now
+
+    def _kept(self) -> bool:
+        """Whether the last note is written; raises what went wrong with it."""
+        if self.keeping is not None and self.keeping.done():
+            self.keeping.result()
+            self.keeping = None
+        return self.keeping is None
 
     def _tell(self, whole: int) -> None:
         words = f"{whole} of {len(self.work.tensors)} tensors"
