@@ -42,13 +42,9 @@ class Workspace:
         """Where the 16-bit GGUF made of a checkpoint is kept, shared by all jobs."""
         return self.root / "converted" / slug(repo_id) / commit
 
-    def texts(self, dataset: str, commit: str) -> Path:
-        """Where texts of a dataset at a commit are kept, shared by all jobs."""
-        return self.root / "texts" / slug(dataset) / commit
-
-    def data(self, sha256: str) -> Path:
-        """Where a text or task file with this hash is kept once it was fetched."""
-        return self.root / "data" / sha256[:16]
+    def texts(self, repository: str, commit: str) -> Path:
+        """Where texts and tasks of a repository at a commit are kept, shared by all jobs."""
+        return self.root / "texts" / slug(repository) / commit
 
     def measure(self, key: str) -> Path:
         """Where what belongs to one measure lies, shared by all jobs."""

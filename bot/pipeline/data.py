@@ -12,10 +12,10 @@ from bot.errors import SettingsError, SourceError
 from bot.evaluate.tasks import Kind
 from bot.pipeline.models import Pipeline
 from bot.pipeline.sources import FETCHERS
-from bot.pipeline.texts import text_of
+from bot.pipeline.texts import fetched, text_of
 from bot.records import Text
 from bot.settings import DataSettings
-from bot.workspace import alone, sha256
+from bot.workspace import sha256
 
 OTHER = re.compile(r"([A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}):([\w.-]{1,100})(?:@(\w+))?")
 
@@ -61,7 +61,9 @@ def _registered(pipeline: Pipeline, name: str, entry: DataSettings, kind: Kind |
     found = None if entry.kind == "text" else entry.kind
     if (found is None) != (kind is None):
         raise SettingsError(f"data.{name} is of kind {entry.kind}; name it where that is wanted")
-    path = entry.path if entry.repository is None else _fetched(pipeline, name, entry)
+    path = entry.path
+    if entry.repository is not None and entry.commit is not None:
+        path = fetched(pipeline, entry.repository, entry.commit, str(path), entry.repository_type)
     if not path.is_file():
         raise SettingsError(f"{path} of data.{name} does not exist; mend its path")
     if (digest := sha256(path)) != entry.sha256:
@@ -72,22 +74,6 @@ def _registered(pipeline: Pipeline, name: str, entry: DataSettings, kind: Kind |
     where = f"{entry.repository}@{entry.commit}, " if entry.repository else ""
     text = Text(name=path.name, sha256=digest, origin=f"{where}{entry.licence}")
     return Data(path=path, text=text, kind=found, label=entry.label or name, count=entry.count)
-
-
-def _fetched(pipeline: Pipeline, name: str, entry: DataSettings) -> Path:
-    folder = pipeline.workspace.data(entry.sha256)
-    target = folder / entry.path
-    with alone(folder):
-        if not target.is_file():
-            with pipeline.narrator.work(f"fetching {name}"):
-                pipeline.hub.download(
-                    str(entry.repository),
-                    str(entry.commit),
-                    str(entry.path),
-                    folder,
-                    kind=entry.repository_type,
-                )
-    return target
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from bot.errors import SettingsError
 from bot.records import CalibrationText, Text
 from bot.settings import DEMO, CalibrationSource
-from bot.workspace import sha256
+from bot.workspace import alone, sha256
 
 if TYPE_CHECKING:
     from bot.pipeline.models import Pipeline
@@ -67,14 +67,21 @@ def locate(pipeline: Pipeline, source: CalibrationSource) -> Path:
         if not path.is_file():
             raise SettingsError(f"calibration text {path} does not exist; mend calibration.texts")
         return path
-    dataset, commit, file = source.hub
-    folder = pipeline.workspace.texts(dataset, commit)
-    if not (folder / file).is_file():
-        _fetch(pipeline, dataset, commit, file, folder)
-    return folder / file
+    return fetched(pipeline, *source.hub)
 
 
-def _fetch(pipeline: Pipeline, dataset: str, commit: str, file: str, folder: Path) -> None:
+def fetched(
+    pipeline: Pipeline,
+    repository: str,
+    commit: str,
+    file: str,
+    kind: Literal["model", "dataset"] = "dataset",
+) -> Path:
+    """A text or task file of the Hub on this machine, fetched once for all jobs.
+
+    Raises SettingsError when it is larger than any text, and what `Hub.download` raises.
+    """
+    folder = pipeline.workspace.texts(repository, commit)
     came = 0
 
     def count(size: int) -> None:
@@ -82,8 +89,11 @@ def _fetch(pipeline: Pipeline, dataset: str, commit: str, file: str, folder: Pat
         came += size
         if came > LARGEST:
             raise SettingsError(
-                f"{file} of {dataset} is larger than {LARGEST >> 30} GB; name a smaller text"
+                f"{file} of {repository} is larger than {LARGEST >> 30} GB; name a smaller text"
             )
 
-    with pipeline.narrator.work(f"fetching {dataset}/{file}"):
-        pipeline.hub.download(dataset, commit, file, folder, count, kind="dataset")
+    with alone(folder):
+        if not (folder / file).is_file():
+            with pipeline.narrator.work(f"fetching {repository}/{file}"):
+                pipeline.hub.download(repository, commit, file, folder, count, kind=kind)
+    return folder / file
