@@ -56,7 +56,7 @@ def _queue(context: Context) -> Queue:
 @click.command()
 @click.option("--once", is_flag=True, help="Look once and end.")
 @click.option("--every", type=float, metavar="MINUTES", help="Instead of watch.every_minutes.")
-@click.option("--build", is_flag=True, help="Also build here what is queued (watch.build).")
+@click.option("--build", is_flag=True, help="Also build what is queued (watch.build).")
 @click.option("--explain", is_flag=True, help="List decisions that were made; look at nothing.")
 @click.option("--since", callback=_span, default="1d", show_default=True, help="For --explain.")
 @JSON
@@ -73,7 +73,7 @@ def watch(
     """See new releases on the Hub, decide what becomes of each, and queue what shall be built.
 
     Goes on until interrupted. Started again, it reads the Hub from where it was. Each decision is
-    one line, told once.
+    one line, told once. With github.repo in bot.yaml, builds are runs of its workflow.
 
     \b
     bot watch --once
@@ -93,7 +93,7 @@ def watch(
 
     executor = None
     if build or context.settings.watch.build:
-        executor = watching.local_executor(context.pipeline, context.config)
+        executor = watching.chosen_executor(context.pipeline, context.config)
     run = watching.once if once else watching.forever
     run(context.pipeline, show, executor)
 

@@ -16,6 +16,7 @@ from bot.errors import BotError
 from bot.pipeline.dispatching import turn
 from bot.pipeline.executing import Executor, here
 from bot.pipeline.models import Pipeline
+from bot.pipeline.on_github import OnGitHub, on_github
 from bot.pipeline.sources import machine
 from bot.records import Decision, Wait
 from bot.watch import notify
@@ -135,10 +136,14 @@ def _act(pipeline: Pipeline, made: Watcher, executor: Executor | None, clock: Cl
     url = notify.address()
     if url is not None:
         notify.tell(made.queue, pipeline.settings.watch, url, clock)
+    if isinstance(executor, OnGitHub):
+        executor.show()
 
 
-def local_executor(pipeline: Pipeline, config: Path | None) -> Executor:
-    """Builds on this machine."""
+def chosen_executor(pipeline: Pipeline, config: Path | None) -> Executor:
+    """Builds by the workflows of github.repo where that is set, else on this machine."""
+    if pipeline.settings.github.repo is not None:
+        return on_github(pipeline.settings.github, pipeline.ledger, pipeline.narrator.say)
     return here(pipeline.workspace.root.absolute() / "runs", config)
 
 
