@@ -108,6 +108,9 @@ def issue(url: str, found: Repository, one: Issue) -> dict[str, Any]:
         number=one.number,
         title=one.title,
         body=one.body,
+        body_html=one.body,  # these two are told to who accepts "full"
+        body_text=one.body,
+        closed_by=None,
         user=user(one.author),
         state=one.state,
         assignees=[],
