@@ -17,7 +17,13 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from github3 import GitHub
-from github3.exceptions import GitHubError, GitHubException, TransportError, error_for
+from github3.exceptions import (
+    GitHubError,
+    GitHubException,
+    NotFoundError,
+    TransportError,
+    error_for,
+)
 from github3.models import GitHubCore
 from github3.session import GitHubSession
 from pydantic import ValidationError
@@ -412,7 +418,10 @@ class Repository:
         """Whether somebody may write to the repository."""
         if not LOGIN.fullmatch(login):
             return False
-        found = self._actions._one("collaborators", login, "permission")
+        try:
+            found = self._actions._one("collaborators", login, "permission")
+        except NotFoundError:
+            return False  # there is no such person
         return found.get("permission") in ("admin", "maintain", "write")
 
 

@@ -214,8 +214,13 @@ def _stranger(repository: Repository, ledger: Ledger, issue: Issue) -> str | Non
     if not edits:
         return "nobody is known who ticked it"
     for login in dict.fromkeys(edit.login for edit in edits):
-        if login is None or not (_same(login, found.viewer) or repository.may_write(login)):
-            return f"{login or 'somebody'} may not write to {repository.name}"
+        if login is not None and _same(login, found.viewer):
+            continue
+        try:
+            if login is None or not repository.may_write(login):
+                return f"{login or 'somebody'} may not write to {repository.name}"
+        except AccessError as error:
+            return f"what {login} may do is not known: {error}"
     return None
 
 
