@@ -126,9 +126,12 @@ def trigger(
                 f"GitHub did not answer, and lists no run {order.delivery}; run it again later"
             ) from error
         return found
-    if run_id is not None:
-        return repository.run(run_id)
-    return _look(repository, settings, order.delivery, began, clock)
+    try:
+        if run_id is not None:
+            return repository.run(run_id)
+        return _look(repository, settings, order.delivery, began, clock)
+    except UnreachableError:
+        return None  # it was taken, whatever GitHub says of it now
 
 
 def _send(repository: Repository, settings: GitHubSettings, inputs: dict[str, str]) -> int | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 
-from bot.clients.github import Job, Repository, Unanswered, WorkflowRun
+from bot.clients.github import Job, Limited, Repository, Unanswered, WorkflowRun
 from bot.clock import Clock, SystemClock, iso, span
 from bot.dispatch.follow import Progress, State, look, state
 from bot.dispatch.trigger import Order, chosen, delivery_of, titled, trigger
@@ -179,6 +179,8 @@ class Desk:
                     raise AccessError(f"GitHub lists no run {delivery}; see `bot runs`")
             except UnreachableError as error:
                 self._pipeline.narrator.say(str(error))
+                if isinstance(error, Limited):
+                    self._clock.sleep(max(error.until - self._clock.now(), 0.0))
             self._clock.sleep(self._settings.poll_seconds)
 
     def _look(self, run: WorkflowRun) -> Progress:

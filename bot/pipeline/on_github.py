@@ -13,7 +13,7 @@ from bot.dispatch.follow import Progress, look
 from bot.dispatch.trigger import Order, delivery_of, find, titled, trigger
 from bot.errors import AccessError, BotError, BusyError, SettingsError, SourceError
 from bot.ledger import Ledger
-from bot.pipeline.executing import Run
+from bot.pipeline.executing import NotStarted, Run
 from bot.queue import Queue, Task
 from bot.settings import GitHubSettings
 
@@ -87,6 +87,10 @@ class OnGitHub:
         """Start the present attempt; returns the address of its run."""
         delivery = delivery_of_task(task)
         order = Order(model=task.repo, revision=task.commit, tiers=task.tiers, delivery=delivery)
+        try:
+            order.inputs()
+        except (SourceError, SettingsError) as error:
+            raise NotStarted(str(error)) from error
         run = trigger(self._repository, self._settings, order, self._clock)
         if run is not None:
             self._ids[delivery] = run.id

@@ -564,7 +564,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _refusal(self, kind: Kind) -> Refusal:
         status = int(kind.partition("-")[0])
         if kind == "403-secondary":
-            return Refusal(status, MESSAGES[kind], **{"Retry-After": "7"})
+            return Refusal(status, MESSAGES[kind], **{"Retry-After": "2"})
         if kind == "403-used-up":
             reset = str(int(time.time()) + 90)
             return Refusal(

@@ -159,7 +159,7 @@ def test_issues_are_opened_listed_and_edited(repository: Repository, github: Git
         ("401", AccessError, "renew GITHUB_TOKEN"),
         ("403", AccessError, "not accessible by personal access token"),
         ("404", AccessError, "look at `github`"),
-        ("403-secondary", Limited, "for 7 s"),
+        ("403-secondary", Limited, "for 2 s"),
         ("403-used-up", Limited, "no more requests"),
         ("429", Limited, "for 60 s"),
         ("500", Unanswered, "in trouble"),
@@ -194,7 +194,7 @@ def test_nothing_is_asked_while_github_wants_silence(
         with pytest.raises(Limited):
             repository.runners()
     assert github.count("GET", "") == 1
-    clock.sleep(8)
+    clock.sleep(3)
     repository.runners()
 
 

@@ -80,6 +80,15 @@ def test_what_was_not_taken_is_looked_for_a_minute_and_can_be_sent_again(
     assert len(github.repository.runs) == 1
 
 
+@pytest.mark.parametrize("kind", ["403-secondary", "429"])
+def test_what_was_taken_is_no_failure_because_its_run_cannot_be_read(
+    repository: Repository, github: GitHub, kind: Kind, clock: HandClock
+) -> None:
+    github.fail("GET", r"runs/\d+$", kind)
+    assert trigger(repository, BY_INPUTS, ORDER, clock) is None
+    assert len(github.repository.runs) == 1
+
+
 @pytest.mark.parametrize("kind", ["403-secondary", "403-used-up", "429"])
 def test_a_limit_means_that_nothing_was_sent(
     repository: Repository, github: GitHub, kind: Kind, clock: HandClock

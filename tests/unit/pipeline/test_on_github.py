@@ -224,6 +224,21 @@ def test_many_orders_through_a_bad_day(desk: Desk, github: GitHub) -> None:
     assert models == {f"lab/{letter}": 1 for letter in letters}
 
 
+def test_what_is_no_order_is_given_up_and_stops_nobody(desk: Desk, github: GitHub) -> None:
+    desk.queue.propose(
+        Decided(
+            repo='lab/x"; touch PWNED; "', commit="e" * 40, kind="build", outcome="eligible",
+            reason="r", until=None, look_at=None, weights="e", weights_at=None, facts={},
+        ),
+        (), desk.clock.now(), asked=False,
+    )  # fmt: skip
+    desk.turn()
+    assert desk.task.state == "failed"
+    assert "a model is ORG/NAME" in (desk.task.error or "")
+    assert github.count("POST", "") == 0
+    assert not Path("PWNED").exists()
+
+
 # ── standing still, ending early ────────────────────────────────────────────────────────────────
 
 
