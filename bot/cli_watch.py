@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -91,11 +92,11 @@ def watch(
     def show(decision: Any) -> None:
         click.echo(watching.as_json(decision) if as_json else watching.as_line(decision))
 
-    executor = None
+    begin = None
     if build or context.settings.watch.build:
-        executor = watching.chosen_executor(context.pipeline, context.config)
+        begin = partial(watching.chosen_executor, context.pipeline, context.config)
     run = watching.once if once else watching.forever
-    run(context.pipeline, show, executor)
+    run(context.pipeline, show, begin)
 
 
 def _explain(context: Context, since: float, as_json: bool) -> None:

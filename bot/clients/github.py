@@ -99,7 +99,7 @@ def connect(token: str | None, api_url: str, timeout: float = TIMEOUT) -> GitHub
     )
     for scheme in ("https://", "http://"):
         session.mount(scheme, HTTPAdapter(max_retries=retry))
-    for name in ("github3", "urllib3.connectionpool"):
+    for name in ("github3", "urllib3.connectionpool", "urllib3.util.retry"):
         logging.getLogger(name).addFilter(Redaction(token or ""))
     return GitHub(token=token or "", session=session, api_version=API_VERSION)
 

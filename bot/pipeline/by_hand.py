@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 
-from bot.clients.github import Job, Limited, Repository, Unanswered, WorkflowRun
+from bot.clients.github import LISTED, Job, Limited, Repository, Unanswered, WorkflowRun
 from bot.clock import Clock, SystemClock, iso, span
 from bot.dispatch.follow import Progress, State, look, state
 from bot.dispatch.trigger import Order, chosen, delivery_of, titled, trigger
@@ -99,8 +99,9 @@ class Desk:
 
     def runs(self, model: str | None, limit: int) -> tuple[Listed, ...]:
         """The latest runs, of one model or of all; why, where one stands still."""
-        found = []
-        for run in self._repository.runs(self._settings.workflow, 0.0):
+        found: list[Listed] = []
+        most = limit if model is None else LISTED
+        for run in self._repository.runs(self._settings.workflow, 0.0, most):
             if model is None or titled(run)[1] == model:
                 waits = state(run) in ("queued", "running")
                 found.append(listed(run, self._look(run) if waits else None))

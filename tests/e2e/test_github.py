@@ -125,6 +125,16 @@ def test_publishing_on_github_is_followed_to_its_end(desk: Desk, script: Script)
     assert "workflow_dispatch" in desk.bot("publish", MODEL, "--on", "github", "--dry-run").stdout
 
 
+def test_the_doctor_looks_at_the_workflow_and_its_runners(desk: Desk) -> None:
+    def said() -> str:
+        found = json.loads(desk.bot("doctor", "--json").stdout)
+        return str(next(finding["text"] for finding in found if finding["name"] == "github"))
+
+    assert "me/builds: 1 of 1 runners with the labels self-hosted are online" in said()
+    desk.github.repository.runners[0].online = False
+    assert "0 of 1 runners with the labels self-hosted are online; start one" in said()
+
+
 def test_what_is_missing_or_refused_ends_with_its_exit_code(desk: Desk) -> None:
     without = desk.bot("runs", GITHUB_TOKEN="")
     assert (without.returncode, "GITHUB_TOKEN is not set" in without.stderr) == (6, True)
