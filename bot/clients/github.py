@@ -31,7 +31,7 @@ from requests.adapters import HTTPAdapter
 from requests.exceptions import RequestException
 from urllib3.util import Retry
 
-from bot.clients.github_replies import Edit, Editors, Issue, Job, Runner, WorkflowRun
+from bot.clients.github_replies import Editors, Issue, Job, Runner, WorkflowRun
 from bot.clock import Clock, SystemClock
 from bot.errors import AccessError, BotError, SettingsError, UnreachableError
 
@@ -122,14 +122,14 @@ def requests_left(client: GitHub) -> int:
     try:
         limits = client.rate_limit()
     except GitHubException as error:
-        raise explained(error, "telling its limits", 0.0) from error
+        raise explained(error, "telling its limits", SystemClock().now()) from error
     return int(limits["resources"]["core"]["remaining"])
 
 
 def explained(error: Exception, doing: str, now: float, patience: float = PATIENCE) -> BotError:
     """An exception of github3 in this bot's words. `doing` is what GitHub was asked for."""
     code = getattr(error, "code", None)
-    if isinstance(error, GitHubError) and code is not None:
+    if isinstance(error, GitHubError) and code is not None and int(code) >= 400:
         return _refusal(error, int(code), doing, now, patience)
     if isinstance(error, TransportError | RequestException):
         return Unanswered(f"GitHub did not answer ({doing}); look at GITHUB_API_URL")
@@ -186,19 +186,24 @@ class Actions(GitHubCore):  # type: ignore[misc]  # github3 has no types
     def _update_attributes(self, named: Mapping[str, str]) -> None:
         self._home = ("repos", named["owner"], named["repo"])
 
-    def _at(self, *parts: object) -> str:
+    def address(self, *parts: object) -> str:
+        """Of something within the repository."""
         return str(self._build_url(*self._home, *parts))
 
-    def _rows(self, key: str, *parts: object) -> Iterator[dict[str, Any]]:
-        found = self._iter(LISTED, self._at(*parts), dict, params={"per_page": 100}, list_key=key)
+    def rows(self, key: str, *parts: object) -> Iterator[dict[str, Any]]:
+        """A listing, page by page; `key` is where its rows are."""
+        found = self._iter(
+            LISTED, self.address(*parts), dict, params={"per_page": 100}, list_key=key
+        )
         yield from found
 
-    def _one(self, *parts: object) -> dict[str, Any]:
-        found: dict[str, Any] = self._json(self._get(self._at(*parts)), 200)
+    def one(self, *parts: object) -> dict[str, Any]:
+        """One object."""
+        found: dict[str, Any] = self._json(self._get(self.address(*parts)), 200)
         return found
 
-    def _do(self, url: str, data: Mapping[str, Any] | None = None) -> Any:
-        """A POST: the answer's body, None where there is none."""
+    def do(self, url: str, data: Mapping[str, Any] | None = None) -> Any:
+        """A POST: the body of its answer, None where there is none."""
         reply = self._post(url, data=data)
         if reply.status_code >= 400:
             raise error_for(reply)
@@ -209,15 +214,15 @@ class Actions(GitHubCore):  # type: ignore[misc]  # github3 has no types
 
     def dispatch(self, event: str, payload: Mapping[str, Any]) -> None:
         """repository_dispatch; never tells which run it made."""
-        self._do(self._at("dispatches"), {"event_type": event, "client_payload": payload})
+        self.do(self.address("dispatches"), {"event_type": event, "client_payload": payload})
 
     def start(self, workflow: str, ref: str, inputs: Mapping[str, str]) -> int | None:
         """workflow_dispatch; the run's id where this GitHub tells it."""
-        url = self._at("actions", "workflows", workflow, "dispatches")
+        url = self.address("actions", "workflows", workflow, "dispatches")
         body = {"ref": ref, "inputs": inputs}
         reply = self._post(url, data={**body, "return_run_details": True})
         if reply.status_code == 400:  # Enterprise servers that do not know the wish
-            answer = self._do(url, body)
+            answer = self.do(url, body)
         elif reply.status_code >= 400:
             raise error_for(reply)
         else:
@@ -228,7 +233,7 @@ class Actions(GitHubCore):  # type: ignore[misc]  # github3 has no types
     def log(self, job_id: int) -> str:
         """The end of a job's log."""
         kept = bytearray()
-        with self._get(self._at("actions", "jobs", job_id, "logs"), stream=True) as reply:
+        with self._get(self.address("actions", "jobs", job_id, "logs"), stream=True) as reply:
             if reply.status_code in (404, 410):
                 return ""  # not there yet, or not any more
             if reply.status_code >= 400:
@@ -243,7 +248,7 @@ class Actions(GitHubCore):  # type: ignore[misc]  # github3 has no types
         base = str(self.session.base_url)
         url = f"{base.removesuffix('/v3')}/graphql"
         variables = {"owner": self._home[1], "name": self._home[2], "number": number}
-        answer = self._do(url, {"query": EDITS, "variables": variables})
+        answer = self.do(url, {"query": EDITS, "variables": variables})
         return answer if isinstance(answer, dict) else {}
 
 
@@ -333,7 +338,7 @@ class Repository:
         Never filtered by GitHub: its filters ask a search index, which lags.
         """
         found: list[WorkflowRun] = []
-        rows = self._actions._rows("workflow_runs", "actions", "workflows", workflow, "runs")
+        rows = self._actions.rows("workflow_runs", "actions", "workflows", workflow, "runs")
         for row in rows:
             run = WorkflowRun.model_validate(row)
             if run.created_at.timestamp() < since or len(found) >= limit:
@@ -344,12 +349,12 @@ class Repository:
     @asked("a run")
     def run(self, run_id: int) -> WorkflowRun:
         """One run."""
-        return WorkflowRun.model_validate(self._actions._one("actions", "runs", run_id))
+        return WorkflowRun.model_validate(self._actions.one("actions", "runs", run_id))
 
     @asked("a run's jobs")
     def jobs(self, run_id: int) -> tuple[Job, ...]:
         """Jobs of a run's latest attempt."""
-        rows = self._actions._rows("jobs", "actions", "runs", run_id, "jobs")
+        rows = self._actions.rows("jobs", "actions", "runs", run_id, "jobs")
         return tuple(Job.model_validate(row) for row in rows)
 
     @asked("a job's log")
@@ -360,20 +365,20 @@ class Repository:
     @asked("the runners")
     def runners(self) -> tuple[Runner, ...]:
         """The repository's own runners. Needs the right to administer it."""
-        rows = self._actions._rows("runners", "actions", "runners")
+        rows = self._actions.rows("runners", "actions", "runners")
         return tuple(Runner.model_validate(row) for row in rows)
 
     @asked("cancelling a run")
     def cancel(self, run_id: int, *, force: bool = False) -> None:
         """Cancel a run; `force` also those that do not react."""
         verb = "force-cancel" if force else "cancel"
-        self._actions._do(self._actions._at("actions", "runs", run_id, verb))
+        self._actions.do(self._actions.address("actions", "runs", run_id, verb))
 
     @asked("running again")
     def rerun(self, run_id: int, *, failed: bool) -> None:
         """Run a run's jobs again, under its id: all, or those that failed and what follows."""
         verb = "rerun-failed-jobs" if failed else "rerun"
-        self._actions._do(self._actions._at("actions", "runs", run_id, verb))
+        self._actions.do(self._actions.address("actions", "runs", run_id, verb))
 
     # ── issues ──────────────────────────────────────────────────────────────────────────────
 
@@ -419,7 +424,7 @@ class Repository:
         if not LOGIN.fullmatch(login):
             return False
         try:
-            found = self._actions._one("collaborators", login, "permission")
+            found = self._actions.one("collaborators", login, "permission")
         except NotFoundError:
             return False  # there is no such person
         return found.get("permission") in ("admin", "maintain", "write")
@@ -437,22 +442,3 @@ def _issue(found: Any) -> Issue:
             "updated_at": found.updated_at,
         }
     )
-
-
-__all__ = [
-    "Actions",
-    "Edit",
-    "Editors",
-    "Issue",
-    "Job",
-    "Limited",
-    "Repository",
-    "Runner",
-    "Unanswered",
-    "WorkflowRun",
-    "api_url",
-    "connect",
-    "explained",
-    "requests_left",
-    "token",
-]

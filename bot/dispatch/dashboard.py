@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bot.clients.github import Issue, Repository
+from bot.clients.github import Repository
+from bot.clients.github_replies import Issue
 from bot.clock import Clock, iso, moment
 from bot.errors import AccessError, SettingsError, SourceError
 from bot.ledger import Ledger
@@ -98,7 +99,7 @@ def _asked(task: Task) -> str:
 def _running(task: Task, trouble: str | None) -> str:
     if task.state == "queued":
         last = f": {_code(task.error)}" if task.error else ""
-        how = f"queued, tried {task.attempts} times{last}" if task.attempts else "queued"
+        how = f"queued, tried {task.attempts}×{last}" if task.attempts else "queued"
         return f"- {_name(task)} — {how}"
     odd = f" — {_code(trouble)}" if trouble else ""
     return f"- {_name(task)} — attempt {task.attempts}, since {moment(task.changed)}{odd}"

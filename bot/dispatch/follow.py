@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bot.clients.github import Job, Repository, Runner, WorkflowRun
-from bot.clients.github_replies import Step
+from bot.clients.github import Repository
+from bot.clients.github_replies import Job, Runner, Step, WorkflowRun
 from bot.clock import iso, span
 from bot.errors import AccessError
 

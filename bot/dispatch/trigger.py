@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bot.clients.github import Repository, Unanswered, WorkflowRun
+from bot.clients.github import Repository, Unanswered
+from bot.clients.github_replies import WorkflowRun
 from bot.clock import Clock
 from bot.errors import SettingsError, SourceError, UnreachableError
 from bot.records import digest

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 
-from bot.clients.github import LISTED, Job, Limited, Repository, Unanswered, WorkflowRun
+from bot.clients.github import LISTED, Limited, Repository, Unanswered
+from bot.clients.github_replies import Job, WorkflowRun
 from bot.clock import Clock, SystemClock, iso, span
 from bot.dispatch.follow import Progress, State, look, state
 from bot.dispatch.trigger import Order, chosen, delivery_of, titled, trigger

@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable
 
 from bot.clients import github
-from bot.clients.github import Repository, WorkflowRun
+from bot.clients.github import Repository
+from bot.clients.github_replies import WorkflowRun
 from bot.clock import Clock, SystemClock
 from bot.dispatch import dashboard
 from bot.dispatch.follow import Progress, look

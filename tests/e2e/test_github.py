@@ -110,6 +110,25 @@ def test_a_run_is_cancelled_and_its_failed_jobs_run_again(desk: Desk, script: Sc
     assert desk.bot("rerun", "lab/Other").returncode == 4
 
 
+def test_a_failed_task_is_published_by_running_its_failed_jobs_again(
+    desk: Desk, script: Script
+) -> None:
+    script.results.append({"prepare": "success", "quantize": "failure", "publish": "success"})
+    assert desk.bot("watch", "--once", "--build").returncode == 0
+    desk.github.repository.wait()
+    assert desk.bot("watch", "--once", "--build").returncode == 0
+    [task] = status(desk.road)["tasks"]
+    assert (task["state"], task["attempts"]) == ("queued", 1)
+    assert "queued, tried 1×" in desk.github.repository.issues[0].body
+    assert desk.bot("rerun", MODEL, "--failed").returncode == 0
+    assert status(desk.road)["counts"] == {"running": 1}
+    desk.github.repository.wait()
+    assert desk.bot("watch", "--once", "--build").returncode == 0
+    assert status(desk.road)["counts"] == {"published": 1}
+    [run] = desk.github.repository.runs
+    assert run.attempt == 2
+
+
 def test_publishing_on_github_is_followed_to_its_end(desk: Desk, script: Script) -> None:
     script.results.append({"prepare": "failure"})
     script.log = "Error: no mixture of experts\n##[error]Process completed with exit code 4."

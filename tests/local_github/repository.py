@@ -100,6 +100,7 @@ class Repository:
 
     def __init__(self, name: str, folder: Path, execute: Execute) -> None:
         self.name, self.folder, self.execute = name, folder, execute
+        self.url = ""  # of the API
         self.branches: dict[str, dict[str, bytes]] = {"main": {}}
         self.runs: list[Run] = []
         self.issues: list[Issue] = []
@@ -232,6 +233,7 @@ class Repository:
             "GITHUB_RUN_ID": str(run.id),
             "GITHUB_RUN_ATTEMPT": str(run.attempt),
             "GITHUB_REPOSITORY": self.name,
+            "GITHUB_API_URL": self.url,
             "GITHUB_EVENT_NAME": run.event_name,
             "GITHUB_REF_NAME": run.ref,
             "GITHUB_SHA": run.sha,

@@ -50,6 +50,7 @@ class Script:
     ) -> Mapping[str, Result]:
         assert (checkout / ".github/workflows" / workflow).is_file()
         assert environment["GITHUB_RUN_ID"].isdecimal()
+        assert environment["GITHUB_API_URL"].startswith("http://127.0.0.1:")
         self.events.append(event)
         log.write_text(self.log)
         return self.results.pop(0) if self.results else GOOD

@@ -39,6 +39,7 @@ TOKEN = "ghp_" + "localGitHubToken".ljust(36, "0")
 BOT = "owner"  # whose token it is
 Kind = Literal[
     "401", "403", "403-secondary", "403-used-up", "404", "429", "500", "502-html",  # instead
+    "html",  # instead, and as if it were well
     "after-500", "timeout", "cut", "duplicate", "unlisted",  # after, or besides, having acted
     "cut-before", "400-details",
 ]  # fmt: skip
@@ -562,6 +563,8 @@ class _Handler(BaseHTTPRequestHandler):
             raise Refusal(401, "Bad credentials")
 
     def _refusal(self, kind: Kind) -> Refusal:
+        if kind == "html":  # a proxy that wants somebody to log in
+            return Refusal(200, "<html>Welcome!</html>", **{"Content-Type": "text/html"})
         status = int(kind.partition("-")[0])
         if kind == "403-secondary":
             return Refusal(status, MESSAGES[kind], **{"Retry-After": "2"})
@@ -638,6 +641,7 @@ def running_github(
     handler = type("Handler", (_Handler,), {"github": github})
     server = _Server(("127.0.0.1", 0), handler)
     github.url = f"http://127.0.0.1:{server.server_port}{prefix}"
+    github.repository.url = github.url
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:

@@ -225,11 +225,13 @@ def test_what_github_refuses_is_told_in_its_words(repository: Repository) -> Non
         repository.start("other.yml", "main", INPUTS)
 
 
-def test_an_answer_of_another_kind_is_not_believed(github: GitHub) -> None:
-    github.repository.name = "me/builds"
-    wrong = Repository(client.connect(TOKEN, f"{github.url}/signed"), "me/builds")
-    with pytest.raises(BotError):
-        wrong.runners()
+def test_an_answer_of_another_kind_is_not_believed(repository: Repository, github: GitHub) -> None:
+    github.fail("GET", "runners$", "html")
+    with pytest.raises(UnreachableError, match="not understood"):
+        repository.runners()
+    github.repository.runners[0].name = "x" * 500
+    with pytest.raises(UnreachableError, match="not understood"):
+        repository.runners()
 
 
 # ── tokens ──────────────────────────────────────────────────────────────────────────────────────
