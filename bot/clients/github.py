@@ -91,6 +91,7 @@ def connect(token: str | None, api_url: str, timeout: float = TIMEOUT) -> GitHub
     retry = Retry(
         total=3,
         connect=1,
+        read=1,
         allowed_methods=("GET",),
         status_forcelist=(500, 502, 503, 504),
         backoff_factor=0.3,

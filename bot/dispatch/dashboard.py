@@ -232,9 +232,10 @@ def _same(one: str, other: str) -> bool:
 def _obey(queue: Queue, command: Command, refused: str | None, now: float) -> Obeyed:
     if refused is not None:
         return Obeyed(command=command, done=False, text=refused)
-    states = ("asked",) if command.verb == "approve" else ("failed", "ignored")
-    there = [t for t in queue.tasks(states) if (t.repo, t.commit) == (command.repo, command.commit)]
-    if not there:
+    states = ("asked",) if command.verb == "approve" else ("failed", "ignored", "queued")
+    there = [task for task in queue.tasks(states) if task.repo == command.repo]
+    newest = max(there, key=lambda task: task.created, default=None)
+    if newest is None or newest.commit != command.commit or newest.state == "queued":
         return Obeyed(command=command, done=False, text="nothing waits for it any more")
     try:
         (queue.approve if command.verb == "approve" else queue.retry)(command.repo, now)

@@ -166,6 +166,25 @@ def test_a_box_of_another_commit_or_of_a_release_that_went_on_does_nothing(desk:
     assert desk.state("asked") == "asked"
 
 
+def test_the_box_of_an_older_commit_does_not_queue_a_newer_one(desk: Desk) -> None:
+    desk.clock.sleep(60)
+    desk.release("lab/failed", "9")
+    task = desk.queue.claim(desk.clock.now() + 1, at_once=9, per_hour=99)
+    while task is not None and task.commit[0] != "9":
+        task = desk.queue.claim(desk.clock.now() + 1, at_once=9, per_hour=99)
+    assert task is not None
+    desk.queue.failed(task, "no room", None, desk.clock.now(), attempts=1, final=True)
+    desk.turn()
+    assert "## Failed (2)" in desk.body
+    old = f"retry lab/failed@{'b' * 40}"
+    desk.github.edit(
+        "writer", lambda body: body.replace(f"[ ] <!-- apex-bot:{old}", f"[x] <!-- apex-bot:{old}")
+    )
+    [told] = desk.turn()
+    assert (told.command.commit[0], told.done) == ("b", False)
+    assert "## Failed (2)" in desk.body
+
+
 def test_who_ticked_is_not_known(desk: Desk) -> None:
     desk.turn()
     desk.tick("asked", "writer")
