@@ -231,4 +231,5 @@ def run_text(found: Listed, jobs: Sequence[Job]) -> str:
     lines = [f"{found.link}: {found.state}", f"{found.model or '?'}, attempt {found.attempt}"]
     lines += [found.trouble] if found.trouble else []
     rows = [(job.name[:60], job.conclusion or job.status, job.runner_name or "") for job in jobs]
-    return "\n".join((*lines, "", table(("job", "state", "runner"), rows, left=3), *found.lines))
+    said = ("", *found.lines) if found.lines else ()
+    return "\n".join((*lines, "", table(("job", "state", "runner"), rows, left=3), *said))

@@ -33,8 +33,8 @@ def repository(github: GitHub, clock: HandClock) -> Repository:
 
 
 def seen(github: GitHub, clock: HandClock | None = None, token: str = TOKEN) -> Repository:
-    """The repository as the client sees it; patient for half a second."""
-    found = client.connect(token, github.url, timeout=0.5)
+    """The repository as the client sees it; patient for a second."""
+    found = client.connect(token, github.url, timeout=1.0)
     return Repository(found, github.repository.name, clock)
 
 

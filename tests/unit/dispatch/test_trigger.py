@@ -36,7 +36,7 @@ def clock() -> HandClock:
 
 @pytest.fixture
 def repository(github: GitHub, clock: HandClock) -> Repository:
-    return Repository(connect(TOKEN, github.url, timeout=0.5), "me/builds", clock)
+    return Repository(connect(TOKEN, github.url, timeout=1.0), "me/builds", clock)
 
 
 @pytest.mark.parametrize("settings", [BY_INPUTS, BY_EVENT], ids=["inputs", "event"])

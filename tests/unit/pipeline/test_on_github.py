@@ -35,7 +35,7 @@ class Desk:
         self.ledger = Ledger(folder / "ledger")
         self.queue = Queue(self.ledger)
         given = {
-            "repo": "me/builds", "api_url": github.url, "timeout_seconds": 0.5,
+            "repo": "me/builds", "api_url": github.url, "timeout_seconds": 1.0,
             "poll_seconds": 0.01, **settings,
         }  # fmt: skip
         self.settings = GitHubSettings.model_validate(given)
