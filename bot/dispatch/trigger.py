@@ -23,7 +23,6 @@ from bot.settings import GitHubSettings
 # github.com's own limits: "Create a repository dispatch event", "Create a workflow dispatch event"
 KEYS = 10
 BYTES = 65_535
-EVENT = "apex-bot-release"
 MODEL = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 COMMIT = re.compile(r"[0-9a-f]{40}")
 TIER = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
@@ -137,7 +136,8 @@ def trigger(
 
 def _send(repository: Repository, settings: GitHubSettings, inputs: dict[str, str]) -> int | None:
     if settings.event == "repository_dispatch":
-        repository.dispatch(EVENT, inputs)
+        name = settings.workflow.rpartition(".")[0]  # release.yml listens to apex-bot-release
+        repository.dispatch(f"apex-bot-{name}", inputs)
         return None
     return repository.start(settings.workflow, settings.ref, inputs)
 
