@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bot.cli_steps import VERBS as STEP_VERBS
 from bot.cli_watch import VERBS
 from bot.errors import BotError, SourceError
 
@@ -741,6 +742,8 @@ def publish(
 
 for watching_verb in VERBS:
     cli.add_command(watching_verb)
+for step_verb in STEP_VERBS:
+    cli.add_command(step_verb)
 
 
 @cli.group(cls=Verbs)
