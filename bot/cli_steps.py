@@ -115,18 +115,26 @@ def prepare(
 @step.command()
 @RELEASE
 @SENTINEL
-@click.option("--group", envvar="APEX_GROUP", required=True, type=click.IntRange(1, 64))
+@click.option(
+    "--group", envvar="APEX_GROUP", type=click.IntRange(1, 64), help="[default: one after another]"
+)
 @JSON
 @click.pass_obj
-def quantize(context: Context, release: str, sentinel: str, group: int, as_json: bool) -> None:
-    """Make and measure the tiers of one group. No token is needed.
+def quantize(
+    context: Context, release: str, sentinel: str, group: int | None, as_json: bool
+) -> None:
+    """Make and measure the tiers of one group, or of all. No token is needed.
 
     \b
     bot step quantize --group 1 --release Qwen--Qwen3.6-35B-A3B-0123456789ab --sentinel 0123…
     """
     from bot.pipeline import steps
 
-    done = steps.quantize(context.pipeline, _folder(context, release), sentinel, group)
+    folder = _folder(context, release)
+    if group is None:
+        done = steps.quantize_all(context.pipeline, folder, sentinel)
+    else:
+        done = steps.quantize(context.pipeline, folder, sentinel, group)
     _tell({"tiers": ",".join(done)}, as_json=as_json)
 
 
@@ -204,6 +212,41 @@ def clean(context: Context, release: str) -> None:
 
     all_of_it = bool(release) and sweep(context.pipeline, _folder(context, release))
     click.echo("removed the model's files" if all_of_it else "removed unfinished files")
+
+
+REMOTE = click.option(
+    "--remote", help="Address or folder of a git repository [default: this workflow's]"
+)
+
+
+@step.command()
+@REMOTE
+@click.pass_obj
+def recall(context: Context, remote: str | None) -> None:
+    """Take the watcher's ledger from the branch apex-bot-ledger; a first time there is none.
+
+    \b
+    bot step recall --remote https://github.com/me/builds.git
+    """
+    from bot.pipeline import remembering
+
+    found = remembering.recall(context.pipeline.workspace, remembering.shelf(remote))
+    click.echo("took the ledger of the last run" if found else "there is no ledger yet")
+
+
+@step.command()
+@REMOTE
+@click.pass_obj
+def remember(context: Context, remote: str | None) -> None:
+    """Write the watcher's ledger to the branch apex-bot-ledger, whose last version it replaces.
+
+    \b
+    bot step remember --remote https://github.com/me/builds.git
+    """
+    from bot.pipeline import remembering
+
+    commit = remembering.remember(context.pipeline.workspace, remembering.shelf(remote))
+    click.echo(f"the ledger is kept at {commit[:12]}")
 
 
 VERBS = (step,)

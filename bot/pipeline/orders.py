@@ -103,6 +103,7 @@ class Sent:
     url: str
     commit: str
     tiers: tuple[str, ...]
+    whole: bool  # all that was ordered
     files: Mapping[str, str]  # sha256 by path
 
 

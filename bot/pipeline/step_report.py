@@ -58,8 +58,8 @@ def clean(pipeline: Pipeline, folder: Folder) -> bool:
     Says whether the latter was done.
     """
     prepared = folder.read(Prepared)
-    if prepared is None:
-        return False
+    if prepared is None or not prepared.local.path.is_file():
+        return False  # nothing was begun, or nothing is left
     workspace = pipeline.workspace
     mine = pipeline.beside(pipeline.settings, Ledger(folder.ledger("prepare"), shared_folder=True))
     model = mine.described(prepared.local)

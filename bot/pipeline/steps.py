@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bot.errors import BuildError, CapacityError, SettingsError, SourceError
+from bot.errors import BotError, BuildError, CapacityError, SettingsError, SourceError
 from bot.ledger import Ledger
 from bot.pipeline import calibrating, describe, make, measure, sources
 from bot.pipeline.job import Job, require_room
@@ -102,8 +102,8 @@ def _asked(settings: Settings, order: Order) -> str:
 
 
 def _is_published(pipeline: Pipeline, sent: Sent | None, asked: str) -> bool:
-    """Whether a Hub holds what this very order leads to."""
-    if sent is None or sent.asked != asked:
+    """Whether a Hub holds all that this very order leads to."""
+    if sent is None or not sent.whole or sent.asked != asked:
         return False
     try:
         held = pipeline.hub.release(sent.repo_id).files
@@ -142,6 +142,24 @@ def quantize(pipeline: Pipeline, folder: Folder, sentinel: str, number: int) -> 
             measure.measure_files(job, {tier: file})
             done += tuple(r.tier for r in plan.recipes if tier in (r.tier, r.same_as))
             folder.write(Group(key=job.key, tiers=done), number)
+    return done
+
+
+def quantize_all(pipeline: Pipeline, folder: Folder, sentinel: str) -> tuple[str, ...]:
+    """The groups one after another; one that fails stops no other.
+
+    Raises the first failure when all have been tried.
+    """
+    failures: list[BotError] = []
+    done: tuple[str, ...] = ()
+    for number in range(1, len(folder.prepared(sentinel).groups) + 1):
+        try:
+            done += quantize(pipeline, folder, sentinel, number)
+        except BotError as error:
+            pipeline.narrator.say(f"group {number}: {error}")
+            failures.append(error)
+    if failures:
+        raise failures[0]
     return done
 
 
@@ -240,6 +258,7 @@ def publish(pipeline: Pipeline, folder: Folder, sentinel: str, *, private: bool)
             url=done.url,
             commit=done.commit,
             tiers=described.tiers,
+            whole=set(prepared.tiers) <= set(described.tiers),
             files=_large(described),
         )
     )
