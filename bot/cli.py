@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bot import cli_github
 from bot.cli_steps import VERBS as STEP_VERBS
 from bot.cli_watch import VERBS
 from bot.errors import BotError, SourceError
@@ -701,6 +702,14 @@ def push(
     is_flag=True,
     help="Do nothing where the Hub holds these tiers of this commit already.",
 )
+@click.option(
+    "--on",
+    "where",
+    type=click.Choice(["here", "github"]),
+    default="here",
+    show_default=True,
+    help="Build on this machine, or by a workflow of github.repo, followed to its end.",
+)
 @staged
 def publish(
     context: Context,
@@ -712,6 +721,7 @@ def publish(
     private: bool,
     dry_run: bool,
     unless_published: bool,
+    where: str,
 ) -> None:
     """Quantize, measure, describe and publish a model. Run again, it goes on where it stopped.
 
@@ -722,7 +732,15 @@ def publish(
     bot publish Qwen/Qwen3.6-35B-A3B --profiles I-Balanced,I-Quality,I-Compact
     bot publish ./model-BF16.gguf --to my-name/model-APEX-GGUF --private
     bot publish ./model-BF16.gguf --dry-run
+    bot publish Qwen/Qwen3.6-35B-A3B --on github
     """
+    if where == "github":
+        if to or private or unless_published:
+            raise click.UsageError(
+                "--to, --private and --unless-published are the workflow's own with --on github"
+            )
+        cli_github.publish(context, model, revision, tiers, as_json=as_json, dry_run=dry_run)
+        return
     if not dry_run:
         _publish(
             context, model, revision, tiers, as_json, to, private,
@@ -740,10 +758,8 @@ def publish(
         click.echo(_plan_text(context, made))
 
 
-for watching_verb in VERBS:
-    cli.add_command(watching_verb)
-for step_verb in STEP_VERBS:
-    cli.add_command(step_verb)
+for verb_elsewhere in (*VERBS, *cli_github.VERBS, *STEP_VERBS):
+    cli.add_command(verb_elsewhere)
 
 
 @cli.group(cls=Verbs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -56,7 +57,7 @@ def _queue(context: Context) -> Queue:
 @click.command()
 @click.option("--once", is_flag=True, help="Look once and end.")
 @click.option("--every", type=float, metavar="MINUTES", help="Instead of watch.every_minutes.")
-@click.option("--build", is_flag=True, help="Also build here what is queued (watch.build).")
+@click.option("--build", is_flag=True, help="Also build what is queued (watch.build).")
 @click.option("--explain", is_flag=True, help="List decisions that were made; look at nothing.")
 @click.option("--since", callback=_span, default="1d", show_default=True, help="For --explain.")
 @JSON
@@ -73,7 +74,7 @@ def watch(
     """See new releases on the Hub, decide what becomes of each, and queue what shall be built.
 
     Goes on until interrupted. Started again, it reads the Hub from where it was. Each decision is
-    one line, told once.
+    one line, told once. With github.repo in bot.yaml, builds are runs of its workflow.
 
     \b
     bot watch --once
@@ -91,11 +92,11 @@ def watch(
     def show(decision: Any) -> None:
         click.echo(watching.as_json(decision) if as_json else watching.as_line(decision))
 
-    executor = None
+    begin = None
     if build or context.settings.watch.build:
-        executor = watching.local_executor(context.pipeline, context.config)
+        begin = partial(watching.chosen_executor, context.pipeline, context.config)
     run = watching.once if once else watching.forever
-    run(context.pipeline, show, executor)
+    run(context.pipeline, show, begin)
 
 
 def _explain(context: Context, since: float, as_json: bool) -> None:

@@ -209,7 +209,24 @@ class Queue:
         """Another process works on the task: ask again later, without counting an attempt."""
         with self.ledger.writing() as db:
             if _change(db, task.id, task.state, "queued", now, due=now + BUSY):
-                db.execute("UPDATE tasks SET attempts = attempts - 1 WHERE id = ?", (task.id,))
+                # an attempt is known by its number and the time: the next shall be another
+                db.execute(
+                    "UPDATE tasks SET attempts = attempts - 1, created = ? WHERE id = ?",
+                    (now, task.id),
+                )
+
+    def resumed(self, link: str, now: float) -> Task | None:
+        """What failed with this link runs again; None where no task did."""
+        with self.ledger.writing() as db:
+            row = db.execute(
+                "SELECT id, state, repo FROM tasks WHERE link = ?"
+                " AND state IN ('failed', 'queued')",
+                (link,),
+            ).fetchone()
+            if row is None or not _change(db, row["id"], row["state"], "running", now):
+                return None
+            event(db, now, "retried", row["repo"], "runs again", link)
+            return _one(db, row["id"])
 
     # ── people ──────────────────────────────────────────────────────────────────────────────
 
@@ -240,7 +257,10 @@ class Queue:
             if task is None:
                 return None
             _change(db, task.id, task.state, "queued", now, due=now)
-            db.execute("UPDATE tasks SET attempts = 0, error = NULL WHERE id = ?", (task.id,))
+            db.execute(
+                "UPDATE tasks SET attempts = 0, error = NULL, created = ? WHERE id = ?",
+                (now, task.id),
+            )
             event(db, now, "retried", repo, "queued again")
             return _one(db, task.id)
 

@@ -286,6 +286,28 @@ class JobsSettings(Part):
     keep: bool = False  # leave the files in workdir once all of a release is published
 
 
+class GitHubSettings(Part):
+    """The repository whose workflows build releases, and how its runs are followed."""
+
+    repo: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]{0,38}/[\w.-]{1,100}$")] | None = None
+    api_url: str | None = None  # default: GITHUB_API_URL, else github.com's
+    workflow: Annotated[str, Field(pattern=r"^[\w.-]{1,100}\.ya?ml$")] = "release.yml"
+    ref: Annotated[str, Field(pattern=r"^[\w./-]{1,200}$")] = "main"  # branch with the workflow
+    event: Literal["workflow_dispatch", "repository_dispatch"] = "workflow_dispatch"
+    labels: tuple[str, ...] = ("self-hosted",)  # that the GPU runners have
+    queued_minutes: Annotated[float, Field(gt=0)] = 30.0  # then a waiting job is explained
+    poll_seconds: Annotated[float, Field(ge=0.01)] = 30.0  # between looks at a run
+    timeout_seconds: Annotated[float, Field(gt=0)] = 30.0  # for an answer
+    dashboard: bool = True  # keep an issue that shows the queue and takes commands
+
+    @field_validator("api_url")
+    @classmethod
+    def _http(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("an API address starts with http:// or https://")
+        return value.rstrip("/") if value else None
+
+
 class Settings(BaseSettings):
     """The whole of bot.yaml. Build one with `load`."""
 
@@ -311,6 +333,7 @@ class Settings(BaseSettings):
     publish: PublishSettings = PublishSettings()
     watch: WatchSettings = WatchSettings()
     jobs: JobsSettings = JobsSettings()
+    github: GitHubSettings = GitHubSettings()
     policy: Policy = Policy()
 
     @property

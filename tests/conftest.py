@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.demo_files import demo_candidate, demo_model, demo_text
+from tests.local_github.scripted import FILES, Script
+from tests.local_github.server import GitHub, running_github
 from tests.local_hub.server import Hub, running_hub
 
 __all__ = ["demo_candidate", "demo_model", "demo_text"]  # fixtures, found here by name
@@ -51,4 +53,18 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def hub(tmp_path: Path) -> Iterator[Hub]:
     """A local Hub with the user alice, who is a member of lab."""
     with running_hub(tmp_path / "hub") as running:
+        yield running
+
+
+@pytest.fixture
+def script() -> Script:
+    """How runs of the local GitHub end: well, unless a test says otherwise."""
+    return Script()
+
+
+@pytest.fixture
+def github(tmp_path: Path, script: Script) -> Iterator[GitHub]:
+    """A local GitHub whose repository me/builds has a workflow for releases."""
+    with running_github(tmp_path / "github", script) as running:
+        running.repository.push(FILES)
         yield running

@@ -1,4 +1,4 @@
-"""One file in a branch of its own, without a history: each version replaces the last."""
+"""One file in a branch of its own, without a history: each version replaces the last.
 
 git itself does it. The token reaches it through the environment, never its arguments.
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bot.clock import Clock
 from bot.errors import BotError
-from bot.pipeline.executing import Executor, Run
+from bot.pipeline.executing import Executor, NotStarted, Run
 from bot.policies import Policy
 from bot.progress import Narrator
 from bot.queue import Queue, Task
@@ -46,12 +46,13 @@ def _start(
     try:
         run = executor.find(task)
         link = run.link if run is not None else executor.start(task)
+    except (OSError, NotStarted) as error:
+        final = isinstance(error, NotStarted)
+        queue.failed(task, str(error), None, clock.now(), attempts=policy.attempts, final=final)
+        return
     except BotError as error:
         # whether it started is asked again when the lease ends, before anything is started
         narrator.say(f"{task.repo}: {error}")
-        return
-    except OSError as error:
-        queue.failed(task, str(error), None, clock.now(), attempts=policy.attempts, final=False)
         return
     narrator.say(f"building {task.repo} at {task.commit[:8]}, attempt {task.attempts}: {link}")
     queue.started(task, link, clock.now())

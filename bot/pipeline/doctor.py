@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from bot.errors import BotError
+from bot.errors import AccessError, BotError, CapacityError
 from bot.settings import Settings, hub_token, load
 
 PACKAGES = ("apex-bot", "huggingface_hub", "hf-xet", "llama-cpp-python", "gguf", "github3.py")
@@ -40,7 +40,7 @@ def examine(config: Path | None) -> Iterator[Finding]:
     yield _ask("disk", lambda: _disk(settings))
     yield _ask("hub", lambda: _hub(settings))
     yield _hub_token(settings)
-    yield _github()
+    yield _github(settings)
 
 
 def _ask(name: str, question: Callable[[], str]) -> Finding:
@@ -93,16 +93,38 @@ def _hub_token(settings: Settings) -> Finding:
     return _ask("hub token", lambda: f"belongs to {Hub(settings.hub.endpoint, token).whoami()}")
 
 
-def _github() -> Finding:
+def _github(settings: Settings) -> Finding:
     """GitHub is needed by those who dispatch to it; without a token it is only mentioned."""
     from bot.clients import github
 
+    address = settings.github.api_url or github.api_url()
+
     def ask() -> str:
-        left = github.requests_left(github.connect(github.token(), github.api_url()))
-        return f"{github.api_url()} answers, {left} requests left this hour"
+        left = github.requests_left(github.connect(github.token(), address))
+        runners = f"; {_runners(settings)}" if settings.github.repo and github.token() else ""
+        return f"{address} answers, {left} requests left this hour{runners}"
 
     found = _ask("github", ask)
     if github.token() is not None:
         return found
     text = f"{found.text}; GITHUB_TOKEN is not set, dispatching to GitHub needs it"
     return Finding(name="github", good=None, text=text)
+
+
+def _runners(settings: Settings) -> str:
+    """Whether the workflow is there, and runners that take its jobs."""
+    from bot.pipeline.on_github import repository
+
+    found = repository(settings.github)
+    found.runs(settings.github.workflow, 0.0, limit=1)
+    labels = settings.github.labels
+    try:
+        able = [runner for runner in found.runners() if runner.takes(labels)]
+    except AccessError:
+        return f"{found.name} has {settings.github.workflow}; its runners may not be listed"
+    online = sum(runner.online for runner in able)
+    wanted = ", ".join(labels)
+    text = f"{found.name}: {online} of {len(able)} runners with the labels {wanted} are online"
+    if online == 0:
+        raise CapacityError(f"{text}; start one, or correct github.labels")
+    return text

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from bot.errors import BusyError, SourceError
+from bot.errors import BotError, BusyError, SourceError
 from bot.queue import Task
 from bot.workspace import write_text
 
@@ -39,6 +39,10 @@ class Run:
     elsewhere: bool = False  # somebody else works on the same release
 
 
+class NotStarted(BotError):
+    """A task that cannot be started, today or later; the queue gives it up."""
+
+
 class Executor(Protocol):
     """Somebody who builds and publishes. One attempt of a task is started once.
 
@@ -51,7 +55,11 @@ class Executor(Protocol):
         ...
 
     def start(self, task: Task) -> str | None:
-        """Start the present attempt; returns a link to it."""
+        """Start the present attempt; returns a link to it.
+
+        Raises NotStarted for a task that never can be; after any other BotError `find` is asked
+        before it is tried again.
+        """
         ...
 
 

@@ -16,6 +16,7 @@ from bot.errors import BotError
 from bot.pipeline.dispatching import turn
 from bot.pipeline.executing import Executor, here
 from bot.pipeline.models import Pipeline
+from bot.pipeline.on_github import OnGitHub, on_github
 from bot.pipeline.sources import machine
 from bot.records import Decision, Wait
 from bot.watch import notify
@@ -26,6 +27,7 @@ ACT = 15.0  # seconds between looks at the queue
 AGAIN = 60.0  # seconds between looks at releases whose time has come
 
 Seen = Callable[[Decision], None]
+Begin = Callable[[Clock], Executor]  # who builds, and waits on a clock that can be stopped
 
 
 class StoppableClock(SystemClock):
@@ -64,9 +66,10 @@ def watcher(pipeline: Pipeline, seen: Seen, clock: Clock, *, rested: float = 0.5
     )
 
 
-def once(pipeline: Pipeline, seen: Seen, executor: Executor | None = None) -> None:
+def once(pipeline: Pipeline, seen: Seen, begin: Begin | None = None) -> None:
     """Look at all that is new since the last look, and tell every decision."""
     clock = SystemClock()
+    executor = begin(clock) if begin is not None else None
     made = watcher(pipeline, seen, clock, rested=0.0)
     made.changed()
     for looked in (*made.created(), *made.modified()):
@@ -75,7 +78,7 @@ def once(pipeline: Pipeline, seen: Seen, executor: Executor | None = None) -> No
     _act(pipeline, made, executor, clock)
 
 
-def forever(pipeline: Pipeline, seen: Seen, executor: Executor | None = None) -> None:
+def forever(pipeline: Pipeline, seen: Seen, begin: Begin | None = None) -> None:
     """Look now and then, as the settings say, until interrupted.
 
     An unreachable Hub is said and waited out; looks that were missed meanwhile become one.
@@ -83,6 +86,7 @@ def forever(pipeline: Pipeline, seen: Seen, executor: Executor | None = None) ->
     from bot.watch.schedule import Turn, scheduler
 
     clock, settings = StoppableClock(), pipeline.settings.watch
+    executor = begin(clock) if begin is not None else None
     made = watcher(pipeline, seen, clock)
 
     def careful(work: Callable[[], object]) -> Callable[[], None]:
@@ -135,10 +139,15 @@ def _act(pipeline: Pipeline, made: Watcher, executor: Executor | None, clock: Cl
     url = notify.address()
     if url is not None:
         notify.tell(made.queue, pipeline.settings.watch, url, clock)
+    if isinstance(executor, OnGitHub):
+        executor.show()
 
 
-def local_executor(pipeline: Pipeline, config: Path | None) -> Executor:
-    """Builds on this machine."""
+def chosen_executor(pipeline: Pipeline, config: Path | None, clock: Clock) -> Executor:
+    """Builds by the workflows of github.repo where that is set, else on this machine."""
+    github = pipeline.settings.github
+    if github.repo is not None:
+        return on_github(github, pipeline.ledger, pipeline.narrator.say, clock)
     return here(pipeline.workspace.root.absolute() / "runs", config)
 
 

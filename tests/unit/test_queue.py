@@ -127,6 +127,29 @@ def test_work_elsewhere_is_no_attempt(queue: Queue) -> None:
     assert task.due > NOW
 
 
+def test_an_attempt_after_a_retry_or_work_elsewhere_is_known_as_another(queue: Queue) -> None:
+    """Executors know an attempt by its number and the time; the number is the same again."""
+    propose(queue)
+    queue.elsewhere(running(queue), NOW + 1)
+    second = running(queue, NOW + 1_000)
+    assert (second.attempts, second.created) == (1, NOW + 1)
+    queue.failed(second, "no room", None, NOW + 1_000, attempts=1, final=False)
+    queue.retry("maker/Model", NOW + 2_000)
+    third = running(queue, NOW + 2_000)
+    assert (third.attempts, third.created) == (1, NOW + 2_000)
+
+
+def test_what_failed_runs_again_with_its_link(queue: Queue) -> None:
+    propose(queue)
+    queue.failed(running(queue), "no room", "http://run", NOW, attempts=1, final=False)
+    assert queue.resumed("http://other", NOW) is None
+    again = queue.resumed("http://run", NOW)
+    assert again is not None
+    assert (again.state, again.attempts) == ("running", 1)
+    assert queue.resumed("http://run", NOW) is None
+    assert queue.events(1)[0].text == "runs again"
+
+
 def test_an_outcome_that_another_watcher_noted_already_is_noted_once(queue: Queue) -> None:
     propose(queue)
     task = running(queue)

@@ -52,3 +52,21 @@ def test_what_is_no_mix_is_refused(name: str) -> None:
     texts, reason = WRONG[name]
     with pytest.raises(SettingsError, match=reason):
         load(calibration={"texts": texts})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("repo", "no-owner"),
+        ("repo", "me/../other"),
+        ("workflow", "../release.yml"),
+        ("workflow", "release"),
+        ("ref", "main; touch PWNED"),
+        ("api_url", "ftp://github.example.com"),
+        ("token", "ghp_secret"),
+    ],
+)
+def test_a_wrong_github_section_is_named(key: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=rf"github\.{key}"):
+        load(None, github={key: value})
+    assert load(None, github={"repo": "me/builds", "api_url": "https://x/api/v3/"}).github.api_url

@@ -80,10 +80,10 @@ def test_every_job_ends_and_may_do_little() -> None:
     for file, name, job in jobs():
         assert isinstance(job["timeout-minutes"], int), (file, name)
         assert "self-hosted" in job["runs-on"], (file, name)
-    for file in FILES:
-        whole = yaml.safe_load(file.read_text())
-        assert whole["permissions"] == {}, file.name
-        assert whole["concurrency"]["cancel-in-progress"] is False, file.name
+    for path in FILES:
+        whole = yaml.safe_load(path.read_text())
+        assert whole["permissions"] == {}, path.name
+        assert whole["concurrency"]["cancel-in-progress"] is False, path.name
         assert set(whole[True]) <= {"repository_dispatch", "workflow_dispatch", "schedule"}
 
 

@@ -1,0 +1,181 @@
+"""Builds on GitHub: an executor whose attempts are workflow runs, and the dashboard beside it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from bot.clients import github
+from bot.clients.github import Repository
+from bot.clients.github_replies import WorkflowRun
+from bot.clock import Clock, SystemClock
+from bot.dispatch import dashboard
+from bot.dispatch.follow import Progress, look
+from bot.dispatch.trigger import Order, delivery_of, find, titled, trigger
+from bot.errors import AccessError, BotError, BusyError, SettingsError, SourceError
+from bot.ledger import Ledger
+from bot.pipeline.executing import NotStarted, Run
+from bot.queue import Queue, Task
+from bot.settings import GitHubSettings
+
+UNLISTED = 600.0  # seconds that a run which GitHub took may stay out of its listings
+SHOWN_EVERY = 60.0  # seconds between looks at the dashboard
+RUN = re.compile(r"/actions/runs/([0-9]{1,18})$")
+
+
+def repository(settings: GitHubSettings, clock: Clock | None = None) -> Repository:
+    """The repository of the settings, seen with GITHUB_TOKEN."""
+    token = github.token()
+    if settings.repo is None:
+        raise SettingsError("github.repo is not set; name the repository that has the workflows")
+    if token is None:
+        raise AccessError("GITHUB_TOKEN is not set; make a token that may write Actions and Issues")
+    address = settings.api_url or github.api_url()
+    client = github.connect(token, address, settings.timeout_seconds)
+    return Repository(client, settings.repo, clock)
+
+
+def cancelled_by_us(run_id: int) -> str:
+    """The name under which the ledger keeps that `bot cancel` cancelled a run."""
+    return f"cancelled:{run_id}"
+
+
+class OnGitHub:
+    """Runs of a workflow. An attempt has a delivery, which its run carries in the title."""
+
+    def __init__(
+        self,
+        found: Repository,
+        settings: GitHubSettings,
+        ledger: Ledger,
+        clock: Clock,
+        say: Callable[[str], None],
+    ) -> None:
+        self._repository, self._settings, self._ledger = found, settings, ledger
+        self._clock, self._say = clock, say
+        self._ids: dict[str, int] = {}  # run ids by delivery
+        self._seen: dict[str, tuple[float, Run]] = {}  # when a run was looked at, and what it was
+        self._troubles: dict[str, str] = {}  # by task
+        self._shown, self._complaint = 0.0, ""
+
+    def find(self, task: Task) -> Run | None:
+        """The run of the task's present attempt; None where there is none.
+
+        Raises UnreachableError and AccessError, when that cannot be said.
+        """
+        delivery = delivery_of_task(task)
+        at, seen = self._seen.get(delivery, (0.0, None))
+        if seen is not None and self._clock.now() - at < self._settings.poll_seconds:
+            return seen
+        run = self._run(task, delivery)
+        if run is None:
+            fresh = self._clock.now() - task.changed < UNLISTED
+            return Run(good=None, link=task.link) if task.state == "running" and fresh else None
+        asked = self._ledger.remembered(cancelled_by_us(run.id)) is not None
+        progress = look(
+            self._repository, run, self._clock.now(),
+            patience=self._settings.queued_minutes * 60, asked=asked,
+        )  # fmt: skip
+        found = as_run(progress)
+        self._tell(task, found)
+        if found.good is None:
+            self._seen[delivery] = self._clock.now(), found
+        else:
+            self._seen.pop(delivery, None)
+        return found
+
+    def start(self, task: Task) -> str | None:
+        """Start the present attempt; returns the address of its run."""
+        delivery = delivery_of_task(task)
+        order = Order(model=task.repo, revision=task.commit, tiers=task.tiers, delivery=delivery)
+        try:
+            order.inputs()
+        except (SourceError, SettingsError) as error:
+            raise NotStarted(str(error)) from error
+        run = trigger(self._repository, self._settings, order, self._clock)
+        if run is not None:
+            self._ids[delivery] = run.id
+        return run.html_url if run is not None else None
+
+    def show(self) -> None:
+        """Do what the dashboard's boxes say, and bring it up to date; its trouble is said once."""
+        now = self._clock.now()
+        if not self._settings.dashboard or now - self._shown < SHOWN_EVERY:
+            return
+        self._shown = now
+        running = {task.id for task in Queue(self._ledger).running()}
+        troubles = {task: said for task, said in self._troubles.items() if task in running}
+        try:
+            told = dashboard.turn(self._repository, self._ledger, self._clock, troubles)
+        except BotError as error:
+            if str(error) != self._complaint:
+                self._say(f"the dashboard: {error}")
+            self._complaint = str(error)
+            return
+        self._complaint = ""
+        for one in told:
+            self._say(f"the dashboard: {one.command.verb} {one.command.repo}: {one.text}")
+
+    def _run(self, task: Task, delivery: str) -> WorkflowRun | None:
+        known = RUN.search(task.link or "")
+        run_id = self._ids.get(delivery) or (int(known[1]) if known else None)
+        if run_id is not None:
+            try:
+                run = self._repository.run(run_id)
+            except AccessError:  # deleted, or a link to another repository
+                run = None
+            if run is not None and titled(run)[0] == delivery and run.conclusion != "cancelled":
+                return run
+        # a cancelled one may be the twin of one that works: GitHub delivers twice at times
+        run = find(self._repository, self._settings, delivery, task.created)
+        if run is not None:
+            self._ids[delivery] = run.id
+        return run
+
+    def _tell(self, task: Task, run: Run) -> None:
+        trouble = run.error if run.good is None else None
+        if trouble is None:
+            self._troubles.pop(task.id, None)
+            return
+        before = self._troubles.get(task.id)
+        if before is None or _kind(before) != _kind(trouble):
+            self._say(f"{task.repo}: {trouble}")
+            self._troubles[task.id] = trouble
+
+
+def delivery_of_task(task: Task) -> str:
+    """The delivery of a task's present attempt."""
+    return delivery_of(task.id, task.attempts, repr(task.created))
+
+
+def as_run(progress: Progress) -> Run:
+    """A run's progress as the queue takes it."""
+    link = progress.run.html_url
+    if progress.state in ("queued", "running"):
+        return Run(good=None, link=link, error=progress.trouble)
+    if progress.state == "succeeded":
+        return Run(good=True, link=link)
+    codes = {failure.exit_code for failure in progress.failures}
+    return Run(
+        good=False,
+        link=link,
+        error=progress.trouble,
+        final=not progress.again or SourceError.exit_code in codes,
+        elsewhere=codes == {BusyError.exit_code},
+    )
+
+
+def on_github(
+    settings: GitHubSettings, ledger: Ledger, say: Callable[[str], None], clock: Clock | None = None
+) -> OnGitHub:
+    """The executor of the settings' repository.
+
+    Raises SettingsError without github.repo, AccessError without GITHUB_TOKEN.
+    """
+    clock = clock or SystemClock()
+    return OnGitHub(repository(settings, clock), settings, ledger, clock, say)
+
+
+def _kind(trouble: str) -> str:
+    """A trouble without its numbers: how long it lasts is no news."""
+    return re.sub(r"\d+ (?:s|min|h|d)\b", "", trouble)

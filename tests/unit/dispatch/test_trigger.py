@@ -1,0 +1,181 @@
+"""Orders to a local GitHub: sent once, whatever happens on the way."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bot.clients.github import Limited, Repository, connect
+from bot.dispatch.trigger import (
+    Order,
+    chosen,
+    delivery_of,
+    find,
+    require_small,
+    titled,
+    trigger,
+)
+from bot.errors import SettingsError, SourceError, UnreachableError
+from bot.settings import GitHubSettings
+from tests.hand_clock import HandClock
+from tests.local_github.scripted import Script
+from tests.local_github.server import TOKEN, GitHub, Kind
+
+ORDER = Order(model="lab/Some-MoE", revision="c" * 40, tiers=("I-Mini",), delivery="ab" * 8)
+BY_INPUTS = GitHubSettings(repo="me/builds")
+BY_EVENT = GitHubSettings(repo="me/builds", event="repository_dispatch")
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock(time.time())
+
+
+@pytest.fixture
+def repository(github: GitHub, clock: HandClock) -> Repository:
+    return Repository(connect(TOKEN, github.url, timeout=1.0), "me/builds", clock)
+
+
+@pytest.mark.parametrize("settings", [BY_INPUTS, BY_EVENT], ids=["inputs", "event"])
+def test_an_order_becomes_a_run_that_carries_it(
+    repository: Repository, github: GitHub, script: Script, settings: GitHubSettings,
+    clock: HandClock,
+) -> None:  # fmt: skip
+    run = trigger(repository, settings, ORDER, clock)
+    assert run is not None
+    assert titled(run) == (ORDER.delivery, ORDER.model)
+    github.repository.wait()
+    [event] = script.events
+    sent = event["inputs"] if settings is BY_INPUTS else event["client_payload"]
+    assert sent == {
+        "model": "lab/Some-MoE", "revision": "c" * 40, "tiers": "I-Mini", "delivery": "ab" * 8,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("settings", [BY_INPUTS, BY_EVENT], ids=["inputs", "event"])
+@pytest.mark.parametrize("kind", ["after-500", "timeout", "cut"])
+def test_what_was_taken_without_an_answer_is_found_and_not_sent_again(
+    repository: Repository, github: GitHub, kind: Kind, settings: GitHubSettings, clock: HandClock
+) -> None:
+    github.fail("POST", "dispatches$", kind)
+    run = trigger(repository, settings, ORDER, clock)
+    assert run is not None
+    assert run.id == github.repository.runs[0].id
+    assert len(github.repository.runs) == github.count("POST", "dispatches$") == 1
+
+
+@pytest.mark.parametrize("kind", ["500", "502-html", "cut-before"])
+def test_what_was_not_taken_is_looked_for_a_minute_and_can_be_sent_again(
+    repository: Repository, github: GitHub, kind: Kind, clock: HandClock
+) -> None:
+    github.fail("POST", "dispatches$", kind)
+    with pytest.raises(UnreachableError, match="lists no run abab"):
+        trigger(repository, BY_INPUTS, ORDER, clock)
+    assert sum(clock.slept) == 60.0
+    assert github.repository.runs == []
+    assert trigger(repository, BY_INPUTS, ORDER, clock) is not None
+    assert len(github.repository.runs) == 1
+
+
+@pytest.mark.parametrize("kind", ["403-secondary", "429"])
+def test_what_was_taken_is_no_failure_because_its_run_cannot_be_read(
+    repository: Repository, github: GitHub, kind: Kind, clock: HandClock
+) -> None:
+    github.fail("GET", r"runs/\d+$", kind)
+    assert trigger(repository, BY_INPUTS, ORDER, clock) is None
+    assert len(github.repository.runs) == 1
+
+
+@pytest.mark.parametrize("kind", ["403-secondary", "403-used-up", "429"])
+def test_a_limit_means_that_nothing_was_sent(
+    repository: Repository, github: GitHub, kind: Kind, clock: HandClock
+) -> None:
+    github.fail("POST", "dispatches$", kind)
+    with pytest.raises(Limited) as told:
+        trigger(repository, BY_INPUTS, ORDER, clock)
+    assert github.count("GET", "") == 0
+    clock.sleep(told.value.until - clock.now() + 1)
+    assert trigger(repository, BY_INPUTS, ORDER, clock) is not None
+    assert len(github.repository.runs) == 1
+
+
+def test_a_run_that_is_not_listed_yet_is_none_and_found_later(
+    repository: Repository, github: GitHub, clock: HandClock
+) -> None:
+    github.fail("POST", "dispatches$", "unlisted")
+    began = clock.now()
+    assert trigger(repository, BY_INPUTS, ORDER, clock) is None
+    github.hidden.clear()
+    assert find(repository, BY_INPUTS, ORDER.delivery, began) is not None
+    assert find(repository, BY_INPUTS, "0" * 16, began) is None
+
+
+def test_of_a_double_delivery_the_run_that_works_counts(
+    repository: Repository, github: GitHub, clock: HandClock
+) -> None:
+    with github.repository.held():
+        github.fail("POST", "dispatches$", "duplicate")
+        trigger(repository, BY_INPUTS, ORDER, clock)
+        first, second = github.repository.runs
+        github.repository.cancel(first)
+        found = find(repository, BY_INPUTS, ORDER.delivery, clock.now())
+        assert found is not None
+        assert found.id == second.id
+    github.repository.wait()
+    github.repository.cancel(first)
+    second.conclusion = "failure"
+    first.conclusion = "success"
+    runs = repository.runs("release.yml", 0.0)
+    chosen_run = chosen(runs, ORDER.delivery)
+    assert chosen_run is not None
+    assert chosen_run.id == first.id
+    assert chosen(runs, "f" * 16) is None
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"model": 'x"; touch PWNED; "'},
+        {"model": 'lab/x"; touch PWNED; "'},
+        {"model": "lab/$(touch PWNED)"},
+        {"model": "lab/x\n"},
+        {"model": "../secret"},
+        {"revision": "main"},
+        {"revision": "C" * 40},
+        {"tiers": ("I-Mini,`touch PWNED`",)},
+        {"tiers": ("",)},
+        {"delivery": "1; touch PWNED"},
+    ],
+)
+def test_what_is_no_order_is_not_sent(
+    repository: Repository, github: GitHub, clock: HandClock, wrong: dict[str, str],
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SourceError, match="is not sent"):
+        trigger(repository, BY_INPUTS, replace(ORDER, **wrong), clock)  # type: ignore[arg-type]  # also tuples
+    assert github.asked == []
+    assert not Path("PWNED").exists()
+
+
+def test_what_github_would_find_too_large_is_not_sent(
+    repository: Repository, github: GitHub, clock: HandClock
+) -> None:
+    tiers = tuple(f"I-Tier-{number:06}" for number in range(5_000))
+    with pytest.raises(SettingsError, match="GitHub takes 65535"):
+        trigger(repository, BY_INPUTS, replace(ORDER, tiers=tiers), clock)
+    assert github.asked == []
+    most = replace(ORDER, tiers=tiers[:4_600])
+    assert len(str(most.inputs())) > 64_000
+    trigger(repository, BY_INPUTS, most, clock)
+    trigger(repository, BY_EVENT, replace(most, delivery="cd" * 8), clock)
+    with pytest.raises(SettingsError, match="11 values"):
+        require_small(dict.fromkeys("abcdefghijk", 1))
+
+
+def test_a_delivery_is_of_its_parts() -> None:
+    assert delivery_of("a", 1) == delivery_of("a", "1") != delivery_of("a", 2)
+    assert len(delivery_of("a")) == 16
