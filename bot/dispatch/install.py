@@ -1,6 +1,6 @@
 """The files that a repository of the user's needs to build releases, and how they are renewed.
 
-.github/workflows/release.yml    a release, in several jobs or one
+.github/workflows/release.yml    a release; or release-single.yml, for one runner
 .github/workflows/watch.yml      the watcher on a schedule; does nothing until it is switched on
 .github/apex-bot.json            the files as they were installed, to merge later ones with
 bot.yaml                         settings, commented
@@ -18,13 +18,15 @@ from bot.dispatch.merge import merged
 from bot.errors import SettingsError
 
 RECORD = ".github/apex-bot.json"
+RELEASE, SINGLE = ".github/workflows/release.yml", ".github/workflows/release-single.yml"
 PLACES = {
-    ".github/workflows/release.yml": "release.yml",
+    RELEASE: "release.yml",
+    SINGLE: "release-single.yml",
     ".github/workflows/watch.yml": "watch.yml",
     "bot.yaml": "install/bot.yaml",
     "APEX-BOT.md": "install/APEX-BOT.md",
 }
-BRANCH = "apex-bot/install"
+BRANCH = "apex-bot/init"
 TITLE = "Build APEX releases with apex-bot"
 
 
@@ -44,10 +46,18 @@ class Proposal:
 
 def wanted(workflows: Path, *, single: bool) -> dict[str, str]:
     """The files of this version, by path in the repository."""
-    names = {**PLACES}
+    left_out = RELEASE if single else SINGLE
+    texts = {
+        path: (workflows / name).read_text(encoding="utf-8")
+        for path, name in PLACES.items()
+        if path != left_out
+    }
     if single:
-        names[".github/workflows/release.yml"] = "release-single.yml"
-    return {path: (workflows / name).read_text(encoding="utf-8") for path, name in names.items()}
+        settings = texts["bot.yaml"]
+        texts["bot.yaml"] = settings.replace(
+            "workflow: release.yml", "workflow: release-single.yml"
+        )
+    return texts
 
 
 def paths() -> tuple[str, ...]:
@@ -62,7 +72,7 @@ def propose(present: Mapping[str, str], new: Mapping[str, str], *, upgrade: bool
     renewed, a file the user changed gets our changes merged in, one the user removed stays away.
     Raises SettingsError for an upgrade of what was never installed.
     """
-    base = _installed(present)
+    base = _installed(present) if upgrade else {}
     if upgrade and not base:
         raise SettingsError(f"there is no {RECORD}; run `bot init` without --upgrade")
     files: dict[str, str] = {}
@@ -102,6 +112,11 @@ def _one(
     for lost in found.refused:
         said += f"\n  One change meets yours and is left to you:\n  ```\n{lost}  ```"
     return found.text, said
+
+
+def installed_single(present: Mapping[str, str]) -> bool:
+    """Whether what was installed last is the form for one runner."""
+    return SINGLE in _installed(present)
 
 
 def _installed(present: Mapping[str, str]) -> dict[str, str]:
