@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bot import cli_github
+from bot import cli_github, cli_init
+from bot.cli_steps import VERBS as STEP_VERBS
 from bot.cli_watch import VERBS
 from bot.errors import BotError, SourceError
 
@@ -757,7 +758,7 @@ def publish(
         click.echo(_plan_text(context, made))
 
 
-for verb_elsewhere in (*VERBS, *cli_github.VERBS):
+for verb_elsewhere in (*VERBS, *cli_init.VERBS, *cli_github.VERBS, *STEP_VERBS):
     cli.add_command(verb_elsewhere)
 
 

@@ -32,11 +32,12 @@ class Finished:
 class Ledger:
     """The ledger file. Every call is a transaction of its own; many processes may share it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, shared_folder: bool = False) -> None:
+        """`shared_folder`: the file lies on a network, where a write-ahead log cannot be."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         with self._open() as db:
-            db.execute("PRAGMA journal_mode=WAL")
+            db.execute(f"PRAGMA journal_mode={'DELETE' if shared_folder else 'WAL'}")
             if self._version(db) < VERSION:
                 db.execute("BEGIN IMMEDIATE")  # two that migrate at once: the second finds it done
                 for statements in MIGRATIONS[self._version(db) :]:
@@ -115,6 +116,12 @@ class Ledger:
         """Keep no value under a name."""
         with self.writing() as db:
             db.execute("DELETE FROM remembered WHERE name=?", (name,))
+
+    def take(self, other: Path) -> None:
+        """Know the finished work of another ledger's file too."""
+        with self._open() as db:
+            db.execute("ATTACH DATABASE ? AS other", (str(other),))
+            db.execute("INSERT OR REPLACE INTO work SELECT * FROM other.work")
 
     def finished(
         self, job: str, step: str, inputs: Mapping[str, Any], *, files_too: bool = True

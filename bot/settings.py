@@ -277,6 +277,15 @@ class WatchSettings(Part):
     link: str | None = None  # address of the status page, for notifications
 
 
+class JobsSettings(Part):
+    """A release spread over several jobs of a workflow: see workflows/."""
+
+    tiers: Annotated[int, Field(ge=1, le=64)] = 3  # of one job
+    policy: Annotated[str, Field(pattern=r"^(all|any|min:[1-9]\d?)$")] = "all"  # complete tiers
+    require_gpu: bool = False  # end at once on a machine where llama.cpp finds none
+    keep: bool = False  # leave the files in workdir once all of a release is published
+
+
 class GitHubSettings(Part):
     """The repository whose workflows build releases, and how its runs are followed."""
 
@@ -323,6 +332,7 @@ class Settings(BaseSettings):
     convert: ConvertSettings = ConvertSettings()
     publish: PublishSettings = PublishSettings()
     watch: WatchSettings = WatchSettings()
+    jobs: JobsSettings = JobsSettings()
     github: GitHubSettings = GitHubSettings()
     policy: Policy = Policy()
 

@@ -9,7 +9,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +49,10 @@ class Workspace:
     def measure(self, key: str) -> Path:
         """Where what belongs to one measure lies, shared by all jobs."""
         return self.root / "measures" / key[:16]
+
+    def order(self, model: str, commit: str) -> Path:
+        """Where jobs of one release on several machines tell each other how far they are."""
+        return self.root / "orders" / f"{slug(model)}-{commit[:12]}"
 
     def job(self, name: str, key: str) -> Job:
         """The folder of the job with this key."""
@@ -97,19 +101,22 @@ class Job:
         return self.release / "README.md"
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the job. The lock ends with the process, however it ends.
+    def locked(self, part: str = "") -> Iterator[None]:
+        """Hold the job, or a part of it beside other parts; ends with the process.
 
         Raises BusyError when another process of ours holds it.
         """
         self.release.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise BusyError(
-                    f"another bot works in {self.folder}; wait for it or stop it"
-                ) from error
+        with ExitStack() as held:
+            for name in ("lock", *((f"lock-{part}",) if part else ())):
+                file = held.enter_context((self.folder / name).open("w"))
+                kind = fcntl.LOCK_SH if part and name == "lock" else fcntl.LOCK_EX
+                try:
+                    fcntl.flock(file, kind | fcntl.LOCK_NB)
+                except BlockingIOError as error:
+                    raise BusyError(
+                        f"another bot works in {self.folder}; wait for it or stop it"
+                    ) from error
             yield
 
 

@@ -192,6 +192,12 @@ class Bench:
         with writing(target) as partial:
             shutil.copyfile(source, partial)
 
+    def make_logits(self) -> None:
+        """Write the reference's log-probabilities, unless it is to run beside each candidate."""
+        wanted = self.settings.evaluation
+        if wanted.stride is None and wanted.reference != "beside":
+            self._file()
+
     def drop_logits(self) -> None:
         """Remove the reference's log-probabilities: tiers measured later make them again."""
         self._kept_logits.unlink(missing_ok=True)

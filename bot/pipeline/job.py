@@ -28,28 +28,42 @@ METRICS_VERSION = 2  # raised when a change of ours changes a number
 
 
 class Job:
-    """The job of a plan. Hold `paths.locked()` while working on it."""
+    """The job of a plan. Hold `paths.locked()` while working on it.
 
-    def __init__(self, pipeline: Pipeline, plan: Plan[Model]) -> None:
+    With `key` it is a part of the job that has this key; with `tools` its numbers are of another
+    machine.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        plan: Plan[Model],
+        *,
+        key: str | None = None,
+        tools: Tools | None = None,
+    ) -> None:
         self.pipeline, self.plan = pipeline, plan
-        self.settings = pipeline.settings
-        source = plan.model.source
-        self.key = digest(
+        self.settings, self._tools = pipeline.settings, tools
+        self.key = key or self._key()
+        self.paths = pipeline.workspace.job(plan.model.name, self.key)
+
+    def _key(self) -> str:
+        source = self.plan.model.source
+        return digest(
             [
-                source.repo_id or plan.model.name,
+                source.repo_id or self.plan.model.name,
                 source.commit,
-                [recipe.hash for recipe in plan.recipes],
+                [recipe.hash for recipe in self.plan.recipes],
                 self.tools.llama_cpp_python,
                 self.calibration,
                 self.evaluation,
             ]
         )
-        self.paths = pipeline.workspace.job(plan.model.name, self.key)
 
     @cached_property
     def tools(self) -> Tools:
         """Versions and device that the numbers depend on."""
-        return tools_of(self.settings)
+        return self._tools or tools_of(self.settings)
 
     @cached_property
     def calibration(self) -> dict[str, Any] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bot.pipeline import calibrating
@@ -11,7 +11,7 @@ from bot.pipeline.data import fetch_other, find_tasks
 from bot.pipeline.files import subject_of
 from bot.pipeline.job import Job
 from bot.pipeline.make import quantize
-from bot.pipeline.scores import Table
+from bot.pipeline.scores import Table, Wrote
 from bot.records import (
     Built,
     Recipe,
@@ -29,17 +29,7 @@ def evaluate(job: Job) -> Results:
     It is written after each measure, and holds what is known by then.
     """
     built, reference = quantize(job), _reference(job)
-    bench = Bench(job.pipeline, job.tools, reference)
-    tiers = [
-        Subject(name=tier, path=Path(file.path), bytes=file.bytes, sha256=file.sha256)
-        for tier, file in built.items()
-    ]
-    others = {
-        subject: other.publisher
-        for wanted in job.settings.evaluation.others
-        for other in [fetch_other(job.pipeline, wanted)]
-        for subject in [subject_of(job.pipeline, other.path, other.name, other.sha256, other.bytes)]
-    }
+    bench, others = Bench(job.pipeline, job.tools, reference), _others(job)
     made = 0
 
     def wrote() -> None:
@@ -48,19 +38,57 @@ def evaluate(job: Job) -> Results:
             made = bench.made
             _write(job, _results(job, built, table, reference, others))
 
-    table = Table(
-        bench,
-        [*tiers, *others],
-        tasks=find_tasks(job.pipeline),
-        speed=job.settings.evaluation.speed,
-        wrote=wrote,
-    )
+    table = _table(job, bench, [*_subjects(built), *others], wrote)
     table.fill()
     results = _results(job, built, table, reference, others, whole=True)
     _write(job, results)
     if results is None:
         raise TypeError("a filled table has a reference")
     return results
+
+
+def measure_reference(job: Job) -> None:
+    """Measure what every tier is compared with: the reference, and the files of others."""
+    bench = Bench(job.pipeline, job.tools, _reference(job))
+    bench.make_logits()
+    _table(job, bench, list(_others(job)), _nothing).fill()
+
+
+def measure_files(job: Job, built: Mapping[str, Built]) -> None:
+    """Measure files of the job, and leave the numbers in the ledger."""
+    bench = Bench(job.pipeline, job.tools, _reference(job))
+    _table(job, bench, _subjects(built), _nothing).fill()
+
+
+def _nothing() -> None:
+    """There is no results.json to write."""
+
+
+def _subjects(built: Mapping[str, Built]) -> list[Subject]:
+    return [
+        Subject(name=tier, path=Path(file.path), bytes=file.bytes, sha256=file.sha256)
+        for tier, file in built.items()
+    ]
+
+
+def _others(job: Job) -> dict[Subject, str]:
+    """Other publishers' files, fetched, and whose they are."""
+    return {
+        subject: other.publisher
+        for wanted in job.settings.evaluation.others
+        for other in [fetch_other(job.pipeline, wanted)]
+        for subject in [subject_of(job.pipeline, other.path, other.name, other.sha256, other.bytes)]
+    }
+
+
+def _table(job: Job, bench: Bench, subjects: Sequence[Subject], wrote: Wrote) -> Table:
+    return Table(
+        bench,
+        subjects,
+        tasks=find_tasks(job.pipeline),
+        speed=job.settings.evaluation.speed,
+        wrote=wrote,
+    )
 
 
 def drop_logits(job: Job) -> None:

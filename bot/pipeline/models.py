@@ -70,16 +70,28 @@ class Plan(Generic[M]):
 class Pipeline:
     """Settings, a ledger, a Hub and somebody who narrates: what every stage is given."""
 
-    def __init__(self, settings: Settings, narrator: Narrator, token: SecretStr | None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        narrator: Narrator,
+        token: SecretStr | None,
+        *,
+        ledger: Ledger | None = None,
+    ) -> None:
         self.settings = settings
+        self._ledger = ledger
         self.narrator = narrator
         self.workspace = Workspace(settings.workdir)
         self._token = token
 
+    def beside(self, settings: Settings, ledger: Ledger) -> Pipeline:
+        """The same Hub and narrator, with other settings and a ledger of its own."""
+        return Pipeline(settings, self.narrator, self._token, ledger=ledger)
+
     @cached_property
     def ledger(self) -> Ledger:
-        """The ledger of the working folder, made when first needed."""
-        return Ledger(self.workspace.ledger)
+        """The ledger given, or the working folder's, made when first needed."""
+        return self._ledger or Ledger(self.workspace.ledger)
 
     @cached_property
     def hub(self) -> Hub:
@@ -113,9 +125,13 @@ class Pipeline:
         Raises SourceError when there is no such thing, or it is not a 16-bit mixture of experts.
         """
         path = as_file(name)
-        return self._describe(Local(path=path) if path else bring(self, as_repo(name), revision))
+        return self.described(Local(path=path) if path else bring(self, as_repo(name), revision))
 
-    def _describe(self, local: Local) -> Model:
+    def described(self, local: Local) -> Model:
+        """A 16-bit GGUF of this machine, hashed and described.
+
+        Raises SourceError when it is none, or no mixture of experts.
+        """
         path, release = local.path.resolve(), local.release
         header = gguf.read_split(path)
         architecture = describe(header.metadata, header.tensors)

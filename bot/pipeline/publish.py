@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from pydantic import ValidationError
 
 from bot.errors import SourceError
 from bot.pipeline.job import Job
 from bot.pipeline.measure import drop_logits
+from bot.pipeline.models import Pipeline
 from bot.publish.upload import upload
 from bot.publish.verify import verify
 from bot.records import Built, Results, load
@@ -71,9 +73,17 @@ def push(job: Job, repo_id: str, files: Mapping[str, Built], *, private: bool) -
     Raises PublishError when the Hub holds something else than was sent; the repository then
     stays as private as it was.
     """
-    pipeline = job.pipeline
     source = job.plan.model.source
     message = f"APEX quants of {source.repo_id or job.plan.model.name} at {source.commit[:12]}"
+    done = send(job.pipeline, repo_id, files, message, private=private)
+    drop_logits(job)
+    return done
+
+
+def send(
+    pipeline: Pipeline, repo_id: str, files: Mapping[str, Built], message: str, *, private: bool
+) -> Published:
+    """As `push`, of files that lie in one folder, whatever job made them."""
     with pipeline.narrator.work(f"publishing {repo_id}") as report:
         report(0, 3)
         pushed = upload(pipeline.hub, repo_id, files, message)
@@ -83,7 +93,6 @@ def push(job: Job, repo_id: str, files: Mapping[str, Built], *, private: bool) -
         if held.private and not private:
             pipeline.hub.make_public(repo_id)
         report(3, 3)
-    drop_logits(job)
     return Published(
         repo_id=repo_id,
         url=f"{pipeline.hub.endpoint}/{repo_id}",
@@ -91,5 +100,5 @@ def push(job: Job, repo_id: str, files: Mapping[str, Built], *, private: bool) -
         public=not (private and held.private),
         changed=pushed.changed,
         files=tuple(files),
-        folder=str(job.paths.release),
+        folder=str(Path(files["README.md"].path).parent),
     )

@@ -298,6 +298,17 @@ def _make_pull(request: Request) -> Answer:
     return Answer(201, "pull-request", answers.pull(request.url, repository, pull))
 
 
+@route("PATCH", REPO + r"/pulls/(?P<id>\d+)")
+def _change_pull(request: Request) -> Answer:
+    number = int(request.match["id"])
+    pull = next((p for p in request.repository.pulls if p.number == number), None)
+    if pull is None:
+        raise Refusal(404, "Not Found")
+    pull.title = request.json.get("title", pull.title)
+    pull.body = request.json.get("body", pull.body)
+    return Answer(200, "pull-request", answers.pull(request.url, request.repository, pull))
+
+
 # ── runs ────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -141,3 +141,15 @@ def test_a_transaction_that_fails_changes_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="on purpose"):
         fail()
     assert ledger.remembered("a") is None
+
+
+def test_a_ledger_takes_the_finished_work_of_another(tmp_path: Path, made: Path) -> None:
+    ours = Ledger(tmp_path / "ours.sqlite", shared_folder=True)
+    theirs = Ledger(tmp_path / "theirs.sqlite", shared_folder=True)
+    theirs.record("job", "quantize", INPUTS, [made], None)
+    ours.record("job", "evaluate", INPUTS, [made], None)
+    ours.take(theirs.path)
+    assert ours.finished("job", "quantize", INPUTS) is not None
+    assert ours.finished("job", "evaluate", INPUTS) is not None
+    assert theirs.finished("job", "evaluate", INPUTS) is None
+    assert not list(tmp_path.glob("*-wal"))  # there is no log beside a file on a network

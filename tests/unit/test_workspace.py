@@ -79,3 +79,15 @@ def test_sha256_of_a_file_larger_than_a_block(tmp_path: Path) -> None:
     with path.open("wb") as file:
         file.truncate((4 << 20) + 1)
     assert sha256(path) == hashlib.sha256(bytes((4 << 20) + 1)).hexdigest()
+
+
+def test_parts_of_a_job_are_worked_on_side_by_side_the_whole_alone(tmp_path: Path) -> None:
+    job = Workspace(tmp_path).job("model", "0" * 64)
+    with job.locked("group-1"):
+        with job.locked("group-2"):
+            pass
+        for part in ("group-1", ""):
+            with pytest.raises(BusyError), job.locked(part):
+                pass
+    with job.locked(), pytest.raises(BusyError), job.locked("group-1"):
+        pass

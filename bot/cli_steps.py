@@ -1,0 +1,252 @@
+"""The steps of a release that is spread over jobs of a workflow; each can be run by hand."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import click
+
+if TYPE_CHECKING:
+    from bot.pipeline.models import Pipeline
+    from bot.pipeline.orders import Folder
+    from bot.settings import Settings
+
+
+class Context(Protocol):
+    """What the options before the verb said: see bot.cli."""
+
+    @property
+    def settings(self) -> Settings:
+        """The settings file and the environment."""
+        ...
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The stages."""
+        ...
+
+
+RELEASE = click.option(
+    "--release", envvar="APEX_RELEASE", required=True, help="As `prepare` called it."
+)
+SENTINEL = click.option(
+    "--sentinel",
+    envvar="APEX_SENTINEL",
+    required=True,
+    help="Of `prepare`; proves that this machine sees the same folder.",
+)
+JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+
+
+@click.group()
+def step() -> None:
+    """One job of a release that several machines build: see workflows/.
+
+    Options can be given as variables: APEX_MODEL, APEX_REVISION, APEX_TIERS, APEX_DELIVERY,
+    APEX_RELEASE, APEX_SENTINEL, APEX_GROUP. On GitHub, results go to GITHUB_OUTPUT too.
+
+    \b
+    bot step prepare --model Qwen/Qwen3.6-35B-A3B
+    bot step quantize --group 1 --release RELEASE --sentinel SENTINEL
+    bot step describe --release RELEASE --sentinel SENTINEL
+    bot step publish --release RELEASE --sentinel SENTINEL
+    bot step report --release RELEASE
+    """
+
+
+def _folder(context: Context, release: str) -> Folder:
+    from bot.pipeline.orders import folder_of
+
+    return folder_of(context.pipeline.workspace, release)
+
+
+def _tell(values: dict[str, Any], *, as_json: bool) -> None:
+    """Results on stdout, and to later jobs of a workflow."""
+    lines = {
+        name: value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+        for name, value in values.items()
+    }
+    target = os.environ.get("GITHUB_OUTPUT")
+    if target:
+        with Path(target).open("a", encoding="utf-8") as file:
+            file.writelines(f"{name}={value}\n" for name, value in lines.items())
+    if as_json:
+        click.echo(json.dumps(values, ensure_ascii=False))
+    else:
+        for name, value in lines.items():
+            click.echo(f"{name}={value}")
+
+
+@step.command()
+@click.option("--model", envvar="APEX_MODEL", required=True, metavar="ORG/MODEL")
+@click.option("--revision", envvar="APEX_REVISION", default="main", show_default=True)
+@click.option(
+    "--tiers", envvar="APEX_TIERS", default="", metavar="TIER,TIER", help="[default: all]"
+)
+@click.option("--delivery", envvar="APEX_DELIVERY", default="by-hand", show_default=True)
+@JSON
+@click.pass_obj
+def prepare(
+    context: Context, model: str, revision: str, tiers: str, delivery: str, as_json: bool
+) -> None:
+    """Fetch, convert, calibrate, and measure the reference: what every tier needs, made once.
+
+    Its results are the release's name, a sentinel, and the jobs of the next step: `count` of them,
+    none when the order is published already, as a matrix of `group` and `tiers`.
+
+    \b
+    bot step prepare --model Qwen/Qwen3.6-35B-A3B --tiers I-Quality,I-Mini
+    """
+    from bot.pipeline import steps
+    from bot.pipeline.orders import Order
+
+    named = tuple(tier.strip() for tier in tiers.split(",") if tier.strip())
+    order = Order(model=model, revision=revision or "main", tiers=named, delivery=delivery)
+    folder, prepared = steps.prepare(context.pipeline, order)
+    found = steps.matrix(prepared) if prepared is not None else {"include": []}
+    sentinel = folder.sentinel
+    values = {"release": folder.name, "sentinel": sentinel, "count": len(found["include"])}
+    _tell({**values, "matrix": found}, as_json=as_json)
+
+
+@step.command()
+@RELEASE
+@SENTINEL
+@click.option(
+    "--group", envvar="APEX_GROUP", type=click.IntRange(1, 64), help="[default: one after another]"
+)
+@JSON
+@click.pass_obj
+def quantize(
+    context: Context, release: str, sentinel: str, group: int | None, as_json: bool
+) -> None:
+    """Make and measure the tiers of one group, or of all. No token is needed.
+
+    \b
+    bot step quantize --group 1 --release Qwen--Qwen3.6-35B-A3B-0123456789ab --sentinel 0123…
+    """
+    from bot.pipeline import steps
+
+    folder = _folder(context, release)
+    if group is None:
+        done = steps.quantize_all(context.pipeline, folder, sentinel)
+    else:
+        done = steps.quantize(context.pipeline, folder, sentinel, group)
+    _tell({"tiers": ",".join(done)}, as_json=as_json)
+
+
+@step.command()
+@RELEASE
+@SENTINEL
+@click.option("--to", metavar="OWNER/NAME", help="Repository to publish to.")
+@JSON
+@click.pass_obj
+def describe(context: Context, release: str, sentinel: str, to: str | None, as_json: bool) -> None:
+    """Write card, plot and results of the tiers that are complete, if jobs.policy has enough.
+
+    Models are opened here and not by `publish`, which has the token that may write. With
+    hub.namespace in bot.yaml this step needs no token.
+
+    \b
+    bot step describe --release Qwen--Qwen3.6-35B-A3B-0123456789ab --sentinel 0123…
+    """
+    from bot.pipeline import steps
+
+    found = steps.describe_release(context.pipeline, _folder(context, release), sentinel, to)
+    _tell({"repository": found.repo_id, "tiers": ",".join(found.tiers)}, as_json=as_json)
+
+
+@step.command()
+@RELEASE
+@SENTINEL
+@click.option("--private", is_flag=True, help="Leave a new repository private.")
+@JSON
+@click.pass_obj
+def publish(context: Context, release: str, sentinel: str, private: bool, as_json: bool) -> None:
+    """Send what was described: one commit, verified, then public. HF_TOKEN must allow it.
+
+    \b
+    bot step publish --release Qwen--Qwen3.6-35B-A3B-0123456789ab --sentinel 0123…
+    """
+    from bot.pipeline import steps
+
+    hide = private or context.settings.publish.private
+    folder = _folder(context, release)
+    done = steps.publish(context.pipeline, folder, sentinel, private=hide)
+    _tell({"url": done.url, "commit": done.commit}, as_json=as_json)
+
+
+@step.command()
+@click.option("--release", envvar="APEX_RELEASE", default="", help="As `prepare` called it.")
+@click.pass_context
+def report(ctx: click.Context, release: str) -> None:
+    """Say what became of each tier, also to GITHUB_STEP_SUMMARY; exit code 1 unless all is well.
+
+    \b
+    bot step report --release Qwen--Qwen3.6-35B-A3B-0123456789ab
+    """
+    from bot.pipeline.step_report import report as account
+
+    told = account(_folder(ctx.obj, release) if release else None)
+    target = os.environ.get("GITHUB_STEP_SUMMARY")
+    if target:
+        with Path(target).open("a", encoding="utf-8") as file:
+            file.write(told.text)
+    click.echo(told.text, nl=False)
+    ctx.exit(0 if told.good else 1)
+
+
+@step.command()
+@click.option("--release", envvar="APEX_RELEASE", default="", help="As `prepare` called it.")
+@click.pass_obj
+def clean(context: Context, release: str) -> None:
+    """Remove unfinished files; and, once all is published, the model's files (see jobs.keep).
+
+    \b
+    bot step clean --release Qwen--Qwen3.6-35B-A3B-0123456789ab
+    """
+    from bot.pipeline.step_report import clean as sweep
+
+    all_of_it = bool(release) and sweep(context.pipeline, _folder(context, release))
+    click.echo("removed the model's files" if all_of_it else "removed unfinished files")
+
+
+REMOTE = click.option(
+    "--remote", help="Address or folder of a git repository [default: this workflow's]"
+)
+
+
+@step.command()
+@REMOTE
+@click.pass_obj
+def recall(context: Context, remote: str | None) -> None:
+    """Take the watcher's ledger from the branch apex-bot-ledger; a first time there is none.
+
+    \b
+    bot step recall --remote https://github.com/me/builds.git
+    """
+    from bot.pipeline import remembering
+
+    found = remembering.recall(context.pipeline.workspace, remembering.shelf(remote))
+    click.echo("took the ledger of the last run" if found else "there is no ledger yet")
+
+
+@step.command()
+@REMOTE
+@click.pass_obj
+def remember(context: Context, remote: str | None) -> None:
+    """Write the watcher's ledger to the branch apex-bot-ledger, whose last version it replaces.
+
+    \b
+    bot step remember --remote https://github.com/me/builds.git
+    """
+    from bot.pipeline import remembering
+
+    commit = remembering.remember(context.pipeline.workspace, remembering.shelf(remote))
+    click.echo(f"the ledger is kept at {commit[:12]}")
+
+
+VERBS = (step,)

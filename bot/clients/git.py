@@ -1,0 +1,90 @@
+"""One file in a branch of its own, without a history: each version replaces the last.
+
+git itself does it. The token reaches it through the environment, never its arguments.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import subprocess
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from bot.errors import BusyError, UnreachableError
+
+COMMIT = re.compile(r"[0-9a-f]{40,64}")
+LIMIT = 600  # seconds
+
+
+class Shelf:
+    """A branch that holds one file. `remote` is an address or a folder."""
+
+    def __init__(self, remote: str, branch: str, token: str | None) -> None:
+        self._remote, self._branch = remote, branch
+        self._environment = {
+            **{name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ},
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "LC_ALL": "C",
+        }
+        for role in ("AUTHOR", "COMMITTER"):
+            self._environment[f"GIT_{role}_NAME"] = "apex-bot"
+            self._environment[f"GIT_{role}_EMAIL"] = "apex-bot@users.noreply.github.com"
+        if token:
+            basic = base64.b64encode(f"x-access-token:{token}".encode()).decode()
+            self._environment |= {
+                "GIT_CONFIG_COUNT": "1",
+                "GIT_CONFIG_KEY_0": "http.extraheader",
+                "GIT_CONFIG_VALUE_0": f"AUTHORIZATION: basic {basic}",
+            }
+
+    def take(self, name: str, target: Path) -> str | None:
+        """Write the branch's file to `target`; its commit, or None where there is no branch.
+
+        Raises UnreachableError when the server does not answer or refuses.
+        """
+        with TemporaryDirectory() as folder:
+            self._git(folder, "init", "--quiet")
+            listed = self._git(folder, "ls-remote", self._remote, f"refs/heads/{self._branch}")
+            commit = COMMIT.match(listed.decode())
+            if commit is None:
+                return None
+            self._git(folder, "fetch", "--quiet", "--depth=1", self._remote, commit[0])
+            target.write_bytes(self._git(folder, "cat-file", "blob", f"{commit[0]}:{name}"))
+            return commit[0]
+
+    def put(self, name: str, source: Path, expected: str | None) -> str:
+        """Make the branch hold `source`, if it is still at `expected`; its new commit.
+
+        Raises BusyError when somebody else wrote meanwhile.
+        """
+        with TemporaryDirectory() as folder:
+            self._git(folder, "init", "--quiet")
+            (Path(folder) / name).write_bytes(source.read_bytes())
+            self._git(folder, "add", name)
+            self._git(folder, "commit", "--quiet", "--message", "What the watcher knows")
+            head = self._git(folder, "rev-parse", "HEAD").decode().strip()
+            lease = f"--force-with-lease=refs/heads/{self._branch}:{expected or ''}"
+            target = f"HEAD:refs/heads/{self._branch}"
+            try:
+                self._git(folder, "push", "--quiet", lease, self._remote, target)
+            except UnreachableError as error:
+                if "stale info" not in str(error) and "fetch first" not in str(error):
+                    raise
+                raise BusyError(
+                    f"another watcher wrote the branch {self._branch}; run only one"
+                ) from error
+            return head
+
+    def _git(self, folder: str, *arguments: str) -> bytes:
+        done = subprocess.run(
+            ["git", *arguments], cwd=folder, env=self._environment, capture_output=True,
+            timeout=LIMIT, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            said = done.stderr.decode("utf-8", "replace").strip().replace("\n", "; ")[-300:]
+            raise UnreachableError(f"git {arguments[0]}: {said}; look at the token and the address")
+        return done.stdout

@@ -1,0 +1,81 @@
+"""How an order ended, for people; and the disk given back."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+
+from bot.ledger import Ledger
+from bot.pipeline import measure
+from bot.pipeline.job import Job
+from bot.pipeline.models import Pipeline
+from bot.pipeline.orders import Folder, Prepared, Sent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """What became of an order. `good`: every tier is published."""
+
+    good: bool
+    text: str  # Markdown; no word of it is a stranger's
+
+
+def report(folder: Folder | None) -> Account:
+    """Say which tiers are complete and which are published. Without a folder nothing was begun."""
+    prepared = folder.read(Prepared) if folder is not None else None
+    if folder is None or prepared is None:
+        return Account(good=False, text="Nothing was prepared: see the log of `prepare`.\n")
+    sent, complete = folder.read(Sent), folder.complete(prepared)
+    there = sent.tiers if sent is not None and sent.key == prepared.key else ()
+    rows = [
+        f"| {tier} | {number} | {_state(tier, complete, there)} |"
+        for number, tiers in enumerate(prepared.groups, 1)
+        for tier in tiers
+    ]
+    good = set(prepared.tiers) <= set(there)
+    where = f"[{sent.repo_id}]({sent.url})" if sent is not None and there else "not published"
+    lines = [
+        f"### {prepared.order.model} at {prepared.commit[:12]}: {where}",
+        "",
+        "| Tier | Job | State |",
+        "|---|---|---|",
+        *rows,
+        "",
+        "All tiers are published." if good else "Rerun the failed jobs to complete it.",
+    ]
+    return Account(good=good, text="\n".join(lines) + "\n")
+
+
+def _state(tier: str, complete: tuple[str, ...], there: tuple[str, ...]) -> str:
+    if tier in there:
+        return "published"
+    return "complete, not published" if tier in complete else "**failed or not reached**"
+
+
+def clean(pipeline: Pipeline, folder: Folder) -> bool:
+    """Give disk back: unfinished files; and of an order that is all published, all but its record.
+
+    Says whether the latter was done.
+    """
+    prepared = folder.read(Prepared)
+    if prepared is None or not prepared.local.path.is_file():
+        return False  # nothing was begun, or nothing is left
+    workspace = pipeline.workspace
+    mine = pipeline.beside(pipeline.settings, Ledger(folder.ledger("prepare"), shared_folder=True))
+    model = mine.described(prepared.local)
+    job = Job(mine, mine.plan(model, prepared.order.tiers), key=prepared.key, tools=prepared.tools)
+    with job.paths.locked():
+        for partial in job.paths.folder.rglob("*.partial"):
+            partial.unlink()
+        if pipeline.settings.jobs.keep or not report(folder).good:
+            return False
+        measure.drop_logits(job)
+        for path in (
+            workspace.sources(prepared.order.model, prepared.commit),
+            workspace.converted(prepared.order.model, prepared.commit),
+            job.paths.folder,
+        ):
+            shutil.rmtree(path, ignore_errors=True)
+    for ledger in folder.path.glob("*.sqlite"):
+        ledger.unlink()
+    return True

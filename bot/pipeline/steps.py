@@ -1,0 +1,279 @@
+"""A release in several jobs, on one machine or many that share a folder.
+
+prepare → quantize, once for each group of tiers → describe → publish. Each can be stopped and run
+again, and does only what is not done. Every job has a ledger of its own, and reads those of the
+jobs before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bot.errors import BotError, BuildError, CapacityError, SettingsError, SourceError
+from bot.ledger import Ledger
+from bot.pipeline import calibrating, describe, make, measure, sources
+from bot.pipeline.job import Job, require_room
+from bot.pipeline.models import Model, Pipeline, Plan
+from bot.pipeline.orders import Described, Folder, Group, Order, Prepared, Sent
+from bot.pipeline.publish import Published, send
+from bot.records import Recipe, Tools, digest
+from bot.settings import Settings
+
+
+def prepare(pipeline: Pipeline, order: Order) -> tuple[Folder, Prepared | None]:
+    """Make all that every tier needs; None when this order is published already.
+
+    Raises CapacityError for want of disk or of a device before anything is fetched.
+    """
+    settings = pipeline.settings
+    devices = require_device(settings)
+    pipeline.narrator.say(f"devices: {devices}")
+    release = pipeline.hub.release(order.model, order.revision)
+    folder = Folder(pipeline.workspace.order(order.model, release.commit))
+    asked = _asked(settings, order)
+    if _is_published(pipeline, folder.read(Sent), asked):
+        return folder, None
+    if not folder.path.exists():
+        _require_room(pipeline, order)
+    mine = pipeline.beside(settings, Ledger(folder.ledger("prepare"), shared_folder=True))
+    local = sources.bring(mine, order.model, release.commit)
+    plan = mine.plan(mine.described(local), order.tiers)
+    job = Job(mine, plan)
+    with job.paths.locked():
+        job.require_room()
+        _prepare(job)
+    prepared = Prepared(
+        order=order,
+        asked=asked,
+        commit=release.commit,
+        local=local,
+        key=job.key,
+        tools=job.tools,
+        evaluation=digest(job.evaluation),
+        recipes={recipe.tier: recipe.hash for recipe in plan.recipes},
+        groups=groups(plan.recipes, settings.jobs.tiers),
+    )
+    folder.write(prepared)
+    return folder, prepared
+
+
+def _prepare(job: Job) -> None:
+    """The importance matrix, the reference's numbers, and the baselines with theirs."""
+    calibrating.calibrate(job)
+    measure.measure_reference(job)
+    plain = tuple(recipe for recipe in job.plan.recipes if recipe.plain)
+    part = Job(job.pipeline, replace(job.plan, recipes=plain), key=job.key)
+    measure.measure_files(part, make.quantize(part))
+
+
+def groups(recipes: Sequence[Recipe], size: int) -> tuple[tuple[str, ...], ...]:
+    """Tiers of each job, `size` files to be made in one; a coinciding tier goes with its file."""
+    tiers = [recipe for recipe in recipes if not recipe.plain]
+    made = [recipe.tier for recipe in tiers if recipe.same_as is None]
+    parts = [made[start : start + size] for start in range(0, len(made), size)]
+    return tuple(
+        tuple(recipe.tier for recipe in tiers if (recipe.same_as or recipe.tier) in part)
+        for part in parts
+    )
+
+
+def require_device(settings: Settings) -> str:
+    """The devices that llama.cpp will use. Raises CapacityError where a GPU is due and missing."""
+    from bot.clients.llama import library
+
+    llama = settings.llama
+    used = library.used_devices(llama.devices, gpu=llama.gpu_layers != 0)
+    names = ", ".join(f"{device.name} ({device.description})" for device in used)
+    if settings.jobs.require_gpu and not any(device.kind == "gpu" for device in used):
+        raise CapacityError(
+            f"llama.cpp finds no GPU here, only {names}; look at `nvidia-smi` and at how "
+            "llama-cpp-python was built, or set jobs.require_gpu: false"
+        )
+    return names
+
+
+def _asked(settings: Settings, order: Order) -> str:
+    parts = ("calibration", "data", "evaluation", "quantize", "publish", "hub")
+    told = settings.model_dump(mode="json", include=set(parts))
+    return digest([order.model, order.revision, sorted(order.tiers), told])
+
+
+def _is_published(pipeline: Pipeline, sent: Sent | None, asked: str) -> bool:
+    """Whether a Hub holds all that this very order leads to."""
+    if sent is None or not sent.whole or sent.asked != asked:
+        return False
+    try:
+        held = pipeline.hub.release(sent.repo_id).files
+    except SourceError:
+        return False
+    there = {file.path: file.sha256 for file in held}
+    return all(there.get(path) == hashed for path, hashed in sent.files.items())
+
+
+def _require_room(pipeline: Pipeline, order: Order) -> None:
+    """Raise CapacityError, by headers alone, unless all of it fits."""
+    sight = sources.look_at(pipeline, order.model, order.revision, sources.machine(pipeline))
+    if sight.sketch is not None:  # else fetching says why not
+        require_room(pipeline, pipeline.plan(sight.sketch, order.tiers))
+
+
+# ── one group of tiers ──────────────────────────────────────────────────────────────────────
+
+
+def quantize(pipeline: Pipeline, folder: Folder, sentinel: str, number: int) -> tuple[str, ...]:
+    """Make and measure the tiers of a group; what is done is noted tier by tier."""
+    prepared = folder.prepared(sentinel)
+    if not 1 <= number <= len(prepared.groups):
+        raise SourceError(f"there is no group {number}; take one of 1 to {len(prepared.groups)}")
+    require_device(pipeline.settings)
+    name = f"group-{number}"
+    ledger = _knowing(folder, name, ["prepare"])
+    mine = pipeline.beside(_of_group(pipeline.settings, prepared.tools), ledger)
+    plan = mine.plan(mine.described(prepared.local), prepared.groups[number - 1])
+    job = Job(mine, plan, key=prepared.key)
+    _require_same(job, prepared)
+    with job.paths.locked(name):
+        job.require_room()
+        done: tuple[str, ...] = ()
+        for tier, file in make.quantize(job).items():
+            measure.measure_files(job, {tier: file})
+            done += tuple(r.tier for r in plan.recipes if tier in (r.tier, r.same_as))
+            folder.write(Group(key=job.key, tiers=done), number)
+    return done
+
+
+def quantize_all(pipeline: Pipeline, folder: Folder, sentinel: str) -> tuple[str, ...]:
+    """The groups one after another; one that fails stops no other.
+
+    Raises the first failure when all have been tried.
+    """
+    failures: list[BotError] = []
+    done: tuple[str, ...] = ()
+    for number in range(1, len(folder.prepared(sentinel).groups) + 1):
+        try:
+            done += quantize(pipeline, folder, sentinel, number)
+        except BotError as error:
+            pipeline.narrator.say(f"group {number}: {error}")
+            failures.append(error)
+    if failures:
+        raise failures[0]
+    return done
+
+
+def _knowing(folder: Folder, name: str, others: Sequence[str]) -> Ledger:
+    """A job's ledger, with the finished work of other jobs."""
+    ledger = Ledger(folder.ledger(name), shared_folder=True)
+    for other in others:
+        if folder.ledger(other).is_file():
+            ledger.take(folder.ledger(other))
+    return ledger
+
+
+def _of_group(settings: Settings, tools: Tools) -> Settings:
+    """Without what `prepare` made, and with its threads: they are part of a number's origin."""
+    return settings.model_copy(
+        update={
+            "llama": settings.llama.model_copy(update={"threads": tools.threads}),
+            "quantize": settings.quantize.model_copy(update={"baselines": ()}),
+            "evaluation": settings.evaluation.model_copy(update={"others": ()}),
+        }
+    )
+
+
+def _require_same(job: Job, prepared: Prepared) -> None:
+    """Raise unless this machine makes what the preparing one planned, and measures alike."""
+    here, there = job.tools, prepared.tools
+    if here != there:
+        names = ("bot", "llama_cpp_python", "llama_cpp", "device", "build")
+        name = next(name for name in names if getattr(here, name) != getattr(there, name))
+        raise CapacityError(
+            f"this machine differs from the preparing one in {name}: {getattr(here, name)!r}, not "
+            f"{getattr(there, name)!r}; numbers of one card come from machines of one kind: give "
+            "these a label of their own"
+        )
+    planned = {recipe.tier: recipe.hash for recipe in job.plan.recipes}
+    known = {tier: prepared.recipes.get(tier) for tier in planned}
+    if planned != known or digest(job.evaluation) != prepared.evaluation:
+        raise SettingsError(
+            "settings or profiles changed since the release was prepared; rerun all jobs"
+        )
+
+
+# ── the last stretch ────────────────────────────────────────────────────────────────────────
+
+
+def describe_release(
+    pipeline: Pipeline, folder: Folder, sentinel: str, to: str | None
+) -> Described:
+    """Write card, plot and results of the complete tiers; no token is needed, nothing is sent.
+
+    Raises BuildError when the policy wants more tiers than are complete.
+    """
+    prepared = folder.prepared(sentinel)
+    complete = folder.complete(prepared)
+    _require_enough(pipeline.settings.jobs.policy, complete, prepared.tiers)
+    parts = [f"group-{number}" for number in range(1, len(prepared.groups) + 1)]
+    ledger = _knowing(folder, "publish", ["prepare", *parts])
+    job = _whole(pipeline, ledger, prepared, complete)
+    repo_id = pipeline.target(job.plan.model, to)
+    with job.paths.locked():
+        files = describe.card(job, repo_id)
+    described = Described(key=job.key, repo_id=repo_id, tiers=complete, files=files)
+    folder.write(described)
+    return described
+
+
+def _whole(pipeline: Pipeline, ledger: Ledger, prepared: Prepared, tiers: Sequence[str]) -> Job:
+    """The job of the complete tiers; its numbers are of the machine that made them."""
+    llama = pipeline.settings.llama.model_copy(update={"threads": prepared.tools.threads})
+    mine = pipeline.beside(pipeline.settings.model_copy(update={"llama": llama}), ledger)
+    plan: Plan[Model] = mine.plan(mine.described(prepared.local), tiers)
+    return Job(mine, plan, key=prepared.key, tools=prepared.tools)
+
+
+def _require_enough(policy: str, complete: Sequence[str], wanted: Sequence[str]) -> None:
+    least = {"all": len(wanted), "any": 1}.get(policy) or int(policy.removeprefix("min:"))
+    if len(complete) < min(least, len(wanted)):
+        raise BuildError(
+            f"{len(complete)} of {len(wanted)} tiers are complete, jobs.policy is {policy}: "
+            "nothing is published; rerun the failed jobs"
+        )
+
+
+def publish(pipeline: Pipeline, folder: Folder, sentinel: str, *, private: bool) -> Published:
+    """Send what was described: one commit, verified, then public. No model is opened here."""
+    prepared, described = folder.prepared(sentinel), folder.read(Described)
+    if described is None or described.key != prepared.key:
+        raise SourceError("there is nothing to publish yet; run `bot step describe` before")
+    message = f"APEX quants of {prepared.order.model} at {prepared.commit[:12]}"
+    done = send(pipeline, described.repo_id, described.files, message, private=private)
+    folder.write(
+        Sent(
+            key=prepared.key,
+            asked=prepared.asked,
+            repo_id=done.repo_id,
+            url=done.url,
+            commit=done.commit,
+            tiers=described.tiers,
+            whole=set(prepared.tiers) <= set(described.tiers),
+            files=_large(described),
+        )
+    )
+    return done
+
+
+def _large(described: Described) -> dict[str, str]:
+    models = (name for name in described.files if Path(name).suffix == ".gguf")
+    return {name: described.files[name].sha256 for name in models}
+
+
+def matrix(prepared: Prepared) -> dict[str, Any]:
+    """The jobs of the group step, as a workflow's matrix."""
+    rows = [
+        {"group": number, "tiers": ",".join(tiers)}
+        for number, tiers in enumerate(prepared.groups, 1)
+    ]
+    return {"include": rows}

@@ -1,0 +1,101 @@
+"""Real workflow files, run by `act` on this machine as a runner of one's own would.
+
+What act does otherwise than GitHub is made up for here: the legs of a matrix share one result in
+act, so each is judged by its steps; what act did not reach at all was skipped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+Result = Literal["success", "failure", "cancelled", "skipped"]
+BIN = Path(sys.executable).parent
+LIMIT = 900  # seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Act:
+    """A machine with one runner: its home, what its environment holds, the repository's secrets."""
+
+    home: Path
+    machine: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)
+
+    def __call__(
+        self,
+        checkout: Path,
+        workflow: str,
+        event: dict[str, Any],
+        environment: dict[str, str],
+        log: Path,
+    ) -> Mapping[str, Result]:
+        """Run a workflow of `checkout` to its end: each job's result, legs as `quantize (1)`."""
+        path = checkout / ".github" / "workflows" / workflow
+        jobs = yaml.safe_load(path.read_text())["jobs"]
+        self.home.mkdir(parents=True, exist_ok=True)
+        events, secrets = log.with_suffix(".event.json"), self.home / "secrets"
+        events.write_text(json.dumps(event))
+        secrets.write_text("".join(f"{name}={value}\n" for name, value in self.secrets.items()))
+        command = [
+            *(str(BIN / "act"), _kind(event), "-W", str(path), "-e", str(events)),
+            *("-P", "self-hosted=-self-hosted", "--json", "--no-cache-server"),
+            *("--action-cache-path", str(self.home / "act"), "--secret-file", str(secrets)),
+            *(part for name, value in environment.items() for part in ("--env", f"{name}={value}")),
+        ]
+        done = subprocess.run(
+            command, cwd=checkout, env=self._environment(), capture_output=True, text=True,
+            timeout=LIMIT, check=False,
+        )  # fmt: skip
+        secrets.unlink()
+        lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        log.write_text("".join(_said(line) for line in lines))
+        found = _results(lines)
+        assert found, done.stderr + done.stdout
+        reached = {name.partition(" ")[0] for name in found}
+        return {**{job: "skipped" for job in jobs if job not in reached}, **found}
+
+    def _environment(self) -> dict[str, str]:
+        """All that a step sees of this machine: act hands on everything."""
+        path = os.pathsep.join([str(BIN), os.environ["PATH"]])
+        return {"PATH": path, "HOME": str(self.home), "LANG": "C.UTF-8", **self.machine}
+
+
+def _kind(event: Mapping[str, Any]) -> str:
+    if "client_payload" in event:
+        return "repository_dispatch"
+    return "workflow_dispatch" if "inputs" in event else "schedule"
+
+
+def _said(line: Mapping[str, Any]) -> str:
+    """What GitHub's log would hold of an event: output of steps, summaries, and how steps ended."""
+    job = _name(line)
+    if line.get("raw_output"):
+        return f"{job}: {str(line['msg']).rstrip()}\n"
+    if line.get("command") == "summary":
+        return f"{job} summary:\n{line.get('content', '')}\n"
+    return f"{job}: {line['msg']}\n" if line.get("stepResult") == "failure" else ""
+
+
+def _name(line: Mapping[str, Any]) -> str:
+    """A job by its id, a leg of a matrix with its number."""
+    matrix = line.get("matrix") or {}
+    number = f" ({matrix['group']})" if "group" in matrix else ""
+    return f"{line.get('jobID', '')}{number}"
+
+
+def _results(lines: list[dict[str, Any]]) -> dict[str, Result]:
+    found: dict[str, Result] = {}
+    for line in lines:
+        if line.get("jobID") and line.get("stepResult"):
+            failed = line["stepResult"] == "failure" or found.get(_name(line)) == "failure"
+            found[_name(line)] = "failure" if failed else "success"
+    return found

@@ -1,0 +1,75 @@
+"""What is proposed to a repository, for the first time and later."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bot.configcheck import mistakes
+from bot.dispatch.install import PLACES, RECORD, RELEASE, SINGLE, propose, wanted
+from bot.errors import SettingsError
+from bot.settings import data_folder
+
+OLD = {RELEASE: "one\ntwo\nthree\nfour\nfive\n", "bot.yaml": "workdir: /srv\n"}
+NEW = {RELEASE: "one\ntwo\nthree\nfour\nFIVE\n", "bot.yaml": "workdir: /srv\n"}
+
+
+def installed(**changed: str) -> dict[str, str]:
+    """A repository with the old files, some changed by the user."""
+    return {**OLD, RECORD: json.dumps({"files": OLD}), **changed}
+
+
+@pytest.mark.parametrize("single", [False, True])
+def test_an_empty_repository_gets_everything(single: bool) -> None:
+    new = wanted(data_folder("workflows"), single=single)
+    found = propose({}, new, upgrade=False)
+    assert set(found.files) == (set(PLACES) - {RELEASE if single else SINGLE}) | {RECORD}
+    name = "release-single.yml" if single else "release.yml"
+    assert f"workflow: {name}\n" in found.files["bot.yaml"]
+    assert json.loads(found.files[RECORD])["files"] == new
+    assert "Nothing runs until this is merged" in found.body
+
+
+def test_the_settings_that_are_proposed_are_right() -> None:
+    assert mistakes(data_folder("workflows") / "install" / "bot.yaml") == []
+
+
+def test_a_file_that_is_there_stays_and_twice_is_once() -> None:
+    found = propose({"bot.yaml": "mine: 1\n"}, NEW, upgrade=False)
+    assert "bot.yaml" not in found.files
+    assert "`bot.yaml` is there already and stays as it is" in found.notes
+    assert propose({**NEW, RECORD: ""}, NEW, upgrade=False).files == {}
+
+
+def test_an_upgrade_keeps_what_the_user_changed() -> None:
+    mine = "one\nTWO\nthree\nfour\nfive\n"
+    found = propose(installed(**{RELEASE: mine}), NEW, upgrade=True)
+    assert found.files[RELEASE] == "one\nTWO\nthree\nfour\nFIVE\n"
+    assert found.notes == (f"`{RELEASE}` is renewed; your changes are kept",)
+    assert json.loads(found.files[RECORD])["files"] == NEW
+    merged = {**installed(**{RELEASE: mine}), **found.files}
+    assert propose(merged, NEW, upgrade=True).files == {}
+
+
+def test_an_upgrade_never_overrides_a_line_of_the_users() -> None:
+    mine = "one\ntwo\nthree\nfour\nmine\n"
+    found = propose(installed(**{RELEASE: mine}), NEW, upgrade=True)
+    assert RELEASE not in found.files
+    assert "FIVE" in found.body
+    assert "left to you" in found.body
+
+
+def test_an_upgrade_brings_back_nothing_that_was_removed() -> None:
+    there = installed()
+    del there[RELEASE]
+    found = propose(there, {**NEW, "APEX-BOT.md": "new\n"}, upgrade=True)
+    assert RELEASE not in found.files
+    assert found.files["APEX-BOT.md"] == "new\n"
+
+
+def test_an_upgrade_of_nothing_is_refused() -> None:
+    with pytest.raises(SettingsError, match="without --upgrade"):
+        propose({}, NEW, upgrade=True)
+    with pytest.raises(SettingsError, match="damaged"):
+        propose({RECORD: "[]"}, NEW, upgrade=True)
