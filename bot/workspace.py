@@ -86,6 +86,11 @@ class Job:
         return self.folder / "imatrix.checkpoint"
 
     @property
+    def timeline(self) -> Path:
+        """When what was done."""
+        return self.folder / "timeline.json"
+
+    @property
     def results(self) -> Path:
         """results.json."""
         return self.release / "results.json"

@@ -19,6 +19,7 @@ import random
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Literal, Protocol, TypeVar
@@ -58,7 +59,12 @@ from huggingface_hub.utils._xet import (
     refresh_xet_connection_info,
     xet_headers_without_auth,
 )
-from huggingface_hub.utils.tqdm import disable_progress_bars, tqdm
+from huggingface_hub.utils.tqdm import (
+    are_progress_bars_disabled,
+    disable_progress_bars,
+    enable_progress_bars,
+    tqdm,
+)
 from pydantic import SecretStr
 
 from bot.clients import header, replies, safetensors
@@ -72,7 +78,7 @@ from bot.errors import (
     SourceError,
     UnreachableError,
 )
-from bot.records import HeaderTensor, Release, RepoFile
+from bot.records import Built, HeaderTensor, Release, RepoFile
 from bot.weights import INDEX
 
 T = TypeVar("T")
@@ -184,6 +190,7 @@ class Hub:
         if not re.fullmatch(r"[!-~]*", self._secret):
             raise AccessError("HF_TOKEN holds characters that no token has; copy it again")
         self._pause, self._timeout, self._clock = pause, timeout, clock or SystemClock()
+        self._sent: dict[tuple[str, str], _Sent] = {}  # by repository and path in it
         self._gate = (urlsplit(self.endpoint).hostname or "", gate) if gate else None
         self._api = HfApi(
             endpoint=self.endpoint,
@@ -433,6 +440,28 @@ class Hub:
         """Hide the repository from everybody but its owner."""
         self._show(repo_id, "private")
 
+    def preupload(self, repo_id: str, files: Mapping[str, Built]) -> None:
+        """Send contents of large files, by path in the repository, ahead of the commit with them.
+
+        Nothing becomes visible, and a later `commit` of this object neither hashes nor sends them
+        again. Small files are left to the commit. Raises as `commit`.
+        """
+        for path, built in files.items():
+            addition = CommitOperationAdd(path_in_repo=path, path_or_fileobj=built.path)
+            addition.upload_info.sha256 = bytes.fromhex(built.sha256)
+            state = _state(Path(built.path))
+            with self._speaking(repo_id), _without_bars():
+                self._api.preupload_lfs_files(repo_id, additions=[addition], revision="main")
+            if addition._is_uploaded:
+                self._sent[repo_id, path] = _Sent(addition=addition, state=state)
+
+    def _addition(self, repo_id: str, path: str, file: Path) -> CommitOperationAdd:
+        """A file of a commit: the one that was sent before, while the file is what it was."""
+        sent = self._sent.get((repo_id, path))
+        if sent and not sent.addition._is_committed and sent.state == _state(file):
+            return sent.addition
+        return CommitOperationAdd(path_in_repo=path, path_or_fileobj=str(file))
+
     def commit(
         self,
         repo_id: str,
@@ -448,10 +477,7 @@ class Hub:
         changed. Raises PublishError when main moved on; UnreachableError when the commit did not
         land, after which the same call may be made again.
         """
-        additions = [
-            CommitOperationAdd(path_in_repo=path, path_or_fileobj=str(file))
-            for path, file in files.items()
-        ]
+        additions = [self._addition(repo_id, path, file) for path, file in files.items()]
         with self._speaking(repo_id):  # the client repeats its own requests
             self._api.preupload_lfs_files(repo_id, additions=additions, revision="main")
         try:
@@ -781,6 +807,33 @@ class Hub:
         if self._secret:
             line = line.replace(self._secret, "***")
         return "".join(letter for letter in line if letter.isprintable())[:200]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sent:
+    """A content that the Hub has, and the file as it was then."""
+
+    addition: CommitOperationAdd
+    state: tuple[str, int, int]
+
+
+def _state(file: Path) -> tuple[str, int, int]:
+    """What changes when somebody writes to a file: path, size, time in nanoseconds."""
+    status = file.stat()
+    return str(file), status.st_size, status.st_mtime_ns
+
+
+@contextlib.contextmanager
+def _without_bars() -> Iterator[None]:
+    """The library's own bars would be drawn over those of work that goes on beside."""
+    shown = not are_progress_bars_disabled()
+    if shown:
+        disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            enable_progress_bars()
 
 
 @contextlib.contextmanager

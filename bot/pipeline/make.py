@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bot.pipeline.calibrating import calibrate, settled
+from bot.pipeline.calibrating import known as known_matrix
 from bot.pipeline.job import Job
 from bot.plan.recipe import asked_types, file_type
 from bot.progress import Report
@@ -28,6 +29,43 @@ def quantize(job: Job, given: Path | None = None) -> dict[str, Built]:
     if job.settings.quantize.engine == "one-pass":
         _quantize_missing(job, distinct, matrix)
     return {recipe.tier: _quantize(job, recipe, matrix) for recipe in distinct}
+
+
+def passes(job: Job) -> list[tuple[str, ...]]:
+    """Tiers to be made together while others are measured: what needs no matrix comes first.
+
+    Tiers of one pass share what they have in common; those of the next wait for nobody. llama.cpp's
+    own function makes one at a time.
+    """
+    size = job.settings.quantize.together if job.settings.quantize.engine == "one-pass" else 1
+    found = []
+    for weighed in (False, True):
+        tiers = [recipe.tier for recipe in job.plan.distinct if recipe.imatrix == weighed]
+        step = size or max(len(tiers), 1)
+        found += [tuple(tiers[start : start + step]) for start in range(0, len(tiers), step)]
+    return found
+
+
+def quantize_some(job: Job, tiers: Collection[str]) -> dict[str, Built]:
+    """A model for each of some distinct tiers, in one pass."""
+    wanted = [recipe for recipe in job.plan.distinct if recipe.tier in tiers]
+    matrix = calibrate(job) if any(recipe.imatrix for recipe in wanted) else None
+    recipes = [recipe for recipe in settled(job, matrix) if recipe.tier in tiers]
+    if job.settings.quantize.engine == "one-pass":
+        _quantize_missing(job, recipes, matrix)
+    return {recipe.tier: _quantize(job, recipe, matrix) for recipe in recipes}
+
+
+def known(job: Job, tier: str) -> Built | None:
+    """A tier's model, if it is made already."""
+    (planned,) = (recipe for recipe in job.plan.recipes if recipe.tier == tier)
+    matrix = known_matrix(job) if planned.imatrix else None
+    if planned.imatrix and matrix is None:
+        return None
+    (recipe,) = (recipe for recipe in settled(job, matrix) if recipe.tier == tier)
+    inputs = _quantize_inputs(job, recipe, matrix)
+    done = job.pipeline.ledger.finished(job.key, f"quantize {tier}", inputs)
+    return together(done.files) if done else None
 
 
 def _given(job: Job, path: Path) -> Built:

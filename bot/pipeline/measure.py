@@ -28,7 +28,7 @@ def evaluate(job: Job) -> Results:
 
     It is written after each measure, and holds what is known by then.
     """
-    built, reference = quantize(job), _reference(job)
+    built, reference = quantize(job), reference_of(job)
     bench = Bench(job.pipeline, job.tools, reference)
     tiers = [
         Subject(name=tier, path=Path(file.path), bytes=file.bytes, sha256=file.sha256)
@@ -65,10 +65,11 @@ def evaluate(job: Job) -> Results:
 
 def drop_logits(job: Job) -> None:
     """Remove what only measuring needs: the reference's log-probabilities."""
-    Bench(job.pipeline, job.tools, _reference(job)).drop_logits()
+    Bench(job.pipeline, job.tools, reference_of(job)).drop_logits()
 
 
-def _reference(job: Job) -> Subject:
+def reference_of(job: Job) -> Subject:
+    """The 16-bit model that tiers are made from and measured against."""
     source, name = job.plan.model.source, job.plan.model.architecture.source_type
     return Subject(name=name, path=Path(source.path), bytes=source.bytes, sha256=source.sha256)
 

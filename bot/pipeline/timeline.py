@@ -157,7 +157,7 @@ def text(spans: Sequence[Span], width: int) -> str:
     begin, end = min(span.start for span in shown), max(span.end for span in shown)
     whole = max(end - begin, 1e-9)
     longest = min(max(len(span.name) for span in shown), 34)
-    room = max(width - longest - 27, 10)
+    room = max(width - longest - 30, 10)
     lines = [
         f"{span.start - begin:8.1f} {span.seconds:8.1f}  {span.lane:<7}  "
         f"{span.name[:longest]:<{longest}}  {_bar(span, begin, whole, room)}".rstrip()
