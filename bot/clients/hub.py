@@ -346,7 +346,7 @@ class Hub:
         """The index of a checkpoint, where names of files alone do not tell what belongs to it."""
         if not safetensors.needs_index(release):
             return None
-        return self.read_json(release.repo_id, release.commit, INDEX, safetensors.LONGEST)
+        return self.read_json(release.repo_id, release.commit, INDEX, safetensors.LONGEST_INDEX)
 
     def safetensors(
         self,
