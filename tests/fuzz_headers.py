@@ -227,7 +227,7 @@ def large_cases() -> Iterator[tuple[str, str, bytes]]:
     room = safetensors.LONGEST - 64
     empty = b'"dtype":"U8","shape":[0],"data_offsets":[0,0]'
     entries = b",".join(b'"t%07d":{%s}' % (n, empty) for n in range(room // 60))
-    most = entries[: 57 * safetensors.MOST_TENSORS].rpartition(b",")[0]
+    most = entries[: 57 * safetensors.MOST_TENSORS].rpartition(b"},")[0] + b"}"
     for name, text in {
         "entries": b"{" + entries + b"}",
         "fewer entries": b"{" + most + b"}",
