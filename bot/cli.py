@@ -801,7 +801,13 @@ FOLDER = click.argument("folder", type=click.Path(file_okay=False, path_type=Pat
 @FOLDER
 @click.option("--port", default=8910, show_default=True, help="0 picks a free one.")
 @click.option("--host", default="127.0.0.1", show_default=True)
-def serve(folder: Path, port: int, host: str) -> None:
+@click.option(
+    "--bandwidth",
+    type=click.FloatRange(min=0.001),
+    metavar="MB",
+    help="MB a second that uploads share, to rehearse a slow line; without Xet.",
+)
+def serve(folder: Path, port: int, host: str, bandwidth: float | None) -> None:
     """Serve the Hub kept in FOLDER until interrupted.
 
     \b
@@ -813,7 +819,7 @@ def serve(folder: Path, port: int, host: str) -> None:
     def ready(url: str) -> None:
         click.echo(f"serving {folder} at {url}")
 
-    run(folder, port, host, ready)
+    run(folder, port, host, ready, bandwidth=bandwidth * 1e6 if bandwidth else None)
 
 
 @hub.command("add-user")
