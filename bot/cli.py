@@ -663,7 +663,7 @@ def _publish(
         if done is None:
             job.require_room()
             timeline.keep_in(job.paths.timeline)
-            if not built_only:
+            if not built_only and context.settings.publish.overlap:
                 release.prepare(job, repo_id, timeline)
             with timeline.on("card", "cpu"):
                 files = describe.card(job, repo_id)

@@ -232,11 +232,12 @@ class ConvertSettings(Part):
 
 
 class PublishSettings(Part):
-    """Names on the Hub."""
+    """Names on the Hub, and how a release gets there."""
 
     repository: str = "{name}-APEX-GGUF"
     file: str = "{name}-APEX-{tier}.gguf"
     private: bool = False
+    overlap: bool = True  # make, measure and send side by side; else one after another
     quantized_by: str | None = None
 
     @field_validator("repository", "file")

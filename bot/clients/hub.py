@@ -21,7 +21,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, BinaryIO, Literal, Protocol, TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -80,6 +80,7 @@ from bot.errors import (
 )
 from bot.records import Built, HeaderTensor, Release, RepoFile
 from bot.weights import INDEX
+from bot.workspace import require_safe
 
 T = TypeVar("T")
 Sort = Literal["created_at", "last_modified", "trending_score"]
@@ -410,10 +411,11 @@ class Hub:
         what it raises ends the download.
         Raises SourceError, AccessError, UnreachableError, CapacityError.
         """
-        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or "\\" in path:
-            raise SourceError(f"{repo_id} has a file named {path!r}; do not use this model")
+        require_safe(path, repo_id)
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.parent.resolve().is_relative_to(folder.resolve()):
+            raise SourceError(f"{target.parent} leads out of {folder}; remove that link")
         partial = target.with_name(f"{target.name}.partial")
         what = f"{path} of {repo_id}"
         url = self._file(repo_id, commit, path, kind)
