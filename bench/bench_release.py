@@ -42,7 +42,7 @@ from bot.settings import DEMO, data_folder
 from bot.web.hub import RunningHub
 from bot.workspace import sha256
 
-THREADS, CONTEXT, CALIBRATION = 2, 512, 40
+CONTEXT, CALIBRATION = 512, 40
 REPO = "demo/Tiny-MoE-14M-APEX-GGUF"
 RAW = argparse.RawDescriptionHelpFormatter
 
@@ -58,6 +58,7 @@ class Asked:
     together: int | None
     tools: Path | None
     rounds: int
+    threads: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +90,7 @@ def ours(folder: Path, asked: Asked, *, overlap: bool) -> Outcome:
     """`bot publish` in a process of its own."""
     settings = {
         "workdir": str(folder / "work"),
-        "llama": {"threads": THREADS, "gpu_layers": 0},
+        "llama": {"threads": asked.threads, "gpu_layers": 0},
         "quantize": {"together": asked.together},
         "calibration": {"context": CONTEXT, "chunks": CALIBRATION},
         "evaluation": {"context": CONTEXT, "chunks": asked.chunks, "task_count": asked.tasks},
@@ -116,14 +117,16 @@ def script(folder: Path, asked: Asked, tools: Path) -> Outcome:
     found = describe(header.metadata, header.tensors)
     recipes = make_recipes(load_profiles(data_folder("profiles"), None), found, header.tensors)
     text, tasks, matrix = DEMO / "evaluation.txt", DEMO / "tasks.txt", folder / "imatrix.gguf"
-    base, common = folder / "reference.kld", ["-t", str(THREADS), "-ngl", "0"]
+    base, common = folder / "reference.kld", ["-t", str(asked.threads), "-ngl", "0"]
     measured = ["-f", str(text), "-c", str(CONTEXT), "--chunks", str(asked.chunks), *common]
     hellaswag = ["-f", str(tasks), "--hellaswag", "--hellaswag-tasks", str(asked.tasks), *common]
 
+    seconds: dict[str, float] = {}
+
     def tool(name: str, *arguments: str | Path) -> None:
-        done = subprocess.run(
-            [str(tools / name), *map(str, arguments)], capture_output=True, check=False
-        )
+        start, command = time.monotonic(), [str(tools / name), *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, check=False)
+        seconds[name] = seconds.get(name, 0.0) + time.monotonic() - start
         if done.returncode:
             raise SystemExit(f"{name} failed: {done.stderr.decode()[-2000:]}")
 
@@ -143,7 +146,7 @@ def script(folder: Path, asked: Asked, tools: Path) -> Outcome:
             lines = (f"^{re.escape(name)}$={kind.lower()}" for name, kind in wanted.items())
             types.write_text("\n".join(lines) + "\n")
             weighed: list[str | Path] = ["--imatrix", matrix] if recipe.imatrix else []
-            made = (asked.source, out, recipe.base, str(THREADS))
+            made = (asked.source, out, recipe.base, str(asked.threads))
             tool("llama-quantize", *weighed, "--tensor-type-file", types, *made)
             files[out.name] = out
         tool("llama-perplexity", "-m", asked.source, *measured, "--save-all-logits", base)
@@ -157,7 +160,11 @@ def script(folder: Path, asked: Asked, tools: Path) -> Outcome:
             name: Built(path=str(path), bytes=path.stat().st_size, sha256=sha256(path))
             for name, path in files.items()
         }
+        start = time.monotonic()
         upload(Hub(url, SecretStr(token)), REPO, built, "Release")
+        seconds["upload"] = time.monotonic() - start
+        parts = (f"{name} {spent:.1f} s" for name, spent in seconds.items())
+        print(f"public script: {', '.join(parts)}", file=sys.stderr)
 
     return released(folder, asked, work)
 
@@ -171,11 +178,12 @@ def main() -> None:
     parser.add_argument("--together", type=int, default=3, help="tiers of a pass; 0: all [3]")
     parser.add_argument("--tools", type=Path, help="folder of llama.cpp's tools")
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         source = root / "Tiny-MoE-14M-BF16.gguf"
-        to_bf16(DEMO / "tiny-moe-Q8_0.gguf", source, THREADS)
+        to_bf16(DEMO / "tiny-moe-Q8_0.gguf", source, given.threads)
         asked = Asked(
             source=source,
             bandwidth=given.bandwidth,
@@ -184,6 +192,7 @@ def main() -> None:
             together=given.together or None,
             tools=given.tools,
             rounds=given.rounds,
+            threads=given.threads,
         )
         report(root, asked)
 
@@ -202,11 +211,12 @@ def report(root: Path, asked: Asked) -> None:
             folder = root / f"{way.replace(' ', '-')}-{number}"
             folder.mkdir()
             found = work(folder)
+            print(f"{way}: {found.seconds:.1f} s", file=sys.stderr, flush=True)
             if way not in best or found.seconds < best[way].seconds:
                 best[way] = found
     assert best["overlapped"].files == best["one after another"].files
     base = best["overlapped"].seconds
-    print(f"nine tiers, {THREADS} threads, {asked.bandwidth} MB/s:")
+    print(f"nine tiers, {asked.threads} threads, {asked.bandwidth} MB/s:")
     for way, found in best.items():
         print(f"  {way:<18} {found.seconds:7.1f} s   {found.seconds / base:5.2f}")
     print(f"\n{best['overlapped'].timeline}")
