@@ -645,7 +645,7 @@ def _publish(
     unless_published: bool = False,
     show_timeline: bool = False,
 ) -> None:
-    from bot.pipeline import describe, release, tables
+    from bot.pipeline import describe, make, release, tables
     from bot.pipeline.publish import held_already
     from bot.pipeline.publish import push as push_files
     from bot.pipeline.timeline import Timeline
@@ -661,9 +661,11 @@ def _publish(
             raise SourceError(f"{model} is not built with these settings; run `bot publish`")
         done = held_already(job, repo_id) if unless_published else None
         if done is None:
-            job.require_room()
+            wanted = context.settings.publish
+            overlap = wanted.overlap and not built_only
+            job.require_room(make.passes(job) if overlap and wanted.free != "never" else ())
             timeline.keep_in(job.paths.timeline)
-            if not built_only and context.settings.publish.overlap:
+            if overlap:
                 release.prepare(job, repo_id, timeline)
             with timeline.on("card", "cpu"):
                 files = describe.card(job, repo_id)

@@ -238,6 +238,7 @@ class PublishSettings(Part):
     file: str = "{name}-APEX-{tier}.gguf"
     private: bool = False
     overlap: bool = True  # make, measure and send side by side; else one after another
+    free: Literal["never", "short", "always"] = "never"  # remove files sent; short: the disk is
     quantized_by: str | None = None
 
     @field_validator("repository", "file")

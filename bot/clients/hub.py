@@ -50,6 +50,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from huggingface_hub.file_download import HfFileMetadata, get_hf_file_metadata, http_get
+from huggingface_hub.lfs import UploadInfo, post_lfs_batch_info
 from huggingface_hub.utils._headers import build_hf_headers
 from huggingface_hub.utils._http import default_client_factory, parse_ratelimit_headers
 from huggingface_hub.utils._runtime import is_xet_available
@@ -446,22 +447,46 @@ class Hub:
         """Send contents of large files, by path in the repository, ahead of the commit with them.
 
         Nothing becomes visible, and a later `commit` of this object neither hashes nor sends them
-        again. Small files are left to the commit. Raises as `commit`.
+        again. Small files are left to the commit. A file that is not here any more must be on the
+        Hub. Raises as `commit`, and PublishError when the Hub does not hold such a file.
         """
         for path, built in files.items():
-            addition = CommitOperationAdd(path_in_repo=path, path_or_fileobj=built.path)
-            addition.upload_info.sha256 = bytes.fromhex(built.sha256)
-            state = _state(Path(built.path))
+            addition, state = _announced(path, built), _state(Path(built.path))
             with self._speaking(repo_id), _without_bars():
-                self._api.preupload_lfs_files(repo_id, additions=[addition], revision="main")
+                if state is None:
+                    addition._is_uploaded = self._holds(repo_id, addition.upload_info)
+                else:
+                    self._api.preupload_lfs_files(repo_id, additions=[addition], revision="main")
             if addition._is_uploaded:
                 self._sent[repo_id, path] = _Sent(addition=addition, state=state)
+            elif state is None:
+                raise PublishError(
+                    f"{self.name} holds {path} no more, nor is it here; run the same command again"
+                )
+
+    def is_sent(self, repo_id: str, path: str) -> bool:
+        """Whether this object sent a file's content, so that a commit needs it here no more."""
+        return (repo_id, path) in self._sent
+
+    def _holds(self, repo_id: str, info: UploadInfo) -> bool:
+        """Whether the Hub has a content: asked to take it, it names no place to send it to."""
+        rows, _, _ = post_lfs_batch_info(
+            [info],
+            token=None,
+            headers=self._headers(),
+            repo_type="model",
+            repo_id=repo_id,
+            endpoint=self.endpoint,
+        )
+        return len(rows) == 1 and "actions" not in rows[0]
 
     def _addition(self, repo_id: str, path: str, file: Path) -> CommitOperationAdd:
         """A file of a commit: the one that was sent before, while the file is what it was."""
-        sent = self._sent.get((repo_id, path))
-        if sent and not sent.addition._is_committed and sent.state == _state(file):
+        sent, state = self._sent.get((repo_id, path)), _state(file)
+        if sent and not sent.addition._is_committed and state in (None, sent.state):
             return sent.addition
+        if state is None:
+            raise SourceError(f"{file} is not here any more; run `bot publish`")
         return CommitOperationAdd(path_in_repo=path, path_or_fileobj=str(file))
 
     def commit(
@@ -517,6 +542,9 @@ class Hub:
         return now.commit
 
     def _same(self, now: Release, there: RepoFile, file: Path) -> bool:
+        if not file.is_file():  # freed after it was sent
+            sent = self._sent.get((now.repo_id, there.path))
+            return sent is not None and there.sha256 == sent.addition.upload_info.sha256.hex()
         if there.size != file.stat().st_size:
             return False
         sha256 = there.sha256
@@ -816,11 +844,26 @@ class _Sent:
     """A content that the Hub has, and the file as it was then."""
 
     addition: CommitOperationAdd
-    state: tuple[str, int, int]
+    state: tuple[str, int, int] | None
 
 
-def _state(file: Path) -> tuple[str, int, int]:
+def _announced(path: str, built: Built) -> CommitOperationAdd:
+    """A file of a later commit, whose hash is known; the file may be gone."""
+    sha256 = bytes.fromhex(built.sha256)
+    if Path(built.path).is_file():
+        addition = CommitOperationAdd(path_in_repo=path, path_or_fileobj=built.path)
+        addition.upload_info.sha256 = sha256
+        return addition
+    addition = CommitOperationAdd(path_in_repo=path, path_or_fileobj=b"")
+    addition.upload_info = UploadInfo(size=built.bytes, sample=b"", sha256=sha256)
+    addition._upload_mode = "lfs"
+    return addition
+
+
+def _state(file: Path) -> tuple[str, int, int] | None:
     """What changes when somebody writes to a file: path, size, time in nanoseconds."""
+    if not file.is_file():
+        return None
     status = file.stat()
     return str(file), status.st_size, status.st_mtime_ns
 

@@ -63,9 +63,37 @@ def known(job: Job, tier: str) -> Built | None:
     if planned.imatrix and matrix is None:
         return None
     (recipe,) = (recipe for recipe in settled(job, matrix) if recipe.tier == tier)
-    inputs = _quantize_inputs(job, recipe, matrix)
-    done = job.pipeline.ledger.finished(job.key, f"quantize {tier}", inputs)
+    return _done(job, recipe, matrix)
+
+
+def _done(job: Job, recipe: Recipe, matrix: Built | None) -> Built | None:
+    """What was made of a recipe, if it is here, or was freed after it was sent."""
+    inputs, step = _quantize_inputs(job, recipe, matrix), f"quantize {recipe.tier}"
+    ledger = job.pipeline.ledger
+    done = ledger.finished(job.key, step, inputs)
+    if done is None and (done := ledger.finished(job.key, step, inputs, files_too=False)):
+        gone = {"sha256": together(done.files).sha256}
+        if ledger.finished(job.key, f"free {recipe.tier}", gone) is None:
+            return None
     return together(done.files) if done else None
+
+
+def free(job: Job, tier: str, built: Built) -> None:
+    """Remove a tier's files, which the Hub has; they count as made."""
+    job.pipeline.ledger.record(job.key, f"free {tier}", {"sha256": built.sha256}, [], None)
+    for file in built.files:
+        Path(file.path).unlink(missing_ok=True)
+
+
+def is_free(job: Job, tier: str) -> bool:
+    """Whether a tier was made, and its files are not here."""
+    built = known(job, tier)
+    return built is not None and not all(Path(file.path).is_file() for file in built.files)
+
+
+def lose(job: Job, tier: str) -> None:
+    """A tier that was freed is made again: the Hub does not have it either."""
+    job.pipeline.ledger.record(job.key, f"free {tier}", {"sha256": None}, [], None)
 
 
 def _given(job: Job, path: Path) -> Built:
@@ -81,12 +109,7 @@ def _quantize_missing(job: Job, recipes: Sequence[Recipe], matrix: Built | None)
     from bot.build import imatrix, onepass
     from bot.build.quantize import Importance
 
-    known = job.pipeline.ledger.finished
-    missing = [
-        recipe
-        for recipe in recipes
-        if known(job.key, f"quantize {recipe.tier}", _quantize_inputs(job, recipe, matrix)) is None
-    ]
+    missing = [recipe for recipe in recipes if _done(job, recipe, matrix) is None]
     if not missing:
         return
     read = Importance(imatrix.read(Path(matrix.path))) if matrix else None
@@ -157,6 +180,8 @@ def _quantize_inputs(job: Job, recipe: Recipe, matrix: Built | None) -> dict[str
 def _quantize(job: Job, recipe: Recipe, matrix: Built | None) -> Built:
     from bot.build import imatrix, quantize
 
+    if (built := _done(job, recipe, matrix)) is not None:
+        return built
     target = job.file_of(recipe)
     used = matrix if recipe.imatrix else None
 

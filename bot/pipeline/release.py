@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from bot.clients.llama import library
-from bot.errors import UnreachableError
+from bot.errors import PublishError, UnreachableError
 from bot.pipeline import calibrating, make
 from bot.pipeline.bench import Bench, Subject
 from bot.pipeline.data import find_tasks
@@ -22,6 +22,7 @@ from bot.pipeline.timeline import Timeline
 from bot.publish.send import send
 from bot.records import Built, Recipe
 from bot.settings import LlamaSettings
+from bot.workspace import free_disk
 
 MATRIX, REFERENCE = "importance matrix", "reference"
 
@@ -66,9 +67,15 @@ class _Tasks:
         network begins early. With a GPU it comes first: the next pass waits for it.
         """
         passes = make.passes(self._job)
-        weighed = [p for p in passes if any(self._recipes[tier].imatrix for tier in p)]
-        plain = [task for p in passes if p not in weighed for task in self._pass(p)]
-        calibrated = [task for p in weighed for task in self._pass(p)]
+        plain: list[Task] = []
+        calibrated: list[Task] = []
+        before: tuple[str, ...] = ()
+        for tiers in passes:
+            tasks = self._pass(tiers, before)
+            weighed = any(self._recipes[tier].imatrix for tier in tiers)
+            (calibrated if weighed else plain).extend(tasks)
+            if self._is_tight():  # the next pass waits for the room of this one
+                before = tuple(task.name for task in tasks)
         reference = Task(name=REFERENCE, resource="gpu", work=self._reference)
         matrix = Task(name=MATRIX, resource="gpu", work=lambda: calibrating.calibrate(self._job))
         last = Task(name="rest of the reference", resource="gpu", work=self._measure_reference)
@@ -78,7 +85,16 @@ class _Tasks:
             return [reference, *plain, matrix, *calibrated, last]
         return [matrix, reference, *plain, *calibrated, last]
 
-    def _pass(self, tiers: tuple[str, ...]) -> list[Task]:
+    def _is_tight(self) -> bool:
+        """Whether sent files are freed: settings say so, and the disk does not hold all tiers."""
+        wanted = self._job.settings.publish.free
+        if wanted != "short" or self._repo_id is None:
+            return wanted == "always" and self._repo_id is not None
+        missing = [tier for tier in self._recipes if make.known(self._job, tier) is None]
+        left = sum(self._job.plan.predicted(self._recipes[tier]) for tier in missing)
+        return left + self._job.settings.reserve > free_disk(self._job.paths.folder)
+
+    def _pass(self, tiers: tuple[str, ...], after: tuple[str, ...] = ()) -> list[Task]:
         """Making some tiers, measuring and sending each."""
         weighed = any(self._recipes[tier].imatrix for tier in tiers)
         name = f"make {', '.join(tiers)}"
@@ -86,7 +102,7 @@ class _Tasks:
         def work() -> None:
             self._made.update(make.quantize_some(self._job, tiers))
 
-        needs = (MATRIX,) if weighed else ()
+        needs = (MATRIX, *after) if weighed else after
         tasks = [Task(name=name, resource="cpu", work=work, needs=needs)]
         for tier in tiers:
             tasks += self._tier(self._recipes[tier], name)
@@ -129,6 +145,8 @@ class _Tasks:
         self._bench.divergence(subject, left)
         for data in find_tasks(self._job.pipeline):
             self._bench.tasks(subject, data)
+        if self._job.settings.publish.free != "never" and self._job.settings.evaluation.speed:
+            self._bench.speed(subject)  # the file may be gone when nothing runs beside
 
     def _measure_reference(self) -> None:
         reference = reference_of(self._job)
@@ -138,14 +156,25 @@ class _Tasks:
 
     def _send(self, tier: str) -> None:
         """What the Hub does not answer for now goes with the commit."""
-        hub, files = self._job.pipeline.hub, self._made[tier].files
         if self._repo_id is None:
             raise TypeError("nothing is sent without a repository")
-        with self._job.pipeline.narrator.work(f"sending {tier}"):
+        job, built = self._job, self._made[tier]
+        files = {Path(file.path).name: file for file in built.files}
+        freed = make.is_free(job, tier)
+        with job.pipeline.narrator.work(f"sending {tier}"):
             try:
-                send(hub, self._repo_id, {Path(file.path).name: file for file in files})
+                sent = send(job.pipeline.hub, self._repo_id, files)
             except UnreachableError as error:
-                self._job.pipeline.narrator.say(f"{tier} will be sent with the commit: {error}")
+                if freed:
+                    raise
+                job.pipeline.narrator.say(f"{tier} will be sent with the commit: {error}")
+                return
+            except PublishError:
+                if freed:
+                    make.lose(job, tier)
+                raise
+        if all(job.pipeline.hub.is_sent(self._repo_id, path) for path in sent) and self._is_tight():
+            make.free(job, tier, built)
 
 
 def _subject(tier: str, built: Built) -> Subject:

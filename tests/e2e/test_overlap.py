@@ -87,3 +87,49 @@ def test_the_timeline_of_a_release(road: Road, demo_model: Path) -> None:
     assert tasks >= set(wanted)
     lanes = {e["args"]["name"] for e in trace["traceEvents"] if e["ph"] == "M"}
     assert lanes == {"cpu", "gpu", "network"}
+
+
+def test_sent_files_are_freed_and_published_all_the_same(
+    road: Road, hub: Hub, proxy: Between, demo_model: Path
+) -> None:
+    road.settings(publish={"free": "always"})
+    chosen = (str(demo_model), "--profiles", "Balanced,Compact", "--json")
+    # the commit fails for good: what was sent and freed is known to the next run
+    proxy.faults.append(Fault(method="POST", part="/commit/", status=403, arrives=False, times=1))
+    first = road.bot("publish", *chosen, HF_HUB_DISABLE_XET="1")
+    assert first.returncode == 6, first.stderr
+    assert not list(road.folder.glob("work/jobs/*/release/*.gguf"))
+    assert hub.ask("GET", f"/api/models/{REPO}").status == 401
+    again = road.bot("publish", *chosen, HF_HUB_DISABLE_XET="1")
+    assert again.returncode == 0, again.stderr
+    assert "quantizing" not in again.stderr
+    assert hub.commits(REPO) == 1
+    contents = [line for line in proxy.requests if line.startswith("PUT") and "/lfs/" in line]
+    done = json.loads(again.stdout)
+    large = {name for name in done["files"] if name.endswith(".gguf")}
+    assert len(large) == 2
+    names = [line.split("?")[0] for line in contents]
+    assert len(names) == len(set(names))  # nothing was sent twice
+    results = json.loads((Path(done["folder"]) / "results.json").read_text())
+    repo = hub.store.find(REPO)
+    assert repo is not None
+    tree = hub.store.tree(hub.store.commit(repo, "main"))
+    assert {row["file"]: row["sha256"] for row in results["tiers"]} == {
+        name: tree[name].sha256 for name in large
+    }
+
+
+def test_a_freed_file_that_the_hub_lost_is_made_again(
+    road: Road, hub: Hub, proxy: Between, demo_model: Path
+) -> None:
+    road.settings(publish={"free": "always"})
+    chosen = (str(demo_model), "--profiles", "Balanced", "--json")
+    proxy.faults.append(Fault(method="POST", part="/commit/", status=403, arrives=False, times=1))
+    assert road.bot("publish", *chosen, HF_HUB_DISABLE_XET="1").returncode == 6
+    road.settings(publish={"free": "always", "repository": "other"})  # which holds nothing
+    lost = road.bot("publish", *chosen, HF_HUB_DISABLE_XET="1")
+    assert lost.returncode == 9
+    assert "run the same command again" in lost.stderr
+    done = road.bot("publish", *chosen, HF_HUB_DISABLE_XET="1")
+    assert done.returncode == 0, done.stderr
+    assert hub.commits("alice/other") == 1
