@@ -182,8 +182,9 @@ class Narrator:
                 bars.stop()
                 self._bars = None
                 return
-            bars.console.print(bars.make_tasks_table([task]))
+            ended = bars.make_tasks_table([task])
             bars.remove_task(task.id)
+            bars.console.print(ended)
 
 
 def _until(halt: threading.Event, report: Report) -> Report:
