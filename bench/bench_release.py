@@ -1,7 +1,7 @@
 """A whole release three ways, side by side in one run, published over a line of a stated speed.
 
     python bench/bench_release.py                                 nine tiers of the demo model
-    python bench/bench_release.py --bandwidth 2 --together 1      MB/s, tiers of a pass
+    python bench/bench_release.py --bandwidth 2 --together 1,3,9  MB/s, tiers of a pass
     python bench/bench_release.py --tools llama.cpp/build/bin     and as the public script does it
 
 Nine tiers are made, measured (perplexity and divergence, HellaSwag), described and sent to a local
@@ -55,7 +55,7 @@ class Asked:
     bandwidth: float  # MB/s
     chunks: int
     tasks: int
-    together: int | None
+    together: tuple[int, ...]
     tools: Path | None
     rounds: int
     threads: int
@@ -86,15 +86,15 @@ def released(folder: Path, asked: Asked, work: Callable[[str, str], None]) -> Ou
     )
 
 
-def ours(folder: Path, asked: Asked, *, overlap: bool) -> Outcome:
-    """`bot publish` in a process of its own."""
+def ours(folder: Path, asked: Asked, together: int | None) -> Outcome:
+    """`bot publish` in a process of its own; without tiers of a pass nothing overlaps."""
     settings = {
         "workdir": str(folder / "work"),
         "llama": {"threads": asked.threads, "gpu_layers": 0},
-        "quantize": {"together": asked.together},
+        "quantize": {"together": together},
         "calibration": {"context": CONTEXT, "chunks": CALIBRATION},
         "evaluation": {"context": CONTEXT, "chunks": asked.chunks, "task_count": asked.tasks},
-        "publish": {"overlap": overlap},
+        "publish": {"overlap": together is not None},
     }
     config = folder / "bot.yaml"
     config.write_text(yaml.safe_dump(settings))
@@ -175,7 +175,7 @@ def main() -> None:
     parser.add_argument("--bandwidth", type=float, default=1.5, help="MB/s [1.5]")
     parser.add_argument("--chunks", type=int, default=40)
     parser.add_argument("--tasks", type=int, default=100)
-    parser.add_argument("--together", type=int, default=3, help="tiers of a pass; 0: all [3]")
+    parser.add_argument("--together", default="3", help="tiers of a pass, several to compare [3]")
     parser.add_argument("--tools", type=Path, help="folder of llama.cpp's tools")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
@@ -189,7 +189,7 @@ def main() -> None:
             bandwidth=given.bandwidth,
             chunks=given.chunks,
             tasks=given.tasks,
-            together=given.together or None,
+            together=tuple(int(number) for number in given.together.split(",")),
             tools=given.tools,
             rounds=given.rounds,
             threads=given.threads,
@@ -199,27 +199,32 @@ def main() -> None:
 
 def report(root: Path, asked: Asked) -> None:
     """Every way in turn, as often as asked for; the fastest of each counts."""
-    ways: dict[str, Callable[[Path], Outcome]] = {
-        "overlapped": lambda folder: ours(folder, asked, overlap=True),
-        "one after another": lambda folder: ours(folder, asked, overlap=False),
-    }
+
+    def way(together: int | None) -> Callable[[Path], Outcome]:
+        return lambda folder: ours(folder, asked, together)
+
+    ways = {f"overlapped, {number}": way(number) for number in asked.together}
+    first = next(iter(ways))
+    ways["one after another"] = way(None)
     if (tools := asked.tools) is not None:
         ways["public script"] = lambda folder: script(folder, asked, tools)
     best: dict[str, Outcome] = {}
     for number in range(asked.rounds):
-        for way, work in ways.items():
-            folder = root / f"{way.replace(' ', '-')}-{number}"
+        for name, work in ways.items():
+            folder = root / f"{name.replace(' ', '-')}-{number}"
             folder.mkdir()
             found = work(folder)
-            print(f"{way}: {found.seconds:.1f} s", file=sys.stderr, flush=True)
-            if way not in best or found.seconds < best[way].seconds:
-                best[way] = found
-    assert best["overlapped"].files == best["one after another"].files
-    base = best["overlapped"].seconds
+            print(f"{name}: {found.seconds:.1f} s", file=sys.stderr, flush=True)
+            if name not in best or found.seconds < best[name].seconds:
+                best[name] = found
+    assert all(
+        best[f"overlapped, {n}"].files == best["one after another"].files for n in asked.together
+    )
+    base = best[first].seconds
     print(f"nine tiers, {asked.threads} threads, {asked.bandwidth} MB/s:")
-    for way, found in best.items():
-        print(f"  {way:<18} {found.seconds:7.1f} s   {found.seconds / base:5.2f}")
-    print(f"\n{best['overlapped'].timeline}")
+    for name, found in best.items():
+        print(f"  {name:<18} {found.seconds:7.1f} s   {found.seconds / base:5.2f}")
+    print(f"\n{best[first].timeline}")
 
 
 if __name__ == "__main__":

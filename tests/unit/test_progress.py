@@ -111,6 +111,18 @@ def test_an_error_is_not_called_done() -> None:
     assert "done" not in out.getvalue()
 
 
+def _read_all(terminal: int) -> str:
+    """What was written to a terminal so far; it comes in pieces."""
+    os.set_blocking(terminal, False)
+    found = b""
+    try:
+        while piece := os.read(terminal, 1 << 16):
+            found += piece
+    except BlockingIOError:
+        return found.decode()
+    raise AssertionError("the terminal was closed")
+
+
 def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "100")
@@ -124,7 +136,7 @@ def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
             report(5_000_000, 10_000_000, "7 of 12 tensors")
         with narrator.work("hashing"):
             pass
-    shown = os.read(reading, 1 << 16).decode()
+        shown = _read_all(reading)
     os.close(reading)
     assert "measuring Quality" in shown
     assert "10/10" in shown
@@ -145,7 +157,7 @@ def test_two_works_at_once_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Non
                 narrator.say("reference: [kept]")
             report(1, 3)
         narrator.say("after all")
-    shown = os.read(reading, 1 << 16).decode()
+        shown = _read_all(reading)
     os.close(reading)
     assert "reference: [kept]" in shown
     last = shown[shown.rindex("1/3") :]
