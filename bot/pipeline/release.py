@@ -130,7 +130,8 @@ class _Tasks:
         missing = [tier for tier in self._recipes if not self._is_measured(tier)]
         if missing:
             largest = max(self._job.plan.predicted(self._recipes[tier]) for tier in missing)
-            self._bench.prepare(largest, len(missing))
+            others = len(self._job.settings.evaluation.others)
+            self._bench.prepare(largest, len(missing) + others)
 
     def _is_measured(self, tier: str) -> bool:
         built = make.known(self._job, tier)
@@ -142,7 +143,8 @@ class _Tasks:
         """All of a tier but its speed, which is measured when nothing runs beside."""
         subject = _subject(tier, self._made[tier])
         left = sum(not self._is_measured(tier) for tier in self._recipes)
-        self._bench.divergence(subject, left)
+        others = len(self._job.settings.evaluation.others)
+        self._bench.divergence(subject, left + others)
         for data in find_tasks(self._job.pipeline):
             self._bench.tasks(subject, data)
         if self._job.settings.publish.free != "never" and self._job.settings.evaluation.speed:

@@ -21,7 +21,7 @@ from bot.errors import SourceError
 from bot.workspace import write_text
 
 LANES = ("cpu", "gpu", "network")
-ALONE = "cpu"  # what is done outside of tasks, by one thread
+TRANSFERS = ("fetching", "reading headers")  # works outside of tasks that wait for the network
 MARKS = {"cpu": "█", "gpu": "▓", "network": "░"}
 RUNS = 20  # of one job that are kept
 _LANE: ContextVar[str | None] = ContextVar("lane", default=None)
@@ -76,7 +76,8 @@ class Timeline:
     def heard(self, title: str, start: float, end: float) -> None:
         """A work of the narrator: within a piece of work, or by itself."""
         lane = _LANE.get()
-        self._add(title, lane or ALONE, start, end, part=lane is not None)
+        alone = "network" if title.startswith(TRANSFERS) else "cpu"
+        self._add(title, lane or alone, start, end, part=lane is not None)
 
     def _add(self, name: str, lane: str, start: float, end: float, *, part: bool) -> None:
         begun, ended = self._epoch + start, self._epoch + end

@@ -47,7 +47,9 @@ def test_a_file_holds_every_run_and_its_works(tmp_path: Path) -> None:
     for name in ("first", "second"):
         timeline, narrator = Timeline(), Narrator(quiet=True)
         narrator.listener = timeline.heard
-        with narrator.work("fetching"):
+        with narrator.work("fetching lab/model"):
+            pass
+        with narrator.work("hashing"):
             pass
         timeline.keep_in(path)
         with timeline.on(name, "network"), narrator.work("sending"):
@@ -58,7 +60,8 @@ def test_a_file_holds_every_run_and_its_works(tmp_path: Path) -> None:
         (run, *rest)
         for run, name in ((1, "first"), (2, "second"))
         for rest in (
-            ("fetching", "cpu", False),
+            ("fetching lab/model", "network", False),
+            ("hashing", "cpu", False),
             (name, "network", False),
             ("sending", "network", True),
         )
