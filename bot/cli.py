@@ -645,11 +645,15 @@ def _publish(
     *,
     built_only: bool,
     unless_published: bool = False,
+    show_timeline: bool = False,
 ) -> None:
-    from bot.pipeline import describe, tables
+    from bot.pipeline import describe, make, release, tables
     from bot.pipeline.publish import held_already
     from bot.pipeline.publish import push as push_files
+    from bot.pipeline.timeline import Timeline
 
+    timeline = Timeline()
+    context.narrator.listener = timeline.heard
     # the token is asked for before hours of work, not after
     context.pipeline.hub.whoami()
     job = _planned(context, model, revision, tiers)
@@ -659,13 +663,22 @@ def _publish(
             raise SourceError(f"{model} is not built with these settings; run `bot publish`")
         done = held_already(job, repo_id) if unless_published else None
         if done is None:
-            job.require_room()
-            files = describe.card(job, repo_id)
+            wanted = context.settings.publish
+            overlap = wanted.overlap and not built_only
+            job.require_room(make.passes(job) if overlap and wanted.free != "never" else ())
+            timeline.keep_in(job.paths.timeline)
+            if overlap:
+                release.prepare(job, repo_id, timeline)
+            with timeline.on("card", "cpu"):
+                files = describe.card(job, repo_id)
             # asked again: the build took hours
             done = held_already(job, repo_id) if unless_published else None
         if done is None:
             hide = private or context.settings.publish.private
-            done = push_files(job, repo_id, files, private=hide)
+            with timeline.on("commit", "network"):
+                done = push_files(job, repo_id, files, private=hide)
+    if show_timeline:
+        click.echo(_timeline_text(job), err=True)
     if as_json:
         _emit(done)
     else:
@@ -710,6 +723,7 @@ def push(
     show_default=True,
     help="Build on this machine, or by a workflow of github.repo, followed to its end.",
 )
+@click.option("--timeline", "show_timeline", is_flag=True, help="Say on stderr what took how long.")
 @staged
 def publish(
     context: Context,
@@ -722,6 +736,7 @@ def publish(
     dry_run: bool,
     unless_published: bool,
     where: str,
+    show_timeline: bool,
 ) -> None:
     """Quantize, measure, describe and publish a model. Run again, it goes on where it stopped.
 
@@ -744,7 +759,7 @@ def publish(
     if not dry_run:
         _publish(
             context, model, revision, tiers, as_json, to, private,
-            built_only=False, unless_published=unless_published,
+            built_only=False, unless_published=unless_published, show_timeline=show_timeline,
         )  # fmt: skip
         return
     from bot.pipeline import tables
@@ -756,6 +771,39 @@ def publish(
         _emit(tables.plan_values(made))
     else:
         click.echo(_plan_text(context, made))
+
+
+def _timeline_text(job: Job) -> str:
+    import shutil
+
+    from bot.pipeline import timeline
+
+    if not job.paths.timeline.is_file():
+        return "nothing was done"
+    return timeline.text(timeline.read(job.paths.timeline), shutil.get_terminal_size().columns)
+
+
+@cli.command()
+@staged
+def timeline(
+    context: Context, model: str, revision: str, tiers: tuple[str, ...], as_json: bool
+) -> None:
+    """Say where the time of the last `bot publish` went, by CPU, GPU and network.
+
+    --json prints all runs in Chrome's trace format, for chrome://tracing or ui.perfetto.dev.
+
+    \b
+    bot timeline ./model-BF16.gguf
+    bot timeline ./model-BF16.gguf --json > trace.json
+    """
+    from bot.pipeline import timeline as timelines
+
+    job = _planned(context, model, revision, tiers)
+    timelines.read(job.paths.timeline)
+    if as_json:
+        click.echo(job.paths.timeline.read_text(encoding="utf-8"), nl=False)
+    else:
+        click.echo(_timeline_text(job))
 
 
 for verb_elsewhere in (*VERBS, *cli_init.VERBS, *cli_github.VERBS, *STEP_VERBS):
@@ -774,7 +822,13 @@ FOLDER = click.argument("folder", type=click.Path(file_okay=False, path_type=Pat
 @FOLDER
 @click.option("--port", default=8910, show_default=True, help="0 picks a free one.")
 @click.option("--host", default="127.0.0.1", show_default=True)
-def serve(folder: Path, port: int, host: str) -> None:
+@click.option(
+    "--bandwidth",
+    type=click.FloatRange(min=0.001),
+    metavar="MB",
+    help="MB a second that uploads share, to rehearse a slow line; without Xet.",
+)
+def serve(folder: Path, port: int, host: str, bandwidth: float | None) -> None:
     """Serve the Hub kept in FOLDER until interrupted.
 
     \b
@@ -786,7 +840,7 @@ def serve(folder: Path, port: int, host: str) -> None:
     def ready(url: str) -> None:
         click.echo(f"serving {folder} at {url}")
 
-    run(folder, port, host, ready)
+    run(folder, port, host, ready, bandwidth=bandwidth * 1e6 if bandwidth else None)
 
 
 @hub.command("add-user")

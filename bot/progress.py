@@ -1,7 +1,8 @@
 """Narration on stderr: what is being done, how far it is, how fast, and how long it will take.
 
 On a terminal a rich progress bar; elsewhere one line when work starts, every 30 s, and at its end.
-For machines (`bot --log json`) each event is a line of JSON:
+Works of several threads may go on side by side. For machines (`bot --log json`) each event is a
+line of JSON:
 
     {"time": "…", "event": "start", "work": "quantizing 9 tiers"}
     {"time": "…", "event": "progress", "work": "quantizing 9 tiers", "done": 33554432,
@@ -17,20 +18,41 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress, Task
 
 EVERY = 30.0  # seconds between lines where there is no terminal
 EVENTS_EVERY = 1.0  # between events for machines
 TITLE = 32  # columns for what is being done
 
 Unit = Literal["", "B"]  # plain counts, or bytes
+Listener = Callable[[str, float, float], None]  # title, begin and end in seconds of `monotonic`
+
+# of a thread whose work shall stop at its next report, once the event is set
+_HALT: ContextVar[threading.Event | None] = ContextVar("halt", default=None)
+
+
+class Halted(Exception):
+    """Raised where work reports after it was told to stop; the reason is with whoever told it."""
+
+
+@contextmanager
+def halting(event: threading.Event) -> Iterator[None]:
+    """Works that begin in this thread inside the block stop at a report once `event` is set."""
+    token = _HALT.set(event)
+    try:
+        yield
+    finally:
+        _HALT.reset(token)
 
 
 class Report(Protocol):
@@ -48,7 +70,11 @@ class Narrator:
     ) -> None:
         self._stream = stream or sys.stderr
         self._quiet, self._events = quiet, events
+        self.listener: Listener | None = None  # told of each work when it ends, in its thread
+        self._lock = threading.Lock()
         self._console: Console | None = None
+        self._bars: Progress | None = None  # shown while any work goes on
+        self._working = 0
         if not quiet and not events and self._stream.isatty():
             from rich.console import Console
 
@@ -62,7 +88,12 @@ class Narrator:
             self._line(text)
 
     def _line(self, text: str) -> None:
-        if not self._quiet:
+        with self._lock:
+            if self._quiet:
+                return
+            if self._bars is not None:  # above the bars
+                self._bars.console.print(text, markup=False, soft_wrap=True)
+                return
             self._stream.write(f"{text}\n")
             self._stream.flush()
 
@@ -71,13 +102,21 @@ class Narrator:
 
     @contextmanager
     def work(self, title: str, unit: Unit = "") -> Iterator[Report]:
-        """A piece of long work; call the yielded function as it goes on."""
+        """A piece of long work; call the yielded function as it goes on.
+
+        The function raises Halted in a thread that is `halting`.
+        """
         if self._console is not None:
             shown = self._bar(title, unit)
         else:
             shown = self._as_events(title, unit) if self._events else self._lines(title, unit)
-        with shown as report:
-            yield report
+        start, halt = time.monotonic(), _HALT.get()
+        try:
+            with shown as report:
+                yield report if halt is None else _until(halt, report)
+        finally:
+            if self.listener is not None:
+                self.listener(title, start, time.monotonic())
 
     @contextmanager
     def _lines(self, title: str, unit: Unit) -> Iterator[Report]:
@@ -113,28 +152,76 @@ class Narrator:
 
     @contextmanager
     def _bar(self, title: str, unit: Unit) -> Iterator[Report]:
-        from rich import progress as rich
+        bars = self._begin()
+        task = bars.add_task(title, total=None, note="", unit=unit)
 
-        columns = (
-            rich.TextColumn(f"{{task.description:<{TITLE}}}"),
-            rich.BarColumn(24),
-            rich.TimeElapsedColumn(),
-        )
-        counting: tuple[rich.ProgressColumn, ...] = (rich.MofNCompleteColumn(),)
-        if unit == "B":
-            counting = (rich.DownloadColumn(), rich.TransferSpeedColumn())
-        note_column = rich.TextColumn("{task.fields[note]}")
-        with rich.Progress(*columns, console=self._console) as bar:
-            task = bar.add_task(title, total=None, note="")
+        def report(done: int, total: int, note: str = "") -> None:
+            bars.update(task, completed=done, total=total, note=note)
 
-            def report(done: int, total: int, note: str = "") -> None:
-                if bar.tasks[0].total is None:
-                    bar.columns = (*columns, *counting, rich.TimeRemainingColumn(), note_column)
-                bar.update(task, completed=done, total=total, note=note)
-
+        try:
             yield report
-            if bar.tasks[0].total is None:  # work that cannot count is whole at its end
-                bar.update(task, completed=1, total=1)
+            if bars.tasks[bars.task_ids.index(task)].total is None:  # it cannot count: whole now
+                bars.update(task, completed=1, total=1, unit=None)
+        finally:
+            self._end(bars, bars.tasks[bars.task_ids.index(task)])
+
+    def _begin(self) -> Progress:
+        """The bars of all works that go on."""
+        with self._lock:
+            self._working += 1
+            if self._bars is None:
+                self._bars = _new_bars(self._console)
+                self._bars.start()
+            return self._bars
+
+    def _end(self, bars: Progress, task: Task) -> None:
+        """The last one that ends leaves its bar where it is, others leave it above those."""
+        with self._lock:
+            self._working -= 1
+            if not self._working:
+                bars.stop()
+                self._bars = None
+                return
+            ended = bars.make_tasks_table([task])
+            bars.remove_task(task.id)
+            bars.console.print(ended)
+
+
+def _until(halt: threading.Event, report: Report) -> Report:
+    def told(done: int, total: int, note: str = "") -> None:
+        if halt.is_set():
+            raise Halted
+        report(done, total, note)
+
+    return told
+
+
+def _new_bars(console: Console | None) -> Progress:
+    from rich import progress as rich
+    from rich.text import Text
+
+    class Counted(rich.ProgressColumn):
+        """How far, how fast and how long, in the unit of each work."""
+
+        counts: tuple[rich.ProgressColumn, ...] = (rich.MofNCompleteColumn(),)
+        bytes: tuple[rich.ProgressColumn, ...] = (rich.DownloadColumn(), rich.TransferSpeedColumn())
+        left = rich.TimeRemainingColumn()
+
+        def render(self, task: Task) -> Text:
+            """Nothing for a work that has not counted."""
+            if task.total is None or task.fields["unit"] is None:
+                return Text("")
+            columns = self.bytes if task.fields["unit"] == "B" else self.counts
+            return Text(" ").join(Text(str(c(task))) for c in (*columns, self.left))
+
+    return rich.Progress(
+        rich.TextColumn(f"{{task.description:<{TITLE}}}"),
+        rich.BarColumn(24),
+        rich.TimeElapsedColumn(),
+        Counted(),
+        rich.TextColumn("{task.fields[note]}"),
+        console=console,
+    )
 
 
 class _Pace:

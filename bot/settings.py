@@ -99,6 +99,8 @@ class QuantizeSettings(Part):
     memory_gb: Annotated[float, Field(gt=0)] = 4.0  # bound on rows in work
     shard_gb: Annotated[float, Field(ge=0.001)] | None = 48.0  # None: one file, however large
     missing_data: Literal["refuse", "next"] = "refuse"  # or the next type that needs no imatrix
+    # tiers made in one reading while `bot publish` measures others; None: all in one
+    together: Annotated[int, Field(ge=1)] | None = 3
     stamp: bool = True  # tier, recipe hash and bot version in each file's metadata
     baselines: tuple[str, ...] = ()  # llama.cpp's own file types to compare with: Q8_0, Q4_K_M
 
@@ -230,11 +232,13 @@ class ConvertSettings(Part):
 
 
 class PublishSettings(Part):
-    """Names on the Hub."""
+    """Names on the Hub, and how a release gets there."""
 
     repository: str = "{name}-APEX-GGUF"
     file: str = "{name}-APEX-{tier}.gguf"
     private: bool = False
+    overlap: bool = True  # make, measure and send side by side; else one after another
+    free: Literal["never", "short", "always"] = "never"  # remove files sent; short: the disk is
     quantized_by: str | None = None
 
     @field_validator("repository", "file")

@@ -11,11 +11,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from bot.errors import BusyError, CapacityError
+from bot.errors import BusyError, CapacityError, SourceError
 
 BLOCK = 4 << 20
+LONGEST_PATH, LONGEST_NAME, DEEPEST = 400, 200, 8  # of a stranger's file
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,11 @@ class Job:
         return self.folder / "imatrix.checkpoint"
 
     @property
+    def timeline(self) -> Path:
+        """When what was done."""
+        return self.folder / "timeline.json"
+
+    @property
     def results(self) -> Path:
         """results.json."""
         return self.release / "results.json"
@@ -124,6 +130,22 @@ def slug(name: str) -> str:
     """A name of the outside as one harmless path component: `org/model` → `org--model`."""
     clean = re.sub(r"[^A-Za-z0-9._-]+", "-", name.replace("/", "--")).strip(".-")
     return clean[:120] or "model"
+
+
+def require_safe(path: str, repo_id: str) -> None:
+    """Raise SourceError unless `path`, a stranger's, stays below a folder on any system."""
+    parts = path.split("/")
+    harmless = (
+        0 < len(path) <= LONGEST_PATH
+        and path.isprintable()
+        and not re.search(r'[\\:*?"<>|]', path)
+        and len(parts) <= DEEPEST
+        and all(part.strip(" .") and len(part.encode()) <= LONGEST_NAME for part in parts)
+        and not parts[0].startswith(".")
+        and not PurePosixPath(path).is_absolute()
+    )
+    if not harmless:
+        raise SourceError(f"{repo_id} has a file named {path[:80]!r}; do not use this model")
 
 
 @contextmanager

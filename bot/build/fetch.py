@@ -23,15 +23,12 @@ from bot import weights
 from bot.clients.hub import Hub
 from bot.errors import SourceError
 from bot.records import Release, RepoFile
-from bot.workspace import BLOCK, alone, require_free, sha256, write_text
+from bot.workspace import BLOCK, alone, require_free, require_safe, sha256, write_text
 
 Report = Callable[[int, int], None]  # bytes here, bytes in all
 
 MANIFEST = ".verified.json"
 MOST_FILES = 3_000
-LONGEST_PATH = 400
-LONGEST_NAME = 200
-DEEPEST = 8
 SMALL = 256 << 20  # bytes that a tokenizer or config may have
 NAMED = frozenset(
     {
@@ -99,22 +96,6 @@ def _words(release: Release) -> list[RepoFile]:
         for file in release.files
         if _PATTERNS.fullmatch(file.path) and not _NEVER.search(file.path) and file.size <= SMALL
     ]
-
-
-def require_safe(path: str, repo_id: str) -> None:
-    """Raise SourceError unless `path` stays below a folder on any system."""
-    parts = path.split("/")
-    harmless = (
-        0 < len(path) <= LONGEST_PATH
-        and path.isprintable()
-        and not re.search(r'[\\:*?"<>|]', path)
-        and len(parts) <= DEEPEST
-        and all(part.strip(" .") and len(part.encode()) <= LONGEST_NAME for part in parts)
-        and not parts[0].startswith(".")
-        and not PurePosixPath(path).is_absolute()
-    )
-    if not harmless:
-        raise SourceError(f"{repo_id} has a file named {path[:80]!r}; do not use this model")
 
 
 # ── fetching ────────────────────────────────────────────────────────────────────────────────

@@ -1,18 +1,30 @@
-"""Reading and writing GGUF files: the only module that knows the gguf package."""
+"""Reading and writing GGUF files: the only module that knows the gguf package.
+
+Of that package names, sizes and the writer are used; files are taken apart by header.py, which
+bounds everything.
+"""
 
 from __future__ import annotations
 
 import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gguf
 
-from bot.clients.header import RawHeader, read_header, values
+from bot.clients.header import (
+    RawHeader,
+    RawTensor,
+    alignment_of,
+    contents,
+    length,
+    read_header,
+    values,
+)
 from bot.errors import SourceError
 from bot.records import Tensor
 
@@ -21,6 +33,8 @@ if TYPE_CHECKING:
 
 
 ALIGNMENT = 32  # GGUF_DEFAULT_ALIGNMENT, gguf.h
+LONGEST_ARRAY = 65_536  # elements of a value that is kept; vocabularies are not
+VOCABULARY = tuple(f"tokenizer.ggml.{n}" for n in ("tokens", "merges", "token_type", "scores"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,51 +52,57 @@ class Model:
         return self.metadata.get(key, default)
 
 
-def _open(path: Path) -> gguf.GGUFReader:
-    """A reader over `path`; SourceError when it is not a whole GGUF file."""
+def read(path: Path) -> Model:
+    """Header of a GGUF file: no tensor data is read.
+
+    Raises SourceError for a file that is missing, truncated, not GGUF or not sound.
+    """
     if not path.is_file():
         raise SourceError(f"{path} does not exist; check the path")
-    with _whole(path):
-        return gguf.GGUFReader(path)
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[None]:
-    """What the library raises over a damaged file, as SourceError."""
-    try:
-        yield
-    except (ValueError, IndexError, KeyError, OverflowError, TypeError, MemoryError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise SourceError(
-            f"{path} is not a whole GGUF file ({reason}); fetch or convert it again"
-        ) from error
-
-
-def read(path: Path) -> Model:
-    """Header of a GGUF file, memory-mapped: no tensor data is read.
-
-    Raises SourceError for a file that is missing, truncated or not GGUF.
-    """
-    reader = _open(path)
+    header = read_header(path)
     metadata = {
-        name: field.contents()
-        for name, field in reader.fields.items()
-        if not name.startswith(("GGUF.", "tokenizer.ggml.tokens", "tokenizer.ggml.merges"))
-        and not name.startswith(("tokenizer.ggml.token_type", "tokenizer.ggml.scores"))
+        key: contents(key, raw)
+        for key, raw in header.keys.items()
+        if not key.startswith(VOCABULARY) and length(key, raw) <= LONGEST_ARRAY
     }
-    tensors = tuple(
-        Tensor(
-            name=tensor.name,
-            shape=tuple(int(n) for n in tensor.shape),
-            type=tensor.tensor_type.name,
-            bytes=int(tensor.n_bytes),
-        )
-        for tensor in reader.tensors
-    )
-    end = max((int(t.data_offset) + int(t.n_bytes) for t in reader.tensors), default=0)
-    if end > path.stat().st_size:
+    tensors = tuple(_placed(path, header))
+    return Model(metadata=metadata, tensors=tensors, data_offset=header.data_offset)
+
+
+def _placed(path: Path, header: RawHeader) -> Iterator[Tensor]:
+    """Tensors, held against each other and the file's size.
+
+    As gguf_init_from_file_impl of ggml's gguf.cpp: one after another, each aligned, without a gap.
+    """
+    alignment, end, reached = alignment_of(header.keys), 0, header.data_offset
+    for raw in header.tensors:
+        tensor = _tensor(path, raw)
+        if raw.offset != end:
+            raise SourceError(
+                f"{path}: {raw.name[:120]!r} lies at offset {raw.offset}, not {end}; fetch it again"
+            )
+        reached = header.data_offset + end + tensor.bytes
+        end = -(-(end + tensor.bytes) // alignment) * alignment
+        yield tensor
+    if reached > path.stat().st_size and header.tensors:
         raise SourceError(f"{path} is shorter than its header says; fetch or convert it again")
-    return Model(metadata=metadata, tensors=tensors, data_offset=int(reader.data_offset))
+
+
+def _tensor(path: Path, raw: RawTensor) -> Tensor:
+    try:
+        kind = gguf.GGMLQuantizationType(raw.type)
+    except ValueError as error:
+        raise SourceError(
+            f"{path}: {raw.name[:120]!r} is of type {raw.type}, which ggml lacks; fetch it again"
+        ) from error
+    block, size = gguf.GGML_QUANT_SIZES[kind]
+    if raw.shape and raw.shape[0] % block:
+        raise SourceError(
+            f"{path}: {raw.name[:120]!r} of shape {raw.shape} cannot be {kind.name}; fetch it again"
+        )
+    return Tensor(
+        name=raw.name, shape=raw.shape, type=kind.name, bytes=prod(raw.shape) // block * size
+    )
 
 
 def shards(path: Path, model: Model) -> tuple[Path, ...]:
@@ -155,13 +175,21 @@ def raw_headers(path: Path) -> tuple[tuple[Path, RawHeader], ...]:
 def read_arrays(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Metadata and f32 arrays of a small GGUF file such as an importance matrix.
 
-    Arrays are memory-mapped with numpy's order of dimensions: the row length comes last.
+    Arrays are memory-mapped with numpy's order of dimensions: the row length comes last. Those of
+    another type come as their bytes.
     """
-    read_header(path)  # bounds every length, so that the library does not lose itself in one
-    reader = _open(path)
-    with _whole(path):
-        metadata = {n: f.contents() for n, f in reader.fields.items() if not n.startswith("GGUF.")}
-    return metadata, {tensor.name: tensor.data for tensor in reader.tensors}
+    import numpy as np
+
+    model, header = read(path), read_header(path)
+    data = np.memmap(path, np.uint8, "r")
+    arrays = {}
+    for tensor, raw in zip(model.tensors, header.tensors, strict=True):
+        start = model.data_offset + raw.offset
+        found: np.ndarray = data[start : start + tensor.bytes]
+        if tensor.type == "F32":
+            found = found.view(np.float32).reshape(tensor.shape[::-1])
+        arrays[tensor.name] = found
+    return dict(model.metadata), arrays
 
 
 def write_arrays(

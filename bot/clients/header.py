@@ -1,7 +1,8 @@
 """The raw header of a GGUF file: where its parts lie, and a new one made of them.
 
 Format: docs/gguf.md of ggml. Keys and values are kept as the bytes they are, so that a header can
-be written as llama.cpp's own functions write it.
+be written as llama.cpp's own functions write it. Files are strangers': every count and length is
+bounded before anything is made of it, so that no header takes a second or 100 MB to refuse.
 """
 
 from __future__ import annotations
@@ -10,22 +11,27 @@ import mmap
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
+from typing import Any
 
 from bot.errors import SourceError
 
 MAGIC = b"GGUF"
 VERSION = 3
 ALIGNMENT = 32  # GGUF_DEFAULT_ALIGNMENT
-MOST_KEYS, MOST_TENSORS, LONGEST_KEY, MOST_DIMENSIONS = 100_000, 1_000_000, 65_535, 4
-LARGEST = 1 << 30  # bytes of a header; the largest vocabularies take some tens of MB
-FIRST, FARTHEST = 1 << 20, 128 << 20  # bytes of a file far away that are asked for, first and last
+MOST_KEYS, MOST_TENSORS, LONGEST_KEY, MOST_DIMENSIONS = 10_000, 65_536, 1_024, 4
+MOST_STRINGS = 1 << 21  # in all arrays; 262,144 tokens come with about twice as many merges
+MOST_WEIGHTS = 1 << 48  # of a tensor
+LARGEST = 48 << 20  # bytes of a header; the largest vocabularies take some 20 MB
+FIRST = 1 << 20  # bytes of a file far away that are asked for at first
 
 U16, U32, I32, STRING, ARRAY = 2, 4, 5, 8, 9
+_LENGTH = struct.Struct("<Q")
 _SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RawTensor:
     """A tensor's entry: shape as written, type as its number, offset from the first data byte."""
 
@@ -50,6 +56,7 @@ class _Reader:
     def __init__(self, data: mmap.mmap, path: Path) -> None:
         self._data, self._path, self.at = data, path, 0
         self._end = min(len(data), LARGEST)
+        self._strings = MOST_STRINGS
 
     def take(self, size: int) -> int:
         """Step over `size` bytes; returns where they began."""
@@ -95,12 +102,23 @@ class _Reader:
             if inner in _SIZES:
                 self.take(_SIZES[inner] * count)
             elif inner == STRING:
-                for _ in range(min(count, self._end)):
-                    self.take(self.number("<Q"))
+                self._skip_strings(count)
             else:
                 self.take(-1)
         else:
             self.take(-1)
+
+    def _skip_strings(self, count: int) -> None:
+        """Step over many strings: the one loop whose speed matters."""
+        self._strings -= count
+        if self._strings < 0:
+            self.take(-1)
+        at, last, data, length = self.at, self._end - 8, self._data, _LENGTH.unpack_from
+        for _ in range(count):
+            if at > last:
+                self.take(-1)
+            at += 8 + length(data, at)[0]
+        self.take(at - self.at)
 
 
 def read_header(path: Path) -> RawHeader:
@@ -120,7 +138,7 @@ def write_stand_in(fetch: Callable[[int, int], bytes], size: int, target: Path) 
     `fetch` gives its bytes from a start to a stop; no byte is asked for twice. Raises SourceError
     for a file that is not GGUF or whose header does not end.
     """
-    most, stop = min(size, FARTHEST), FIRST
+    most, stop = min(size, LARGEST), FIRST
     with target.open("wb") as file:
         while True:
             file.write(fetch(file.tell(), min(stop, most)))
@@ -164,27 +182,65 @@ def _parse(reader: _Reader, path: Path) -> RawHeader:
 def _entry(reader: _Reader) -> RawTensor:
     name = reader.string(LONGEST_KEY)
     dimensions = reader.count("<I", MOST_DIMENSIONS)
-    shape = tuple(reader.count("<q", 1 << 48) for _ in range(dimensions))
+    shape = tuple(reader.count("<q", MOST_WEIGHTS) for _ in range(dimensions))
+    if prod(shape) > MOST_WEIGHTS:
+        reader.take(-1)
     return RawTensor(name=name, shape=shape, type=reader.number("<I"), offset=reader.number("<Q"))
 
 
-_FORMS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 10: "Q", 11: "q"}
+_FORMS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+_WHOLE = {0, 1, 2, 3, 4, 5, 10, 11}
+
+Plain = int | str
+Value = int | float | bool | str | list[Any]
 
 
-def values(keys: Mapping[str, bytes]) -> dict[str, int | str]:
+def values(keys: Mapping[str, bytes]) -> dict[str, Plain]:
     """Those keys whose values are integers or strings, strictly UTF-8; others are left out."""
-    found: dict[str, int | str] = {}
-    for key, raw in keys.items():
-        at = 8 + len(key.encode())
-        (kind,) = struct.unpack_from("<I", raw, at)
-        if kind in _FORMS:
-            (found[key],) = struct.unpack_from(f"<{_FORMS[kind]}", raw, at + 4)
-        elif kind == STRING:
-            try:
-                found[key] = raw[at + 12 :].decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise SourceError(f"{key[:120]!r} holds no text; fetch it again") from error
+    kinds = {key: _kind(key, raw)[0] for key, raw in keys.items()}
+    wanted = {key: keys[key] for key, kind in kinds.items() if kind in _WHOLE or kind == STRING}
+    return {
+        key: value for key, raw in wanted.items() if isinstance(value := contents(key, raw), Plain)
+    }
+
+
+def contents(key: str, raw: bytes) -> Value:
+    """The value in the bytes of a key, strictly UTF-8. Raises SourceError for text that is none."""
+    kind, at = _kind(key, raw)
+    if kind != ARRAY:
+        return _scalar(key, raw, kind, at)
+    inner, count = struct.unpack_from("<IQ", raw, at)
+    if inner != STRING:
+        return list(struct.unpack_from(f"<{count}{_FORMS[inner]}", raw, at + 12))
+    at, found = at + 12, []
+    for _ in range(count):
+        text = _scalar(key, raw, STRING, at)
+        at += 8 + _LENGTH.unpack_from(raw, at)[0]
+        found.append(text)
     return found
+
+
+def length(key: str, raw: bytes) -> int:
+    """Elements of an array in the bytes of a key; 1 for any other value."""
+    kind, at = _kind(key, raw)
+    return int(_LENGTH.unpack_from(raw, at + 4)[0]) if kind == ARRAY else 1
+
+
+def _kind(key: str, raw: bytes) -> tuple[int, int]:
+    """The type of a key's value and where it begins."""
+    at = 8 + len(key.encode())
+    return int(struct.unpack_from("<I", raw, at)[0]), at + 4
+
+
+def _scalar(key: str, raw: bytes, kind: int, at: int) -> int | float | bool | str:
+    if kind != STRING:
+        found: int | float | bool = struct.unpack_from(f"<{_FORMS[kind]}", raw, at)[0]
+        return found
+    (size,) = _LENGTH.unpack_from(raw, at)
+    try:
+        return raw[at + 8 : at + 8 + size].decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{key[:120]!r} holds no text; fetch it again") from error
 
 
 def alignment_of(keys: Mapping[str, bytes]) -> int:

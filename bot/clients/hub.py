@@ -19,8 +19,9 @@ import random
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, BinaryIO, Literal, Protocol, TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -49,6 +50,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from huggingface_hub.file_download import HfFileMetadata, get_hf_file_metadata, http_get
+from huggingface_hub.lfs import UploadInfo, post_lfs_batch_info
 from huggingface_hub.utils._headers import build_hf_headers
 from huggingface_hub.utils._http import default_client_factory, parse_ratelimit_headers
 from huggingface_hub.utils._runtime import is_xet_available
@@ -58,7 +60,12 @@ from huggingface_hub.utils._xet import (
     refresh_xet_connection_info,
     xet_headers_without_auth,
 )
-from huggingface_hub.utils.tqdm import disable_progress_bars, tqdm
+from huggingface_hub.utils.tqdm import (
+    are_progress_bars_disabled,
+    disable_progress_bars,
+    enable_progress_bars,
+    tqdm,
+)
 from pydantic import SecretStr
 
 from bot.clients import header, replies, safetensors
@@ -72,8 +79,9 @@ from bot.errors import (
     SourceError,
     UnreachableError,
 )
-from bot.records import HeaderTensor, Release, RepoFile
+from bot.records import Built, HeaderTensor, Release, RepoFile
 from bot.weights import INDEX
+from bot.workspace import require_safe
 
 T = TypeVar("T")
 Sort = Literal["created_at", "last_modified", "trending_score"]
@@ -184,6 +192,7 @@ class Hub:
         if not re.fullmatch(r"[!-~]*", self._secret):
             raise AccessError("HF_TOKEN holds characters that no token has; copy it again")
         self._pause, self._timeout, self._clock = pause, timeout, clock or SystemClock()
+        self._sent: dict[tuple[str, str], _Sent] = {}  # by repository and path in it
         self._gate = (urlsplit(self.endpoint).hostname or "", gate) if gate else None
         self._api = HfApi(
             endpoint=self.endpoint,
@@ -339,7 +348,7 @@ class Hub:
         """The index of a checkpoint, where names of files alone do not tell what belongs to it."""
         if not safetensors.needs_index(release):
             return None
-        return self.read_json(release.repo_id, release.commit, INDEX, safetensors.LONGEST)
+        return self.read_json(release.repo_id, release.commit, INDEX, safetensors.LONGEST_INDEX)
 
     def safetensors(
         self,
@@ -403,10 +412,11 @@ class Hub:
         what it raises ends the download.
         Raises SourceError, AccessError, UnreachableError, CapacityError.
         """
-        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or "\\" in path:
-            raise SourceError(f"{repo_id} has a file named {path!r}; do not use this model")
+        require_safe(path, repo_id)
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.parent.resolve().is_relative_to(folder.resolve()):
+            raise SourceError(f"{target.parent} leads out of {folder}; remove that link")
         partial = target.with_name(f"{target.name}.partial")
         what = f"{path} of {repo_id}"
         url = self._file(repo_id, commit, path, kind)
@@ -433,6 +443,52 @@ class Hub:
         """Hide the repository from everybody but its owner."""
         self._show(repo_id, "private")
 
+    def preupload(self, repo_id: str, files: Mapping[str, Built]) -> None:
+        """Send contents of large files, by path in the repository, ahead of the commit with them.
+
+        Nothing becomes visible, and a later `commit` of this object neither hashes nor sends them
+        again. Small files are left to the commit. A file that is not here any more must be on the
+        Hub. Raises as `commit`, and PublishError when the Hub does not hold such a file.
+        """
+        for path, built in files.items():
+            addition, state = _announced(path, built), _state(Path(built.path))
+            with self._speaking(repo_id), _without_bars():
+                if state is None:
+                    addition._is_uploaded = self._holds(repo_id, addition.upload_info)
+                else:
+                    self._api.preupload_lfs_files(repo_id, additions=[addition], revision="main")
+            if addition._is_uploaded:
+                self._sent[repo_id, path] = _Sent(addition=addition, state=state)
+            elif state is None:
+                raise PublishError(
+                    f"{self.name} holds {path} no more, nor is it here; run the same command again"
+                )
+
+    def is_sent(self, repo_id: str, path: str) -> bool:
+        """Whether this object sent a file's content, so that a commit needs it here no more."""
+        return (repo_id, path) in self._sent
+
+    def _holds(self, repo_id: str, info: UploadInfo) -> bool:
+        """Whether the Hub has a content: asked to take it, it names no place to send it to."""
+        rows, _, _ = post_lfs_batch_info(
+            [info],
+            token=None,
+            headers=self._headers(),
+            repo_type="model",
+            repo_id=repo_id,
+            endpoint=self.endpoint,
+        )
+        return len(rows) == 1 and "actions" not in rows[0]
+
+    def _addition(self, repo_id: str, path: str, file: Path) -> CommitOperationAdd:
+        """A file of a commit: the one that was sent before, while the file is what it was."""
+        sent, state = self._sent.get((repo_id, path)), _state(file)
+        if sent and not sent.addition._is_committed and state in (None, sent.state):
+            return sent.addition
+        if state is None:
+            raise SourceError(f"{file} is not here any more; run `bot publish`")
+        return CommitOperationAdd(path_in_repo=path, path_or_fileobj=str(file))
+
     def commit(
         self,
         repo_id: str,
@@ -448,10 +504,7 @@ class Hub:
         changed. Raises PublishError when main moved on; UnreachableError when the commit did not
         land, after which the same call may be made again.
         """
-        additions = [
-            CommitOperationAdd(path_in_repo=path, path_or_fileobj=str(file))
-            for path, file in files.items()
-        ]
+        additions = [self._addition(repo_id, path, file) for path, file in files.items()]
         with self._speaking(repo_id):  # the client repeats its own requests
             self._api.preupload_lfs_files(repo_id, additions=additions, revision="main")
         try:
@@ -489,6 +542,9 @@ class Hub:
         return now.commit
 
     def _same(self, now: Release, there: RepoFile, file: Path) -> bool:
+        if not file.is_file():  # freed after it was sent
+            sent = self._sent.get((now.repo_id, there.path))
+            return sent is not None and there.sha256 == sent.addition.upload_info.sha256.hex()
         if there.size != file.stat().st_size:
             return False
         sha256 = there.sha256
@@ -781,6 +837,48 @@ class Hub:
         if self._secret:
             line = line.replace(self._secret, "***")
         return "".join(letter for letter in line if letter.isprintable())[:200]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sent:
+    """A content that the Hub has, and the file as it was then."""
+
+    addition: CommitOperationAdd
+    state: tuple[str, int, int] | None
+
+
+def _announced(path: str, built: Built) -> CommitOperationAdd:
+    """A file of a later commit, whose hash is known; the file may be gone."""
+    sha256 = bytes.fromhex(built.sha256)
+    if Path(built.path).is_file():
+        addition = CommitOperationAdd(path_in_repo=path, path_or_fileobj=built.path)
+        addition.upload_info.sha256 = sha256
+        return addition
+    addition = CommitOperationAdd(path_in_repo=path, path_or_fileobj=b"")
+    addition.upload_info = UploadInfo(size=built.bytes, sample=b"", sha256=sha256)
+    addition._upload_mode = "lfs"
+    return addition
+
+
+def _state(file: Path) -> tuple[str, int, int] | None:
+    """What changes when somebody writes to a file: path, size, time in nanoseconds."""
+    if not file.is_file():
+        return None
+    status = file.stat()
+    return str(file), status.st_size, status.st_mtime_ns
+
+
+@contextlib.contextmanager
+def _without_bars() -> Iterator[None]:
+    """The library's own bars would be drawn over those of work that goes on beside."""
+    shown = not are_progress_bars_disabled()
+    if shown:
+        disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            enable_progress_bars()
 
 
 @contextlib.contextmanager

@@ -23,7 +23,10 @@ Fetch = Callable[[str, int, int], bytes]  # path, start, stop → these bytes of
 Report = Callable[[int, int], None]  # files read, files in all
 
 FIRST = 100_000  # bytes asked for at once; most headers are shorter
-LONGEST = 25_000_000  # bytes of a header; safetensors itself allows 100 MB
+LONGEST = 10_000_000  # bytes of a header; safetensors itself allows 100 MB
+LONGEST_INDEX = 40_000_000  # bytes of the list of all files' tensors
+MOST_TENSORS = 65_536  # of a file
+WIDE = 1_000_000  # bytes of a header that is not ASCII: it takes four times as many to parse
 PARALLEL = 8
 MOST_DIMENSIONS = 8
 MOST_WEIGHTS = 1 << 48
@@ -86,9 +89,10 @@ def _require_sparse(header: bytes, path: str) -> None:
     """Refuse JSON of more objects than tensors could need, before it is parsed into memory."""
     size = len(header)
     few = (
-        header.count(b"{") <= size // 40 + 16
+        header.count(b"{") <= min(size // 40, MOST_TENSORS) + 16
         and header.count(b"[") <= size // 20 + 16
         and header.count(b",") <= size // 4 + 64
+        and (size <= WIDE or header.isascii())
     )
     if not few:
         raise _damaged(path, "its header lists no tensors")
@@ -258,7 +262,7 @@ def local_release(folder: Path) -> Release:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    if path.stat().st_size > 4 * LONGEST:
+    if path.stat().st_size > LONGEST_INDEX:
         raise SourceError(f"{path.name} is too large for an index; fetch it again")
     try:
         found = json.loads(path.read_bytes())

@@ -106,6 +106,15 @@ class Bench:
 
         return self._once("perplexity", subject, text.data, inputs, work)
 
+    def prepare(self, largest: int, candidates: int) -> None:
+        """Make the reference's file of log-probabilities ahead, where it will be used.
+
+        For `candidates` files still to be measured, of which the largest has `largest` bytes.
+        """
+        subject = replace(self._model(), name="tiers", bytes=largest)
+        if not self._choice(subject, candidates).beside:
+            self._file()
+
     def known_divergence(self, subject: Subject) -> Measured | None:
         """The divergence of a subject, if it was measured before."""
         return self._known("divergence", subject, self._against(subject))

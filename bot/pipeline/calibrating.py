@@ -22,13 +22,23 @@ def calibrate(job: Job) -> Built | None:
     if job.calibration is None:
         return None
     ready = job.settings.calibration.file
-    inputs = {**job.calibration, "source": job.plan.model.source.sha256}
+    inputs = _inputs(job)
 
     def work(report: Report) -> list[int]:
         return _make(job, report) if ready is None else _take(job, ready)
 
     title = "calibrating" if ready is None else "taking the importance matrix"
     return job.step("imatrix", inputs, [job.paths.imatrix], title, work).files[0]
+
+
+def known(job: Job) -> Built | None:
+    """The importance matrix, if it is made already."""
+    done = job.pipeline.ledger.finished(job.key, "imatrix", _inputs(job))
+    return done.files[0] if done else None
+
+
+def _inputs(job: Job) -> dict[str, Any]:
+    return {**(job.calibration or {}), "source": job.plan.model.source.sha256}
 
 
 def _make(job: Job, report: Report) -> list[int]:
@@ -111,8 +121,7 @@ def facts(job: Job) -> CalibrationFacts | None:
 
 
 def _taken(job: Job) -> tuple[int, ...]:
-    inputs: dict[str, Any] = {**(job.calibration or {}), "source": job.plan.model.source.sha256}
-    done = job.pipeline.ledger.finished(job.key, "imatrix", inputs)
+    done = job.pipeline.ledger.finished(job.key, "imatrix", _inputs(job))
     return tuple(done.value or ()) if done else ()
 
 

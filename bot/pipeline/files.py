@@ -154,9 +154,9 @@ def subject_of(
     Raises SourceError for what is no GGUF.
     """
     path = path.resolve()
+    paths = gguf.shards(path, gguf.read(path))  # before llama.cpp sees a stranger's file
     if sha256 is not None and size is not None:
         return Subject(name=name, path=path, bytes=size, sha256=sha256)
-    paths = gguf.shards(path, gguf.read(path))
     inputs = {"path": str(path)}
     files = pipeline.step(
         digest(inputs), "hash", inputs, paths, f"hashing {path.name}", lambda _report: None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -115,10 +115,15 @@ class Job:
         name = self.settings.publish.file.format(name=self.plan.model.name, tier=tier)
         return self.paths.release / name
 
-    def require_room(self) -> None:
-        """Raise CapacityError unless everything still to be made fits on the disk."""
+    def require_room(self, at_a_time: Sequence[Collection[str]] = ()) -> None:
+        """Raise CapacityError unless everything still to be made fits on the disk.
+
+        `at_a_time` are tiers that lie there together, where others are removed before.
+        """
         missing = [r for r in self.plan.distinct if not _is_made(self.file_of(r))]
-        needed = sum(self.plan.predicted(recipe) for recipe in missing)
+        groups = at_a_time or [[recipe.tier for recipe in missing]]
+        sizes = [sum(self.plan.predicted(r) for r in missing if r.tier in g) for g in groups]
+        needed = max(sizes)
         if missing:
             needed += _reference_room(self.settings, self.plan)
         require_free(self.paths.folder, needed, self.settings.reserve)

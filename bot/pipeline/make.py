@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bot.pipeline.calibrating import calibrate, settled
+from bot.pipeline.calibrating import known as known_matrix
 from bot.pipeline.job import Job
 from bot.plan.recipe import asked_types, file_type
 from bot.progress import Report
@@ -30,6 +31,71 @@ def quantize(job: Job, given: Path | None = None) -> dict[str, Built]:
     return {recipe.tier: _quantize(job, recipe, matrix) for recipe in distinct}
 
 
+def passes(job: Job) -> list[tuple[str, ...]]:
+    """Tiers to be made together while others are measured: what needs no matrix comes first.
+
+    Tiers of one pass share what they have in common; those of the next wait for nobody. llama.cpp's
+    own function makes one at a time.
+    """
+    size = job.settings.quantize.together if job.settings.quantize.engine == "one-pass" else 1
+    found = []
+    for weighed in (False, True):
+        tiers = [recipe.tier for recipe in job.plan.distinct if recipe.imatrix == weighed]
+        step = size or max(len(tiers), 1)
+        found += [tuple(tiers[start : start + step]) for start in range(0, len(tiers), step)]
+    return found
+
+
+def quantize_some(job: Job, tiers: Collection[str]) -> dict[str, Built]:
+    """A model for each of some distinct tiers, in one pass."""
+    wanted = [recipe for recipe in job.plan.distinct if recipe.tier in tiers]
+    matrix = calibrate(job) if any(recipe.imatrix for recipe in wanted) else None
+    recipes = [recipe for recipe in settled(job, matrix) if recipe.tier in tiers]
+    if job.settings.quantize.engine == "one-pass":
+        _quantize_missing(job, recipes, matrix)
+    return {recipe.tier: _quantize(job, recipe, matrix) for recipe in recipes}
+
+
+def known(job: Job, tier: str) -> Built | None:
+    """A tier's model, if it is made already."""
+    (planned,) = (recipe for recipe in job.plan.recipes if recipe.tier == tier)
+    matrix = known_matrix(job) if planned.imatrix else None
+    if planned.imatrix and matrix is None:
+        return None
+    (recipe,) = (recipe for recipe in settled(job, matrix) if recipe.tier == tier)
+    return _done(job, recipe, matrix)
+
+
+def _done(job: Job, recipe: Recipe, matrix: Built | None) -> Built | None:
+    """What was made of a recipe, if it is here, or was freed after it was sent."""
+    inputs, step = _quantize_inputs(job, recipe, matrix), f"quantize {recipe.tier}"
+    ledger = job.pipeline.ledger
+    done = ledger.finished(job.key, step, inputs)
+    if done is None and (done := ledger.finished(job.key, step, inputs, files_too=False)):
+        gone = {"sha256": together(done.files).sha256}
+        if ledger.finished(job.key, f"free {recipe.tier}", gone) is None:
+            return None
+    return together(done.files) if done else None
+
+
+def free(job: Job, tier: str, built: Built) -> None:
+    """Remove a tier's files, which the Hub has; they count as made."""
+    job.pipeline.ledger.record(job.key, f"free {tier}", {"sha256": built.sha256}, [], None)
+    for file in built.files:
+        Path(file.path).unlink(missing_ok=True)
+
+
+def is_free(job: Job, tier: str) -> bool:
+    """Whether a tier was made, and its files are not here."""
+    built = known(job, tier)
+    return built is not None and not all(Path(file.path).is_file() for file in built.files)
+
+
+def lose(job: Job, tier: str) -> None:
+    """A tier that was freed is made again: the Hub does not have it either."""
+    job.pipeline.ledger.record(job.key, f"free {tier}", {"sha256": None}, [], None)
+
+
 def _given(job: Job, path: Path) -> Built:
     """A ready importance matrix. Raises SourceError when it is none, or of another model."""
     from bot.build import imatrix
@@ -43,12 +109,7 @@ def _quantize_missing(job: Job, recipes: Sequence[Recipe], matrix: Built | None)
     from bot.build import imatrix, onepass
     from bot.build.quantize import Importance
 
-    known = job.pipeline.ledger.finished
-    missing = [
-        recipe
-        for recipe in recipes
-        if known(job.key, f"quantize {recipe.tier}", _quantize_inputs(job, recipe, matrix)) is None
-    ]
+    missing = [recipe for recipe in recipes if _done(job, recipe, matrix) is None]
     if not missing:
         return
     read = Importance(imatrix.read(Path(matrix.path))) if matrix else None
@@ -119,6 +180,8 @@ def _quantize_inputs(job: Job, recipe: Recipe, matrix: Built | None) -> dict[str
 def _quantize(job: Job, recipe: Recipe, matrix: Built | None) -> Built:
     from bot.build import imatrix, quantize
 
+    if (built := _done(job, recipe, matrix)) is not None:
+        return built
     target = job.file_of(recipe)
     used = matrix if recipe.imatrix else None
 

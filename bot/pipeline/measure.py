@@ -28,7 +28,7 @@ def evaluate(job: Job) -> Results:
 
     It is written after each measure, and holds what is known by then.
     """
-    built, reference = quantize(job), _reference(job)
+    built, reference = quantize(job), reference_of(job)
     bench, others = Bench(job.pipeline, job.tools, reference), _others(job)
     made = 0
 
@@ -49,14 +49,14 @@ def evaluate(job: Job) -> Results:
 
 def measure_reference(job: Job) -> None:
     """Measure what every tier is compared with: the reference, and the files of others."""
-    bench = Bench(job.pipeline, job.tools, _reference(job))
+    bench = Bench(job.pipeline, job.tools, reference_of(job))
     bench.make_logits()
     _table(job, bench, list(_others(job)), _nothing).fill()
 
 
 def measure_files(job: Job, built: Mapping[str, Built]) -> None:
     """Measure files of the job, and leave the numbers in the ledger."""
-    bench = Bench(job.pipeline, job.tools, _reference(job))
+    bench = Bench(job.pipeline, job.tools, reference_of(job))
     _table(job, bench, _subjects(built), _nothing).fill()
 
 
@@ -93,10 +93,11 @@ def _table(job: Job, bench: Bench, subjects: Sequence[Subject], wrote: Wrote) ->
 
 def drop_logits(job: Job) -> None:
     """Remove what only measuring needs: the reference's log-probabilities."""
-    Bench(job.pipeline, job.tools, _reference(job)).drop_logits()
+    Bench(job.pipeline, job.tools, reference_of(job)).drop_logits()
 
 
-def _reference(job: Job) -> Subject:
+def reference_of(job: Job) -> Subject:
+    """The 16-bit model that tiers are made from and measured against."""
     source, name = job.plan.model.source, job.plan.model.architecture.source_type
     return Subject(name=name, path=Path(source.path), bytes=source.bytes, sha256=source.sha256)
 

@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 
 from bot.errors import SettingsError
 from bot.web import api, lfs, pages, transfer
+from bot.web.bandwidth import Bandwidth
 from bot.web.refusal import Refusal
 from bot.web.serving import (
     STOP_SECONDS,
@@ -34,9 +35,16 @@ PART_BYTES = 256 << 20  # LFS contents above this are sent in parts
 
 
 def application(
-    store: Store, *, hosts: tuple[str, ...] = ("*",), parts: int = PART_BYTES
+    store: Store,
+    *,
+    hosts: tuple[str, ...] = ("*",),
+    parts: int = PART_BYTES,
+    bandwidth: float | None = None,
 ) -> Starlette:
-    """The Hub's routes over one store. `hosts` are the names that it may be asked by."""
+    """The Hub's routes over one store. `hosts` are the names that it may be asked by.
+
+    `bandwidth` are bytes a second that all uploads share.
+    """
     app = Starlette(
         routes=[*api.ROUTES, *lfs.ROUTES, *transfer.ROUTES, *pages.ROUTES],
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))],
@@ -44,6 +52,7 @@ def application(
     )
     app.state.store = store
     app.state.part_bytes = parts
+    app.state.bandwidth = Bandwidth(bandwidth)
     return app
 
 
@@ -62,12 +71,24 @@ def _gone(request: Request, error: Exception) -> Response:
     return Response(status_code=400)
 
 
-def _server(store: Store, host: str, listening: Callable[[], None], parts: int) -> Server:
-    return Server(application(store, hosts=tuple(hosts(host)), parts=parts), listening)
+def _server(
+    store: Store,
+    host: str,
+    listening: Callable[[], None],
+    parts: int = PART_BYTES,
+    bandwidth: float | None = None,
+) -> Server:
+    app = application(store, hosts=tuple(hosts(host)), parts=parts, bandwidth=bandwidth)
+    return Server(app, listening)
 
 
 def serve(
-    folder: Path, port: int, host: str = "127.0.0.1", ready: Callable[[str], None] | None = None
+    folder: Path,
+    port: int,
+    host: str = "127.0.0.1",
+    ready: Callable[[str], None] | None = None,
+    *,
+    bandwidth: float | None = None,
 ) -> None:
     """Serve `folder` until SIGINT or SIGTERM; `ready` gets the URL once it can be asked.
 
@@ -82,7 +103,7 @@ def serve(
         )
     with closing(listen(host, port)) as bound, signals_return():
         url = url_of(bound)
-        server = _server(store, host, lambda: ready(url) if ready else None, PART_BYTES)
+        server = _server(store, host, lambda: ready(url) if ready else None, bandwidth=bandwidth)
         server.run(sockets=[bound])
 
 
@@ -92,17 +113,26 @@ class RunningHub:
     `url` and `store` hold inside the block; the folder can be opened again afterwards.
     """
 
-    def __init__(self, folder: Path, port: int = 0, *, part_bytes: int = PART_BYTES) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        port: int = 0,
+        *,
+        part_bytes: int = PART_BYTES,
+        bandwidth: float | None = None,
+    ) -> None:
         self.store = Store(folder)
         self.url = ""
         self._port = port
-        self._part_bytes = part_bytes
+        self._part_bytes, self._bandwidth = part_bytes, bandwidth
 
     def __enter__(self) -> RunningHub:
         self._socket = listen("127.0.0.1", self._port)
         self.url = url_of(self._socket)
         listening = threading.Event()
-        self._server = _server(self.store, "127.0.0.1", listening.set, self._part_bytes)
+        self._server = _server(
+            self.store, "127.0.0.1", listening.set, self._part_bytes, self._bandwidth
+        )
         self._thread = threading.Thread(
             target=self._server.run, args=([self._socket],), name="local-hub", daemon=True
         )

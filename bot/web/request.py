@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from bot.web.accounts import Viewer
+from bot.web.bandwidth import Bandwidth
 from bot.web.changes import SIZE_LIMIT
 from bot.web.objects import CHUNK, Incoming
 from bot.web.refusal import Refusal
@@ -104,13 +105,18 @@ def json_objects(data: dict[str, Any], key: str) -> Iterator[dict[str, Any]]:
 
 
 async def spool(request: Request, content: Incoming, limit: int) -> None:
-    """Write a body of any size to disk as it comes. Raises Refusal 413 beyond `limit` bytes."""
+    """Write a body of any size to disk as it comes, at the Hub's bandwidth.
+
+    Raises Refusal 413 beyond `limit` bytes.
+    """
+    bandwidth: Bandwidth = request.app.state.bandwidth
     buffer = bytearray()
     received = 0
     async for chunk in request.stream():
         received += len(chunk)
         if received > limit:
             raise Refusal(413, f"The body is larger than {limit} bytes")
+        await bandwidth.take(len(chunk))
         buffer += chunk
         if len(buffer) >= CHUNK:
             await run_in_threadpool(content.write, bytes(buffer))

@@ -70,8 +70,9 @@ def xet_write_token(request: Request) -> Response:
     hf_xet writes there by itself, so only a client of the same machine can use it.
     """
     store, repo = store_of(request), writable(request)
-    if not _is_loopback(request) or not xet.available():
-        raise Refusal(404, "Xet works on the Hub's own machine only; set HF_HUB_DISABLE_XET=1")
+    limited = request.app.state.bandwidth.rate is not None  # hf_xet would go past it
+    if not _is_loopback(request) or not xet.available() or limited:
+        raise Refusal(404, "This Hub does not take Xet from here; set HF_HUB_DISABLE_XET=1")
     url = f"local://{xet.open_area(store.xet_folder(repo))}"
     expires = int(time.time()) + LIFETIME
     token = {"casUrl": url, "accessToken": "local", "exp": expires}

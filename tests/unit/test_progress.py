@@ -5,12 +5,13 @@ import pty
 import re
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
 from bot import progress
-from bot.progress import Narrator
+from bot.progress import Halted, Narrator, halting
 
 
 def test_lines_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,6 +111,18 @@ def test_an_error_is_not_called_done() -> None:
     assert "done" not in out.getvalue()
 
 
+def _read_all(terminal: int) -> str:
+    """What was written to a terminal so far; it comes in pieces."""
+    os.set_blocking(terminal, False)
+    found = b""
+    try:
+        while piece := os.read(terminal, 1 << 16):
+            found += piece
+    except BlockingIOError:
+        return found.decode()
+    raise AssertionError("the terminal was closed")
+
+
 def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "100")
@@ -123,7 +136,7 @@ def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
             report(5_000_000, 10_000_000, "7 of 12 tensors")
         with narrator.work("hashing"):
             pass
-    shown = os.read(reading, 1 << 16).decode()
+        shown = _read_all(reading)
     os.close(reading)
     assert "measuring Quality" in shown
     assert "10/10" in shown
@@ -131,6 +144,43 @@ def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "5.0/10.0 MB" in shown
     assert "7 of 12 tensors" in shown
     assert "0/?" not in shown
+
+
+def test_two_works_at_once_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    reading, writing = pty.openpty()
+    with os.fdopen(writing, "w") as terminal:
+        narrator = Narrator(terminal)
+        with narrator.work("quantizing 3 tiers") as report:
+            with narrator.work("sending Quality"):  # ends first, and is not shown as going on
+                narrator.say("reference: [kept]")
+            report(1, 3)
+        narrator.say("after all")
+        shown = _read_all(reading)
+    os.close(reading)
+    assert "reference: [kept]" in shown
+    last = shown[shown.rindex("1/3") :]
+    assert "sending Quality" not in last
+    assert "after all" in last
+
+
+def test_work_is_stopped_where_it_reports() -> None:
+    told, heard = threading.Event(), []
+    narrator = Narrator(quiet=True)
+    narrator.listener = lambda title, start, end: heard.append((title, end >= start))
+
+    def measure() -> None:
+        with halting(told), narrator.work("measuring") as report:
+            report(1, 2)
+            told.set()
+            report(2, 2)
+
+    with pytest.raises(Halted):
+        measure()
+    with narrator.work("measuring again") as report:  # outside nobody is stopped
+        report(1, 2)
+    assert heard == [("measuring", True), ("measuring again", True)]
 
 
 def test_what_libraries_log_is_json_too() -> None:

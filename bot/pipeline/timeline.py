@@ -1,0 +1,184 @@
+"""When what was done in a release, by resource: kept in the job's folder, shown as text.
+
+The file is Chrome's trace format (chrome://tracing, ui.perfetto.dev; "Trace Event Format"): an
+object with `traceEvents`, of which each has times in microseconds, a run of the command as its
+process and a resource as its thread. Works within a task lie under it.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bot.errors import SourceError
+from bot.workspace import write_text
+
+LANES = ("cpu", "gpu", "network")
+TRANSFERS = ("fetching", "reading headers")  # works outside of tasks that wait for the network
+MARKS = {"cpu": "█", "gpu": "▓", "network": "░"}
+RUNS = 20  # of one job that are kept
+_LANE: ContextVar[str | None] = ContextVar("lane", default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """A piece of work: seconds since the epoch, and whether it is part of a larger one."""
+
+    name: str
+    lane: str
+    start: float
+    end: float
+    run: int
+    part: bool = False
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return self.end - self.start
+
+
+class Timeline:
+    """The spans of one run as they end, added to those of earlier runs in `path`."""
+
+    def __init__(self) -> None:
+        self._epoch = time.time() - time.monotonic()
+        self._spans: list[Span] = []
+        self._lock = threading.Lock()
+        self._path: Path | None = None
+        self._before: list[Span] = []
+
+    def keep_in(self, path: Path) -> None:
+        """Write to `path` from now on, after each task."""
+        self._path = path
+        earlier = read(path) if path.is_file() else ()
+        runs = sorted({span.run for span in earlier})[-RUNS:]
+        self._before = [span for span in earlier if span.run in runs]
+        self._write()
+
+    @contextmanager
+    def on(self, name: str, lane: str) -> Iterator[None]:
+        """A piece of work that takes a resource."""
+        token, start = _LANE.set(lane), time.monotonic()
+        try:
+            yield
+        finally:
+            _LANE.reset(token)
+            self._add(name, lane, start, time.monotonic(), part=False)
+            self._write()
+
+    def heard(self, title: str, start: float, end: float) -> None:
+        """A work of the narrator: within a piece of work, or by itself."""
+        lane = _LANE.get()
+        alone = "network" if title.startswith(TRANSFERS) else "cpu"
+        self._add(title, lane or alone, start, end, part=lane is not None)
+
+    def _add(self, name: str, lane: str, start: float, end: float, *, part: bool) -> None:
+        begun, ended = self._epoch + start, self._epoch + end
+        with self._lock:
+            span = Span(name=name, lane=lane, start=begun, end=ended, run=0, part=part)
+            self._spans.append(span)
+
+    def _write(self) -> None:
+        with self._lock:
+            if self._path is None:
+                return
+            number = max((span.run for span in self._before), default=0) + 1
+            own = [{**_event(span), "pid": number} for span in self._spans]
+            events = [*map(_event, self._before), *own]
+            named = [_thread(run, lane) for run in {e["pid"] for e in events} for lane in LANES]
+            trace = {"displayTimeUnit": "ms", "traceEvents": [*named, *events]}
+            write_text(self._path, json.dumps(trace, ensure_ascii=False) + "\n")
+
+
+def _event(span: Span) -> dict[str, Any]:
+    return {
+        "ph": "X",
+        "name": span.name,
+        "cat": "part" if span.part else "task",
+        "pid": span.run,
+        "tid": LANES.index(span.lane),
+        "ts": round(span.start * 1e6),
+        "dur": round(span.seconds * 1e6),
+    }
+
+
+def _thread(run: int, lane: str) -> dict[str, Any]:
+    named = {"ph": "M", "name": "thread_name", "pid": run, "tid": LANES.index(lane)}
+    return {**named, "args": {"name": lane}}
+
+
+def read(path: Path) -> tuple[Span, ...]:
+    """The spans of a file, in order of time.
+
+    Raises SourceError where there is none, or it is not ours.
+    """
+    if not path.is_file():
+        raise SourceError(f"{path} does not exist; run `bot publish` first")
+    try:
+        events = json.loads(path.read_text(encoding="utf-8"))["traceEvents"]
+        found = [
+            Span(
+                name=str(event["name"]),
+                lane=LANES[event["tid"]],
+                start=event["ts"] / 1e6,
+                end=(event["ts"] + event["dur"]) / 1e6,
+                run=int(event["pid"]),
+                part=event["cat"] == "part",
+            )
+            for event in events
+            if event["ph"] == "X"
+        ]
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise SourceError(f"{path} is no timeline; remove it") from error
+    return tuple(sorted(found, key=lambda span: (span.start, span.part, -span.end)))
+
+
+def busy(spans: Sequence[Span]) -> float:
+    """Seconds in which at least one of the spans went on."""
+    total, reached = 0.0, float("-inf")
+    for span in sorted(spans, key=lambda span: span.start):
+        total += max(0.0, span.end - max(span.start, reached))
+        reached = max(reached, span.end)
+    return total
+
+
+def text(spans: Sequence[Span], width: int) -> str:
+    """The last run's spans, a line for each piece of work, and how busy each resource was."""
+    last = max((span.run for span in spans), default=0)
+    shown = [span for span in spans if span.run == last and not span.part]
+    if not shown:
+        return "nothing was done"
+    begin, end = min(span.start for span in shown), max(span.end for span in shown)
+    whole = max(end - begin, 1e-9)
+    longest = min(max(len(span.name) for span in shown), 34)
+    room = max(width - longest - 30, 10)
+    lines = [
+        f"{span.start - begin:8.1f} {span.seconds:8.1f}  {span.lane:<7}  "
+        f"{span.name[:longest]:<{longest}}  {_bar(span, begin, whole, room)}".rstrip()
+        for span in shown
+    ]
+    return "\n".join([f"{'start':>8} {'seconds':>8}  on", *lines, "", *_summary(shown, whole)])
+
+
+def _bar(span: Span, begin: float, whole: float, room: int) -> str:
+    first = min(int((span.start - begin) / whole * room), room - 1)
+    last = max(round((span.end - begin) / whole * room), first + 1)
+    return " " * first + MARKS[span.lane] * (last - first)
+
+
+def _summary(shown: Sequence[Span], whole: float) -> Iterator[str]:
+    """The whole, each resource's part of it, and what one after another would have taken."""
+    total = 0.0
+    for lane in LANES:
+        seconds = busy([span for span in shown if span.lane == lane])
+        total += seconds
+        if seconds:
+            yield f"{lane:<8} {seconds:8.1f} s busy, {seconds / whole:4.0%} of the time"
+    yield f"{'in all':<8} {whole:8.1f} s; one after another {total:.1f} s"

@@ -1,0 +1,22 @@
+"""Contents of files ahead of the commit that will name them: nothing becomes visible."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bot.clients.hub import Hub
+from bot.publish.verify import differing
+from bot.records import Built
+
+
+def send(hub: Hub, repo_id: str, files: Mapping[str, Built]) -> tuple[str, ...]:
+    """Send what `repo_id` does not hold of `files`, by path in it; returns the paths.
+
+    A repository that does not exist is made, privately. Its files stay as they are until `upload`
+    commits, which then sends these no more.
+    """
+    if not hub.exists(repo_id):
+        hub.create_private(repo_id)
+    missing = differing(hub.release(repo_id), files)
+    hub.preupload(repo_id, {path: files[path] for path in missing})
+    return missing
