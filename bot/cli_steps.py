@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -181,8 +182,9 @@ def publish(context: Context, release: str, sentinel: str, private: bool, as_jso
 
 @step.command()
 @click.option("--release", envvar="APEX_RELEASE", default="", help="As `prepare` called it.")
+@JSON
 @click.pass_context
-def report(ctx: click.Context, release: str) -> None:
+def report(ctx: click.Context, release: str, as_json: bool) -> None:
     """Say what became of each tier, also to GITHUB_STEP_SUMMARY; exit code 1 unless all is well.
 
     \b
@@ -195,7 +197,7 @@ def report(ctx: click.Context, release: str) -> None:
     if target:
         with Path(target).open("a", encoding="utf-8") as file:
             file.write(told.text)
-    click.echo(told.text, nl=False)
+    click.echo(json.dumps(asdict(told)) if as_json else told.text.rstrip("\n"))
     ctx.exit(0 if told.good else 1)
 
 

@@ -116,7 +116,7 @@ def test_the_policy_says_how_many_tiers_are_enough(
 
 def recipes() -> tuple[Recipe, ...]:
     profiles = load_profiles(data_folder("profiles"), None)
-    return make_recipes(profiles, model(8), stack(8))
+    return make_recipes(profiles, model(4), stack(4))
 
 
 def test_every_tier_is_in_one_job_and_with_the_file_that_it_shares() -> None:
