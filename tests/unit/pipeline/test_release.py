@@ -51,7 +51,7 @@ def test_two_lanes_of_one_machine_give_the_numbers_of_one(demo_model: Path, tmp_
         done = {span.name: span for span in read(job.paths.timeline)}
         results = evaluate(job)
     assert {span.lane for span in done.values()} == {"cpu", "gpu"}
-    assert done["make Balanced"].start < done["importance matrix"].end  # nothing waits for nothing
+    assert done["make Balanced"].start < done["importance matrix"].end  # it needs none
     plain = job_of(demo_model, tmp_path / "plain")
     with plain.paths.locked():
         assert numbers(evaluate(plain)) == numbers(results)
