@@ -34,12 +34,18 @@ def lanes(llama: LlamaSettings) -> Mapping[Resource, str]:
     return {"cpu": "cpu", "gpu": gpu, "network": "network"}
 
 
-def prepare(job: Job, repo_id: str | None, timeline: Timeline) -> None:
+def prepare(
+    job: Job,
+    repo_id: str | None,
+    timeline: Timeline,
+    on: Mapping[Resource, str] | None = None,
+) -> None:
     """Everything of a job that takes long; with `repo_id`, measured tiers are sent there too.
 
-    Raises what the stages raise. Nothing becomes visible on the Hub.
+    `on` are the lanes of the resources, this machine's unless given. Raises what the stages raise.
+    Nothing becomes visible on the Hub.
     """
-    found = lanes(job.settings.llama)
+    found = on or lanes(job.settings.llama)
 
     def around(task: Task) -> AbstractContextManager[None]:
         return timeline.on(task.name, found[task.resource])

@@ -1,0 +1,70 @@
+"""Making and measuring at the same time, in one process, as on a machine with a GPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot.errors import CapacityError
+from bot.pipeline import make, release
+from bot.pipeline.graph import Resource
+from bot.pipeline.job import Job
+from bot.pipeline.measure import evaluate
+from bot.pipeline.models import Pipeline
+from bot.pipeline.timeline import Timeline, read
+from bot.progress import Narrator
+from bot.records import Results
+from bot.settings import load
+
+GPU: dict[Resource, str] = {"cpu": "cpu", "gpu": "gpu", "network": "network"}
+TIERS = ("Balanced", "I-Mini")
+
+
+def job_of(model: Path, workdir: Path, together: int = 3, **evaluation: Any) -> Job:
+    made = load(
+        workdir=workdir,
+        llama={"threads": 1, "gpu_layers": 0},
+        calibration={"context": 128, "chunks": 4},
+        evaluation={"context": 128, "chunks": 4, "task_count": 4, **evaluation},
+        quantize={"together": together},
+    )
+    pipeline = Pipeline(made, Narrator(quiet=True), None)
+    return Job(pipeline, pipeline.plan(pipeline.model(str(model)), TIERS))
+
+
+def numbers(results: Results) -> list[Any]:
+    return [
+        (row.sha256, row.scores.perplexity, row.scores.divergence, row.scores.choices)
+        for row in (results.reference, *results.tiers)
+    ]
+
+
+def test_two_lanes_of_one_machine_give_the_numbers_of_one(demo_model: Path, tmp_path: Path) -> None:
+    """Each tier has a pass of its own, made beside the measuring of the one before."""
+    job = job_of(demo_model, tmp_path / "beside", together=1)
+    timeline = Timeline()
+    with job.paths.locked():
+        timeline.keep_in(job.paths.timeline)
+        release.prepare(job, None, timeline, GPU)
+        done = {span.name: span for span in read(job.paths.timeline)}
+        results = evaluate(job)
+    assert {span.lane for span in done.values()} == {"cpu", "gpu"}
+    assert done["make Balanced"].start < done["importance matrix"].end  # it needs none
+    plain = job_of(demo_model, tmp_path / "plain")
+    with plain.paths.locked():
+        assert numbers(evaluate(plain)) == numbers(results)
+
+
+def test_after_an_error_in_one_lane_the_release_goes_on(demo_model: Path, tmp_path: Path) -> None:
+    short: dict[str, Any] = {"reference": "beside", "memory_gb": 0.001}
+    job = job_of(demo_model, tmp_path / "work", **short)
+    with job.paths.locked(), pytest.raises(CapacityError, match="together need"):
+        release.prepare(job, None, Timeline(), GPU)
+    again = job_of(demo_model, tmp_path / "work")
+    assert again.key == job.key
+    with again.paths.locked():
+        release.prepare(again, None, Timeline(), GPU)
+        assert all(make.known(again, tier) for tier in TIERS)
+        assert not list(again.paths.release.glob("*.partial"))
