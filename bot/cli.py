@@ -31,7 +31,8 @@ Exit codes
   2  wrong usage                    8  llama.cpp refused
   3  settings or profile wrong      9  published files differ, left private
   4  model unusable                10  another bot works on the job
-  5  disk, memory or device short 130  interrupted
+  5  disk, memory or device short  11  gate not passed
+                                  130  interrupted
 """
 
 
@@ -632,6 +633,43 @@ def card(
         click.echo(str(job.paths.card))
 
 
+@cli.command()
+@TO
+@staged
+def gate(
+    context: Context,
+    model: str,
+    revision: str,
+    tiers: tuple[str, ...],
+    as_json: bool,
+    to: str | None,
+) -> None:
+    """Hold the measured tiers against the rules of `gate` in bot.yaml, and say what would happen.
+
+    Exit code 0: the release may go, perhaps without some tiers; 11: nothing would be published.
+
+    \b
+    bot gate ./model-BF16.gguf --to my-name/model-APEX-GGUF
+    bot gate Qwen/Qwen3.6-35B-A3B --json
+    """
+    from bot.errors import GateError
+    from bot.pipeline import gating, tables
+    from bot.pipeline.measure import evaluate as measure
+
+    job = _planned(context, model, revision, tiers)
+    repo_id = job.pipeline.target(job.plan.model, to)
+    with job.paths.locked():
+        if not job.paths.results.is_file():
+            raise SourceError(f"{model} is not measured with these settings; run `bot evaluate`")
+        verdict = gating.gate(job, measure(job), repo_id)
+    if as_json:
+        _emit(verdict)
+    else:
+        click.echo(tables.verdict(verdict))
+    if verdict.stops is not None:
+        sys.exit(GateError.exit_code)
+
+
 def _publish(
     context: Context,
     model: str,
@@ -644,7 +682,7 @@ def _publish(
     built_only: bool,
     unless_published: bool = False,
 ) -> None:
-    from bot.pipeline import describe, tables
+    from bot.pipeline import describe, gating, tables
     from bot.pipeline.publish import held_already
     from bot.pipeline.publish import push as push_files
 
@@ -657,6 +695,7 @@ def _publish(
             raise SourceError(f"{model} is not built with these settings; run `bot publish`")
         done = held_already(job, repo_id) if unless_published else None
         if done is None:
+            gating.begin(job, repo_id)
             job.require_room()
             files = describe.card(job, repo_id)
             # asked again: the build took hours

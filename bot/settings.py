@@ -247,6 +247,24 @@ class PublishSettings(Part):
         return value
 
 
+class GateSettings(Part):
+    """What a tier must be worth, and a release allowed, to be published.
+
+    Limits go by tier: the first pattern that fits counts. A value counts as above its limit when
+    it exceeds it by two standard errors.
+    """
+
+    failing: Literal["leave-out", "stop"] = "leave-out"  # what a failing tier does to the release
+    ppl_ratio: dict[str, float] = {"*-Nano": 1.5, "*-Micro": 2.0, "*": 1.2}
+    mean_kld: dict[str, float] = {"*-Nano": 0.8, "*-Micro": 1.2, "*": 0.4}  # nats per token
+    max_kld: dict[str, float] = {"*": 30.0}
+    accuracy_drop: dict[str, float] = {"*-Nano": 0.1, "*-Micro": 0.15, "*": 0.05}  # fraction
+    measured: bool = True  # a tier without a divergence fails
+    newest: bool = True  # stop when the source has other weights by now
+    licences: tuple[str, ...] = ()  # as the Hub names them; empty: all that let us hand on
+    unlicensed: Literal["publish", "stop"] = "stop"
+
+
 class Budget(Part):
     """Requests in any five minutes, of all watchers on one ledger together.
 
@@ -300,6 +318,7 @@ class Settings(BaseSettings):
     evaluation: EvaluationSettings = EvaluationSettings()
     convert: ConvertSettings = ConvertSettings()
     publish: PublishSettings = PublishSettings()
+    gate: GateSettings = GateSettings()
     watch: WatchSettings = WatchSettings()
     policy: Policy = Policy()
 

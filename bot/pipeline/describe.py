@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from bot.pipeline.gating import passed
 from bot.pipeline.job import Job
 from bot.pipeline.measure import evaluate
 from bot.progress import Report
@@ -19,11 +20,14 @@ NOTES = {
 
 
 def card(job: Job, repo_id: str) -> dict[str, Built]:
-    """Everything that is published, by its path in the repository; the card is made last."""
+    """Everything that is published, by its path in the repository; the card is made last.
+
+    Tiers that the gate leaves out are not among it. Raises GateError when nothing may be published.
+    """
     from bot.present.card import CardFile, render_card
     from bot.present.plots import plot_size_kld
 
-    results = evaluate(job)
+    results = passed(job, evaluate(job), repo_id)
     files = _files(job, results)
     if results.tiers:
         plot = job.step(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from bot.errors import SourceError
+from bot.pipeline import gating
 from bot.pipeline.job import Job
 from bot.pipeline.measure import drop_logits
 from bot.publish.upload import upload
@@ -48,7 +49,7 @@ def held_already(job: Job, repo_id: str) -> Published | None:
         results = load(Results, found)
     except ValidationError:
         return None
-    there = {row.recipe for row in results.tiers}
+    there = {row.recipe for row in results.tiers} | {one.recipe for one in results.left_out}
     made = (results.source_sha256, results.tools.llama_cpp_python)
     if made != (source.sha256, job.tools.llama_cpp_python):
         return None
@@ -83,6 +84,7 @@ def push(job: Job, repo_id: str, files: Mapping[str, Built], *, private: bool) -
         if held.private and not private:
             pipeline.hub.make_public(repo_id)
         report(3, 3)
+    gating.end(job, repo_id)
     drop_logits(job)
     return Published(
         repo_id=repo_id,

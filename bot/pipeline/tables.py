@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from bot.pipeline.models import Plan
     from bot.pipeline.publish import Published
     from bot.pipeline.sources import Sight, Sketch
+    from bot.publish.gate import Verdict
 
 _IMPORTED = ("mean", "median", "p999", "max")
 WIDTH = 240  # wider than any table of ours: lines are never cut
@@ -289,6 +290,18 @@ def _measured(row: Row, named: Sequence[str], speeds: Sequence[str]) -> tuple[st
     cells += [shares.get(name, "—") for name in named]
     rates = {speed.name: f"{speed.mean:.1f} ± {speed.spread:.1f}" for speed in row.scores.speed}
     return (*cells, *(rates.get(name, "—") for name in speeds))
+
+
+def verdict(found: Verdict) -> str:
+    """Every rule of the gate with what came of it, and what follows."""
+    rows = [
+        (check.tier or "the release", check.rule, "passed" if check.good else "FAILED", check.text)
+        for check in found.checks
+    ]
+    lines = [table(("what", "rule", "", ""), rows, left=4)]
+    lines += [f"left out: {one.tier}: {one.reason}" for one in found.left_out]
+    lines.append(f"stops: {found.stops}" if found.stops else "the release may be published")
+    return "\n".join(lines)
 
 
 def published(done: Published) -> str:

@@ -28,7 +28,11 @@ def _same(held: RepoFile | None, built: Built) -> bool:
 
 def git_blob_id(path: Path) -> str:
     """sha1 that git gives a small file's content (`git hash-object`)."""
-    content = path.read_bytes()
+    return blob_id(path.read_bytes())
+
+
+def blob_id(content: bytes) -> str:
+    """The same of the content itself."""
     return hashlib.sha1(b"blob %d\0%s" % (len(content), content), usedforsecurity=False).hexdigest()
 
 
