@@ -16,7 +16,7 @@ from bot.pipeline.job import Job
 from bot.pipeline.models import Pipeline
 from bot.pipeline.publish import Published, push
 from bot.progress import Narrator
-from bot.publish.upload import upload
+from bot.publish.upload import publish
 from bot.records import Build, Built, Decision, Results, from_json
 from bot.settings import DEMO, LlamaSettings, load
 from bot.watch.feed import look
@@ -104,8 +104,7 @@ def _release(hub: Hub, source: Path, narrator: Narrator) -> None:
         for path in (source, DEMO / "config.json", DEMO / "README.md")
     }
     with narrator.work(f"releasing {SOURCE} on {hub.endpoint}"):
-        upload(hub, SOURCE, files, "Release")
-        hub.make_public(SOURCE)
+        publish(hub, SOURCE, files, "Release", private=False)
 
 
 def _chosen(decisions: list[Decision]) -> Build:

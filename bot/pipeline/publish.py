@@ -11,8 +11,7 @@ from bot.errors import SourceError
 from bot.pipeline import gating
 from bot.pipeline.job import Job
 from bot.pipeline.measure import drop_logits
-from bot.publish.upload import upload
-from bot.publish.verify import verify
+from bot.publish.upload import publish
 from bot.records import Built, Results, load
 
 RESULTS_LIMIT = 4_000_000  # bytes of a results.json
@@ -77,13 +76,14 @@ def push(job: Job, repo_id: str, files: Mapping[str, Built], *, private: bool) -
     message = f"APEX quants of {source.repo_id or job.plan.model.name} at {source.commit[:12]}"
     with pipeline.narrator.work(f"publishing {repo_id}") as report:
         report(0, 3)
-        pushed = upload(pipeline.hub, repo_id, files, message)
-        report(1, 3)
-        held = verify(pipeline.hub, repo_id, pushed.commit, files)
-        report(2, 3)
-        if held.private and not private:
-            pipeline.hub.make_public(repo_id)
-        report(3, 3)
+        pushed, held = publish(
+            pipeline.hub,
+            repo_id,
+            files,
+            message,
+            private=private,
+            told=lambda step: report(step, 3),
+        )
     gating.end(job, repo_id)
     drop_logits(job)
     return Published(

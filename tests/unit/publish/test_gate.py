@@ -74,7 +74,7 @@ def test_a_tier_above_a_limit_is_left_out(rule: str, values: dict[str, float]) -
 
 
 def test_a_value_within_its_error_of_the_limit_passes() -> None:
-    limit = GateSettings(mean_kld={"*": 0.4})
+    limit = GateSettings(mean_kld={"I-Mini": 0.4})
     assert judge(changed("I-Mini", mean=0.44, mean_error=0.03), FINE, limit).good
     assert not judge(changed("I-Mini", mean=0.44, mean_error=0.01), FINE, limit).good
 
