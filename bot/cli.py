@@ -778,6 +778,31 @@ def publish(
         click.echo(_plan_text(context, made))
 
 
+@cli.command()
+@click.argument("repository", metavar="OWNER/NAME")
+@click.argument("revision")
+@JSON
+@click.pass_obj
+def rollback(context: Context, repository: str, revision: str, as_json: bool) -> None:
+    """Return a published repository to an earlier REVISION, in one commit.
+
+    Only the bot's files go back; what people added stays. The Hub copies the files itself.
+
+    \b
+    bot rollback my-name/model-APEX-GGUF 1f2e3d4c5b6a79880f1e2d3c4b5a69788f9e0d1c
+    """
+    from bot.pipeline import tables
+    from bot.pipeline.models import as_repo
+    from bot.pipeline.publish import back
+
+    context.pipeline.hub.whoami()
+    done = back(context.pipeline, as_repo(repository), revision)
+    if as_json:
+        _emit(done)
+    else:
+        click.echo(tables.rolled_back(done))
+
+
 for watching_verb in VERBS:
     cli.add_command(watching_verb)
 

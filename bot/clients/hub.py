@@ -335,6 +335,16 @@ class Hub:
         except _NoSuchFile:
             return None
 
+    def read_text(self, repo_id: str, commit: str, path: str, limit: int) -> str | None:
+        """A small text of a repository at a commit; None when there is no such file.
+
+        One request, at most `limit` bytes; what is no UTF-8 comes as replacement characters.
+        """
+        try:
+            return self._content(repo_id, commit, path, limit).decode("utf-8", "replace")
+        except _NoSuchFile:
+            return None
+
     def index(self, release: Release) -> dict[str, Any] | None:
         """The index of a checkpoint, where names of files alone do not tell what belongs to it."""
         if not safetensors.needs_index(release):

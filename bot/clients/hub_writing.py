@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
-from huggingface_hub import CommitOperationCopy, CommitOperationDelete
+from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete
 
 from bot.clients.hub import Hub
 from bot.records import Release
@@ -19,21 +20,27 @@ class Writer:
         self._hub = hub
 
     def restore(
-        self, now: Release, then: Release, message: str, paths: Sequence[str] | None = None
+        self,
+        now: Release,
+        then: Release,
+        message: str,
+        paths: Iterable[str],
+        files: Mapping[str, Path] | None = None,
     ) -> str:
-        """One commit on `now` that gives `paths` (None: all) the content they had at `then`.
+        """One commit on `now` that gives `paths` the content they had at `then`.
 
-        The Hub copies large files itself; nothing is sent. Returns the commit's sha, `now`'s where
-        nothing differs. Raises what `Hub.commit` raises.
+        The Hub copies large files itself; only `files`, by their path, are sent. Returns the
+        commit's sha, `now`'s where nothing differs. Raises what `Hub.commit` raises.
         """
         wanted = {file.path: file for file in then.files if file.path != ATTRIBUTES}
         there = {file.path: file for file in now.files if file.path != ATTRIBUTES}
-        among = set(wanted | there) if paths is None else set(paths)
+        among = set(paths)
         copied = sorted(p for p in among & wanted.keys() if wanted[p] != there.get(p))
         removed = sorted(among & there.keys() - wanted.keys())
-        if not copied and not removed:
+        if not copied and not removed and not files:
             return now.commit
         operations = [
+            *(CommitOperationAdd(p, str(file)) for p, file in (files or {}).items()),
             *(CommitOperationCopy(p, p, src_revision=then.commit) for p in copied),
             *(CommitOperationDelete(path_in_repo=path) for path in removed),
         ]

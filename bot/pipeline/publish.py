@@ -7,12 +7,16 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from bot.clock import SystemClock, iso
 from bot.errors import SourceError
 from bot.pipeline import gating
 from bot.pipeline.job import Job
 from bot.pipeline.measure import drop_logits
-from bot.publish.upload import publish
+from bot.pipeline.models import Pipeline
+from bot.publish.update import prepare, rollback
+from bot.publish.upload import open_private, publish
 from bot.records import Built, Results, load
+from bot.workspace import slug
 
 RESULTS_LIMIT = 4_000_000  # bytes of a results.json
 
@@ -28,6 +32,17 @@ class Published:
     changed: tuple[str, ...]
     files: tuple[str, ...]
     folder: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolledBack:
+    """How a rollback ended. `changed` is empty when the files were as they should be."""
+
+    repo_id: str
+    url: str
+    commit: str
+    revision: str
+    changed: tuple[str, ...]
 
 
 def held_already(job: Job, repo_id: str) -> Published | None:
@@ -76,14 +91,22 @@ def push(job: Job, repo_id: str, files: Mapping[str, Built], *, private: bool) -
     message = f"APEX quants of {source.repo_id or job.plan.model.name} at {source.commit[:12]}"
     with pipeline.narrator.work(f"publishing {repo_id}") as report:
         report(0, 3)
+        before = open_private(pipeline.hub, repo_id)
+        update = prepare(
+            pipeline.hub, before, files, message, job.paths.folder / "merged", _today()
+        )
         pushed, held = publish(
             pipeline.hub,
             repo_id,
-            files,
-            message,
+            update.files,
+            update.message,
             private=private,
+            deletions=update.deletions,
+            before=before,
             told=lambda step: report(step, 3),
         )
+    for left in update.left:
+        pipeline.narrator.say(f"{repo_id}: {left}")
     gating.end(job, repo_id)
     drop_logits(job)
     return Published(
@@ -92,6 +115,27 @@ def push(job: Job, repo_id: str, files: Mapping[str, Built], *, private: bool) -
         commit=pushed.commit,
         public=not (private and held.private),
         changed=pushed.changed,
-        files=tuple(files),
+        files=tuple(update.files),
         folder=str(job.paths.release),
     )
+
+
+def back(pipeline: Pipeline, repo_id: str, revision: str) -> RolledBack:
+    """Return the bot's files of a repository to what they were at an earlier revision.
+
+    Raises SourceError for a revision that is none, PublishError when it cannot be done.
+    """
+    with pipeline.narrator.work(f"returning {repo_id} to {revision}"):
+        folder = pipeline.workspace.root / "rollbacks" / slug(repo_id)
+        commit, changed = rollback(pipeline.hub, repo_id, revision, folder, _today())
+    return RolledBack(
+        repo_id=repo_id,
+        url=f"{pipeline.hub.endpoint}/{repo_id}",
+        commit=commit,
+        revision=revision,
+        changed=changed,
+    )
+
+
+def _today() -> str:
+    return (iso(SystemClock().now()) or "")[:10]

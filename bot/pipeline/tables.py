@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from bot.pipeline.demo import Demonstrated
     from bot.pipeline.doctor import Finding
     from bot.pipeline.models import Plan
-    from bot.pipeline.publish import Published
+    from bot.pipeline.publish import Published, RolledBack
     from bot.pipeline.sources import Sight, Sketch
     from bot.publish.gate import Verdict
 
@@ -315,6 +315,13 @@ def _published(done: Published, where: str) -> str:
         return f"nothing to do: {where} ({seen}) already holds these {len(done.files)} files"
     sent = f"{len(done.changed)} of {len(done.files)} files"
     return f"{where} ({seen}), {sent} in commit {done.commit[:12]}, every hash verified"
+
+
+def rolled_back(done: RolledBack) -> str:
+    """How a rollback ended."""
+    if not done.changed:
+        return f"nothing to do: {done.url} holds the files of {done.revision[:12]}"
+    return f"{done.url} is back at {done.revision[:12]}: commit {done.commit[:12]}"
 
 
 def finding(found: Finding) -> str:

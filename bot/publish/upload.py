@@ -33,14 +33,16 @@ def publish(
     *,
     private: bool,
     deletions: Sequence[str] = (),
+    before: Release | None = None,
     told: Callable[[int], None] = lambda _step: None,
 ) -> tuple[Pushed, Release]:
     """Upload, verify, and only then show a repository; what it holds in the end.
 
     A new repository is private until it is verified. One that everybody sees already is verified
-    at once, and put back where it does not hold what was sent. Raises PublishError then.
+    at once, and put back where it does not hold what was sent. Raises PublishError then. `before`
+    is the repository that the files were compared with: it must not have changed.
     """
-    before = open_private(hub, repo_id)
+    before = before or open_private(hub, repo_id)
     pushed = upload(hub, before, files, message, deletions)
     told(1)
     try:

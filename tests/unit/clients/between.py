@@ -42,6 +42,7 @@ class Between(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.upstream = urlsplit(upstream).netloc
         self.requests: list[str] = []
+        self._noting = threading.Lock()
         self.faults: list[Fault] = []
         self.choose: Callable[[int, str, str], Fault | None] | None = None
         self.delivered: list[str] = []  # of requests, those that the Hub got
@@ -50,10 +51,16 @@ class Between(ThreadingHTTPServer):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
 
-    def fault(self, method: str, path: str) -> Fault | None:
+    def came(self, method: str, path: str) -> int:
+        """Note a request; its number. Requests come side by side."""
+        with self._noting:
+            self.requests.append(f"{method} {path}")
+            return len(self.requests) - 1
+
+    def fault(self, number: int, method: str, path: str) -> Fault | None:
         """The fault for this request, used up by it."""
         if self.choose is not None:
-            return self.choose(len(self.requests) - 1, method, path)
+            return self.choose(number, method, path)
         for fault in self.faults:
             if fault.method == method and fault.part in path and fault.times > 0:
                 fault.times -= 1
@@ -72,9 +79,9 @@ class _Handler(BaseHTTPRequestHandler):
     server: Between
 
     def _forward(self) -> None:
-        self.server.requests.append(f"{self.command} {self.path}")
+        number = self.server.came(self.command, self.path)
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        fault = self.server.fault(self.command, self.path)
+        fault = self.server.fault(number, self.command, self.path)
         if fault and fault.meanwhile:
             fault.meanwhile()
         if fault and fault.delay:
