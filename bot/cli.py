@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bot import secrecy
 from bot.cli_watch import VERBS
 from bot.errors import BotError, SourceError
 
@@ -918,6 +919,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
 
 def main() -> None:
     """The command `bot`."""
+    secrecy.guard()
     try:
         code = cli.main(prog_name="bot", standalone_mode=False)
     except click.ClickException as error:

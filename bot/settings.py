@@ -19,7 +19,7 @@
       tasks: texts/hellaswag_val_full.txt
 
 Every key can be given as an environment variable: BOT_LLAMA__THREADS=8. Tokens come from the
-environment alone (HF_TOKEN, GITHUB_TOKEN), never from the file.
+environment (HF_TOKEN, GITHUB_TOKEN; or HF_TOKEN_FILE, the path of a file), never from bot.yaml.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
+from bot import secrecy
 from bot.errors import SettingsError
 from bot.policies import Policy
 
@@ -374,6 +375,24 @@ def yaml_only(file: Path) -> None:
 
 
 def hub_token() -> SecretStr | None:
-    """The Hub token of the environment; its value never enters Settings, logs or JSON."""
+    """The Hub token: HF_TOKEN, or what stands in the file that HF_TOKEN_FILE names.
+
+    Its value never enters Settings, logs or JSON. Raises SettingsError for a file that cannot be
+    read, or that others than its owner may read.
+    """
     value = os.environ.get("HF_TOKEN", "").strip()
+    named = os.environ.get("HF_TOKEN_FILE", "").strip()
+    if not value and named:
+        value = _secret_of(Path(named))
+    secrecy.keep(value)
     return SecretStr(value) if value else None
+
+
+def _secret_of(path: Path) -> str:
+    try:
+        with path.open(encoding="ascii") as file:
+            if os.fstat(file.fileno()).st_mode & 0o077:
+                raise SettingsError(f"others may read {path}; run `chmod 600 {path}`")
+            return file.read(1000).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"HF_TOKEN_FILE names {path}, which cannot be read; mend it") from error
