@@ -36,7 +36,7 @@ from bot.pipeline import timeline
 from bot.plan.architecture import describe
 from bot.plan.profiles import load_profiles
 from bot.plan.recipe import asked_types, make_recipes
-from bot.publish.upload import upload
+from bot.publish.upload import open_private, upload
 from bot.records import Built
 from bot.settings import DEMO, data_folder
 from bot.web.hub import RunningHub
@@ -161,7 +161,8 @@ def script(folder: Path, asked: Asked, tools: Path) -> Outcome:
             for name, path in files.items()
         }
         start = time.monotonic()
-        upload(Hub(url, SecretStr(token)), REPO, built, "Release")
+        hub = Hub(url, SecretStr(token))
+        upload(hub, open_private(hub, REPO), built, "Release")
         seconds["upload"] = time.monotonic() - start
         parts = (f"{name} {spent:.1f} s" for name, spent in seconds.items())
         print(f"public script: {', '.join(parts)}", file=sys.stderr)

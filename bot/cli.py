@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bot import cli_github, cli_init
+from bot import cli_github, cli_init, secrecy
 from bot.cli_steps import VERBS as STEP_VERBS
 from bot.cli_watch import VERBS
 from bot.errors import BotError, SourceError
@@ -33,7 +33,8 @@ Exit codes
   2  wrong usage                    8  llama.cpp refused
   3  settings or profile wrong      9  published files differ, left private
   4  model unusable                10  another bot works on the job
-  5  disk, memory or device short 130  interrupted
+  5  disk, memory or device short  11  gate not passed
+                                  130  interrupted
 """
 
 
@@ -634,6 +635,43 @@ def card(
         click.echo(str(job.paths.card))
 
 
+@cli.command()
+@TO
+@staged
+def gate(
+    context: Context,
+    model: str,
+    revision: str,
+    tiers: tuple[str, ...],
+    as_json: bool,
+    to: str | None,
+) -> None:
+    """Hold the measured tiers against the rules of `gate` in bot.yaml, and say what would happen.
+
+    Exit code 0: the release may go, perhaps without some tiers; 11: nothing would be published.
+
+    \b
+    bot gate ./model-BF16.gguf --to my-name/model-APEX-GGUF
+    bot gate Qwen/Qwen3.6-35B-A3B --json
+    """
+    from bot.errors import GateError
+    from bot.pipeline import gating, tables
+    from bot.pipeline.measure import evaluate as measure
+
+    job = _planned(context, model, revision, tiers)
+    repo_id = job.pipeline.target(job.plan.model, to)
+    with job.paths.locked():
+        if not job.paths.results.is_file():
+            raise SourceError(f"{model} is not measured with these settings; run `bot evaluate`")
+        verdict = gating.gate(job, measure(job), repo_id)
+    if as_json:
+        _emit(verdict)
+    else:
+        click.echo(tables.verdict(verdict))
+    if verdict.stops is not None:
+        sys.exit(GateError.exit_code)
+
+
 def _publish(
     context: Context,
     model: str,
@@ -647,7 +685,7 @@ def _publish(
     unless_published: bool = False,
     show_timeline: bool = False,
 ) -> None:
-    from bot.pipeline import describe, make, release, tables
+    from bot.pipeline import describe, gating, make, release, tables
     from bot.pipeline.publish import held_already
     from bot.pipeline.publish import push as push_files
     from bot.pipeline.timeline import Timeline
@@ -663,6 +701,7 @@ def _publish(
             raise SourceError(f"{model} is not built with these settings; run `bot publish`")
         done = held_already(job, repo_id) if unless_published else None
         if done is None:
+            gating.begin(job, repo_id)
             wanted = context.settings.publish
             overlap = wanted.overlap and not built_only
             job.require_room(make.passes(job) if overlap and wanted.free != "never" else ())
@@ -806,6 +845,31 @@ def timeline(
         click.echo(_timeline_text(job))
 
 
+@cli.command()
+@click.argument("repository", metavar="OWNER/NAME")
+@click.argument("revision")
+@JSON
+@click.pass_obj
+def rollback(context: Context, repository: str, revision: str, as_json: bool) -> None:
+    """Return a published repository to an earlier REVISION, in one commit.
+
+    Only the bot's files go back; what people added stays. The Hub copies the files itself.
+
+    \b
+    bot rollback my-name/model-APEX-GGUF 1f2e3d4c5b6a79880f1e2d3c4b5a69788f9e0d1c
+    """
+    from bot.pipeline import tables
+    from bot.pipeline.models import as_repo
+    from bot.pipeline.publish import back
+
+    context.pipeline.hub.whoami()
+    done = back(context.pipeline, as_repo(repository), revision)
+    if as_json:
+        _emit(done)
+    else:
+        click.echo(tables.rolled_back(done))
+
+
 for verb_elsewhere in (*VERBS, *cli_init.VERBS, *cli_github.VERBS, *STEP_VERBS):
     cli.add_command(verb_elsewhere)
 
@@ -927,6 +991,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
 
 def main() -> None:
     """The command `bot`."""
+    secrecy.guard()
     try:
         code = cli.main(prog_name="bot", standalone_mode=False)
     except click.ClickException as error:

@@ -57,3 +57,9 @@ class BusyError(BotError):
     """Another process of ours works on the same job."""
 
     exit_code = 10
+
+
+class GateError(BotError):
+    """The release is not good enough, or not allowed, to be published."""
+
+    exit_code = 11

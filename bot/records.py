@@ -627,6 +627,15 @@ class Tools:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """A tier that was built and is not published."""
+
+    tier: str
+    recipe: str | None  # hash
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Results:
     """results.json: the machine-readable truth that the card is rendered from."""
 
@@ -645,6 +654,7 @@ class Results:
     others: tuple[Row, ...] = ()  # other publishers' files, measured here
     comparisons: tuple[Comparison, ...] = ()
     imported: tuple[Imported, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()  # by the gate
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@
       tasks: texts/hellaswag_val_full.txt
 
 Every key can be given as an environment variable: BOT_LLAMA__THREADS=8. Tokens come from the
-environment alone (HF_TOKEN, GITHUB_TOKEN), never from the file.
+environment (HF_TOKEN, GITHUB_TOKEN; or HF_TOKEN_FILE, the path of a file), never from bot.yaml.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
+from bot import secrecy
 from bot.errors import SettingsError
 from bot.policies import Policy
 
@@ -251,6 +252,24 @@ class PublishSettings(Part):
         return value
 
 
+class GateSettings(Part):
+    """What a tier must be worth, and a release allowed, to be published.
+
+    Limits go by tier: the first pattern that fits counts. A value counts as above its limit when
+    it exceeds it by two standard errors.
+    """
+
+    failing: Literal["leave-out", "stop"] = "leave-out"  # what a failing tier does to the release
+    ppl_ratio: dict[str, float] = {"*-Nano": 1.5, "*-Micro": 2.0, "*": 1.2}
+    mean_kld: dict[str, float] = {"*-Nano": 0.8, "*-Micro": 1.2, "*": 0.4}  # nats per token
+    max_kld: dict[str, float] = {"*": 30.0}
+    accuracy_drop: dict[str, float] = {"*-Nano": 0.1, "*-Micro": 0.15, "*": 0.05}  # fraction
+    measured: bool = True  # a tier without a divergence fails
+    newest: bool = True  # stop when the source has other weights by now
+    licences: tuple[str, ...] = ()  # as the Hub names them; empty: all that let us hand on
+    unlicensed: Literal["publish", "stop"] = "stop"
+
+
 class Budget(Part):
     """Requests in any five minutes, of all watchers on one ledger together.
 
@@ -335,6 +354,7 @@ class Settings(BaseSettings):
     evaluation: EvaluationSettings = EvaluationSettings()
     convert: ConvertSettings = ConvertSettings()
     publish: PublishSettings = PublishSettings()
+    gate: GateSettings = GateSettings()
     watch: WatchSettings = WatchSettings()
     jobs: JobsSettings = JobsSettings()
     github: GitHubSettings = GitHubSettings()
@@ -392,6 +412,24 @@ def yaml_only(file: Path) -> None:
 
 
 def hub_token() -> SecretStr | None:
-    """The Hub token of the environment; its value never enters Settings, logs or JSON."""
+    """The Hub token: HF_TOKEN, or what stands in the file that HF_TOKEN_FILE names.
+
+    Its value never enters Settings, logs or JSON. Raises SettingsError for a file that cannot be
+    read, or that others than its owner may read.
+    """
     value = os.environ.get("HF_TOKEN", "").strip()
+    named = os.environ.get("HF_TOKEN_FILE", "").strip()
+    if not value and named:
+        value = _secret_of(Path(named))
+    secrecy.keep(value)
     return SecretStr(value) if value else None
+
+
+def _secret_of(path: Path) -> str:
+    try:
+        with path.open(encoding="ascii") as file:
+            if os.fstat(file.fileno()).st_mode & 0o077:
+                raise SettingsError(f"others may read {path}; run `chmod 600 {path}`")
+            return file.read(1000).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"HF_TOKEN_FILE names {path}, which cannot be read; mend it") from error

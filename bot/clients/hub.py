@@ -1,7 +1,7 @@
 """A Hugging Face Hub over HTTP: the only module that knows huggingface_hub.
 
 Every method returns our records and raises our errors. Reading is repeated a few times when the
-Hub stumbles; a commit never is: when its outcome is unknown, the Hub is asked what it holds.
+Hub stumbles; a commit only after the Hub was asked what it holds, and it did not land.
 """
 
 from __future__ import annotations
@@ -344,6 +344,16 @@ class Hub:
         except _NoSuchFile:
             return None
 
+    def read_text(self, repo_id: str, commit: str, path: str, limit: int) -> str | None:
+        """A small text of a repository at a commit; None when there is no such file.
+
+        One request, at most `limit` bytes; what is no UTF-8 comes as replacement characters.
+        """
+        try:
+            return self._content(repo_id, commit, path, limit).decode("utf-8", "replace")
+        except _NoSuchFile:
+            return None
+
     def index(self, release: Release) -> dict[str, Any] | None:
         """The index of a checkpoint, where names of files alone do not tell what belongs to it."""
         if not safetensors.needs_index(release):
@@ -454,7 +464,7 @@ class Hub:
             addition, state = _announced(path, built), _state(Path(built.path))
             with self._speaking(repo_id), _without_bars():
                 if state is None:
-                    addition._is_uploaded = self._holds(repo_id, addition.upload_info)
+                    addition._is_uploaded = self._keeps(repo_id, addition.upload_info)
                 else:
                     self._api.preupload_lfs_files(repo_id, additions=[addition], revision="main")
             if addition._is_uploaded:
@@ -468,7 +478,7 @@ class Hub:
         """Whether this object sent a file's content, so that a commit needs it here no more."""
         return (repo_id, path) in self._sent
 
-    def _holds(self, repo_id: str, info: UploadInfo) -> bool:
+    def _keeps(self, repo_id: str, info: UploadInfo) -> bool:
         """Whether the Hub has a content: asked to take it, it names no place to send it to."""
         rows, _, _ = post_lfs_batch_info(
             [info],
@@ -500,46 +510,72 @@ class Hub:
         """Put local `files` (by their path in the repository) on main as one commit after `parent`.
 
         Large files are sent first, so that the commit itself is one small request; what the Hub
-        holds already is not sent again. Returns the commit's sha, which is the head where nothing
-        changed. Raises PublishError when main moved on; UnreachableError when the commit did not
-        land, after which the same call may be made again.
+        holds already is not sent again. What follows an empty line in `message` is the commit's
+        description. Returns the commit's sha, which is the head where nothing changed.
+        After an unknown outcome the Hub is asked what it holds: only where main is still at
+        `parent` the commit is tried again, and `parent` keeps two of it from landing.
+        Raises PublishError when main moved on; UnreachableError when the commit did not land,
+        after which the same call may be made again.
         """
         additions = [self._addition(repo_id, path, file) for path, file in files.items()]
         with self._speaking(repo_id):  # the client repeats its own requests
             self._api.preupload_lfs_files(repo_id, additions=additions, revision="main")
-        try:
-            with self._speaking(repo_id):
-                made = self._api.create_commit(
-                    repo_id,
-                    [*additions, *(CommitOperationDelete(path_in_repo=p) for p in deletions)],
-                    commit_message=message,
-                    revision="main",
-                    parent_commit=parent,
-                )
-            return made.oid
-        except UnreachableError as error:
-            return self._landed(repo_id, files, parent, deletions, error)
+        removals = [CommitOperationDelete(path_in_repo=path) for path in deletions]
+        return self.settle(
+            repo_id,
+            lambda: self.send(repo_id, [*additions, *removals], message, parent),
+            lambda now: self._holds(now, files, deletions),
+            parent,
+        )
 
-    def _landed(
+    def send(self, repo_id: str, operations: Sequence[Any], message: str, parent: str) -> str:
+        """One commit of the library's operations, asked for once; returns its sha."""
+        title, _, description = message.partition("\n\n")
+        with self._speaking(repo_id):
+            return self._api.create_commit(
+                repo_id,
+                operations,
+                commit_message=title,
+                commit_description=description or None,
+                revision="main",
+                parent_commit=parent,
+            ).oid
+
+    def settle(
         self,
         repo_id: str,
-        files: Mapping[str, Path],
+        commit: Callable[[], str],
+        landed: Callable[[Release], bool],
         parent: str,
-        deletions: Sequence[str],
-        error: UnreachableError,
     ) -> str:
-        """The head, when it holds what a commit of unknown outcome was to bring."""
-        now = self.release(repo_id)
-        if now.commit == parent:
-            raise UnreachableError(
-                f"{self.name} did not take the commit to {repo_id}; run the same command again"
-            ) from error
+        """Call `commit` until it is known to have landed on `parent`, at most `TRIES` times.
+
+        `landed` tells whether a repository holds what the commit was to bring.
+        """
+        for attempt in range(1, TRIES + 1):
+            try:
+                return commit()
+            except (UnreachableError, PublishError) as error:
+                now = self.release(repo_id)
+                if now.commit != parent and landed(now):
+                    return now.commit
+                if now.commit != parent:
+                    raise _moved_on(repo_id) from error
+                if isinstance(error, PublishError):
+                    raise
+                if attempt == TRIES:
+                    raise UnreachableError(
+                        f"{self.name} did not take the commit to {repo_id}; "
+                        "run the same command again"
+                    ) from error
+                self._rest(error, attempt)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _holds(self, now: Release, files: Mapping[str, Path], deletions: Sequence[str]) -> bool:
         there = {file.path: file for file in now.files}
-        if any(path in there for path in deletions) or not all(
+        return not any(path in there for path in deletions) and all(
             path in there and self._same(now, there[path], file) for path, file in files.items()
-        ):
-            raise _moved_on(repo_id) from error
-        return now.commit
+        )
 
     def _same(self, now: Release, there: RepoFile, file: Path) -> bool:
         if not file.is_file():  # freed after it was sent
@@ -738,12 +774,16 @@ class Hub:
             except UnreachableError as error:
                 if isinstance(error.__cause__, OfflineModeIsEnabled):
                     raise
-                wait = _wanted_wait(error.__cause__) or self._pause * 2 ** (attempt - 1)
-                wait *= random.uniform(1.0, 1.3)  # noqa: S311 - spreads watchers, hides nothing
-                log.info("%s: trying again in %.1f s", error, wait)
-                self._clock.sleep(min(wait, LONGEST_WAIT))
+                self._rest(error, attempt)
         with self._speaking(what):
             return call()
+
+    def _rest(self, error: BotError, attempt: int) -> None:
+        """Wait before a request is repeated: as long as the Hub says, else ever longer."""
+        wait = _wanted_wait(error.__cause__) or self._pause * 2 ** (attempt - 1)
+        wait *= random.uniform(1.0, 1.3)  # noqa: S311 - spreads watchers, hides nothing
+        log.info("%s: trying again in %.1f s", error, wait)
+        self._clock.sleep(min(wait, LONGEST_WAIT))
 
     @contextlib.contextmanager
     def _speaking(self, what: str) -> Iterator[None]:

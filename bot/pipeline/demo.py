@@ -13,12 +13,11 @@ from bot.clients.hub import Hub
 from bot.errors import BuildError, PublishError
 from bot.pipeline.describe import card
 from bot.pipeline.job import Job
-from bot.pipeline.measure import evaluate
 from bot.pipeline.models import Pipeline
 from bot.pipeline.publish import Published, push
 from bot.progress import Narrator
-from bot.publish.upload import upload
-from bot.records import Build, Built, Decision, Results
+from bot.publish.upload import publish
+from bot.records import Build, Built, Decision, Results, from_json
 from bot.settings import DEMO, LlamaSettings, load
 from bot.watch.feed import look
 from bot.web.hub import RunningHub
@@ -76,7 +75,7 @@ def demonstrate(
             job.require_room()
             files = card(job, repo_id)
             published = push(job, repo_id, files, private=False)
-            results = evaluate(job)
+            results = from_json(Results, job.paths.results.read_bytes())
         smallest = min(results.tiers, key=lambda row: row.bytes)
         sample = _sample(pipeline, published, files[smallest.file], folder / "check")
     return Demonstrated(
@@ -105,8 +104,7 @@ def _release(hub: Hub, source: Path, narrator: Narrator) -> None:
         for path in (source, DEMO / "config.json", DEMO / "README.md")
     }
     with narrator.work(f"releasing {SOURCE} on {hub.endpoint}"):
-        upload(hub, SOURCE, files, "Release")
-        hub.make_public(SOURCE)
+        publish(hub, SOURCE, files, "Release", private=False)
 
 
 def _chosen(decisions: list[Decision]) -> Build:

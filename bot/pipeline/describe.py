@@ -5,9 +5,12 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from bot.pipeline.gating import passed
 from bot.pipeline.job import Job
 from bot.pipeline.measure import evaluate
 from bot.progress import Report
+from bot.publish import provenance
+from bot.publish.blocks import marked
 from bot.records import Built, Results, digest, to_json
 from bot.workspace import keep_text, require_free, sha256, writing
 
@@ -15,15 +18,19 @@ NOTES = {
     "imatrix.gguf": "Importance matrix that the I- tiers were made with",
     "results.json": "Every measured value of this card, for machines",
     "size-vs-kld.png": "Size against divergence",
+    "provenance.json": "What was made of what, by which programs (in-toto, SLSA)",
 }
 
 
 def card(job: Job, repo_id: str) -> dict[str, Built]:
-    """Everything that is published, by its path in the repository; the card is made last."""
+    """Everything that is published, by its path in the repository; the card is made last.
+
+    Tiers that the gate leaves out are not among it. Raises GateError when nothing may be published.
+    """
     from bot.present.card import CardFile, render_card
     from bot.present.plots import plot_size_kld
 
-    results = evaluate(job)
+    results = passed(job, evaluate(job), repo_id)
     files = _files(job, results)
     if results.tiers:
         plot = job.step(
@@ -34,6 +41,7 @@ def card(job: Job, repo_id: str) -> dict[str, Built]:
             lambda _report: plot_size_kld(results, job.paths.plot),
         )
         files[job.paths.plot.name] = plot.files[0]
+    files[provenance.NAME] = _provenance(job, results, files)
     tiers = {
         file.file: row.name for row in results.tiers if row.same_as is None for file in row.files
     }
@@ -56,8 +64,14 @@ def card(job: Job, repo_id: str) -> dict[str, Built]:
         templates=job.settings.templates,
         quantized_by=job.settings.publish.quantized_by or repo_id.split("/")[0],
     )
-    keep_text(job.paths.card, card)
+    keep_text(job.paths.card, marked(card))
     return {**files, job.paths.card.name: _hashed(job.paths.card)}
+
+
+def _provenance(job: Job, results: Results, files: dict[str, Built]) -> Built:
+    path = job.paths.release / provenance.NAME
+    keep_text(path, provenance.as_text(provenance.statement(results, files, job.key)))
+    return _hashed(path)
 
 
 def _files(job: Job, results: Results) -> dict[str, Built]:

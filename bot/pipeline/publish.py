@@ -8,13 +8,16 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from bot.clock import SystemClock, iso
 from bot.errors import SourceError
+from bot.pipeline import gating
 from bot.pipeline.job import Job
 from bot.pipeline.measure import drop_logits
 from bot.pipeline.models import Pipeline
-from bot.publish.upload import upload
-from bot.publish.verify import verify
+from bot.publish.update import prepare, rollback
+from bot.publish.upload import CARD, open_private, publish
 from bot.records import Built, Results, load
+from bot.workspace import slug
 
 RESULTS_LIMIT = 4_000_000  # bytes of a results.json
 
@@ -30,6 +33,17 @@ class Published:
     changed: tuple[str, ...]
     files: tuple[str, ...]
     folder: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolledBack:
+    """How a rollback ended. `changed` is empty when the files were as they should be."""
+
+    repo_id: str
+    url: str
+    commit: str
+    revision: str
+    changed: tuple[str, ...]
 
 
 def held_already(job: Job, repo_id: str) -> Published | None:
@@ -50,7 +64,7 @@ def held_already(job: Job, repo_id: str) -> Published | None:
         results = load(Results, found)
     except ValidationError:
         return None
-    there = {row.recipe for row in results.tiers}
+    there = {row.recipe for row in results.tiers} | {one.recipe for one in results.left_out}
     made = (results.source_sha256, results.tools.llama_cpp_python)
     if made != (source.sha256, job.tools.llama_cpp_python):
         return None
@@ -76,6 +90,7 @@ def push(job: Job, repo_id: str, files: Mapping[str, Built], *, private: bool) -
     source = job.plan.model.source
     message = f"APEX quants of {source.repo_id or job.plan.model.name} at {source.commit[:12]}"
     done = send(job.pipeline, repo_id, files, message, private=private)
+    gating.end(job, repo_id)
     drop_logits(job)
     return done
 
@@ -84,21 +99,52 @@ def send(
     pipeline: Pipeline, repo_id: str, files: Mapping[str, Built], message: str, *, private: bool
 ) -> Published:
     """As `push`, of files that lie in one folder, whatever job made them."""
+    release = Path(files[CARD].path).parent
     with pipeline.narrator.work(f"publishing {repo_id}") as report:
         report(0, 3)
-        pushed = upload(pipeline.hub, repo_id, files, message)
-        report(1, 3)
-        held = verify(pipeline.hub, repo_id, pushed.commit, files)
-        report(2, 3)
-        if held.private and not private:
-            pipeline.hub.make_public(repo_id)
-        report(3, 3)
+        before = open_private(pipeline.hub, repo_id)
+        update = prepare(
+            pipeline.hub, before, files, message, release.with_name("merged"), _today()
+        )
+        pushed, held = publish(
+            pipeline.hub,
+            repo_id,
+            update.files,
+            update.message,
+            private=private,
+            deletions=update.deletions,
+            before=before,
+            told=lambda step: report(step, 3),
+        )
+    for left in update.left:
+        pipeline.narrator.say(f"{repo_id}: {left}")
     return Published(
         repo_id=repo_id,
         url=f"{pipeline.hub.endpoint}/{repo_id}",
         commit=pushed.commit,
         public=not (private and held.private),
         changed=pushed.changed,
-        files=tuple(files),
-        folder=str(Path(files["README.md"].path).parent),
+        files=tuple(update.files),
+        folder=str(release),
     )
+
+
+def back(pipeline: Pipeline, repo_id: str, revision: str) -> RolledBack:
+    """Return the bot's files of a repository to what they were at an earlier revision.
+
+    Raises SourceError for a revision that is none, PublishError when it cannot be done.
+    """
+    with pipeline.narrator.work(f"returning {repo_id} to {revision}"):
+        folder = pipeline.workspace.root / "rollbacks" / slug(repo_id)
+        commit, changed = rollback(pipeline.hub, repo_id, revision, folder, _today())
+    return RolledBack(
+        repo_id=repo_id,
+        url=f"{pipeline.hub.endpoint}/{repo_id}",
+        commit=commit,
+        revision=revision,
+        changed=changed,
+    )
+
+
+def _today() -> str:
+    return (iso(SystemClock().now()) or "")[:10]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bot.clients.llama import library
 from bot.errors import PublishError, UnreachableError
-from bot.pipeline import calibrating, make
+from bot.pipeline import calibrating, gating, make
 from bot.pipeline.bench import Bench, Subject
 from bot.pipeline.data import find_tasks
 from bot.pipeline.graph import Resource, Task, run
@@ -146,8 +146,13 @@ class _Tasks:
         )
 
     def _measure(self, tier: str) -> None:
-        """All of a tier but its speed, which is measured when nothing runs beside."""
-        subject = _subject(tier, self._made[tier])
+        """All of a tier but its speed, which is measured when nothing runs beside.
+
+        The gate's own looks at the file come first: it may be gone when all tiers are judged.
+        """
+        built = self._made[tier]
+        gating.sound(self._job, tier, Path(built.path), built.sha256)
+        subject = _subject(tier, built)
         left = sum(not self._is_measured(tier) for tier in self._recipes)
         others = len(self._job.settings.evaluation.others)
         self._bench.divergence(subject, left + others)

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from bot.pipeline.demo import Demonstrated
     from bot.pipeline.doctor import Finding
     from bot.pipeline.models import Plan
-    from bot.pipeline.publish import Published
+    from bot.pipeline.publish import Published, RolledBack
     from bot.pipeline.sources import Sight, Sketch
+    from bot.publish.gate import Verdict
 
 _IMPORTED = ("mean", "median", "p999", "max")
 WIDTH = 240  # wider than any table of ours: lines are never cut
@@ -291,6 +292,18 @@ def _measured(row: Row, named: Sequence[str], speeds: Sequence[str]) -> tuple[st
     return (*cells, *(rates.get(name, "—") for name in speeds))
 
 
+def verdict(found: Verdict) -> str:
+    """Every rule of the gate with what came of it, and what follows."""
+    rows = [
+        (check.tier or "the release", check.rule, "passed" if check.good else "FAILED", check.text)
+        for check in found.checks
+    ]
+    lines = [table(("what", "rule", "", ""), rows, left=4)]
+    lines += [f"left out: {one.tier}: {one.reason}" for one in found.left_out]
+    lines.append(f"stops: {found.stops}" if found.stops else "the release may be published")
+    return "\n".join(lines)
+
+
 def published(done: Published) -> str:
     """How a publication ended."""
     return _published(done, done.url)
@@ -302,6 +315,13 @@ def _published(done: Published, where: str) -> str:
         return f"nothing to do: {where} ({seen}) already holds these {len(done.files)} files"
     sent = f"{len(done.changed)} of {len(done.files)} files"
     return f"{where} ({seen}), {sent} in commit {done.commit[:12]}, every hash verified"
+
+
+def rolled_back(done: RolledBack) -> str:
+    """How a rollback ended."""
+    if not done.changed:
+        return f"nothing to do: {done.url} holds the files of {done.revision[:12]}"
+    return f"{done.url} is back at {done.revision[:12]}: commit {done.commit[:12]}"
 
 
 def finding(found: Finding) -> str:

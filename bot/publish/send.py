@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bot.clients.hub import Hub
+from bot.publish.upload import open_private
 from bot.publish.verify import differing
 from bot.records import Built
 
@@ -15,8 +16,6 @@ def send(hub: Hub, repo_id: str, files: Mapping[str, Built]) -> tuple[str, ...]:
     A repository that does not exist is made, privately. Its files stay as they are until `upload`
     commits, which then sends these no more.
     """
-    if not hub.exists(repo_id):
-        hub.create_private(repo_id)
-    missing = differing(hub.release(repo_id), files)
+    missing = differing(open_private(hub, repo_id), files)
     hub.preupload(repo_id, {path: files[path] for path in missing})
     return missing

@@ -1,14 +1,19 @@
-"""A folder of measured files → one commit on the Hub."""
+"""A folder of measured files → one commit on the Hub, seen by others only once it is verified."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from bot.clients.hub import Hub
-from bot.publish.verify import differing
-from bot.records import Built
+from bot.clients.hub_writing import Writer
+from bot.errors import BotError, PublishError
+from bot.publish.verify import Differs, differing, verify
+from bot.records import Built, Release
+
+CARD = "README.md"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,20 +25,82 @@ class Pushed:
     changed: tuple[str, ...]
 
 
-def upload(hub: Hub, repo_id: str, files: Mapping[str, Built], message: str) -> Pushed:
-    """Make `repo_id` (private when it is new) hold `files`, by path in the repository.
+def publish(
+    hub: Hub,
+    repo_id: str,
+    files: Mapping[str, Built],
+    message: str,
+    *,
+    private: bool,
+    deletions: Sequence[str] = (),
+    before: Release | None = None,
+    told: Callable[[int], None] = lambda _step: None,
+) -> tuple[Pushed, Release]:
+    """Upload, verify, and only then show a repository; what it holds in the end.
 
-    Only what differs is sent, all of it in one commit on the commit that was compared with; a
-    repository that changed meanwhile is an error of the Hub client, never overwritten.
+    A new repository is private until it is verified. One that everybody sees already is verified
+    at once, and put back where it does not hold what was sent. Raises PublishError then. `before`
+    is the repository that the files were compared with: it must not have changed.
     """
+    before = before or open_private(hub, repo_id)
+    pushed = upload(hub, before, files, message, deletions)
+    told(1)
+    try:
+        held = verify(hub, repo_id, pushed.commit, files)
+    except Differs as error:
+        if before.private or not pushed.changed:
+            raise
+        _put_back(hub, before, pushed, error)
+    told(2)
+    if held.private and not private:
+        hub.make_public(repo_id)
+    told(3)
+    return pushed, held
+
+
+def _put_back(hub: Hub, before: Release, pushed: Pushed, error: Differs) -> NoReturn:
+    """Return a repository that everybody sees to what it held. Always raises PublishError."""
+    repo_id, was = before.repo_id, before.commit[:12]
+    message = f"Back to {was}: {error.path} did not arrive as it was measured"
+    try:
+        Writer(hub).restore(hub.release(repo_id, pushed.commit), before, message, pushed.changed)
+    except BotError as trouble:
+        raise PublishError(
+            f"{repo_id} shows another {error.path} than was measured and could not be put back "
+            f"({trouble}); run `bot rollback {repo_id} {was}`"
+        ) from error
+    raise PublishError(
+        f"{repo_id} did not take {error.path} as it was measured and is back at what it held at "
+        f"{was}; publish it again"
+    ) from error
+
+
+def open_private(hub: Hub, repo_id: str) -> Release:
+    """The repository as it is now, made private where there was none."""
     if not hub.exists(repo_id):
         hub.create_private(repo_id)
-    release = hub.release(repo_id)
-    changed = differing(release, files)
-    if not changed:
-        return Pushed(repo_id=repo_id, commit=release.commit, changed=())
+    return hub.release(repo_id)
+
+
+def upload(
+    hub: Hub,
+    before: Release,
+    files: Mapping[str, Built],
+    message: str,
+    deletions: Sequence[str] = (),
+) -> Pushed:
+    """Make the repository hold `files`, by path in it, and `deletions` no more.
+
+    Only what differs is sent, all of it in one commit on `before`; a repository that changed
+    meanwhile is an error of the Hub client, never overwritten.
+    """
+    changed = differing(before, files)
+    there = {file.path for file in before.files}
+    gone = tuple(path for path in deletions if path in there and path not in files)
+    if not changed and not gone:
+        return Pushed(repo_id=before.repo_id, commit=before.commit, changed=())
     # the card comes last in the commit, after the files that it names
-    order = sorted(changed, key=lambda path: (path == "README.md", path))
+    order = sorted(changed, key=lambda path: (path == CARD, path))
     paths = {path: Path(files[path].path) for path in order}
-    commit = hub.commit(repo_id, paths, message, parent=release.commit)
-    return Pushed(repo_id=repo_id, commit=commit, changed=tuple(order))
+    commit = hub.commit(before.repo_id, paths, message, parent=before.commit, deletions=gone)
+    return Pushed(repo_id=before.repo_id, commit=commit, changed=(*order, *gone))

@@ -28,19 +28,31 @@ def _same(held: RepoFile | None, built: Built) -> bool:
 
 def git_blob_id(path: Path) -> str:
     """sha1 that git gives a small file's content (`git hash-object`)."""
-    content = path.read_bytes()
+    return blob_id(path.read_bytes())
+
+
+def blob_id(content: bytes) -> str:
+    """The same of the content itself."""
     return hashlib.sha1(b"blob %d\0%s" % (len(content), content), usedforsecurity=False).hexdigest()
+
+
+class Differs(PublishError):
+    """The Hub holds something else; `path` names the first such file."""
+
+    def __init__(self, repo_id: str, path: str) -> None:
+        super().__init__(
+            f"{repo_id} does not hold the measured {path}; it stays private, publish it again"
+        )
+        self.path = path
 
 
 def verify(hub: Hub, repo_id: str, commit: str, files: Mapping[str, Built]) -> Release:
     """The repository at `commit`, if it holds exactly `files`.
 
-    Raises PublishError naming the first file that differs.
+    Raises Differs naming the first file that does not hold.
     """
     release = hub.release(repo_id, commit)
     wrong = differing(release, files)
     if wrong:
-        raise PublishError(
-            f"{repo_id} does not hold the measured {wrong[0]}; it stays private, publish it again"
-        )
+        raise Differs(repo_id, wrong[0])
     return release

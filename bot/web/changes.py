@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,9 +75,10 @@ def checked_path(path: Any) -> str:
     return path
 
 
-def parse(body: Path, staging: Path) -> Changes:
+def parse(body: Path, staging: Path, held: Callable[[str], int | None]) -> Changes:
     """Read a request body that was spooled to disk; regular files are written to `staging`.
 
+    A copy of a large file comes with its hash alone: `held` knows the sizes of what is here.
     Raises Refusal 400 or 413 naming what is wrong.
     """
     lines = _lines(body)
@@ -91,7 +92,7 @@ def parse(body: Path, staging: Path) -> Changes:
     for number, (key, value) in enumerate(lines):
         if number >= OPERATIONS:
             raise Refusal(413, f"More than {OPERATIONS} operations in one commit")
-        operations.append(_operation(key, value, staging / str(number)))
+        operations.append(_operation(key, value, staging / str(number), held))
     if not operations:
         raise Refusal(400, "The commit changes nothing")
     return Changes(
@@ -118,12 +119,14 @@ def _lines(body: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
             yield data.get("key"), data["value"]
 
 
-def _operation(key: Any, value: dict[str, Any], staged: Path) -> Put | Delete:
+def _operation(
+    key: Any, value: dict[str, Any], staged: Path, held: Callable[[str], int | None]
+) -> Put | Delete:
     match key:
         case "file":
             return _regular(checked_path(value.get("path")), value, staged)
         case "lfsFile":
-            return _lfs(checked_path(value.get("path")), value)
+            return _lfs(checked_path(value.get("path")), value, held)
         case "deletedFile":
             return Delete(path=checked_path(value.get("path")), folder=False)
         case "deletedFolder":
@@ -153,12 +156,13 @@ def _regular(path: str, value: dict[str, Any], staged: Path) -> Put:
     return Put(entry=regular_entry(path, data), staged=staged)
 
 
-def _lfs(path: str, value: dict[str, Any]) -> Put:
-    oid, size = value.get("oid"), value.get("size")
+def _lfs(path: str, value: dict[str, Any], held: Callable[[str], int | None]) -> Put:
+    oid = value.get("oid")
     if value.get("algo", "sha256") != "sha256" or not isinstance(oid, str):
         raise Refusal(400, f"{path} is not named by a sha256")
     if not SHA256.fullmatch(oid):
         raise Refusal(400, f"The oid of {path} is not a sha256 in lower case")
+    size = held(oid) if value.get("size") is None else value["size"]
     if type(size) is not int or not 0 <= size <= SIZE_LIMIT:
         raise Refusal(400, f"{path} has no size")
     blob = git_blob(pointer(oid, size))

@@ -105,7 +105,7 @@ def _commit(request: Request, repo: Repo, body: Path) -> Response:
     if viewer is None:
         raise AssertionError("only a known user passes `writable`")
     with store.objects.staging() as staging:
-        changes = parse(body, staging)
+        changes = parse(body, staging, lambda oid: store.holds(repo, oid))
         made = commit(store, repo, request.path_params["rev"], viewer.name, changes)
     url = f"{request.base_url}{repo.id}/commit/{made.sha}"
     return JSONResponse({"commitUrl": url, "commitOid": made.sha, "pullRequestUrl": None})

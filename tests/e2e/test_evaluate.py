@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from bot.clients.hub import Hub as Client
 from bot.evaluate.logits import base_bytes
-from bot.publish.upload import upload
+from bot.publish.upload import open_private, upload
 from bot.records import Built, Evaluation, from_json
 from bot.settings import DEMO
 from bot.workspace import sha256
@@ -187,7 +187,7 @@ def test_tasks_and_texts_have_names_and_hashes(
     tasks.write_text("\n".join(json.dumps(question) for question in questions))
     client = Client(hub.url, SecretStr(hub.token))
     files = {"set/choices.jsonl": Built(path=str(tasks), bytes=1, sha256=sha256(tasks))}
-    upload(client, "lab/tasks", files, "Tasks")
+    upload(client, open_private(client, "lab/tasks"), files, "Tasks")
     client.make_public("lab/tasks")
     entry = {
         "kind": "multiple-choice",
@@ -238,7 +238,7 @@ def test_other_publishers_files_are_rows_shards_too(
     files["Tiny-BF16.gguf"] = Built(
         path=str(demo_model), bytes=demo_model.stat().st_size, sha256=sha256(demo_model)
     )
-    upload(client, "lab/Tiny-GGUF", files, "Release")
+    upload(client, open_private(client, "lab/Tiny-GGUF"), files, "Release")
     client.make_public("lab/Tiny-GGUF")
     name = "lab/Tiny-GGUF:UD-Q8_0"
     found = told(road, "evaluate", name, "--against", demo_model, "--measures", "kld")

@@ -174,7 +174,7 @@ def test_a_release_on_the_hub_is_watched_and_published(road: Road, demo_model: P
     path = DEMO / "config.json"
     makers = client(road)
     makers.create_private("lab/Tiny-MoE-14M")
-    files = {"config.json": path, demo_model.name: demo_model}
+    files = {"config.json": path, "README.md": DEMO / "README.md", demo_model.name: demo_model}
     makers.commit("lab/Tiny-MoE-14M", files, "Release", makers.head("lab/Tiny-MoE-14M"))
     makers.make_public("lab/Tiny-MoE-14M")
     seen = road.bot("watch", "--once", "--json")

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from bot.build.toolchain import Toolchain
 from bot.clients import gguf
 from bot.clients.hub import Hub as Client
-from bot.publish.upload import upload
+from bot.publish.upload import open_private, upload
 from bot.records import Built
 from bot.settings import DEMO
 from bot.workspace import sha256
@@ -52,7 +52,7 @@ def released(hub: Hub, folder: Path, name: str) -> str:
         if path.is_file()
     }
     repo_id = f"lab/{name}"
-    upload(client, repo_id, files, "Release")
+    upload(client, open_private(client, repo_id), files, "Release")
     client.make_public(repo_id)
     return repo_id
 

@@ -120,7 +120,8 @@ def test_a_release_is_seen_built_and_published_and_never_again(
     road.settings(policy={"tiers": ["Compact"]})
     makers = Client(road.url, SecretStr(road.token))
     makers.create_private("lab/Tiny-MoE-14M")
-    files = {"config.json": DEMO / "config.json", demo_model.name: demo_model}
+    files = {name: DEMO / name for name in ("config.json", "README.md")}
+    files[demo_model.name] = demo_model
     makers.commit("lab/Tiny-MoE-14M", files, "Release", makers.head("lab/Tiny-MoE-14M"))
     makers.make_public("lab/Tiny-MoE-14M")
     end = time.monotonic() + 240

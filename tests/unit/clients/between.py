@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,16 +21,20 @@ class Fault:
 
     method: str
     part: str
-    status: int | None  # None: the connection is cut without a reply
+    status: int | None  # None: the connection is cut without a reply; 0: the Hub's own
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b"trouble"
     arrives: bool  # whether the Hub gets the request before
     times: int = 1
     meanwhile: Callable[[], object] | None = None  # done before the reply, past the proxy's faults
+    delay: float = 0.0  # seconds before the reply
 
 
 class Between(ThreadingHTTPServer):
-    """Forwards to `upstream`; `requests` holds "METHOD path" of all that came."""
+    """Forwards to `upstream`; `requests` holds "METHOD path" of all that came.
+
+    `choose`, where it is set, gives the fault of a request by its number from 0, method and path.
+    """
 
     daemon_threads = True
 
@@ -37,14 +42,25 @@ class Between(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.upstream = urlsplit(upstream).netloc
         self.requests: list[str] = []
+        self._noting = threading.Lock()
         self.faults: list[Fault] = []
+        self.choose: Callable[[int, str, str], Fault | None] | None = None
+        self.delivered: list[str] = []  # of requests, those that the Hub got
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
 
-    def fault(self, method: str, path: str) -> Fault | None:
+    def came(self, method: str, path: str) -> int:
+        """Note a request; its number. Requests come side by side."""
+        with self._noting:
+            self.requests.append(f"{method} {path}")
+            return len(self.requests) - 1
+
+    def fault(self, number: int, method: str, path: str) -> Fault | None:
         """The fault for this request, used up by it."""
+        if self.choose is not None:
+            return self.choose(number, method, path)
         for fault in self.faults:
             if fault.method == method and fault.part in path and fault.times > 0:
                 fault.times -= 1
@@ -63,14 +79,17 @@ class _Handler(BaseHTTPRequestHandler):
     server: Between
 
     def _forward(self) -> None:
-        self.server.requests.append(f"{self.command} {self.path}")
+        number = self.server.came(self.command, self.path)
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        fault = self.server.fault(self.command, self.path)
+        fault = self.server.fault(number, self.command, self.path)
         if fault and fault.meanwhile:
             fault.meanwhile()
+        if fault and fault.delay:
+            time.sleep(fault.delay)
         if fault is None or fault.arrives:
+            self.server.delivered.append(f"{self.command} {self.path}")
             status, headers, content = self._upstream(body)
-        if fault is None:
+        if fault is None or fault.status == 0:
             self._reply(status, headers, content)
         elif fault.status is None:
             self.close_connection = True

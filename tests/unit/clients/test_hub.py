@@ -467,16 +467,27 @@ def test_a_commit_that_landed_unheard_is_found(
 
 
 @pytest.mark.parametrize("status", [500, 429, None])
-def test_a_commit_that_did_not_land_is_said_so_and_not_repeated(
+def test_a_commit_that_did_not_land_is_made_again(
     hub: Hub, proxy: Between, repo_id: str, files: dict[str, Path], status: int | None
 ) -> None:
     parent = hub.head(repo_id)
     proxy.faults = [Fault(method="POST", part="/commit/main", status=status, arrives=False)]
     proxy.requests.clear()
+    assert hub.commit(repo_id, files, "first", parent) == hub.head(repo_id) != parent
+    assert proxy.count("POST", "/commit/main") == 2
+
+
+@pytest.mark.parametrize("status", [500, None])
+def test_a_commit_that_never_lands_is_said_so(
+    hub: Hub, proxy: Between, repo_id: str, files: dict[str, Path], status: int | None
+) -> None:
+    parent = hub.head(repo_id)
+    never = Fault(method="POST", part="/commit/main", status=status, arrives=False, times=9)
+    proxy.faults = [never]
     with pytest.raises(UnreachableError, match="run the same command again"):
         hub.commit(repo_id, files, "first", parent)
-    assert proxy.count("POST", "/commit/main") == 1
     assert hub.head(repo_id) == parent
+    proxy.faults = []
     assert hub.commit(repo_id, files, "first", parent) == hub.head(repo_id) != parent
 
 

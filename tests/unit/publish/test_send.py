@@ -6,7 +6,7 @@ from pydantic import SecretStr
 
 from bot.clients.hub import Hub as Client
 from bot.publish.send import send
-from bot.publish.upload import upload
+from bot.publish.upload import open_private, upload
 from bot.publish.verify import verify
 from bot.records import Built
 from bot.workspace import sha256
@@ -63,7 +63,7 @@ def test_the_commit_sends_nothing_again(
     assert hub.commits(REPO) == 0
 
     files = {"README.md": card, "a.gguf": one, "b.gguf": two}
-    pushed = upload(ours, REPO, files, "Release")
+    pushed = upload(ours, open_private(ours, REPO), files, "Release")
     verify(ours, REPO, pushed.commit, files)
     assert hub.commits(REPO) == 1
     assert sent(proxy, xet) == before
@@ -76,7 +76,7 @@ def test_a_file_that_changed_is_sent_again(
     send(ours, REPO, {"a.gguf": built(tmp_path / "a.gguf", LARGE)})
     before = sent(proxy, xet)
     files = {"a.gguf": built(tmp_path / "a.gguf", LARGE[::-1])}  # of the same size
-    pushed = upload(ours, REPO, files, "Release")
+    pushed = upload(ours, open_private(ours, REPO), files, "Release")
     verify(ours, REPO, pushed.commit, files)
     assert sent(proxy, xet) > before
 
@@ -89,7 +89,7 @@ def test_another_process_sends_nothing_that_is_there(
     send(client(hub, proxy), REPO, files)
     assert proxy.count("PUT", "/lfs/") == 1
     send(client(hub, proxy), REPO, files)
-    upload(client(hub, proxy), REPO, files, "Release")
+    upload(client(hub, proxy), open_private(client(hub, proxy), REPO), files, "Release")
     assert proxy.count("PUT", "/lfs/") == 1
     assert send(client(hub, proxy), REPO, files) == ()
     assert hub.commits(REPO) == 1

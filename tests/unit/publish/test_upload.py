@@ -5,7 +5,7 @@ from pydantic import SecretStr
 
 from bot.clients.hub import Hub as Client
 from bot.errors import PublishError
-from bot.publish.upload import upload
+from bot.publish.upload import open_private, upload
 from bot.publish.verify import differing, git_blob_id, verify
 from bot.records import Built
 from bot.workspace import sha256
@@ -34,12 +34,12 @@ def files(tmp_path: Path) -> dict[str, Built]:
 
 
 def test_one_commit_then_none(hub: Hub, client: Client, files: dict[str, Built]) -> None:
-    first = upload(client, REPO, files, "Release")
+    first = upload(client, open_private(client, REPO), files, "Release")
     assert first.changed == ("model.gguf", "results.json", "README.md")
     held = verify(client, REPO, first.commit, files)
     assert held.private
     assert hub.commits(REPO) == 1
-    second = upload(client, REPO, files, "Release")
+    second = upload(client, open_private(client, REPO), files, "Release")
     assert second.changed == ()
     assert second.commit == first.commit
     assert hub.commits(REPO) == 1
@@ -48,16 +48,16 @@ def test_one_commit_then_none(hub: Hub, client: Client, files: dict[str, Built])
 def test_only_what_differs_is_sent(
     hub: Hub, client: Client, files: dict[str, Built], tmp_path: Path
 ) -> None:
-    upload(client, REPO, files, "Release")
+    upload(client, open_private(client, REPO), files, "Release")
     files["results.json"] = built(tmp_path / "results.json", b"[]\n")  # of the same size
-    pushed = upload(client, REPO, files, "New numbers")
+    pushed = upload(client, open_private(client, REPO), files, "New numbers")
     assert pushed.changed == ("results.json",)
     verify(client, REPO, pushed.commit, files)
     assert hub.commits(REPO) == 2
 
 
 def test_what_differs_is_named(client: Client, files: dict[str, Built], tmp_path: Path) -> None:
-    pushed = upload(client, REPO, files, "Release")
+    pushed = upload(client, open_private(client, REPO), files, "Release")
     for name in files:
         changed = Built(path=str(tmp_path / "other"), bytes=files[name].bytes, sha256="0" * 64)
         Path(changed.path).write_bytes(b"?" * changed.bytes)

@@ -1,0 +1,134 @@
+"""The gate in front of publication: facts are gathered, rules held, tiers left out."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from bot.errors import BotError, GateError, SourceError
+from bot.pipeline.job import Job
+from bot.pipeline.verify import verify
+from bot.publish.gate import Facts, Verdict, judge, kept
+from bot.publish.verify import blob_id
+from bot.records import Release, Results, to_json
+from bot.workspace import keep_text
+
+RESULTS = "results.json"
+
+
+def passed(job: Job, results: Results, repo_id: str) -> Results:
+    """The results without the tiers that are left out; results.json holds the same.
+
+    Raises GateError when the release may not go.
+    """
+    verdict = gate(job, results, repo_id)
+    for one in verdict.left_out:
+        job.pipeline.narrator.say(f"{one.tier} is left out: {one.reason}")
+    if verdict.stops is not None:
+        if any(check.rule == "alone" and not check.good for check in verdict.checks):
+            job.pipeline.ledger.forget(_seen(job, repo_id))  # the next run knows of it
+        raise GateError(f"{repo_id} is not published: {verdict.stops}; `bot gate` shows every rule")
+    good = kept(results, verdict.left_out)
+    if verdict.left_out:
+        keep_text(job.paths.results, to_json(good))
+    return good
+
+
+def gate(job: Job, results: Results, repo_id: str) -> Verdict:
+    """Every rule held against the built tiers and the release."""
+    found = {
+        row.name: sound(job, row.name, job.paths.release / row.file, row.sha256)
+        for row in results.tiers
+        if row.same_as is None
+    }
+    files = {tier: wrong if at != "speech" else None for tier, (at, wrong) in found.items()}
+    speech = {tier: wrong if at == "speech" else None for tier, (at, wrong) in found.items()}
+    facts = Facts(files=files, speech=speech, newest=_newest(job), alone=None)
+    verdict = judge(results, facts, job.settings.gate)
+    ours = to_json(kept(results, verdict.left_out))
+    alone = Facts(files=files, speech=speech, newest=facts.newest, alone=_alone(job, repo_id, ours))
+    return judge(results, alone, job.settings.gate)
+
+
+def begin(job: Job, repo_id: str) -> None:
+    """Note what the repository holds before the work begins, unless a stopped run did."""
+    if job.pipeline.ledger.remembered(_seen(job, repo_id)) is None:
+        held = _held(job, repo_id)
+        job.pipeline.ledger.remember(_seen(job, repo_id), held, time.time())
+
+
+def end(job: Job, repo_id: str) -> None:
+    """The publication is done: what the repository held before is of no interest any more."""
+    job.pipeline.ledger.forget(_seen(job, repo_id))
+
+
+def _seen(job: Job, repo_id: str) -> str:
+    return f"before {job.key[:16]} {repo_id}"
+
+
+def _held(job: Job, repo_id: str) -> str:
+    """git's hash of the results.json that a repository holds; empty without one."""
+    try:
+        release = job.pipeline.hub.release(repo_id)
+    except SourceError:
+        return ""
+    found = {file.path: file for file in release.files}.get(RESULTS)
+    return (found.blob_id or found.sha256 or "") if found else ""
+
+
+def _alone(job: Job, repo_id: str, ours: str) -> str | None:
+    """Results that neither were there before nor are ours come from another bot of ours."""
+    before = job.pipeline.ledger.remembered(_seen(job, repo_id))
+    if before is None:
+        return None
+    held = _held(job, repo_id)
+    if held in (before[0], blob_id(ours.encode())):
+        return None
+    return f"{repo_id} got other results from another bot meanwhile; run it again to replace them"
+
+
+def _newest(job: Job) -> str | None:
+    """Whether main of the source still has the weights that were quantized."""
+    release = job.plan.model.release
+    if release is None or not job.settings.gate.newest:
+        return None
+    try:
+        now = job.pipeline.hub.release(release.repo_id)
+    except SourceError:
+        return f"{release.repo_id} is gone or hidden by now"
+    if now.commit == release.commit or _weights(now) == _weights(release):
+        return None
+    return (
+        f"{release.repo_id} has other weights at {now.commit[:12]} by now; build these, "
+        "or set gate.newest to false"
+    )
+
+
+def _weights(release: Release) -> set[tuple[str, int, str | None]]:
+    """Of all large files but pictures: content decides, wherever a README moved on."""
+    return {
+        (file.path, file.size, file.sha256)
+        for file in release.files
+        if file.path.endswith((".safetensors", ".gguf"))
+    }
+
+
+def sound(job: Job, tier: str, file: Path, sha256: str) -> tuple[str, str | None]:
+    """At which look a tier's file failed and why; ("", None) for a sound one.
+
+    Looked at once: afterwards the file may be freed.
+    """
+    ledger, step = job.pipeline.ledger, f"check {tier}"
+    inputs = {"file": sha256}
+    done = ledger.finished(job.key, step, inputs)
+    if done is not None:
+        return done.value[0], done.value[1]
+    at, wrong = "", None
+    looks = verify(file, job.settings.llama, job.pipeline.narrator, run=True)
+    try:
+        for finding in looks:
+            at = finding.name
+    except BotError as error:
+        wrong = str(error)
+    ledger.record(job.key, step, inputs, [], (at if wrong else "", wrong))
+    return (at, wrong) if wrong else ("", None)

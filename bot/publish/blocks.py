@@ -1,0 +1,145 @@
+"""A card in blocks that the bot owns, so that what people write around them stays.
+
+    <!-- apex-bot: files -->
+    ## Available Files
+    …
+    <!-- /apex-bot: files -->
+
+Every section is a block, named by its heading. A block that somebody emptied stays empty.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+_BLOCK = re.compile(
+    r"^<!-- apex-bot: ([a-z0-9-]{1,64}) -->\n(.*?)^<!-- /apex-bot: \1 -->\n?",
+    re.MULTILINE | re.DOTALL,
+)
+_FRONT = re.compile(r"\A---\n(.*?)^---\n", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(r" {0,3}(```+|~~~+)")
+_YAML_LIMIT = 65_536  # characters of front matter that are looked at
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """A named section; text that is nobody's block has no name."""
+
+    name: str | None
+    text: str
+
+    def __str__(self) -> str:
+        if self.name is None:
+            return self.text
+        return f"<!-- apex-bot: {self.name} -->\n{self.text}<!-- /apex-bot: {self.name} -->\n"
+
+
+def marked(card: str) -> str:
+    """A rendered card with each of its sections marked as the bot's."""
+    front, body = _front(card)
+    blocks: list[Block] = []
+    for heading, text in _sections(body):
+        name = _free(_slug(heading), {block.name for block in blocks})
+        blocks.append(Block(name=name, text=text.strip("\n") + "\n\n"))
+    return front + "\n" + "\n".join(map(str, blocks))
+
+
+def merged(held: str, new: str) -> str | None:
+    """`new` (marked) with what people wrote into `held`; None when `held` has no block of ours.
+
+    People's text stays where it stands between the blocks, their keys stay in the front matter.
+    """
+    front, body = _front(held)
+    there = list(_blocks(body))
+    if not any(block.name for block in there):
+        return None
+    new_front, new_body = _front(new)
+    ours = [block for block in _blocks(new_body) if block.name]
+    fresh = {block.name: block for block in ours}
+    result = [
+        block if block.name is None or not block.text.strip() else fresh[block.name]
+        for block in there
+        if block.name is None or not block.text.strip() or block.name in fresh
+    ]
+    for i, block in enumerate(ours):
+        names = [held_block.name for held_block in result]
+        if block.name not in names:
+            before = ours[i - 1].name if i else None
+            result.insert(names.index(before) + 1 if before in names else 0, block)
+    return _merged_front(front, new_front) + "".join(map(str, result))
+
+
+def _front(card: str) -> tuple[str, str]:
+    """Front matter with its fences, and what follows."""
+    found = _FRONT.match(card)
+    return (found[0], card[found.end() :]) if found else ("", card)
+
+
+def _sections(body: str) -> Iterator[tuple[str, str]]:
+    """Heading and text of each section: from one heading of level 2 to the next."""
+    heading, lines, fence = "top", list[str](), ""
+    for line in body.splitlines(keepends=True):
+        mark = _FENCE.match(line)
+        if mark and (not fence or mark[1].startswith(fence)):
+            fence = "" if fence else mark[1]
+        if not fence and line.startswith("## "):
+            yield heading, "".join(lines)
+            heading, lines = line[3:], []
+        lines.append(line)
+    yield heading, "".join(lines)
+
+
+def _slug(heading: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", heading.lower()).strip("-")[:56] or "section"
+
+
+def _free(name: str, taken: set[str | None]) -> str:
+    number = 1
+    while (found := name if number == 1 else f"{name}-{number}") in taken:
+        number += 1
+    return found
+
+
+def _blocks(body: str) -> Iterator[Block]:
+    end = 0
+    for found in _BLOCK.finditer(body):
+        if found.start() > end:
+            yield Block(name=None, text=body[end : found.start()])
+        yield Block(name=found[1], text=found[2])
+        end = found.end()
+    if end < len(body):
+        yield Block(name=None, text=body[end:])
+
+
+def _merged_front(held: str, new: str) -> str:
+    """Our front matter, with the keys and tags that people added to the one that is there."""
+    ours, theirs = _data(new), _data(held)
+    added = {key: value for key, value in theirs.items() if key not in ours}
+    tags = [tag for tag in _tags(theirs) if tag not in _tags(ours)]
+    if not added and not tags:
+        return new
+    both = {**ours, **added}
+    if tags:
+        both["tags"] = [*_tags(ours), *tags]
+    return f"---\n{yaml.safe_dump(both, sort_keys=False, allow_unicode=True)}---\n"
+
+
+def _tags(data: dict[str, Any]) -> list[str]:
+    tags = data.get("tags")
+    return [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
+
+
+def _data(front: str) -> dict[str, Any]:
+    """The front matter's keys; none where it cannot be read."""
+    if len(front) > _YAML_LIMIT:
+        return {}
+    try:
+        data = yaml.safe_load(front.removeprefix("---\n").removesuffix("---\n"))
+    except (yaml.YAMLError, RecursionError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}

@@ -1,0 +1,144 @@
+"""provenance.json: what was made of what, by which programs.
+
+An in-toto statement (https://in-toto.io/Statement/v1) with a SLSA provenance predicate
+(https://slsa.dev/provenance/v1). It holds no time and no name of a machine: the same build gives
+the same bytes. Its subjects are also how a later run knows which files of a repository are ours.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bot.records import Built, Results
+
+NAME = "provenance.json"
+STATEMENT = "https://in-toto.io/Statement/v1"
+PREDICATE = "https://slsa.dev/provenance/v1"
+BUILD = "urn:apex-bot:build:1"
+LIMIT = 4_000_000  # bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """What a provenance says, as far as two of them are compared."""
+
+    files: Mapping[str, str]  # sha256 by path
+    source: str
+    llama: str
+    recipes: Mapping[str, str] = field(default_factory=dict)  # hash by tier
+    calibration: str = ""
+    evaluation: str = ""
+
+
+def statement(results: Results, files: Mapping[str, Built], job: str) -> dict[str, Any]:
+    """The statement about `files`, made by the job with this key."""
+    subjects = [{"name": path, "digest": {"sha256": files[path].sha256}} for path in sorted(files)]
+    tools, release = results.tools, results.release
+    recipes = {row.name: row.recipe for row in results.tiers if row.recipe}
+    parameters = {
+        "source": _source(results),
+        "recipes": recipes,
+        "calibration": results.calibration.sha256 if results.calibration else None,
+        "evaluation": {
+            "text": results.evaluation.text.sha256,
+            "context": results.evaluation.context,
+            "chunks": results.evaluation.chunks,
+        },
+    }
+    return {
+        "_type": STATEMENT,
+        "subject": subjects,
+        "predicateType": PREDICATE,
+        "predicate": {
+            "buildDefinition": {
+                "buildType": BUILD,
+                "externalParameters": parameters,
+                "resolvedDependencies": [
+                    *([_dependency(release.repo_id, release.commit)] if release else []),
+                    {"name": "source", "digest": {"sha256": results.source_sha256}},
+                    *_texts(results),
+                    {"uri": f"pkg:pypi/llama-cpp-python@{tools.llama_cpp_python}"},
+                ],
+            },
+            "runDetails": {
+                "builder": {
+                    "id": "urn:apex-bot",
+                    "version": {"apex-bot": tools.bot, "llama.cpp": tools.llama_cpp},
+                },
+                "metadata": {"invocationId": job},
+            },
+        },
+    }
+
+
+def as_text(said: Mapping[str, Any]) -> str:
+    """The statement as the file has it."""
+    return json.dumps(said, indent=2, ensure_ascii=False) + "\n"
+
+
+def _source(results: Results) -> str:
+    release = results.release
+    return f"{release.repo_id}@{release.commit}" if release else f"sha256:{results.source_sha256}"
+
+
+def _dependency(repo_id: str, commit: str) -> dict[str, Any]:
+    return {"uri": f"pkg:huggingface/{repo_id}@{commit}", "digest": {"gitCommit": commit}}
+
+
+def _texts(results: Results) -> Iterator[dict[str, Any]]:
+    facts = results.evaluation
+    texts = [facts.text, *facts.tasks]
+    texts += results.calibration.texts if results.calibration else ()
+    for text in texts:
+        yield {"name": text.name, "digest": {"sha256": text.sha256}}
+
+
+def parse(said: Mapping[str, Any] | None) -> Made | None:
+    """What a provenance.json of a repository says; None when it is none of ours.
+
+    Whoever can write to the repository could have written it: paths and hashes are only compared.
+    """
+    try:
+        if said is None or said["predicateType"] != PREDICATE:
+            return None
+        defined = said["predicate"]["buildDefinition"]
+        if defined["buildType"] != BUILD:
+            return None
+        asked, run = defined["externalParameters"], said["predicate"]["runDetails"]
+        return Made(
+            files={str(one["name"]): str(one["digest"]["sha256"]) for one in said["subject"]},
+            source=str(asked["source"]),
+            llama=str(run["builder"]["version"]["llama.cpp"]),
+            recipes={str(tier): str(made) for tier, made in asked["recipes"].items()},
+            calibration=str(asked["calibration"]),
+            evaluation=str(asked["evaluation"]),
+        )
+    except (KeyError, TypeError, AttributeError):
+        return None
+
+
+def reasons(old: Made, new: Made) -> Iterator[str]:
+    """Why the files of `new` are others than those of `old`, a sentence each."""
+    if old.source != new.source:
+        yield f"new source: {_line(old.source)} → {_line(new.source)}"
+    if old.llama != new.llama:
+        yield f"new llama.cpp: {_line(old.llama)} → {_line(new.llama)}"
+    both = old.recipes.keys() & new.recipes.keys()
+    if changed := sorted(tier for tier in both if old.recipes[tier] != new.recipes[tier]):
+        yield f"changed recipe: {', '.join(changed)}"
+    if added := sorted(new.recipes.keys() - old.recipes.keys()):
+        yield f"new tiers: {', '.join(added)}"
+    if gone := sorted(old.recipes.keys() - new.recipes.keys()):
+        yield f"tiers no longer published: {_line(', '.join(gone))}"
+    if old.calibration != new.calibration:
+        yield "calibrated anew"
+    if old.evaluation != new.evaluation:
+        yield "measured on another text"
+
+
+def _line(said: str) -> str:
+    """Words of a file that others can write, on one short line."""
+    return "".join(letter for letter in said if letter.isprintable())[:160]

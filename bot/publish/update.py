@@ -1,0 +1,182 @@
+"""What a publication does to a repository that holds something already.
+
+Ours is what the provenance.json there names, and the few files beside it. What people added stays;
+a card that they wrote into is merged block by block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bot.clients.hub import Hub
+from bot.clients.hub_writing import Writer
+from bot.errors import PublishError, SourceError
+from bot.publish import provenance
+from bot.publish.blocks import merged
+from bot.publish.provenance import Made
+from bot.publish.upload import CARD
+from bot.publish.verify import differing, verify
+from bot.records import Built, Release
+from bot.workspace import keep_text, sha256
+
+CHANGES = "CHANGELOG.md"
+TEXT_LIMIT = 1_000_000  # bytes of a card or changelog
+BESIDE = frozenset({CARD, CHANGES, provenance.NAME, "SHA256SUMS", "results.json"})
+TITLE = "# Changes\n"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Update:
+    """What one commit shall do, and why; `left` says what was left alone."""
+
+    files: Mapping[str, Built]
+    deletions: tuple[str, ...]
+    message: str
+    left: tuple[str, ...]
+
+
+def prepare(
+    hub: Hub, before: Release, files: Mapping[str, Built], first: str, folder: Path, date: str
+) -> Update:
+    """The commit that makes the repository hold `files`; merged texts are written to `folder`.
+
+    `first` is the message where nothing was published yet, `date` stands in the changelog.
+    Raises PublishError where somebody else's file has the name of one of ours.
+    """
+    old = provenance.parse(_json(hub, before, provenance.NAME))
+    new = provenance.parse(_local(files))
+    there = {file.path: file for file in before.files}
+    mine = _owned(hub, before, old)
+    if foreign := [
+        p for p in differing(before, files) if p in there and p not in mine and p != CARD
+    ]:
+        raise PublishError(
+            f"{before.repo_id} holds a {foreign[0]} that is not the bot's; rename it there or "
+            "choose another repository with --to"
+        )
+    wanted, left = dict(files), list[str]()
+    if CARD in there and CARD in files:
+        _merge_card(hub, before, wanted, folder, left)
+    gone = tuple(_gone(before, old, files, left)) if old else ()
+    why = list(provenance.reasons(old, new)) if old and new else []
+    if why or gone:
+        wanted[CHANGES] = _changelog(hub, before, folder, date, why, _replaced(old, new), gone)
+    message = _message(why, gone) if (why or gone) else first
+    return Update(files=wanted, deletions=gone, message=message, left=tuple(left))
+
+
+def rollback(
+    hub: Hub, repo_id: str, revision: str, folder: Path, date: str
+) -> tuple[str, tuple[str, ...]]:
+    """One commit that gives the bot's files what they held at `revision`; it, and what it changed.
+
+    Files of others stay. The card is merged as ever, the changelog gets an entry.
+    """
+    now, then = hub.release(repo_id), hub.release(repo_id, revision)
+    held = [provenance.parse(_json(hub, release, provenance.NAME)) for release in (now, then)]
+    ours = _owned(hub, now, held[0]) | _owned(hub, then, held[1])
+    there, wanted = ({f.path: f for f in release.files} for release in (now, then))
+    changed = [p for p in sorted(ours - {CHANGES}) if there.get(p) != wanted.get(p)]
+    if not changed:
+        return now.commit, ()
+    sent, left = dict[str, Built](), list[str]()
+    if CARD in changed and CARD in wanted and CARD in there:
+        old = hub.read_text(repo_id, then.commit, CARD, TEXT_LIMIT)
+        sent[CARD] = _kept(folder / "then" / CARD, old or "")
+        _merge_card(hub, now, sent, folder, left)
+        changed.remove(CARD)
+    why = [f"back to what it was at {then.commit[:12]}"]
+    sent[CHANGES] = _changelog(hub, now, folder, date, why, (), ())
+    paths = {path: Path(built.path) for path, built in sent.items()}
+    message = f"Back to {then.commit[:12]}"
+    commit = Writer(hub).restore(now, then, message, changed, paths)
+    verify(hub, repo_id, commit, sent)
+    return commit, (*changed, *sent)
+
+
+def _owned(hub: Hub, before: Release, old: Made | None) -> frozenset[str]:
+    """Paths that the bot put there. Before it wrote a provenance, results.json named them."""
+    if old is not None:
+        return BESIDE | frozenset(old.files)
+    found = _json(hub, before, "results.json")
+    if found is None or "tiers" not in found:
+        return frozenset()
+    ours = (".gguf", ".png")
+    return BESIDE | frozenset(f.path for f in before.files if f.path.endswith(ours))
+
+
+def _gone(before: Release, old: Made, files: Mapping[str, Built], left: list[str]) -> Iterator[str]:
+    """Files of ours that the new build does not have; one that somebody changed stays."""
+    there = {file.path: file for file in before.files}
+    for path, digest in old.files.items():
+        if path in files or path not in there:
+            continue
+        if there[path].sha256 == digest:
+            yield path
+        else:
+            left.append(f"{path} is not the bot's any more and stays; remove it yourself")
+
+
+def _merge_card(
+    hub: Hub, before: Release, wanted: dict[str, Built], folder: Path, left: list[str]
+) -> None:
+    held = hub.read_text(before.repo_id, before.commit, CARD, TEXT_LIMIT)
+    text = merged(held, Path(wanted[CARD].path).read_text(encoding="utf-8")) if held else None
+    if text is None:
+        left.append(f"{CARD} was written by somebody else and stays; its numbers are not the bot's")
+        del wanted[CARD]
+    else:
+        wanted[CARD] = _kept(folder / CARD, text)
+
+
+def _replaced(old: Made | None, new: Made | None) -> list[str]:
+    if old is None or new is None:
+        return []
+    return sorted(p for p, sha in new.files.items() if old.files.get(p, sha) != sha)
+
+
+def _changelog(
+    hub: Hub,
+    before: Release,
+    folder: Path,
+    date: str,
+    why: Sequence[str],
+    replaced: Sequence[str],
+    gone: Sequence[str],
+) -> Built:
+    """The repository's changelog with one more entry on top."""
+    held = hub.read_text(before.repo_id, before.commit, CHANGES, TEXT_LIMIT) or TITLE
+    lines = [*why, *(f"replaced: `{p}`" for p in replaced), *(f"removed: `{p}`" for p in gone)]
+    entry = f"\n## {date}\n\n" + "".join(f"- {line}\n" for line in lines)
+    rest = held.removeprefix(TITLE)
+    return _kept(folder / CHANGES, TITLE + entry + rest if rest != held else entry + held)
+
+
+def _message(why: Sequence[str], gone: Sequence[str]) -> str:
+    lines = [*why, *(f"removed: {path}" for path in gone)]
+    return f"Update: {lines[0]}"[:200] + "\n\n" + "\n".join(f"* {line}" for line in lines)
+
+
+def _json(hub: Hub, before: Release, path: str) -> dict[str, object] | None:
+    if path not in {file.path for file in before.files}:
+        return None
+    try:
+        return hub.read_json(before.repo_id, before.commit, path, provenance.LIMIT)
+    except SourceError:  # no JSON object: not the bot's
+        return None
+
+
+def _local(files: Mapping[str, Built]) -> dict[str, object] | None:
+    import json
+
+    if provenance.NAME not in files:
+        return None
+    found: dict[str, object] = json.loads(Path(files[provenance.NAME].path).read_bytes())
+    return found
+
+
+def _kept(path: Path, text: str) -> Built:
+    keep_text(path, text)
+    return Built(path=str(path), bytes=path.stat().st_size, sha256=sha256(path))

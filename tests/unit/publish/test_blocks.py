@@ -1,0 +1,87 @@
+"""Cards that people wrote into keep their words, and get our numbers."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from bot.publish.blocks import marked, merged
+
+FRONT = "---\nlicense: mit\ntags:\n- gguf\n---\n"
+ONE = marked(
+    FRONT + "\n# Model\n\nIntro\n\n## Files\n\n| a |\n\n## Run it\n\n```sh\n## no heading\n```\n"
+)
+TWO = marked(
+    FRONT + "\n# Model\n\nIntro\n\n## Files\n\n| b |\n\n## Notes\n\nnew\n\n## Run it\n\nx\n"
+)
+
+
+def body(card: str) -> str:
+    return card.partition("\n---\n")[2]
+
+
+def test_each_section_is_a_block() -> None:
+    names = [line for line in ONE.splitlines() if line.startswith("<!-- apex-bot")]
+    assert names == [f"<!-- apex-bot: {name} -->" for name in ("top", "files", "run-it")]
+    assert ONE.count("<!-- /apex-bot: ") == 3
+
+
+@pytest.mark.parametrize(("held", "new"), [(ONE, ONE), (ONE, TWO), (TWO, ONE), (TWO, TWO)])
+def test_a_card_nobody_touched_becomes_the_new_one(held: str, new: str) -> None:
+    found = merged(held, new)
+    assert found is not None
+    assert "".join(found.split()) == "".join(new.split())
+    assert merged(found, new) == found
+
+
+def test_words_between_the_blocks_stay() -> None:
+    held = ONE.replace("<!-- apex-bot: files -->", "Tip: use a fan.\n\n<!-- apex-bot: files -->")
+    found = merged(held + "\nBye.\n", TWO)
+    assert found is not None
+    assert found.index("Intro") < found.index("Tip: use a fan.") < found.index("| b |")
+    assert found.rstrip().endswith("Bye.")
+    assert "| a |" not in found
+    assert merged(found, TWO) == found
+
+
+def test_a_block_that_was_emptied_stays_empty() -> None:
+    start, end = ONE.index("## Run it"), ONE.index("<!-- /apex-bot: run-it -->")
+    found = merged(ONE[:start] + ONE[end:], TWO)
+    assert found is not None
+    assert "## Run it" not in found
+    assert "new" in found
+
+
+def test_our_block_is_ours_even_if_changed() -> None:
+    found = merged(ONE.replace("| a |", "| better |"), TWO)
+    assert found is not None
+    assert "better" not in found
+
+
+def test_a_card_without_our_blocks_is_not_touched() -> None:
+    assert merged("# My own card\n\n## Files\n", TWO) is None
+
+
+def test_keys_and_tags_that_people_added_stay() -> None:
+    held = ONE.replace("license: mit\n", "license: apache-2.0\ndatasets: [a/b]\n")
+    held = held.replace("- gguf\n", "- gguf\n- roleplay\n")
+    found = merged(held, TWO)
+    assert found is not None
+    front = yaml.safe_load(found.split("---\n")[1])
+    assert front == {"license": "mit", "tags": ["gguf", "roleplay"], "datasets": ["a/b"]}
+
+
+@pytest.mark.parametrize(
+    "front", ["---\n[\n---\n", "---\n" + "[" * 5000 + "\n---\n", "---\n1\n---\n"]
+)
+def test_front_matter_that_is_none_is_replaced(front: str) -> None:
+    found = merged(front + body(ONE), TWO)
+    assert found is not None
+    assert found.startswith(FRONT)
+
+
+def test_a_mark_inside_a_block_cannot_swallow_the_rest() -> None:
+    held = ONE.replace("| a |", "<!-- apex-bot: run-it -->\n<!-- /apex-bot: run-it -->")
+    found = merged(held, TWO)
+    assert found is not None
+    assert found.count("<!-- apex-bot: run-it -->") == 1
