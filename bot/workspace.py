@@ -115,7 +115,8 @@ class Job:
         self.release.mkdir(parents=True, exist_ok=True)
         with ExitStack() as held:
             for name in ("lock", *((f"lock-{part}",) if part else ())):
-                file = held.enter_context((self.folder / name).open("w"))
+                # for reading too: on a network's folder a shared lock wants that
+                file = held.enter_context((self.folder / name).open("a+"))
                 kind = fcntl.LOCK_SH if part and name == "lock" else fcntl.LOCK_EX
                 try:
                     fcntl.flock(file, kind | fcntl.LOCK_NB)

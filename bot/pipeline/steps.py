@@ -29,6 +29,8 @@ def prepare(pipeline: Pipeline, order: Order) -> tuple[Folder, Prepared | None]:
     Raises CapacityError for want of disk or of a device before anything is fetched.
     """
     settings = pipeline.settings
+    if settings.hub.namespace is None:  # said now, not after hours: `describe` has no token to ask
+        raise SettingsError("hub.namespace is not set; name the owner of what will be published")
     devices = require_device(settings)
     pipeline.narrator.say(f"devices: {devices}")
     release = pipeline.hub.release(order.model, order.revision)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from bot.settings import DEMO, data_folder
 from tests.e2e.road import Road
 from tests.local_github.act import Act, Result
 from tests.local_github.repository import Run
+from tests.local_github.scripted import Script
 from tests.local_github.server import TOKEN, GitHub, running_github
 from tests.local_hub.server import Hub
 
@@ -300,10 +303,55 @@ def test_one_runner_does_all_of_it(builds: Builds) -> None:
     assert set(builds.published()) == {"Compact", "Quality"}
 
 
+def test_a_machine_without_a_gpu_ends_before_anything_is_fetched(builds: Builds) -> None:
+    config = builds.road.settings(jobs={"require_gpu": True}, hub={"namespace": "alice"})
+    done = builds.road.bot("step", "prepare", "--model", MODEL, config=config)
+    assert (done.returncode, "llama.cpp finds no GPU here" in done.stderr) == (5, True)
+    nobody = builds.road.bot("step", "prepare", "--model", MODEL, config=builds.road.settings())
+    assert (nobody.returncode, "hub.namespace is not set" in nobody.stderr) == (3, True)
+    assert not (builds.road.folder / "work").exists()
+
+
+def test_the_watcher_on_a_schedule_keeps_what_it_knows_in_a_branch(
+    builds: Builds, github: GitHub, script: Script
+) -> None:
+    """watch.yml twice, on runners that keep nothing: one order, and its end is seen."""
+    remote = builds.road.folder / "git" / "me" / "builds.git"
+    subprocess.run(["git", "init", "--quiet", "--bare", str(remote)], check=True)
+    where = {"repo": "me/builds", "api_url": github.url, "poll_seconds": 0.1}
+    act = Act(
+        home=builds.road.folder / "runner",
+        machine={"HF_ENDPOINT": builds.hub.url},
+        secrets={"HF_READ_TOKEN": builds.reader, "GITHUB_TOKEN": TOKEN},
+        variables={"APEX_BOT_WATCH": "on"},
+    )
+    environment = {
+        "GITHUB_REPOSITORY": "me/builds",
+        "GITHUB_SERVER_URL": (builds.road.folder / "git").as_uri(),
+    }
+    for number in (1, 2):
+        workdir = builds.road.folder / f"runner-{number}"
+        checkout = builds.checkout("watch.yml", {"github": where, "workdir": str(workdir)})
+        builds.runs.append(checkout.parent / f"{checkout.name}.log")
+        event = {"schedule": "17 * * * *"}
+        found = act(checkout, "watch.yml", event, environment, builds.runs[-1])
+        assert found == {"watch": "success"}, builds.log
+        github.repository.wait()
+    assert [event["inputs"]["model"] for event in script.events] == [MODEL]
+    assert "## Published (1)" in github.repository.issues[0].body
+    assert "took the ledger of the last run" in builds.log
+    assert no_token(builds) == []
+
+    off = replace(act, variables={})
+    checkout = builds.checkout("watch.yml", {})
+    with pytest.raises(AssertionError):  # act reaches no job
+        off(checkout, "watch.yml", event, environment, checkout.parent / "off.log")
+
+
 @pytest.mark.long
 def test_a_folder_that_is_not_shared_is_said(builds: Builds) -> None:
     road = builds.road
-    config = road.settings(jobs={"tiers": 1})
+    config = road.settings(hub={"namespace": "alice"})
     ready = road.bot("step", "prepare", "--model", MODEL, "--tiers", "Compact", "--json")
     assert ready.returncode == 0, ready.stderr
     told = json.loads(ready.stdout)
@@ -312,5 +360,63 @@ def test_a_folder_that_is_not_shared_is_said(builds: Builds) -> None:
     lost = road.bot("step", "quantize", "--group", "1", config=elsewhere, **where)
     assert lost.returncode == 5
     assert "shared by all runners at the same path" in lost.stderr
+    changed = road.settings("changed.yaml", evaluation={"context": 64})
+    other = road.bot("step", "quantize", "--group", "1", config=changed, **where)
+    assert (other.returncode, "rerun all jobs" in other.stderr) == (3, True)
     where["APEX_SENTINEL"] = "0" * 64
     assert road.bot("step", "quantize", "--group", "1", config=config, **where).returncode == 5
+
+
+@pytest.mark.long
+def test_jobs_side_by_side_make_what_one_machine_makes(builds: Builds, hub: Hub) -> None:
+    """By hand, without a workflow; one of three jobs is killed at work and started again."""
+    road, tiers = builds.road, "Compact,I-Mini,Quality"
+    road.settings(hub={"namespace": "alice"}, jobs={"tiers": 1})
+    ready = road.bot("step", "prepare", "--model", MODEL, "--tiers", tiers, "--json")
+    assert ready.returncode == 0, ready.stderr
+    told = json.loads(ready.stdout)
+    assert told["count"] == 3
+    where = {"APEX_RELEASE": told["release"], "APEX_SENTINEL": told["sentinel"], "HF_TOKEN": ""}
+    jobs = [
+        subprocess.Popen(
+            road.command("step", "quantize", "--group", str(number)),
+            env=road.environment(**where),
+            cwd=road.folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for number in (1, 2, 3)
+    ]
+    at_work = next(n for n, row in enumerate(told["matrix"]["include"]) if row["tiers"] == "I-Mini")
+    try:
+        [release] = road.folder.glob("work/jobs/*/release")
+        while not list(release.glob("*I-Mini*.partial")):
+            assert jobs[at_work].poll() is None
+            time.sleep(0.01)
+        jobs[at_work].kill()
+        codes = [job.wait(timeout=300) for job in jobs]
+    finally:
+        for job in jobs:
+            job.kill()
+            job.wait()
+    assert [code for n, code in enumerate(codes) if n != at_work] == [0, 0]
+    early = road.bot("step", "describe", **where)
+    assert (early.returncode, "2 of 3 tiers are complete" in early.stderr) == (8, True)
+
+    again = road.bot("step", "quantize", "--group", str(at_work + 1), **where)
+    assert again.returncode == 0, again.stderr
+    for step, token in (("describe", ""), ("publish", hub.token), ("report", "")):
+        done = road.bot("step", step, **{**where, "HF_TOKEN": token})
+        assert done.returncode == 0, done.stderr
+    alone = road.settings("alone.yaml", workdir=str(road.folder / "alone"))
+    whole = ("publish", MODEL, "--profiles", tiers, "--to", "alice/whole")
+    done = road.bot(*whole, config=alone)
+    assert done.returncode == 0, done.stderr
+    assert models(hub, REPO) == models(hub, "alice/whole")
+    assert len(models(hub, REPO)) == 4  # and the importance matrix
+
+
+def models(hub: Hub, repo_id: str) -> dict[str, str | None]:
+    """Hashes of a repository's GGUF files."""
+    files = Client(hub.url, None).release(repo_id).files
+    return {file.path: file.sha256 for file in files if file.path.endswith(".gguf")}

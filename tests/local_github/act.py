@@ -29,6 +29,7 @@ class Act:
     home: Path
     machine: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     def __call__(
         self,
@@ -48,6 +49,11 @@ class Act:
         command = [
             *(str(BIN / "act"), _kind(event), "-W", str(path), "-e", str(events)),
             *("-P", "self-hosted=-self-hosted", "--json", "--no-cache-server"),
+            *(
+                part
+                for name, value in self.variables.items()
+                for part in ("--var", f"{name}={value}")
+            ),
             *("--action-cache-path", str(self.home / "act"), "--secret-file", str(secrets)),
             *(part for name, value in environment.items() for part in ("--env", f"{name}={value}")),
         ]
