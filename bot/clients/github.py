@@ -12,6 +12,7 @@ from github3 import GitHub
 from github3.exceptions import GitHubError, GitHubException
 from github3.session import GitHubSession
 
+from bot import secrecy
 from bot.errors import AccessError, UnreachableError
 
 API_VERSION = "2022-11-28"
@@ -26,7 +27,7 @@ def connect(token: str | None, api_url: str) -> GitHub:
 
 def token() -> str | None:
     """GITHUB_TOKEN of the environment."""
-    return os.environ.get("GITHUB_TOKEN", "").strip() or None
+    return secrecy.value("GITHUB_TOKEN") or None
 
 
 def api_url() -> str:
