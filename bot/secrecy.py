@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
 from typing import Any, TextIO
 
 VARIABLES = (
@@ -14,6 +13,7 @@ VARIABLES = (
 )
 SHORTEST = 8  # letters; shorter ones would blank out ordinary words
 _KEPT: set[str] = set()
+_HIDDEN: dict[str, str] = {}
 
 
 def keep(value: str) -> None:
@@ -23,21 +23,27 @@ def keep(value: str) -> None:
 
 
 def guard() -> None:
-    """Keep the environment's secrets out of all that this process prints, tracebacks too."""
-    for name, value in _secrets():
-        if name != "HF_TOKEN_FILE":
-            keep(value.strip())
+    """Take the secrets out of the environment, which libraries hand to what they start.
+
+    From then on `value` knows them, and nothing that this process prints holds them, tracebacks
+    too.
+    """
+    for name in VARIABLES:
+        if name in os.environ:
+            _HIDDEN[name] = os.environ.pop(name)
+            if name != "HF_TOKEN_FILE":
+                keep(_HIDDEN[name].strip())
     sys.stdout, sys.stderr = Guarded(sys.stdout), Guarded(sys.stderr)
 
 
-def environment() -> dict[str, str]:
-    """The environment for a subprocess that has nothing to publish: without secrets."""
-    secret = dict(_secrets())
-    return {name: value for name, value in os.environ.items() if name not in secret}
+def value(name: str) -> str:
+    """A secret of the environment; empty where there is none."""
+    return os.environ.get(name, _HIDDEN.get(name, "")).strip()
 
 
-def _secrets() -> Iterator[tuple[str, str]]:
-    return ((name, os.environ[name]) for name in VARIABLES if name in os.environ)
+def publisher() -> dict[str, str]:
+    """The environment for another process of ours that publishes: with all secrets."""
+    return {**os.environ, **_HIDDEN}
 
 
 class Guarded:

@@ -417,8 +417,7 @@ def hub_token() -> SecretStr | None:
     Its value never enters Settings, logs or JSON. Raises SettingsError for a file that cannot be
     read, or that others than its owner may read.
     """
-    value = os.environ.get("HF_TOKEN", "").strip()
-    named = os.environ.get("HF_TOKEN_FILE", "").strip()
+    value, named = secrecy.value("HF_TOKEN"), secrecy.value("HF_TOKEN_FILE")
     if not value and named:
         value = _secret_of(Path(named))
     secrecy.keep(value)

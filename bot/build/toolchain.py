@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
-from bot import secrecy
 from bot.build import converter_source
 from bot.errors import BuildError, BusyError, SettingsError, SourceError
 from bot.settings import ConvertSettings
@@ -266,12 +265,7 @@ def _run(folder: Path, command: list[str]) -> None:
     log = folder.with_name(f"{folder.name}.log")
     with log.open("a", encoding="utf-8") as file:
         code = subprocess.run(
-            command,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            env=secrecy.environment(),
-            check=False,
+            command, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, check=False
         ).returncode
     if code:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()

@@ -31,6 +31,7 @@ from requests.adapters import HTTPAdapter
 from requests.exceptions import RequestException
 from urllib3.util import Retry
 
+from bot import secrecy
 from bot.clients.github_replies import Editors, Issue, Job, Runner, WorkflowRun
 from bot.clock import Clock, SystemClock
 from bot.errors import AccessError, BotError, SettingsError, UnreachableError
@@ -107,7 +108,7 @@ def connect(token: str | None, api_url: str, timeout: float = TIMEOUT) -> GitHub
 
 def token() -> str | None:
     """GITHUB_TOKEN of the environment."""
-    return os.environ.get("GITHUB_TOKEN", "").strip() or None
+    return secrecy.value("GITHUB_TOKEN") or None
 
 
 def api_url() -> str:

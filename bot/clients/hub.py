@@ -590,6 +590,13 @@ class Hub:
         with file.open("rb") as stream:
             return sha256 == hashlib.file_digest(stream, "sha256").hexdigest()
 
+    def tag(self, repo_id: str, name: str, commit: str) -> None:
+        """Name a commit; a tag that exists stays where it is."""
+        make = functools.partial(
+            self._api.create_tag, repo_id, tag=name, revision=commit, exist_ok=True
+        )
+        self._repeat(f"the tag {name} of {repo_id}", make)
+
     def _show(self, repo_id: str, visibility: Literal["public", "private"]) -> None:
         change = functools.partial(
             self._api.update_repo_settings, repo_id, visibility=visibility, repo_type="model"

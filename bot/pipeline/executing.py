@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from bot import secrecy
 from bot.errors import BotError, BusyError, SourceError
 from bot.queue import Task
 from bot.workspace import write_text
@@ -103,7 +103,7 @@ class Here:
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
                 check=True,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                env={**secrecy.publisher(), "PYTHONUNBUFFERED": "1"},
             )
         return str(folder / "log")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from bot.clock import SystemClock, iso
-from bot.errors import SourceError
+from bot.errors import BotError, SourceError
 from bot.pipeline import gating
 from bot.pipeline.job import Job
 from bot.pipeline.measure import drop_logits
@@ -116,6 +116,7 @@ def send(
             before=before,
             told=lambda step: report(step, 3),
         )
+    _tag(job, repo_id, pushed.commit)
     for left in update.left:
         pipeline.narrator.say(f"{repo_id}: {left}")
     return Published(
@@ -127,6 +128,14 @@ def send(
         files=tuple(update.files),
         folder=str(release),
     )
+
+
+def _tag(job: Job, repo_id: str, commit: str) -> None:
+    """Name the commit after the job, for `bot rollback`; without a tag the release is as good."""
+    try:
+        job.pipeline.hub.tag(repo_id, f"build-{job.key[:12]}", commit)
+    except BotError as error:
+        job.pipeline.narrator.say(f"{repo_id} got no tag: {error}")
 
 
 def back(pipeline: Pipeline, repo_id: str, revision: str) -> RolledBack:

@@ -5,7 +5,6 @@ The address is a secret (who knows it can write there): BOT_NOTIFY_URL of the en
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 import httpx2
 from pydantic import SecretStr
 
+from bot import secrecy
 from bot.clock import Clock
 from bot.errors import SettingsError, UnreachableError
 from bot.queue import Event, Queue
@@ -35,7 +35,7 @@ WORDS = {
 
 def address() -> SecretStr | None:
     """BOT_NOTIFY_URL. Raises SettingsError when it is no web address."""
-    value = os.environ.get(VARIABLE, "").strip()
+    value = secrecy.value(VARIABLE)
     if value and urlsplit(value).scheme not in ("http", "https"):
         raise SettingsError(f"{VARIABLE} is no web address; copy it again from Slack or Discord")
     return SecretStr(value) if value else None

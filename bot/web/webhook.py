@@ -11,7 +11,6 @@ so a lost, repeated, forged or endless one changes no decision.
 from __future__ import annotations
 
 import hmac
-import os
 import re
 from typing import Any
 
@@ -21,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from bot import secrecy
 from bot.clock import SystemClock
 from bot.errors import SettingsError
 from bot.policies import matches
@@ -38,7 +38,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 def secret_of(variable: str) -> SecretStr | None:
     """A secret of the environment. Raises SettingsError for one that can be guessed."""
-    value = os.environ.get(variable, "").strip()
+    value = secrecy.value(variable)
     if 0 < len(value) < SHORTEST:
         raise SettingsError(f"{variable} is shorter than {SHORTEST} letters; make a longer one")
     return SecretStr(value) if value else None

@@ -177,7 +177,8 @@ def test_back_to_a_revision_and_forward_again(
     hub: Hub, client: Client, first: dict[str, Built], second: dict[str, Built], tmp_path: Path
 ) -> None:
     push(client, first, tmp_path / "m")
-    then = client.release(REPO)
+    client.tag(REPO, "build-1", client.head(REPO))
+    then = client.release(REPO, "build-1")
     push(client, second, tmp_path / "m")
     hub.commit(REPO, regular("note.txt", b"of a person\n"))
     commit, changed = rollback(client, REPO, then.commit, tmp_path / "back", TODAY)
@@ -195,7 +196,9 @@ def test_back_to_a_revision_and_forward_again(
     assert changes is not None
     assert f"- back to what it was at {then.commit[:12]}" in changes
     assert "- new source" in changes
-    assert rollback(client, REPO, then.commit, tmp_path / "back", TODAY) == (commit, ())
+    assert rollback(client, REPO, "build-1", tmp_path / "back", TODAY) == (commit, ())
+    client.tag(REPO, "build-1", commit)
+    assert client.release(REPO, "build-1").commit == then.commit
     push(client, second, tmp_path / "m")
     assert "C.gguf" in names(client)
     with pytest.raises(SourceError, match="does not exist"):

@@ -1,0 +1,67 @@
+"""The gate through the command: what it shows, what it leaves out, what it stops."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from bot.clients.hub import Hub as Client
+from bot.errors import SourceError
+from tests.e2e.road import Road
+from tests.local_hub.server import Hub
+
+TIERS = "Balanced,I-Mini"
+REPO = "alice/Tiny-MoE-14M-APEX-GGUF"
+
+
+@pytest.fixture
+def road(tmp_path: Path, hub: Hub) -> Road:
+    made = Road(folder=tmp_path, url=hub.url, token=hub.token)
+    made.settings()
+    return made
+
+
+def test_a_tier_is_left_out_named_and_explained(road: Road, hub: Hub, demo_model: Path) -> None:
+    asked = (str(demo_model), "--profiles", TIERS)
+    early = road.bot("gate", *asked)
+    assert early.returncode == 4
+    assert "bot evaluate" in early.stderr
+    strict = {"mean_kld": {"I-Mini": 1e-6}}
+    config = road.settings(gate=strict)
+    done = road.bot("publish", *asked, "--json", config=config)
+    assert done.returncode == 0, done.stderr
+    assert "I-Mini is left out" in done.stderr
+    client = Client(road.url, SecretStr(road.token))
+    held = {file.path for file in client.release(REPO).files}
+    assert "Tiny-MoE-14M-APEX-Balanced.gguf" in held
+    assert "Tiny-MoE-14M-APEX-I-Mini.gguf" not in held
+    card = client.read_text(REPO, "main", "README.md", 100_000)
+    assert card is not None
+    assert "I-Mini was built and is not published" in card.replace("\\", "")
+    said = road.bot("gate", *asked, "--json", config=config)
+    assert said.returncode == 0, said.stderr
+    verdict = json.loads(said.stdout)
+    assert [one["tier"] for one in verdict["left_out"]] == ["I-Mini"]
+    assert verdict["stops"] is None
+    # the same release may not go where no tier may be missing
+    config = road.settings(gate={**strict, "failing": "stop"})
+    stopped = road.bot("gate", *asked, config=config)
+    assert stopped.returncode == 11
+    assert "FAILED" in stopped.stdout
+    assert "stops: I-Mini: mean KLD" in stopped.stdout
+    again = road.bot("push", *asked, config=config)
+    assert again.returncode == 11
+    assert hub.commits(REPO) == 1
+
+
+def test_nothing_is_made_where_nothing_may_go(road: Road, hub: Hub, demo_model: Path) -> None:
+    config = road.settings(gate={"max_kld": {"*": 1e-9}})
+    done = road.bot("publish", str(demo_model), "--profiles", "Balanced", config=config)
+    assert done.returncode == 11
+    assert "no tier is good enough" in done.stderr
+    assert hub.commits(REPO) is None
+    with pytest.raises(SourceError):
+        Client(road.url, None).release(REPO)
