@@ -89,16 +89,22 @@ def push(job: Job, repo_id: str, files: Mapping[str, Built], *, private: bool) -
     """
     source = job.plan.model.source
     message = f"APEX quants of {source.repo_id or job.plan.model.name} at {source.commit[:12]}"
-    done = send(job.pipeline, repo_id, files, message, private=private)
+    done = send(job.pipeline, repo_id, files, message, job.key, private=private)
     gating.end(job, repo_id)
     drop_logits(job)
     return done
 
 
 def send(
-    pipeline: Pipeline, repo_id: str, files: Mapping[str, Built], message: str, *, private: bool
+    pipeline: Pipeline,
+    repo_id: str,
+    files: Mapping[str, Built],
+    message: str,
+    key: str,
+    *,
+    private: bool,
 ) -> Published:
-    """As `push`, of files that lie in one folder, whatever job made them."""
+    """As `push`, of files that lie in one folder; `key` is of the job that made them."""
     release = Path(files[CARD].path).parent
     with pipeline.narrator.work(f"publishing {repo_id}") as report:
         report(0, 3)
@@ -116,7 +122,7 @@ def send(
             before=before,
             told=lambda step: report(step, 3),
         )
-    _tag(job, repo_id, pushed.commit)
+    _tag(pipeline, repo_id, key, pushed.commit)
     for left in update.left:
         pipeline.narrator.say(f"{repo_id}: {left}")
     return Published(
@@ -130,12 +136,12 @@ def send(
     )
 
 
-def _tag(job: Job, repo_id: str, commit: str) -> None:
+def _tag(pipeline: Pipeline, repo_id: str, key: str, commit: str) -> None:
     """Name the commit after the job, for `bot rollback`; without a tag the release is as good."""
     try:
-        job.pipeline.hub.tag(repo_id, f"build-{job.key[:12]}", commit)
+        pipeline.hub.tag(repo_id, f"build-{key[:12]}", commit)
     except BotError as error:
-        job.pipeline.narrator.say(f"{repo_id} got no tag: {error}")
+        pipeline.narrator.say(f"{repo_id} got no tag: {error}")
 
 
 def back(pipeline: Pipeline, repo_id: str, revision: str) -> RolledBack:

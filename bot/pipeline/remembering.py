@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from bot import secrecy
 from bot.clients.git import Shelf
 from bot.errors import SettingsError
 from bot.ledger import Ledger
@@ -28,7 +29,7 @@ def shelf(remote: str | None) -> Shelf:
     if remote is None and not REPOSITORY.fullmatch(name):
         raise SettingsError("there is no GITHUB_REPOSITORY here; name a remote with --remote")
     server = os.environ.get("GITHUB_SERVER_URL", "https://github.com").rstrip("/")
-    token = os.environ.get("GITHUB_TOKEN", "").strip() or None
+    token = secrecy.value("GITHUB_TOKEN") or None
     return Shelf(remote or f"{server}/{name}.git", BRANCH, token)
 
 

@@ -251,7 +251,9 @@ def publish(pipeline: Pipeline, folder: Folder, sentinel: str, *, private: bool)
     if described is None or described.key != prepared.key:
         raise SourceError("there is nothing to publish yet; run `bot step describe` before")
     message = f"APEX quants of {prepared.order.model} at {prepared.commit[:12]}"
-    done = send(pipeline, described.repo_id, described.files, message, private=private)
+    done = send(
+        pipeline, described.repo_id, described.files, message, prepared.key, private=private
+    )
     folder.write(
         Sent(
             key=prepared.key,
