@@ -247,6 +247,19 @@ class PublishSettings(Part):
         return value
 
 
+class CardSettings(Part):
+    """What a card shows, and how."""
+
+    sizes: Literal["GB", "GiB rounded up"] = "GB"  # the first is how the Hub shows them
+    errors: Literal["inline", "footnote"] = "inline"
+    columns: tuple[Literal["bits", "p999", "same_top", "speed"], ...] = ()  # beside the usual ones
+    context: Annotated[int, Field(ge=1)] = 8192  # tokens of KV cache that a choice counts with
+    memory_gb: tuple[Annotated[int, Field(ge=1)], ...] = (8, 12, 16, 24, 32, 48, 80)
+    tags: tuple[Annotated[str, Field(max_length=64)], ...] = ()  # beside ours
+    team: str | None = None  # whom the card thanks first, and their address
+    team_url: str | None = None
+
+
 class Budget(Part):
     """Requests in any five minutes, of all watchers on one ledger together.
 
@@ -300,6 +313,7 @@ class Settings(BaseSettings):
     evaluation: EvaluationSettings = EvaluationSettings()
     convert: ConvertSettings = ConvertSettings()
     publish: PublishSettings = PublishSettings()
+    card: CardSettings = CardSettings()
     watch: WatchSettings = WatchSettings()
     policy: Policy = Policy()
 

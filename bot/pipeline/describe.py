@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bot.pipeline.job import Job
 from bot.pipeline.measure import evaluate
@@ -11,29 +13,26 @@ from bot.progress import Report
 from bot.records import Built, Results, digest, to_json
 from bot.workspace import keep_text, require_free, sha256, writing
 
+if TYPE_CHECKING:
+    from bot.present.card import Picture
+
 NOTES = {
     "imatrix.gguf": "Importance matrix that the I- tiers were made with",
     "results.json": "Every measured value of this card, for machines",
-    "size-vs-kld.png": "Size against divergence",
+    "SHA256SUMS": "Hashes of all other files, for sha256sum -c",
 }
+PLOTS = "Plot of the measurements"
 
 
 def card(job: Job, repo_id: str) -> dict[str, Built]:
     """Everything that is published, by its path in the repository; the card is made last."""
     from bot.present.card import CardFile, render_card
-    from bot.present.plots import plot_size_kld
 
     results = evaluate(job)
     files = _files(job, results)
-    if results.tiers:
-        plot = job.step(
-            "plot",
-            {"results": digest(to_json(results))},
-            [job.paths.plot],
-            "drawing",
-            lambda _report: plot_size_kld(results, job.paths.plot),
-        )
-        files[job.paths.plot.name] = plot.files[0]
+    plots = _plots(job, results, files)
+    keep_text(job.paths.sums, sums(files))
+    files[job.paths.sums.name] = _hashed(job.paths.sums)
     tiers = {
         file.file: row.name for row in results.tiers if row.same_as is None for file in row.files
     }
@@ -52,12 +51,37 @@ def card(job: Job, repo_id: str) -> dict[str, Built]:
         repo_id=repo_id,
         files=listed,
         about={profile.tier: profile.about for profile in job.plan.profiles},
-        plot=job.paths.plot.name,
+        plots=plots,
+        look=job.settings.card,
         templates=job.settings.templates,
         quantized_by=job.settings.publish.quantized_by or repo_id.split("/")[0],
     )
     keep_text(job.paths.card, card)
     return {**files, job.paths.card.name: _hashed(job.paths.card)}
+
+
+def sums(files: Mapping[str, Built]) -> str:
+    """SHA256SUMS as `sha256sum -c` reads it: every file but the card and itself."""
+    return "".join(f"{file.sha256}  {path}\n" for path, file in sorted(files.items()))
+
+
+def _plots(job: Job, results: Results, files: dict[str, Built]) -> list[Picture]:
+    """Draw what was measured, and add the pictures to `files`."""
+    from bot.present.plots import draw, pictures
+
+    folder = job.paths.plots
+    shown, names = pictures(results, folder.name)
+    if not shown:
+        return []
+    drawn = job.step(
+        "plots",
+        {"results": digest(to_json(results)), "files": names},
+        [job.paths.release / name for name in names],
+        "drawing",
+        lambda _report: bool(draw(results, folder)),
+    )
+    files |= dict(zip(names, drawn.files, strict=True))
+    return shown
 
 
 def _files(job: Job, results: Results) -> dict[str, Built]:
@@ -97,7 +121,7 @@ def _note(path: str) -> str:
         return "Vision or audio part, for --mmproj"
     if path.startswith("mtp-"):
         return "Multi-token prediction layers, apart"
-    return NOTES.get(path, "")
+    return PLOTS if path.startswith("plots/") else NOTES.get(path, "")
 
 
 def _hashed(path: Path) -> Built:

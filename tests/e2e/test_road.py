@@ -122,7 +122,7 @@ STAGES = {
     "quantize, late": "*I-Mini.gguf.partial",
     "reference": "reference.logits.partial",
     "evaluate": "reference.logits",
-    "card": "size-vs-kld.png",
+    "card": "size-vs-kld.svg",
 }
 
 
