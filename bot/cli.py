@@ -605,6 +605,11 @@ def import_(context: Context, files: tuple[Path, ...], as_json: bool) -> None:
 
 @cli.command()
 @TO
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where the card of a sheet goes [default: a folder of its repository's name]",
+)
 @staged
 def card(
     context: Context,
@@ -613,14 +618,27 @@ def card(
     tiers: tuple[str, ...],
     as_json: bool,
     to: str | None,
+    out: Path | None,
 ) -> None:
-    """Write the card, the plot and results.json; print where they are.
+    """Write the card, its plots, results.json and SHA256SUMS; print where the card is.
+
+    MODEL may be a sheet as well: a YAML file of facts beside result files of others, such as the
+    APEX project's. Its card goes into --out.
 
     \b
     bot card ./model-BF16.gguf --to my-name/model-APEX-GGUF
+    bot card ./sheet.yaml --out ./card
     """
-    from bot.pipeline import describe
+    from bot.pipeline import describe, sheet
 
+    if sheet.is_sheet(model):
+        path = Path(model).expanduser()
+        folder = out or Path(sheet.read(path).repository.partition("/")[2])
+        written = sheet.write_card(path, folder, context.settings.templates)
+        _emit([str(file) for file in written]) if as_json else click.echo(str(written[0]))
+        return
+    if out is not None:
+        raise click.UsageError("--out is for sheets; the card of a model lies in its job's folder")
     job = _planned(context, model, revision, tiers)
     repo_id = job.pipeline.target(job.plan.model, to)
     with job.paths.locked():

@@ -16,11 +16,12 @@ from urllib.parse import quote, urlsplit
 LIMIT = 200
 
 # all that can open a construct in CommonMark or GFM: autolinks, tables and math too
-_MARKDOWN = {ord(sign): f"\\{sign}" for sign in "\\`*_[]|#!~@$"} | {
+_MARKDOWN = {ord(sign): f"\\{sign}" for sign in "\\`*[]|#!~@$"} | {
     ord("&"): "&amp;",
     ord("<"): "&lt;",
     ord(">"): "&gt;",
 }
+_UNDERLINE = re.compile(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")  # within a word it opens nothing
 _ADDRESS = re.compile(r":(?=//)|(?<=www)\.", re.IGNORECASE)
 _LINE_START = re.compile(r"[-+=]|\d{1,9}(?=[.)](?:\s|$))")  # a list, or a heading's underline
 _HTML = {ord(sign): f"&#{ord(sign)};" for sign in "<>&\"'`\\"}
@@ -60,7 +61,7 @@ def text(value: object, limit: int = LIMIT) -> Verbatim:
         return value
     line = clean(str(value), limit)
     start = _LINE_START.match(line)
-    escaped = _ADDRESS.sub(r"\\\g<0>", line.translate(_MARKDOWN))
+    escaped = _ADDRESS.sub(r"\\\g<0>", _UNDERLINE.sub(r"\\_", line.translate(_MARKDOWN)))
     if start:
         head = start[0]
         rest = escaped[len(head) :]

@@ -37,8 +37,10 @@ from tests.unit.present.samples import nine_tiers
         ),
         (
             ("linear", "full", "none"),
-            "Hybrid (no attention in 1 layer, linear attention in 1 layer, "
-            "full attention in 1 layer)",
+            (
+                "Hybrid (no attention in 1 layer, linear attention in 1 layer, "
+                "full attention in 1 layer)"
+            ),
         ),
         ((), "unknown"),
     ],
