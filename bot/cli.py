@@ -650,6 +650,37 @@ def card(
         click.echo(str(job.paths.card))
 
 
+@cli.command()
+@click.argument("repository", metavar="REPO_OR_FOLDER")
+@REVISION
+@click.option("--no-hashes", is_flag=True, help="Do not read a folder's files whole.")
+@JSON
+@click.pass_context
+def lint(
+    ctx: click.Context, repository: str, revision: str, no_hashes: bool, as_json: bool
+) -> None:
+    """Say what is wrong with a repository of GGUF files: names, links, commands, sizes, hashes.
+
+    Of ours or of others'; on the Hub only headers and small files are read. The exit code is 1
+    where there are errors; warnings alone leave it 0.
+
+    \b
+    bot lint some-org/Model-GGUF
+    bot lint ./release --json
+    """
+    from bot.pipeline.lint import read
+    from bot.present.lint import lint as look
+
+    found = look(read(ctx.obj.pipeline, repository, revision, hashes=not no_hashes))
+    if as_json:
+        _emit(tuple(found))
+    for defect in () if as_json else found:
+        click.echo(f"{defect.level:<8} {defect.rule:<18} {defect.path}: {defect.text}")
+    if not found and not as_json:
+        click.echo(f"nothing is wrong with {repository}")
+    ctx.exit(1 if any(defect.level == "error" for defect in found) else 0)
+
+
 def _publish(
     context: Context,
     model: str,

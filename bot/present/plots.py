@@ -301,10 +301,12 @@ def _label(
     shared: dict[str, Any] = {
         "fontsize": LABEL if len(found) <= 10 else LABEL - 1, "color": theme.ink, "zorder": 5,
         "parse_math": False,
+        "bbox": {"facecolor": theme.paper, "alpha": 0.75, "edgecolor": "none", "pad": 0.4},
     }  # fmt: skip
     texts = [axes.text(0, 0, _drawn(point.label, 40), **shared) for point in found]
     extents = [text.get_window_extent() for text in texts]
     marks = [Box(x, y, x, y).grown((MARKER / 2 + 0.5) / PIXEL) for x, y in where]
+    marks += [bar for point in found if (bar := _bar(axes, point, unit))]
     line = _beads([_pixels(axes, point, unit) for point in front(found)])
     left, bottom, right, top = axes.get_window_extent().extents
     if level is not None:
@@ -336,6 +338,17 @@ def _drawn(name: str, limit: int) -> str:
 def _pixels(axes: Axes, point: Point, unit: float) -> tuple[float, float]:
     x, y = axes.transData.transform((point.bytes / unit, point.value))
     return float(x), float(y)
+
+
+def _bar(axes: Axes, point: Point, unit: float) -> Box | None:
+    """Where a point's error bar lies, in pixels."""
+    if not point.error:
+        return None
+    low = max(point.value - point.error, axes.get_ylim()[0])
+    (x, bottom), (_, top) = axes.transData.transform(
+        [(point.bytes / unit, low), (point.bytes / unit, point.value + point.error)]
+    )
+    return Box(float(x) - 4, float(bottom), float(x) + 4, float(top))
 
 
 def _beads(line: Sequence[tuple[float, float]]) -> Iterator[Box]:
