@@ -6,7 +6,7 @@ Results go to stdout, narration to stderr. Heavy libraries are imported by the v
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property, update_wrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bot.pipeline.models import Pipeline, Plan
     from bot.pipeline.sources import Sight, Sketch
     from bot.progress import Narrator
+    from bot.records import Built
     from bot.settings import Settings
 
 EPILOG = """
@@ -610,6 +611,10 @@ def import_(context: Context, files: tuple[Path, ...], as_json: bool) -> None:
     type=click.Path(file_okay=False, path_type=Path),
     help="Where the card of a sheet goes [default: a folder of its repository's name]",
 )
+@click.option(
+    "--preview", is_flag=True, help="Show the repository in a browser, until interrupted."
+)
+@click.option("--port", default=0, help="Port of --preview [default: a free one]")
 @staged
 def card(
     context: Context,
@@ -619,6 +624,8 @@ def card(
     as_json: bool,
     to: str | None,
     out: Path | None,
+    preview: bool,
+    port: int,
 ) -> None:
     """Write the card, its plots, results.json and SHA256SUMS; print where the card is.
 
@@ -628,14 +635,18 @@ def card(
     \b
     bot card ./model-BF16.gguf --to my-name/model-APEX-GGUF
     bot card ./sheet.yaml --out ./card
+    bot card ./model-BF16.gguf --preview
     """
     from bot.pipeline import describe, sheet
 
     if sheet.is_sheet(model):
         path = Path(model).expanduser()
-        folder = out or Path(sheet.read(path).repository.partition("/")[2])
-        written = sheet.write_card(path, folder, context.settings.templates)
-        _emit([str(file) for file in written]) if as_json else click.echo(str(written[0]))
+        repo_id = to or sheet.read(path).repository
+        folder = out or Path(repo_id.partition("/")[2])
+        made = sheet.write_card(path, folder, context.settings.templates, repo_id)
+        _emit(made) if as_json else click.echo(str(folder / "README.md"))
+        if preview:
+            _preview(context, folder, repo_id, made, port)
         return
     if out is not None:
         raise click.UsageError("--out is for sheets; the card of a model lies in its job's folder")
@@ -648,6 +659,23 @@ def card(
         _emit(files)
     else:
         click.echo(str(job.paths.card))
+    if preview:
+        _preview(context, job.paths.folder, repo_id, files, port)
+
+
+def _preview(
+    context: Context, folder: Path, repo_id: str, files: Mapping[str, Built], port: int
+) -> None:
+    """Serve what was made until interrupted, and open it where there is a browser."""
+    import webbrowser
+
+    from bot.pipeline.preview import preview
+
+    def ready(url: str) -> None:
+        context.narrator.say(f"{url}  (Ctrl-C ends it)")
+        webbrowser.open(url)
+
+    preview(folder, repo_id, files, port, ready)
 
 
 @cli.command()

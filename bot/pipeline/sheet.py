@@ -33,6 +33,7 @@ from pydantic import Field, ValidationError
 from bot.errors import SettingsError
 from bot.records import (
     Architecture,
+    Built,
     CalibrationFacts,
     CalibrationText,
     EvaluationFacts,
@@ -156,11 +157,16 @@ def read(path: Path) -> Sheet:
         raise SettingsError(f"{path} is not YAML: {reason}; mend the sheet") from error
 
 
-def write_card(path: Path, folder: Path, templates: Path | None) -> list[Path]:
-    """Write README.md and plots into `folder`; return all files, the card first."""
+def write_card(
+    path: Path, folder: Path, templates: Path | None, repo_id: str | None = None
+) -> dict[str, Built]:
+    """Write README.md and plots into `folder`; return them by their paths in the repository.
+
+    `repo_id` is the repository, if it is not the sheet's.
+    """
     from bot.present.card import CardFile, render_card
     from bot.present.plots import draw
-    from bot.workspace import keep_text
+    from bot.workspace import keep_text, sha256
 
     sheet = read(path)
     results = to_results(sheet, path.parent)
@@ -181,16 +187,22 @@ def write_card(path: Path, folder: Path, templates: Path | None) -> list[Path]:
     ]  # fmt: skip
     card = render_card(
         results,
-        repo_id=sheet.repository,
+        repo_id=repo_id or sheet.repository,
         files=files,
         about={},
         plots=shown,
         look=sheet.card,
         templates=templates,
-        quantized_by=sheet.quantized_by or sheet.repository.split("/")[0],
+        quantized_by=sheet.quantized_by or (repo_id or sheet.repository).split("/")[0],
     )
     keep_text(folder / "README.md", card)
-    return [folder / "README.md", *drawn]
+    written = [folder / "README.md", *drawn]
+    return {
+        file.relative_to(folder).as_posix(): Built(
+            path=str(file), bytes=file.stat().st_size, sha256=sha256(file)
+        )
+        for file in written
+    }
 
 
 def to_results(sheet: Sheet, folder: Path) -> Results:

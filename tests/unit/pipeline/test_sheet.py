@@ -58,7 +58,8 @@ def sheet(tmp_path: Path) -> Path:
 
 
 def _card(sheet: Path, folder: Path) -> tuple[str, Page]:
-    text = write_card(sheet, folder, None)[0].read_text(encoding="utf-8")
+    made = write_card(sheet, folder, None)["README.md"]
+    text = Path(made.path).read_text(encoding="utf-8")
     return text, read_card(text)
 
 
@@ -100,8 +101,8 @@ def test_the_command_writes_it_where_it_is_told(sheet: Path, tmp_path: Path) -> 
     done = CliRunner().invoke(cli, ["card", str(sheet), "--out", str(tmp_path / "out"), "--json"])
     assert done.exit_code == 0, done.output
     written = json.loads(done.stdout)
-    assert written[0] == str(tmp_path / "out" / "README.md")
-    assert all(Path(path).is_file() for path in written)
+    assert written["README.md"]["path"] == str(tmp_path / "out" / "README.md")
+    assert all(Path(file["path"]).stat().st_size == file["bytes"] for file in written.values())
 
 
 @pytest.mark.parametrize(
