@@ -156,6 +156,7 @@ class CalibrationSettings(Part):
         tuple[Annotated[CalibrationSource, BeforeValidator(_path_alone)], ...],
         Field(min_length=1, max_length=64),
     ] = (CalibrationSource(path=DEMO / "calibration.txt"),)
+    name: Annotated[str, Field(max_length=100)] = ""  # of the set and its version, for cards
     context: Annotated[int, Field(ge=32, le=131072)] = 512
     chunks: Annotated[int, Field(ge=1)] | None = None
     batch: Annotated[int, Field(ge=32, le=131072)] = 2048  # tokens decoded together

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bot.pipeline.calibrating import settled
 from bot.pipeline.job import Job
 from bot.pipeline.measure import evaluate
+from bot.plan.recipe import asked_types
 from bot.progress import Report
 from bot.records import Built, Results, digest, to_json
 from bot.workspace import keep_text, require_free, sha256, writing
@@ -21,6 +23,7 @@ NOTES = {
     "results.json": "Every measured value of this card, for machines",
     "SHA256SUMS": "Hashes of all other files, for sha256sum -c",
 }
+ESCAPED = "\\."
 PLOTS = "Plot of the measurements"
 
 
@@ -97,9 +100,25 @@ def _files(job: Job, results: Results) -> dict[str, Built]:
         matrix = results.calibration
         path = str(job.paths.release / matrix.file)
         found[matrix.file] = Built(path=path, bytes=matrix.bytes, sha256=matrix.sha256)
+    found |= _recipes(job, found.get(results.calibration.file) if results.calibration else None)
     for name, extra in job.plan.model.extras.items():
         found[name] = _extra(job, name, extra)
     found[job.paths.results.name] = _hashed(job.paths.results)
+    return found
+
+
+def _recipes(job: Job, matrix: Built | None) -> dict[str, Built]:
+    """Each tier's recipe as `llama-quantize --tensor-type-file` reads it."""
+    found, model = {}, job.plan.model
+    for recipe in settled(job, matrix):
+        if recipe.plain or recipe.same_as is not None:
+            continue
+        path = job.paths.release / "recipes" / f"{recipe.tier}.txt"
+        path.parent.mkdir(exist_ok=True)
+        types = asked_types(recipe, model.architecture, model.tensors)
+        lines = [f"^{name.replace('.', ESCAPED)}$={kind}\n" for name, kind in types.items()]
+        keep_text(path, "".join(lines))
+        found[f"recipes/{path.name}"] = _hashed(path)
     return found
 
 
@@ -121,6 +140,8 @@ def _note(path: str) -> str:
         return "Vision or audio part, for --mmproj"
     if path.startswith("mtp-"):
         return "Multi-token prediction layers, apart"
+    if path.startswith("recipes/"):
+        return "Recipe, for llama-quantize --tensor-type-file"
     return PLOTS if path.startswith("plots/") else NOTES.get(path, "")
 
 

@@ -24,6 +24,7 @@ from bot.settings import CardSettings
 NEAR = 1.05  # sizes within this factor of the next form a class, within which one can be best
 LISTED = 6  # names that a note gives before it counts
 TASK = "task:"
+PLOTS = "plots/"  # shown on the card, not listed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -311,7 +312,7 @@ def _emboldened(table: Table, rows: Sequence[Entry], bold: set[tuple[str, str]])
 def available(
     results: Results, files: Sequence[CardFile], about: Mapping[str, str], look: CardSettings
 ) -> Table:
-    """Every file: models, shards one after another, then the others; the largest first.
+    """Every file but plots: models, shards one after another, then the others; the largest first.
 
     A column of which nothing is known is left out.
     """
@@ -322,7 +323,7 @@ def available(
         row = models.get(file.path)
         return row is None and file.tier is None, -(row.bytes if row else file.bytes), file.path
 
-    ordered = sorted(files, key=place)
+    ordered = sorted((file for file in files if not file.path.startswith(PLOTS)), key=place)
     body = [_file(results, file, models.get(file.path), about, look) for file in ordered]
     kept = [i for i in range(len(columns)) if i < 4 or any(line[i] != MISSING for line in body)]
     return Table(

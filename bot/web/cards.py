@@ -82,7 +82,9 @@ def chips(facts: Mapping[str, Any]) -> str:
         for key in CHIPS
         if (value := _told(data.get(key)))
     ]
-    tags = [f'<span class="tag">{escape(tag)}</span>' for tag in facts["tags"][:TAGGED]]
+    said = {part for key in CHIPS for part in _told(data.get(key)).split(", ")}
+    kept = [tag for tag in facts["tags"] if tag.rpartition(":")[2] not in said]
+    tags = [f'<span class="tag">{escape(tag)}</span>' for tag in kept[:TAGGED]]
     return f'<div class="chips">{"".join((*named, *tags))}</div>'
 
 
