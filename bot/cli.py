@@ -6,7 +6,7 @@ Results go to stdout, narration to stderr. Heavy libraries are imported by the v
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property, update_wrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bot.pipeline.models import Pipeline, Plan
     from bot.pipeline.sources import Sight, Sketch
     from bot.progress import Narrator
+    from bot.records import Built
     from bot.settings import Settings
 
 EPILOG = """
@@ -608,6 +609,15 @@ def import_(context: Context, files: tuple[Path, ...], as_json: bool) -> None:
 
 @cli.command()
 @TO
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where the card of a sheet goes [default: a folder of its repository's name]",
+)
+@click.option(
+    "--preview", is_flag=True, help="Show the repository in a browser, until interrupted."
+)
+@click.option("--port", default=0, help="Port of --preview [default: a free one]")
 @staged
 def card(
     context: Context,
@@ -616,14 +626,33 @@ def card(
     tiers: tuple[str, ...],
     as_json: bool,
     to: str | None,
+    out: Path | None,
+    preview: bool,
+    port: int,
 ) -> None:
-    """Write the card, the plot and results.json; print where they are.
+    """Write the card, its plots, results.json and SHA256SUMS; print where the card is.
+
+    MODEL may be a sheet as well: a YAML file of facts beside result files of others, such as the
+    APEX project's. Its card goes into --out.
 
     \b
     bot card ./model-BF16.gguf --to my-name/model-APEX-GGUF
+    bot card ./sheet.yaml --out ./card
+    bot card ./model-BF16.gguf --preview
     """
-    from bot.pipeline import describe
+    from bot.pipeline import describe, sheet
 
+    if sheet.is_sheet(model):
+        path = Path(model).expanduser()
+        repo_id = to or sheet.read(path).repository
+        folder = out or Path(repo_id.partition("/")[2])
+        made = sheet.write_card(path, folder, context.settings.templates, repo_id)
+        _emit(made) if as_json else click.echo(str(folder / "README.md"))
+        if preview:
+            _preview(context, folder, repo_id, made, port)
+        return
+    if out is not None:
+        raise click.UsageError("--out is for sheets; the card of a model lies in its job's folder")
     job = _planned(context, model, revision, tiers)
     repo_id = job.pipeline.target(job.plan.model, to)
     with job.paths.locked():
@@ -633,6 +662,54 @@ def card(
         _emit(files)
     else:
         click.echo(str(job.paths.card))
+    if preview:
+        _preview(context, job.paths.folder, repo_id, files, port)
+
+
+def _preview(
+    context: Context, folder: Path, repo_id: str, files: Mapping[str, Built], port: int
+) -> None:
+    """Serve what was made until interrupted, and open it where there is a browser."""
+    import webbrowser
+
+    from bot.pipeline.preview import preview
+
+    def ready(url: str) -> None:
+        context.narrator.say(f"{url}  (Ctrl-C ends it)")
+        webbrowser.open(url)
+
+    preview(folder, repo_id, files, port, ready)
+
+
+@cli.command()
+@click.argument("repository", metavar="REPO_OR_FOLDER")
+@REVISION
+@click.option("--no-hashes", is_flag=True, help="Do not read a folder's files whole.")
+@JSON
+@click.pass_context
+def lint(
+    ctx: click.Context, repository: str, revision: str, no_hashes: bool, as_json: bool
+) -> None:
+    """Say what is wrong with a repository of GGUF files: names, links, commands, sizes, hashes.
+
+    Of ours or of others'; on the Hub only headers and small files are read. The exit code is 1
+    where there are errors; warnings alone leave it 0.
+
+    \b
+    bot lint some-org/Model-GGUF
+    bot lint ./release --json
+    """
+    from bot.pipeline.lint import read
+    from bot.present.lint import lint as look
+
+    found = look(read(ctx.obj.pipeline, repository, revision, hashes=not no_hashes))
+    if as_json:
+        _emit(tuple(found))
+    for defect in () if as_json else found:
+        click.echo(f"{defect.level:<8} {defect.rule:<18} {defect.path}: {defect.text}")
+    if not found and not as_json:
+        click.echo(f"nothing is wrong with {repository}")
+    ctx.exit(1 if any(defect.level == "error" for defect in found) else 0)
 
 
 @cli.command()

@@ -239,6 +239,11 @@ class Architecture:
     source_precision: str = ""  # as published: BF16, F16, F32, FP8, MXFP4, NVFP4, INT4, INT8
     base_model: str | None = None
     base_relation: str | None = None  # finetune, quantized, adapter, merge
+    # what a GGUF tells and a checkpoint does not: numbers in the KV cache for a token of context,
+    # in layers that see all of it, and in layers that see the last `cache_window` tokens
+    cache_values: int = 0
+    cache_window_values: int = 0
+    cache_window: int = 0
 
     @property
     def attention_pattern(self) -> str:
@@ -552,6 +557,10 @@ class Imported:
     kld: Mapping[str, float] = field(default_factory=dict)  # mean, mean_error, median, p999, max, …
     choices: Mapping[str, float] = field(default_factory=dict)  # fraction right, by task
     speed: Mapping[str, float] = field(default_factory=dict)  # tokens per second: pp512, tg128
+    # of a card whose every row was measured elsewhere: what the row is; else it stands apart
+    kind: Literal["", "reference", "tier", "baseline"] = ""
+    imatrix: bool = False
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # of choices, 95 %
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -612,6 +621,7 @@ class CalibrationFacts:
     given: tuple[str, ...] = ()  # datasets that a ready file names; then nothing was calibrated
     coverage: tuple[LayerCoverage, ...] = ()
     raised: tuple[str, ...] = ()  # "I-Nano blk.3.ffn_up_exps.weight IQ2_XS Q2_K" for lack of data
+    name: str = ""  # of the set, with its version: "v1.3 diverse dataset"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -159,6 +159,7 @@ class CalibrationSettings(Part):
         tuple[Annotated[CalibrationSource, BeforeValidator(_path_alone)], ...],
         Field(min_length=1, max_length=64),
     ] = (CalibrationSource(path=DEMO / "calibration.txt"),)
+    name: Annotated[str, Field(max_length=100)] = ""  # of the set and its version, for cards
     context: Annotated[int, Field(ge=32, le=131072)] = 512
     chunks: Annotated[int, Field(ge=1)] | None = None
     batch: Annotated[int, Field(ge=32, le=131072)] = 2048  # tokens decoded together
@@ -270,6 +271,19 @@ class GateSettings(Part):
     unlicensed: Literal["publish", "stop"] = "stop"
 
 
+class CardSettings(Part):
+    """What a card shows, and how."""
+
+    sizes: Literal["GB", "GiB rounded up"] = "GB"  # the first is how the Hub shows them
+    errors: Literal["inline", "footnote"] = "inline"
+    columns: tuple[Literal["bits", "p999", "same_top", "speed"], ...] = ()  # beside the usual ones
+    context: Annotated[int, Field(ge=1)] = 8192  # tokens of KV cache that a choice counts with
+    memory_gb: tuple[Annotated[int, Field(ge=1)], ...] = (8, 12, 16, 24, 32, 48, 80)
+    tags: tuple[Annotated[str, Field(max_length=64)], ...] = ()  # beside ours
+    team: str | None = None  # whom the card thanks first, and their address
+    team_url: str | None = None
+
+
 class Budget(Part):
     """Requests in any five minutes, of all watchers on one ledger together.
 
@@ -355,6 +369,7 @@ class Settings(BaseSettings):
     convert: ConvertSettings = ConvertSettings()
     publish: PublishSettings = PublishSettings()
     gate: GateSettings = GateSettings()
+    card: CardSettings = CardSettings()
     watch: WatchSettings = WatchSettings()
     jobs: JobsSettings = JobsSettings()
     github: GitHubSettings = GitHubSettings()

@@ -97,9 +97,14 @@ class Job:
         return self.release / "results.json"
 
     @property
-    def plot(self) -> Path:
-        """Size against divergence."""
-        return self.release / "size-vs-kld.png"
+    def plots(self) -> Path:
+        """The folder of plots."""
+        return self.release / "plots"
+
+    @property
+    def sums(self) -> Path:
+        """SHA256SUMS."""
+        return self.release / "SHA256SUMS"
 
     @property
     def card(self) -> Path:

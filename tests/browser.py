@@ -19,6 +19,7 @@ import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 PATIENCE = 30.0  # seconds
+KEYS = {"Tab": 9}
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -31,6 +32,7 @@ class Browser:
 
     def __init__(self, to: int, back: int) -> None:
         self._to, self._back, self._left, self._number = to, back, b"", 0
+        self.errors: list[str] = []  # what the console said since `listen`
         target = self._ask("Target.createTarget", {"url": "about:blank"})["targetId"]
         attached = self._ask("Target.attachToTarget", {"targetId": target, "flatten": True})
         self._session = attached["sessionId"]
@@ -62,6 +64,24 @@ class Browser:
                 return value
             time.sleep(0.05)
         raise AssertionError(f"never became true: {script}; {self.run('document.body.innerText')}")
+
+    def listen(self) -> None:
+        """Note errors of the console, of scripts and of files that were not there."""
+        self.ask("Log.enable")
+        self.ask("Runtime.enable")
+
+    def press(self, key: str) -> None:
+        """One key, such as Tab."""
+        for kind in ("rawKeyDown", "keyUp"):
+            self.ask(
+                "Input.dispatchKeyEvent", type=kind, key=key, code=key,
+                windowsVirtualKeyCode=KEYS[key],
+            )  # fmt: skip
+
+    def scheme(self, name: str) -> None:
+        """As for a person who likes pages `light` or `dark`."""
+        feature = {"name": "prefers-color-scheme", "value": name}
+        self.ask("Emulation.setEmulatedMedia", features=[feature])
 
     def click(self, label: str) -> None:
         """Press the button or summary that is called so, with the mouse, once it is there."""
@@ -118,7 +138,18 @@ class Browser:
             reply = self._message(end)
             if reply.get("id") == self._number:
                 return reply
+            self._note(reply)
         raise AssertionError(f"Chromium did not answer {method}")
+
+    def _note(self, event: dict[str, Any]) -> None:
+        entry = event.get("params", {}).get("entry", {})
+        called = event.get("params", {}).get("type") == "error"
+        if (
+            entry.get("level") == "error"
+            or event.get("method") == "Runtime.exceptionThrown"
+            or called
+        ):
+            self.errors.append(json.dumps(event)[:500])
 
     def _message(self, end: float) -> dict[str, Any]:
         while b"\0" not in self._left:

@@ -66,7 +66,7 @@ def _json(path: Path, text: str, origin: str) -> Imported:
         return Imported(
             name=name,
             origin=origin,
-            bytes=None if size is None else round(size * 1e9),
+            bytes=None if size is None else round(size * (1 << 30)),  # its "GB" are GiB
             perplexity=_number(given, "perplexity"),
             perplexity_error=_number(given, "ppl_error"),
             kld=_named(given, _KLD),

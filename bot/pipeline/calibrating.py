@@ -132,6 +132,7 @@ def _facts(job: Job, file: Built, matrix: Matrix) -> CalibrationFacts:
         for change in raised_types(planned, recipe)
     ]
     return CalibrationFacts(
+        name=job.settings.calibration.name,
         texts=(),
         context=job.settings.calibration.context,
         chunks=matrix.chunks,

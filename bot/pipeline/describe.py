@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from bot.pipeline.calibrating import settled
 from bot.pipeline.gating import passed
 from bot.pipeline.job import Job
 from bot.pipeline.measure import evaluate
+from bot.plan.recipe import asked_types
 from bot.progress import Report
 from bot.publish import provenance
 from bot.publish.blocks import marked
 from bot.records import Built, Results, digest, to_json
 from bot.workspace import keep_text, require_free, sha256, writing
 
+if TYPE_CHECKING:
+    from bot.present.card import Picture
+
 NOTES = {
     "imatrix.gguf": "Importance matrix that the I- tiers were made with",
     "results.json": "Every measured value of this card, for machines",
-    "size-vs-kld.png": "Size against divergence",
     "provenance.json": "What was made of what, by which programs (in-toto, SLSA)",
+    "SHA256SUMS": "Hashes of all other files, for sha256sum -c",
 }
+ESCAPED = "\\."
+PLOTS = "Plot of the measurements"
 
 
 def card(job: Job, repo_id: str) -> dict[str, Built]:
@@ -28,20 +37,13 @@ def card(job: Job, repo_id: str) -> dict[str, Built]:
     Tiers that the gate leaves out are not among it. Raises GateError when nothing may be published.
     """
     from bot.present.card import CardFile, render_card
-    from bot.present.plots import plot_size_kld
 
     results = passed(job, evaluate(job), repo_id)
     files = _files(job, results)
-    if results.tiers:
-        plot = job.step(
-            "plot",
-            {"results": digest(to_json(results))},
-            [job.paths.plot],
-            "drawing",
-            lambda _report: plot_size_kld(results, job.paths.plot),
-        )
-        files[job.paths.plot.name] = plot.files[0]
+    plots = _plots(job, results, files)
     files[provenance.NAME] = _provenance(job, results, files)
+    keep_text(job.paths.sums, sums(files))
+    files[job.paths.sums.name] = _hashed(job.paths.sums)
     tiers = {
         file.file: row.name for row in results.tiers if row.same_as is None for file in row.files
     }
@@ -60,7 +62,8 @@ def card(job: Job, repo_id: str) -> dict[str, Built]:
         repo_id=repo_id,
         files=listed,
         about={profile.tier: profile.about for profile in job.plan.profiles},
-        plot=job.paths.plot.name,
+        plots=plots,
+        look=job.settings.card,
         templates=job.settings.templates,
         quantized_by=job.settings.publish.quantized_by or repo_id.split("/")[0],
     )
@@ -72,6 +75,30 @@ def _provenance(job: Job, results: Results, files: dict[str, Built]) -> Built:
     path = job.paths.release / provenance.NAME
     keep_text(path, provenance.as_text(provenance.statement(results, files, job.key)))
     return _hashed(path)
+
+
+def sums(files: Mapping[str, Built]) -> str:
+    """SHA256SUMS as `sha256sum -c` reads it: every file but the card and itself."""
+    return "".join(f"{file.sha256}  {path}\n" for path, file in sorted(files.items()))
+
+
+def _plots(job: Job, results: Results, files: dict[str, Built]) -> list[Picture]:
+    """Draw what was measured, and add the pictures to `files`."""
+    from bot.present.plots import draw, pictures
+
+    folder = job.paths.plots
+    shown, names = pictures(results, folder.name)
+    if not shown:
+        return []
+    drawn = job.step(
+        "plots",
+        {"results": digest(to_json(results)), "files": names},
+        [job.paths.release / name for name in names],
+        "drawing",
+        lambda _report: bool(draw(results, folder)),
+    )
+    files |= dict(zip(names, drawn.files, strict=True))
+    return shown
 
 
 def _files(job: Job, results: Results) -> dict[str, Built]:
@@ -87,9 +114,25 @@ def _files(job: Job, results: Results) -> dict[str, Built]:
         matrix = results.calibration
         path = str(job.paths.release / matrix.file)
         found[matrix.file] = Built(path=path, bytes=matrix.bytes, sha256=matrix.sha256)
+    found |= _recipes(job, found.get(results.calibration.file) if results.calibration else None)
     for name, extra in job.plan.model.extras.items():
         found[name] = _extra(job, name, extra)
     found[job.paths.results.name] = _hashed(job.paths.results)
+    return found
+
+
+def _recipes(job: Job, matrix: Built | None) -> dict[str, Built]:
+    """Each tier's recipe as `llama-quantize --tensor-type-file` reads it."""
+    found, model = {}, job.plan.model
+    for recipe in settled(job, matrix):
+        if recipe.plain or recipe.same_as is not None:
+            continue
+        path = job.paths.release / "recipes" / f"{recipe.tier}.txt"
+        path.parent.mkdir(exist_ok=True)
+        types = asked_types(recipe, model.architecture, model.tensors)
+        lines = [f"^{name.replace('.', ESCAPED)}$={kind}\n" for name, kind in types.items()]
+        keep_text(path, "".join(lines))
+        found[f"recipes/{path.name}"] = _hashed(path)
     return found
 
 
@@ -111,7 +154,9 @@ def _note(path: str) -> str:
         return "Vision or audio part, for --mmproj"
     if path.startswith("mtp-"):
         return "Multi-token prediction layers, apart"
-    return NOTES.get(path, "")
+    if path.startswith("recipes/"):
+        return "Recipe, for llama-quantize --tensor-type-file"
+    return PLOTS if path.startswith("plots/") else NOTES.get(path, "")
 
 
 def _hashed(path: Path) -> Built:

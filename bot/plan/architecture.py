@@ -43,6 +43,9 @@ def describe(metadata: Mapping[str, Any], tensors: Sequence[Tensor]) -> Architec
     main = [t for t in tensors if _layer(t.name, -1) < layers]
     routed = sum(t.parameters for t in main if ROUTED.search(t.name))
     total = sum(t.parameters for t in main)
+    kinds = tuple(
+        _attention(by_layer.get(i, ()), _slides(metadata, family, i)) for i in range(layers)
+    )
     return Architecture(
         family=family,
         name=name,
@@ -56,9 +59,14 @@ def describe(metadata: Mapping[str, Any], tensors: Sequence[Tensor]) -> Architec
         shared_expert=any(SHARED.search(t.name) for t in main),
         parameters=total,
         parameters_active=total - routed + routed * active // experts,
-        attention=tuple(
-            _attention(by_layer.get(i, ()), _slides(metadata, family, i)) for i in range(layers)
+        attention=kinds,
+        cache_values=_cache(
+            metadata, family, [i for i, kind in enumerate(kinds) if kind == "full"]
         ),
+        cache_window_values=_cache(
+            metadata, family, [i for i, kind in enumerate(kinds) if kind == "sliding"]
+        ),
+        cache_window=number("attention.sliding_window") if "sliding" in kinds else 0,
         context_length=number("context_length"),
         vocabulary=next((t.shape[1] for t in tensors if t.name == "token_embd.weight"), 0),
         embedding_length=number("embedding_length"),
@@ -98,6 +106,27 @@ def _slides(metadata: Mapping[str, Any], family: str, layer: int) -> bool:
     if isinstance(pattern, int) and pattern > 1:
         return layer % pattern < pattern - 1
     return True
+
+
+def _cache(metadata: Mapping[str, Any], family: str, layers: Sequence[int]) -> int:
+    """Keys and values of a token in these layers' cache; 0 where the heads are not told.
+
+    Lengths as in llama.cpp's llama_hparams (n_embd_k_gqa, n_embd_v_gqa).
+    """
+
+    def told(key: str, layer: int) -> int:
+        value = metadata.get(f"{family}.{key}")
+        if isinstance(value, list):
+            value = value[layer] if layer < len(value) else None
+        return value if isinstance(value, int) and value > 0 else 0
+
+    total = 0
+    for layer in layers:
+        heads = told("attention.head_count", layer)
+        usual = told("embedding_length", layer) // heads if heads else 0
+        width = sum(told(f"attention.{part}_length", layer) or usual for part in ("key", "value"))
+        total += (told("attention.head_count_kv", layer) or heads) * width
+    return total
 
 
 def _source_type(name: str, tensors: Iterable[Tensor]) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +21,30 @@ from jinja2.sandbox import SandboxedEnvironment
 
 from bot.errors import SettingsError
 from bot.present import escape, formats, words
+from bot.present.choosing import cache_bytes, choices
+from bot.present.commands import Command, commands
 from bot.present.coverage import coverage
 from bot.present.frontmatter import front_matter, model_url
 from bot.present.highlights import highlights
-from bot.present.rows import NAME_LIMIT, distinct, example, names, points
-from bot.present.tables import CardFile, available, benchmarks
+from bot.present.rows import NAME_LIMIT, distinct, example, names
+from bot.present.tables import CardFile, available, benchmarks, others
 from bot.records import Results, Row
-from bot.settings import data_folder
+from bot.settings import CardSettings, data_folder
 
-__all__ = ["CardFile", "render_card"]
+__all__ = ["CardFile", "Picture", "render_card"]
 
 CARD = "card.md.j2"
 ALT_LIMIT = 2000
 SENTENCE_LIMIT = 1200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A plot of the repository: paths of its light and dark form, and what it shows in words."""
+
+    light: str
+    alt: str
+    dark: str | None = None
 
 
 def render_card(
@@ -41,26 +53,30 @@ def render_card(
     repo_id: str,
     files: Sequence[CardFile],
     about: Mapping[str, str],
-    plot: str | None,
+    plots: Sequence[Picture] = (),
+    look: CardSettings | None = None,
     templates: Path | None = None,
     quantized_by: str | None = None,
 ) -> str:
     """The whole README.md, front matter first.
 
-    `files` are all files of the repository but the card, `about` a line for each tier, `plot` the
-    path of an image in the repository. A file in `templates` replaces the one of the same name.
+    `files` are all files of the repository but the card, `about` a line for each tier. A file in
+    `templates` replaces the one of the same name.
     Raises SettingsError, naming template and line, for a template that cannot be rendered.
     """
-    environment = _environment(templates)
-    values = _values(results, repo_id, files, about, plot)
+    look = look or CardSettings()
+    environment = _environment(templates, look.sizes)
+    values = _values(results, repo_id, files, about, look) | {"plots": plots}
     try:
         body = environment.get_template(CARD).render(values)
     except (TemplateError, ArithmeticError, AttributeError, TypeError, ValueError) as error:
         raise _blame(error) from error
-    return front_matter(results, quantized_by) + "\n" + _tidy(body)
+    return front_matter(results, quantized_by, repo_id, look, files) + "\n" + _tidy(body)
 
 
-def _environment(templates: Path | None) -> SandboxedEnvironment:
+@cache
+def _environment(templates: Path | None, sizes: formats.Sizes) -> SandboxedEnvironment:
+    """Compiled once; a template that was changed since is read again."""
     if templates is not None and not templates.is_dir():
         raise SettingsError(f"templates: {templates} is no folder; make it or leave templates out")
     folders = [folder for folder in (templates, data_folder("card_templates")) if folder]
@@ -81,7 +97,9 @@ def _environment(templates: Path | None) -> SandboxedEnvironment:
         "literal": escape.literal,
         "sentence": partial(escape.text, limit=SENTENCE_LIMIT),
         "alt": partial(escape.text, limit=ALT_LIMIT),
-        "size": formats.size,
+        "attribute": escape.attribute,
+        "verbatim": escape.verbatim,
+        "size": partial(formats.size, style=sizes),
         "large": formats.large,
         "grouped": formats.grouped,
         "short": lambda sha: sha[:12],
@@ -94,59 +112,105 @@ def _values(
     repo_id: str,
     files: Sequence[CardFile],
     about: Mapping[str, str],
-    plot: str | None,
+    look: CardSettings,
 ) -> dict[str, Any]:
     model, release = results.architecture, results.release
+    tokens = min(look.context, model.context_length or look.context)
     return {
         "results": results,
         "repo_id": repo_id,
-        "name": release.repo_id.rpartition("/")[2] if release else model.name,
+        "look": look,
+        "name": _name(results),
         "model_url": model_url(release) if release else None,
         "source_url": f"{model_url(release)}/tree/{release.commit}" if release else None,
-        "benchmarks": benchmarks(results),
+        "elsewhere": any(row.kind for row in results.imported),
+        "benchmarks": benchmarks(results, look),
+        "others": others(results, look),
         "choices": _choices(results),
-        "data": next((file.path for file in files if file.path == "results.json"), None),
-        "plot": plot,
-        "plot_alt": alt_text(results),
-        "highlights": highlights(results),
-        "files": available(results, files, about),
+        "data": _there(files, "results.json"),
+        "sums": _there(files, "SHA256SUMS"),
+        "highlights": highlights(results, look.sizes),
+        "files": available(results, files, about, look),
+        "by_memory": choices(results, look),
+        "context": tokens,
+        "cache": cache_bytes(model, tokens),
         "coinciding": _coinciding(results),
         "attention": words.attention(model.attention),
         "experts": words.experts(model),
+        "projector": any(file.path.startswith("mmproj") for file in files),
         "coverage": coverage(results.calibration),
         "windows": words.windows(results.windows, model.layers),
-        "example": example(results),
+        "gradient": words.gradient(results.windows, model.layers),
+        "example": (shown := _example(results, files)),
+        "commands": _commands(results, repo_id, files, shown),
         "recipes": [row for row in distinct(results) if row.recipe],
         "tiers": ",".join(row.name for row in results.tiers),
+        "measures": ",".join(["ppl", "kld", *(text.name for text in results.evaluation.tasks)]),
+        "finished": max(
+            (run.finished[:10] for row in _rows(results) for run in row.scores.runs), default=None
+        ),
     }
 
 
+def _rows(results: Results) -> list[Row]:
+    return [results.reference, *results.tiers]
+
+
+def _name(results: Results) -> str:
+    """The model's own name where it only writes the repository's in another way, else that."""
+    own = results.architecture.name
+    if results.release is None:
+        return own
+    name = results.release.repo_id.rpartition("/")[2]
+    return own if _letters(own) == _letters(name) else name
+
+
+def _letters(name: str) -> str:
+    return "".join(sign for sign in name[:200].casefold() if sign.isalnum())
+
+
+def _there(files: Sequence[CardFile], path: str) -> str | None:
+    return next((file.path for file in files if file.path == path), None)
+
+
+def _example(results: Results, files: Sequence[CardFile]) -> CardFile | None:
+    """The model's file that commands name: the first where it is in several."""
+    row = example(results)
+    if row is None:
+        return None
+    first = next((tier.file for tier in distinct(results) if tier.name == row.name), None)
+    return next(
+        (f for f in files if f.path == first or (first is None and f.tier == row.name)), None
+    )
+
+
+def _commands(
+    results: Results, repo_id: str, files: Sequence[CardFile], shown: CardFile | None
+) -> list[Command]:
+    if shown is None:
+        return []
+    row = next((row for row in distinct(results) if row.file == shown.path), None)
+    tiers = names(results, row) if row else [shown.tier] if shown.tier else []
+    return commands(
+        repo_id,
+        [file.path for file in files],
+        shown.path,
+        tiers,
+        shards=[shard.file for shard in row.shards] if row else (),
+        context=min(results.architecture.context_length or 4096, 4096),
+    )
+
+
 def _choices(results: Results) -> list[Any]:
-    rows: list[Row] = [results.reference, *results.tiers]
-    found = {choice.name: choice for row in reversed(rows) for choice in row.scores.choices}
+    found = {
+        choice.name: choice for row in reversed(_rows(results)) for choice in row.scores.choices
+    }
     return list(found.values())
 
 
 def _coinciding(results: Results) -> list[str]:
     groups = [names(results, row) for row in distinct(results)]
     return [words.listed([escape.clean(n, NAME_LIMIT) for n in g]) for g in groups if len(g) > 1]
-
-
-def alt_text(results: Results) -> str:
-    """The size-against-divergence plot in words, with its numbers."""
-    found = points(results)
-    if not found:
-        return "Plot of file size against mean KL divergence: no tier was measured."
-    reference = escape.clean(results.reference.name, NAME_LIMIT)
-    places = formats.error_places(point.error for point in found)
-    told = "; ".join(
-        f"{p.label} {formats.size(p.bytes)}, {formats.measured(p.mean, p.error, places)}"
-        for p in found
-    )
-    return (
-        f"Plot of file size against mean KL divergence from {reference} in nats per "
-        f"token, logarithmic, lower is better: {told}."
-    )
 
 
 def _blame(error: Exception) -> SettingsError:

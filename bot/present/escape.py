@@ -16,13 +16,15 @@ from urllib.parse import quote, urlsplit
 LIMIT = 200
 
 # all that can open a construct in CommonMark or GFM: autolinks, tables and math too
-_MARKDOWN = {ord(sign): f"\\{sign}" for sign in "\\`*_[]|#!~@$"} | {
+_MARKDOWN = {ord(sign): f"\\{sign}" for sign in "\\`*[]|#!~@$"} | {
     ord("&"): "&amp;",
     ord("<"): "&lt;",
     ord(">"): "&gt;",
 }
+_UNDERLINE = re.compile(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")  # within a word it opens nothing
 _ADDRESS = re.compile(r":(?=//)|(?<=www)\.", re.IGNORECASE)
 _LINE_START = re.compile(r"[-+=]|\d{1,9}(?=[.)](?:\s|$))")  # a list, or a heading's underline
+_HTML = {ord(sign): f"&#{ord(sign)};" for sign in "<>&\"'`\\"}
 _CODE = {ord("`"): "'", ord("|"): "¦"}
 
 
@@ -59,7 +61,7 @@ def text(value: object, limit: int = LIMIT) -> Verbatim:
         return value
     line = clean(str(value), limit)
     start = _LINE_START.match(line)
-    escaped = _ADDRESS.sub(r"\\\g<0>", line.translate(_MARKDOWN))
+    escaped = _ADDRESS.sub(r"\\\g<0>", _UNDERLINE.sub(r"\\_", line.translate(_MARKDOWN)))
     if start:
         head = start[0]
         rest = escaped[len(head) :]
@@ -87,12 +89,25 @@ def url(value: object) -> Verbatim:
 
 def path(value: object) -> Verbatim:
     """A file of this repository as a link's target."""
-    return Verbatim(quote(clean(str(value), 1000), safe="/"))
+    return Verbatim(quote(clean(str(value), 1000).lstrip("/"), safe="/"))
 
 
 def link(label: object, target: Verbatim) -> Verbatim:
     """A Markdown link; `target` comes from `url` or `path`."""
     return Verbatim(f"[{text(label)}]({target})")
+
+
+def attribute(value: object) -> Verbatim:
+    """A double-quoted attribute's value in inline HTML, plain whatever filter came before."""
+    plain = clean(str(value), 4000)
+    return Verbatim(plain.translate(_HTML))
+
+
+def verbatim(value: object) -> Verbatim:
+    """A line within a fenced block whose parts are quoted for its language already."""
+    line = str(value)
+    indent = len(line) - len(line.lstrip(" "))
+    return Verbatim(" " * min(indent, 40) + clean(line, 8000))
 
 
 def shell(value: object) -> Verbatim:

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from math import floor, log10
+from decimal import ROUND_HALF_UP, Decimal
+from math import ceil, floor, isfinite, log10
+from typing import Literal
 
 MISSING = "—"
+Sizes = Literal["GB", "GiB rounded up"]
 
 
-def size(count: int) -> str:
-    """Bytes in decimal units with one place, as the Hub's file list shows them."""
+def size(count: int, style: Sizes = "GB") -> str:
+    """Bytes in decimal units with one place, as the Hub's file list shows them.
+
+    The other style, of the APEX project's cards, counts GiB, rounds up and calls them GB; what is
+    smaller than one is about 1 GB there.
+    """
+    if style == "GiB rounded up":
+        return f"{ceil(count / 2**30)} GB" if count >= 2**30 else "~1 GB"
     for unit, factor in (("kB", 1e3), ("MB", 1e6)):
         if round(count / factor, 1) < 1000:
             return f"{count / factor:.1f} {unit}"
@@ -17,10 +26,11 @@ def size(count: int) -> str:
 
 
 def large(count: int) -> str:
-    """A count of parameters: 34.7 B, 14.2 M."""
-    for unit, factor in (("B", 1e9), ("M", 1e6)):
+    """A count of parameters: ~35B, ~3B, 14.2M."""
+    for unit, factor in (("B", 10**9), ("M", 10**6)):
         if round(count / factor, 1) >= 1:
-            return f"{count / factor:.1f} {unit}"
+            near = count / factor
+            return f"~{near:.0f}{unit}" if unit == "B" and near >= 2 else f"{near:.1f}{unit}"
     return f"{count:,}"
 
 
@@ -29,29 +39,42 @@ def grouped(count: int) -> str:
     return f"{count:,}"
 
 
+def fixed(value: float, places: int) -> str:
+    """A number with `places` decimals, halves away from zero as people round them."""
+    if not isfinite(value):
+        return MISSING
+    return str(Decimal(repr(value)).quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP))
+
+
 def percent(fraction: float, places: int = 1) -> str:
     """A fraction in percent."""
-    return f"{100 * fraction:.{places}f} %"
+    if not isfinite(fraction):
+        return MISSING
+    hundred = Decimal(repr(fraction)) * 100
+    return f"{hundred.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)}%"
 
 
-def measured(value: float, error: float, places: int) -> str:
-    """A value and its standard error."""
-    return f"{value:.{places}f} ± {error:.{places}f}"
+def measured(value: float, error: float | None, places: int) -> str:
+    """A value, and its standard error where one is known."""
+    shown = fixed(value, places)
+    return shown if error is None else f"{shown} ± {fixed(error, places)}"
 
 
-def error_places(errors: Iterable[float]) -> int:
+def error_places(errors: Iterable[float | None], otherwise: int = 4) -> int:
     """Decimal places for a column of values with errors.
 
-    As many as show two significant digits of the smallest error; 4 where no error is known.
+    As many as show two significant digits of the smallest error; `otherwise` where none is known.
     """
-    return _places(errors, 2)
+    return _places(errors, 2, otherwise)
 
 
 def value_places(values: Iterable[float]) -> int:
     """Decimal places that show three significant digits of a column's smallest value."""
-    return _places(values, 3)
+    return _places(values, 3, 4)
 
 
-def _places(values: Iterable[float], digits: int) -> int:
-    known = [value for value in values if value > 0]
-    return min(max(digits - 1 - floor(log10(min(known))), 2), 6) if known else 4
+def _places(values: Iterable[float | None], digits: int, otherwise: int) -> int:
+    known = [value for value in values if value is not None and value > 0 and isfinite(value)]
+    if not known:
+        return otherwise
+    return min(max(digits - 1 - floor(log10(min(known))), 2), 6)

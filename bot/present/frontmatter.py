@@ -6,16 +6,22 @@ Keys and values follow the Hub's model card metadata (hub-docs, docs/hub/model-c
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from math import isfinite
 from typing import Any
 
 import yaml
 
 from bot.present.escape import clean, url
+from bot.present.rows import Entry, files_of
+from bot.present.tables import CardFile
 from bot.records import Release, Results
+from bot.settings import CardSettings
 
 REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}")
 LANGUAGE = re.compile(r"[a-z]{2,3}(?:-[A-Za-z0-9]{2,8}){0,3}|multilingual")
+SAFE = re.compile(r"[\w .=+-]{1,200}")
 SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
@@ -24,7 +30,13 @@ def model_url(release: Release) -> str:
     return f"https://huggingface.co/{release.repo_id}"
 
 
-def front_matter(results: Results, quantized_by: str | None) -> str:
+def front_matter(
+    results: Results,
+    quantized_by: str | None,
+    repo_id: str,
+    look: CardSettings,
+    files: Sequence[CardFile],
+) -> str:
     """YAML between two lines of dashes; a value the Hub would refuse is left out."""
     release = results.release
     data: dict[str, Any] = {}
@@ -40,7 +52,9 @@ def front_matter(results: Results, quantized_by: str | None) -> str:
     data["library_name"] = "gguf"
     if release is not None and SLUG.fullmatch(release.pipeline_tag or ""):
         data["pipeline_tag"] = release.pipeline_tag
-    data["tags"] = _tags(results)
+    data["tags"] = _tags(results, look, files)
+    if (index := _model_index(results, repo_id)) is not None:
+        data["model-index"] = index
     dumped = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=1000)
     return f"---\n{dumped}---\n"
 
@@ -69,9 +83,52 @@ def _license_link(release: Release, given: str) -> str | None:
     return None
 
 
-def _tags(results: Results) -> list[str]:
+def _tags(results: Results, look: CardSettings, files: Sequence[CardFile]) -> list[str]:
     tags = ["gguf", "quantized", "apex", "moe", "mixture-of-experts"]
-    if any(row.imatrix for row in results.tiers):
+    if any(row.imatrix for row in files_of(results, "tier")):
         tags.append("imatrix")
-    family = results.architecture.family
-    return [*tags, family] if SLUG.fullmatch(family) and family not in tags else tags
+    model, release = results.architecture, results.release
+    tags.append(model.family)
+    task = release.pipeline_tag if release else None
+    if model.vision or task == "image-text-to-text":
+        # what a repository without a projector cannot do is not claimed
+        seeing = any(file.path.startswith("mmproj") for file in files)
+        tags += ["vision", "vlm"] if seeing else []
+    return [tag for tag in dict.fromkeys([*tags, *look.tags]) if SLUG.fullmatch(tag)]
+
+
+def _model_index(results: Results, repo_id: str) -> list[dict[str, Any]] | None:
+    """Perplexities and accuracies as the Hub's model-index; divergences have no place in it.
+
+    Keys: hub-docs, modelcard.md; each metric's name says of which tier it is.
+    """
+    rows = [row for row in files_of(results, "tier") if SAFE.fullmatch(row.label)]
+    found = [_index_entry("perplexity", results.evaluation.text.name, _perplexities(rows))]
+    tasks = dict.fromkeys(name for row in rows for name in row.shares)
+    found += [_index_entry("accuracy", name, _accuracies(rows, name)) for name in tasks]
+    told = [entry for entry in found if entry["metrics"]]
+    if not told or not REPO_ID.fullmatch(repo_id):
+        return None
+    return [{"name": repo_id.partition("/")[2], "results": told}]
+
+
+def _index_entry(kind: str, data: str, values: list[tuple[str, float]]) -> dict[str, Any]:
+    name = clean(data, 100) or "text"
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "text"
+    return {
+        "task": {"type": "text-generation"},
+        "dataset": {"name": name, "type": slug},
+        "metrics": [
+            {"type": kind, "value": value, "name": f"{kind} ({label})"}
+            for label, value in values
+            if isfinite(value)
+        ],
+    }
+
+
+def _perplexities(rows: Sequence[Entry]) -> list[tuple[str, float]]:
+    return [(row.label, row.perplexity) for row in rows if row.perplexity is not None]
+
+
+def _accuracies(rows: Sequence[Entry], name: str) -> list[tuple[str, float]]:
+    return [(row.label, row.shares[name].value) for row in rows if name in row.shares]

@@ -2,108 +2,215 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 from bot.present.escape import clean
-from bot.present.formats import error_places, measured, percent, size, value_places
+from bot.present.formats import Sizes, error_places, fixed, measured, percent, size, value_places
 from bot.present.rows import (
     CLOSE,
     NAME_LIMIT,
+    SAME_SIZE,
+    Entry,
     close_to_reference,
     differs,
-    label,
-    measured_rows,
-    names,
+    entries,
+    files_of,
+    less_divergent,
+    tiers,
 )
-from bot.records import Divergence, Results, Row
+from bot.records import Results, supported
+
+BEATEN = 3  # sentences about baselines at most
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Tier:
-    names: tuple[str, ...]  # more than one where tiers coincide
-    label: str
-    row: Row
-    found: Divergence
-
-    def __str__(self) -> str:
-        return self.label
-
-
-def highlights(results: Results) -> tuple[str, ...]:
+def highlights(results: Results, sizes: Sizes = "GB") -> tuple[str, ...]:
     """Plain-text sentences, none where no rule holds. Errors are standard errors, twice over."""
-    tiers = [
-        _Tier(names=tuple(names(results, row)), label=label(results, row), row=row, found=found)
-        for row, found in measured_rows(results)
-    ]
-    sentences = (_least_divergent(tiers), *_imatrix_effects(tiers), _smallest_close(results))
-    return tuple(sentence for sentence in sentences if sentence)
+    told = (
+        _least_divergent(results, sizes),
+        _least_maximum(results, sizes),
+        *_beaten(results, sizes),
+        *_imatrix_effects(results),
+        _imatrix_maxima(results),
+        _smallest_close(results, sizes),
+    )
+    return tuple(sentence for sentence in told if sentence)
 
 
-def _least_divergent(tiers: list[_Tier]) -> str | None:
-    if len(tiers) < 2:
+def _sized(row: Entry, sizes: Sizes) -> str:
+    name = clean(row.label, 4 * NAME_LIMIT)
+    return f"{name} ({size(row.bytes, sizes)})" if row.bytes else name
+
+
+def _mean(row: Entry, places: int) -> str:
+    return measured(row.mean or 0, row.mean_error, places)
+
+
+def _least_divergent(results: Results, sizes: Sizes) -> str | None:
+    ordered = sorted(tiers(results), key=lambda row: row.mean or 0)
+    if len(ordered) < 2 or not less_divergent(results, *ordered[:2]):
         return None
-    best, second = sorted(tiers, key=lambda tier: tier.found.mean)[:2]
-    if not _differ(best, second):
-        return None
-    places = error_places([best.found.mean_error, second.found.mean_error])
+    first, second = ordered[:2]
+    places = error_places([first.mean_error, second.mean_error])
     return (
-        f"{best} ({size(best.row.bytes)}) has the lowest mean KL divergence of all tiers: "
-        f"{_mean(best, places)} nats per token; the next is {second} "
-        f"({size(second.row.bytes)}) with {_mean(second, places)}."
+        f"{_sized(first, sizes)} has the lowest mean KL divergence of all tiers: "
+        f"{_mean(first, places)} nats per token; the next is {_sized(second, sizes)} with "
+        f"{_mean(second, places)}."
     )
 
 
-def _differ(one: _Tier, other: _Tier) -> bool:
-    return differs(one.found.mean, one.found.mean_error, other.found.mean, other.found.mean_error)
+def _least_maximum(results: Results, sizes: Sizes) -> str | None:
+    """An observation, as a maximum has no error: one row's largest divergence is below all others.
+
+    Told of a tier among tiers and other files, where the digits shown differ.
+    """
+    rows = [row for row in files_of(results) if row.kld.get("max") is not None]
+    if len(rows) < 3 or all(row.kind == "tier" for row in rows):
+        return None
+    first, second = sorted(rows, key=lambda row: row.kld["max"])[:2]
+    places = value_places(row.kld["max"] for row in rows)
+    shown = {row.name: fixed(row.kld["max"], places) for row in rows}
+    if first.kind != "tier" or shown[first.name] == shown[second.name]:
+        return None
+    even = next((r for r in rows if r.name == "Q8_0" and r is not second), None)
+    below = f", lower even than Q8_0 with {shown[even.name]}" if even else ""
+    return (
+        f"{_sized(first, sizes)} has the lowest observed KL max of all {len(rows)} files compared: "
+        f"{shown[first.name]} nats{below}; the next is {_sized(second, sizes)} with "
+        f"{shown[second.name]}."
+    )
 
 
-def _mean(tier: _Tier, places: int) -> str:
-    return measured(tier.found.mean, tier.found.mean_error, places)
+def _beaten(results: Results, sizes: Sizes) -> list[str]:
+    """Tiers that surely beat a file which is no smaller, and lose to it in nothing."""
+    rivals = files_of(results, "baseline", "other")
+    found = []
+    for tier in files_of(results, "tier"):
+        larger = [rival for rival in rivals if tier.bytes <= rival.bytes * SAME_SIZE]
+        beaten = [(rival, won) for rival in larger if (won := _won(results, tier, rival))]
+        if beaten:  # the strongest of them
+            rival, won = min(beaten, key=lambda pair: (pair[0].mean or 0, pair[0].name))
+            found.append(f"{_sized(tier, sizes)} beats {_sized(rival, sizes)}: {'; '.join(won)}.")
+    return found[:BEATEN]
 
 
-def _imatrix_effects(tiers: list[_Tier]) -> Iterator[str]:
+def _won(results: Results, tier: Entry, rival: Entry) -> list[str]:
+    """Measures in which `tier` is surely better; none where it is surely worse in another."""
+    told = []
+    for better, words in (
+        (less_divergent(results, tier, rival), _means(tier, rival)),
+        (_less_perplexed(tier, rival), _perplexities(tier, rival)),
+        *_answers(results, tier, rival),
+    ):
+        if better is False:
+            return []
+        if better:
+            told.append(words)
+    return told
+
+
+def _means(one: Entry, other: Entry) -> str:
+    places = error_places([one.mean_error, other.mean_error])
+    return f"mean KL divergence {_mean(one, places)} against {_mean(other, places)}"
+
+
+def _less_perplexed(one: Entry, other: Entry) -> bool | None:
+    """By the ratios to the reference, whose errors leave out what the text has in common."""
+    mine, theirs = (one.ratio, one.ratio_error), (other.ratio, other.ratio_error)
+    if mine[0] is None or theirs[0] is None or mine[1] is None or theirs[1] is None:
+        mine = (one.perplexity, one.perplexity_error)
+        theirs = (other.perplexity, other.perplexity_error)
+    if mine[0] is None or theirs[0] is None or mine[1] is None or theirs[1] is None:
+        return None
+    return mine[0] < theirs[0] if differs(mine[0], mine[1], theirs[0], theirs[1]) else None
+
+
+def _perplexities(one: Entry, other: Entry) -> str:
+    places = error_places([one.perplexity_error, other.perplexity_error], 3)
+    pair = [measured(row.perplexity or 0, row.perplexity_error, places) for row in (one, other)]
+    ratios = [row.ratio for row in (one, other) if row.ratio is not None]
+    told = (
+        f" ({' against '.join(fixed(ratio, 4) for ratio in ratios)} times the reference's)"
+        if len(ratios) == 2
+        else ""
+    )
+    return f"PPL {' against '.join(pair)}{told}"
+
+
+def _answers(results: Results, one: Entry, other: Entry) -> Iterator[tuple[bool | None, str]]:
+    for name, share in one.shares.items():
+        if name in other.shares:
+            words = f"{name} {percent(share.value)} against {percent(other.shares[name].value)}"
+            yield supported(results.comparisons, name, one.name, other.name), words
+
+
+def _imatrix_effects(results: Results) -> Iterator[str]:
     """What the importance matrix changed between X and I-X, better and worse apart."""
-    pairs = [(x, ix) for x, ix in _pairs(tiers) if x.found.mean > 0 and _differ(x, ix)]
-    better = [pair for pair in pairs if pair[1].found.mean < pair[0].found.mean]
-    worse = [pair for pair in pairs if pair not in better]
-    for verb, chosen in (("lowers", better), ("raises", worse)):
-        if chosen:
-            told = "; ".join(_effect(x, ix) for x, ix in chosen)
+    found: dict[bool, list[str]] = {True: [], False: []}
+    for plain, weighted in _pairs(tiers(results)):
+        better = less_divergent(results, weighted, plain)
+        if better is not None and plain.mean and plain.mean > 0:
+            found[better].append(_effect(plain, weighted))
+    for verb, better in (("lowers", True), ("raises", False)):
+        if found[better]:
+            told = "; ".join(found[better])
             yield f"The importance matrix {verb} the mean KL divergence: {told}."
 
 
-def _pairs(tiers: list[_Tier]) -> Iterator[tuple[_Tier, _Tier]]:
-    plain = {name: tier for tier in tiers if not tier.row.imatrix for name in tier.names}
-    for weighted in tiers:
+def _pairs(rows: Sequence[Entry]) -> Iterator[tuple[Entry, Entry]]:
+    plain = {name: row for row in rows if not row.imatrix for name in row.names}
+    for weighted in rows:
         found = (plain.get(name.removeprefix("I-")) for name in weighted.names)
-        partner = next((tier for tier in found if tier), None)
-        if weighted.row.imatrix and partner:
+        partner = next((row for row in found if row), None)
+        if weighted.imatrix and partner:
             yield partner, weighted
 
 
-def _effect(before: _Tier, after: _Tier) -> str:
-    places = error_places([before.found.mean_error, after.found.mean_error])
-    ratio = after.found.mean / before.found.mean
+def _effect(before: Entry, after: Entry) -> str:
+    places = error_places([before.mean_error, after.mean_error])
+    ratio = (after.mean or 0) / (before.mean or 1)
     change = f"{percent(abs(ratio - 1))} {'less' if ratio < 1 else 'more'}"
-    if ratio < 1 and after.found.max < before.found.max:
-        shown = value_places([after.found.max, before.found.max])
-        change += f", observed maximum {before.found.max:.{shown}f} → {after.found.max:.{shown}f}"
-    return f"{before} {_mean(before, places)} → {after} {_mean(after, places)} ({change})"
-
-
-def _smallest_close(results: Results) -> str | None:
-    if (close := close_to_reference(results)) is None:
-        return None
-    (row, found), base = close, results.reference.scores.perplexity
-    own, reference = row.scores.perplexity, clean(results.reference.name, NAME_LIMIT)
-    if own is None or base is None:
-        return None
-    places = error_places([own.error, base.error])
-    ratio = error_places([found.ppl_ratio_error])
+    if ratio < 1 and after.kld["max"] < before.kld["max"]:
+        change += f", observed maximum {_maxima(before, after)}"
     return (
-        f"{label(results, row)} ({size(row.bytes)}) is within {percent(CLOSE - 1, 0)} of "
-        f"{reference}'s perplexity, and no smaller size surely is: {own.value:.{places}f} against "
-        f"{base.value:.{places}f}, a ratio of "
-        f"{measured(found.ppl_ratio, found.ppl_ratio_error, ratio)}."
+        f"{before.label} {_mean(before, places)} → {after.label} {_mean(after, places)} ({change})"
+    )
+
+
+def _maxima(before: Entry, after: Entry) -> str:
+    places = value_places([before.kld["max"], after.kld["max"]])
+    return f"{fixed(before.kld['max'], places)} → {fixed(after.kld['max'], places)}"
+
+
+def _imatrix_maxima(results: Results) -> str | None:
+    """The largest divergence with and without importance matrix, where means have no error.
+
+    Told only where it fell in every pair, by half at least on average.
+    """
+    pairs = [
+        (x, ix)
+        for x, ix in _pairs(tiers(results))
+        if x.mean_error is None and x.kld.get("max") and ix.kld.get("max")
+    ]
+    shares = [ix.kld["max"] / x.kld["max"] for x, ix in pairs]
+    if len(pairs) < 2 or max(shares) >= 1:
+        return None
+    told = "; ".join(f"{x.label} → {ix.label} {_maxima(x, ix)}" for x, ix in pairs)
+    mean = percent(1 - sum(shares) / len(shares), 0)
+    return (
+        f"In every pair the observed KL max is lower with the importance matrix, by {mean} on "
+        f"average: {told}."
+    )
+
+
+def _smallest_close(results: Results, sizes: Sizes) -> str | None:
+    row, reference = close_to_reference(results), entries(results)[0]
+    if row is None or row.perplexity is None or reference.perplexity is None:
+        return None
+    places = error_places([row.perplexity_error, reference.perplexity_error])
+    ratio = error_places([row.ratio_error])
+    return (
+        f"{_sized(row, sizes)} is within {percent(CLOSE - 1, 0)} of "
+        f"{clean(reference.name, NAME_LIMIT)}'s perplexity, and no smaller size surely is: "
+        f"{fixed(row.perplexity, places)} against {fixed(reference.perplexity, places)}, a ratio "
+        f"of {measured(row.ratio or 0, row.ratio_error, ratio)}."
     )

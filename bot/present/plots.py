@@ -1,8 +1,13 @@
-"""Plots of the results: the same bytes for the same numbers, without pyplot's global state."""
+"""Plots of the results: the same bytes for the same numbers, without pyplot's global state.
+
+Each is written in a light and a dark form (PNG) and as SVG. What an axis shows is told by its
+title; kinds of rows differ in shape and filling as well as in colour.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,156 +19,299 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from bot.present.card import alt_text
+from bot.present.card import Picture
 from bot.present.escape import clean
 from bot.present.labels import Box, place
-from bot.present.rows import Point, front, points
+from bot.present.points import (
+    Point,
+    alt_text,
+    by_maximum,
+    by_speed,
+    by_task,
+    front,
+    points,
+    points_of_perplexity,
+)
+from bot.present.rows import entries
 from bot.records import Results
 
 INCHES, DPI = (8, 5), 150  # 1200 × 750 pixels
 PIXEL = 72 / DPI  # in points
-INK, FRAME, GRID, SOFT = "#222222", "#555555", "#e0e0e0", "#767676"
-# Okabe and Ito's blue and vermilion: told apart with every kind of colour vision. A dot is seen
-# inside an open square, so X and I-X can lie on each other.
-LOOKS: dict[bool, dict[str, Any]] = {
-    False: {
-        "marker": "s",
-        "markersize": 9.5,
-        "color": "#D55E00",
-        "markerfacecolor": "white",
-        "markeredgewidth": 1.8,
-        "label": "no importance matrix",
-        "zorder": 3,
-    },
-    True: {
-        "marker": "o",
-        "markersize": 6.5,
-        "color": "#0072B2",
-        "label": "importance matrix",
-        "zorder": 4,
-    },
-}
 MARKER = 10  # points, the larger marker with its edge
 LABEL = 10.5  # font size
+ROW, FEWEST = 0.3, 2.6  # inches of a row of a chart, of the least chart
+PANELS = 3  # side by side at most
 
 
-def plot_size_kld(results: Results, path: Path) -> str:
-    """Write file size against mean KL divergence as PNG; return the picture in words.
+@dataclass(frozen=True)
+class _Theme:
+    """Colours on a paper; the kinds' are Okabe and Ito's, told apart with every colour vision."""
 
-    Error bars are standard errors. Coinciding tiers are one point.
+    paper: str
+    ink: str
+    frame: str
+    grid: str
+    soft: str
+    plain: str  # tiers without importance matrix
+    weighted: str  # tiers with one
+    baseline: str
+    other: str
+
+
+LIGHT = _Theme(
+    "#ffffff", "#222222", "#555555", "#e0e0e0", "#767676", "#D55E00", "#0072B2", "#00785A",
+    "#A3477F",
+)  # fmt: skip
+DARK = _Theme(
+    "#14171b", "#e4e7eb", "#8d96a1", "#2b3138", "#9aa4b0", "#F0A04B", "#6DBFF2", "#3FCF9F",
+    "#E3A0C8",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Look:
+    marker: str
+    size: float
+    filled: bool
+    label: str
+    order: float
+
+
+# a dot is seen inside an open square, so X and I-X can lie on each other
+LOOKS = {
+    "plain": _Look("s", 9.5, False, "tier", 3),
+    "weighted": _Look("o", 6.5, True, "tier with importance matrix", 4),
+    "baseline": _Look("^", 8.5, False, "baseline", 3.2),
+    "other": _Look("D", 6.5, True, "other publisher", 3.4),
+}
+
+Draw = Callable[[Figure, _Theme], None]
+
+
+def draw(results: Results, folder: Path) -> tuple[list[Picture], list[Path]]:
+    """Write every plot whose numbers were measured; return the pictures and all files made.
+
+    Paths of pictures begin with the folder's name, as they stand in the repository.
     """
-    found = points(results)
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures, made = [], []
+    for name, size, alt, work in _plots(results):
+        files = [folder / f"{name}.png", folder / f"{name}-dark.png", folder / f"{name}.svg"]
+        _save(size, work, files)
+        shown = [f"{folder.name}/{file.name}" for file in files]
+        pictures.append(Picture(light=shown[0], dark=shown[1], alt=alt))
+        made += files
+    return pictures, made
+
+
+def pictures(results: Results, folder: str) -> tuple[list[Picture], list[str]]:
+    """What `draw` returns, of files that are there already."""
+    names = [(name, alt) for name, _, alt, _ in _plots(results)]
+    shown = [
+        Picture(light=f"{folder}/{name}.png", dark=f"{folder}/{name}-dark.png", alt=alt)
+        for name, alt in names
+    ]
+    files = [f"{folder}/{name}{end}" for name, _ in names for end in (".png", "-dark.png", ".svg")]
+    return shown, files
+
+
+def _plots(results: Results) -> Iterator[tuple[str, tuple[float, float], str, Draw]]:
+    """Name, inches, words and way to draw of each plot that has something to show."""
+    kld, ppl = points(results), points_of_perplexity(results)
+    if kld:
+        yield "size-vs-kld", INCHES, alt_text(results, "kld"), lambda f, t: _kld(f, t, results)
+    if ppl:
+        yield "size-vs-ppl", INCHES, alt_text(results, "ppl"), lambda f, t: _ppl(f, t, results)
+    for name, panels in (
+        ("kl-max", by_maximum(results)),
+        ("accuracy", by_task(results)[:PANELS]),
+        ("speed", by_speed(results)[:PANELS]),
+    ):
+        if panels:
+            rows = max(len(found) for _, found in panels)
+            size = (INCHES[0], max(FEWEST, 1.25 + ROW * rows))
+            yield name, size, alt_text(results, name), _charted(results, name, panels)
+
+
+def _save(size: tuple[float, float], work: Draw, files: Sequence[Path]) -> None:
+    light, dark, vector = files
     with mpl.rc_context():
         mpl.rcdefaults()  # a user's matplotlibrc must not change the picture
-        figure = Figure(figsize=INCHES, dpi=DPI, facecolor="white")
-        FigureCanvasAgg(figure)  # measures text, and writes
-        axes = figure.add_axes((0.115, 0.125, 0.865, 0.735))
-        _frame(axes, results)
-        if found:
-            unit, name = (1e9, "GB") if max(p.bytes for p in found) >= 1e9 else (1e6, "MB")
-            axes.set_xlabel(f"file size ({name})", fontsize=11.5, color=INK)
-            _draw(axes, found, unit)
-            _label(axes, found, unit)
-        else:
-            axes.text(0.5, 0.5, "no tier was measured", ha="center", transform=axes.transAxes)
-        figure.savefig(path, format="png", dpi=DPI, metadata={"Software": None})
-    return alt_text(results)
+        mpl.rcParams["svg.hashsalt"] = "apex-bot"
+        for theme, path in ((LIGHT, light), (DARK, dark)):
+            figure = Figure(figsize=size, dpi=DPI, facecolor=theme.paper)
+            FigureCanvasAgg(figure)  # measures text, and writes
+            work(figure, theme)
+            figure.savefig(path, format="png", dpi=DPI, metadata={"Software": None})
+            if theme is LIGHT:
+                given = {"Date": None, "Creator": None}
+                figure.savefig(vector, format="svg", metadata=given)
 
 
-def _frame(axes: Axes, results: Results) -> None:
-    """Title, axis names and lines; the words of strangers are bounded and never mathematics."""
+# ── size against a measure ──────────────────────────────────────────────────────────────────
+
+
+def _kld(figure: Figure, theme: _Theme, results: Results) -> None:
+    found = points(results)
+    axes = _frame(figure, theme, f"{_model(results)}: size and KL divergence")
+    reference = _drawn(entries(results)[0].name, 30)
+    axes.set_ylabel(
+        f"mean KL divergence from {reference} (nats)", fontsize=11.5, color=theme.ink,
+        parse_math=False,
+    )  # fmt: skip
+    _scatter(axes, theme, found, logarithmic=True)
+
+
+def _ppl(figure: Figure, theme: _Theme, results: Results) -> None:
+    found = points_of_perplexity(results)
+    axes = _frame(figure, theme, f"{_model(results)}: size and perplexity")
+    axes.set_ylabel("perplexity", fontsize=11.5, color=theme.ink)
+    reference = entries(results)[0]
+    if reference.perplexity is not None:
+        axes.axhline(
+            reference.perplexity, color=theme.soft, linewidth=1.2, linestyle=(0, (1, 2)),
+            zorder=1.5, label=_drawn(reference.name, 30),
+        )  # fmt: skip
+    _scatter(axes, theme, found, logarithmic=False, least=reference.perplexity)
+
+
+def _model(results: Results) -> str:
     release = results.release
     name = release.repo_id.rpartition("/")[2] if release else results.architecture.name
-    words: dict[str, Any] = {"fontsize": 11.5, "color": INK, "parse_math": False}
-    axes.set_title(
-        f"{_drawn(name, 60)}: APEX files", **words | {"fontsize": 13}, loc="left", y=1.085
+    return _drawn(name, 60)
+
+
+def _frame(figure: Figure, theme: _Theme, title: str) -> Axes:
+    """Axes below a title; the words of strangers are bounded and never mathematics."""
+    axes = figure.add_axes((0.115, 0.125, 0.865, 0.735))
+    axes.set_facecolor(theme.paper)
+    figure.text(
+        0.02, 0.955, title, fontsize=13.5, color=theme.ink, fontweight="bold", parse_math=False
     )
-    axes.set_ylabel(
-        f"mean KL divergence from {_drawn(results.reference.name, 12)} (nats per token)", **words
-    )
-    axes.yaxis.set_label_coords(0.034, 0.49, transform=axes.figure.transFigure)
-    note: dict[str, Any] = {
-        "fontsize": 9.5,
-        "color": SOFT,
-        "ha": "right",
-        "transform": axes.figure.transFigure,
-    }
-    axes.text(0.98, 0.028, "bars: ± one standard error", **note)
-    axes.tick_params(labelsize=10.5, colors=INK, which="both")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(FRAME)
+    _lines(axes, theme)
+    return axes
 
 
-def _drawn(value: str, limit: int) -> str:
-    """What the plot's one font has signs for."""
-    return clean(value, limit).encode("latin-1", "replace").decode("latin-1")
-
-
-def _draw(axes: Axes, found: Sequence[Point], unit: float) -> None:
-    _scales(axes, found, unit)
-    for imatrix, look in LOOKS.items():
-        chosen = [p for p in found if p.imatrix is imatrix]
-        if chosen:
-            _points(axes, chosen, unit, look)
-    best = front(found)
-    if len(best) > 1:
-        axes.plot(
-            [p.bytes / unit for p in best],
-            [p.mean for p in best],
-            color=SOFT,
-            linewidth=1.3,
-            linestyle=(0, (5, 3)),
-            zorder=2,
-            label="Pareto front",
-        )
-    axes.legend(
-        loc="lower left",
-        bbox_to_anchor=(-0.008, 0.99),
-        ncols=3,
-        fontsize=10.5,
-        frameon=False,
-        borderaxespad=0.2,
-        columnspacing=1.6,
-        handletextpad=0.5,
-        labelcolor=INK,
-    )
-
-
-def _points(axes: Axes, chosen: Sequence[Point], unit: float, look: dict[str, Any]) -> None:
-    x, y = [p.bytes / unit for p in chosen], [p.mean for p in chosen]
-    # a bar that reaches zero would have no end on a logarithmic axis
-    down = [min(p.error, p.mean * 0.95) for p in chosen]
-    bars = {"fmt": "none", "ecolor": look["color"], "elinewidth": 1.5, "capsize": 3, "zorder": 2.8}
-    axes.errorbar(x, y, yerr=[down, [p.error for p in chosen]], **bars)
-    axes.plot(x, y, linestyle="none", **look)
-
-
-def _scales(axes: Axes, found: Sequence[Point], unit: float) -> None:
-    sizes = [p.bytes / unit for p in found]
-    low, high = min(p.mean for p in found), max(p.mean for p in found)
-    spread = max(max(sizes) - min(sizes), 0.02 * max(sizes))
-    axes.set_xlim(min(sizes) - 0.1 * spread, max(sizes) + 0.12 * spread)
-    axes.set_yscale("log")
-    margin = max((high / low) ** 0.12, 1.15)
-    axes.set_ylim(low / margin, high * margin)
-    wide = high / low > 5
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(6))
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _place: f"{value:g}"))
-    axes.grid(color=GRID, linewidth=0.8)
+def _lines(axes: Axes, theme: _Theme) -> None:
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(theme.frame)
+    axes.tick_params(colors=theme.frame, labelsize=10.5, labelcolor=theme.ink, length=3)
+    axes.grid(color=theme.grid, linewidth=0.8)
     axes.set_axisbelow(True)
 
 
-def _label(axes: Axes, found: Sequence[Point], unit: float) -> None:
-    """Write every point's name beside it, with a thin line where it had to move away."""
+def _scatter(
+    axes: Axes,
+    theme: _Theme,
+    found: Sequence[Point],
+    *,
+    logarithmic: bool,
+    least: float | None = None,
+) -> None:
+    unit, name = (1e9, "GB") if max(p.bytes for p in found) >= 1e9 else (1e6, "MB")
+    axes.set_xlabel(f"file size ({name})", fontsize=11.5, color=theme.ink)
+    _scales(axes, found, unit, logarithmic=logarithmic, least=least)
+    for kind, look in LOOKS.items():
+        chosen = [p for p in found if p.kind == kind]
+        if chosen:
+            _points(axes, theme, chosen, unit, look)
+    best = front(found)
+    if len(best) > 1:
+        axes.plot(
+            [p.bytes / unit for p in best], [p.value for p in best], color=theme.soft,
+            linewidth=1.3, linestyle=(0, (5, 3)), zorder=2, label="Pareto front",
+        )  # fmt: skip
+    _legend(axes, theme)
+    _label(axes, theme, found, unit, level=least)
+
+
+def _legend(axes: Axes, theme: _Theme) -> None:
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(-0.008, 0.99), ncols=5, fontsize=9.5, frameon=False,
+        borderaxespad=0.2, columnspacing=1.3, handletextpad=0.4, labelcolor=theme.ink,
+    )  # fmt: skip
+
+
+def _marks(theme: _Theme, look: _Look) -> dict[str, Any]:
+    colour = _colour(theme, look)
+    return {
+        "marker": look.marker,
+        "markersize": look.size,
+        "color": colour,
+        "markerfacecolor": colour if look.filled else theme.paper,
+        "markeredgewidth": 0.8 if look.filled else 1.8,
+        "zorder": look.order,
+    }
+
+
+def _colour(theme: _Theme, look: _Look) -> str:
+    name = next(name for name, one in LOOKS.items() if one is look)
+    return str(getattr(theme, name))
+
+
+def _points(axes: Axes, theme: _Theme, chosen: Sequence[Point], unit: float, look: _Look) -> None:
+    x, y = [p.bytes / unit for p in chosen], [p.value for p in chosen]
+    floor = 0.95 if axes.get_yscale() == "log" else 1e9
+    # a bar that reaches zero would have no end on a logarithmic axis
+    down = [min(p.error or 0, abs(p.value) * floor) for p in chosen]
+    axes.errorbar(
+        x, y, yerr=[down, [p.error or 0 for p in chosen]], fmt="none",
+        ecolor=_colour(theme, look), elinewidth=1.5,
+        capsize=3 if any(p.error for p in chosen) else 0, zorder=2.8,
+    )  # fmt: skip
+    axes.plot(x, y, linestyle="none", label=look.label, **_marks(theme, look))
+
+
+def _scales(
+    axes: Axes,
+    found: Sequence[Point],
+    unit: float,
+    *,
+    logarithmic: bool,
+    least: float | None,
+) -> None:
+    sizes = [p.bytes / unit for p in found]
+    spread = max(max(sizes) - min(sizes), 0.02 * max(sizes))
+    axes.set_xlim(min(sizes) - 0.1 * spread, max(sizes) + 0.12 * spread)
+    low, high = min(p.value for p in found), max(p.value for p in found)
+    if logarithmic:
+        axes.set_yscale("log")
+        margin = max((high / low) ** 0.12, 1.15)
+        axes.set_ylim(low / margin, high * margin)
+        wide = high / low > 5
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(6))
+        axes.yaxis.set_minor_locator(NullLocator())
+    else:
+        low = min(low, least if least is not None else low)
+        tall = max(high - low, 1e-3 * abs(high))
+        axes.set_ylim(low - 0.12 * tall, high + 0.12 * tall)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _place: f"{value:g}"))
+
+
+def _label(
+    axes: Axes, theme: _Theme, found: Sequence[Point], unit: float, level: float | None
+) -> None:
+    """Write every point's name beside it, with a thin line where it had to move away.
+
+    `level` is where a line across lies, which labels keep off as well.
+    """
     gap = (MARKER / 2 + 2.5) / PIXEL
     where = [_pixels(axes, point, unit) for point in found]
-    shared: dict[str, Any] = {"fontsize": LABEL, "color": INK, "zorder": 5, "parse_math": False}
+    shared: dict[str, Any] = {
+        "fontsize": LABEL if len(found) <= 10 else LABEL - 1, "color": theme.ink, "zorder": 5,
+        "parse_math": False,
+        "bbox": {"facecolor": theme.paper, "alpha": 0.75, "edgecolor": "none", "pad": 0.4},
+    }  # fmt: skip
     texts = [axes.text(0, 0, _drawn(point.label, 40), **shared) for point in found]
     extents = [text.get_window_extent() for text in texts]
     marks = [Box(x, y, x, y).grown((MARKER / 2 + 0.5) / PIXEL) for x, y in where]
+    marks += [bar for point in found if (bar := _bar(axes, point, unit))]
     line = _beads([_pixels(axes, point, unit) for point in front(found)])
     left, bottom, right, top = axes.get_window_extent().extents
+    if level is not None:
+        y = float(axes.transData.transform((0, level))[1])
+        marks.append(Box(left, y - 3, right, y + 3))
     boxes = place(
         where,
         [(extent.width, extent.height) for extent in extents],
@@ -179,12 +327,28 @@ def _label(axes: Axes, found: Sequence[Point], unit: float) -> None:
         near = (min(max(x, box.left), box.right), min(max(y, box.bottom), box.top))
         if (near[0] - x) ** 2 + (near[1] - y) ** 2 > (1.7 * gap) ** 2:
             ends = inverse.transform([(x, y), near])
-            axes.plot(ends[:, 0], ends[:, 1], color=SOFT, linewidth=0.7, zorder=2.5)
+            axes.plot(ends[:, 0], ends[:, 1], color=theme.soft, linewidth=0.7, zorder=2.5)
+
+
+def _drawn(name: str, limit: int) -> str:
+    """Text that the one font of the plots can draw."""
+    return clean(name, limit).encode("cp1252", "replace").decode("cp1252")
 
 
 def _pixels(axes: Axes, point: Point, unit: float) -> tuple[float, float]:
-    x, y = axes.transData.transform((point.bytes / unit, point.mean))
+    x, y = axes.transData.transform((point.bytes / unit, point.value))
     return float(x), float(y)
+
+
+def _bar(axes: Axes, point: Point, unit: float) -> Box | None:
+    """Where a point's error bar lies, in pixels."""
+    if not point.error:
+        return None
+    low = max(point.value - point.error, axes.get_ylim()[0])
+    (x, bottom), (_, top) = axes.transData.transform(
+        [(point.bytes / unit, low), (point.bytes / unit, point.value + point.error)]
+    )
+    return Box(float(x) - 4, float(bottom), float(x) + 4, float(top))
 
 
 def _beads(line: Sequence[tuple[float, float]]) -> Iterator[Box]:
@@ -193,3 +357,85 @@ def _beads(line: Sequence[tuple[float, float]]) -> Iterator[Box]:
         length = float(np.hypot(end[0] - start[0], end[1] - start[1]))
         for x, y in np.linspace(start, end, max(int(length / 6), 2)):
             yield Box(float(x), float(y), float(x), float(y)).grown(3)
+
+
+# ── a line for each row ─────────────────────────────────────────────────────────────────────
+
+TITLES = {
+    "kl-max": ("largest observed KL divergence", "nats, one token each; no error is known", True),
+    "accuracy": ("accuracy with 95% intervals", "% right", False),
+    "speed": ("speed", "tokens per second", False),
+}
+
+
+def _charted(results: Results, name: str, panels: Sequence[tuple[str, Sequence[Point]]]) -> Draw:
+    def work(figure: Figure, theme: _Theme) -> None:
+        title, unit, logarithmic = TITLES[name]
+        height = figure.get_figheight()
+        figure.text(
+            0.02, 1 - 0.3 / height, f"{_model(results)}: {title}", fontsize=13.5, color=theme.ink,
+            fontweight="bold", parse_math=False,
+        )  # fmt: skip
+        order = list(dict.fromkeys(p.label for _, found in panels for p in found))
+        left, wide = 0.2, 0.78 / len(panels)
+        for i, (task, found) in enumerate(panels):
+            inside = (left + i * wide, 0.62 / height, wide - 0.02, 1 - 1.22 / height)
+            axes = figure.add_axes(inside)
+            axes.set_facecolor(theme.paper)
+            _lines(axes, theme)
+            _chart(axes, theme, found, order, logarithmic=logarithmic)
+            label = unit if len(panels) == 1 and not task else f"{_drawn(task, 30)} ({unit})"
+            axes.set_xlabel(label, fontsize=10.5, color=theme.ink, parse_math=False)
+            axes.set_yticks(
+                range(len(order)), [_drawn(label, 26) for label in order] if not i else []
+            )
+            if not i:
+                _legend(axes, theme)
+
+    return work
+
+
+def _chart(
+    axes: Axes,
+    theme: _Theme,
+    found: Sequence[Point],
+    order: Sequence[str],
+    *,
+    logarithmic: bool,
+) -> None:
+    axes.set_ylim(len(order) - 0.4, -0.6)
+    axes.yaxis.grid(visible=False)
+    if logarithmic:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_minor_locator(NullLocator())
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _place: f"{value:g}"))
+    _reference(axes, theme, found, order)
+    for kind, look in LOOKS.items():
+        chosen = [p for p in found if p.kind == kind]
+        if not chosen:
+            continue
+        y = [order.index(p.label) for p in chosen]
+        x = [p.value for p in chosen]
+        bars = [[p.down for p in chosen], [p.up for p in chosen]]
+        axes.errorbar(
+            x, y, xerr=bars, fmt="none", ecolor=_colour(theme, look), elinewidth=1.5,
+            capsize=3 if any(p.up for p in chosen) else 0, zorder=2.8,
+        )  # fmt: skip
+        axes.plot(x, y, linestyle="none", label=look.label, **_marks(theme, look))
+
+
+def _reference(axes: Axes, theme: _Theme, found: Sequence[Point], order: Sequence[str]) -> None:
+    for point in (p for p in found if p.kind == "reference"):
+        y = order.index(point.label)
+        axes.axvline(point.value, color=theme.soft, linewidth=1.2, linestyle=(0, (1, 2)), zorder=1)
+        axes.errorbar(
+            [point.value], [y], xerr=[[point.down], [point.up]], fmt="none", ecolor=theme.soft,
+            elinewidth=1.5, capsize=3 if point.up else 0, zorder=2.8,
+        )  # fmt: skip
+        axes.plot(
+            [point.value], [y], linestyle="none", marker="|", markersize=11, markeredgewidth=2,
+            color=theme.soft, label="reference",
+        )  # fmt: skip

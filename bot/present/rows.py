@@ -1,29 +1,149 @@
-"""The rows of Results from the reader's side: which are files, which coincide, which to take."""
+"""The rows of a card from the reader's side: which are files, which coincide, which to take."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from math import hypot
+from typing import Literal
 
 from bot.present.escape import clean
-from bot.records import Divergence, Results, Row
+from bot.records import KLD, Divergence, Imported, Results, Row, supported
 
 NAME_LIMIT = 60
 SIGMAS = 2  # a difference counts when it exceeds this many combined standard errors
 SAME_SIZE = 1.001  # X and I-X differ by a few bytes of metadata
 CLOSE = 1.05  # perplexity relative to the reference that still counts as near
 
+Kind = Literal["reference", "tier", "baseline", "other"]
+
 
 @dataclass(frozen=True, kw_only=True)
-class Point:
-    """A file's size against its mean divergence."""
+class Share:
+    """Share of right answers with its 95 % interval, where that is known."""
 
-    label: str  # every tier that this file is
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A row of the card, whoever measured it; None and absent keys: not known."""
+
+    name: str
+    kind: Kind
     bytes: int
-    mean: float
-    error: float
-    imatrix: bool
+    names: tuple[str, ...] = ()  # every tier that this file is
+    same_as: str | None = None
+    prefix: str = ""  # before the name in the table
+    imatrix: bool = False
+    bits: float | None = None
+    perplexity: float | None = None
+    perplexity_error: float | None = None
+    ratio: float | None = None  # of perplexities, to the reference's
+    ratio_error: float | None = None
+    kld: Mapping[str, float] = field(default_factory=dict)  # mean, mean_error, median, p999, …
+    shares: Mapping[str, Share] = field(default_factory=dict)
+    speed: Mapping[str, tuple[float, float | None]] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """The tiers that the file is, in one bounded line: `Balanced = Quality`."""
+        return " = ".join(clean(name, NAME_LIMIT) for name in self.names or (self.name,))
+
+    @property
+    def title(self) -> str:
+        """How tables call it."""
+        same = f" (= {self.same_as})" if self.same_as else ""
+        return f"{self.prefix}{self.name}{same}" + (
+            " (reference)" if self.kind == "reference" else ""
+        )
+
+    @property
+    def mean(self) -> float | None:
+        """Mean divergence, nats."""
+        return self.kld.get("mean")
+
+    @property
+    def mean_error(self) -> float | None:
+        """Its standard error."""
+        return self.kld.get("mean_error")
+
+
+PREFIX: Mapping[Kind, str] = {"tier": "APEX ", "baseline": "llama.cpp "}
+
+
+def entry(row: Row, kind: Kind, names: Sequence[str] = ()) -> Entry:
+    """What was measured here."""
+    ppl, found = row.scores.perplexity, row.scores.divergence
+    return Entry(
+        name=row.name,
+        kind=kind,
+        bytes=row.bytes,
+        names=tuple(names),
+        same_as=row.same_as,
+        prefix=PREFIX.get(kind, ""),
+        imatrix=row.imatrix,
+        bits=row.bits_per_weight or None,
+        perplexity=ppl.value if ppl else None,
+        perplexity_error=ppl.error if ppl else None,
+        ratio=found.ppl_ratio if found else None,
+        ratio_error=found.ppl_ratio_error if found else None,
+        kld=_divergence(found) if found else {},
+        shares={
+            c.name: Share(value=c.accuracy, low=c.low, high=c.high) for c in row.scores.choices
+        },
+        speed={s.name: (s.mean, s.spread) for s in row.scores.speed},
+    )
+
+
+def _divergence(found: Divergence) -> dict[str, float]:
+    names = ("mean", "mean_error", "median", "p999", "max", "same_top")
+    return {name: getattr(found, name) for name in names}
+
+
+def imported_entry(given: Imported) -> Entry:
+    """What others measured."""
+    bounds = given.intervals
+    return Entry(
+        name=given.name,
+        kind=given.kind or "other",
+        bytes=given.bytes or 0,
+        names=(given.name,) if given.kind == "tier" else (),
+        prefix="APEX " if given.kind == "tier" else "",
+        imatrix=given.imatrix,
+        perplexity=given.perplexity,
+        perplexity_error=given.perplexity_error,
+        kld=given.kld,
+        shares={
+            name: Share(
+                value=share, **dict(zip(("low", "high"), bounds.get(name, ()), strict=False))
+            )
+            for name, share in given.choices.items()
+        },
+        speed={name: (rate, None) for name, rate in given.speed.items()},
+    )
+
+
+def entries(results: Results) -> list[Entry]:
+    """The table's rows: the reference, then all others, the largest first."""
+    placed = [imported_entry(row) for row in results.imported if row.kind]
+    reference = next(
+        (row for row in placed if row.kind == "reference"), entry(results.reference, "reference")
+    )
+    rows = [
+        *(entry(row, "tier", names(results, row)) for row in results.tiers),
+        *(entry(row, "baseline") for row in results.baselines),
+        *(entry(row, "other") for row in results.others),
+        *(row for row in placed if row.kind != "reference"),
+    ]
+    return [reference, *sorted(rows, key=lambda row: -row.bytes)]
+
+
+def elsewhere(results: Results) -> list[Entry]:
+    """What others measured and belongs into no table of ours."""
+    return [imported_entry(row) for row in results.imported if not row.kind]
 
 
 def by_size(results: Results) -> list[Row]:
@@ -46,35 +166,16 @@ def label(results: Results, row: Row) -> str:
     return " = ".join(clean(name, NAME_LIMIT) for name in names(results, row))
 
 
-def measured_rows(results: Results) -> list[tuple[Row, Divergence]]:
-    """The files that have a divergence, the largest first."""
-    rows = [(row, row.scores.divergence) for row in distinct(results)]
-    return [(row, found) for row, found in rows if found is not None]
+def files_of(results: Results, *kinds: Kind) -> list[Entry]:
+    """Each file once, the largest first; of all kinds but the reference unless told."""
+    rows = [row for row in entries(results)[1:] if row.same_as is None]
+    ordered = [row for row in rows if not kinds or row.kind in kinds]
+    return sorted(ordered, key=lambda row: (-row.bytes, row.name))
 
 
-def points(results: Results) -> list[Point]:
-    """What can be drawn on a logarithmic axis: files with a positive mean divergence."""
-    return [
-        Point(
-            label=label(results, row),
-            bytes=row.bytes,
-            mean=found.mean,
-            error=found.mean_error,
-            imatrix=row.imatrix,
-        )
-        for row, found in measured_rows(results)
-        if found.mean > 0
-    ]
-
-
-def front(found: Sequence[Point]) -> list[Point]:
-    """The Pareto front, smallest first: no other file is as small and diverges less."""
-    best = [p for p in found if not any(_beats(q.bytes, q.mean, p.bytes, p.mean) for q in found)]
-    return sorted(best, key=lambda p: p.bytes)
-
-
-def _beats(size: int, mean: float, other_size: int, other_mean: float) -> bool:
-    return size <= other_size * SAME_SIZE and mean < other_mean
+def tiers(results: Results) -> list[Entry]:
+    """Our files that have a divergence, the largest first."""
+    return [row for row in files_of(results, "tier") if row.mean is not None]
 
 
 def differs(value: float, error: float, other: float, other_error: float) -> bool:
@@ -85,36 +186,54 @@ def differs(value: float, error: float, other: float, other_error: float) -> boo
     return abs(value - other) > SIGMAS * hypot(error, other_error)
 
 
-def recommended(results: Results) -> list[tuple[Row, Divergence]]:
+def less_divergent(results: Results, one: Entry, other: Entry) -> bool | None:
+    """Whether `one` surely diverges less: by the paired test, else by both errors.
+
+    None where it cannot be told. A row whose error is unknown differs from nothing.
+    """
+    known = {frozenset((c.one, c.other)) for c in results.comparisons if c.measure == KLD}
+    if frozenset((one.name, other.name)) in known:
+        return supported(results.comparisons, KLD, one.name, other.name)
+    mine, theirs = (one.mean, one.mean_error), (other.mean, other.mean_error)
+    if mine[0] is None or theirs[0] is None or mine[1] is None or theirs[1] is None:
+        return None
+    return mine[0] < theirs[0] if differs(mine[0], mine[1], theirs[0], theirs[1]) else None
+
+
+def _beats(size: int, mean: float, other_size: int, other_mean: float) -> bool:
+    return size <= other_size * SAME_SIZE and mean < other_mean
+
+
+def recommended(results: Results) -> list[Entry]:
     """Measured files, largest first; not those that a file as small beats in mean divergence."""
-    rows = measured_rows(results)
+    rows = tiers(results)
     return [
-        (row, found)
-        for row, found in rows
-        if not any(_beats(o.bytes, other.mean, row.bytes, found.mean) for o, other in rows)
+        row
+        for row in rows
+        if not any(_beats(o.bytes, o.mean or 0, row.bytes, row.mean or 0) for o in rows)
     ]
 
 
-def close_to_reference(results: Results) -> tuple[Row, Divergence] | None:
+def close_to_reference(results: Results) -> Entry | None:
     """The smallest file whose perplexity is surely within 5 % of the reference's.
 
     Of equal sizes the least divergent; None where a file as small beats it in mean divergence.
     """
     near = [
-        (row, found)
-        for row, found in measured_rows(results)
-        if found.ppl_ratio + SIGMAS * found.ppl_ratio_error < CLOSE
+        row
+        for row in tiers(results)
+        if row.ratio is not None and row.ratio + SIGMAS * (row.ratio_error or 0) < CLOSE
     ]
-    least = min((row.bytes for row, _ in near), default=0)
-    smallest = [pair for pair in near if pair[0].bytes <= least * SAME_SIZE]
-    best = min(smallest, key=lambda pair: pair[1].mean, default=None)
+    least = min((row.bytes for row in near), default=0)
+    smallest = [row for row in near if row.bytes <= least * SAME_SIZE]
+    best = min(smallest, key=lambda row: row.mean or 0, default=None)
     return best if best in recommended(results) else None
 
 
-def example(results: Results) -> Row | None:
+def example(results: Results) -> Entry | None:
     """The file that commands show: near the reference if one is, else the least divergent."""
     if close := close_to_reference(results):
-        return close[0]
-    if rows := measured_rows(results):
-        return min(rows, key=lambda pair: pair[1].mean)[0]
-    return next(iter(distinct(results)), None)
+        return close
+    if rows := tiers(results):
+        return min(rows, key=lambda row: row.mean or 0)
+    return next(iter(files_of(results, "tier")), None)

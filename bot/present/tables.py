@@ -1,27 +1,35 @@
-"""The card's two tables: cells ready to print, in order."""
+"""The card's tables: cells ready to print, in order."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from bot.present.escape import Verbatim, code, link, path, text
 from bot.present.formats import (
     MISSING,
     error_places,
+    fixed,
     grouped,
     measured,
     percent,
     size,
     value_places,
 )
-from bot.present.rows import by_size, names
-from bot.records import Choices, Results, Row
+from bot.present.rows import Entry, elsewhere, entries, names
+from bot.records import KLD, Results, Row, best
+from bot.settings import CardSettings
+
+NEAR = 1.05  # sizes within this factor of the next form a class, within which one can be best
+LISTED = 6  # names that a note gives before it counts
+TASK = "task:"
+PLOTS = "plots/"  # shown on the card, not listed
 
 
 @dataclass(frozen=True, kw_only=True)
 class CardFile:
-    """A file of the repository. `path` is relative to its root."""
+    """A file of the repository. `path` is relative to its root; 0 bytes, no sha256: not known."""
 
     path: str
     tier: str | None
@@ -37,6 +45,7 @@ class Table:
     columns: tuple[Verbatim, ...]
     rows: tuple[tuple[Verbatim, ...], ...]
     sides: str
+    notes: tuple[str, ...] = ()  # plain sentences that belong below
 
     @property
     def rule(self) -> tuple[Verbatim, ...]:
@@ -44,96 +53,292 @@ class Table:
         return tuple(Verbatim("---:" if side == "r" else "---") for side in self.sides)
 
 
-@dataclass(frozen=True)
-class _Places:
-    perplexity: int
-    mean: int
-    median: int
-    p999: int
-    max: int
+@dataclass(frozen=True, kw_only=True)
+class _Column:
+    title: str
+    key: str  # as the setting calls it; task:NAME
+    value: Callable[[Entry], float | None]
+    cell: Callable[[Entry], str]
+    error: Callable[[Entry], float | None] = lambda _row: None
+    measure: str | None = None  # that a comparison can support
 
 
-def benchmarks(results: Results) -> Table:
-    """The reference, then tiers and llama.cpp's own types, the largest first.
+def benchmarks(results: Results, look: CardSettings) -> Table:
+    """The reference, then tiers, baselines and other publishers' files, the largest first.
 
-    An em dash stands where nothing was measured.
+    An em dash stands where nothing was measured, and a note says of what. Bold is what a paired
+    test found better than every other row of about its size.
     """
-    compared = sorted((*by_size(results), *results.baselines), key=lambda row: -row.bytes)
-    rows = [results.reference, *compared]
-    places = _places(rows)
-    measures = list(dict.fromkeys(c.name for row in rows for c in row.scores.choices))
-    columns = ["Model", "Size", "PPL ↓", "KL mean ↓", "KL median ↓", "KL 99.9 % ↓"]
-    columns += ["KL max ↓", "Same top ↑", *(f"{name} ↑" for name in measures)]
-    body = []
-    for row in rows:
-        label = _label(results, row)
-        found = {choice.name: choice for choice in row.scores.choices}
-        cells = [label, *_measures(row, places), *(_accuracy(found.get(m)) for m in measures)]
-        body.append(tuple(text(cell) for cell in cells))
-    sides = "l" + "r" * (len(columns) - 1)
-    return Table(columns=tuple(text(c) for c in columns), rows=tuple(body), sides=sides)
+    rows = entries(results)
+    table = _table(rows, look)
+    chosen = [column for column in _columns(rows, look) if column.measure]
+    bold = {
+        (row, column.title): name
+        for column in chosen
+        for group in _classes(rows[1:])
+        if (name := best(results.comparisons, column.measure or "", group)) is not None
+        for row in [name]
+    }
+    if not bold:
+        return table
+    return _emboldened(table, rows, set(bold))
 
 
-def _label(results: Results, row: Row) -> str:
-    if row is results.reference:
-        return f"{row.name} (reference)"
-    if row in results.baselines:
-        return f"llama.cpp {row.name}"
-    return f"APEX {row.name}" + (f" (= {row.same_as})" if row.same_as else "")
+def others(results: Results, look: CardSettings) -> Table | None:
+    """What others measured on texts and machines of their own; None without any."""
+    rows = elsewhere(results)
+    return _table(rows, look) if rows else None
 
 
-def _places(rows: Sequence[Row]) -> _Places:
-    divergences = [row.scores.divergence for row in rows if row.scores.divergence]
-    return _Places(
-        perplexity=error_places(p.error for row in rows if (p := row.scores.perplexity)),
-        mean=error_places(d.mean_error for d in divergences),
-        median=value_places(d.median for d in divergences),
-        p999=value_places(d.p999 for d in divergences),
-        max=value_places(d.max for d in divergences),
+def _table(rows: Sequence[Entry], look: CardSettings) -> Table:
+    columns = _columns(rows, look)
+    body = tuple(
+        (
+            text(row.title),
+            text(size(row.bytes, look.sizes) if row.bytes else MISSING),
+            *(text(column.cell(row)) for column in columns),
+        )
+        for row in rows
+    )
+    heads = ("Model", "Size", *(column.title for column in columns))
+    notes = (*_missing(rows, columns), *(_footnotes(rows, columns) if _noted(look) else ()))
+    return Table(
+        columns=tuple(text(head) for head in heads),
+        rows=body,
+        sides="l" + "r" * (len(heads) - 1),
+        notes=notes,
     )
 
 
-def _measures(row: Row, places: _Places) -> tuple[str, ...]:
-    ppl, kld = row.scores.perplexity, row.scores.divergence
-    cells = (
-        size(row.bytes),
-        measured(ppl.value, ppl.error, places.perplexity) if ppl else MISSING,
-    )
-    if kld is None:
-        return (*cells, *(MISSING,) * 5)
-    return (
-        *cells,
-        measured(kld.mean, kld.mean_error, places.mean),
-        f"{kld.median:.{places.median}f}",
-        f"{kld.p999:.{places.p999}f}",
-        f"{kld.max:.{places.max}f}",
-        percent(kld.same_top, 2),
+def _noted(look: CardSettings) -> bool:
+    return look.errors == "footnote"
+
+
+def _columns(rows: Sequence[Entry], look: CardSettings) -> list[_Column]:
+    ppl = error_places((row.perplexity_error for row in rows), 3)
+    mean = error_places(row.mean_error for row in rows)
+    inline = not _noted(look)
+    columns = [
+        _Column(
+            title="PPL ↓",
+            key="ppl",
+            value=lambda row: row.perplexity,
+            error=lambda row: row.perplexity_error,
+            cell=lambda row: _value(row.perplexity, row.perplexity_error, ppl, inline),
+        ),
+        _Column(
+            title="KL mean ↓",
+            key="mean",
+            value=lambda row: row.mean,
+            error=lambda row: row.mean_error,
+            cell=lambda row: _value(row.mean, row.mean_error, mean, inline),
+            measure=KLD,
+        ),
+        _of_divergence(rows, "KL median ↓", "median", mean),
+        _of_divergence(rows, "KL 99.9% ↓", "p999"),
+        _of_divergence(rows, "KL max ↓", "max"),
+        _Column(
+            title="Same top ↑",
+            key="same_top",
+            value=lambda row: row.kld.get("same_top"),
+            cell=lambda row: _percent(row.kld.get("same_top"), 2),
+        ),
+        *(_task(name, inline) for name in _named(row.shares for row in rows)),
+        *(_speed(name) for name in _named(row.speed for row in rows)),
+        _Column(
+            title="BPW",
+            key="bits",
+            value=lambda row: row.bits,
+            cell=lambda row: _value(row.bits, None, 2, inline),
+        ),
+    ]
+    optional = {"bits", "p999", "same_top", "speed"} - set(look.columns)
+    return [column for column in columns if column.key not in optional]
+
+
+def _of_divergence(
+    rows: Sequence[Entry], title: str, key: str, places: int | None = None
+) -> _Column:
+    if places is None:
+        places = value_places(row.kld[key] for row in rows if key in row.kld)
+    digits = places
+    return _Column(
+        title=title,
+        key=key,
+        value=lambda row: row.kld.get(key),
+        cell=lambda row: _value(row.kld.get(key), None, digits, False),
     )
 
 
-def _accuracy(choice: Choices | None) -> str:
-    if choice is None:
+def _task(name: str, inline: bool) -> _Column:
+    def cell(row: Entry) -> str:
+        share = row.shares.get(name)
+        if share is None:
+            return MISSING
+        if not inline or share.low is None or share.high is None:
+            return percent(share.value)
+        return f"{percent(share.value)} ({_bounds(share.low, share.high)})"
+
+    return _Column(
+        title=f"{name} ↑",
+        key=TASK + name,
+        value=lambda row: row.shares[name].value if name in row.shares else None,
+        cell=cell,
+        measure=name,
+    )
+
+
+def _bounds(low: float, high: float) -> str:
+    return f"{percent(low).removesuffix('%')}–{percent(high).removesuffix('%')}"
+
+
+def _speed(name: str) -> _Column:
+    def cell(row: Entry) -> str:
+        if name not in row.speed:
+            return MISSING
+        return measured(*row.speed[name], 1)
+
+    return _Column(
+        title=f"{name} t/s ↑",
+        key="speed",
+        value=lambda row: row.speed[name][0] if name in row.speed else None,
+        cell=cell,
+    )
+
+
+def _named(given: Iterable[Mapping[str, object]]) -> list[str]:
+    return list(dict.fromkeys(name for found in given for name in found))
+
+
+def _value(value: float | None, error: float | None, places: int, inline: bool) -> str:
+    if value is None:
         return MISSING
-    interval = f"{100 * choice.low:.1f}–{100 * choice.high:.1f}"
-    return f"{percent(choice.accuracy)} ({interval})"
+    return measured(value, error, places) if inline else fixed(value, places)
 
 
-def available(results: Results, files: Sequence[CardFile], about: Mapping[str, str]) -> Table:
-    """Every file: models, shards one after another, then the others; the largest first."""
-    columns = ("File", "Tier", "Size", "About", "BPW", "Bytes", "SHA-256")
+def _percent(value: float | None, places: int) -> str:
+    return MISSING if value is None else percent(value, places)
+
+
+def _missing(rows: Sequence[Entry], columns: Sequence[_Column]) -> list[str]:
+    """Why a dash stands where one does, rows and columns together that belong together."""
+    reasons: dict[tuple[str, ...], list[str]] = {}
+    for column in columns:
+        lacking = tuple(
+            row.title for row in rows if column.value(row) is None and not _itself(row, column)
+        )
+        if lacking:
+            reasons.setdefault(lacking, []).append(column.title.rstrip(" ↓↑"))
+    notes = [
+        f"Not measured: {', '.join(found)} of {_some(lacking, len(rows))}."
+        for lacking, found in reasons.items()
+    ]
+    if any(_itself(row, column) for row in rows for column in columns):
+        notes.insert(0, "The reference has no divergence from itself.")
+    return notes
+
+
+def _itself(row: Entry, column: _Column) -> bool:
+    return row.kind == "reference" and column.key in ("mean", "median", "p999", "max", "same_top")
+
+
+def _some(given: Sequence[str], whole: int) -> str:
+    if len(given) == whole:
+        return "every row"
+    more = [f"{len(given) - LISTED} more"] if len(given) > LISTED else []
+    return ", ".join([*given[:LISTED], *more])
+
+
+def _footnotes(rows: Sequence[Entry], columns: Sequence[_Column]) -> list[str]:
+    """The errors that the cells leave out, from the smallest to the largest of a column."""
+    told, unknown = [], []
+    for column in columns:
+        name = column.title.rstrip(" ↓↑")
+        errors = [error for row in rows if (error := column.error(row)) is not None]
+        if errors:
+            places = error_places(errors)
+            told.append(f"{name} ± {_span(errors, places)} (one standard error)")
+        elif column.key.startswith(TASK):
+            told += _intervals(rows, column, name)
+        elif column.key in ("ppl", "mean"):
+            unknown.append(name)
+    notes = [f"Uncertainty: {'; '.join(told)}."] if told else []
+    if unknown:
+        notes.append(f"No error is known of {', '.join(unknown)}.")
+    return notes
+
+
+def _intervals(rows: Sequence[Entry], column: _Column, name: str) -> list[str]:
+    task = column.key.removeprefix(TASK)
+    found = [share for row in rows if (share := row.shares.get(task)) and share.low is not None]
+    halves = [100 * ((share.high or 0) - (share.low or 0)) / 2 for share in found]
+    return [f"{name} ± {_span(halves, 1)} points (95% interval)"] if halves else []
+
+
+def _span(values: Sequence[float], places: int) -> str:
+    low, high = fixed(min(values), places), fixed(max(values), places)
+    return low if low == high else f"{low} to {high}"
+
+
+def _classes(rows: Sequence[Entry]) -> list[list[str]]:
+    """Names of the rows that are about as large as their neighbour, two at least."""
+    ordered = sorted((r for r in rows if r.same_as is None), key=lambda row: -row.bytes)
+    groups: list[list[Entry]] = [[row] for row in ordered[:1]]
+    for larger, row in pairwise(ordered):
+        if larger.bytes <= row.bytes * NEAR:
+            groups[-1].append(row)
+        else:
+            groups.append([row])
+    return [[row.name for row in group] for group in groups if len(group) > 1]
+
+
+def _emboldened(table: Table, rows: Sequence[Entry], bold: set[tuple[str, str]]) -> Table:
+    titles = [str(column) for column in table.columns]
+    wanted = {(name, str(text(title))) for name, title in bold}
+    body = tuple(
+        tuple(
+            Verbatim(f"**{cell}**") if (row.name, title) in wanted and row.same_as is None else cell
+            for title, cell in zip(titles, cells, strict=True)
+        )
+        for row, cells in zip(rows, table.rows, strict=True)
+    )
+    note = (
+        "Bold: better than every other row within 5% of its size, by a test that pairs what both "
+        "answered (95%)."
+    )
+    return Table(columns=table.columns, rows=body, sides=table.sides, notes=(note, *table.notes))
+
+
+def available(
+    results: Results, files: Sequence[CardFile], about: Mapping[str, str], look: CardSettings
+) -> Table:
+    """Every file but plots: models, shards one after another, then the others; the largest first.
+
+    A column of which nothing is known is left out.
+    """
+    columns = ("File", "Profile", "Size", "Best For", "BPW", "Bytes", "SHA-256")
     models = {file.file: row for row in results.tiers if row.same_as is None for file in row.files}
 
     def place(file: CardFile) -> tuple[bool, int, str]:
         row = models.get(file.path)
-        return row is None, -(row.bytes if row else file.bytes), file.path
+        return row is None and file.tier is None, -(row.bytes if row else file.bytes), file.path
 
-    ordered = sorted(files, key=place)
-    body = tuple(_file(results, file, models.get(file.path), about) for file in ordered)
-    return Table(columns=tuple(text(column) for column in columns), rows=body, sides="llrlrrl")
+    ordered = sorted((file for file in files if not file.path.startswith(PLOTS)), key=place)
+    body = [_file(results, file, models.get(file.path), about, look) for file in ordered]
+    kept = [i for i in range(len(columns)) if i < 4 or any(line[i] != MISSING for line in body)]
+    return Table(
+        columns=tuple(text(columns[i]) for i in kept),
+        rows=tuple(tuple(line[i] for i in kept) for line in body),
+        sides="".join("llrlrrl"[i] for i in kept),
+    )
 
 
 def _file(
-    results: Results, file: CardFile, row: Row | None, about: Mapping[str, str]
+    results: Results,
+    file: CardFile,
+    row: Row | None,
+    about: Mapping[str, str],
+    look: CardSettings,
 ) -> tuple[Verbatim, ...]:
     tiers = names(results, row) if row else [file.tier] if file.tier else []
     purpose = file.note or (about.get(tiers[0], "") if tiers else "")
@@ -141,12 +346,13 @@ def _file(
     if file.path in shards:
         part = f"part {shards.index(file.path) + 1} of {len(shards)}"
         purpose = f"{purpose} ({part})" if purpose else part
+    exact = file.bytes and (row or file.sha256)
     return (
         link(file.path, path(file.path)),
         text(", ".join(tiers) or MISSING),
-        text(size(file.bytes)),
+        text(size(file.bytes, look.sizes) if file.bytes else MISSING),
         text(purpose or MISSING),
-        text(f"{row.bits_per_weight:.2f}" if row else MISSING),
-        text(grouped(file.bytes)),
-        code(file.sha256[:12]),
+        text(fixed(row.bits_per_weight, 2) if row else MISSING),
+        text(grouped(file.bytes) if exact else MISSING),
+        code(file.sha256[:12]) or text(MISSING),
     )

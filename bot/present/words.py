@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bot.patterns import attention, ordinal
+from bot import patterns
 from bot.records import Architecture, Windows
 
-__all__ = ["attention", "experts", "listed", "ordinal", "windows"]
+
+def attention(layers: Sequence[str]) -> str:
+    """`Hybrid (full attention every 4th layer, linear/Mamba otherwise)`; one kind as it is."""
+    told = patterns.attention(layers)
+    if len(set(layers)) < 2:
+        return told
+    return f"Hybrid ({told.replace('linear otherwise', 'linear/Mamba otherwise')})"
 
 
 def experts(model: Architecture) -> str:
@@ -24,6 +30,11 @@ def windows(given: Windows, layers: int) -> str:
         f"{middle or 'none'} of {layers} in the middle; "
         f"{given.attention_edge}+{given.attention_edge} edge layers for attention"
     )
+
+
+def gradient(given: Windows, layers: int) -> str:
+    """`5+5 symmetric edge gradient across 40 layers`."""
+    return f"{given.edge}+{given.edge} symmetric edge gradient across {layers} layers"
 
 
 def listed(names: Sequence[str]) -> str:

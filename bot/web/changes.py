@@ -165,8 +165,13 @@ def _lfs(path: str, value: dict[str, Any], held: Callable[[str], int | None]) ->
     size = held(oid) if value.get("size") is None else value["size"]
     if type(size) is not int or not 0 <= size <= SIZE_LIMIT:
         raise Refusal(400, f"{path} has no size")
-    blob = git_blob(pointer(oid, size))
-    return Put(entry=Entry(path=path, size=size, blob_id=blob, sha256=oid, lfs=True), staged=None)
+    return Put(entry=lfs_entry(path, oid, size), staged=None)
+
+
+def lfs_entry(path: str, sha256: str, size: int) -> Entry:
+    """The tree entry of a file that git knows by a pointer."""
+    blob = git_blob(pointer(sha256, size))
+    return Entry(path=path, size=size, blob_id=blob, sha256=sha256, lfs=True)
 
 
 def regular_entry(path: str, data: bytes) -> Entry:

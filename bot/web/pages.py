@@ -6,17 +6,15 @@ runs nothing.
 
 from __future__ import annotations
 
-from functools import cache
 from html import escape
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-import nh3
-from markdown_it import MarkdownIt
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from bot.web import listing
+from bot.web.cards import chips, difference, rendered
 from bot.web.describe import CARD_LIMIT, split_card
 from bot.web.refusal import Refusal
 from bot.web.repository import Commit, Entry, Repo
@@ -27,12 +25,15 @@ POLICY = (
     "default-src 'none'; img-src 'self' https: data:; style-src 'unsafe-inline';"
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+CARD = "README.md"
 COMMITS = 30
 STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --soft: #5b6470; --paper: #fff;
-  --line: #d9dee4; --shade: #f5f7f9; --link: #0b5cad; }
+  --line: #d9dee4; --shade: #f5f7f9; --link: #0b5cad;
+  --added: #e2f5e6; --gone: #fde8e6; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e4e7eb; --soft: #9aa4b0; --paper: #14171b;
-  --line: #30363e; --shade: #1d2126; --link: #7cb8f5; } }
+  --line: #30363e; --shade: #1d2126; --link: #7cb8f5;
+  --added: #14331f; --gone: #40201d; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink);
   font: 16px/1.6 system-ui, sans-serif; }
@@ -62,53 +63,18 @@ th { background: var(--shade); white-space: nowrap; } .list { width: 100%; }
 td[align=center], th[align=center] { text-align: center; }
 blockquote { margin: 1em 0; padding: 0 1em; border-left: 4px solid var(--line);
   color: var(--soft); }
+nav a { margin-right: 1rem; } .chips { margin-bottom: .4rem; }
+:focus-visible { outline: 2px solid var(--link); outline-offset: 2px; }
+details { margin: 1em 0; } summary { cursor: pointer; color: var(--link); }
+.diff { width: 100%; font: .8rem/1.5 ui-monospace, monospace; border-collapse: collapse; }
+.diff td { border: 0; padding: 0 .5rem; white-space: pre-wrap; overflow-wrap: anywhere; }
+.diff td:first-child { width: 1.5rem; } .diff .at td { color: var(--soft); padding-top: .6rem; }
+.diff .add td { background: var(--added); } .diff .del td { background: var(--gone); }
+.spoken { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 .tag { display: inline-block; margin: .4rem .4rem 0 0; padding: 0 .6em; font-size: .8rem;
   border: 1px solid var(--line); border-radius: 1em; color: var(--soft); }
 .soft { color: var(--soft); } .name { overflow-wrap: anywhere; }
 """
-ATTRIBUTES = nh3.ALLOWED_ATTRIBUTES | {
-    "td": {"align"},
-    "th": {"align"},
-    "img": {"src", "alt", "title", "width", "height"},
-}
-
-
-@cache
-def _markdown() -> MarkdownIt:
-    return MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
-
-
-def rendered(card: str, repo_id: str, revision: str) -> str:
-    """A card's Markdown as clean HTML; relative links lead to the repository's files."""
-    html = _markdown().render(card.replace("\0", ""))
-    for side in ("left", "center", "right"):  # what Markdown's tables mean, without a style
-        html = html.replace(f'style="text-align:{side}"', f'align="{side}"')
-
-    def attribute(tag: str, name: str, value: str) -> str | None:
-        if (tag, name) in (("img", "src"), ("a", "href")):
-            return _address(tag, value, repo_id, revision)
-        return value
-
-    return nh3.clean(
-        html,
-        attributes=ATTRIBUTES,
-        attribute_filter=attribute,
-        url_schemes={"http", "https", "mailto", "data"},
-        strip_comments=True,
-        link_rel="nofollow noopener noreferrer",
-    )
-
-
-def _address(tag: str, value: str, repo_id: str, revision: str) -> str | None:
-    try:
-        parts = urlsplit(value)
-    except ValueError:
-        return None
-    if parts.scheme == "data":
-        return value if tag == "img" and value.startswith("data:image/") else None
-    if parts.scheme or parts.netloc or value.startswith(("#", "/")):
-        return value
-    return f"/{repo_id}/resolve/{quote(revision)}/{value.removeprefix('./')}"
 
 
 def index(request: Request) -> Response:
@@ -130,11 +96,11 @@ def repository(request: Request) -> Response:
     revision = request.path_params.get("rev", "main")
     commit = store.commit(repo, revision)
     files = store.tree(commit)
-    tags = "".join(f'<span class="tag">{escape(tag)}</span>' for tag in commit.facts["tags"][:40])
     body = (
-        f"<div>{tags}</div>{_card(store, repo, files, revision)}"
-        f"<h2>Files in this repository</h2>{_files(repo, files, revision)}"
-        f"<h2>History</h2>{_history(store, repo, commit)}"
+        f'<nav aria-label="On this page"><a href="#files">Files</a><a href="#history">History</a>'
+        f"</nav>{chips(commit.facts)}{_card(store, repo, files, revision)}"
+        f'<h2 id="files">Files in this repository</h2>{_files(repo, files, revision)}'
+        f'<h2 id="history">History</h2>{_history(store, repo, commit)}'
     )
     state = " · private" if repo.private else ""
     access = " · gated" if repo.gated else ""
@@ -142,31 +108,71 @@ def repository(request: Request) -> Response:
     return _page(repo.id, subtitle, body)
 
 
-def _card(store: Store, repo: Repo, files: dict[str, Entry], revision: str) -> str:
-    entry = files.get("README.md")
-    if entry is None or repo.gated:
+def changes(request: Request) -> Response:
+    """GET /{id}/changes/{old}/{new}: the difference between a card's two versions."""
+    store, repo = store_of(request), readable(request)
+    if repo.gated:
+        raise Refusal(403, f"the files of {repo.id} are gated")
+    old, new = (store.commit(repo, request.path_params[name]) for name in ("old", "new"))
+    texts = [_text(store, store.tree(commit)) for commit in (old, new)]
+    subtitle = (
+        f'<a href="/{escape(repo.id)}">{escape(repo.id)}</a> · {_short(repo, old)} → '
+        f"{_short(repo, new)}"
+    )
+    return _page("Changes of the card", subtitle, difference(*texts))
+
+
+def _short(repo: Repo, commit: Commit) -> str:
+    address = f"/{escape(repo.id)}/commit/{commit.sha}"
+    return f'<a href="{address}"><code>{commit.sha[:8]}</code></a> {_when(commit.time)}'
+
+
+def _text(store: Store, files: dict[str, Entry]) -> str:
+    entry = files.get(CARD)
+    if entry is None:
         return ""
-    text = store.objects.read(entry.sha256, CARD_LIMIT).decode("utf-8", "replace")
-    return f"<article>{rendered(split_card(text)[1], repo.id, revision)}</article>"
+    return store.objects.read(entry.sha256, CARD_LIMIT).decode("utf-8", "replace")
+
+
+def _card(store: Store, repo: Repo, files: dict[str, Entry], revision: str) -> str:
+    if CARD not in files or repo.gated:
+        return ""
+    body = split_card(_text(store, files))[1]
+    return f"<article>{rendered(body, repo.id, revision)}</article>"
 
 
 def _files(repo: Repo, files: dict[str, Entry], revision: str) -> str:
     rows = "".join(
         f'<tr><td class="name"><a href="/{escape(repo.id)}/resolve/{quote(revision)}/'
-        f'{quote(path)}">{escape(path)}</a></td><td class="number">{size(entry.size)}</td></tr>'
+        f'{quote(path)}">{escape(path)}</a></td>'
+        f"<td><code>{entry.sha256[:12]}</code>{' LFS' if entry.lfs else ''}</td>"
+        f'<td class="number">{size(entry.size)}</td></tr>'
         for path, entry in files.items()
     )
-    return _table(("File", "Size"), rows)
+    return _table(("File", "SHA-256", "Size"), rows)
 
 
 def _history(store: Store, repo: Repo, head: Commit) -> str:
-    rows = "".join(
-        f'<tr><td><a href="/{escape(repo.id)}/commit/{commit.sha}"><code>{commit.sha[:8]}</code>'
-        f'</a></td><td class="name">{escape(commit.title)}</td><td>{escape(commit.author)}</td>'
-        f'<td class="number soft">{_when(commit.time)}</td></tr>'
-        for commit in store.history(repo, head, COMMITS)
-    )
-    return _table(("Commit", "Title", "By", "When"), rows)
+    """Commits, newest first; where one changed the card, a link to how."""
+    commits = store.history(repo, head, COMMITS)
+    cards = [entry.sha256 if (entry := store.tree(c).get(CARD)) else None for c in commits]
+    rows = ""
+    for i, commit in enumerate(commits):
+        before = cards[i + 1] if i + 1 < len(commits) else None
+        changed = before is not None and cards[i] not in (None, before)
+        link = (
+            f'<a href="/{escape(repo.id)}/changes/{commits[i + 1].sha}/{commit.sha}" '
+            f'aria-label="Changes of the card in {commit.sha[:8]}">changes</a>'
+            if changed
+            else ""
+        )
+        rows += (
+            f'<tr><td><a href="/{escape(repo.id)}/commit/{commit.sha}"><code>{commit.sha[:8]}'
+            f'</code></a></td><td class="name">{escape(commit.title)}</td>'
+            f"<td>{escape(commit.author)}</td><td>{link}</td>"
+            f'<td class="number soft">{_when(commit.time)}</td></tr>'
+        )
+    return _table(("Commit", "Title", "By", "Card", "When"), rows)
 
 
 def _table(heads: tuple[str, ...], rows: str) -> str:
@@ -175,7 +181,8 @@ def _table(heads: tuple[str, ...], rows: str) -> str:
         f'<th class="number">{head}</th>' if number == last else f"<th>{head}</th>"
         for number, head in enumerate(heads)
     )
-    return f'<div class="wide"><table class="list"><tr>{cells}</tr>{rows}</table></div>'
+    table = f'<table class="list"><tr>{cells}</tr>{rows}</table>'
+    return f'<div class="wide" tabindex="0" role="region" aria-label="{heads[0]}s">{table}</div>'
 
 
 def size(count: int) -> str:
@@ -206,6 +213,7 @@ def _page(title: str, subtitle: str, body: str, status: int = 200) -> Response:
     html = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<link rel="icon" href="data:,">'
         f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>"
         f"<header><div><h1>{escape(title)}</h1><p>{home}{subtitle}</p></div></header>"
         f"<main>{body}</main></body></html>"
@@ -220,4 +228,5 @@ ROUTES = [
     Route("/{owner}/{name}", repository),
     Route("/{owner}/{name}/tree/{rev}", repository),
     Route("/{owner}/{name}/commit/{rev}", repository),
+    Route("/{owner}/{name}/changes/{old}/{new}", changes),
 ]

@@ -19,7 +19,7 @@ def test_a_result_file_of_the_project(tmp_path: Path) -> None:
         )
     )
     (row,) = read(path)
-    assert (row.name, row.bytes, row.perplexity) == ("M-Q8_0", 30_300_000_000, 9.5)
+    assert (row.name, row.bytes, row.perplexity) == ("M-Q8_0", round(30.3 * 2**30), 9.5)
     assert row.kld == {"mean": 0.003}
     assert row.choices == {"HellaSwag": pytest.approx(0.7575)}
     assert row.speed == {"tg128": 57.1}

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from html import unescape
 from typing import Any
 
 import yaml
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+PICTURE = re.compile(r'<source [^>]*srcset="([^"]*)"><img src="([^"]*)" alt="([^"]*)">')
+TAG = re.compile(r"<(/?[a-z]+)")
 PARSER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 
 
@@ -21,6 +25,8 @@ class Page:
     tables: list[list[list[str]]]  # table, row, cell; the head is the first row
     links: list[str]
     images: list[tuple[str, str]]  # source, alternative text
+    pictures: list[tuple[str, str, str]]  # light, dark, alternative text, of the HTML in between
+    html: list[str]  # names of its elements
     fences: list[tuple[str, str]]  # language, content
     bullets: list[str]
     kinds: set[str]  # every kind of token that occurs
@@ -28,8 +34,8 @@ class Page:
 
 def read(card: str) -> Page:
     """Parse a whole README.md."""
-    empty, front, body = card.split("---\n", 2)
-    assert empty == ""
+    assert card.startswith("---\n")
+    front, body = card[4:].split("\n---\n", 1)
     tokens = PARSER.parse(body)
     inline = [child for token in tokens for child in token.children or ()]
     return Page(
@@ -42,10 +48,19 @@ def read(card: str) -> Page:
         tables=_tables(tokens),
         links=[str(t.attrs["href"]) for t in inline if t.type == "link_open"],
         images=[(str(t.attrs["src"]), words(t)) for t in inline if t.type == "image"],
+        pictures=_pictures(inline),
+        html=[
+            name for t in (*tokens, *inline) for name in TAG.findall(t.content) if "html" in t.type
+        ],
         fences=[(token.info, token.content) for token in tokens if token.type == "fence"],
         bullets=[words(tokens[i + 2]) for i, t in enumerate(tokens) if t.type == "list_item_open"],
         kinds={token.type for token in (*tokens, *inline)},
     )
+
+
+def _pictures(inline: list[Token]) -> list[tuple[str, str, str]]:
+    html = "".join(token.content for token in inline if token.type == "html_inline")
+    return [(light, dark, unescape(alt)) for dark, light, alt in PICTURE.findall(html)]
 
 
 def words(token: Token) -> str:

@@ -204,11 +204,18 @@ def files(results: Results) -> list[CardFile]:
             note="Every measured value",
         ),
         CardFile(
-            path="size-vs-kld.png",
+            path="plots/size-vs-kld.png",
             tier=None,
             bytes=88_211,
             sha256=sha("plot"),
             note="Size against divergence",
+        ),
+        CardFile(
+            path="SHA256SUMS",
+            tier=None,
+            bytes=1_312,
+            sha256=sha("sums"),
+            note="Hashes of all files",
         ),
     ]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,18 +11,22 @@ from typing import Any
 import pytest
 
 from bot.errors import SettingsError
-from bot.present.card import CardFile, render_card
-from bot.records import Divergence, Results, Row, dump, load
+from bot.present.card import CardFile, Picture, render_card
+from bot.records import Divergence, Results, Row
+from bot.settings import CardSettings
 from tests.unit.present.markdown import Page, read
 from tests.unit.present.samples import ABOUT, REPO, coinciding, divergence, files, nine_tiers, row
 
+PLOT = Picture(light="plots/size-vs-kld.png", dark="plots/size-vs-kld-dark.png", alt="Sizes | <x>")
+PROGRAMS = ["LocalAI", "llama.cpp", "Ollama", "LM Studio", "llama-cpp-python", "Other programs"]
 SECTIONS = [
     "Benchmark Results",
     "Highlights",
     "Available Files",
+    "Which file should I choose?",
     "What is APEX?",
     "Architecture",
-    "Run it",
+    "Run with",
     "Provenance",
     "Credits",
 ]
@@ -34,21 +37,22 @@ def _card(results: Results, **changed: Any) -> str:
         "repo_id": REPO,
         "files": files(results),
         "about": ABOUT,
-        "plot": "size-vs-kld.png",
+        "plots": [PLOT],
         "quantized_by": "someone",
     }
     return render_card(results, **{**given, **changed})
 
 
 def _sections(page: Page) -> list[str]:
-    return [words for tag, words in page.headings if tag != "h1"]
+    """Names of the card's blocks; those of programs below `Run with` are h3 and no blocks."""
+    return [words for tag, words in page.headings if tag != "h1" and words not in PROGRAMS]
 
 
 def _same(cell: str, value: float, factor: float = 1) -> None:
     """A printed number is the value at its own precision."""
-    number = cell.removesuffix(" %")
+    number = cell.removesuffix("%")
     places = len(number.partition(".")[2])
-    assert number == f"{value * factor:.{places}f}"
+    assert abs(float(number) - value * factor) <= 0.500001 * 10**-places
     assert places >= 1
 
 
@@ -61,11 +65,12 @@ def test_the_golden_card(golden: Callable[[str, str], None]) -> None:
 
 def test_the_golden_card_of_a_file_without_release(golden: Callable[[str, str], None]) -> None:
     results = replace(coinciding(), release=None)
-    golden("card-coinciding-tiers.md", _card(results, plot=None, quantized_by=None))
+    golden("card-coinciding-tiers.md", _card(results, plots=[], quantized_by=None))
 
 
 def test_front_matter_is_what_the_hub_wants() -> None:
     front = read(_card(nine_tiers())).front
+    index = front.pop("model-index")
     assert front == {
         "license": "apache-2.0",
         "license_link": "https://huggingface.co/sample-lab/Sample-30B-A3B/blob/main/LICENSE",
@@ -85,6 +90,11 @@ def test_front_matter_is_what_the_hub_wants() -> None:
             "qwen35moe",
         ],
     }
+    assert [entry["dataset"]["type"] for entry in index[0]["results"]] == [
+        "wiki-test-raw",
+        "hellaswag",
+    ]
+    assert len(index[0]["results"][1]["metrics"]) == len(nine_tiers().tiers)
 
 
 def test_front_matter_without_release_or_imatrix() -> None:
@@ -127,17 +137,19 @@ def test_a_licence_file_is_found_in_the_source() -> None:
 
 def test_every_number_of_the_benchmark_table() -> None:
     results = nine_tiers()
-    head, *body = read(_card(results)).tables[0]
+    look = CardSettings(columns=("p999", "same_top", "bits"))
+    head, *body = read(_card(results, look=look)).tables[0]
     assert head == [
         "Model",
         "Size",
         "PPL ↓",
         "KL mean ↓",
         "KL median ↓",
-        "KL 99.9 % ↓",
+        "KL 99.9% ↓",
         "KL max ↓",
         "Same top ↑",
         "HellaSwag ↑",
+        "BPW",
     ]
     tiers = sorted(results.tiers, key=lambda tier: -tier.bytes)
     names = ["BF16 (reference)", *(f"APEX {tier.name}" for tier in tiers)]
@@ -147,13 +159,14 @@ def test_every_number_of_the_benchmark_table() -> None:
 
 
 def _check_row(cells: list[str], found: Row) -> None:
-    size, ppl, mean, *others, accuracy = cells[1:]
+    size, ppl, mean, *others, accuracy, bits = cells[1:]
+    _same(bits, found.bits_per_weight)
     _same(size.removesuffix(" GB"), found.bytes / 1e9)
     assert found.scores.perplexity
     _same(ppl.split(" ± ")[0], found.scores.perplexity.value)
     _same(ppl.split(" ± ")[1], found.scores.perplexity.error)
     choice = found.scores.choices[0]
-    share, low, high = re.fullmatch(r"(\S+ %) \(([\d.]+)–([\d.]+)\)", accuracy).groups()  # type: ignore[union-attr]  # a mismatch fails the test
+    share, low, high = re.fullmatch(r"(\S+%) \(([\d.]+)–([\d.]+)\)", accuracy).groups()  # type: ignore[union-attr]  # a mismatch fails the test
     _same(share, choice.accuracy, 100)
     _same(low, choice.low, 100)
     _same(high, choice.high, 100)
@@ -179,7 +192,7 @@ def test_missing_values_are_dashes() -> None:
     table = read(_card(replace(results, tiers=(bare, unmeasured)))).tables[0]
     assert table[2][0] == "APEX Quality"
     assert table[2][-1] == "—"
-    assert table[3][3:8] == ["—"] * 5
+    assert table[3][3:6] == ["—"] * 3
     assert all(cell for cells in table for cell in cells)
 
 
@@ -188,6 +201,7 @@ def test_every_file_is_listed_with_size_and_hash() -> None:
     listed = files(results)
     page = read(_card(results))
     cells = {line[0]: line for line in page.tables[1][1:]}
+    listed = [file for file in listed if not file.path.startswith("plots/")]
     assert set(cells) == {file.path for file in listed}
     for file in listed:
         line = cells[file.path]
@@ -206,7 +220,7 @@ def test_relative_links_lead_to_files_of_the_repository() -> None:
     results = nine_tiers()
     page = read(_card(results))
     local = {link for link in page.links if not link.startswith("https://")}
-    assert local | {page.images[0][0]} == {file.path for file in files(results)}
+    assert local | {PLOT.light} == {file.path for file in files(results)}
 
 
 def test_coinciding_tiers_are_one_file() -> None:
@@ -227,131 +241,22 @@ def test_coinciding_tiers_are_one_file() -> None:
     ]
 
 
-def test_commands_name_a_whole_file_that_is_there() -> None:
-    results = nine_tiers()
-    page = read(_card(results))
-    file = "Sample-30B-A3B-APEX-I-Mini.gguf"
-    assert file in {tier.file for tier in results.tiers}
-    assert [content.strip() for language, content in page.fences if language == "bash"] == [
-        f"llama-server -hf {REPO} --hf-file {file}",
-        f"local-ai run huggingface://{REPO}/{file}",
-        f"ollama run hf.co/{REPO}:{file}",
-        f"bot publish sample-lab/Sample-30B-A3B --revision {results.release.commit} --profiles "  # type: ignore[union-attr]  # the sample has one
-        + ",".join(tier.name for tier in results.tiers),
-    ]
-    python = next(content for language, content in page.fences if language == "python")
-    compile(python, "card", "exec")
-    assert f'repo_id="{REPO}"' in python
-    assert f'filename="{file}"' in python
-
-
 def test_without_plot_and_highlights_nothing_is_left_of_them() -> None:
     results = nine_tiers()
     same = divergence(0.9, 0.3)
     tiers = tuple(
         replace(tier, scores=replace(tier.scores, divergence=same)) for tier in results.tiers
     )
-    page = read(_card(replace(results, tiers=tiers), plot=None))
+    page = read(_card(replace(results, tiers=tiers), plots=[]))
     assert _sections(page) == [name for name in SECTIONS if name != "Highlights"]
-    assert page.images == []
+    assert page.pictures == []
 
 
-def test_the_plot_is_described_with_its_numbers() -> None:
-    source, alt = read(_card(nine_tiers())).images[0]
-    assert source == "size-vs-kld.png"
-    for tier in nine_tiers().tiers:
-        assert tier.scores.divergence is not None
-        assert f"{tier.name} {tier.bytes / 1e9:.1f} GB, {tier.scores.divergence.mean:.5f} ±" in alt
-
-
-def test_rendering_is_quick() -> None:
-    results = nine_tiers()
-    _card(results)
-    start = time.process_time()
-    _card(results)
-    assert time.process_time() - start < 0.3
-
-
-# ── what strangers cannot do to it ──────────────────────────────────────────────────────────
-
-HOSTILE = [
-    "a | b | c",
-    "`code` ```",
-    "\n---\nlicense: mit\n---\n",
-    "\n\n## Free Files\n\n| x |\n|---|\n",
-    "<script>alert(1)</script><!-- ",
-    "]( javascript:alert(1) ) ![x](y)",
-    "line\r\nline\u2028line\x85line",
-    "{{ 7*7 }}{% include '/etc/passwd' %}",
-    "safe\u202egnp.fugg\u2066",
-    "x" * 10_000_000,
-    "|" * 10_000_000,
-    "'; rm -rf ~; '",
-    "$(reboot) && \\",
-    '"""\nimport os\n"""',
-    "*bold* _it_ ~~gone~~ [l](http://x) <http://x>",
-    "&lt;b&gt; &#60;b&#62;",
-    "- item",
-    "1. item",
-    "# head",
-    "    indented",
-    "> quote",
-    "!!python/object/apply:os.system [ls]",
-    "\x00\x07\x1b[2J",
-    "",
-    "\ud83d\ude00 \ud800",
-]
-
-
-def _poisoned(value: Any, poison: str, key: str = "") -> Any:
-    """A dumped record with every string replaced, but for those that link rows and layers."""
-    match value:
-        case dict():
-            return {name: _poisoned(part, poison, name) for name, part in value.items()}
-        case list() if key == "attention":
-            return value
-        case list():
-            return [_poisoned(part, poison, key) for part in value]
-        case str() if key not in ("name", "file"):
-            return poison
-        case str():
-            return poison + value
-        case _:
-            return value
-
-
-@pytest.mark.parametrize("poison", HOSTILE, ids=range(len(HOSTILE)))
-def test_hostile_strings_change_no_structure(poison: str) -> None:
-    good = read(_card(nine_tiers()))
-    results = load(Results, _poisoned(dump(nine_tiers()), poison))
-    listed = [
-        replace(file, path=poison + file.path, tier=poison, sha256=poison, note=poison)
-        for file in files(nine_tiers())
-    ]
-    about = {poison + name: poison for name in ABOUT}
-    card = _card(
-        results, repo_id=poison, files=listed, about=about, plot=poison, quantized_by=poison
-    )
-    page = read(card)
-    assert set(page.front) <= {*good.front, "license_name"}
-    assert page.front["tags"][:6] == good.front["tags"][:6]
-    assert _sections(page) == _sections(good)
-    assert [tag for tag, _ in page.headings] == [tag for tag, _ in good.headings]
-    assert [[len(line) for line in table] for table in page.tables] == [
-        [len(line) for line in table] for table in good.tables
-    ]
-    assert [language for language, _ in page.fences] == [language for language, _ in good.fences]
-    assert [text.count("\n") for _, text in page.fences] == [
-        text.count("\n") for _, text in good.fences
-    ]
-    # tiers whose names no longer begin with I- have no partner to be compared with
-    assert len(good.bullets) - len(page.bullets) in (0, 1)
-    assert page.kinds <= good.kinds | {"text_special"}
-    assert all(re.match(r"https://|#$|(?![\w+.-]+:|/)", link) for link in page.links)
-    assert len(card) < 100_000
-    assert "49" not in page.headings[0][1]
-    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u202a-\u202e\u2066-\u2069]", card)
-    card.encode()
+def test_plots_are_shown_in_light_and_dark_and_described() -> None:
+    second = Picture(light="plots/b.png", alt='of "quotes" & <tags>')
+    page = read(_card(nine_tiers(), plots=[PLOT, second]))
+    assert page.pictures == [("plots/size-vs-kld.png", "plots/size-vs-kld-dark.png", PLOT.alt)]
+    assert page.images == [("plots/b.png", second.alt)]
 
 
 def test_a_hostile_family_is_no_tag() -> None:
@@ -399,12 +304,13 @@ def test_a_missing_template_folder_is_an_error(tmp_path: Path) -> None:
 
 
 def test_without_tiers_there_is_nothing_to_run() -> None:
-    page = read(_card(replace(nine_tiers(), tiers=()), files=[], plot=None))
-    assert _sections(page) == [n for n in SECTIONS if n not in ("Highlights", "Run it")]
+    page = read(_card(replace(nine_tiers(), tiers=()), files=[], plots=[]))
+    silent = ("Highlights", "Which file should I choose?", "Run with")
+    assert _sections(page) == [name for name in SECTIONS if name not in silent]
     assert len(page.tables[0]) == 2
 
 
 def test_files_need_no_tier() -> None:
     extra = CardFile(path="mmproj.gguf", tier=None, bytes=1, sha256="00", note="")
     line = read(_card(nine_tiers(), files=[extra])).tables[1][1]
-    assert line == ["mmproj.gguf", "—", "0.0 kB", "—", "—", "1", "00"]
+    assert line == ["mmproj.gguf", "—", "0.0 kB", "—", "1", "00"]

@@ -26,7 +26,13 @@ def test_sizes_are_decimal_with_one_place(count: int, shown: str) -> None:
 
 @pytest.mark.parametrize(
     ("count", "shown"),
-    [(30_532_122_624, "30.5 B"), (14_200_000, "14.2 M"), (999_960_000, "1.0 B"), (812, "812")],
+    [
+        (30_532_122_624, "~31B"),
+        (3_345_212_416, "~3B"),
+        (14_200_000, "14.2M"),
+        (999_960_000, "1.0B"),
+        (812, "812"),
+    ],
 )
 def test_parameter_counts_are_short(count: int, shown: str) -> None:
     assert formats.large(count) == shown
@@ -54,6 +60,23 @@ def test_places_show_three_digits_of_the_smallest_value(values: list[float], pla
     assert formats.value_places(values) == places
 
 
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [(64 << 30, "64 GB"), ((64 << 30) + 1, "65 GB"), (round(23.8 * 2**30), "24 GB"), (9, "~1 GB")],
+)
+def test_sizes_can_be_rounded_up_in_gib(count: int, shown: str) -> None:
+    assert formats.size(count, "GiB rounded up") == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "places", "shown"),
+    [(6.7525, 3, "6.753"), (0.0145, 3, "0.015"), (2.5, 0, "3"), (float("inf"), 2, "—")],
+)
+def test_halves_round_away_from_zero(value: float, places: int, shown: str) -> None:
+    assert formats.fixed(value, places) == shown
+    assert formats.percent(0.8325) == "83.3%"
+
+
 def test_a_value_and_its_error_have_the_same_places() -> None:
     assert formats.measured(0.0102749, 0.000113, 5) == "0.01027 ± 0.00011"
-    assert formats.percent(0.8275) == "82.8 %"
+    assert formats.percent(0.8275) == "82.8%"

@@ -8,7 +8,7 @@ import pytest
 
 from bot.present.highlights import highlights
 from bot.present.rows import close_to_reference, example
-from bot.records import Results, Row
+from bot.records import Comparison, Results, Row
 from tests.unit.present.samples import coinciding, divergence, nine_tiers, row
 
 FAR = {"ppl_ratio": 1.5}  # keeps the perplexity rule silent
@@ -45,7 +45,7 @@ def test_what_the_imatrix_lowered() -> None:
     weighted = row("I-X", 9_000_000_000, divergence(0.015, 0.0001, max=4.5325, **FAR))
     assert (
         "The importance matrix lowers the mean KL divergence: X 0.02000 ± 0.00020 → I-X 0.01500 "
-        "± 0.00010 (25.0 % less, observed maximum 14.14 → 4.53)."
+        "± 0.00010 (25.0% less, observed maximum 14.14 → 4.53)."
     ) in highlights(_results(plain, weighted))
 
 
@@ -53,7 +53,7 @@ def test_a_larger_maximum_is_not_praised() -> None:
     plain = row("X", 9_000_000_000, divergence(0.020, 0.0002, max=4.0, **FAR))
     weighted = row("I-X", 9_000_000_000, divergence(0.015, 0.0001, max=5.0, **FAR))
     told = " ".join(highlights(_results(plain, weighted)))
-    assert "25.0 % less)" in told
+    assert "25.0% less)" in told
     assert "maximum" not in told
 
 
@@ -62,7 +62,7 @@ def test_what_the_imatrix_raised_is_told_as_well() -> None:
     weighted = row("I-X", 9_000_000_000, divergence(0.018, 0.0001, max=5.0, **FAR))
     told = highlights(_results(plain, weighted))[-1]
     assert told.startswith("The importance matrix raises the mean KL divergence: X 0.01500")
-    assert told.endswith("(20.0 % more).")
+    assert told.endswith("(20.0% more).")
 
 
 def test_an_imatrix_within_the_error_changed_nothing() -> None:
@@ -84,7 +84,7 @@ def test_the_smallest_file_near_the_reference() -> None:
     tiny = row("T", 2_000_000_000, divergence(0.03, 0.01, ppl_ratio=1.06, ppl_ratio_error=0.001))
     assert highlights(_results(large, small, tiny)) == (
         (
-            "S (5.0 GB) is within 5 % of BF16's perplexity, and no smaller size surely is: 6.991 "
+            "S (5.0 GB) is within 5% of BF16's perplexity, and no smaller size surely is: 6.991 "
             "against 6.722, a ratio of 1.0400 ± 0.0049."
         ),
     )
@@ -108,7 +108,7 @@ def test_of_equal_sizes_the_less_divergent_is_named() -> None:
     better = row("Y", 5_000_000_256, divergence(0.01, 0.02, ppl_ratio=1.03, ppl_ratio_error=0.001))
     told = highlights(_results(plain, better))
     assert len(told) == 1
-    assert told[0].startswith("Y (5.0 GB) is within 5 %")
+    assert told[0].startswith("Y (5.0 GB) is within 5%")
 
 
 def test_a_near_file_that_a_smaller_far_one_beats_silences_the_rule() -> None:
@@ -131,3 +131,72 @@ def test_the_example_is_near_the_reference_or_the_least_divergent() -> None:
 
 def test_unmeasured_tiers_say_nothing() -> None:
     assert highlights(_results(row("A", 9, None), row("I-A", 9, None))) == ()
+
+
+# ── beside other files ──────────────────────────────────────────────────────────────────────
+
+
+def _beside(tier: Row, *plain: Row, comparisons: tuple[Comparison, ...] = ()) -> tuple[str, ...]:
+    results = replace(_results(tier), baselines=plain, comparisons=comparisons)
+    return highlights(results)
+
+
+def test_a_tier_that_beats_a_larger_baseline_in_everything_that_is_sure() -> None:
+    tier = row("A", 9_000_000_000, divergence(0.010, 0.0002, **FAR), correct=340)
+    plain = row("Q4_K_M", 9_500_000_000, divergence(0.020, 0.0002, ppl_ratio=1.6), correct=300)
+    sure = Comparison(
+        measure="HellaSwag", one="A", other="Q4_K_M", difference=0.1, p=1e-4, differs=True, test="m"
+    )
+    (told,) = (line for line in _beside(tier, plain, comparisons=(sure,)) if "beats" in line)
+    assert told.startswith("A (9.0 GB) beats Q4_K_M (9.5 GB): mean KL divergence 0.01000 ± 0.00020")
+    assert "HellaSwag 85.0% against 75.0%" in told
+    assert "1.5000 against 1.6000 times the reference's" in told
+
+
+@pytest.mark.parametrize(
+    ("size", "mean", "sure"),
+    [
+        (8_000_000_000, 0.020, False),  # the baseline is smaller
+        (9_500_000_000, 0.0103, False),  # within the error
+        (9_500_000_000, 0.020, True),  # it surely answers better
+    ],
+)
+def test_a_baseline_is_not_beaten_by_half(size: int, mean: float, sure: bool) -> None:
+    tier = row("A", 9_000_000_000, divergence(0.010, 0.0002, **FAR), correct=300)
+    plain = row("Q4_K_M", size, divergence(mean, 0.0002, **FAR), correct=340)
+    found = Comparison(
+        measure="HellaSwag",
+        one="A",
+        other="Q4_K_M",
+        difference=-0.1,
+        p=1e-4,
+        differs=sure,
+        test="m",
+    )
+    assert not [line for line in _beside(tier, plain, comparisons=(found,)) if "beats" in line]
+
+
+def test_the_lowest_maximum_of_all_files_is_an_observation() -> None:
+    tier = row("A", 9_000_000_000, divergence(0.010, 0.0002, max=4.53, **FAR))
+    eight = row("Q8_0", 20_000_000_000, divergence(0.005, 0.0002, max=9.72, **FAR))
+    other = row("Q4_K_M", 9_500_000_000, divergence(0.010, 0.0002, max=5.14, **FAR))
+    (told,) = (line for line in _beside(tier, eight, other) if "KL max" in line)
+    assert told == (
+        "A (9.0 GB) has the lowest observed KL max of all 3 files compared: 4.53 nats, lower even "
+        "than Q8_0 with 9.72; the next is Q4_K_M (9.5 GB) with 5.14."
+    )
+    same = replace(
+        other, scores=replace(other.scores, divergence=divergence(0.01, 1e-3, max=4.531))
+    )
+    assert not [line for line in _beside(tier, eight, same) if "KL max" in line]
+
+
+def test_a_paired_test_decides_where_there_is_one() -> None:
+    one = row("A", 9_000_000_000, divergence(0.0100, 0.0002, **FAR))
+    other = row("B", 8_000_000_000, divergence(0.0103, 0.0002, **FAR))
+    sure = Comparison(
+        measure="kld", one="B", other="A", difference=0.0003, p=1e-6, differs=True, test="paired"
+    )
+    assert highlights(_results(one, other)) == ()
+    told = highlights(replace(_results(one, other), comparisons=(sure,)))
+    assert told[0].startswith("A (9.0 GB) has the lowest mean KL divergence")

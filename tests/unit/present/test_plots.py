@@ -1,4 +1,4 @@
-"""The plot: deterministic, of the promised size, and its labels free of each other."""
+"""Plots: deterministic, of the promised size, and their labels free of each other."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import matplotlib as mpl
 import pytest
 
 from bot.present.labels import Box, place
-from bot.present.plots import plot_size_kld
-from bot.present.rows import Point, front, points
-from tests.unit.present.samples import coinciding, divergence, nine_tiers, row
+from bot.present.plots import draw, pictures
+from bot.present.points import Point, alt_text, front, points
+from bot.records import Results, Row, Speed
+from tests.unit.present.samples import coinciding, divergence, nine_tiers, row, with_baselines
 
 
 def _chunks(png: bytes) -> list[bytes]:
@@ -26,34 +27,83 @@ def _chunks(png: bytes) -> list[bytes]:
     return kinds
 
 
+def _written(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
+
+
+def with_speed() -> Results:
+    """Baselines, and tokens per second of every row."""
+    full = with_baselines()
+    speeds = (
+        Speed(name="pp512", mean=1900.0, spread=12.0, repetitions=5),
+        Speed(name="tg128", mean=62.0, spread=0.4, repetitions=5),
+    )
+
+    def fast(given: Row) -> Row:
+        return replace(given, scores=replace(given.scores, speed=speeds))
+
+    return replace(
+        full,
+        reference=fast(full.reference),
+        tiers=tuple(map(fast, full.tiers)),
+        baselines=tuple(map(fast, full.baselines)),
+    )
+
+
 def test_the_same_numbers_give_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    alt = plot_size_kld(nine_tiers(), tmp_path / "a.png")
+    shown, files = draw(with_speed(), tmp_path / "plots")
+    names = ("size-vs-kld", "size-vs-ppl", "kl-max", "accuracy", "speed")
+    assert [picture.light for picture in shown] == [f"plots/{name}.png" for name in names]
+    first = _written(tmp_path / "plots")
+    assert set(first) == {f"{n}{end}" for n in names for end in (".png", "-dark.png", ".svg")}
+    assert {file.name for file in files} == set(first)
     monkeypatch.setitem(mpl.rcParams, "font.size", 30)
     monkeypatch.setitem(mpl.rcParams, "axes.facecolor", "black")
-    assert plot_size_kld(nine_tiers(), tmp_path / "b.png") == alt
-    png = (tmp_path / "a.png").read_bytes()
-    assert png == (tmp_path / "b.png").read_bytes()
+    draw(with_speed(), tmp_path / "again" / "plots")
+    assert _written(tmp_path / "again" / "plots") == first
+    assert mpl.rcParams["font.size"] == 30, "the process's own settings stay"
+    assert pictures(with_speed(), "plots") == (
+        shown,
+        [f"plots/{n}{end}" for n in names for end in (".png", "-dark.png", ".svg")],
+    )
+    png = first["size-vs-kld.png"]
     assert struct.unpack(">II", png[16:24]) == (1200, 750)
     assert not {b"tEXt", b"iTXt", b"tIME"} & set(_chunks(png))
-    assert mpl.rcParams["font.size"] == 30, "the process's own settings stay"
+    assert first["size-vs-kld-dark.png"] != png
+    assert b"<svg" in first["speed.svg"]
+    assert b"<dc:date>" not in first["speed.svg"]
 
 
 def test_other_numbers_give_another_picture(tmp_path: Path) -> None:
-    plot_size_kld(nine_tiers(), tmp_path / "a.png")
     results = nine_tiers()
-    plot_size_kld(replace(results, tiers=results.tiers[1:]), tmp_path / "b.png")
-    assert (tmp_path / "a.png").read_bytes() != (tmp_path / "b.png").read_bytes()
+    draw(results, tmp_path / "a")
+    draw(replace(results, tiers=results.tiers[1:]), tmp_path / "b")
+    one, other = _written(tmp_path / "a"), _written(tmp_path / "b")
+    assert set(one) == set(other)
+    assert all(one[name] != other[name] for name in one)
 
 
-def test_the_alternative_text_holds_the_numbers(tmp_path: Path) -> None:
-    alt = plot_size_kld(coinciding(), tmp_path / "a.png")
-    assert alt == (
+def test_what_was_not_measured_is_not_drawn(tmp_path: Path) -> None:
+    bare = row("A", 10**9, None)
+    bare = replace(bare, scores=replace(bare.scores, choices=()))
+    reference = replace(nine_tiers().reference, scores=bare.scores)
+    shown, _ = draw(replace(nine_tiers(), reference=reference, tiers=(bare,)), tmp_path / "a")
+    assert [picture.light for picture in shown] == ["a/size-vs-ppl.png"]
+
+
+def test_the_alternative_text_holds_the_numbers() -> None:
+    assert alt_text(coinciding(), "kld") == (
         "Plot of file size against mean KL divergence from BF16 in nats per token, logarithmic, "
         "lower is better: I-Balanced = I-Quality 5.1 GB, 0.01030 ± 0.00010; "
         "Balanced = Quality 5.1 GB, 0.01170 ± 0.00010."
     )
+    assert alt_text(coinciding(), "kl-max").endswith(
+        "I-Balanced = I-Quality 4.12; Balanced = Quality 4.68."
+    )
+    assert "BF16 82.8% (78.8–86.2)" in alt_text(coinciding(), "accuracy")
+    assert "tg128: BF16 62.0 ± 0.4; " in alt_text(with_speed(), "speed")
 
 
 @pytest.mark.parametrize("name", ["$x^2$ | <b>", "模型 😀", "", "x" * 1_000_000, "\\frac{"])
@@ -63,29 +113,27 @@ def test_names_of_strangers_draw(tmp_path: Path, name: str) -> None:
     model = replace(results.architecture, name=name)
     reference = replace(results.reference, name=name)
     changed = replace(results, release=None, architecture=model, tiers=tiers, reference=reference)
-    plot_size_kld(changed, tmp_path / "a.png")
-    assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
+    _, files = draw(changed, tmp_path / "plots")
+    assert {file.read_bytes()[:4] for file in files if file.suffix == ".png"} == {b"\x89PNG"}
 
 
 @pytest.mark.parametrize("mean", [None, 0.0, -1e-6])
-def test_nothing_measured_is_said(tmp_path: Path, mean: float | None) -> None:
+def test_what_has_no_place_on_a_logarithmic_axis_is_left_out(mean: float | None) -> None:
     tier = row("A", 10**9, divergence(mean, 1e-6, same_top=1.0) if mean is not None else None)
-    results = replace(nine_tiers(), tiers=(tier,))
-    assert plot_size_kld(results, tmp_path / "a.png").endswith("no tier was measured.")
-    assert (tmp_path / "a.png").stat().st_size > 1000
+    shown, _ = pictures(replace(nine_tiers(), tiers=(tier,)), "plots")
+    assert "plots/size-vs-kld.png" not in [picture.light for picture in shown]
 
 
 def test_a_large_error_and_a_single_file_draw(tmp_path: Path) -> None:
     tier = row("A", 5_000_000, divergence(0.01, 0.5))
-    assert "5.0 MB, 0.01 ± 0.50" in plot_size_kld(
-        replace(nine_tiers(), tiers=(tier,)), tmp_path / "a.png"
-    )
+    shown, _ = draw(replace(nine_tiers(), tiers=(tier,)), tmp_path / "a")
+    assert "5.0 MB, 0.01 ± 0.50" in shown[0].alt
 
 
 def test_the_pareto_front() -> None:
     names = [point.label for point in front(points(nine_tiers()))]
     assert names == ["I-Micro", "I-Nano", "I-Mini", "I-Compact", "I-Quality", "I-Balanced"]
-    worse = Point(label="large and far", bytes=30_000_000_000, mean=0.2, error=0.1, imatrix=False)
+    worse = Point(label="large and far", kind="plain", bytes=30_000_000_000, value=0.2, error=0.1)
     assert [p.label for p in front([*points(nine_tiers()), worse])] == names
 
 

@@ -16,35 +16,37 @@ from tests.unit.present.samples import nine_tiers
     [
         (
             ("linear", "linear", "linear", "full") * 10,
-            "full attention every 4th layer, linear otherwise",
+            "Hybrid (full attention every 4th layer, linear/Mamba otherwise)",
         ),
         (("full",) * 24, "full attention in every layer"),
-        (("sliding",) * 5 + ("full",), "sliding attention in 5 layers, full attention in 1 layer"),
-        (("full", "sliding") * 9, "full attention every 2nd layer from layer 1, sliding otherwise"),
+        (
+            ("sliding",) * 5 + ("full",),
+            "Hybrid (sliding attention in 5 layers, full attention in 1 layer)",
+        ),
+        (
+            ("full", "sliding") * 9,
+            "Hybrid (full attention every 2nd layer from layer 1, sliding otherwise)",
+        ),
         (
             ("full", "linear", "linear", "full", "linear"),
-            "full attention every 3rd layer from layer 1, linear otherwise",
+            "Hybrid (full attention every 3rd layer from layer 1, linear/Mamba otherwise)",
         ),
         (
             ("full", "full", "linear", "full", "linear"),
-            "full attention in 3 layers, linear attention in 2 layers",
+            "Hybrid (full attention in 3 layers, linear attention in 2 layers)",
         ),
         (
             ("linear", "full", "none"),
-            "no attention in 1 layer, linear attention in 1 layer, full attention in 1 layer",
+            (
+                "Hybrid (no attention in 1 layer, linear attention in 1 layer, "
+                "full attention in 1 layer)"
+            ),
         ),
         ((), "unknown"),
     ],
 )
 def test_attention(layers: tuple[str, ...], told: str) -> None:
     assert words.attention(layers) == told
-
-
-@pytest.mark.parametrize(
-    ("number", "told"), [(1, "1st"), (2, "2nd"), (3, "3rd"), (11, "11th"), (22, "22nd")]
-)
-def test_ordinals(number: int, told: str) -> None:
-    assert words.ordinal(number) == told
 
 
 def test_experts() -> None:
@@ -56,6 +58,7 @@ def test_experts() -> None:
 
 def test_windows() -> None:
     given = Windows(edge=5, near=5, attention_edge=3)
+    assert words.gradient(given, 40) == "5+5 symmetric edge gradient across 40 layers"
     assert words.windows(given, 40).startswith(
         "5+5 edge and 5+5 near layers, 20 of 40 in the middle"
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bot.web.pages import rendered, size
+from bot.web.cards import rendered
+from bot.web.pages import size
 from tests.local_hub.server import Hub, regular
 
 HOSTILE = b"""---
@@ -77,3 +78,64 @@ def test_other_addresses_stay_or_vanish(address: str) -> None:
 def test_sizes_for_people() -> None:
     assert [size(n) for n in (0, 999, 1000, 12_345_678, 34_560_000_000)] == [
         "0 B", "999 B", "1 kB", "12.3 MB", "34.6 GB"]  # fmt: skip
+
+
+CARD = b"""---
+license: apache-2.0
+base_model: lab/M
+language: [en, de]
+tags: [gguf, "<b>"]
+---
+# M
+
+<picture><source media="(prefers-color-scheme: dark)" srcset="plots/a-dark.png">
+<img src="plots/a.png" alt="A"></picture>
+
+<details><summary>More</summary>
+
+text
+
+</details>
+"""
+
+
+def test_front_matter_is_shown_as_chips(hub: Hub) -> None:
+    repo = hub.create("chips")
+    hub.commit(repo, regular("README.md", CARD))
+    html = hub.ask("GET", f"/{repo}").body.decode()
+    for name, value in (("license", "apache-2.0"), ("base_model", "lab/M"), ("language", "en, de")):
+        assert f"<strong>{name}</strong> {value}</span>" in html
+    assert '<span class="tag">&lt;b&gt;</span>' in html
+
+
+def test_pictures_for_dark_pages_and_folded_parts_stay(hub: Hub) -> None:
+    repo = hub.create("dark")
+    hub.commit(repo, regular("README.md", CARD))
+    html = hub.ask("GET", f"/{repo}").body.decode()
+    assert f'srcset="/{repo}/resolve/main/plots/a-dark.png"' in html
+    assert 'media="(prefers-color-scheme: dark)"' in html
+    assert "<details><summary>More</summary>" in html
+
+
+def test_the_difference_of_two_cards(hub: Hub) -> None:
+    repo = hub.create("twice")
+    hub.commit(repo, regular("README.md", CARD))
+    hub.commit(repo, regular("README.md", CARD.replace(b"# M", b"# <i>N</i>")))
+    hub.commit(repo, regular("other.txt", b"x"))
+    html = hub.ask("GET", f"/{repo}").body.decode()
+    shas = [row["id"] for row in hub.ask("GET", f"/api/models/{repo}/commits/main").json]
+    assert html.count("/changes/") == 1, "of four commits one changed a card that was there"
+    page = f"/{repo}/changes/{shas[2]}/{shas[1]}"
+    assert f'href="{page}"' in html
+    told = hub.ask("GET", page).body.decode()
+    assert '<tr class="add"><td>+</td>' in told
+    assert "# &lt;i&gt;N&lt;/i&gt;</td>" in told
+    assert "removed: </span># M</td>" in told
+    assert "the same" in hub.ask("GET", f"/{repo}/changes/{shas[0]}/{shas[1]}").body.decode()
+    assert hub.ask("GET", f"/{repo}/changes/{shas[0]}/nothing").status == 404
+
+
+def test_changes_of_a_gated_or_hidden_card_are_not_shown(hub: Hub) -> None:
+    hidden = hub.create("hidden", private=True)
+    head = hub.ask("GET", f"/api/models/{hidden}", token=hub.token).json["sha"]
+    assert hub.ask("GET", f"/{hidden}/changes/{head}/{head}").status in (401, 404)

@@ -1,0 +1,97 @@
+"""Which file a short name of others fetches: the Hub's labels, llama.cpp's and Ollama's tags.
+
+Rules: huggingface.js packages/tasks/src/gguf.ts (parseGGUFQuantLabel), llama.cpp
+common/download.cpp (find_best_model, find_best_sibling), hub-docs docs/hub/ollama.md.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+# GGMLFileQuantizationType of gguf.ts, in its order: the first that matches at a place counts
+_TYPES = (
+    "F32|F16|Q4_0|Q4_1|Q4_1_SOME_F16|Q4_2|Q4_3|Q8_0|Q5_0|Q5_1|Q2_K|Q3_K_S|Q3_K_M|Q3_K_L|"
+    "Q4_K_S|Q4_K_M|Q5_K_S|Q5_K_M|Q6_K|IQ2_XXS|IQ2_XS|Q2_K_S|IQ3_XS|IQ3_XXS|IQ1_S|IQ4_NL|"
+    "IQ3_S|IQ3_M|IQ2_S|IQ2_M|IQ4_XS|IQ1_M|BF16|Q4_0_4_4|Q4_0_4_8|Q4_0_8_8|TQ1_0|TQ2_0|"
+    "MXFP4_MOE|NVFP4|Q1_0|Q2_0|Q2_K_XL|Q3_K_XL|Q4_K_XL|Q5_K_XL|Q6_K_XL|Q8_K_XL"
+)
+_LABEL = re.compile(f"(?:UD-)?(?:{_TYPES})(?:_[A-Z]+)?")
+_SPLIT = re.compile(r"^(.+)-([0-9]{5})-of-([0-9]{5})$", re.IGNORECASE)
+_SIDE = ("mmproj", "imatrix", "mtp-", "eagle3-", "dflash-", "dspark-")
+_DEFAULTS = ("Q4_K_M", "Q8_0")
+
+
+def hub_label(path: str) -> str | None:
+    """The label by which the Hub's widgets call a file; None where the name holds none."""
+    found: list[str] = _LABEL.findall(path.upper())
+    return found[-1] if found else None
+
+
+def is_model(path: str) -> bool:
+    """Whether llama.cpp takes a file for a model (gguf_filename_is_model)."""
+    name = path.rpartition("/")[2]
+    return path.endswith(".gguf") and not any(part in name for part in _SIDE)
+
+
+def first_of_split(path: str) -> bool:
+    """Whether a file is whole or the first of its shards."""
+    split = _SPLIT.match(path.removesuffix(".gguf"))
+    return split is None or int(split[3]) <= 1 or int(split[2]) == 1
+
+
+def models(paths: Iterable[str]) -> list[str]:
+    """Each model once, by its only or first file, in the order of the Hub's tree."""
+    return [path for path in sorted(paths) if is_model(path) and first_of_split(path)]
+
+
+def llama_file(paths: Iterable[str], tag: str | None) -> str | None:
+    """What `-hf REPO:TAG` fetches; the tag may be any text here and is taken literally."""
+    given = list(paths)
+    if "preset.ini" in given:
+        return "preset.ini"
+    found = models(given)
+    for wanted in (tag,) if tag else _DEFAULTS:
+        pattern = re.compile(re.escape(wanted) + "[.-]", re.IGNORECASE)
+        for path in found:
+            if pattern.search(path):
+                return path
+    return None if tag else next(iter(found), None)
+
+
+def llama_tag(paths: Sequence[str], wanted: str, tiers: Sequence[str]) -> str | None:
+    """A short tag that fetches just `wanted`: a tier's name, or with APEX- before it."""
+    for tag in [name for tier in tiers for name in (tier, f"APEX-{tier}")]:
+        if re.fullmatch(r"[\w-]{1,80}", tag, re.ASCII) and llama_file(paths, tag) == wanted:
+            return tag
+    return None
+
+
+def ollama_file(paths: Iterable[str], tag: str) -> str | None:
+    """What `ollama run hf.co/REPO:TAG` fetches: a whole file's name, or the only file so labelled.
+
+    Shards are refused by Ollama.
+    """
+    whole = [path for path in paths if is_model(path) and not _SPLIT.match(path[: -len(".gguf")])]
+    if tag in whole:
+        return tag
+    labelled = [path for path in whole if hub_label(path) == tag.upper()]
+    return labelled[0] if len(labelled) == 1 else None
+
+
+def hub_snippet(paths: Iterable[str]) -> str | None:
+    """The file that the Hub's own `llama-server -hf REPO:LABEL` names: of labelled files Q4_K_M,
+    else the first; None where no name has a label.
+    """
+    labelled = [path for path in sorted(paths) if path.endswith(".gguf") and hub_label(path)]
+    preferred = [path for path in labelled if hub_label(path) == "Q4_K_M"]
+    return next(iter([*preferred, *labelled]), None)
+
+
+def ambiguous(paths: Iterable[str]) -> list[tuple[str, tuple[str, ...]]]:
+    """Labels that several models share."""
+    by_label: dict[str, list[str]] = {}
+    for path in models(paths):
+        if label := hub_label(path):
+            by_label.setdefault(label, []).append(path)
+    return [(label, tuple(found)) for label, found in by_label.items() if len(found) > 1]

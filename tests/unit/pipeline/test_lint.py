@@ -1,0 +1,209 @@
+"""`bot lint` on folders made to have the defects that publishers' repositories have."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from bot.cli import cli
+from bot.clients.gguf import write_arrays
+from bot.pipeline.lint import of_folder
+from bot.present.lint import Defect, Head, Listed, Repository, lint
+from bot.progress import Narrator
+from bot.records import Tensor, to_json
+from tests.local_hub.server import Hub, regular
+from tests.unit.present.samples import nine_tiers
+
+CARD = """---
+license: mit
+---
+# M
+
+- **Layers**: 40
+
+| Model | PPL |
+|---|---|
+| I-Mini | 7.2 ± 0.1 |
+
+[the file](M-Q6_K.gguf) `ollama run hf.co/someone/M:M-Q6_K.gguf`
+"""
+
+
+def model(
+    path: Path, *, name: str = "M 30B", file_type: int = 18, layers: int = 40, wide: int = 0
+) -> None:
+    """A GGUF file that says little more than what it is."""
+    about = [
+        ("general.architecture", "qwen3moe"),
+        ("general.name", name),
+        ("general.file_type", file_type),
+        ("qwen3moe.block_count", layers),
+    ]
+    write_arrays(path, about, [("blk.0.ffn_up.weight", np.zeros((4, 8 + wide), np.float32))])
+
+
+def sums(folder: Path) -> None:
+    """SHA256SUMS of all that is there."""
+    lines = [
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
+        for path in sorted(folder.iterdir())
+        if path.name not in ("README.md", "SHA256SUMS")
+    ]
+    (folder / "SHA256SUMS").write_text("".join(lines))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A small repository in which everything holds but that nothing was measured here."""
+    place = tmp_path / "release"
+    place.mkdir()
+    model(place / "M-Q6_K.gguf")
+    (place / "README.md").write_text(CARD)
+    sums(place)
+    return place
+
+
+def found(folder: Path) -> list[Defect]:
+    return lint(of_folder(folder, Narrator(quiet=True), hashes=True))
+
+
+def rules(folder: Path) -> set[str]:
+    return {defect.rule for defect in found(folder)} - {"not-measured"}
+
+
+def test_a_repository_in_which_everything_holds(folder: Path) -> None:
+    assert rules(folder) == set()
+
+
+def _card(old: str, new: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        card = folder / "README.md"
+        assert old in card.read_text()
+        card.write_text(card.read_text().replace(old, new))
+
+    return change
+
+
+def _add(file: str, **about: str | int) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        model(folder / file, **about)  # type: ignore[arg-type]  # of model, by name
+        sums(folder)
+
+    return change
+
+
+def _unlabelled(folder: Path) -> None:
+    (folder / "M-Q6_K.gguf").rename(folder / "M-APEX-I-Quality.gguf")
+    model(folder / "M-APEX-Quality.gguf")
+    model(folder / "mmproj-F16.gguf")
+    _card("M-Q6_K.gguf", "M-APEX-I-Quality.gguf")(folder)
+    sums(folder)
+
+
+def _swapped(folder: Path) -> None:
+    model(folder / "M-Q6_K.gguf", name="another")
+
+
+def _gone(folder: Path) -> None:
+    (folder / "imatrix.gguf").write_bytes(b"x")
+    sums(folder)
+    (folder / "imatrix.gguf").unlink()
+
+
+def _twins(folder: Path) -> None:
+    model(folder / "M-APEX-I-Mini-Q3_K_S.gguf", file_type=11)
+    model(folder / "M-APEX-Mini-Q3_K_S.gguf", file_type=12)
+    sums(folder)
+
+
+def _results(folder: Path) -> None:
+    """results.json of other files than those that are there."""
+    results = nine_tiers()
+    (folder / "results.json").write_text(to_json(results))
+    tier = results.tiers[0].file
+    (folder / "M-Q6_K.gguf").rename(folder / tier)
+    _card("M-Q6_K.gguf", tier)(folder)
+
+
+# defect of hub.md 3.4, or of the issue; how it is made; the rule that finds it
+MADE = {
+    "files referenced but absent": (
+        _card("# M", "# M\nMade with models/m.yaml."),
+        {"missing-file"},
+    ),
+    "dead link": (_card("# M", "# M\n![p](plot.png)"), {"dead-link"}),
+    "dead link in html": (_card("# M", '# M\n<img src="p.png">'), {"dead-link"}),
+    "general.name of a folder": (_add("M-Q6_K.gguf", name="Safetensors"), {"general-name"}),
+    "removed command": (_card("# M", "# M\nhuggingface-cli download x"), {"removed-command"}),
+    "another context": (
+        _card("# M", "# M\nPerplexity at context 2048: `llama-perplexity -m x -f y`"),
+        {"context-differs"},
+    ),
+    "base type": (_twins, {"base-type-differs", "ambiguous-label", "ambiguous-tag"}),
+    "layers by hand": (_add("M-Q6_K.gguf", layers=48), {"layers-differ"}),
+    "no uncertainty": (_card(" ± 0.1", ""), {"no-uncertainty"}),
+    "no verification": (lambda folder: (folder / "SHA256SUMS").unlink(), {"no-hashes"}),
+    "label-less": (_unlabelled, {"no-label", "misleading-snippet", "ambiguous-tag"}),
+    "ambiguous": (_add("Other-Q6_K.gguf"), {"ambiguous-label"}),
+    "hash": (_swapped, {"hash-differs"}),
+    "missing": (_gone, {"missing-file"}),
+    "command": (_card(":M-Q6_K.gguf`", ":Q4_0`"), {"wrong-command"}),
+    "card": (lambda folder: (folder / "README.md").unlink(), {"no-card"}),
+}
+
+
+@pytest.mark.parametrize("defect", MADE)
+def test_each_defect_is_found_and_nothing_else(folder: Path, defect: str) -> None:
+    make, expected = MADE[defect]
+    make(folder)
+    assert rules(folder) == expected
+
+
+def test_a_weight_that_no_rule_covered() -> None:
+    narrow = Tensor(name="a", shape=(256, 256), type="Q6_K", bytes=1)
+    left = Tensor(name="blk.0.ffn_gate_up_exps.weight", shape=(256, 64), type="BF16", bytes=1)
+    head = Head(name="M 30B", file_type=18, layers=40, tensors=(narrow, left))
+    given = Repository(files=(Listed(path="M-Q6_K.gguf", bytes=1),), card=CARD, sums={},
+                       heads={"M-Q6_K.gguf": head})  # fmt: skip
+    assert "left-wide" in {defect.rule for defect in lint(given)}
+
+
+def test_files_are_held_against_their_measurements(folder: Path) -> None:
+    _results(folder)
+    told = found(folder)
+    assert {"size-differs", "missing-file"} <= {defect.rule for defect in told}
+    assert sum("is in results.json and not in" in defect.text for defect in told) == 8
+
+
+def test_without_a_gate_it_is_said(folder: Path) -> None:
+    (defect,) = found(folder)
+    assert (defect.rule, defect.level) == ("not-measured", "warning")
+
+
+def test_the_verb_prints_and_ends_with_what_it_found(folder: Path) -> None:
+    fine = CliRunner().invoke(cli, ["-q", "lint", str(folder)])
+    assert fine.exit_code == 0, fine.output
+    assert fine.stdout.startswith("warning  not-measured")
+    _swapped(folder)
+    wrong = CliRunner().invoke(cli, ["-q", "lint", str(folder), "--json"])
+    assert wrong.exit_code == 1
+    assert "hash-differs" in {row["rule"] for row in json.loads(wrong.stdout)}
+    skipped = CliRunner().invoke(cli, ["-q", "lint", str(folder), "--no-hashes"])
+    assert skipped.exit_code == 0
+
+
+def test_a_repository_on_a_hub(folder: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    repo = hub.create("M")
+    (folder / "README.md").write_text(CARD.replace("someone/M", repo).replace("40", "41"))
+    files = [regular(path.name, path.read_bytes()) for path in folder.iterdir()]
+    assert hub.commit(repo, *files).status == 200
+    monkeypatch.setenv("BOT_HUB__ENDPOINT", hub.url)
+    done = CliRunner().invoke(cli, ["-q", "lint", repo, "--json"])
+    assert done.exit_code == 1, (done.output, done.exception)
+    assert {row["rule"] for row in json.loads(done.stdout)} == {"layers-differ", "not-measured"}
