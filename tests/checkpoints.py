@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from gguf import GGUFReader  # noqa: TID251 - vocabularies, which our reader steps over
 from numpy.typing import NDArray
 
 from bot.build.toolchain import Toolchain
-from bot.clients import gguf
 from bot.settings import DEMO
 
 H, FFN, EXPERTS, HEADS, KV, DIM = 256, 256, 4, 4, 2, 64
@@ -454,14 +454,14 @@ def sentencepiece(folder: Path, toolchain: Toolchain) -> None:
 
 def byte_pairs(folder: Path, toolchain: Toolchain) -> None:
     """tokenizer.json as GPT-2 has it, from llama.cpp's vocabulary file without weights."""
-    metadata, _ = gguf.read_arrays(toolchain.tree / "models" / "ggml-vocab-gpt-2.gguf")
-    tokens, end = metadata["tokenizer.ggml.tokens"], "<|endoftext|>"
+    fields = GGUFReader(toolchain.tree / "models" / "ggml-vocab-gpt-2.gguf").fields
+    tokens, end = fields["tokenizer.ggml.tokens"].contents(), "<|endoftext|>"
     level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
     level["use_regex"] = True
     special = {"id": len(tokens) - 1, "content": end, "special": True, "normalized": False}
     special |= {"single_word": False, "lstrip": False, "rstrip": False}
     model: dict[str, Any] = {"type": "BPE", "vocab": {token: i for i, token in enumerate(tokens)}}
-    model |= {"merges": metadata["tokenizer.ggml.merges"], "byte_fallback": False}
+    model |= {"merges": fields["tokenizer.ggml.merges"].contents(), "byte_fallback": False}
     _write(
         folder / "tokenizer.json",
         {

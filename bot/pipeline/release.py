@@ -19,8 +19,9 @@ from bot.pipeline.graph import Resource, Task, run
 from bot.pipeline.job import Job
 from bot.pipeline.measure import reference_of
 from bot.pipeline.timeline import Timeline
+from bot.publish.gate import broken
 from bot.publish.send import send
-from bot.records import Built, Recipe
+from bot.records import Built, Divergence, Recipe, load
 from bot.settings import LlamaSettings
 from bot.workspace import free_disk
 
@@ -168,10 +169,18 @@ class _Tasks:
         self._bench.noise()
 
     def _send(self, tier: str) -> None:
-        """What the Hub does not answer for now goes with the commit."""
+        """A tier that the gate will refuse stays; what the Hub does not answer for goes later."""
         if self._repo_id is None:
             raise TypeError("nothing is sent without a repository")
         job, built = self._job, self._made[tier]
+        _, wrong = gating.sound(job, tier, Path(built.path), built.sha256)
+        measured = self._bench.known_divergence(_subject(tier, built))
+        if measured and not wrong:
+            found = load(Divergence, measured.value["divergence"])
+            wrong = broken(tier, found, job.settings.gate)
+        if wrong:
+            job.pipeline.narrator.say(f"{tier} is not sent: {wrong}")
+            return
         files = {Path(file.path).name: file for file in built.files}
         freed = make.is_free(job, tier)
         with job.pipeline.narrator.work(f"sending {tier}"):

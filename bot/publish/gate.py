@@ -75,6 +75,12 @@ def kept(results: Results, left_out: Iterable[LeftOut]) -> Results:
     return replace(results, tiers=rows, comparisons=tuple(compared), left_out=reasons)
 
 
+def broken(tier: str, found: Divergence, wanted: GateSettings) -> str | None:
+    """What of a tier's divergence breaks a limit: known long before the release is judged."""
+    wrong = [text for _, good, text in _divergence(tier, found, wanted) if not good]
+    return "; ".join(wrong) or None
+
+
 def _stops(
     checks: Iterable[Check], out: tuple[LeftOut, ...], rows: list[Row], wanted: GateSettings
 ) -> str | None:

@@ -127,7 +127,7 @@ def test_a_tier_is_refused_or_gets_another_type_where_data_is_lacking(
     assert facts["coverage"][3]["unreached"] == [2]
     card = files["README.md"].read_text()
     assert "Experts that no calibration token reached**: layer 3: 2" in card
-    assert "Q2\\_K for IQ1\\_M" in card
+    assert "Q2_K for IQ1_M" in card
     assert "/home/me" not in card
 
 
