@@ -25,7 +25,7 @@ from bot.present.choosing import cache_bytes, choices
 from bot.present.commands import Command, commands
 from bot.present.coverage import coverage
 from bot.present.frontmatter import front_matter, model_url
-from bot.present.highlights import highlights
+from bot.present.highlights import best_fits, highlights
 from bot.present.rows import NAME_LIMIT, distinct, example, names
 from bot.present.tables import CardFile, available, benchmarks, others
 from bot.records import Results, Row
@@ -129,7 +129,7 @@ def _values(
         "choices": _choices(results),
         "data": _there(files, "results.json"),
         "sums": _there(files, "SHA256SUMS"),
-        "highlights": highlights(results, look.sizes),
+        "highlights": _told(results, look),
         "files": available(results, files, about, look),
         "by_memory": choices(results, look),
         "context": tokens,
@@ -199,6 +199,11 @@ def _commands(
         shards=[shard.file for shard in row.shards] if row else (),
         context=min(results.architecture.context_length or 4096, 4096),
     )
+
+
+def _told(results: Results, look: CardSettings) -> tuple[str, ...]:
+    best = best_fits(results, look)
+    return (*highlights(results, look.sizes), *([best] if best else []))
 
 
 def _choices(results: Results) -> list[Any]:

@@ -21,6 +21,7 @@ class Choice:
     row: Entry | None
     needed: int  # bytes: file, cache and buffers
     longest: int | None  # tokens of context that fit; None: not known, or the model's own limit
+    sure: bool  # it surely diverges less than every other file that fits, and there are some
 
 
 def cache_bytes(model: Architecture, tokens: int) -> int:
@@ -51,6 +52,7 @@ def choices(results: Results, look: CardSettings) -> list[Choice]:
                 row=row,
                 needed=(row.bytes if row else 0) + fixed,
                 longest=_longest(model, memory * GIB - BUFFERS - row.bytes) if row else None,
+                sure=row is not None and _is_sure(results, row, fits),
             )
         )
     return found
@@ -67,6 +69,11 @@ def _best(results: Results, fits: list[Entry]) -> Entry | None:
         if row.mean_error is not None and less_divergent(results, first, row) is None
     ]
     return min([first, *alike], key=lambda row: (row.bytes, row.mean or 0))
+
+
+def _is_sure(results: Results, row: Entry, fits: list[Entry]) -> bool:
+    rest = [other for other in fits if other.name != row.name]
+    return bool(rest) and all(less_divergent(results, row, other) is True for other in rest)
 
 
 def _longest(model: Architecture, room: int) -> int | None:

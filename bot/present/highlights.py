@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from bot.present.choosing import choices
 from bot.present.escape import clean
 from bot.present.formats import Sizes, error_places, fixed, measured, percent, size, value_places
 from bot.present.rows import (
@@ -19,6 +20,7 @@ from bot.present.rows import (
     tiers,
 )
 from bot.records import Results, supported
+from bot.settings import CardSettings
 
 BEATEN = 3  # sentences about baselines at most
 
@@ -36,6 +38,25 @@ def highlights(results: Results, sizes: Sizes = "GB") -> tuple[str, ...]:
     return tuple(sentence for sentence in told if sentence)
 
 
+def best_fits(results: Results, look: CardSettings) -> str | None:
+    """Which tier is surely the best of those that fit, for each size of memory where one is.
+
+    A size whose best is that of the size before is not told of again.
+    """
+    told: list[tuple[int, Entry]] = []
+    for choice in choices(results, look):
+        if choice.sure and choice.row and (not told or told[-1][1].name != choice.row.name):
+            told.append((choice.memory, choice.row))
+    if len(told) < 2:  # the best of all is told already
+        return None
+    places = error_places([row.mean_error for _, row in told])
+    best = "; ".join(
+        f"at {memory} GB {_sized(row, look.sizes)} with {_mean(row, places)}"
+        for memory, row in told
+    )
+    return f"Lowest mean KL divergence of the tiers that fit, by memory: {best}."
+
+
 def _sized(row: Entry, sizes: Sizes) -> str:
     name = clean(row.label, 4 * NAME_LIMIT)
     return f"{name} ({size(row.bytes, sizes)})" if row.bytes else name
@@ -47,9 +68,12 @@ def _mean(row: Entry, places: int) -> str:
 
 def _least_divergent(results: Results, sizes: Sizes) -> str | None:
     ordered = sorted(tiers(results), key=lambda row: row.mean or 0)
-    if len(ordered) < 2 or not less_divergent(results, *ordered[:2]):
+    if len(ordered) < 2:
         return None
     first, second = ordered[:2]
+    # not the second alone: a third may be measured less well
+    if not all(less_divergent(results, first, other) for other in ordered[1:]):
+        return None
     places = error_places([first.mean_error, second.mean_error])
     return (
         f"{_sized(first, sizes)} has the lowest mean KL divergence of all tiers: "

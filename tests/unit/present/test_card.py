@@ -9,13 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import ModelCard  # noqa: TID251 - judges what the Hub will read
 
 from bot.errors import SettingsError
 from bot.present.card import CardFile, Picture, render_card
 from bot.records import Divergence, Results, Row
 from bot.settings import CardSettings
 from tests.unit.present.markdown import Page, read
-from tests.unit.present.samples import ABOUT, REPO, coinciding, divergence, files, nine_tiers, row
+from tests.unit.present.samples import (
+    ABOUT,
+    REPO,
+    coinciding,
+    divergence,
+    files,
+    nine_tiers,
+    row,
+    with_baselines,
+)
 
 PLOT = Picture(light="plots/size-vs-kld.png", dark="plots/size-vs-kld-dark.png", alt="Sizes | <x>")
 PROGRAMS = ["LocalAI", "llama.cpp", "Ollama", "LM Studio", "llama-cpp-python", "Other programs"]
@@ -95,6 +105,15 @@ def test_front_matter_is_what_the_hub_wants() -> None:
         "hellaswag",
     ]
     assert len(index[0]["results"][1]["metrics"]) == len(nine_tiers().tiers)
+
+
+@pytest.mark.parametrize("results", [nine_tiers(), coinciding(), with_baselines()])
+def test_the_hubs_own_client_reads_the_front_matter(results: Results) -> None:
+    told = ModelCard(_card(results), ignore_metadata_errors=False).data
+    assert told.eval_results, "its model-index is one that the client takes apart"
+    assert {found.metric_type for found in told.eval_results} == {"perplexity", "accuracy"}
+    assert told.get("base_model") == "sample-lab/Sample-30B-A3B"
+    assert told.get("license") == "apache-2.0"
 
 
 def test_front_matter_without_release_or_imatrix() -> None:

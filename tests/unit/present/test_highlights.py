@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import random
+import re
 from dataclasses import replace
+from math import hypot
 
 import pytest
 
-from bot.present.highlights import highlights
+from bot.present.highlights import best_fits, highlights
 from bot.present.rows import close_to_reference, example
 from bot.records import Comparison, Results, Row
+from bot.settings import CardSettings
 from tests.unit.present.samples import coinciding, divergence, nine_tiers, row
 
 FAR = {"ppl_ratio": 1.5}  # keeps the perplexity rule silent
@@ -200,3 +204,115 @@ def test_a_paired_test_decides_where_there_is_one() -> None:
     assert highlights(_results(one, other)) == ()
     told = highlights(replace(_results(one, other), comparisons=(sure,)))
     assert told[0].startswith("A (9.0 GB) has the lowest mean KL divergence")
+
+
+def test_the_best_at_each_size_of_memory() -> None:
+    assert best_fits(nine_tiers(), CardSettings()) == (
+        "Lowest mean KL divergence of the tiers that fit, by memory: at 12 GB I-Nano (10.0 GB) "
+        "with 0.23110 ± 0.00170; at 16 GB I-Compact (15.6 GB) with 0.04513 ± 0.00047; at 24 GB "
+        "I-Balanced (22.4 GB) with 0.01027 ± 0.00011."
+    )
+
+
+def test_a_size_of_memory_where_two_cannot_be_told_apart_has_no_best() -> None:
+    one, other = row("A", 9, divergence(0.0100, 0.0002)), row("B", 8, divergence(0.0103, 0.0002))
+    assert best_fits(_results(one, other), CardSettings()) is None
+    assert best_fits(_results(one), CardSettings()) is None, "the only one is the best of nothing"
+
+
+# ── no sentence that the numbers do not support ─────────────────────────────────────────────
+
+
+def _random(dice: random.Random) -> Results:
+    """Tiers and baselines whose means, errors, ratios and answers have nothing to do with another.
+
+    Half of the differences are within their errors.
+    """
+    names = ["X", "I-X", "Y", "I-Y", "Z"]
+    middle = dice.choice([0.01, 0.1])
+    made = [
+        row(
+            name,
+            dice.randrange(5, 30) * 10**9,
+            divergence(
+                middle * dice.uniform(0.5, 1.5),
+                middle * dice.choice([0.001, 0.1, 0.5]),
+                ppl_ratio=dice.uniform(0.99, 1.2),
+                ppl_ratio_error=dice.choice([0.001, 0.02]),
+                max=dice.uniform(1, 20),
+            ),
+            correct=dice.randrange(300, 340),
+        )
+        for name in [*names, "Q8_0", "Q4_K_M"]
+    ]
+    return replace(nine_tiers(), tiers=tuple(made[:5]), baselines=tuple(made[5:]))
+
+
+def _surely_less(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    return other[0] - one[0] > 2 * hypot(one[1], other[1])
+
+
+def _mean(found: Row) -> tuple[float, float]:
+    assert found.scores.divergence is not None
+    return found.scores.divergence.mean, found.scores.divergence.mean_error
+
+
+def _ratio(found: Row) -> tuple[float, float]:
+    assert found.scores.divergence is not None
+    return found.scores.divergence.ppl_ratio, found.scores.divergence.ppl_ratio_error
+
+
+def _unsupported(sentence: str, rows: dict[str, Row], tiers: list[str]) -> str | None:
+    """What a sentence claims without right, judged from the rows alone."""
+    if found := re.match(r"(\S+) \(.*?\) has the lowest mean KL divergence of all tiers", sentence):
+        mine = _mean(rows[found[1]])
+        rest = [_mean(rows[name]) for name in tiers if name != found[1]]
+        return None if all(_surely_less(mine, other) for other in rest) else "not the lowest mean"
+    if found := re.match(r"(\S+) \(.*?\) has the lowest observed KL max", sentence):
+        maxima = {n: r.scores.divergence.max for n, r in rows.items() if r.scores.divergence}
+        return None if min(maxima, key=lambda name: maxima[name]) == found[1] else "not the least"
+    if found := re.match(r"(\S+) \(.*?\) beats (\S+) \(.*?\): ", sentence):
+        one, other = rows[found[1]], rows[found[2]]
+        won = [_surely_less(m(one), m(other)) for m in (_mean, _ratio)]
+        lost = [_surely_less(m(other), m(one)) for m in (_mean, _ratio)]
+        told = ["mean KL" in sentence, "PPL" in sentence]
+        fair = any(won) and not any(lost) and told == won and one.bytes <= other.bytes * 1.001
+        return None if fair and "HellaSwag" not in sentence else "does not beat it"
+    if found := re.match(r"The importance matrix (lowers|raises) the mean", sentence):
+        for before, after in re.findall(r"(\S+) [\d.]+ ± [\d.]+ → (\S+) [\d.]+ ±", sentence):
+            pair = [_mean(rows[after]), _mean(rows[before])]
+            if not _surely_less(*(pair if found[1] == "lowers" else reversed(pair))):
+                return f"{before} and {after} cannot be told apart"
+        return None
+    if found := re.match(r"(\S+) \(.*?\) is within 5% of BF16's perplexity", sentence):
+        value, error = _ratio(rows[found[1]])
+        return None if value + 2 * error < 1.05 else "not surely within"
+    if sentence.startswith("Lowest mean KL divergence of the tiers that fit"):
+        return _unfit(sentence, rows, tiers)
+    return "a sentence that this test does not know"
+
+
+def _unfit(sentence: str, rows: dict[str, Row], tiers: list[str]) -> str | None:
+    for memory, name in re.findall(r"at (\d+) GB (\S+) \(", sentence):
+        room = int(memory) * 2**30 - 2**30
+        fits = [other for other in tiers if rows[other].bytes <= room]
+        rest = [_mean(rows[other]) for other in fits if other != name]
+        if name not in fits or not rest:
+            return f"{name} at {memory}"
+        if not all(_surely_less(_mean(rows[name]), other) for other in rest):
+            return f"{name} at {memory} is not surely the best"
+    return None
+
+
+def test_no_sentence_about_random_results_is_without_support() -> None:
+    dice = random.Random(6)  # noqa: S311 - a seed, so that a failure repeats
+    count = 0
+    for _ in range(1000):
+        results = _random(dice)
+        rows = {found.name: found for found in (*results.tiers, *results.baselines)}
+        best = best_fits(results, CardSettings())
+        for sentence in (*highlights(results), *([best] if best else [])):
+            count += 1
+            wrong = _unsupported(sentence, rows, [tier.name for tier in results.tiers])
+            assert wrong is None, f"{wrong}: {sentence}"
+    assert count > 1000, "most results have something to tell"
