@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test test-all test-families lint bench clean
+.PHONY: demo test test-all test-families test-workflows lint bench clean
 
 demo: $(STAMP)
 	@$(BIN)/bot demo
@@ -18,6 +18,9 @@ test-all: lint
 test-families: $(STAMP)
 	@$(BIN)/pytest -m long tests/e2e/test_convert.py tests/e2e/test_source.py \
 		tests/unit/plan/test_predict.py
+
+test-workflows: $(STAMP)
+	@$(BIN)/pytest -m long tests/e2e/test_workflows.py
 
 lint: $(STAMP)
 	@$(BIN)/ruff format --check .
