@@ -771,6 +771,7 @@ def _publish(
     context.narrator.listener = timeline.heard
     # the token is asked for before hours of work, not after
     context.pipeline.hub.whoami()
+    gating.require_allowed(context.pipeline, model, revision)
     job = _planned(context, model, revision, tiers)
     repo_id = job.pipeline.target(job.plan.model, to)
     with job.paths.locked():

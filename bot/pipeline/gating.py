@@ -7,10 +7,12 @@ from pathlib import Path
 
 from bot.errors import BotError, GateError, SourceError
 from bot.pipeline.job import Job
+from bot.pipeline.models import Pipeline, as_file, as_repo
 from bot.pipeline.verify import verify
-from bot.publish.gate import Facts, Verdict, judge, kept
+from bot.publish.gate import Facts, Verdict, judge, kept, licence
 from bot.publish.verify import blob_id
 from bot.records import Release, Results, to_json
+from bot.settings import GateSettings
 from bot.workspace import keep_text
 
 RESULTS = "results.json"
@@ -48,6 +50,22 @@ def gate(job: Job, results: Results, repo_id: str) -> Verdict:
     ours = to_json(kept(results, verdict.left_out))
     alone = Facts(files=files, speech=speech, newest=facts.newest, alone=_alone(job, repo_id, ours))
     return judge(results, alone, job.settings.gate)
+
+
+def require_allowed(pipeline: Pipeline, model: str, revision: str) -> None:
+    """As `require_licence`, of a model by its name; a file of this machine is its owner's."""
+    if as_file(model) is None:
+        release = pipeline.hub.release(as_repo(model), revision)
+        require_licence(release, pipeline.settings.gate)
+
+
+def require_licence(release: Release, wanted: GateSettings) -> None:
+    """Raise GateError, before anything is fetched, for a release that could not be published."""
+    good, text = licence(release, wanted)
+    if not good:
+        raise GateError(
+            f"nothing made of {release.repo_id} may be published: {text}; see gate in bot.yaml"
+        )
 
 
 def begin(job: Job, repo_id: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from bot.errors import BotError, BuildError, CapacityError, SettingsError, SourceError
 from bot.ledger import Ledger
-from bot.pipeline import calibrating, describe, make, measure, sources
+from bot.pipeline import calibrating, describe, gating, make, measure, sources
 from bot.pipeline.job import Job, require_room
 from bot.pipeline.models import Model, Pipeline, Plan
 from bot.pipeline.orders import Described, Folder, Group, Order, Prepared, Sent
@@ -34,6 +34,7 @@ def prepare(pipeline: Pipeline, order: Order) -> tuple[Folder, Prepared | None]:
     devices = require_device(settings)
     pipeline.narrator.say(f"devices: {devices}")
     release = pipeline.hub.release(order.model, order.revision)
+    gating.require_licence(release, settings.gate)
     folder = Folder(pipeline.workspace.order(order.model, release.commit))
     asked = _asked(settings, order)
     if _is_published(pipeline, folder.read(Sent), asked):

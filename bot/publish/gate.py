@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from math import hypot, inf, sqrt
 
-from bot.records import Choices, Divergence, LeftOut, Results, Row
+from bot.records import Choices, Divergence, LeftOut, Release, Results, Row
 from bot.settings import GateSettings
 
 SURE = 2.0  # standard errors beyond which a limit counts as broken
@@ -158,7 +158,9 @@ def drop(ours: Choices, theirs: Choices) -> tuple[float, float]:
 
 
 def _release(results: Results, facts: Facts, wanted: GateSettings) -> Iterable[Check]:
-    good, text = _licence(results, wanted)
+    good, text = True, "the source is a file of yours"
+    if results.release is not None:
+        good, text = licence(results.release, wanted)
     yield Check(rule="licence", tier=None, good=good, text=text)
     newest = facts.newest if wanted.newest else None
     text = newest or ("the source still has these weights" if wanted.newest else "not asked")
@@ -167,10 +169,9 @@ def _release(results: Results, facts: Facts, wanted: GateSettings) -> Iterable[C
     yield Check(rule="alone", tier=None, good=facts.alone is None, text=text)
 
 
-def _licence(results: Results, wanted: GateSettings) -> tuple[bool, str]:
-    if results.release is None:
-        return True, "the source is a file of yours"
-    name = results.release.license
+def licence(release: Release, wanted: GateSettings) -> tuple[bool, str]:
+    """Whether what was made of a release may be handed on, and why: known before any work."""
+    name = release.license
     if name is None:
         good = wanted.unlicensed == "publish"
         return good, "the source names no licence" + ("" if good else ": gate.unlicensed is stop")

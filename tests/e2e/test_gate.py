@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from bot.clients.hub import Hub as Client
 from bot.errors import SourceError
+from bot.settings import DEMO
 from tests.e2e.road import Road
 from tests.local_hub.server import Hub
 
@@ -65,3 +66,18 @@ def test_nothing_is_made_where_nothing_may_go(road: Road, hub: Hub, demo_model: 
     assert hub.commits(REPO) is None
     with pytest.raises(SourceError):
         Client(road.url, None).release(REPO)
+
+
+def test_what_may_not_be_handed_on_is_not_even_fetched(
+    road: Road, hub: Hub, demo_model: Path
+) -> None:
+    makers = Client(hub.url, SecretStr(hub.token))
+    makers.create_private("alice/Bare-MoE")
+    files = {"config.json": DEMO / "config.json", demo_model.name: demo_model}
+    makers.commit("alice/Bare-MoE", files, "Release", makers.head("alice/Bare-MoE"))
+    makers.make_public("alice/Bare-MoE")
+    done = road.bot("publish", "alice/Bare-MoE", "--profiles", "Balanced")
+    assert done.returncode == 11
+    assert "nothing made of alice/Bare-MoE may be published" in done.stderr
+    assert "names no licence" in done.stderr
+    assert not list((road.folder / "work").rglob("*.gguf*"))

@@ -103,7 +103,8 @@ class Builds:
 def builds(tmp_path: Path, hub: Hub, demo_model: Path) -> Builds:
     makers = Client(hub.url, SecretStr(hub.token))
     makers.create_private(MODEL)
-    files = {"config.json": DEMO / "config.json", demo_model.name: demo_model}
+    files = {name: DEMO / name for name in ("config.json", "README.md")}
+    files[demo_model.name] = demo_model
     makers.commit(MODEL, files, "Release", makers.head(MODEL))
     makers.make_public(MODEL)
     road = Road(folder=tmp_path, url=hub.url, token=hub.token)
