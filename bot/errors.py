@@ -63,3 +63,7 @@ class GateError(BotError):
     """The release is not good enough, or not allowed, to be published."""
 
     exit_code = 11
+
+
+# what the same commit and settings would meet again: not tried again unless a person says so
+FOR_GOOD = frozenset({SourceError.exit_code, GateError.exit_code})

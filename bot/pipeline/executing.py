@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bot import secrecy
-from bot.errors import BotError, BusyError, SourceError
+from bot.errors import FOR_GOOD, BotError, BusyError
 from bot.queue import Task
 from bot.workspace import write_text
 
@@ -130,7 +130,7 @@ class Here:
             good=False,
             error=error,
             link=str(log),
-            final=code == SourceError.exit_code,
+            final=code in FOR_GOOD,
             elsewhere=code == BusyError.exit_code,
         )
 

@@ -12,7 +12,7 @@ from bot.clock import Clock, SystemClock
 from bot.dispatch import dashboard
 from bot.dispatch.follow import Progress, look
 from bot.dispatch.trigger import Order, delivery_of, find, titled, trigger
-from bot.errors import AccessError, BotError, BusyError, SettingsError, SourceError
+from bot.errors import FOR_GOOD, AccessError, BotError, BusyError, SettingsError, SourceError
 from bot.ledger import Ledger
 from bot.pipeline.executing import NotStarted, Run
 from bot.queue import Queue, Task
@@ -160,7 +160,7 @@ def as_run(progress: Progress) -> Run:
         good=False,
         link=link,
         error=progress.trouble,
-        final=not progress.again or SourceError.exit_code in codes,
+        final=not progress.again or bool(FOR_GOOD & codes),
         elsewhere=codes == {BusyError.exit_code},
     )
 

@@ -123,7 +123,7 @@ def partial(road: Road, name: str) -> Callable[[], bool]:
 
 
 STAGES = {
-    "calibrate": "imatrix.gguf.partial",
+    "calibrate": "imatrix.gguf*",  # it is being written for a moment only
     "quantize": "*Balanced.gguf.partial",
     "quantize, late": "*I-Mini.gguf.partial",
     "reference": "reference.logits.partial",

@@ -97,8 +97,12 @@ def test_pause_ignore_and_retry(road: Road) -> None:
     assert status(road)["counts"] == {"queued": 1}
 
 
-def test_what_is_queued_is_built_by_the_watcher_and_its_failure_is_told(road: Road) -> None:
-    """The file is no GGUF: `bot publish` refuses it for good, and the watcher says why."""
+@pytest.mark.parametrize(("unlicensed", "why"), [("publish", "GGUF"), ("stop", "licence")])
+def test_what_is_queued_is_built_by_the_watcher_and_its_failure_is_told(
+    road: Road, unlicensed: str, why: str
+) -> None:
+    """The file is no GGUF, or nobody may hand it on: refused for good, and the watcher says why."""
+    road.settings(gate={"unlicensed": unlicensed})
     release(road)
     done = road.bot("--log", "json", "watch", "--once", "--build", "--json")
     assert [found["decision"] for found in lines(done)] == ["build"]
@@ -110,7 +114,7 @@ def test_what_is_queued_is_built_by_the_watcher_and_its_failure_is_told(road: Ro
         road.bot("watch", "--once", "--build")
     [task] = status(road)["tasks"]
     assert (task["state"], task["attempts"]) == ("failed", 1)
-    assert "GGUF" in task["error"]
+    assert why in task["error"]
     assert Path(task["link"]).is_file()
 
 
