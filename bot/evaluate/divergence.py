@@ -26,6 +26,7 @@ from bot.evaluate.logits import (
     log_sum_exp,
     pack,
     room,
+    sum_of_products,
     unpack,
     width,
 )
@@ -40,7 +41,7 @@ SMALLEST = np.float32(-16)  # log-probabilities below are lost in the file's 16 
 def compare(logits: Floats, packed: Codes, targets: Ints, out: Values) -> None:
     """Score rows of candidate logits, [rows, vocabulary], against rows of the file.
 
-    f32 throughout with f64 sums, as llama-perplexity.
+    f32 throughout, sums as good as llama-perplexity's in f64.
     """
     rows = np.arange(len(targets))
     highest, log_sum = log_sum_exp(logits)
@@ -52,8 +53,7 @@ def compare(logits: Floats, packed: Codes, targets: Ints, out: Values) -> None:
     np.multiply(p, base > SMALLEST, out=p)
     base -= logits
     base += (highest + log_sum)[:, None]
-    base *= p
-    out["kld"] = np.add.reduce(base, axis=1, dtype=np.float64)
+    out["kld"] = sum_of_products(base, p)
     out["nll"], out["nll_base"] = nll, nll_base
     out["delta_p"] = np.exp(-nll) - np.exp(-nll_base)
     # codes rise with log-probabilities, and the first of equals is the tool's choice too

@@ -7,7 +7,7 @@ decode itself keeps every core busy.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
@@ -18,6 +18,7 @@ from bot.evaluate.journal import Values, empty
 from bot.evaluate.logits import Floats, Ints, rows_at_once
 from bot.evaluate.windows import Windows
 
+BLOCKS = 8  # pieces of a cache's size that a thread takes together: handing over costs time too
 Progress = Callable[[int, int], None]  # windows done, windows in all
 
 
@@ -45,16 +46,20 @@ class Running:
         self._values = empty(len(targets))
         per_window, block = windows.scored, rows_at_once(logits.shape[1])
         given = logits.reshape(-1, per_window + 1, logits.shape[1])
-        self._work: list[Future[None]] = []
-        for window, rows in enumerate(given):
-            for start in range(0, per_window, block):
-                stop = min(start + block, per_window)
-                row = window * per_window + start
-                at = slice(row, window * per_window + stop)
-                out, true = self._values[at], targets[at]
-                self._work.append(
-                    pool.submit(score, rows[start:stop], true, group=group, row=row, out=out)
-                )
+
+        def work(window: int, first: int, last: int) -> None:
+            for start in range(first, last, block):
+                stop, before = min(start + block, last), window * per_window
+                at = slice(before + start, before + stop)
+                rows, out = given[window, start:stop], self._values[at]
+                score(rows, targets[at], group=group, row=before + start, out=out)
+
+        step = block * BLOCKS
+        self._work = [
+            pool.submit(work, window, first, min(first + step, per_window))
+            for window in range(len(given))
+            for first in range(0, per_window, step)
+        ]
 
     def wait(self) -> Values:
         """The group's values. Raises what a thread raised, and BuildError for NaN."""
