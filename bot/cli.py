@@ -124,6 +124,20 @@ TO = click.option("--to", metavar="OWNER/NAME", help="Repository to publish to."
 PRIVATE = click.option("--private", is_flag=True, help="Leave a new repository private.")
 
 
+def _prune(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.obj.override("publish", prune=True)
+
+
+PRUNE = click.option(
+    "--prune",
+    is_flag=True,
+    callback=_prune,
+    expose_value=False,
+    help="Give back the Hub's storage of files that updates replaced (publish.keep_builds).",
+)
+
+
 def _tiers(ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[str, ...]:
     del ctx
     return tuple(name.strip() for name in (value or "").split(",") if name.strip())
@@ -762,7 +776,7 @@ def _publish(
     unless_published: bool = False,
     show_timeline: bool = False,
 ) -> None:
-    from bot.pipeline import describe, gating, make, release, tables
+    from bot.pipeline import afterwards, describe, gating, make, release, tables
     from bot.pipeline.publish import held_already
     from bot.pipeline.publish import push as push_files
     from bot.pipeline.timeline import Timeline
@@ -794,6 +808,7 @@ def _publish(
             hide = private or context.settings.publish.private
             with timeline.on("commit", "network"):
                 done = push_files(job, repo_id, files, private=hide)
+        done = afterwards.follow(context.pipeline, done)
     if show_timeline:
         click.echo(_timeline_text(job), err=True)
     if as_json:
@@ -805,6 +820,7 @@ def _publish(
 @cli.command()
 @TO
 @PRIVATE
+@PRUNE
 @staged
 def push(
     context: Context,
@@ -826,6 +842,7 @@ def push(
 @cli.command()
 @TO
 @PRIVATE
+@PRUNE
 @click.option("--dry-run", is_flag=True, help="Plan and print; build and send nothing.")
 @click.option(
     "--unless-published",
@@ -864,12 +881,14 @@ def publish(
     bot publish Qwen/Qwen3.6-35B-A3B --profiles I-Balanced,I-Quality,I-Compact
     bot publish ./model-BF16.gguf --to my-name/model-APEX-GGUF --private
     bot publish ./model-BF16.gguf --dry-run
+    bot publish ./model-BF16.gguf --prune --dry-run
     bot publish Qwen/Qwen3.6-35B-A3B --on github
     """
     if where == "github":
-        if to or private or unless_published:
+        if to or private or unless_published or "publish" in context.overrides:
             raise click.UsageError(
-                "--to, --private and --unless-published are the workflow's own with --on github"
+                "--to, --private, --prune and --unless-published are the workflow's own with "
+                "--on github"
             )
         cli_github.publish(context, model, revision, tiers, as_json=as_json, dry_run=dry_run)
         return
@@ -879,15 +898,20 @@ def publish(
             built_only=False, unless_published=unless_published, show_timeline=show_timeline,
         )  # fmt: skip
         return
-    from bot.pipeline import tables
+    from bot.pipeline import afterwards, tables
     from bot.pipeline.job import require_room
 
     made = _sketched(context, model, revision, tiers)
     require_room(context.pipeline, made)
+    if not context.settings.publish.prune:
+        _emit(tables.plan_values(made)) if as_json else click.echo(_plan_text(context, made))
+        return
+    repo_id = context.pipeline.target(made.model, to)
+    gone = afterwards.would_prune(context.pipeline, repo_id)
     if as_json:
-        _emit(tables.plan_values(made))
+        _emit({"plan": tables.plan_values(made), "prune": gone})
     else:
-        click.echo(_plan_text(context, made))
+        click.echo(f"{_plan_text(context, made)}\n{tables.would_prune(gone, repo_id)}")
 
 
 def _timeline_text(job: Job) -> str:

@@ -241,6 +241,10 @@ class PublishSettings(Part):
     private: bool = False
     overlap: bool = True  # make, measure and send side by side; else one after another
     free: Literal["never", "short", "always"] = "never"  # remove files sent; short: the disk is
+    approval: Literal["none", "pull-request"] = "none"  # a person merges before it is shown
+    collection: Annotated[str, Field(min_length=1, max_length=60)] | None = None  # of the owner
+    prune: bool = False  # give back the Hub's storage of files that updates replaced
+    keep_builds: Annotated[int, Field(ge=0)] = 0  # earlier ones that pruning leaves for a rollback
     quantized_by: str | None = None
 
     @field_validator("repository", "file")

@@ -605,6 +605,10 @@ class Hub:
 
     # ── requests ────────────────────────────────────────────────────────────────────────────
 
+    def ask(self, what: str, call: Callable[[HfApi], T]) -> T:
+        """A call of the library that is safe to repeat; for the modules beside this one."""
+        return self._repeat(what, lambda: call(self._api))
+
     def _models(self, repo_id: str) -> str:
         return f"{self.endpoint}/api/models/{quote(repo_id)}"
 

@@ -24,7 +24,11 @@ RESULTS_LIMIT = 4_000_000  # bytes of a results.json
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """How a publication ended. `changed` is empty when the Hub held everything already."""
+    """How a publication ended. `changed` is empty when the Hub held everything already.
+
+    `waiting` is the pull request that a person has to merge first, `reclaimed` the bytes of the
+    Hub's storage that were given back.
+    """
 
     repo_id: str
     url: str
@@ -33,6 +37,8 @@ class Published:
     changed: tuple[str, ...]
     files: tuple[str, ...]
     folder: str
+    waiting: str | None = None
+    reclaimed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

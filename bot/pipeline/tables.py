@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from bot.pipeline.publish import Published, RolledBack
     from bot.pipeline.sources import Sight, Sketch
     from bot.publish.gate import Verdict
+    from bot.publish.reclaim import Replaced
 
 _IMPORTED = ("mean", "median", "p999", "max")
 WIDTH = 240  # wider than any table of ours: lines are never cut
@@ -311,10 +312,21 @@ def published(done: Published) -> str:
 
 def _published(done: Published, where: str) -> str:
     seen = "public" if done.public else "private"
+    gone = f"; {size(done.reclaimed)} of replaced files given back" if done.reclaimed else ""
     if not done.changed:
-        return f"nothing to do: {where} ({seen}) already holds these {len(done.files)} files"
+        return f"nothing to do: {where} ({seen}) already holds these {len(done.files)} files{gone}"
     sent = f"{len(done.changed)} of {len(done.files)} files"
-    return f"{where} ({seen}), {sent} in commit {done.commit[:12]}, every hash verified"
+    return f"{where} ({seen}), {sent} in commit {done.commit[:12]}, every hash verified{gone}"
+
+
+def would_prune(gone: Sequence[Replaced], repo_id: str) -> str:
+    """What storage an update would give back at most, and of which files."""
+    if not gone:
+        return f"--prune would give back nothing of {repo_id}"
+    rows = [(one.path, size(one.bytes), one.sha256[:12]) for one in gone]
+    whole = sum(one.bytes for one in gone)
+    said = f"--prune would give back up to {whole} bytes ({size(whole)}) of {repo_id}:"
+    return f"{said}\n{table(('file', 'size', 'sha256'), rows)}"
 
 
 def rolled_back(done: RolledBack) -> str:

@@ -16,6 +16,7 @@ from bot.errors import PublishError, SourceError
 from bot.publish import provenance
 from bot.publish.blocks import merged
 from bot.publish.provenance import Made
+from bot.publish.reclaim import require_stored
 from bot.publish.upload import CARD
 from bot.publish.verify import differing, verify
 from bot.records import Built, Release
@@ -72,7 +73,8 @@ def rollback(
 ) -> tuple[str, tuple[str, ...]]:
     """One commit that gives the bot's files what they held at `revision`; it, and what it changed.
 
-    Files of others stay. The card is merged as ever, the changelog gets an entry.
+    Files of others stay. The card is merged as ever, the changelog gets an entry. Raises
+    PublishError where the Hub stores a file of that revision no more.
     """
     now, then = hub.release(repo_id), hub.release(repo_id, revision)
     held = [provenance.parse(_json(hub, release, provenance.NAME)) for release in (now, then)]
@@ -81,6 +83,8 @@ def rollback(
     changed = [p for p in sorted(ours - {CHANGES}) if there.get(p) != wanted.get(p)]
     if not changed:
         return now.commit, ()
+    back = {path: file.sha256 for path in changed if (file := wanted.get(path)) and file.sha256}
+    require_stored(hub, then, back)
     sent, left = dict[str, Built](), list[str]()
     if CARD in changed and CARD in wanted and CARD in there:
         old = hub.read_text(repo_id, then.commit, CARD, TEXT_LIMIT)

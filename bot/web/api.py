@@ -41,7 +41,7 @@ def whoami(request: Request) -> Response:
 def list_models(request: Request) -> Response:
     """GET /api/models: newest first, in pages joined by Link headers."""
     page = listing.models(store_of(request), viewer_of(request), _query(request.query_params))
-    return _paged(request, page.rows, page.cursor)
+    return paged(request, page.rows, page.cursor)
 
 
 def _query(params: QueryParams) -> listing.Query:
@@ -83,7 +83,8 @@ def _flag(params: QueryParams, name: str) -> bool:
     return params.get(name, "").lower() in ("1", "true")
 
 
-def _paged(request: Request, rows: list[dict[str, Any]], cursor: str | None) -> Response:
+def paged(request: Request, rows: list[dict[str, Any]], cursor: str | None) -> Response:
+    """Rows of a listing; with a cursor, the address of the next ones."""
     headers = {}
     if cursor is not None:
         headers["Link"] = f'<{request.url.include_query_params(cursor=cursor)}>; rel="next"'
@@ -191,7 +192,7 @@ def list_tree(request: Request) -> Response:
         expand=_flag(request.query_params, "expand"),
         start=int(start) if start.isdecimal() and len(start) < 10 else 0,
     )
-    return _paged(request, rows, f"{commit.sha}.{following}" if following else None)
+    return paged(request, rows, f"{commit.sha}.{following}" if following else None)
 
 
 def paths_info(request: Request, body: bytes) -> Response:
@@ -213,7 +214,7 @@ def list_commits(request: Request) -> Response:
         commit = store.commit(repo, request.query_params["cursor"])
     found = store.history(repo, commit, COMMITS_PAGE + 1)
     cursor = found[COMMITS_PAGE].sha if len(found) > COMMITS_PAGE else None
-    return _paged(request, [*map(listing.commit_row, found[:COMMITS_PAGE])], cursor)
+    return paged(request, [*map(listing.commit_row, found[:COMMITS_PAGE])], cursor)
 
 
 def list_refs(request: Request) -> Response:

@@ -118,7 +118,7 @@ def resolve(request: Request) -> Response:
     found = store.commit(repo, request.path_params["rev"])
     path = request.path_params["path"]
     entry = store.tree(found).get(path)
-    if entry is None:
+    if entry is None or store.holds(repo, entry.sha256) is None:  # its storage was given back
         refusal = entry_not_found(path)
         headers = {**refusal.headers, "X-Repo-Commit": found.sha}
         return JSONResponse({"error": refusal.message}, status_code=404, headers=headers)

@@ -1,0 +1,40 @@
+"""What follows a publication: the owner's collection, storage given back.
+
+The release is out by then: what fails here is said, and done by the next run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from bot.errors import BotError
+from bot.pipeline.models import Pipeline
+from bot.pipeline.publish import Published
+from bot.publish.reclaim import Replaced, reclaim, replaced
+
+
+def follow(pipeline: Pipeline, done: Published) -> Published:
+    """Do what the settings ask for after a publication; what is done already is left alone."""
+    return replace(done, reclaimed=_prune(pipeline, done.repo_id))
+
+
+def _prune(pipeline: Pipeline, repo_id: str) -> int:
+    """Bytes of storage given back; none where the settings keep everything."""
+    wanted = pipeline.settings.publish
+    if not wanted.prune:
+        return 0
+    try:
+        gone = reclaim(pipeline.hub, repo_id, wanted.keep_builds)
+    except BotError as error:
+        pipeline.narrator.say(f"{repo_id} keeps the storage of replaced files: {error}")
+        return 0
+    for one in gone:
+        pipeline.narrator.say(f"{repo_id}: gave back {one.path}, {one.bytes} bytes")
+    return sum(one.bytes for one in gone)
+
+
+def would_prune(pipeline: Pipeline, repo_id: str) -> tuple[Replaced, ...]:
+    """What `_prune` would give back after an update that changes every file."""
+    if not pipeline.hub.exists(repo_id):
+        return ()
+    return replaced(pipeline.hub, repo_id, pipeline.settings.publish.keep_builds, next_build=True)

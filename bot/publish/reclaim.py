@@ -1,0 +1,112 @@
+"""Storage of files that updates replaced: what of it may go, and giving it back.
+
+The Hub keeps every content that any commit ever named. What goes is what a provenance.json of an
+earlier commit calls the bot's and nothing of worth leads to: not the head, not a branch, not an
+open pull request, not a tag of people, not the builds that shall stay for a rollback. The bot's
+own tags (`build-…`) name what every build was; they keep nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from bot.clients.hub import Hub
+from bot.clients.hub_writing import Writer
+from bot.errors import PublishError, SourceError
+from bot.publish import provenance
+from bot.records import Release
+
+HISTORY = 100  # newest commits that are looked through; what older ones alone hold stays
+TAG = "build-"  # how names of the bot's tags begin
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replaced:
+    """A content that nothing needs any more, by the last name it had."""
+
+    path: str
+    sha256: str
+    bytes: int
+
+
+def replaced(
+    hub: Hub, repo_id: str, keep: int = 0, *, next_build: bool = False
+) -> tuple[Replaced, ...]:
+    """Contents of the bot's that may go when `keep` builds before the present one stay.
+
+    With `next_build` the present one counts as replaced, too: what an update that changes every
+    file would leave. Raises SourceError for a repository that is not there.
+    """
+    writer, head = Writer(hub), hub.release(repo_id)
+    if _said(hub, repo_id, head.commit) is None:  # not the bot's repository now
+        return ()
+    stored = writer.stored(repo_id)
+    builds = list(_builds(hub, repo_id, writer.history(repo_id, HISTORY)))
+    names = {sha: path for build in reversed(builds) for path, sha in build.items()}
+    present = _large(head)
+    if next_build:
+        present -= set(builds[0].values())
+    needed = present.union(*(_large(hub.release(repo_id, name)) for name in _kept(writer, repo_id)))
+    first = 0 if next_build else 1
+    for build in builds[first : first + keep]:
+        needed |= set(build.values())
+    return tuple(
+        Replaced(path=path, sha256=sha, bytes=stored[sha])
+        for sha, path in sorted(names.items(), key=lambda item: (item[1], item[0]))
+        if sha in stored and sha not in needed
+    )
+
+
+def reclaim(hub: Hub, repo_id: str, keep: int = 0) -> tuple[Replaced, ...]:
+    """Give back the storage of what `replaced` finds; it is gone for good."""
+    found = replaced(hub, repo_id, keep)
+    if found:
+        Writer(hub).discard(repo_id, [one.sha256 for one in found])
+    return found
+
+
+def require_stored(hub: Hub, then: Release, paths: Mapping[str, str]) -> None:
+    """Raise PublishError unless the Hub still stores these contents (sha256 by path) of `then`."""
+    if not paths:
+        return
+    stored = Writer(hub).stored(then.repo_id)
+    gone = sorted(path for path, sha in paths.items() if sha not in stored)
+    if gone:
+        more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
+        raise PublishError(
+            f"{then.repo_id} cannot go back to {then.commit[:12]}: the storage of {gone[0]}{more} "
+            "was given back (--prune); build that release again, or take a later revision"
+        )
+
+
+def _kept(writer: Writer, repo_id: str) -> Iterator[str]:
+    """Revisions that lose no file."""
+    for ref in writer.refs(repo_id):
+        own = ref.kind == "tag" and ref.name.startswith(TAG)
+        if not own and (ref.kind, ref.name) != ("branch", "main"):
+            yield ref.name
+
+
+def _builds(hub: Hub, repo_id: str, commits: tuple[str, ...]) -> Iterator[Mapping[str, str]]:
+    """The bot's builds in these commits, sha256 by path; each once, the newest first."""
+    seen = list[Mapping[str, str]]()
+    for commit in commits:
+        files = _said(hub, repo_id, commit)
+        if files is not None and files not in seen:
+            seen.append(files)
+            yield files
+
+
+def _said(hub: Hub, repo_id: str, commit: str) -> Mapping[str, str] | None:
+    """The bot's files at a commit, as its provenance says."""
+    try:
+        said = hub.read_json(repo_id, commit, provenance.NAME, provenance.LIMIT)
+    except SourceError:  # somebody else's
+        return None
+    made = provenance.parse(said)
+    return made.files if made else None
+
+
+def _large(release: Release) -> set[str]:
+    return {file.sha256 for file in release.files if file.sha256 is not None}

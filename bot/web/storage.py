@@ -1,0 +1,124 @@
+"""What a repository's large files take on the Hub, over all of its history; and giving it back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from bot.web.api import MODEL, paged
+from bot.web.objects import SHA256
+from bot.web.refusal import Refusal
+from bot.web.repository import Repo, read_tree
+from bot.web.request import json_object, store_of, with_body, writable
+from bot.web.store import Store
+
+PAGE = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """A large content and where it was first seen; sent and in no commit yet: nowhere."""
+
+    sha256: str
+    size: int
+    path: str
+    time: str
+    ref: str | None
+
+
+def contents(store: Store, repo: Repo) -> list[Stored]:
+    """Every large content that the repository holds, the one seen first at the top."""
+    with store.database.reading() as db:
+        held = {
+            row["sha256"]: int(row["size"])
+            for row in db.execute("select * from holdings where repo = ?", (repo.row,))
+        }
+        commits = db.execute(
+            "select tree, time from commits where repo = ? order by rowid", (repo.row,)
+        ).fetchall()
+        trees = [(read_tree(db, row["tree"]), row["time"]) for row in commits]
+    found: dict[str, Stored] = {}
+    regular: set[str] = set()
+    for files, time in trees:
+        for entry in files.values():
+            if not entry.lfs:
+                regular.add(entry.sha256)
+            elif entry.sha256 in held and entry.sha256 not in found:
+                found[entry.sha256] = Stored(
+                    sha256=entry.sha256, size=entry.size, path=entry.path, time=time, ref="main"
+                )
+    waiting = held.keys() - found.keys() - regular
+    return [
+        *found.values(),
+        *(
+            Stored(sha256=oid, size=held[oid], path=oid, time=repo.created_at, ref=None)
+            for oid in sorted(waiting)
+        ),
+    ]
+
+
+def drop(store: Store, repo: Repo, oids: list[str]) -> None:
+    """Delete large contents for good; commits that name them stay. Raises Refusal 404."""
+    there = {content.sha256 for content in contents(store, repo)}
+    for oid in oids:
+        if oid not in there:
+            raise Refusal(404, f"{repo.id} stores no large file {oid}")
+    with store.database.writing() as db:
+        for oid in oids:
+            db.execute("delete from holdings where repo = ? and sha256 = ?", (repo.row, oid))
+            if not db.execute("select 1 from holdings where sha256 = ?", (oid,)).fetchone():
+                store.objects.remove(oid)
+
+
+def list_files(request: Request) -> Response:
+    """GET /api/models/{id}/lfs-files."""
+    store, repo = store_of(request), writable(request)
+    cursor = request.query_params.get("cursor", "0")
+    start = int(cursor) if cursor.isdecimal() and len(cursor) < 10 else 0
+    found = contents(store, repo)
+    rows = [_row(content) for content in found[start : start + PAGE]]
+    following = str(start + PAGE) if len(found) > start + PAGE else None
+    return paged(request, rows, following)
+
+
+def _row(content: Stored) -> dict[str, Any]:
+    return {
+        "fileOid": content.sha256,
+        "oid": content.sha256,
+        "filename": content.path,
+        "pushedAt": content.time,
+        "ref": content.ref,
+        "size": content.size,
+    }
+
+
+def delete_files(request: Request, body: bytes) -> Response:
+    """POST /api/models/{id}/lfs-files/batch: {"deletions": {"sha": […], "rewriteHistory": false}}.
+
+    History is never rewritten here: commits keep their names, the files in them are gone.
+    """
+    store, repo = store_of(request), writable(request)
+    asked = json_object(body).get("deletions")
+    if not isinstance(asked, dict):
+        raise Refusal(400, "deletions is not an object")
+    oids = asked.get("sha")
+    if not isinstance(oids, list) or not all(_is_oid(oid) for oid in oids):
+        raise Refusal(400, "deletions.sha is not a list of sha256")
+    if asked.get("rewriteHistory", True):
+        raise Refusal(400, "The local Hub does not rewrite history; send rewriteHistory: false")
+    drop(store, repo, oids)
+    return JSONResponse({})
+
+
+def _is_oid(oid: object) -> bool:
+    return isinstance(oid, str) and SHA256.fullmatch(oid) is not None
+
+
+ROUTES = [
+    Route(f"{MODEL}/lfs-files", list_files),
+    Route(f"{MODEL}/lfs-files/batch", with_body(delete_files), methods=["POST"]),
+]
