@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from bot.clients.hub_community import Community
 from bot.errors import BotError
 from bot.pipeline.models import Pipeline
 from bot.pipeline.publish import Published
@@ -15,7 +16,22 @@ from bot.publish.reclaim import Replaced, reclaim, replaced
 
 def follow(pipeline: Pipeline, done: Published) -> Published:
     """Do what the settings ask for after a publication; what is done already is left alone."""
+    if done.public:
+        _collect(pipeline, done.repo_id)
     return replace(done, reclaimed=_prune(pipeline, done.repo_id))
+
+
+def _collect(pipeline: Pipeline, repo_id: str) -> None:
+    """Add what everybody sees to the owner's collection that the settings name."""
+    title = pipeline.settings.publish.collection
+    if title is None:
+        return
+    try:
+        slug = Community(pipeline.hub).collect(repo_id, title)
+    except BotError as error:
+        pipeline.narrator.say(f"{repo_id} is not in the collection {title!r} yet: {error}")
+        return
+    pipeline.narrator.say(f"{repo_id} is in the collection {slug}")
 
 
 def _prune(pipeline: Pipeline, repo_id: str) -> int:

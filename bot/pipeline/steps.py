@@ -15,6 +15,7 @@ from typing import Any
 from bot.errors import BotError, BuildError, CapacityError, SettingsError, SourceError
 from bot.ledger import Ledger
 from bot.pipeline import calibrating, describe, gating, make, measure, sources
+from bot.pipeline.afterwards import follow
 from bot.pipeline.job import Job, require_room
 from bot.pipeline.models import Model, Pipeline, Plan
 from bot.pipeline.orders import Described, Folder, Group, Order, Prepared, Sent
@@ -267,7 +268,7 @@ def publish(pipeline: Pipeline, folder: Folder, sentinel: str, *, private: bool)
             files=_large(described),
         )
     )
-    return done
+    return follow(pipeline, done)
 
 
 def _large(described: Described) -> dict[str, str]:

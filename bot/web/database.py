@@ -58,6 +58,22 @@ create table if not exists holdings (
     primary key (repo, sha256)
 );
 create index if not exists holdings_by_content on holdings (sha256);
+create table if not exists collections (
+    id integer primary key autoincrement,
+    slug text not null unique,
+    owner text not null collate nocase references users(name),
+    title text not null,
+    private integer not null,
+    updated_at text not null,
+    unique (owner, title)
+);
+create table if not exists collected (
+    id integer primary key autoincrement,
+    collection integer not null references collections(id) on delete cascade,
+    repo integer not null references repos(id) on delete cascade,
+    note text,
+    unique (collection, repo)
+);
 """
 
 

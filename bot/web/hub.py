@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from bot.errors import SettingsError
-from bot.web import api, lfs, pages, storage, transfer
+from bot.web import api, collections, lfs, pages, storage, transfer
 from bot.web.bandwidth import Bandwidth
 from bot.web.refusal import Refusal
 from bot.web.serving import (
@@ -46,7 +46,14 @@ def application(
     `bandwidth` are bytes a second that all uploads share.
     """
     app = Starlette(
-        routes=[*api.ROUTES, *lfs.ROUTES, *transfer.ROUTES, *storage.ROUTES, *pages.ROUTES],
+        routes=[
+            *api.ROUTES,
+            *lfs.ROUTES,
+            *transfer.ROUTES,
+            *storage.ROUTES,
+            *collections.ROUTES,
+            *pages.ROUTES,
+        ],
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))],
         exception_handlers={Refusal: _refused, ClientDisconnect: _gone},
     )
