@@ -777,7 +777,7 @@ def _publish(
     show_timeline: bool = False,
 ) -> None:
     from bot.pipeline import afterwards, describe, gating, make, release, tables
-    from bot.pipeline.publish import held_already
+    from bot.pipeline.publish import held_already, waits
     from bot.pipeline.publish import push as push_files
     from bot.pipeline.timeline import Timeline
 
@@ -792,6 +792,7 @@ def _publish(
         if built_only and not job.paths.card.is_file():
             raise SourceError(f"{model} is not built with these settings; run `bot publish`")
         done = held_already(job, repo_id) if unless_published else None
+        done = done or waits(job, repo_id)
         if done is None:
             gating.begin(job, repo_id)
             wanted = context.settings.publish
@@ -1007,6 +1008,25 @@ def serve(folder: Path, port: int, host: str, bandwidth: float | None) -> None:
         click.echo(f"serving {folder} at {url}")
 
     run(folder, port, host, ready, bandwidth=bandwidth * 1e6 if bandwidth else None)
+
+
+@hub.command()
+@FOLDER
+@click.argument("repository", metavar="OWNER/NAME")
+@click.argument("number", type=click.IntRange(min=1))
+@click.option("--merge/--close", "agreed", default=None, help="Agree to it, or refuse it.")
+def review(folder: Path, repository: str, number: int, agreed: bool | None) -> None:
+    """Merge or close a pull request of the Hub in FOLDER, as its owner; see publish.approval.
+
+    \b
+    bot hub review ./my-hub me/model-APEX-GGUF 1 --merge
+    """
+    from bot.web.reviewing import review as settle
+    from bot.web.store import Store
+
+    if agreed is None:
+        raise click.UsageError("say --merge or --close")
+    click.echo(settle(Store(folder), repository, number, agreed=agreed))
 
 
 @hub.command("add-user")

@@ -198,7 +198,7 @@ def report(ctx: click.Context, release: str, as_json: bool) -> None:
         with Path(target).open("a", encoding="utf-8") as file:
             file.write(told.text)
     click.echo(json.dumps(asdict(told)) if as_json else told.text.rstrip("\n"))
-    ctx.exit(0 if told.good else 1)
+    ctx.exit(0 if told.good or told.waiting else 1)
 
 
 @step.command()

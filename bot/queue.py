@@ -22,6 +22,7 @@ from bot.sightings import Decided, write
 
 STARTING = 180.0  # seconds that a start may take
 BUSY = 300.0  # seconds until a task that runs elsewhere is asked for again
+AGREED = 3600.0  # seconds until it is looked again whether a person merged a release
 FIRST_RETRY, LONGEST_RETRY = 600.0, 86_400.0  # seconds
 OPEN = ("asked", "queued", "starting", "running")
 PAUSED = "paused"
@@ -209,11 +210,18 @@ class Queue:
         """Another process works on the task: ask again later, without counting an attempt."""
         with self.ledger.writing() as db:
             if _change(db, task.id, task.state, "queued", now, due=now + BUSY):
-                # an attempt is known by its number and the time: the next shall be another
-                db.execute(
-                    "UPDATE tasks SET attempts = attempts - 1, created = ? WHERE id = ?",
-                    (now, task.id),
-                )
+                _uncount(db, task, now)
+
+    def waits(self, task: Task, link: str, now: float) -> None:
+        """A person has to merge the pull request `link` first: look again later, uncounted."""
+        said = f"waits for a person: merge {link} to publish, or close it"
+        with self.ledger.writing() as db:
+            if _change(
+                db, task.id, task.state, "queued", now, due=now + AGREED, error=said, link=link
+            ):
+                _uncount(db, task, now)
+                if task.error != said:
+                    event(db, now, "asked", task.repo, said, link)
 
     def resumed(self, link: str, now: float) -> Task | None:
         """What failed with this link runs again; None where no task did."""
@@ -370,6 +378,11 @@ def _change(
             (after, now, due, error, link, task, before),
         ).rowcount
     )
+
+
+def _uncount(db: Connection, task: Task, now: float) -> None:
+    """An attempt is known by its number and the time: the next shall be another."""
+    db.execute("UPDATE tasks SET attempts = attempts - 1, created = ? WHERE id = ?", (now, task.id))
 
 
 def _paused(db: Connection) -> bool:

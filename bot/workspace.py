@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from bot.errors import BusyError, CapacityError, SourceError
 
 BLOCK = 4 << 20
+GATE = "gate.txt"  # beside a release
 LONGEST_PATH, LONGEST_NAME, DEEPEST = 400, 200, 8  # of a stranger's file
 
 
@@ -100,6 +101,11 @@ class Job:
     def plots(self) -> Path:
         """The folder of plots."""
         return self.release / "plots"
+
+    @property
+    def gate(self) -> Path:
+        """What the gate said, for people."""
+        return self.folder / GATE
 
     @property
     def sums(self) -> Path:

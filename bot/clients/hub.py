@@ -517,16 +517,22 @@ class Hub:
         Raises PublishError when main moved on; UnreachableError when the commit did not land,
         after which the same call may be made again.
         """
-        additions = [self._addition(repo_id, path, file) for path, file in files.items()]
-        with self._speaking(repo_id):  # the client repeats its own requests
-            self._api.preupload_lfs_files(repo_id, additions=additions, revision="main")
-        removals = [CommitOperationDelete(path_in_repo=path) for path in deletions]
+        operations = self.operations(repo_id, files, deletions)
         return self.settle(
             repo_id,
-            lambda: self.send(repo_id, [*additions, *removals], message, parent),
+            lambda: self.send(repo_id, operations, message, parent),
             lambda now: self._holds(now, files, deletions),
             parent,
         )
+
+    def operations(
+        self, repo_id: str, files: Mapping[str, Path], deletions: Sequence[str] = ()
+    ) -> list[CommitOperationAdd | CommitOperationDelete]:
+        """A later commit's parts, as the library has them; contents of large files are sent."""
+        additions = [self._addition(repo_id, path, file) for path, file in files.items()]
+        with self._speaking(repo_id):  # the client repeats its own requests
+            self._api.preupload_lfs_files(repo_id, additions=additions, revision="main")
+        return [*additions, *(CommitOperationDelete(path_in_repo=path) for path in deletions)]
 
     def send(self, repo_id: str, operations: Sequence[Any], message: str, parent: str) -> str:
         """One commit of the library's operations, asked for once; returns its sha."""

@@ -15,7 +15,12 @@ from bot.publish.reclaim import Replaced, reclaim, replaced
 
 
 def follow(pipeline: Pipeline, done: Published) -> Published:
-    """Do what the settings ask for after a publication; what is done already is left alone."""
+    """Do what the settings ask for after a publication; what is done already is left alone.
+
+    What waits for a person is no publication yet.
+    """
+    if done.waiting:
+        return done
     if done.public:
         _collect(pipeline, done.repo_id)
     return replace(done, reclaimed=_prune(pipeline, done.repo_id))

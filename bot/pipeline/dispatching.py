@@ -64,6 +64,8 @@ def _settle(queue: Queue, task: Task, run: Run, policy: Policy, clock: Clock) ->
         queue.published(task, run.link, now)
     elif run.elsewhere:
         queue.elsewhere(task, now)
+    elif run.waiting and run.link is not None:
+        queue.waits(task, run.link, now)
     else:
         error = run.error or "no reason was given"
         queue.failed(task, error, run.link, now, attempts=policy.attempts, final=run.final)

@@ -37,6 +37,7 @@ class Run:
     error: str | None = None
     final: bool = False  # another attempt would fail in the same way
     elsewhere: bool = False  # somebody else works on the same release
+    waiting: bool = False  # for a person, who merges or closes the pull request `link`
 
 
 class NotStarted(BotError):
@@ -124,7 +125,10 @@ class Here:
                 return None  # it was never started
             return Run(good=False, error="it was killed", link=str(log))
         if code == 0:
-            return Run(good=True, link=json.loads((folder / "result.json").read_bytes())["url"])
+            done = json.loads((folder / "result.json").read_bytes())
+            if done.get("waiting"):
+                return Run(good=False, waiting=True, link=done["waiting"])
+            return Run(good=True, link=done["url"])
         error = _last_line(log) or f"exit code {code}"
         return Run(
             good=False,

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from bot.errors import BotError, GateError, SourceError
+from bot.pipeline import tables
 from bot.pipeline.job import Job
 from bot.pipeline.models import Pipeline, as_file, as_repo
 from bot.pipeline.verify import verify
@@ -24,6 +25,7 @@ def passed(job: Job, results: Results, repo_id: str) -> Results:
     Raises GateError when the release may not go.
     """
     verdict = gate(job, results, repo_id)
+    keep_text(job.paths.gate, tables.verdict(verdict) + "\n")
     for one in verdict.left_out:
         job.pipeline.narrator.say(f"{one.tier} is left out: {one.reason}")
     if verdict.stops is not None:

@@ -105,6 +105,7 @@ class Sent:
     tiers: tuple[str, ...]
     whole: bool  # all that was ordered
     files: Mapping[str, str]  # sha256 by path
+    waiting: str | None = None  # the pull request that a person has to merge first
 
 
 @dataclass(frozen=True)

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from bot.clients.hub_community import Pull
 from bot.clock import SystemClock, iso
 from bot.errors import BotError, SourceError
 from bot.pipeline import gating
 from bot.pipeline.job import Job
 from bot.pipeline.measure import drop_logits
 from bot.pipeline.models import Pipeline
+from bot.publish.approval import ask, evaluation, measured, pull_of, tell
 from bot.publish.update import prepare, rollback
 from bot.publish.upload import CARD, open_private, publish
 from bot.records import Built, Results, load
-from bot.workspace import slug
+from bot.workspace import GATE, slug
 
 RESULTS_LIMIT = 4_000_000  # bytes of a results.json
 
@@ -26,8 +28,8 @@ RESULTS_LIMIT = 4_000_000  # bytes of a results.json
 class Published:
     """How a publication ended. `changed` is empty when the Hub held everything already.
 
-    `waiting` is the pull request that a person has to merge first, `reclaimed` the bytes of the
-    Hub's storage that were given back.
+    `waiting` is the pull request that a person has to merge first, `shown` whether the repository
+    was private until now, `reclaimed` the bytes of the Hub's storage that were given back.
     """
 
     repo_id: str
@@ -37,6 +39,7 @@ class Published:
     changed: tuple[str, ...]
     files: tuple[str, ...]
     folder: str
+    shown: bool = False
     waiting: str | None = None
     reclaimed: int = 0
 
@@ -91,12 +94,14 @@ def push(job: Job, repo_id: str, files: Mapping[str, Built], *, private: bool) -
     """One commit, checked against the Hub's own hashes, and only then made public.
 
     Raises PublishError when the Hub holds something else than was sent; the repository then
-    stays as private as it was.
+    stays as private as it was; GateError when a person refused it. With `publish.approval` nothing
+    becomes visible before a person merged the pull request that is opened.
     """
     source = job.plan.model.source
     message = f"APEX quants of {source.repo_id or job.plan.model.name} at {source.commit[:12]}"
     done = send(job.pipeline, repo_id, files, message, job.key, private=private)
-    gating.end(job, repo_id)
+    if done.waiting is None:
+        gating.end(job, repo_id)
     drop_logits(job)
     return done
 
@@ -118,6 +123,12 @@ def send(
         update = prepare(
             pipeline.hub, before, files, message, release.with_name("merged"), _today()
         )
+        if pipeline.settings.publish.approval == "pull-request":
+            pull = ask(pipeline.hub, before, update, key, _evaluation(release))
+            if pull is not None and pull.status == "open":
+                return _waiting(pipeline, repo_id, pull, release)
+            if pull is not None and before.private:
+                update = replace(update, files=measured(update), deletions=())
         pushed, held = publish(
             pipeline.hub,
             repo_id,
@@ -139,6 +150,44 @@ def send(
         changed=pushed.changed,
         files=tuple(update.files),
         folder=str(release),
+        shown=before.private and not private,
+    )
+
+
+def waits(job: Job, repo_id: str) -> Published | None:
+    """How it stands with a build that people were asked about; None where work is to be done.
+
+    Raises GateError for one that a person refused.
+    """
+    hub = job.pipeline.hub
+    if job.settings.publish.approval == "none" or not hub.exists(repo_id):
+        return None
+    pull, release = pull_of(hub, repo_id, job.key), job.paths.release
+    if pull is None or pull.status != "open":
+        return None
+    tell(hub, repo_id, pull, _evaluation(release))
+    return _waiting(job.pipeline, repo_id, pull, release)
+
+
+def _evaluation(release: Path) -> str:
+    """The comment for people; empty where card and verdict are not made here."""
+    card, gate = release / CARD, release.with_name(GATE)
+    if not card.is_file() or not gate.is_file():
+        return ""
+    return evaluation(card.read_text(encoding="utf-8"), gate.read_text(encoding="utf-8"))
+
+
+def _waiting(pipeline: Pipeline, repo_id: str, pull: Pull, release: Path) -> Published:
+    proposed = pipeline.hub.release(repo_id, pull.ref)
+    return Published(
+        repo_id=repo_id,
+        url=f"{pipeline.hub.endpoint}/{repo_id}",
+        commit=proposed.commit,
+        public=not proposed.private,
+        changed=(),
+        files=tuple(file.path for file in proposed.files),
+        folder=str(release),
+        waiting=pull.url,
     )
 
 

@@ -14,10 +14,14 @@ from bot.pipeline.orders import Folder, Prepared, Sent
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """What became of an order. `good`: every tier is published."""
+    """What became of an order. `good`: every tier is published.
+
+    `waiting`: every tier is in a pull request that a person has to merge first.
+    """
 
     good: bool
     text: str  # Markdown; no word of it is a stranger's
+    waiting: bool = False
 
 
 def report(folder: Folder | None) -> Account:
@@ -27,12 +31,13 @@ def report(folder: Folder | None) -> Account:
         return Account(good=False, text="Nothing was prepared: see the log of `prepare`.\n")
     sent, complete = folder.read(Sent), folder.complete(prepared)
     there = sent.tiers if sent is not None and sent.key == prepared.key else ()
+    waiting = sent.waiting if sent is not None and there else None
     rows = [
-        f"| {tier} | {number} | {_state(tier, complete, there)} |"
+        f"| {tier} | {number} | {_state(tier, complete, there, waiting)} |"
         for number, tiers in enumerate(prepared.groups, 1)
         for tier in tiers
     ]
-    good = set(prepared.tiers) <= set(there)
+    whole = set(prepared.tiers) <= set(there)
     where = f"[{sent.repo_id}]({sent.url})" if sent is not None and there else "not published"
     lines = [
         f"### {prepared.order.model} at {prepared.commit[:12]}: {where}",
@@ -41,14 +46,25 @@ def report(folder: Folder | None) -> Account:
         "|---|---|---|",
         *rows,
         "",
-        "All tiers are published." if good else "Rerun the failed jobs to complete it.",
+        _rest(whole, waiting),
     ]
-    return Account(good=good, text="\n".join(lines) + "\n")
+    text = "\n".join(lines) + "\n"
+    return Account(good=whole and not waiting, text=text, waiting=whole and waiting is not None)
 
 
-def _state(tier: str, complete: tuple[str, ...], there: tuple[str, ...]) -> str:
+def _rest(whole: bool, waiting: str | None) -> str:
+    if not whole:
+        return "Rerun the failed jobs to complete it."
+    if waiting:
+        return f"Merge {waiting} to publish it, or close it to refuse; then order it again."
+    return "All tiers are published."
+
+
+def _state(
+    tier: str, complete: tuple[str, ...], there: tuple[str, ...], waiting: str | None
+) -> str:
     if tier in there:
-        return "published"
+        return "waits for a person" if waiting else "published"
     return "complete, not published" if tier in complete else "**failed or not reached**"
 
 

@@ -107,7 +107,7 @@ def _asked(settings: Settings, order: Order) -> str:
 
 def _is_published(pipeline: Pipeline, sent: Sent | None, asked: str) -> bool:
     """Whether a Hub holds all that this very order leads to."""
-    if sent is None or not sent.whole or sent.asked != asked:
+    if sent is None or sent.waiting or not sent.whole or sent.asked != asked:
         return False
     try:
         held = pipeline.hub.release(sent.repo_id).files
@@ -266,6 +266,7 @@ def publish(pipeline: Pipeline, folder: Folder, sentinel: str, *, private: bool)
             tiers=described.tiers,
             whole=set(prepared.tiers) <= set(described.tiers),
             files=_large(described),
+            waiting=done.waiting,
         )
     )
     return follow(pipeline, done)

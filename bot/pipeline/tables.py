@@ -312,7 +312,14 @@ def published(done: Published) -> str:
 
 def _published(done: Published, where: str) -> str:
     seen = "public" if done.public else "private"
+    if done.waiting:
+        return (
+            f"{where} ({seen}) waits for a person: merge {done.waiting} to publish "
+            f"{len(done.files)} files, or close it; then run the same command again"
+        )
     gone = f"; {size(done.reclaimed)} of replaced files given back" if done.reclaimed else ""
+    if done.shown and not done.changed:
+        return f"{where} is public now: {len(done.files)} files, every hash verified{gone}"
     if not done.changed:
         return f"nothing to do: {where} ({seen}) already holds these {len(done.files)} files{gone}"
     sent = f"{len(done.changed)} of {len(done.files)} files"

@@ -74,6 +74,12 @@ def merged(held: str, new: str) -> str | None:
     return _merged_front(front, new_front) + "".join(map(str, result))
 
 
+def sections(card: str) -> Iterator[tuple[str, str]]:
+    """Name and text of each section that is the bot's."""
+    _, body = _front(card)
+    yield from ((block.name, block.text) for block in _blocks(body) if block.name)
+
+
 def _front(card: str) -> tuple[str, str]:
     """Front matter with its fences, and what follows."""
     found = _FRONT.match(card)

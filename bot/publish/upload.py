@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -99,8 +99,12 @@ def upload(
     gone = tuple(path for path in deletions if path in there and path not in files)
     if not changed and not gone:
         return Pushed(repo_id=before.repo_id, commit=before.commit, changed=())
-    # the card comes last in the commit, after the files that it names
-    order = sorted(changed, key=lambda path: (path == CARD, path))
+    order = order_of(changed)
     paths = {path: Path(files[path].path) for path in order}
     commit = hub.commit(before.repo_id, paths, message, parent=before.commit, deletions=gone)
     return Pushed(repo_id=before.repo_id, commit=commit, changed=(*order, *gone))
+
+
+def order_of(paths: Iterable[str]) -> list[str]:
+    """Paths as they stand in a commit: the card comes last, after the files that it names."""
+    return sorted(paths, key=lambda path: (path == CARD, path))

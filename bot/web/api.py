@@ -223,9 +223,13 @@ def list_refs(request: Request) -> Response:
     if "include_prs" in request.query_params:
         refs["pullRequests"] = []
     folders = {"branch": ("branches", "refs/heads/"), "tag": ("tags", "refs/tags/")}
-    for ref in store_of(request).refs(readable(request)):
+    store, repo = store_of(request), readable(request)
+    for ref in store.refs(repo):
         key, prefix = folders[ref.kind]
         refs[key].append({"name": ref.name, "ref": prefix + ref.name, "targetCommit": ref.sha})
+    for pull in store.pulls(repo) if "pullRequests" in refs else ():
+        named = {"name": str(pull.number), "ref": pull.ref, "targetCommit": pull.sha}
+        refs["pullRequests"].append(named)
     return JSONResponse(refs)
 
 
@@ -279,13 +283,13 @@ ROUTES = [
     Route("/api/repos/delete", with_body(delete_repo), methods=["DELETE"]),
     Route("/api/validate-yaml", with_body(validate_yaml), methods=["POST"]),
     Route(MODEL, model_info),
-    Route(f"{MODEL}/revision/{{rev}}", model_info),
+    Route(f"{MODEL}/revision/{{rev:revision}}", model_info),
     Route(f"{MODEL}/auth-check", auth_check),
     Route(f"{MODEL}/settings", with_body(update_settings), methods=["PUT"]),
-    Route(f"{MODEL}/tree/{{rev}}", list_tree),
-    Route(f"{MODEL}/tree/{{rev}}/{{path:path}}", list_tree),
-    Route(f"{MODEL}/paths-info/{{rev}}", with_body(paths_info), methods=["POST"]),
-    Route(f"{MODEL}/commits/{{rev}}", list_commits),
+    Route(f"{MODEL}/tree/{{rev:revision}}", list_tree),
+    Route(f"{MODEL}/tree/{{rev:revision}}/{{path:path}}", list_tree),
+    Route(f"{MODEL}/paths-info/{{rev:revision}}", with_body(paths_info), methods=["POST"]),
+    Route(f"{MODEL}/commits/{{rev:revision}}", list_commits),
     Route(f"{MODEL}/refs", list_refs),
     Route(f"{MODEL}/branch/{{rev}}", with_body(create_branch), methods=["POST"]),
     Route(f"{MODEL}/branch/{{rev}}", delete_branch, methods=["DELETE"]),

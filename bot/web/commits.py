@@ -8,10 +8,11 @@ import sqlite3
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
-from bot.web import attributes
+from bot.web import attributes, pulls
 from bot.web.accounts import valid_name
 from bot.web.changes import Changes, Delete, Put, regular_entry
 from bot.web.describe import describe
+from bot.web.pulls import Pull
 from bot.web.refusal import Refusal, entry_not_found, revision_not_found
 from bot.web.repository import Commit, Entry, Repo, now, read_tree, write_tree
 from bot.web.store import Store
@@ -54,23 +55,75 @@ def commit(store: Store, repo: Repo, branch: str, author: str, changes: Changes)
     """
     with store.database.reading() as db:
         _check_parent(_head(db, repo, branch), changes)
+    _require_all(store, repo, changes)
+    with store.database.writing() as db:
+        made = _apply(store, db, repo, branch, author, changes)
+    store.close_areas(repo)
+    return made
+
+
+def propose(store: Store, repo: Repo, author: str, changes: Changes) -> tuple[Pull, Commit]:
+    """A pull request with one commit, on the given parent or on main as it is.
+
+    Raises Refusal as `commit`.
+    """
+    _require_all(store, repo, changes)
+    with store.database.writing() as db:
+        base = changes.parent or _head(db, repo, "main")
+        _files(db, repo, base)
+        pull = pulls.begin(db, repo, author, changes.title, changes.message, base)
+        made = _apply(store, db, repo, pull.ref, author, changes)
+    store.close_areas(repo)
+    return pull, made
+
+
+def merge(store: Store, repo: Repo, number: int, author: str) -> Commit:
+    """What a pull request changed, as one commit on main.
+
+    Raises Refusal: 404 without one, 400 when it is not open, 409 when main changed the same files.
+    """
+    with store.database.writing() as db:
+        pull, main = pulls.open_one(db, repo, number), _head(db, repo, "main")
+        theirs = _files(db, repo, pull.sha)
+        files = pulls.merged(
+            _files(db, repo, pull.base), _files(db, repo, main), theirs, attributes.FILE
+        )
+        large = [path for path, entry in theirs.items() if entry.lfs and files.get(path) == entry]
+        _cover(store, db, repo, files, large)
+        title = f"{pull.title} (#{number})"
+        changes = Changes(title=title, message="", parent=main, operations=())
+        made = _record(store, db, repo, "main", changes, files, main, author)
+        pulls.settle(db, repo, pull, "merged", author, made.sha)
+    return made
+
+
+def _require_all(store: Store, repo: Repo, changes: Changes) -> None:
     for put in _puts(changes):
         if put.entry.lfs:
             _require(store, repo, put.entry)
-    with store.database.writing() as db:
-        head = _head(db, repo, branch)
-        _check_parent(head, changes)
-        tree = db.execute(
-            "select tree from commits where repo = ? and sha = ?", (repo.row, head)
-        ).fetchone()["tree"]
-        files = _applied(read_tree(db, tree), changes)
-        for put in _puts(changes):
-            if put.staged is not None:
-                store.place(db, repo.row, put.staged, put.entry.sha256, put.entry.size)
-        _cover(store, db, repo, files, changes)
-        made = _record(store, db, repo, branch, changes, files, head, author)
-    store.close_areas(repo)
-    return made
+
+
+def _apply(
+    store: Store, db: sqlite3.Connection, repo: Repo, branch: str, author: str, changes: Changes
+) -> Commit:
+    head = _head(db, repo, branch)
+    _check_parent(head, changes)
+    files = _applied(_files(db, repo, head), changes)
+    for put in _puts(changes):
+        if put.staged is not None:
+            store.place(db, repo.row, put.staged, put.entry.sha256, put.entry.size)
+    large = [put.entry.path for put in _puts(changes) if put.entry.lfs and put.entry.path in files]
+    _cover(store, db, repo, files, large)
+    return _record(store, db, repo, branch, changes, files, head, author)
+
+
+def _files(db: sqlite3.Connection, repo: Repo, sha: str) -> dict[str, Entry]:
+    row = db.execute(
+        "select tree from commits where repo = ? and sha = ?", (repo.row, sha)
+    ).fetchone()
+    if row is None:
+        raise revision_not_found(sha)
+    return read_tree(db, row["tree"])
 
 
 def _puts(changes: Changes) -> Iterable[Put]:
@@ -78,6 +131,9 @@ def _puts(changes: Changes) -> Iterable[Put]:
 
 
 def _head(db: sqlite3.Connection, repo: Repo, branch: str) -> str:
+    proposed = pulls.head(db, repo, branch)
+    if proposed is not None:
+        return proposed
     row = db.execute(
         "select sha from refs where repo = ? and kind = 'branch' and name = ?", (repo.row, branch)
     ).fetchone()
@@ -130,10 +186,9 @@ def _remove(files: dict[str, Entry], operation: Delete) -> None:
 
 
 def _cover(
-    store: Store, db: sqlite3.Connection, repo: Repo, files: dict[str, Entry], changes: Changes
+    store: Store, db: sqlite3.Connection, repo: Repo, files: dict[str, Entry], paths: list[str]
 ) -> None:
     """Name new LFS files in .gitattributes where nothing there covers them."""
-    paths = [put.entry.path for put in _puts(changes) if put.entry.lfs and put.entry.path in files]
     old = files.get(attributes.FILE)
     if not paths or (old is not None and (old.lfs or old.size > attributes.LIMIT)):
         return
@@ -182,6 +237,9 @@ def _record(
         (repo.row, sha, parent, tree, author, time, made.title, made.message,
          json.dumps(made.facts)),
     )  # fmt: skip
+    if pulls.REF.fullmatch(branch):
+        pulls.move(db, repo, branch, sha, author, made.title)
+        return made
     db.execute(
         "insert into refs values (?, 'branch', ?, ?)"
         " on conflict (repo, kind, name) do update set sha = excluded.sha",

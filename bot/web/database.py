@@ -58,6 +58,28 @@ create table if not exists holdings (
     primary key (repo, sha256)
 );
 create index if not exists holdings_by_content on holdings (sha256);
+create table if not exists pulls (
+    repo integer not null references repos(id) on delete cascade,
+    number integer not null,
+    title text not null,
+    author text not null,
+    status text not null check (status in ('open', 'closed', 'merged')),
+    sha text not null,
+    base text not null,
+    merged text,
+    created_at text not null,
+    primary key (repo, number)
+);
+create table if not exists pull_events (
+    id integer primary key autoincrement,
+    repo integer not null references repos(id) on delete cascade,
+    number integer not null,
+    kind text not null check (kind in ('comment', 'commit', 'status-change')),
+    author text not null,
+    time text not null,
+    text text not null,
+    sha text
+);
 create table if not exists collections (
     id integer primary key autoincrement,
     slug text not null unique,

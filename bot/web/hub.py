@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from bot.errors import SettingsError
-from bot.web import api, collections, lfs, pages, storage, transfer
+from bot.web import api, collections, discussions, lfs, pages, storage, transfer
 from bot.web.bandwidth import Bandwidth
 from bot.web.refusal import Refusal
 from bot.web.serving import (
@@ -52,6 +52,7 @@ def application(
             *transfer.ROUTES,
             *storage.ROUTES,
             *collections.ROUTES,
+            *discussions.ROUTES,
             *pages.ROUTES,
         ],
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))],

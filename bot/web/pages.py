@@ -13,9 +13,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from bot.web import listing
+from bot.web import listing, pulls
 from bot.web.cards import chips, difference, rendered
 from bot.web.describe import CARD_LIMIT, split_card
+from bot.web.pulls import Event, Pull
 from bot.web.refusal import Refusal
 from bot.web.repository import Commit, Entry, Repo
 from bot.web.request import readable, store_of, viewer_of
@@ -100,7 +101,7 @@ def repository(request: Request) -> Response:
         f'<nav aria-label="On this page"><a href="#files">Files</a><a href="#history">History</a>'
         f"</nav>{chips(commit.facts)}{_card(store, repo, files, revision)}"
         f'<h2 id="files">Files in this repository</h2>{_files(repo, files, revision)}'
-        f'<h2 id="history">History</h2>{_history(store, repo, commit)}'
+        f'<h2 id="history">History</h2>{_history(store, repo, commit)}{_pulls(store, repo)}'
     )
     state = " · private" if repo.private else ""
     access = " · gated" if repo.gated else ""
@@ -175,6 +176,40 @@ def _history(store: Store, repo: Repo, head: Commit) -> str:
     return _table(("Commit", "Title", "By", "Card", "When"), rows)
 
 
+def _pulls(store: Store, repo: Repo) -> str:
+    rows = "".join(
+        f'<tr><td><a href="/{escape(repo.id)}/discussions/{pull.number}">#{pull.number}</a></td>'
+        f'<td class="name">{escape(pull.title)}</td><td>{pull.status}</td>'
+        f"<td>{escape(pull.author)}</td>"
+        f'<td class="number soft">{_when(pull.created_at)}</td></tr>'
+        for pull in store.pulls(repo)
+    )
+    heads = ("Pull request", "Title", "Status", "By", "When")
+    return f"<h2>Pull requests</h2>{_table(heads, rows)}" if rows else ""
+
+
+def discussion(request: Request) -> Response:
+    """GET /{id}/discussions/{n}: a pull request, its files and what was said of it."""
+    store, repo = store_of(request), readable(request)
+    with store.database.reading() as db:
+        pull = pulls.find(db, repo, request.path_params["number"])
+        events = pulls.events(db, repo, pull)
+    told = "".join(_event(repo, pull, event) for event in events)
+    subtitle = (
+        f'<a href="/{escape(repo.id)}">{escape(repo.id)}</a> · pull request #{pull.number} · '
+        f'{pull.status} · <a href="/{escape(repo.id)}/tree/{pull.ref}">its files</a>'
+    )
+    return _page(pull.title, subtitle, told)
+
+
+def _event(repo: Repo, pull: Pull, event: Event) -> str:
+    said = {"comment": "says", "commit": "commits", "status-change": "makes it"}[event.kind]
+    told = "" if event.kind == "comment" else f" {escape(event.text)}"
+    who = f"<b>{escape(event.author)}</b> {said}{told} · {_when(event.time)}"
+    text = rendered(event.text, repo.id, pull.ref) if event.kind == "comment" else ""
+    return f'<p class="soft">{who}</p><article>{text}</article>'
+
+
 def _table(heads: tuple[str, ...], rows: str) -> str:
     last = len(heads) - 1
     cells = "".join(
@@ -226,7 +261,8 @@ def _page(title: str, subtitle: str, body: str, status: int = 200) -> Response:
 ROUTES = [
     Route("/", index),
     Route("/{owner}/{name}", repository),
-    Route("/{owner}/{name}/tree/{rev}", repository),
-    Route("/{owner}/{name}/commit/{rev}", repository),
+    Route("/{owner}/{name}/tree/{rev:revision}", repository),
+    Route("/{owner}/{name}/commit/{rev:revision}", repository),
     Route("/{owner}/{name}/changes/{old}/{new}", changes),
+    Route("/{owner}/{name}/discussions/{number:int}", discussion),
 ]

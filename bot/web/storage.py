@@ -21,13 +21,12 @@ PAGE = 100
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
-    """A large content and where it was first seen; sent and in no commit yet: nowhere."""
+    """A large content, with the name and time that its first commit gave it."""
 
     sha256: str
     size: int
     path: str
     time: str
-    ref: str | None
 
 
 def contents(store: Store, repo: Repo) -> list[Stored]:
@@ -49,13 +48,13 @@ def contents(store: Store, repo: Repo) -> list[Stored]:
                 regular.add(entry.sha256)
             elif entry.sha256 in held and entry.sha256 not in found:
                 found[entry.sha256] = Stored(
-                    sha256=entry.sha256, size=entry.size, path=entry.path, time=time, ref="main"
+                    sha256=entry.sha256, size=entry.size, path=entry.path, time=time
                 )
     waiting = held.keys() - found.keys() - regular
     return [
         *found.values(),
         *(
-            Stored(sha256=oid, size=held[oid], path=oid, time=repo.created_at, ref=None)
+            Stored(sha256=oid, size=held[oid], path=oid, time=repo.created_at)
             for oid in sorted(waiting)
         ),
     ]
@@ -91,7 +90,7 @@ def _row(content: Stored) -> dict[str, Any]:
         "oid": content.sha256,
         "filename": content.path,
         "pushedAt": content.time,
-        "ref": content.ref,
+        "ref": None,
         "size": content.size,
     }
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
-from bot.web import accounts, xet
+from bot.web import accounts, pulls, xet
 from bot.web.accounts import Viewer, may_read, valid_name
 from bot.web.database import Database
 from bot.web.objects import Incoming, Objects
@@ -161,8 +161,9 @@ class Store:
                 raise revision_not_found(name)
 
     def commit(self, repo: Repo, revision: str) -> Commit:
-        """The commit of a branch, tag or full sha. Raises Refusal RevisionNotFound."""
+        """The commit of a branch, tag, refs/pr/N or full sha. Raises Refusal RevisionNotFound."""
         with self.database.reading() as db:
+            revision = pulls.head(db, repo, revision) or revision
             row = db.execute(
                 "select commits.* from commits join refs on refs.repo = commits.repo"
                 " and refs.sha = commits.sha where refs.repo = ? and refs.name = ?"
@@ -193,6 +194,11 @@ class Store:
         """Every file of a commit by its path, in the order of the paths."""
         with self.database.reading() as db:
             return read_tree(db, commit.tree)
+
+    def pulls(self, repo: Repo) -> list[pulls.Pull]:
+        """Pull requests, the newest first."""
+        with self.database.reading() as db:
+            return pulls.of(db, repo)
 
     # ── contents ────────────────────────────────────────────────────────────────────────────
 

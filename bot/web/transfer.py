@@ -17,7 +17,7 @@ from starlette.routing import Route
 from bot.web import attributes, xet
 from bot.web.api import MODEL, check_gate
 from bot.web.changes import checked_path, parse
-from bot.web.commits import commit
+from bot.web.commits import commit, propose
 from bot.web.refusal import Refusal, entry_not_found
 from bot.web.repository import Repo
 from bot.web.request import (
@@ -93,8 +93,6 @@ async def make_commit(request: Request) -> Response:
     """POST /api/models/{id}/commit/{branch}."""
     repo = await run_in_threadpool(writable, request)
     store = store_of(request)
-    if request.query_params.get("create_pr"):
-        raise Refusal(400, "The local Hub has no pull requests; commit to a branch")
     with store.objects.incoming() as body:
         await spool(request, body, COMMIT_LIMIT)
         return await run_in_threadpool(_commit, request, repo, body.path)
@@ -106,9 +104,19 @@ def _commit(request: Request, repo: Repo, body: Path) -> Response:
         raise AssertionError("only a known user passes `writable`")
     with store.objects.staging() as staging:
         changes = parse(body, staging, lambda oid: store.holds(repo, oid))
-        made = commit(store, repo, request.path_params["rev"], viewer.name, changes)
-    url = f"{request.base_url}{repo.id}/commit/{made.sha}"
-    return JSONResponse({"commitUrl": url, "commitOid": made.sha, "pullRequestUrl": None})
+        pull = None
+        if request.query_params.get("create_pr"):
+            pull, made = propose(store, repo, viewer.name, changes)
+        else:
+            made = commit(store, repo, request.path_params["rev"], viewer.name, changes)
+    home = f"{request.base_url}{repo.id}"
+    return JSONResponse(
+        {
+            "commitUrl": f"{home}/commit/{made.sha}",
+            "commitOid": made.sha,
+            "pullRequestUrl": f"{home}/discussions/{pull.number}" if pull else None,
+        }
+    )
 
 
 def resolve(request: Request) -> Response:
@@ -149,8 +157,8 @@ def _media_type(name: str) -> str:
 
 
 ROUTES = [
-    Route(f"{MODEL}/preupload/{{rev}}", with_body(preupload), methods=["POST"]),
-    Route(f"{MODEL}/xet-write-token/{{rev}}", xet_write_token),
-    Route(f"{MODEL}/commit/{{rev}}", make_commit, methods=["POST"]),
-    Route("/{owner}/{name}/resolve/{rev}/{path:path}", resolve),
+    Route(f"{MODEL}/preupload/{{rev:revision}}", with_body(preupload), methods=["POST"]),
+    Route(f"{MODEL}/xet-write-token/{{rev:revision}}", xet_write_token),
+    Route(f"{MODEL}/commit/{{rev:revision}}", make_commit, methods=["POST"]),
+    Route("/{owner}/{name}/resolve/{rev:revision}/{path:path}", resolve),
 ]
