@@ -12,7 +12,7 @@ from bot.pipeline.dispatching import turn
 from bot.pipeline.executing import Run
 from bot.policies import Policy
 from bot.progress import Narrator
-from bot.queue import STARTING, Queue, Task
+from bot.queue import AGREED, STARTING, Queue, Task
 from bot.sightings import Decided
 from tests.hand_clock import HandClock
 
@@ -130,3 +130,26 @@ def test_work_elsewhere_is_asked_for_again_later(desk: Desk) -> None:
     desk.turn(at_once=1)
     [task] = [task for task in desk.queue.tasks(("queued",)) if task.repo == "maker/a"]
     assert (task.attempts, task.error) == (0, None)
+
+
+def test_what_waits_for_a_person_is_looked_at_again_and_they_are_asked_once(desk: Desk) -> None:
+    pull = "http://hub/me/model/discussions/1"
+    desk.turn()
+    for letter in "bc":
+        desk.outside.runs[f"maker/{letter} 1"] = Run(good=True, link="http://hub")
+    for times in range(1, 4):
+        assert desk.outside.started.count("maker/a 1") == times
+        desk.outside.runs["maker/a 1"] = Run(good=False, waiting=True, link=pull)
+        desk.turn()
+        [task] = desk.queue.tasks(("queued",))
+        assert (task.attempts, task.link) == (0, pull)
+        assert task.error == f"waits for a person: merge {pull} to publish, or close it"
+        assert task.due == desk.clock.now() + AGREED
+        del desk.outside.runs["maker/a 1"]  # the next attempt is another
+        desk.clock.time += AGREED
+        desk.turn()
+    asked = [event for event in desk.queue.events(99) if event.kind == "asked"]
+    assert [(event.repo, event.link) for event in asked] == [("maker/a", pull)]
+    desk.outside.runs["maker/a 1"] = Run(good=True, link="http://hub/me/model")
+    desk.turn()
+    assert desk.states() == "published published published"

@@ -57,6 +57,14 @@ def test_a_good_run_tells_where_it_published(here: Callable[[str], Here], tmp_pa
     assert executor.find(replace(TASK, attempts=2)) is None
 
 
+def test_a_run_that_waits_for_a_person_is_not_published(here: Callable[[str], Here]) -> None:
+    executor = here("""print('{"url": "u", "waiting": "http://hub/me/model/discussions/1"}')""")
+    executor.start(TASK)
+    assert ended(executor) == Run(
+        good=False, waiting=True, link="http://hub/me/model/discussions/1"
+    )
+
+
 @pytest.mark.parametrize(
     ("program", "expected"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -150,8 +151,13 @@ def test_the_report_says_what_became_of_each_tier(tmp_path: Path) -> None:
         key="k", asked="a", repo_id="me/Model", url="http://hub/me/Model", commit=COMMIT,
         tiers=("I-Mini", "Mini", "Quality"), whole=True, files={},
     )  # fmt: skip
+    folder.write(replace(sent, waiting="http://hub/me/Model/discussions/1"))
+    told = report(folder)
+    assert (told.good, told.waiting) == (False, True)
+    assert "Merge http://hub/me/Model/discussions/1 to publish it" in told.text
+    assert "| Mini | 1 | waits for a person |" in told.text
     folder.write(sent)
-    assert report(folder).good
+    assert (report(folder).good, report(folder).waiting) == (True, False)
     assert "[me/Model](http://hub/me/Model)" in report(folder).text
     folder.write(prepared("another plan"))
     assert not report(folder).good
