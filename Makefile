@@ -19,7 +19,7 @@ test-all: lint
 	@$(PYTEST)
 
 test-families: $(STAMP)
-	@$(BIN)/pytest -m long tests/e2e/test_convert.py tests/e2e/test_source.py \
+	@$(PYTEST) -m long tests/e2e/test_convert.py tests/e2e/test_source.py \
 		tests/unit/plan/test_predict.py
 
 test-workflows: $(STAMP)
