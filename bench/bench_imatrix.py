@@ -74,18 +74,12 @@ def in_turn(sessions: Sequence[Session], batches: Batches) -> list[Seconds]:
 
 
 def tool_seconds(command: Sequence[str], chunks: int) -> Seconds:
-    """Seconds of llama-imatrix for all chunks, its start left out."""
-
-    def run(count: int) -> Seconds:
-        used = resource.getrusage(resource.RUSAGE_CHILDREN)
-        start = time.perf_counter()
-        subprocess.run([*command, "--chunks", str(count)], check=True, capture_output=True)
-        wall, now = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
-        return wall, now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime
-
-    short, whole = run(SEQUENCES), run(chunks)
-    share = chunks / (chunks - SEQUENCES)
-    return (whole[0] - short[0]) * share, (whole[1] - short[1]) * share
+    """Seconds of a whole run of llama-imatrix."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    start = time.perf_counter()
+    subprocess.run([*command, "--chunks", str(chunks)], check=True, capture_output=True)
+    wall, now = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return wall, now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime
 
 
 def compare(ours: Observer, theirs: Path) -> str:
@@ -129,9 +123,11 @@ def measure(model: Path, given: argparse.Namespace, folder: Path) -> None:
     tools = commands(given, model, target) if given.tool else {}
     rounds = []
     for _ in range(given.rounds):
-        bare = [tool_seconds(command, count) for command in tools.values()]
-        rounds.append((*in_turn(sides, batches), *bare))
-    best = np.array(rounds).min(axis=0)
+        runs = [tool_seconds(one, n) for one in tools.values() for n in (count, SEQUENCES)]
+        rounds.append((*in_turn(sides, batches), *runs))
+    found = np.array(rounds).min(axis=0)  # [sides and runs, wall-clock and CPU]
+    started = (found[2::2] - found[3::2]) * count / (count - SEQUENCES)
+    best = np.concatenate([found[:2], started])
     if tools:
         with opened(model, given.threads, once) as session:
             in_turn([session], batches)
