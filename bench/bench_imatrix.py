@@ -123,10 +123,10 @@ def measure(model: Path, given: argparse.Namespace, folder: Path) -> None:
     tools = commands(given, model, target) if given.tool else {}
     rounds = []
     for _ in range(given.rounds):
-        runs = [tool_seconds(one, n) for one in tools.values() for n in (count, SEQUENCES)]
+        runs = [tool_seconds(one, n) for one in tools.values() for n in (SEQUENCES, count)]
         rounds.append((*in_turn(sides, batches), *runs))
     found = np.array(rounds).min(axis=0)  # [sides and runs, wall-clock and CPU]
-    started = (found[2::2] - found[3::2]) * count / (count - SEQUENCES)
+    started = (found[3::2] - found[2::2]) * count / (count - SEQUENCES)
     best = np.concatenate([found[:2], started])
     if tools:
         with opened(model, given.threads, once) as session:
