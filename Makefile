@@ -2,6 +2,9 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+JOBS   ?= 2
+# a file's tests stay together, for what they share; threads that wait leave the cores to others
+PYTEST := OMP_WAIT_POLICY=passive $(BIN)/pytest -n $(JOBS) --dist loadfile
 STAMP  := $(VENV)/.installed
 
 .PHONY: demo test test-all test-families test-workflows lint bench clean
@@ -10,13 +13,13 @@ demo: $(STAMP)
 	@$(BIN)/bot demo
 
 test: lint
-	@$(BIN)/pytest -m "not long"
+	@$(PYTEST) -m "not long"
 
 test-all: lint
-	@$(BIN)/pytest
+	@$(PYTEST)
 
 test-families: $(STAMP)
-	@$(BIN)/pytest -m long tests/e2e/test_convert.py tests/e2e/test_source.py \
+	@$(PYTEST) -m long tests/e2e/test_convert.py tests/e2e/test_source.py \
 		tests/unit/plan/test_predict.py
 
 test-workflows: $(STAMP)

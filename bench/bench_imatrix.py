@@ -4,9 +4,10 @@
     python bench/bench_imatrix.py --tool llama.cpp/build/bin/llama-imatrix
     python bench/bench_imatrix.py --model M-BF16.gguf --text T.txt --chunks 64
 
-The same chunks in the same batches, in turn in one run; of several rounds each batch's best counts,
-so that other work on the machine weighs little. llama-imatrix is timed over all chunks and over one
-batch: the difference leaves out its start. With --tool the files are compared as well.
+The same chunks in the same batches, all sides in turn in each of several rounds, of which each
+side's best counts, so that other work on the machine weighs little. llama-imatrix is timed over all
+chunks and over one batch: the difference leaves out its start. With --tool the files are compared
+as well.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from bot.settings import DEMO
 
 CONTEXT, SEQUENCES = 512, 4  # llama-imatrix's defaults: chunks of 512, 2048 tokens together
 Batches = Sequence[NDArray[np.int32]]
+Seconds = tuple[float, float]  # wall-clock and CPU
 
 
 def opened(model: Path, threads: int, observer: Observer | None) -> Session:
@@ -60,35 +62,24 @@ def timed(session: Session, batch: NDArray[np.int32], clock: Callable[[], float]
     return clock() - start
 
 
-def in_turn(sessions: Sequence[Session], batches: Batches, rounds: int) -> tuple[list[float], ...]:
-    """Best wall-clock seconds and best CPU seconds of each session over all batches."""
-    wall = np.full((len(sessions), len(batches)), np.inf)
-    cpu = wall.copy()
-    for _ in range(rounds):
-        for i, batch in enumerate(batches):
-            for which, session in enumerate(sessions):
-                before = time.process_time()
-                wall[which, i] = min(wall[which, i], timed(session, batch, time.perf_counter))
-                cpu[which, i] = min(cpu[which, i], time.process_time() - before)
-    return wall.sum(axis=1).tolist(), cpu.sum(axis=1).tolist()
+def in_turn(sessions: Sequence[Session], batches: Batches) -> list[Seconds]:
+    """Seconds of each session over all batches, batch by batch beside the others."""
+    spent = np.zeros((len(sessions), 2))
+    for batch in batches:
+        for which, session in enumerate(sessions):
+            before = time.process_time()
+            spent[which, 0] += timed(session, batch, time.perf_counter)
+            spent[which, 1] += time.process_time() - before
+    return [(float(wall), float(cpu)) for wall, cpu in spent]
 
 
-def tool_seconds(command: Sequence[str], chunks: int, rounds: int) -> tuple[float, float]:
-    """Wall-clock and CPU seconds of llama-imatrix for all chunks but the first batch."""
-
-    def run(count: int) -> tuple[float, float]:
-        used = resource.getrusage(resource.RUSAGE_CHILDREN)
-        start = time.perf_counter()
-        subprocess.run([*command, "--chunks", str(count)], check=True, capture_output=True)
-        now = resource.getrusage(resource.RUSAGE_CHILDREN)
-        cpu = now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime
-        return time.perf_counter() - start, cpu
-
-    short = [run(SEQUENCES) for _ in range(rounds)]
-    whole = [run(chunks) for _ in range(rounds)]
-    wall, cpu = (min(one[i] for one in whole) - min(one[i] for one in short) for i in range(2))
-    share = chunks / (chunks - SEQUENCES)
-    return wall * share, cpu * share
+def tool_seconds(command: Sequence[str], chunks: int) -> Seconds:
+    """Seconds of a whole run of llama-imatrix."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    start = time.perf_counter()
+    subprocess.run([*command, "--chunks", str(chunks)], check=True, capture_output=True)
+    wall, now = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return wall, now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime
 
 
 def compare(ours: Observer, theirs: Path) -> str:
@@ -127,27 +118,35 @@ def measure(model: Path, given: argparse.Namespace, folder: Path) -> None:
     sides = [opened(model, given.threads, None), opened(model, given.threads, observer)]
     batches = batches_of(sides[0], text, given.chunks)
     count = sum(len(batch) for batch in batches)
-    in_turn(sides, batches[:1], 1)  # first touch of all memory
-    wall, cpu = in_turn(sides, batches, given.rounds)
-    rows = [("llama_decode alone", wall[0], cpu[0]), ("bot calibrate", wall[1], cpu[1])]
-    if given.tool:
-        target = folder / "tool.gguf"
-        command = [str(given.tool), "-m", str(model), "-f", str(given.text), "-o", str(target)]
-        command += ["-c", str(CONTEXT), "-t", str(given.threads), "-ngl", "0"]
-        bare = tool_seconds([*command, "--no-ppl"], count, given.rounds)
-        rows.append(("llama-imatrix --no-ppl", *bare))
-        rows.append(("llama-imatrix", *tool_seconds(command, count, given.rounds)))
+    in_turn(sides, batches[:1])  # first touch of all memory
+    target = folder / "tool.gguf"
+    tools = commands(given, model, target) if given.tool else {}
+    rounds = []
+    for _ in range(given.rounds):
+        runs = [tool_seconds(one, n) for one in tools.values() for n in (SEQUENCES, count)]
+        rounds.append((*in_turn(sides, batches), *runs))
+    found = np.array(rounds).min(axis=0)  # [sides and runs, wall-clock and CPU]
+    started = (found[3::2] - found[2::2]) * count / (count - SEQUENCES)
+    best = np.concatenate([found[:2], started])
+    if tools:
         with opened(model, given.threads, once) as session:
-            for batch in batches:
-                timed(session, batch, time.perf_counter)
+            in_turn([session], batches)
         print(f"against llama-imatrix's file: {compare(once, target)}")
     print(f"{count} chunks of {CONTEXT}, {given.threads} threads, best of {given.rounds} rounds")
-    for name, seconds, used in rows:
+    plain, ours = best[0], best[1]
+    for name, side in zip(("llama_decode alone", "bot calibrate", *tools), best, strict=True):
+        rate, of_plain, to_it = count * CONTEXT / side[0], plain / side, side / ours
         print(
-            f"{name:<24}{count * CONTEXT / seconds:7.0f} tokens/s; of decoding alone "
-            f"{wall[0] / seconds:.2f}, by CPU time {cpu[0] / used:.2f}; ours to it "
-            f"{seconds / wall[1]:.2f}, by CPU time {used / cpu[1]:.2f}"
+            f"{name:<24}{rate:7.0f} tokens/s; of decoding alone {of_plain[0]:.2f}, by CPU time "
+            f"{of_plain[1]:.2f}; ours to it {to_it[0]:.2f}, by CPU time {to_it[1]:.2f}"
         )
+
+
+def commands(given: argparse.Namespace, model: Path, target: Path) -> dict[str, list[str]]:
+    """llama-imatrix without and with its perplexity, which writes the file."""
+    command = [str(given.tool), "-m", str(model), "-f", str(given.text), "-o", str(target)]
+    command += ["-c", str(CONTEXT), "-t", str(given.threads), "-ngl", "0"]
+    return {"llama-imatrix --no-ppl": [*command, "--no-ppl"], "llama-imatrix": command}
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from bot.clients.llama.kernels import exponentials
 from bot.clients.llama.session import Session
 from bot.clients.llama.vocabulary import Vocabulary
 from bot.errors import BuildError
@@ -23,10 +24,10 @@ from bot.evaluate.logits import (
     Codes,
     Floats,
     Ints,
+    dot,
     log_sum_exp,
     pack,
     room,
-    sum_of_products,
     unpack,
     width,
 )
@@ -49,11 +50,11 @@ def compare(logits: Floats, packed: Codes, targets: Ints, out: Values) -> None:
     nll = highest + log_sum - logits[rows, targets]
     nll_base = -base[rows, targets]
     p = room("exp", *logits.shape)
-    np.exp(base, out=p)
+    exponentials(base, np.zeros(len(base), np.float32), p)
     np.multiply(p, base > SMALLEST, out=p)
     base -= logits
     base += (highest + log_sum)[:, None]
-    out["kld"] = sum_of_products(base, p)
+    out["kld"] = dot(base, p)
     out["nll"], out["nll_base"] = nll, nll_base
     out["delta_p"] = np.exp(-nll) - np.exp(-nll_base)
     # codes rise with log-probabilities, and the first of equals is the tool's choice too

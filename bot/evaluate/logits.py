@@ -17,6 +17,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from bot.clients.llama.kernels import exponentials
 from bot.errors import BuildError
 from bot.evaluate.windows import Windows, first_scored, scored_per_chunk, sequences
 
@@ -69,32 +70,28 @@ def room(name: str, rows: int, columns: int) -> Floats:
     return _room.take(name, rows, columns)
 
 
-def sum_of_products(*factors: Floats) -> Doubles:
-    """Sum over each row of the products of arrays [rows, columns]; of one array, of its values.
+def dot(left: Floats, right: Floats) -> Doubles:
+    """Sum over each row of the products of two arrays [rows, columns].
 
-    Runs of 1,024 are summed in f32, in the processor's many lanes, and their sums in f64: a fifth
-    of the time of f64 throughout, relative to the sum of magnitudes within 1e-7 of it.
+    Runs of 1,024 are summed in f32, in the processor's many lanes, and their sums in f64: a
+    quarter of the time of f64 throughout, within 1e-7 of the sum of magnitudes of it.
     """
-    rows, columns = factors[0].shape
-    whole = columns // RUN * RUN
-    runs = [factor[:, :whole].reshape(rows, -1, RUN) for factor in factors]
-    total = np.einsum(",".join(["rij"] * len(runs)) + "->ri", *runs).sum(axis=1, dtype=np.float64)
-    rest = [factor[:, whole:] for factor in factors]
-    found: Doubles = total + np.einsum(",".join(["rj"] * len(rest)) + "->r", *rest)
+    whole = left.shape[1] // RUN * RUN
+    runs = [side[:, :whole].reshape(len(side), -1, RUN) for side in (left, right)]
+    total = np.vecdot(*runs).sum(axis=1, dtype=np.float64)
+    found: Doubles = total + np.vecdot(left[:, whole:], right[:, whole:])
     return found
 
 
 def log_sum_exp(logits: Floats) -> tuple[Floats, Floats]:
     """Highest logit and log of the sum of exp(logit - highest), for each row, in f32.
 
-    The sum is as good as the tool's in f64. A row with NaN or infinity gives NaN or infinity.
+    A row with NaN or infinity gives NaN or infinity.
     """
-    exp = room("exp", *logits.shape)
     highest = logits.max(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        np.subtract(logits, highest[:, None], out=exp)
-        np.exp(exp, out=exp)
-        return highest, np.log(sum_of_products(exp)).astype(np.float32)
+        total = exponentials(logits, highest, room("exp", *logits.shape))
+        return highest, np.log(total).astype(np.float32)
 
 
 def nll_of(logits: Floats, targets: Ints) -> Floats:
@@ -123,7 +120,7 @@ def pack(logits: Floats, targets: Ints, out: Codes) -> Floats:
     np.subtract(logits, lowest[:, None], out=steps)
     steps *= inverse[:, None]
     np.rint(steps, out=steps)
-    np.maximum(steps, np.float32(0), out=steps)
+    np.clip(steps, np.float32(0), np.float32(65535), out=steps)
     out[:, 4 + vocabulary :] = 0
     np.copyto(out[:, 4 : 4 + vocabulary], steps, casting="unsafe")
     return nll
@@ -139,6 +136,11 @@ def unpack(rows: Codes, vocabulary: int) -> Floats:
     return values
 
 
+def room_for_codes(rows: int, vocabulary: int) -> Codes:
+    """Rows of the file of the calling thread, [rows, width], lost at its next use."""
+    return room("codes", rows, width(vocabulary) // 2).view(np.uint16)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BaseFile:
     """A reference's log-probabilities on disk; use as a context manager, built by `open_base`."""
@@ -150,8 +152,8 @@ class BaseFile:
     descriptor: int
 
     def read(self, start: int, stop: int) -> Codes:
-        """Rows `start` to `stop` of the whole file, [rows, width]. Any thread may ask."""
-        rows = np.empty((stop - start, width(self.vocabulary)), np.uint16)
+        """Rows `start` to `stop` of the whole file, [rows, width]; the thread's own until next."""
+        rows = room_for_codes(stop - start, self.vocabulary)
         left = rows.reshape(-1).view(np.uint8).data
         place = self.offset + start * rows.shape[1] * 2
         while left:

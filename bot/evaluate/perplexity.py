@@ -19,6 +19,7 @@ from bot.evaluate.logits import (
     base_bytes,
     nll_of,
     pack,
+    room_for_codes,
     width,
     write_header,
     write_rows,
@@ -85,7 +86,7 @@ def measure_reference(
             write_header(descriptor, session.vocabulary, windows)
 
         def score(logits: Floats, targets: Ints, *, group: int, row: int, out: Values) -> None:
-            packed = np.empty((len(logits), width(session.vocabulary)), np.uint16)
+            packed = room_for_codes(len(logits), session.vocabulary)
             out["nll"] = pack(logits, targets, packed)
             write_rows(descriptor, packed, group * rows + row, windows)
 

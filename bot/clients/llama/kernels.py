@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bot.clients.llama.library import ggml_base, ggml_type
+from bot.clients.llama.library import ggml_base, ggml_cpu, ggml_type
 from bot.errors import BuildError
 
 # types whose quantization searches a grid, in order of how long it takes to build (ggml-quants.c)
@@ -138,3 +138,31 @@ def _validator() -> Any:
     check.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t]
     check.restype = ctypes.c_bool
     return check
+
+
+def exponentials(
+    values: NDArray[np.float32], highest: NDArray[np.float32], out: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """exp(value - the row's highest) into `out`, rows contiguous; comes back: each row's sum.
+
+    llama.cpp's own kernel (ggml_vec_soft_max_f32, vec.cpp), twice as fast as NumPy's exp and
+    within 1e-7 of it; NumPy does it where the library has no such function.
+    """
+    kernel, columns = _soft_max(), values.shape[1]
+    if kernel is None:
+        np.subtract(values, highest[:, None], out=out)
+        np.exp(out, out=out)
+        total: NDArray[np.float64] = out.sum(axis=1, dtype=np.float64)
+        return total
+    rows = zip(values, highest.tolist(), out, strict=True)
+    sums = [kernel(columns, to.ctypes.data, row.ctypes.data, top) for row, top, to in rows]
+    return np.array(sums, np.float64)
+
+
+@cache
+def _soft_max() -> Any:
+    kernel = getattr(ggml_cpu(), "ggml_vec_soft_max_f32", None)
+    if kernel is not None:
+        kernel.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_float]
+        kernel.restype = ctypes.c_double  # ggml_float
+    return kernel

@@ -107,6 +107,15 @@ def ggml_base() -> ctypes.CDLL:
 
 
 @cache
+def ggml_cpu() -> ctypes.CDLL | None:
+    """The CPU's own library; None where a build divides it by processor."""
+    try:
+        return _library("ggml-cpu")
+    except BuildError:
+        return None
+
+
+@cache
 def _ggml() -> ctypes.CDLL:
     library = _library("ggml")
     library.ggml_backend_dev_count.restype = ctypes.c_size_t
