@@ -16,7 +16,7 @@ import click
 from bot import cli_github, cli_init, secrecy
 from bot.cli_steps import VERBS as STEP_VERBS
 from bot.cli_watch import VERBS
-from bot.errors import BotError, SourceError
+from bot.errors import NO_SPACE, BotError, CapacityError, SourceError
 
 if TYPE_CHECKING:
     from bot.pipeline.job import Job
@@ -1125,6 +1125,12 @@ def main() -> None:
     except BotError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in NO_SPACE:
+            raise
+        where = error.filename or "the disk"
+        click.echo(f"Error: no space left for {where}; free some and run it again", err=True)
+        sys.exit(CapacityError.exit_code)
     sys.exit(code if isinstance(code, int) else 0)
 
 

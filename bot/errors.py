@@ -4,6 +4,8 @@ A message is one line and ends in what to do. Anything that is not a BotError is
 the bot and is shown with its traceback.
 """
 
+import errno
+
 
 class BotError(Exception):
     """Base of every expected failure; exit code 1."""
@@ -67,3 +69,5 @@ class GateError(BotError):
 
 # what the same commit and settings would meet again: not tried again unless a person says so
 FOR_GOOD = frozenset({SourceError.exit_code, GateError.exit_code})
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)  # what an OSError says of a full disk or a used-up quota

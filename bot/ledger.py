@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bot.errors import SettingsError
+from bot.errors import CapacityError, SettingsError
 from bot.records import Built, digest
 from bot.schema import MIGRATIONS, VERSION
 from bot.workspace import sha256, writing
@@ -64,6 +64,10 @@ class Ledger:
         except sqlite3.IntegrityError:
             raise  # ours, not the file's
         except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+                raise CapacityError(
+                    f"no space left for {self.path}; free some and run it again"
+                ) from error
             raise SettingsError(f"{self.path} cannot be used ({error}); mend workdir") from error
         except sqlite3.DatabaseError as error:
             raise SettingsError(f"{self.path} is damaged ({error}); move it away") from error

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import errno
 import functools
 import hashlib
 import importlib.metadata
@@ -72,6 +71,7 @@ from bot.clients import header, replies, safetensors
 from bot.clients.replies import Listed, Page
 from bot.clock import Clock, SystemClock
 from bot.errors import (
+    NO_SPACE,
     AccessError,
     BotError,
     CapacityError,
@@ -102,7 +102,6 @@ TRIES = 4
 LONGEST_WAIT = 330.0  # seconds; the Hub's rate limit window is 300
 TRANSIENT = (408, 429, 500, 502, 503, 504)
 XET_WINDOW = 128 << 20  # bytes that one stream may read ahead
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 Bucket = Literal["api", "resolvers"]
@@ -832,7 +831,7 @@ class Hub:
             # hf_xet's way to say so, and that of an upload around its reason
             raise self._translated(error.__cause__ or error, what) from error
         except OSError as error:
-            if error.errno not in _NO_SPACE:
+            if error.errno not in NO_SPACE:
                 raise
             raise CapacityError(f"no space left for {what}; free some and run it again") from error
         finally:
