@@ -784,7 +784,7 @@ def _publish(
     timeline = Timeline()
     context.narrator.listener = timeline.heard
     # the token is asked for before hours of work, not after
-    context.pipeline.hub.whoami()
+    context.pipeline.require_publisher()
     gating.require_allowed(context.pipeline, model, revision)
     job = _planned(context, model, revision, tiers)
     repo_id = job.pipeline.target(job.plan.model, to)
@@ -965,7 +965,7 @@ def rollback(context: Context, repository: str, revision: str, as_json: bool) ->
     from bot.pipeline.models import as_repo
     from bot.pipeline.publish import back
 
-    context.pipeline.hub.whoami()
+    context.pipeline.require_publisher()
     done = back(context.pipeline, as_repo(repository), revision)
     if as_json:
         _emit(done)
@@ -1027,6 +1027,41 @@ def review(folder: Path, repository: str, number: int, agreed: bool | None) -> N
     if agreed is None:
         raise click.UsageError("say --merge or --close")
     click.echo(settle(Store(folder), repository, number, agreed=agreed))
+
+
+@hub.command()
+@FOLDER
+@click.argument("repository", metavar="OWNER/NAME")
+@click.option("--issuer", required=True, metavar="URL", help="Who signs the id tokens.")
+@click.option(
+    "--keys",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The issuer's public keys: a JWKS file.",
+)
+@click.option(
+    "--claim",
+    "claims",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="What an id token must say, exactly so; may be given again.",
+)
+def trust(folder: Path, repository: str, issuer: str, keys: Path, claims: tuple[str, ...]) -> None:
+    """Let a workflow publish to OWNER/NAME of the Hub in FOLDER; see publish.trusted_publisher.
+
+    \b
+    bot hub trust ./my-hub me/model-APEX-GGUF --keys jwks.json \\
+        --issuer https://token.actions.githubusercontent.com \\
+        --claim repository=me/builds --claim environment=hub-publish
+    """
+    from bot.web.lending import trust as name_publisher
+    from bot.web.store import Store
+
+    named = dict(claim.partition("=")[::2] for claim in claims)
+    if not all(named.values()):
+        raise click.UsageError("a claim is NAME=VALUE")
+    name_publisher(Store(folder), repository, issuer, keys, named)
+    click.echo(f"{repository} trusts jobs of {issuer} with {', '.join(claims)}")
 
 
 @hub.command("add-user")

@@ -1,4 +1,8 @@
-"""Users, organizations and tokens of the local Hub; a token itself is never stored."""
+"""Users, organizations and tokens of the local Hub; a token itself is never stored.
+
+A trusted publisher is no user: a job that proved who it is holds a token for one repository and a
+while (huggingface.co/docs/hub/trusted-publishers).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import hashlib
 import re
 import secrets
 import sqlite3
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,14 +22,21 @@ NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?")
 
 @dataclass(frozen=True, kw_only=True)
 class Viewer:
-    """Who asks: a user and the organizations that they may act for."""
+    """Who asks: a user with the organizations they act for, or a publisher of `only` one repo."""
 
     name: str
     orgs: tuple[str, ...] = ()
+    only: int | None = None  # the row of the repository
 
     def may_write(self, owner: str) -> bool:
-        """Whether repositories of this user or organization are theirs to change."""
-        return owner.lower() in {name.lower() for name in (self.name, *self.orgs)}
+        """Whether what this user or organization owns is theirs to change."""
+        return self.only is None and owner.lower() in {
+            name.lower() for name in (self.name, *self.orgs)
+        }
+
+    def may_change(self, repo: Repo) -> bool:
+        """Whether the files of a repository are theirs to change."""
+        return repo.row == self.only or self.may_write(repo.owner)
 
 
 def valid_name(name: object) -> bool:
@@ -40,7 +52,7 @@ def valid_name(name: object) -> bool:
 
 def may_read(repo: Repo, viewer: Viewer | None) -> bool:
     """Whether this viewer may see the repository at all."""
-    return not repo.private or (viewer is not None and viewer.may_write(repo.owner))
+    return not repo.private or (viewer is not None and viewer.may_change(repo))
 
 
 def add_user(db: sqlite3.Connection, name: str, orgs: Sequence[str]) -> str:
@@ -62,9 +74,27 @@ def find(db: sqlite3.Connection, token: str) -> Viewer | None:
         (_token_hash(token),),
     ).fetchone()
     if row is None:
-        return None
+        return _publisher(db, token)
     orgs = db.execute("select org from members where user = ? order by org", (row["name"],))
     return Viewer(name=row["name"], orgs=tuple(org["org"] for org in orgs))
+
+
+def lend(db: sqlite3.Connection, repo: Repo, name: str, seconds: int) -> str:
+    """A token for one repository that holds for some seconds."""
+    token, now = f"hf_jwt_{secrets.token_urlsafe(32)}", time.time()
+    db.execute("delete from lent where expires < ?", (now,))
+    db.execute(
+        "insert into lent values (?, ?, ?, ?)", (_token_hash(token), repo.row, name, now + seconds)
+    )
+    return token
+
+
+def _publisher(db: sqlite3.Connection, token: str) -> Viewer | None:
+    row = db.execute(
+        "select name, repo from lent where sha256 = ? and expires > ?",
+        (_token_hash(token), time.time()),
+    ).fetchone()
+    return None if row is None else Viewer(name=row["name"], only=row["repo"])
 
 
 def _token_hash(token: str) -> str:

@@ -17,6 +17,7 @@ from bot.web.repository import Commit, Ref, Repo
 from bot.web.request import (
     json_object,
     readable,
+    repo_id,
     store_of,
     user_of,
     viewer_of,
@@ -114,7 +115,7 @@ def check_gate(request: Request, repo: Repo) -> None:
     viewer = viewer_of(request)
     if viewer is None:
         raise Refusal(401, f"Access to {repo.id} is restricted; send a token", "GatedRepo")
-    if not viewer.may_write(repo.owner):
+    if not viewer.may_change(repo):
         raise Refusal(403, f"Access to {repo.id} is restricted to its owners", "GatedRepo")
 
 
@@ -139,7 +140,7 @@ def delete_repo(request: Request, body: bytes) -> Response:
     """DELETE /api/repos/delete."""
     data, user, store = json_object(body), user_of(request), store_of(request)
     owner = _owned(data, user_name=user.name)
-    store.delete(store.writable(f"{owner}/{data.get('name')}", user))
+    store.delete(store.owned(f"{owner}/{data.get('name')}", user))
     return Response("OK")
 
 
@@ -163,12 +164,13 @@ def _private(data: dict[str, Any], *, default: bool) -> bool:
 
 def update_settings(request: Request, body: bytes) -> Response:
     """PUT /api/models/{id}/settings."""
-    data, repo = json_object(body), writable(request)
+    data, store = json_object(body), store_of(request)
+    repo = store.owned(repo_id(request), viewer_of(request))
     gated = data.get("gated", repo.gated or False)
     if gated not in (False, "auto", "manual"):
         raise Refusal(400, "gated is false, auto or manual")
     private = _private(data, default=repo.private)
-    store_of(request).update(repo, private=private, gated=gated or None)
+    store.update(repo, private=private, gated=gated or None)
     return JSONResponse({"private": private, "gated": gated})
 
 

@@ -17,6 +17,19 @@ create table if not exists tokens (
     sha256 text primary key,
     user text not null references users(name)
 );
+create table if not exists publishers (
+    id integer primary key autoincrement,
+    repo integer not null references repos(id) on delete cascade,
+    issuer text not null,
+    keys text not null,
+    claims text not null
+);
+create table if not exists lent (
+    sha256 text primary key,
+    repo integer not null references repos(id) on delete cascade,
+    name text not null,
+    expires real not null
+);
 create table if not exists members (
     org text not null references users(name),
     user text not null references users(name),

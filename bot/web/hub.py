@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from bot.errors import SettingsError
-from bot.web import api, collections, discussions, lfs, pages, storage, transfer
+from bot.web import api, collections, discussions, lending, lfs, pages, storage, transfer
 from bot.web.bandwidth import Bandwidth
 from bot.web.refusal import Refusal
 from bot.web.serving import (
@@ -40,10 +40,12 @@ def application(
     hosts: tuple[str, ...] = ("*",),
     parts: int = PART_BYTES,
     bandwidth: float | None = None,
+    lent_seconds: int = lending.LIFETIME,
 ) -> Starlette:
     """The Hub's routes over one store. `hosts` are the names that it may be asked by.
 
-    `bandwidth` are bytes a second that all uploads share.
+    `bandwidth` are bytes a second that all uploads share, `lent_seconds` how long the token of a
+    trusted publisher holds.
     """
     app = Starlette(
         routes=[
@@ -53,6 +55,7 @@ def application(
             *storage.ROUTES,
             *collections.ROUTES,
             *discussions.ROUTES,
+            *lending.ROUTES,
             *pages.ROUTES,
         ],
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))],
@@ -61,6 +64,7 @@ def application(
     app.state.store = store
     app.state.part_bytes = parts
     app.state.bandwidth = Bandwidth(bandwidth)
+    app.state.lent_seconds = lent_seconds
     return app
 
 
@@ -85,8 +89,15 @@ def _server(
     listening: Callable[[], None],
     parts: int = PART_BYTES,
     bandwidth: float | None = None,
+    lent_seconds: int = lending.LIFETIME,
 ) -> Server:
-    app = application(store, hosts=tuple(hosts(host)), parts=parts, bandwidth=bandwidth)
+    app = application(
+        store,
+        hosts=tuple(hosts(host)),
+        parts=parts,
+        bandwidth=bandwidth,
+        lent_seconds=lent_seconds,
+    )
     return Server(app, listening)
 
 
@@ -128,18 +139,25 @@ class RunningHub:
         *,
         part_bytes: int = PART_BYTES,
         bandwidth: float | None = None,
+        lent_seconds: int = lending.LIFETIME,
     ) -> None:
         self.store = Store(folder)
         self.url = ""
         self._port = port
         self._part_bytes, self._bandwidth = part_bytes, bandwidth
+        self._lent_seconds = lent_seconds
 
     def __enter__(self) -> RunningHub:
         self._socket = listen("127.0.0.1", self._port)
         self.url = url_of(self._socket)
         listening = threading.Event()
         self._server = _server(
-            self.store, "127.0.0.1", listening.set, self._part_bytes, self._bandwidth
+            self.store,
+            "127.0.0.1",
+            listening.set,
+            self._part_bytes,
+            self._bandwidth,
+            self._lent_seconds,
         )
         self._thread = threading.Thread(
             target=self._server.run, args=([self._socket],), name="local-hub", daemon=True

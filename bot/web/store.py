@@ -90,8 +90,15 @@ class Store:
         repo = self.readable(repo_id, viewer)
         if viewer is None:
             raise Refusal(401, "Writing needs a token; send Authorization: Bearer <token>")
-        if not viewer.may_write(repo.owner):
+        if not viewer.may_change(repo):
             raise Refusal(403, f"{viewer.name} may not write to {repo.id}")
+        return repo
+
+    def owned(self, repo_id: str, viewer: Viewer | None) -> Repo:
+        """A repository whose settings this viewer may change, too. Raises Refusal."""
+        repo = self.writable(repo_id, viewer)
+        if viewer is None or not viewer.may_write(repo.owner):
+            raise Refusal(403, f"The settings of {repo.id} are its owner's")
         return repo
 
     def repositories(self, viewer: Viewer | None) -> list[tuple[Repo, Commit]]:

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from bot.web.hub import PART_BYTES, RunningHub
+from bot.web.lending import LIFETIME
 from bot.web.store import Store
 
 USER = "alice"
@@ -113,9 +114,11 @@ def large(path: str, oid: str, size: int) -> dict[str, Any]:
 
 
 @contextmanager
-def running_hub(folder: Path, *, part_bytes: int = PART_BYTES) -> Iterator[Hub]:
+def running_hub(
+    folder: Path, *, part_bytes: int = PART_BYTES, lent_seconds: int = LIFETIME
+) -> Iterator[Hub]:
     """Serve `folder` on a free port of 127.0.0.1 until the end of the block."""
-    hub = RunningHub(folder, part_bytes=part_bytes)
+    hub = RunningHub(folder, part_bytes=part_bytes, lent_seconds=lent_seconds)
     token = hub.store.add_user(USER, orgs=[ORG])
     with hub:
         yield Hub(url=hub.url, token=token, store=hub.store)
