@@ -6,10 +6,12 @@ import os
 import sys
 from typing import Any, TextIO
 
+# where a job of GitHub Actions asks for an id token, and with what
+RUNNER = ("ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN")
 VARIABLES = (
     *("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_FILE", "GITHUB_TOKEN", "GH_TOKEN"),
-    *("BOT_NOTIFY_URL", "BOT_STATUS_TOKEN", "BOT_WEBHOOK_SECRET"),
-    *("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "ACTIONS_ID_TOKEN_REQUEST_URL"),
+    *("BOT_NOTIFY_URL", "BOT_STATUS_TOKEN", "BOT_WEBHOOK_SECRET", "HF_OIDC_ID_TOKEN"),
+    *RUNNER,
 )
 SHORTEST = 8  # letters; shorter ones would blank out ordinary words
 _KEPT: set[str] = set()
@@ -36,6 +38,13 @@ def guard() -> None:
     sys.stdout, sys.stderr = Guarded(sys.stdout), Guarded(sys.stderr)
 
 
+def redacted(text: str) -> str:
+    """The text with *** in the place of every kept value."""
+    for kept in list(_KEPT):  # another thread may keep one meanwhile
+        text = text.replace(kept, "***")
+    return text
+
+
 def value(name: str) -> str:
     """A secret of the environment; empty where there is none."""
     return os.environ.get(name, _HIDDEN.get(name, "")).strip()
@@ -54,10 +63,7 @@ class Guarded:
 
     def write(self, text: str) -> int:
         """Write with *** in the place of secrets; returns the length asked for."""
-        shown = text
-        for value in _KEPT:
-            shown = shown.replace(value, "***")
-        self._stream.write(shown)
+        self._stream.write(redacted(text))
         return len(text)
 
     def writelines(self, lines: list[str]) -> None:

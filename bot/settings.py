@@ -242,6 +242,7 @@ class PublishSettings(Part):
     overlap: bool = True  # make, measure and send side by side; else one after another
     free: Literal["never", "short", "always"] = "never"  # remove files sent; short: the disk is
     approval: Literal["none", "pull-request"] = "none"  # a person merges before it is shown
+    trusted_publisher: bool = False  # in GitHub Actions: the Hub lends tokens, HF_TOKEN only reads
     collection: Annotated[str, Field(min_length=1, max_length=60)] | None = None  # of the owner
     prune: bool = False  # give back the Hub's storage of files that updates replaced
     keep_builds: Annotated[int, Field(ge=0)] = 0  # earlier ones that pruning leaves for a rollback
@@ -255,6 +256,15 @@ class PublishSettings(Part):
         except (KeyError, IndexError, ValueError) as error:
             raise ValueError("only {name} and {tier} can stand in a name") from error
         return value
+
+    @model_validator(mode="after")
+    def _known_author(self) -> Self:
+        if self.trusted_publisher and self.approval == "pull-request":
+            raise ValueError(
+                "a pull request is known again by its author, and a trusted publisher is no user; "
+                "set approval to none, or publish with HF_TOKEN"
+            )
+        return self
 
 
 class GateSettings(Part):

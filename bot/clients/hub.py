@@ -67,6 +67,7 @@ from huggingface_hub.utils.tqdm import (
 )
 from pydantic import SecretStr
 
+from bot import secrecy
 from bot.clients import header, replies, safetensors
 from bot.clients.replies import Listed, Page
 from bot.clock import Clock, SystemClock
@@ -102,6 +103,7 @@ TRIES = 4
 LONGEST_WAIT = 330.0  # seconds; the Hub's rate limit window is 300
 TRANSIENT = (408, 429, 500, 502, 503, 504)
 XET_WINDOW = 128 << 20  # bytes that one stream may read ahead
+RENEWALS = 24  # of a lent token while one file is sent
 
 
 Bucket = Literal["api", "resolvers"]
@@ -116,6 +118,20 @@ class Gate(Protocol):
 
     def told(self, bucket: Bucket, wait: float) -> None:
         """The Hub said that no more of this kind are answered for `wait` seconds."""
+        ...
+
+
+class Lender(Protocol):
+    """Somebody who gives tokens that hold for a while; `repo_id` is all they may change."""
+
+    repo_id: str
+
+    def token(self) -> str:
+        """One that holds for some time yet."""
+        ...
+
+    def is_over(self, token: str) -> bool:
+        """Whether a token that was given holds no more."""
         ...
 
 
@@ -168,7 +184,7 @@ set_client_factory(_patient_client)
 
 
 class Hub:
-    """One Hub, seen with one token.
+    """One Hub, seen with one token, or with the tokens that a lender gives one after another.
 
     Without a token nothing is sent and none is looked for elsewhere (saved logins of the `hf`
     command are for people). `pause` is the first wait, in seconds, before a repeated request,
@@ -178,7 +194,7 @@ class Hub:
     def __init__(
         self,
         endpoint: str,
-        token: SecretStr | None,
+        token: SecretStr | Lender | None,
         *,
         pause: float = 0.5,
         timeout: float = 30.0,
@@ -187,20 +203,33 @@ class Hub:
     ) -> None:
         self.endpoint = endpoint.rstrip("/")
         self.name = re.sub(r"//[^/@]*@", "//", self.endpoint)  # for messages: no password
-        self._secret = token.get_secret_value() if token else ""
-        if not re.fullmatch(r"[!-~]*", self._secret):
+        self._lender = None if token is None or isinstance(token, SecretStr) else token
+        self._own = token.get_secret_value() if isinstance(token, SecretStr) else ""
+        if not re.fullmatch(r"[!-~]*", self._own):
             raise AccessError("HF_TOKEN holds characters that no token has; copy it again")
+        secrecy.keep(self._own)
         self._pause, self._timeout, self._clock = pause, timeout, clock or SystemClock()
         self._sent: dict[tuple[str, str], _Sent] = {}  # by repository and path in it
         self._gate = (urlsplit(self.endpoint).hostname or "", gate) if gate else None
-        self._api = HfApi(
+        self._library = HfApi(
             endpoint=self.endpoint,
-            token=self._secret or False,
+            token=False,
             library_name=LIBRARY,
             library_version=_version(),
         )
         if not sys.stderr.isatty() and HF_HUB_DISABLE_PROGRESS_BARS is None:
             disable_progress_bars()
+
+    @property
+    def _secret(self) -> str:
+        """The token of the next request; empty for none. Raises what a lender raises."""
+        return self._lender.token() if self._lender else self._own
+
+    @property
+    def _api(self) -> HfApi:
+        """The library, with the token of the next request."""
+        self._library.token = self._secret or False
+        return self._library
 
     # ── who and whether ─────────────────────────────────────────────────────────────────────
 
@@ -228,7 +257,7 @@ class Hub:
     def _user(self) -> str:
         if not self._secret:
             raise AccessError(f"HF_TOKEN is not set; make a token at {self.name}/settings/tokens")
-        reply = self._repeat("the token's user", self._api.whoami)
+        reply = self._repeat("the token's user", lambda: self._api.whoami())
         name = reply.get("name")
         if not isinstance(name, str):
             raise replies.not_a_hub(self.name)
@@ -437,6 +466,11 @@ class Hub:
 
     def create_private(self, repo_id: str) -> None:
         """Make a private model repository. One that exists is left as it is, public or not."""
+        if self._lender is not None:
+            raise AccessError(
+                f"{repo_id} does not exist, and a token of a trusted publisher makes none; make it "
+                "once with a token that may write"
+            )
         make = functools.partial(self._api.create_repo, repo_id, private=True, exist_ok=True)
         self._repeat(repo_id, make)
 
@@ -461,11 +495,12 @@ class Hub:
         """
         for path, built in files.items():
             addition, state = _announced(path, built), _state(Path(built.path))
-            with self._speaking(repo_id), _without_bars():
+            with _without_bars():
                 if state is None:
-                    addition._is_uploaded = self._keeps(repo_id, addition.upload_info)
+                    with self._speaking(repo_id):
+                        addition._is_uploaded = self._keeps(repo_id, addition.upload_info)
                 else:
-                    self._api.preupload_lfs_files(repo_id, additions=[addition], revision="main")
+                    self._send_contents(repo_id, [addition])
             if addition._is_uploaded:
                 self._sent[repo_id, path] = _Sent(addition=addition, state=state)
             elif state is None:
@@ -529,9 +564,26 @@ class Hub:
     ) -> list[CommitOperationAdd | CommitOperationDelete]:
         """A later commit's parts, as the library has them; contents of large files are sent."""
         additions = [self._addition(repo_id, path, file) for path, file in files.items()]
-        with self._speaking(repo_id):  # the client repeats its own requests
-            self._api.preupload_lfs_files(repo_id, additions=additions, revision="main")
+        self._send_contents(repo_id, additions)
         return [*additions, *(CommitOperationDelete(path_in_repo=path) for path in deletions)]
+
+    def _send_contents(self, repo_id: str, additions: list[CommitOperationAdd]) -> None:
+        """Send large contents; the library repeats its own requests, with the token it began with.
+
+        Where that is lent and runs out meanwhile, the same call goes on with the next one.
+        """
+        for _ in range(RENEWALS):
+            token = self._repeat(repo_id, lambda: self._secret)
+            try:
+                with self._speaking(repo_id):
+                    self._api.preupload_lfs_files(repo_id, additions=additions, revision="main")
+            except (AccessError, UnreachableError) as error:
+                if self._lender is None or not self._lender.is_over(token):
+                    raise
+                log.info("%s: going on with a new token after %s", repo_id, error)
+            else:
+                return
+        raise UnreachableError(f"{repo_id} outlasted {RENEWALS} tokens; run the same command again")
 
     def send(self, repo_id: str, operations: Sequence[Any], message: str, parent: str) -> str:
         """One commit of the library's operations, asked for once; returns its sha."""
@@ -597,16 +649,16 @@ class Hub:
 
     def tag(self, repo_id: str, name: str, commit: str) -> None:
         """Name a commit; a tag that exists stays where it is."""
-        make = functools.partial(
-            self._api.create_tag, repo_id, tag=name, revision=commit, exist_ok=True
+        self.ask(
+            f"the tag {name} of {repo_id}",
+            lambda api: api.create_tag(repo_id, tag=name, revision=commit, exist_ok=True),
         )
-        self._repeat(f"the tag {name} of {repo_id}", make)
 
     def _show(self, repo_id: str, visibility: Literal["public", "private"]) -> None:
-        change = functools.partial(
-            self._api.update_repo_settings, repo_id, visibility=visibility, repo_type="model"
+        self.ask(
+            repo_id,
+            lambda api: api.update_repo_settings(repo_id, visibility=visibility, repo_type="model"),
         )
-        self._repeat(repo_id, change)
 
     # ── requests ────────────────────────────────────────────────────────────────────────────
 
@@ -866,9 +918,15 @@ class Hub:
         said = self._clean(error.server_message or error.response.reason_phrase)
         if status in (401, 403):
             held = "may not do this" if status == 403 else "is not accepted"
+            if self._lender is not None:
+                lent_for = self._lender.repo_id
+                return AccessError(
+                    f"{self.name} refused {what} ({status} {said}): the token lent for {lent_for} "
+                    f"{held}; see {self.name}/{lent_for}/settings"
+                )
             return AccessError(
                 f"{self.name} refused {what} ({status} {said}): HF_TOKEN "
-                f"{held if self._secret else 'is not set'}; see {self.name}/settings/tokens"
+                f"{held if self._own else 'is not set'}; see {self.name}/settings/tokens"
             )
         if status == 429:
             return UnreachableError(f"{self.name} limits our requests; run it again in 5 minutes")
@@ -888,10 +946,8 @@ class Hub:
         )
 
     def _clean(self, said: object) -> str:
-        """Words of a server or library on one line, short, without the token."""
-        line = " ".join(str(said).split())
-        if self._secret:
-            line = line.replace(self._secret, "***")
+        """Words of a server or library on one line, short, without a token."""
+        line = secrecy.redacted(" ".join(str(said).split()))
         return "".join(letter for letter in line if letter.isprintable())[:200]
 
 

@@ -45,7 +45,7 @@ def _prune(pipeline: Pipeline, repo_id: str) -> int:
     if not wanted.prune:
         return 0
     try:
-        gone = reclaim(pipeline.hub, repo_id, wanted.keep_builds)
+        gone = reclaim(pipeline.publisher(repo_id), repo_id, wanted.keep_builds)
     except BotError as error:
         pipeline.narrator.say(f"{repo_id} keeps the storage of replaced files: {error}")
         return 0

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from bot import secrecy
 from bot.errors import AccessError, BotError, CapacityError
 from bot.settings import Settings, hub_token, load
 
@@ -40,6 +41,7 @@ def examine(config: Path | None) -> Iterator[Finding]:
     yield _ask("disk", lambda: _disk(settings))
     yield _ask("hub", lambda: _hub(settings))
     yield _hub_token(settings)
+    yield _publishing(settings)
     yield _github(settings)
 
 
@@ -89,8 +91,33 @@ def _hub_token(settings: Settings) -> Finding:
     token = hub_token()
     if token is None:
         text = "HF_TOKEN is not set; publishing needs a token that may write"
+        if settings.publish.trusted_publisher:
+            text = "HF_TOKEN is not set; gated models need one that may read"
         return Finding(name="hub token", good=None, text=text)
     return _ask("hub token", lambda: f"belongs to {Hub(settings.hub.endpoint, token).whoami()}")
+
+
+def _publishing(settings: Settings) -> Finding:
+    """Which kind of token a publication would use here."""
+    from bot.clients import hub_trusted
+
+    repo_id = secrecy.value(hub_trusted.RESOURCE)
+    if not settings.publish.trusted_publisher:
+        text = "with HF_TOKEN"
+        if repo_id or hub_trusted.is_offered():
+            text += "; for tokens that the Hub lends to this job set publish.trusted_publisher"
+        return Finding(name="publishing", good=None, text=text)
+    if not hub_trusted.is_offered():
+        text = "with tokens that the Hub lends to jobs of GitHub Actions; this is none"
+        return Finding(name="publishing", good=None, text=text)
+    text = f"with tokens that the Hub lends for {repo_id or 'one repository'}; HF_TOKEN only reads"
+
+    def ask() -> str:
+        if repo_id:  # else only a publication knows
+            hub_trusted.TrustedPublisher(settings.hub.endpoint, repo_id).token()
+        return text
+
+    return _ask("publishing", ask)
 
 
 def _github(settings: Settings) -> Finding:

@@ -13,8 +13,9 @@ from pydantic import SecretStr
 
 from bot.clients import gguf
 from bot.clients.hub import Gate, Hub
+from bot.clients.hub_trusted import TrustedPublisher, require_offered
 from bot.clock import Clock
-from bot.errors import SourceError
+from bot.errors import SettingsError, SourceError
 from bot.ledger import Finished, Ledger
 from bot.pipeline.sources import Local, Sketch, bring
 from bot.plan.architecture import describe
@@ -83,6 +84,7 @@ class Pipeline:
         self.narrator = narrator
         self.workspace = Workspace(settings.workdir)
         self._token = token
+        self._publishers: dict[str, Hub] = {}
 
     def beside(self, settings: Settings, ledger: Ledger) -> Pipeline:
         """The same Hub and narrator, with other settings and a ledger of its own."""
@@ -97,6 +99,26 @@ class Pipeline:
     def hub(self) -> Hub:
         """The Hub of the settings, seen with the token."""
         return Hub(self.settings.hub.endpoint, self._token)
+
+    def publisher(self, repo_id: str) -> Hub:
+        """The Hub as it is written to: with the token, or with those lent for one repository.
+
+        The same object for the same repository: it knows what was sent. Raises AccessError where
+        settings want lent tokens and nobody lends any.
+        """
+        if not self.settings.publish.trusted_publisher:
+            return self.hub
+        if repo_id not in self._publishers:
+            endpoint = self.settings.hub.endpoint
+            self._publishers[repo_id] = Hub(endpoint, TrustedPublisher(endpoint, repo_id))
+        return self._publishers[repo_id]
+
+    def require_publisher(self) -> None:
+        """Raise AccessError, before hours of work, where nothing could be published after them."""
+        if self.settings.publish.trusted_publisher:
+            require_offered()
+        else:
+            self.hub.whoami()
 
     def gated_hub(self, gate: Gate, clock: Clock) -> Hub:
         """The same Hub with somebody who lets its requests through one by one."""
@@ -186,7 +208,10 @@ class Pipeline:
             raise SourceError(f"{to!r} is not an OWNER/NAME of a Hub; check --to")
         if to:
             return to
-        owner = self.settings.hub.namespace or self.hub.whoami()
+        owner = self.settings.hub.namespace
+        if owner is None and self.settings.publish.trusted_publisher:
+            raise SettingsError("hub.namespace is not set; a trusted publisher is no user: name it")
+        owner = owner or self.hub.whoami()
         return f"{owner}/{self.settings.publish.repository.format(name=model.name, tier='')}"
 
 

@@ -116,21 +116,19 @@ def send(
     private: bool,
 ) -> Published:
     """As `push`, of files that lie in one folder; `key` is of the job that made them."""
-    release = Path(files[CARD].path).parent
+    release, hub = Path(files[CARD].path).parent, pipeline.publisher(repo_id)
     with pipeline.narrator.work(f"publishing {repo_id}") as report:
         report(0, 3)
-        before = open_private(pipeline.hub, repo_id)
-        update = prepare(
-            pipeline.hub, before, files, message, release.with_name("merged"), _today()
-        )
+        before = open_private(hub, repo_id)
+        update = prepare(hub, before, files, message, release.with_name("merged"), _today())
         if pipeline.settings.publish.approval == "pull-request":
-            pull = ask(pipeline.hub, before, update, key, _evaluation(release))
+            pull = ask(hub, before, update, key, _evaluation(release))
             if pull is not None and pull.status == "open":
                 return _waiting(pipeline, repo_id, pull, release)
             if pull is not None and before.private:
                 update = replace(update, files=measured(update), deletions=())
         pushed, held = publish(
-            pipeline.hub,
+            hub,
             repo_id,
             update.files,
             update.message,
@@ -144,7 +142,7 @@ def send(
         pipeline.narrator.say(f"{repo_id}: {left}")
     return Published(
         repo_id=repo_id,
-        url=f"{pipeline.hub.endpoint}/{repo_id}",
+        url=f"{hub.endpoint}/{repo_id}",
         commit=pushed.commit,
         public=not (private and held.private),
         changed=pushed.changed,
@@ -194,7 +192,7 @@ def _waiting(pipeline: Pipeline, repo_id: str, pull: Pull, release: Path) -> Pub
 def _tag(pipeline: Pipeline, repo_id: str, key: str, commit: str) -> None:
     """Name the commit after the job, for `bot rollback`; without a tag the release is as good."""
     try:
-        pipeline.hub.tag(repo_id, f"build-{key[:12]}", commit)
+        pipeline.publisher(repo_id).tag(repo_id, f"build-{key[:12]}", commit)
     except BotError as error:
         pipeline.narrator.say(f"{repo_id} got no tag: {error}")
 
@@ -206,7 +204,7 @@ def back(pipeline: Pipeline, repo_id: str, revision: str) -> RolledBack:
     """
     with pipeline.narrator.work(f"returning {repo_id} to {revision}"):
         folder = pipeline.workspace.root / "rollbacks" / slug(repo_id)
-        commit, changed = rollback(pipeline.hub, repo_id, revision, folder, _today())
+        commit, changed = rollback(pipeline.publisher(repo_id), repo_id, revision, folder, _today())
     return RolledBack(
         repo_id=repo_id,
         url=f"{pipeline.hub.endpoint}/{repo_id}",

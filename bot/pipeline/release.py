@@ -182,10 +182,11 @@ class _Tasks:
             job.pipeline.narrator.say(f"{tier} is not sent: {wrong}")
             return
         files = {Path(file.path).name: file for file in built.files}
+        hub = job.pipeline.publisher(self._repo_id)
         freed = make.is_free(job, tier)
         with job.pipeline.narrator.work(f"sending {tier}"):
             try:
-                sent = send(job.pipeline.hub, self._repo_id, files)
+                sent = send(hub, self._repo_id, files)
             except UnreachableError as error:
                 if freed:
                     raise
@@ -195,7 +196,7 @@ class _Tasks:
                 if freed:
                     make.lose(job, tier)
                 raise
-        if all(job.pipeline.hub.is_sent(self._repo_id, path) for path in sent) and self._is_tight():
+        if all(hub.is_sent(self._repo_id, path) for path in sent) and self._is_tight():
             make.free(job, tier, built)
 
 

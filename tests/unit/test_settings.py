@@ -70,3 +70,10 @@ def test_a_wrong_github_section_is_named(key: str, value: str) -> None:
     with pytest.raises(SettingsError, match=rf"github\.{key}"):
         load(None, github={key: value})
     assert load(None, github={"repo": "me/builds", "api_url": "https://x/api/v3/"}).github.api_url
+
+
+def test_a_trusted_publisher_asks_nobody_for_approval(tmp_path: Path) -> None:
+    file = tmp_path / "bot.yaml"
+    file.write_text("publish: {trusted_publisher: true, approval: pull-request}\n")
+    with pytest.raises(SettingsError, match="known again by its author"):
+        load(file)

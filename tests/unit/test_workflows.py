@@ -96,3 +96,19 @@ def test_only_the_step_that_sends_has_the_token_that_may_write() -> None:
                 assert job["environment"] == "hub-publish"
             if step.get("run") in ("bot step quantize", "bot step describe"):
                 assert "secrets" not in str(step), (file, name)
+
+
+def test_no_job_may_ask_for_an_id_token_unless_the_user_lets_the_sending_one() -> None:
+    """`id-token: write` stands as a comment in one place."""
+    offered = re.compile(r"^( +)# (id-token: write) #.*$", re.MULTILINE)
+    texts = {path.name: path.read_text() for path in FILES}
+    assert [name for name, text in texts.items() if "id-token" in text] == ["release.yml"]
+    assert not any("id-token" in str(job) for _, _, job in jobs())
+    text, count = offered.subn(r"\1\2", texts["release.yml"])
+    assert count == 1
+    granted = {
+        name: job["permissions"]
+        for name, job in yaml.safe_load(text)["jobs"].items()
+        if "id-token" in job["permissions"]
+    }
+    assert granted == {"publish": {"contents": "read", "id-token": "write"}}
