@@ -746,7 +746,7 @@ def gate(
     bot gate Qwen/Qwen3.6-35B-A3B --json
     """
     from bot.errors import GateError
-    from bot.pipeline import gating, tables
+    from bot.pipeline import describe, tables
     from bot.pipeline.measure import evaluate as measure
 
     job = _planned(context, model, revision, tiers)
@@ -754,7 +754,7 @@ def gate(
     with job.paths.locked():
         if not job.paths.results.is_file():
             raise SourceError(f"{model} is not measured with these settings; run `bot evaluate`")
-        verdict = gating.gate(job, measure(job), repo_id)
+        verdict = describe.judge(job, measure(job), repo_id)
     if as_json:
         _emit(verdict)
     else:

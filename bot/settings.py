@@ -280,6 +280,7 @@ class GateSettings(Part):
     max_kld: dict[str, float] = {"*": 30.0}
     accuracy_drop: dict[str, float] = {"*-Nano": 0.1, "*-Micro": 0.15, "*": 0.05}  # fraction
     measured: bool = True  # a tier without a divergence fails
+    card: bool = True  # stop when `bot lint` would find errors in what is to be published
     newest: bool = True  # stop when the source has other weights by now
     licences: tuple[str, ...] = ()  # as the Hub names them; empty: all that let us hand on
     unlicensed: Literal["publish", "stop"] = "stop"

@@ -382,6 +382,13 @@ class Hub:
         except _NoSuchFile:
             return None
 
+    def card_data(self, repo_id: str, commit: str) -> dict[str, Any]:
+        """What the Hub read in the front matter of a card at a commit; empty without any."""
+        url = f"{self._models(repo_id)}/revision/{quote(commit, safe='')}"
+        reply = self._repeat(repo_id, lambda: self._json(url, {"expand": ["cardData"]}))
+        found = reply.get("cardData") if isinstance(reply, dict) else None
+        return found if isinstance(found, dict) else {}
+
     def index(self, release: Release) -> dict[str, Any] | None:
         """The index of a checkpoint, where names of files alone do not tell what belongs to it."""
         if not safetensors.needs_index(release):

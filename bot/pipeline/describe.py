@@ -7,14 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bot.errors import GateError
 from bot.pipeline.calibrating import settled
-from bot.pipeline.gating import passed
+from bot.pipeline.gating import gate, passed
 from bot.pipeline.job import Job
 from bot.pipeline.measure import evaluate
 from bot.plan.recipe import asked_types
+from bot.present.lint import Listed, Repository, lint
 from bot.progress import Report
 from bot.publish import provenance
 from bot.publish.blocks import marked
+from bot.publish.gate import Verdict, kept, with_card
 from bot.records import Built, Results, digest, to_json
 from bot.workspace import keep_text, require_free, sha256, writing
 
@@ -36,9 +39,41 @@ def card(job: Job, repo_id: str) -> dict[str, Built]:
 
     Tiers that the gate leaves out are not among it. Raises GateError when nothing may be published.
     """
+    results = passed(job, evaluate(job), repo_id)
+    files = _written(job, results, repo_id)
+    wrong = _wrong(job, results, files, repo_id)
+    if wrong is not None:
+        raise GateError(f"{repo_id} is not published: {wrong}")
+    return files
+
+
+def judge(job: Job, results: Results, repo_id: str) -> Verdict:
+    """Every rule held against tiers and release, and against the card where it gets that far."""
+    verdict = gate(job, results, repo_id)
+    if verdict.stops is not None:
+        return verdict
+    good = kept(results, verdict.left_out)
+    files = _written(job, good, repo_id)
+    return with_card(verdict, _wrong(job, good, files, repo_id))
+
+
+def _wrong(job: Job, results: Results, files: Mapping[str, Built], repo_id: str) -> str | None:
+    """The first error that `bot lint` would find in what is to be published."""
+    if not job.settings.gate.card:
+        return None
+    listed = tuple(
+        Listed(path=path, bytes=file.bytes, sha256=file.sha256) for path, file in files.items()
+    )
+    text = Path(files[job.paths.card.name].path).read_text(encoding="utf-8")
+    found = lint(Repository(files=listed, card=text, results=results, repo_id=repo_id))
+    errors = [f"{one.path}: {one.text} ({one.rule})" for one in found if one.level == "error"]
+    return next(iter(errors), None)
+
+
+def _written(job: Job, results: Results, repo_id: str) -> dict[str, Built]:
+    """The card and all that lies beside it, by path in the repository."""
     from bot.present.card import CardFile, render_card
 
-    results = passed(job, evaluate(job), repo_id)
     files = _files(job, results)
     plots = _plots(job, results, files)
     files[provenance.NAME] = _provenance(job, results, files)

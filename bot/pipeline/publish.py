@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from bot.clients.hub import Hub
 from bot.clients.hub_community import Pull
 from bot.clock import SystemClock, iso
 from bot.errors import BotError, SourceError
@@ -15,10 +16,13 @@ from bot.pipeline import gating
 from bot.pipeline.job import Job
 from bot.pipeline.measure import drop_logits
 from bot.pipeline.models import Pipeline
+from bot.present.lint import astray
 from bot.publish.approval import ask, evaluation, measured, pull_of, tell
+from bot.publish.blocks import front_matter
 from bot.publish.update import prepare, rollback
 from bot.publish.upload import CARD, open_private, publish
-from bot.records import Built, Results, load
+from bot.publish.verify import Unfit, read_as_written
+from bot.records import Built, Release, Results, load
 from bot.workspace import GATE, slug
 
 RESULTS_LIMIT = 4_000_000  # bytes of a results.json
@@ -136,6 +140,7 @@ def send(
             deletions=update.deletions,
             before=before,
             told=lambda step: report(step, 3),
+            look=lambda held: _look(hub, held, files, update.files),
         )
     _tag(pipeline, repo_id, key, pushed.commit)
     for left in update.left:
@@ -150,6 +155,21 @@ def send(
         folder=str(release),
         shown=before.private and not private,
     )
+
+
+def _look(hub: Hub, held: Release, made: Mapping[str, Built], sent: Mapping[str, Built]) -> None:
+    """Whether the Hub reads the card as it was meant, and its commands fetch our files there.
+
+    A card of somebody else's says what it likes. Raises Unfit.
+    """
+    if CARD not in sent:
+        return
+    text = Path(sent[CARD].path).read_text(encoding="utf-8")
+    read_as_written(held.repo_id, front_matter(text), hub.card_data(held.repo_id, held.commit))
+    ours, there = tuple(made), tuple(file.path for file in held.files)
+    card = Path(made[CARD].path).read_text(encoding="utf-8")
+    if (wrong := astray(card, held.repo_id, ours, there)) is not None:
+        raise Unfit(held.repo_id, CARD, f"{wrong}; rename the other file there")
 
 
 def waits(job: Job, repo_id: str) -> Published | None:

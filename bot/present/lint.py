@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase as fnmatch
+from functools import partial
 from typing import Literal
 from urllib.parse import unquote
 
@@ -182,26 +183,38 @@ def _commands(given: Repository) -> Iterator[Defect]:
                 rule="removed-command", level="error", path="README.md",
                 text=f"uses {old}, which huggingface_hub no longer has; write {new}",
             )  # fmt: skip
+    for command, repo, fetched in _fetches(card):
+        if given.repo_id in (None, repo) and fetched(given.paths) is None:
+            yield Defect(
+                rule="wrong-command", level="error", path="README.md",
+                text=f"{command} fetches nothing of this repository; name a file that is there",
+            )  # fmt: skip
+
+
+Fetched = Callable[[Sequence[str]], str | None]  # the file that is taken of a repository's
+
+
+def _fetches(card: str) -> Iterator[tuple[str, str, Fetched]]:
+    """Each command of a card that fetches by a short name, the repository, and what it takes."""
     for repo, tag in re.findall(r"-hf(?:-repo)?\s+'?([\w.-]+/[\w.-]+):([\w.-]+)", card):
-        if _ours(given, repo) and llama_file(given.paths, tag) is None:
-            yield _unresolved(f"-hf {repo}:{tag}")
+        yield f"-hf {repo}:{tag}", repo, partial(llama_file, tag=tag)
     for repo, tag in re.findall(r"hf\.co/([\w.-]+/[\w.-]+):([\w.-]+)", card):
-        if _ours(given, repo) and ollama_file(given.paths, tag) is None:
-            yield _unresolved(f"hf.co/{repo}:{tag}")
+        yield f"hf.co/{repo}:{tag}", repo, partial(ollama_file, tag=tag)
     for repo, file in re.findall(r"([\w.-]+/[\w.-]+)@([\w./-]+\.gguf)", card):
-        if _ours(given, repo) and file not in given.paths:
-            yield _unresolved(f"{repo}@{file}")
+        yield f"{repo}@{file}", repo, partial(_named_file, name=file)
 
 
-def _ours(given: Repository, repo: str) -> bool:
-    return given.repo_id is None or given.repo_id == repo
+def _named_file(paths: Sequence[str], name: str) -> str | None:
+    return name if name in paths else None
 
 
-def _unresolved(command: str) -> Defect:
-    return Defect(
-        rule="wrong-command", level="error", path="README.md",
-        text=f"{command} fetches nothing of this repository; name a file that is there",
-    )  # fmt: skip
+def astray(card: str, repo_id: str, ours: Sequence[str], there: Sequence[str]) -> str | None:
+    """A command of our card that fetches another file of those `there` than of `ours`, if any."""
+    for command, repo, fetched in _fetches(card):
+        meant, found = fetched(ours), fetched(there)
+        if repo == repo_id and meant is not None and meant != found:
+            return f"{command} fetches {found or 'nothing'}, not {meant}"
+    return None
 
 
 STATED = re.compile(r"\b(?:ctx|context)(?:[ -](?:length|size|of))*\s*[:=]?\s*([\d,]{3,9})\b", re.I)

@@ -140,6 +140,11 @@ def _tags(data: dict[str, Any]) -> list[str]:
     return [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
 
 
+def front_matter(card: str) -> dict[str, Any]:
+    """What a card says of itself for machines; empty where it cannot be read."""
+    return _data(_front(card)[0])
+
+
 def _data(front: str) -> dict[str, Any]:
     """The front matter's keys; none where it cannot be read."""
     if len(front) > _YAML_LIMIT:

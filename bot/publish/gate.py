@@ -75,6 +75,13 @@ def kept(results: Results, left_out: Iterable[LeftOut]) -> Results:
     return replace(results, tiers=rows, comparisons=tuple(compared), left_out=reasons)
 
 
+def with_card(verdict: Verdict, wrong: str | None) -> Verdict:
+    """The verdict after a look at the finished card: None when nothing is wrong with it."""
+    text = wrong or "card, names and hashes are sound"
+    check = Check(rule="card", tier=None, good=wrong is None, text=text)
+    return replace(verdict, checks=(*verdict.checks, check), stops=verdict.stops or wrong)
+
+
 def broken(tier: str, found: Divergence, wanted: GateSettings) -> str | None:
     """What of a tier's divergence breaks a limit: known long before the release is judged."""
     wrong = [text for _, good, text in _divergence(tier, found, wanted) if not good]

@@ -35,8 +35,12 @@ def publish(
     deletions: Sequence[str] = (),
     before: Release | None = None,
     told: Callable[[int], None] = lambda _step: None,
+    look: Callable[[Release], None] = lambda _held: None,
 ) -> tuple[Pushed, Release]:
     """Upload, verify, and only then show a repository; what it holds in the end.
+
+    `look` is a second look at what the Hub holds by then: it raises Differs for what must not be
+    shown.
 
     A new repository is private until it is verified. One that everybody sees already is verified
     at once, and put back where it does not hold what was sent. Raises PublishError then. `before`
@@ -47,6 +51,7 @@ def publish(
     told(1)
     try:
         held = verify(hub, repo_id, pushed.commit, files)
+        look(held)
     except Differs as error:
         if before.private or not pushed.changed:
             raise
@@ -61,17 +66,16 @@ def publish(
 def _put_back(hub: Hub, before: Release, pushed: Pushed, error: Differs) -> NoReturn:
     """Return a repository that everybody sees to what it held. Always raises PublishError."""
     repo_id, was = before.repo_id, before.commit[:12]
-    message = f"Back to {was}: {error.path} did not arrive as it was measured"
+    message = f"Back to {was}: {error.path} is not there as it was meant"
     try:
         Writer(hub).restore(hub.release(repo_id, pushed.commit), before, message, pushed.changed)
     except BotError as trouble:
         raise PublishError(
-            f"{repo_id} shows another {error.path} than was measured and could not be put back "
-            f"({trouble}); run `bot rollback {repo_id} {was}`"
+            f"{repo_id} does not show {error.path} as it was meant ({error.why}) and could not be "
+            f"put back ({trouble}); run `bot rollback {repo_id} {was}`"
         ) from error
     raise PublishError(
-        f"{repo_id} did not take {error.path} as it was measured and is back at what it held at "
-        f"{was}; publish it again"
+        f"{repo_id} is back at what it held at {was}: {error.path}: {error.why}; publish it again"
     ) from error
 
 

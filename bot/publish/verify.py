@@ -5,10 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from bot.clients.hub import Hub
 from bot.errors import PublishError
 from bot.records import Built, Release, RepoFile
+
+# keys of the front matter by which the Hub finds and shows a model
+INDEXED = frozenset(
+    [
+        *("license", "language", "base_model", "base_model_relation", "quantized_by"),
+        *("library_name", "pipeline_tag", "tags"),
+    ]
+)
 
 
 def differing(release: Release, files: Mapping[str, Built]) -> tuple[str, ...]:
@@ -43,7 +52,29 @@ class Differs(PublishError):
         super().__init__(
             f"{repo_id} does not hold the measured {path}; it stays private, publish it again"
         )
-        self.path = path
+        self.path, self.why = path, "it did not arrive as it was measured"
+
+
+class Unfit(Differs):
+    """The Hub holds what was sent, and it does not do there what it should."""
+
+    def __init__(self, repo_id: str, path: str, why: str) -> None:
+        PublishError.__init__(
+            self, f"{repo_id} is not shown: {path}: {why}; mend it, publish again"
+        )
+        self.path, self.why = path, why
+
+
+def read_as_written(repo_id: str, meant: Mapping[str, Any], read: Mapping[str, Any]) -> None:
+    """Raise Unfit unless the Hub read a card's front matter as it was meant; it may add to it."""
+    for key, value in meant.items():
+        if key in INDEXED and not set(_words(value)) <= set(_words(read.get(key))):
+            raise Unfit(repo_id, "README.md", f"the Hub does not read its {key} as it was written")
+
+
+def _words(value: Any) -> list[str]:
+    """One value or a list of them, as text."""
+    return [str(one) for one in (value if isinstance(value, list) else [value])]
 
 
 def verify(hub: Hub, repo_id: str, commit: str, files: Mapping[str, Built]) -> Release:

@@ -30,7 +30,9 @@ class Road:
         """What the command sees of the world: no token but this one."""
         home = self.folder / "home"
         home.mkdir(exist_ok=True)
-        kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
+        # threads that wait leave the cores to others where the tests' own process does
+        names = ("PATH", "LANG", "TMPDIR", "OMP_WAIT_POLICY")
+        kept = {name: os.environ[name] for name in names if name in os.environ}
         own = {"HOME": str(home), "HF_HOME": str(home / "hf"), "HF_ENDPOINT": self.url}
         own["GITHUB_API_URL"] = "http://127.0.0.1:9"  # nothing of a test leaves this machine
         return {**kept, **own, "HF_TOKEN": self.token, **more}

@@ -12,7 +12,8 @@ from bot.clients.hub import Hub as Client
 from bot.errors import SourceError
 from bot.settings import DEMO
 from tests.e2e.road import Road
-from tests.local_hub.server import Hub
+from tests.local_hub.server import Hub, regular
+from tests.unit.clients.between import Fault, between
 
 TIERS = "Balanced,I-Mini"
 REPO = "alice/Tiny-MoE-14M-APEX-GGUF"
@@ -81,3 +82,50 @@ def test_what_may_not_be_handed_on_is_not_even_fetched(
     assert "nothing made of alice/Bare-MoE may be published" in done.stderr
     assert "names no licence" in done.stderr
     assert not list((road.folder / "work").rglob("*.gguf*"))
+
+
+def test_a_card_with_errors_stops_the_release(road: Road, hub: Hub, demo_model: Path) -> None:
+    templates = road.folder / "templates"
+    templates.mkdir()
+    (templates / "credits.md.j2").write_text("## Credits\n\n[our thanks](THANKS.md)\n")
+    asked = (str(demo_model), "--profiles", "Balanced")
+    config = road.settings(templates=str(templates))
+    done = road.bot("publish", *asked, config=config)
+    assert done.returncode == 11, done.stderr
+    assert f"{REPO} is not published: README.md: links to THANKS.md" in done.stderr
+    assert hub.commits(REPO) == 0
+    with pytest.raises(SourceError):
+        Client(road.url, None).release(REPO)
+    said = road.bot("gate", *asked, config=config)
+    assert said.returncode == 11
+    assert "FAILED" in said.stdout
+    assert "dead-link" in said.stdout
+    # who wants it so publishes it
+    config = road.settings(templates=str(templates), gate={"card": False})
+    assert road.bot("publish", *asked, config=config).returncode == 0
+    assert hub.commits(REPO) == 1
+    clean = road.bot("gate", *asked)
+    assert clean.returncode == 0, clean.stdout
+    assert "card, names and hashes are sound" in clean.stdout
+
+
+def test_another_bot_that_published_meanwhile(road: Road, hub: Hub, demo_model: Path) -> None:
+    """Its results came after this run began: nothing is overwritten until somebody says so."""
+    theirs = regular("results.json", b'{"tiers": []}\n')
+
+    def meanwhile() -> None:
+        assert hub.commit(REPO, theirs).status == 200
+
+    asked = ("publish", str(demo_model), "--profiles", "Balanced")
+    with between(hub.url) as proxy:
+        proxy.faults = [
+            Fault(method="POST", part="/preupload/", status=0, arrives=True, meanwhile=meanwhile)
+        ]
+        beside = Road(folder=road.folder, url=proxy.url, token=road.token)
+        stopped = beside.bot(*asked)
+    assert stopped.returncode == 11, stopped.stderr
+    assert "got other results from another bot meanwhile; run it again to replace" in stopped.stderr
+    assert hub.commits(REPO) == 1
+    again = road.bot(*asked)
+    assert again.returncode == 0, again.stderr
+    assert hub.commits(REPO) == 2
