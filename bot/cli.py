@@ -781,6 +781,8 @@ def _publish(
     from bot.pipeline.publish import push as push_files
     from bot.pipeline.timeline import Timeline
 
+    if private:
+        context.override("publish", private=True)
     timeline = Timeline()
     context.narrator.listener = timeline.heard
     # the token is asked for before hours of work, not after
@@ -806,7 +808,7 @@ def _publish(
             # asked again: the build took hours
             done = held_already(job, repo_id) if unless_published else None
         if done is None:
-            hide = private or context.settings.publish.private
+            hide = context.settings.publish.private
             with timeline.on("commit", "network"):
                 done = push_files(job, repo_id, files, private=hide)
         done = afterwards.follow(context.pipeline, done)

@@ -239,6 +239,7 @@ class PublishSettings(Part):
     repository: str = "{name}-APEX-GGUF"
     file: str = "{name}-APEX-{tier}.gguf"
     private: bool = False
+    hidden: Literal["private", "pull-request"] = "private"  # where a build is until verified
     overlap: bool = True  # make, measure and send side by side; else one after another
     free: Literal["never", "short", "always"] = "never"  # remove files sent; short: the disk is
     approval: Literal["none", "pull-request"] = "none"  # a person merges before it is shown
@@ -257,12 +258,17 @@ class PublishSettings(Part):
             raise ValueError("only {name} and {tier} can stand in a name") from error
         return value
 
+    @property
+    def made_private(self) -> bool:
+        """Whether a new repository is private, if only until it is verified."""
+        return self.private or self.hidden == "private"
+
     @model_validator(mode="after")
     def _known_author(self) -> Self:
-        if self.trusted_publisher and self.approval == "pull-request":
+        if self.trusted_publisher and "pull-request" in (self.approval, self.hidden):
             raise ValueError(
                 "a pull request is known again by its author, and a trusted publisher is no user; "
-                "set approval to none, or publish with HF_TOKEN"
+                "leave approval and hidden as they are, or publish with HF_TOKEN"
             )
         return self
 

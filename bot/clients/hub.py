@@ -473,13 +473,19 @@ class Hub:
 
     def create_private(self, repo_id: str) -> None:
         """Make a private model repository. One that exists is left as it is, public or not."""
+        self._create(repo_id, private=True)
+
+    def create_public(self, repo_id: str) -> None:
+        """Make a model repository that everybody sees. One that exists is left as it is."""
+        self._create(repo_id, private=False)
+
+    def _create(self, repo_id: str, *, private: bool) -> None:
         if self._lender is not None:
             raise AccessError(
                 f"{repo_id} does not exist, and a token of a trusted publisher makes none; make it "
                 "once with a token that may write"
             )
-        make = functools.partial(self._api.create_repo, repo_id, private=True, exist_ok=True)
-        self._repeat(repo_id, make)
+        self.ask(repo_id, lambda api: api.create_repo(repo_id, private=private, exist_ok=True))
 
     def visibility(self, repo_id: str) -> bool:
         """Whether everybody can see the repository."""
@@ -923,6 +929,11 @@ class Hub:
     def _refused(self, error: HfHubHTTPError, what: str) -> BotError:
         status = error.response.status_code
         said = self._clean(error.server_message or error.response.reason_phrase)
+        if status in (402, 403, 413, 507) and re.search(r"storage|quota|disk", said, re.IGNORECASE):
+            return CapacityError(
+                f"{self.name} has no room for {what} ({status} {said}); give some back there "
+                "(bot publish --prune), or get more"
+            )
         if status in (401, 403):
             held = "may not do this" if status == 403 else "is not accepted"
             if self._lender is not None:

@@ -97,6 +97,28 @@ class Community:
 
         return self._hub.ask(f"the pull request to {repo_id}", once)
 
+    def merge(self, repo_id: str, pull: Pull) -> None:
+        """Merge a pull request of ours; one that is merged stays so.
+
+        Raises PublishError where it cannot be merged any more.
+        """
+
+        def once(api: HfApi) -> None:
+            # asked at each attempt: the one before may have been heard
+            if api.get_discussion_details(repo_id, pull.number).status != "merged":
+                api.merge_pull_request(repo_id, pull.number)
+
+        self._hub.ask(f"the merge of {pull.number} into {repo_id}", once)
+
+    def close(self, repo_id: str, pull: Pull, why: str) -> None:
+        """Close a pull request of ours and say why; one that is not open stays as it is."""
+
+        def once(api: HfApi) -> None:
+            if api.get_discussion_details(repo_id, pull.number).status in ("open", "draft"):
+                api.change_discussion_status(repo_id, pull.number, "closed", comment=why)
+
+        self._hub.ask(f"the pull request {pull.number} of {repo_id}", once)
+
     def comment(self, repo_id: str, pull: Pull, text: str, mark: str) -> None:
         """Say `text`, which holds `mark`, on a pull request, unless a comment of ours has it."""
         user = self._hub.whoami()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,9 +18,10 @@ from bot.pipeline.measure import drop_logits
 from bot.pipeline.models import Pipeline
 from bot.present.lint import astray
 from bot.publish.approval import ask, evaluation, measured, pull_of, tell
+from bot.publish.aside import publish_aside
 from bot.publish.blocks import front_matter
-from bot.publish.update import prepare, rollback
-from bot.publish.upload import CARD, open_private, publish
+from bot.publish.update import Update, prepare, rollback
+from bot.publish.upload import CARD, Pushed, open_private, open_public, publish
 from bot.publish.verify import Unfit, read_as_written
 from bot.records import Built, Release, Results, load
 from bot.workspace import GATE, slug
@@ -123,22 +124,22 @@ def send(
     release, hub = Path(files[CARD].path).parent, pipeline.publisher(repo_id)
     with pipeline.narrator.work(f"publishing {repo_id}") as report:
         report(0, 3)
-        before = open_private(hub, repo_id)
+        wanted = pipeline.settings.publish
+        aside = wanted.hidden == "pull-request"
+        before = (open_public if aside and not private else open_private)(hub, repo_id)
         update = prepare(hub, before, files, message, release.with_name("merged"), _today())
-        if pipeline.settings.publish.approval == "pull-request":
+        if wanted.approval == "pull-request":
             pull = ask(hub, before, update, key, _evaluation(release))
             if pull is not None and pull.status == "open":
                 return _waiting(pipeline, repo_id, pull, release)
             if pull is not None and before.private:
                 update = replace(update, files=measured(update), deletions=())
-        pushed, held = publish(
+        pushed, held = _commit(
             hub,
-            repo_id,
-            update.files,
-            update.message,
+            before,
+            update,
+            key if aside else None,
             private=private,
-            deletions=update.deletions,
-            before=before,
             told=lambda step: report(step, 3),
             look=lambda held: _look(hub, held, files, update.files),
         )
@@ -154,6 +155,32 @@ def send(
         files=tuple(update.files),
         folder=str(release),
         shown=before.private and not private,
+    )
+
+
+def _commit(
+    hub: Hub,
+    before: Release,
+    update: Update,
+    aside: str | None,
+    *,
+    private: bool,
+    told: Callable[[int], None],
+    look: Callable[[Release], None],
+) -> tuple[Pushed, Release]:
+    """Straight to main, or through a pull request of the build with the key `aside`."""
+    if aside is not None:
+        return publish_aside(hub, before, update, aside, private=private, told=told, look=look)
+    return publish(
+        hub,
+        before.repo_id,
+        update.files,
+        update.message,
+        private=private,
+        deletions=update.deletions,
+        before=before,
+        told=told,
+        look=look,
     )
 
 

@@ -186,7 +186,7 @@ class _Tasks:
         freed = make.is_free(job, tier)
         with job.pipeline.narrator.work(f"sending {tier}"):
             try:
-                sent = send(hub, self._repo_id, files)
+                sent = send(hub, self._repo_id, files, private=job.settings.publish.made_private)
             except UnreachableError as error:
                 if freed:
                     raise

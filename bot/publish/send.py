@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bot.clients.hub import Hub
-from bot.publish.upload import open_private
+from bot.publish.upload import open_private, open_public
 from bot.publish.verify import differing
 from bot.records import Built
 
 
-def send(hub: Hub, repo_id: str, files: Mapping[str, Built]) -> tuple[str, ...]:
+def send(
+    hub: Hub, repo_id: str, files: Mapping[str, Built], *, private: bool = True
+) -> tuple[str, ...]:
     """Send what `repo_id` does not hold of `files`, by path in it; returns the paths.
 
-    A repository that does not exist is made, privately. Its files stay as they are until `upload`
-    commits, which then sends these no more.
+    A repository that does not exist is made, empty. Its files stay as they are until a commit,
+    which then sends these no more.
     """
-    missing = differing(open_private(hub, repo_id), files)
+    before = open_private(hub, repo_id) if private else open_public(hub, repo_id)
+    missing = differing(before, files)
     hub.preupload(repo_id, {path: files[path] for path in missing})
     return missing

@@ -86,6 +86,13 @@ def open_private(hub: Hub, repo_id: str) -> Release:
     return hub.release(repo_id)
 
 
+def open_public(hub: Hub, repo_id: str) -> Release:
+    """The repository as it is now; where there was none an empty one that everybody sees."""
+    if not hub.exists(repo_id):
+        hub.create_public(repo_id)
+    return hub.release(repo_id)
+
+
 def upload(
     hub: Hub,
     before: Release,

@@ -72,3 +72,33 @@ def test_a_command_that_would_fetch_another_file_is_not_shown(
     assert hub.commit(REPO, renamed).status == 200
     again = road.bot(*asked)
     assert again.returncode == 0, again.stderr
+
+
+def test_through_a_pull_request_no_private_storage_is_asked_for(
+    road: Road, hub: Hub, demo_model: Path
+) -> None:
+    """publish.hidden: an account without private storage publishes all the same."""
+    config = road.settings(publish={"hidden": "pull-request"})
+    asked = ("publish", str(demo_model), "--profiles", "Balanced,I-Mini")
+    looks: list[list[str]] = []
+
+    def choose(_number: int, method: str, path: str) -> Fault | None:
+        if method == "PUT" and path.startswith("/lfs/"):  # the content is on its way
+            looks.append([one.path for one in Client(hub.url, None).release(REPO).files])
+        return None
+
+    with between(hub.url) as proxy:
+        proxy.choose = choose
+        beside = Road(folder=road.folder, url=proxy.url, token=road.token)
+        done = beside.bot(*asked, config=config, HF_HUB_DISABLE_XET="1")
+        requests = list(proxy.requests)
+    assert done.returncode == 0, done.stderr
+    assert not any("/settings" in line for line in requests)
+    assert looks
+    assert all(set(files) <= {".gitattributes"} for files in looks)
+    held = {file.path for file in Client(hub.url, None).release(REPO).files}
+    assert TIER in held
+    assert hub.commits(REPO) == 1
+    hidden = road.bot(*asked, "--to", "alice/Hidden", "--private", config=config)
+    assert hidden.returncode == 0, hidden.stderr
+    assert Client(hub.url, SecretStr(hub.token)).release("alice/Hidden").private

@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
+PIECES = 5  # of a reply that comes in drops
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "date", "server"}
 
 
@@ -28,6 +29,7 @@ class Fault:
     times: int = 1
     meanwhile: Callable[[], object] | None = None  # done before the reply, past the proxy's faults
     delay: float = 0.0  # seconds before the reply
+    drops: float = 0.0  # seconds between the pieces in which the reply comes
 
 
 class Between(ThreadingHTTPServer):
@@ -90,7 +92,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.delivered.append(f"{self.command} {self.path}")
             status, headers, content = self._upstream(body)
         if fault is None or fault.status == 0:
-            self._reply(status, headers, content)
+            self._reply(status, headers, content, fault.drops if fault else 0.0)
         elif fault.status is None:
             self.close_connection = True
         else:
@@ -107,7 +109,9 @@ class _Handler(BaseHTTPRequestHandler):
         finally:
             connection.close()
 
-    def _reply(self, status: int, headers: list[tuple[str, str]], content: bytes) -> None:
+    def _reply(
+        self, status: int, headers: list[tuple[str, str]], content: bytes, drops: float = 0.0
+    ) -> None:
         self.send_response(status)
         given = {name.lower(): value for name, value in headers}
         for name, value in headers:
@@ -117,7 +121,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", length or str(len(content)))
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(content)
+            piece = -(-len(content) // PIECES) if drops else len(content)
+            for start in range(0, len(content), max(piece, 1)):
+                self.wfile.write(content[start : start + piece])
+                if drops:
+                    self.wfile.flush()
+                    time.sleep(drops)
 
     def log_message(self, format: str, *args: Any) -> None:
         """Quiet."""

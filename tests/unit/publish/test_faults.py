@@ -6,11 +6,13 @@ After each case the same publication is run again without faults: it ends publis
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -36,6 +38,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning
 REPO = "alice/model-APEX-GGUF"
 SEED = 20_261_123
 QUOTA = b'{"error": "Private repository storage limit reached"}'
+FULL = b'{"error": "No space left on the disk"}'
 LIMIT = {"RateLimit": '"api";r=0;t=0', "Retry-After": "0"}
 Files = dict[str, Built]
 
@@ -45,30 +48,42 @@ class Kind:
     """A fault of one request, or of all from one on."""
 
     fault: Fault
+    says: str  # what a message must tell of it
     on: bool = False  # all later requests too
+    heals: bool = False  # it is only slow
     conflict: bool = False  # somebody else commits just before
 
 
+BROKEN = r"failed on|did not answer|did not take the commit"
+
+
+def _fault(status: int | None, *, arrives: bool = False, **more: Any) -> Fault:
+    return Fault(method="", part="", status=status, arrives=arrives, **more)
+
+
 KINDS = {
-    "429": Kind(fault=Fault(method="", part="", status=429, headers=LIMIT, arrives=False)),
-    "500": Kind(fault=Fault(method="", part="", status=500, arrives=False)),
-    "500 after it was done": Kind(fault=Fault(method="", part="", status=500, arrives=True)),
-    "504 after it was done": Kind(fault=Fault(method="", part="", status=504, arrives=True)),
-    "cut before": Kind(fault=Fault(method="", part="", status=None, arrives=False)),
-    "cut after it was done": Kind(fault=Fault(method="", part="", status=None, arrives=True)),
-    "slow": Kind(fault=Fault(method="", part="", status=0, arrives=True, delay=0.3)),
+    "429": Kind(fault=_fault(429, headers=LIMIT), says="limits our requests"),
+    "500": Kind(fault=_fault(500), says=BROKEN),
+    "500 after it was done": Kind(fault=_fault(500, arrives=True), says=BROKEN),
+    "504 after it was done": Kind(fault=_fault(504, arrives=True), says=BROKEN),
+    "cut before": Kind(fault=_fault(None), says=BROKEN),
+    "cut after it was done": Kind(fault=_fault(None, arrives=True), says=BROKEN),
+    "slow": Kind(fault=_fault(0, arrives=True, delay=0.3), says=BROKEN),
+    "slow reads": Kind(fault=_fault(0, arrives=True, drops=0.02), says=BROKEN, on=True, heals=True),
     "conflict": Kind(
-        fault=Fault(method="", part="", status=0, arrives=True),
-        conflict=True,
+        fault=_fault(0, arrives=True), says="changed by somebody else meanwhile", conflict=True
     ),
     "token expired": Kind(
-        fault=Fault(method="", part="", status=401, body=b'{"error": "expired"}', arrives=False),
+        fault=_fault(401, body=b'{"error": "expired"}'),
+        says="401 .*expired.* HF_TOKEN is not accepted",
         on=True,
     ),
     "quota exceeded": Kind(
-        fault=Fault(method="", part="", status=403, body=QUOTA, arrives=False), on=True
+        fault=_fault(403, body=QUOTA), says="no room .*storage limit reached", on=True
     ),
-    "disk of the Hub full": Kind(fault=Fault(method="", part="", status=507, arrives=False)),
+    "disk of the Hub full": Kind(
+        fault=_fault(507, body=FULL), says=f"no room .*No space left|{BROKEN}"
+    ),
 }
 
 
@@ -205,13 +220,15 @@ def _one(
         assert "\n" not in said, case
         assert ";" in said, f"{case}: {said}"
         assert hub.token not in said, case
+        assert re.search(kind.says, said), f"{case}: {said}"
     else:
-        assert not kind.on or place == len(proxy.requests), case
+        assert kind.heals or not kind.on or place == len(proxy.requests), case
     seen = _seen(hub.url, repo_id)
     assert seen in (
         [None, _hashes(wanted)] if not public else [_hashes(fixtures[0]), _hashes(wanted)]
     ), f"{case}: {error}"
     assert error is not None or seen == _hashes(wanted), case
+    assert (hub.commits(repo_id) or 0) <= 1 + public + sum(theirs), case
 
     publish(client, repo_id, wanted, "Release", private=False)
     assert _seen(hub.url, repo_id) == _hashes(wanted), case

@@ -1,0 +1,74 @@
+"""A build that lies on a pull request of ours until it is verified, and is merged at once.
+
+It takes no private storage, of which accounts have little, and the main branch never shows what
+was not looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from bot.clients.hub import Hub
+from bot.clients.hub_community import Community, Pull
+from bot.errors import PublishError
+from bot.publish.approval import mark
+from bot.publish.update import Update
+from bot.publish.upload import Pushed, order_of
+from bot.publish.verify import differing, verify
+from bot.records import Release
+
+
+def publish_aside(
+    hub: Hub,
+    before: Release,
+    update: Update,
+    key: str,
+    *,
+    private: bool,
+    told: Callable[[int], None] = lambda _step: None,
+    look: Callable[[Release], None] = lambda _held: None,
+) -> tuple[Pushed, Release]:
+    """As `upload.publish`, through a pull request of the build with this key.
+
+    What is not as it was measured is never merged: its pull request is closed, and Differs raised.
+    Raises PublishError where somebody else changed the repository meanwhile.
+    """
+    repo_id, community = before.repo_id, Community(hub)
+    there = {file.path for file in before.files}
+    gone = tuple(path for path in update.deletions if path in there)
+    changed = order_of(differing(before, update.files))
+    if changed or gone:
+        pull = _proposed(hub, before, update, key, changed, gone)
+        told(1)
+        try:
+            look(verify(hub, repo_id, pull.ref, update.files))
+            told(2)
+            if hub.head(repo_id) != before.commit:
+                raise PublishError(f"{repo_id} changed meanwhile; run the same command again")
+            community.merge(repo_id, pull)
+        except PublishError as error:
+            community.close(repo_id, pull, f"Not merged: {error}")
+            raise
+    held = verify(hub, repo_id, "main", update.files)
+    if not changed and not gone:
+        look(held)
+    if held.private and not private:
+        hub.make_public(repo_id)
+    told(3)
+    return Pushed(repo_id=repo_id, commit=held.commit, changed=(*changed, *gone)), held
+
+
+def _proposed(
+    hub: Hub, before: Release, update: Update, key: str, changed: Sequence[str], gone: Sequence[str]
+) -> Pull:
+    """The build's open pull request: that of a stopped run, if it holds just this, or a new one."""
+    repo_id, community = before.repo_id, Community(hub)
+    found = community.pull(repo_id, mark(key))
+    if found is not None and found.status == "open":
+        if not differing(hub.release(repo_id, found.ref), update.files):
+            return found
+        community.close(repo_id, found, "Made again otherwise.")
+    title, _, description = update.message.partition("\n\n")
+    paths = {path: Path(update.files[path].path) for path in changed}
+    return community.propose(repo_id, paths, title, description, before.commit, mark(key), gone)
