@@ -12,7 +12,9 @@ VARIABLES = (
     *("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_FILE", "GITHUB_TOKEN", "GH_TOKEN"),
     *("BOT_NOTIFY_URL", "BOT_STATUS_TOKEN", "BOT_WEBHOOK_SECRET", "HF_OIDC_ID_TOKEN"),
     *RUNNER,
+    "HF_OIDC_RESOURCE",  # would make huggingface_hub ask for tokens beside those it is given
 )
+OPEN = ("HF_TOKEN_FILE", "HF_OIDC_RESOURCE")  # of these: values that may be printed
 SHORTEST = 8  # letters; shorter ones would blank out ordinary words
 _KEPT: set[str] = set()
 _HIDDEN: dict[str, str] = {}
@@ -33,7 +35,7 @@ def guard() -> None:
     for name in VARIABLES:
         if name in os.environ:
             _HIDDEN[name] = os.environ.pop(name)
-            if name != "HF_TOKEN_FILE":
+            if name not in OPEN:
                 keep(_HIDDEN[name].strip())
     sys.stdout, sys.stderr = Guarded(sys.stdout), Guarded(sys.stderr)
 

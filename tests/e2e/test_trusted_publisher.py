@@ -57,6 +57,13 @@ def test_a_build_is_published_without_a_token_that_may_write(
     again = road.bot(*arguments, config=None, **runner.environment)
     assert again.returncode == 0, again.stderr
     assert hub.commits(REPO) == 1
+    # huggingface_hub's own way to ask for such tokens is not in the way
+    named = {"HF_OIDC_RESOURCE": REPO, "HF_HUB_DISABLE_XET": "1"}
+    other = ("publish", str(demo_model), "--profiles", "I-Mini", "--json")
+    more = road.bot(*other, config=None, **runner.environment, **named)
+    assert more.returncode == 0, more.stderr
+    assert json.loads(more.stdout)["repo_id"] == REPO
+    assert hub.commits(REPO) == 2
     # what was lent is nowhere: not in the loud output, not in what was written
     assert "/oauth/token" in done.stderr
     assert runner.given
