@@ -19,7 +19,8 @@
       tasks: texts/hellaswag_val_full.txt
 
 Every key can be given as an environment variable: BOT_LLAMA__THREADS=8. Tokens come from the
-environment (HF_TOKEN, GITHUB_TOKEN; or HF_TOKEN_FILE, the path of a file), never from bot.yaml.
+environment (HF_TOKEN, HF_STAGING_TOKEN, GITHUB_TOKEN; or HF_TOKEN_FILE, the path of a file), never
+from bot.yaml.
 """
 
 from __future__ import annotations
@@ -325,6 +326,16 @@ class JobsSettings(Part):
     policy: Annotated[str, Field(pattern=r"^(all|any|min:[1-9]\d?)$")] = "all"  # complete tiers
     require_gpu: bool = False  # end at once on a machine where llama.cpp finds none
     keep: bool = False  # leave the files in workdir once all of a release is published
+    # how files get from job to job: in a workdir that all share, or through a Hub
+    travel: Literal["folder", "hub"] = "folder"
+    # owner of the private repositories that they travel through, one for each order
+    staging: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]{0,95}$")] | None = None
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        if self.travel == "hub" and self.staging is None:
+            raise ValueError("travel: hub needs staging, the owner of the repositories between")
+        return self
 
 
 class GitHubSettings(Part):
@@ -439,6 +450,13 @@ def hub_token() -> SecretStr | None:
     value, named = secrecy.value("HF_TOKEN"), secrecy.value("HF_TOKEN_FILE")
     if not value and named:
         value = _secret_of(Path(named))
+    secrecy.keep(value)
+    return SecretStr(value) if value else None
+
+
+def staging_token() -> SecretStr | None:
+    """HF_STAGING_TOKEN, which may write to the repositories that files travel through."""
+    value = secrecy.value("HF_STAGING_TOKEN")
     secrecy.keep(value)
     return SecretStr(value) if value else None
 

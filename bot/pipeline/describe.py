@@ -16,7 +16,7 @@ from bot.progress import Report
 from bot.publish import provenance
 from bot.publish.blocks import marked
 from bot.records import Built, Results, digest, to_json
-from bot.workspace import keep_text, require_free, sha256, writing
+from bot.workspace import inside, keep_text, require_free, sha256, writing
 
 if TYPE_CHECKING:
     from bot.present.card import Picture
@@ -145,7 +145,7 @@ def _extra(job: Job, name: str, path: Path) -> Built:
         with writing(target) as partial:
             shutil.copyfile(path, partial)
 
-    inputs = {"source": job.plan.model.source.sha256, "path": str(path)}
+    inputs = {"source": job.plan.model.source.sha256, "path": inside(job.pipeline.workspace.root, path)}
     return job.step(f"copy {name}", inputs, [target], f"copying {name}", work).files[0]
 
 

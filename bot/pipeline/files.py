@@ -157,7 +157,7 @@ def subject_of(
     paths = gguf.shards(path, gguf.read(path))  # before llama.cpp sees a stranger's file
     if sha256 is not None and size is not None:
         return Subject(name=name, path=path, bytes=size, sha256=sha256)
-    inputs = {"path": str(path)}
+    inputs = {"path": inside(pipeline.workspace.root, path)}
     files = pipeline.step(
         digest(inputs), "hash", inputs, paths, f"hashing {path.name}", lambda _report: None
     ).files

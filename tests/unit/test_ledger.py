@@ -148,7 +148,7 @@ def test_a_ledger_takes_the_finished_work_of_another(tmp_path: Path, made: Path)
     theirs = Ledger(tmp_path / "theirs.sqlite", shared_folder=True)
     theirs.record("job", "quantize", INPUTS, [made], None)
     ours.record("job", "evaluate", INPUTS, [made], None)
-    ours.take(theirs.path)
+    ours.take(theirs.work())
     assert ours.finished("job", "quantize", INPUTS) is not None
     assert ours.finished("job", "evaluate", INPUTS) is not None
     assert theirs.finished("job", "evaluate", INPUTS) is None
