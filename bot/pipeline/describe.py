@@ -145,7 +145,10 @@ def _extra(job: Job, name: str, path: Path) -> Built:
         with writing(target) as partial:
             shutil.copyfile(path, partial)
 
-    inputs = {"source": job.plan.model.source.sha256, "path": inside(job.pipeline.workspace.root, path)}
+    inputs = {
+        "source": job.plan.model.source.sha256,
+        "path": inside(job.pipeline.workspace.root, path),
+    }
     return job.step(f"copy {name}", inputs, [target], f"copying {name}", work).files[0]
 
 

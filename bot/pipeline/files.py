@@ -17,7 +17,7 @@ from bot.pipeline.job import tools_of
 from bot.pipeline.models import Pipeline
 from bot.pipeline.scores import Table
 from bot.records import KLD, Comparison, Evaluation, Results, Row, digest, from_json, to_json
-from bot.workspace import keep_text
+from bot.workspace import inside, keep_text
 
 PLAIN = ("ppl", KLD, "tasks", "speed", "noise")
 

@@ -60,6 +60,11 @@ def measure_files(job: Job, built: Mapping[str, Built]) -> None:
     _table(job, bench, _subjects(built), _nothing).fill()
 
 
+def logits_of(job: Job) -> Path | None:
+    """The file with the reference's log-probabilities, where one was made."""
+    return Bench(job.pipeline, job.tools, reference_of(job)).kept_logits()
+
+
 def _nothing() -> None:
     """There is no results.json to write."""
 

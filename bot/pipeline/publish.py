@@ -139,7 +139,7 @@ def send(
             before=before,
             told=lambda step: report(step, 3),
         )
-    _tag(pipeline, repo_id, key, pushed.commit)
+    tag(pipeline, repo_id, f"build-{key[:12]}", pushed.commit)
     for left in update.left:
         pipeline.narrator.say(f"{repo_id}: {left}")
     return Published(
@@ -191,10 +191,10 @@ def _waiting(pipeline: Pipeline, repo_id: str, pull: Pull, release: Path) -> Pub
     )
 
 
-def _tag(pipeline: Pipeline, repo_id: str, key: str, commit: str) -> None:
-    """Name the commit after the job, for `bot rollback`; without a tag the release is as good."""
+def tag(pipeline: Pipeline, repo_id: str, name: str, commit: str) -> None:
+    """Name a commit after its job, for `bot rollback`; without a tag the release is as good."""
     try:
-        pipeline.hub.tag(repo_id, f"build-{key[:12]}", commit)
+        pipeline.hub.tag(repo_id, name, commit)
     except BotError as error:
         pipeline.narrator.say(f"{repo_id} got no tag: {error}")
 
