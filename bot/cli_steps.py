@@ -108,7 +108,7 @@ def prepare(
     order = Order(model=model, revision=revision or "main", tiers=named, delivery=delivery)
     folder, prepared = steps.prepare(context.pipeline, order)
     found = steps.matrix(prepared) if prepared is not None else {"include": []}
-    sentinel = folder.sentinel
+    sentinel = folder.sentinel if prepared is not None else ""
     values = {"release": folder.name, "sentinel": sentinel, "count": len(found["include"])}
     _tell({**values, "matrix": found}, as_json=as_json)
 

@@ -107,7 +107,7 @@ def _prepare(job: Job, *, apart: bool) -> None:
     made = make.quantize(part)
     measure.measure_files(part, made)
     for tier, file in made.items() if apart else ():
-        make.let_go(part, tier, file)  # nobody needs more of it than its numbers
+        make.free(part, tier, file)  # nobody needs more of it than its numbers
 
 
 def _needs(job: Job, local: Local, logits: Path | None) -> Needs:

@@ -35,6 +35,7 @@ class Builds:
     road: Road
     hub: Hub
     reader: str
+    carrier: str = ""  # a token for what lies between jobs, where files travel through the Hub
     runs: list[Path] = field(default_factory=list)
 
     def run(
@@ -55,8 +56,17 @@ class Builds:
         """The runner, which says all that its libraries can say."""
         return Act(
             home=self.road.folder / "runner",
-            machine={"HF_ENDPOINT": self.hub.url, "HF_HUB_VERBOSITY": "debug", "HF_DEBUG": "1"},
-            secrets={"HF_READ_TOKEN": self.reader, "HF_WRITE_TOKEN": self.hub.token},
+            machine={
+                "HF_ENDPOINT": self.road.url,
+                "HF_HUB_VERBOSITY": "debug",
+                "HF_DEBUG": "1",
+                "OMP_WAIT_POLICY": "passive",  # jobs side by side leave each other the cores
+            },
+            secrets={
+                "HF_READ_TOKEN": self.reader,
+                "HF_WRITE_TOKEN": self.hub.token,
+                **({"HF_STAGING_TOKEN": self.carrier} if self.carrier else {}),
+            },
         )
 
     def settings(self, **more: Any) -> str:
@@ -228,7 +238,8 @@ def no_token(builds: Builds) -> list[str]:
 
     act masks secrets in its log as GitHub does; a mask there is a token that was said.
     """
-    planted = [builds.reader.encode(), builds.hub.token.encode(), TOKEN.encode()]
+    secrets = (builds.reader, builds.hub.token, builds.carrier, TOKEN)
+    planted = [secret.encode() for secret in secrets if secret]
     own = builds.road.folder / "hub"  # where the local Hub keeps its users
     found = [
         str(path)
