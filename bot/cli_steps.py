@@ -217,8 +217,9 @@ def clean(context: Context, release: str) -> None:
     """
     from bot.pipeline.step_report import clean as sweep
 
-    all_of_it = bool(release) and sweep(context.pipeline, _folder(context, release))
-    click.echo("removed the model's files" if all_of_it else "removed unfinished files")
+    done = sweep(context.pipeline, _folder(context, release)) if release else None
+    words = {True: "removed the model's files", False: "removed unfinished files"}
+    click.echo(words[done] if done is not None else "nothing of it is here")
 
 
 REMOTE = click.option(

@@ -78,15 +78,15 @@ def _state(
     return "complete, not published" if tier in complete else "**failed or not reached**"
 
 
-def clean(pipeline: Pipeline, folder: Folder) -> bool:
+def clean(pipeline: Pipeline, folder: Folder) -> bool | None:
     """Give disk back: unfinished files; and of an order that is all published, all but its record.
 
-    Says whether the latter was done; then nothing travels any more either.
+    Says whether the latter was done; then nothing travels any more either. None: there is nothing.
     """
     way = road(pipeline, folder)
     prepared = folder.read(Prepared)
     if prepared is None:
-        return False  # nothing was begun
+        return None
     name = prepared.order.model.split("/")[1]
     job = pipeline.workspace.job(name, prepared.key)
     with job.locked():

@@ -215,6 +215,38 @@ def test_three_jobs_of_the_watchers_order_one_of_which_fails(
 
 
 @pytest.mark.long
+def test_a_run_is_cancelled_at_work_and_completed_later(
+    builds: Builds, actions: GitHub, hub: Hub
+) -> None:
+    """Nothing is published, what was under way is cleaned up, and running it again completes it."""
+    desk = Desk.ready(builds, actions, policy={"tiers": ["Compact", "Quality"]}, jobs={"tiers": 1})
+    desk.bot("watch", "--once", "--build")
+    jobs = builds.road.folder / "work" / "jobs"
+    end = time.monotonic() + 300
+    while not list(jobs.glob("*/release/*.gguf*")):  # both jobs make their tier
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    assert json.loads(desk.bot("cancel", MODEL, "--json"))["model"] == MODEL
+    actions.repository.wait(120)
+    (run,) = actions.repository.runs
+    builds.runs.append(actions.repository.log(run))
+    assert (run.status, run.conclusion) == ("completed", "cancelled"), builds.log
+    assert run.results.get("publish") == "skipped", builds.log
+    assert "removed unfinished files" in builds.log  # a step with always()
+    assert "quantizing" in builds.log
+    assert not list(jobs.rglob("*.partial"))
+    assert hub.commits(REPO) is None
+    told = json.loads(desk.bot("runs", str(run.id), "--json"))
+    assert (told["state"], told["trouble"]) == ("cancelled", "it was cancelled by `bot cancel`")
+
+    desk.bot("rerun", MODEL)
+    actions.repository.wait(600)
+    assert (run.conclusion, run.attempt) == ("success", 2)
+    assert set(builds.published()) == {"Compact", "Quality"}
+    assert no_token(builds) == []
+
+
+@pytest.mark.long
 def test_a_release_of_one_tier_and_the_same_order_again(builds: Builds, hub: Hub) -> None:
     first = builds.run("Compact")
     assert first == {
