@@ -299,7 +299,10 @@ class Budget(Part):
     resolvers: Annotated[int, Field(ge=10)] = 2000  # files
 
 
-Told = Literal["asked", "queued", "started", "published", "failed", "gave_up", "caught_up"]
+Told = Literal[
+    "asked", "queued", "started", "stalled", "goes_on", "published", "failed", "gave_up",
+    "caught_up",
+]  # fmt: skip
 
 
 class WatchSettings(Part):
@@ -315,7 +318,7 @@ class WatchSettings(Part):
     sweep_days: Annotated[float, Field(ge=0)] = 30.0  # read again once a day: private → public
     budget: Budget = Budget()
     build: bool = False  # build here what is queued; otherwise the queue only grows
-    tell: tuple[Told, ...] = ("asked", "published", "gave_up", "caught_up")
+    tell: tuple[Told, ...] = ("asked", "stalled", "published", "gave_up", "caught_up")
     link: str | None = None  # address of the status page, for notifications
 
 

@@ -174,6 +174,8 @@ def test_a_release_is_seen_built_by_workflows_and_published(
     assert builds.published() == ("Compact",)
     desk.bot("watch", "--once", "--build")
     assert "## Published (1)" in actions.repository.issues[0].body
+    assert f"[repository]({hub.url}/{REPO})" in actions.repository.issues[0].body
+    assert f"{hub.url}/{REPO}\n" in desk.bot("status")
     assert hub.commits(REPO) == 1
     assert no_token(builds) == []
     sent = b"".join(asked.path.encode() + asked.body for asked in actions.asked)
