@@ -43,7 +43,7 @@ def card(job: Job, repo_id: str) -> dict[str, Built]:
     plots = _plots(job, results, files)
     files[provenance.NAME] = _provenance(job, results, files)
     keep_text(job.paths.sums, sums(files))
-    files[job.paths.sums.name] = _hashed(job.paths.sums)
+    files[job.paths.sums.name] = hashed(job.paths.sums)
     tiers = {
         file.file: row.name for row in results.tiers if row.same_as is None for file in row.files
     }
@@ -68,13 +68,13 @@ def card(job: Job, repo_id: str) -> dict[str, Built]:
         quantized_by=job.settings.publish.quantized_by or repo_id.split("/")[0],
     )
     keep_text(job.paths.card, marked(card))
-    return {**files, job.paths.card.name: _hashed(job.paths.card)}
+    return {**files, job.paths.card.name: hashed(job.paths.card)}
 
 
 def _provenance(job: Job, results: Results, files: dict[str, Built]) -> Built:
     path = job.paths.release / provenance.NAME
     keep_text(path, provenance.as_text(provenance.statement(results, files, job.key)))
-    return _hashed(path)
+    return hashed(path)
 
 
 def sums(files: Mapping[str, Built]) -> str:
@@ -117,7 +117,7 @@ def _files(job: Job, results: Results) -> dict[str, Built]:
     found |= _recipes(job, found.get(results.calibration.file) if results.calibration else None)
     for name, extra in job.plan.model.extras.items():
         found[name] = _extra(job, name, extra)
-    found[job.paths.results.name] = _hashed(job.paths.results)
+    found[job.paths.results.name] = hashed(job.paths.results)
     return found
 
 
@@ -132,7 +132,7 @@ def _recipes(job: Job, matrix: Built | None) -> dict[str, Built]:
         types = asked_types(recipe, model.architecture, model.tensors)
         lines = [f"^{name.replace('.', ESCAPED)}$={kind}\n" for name, kind in types.items()]
         keep_text(path, "".join(lines))
-        found[f"recipes/{path.name}"] = _hashed(path)
+        found[f"recipes/{path.name}"] = hashed(path)
     return found
 
 
@@ -162,5 +162,6 @@ def _note(path: str) -> str:
     return PLOTS if path.startswith("plots/") else NOTES.get(path, "")
 
 
-def _hashed(path: Path) -> Built:
+def hashed(path: Path) -> Built:
+    """A file that is here."""
     return Built(path=str(path), bytes=path.stat().st_size, sha256=sha256(path))

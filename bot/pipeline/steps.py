@@ -33,7 +33,7 @@ from bot.pipeline.travel import Road, from_root, here, road, sweep
 from bot.plan.profiles import load_profiles
 from bot.records import Built, Recipe, Tools, digest, dump
 from bot.settings import Settings
-from bot.workspace import inside, sha256
+from bot.workspace import inside
 
 
 def prepare(pipeline: Pipeline, order: Order) -> tuple[Folder, Prepared | None]:
@@ -62,18 +62,28 @@ def prepare(pipeline: Pipeline, order: Order) -> tuple[Folder, Prepared | None]:
             return folder, before
     if not folder.path.exists():
         _require_room(pipeline, order)
-    mine = pipeline.beside(settings, folder.open_ledger("prepare"))
-    local = sources.bring(mine, order.model, release.commit)
+    return folder, _made(pipeline, way, folder, order, asked, release.commit)
+
+
+def _made(
+    pipeline: Pipeline, way: Road, folder: Folder, order: Order, asked: str, commit: str
+) -> Prepared:
+    """What every tier needs, made and handed on."""
+    mine = pipeline.beside(pipeline.settings, folder.open_ledger("prepare"))
+    local = sources.bring(mine, order.model, commit)
     plan = mine.plan(mine.described(local), order.tiers)
     job = Job(mine, plan)
+    if way.apart:
+        size = plan.model.source.bytes + sum(plan.predicted(one) for one in plan.distinct)
+        pipeline.narrator.say(f"{size / 1e9:.1f} GB and more will lie between the jobs")
     with job.paths.locked():
         job.require_room()
-        _prepare(job, apart=way.apart)
-    parts, logits = groups(plan.recipes, settings.jobs.tiers), measure.logits_of(job)
+        _make(job, apart=way.apart)
+    parts, logits = groups(plan.recipes, pipeline.settings.jobs.tiers), measure.logits_of(job)
     prepared = Prepared(
         order=order,
         asked=asked,
-        commit=release.commit,
+        commit=commit,
         local=local.moved(lambda path: Path(inside(folder.root, path))),
         key=job.key,
         tools=job.tools,
@@ -85,11 +95,10 @@ def prepare(pipeline: Pipeline, order: Order) -> tuple[Folder, Prepared | None]:
         needs=_needs(job, local, logits) if way.apart else Needs(),
         work=mine.ledger.work(),
     )
-    record = folder.write(prepared)
-    if way.apart:
-        needed = tuple(replace(f, path=str(folder.root / f.path)) for f in prepared.needs.all)
-        way.leave((*needed, built(record)), f"what {order.model} is made of")
-    return folder, prepared
+    record, needed = folder.write(prepared), prepared.needs.all
+    placed = (replace(file, path=str(folder.root / file.path)) for file in needed)
+    way.leave((*placed, describe.hashed(record)), f"what {order.model} is made of")
+    return prepared
 
 
 def _still(before: Prepared, asked: str, commit: str, settings: Settings) -> bool:
@@ -98,7 +107,7 @@ def _still(before: Prepared, asked: str, commit: str, settings: Settings) -> boo
     return (before.asked, before.commit, before.tools) == (asked, commit, here)
 
 
-def _prepare(job: Job, *, apart: bool) -> None:
+def _make(job: Job, *, apart: bool) -> None:
     """The importance matrix, the reference's numbers, and the baselines with theirs."""
     calibrating.calibrate(job)
     measure.measure_reference(job)
@@ -114,10 +123,12 @@ def _needs(job: Job, local: Local, logits: Path | None) -> Needs:
     """What jobs on other machines cannot make, or should not make again."""
     root, matrix = job.pipeline.workspace.root, calibrating.known(job)
     texts = [data.path for data in (find_text(job.pipeline), *find_tasks(job.pipeline))]
-    fetched = [built(path) for path in texts if not Path(inside(root, path)).is_absolute()]
+    fetched = [
+        describe.hashed(path) for path in texts if not Path(inside(root, path)).is_absolute()
+    ]
     shared = [*([matrix] if matrix else []), *fetched]
-    kept = [built(logits)] if logits else []
-    extras = [built(path) for path in (local.extras or {}).values()]
+    kept = [describe.hashed(logits)] if logits else []
+    extras = [describe.hashed(path) for path in (local.extras or {}).values()]
     return Needs(
         model=from_root(root, job.pipeline.hashed(local)),
         quantize=from_root(root, [*shared, *kept]),
@@ -248,7 +259,7 @@ def _leave(job: Job, way: Road, tier: str, file: Built, record: Path) -> None:
     if not way.apart:
         return
     try:
-        way.leave((*file.files, built(record)), tier)
+        way.leave((*file.files, describe.hashed(record)), tier)
     except PublishError:
         if make.is_free(job, tier):
             make.lose(job, tier)
@@ -382,18 +393,13 @@ def publish(pipeline: Pipeline, folder: Folder, sentinel: str, *, private: bool)
     )
     if sent.whole and not sent.waiting:
         tag(pipeline, sent.repo_id, _tag(sent.asked), sent.commit)
-    way.leave([built(folder.write(sent))], "what was published")
+    way.leave([describe.hashed(folder.write(sent))], "what was published")
     return follow(pipeline, done)
 
 
 def _large(described: Described) -> dict[str, str]:
     models = (name for name in described.files if Path(name).suffix == ".gguf")
     return {name: described.files[name].sha256 for name in models}
-
-
-def built(path: Path) -> Built:
-    """A file that is here."""
-    return Built(path=str(path), bytes=path.stat().st_size, sha256=sha256(path))
 
 
 def matrix(prepared: Prepared) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from bot.clients.hub import Hub, MovedOn
 from bot.clients.hub_writing import ATTRIBUTES, Writer
 from bot.errors import AccessError, PublishError, SettingsError, SourceError
 from bot.ledger import Kept, Work
-from bot.pipeline.models import Model, Pipeline
+from bot.pipeline.models import REPO_ID, Model, Pipeline
 from bot.pipeline.orders import Folder, Group, Prepared, Sent
 from bot.pipeline.sources import FETCHERS
 from bot.publish.verify import differing
@@ -227,11 +227,25 @@ class Staging:
                 path.unlink(missing_ok=True)
             else:
                 write_text(path, text)
+        self._require_harmless()
+
+    def _require_harmless(self) -> None:
+        """Raise SourceError for records, other machines' words, that lead where they must not.
+
+        What was prepared is known by its sentinel.
+        """
         for number in range(1, GROUPS + 1):
             group = self._folder.read(Group, number)
             for work in group.work if group is not None else ():
-                for file in work.files:  # another machine wrote this
+                for file in work.files:
                     require_safe(file.path, self.repo_id)
+        sent, site = self._folder.read(Sent), self._pipeline.settings.hub.endpoint
+        if sent is not None and (
+            not REPO_ID.fullmatch(sent.repo_id)
+            or sent.url != f"{site}/{sent.repo_id}"
+            or (sent.waiting or site).split("/discussions/")[0] not in (site, sent.url)
+        ):
+            raise SourceError(f"{self.repo_id} names no publication of ours; rerun all jobs")
 
     def _records(self) -> list[Path]:
         groups = [self._folder.file(Group, number) for number in range(1, GROUPS + 1)]

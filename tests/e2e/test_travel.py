@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +19,8 @@ from pydantic import SecretStr
 from bot.clients.hub import Hub as Client
 from bot.pipeline.orders import Folder
 from bot.pipeline.travel import name_of
+from bot.web.reviewing import review
+from tests.e2e.road import BOT
 from tests.e2e.test_workflows import (
     MODEL,
     REPO,
@@ -183,6 +188,68 @@ def test_an_order_published_already_ends_at_once(apart: Builds, hub: Hub, runner
     assert hub.commits(REPO) == 1
     assert staging(hub) == []
     assert no_token(apart) == []
+
+
+@pytest.mark.long
+def test_a_job_that_was_killed_goes_on_on_another_machine(apart: Builds, hub: Hub) -> None:
+    """Tiers that it handed on are neither made again nor fetched; a person then merges the rest."""
+    road, folder = apart.road, apart.order().name
+
+    def step(machine: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        where = {"HF_TOKEN": "", "HF_STAGING_TOKEN": apart.carrier, **environment}
+        return road.bot("step", *words, config=settings(machine), **where)
+
+    def settings(machine: str) -> Path:
+        return road.settings(
+            f"{machine}.yaml",
+            **{**json_settings(apart), "workdir": str(road.folder / machine)},
+            jobs={**JOBS, "tiers": 2},
+            publish={"approval": "pull-request"},
+        )
+
+    ready = step("a", "prepare", "--model", MODEL, "--tiers", "Compact,Quality", "--json")
+    assert ready.returncode == 0, ready.stderr
+    told = json.loads(ready.stdout)
+    assert told["count"] == 1
+    where = {"APEX_RELEASE": told["release"], "APEX_SENTINEL": told["sentinel"]}
+    quantize = ("--config", str(settings("b")), "step", "quantize", "--group", "1")
+    record = road.folder / "b" / "orders" / folder / "group-1.json"
+    with subprocess.Popen(
+        [*BOT, *quantize], cwd=road.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env=road.environment(**where, HF_TOKEN="", HF_STAGING_TOKEN=apart.carrier),
+    ) as process:  # fmt: skip
+        end = time.monotonic() + 300
+        while hub.commits(staging(hub)[0]) != 3:  # sentinel, what was prepared, the first tier
+            assert process.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        process.kill()
+    assert record.is_file()
+    again = step("c", "quantize", "--group", "1", **where)
+    assert again.returncode == 0, again.stderr
+    assert "quantizing 1 tier" in again.stderr
+    assert not list((road.folder / "c").glob("jobs/*/release/*-APEX-*"))  # it is handed on
+
+    for _ in range(2):  # again, as the job of a workflow would be run again
+        assert step("d", "describe", **where).returncode == 0
+        asked = step("d", "publish", **where, HF_TOKEN=hub.token)
+        assert asked.returncode == 0, asked.stderr
+    waiting = step("e", "report", **where, APEX_COUNT="1")
+    assert "waits for a person" in waiting.stdout
+    assert "removed unfinished files" in step("e", "clean", **where).stdout
+    assert "is merged" in review(hub.store, REPO, 1, agreed=True)
+    # the same order, on machines that know nothing: nothing is made again
+    ready = step("f", "prepare", "--model", MODEL, "--tiers", "Compact,Quality", "--json")
+    assert json.loads(ready.stdout) == told
+    assert "calibrating" not in ready.stderr
+    assert "fetching" not in step("g", "quantize", "--group", "1", **where).stderr
+    assert step("h", "describe", **where).returncode == 0
+    done = step("h", "publish", **where, HF_TOKEN=hub.token)
+    assert done.returncode == 0, done.stderr
+    assert "All tiers are published." in step("i", "report", **where).stdout
+    assert "removed the model's files" in step("i", "clean", **where).stdout
+    assert set(apart.published()) == {"Compact", "Quality"}
+    assert staging(hub) == []
 
 
 def test_only_a_repository_of_ours_is_written_to_or_deleted(

@@ -15,7 +15,7 @@ from bot.clients.hub import Hub as Client
 from bot.errors import AccessError, PublishError, SettingsError, SourceError
 from bot.ledger import Kept, Work
 from bot.pipeline.models import Pipeline
-from bot.pipeline.orders import Folder, Group, Needs, Prepared
+from bot.pipeline.orders import Folder, Group, Needs, Prepared, Sent
 from bot.pipeline.travel import Staging, from_root, here, road, sweep
 from bot.progress import Narrator
 from bot.records import Built
@@ -151,6 +151,26 @@ def test_records_are_the_hubs_and_lead_nowhere(
     way.leave([file(forged.parent, forged.name, forged.read_bytes())], "forged")
     with pytest.raises(SourceError, match="do not use"):
         way.records()
+    good = folder.write(Group(key="k", tiers=("I-Mini",)), 1)
+    way.leave([file(good.parent, good.name, good.read_bytes())], "good")
+    site = {"repo_id": "me/M", "url": f"{hub.url}/me/M", "waiting": f"{hub.url}/me/M/discussions/1"}
+    for change, right in (
+        ({}, True),
+        ({"waiting": None}, True),
+        ({"repo_id": "me/M) <script>"}, False),
+        ({"url": "https://evil.example/me/M"}, False),
+        ({"waiting": "https://evil.example/me/M/discussions/1"}, False),
+    ):
+        given: dict[str, Any] = {**site, **change}
+        sent = folder.write(
+            Sent(key="k", asked="a", commit=COMMIT, tiers=(), whole=True, files={}, **given)
+        )
+        way.leave([file(sent.parent, sent.name, sent.read_bytes())], "sent")
+        if right:
+            way.records()
+        else:
+            with pytest.raises(SourceError, match="no publication of ours"):
+                way.records()
 
 
 def test_a_publication_takes_what_was_measured_or_nothing(
