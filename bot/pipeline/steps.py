@@ -7,7 +7,8 @@ work of the jobs before it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from bot.errors import (
 from bot.ledger import Ledger, Work
 from bot.pipeline import calibrating, describe, gating, make, measure, sources
 from bot.pipeline.afterwards import follow
+from bot.pipeline.bench import JOB as MEASURES
 from bot.pipeline.data import find_tasks, find_text
 from bot.pipeline.job import Job, require_room, tools_of
 from bot.pipeline.models import Model, Pipeline, Plan
@@ -223,10 +225,9 @@ def quantize(pipeline: Pipeline, folder: Folder, sentinel: str, number: int) -> 
         sweep(pipeline, folder)
     room = sum(prepared.room[number - 1 : number])
     brought = way.bring((*prepared.needs.model, *prepared.needs.quantize), room)
-    known = here((*prepared.work, *before.work), brought, folder.root)
-    mine = pipeline.beside(
-        _of_group(pipeline.settings, prepared.tools), _knowing(folder, name, known)
-    )
+    given = here(prepared.work, brought, folder.root)
+    ledger = _knowing(folder, name, (*given, *before.work))
+    mine = pipeline.beside(_of_group(pipeline.settings, prepared.tools), ledger)
     local = prepared.local.moved(folder.root.joinpath)
     plan = mine.plan(mine.described(local), prepared.groups[number - 1])
     job = Job(mine, plan, key=prepared.key)
@@ -240,8 +241,8 @@ def quantize(pipeline: Pipeline, folder: Folder, sentinel: str, number: int) -> 
             done += tuple(r.tier for r in plan.recipes if tier in (r.tier, r.same_as))
             if way.apart:
                 make.let_go(job, tier, file)
-            fresh = tuple(work for work in mine.ledger.work() if work not in known)
-            group = Group(key=job.key, tiers=done, work=fresh)
+            ours = tuple(work for work in ledger.work() if work not in given)
+            group = Group(key=job.key, tiers=done, work=ours)
             _leave(job, way, tier, file, folder.write(group, number))
     return done
 
@@ -343,7 +344,7 @@ def describe_release(
     ledger = _knowing(folder, "publish", here(works, brought, folder.root))
     job = _whole(pipeline, ledger, prepared, complete, way)
     repo_id = pipeline.target(job.plan.model, to)
-    with job.paths.locked():
+    with job.paths.locked(), _making_nothing(job, apart=way.apart):
         files = describe.card(job, repo_id)
     described = Described(key=job.key, repo_id=repo_id, tiers=complete, files=files)
     folder.write(described)
@@ -357,7 +358,38 @@ def _whole(
     llama = pipeline.settings.llama.model_copy(update={"threads": prepared.tools.threads})
     mine = pipeline.beside(pipeline.settings.model_copy(update={"llama": llama}), ledger)
     plan: Plan[Model] = mine.plan(way.model(mine, prepared), tiers)
-    return Job(mine, plan, key=prepared.key, tools=prepared.tools)
+    job = Job(mine, plan, key=prepared.key, tools=prepared.tools)
+    _require_same(job, prepared)
+    return job
+
+
+@contextmanager
+def _making_nothing(job: Job, *, apart: bool) -> Iterator[None]:
+    """Nothing is made or measured inside: where machines are apart the model is a header here.
+
+    Raises BuildError where something is missing, and then keeps nothing of what was made of it.
+    """
+    if not apart:
+        yield
+        return
+    ledger = job.pipeline.ledger
+    before = set(_numbers(ledger))
+    missing = [recipe.tier for recipe in job.plan.distinct if make.known(job, recipe.tier) is None]
+    if missing:
+        raise BuildError(f"{missing[0]} did not come from the jobs before; rerun all jobs")
+    try:
+        yield
+    finally:
+        if set(_numbers(ledger)) != before:
+            ledger.path.unlink()
+            raise BuildError("the jobs before did not measure all of it; rerun all jobs")
+
+
+def _numbers(ledger: Ledger) -> Iterator[tuple[str, str, str]]:
+    """Measures, and files of models, that a ledger knows."""
+    for work in ledger.work():
+        if work.job == MEASURES or work.step.startswith("quantize "):
+            yield work.job, work.step, work.inputs
 
 
 def _require_enough(policy: str, complete: Sequence[str], wanted: Sequence[str]) -> None:

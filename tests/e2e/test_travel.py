@@ -230,6 +230,16 @@ def test_a_job_that_was_killed_goes_on_on_another_machine(apart: Builds, hub: Hu
     assert "quantizing 1 tier" in again.stderr
     assert not list((road.folder / "c").glob("jobs/*/release/*-APEX-*"))  # it is handed on
 
+    common = json_settings(apart)
+    faster = {**common, "workdir": str(road.folder / "x"), "jobs": {**JOBS, "tiers": 2}}
+    faster["evaluation"] = {**dict(common["evaluation"]), "speed": True}
+    odd = road.settings("odd.yaml", **faster)
+    refused = road.bot(
+        "step", "describe", config=odd, **where, HF_TOKEN="", HF_STAGING_TOKEN=apart.carrier
+    )  # nobody measured that: what it has here is a header
+    assert (refused.returncode, "did not measure all of it" in refused.stderr) == (8, True)
+    assert not list((road.folder / "x").rglob("publish.sqlite"))
+
     for _ in range(2):  # again, as the job of a workflow would be run again
         assert step("d", "describe", **where).returncode == 0
         asked = step("d", "publish", **where, HF_TOKEN=hub.token)
