@@ -156,9 +156,9 @@ def test_runners_without_a_common_disk_publish_what_one_machine_does(
     assert models(hub, REPO) == models(hub, "alice/whole")
 
 
-def json_settings(builds: Builds) -> dict[str, object]:
+def json_settings(builds: Builds) -> dict[str, Any]:
     """What all runs have in common."""
-    found: dict[str, object] = yaml.safe_load(builds.settings())
+    found: dict[str, Any] = yaml.safe_load(builds.settings())
     return found
 
 
