@@ -23,7 +23,7 @@ test-families: $(STAMP)
 		tests/unit/plan/test_predict.py
 
 test-workflows: $(STAMP)
-	@$(BIN)/pytest -m long tests/e2e/test_workflows.py
+	@$(BIN)/pytest -m long tests/e2e/test_workflows.py tests/e2e/test_travel.py
 
 lint: $(STAMP)
 	@$(BIN)/ruff format --check .

@@ -47,7 +47,7 @@ def step() -> None:
     """One job of a release that several machines build: see workflows/.
 
     Options can be given as variables: APEX_MODEL, APEX_REVISION, APEX_TIERS, APEX_DELIVERY,
-    APEX_RELEASE, APEX_SENTINEL, APEX_GROUP. On GitHub, results go to GITHUB_OUTPUT too.
+    APEX_RELEASE, APEX_SENTINEL, APEX_GROUP, APEX_COUNT. On GitHub, results go to GITHUB_OUTPUT too.
 
     \b
     bot step prepare --model Qwen/Qwen3.6-35B-A3B
@@ -108,7 +108,7 @@ def prepare(
     order = Order(model=model, revision=revision or "main", tiers=named, delivery=delivery)
     folder, prepared = steps.prepare(context.pipeline, order)
     found = steps.matrix(prepared) if prepared is not None else {"include": []}
-    sentinel = folder.sentinel
+    sentinel = folder.sentinel if prepared is not None else ""
     values = {"release": folder.name, "sentinel": sentinel, "count": len(found["include"])}
     _tell({**values, "matrix": found}, as_json=as_json)
 
@@ -182,17 +182,22 @@ def publish(context: Context, release: str, sentinel: str, private: bool, as_jso
 
 @step.command()
 @click.option("--release", envvar="APEX_RELEASE", default="", help="As `prepare` called it.")
+@click.option(
+    "--count", envvar="APEX_COUNT", default="", help="As `prepare` counted; 0: published before."
+)
 @JSON
 @click.pass_context
-def report(ctx: click.Context, release: str, as_json: bool) -> None:
+def report(ctx: click.Context, release: str, count: str, as_json: bool) -> None:
     """Say what became of each tier, also to GITHUB_STEP_SUMMARY; exit code 1 unless all is well.
 
     \b
     bot step report --release Qwen--Qwen3.6-35B-A3B-0123456789ab
     """
-    from bot.pipeline.step_report import report as account
+    from bot.pipeline import step_report
 
-    told = account(_folder(ctx.obj, release) if release else None)
+    jobs = int(count) if count.isdecimal() else None
+    folder = _folder(ctx.obj, release) if release else None
+    told = step_report.report(ctx.obj.pipeline, folder, count=jobs)
     target = os.environ.get("GITHUB_STEP_SUMMARY")
     if target:
         with Path(target).open("a", encoding="utf-8") as file:
@@ -212,8 +217,9 @@ def clean(context: Context, release: str) -> None:
     """
     from bot.pipeline.step_report import clean as sweep
 
-    all_of_it = bool(release) and sweep(context.pipeline, _folder(context, release))
-    click.echo("removed the model's files" if all_of_it else "removed unfinished files")
+    done = sweep(context.pipeline, _folder(context, release)) if release else None
+    words = {True: "removed the model's files", False: "removed unfinished files"}
+    click.echo(words[done] if done is not None else "nothing of it is here")
 
 
 REMOTE = click.option(

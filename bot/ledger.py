@@ -2,23 +2,26 @@
 
 A step of a job is finished when its row names the same inputs and every file it made is still
 there with the recorded content. Files are hashed once; later only size and time are looked at,
-and the hash again when the time differs.
+and the hash again when the time differs. Files of the working folder are named from there, so that
+finished work can be known in another one, too.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from bot.errors import CapacityError, SettingsError
 from bot.records import Built, digest
 from bot.schema import MIGRATIONS, VERSION
-from bot.workspace import sha256, writing
+from bot.workspace import inside, sha256, writing
+
+_KEEP = "INSERT OR REPLACE INTO work (job, step, inputs, files, value) VALUES (?, ?, ?, ?, ?)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,13 +32,39 @@ class Finished:
     value: Any
 
 
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """A file as a row names it."""
+
+    path: str  # from the working folder where it lies in there, else absolute
+    bytes: int
+    changed: int  # time of its last change, ns
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """A finished step: a row of the ledger, as other ledgers take it."""
+
+    job: str
+    step: str
+    inputs: str  # digest
+    files: tuple[Kept, ...]
+    value: str  # JSON
+
+
 class Ledger:
     """The ledger file. Every call is a transaction of its own; many processes may share it."""
 
-    def __init__(self, path: Path, *, shared_folder: bool = False) -> None:
-        """`shared_folder`: the file lies on a network, where a write-ahead log cannot be."""
+    def __init__(
+        self, path: Path, *, root: Path | None = None, shared_folder: bool = False
+    ) -> None:
+        """`root` is the working folder, the file's own unless given.
+
+        `shared_folder`: the file lies on a network, where a write-ahead log cannot be.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.path = path
+        self.path, self._root = path, root or path.parent
         with self._open() as db:
             db.execute(f"PRAGMA journal_mode={'DELETE' if shared_folder else 'WAL'}")
             if self._version(db) < VERSION:
@@ -121,11 +150,29 @@ class Ledger:
         with self.writing() as db:
             db.execute("DELETE FROM remembered WHERE name=?", (name,))
 
-    def take(self, other: Path) -> None:
-        """Know the finished work of another ledger's file too."""
-        with self._open() as db:
-            db.execute("ATTACH DATABASE ? AS other", (str(other),))
-            db.execute("INSERT OR REPLACE INTO work SELECT * FROM other.work")
+    def work(self) -> tuple[Work, ...]:
+        """All finished work."""
+        with self.reading() as db:
+            rows = db.execute("SELECT * FROM work ORDER BY job, step").fetchall()
+        return tuple(
+            Work(
+                job=row["job"],
+                step=row["step"],
+                inputs=row["inputs"],
+                files=_kept(row["files"]),
+                value=row["value"],
+            )
+            for row in rows
+        )
+
+    def take(self, works: Iterable[Work]) -> None:
+        """Know finished work of another ledger too."""
+        rows = [
+            (one.job, one.step, one.inputs, json.dumps([*map(asdict, one.files)]), one.value)
+            for one in works
+        ]
+        with self.writing() as db:
+            db.executemany(_KEEP, rows)
 
     def finished(
         self, job: str, step: str, inputs: Mapping[str, Any], *, files_too: bool = True
@@ -140,25 +187,25 @@ class Ledger:
             ).fetchone()
         if row is None or row[0] != digest(inputs):
             return None
-        files = json.loads(row[1])
-        if files_too and not all(_holds(file) for file in files):
+        files = _kept(row[1])
+        if files_too and not all(_holds(self._root / file.path, file) for file in files):
             return None
-        built = tuple(Built(path=f["path"], bytes=f["bytes"], sha256=f["sha256"]) for f in files)
-        return Finished(files=built, value=json.loads(row[2]))
+        return Finished(files=self._built(files), value=json.loads(row[2]))
 
     def record(
         self, job: str, step: str, inputs: Mapping[str, Any], paths: Sequence[Path], value: Any
     ) -> Finished:
         """Note a step as done; its files are hashed here."""
-        files = [_describe(path) for path in paths]
+        files = tuple(_describe(path, self._root) for path in paths)
+        told = json.dumps([*map(asdict, files)])
         with self._open() as db:
-            db.execute(
-                "INSERT OR REPLACE INTO work (job, step, inputs, files, value)"
-                " VALUES (?, ?, ?, ?, ?)",
-                (job, step, digest(inputs), json.dumps(files), json.dumps(value)),
-            )
-        built = tuple(Built(path=f["path"], bytes=f["bytes"], sha256=f["sha256"]) for f in files)
-        return Finished(files=built, value=value)
+            db.execute(_KEEP, (job, step, digest(inputs), told, json.dumps(value)))
+        return Finished(files=self._built(files), value=value)
+
+    def _built(self, files: Iterable[Kept]) -> tuple[Built, ...]:
+        return tuple(
+            Built(path=str(self._root / f.path), bytes=f.bytes, sha256=f.sha256) for f in files
+        )
 
 
 def _split(script: str) -> Iterator[str]:
@@ -171,21 +218,24 @@ def _split(script: str) -> Iterator[str]:
             statement = ""
 
 
-def _describe(path: Path) -> dict[str, Any]:
+def _kept(text: str) -> tuple[Kept, ...]:
+    return tuple(Kept(**file) for file in json.loads(text))
+
+
+def _describe(path: Path, root: Path) -> Kept:
     status = path.stat()
-    return {
-        "path": str(path),
-        "bytes": status.st_size,
-        "changed": status.st_mtime_ns,
-        "sha256": sha256(path),
-    }
+    return Kept(
+        path=inside(root, path),
+        bytes=status.st_size,
+        changed=status.st_mtime_ns,
+        sha256=sha256(path),
+    )
 
 
-def _holds(file: Mapping[str, Any]) -> bool:
-    path = Path(file["path"])
+def _holds(path: Path, file: Kept) -> bool:
     if not path.is_file():
         return False
     status = path.stat()
-    if status.st_size != file["bytes"]:
+    if status.st_size != file.bytes:
         return False
-    return bool(status.st_mtime_ns == file["changed"] or sha256(path) == file["sha256"])
+    return bool(status.st_mtime_ns == file.changed or sha256(path) == file.sha256)

@@ -45,6 +45,7 @@ class Task:
     link: str | None
     created: float
     changed: float
+    page: str | None = None  # of the published repository, where its run told
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,11 +183,13 @@ class Queue:
         with self.ledger.writing() as db:
             _change(db, task.id, "starting", "running", now, link=link)
 
-    def published(self, task: Task, link: str | None, now: float) -> None:
-        """The task is done."""
+    def published(
+        self, task: Task, link: str | None, now: float, *, page: str | None = None
+    ) -> None:
+        """The task is done; `page` is the address of the repository, where it is known."""
         with self.ledger.writing() as db:
-            if _change(db, task.id, task.state, "published", now, link=link):
-                event(db, now, "published", task.repo, f"attempt {task.attempts}", link)
+            if _change(db, task.id, task.state, "published", now, link=link, page=page):
+                event(db, now, "published", task.repo, f"attempt {task.attempts}", page or link)
 
     def failed(
         self, task: Task, error: str, link: str | None, now: float, *, attempts: int, final: bool
@@ -334,10 +337,12 @@ class Queue:
         with self.ledger.writing(lazily=True) as db:
             db.execute("UPDATE events SET told = 1 WHERE id = ?", (event_id,))
 
-    def say(self, now: float, kind: str, text: str, repo: str | None = None) -> None:
+    def say(
+        self, now: float, kind: str, text: str, repo: str | None = None, link: str | None = None
+    ) -> None:
         """Keep an event."""
         with self.ledger.writing(lazily=True) as db:
-            event(db, now, kind, repo, text)
+            event(db, now, kind, repo, text, link)
 
     def _latest(self, db: Connection, repo: str, states: Sequence[str]) -> Task | None:
         marks = ",".join("?" * len(states))
@@ -369,13 +374,15 @@ def _change(
     due: float | None = None,
     error: str | None = None,
     link: str | None = None,
+    page: str | None = None,
 ) -> bool:
     """From one state to another; False when somebody else changed it meanwhile."""
     return bool(
         db.execute(
             "UPDATE tasks SET state = ?, changed = ?, lease = NULL, due = coalesce(?, due),"
-            " error = coalesce(?, error), link = coalesce(?, link) WHERE id = ? AND state = ?",
-            (after, now, due, error, link, task, before),
+            " error = coalesce(?, error), link = coalesce(?, link), page = coalesce(?, page)"
+            " WHERE id = ? AND state = ?",
+            (after, now, due, error, link, page, task, before),
         ).rowcount
     )
 
@@ -413,6 +420,7 @@ def _task(row: Row) -> Task:
         link=row["link"],
         created=row["created"],
         changed=row["changed"],
+        page=row["page"],
     )
 
 

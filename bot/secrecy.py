@@ -9,8 +9,9 @@ from typing import Any, TextIO
 # where a job of GitHub Actions asks for an id token, and with what
 RUNNER = ("ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN")
 VARIABLES = (
-    *("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_FILE", "GITHUB_TOKEN", "GH_TOKEN"),
-    *("BOT_NOTIFY_URL", "BOT_STATUS_TOKEN", "BOT_WEBHOOK_SECRET", "HF_OIDC_ID_TOKEN"),
+    *("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_FILE", "HF_STAGING_TOKEN"),
+    *("GITHUB_TOKEN", "GH_TOKEN", "HF_OIDC_ID_TOKEN"),
+    *("BOT_NOTIFY_URL", "BOT_STATUS_TOKEN", "BOT_WEBHOOK_SECRET"),
     *RUNNER,
     "HF_OIDC_RESOURCE",  # would make huggingface_hub ask for tokens beside those it is given
 )

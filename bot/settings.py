@@ -19,7 +19,8 @@
       tasks: texts/hellaswag_val_full.txt
 
 Every key can be given as an environment variable: BOT_LLAMA__THREADS=8. Tokens come from the
-environment (HF_TOKEN, GITHUB_TOKEN; or HF_TOKEN_FILE, the path of a file), never from bot.yaml.
+environment (HF_TOKEN, HF_STAGING_TOKEN, GITHUB_TOKEN; or HF_TOKEN_FILE, the path of a file), never
+from bot.yaml.
 """
 
 from __future__ import annotations
@@ -315,7 +316,10 @@ class Budget(Part):
     resolvers: Annotated[int, Field(ge=10)] = 2000  # files
 
 
-Told = Literal["asked", "queued", "started", "published", "failed", "gave_up", "caught_up"]
+Told = Literal[
+    "asked", "queued", "started", "stalled", "goes_on", "published", "failed", "gave_up",
+    "caught_up",
+]  # fmt: skip
 
 
 class WatchSettings(Part):
@@ -331,7 +335,7 @@ class WatchSettings(Part):
     sweep_days: Annotated[float, Field(ge=0)] = 30.0  # read again once a day: private → public
     budget: Budget = Budget()
     build: bool = False  # build here what is queued; otherwise the queue only grows
-    tell: tuple[Told, ...] = ("asked", "published", "gave_up", "caught_up")
+    tell: tuple[Told, ...] = ("asked", "stalled", "published", "gave_up", "caught_up")
     link: str | None = None  # address of the status page, for notifications
 
 
@@ -342,6 +346,16 @@ class JobsSettings(Part):
     policy: Annotated[str, Field(pattern=r"^(all|any|min:[1-9]\d?)$")] = "all"  # complete tiers
     require_gpu: bool = False  # end at once on a machine where llama.cpp finds none
     keep: bool = False  # leave the files in workdir once all of a release is published
+    # how files get from job to job: in a workdir that all share, or through a Hub
+    travel: Literal["folder", "hub"] = "folder"
+    # owner of the private repositories that they travel through, one for each order
+    staging: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]{0,95}$")] | None = None
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        if self.travel == "hub" and self.staging is None:
+            raise ValueError("travel: hub needs staging, the owner of the repositories between")
+        return self
 
 
 class GitHubSettings(Part):
@@ -456,6 +470,13 @@ def hub_token() -> SecretStr | None:
     value, named = secrecy.value("HF_TOKEN"), secrecy.value("HF_TOKEN_FILE")
     if not value and named:
         value = _secret_of(Path(named))
+    secrecy.keep(value)
+    return SecretStr(value) if value else None
+
+
+def staging_token() -> SecretStr | None:
+    """HF_STAGING_TOKEN, which may write to the repositories that files travel through."""
+    value = secrecy.value("HF_STAGING_TOKEN")
     secrecy.keep(value)
     return SecretStr(value) if value else None
 

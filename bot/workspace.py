@@ -138,6 +138,14 @@ class Job:
             yield
 
 
+def inside(root: Path, path: Path) -> str:
+    """How a path is named from `root`; absolute where it leads elsewhere."""
+    for base in (root.absolute(), root.resolve()):
+        if path.absolute().is_relative_to(base):
+            return path.absolute().relative_to(base).as_posix()
+    return str(path.absolute())
+
+
 def slug(name: str) -> str:
     """A name of the outside as one harmless path component: `org/model` → `org--model`."""
     clean = re.sub(r"[^A-Za-z0-9._-]+", "-", name.replace("/", "--")).strip(".-")

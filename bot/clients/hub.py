@@ -27,6 +27,7 @@ from urllib.parse import quote, urlsplit
 import httpx2  # the HTTP library of huggingface_hub, for its timeouts and errors
 from huggingface_hub import (
     CommitOperationAdd,
+    CommitOperationCopy,
     CommitOperationDelete,
     HfApi,
     get_session,
@@ -38,6 +39,7 @@ from huggingface_hub.constants import HF_HUB_DISABLE_PROGRESS_BARS, MAX_HTTP_DOW
 from huggingface_hub.errors import (
     DisabledRepoError,
     EntryNotFoundError,
+    FileDuplicationError,
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
@@ -210,6 +212,7 @@ class Hub:
         secrecy.keep(self._own)
         self._pause, self._timeout, self._clock = pause, timeout, clock or SystemClock()
         self._sent: dict[tuple[str, str], _Sent] = {}  # by repository and path in it
+        self._copied: dict[tuple[str, str], _Copied] = {}  # the same
         self._gate = (urlsplit(self.endpoint).hostname or "", gate) if gate else None
         self._library = HfApi(
             endpoint=self.endpoint,
@@ -521,6 +524,24 @@ class Hub:
                     f"{self.name} holds {path} no more, nor is it here; run the same command again"
                 )
 
+    def copies(self, repo_id: str, files: Mapping[str, RepoFile], source: Release) -> None:
+        """Have the next commit with these paths take `files` of another repository of this Hub.
+
+        The Hub copies contents itself: nothing is fetched or sent, and no file need be here. The
+        token must be able to read `source`. Only large files, which the Hub keeps a sha256 of.
+        """
+        for path, file in files.items():
+            if file.sha256 is None:
+                raise TypeError(f"{file.path} of {source.repo_id} is not a large file")
+            operation = CommitOperationCopy(
+                file.path,
+                path,
+                src_revision=source.commit,
+                src_repo_id=source.repo_id,
+                src_repo_type="model",
+            )
+            self._copied[repo_id, path] = _Copied(operation=operation, sha256=file.sha256)
+
     def is_sent(self, repo_id: str, path: str) -> bool:
         """Whether this object sent a file's content, so that a commit needs it here no more."""
         return (repo_id, path) in self._sent
@@ -537,8 +558,12 @@ class Hub:
         )
         return len(rows) == 1 and "actions" not in rows[0]
 
-    def _addition(self, repo_id: str, path: str, file: Path) -> CommitOperationAdd:
-        """A file of a commit: the one that was sent before, while the file is what it was."""
+    def _addition(
+        self, repo_id: str, path: str, file: Path
+    ) -> CommitOperationAdd | CommitOperationCopy:
+        """A file of a commit: a copy, or what was sent before, while the file is what it was."""
+        if (copied := self._copied.get((repo_id, path))) is not None:
+            return copied.operation
         sent, state = self._sent.get((repo_id, path)), _state(file)
         if sent and not sent.addition._is_committed and state in (None, sent.state):
             return sent.addition
@@ -574,11 +599,11 @@ class Hub:
 
     def operations(
         self, repo_id: str, files: Mapping[str, Path], deletions: Sequence[str] = ()
-    ) -> list[CommitOperationAdd | CommitOperationDelete]:
+    ) -> list[CommitOperationAdd | CommitOperationCopy | CommitOperationDelete]:
         """A later commit's parts, as the library has them; contents of large files are sent."""
-        additions = [self._addition(repo_id, path, file) for path, file in files.items()]
-        self._send_contents(repo_id, additions)
-        return [*additions, *(CommitOperationDelete(path_in_repo=path) for path in deletions)]
+        found = [self._addition(repo_id, path, file) for path, file in files.items()]
+        self._send_contents(repo_id, [one for one in found if isinstance(one, CommitOperationAdd)])
+        return [*found, *(CommitOperationDelete(path_in_repo=path) for path in deletions)]
 
     def _send_contents(self, repo_id: str, additions: list[CommitOperationAdd]) -> None:
         """Send large contents; the library repeats its own requests, with the token it began with.
@@ -648,6 +673,8 @@ class Hub:
         )
 
     def _same(self, now: Release, there: RepoFile, file: Path) -> bool:
+        if (copied := self._copied.get((now.repo_id, there.path))) is not None:
+            return there.sha256 == copied.sha256
         if not file.is_file():  # freed after it was sent
             sent = self._sent.get((now.repo_id, there.path))
             return sent is not None and there.sha256 == sent.addition.upload_info.sha256.hex()
@@ -880,6 +907,11 @@ class Hub:
             ) from error
         except HFValidationError as error:
             raise SourceError(f"{what} is not a name on a Hub; write OWNER/NAME") from error
+        except FileDuplicationError as error:
+            raise PublishError(
+                f"{self.name} does not copy files to {what}: {self._clean(error)}; both "
+                "repositories must lie in one storage region, and the token read the source"
+            ) from error
         except (
             json.JSONDecodeError,
             UnicodeDecodeError,
@@ -970,6 +1002,14 @@ class Hub:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Copied:
+    """A content of another repository, and which it is."""
+
+    operation: CommitOperationCopy
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Sent:
     """A content that the Hub has, and the file as it was then."""
 
@@ -1040,10 +1080,12 @@ class _NoSuchFile(SourceError):
     """The repository is there, the file is not."""
 
 
-def _moved_on(repo_id: str) -> PublishError:
-    return PublishError(
-        f"{repo_id} was changed by somebody else meanwhile; run the same command again"
-    )
+class MovedOn(PublishError):
+    """Somebody else's commit came between."""
+
+
+def _moved_on(repo_id: str) -> MovedOn:
+    return MovedOn(f"{repo_id} was changed by somebody else meanwhile; run the same command again")
 
 
 def _wanted_wait(error: BaseException | None) -> float | None:

@@ -98,6 +98,10 @@ class Writer:
 
         self._hub.ask(f"the storage of {repo_id}", delete)
 
+    def delete(self, repo_id: str) -> None:
+        """Delete a repository with all it holds, for good; one that is gone is left at that."""
+        self._hub.ask(repo_id, lambda api: api.delete_repo(repo_id, missing_ok=True))
+
     def history(self, repo_id: str, limit: int) -> tuple[str, ...]:
         """Commits of main, the newest first, at most `limit`."""
         found = self._hub.ask(

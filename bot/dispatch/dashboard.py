@@ -32,6 +32,7 @@ INTRODUCTION = (
     "ticked is a command; it is obeyed from people who may write to this repository."
 )
 WORDS = 200  # letters of a reason
+LINK = re.compile(r"https?://[\w.:/-]{1,300}", re.ASCII)
 BOX = re.compile(
     r"^- \[[xX]\] <!-- apex-bot:(approve|retry) ([\w.-]{1,96}/[\w.-]{1,96})@([0-9a-f]{40}) -->",
     re.MULTILINE | re.ASCII,
@@ -110,7 +111,8 @@ def _failed(task: Task) -> str:
 
 
 def _published(task: Task) -> str:
-    return f"- {_name(task)} — {moment(task.changed)}"
+    page = f" — [repository]({task.page})" if task.page and LINK.fullmatch(task.page) else ""
+    return f"- {_name(task)} — {moment(task.changed)}{page}"
 
 
 def _ignored(task: Task) -> str:
@@ -124,7 +126,7 @@ def _box(verb: str, task: Task) -> str:
 def _name(task: Task) -> str:
     link = task.link or ""
     name = f"{_code(task.repo)} at `{task.commit[:8]}`"
-    return f"{name} ([run]({link}))" if re.fullmatch(r"https?://[\w.:/-]{1,300}", link) else name
+    return f"{name} ([run]({link}))" if LINK.fullmatch(link) else name
 
 
 def _code(words: str) -> str:

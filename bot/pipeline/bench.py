@@ -207,6 +207,10 @@ class Bench:
         if wanted.stride is None and wanted.reference != "beside":
             self._file()
 
+    def kept_logits(self) -> Path | None:
+        """The file with the reference's log-probabilities, where one was made."""
+        return self._kept_logits if self._kept_logits.is_file() else None
+
     def drop_logits(self) -> None:
         """Remove the reference's log-probabilities: tiers measured later make them again."""
         self._kept_logits.unlink(missing_ok=True)

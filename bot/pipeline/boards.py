@@ -57,7 +57,9 @@ def _tasks(found: Board, tasks: tuple[Task, ...]) -> str:
         for task in tasks
     ]
     made = table(("state", "release", "commit", "since", "tries", "why"), rows, left=6)
-    links = [(_short(task.repo, NAME), task.link) for task in tasks if task.link]
+    links = [
+        (_short(task.repo, NAME), link) for task in tasks for link in (task.page, task.link) if link
+    ]
     return "\n\n".join((made, *([_links(links)] if links else [])))
 
 

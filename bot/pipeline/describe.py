@@ -19,7 +19,7 @@ from bot.publish import provenance
 from bot.publish.blocks import marked
 from bot.publish.gate import Verdict, kept, with_card
 from bot.records import Built, Results, digest, to_json
-from bot.workspace import keep_text, require_free, sha256, writing
+from bot.workspace import inside, keep_text, require_free, sha256, writing
 
 if TYPE_CHECKING:
     from bot.present.card import Picture
@@ -78,7 +78,7 @@ def _written(job: Job, results: Results, repo_id: str) -> dict[str, Built]:
     plots = _plots(job, results, files)
     files[provenance.NAME] = _provenance(job, results, files)
     keep_text(job.paths.sums, sums(files))
-    files[job.paths.sums.name] = _hashed(job.paths.sums)
+    files[job.paths.sums.name] = hashed(job.paths.sums)
     tiers = {
         file.file: row.name for row in results.tiers if row.same_as is None for file in row.files
     }
@@ -103,13 +103,13 @@ def _written(job: Job, results: Results, repo_id: str) -> dict[str, Built]:
         quantized_by=job.settings.publish.quantized_by or repo_id.split("/")[0],
     )
     keep_text(job.paths.card, marked(card))
-    return {**files, job.paths.card.name: _hashed(job.paths.card)}
+    return {**files, job.paths.card.name: hashed(job.paths.card)}
 
 
 def _provenance(job: Job, results: Results, files: dict[str, Built]) -> Built:
     path = job.paths.release / provenance.NAME
     keep_text(path, provenance.as_text(provenance.statement(results, files, job.key)))
-    return _hashed(path)
+    return hashed(path)
 
 
 def sums(files: Mapping[str, Built]) -> str:
@@ -152,7 +152,7 @@ def _files(job: Job, results: Results) -> dict[str, Built]:
     found |= _recipes(job, found.get(results.calibration.file) if results.calibration else None)
     for name, extra in job.plan.model.extras.items():
         found[name] = _extra(job, name, extra)
-    found[job.paths.results.name] = _hashed(job.paths.results)
+    found[job.paths.results.name] = hashed(job.paths.results)
     return found
 
 
@@ -167,7 +167,7 @@ def _recipes(job: Job, matrix: Built | None) -> dict[str, Built]:
         types = asked_types(recipe, model.architecture, model.tensors)
         lines = [f"^{name.replace('.', ESCAPED)}$={kind}\n" for name, kind in types.items()]
         keep_text(path, "".join(lines))
-        found[f"recipes/{path.name}"] = _hashed(path)
+        found[f"recipes/{path.name}"] = hashed(path)
     return found
 
 
@@ -180,7 +180,10 @@ def _extra(job: Job, name: str, path: Path) -> Built:
         with writing(target) as partial:
             shutil.copyfile(path, partial)
 
-    inputs = {"source": job.plan.model.source.sha256, "path": str(path)}
+    inputs = {
+        "source": job.plan.model.source.sha256,
+        "path": inside(job.pipeline.workspace.root, path),
+    }
     return job.step(f"copy {name}", inputs, [target], f"copying {name}", work).files[0]
 
 
@@ -194,5 +197,6 @@ def _note(path: str) -> str:
     return PLOTS if path.startswith("plots/") else NOTES.get(path, "")
 
 
-def _hashed(path: Path) -> Built:
+def hashed(path: Path) -> Built:
+    """A file that is here."""
     return Built(path=str(path), bytes=path.stat().st_size, sha256=sha256(path))

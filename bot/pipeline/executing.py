@@ -37,6 +37,7 @@ class Run:
     error: str | None = None
     final: bool = False  # another attempt would fail in the same way
     elsewhere: bool = False  # somebody else works on the same release
+    page: str | None = None  # of what was published, where it is known
     waiting: bool = False  # for a person, who merges or closes the pull request `link`
 
 

@@ -17,7 +17,7 @@ from bot.pipeline.job import tools_of
 from bot.pipeline.models import Pipeline
 from bot.pipeline.scores import Table
 from bot.records import KLD, Comparison, Evaluation, Results, Row, digest, from_json, to_json
-from bot.workspace import keep_text
+from bot.workspace import inside, keep_text
 
 PLAIN = ("ppl", KLD, "tasks", "speed", "noise")
 
@@ -157,7 +157,7 @@ def subject_of(
     paths = gguf.shards(path, gguf.read(path))  # before llama.cpp sees a stranger's file
     if sha256 is not None and size is not None:
         return Subject(name=name, path=path, bytes=size, sha256=sha256)
-    inputs = {"path": str(path)}
+    inputs = {"path": inside(pipeline.workspace.root, path)}
     files = pipeline.step(
         digest(inputs), "hash", inputs, paths, f"hashing {path.name}", lambda _report: None
     ).files

@@ -18,6 +18,8 @@ from bot.records import (
     Results,
     Row,
     Scores,
+    dump,
+    load,
     to_json,
 )
 from bot.workspace import keep_text
@@ -48,16 +50,28 @@ def evaluate(job: Job) -> Results:
 
 
 def measure_reference(job: Job) -> None:
-    """Measure what every tier is compared with: the reference, and the files of others."""
+    """Measure what every tier is compared with: the reference, and the files of others.
+
+    The latter are noted: later jobs need their numbers, and not the files.
+    """
     bench = Bench(job.pipeline, job.tools, reference_of(job))
     bench.make_logits()
     _table(job, bench, list(_others(job)), _nothing).fill()
+    for wanted in job.settings.evaluation.others:
+        subject, publisher = _other_file(job, wanted)
+        value = {"subject": dump(subject), "publisher": publisher}
+        job.pipeline.ledger.record(job.key, f"other {wanted}", {}, [], value)
 
 
 def measure_files(job: Job, built: Mapping[str, Built]) -> None:
     """Measure files of the job, and leave the numbers in the ledger."""
     bench = Bench(job.pipeline, job.tools, reference_of(job))
     _table(job, bench, _subjects(built), _nothing).fill()
+
+
+def logits_of(job: Job) -> Path | None:
+    """The file with the reference's log-probabilities, where one was made."""
+    return Bench(job.pipeline, job.tools, reference_of(job)).kept_logits()
 
 
 def _nothing() -> None:
@@ -72,13 +86,18 @@ def _subjects(built: Mapping[str, Built]) -> list[Subject]:
 
 
 def _others(job: Job) -> dict[Subject, str]:
-    """Other publishers' files, fetched, and whose they are."""
-    return {
-        subject: other.publisher
-        for wanted in job.settings.evaluation.others
-        for other in [fetch_other(job.pipeline, wanted)]
-        for subject in [subject_of(job.pipeline, other.path, other.name, other.sha256, other.bytes)]
-    }
+    """Other publishers' files, and whose they are."""
+    return dict(_other_file(job, wanted) for wanted in job.settings.evaluation.others)
+
+
+def _other_file(job: Job, wanted: str) -> tuple[Subject, str]:
+    """Another publisher's file, fetched unless a job before this one did; and whose it is."""
+    noted = job.pipeline.ledger.finished(job.key, f"other {wanted}", {})
+    if noted is not None:
+        return load(Subject, noted.value["subject"]), str(noted.value["publisher"])
+    other = fetch_other(job.pipeline, wanted)
+    subject = subject_of(job.pipeline, other.path, other.name, other.sha256, other.bytes)
+    return subject, other.publisher
 
 
 def _table(job: Job, bench: Bench, subjects: Sequence[Subject], wrote: Wrote) -> Table:

@@ -24,9 +24,9 @@ from bot.plan.profiles import Profile, load_profiles
 from bot.plan.recipe import file_type, make_recipes
 from bot.plan.sizes import file_bytes
 from bot.progress import Narrator, Report
-from bot.records import Architecture, Recipe, Source, digest, together
+from bot.records import Architecture, Built, Recipe, Source, digest, together
 from bot.settings import Settings
-from bot.workspace import Workspace
+from bot.workspace import Workspace, inside
 
 REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 PRECISION = re.compile(r"[-_.](bf16|f16|fp16|f32)$", re.IGNORECASE)
@@ -149,26 +149,22 @@ class Pipeline:
         path = as_file(name)
         return self.described(Local(path=path) if path else bring(self, as_repo(name), revision))
 
-    def described(self, local: Local) -> Model:
+    def described(self, local: Local, whole: Built | None = None) -> Model:
         """A 16-bit GGUF of this machine, hashed and described.
 
-        Raises SourceError when it is none, or no mixture of experts.
+        Where its content is known as `whole`, its header alone may be here. Raises SourceError when
+        it is none, or no mixture of experts.
         """
         path, release = local.path.resolve(), local.release
         header = gguf.read_split(path)
         architecture = describe(header.metadata, header.tensors)
-        paths = gguf.shards(path, header)
-        inputs = {"path": str(path)}
-        files = self.step(
-            digest(inputs), "hash", inputs, paths, f"hashing {path.name}", lambda _report: None
-        ).files
-        whole = together(files)
+        content = whole or together(self.hashed(local))
         source = Source(
             repo_id=release.repo_id if release else None,
-            commit=release.commit if release else whole.sha256,
+            commit=release.commit if release else content.sha256,
             path=str(path),
-            bytes=whole.bytes,
-            sha256=whole.sha256,
+            bytes=content.bytes,
+            sha256=content.sha256,
         )
         return Model(
             source=source,
@@ -179,6 +175,15 @@ class Pipeline:
             architecture=told_too(architecture, local.told),
             extras=local.extras or {},
         )
+
+    def hashed(self, local: Local) -> tuple[Built, ...]:
+        """The file of a 16-bit GGUF of this machine, or its shards in their order."""
+        path = local.path.resolve()
+        paths = gguf.shards(path, gguf.read(path))
+        inputs = {"path": inside(self.workspace.root, path)}
+        title = f"hashing {path.name}"
+        done = self.step(digest(inputs), "hash", inputs, paths, title, lambda _report: None)
+        return done.files
 
     def plan(self, model: S, tiers: Sequence[str] = ()) -> Plan[S]:
         """Recipes of the wanted tiers (all when none is named) and of the settings' baselines.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 from bot.clients import github
 from bot.clients.github import Repository
@@ -12,7 +13,15 @@ from bot.clock import Clock, SystemClock
 from bot.dispatch import dashboard
 from bot.dispatch.follow import Progress, look
 from bot.dispatch.trigger import Order, delivery_of, find, titled, trigger
-from bot.errors import FOR_GOOD, AccessError, BotError, BusyError, SettingsError, SourceError
+from bot.errors import (
+    FOR_GOOD,
+    AccessError,
+    BotError,
+    BusyError,
+    SettingsError,
+    SourceError,
+    UnreachableError,
+)
 from bot.ledger import Ledger
 from bot.pipeline.executing import NotStarted, Run
 from bot.queue import Queue, Task
@@ -21,6 +30,8 @@ from bot.settings import GitHubSettings
 UNLISTED = 600.0  # seconds that a run which GitHub took may stay out of its listings
 SHOWN_EVERY = 60.0  # seconds between looks at the dashboard
 RUN = re.compile(r"/actions/runs/([0-9]{1,18})$")
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
+PUBLISHING = ("publish", "release")  # jobs of the workflows, by name
 
 
 def repository(settings: GitHubSettings, clock: Clock | None = None) -> Repository:
@@ -50,9 +61,10 @@ class OnGitHub:
         ledger: Ledger,
         clock: Clock,
         say: Callable[[str], None],
+        hub: str,
     ) -> None:
         self._repository, self._settings, self._ledger = found, settings, ledger
-        self._clock, self._say = clock, say
+        self._clock, self._say, self._hub = clock, say, hub
         self._ids: dict[str, int] = {}  # run ids by delivery
         self._seen: dict[str, tuple[float, Run]] = {}  # when a run was looked at, and what it was
         self._troubles: dict[str, str] = {}  # by task
@@ -77,6 +89,8 @@ class OnGitHub:
             patience=self._settings.queued_minutes * 60, asked=asked,
         )  # fmt: skip
         found = as_run(progress)
+        if found.good:
+            found = replace(found, page=published_at(self._repository, run.id, self._hub))
         self._tell(task, found)
         if found.good is None:
             self._seen[delivery] = self._clock.now(), found
@@ -133,14 +147,24 @@ class OnGitHub:
         return run
 
     def _tell(self, task: Task, run: Run) -> None:
-        trouble = run.error if run.good is None else None
+        """Say that a run stands still, or goes on: once each, whatever watchers see it."""
+        trouble, queue = run.error if run.good is None else None, Queue(self._ledger)
+        name, now = f"stalled:{task.id}", self._clock.now()
+        kept = self._ledger.remembered(name)
         if trouble is None:
             self._troubles.pop(task.id, None)
+            if kept is not None:
+                self._ledger.forget(name)
+                if run.good is None:
+                    queue.say(now, "goes_on", "a runner has it", task.repo, run.link)
             return
         before = self._troubles.get(task.id)
         if before is None or _kind(before) != _kind(trouble):
             self._say(f"{task.repo}: {trouble}")
             self._troubles[task.id] = trouble
+        if kept is None or kept[0] != _kind(trouble):
+            self._ledger.remember(name, _kind(trouble), now)
+            queue.say(now, "stalled", trouble, task.repo, run.link)
 
 
 def delivery_of_task(task: Task) -> str:
@@ -165,15 +189,33 @@ def as_run(progress: Progress) -> Run:
     )
 
 
+def published_at(found: Repository, run_id: int, hub: str) -> str | None:
+    """The address on a Hub that the log of a run's job `publish` tells, if it does.
+
+    Without it a release is published as well: what hinders the look is passed over.
+    """
+    try:
+        logs = [found.log(job.id) for job in found.jobs(run_id) if job.name in PUBLISHING]
+    except (AccessError, UnreachableError):
+        return None
+    named = re.compile(rf"\burl=({re.escape(hub)}/{NAME}/{NAME})(?![\w./-])")
+    return next((match[1] for log in logs for match in named.finditer(log)), None)
+
+
 def on_github(
-    settings: GitHubSettings, ledger: Ledger, say: Callable[[str], None], clock: Clock | None = None
+    settings: GitHubSettings,
+    ledger: Ledger,
+    say: Callable[[str], None],
+    clock: Clock | None = None,
+    *,
+    hub: str = "https://huggingface.co",
 ) -> OnGitHub:
-    """The executor of the settings' repository.
+    """The executor of the settings' repository, which publishes to `hub`.
 
     Raises SettingsError without github.repo, AccessError without GITHUB_TOKEN.
     """
     clock = clock or SystemClock()
-    return OnGitHub(repository(settings, clock), settings, ledger, clock, say)
+    return OnGitHub(repository(settings, clock), settings, ledger, clock, say, hub)
 
 
 def _kind(trouble: str) -> str:

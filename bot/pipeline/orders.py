@@ -1,4 +1,4 @@
-"""What jobs of one release tell each other through a shared folder: small JSON files.
+"""What jobs of one release tell each other: small JSON files in a folder of the order.
 
 orders/Qwen--Qwen3.6-35B-A3B-0123456789ab/
     prepared.json     the plan, and what must be the same on every machine
@@ -6,6 +6,8 @@ orders/Qwen--Qwen3.6-35B-A3B-0123456789ab/
     group-1.json      tiers that are quantized and measured
     described.json    the files that shall be published
     published.json    what was
+
+Paths in them are from the working folder, which need not be the same on all machines.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from bot.errors import CapacityError, SourceError
+from bot.ledger import Ledger, Work
 from bot.pipeline.models import REPO_ID
 from bot.pipeline.sources import Local
 from bot.records import Built, Tools, from_json, to_json
@@ -56,6 +59,20 @@ class Order:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Needs:
+    """Files that later jobs need and may not see; none where all share a folder."""
+
+    model: tuple[Built, ...] = ()  # the 16-bit one; of which describing reads the header
+    quantize: tuple[Built, ...] = ()
+    describe: tuple[Built, ...] = ()
+
+    @property
+    def all(self) -> tuple[Built, ...]:
+        """Each once."""
+        return tuple(dict.fromkeys((*self.model, *self.quantize, *self.describe)))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Prepared:
     """prepared.json: what is made once and used by every later job."""
 
@@ -68,6 +85,10 @@ class Prepared:
     evaluation: str  # hash
     recipes: Mapping[str, str]  # hash by tier
     groups: tuple[tuple[str, ...], ...]  # tiers of each job
+    room: tuple[int, ...] = ()  # bytes that the tiers of each job take
+    logits: str = ""  # file with the reference's log-probabilities, where there is one
+    needs: Needs = Needs()
+    work: tuple[Work, ...] = ()
 
     @property
     def tiers(self) -> tuple[str, ...]:
@@ -81,6 +102,7 @@ class Group:
 
     key: str
     tiers: tuple[str, ...]
+    work: tuple[Work, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,22 +141,34 @@ class Folder:
         """What later jobs call it."""
         return self.path.name
 
+    @property
+    def root(self) -> Path:
+        """The working folder that it lies in."""
+        return self.path.parent.parent
+
     def ledger(self, job: str) -> Path:
-        """The ledger of a job: no two machines write the same file."""
+        """The file of a job's ledger: no two machines write the same."""
         return self.path / f"{job}.sqlite"
 
-    def write(self, record: Prepared | Group | Described | Sent, group: int = 0) -> None:
-        """Leave a record for later jobs."""
-        write_text(self._file(type(record), group), to_json(record))
+    def open_ledger(self, job: str) -> Ledger:
+        """The ledger of a job."""
+        return Ledger(self.ledger(job), root=self.root, shared_folder=True)
+
+    def write(self, record: Prepared | Group | Described | Sent, group: int = 0) -> Path:
+        """Leave a record for later jobs; its file."""
+        path = self.file(type(record), group)
+        write_text(path, to_json(record))
+        return path
 
     def read(self, kind: type[T], group: int = 0) -> T | None:
         """A record that an earlier job left; None where there is none of this version."""
         try:
-            return from_json(kind, self._file(kind, group).read_bytes())
+            return from_json(kind, self.file(kind, group).read_bytes())
         except (FileNotFoundError, ValidationError):
             return None
 
-    def _file(self, kind: type, group: int) -> Path:
+    def file(self, kind: type, group: int = 0) -> Path:
+        """Where a record lies."""
         names: dict[type, str] = {
             Prepared: "prepared", Group: f"group-{group}", Described: "described", Sent: "published"
         }  # fmt: skip
@@ -143,7 +177,7 @@ class Folder:
     @property
     def sentinel(self) -> str:
         """Hash of prepared.json: whoever sees the same file sees the same folder."""
-        return sha256(self._file(Prepared, 0))
+        return sha256(self.file(Prepared, 0))
 
     def prepared(self, sentinel: str) -> Prepared:
         """What was prepared.
@@ -153,8 +187,8 @@ class Folder:
         found = self.read(Prepared)
         if found is None or self.sentinel != sentinel:
             raise CapacityError(
-                f"{self.path} is not what the job `prepare` wrote: workdir must be one folder, "
-                "shared by all runners at the same path; mount it, then rerun the failed jobs"
+                f"{self.path} is not what the job `prepare` wrote: workdir must be one folder that "
+                "all runners share, or jobs.travel be hub; then rerun the failed jobs"
             )
         return found
 

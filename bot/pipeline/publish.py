@@ -143,7 +143,7 @@ def send(
             told=lambda step: report(step, 3),
             look=lambda held: _look(hub, held, files, update.files),
         )
-    _tag(pipeline, repo_id, key, pushed.commit)
+    tag(pipeline, repo_id, f"build-{key[:12]}", pushed.commit)
     for left in update.left:
         pipeline.narrator.say(f"{repo_id}: {left}")
     return Published(
@@ -236,10 +236,10 @@ def _waiting(pipeline: Pipeline, repo_id: str, pull: Pull, release: Path) -> Pub
     )
 
 
-def _tag(pipeline: Pipeline, repo_id: str, key: str, commit: str) -> None:
-    """Name the commit after the job, for `bot rollback`; without a tag the release is as good."""
+def tag(pipeline: Pipeline, repo_id: str, name: str, commit: str) -> None:
+    """Name a commit after its job, for `bot rollback`; without a tag the release is as good."""
     try:
-        pipeline.publisher(repo_id).tag(repo_id, f"build-{key[:12]}", commit)
+        pipeline.publisher(repo_id).tag(repo_id, name, commit)
     except BotError as error:
         pipeline.narrator.say(f"{repo_id} got no tag: {error}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -175,6 +175,11 @@ class Local:
     release: Release | None = None
     extras: Mapping[str, Path] | None = None  # projector and MTP files, by published name
     told: Architecture | None = None  # by the checkpoint it was made of
+
+    def moved(self, place: Callable[[Path], Path]) -> Local:
+        """The same with other paths."""
+        extras = {name: place(path) for name, path in (self.extras or {}).items()}
+        return replace(self, path=place(self.path), extras=extras or None)
 
 
 def bring(pipeline: Pipeline, name: str, revision: str) -> Local:

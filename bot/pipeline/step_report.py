@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 
-from bot.ledger import Ledger
-from bot.pipeline import measure
-from bot.pipeline.job import Job
 from bot.pipeline.models import Pipeline
 from bot.pipeline.orders import Folder, Prepared, Sent
+from bot.pipeline.travel import remove, road
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +21,21 @@ class Account:
     waiting: bool = False
 
 
-def report(folder: Folder | None) -> Account:
-    """Say which tiers are complete and which are published. Without a folder nothing was begun."""
+def report(pipeline: Pipeline, folder: Folder | None, *, count: int | None = None) -> Account:
+    """Say which tiers are complete and which are published. Without a folder nothing was begun.
+
+    `count` are the jobs that `prepare` asked for; none: all was published before.
+    """
+    if folder is not None:
+        road(pipeline, folder).records()
+    told = account(folder)
+    if folder is not None and count == 0 and not told.good:
+        return Account(good=True, text="All of it was published before.\n")
+    return told
+
+
+def account(folder: Folder | None) -> Account:
+    """What the records of an order say."""
     prepared = folder.read(Prepared) if folder is not None else None
     if folder is None or prepared is None:
         return Account(good=False, text="Nothing was prepared: see the log of `prepare`.\n")
@@ -68,30 +78,22 @@ def _state(
     return "complete, not published" if tier in complete else "**failed or not reached**"
 
 
-def clean(pipeline: Pipeline, folder: Folder) -> bool:
+def clean(pipeline: Pipeline, folder: Folder) -> bool | None:
     """Give disk back: unfinished files; and of an order that is all published, all but its record.
 
-    Says whether the latter was done.
+    Says whether the latter was done; then nothing travels any more either. None: there is nothing.
     """
+    way = road(pipeline, folder)
     prepared = folder.read(Prepared)
-    if prepared is None or not prepared.local.path.is_file():
-        return False  # nothing was begun, or nothing is left
-    workspace = pipeline.workspace
-    mine = pipeline.beside(pipeline.settings, Ledger(folder.ledger("prepare"), shared_folder=True))
-    model = mine.described(prepared.local)
-    job = Job(mine, mine.plan(model, prepared.order.tiers), key=prepared.key, tools=prepared.tools)
-    with job.paths.locked():
-        for partial in job.paths.folder.rglob("*.partial"):
+    if prepared is None:
+        return None
+    name = prepared.order.model.split("/")[1]
+    job = pipeline.workspace.job(name, prepared.key)
+    with job.locked():
+        for partial in job.folder.rglob("*.partial"):
             partial.unlink()
-        if pipeline.settings.jobs.keep or not report(folder).good:
+        if pipeline.settings.jobs.keep or not account(folder).good:
             return False
-        measure.drop_logits(job)
-        for path in (
-            workspace.sources(prepared.order.model, prepared.commit),
-            workspace.converted(prepared.order.model, prepared.commit),
-            job.paths.folder,
-        ):
-            shutil.rmtree(path, ignore_errors=True)
-    for ledger in folder.path.glob("*.sqlite"):
-        ledger.unlink()
+        remove(pipeline, folder, prepared)
+    way.close()
     return True

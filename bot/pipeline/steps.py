@@ -1,27 +1,41 @@
-"""A release in several jobs, on one machine or many that share a folder.
+"""A release in several jobs, on one machine or many; see travel.py for how files get around.
 
 prepare → quantize, once for each group of tiers → describe → publish. Each can be stopped and run
-again, and does only what is not done. Every job has a ledger of its own, and reads those of the
-jobs before it.
+again, and does only what is not done. Every job has a ledger of its own, and knows the finished
+work of the jobs before it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bot.errors import BotError, BuildError, CapacityError, SettingsError, SourceError
-from bot.ledger import Ledger
+from bot.errors import (
+    BotError,
+    BuildError,
+    CapacityError,
+    PublishError,
+    SettingsError,
+    SourceError,
+)
+from bot.ledger import Ledger, Work
 from bot.pipeline import calibrating, describe, gating, make, measure, sources
 from bot.pipeline.afterwards import follow
-from bot.pipeline.job import Job, require_room
+from bot.pipeline.bench import JOB as MEASURES
+from bot.pipeline.data import find_tasks, find_text
+from bot.pipeline.job import Job, require_room, tools_of
 from bot.pipeline.models import Model, Pipeline, Plan
-from bot.pipeline.orders import Described, Folder, Group, Order, Prepared, Sent
-from bot.pipeline.publish import Published, send
-from bot.records import Recipe, Tools, digest
+from bot.pipeline.orders import Described, Folder, Group, Needs, Order, Prepared, Sent
+from bot.pipeline.publish import Published, send, tag
+from bot.pipeline.sources import Local
+from bot.pipeline.travel import Road, from_root, here, road, sweep
+from bot.plan.profiles import load_profiles
+from bot.records import Built, Recipe, Tools, digest, dump
 from bot.settings import Settings
+from bot.workspace import inside
 
 
 def prepare(pipeline: Pipeline, order: Order) -> tuple[Folder, Prepared | None]:
@@ -38,39 +52,90 @@ def prepare(pipeline: Pipeline, order: Order) -> tuple[Folder, Prepared | None]:
     gating.require_licence(release, settings.gate)
     folder = Folder(pipeline.workspace.order(order.model, release.commit))
     asked = _asked(settings, order)
-    if _is_published(pipeline, folder.read(Sent), asked):
+    if _is_published(pipeline, folder.read(Sent), asked) or _is_tagged(pipeline, order, asked):
         return folder, None
+    way = road(pipeline, folder)
+    if way.apart:
+        sweep(pipeline, folder)
+        way.open()
+        way.records()
+        before = folder.read(Prepared)
+        if before is not None and _still(before, asked, release.commit, settings):
+            return folder, before
     if not folder.path.exists():
         _require_room(pipeline, order)
-    mine = pipeline.beside(settings, Ledger(folder.ledger("prepare"), shared_folder=True))
-    local = sources.bring(mine, order.model, release.commit)
+    return folder, _made(pipeline, way, folder, order, asked, release.commit)
+
+
+def _made(
+    pipeline: Pipeline, way: Road, folder: Folder, order: Order, asked: str, commit: str
+) -> Prepared:
+    """What every tier needs, made and handed on."""
+    mine = pipeline.beside(pipeline.settings, folder.open_ledger("prepare"))
+    local = sources.bring(mine, order.model, commit)
     plan = mine.plan(mine.described(local), order.tiers)
     job = Job(mine, plan)
+    if way.apart:
+        size = plan.model.source.bytes + sum(plan.predicted(one) for one in plan.distinct)
+        pipeline.narrator.say(f"{size / 1e9:.1f} GB and more will lie between the jobs")
     with job.paths.locked():
         job.require_room()
-        _prepare(job)
+        _make(job, apart=way.apart)
+    parts, logits = groups(plan.recipes, pipeline.settings.jobs.tiers), measure.logits_of(job)
     prepared = Prepared(
         order=order,
         asked=asked,
-        commit=release.commit,
-        local=local,
+        commit=commit,
+        local=local.moved(lambda path: Path(inside(folder.root, path))),
         key=job.key,
         tools=job.tools,
         evaluation=digest(job.evaluation),
         recipes={recipe.tier: recipe.hash for recipe in plan.recipes},
-        groups=groups(plan.recipes, settings.jobs.tiers),
+        groups=parts,
+        room=tuple(sum(plan.predicted(r) for r in plan.distinct if r.tier in p) for p in parts),
+        logits=inside(folder.root, logits) if logits else "",
+        needs=_needs(job, local, logits) if way.apart else Needs(),
+        work=mine.ledger.work(),
     )
-    folder.write(prepared)
-    return folder, prepared
+    record, needed = folder.write(prepared), prepared.needs.all
+    placed = (replace(file, path=str(folder.root / file.path)) for file in needed)
+    way.leave((*placed, describe.hashed(record)), f"what {order.model} is made of")
+    return prepared
 
 
-def _prepare(job: Job) -> None:
+def _still(before: Prepared, asked: str, commit: str, settings: Settings) -> bool:
+    """Whether what was prepared before is what this machine would prepare."""
+    here = replace(tools_of(settings), threads=before.tools.threads)
+    return (before.asked, before.commit, before.tools) == (asked, commit, here)
+
+
+def _make(job: Job, *, apart: bool) -> None:
     """The importance matrix, the reference's numbers, and the baselines with theirs."""
     calibrating.calibrate(job)
     measure.measure_reference(job)
     plain = tuple(recipe for recipe in job.plan.recipes if recipe.plain)
     part = Job(job.pipeline, replace(job.plan, recipes=plain), key=job.key)
-    measure.measure_files(part, make.quantize(part))
+    made = make.quantize(part)
+    measure.measure_files(part, made)
+    for tier, file in made.items() if apart else ():
+        make.free(part, tier, file)  # nobody needs more of it than its numbers
+
+
+def _needs(job: Job, local: Local, logits: Path | None) -> Needs:
+    """What jobs on other machines cannot make, or should not make again."""
+    root, matrix = job.pipeline.workspace.root, calibrating.known(job)
+    texts = [data.path for data in (find_text(job.pipeline), *find_tasks(job.pipeline))]
+    fetched = [
+        describe.hashed(path) for path in texts if not Path(inside(root, path)).is_absolute()
+    ]
+    shared = [*([matrix] if matrix else []), *fetched]
+    kept = [describe.hashed(logits)] if logits else []
+    extras = [describe.hashed(path) for path in (local.extras or {}).values()]
+    return Needs(
+        model=from_root(root, job.pipeline.hashed(local)),
+        quantize=from_root(root, [*shared, *kept]),
+        describe=from_root(root, [*shared, *extras]),
+    )
 
 
 def groups(recipes: Sequence[Recipe], size: int) -> tuple[tuple[str, ...], ...]:
@@ -102,11 +167,12 @@ def require_device(settings: Settings) -> str:
 def _asked(settings: Settings, order: Order) -> str:
     parts = ("calibration", "data", "evaluation", "quantize", "publish", "hub")
     told = settings.model_dump(mode="json", include=set(parts))
-    return digest([order.model, order.revision, sorted(order.tiers), told])
+    profiles = [dump(one) for one in load_profiles(settings.profiles, order.tiers or None)]
+    return digest([order.model, order.revision, sorted(order.tiers), told, profiles])
 
 
 def _is_published(pipeline: Pipeline, sent: Sent | None, asked: str) -> bool:
-    """Whether a Hub holds all that this very order leads to."""
+    """Whether a Hub holds all that this very order leads to, by what was noted here."""
     if sent is None or sent.waiting or not sent.whole or sent.asked != asked:
         return False
     try:
@@ -115,6 +181,23 @@ def _is_published(pipeline: Pipeline, sent: Sent | None, asked: str) -> bool:
         return False
     there = {file.path: file.sha256 for file in held}
     return all(there.get(path) == hashed for path, hashed in sent.files.items())
+
+
+def _is_tagged(pipeline: Pipeline, order: Order, asked: str) -> bool:
+    """The same by a tag of the repository, for a machine that knows nothing of it."""
+    named = pipeline.settings.publish.repository.format(name=order.model.split("/")[1], tier="")
+    repo_id = f"{pipeline.settings.hub.namespace}/{named}"
+    try:
+        then = pipeline.hub.release(repo_id, _tag(asked)).files
+        now = pipeline.hub.release(repo_id).files
+    except SourceError:
+        return False
+    there = {file.path: file.sha256 for file in now}
+    return all(there.get(f.path) == f.sha256 for f in then if f.path.endswith(".gguf"))
+
+
+def _tag(asked: str) -> str:
+    return f"build-order-{asked[:12]}"
 
 
 def _require_room(pipeline: Pipeline, order: Order) -> None:
@@ -129,14 +212,24 @@ def _require_room(pipeline: Pipeline, order: Order) -> None:
 
 def quantize(pipeline: Pipeline, folder: Folder, sentinel: str, number: int) -> tuple[str, ...]:
     """Make and measure the tiers of a group; what is done is noted tier by tier."""
+    way = road(pipeline, folder)
+    way.records()
     prepared = folder.prepared(sentinel)
     if not 1 <= number <= len(prepared.groups):
         raise SourceError(f"there is no group {number}; take one of 1 to {len(prepared.groups)}")
     require_device(pipeline.settings)
-    name = f"group-{number}"
-    ledger = _knowing(folder, name, ["prepare"])
+    before, name = _group(folder, prepared, number), f"group-{number}"
+    if way.apart:
+        if set(before.tiers) == set(prepared.groups[number - 1]):
+            return before.tiers
+        sweep(pipeline, folder)
+    room = sum(prepared.room[number - 1 : number])
+    brought = way.bring((*prepared.needs.model, *prepared.needs.quantize), room)
+    given = here(prepared.work, brought, folder.root)
+    ledger = _knowing(folder, name, (*given, *before.work))
     mine = pipeline.beside(_of_group(pipeline.settings, prepared.tools), ledger)
-    plan = mine.plan(mine.described(prepared.local), prepared.groups[number - 1])
+    local = prepared.local.moved(folder.root.joinpath)
+    plan = mine.plan(mine.described(local), prepared.groups[number - 1])
     job = Job(mine, plan, key=prepared.key)
     _require_same(job, prepared)
     with job.paths.locked(name):
@@ -144,9 +237,35 @@ def quantize(pipeline: Pipeline, folder: Folder, sentinel: str, number: int) -> 
         done: tuple[str, ...] = ()
         for tier, file in make.quantize(job).items():
             measure.measure_files(job, {tier: file})
+            gating.sound(job, tier, Path(file.path), file.sha256)
             done += tuple(r.tier for r in plan.recipes if tier in (r.tier, r.same_as))
-            folder.write(Group(key=job.key, tiers=done), number)
+            if way.apart:
+                make.let_go(job, tier, file)
+            ours = tuple(work for work in ledger.work() if work not in given)
+            group = Group(key=job.key, tiers=done, work=ours)
+            _leave(job, way, tier, file, folder.write(group, number))
     return done
+
+
+def _group(folder: Folder, prepared: Prepared, number: int) -> Group:
+    """What is done of a group."""
+    found = folder.read(Group, number)
+    if found is None or found.key != prepared.key:
+        return Group(key=prepared.key, tiers=())
+    return found
+
+
+def _leave(job: Job, way: Road, tier: str, file: Built, record: Path) -> None:
+    """Hand a tier and its numbers on; what other machines have need not lie here."""
+    if not way.apart:
+        return
+    try:
+        way.leave((*file.files, describe.hashed(record)), tier)
+    except PublishError:
+        if make.is_free(job, tier):
+            make.lose(job, tier)
+        raise
+    make.free(job, tier, file)
 
 
 def quantize_all(pipeline: Pipeline, folder: Folder, sentinel: str) -> tuple[str, ...]:
@@ -167,12 +286,10 @@ def quantize_all(pipeline: Pipeline, folder: Folder, sentinel: str) -> tuple[str
     return done
 
 
-def _knowing(folder: Folder, name: str, others: Sequence[str]) -> Ledger:
+def _knowing(folder: Folder, name: str, works: Iterable[Work]) -> Ledger:
     """A job's ledger, with the finished work of other jobs."""
-    ledger = Ledger(folder.ledger(name), shared_folder=True)
-    for other in others:
-        if folder.ledger(other).is_file():
-            ledger.take(folder.ledger(other))
+    ledger = folder.open_ledger(name)
+    ledger.take(works)
     return ledger
 
 
@@ -216,26 +333,63 @@ def describe_release(
 
     Raises BuildError when the policy wants more tiers than are complete.
     """
+    way = road(pipeline, folder)
+    way.records()
     prepared = folder.prepared(sentinel)
     complete = folder.complete(prepared)
     _require_enough(pipeline.settings.jobs.policy, complete, prepared.tiers)
-    parts = [f"group-{number}" for number in range(1, len(prepared.groups) + 1)]
-    ledger = _knowing(folder, "publish", ["prepare", *parts])
-    job = _whole(pipeline, ledger, prepared, complete)
+    parts = [_group(folder, prepared, n) for n in range(1, len(prepared.groups) + 1)]
+    works = (*prepared.work, *(work for part in parts for work in part.work))
+    brought = way.bring(prepared.needs.describe)
+    ledger = _knowing(folder, "publish", here(works, brought, folder.root))
+    job = _whole(pipeline, ledger, prepared, complete, way)
     repo_id = pipeline.target(job.plan.model, to)
-    with job.paths.locked():
+    with job.paths.locked(), _making_nothing(job, apart=way.apart):
         files = describe.card(job, repo_id)
     described = Described(key=job.key, repo_id=repo_id, tiers=complete, files=files)
     folder.write(described)
     return described
 
 
-def _whole(pipeline: Pipeline, ledger: Ledger, prepared: Prepared, tiers: Sequence[str]) -> Job:
+def _whole(
+    pipeline: Pipeline, ledger: Ledger, prepared: Prepared, tiers: Sequence[str], way: Road
+) -> Job:
     """The job of the complete tiers; its numbers are of the machine that made them."""
     llama = pipeline.settings.llama.model_copy(update={"threads": prepared.tools.threads})
     mine = pipeline.beside(pipeline.settings.model_copy(update={"llama": llama}), ledger)
-    plan: Plan[Model] = mine.plan(mine.described(prepared.local), tiers)
-    return Job(mine, plan, key=prepared.key, tools=prepared.tools)
+    plan: Plan[Model] = mine.plan(way.model(mine, prepared), tiers)
+    job = Job(mine, plan, key=prepared.key, tools=prepared.tools)
+    _require_same(job, prepared)
+    return job
+
+
+@contextmanager
+def _making_nothing(job: Job, *, apart: bool) -> Iterator[None]:
+    """Nothing is made or measured inside: where machines are apart the model is a header here.
+
+    Raises BuildError where something is missing, and then keeps nothing of what was made of it.
+    """
+    if not apart:
+        yield
+        return
+    ledger = job.pipeline.ledger
+    before = set(_numbers(ledger))
+    missing = [recipe.tier for recipe in job.plan.distinct if make.known(job, recipe.tier) is None]
+    if missing:
+        raise BuildError(f"{missing[0]} did not come from the jobs before; rerun all jobs")
+    try:
+        yield
+    finally:
+        if set(_numbers(ledger)) != before:
+            ledger.path.unlink()
+            raise BuildError("the jobs before did not measure all of it; rerun all jobs")
+
+
+def _numbers(ledger: Ledger) -> Iterator[tuple[str, str, str]]:
+    """Measures, and files of models, that a ledger knows."""
+    for work in ledger.work():
+        if work.job == MEASURES or work.step.startswith("quantize "):
+            yield work.job, work.step, work.inputs
 
 
 def _require_enough(policy: str, complete: Sequence[str], wanted: Sequence[str]) -> None:
@@ -253,22 +407,25 @@ def publish(pipeline: Pipeline, folder: Folder, sentinel: str, *, private: bool)
     if described is None or described.key != prepared.key:
         raise SourceError("there is nothing to publish yet; run `bot step describe` before")
     message = f"APEX quants of {prepared.order.model} at {prepared.commit[:12]}"
+    way = road(pipeline, folder)
+    way.lend(pipeline.hub, described.repo_id, described.files)
     done = send(
         pipeline, described.repo_id, described.files, message, prepared.key, private=private
     )
-    folder.write(
-        Sent(
-            key=prepared.key,
-            asked=prepared.asked,
-            repo_id=done.repo_id,
-            url=done.url,
-            commit=done.commit,
-            tiers=described.tiers,
-            whole=set(prepared.tiers) <= set(described.tiers),
-            files=_large(described),
-            waiting=done.waiting,
-        )
+    sent = Sent(
+        key=prepared.key,
+        asked=prepared.asked,
+        repo_id=done.repo_id,
+        url=done.url,
+        commit=done.commit,
+        tiers=described.tiers,
+        whole=set(prepared.tiers) <= set(described.tiers),
+        files=_large(described),
+        waiting=done.waiting,
     )
+    if sent.whole and not sent.waiting:
+        tag(pipeline, sent.repo_id, _tag(sent.asked), sent.commit)
+    way.leave([describe.hashed(folder.write(sent))], "what was published")
     return follow(pipeline, done)
 
 

@@ -147,7 +147,8 @@ def chosen_executor(pipeline: Pipeline, config: Path | None, clock: Clock) -> Ex
     """Builds by the workflows of github.repo where that is set, else on this machine."""
     github = pipeline.settings.github
     if github.repo is not None:
-        return on_github(github, pipeline.ledger, pipeline.narrator.say, clock)
+        hub = pipeline.settings.hub.endpoint
+        return on_github(github, pipeline.ledger, pipeline.narrator.say, clock, hub=hub)
     return here(pipeline.workspace.root.absolute() / "runs", config)
 
 

@@ -27,6 +27,8 @@ WORDS = {
     "asked": "waits for approval",
     "queued": "is queued",
     "started": "is being built",
+    "stalled": "stands still",
+    "goes_on": "goes on",
     "published": "is published",
     "failed": "failed, and is tried again",
     "gave_up": "failed for good",

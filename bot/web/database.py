@@ -70,6 +70,7 @@ create table if not exists holdings (
     size integer not null,
     primary key (repo, sha256)
 );
+create table if not exists xet_hashes (sha256 text primary key, xet text not null);
 create index if not exists holdings_by_content on holdings (sha256);
 create table if not exists pulls (
     repo integer not null references repos(id) on delete cascade,

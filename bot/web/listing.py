@@ -194,11 +194,20 @@ def tree(
 def paths_info(
     store: Store, repo: Repo, commit: Commit, paths: Sequence[str], *, expand: bool
 ) -> list[dict[str, Any]]:
-    """The named files and folders; those that do not exist are left out, as on the Hub."""
+    """The named files and folders; those that do not exist are left out, as on the Hub.
+
+    Only here a large file has its Xet hash, by which the client has it copied to another
+    repository: in a tree it would say that the content can be fetched over Xet.
+    """
     files = store.tree(commit)
     items = items_of(files)
     wanted = [path for path in dict.fromkeys(paths) if path in items]
-    return [*rows(store, repo, commit, files, items, wanted, expand=expand)]
+    found = [*rows(store, repo, commit, files, items, wanted, expand=expand)]
+    for row in found:
+        entry = files.get(row["path"])
+        if entry is not None and entry.lfs:
+            row["xetHash"] = store.xet_hash(entry.sha256)
+    return found
 
 
 def items_of(files: Mapping[str, Entry]) -> dict[str, str]:

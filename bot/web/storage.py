@@ -1,4 +1,6 @@
-"""What a repository's large files take on the Hub, over all of its history; and giving it back."""
+"""What a repository's large files take on the Hub, over all of its history; giving it back, and
+having another repository hold the same.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +11,19 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from bot.web.api import MODEL, paged
+from bot.web.api import MODEL, check_gate, paged
 from bot.web.objects import SHA256
 from bot.web.refusal import Refusal
 from bot.web.repository import Repo, read_tree
-from bot.web.request import json_object, store_of, with_body, writable
+from bot.web.request import (
+    json_object,
+    json_objects,
+    readable,
+    store_of,
+    viewer_of,
+    with_body,
+    writable,
+)
 from bot.web.store import Store
 
 PAGE = 100
@@ -113,6 +123,34 @@ def delete_files(request: Request, body: bytes) -> Response:
     return JSONResponse({})
 
 
+def duplicate_files(request: Request, body: bytes) -> Response:
+    """POST /api/models/{id}/lfs-files/duplicate: have the target hold contents of this repository.
+
+    {"target": {"type": "model", "name": "owner/name"}, "files": [{"sha256": …, "xetHash": …}]}.
+    No bytes move. What could not be done is listed under `failed`, with the reason.
+    """
+    store, repo, data = store_of(request), readable(request), json_object(body)
+    check_gate(request, repo)
+    wanted = data.get("target")
+    if not isinstance(wanted, dict) or wanted.get("type") != "model":
+        raise Refusal(400, "target is not a model repository")
+    target = store.writable(str(wanted.get("name")), viewer_of(request))
+    done: list[dict[str, str]] = []
+    failed: list[dict[str, str]] = []
+    large = {content.sha256 for content in contents(store, repo)}
+    for file in json_objects(data, "files"):
+        oid = file.get("sha256")
+        if not isinstance(oid, str) or not _is_oid(oid):
+            raise Refusal(400, "A file is not named by a sha256")
+        if oid not in large:
+            failed.append({"sha256": oid, "error": f"{repo.id} stores no such large file"})
+        elif file.get("xetHash") != store.xet_hash(oid):
+            failed.append({"sha256": oid, "error": "The Xet hash is another file's"})
+        elif store.lend(repo, target, oid):
+            done.append({"sha256": oid})
+    return JSONResponse({"success": done, "failed": failed})
+
+
 def _is_oid(oid: object) -> bool:
     return isinstance(oid, str) and SHA256.fullmatch(oid) is not None
 
@@ -120,4 +158,5 @@ def _is_oid(oid: object) -> bool:
 ROUTES = [
     Route(f"{MODEL}/lfs-files", list_files),
     Route(f"{MODEL}/lfs-files/batch", with_body(delete_files), methods=["POST"]),
+    Route(f"{MODEL}/lfs-files/duplicate", with_body(duplicate_files), methods=["POST"]),
 ]

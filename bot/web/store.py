@@ -236,6 +236,30 @@ class Store:
         db.execute("insert or ignore into holdings values (?, ?, ?)", (row, sha256, size))
         self.objects.place(partial, sha256)
 
+    def xet_hash(self, sha256: str) -> str | None:
+        """Xet's hash of a stored content, read once for it; None where it cannot be said."""
+        with self.database.reading() as db:
+            row = db.execute("select xet from xet_hashes where sha256 = ?", (sha256,)).fetchone()
+        if row is not None:
+            return str(row["xet"])
+        path = self.objects.path(sha256)
+        found = xet.hash_of(path) if path.is_file() else None
+        if found is not None:
+            with self.database.writing() as db:
+                db.execute("insert or ignore into xet_hashes values (?, ?)", (sha256, found))
+        return found
+
+    def lend(self, source: Repo, target: Repo, sha256: str) -> bool:
+        """Have `target` hold a large content of `source` too; whether that holds it."""
+        with self.database.writing() as db:
+            row = db.execute(
+                "select size from holdings where repo = ? and sha256 = ?", (source.row, sha256)
+            ).fetchone()
+            if row is not None:
+                values = (target.row, sha256, row["size"])
+                db.execute("insert or ignore into holdings values (?, ?, ?)", values)
+        return row is not None
+
     def receive_xet(self, repo: Repo, sha256: str, size: int) -> bool:
         """Store a content from the repository's upload areas when its bytes prove the hash."""
         for file in xet.find(self.xet_folder(repo), sha256):

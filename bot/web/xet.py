@@ -48,6 +48,16 @@ def available() -> bool:
     return find_spec("hf_xet") is not None
 
 
+def hash_of(content: Path) -> str | None:
+    """Xet's own hash of a content, as hf_xet would upload it; None where that is not installed."""
+    if not available():
+        return None
+    import hf_xet
+
+    (found,) = hf_xet.hash_files([str(content)])
+    return str(found.hash)
+
+
 def open_area(folder: Path) -> Path:
     """A new upload area; abandoned ones are removed on the way."""
     folder.mkdir(parents=True, exist_ok=True)

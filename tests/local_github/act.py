@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ import yaml
 Result = Literal["success", "failure", "cancelled", "skipped"]
 BIN = Path(sys.executable).parent
 LIMIT = 900  # seconds
+OWN = ("Set up job", "Complete job")  # act's steps, of jobs too whose own are all skipped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +32,7 @@ class Act:
     machine: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)
     variables: Mapping[str, str] = field(default_factory=dict)
+    _running: dict[Path, subprocess.Popen[str]] = field(default_factory=dict, compare=False)
 
     def __call__(
         self,
@@ -57,17 +60,31 @@ class Act:
             *("--action-cache-path", str(self.home / "act"), "--secret-file", str(secrets)),
             *(part for name, value in environment.items() for part in ("--env", f"{name}={value}")),
         ]
-        done = subprocess.run(
-            command, cwd=checkout, env=self._environment(), capture_output=True, text=True,
-            timeout=LIMIT, check=False,
-        )  # fmt: skip
-        secrets.unlink()
-        lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        with subprocess.Popen(
+            command, cwd=checkout, env=self._environment(), text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        ) as process:  # fmt: skip
+            self._running[log] = process
+            try:
+                stdout, stderr = process.communicate(timeout=LIMIT)
+            finally:
+                del self._running[log]
+                process.kill()
+        secrets.unlink(missing_ok=True)
+        lines = [json.loads(line) for line in stdout.splitlines() if line.startswith("{")]
         log.write_text("".join(_said(line) for line in lines))
         found = _results(lines)
-        assert found, done.stderr + done.stdout
+        assert found, stderr + stdout
         reached = {name.partition(" ")[0] for name in found}
         return {**{job: "skipped" for job in jobs if job not in reached}, **found}
+
+    def interrupt(self, log: Path) -> None:
+        """Cancel the run with this log: its step is killed, then `always()` steps have their turn.
+
+        By SIGINT: after a SIGTERM act runs nothing more.
+        """
+        if (process := self._running.get(log)) is not None:
+            process.send_signal(signal.SIGINT)
 
     def _environment(self) -> dict[str, str]:
         """All that a step sees of this machine: act hands on everything."""
@@ -101,7 +118,7 @@ def _name(line: Mapping[str, Any]) -> str:
 def _results(lines: list[dict[str, Any]]) -> dict[str, Result]:
     found: dict[str, Result] = {}
     for line in lines:
-        if line.get("jobID") and line.get("stepResult"):
+        if line.get("jobID") and line.get("stepResult") and line.get("step") not in OWN:
             failed = line["stepResult"] == "failure" or found.get(_name(line)) == "failure"
             found[_name(line)] = "failure" if failed else "success"
     return found

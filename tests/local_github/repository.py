@@ -50,6 +50,7 @@ class Run:
     results: dict[str, Result] = field(default_factory=dict)
     labels: dict[str, list[str]] = field(default_factory=dict)
     started: str | None = None
+    cancelling: bool = False
 
     @property
     def open(self) -> bool:
@@ -178,8 +179,13 @@ class Repository:
         self._go(run)
 
     def cancel(self, run: Run) -> None:
-        """End a run."""
+        """End a run; one that really runs ends when its last steps have run."""
+        interrupt = getattr(self.execute, "interrupt", None)
         with self.lock:
+            if run.status == "in_progress" and interrupt is not None:
+                run.cancelling = True
+                interrupt(self.log(run))
+                return
             run.status, run.conclusion, run.updated = "completed", "cancelled", now()
 
     def wait(self, seconds: float = 60.0) -> None:
@@ -244,7 +250,8 @@ class Repository:
                 return  # cancelled meanwhile
             run.results = dict(results)
             bad = "failure" in results.values()
-            run.status, run.conclusion = "completed", "failure" if bad else "success"
+            ended = "cancelled" if run.cancelling else "failure" if bad else "success"
+            run.status, run.conclusion, run.cancelling = "completed", ended, False
             run.updated = now()
 
 

@@ -125,7 +125,7 @@ def test_a_backup_is_a_ledger_with_all_that_was_there(tmp_path: Path, made: Path
     ledger.record("job", "step", INPUTS, [made], 35.9)
     copy = tmp_path / "copies" / "copy.sqlite"
     ledger.backup(copy)
-    assert Ledger(copy).finished("job", "step", INPUTS) is not None
+    assert Ledger(copy, root=tmp_path).finished("job", "step", INPUTS) is not None
     with pytest.raises(SettingsError, match="exists"):
         ledger.backup(copy)
 
@@ -143,12 +143,31 @@ def test_a_transaction_that_fails_changes_nothing(tmp_path: Path) -> None:
     assert ledger.remembered("a") is None
 
 
+def test_finished_work_is_known_in_another_working_folder(tmp_path: Path) -> None:
+    for name in ("here", "there"):
+        (tmp_path / name / "jobs").mkdir(parents=True)
+        (tmp_path / name / "jobs" / "file").write_text("the same")
+    inside = Ledger(tmp_path / "here" / "orders" / "a.sqlite", root=tmp_path / "here")
+    inside.record("job", "step", INPUTS, [tmp_path / "here" / "jobs" / "file"], [1.5, None])
+    (work,) = inside.work()
+    assert [file.path for file in work.files] == ["jobs/file"]
+    other = Ledger(tmp_path / "there" / "l.sqlite")
+    other.take([work])
+    found = other.finished("job", "step", INPUTS)
+    assert found is not None
+    assert (found.files[0].path, found.value) == (
+        str(tmp_path / "there" / "jobs" / "file"), [1.5, None]
+    )  # fmt: skip
+    (tmp_path / "there" / "jobs" / "file").write_text("another!")
+    assert other.finished("job", "step", INPUTS) is None
+
+
 def test_a_ledger_takes_the_finished_work_of_another(tmp_path: Path, made: Path) -> None:
     ours = Ledger(tmp_path / "ours.sqlite", shared_folder=True)
     theirs = Ledger(tmp_path / "theirs.sqlite", shared_folder=True)
     theirs.record("job", "quantize", INPUTS, [made], None)
     ours.record("job", "evaluate", INPUTS, [made], None)
-    ours.take(theirs.path)
+    ours.take(theirs.work())
     assert ours.finished("job", "quantize", INPUTS) is not None
     assert ours.finished("job", "evaluate", INPUTS) is not None
     assert theirs.finished("job", "evaluate", INPUTS) is None

@@ -8,21 +8,26 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
+from bot.board import board
 from bot.dispatch.trigger import titled
 from bot.errors import AccessError, SettingsError
 from bot.ledger import Ledger
+from bot.pipeline.boards import text
 from bot.pipeline.dispatching import turn
 from bot.pipeline.on_github import OnGitHub, on_github
 from bot.policies import Policy
 from bot.progress import Narrator
 from bot.queue import STARTING, Queue, Task
-from bot.settings import GitHubSettings
+from bot.settings import GitHubSettings, WatchSettings, load
 from bot.sightings import Decided
+from bot.watch.notify import tell
 from tests.hand_clock import HandClock
 from tests.local_github.repository import Runner
 from tests.local_github.scripted import Script
 from tests.local_github.server import TOKEN, GitHub, Kind
+from tests.unit.watch.test_notify import receiver
 
 EVERY = ("asked", "queued", "starting", "running", "published", "failed", "ignored")
 
@@ -254,6 +259,79 @@ def test_an_offline_runner_is_said_once_and_shown(desk: Desk, github: GitHub) ->
     desk.executor.show()
     assert "runner gpu-1 offline" in github.repository.issues[0].body
     assert desk.task.state == "running"
+
+
+def test_standing_still_is_notified_once_per_change_whatever_watchers_look(
+    desk: Desk, github: GitHub
+) -> None:
+    """Each turn is a watcher of its own, as on a schedule: what was told is in the ledger."""
+
+    def told() -> list[tuple[str, str]]:
+        found = desk.queue.untold(("stalled", "goes_on"), 0.0, 100)
+        return [(event.kind, event.text.rpartition(": ")[2]) for event in found]
+
+    gone = [Runner(name="gpu-1", online=False)]
+    github.repository.runners = gone
+    desk.release("a")
+    for _ in range(4):
+        desk.turn(desk.another())
+        desk.clock.time += 3_600
+    offline = ("stalled", "runner gpu-1 offline; start it again")
+    assert told() == [offline]
+    github.repository.runners = []
+    for _ in range(2):
+        desk.turn(desk.another())
+    no_runner = ("stalled", "no runner of the repository has the labels self-hosted, gpu")
+    assert told() == [offline, no_runner]
+    [run] = github.repository.runs
+    run.status = "in_progress"
+    for _ in range(2):
+        desk.turn(desk.another())
+    assert told() == [offline, no_runner, ("goes_on", "a runner has it")]
+    run.status, github.repository.runners = "queued", gone
+    desk.turn(desk.another())
+    assert told()[3:] == [offline]
+    clock = desk.clock
+    with receiver(200) as (url, got):
+        sent = tell(desk.queue, WatchSettings(), SecretStr(url), clock)
+        assert (sent, len(got)) == (3, 3)  # `goes_on` only where settings say so
+    assert got[0]["text"].startswith("lab/a stands still: prepare waits since")
+    assert got[0]["text"].endswith(f"/actions/runs/{run.id}")
+
+
+@pytest.mark.parametrize(
+    ("line", "page"),
+    [
+        ("2026-11-25T01:00:00.0000000Z url=https://huggingface.co/me/a-GGUF", True),
+        ("url=https://huggingface.co.evil.example/me/a-GGUF", False),
+        ("url=https://huggingface.co/me/a-GGUF/../../x", False),
+        ("url=javascript:alert(1)", False),
+        ("", False),
+    ],
+)
+def test_what_was_published_is_linked_where_the_run_tells(
+    desk: Desk, github: GitHub, script: Script, line: str, page: bool
+) -> None:
+    script.log = line
+    desk.release("a")
+    done = desk.until("published")
+    there = "https://huggingface.co/me/a-GGUF"
+    assert done.page == (there if page else None)
+    desk.executor.show()
+    body = github.repository.issues[0].body
+    assert (f"[repository]({there})" in body) is page
+    assert f"[run]({done.link})" in body
+    said = text(board(desk.ledger, load(None), desk.clock.now()))
+    assert (there in said) is page
+    assert str(done.link) in said
+
+
+def test_a_log_that_cannot_be_read_keeps_nothing_from_being_published(
+    desk: Desk, github: GitHub
+) -> None:
+    github.fail("GET", "logs$", "403", times=5)
+    desk.release("a")
+    assert desk.until("published").page is None
 
 
 def test_a_run_that_nobody_cancelled_is_ordered_again_and_one_that_we_did_is_not(

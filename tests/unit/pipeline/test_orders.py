@@ -10,7 +10,7 @@ import pytest
 from bot.errors import BuildError, CapacityError, SourceError
 from bot.pipeline.orders import Folder, Group, Order, Prepared, Sent, folder_of
 from bot.pipeline.sources import Local
-from bot.pipeline.step_report import report
+from bot.pipeline.step_report import account
 from bot.pipeline.steps import _require_enough, groups, matrix
 from bot.plan.profiles import load_profiles
 from bot.plan.recipe import make_recipes
@@ -78,10 +78,10 @@ def test_what_one_job_writes_another_reads(tmp_path: Path) -> None:
 def test_another_folder_is_recognised(tmp_path: Path) -> None:
     here, there = Folder(tmp_path / "here"), Folder(tmp_path / "there")
     here.write(prepared())
-    with pytest.raises(CapacityError, match="shared by all runners"):
+    with pytest.raises(CapacityError, match="that all runners share"):
         there.prepared(here.sentinel)
     there.write(prepared("other"))
-    with pytest.raises(CapacityError, match="shared by all runners"):
+    with pytest.raises(CapacityError, match="that all runners share"):
         there.prepared(here.sentinel)
 
 
@@ -139,11 +139,11 @@ def test_an_order_of_nothing_has_no_jobs() -> None:
 
 
 def test_the_report_says_what_became_of_each_tier(tmp_path: Path) -> None:
-    assert not report(None).good
+    assert not account(None).good
     folder = Folder(tmp_path)
     folder.write(prepared())
     folder.write(Group(key="k", tiers=("I-Mini", "Mini")), 1)
-    told = report(folder)
+    told = account(folder)
     assert not told.good
     assert "| Mini | 1 | complete, not published |" in told.text
     assert "| Quality | 2 | **failed or not reached** |" in told.text
@@ -152,12 +152,12 @@ def test_the_report_says_what_became_of_each_tier(tmp_path: Path) -> None:
         tiers=("I-Mini", "Mini", "Quality"), whole=True, files={},
     )  # fmt: skip
     folder.write(replace(sent, waiting="http://hub/me/Model/discussions/1"))
-    told = report(folder)
+    told = account(folder)
     assert (told.good, told.waiting) == (False, True)
     assert "Merge http://hub/me/Model/discussions/1 to publish it" in told.text
     assert "| Mini | 1 | waits for a person |" in told.text
     folder.write(sent)
-    assert (report(folder).good, report(folder).waiting) == (True, False)
-    assert "[me/Model](http://hub/me/Model)" in report(folder).text
+    assert (account(folder).good, account(folder).waiting) == (True, False)
+    assert "[me/Model](http://hub/me/Model)" in account(folder).text
     folder.write(prepared("another plan"))
-    assert not report(folder).good
+    assert not account(folder).good

@@ -1,0 +1,227 @@
+"""A private repository between jobs: whose it is, what reaches other machines, what is refused."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from bot import secrecy
+from bot.clients.hub import Hub as Client
+from bot.errors import AccessError, PublishError, SettingsError, SourceError
+from bot.ledger import Kept, Work
+from bot.pipeline.models import Pipeline
+from bot.pipeline.orders import Folder, Group, Needs, Prepared, Sent
+from bot.pipeline.travel import Staging, from_root, here, road, sweep
+from bot.progress import Narrator
+from bot.records import Built
+from bot.settings import load
+from bot.workspace import sha256
+from tests.local_hub.server import Hub, regular
+from tests.unit.clients.between import Fault, between
+from tests.unit.pipeline.test_orders import COMMIT, prepared
+
+# huggingface_hub's own way to send contents
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")
+TEXT = "hello\n" * 100
+
+
+def machine(folder: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> tuple[Pipeline, Staging]:
+    """A machine with a working folder of its own, and its way to the others."""
+    monkeypatch.setenv("HF_STAGING_TOKEN", hub.token)
+    jobs = {"travel": "hub", "staging": "lab"}
+    settings = load(None, workdir=folder, jobs=jobs, hub={"endpoint": hub.url})
+    pipeline = Pipeline(settings, Narrator(io.StringIO()), None)
+    way = road(pipeline, Folder(pipeline.workspace.order("lab/Model", COMMIT)))
+    assert isinstance(way, Staging)
+    return pipeline, way
+
+
+def file(root: Path, name: str, content: bytes) -> Built:
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return Built(path=str(path), bytes=len(content), sha256=sha256(path))
+
+
+def test_files_reach_another_machine_once_and_are_compared(
+    tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, one = machine(tmp_path / "one", hub, monkeypatch)
+    one.open()
+    one.open()  # it is found as ours
+    sent = [
+        file(tmp_path / "one", "jobs/a/imatrix.gguf", b"GGUF" + bytes(5000)),
+        file(tmp_path / "one", "texts/t.txt", TEXT.encode()),
+    ]
+    one.leave(sent, "files")
+    one.leave(sent, "files")  # there is nothing to do
+    assert hub.commits(one.repo_id) == 2
+    repo = hub.store.find(one.repo_id)
+    assert repo is not None
+    assert repo.private
+    _, other = machine(tmp_path / "other", hub, monkeypatch)
+    wanted = from_root(tmp_path / "one", sent)
+    brought = other.bring(wanted)
+    assert brought == {"jobs/a/imatrix.gguf", "texts/t.txt"}
+    for built in wanted:
+        assert sha256(tmp_path / "other" / built.path) == built.sha256
+    works = (
+        Work(
+            job="j",
+            step="imatrix",
+            inputs="i",
+            files=(Kept(path=wanted[0].path, bytes=5004, changed=1, sha256=wanted[0].sha256),),
+            value="null",
+        ),
+    )
+    (moved,) = here(works, brought, tmp_path / "other")
+    assert moved.files[0].changed == (tmp_path / "other" / wanted[0].path).stat().st_mtime_ns
+    for wrong in (
+        replace(wanted[0], sha256="0" * 64),  # the Hub knows its hash
+        replace(wanted[1], sha256="0" * 64),  # here it is hashed
+        replace(wanted[0], path="jobs/none.gguf"),
+    ):
+        with pytest.raises(SourceError, match="as it was prepared"):
+            machine(tmp_path / "third", hub, monkeypatch)[1].bring([wrong])
+    other.close()
+    assert other.over()
+    other.close()
+
+
+def test_jobs_side_by_side_lose_nothing(
+    tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another job's commit lands between the look and the commit of this one."""
+    _, one = machine(tmp_path / "one", hub, monkeypatch)
+    one.open()
+    with between(hub.url) as line:
+        _, slow = machine(tmp_path / "two", replace(hub, url=line.url), monkeypatch)
+        meanwhile = file(tmp_path / "one", "orders/a/group-1.json", b"1")
+        line.faults.append(
+            Fault(
+                method="POST", part="/commit/main", status=0, arrives=True,
+                meanwhile=lambda: one.leave([meanwhile], "one"),
+            )
+        )  # fmt: skip
+        slow.leave([file(tmp_path / "two", "orders/a/group-2.json", b"2")], "two")
+    held = {f.path for f in Client(hub.url, SecretStr(hub.token)).release(one.repo_id).files}
+    assert {"orders/a/group-1.json", "orders/a/group-2.json"} < held
+
+
+@pytest.mark.parametrize("public", [False, True])
+def test_what_is_not_ours_is_left_alone(
+    tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch, public: bool
+) -> None:
+    _, way = machine(tmp_path / "one", hub, monkeypatch)
+    maker = Client(hub.url, SecretStr(hub.token))
+    if public:
+        way.open()
+        maker.make_public(way.repo_id)
+    else:
+        maker.create_private(way.repo_id)
+        hub.commit(way.repo_id, regular("weights.txt", b"mine"))
+    sent = file(tmp_path / "one", "texts/t.txt", b"t")
+    for what in (way.open, way.records, way.close, lambda: way.leave([sent], "x")):
+        with pytest.raises(SettingsError, match="is left alone"):
+            what()
+    assert maker.exists(way.repo_id)
+
+
+def test_records_are_the_hubs_and_lead_nowhere(
+    tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline, way = machine(tmp_path / "one", hub, monkeypatch)
+    folder = Folder(pipeline.workspace.order("lab/Model", COMMIT))
+    way.open()
+    stale = folder.write(Group(key="k", tiers=("I-Mini",)), 2)
+    record = folder.write(prepared())
+    way.leave([file(tmp_path / "one", str(record.relative_to(tmp_path / "one")),
+                    record.read_bytes())], "prepared")  # fmt: skip
+    way.records()
+    assert folder.read(Prepared) == prepared()
+    assert not stale.exists()  # of an earlier order: here no job left it
+    kept = Kept(path="../../etc/passwd", bytes=1, changed=1, sha256="0" * 64)
+    work = Work(job="k", step="imatrix", inputs="i", files=(kept,), value="null")
+    forged = folder.write(Group(key="k", tiers=("I-Mini",), work=(work,)), 1)
+    way.leave([file(forged.parent, forged.name, forged.read_bytes())], "forged")
+    with pytest.raises(SourceError, match="do not use"):
+        way.records()
+    good = folder.write(Group(key="k", tiers=("I-Mini",)), 1)
+    way.leave([file(good.parent, good.name, good.read_bytes())], "good")
+    site = {"repo_id": "me/M", "url": f"{hub.url}/me/M", "waiting": f"{hub.url}/me/M/discussions/1"}
+    for change, right in (
+        ({}, True),
+        ({"waiting": None}, True),
+        ({"repo_id": "me/M) <script>"}, False),
+        ({"url": "https://evil.example/me/M"}, False),
+        ({"waiting": "https://evil.example/me/M/discussions/1"}, False),
+    ):
+        given: dict[str, Any] = {**site, **change}
+        sent = folder.write(
+            Sent(key="k", asked="a", commit=COMMIT, tiers=(), whole=True, files={}, **given)
+        )
+        way.leave([file(sent.parent, sent.name, sent.read_bytes())], "sent")
+        if right:
+            way.records()
+        else:
+            with pytest.raises(SourceError, match="no publication of ours"):
+                way.records()
+
+
+def test_a_publication_takes_what_was_measured_or_nothing(
+    tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, way = machine(tmp_path / "one", hub, monkeypatch)
+    way.open()
+    tier = file(tmp_path / "one", "jobs/a/release/M.gguf", b"GGUF" + bytes(9000))
+    way.leave([tier], "M")
+    Path(tier.path).unlink()
+    publisher = Client(hub.url, SecretStr(hub.token))
+    publisher.create_private("alice/final")
+    wrong = replace(tier, sha256="0" * 64)
+    with pytest.raises(PublishError, match="as it was measured"):
+        way.lend(publisher, "alice/final", {"M.gguf": wrong})
+    way.lend(publisher, "alice/final", {"M.gguf": tier})
+    head = publisher.head("alice/final")
+    publisher.commit("alice/final", {"M.gguf": Path(tier.path)}, "M", head)
+    (held,) = [f for f in publisher.release("alice/final").files if f.path == "M.gguf"]
+    assert held.sha256 == tier.sha256
+    stranger = Client(hub.url, SecretStr(hub.store.add_user("stranger")))
+    with pytest.raises(AccessError, match="HF_TOKEN may not read"):
+        way.lend(stranger, "stranger/final", {"M.gguf": tier})
+
+
+def test_the_disk_of_orders_that_are_over_is_given_back(
+    tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline, way = machine(tmp_path / "one", hub, monkeypatch)
+    folder = Folder(pipeline.workspace.order("lab/Model", COMMIT))
+    source = file(tmp_path / "one", f"sources/lab--Model/{COMMIT}/m.gguf", b"GGUF" + bytes(100))
+    needs = Needs(model=from_root(tmp_path / "one", [source]))
+    folder.write(replace(prepared(), needs=needs))
+    way.open()
+    mine = Folder(pipeline.workspace.order("lab/Next", COMMIT))
+    sweep(pipeline, mine)
+    assert Path(source.path).is_file()  # it is on the way still
+    way.close()
+    sweep(pipeline, mine)
+    assert not Path(source.path).exists()
+    assert not folder.path.exists()
+
+
+def test_without_the_token_nothing_begins(
+    tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline, _ = machine(tmp_path / "one", hub, monkeypatch)
+    monkeypatch.delenv("HF_STAGING_TOKEN")
+    with pytest.raises(AccessError, match="HF_STAGING_TOKEN is not set"):
+        road(pipeline, Folder(tmp_path / "one/orders/x"))
+    assert "HF_STAGING_TOKEN" in secrecy.VARIABLES
+    changed: dict[str, Any] = {"travel": "hub"}
+    with pytest.raises(SettingsError, match="needs staging"):
+        load(None, jobs=changed)
