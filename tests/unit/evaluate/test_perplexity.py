@@ -42,11 +42,16 @@ def packed(rows: Floats) -> logits.Codes:
     return out
 
 
+def unpacked(rows: logits.Codes, vocabulary: int) -> Floats:
+    scale, floor = logits.scales(rows)
+    return logits.unpack(rows, scale, slice(vocabulary)) + floor[:, None]
+
+
 def test_packed_log_probabilities_come_back_within_half_a_step() -> None:
     given = some_logits(5, 101)
     codes = packed(given)
     assert codes.shape == (5, 2 * 51 + 4)
-    back = logits.unpack(codes, 101)
+    back = unpacked(codes, 101)
     for row, exactly in zip(back, given.astype(np.float64), strict=True):
         exact = exactly - np.log(np.exp(exactly).sum())
         kept = exact > exact.max() - 15.9
@@ -55,7 +60,7 @@ def test_packed_log_probabilities_come_back_within_half_a_step() -> None:
 
 
 def test_rows_of_equal_logits_pack() -> None:
-    back = logits.unpack(packed(np.zeros((1, 64), np.float32)), 64)
+    back = unpacked(packed(np.zeros((1, 64), np.float32)), 64)
     assert np.allclose(back, -math.log(64))
 
 
@@ -86,6 +91,24 @@ def test_divergence_of_known_distributions() -> None:
     assert out["nll_base"][0] == pytest.approx(-math.log(0.75), abs=1e-5)
     assert out["delta_p"][0] == pytest.approx(-0.25, abs=1e-5)
     assert out["same_top"][0]
+
+
+@pytest.mark.parametrize("vocabulary", [700, logits.IN_CACHE - 1, 2 * logits.IN_CACHE + 11])
+def test_rows_of_any_width_give_the_sums_by_hand(vocabulary: int) -> None:
+    """The narrow rows go together, the wide ones in pieces; in f64 it is all one sum."""
+    reference = some_logits(3, vocabulary)
+    candidate = reference + some_logits(3, vocabulary, seed=1) * np.float32(0.05)
+    candidate[1, vocabulary - 3] = reference.max() + 9  # the likeliest is in the last piece
+    targets, out = np.array([0, vocabulary - 1, vocabulary // 2], np.int32), empty(3)
+    rows, codes = np.arange(3), packed(reference)
+    divergence.compare(candidate, codes, targets, out)
+    base = unpacked(codes, vocabulary).astype(np.float64)
+    log_q = candidate - np.log(np.exp(candidate.astype(np.float64)).sum(1, keepdims=True))
+    kept = np.where(base > -16, np.exp(base), 0)
+    assert out["kld"] == pytest.approx((kept * (base - log_q)).sum(1), abs=2e-6)
+    assert out["nll"] == pytest.approx(-log_q[rows, targets], abs=5e-6)
+    assert out["nll_base"] == pytest.approx(-base[rows, targets], abs=5e-6)
+    assert out["same_top"].tolist() == [True, False, True]
 
 
 def test_tokens_lost_in_the_packing_do_not_count() -> None:
