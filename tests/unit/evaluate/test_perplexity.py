@@ -304,7 +304,11 @@ def test_strided_windows_score_their_last_tokens(demo_model: Path, demo_text: st
 
 @pytest.mark.skipif(not TINY.is_dir(), reason="shared data not present")
 def test_equal_to_llama_perplexity(tmp_path: Path) -> None:
-    """PPL to 2e-4, mean KLD to 2e-3 relative: what another instruction set may change."""
+    """What another instruction set may change, as seen between AVX-512 with and without BF16.
+
+    PPL 2e-4; values with an error half of it; percentiles a twentieth, the tail's a tenth: 99.9 %
+    hangs on 15 tokens, the maximum on one.
+    """
     base = tmp_path / "reference.logits"
     text = (SHARED / "text" / "wikitext2-test.txt").read_text()
     windows = chunks_of(TINY / "tiny-moe-BF16.gguf", text, 512, 60)
@@ -316,14 +320,16 @@ def test_equal_to_llama_perplexity(tmp_path: Path) -> None:
     ppl, kld = diverge(TINY / "tiny-moe-Q8_0.gguf", base, tmp_path / "tokens")
     printed = (SHARED / "expected" / "kl-q8_0.txt").read_text()
     assert ppl.value == pytest.approx(_numbers(printed, r"PPL\(Q\) +: +([\d.]+)")[0], rel=2e-4)
-    loose = {"mean": 2e-3, "ppl_ratio": 2e-4}
+    loose = {"p999": 0.1, "max": 0.1}
     for name, (pattern, factor) in PRINTED.items():
-        numbers = _numbers(printed, pattern)
-        ours = factor * getattr(kld, name)
-        assert ours == pytest.approx(numbers[0], rel=loose.get(name, 2e-2), abs=2e-3), name
-        if len(numbers) > 1:
+        value, *errors = _numbers(printed, pattern)
+        ours, relative = factor * getattr(kld, name), loose.get(name, 0.05)
+        if errors:
+            assert ours == pytest.approx(value, rel=0, abs=errors[0] / 2), name
             own = factor * getattr(kld, f"{name}_error")
-            assert own == pytest.approx(numbers[1], rel=2e-2, abs=6e-4), name
+            assert own == pytest.approx(errors[0], rel=0.05, abs=5e-4 * factor / 100), name
+        else:
+            assert ours == pytest.approx(value, rel=relative, abs=0), name
 
 
 @pytest.mark.long
