@@ -7,8 +7,9 @@
 
 Prints wall-clock and CPU seconds of both, their ratios, bytes read of the source, and the share of
 each type: nine tiers, then some tiers alone. Each side runs in a process of its own, because search
-grids are built once a process. What takes seconds is done in several rounds, the sides in turn, and
-the median of each is compared.
+grids are built once a process. The two run in turn, half a second each while the other is stopped,
+so that other work on the machine weighs on both alike; of a small source several rounds are made,
+and the median of each side is compared.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import argparse
 import json
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -43,6 +45,7 @@ from bot.workspace import sha256
 THREADS = 2
 ALONE = ("Quality", "I-Compact", "I-Nano")
 ROUNDS, SMALL = 5, 100_000_000  # rounds for a source of fewer bytes
+TURN = 0.5  # seconds that a side runs before the other does
 RAW = argparse.RawDescriptionHelpFormatter
 
 
@@ -146,23 +149,58 @@ def side(engine: str, model: Path, folder: Path, tiers: list[str]) -> None:
                 imatrix=matrix if want.weights is not None else None,
                 threads=THREADS,
             )
-    wall = time.monotonic() - start
+    end = time.monotonic()
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    took = {"wall": wall, "cpu": usage.ru_utime + usage.ru_stime - cpu}
+    took = {"start": start, "end": end, "cpu": usage.ru_utime + usage.ru_stime - cpu}
     took["memory"] = usage.ru_maxrss * 1024
     hashes = {want.target.name: sha256(want.target) for want in files}
     told = {"spent": spent.seconds, "read": spent.source_bytes, "hashes": hashes}
     print(json.dumps({**took, **told}))
 
 
-def run(engine: str, model: Path, folder: Path, tiers: str) -> dict[str, Any]:
-    """One side in a process of its own; its files are taken away again."""
-    out = folder / engine
-    out.mkdir()
-    command = [sys.executable, __file__, "--tiers", tiers, "--side", engine, str(model), str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    shutil.rmtree(out)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+def run(engines: Sequence[str], model: Path, folder: Path, tiers: str) -> list[dict[str, Any]]:
+    """Sides in processes of their own, in turn; their files are taken away again.
+
+    The `wall` of each is the time that it ran, from the beginning of its work to the end.
+    """
+    command = [sys.executable, __file__, "--tiers", tiers, "--side"]
+    sides: list[subprocess.Popen[str]] = []
+    for engine in engines:
+        (folder / engine).mkdir()
+        whole = [*command, engine, str(model), str(folder / engine)]
+        sides.append(subprocess.Popen(whole, stdout=subprocess.PIPE, text=True))
+        sides[-1].send_signal(signal.SIGSTOP)
+    turns: list[list[tuple[float, float]]] = [[] for _ in sides]
+    while any(side.returncode is None for side in sides):
+        for side, ran in zip(sides, turns, strict=True):
+            if side.returncode is None:
+                ran.append(_turn(side))
+    return [
+        _told(side, ran, folder / engine)
+        for side, ran, engine in zip(sides, turns, engines, strict=True)
+    ]
+
+
+def _turn(side: subprocess.Popen[str]) -> tuple[float, float]:
+    """Let a side run for a while; from when to when it did."""
+    start = time.monotonic()
+    side.send_signal(signal.SIGCONT)
+    try:
+        side.wait(TURN)
+    except subprocess.TimeoutExpired:
+        side.send_signal(signal.SIGSTOP)
+    return start, time.monotonic()
+
+
+def _told(
+    side: subprocess.Popen[str], ran: Sequence[tuple[float, float]], files: Path
+) -> dict[str, Any]:
+    if side.returncode:
+        raise SystemExit(f"{files.name} failed with exit code {side.returncode}")
+    found: dict[str, Any] = json.loads(side.communicate()[0].splitlines()[-1])
+    shutil.rmtree(files)
+    start, end = found["start"], found["end"]
+    found["wall"] = sum(max(0.0, min(b, end) - max(a, start)) for a, b in ran)
     return found
 
 
@@ -175,10 +213,7 @@ def compare(model: Path, folder: Path, tiers: str) -> None:
         f"{size / 1e9:.2f} GB source, {tiers or 'all nine tiers'}, {THREADS} threads, "
         f"rounds: {rounds}"
     )
-    sides = [
-        [run(engine, model, folder, tiers) for engine in ("one-pass", "llama")]
-        for _ in range(rounds)
-    ]
+    sides = [run(("one-pass", "llama"), model, folder, tiers) for _ in range(rounds)]
     ours, theirs = (_median(side) for side in zip(*sides, strict=True))
     report(ours, theirs, size, count)
 
@@ -214,7 +249,7 @@ def grow(folder: Path, sizes: list[float]) -> None:
     for size in sizes:
         model = folder / "source.gguf"
         synthetic(model, size)
-        took, exact = run("one-pass", model, folder, "Q4_0"), model.stat().st_size / 1e9
+        [took], exact = run(("one-pass",), model, folder, "Q4_0"), model.stat().st_size / 1e9
         print(
             f"{exact:5.2f} GB  {took['wall']:6.1f} s  {took['cpu']:6.1f} s CPU  "
             f"{took['cpu'] / exact:5.2f} s CPU/GB  peak memory {took['memory'] / 1e6:.0f} MB",

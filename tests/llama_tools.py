@@ -20,9 +20,7 @@ def tool(name: str) -> Path:
 
 
 def run(name: str, *arguments: str | Path) -> str:
-    """What a tool says, both streams together."""
+    """What a tool says: its results, then its narration, which would come between their lines."""
     command = [str(tool(name)), *(str(argument) for argument in arguments)]
-    done = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=True, timeout=900
-    )
-    return done.stdout.decode("utf-8", "replace")
+    done = subprocess.run(command, capture_output=True, check=True, timeout=900)
+    return (done.stdout + b"\n" + done.stderr).decode("utf-8", "replace")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from bot.clients.llama.session import Session, Token
 from bot.errors import BuildError, SettingsError
-from bot.evaluate.logits import Floats, log_sum_exp, rows_at_once
+from bot.evaluate.logits import Floats, rows_at_once, softmax
 from bot.evaluate.tasks import Task
 from bot.records import Choices
 
@@ -205,10 +205,10 @@ def _answered(
     pool: ThreadPoolExecutor, logits: Floats, group: Sequence[Asked], where: str
 ) -> list[bool]:
     block = rows_at_once(logits.shape[1])
-    parts = pool.map(
-        lambda start: log_sum_exp(logits[start : start + block]), range(0, len(logits), block)
+    blocks = pool.map(
+        lambda start: softmax(logits[start : start + block]).total, range(0, len(logits), block)
     )
-    norms = np.concatenate([highest + log_sum for highest, log_sum in parts])
+    norms = np.concatenate(list(blocks))
     if not np.isfinite(norms).all():
         raise BuildError(
             f"{where} gives logits that are no numbers (NaN or infinity); make the file again"

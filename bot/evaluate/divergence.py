@@ -24,11 +24,15 @@ from bot.evaluate.logits import (
     Codes,
     Floats,
     Ints,
+    codes_of,
     dot,
-    log_sum_exp,
     pack,
+    parts,
     room,
+    scales,
+    softmax,
     unpack,
+    unpack_one,
     width,
 )
 from bot.evaluate.passes import Progress, Running, decode, run
@@ -44,22 +48,25 @@ def compare(logits: Floats, packed: Codes, targets: Ints, out: Values) -> None:
 
     f32 throughout, sums as good as llama-perplexity's in f64.
     """
-    rows = np.arange(len(targets))
-    highest, log_sum = log_sum_exp(logits)
-    base = unpack(packed, logits.shape[1])
-    nll = highest + log_sum - logits[rows, targets]
-    nll_base = -base[rows, targets]
-    p = room("exp", *logits.shape)
-    exponentials(base, np.zeros(len(base), np.float32), p)
-    np.multiply(p, base > SMALLEST, out=p)
-    base -= logits
-    base += (highest + log_sum)[:, None]
-    out["kld"] = dot(base, p)
-    out["nll"], out["nll_base"] = nll, nll_base
+    found = softmax(logits)
+    total, kld = found.total, np.zeros(len(targets))
+    scale, floor = scales(packed)
+    some_lost = floor.min() <= SMALLEST
+    for part in parts(logits.shape[1]):
+        above = unpack(packed, scale, part)  # log-probabilities above the row's floor
+        p = room("exp", *above.shape)
+        exponentials(above, -floor, p)
+        if some_lost:
+            np.multiply(p, above > (SMALLEST - floor)[:, None], out=p)
+        above -= logits[:, part]
+        above += (floor + total)[:, None]
+        kld += dot(above, p)
+    nll = total - logits[np.arange(len(targets)), targets]
+    nll_base = -unpack_one(packed, targets)
+    out["kld"], out["nll"], out["nll_base"] = kld, nll, nll_base
     out["delta_p"] = np.exp(-nll) - np.exp(-nll_base)
     # codes rise with log-probabilities, and the first of equals is the tool's choice too
-    best = packed[:, 4 : 4 + logits.shape[1]].argmax(axis=1)
-    out["same_top"] = logits.argmax(axis=1) == best
+    out["same_top"] = found.best == codes_of(packed)[:, : logits.shape[1]].argmax(axis=1)
 
 
 def require_same_vocabulary(words: Vocabulary, vocabulary: int, reference: str) -> None:

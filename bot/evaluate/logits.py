@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,13 +29,19 @@ Codes = NDArray[np.uint16]
 
 MAGIC = b"_logits_"
 HEADER = len(MAGIC) + 12
-IN_CACHE = 1 << 15  # values that a thread works on together
+IN_CACHE = 1 << 16  # values that a thread works on together
 RUN = 1024  # values that are summed in f32 before their sum counts in f64
 
 
 def rows_at_once(vocabulary: int) -> int:
     """Rows that a thread takes together, so that its work stays in cache."""
     return max(1, IN_CACHE // vocabulary)
+
+
+def parts(vocabulary: int) -> Iterator[slice]:
+    """Pieces of a row that a thread works on one after another, so that they stay in cache."""
+    for start in range(0, vocabulary, IN_CACHE):
+        yield slice(start, min(start + IN_CACHE, vocabulary))
 
 
 def width(vocabulary: int) -> int:
@@ -83,21 +90,34 @@ def dot(left: Floats, right: Floats) -> Doubles:
     return found
 
 
-def log_sum_exp(logits: Floats) -> tuple[Floats, Floats]:
-    """Highest logit and log of the sum of exp(logit - highest), for each row, in f32.
+class Softmax(NamedTuple):
+    """Of each row of logits: the highest's token, its logit, log of the sum of exp(logit - it)."""
 
-    A row with NaN or infinity gives NaN or infinity.
-    """
-    highest = logits.max(axis=1)
+    best: NDArray[np.intp]
+    highest: Floats
+    log_sum: Floats
+
+    @property
+    def total(self) -> Floats:
+        """What is taken from a logit to make it a log-probability."""
+        return self.highest + self.log_sum
+
+
+def softmax(logits: Floats) -> Softmax:
+    """Sums in f32 over rows of logits; a row with NaN or infinity gives NaN or infinity."""
+    best = logits.argmax(axis=1)
+    highest = logits[np.arange(len(logits)), best]
+    total = np.zeros(len(logits))
     with np.errstate(invalid="ignore", divide="ignore"):
-        total = exponentials(logits, highest, room("exp", *logits.shape))
-        return highest, np.log(total).astype(np.float32)
+        for part in parts(logits.shape[1]):
+            some = logits[:, part]
+            total += exponentials(some, highest, room("exp", *some.shape))
+        return Softmax(best, highest, np.log(total).astype(np.float32))
 
 
 def nll_of(logits: Floats, targets: Ints) -> Floats:
     """-ln p(target) of each row, in f32."""
-    highest, log_sum = log_sum_exp(logits)
-    found: Floats = highest + log_sum - logits[np.arange(len(targets)), targets]
+    found: Floats = softmax(logits).total - logits[np.arange(len(targets)), targets]
     return found
 
 
@@ -107,8 +127,8 @@ def pack(logits: Floats, targets: Ints, out: Codes) -> Floats:
     log_softmax(…, uint16_t *, …) of perplexity.cpp. A row that is not finite is not packed.
     """
     rows, vocabulary = logits.shape
-    highest, log_sum = log_sum_exp(logits)
-    nll: Floats = highest + log_sum - logits[np.arange(rows), targets]
+    _, highest, log_sum = found = softmax(logits)
+    nll: Floats = found.total - logits[np.arange(rows), targets]
     if not np.isfinite(nll).all():
         return nll
     lowest = np.maximum(logits.min(axis=1), highest - np.float32(16))
@@ -116,24 +136,47 @@ def pack(logits: Floats, targets: Ints, out: Codes) -> Floats:
     inverse = np.divide(np.float32(1), scale, out=np.zeros_like(scale), where=scale != 0)
     header = np.stack([scale, lowest - highest - log_sum], axis=1).astype(np.float32)
     out[:, :4] = header.view(np.uint16)
-    steps = room("steps", rows, vocabulary)
-    np.subtract(logits, lowest[:, None], out=steps)
-    steps *= inverse[:, None]
-    np.rint(steps, out=steps)
-    np.clip(steps, np.float32(0), np.float32(65535), out=steps)
     out[:, 4 + vocabulary :] = 0
-    np.copyto(out[:, 4 : 4 + vocabulary], steps, casting="unsafe")
+    for part in parts(vocabulary):
+        some = logits[:, part]
+        steps = room("steps", *some.shape)
+        np.subtract(some, lowest[:, None], out=steps)
+        steps *= inverse[:, None]
+        np.rint(steps, out=steps)
+        np.clip(steps, np.float32(0), np.float32(65535), out=steps)
+        np.copyto(codes_of(out)[:, part], steps, casting="unsafe")
     return nll
 
 
-def unpack(rows: Codes, vocabulary: int) -> Floats:
-    """Log-probabilities [rows, vocabulary] from rows of the file; this thread's own until next."""
-    header = np.ascontiguousarray(rows[:, :4]).view(np.float32)
-    values = room("base", len(rows), vocabulary)
-    np.copyto(values, rows[:, 4 : 4 + vocabulary])
-    values *= header[:, :1]
-    values += header[:, 1:2]
+def codes_of(rows: Codes) -> Codes:
+    """Codes of rows of the file, [rows, vocabulary and perhaps one more]."""
+    return rows[:, 4:]
+
+
+def scales(rows: Codes) -> tuple[Floats, Floats]:
+    """What a code counts in each row of the file, and the log-probability of code 0."""
+    scale, floor = np.ascontiguousarray(rows[:, :4]).view(np.float32).T
+    return scale, floor
+
+
+def unpack(rows: Codes, scale: Floats, part: slice) -> Floats:
+    """Log-probabilities of some tokens from rows of the file, above each row's floor.
+
+    An array [rows, part], this thread's own until the next call.
+    """
+    codes = codes_of(rows)[:, part]
+    values = room("base", *codes.shape)
+    np.copyto(values, codes)
+    values *= scale[:, None]
     return values
+
+
+def unpack_one(rows: Codes, tokens: Ints) -> Floats:
+    """The log-probability of one token in each row of the file."""
+    scale, floor = scales(rows)
+    codes = codes_of(rows)[np.arange(len(rows)), tokens]
+    found: Floats = codes.astype(np.float32) * scale + floor
+    return found
 
 
 def room_for_codes(rows: int, vocabulary: int) -> Codes:

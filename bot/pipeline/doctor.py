@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 from bot import secrecy
-from bot.errors import AccessError, BotError, CapacityError
-from bot.settings import Settings, hub_token, load
+from bot.errors import AccessError, BotError, BuildError, CapacityError
+from bot.settings import DEMO, Settings, hub_token, load
 
 PACKAGES = ("apex-bot", "huggingface_hub", "hf-xet", "llama-cpp-python", "gguf", "github3.py")
+SMALL = DEMO / "tiny-moe-Q8_0.gguf"
+VERIFY = (sys.executable, "-m", "bot.cli", "-q", "verify", str(SMALL))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +35,7 @@ def examine(config: Path | None) -> Iterator[Finding]:
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     yield Finding(name="packages", good=True, text=packages)
     yield _ask("llama.cpp", _llama)
+    yield _ask("decoding", lambda: decoding(VERIFY))
     try:
         settings = load(config)
     except BotError as error:
@@ -59,6 +64,25 @@ def _llama() -> str:
         f"{d.name} ({d.description}, {d.memory_total / 1e9:.0f} GB)" for d in library.devices()
     )
     return f"{library.library_version()}; devices: {', '.join(found)}"
+
+
+def decoding(command: Sequence[str]) -> str:
+    """Whether llama.cpp can run a quantized model, tried where a crash takes nobody along.
+
+    Raises BuildError when it cannot. Known cause: compiled by GCC for a processor with AMX, whose
+    _tile_loadconfig (amxtileintrin.h) loses most of the configuration it should load.
+    """
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode < 0:
+        flags = "-mno-amx-tile -mno-amx-int8 -mno-amx-bf16"
+        raise BuildError(
+            f"llama.cpp crashes ({signal.Signals(-done.returncode).name}) when it decodes; compile "
+            f"it again: CFLAGS='{flags}' CXXFLAGS='{flags}' pip install --force-reinstall "
+            "--no-deps --no-cache-dir llama-cpp-python"
+        )
+    if done.returncode:
+        raise BuildError(done.stderr.strip().splitlines()[-1] if done.stderr else done.stdout)
+    return "a quantized model loads and writes"
 
 
 def _profiles(settings: Settings) -> str:

@@ -12,6 +12,8 @@ import pytest
 from bot.build import imatrix
 from bot.build.calibrate import Checkpoint, Portion, calibrate
 from bot.errors import SettingsError
+from bot.settings import DEMO
+from tests import llama_tools
 
 CONTEXT = 128
 SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "data"
@@ -201,9 +203,10 @@ class Interrupt:
 @pytest.mark.long
 @pytest.mark.skipif(not SHARED.is_dir(), reason="shared data not present")
 def test_the_file_of_llama_imatrix(tmp_path: Path) -> None:
-    """Header, names and counts to the byte; sums to the last bits of the machine's arithmetic.
+    """Header and names; counts and sums as far as the machine's arithmetic is that of the file's.
 
-    On the machine that made the expected file the whole file is equal byte for byte.
+    With the same instructions the whole file is equal byte for byte. Others, such as BF16's, let
+    a router choose otherwise where two experts are nearly equal: a few tokens in ten thousand.
     """
     expected = SHARED / "expected" / "imatrix.gguf"
     target = tmp_path / "imatrix.gguf"
@@ -220,5 +223,22 @@ def test_the_file_of_llama_imatrix(tmp_path: Path) -> None:
     ours, theirs = imatrix.read(target), imatrix.read(expected)
     assert (list(ours.sums), ours.datasets) == (list(theirs.sums), theirs.datasets)
     for name, sums in theirs.sums.items():
-        assert np.array_equal(ours.counts[name], theirs.counts[name])
-        assert np.allclose(ours.sums[name], sums, rtol=1e-4)
+        assert ours.counts[name].sum() == theirs.counts[name].sum()
+        assert np.allclose(ours.counts[name], theirs.counts[name], rtol=1e-3)
+        off = np.linalg.norm(ours.sums[name] - sums) / np.linalg.norm(sums)
+        assert off < 2e-3, name
+
+
+@pytest.mark.long
+def test_the_file_of_the_tool_beside_us(demo_model: Path, tmp_path: Path) -> None:
+    """Every sum and count to the bit, of llama-imatrix built on this machine."""
+    text, target = DEMO / "evaluation.txt", tmp_path / "imatrix.gguf"
+    given = ("-m", demo_model, "-f", text, "-o", tmp_path / "theirs.gguf", "-c", "512", "-t", "2")
+    llama_tools.run("llama-imatrix", *given, "--chunks", "20", "-ngl", "0")
+    portion = Portion(name=text.name, text=text.read_text())
+    collect(demo_model, target, [portion], context=512, batch=2048, chunks=20)
+    ours, theirs = imatrix.read(target), imatrix.read(tmp_path / "theirs.gguf")
+    assert (list(ours.sums), ours.chunks) == (list(theirs.sums), theirs.chunks)
+    for name, sums in theirs.sums.items():
+        assert np.array_equal(ours.counts[name], theirs.counts[name]), name
+        assert np.array_equal(ours.sums[name], sums), name

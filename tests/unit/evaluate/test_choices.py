@@ -7,7 +7,7 @@ import pytest
 from bot.clients.llama.session import Session
 from bot.errors import BuildError, SettingsError
 from bot.evaluate import choices, tasks
-from bot.evaluate.logits import log_sum_exp
+from bot.evaluate.logits import softmax
 from bot.evaluate.tasks import Kind, Task
 from bot.settings import DEMO
 from tests import evaluation as shared
@@ -88,7 +88,7 @@ def test_scores_do_not_depend_on_decoding_together(demo_model: Path, sequences: 
             ids = session.tokenize(text)
             prefix = choices._common([session.tokenize(other) for other in ALICE.texts])
             scores = session.decode_chunk(ids, prefix - 1)
-            highest, log_sum = log_sum_exp(scores)
+            _, highest, log_sum = softmax(scores)
             picked = [
                 float(scores[i, token] - highest[i] - log_sum[i])
                 for i, token in enumerate(ids[prefix:])

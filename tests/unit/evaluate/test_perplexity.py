@@ -42,11 +42,16 @@ def packed(rows: Floats) -> logits.Codes:
     return out
 
 
+def unpacked(rows: logits.Codes, vocabulary: int) -> Floats:
+    scale, floor = logits.scales(rows)
+    return logits.unpack(rows, scale, slice(vocabulary)) + floor[:, None]
+
+
 def test_packed_log_probabilities_come_back_within_half_a_step() -> None:
     given = some_logits(5, 101)
     codes = packed(given)
     assert codes.shape == (5, 2 * 51 + 4)
-    back = logits.unpack(codes, 101)
+    back = unpacked(codes, 101)
     for row, exactly in zip(back, given.astype(np.float64), strict=True):
         exact = exactly - np.log(np.exp(exactly).sum())
         kept = exact > exact.max() - 15.9
@@ -55,7 +60,7 @@ def test_packed_log_probabilities_come_back_within_half_a_step() -> None:
 
 
 def test_rows_of_equal_logits_pack() -> None:
-    back = logits.unpack(packed(np.zeros((1, 64), np.float32)), 64)
+    back = unpacked(packed(np.zeros((1, 64), np.float32)), 64)
     assert np.allclose(back, -math.log(64))
 
 
@@ -86,6 +91,24 @@ def test_divergence_of_known_distributions() -> None:
     assert out["nll_base"][0] == pytest.approx(-math.log(0.75), abs=1e-5)
     assert out["delta_p"][0] == pytest.approx(-0.25, abs=1e-5)
     assert out["same_top"][0]
+
+
+@pytest.mark.parametrize("vocabulary", [700, logits.IN_CACHE - 1, 2 * logits.IN_CACHE + 11])
+def test_rows_of_any_width_give_the_sums_by_hand(vocabulary: int) -> None:
+    """The narrow rows go together, the wide ones in pieces; in f64 it is all one sum."""
+    reference = some_logits(3, vocabulary)
+    candidate = reference + some_logits(3, vocabulary, seed=1) * np.float32(0.05)
+    candidate[1, vocabulary - 3] = reference.max() + 9  # the likeliest is in the last piece
+    targets, out = np.array([0, vocabulary - 1, vocabulary // 2], np.int32), empty(3)
+    rows, codes = np.arange(3), packed(reference)
+    divergence.compare(candidate, codes, targets, out)
+    base = unpacked(codes, vocabulary).astype(np.float64)
+    log_q = candidate - np.log(np.exp(candidate.astype(np.float64)).sum(1, keepdims=True))
+    kept = np.where(base > -16, np.exp(base), 0)
+    assert out["kld"] == pytest.approx((kept * (base - log_q)).sum(1), abs=2e-6)
+    assert out["nll"] == pytest.approx(-log_q[rows, targets], abs=5e-6)
+    assert out["nll_base"] == pytest.approx(-base[rows, targets], abs=5e-6)
+    assert out["same_top"].tolist() == [True, False, True]
 
 
 def test_tokens_lost_in_the_packing_do_not_count() -> None:
@@ -281,7 +304,11 @@ def test_strided_windows_score_their_last_tokens(demo_model: Path, demo_text: st
 
 @pytest.mark.skipif(not TINY.is_dir(), reason="shared data not present")
 def test_equal_to_llama_perplexity(tmp_path: Path) -> None:
-    """PPL to 2e-4, mean KLD to 2e-3 relative: what another instruction set may change."""
+    """What another instruction set may change, as seen between AVX-512 with and without BF16.
+
+    PPL 2e-4; values with an error half of it; percentiles a twentieth, the tail's a tenth: 99.9 %
+    hangs on 15 tokens, the maximum on one.
+    """
     base = tmp_path / "reference.logits"
     text = (SHARED / "text" / "wikitext2-test.txt").read_text()
     windows = chunks_of(TINY / "tiny-moe-BF16.gguf", text, 512, 60)
@@ -293,14 +320,16 @@ def test_equal_to_llama_perplexity(tmp_path: Path) -> None:
     ppl, kld = diverge(TINY / "tiny-moe-Q8_0.gguf", base, tmp_path / "tokens")
     printed = (SHARED / "expected" / "kl-q8_0.txt").read_text()
     assert ppl.value == pytest.approx(_numbers(printed, r"PPL\(Q\) +: +([\d.]+)")[0], rel=2e-4)
-    loose = {"mean": 2e-3, "ppl_ratio": 2e-4}
+    loose = {"p999": 0.1, "max": 0.1}
     for name, (pattern, factor) in PRINTED.items():
-        numbers = _numbers(printed, pattern)
-        ours = factor * getattr(kld, name)
-        assert ours == pytest.approx(numbers[0], rel=loose.get(name, 2e-2), abs=2e-3), name
-        if len(numbers) > 1:
+        value, *errors = _numbers(printed, pattern)
+        ours, relative = factor * getattr(kld, name), loose.get(name, 0.05)
+        if errors:
+            assert ours == pytest.approx(value, rel=0, abs=errors[0] / 2), name
             own = factor * getattr(kld, f"{name}_error")
-            assert own == pytest.approx(numbers[1], rel=2e-2, abs=6e-4), name
+            assert own == pytest.approx(errors[0], rel=0.05, abs=5e-4 * factor / 100), name
+        else:
+            assert ours == pytest.approx(value, rel=relative, abs=0), name
 
 
 @pytest.mark.long
