@@ -95,11 +95,13 @@ def test_it_reads_its_own_private_repository(hub: Hub, runner: Runner, repo: str
         {"repository": "me/builds2"},
         {"aud": "https://huggingface.co"},
         {"iss": ISSUER + "/"},
-        {"exp": int(time.time()) - 60},
-        {"iat": int(time.time()) + 600},
-        {"key": rsa.generate_private_key(public_exponent=65537, key_size=2048)},
+        pytest.param({"exp": int(time.time()) - 60}, id="expired"),
+        pytest.param({"iat": int(time.time()) + 600}, id="not yet"),
+        pytest.param(
+            {"key": rsa.generate_private_key(public_exponent=65537, key_size=2048)}, id="key"
+        ),
     ],
-    ids=str,
+    ids=str,  # the same in every process that collects
 )
 def test_what_is_not_proven_gets_no_token(
     hub: Hub, runner: Runner, repo: str, wrong: dict[str, Any]
