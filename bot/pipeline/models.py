@@ -12,7 +12,8 @@ from typing import Any, Generic, TypeVar
 from pydantic import SecretStr
 
 from bot.clients import gguf
-from bot.clients.hub import Gate, Hub
+from bot.clients.hub import Hub
+from bot.clients.hub_connection import Gate
 from bot.clients.hub_trusted import TrustedPublisher, require_offered
 from bot.clock import Clock
 from bot.errors import SettingsError, SourceError

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Protocol
 
 from bot.build.fetch import fetch
-from bot.clients.hub import Hub, MovedOn
+from bot.clients.hub import Hub
+from bot.clients.hub_connection import MovedOn
 from bot.clients.hub_writing import ATTRIBUTES, Writer
 from bot.errors import AccessError, PublishError, SettingsError, SourceError
 from bot.ledger import Kept, Work

@@ -6,7 +6,7 @@ in any five minutes is never exceeded in those either.
 
 from __future__ import annotations
 
-from bot.clients.hub import Bucket
+from bot.clients.hub_connection import Bucket
 from bot.clock import Clock
 from bot.ledger import Ledger
 from bot.settings import Budget

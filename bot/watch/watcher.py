@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from bot.clients.hub import Hub, Sort
+from bot.clients.hub import Hub
+from bot.clients.hub_reading import Sort
 from bot.clients.replies import Listed, Page
 from bot.clock import Clock, instant, moment, span
 from bot.errors import AccessError, SourceError, UnreachableError

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from bot.clients import hub as clients
+from bot.clients import hub_reading
 from bot.clients.hub import Hub
 from bot.errors import SourceError, UnreachableError
 from bot.web import xet
@@ -167,7 +167,7 @@ def test_xet_goes_on_from_a_partial_file(
     there: int,
 ) -> None:
     assert stored_by_xet.is_dir()
-    monkeypatch.setattr(clients, "XET_WINDOW", 300_000)
+    monkeypatch.setattr(hub_reading, "XET_WINDOW", 300_000)
     (tmp_path / f"{NAME}.partial").write_bytes(DATA[:there])
     content, came = download(proxy, repo, tmp_path)
     assert content == DATA

@@ -1,0 +1,449 @@
+"""What a Hub holds: listings, repositories, headers of weights, and whole files, resumably."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+from urllib.parse import quote, urlsplit
+
+from huggingface_hub import (
+    get_session,
+    hf_hub_url,
+    hf_raise_for_status,
+)
+from huggingface_hub.constants import MAX_HTTP_DOWNLOAD_SIZE
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+)
+from huggingface_hub.file_download import HfFileMetadata, get_hf_file_metadata, http_get
+from huggingface_hub.utils._runtime import is_xet_available
+from huggingface_hub.utils._xet import (
+    XetFileData,
+    get_xet_session,
+    refresh_xet_connection_info,
+    xet_headers_without_auth,
+)
+from huggingface_hub.utils.tqdm import (
+    are_progress_bars_disabled,
+    disable_progress_bars,
+    enable_progress_bars,
+    tqdm,
+)
+
+from bot.clients import header, replies, safetensors
+from bot.clients.hub_connection import Connection, NoSuchFile, date_of
+from bot.clients.replies import Listed, Page
+from bot.errors import (
+    AccessError,
+    CapacityError,
+    SourceError,
+    UnreachableError,
+)
+from bot.records import HeaderTensor, Release, RepoFile
+from bot.weights import INDEX
+from bot.workspace import require_safe
+
+log = logging.getLogger(__name__)
+Sort = Literal["created_at", "last_modified", "trending_score"]
+EXPANDED = (
+    *("author", "config", "createdAt", "disabled", "gated", "lastModified", "library_name"),
+    *("pipeline_tag", "private", "sha", "tags", "likes", "downloads", "trendingScore"),
+)
+SORT_NAMES = {
+    "created_at": "createdAt",
+    "last_modified": "lastModified",
+    "trending_score": "trendingScore",
+}
+XET_WINDOW = 128 << 20  # bytes that one stream may read ahead
+
+
+class Reader(Connection):
+    """All that can be asked of a Hub without changing it."""
+
+    def newest(
+        self, limit: int, page: int, sort: Sort = "created_at", author: str | None = None
+    ) -> Iterator[Listed]:
+        """The first `limit` models of a listing, newest first, one request per `page` models.
+
+        The next page is asked for only when it is needed. A model that moves to the next page
+        meanwhile is given once.
+        """
+        following: str | None = None
+        seen: set[str] = set()
+        while len(seen) < limit:
+            found = self.page(min(page, limit), sort, author, following=following)
+            for model in found.rows:
+                if model.repo_id not in seen and len(seen) < limit:
+                    seen.add(model.repo_id)
+                    yield model
+            following = found.following
+            if following is None:
+                return
+
+    def page(
+        self,
+        size: int,
+        sort: Sort = "created_at",
+        author: str | None = None,
+        *,
+        following: str | None = None,
+        etag: str | None = None,
+    ) -> Page:
+        """One page of a listing: the first, or the one whose address the page before gave.
+
+        One request. With the `etag` of an earlier first page, `unchanged` says that the Hub has
+        nothing else to show.
+        """
+        params: dict[str, Any] = {"sort": SORT_NAMES[sort], "limit": size}
+        params |= {"expand": list(EXPANDED)} | ({"author": author} if author else {})
+        url = following or f"{self.endpoint}/api/models"
+        given: Mapping[str, Any] = {} if following else params
+        headers = self._headers() | ({"If-None-Match": etag} if etag else {})
+
+        def ask() -> Page:
+            reply = get_session().get(
+                url, params=dict(given) or None, headers=headers, timeout=self._timeout
+            )
+            if reply.status_code == 304:
+                return Page(rows=(), unchanged=True, etag=etag, now=date_of(reply.headers))
+            hf_raise_for_status(reply)
+            rows, more = self._listing(reply)
+            return Page(
+                rows=tuple(self._named(rows)),
+                following=more,
+                etag=reply.headers.get("ETag"),
+                now=date_of(reply.headers),
+            )
+
+        return self._repeat("the listing of models", ask)
+
+    def _named(self, rows: Sequence[Any]) -> Iterator[Listed]:
+        for row in rows:
+            model = replies.listed(row)
+            if model is None:
+                log.warning("%s listed a model without a usable name", self.name)
+            else:
+                yield model
+
+    def listed(self, repo_id: str) -> Listed:
+        """A repository as a listing shows it. One request, and one more where it was renamed.
+
+        Raises SourceError, AccessError, UnreachableError.
+        """
+        params = {"expand": list(EXPANDED)}
+        reply = self._repeat(repo_id, lambda: self._json(self._models(repo_id), params))
+        row = replies.listed(reply)
+        if row is None:
+            raise replies.not_a_hub(self.name)
+        return row
+
+    def release(self, repo_id: str, revision: str = "main") -> Release:
+        """A repository at the commit that `revision` names now, with sizes and hashes of files.
+
+        One request. Raises SourceError, AccessError, UnreachableError.
+        """
+        url = f"{self._models(repo_id)}/revision/{quote(revision, safe='')}"
+        reply = self._repeat(f"{repo_id}@{revision}", lambda: self._json(url, {"blobs": "true"}))
+        return replies.release(reply, self.name)
+
+    def head(self, repo_id: str) -> str:
+        """The commit that main is at."""
+        return self.release(repo_id).commit
+
+    def exists(self, repo_id: str) -> bool:
+        """Whether the repository exists and the token may see it."""
+        return self._repeat(repo_id, lambda: self._api.repo_exists(repo_id))
+
+    def visibility(self, repo_id: str) -> bool:
+        """Whether everybody can see the repository."""
+        return not self.release(repo_id).private
+
+    def read_json(
+        self, repo_id: str, commit: str, path: str, limit: int = 1_000_000
+    ) -> dict[str, Any] | None:
+        """A small JSON object of a repository at a commit; None when there is no such file.
+
+        One request, at most `limit` bytes. Raises SourceError for anything but an object.
+        """
+        name = f"{path} of {repo_id}"
+        try:
+            return replies.json_object(self._content(repo_id, commit, path, limit), name)
+        except NoSuchFile:
+            return None
+
+    def read_text(self, repo_id: str, commit: str, path: str, limit: int) -> str | None:
+        """A small text of a repository at a commit; None when there is no such file.
+
+        One request, at most `limit` bytes; what is no UTF-8 comes as replacement characters.
+        """
+        try:
+            return self._content(repo_id, commit, path, limit).decode("utf-8", "replace")
+        except NoSuchFile:
+            return None
+
+    def card_data(self, repo_id: str, commit: str) -> dict[str, Any]:
+        """What the Hub read in the front matter of a card at a commit; empty without any."""
+        url = f"{self._models(repo_id)}/revision/{quote(commit, safe='')}"
+        reply = self._repeat(repo_id, lambda: self._json(url, {"expand": ["cardData"]}))
+        found = reply.get("cardData") if isinstance(reply, dict) else None
+        return found if isinstance(found, dict) else {}
+
+    def index(self, release: Release) -> dict[str, Any] | None:
+        """The index of a checkpoint, where names of files alone do not tell what belongs to it."""
+        if not safetensors.needs_index(release):
+            return None
+        return self.read_json(release.repo_id, release.commit, INDEX, safetensors.LONGEST_INDEX)
+
+    def safetensors(
+        self,
+        release: Release,
+        index: Mapping[str, Any] | None = None,
+        report: Callable[[int, int], None] | None = None,
+    ) -> tuple[HeaderTensor, ...]:
+        """Every tensor of a release's checkpoint at its commit, from the headers of its files.
+
+        One or two requests a file, some files at a time. `index` is what `index` gave. `report` is
+        told of files as they are read. Raises SourceError, AccessError, UnreachableError.
+        """
+
+        def fetch(path: str, start: int, stop: int) -> bytes:
+            return self._range(release.repo_id, release.commit, path, start, stop)
+
+        return safetensors.read_headers(fetch, release, index, report)
+
+    def gguf_header(self, release: Release, file: RepoFile, target: Path) -> None:
+        """A file as long as `file` on paper, that holds its header alone: for `gguf.read`.
+
+        Asks for ranges of growing length until the header is whole; takes as much of the disk.
+        Raises SourceError for a file that is not GGUF, AccessError, UnreachableError.
+        """
+        header.write_stand_in(
+            lambda start, stop: self._range(
+                release.repo_id, release.commit, file.path, start, stop
+            ),
+            file.size,
+            target,
+        )
+
+    def may_read(self, repo_id: str, commit: str) -> bool:
+        """Whether the token has passed the gate of a gated repository; one request.
+
+        A HEAD of config.json. A repository without that file lets us see that it has none.
+        """
+        url = self._file(repo_id, commit, "config.json")
+        try:
+            self._repeat(f"config.json of {repo_id}", lambda: self._stored(url))
+        except NoSuchFile:
+            return True
+        except AccessError:
+            return False
+        return True
+
+    def download(
+        self,
+        repo_id: str,
+        commit: str,
+        path: str,
+        folder: Path,
+        advance: Callable[[int], None] = lambda _bytes: None,
+        *,
+        kind: Literal["model", "dataset"] = "model",
+    ) -> Path:
+        """Fetch one file of a repository at a commit into `folder`; returns its path.
+
+        What an earlier call left in PATH.partial is gone on from, so the caller compares sha256
+        at the end. `advance` is told of bytes as they arrive, negative when some were in vain;
+        what it raises ends the download.
+        Raises SourceError, AccessError, UnreachableError, CapacityError.
+        """
+        require_safe(path, repo_id)
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.parent.resolve().is_relative_to(folder.resolve()):
+            raise SourceError(f"{target.parent} leads out of {folder}; remove that link")
+        partial = target.with_name(f"{target.name}.partial")
+        what = f"{path} of {repo_id}"
+        url = self._file(repo_id, commit, path, kind)
+        self._repeat(what, lambda: self._transfer(self._stored(url), partial, what, advance))
+        partial.replace(target)
+        return target
+
+    def _stored(self, url: str) -> HfFileMetadata:
+        """Where and how a file is stored: size, address, Xet hash. Redirects of the Hub only."""
+        return get_hf_file_metadata(
+            url, token=self._secret or False, headers=self._headers(), endpoint=self.endpoint
+        )
+
+    def _transfer(
+        self, stored: HfFileMetadata, partial: Path, what: str, advance: Callable[[int], None]
+    ) -> None:
+        """Append to `partial` what it still lacks, over Xet where the file is stored so."""
+        size = stored.size
+        if size is None:
+            raise replies.not_a_hub(self.name)
+        with partial.open("ab") as file:
+            there = file.tell()
+            if there > size:  # of something else
+                there = file.seek(0)
+                file.truncate()
+            xet = stored.xet_file_data
+            if there == size:
+                pass
+            elif xet is not None and is_xet_available():
+                self._stream(xet, size, file, what, advance)
+            elif size - there > MAX_HTTP_DOWNLOAD_SIZE:
+                raise CapacityError(
+                    f"{what} is too large for plain HTTP; install hf_xet, unset HF_HUB_DISABLE_XET"
+                )
+            else:
+                self._get(stored, size, file, what, advance)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _get(
+        self,
+        stored: HfFileMetadata,
+        size: int,
+        file: BinaryIO,
+        what: str,
+        advance: Callable[[int], None],
+    ) -> None:
+        """The rest of a file over HTTP; the library goes on by itself after short trouble."""
+        ours = urlsplit(stored.location)[:2] == urlsplit(self.endpoint)[:2]
+        # the token is for nobody else
+        headers = {"Accept-Encoding": "identity"} | (self._headers() if ours else {})
+        try:
+            with _whole(what):
+                http_get(
+                    stored.location,
+                    file,
+                    resume_size=file.tell(),
+                    headers=headers,
+                    expected_size=size,
+                    tqdm_class=_told(advance),
+                )
+        except HfHubHTTPError as error:
+            if ours:
+                raise
+            # the address of a stored file holds for an hour only
+            raise UnreachableError(f"{what} stopped; run the same command again") from error
+
+    def _stream(
+        self,
+        xet: XetFileData,
+        size: int,
+        file: BinaryIO,
+        what: str,
+        advance: Callable[[int], None],
+    ) -> None:
+        """The rest of a file over Xet, in order. hf_xet's own download to a file starts anew.
+
+        In windows: a stream reads ahead by gigabytes.
+        """
+        from hf_xet import XetFileInfo
+
+        headers = self._headers()
+        try:
+            given = refresh_xet_connection_info(file_data=xet, headers=headers)
+        except ValueError as error:
+            raise replies.not_a_hub(self.name) from error
+        session = get_xet_session()  # type: ignore[no-untyped-call]  # the library's
+        group = session.new_download_stream_group(
+            endpoint=given.endpoint,
+            token=given.access_token,
+            token_expiry_unix_secs=given.expiration_unix_epoch,
+            token_refresh_url=xet.refresh_route,
+            token_refresh_headers=headers,
+            custom_headers=xet_headers_without_auth(headers),
+        )
+        info = XetFileInfo(xet.file_hash, size)
+        while (start := file.tell()) < size:
+            with _whole(what):
+                for chunk in group.download_stream(info, start, min(start + XET_WINDOW, size)):
+                    file.write(chunk)
+                    advance(len(chunk))
+            if file.tell() == start:
+                raise ConnectionError("Xet gave no more")
+
+    def _content(self, repo_id: str, commit: str, path: str, limit: int) -> bytes:
+        url = hf_hub_url(repo_id, path, revision=commit, endpoint=self.endpoint)
+
+        def fetch() -> bytes:
+            content = bytearray()
+            sent, limit_s = self._headers(), self._timeout
+            with get_session().stream("GET", url, headers=sent, timeout=limit_s) as reply:
+                hf_raise_for_status(reply)
+                for chunk in reply.iter_bytes():
+                    content.extend(chunk)
+                    if len(content) > limit:
+                        raise SourceError(
+                            f"{path} of {repo_id} is larger than {limit} bytes; "
+                            "its maker has to repair it"
+                        )
+            return bytes(content)
+
+        return self._repeat(f"{path} of {repo_id}", fetch)
+
+    def _range(self, repo_id: str, commit: str, path: str, start: int, stop: int) -> bytes:
+        """Bytes of a file from `start` to `stop`, whether or not the server knows of ranges."""
+        url = self._file(repo_id, commit, path)
+        asked = {"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}
+
+        def fetch() -> bytes:
+            content = bytearray()
+            sent = {**self._headers(), **asked}
+            with get_session().stream("GET", url, headers=sent, timeout=30.0) as reply:
+                hf_raise_for_status(reply)
+                skipped = 0 if reply.status_code == 206 else start
+                for chunk in reply.iter_bytes():
+                    content.extend(chunk)
+                    if len(content) >= skipped + stop - start:
+                        break
+            part = bytes(content[skipped : skipped + stop - start])
+            if len(part) < stop - start:
+                raise ConnectionError("the reply was cut short")
+            return part
+
+        return self._repeat(f"{path} of {repo_id}", fetch)
+
+
+@contextlib.contextmanager
+def without_bars() -> Iterator[None]:
+    """The library's own bars would be drawn over those of work that goes on beside."""
+    shown = not are_progress_bars_disabled()
+    if shown:
+        disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            enable_progress_bars()
+
+
+@contextlib.contextmanager
+def _whole(what: str) -> Iterator[None]:
+    """What the libraries say of a reply cut short: an OSError that is not of this machine."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, HfHubHTTPError) or error.errno is not None:
+            raise
+        raise UnreachableError(f"{what} came cut short; run the same command again") from error
+
+
+def _told(advance: Callable[[int], None]) -> type[tqdm]:
+    """A progress bar in the library's sense that shows nothing and tells `advance`."""
+
+    class Told(tqdm):
+        def __init__(self, *_args: Any, **_kwargs: Any) -> None:
+            super().__init__(disable=True)  # type: ignore[no-untyped-call]  # the library's
+
+        def update(self, n: float | None = 1) -> bool | None:
+            advance(int(n or 0))
+            return None
+
+    return Told
