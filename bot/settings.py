@@ -410,6 +410,15 @@ class Settings(BaseSettings):
     github: GitHubSettings = GitHubSettings()
     policy: Policy = Policy()
 
+    @model_validator(mode="after")
+    def _readable(self) -> Self:
+        if self.publish.trusted_publisher and self.jobs.travel == "hub":
+            raise ValueError(
+                "a lent token reads no private repository: publish.trusted_publisher needs "
+                "jobs.travel: folder, or publish with HF_TOKEN"
+            )
+        return self
+
     @property
     def reserve(self) -> int:
         """`reserve_gb` in bytes."""

@@ -77,3 +77,13 @@ def test_a_trusted_publisher_asks_nobody_for_approval(tmp_path: Path) -> None:
     file.write_text("publish: {trusted_publisher: true, approval: pull-request}\n")
     with pytest.raises(SettingsError, match="known again by its author"):
         load(file)
+
+
+def test_a_lent_token_does_not_read_what_travels_through_the_hub(tmp_path: Path) -> None:
+    file = tmp_path / "bot.yaml"
+    jobs = "jobs: {travel: hub, staging: me-builds}"
+    file.write_text(f"publish: {{trusted_publisher: true}}\n{jobs}\n")
+    with pytest.raises(SettingsError, match=r"needs jobs\.travel: folder"):
+        load(file)
+    file.write_text(f"{jobs}\n")
+    assert load(file).jobs.travel == "hub"
