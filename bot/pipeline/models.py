@@ -30,7 +30,8 @@ from bot.settings import Settings
 from bot.workspace import Workspace, inside
 
 REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
-PRECISION = re.compile(r"[-_.](bf16|f16|fp16|f32)$", re.IGNORECASE)
+# what a 16-bit file's name says beside the model's: its type, its place among shards
+BESIDE = re.compile(r"([-_.](bf16|f16|fp16|f32))?(-\d{5}-of-\d{5})?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +171,7 @@ class Pipeline:
         return Model(
             source=source,
             release=release,
-            name=release.repo_id.split("/")[1] if release else PRECISION.sub("", path.stem),
+            name=release.repo_id.split("/")[1] if release else BESIDE.sub("", path.stem),
             tensors=header.tensors,
             header_bytes=header.data_offset,
             architecture=told_too(architecture, local.told),

@@ -44,9 +44,8 @@ def test_shards_from_shards_to_the_hub(road: Road, hub: Hub, demo_model: Path) -
     assert done.returncode == 0, done.stderr
     release = Client(road.url, SecretStr(road.token)).release(REPO)
     held = {f.path: f.sha256 for f in release.files if f.path.endswith(".gguf")}
-    name = Path(json.loads(done.stdout)["files"][0]).name.partition("-APEX")[0]
-    shards = [f"{name}-APEX-Balanced-0000{n}-of-00002.gguf" for n in (1, 2)]
-    assert sorted(held) == sorted([*shards, f"{name}-APEX-Compact.gguf"])
+    shards = [f"Tiny-MoE-14M-APEX-Balanced-0000{n}-of-00002.gguf" for n in (1, 2)]
+    assert sorted(held) == sorted([*shards, "Tiny-MoE-14M-APEX-Compact.gguf"])
     folder = Path(json.loads(done.stdout)["folder"])
     assert held == {path: sha256(folder / path) for path in held}
     results = json.loads((folder / "results.json").read_text())
@@ -67,7 +66,7 @@ def test_shards_from_shards_to_the_hub(road: Road, hub: Hub, demo_model: Path) -
     assert again.stdout.startswith("nothing to do"), again.stderr
     assert "quantizing 1 tier" in again.stderr
 
-    for path in (shards[0], f"{name}-APEX-Compact.gguf"):
+    for path in (shards[0], "Tiny-MoE-14M-APEX-Compact.gguf"):
         looked = road.bot("verify", str(folder / path))
         assert looked.returncode == 0, looked.stderr
         assert [line.split()[:2] for line in looked.stdout.splitlines()] == [
