@@ -8,15 +8,18 @@ import os
 import re
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from bot.errors import BusyError, CapacityError, SourceError
 
 BLOCK = 4 << 20
 GATE = "gate.txt"  # beside a release
+LOOK_EVERY = 0.2  # seconds between looks at a lock that others hold
 LONGEST_PATH, LONGEST_NAME, DEEPEST = 400, 200, 8  # of a stranger's file
 
 
@@ -118,24 +121,35 @@ class Job:
         return self.release / "README.md"
 
     @contextmanager
-    def locked(self, part: str = "") -> Iterator[None]:
+    def locked(self, part: str = "", patience: float = 0.0) -> Iterator[None]:
         """Hold the job, or a part of it beside other parts; ends with the process.
 
-        Raises BusyError when another process of ours holds it.
+        Raises BusyError when another process of ours holds it, and still does after `patience`
+        seconds.
         """
+        end = time.monotonic() + patience
         self.release.mkdir(parents=True, exist_ok=True)
         with ExitStack() as held:
             for name in ("lock", *((f"lock-{part}",) if part else ())):
                 # for reading too: on a network's folder a shared lock wants that
                 file = held.enter_context((self.folder / name).open("a+"))
                 kind = fcntl.LOCK_SH if part and name == "lock" else fcntl.LOCK_EX
-                try:
-                    fcntl.flock(file, kind | fcntl.LOCK_NB)
-                except BlockingIOError as error:
-                    raise BusyError(
-                        f"another bot works in {self.folder}; wait for it or stop it"
-                    ) from error
+                while not _taken(file, kind):
+                    if time.monotonic() >= end:
+                        raise BusyError(
+                            f"another bot works in {self.folder}; wait for it or stop it"
+                        )
+                    time.sleep(LOOK_EVERY)
             yield
+
+
+def _taken(file: IO[str], kind: int) -> bool:
+    """Whether a lock could be had at once."""
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def inside(root: Path, path: Path) -> str:

@@ -291,9 +291,9 @@ def _convert(
     made = run(pipeline, source, target, chosen, _facts(pipeline, release, sketch.name))
     extras = {}
     if made.projector:
-        extras[f"mmproj-{pipeline.settings.convert.projector}.gguf"] = made.projector
+        extras["mmproj.gguf"] = made.projector
     if made.mtp:
-        extras[f"mtp-{sketch.name}-BF16.gguf"] = made.mtp
+        extras[f"mtp-{sketch.name}.gguf"] = made.mtp
     value = {
         "architecture": dump(sketch.architecture),
         "extras": {name: str(path) for name, path in extras.items()},

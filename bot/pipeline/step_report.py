@@ -8,6 +8,8 @@ from bot.pipeline.models import Pipeline
 from bot.pipeline.orders import Folder, Prepared, Sent
 from bot.pipeline.travel import remove, road
 
+ENDING = 60.0  # seconds that a cancelled step may take to end
+
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
@@ -89,7 +91,7 @@ def clean(pipeline: Pipeline, folder: Folder) -> bool | None:
         return None
     name = prepared.order.model.split("/")[1]
     job = pipeline.workspace.job(name, prepared.key)
-    with job.locked():
+    with job.locked(patience=ENDING):
         for partial in job.folder.rglob("*.partial"):
             partial.unlink()
         if pipeline.settings.jobs.keep or not account(folder).good:

@@ -115,10 +115,10 @@ def test_a_checkpoint_on_a_hub_is_published(
         assert file.stat().st_size == pytest.approx(row["file_bytes"], rel=0.005)
         wanted = {a["tensor"]: a["type"] for a in row["assignments"]}
         assert {t.name: t.type for t in gguf.read(file).tensors} == wanted
-    assert ("mmproj-F16.gguf" in done["files"]) == before["vision"]
+    assert ("mmproj.gguf" in done["files"]) == before["vision"]
     if before["vision"]:
-        assert gguf.read(folder / "mmproj-F16.gguf").get("general.architecture") == "clip"
-        assert "mmproj-F16.gguf" in (folder / "README.md").read_text()
+        assert gguf.read(folder / "mmproj.gguf").get("general.architecture") == "clip"
+        assert "mmproj.gguf" in (folder / "README.md").read_text()
 
     (converted,) = work.glob("converted/*/*/Tiny-4x1M-BF16.gguf")
     said = gguf.read(converted)
