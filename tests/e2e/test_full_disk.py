@@ -45,7 +45,7 @@ class Disk:
         for _ in range(1000):
             used = self.run("df", "--block-size=1", "--output=used", str(self.folder))
             try:
-                return self.size(int(used.split()[-1]))
+                return self.size(max(4096, int(used.split()[-1])))  # 0 would be: no limit
             except subprocess.CalledProcessError:  # more was written in between
                 continue
         raise AssertionError("the disk could not be filled")
