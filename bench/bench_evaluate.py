@@ -225,7 +225,7 @@ def side(candidate: Path, base: Path, folder: Path) -> None:
     """Our side: every statistic of a candidate against a file of log-probabilities."""
     journal = Journal(folder / "side", KEY)
     journal.keep(0)
-    with open_base(base) as kept, session(candidate, THREADS, 1) as opened:
+    with open_base(base) as kept, session(candidate, THREADS, 2) as opened:
         ppl, kld = divergence.measure(opened, kept, journal, threads=THREADS, progress=quiet)
     print(json.dumps([ppl.value, kld.mean]))
 

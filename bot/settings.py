@@ -208,7 +208,7 @@ class EvaluationSettings(Part):
     task_count: Annotated[int, Field(ge=1)] = 400  # of each set that says nothing else
     parallel: Annotated[int, Field(ge=4, le=256)] = 4  # answers decoded side by side, as the tool
     reference: Literal["auto", "file", "beside"] = "auto"
-    overlap: bool | None = None  # work on logits during the next decode; None: where a GPU decodes
+    overlap: bool = True  # work on logits during the next decode: a second context of memory
     memory_gb: Annotated[float, Field(gt=0)] | None = None  # None: what is free
     noise_chunks: Annotated[int, Field(ge=0)] = 8  # of the reference against itself; 0: none
     speed: bool = False

@@ -1,7 +1,7 @@
 """One pass of a model over a text: a group is decoded while the last one's logits are worked on.
 
-A session with two lanes overlaps the two; with one they take turns, which is faster where the
-decode itself keeps every core busy.
+A session with two lanes overlaps the two, on a CPU too: where threads wait in the one there is work
+in the other. With one lane they take turns, in the memory of one context.
 """
 
 from __future__ import annotations

@@ -57,7 +57,8 @@ def require_memory(name: str, needed: Need, free: Free) -> None:
     """Raise CapacityError unless a model fits."""
     if not free.holds(needed):
         raise CapacityError(
-            f"{name} needs {free.shortage(needed)}; take a larger machine or lower llama.gpu_layers"
+            f"{name} needs {free.shortage(needed)}; take a larger machine, lower llama.gpu_layers "
+            "or set evaluation.overlap: false"
         )
 
 

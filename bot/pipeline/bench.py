@@ -456,8 +456,7 @@ class Bench:
 
     @property
     def _lanes(self) -> int:
-        overlap = self.settings.evaluation.overlap
-        return 2 if (self._on_gpu if overlap is None else overlap) else 1
+        return 2 if self.settings.evaluation.overlap else 1
 
     def _need(self, subject: Subject, text: _Text) -> Need:
         rows = text.windows.together * (text.windows.scored + 1)
