@@ -81,7 +81,9 @@ def _array(memory: Any, layout: bytes, kind: str) -> NDArray[Any]:
     return np.ndarray(sizes[3::-1], kind, memory, strides=sizes[:3:-1])
 
 
-_OP = _Tensor.op.offset
+_OP, _NAME = _Tensor.op.offset, _Tensor.name.offset
+_LAST_NORM = b"result_norm\0"  # llama.cpp's name for what the output matrix is multiplied with
+_BLOCKS = "blk."
 _LAYOUT = struct.Struct("4q4N")  # ne and nb
 
 _BLOCK = 1 << 16  # f32 values, 256 KiB: what stays in the processor's cache
@@ -105,7 +107,9 @@ class Observer:
     Rules from IMatrixCollector::collect_imatrix (tools/imatrix/imatrix.cpp): each sum is an f32 to
     which one square after another is added, rows in order, experts by rank before token. Weights
     that are fed by the same activations (query, key and value; gate and up) are looked at once,
-    and the graph does not stop for the others.
+    and the graph does not stop for the others. It ends at the norm before the output matrix, whose
+    sums are not kept: logits of an observed decode mean nothing. The first graph runs to its end,
+    to see that no weight of a block comes later.
     """
 
     def __init__(self) -> None:
@@ -114,6 +118,8 @@ class Observer:
         self._error: BuildError | None = None
         self._mul, self._mul_experts = _operation("MUL_MAT"), _operation("MUL_MAT_ID")
         self._found: dict[Inputs, tuple[Seen | None, Seen]] = {}  # before and after
+        self._first: int | None = None  # weights of blocks before the first graph's last norm
+        self._met = 0  # weights of blocks since a graph's last norm
         self.callback = c.ggml_backend_sched_eval_callback(self._ask)
 
     def restore(self, seen: Mapping[str, Seen]) -> None:
@@ -131,14 +137,29 @@ class Observer:
     def _ask(self, address: int, ask: bool, _user: Any) -> bool:
         # asked about every node of the graph: most are no multiplications and cost only this look
         if ctypes.c_int.from_address(address + _OP).value not in (self._mul, self._mul_experts):
-            return False
+            return ask and self._at_end(address)
         node = _Tensor.from_address(address)
         name = _weight_name(node.src[0].contents.name)
+        self._met += ask and name.startswith(_BLOCKS)
         try:
             return self._stop(node, name) if ask else self._look(node, name)
         except (ValueError, IndexError, BuildError) as error:
             self._error = BuildError(f"importance matrix: {name}: {error}")
             return False
+
+    def _at_end(self, address: int) -> bool:
+        """Whether a graph may end after this node: its last norm, when no block comes later.
+
+        From one last norm to the next as many weights of blocks are met as before the first one,
+        unless graphs have some after it.
+        """
+        if ctypes.string_at(address + _NAME, len(_LAST_NORM)) != _LAST_NORM:
+            return False
+        met, self._met = self._met, 0
+        if self._first is None:
+            self._first = met
+            return False
+        return met == self._first
 
     def _stop(self, node: _Tensor, name: str) -> bool:
         """Whether the graph must stop after this node: only for activations not seen yet.
@@ -158,7 +179,7 @@ class Observer:
         if node.op == self._mul_experts:
             return True
         inputs = node.src[1].contents
-        return inputs.ne[1] >= 16 and inputs.type == c.GGML_TYPE_F32 and name.startswith("blk.")
+        return inputs.ne[1] >= 16 and inputs.type == c.GGML_TYPE_F32 and name.startswith(_BLOCKS)
 
     def _look(self, node: _Tensor, name: str) -> bool:
         before = self.seen.get(name)

@@ -132,7 +132,8 @@ class Session(Vocabulary):
     def decode_side_by_side(self, ids: NDArray[np.int32], start: int) -> None:
         """Run the model over tokens [sequences, length] at positions from `start` on.
 
-        All logits are computed; none are returned. Raises BuildError as `decode` does.
+        All logits are asked for, so that the last block sees every token; none are returned.
+        Raises BuildError as `decode` does.
         """
         self._run(Batch.rows(ids, 0, start=start), 0)
 
