@@ -39,8 +39,17 @@ class Hub(Reader):
         timeout: float = 30.0,
         clock: Clock | None = None,
         gate: Gate | None = None,
+        variable: str = "HF_TOKEN",
     ) -> None:
-        super().__init__(endpoint, token, pause=pause, timeout=timeout, clock=clock, gate=gate)
+        super().__init__(
+            endpoint,
+            token,
+            pause=pause,
+            timeout=timeout,
+            clock=clock,
+            gate=gate,
+            variable=variable,
+        )
         self._sent: dict[tuple[str, str], _Sent] = {}  # by repository and path in it
         self._copied: dict[tuple[str, str], _Copied] = {}  # the same
 

@@ -151,7 +151,8 @@ class Connection:
 
     Without a token nothing is sent and none is looked for elsewhere (saved logins of the `hf`
     command are for people). `pause` is the first wait, in seconds, before a repeated request,
-    by `clock`, `timeout` that of a small reply. Every request passes `gate`.
+    by `clock`, `timeout` that of a small reply. Every request passes `gate`. Messages call the
+    token by the environment's `variable`.
     """
 
     def __init__(
@@ -163,13 +164,15 @@ class Connection:
         timeout: float = 30.0,
         clock: Clock | None = None,
         gate: Gate | None = None,
+        variable: str = "HF_TOKEN",
     ) -> None:
         self.endpoint = endpoint.rstrip("/")
         self.name = re.sub(r"//[^/@]*@", "//", self.endpoint)  # for messages: no password
         self._lender = None if token is None or isinstance(token, SecretStr) else token
         self._own = token.get_secret_value() if isinstance(token, SecretStr) else ""
         if not re.fullmatch(r"[!-~]*", self._own):
-            raise AccessError("HF_TOKEN holds characters that no token has; copy it again")
+            raise AccessError(f"{variable} holds characters that no token has; copy it again")
+        self._variable = variable
         secrecy.keep(self._own)
         self._pause, self._timeout, self._clock = pause, timeout, clock or SystemClock()
         self._gate = (urlsplit(self.endpoint).hostname or "", gate) if gate else None
@@ -216,7 +219,9 @@ class Connection:
     @functools.cached_property
     def _user(self) -> str:
         if not self._secret:
-            raise AccessError(f"HF_TOKEN is not set; make a token at {self.name}/settings/tokens")
+            raise AccessError(
+                f"{self._variable} is not set; make a token at {self.name}/settings/tokens"
+            )
         reply = self._repeat("the token's user", lambda: self._api.whoami())
         name = reply.get("name")
         if not isinstance(name, str):
@@ -284,7 +289,7 @@ class Connection:
             raise self._translated(error, what) from error
         except LocalTokenNotFoundError as error:
             raise AccessError(
-                f"HF_TOKEN is not set; make a token at {self.name}/settings/tokens"
+                f"{self._variable} is not set; make a token at {self.name}/settings/tokens"
             ) from error
         except HFValidationError as error:
             raise SourceError(f"{what} is not a name on a Hub; write OWNER/NAME") from error
@@ -323,7 +328,8 @@ class Connection:
                 return UnreachableError("HF_HUB_OFFLINE is set; unset it to reach a Hub")
             case GatedRepoError():
                 return AccessError(
-                    f"{what} is gated; ask for access at {self.name} as the user of HF_TOKEN"
+                    f"{what} is gated; ask for access at {self.name} as the user of "
+                    f"{self._variable}"
                 )
             case RemoteEntryNotFoundError():
                 return NoSuchFile(f"{what} does not exist on {self.name}; check the name")
@@ -356,7 +362,7 @@ class Connection:
                     f"{held}; see {self.name}/{lent_for}/settings"
                 )
             return AccessError(
-                f"{self.name} refused {what} ({status} {said}): HF_TOKEN "
+                f"{self.name} refused {what} ({status} {said}): {self._variable} "
                 f"{held if self._own else 'is not set'}; see {self.name}/settings/tokens"
             )
         if status == 429:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bot import secrecy
 from bot.errors import AccessError, BotError, BuildError, CapacityError
-from bot.settings import DEMO, Settings, hub_token, load
+from bot.settings import DEMO, Settings, hub_token, load, staging_token
 
 PACKAGES = ("apex-bot", "huggingface_hub", "hf-xet", "llama-cpp-python", "gguf", "github3.py")
 SMALL = DEMO / "tiny-moe-Q8_0.gguf"
@@ -47,6 +47,8 @@ def examine(config: Path | None) -> Iterator[Finding]:
     yield _ask("hub", lambda: _hub(settings))
     yield _hub_token(settings)
     yield _publishing(settings)
+    if settings.jobs.travel == "hub":
+        yield _staging(settings)
     yield _github(settings)
 
 
@@ -119,6 +121,18 @@ def _hub_token(settings: Settings) -> Finding:
             text = "HF_TOKEN is not set; gated models need one that may read"
         return Finding(name="hub token", good=None, text=text)
     return _ask("hub token", lambda: f"belongs to {Hub(settings.hub.endpoint, token).whoami()}")
+
+
+def _staging(settings: Settings) -> Finding:
+    """The token that files travel with from job to job; a machine that only watches needs none."""
+    from bot.clients.hub import Hub
+
+    token, owner = staging_token(), settings.jobs.staging
+    if token is None:
+        text = f"HF_STAGING_TOKEN is not set; jobs need one that may write to {owner} alone"
+        return Finding(name="staging", good=None, text=text)
+    hub = Hub(settings.hub.endpoint, token, variable="HF_STAGING_TOKEN")
+    return _ask("staging", lambda: f"files travel through {owner}, as {hub.whoami()}")
 
 
 def _publishing(settings: Settings) -> Finding:

@@ -78,7 +78,7 @@ def road(pipeline: Pipeline, folder: Folder) -> Road:
         raise AccessError(
             f"HF_STAGING_TOKEN is not set; make a token that may write to {jobs.staging} alone"
         )
-    hub = Hub(pipeline.settings.hub.endpoint, token)
+    hub = Hub(pipeline.settings.hub.endpoint, token, variable="HF_STAGING_TOKEN")
     return Staging(hub, f"{jobs.staging}/{name_of(folder)}", folder, pipeline)
 
 

@@ -369,6 +369,28 @@ def test_the_doctor_names_what_is_wrong(road: Road) -> None:
     assert re.search(r"^FAIL +hub ", bad.stdout, re.MULTILINE)
 
 
+@pytest.mark.parametrize(
+    ("token", "good", "said"),
+    [
+        ("", None, "one that may write to carol alone"),
+        ("hf_of_nobody", False, "HF_STAGING_TOKEN is not accepted"),
+        ("alice's", True, "files travel through carol, as alice"),
+    ],
+)
+def test_the_doctor_tries_the_token_that_files_travel_with(
+    road: Road, token: str, good: bool | None, said: str
+) -> None:
+    """A machine that only watches needs none."""
+    given = road.token if token == "alice's" else token
+    settings = road.settings("apart.yaml", jobs={"travel": "hub", "staging": "carol"})
+    done = road.bot("doctor", "--json", config=settings, HF_STAGING_TOKEN=given)
+    found = {finding["name"]: finding for finding in json.loads(done.stdout)}["staging"]
+    assert found["good"] is good, found
+    assert said in found["text"]
+    assert not given or given not in done.stdout
+    assert done.returncode == (good is False)
+
+
 def test_help_needs_no_heavy_library(road: Road) -> None:
     program = (
         "import sys\nfrom bot.cli import cli\n"
