@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bot import cli_github, cli_init, secrecy
+from bot import cli_github, cli_hub, cli_init, secrecy
 from bot.cli_steps import VERBS as STEP_VERBS
 from bot.cli_watch import VERBS
 from bot.errors import NO_SPACE, BotError, CapacityError, SourceError
@@ -975,110 +975,8 @@ def rollback(context: Context, repository: str, revision: str, as_json: bool) ->
         click.echo(tables.rolled_back(done))
 
 
-for verb_elsewhere in (*VERBS, *cli_init.VERBS, *cli_github.VERBS, *STEP_VERBS):
+for verb_elsewhere in (*VERBS, *cli_init.VERBS, *cli_github.VERBS, *STEP_VERBS, *cli_hub.VERBS):
     cli.add_command(verb_elsewhere)
-
-
-@cli.group(cls=Verbs)
-def hub() -> None:
-    """A Hub of your own, for rehearsals: what you publish to it, the world does not see."""
-
-
-FOLDER = click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-
-
-@hub.command()
-@FOLDER
-@click.option("--port", default=8910, show_default=True, help="0 picks a free one.")
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option(
-    "--bandwidth",
-    type=click.FloatRange(min=0.001),
-    metavar="MB",
-    help="MB a second that uploads share, to rehearse a slow line; without Xet.",
-)
-def serve(folder: Path, port: int, host: str, bandwidth: float | None) -> None:
-    """Serve the Hub kept in FOLDER until interrupted.
-
-    \b
-    bot hub serve ./my-hub --port 8910
-    HF_ENDPOINT=http://127.0.0.1:8910 bot publish ./model-BF16.gguf
-    """
-    from bot.web.hub import serve as run
-
-    def ready(url: str) -> None:
-        click.echo(f"serving {folder} at {url}")
-
-    run(folder, port, host, ready, bandwidth=bandwidth * 1e6 if bandwidth else None)
-
-
-@hub.command()
-@FOLDER
-@click.argument("repository", metavar="OWNER/NAME")
-@click.argument("number", type=click.IntRange(min=1))
-@click.option("--merge/--close", "agreed", default=None, help="Agree to it, or refuse it.")
-def review(folder: Path, repository: str, number: int, agreed: bool | None) -> None:
-    """Merge or close a pull request of the Hub in FOLDER, as its owner; see publish.approval.
-
-    \b
-    bot hub review ./my-hub me/model-APEX-GGUF 1 --merge
-    """
-    from bot.web.reviewing import review as settle
-    from bot.web.store import Store
-
-    if agreed is None:
-        raise click.UsageError("say --merge or --close")
-    click.echo(settle(Store(folder), repository, number, agreed=agreed))
-
-
-@hub.command()
-@FOLDER
-@click.argument("repository", metavar="OWNER/NAME")
-@click.option("--issuer", required=True, metavar="URL", help="Who signs the id tokens.")
-@click.option(
-    "--keys",
-    required=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The issuer's public keys: a JWKS file.",
-)
-@click.option(
-    "--claim",
-    "claims",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="What an id token must say, exactly so; may be given again.",
-)
-def trust(folder: Path, repository: str, issuer: str, keys: Path, claims: tuple[str, ...]) -> None:
-    """Let a workflow publish to OWNER/NAME of the Hub in FOLDER; see publish.trusted_publisher.
-
-    \b
-    bot hub trust ./my-hub me/model-APEX-GGUF --keys jwks.json \\
-        --issuer https://token.actions.githubusercontent.com \\
-        --claim repository=me/builds --claim environment=hub-publish
-    """
-    from bot.web.lending import trust as name_publisher
-    from bot.web.store import Store
-
-    named = dict(claim.partition("=")[::2] for claim in claims)
-    if not all(named.values()):
-        raise click.UsageError("a claim is NAME=VALUE")
-    name_publisher(Store(folder), repository, issuer, keys, named)
-    click.echo(f"{repository} trusts jobs of {issuer} with {', '.join(claims)}")
-
-
-@hub.command("add-user")
-@FOLDER
-@click.argument("name")
-@click.option("--org", "orgs", multiple=True, help="Organisation the user belongs to.")
-def add_user(folder: Path, name: str, orgs: tuple[str, ...]) -> None:
-    """Make a user of the Hub in FOLDER and print a token. It is shown this once.
-
-    \b
-    export HF_TOKEN=$(bot hub add-user ./my-hub me)
-    """
-    from bot.web.store import Store
-
-    click.echo(Store(folder).add_user(name, orgs))
 
 
 @cli.command()
