@@ -7,7 +7,7 @@ JOBS   ?= 2
 PYTEST := OMP_WAIT_POLICY=passive $(BIN)/pytest -n $(JOBS) --dist loadfile
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test test-all test-families test-workflows lint bench clean
+.PHONY: demo test test-all test-families test-workflows test-clients lint bench clean
 
 demo: $(STAMP)
 	@$(BIN)/bot demo
@@ -24,6 +24,11 @@ test-families: $(STAMP)
 
 test-workflows: $(STAMP)
 	@$(BIN)/pytest -m long tests/e2e/test_workflows.py tests/e2e/test_travel.py
+
+# programs of others, from npm: at the versions of the lock file, running nothing while installed
+test-clients: $(STAMP)
+	@if command -v npm >/dev/null; then npm ci --silent --prefix tests/clients_npm; fi
+	@$(PYTEST) -m long tests/clients_npm
 
 lint: $(STAMP)
 	@$(BIN)/ruff format --check .

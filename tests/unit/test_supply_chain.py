@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -142,3 +143,14 @@ def test_nothing_that_executes_what_it_reads_is_imported() -> None:
     # llama_cpp's own Python would render a model's template: only its C functions are used
     used = {name for _, name in imports() if name.split(".")[0] == "llama_cpp"}
     assert used <= {"llama_cpp", "llama_cpp.llama_cpp"}
+
+
+def test_packages_of_other_programs_are_named_by_hash_and_by_no_place() -> None:
+    folder = PACKAGE.parent / "tests" / "clients_npm"
+    locked = json.loads((folder / "package-lock.json").read_text())["packages"]
+    wanted = json.loads((folder / "package.json").read_text())["dependencies"]
+    packages = {name: package for name, package in locked.items() if name}
+    assert {f"node_modules/{name}" for name in wanted} <= packages.keys()
+    assert all(package["integrity"].startswith("sha512-") for package in packages.values())
+    assert not any("resolved" in package for package in packages.values())
+    assert "ignore-scripts=true" in (folder / ".npmrc").read_text().splitlines()
