@@ -6,14 +6,15 @@ Results go to stdout, narration to stderr. Heavy libraries are imported by the v
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, update_wrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
 from bot import cli_github, cli_hub, cli_init, secrecy
+from bot.cli_options import JSON, TIERS, Place, Sections, Verbs, anywhere, listed
 from bot.cli_steps import VERBS as STEP_VERBS
 from bot.cli_watch import VERBS
 from bot.errors import NO_SPACE, BotError, CapacityError, SourceError
@@ -42,9 +43,17 @@ Exit codes
 class Context:
     """What the options before the verb said; settings are read when first needed."""
 
-    def __init__(self, config: Path | None, quiet: bool, log: str = "text") -> None:
-        self.config, self.quiet, self.log = config, quiet, log
+    def __init__(self, config: Path | None, quiet: bool) -> None:
+        self.config, self.quiet, self.log = config, quiet, "text"
         self.overrides: dict[str, Any] = {}  # what a verb's own options say, nested as bot.yaml
+
+    def log_as(self, kind: str) -> None:
+        """Narrate for people, or in JSON."""
+        self.log = kind
+        if kind == "json":
+            from bot.progress import log_as_json
+
+            log_as_json()
 
     def override(self, section: str, **values: Any) -> None:
         """Let options of the command line win over a section of the settings."""
@@ -73,19 +82,29 @@ class Context:
         return Pipeline(self.settings, self.narrator, hub_token())
 
 
-class Verbs(click.Group):
-    """A group that lists its verbs in the order of the road, not of the alphabet."""
+class Road(Sections):
+    """The whole command, its verbs by what one wants to do."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names as they were added."""
-        del ctx
-        return list(self.commands)
+    sections: ClassVar[Mapping[str, Sequence[str]]] = {
+        "A release": (
+            "inspect", "plan", "publish", "push", "card", "gate", "timeline", "rollback",
+        ),
+        "Its parts": (
+            "toolchain", "convert", "calibrate", "quantize", "verify", "evaluate", "compare",
+            "import", "lint",
+        ),
+        "Watching": (
+            "watch", "why", "status", "approve", "retry", "ignore", "pause", "resume", "serve",
+        ),
+        "Builds on GitHub": ("init", "dispatch", "runs", "cancel", "rerun", "step"),
+        "This machine": ("doctor", "config", "demo", "hub", "db"),
+    }  # fmt: skip
 
 
-@click.group(cls=Verbs, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Road, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--config",
-    type=click.Path(path_type=Path),
+    type=Place(),
     envvar="BOT_CONFIG",
     help="Settings file [default: bot.yaml here, if there is one]",
 )
@@ -108,14 +127,10 @@ def cli(ctx: click.Context, config: Path | None, quiet: bool, log: str) -> None:
     bot publish Qwen/Qwen3.6-35B-A3B      build, measure, describe, publish
     bot watch --once                      what is new, and what would be built
     """
-    ctx.obj = Context(config, quiet, log)
-    if log == "json":
-        from bot.progress import log_as_json
-
-        log_as_json()
+    ctx.obj = Context(config, quiet)
+    ctx.obj.log_as(log)
 
 
-JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 MODEL = click.argument("model")
 REVISION = click.option(
     "--revision", default="main", show_default=True, help="Branch, tag or commit of the model."
@@ -135,20 +150,6 @@ PRUNE = click.option(
     callback=_prune,
     expose_value=False,
     help="Give back the Hub's storage of files that updates replaced (publish.keep_builds).",
-)
-
-
-def _tiers(ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[str, ...]:
-    del ctx
-    return tuple(name.strip() for name in (value or "").split(",") if name.strip())
-
-
-PROFILES = click.option(
-    "--profiles",
-    "tiers",
-    callback=_tiers,
-    metavar="TIER,TIER",
-    help="Tiers to make, such as I-Quality,I-Mini [default: all nine]",
 )
 
 
@@ -185,7 +186,7 @@ def _planned(context: Context, name: str, revision: str, tiers: tuple[str, ...])
 def staged(verb: Callable[..., None]) -> Callable[..., None]:
     """Options that every verb working on a model's job has."""
     wrapped = click.pass_obj(verb)
-    for option in (JSON, BASELINES, PROFILES, REVISION, MODEL):
+    for option in (JSON, BASELINES, TIERS, REVISION, MODEL):
         wrapped = option(wrapped)
     return update_wrapper(wrapped, verb)
 
@@ -289,8 +290,8 @@ def show(context: Context, as_json: bool) -> None:
 
 
 @cli.command()
-@click.argument("checkpoint", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.argument("target", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("checkpoint", type=Place(exists=True, file=False))
+@click.argument("target", type=Place(folder=False))
 @click.option("--name", help="The model's name in the file [default: the folder's]")
 @JSON
 @click.pass_obj
@@ -396,7 +397,7 @@ def calibrate(
 )
 @click.option(
     "--imatrix",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=Place(exists=True, folder=False),
     help="An importance matrix to use instead of calibrating.",
 )
 @click.option("--no-stamp", is_flag=True, help="No tier, recipe hash and bot version in the files.")
@@ -417,8 +418,8 @@ def quantize(
     written as shards.
 
     \b
-    bot quantize ./model-BF16.gguf --profiles I-Quality,I-Mini
-    bot quantize ./model-BF16.gguf --profiles I-Mini --baselines Q8_0,Q4_K_M
+    bot quantize ./model-BF16.gguf --tiers I-Quality,I-Mini
+    bot quantize ./model-BF16.gguf --tiers I-Mini --baselines Q8_0,Q4_K_M
     bot quantize ./model-BF16.gguf --imatrix ./imatrix.gguf --engine llama --no-stamp
     """
     from bot.pipeline import make
@@ -440,7 +441,7 @@ def quantize(
 
 
 @cli.command()
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("file", type=Place(folder=False))
 @click.option("--no-run", is_flag=True, help="Do not load it: where memory is short.")
 @JSON
 @click.pass_obj
@@ -474,7 +475,7 @@ AGAINST = click.option(
 )
 MEASURES = click.option(
     "--measures",
-    callback=_tiers,
+    callback=listed,
     metavar="NAME,NAME",
     help="ppl, kld, noise, speed, tasks, or sets of tasks by name [default: as in bot.yaml]",
 )
@@ -506,13 +507,13 @@ def texts(verb: Callable[..., None]) -> Callable[..., None]:
 @AGAINST
 @MEASURES
 @texts
-@click.option("--out", type=click.Path(path_type=Path), help="Results, after each measure anew.")
+@click.option("--out", type=Place(), help="Results, after each measure anew.")
 @click.option(
     "--keep-logits",
-    type=click.Path(path_type=Path),
+    type=Place(),
     help="Write the reference's log-probabilities as llama-perplexity does.",
 )
-@PROFILES
+@TIERS
 @REVISION
 @JSON
 def evaluate(
@@ -532,7 +533,7 @@ def evaluate(
     once with the same text on the same machine is not measured again.
 
     \b
-    bot evaluate ./model-BF16.gguf --profiles I-Quality --json
+    bot evaluate ./model-BF16.gguf --tiers I-Quality --json
     bot evaluate a.gguf b.gguf --against model-BF16.gguf --measures ppl,kld,hellaswag
     bot evaluate unsloth/Qwen3.6-35B-A3B-GGUF:UD-Q4_K_XL --against ./model-BF16.gguf
     """
@@ -568,7 +569,7 @@ def evaluate(
 @click.option(
     "--results",
     "path",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=Place(exists=True, folder=False),
     help="A results.json; ONE and OTHER are then names of its rows.",
 )
 @JSON
@@ -601,7 +602,7 @@ def compare(
     "files",
     nargs=-1,
     required=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=Place(exists=True, folder=False),
 )
 @JSON
 @click.pass_obj
@@ -625,7 +626,7 @@ def import_(context: Context, files: tuple[Path, ...], as_json: bool) -> None:
 @TO
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=Place(file=False),
     help="Where the card of a sheet goes [default: a folder of its repository's name]",
 )
 @click.option(
@@ -881,7 +882,7 @@ def publish(
     may write.
 
     \b
-    bot publish Qwen/Qwen3.6-35B-A3B --profiles I-Balanced,I-Quality,I-Compact
+    bot publish Qwen/Qwen3.6-35B-A3B --tiers I-Balanced,I-Quality,I-Compact
     bot publish ./model-BF16.gguf --to my-name/model-APEX-GGUF --private
     bot publish ./model-BF16.gguf --dry-run
     bot publish ./model-BF16.gguf --prune --dry-run
@@ -983,7 +984,7 @@ for verb_elsewhere in (*VERBS, *cli_init.VERBS, *cli_github.VERBS, *STEP_VERBS, 
 @click.option(
     "--dir",
     "folder",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=Place(file=False),
     default=Path("apex-demo"),
     show_default=True,
     help="Where everything goes.",
@@ -1002,13 +1003,13 @@ def demo(context: Context, folder: Path, stay: bool, port: int, as_json: bool) -
     import os
 
     # read when the Hub client is imported; nothing of the demo enters the user's own caches
-    os.environ["HF_HOME"] = str(folder.resolve() / "hf-home")
+    os.environ["HF_HOME"] = str(folder / "hf-home")
     from bot.pipeline import tables, watching
     from bot.pipeline.demo import demonstrate
 
     narrator = context.narrator
     done = demonstrate(
-        folder.resolve(),
+        folder,
         narrator,
         context.settings.llama,
         lambda decision: narrator.say(watching.as_line(decision)),
@@ -1044,6 +1045,16 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     if as_json:
         _emit(tuple(findings))
     ctx.exit(1 if any(finding.good is False for finding in findings) else 0)
+
+
+anywhere(
+    cli,
+    (
+        ("config", lambda obj, value: setattr(obj, "config", value)),
+        ("quiet", lambda obj, value: setattr(obj, "quiet", value)),
+        ("log", lambda obj, value: obj.log_as(value)),
+    ),
+)
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
+from bot.cli_options import JSON, TIERS
 from bot.errors import BotError
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from bot.pipeline.models import Pipeline
     from bot.progress import Narrator
 
-JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 MODEL = click.argument("model", metavar="ORG/MODEL")
 RUN = click.argument("run", metavar="RUN")
 
@@ -35,11 +35,6 @@ class Context(Protocol):
         ...
 
 
-def _tiers(ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[str, ...]:
-    del ctx
-    return tuple(name.strip() for name in (value or "").split(",") if name.strip())
-
-
 def _desk(context: Context) -> Desk:
     from bot.pipeline.by_hand import Desk
 
@@ -55,13 +50,7 @@ def _emit(value: Any) -> None:
 @click.option(
     "--revision", default="main", show_default=True, help="Branch, tag or commit of the model."
 )
-@click.option(
-    "--profiles",
-    "tiers",
-    callback=_tiers,
-    metavar="TIER,TIER",
-    help="Tiers to make [default: all]",
-)
+@TIERS
 @click.option("--again", is_flag=True, help="Also when a run of the same order succeeded.")
 @click.option("--dry-run", is_flag=True, help="Show what would be sent; send nothing.")
 @JSON
@@ -82,7 +71,7 @@ def dispatch(
 
     \b
     bot dispatch Qwen/Qwen3.6-35B-A3B
-    bot dispatch Qwen/Qwen3.6-35B-A3B --profiles I-Quality,I-Mini --dry-run
+    bot dispatch Qwen/Qwen3.6-35B-A3B --tiers I-Quality,I-Mini --dry-run
     """
     if dry_run:
         _would_send(context, model, revision, tiers, as_json=as_json)

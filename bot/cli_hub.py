@@ -6,7 +6,9 @@ from pathlib import Path
 
 import click
 
-FOLDER = click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+from bot.cli_options import Place
+
+FOLDER = click.argument("folder", type=Place(file=False))
 
 
 @click.group()
@@ -65,7 +67,7 @@ def review(folder: Path, repository: str, number: int, agreed: bool | None) -> N
 @click.option(
     "--keys",
     required=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=Place(exists=True, folder=False),
     help="The issuer's public keys: a JWKS file.",
 )
 @click.option(

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
+from bot.cli_options import JSON
+
 if TYPE_CHECKING:
     from bot.pipeline.models import Pipeline
     from bot.pipeline.orders import Folder
@@ -39,7 +41,6 @@ SENTINEL = click.option(
     required=True,
     help="Of `prepare`; proves that this machine sees the same folder.",
 )
-JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 
 
 @click.group()

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
+from bot.cli_options import JSON, Place
+
 if TYPE_CHECKING:
     from bot.board import Board
     from bot.pipeline.models import Pipeline
     from bot.queue import Queue
     from bot.settings import Settings
 
-JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 REPO = click.argument("repo", metavar="ORG/MODEL")
 UNITS = {"m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 EVERY = 5.0  # seconds between two tables of `bot status --watch`
@@ -253,7 +254,7 @@ def config() -> None:
 
 
 @config.command()
-@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.argument("file", required=False, type=Place())
 @click.pass_context
 def check(ctx: click.Context, file: Path | None) -> None:
     """Say all that is wrong with a settings file, each with its line.
@@ -294,7 +295,7 @@ def db() -> None:
 
 
 @db.command()
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("file", type=Place(folder=False))
 @click.pass_obj
 def backup(context: Context, file: Path) -> None:
     """Copy the ledger to FILE while others go on using it.

@@ -12,8 +12,9 @@ import yaml
 from pydantic import ValidationError
 
 from bot.errors import SettingsError
+from bot.mistakes import each
 from bot.records import SCHEMA
-from bot.settings import Settings, load, yaml_only
+from bot.settings import Settings, load, read_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,11 +46,11 @@ def mistakes(file: Path) -> list[Mistake]:
         return [Mistake(line=line, key="", text=f"not YAML: {error.problem or error.context}")]
     found = [*_twice(root, ())]
     try:
-        yaml_only(file)
+        Settings.model_validate(read_file(file))
     except ValidationError as error:
-        found += [_mistake(root, one["loc"], one["msg"]) for one in error.errors()]
-    except yaml.YAMLError as error:
-        found.append(Mistake(line=1, key="", text=" ".join(str(error).split())))
+        found += [_mistake(root, place, text) for place, text in each(error)]
+    except SettingsError as error:
+        found.append(Mistake(line=1, key="", text=str(error).removeprefix(f"{file} ")))
     return sorted(set(found), key=lambda mistake: (mistake.line, mistake.key))
 
 
@@ -91,7 +92,7 @@ def _leaves(value: Any) -> Iterator[Any]:
         yield value
 
 
-def _mistake(root: yaml.Node | None, path: Sequence[int | str], said: str) -> Mistake:
+def _mistake(root: yaml.Node | None, path: Sequence[int | str], text: str) -> Mistake:
     """Where a path of pydantic's lies in the file: as deep as the file has it."""
     node, line, words = root, 1, []
     for part in path:
@@ -103,9 +104,6 @@ def _mistake(root: yaml.Node | None, path: Sequence[int | str], said: str) -> Mi
             continue
         line, node = step
         words.append(str(part))
-    text = said.removeprefix("Value error, ")
-    if text == "Extra inputs are not permitted":
-        text = "there is no such key"
     return Mistake(line=line, key=".".join(words), text=text)
 
 

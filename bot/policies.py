@@ -26,11 +26,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from bot.places import Named, placed
+
 PRESETS = Path(__file__).resolve().parent / "presets"
 DEEPEST = 8  # presets that extend presets
 
 Count = Annotated[int, Field(ge=0)]
 Patterns = tuple[Annotated[str, Field(min_length=1, max_length=200)], ...]
+
+
+def presets() -> list[str]:
+    """Names of the presets that come with the bot."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
 
 class Terms(BaseModel):
@@ -71,7 +78,7 @@ class Rule(Terms):
 class Policy(Terms):
     """The whole section."""
 
-    extends: tuple[str, ...] = Field(
+    extends: tuple[Annotated[str, Named(lambda _root: presets())], ...] = Field(
         default=(), description="presets by name, or YAML files with the same keys"
     )
     allow: Patterns = Field(default=(), description="OWNER/NAME patterns; none: everybody")
@@ -140,16 +147,25 @@ def _over(upper: Mapping[str, Any], lower: Mapping[str, Any]) -> dict[str, Any]:
 def _preset(name: Any) -> Mapping[str, Any]:
     import yaml
 
-    known = sorted(path.stem for path in PRESETS.glob("*.yaml"))
+    known = presets()
     if not isinstance(name, str):
         raise ValueError(f"extends holds names of presets: {', '.join(known)}")
     path = PRESETS / f"{name}.yaml" if name in known else Path(name)
     if not path.is_file():
-        raise ValueError(f"{name!r} is no file and no preset; presets are {', '.join(known)}")
+        raise ValueError(
+            f"{path.name!r} is no file and no preset; presets are {', '.join(known)}, "
+            f"files were looked for in {path.parent}"
+        )
     try:
         loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not YAML") from error
     if not isinstance(loaded, Mapping):
         raise ValueError(f"{path} holds no mapping")
-    return loaded
+    return _beside(loaded, path.parent)
+
+
+def _beside(given: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
+    """A preset's own `extends`, as it stands in a file of that folder."""
+    placed_values: Mapping[str, Any] = placed(Policy, given, folder)
+    return placed_values

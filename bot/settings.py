@@ -18,18 +18,22 @@
       text: texts/wiki.test.raw
       tasks: texts/hellaswag_val_full.txt
 
-Every key can be given as an environment variable: BOT_LLAMA__THREADS=8. Tokens come from the
-environment (HF_TOKEN, HF_STAGING_TOKEN, GITHUB_TOKEN; or HF_TOKEN_FILE, the path of a file), never
-from bot.yaml.
+Every key can be given as an environment variable: BOT_LLAMA__THREADS=8. Relative paths start at the
+folder of bot.yaml; those of the environment and the command line at the current one. Tokens come
+from the environment (HF_TOKEN, HF_STAGING_TOKEN, GITHUB_TOKEN; or HF_TOKEN_FILE, the path of a
+file) or, for the Hub, from `hf auth login`; never from bot.yaml.
 """
 
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -41,13 +45,16 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
+    InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    YamlConfigSettingsSource,
 )
+from pydantic_settings import SettingsError as UnreadableError
 
 from bot import secrecy
 from bot.errors import SettingsError
+from bot.mistakes import each
+from bot.places import Named, at_home, placed
 from bot.policies import Policy
 
 PACKAGE = Path(__file__).resolve().parent
@@ -58,6 +65,15 @@ def data_folder(name: Literal["card_templates", "profiles", "workflows"]) -> Pat
     """A data folder of the project: beside the package in a checkout, inside it when installed."""
     installed = PACKAGE / "data" / name
     return installed if installed.is_dir() else PACKAGE.parent / name
+
+
+def _data_names(root: Mapping[str, Any]) -> Collection[str]:
+    named = root.get("data")
+    return named if isinstance(named, Mapping) else ()
+
+
+Place = Annotated[Path, AfterValidator(at_home)]
+DataPlace = Annotated[Path, Named(_data_names), AfterValidator(at_home)]  # or a name in `data`
 
 
 class Part(BaseModel):
@@ -123,7 +139,7 @@ class CalibrationSource(Part):
     """A text of the calibration mix: a file here, or one of a dataset on the Hub, pinned."""
 
     name: Annotated[str, Field(pattern=r"^[\w .+-]{1,48}$")] | None = None
-    path: Path | None = None
+    path: Place | None = None
     dataset: Annotated[str, Field(pattern=r"^[\w.-]{1,96}/[\w.-]{1,96}$")] | None = None
     commit: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
     file: Annotated[str, Field(min_length=1, max_length=400)] | None = None
@@ -165,7 +181,7 @@ class CalibrationSettings(Part):
     chunks: Annotated[int, Field(ge=1)] | None = None
     batch: Annotated[int, Field(ge=32, le=131072)] = 2048  # tokens decoded together
     checkpoint: Annotated[int, Field(ge=1)] = 64  # chunks between notes of what was seen
-    file: Path | None = None  # a ready importance matrix, GGUF or .dat, instead of all this
+    file: Place | None = None  # a ready importance matrix, GGUF or .dat, instead of all this
 
     @field_validator("texts")
     @classmethod
@@ -182,7 +198,7 @@ class DataSettings(Part):
 
     kind: Literal["text", "hellaswag", "winogrande", "multiple-choice"] = "text"
     label: str | None = None  # in tables; default: the name
-    path: Path  # here, or in `repository`
+    path: Place  # here, or in `repository`
     repository: str | None = None  # ORG/NAME on the Hub
     repository_type: Literal["dataset", "model"] = "dataset"
     commit: Annotated[str, Field(pattern="[0-9a-f]{40}")] | None = None
@@ -200,11 +216,11 @@ class DataSettings(Part):
 class EvaluationSettings(Part):
     """The texts and tasks that tiers are measured on, by path or by their name in `data`."""
 
-    text: Path = DEMO / "evaluation.txt"
+    text: DataPlace = DEMO / "evaluation.txt"
     context: Annotated[int, Field(ge=32, le=131072)] = 512
     chunks: Annotated[int, Field(ge=1)] | None = None
     stride: Annotated[int, Field(ge=1)] | None = None  # overlapping windows; needs "beside"
-    tasks: tuple[Path, ...] = (DEMO / "tasks.txt",)
+    tasks: tuple[DataPlace, ...] = (DEMO / "tasks.txt",)
     task_count: Annotated[int, Field(ge=1)] = 400  # of each set that says nothing else
     parallel: Annotated[int, Field(ge=4, le=256)] = 4  # answers decoded side by side, as the tool
     reference: Literal["auto", "file", "beside"] = "auto"
@@ -214,7 +230,7 @@ class EvaluationSettings(Part):
     speed: bool = False
     repetitions: Annotated[int, Field(ge=1, le=100)] = 5
     others: tuple[str, ...] = ()  # ORG/REPOSITORY:PATTERN of other publishers
-    imported: tuple[Path, ...] = ()  # results of the APEX project, logs of llama-perplexity
+    imported: tuple[Place, ...] = ()  # results of the APEX project, logs of llama-perplexity
 
     @field_validator("tasks", mode="before")
     @classmethod
@@ -225,13 +241,22 @@ class EvaluationSettings(Part):
 class ConvertSettings(Part):
     """How a checkpoint becomes a GGUF file."""
 
-    llama_cpp: Path | None = None  # a llama.cpp checkout instead of the installed toolchain
-    python: Path | None = None  # its interpreter, which has torch and transformers
+    llama_cpp: Place | None = None  # a llama.cpp checkout instead of the installed toolchain
+    python: Place | None = None  # its interpreter, which has torch and transformers
     mtp: Literal["drop", "keep", "separate"] = "drop"  # multi-token prediction layers
     projector: Literal["F16", "BF16"] = "F16"  # type of mmproj.gguf
     timeout_hours: Annotated[float, Field(gt=0)] = 12.0
     memory_gb: Annotated[float, Field(gt=0)] | None = None
     shard_gb: Annotated[float, Field(ge=0.01)] | None = None  # None: one file, however large
+
+
+def _template(value: str, known: Collection[str]) -> str:
+    """Raise ValueError unless nothing but these stand in braces, each whole."""
+    left = re.sub("|".join(rf"{{{name}}}" for name in known), "", value)
+    if "{" in left or "}" in left:
+        names = " and ".join(f"{{{name}}}" for name in known)
+        raise ValueError(f"only {names} can stand in braces here")
+    return value
 
 
 class PublishSettings(Part):
@@ -250,14 +275,19 @@ class PublishSettings(Part):
     keep_builds: Annotated[int, Field(ge=0)] = 0  # earlier ones that pruning leaves for a rollback
     quantized_by: str | None = None
 
-    @field_validator("repository", "file")
+    @field_validator("repository")
     @classmethod
-    def _template(cls, value: str) -> str:
-        try:
-            value.format(name="x", tier="y")
-        except (KeyError, IndexError, ValueError) as error:
-            raise ValueError("only {name} and {tier} can stand in a name") from error
-        return value
+    def _one_for_all(cls, value: str) -> str:
+        return _template(value, ("name",))
+
+    @field_validator("file")
+    @classmethod
+    def _one_for_each(cls, value: str) -> str:
+        if not {"{tier}", "{label}"} & set(re.findall(r"{\w*}", value)):
+            raise ValueError("without {tier} or {label} all tiers would be one file; add one")
+        if not value.endswith(".gguf") or "/" in value:
+            raise ValueError("a file's name ends in .gguf and holds no folder")
+        return _template(value, ("name", "tier", "label"))
 
     @property
     def made_private(self) -> bool:
@@ -380,21 +410,25 @@ class GitHubSettings(Part):
         return value.rstrip("/") if value else None
 
 
+def _data_home() -> Path:
+    """Where programs keep data (XDG base directory specification)."""
+    home = Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser()
+    return home.absolute() / "apex-bot"
+
+
 class Settings(BaseSettings):
     """The whole of bot.yaml. Build one with `load`."""
+
+    told: ClassVar[Mapping[str, Any]] = {}  # by the file, its paths whole
 
     model_config = SettingsConfigDict(
         frozen=True, extra="forbid", env_prefix="BOT_", env_nested_delimiter="__"
     )
 
-    workdir: Path = Field(
-        default_factory=lambda: (
-            Path(os.environ.get("XDG_DATA_HOME", "~/.local/share")).expanduser() / "apex-bot"
-        )
-    )
+    workdir: Place = Field(default_factory=_data_home)
     reserve_gb: Annotated[float, Field(ge=0)] = 1.0  # disk that a job must leave free
-    profiles: Path = Field(default_factory=lambda: data_folder("profiles"))
-    templates: Path | None = None  # a folder whose blocks replace those of card_templates
+    profiles: Place = Field(default_factory=lambda: data_folder("profiles"))
+    templates: Place | None = None  # a folder whose blocks replace those of card_templates
     hub: HubSettings = HubSettings()
     llama: LlamaSettings = LlamaSettings()
     quantize: QuantizeSettings = QuantizeSettings()
@@ -409,6 +443,11 @@ class Settings(BaseSettings):
     jobs: JobsSettings = JobsSettings()
     github: GitHubSettings = GitHubSettings()
     policy: Policy = Policy()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole_paths(cls, given: Any) -> Any:
+        return placed(Settings, given, Path.cwd())
 
     @model_validator(mode="after")
     def _readable(self) -> Self:
@@ -435,39 +474,64 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Command line over environment over file; no .env and no secrets folder."""
         del dotenv_settings, file_secret_settings
-        return (init_settings, env_settings, YamlConfigSettingsSource(settings_cls))
+        told = InitSettingsSource(settings_cls, init_kwargs=dict(cls.told))
+        return (init_settings, env_settings, told)
 
 
 def load(file: Path | None = None, **given: Any) -> Settings:
     """Settings from `file` (default: bot.yaml here, if there is one) and the environment.
 
     `given` are values of the command line, nested like the file; they win.
-    Raises SettingsError naming the key, what it holds and what it should.
+    Raises SettingsError naming every wrong key and what it should hold.
     """
-    import yaml
-
     if file is not None and not file.is_file():
         raise SettingsError(f"settings file {file} does not exist; leave --config out or make it")
     found = file or Path("bot.yaml")
 
     class Loaded(Settings):
-        model_config = SettingsConfigDict(yaml_file=found)
+        told = read_file(found) if found.is_file() else {}
 
     try:
         return Loaded(**given)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise SettingsError(f"{found}: {key}: {first['msg']}; run `bot doctor`") from error
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{found} is not YAML: {' '.join(str(error).split())}") from error
+        name = found if found.is_file() else "settings"
+        check = "run `bot config check`" if found.is_file() else "mend the environment or options"
+        raise SettingsError(f"{name}: {all_said(error)}; {check}") from error
+    except UnreadableError as error:
+        raise SettingsError(f"{_variable(error)}; write its value as JSON") from error
 
 
-def yaml_only(file: Path) -> None:
-    """Parse a settings file, the environment behind it. Raises ValidationError."""
+def all_said(error: ValidationError) -> str:
+    """All that is wrong, key by key, in one line."""
+    told = ((".".join(map(str, place)), text) for place, text in each(error))
+    return "; ".join(f"{key}: {text}" if key else text for key, text in told)
+
+
+def _variable(error: UnreadableError) -> str:
+    """The environment variable that pydantic-settings speaks of: `field "x" from source "y"`."""
+    field = re.search(r'"(\w+)"', str(error))
+    return f"BOT_{field[1].upper()} cannot be read" if field else " ".join(str(error).split())
+
+
+def read_file(file: Path) -> dict[str, Any]:
+    """What stands in a settings file, relative paths made whole by its folder.
+
+    Raises SettingsError for what is no file of YAML with keys.
+    """
     import yaml
 
-    Settings.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")) or {})
+    try:
+        given = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file} cannot be read ({error}); name a settings file") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise SettingsError(f"{file} is not YAML: {reason}; run `bot config check`") from error
+    if not isinstance(given or {}, dict):
+        raise SettingsError(f"{file} holds no keys; write `key: value` lines, or empty it")
+    named = {str(key): value for key, value in (given or {}).items()}
+    placed_values: dict[str, Any] = placed(Settings, named, file.absolute().parent)
+    return placed_values
 
 
 def hub_token() -> SecretStr | None:

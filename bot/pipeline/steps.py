@@ -35,7 +35,7 @@ from bot.pipeline.travel import Road, from_root, here, road, sweep
 from bot.plan.profiles import load_profiles
 from bot.records import Built, Recipe, Tools, digest, dump
 from bot.settings import Settings
-from bot.workspace import inside
+from bot.workspace import inside, sha256
 
 
 def prepare(pipeline: Pipeline, order: Order) -> tuple[Folder, Prepared | None]:
@@ -166,9 +166,18 @@ def require_device(settings: Settings) -> str:
 
 def _asked(settings: Settings, order: Order) -> str:
     parts = ("calibration", "data", "evaluation", "quantize", "publish", "hub")
-    told = settings.model_dump(mode="json", include=set(parts))
+    told = _anywhere(settings.model_dump(mode="python", include=set(parts)))
     profiles = [dump(one) for one in load_profiles(settings.profiles, order.tiers or None)]
     return digest([order.model, order.revision, sorted(order.tiers), told, profiles])
+
+
+def _anywhere(told: Any) -> Any:
+    """Settings as they are on any machine: of a file here its name and content, not its folder."""
+    if isinstance(told, Path):
+        return [told.name, sha256(told) if told.is_file() else None]
+    if isinstance(told, dict):
+        return {key: _anywhere(value) for key, value in told.items()}
+    return [_anywhere(value) for value in told] if isinstance(told, list | tuple) else told
 
 
 def _is_published(pipeline: Pipeline, sent: Sent | None, asked: str) -> bool:

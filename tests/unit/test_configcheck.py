@@ -46,7 +46,7 @@ def test_every_mistake_has_its_line(tmp_path: Path) -> None:
     ("text", "line", "said"),
     [
         ("a: [1\nb: 2\n", 2, "not YAML"),
-        ("- 1\n", 1, "dictionary"),
+        ("- 1\n", 1, "holds no keys"),
         ("policy: {extends: bold}\n", 1, "'bold' is no file and no preset"),
     ],
 )
