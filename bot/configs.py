@@ -128,6 +128,14 @@ def number(
     return next((value for value in found if value), 0 if 0 in found else None)
 
 
+def can_route(experts: int, active: int) -> bool:
+    """Whether llama.cpp runs a mixture of these counts; all experts may be active.
+
+    load_hparams of llama-model.cpp aborts unless 0 < expert_used_count <= expert_count.
+    """
+    return 0 < active <= experts
+
+
 def layer_count(scopes: Sequence[Mapping[str, Any]]) -> int | None:
     """Layers by their count, else by a list that has an entry for each (nemotron_h)."""
     count = number(scopes, LAYER_KEYS, most=MOST_LAYERS)

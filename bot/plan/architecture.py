@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from bot.configs import can_route
 from bot.errors import SourceError
 from bot.records import Architecture, Tensor
 
@@ -15,6 +16,9 @@ INTEGER = re.compile(r"I\d+")  # routing tables, which are no weights
 ROUTED = re.compile(r"\.ffn_(gate|up|down|gate_up)_(exps|chexps)\.weight$")
 SHARED = re.compile(r"\.ffn_(gate|up|down)_shexp\.weight$")
 BLOCK = re.compile(r"^blk\.(\d+)\.")
+# models/llama4.cpp of llama.cpp: chunks of so many tokens, every 4th layer sees everything
+CHUNKED = {"llama4": 8192}
+_PERIODS = {"llama4": 4}
 
 
 def describe(metadata: Mapping[str, Any], tensors: Sequence[Tensor]) -> Architecture:
@@ -34,6 +38,10 @@ def describe(metadata: Mapping[str, Any], tensors: Sequence[Tensor]) -> Architec
     experts, active = number("expert_count"), number("expert_used_count")
     if experts < 2 or not any(ROUTED.search(t.name) for t in tensors):
         raise SourceError(f"{name} is not a mixture of experts; apex-bot publishes only those")
+    if not can_route(experts, active):
+        raise SourceError(
+            f"{name} says that {active} of {experts} experts are active; convert it again"
+        )
     mtp = number("nextn_predict_layers")
     blocks = number("block_count")
     if blocks <= mtp or blocks > 10_000:
@@ -43,9 +51,9 @@ def describe(metadata: Mapping[str, Any], tensors: Sequence[Tensor]) -> Architec
     main = [t for t in tensors if _layer(t.name, -1) < layers]
     routed = sum(t.parameters for t in main if ROUTED.search(t.name))
     total = sum(t.parameters for t in main)
-    kinds = tuple(
-        _attention(by_layer.get(i, ()), _slides(metadata, family, i)) for i in range(layers)
-    )
+    kinds = tuple(kind_of(by_layer.get(i, ()), _named(metadata, family, i)) for i in range(layers))
+    whole = [i for i, kind in enumerate(kinds) if kind in ("full", "sparse")]
+    windows = [i for i, kind in enumerate(kinds) if kind in ("sliding", "chunked")]
     return Architecture(
         family=family,
         name=name,
@@ -60,13 +68,9 @@ def describe(metadata: Mapping[str, Any], tensors: Sequence[Tensor]) -> Architec
         parameters=total,
         parameters_active=total - routed + routed * active // experts,
         attention=kinds,
-        cache_values=_cache(
-            metadata, family, [i for i, kind in enumerate(kinds) if kind == "full"]
-        ),
-        cache_window_values=_cache(
-            metadata, family, [i for i, kind in enumerate(kinds) if kind == "sliding"]
-        ),
-        cache_window=number("attention.sliding_window") if "sliding" in kinds else 0,
+        cache_values=_cache(metadata, family, whole),
+        cache_window_values=_cache(metadata, family, windows),
+        cache_window=_window(metadata, family) if windows else 0,
         context_length=number("context_length"),
         vocabulary=next((t.shape[1] for t in tensors if t.name == "token_embd.weight"), 0),
         embedding_length=number("embedding_length"),
@@ -87,25 +91,46 @@ def _by_layer(tensors: Iterable[Tensor]) -> dict[int, list[str]]:
     return layers
 
 
-def _attention(names: Iterable[str], slides: bool) -> str:
+def kind_of(names: Iterable[str], told: str) -> str:
+    """A layer's kind of attention by its tensors, `told` where these leave it open.
+
+    Indexers and compressors choose what is attended to, whatever else was told.
+    """
     parts = {name.split(".")[2] for name in names}
     if any(part.startswith(("ssm_", "shortconv")) for part in parts):
         return "linear"
+    if any(part.startswith(("indexer", "attn_compressor")) for part in parts):
+        return "sparse"
     if not any(part.startswith("attn_") and not part.endswith("_norm") for part in parts):
         return "none"
-    return "sliding" if slides else "full"
+    return "full" if told == "none" else told
+
+
+def _named(metadata: Mapping[str, Any], family: str, layer: int) -> str:
+    """What the metadata say of a layer (hparams.is_swa and swa_type of llama.cpp)."""
+    if _slides(metadata, family, layer):
+        return "chunked" if family in CHUNKED else "sliding"
+    # a layer without an indexer of its own attends to what the one before it chose
+    return "sparse" if f"{family}.attention.indexer.types" in metadata else "full"
 
 
 def _slides(metadata: Mapping[str, Any], family: str, layer: int) -> bool:
-    """Whether a layer attends within a window only (hparams.is_swa of llama.cpp)."""
-    if not metadata.get(f"{family}.attention.sliding_window"):
+    if not _window(metadata, family):
         return False
-    pattern = metadata.get(f"{family}.attention.sliding_window_pattern")
+    pattern = metadata.get(f"{family}.attention.sliding_window_pattern", _PERIODS.get(family))
     if isinstance(pattern, list):
         return bool(pattern[layer]) if layer < len(pattern) else False
     if isinstance(pattern, int) and pattern > 1:
         return layer % pattern < pattern - 1
     return True
+
+
+def _window(metadata: Mapping[str, Any], family: str) -> int:
+    """Tokens of the window, 0 for none. Some families of llama.cpp have one of their own."""
+    told = metadata.get(f"{family}.attention.sliding_window")
+    if family in CHUNKED:
+        return 0 if told == 0 else CHUNKED[family]
+    return told if isinstance(told, int) and told > 0 else 0
 
 
 def _cache(metadata: Mapping[str, Any], family: str, layers: Sequence[int]) -> int:
@@ -125,7 +150,8 @@ def _cache(metadata: Mapping[str, Any], family: str, layers: Sequence[int]) -> i
         heads = told("attention.head_count", layer)
         usual = told("embedding_length", layer) // heads if heads else 0
         width = sum(told(f"attention.{part}_length", layer) or usual for part in ("key", "value"))
-        total += (told("attention.head_count_kv", layer) or heads) * width
+        values = (told("attention.head_count_kv", layer) or heads) * width
+        total += values // (told("attention.compress_ratios", layer) or 1)
     return total
 
 

@@ -26,9 +26,14 @@ WORDS: dict[object, str] = {
     **dict.fromkeys(("linear_attention", "mamba", "mamba2", "M", "conv", "recurrent"), "linear"),
     **dict.fromkeys(("linear", "lightning", "lightning_attn", "kda", "gated_delta"), "linear"),
     **dict.fromkeys(("indexed_attention", "compressed_sparse_attention"), "sparse"),
+    **dict.fromkeys(("sparse_attention", "deepseek_sparse_attention"), "sparse"),
     **dict.fromkeys(("heavily_compressed_attention", "minimax_m3_sparse", "sparse"), "sparse"),
     **dict.fromkeys(("-", "E", "mlp", "moe"), "none"),
 }
+
+
+# families that attend in chunks where their config does not say otherwise
+CHUNKED_TYPES = ("llama4", "llama4_text")
 
 
 class Rule(NamedTuple):
@@ -66,7 +71,7 @@ def _numbered(words: Mapping[int, str], other: str | None = None) -> Reader:
     def read(value: Any, layers: int, _scopes: Scopes) -> Layers | None:
         if not isinstance(value, list) or not layers <= len(value) <= LONGEST_LIST:
             return None
-        plain = [item if type(item) is int else None for item in value[:layers]]
+        plain = [int(item) if isinstance(item, int) else None for item in value[:layers]]
         found = [words.get(item, other) if item is not None else None for item in plain]
         return tuple(word for word in found if word) if all(found) else None
 
@@ -114,16 +119,42 @@ def _listed_layers(value: Any, layers: int, _scopes: Scopes) -> Layers | None:
     return tuple("full" if i + 1 in full else "linear" for i in range(layers))
 
 
-def _without_rope(value: Any, layers: int, _scopes: Scopes) -> Layers | None:
-    """Llama 4: layers without rotary positions (0) attend to everything, others to their chunk."""
+def _without_rope(value: Any, layers: int, scopes: Scopes) -> Layers | None:
+    """Llama 4: layers without rotary positions (0) attend to everything, others to their chunk.
+
+    Other families leave positions out of layers that all attend to everything.
+    """
+    if not _in_chunks(scopes):
+        return None
     if value == []:
-        return _every("full", "chunked")(4, layers, _scopes)
-    return _numbered({0: "full", 1: "chunked"})(value, layers, _scopes)
+        return _every("full", "chunked")(4, layers, scopes)
+    return _numbered({0: "full", 1: "chunked"})(value, layers, scopes)
 
 
 def _chunks(value: Any, layers: int, scopes: Scopes) -> Layers | None:
     """Llama 4 without a list: every 4th layer attends to everything."""
     return _without_rope([], layers, scopes) if integer(value, 1 << 30) else None
+
+
+def _by_family(value: Any, layers: int, scopes: Scopes) -> Layers | None:
+    """Llama 4 attends in chunks unless its config says null (Llama4TextConfig's default)."""
+    return _without_rope([], layers, scopes) if value in CHUNKED_TYPES else None
+
+
+def _in_chunks(scopes: Scopes) -> bool:
+    told = [scope["attention_chunk_size"] for scope in scopes if "attention_chunk_size" in scope]
+    if told:
+        return bool(integer(told[0], 1 << 30))
+    types = [scope["model_type"] for scope in scopes if "model_type" in scope]
+    return not types or any(kind in CHUNKED_TYPES for kind in types)
+
+
+def _blocks(value: Any, layers: int, scopes: Scopes) -> Layers | None:
+    """MiniMax-M3: a number for each layer, 0 where it attends to everything."""
+    if not isinstance(value, Mapping) or value.get("use_sparse_attention") is False:
+        return None
+    often = value.get("sparse_attention_freq")
+    return _numbered({0: "full"}, other="sparse")(often, layers, scopes)
 
 
 def _everywhere(word: str) -> Reader:
@@ -148,6 +179,7 @@ RULES = (
     Rule("layers_block_type", _named),
     Rule("hybrid_override_pattern", _named),
     Rule("linear_attn_config", _listed_layers),
+    Rule("sparse_attention_config", _blocks),
     Rule("full_attention_interval", _every("full", "linear")),
     Rule("layer_group_size", _every("full", "linear")),
     Rule("attn_layer_period", _period),
@@ -159,5 +191,6 @@ RULES = (
     Rule("attention_chunk_size", _chunks),
     Rule("sliding_window_pattern", _window_pattern),
     Rule("index_topk", _everywhere("sparse")),
+    Rule("model_type", _by_family),
     Rule("sliding_window", _window),
 )

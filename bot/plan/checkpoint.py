@@ -7,9 +7,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from bot.configs import ACTIVE_KEYS, EXPERT_KEYS, number, scopes_of, shared_experts
+from bot.configs import (
+    ACTIVE_KEYS,
+    EXPERT_KEYS,
+    can_route,
+    number,
+    scopes_of,
+    shared_experts,
+)
 from bot.errors import SourceError
-from bot.plan.architecture import ROUTED, SHARED
+from bot.plan.architecture import ROUTED, SHARED, kind_of
 from bot.plan.attention import attention
 from bot.plan.changes import HIDDEN_KEYS
 from bot.plan.predict import HEAD, Predicted, predict
@@ -121,7 +128,7 @@ def _experts(scopes: Scopes, tensors: Iterable[Tensor], name: str) -> tuple[int,
         raise SourceError(
             f"{name} has {there} experts, its config.json says {told}; its maker has to repair it"
         )
-    if not 0 < active < there:
+    if not can_route(there, active):
         raise SourceError(
             f"{name} has {there} experts, its config.json says that {active} are active; "
             "its maker has to repair it"
@@ -132,16 +139,7 @@ def _experts(scopes: Scopes, tensors: Iterable[Tensor], name: str) -> tuple[int,
 def _attention(told: tuple[str, ...] | None, by_layer: Sequence[Sequence[str]]) -> tuple[str, ...]:
     """The config's word for each layer, unless its tensors are plainly of another kind."""
     words = told or ("full",) * len(by_layer)
-    return tuple(_confirmed(word, names) for word, names in zip(words, by_layer, strict=True))
-
-
-def _confirmed(word: str, names: Sequence[str]) -> str:
-    parts = {name.split(".")[2] for name in names}
-    if any(part.startswith(("ssm_", "shortconv")) for part in parts):
-        return "linear"
-    if not any(part.startswith("attn_") and not part.endswith("_norm") for part in parts):
-        return "none"
-    return "full" if word == "none" else word
+    return tuple(kind_of(names, word) for word, names in zip(words, by_layer, strict=True))
 
 
 def _vocabulary(scopes: Scopes, tensors: Iterable[Tensor]) -> int:

@@ -16,6 +16,7 @@ from bot.configs import (
     EXPERT_KEYS,
     MOST_EXPERTS,
     MOST_LAYERS,
+    can_route,
     converter_name,
     layer_count,
     names,
@@ -107,7 +108,7 @@ class NotMoe:
 def experts(config: Mapping[str, Any]) -> MoeFacts | NotMoe:
     """Decide whether `config` (a parsed config.json) is a text decoder with routed experts.
 
-    A mixture has more than one expert, at least one active, and fewer active than there are.
+    A mixture has more than one expert and at least one active; all may be.
     """
     model_type = text(config.get("model_type"))
     architectures = names(config.get("architectures"))
@@ -188,8 +189,8 @@ def _counts_wrong(
         return _no_count(scopes)
     if not active:
         return NotMoe(reason=f"config.json gives {count} experts but not how many are active")
-    if active >= count:
-        return NotMoe(reason=f"all {count} experts are always active: nothing is routed")
+    if not can_route(count, active):
+        return NotMoe(reason=f"config.json says that {active} of {count} experts are active")
     return None
 
 

@@ -47,6 +47,12 @@ def test_counted_from_tensors() -> None:
     assert (found.vocabulary, found.tied_embeddings) == (100, False)
 
 
+def test_all_experts_may_be_active() -> None:
+    found = describe(metadata(expert_used_count=8), TENSORS)
+    assert (found.experts, found.experts_active) == (8, 8)
+    assert found.parameters_active == found.parameters
+
+
 def test_a_routing_table_is_not_a_lossy_type() -> None:
     table = tensor("blk.1.ffn_gate_tid2eid.weight", 8, 100, kind="I32")
     assert describe(metadata(), (*TENSORS, table)).source_type == "BF16"
@@ -72,6 +78,64 @@ def test_sliding_windows(pattern: object, words: tuple[str, ...]) -> None:
     assert describe(metadata(**more), TENSORS).attention == words
 
 
+INDEXED = (
+    *TENSORS[:8],
+    tensor("blk.1.indexer.attn_k.weight", 64, 16),
+    tensor("blk.2.attn_q.weight", 64, 64),
+    tensor("blk.2.ffn_up_exps.weight", 64, 32, 8),
+)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({}, ("full", "sparse", "full")),  # MiniMax-M3: the first layers have no indexer
+        # GLM-5, HY 4: layers between attend to what the one before them chose
+        ({"attention.indexer.types": [False, True, False]}, ("sparse", "sparse", "sparse")),
+        (
+            {
+                "attention.indexer.types": [False, True, False],
+                "attention.sliding_window": 128,
+                "attention.sliding_window_pattern": [True, False, True],
+            },
+            ("sliding", "sparse", "sliding"),
+        ),
+    ],
+)
+def test_an_indexer_makes_attention_sparse(more: dict[str, object], words: tuple[str, ...]) -> None:
+    heads = {"attention.head_count": 4, "attention.key_length": 16, "attention.value_length": 16}
+    found = describe(metadata(**heads, **more), INDEXED)
+    assert found.attention == words
+    whole = sum(word != "sliding" for word in words)
+    assert found.cache_values == whole * 4 * 32  # an indexer chooses among all that is kept
+
+
+def test_compressors_make_attention_sparse() -> None:
+    tensors = (*INDEXED, tensor("blk.2.attn_compressor_kv.weight", 64, 16))
+    more = {"attention.sliding_window": 128, "attention.compress_ratios": [0, 4, 128]}
+    found = describe(metadata(**{"attention.head_count": 4}, **more), tensors)
+    assert found.attention == ("sliding", "sparse", "sparse")
+    assert found.cache_values == 4 * 32 // 4 + 4 * 32 // 128
+
+
+@pytest.mark.parametrize(
+    ("more", "attention", "window"),
+    [
+        ({}, "cccf", 8192),
+        ({"attention.sliding_window_pattern": 2}, "cfcf", 8192),
+        ({"attention.sliding_window": 0}, "ffff", 0),
+    ],
+)
+def test_llama_4_attends_in_chunks(more: dict[str, object], attention: str, window: int) -> None:
+    counts = {"block_count": 4, "expert_count": 2, "expert_used_count": 1, **more}
+    data = {"general.architecture": "llama4"} | {f"llama4.{k}": v for k, v in counts.items()}
+    tensors = [tensor("blk.0.ffn_up_exps.weight", 64, 32, 2)]
+    tensors += [tensor(f"blk.{i}.attn_q.weight", 64, 64) for i in range(4)]
+    found = describe(data, tensors)
+    letters = "".join(word[0] for word in found.attention)
+    assert (letters, found.cache_window) == (attention, window)
+
+
 @pytest.mark.parametrize(
     ("data", "tensors", "said"),
     [
@@ -79,6 +143,8 @@ def test_sliding_windows(pattern: object, words: tuple[str, ...]) -> None:
         (metadata(), (), "not a language model"),
         (metadata(expert_count=0), TENSORS, "not a mixture of experts"),
         (metadata(), TENSORS[:4], "not a mixture of experts"),
+        (metadata(expert_used_count=0), TENSORS, "says that 0 of 8 experts are active"),
+        (metadata(expert_used_count=9), TENSORS, "says that 9 of 8 experts are active"),
         (metadata(block_count=-1), TENSORS, "not a count"),
         (metadata(block_count="many"), TENSORS, "not a count"),
         (metadata(block_count=1 << 60), TENSORS, "layers"),

@@ -172,7 +172,7 @@ def test_the_base_model_is_what_the_hub_says(
     [
         ({"num_hidden_layers": 3}, "has weights for 2 layers, its config.json says 3"),
         ({"num_experts": 16}, "has 8 experts, its config.json says 16"),
-        ({"num_experts_per_tok": 8}, "its config.json says that 8 are active"),
+        ({"num_experts_per_tok": 9}, "its config.json says that 9 are active"),
         ({"num_experts_per_tok": None}, "its config.json says that 0 are active"),
     ],
 )
@@ -279,6 +279,23 @@ def test_every_real_mixture_has_a_word_for_each_layer_or_none(file: str) -> None
         ({"sliding_window_layout": [1, 0, 0, 1]}, "sffs"),
         ({"no_rope_layers": [1, 1, 0, 1]}, "ccfc"),
         ({"attention_chunk_size": 8192}, "cccf"),
+        ({"model_type": "llama4_text"}, "cccf"),
+        ({"model_type": "llama4_text", "attention_chunk_size": None}, None),
+        ({"model_type": "smollm4", "no_rope_layers": [1, 1, 0, 1]}, None),
+        ({"sparse_attention_config": {"sparse_attention_freq": [0, 1, 1, 2]}}, "fppp"),
+        ({"sparse_attention_config": {"sparse_attention_freq": [False, True] * 2}}, "fpfp"),
+        (
+            {
+                "sparse_attention_config": {
+                    "use_sparse_attention": False,
+                    "sparse_attention_freq": [0, 1, 1, 1],
+                }
+            },
+            None,
+        ),
+        ({"sparse_attention_config": {"sparse_attention_freq": [1]}}, None),
+        ({"sparse_attention_config": 7}, None),
+        ({"layer_types": ["full_attention", "deepseek_sparse_attention"] * 2}, "fpfp"),
         ({"compress_ratios": [0, 4, 128, 4, 0]}, "sppp"),
         ({"index_topk": 2048}, "pppp"),
         ({"sliding_window": 4096, "max_position_embeddings": 32768}, "ssss"),

@@ -150,7 +150,7 @@ def test_mixtures(config: dict[str, Any], counts: tuple[int | None, int, int, in
         (MIXTRAL | {"num_local_experts": -8}, "dense: num_local_experts is out of range"),
         (MIXTRAL | {"num_local_experts": 10**5000}, "dense: num_local_experts is out of range"),
         (MIXTRAL | {"num_experts_per_tok": None}, "gives 8 experts but not how many are active"),
-        (MIXTRAL | {"num_experts_per_tok": 8}, "all 8 experts are always active"),
+        (MIXTRAL | {"num_experts_per_tok": 9}, "says that 9 of 8 experts are active"),
         (MIXTRAL | {"mlp_layer_types": ["dense"] * 32}, "mlp_layer_types has no layer"),
         (MIXTRAL | {"first_k_dense_replace": 32}, "all 32 layers are leading dense layers"),
         (NEMOTRON_H | {"hybrid_override_pattern": "M-*-"}, "hybrid_override_pattern has no layer"),
@@ -185,6 +185,12 @@ def test_everything_else_says_why(config: dict[str, Any], reason: str) -> None:
     answer = experts(config)
     assert isinstance(answer, NotMoe)
     assert reason in answer.reason
+
+
+def test_all_experts_may_be_active() -> None:
+    answer = experts(MIXTRAL | {"num_local_experts": 2})
+    assert isinstance(answer, MoeFacts)
+    assert (answer.experts, answer.experts_active) == (2, 2)
 
 
 def test_an_original_at_low_precision_is_told_from_a_quantization_of_it() -> None:
@@ -330,7 +336,7 @@ def _check(config: dict[str, Any]) -> tuple[type, str]:
         assert answer.reason.isprintable()
         assert len(answer.reason) < 200
     else:
-        assert 1 <= answer.experts_active < answer.experts <= 65_536
+        assert 1 <= answer.experts_active <= answer.experts <= 65_536
         assert 0 <= answer.shared <= 65_536
         assert all(name.isprintable() for name in answer.architectures)
     files = (RepoFile(path="config.json", size=1), RepoFile(path="model.safetensors", size=1))
