@@ -81,6 +81,14 @@ OUTER_NAME_WINS = frozenset(
 # One always-on feed-forward beside the experts that no key of the config mentions.
 SHARED_WITHOUT_KEY = frozenset({"llama4", "llama4_text", "gemma4", "gemma4_text"})
 
+# where a quantization is declared, and its method where none is named: by transformers, by older
+# compressed-tensors, by MLX
+DECLARATIONS = {
+    "quantization_config": "unnamed",
+    "compression_config": "compressed-tensors",
+    "quantization": "mlx",
+}
+
 MOST_EXPERTS = 65_536
 MOST_LAYERS = 10_000
 LONGEST_LIST = 4_096
@@ -176,9 +184,10 @@ def converter_name(config: Mapping[str, Any]) -> str | None:
 def quant_method(config: Mapping[str, Any]) -> str | None:
     """The quantization that config.json declares; "unnamed" where it gives no method."""
     for scope in scopes_of(config):
-        declared = scope.get("quantization_config")
-        if isinstance(declared, Mapping) and declared:
-            return text(declared.get("quant_method")) or "unnamed"
+        for key, usual in DECLARATIONS.items():
+            declared = scope.get(key)
+            if isinstance(declared, Mapping) and declared:
+                return text(declared.get("quant_method")) or usual
     return None
 
 

@@ -142,19 +142,30 @@ WITH_SPARSE_MEMBERS = frozenset(
     }
 )
 
-# What the makers themselves publish below 16 bits, by architecture: such a file is an original.
-NATIVE_PRECISION: dict[str, frozenset[str]] = {
-    "DeepseekV3ForCausalLM": frozenset({"fp8", "compressed-tensors"}),  # also Kimi-K2, -Thinking
-    "DeepseekV32ForCausalLM": frozenset({"fp8"}),
-    "DeepseekV4ForCausalLM": frozenset({"fp8"}),
-    "MiniMaxM2ForCausalLM": frozenset({"fp8"}),
-    "MiniMaxM3SparseForConditionalGeneration": frozenset({"fp8"}),
-    "MiMoV2FlashForCausalLM": frozenset({"fp8"}),
-    "MiMoV2ForCausalLM": frozenset({"fp8"}),
-    "Mistral3ForConditionalGeneration": frozenset({"fp8"}),  # Mistral-Small-4
-    "Mistral4ForCausalLM": frozenset({"fp8"}),
-    "GptOssForCausalLM": frozenset({"mxfp4"}),
-    "KimiK3ForConditionalGeneration": frozenset({"compressed-tensors"}),
-    "Kimi_K25ForConditionalGeneration": frozenset({"compressed-tensors"}),
-    "KimiK25ForConditionalGeneration": frozenset({"compressed-tensors"}),
+
+class Native(NamedTuple):
+    """What the makers themselves publish by a method: an original is stored so."""
+
+    precision: str
+    types: tuple[str, ...] = ()  # model types of which it is true; empty: all
+
+
+_FP8 = {"fp8": Native("fp8")}
+_INT4 = {"compressed-tensors": Native("int4")}
+
+# originals below 16 bits: by architecture, by the method that their config declares
+NATIVE_PRECISION: dict[str, dict[str, Native]] = {
+    "DeepseekV3ForCausalLM": _FP8 | {"compressed-tensors": Native("int4", ("kimi_k2",))},
+    "DeepseekV32ForCausalLM": _FP8,
+    "DeepseekV4ForCausalLM": _FP8,
+    "MiniMaxM2ForCausalLM": _FP8,
+    "MiniMaxM3SparseForConditionalGeneration": _FP8,
+    "MiMoV2FlashForCausalLM": _FP8,
+    "MiMoV2ForCausalLM": _FP8,
+    "Mistral3ForConditionalGeneration": _FP8,  # Mistral-Small-4
+    "Mistral4ForCausalLM": _FP8,
+    "GptOssForCausalLM": {"mxfp4": Native("mxfp4")},
+    "KimiK3ForConditionalGeneration": {"compressed-tensors": Native("mxfp4")},
+    "Kimi_K25ForConditionalGeneration": _INT4,
+    "KimiK25ForConditionalGeneration": _INT4,
 }

@@ -30,9 +30,9 @@ from bot.records import Outcome
 from bot.watch.families import (
     CLEARLY_DENSE,
     FAMILY_REFUSALS,
-    NATIVE_PRECISION,
     WITH_SPARSE_MEMBERS,
 )
+from bot.watch.quantized import is_native
 
 # ── the tables ──────────────────────────────────────────────────────────────────────────────
 
@@ -88,13 +88,9 @@ class MoeFacts:
     layers: int | None
     model_type: str | None
     architectures: tuple[str, ...]
-    quant_method: str | None = None  # of quantization_config: fp8, mxfp4, gptq, …
+    quant_method: str | None = None  # as config.json declares: fp8, mxfp4, gptq, mlx, …
+    native_precision: bool = False  # whether originals of the family are stored just so
     converter_name: str | None = None  # the architecture that llama.cpp's converter looks up
-
-    @property
-    def native_precision(self) -> bool:
-        """Whether the family's originals are themselves published at this low precision."""
-        return any(self.quant_method in NATIVE_PRECISION.get(a, ()) for a in self.architectures)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +125,7 @@ def experts(config: Mapping[str, Any]) -> MoeFacts | NotMoe:
         model_type=model_type,
         architectures=architectures,
         quant_method=quant_method(config),
+        native_precision=is_native(config, architectures),
         converter_name=converter_name(config),
     )
 

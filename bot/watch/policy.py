@@ -6,7 +6,6 @@ those of `decide` the files and config.json at a pinned commit. Each names its o
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
@@ -14,20 +13,10 @@ from typing import Any
 from bot import weights
 from bot.records import Build, Decision, Release, RepoFile, Skip, Wait
 from bot.watch.moe import MoeFacts, NotMoe, clearly_dense, experts
+from bot.watch.quantized import HINTING_TAGS, hinted, method_refused
 
 CONFIG = "config.json"
-_QUANTIZED_NAME = re.compile(
-    r"[-_.](nvfp4|mxfp4|mxfp8|fp8|fp4|int4|int8|w4a16|w8a8|w8a16|w4a8|awq|gptq|exl2|exl3|bnb"
-    r"|[2-8]bit|mlx|hqq|eetq|aqlm|autoround)(?=$|[-_.])",
-    re.IGNORECASE,
-)
-QUANTIZED_TAGS = frozenset(
-    {"gptq", "awq", "exl2", "exl3", "mlx", "bitsandbytes", "hqq", "eetq", "aqlm"}
-)
 QUANTIZER_FILES = frozenset({"hf_quant_config.json", "quantize_config.json", "quant_config.json"})
-REQUANTIZED_METHODS = frozenset(
-    {"gptq", "awq", "bitsandbytes", "modelopt", "hqq", "eetq", "aqlm", "auto-round", "exl2", "exl3"}
-)
 OTHER_TASKS = frozenset(
     {
         *(
@@ -81,7 +70,7 @@ def glance(
     if task in OTHER_TASKS:
         reason = f"not a text generator: its task is {task}"
         return Skip(release=release, reason=reason, outcome="not_a_text_decoder")
-    if quant_method in REQUANTIZED_METHODS:
+    if method_refused(quant_method, architectures):
         return _quantization(release, quant_method)
     dense = clearly_dense(model_type, architectures)
     return Skip(release=release, reason=dense.reason, outcome=dense.outcome) if dense else None
@@ -160,10 +149,10 @@ def _derived(release: Release) -> Skip | None:
             return Skip(release=release, reason=reason, outcome="already_quantized")
         if tag.startswith("base_model:adapter:") or tag in ("peft", "lora"):
             return _adapter(release)
-        if tag in QUANTIZED_TAGS:
+        if tag in HINTING_TAGS:
             return _quantization(release, f"tagged {tag}")
-    named = _QUANTIZED_NAME.search(release.repo_id.rpartition("/")[2])
-    return _quantization(release, f"named {named[1]}") if named else None
+    named = hinted(release.repo_id.rpartition("/")[2])
+    return _quantization(release, f"named {named}") if named else None
 
 
 def _only_quantized(release: Release) -> Skip | None:
