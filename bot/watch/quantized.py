@@ -78,7 +78,7 @@ def precisions(config: Mapping[str, Any]) -> set[str]:
 def _named(part: Mapping[str, Any]) -> Iterator[str]:
     yield from _stored(part)
     for key, value in part.items():
-        if not isinstance(key, str) or _ASIDE.search(key):
+        if _ASIDE.search(key):
             continue
         for inner in value if isinstance(value, list) else [value]:
             if isinstance(inner, Mapping):
