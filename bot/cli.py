@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import click
 
 from bot import cli_github, cli_hub, cli_init, secrecy
-from bot.cli_options import JSON, TIERS, Place, Sections, Verbs, anywhere, listed
+from bot.cli_options import (
+    JSON,
+    REVISION,
+    TIERS,
+    Place,
+    Repository,
+    Sections,
+    Verbs,
+    anywhere,
+    listed,
+)
 from bot.cli_steps import VERBS as STEP_VERBS
 from bot.cli_watch import VERBS
 from bot.errors import NO_SPACE, BotError, CapacityError, SourceError
@@ -131,11 +141,8 @@ def cli(ctx: click.Context, config: Path | None, quiet: bool, log: str) -> None:
     ctx.obj.log_as(log)
 
 
-MODEL = click.argument("model")
-REVISION = click.option(
-    "--revision", default="main", show_default=True, help="Branch, tag or commit of the model."
-)
-TO = click.option("--to", metavar="OWNER/NAME", help="Repository to publish to.")
+MODEL = click.argument("model", type=Repository())
+TO = click.option("--to", type=Repository(), metavar="OWNER/NAME", help="Repository to publish to.")
 PRIVATE = click.option("--private", is_flag=True, help="Leave a new repository private.")
 
 
@@ -503,7 +510,7 @@ def texts(verb: Callable[..., None]) -> Callable[..., None]:
 
 
 @cli.command()
-@click.argument("files", nargs=-1, required=True, metavar="MODEL | FILE...")
+@click.argument("files", nargs=-1, required=True, type=Repository(), metavar="MODEL | FILE...")
 @AGAINST
 @MEASURES
 @texts
@@ -697,7 +704,7 @@ def _preview(
 
 
 @cli.command()
-@click.argument("repository", metavar="REPO_OR_FOLDER")
+@click.argument("repository", type=Repository(), metavar="REPO_OR_FOLDER")
 @REVISION
 @click.option("--no-hashes", is_flag=True, help="Do not read a folder's files whole.")
 @JSON
@@ -952,7 +959,7 @@ def timeline(
 
 
 @cli.command()
-@click.argument("repository", metavar="OWNER/NAME")
+@click.argument("repository", type=Repository(), metavar="OWNER/NAME")
 @click.argument("revision")
 @JSON
 @click.pass_obj

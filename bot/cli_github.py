@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from bot.cli_options import JSON, TIERS
+from bot.cli_options import JSON, REVISION, TIERS, Repository
 from bot.errors import BotError
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from bot.pipeline.models import Pipeline
     from bot.progress import Narrator
 
-MODEL = click.argument("model", metavar="ORG/MODEL")
-RUN = click.argument("run", metavar="RUN")
+MODEL = click.argument("model", type=Repository(), metavar="ORG/MODEL")
+RUN = click.argument("run", type=Repository(), metavar="RUN")
 
 
 class Context(Protocol):
@@ -47,9 +47,7 @@ def _emit(value: Any) -> None:
 
 @click.command()
 @MODEL
-@click.option(
-    "--revision", default="main", show_default=True, help="Branch, tag or commit of the model."
-)
+@REVISION
 @TIERS
 @click.option("--again", is_flag=True, help="Also when a run of the same order succeeded.")
 @click.option("--dry-run", is_flag=True, help="Show what would be sent; send nothing.")
@@ -130,7 +128,7 @@ def publish(
 
 
 @click.command()
-@click.argument("run", metavar="[RUN | ORG/MODEL]", required=False)
+@click.argument("run", type=Repository(), metavar="[RUN | ORG/MODEL]", required=False)
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 1000))
 @JSON
 @click.pass_obj

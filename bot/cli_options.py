@@ -7,6 +7,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import click
+from click.core import ParameterSource
+
+from bot import addresses
+
+_PASTED = "bot.revision"  # in click's notes of a call: what a pasted address named
 
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 
@@ -24,6 +29,49 @@ class Place(click.Path):
         except RuntimeError:
             self.fail(f"{value} begins with nobody's home folder", param, ctx)
         return super().convert(there, param, ctx)
+
+
+class Repository(click.ParamType):
+    """A repository's name, or an address of it that was pasted; anything else stays as it is.
+
+    A revision in the address is that of the verb's `--revision`, where none was given.
+    """
+
+    name = "repository"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """ORG/MODEL. Settings, which know the Hub's own address, are read for addresses only."""
+        del param
+        text = str(value)
+        if ctx is None or ctx.obj is None or not _may_be_address(text):
+            return text
+        found = addresses.parsed(text, ctx.obj.settings.hub.endpoint)
+        if found is None:
+            return text
+        if found.revision:
+            ctx.meta[_PASTED] = found.revision
+        return found.repo
+
+
+def _may_be_address(text: str) -> bool:
+    """Whether something looks as if a host came first; what lies here is a path."""
+    host = text.strip().strip("<>").partition("/")[0]
+    return (":" in text or "." in host.strip(".")) and "/" in text and not Path(text).exists()
+
+
+def pasted_revision(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """A revision as given, else that of a pasted address."""
+    told = ctx.get_parameter_source(param.name or "") is not ParameterSource.DEFAULT
+    return value if told else ctx.meta.get(_PASTED, value)
+
+
+REVISION = click.option(
+    "--revision",
+    default="main",
+    show_default=True,
+    callback=pasted_revision,
+    help="Branch, tag or commit of the model.",
+)
 
 
 def listed(ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[str, ...]:

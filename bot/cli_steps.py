@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from bot.cli_options import JSON
+from bot.cli_options import JSON, Repository, pasted_revision
 
 if TYPE_CHECKING:
     from bot.pipeline.models import Pipeline
@@ -83,8 +83,14 @@ def _tell(values: dict[str, Any], *, as_json: bool) -> None:
 
 
 @step.command()
-@click.option("--model", envvar="APEX_MODEL", required=True, metavar="ORG/MODEL")
-@click.option("--revision", envvar="APEX_REVISION", default="main", show_default=True)
+@click.option("--model", envvar="APEX_MODEL", required=True, type=Repository(), metavar="ORG/MODEL")
+@click.option(
+    "--revision",
+    envvar="APEX_REVISION",
+    default="main",
+    show_default=True,
+    callback=pasted_revision,
+)
 @click.option(
     "--tiers", envvar="APEX_TIERS", default="", metavar="TIER,TIER", help="[default: all]"
 )
@@ -143,7 +149,7 @@ def quantize(
 @step.command()
 @RELEASE
 @SENTINEL
-@click.option("--to", metavar="OWNER/NAME", help="Repository to publish to.")
+@click.option("--to", type=Repository(), metavar="OWNER/NAME", help="Repository to publish to.")
 @JSON
 @click.pass_obj
 def describe(context: Context, release: str, sentinel: str, to: str | None, as_json: bool) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from bot.cli_options import JSON, Place
+from bot.cli_options import JSON, Place, Repository
 
 if TYPE_CHECKING:
     from bot.board import Board
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bot.queue import Queue
     from bot.settings import Settings
 
-REPO = click.argument("repo", metavar="ORG/MODEL")
+REPO = click.argument("repo", type=Repository(), metavar="ORG/MODEL")
 UNITS = {"m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 EVERY = 5.0  # seconds between two tables of `bot status --watch`
 
