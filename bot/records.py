@@ -24,6 +24,7 @@ SCHEMA = "https://json-schema.org/draft/2020-12/schema"
 RARE_TOKENS = 64  # of calibration: an expert that saw fewer has little to say about its weights
 RESULTS_VERSION = 2
 KLD = "kld"  # name of the divergence among comparisons
+PPL = "ppl"  # and of the negative log-likelihood, whose mean's exponential is the perplexity
 
 # of each value in results.json; the errors of a value have its unit
 UNITS = {
@@ -35,7 +36,7 @@ UNITS = {
     "choices.low, high": "fraction, 95 % Wilson interval",
     "speed.mean, spread": "tokens per second; spread: standard deviation of the runs",
     "noise.mean, max": "nats per token",
-    "comparisons.difference, low, high": "kld: nats per token; tasks: fraction",
+    "comparisons.difference, low, high": "kld, ppl: nats per token; tasks: fraction",
     "runs.seconds": "s",
     "runs.batch": "tokens",
     "bytes": "bytes",
@@ -506,24 +507,26 @@ class Noise:
 class Comparison:
     """Whether two files differ, by a test that pairs what both answered.
 
-    `difference` is one's value minus the other's: nats for KLD, a fraction for accuracies.
+    `difference` is one's value minus the other's: nats for KLD, nats for PPL (the logarithm of the
+    ratio of perplexities), a fraction for accuracies.
     """
 
-    measure: str  # "kld", or the name of a set of tasks
+    measure: str  # "kld", "ppl", or the name of a set of tasks
     one: str  # names of rows
     other: str
     difference: float
-    p: float
-    differs: bool  # whether it can be said at the 95 % level
+    p: float  # of this comparison alone
+    differs: bool  # whether it can be said at the 95 % level, of all comparisons together
     test: str
     low: float | None = None  # 95 % interval of the difference, where the test gives one
     high: float | None = None
+    adjusted: float | None = None  # p, corrected for all comparisons that were made beside it
 
 
 def supported(found: Iterable[Comparison], measure: str, one: str, other: str) -> bool | None:
     """Whether `one` is better than `other`: None where the tests cannot tell or were not made.
 
-    Better is less KLD, or more right answers.
+    Better is less KLD or perplexity, or more right answers.
     """
     for comparison in found:
         if comparison.measure != measure or {comparison.one, comparison.other} != {one, other}:
@@ -531,7 +534,7 @@ def supported(found: Iterable[Comparison], measure: str, one: str, other: str) -
         if not comparison.differs:
             return None
         more = (comparison.difference > 0) == (comparison.one == one)
-        return more != (measure == KLD)
+        return more != (measure in (KLD, PPL))
     return None
 
 

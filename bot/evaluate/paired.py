@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from fractions import Fraction
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
-from math import comb
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bot import evidence
 from bot.errors import BotError
+from bot.evidence import CHUNKS, LEVEL
 from bot.records import Comparison
 
 SEED = 20260521
-RESAMPLES = 10_000
-LEVEL = 0.05  # a difference counts below this probability
+SUBSETS = 1 << 15  # of chunks; all there are where there are no more
+BLOCK = 1024  # subsets in work
+Floats = NDArray[np.float64]
 
 
 def mcnemar(one: Sequence[bool], other: Sequence[bool]) -> float:
@@ -29,17 +31,13 @@ def mcnemar(one: Sequence[bool], other: Sequence[bool]) -> float:
         )
     gained = sum(a and not b for a, b in zip(one, other, strict=True))
     lost = sum(b and not a for a, b in zip(one, other, strict=True))
-    differing, fewer = gained + lost, min(gained, lost)
-    if gained == lost:
-        return 1.0
-    tail = sum(comb(differing, k) for k in range(fewer + 1))
-    return min(1.0, float(Fraction(2 * tail, 2**differing)))
+    return evidence.discordant(gained, lost)
 
 
 def compare_answers(
     measure: str, one: str, other: str, answers: tuple[Sequence[bool], Sequence[bool]]
 ) -> Comparison:
-    """Two files' accuracies on the same tasks."""
+    """Two files' accuracies on the same tasks. Raises BotError where `mcnemar` does."""
     p = mcnemar(*answers)
     return Comparison(
         measure=measure,
@@ -47,19 +45,27 @@ def compare_answers(
         other=other,
         difference=(sum(answers[0]) - sum(answers[1])) / len(answers[0]),
         p=p,
+        adjusted=p,
         differs=p < LEVEL,
         test="McNemar, exact",
     )
 
 
 def compare_divergences(
-    measure: str, chunks: Mapping[str, NDArray[np.float64]], pairs: Sequence[tuple[str, str]] = ()
+    measure: str, chunks: Mapping[str, Floats], pairs: Sequence[tuple[str, str]] = ()
 ) -> tuple[Comparison, ...]:
-    """Mean KLD of every pair of files, or of `pairs`, from the mean of each chunk, [chunks].
+    """Mean KLD, or another mean, of every pair of files, or of `pairs`, from each chunk's mean.
 
-    A paired bootstrap over chunks: tokens of one chunk are not independent of each other. The
-    interval is the 95 % percentile one, p twice the smaller share of resamples on either side of
-    0. The seed is fixed, so the same values give the same words.
+    The chunks of each file are [chunks]; tokens of one chunk are not independent of each other.
+    Equal files could change places in any chunk, so that each difference could as well have the
+    other sign. What the mean would be then is counted over all ways to choose signs, or a fixed
+    sample of them (Fisher, The Design of Experiments, 1935, section 21; Phipson and Smyth,
+    Permutation p-values should never be zero, 2010): exact for any shape of symmetric
+    differences and any number of chunks. Files that are equal only in their means may differ
+    lopsidedly, which `against_the_tail` looks at; the larger p counts. The interval is of
+    Hartigan's typical values (Using subsample values as typical values, Journal of the American
+    Statistical Association 64, 1969), which is the same test turned round, and reaches 0 wherever
+    0 is not excluded. Corrected for the pairs that are compared here; see `claimed`.
     """
     names = list(chunks)
     if len({len(chunks[name]) for name in names}) > 1:
@@ -68,49 +74,78 @@ def compare_divergences(
     if not chosen:
         return ()
     values = np.stack([chunks[name] for name in names], axis=1)
-    means = resampled_means(values)
+    enough = len(values) >= CHUNKS
+    means = typical_means(values) if enough else np.empty((0, len(names)))
     at = {name: i for i, name in enumerate(names)}
+    found = []
+    for a, b in chosen:
+        differences = values[:, at[a]] - values[:, at[b]]
+        blank = Comparison(
+            measure=measure, one=a, other=b, difference=float(differences.mean()),
+            p=1.0, differs=False, test=f"none: {len(values)} chunks, {CHUNKS} at least",
+        )  # fmt: skip
+        found.append(
+            _tested(blank, differences, means[:, at[a]] - means[:, at[b]]) if enough else blank
+        )
+    return claimed(found)
+
+
+def claimed(found: Iterable[Comparison]) -> tuple[Comparison, ...]:
+    """The comparisons as one family: which of them can be said, all at once, at the 95 % level."""
+    family = tuple(found)
+    adjusted = evidence.holm([one.p for one in family])
     return tuple(
-        _difference(measure, a, b, float(values[:, at[a]].mean() - values[:, at[b]].mean()), d)
-        for a, b in chosen
-        for d in [means[:, at[a]] - means[:, at[b]]]
+        replace(one, adjusted=p, differs=p < LEVEL) for one, p in zip(family, adjusted, strict=True)
     )
 
 
-def resampled_means(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Means over resampled rows of `values`, [rows, columns]: [RESAMPLES, columns].
+def typical_means(values: Floats, subsets: int = SUBSETS) -> Floats:
+    """Means over subsets of the rows of `values`, [rows, columns]: [subsets, columns].
 
-    All columns share each resample, which is what pairs them.
+    Every subset but the empty one where there are no more than `subsets`, else that many, drawn
+    with a fixed seed, so that the same values give the same words. All columns share them.
     """
-    random = np.random.Generator(np.random.PCG64(SEED))
+    return np.concatenate([w @ values / w.sum(1, keepdims=True) for w in _subsets(values, subsets)])
+
+
+def _subsets(values: Floats, subsets: int) -> Iterable[Floats]:
+    """Rows of ones and zeros, a block at a time."""
     count = len(values)
-    out = np.empty((RESAMPLES, values.shape[1]))
-    for i in range(0, RESAMPLES, 500):
-        weights = random.multinomial(count, np.full(count, 1 / count), size=min(500, RESAMPLES - i))
-        out[i : i + 500] = weights @ values / count
-    return out
+    if 2**count <= subsets:
+        places = np.arange(1, 2**count)
+        yield (places[:, None] >> np.arange(count) & 1).astype(np.float64)
+        return
+    random = np.random.Generator(np.random.PCG64(SEED))
+    for _ in range(subsets // BLOCK):
+        drawn = random.integers(0, 2, (BLOCK, count), np.int8).astype(np.float64)
+        drawn[drawn.sum(1) == 0, 0] = 1  # the empty one has no mean
+        yield drawn
 
 
-def _difference(
-    measure: str, one: str, other: str, difference: float, resampled: NDArray[np.float64]
-) -> Comparison:
-    low, high = (float(q) for q in np.quantile(resampled, [LEVEL / 2, 1 - LEVEL / 2]))
-    share = min(float((resampled <= 0).mean()), float((resampled >= 0).mean()))
-    p = min(1.0, max(2 * share, 1 / RESAMPLES))
-    return Comparison(
-        measure=measure,
-        one=one,
-        other=other,
-        difference=difference,
-        low=low,
-        high=high,
-        p=p,
-        differs=bool(low > 0 or high < 0),
-        test=f"paired bootstrap over chunks, {RESAMPLES} resamples, seed {SEED}",
-    )
+def probability(differences: Floats, typical: Floats) -> float:
+    """Two-sided p that a mean difference is 0, by sign and against the tail.
+
+    `differences` are of chunks, [chunks]; `typical` their means over subsets, [subsets].
+    """
+    low, high = int((typical <= 0).sum()), int((typical >= 0).sum())
+    signs = min(1.0, 2 * (min(low, high) + 1) / (len(typical) + 1))
+    mean, spread = float(differences.mean()), differences - differences.mean()
+    deviation = float(spread.std(ddof=1))
+    skewness = 0.0
+    if deviation > evidence.ROUNDING * abs(mean):
+        skewness = float((spread**3).mean()) / float((spread**2).mean()) ** 1.5
+    return max(signs, evidence.against_the_tail(mean, deviation, skewness, len(differences)))
 
 
-def chunk_means(values: NDArray[np.float64], scored: int) -> NDArray[np.float64]:
+def _tested(blank: Comparison, differences: Floats, typical: Floats) -> Comparison:
+    p = probability(differences, typical)
+    low, high = (float(q) for q in np.quantile(typical, [LEVEL / 2, 1 - LEVEL / 2]))
+    if p >= LEVEL:
+        low, high = min(low, 0.0), max(high, 0.0)
+    return replace(blank, low=low, high=high, p=p, test=f"signs of {len(differences)} chunks")
+
+
+def chunk_means(values: Floats, scored: int) -> Floats:
     """Mean of each chunk of `scored` tokens."""
-    means: NDArray[np.float64] = values.reshape(-1, scored).mean(axis=1)
+    means: Floats = values.reshape(-1, scored).mean(axis=1)
     return means

@@ -136,7 +136,7 @@ class Bench:
         def work(report: Report) -> Any:
             ppl, kld, chunks = self._diverging(subject, file, inputs, report)
             value = {"perplexity": dump(ppl), "divergence": dump(kld)}
-            return {**value, "chunks": chunks, "beside": choice.beside}
+            return {**value, **chunks, "beside": choice.beside}
 
         return self._once("divergence", subject, text.data, inputs, work)
 
@@ -219,7 +219,8 @@ class Bench:
 
     def _diverging(
         self, subject: Subject, file: Path | None, inputs: Mapping[str, Any], report: Report
-    ) -> tuple[Perplexity, Divergence, list[float]]:
+    ) -> tuple[Perplexity, Divergence, dict[str, list[float]]]:
+        """Both, and the mean of each chunk, by which files are compared."""
         from bot.evaluate import divergence
         from bot.evaluate.paired import chunk_means
 
@@ -235,7 +236,9 @@ class Bench:
                 )
         else:
             ppl, kld = self._beside(subject, journal, report)
-        return ppl, kld, chunk_means(journal.values["kld"], text.windows.scored).tolist()
+        means = {"chunks": "kld", "nll": "nll"}
+        scored, values = text.windows.scored, journal.values
+        return ppl, kld, {k: chunk_means(values[of], scored).tolist() for k, of in means.items()}
 
     def _beside(
         self, subject: Subject, journal: Journal, report: Report

@@ -10,6 +10,7 @@ from bot.pipeline.bench import Bench, Measured, Subject, answered, speeds
 from bot.pipeline.data import Data
 from bot.records import (
     KLD,
+    PPL,
     Comparison,
     Divergence,
     EvaluationFacts,
@@ -40,7 +41,7 @@ class Table:
         self._bench, self._subjects = bench, subjects
         self._tasks, self._speed, self._wrote = tasks, speed, wrote
         self._found: dict[str, list[Measured]] = {}
-        self._chunks: dict[str, list[float]] = {}
+        self._chunks: dict[str, dict[str, list[float]]] = {KLD: {}, PPL: {}}
         self.noise: tuple[Noise, ...] = ()
 
     def fill(self, *, divergence: bool = True, noise: bool = True, perplexity: bool = True) -> None:
@@ -69,7 +70,9 @@ class Table:
             left = len(set(missing))
             found = bench.divergence(subject, left)
             missing = [digest for digest in missing if digest != subject.sha256]
-            self._chunks[subject.sha256] = found.value["chunks"]
+            self._chunks[KLD][subject.sha256] = found.value["chunks"]
+            if "nll" in found.value:  # earlier versions kept none
+                self._chunks[PPL][subject.sha256] = found.value["nll"]
             self._keep(subject.sha256, found)
 
     def _keep(self, digest: str, found: Measured) -> None:
@@ -98,17 +101,18 @@ class Table:
         )
 
     def comparisons(self, names: Mapping[str, str]) -> tuple[Comparison, ...]:
-        """Every pair of files, by `names` of their hashes, in every measure both have."""
+        """Every pair of files, by `names` of their hashes, in every measure both have.
+
+        All of them are one family: see docs/statistics.md.
+        """
         import numpy as np
 
         from bot.evaluate import paired
 
-        chunks = {
-            names[digest]: np.array(values)
-            for digest, values in self._chunks.items()
-            if digest in names
-        }
-        found = list(paired.compare_divergences(KLD, chunks)) if len(chunks) > 1 else []
+        found: list[Comparison] = []
+        for measure, known in self._chunks.items():
+            chunks = {names[d]: np.array(values) for d, values in known.items() if d in names}
+            found += paired.compare_divergences(measure, chunks)
         for data in self._tasks:
             answers = {
                 name: [bit == "1" for bit in choice.answers]
@@ -120,7 +124,7 @@ class Table:
                 paired.compare_answers(data.label, one, other, (answers[one], answers[other]))
                 for one, other in combinations(answers, 2)
             ]
-        return tuple(found)
+        return paired.claimed(found)
 
     def _choices(self, digest: str) -> tuple[Any, ...]:
         scores = self.scores(digest)

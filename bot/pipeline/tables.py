@@ -233,9 +233,10 @@ def comparisons(found: Sequence[Comparison]) -> list[str]:
     for c in found:
         interval = f" [{c.low:+.6f}, {c.high:+.6f}]" if c.low is not None else ""
         said = "differ" if c.differs else "cannot be told apart"
+        corrected = "" if c.adjusted in (None, c.p) else f", corrected {c.adjusted:.4g}"
         lines.append(
             f"{c.measure}: {c.one} − {c.other} = {c.difference:+.6f}{interval}, "
-            f"p = {c.p:.4g}: they {said}"
+            f"p = {c.p:.4g}{corrected}: they {said}"
         )
     return lines
 

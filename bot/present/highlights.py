@@ -6,17 +6,17 @@ from collections.abc import Iterator, Sequence
 
 from bot.present.choosing import choices
 from bot.present.escape import clean
-from bot.present.formats import Sizes, error_places, fixed, measured, percent, size, value_places
+from bot.present.formats import Sizes, error_places, fixed, measured, percent, size
 from bot.present.rows import (
     CLOSE,
     NAME_LIMIT,
     SAME_SIZE,
     Entry,
     close_to_reference,
-    differs,
     entries,
     files_of,
     less_divergent,
+    less_perplexed,
     tiers,
 )
 from bot.records import Results, supported
@@ -26,13 +26,11 @@ BEATEN = 3  # sentences about baselines at most
 
 
 def highlights(results: Results, sizes: Sizes = "GB") -> tuple[str, ...]:
-    """Plain-text sentences, none where no rule holds. Errors are standard errors, twice over."""
+    """Plain-text sentences, none where no rule holds; see docs/statistics.md."""
     told = (
         _least_divergent(results, sizes),
-        _least_maximum(results, sizes),
         *_beaten(results, sizes),
         *_imatrix_effects(results),
-        _imatrix_maxima(results),
         _smallest_close(results, sizes),
     )
     return tuple(sentence for sentence in told if sentence)
@@ -82,28 +80,6 @@ def _least_divergent(results: Results, sizes: Sizes) -> str | None:
     )
 
 
-def _least_maximum(results: Results, sizes: Sizes) -> str | None:
-    """An observation, as a maximum has no error: one row's largest divergence is below all others.
-
-    Told of a tier among tiers and other files, where the digits shown differ.
-    """
-    rows = [row for row in files_of(results) if row.kld.get("max") is not None]
-    if len(rows) < 3 or all(row.kind == "tier" for row in rows):
-        return None
-    first, second = sorted(rows, key=lambda row: row.kld["max"])[:2]
-    places = value_places(row.kld["max"] for row in rows)
-    shown = {row.name: fixed(row.kld["max"], places) for row in rows}
-    if first.kind != "tier" or shown[first.name] == shown[second.name]:
-        return None
-    even = next((r for r in rows if r.name == "Q8_0" and r is not second), None)
-    below = f", lower even than Q8_0 with {shown[even.name]}" if even else ""
-    return (
-        f"{_sized(first, sizes)} has the lowest observed KL max of all {len(rows)} files compared: "
-        f"{shown[first.name]} nats{below}; the next is {_sized(second, sizes)} with "
-        f"{shown[second.name]}."
-    )
-
-
 def _beaten(results: Results, sizes: Sizes) -> list[str]:
     """Tiers that surely beat a file which is no smaller, and lose to it in nothing."""
     rivals = files_of(results, "baseline", "other")
@@ -122,7 +98,7 @@ def _won(results: Results, tier: Entry, rival: Entry) -> list[str]:
     told = []
     for better, words in (
         (less_divergent(results, tier, rival), _means(tier, rival)),
-        (_less_perplexed(tier, rival), _perplexities(tier, rival)),
+        (less_perplexed(results, tier, rival), _perplexities(tier, rival)),
         *_answers(results, tier, rival),
     ):
         if better is False:
@@ -135,17 +111,6 @@ def _won(results: Results, tier: Entry, rival: Entry) -> list[str]:
 def _means(one: Entry, other: Entry) -> str:
     places = error_places([one.mean_error, other.mean_error])
     return f"mean KL divergence {_mean(one, places)} against {_mean(other, places)}"
-
-
-def _less_perplexed(one: Entry, other: Entry) -> bool | None:
-    """By the ratios to the reference, whose errors leave out what the text has in common."""
-    mine, theirs = (one.ratio, one.ratio_error), (other.ratio, other.ratio_error)
-    if mine[0] is None or theirs[0] is None or mine[1] is None or theirs[1] is None:
-        mine = (one.perplexity, one.perplexity_error)
-        theirs = (other.perplexity, other.perplexity_error)
-    if mine[0] is None or theirs[0] is None or mine[1] is None or theirs[1] is None:
-        return None
-    return mine[0] < theirs[0] if differs(mine[0], mine[1], theirs[0], theirs[1]) else None
 
 
 def _perplexities(one: Entry, other: Entry) -> str:
@@ -193,36 +158,8 @@ def _effect(before: Entry, after: Entry) -> str:
     places = error_places([before.mean_error, after.mean_error])
     ratio = (after.mean or 0) / (before.mean or 1)
     change = f"{percent(abs(ratio - 1))} {'less' if ratio < 1 else 'more'}"
-    if ratio < 1 and after.kld["max"] < before.kld["max"]:
-        change += f", observed maximum {_maxima(before, after)}"
     return (
         f"{before.label} {_mean(before, places)} → {after.label} {_mean(after, places)} ({change})"
-    )
-
-
-def _maxima(before: Entry, after: Entry) -> str:
-    places = value_places([before.kld["max"], after.kld["max"]])
-    return f"{fixed(before.kld['max'], places)} → {fixed(after.kld['max'], places)}"
-
-
-def _imatrix_maxima(results: Results) -> str | None:
-    """The largest divergence with and without importance matrix, where means have no error.
-
-    Told only where it fell in every pair, by half at least on average.
-    """
-    pairs = [
-        (x, ix)
-        for x, ix in _pairs(tiers(results))
-        if x.mean_error is None and x.kld.get("max") and ix.kld.get("max")
-    ]
-    shares = [ix.kld["max"] / x.kld["max"] for x, ix in pairs]
-    if len(pairs) < 2 or max(shares) >= 1:
-        return None
-    told = "; ".join(f"{x.label} → {ix.label} {_maxima(x, ix)}" for x, ix in pairs)
-    mean = percent(1 - sum(shares) / len(shares), 0)
-    return (
-        f"In every pair the observed KL max is lower with the importance matrix, by {mean} on "
-        f"average: {told}."
     )
 
 

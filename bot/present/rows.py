@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import hypot
 from typing import Literal
 
+from bot import evidence
 from bot.present.escape import clean
-from bot.records import KLD, Divergence, Imported, Results, Row, supported
+from bot.records import KLD, PPL, Divergence, Imported, Results, Row, supported
 
 NAME_LIMIT = 60
-SIGMAS = 2  # a difference counts when it exceeds this many combined standard errors
 SAME_SIZE = 1.001  # X and I-X differ by a few bytes of metadata
 CLOSE = 1.05  # perplexity relative to the reference that still counts as near
 
@@ -178,26 +178,50 @@ def tiers(results: Results) -> list[Entry]:
     return [row for row in files_of(results, "tier") if row.mean is not None]
 
 
-def differs(value: float, error: float, other: float, other_error: float) -> bool:
-    """Whether two values differ by more than their errors allow; the errors count as independent.
-
-    Both were measured over the same tokens, so the true error of the difference is smaller.
-    """
-    return abs(value - other) > SIGMAS * hypot(error, other_error)
+Known = tuple[float | None, float | None]  # a value and its standard error
 
 
 def less_divergent(results: Results, one: Entry, other: Entry) -> bool | None:
-    """Whether `one` surely diverges less: by the paired test, else by both errors.
+    """Whether `one` surely diverges less, by the rules of docs/statistics.md.
 
     None where it cannot be told. A row whose error is unknown differs from nothing.
     """
-    known = {frozenset((c.one, c.other)) for c in results.comparisons if c.measure == KLD}
-    if frozenset((one.name, other.name)) in known:
-        return supported(results.comparisons, KLD, one.name, other.name)
-    mine, theirs = (one.mean, one.mean_error), (other.mean, other.mean_error)
-    if mine[0] is None or theirs[0] is None or mine[1] is None or theirs[1] is None:
+    return _less(results, KLD, one, other, lambda row: (row.mean, row.mean_error))
+
+
+def less_perplexed(results: Results, one: Entry, other: Entry) -> bool | None:
+    """The same of perplexities: untested by their ratios to the reference's, where both are known.
+
+    The errors of ratios leave out what the text has in common.
+    """
+    if None not in (one.ratio, one.ratio_error, other.ratio, other.ratio_error):
+        return _less(results, PPL, one, other, lambda row: (row.ratio, row.ratio_error))
+    return _less(results, PPL, one, other, lambda row: (row.perplexity, row.perplexity_error))
+
+
+def _less(
+    results: Results, measure: str, one: Entry, other: Entry, known: Callable[[Entry], Known]
+) -> bool | None:
+    """By the paired test of a measure, else by both errors, which count as independent.
+
+    Both were measured over the same tokens, so the true error of the difference is smaller.
+    """
+    tested = {frozenset((c.one, c.other)) for c in results.comparisons if c.measure == measure}
+    if frozenset((one.name, other.name)) in tested:
+        return supported(results.comparisons, measure, one.name, other.name)
+    (mine, error), (theirs, other_error) = known(one), known(other)
+    if mine is None or error is None or theirs is None or other_error is None:
         return None
-    return mine[0] < theirs[0] if differs(mine[0], mine[1], theirs[0], theirs[1]) else None
+    if too_few(results):
+        return None
+    rows = sum(None not in known(row) for row in files_of(results))
+    least = evidence.sure(evidence.pairs(rows)) * hypot(error, other_error)
+    return mine < theirs if abs(mine - theirs) > least else None
+
+
+def too_few(results: Results) -> bool:
+    """Whether so little text was measured that nothing follows; not known of others' numbers."""
+    return 0 < results.evaluation.chunks < evidence.CHUNKS
 
 
 def _beats(size: int, mean: float, other_size: int, other_mean: float) -> bool:
@@ -218,11 +242,14 @@ def close_to_reference(results: Results) -> Entry | None:
     """The smallest file whose perplexity is surely within 5 % of the reference's.
 
     Of equal sizes the least divergent; None where a file as small beats it in mean divergence.
+    Sure of each at once, as the smallest is picked from all.
     """
+    rows = [] if too_few(results) else tiers(results)
+    errors = evidence.sure(len(rows), sides=1)
     near = [
         row
-        for row in tiers(results)
-        if row.ratio is not None and row.ratio + SIGMAS * (row.ratio_error or 0) < CLOSE
+        for row in rows
+        if row.ratio is not None and row.ratio + errors * (row.ratio_error or 0) < CLOSE
     ]
     least = min((row.bytes for row in near), default=0)
     smallest = [row for row in near if row.bytes <= least * SAME_SIZE]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from bot.present.escape import Verbatim, code, link, path, text
 from bot.present.formats import (
@@ -18,10 +17,9 @@ from bot.present.formats import (
     value_places,
 )
 from bot.present.rows import Entry, elsewhere, entries, names
-from bot.records import KLD, Results, Row, best
+from bot.records import KLD, PPL, Results, Row, best
 from bot.settings import CardSettings
 
-NEAR = 1.05  # sizes within this factor of the next form a class, within which one can be best
 LISTED = 6  # names that a note gives before it counts
 TASK = "task:"
 PLOTS = "plots/"  # shown on the card, not listed
@@ -66,22 +64,21 @@ class _Column:
 def benchmarks(results: Results, look: CardSettings) -> Table:
     """The reference, then tiers, baselines and other publishers' files, the largest first.
 
-    An em dash stands where nothing was measured, and a note says of what. Bold is what a paired
-    test found better than every other row of about its size.
+    An em dash stands where nothing was measured, and a note says of what. Bold is what paired tests
+    found better than every other file of the table: the best of its column, as a reader takes it.
     """
     rows = entries(results)
     table = _table(rows, look)
     chosen = [column for column in _columns(rows, look) if column.measure]
+    files = [row.name for row in rows[1:] if row.same_as is None]
     bold = {
-        (row, column.title): name
+        (name, column.title)
         for column in chosen
-        for group in _classes(rows[1:])
-        if (name := best(results.comparisons, column.measure or "", group)) is not None
-        for row in [name]
+        if (name := best(results.comparisons, column.measure or "", files)) is not None
     }
     if not bold:
         return table
-    return _emboldened(table, rows, set(bold))
+    return _emboldened(table, rows, bold)
 
 
 def others(results: Results, look: CardSettings) -> Table | None:
@@ -125,6 +122,7 @@ def _columns(rows: Sequence[Entry], look: CardSettings) -> list[_Column]:
             value=lambda row: row.perplexity,
             error=lambda row: row.perplexity_error,
             cell=lambda row: _value(row.perplexity, row.perplexity_error, ppl, inline),
+            measure=PPL,
         ),
         _Column(
             title="KL mean ↓",
@@ -280,18 +278,6 @@ def _span(values: Sequence[float], places: int) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _classes(rows: Sequence[Entry]) -> list[list[str]]:
-    """Names of the rows that are about as large as their neighbour, two at least."""
-    ordered = sorted((r for r in rows if r.same_as is None), key=lambda row: -row.bytes)
-    groups: list[list[Entry]] = [[row] for row in ordered[:1]]
-    for larger, row in pairwise(ordered):
-        if larger.bytes <= row.bytes * NEAR:
-            groups[-1].append(row)
-        else:
-            groups.append([row])
-    return [[row.name for row in group] for group in groups if len(group) > 1]
-
-
 def _emboldened(table: Table, rows: Sequence[Entry], bold: set[tuple[str, str]]) -> Table:
     titles = [str(column) for column in table.columns]
     wanted = {(name, str(text(title))) for name, title in bold}
@@ -303,8 +289,8 @@ def _emboldened(table: Table, rows: Sequence[Entry], bold: set[tuple[str, str]])
         for row, cells in zip(rows, table.rows, strict=True)
     )
     note = (
-        "Bold: better than every other row within 5% of its size, by a test that pairs what both "
-        "answered (95%)."
+        "Bold: better than every other file here, by tests that pair what both answered (95%, all "
+        "together)."
     )
     return Table(columns=table.columns, rows=body, sides=table.sides, notes=(note, *table.notes))
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from math import hypot, inf, sqrt
 
+from bot import evidence
 from bot.records import Choices, Divergence, LeftOut, Release, Results, Row
 from bot.settings import GateSettings
 
-SURE = 2.0  # standard errors beyond which a limit counts as broken
+SURE = 2.0  # standard errors beyond which a limit counts as broken; see docs/statistics.md
 # what forbids to hand on a changed work; the Hub's names of licences
 CLOSED = ("cc-by-nd-*", "cc-by-nc-nd-*", "apple-amlr", "fair-noncommercial-research-license")
 
@@ -120,7 +121,10 @@ def _tier(row: Row, reference: Row, facts: Facts, wanted: GateSettings) -> Itera
             limit = limit_of(wanted.accuracy_drop, row.name)
             value, error = drop(ours, theirs[ours.name])
             text = f"{ours.name} {value:+.1%} ± {error:.1%} below the reference"
-            yield check("accuracy", *_held(value, error, limit, text, f"{limit:.1%}"))
+            good, text = _held(value, error, limit, text, f"{limit:.1%}")
+            if not good and by_chance(ours, theirs[ours.name]):
+                good, text = True, f"{text}, by chance perhaps"
+            yield check("accuracy", good, text)
 
 
 def _divergence(
@@ -162,6 +166,17 @@ def drop(ours: Choices, theirs: Choices) -> tuple[float, float]:
         return value, sqrt(max(lost + won - (lost - won) ** 2 / count, 0.0)) / count
     shares = [(choices.accuracy, choices.tasks) for choices in (ours, theirs)]
     return value, hypot(*(sqrt(share * (1 - share) / tasks) for share, tasks in shares))
+
+
+def by_chance(ours: Choices, theirs: Choices) -> bool:
+    """Whether few answers differ so much that equal files could: McNemar's exact test.
+
+    The standard error of a drop is none where every answer that differs was lost.
+    """
+    if not ours.answers or len(ours.answers) != len(theirs.answers):
+        return False
+    pairs = list(zip(ours.answers, theirs.answers, strict=True))
+    return evidence.discordant(pairs.count(("1", "0")), pairs.count(("0", "1"))) >= evidence.LEVEL
 
 
 def _release(results: Results, facts: Facts, wanted: GateSettings) -> Iterable[Check]:

@@ -3,7 +3,7 @@ import pytest
 
 from bot.errors import BotError
 from bot.evaluate import paired
-from bot.records import KLD, best, supported
+from bot.records import KLD, PPL, best, supported
 
 
 @pytest.mark.parametrize(
@@ -44,11 +44,16 @@ def test_a_small_steady_difference_is_seen_where_single_errors_hide_it() -> None
     assert paired.compare_divergences(KLD, values) == found  # the seed is fixed
 
 
-def test_the_bootstrap_agrees_with_the_normal_interval() -> None:
+def test_typical_means_agree_with_the_normal_interval() -> None:
     values = np.random.default_rng(2).normal(1, 1, (400, 1))
-    means = paired.resampled_means(values)[:, 0]
+    means = paired.typical_means(values)[:, 0]
     assert means.std() == pytest.approx(values.std() / 20, rel=0.05)
     assert means.mean() == pytest.approx(values.mean(), abs=0.005)
+
+
+def test_typical_means_are_those_of_every_subset_where_few_are_there() -> None:
+    means = paired.typical_means(np.array([[1.0], [2.0], [6.0]]))[:, 0]
+    assert sorted(means) == [1.0, 1.5, 2.0, 3.0, 3.5, 4.0, 6.0]
 
 
 def test_equal_files_do_not_differ() -> None:
@@ -70,6 +75,7 @@ def test_claims_are_made_only_where_supported() -> None:
         paired.compare_answers("HellaSwag", "a", "b", (answers["a"], answers["b"])),
     ]
     assert supported(found, KLD, "a", "b") is True
+    assert supported(paired.compare_divergences(PPL, values), PPL, "a", "b") is True
     assert supported(found, KLD, "b", "a") is False
     assert supported(found, "HellaSwag", "b", "a") is False
     assert supported(found, "HellaSwag", "a", "b") is True

@@ -230,10 +230,8 @@ def test_every_credit_of_the_seed(made: tuple[str, Page]) -> None:
 def test_the_seeds_card_says_nothing_that_its_numbers_do_not_support(
     made: tuple[str, Page],
 ) -> None:
-    text = made[0]
-    told = text[text.index("### Highlights") : text.index("## Available")]
-    assert told.count("\n- ") == 2
-    assert "4.53 nats, lower even than Q8_0 with 9.72" in told
-    assert "Balanced → I-Balanced 14.14 → 4.53" in told
-    # 6.857 against 6.883 and 83.5% against 82.8% are within their errors
-    assert "UD-Q3_K_M" not in told
+    """No error of a divergence is known there, 6.857 against 6.883 and 83.5% against 82.8% are
+    within theirs, and nothing follows from a maximum of 4.53 or 14.14.
+    """
+    assert "### Highlights" not in made[0]
+    assert "4.53" in made[0], "the table has it"

@@ -33,7 +33,7 @@ def test_the_least_divergent_tier_is_named_beyond_the_error() -> None:
     )
 
 
-@pytest.mark.parametrize("mean", [0.0100, 0.0103, 0.01056])
+@pytest.mark.parametrize("mean", [0.0100, 0.0103, 0.01055])
 def test_the_least_divergent_tier_is_not_named_within_the_error(mean: float) -> None:
     one = row("A", 9_000_000_000, divergence(0.0100, 0.0002, **FAR))
     other = row("B", 8_000_000_000, divergence(mean, 0.0002, **FAR))
@@ -49,16 +49,19 @@ def test_what_the_imatrix_lowered() -> None:
     weighted = row("I-X", 9_000_000_000, divergence(0.015, 0.0001, max=4.5325, **FAR))
     assert (
         "The importance matrix lowers the mean KL divergence: X 0.02000 ± 0.00020 → I-X 0.01500 "
-        "± 0.00010 (25.0% less, observed maximum 14.14 → 4.53)."
+        "± 0.00010 (25.0% less)."
     ) in highlights(_results(plain, weighted))
 
 
-def test_a_larger_maximum_is_not_praised() -> None:
-    plain = row("X", 9_000_000_000, divergence(0.020, 0.0002, max=4.0, **FAR))
-    weighted = row("I-X", 9_000_000_000, divergence(0.015, 0.0001, max=5.0, **FAR))
-    told = " ".join(highlights(_results(plain, weighted)))
-    assert "25.0% less)" in told
-    assert "maximum" not in told
+def test_nothing_follows_from_a_maximum() -> None:
+    """One token's divergence ranks no file, with and without importance matrix or baselines."""
+    plain = row("X", 9_000_000_000, divergence(0.020, 0.0002, max=14.0, **FAR))
+    weighted = row("I-X", 9_000_000_000, divergence(0.015, 0.0001, max=0.304, **FAR))
+    eight = row("Q8_0", 20_000_000_000, divergence(0.001, 0.0001, max=0.306, **FAR))
+    for results in (_results(plain, weighted), replace(_results(weighted), baselines=(eight,))):
+        told = " ".join(highlights(results))
+        assert "max" not in told
+        assert "0.304" not in told
 
 
 def test_what_the_imatrix_raised_is_told_as_well() -> None:
@@ -84,17 +87,17 @@ def test_coinciding_tiers_are_compared_once() -> None:
 
 def test_the_smallest_file_near_the_reference() -> None:
     large = row("L", 9_000_000_000, divergence(0.01, 0.01, ppl_ratio=1.01, ppl_ratio_error=0.001))
-    small = row("S", 5_000_000_000, divergence(0.02, 0.01, ppl_ratio=1.04, ppl_ratio_error=0.0049))
+    small = row("S", 5_000_000_000, divergence(0.02, 0.01, ppl_ratio=1.04, ppl_ratio_error=0.0044))
     tiny = row("T", 2_000_000_000, divergence(0.03, 0.01, ppl_ratio=1.06, ppl_ratio_error=0.001))
     assert highlights(_results(large, small, tiny)) == (
         (
             "S (5.0 GB) is within 5% of BF16's perplexity, and no smaller size surely is: 6.991 "
-            "against 6.722, a ratio of 1.0400 ± 0.0049."
+            "against 6.722, a ratio of 1.0400 ± 0.0044."
         ),
     )
 
 
-@pytest.mark.parametrize(("ratio", "error"), [(1.04, 0.005), (1.0499, 0.0001), (1.2, 0.0)])
+@pytest.mark.parametrize(("ratio", "error"), [(1.04, 0.0062), (1.0499, 0.0001), (1.2, 0.0)])
 def test_a_perplexity_that_may_be_five_percent_off_is_not_near(ratio: float, error: float) -> None:
     tier = row("S", 5, divergence(0.02, 0.01, ppl_ratio=ratio, ppl_ratio_error=error))
     assert highlights(_results(tier)) == ()
@@ -180,21 +183,6 @@ def test_a_baseline_is_not_beaten_by_half(size: int, mean: float, sure: bool) ->
     assert not [line for line in _beside(tier, plain, comparisons=(found,)) if "beats" in line]
 
 
-def test_the_lowest_maximum_of_all_files_is_an_observation() -> None:
-    tier = row("A", 9_000_000_000, divergence(0.010, 0.0002, max=4.53, **FAR))
-    eight = row("Q8_0", 20_000_000_000, divergence(0.005, 0.0002, max=9.72, **FAR))
-    other = row("Q4_K_M", 9_500_000_000, divergence(0.010, 0.0002, max=5.14, **FAR))
-    (told,) = (line for line in _beside(tier, eight, other) if "KL max" in line)
-    assert told == (
-        "A (9.0 GB) has the lowest observed KL max of all 3 files compared: 4.53 nats, lower even "
-        "than Q8_0 with 9.72; the next is Q4_K_M (9.5 GB) with 5.14."
-    )
-    same = replace(
-        other, scores=replace(other.scores, divergence=divergence(0.01, 1e-3, max=4.531))
-    )
-    assert not [line for line in _beside(tier, eight, same) if "KL max" in line]
-
-
 def test_a_paired_test_decides_where_there_is_one() -> None:
     one = row("A", 9_000_000_000, divergence(0.0100, 0.0002, **FAR))
     other = row("B", 8_000_000_000, divergence(0.0103, 0.0002, **FAR))
@@ -249,7 +237,8 @@ def _random(dice: random.Random) -> Results:
 
 
 def _surely_less(one: tuple[float, float], other: tuple[float, float]) -> bool:
-    return other[0] - one[0] > 2 * hypot(one[1], other[1])
+    """Of seven rows, 21 pairs: Bonferroni's normal quantile at 5 %, two-sided."""
+    return other[0] - one[0] > 3.0380 * hypot(one[1], other[1])
 
 
 def _mean(found: Row) -> tuple[float, float]:
@@ -268,9 +257,6 @@ def _unsupported(sentence: str, rows: dict[str, Row], tiers: list[str]) -> str |
         mine = _mean(rows[found[1]])
         rest = [_mean(rows[name]) for name in tiers if name != found[1]]
         return None if all(_surely_less(mine, other) for other in rest) else "not the lowest mean"
-    if found := re.match(r"(\S+) \(.*?\) has the lowest observed KL max", sentence):
-        maxima = {n: r.scores.divergence.max for n, r in rows.items() if r.scores.divergence}
-        return None if min(maxima, key=lambda name: maxima[name]) == found[1] else "not the least"
     if found := re.match(r"(\S+) \(.*?\) beats (\S+) \(.*?\): ", sentence):
         one, other = rows[found[1]], rows[found[2]]
         won = [_surely_less(m(one), m(other)) for m in (_mean, _ratio)]
@@ -286,7 +272,7 @@ def _unsupported(sentence: str, rows: dict[str, Row], tiers: list[str]) -> str |
         return None
     if found := re.match(r"(\S+) \(.*?\) is within 5% of BF16's perplexity", sentence):
         value, error = _ratio(rows[found[1]])
-        return None if value + 2 * error < 1.05 else "not surely within"
+        return None if value + 2.3263 * error < 1.05 else "not surely within"  # of five tiers
     if sentence.startswith("Lowest mean KL divergence of the tiers that fit"):
         return _unfit(sentence, rows, tiers)
     return "a sentence that this test does not know"

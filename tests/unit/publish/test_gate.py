@@ -163,6 +163,22 @@ def test_an_accuracy_drop_beyond_its_error_fails() -> None:
     assert [(c.tier, c.rule) for c in verdict.checks if not c.good] == [("I-Micro", "accuracy")]
 
 
+@pytest.mark.parametrize(("lost", "asked", "good"), [(1, 1, True), (5, 5, True), (6, 6, False)])
+def test_few_answers_are_no_drop_however_alike_they_fall(lost: int, asked: int, good: bool) -> None:
+    """All that differ were lost: their standard error is 0, and chance does that to five."""
+    ours, theirs = choices("0" * lost + "1" * (asked - lost)), choices("1" * asked)
+    assert drop(ours, theirs)[1] == 0
+    results = sample()
+    first = results.tiers[0]
+    tier = replace(first, scores=replace(first.scores, choices=(ours,)))
+    reference = replace(
+        results.reference, scores=replace(results.reference.scores, choices=(theirs,))
+    )
+    verdict = judge(replace(results, tiers=(tier,), reference=reference), FINE, GateSettings())
+    (check,) = (check for check in verdict.checks if check.rule == "accuracy")
+    assert check.good == good
+
+
 def test_the_first_pattern_counts() -> None:
     limits = {"I-*": 1.0, "*-Mini": 2.0}
     assert limit_of(limits, "I-Mini") == 1.0
