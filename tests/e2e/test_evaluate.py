@@ -171,7 +171,7 @@ def test_files_are_compared_in_pairs(
     found = told(
         road, "compare", demo_candidate, same, "--against", demo_model, "--measures", "kld,tasks"
     )
-    kld, endings = found
+    kld, _ppl, endings = found
     assert (kld["measure"], endings["measure"]) == ("kld", "Endings")
     assert kld["differs"]
     assert kld["difference"] > 0
