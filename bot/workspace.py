@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from bot.errors import BusyError, CapacityError, SourceError
+from bot.errors import BusyError, CapacityError, SettingsError, SourceError
 
 BLOCK = 4 << 20
 GATE = "gate.txt"  # beside a release
@@ -236,6 +236,24 @@ def keep_text(path: Path, text: str) -> None:
     """Write a text unless it is there already, so that its time only changes with its content."""
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         write_text(path, text)
+
+
+def as_text(data: bytes, name: str) -> str:
+    """The text in a file's bytes, every one of them: line ends stay as they are.
+
+    Raises SettingsError for what is no UTF-8. A zero byte is none either: UTF-16 and UTF-32 of
+    plain English are valid UTF-8 but for these, and a model would be measured on noise.
+    """
+    at = data.find(0)
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        at = error.start if at < 0 else min(at, error.start)
+    if at < 0:
+        return text
+    raise SettingsError(
+        f"{name} is not UTF-8 at byte {at:,}; convert it (`iconv -t UTF-8`), or name another"
+    )
 
 
 def sha256(path: Path) -> str:

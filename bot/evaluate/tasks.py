@@ -19,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 
 from bot.errors import SettingsError
+from bot.workspace import as_text
 
 Kind = Literal["hellaswag", "winogrande", "multiple-choice"]
 
@@ -54,19 +55,12 @@ def read_tasks(path: Path, kind: Kind, count: int | None) -> list[Task]:
 
 
 def _hellaswag(path: Path) -> list[Task]:
-    lines = _text(path, path.read_bytes()).split("\n")
+    lines = as_text(path.read_bytes(), str(path)).split("\n")
     if lines and not lines[-1]:
         lines.pop()
     if not lines or len(lines) % LINES:
         raise SettingsError(f"{path} has {len(lines)} lines, not six for each task; mend the file")
     return [_six_lines(path, lines, start) for start in range(0, len(lines), LINES)]
-
-
-def _text(path: Path, data: bytes) -> str:
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as wrong:
-        raise SettingsError(f"{path} is not UTF-8 at byte {wrong.start}; mend the file") from wrong
 
 
 def _six_lines(path: Path, lines: Sequence[str], start: int) -> Task:
@@ -82,7 +76,7 @@ def _winogrande(path: Path, data: bytes) -> list[Task]:
 
     llama-perplexity cuts a file's final newline off, and the reader takes no line without one.
     """
-    lines = _text(path, data).removesuffix("\n").split("\n")[:-1]
+    lines = as_text(data, str(path)).removesuffix("\n").split("\n")[:-1]
     tasks = [_blank(path, number, line) for number, line in enumerate(lines, 1)]
     if not tasks:
         raise SettingsError(f"{path} holds no tasks; name a Winogrande file")
@@ -140,7 +134,7 @@ class _Reader:
         if len(raw) != size:
             raise self.wrong("it ends too early")
         self.place += size
-        return _text(self._path, raw)
+        return as_text(raw, str(self._path))
 
     def wrong(self, what: str) -> SettingsError:
         return SettingsError(
@@ -172,7 +166,7 @@ def _stored(reader: _Reader) -> Task:
 
 
 def _jsonl(path: Path, data: bytes) -> list[Task]:
-    lines = _text(path, data).split("\n")
+    lines = as_text(data, str(path)).split("\n")
     return [_object(path, n, line) for n, line in enumerate(lines, 1) if line.strip()]
 
 

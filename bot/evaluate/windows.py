@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from bot.clients.llama.batch import Batch
 from bot.clients.llama.vocabulary import Vocabulary
 from bot.errors import SettingsError
+from bot.workspace import as_text
 
 Ints = NDArray[np.int32]
 TOGETHER = 2048  # tokens decoded at once: llama-perplexity's own batch
@@ -79,8 +80,11 @@ class Windows:
 
 
 def read_text(path: Path) -> str:
-    """A text as llama-perplexity's -f takes it: byte for byte, but without its final newline."""
-    return path.read_bytes().decode("utf-8", "surrogateescape").removesuffix("\n")
+    """A text as -f of llama.cpp's tools takes it: byte for byte, but without its final newline.
+
+    Raises SettingsError for a text that is not UTF-8.
+    """
+    return as_text(path.read_bytes(), str(path)).removesuffix("\n")
 
 
 def cut(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from bot.errors import SettingsError
 from bot.records import CalibrationText, Text
 from bot.settings import DEMO, CalibrationSource
-from bot.workspace import alone, sha256
+from bot.workspace import alone, as_text, sha256
 
 if TYPE_CHECKING:
     from bot.pipeline.models import Pipeline
@@ -43,7 +43,10 @@ def calibration_texts(pipeline: Pipeline) -> tuple[CalibrationText, ...]:
 
 
 def read_text(pipeline: Pipeline, source: CalibrationSource) -> str:
-    """A text of the mix. Raises SettingsError when it is not the one that was named."""
+    """A text of the mix, as -f of llama-imatrix takes it: see bot.evaluate.windows.
+
+    Raises SettingsError when it is not the one that was named, or not UTF-8.
+    """
     path = locate(pipeline, source)
     found = sha256(path) if source.sha256 else None
     if found != source.sha256:
@@ -51,10 +54,7 @@ def read_text(pipeline: Pipeline, source: CalibrationSource) -> str:
             f"calibration text {source.label} has sha256 {found}, not {source.sha256}; "
             "name the right file or hash"
         )
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"calibration text {source.label} is not UTF-8; convert it") from error
+    return as_text(path.read_bytes(), f"calibration text {source.label}").removesuffix("\n")
 
 
 def locate(pipeline: Pipeline, source: CalibrationSource) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,16 +17,21 @@ from llama_cpp import llama_cpp as c
 from bot.errors import BuildError
 
 _LOG_LIMIT = 40
-WARNINGS = (3, 4)  # GGML_LOG_LEVEL_WARN and _ERROR of ggml.h; the binding numbers them wrongly
+REASON = 300  # characters
+WARNING, ERROR = 3, 4  # GGML_LOG_LEVEL_WARN and _ERROR of ggml.h; the binding numbers them wrongly
+# what every caller on the way up adds to a reason, and says none
+_NO_REASON = re.compile(r"(?:llama_model_loader: )?failed to load (?:the )?model(?: from .*)?")
+_WHO = re.compile(r"\w{1,64}: (?:error loading model: )?")
 TYPES = int(c.GGML_TYPE_COUNT)
 _SUFFIXES = (".so", ".dylib", ".dll")
 
 
 class Log:
-    """The last lines llama.cpp said, so that an error can carry its reason."""
+    """The last warnings and errors of llama.cpp, so that an error of ours can carry its reason."""
 
     def __init__(self) -> None:
-        self.lines: list[str] = []
+        self.warnings: list[str] = []
+        self.errors: list[str] = []
         self._heard: list[str] | None = None
         self.callback = llama_cpp.llama_log_callback(self._take)
         c.llama_log_set(self.callback, ctypes.c_void_p(0))
@@ -35,8 +41,17 @@ class Log:
         if self._heard is not None:
             self._heard.append(line)
         line = line.strip()
-        if level in WARNINGS and line.strip(".="):
-            self.lines = [*self.lines[1 - _LOG_LIMIT :], line]
+        if not line.strip(".="):
+            return
+        if level == WARNING:
+            self.warnings = [*self.warnings[1 - _LOG_LIMIT :], line]
+        elif level == ERROR and len(self.errors) < _LOG_LIMIT:  # the reason comes first
+            self.errors.append(line)
+
+    def forget(self) -> None:
+        """What was said before is no reason for what comes."""
+        self.warnings.clear()
+        self.errors.clear()
 
     @contextmanager
     def heard(self) -> Iterator[list[str]]:
@@ -48,10 +63,15 @@ class Log:
             self._heard = None
 
     def reason(self) -> str:
-        """The most telling recent line, one line long."""
-        telling = [line for line in self.lines if "fail" in line.lower() or "error" in line.lower()]
-        chosen = (telling or self.lines or ["llama.cpp gave no reason"])[-1]
-        return " ".join(chosen.split())[:300]
+        """Why something failed, one line long: the errors in their order, the cause first.
+
+        Each function of llama.cpp that hands an error up adds a line; those that only say that it
+        failed are left out. Warnings count where there is no error.
+        """
+        bare = [_WHO.sub("", " ".join(line.split()), count=1) for line in self.errors]
+        telling = [line for line in bare if not _NO_REASON.fullmatch(line)]
+        said = telling or bare or self.warnings[-1:] or ["llama.cpp gave no reason"]
+        return "; ".join(dict.fromkeys(said))[:REASON]
 
 
 @cache

@@ -82,7 +82,7 @@ def chosen_types(source: Path, file_type: int, *, imatrix: bool) -> dict[str, st
 
 def _run(source: Path, target: Path, params: Any) -> None:
     log = start()
-    log.lines.clear()
+    log.forget()
     if c.llama_model_quantize(os.fsencode(source), os.fsencode(target), ctypes.byref(params)):
         raise BuildError(f"llama.cpp could not quantize {source.name}: {log.reason()}")
 

@@ -49,7 +49,7 @@ class Session(Vocabulary):
         observer: Observer | None = None,
     ) -> None:
         self._log = start()
-        self._log.lines.clear()
+        self._log.forget()
         self.path, self.n_ctx, self.threads = path, n_ctx, threads
         self.sequences, self.unified, self.lanes = sequences, unified, lanes
         self.micro_batch = min(micro_batch, n_ctx)

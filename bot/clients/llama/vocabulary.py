@@ -89,7 +89,7 @@ class Vocabulary:
 def vocabulary_of(path: Path) -> Iterator[Vocabulary]:
     """The vocabulary alone, without the weights. Raises BuildError for a file without one."""
     log = start()
-    log.lines.clear()
+    log.forget()
     params = c.llama_model_default_params()
     params.vocab_only = True
     model = c.llama_model_load_from_file(os.fsencode(path), params)

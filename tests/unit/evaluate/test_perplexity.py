@@ -10,6 +10,7 @@ from bot.errors import BuildError, SettingsError
 from bot.evaluate import divergence, logits, perplexity
 from bot.evaluate.journal import Journal, empty
 from bot.evaluate.logits import Floats, Ints
+from bot.evaluate.tasks import read_tasks
 from bot.evaluate.windows import Windows, cut, read_text
 from tests import evaluation as shared
 from tests import llama_tools
@@ -282,11 +283,32 @@ def test_another_vocabulary_or_tokenizer_is_named(
 
 def test_a_text_is_read_as_the_tool_reads_it(tmp_path: Path, demo_model: Path) -> None:
     path = tmp_path / "text.txt"
-    path.write_bytes(b"one\r\ntwo \xff\n\n")
+    path.write_bytes(b"one\r\ntwo \xc3\xa4\n\n")
     text = read_text(path)
-    assert text.encode("utf-8", "surrogateescape") == b"one\r\ntwo \xff\n"
+    assert text.encode("utf-8") == b"one\r\ntwo \xc3\xa4\n"
     with Session(demo_model, n_ctx=32, threads=1) as session:
         assert session.tokenize(text)
+
+
+@pytest.mark.parametrize(
+    ("data", "at"),
+    [
+        ("plain words".encode("utf-16"), 0),  # begins with a byte order mark
+        ("plain words".encode("utf-16-le"), 1),  # zero bytes apart this is UTF-8
+        ("plain words".encode("utf-16-be"), 0),
+        ("plain words".encode("utf-32-le"), 1),
+        ("schöne Wörter".encode("latin-1"), 3),
+        ("白い紙".encode("shift-jis"), 0),
+        ("白い紙".encode("gb18030"), 0),
+    ],
+)
+def test_a_text_that_is_not_utf8_is_refused(tmp_path: Path, data: bytes, at: int) -> None:
+    path = tmp_path / "text.txt"
+    path.write_bytes(data)
+    with pytest.raises(SettingsError, match=rf"text\.txt is not UTF-8 at byte {at}; convert it"):
+        read_text(path)
+    with pytest.raises(SettingsError, match="is not UTF-8"):
+        read_tasks(path, "hellaswag", None)
 
 
 def test_strided_windows_score_their_last_tokens(demo_model: Path, demo_text: str) -> None:

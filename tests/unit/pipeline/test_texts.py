@@ -75,7 +75,7 @@ def test_a_text_of_a_dataset_is_fetched_once_and_described(tmp_path: Path) -> No
     with dataset_hub() as (url, asked):
         found = pipeline(tmp_path, source, url)
         (text,) = calibration_texts(found)
-        assert read_text(found, only(found)) == DATA.decode()
+        assert read_text(found, only(found)) == DATA.decode().removesuffix("\n")
         assert len([request for request in asked if request.startswith("GET")]) == 1
     assert (text.name, text.sha256, text.licence) == ("chat.txt", SHA, "CC0-1.0")
     assert text.origin == f"org/mix at {COMMIT}, de/chat.txt"
@@ -87,7 +87,7 @@ def test_a_hash_in_the_settings_spares_the_fetch_until_the_text_is_needed(tmp_pa
         found = pipeline(tmp_path, named, url)
         assert calibration_texts(found)[0].sha256 == SHA
         assert asked == []
-        assert read_text(found, only(found)) == DATA.decode()
+        assert read_text(found, only(found)) == DATA.decode().removesuffix("\n")
 
 
 def test_another_content_than_named_is_refused(tmp_path: Path) -> None:
@@ -105,6 +105,14 @@ def test_a_text_that_is_not_there_is_named(tmp_path: Path) -> None:
         missing = {"dataset": "org/mix", "commit": COMMIT, "file": "none.txt"}
         with pytest.raises(SourceError, match=r"none\.txt"):
             calibration_texts(pipeline(tmp_path, missing, url))
+
+
+def test_line_ends_stay_as_they_are_and_the_last_goes(tmp_path: Path) -> None:
+    """As -f of llama-imatrix reads: what the text's sha256 is of is what the model sees."""
+    path = tmp_path / "chat.txt"
+    path.write_bytes(b"one\r\ntwo\rthree\n\n")
+    pipeline = Pipeline(load(workdir=tmp_path / "work"), Narrator(quiet=True), None)
+    assert read_text(pipeline, CalibrationSource(path=path)) == "one\r\ntwo\rthree\n"
 
 
 def test_a_text_that_is_no_text_is_refused(tmp_path: Path) -> None:
