@@ -95,6 +95,7 @@ class RepoFile:
     size: int
     sha256: str | None = None
     blob_id: str | None = None  # git's hash: of the content, or of an LFS file's pointer
+    stored: str | None = None  # how its header says that weights are stored: BF16, Q4_K, I32, …
 
 
 @dataclass(frozen=True, kw_only=True)

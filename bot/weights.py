@@ -6,17 +6,21 @@ Watching asks whether a release can be built, fetching what to download; both as
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
-from bot.records import Release, RepoFile
+from bot.records import Release, RepoFile, Tensor
 
 INDEX = "model.safetensors.index.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 MOST_SHARDS = 2_000
 
-_SIXTEEN_BIT = re.compile(r"(?<![a-z0-9])(bf16|fp?16)(?![a-z0-9])", re.IGNORECASE)
+SIXTEEN_BIT = ("BF16", "F16", "F32")  # what a build starts from, the likeliest original first
+_INTEGER = re.compile(r"I\d+")  # of GGUF: routing tables, which are no weights
+_SIXTEEN_BIT = re.compile(r"(?<![a-z0-9])(bf16|fp?16|fp?32)(?![a-z0-9])", re.IGNORECASE)
 _QUANTIZED = re.compile(
     r"(?<![a-z0-9])(i?q[1-8]_|q[2-8](?![a-z0-9])|tq[12]_|mxfp4|nvfp4)", re.IGNORECASE
 )
@@ -34,21 +38,45 @@ _SAME_AGAIN = 0.9  # a lone file of this share of all shards together holds them
 
 
 def gguf(release: Release) -> tuple[RepoFile, ...]:
-    """The 16-bit GGUF of a release: one file, or all its shards in order; () without a whole one.
+    """The GGUF that a build starts from: one file, or all its shards in order; () without any.
 
-    BF16 goes before F16, then the largest, then a single file before shards.
+    What headers told goes before what names say. BF16 goes before F16 and F32, then the largest,
+    then a single file before shards. A name that tells no type is believed last, and not at all
+    beside a checkpoint.
     """
     sets = [files for files in _grouped(sixteen_bit(release)) if _whole(files)]
-    return min(sets, key=_preference, default=())
+    return min(sets, key=lambda files: _preference(release, files), default=())
 
 
 def sixteen_bit(release: Release) -> list[RepoFile]:
-    """Files that look like a 16-bit GGUF of the model by their names, shards too."""
-    return [
-        file
-        for file in ggufs(release)
-        if _SIXTEEN_BIT.search(file.path) and not _QUANTIZED.search(_name(file))
-    ]
+    """Files that may be a GGUF of the model at 16 bits or more, shards too."""
+    beside = bool(safetensors(release))
+    kinds = {*SIXTEEN_BIT} if beside else {*SIXTEEN_BIT, ""}
+    return [file for file in ggufs(release) if _type(release, file) in kinds]
+
+
+def in_doubt(release: Release) -> RepoFile | None:
+    """The first file of the GGUF that a build would start from, if nothing tells its type yet."""
+    first = next(iter(gguf(release)), None)
+    return first if first is not None and not _type(release, first) else None
+
+
+def told(release: Release, file: RepoFile, stored: str) -> Release:
+    """The release, with what the header of a file says of it and of the shards beside it."""
+    same = next((files for files in _grouped(release.files) if file in files), (file,))
+    files = (replace(one, stored=stored) if one in same else one for one in release.files)
+    return replace(release, files=tuple(files))
+
+
+def stored_as(tensors: Iterable[Tensor]) -> str | None:
+    """The type of most matrices of a GGUF file; the first one below 16 bits where there is any."""
+    found = Counter[str]()
+    for tensor in tensors:
+        if len(tensor.shape) > 1:
+            found[tensor.type] += tensor.parameters
+    kinds = [kind for kind, _ in found.most_common() if not _INTEGER.fullmatch(kind)]
+    below = [kind for kind in kinds if kind not in SIXTEEN_BIT]
+    return next(iter(below or kinds), None)
 
 
 def ggufs(release: Release) -> list[RepoFile]:
@@ -181,6 +209,23 @@ def _whole(files: tuple[RepoFile, ...]) -> bool:
     return count <= MOST_SHARDS and [int(m[1]) for m in shards] == list(range(1, count + 1))
 
 
-def _preference(files: tuple[RepoFile, ...]) -> tuple[bool, int, int, str]:
-    first = files[0].path
-    return ("bf16" not in first.lower(), -total(files), len(files), first)
+def _type(release: Release, file: RepoFile) -> str:
+    """BF16, F16 or F32; "quantized"; "" where nothing tells. A model's own name tells nothing."""
+    if file.stored is not None:
+        return file.stored if file.stored in SIXTEEN_BIT else "quantized"
+    own = release.repo_id.rpartition("/")[2]
+    own = re.sub(r"[-_.]gguf$", "", own, flags=re.IGNORECASE).casefold()
+    name = _name(file)
+    told = name[len(own) :] if own and name.casefold().startswith(own) else name
+    folder = "" if _folder(file) == "." else _folder(file)
+    for words in (told, folder):
+        if _QUANTIZED.search(words):
+            return "quantized"
+        if found := _SIXTEEN_BIT.search(words):
+            return found[1].upper().replace("FP", "F")
+    return ""
+
+
+def _preference(release: Release, files: tuple[RepoFile, ...]) -> tuple[int, int, int, str]:
+    order = (*SIXTEEN_BIT, "")
+    return (order.index(_type(release, files[0])), -total(files), len(files), files[0].path)

@@ -215,6 +215,14 @@ class Reader(Connection):
 
         return safetensors.read_headers(fetch, release, index, report)
 
+    def safetensors_header(self, release: Release, file: RepoFile) -> tuple[HeaderTensor, ...]:
+        """The tensors of one safetensors file; one or two requests. Raises as `safetensors`."""
+
+        def fetch(path: str, start: int, stop: int) -> bytes:
+            return self._range(release.repo_id, release.commit, path, start, stop)
+
+        return safetensors.read_header(fetch, file.path, file.size)
+
     def gguf_header(self, release: Release, file: RepoFile, target: Path) -> None:
         """A file as long as `file` on paper, that holds its header alone: for `gguf.read`.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -164,6 +165,20 @@ def _require_apart(offsets: list[tuple[int, int]], path: str, room: int) -> None
 def _damaged(path: str, reason: str) -> SourceError:
     shown = "".join(letter for letter in path[-120:] if letter.isprintable())
     return SourceError(f"{shown} is not a safetensors file: {reason}; its maker has to repair it")
+
+
+def stored_as(tensors: Iterable[HeaderTensor]) -> str | None:
+    """The type of most bytes of a file's matrices; MLX where they are laid out for that library.
+
+    MLX stacks the experts of a layer under a name of its own (mlx-lm's SwitchGLU).
+    """
+    found = Counter[str]()
+    for tensor in tensors:
+        if ".switch_mlp." in tensor.name:
+            return "MLX"
+        if len(tensor.shape) > 1:
+            found[tensor.dtype] += tensor.bytes
+    return next((dtype for dtype, _ in found.most_common()), None)
 
 
 # ── all files of a checkpoint ───────────────────────────────────────────────────────────────

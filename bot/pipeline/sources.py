@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -17,6 +17,7 @@ from bot.build.fetch import fetch, plan_fetch
 from bot.build.staging import ConvertFacts
 from bot.clients import gguf
 from bot.clients.safetensors import local_release, local_safetensors
+from bot.configs import quant_method
 from bot.errors import AccessError, SourceError
 from bot.ledger import Finished
 from bot.plan.architecture import describe
@@ -27,6 +28,7 @@ from bot.records import (
     Decision,
     Outcome,
     Release,
+    RepoFile,
     Skip,
     Tensor,
     digest,
@@ -35,7 +37,7 @@ from bot.records import (
 )
 from bot.watch.feed import Machine, config_of
 from bot.watch.moe import MoeFacts, experts
-from bot.watch.policy import decide, from_config
+from bot.watch.policy import decide, from_config, from_header
 from bot.workspace import alone
 
 if TYPE_CHECKING:
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
 
 FETCHERS = 8  # downloads side by side
 SKETCHED: tuple[Outcome, ...] = ("eligible", "too_large")
+UNSURE: tuple[Outcome, ...] = ("no_weights_yet", "already_quantized")  # by names of files alone
+WHOLE = ("BF16", "F16", "F32", "F64")
 VERSION = 1  # raised when a change of ours changes a converted file
 
 
@@ -83,22 +87,64 @@ def look_at(pipeline: Pipeline, name: str, revision: str, machine: Machine) -> S
     hub = pipeline.hub
     release = hub.release(name, revision)
     named = replace(release, private=False)  # who names a private model means it
-    config = config_of(hub, named)
-    decision = decide(named, config, supported=machine.supported, free_disk=machine.free_disk)
+    config = config_of(hub, named, named=True)
+    sketch = None
+    if _may_have_gguf(named, config):
+        named, sketch = _of_gguf(pipeline, named)
+        config = config_of(hub, named, named=True) if config is None and sketch else config
+    decision = _decided(named, config, sketch, machine)
     found = experts(config) if config is not None else None
     sight = Sight(
         release=release,
-        decision=decision,
+        decision=replace(decision, release=release),
         experts=found if isinstance(found, MoeFacts) else None,
-        sketch=None,
+        sketch=sketch if decision.outcome in SKETCHED else None,
         config=config,
     )
-    if weights.gguf(release) and (config is None or decision.outcome in SKETCHED):
-        return replace(sight, sketch=_of_gguf(pipeline, release))
-    if config is not None and decision.outcome in SKETCHED:
+    if sketch is None and config is not None and decision.outcome in SKETCHED:
         index = hub.index(release)
-        return replace(sight, index=index, sketch=_of_checkpoint(pipeline, release, config, index))
+        seen = _of_checkpoint(pipeline, release, config, index)
+        return _weighed(replace(sight, index=index, sketch=seen))
     return sight
+
+
+def _may_have_gguf(release: Release, config: Mapping[str, Any] | None) -> bool:
+    """Whether headers of GGUF files are worth a look: config.json does not rule the model out."""
+    if config is None:
+        barred = decide(release, None, named=True).outcome in ("gated_no_access", "adapter")
+    else:
+        barred = isinstance(from_config(release, config), Skip)
+    return not barred and bool(_likeliest(release))
+
+
+def _decided(
+    release: Release, config: Mapping[str, Any] | None, sketch: Sketch | None, machine: Machine
+) -> Decision:
+    """What becomes of a model that was named; without a config.json its GGUF's header tells."""
+    if config is None and sketch is not None:
+        counted = sketch.architecture
+        return from_header(
+            release, counted.experts, counted.experts_active, free_disk=machine.free_disk
+        )
+    return decide(
+        release, config, supported=machine.supported, free_disk=machine.free_disk, named=True
+    )
+
+
+def _weighed(sight: Sight) -> Sight:
+    """The same, unless headers show weights below 16 bits of which its config says nothing."""
+    low = _undeclared(sight.sketch, sight.config)
+    if low is None:
+        return sight
+    skip = Skip(release=sight.release, reason=low, outcome="already_quantized")
+    return replace(sight, decision=skip, sketch=None)
+
+
+def _undeclared(sketch: Sketch | None, config: Mapping[str, Any] | None) -> str | None:
+    stored = sketch.architecture.source_precision if sketch else ""
+    if not stored or stored in WHOLE or config is None or quant_method(config):
+        return None
+    return f"itself a quantization: its weights are {stored}, of which config.json says nothing"
 
 
 def look_at_folder(path: Path) -> Sight:
@@ -108,19 +154,30 @@ def look_at_folder(path: Path) -> Sight:
     """
     folder = path if path.is_dir() else path.parent
     release = local_release(folder)
-    config = read_json(path / "config.json" if path.is_dir() else path)
-    found = experts(config)
-    facts = found if isinstance(found, MoeFacts) else None
-    sketch = None
     if path.is_dir():
-        decision = decide(release, config)
-        if decision.outcome in SKETCHED:
-            seen = preview(config, local_safetensors(folder), release)
-            sketch = _sketch(release, seen)
-    else:
-        told = from_config(release, config)
-        decision = told if isinstance(told, Skip) else Build(release=release, reason=_alone(told))
-    return Sight(release=release, decision=decision, experts=facts, sketch=sketch, config=config)
+        return _look_inside(folder, release)
+    config = read_json(path)
+    told = from_config(release, config)
+    decision = told if isinstance(told, Skip) else Build(release=release, reason=_alone(told))
+    facts = told if isinstance(told, MoeFacts) else None
+    return Sight(release=release, decision=decision, experts=facts, sketch=None, config=config)
+
+
+def _look_inside(folder: Path, release: Release) -> Sight:
+    there = folder / "config.json"
+    config = read_json(there) if there.exists() else None
+    decision = decide(release, config, named=True)
+    found = experts(config) if config is not None else None
+    facts = found if isinstance(found, MoeFacts) else None
+    sight = Sight(release=release, decision=decision, experts=facts, sketch=None, config=config)
+    if config is None or decision.outcome not in SKETCHED:
+        return sight
+    model = weights.gguf(release)
+    if model:
+        header = gguf.read_split(folder / model[0].path)
+        return replace(sight, sketch=_from_header(release, header))
+    seen = preview(config, local_safetensors(folder), release)
+    return _weighed(replace(sight, sketch=_sketch(release, seen)))
 
 
 def _alone(facts: MoeFacts) -> str:
@@ -137,15 +194,46 @@ def _sketch(release: Release, seen: Preview) -> Sketch:
     )
 
 
-def _of_gguf(pipeline: Pipeline, release: Release) -> Sketch:
-    files = weights.gguf(release)
+def _likeliest(release: Release) -> tuple[RepoFile, ...]:
+    """The GGUF to look into next: as names and headers read so far say; () when there is none.
+
+    Where all names tell of quantizations, the largest is looked into before that is believed.
+    """
+    model = weights.gguf(release)
+    if not model and not weights.safetensors(release):
+        model = max(weights.models(release), key=weights.total, default=())
+    return model if model and model[0].stored is None else ()
+
+
+def _of_gguf(pipeline: Pipeline, release: Release) -> tuple[Release, Sketch | None]:
+    """The release with what headers of its GGUF files tell, and the first one of 16 bits.
+
+    Raises SourceError where that is no mixture of experts.
+    """
+    while files := _likeliest(release):
+        header = _header(pipeline, release, files)
+        stored = weights.stored_as(header.tensors) or "empty"
+        release = weights.told(release, files[0], stored)
+        if stored in weights.SIXTEEN_BIT:
+            return release, _from_header(release, header)
+    return release, None
+
+
+def _header(pipeline: Pipeline, release: Release, files: Sequence[RepoFile]) -> gguf.Model:
+    """The header of a GGUF and of its shards: of files fetched before, else of the Hub's."""
+    fetched = pipeline.workspace.sources(release.repo_id, release.commit)
+    if all((fetched / file.path).is_file() for file in files):
+        return gguf.read_split(fetched / files[0].path)
     with TemporaryDirectory() as folder, pipeline.narrator.work("reading headers") as report:
         for done, file in enumerate(files):
             report(done, len(files))
             pipeline.hub.gguf_header(release, file, Path(folder) / Path(file.path).name)
-        header = gguf.read_split(Path(folder) / Path(files[0].path).name)
+        return gguf.read_split(Path(folder) / Path(files[0].path).name)
+
+
+def _from_header(release: Release, header: gguf.Model) -> Sketch:
     return Sketch(
-        name=release.repo_id.split("/")[1],
+        name=release.repo_id.split("/")[-1],
         release=release,
         architecture=describe(header.metadata, header.tensors),
         tensors=header.tensors,
@@ -189,11 +277,15 @@ def bring(pipeline: Pipeline, name: str, revision: str) -> Local:
     a download that would not fit, SettingsError when the converter is needed and not installed.
     """
     release = pipeline.hub.release(name, revision)
-    if not weights.gguf(release):
+    if not _likeliest(release):
         return _converted(pipeline, release)
     _require_buildable(pipeline, release, None)
+    told, sketch = _of_gguf(pipeline, release)
+    if sketch is None:
+        _require_buildable(pipeline, told, None)
+        return _converted(pipeline, release)
     folder = pipeline.workspace.sources(release.repo_id, release.commit)
-    files = plan_fetch(release, gguf=True)
+    files = plan_fetch(told, gguf=True)
     with pipeline.narrator.work(f"fetching {release.repo_id}", unit="B") as report:
         fetch(
             pipeline.hub,
@@ -204,7 +296,7 @@ def bring(pipeline: Pipeline, name: str, revision: str) -> Local:
             report=report,
             reserve=pipeline.settings.reserve,
         )
-    model = weights.gguf(release)
+    model = weights.gguf(told)
     projector = weights.projector(release, model[0])
     extras = {Path(projector.path).name: folder / projector.path} if projector else None
     return Local(path=folder / model[0].path, release=release, extras=extras)
@@ -215,10 +307,10 @@ def _require_buildable(
 ) -> Mapping[str, Any] | None:
     """The config of a release that can be built by name, as far as files and config tell."""
     named = replace(release, private=False)
-    config = config_of(pipeline.hub, named)
+    config = config_of(pipeline.hub, named, named=True)
     supported = toolchain.supported(chosen)[0] if chosen else None
-    decision = decide(named, config, supported=supported)
-    if config is None and decision.outcome == "no_weights_yet" and weights.gguf(release):
+    decision = decide(named, config, supported=supported, named=True)
+    if config is None and decision.outcome in UNSURE and _likeliest(named):
         return None  # its own header will tell
     if decision.outcome == "gated_no_access":
         raise AccessError(f"{release.repo_id} is {decision.reason}; ask for it, then run again")
@@ -276,6 +368,8 @@ def _convert(
         raise SourceError(f"{release.repo_id} has no config.json; choose another model")
     index = pipeline.hub.index(release)
     sketch = _of_checkpoint(pipeline, release, config, index)
+    if low := _undeclared(sketch, config):
+        raise SourceError(f"{release.repo_id} is {low}; choose another model")
     sixteen = sum(tensor.bytes for tensor in sketch.tensors)
     source = pipeline.workspace.sources(release.repo_id, release.commit)
     with pipeline.narrator.work(f"fetching {release.repo_id}", unit="B") as report:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bot.configs import can_route
 from bot.errors import SourceError
 from bot.records import Architecture, Tensor
+from bot.weights import SIXTEEN_BIT, stored_as
 
-SIXTEEN_BIT = ("BF16", "F16", "F32")
-INTEGER = re.compile(r"I\d+")  # routing tables, which are no weights
 ROUTED = re.compile(r"\.ffn_(gate|up|down|gate_up)_(exps|chexps)\.weight$")
 SHARED = re.compile(r"\.ffn_(gate|up|down)_shexp\.weight$")
 BLOCK = re.compile(r"^blk\.(\d+)\.")
@@ -157,11 +155,9 @@ def _cache(metadata: Mapping[str, Any], family: str, layers: Sequence[int]) -> i
 
 def _source_type(name: str, tensors: Iterable[Tensor]) -> str:
     """The type of most weights; anything below 16 bits is not a source."""
-    weights = Counter[str]()
-    for tensor in tensors:
-        if len(tensor.shape) > 1:
-            weights[tensor.type] += tensor.parameters
-    lossy = [kind for kind in weights if kind not in SIXTEEN_BIT and not INTEGER.fullmatch(kind)]
-    if lossy:
-        raise SourceError(f"{name} is quantized already ({lossy[0]}); start from a 16-bit file")
-    return next(kind for kind, _ in weights.most_common() if kind in SIXTEEN_BIT)
+    kind = stored_as(tensors)
+    if kind is None:
+        raise SourceError(f"{name} has no weights; convert it again")
+    if kind not in SIXTEEN_BIT:
+        raise SourceError(f"{name} is quantized already ({kind}); start from a 16-bit file")
+    return kind

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
+from bot import weights
+from bot.clients import gguf, safetensors
 from bot.errors import AccessError, BotError, SourceError
-from bot.records import Decision, Outcome, Release, Skip, Wait, dump, load
-from bot.watch.policy import CONFIG, decide, from_files, glance
+from bot.records import Decision, Outcome, Release, RepoFile, Skip, Wait, dump, load
+from bot.watch.policy import CONFIG, decide, from_files, glance, looked_into
 
 if TYPE_CHECKING:
     from bot.clients.hub import Hub
@@ -81,23 +85,58 @@ def examine(
     Raises SourceError, AccessError, UnreachableError.
     """
     release = hub.release(repo_id, revision)
+    config = config_of(hub, release, owners=owners)
     return decide(
-        release,
-        config_of(hub, release, owners=owners),
+        headers_told(hub, release, config, owners=owners),
+        config,
         owners=owners,
         supported=machine.supported,
         free_disk=machine.free_disk,
     )
 
 
-def config_of(hub: Hub, release: Release, *, owners: tuple[str, ...] = ()) -> dict[str, Any] | None:
+def config_of(
+    hub: Hub, release: Release, *, owners: tuple[str, ...] = (), named: bool = False
+) -> dict[str, Any] | None:
     """config.json of a release; None where there is none, or its files and its gate decide."""
     listed = any(file.path == CONFIG for file in release.files)
-    if not listed or from_files(release, owners=owners):
+    if not listed or from_files(release, owners=owners, named=named):
         return None
     if release.gated and not hub.may_read(release.repo_id, release.commit):
         return None
     return hub.read_json(release.repo_id, release.commit, CONFIG)
+
+
+def headers_told(
+    hub: Hub,
+    release: Release,
+    config: Mapping[str, Any] | None,
+    *,
+    owners: tuple[str, ...] = (),
+) -> Release:
+    """The release with what headers say of weights whose names leave it open.
+
+    Asks for a range or two of each file in doubt: there is one, or a GGUF after another until one
+    has 16 bits.
+    """
+    while (file := looked_into(release, config, owners=owners)) is not None:
+        stored = _stored(hub, release, file)
+        if stored is None:
+            return release
+        release = weights.told(release, file, stored)
+        if not file.path.lower().endswith(".gguf"):
+            return release
+    return release
+
+
+def _stored(hub: Hub, release: Release, file: RepoFile) -> str | None:
+    """How the weights of a file are stored, by its header."""
+    if not file.path.lower().endswith(".gguf"):
+        return safetensors.stored_as(hub.safetensors_header(release, file))
+    with TemporaryDirectory() as folder:
+        target = Path(folder) / "header.gguf"
+        hub.gguf_header(release, file, target)
+        return weights.stored_as(gguf.read(target).tensors)
 
 
 def learn(hub: Hub, listed: Listed, *, owners: tuple[str, ...] = ()) -> Facts:
@@ -111,6 +150,7 @@ def learn(hub: Hub, listed: Listed, *, owners: tuple[str, ...] = ()) -> Facts:
     try:
         release = hub.release(listed.repo_id, listed.commit or "main")
         config = config_of(hub, release, owners=owners)
+        release = headers_told(hub, release, config, owners=owners)
     except SourceError as error:
         trouble = Trouble(kind="skip", outcome="unreadable", reason=str(error))
     except AccessError as error:

@@ -11,11 +11,13 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from bot import weights
+from bot.configs import names, quant_method
 from bot.records import Build, Decision, Release, RepoFile, Skip, Wait
 from bot.watch.moe import MoeFacts, NotMoe, clearly_dense, experts
-from bot.watch.quantized import HINTING_TAGS, hinted, method_refused
+from bot.watch.quantized import HINTING_TAGS, hinted, is_native, method_refused
 
 CONFIG = "config.json"
+QUANTIZED_FROM = "base_model:quantized:"
 QUANTIZER_FILES = frozenset({"hf_quant_config.json", "quantize_config.json", "quant_config.json"})
 OTHER_TASKS = frozenset(
     {
@@ -63,7 +65,9 @@ def glance(
     """
     if disabled:
         return Skip(release=release, reason="disabled by the Hub", outcome="not_watched")
-    closed = _closed(release, owners) or _derived(release)
+    # a row with a model's config may be of a model whose files speak against name and tags
+    hint = None if model_type or architectures else _hint(release)
+    closed = _closed(release, owners) or hint
     if closed:
         return closed
     task = release.pipeline_tag
@@ -76,9 +80,14 @@ def glance(
     return Skip(release=release, reason=dense.reason, outcome=dense.outcome) if dense else None
 
 
-def from_files(release: Release, *, owners: Sequence[str] = ()) -> Skip | None:
-    """Decide from the files of a release, or None when config.json is needed too."""
-    return _closed(release, owners) or _derived(release) or _only_quantized(release)
+def from_files(release: Release, *, owners: Sequence[str] = (), named: bool = False) -> Skip | None:
+    """Decide from the files of a release, or None when config.json is needed too.
+
+    Name and tags are hints: nothing to a checkpoint that is there, nor to who named the model.
+    """
+    told = _closed(release, owners) or _by_files(release)
+    hint = None if named or _has_checkpoint(release) else _hint(release)
+    return told or hint
 
 
 def decide(
@@ -88,14 +97,16 @@ def decide(
     owners: Sequence[str] = (),
     supported: frozenset[str] | None = None,
     free_disk: int | None = None,
+    named: bool = False,
 ) -> Decision:
     """Decide about a release from its files and its config.json, None when there is none to read.
 
-    `supported` are the text architectures of llama.cpp's converter and `free_disk` the bytes that
-    the runner may fill; None where unknown, and then not held against the release. A config.json
-    that is listed but was not given means a gate that our token has not passed.
+    `named` says that a person named it: it is built unless its files forbid it. `supported` are the
+    text architectures of llama.cpp's converter and `free_disk` the bytes that the runner may fill;
+    None where unknown, and then not held against the release. A config.json that is listed but was
+    not given means a gate that our token has not passed.
     """
-    settled = from_files(release, owners=owners)
+    settled = from_files(release, owners=owners, named=named)
     if settled:
         return settled
     if config is None:
@@ -103,18 +114,31 @@ def decide(
     facts = from_config(release, config)
     if isinstance(facts, Skip):
         return facts
+    doubt = _doubt(release, facts, named=named)
+    if doubt:
+        return doubt
     if source := weights.gguf(release):
-        return _from_gguf(release, facts, source, free_disk)
+        found = _found(facts.experts, facts.experts_active)
+        return _from_gguf(release, found, source, free_disk)
     return _from_safetensors(release, facts, supported, free_disk)
+
+
+def from_header(
+    release: Release, experts: int, active: int, *, free_disk: int | None = None
+) -> Decision:
+    """Decide about a GGUF without a config.json, of which the header was read."""
+    return _from_gguf(release, _found(experts, active), weights.gguf(release), free_disk)
 
 
 def from_config(release: Release, config: Mapping[str, Any]) -> Skip | MoeFacts:
     """What config.json alone tells: why not, or the experts that there are."""
     facts = experts(config)
+    method = quant_method(config)
+    made = method and not is_native(config, names(config.get("architectures")))
+    if made and (isinstance(facts, MoeFacts) or facts.outcome in ("not_moe", "dense_sibling")):
+        return _quantization(release, method)
     if isinstance(facts, NotMoe):
         return Skip(release=release, reason=facts.reason, outcome=facts.outcome)
-    if facts.quant_method and not facts.native_precision:
-        return _quantization(release, facts.quant_method)
     return facts
 
 
@@ -140,34 +164,83 @@ def _adapter(release: Release) -> Skip:
     return Skip(release=release, reason="an adapter, not a model", outcome="adapter")
 
 
-def _derived(release: Release) -> Skip | None:
-    """A repository that says of itself that it is a quantization or an adapter."""
+def _hint(release: Release) -> Skip | None:
+    """What a repository says of itself: that it is a quantization or an adapter."""
     for tag in release.tags:
-        if tag.startswith("base_model:quantized:"):
-            base = tag.removeprefix("base_model:quantized:")
-            reason = f"itself a quantization of {base}"
+        if tag.startswith(QUANTIZED_FROM):
+            reason = f"itself a quantization of {tag.removeprefix(QUANTIZED_FROM)}"
             return Skip(release=release, reason=reason, outcome="already_quantized")
         if tag.startswith("base_model:adapter:") or tag in ("peft", "lora"):
             return _adapter(release)
         if tag in HINTING_TAGS:
             return _quantization(release, f"tagged {tag}")
-    named = hinted(release.repo_id.rpartition("/")[2])
-    return _quantization(release, f"named {named}") if named else None
+    return _called(release)
 
 
-def _only_quantized(release: Release) -> Skip | None:
+def _called(release: Release) -> Skip | None:
+    word = hinted(release.repo_id.rpartition("/")[2])
+    return _quantization(release, f"named {word}") if word else None
+
+
+def _has_checkpoint(release: Release) -> bool:
+    """Whether there are a model's own weights. A GGUF was made of something else by somebody."""
+    has_config = any(file.path == CONFIG for file in release.files)
+    return has_config and bool(weights.safetensors(release))
+
+
+def _by_files(release: Release) -> Skip | None:
     """A repository whose files show that it is a quantization or an adapter."""
-    names = {PurePosixPath(file.path).name for file in release.files}
-    made_by = sorted(names & QUANTIZER_FILES)
+    there = {PurePosixPath(file.path).name for file in release.files}
+    made_by = sorted(there & QUANTIZER_FILES)
     if made_by:
         return _quantization(release, f"has {made_by[0]}")
     sixteen = weights.sixteen_bit(release) or weights.safetensors(release)
-    if "adapter_config.json" in names and not (sixteen and CONFIG in names):
+    if "adapter_config.json" in there and not (sixteen and CONFIG in there):
         return _adapter(release)
     if weights.ggufs(release) and not sixteen:
-        reason = "only quantized GGUF files"
+        told = next((f": {f.path} is {f.stored}" for f in weights.ggufs(release) if f.stored), "")
+        reason = f"only quantized GGUF files{told}"
         return Skip(release=release, reason=reason, outcome="already_quantized")
     return None
+
+
+def looked_into(
+    release: Release, config: Mapping[str, Any] | None, *, owners: Sequence[str] = ()
+) -> RepoFile | None:
+    """The file whose header settles what files' names, or the release's own, leave in doubt."""
+    if config is None or from_files(release, owners=owners):
+        return None
+    facts = from_config(release, config)
+    if isinstance(facts, Skip):
+        return None
+    source = weights.gguf(release)
+    if source:
+        return weights.in_doubt(release)
+    files = weights.safetensors(release)
+    whole = files and not weights.missing_shards(files)
+    unsure = whole and facts.quant_method is None and _hint(release) is not None
+    return max(files, key=lambda file: file.size) if unsure else None
+
+
+def _doubt(release: Release, facts: MoeFacts, *, named: bool) -> Skip | None:
+    """Whether headers, or hints that no header refutes, say that weights were quantized.
+
+    A name is believed where no header was read; a tag where the config declares a quantization,
+    be it one that originals of the family have too.
+    """
+    if weights.gguf(release):
+        return None
+    stored = next((f.stored for f in weights.safetensors(release) if f.stored), None)
+    if stored is not None and facts.quant_method is None:
+        return (
+            None
+            if stored in weights.SIXTEEN_BIT
+            else _quantization(release, f"its weights are {stored}")
+        )
+    if named:
+        return None
+    derived = any(tag.startswith(QUANTIZED_FROM) for tag in release.tags)
+    return _hint(release) if facts.quant_method and derived else _called(release)
 
 
 def _without_config(release: Release) -> Wait:
@@ -185,12 +258,12 @@ def _without_config(release: Release) -> Wait:
 
 
 def _from_gguf(
-    release: Release, facts: MoeFacts, source: Sequence[RepoFile], free_disk: int | None
+    release: Release, found: str, source: Sequence[RepoFile], free_disk: int | None
 ) -> Decision:
     more = f" and {len(source) - 1} more" if len(source) > 1 else ""
-    reason = f"{_found(facts)}; from {source[0].path}{more}"
+    reason = f"{found}; from {source[0].path}{more}"
     size = weights.total(source)
-    small = _too_large(release, facts, size + TIERS * size, free_disk)
+    small = _too_large(release, found, size + TIERS * size, free_disk)
     return small or Build(release=release, reason=reason, outcome="eligible")
 
 
@@ -198,20 +271,21 @@ def _from_safetensors(
     release: Release, facts: MoeFacts, supported: frozenset[str] | None, free_disk: int | None
 ) -> Decision:
     source = weights.safetensors(release)
+    found = _found(facts.experts, facts.experts_active)
     missing = _missing(release, source)
     if missing:
-        return Wait(release=release, reason=f"{_found(facts)}; {missing}", outcome="no_weights_yet")
+        return Wait(release=release, reason=f"{found}; {missing}", outcome="no_weights_yet")
     if supported is not None and facts.converter_name not in supported:
         named = facts.converter_name or "a model without architectures in config.json"
-        reason = f"{_found(facts)}; llama.cpp cannot convert {named} yet, asked again when it can"
+        reason = f"{found}; llama.cpp cannot convert {named} yet, asked again when it can"
         return Wait(release=release, reason=reason, outcome="unsupported_converter")
     size = weights.total(source)
     sixteen = size * EXPANSION.get(facts.quant_method or "", 1.0)
-    small = _too_large(release, facts, size + sixteen + TIERS * sixteen, free_disk)
+    small = _too_large(release, found, size + sixteen + TIERS * sixteen, free_disk)
     if small:
         return small
     plural = "files" if len(source) > 1 else "file"
-    reason = f"{_found(facts)}; from {len(source)} safetensors {plural}"
+    reason = f"{found}; from {len(source)} safetensors {plural}"
     if supported is None:
         reason += "; whether llama.cpp can convert it was not checked"
     return Build(release=release, reason=reason, outcome="eligible")
@@ -229,17 +303,15 @@ def _missing(release: Release, source: Sequence[RepoFile]) -> str | None:
     return "no weights yet"
 
 
-def _too_large(
-    release: Release, facts: MoeFacts, need: float, free_disk: int | None
-) -> Skip | None:
+def _too_large(release: Release, found: str, need: float, free_disk: int | None) -> Skip | None:
     if free_disk is None or need <= free_disk:
         return None
     reason = (
-        f"{_found(facts)}; source, 16-bit file and tiers need about {need / 1e9:,.0f} GB of disk, "
+        f"{found}; source, 16-bit file and tiers need about {need / 1e9:,.0f} GB of disk, "
         f"{free_disk / 1e9:,.0f} GB are free"
     )
     return Skip(release=release, reason=reason, outcome="too_large")
 
 
-def _found(facts: MoeFacts) -> str:
-    return f"{facts.experts} experts, {facts.experts_active} active"
+def _found(experts: int, active: int) -> str:
+    return f"{experts} experts, {active} active"

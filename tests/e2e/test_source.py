@@ -42,9 +42,9 @@ def road(tmp_path: Path, hub: Hub, proxy: Between) -> Road:
     return made
 
 
-def released(hub: Hub, folder: Path, name: str) -> str:
+def released(hub: Hub, folder: Path, name: str, **card: Any) -> str:
     """The files of a folder on the Hub, as their maker would release them."""
-    (folder / "README.md").write_text(f"---\n{json.dumps(COMMON)}\n---\n")
+    (folder / "README.md").write_text(f"---\n{json.dumps(COMMON | card)}\n---\n")
     client = Client(hub.url, SecretStr(hub.token))
     files = {
         path.name: Built(path=str(path), bytes=path.stat().st_size, sha256=sha256(path))
@@ -269,3 +269,35 @@ def test_a_folder_or_a_config_alone_can_be_looked_at(road: Road, tmp_path: Path)
     (folder / "config.json").write_text("[]")
     done = road.bot("inspect", str(folder))
     assert (done.returncode, done.stderr.count("\n")) == (4, 1)
+
+
+def test_the_address_of_a_page_and_a_folder_called_4bit(
+    road: Road, hub: Hub, proxy: Between, tmp_path: Path
+) -> None:
+    family = checkpoints.mixtral()
+    folder = tmp_path / "Tiny-4bit"
+    folder.mkdir()
+    checkpoints.weights(family, folder)
+    (folder / "config.json").write_text(json.dumps(family.config))
+    assert told(road, "inspect", str(folder))["outcome"] == "eligible"
+    (folder / "Tiny-Q4_K_M.gguf").write_bytes(b"GGUF" + bytes(100))
+    repo_id = released(hub, folder, "Tiny-4bit", base_model="maker/Tiny", tags=["lora", "awq"])
+    seen = told(road, "inspect", repo_id)
+    assert seen["outcome"] == "eligible", seen["reason"]
+    for address in (
+        f"{proxy.url}/{repo_id}",
+        f"{proxy.url}/{repo_id}/tree/main?x=1",
+        f"https://huggingface.co/{repo_id}/",
+        f"hf.co/{repo_id}:Q4_K_M",
+    ):
+        assert told(road, "inspect", address) == seen
+    at = seen["commit"]
+    assert told(road, "inspect", f"{proxy.url}/{repo_id}/blob/{at}/config.json") == seen
+    missing = road.bot("inspect", f"{proxy.url}/{repo_id}/tree/nowhere")
+    assert (missing.returncode, missing.stderr.count("\n")) == (4, 1)
+
+
+def test_a_folder_that_holds_only_an_adapter(road: Road, tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    (tmp_path / "adapter_model.safetensors").write_bytes(headers.file({"w": ("BF16", (2, 2))}))
+    assert told(road, "inspect", str(tmp_path))["outcome"] == "adapter"

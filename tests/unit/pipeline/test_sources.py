@@ -1,4 +1,4 @@
-"""A config.json here is a stranger's too: whatever is in it, one answer or one clear line."""
+"""What a model is, by the headers of its files; whatever is in a config.json, one clear line."""
 
 from __future__ import annotations
 
@@ -7,11 +7,19 @@ import random
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
+from bot.clients.hub import Hub as Client
 from bot.errors import SourceError
-from bot.pipeline import tables
-from bot.pipeline.sources import look_at_folder
+from bot.pipeline import sources, tables
+from bot.pipeline.models import Pipeline
+from bot.pipeline.sources import look_at, look_at_folder
+from bot.progress import Narrator
+from bot.settings import DEMO, load
+from bot.watch.feed import ANY_MACHINE, learn
+from bot.watch.policy import decide
 from tests import checkpoints, headers
+from tests.local_hub.server import Hub
 from tests.unit.watch.test_moe import HOSTILE, _paths
 
 OUTCOMES = {"eligible", "not_moe", "dense_sibling", "already_quantized", "not_a_text_decoder"}
@@ -59,3 +67,92 @@ def test_mutated_configs_beside_real_headers(count: int, tmp_path: Path) -> None
     assert not any("\n" in line for line in refused)
     assert seen > {"eligible", "not_moe"}
     assert seen <= OUTCOMES
+
+
+@pytest.fixture
+def pipeline(hub: Hub, tmp_path: Path) -> Pipeline:
+    settings = load(None, hub={"endpoint": hub.url}, workdir=str(tmp_path / "work"))
+    return Pipeline(settings, Narrator(quiet=True), SecretStr(hub.token))
+
+
+def released(pipeline: Pipeline, name: str, files: dict[str, Path]) -> str:
+    repo_id = f"lab/{name}"
+    client: Client = pipeline.hub
+    client.create_private(repo_id)
+    client.commit(repo_id, files, "Release", client.head(repo_id))
+    client.make_public(repo_id)
+    return repo_id
+
+
+@pytest.mark.parametrize(
+    ("name", "quantized", "config", "outcome"),
+    [
+        ("Tiny.gguf", False, False, "eligible"),
+        ("Tiny.gguf", False, True, "eligible"),
+        ("Tiny-Q8_0.gguf", False, False, "eligible"),  # its name lies
+        ("Tiny.gguf", True, True, "already_quantized"),
+        ("Tiny-BF16.gguf", True, False, "already_quantized"),
+    ],
+)
+def test_a_gguf_is_what_its_header_says(
+    name: str, quantized: bool, config: bool, outcome: str, pipeline: Pipeline, demo_model: Path
+) -> None:
+    files = {name: DEMO / "tiny-moe-Q8_0.gguf" if quantized else demo_model}
+    files |= {"config.json": DEMO / "config.json"} if config else {}
+    repo_id = released(pipeline, "Tiny-GGUF", files)
+    seen = look_at(pipeline, repo_id, "main", ANY_MACHINE)
+    assert seen.decision.outcome == outcome, seen.decision.reason
+    if quantized:
+        assert f"{name} is Q8_0" in seen.decision.reason
+        with pytest.raises(SourceError, match="already_quantized"):
+            sources.bring(pipeline, repo_id, "main")
+        assert not pipeline.workspace.sources(repo_id, seen.release.commit).exists()
+    else:
+        assert seen.sketch is not None
+        assert "6 experts, 2 active" in seen.decision.reason
+        local = sources.bring(pipeline, repo_id, "main")
+        assert pipeline.described(local).architecture == seen.sketch.architecture
+
+
+def checkpoint(folder: Path, dtype: str = "BF16") -> dict[str, Path]:
+    family = checkpoints.mixtral()
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(family.config))
+    entries = {name: (dtype, shape) for name, shape in family.shapes.items()}
+    (folder / "model.safetensors").write_bytes(headers.file(entries))
+    return {path.name: path for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "outcome"),
+    [("Tiny", "I8", "already_quantized"), ("Tiny-AWQ", "BF16", "eligible")],
+)
+def test_weights_below_16_bits_are_seen_in_headers(
+    name: str, dtype: str, outcome: str, pipeline: Pipeline, tmp_path: Path
+) -> None:
+    files = checkpoint(tmp_path / "source", dtype)
+    repo_id = released(pipeline, name, files)
+    seen = look_at(pipeline, repo_id, "main", ANY_MACHINE)
+    assert seen.decision.outcome == outcome, seen.decision.reason
+    assert look_at_folder(tmp_path / "source").decision.outcome == outcome
+    (row,) = pipeline.hub.newest(10, 10)
+    facts = learn(pipeline.hub, row)  # a name is a reason to look into a header
+    assert facts.release is not None
+    stored = {file.path: file.stored for file in facts.release.files}
+    assert stored["model.safetensors"] == ("BF16" if name == "Tiny-AWQ" else None)
+    assert decide(facts.release, facts.config).outcome == "eligible"
+
+
+def test_a_folder_tells_what_it_holds(tmp_path: Path, demo_model: Path) -> None:
+    adapter, converted = tmp_path / "adapter", tmp_path / "converted-4bit"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    (adapter / "adapter_model.safetensors").write_bytes(headers.file({"w": ("BF16", (2, 2))}))
+    assert look_at_folder(adapter).decision.outcome == "adapter"
+    converted.mkdir()
+    (converted / "config.json").write_bytes((DEMO / "config.json").read_bytes())
+    (converted / "model-BF16.gguf").symlink_to(demo_model)
+    seen = look_at_folder(converted)
+    assert seen.decision.outcome == "eligible"
+    assert seen.sketch is not None
+    assert look_at_folder(tmp_path).decision.outcome == "no_weights_yet"

@@ -300,6 +300,13 @@ def test_a_gate_is_not_held_against_a_listed_model() -> None:
     assert glance(a_release(gated=True), model_type="mixtral") is None
 
 
+@pytest.mark.parametrize("tags", [("lora",), ("base_model:quantized:a/b",), ("awq",)])
+def test_a_listing_believes_tags_where_no_model_s_config_is_there(tags: tuple[str, ...]) -> None:
+    assert glance(a_release(tags=tags)) is not None
+    assert glance(a_release(tags=tags), model_type="mixtral") is None
+    assert glance(a_release(repo_id="x/M-AWQ"), architectures=("MixtralForCausalLM",)) is None
+
+
 def test_a_listing_settles_models_of_other_tasks() -> None:
     settled = glance(a_release(pipeline_tag="text-to-image"))
     assert settled is not None
@@ -318,7 +325,13 @@ def test_a_listing_settles_models_of_other_tasks() -> None:
         (["m-BF16-00001-of-00001.gguf"], "m-BF16-00001-of-00001.gguf"),
         (["a-BF16.gguf", "b-BF16.gguf"], "b-BF16.gguf"),  # the larger one
         (["mmproj-BF16.gguf", "m-Q8_0.gguf", "m-BF16.txt", "bf16.safetensors"], None),
-        (["m-IQ4_XS-bf16-embeddings.gguf", "m-F32.gguf", "xbf16x.gguf"], None),
+        (["m-IQ4_XS-bf16-embeddings.gguf", "m-Q2_K.gguf", "Q4_K_M/m.gguf"], None),
+        (["m-IQ4_XS-bf16-embeddings.gguf", "m-F32.gguf", "xbf16x.gguf"], "m-F32.gguf"),
+        (["m.gguf", "m-F16.gguf"], "m-F16.gguf"),
+        (["m.gguf", "m-Q8_0.gguf"], "m.gguf"),  # its header will tell
+        (["m.gguf", "model.safetensors"], None),
+        (["m-F32.gguf", "model.safetensors"], "m-F32.gguf"),
+        (["Model-MXFP4-BF16.gguf"], None),
         (["m-BF16-00001-of-00003.gguf", "m-BF16-00002-of-00003.gguf"], None),
         (
             ["m-BF16-00002-of-00002.gguf", "m-BF16-00001-of-00002.gguf"],
@@ -334,6 +347,117 @@ def test_a_listing_settles_models_of_other_tasks() -> None:
 def test_the_source_is_the_whole_16_bit_gguf(paths: list[str], chosen: str | None) -> None:
     source = next(iter(weights.gguf(a_release(*paths))), None)
     assert (source.path if source else None) == chosen
+
+
+def test_a_model_s_own_name_tells_no_type() -> None:
+    release = a_release("Foo-MXFP4-BF16.gguf", "Foo-MXFP4-Q8_0.gguf", repo_id="org/Foo-MXFP4-GGUF")
+    assert [file.path for file in weights.gguf(release)] == ["Foo-MXFP4-BF16.gguf"]
+    release = a_release("foo-q4.gguf", repo_id="org/Foo-Q4-GGUF")
+    assert [file.path for file in weights.gguf(release)] == ["foo-q4.gguf"]
+
+
+@pytest.mark.parametrize(
+    ("paths", "told", "outcome"),
+    [
+        (["m.gguf"], {}, "eligible"),
+        (["m.gguf"], {"m.gguf": "F32"}, "eligible"),
+        (["m.gguf"], {"m.gguf": "Q4_K"}, "already_quantized"),
+        (["m-BF16.gguf"], {"m-BF16.gguf": "Q8_0"}, "already_quantized"),  # its name lies
+        (["m-Q8_0.gguf"], {"m-Q8_0.gguf": "BF16"}, "eligible"),
+        (["m-BF16.gguf", "m-F16.gguf"], {"m-BF16.gguf": "Q8_0"}, "eligible"),
+        (["m-BF16.gguf", "model.safetensors"], {"m-BF16.gguf": "Q8_0"}, "eligible"),
+    ],
+)
+def test_a_gguf_is_judged_by_its_header(
+    paths: list[str], told: dict[str, str], outcome: str
+) -> None:
+    release = a_release("config.json", *paths)
+    for file in release.files:
+        if file.path in told:
+            release = weights.told(release, file, told[file.path])
+    assert decide(release, MOE).outcome == outcome
+
+
+def test_a_header_speaks_for_all_shards() -> None:
+    release = a_release(*(f"m-{n:05d}-of-00002.gguf" for n in (1, 2)))
+    told = weights.told(release, release.files[0], "BF16")
+    assert [file.stored for file in told.files] == ["BF16", "BF16"]
+
+
+WHOLE = ("config.json", "model.safetensors")
+NATIVE = {"quantization_config": {"quant_method": "mxfp4"}, "architectures": ["GptOssForCausalLM"]}
+
+
+@pytest.mark.parametrize(
+    ("paths", "tags", "name", "config", "outcome"),
+    [
+        ((*WHOLE, "m-Q4_K_M.gguf"), ("base_model:quantized:a/b",), "Model", {}, "eligible"),
+        ((*WHOLE, "m.gguf"), ("base_model:quantized:a/b",), "Model", {}, "eligible"),
+        (WHOLE, ("lora", "peft", "base_model:adapter:a/b"), "Model", {}, "eligible"),
+        ((*WHOLE, "adapter_config.json"), ("lora",), "Model", {}, "eligible"),
+        (WHOLE, ("gptq",), "Model", {}, "eligible"),
+        (WHOLE, (), "Model-NF4", {}, "already_quantized"),
+        (WHOLE, (), "Model-oQ4", {}, "already_quantized"),
+        # a GGUF was made of something else by somebody
+        (
+            ("config.json", "m-BF16.gguf"),
+            ("base_model:quantized:a/b",),
+            "M",
+            {},
+            "already_quantized",
+        ),
+        (("adapter_config.json", "adapter_model.safetensors"), ("lora",), "M", {}, "adapter"),
+        (("README.md",), ("lora",), "Model", {}, "adapter"),
+        (("README.md",), ("awq",), "Model", {}, "already_quantized"),
+        # what is declared agrees with the tag, though originals of the family have it too
+        (WHOLE, ("base_model:quantized:a/b",), "Model", NATIVE, "already_quantized"),
+        (WHOLE, ("mxfp4", "8-bit"), "Model", NATIVE, "eligible"),
+    ],
+)
+def test_tags_and_names_are_hints_and_files_decide(
+    paths: tuple[str, ...],
+    tags: tuple[str, ...],
+    name: str,
+    config: dict[str, Any],
+    outcome: str,
+) -> None:
+    release = a_release(*paths, tags=tags, repo_id=f"maker/{name}")
+    assert decide(release, MOE | config).outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("stored", "outcome"),
+    [
+        ("BF16", "eligible"),
+        ("F32", "eligible"),
+        ("I32", "already_quantized"),
+        ("MLX", "already_quantized"),
+    ],
+)
+def test_a_header_confirms_a_name_or_refutes_it(stored: str, outcome: str) -> None:
+    release = a_release(*WHOLE, repo_id="google/gemma-qat-q4_0-unquantized", tags=("awq",))
+    assert decide(release, MOE).outcome == "already_quantized"
+    told = weights.told(release, release.files[1], stored)
+    assert decide(told, MOE).outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("paths", "config", "outcome"),
+    [
+        (WHOLE, {}, "eligible"),
+        (("config.json", "m-BF16.gguf"), {}, "eligible"),
+        ((*WHOLE, "quantize_config.json"), {}, "already_quantized"),
+        (WHOLE, {"quantization": {"bits": 4, "group_size": 64}}, "already_quantized"),
+        (("adapter_config.json", "adapter_model.safetensors"), {}, "adapter"),
+        (("m-Q4_K_M.gguf",), {}, "already_quantized"),
+    ],
+)
+def test_a_model_that_a_person_named_is_built_unless_its_files_forbid_it(
+    paths: tuple[str, ...], config: dict[str, Any], outcome: str
+) -> None:
+    tags = ("base_model:quantized:a/b", "lora", "awq")
+    release = a_release(*paths, repo_id="somebody/Model-4bit", tags=tags)
+    assert decide(release, MOE | config, named=True).outcome == outcome
 
 
 def test_an_empty_file_is_no_source() -> None:
