@@ -18,7 +18,7 @@ from sqlite3 import Connection, Row
 from bot.errors import SourceError
 from bot.ledger import Ledger
 from bot.records import digest
-from bot.sightings import Decided, write
+from bot.sightings import Decided, created_of, opened, write
 
 STARTING = 180.0  # seconds that a start may take
 BUSY = 300.0  # seconds until a task that runs elsewhere is asked for again
@@ -54,6 +54,7 @@ class Memory:
 
     ignored: str | None = None  # because of what
     same: Task | None = None  # of the same commit or weights under another name
+    same_created: str | None = None  # when that repository was made, ISO 8601, UTC
     own: Task | None = None  # the latest of this repository
 
 
@@ -81,18 +82,16 @@ class Queue:
         """What bears on a release at a commit with these weights."""
         with self.ledger.reading() as db:
             ignored = db.execute("SELECT because FROM ignored WHERE repo = ?", (repo,)).fetchone()
-            same = db.execute(
-                "SELECT * FROM tasks WHERE (commit_id = ? OR weights = ?) AND repo <> ?"
-                " AND state <> 'ignored' ORDER BY created LIMIT 1",
-                (commit, weights, repo),
-            ).fetchone()
+            same = _twin(db, repo, commit, weights)
             own = db.execute(
                 "SELECT * FROM tasks WHERE repo = ? ORDER BY created DESC, rowid DESC LIMIT 1",
                 (repo,),
             ).fetchone()
+            made = _made(db, same["repo"]) if same else None
         return Memory(
             ignored=ignored["because"] if ignored else None,
             same=_task(same) if same else None,
+            same_created=made,
             own=_task(own) if own else None,
         )
 
@@ -102,25 +101,27 @@ class Queue:
         """Keep a decision to build and its task, in one transaction.
 
         None when there is a task already, of this commit or of these weights elsewhere. One that
-        waited for an approval that is not needed any more is queued. An older task of the same
-        repository that was not started yet gives way.
+        waited for an approval that is not needed any more is queued. What was not started yet gives
+        way: an older task of the same repository, and that of a copy to its original.
         """
         state = "asked" if asked else "queued"
         with self.ledger.writing() as db:
             write(db, decided, now)
             there = db.execute(
-                "SELECT id, state FROM tasks WHERE commit_id = ?", (decided.commit,)
+                "SELECT id, state FROM tasks WHERE commit_id = ? AND repo = ?",
+                (decided.commit, decided.repo),
             ).fetchone()
             if there is not None:
                 if there["state"] == "asked" and not asked:
                     _change(db, there["id"], "asked", "queued", now, due=now)
                 return None
-            twin = db.execute(
-                "SELECT 1 FROM tasks WHERE weights = ? AND repo <> ? AND state <> 'ignored'",
-                (decided.weights, decided.repo),
-            ).fetchone()
+            twin = _twin(db, decided.repo, decided.commit, decided.weights)
             if twin is not None:
-                return None
+                ours = is_original(decided.created, _task(twin), _made(db, twin["repo"]))
+                if not ours:
+                    return None
+                because = f"its original {decided.repo} took its place"
+                _change(db, twin["id"], twin["state"], "ignored", now, error=because)
             db.execute(
                 "UPDATE tasks SET state = 'ignored', error = 'a newer commit took its place',"
                 " changed = ? WHERE repo = ? AND state IN ('asked', 'queued')",
@@ -352,6 +353,32 @@ class Queue:
             (repo, *states),
         ).fetchone()
         return _task(row) if row else None
+
+
+def is_original(created: str | None, twin: Task, made: str | None) -> bool:
+    """Whether a repository made at `created` goes before a twin of it that was made at `made`.
+
+    The older one does, unless work on the other has begun. Times are ISO 8601 in UTC.
+    """
+    return twin.state in ("asked", "queued") and bool(created and made and created < made)
+
+
+def _twin(db: Connection, repo: str, commit: str, weights: str | None) -> Row | None:
+    """The task of a commit or weights under another name; one that failed blocks nobody."""
+    row: Row | None = db.execute(
+        "SELECT * FROM tasks WHERE (commit_id = ? OR weights = ?) AND repo <> ?"
+        " AND state NOT IN ('failed', 'ignored') ORDER BY created LIMIT 1",
+        (commit, weights, repo),
+    ).fetchone()
+    return row
+
+
+def _made(db: Connection, repo: str) -> str | None:
+    """When a repository was made, by the latest decision about it."""
+    row = db.execute(
+        "SELECT facts FROM decisions WHERE repo = ? ORDER BY id DESC LIMIT 1", (repo,)
+    ).fetchone()
+    return created_of(opened(row["facts"])) if row else None
 
 
 def event(

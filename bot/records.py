@@ -110,7 +110,8 @@ class Release:
     gated: bool = False
     tags: tuple[str, ...] = ()
     pipeline_tag: str | None = None
-    license: str | None = None
+    license: str | None = None  # the first that its card names
+    licenses: tuple[str, ...] = ()  # all of them, where it names several
     license_name: str | None = None
     license_link: str | None = None
     languages: tuple[str, ...] = ()

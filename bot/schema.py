@@ -98,5 +98,35 @@ PAGES = """
 ALTER TABLE tasks ADD COLUMN page TEXT;  -- address of the repository that was published
 """
 
-MIGRATIONS = (FINISHED_WORK, WATCHING, PAGES)
+# a repository copied with its history has the commits of its original
+TWINS = """
+CREATE TABLE tasks_of_repos (
+    id TEXT PRIMARY KEY,
+    repo TEXT NOT NULL,
+    commit_id TEXT NOT NULL,
+    weights TEXT NOT NULL,
+    tiers TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN
+        ('asked', 'queued', 'starting', 'running', 'published', 'failed', 'ignored')),
+    attempts INTEGER NOT NULL DEFAULT 0,
+    due REAL NOT NULL,
+    lease REAL,
+    error TEXT,
+    link TEXT,
+    created REAL NOT NULL,
+    changed REAL NOT NULL,
+    page TEXT,
+    UNIQUE (repo, commit_id)
+) STRICT;
+INSERT INTO tasks_of_repos SELECT id, repo, commit_id, weights, tiers, reason, state, attempts,
+    due, lease, error, link, created, changed, page FROM tasks ORDER BY rowid;
+DROP TABLE tasks;
+ALTER TABLE tasks_of_repos RENAME TO tasks;
+CREATE INDEX tasks_by_state ON tasks (state, due);
+CREATE INDEX tasks_by_commit ON tasks (commit_id);
+CREATE INDEX tasks_by_weights ON tasks (weights);
+"""
+
+MIGRATIONS = (FINISHED_WORK, WATCHING, PAGES, TWINS)
 VERSION = len(MIGRATIONS)

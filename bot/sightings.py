@@ -45,6 +45,11 @@ class Decided:
     weights_at: float | None
     facts: Mapping[str, Any]
 
+    @property
+    def created(self) -> str | None:
+        """When the repository was made: ISO 8601, UTC."""
+        return created_of(self.facts)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Past:
@@ -173,8 +178,7 @@ class Sightings:
         """What a decision rested on."""
         with self.ledger.reading() as db:
             row = db.execute("SELECT facts FROM decisions WHERE id = ?", (decision,)).fetchone()
-        facts: dict[str, Any] = json.loads(zlib.decompress(row["facts"]))
-        return facts
+        return opened(row["facts"])
 
     def waiting(self, limit: int) -> list[tuple[Past, float | None]]:
         """The latest decision of each release that waits, with when it is looked at again."""
@@ -241,6 +245,19 @@ class Sightings:
         with self.ledger.reading() as db:
             rows = db.execute("SELECT name, mark, etag, looked FROM feeds ORDER BY name")
             return [Feed(**row) for row in map(dict, rows)]
+
+
+def opened(packed: bytes) -> dict[str, Any]:
+    """The facts of a decision, as they are kept."""
+    facts: dict[str, Any] = json.loads(zlib.decompress(packed))
+    return facts
+
+
+def created_of(facts: Mapping[str, Any]) -> str | None:
+    """When the repository that facts are of was made: ISO 8601, UTC."""
+    listed = facts.get("listed") or {}
+    created = listed.get("created_at")
+    return created if isinstance(created, str) else None
 
 
 def write(db: Connection, one: Decided, now: float) -> None:

@@ -12,17 +12,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from bot.errors import SourceError, UnreachableError
+from bot.licences import UNREADABLE
 from bot.records import Release, RepoFile
 
 DEEPEST = 64  # nesting of a JSON file of a stranger
 LONGEST_WORD = 500
 MOST_WORDS = 500
+LICENSE = "license:"
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -103,6 +105,8 @@ def release(reply: Any, endpoint: str) -> Release:
     if data.get("disabled") is True:
         raise SourceError(f"{repo_id} is disabled on {endpoint}; choose another model")
     card = _object(data.get("cardData"))
+    tags = _words(data.get("tags"))
+    named = _licences(card.get("license")) or _tagged(tags)
     return Release(
         repo_id=repo_id,
         commit=commit,
@@ -110,9 +114,10 @@ def release(reply: Any, endpoint: str) -> Release:
         last_modified=_instant(data.get("lastModified")),
         private=data.get("private") is True,
         gated=_gated(data.get("gated")),
-        tags=_words(data.get("tags")),
+        tags=tags,
         pipeline_tag=_word(data.get("pipeline_tag")),
-        license=next(iter(_words(card.get("license"))), None),
+        license=next(iter(named), None),
+        licenses=named if len(named) > 1 else (),
         license_name=_word(card.get("license_name")),
         license_link=_word(card.get("license_link")),
         languages=_words(card.get("language")),
@@ -185,6 +190,20 @@ def _word(value: Any) -> str | None:
 def _words(value: Any) -> tuple[str, ...]:
     items = value[:MOST_WORDS] if isinstance(value, list) else [value]
     return tuple(word for word in map(_word, items) if word)
+
+
+def _licences(value: Any) -> tuple[str, ...]:
+    """Every licence of a card, one or a list; what cannot be read beside others is not left out."""
+    items = value if isinstance(value, list) else [value]
+    named = [_word(item) or UNREADABLE for item in items[:MOST_WORDS] if item not in (None, "")]
+    more = [UNREADABLE] if len(items) > MOST_WORDS else []
+    found = tuple(dict.fromkeys([*named, *more]))
+    return () if found == (UNREADABLE,) else found
+
+
+def _tagged(tags: Sequence[str]) -> tuple[str, ...]:
+    """Licences by the tags that the Hub makes of a card."""
+    return tuple(tag.removeprefix(LICENSE) for tag in tags if tag.startswith(LICENSE))
 
 
 def _count(value: Any) -> int:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from bot import licences
 from bot.errors import BotError, GateError, SourceError
 from bot.pipeline import tables
 from bot.pipeline.job import Job
 from bot.pipeline.models import Pipeline, as_file, as_repo
 from bot.pipeline.verify import verify
-from bot.publish.gate import Facts, Verdict, judge, kept, licence
+from bot.publish.gate import Facts, Verdict, judge, kept
 from bot.publish.verify import blob_id
 from bot.records import Release, Results, to_json
 from bot.settings import GateSettings
@@ -63,7 +64,7 @@ def require_allowed(pipeline: Pipeline, model: str, revision: str) -> None:
 
 def require_licence(release: Release, wanted: GateSettings) -> None:
     """Raise GateError, before anything is fetched, for a release that could not be published."""
-    good, text = licence(release, wanted)
+    good, text = licences.permitted(release, wanted)
     if not good:
         raise GateError(
             f"nothing made of {release.repo_id} may be published: {text}; see gate in bot.yaml"

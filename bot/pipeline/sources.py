@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from bot import weights
+from bot import licences, weights
 from bot.build import toolchain
 from bot.build.checkpoint import read_json
 from bot.build.fetch import fetch, plan_fetch
@@ -400,7 +400,7 @@ def _facts(pipeline: Pipeline, release: Release, name: str) -> ConvertFacts:
         name=name,
         repo_id=release.repo_id,
         commit=release.commit,
-        license=release.license,
+        license=licences.expression(release),
         license_name=release.license_name,
         license_link=release.license_link,
         languages=release.languages,

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bot import licences
 from bot.records import (
     Architecture,
     CalibrationFacts,
@@ -92,7 +93,7 @@ def sight(found: Sight) -> str:
             {
                 "outcome": decision.outcome,
                 "reason": decision.reason,
-                "license": release.license_name or release.license or "",
+                "license": release.license_name or ", ".join(licences.of(release)),
                 "languages": ", ".join(release.languages),
                 "task": release.pipeline_tag or "",
             }
@@ -117,6 +118,7 @@ def sight_values(found: Sight) -> dict[str, Any]:
         "experts_active": told.experts_active if told else None,
         "experts_shared": told.shared if told else None,
         "license": release.license,
+        "licenses": licences.of(release),
         "license_name": release.license_name,
         "license_link": release.license_link,
         "languages": release.languages,

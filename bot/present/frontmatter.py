@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from bot import licences
 from bot.present.escape import clean, url
 from bot.present.rows import Entry, files_of
 from bot.present.tables import CardFile
@@ -59,18 +60,27 @@ def front_matter(
     return f"---\n{dumped}---\n"
 
 
-def _license(release: Release) -> dict[str, str]:
-    """The source's licence; one that is no identifier of the Hub's becomes `other` with a name."""
-    found: dict[str, str] = {}
-    if release.license and LICENSE.fullmatch(release.license):
-        found["license"] = release.license
-    elif release.license:
-        found |= {"license": "other", "license_name": clean(release.license, 100)}
-    if release.license_name:
-        found["license_name"] = clean(release.license_name, 100)
+def _license(release: Release) -> dict[str, Any]:
+    """The source's licences; what is no identifier of the Hub's becomes `other` with its name."""
+    named = licences.of(release)
+    known = [_identifier(name) for name in named]
+    found: dict[str, Any] = {}
+    if known:
+        ids = list(dict.fromkeys(one or "other" for one in known))
+        found["license"] = ids if len(ids) > 1 else ids[0]
+    own = [clean(name, 100) for name, one in zip(named, known, strict=True) if one is None]
+    name = clean(release.license_name, 100) if release.license_name else ", ".join(own)[:100]
+    if name:
+        found["license_name"] = name
     if release.license_link and (target := _license_link(release, release.license_link)):
         found["license_link"] = target
     return found
+
+
+def _identifier(name: str) -> str | None:
+    """A licence as the Hub's metadata write one; None for what is none of its identifiers."""
+    plain = name.strip().lower()
+    return plain if LICENSE.fullmatch(plain) else None
 
 
 def _license_link(release: Release, given: str) -> str | None:

@@ -7,13 +7,11 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from math import hypot, inf, sqrt
 
-from bot import evidence
-from bot.records import Choices, Divergence, LeftOut, Release, Results, Row
+from bot import evidence, licences
+from bot.records import Choices, Divergence, LeftOut, Results, Row
 from bot.settings import GateSettings
 
 SURE = 2.0  # standard errors beyond which a limit counts as broken; see docs/statistics.md
-# what forbids to hand on a changed work; the Hub's names of licences
-CLOSED = ("cc-by-nd-*", "cc-by-nc-nd-*", "apple-amlr", "fair-noncommercial-research-license")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,24 +180,10 @@ def by_chance(ours: Choices, theirs: Choices) -> bool:
 def _release(results: Results, facts: Facts, wanted: GateSettings) -> Iterable[Check]:
     good, text = True, "the source is a file of yours"
     if results.release is not None:
-        good, text = licence(results.release, wanted)
+        good, text = licences.permitted(results.release, wanted)
     yield Check(rule="licence", tier=None, good=good, text=text)
     newest = facts.newest if wanted.newest else None
     text = newest or ("the source still has these weights" if wanted.newest else "not asked")
     yield Check(rule="newest", tier=None, good=newest is None, text=text)
     text = facts.alone or "nobody else of ours published meanwhile"
     yield Check(rule="alone", tier=None, good=facts.alone is None, text=text)
-
-
-def licence(release: Release, wanted: GateSettings) -> tuple[bool, str]:
-    """Whether what was made of a release may be handed on, and why: known before any work."""
-    name = release.license
-    if name is None:
-        good = wanted.unlicensed == "publish"
-        return good, "the source names no licence" + ("" if good else ": gate.unlicensed is stop")
-    shown = name[:60] if name.isprintable() else "?"
-    if wanted.licences and name not in wanted.licences:
-        return False, f"gate.licences does not hold {shown}"
-    if any(fnmatchcase(name, closed) for closed in CLOSED):
-        return False, f"the licence {shown} forbids to hand on a changed model"
-    return True, f"{shown} lets us hand on a changed model"

@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bot import weights
+from bot import licences, weights
 from bot.clients.replies import Listed
 from bot.clock import moment
 from bot.policies import Policy, Terms, matches
-from bot.queue import OPEN, Memory, Task
+from bot.queue import OPEN, Memory, Task, is_original
 from bot.records import Ask, Build, Decision, Outcome, Release, RepoFile, Skip, Wait, digest
+from bot.settings import GateSettings
 
 LICENSE = "license:"
 
@@ -75,19 +76,33 @@ def _unwanted(release: Release, policy: Policy, terms: Terms) -> str | None:
         if relation in relations and not allowed:
             return f"a {relation}, and policy.{relation}s is false"
     named = {tag.removeprefix(LICENSE) for tag in release.tags if tag.startswith(LICENSE)}
-    if terms.licenses and not named.intersection(terms.licenses):
+    named.update(licences.of(release))
+    if terms.licenses and not (named and named <= {*terms.licenses}):
         found = " and ".join(sorted(named)) or "no licence"
         return f"policy.licenses does not hold {found}"
     return None
 
 
-def wanted(build: Build, policy: Policy, memory: Memory, found: Weighed, now: float) -> Decision:
-    """What becomes of a release that could be built."""
+def wanted(
+    build: Build,
+    policy: Policy,
+    memory: Memory,
+    found: Weighed,
+    now: float,
+    gate: GateSettings = GateSettings(),  # noqa: B008 - frozen
+) -> Decision:
+    """What becomes of a release that could be built; what `gate` always refuses is none."""
     terms = policy.terms(build.release.repo_id)
 
     def skip(reason: str, outcome: Outcome) -> Skip:
         return Skip(release=build.release, reason=reason, outcome=outcome)
 
+    good, text = licences.permitted(build.release, gate)
+    if not good:
+        reason = f"nothing made of it may be published: {text}"
+        if licences.of(build.release):
+            return skip(reason, "not_wanted")
+        return Wait(release=build.release, reason=reason, outcome="not_wanted")  # a card may come
     past = _past(build.release, memory, terms, found)
     if past:
         return skip(past, "done_before")
@@ -109,7 +124,7 @@ def wanted(build: Build, policy: Policy, memory: Memory, found: Weighed, now: fl
 def _past(release: Release, memory: Memory, terms: Terms, found: Weighed) -> str | None:
     """Why the past makes a build needless, or None."""
     same, own = memory.same, memory.own
-    if same is not None:
+    if same is not None and not is_original(release.created_at, same, memory.same_created):
         what = "commit" if same.commit == release.commit else "weights"
         return f"the same {what} as {same.repo}, which is {same.state}"
     if own is None or own.commit == release.commit:
@@ -125,7 +140,8 @@ def _past(release: Release, memory: Memory, terms: Terms, found: Weighed) -> str
 def recalled(memory: Memory) -> dict[str, Any]:
     """A memory as JSON values."""
     tasks = {"same": memory.same, "own": memory.own}
-    return {"ignored": memory.ignored} | {
+    plain = {"ignored": memory.ignored, "same_created": memory.same_created}
+    return plain | {
         name: {**vars(task), "tiers": list(task.tiers)} if task else None
         for name, task in tasks.items()
     }
@@ -138,4 +154,9 @@ def memory_of(data: Mapping[str, Any]) -> Memory:
         found = data[name]
         return Task(**{**found, "tiers": tuple(found["tiers"])}) if found else None
 
-    return Memory(ignored=data["ignored"], same=task("same"), own=task("own"))
+    return Memory(
+        ignored=data["ignored"],
+        same=task("same"),
+        same_created=data.get("same_created"),
+        own=task("own"),
+    )

@@ -67,7 +67,7 @@ class Watcher:
         say: Callable[[str], None] = lambda _text: None,
     ) -> None:
         self._hub, self._clock, self._holder = hub, clock, holder
-        self._watch, self._policy = settings.watch, settings.policy
+        self._watch, self._policy, self._gate = settings.watch, settings.policy, settings.gate
         self._machine, self._seen, self._say = machine, seen, say
         often, hourly = self._watch.every_minutes * 60, self._watch.trending_minutes * 60
         every: dict[Name, float] = {"created": often, "modified": often, "trending": hourly}
@@ -190,7 +190,7 @@ class Watcher:
         now, ledger, again = self._clock.now(), self.sightings.ledger, 0
         for name, value, outcomes in (
             (CONVERTER, digest(sorted(supported or ())), ("unsupported_converter",)),
-            (POLICY, digest([self._policy.model_dump(mode="json"), self._watch.owners]), POLITIC),
+            (POLICY, self._wishes(), POLITIC),
         ):
             before = ledger.remembered(name)
             if before is not None and before[0] != value:
@@ -200,6 +200,11 @@ class Watcher:
             if before is None or before[0] != value:
                 ledger.remember(name, value, now)
         return again
+
+    def _wishes(self) -> str:
+        """All that people say of what shall be built."""
+        gate = (self._gate.licences, self._gate.unlicensed)
+        return digest([self._policy.model_dump(mode="json"), self._watch.owners, gate])
 
     def _again(self, known: Known) -> None:
         try:
@@ -239,7 +244,7 @@ class Watcher:
                 settled.append(self._decided(decision, facts, Memory(), before, None))
         if settled:
             self.sightings.record(settled, self._clock.now())
-        for row in open_:
+        for row in sorted(open_, key=_age):  # originals come before copies of them
             self._examine(row, known.get(row.repo_id))
         return len(settled) + len(open_)
 
@@ -273,7 +278,7 @@ class Watcher:
             return early
         decision = conclude(facts, self._watch.owners, self._machine())
         if isinstance(decision, Build) and found is not None:
-            return rules.wanted(decision, self._policy, memory, found, now)
+            return rules.wanted(decision, self._policy, memory, found, now, self._gate)
         return decision
 
     def _patient(
@@ -372,6 +377,12 @@ class Watcher:
 
 class _TakenOver(Exception):
     """Another watcher reads this listing now: ours was thought dead."""
+
+
+def _age(row: Listed) -> float:
+    """When a listed repository was made; what does not tell comes last."""
+    created = instant(row.created_at)
+    return created if created is not None else float("inf")
 
 
 def _news(before: Known, row: Listed) -> bool:

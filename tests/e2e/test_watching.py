@@ -36,11 +36,12 @@ def road(tmp_path: Path, hub: Hub) -> Road:
     return made
 
 
-def release(road: Road, repo_id: str = MODEL) -> None:
+def release(road: Road, repo_id: str = MODEL, licence: str = "mit") -> None:
     """A mixture of experts, as far as a watcher looks."""
     makers = Client(road.url, SecretStr(road.token))
     makers.create_private(repo_id)
     files = {"config.json": json.dumps(MOE).encode(), "model-BF16.gguf": repo_id.encode() * 9}
+    files["README.md"] = f"---\nlicense: {licence}\n---\n".encode()
     for name, content in files.items():
         (road.folder / name).write_bytes(content)
     paths = {name: road.folder / name for name in files}
@@ -97,12 +98,19 @@ def test_pause_ignore_and_retry(road: Road) -> None:
     assert status(road)["counts"] == {"queued": 1}
 
 
-@pytest.mark.parametrize(("unlicensed", "why"), [("publish", "GGUF"), ("stop", "licence")])
-def test_what_is_queued_is_built_by_the_watcher_and_its_failure_is_told(
-    road: Road, unlicensed: str, why: str
-) -> None:
-    """The file is no GGUF, or nobody may hand it on: refused for good, and the watcher says why."""
-    road.settings(gate={"unlicensed": unlicensed})
+@pytest.mark.parametrize(
+    ("licence", "decision"), [("null", "wait"), ("[mit, cc-by-nc-nd-4.0]", "skip")]
+)
+def test_what_may_never_be_published_is_not_queued(road: Road, licence: str, decision: str) -> None:
+    release(road, licence=licence)
+    [seen] = lines(road.bot("watch", "--once", "--json"))
+    assert (seen["decision"], seen["outcome"]) == (decision, "not_wanted")
+    assert "nothing made of it may be published" in seen["reason"]
+    assert status(road)["counts"] == {}
+
+
+def test_what_is_queued_is_built_by_the_watcher_and_its_failure_is_told(road: Road) -> None:
+    """The file is no GGUF: refused for good, and the watcher says why."""
     release(road)
     done = road.bot("--log", "json", "watch", "--once", "--build", "--json")
     assert [found["decision"] for found in lines(done)] == ["build"]
@@ -114,7 +122,7 @@ def test_what_is_queued_is_built_by_the_watcher_and_its_failure_is_told(
         road.bot("watch", "--once", "--build")
     [task] = status(road)["tasks"]
     assert (task["state"], task["attempts"]) == ("failed", 1)
-    assert why in task["error"]
+    assert "GGUF" in task["error"]
     assert Path(task["link"]).is_file()
 
 

@@ -16,10 +16,13 @@ from bot.sightings import Decided, Sightings
 NOW = 1_790_000_000.0
 
 
-def decided(repo: str = "maker/Model", commit: str = "a", weights: str = "w") -> Decided:
+def decided(
+    repo: str = "maker/Model", commit: str = "a", weights: str = "w", made: str | None = None
+) -> Decided:
+    facts: dict[str, Any] = {"n": 1} | ({"listed": {"created_at": made}} if made else {})
     return Decided(
         repo=repo, commit=commit * 40, kind="build", outcome="eligible", reason="8 experts",
-        until=None, look_at=None, weights=weights, weights_at=NOW, facts={"n": 1},
+        until=None, look_at=None, weights=weights, weights_at=NOW, facts=facts,
     )  # fmt: skip
 
 
@@ -63,6 +66,37 @@ def test_a_newer_commit_takes_the_place_of_one_that_was_not_started(queue: Queue
     propose(queue)
     propose(queue, commit="b", weights="v")
     assert states(queue) == {"a": "ignored", "b": "queued"}
+
+
+@pytest.mark.parametrize("commit", ["a", "b"])  # a copy may have its original's commits
+def test_a_twin_that_failed_blocks_nobody(queue: Queue, commit: str) -> None:
+    propose(queue)
+    queue.failed(running(queue), "no", None, NOW, attempts=1, final=True)
+    assert queue.memory("other/Model", commit * 40, "w").same is None
+    assert propose(queue, repo="other/Model", commit=commit) is not None
+    memory = queue.memory("third/Model", commit * 40, "w")
+    assert memory.same is not None
+    assert memory.same.repo == "other/Model"
+
+
+EARLY, LATE = "2026-01-01T00:00:00Z", "2026-06-01T00:00:00Z"
+
+
+def test_a_copy_that_was_not_started_gives_way_to_its_original(queue: Queue) -> None:
+    propose(queue, repo="copy/Model", made=LATE)
+    assert queue.memory("maker/Model", "b" * 40, "w").same_created == LATE
+    assert propose(queue, commit="b", made=EARLY) is not None
+    assert states(queue) == {"a": "ignored", "b": "queued"}
+    [copy] = queue.tasks(("ignored",))
+    assert copy.error == "its original maker/Model took its place"
+    assert propose(queue, repo="copy/Model", commit="c", made=LATE) is None
+
+
+def test_a_copy_that_runs_is_not_stopped(queue: Queue) -> None:
+    propose(queue, repo="copy/Model", made=LATE)
+    running(queue)
+    assert propose(queue, commit="b", made=EARLY) is None
+    assert states(queue) == {"a": "running"}
 
 
 def test_a_decision_and_its_task_are_kept_together(queue: Queue) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from bot.clients.replies import json_object, listed, release
 from bot.errors import SourceError, UnreachableError
+from bot.licences import UNREADABLE, of
 
 ENDPOINT = "https://hub.example"
 COMMIT = "0123456789abcdef" * 2 + "01234567"
@@ -46,6 +47,29 @@ def test_a_row_of_a_listing() -> None:
     assert (model.model_type, model.quant_method) == ("mixtral", "fp8")
     assert model.architectures == ("MixtralForCausalLM",)
     assert model.tags == ("text-generation", "base_model:org/base")
+
+
+@pytest.mark.parametrize(
+    ("said", "tags", "named"),
+    [
+        ("mit", (), ("mit",)),
+        (["mit", "cc-by-nc-nd-4.0"], ("license:mit",), ("mit", "cc-by-nc-nd-4.0")),
+        (["mit", "mit"], (), ("mit",)),
+        (["mit", {"name": "x"}], (), ("mit", UNREADABLE)),
+        ({"name": "x"}, (), ()),
+        ([["mit"], "mit"], (), (UNREADABLE, "mit")),
+        (["mit"] * 501, (), ("mit", UNREADABLE)),
+        (None, ("license:mit", "license:gpl-3.0"), ("mit", "gpl-3.0")),
+        ("", (), ()),
+        ([None, ""], (), ()),
+    ],
+)
+def test_every_licence_of_a_card_counts(
+    said: Any, tags: tuple[str, ...], named: tuple[str, ...]
+) -> None:
+    found = release(REPLY | {"cardData": {"license": said}, "tags": list(tags)}, "http://hub")
+    assert of(found) == named
+    assert found.license == next(iter(named), None)
 
 
 @pytest.mark.parametrize("key", sorted(ROW))

@@ -134,6 +134,11 @@ def test_front_matter_without_release_or_imatrix() -> None:
         ),
         ({"license": "Lab Licence: v1"}, {"license": "other", "license_name": "Lab Licence: v1"}),
         ({"license": None}, {}),
+        ({"license": "MIT"}, {"license": "mit"}),
+        (
+            {"license": "mit", "licenses": ("mit", "Lab Licence", "cc-by-4.0")},
+            {"license": ["mit", "other", "cc-by-4.0"], "license_name": "Lab Licence"},
+        ),
     ],
 )
 def test_licences(given: dict[str, str | None], told: dict[str, str]) -> None:

@@ -11,14 +11,17 @@ from bot.clients.replies import Listed, listed
 from bot.policies import Policy
 from bot.queue import Memory, Task
 from bot.records import Ask, Build, Release, RepoFile, Skip, Wait
+from bot.settings import GateSettings
 from bot.watch.rules import Weighed, memory_of, recalled, refused, wanted, weighed
 
 NOW = 1_790_000_000.0
+MADE = "2026-09-01T00:00:00Z"
 FOUND = Weighed(digest="w", bytes=60_000_000_000, since=NOW - 3600)
 
 
 def release(**changes: Any) -> Release:
-    return replace(Release(repo_id="maker/Model", commit="c" * 40), **changes)
+    made = Release(repo_id="maker/Model", commit="c" * 40, license="mit", created_at=MADE)
+    return replace(made, **changes)
 
 
 def row(**changes: Any) -> Listed:
@@ -43,8 +46,9 @@ def task(**changes: Any) -> Task:
         ({"rules": [{"match": ["maker"], "build": False}]}, (), "a rule of the policy says build"),
         ({"finetunes": False}, ("base_model:finetune:a/b",), "a finetune, and policy.finetunes is"),
         ({"merges": False}, ("base_model:merge:a/b",), "a merge, and policy.merges is false"),
-        ({"licenses": ["mit"]}, ("license:other",), "policy.licenses does not hold other"),
-        ({"licenses": ["mit"]}, (), "policy.licenses does not hold no licence"),
+        ({"licenses": ["gpl"]}, ("license:other",), "policy.licenses does not hold mit and other"),
+        ({"licenses": ["apache-2.0"]}, (), "policy.licenses does not hold mit"),
+        ({"licenses": ["mit"]}, ("license:cc-by-4.0",), "policy.licenses does not hold cc-by"),
     ],
 )
 def test_what_is_not_wanted(policy: dict[str, Any], tags: tuple[str, ...], reason: str) -> None:
@@ -115,6 +119,46 @@ def test_approval_is_asked_for_once() -> None:
 
 
 @pytest.mark.parametrize(
+    ("state", "made", "built"),
+    [
+        ("queued", "2026-09-02T00:00:00Z", True),  # the other is a copy of this one
+        ("asked", "2026-09-02T00:00:00Z", True),
+        ("running", "2026-09-02T00:00:00Z", False),
+        ("published", "2026-09-02T00:00:00Z", False),
+        ("queued", "2026-08-31T00:00:00Z", False),
+        ("queued", None, False),
+    ],
+)
+def test_an_original_goes_before_a_copy_that_was_not_started(
+    state: str, made: str | None, built: bool
+) -> None:
+    memory = Memory(same=task(repo="a/B", state=state), same_created=made)
+    assert (decide(memory) is BUILD) == built
+
+
+@pytest.mark.parametrize(
+    ("licences", "gate", "reason"),
+    [
+        (("mit", "cc-by-nc-nd-4.0"), {}, "the licence cc-by-nc-nd-4.0 forbids"),
+        ((), {}, "names no licence"),
+        ((), {"unlicensed": "publish"}, None),
+        (("mit",), {"licences": ("apache-2.0",)}, "gate.licences does not hold mit"),
+    ],
+)
+def test_what_the_gate_always_refuses_is_never_built(
+    licences: tuple[str, ...], gate: dict[str, Any], reason: str | None
+) -> None:
+    build = replace(BUILD, release=release(license=next(iter(licences), None), licenses=licences))
+    found = wanted(build, Policy(), Memory(), FOUND, NOW, GateSettings.model_validate(gate))
+    if reason is None:
+        assert found is build
+    else:
+        kind = Skip if licences else Wait  # its card may come later
+        assert (type(found), found.outcome) == (kind, "not_wanted")
+        assert reason in found.reason
+
+
+@pytest.mark.parametrize(
     ("memory", "policy", "reason"),
     [
         (
@@ -162,5 +206,5 @@ def test_weights_are_told_apart_by_content_not_by_name() -> None:
 
 
 def test_a_memory_survives_being_kept() -> None:
-    memory = Memory(ignored="x", same=task(repo="a/B"), own=None)
+    memory = Memory(ignored="x", same=task(repo="a/B"), same_created=MADE, own=None)
     assert memory_of(recalled(memory)) == memory

@@ -138,6 +138,14 @@ def test_reading_ends_at_the_mark_less_the_overlap(world: World) -> None:
     assert looked.since < world.clock.time - 40 * MINUTES
 
 
+def test_originals_of_a_look_are_decided_before_their_copies(world: World) -> None:
+    seen: list[str] = []
+    watcher = world.watcher(seen=lambda decision: seen.append(decision.release.repo_id))
+    copy, original = world.model(ago=HOUR), world.model(ago=2 * HOUR)
+    watcher.created()
+    assert seen == [original.name, copy.name]
+
+
 def test_an_outage_is_made_up_for_and_said(world: World) -> None:
     watcher = world.watcher()
     world.model(moe=False)
