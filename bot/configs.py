@@ -136,6 +136,31 @@ def number(
     return next((value for value in found if value), 0 if 0 in found else None)
 
 
+def differing_experts(scopes: Sequence[Mapping[str, Any]]) -> tuple[int, int] | None:
+    """Two numbers of experts, where a config gives layers different ones; None where it does not.
+
+    As a list under a key of experts, or as a list of parts, a layer each. Two numbers alone are
+    ERNIE-VL's [text, vision]; none and one are layers without routed experts.
+    """
+    for scope in scopes:
+        lists = [scope.get(key) for key in EXPERT_KEYS]
+        parts = (value for value in scope.values() if isinstance(value, list))
+        lists += [[_experts_of(part) for part in value[:LONGEST_LIST]] for value in parts]
+        for found in lists:
+            if isinstance(found, list) and 2 < len(found) <= LONGEST_LIST:
+                plain = (count for count in found if not isinstance(count, list))
+                counts = {integer(count, MOST_EXPERTS) for count in plain} - {None, 0, 1}
+                told = sorted(count for count in counts if count is not None)
+                if len(told) > 1:
+                    return told[0], told[-1]
+    return None
+
+
+def _experts_of(part: object) -> object:
+    keys = (part.get(key) for key in EXPERT_KEYS) if isinstance(part, Mapping) else ()
+    return next((value for value in keys if value is not None), None)
+
+
 def can_route(experts: int, active: int) -> bool:
     """Whether llama.cpp runs a mixture of these counts; all experts may be active.
 

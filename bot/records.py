@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,6 +24,7 @@ SCHEMA = "https://json-schema.org/draft/2020-12/schema"
 
 RARE_TOKENS = 64  # of calibration: an expert that saw fewer has little to say about its weights
 RESULTS_VERSION = 2
+INTEGER = re.compile(r"[IU]\d+|BOOL")  # types of ggml and safetensors that hold no weights
 KLD = "kld"  # name of the divergence among comparisons
 PPL = "ppl"  # and of the negative log-likelihood, whose mean's exponential is the perplexity
 
@@ -198,8 +200,8 @@ class Tensor:
 
     @property
     def parameters(self) -> int:
-        """Number of weights."""
-        return prod(self.shape)
+        """Number of weights: none where integers route, as DeepSeek-V4's tables do."""
+        return 0 if INTEGER.fullmatch(self.type) else prod(self.shape)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import Any
 
-from bot.records import Release, RepoFile, Tensor
+from bot.foreign import printable
+from bot.records import INTEGER, Release, RepoFile, Tensor
 
 INDEX = "model.safetensors.index.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 MOST_SHARDS = 2_000
 
 SIXTEEN_BIT = ("BF16", "F16", "F32")  # what a build starts from, the likeliest original first
-_INTEGER = re.compile(r"I\d+")  # of GGUF: routing tables, which are no weights
 _SIXTEEN_BIT = re.compile(r"(?<![a-z0-9])(bf16|fp?16|fp?32)(?![a-z0-9])", re.IGNORECASE)
 _QUANTIZED = re.compile(
     r"(?<![a-z0-9])(i?q[1-8]_|q[2-8](?![a-z0-9])|tq[12]_|mxfp4|nvfp4)", re.IGNORECASE
@@ -74,7 +73,7 @@ def stored_as(tensors: Iterable[Tensor]) -> str | None:
     for tensor in tensors:
         if len(tensor.shape) > 1:
             found[tensor.type] += tensor.parameters
-    kinds = [kind for kind, _ in found.most_common() if not _INTEGER.fullmatch(kind)]
+    kinds = [kind for kind, _ in found.most_common() if not INTEGER.fullmatch(kind)]
     below = [kind for kind in kinds if kind not in SIXTEEN_BIT]
     return next(iter(below or kinds), None)
 
@@ -108,23 +107,111 @@ def projector(release: Release, model: RepoFile) -> RepoFile | None:
 # ── safetensors ─────────────────────────────────────────────────────────────────────────────
 
 
-def safetensors(release: Release, index: Mapping[str, Any] | None = None) -> tuple[RepoFile, ...]:
-    """The checkpoint's files in the root of the repository, each weight once.
+def safetensors(release: Release) -> tuple[RepoFile, ...]:
+    """The files of a checkpoint as far as names tell: see `checkpoint`."""
+    return checkpoint(release).files
 
-    `index` is the parsed model.safetensors.index.json, where the caller has it: then exactly the
-    files it names. Without it, by name: shards rather than a single file of the same content,
-    no variants in another precision, no `consolidated` copy beside a `model` one.
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """The safetensors files of a model, and what of it is not there."""
+
+    files: tuple[RepoFile, ...]
+    missing: tuple[str, ...] = ()  # names of files that belong to it and are needed
+    left_out: tuple[str, ...] = ()  # names of absent files of parts that are not converted
+    others: bool = False  # there are safetensors files, but none that is the model's
+
+    @property
+    def whole(self) -> bool:
+        """Whether everything that will be converted is there."""
+        return bool(self.files) and not self.missing
+
+    def lacks(self) -> str | None:
+        """What is not there, in words; None for a whole checkpoint."""
+        if self.missing:
+            count, first = len(self.missing), printable(self.missing[0])
+            return f"lacks {count} of its safetensors files, the first is {first}"
+        if self.files:
+            return None
+        if self.others:
+            return "has no safetensors files called model*, which are what llama.cpp reads"
+        return "has no safetensors files"
+
+
+def checkpoint(
+    release: Release,
+    index: Mapping[str, Collection[str]] | None = None,
+    dropped: Collection[str] = (),
+) -> Checkpoint:
+    """Which safetensors files are the model.
+
+    With an index all that it names, and nothing else: `index` gives for each file it names the
+    parts of the model that are in it. A file that is not there is no loss where it holds nothing
+    but parts that are `dropped`. Without one, the rule of llama.cpp's converter (index_tensors of
+    conversion/base.py): model*.safetensors in the root, of which each weight is taken once: one
+    whole set of shards, rather than a single file of the same content or a variant in another
+    precision. Where there is an index that was not read, this is a guess by names.
     """
-    root = {file.path: file for file in _of_kind(release, ".safetensors") if _folder(file) == "."}
-    weight_map = index.get("weight_map") if index is not None else None
-    if isinstance(weight_map, Mapping):
-        named = {name for name in weight_map.values() if isinstance(name, str) and name in root}
-        if named:
-            return tuple(root[name] for name in sorted(named))
-    files = [f for name, f in sorted(root.items()) if not _NO_WEIGHTS.search(name)]
+    there = {file.path: file for file in _of_kind(release, ".safetensors")}
+    root = [file for name, file in sorted(there.items()) if _folder(file) == "."]
+    if index is not None:
+        absent = [name for name in index if name not in there]
+        spared = {name for name in absent if set(index[name]) <= {*dropped, "none"}}
+        return Checkpoint(
+            files=tuple(there[name] for name in sorted(index) if name in there),
+            missing=tuple(sorted(set(absent) - spared)),
+            left_out=tuple(sorted(spared)),
+            others=bool(root),
+        )
+    unread = needs_index(release)
+    own = [f for f in root if unread or f.path.startswith("model")]
+    chosen = list(_each_once(_one_set(_no_copies(own))))
+    return Checkpoint(files=tuple(chosen), missing=_absent(chosen), others=bool(root))
+
+
+def needs_index(release: Release) -> bool:
+    """Whether there is an index, which then says which files are the model."""
+    return any(file.path == INDEX and file.size for file in release.files)
+
+
+def _no_copies(files: list[RepoFile]) -> list[RepoFile]:
+    files = [f for f in files if not _NO_WEIGHTS.search(f.path)]
     files = [f for f in files if not _VARIANT.search(f.path)] or files
-    files = [f for f in files if not f.path.lower().startswith(_CONSOLIDATED)] or files
-    return tuple(_each_once(files))
+    return [f for f in files if not f.path.lower().startswith(_CONSOLIDATED)] or files
+
+
+def _one_set(files: list[RepoFile]) -> list[RepoFile]:
+    """Of sets of shards called alike the whole ones, else the fullest; and all other files.
+
+    Which of two whole sets is the model, names do not tell: their headers will show that each
+    holds the other's tensors.
+    """
+    sets: dict[str, list[tuple[RepoFile, ...]]] = {}
+    for group in _grouped(files):
+        if _total(group[0]):
+            sets.setdefault(_SHARD.sub("", group[0].path), []).append(group)
+    kept = {file.path for groups in sets.values() for group in _wholest(groups) for file in group}
+    return [file for file in files if not _total(file) or file.path in kept]
+
+
+def _wholest(groups: list[tuple[RepoFile, ...]]) -> list[tuple[RepoFile, ...]]:
+    fullest = max(groups, key=lambda group: (len(group) / _total(group[0]), total(group)))
+    return [group for group in groups if _whole(group)] or [fullest]
+
+
+def _absent(files: Iterable[RepoFile]) -> tuple[str, ...]:
+    """Names of shards that are not there, by the numbers of those that are."""
+    return tuple(
+        _SHARD.sub(f"-{number:05d}-of-{count:05d}", group[0].path)
+        for group in _grouped(files)
+        if (count := _total(group[0]))
+        for number in _numbers_absent(group, count)
+    )
+
+
+def _numbers_absent(group: tuple[RepoFile, ...], count: int) -> list[int]:
+    there = {int(match[1]) for file in group if (match := _SHARD.search(file.path))}
+    return sorted(set(range(1, count + 1)) - there)
 
 
 def models(release: Release) -> list[tuple[RepoFile, ...]]:
@@ -145,11 +232,6 @@ def named(release: Release, pattern: str) -> list[tuple[RepoFile, ...]]:
         shortest = min(len(_name(files[0])) for files in found)
         found = [files for files in found if len(_name(files[0])) == shortest]
     return found or [files for files in models(release) if inside.search(_name(files[0]))]
-
-
-def missing_shards(files: Iterable[RepoFile]) -> int:
-    """How many shards of a checkpoint are not there yet, by the numbers in the names."""
-    return sum(_total(group[0]) - len(group) for group in _grouped(files) if _total(group[0]))
 
 
 def has_pickles(release: Release) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -412,6 +412,92 @@ def kimi_k2() -> Model:
     )
 
 
+def qwen3moe(experts_in: Sequence[int] = (E, E)) -> Model:
+    """Plain: full attention and experts in every layer, by default as many in each."""
+    shapes = around()
+    for i, count_in in enumerate(experts_in):
+        layer = f"model.layers.{i}"
+        shapes |= norms(layer) | attention(layer)
+        shapes |= {f"{layer}.self_attn.{name}_norm.weight": (128,) for name in "qk"}
+        shapes[f"{layer}.mlp.gate.weight"] = (count_in, H)
+        for e in range(count_in):
+            shapes |= mlp(f"{layer}.mlp.experts.{e}")
+    return Model(
+        config=config("Qwen3MoeForCausalLM", "qwen3_moe", len(experts_in), **count()),
+        tensors=tensors(shapes),
+        family="qwen3moe",
+        experts=(E, 2, 0),
+        becomes={"blk.1.ffn_up_exps.weight": (H, FF, E)},
+    )
+
+
+def mistral_small_4() -> Model:
+    """FP8 with a scale for all of a stacked tensor, and scales of activations that nobody reads."""
+    plain, eight, scales = around(), dict[str, Shape](), dict[str, Shape]()
+    for i in range(2):
+        layer = f"model.layers.{i}"
+        plain |= norms(layer)
+        eight |= attention(layer)
+        plain[f"{layer}.mlp.gate.weight"] = (E, H)
+        eight[f"{layer}.mlp.experts.gate_up_proj"] = (E, 2 * FF, H)
+        eight[f"{layer}.mlp.experts.down_proj"] = (E, H, FF)
+        scales |= {f"{name}_scale_inv": () for name in attention(layer)}
+        for name in ("gate_up_proj", "down_proj"):
+            scales[f"{layer}.mlp.experts.{name}_scale_inv"] = (E, 1, 1)
+            scales[f"{layer}.mlp.experts.{name}_activation_scale"] = ()
+    quantization = {"quant_method": "fp8", "activation_scheme": "static"}
+    return Model(
+        config=config(
+            *("Qwen3MoeForCausalLM", "qwen3_moe"), **count(), quantization_config=quantization
+        ),
+        tensors=[*tensors(plain), *tensors(eight, "F8_E4M3"), *tensors(scales, "F32")],
+        family="qwen3moe",
+        experts=(E, 2, 0),
+        precision="FP8",
+        becomes={"blk.1.ffn_up_exps.weight": (H, FF, E), "blk.0.ffn_down_exps.weight": (FF, H, E)},
+    )
+
+
+def deepseek_v4() -> Model:
+    """FP4 experts, routing by a table of integers in the first layer, whose bias is unused."""
+    plain, eight, four = dict[str, Shape](), dict[str, Shape](), dict[str, Shape]()
+    plain |= {"embed.weight": (1024, H), "norm.weight": (H,), "head.weight": (1024, H)}
+    scales, tables = dict[str, Shape](), dict[str, Shape]()
+    for i in range(2):
+        layer = f"layers.{i}"
+        plain |= {f"{layer}.attn_norm.weight": (H,), f"{layer}.ffn_norm.weight": (H,)}
+        plain |= {f"{layer}.ffn.gate.weight": (E, H), f"{layer}.ffn.gate.bias": (E,)}
+        eight |= {f"{layer}.attn.wq_a.weight": (128, H), f"{layer}.attn.wq_b.weight": (H, 128)}
+        eight |= {f"{layer}.ffn.shared_experts.{w}.weight": (FF, H) for w in ("w1", "w3")}
+        eight |= {f"{layer}.ffn.shared_experts.w2.weight": (H, FF)}
+        for e in range(E):
+            for name, (rows, columns) in {"w1": (FF, H), "w3": (FF, H), "w2": (H, FF)}.items():
+                four[f"{layer}.ffn.experts.{e}.{name}.weight"] = (rows, columns // 2)
+                scales[f"{layer}.ffn.experts.{e}.{name}.scale"] = (rows, columns // 32)
+    for name, (rows, columns) in eight.items():
+        scales[name.replace(".weight", ".scale")] = (-(-rows // 128), -(-columns // 128))
+    tables["layers.0.ffn.gate.tid2eid"] = (1024, 2)
+    more: dict[str, Any] = {"n_routed_experts": E, "n_shared_experts": 1, "num_hash_layers": 1}
+    return Model(
+        config=config("DeepseekV4ForCausalLM", "deepseek_v4", num_experts_per_tok=2, **more),
+        tensors=[
+            *tensors(plain),
+            *tensors(eight, "F8_E4M3"),
+            *tensors(four, "I8"),
+            *tensors(scales, "F8_E8M0"),
+            *tensors(tables, "I64"),
+        ],
+        family="deepseek4",
+        experts=(E, 2, 1),
+        precision="MXFP4",
+        packed=2 * E * 3 * FF * H // 2 - E - 2 * 1024,
+        becomes={
+            "blk.0.ffn_gate_tid2eid.weight": (2, 1024),
+            "blk.1.ffn_down_exps.weight": (FF, H, E),
+        },
+    )
+
+
 def never_seen() -> Model:
     """Nobody's family: words of its own for everything but the experts."""
     shapes: dict[str, Shape] = {
@@ -434,4 +520,7 @@ def never_seen() -> Model:
     )
 
 
-MODELS = (llama4, dbrx, kimi_linear, nemotron_h, gemma4, deepseek_v3, kimi_k2, never_seen)
+MODELS = (
+    *(llama4, dbrx, kimi_linear, nemotron_h, gemma4, deepseek_v3, kimi_k2, qwen3moe),
+    *(mistral_small_4, deepseek_v4),
+)

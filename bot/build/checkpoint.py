@@ -2,41 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
-from bot.clients.safetensors import local_safetensors
+from bot.clients.shards import local_safetensors
 from bot.configs import SPELLINGS, converter_name, names
-from bot.errors import SourceError
+from bot.foreign import read_json
 from bot.records import HeaderTensor
-
-Part = Literal["main", "mtp", "projector", "none"]
-
-_JSON_LIMIT = 16 << 20
-_COUNTABLE = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
-
-# what TextModel.filter_tensors of llama.cpp's conversion/base.py leaves to the projector
-_PROJECTOR_START = (
-    *("mlp", "vit.", "vpm.", "siglip2.", "conformer.", "merger.", "resampler."),
-    *("sound_encoder.", "sound_projection.", "speech_embeddings."),
-)
-_PROJECTOR_PART = (
-    *("visual.", "vision.", "audio.", "talker.", "vision_", "audio_", "token2wav.", "code2wav."),
-    *("projector.", "pre_mm_projector_norm", "image_newline", "view_seperator", "patch_embed"),
-    *("patch_embedding", "patch_merger.", "patch_merge_mlp.", "model.connector."),
-)
-# buffers that the converter leaves out, and scales that dequantization folds into weights
-_NO_WEIGHT = re.compile(
-    r"(\.attention\.masked_bias|\.attention\.bias|\.rotary_emb\.inv_freq"
-    r"|\.weight_scale(_inv)?|\.(input|activation|k|v)_scale|(down|gate_up)_proj_scales)$"
-)
-_LAYER = re.compile(r"(?:^|\.)(?:layers|blocks|h)\.(\d{1,6})\.")
+from bot.stored import Content, Part, read_content
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +24,11 @@ class Checkpoint:
     config: Mapping[str, Any]
     files: tuple[str, ...]  # safetensors files, in order
     tensors: Mapping[str, HeaderTensor]
+
+    @cached_property
+    def content(self) -> Content:
+        """What the tensors are: parts, layers, weights."""
+        return read_content(self.config, tuple(self.tensors.values()))
 
     @cached_property
     def text(self) -> Mapping[str, Any]:
@@ -60,12 +42,12 @@ class Checkpoint:
         """Whether it sees or hears: a config section for it, and tensors."""
         sections = ("vision_config", "audio_config", "vision_encoder")
         named = any(isinstance(self.config.get(name), dict) for name in sections)
-        return named and any(self.part_of(name) == "projector" for name in self.tensors)
+        return named and (self.content.has("vision") or self.content.has("audio"))
 
     @property
     def has_mtp(self) -> bool:
         """Whether there are tensors of multi-token prediction layers, whatever the config says."""
-        return any(self.part_of(name) == "mtp" for name in self.tensors)
+        return self.content.has("mtp")
 
     @property
     def says_mtp(self) -> bool:
@@ -87,36 +69,10 @@ class Checkpoint:
         outer = (*named, *names(self.config.get("architectures")))
         return SPELLINGS.get(outer[0], outer[0]) if outer else None
 
-    def part_of(self, name: str) -> Part:
-        """Which of the files a tensor goes to; "none" for scales and buffers."""
-        if _NO_WEIGHT.search(name):
-            return "none"
-        if name.startswith(_PROJECTOR_START) or any(part in name for part in _PROJECTOR_PART):
-            return "projector"
-        if name.startswith(("mtp.", "model.mtp.")):
-            return "mtp"
-        layers, layer = self.text.get("num_hidden_layers"), layer_of(name)
-        beyond = layer is not None and isinstance(layers, int) and layer >= layers
-        return "mtp" if beyond else "main"
-
-    def parameters(self, part: Part) -> int | None:
-        """Weights of one part; None where a packed format hides their number."""
-        by_layer = self.by_layer(part)
+    def parameters(self, *parts: Part) -> int | None:
+        """Weights of some parts; None where a packed format hides their number."""
+        by_layer = self.content.by_layer(*parts)
         return None if by_layer is None else sum(by_layer.values())
-
-    def by_layer(self, part: Part) -> dict[int, int] | None:
-        """Weights of one part by layer, -1 for those outside; None where they are hidden."""
-        found: dict[int, int] = {}
-        for name, tensor in self.tensors.items():
-            if self.part_of(name) != part:
-                continue
-            count = _weights(name, tensor)
-            if count is None:
-                return None
-            layer = layer_of(name)
-            key = -1 if layer is None else layer
-            found[key] = found.get(key, 0) + count
-        return found
 
     @property
     def tied_head(self) -> int:
@@ -130,38 +86,12 @@ class Checkpoint:
         return prod(heads[0].shape) if heads else 0
 
 
-def layer_of(name: str) -> int | None:
-    """The number of the layer a tensor's name tells; None outside the layers."""
-    match = _LAYER.search(name)
-    return int(match[1]) if match else None
+def read(folder: Path, dropped: Collection[str] = ()) -> Checkpoint:
+    """The checkpoint in `folder`, of which the parts `dropped` may be missing.
 
-
-def _weights(name: str, tensor: HeaderTensor) -> int | None:
-    if tensor.dtype in _COUNTABLE:
-        return prod(tensor.shape)
-    if tensor.dtype == "U8" and name.endswith("_proj_blocks"):
-        return 2 * prod(tensor.shape)  # MXFP4: two weights a byte
-    return None
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object of a stranger's file. Raises SourceError for anything else."""
-    try:
-        if path.stat().st_size > _JSON_LIMIT:
-            raise SourceError(f"{path.name} is larger than {_JSON_LIMIT >> 20} MiB; not a config")
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise SourceError(f"{path} does not exist; fetch the whole repository") from error
-    except (ValueError, RecursionError) as error:
-        raise SourceError(f"{path.name} is not JSON; the repository is damaged") from error
-    if not isinstance(data, dict):
-        raise SourceError(f"{path.name} is not a JSON object; the repository is damaged")
-    return data
-
-
-def read(folder: Path) -> Checkpoint:
-    """The checkpoint in `folder`. Raises SourceError when files are missing or damaged."""
+    Raises SourceError when files are missing or damaged.
+    """
     config = read_json(folder / "config.json")
-    tensors = {tensor.name: tensor for tensor in local_safetensors(folder)}
+    tensors = {tensor.name: tensor for tensor in local_safetensors(folder, config, dropped)}
     files = sorted({tensor.file for tensor in tensors.values()})
     return Checkpoint(folder=folder, config=config, files=tuple(files), tensors=tensors)

@@ -18,6 +18,7 @@ from bot.build.sandbox import Limits
 from bot.build.staging import ConvertFacts
 from bot.build.toolchain import Toolchain, has_mtp_switch, supported
 from bot.errors import BuildError, CapacityError, SourceError
+from bot.stored import Part
 from bot.workspace import require_free
 
 Progress = Callable[[int, int], None]  # bytes written, bytes expected
@@ -67,7 +68,7 @@ def convert(
     checkpoint that is damaged or that the converter does not know, BuildError with the
     converter's own reason, CapacityError past a limit. Nothing but the log stays after an error.
     """
-    checkpoint = checkpoints.read(source)
+    checkpoint = checkpoints.read(source, dropped_parts(options.mtp))
     architecture = _require_support(checkpoint, toolchain)
     log = target.with_name(f"{target.name}.log")
     work = target.with_name(f"{target.name}.work")
@@ -128,6 +129,11 @@ def _convert(job: _Job, target: Path, *, switch: bool, report: Progress) -> Conv
     )
 
 
+def dropped_parts(mtp: Mtp) -> frozenset[Part]:
+    """Parts of a checkpoint that are not converted: they may be missing."""
+    return frozenset({"mtp"}) if mtp == "drop" else frozenset()
+
+
 def _require_support(checkpoint: Checkpoint, toolchain: Toolchain) -> str:
     architecture = checkpoint.architecture("text")
     if architecture is None:
@@ -172,7 +178,7 @@ def needed_bytes(checkpoint: Checkpoint) -> int:
     Packed experts lie there twice for a while, as they are and expanded.
     """
     packed = sum(t.bytes for t in checkpoint.tensors.values() if t.dtype == "U8")
-    seen = checkpoint.parameters("projector") or 0
+    seen = checkpoint.parameters("vision", "audio") or 0
     return _expected_bytes(checkpoint) + packed + 2 * seen
 
 

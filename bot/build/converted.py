@@ -59,7 +59,7 @@ def check_projector(checkpoint: Checkpoint, file: Path) -> tuple[str, ...]:
     header = gguf.read(file)
     if header.metadata.get("general.architecture") != "clip" or not header.tensors:
         raise BuildError("the converter wrote no projector for this model; build without it")
-    stored, kept = checkpoint.parameters("projector"), _count(header.tensors)
+    stored, kept = checkpoint.parameters("vision", "audio"), _count(header.tensors)
     if stored is None or stored == kept:
         return ()
     return (f"the projector holds {kept:,} of the checkpoint's {stored:,} weights",)
@@ -91,7 +91,7 @@ def _compare(
     tensors: Sequence[Tensor],
     layers: Literal["dropped", "kept", "either"],
 ) -> None:
-    main, mtp = checkpoint.by_layer("main"), checkpoint.parameters("mtp")
+    main, mtp = checkpoint.content.by_layer("main"), checkpoint.parameters("mtp")
     made = _by_layer(tensors)
     total = _count(tensors)
     if main is None or mtp is None:

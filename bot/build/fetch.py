@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -51,24 +51,25 @@ _NEVER = re.compile(
 # ── what to fetch ───────────────────────────────────────────────────────────────────────────
 
 
-def plan_fetch(
-    release: Release, *, gguf: bool, index: Mapping[str, Any] | None = None
-) -> tuple[RepoFile, ...]:
+def plan_fetch(release: Release, chosen: weights.Checkpoint | None = None) -> tuple[RepoFile, ...]:
     """The files that a build needs, weights first: the 16-bit GGUF, or what the converter reads.
 
-    `index` is the parsed model.safetensors.index.json where the caller has read it. Never code,
-    never pickles. Raises SourceError when there are no such weights or a name is unsafe.
+    `chosen` are the files of a checkpoint. Never code, never pickles. Raises SourceError when
+    there are no such weights or a name is unsafe.
     """
-    chosen = _gguf(release) if gguf else _checkpoint(release, index)
-    if len(chosen) > MOST_FILES:
-        raise SourceError(f"{release.repo_id} has {len(chosen)} files to fetch; not a usual model")
-    for file in chosen:
+    files = _gguf(release) if chosen is None else _checkpoint(release, chosen)
+    if len(files) > MOST_FILES:
+        raise SourceError(
+            f"{release.repo_id} has {len(files):,} files to fetch, more than the {MOST_FILES:,} "
+            "that apex-bot fetches; choose another model"
+        )
+    for file in files:
         require_safe(file.path, release.repo_id)
-    paths = [PurePosixPath(file.path) for file in chosen]
+    paths = [PurePosixPath(file.path) for file in files]
     folders = {parent for path in paths for parent in path.parents}
     if len(set(paths)) < len(paths) or not folders.isdisjoint(paths):
         raise SourceError(f"{release.repo_id} lists a file twice; do not use this model")
-    return tuple(chosen)
+    return tuple(files)
 
 
 def _gguf(release: Release) -> list[RepoFile]:
@@ -79,14 +80,17 @@ def _gguf(release: Release) -> list[RepoFile]:
     return [*model, *([projector] if projector else []), *_words(release)]
 
 
-def _checkpoint(release: Release, index: Mapping[str, Any] | None) -> list[RepoFile]:
-    model = weights.safetensors(release, index)
-    missing = weights.missing_shards(model)
-    if not model or missing:
-        lacks = f"lacks {missing} of its safetensors files" if model else "has no safetensors files"
+def _checkpoint(release: Release, chosen: weights.Checkpoint) -> list[RepoFile]:
+    lacks = chosen.lacks()
+    if lacks:
         raise SourceError(f"{release.repo_id} {lacks}; wait for its maker or choose another model")
+    return [*chosen.files, *small_files(release)]
+
+
+def small_files(release: Release) -> list[RepoFile]:
+    """What the converter reads beside weights: config, index, tokenizer, template; the licence."""
     small = [file for file in release.files if file.path in NAMED and file.size <= SMALL]
-    return [*model, *small, *_words(release)]
+    return [*small, *_words(release)]
 
 
 def _words(release: Release) -> list[RepoFile]:

@@ -13,13 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bot.build.checkpoint import Checkpoint, read_json
+from bot.build.checkpoint import Checkpoint
 from bot.configs import SPELLINGS, names
+from bot.foreign import read_json
 from bot.workspace import slug
 
 _DATA = re.compile(
     r"[\w.-]+\.(json|jsonl|jinja|model|tiktoken|txt|vocab)|tokenizer\.model\.v\d+", re.ASCII
 )
+_LARGEST = 16 << 20  # bytes of a tokenizer_config.json
 _REWRITTEN = ("config.json", "tokenizer_config.json")
 # keys that name code of the repository's own, or a path of the machine it was saved on
 _DROPPED = frozenset({"auto_map", "_name_or_path", "name_or_path", "custom_pipelines"})
@@ -49,13 +51,14 @@ def stage(checkpoint: Checkpoint, folder: Path, facts: ConvertFacts, *, without_
     """
     staged = folder / slug(facts.name)
     staged.mkdir(parents=True)
-    for name in (*checkpoint.files, *_data_files(checkpoint.folder)):
+    shown = zip(weight_names(len(checkpoint.files)), checkpoint.files, strict=True)
+    for name, file in (*shown, *((own, own) for own in _data_files(checkpoint.folder))):
         if name not in _REWRITTEN:
-            (staged / _known(name)).symlink_to((checkpoint.folder / name).resolve())
+            (staged / name).symlink_to((checkpoint.folder / file).resolve())
     _write_json(staged / "config.json", _config(checkpoint.config, without_mtp=without_mtp))
     tokenizer = checkpoint.folder / "tokenizer_config.json"
     if tokenizer.is_file():
-        _write_json(staged / tokenizer.name, _tokenizer_config(read_json(tokenizer)))
+        _write_json(staged / tokenizer.name, _tokenizer_config(read_json(tokenizer, _LARGEST)))
     templates = checkpoint.folder / "additional_chat_templates"
     if templates.is_dir():
         (staged / templates.name).mkdir()
@@ -87,13 +90,15 @@ def write_metadata(path: Path, facts: ConvertFacts) -> None:
 def names_code(checkpoint: Checkpoint) -> bool:
     """Whether the repository asks for its own Python code to be run for its tokenizer."""
     path = checkpoint.folder / "tokenizer_config.json"
-    return path.is_file() and "auto_map" in read_json(path)
+    return path.is_file() and "auto_map" in read_json(path, _LARGEST)
 
 
-def _known(name: str) -> str:
-    """A name under which the converter looks for weights: it takes model*.safetensors alone."""
-    strange = name.endswith(".safetensors") and not name.startswith("model")
-    return f"model-{name}" if strange else name
+def weight_names(count: int) -> tuple[str, ...]:
+    """Names of `count` files of weights, as the converter reads them without an index.
+
+    It takes model*.safetensors (index_tensors of conversion/base.py); theirs may be any.
+    """
+    return tuple(f"model-{n:05d}-of-{count:05d}.safetensors" for n in range(1, count + 1))
 
 
 def _data_files(folder: Path) -> list[str]:

@@ -216,6 +216,11 @@ def write_arrays(
     writer.close()
 
 
+def knows(family: str) -> bool:
+    """Whether the gguf package has a table of a family's names."""
+    return family in gguf.MODEL_ARCH_NAMES.values()
+
+
 def tensor_names(family: str) -> Callable[[str], str | None]:
     """From makers' names of tensors to GGUF's, as the converter maps them: None for an unknown one.
 
@@ -242,8 +247,7 @@ def _names(family: str) -> dict[str, str]:
     """The names of a family, with layer 0 for any; of all families together for an unknown one."""
     arch = next((arch for arch, name in gguf.MODEL_ARCH_NAMES.items() if name == family), None)
     if arch is not None:
-        mapping = gguf.get_tensor_name_map(arch, 1).mapping
-        return {name: own for name, (_, own) in mapping.items()}
+        return {name: own for name, (_, own) in _name_map(arch).items()}
     table, known = gguf.TensorNameMap, dict[str, str]()
     for kind, names in [*table.mappings_cfg.items(), *table.block_mappings_cfg.items()]:
         own = gguf.TENSOR_NAMES[kind].format(bid=0)
@@ -251,3 +255,14 @@ def _names(family: str) -> dict[str, str]:
             for name in names:
                 known.setdefault(name.format(bid=0), own)
     return known
+
+
+def _name_map(arch: gguf.MODEL_ARCH) -> Mapping[str, tuple[gguf.MODEL_TENSOR, str]]:
+    """A family's names. TensorNameMap writes Arctic's into the table of all families: undone."""
+    table = gguf.TensorNameMap.block_mappings_cfg
+    kept = dict(table)
+    try:
+        return dict(gguf.get_tensor_name_map(arch, 1).mapping)
+    finally:
+        table.clear()
+        table.update(kept)

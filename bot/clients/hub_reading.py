@@ -34,17 +34,19 @@ from huggingface_hub.utils.tqdm import (
     tqdm,
 )
 
-from bot.clients import header, replies, safetensors
+from bot.clients import header, replies, shards
 from bot.clients.hub_connection import Connection, NoSuchFile, date_of
 from bot.clients.replies import Listed, Page
+from bot.clients.safetensors import read_header
 from bot.errors import (
     AccessError,
     CapacityError,
     SourceError,
     UnreachableError,
 )
+from bot.foreign import LARGEST_CONFIG, json_object
 from bot.records import HeaderTensor, Release, RepoFile
-from bot.weights import INDEX
+from bot.weights import INDEX, Checkpoint, checkpoint, needs_index
 from bot.workspace import require_safe
 
 log = logging.getLogger(__name__)
@@ -163,7 +165,7 @@ class Reader(Connection):
         return not self.release(repo_id).private
 
     def read_json(
-        self, repo_id: str, commit: str, path: str, limit: int = 1_000_000
+        self, repo_id: str, commit: str, path: str, limit: int = LARGEST_CONFIG
     ) -> dict[str, Any] | None:
         """A small JSON object of a repository at a commit; None when there is no such file.
 
@@ -171,7 +173,7 @@ class Reader(Connection):
         """
         name = f"{path} of {repo_id}"
         try:
-            return replies.json_object(self._content(repo_id, commit, path, limit), name)
+            return json_object(self._content(repo_id, commit, path, limit), name)
         except NoSuchFile:
             return None
 
@@ -192,28 +194,37 @@ class Reader(Connection):
         found = reply.get("cardData") if isinstance(reply, dict) else None
         return found if isinstance(found, dict) else {}
 
-    def index(self, release: Release) -> dict[str, Any] | None:
-        """The index of a checkpoint, where names of files alone do not tell what belongs to it."""
-        if not safetensors.needs_index(release):
+    def index(self, release: Release) -> dict[str, str] | None:
+        """Tensor → file by the index of a checkpoint; None where there is none.
+
+        Raises SourceError for a damaged one, AccessError, UnreachableError.
+        """
+        if not needs_index(release):
             return None
-        return self.read_json(release.repo_id, release.commit, INDEX, safetensors.LONGEST_INDEX)
+        named = f"{INDEX} of {release.repo_id}"
+        content = self._content(release.repo_id, release.commit, INDEX, shards.LONGEST_INDEX)
+        return shards.parse_index(content, named)
 
     def safetensors(
         self,
         release: Release,
-        index: Mapping[str, Any] | None = None,
+        chosen: Checkpoint | None = None,
+        index: Mapping[str, str] | None = None,
         report: Callable[[int, int], None] | None = None,
     ) -> tuple[HeaderTensor, ...]:
-        """Every tensor of a release's checkpoint at its commit, from the headers of its files.
+        """Every tensor of a release's checkpoint at its commit, from its files' headers.
 
-        One or two requests a file, some files at a time. `index` is what `index` gave. `report` is
-        told of files as they are read. Raises SourceError, AccessError, UnreachableError.
+        One or two requests a file, some files at a time. `chosen` are the files, by names where
+        there is no index, `index` is what `index` gave. `report` is told of files as they are
+        read. Raises SourceError, AccessError, UnreachableError.
         """
 
         def fetch(path: str, start: int, stop: int) -> bytes:
             return self._range(release.repo_id, release.commit, path, start, stop)
 
-        return safetensors.read_headers(fetch, release, index, report)
+        return shards.read_headers(
+            fetch, release.repo_id, chosen or checkpoint(release), index, report
+        )
 
     def safetensors_header(self, release: Release, file: RepoFile) -> tuple[HeaderTensor, ...]:
         """The tensors of one safetensors file; one or two requests. Raises as `safetensors`."""
@@ -221,7 +232,7 @@ class Reader(Connection):
         def fetch(path: str, start: int, stop: int) -> bytes:
             return self._range(release.repo_id, release.commit, path, start, stop)
 
-        return safetensors.read_header(fetch, file.path, file.size)
+        return read_header(fetch, file.path, file.size)
 
     def gguf_header(self, release: Release, file: RepoFile, target: Path) -> None:
         """A file as long as `file` on paper, that holds its header alone: for `gguf.read`.
@@ -389,8 +400,8 @@ class Reader(Connection):
                     content.extend(chunk)
                     if len(content) > limit:
                         raise SourceError(
-                            f"{path} of {repo_id} is larger than {limit} bytes; "
-                            "its maker has to repair it"
+                            f"{path} of {repo_id} is larger than the {limit:,} bytes that apex-bot "
+                            "reads of it; choose another model"
                         )
             return bytes(content)
 

@@ -10,7 +10,6 @@ a word that is too long, not printable or of the wrong type counts as absent.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,6 @@ from bot.errors import SourceError, UnreachableError
 from bot.licences import UNREADABLE
 from bot.records import Release, RepoFile
 
-DEEPEST = 64  # nesting of a JSON file of a stranger
 LONGEST_WORD = 500
 MOST_WORDS = 500
 LICENSE = "license:"
@@ -125,22 +123,6 @@ def release(reply: Any, endpoint: str) -> Release:
     )
 
 
-def json_object(content: bytes, name: str) -> dict[str, Any]:
-    """A stranger's JSON file that must be an object, nested at most `DEEPEST` deep.
-
-    NaN and Infinity are let through: configs of state-space models hold them. Raises SourceError.
-    """
-    try:
-        value = json.loads(content.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:  # also bad UTF-8, and integers of 5,000 digits
-        raise SourceError(f"{name} is not JSON; its maker has to repair it") from error
-    if not isinstance(value, dict):
-        raise SourceError(f"{name} is not a JSON object; its maker has to repair it")
-    if _deeper_than(value, DEEPEST):
-        raise SourceError(f"{name} is nested deeper than {DEEPEST}; its maker has to repair it")
-    return value
-
-
 def not_a_hub(endpoint: str) -> UnreachableError:
     """The error for a reply that no Hub gives."""
     return UnreachableError(
@@ -161,20 +143,6 @@ def _file(sibling: Any, endpoint: str) -> RepoFile:
         sha256=_matching(_SHA256, large.get("sha256")),
         blob_id=_matching(_COMMIT, data.get("blobId")),
     )
-
-
-def _deeper_than(value: Any, limit: int) -> bool:
-    level: list[Any] = [value]
-    for _ in range(limit):
-        level = [
-            inner
-            for outer in level
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-            if isinstance(inner, dict | list)
-        ]
-        if not level:
-            return False
-    return True
 
 
 def _object(value: Any) -> Mapping[str, Any]:

@@ -7,28 +7,23 @@ sizes are bounded before anything is allocated for them.
 
 from __future__ import annotations
 
-import functools
 import json
 import re
+from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from bot import weights
 from bot.errors import SourceError
-from bot.records import HeaderTensor, Release, RepoFile
+from bot.foreign import printable, require_itself
+from bot.records import HeaderTensor
 
 Fetch = Callable[[str, int, int], bytes]  # path, start, stop → these bytes of the file
-Report = Callable[[int, int], None]  # files read, files in all
 
 FIRST = 100_000  # bytes asked for at once; most headers are shorter
-LONGEST = 10_000_000  # bytes of a header; safetensors itself allows 100 MB
-LONGEST_INDEX = 40_000_000  # bytes of the list of all files' tensors
-MOST_TENSORS = 65_536  # of a file
-WIDE = 1_000_000  # bytes of a header that is not ASCII: it takes four times as many to parse
-PARALLEL = 8
+LONGEST = 32_000_000  # bytes of a header; safetensors itself allows 100 MB
+MOST_TENSORS = 262_144  # of a file: 61 layers of 384 experts, each with scales, are 210,816
+MOST_BYTES = 1 << 50  # of a file
 MOST_DIMENSIONS = 8
 MOST_WEIGHTS = 1 << 48
 LONGEST_NAME = 500
@@ -54,11 +49,12 @@ def read_header(fetch: Fetch, path: str, size: int) -> tuple[HeaderTensor, ...]:
     Raises SourceError for anything but a whole safetensors file.
     """
     start = fetch(path, 0, min(FIRST, size))
+    require_itself(start, path)
     length = int.from_bytes(start[:8], "little")
     if len(start) < 8 or not 2 <= length <= size - 8:
         raise _damaged(path, "its header is longer than the file")
     if length > LONGEST:
-        raise _damaged(path, f"its header has {length:,} bytes")
+        raise _beyond(path, f"a header of {length:,} bytes")
     end = 8 + length
     if end > len(start):
         start += fetch(path, len(start), end)
@@ -70,33 +66,63 @@ def read_header(fetch: Fetch, path: str, size: int) -> tuple[HeaderTensor, ...]:
 def parse_header(header: bytes, path: str, room: int) -> tuple[HeaderTensor, ...]:
     """The tensors that a header names, whose data fills at most `room` bytes after it.
 
+    Entry by entry, so that memory grows with the tensors that are kept and with nothing else.
     Raises SourceError for a header that is not JSON, not of the format, or not consistent.
     """
-    _require_sparse(header, path)
+    found: dict[str, HeaderTensor] = {}
+    starts, ends = array("q"), array("q")
+    for name, entry in _entries(header, path):
+        if name in found:
+            raise _damaged(path, f"its tensor {_shown(name)} is given twice")
+        if len(found) == MOST_TENSORS:
+            raise _beyond(path, f"more than {MOST_TENSORS:,} tensors")
+        found[name] = _tensor(name, entry, path, starts, ends)
+    _require_apart(starts, ends, path, room)
+    return tuple(found.values())
+
+
+# an entry of a header, bounded: no value of a tensor's holds a brace or a string of any length
+_OTHERS = tuple(bytes([sign]) for sign in b'["tfn-0123456789')  # begin other values of JSON
+_OPEN = re.compile(rb"\s*+\{\s*+(\}?)")
+_NAME = re.compile(rb'("(?:[^"\\\x00-\x1f]|\\.)*+")\s*+:\s*+')
+_VALUE = re.compile(rb"\{[^{}]{0,600}+\}")
+_NEXT = re.compile(rb"\s*+(,|\})\s*+")
+_TEXTS = re.compile(  # __metadata__: text by text
+    rb'\{\s*+(?:(?:"(?:[^"\\\x00-\x1f]|\\.)*+"\s*+:\s*+"(?:[^"\\\x00-\x1f]|\\.)*+"\s*+,?\s*+)*+)\}'
+)
+
+
+def _entries(header: bytes, path: str) -> Iterator[tuple[str, Any]]:
+    """Names and JSON values of a header's tensors, in their order."""
+    begun = _OPEN.match(header)
+    if begun is None:
+        kind = "not a JSON object" if header.lstrip().startswith(_OTHERS) else "not JSON"
+        raise _damaged(path, f"its header is {kind}")
+    at, more = begun.end(), not begun[1]
+    while more:
+        named = _NAME.match(header, at)
+        name = _json(named[1], path) if named else ""
+        if named is None or not isinstance(name, str):
+            raise _damaged(path, "its header is not JSON")
+        metadata = name == "__metadata__"
+        value = (_TEXTS if metadata else _VALUE).match(header, named.end())
+        if value is None:
+            raise _damaged(path, f"its tensor {_shown(name)} makes no sense")
+        if not metadata:
+            yield name, _json(value[0], path)
+        after = _NEXT.match(header, value.end())
+        if after is None:
+            raise _damaged(path, "its header is not JSON")
+        at, more = after.end(), after[1] == b","
+    if header[at:].strip():
+        raise _damaged(path, "its header is not JSON")
+
+
+def _json(text: bytes, path: str) -> Any:
     try:
-        entries = json.loads(header, object_pairs_hook=_once)
-    except (ValueError, RecursionError, MemoryError) as error:
+        return json.loads(text, object_pairs_hook=_once)
+    except ValueError as error:
         raise _damaged(path, "its header is not JSON") from error
-    if not isinstance(entries, dict):
-        raise _damaged(path, "its header is not a JSON object")
-    entries.pop("__metadata__", None)
-    offsets: list[tuple[int, int]] = []
-    tensors = tuple(_tensor(name, entry, path, offsets) for name, entry in entries.items())
-    _require_apart(offsets, path, room)
-    return tensors
-
-
-def _require_sparse(header: bytes, path: str) -> None:
-    """Refuse JSON of more objects than tensors could need, before it is parsed into memory."""
-    size = len(header)
-    few = (
-        header.count(b"{") <= min(size // 40, MOST_TENSORS) + 16
-        and header.count(b"[") <= size // 20 + 16
-        and header.count(b",") <= size // 4 + 64
-        and (size <= WIDE or header.isascii())
-    )
-    if not few:
-        raise _damaged(path, "its header lists no tensors")
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -106,35 +132,38 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _tensor(name: str, entry: Any, path: str, offsets: list[tuple[int, int]]) -> HeaderTensor:
+def _tensor(name: str, entry: Any, path: str, starts: array[int], ends: array[int]) -> HeaderTensor:
+    if len(name) > LONGEST_NAME:
+        raise _beyond(path, f"a tensor's name of {len(name):,} characters")
     match entry:
         case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [start, end]}:
             bits = BITS.get(dtype)
+            if bits is None:
+                raise _beyond(path, f"a tensor of the type {_shown(dtype)}")
             count = _count(shape)
             if (
                 _is_place(start, end)
-                and bits is not None
                 and count is not None
                 and (end - start) * 8 == count * bits
                 and _is_name(name)
             ):
-                offsets.append((start, end))
+                starts.append(start)
+                ends.append(end)
                 return HeaderTensor(
                     name=name, dtype=dtype, shape=tuple(shape), bytes=end - start, file=path
                 )
         case _:
             pass
-    shown = "".join(letter for letter in name[:120] if letter.isprintable())
-    raise _damaged(path, f"its tensor {shown!r} makes no sense")
+    raise _damaged(path, f"its tensor {_shown(name)} makes no sense")
 
 
 def _is_place(start: Any, end: Any) -> bool:
     # JSON's true is an int to Python
-    return type(start) is int and type(end) is int and 0 <= start <= end
+    return type(start) is int and type(end) is int and 0 <= start <= end <= MOST_BYTES
 
 
 def _is_name(name: str) -> bool:
-    return 0 < len(name) <= LONGEST_NAME and name.isprintable()
+    return bool(name) and name.isprintable()
 
 
 def _count(shape: Sequence[Any]) -> int | None:
@@ -151,20 +180,32 @@ def _count(shape: Sequence[Any]) -> int | None:
     return count
 
 
-def _require_apart(offsets: list[tuple[int, int]], path: str, room: int) -> None:
+def _require_apart(starts: array[int], ends: array[int], path: str, room: int) -> None:
     """Every tensor lies inside the file and on no other."""
     reached = 0
-    for start, end in sorted(offsets):
-        if start < reached:
+    for number in sorted(range(len(starts)), key=lambda at: (starts[at], ends[at])):
+        if starts[number] < reached:
             raise _damaged(path, "its tensors overlap")
-        reached = end
+        reached = ends[number]
     if reached > room:
         raise _damaged(path, "its tensors lie outside of it")
 
 
+def _shown(word: str) -> str:
+    return repr("".join(letter for letter in word[:120] if letter.isprintable()))
+
+
 def _damaged(path: str, reason: str) -> SourceError:
-    shown = "".join(letter for letter in path[-120:] if letter.isprintable())
+    shown = printable(path)
     return SourceError(f"{shown} is not a safetensors file: {reason}; its maker has to repair it")
+
+
+def _beyond(path: str, what: str) -> SourceError:
+    """A bound of ours, which is no fault of the file's."""
+    return SourceError(
+        f"{printable(path)} has {what}, which this apex-bot does not read; "
+        "ask for a newer one, or choose another model"
+    )
 
 
 def stored_as(tensors: Iterable[HeaderTensor]) -> str | None:
@@ -179,116 +220,3 @@ def stored_as(tensors: Iterable[HeaderTensor]) -> str | None:
         if len(tensor.shape) > 1:
             found[tensor.dtype] += tensor.bytes
     return next((dtype for dtype, _ in found.most_common()), None)
-
-
-# ── all files of a checkpoint ───────────────────────────────────────────────────────────────
-
-
-def needs_index(release: Release) -> bool:
-    """Whether names of files alone do not tell which belong to the checkpoint."""
-    files = weights.safetensors(release)
-    sets = {re.sub(r"-\d{5}-of-\d{5}(?=\.)", "", file.path) for file in files}
-    return len(sets) > 1 and any(file.path == weights.INDEX for file in release.files)
-
-
-def read_headers(
-    fetch: Fetch,
-    release: Release,
-    index: Mapping[str, Any] | None = None,
-    report: Report | None = None,
-) -> tuple[HeaderTensor, ...]:
-    """Tensors of all files of a release's checkpoint, `PARALLEL` files at a time.
-
-    `index` is the parsed model.safetensors.index.json, where it was needed. Raises SourceError for
-    a checkpoint without files, with missing or damaged ones, or with a tensor in two of them.
-    """
-    files = weights.safetensors(release, index)
-    missing = weights.missing_shards(files)
-    if not files or missing:
-        lacks = f"lacks {missing} of its safetensors files" if files else "has no safetensors files"
-        raise SourceError(f"{release.repo_id} {lacks}; wait for its maker or choose another model")
-    tensors = tuple(_distinct(_each(fetch, files, report)))
-    _require_all(tensors, index, release)
-    return tensors
-
-
-def _require_all(
-    tensors: Iterable[HeaderTensor], index: Mapping[str, Any] | None, release: Release
-) -> None:
-    """Whether every tensor that the index promises is there."""
-    named = index.get("weight_map") if index is not None else None
-    lost = set(named if isinstance(named, Mapping) else ()) - {tensor.name for tensor in tensors}
-    if lost:
-        shown = "".join(letter for letter in min(lost)[:120] if letter.isprintable())
-        raise SourceError(
-            f"{release.repo_id} lacks {len(lost)} tensors of its index, the first is {shown}; "
-            "wait for its maker or fetch it again"
-        )
-
-
-def _each(
-    fetch: Fetch, files: Sequence[RepoFile], report: Report | None
-) -> list[tuple[HeaderTensor, ...]]:
-    """The headers of all files in their order; the first trouble ends the rest."""
-    with ThreadPoolExecutor(max_workers=min(PARALLEL, len(files))) as pool:
-        work = [pool.submit(read_header, fetch, file.path, file.size) for file in files]
-        try:
-            for done, ready in enumerate(as_completed(work), 1):
-                ready.result()
-                if report:
-                    report(done, len(files))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return [one.result() for one in work]
-
-
-def _distinct(headers: Iterable[tuple[HeaderTensor, ...]]) -> Iterator[HeaderTensor]:
-    places: dict[str, str] = {}
-    for header in headers:
-        for tensor in header:
-            other = places.setdefault(tensor.name, tensor.file)
-            if other != tensor.file:
-                raise _damaged(tensor.file, f"{other} holds {tensor.name!r} too")
-            yield tensor
-
-
-def local_safetensors(folder: Path) -> tuple[HeaderTensor, ...]:
-    """Tensors of a checkpoint in a folder of this machine, chosen as those of a repository.
-
-    Raises SourceError as `read_headers`.
-    """
-    release = local_release(folder)
-    index = folder / weights.INDEX
-    named = _json(index) if index.is_file() else None
-    return read_headers(functools.partial(_read, folder), release, named)
-
-
-def local_release(folder: Path) -> Release:
-    """The files of a folder, as a repository would list them. Raises SourceError for no folder."""
-    if not folder.is_dir():
-        raise SourceError(f"{folder} is not a folder; name one that holds a checkpoint")
-    files = tuple(
-        RepoFile(path=path.name, size=path.stat().st_size)
-        for path in sorted(folder.iterdir())
-        if path.is_file()
-    )
-    return Release(repo_id=folder.resolve().name, commit="", files=files)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    if path.stat().st_size > LONGEST_INDEX:
-        raise SourceError(f"{path.name} is too large for an index; fetch it again")
-    try:
-        found = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise SourceError(f"{path.name} is not JSON; fetch it again") from error
-    if not isinstance(found, dict):
-        raise SourceError(f"{path.name} is not a JSON object; fetch it again")
-    return found
-
-
-def _read(folder: Path, path: str, start: int, stop: int) -> bytes:
-    with (folder / path).open("rb") as file:
-        file.seek(start)
-        return file.read(stop - start)

@@ -160,7 +160,7 @@ def require_room(pipeline: Pipeline, plan: Plan[Sketch]) -> None:
     needed += _reference_room(settings, plan)
     if not isinstance(model, Model) and model.release is not None:
         sixteen = model.header_bytes + sum(tensor.bytes for tensor in model.tensors)
-        stored = weights.total(weights.safetensors(model.release))
+        stored = weights.total(weights.checkpoint(model.release).files)
         needed += sixteen + (0 if weights.gguf(model.release) else stored)
     require_free(pipeline.workspace.root, needed, settings.reserve)
 

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from bot import licences, weights
 from bot.build import toolchain
-from bot.build.checkpoint import read_json
+from bot.build.convert import Mtp, dropped_parts
 from bot.build.fetch import fetch, plan_fetch
 from bot.build.staging import ConvertFacts
 from bot.clients import gguf
-from bot.clients.safetensors import local_release, local_safetensors
+from bot.clients.shards import local_index, local_release, local_safetensors
 from bot.configs import quant_method
 from bot.errors import AccessError, SourceError
+from bot.foreign import read_json
 from bot.ledger import Finished
 from bot.plan.architecture import describe
 from bot.plan.preview import Preview, preview
@@ -35,9 +36,10 @@ from bot.records import (
     dump,
     load,
 )
-from bot.watch.feed import Machine, config_of
+from bot.stored import Part, parts_by_file
+from bot.watch.feed import Machine, config_of, index_of
 from bot.watch.moe import MoeFacts, experts
-from bot.watch.policy import decide, from_config, from_header
+from bot.watch.policy import CONFIG, decide, from_config, from_header
 from bot.workspace import alone
 
 if TYPE_CHECKING:
@@ -76,7 +78,6 @@ class Sight:
     experts: MoeFacts | None  # by config.json alone
     sketch: Sketch | None  # counted from headers, for what can be built
     config: Mapping[str, Any] | None
-    index: Mapping[str, Any] | None = None  # of the checkpoint's files, where it was needed
 
 
 def look_at(pipeline: Pipeline, name: str, revision: str, machine: Machine) -> Sight:
@@ -92,7 +93,8 @@ def look_at(pipeline: Pipeline, name: str, revision: str, machine: Machine) -> S
     if _may_have_gguf(named, config):
         named, sketch = _of_gguf(pipeline, named)
         config = config_of(hub, named, named=True) if config is None and sketch else config
-    decision = _decided(named, config, sketch, machine)
+    files = chosen_files(pipeline, named, config)
+    decision = _decided(named, config, sketch, machine, files)
     found = experts(config) if config is not None else None
     sight = Sight(
         release=release,
@@ -102,9 +104,8 @@ def look_at(pipeline: Pipeline, name: str, revision: str, machine: Machine) -> S
         config=config,
     )
     if sketch is None and config is not None and decision.outcome in SKETCHED:
-        index = hub.index(release)
-        seen = _of_checkpoint(pipeline, release, config, index)
-        return _weighed(replace(sight, index=index, sketch=seen))
+        seen = _of_checkpoint(pipeline, release, config, files)
+        return _weighed(replace(sight, sketch=seen))
     return sight
 
 
@@ -117,8 +118,28 @@ def _may_have_gguf(release: Release, config: Mapping[str, Any] | None) -> bool:
     return not barred and bool(_likeliest(release))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """A checkpoint's files, and its index where it has one."""
+
+    files: weights.Checkpoint
+    index: Mapping[str, str] | None = None
+
+
+def chosen_files(pipeline: Pipeline, release: Release, config: Mapping[str, Any] | None) -> Chosen:
+    """The files that are the model; the index is read unless it can decide nothing."""
+    dropped = dropped_parts(pipeline.settings.convert.mtp)
+    index = index_of(pipeline.hub, release, config)
+    named = parts_by_file(config, index) if config and index else None
+    return Chosen(files=weights.checkpoint(release, named, dropped), index=index)
+
+
 def _decided(
-    release: Release, config: Mapping[str, Any] | None, sketch: Sketch | None, machine: Machine
+    release: Release,
+    config: Mapping[str, Any] | None,
+    sketch: Sketch | None,
+    machine: Machine,
+    chosen: Chosen,
 ) -> Decision:
     """What becomes of a model that was named; without a config.json its GGUF's header tells."""
     if config is None and sketch is not None:
@@ -127,7 +148,12 @@ def _decided(
             release, counted.experts, counted.experts_active, free_disk=machine.free_disk
         )
     return decide(
-        release, config, supported=machine.supported, free_disk=machine.free_disk, named=True
+        release,
+        config,
+        chosen=chosen.files,
+        supported=machine.supported,
+        free_disk=machine.free_disk,
+        named=True,
     )
 
 
@@ -147,15 +173,16 @@ def _undeclared(sketch: Sketch | None, config: Mapping[str, Any] | None) -> str 
     return f"itself a quantization: its weights are {stored}, of which config.json says nothing"
 
 
-def look_at_folder(path: Path) -> Sight:
+def look_at_folder(path: Path, mtp: Mtp = "drop") -> Sight:
     """Say what a checkpoint's folder here is, or a config.json alone.
 
-    Raises SourceError when there is none, or the headers are damaged.
+    `mtp` is what becomes of multi-token prediction layers, which may be missing where they are
+    dropped. Raises SourceError when there is none, or the headers are damaged.
     """
     folder = path if path.is_dir() else path.parent
-    release = local_release(folder)
     if path.is_dir():
-        return _look_inside(folder, release)
+        return _look_inside(folder, dropped_parts(mtp))
+    release = local_release(folder)
     config = read_json(path)
     told = from_config(release, config)
     decision = told if isinstance(told, Skip) else Build(release=release, reason=_alone(told))
@@ -163,10 +190,13 @@ def look_at_folder(path: Path) -> Sight:
     return Sight(release=release, decision=decision, experts=facts, sketch=None, config=config)
 
 
-def _look_inside(folder: Path, release: Release) -> Sight:
-    there = folder / "config.json"
+def _look_inside(folder: Path, dropped: frozenset[Part]) -> Sight:
+    there, index = folder / CONFIG, local_index(folder)
+    release = local_release(folder, index)
     config = read_json(there) if there.exists() else None
-    decision = decide(release, config, named=True)
+    named = parts_by_file(config or {}, index) if index is not None else None
+    chosen = weights.checkpoint(release, named, dropped)
+    decision = decide(release, config, chosen=chosen, named=True)
     found = experts(config) if config is not None else None
     facts = found if isinstance(found, MoeFacts) else None
     sight = Sight(release=release, decision=decision, experts=facts, sketch=None, config=config)
@@ -176,7 +206,7 @@ def _look_inside(folder: Path, release: Release) -> Sight:
     if model:
         header = gguf.read_split(folder / model[0].path)
         return replace(sight, sketch=_from_header(release, header))
-    seen = preview(config, local_safetensors(folder), release)
+    seen = preview(config, local_safetensors(folder, config, dropped), release)
     return _weighed(replace(sight, sketch=_sketch(release, seen)))
 
 
@@ -245,10 +275,11 @@ def _of_checkpoint(
     pipeline: Pipeline,
     release: Release,
     config: Mapping[str, Any],
-    index: Mapping[str, Any] | None,
+    chosen: Chosen,
 ) -> Sketch:
     with pipeline.narrator.work("reading headers") as report:
-        seen = preview(config, pipeline.hub.safetensors(release, index, report), release)
+        tensors = pipeline.hub.safetensors(release, chosen.files, chosen.index, report)
+    seen = preview(config, tensors, release)
     return _sketch(release, seen)
 
 
@@ -285,7 +316,7 @@ def bring(pipeline: Pipeline, name: str, revision: str) -> Local:
         _require_buildable(pipeline, told, None)
         return _converted(pipeline, release)
     folder = pipeline.workspace.sources(release.repo_id, release.commit)
-    files = plan_fetch(told, gguf=True)
+    files = plan_fetch(told)
     with pipeline.narrator.work(f"fetching {release.repo_id}", unit="B") as report:
         fetch(
             pipeline.hub,
@@ -304,14 +335,15 @@ def bring(pipeline: Pipeline, name: str, revision: str) -> Local:
 
 def _require_buildable(
     pipeline: Pipeline, release: Release, chosen: Toolchain | None
-) -> Mapping[str, Any] | None:
-    """The config of a release that can be built by name, as far as files and config tell."""
+) -> tuple[Mapping[str, Any] | None, Chosen]:
+    """Config and files of a release that can be built by name, as far as these two tell."""
     named = replace(release, private=False)
     config = config_of(pipeline.hub, named, named=True)
     supported = toolchain.supported(chosen)[0] if chosen else None
-    decision = decide(named, config, supported=supported, named=True)
+    files = chosen_files(pipeline, named, config)
+    decision = decide(named, config, chosen=files.files, supported=supported, named=True)
     if config is None and decision.outcome in UNSURE and _likeliest(named):
-        return None  # its own header will tell
+        return None, files  # its own header will tell
     if decision.outcome == "gated_no_access":
         raise AccessError(f"{release.repo_id} is {decision.reason}; ask for it, then run again")
     if decision.outcome != "eligible":
@@ -319,7 +351,7 @@ def _require_buildable(
             f"{release.repo_id} cannot be built ({decision.outcome}): {decision.reason}; "
             "choose another model"
         )
-    return config
+    return config, files
 
 
 def _converted(pipeline: Pipeline, release: Release) -> Local:
@@ -363,11 +395,10 @@ def _convert(
     """Fetch a checkpoint and convert it; what the headers tell is known before either."""
     from bot.pipeline.convert import run
 
-    config = _require_buildable(pipeline, release, chosen)
+    config, files = _require_buildable(pipeline, release, chosen)
     if config is None:
         raise SourceError(f"{release.repo_id} has no config.json; choose another model")
-    index = pipeline.hub.index(release)
-    sketch = _of_checkpoint(pipeline, release, config, index)
+    sketch = _of_checkpoint(pipeline, release, config, files)
     if low := _undeclared(sketch, config):
         raise SourceError(f"{release.repo_id} is {low}; choose another model")
     sixteen = sum(tensor.bytes for tensor in sketch.tensors)
@@ -376,7 +407,7 @@ def _convert(
         fetch(
             pipeline.hub,
             release,
-            plan_fetch(release, gguf=False, index=index),
+            plan_fetch(release, files.files),
             source,
             workers=FETCHERS,
             report=report,
@@ -417,6 +448,7 @@ def machine(pipeline: Pipeline) -> Machine:
     return Machine(
         supported=_supported(chosen) if chosen else None,
         free_disk=max(shutil.disk_usage(there).free - pipeline.settings.reserve, 0),
+        dropped=dropped_parts(pipeline.settings.convert.mtp),
     )
 
 

@@ -13,6 +13,7 @@ from bot.weights import SIXTEEN_BIT, stored_as
 
 ROUTED = re.compile(r"\.ffn_(gate|up|down|gate_up)_(exps|chexps)\.weight$")
 SHARED = re.compile(r"\.ffn_(gate|up|down)_shexp\.weight$")
+EXPERT_ALONE = re.compile(r"\.ffn_(gate|up|down)\.\d+\.weight$")
 BLOCK = re.compile(r"^blk\.(\d+)\.")
 # models/llama4.cpp of llama.cpp: chunks of so many tokens, every 4th layer sees everything
 CHUNKED = {"llama4": 8192}
@@ -34,6 +35,12 @@ def describe(metadata: Mapping[str, Any], tensors: Sequence[Tensor]) -> Architec
 
     name = str(metadata.get("general.name") or family)
     experts, active = number("expert_count"), number("expert_used_count")
+    apart = next((t.name for t in tensors if EXPERT_ALONE.search(t.name)), None)
+    if apart is not None:
+        raise SourceError(
+            f"{name} keeps each expert in a tensor of its own ({apart[:120]}), as GGUF files of "
+            "early 2024 did; convert the original model again"
+        )
     if experts < 2 or not any(ROUTED.search(t.name) for t in tensors):
         raise SourceError(f"{name} is not a mixture of experts; apex-bot publishes only those")
     if not can_route(experts, active):

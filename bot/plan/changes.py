@@ -156,6 +156,11 @@ def _convolution(shape: Shape, _sizes: Sizes, match: re.Match[str]) -> Pieces | 
     return [(f"ssm_conv1d_{which}.weight", (1, shape[0], 1, shape[-1]))]
 
 
+def _router(shape: Shape, sizes: Sizes, _match: re.Match[str]) -> Pieces | None:
+    """DeepSeek-V4 calls the router what others call a dense gate: a row for each expert tells."""
+    return [("ffn_gate_inp.weight", shape)] if shape[:1] == (sizes.experts,) else None
+
+
 def _named(name: str) -> Callable[[Shape, Sizes, re.Match[str]], Pieces | None]:
     return lambda shape, _sizes, _match: [(name, shape)]
 
@@ -180,6 +185,9 @@ TABLE = _table(
         (r"(?:.*\.)?kv_b_proj\.weight", _latent),
         (r"(?:.*\.)?in_proj_qkvz\.weight", _gated),
         (r"(?:.*\.)?(?:(?P<which>[qkv])_)?conv1d\.weight", _convolution),
+        (r"ffn\.gate\.weight", _router),
+        (r"attention\.query_key_value\.weight", _named("attn_qkv.weight")),  # BailingMoe
+        (r"(?:.*\.)?gate\.tid2eid", _named("ffn_gate_tid2eid.weight")),
         (r"router\.scale", _named("ffn_gate_inp.scale")),
         (r"(?:.*\.)?per_expert_scale", _named("ffn_down_exps.scale")),
     )

@@ -21,8 +21,8 @@ from bot.plan.attention import attention
 from bot.plan.changes import HIDDEN_KEYS
 from bot.plan.predict import HEAD, Predicted, predict
 from bot.plan.roles import layer_of
-from bot.plan.stored import Content, read_content
 from bot.records import Architecture, HeaderTensor, Release, Tensor
+from bot.stored import Content, read_content
 
 CONTEXT_KEYS = (
     *("max_position_embeddings", "model_max_length", "max_sequence_length", "max_seq_len"),
@@ -119,12 +119,15 @@ def _by_layer(tensors: Iterable[Tensor], layers: int) -> list[list[str]]:
 
 def _experts(scopes: Scopes, tensors: Iterable[Tensor], name: str) -> tuple[int, int]:
     """Active and routed experts. Raises SourceError where config and tensors contradict."""
-    stacked = Counter(t.shape[-1] for t in tensors if ROUTED.search(t.name) and len(t.shape) > 2)
-    if not stacked:
+    by_layer = _routed_by_layer(tensors)
+    counts = {count for found in by_layer.values() for count in found}
+    if not counts:
         raise SourceError(f"{name} has no tensors of experts; apex-bot publishes only mixtures")
-    there = stacked.most_common(1)[0][0]
+    if len(counts) > 1:
+        raise _differing(by_layer, name)
+    there = max(counts)
     told, active = number(scopes, EXPERT_KEYS), number(scopes, ACTIVE_KEYS) or 0
-    if told and told not in stacked:
+    if told and told != there:
         raise SourceError(
             f"{name} has {there} experts, its config.json says {told}; its maker has to repair it"
         )
@@ -134,6 +137,27 @@ def _experts(scopes: Scopes, tensors: Iterable[Tensor], name: str) -> tuple[int,
             "its maker has to repair it"
         )
     return active, there
+
+
+def _routed_by_layer(tensors: Iterable[Tensor]) -> dict[int, set[int]]:
+    """Numbers of routed experts in each layer's tensors: one, in a model that is whole."""
+    found: dict[int, set[int]] = {}
+    for tensor in tensors:
+        layer = layer_of(tensor.name)
+        if layer is not None and tensor.name.endswith("_exps.weight") and len(tensor.shape) > 2:
+            found.setdefault(layer, set()).add(tensor.shape[-1])
+    return found
+
+
+def _differing(by_layer: Mapping[int, set[int]], name: str) -> SourceError:
+    """Layers of several numbers of experts: expert_count is one number in llama.cpp's header."""
+    usual = Counter(min(found) for found in by_layer.values()).most_common(1)[0][0]
+    layer = next(layer for layer, found in sorted(by_layer.items()) if found != {usual})
+    other = next(count for count in sorted(by_layer[layer]) if count != usual)
+    return SourceError(
+        f"{name} has {usual} experts in most layers and {other} in layer {layer}; "
+        "llama.cpp has one number for all, choose another model"
+    )
 
 
 def _attention(told: tuple[str, ...] | None, by_layer: Sequence[Sequence[str]]) -> tuple[str, ...]:

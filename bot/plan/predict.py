@@ -1,27 +1,30 @@
 """Safetensors headers → the tensors of the GGUF file that the converter will make of them.
 
 So recipes and sizes of all tiers are known before anything is downloaded. Names come from the
-gguf package's table of the family; a name that is in no table is given a role by the words in it,
-and is told of.
+gguf package's table of the family; a name that no table knows stops the plan. Only where that
+package has no table of a family that the converter knows, a name is given a role by the words in
+it, and is told of.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
-from bot.clients.gguf import tensor_names
+from bot.clients.gguf import knows, tensor_names
 from bot.configs import scopes_of
 from bot.errors import SourceError
+from bot.foreign import printable
 from bot.plan.changes import Shape, Sizes, change
-from bot.plan.families import ALL_MATRICES_BF16, DROPS_TIED_HEAD, family_of
+from bot.plan.families import ALL_MATRICES_BF16, CLASSES, DROPS_TIED_HEAD, family_of
+from bot.plan.layouts import require_known_layout
 from bot.plan.roles import role_of
-from bot.plan.sizes import tensor_bytes
-from bot.plan.stored import Content, Stored, expert_of, without_expert
+from bot.plan.sizes import TABLE, tensor_bytes
 from bot.records import Tensor
+from bot.stored import Content, Stored, expert_of, without_expert
 
 HEAD = "output.weight"
 
@@ -37,7 +40,6 @@ _SPELLINGS: tuple[tuple[str, str], ...] = (
     (r"e_score_correction_bias$", "e_score_correction.bias"),
     (r"\.dt_bias$", ".dt_proj.bias"),
     (r"\.dt_bias$", ".dt.bias"),
-    (r"^", "model."),
     (r"^(model\.)?(ernie|transformer)\.", "model."),
     (r"^backbone\.", "model."),
     (r"^model\.", ""),
@@ -84,8 +86,9 @@ class Predicted:
 def predict(config: Mapping[str, Any], content: Content) -> Predicted:
     """The tensors that the converter writes in BF16: the text decoder without MTP layers.
 
-    Raises SourceError when thousands of names are unknown.
+    Raises SourceError naming a tensor that no rule knows, or a layout that is not read.
     """
+    require_known_layout(tensor.name for tensor in content.main)
     family = family_of(config)
     maker = _Maker(family=family, find=tensor_names(family))
     sizes = Sizes.of(config, family)
@@ -93,10 +96,20 @@ def predict(config: Mapping[str, Any], content: Content) -> Predicted:
     for tensor in _stacked(content.main):
         for name, shape in _converted(tensor, sizes) or [(None, tensor.shape)]:
             maker.add(tensor, name, shape)
+    if maker.guessed and (knows(family) or family not in CLASSES):
+        raise _unknown(maker.guessed, family)
     tensors = tuple(
         tensor for tensor in maker.made.values() if not (drops_head and tensor.name == HEAD)
     )
     return Predicted(family=family, tensors=tensors, guessed=tuple(maker.guessed))
+
+
+def _unknown(names: Sequence[str], family: str) -> SourceError:
+    more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
+    return SourceError(
+        f"tensor {printable(names[0])!r}{more} of this {printable(family)} model has a name that "
+        "no rule knows; its maker has to name it as the family does, or it needs a newer apex-bot"
+    )
 
 
 def _tied(config: Mapping[str, Any]) -> bool:
@@ -108,22 +121,32 @@ def _tied(config: Mapping[str, Any]) -> bool:
 
 def _stacked(tensors: Iterable[Stored]) -> Iterator[Stored]:
     """Experts of their own stacked, as the converter does; everything else as it is."""
-    counts: dict[str, int] = {}
+    numbers: dict[str, set[int]] = {}
     first: dict[str, Stored] = {}
     for tensor in tensors:
-        if expert_of(tensor.name) is None:
+        number = expert_of(tensor.name)
+        if number is None:
             yield tensor
             continue
         name = without_expert(tensor.name)
-        counts[name] = counts.get(name, 0) + 1
-        first.setdefault(name, tensor)
+        numbers.setdefault(name, set()).add(number)
+        if tensor.shape != first.setdefault(name, tensor).shape:
+            raise SourceError(
+                f"{printable(tensor.name)} has another shape than the layer's other experts; "
+                "llama.cpp keeps all experts of a layer in one tensor, choose another model"
+            )
     for name, tensor in first.items():
-        yield Stored(
-            name=name,
-            shape=(counts[name], *tensor.shape),
-            part=tensor.part,
-            layer=tensor.layer,
-            precision=tensor.precision,
+        _require_all_numbers(name, numbers[name])
+        yield replace(tensor, name=name, shape=(len(numbers[name]), *tensor.shape))
+
+
+def _require_all_numbers(name: str, numbers: set[int]) -> None:
+    """Experts are numbered from 0 without a gap: the converter counts so."""
+    lost = next(number for number in range(len(numbers) + 1) if number not in numbers)
+    if lost != len(numbers):
+        raise SourceError(
+            f"{printable(name)} lacks expert {lost} though there is expert {max(numbers)}; "
+            "its maker has to repair it"
         )
 
 
@@ -154,12 +177,10 @@ class _Maker:
             name = self._guess(stored, shape)
             self.guessed.append(stored.name)
             if len(self.guessed) > MOST_GUESSED:
-                raise SourceError(
-                    f"thousands of tensors have unknown names, such as {stored.name[:120]!r}; "
-                    "this model needs a newer apex-bot"
-                )
+                raise _unknown(self.guessed, self.family)
         exact = self.family not in ALL_MATRICES_BF16 and _is_exact(name)
         kind = "F32" if len(shape) <= 1 or exact else "BF16"
+        kind = TABLE if stored.is_table else kind
         ne = tuple(reversed(shape)) or (1,)
         if prod(ne):
             size = tensor_bytes(kind, ne)

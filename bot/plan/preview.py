@@ -10,8 +10,8 @@ from bot.plan.checkpoint import describe_predicted
 from bot.plan.header import header_bytes
 from bot.plan.predict import predict
 from bot.plan.sizes import file_bytes
-from bot.plan.stored import read_content
 from bot.records import Architecture, HeaderTensor, Recipe, Release, Tensor
+from bot.stored import read_content
 
 
 @dataclass(frozen=True, kw_only=True)

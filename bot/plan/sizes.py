@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from math import prod
 
+TABLE = "I32"  # of integers that route, which no recipe touches
 ALIGNMENT = 32  # GGUF_DEFAULT_ALIGNMENT, gguf.h
 
 # weights in a block, bytes of a block: type_traits of ggml.c, structs of ggml-common.h
@@ -38,7 +39,7 @@ BLOCKS = {
 
 def tensor_bytes(kind: str, shape: Sequence[int]) -> int:
     """Data of a tensor, `shape[0]` being its row length, which the type's block divides."""
-    block, size = BLOCKS[kind]
+    block, size = (1, 4) if kind == TABLE else BLOCKS[kind]
     if shape[0] % block:
         raise ValueError(f"rows of {shape[0]} do not divide into blocks of {block} ({kind})")
     return prod(shape) // block * size

@@ -5,7 +5,7 @@ Learning asks the Hub, deciding does not: the same facts lead to the same decisi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +15,8 @@ from bot import weights
 from bot.clients import gguf, safetensors
 from bot.errors import AccessError, BotError, SourceError
 from bot.records import Decision, Outcome, Release, RepoFile, Skip, Wait, dump, load
-from bot.watch.policy import CONFIG, decide, from_files, glance, looked_into
+from bot.stored import parts_by_file
+from bot.watch.policy import CONFIG, decide, from_config, from_files, glance, looked_into
 
 if TYPE_CHECKING:
     from bot.clients.hub import Hub
@@ -29,6 +30,7 @@ class Machine:
 
     supported: frozenset[str] | None = None
     free_disk: int | None = None
+    dropped: frozenset[str] = frozenset({"mtp"})  # parts of a model that are not converted
 
 
 ANY_MACHINE = Machine()
@@ -50,6 +52,7 @@ class Facts:
     listed: Listed
     release: Release | None = None
     config: Mapping[str, Any] | None = None
+    index: Mapping[str, Sequence[str]] | None = None  # files that its index names, parts in them
     trouble: Trouble | None = None
 
     @property
@@ -72,29 +75,6 @@ def look(hub: Hub, settings: Settings, machine: Machine = ANY_MACHINE) -> Iterat
             yield conclude(learn(hub, listed, owners=watch.owners), watch.owners, machine)
 
 
-def examine(
-    hub: Hub,
-    repo_id: str,
-    revision: str = "main",
-    *,
-    owners: tuple[str, ...] = (),
-    machine: Machine = ANY_MACHINE,
-) -> Decision:
-    """Decide about one repository: its files, its gate, its config.json. At most three requests.
-
-    Raises SourceError, AccessError, UnreachableError.
-    """
-    release = hub.release(repo_id, revision)
-    config = config_of(hub, release, owners=owners)
-    return decide(
-        headers_told(hub, release, config, owners=owners),
-        config,
-        owners=owners,
-        supported=machine.supported,
-        free_disk=machine.free_disk,
-    )
-
-
 def config_of(
     hub: Hub, release: Release, *, owners: tuple[str, ...] = (), named: bool = False
 ) -> dict[str, Any] | None:
@@ -105,6 +85,13 @@ def config_of(
     if release.gated and not hub.may_read(release.repo_id, release.commit):
         return None
     return hub.read_json(release.repo_id, release.commit, CONFIG)
+
+
+def index_of(hub: Hub, release: Release, config: Mapping[str, Any] | None) -> dict[str, str] | None:
+    """Tensor → file by a checkpoint's index; None where there is none, or it would not matter."""
+    if config is None or weights.gguf(release) or isinstance(from_config(release, config), Skip):
+        return None
+    return hub.index(release)
 
 
 def headers_told(
@@ -151,6 +138,8 @@ def learn(hub: Hub, listed: Listed, *, owners: tuple[str, ...] = ()) -> Facts:
         release = hub.release(listed.repo_id, listed.commit or "main")
         config = config_of(hub, release, owners=owners)
         release = headers_told(hub, release, config, owners=owners)
+        index = index_of(hub, release, config)
+        named = parts_by_file(config, index) if config and index else None
     except SourceError as error:
         trouble = Trouble(kind="skip", outcome="unreadable", reason=str(error))
     except AccessError as error:
@@ -158,7 +147,7 @@ def learn(hub: Hub, listed: Listed, *, owners: tuple[str, ...] = ()) -> Facts:
     except BotError as error:
         trouble = Trouble(kind="wait", outcome="unreadable", reason=str(error))
     else:
-        return replace(facts, release=release, config=config)
+        return replace(facts, release=release, config=config, index=named)
     return replace(facts, trouble=trouble)
 
 
@@ -177,6 +166,7 @@ def conclude(
         facts.seen,
         facts.config,
         owners=owners,
+        chosen=weights.checkpoint(facts.seen, facts.index, machine.dropped),
         supported=machine.supported,
         free_disk=machine.free_disk,
     )
@@ -201,6 +191,7 @@ def packed(facts: Facts) -> dict[str, Any]:
         "listed": dict(vars(facts.listed)),
         "release": dump(facts.release) if facts.release else None,
         "config": facts.config,
+        "index": facts.index,
         "trouble": dict(vars(facts.trouble)) if facts.trouble else None,
     }
 
@@ -213,6 +204,7 @@ def unpacked(data: Mapping[str, Any]) -> Facts:
         listed=load(Listed, data["listed"]),
         release=load(Release, data["release"]) if data["release"] else None,
         config=data["config"],
+        index=data.get("index"),  # facts kept by earlier versions have none
         trouble=load(Trouble, data["trouble"]) if data["trouble"] else None,
     )
 

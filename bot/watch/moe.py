@@ -18,6 +18,7 @@ from bot.configs import (
     MOST_LAYERS,
     can_route,
     converter_name,
+    differing_experts,
     layer_count,
     names,
     number,
@@ -114,7 +115,11 @@ def experts(config: Mapping[str, Any]) -> MoeFacts | NotMoe:
         return refused
     layers = layer_count(scopes)
     count, active = number(scopes, EXPERT_KEYS), number(scopes, ACTIVE_KEYS)
-    wrong = _counts_wrong(scopes, count, active) or _every_layer_dense(scopes, model_type, layers)
+    wrong = (
+        _differing(scopes)
+        or _counts_wrong(scopes, count, active)
+        or _every_layer_dense(scopes, model_type, layers)
+    )
     if wrong or count is None or active is None:
         return wrong or NotMoe(reason="config.json has no expert counts")
     return MoeFacts(
@@ -172,6 +177,15 @@ def _refused(config: Mapping[str, Any], scopes: Sequence[Mapping[str, Any]]) -> 
         if values and any(values[0] is off for off in switch.off):
             return NotMoe(reason=switch.reason, outcome=switch.outcome)
     return None
+
+
+def _differing(scopes: Sequence[Mapping[str, Any]]) -> NotMoe | None:
+    """Layers of several numbers of experts: llama.cpp's header has one number for all."""
+    found = differing_experts(scopes)
+    if found is None:
+        return None
+    reason = f"its layers have {found[0]} to {found[1]} experts; llama.cpp has one number for all"
+    return NotMoe(reason=reason, outcome="unsupported_converter")
 
 
 def _dense(types: Iterable[str | None], *, named: bool) -> Outcome:

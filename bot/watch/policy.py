@@ -12,6 +12,7 @@ from typing import Any
 
 from bot import weights
 from bot.configs import names, quant_method
+from bot.foreign import printable
 from bot.records import Build, Decision, Release, RepoFile, Skip, Wait
 from bot.watch.moe import MoeFacts, NotMoe, clearly_dense, experts
 from bot.watch.quantized import HINTING_TAGS, hinted, is_native, method_refused
@@ -95,16 +96,18 @@ def decide(
     config: Mapping[str, Any] | None,
     *,
     owners: Sequence[str] = (),
+    chosen: weights.Checkpoint | None = None,
     supported: frozenset[str] | None = None,
     free_disk: int | None = None,
     named: bool = False,
 ) -> Decision:
     """Decide about a release from its files and its config.json, None when there is none to read.
 
-    `named` says that a person named it: it is built unless its files forbid it. `supported` are the
-    text architectures of llama.cpp's converter and `free_disk` the bytes that the runner may fill;
-    None where unknown, and then not held against the release. A config.json that is listed but was
-    not given means a gate that our token has not passed.
+    `named` says that a person named it: it is built unless its files forbid it. `chosen` are its
+    safetensors files where its index was read; else their names decide. `supported` are the text
+    architectures of llama.cpp's converter and `free_disk` the bytes that the runner may fill; None
+    where unknown, and then not held against the release. A config.json that is listed but was not
+    given means a gate that our token has not passed.
     """
     settled = from_files(release, owners=owners, named=named)
     if settled:
@@ -120,7 +123,8 @@ def decide(
     if source := weights.gguf(release):
         found = _found(facts.experts, facts.experts_active)
         return _from_gguf(release, found, source, free_disk)
-    return _from_safetensors(release, facts, supported, free_disk)
+    chosen = chosen or weights.checkpoint(release)
+    return _from_safetensors(facts, chosen, release, supported, free_disk)
 
 
 def from_header(
@@ -216,10 +220,9 @@ def looked_into(
     source = weights.gguf(release)
     if source:
         return weights.in_doubt(release)
-    files = weights.safetensors(release)
-    whole = files and not weights.missing_shards(files)
-    unsure = whole and facts.quant_method is None and _hint(release) is not None
-    return max(files, key=lambda file: file.size) if unsure else None
+    found = weights.checkpoint(release)
+    unsure = found.whole and facts.quant_method is None and _hint(release) is not None
+    return max(found.files, key=lambda file: file.size) if unsure else None
 
 
 def _doubt(release: Release, facts: MoeFacts, *, named: bool) -> Skip | None:
@@ -268,11 +271,15 @@ def _from_gguf(
 
 
 def _from_safetensors(
-    release: Release, facts: MoeFacts, supported: frozenset[str] | None, free_disk: int | None
+    facts: MoeFacts,
+    chosen: weights.Checkpoint,
+    release: Release,
+    supported: frozenset[str] | None,
+    free_disk: int | None,
 ) -> Decision:
-    source = weights.safetensors(release)
+    source = chosen.files
     found = _found(facts.experts, facts.experts_active)
-    missing = _missing(release, source)
+    missing = _missing(release, chosen)
     if missing:
         return Wait(release=release, reason=f"{found}; {missing}", outcome="no_weights_yet")
     if supported is not None and facts.converter_name not in supported:
@@ -291,11 +298,15 @@ def _from_safetensors(
     return Build(release=release, reason=reason, outcome="eligible")
 
 
-def _missing(release: Release, source: Sequence[RepoFile]) -> str | None:
+def _missing(release: Release, chosen: weights.Checkpoint) -> str | None:
     """What a checkpoint lacks yet, or None when it is whole as far as names tell."""
-    if source:
-        missing = weights.missing_shards(source)
-        return f"{missing} of its safetensors files are not there yet" if missing else None
+    if chosen.whole:
+        return None
+    if chosen.missing:
+        count, first = len(chosen.missing), printable(chosen.missing[0])
+        return f"{count} of its safetensors files are not there yet, the first is {first}"
+    if chosen.others:
+        return "no safetensors files called model*, which are what llama.cpp reads"
     if weights.sixteen_bit(release):
         return "its 16-bit GGUF lacks shards yet"
     if weights.has_pickles(release):

@@ -31,7 +31,7 @@ class Weighed:
 
 def weighed(release: Release, since: float) -> Weighed:
     """The files that a build would start from."""
-    files = weights.gguf(release) or weights.safetensors(release)
+    files = weights.gguf(release) or weights.checkpoint(release).files
     return Weighed(
         digest=digest(sorted(_content(file) for file in files)),
         bytes=weights.total(files),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import pytest
 
@@ -19,7 +19,12 @@ def shards(template: str, count: int, size: int = 100) -> list[tuple[str, int]]:
     return [(template.format(n, count), size) for n in range(1, count + 1)]
 
 
+def names_of(files: list[tuple[str, int]]) -> list[str]:
+    return [name for name, _ in files]
+
+
 SHARDS = shards("model-{:05d}-of-{:05d}.safetensors", 3)
+ALONE = "model-00001-of-00001.safetensors"
 
 
 @pytest.mark.parametrize(
@@ -43,39 +48,81 @@ SHARDS = shards("model-{:05d}-of-{:05d}.safetensors", 3)
             [("model.safetensors", 5), ("model.fp32-00001-of-00002.safetensors", 9)],
             ["model.safetensors"],
         ),
-        # more weights, in a file of another name
+        # llama.cpp's converter reads model*.safetensors
+        ([*SHARDS, ("mtp.safetensors", 20), ("adapter_model.safetensors", 3)], names_of(SHARDS)),
+        ([("model.safetensors", 5), ("lora.safetensors", 1)], ["model.safetensors"]),
         (
-            [*SHARDS, ("mtp.safetensors", 20), ("adapter_model.safetensors", 3)],
-            [*(name for name, _ in SHARDS), "mtp.safetensors"],
+            [("model.safetensors", 5), ("model_extra.safetensors", 1)],
+            ["model.safetensors", "model_extra.safetensors"],
         ),
-        ([("consolidated.safetensors", 300)], ["consolidated.safetensors"]),
+        ([("consolidated.safetensors", 300)], []),
+        ([("weights.safetensors", 300), ("vae/model.safetensors", 9)], []),
         ([("model.safetensors", 0), ("training_args.bin", 4)], []),
+        # an older set, whole or in parts
+        ([*SHARDS, ("model-00002-of-00004.safetensors", 100)], names_of(SHARDS)),
+        ([*SHARDS, (ALONE, 50)], [ALONE, *names_of(SHARDS)]),
+        (
+            [*shards("model-{:05d}-of-{:05d}.safetensors", 4)[:3], *SHARDS[:1]],
+            names_of(shards("model-{:05d}-of-{:05d}.safetensors", 4)[:3]),
+        ),
+        # of different names: all are read
+        (
+            [*SHARDS, *shards("model-vision-{:05d}-of-{:05d}.safetensors", 2)],
+            names_of([*SHARDS, *shards("model-vision-{:05d}-of-{:05d}.safetensors", 2)]),
+        ),
     ],
 )
 def test_each_weight_is_taken_once(files: list[tuple[str, int]], chosen: list[str]) -> None:
-    assert [file.path for file in weights.safetensors(a_release(*files))] == chosen
+    assert [file.path for file in weights.checkpoint(a_release(*files)).files] == chosen
+
+
+MAIN, MTP, SEES = ("main",), ("mtp",), ("vision",)
 
 
 @pytest.mark.parametrize(
-    ("index", "chosen"),
+    ("index", "files", "missing", "left_out"),
     [
-        ({"weight_map": {"a": "b.safetensors", "c": "a.safetensors"}}, ["a", "b"]),
-        ({"weight_map": {"a": "b.safetensors", "c": 7, "d": "../x", "e": None}}, ["b"]),
-        ({"weight_map": {"a": "gone.safetensors"}}, ["a", "b"]),  # of no use
-        ({"weight_map": [1]}, ["a", "b"]),
-        ({}, ["a", "b"]),
+        # all that it names, whatever the names are, and nothing else
+        ({"b.safetensors": MAIN, "a.safetensors": MAIN}, "ab", "", ""),
+        ({"b.safetensors": MAIN}, "b", "", ""),
+        ({"sub/d.safetensors": MAIN}, ["sub/d"], "", ""),
+        # what is not there, or is nothing
+        ({"a.safetensors": MAIN, "gone.safetensors": MAIN}, "a", ["gone"], ""),
+        ({"gone.safetensors": MAIN, "lost.safetensors": SEES}, "", ["gone", "lost"], ""),
+        ({"empty.safetensors": MAIN}, "", ["empty"], ""),
+        ({"../c.safetensors": MAIN, "a.bin.safetensors": MAIN}, "", ["../c", "a.bin"], ""),
+        # where it holds only what is not converted
+        ({"a.safetensors": MAIN, "m.safetensors": MTP}, "a", "", "m"),
+        ({"a.safetensors": MAIN, "m.safetensors": ("mtp", "none")}, "a", "", "m"),
+        ({"a.safetensors": MAIN, "m.safetensors": ("main", "mtp")}, "a", "m", ""),
     ],
 )
-def test_an_index_names_the_files(index: dict[str, Any], chosen: list[str]) -> None:
-    release = a_release(("a.safetensors", 1), ("b.safetensors", 1), ("x/../c.safetensors", 1))
-    found = [file.path for file in weights.safetensors(release, index)]
-    assert found == [f"{name}.safetensors" for name in chosen]
+def test_an_index_names_the_files(
+    index: dict[str, tuple[str, ...]],
+    files: Sequence[str],
+    missing: Sequence[str],
+    left_out: Sequence[str],
+) -> None:
+    there = ("a", "b", "sub/d", "c", "model-00001-of-00003")
+    release = a_release(*((f"{name}.safetensors", 1) for name in there), ("empty.safetensors", 0))
+    found = weights.checkpoint(release, index, dropped={"mtp"})
+    assert [file.path for file in found.files] == [f"{name}.safetensors" for name in files]
+    assert found.missing == tuple(f"{name}.safetensors" for name in missing)
+    assert found.left_out == tuple(f"{name}.safetensors" for name in left_out)
+    assert found.whole is (found.lacks() is None)
+    assert not weights.checkpoint(release, {"m.safetensors": MTP}).whole  # MTP is wanted
 
 
-def test_missing_shards_are_counted() -> None:
-    assert weights.missing_shards(weights.safetensors(a_release(*SHARDS))) == 0
-    assert weights.missing_shards(weights.safetensors(a_release(SHARDS[1]))) == 2
-    assert weights.missing_shards(weights.safetensors(a_release(("model.safetensors", 1)))) == 0
+def test_missing_shards_are_named() -> None:
+    def lacks(*files: tuple[str, int]) -> str | None:
+        return weights.checkpoint(a_release(*files)).lacks()
+
+    assert lacks(*SHARDS) is None
+    assert lacks(("model.safetensors", 1)) is None
+    first = "the first is model-00001-of-00003.safetensors"
+    assert lacks(SHARDS[1]) == f"lacks 2 of its safetensors files, {first}"
+    assert lacks() == "has no safetensors files"
+    assert "model*" in (lacks(("consolidated.safetensors", 1)) or "")
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from bot import weights
 from bot.build.fetch import fetch, plan_fetch
 from bot.clients import gguf
 from bot.clients.hub import Hub
@@ -70,7 +71,7 @@ def fetched(proxy: Between, folder: Path, *, reserve: int = 0) -> list[tuple[int
     fetch(
         hub,
         release,
-        plan_fetch(release, gguf=False),
+        plan_fetch(release, weights.checkpoint(release)),
         folder,
         workers=3,
         report=lambda done, total: reports.append((done, total)),
@@ -103,7 +104,8 @@ def test_a_checkpoint_is_weights_config_tokenizer_template_and_licence() -> None
         *("figures/a.png", "evil/config.json", "onnx/model.onnx", "m-BF16.gguf", "LICENSE.bin"),
         *("model.ckpt", "tf_model.h5", "tokenizer.json.partial", "LICENSE.partial"),
     ]
-    chosen = plan_fetch(a_release(*wanted, *others), gguf=False)
+    release = a_release(*wanted, *others)
+    chosen = plan_fetch(release, weights.checkpoint(release))
     assert sorted(file.path for file in chosen) == sorted(wanted)
     assert [file.path for file in chosen[:2]] == [ONE, TWO]
 
@@ -111,7 +113,7 @@ def test_a_checkpoint_is_weights_config_tokenizer_template_and_licence() -> None
 def test_a_gguf_is_its_shards_and_its_projector() -> None:
     shards = [f"BF16/m-0000{n}-of-00003.gguf" for n in (1, 2, 3)]
     release = a_release(*shards, "m-Q4_K_M.gguf", "mmproj-F16.gguf", "LICENSE", ONE, TWO, "a.py")
-    chosen = [file.path for file in plan_fetch(release, gguf=True)]
+    chosen = [file.path for file in plan_fetch(release)]
     assert chosen == [*shards, "mmproj-F16.gguf", "LICENSE"]
 
 
@@ -130,8 +132,9 @@ def test_a_gguf_is_its_shards_and_its_projector() -> None:
 def test_what_cannot_be_built_from_is_refused(
     paths: tuple[str, ...], gguf_wanted: bool, said: str
 ) -> None:
+    release = a_release(*paths)
     with pytest.raises(SourceError, match=said):
-        plan_fetch(a_release(*paths), gguf=gguf_wanted)
+        plan_fetch(release, None if gguf_wanted else weights.checkpoint(release))
 
 
 HOSTILE = [
@@ -153,7 +156,7 @@ HOSTILE = [
 def test_hostile_names_are_refused_before_any_request(path: str, tmp_path: Path) -> None:
     release = a_release(path)
     with pytest.raises(SourceError, match="do not use this model"):
-        plan_fetch(release, gguf=True)
+        plan_fetch(release)
     nobody = Hub("http://127.0.0.1:9", None)
     with pytest.raises(SourceError, match="do not use this model"):
         fetch(
@@ -296,11 +299,12 @@ def test_one_error_ends_the_other_downloads(hub: LocalHub, proxy: Between, tmp_p
 FETCH = f"""
 import sys
 from pathlib import Path
+from bot import weights
 from bot.build.fetch import fetch, plan_fetch
 from bot.clients.hub import Hub
 hub = Hub(sys.argv[1], None)
 release = hub.release("{MODEL}")
-files = plan_fetch(release, gguf=False)
+files = plan_fetch(release, weights.checkpoint(release))
 fetch(hub, release, files, Path(sys.argv[2]), workers=1, report=lambda a, b: None, reserve=0)
 """
 
@@ -370,7 +374,7 @@ def test_a_sharded_gguf_is_fetched_and_gives_logits(
     publish(hub, {f"BF16/{path.name}": path.read_bytes() for path in shards}, tmp_path)
     client = Hub(proxy.url, None)
     release = client.release(MODEL)
-    files = plan_fetch(release, gguf=True)
+    files = plan_fetch(release)
     assert [file.path for file in files] == [f"BF16/{path.name}" for path in shards]
     folder = fetch(
         client,

@@ -15,6 +15,8 @@ FACTS = ConvertFacts(
     languages=("en", "no"),
 )
 
+SHOWN = "model-00001-of-00001.safetensors"
+
 
 def source(folder: Path, config: dict[str, Any], tokenizer: dict[str, Any]) -> Path:
     folder.mkdir()
@@ -46,13 +48,13 @@ def test_only_data_is_shown(tmp_path: Path) -> None:
     names = {str(path.relative_to(shown)) for path in shown.rglob("*")}
     assert names == {
         *("config.json", "tokenizer_config.json", "tokenizer.json", "tokenizer.model"),
-        *("chat_template.jinja", "merges.txt", "model.safetensors", "README.md"),
+        *("chat_template.jinja", "merges.txt", SHOWN, "README.md"),
         *("additional_chat_templates", "additional_chat_templates/tool_use.jinja"),
     }
     assert shown.name == "Tiny-4x1M"
     assert "never shown" not in (shown / "README.md").read_text()
     weights = tmp_path / "source" / "model.safetensors"
-    assert (shown / "model.safetensors").resolve() == weights
+    assert (shown / SHOWN).resolve() == weights
 
 
 def test_configs_name_neither_code_nor_paths(tmp_path: Path) -> None:

@@ -141,12 +141,15 @@ def test_json_is_read_at_the_pinned_commit(
     ("content", "reason"),
     [
         (b"{", "is not JSON"),
-        (b"\xff\xfe{}", "is not JSON"),
+        (b"\xff\xfe{}", "is not UTF-8"),
         (b"[1, 2]", "is not a JSON object"),
         (b"[" * 200_000, "is not JSON"),
-        (b'{"a":' * 65 + b"1" + b"}" * 65, "nested deeper than 64"),
+        (b'{"a":' * 65 + b"1" + b"}" * 65, "nested deeper than the 64"),
         (b'{"a":' + b"9" * 5000 + b"}", "is not JSON"),
-        (b'{"a": "' + b"x" * 1_000_000 + b'"}', "larger than 1000000 bytes"),
+        (
+            b'{"a": "' + b"x" * 5_000_000 + b'"}',
+            "larger than the 4,194,304 bytes that apex-bot reads",
+        ),
     ],
 )
 def test_broken_json_is_one_clear_line(

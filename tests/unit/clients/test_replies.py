@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from bot.clients.replies import json_object, listed, release
+from bot.clients.replies import listed, release
 from bot.errors import SourceError, UnreachableError
+from bot.foreign import json_object
 from bot.licences import UNREADABLE, of
 
 ENDPOINT = "https://hub.example"
@@ -137,5 +138,5 @@ def test_json_may_have_a_mark_infinity_and_64_levels() -> None:
     limits = json_object(b'\xef\xbb\xbf{"time_step_limit": [0.0, Infinity]}', "config.json")
     assert limits == {"time_step_limit": [0.0, float("inf")]}
     assert json_object(b'{"a":' * 64 + b"1" + b"}" * 64, "x")
-    with pytest.raises(SourceError, match="nested deeper than 64"):
+    with pytest.raises(SourceError, match="nested deeper than the 64"):
         json_object(b'{"a":' * 65 + b"1" + b"}" * 65, "x")

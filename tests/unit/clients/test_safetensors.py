@@ -18,14 +18,13 @@ from bot.clients.hub import Hub
 from bot.clients.safetensors import (
     FIRST,
     LONGEST,
-    local_release,
-    local_safetensors,
-    needs_index,
+    MOST_TENSORS,
     parse_header,
     read_header,
 )
 from bot.errors import BotError, SourceError, UnreachableError
-from bot.records import HeaderTensor, Release, RepoFile
+from bot.records import HeaderTensor, Release
+from bot.stored import parts_by_file
 from tests import headers
 from tests.local_hub.server import Hub as LocalHub
 from tests.local_hub.server import running_hub
@@ -94,7 +93,7 @@ def test_an_empty_checkpoint_and_padding_are_of_the_format() -> None:
 @pytest.mark.parametrize(
     ("entry", "reason"),
     [
-        ({"dtype": "BF17", "shape": [2], "data_offsets": [0, 4]}, "makes no sense"),
+        ({"dtype": "BF17", "shape": [2], "data_offsets": [0, 4]}, "apex-bot does not read"),
         ({"dtype": "BF16", "shape": [2], "data_offsets": [0, 5]}, "makes no sense"),
         ({"dtype": "BF16", "shape": [-2, -1], "data_offsets": [0, 4]}, "makes no sense"),
         ({"dtype": "BF16", "shape": [2.0], "data_offsets": [0, 4]}, "makes no sense"),
@@ -126,7 +125,7 @@ def test_a_tensor_that_cannot_be_is_refused(entry: Any, reason: str) -> None:
         ((4).to_bytes(8, "little") + b"{} [", "not JSON"),
         ((4).to_bytes(8, "little") + b"null", "not a JSON object"),
         ((2).to_bytes(8, "little") + b"\xff\xff", "not JSON"),
-        ((14).to_bytes(8, "little") + b'{"a":1,"a":2} ', "not JSON"),
+        ((14).to_bytes(8, "little") + b'{"a":1,"a":2} ', "makes no sense"),
     ],
 )
 def test_a_file_that_is_none_is_refused(content: bytes, reason: str) -> None:
@@ -139,16 +138,41 @@ def test_tensors_may_not_overlap_nor_bear_hostile_names() -> None:
     two = {"dtype": "U8", "shape": [4], "data_offsets": [3, 7]}
     with pytest.raises(SourceError, match="overlap"):
         parse_header(json.dumps({"a": one, "b": two}).encode(), "x", 100)
-    for name in ("\x1b[2J", "a\nb", "", "n" * 501):
+    for name in ("\x1b[2J", "a\nb", ""):
         with pytest.raises(SourceError, match="makes no sense") as refusal:
             parse_header(json.dumps({name: one}).encode(), "x", 100)
         assert str(refusal.value).isprintable()
 
 
+def test_a_bound_of_ours_is_called_ours() -> None:
+    one = {"dtype": "U8", "shape": [4], "data_offsets": [0, 4]}
+    with pytest.raises(SourceError, match="501 characters, which this apex-bot does not read"):
+        parse_header(json.dumps({"n" * 501: one}).encode(), "x", 100)
+    entry = '"{:06x}":{{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}'
+    many = ",".join(entry.format(i) for i in range(MOST_TENSORS))
+    assert len(parse_header(f"{{{many}}}".encode(), "x", 0)) == MOST_TENSORS
+    with pytest.raises(SourceError, match=f"more than {MOST_TENSORS:,} tensors, which this apex"):
+        parse_header(f"{{{many},{entry.format(MOST_TENSORS)}}}".encode(), "x", 0)
+
+
+def test_metadata_of_a_header_is_stepped_over() -> None:
+    """It is text by the format, which may hold anything, and be as long as the index."""
+    one = {"dtype": "U8", "shape": [4], "data_offsets": [0, 4]}
+    text = json.dumps(
+        {"config": json.dumps({"a": [{"b": {}}] * 5000}), "emoji": "🙂" * 9}, indent=1
+    )
+    for header in (
+        f'{{"__metadata__": {text}, "a": {json.dumps(one)}}}',
+        f'{{"a": {json.dumps(one)}, "__metadata__": {text}}}  ',
+        f'{{"__metadata__":{{}},"\\u0061":{json.dumps(one)}}}',
+    ):
+        assert [t.name for t in parse_header(header.encode(), "x", 4)] == ["a"]
+
+
 def test_a_header_beyond_the_bound_is_never_fetched() -> None:
     asked: list[tuple[int, int]] = []
     start = (LONGEST + 1).to_bytes(8, "little") + b"{" * FIRST
-    with pytest.raises(SourceError, match=f"{LONGEST + 1:,} bytes"):
+    with pytest.raises(SourceError, match=f"{LONGEST + 1:,} bytes, which this apex-bot does not"):
         read_header(reader(start, asked), "x", 1 << 40)
     assert asked == [(0, FIRST)]
 
@@ -181,55 +205,6 @@ def test_two_thousand_damaged_headers_are_read_or_refused_quickly() -> None:
         assert refusal is None or (refusal.isprintable() and len(refusal) < 400)
     assert outcomes == {type(None), str}
     assert time.monotonic() - started < 20
-
-
-# ── a folder ────────────────────────────────────────────────────────────────────────────────
-
-
-def test_a_folder_is_read_as_a_repository_would_be(tmp_path: Path) -> None:
-    for i in (1, 2):
-        shard = headers.file({f"model.layers.{i}.w.weight": ("BF16", (2, 2))})
-        (tmp_path / f"model-{i:05d}-of-00002.safetensors").write_bytes(shard)
-    # Mistral's own format, once more the same weights
-    (tmp_path / "consolidated.safetensors").write_bytes(headers.file({"x": ("BF16", (2,))}))
-    assert [t.name[13] for t in local_safetensors(tmp_path)] == ["1", "2"]
-    (tmp_path / "model-00002-of-00002.safetensors").unlink()
-    with pytest.raises(SourceError, match="lacks 1 of its"):
-        local_safetensors(tmp_path)
-
-
-def test_a_folder_without_a_checkpoint_is_said_so(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="has no safetensors files"):
-        local_safetensors(tmp_path)
-    with pytest.raises(SourceError, match="not a folder"):
-        local_release(tmp_path / "nowhere")
-
-
-def test_an_index_tells_which_of_several_files_belong_together(tmp_path: Path) -> None:
-    parts = {"main.safetensors": "a", "other.safetensors": "b", "stray.safetensors": "a"}
-    for file, name in parts.items():
-        (tmp_path / file).write_bytes(headers.file({name: ("BF16", (2,))}))
-    with pytest.raises(SourceError, match="'a' too"):
-        local_safetensors(tmp_path)
-    index = {"weight_map": {"a": "main.safetensors", "b": "other.safetensors"}}
-    (tmp_path / weights.INDEX).write_text(json.dumps(index))
-    assert [t.name for t in local_safetensors(tmp_path)] == ["a", "b"]
-    for broken in ("{", "[]"):
-        (tmp_path / weights.INDEX).write_text(broken)
-        with pytest.raises(SourceError, match="index"):
-            local_safetensors(tmp_path)
-
-
-def test_an_index_is_needed_only_where_names_do_not_tell() -> None:
-    def release(*names: str) -> Release:
-        files = tuple(RepoFile(path=name, size=9) for name in (*names, weights.INDEX))
-        return Release(repo_id=REPO, commit="0" * 40, files=files)
-
-    shards = [f"model-{i:05d}-of-00003.safetensors" for i in (1, 2, 3)]
-    assert not needs_index(release(*shards))
-    assert not needs_index(release(*shards, "consolidated.safetensors"))
-    assert not needs_index(release("model.safetensors"))
-    assert needs_index(release(*shards, "mtp.safetensors"))
 
 
 # ── a Hub ───────────────────────────────────────────────────────────────────────────────────
@@ -280,17 +255,16 @@ def shards(count: int, long: int = 0) -> dict[str, bytes]:
 def test_two_hundred_shards_cost_no_more_than_two_requests_each(
     hub: Hub, proxy: Between, tmp_path: Path
 ) -> None:
-    config = {"config.json": b'{"model_type": "mixtral"}', weights.INDEX: b'{"weight_map": {}}'}
+    config = {"config.json": b'{"model_type": "mixtral"}'}
     before = committed(hub, tmp_path, "maker/Large", config | shards(200, long=20))
     proxy.requests.clear()
     release = hub.release("maker/Large")
     assert release == before
     assert hub.read_json("maker/Large", release.commit, "config.json")
     told: list[tuple[int, int]] = []
-    found = hub.safetensors(release, None, lambda done, total: told.append((done, total)))
+    found = hub.safetensors(release, report=lambda done, total: told.append((done, total)))
     assert len(found) == 20 * 900 + 180
     assert len(proxy.requests) == 1 + 1 + 200 + 20
-    assert proxy.count("GET", weights.INDEX) == 0
     assert all(f"/resolve/{release.commit}/" in line for line in proxy.requests[1:])
     assert told == [(i, 200) for i in range(1, 201)]
 
@@ -332,13 +306,17 @@ def test_a_server_without_ranges_is_read_no_further_than_needed(
         hub.safetensors(release)
 
 
-def test_an_index_is_read_where_it_is_needed(hub: Hub, proxy: Between, tmp_path: Path) -> None:
+def test_an_index_tells_the_files(hub: Hub, proxy: Between, tmp_path: Path) -> None:
     named = {f"model.layers.{i}.mlp.up_proj.weight": name for i, name in enumerate(shards(2), 1)}
     files = shards(2) | {"extra.safetensors": headers.file({"x": ("BF16", (2,))})}
     files[weights.INDEX] = json.dumps({"weight_map": named}).encode()
     release = committed(hub, tmp_path, "maker/Indexed", files)
     proxy.requests.clear()
-    assert [tensor.name for tensor in hub.safetensors(release, hub.index(release))] == list(named)
+    index = hub.index(release)
+    assert index == named
+    chosen = weights.checkpoint(release, parts_by_file({}, index))
+    found = hub.safetensors(release, chosen, index)
+    assert [tensor.name for tensor in found] == list(named)
     assert len(proxy.requests) == 3
 
 

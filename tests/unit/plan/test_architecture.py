@@ -55,7 +55,9 @@ def test_all_experts_may_be_active() -> None:
 
 def test_a_routing_table_is_not_a_lossy_type() -> None:
     table = tensor("blk.1.ffn_gate_tid2eid.weight", 8, 100, kind="I32")
-    assert describe(metadata(), (*TENSORS, table)).source_type == "BF16"
+    found = describe(metadata(), (*TENSORS, table))
+    assert found.source_type == "BF16"
+    assert found.parameters == describe(metadata(), TENSORS).parameters
 
 
 def test_mtp_layers_are_not_main_layers() -> None:
@@ -142,6 +144,11 @@ def test_llama_4_attends_in_chunks(more: dict[str, object], attention: str, wind
         ({}, TENSORS, "not a language model"),
         (metadata(), (), "not a language model"),
         (metadata(expert_count=0), TENSORS, "not a mixture of experts"),
+        (
+            metadata(),
+            (*TENSORS, tensor("blk.0.ffn_gate.7.weight", 64, 32)),
+            r"keeps each expert in a tensor of its own \(blk.0.ffn_gate.7.weight\)",
+        ),
         (metadata(), TENSORS[:4], "not a mixture of experts"),
         (metadata(expert_used_count=0), TENSORS, "says that 0 of 8 experts are active"),
         (metadata(expert_used_count=9), TENSORS, "says that 9 of 8 experts are active"),

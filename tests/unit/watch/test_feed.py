@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,12 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from bot import weights
 from bot.clients.hub import Hub
 from bot.errors import UnreachableError
 from bot.records import Build, Decision, Skip, Wait
 from bot.settings import Settings, load
-from bot.watch.feed import ANY_MACHINE, Machine, look
+from bot.watch.feed import ANY_MACHINE, Machine, conclude, learn, look, packed, unpacked
 from tests.local_hub.server import Hub as LocalHub
 from tests.local_hub.server import running_hub
 from tests.unit.clients.between import Between, Fault, between
@@ -235,3 +237,44 @@ def test_a_listing_that_cannot_be_read_is_an_error(
     proxy.faults = [Fault(method="GET", part="/api/models?", status=503, arrives=False, times=99)]
     with pytest.raises(UnreachableError):
         seen()
+
+
+# ── an index ────────────────────────────────────────────────────────────────────────────────
+
+PAIR = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("files", "named", "dropped", "kind", "reason"),
+    [
+        ((*PAIR, "model-00003-of-00003.safetensors"), PAIR, (), Build, "from 2 safetensors files"),
+        ((*PAIR, "extra.safetensors"), PAIR, (), Build, "from 2 safetensors files"),
+        (PAIR[:1], PAIR, (), Wait, f"1 of its safetensors files .* the first is {PAIR[1]}"),
+        (PAIR, (*PAIR, "mtp.safetensors"), ("mtp",), Build, "from 2 safetensors files"),
+        (PAIR, (*PAIR, "mtp.safetensors"), (), Wait, "the first is mtp.safetensors"),
+        (("model.safetensors",), (), (), Skip, "has no weight_map"),
+    ],
+)
+def test_an_index_says_whether_a_release_is_whole(
+    files: tuple[str, ...],
+    named: tuple[str, ...],
+    dropped: tuple[str, ...],
+    kind: type,
+    reason: str,
+    tmp_path: Path,
+) -> None:
+    own = {f"model.layers.{i}.w": file for i, file in enumerate(named)}
+    own |= {f"mtp.layers.0.{f}": f for f in named if f.startswith("mtp")}
+    own = {name: file for name, file in own.items() if "mtp" not in file or "mtp" in name}
+    index = json.dumps({"weight_map": own}).encode()
+    contents = {"config.json": MOE, weights.INDEX: index, **dict.fromkeys(files, bytes(64))}
+    with running_hub(tmp_path / "hub") as running:
+        hub = Hub(running.url, SecretStr(running.store.add_user("maker")))
+        _publish(hub, "maker/Indexed", contents, tmp_path)
+        (listed,) = hub.newest(1, 1)
+        facts = learn(hub, listed)
+        machine = Machine(dropped=frozenset(dropped))
+        decision = conclude(facts, machine=machine)
+        assert conclude(unpacked(packed(facts)), machine=machine) == decision
+    assert type(decision) is kind
+    assert re.search(reason, decision.reason)

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from bot.clients.replies import json_object
 from bot.errors import SourceError
+from bot.foreign import json_object
 from bot.records import Release, RepoFile
 from bot.watch.moe import MoeFacts, NotMoe, clearly_dense, experts
 from bot.watch.policy import decide
@@ -469,3 +469,28 @@ def test_deep_nesting_is_no_trouble() -> None:
     for _ in range(100_000):
         deep = {"text_config": deep}
     assert isinstance(experts(deep), NotMoe)
+
+
+@pytest.mark.parametrize(
+    ("told", "found"),
+    [
+        ({"num_local_experts": [8, 8, 6, 8]}, (6, 8)),
+        ({"num_local_experts": 8, "num_experts": [64, 32, 64]}, (32, 64)),
+        ({"num_local_experts": [8, 0, 8, 1]}, None),  # dense layers between
+        ({"num_local_experts": [8, 6]}, None),  # text and vision
+        ({"block_configs": [{"n_routed_experts": n} for n in (8, 8, 4)]}, (4, 8)),
+        ({"block_configs": [{"n_routed_experts": 8}, {"block_type": "mamba"}, {}]}, None),
+        ({"num_local_experts": [8, [6], "6", None, True]}, None),
+    ],
+)
+def test_layers_with_other_numbers_of_experts(
+    told: dict[str, Any], found: tuple[int, int] | None
+) -> None:
+    config = {"model_type": "mixtral", "num_local_experts": 8, "num_experts_per_tok": 2} | told
+    facts = experts(config)
+    if found is None:
+        assert isinstance(facts, MoeFacts)
+    else:
+        assert isinstance(facts, NotMoe)
+        assert f"have {found[0]} to {found[1]} experts" in facts.reason
+        assert facts.outcome == "unsupported_converter"

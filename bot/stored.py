@@ -1,7 +1,8 @@
-"""What the tensors of a checkpoint are: which part of the model, which layer, how many weights.
+"""What the tensors of a checkpoint are: the one table of parts, weights, scales and helpers.
 
-Names are the makers' own; the table of parts follows filter_tensors of llama.cpp's
-conversion/base.py. Packed weights are counted as weights, their scales not at all.
+Plan, prediction and the check after conversion all ask here. Names are the makers' own; parts
+follow filter_tensors of llama.cpp's conversion/base.py and of its families. Packed weights are
+counted as weights; scales, helpers and routing tables, which hold integers, not at all.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from math import prod
 from typing import Any, Literal
 
 from bot.configs import integer, layer_count, quant_method, scopes_of
-from bot.records import HeaderTensor
+from bot.records import INTEGER, HeaderTensor
 
-Part = Literal["main", "mtp", "vision", "audio"]
+Part = Literal["main", "mtp", "vision", "audio", "none"]
 
 # what the converter leaves to the projector
 _AUDIO = re.compile(
@@ -25,25 +26,32 @@ _AUDIO = re.compile(
     r"|(token2wav|code2wav)\."
 )
 _VISION = re.compile(
-    r"^(mlp|vit\.|vpm\.|siglip2\.|merger\.|resampler\.|aligner\.|image_)|vision[._]|embed_vision|visual\."
-    r"|projector\.|pre_mm_projector_norm|image_newline|view_seperator|patch_embed"
-    r"|patch_merger\.|patch_merge_mlp\.|model\.connector\.|sam_model|qwen2_model"
+    r"^(mlp|vit\.|vpm\.|siglip2\.|merger\.|resampler\.|aligner\.|image_|linear_proj)"
+    r"|vision[._]|embed_vision|visual\.|projector\.|pre_mm_projector_norm|image_newline"
+    r"|view_seperator|patch_embed|patch_merger\.|patch_merge_mlp\.|model\.connector\."
+    r"|sam_model|qwen2_model"
 )
 _MTP = re.compile(r"(^|\.)mtp([._]|$)")
 _LAYER = re.compile(r"(?:^|\.)(?:layers|blocks|h|decoder_layer|layer)\.(\d{1,5})\.")
 _EXPERT = re.compile(r"(?<![a-z])(?:experts|moe)\.(\d{1,5})\.")
 
-# buffers that the converter leaves out, and what dequantizing folds into weights
-_NO_WEIGHT = re.compile(
-    r"\.(attention\.masked_bias|attention\.bias|rotary_emb\.inv_freq|inv_freq|num_batches_tracked"
-    r"|(weight|input|activation|output|k|v|q)_scale(_inv|_2)?|(weight|input)_global_scale"
-    r"|weight_shape|weight_zero_point|g_idx|qzeros|scales|qscale_weight|qscale_act"
-    r"|[a-z]+_activation_scale|\w+_proj_scales|\w+_scale_inv)$"
+# buffers that the converter leaves out (prepare_tensors of conversion/base.py)
+_HELPER = re.compile(
+    r"\.(attention\.masked_bias|attention\.bias|rotary_emb\.inv_freq|inv_freq|num_batches_tracked)$"
 )
+# what dequantizing folds into weights (dequant_model there, and what families add to it)
+_SCALE = re.compile(
+    r"\.((weight|input|activation|output|k|v|q)_scale(_inv|_2)?|(weight|input)_global_scale"
+    r"|weight_shape|weight_zero_point|g_idx|qzeros|scales|qscale_weight|qscale_act"
+    r"|\w+_activation_scale|\w+_proj_scales|\w+_scale_inv)$"
+)
+# any other scale is told by the low-precision weight that it stands beside
+_OF_A_WEIGHT = re.compile(r"[._](input_|weight_|activation_)?scales?(_inv|_2)?$")
 _PACKED_NAMES = re.compile(r"(?<=\.weight)_packed$|(?<=\.)qweight$|_blocks$")
 
 _SIXTEEN = ("BF16", "F16", "F32", "F64")
 _EIGHT = ("F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ")
+_LOW = frozenset({*_EIGHT, "I8", "U8", "F4", "F6_E2M3", "F6_E3M2"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,12 +62,18 @@ class Stored:
     shape: tuple[int, ...]
     part: Part
     layer: int | None  # None outside the layers
-    precision: str  # BF16, F16, F32, FP8, MXFP4, NVFP4, INT4, INT8, …
+    precision: str  # BF16, F16, F32, FP8, MXFP4, NVFP4, INT4, INT8, …; I64 of a routing table
+    exact: bool = True  # False where packing hides how many weights there are
+
+    @property
+    def is_table(self) -> bool:
+        """Whether it holds integers that route, which are no weights."""
+        return INTEGER.fullmatch(self.precision) is not None
 
     @property
     def weights(self) -> int:
         """Number of weights."""
-        return prod(self.shape)
+        return 0 if self.is_table else prod(self.shape)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +95,16 @@ class Content:
     def weights(self, *parts: Part) -> int:
         """Weights of some parts."""
         return sum(tensor.weights for tensor in self.tensors if tensor.part in parts)
+
+    def by_layer(self, *parts: Part) -> dict[int, int] | None:
+        """Weights of some parts by layer, -1 for those outside; None where packing hides them."""
+        own = [tensor for tensor in self.tensors if tensor.part in parts]
+        if not all(tensor.exact for tensor in own):
+            return None
+        found = Counter[int]()
+        for tensor in own:
+            found[-1 if tensor.layer is None else tensor.layer] += tensor.weights
+        return dict(found)
 
     @property
     def precision(self) -> str:
@@ -118,18 +142,41 @@ def without_expert(name: str) -> str:
     return name if match is None else f"{name[: match.start(1)]}{name[match.end() :]}"
 
 
+def part_of(name: str, layers: int | None) -> Part:
+    """The part of the model a tensor belongs to by its name; `none` for scales and helpers.
+
+    `layers` is the number of layers of the text decoder, None where its config does not tell.
+    """
+    if _HELPER.search(name) or _SCALE.search(name):
+        return "none"
+    layer = _LAYER.search(name)
+    return _part(name, int(layer[1]) if layer else None, layers)
+
+
+def parts_by_file(
+    config: Mapping[str, Any], weight_map: Mapping[str, str]
+) -> dict[str, tuple[Part, ...]]:
+    """What each file of an index holds: tensor → file becomes file → parts, in order of names."""
+    layers = layer_count(tuple(scopes_of(config)))
+    found: dict[str, set[Part]] = {}
+    for name, file in weight_map.items():
+        found.setdefault(file, set()).add(part_of(name, layers))
+    return {file: tuple(sorted(found[file])) for file in sorted(found)}
+
+
 def _stored(tensor: HeaderTensor, packing: _Packing, layers: int | None) -> Stored | None:
-    if tensor.dtype == "F8_E8M0" or _NO_WEIGHT.search(tensor.name) or packing.is_scale(tensor):
+    part = part_of(tensor.name, layers)
+    if part == "none" or tensor.dtype == "F8_E8M0" or packing.is_no_weight(tensor):
         return None
     layer = _LAYER.search(tensor.name)
-    number = int(layer[1]) if layer else None
     shape, precision = packing.unpack(tensor)
     return Stored(
         name=_plain(tensor.name),
         shape=shape,
-        part=_part(tensor.name, number, layers),
-        layer=number,
+        part=part,
+        layer=int(layer[1]) if layer else None,
         precision=precision,
+        exact=packing.is_exact(tensor),
     )
 
 
@@ -168,11 +215,26 @@ class _Packing:
             dtypes={tensor.name: tensor.dtype for tensor in tensors},
         )
 
-    def is_scale(self, tensor: HeaderTensor) -> bool:
-        """DeepSeek-V4 calls a weight's scale X.scale; other models have scales that are weights."""
-        name = tensor.name.removesuffix(".scale")
-        beside = self.dtypes.get(f"{name}.weight", "")
-        return name != tensor.name and (beside in _EIGHT or beside in ("I8", "U8", "F4"))
+    def is_no_weight(self, tensor: HeaderTensor) -> bool:
+        """Whether other tensors tell that this one is none: a scale, or a bias nobody reads.
+
+        A scale stands beside a weight of low precision, whatever it is called; other scales are
+        weights. DeepSeek-V4's layers that route by a table leave the router's bias unused.
+        """
+        name = tensor.name
+        if name.endswith(".bias") and f"{name.removesuffix('bias')}tid2eid" in self.dtypes:
+            return True
+        stem = _OF_A_WEIGHT.sub("", name)
+        if stem == name:
+            return False
+        beside = (stem, f"{stem}.weight", f"{stem}_blocks", f"{stem}_packed", f"{stem}.qweight")
+        return any(self.dtypes.get(way) in _LOW for way in beside)
+
+    def is_exact(self, tensor: HeaderTensor) -> bool:
+        """Whether the shape tells the number of weights: rows of packed words may be padded."""
+        if _PACKED_NAMES.search(tensor.name) and tensor.dtype in ("I32", "U32"):
+            return False
+        return not tensor.name.endswith("_packed") or bool(self._scale(tensor.name))
 
     def unpack(self, tensor: HeaderTensor) -> tuple[tuple[int, ...], str]:
         """The shape of the weights, and what they are called at that precision."""

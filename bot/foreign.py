@@ -1,0 +1,143 @@
+"""Files that strangers wrote: what stands in place of one, and JSON read strictly.
+
+Whoever opens such a file asks here first, so that a pointer or a page in its place is called that,
+on a Hub, in a folder and after fetching.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from bot.errors import SourceError
+
+DEEPEST = 64  # nesting of a JSON file
+LARGEST_CONFIG = 4 << 20  # bytes of a config.json; lists of layers left in 16 bits take 1 MB
+START = 1_024  # bytes of a file that tell what it is
+
+# beginnings of what takes the place of a file, and what to do about it
+_AGAIN = "download it again"
+_INSTEAD: tuple[tuple[re.Pattern[bytes], str, str], ...] = (
+    # git-lfs, docs/spec.md: the first line of a pointer is its version
+    (
+        re.compile(rb"version https?://(git-lfs\.github\.com|hawser\.github\.com)/spec/"),
+        "a Git LFS pointer",
+        f"run `git lfs pull` in its repository, or {_AGAIN}",
+    ),
+    (re.compile(rb"# xet version "), "a Xet pointer", _AGAIN),
+    (
+        re.compile(rb"(\.\./|/)*(\.git/)?annex/objects/"),
+        "a git-annex pointer",
+        f"run `git annex get` in its repository, or {_AGAIN}",
+    ),
+    (
+        re.compile(rb"<(!doctype html|html|head|body)\b", re.IGNORECASE),
+        "a web page",
+        f"{_AGAIN}, from an address with /resolve/ in place of /blob/",
+    ),
+    (
+        re.compile(rb"<\?xml[^>]{0,200}\?>\s{0,8}<Error>|<Error><Code>"),
+        "a storage server's refusal",
+        _AGAIN,
+    ),
+    (
+        re.compile(
+            rb"(Entry not found|Repository not found|Invalid username or password"
+            rb"|Access to model .{1,200} is restricted|Not Found)\s{0,8}\Z"
+            rb'|\{"error":\s?"[^"]{1,300}"\}\s{0,8}\Z'
+        ),
+        "a server's refusal",
+        _AGAIN,
+    ),
+)
+
+
+def instead(start: bytes) -> tuple[str, str] | None:
+    """What a file that begins so is instead of itself, and what to do; None for anything else.
+
+    `start` are the first `START` bytes, or all of a shorter file.
+    """
+    seen = start[:START].removeprefix(b"\xef\xbb\xbf").lstrip()
+    told = ((what, todo) for begins, what, todo in _INSTEAD if begins.match(seen))
+    return next(told, None)
+
+
+def require_itself(start: bytes, name: object) -> None:
+    """Raise SourceError where a pointer, a page or a refusal stands in place of the file `name`."""
+    found = instead(start)
+    if found:
+        what, todo = found
+        raise SourceError(f"{printable(str(name))} is {what}, not the file itself; {todo}")
+
+
+def require_file_itself(path: Path) -> None:
+    """As `require_itself`, for a file of this machine that exists."""
+    with path.open("rb") as file:
+        require_itself(file.read(START), path)
+
+
+def printable(text: str) -> str:
+    """A stranger's word in an error: its end, on one line."""
+    return "".join(letter for letter in text[-200:] if letter.isprintable())
+
+
+# ── JSON ────────────────────────────────────────────────────────────────────────────────────
+
+
+def json_object(content: bytes, name: str) -> dict[str, Any]:
+    """A stranger's JSON file that must be an object, nested at most `DEEPEST` deep.
+
+    A byte order mark is let through, as are NaN and Infinity: configs of state-space models hold
+    them. Raises SourceError.
+    """
+    require_itself(content, name)
+    try:
+        value = json.loads(content.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{name} is not UTF-8; its maker has to repair it") from error
+    except (ValueError, RecursionError) as error:  # also integers of 5,000 digits
+        raise SourceError(f"{name} is not JSON; its maker has to repair it") from error
+    if not isinstance(value, dict):
+        raise SourceError(f"{name} is not a JSON object; its maker has to repair it")
+    if _deeper_than(value, DEEPEST):
+        raise SourceError(
+            f"{name} is nested deeper than the {DEEPEST} levels that apex-bot reads; "
+            "choose another model"
+        )
+    return value
+
+
+def read_json(path: Path, limit: int = LARGEST_CONFIG) -> dict[str, Any]:
+    """A JSON object of a file here, as `json_object`. Raises SourceError where there is none."""
+    return json_object(read_bounded(path, limit), str(path))
+
+
+def read_bounded(path: Path, limit: int) -> bytes:
+    """A small file. Raises SourceError where there is none, or more than `limit` bytes."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(limit + 1)
+    except FileNotFoundError as error:
+        raise SourceError(f"{path} does not exist; fetch the whole repository") from error
+    if len(content) > limit:
+        raise SourceError(
+            f"{path} is larger than the {limit:,} bytes that apex-bot reads of it; "
+            "choose another model"
+        )
+    return content
+
+
+def _deeper_than(value: Any, limit: int) -> bool:
+    level: list[Any] = [value]
+    for _ in range(limit):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True
