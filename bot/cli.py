@@ -825,7 +825,7 @@ def _publish(
     if as_json:
         _emit(done)
     else:
-        click.echo(tables.published(done))
+        click.echo("\n".join((tables.published(done), *tables.gaps(job.paths.results))))
 
 
 @cli.command()

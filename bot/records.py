@@ -614,6 +614,15 @@ class LayerCoverage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Gap:
+    """What a tier rounds without calibration data."""
+
+    tier: str
+    places: tuple[str, ...]  # "blk.3.ffn_up_exps.weight", or with " expert 5" one of its experts
+    share: float  # of the weights of layers that the tier rounds
+
+
+@dataclass(frozen=True, kw_only=True)
 class CalibrationFacts:
     """How the importance matrix was made."""
 
@@ -627,6 +636,7 @@ class CalibrationFacts:
     taken: tuple[int, ...] = ()  # chunks of each text
     given: tuple[str, ...] = ()  # datasets that a ready file names; then nothing was calibrated
     coverage: tuple[LayerCoverage, ...] = ()
+    gaps: tuple[Gap, ...] = ()  # of each tier that lacks something
     raised: tuple[str, ...] = ()  # "I-Nano blk.3.ffn_up_exps.weight IQ2_XS Q2_K" for lack of data
     name: str = ""  # of the set, with its version: "v1.3 diverse dataset"
 

@@ -116,6 +116,8 @@ class QuantizeSettings(Part):
     engine: Literal["one-pass", "llama"] = "one-pass"
     memory_gb: Annotated[float, Field(gt=0)] = 4.0  # bound on rows in work
     shard_gb: Annotated[float, Field(ge=0.001)] | None = 48.0  # None: one file, however large
+    # of a tier's rounded weights, the largest share without calibration data
+    missing_share: Annotated[float, Field(ge=0, le=1)] = 0.1
     missing_data: Literal["refuse", "next"] = "refuse"  # or the next type that needs no imatrix
     # tiers made in one reading while `bot publish` measures others; None: all in one
     together: Annotated[int, Field(ge=1)] | None = 3

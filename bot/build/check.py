@@ -20,6 +20,7 @@ from bot.errors import BuildError, SourceError
 
 Progress = Callable[[int, int], None]  # bytes looked at, and all
 
+WIDE = ("F64", "F32", "F16", "BF16", "I8", "I16", "I32", "I64")  # types that nothing is rounded to
 PIECE = 4 << 20  # bytes of rows that a thread looks at together
 PROMPT = "Once upon a time"
 LENGTH = 96  # tokens to write
@@ -37,6 +38,8 @@ class Stored:
     start: int
     size: int
     row: int  # bytes
+    length: int  # numbers of a row
+    experts: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +80,12 @@ def _stored(path: Path, header: RawHeader) -> list[Stored]:
             )
         size = row * prod(raw.shape[1:])
         start = header.data_offset + raw.offset
-        found.append(Stored(name=raw.name, type=kind, path=path, start=start, size=size, row=row))
+        found.append(
+            Stored(
+                name=raw.name, type=kind, path=path, start=start, size=size, row=row,
+                length=raw.shape[0], experts=prod(raw.shape[2:]),
+            )
+        )  # fmt: skip
         end = -(-(raw.offset + size) // alignment) * alignment
     last = found[-1].start + found[-1].size if found else header.data_offset
     size = path.stat().st_size
@@ -102,7 +110,8 @@ def _row(path: Path, raw: RawTensor) -> tuple[str, int]:
 def check_rows(whole: Whole, *, threads: int, progress: Progress) -> int:
     """Look at every row with ggml_validate_row_data; returns the bytes.
 
-    Raises SourceError naming the first tensor with NaN, an infinity or an impossible scale.
+    Raises SourceError naming the first tensor with NaN, an infinity or an impossible scale, or of
+    which a whole expert was rounded to zeros.
     """
     total, done = sum(tensor.size for tensor in whole.tensors), 0
     with ThreadPoolExecutor(threads) as pool:
@@ -110,7 +119,34 @@ def check_rows(whole: Whole, *, threads: int, progress: Progress) -> int:
         for size in pool.map(_look, pieces):
             done += size
             progress(done, total)
+        for _ in pool.map(_require_numbers, whole.tensors):
+            pass
     return total
+
+
+def _require_numbers(tensor: Stored) -> None:
+    """A rounded tensor, and each of its experts, has a number that is not zero.
+
+    Importance weights that are all zero make such ones. Mostly the first row settles it.
+    """
+    if tensor.type in WIDE or tensor.size == tensor.row:
+        return
+    each = tensor.size // tensor.experts
+    with tensor.path.open("rb") as file:
+        for expert in range(tensor.experts):
+            file.seek(tensor.start + expert * each)
+            if not any(
+                _has_number(tensor, file.read(tensor.row)) for _ in range(each // tensor.row)
+            ):
+                which = f" of expert {expert}" if tensor.experts > 1 else ""
+                raise SourceError(
+                    f"{tensor.path}: {tensor.name[:120]}{which} holds zeros alone; calibrate and "
+                    "build it again, or fetch another file"
+                )
+
+
+def _has_number(tensor: Stored, row: bytes) -> bool:
+    return kernels.any_number(tensor.type, np.frombuffer(row, np.uint8), tensor.length)
 
 
 def _pieces(tensors: Sequence[Stored]) -> Iterator[tuple[Stored, int, int]]:

@@ -12,7 +12,7 @@ import re
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 
 import numpy as np
@@ -46,26 +46,48 @@ class Matrix:
         """
         return {name: self._weights(name) for name in self.sums}
 
+    def reached(self, name: str) -> NDArray[np.bool_]:
+        """Of which experts of a tensor there is data, [experts].
+
+        Sums that are all zero though tokens came are none (a layer that a device skipped, sums that
+        overflowed): taken as weights they would make every number of the expert zero.
+        """
+        return (self.counts[name] > 0) & self.sums[name].any(axis=1)
+
+    def of(self, tensors: Iterable[Tensor]) -> Matrix:
+        """The same with a row for each expert of these tensors, where the file has one for all.
+
+        As `.dat` files have: an expert without data shows by its zeros alone.
+        """
+        sums, counts = dict(self.sums), dict(self.counts)
+        for tensor in tensors:
+            experts = int(np.prod(tensor.shape[2:], initial=1))
+            if tensor.name in sums and len(counts[tensor.name]) == 1 < experts:
+                sums[tensor.name] = sums[tensor.name].reshape(experts, -1)
+                counts[tensor.name] = counts[tensor.name].repeat(experts)
+        return replace(self, sums=sums, counts=counts)
+
     def _weights(self, name: str) -> NDArray[np.float32]:
-        counts = self.counts[name][:, None]
-        reached = counts > 0
+        counts, reached = self.counts[name][:, None], self.reached(name)[:, None]
         means = self.sums[name] / np.where(reached, counts, np.float32(1))
         return np.where(reached, means, np.float32(1)).reshape(-1)
 
     def unreached(self) -> tuple[str, ...]:
-        """Experts that no calibration token reached, as `TENSOR expert N`."""
-        return tuple(
-            f"{name} expert {expert}"
-            for name, counts in self.counts.items()
-            for expert in np.flatnonzero(counts == 0)
-        )
+        """Experts without data, as `TENSOR expert N`; a tensor without any by itself."""
+        return tuple(place for name in self.counts for place in self.places(name))
+
+    def places(self, name: str) -> tuple[str, ...]:
+        """What of a tensor there is no data of: itself, some of its experts, or nothing."""
+        if name not in self.counts or not self.reached(name).any():
+            return (name,)
+        return tuple(f"{name} expert {expert}" for expert in np.flatnonzero(~self.reached(name)))
 
     def coverage(self) -> tuple[LayerCoverage, ...]:
         """How often each layer's routed experts were reached. A `.dat` file cannot tell: empty."""
         layers: dict[int, list[NDArray[np.float32]]] = defaultdict(list)
         for name, counts in self.counts.items():
             if (found := _EXPERTS.fullmatch(name)) and len(counts) > 1:
-                layers[int(found[1])].append(counts)
+                layers[int(found[1])].append(np.where(self.reached(name), counts, 0))
         return tuple(_covered(layer, layers[layer]) for layer in sorted(layers))
 
     def require_fit(self, tensors: Iterable[Tensor]) -> None:

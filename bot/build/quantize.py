@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 from bot.build.imatrix import Matrix
 from bot.clients.llama import quantize as llama
 from bot.errors import BuildError
+from bot.records import Gap, Tensor
 
 NEEDS_IMATRIX = frozenset({"IQ3_XXS", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ1_M", "IQ1_S"})
+WHOLE = ("F32", "F16", "BF16")  # types that nothing is rounded to
+NAMED = 4  # places of a gap that a line names
 Floats = NDArray[np.float32]
 Notes = tuple[tuple[str, int | str], ...]
 IMATRIX_NAME = "imatrix.gguf"  # as it lies beside the file; never a path of this machine
@@ -127,8 +130,47 @@ def lacking(types: Mapping[str, str], imatrix: Matrix) -> dict[str, str]:
         # llama.cpp asks no data for the embedding and the output
         if kind not in NEEDS_IMATRIX or not name.startswith("blk."):
             continue
-        if name not in imatrix.sums:
-            found[name] = ""
-        elif (unreached := np.flatnonzero(imatrix.counts[name] == 0)).size:
-            found[name] = f" expert {unreached[0]}"
+        if places := imatrix.places(name):
+            found[name] = places[0].removeprefix(name)
     return found
+
+
+def gap_of(
+    tier: str, types: Mapping[str, str], tensors: Iterable[Tensor], imatrix: Matrix
+) -> Gap | None:
+    """What a tier rounds without data, of whatever type; None where it has data of everything.
+
+    Tensors of layers alone: no importance matrix has any of the embedding and the output.
+    """
+    places: list[str] = []
+    rounded = without = 0
+    for tensor in tensors:
+        kind = types.get(tensor.name, tensor.type)
+        if kind in (tensor.type, *WHOLE) or not tensor.name.startswith("blk."):
+            continue
+        lacking = imatrix.places(tensor.name)
+        whole = 1 if tensor.name in lacking else int(np.prod(tensor.shape[2:], initial=1))
+        rounded += tensor.parameters
+        without += tensor.parameters * len(lacking) // whole
+        places += lacking
+    if not places:
+        return None
+    return Gap(tier=tier, places=tuple(places), share=without / rounded)
+
+
+def require_share(gap: Gap | None, most: float) -> None:
+    """Raise BuildError when a tier has no data of a larger share of its weights than `most`."""
+    if gap is not None and gap.share > most:
+        raise BuildError(
+            f"{told(gap)}; calibrate with this model and more text, or raise "
+            f"quantize.missing_share, which is {most:g}"
+        )
+
+
+def told(gap: Gap) -> str:
+    """A gap in one line, with its first places by name."""
+    more = f" and {len(gap.places) - NAMED:,} more" if len(gap.places) > NAMED else ""
+    return (
+        f"{gap.tier}: no calibration data of {gap.share:.1%} of the weights it rounds: "
+        f"{', '.join(gap.places[:NAMED])}{more}"
+    )

@@ -10,7 +10,7 @@ from bot.pipeline.job import Job
 from bot.pipeline.texts import calibration_texts, read_text
 from bot.plan.recipe import raised_types, without_data
 from bot.progress import Report
-from bot.records import Built, CalibrationFacts, Recipe
+from bot.records import Built, CalibrationFacts, Gap, Recipe
 from bot.workspace import writing
 
 if TYPE_CHECKING:
@@ -89,12 +89,12 @@ def settled(job: Job, matrix: Built | None) -> tuple[Recipe, ...]:
     With `quantize.missing_data: next` a tensor whose type needs data that the matrix lacks gets
     the next larger type that needs none; otherwise building such a tier is refused.
     """
-    from bot.build import imatrix, quantize
+    from bot.build import quantize
 
     recipes = job.plan.recipes
     if matrix is None or job.settings.quantize.missing_data == "refuse":
         return recipes
-    read = imatrix.read(Path(matrix.path))
+    read = matrix_of(job, matrix)
     tensors = job.plan.model.tensors
 
     def settle(recipe: Recipe) -> Recipe:
@@ -104,6 +104,21 @@ def settled(job: Job, matrix: Built | None) -> tuple[Recipe, ...]:
         return without_data(recipe, quantize.lacking(types, read), tensors)
 
     return tuple(settle(recipe) for recipe in recipes)
+
+
+def matrix_of(job: Job, file: Built) -> Matrix:
+    """An importance matrix with a row for each expert of the job's model."""
+    from bot.build import imatrix
+
+    return imatrix.read(Path(file.path)).of(job.plan.model.tensors)
+
+
+def gap(job: Job, recipe: Recipe, matrix: Matrix) -> Gap | None:
+    """What a tier rounds without data."""
+    from bot.build.quantize import gap_of
+
+    types = {assignment.tensor: assignment.type for assignment in recipe.assignments}
+    return gap_of(recipe.tier, types, job.plan.model.tensors, matrix)
 
 
 def facts(job: Job) -> CalibrationFacts | None:
@@ -131,6 +146,9 @@ def _facts(job: Job, file: Built, matrix: Matrix) -> CalibrationFacts:
         for planned, recipe in zip(job.plan.recipes, settled(job, file), strict=True)
         for change in raised_types(planned, recipe)
     ]
+    by_expert = matrix.of(job.plan.model.tensors)
+    tiers = (recipe for recipe in settled(job, file) if recipe.imatrix and not recipe.plain)
+    gaps = [found for recipe in tiers if (found := gap(job, recipe, by_expert)) is not None]
     return CalibrationFacts(
         name=job.settings.calibration.name,
         texts=(),
@@ -139,7 +157,8 @@ def _facts(job: Job, file: Built, matrix: Matrix) -> CalibrationFacts:
         file=job.paths.imatrix.name,
         bytes=file.bytes,
         sha256=file.sha256,
-        unreached=matrix.unreached(),
+        unreached=by_expert.unreached(),
+        gaps=tuple(gaps),
         coverage=matrix.coverage(),
         raised=tuple(raised),
     )

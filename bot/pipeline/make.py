@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bot.pipeline.calibrating import calibrate, settled
+from bot.pipeline.calibrating import calibrate, gap, matrix_of, settled
 from bot.pipeline.calibrating import known as known_matrix
 from bot.pipeline.job import Job
 from bot.plan.recipe import asked_types, file_type
@@ -15,6 +15,7 @@ from bot.records import Built, Recipe, together
 from bot.workspace import sha256, writing
 
 if TYPE_CHECKING:
+    from bot.build.imatrix import Matrix
     from bot.build.layout import Wanted
     from bot.build.quantize import Importance, Notes
 
@@ -111,13 +112,13 @@ def _given(job: Job, path: Path) -> Built:
 
 def _quantize_missing(job: Job, recipes: Sequence[Recipe], matrix: Built | None) -> None:
     """Make all tiers that are not there yet in one reading of the source."""
-    from bot.build import imatrix, onepass
+    from bot.build import onepass
     from bot.build.quantize import Importance
 
     missing = [recipe for recipe in recipes if _done(job, recipe, matrix) is None]
     if not missing:
         return
-    read = Importance(imatrix.read(Path(matrix.path))) if matrix else None
+    read = Importance(matrix_of(job, matrix)) if matrix else None
     wanted = [_wanted(job, recipe, read if recipe.imatrix else None) for recipe in missing]
     tiers = "tier" if len(wanted) == 1 else "tiers"
     with job.pipeline.narrator.work(f"quantizing {len(wanted)} {tiers}", unit="B") as report:
@@ -141,6 +142,7 @@ def _wanted(job: Job, recipe: Recipe, weights: Importance | None) -> Wanted:
     types = _types(job, recipe)
     if weights is not None:
         quantize.require_data(types, weights.matrix, experts=not recipe.plain)
+        _say_gap(job, recipe, weights.matrix)
     notes = quantize.notes(weights.matrix) if weights is not None else ()
     return Wanted(
         target=job.file_of(recipe),
@@ -150,6 +152,19 @@ def _wanted(job: Job, recipe: Recipe, weights: Importance | None) -> Wanted:
         notes=(*notes, *_stamp(job, recipe)),
         shard=_shard(job, recipe),
     )
+
+
+def _say_gap(job: Job, recipe: Recipe, matrix: Matrix) -> None:
+    """Tell what a tier rounds without data; BuildError where that is too much.
+
+    A baseline is llama-quantize's, whatever that makes of such a matrix.
+    """
+    from bot.build import quantize
+
+    found = None if recipe.plain else gap(job, recipe, matrix)
+    quantize.require_share(found, job.settings.quantize.missing_share)
+    if found is not None:
+        job.pipeline.narrator.say(quantize.told(found))
 
 
 def _types(job: Job, recipe: Recipe) -> dict[str, str]:
@@ -183,21 +198,23 @@ def _quantize_inputs(job: Job, recipe: Recipe, matrix: Built | None) -> dict[str
 
 
 def _quantize(job: Job, recipe: Recipe, matrix: Built | None) -> Built:
-    from bot.build import imatrix, quantize
+    from bot.build import quantize
 
     if (built := _done(job, recipe, matrix)) is not None:
         return built
     target = job.file_of(recipe)
-    used = matrix if recipe.imatrix else None
+    used = matrix_of(job, matrix) if matrix and recipe.imatrix else None
 
     def work(_report: Report) -> None:
+        if used is not None:
+            _say_gap(job, recipe, used)
         with writing(target) as partial:
             quantize.quantize(
                 Path(job.plan.model.source.path),
                 partial,
                 file_type=file_type(recipe.base),
                 types={} if recipe.plain else _types(job, recipe),
-                imatrix=imatrix.read(Path(used.path)) if used else None,
+                imatrix=used,
                 threads=job.settings.llama.threads,
                 stamp=_stamp(job, recipe),
             )

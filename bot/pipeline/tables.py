@@ -313,6 +313,17 @@ def published(done: Published) -> str:
     return _published(done, done.url)
 
 
+def gaps(results: Path) -> list[str]:
+    """A line for each tier of results.json that was rounded without data of some weights."""
+    from bot.build.quantize import told
+    from bot.records import from_json
+
+    if not results.is_file():
+        return []
+    found = from_json(Results, results.read_bytes())
+    return [told(gap) for gap in found.calibration.gaps] if found.calibration else []
+
+
 def _published(done: Published, where: str) -> str:
     seen = "public" if done.public else "private"
     if done.waiting:

@@ -23,10 +23,12 @@ def coverage(facts: CalibrationFacts | None) -> list[tuple[str, str]]:
         for c in facts.coverage
         if c.rare
     ]
+    gaps = [f"{gap.tier} {gap.share:.1%}: {_some(gap.places, ', ')}" for gap in facts.gaps]
     raised = [_change(change) for change in facts.raised]
     titles = {
         "Experts that no calibration token reached": none,
         f"Experts that less than {RARE_TOKENS} calibration tokens reached": rare,
+        "Rounded without calibration data, by share of a tier's weights": gaps,
         "Larger types for lack of calibration data": raised,
     }
     return [(title, _some(lines, "; ")) for title, lines in titles.items() if lines]

@@ -140,6 +140,17 @@ def _validator() -> Any:
     return check
 
 
+def any_number(kind: str, row: NDArray[np.uint8], length: int) -> bool:
+    """Whether one of a row's `length` numbers is not zero; yes where ggml cannot expand a type."""
+    expand = getattr(ggml_base(), f"dequantize_row_{kind.lower().replace('_k', '_K')}", None)
+    if expand is None:
+        return True
+    expand.argtypes, expand.restype = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64], None
+    numbers = np.empty(length, np.float32)
+    expand(row.ctypes.data, numbers.ctypes.data, length)
+    return bool(numbers.any())
+
+
 def exponentials(
     values: NDArray[np.float32], highest: NDArray[np.float32], out: NDArray[np.float32]
 ) -> NDArray[np.float64]:

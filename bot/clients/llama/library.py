@@ -68,7 +68,8 @@ class Log:
         Each function of llama.cpp that hands an error up adds a line; those that only say that it
         failed are left out. Warnings count where there is no error.
         """
-        bare = [_WHO.sub("", " ".join(line.split()), count=1) for line in self.errors]
+        plain = (" ".join(line.replace("===", "").split()) for line in self.errors)  # no frames
+        bare = [_WHO.sub("", line, count=1) for line in plain]
         telling = [line for line in bare if not _NO_REASON.fullmatch(line)]
         said = telling or bare or self.warnings[-1:] or ["llama.cpp gave no reason"]
         return "; ".join(dict.fromkeys(said))[:REASON]

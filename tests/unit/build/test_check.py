@@ -142,6 +142,24 @@ def test_damage_is_named_in_one_line(good: Path, tmp_path: Path, what: str) -> N
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("first", "last", "which"), [(0, 6, " of expert 0"), (2, 3, " of expert 2")]
+)
+def test_tensors_that_were_rounded_to_zeros_are_found(
+    good: Path, tmp_path: Path, first: int, last: int, which: str
+) -> None:
+    """What llama-quantize makes of sums that are all zero."""
+    raw, start = tensor_of(good, UP)
+    (size,) = (t.size for t in check_headers(good).tensors if t.name == UP)
+    each = size // raw.shape[2]
+    path = tmp_path / "zeros.gguf"
+    data = bytearray(good.read_bytes())
+    data[start + first * each : start + last * each] = bytes((last - first) * each)
+    path.write_bytes(data)
+    with pytest.raises(SourceError, match=rf"{UP}{which} holds zeros alone"):
+        look(path)
+
+
 def test_two_tensors_of_one_name_are_refused(good: Path, tmp_path: Path) -> None:
     path = tmp_path / "twice.gguf"
     path.write_bytes(good.read_bytes().replace(b"blk.1.ffn_up_exps", b"blk.0.ffn_up_exps", 1))

@@ -47,6 +47,30 @@ def test_an_expert_without_tokens_weighs_one_and_is_named(path: Path) -> None:
     assert found.unreached() == (f"{DOWN} expert 1", f"{UP} expert 1")
 
 
+def test_sums_that_are_all_zero_are_no_data(tmp_path: Path) -> None:
+    """Tokens came and nothing was seen: as weights they would make every number zero."""
+    path = tmp_path / "imatrix.gguf"
+    sums = np.array([[1, 2], [0, 0], [0, 3]], np.float32)
+    seen = {UP: Seen(sums, np.array([4, 4, 4])), QUERY: Seen(sums[1:2], np.array([7]))}
+    imatrix.write(path, seen, (), 1, 512)
+    found = imatrix.read(path)
+    assert found.weights()[UP].tolist() == [0.25, 0.5, 1, 1, 0, 0.75]
+    assert found.weights()[QUERY].tolist() == [1, 1]
+    assert found.unreached() == (QUERY, f"{UP} expert 1")
+    assert found.coverage()[0].unreached == (1,)
+
+
+def test_experts_of_a_file_without_counts_of_each_show_by_their_zeros() -> None:
+    found = imatrix.Matrix(
+        datasets=(), chunks=1, sums={UP: np.array([[1, 2, 0, 0, 3, 4]], np.float32)},
+        counts={UP: np.array([2], np.float32)},
+    )  # fmt: skip
+    assert found.unreached() == ()
+    known = found.of([tensor(UP, 2, 8, 3)])
+    assert known.unreached() == (f"{UP} expert 1",)
+    assert known.weights()[UP].tolist() == [0.5, 1, 1, 1, 1.5, 2]
+
+
 def test_coverage_by_layer(path: Path) -> None:
     layer = LayerCoverage(layer=0, experts=3, fewest=0, median=3, unreached=(1,), rare=(2,))
     assert imatrix.read(path).coverage() == (layer,)

@@ -11,6 +11,7 @@ from bot.errors import BuildError
 from bot.plan.architecture import describe
 from bot.plan.profiles import NEED_IMATRIX, load_profiles
 from bot.plan.recipe import asked_types, file_type, make_recipe
+from bot.records import Tensor
 from bot.settings import DEMO, data_folder
 from bot.workspace import sha256
 
@@ -66,6 +67,32 @@ def test_an_expert_without_data_is_named() -> None:
         quantize.require_data({name: "IQ2_S"}, matrix)
     quantize.require_data({name: "IQ2_S"}, matrix, experts=False)
     quantize.require_data({name: "Q2_K", "token_embd.weight": "IQ2_S"}, matrix)
+
+
+def test_what_a_tier_rounds_without_data_is_named_whatever_its_type() -> None:
+    """A matrix that fits one of four tensors; the embedding, the output and norms have none."""
+    shapes = {"ffn_up_exps": (256, 8, 4), "attn_q": (256, 8), "attn_norm": (256,)}
+    tensors = [
+        Tensor(name=f"blk.{layer}.{name}.weight", shape=shape, type="BF16", bytes=1)
+        for layer in (0, 1)
+        for name, shape in shapes.items()
+    ]
+    tensors += [Tensor(name="token_embd.weight", shape=(256, 99), type="BF16", bytes=1)]
+    types = {t.name: "F32" if "norm" in t.name else "Q6_K" for t in tensors}
+    name = "blk.0.ffn_up_exps.weight"
+    counts = np.array([5, 0, 5, 5], np.float32)
+    matrix = Matrix(datasets=(), chunks=1, sums={name: np.ones((4, 256), np.float32)},
+                    counts={name: counts})  # fmt: skip
+    gap = quantize.gap_of("I-X", types, tensors, matrix)
+    assert gap is not None
+    assert gap.places == (f"{name} expert 1", "blk.0.attn_q.weight", "blk.1.ffn_up_exps.weight",
+                          "blk.1.attn_q.weight")  # fmt: skip
+    assert gap.share == pytest.approx((1 + 1 + 4 + 1) / 10)
+    with pytest.raises(BuildError, match=r"I-X: no calibration data of 70\.0% .*missing_share"):
+        quantize.require_share(gap, 0.1)
+    quantize.require_share(gap, 0.7)
+    quantize.require_share(None, 0.0)
+    assert quantize.gap_of("I-X", dict.fromkeys(types, "BF16"), tensors, matrix) is None
 
 
 def test_what_llama_cpp_refuses_is_said_in_one_line(demo_model: Path, tmp_path: Path) -> None:
