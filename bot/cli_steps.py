@@ -41,6 +41,16 @@ SENTINEL = click.option(
     required=True,
     help="Of `prepare`; proves that this machine sees the same folder.",
 )
+SEALS = click.option(
+    "--seals",
+    envvar="APEX_SEALS",
+    default="",
+    metavar="N:HEX,…",
+    help="Of `prepare`; prove which job wrote a group's record [default: this machine's own]",
+)
+PUBLISHED = click.option(
+    "--published", envvar="APEX_PUBLISHED", default="", help="What `publish` told the run, JSON."
+)
 
 
 @click.group()
@@ -48,14 +58,15 @@ def step() -> None:
     """One job of a release that several machines build: see workflows/.
 
     Options can be given as variables: APEX_MODEL, APEX_REVISION, APEX_TIERS, APEX_DELIVERY,
-    APEX_RELEASE, APEX_SENTINEL, APEX_GROUP, APEX_COUNT. On GitHub, results go to GITHUB_OUTPUT too.
+    APEX_RELEASE, APEX_SENTINEL, APEX_SEALS, APEX_GROUP, APEX_COUNT, APEX_PUBLISHED. On GitHub,
+    results go to GITHUB_OUTPUT too.
 
     \b
     bot step prepare --model Qwen/Qwen3.6-35B-A3B
     bot step quantize --group 1 --release RELEASE --sentinel SENTINEL
     bot step describe --release RELEASE --sentinel SENTINEL
     bot step publish --release RELEASE --sentinel SENTINEL
-    bot step report --release RELEASE
+    bot step report --release RELEASE --sentinel SENTINEL
     """
 
 
@@ -65,21 +76,28 @@ def _folder(context: Context, release: str) -> Folder:
     return folder_of(context.pipeline.workspace, release)
 
 
-def _tell(values: dict[str, Any], *, as_json: bool) -> None:
-    """Results on stdout, and to later jobs of a workflow."""
-    lines = {
-        name: value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
-        for name, value in values.items()
-    }
+def _tell(values: dict[str, Any], *, as_json: bool, to_jobs: dict[str, Any] | None = None) -> None:
+    """Results on stdout, and to later jobs of a workflow; `to_jobs` to them alone.
+
+    A log is read by many: what proves who wrote a record is in no log.
+    """
+    shown, told = _lines(values), _lines({**values, **(to_jobs or {})})
     target = os.environ.get("GITHUB_OUTPUT")
     if target:
         with Path(target).open("a", encoding="utf-8") as file:
-            file.writelines(f"{name}={value}\n" for name, value in lines.items())
+            file.writelines(f"{name}={value}\n" for name, value in told.items())
     if as_json:
-        click.echo(json.dumps(values, ensure_ascii=False))
+        click.echo(json.dumps({**values, **({} if target else to_jobs or {})}, ensure_ascii=False))
     else:
-        for name, value in lines.items():
+        for name, value in (shown if target else told).items():
             click.echo(f"{name}={value}")
+
+
+def _lines(values: dict[str, Any]) -> dict[str, str]:
+    return {
+        name: value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+        for name, value in values.items()
+    }
 
 
 @step.command()
@@ -103,33 +121,36 @@ def prepare(
     """Fetch, convert, calibrate, and measure the reference: what every tier needs, made once.
 
     Its results are the release's name, a sentinel, and the jobs of the next step: `count` of them,
-    none when the order is published already, as a matrix of `group` and `tiers`.
+    none when the order is published already, as a matrix of `group`, `tiers` and `seal`; `seals`
+    are those of all groups.
 
     \b
     bot step prepare --model Qwen/Qwen3.6-35B-A3B --tiers I-Quality,I-Mini
     """
-    from bot.pipeline import steps
+    from bot.pipeline import claims, steps
     from bot.pipeline.orders import Order
 
     named = tuple(tier.strip() for tier in tiers.split(",") if tier.strip())
     order = Order(model=model, revision=revision or "main", tiers=named, delivery=delivery)
     folder, prepared = steps.prepare(context.pipeline, order)
-    found = steps.matrix(prepared) if prepared is not None else {"include": []}
+    seals = claims.seals_of(folder, prepared) if prepared is not None else {}
+    jobs = steps.matrix(prepared, seals) if prepared is not None else {"include": []}
     sentinel = folder.sentinel if prepared is not None else ""
-    values = {"release": folder.name, "sentinel": sentinel, "count": len(found["include"])}
-    _tell({**values, "matrix": found}, as_json=as_json)
+    values = {"release": folder.name, "sentinel": sentinel, "count": len(jobs["include"])}
+    _tell(values, as_json=as_json, to_jobs={"matrix": jobs, "seals": claims.show_seals(seals)})
 
 
 @step.command()
 @RELEASE
 @SENTINEL
+@SEALS
 @click.option(
     "--group", envvar="APEX_GROUP", type=click.IntRange(1, 64), help="[default: one after another]"
 )
 @JSON
 @click.pass_obj
 def quantize(
-    context: Context, release: str, sentinel: str, group: int | None, as_json: bool
+    context: Context, release: str, sentinel: str, seals: str, group: int | None, as_json: bool
 ) -> None:
     """Make and measure the tiers of one group, or of all. No token is needed.
 
@@ -140,19 +161,22 @@ def quantize(
 
     folder = _folder(context, release)
     if group is None:
-        done = steps.quantize_all(context.pipeline, folder, sentinel)
+        done = steps.quantize_all(context.pipeline, folder, sentinel, seals)
     else:
-        done = steps.quantize(context.pipeline, folder, sentinel, group)
+        done = steps.quantize(context.pipeline, folder, sentinel, group, seals)
     _tell({"tiers": ",".join(done)}, as_json=as_json)
 
 
 @step.command()
 @RELEASE
 @SENTINEL
+@SEALS
 @click.option("--to", type=Repository(), metavar="OWNER/NAME", help="Repository to publish to.")
 @JSON
 @click.pass_obj
-def describe(context: Context, release: str, sentinel: str, to: str | None, as_json: bool) -> None:
+def describe(
+    context: Context, release: str, sentinel: str, seals: str, to: str | None, as_json: bool
+) -> None:
     """Write card, plot and results of the tiers that are complete, if jobs.policy has enough.
 
     Models are opened here and not by `publish`, which has the token that may write. With
@@ -163,7 +187,8 @@ def describe(context: Context, release: str, sentinel: str, to: str | None, as_j
     """
     from bot.pipeline import steps
 
-    found = steps.describe_release(context.pipeline, _folder(context, release), sentinel, to)
+    folder = _folder(context, release)
+    found = steps.describe_release(context.pipeline, folder, sentinel, to, seals)
     _tell({"repository": found.repo_id, "tiers": ",".join(found.tiers)}, as_json=as_json)
 
 
@@ -180,31 +205,52 @@ def publish(context: Context, release: str, sentinel: str, private: bool, as_jso
     bot step publish --release Qwen--Qwen3.6-35B-A3B-0123456789ab --sentinel 0123…
     """
     from bot.pipeline import steps
+    from bot.records import dump
 
     hide = private or context.settings.publish.private
     folder = _folder(context, release)
-    done = steps.publish(context.pipeline, folder, sentinel, private=hide)
-    _tell({"url": done.url, "commit": done.commit}, as_json=as_json)
+    done, sent = steps.publish(context.pipeline, folder, sentinel, private=hide)
+    told = {"published": dump(sent)}
+    _tell({"url": done.url, "commit": done.commit}, as_json=as_json, to_jobs=told)
+
+
+MAYBE = click.option("--release", envvar="APEX_RELEASE", default="", help="As `prepare` called it.")
+MAYBE_SENTINEL = click.option(
+    "--sentinel", envvar="APEX_SENTINEL", default="", help="Of `prepare`; none: it never ended."
+)
 
 
 @step.command()
-@click.option("--release", envvar="APEX_RELEASE", default="", help="As `prepare` called it.")
+@MAYBE
+@MAYBE_SENTINEL
+@SEALS
+@PUBLISHED
 @click.option(
     "--count", envvar="APEX_COUNT", default="", help="As `prepare` counted; 0: published before."
 )
 @JSON
 @click.pass_context
-def report(ctx: click.Context, release: str, count: str, as_json: bool) -> None:
+def report(
+    ctx: click.Context,
+    release: str,
+    sentinel: str,
+    seals: str,
+    published: str,
+    count: str,
+    as_json: bool,
+) -> None:
     """Say what became of each tier, also to GITHUB_STEP_SUMMARY; exit code 1 unless all is well.
 
     \b
-    bot step report --release Qwen--Qwen3.6-35B-A3B-0123456789ab
+    bot step report --release Qwen--Qwen3.6-35B-A3B-0123456789ab --sentinel 0123…
     """
     from bot.pipeline import step_report
 
     jobs = int(count) if count.isdecimal() else None
     folder = _folder(ctx.obj, release) if release else None
-    told = step_report.report(ctx.obj.pipeline, folder, count=jobs)
+    told = step_report.report(
+        ctx.obj.pipeline, folder, sentinel, published, seals=seals, count=jobs
+    )
     target = os.environ.get("GITHUB_STEP_SUMMARY")
     if target:
         with Path(target).open("a", encoding="utf-8") as file:
@@ -214,17 +260,20 @@ def report(ctx: click.Context, release: str, count: str, as_json: bool) -> None:
 
 
 @step.command()
-@click.option("--release", envvar="APEX_RELEASE", default="", help="As `prepare` called it.")
+@MAYBE
+@MAYBE_SENTINEL
+@PUBLISHED
 @click.pass_obj
-def clean(context: Context, release: str) -> None:
+def clean(context: Context, release: str, sentinel: str, published: str) -> None:
     """Remove unfinished files; and, once all is published, the model's files (see jobs.keep).
 
     \b
-    bot step clean --release Qwen--Qwen3.6-35B-A3B-0123456789ab
+    bot step clean --release Qwen--Qwen3.6-35B-A3B-0123456789ab --sentinel 0123…
     """
     from bot.pipeline.step_report import clean as sweep
 
-    done = sweep(context.pipeline, _folder(context, release)) if release else None
+    folder = _folder(context, release) if release and sentinel else None
+    done = sweep(context.pipeline, folder, sentinel, published) if folder else None
     words = {True: "removed the model's files", False: "removed unfinished files"}
     click.echo(words[done] if done is not None else "nothing of it is here")
 

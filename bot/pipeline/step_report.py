@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bot.pipeline.models import Pipeline
-from bot.pipeline.orders import Folder, Prepared, Sent
-from bot.pipeline.travel import remove, road
+from bot.errors import SourceError
+from bot.pipeline import claims
+from bot.pipeline.models import REPO_ID, Pipeline
+from bot.pipeline.orders import Folder, Prepared, Sent, parsed
+from bot.pipeline.travel import give_back, road
+from bot.workspace import remove
 
 ENDING = 60.0  # seconds that a cancelled step may take to end
 
@@ -19,30 +22,76 @@ class Account:
     """
 
     good: bool
-    text: str  # Markdown; no word of it is a stranger's
+    text: str  # Markdown; no word of it is a stranger's but names that are checked
     waiting: bool = False
 
 
-def report(pipeline: Pipeline, folder: Folder | None, *, count: int | None = None) -> Account:
+def report(
+    pipeline: Pipeline,
+    folder: Folder | None,
+    sentinel: str,
+    told: str,
+    *,
+    seals: str = "",
+    count: int | None = None,
+) -> Account:
     """Say which tiers are complete and which are published. Without a folder nothing was begun.
 
-    `count` are the jobs that `prepare` asked for; none: all was published before.
+    What was ordered is known by its sentinel; `told` is what the publishing job said to the run
+    (Sent), and what the Hub holds is looked at. `count` are the jobs that `prepare` asked for;
+    none: all was published before.
     """
-    if folder is not None:
-        road(pipeline, folder).records()
-    told = account(folder)
-    if folder is not None and count == 0 and not told.good:
+    if count == 0:
         return Account(good=True, text="All of it was published before.\n")
-    return told
+    if folder is None or not sentinel:
+        return account(None, None)
+    road(pipeline, folder).records()
+    prepared = folder.prepared(sentinel)
+    sent = parsed(Sent, told.encode()) if told else folder.read(Sent)
+    if sent is None or sent.key != prepared.key or not _is_ours(pipeline, sent):
+        return account(prepared, None, _complete(folder, prepared, seals))
+    done = _complete(folder, prepared, seals)
+    return account(prepared, sent, done, _lacking(pipeline, sent))
 
 
-def account(folder: Folder | None) -> Account:
-    """What the records of an order say."""
-    prepared = folder.read(Prepared) if folder is not None else None
-    if folder is None or prepared is None:
+def _complete(folder: Folder, prepared: Prepared, seals: str) -> frozenset[str]:
+    """Tiers whose jobs are done, as far as this machine can tell."""
+    if not seals and not folder.ledger("prepare").is_file():
+        return frozenset()
+    parts, _ = claims.complete(folder, prepared, claims.known_seals(folder, prepared, seals), None)
+    return frozenset(tier for part in parts.values() for tier in part.tiers)
+
+
+def _is_ours(pipeline: Pipeline, sent: Sent) -> bool:
+    """Whether its addresses are those of the repository it names, on the Hub of the settings."""
+    site = pipeline.settings.hub.endpoint
+    waiting = (sent.waiting or sent.url).split("/discussions/")[0]
+    named = REPO_ID.fullmatch(sent.repo_id) is not None
+    return named and sent.url == f"{site}/{sent.repo_id}" and waiting == sent.url
+
+
+def _lacking(pipeline: Pipeline, sent: Sent) -> frozenset[str]:
+    """Files of a publication that the Hub does not hold; none where it lets nobody look."""
+    if sent.waiting is not None:
+        return frozenset()
+    try:
+        held = pipeline.hub.release(sent.repo_id, sent.commit).files
+    except SourceError:
+        return frozenset() if pipeline.settings.publish.private else frozenset(sent.files)
+    there = {file.path: file.sha256 for file in held}
+    return frozenset(path for path, hashed in sent.files.items() if there.get(path) != hashed)
+
+
+def account(
+    prepared: Prepared | None,
+    sent: Sent | None,
+    complete: frozenset[str] = frozenset(),
+    lacking: frozenset[str] = frozenset(),
+) -> Account:
+    """What was ordered, and what became of it; files that are `lacking` were lost again."""
+    if prepared is None:
         return Account(good=False, text="Nothing was prepared: see the log of `prepare`.\n")
-    sent, complete = folder.read(Sent), folder.complete(prepared)
-    there = sent.tiers if sent is not None and sent.key == prepared.key else ()
+    there = sent.tiers if sent is not None and not lacking else ()
     waiting = sent.waiting if sent is not None and there else None
     rows = [
         f"| {tier} | {number} | {_state(tier, complete, there, waiting)} |"
@@ -58,6 +107,7 @@ def account(folder: Folder | None) -> Account:
         "|---|---|---|",
         *rows,
         "",
+        *(f"The Hub does not hold {path} as it was published." for path in sorted(lacking)),
         _rest(whole, waiting),
     ]
     text = "\n".join(lines) + "\n"
@@ -72,30 +122,30 @@ def _rest(whole: bool, waiting: str | None) -> str:
     return "All tiers are published."
 
 
-def _state(
-    tier: str, complete: tuple[str, ...], there: tuple[str, ...], waiting: str | None
-) -> str:
+def _state(tier: str, complete: frozenset[str], there: tuple[str, ...], waiting: str | None) -> str:
     if tier in there:
         return "waits for a person" if waiting else "published"
     return "complete, not published" if tier in complete else "**failed or not reached**"
 
 
-def clean(pipeline: Pipeline, folder: Folder) -> bool | None:
+def clean(pipeline: Pipeline, folder: Folder, sentinel: str, told: str) -> bool | None:
     """Give disk back: unfinished files; and of an order that is all published, all but its record.
 
-    Says whether the latter was done; then nothing travels any more either. None: there is nothing.
+    Says whether the latter was done; then nothing travels any more either. None: there is nothing
+    that this run is known to have prepared.
     """
     way = road(pipeline, folder)
-    prepared = folder.read(Prepared)
+    way.records()
+    prepared = folder.prepared(sentinel) if folder.file(Prepared).is_file() else None
     if prepared is None:
         return None
     name = prepared.order.model.split("/")[1]
     job = pipeline.workspace.job(name, prepared.key)
     with job.locked(patience=ENDING):
         for partial in job.folder.rglob("*.partial"):
-            partial.unlink()
-        if pipeline.settings.jobs.keep or not account(folder).good:
+            remove(partial, job.folder)
+        if pipeline.settings.jobs.keep or not report(pipeline, folder, sentinel, told).good:
             return False
-        remove(pipeline, folder, prepared)
+        give_back(folder, prepared)
     way.close()
     return True

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from bot.errors import (
     BotError,
@@ -22,20 +22,22 @@ from bot.errors import (
     SourceError,
 )
 from bot.ledger import Ledger, Work
-from bot.pipeline import calibrating, describe, gating, make, measure, sources
+from bot.pipeline import calibrating, claims, describe, gating, make, measure, sources
 from bot.pipeline.afterwards import follow
 from bot.pipeline.bench import JOB as MEASURES
+from bot.pipeline.claims import Seals
 from bot.pipeline.data import find_tasks, find_text
 from bot.pipeline.job import Job, require_room, tools_of
 from bot.pipeline.models import Model, Pipeline, Plan
-from bot.pipeline.orders import Described, Folder, Group, Needs, Order, Prepared, Sent
+from bot.pipeline.orders import Described, Folder, Group, Handed, Needs, Order, Prepared, Sent
 from bot.pipeline.publish import Published, send, tag
 from bot.pipeline.sources import Local
-from bot.pipeline.travel import Road, from_root, here, road, sweep
+from bot.pipeline.travel import Road, carried, here, road, sweep
 from bot.plan.profiles import load_profiles
+from bot.recordpath import RecordPath
 from bot.records import Built, Recipe, Tools, digest, dump
 from bot.settings import Settings
-from bot.workspace import inside, sha256
+from bot.workspace import inside, require_safe, sha256
 
 
 def prepare(pipeline: Pipeline, order: Order) -> tuple[Folder, Prepared | None]:
@@ -59,7 +61,7 @@ def prepare(pipeline: Pipeline, order: Order) -> tuple[Folder, Prepared | None]:
         sweep(pipeline, folder)
         way.open()
         way.records()
-        before = folder.read(Prepared)
+        before = folder.known  # what others left there is not adopted: it is made anew
         if before is not None and _still(before, asked, release.commit, settings):
             return folder, before
     if not folder.path.exists():
@@ -86,19 +88,20 @@ def _made(
         order=order,
         asked=asked,
         commit=commit,
-        local=local.moved(lambda path: Path(inside(folder.root, path))),
+        local=Handed.of(local, folder.root),
         key=job.key,
         tools=job.tools,
         evaluation=digest(job.evaluation),
         recipes={recipe.tier: recipe.hash for recipe in plan.recipes},
         groups=parts,
         room=tuple(sum(plan.predicted(r) for r in plan.distinct if r.tier in p) for p in parts),
-        logits=inside(folder.root, logits) if logits else "",
+        logits=RecordPath.of(logits, folder.root) if logits else None,
         needs=_needs(job, local, logits) if way.apart else Needs(),
-        work=mine.ledger.work(),
     )
-    record, needed = folder.write(prepared), prepared.needs.all
-    placed = (replace(file, path=str(folder.root / file.path)) for file in needed)
+    prepared = replace(prepared, work=tuple(claims.ours(mine.ledger.work(), prepared)))
+    record = folder.write(prepared)
+    folder.know()
+    placed = (one.built(folder.root / one.path.text) for one in prepared.needs.all)
     way.leave((*placed, describe.hashed(record)), f"what {order.model} is made of")
     return prepared
 
@@ -132,9 +135,9 @@ def _needs(job: Job, local: Local, logits: Path | None) -> Needs:
     kept = [describe.hashed(logits)] if logits else []
     extras = [describe.hashed(path) for path in (local.extras or {}).values()]
     return Needs(
-        model=from_root(root, job.pipeline.hashed(local)),
-        quantize=from_root(root, [*shared, *kept]),
-        describe=from_root(root, [*shared, *extras]),
+        model=carried(root, job.pipeline.hashed(local)),
+        quantize=carried(root, [*shared, *kept]),
+        describe=carried(root, [*shared, *extras]),
     )
 
 
@@ -219,26 +222,32 @@ def _require_room(pipeline: Pipeline, order: Order) -> None:
 # ── one group of tiers ──────────────────────────────────────────────────────────────────────
 
 
-def quantize(pipeline: Pipeline, folder: Folder, sentinel: str, number: int) -> tuple[str, ...]:
-    """Make and measure the tiers of a group; what is done is noted tier by tier."""
+def quantize(
+    pipeline: Pipeline, folder: Folder, sentinel: str, number: int, seals: str = ""
+) -> tuple[str, ...]:
+    """Make and measure the tiers of a group; what is done is noted tier by tier.
+
+    `seals` has that of the group; where this machine prepared the release it need not be told.
+    """
     way = road(pipeline, folder)
     way.records()
     prepared = folder.prepared(sentinel)
     if not 1 <= number <= len(prepared.groups):
         raise SourceError(f"there is no group {number}; take one of 1 to {len(prepared.groups)}")
+    seal = claims.known_seals(folder, prepared, seals)
     require_device(pipeline.settings)
-    before, name = _group(folder, prepared, number), f"group-{number}"
+    before, name = _group(pipeline, folder, prepared, number, seal), f"group-{number}"
     if way.apart:
         if set(before.tiers) == set(prepared.groups[number - 1]):
             return before.tiers
         sweep(pipeline, folder)
     room = sum(prepared.room[number - 1 : number])
-    brought = way.bring((*prepared.needs.model, *prepared.needs.quantize), room)
-    given = here(prepared.work, brought, folder.root)
+    needed = (*prepared.needs.model, *prepared.needs.quantize)
+    brought = way.bring(needed, _places(pipeline, prepared), room)
+    given = _given(way, prepared, brought, folder)
     ledger = _knowing(folder, name, (*given, *before.work))
     mine = pipeline.beside(_of_group(pipeline.settings, prepared.tools), ledger)
-    local = prepared.local.moved(folder.root.joinpath)
-    plan = mine.plan(mine.described(local), prepared.groups[number - 1])
+    plan = mine.plan(mine.described(prepared.model(folder.root)), prepared.groups[number - 1])
     job = Job(mine, plan, key=prepared.key)
     _require_same(job, prepared)
     with job.paths.locked(name):
@@ -250,18 +259,47 @@ def quantize(pipeline: Pipeline, folder: Folder, sentinel: str, number: int) -> 
             done += tuple(r.tier for r in plan.recipes if tier in (r.tier, r.same_as))
             if way.apart:
                 make.let_go(job, tier, file)
-            ours = tuple(work for work in ledger.work() if work not in given)
-            group = Group(key=job.key, tiers=done, work=ours)
-            _leave(job, way, tier, file, folder.write(group, number))
+            group = Group(key=job.key, tiers=done, work=claims.own(ledger.work(), prepared, done))
+            if number not in seal:
+                _unsealed(number)
+            record = folder.write(claims.sealed(group, number, seal[number]), number)
+            _leave(job, way, tier, file, record)
     return done
 
 
-def _group(folder: Folder, prepared: Prepared, number: int) -> Group:
-    """What is done of a group."""
-    found = folder.read(Group, number)
-    if found is None or found.key != prepared.key:
-        return Group(key=prepared.key, tiers=())
-    return found
+def _unsealed(number: int) -> NoReturn:
+    raise SettingsError(f"--seals has none of group {number}; take it from what `prepare` printed")
+
+
+def _places(pipeline: Pipeline, prepared: Prepared) -> tuple[str, ...]:
+    """Where files of this release may be brought to: its own folders, and texts of the settings."""
+    space, root = pipeline.workspace, pipeline.workspace.root
+    texts = (
+        inside(root, space.texts(entry.repository, entry.commit))
+        for entry in pipeline.settings.data.values()
+        if entry.repository is not None and entry.commit is not None
+    )
+    return (*prepared.sources, f"{prepared.job}/release", "measures", *texts)
+
+
+def _given(
+    way: Road, prepared: Prepared, brought: frozenset[str], folder: Folder
+) -> tuple[Work, ...]:
+    """What `prepare` finished, as of this machine."""
+    works = prepared.work
+    if way.apart:
+        works = claims.of_release(works, prepared, folder.root)
+    return here(works, brought, folder.root)
+
+
+def _group(
+    pipeline: Pipeline, folder: Folder, prepared: Prepared, number: int, seals: Seals
+) -> Group:
+    """What is done of a group; what others wrote in its name is named, and made anew."""
+    found = claims.claimed(folder, prepared, number, seals, None)
+    if isinstance(found, str):
+        pipeline.narrator.say(f"{found}: its tiers are made anew")
+    return found if isinstance(found, Group) else Group(key=prepared.key, tiers=())
 
 
 def _leave(job: Job, way: Road, tier: str, file: Built, record: Path) -> None:
@@ -277,7 +315,9 @@ def _leave(job: Job, way: Road, tier: str, file: Built, record: Path) -> None:
     make.free(job, tier, file)
 
 
-def quantize_all(pipeline: Pipeline, folder: Folder, sentinel: str) -> tuple[str, ...]:
+def quantize_all(
+    pipeline: Pipeline, folder: Folder, sentinel: str, seals: str = ""
+) -> tuple[str, ...]:
     """The groups one after another; one that fails stops no other.
 
     Raises the first failure when all have been tried.
@@ -286,7 +326,7 @@ def quantize_all(pipeline: Pipeline, folder: Folder, sentinel: str) -> tuple[str
     done: tuple[str, ...] = ()
     for number in range(1, len(folder.prepared(sentinel).groups) + 1):
         try:
-            done += quantize(pipeline, folder, sentinel, number)
+            done += quantize(pipeline, folder, sentinel, number, seals)
         except BotError as error:
             pipeline.narrator.say(f"group {number}: {error}")
             failures.append(error)
@@ -336,21 +376,28 @@ def _require_same(job: Job, prepared: Prepared) -> None:
 
 
 def describe_release(
-    pipeline: Pipeline, folder: Folder, sentinel: str, to: str | None
+    pipeline: Pipeline, folder: Folder, sentinel: str, to: str | None, seals: str = ""
 ) -> Described:
     """Write card, plot and results of the complete tiers; no token is needed, nothing is sent.
 
-    Raises BuildError when the policy wants more tiers than are complete.
+    A group whose record its job did not write, or that claims more than its own, counts as not
+    complete and is named. Raises BuildError when the policy wants more tiers than are complete.
     """
     way = road(pipeline, folder)
     way.records()
     prepared = folder.prepared(sentinel)
-    complete = folder.complete(prepared)
+    told = claims.known_seals(folder, prepared, seals)
+    brought = way.bring(prepared.needs.describe, _places(pipeline, prepared))
+    texts = [data.text for data in (find_text(pipeline), *find_tasks(pipeline))]
+    parts, wrong = claims.complete(folder, prepared, told, texts)
+    for why in wrong.values():
+        pipeline.narrator.say(f"{why}: its tiers are left out; rerun that job")
+    done = {tier for part in parts.values() for tier in part.tiers}
+    complete = tuple(tier for tier in prepared.tiers if tier in done)
     _require_enough(pipeline.settings.jobs.policy, complete, prepared.tiers)
-    parts = [_group(folder, prepared, n) for n in range(1, len(prepared.groups) + 1)]
-    works = (*prepared.work, *(work for part in parts for work in part.work))
-    brought = way.bring(prepared.needs.describe)
-    ledger = _knowing(folder, "publish", here(works, brought, folder.root))
+    given = _given(way, prepared, brought, folder)
+    theirs = (work for part in parts.values() for work in part.work)
+    ledger = _knowing(folder, "publish", (*given, *theirs))
     job = _whole(pipeline, ledger, prepared, complete, way)
     repo_id = pipeline.target(job.plan.model, to)
     with job.paths.locked(), _making_nothing(job, apart=way.apart):
@@ -410,11 +457,17 @@ def _require_enough(policy: str, complete: Sequence[str], wanted: Sequence[str])
         )
 
 
-def publish(pipeline: Pipeline, folder: Folder, sentinel: str, *, private: bool) -> Published:
-    """Send what was described: one commit, verified, then public. No model is opened here."""
+def publish(
+    pipeline: Pipeline, folder: Folder, sentinel: str, *, private: bool
+) -> tuple[Published, Sent]:
+    """Send what was described: one commit, verified, then public. No model is opened here.
+
+    Also what later jobs of the run are told of it.
+    """
     prepared, described = folder.prepared(sentinel), folder.read(Described)
     if described is None or described.key != prepared.key:
         raise SourceError("there is nothing to publish yet; run `bot step describe` before")
+    _require_in_release(folder, prepared, described)
     message = f"APEX quants of {prepared.order.model} at {prepared.commit[:12]}"
     way = road(pipeline, folder)
     way.lend(pipeline.hub, described.repo_id, described.files)
@@ -434,8 +487,20 @@ def publish(pipeline: Pipeline, folder: Folder, sentinel: str, *, private: bool)
     )
     if sent.whole and not sent.waiting:
         tag(pipeline, sent.repo_id, _tag(sent.asked), sent.commit)
-    way.leave([describe.hashed(folder.write(sent))], "what was published")
-    return follow(pipeline, done)
+    folder.write(sent)
+    return follow(pipeline, done), sent
+
+
+def _require_in_release(folder: Folder, prepared: Prepared, described: Described) -> None:
+    """Raise SourceError unless all that would be sent is of this release's own folder."""
+    place = (folder.root / prepared.job / "release").resolve()
+    for name, file in described.files.items():
+        require_safe(name, described.repo_id)
+        if Path(file.path).resolve() != place / name:
+            raise SourceError(
+                f"{name} of {described.repo_id} would come from {file.path}, which is not where "
+                "this release was described; rerun all jobs"
+            )
 
 
 def _large(described: Described) -> dict[str, str]:
@@ -443,10 +508,14 @@ def _large(described: Described) -> dict[str, str]:
     return {name: described.files[name].sha256 for name in models}
 
 
-def matrix(prepared: Prepared) -> dict[str, Any]:
-    """The jobs of the group step, as a workflow's matrix."""
+def matrix(prepared: Prepared, seals: Seals) -> dict[str, Any]:
+    """The jobs of the group step, as a workflow's matrix; each is given its own seal."""
     rows = [
-        {"group": number, "tiers": ",".join(tiers)}
+        {
+            "group": number,
+            "tiers": ",".join(tiers),
+            "seal": claims.show_seals({number: seals[number]}),
+        }
         for number, tiers in enumerate(prepared.groups, 1)
     ]
     return {"include": rows}

@@ -2,13 +2,13 @@
 
 On a Hub they travel through a private repository of that one order, under the paths that they have
 in the working folder. It holds a sentinel, by which it is known as ours: nothing else is written
-to, read or deleted.
+to, read or deleted. Every job that opens a stranger's model may write there, so nothing that comes
+from it decides what is read, written or deleted here: see orders.py and claims.py.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,16 +21,16 @@ from bot.clients.hub_connection import MovedOn
 from bot.clients.hub_writing import ATTRIBUTES, Writer
 from bot.errors import AccessError, PublishError, SettingsError, SourceError
 from bot.ledger import Kept, Work
-from bot.pipeline.models import REPO_ID, Model, Pipeline
-from bot.pipeline.orders import Folder, Group, Prepared, Sent
+from bot.pipeline.models import Model, Pipeline
+from bot.pipeline.orders import LONGEST, Carried, Folder, Group, Prepared
 from bot.pipeline.sources import FETCHERS
 from bot.publish.verify import differing
+from bot.recordpath import RecordPath
 from bot.records import Built, Release, RepoFile, digest, together
 from bot.settings import staging_token
-from bot.workspace import inside, require_safe, sha256, write_text
+from bot.workspace import inside, remove, require_safe, sha256, write_text
 
 SENTINEL = "apex-bot-staging.json"
-RECORD = 32_000_000  # bytes of a record of a job
 TRIES = 20  # commits of other jobs that may come between
 GROUPS = 64
 
@@ -46,10 +46,13 @@ class Road(Protocol):
     def records(self) -> None:
         """Have the records of earlier jobs in the order's folder."""
 
-    def bring(self, wanted: Sequence[Built], room: int = 0) -> frozenset[str]:
+    def bring(
+        self, wanted: Sequence[Carried], places: Sequence[str], room: int = 0
+    ) -> frozenset[str]:
         """Have files here, with `room` bytes left beside; the paths of those that were verified.
 
-        What is here already is not fetched. Raises CapacityError, SourceError.
+        What is here already is not fetched. Raises CapacityError; SourceError also for a file that
+        does not belong below one of `places` of the working folder.
         """
 
     def model(self, pipeline: Pipeline, prepared: Prepared) -> Model:
@@ -100,14 +103,16 @@ class Shared:
     def records(self) -> None:
         """They are there."""
 
-    def bring(self, wanted: Sequence[Built], room: int = 0) -> frozenset[str]:
+    def bring(
+        self, wanted: Sequence[Carried], places: Sequence[str], room: int = 0
+    ) -> frozenset[str]:
         """They are there, as ledgers know them."""
-        del wanted, room
+        del wanted, places, room
         return frozenset()
 
     def model(self, pipeline: Pipeline, prepared: Prepared) -> Model:
         """The model in the folder."""
-        return pipeline.described(prepared.local.moved(self.folder.root.joinpath))
+        return pipeline.described(prepared.model(self.folder.root))
 
     def leave(self, files: Iterable[Built], title: str) -> None:
         """They stay where they are."""
@@ -223,37 +228,22 @@ class Staging:
             named = inside(self._root, path)
             text = None
             if held is not None and named in there:
-                text = self._hub.read_text(self.repo_id, held.commit, named, RECORD)
+                text = self._hub.read_text(self.repo_id, held.commit, named, LONGEST)
             if text is None:
                 path.unlink(missing_ok=True)
             else:
                 write_text(path, text)
-        self._require_harmless()
-
-    def _require_harmless(self) -> None:
-        """Raise SourceError for records, other machines' words, that lead where they must not.
-
-        What was prepared is known by its sentinel.
-        """
-        for number in range(1, GROUPS + 1):
-            group = self._folder.read(Group, number)
-            for work in group.work if group is not None else ():
-                for file in work.files:
-                    require_safe(file.path, self.repo_id)
-        sent, site = self._folder.read(Sent), self._pipeline.settings.hub.endpoint
-        if sent is not None and (
-            not REPO_ID.fullmatch(sent.repo_id)
-            or sent.url != f"{site}/{sent.repo_id}"
-            or (sent.waiting or site).split("/discussions/")[0] not in (site, sent.url)
-        ):
-            raise SourceError(f"{self.repo_id} names no publication of ours; rerun all jobs")
 
     def _records(self) -> list[Path]:
         groups = [self._folder.file(Group, number) for number in range(1, GROUPS + 1)]
-        return [self._folder.file(Prepared), *groups, self._folder.file(Sent)]
+        return [self._folder.file(Prepared), *groups]
 
-    def bring(self, wanted: Sequence[Built], room: int = 0) -> frozenset[str]:
+    def bring(
+        self, wanted: Sequence[Carried], places: Sequence[str], room: int = 0
+    ) -> frozenset[str]:
         """Fetch what is not here, and compare every hash with the one that was recorded."""
+        for one in wanted:
+            one.path.below(self._root, *places)
         files = [self._held(one) for one in wanted]
         with self._pipeline.narrator.work(f"fetching from {self.repo_id}", unit="B") as report:
             fetch(
@@ -266,43 +256,44 @@ class Staging:
                 reserve=self._pipeline.settings.reserve + room,
             )
         for one, file in zip(wanted, files, strict=True):
-            if file.sha256 is None and sha256(self._root / one.path) != one.sha256:
+            if file.sha256 is None and sha256(self._root / one.path.text) != one.sha256:
                 raise self._other(one)
-        return frozenset(one.path for one in wanted)
+        return frozenset(one.path.text for one in wanted)
 
     def model(self, pipeline: Pipeline, prepared: Prepared) -> Model:
         """The model told by its header, in a file apart that has nothing else."""
-        for one in prepared.needs.model:
-            target = self._header(one.path)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            self._hub.gguf_header(self._now, self._held(one), target)
-        local = prepared.local.moved(self._root.joinpath)
-        header = replace(local, path=self._header(str(prepared.local.path)))
-        return pipeline.described(header, together(prepared.needs.model))
-
-    def _header(self, path: str) -> Path:
-        return self._folder.path / "headers" / Path(path).name
+        headers = self._folder.path / "headers"
+        headers.mkdir(parents=True, exist_ok=True)
+        local, needs = prepared.model(self._root), prepared.needs.model
+        for one in needs:
+            path = one.path.below(self._root, *prepared.sources)
+            self._hub.gguf_header(self._now, self._held(one), headers / path.name)
+        header = replace(local, path=headers / local.path.name)
+        return pipeline.described(header, together([one.built(headers) for one in needs]))
 
     @cached_property
     def _now(self) -> Release:
         return self._ours()
 
-    def _held(self, wanted: Built) -> RepoFile:
+    def _held(self, wanted: Carried) -> RepoFile:
         for file in self._now.files:
-            same = (file.path, file.size) == (wanted.path, wanted.bytes)
+            same = (file.path, file.size) == (wanted.path.text, wanted.bytes)
             if same and file.sha256 in (None, wanted.sha256):
                 return file
         raise self._other(wanted)
 
-    def _other(self, wanted: Built) -> SourceError:
+    def _other(self, wanted: Carried) -> SourceError:
         return SourceError(
-            f"{self.repo_id} does not hold {wanted.path} as it was prepared; rerun all jobs"
+            f"{self.repo_id} does not hold {wanted.path.text} as it was prepared; rerun all jobs"
         )
 
 
-def from_root(root: Path, files: Iterable[Built]) -> tuple[Built, ...]:
+def carried(root: Path, files: Iterable[Built]) -> tuple[Carried, ...]:
     """Files named from the working folder."""
-    return tuple(replace(file, path=inside(root, Path(file.path))) for file in files)
+    return tuple(
+        Carried(path=RecordPath.of(Path(f.path), root), bytes=f.bytes, sha256=f.sha256)
+        for f in files
+    )
 
 
 def here(works: Iterable[Work], brought: frozenset[str], root: Path) -> tuple[Work, ...]:
@@ -316,31 +307,29 @@ def here(works: Iterable[Work], brought: frozenset[str], root: Path) -> tuple[Wo
     return tuple(replace(work, files=tuple(map(moved, work.files))) for work in works)
 
 
-def remove(pipeline: Pipeline, folder: Folder, prepared: Prepared) -> None:
-    """Give back the disk that an order takes here; its records stay."""
-    space, root = pipeline.workspace, folder.root
-    name = prepared.order.model.split("/")[1]
-    if prepared.logits:
-        (root / prepared.logits).unlink(missing_ok=True)
-    for path in (
-        space.sources(prepared.order.model, prepared.commit),
-        space.converted(prepared.order.model, prepared.commit),
-        space.job(name, prepared.key).folder,
-        folder.path / "headers",
-    ):
-        shutil.rmtree(path, ignore_errors=True)
+def give_back(folder: Folder, prepared: Prepared) -> None:
+    """Remove what a release takes here; its records stay. `prepared` is known to be ours."""
+    root = folder.root
+    for place in (*prepared.sources, prepared.job):
+        remove(root / place, root / place.split("/")[0])
+    if prepared.logits is not None:
+        remove(prepared.logits.below(root, "measures"), root / "measures")
+    remove(folder.path / "headers", folder.path)
     for ledger in folder.path.glob("*.sqlite"):
         ledger.unlink()
 
 
 def sweep(pipeline: Pipeline, mine: Folder) -> None:
-    """Give back the disk of orders that travelled through here and are over by now."""
+    """Give back the disk of orders that travelled through here and are over by now.
+
+    Only of those whose plan was made here or named by the run: see `Folder.known`.
+    """
     for path in sorted(mine.path.parent.iterdir()) if mine.path.parent.is_dir() else ():
         folder = Folder(path)
-        prepared = folder.read(Prepared)
+        prepared = folder.known if path.is_dir() and not path.is_symlink() else None
         if path == mine.path or prepared is None or not prepared.needs.model:
             continue
         if road(pipeline, folder).over():
-            remove(pipeline, folder, prepared)
-            shutil.rmtree(path, ignore_errors=True)
+            give_back(folder, prepared)
+            remove(path, path.parent)
             pipeline.narrator.say(f"removed what was left of {path.name}")

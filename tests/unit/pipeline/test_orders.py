@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bot.errors import BuildError, CapacityError, SourceError
-from bot.pipeline.orders import Folder, Group, Order, Prepared, Sent, folder_of
-from bot.pipeline.sources import Local
+from bot.pipeline.orders import Folder, Handed, Order, Prepared, Sent, folder_of
 from bot.pipeline.step_report import account
 from bot.pipeline.steps import _require_enough, groups, matrix
 from bot.plan.profiles import load_profiles
 from bot.plan.recipe import make_recipes
-from bot.records import Recipe, Tools
+from bot.recordpath import RecordPath
+from bot.records import Recipe, Release, Tools
 from bot.settings import data_folder
-from bot.workspace import Workspace
+from bot.workspace import Workspace, remove, write_text
 from tests.unit.plan.test_recipe import model, stack
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -27,15 +29,19 @@ def order(**changed: object) -> Order:
     return Order(**{**given, **changed})  # type: ignore[arg-type]  # what a stranger sends
 
 
-def prepared(key: str = "k") -> Prepared:
+def prepared(key: str = "c") -> Prepared:
     return Prepared(
         order=order(),
-        asked="a",
+        asked="a" * 64,
         commit=COMMIT,
-        local=Local(path=Path("/data/model.gguf")),
-        key=key,
+        local=Handed(
+            path=RecordPath(f"sources/lab--Model/{COMMIT}/model.gguf"),
+            release=Release(repo_id="lab/Model", commit=COMMIT),
+            extras={},
+        ),
+        key=key * 64,
         tools=Tools(bot="1", llama_cpp_python="2", llama_cpp="3", device="CPU", threads=2),
-        evaluation="e",
+        evaluation="e" * 64,
         recipes={"I-Mini": "h"},
         groups=(("I-Mini", "Mini"), ("Quality",)),
     )
@@ -80,21 +86,9 @@ def test_another_folder_is_recognised(tmp_path: Path) -> None:
     here.write(prepared())
     with pytest.raises(CapacityError, match="that all runners share"):
         there.prepared(here.sentinel)
-    there.write(prepared("other"))
+    there.write(prepared("d"))
     with pytest.raises(CapacityError, match="that all runners share"):
         there.prepared(here.sentinel)
-
-
-def test_only_tiers_of_this_plan_are_complete(tmp_path: Path) -> None:
-    folder = Folder(tmp_path)
-    folder.write(Group(key="k", tiers=("Mini",)), 1)
-    assert folder.complete(prepared()) == ("Mini",)
-    folder.write(Group(key="of another plan", tiers=("Quality",)), 2)
-    assert folder.complete(prepared()) == ("Mini",)
-    folder.write(Group(key="k", tiers=("Quality", "Unheard-of")), 2)
-    assert folder.complete(prepared()) == ("Mini", "Quality")
-    (tmp_path / "group-2.json").write_text("{}")
-    assert folder.complete(prepared()) == ("Mini",)
 
 
 @pytest.mark.parametrize(
@@ -133,31 +127,92 @@ def test_every_tier_is_in_one_job_and_with_the_file_that_it_shares() -> None:
 
 def test_an_order_of_nothing_has_no_jobs() -> None:
     assert groups((), 3) == ()
-    assert matrix(prepared()) == {
-        "include": [{"group": 1, "tiers": "I-Mini,Mini"}, {"group": 2, "tiers": "Quality"}]
+    seals = {1: "0" * 32, 2: "1" * 32}
+    assert matrix(prepared(), seals) == {
+        "include": [
+            {"group": 1, "tiers": "I-Mini,Mini", "seal": "1:" + "0" * 32},
+            {"group": 2, "tiers": "Quality", "seal": "2:" + "1" * 32},
+        ]
     }
 
 
-def test_the_report_says_what_became_of_each_tier(tmp_path: Path) -> None:
-    assert not account(None).good
-    folder = Folder(tmp_path)
-    folder.write(prepared())
-    folder.write(Group(key="k", tiers=("I-Mini", "Mini")), 1)
-    told = account(folder)
+def test_the_report_says_what_became_of_each_tier() -> None:
+    assert not account(None, None).good
+    complete = frozenset({"I-Mini", "Mini"})
+    told = account(prepared(), None, complete)
     assert not told.good
     assert "| Mini | 1 | complete, not published |" in told.text
     assert "| Quality | 2 | **failed or not reached** |" in told.text
     sent = Sent(
-        key="k", asked="a", repo_id="me/Model", url="http://hub/me/Model", commit=COMMIT,
-        tiers=("I-Mini", "Mini", "Quality"), whole=True, files={},
+        key="c" * 64, asked="a" * 64, repo_id="me/Model", url="http://hub/me/Model", commit=COMMIT,
+        tiers=("I-Mini", "Mini", "Quality"), whole=True, files={"M.gguf": "f" * 64},
     )  # fmt: skip
-    folder.write(replace(sent, waiting="http://hub/me/Model/discussions/1"))
-    told = account(folder)
-    assert (told.good, told.waiting) == (False, True)
-    assert "Merge http://hub/me/Model/discussions/1 to publish it" in told.text
-    assert "| Mini | 1 | waits for a person |" in told.text
-    folder.write(sent)
-    assert (account(folder).good, account(folder).waiting) == (True, False)
-    assert "[me/Model](http://hub/me/Model)" in account(folder).text
-    folder.write(prepared("another plan"))
-    assert not account(folder).good
+    waiting = account(prepared(), replace(sent, waiting="http://hub/me/Model/discussions/1"))
+    assert (waiting.good, waiting.waiting) == (False, True)
+    assert "Merge http://hub/me/Model/discussions/1 to publish it" in waiting.text
+    assert "| Mini | 1 | waits for a person |" in waiting.text
+    good = account(prepared(), sent)
+    assert (good.good, good.waiting) == (True, False)
+    assert "[me/Model](http://hub/me/Model)" in good.text
+    lost = account(prepared(), sent, complete, frozenset({"M.gguf"}))
+    assert not lost.good
+    assert "The Hub does not hold M.gguf as it was published." in lost.text
+
+
+def test_a_record_with_anything_to_spare_is_none(tmp_path: Path) -> None:
+    folder = Folder(Workspace(tmp_path).order("lab/Model", COMMIT))
+    folder.write(prepared())
+    good = json.loads(folder.file(Prepared).read_text())
+    logits, extra = {"logits": "../x"}, {"extras": {"id_rsa": "sources/x"}}
+    wrong: list[dict[str, Any]] = [
+        {"more": 1},
+        {"key": "k"},
+        {"groups": [["Mini"], ["Mini"]]},
+        {"groups": [[str(n)] for n in range(65)]},
+        {"commit": "main"},
+        {"order": {**good["order"], "model": "lab/Other"}},
+        {"room": [-1]},
+        logits,
+        {"logits": "/etc/passwd"},
+        {"local": {**good["local"], "path": "sources/a\nb"}},
+        {"local": {**good["local"], **extra}},
+        {"needs": {"model": [{"path": "a/b", "bytes": 1, "sha256": "0"}]}},
+        {"tools": None},
+    ]
+    for change in wrong:
+        write_text(folder.file(Prepared), json.dumps({**good, **change}))
+        assert folder.read(Prepared) is None, change
+    for text in ("", "[]", "null", "{" * 10_000, "[" * 100_000, "\x00"):
+        write_text(folder.file(Prepared), text)
+        assert folder.read(Prepared) is None
+
+
+def test_a_path_of_another_machine_stays_in_its_place(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "work", tmp_path / "secret"
+    (inside / "sources/a").mkdir(parents=True)
+    outside.mkdir()
+    (inside / "sources/a/link").symlink_to(outside)
+    (inside / "sources/a/file").symlink_to(outside / "key")
+    for text in ("sources/a/link/key", "sources/a/file", "jobs/a/x", "sources/ab", "sources/a"):
+        with pytest.raises(SourceError, match="not where this release's files lie"):
+            RecordPath(text).below(inside, "sources/a")
+    assert RecordPath("sources/a/model.gguf").below(inside, "sources/a").name == "model.gguf"
+    for text in ("", "..", "a/../b", "/a", "a\\b", "a/.", "a//b", "a\x1b[2J", "a" * 401, ".ssh/x"):
+        with pytest.raises(ValueError, match="no path of a working folder"):
+            RecordPath(text)
+
+
+def test_nothing_is_deleted_that_is_not_proven_to_be_below(tmp_path: Path) -> None:
+    place, other = tmp_path / "place", tmp_path / "other"
+    (place / "in").mkdir(parents=True)
+    other.mkdir()
+    (other / "kept").write_text("x")
+    (place / "link").symlink_to(other)
+    for path in (other, other / "kept", place, place / "..", place / "link" / "kept", tmp_path):
+        with pytest.raises(SourceError, match="left alone"):
+            remove(path, place)
+    remove(place / "link", place)
+    remove(place / "in", place)
+    remove(place / "gone", place)
+    assert (other / "kept").is_file()
+    assert list(place.iterdir()) == []

@@ -12,12 +12,13 @@ from pydantic import SecretStr
 
 from bot import secrecy
 from bot.clients.hub import Hub as Client
-from bot.errors import AccessError, PublishError, SettingsError, SourceError
+from bot.errors import AccessError, CapacityError, PublishError, SettingsError, SourceError
 from bot.ledger import Kept, Work
 from bot.pipeline.models import Pipeline
-from bot.pipeline.orders import Folder, Group, Needs, Prepared, Sent
-from bot.pipeline.travel import Staging, from_root, here, road, sweep
+from bot.pipeline.orders import Folder, Group, Needs, Prepared
+from bot.pipeline.travel import Staging, carried, here, road, sweep
 from bot.progress import Narrator
+from bot.recordpath import RecordPath
 from bot.records import Built
 from bot.settings import load
 from bot.workspace import sha256
@@ -65,29 +66,33 @@ def test_files_reach_another_machine_once_and_are_compared(
     assert repo is not None
     assert repo.private
     _, other = machine(tmp_path / "other", hub, monkeypatch)
-    wanted = from_root(tmp_path / "one", sent)
-    brought = other.bring(wanted)
+    wanted = carried(tmp_path / "one", sent)
+    places = ("jobs", "texts")
+    brought = other.bring(wanted, places)
     assert brought == {"jobs/a/imatrix.gguf", "texts/t.txt"}
     for built in wanted:
-        assert sha256(tmp_path / "other" / built.path) == built.sha256
+        assert sha256(tmp_path / "other" / built.path.text) == built.sha256
     works = (
         Work(
             job="j",
             step="imatrix",
             inputs="i",
-            files=(Kept(path=wanted[0].path, bytes=5004, changed=1, sha256=wanted[0].sha256),),
+            files=(Kept(path=wanted[0].path.text, bytes=5004, changed=1, sha256=wanted[0].sha256),),
             value="null",
         ),
     )
     (moved,) = here(works, brought, tmp_path / "other")
-    assert moved.files[0].changed == (tmp_path / "other" / wanted[0].path).stat().st_mtime_ns
+    assert moved.files[0].changed == (tmp_path / "other" / wanted[0].path.text).stat().st_mtime_ns
     for wrong in (
         replace(wanted[0], sha256="0" * 64),  # the Hub knows its hash
         replace(wanted[1], sha256="0" * 64),  # here it is hashed
-        replace(wanted[0], path="jobs/none.gguf"),
+        replace(wanted[0], path=RecordPath("jobs/none.gguf")),
     ):
         with pytest.raises(SourceError, match="as it was prepared"):
-            machine(tmp_path / "third", hub, monkeypatch)[1].bring([wrong])
+            machine(tmp_path / "third", hub, monkeypatch)[1].bring([wrong], places)
+    with pytest.raises(SourceError, match="not where this release's files lie"):
+        machine(tmp_path / "fourth", hub, monkeypatch)[1].bring(wanted, ("jobs",))
+    assert not (tmp_path / "fourth" / "texts").exists()
     other.close()
     assert other.over()
     other.close()
@@ -132,45 +137,29 @@ def test_what_is_not_ours_is_left_alone(
     assert maker.exists(way.repo_id)
 
 
-def test_records_are_the_hubs_and_lead_nowhere(
+def test_records_are_the_hubs_and_known_by_the_run(
     tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipeline, way = machine(tmp_path / "one", hub, monkeypatch)
     folder = Folder(pipeline.workspace.order("lab/Model", COMMIT))
     way.open()
-    stale = folder.write(Group(key="k", tiers=("I-Mini",)), 2)
+    stale = folder.write(Group(key="c" * 64, tiers=("I-Mini",)), 2)
     record = folder.write(prepared())
+    folder.know()
+    assert folder.known == prepared()
     way.leave([file(tmp_path / "one", str(record.relative_to(tmp_path / "one")),
                     record.read_bytes())], "prepared")  # fmt: skip
     way.records()
-    assert folder.read(Prepared) == prepared()
+    assert folder.known == prepared()
     assert not stale.exists()  # of an earlier order: here no job left it
-    kept = Kept(path="../../etc/passwd", bytes=1, changed=1, sha256="0" * 64)
-    work = Work(job="k", step="imatrix", inputs="i", files=(kept,), value="null")
-    forged = folder.write(Group(key="k", tiers=("I-Mini",), work=(work,)), 1)
+    sentinel = folder.sentinel
+    forged = folder.write(replace(prepared(), room=(1, 1)))
     way.leave([file(forged.parent, forged.name, forged.read_bytes())], "forged")
-    with pytest.raises(SourceError, match="do not use"):
-        way.records()
-    good = folder.write(Group(key="k", tiers=("I-Mini",)), 1)
-    way.leave([file(good.parent, good.name, good.read_bytes())], "good")
-    site = {"repo_id": "me/M", "url": f"{hub.url}/me/M", "waiting": f"{hub.url}/me/M/discussions/1"}
-    for change, right in (
-        ({}, True),
-        ({"waiting": None}, True),
-        ({"repo_id": "me/M) <script>"}, False),
-        ({"url": "https://evil.example/me/M"}, False),
-        ({"waiting": "https://evil.example/me/M/discussions/1"}, False),
-    ):
-        given: dict[str, Any] = {**site, **change}
-        sent = folder.write(
-            Sent(key="k", asked="a", commit=COMMIT, tiers=(), whole=True, files={}, **given)
-        )
-        way.leave([file(sent.parent, sent.name, sent.read_bytes())], "sent")
-        if right:
-            way.records()
-        else:
-            with pytest.raises(SourceError, match="no publication of ours"):
-                way.records()
+    way.records()
+    assert folder.read(Prepared) is not None
+    assert folder.known is None  # whoever wrote it, this machine was not told of it
+    with pytest.raises(CapacityError, match="not what the job `prepare` wrote"):
+        folder.prepared(sentinel)
 
 
 def test_a_publication_takes_what_was_measured_or_nothing(
@@ -202,13 +191,16 @@ def test_the_disk_of_orders_that_are_over_is_given_back(
     pipeline, way = machine(tmp_path / "one", hub, monkeypatch)
     folder = Folder(pipeline.workspace.order("lab/Model", COMMIT))
     source = file(tmp_path / "one", f"sources/lab--Model/{COMMIT}/m.gguf", b"GGUF" + bytes(100))
-    needs = Needs(model=from_root(tmp_path / "one", [source]))
+    needs = Needs(model=carried(tmp_path / "one", [source]))
     folder.write(replace(prepared(), needs=needs))
     way.open()
     mine = Folder(pipeline.workspace.order("lab/Next", COMMIT))
     sweep(pipeline, mine)
     assert Path(source.path).is_file()  # it is on the way still
     way.close()
+    sweep(pipeline, mine)
+    assert Path(source.path).is_file()  # nobody told this machine that the plan is ours
+    folder.know()
     sweep(pipeline, mine)
     assert not Path(source.path).exists()
     assert not folder.path.exists()
