@@ -5,6 +5,7 @@ Results go to stdout, narration to stderr. Heavy libraries are imported by the v
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, update_wrapper
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
-from bot import cli_github, cli_hub, cli_init, secrecy
+from bot import cli_github, cli_hub, cli_init, interrupts, secrecy
 from bot.cli_options import (
     JSON,
     REVISION,
@@ -46,7 +47,8 @@ Exit codes
   3  settings or profile wrong      9  published files differ, left private
   4  model unusable                10  another bot works on the job
   5  disk, memory or device short  11  gate not passed
-                                  130  interrupted
+129  ended by SIGHUP              130  interrupted
+143  ended by SIGTERM
 """
 
 
@@ -1067,18 +1069,22 @@ anywhere(
 def main() -> None:
     """The command `bot`."""
     secrecy.guard()
+    interrupts.guard()
+    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # read at import; the narrator has bars
     try:
         code = cli.main(prog_name="bot", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("Interrupted; the same command goes on where this one stopped.", err=True)
-        sys.exit(130)
+    except (click.Abort, KeyboardInterrupt) as error:
+        interrupts.finish(interrupts.number_of(error))
     except BotError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(error.exit_code)
     except OSError as error:
+        ended = interrupts.heard()  # a terminal that hung up takes no words
+        if ended is not None:
+            interrupts.finish(ended)
         if error.errno not in NO_SPACE:
             raise
         where = error.filename or "the disk"

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from bot.build import tether
 from bot.errors import BuildError, CapacityError
 
 _EVERY = 0.2  # seconds between looks at the process
@@ -31,18 +33,19 @@ class Limits:
 def isolation() -> tuple[str, ...]:
     """The command that starts another one in a network of its own, without any interface.
 
-    Empty where the platform has none or forbids it. With setpriv the started command also dies
-    with this process, however it ends.
+    Empty where the platform has none or forbids it.
     """
-    unshare = ("unshare", "--user", "--map-root-user", "--net")
-    for command in ((*unshare, "setpriv", "--pdeathsig", "KILL"), unshare):
-        try:
-            tried = subprocess.run((*command, "true"), capture_output=True, timeout=10, check=False)
-        except (OSError, subprocess.TimeoutExpired):
-            continue
-        if tried.returncode == 0:
-            return command
-    return ()
+    command = ("unshare", "--user", "--map-root-user", "--net")
+    try:
+        tried = subprocess.run((*command, "true"), capture_output=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    return command if tried.returncode == 0 else ()
+
+
+def tethered() -> tuple[str, ...]:
+    """The command that starts another one which dies with this process, however it ends."""
+    return (sys.executable, "-I", "-S", str(Path(tether.__file__)), str(os.getpid()))
 
 
 def environment(python: Path, home: Path) -> dict[str, str]:
@@ -83,7 +86,7 @@ def run(
     with log.open("ab") as output:
         # found by full path: the subprocess's PATH does not lead to unshare
         process = subprocess.Popen(
-            [*_resolved(isolation()), *command],
+            [*_resolved(isolation()), *tethered(), *command],
             cwd=home,
             env=env,
             stdin=subprocess.DEVNULL,
@@ -105,7 +108,7 @@ def run(
 def _resolved(command: Sequence[str]) -> list[str]:
     from shutil import which
 
-    return [(which(word) or word) if word in ("unshare", "setpriv") else word for word in command]
+    return [(which(word) or word) if word == "unshare" else word for word in command]
 
 
 def _check(pid: int, end: float, limits: Limits, log: Path) -> None:

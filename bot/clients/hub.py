@@ -18,7 +18,7 @@ from huggingface_hub.lfs import UploadInfo, post_lfs_batch_info
 from pydantic import SecretStr
 
 from bot.clients.hub_connection import TRIES, Gate, Lender, moved_on
-from bot.clients.hub_reading import Reader, without_bars
+from bot.clients.hub_reading import Reader
 from bot.clock import Clock
 from bot.errors import AccessError, PublishError, SourceError, UnreachableError
 from bot.records import Built, Release, RepoFile
@@ -86,12 +86,11 @@ class Hub(Reader):
         """
         for path, built in files.items():
             addition, state = _announced(path, built), _state(Path(built.path))
-            with without_bars():
-                if state is None:
-                    with self._speaking(repo_id):
-                        addition._is_uploaded = self._keeps(repo_id, addition.upload_info)
-                else:
-                    self._send_contents(repo_id, [addition])
+            if state is None:
+                with self._speaking(repo_id):
+                    addition._is_uploaded = self._keeps(repo_id, addition.upload_info)
+            else:
+                self._send_contents(repo_id, [addition])
             if addition._is_uploaded:
                 self._sent[repo_id, path] = _Sent(addition=addition, state=state)
             elif state is None:

@@ -14,7 +14,6 @@ import json
 import logging
 import random
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal, Protocol, TypeVar
@@ -70,6 +69,8 @@ TRIES = 4
 LONGEST_WAIT = 330.0  # seconds; the Hub's rate limit window is 300
 TRANSIENT = (408, 429, 500, 502, 503, 504)
 Bucket = Literal["api", "resolvers"]
+if HF_HUB_DISABLE_PROGRESS_BARS is None:  # the library's own would be drawn over the narrator's
+    disable_progress_bars()
 
 
 class Gate(Protocol):
@@ -182,8 +183,6 @@ class Connection:
             library_name=LIBRARY,
             library_version=_version(),
         )
-        if not sys.stderr.isatty() and HF_HUB_DISABLE_PROGRESS_BARS is None:
-            disable_progress_bars()
 
     @property
     def _secret(self) -> str:

@@ -28,9 +28,6 @@ from huggingface_hub.utils._xet import (
     xet_headers_without_auth,
 )
 from huggingface_hub.utils.tqdm import (
-    are_progress_bars_disabled,
-    disable_progress_bars,
-    enable_progress_bars,
     tqdm,
 )
 
@@ -428,19 +425,6 @@ class Reader(Connection):
             return part
 
         return self._repeat(f"{path} of {repo_id}", fetch)
-
-
-@contextlib.contextmanager
-def without_bars() -> Iterator[None]:
-    """The library's own bars would be drawn over those of work that goes on beside."""
-    shown = not are_progress_bars_disabled()
-    if shown:
-        disable_progress_bars()
-    try:
-        yield
-    finally:
-        if shown:
-            enable_progress_bars()
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import uvicorn
 from starlette.applications import Starlette
 
+from bot import interrupts
 from bot.errors import SettingsError
 
 STOP_SECONDS = 5
@@ -78,6 +79,7 @@ def signals_return() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    interrupts.leave_to_server()
     old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in old:
         signal.signal(number, lambda _number, _frame: None)

@@ -1,5 +1,7 @@
 import os
+import signal
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -90,3 +92,52 @@ def test_an_interrupted_watch_leaves_no_process(tmp_path: Path) -> None:
             watch=interrupt,
         )
     assert time.monotonic() - began < 30
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from bot import interrupts
+from bot.build import sandbox
+interrupts.guard()
+assert not sandbox.isolation()
+folder = Path(sys.argv[1])
+code = "import os, sys, time; open(sys.argv[1], 'w').write(f'{os.getpid()} '); time.sleep(600)"
+sandbox.run(
+    (sys.executable, "-c", code, str(folder / "pid")),
+    home=folder / "home", env={}, log=folder / "log",
+    limits=sandbox.Limits(seconds=600), watch=lambda: None,
+)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ties a process to its parent")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
+def test_nothing_is_left_running_where_there_is_no_unshare(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    root = Path(__file__).resolve().parents[3]
+    # no command is found, unshare neither
+    environment = {"PATH": str(tmp_path), "PYTHONPATH": str(root)}
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(tmp_path)], env=environment, stderr=subprocess.PIPE
+    ) as process:
+        pid = tmp_path / "pid"
+        while not pid.exists() or not pid.read_text().endswith(" "):
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(number)
+        process.communicate(timeout=60)
+    there = Path(f"/proc/{int(pid.read_text())}/stat")
+    end = time.monotonic() + 60
+    while _runs(there):
+        assert time.monotonic() < end, "the command outlived the process that started it"
+        time.sleep(0.02)
+
+
+def _runs(stat: Path) -> bool:
+    """Whether a process goes on; one that nobody has waited for yet does not."""
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
