@@ -236,7 +236,7 @@ def _sight(context: Context, model: str, revision: str) -> Sight | None:
 
     path = Path(model).expanduser()
     if path.is_dir() or path.suffix == ".json":
-        return sources.look_at_folder(path, context.settings.convert.mtp)
+        return sources.look_at_folder(path, sources.dropped(context.settings))
     if as_file(model):
         return None
     machine = sources.machine(context.pipeline)

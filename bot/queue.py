@@ -185,12 +185,22 @@ class Queue:
             _change(db, task.id, "starting", "running", now, link=link)
 
     def published(
-        self, task: Task, link: str | None, now: float, *, page: str | None = None
+        self,
+        task: Task,
+        link: str | None,
+        now: float,
+        *,
+        page: str | None = None,
+        lacks: Sequence[str] = (),
     ) -> None:
-        """The task is done; `page` is the address of the repository, where it is known."""
+        """The task is done; `page` is the address of the repository, where it is known.
+
+        `lacks` are parts of the model that could not be converted, each with the reason.
+        """
         with self.ledger.writing() as db:
             if _change(db, task.id, task.state, "published", now, link=link, page=page):
-                event(db, now, "published", task.repo, f"attempt {task.attempts}", page or link)
+                text = "; ".join((f"attempt {task.attempts}", *lacks))
+                event(db, now, "published", task.repo, text, page or link)
 
     def failed(
         self, task: Task, error: str, link: str | None, now: float, *, attempts: int, final: bool

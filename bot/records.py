@@ -244,6 +244,7 @@ class Architecture:
     source_precision: str = ""  # as published: BF16, F16, F32, FP8, MXFP4, NVFP4, INT4, INT8
     base_model: str | None = None
     base_relation: str | None = None  # finetune, quantized, adapter, merge
+    lacks: tuple[str, ...] = ()  # parts that could not be converted: `without its …: reason`
     # what a GGUF tells and a checkpoint does not: numbers in the KV cache for a token of context,
     # in layers that see all of it, and in layers that see the last `cache_window` tokens
     cache_values: int = 0

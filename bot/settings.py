@@ -246,7 +246,7 @@ class ConvertSettings(Part):
     llama_cpp: Place | None = None  # a llama.cpp checkout instead of the installed toolchain
     python: Place | None = None  # its interpreter, which has torch and transformers
     mtp: Literal["drop", "keep", "separate"] = "drop"  # multi-token prediction layers
-    projector: Literal["F16", "BF16"] = "F16"  # type of mmproj.gguf
+    projector: Literal["F16", "BF16", "none"] = "F16"  # type of mmproj.gguf; none leaves it out
     timeout_hours: Annotated[float, Field(gt=0)] = 12.0
     memory_gb: Annotated[float, Field(gt=0)] | None = None
     shard_gb: Annotated[float, Field(ge=0.01)] | None = None  # None: one file, however large

@@ -9,8 +9,9 @@ from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
+from bot.build.beforehand import projector_architecture
 from bot.clients.shards import local_safetensors
-from bot.configs import SPELLINGS, converter_name, names
+from bot.configs import converter_name
 from bot.foreign import read_json
 from bot.records import HeaderTensor
 from bot.stored import Content, Part, read_content
@@ -45,6 +46,13 @@ class Checkpoint:
         return named and (self.content.has("vision") or self.content.has("audio"))
 
     @property
+    def rows(self) -> int:
+        """Rows of the embedding, as many as there may be tokens; 0 where no name tells it."""
+        ends = ("embed_tokens.weight", "word_embeddings.weight", "embeddings.weight", "wte.weight")
+        found = (t for t in self.content.main if t.layer is None and t.name.endswith(ends))
+        return next((t.shape[0] for t in found if len(t.shape) == 2), 0)
+
+    @property
     def has_mtp(self) -> bool:
         """Whether there are tensors of multi-token prediction layers, whatever the config says."""
         return self.content.has("mtp")
@@ -64,10 +72,7 @@ class Checkpoint:
         """The name the converter looks up (get_model_architecture of conversion/base.py)."""
         if part == "text":
             return converter_name(self.config)
-        inner = self.config.get("vision_config")
-        named = names(inner.get("architectures")) if isinstance(inner, dict) else ()
-        outer = (*named, *names(self.config.get("architectures")))
-        return SPELLINGS.get(outer[0], outer[0]) if outer else None
+        return projector_architecture(self.config)
 
     def parameters(self, *parts: Part) -> int | None:
         """Weights of some parts; None where a packed format hides their number."""

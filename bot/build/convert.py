@@ -12,6 +12,7 @@ from typing import Literal
 
 from bot.build import checkpoint as checkpoints
 from bot.build import converted, sandbox, staging
+from bot.build.beforehand import lacking, require_whole
 from bot.build.checkpoint import Checkpoint
 from bot.build.quantize import to_bf16
 from bot.build.sandbox import Limits
@@ -34,7 +35,7 @@ class Options:
     """How to convert; see ConvertSettings."""
 
     mtp: Mtp = "drop"
-    projector: Literal["F16", "BF16"] = "F16"
+    projector: Literal["F16", "BF16", "none"] = "F16"
     shard: int | None = None  # bytes a file may have
     threads: int = 1
     reserve: int = 0  # bytes that must stay free on the disk
@@ -51,6 +52,7 @@ class Converted:
     log: Path
     isolated: bool  # whether the converter ran without a network
     notes: tuple[str, ...]  # what a reader should know, one sentence each
+    lacks: tuple[str, ...] = ()  # parts of the checkpoint that could not be converted, and why
 
 
 def convert(
@@ -67,8 +69,10 @@ def convert(
     They are `mmproj-NAME` and `mtp-NAME`, the log is `NAME.log`. Raises SourceError for a
     checkpoint that is damaged or that the converter does not know, BuildError with the
     converter's own reason, CapacityError past a limit. Nothing but the log stays after an error.
+    A projector or an MTP file that cannot be made is none: the model stands without it.
     """
-    checkpoint = checkpoints.read(source, dropped_parts(options.mtp))
+    checkpoint = checkpoints.read(source, dropped_parts(options.mtp, options.projector))
+    require_whole(source, checkpoint.config, checkpoint.rows)
     architecture = _require_support(checkpoint, toolchain)
     log = target.with_name(f"{target.name}.log")
     work = target.with_name(f"{target.name}.work")
@@ -110,14 +114,9 @@ def _convert(job: _Job, target: Path, *, switch: bool, report: Progress) -> Conv
     made = _run(job, target.name, ("--outtype", "bf16", *flags, *split), expected, report)
     made = _expand(job, made)
     converted.check_model(job.checkpoint, made, layers=layers, threads=job.options.threads)
-    projector = mtp = None
-    if _wants_projector(job.checkpoint, job.toolchain):
-        kind = job.options.projector.lower()
-        projector = _run(job, f"mmproj-{target.name}", ("--mmproj", "--outtype", kind))[0]
-        notes += converted.check_projector(job.checkpoint, projector)
-    if job.options.mtp == "separate" and switch and job.checkpoint.has_mtp:
-        mtp = _run(job, f"mtp-{target.name}", ("--mtp", "--outtype", "bf16"))[0]
-        converted.check_mtp(mtp)
+    projector, without_projector, more = _projector(job, target)
+    mtp, without_mtp = _prediction(job, target, switch=switch)
+    lacks = tuple(reason for reason in (without_projector, without_mtp) if reason)
     final = [_settle(path, target.parent) for path in reversed(made)]
     return Converted(
         model=tuple(reversed(final)),
@@ -125,13 +124,51 @@ def _convert(job: _Job, target: Path, *, switch: bool, report: Progress) -> Conv
         mtp=_settle(mtp, target.parent) if mtp else None,
         log=job.log,
         isolated=bool(sandbox.isolation()),
-        notes=notes,
+        notes=(*notes, *more),
+        lacks=lacks,
     )
 
 
-def dropped_parts(mtp: Mtp) -> frozenset[Part]:
+def _projector(job: _Job, target: Path) -> tuple[Path | None, str | None, tuple[str, ...]]:
+    """The vision or audio part in a file; why there is none though there should be; notes."""
+    kind = job.options.projector.lower()
+    if kind == "none" or not job.checkpoint.has_projector:
+        return None, None, ()
+    reason = lacking(job.checkpoint.folder, job.checkpoint.config, job.toolchain)
+    if reason is not None:
+        return None, without("vision or audio part", reason), ()
+    try:
+        made = _run(job, f"mmproj-{target.name}", ("--mmproj", "--outtype", kind))[0]
+        return made, None, converted.check_projector(job.checkpoint, made)
+    except BuildError as error:
+        return None, without("vision or audio part", str(error)), ()
+
+
+def _prediction(job: _Job, target: Path, *, switch: bool) -> tuple[Path | None, str | None]:
+    """MTP layers in a file of their own; why there is none though there should be."""
+    if job.options.mtp != "separate" or not job.checkpoint.has_mtp:
+        return None, None
+    part = "multi-token prediction file"
+    if not switch:
+        return None, without(part, "llama.cpp's converter makes none of this family")
+    try:
+        made = _run(job, f"mtp-{target.name}", ("--mtp", "--outtype", "bf16"))[0]
+        converted.check_mtp(made)
+    except BuildError as error:
+        return None, without(part, str(error))
+    return made, None
+
+
+def without(part: str, reason: str) -> str:
+    """How a part that could not be made is told of, on card, page and screen."""
+    return f"without its {part}: {reason.split('; its whole log is')[0]}"
+
+
+def dropped_parts(mtp: Mtp, projector: str) -> frozenset[Part]:
     """Parts of a checkpoint that are not converted: they may be missing."""
-    return frozenset({"mtp"}) if mtp == "drop" else frozenset()
+    ahead: tuple[Part, ...] = ("mtp",) if mtp == "drop" else ()
+    seen: tuple[Part, ...] = ("vision", "audio") if projector == "none" else ()
+    return frozenset({*ahead, *seen})
 
 
 def _require_support(checkpoint: Checkpoint, toolchain: Toolchain) -> str:
@@ -144,12 +181,6 @@ def _require_support(checkpoint: Checkpoint, toolchain: Toolchain) -> str:
             "wait for a newer llama.cpp"
         )
     return architecture
-
-
-def _wants_projector(checkpoint: Checkpoint, toolchain: Toolchain) -> bool:
-    return checkpoint.has_projector and (
-        checkpoint.architecture("projector") in supported(toolchain)[1]
-    )
 
 
 def _mtp_plan(

@@ -74,15 +74,20 @@ def _registered(node: ast.ClassDef) -> set[str]:
     }
 
 
-def _attribute(tree: Path, module: str, name: str, wanted: str) -> object:
-    """A constant class attribute, looked up in the class, then in its bases; None if nowhere."""
-    parsed = _parse(tree / "conversion" / f"{module}.py")
-    origins = {
+def _origins(parsed: ast.Module) -> dict[str, tuple[str, str]]:
+    """Names that a module of the converter takes from others: name → module, name there."""
+    return {
         alias.asname or alias.name: (node.module, alias.name)
         for node in ast.walk(parsed)
         if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module
         for alias in node.names
     }
+
+
+def _attribute(tree: Path, module: str, name: str, wanted: str) -> object:
+    """A constant class attribute, looked up in the class, then in its bases; None if nowhere."""
+    parsed = _parse(tree / "conversion" / f"{module}.py")
+    origins = _origins(parsed)
     classes = {node.name: node for node in parsed.body if isinstance(node, ast.ClassDef)}
     if name not in classes:
         origin = origins.get(name)
@@ -99,3 +104,91 @@ def _attribute(tree: Path, module: str, name: str, wanted: str) -> object:
             if value is not None:
                 return value
     return None
+
+
+def preprocessor_needs(tree: Path, architecture: str) -> frozenset[str]:
+    """Keys of preprocessor_config.json without which a projector's class fails (KeyError).
+
+    Those that its methods read in any case, and a vision tower's image_mean and image_std
+    (MmprojModel.set_gguf_parameters), without those that a class fills in by itself.
+    """
+    module = maps(tree)["MMPROJ_MODEL_MAP"].get(architecture)
+    if module is None:
+        return frozenset()
+    own = [
+        node.name
+        for node in _parse(tree / "conversion" / f"{module}.py").body
+        if isinstance(node, ast.ClassDef)
+        and architecture in _registered(node)
+        and _descends(tree, module, node.name, "MmprojModel")
+    ]
+    classes = [one for name in own[:1] for one in _line(tree, module, name)]
+    sees = any(_attribute(tree, module, name, "has_vision_encoder") is not False for name in own)
+    wants = {"image_mean", "image_std"} if sees and own else set[str]()
+    fills = set[str]()
+    for node in (one for one in classes if one.name != "MmprojModel"):
+        wants |= _read_always(node)
+        fills |= _filled_in(node)
+    return frozenset(wants - fills)
+
+
+def _line(tree: Path, module: str, name: str) -> list[ast.ClassDef]:
+    """A class and its bases, depth first, as far as they are the converter's own."""
+    parsed = _parse(tree / "conversion" / f"{module}.py")
+    node = next((n for n in parsed.body if isinstance(n, ast.ClassDef) and n.name == name), None)
+    if node is None:
+        origin = _origins(parsed).get(name)
+        return _line(tree, *origin) if origin else []
+    bases = [base.id for base in node.bases if isinstance(base, ast.Name)]
+    return [node, *(one for base in bases for one in _line(tree, module, base))]
+
+
+def _descends(tree: Path, module: str, name: str, ancestor: str) -> bool:
+    return any(node.name == ancestor for node in _line(tree, module, name))
+
+
+_CONFIG = "preprocessor_config"
+
+
+def _read_always(node: ast.ClassDef) -> set[str]:
+    """Keys of `self.preprocessor_config["…"]` in plain statements of a class's methods."""
+    plain = (
+        statement
+        for method in node.body
+        if isinstance(method, ast.FunctionDef)
+        for statement in method.body
+        if isinstance(statement, ast.Expr | ast.Assign | ast.AnnAssign)
+    )
+    return {
+        str(part.slice.value)
+        for statement in plain
+        for part in ast.walk(statement)
+        if isinstance(part, ast.Subscript)
+        and isinstance(part.ctx, ast.Load)
+        and _is_config(part.value)
+        and isinstance(part.slice, ast.Constant)
+        and not any(isinstance(one, ast.IfExp) for one in ast.walk(statement))
+    }
+
+
+def _filled_in(node: ast.ClassDef) -> set[str]:
+    """Keys that a class's methods put into the config."""
+    found = set[str]()
+    for part in ast.walk(node):
+        match part:
+            case ast.Subscript(value=value, slice=ast.Constant(value=str(key)), ctx=ast.Store()):
+                found |= {key} if _is_config(value) else set()
+            case ast.Call(
+                func=ast.Attribute(value=value, attr="setdefault"),
+                args=[ast.Constant(value=key), *_],
+            ):
+                found |= {str(key)} if _is_config(value) else set()
+            case ast.Assign(targets=[target], value=ast.Dict(keys=keys)) if _is_config(target):
+                found |= {str(key.value) for key in keys if isinstance(key, ast.Constant)}
+            case _:
+                continue
+    return found
+
+
+def _is_config(node: ast.expr) -> bool:
+    return isinstance(node, ast.Attribute) and node.attr == _CONFIG

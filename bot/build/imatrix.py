@@ -22,6 +22,7 @@ from bot.build.legacy_imatrix import read_legacy
 from bot.clients import gguf
 from bot.clients.llama.observer import Seen
 from bot.errors import SourceError
+from bot.foreign import require_file_itself
 from bot.records import RARE_TOKENS, LayerCoverage, Tensor
 
 MAGIC = b"GGUF"
@@ -169,6 +170,7 @@ def read(path: Path) -> Matrix:
     """An importance matrix in GGUF form or as `.dat`. Raises SourceError for any other file."""
     if not path.is_file():
         raise SourceError(f"{path} does not exist; check the path")
+    require_file_itself(path)
     if not _is_gguf(path):
         return _read_legacy(path)
     metadata, arrays = gguf.read_arrays(path)

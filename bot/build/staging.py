@@ -54,7 +54,7 @@ def stage(checkpoint: Checkpoint, folder: Path, facts: ConvertFacts, *, without_
     shown = zip(weight_names(len(checkpoint.files)), checkpoint.files, strict=True)
     for name, file in (*shown, *((own, own) for own in _data_files(checkpoint.folder))):
         if name not in _REWRITTEN:
-            (staged / name).symlink_to((checkpoint.folder / file).resolve())
+            _show((checkpoint.folder / file).resolve(), staged / name)
     _write_json(staged / "config.json", _config(checkpoint.config, without_mtp=without_mtp))
     tokenizer = checkpoint.folder / "tokenizer_config.json"
     if tokenizer.is_file():
@@ -66,6 +66,18 @@ def stage(checkpoint: Checkpoint, folder: Path, facts: ConvertFacts, *, without_
             (staged / templates.name / path.name).symlink_to(path.resolve())
     (staged / "README.md").write_text(_card(facts), encoding="utf-8")
     return staged
+
+
+def _show(source: Path, shown: Path) -> None:
+    """Link a file; one of JSON with a byte order mark, which Python's json refuses, without it."""
+    marked = False
+    if shown.suffix == ".json":
+        with source.open("rb") as file:
+            marked = file.read(3) == b"\xef\xbb\xbf"
+    if marked:
+        shown.write_bytes(source.read_bytes()[3:])
+    else:
+        shown.symlink_to(source)
 
 
 def write_metadata(path: Path, facts: ConvertFacts) -> None:
@@ -102,8 +114,9 @@ def weight_names(count: int) -> tuple[str, ...]:
 
 
 def _data_files(folder: Path) -> list[str]:
+    """Config, tokenizer and the like; no index, whose files are shown under other names."""
     names = (path.name for path in folder.iterdir() if path.is_file())
-    return sorted(name for name in names if _DATA.fullmatch(name))
+    return sorted(n for n in names if _DATA.fullmatch(n) and not n.endswith(".index.json"))
 
 
 def _card(facts: ConvertFacts) -> str:

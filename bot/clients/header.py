@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bot.errors import SourceError
+from bot.foreign import START, require_itself
 
 MAGIC = b"GGUF"
 VERSION = 3
@@ -76,9 +77,25 @@ class _Reader:
             raise SourceError(f"{self._path} has a damaged header; fetch or convert it again")
         return found
 
+    def entries(self, what: str, most: int, smallest: int) -> int:
+        """How many keys or tensors of at least `smallest` bytes there are."""
+        found = self.number("<q")
+        if most < found <= len(self._data) // smallest:
+            raise SourceError(
+                f"{self._path} has {found:,} {what}, more than the {most:,} that this apex-bot "
+                "reads; choose another model"
+            )
+        if not 0 <= found <= most:
+            raise SourceError(f"{self._path} has a damaged header; fetch or convert it again")
+        return found
+
     def raw(self, start: int) -> bytes:
         """Bytes from `start` to here."""
         return self._data[start : self.at]
+
+    def start(self, most: int) -> bytes:
+        """The first bytes of the file, at most so many."""
+        return self._data[:most]
 
     def string(self, longest: int) -> str:
         """A short string, strictly UTF-8."""
@@ -161,11 +178,13 @@ def _is_gguf(path: Path) -> bool:
 
 def _parse(reader: _Reader, path: Path) -> RawHeader:
     reader.take(4)
+    if reader.raw(0) != MAGIC:
+        require_itself(reader.start(START), path)
     if reader.raw(0) != MAGIC or reader.number("<I") not in (2, VERSION):
         raise SourceError(f"{path} is not a GGUF file of version 2 or 3; convert it again")
-    tensors = reader.count("<q", MOST_TENSORS)
+    tensors = reader.entries("tensors", MOST_TENSORS, 24)
     keys = {}
-    for _ in range(reader.count("<q", MOST_KEYS)):
+    for _ in range(reader.entries("keys", MOST_KEYS, 13)):
         start = reader.at
         key = reader.string(LONGEST_KEY)
         reader.skip_value(reader.number("<I"))

@@ -50,6 +50,6 @@ def run(
         )
     if not made.isolated:
         pipeline.narrator.say("the converter ran without a token, but could reach the network")
-    for note in made.notes:
+    for note in (*made.notes, *made.lacks):
         pipeline.narrator.say(note)
     return made

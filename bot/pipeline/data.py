@@ -10,6 +10,7 @@ from bot import weights
 from bot.build.fetch import fetch
 from bot.errors import SettingsError, SourceError
 from bot.evaluate.tasks import Kind
+from bot.foreign import require_file_itself
 from bot.pipeline.models import Pipeline
 from bot.pipeline.sources import FETCHERS
 from bot.pipeline.texts import fetched, text_of
@@ -66,6 +67,7 @@ def _registered(pipeline: Pipeline, name: str, entry: DataSettings, kind: Kind |
         path = fetched(pipeline, entry.repository, entry.commit, str(path), entry.repository_type)
     if not path.is_file():
         raise SettingsError(f"{path} of data.{name} does not exist; mend its path")
+    require_file_itself(path)
     if (digest := sha256(path)) != entry.sha256:
         raise SettingsError(
             f"{path} of data.{name} has the sha256 {digest}, not {entry.sha256}; "

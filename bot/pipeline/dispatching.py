@@ -61,7 +61,7 @@ def _start(
 def _settle(queue: Queue, task: Task, run: Run, policy: Policy, clock: Clock) -> None:
     now = clock.now()
     if run.good:
-        queue.published(task, run.link, now, page=run.page)
+        queue.published(task, run.link, now, page=run.page, lacks=run.lacks)
     elif run.elsewhere:
         queue.elsewhere(task, now)
     elif run.waiting and run.link is not None:

@@ -38,6 +38,7 @@ class Run:
     final: bool = False  # another attempt would fail in the same way
     elsewhere: bool = False  # somebody else works on the same release
     page: str | None = None  # of what was published, where it is known
+    lacks: tuple[str, ...] = ()  # parts of the model that are not in what was published
     waiting: bool = False  # for a person, who merges or closes the pull request `link`
 
 
@@ -129,7 +130,7 @@ class Here:
             done = json.loads((folder / "result.json").read_bytes())
             if done.get("waiting"):
                 return Run(good=False, waiting=True, link=done["waiting"])
-            return Run(good=True, link=done["url"])
+            return Run(good=True, link=done["url"], lacks=tuple(done.get("lacks") or ()))
         error = _last_line(log) or f"exit code {code}"
         return Run(
             good=False,

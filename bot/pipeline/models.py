@@ -251,4 +251,5 @@ def told_too(counted: Architecture, told: Architecture | None) -> Architecture:
         source_precision=told.source_precision,
         base_model=told.base_model,
         base_relation=told.base_relation,
+        lacks=told.lacks,
     )

@@ -47,6 +47,7 @@ class Published:
     shown: bool = False
     waiting: str | None = None
     reclaimed: int = 0
+    lacks: tuple[str, ...] = ()  # parts of the model that could not be converted, and why
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +109,7 @@ def push(job: Job, repo_id: str, files: Mapping[str, Built], *, private: bool) -
     if done.waiting is None:
         gating.end(job, repo_id)
     drop_logits(job)
-    return done
+    return replace(done, lacks=job.plan.model.architecture.lacks)
 
 
 def send(

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from bot import licences, weights
 from bot.build import toolchain
-from bot.build.convert import Mtp, dropped_parts
-from bot.build.fetch import fetch, plan_fetch
+from bot.build.beforehand import lacking, require_whole
+from bot.build.convert import dropped_parts, without
+from bot.build.fetch import fetch, plan_fetch, small_files
 from bot.build.staging import ConvertFacts
 from bot.clients import gguf
 from bot.clients.shards import local_index, local_release, local_safetensors
@@ -45,6 +46,7 @@ from bot.workspace import alone
 if TYPE_CHECKING:
     from bot.build.toolchain import Toolchain
     from bot.pipeline.models import Pipeline
+    from bot.settings import Settings
 
 FETCHERS = 8  # downloads side by side
 SKETCHED: tuple[Outcome, ...] = ("eligible", "too_large")
@@ -128,10 +130,10 @@ class Chosen:
 
 def chosen_files(pipeline: Pipeline, release: Release, config: Mapping[str, Any] | None) -> Chosen:
     """The files that are the model; the index is read unless it can decide nothing."""
-    dropped = dropped_parts(pipeline.settings.convert.mtp)
+    left_out = dropped(pipeline.settings)
     index = index_of(pipeline.hub, release, config)
     named = parts_by_file(config, index) if config and index else None
-    return Chosen(files=weights.checkpoint(release, named, dropped), index=index)
+    return Chosen(files=weights.checkpoint(release, named, left_out), index=index)
 
 
 def _decided(
@@ -173,15 +175,20 @@ def _undeclared(sketch: Sketch | None, config: Mapping[str, Any] | None) -> str 
     return f"itself a quantization: its weights are {stored}, of which config.json says nothing"
 
 
-def look_at_folder(path: Path, mtp: Mtp = "drop") -> Sight:
+def dropped(settings: Settings) -> frozenset[Part]:
+    """Parts of a checkpoint that settings leave out."""
+    return dropped_parts(settings.convert.mtp, settings.convert.projector)
+
+
+def look_at_folder(path: Path, left_out: frozenset[Part] = frozenset({"mtp"})) -> Sight:
     """Say what a checkpoint's folder here is, or a config.json alone.
 
-    `mtp` is what becomes of multi-token prediction layers, which may be missing where they are
-    dropped. Raises SourceError when there is none, or the headers are damaged.
+    `left_out` are parts that are not converted and may be missing. Raises SourceError when there is
+    none, or the headers are damaged.
     """
     folder = path if path.is_dir() else path.parent
     if path.is_dir():
-        return _look_inside(folder, dropped_parts(mtp))
+        return _look_inside(folder, left_out)
     release = local_release(folder)
     config = read_json(path)
     told = from_config(release, config)
@@ -190,12 +197,12 @@ def look_at_folder(path: Path, mtp: Mtp = "drop") -> Sight:
     return Sight(release=release, decision=decision, experts=facts, sketch=None, config=config)
 
 
-def _look_inside(folder: Path, dropped: frozenset[Part]) -> Sight:
+def _look_inside(folder: Path, left_out: frozenset[Part]) -> Sight:
     there, index = folder / CONFIG, local_index(folder)
     release = local_release(folder, index)
     config = read_json(there) if there.exists() else None
     named = parts_by_file(config or {}, index) if index is not None else None
-    chosen = weights.checkpoint(release, named, dropped)
+    chosen = weights.checkpoint(release, named, left_out)
     decision = decide(release, config, chosen=chosen, named=True)
     found = experts(config) if config is not None else None
     facts = found if isinstance(found, MoeFacts) else None
@@ -206,7 +213,7 @@ def _look_inside(folder: Path, dropped: frozenset[Part]) -> Sight:
     if model:
         header = gguf.read_split(folder / model[0].path)
         return replace(sight, sketch=_from_header(release, header))
-    seen = preview(config, local_safetensors(folder, config, dropped), release)
+    seen = preview(config, local_safetensors(folder, config, left_out), release)
     return _weighed(replace(sight, sketch=_sketch(release, seen)))
 
 
@@ -403,16 +410,10 @@ def _convert(
         raise SourceError(f"{release.repo_id} is {low}; choose another model")
     sixteen = sum(tensor.bytes for tensor in sketch.tensors)
     source = pipeline.workspace.sources(release.repo_id, release.commit)
-    with pipeline.narrator.work(f"fetching {release.repo_id}", unit="B") as report:
-        fetch(
-            pipeline.hub,
-            release,
-            plan_fetch(release, files.files),
-            source,
-            workers=FETCHERS,
-            report=report,
-            reserve=pipeline.settings.reserve + sixteen,
-        )
+    _fetch(pipeline, release, small_files(release), source, sixteen)
+    require_whole(source, config, sketch.architecture.vocabulary)
+    _foretell(pipeline, source, config, chosen, sketch.architecture)
+    _fetch(pipeline, release, plan_fetch(release, files.files), source, sixteen)
     made = run(pipeline, source, target, chosen, _facts(pipeline, release, sketch.name))
     extras = {}
     if made.projector:
@@ -420,10 +421,40 @@ def _convert(
     if made.mtp:
         extras[f"mtp-{sketch.name}.gguf"] = made.mtp
     value = {
-        "architecture": dump(sketch.architecture),
+        "architecture": dump(replace(sketch.architecture, lacks=made.lacks)),
         "extras": {name: str(path) for name, path in extras.items()},
     }
     return pipeline.ledger.record(job, "convert", inputs, [*made.model, *extras.values()], value)
+
+
+def _fetch(
+    pipeline: Pipeline, release: Release, files: Sequence[RepoFile], folder: Path, more: int
+) -> None:
+    """Have files here, where `more` bytes beside them must fit, too."""
+    with pipeline.narrator.work(f"fetching {release.repo_id}", unit="B") as report:
+        fetch(
+            pipeline.hub,
+            release,
+            files,
+            folder,
+            workers=FETCHERS,
+            report=report,
+            reserve=pipeline.settings.reserve + more,
+        )
+
+
+def _foretell(
+    pipeline: Pipeline,
+    folder: Path,
+    config: Mapping[str, Any],
+    toolchain: Toolchain,
+    model: Architecture,
+) -> None:
+    """Say before the weights are fetched that the vision or audio part cannot be converted."""
+    seen = (model.vision or model.audio) and pipeline.settings.convert.projector != "none"
+    reason = lacking(folder, config, toolchain) if seen else None
+    if reason is not None:
+        pipeline.narrator.say(without("vision or audio part", reason))
 
 
 def _facts(pipeline: Pipeline, release: Release, name: str) -> ConvertFacts:
@@ -448,7 +479,7 @@ def machine(pipeline: Pipeline) -> Machine:
     return Machine(
         supported=_supported(chosen) if chosen else None,
         free_disk=max(shutil.disk_usage(there).free - pipeline.settings.reserve, 0),
-        dropped=dropped_parts(pipeline.settings.convert.mtp),
+        dropped=dropped(pipeline.settings),
     )
 
 

@@ -309,8 +309,8 @@ def verdict(found: Verdict) -> str:
 
 
 def published(done: Published) -> str:
-    """How a publication ended."""
-    return _published(done, done.url)
+    """How a publication ended, and what it lacks."""
+    return "\n".join((_published(done, done.url), *done.lacks))
 
 
 def gaps(results: Path) -> list[str]:

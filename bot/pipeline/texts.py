@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from bot.errors import SettingsError
+from bot.foreign import require_file_itself
 from bot.records import CalibrationText, Text
 from bot.settings import DEMO, CalibrationSource
 from bot.workspace import alone, as_text, sha256
@@ -17,7 +18,8 @@ LARGEST = 1 << 30  # bytes of a text from a Hub
 
 
 def text_of(path: Path) -> Text:
-    """What a text file is, for results and keys."""
+    """What a text file is, for results and keys. Raises SourceError for a pointer or a page."""
+    require_file_itself(path)
     return Text(name=path.name, sha256=sha256(path), origin=_origin(path))
 
 
@@ -48,6 +50,7 @@ def read_text(pipeline: Pipeline, source: CalibrationSource) -> str:
     Raises SettingsError when it is not the one that was named, or not UTF-8.
     """
     path = locate(pipeline, source)
+    require_file_itself(path)
     found = sha256(path) if source.sha256 else None
     if found != source.sha256:
         raise SettingsError(

@@ -235,6 +235,48 @@ def test_mtp_layers_go_where_the_setting_says(
     assert {t.type for t in seen.tensors} == {"F16", "F32"}
 
 
+def test_parts_that_cannot_be_made_leave_the_model_standing(
+    tmp_path: Path, toolchain: Toolchain
+) -> None:
+    """No preprocessor_config.json, MTP layers that are not there, and files under odd names."""
+    source = checkpoints.write(checkpoints.qwen35moe(), tmp_path / "source", toolchain, shards=2)
+    (source / "preprocessor_config.json").unlink()
+    for name in ("config.json", "tokenizer.json"):
+        (source / name).write_bytes(b"\xef\xbb\xbf" + (source / name).read_bytes())
+    own = {n: t for n, t in checkpoint.read(source).tensors.items() if not n.startswith("mtp.")}
+    arrays = checkpoints.arrays(checkpoints.qwen35moe())
+    for file in source.glob("*.safetensors"):
+        file.unlink()
+    (source / "parts").mkdir()
+    checkpoints.safetensors(source / "parts" / "all.safetensors", {n: arrays[n] for n in own})
+    checkpoints.safetensors(source / "model.safetensors", {"stray": arrays["mtp.fc.weight"]})
+    named = {n: "parts/all.safetensors" if n in own else "mtp.safetensors" for n in arrays}
+    index = source / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": named}))
+    made = converting(source, toolchain)
+    (reason,) = made.lacks
+    assert reason.startswith("without its vision or audio part: there is no preprocessor_config")
+    assert made.projector is None
+    header = gguf.read(made.model[0])
+    assert describe(header.metadata, header.tensors).layers == 4
+    assert [p.name for p in sorted((tmp_path / "out").iterdir())] == ["tiny.gguf", "tiny.gguf.log"]
+    with pytest.raises(SourceError, match=r"lacks 1 of .* the first is mtp\.safetensors"):
+        converting(source, toolchain, Options(mtp="separate"))
+
+
+@pytest.mark.long
+def test_a_projector_that_fails_or_is_not_wanted(tmp_path: Path, toolchain: Toolchain) -> None:
+    source = checkpoints.write(checkpoints.qwen35moe(), tmp_path / "source", toolchain)
+    config = json.loads((source / "config.json").read_text())
+    del config["vision_config"]["depth"]
+    (source / "config.json").write_text(json.dumps(config))
+    made = converting(source, toolchain)
+    (reason,) = made.lacks
+    assert "without its vision or audio part: the converter failed: " in reason
+    assert "log is" not in reason
+    assert converting(source, toolchain, Options(projector="none")).lacks == ()
+
+
 def test_a_model_is_cut_into_shards(tmp_path: Path, toolchain: Toolchain) -> None:
     source = checkpoints.write(checkpoints.mixtral(), tmp_path / "source", toolchain)
     made = converting(source, toolchain, Options(threads=THREADS, shard=3_000_000))
