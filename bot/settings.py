@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -418,6 +418,24 @@ def _data_home() -> Path:
     return home.absolute() / "apex-bot"
 
 
+# where tokens go, and what is executed: a file that merely lies in the current folder, which may be
+# a stranger's, does not say it
+OWN = (
+    "hub.endpoint",
+    "github.api_url",
+    "jobs.staging",
+    "convert.python",
+    "convert.llama_cpp",
+    "templates",
+)
+
+
+def own_file() -> Path:
+    """The user's own settings (XDG base directory specification)."""
+    home = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
+    return home.absolute() / "apex-bot" / "bot.yaml"
+
+
 class Settings(BaseSettings):
     """The whole of bot.yaml. Build one with `load`."""
 
@@ -481,26 +499,61 @@ class Settings(BaseSettings):
 
 
 def load(file: Path | None = None, **given: Any) -> Settings:
-    """Settings from `file` (default: bot.yaml here, if there is one) and the environment.
+    """Settings from `file` and the environment.
 
-    `given` are values of the command line, nested like the file; they win.
-    Raises SettingsError naming every wrong key and what it should hold.
+    Without `file`: from the user's own one and, over it, bot.yaml of the current folder, which may
+    not say what `OWN` lists. `given` are values of the command line, nested like the file; they
+    win. Raises SettingsError naming every wrong key and what it should hold.
     """
     if file is not None and not file.is_file():
         raise SettingsError(f"settings file {file} does not exist; leave --config out or make it")
-    found = file or Path("bot.yaml")
+    here = Path("bot.yaml")
+    files = [file] if file else [found for found in (own_file(), here) if found.is_file()]
 
     class Loaded(Settings):
-        told = read_file(found) if found.is_file() else {}
+        told = _merged([_allowed(found, by_name=found is file) for found in files])
 
     try:
         return Loaded(**given)
     except ValidationError as error:
-        name = found if found.is_file() else "settings"
-        check = "run `bot config check`" if found.is_file() else "mend the environment or options"
+        name = " and ".join(map(str, files)) or "settings"
+        check = "run `bot config check`" if files else "mend the environment or options"
         raise SettingsError(f"{name}: {all_said(error)}; {check}") from error
     except UnreadableError as error:
         raise SettingsError(f"{_variable(error)}; write its value as JSON") from error
+
+
+def _allowed(file: Path, *, by_name: bool) -> dict[str, Any]:
+    """What a file says. Raises SettingsError for what one that was found here may not say."""
+    told = read_file(file)
+    if by_name or file == own_file():
+        return told
+    said = [key for key in OWN if _says(told, key.split("."))]
+    if said:
+        raise SettingsError(
+            f"{file} of the current folder sets {' and '.join(said)}, which decides where tokens "
+            f"go or what is executed; if it is yours, say --config {file} or BOT_CONFIG={file}, or "
+            f"write that into {own_file()}"
+        )
+    return told
+
+
+def _says(told: Any, key: Sequence[str]) -> bool:
+    for part in key:
+        if not isinstance(told, dict) or part not in told:
+            return False
+        told = told[part]
+    return told is not None
+
+
+def _merged(files: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Sections of several files, key by key; later ones win."""
+    found: dict[str, Any] = {}
+    for told in files:
+        for key, value in told.items():
+            both = isinstance(value, dict) and isinstance(found.get(key), dict)
+            found[key] = _merged([found[key], value]) if both else value
+    return found
 
 
 def all_said(error: ValidationError) -> str:

@@ -33,6 +33,7 @@ from urllib3.util import Retry
 
 from bot import secrecy
 from bot.clients.github_replies import Editors, Issue, Job, Runner, WorkflowRun
+from bot.clients.wire import require_private
 from bot.clock import Clock, SystemClock
 from bot.errors import AccessError, BotError, SettingsError, UnreachableError
 
@@ -87,6 +88,8 @@ class Redaction(logging.Filter):
 
 def connect(token: str | None, api_url: str, timeout: float = TIMEOUT) -> GitHub:
     """A client for the GitHub at `api_url`: github.com, an Enterprise server, or a local one."""
+    if token:
+        require_private(api_url, "GITHUB_TOKEN")
     session = GitHubSession(default_connect_timeout=5, default_read_timeout=timeout)
     session.base_url = api_url.rstrip("/")
     retry = Retry(

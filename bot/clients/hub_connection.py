@@ -51,6 +51,7 @@ from pydantic import SecretStr
 
 from bot import secrecy
 from bot.clients import replies
+from bot.clients.wire import require_private
 from bot.clock import Clock, SystemClock
 from bot.errors import (
     NO_SPACE,
@@ -173,6 +174,8 @@ class Connection:
         self._own = token.get_secret_value() if isinstance(token, SecretStr) else ""
         if not re.fullmatch(r"[!-~]*", self._own):
             raise AccessError(f"{variable} holds characters that no token has; copy it again")
+        if token is not None:
+            require_private(endpoint, variable)
         self._variable = variable
         secrecy.keep(self._own)
         self._pause, self._timeout, self._clock = pause, timeout, clock or SystemClock()

@@ -13,6 +13,7 @@ import httpx2
 from pydantic import SecretStr
 
 from bot import secrecy
+from bot.clients.wire import require_private
 from bot.clock import Clock
 from bot.errors import SettingsError, UnreachableError
 from bot.queue import Event, Queue
@@ -36,10 +37,12 @@ WORDS = {
 
 
 def address() -> SecretStr | None:
-    """BOT_NOTIFY_URL. Raises SettingsError when it is no web address."""
+    """BOT_NOTIFY_URL. Raises SettingsError when it is no web address, AccessError for open http."""
     value = secrecy.value(VARIABLE)
     if value and urlsplit(value).scheme not in ("http", "https"):
         raise SettingsError(f"{VARIABLE} is no web address; copy it again from Slack or Discord")
+    if value:
+        require_private(value, VARIABLE)
     return SecretStr(value) if value else None
 
 

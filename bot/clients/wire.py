@@ -1,0 +1,32 @@
+"""Where a secret may be sent: through TLS to anybody it is meant for, in the open to nobody."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from bot.errors import AccessError
+
+
+def require_private(url: str, secret: str) -> None:
+    """Raise AccessError where `secret` would travel in the open: http leads to this machine alone.
+
+    `secret` is what it is called. Names are not looked up: what `localhost` is, every system knows;
+    what another name is, others decide.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname or "")):
+        return
+    raise AccessError(
+        f"{secret} is not sent to {parts.scheme}://{parts.hostname}: everybody on the way could "
+        "read it; use https"
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
