@@ -28,7 +28,7 @@ from bot.cli_options import (
 )
 from bot.cli_steps import VERBS as STEP_VERBS
 from bot.cli_watch import VERBS
-from bot.errors import NO_SPACE, BotError, CapacityError, SourceError
+from bot.errors import NO_SPACE, AccessError, BotError, CapacityError, SourceError
 
 if TYPE_CHECKING:
     from bot.pipeline.job import Job
@@ -188,14 +188,49 @@ def _planned(context: Context, name: str, revision: str, tiers: tuple[str, ...])
     """The job of a model."""
     from bot.pipeline.job import Job
 
+    _require_own(context, name)
     pipeline = context.pipeline
     return Job(pipeline, pipeline.plan(pipeline.model(name, revision), tiers))
+
+
+def _told(section: str, key: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    """A callback by which an option stands above a key of the settings."""
+
+    def take(ctx: click.Context, _param: click.Parameter, value: Any) -> None:
+        if value is not None:
+            ctx.obj.override(section, **{key: value})
+
+    return take
+
+
+OF_A_FILE = tuple(
+    click.option(
+        f"--{key.replace('_', '-')}",
+        callback=_told("source", key),
+        expose_value=False,
+        metavar=metavar,
+        help=said,
+    )
+    for key, metavar, said in (
+        ("base_model", "OWNER/NAME", "Of a file: the model on the Hub that it was made of."),
+        ("license", "LICENCE", "Of a file: its licence, as the Hub names it."),
+        ("name", "NAME", "Of a file: what the model is called [default: as the file is]"),
+    )
+)
+
+
+def _require_own(context: Context, model: str) -> None:
+    """Raise for options about a file beside a repository, which tells all of it itself."""
+    from bot.pipeline.models import as_file
+
+    if as_file(model) is None and context.overrides.get("source"):
+        raise click.UsageError("--name, --license and --base-model are for a file of this machine")
 
 
 def staged(verb: Callable[..., None]) -> Callable[..., None]:
     """Options that every verb working on a model's job has."""
     wrapped = click.pass_obj(verb)
-    for option in (JSON, BASELINES, TIERS, REVISION, MODEL):
+    for option in (JSON, *OF_A_FILE, BASELINES, TIERS, REVISION, MODEL):
         wrapped = option(wrapped)
     return update_wrapper(wrapped, verb)
 
@@ -786,7 +821,7 @@ def _publish(
     unless_published: bool = False,
     show_timeline: bool = False,
 ) -> None:
-    from bot.pipeline import afterwards, describe, gating, make, release, tables
+    from bot.pipeline import afterwards, ahead, describe, gating, make, release, tables
     from bot.pipeline.publish import held_already, waits
     from bot.pipeline.publish import push as push_files
     from bot.pipeline.timeline import Timeline
@@ -795,8 +830,10 @@ def _publish(
         context.override("publish", private=True)
     timeline = Timeline()
     context.narrator.listener = timeline.heard
+    _require_own(context, model)
     # the token is asked for before hours of work, not after
     context.pipeline.require_publisher()
+    ahead.require(context.pipeline, model, tiers, to)
     gating.require_allowed(context.pipeline, model, revision)
     job = _planned(context, model, revision, tiers)
     repo_id = job.pipeline.target(job.plan.model, to)
@@ -806,6 +843,8 @@ def _publish(
         done = held_already(job, repo_id) if unless_published else None
         done = done or waits(job, repo_id)
         if done is None:
+            for line in (*ahead.renamed(model), *ahead.outlook(job.pipeline, job.plan, repo_id)):
+                context.narrator.say(line)
             gating.begin(job, repo_id)
             wanted = context.settings.publish
             overlap = wanted.overlap and not built_only
@@ -911,20 +950,48 @@ def publish(
             built_only=False, unless_published=unless_published, show_timeline=show_timeline,
         )  # fmt: skip
         return
-    from bot.pipeline import afterwards, tables
+    if private:
+        context.override("publish", private=True)
+    _rehearse(context, model, revision, tiers, to, as_json=as_json)
+
+
+def _rehearse(
+    context: Context,
+    model: str,
+    revision: str,
+    tiers: tuple[str, ...],
+    to: str | None,
+    *,
+    as_json: bool,
+) -> None:
+    """All that a publication would find before it makes anything, and what it would do."""
+    from bot.pipeline import afterwards, ahead, gating, tables
     from bot.pipeline.job import require_room
 
+    _require_own(context, model)
+    pipeline = context.pipeline
+    lines = [*ahead.renamed(model)]
+    gating.require_allowed(pipeline, model, revision)
+    try:
+        ahead.require(pipeline, model, tiers, to)
+    except AccessError as error:
+        if pipeline.has_token:
+            raise
+        lines.append(f"a publication would end here: {error}")
     made = _sketched(context, model, revision, tiers)
-    require_room(context.pipeline, made)
-    if not context.settings.publish.prune:
-        _emit(tables.plan_values(made)) if as_json else click.echo(_plan_text(context, made))
-        return
-    repo_id = context.pipeline.target(made.model, to)
-    gone = afterwards.would_prune(context.pipeline, repo_id)
+    require_room(pipeline, made)
+    repo_id = pipeline.target(made.model, to) if pipeline.can_name(to) else None
+    lines += ahead.outlook(pipeline, made, repo_id) if repo_id else ()
+    prune = context.settings.publish.prune and repo_id
+    gone = afterwards.would_prune(pipeline, repo_id) if repo_id and prune else ()
     if as_json:
-        _emit({"plan": tables.plan_values(made), "prune": gone})
-    else:
-        click.echo(f"{_plan_text(context, made)}\n{tables.would_prune(gone, repo_id)}")
+        values = {"plan": tables.plan_values(made), "target": repo_id, "notes": lines}
+        _emit({**values, "prune": gone} if prune else values)
+        return
+    shown = [_plan_text(context, made), "", *lines]
+    click.echo(
+        "\n".join([*shown, tables.would_prune(gone, repo_id)] if repo_id and prune else shown)
+    )
 
 
 def _timeline_text(job: Job) -> str:

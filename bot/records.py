@@ -683,6 +683,8 @@ class Results:
     comparisons: tuple[Comparison, ...] = ()
     imported: tuple[Imported, ...] = ()
     left_out: tuple[LeftOut, ...] = ()  # by the gate
+    # of a file of the user's: its licence, and as `repo_id` the model it was made of, or nothing
+    origin: Release | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

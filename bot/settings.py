@@ -240,6 +240,26 @@ class EvaluationSettings(Part):
         return () if value is None else (value,) if isinstance(value, (str, Path)) else value
 
 
+class SourceSettings(Part):
+    """What a GGUF file of this machine does not tell of itself; a repository tells it all."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]{0,95}$")] | None = None
+    license: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.+-]{0,63}$")] | None = None
+    license_name: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    license_link: Annotated[str, Field(pattern=r"^https?://\S{1,400}$")] | None = None
+    base_model: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")] | None = (
+        None
+    )
+
+    @model_validator(mode="after")
+    def _licence_first(self) -> Self:
+        if self.license is None and (self.license_name or self.license_link):
+            raise ValueError("a licence's name or link needs license, which may be `other`")
+        if self.license == "other" and not self.license_name:
+            raise ValueError("license: other needs a license_name")
+        return self
+
+
 class ConvertSettings(Part):
     """How a checkpoint becomes a GGUF file."""
 
@@ -455,6 +475,7 @@ class Settings(BaseSettings):
     calibration: CalibrationSettings = CalibrationSettings()
     data: dict[str, DataSettings] = {}
     evaluation: EvaluationSettings = EvaluationSettings()
+    source: SourceSettings = SourceSettings()
     convert: ConvertSettings = ConvertSettings()
     publish: PublishSettings = PublishSettings()
     gate: GateSettings = GateSettings()

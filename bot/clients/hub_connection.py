@@ -218,17 +218,38 @@ class Connection:
         """Name of the token's user. Asked once: the Hub limits this call strictly."""
         return self._user
 
+    def require_owner(self, owner: str) -> None:
+        """Raise AccessError where the token's user surely may not publish for `owner`."""
+        asked = self._whoami
+        roles = {
+            str(org.get("name")): org.get("roleInOrg")
+            for org in asked.get("orgs") or ()
+            if isinstance(org, dict)
+        }
+        if owner != self._user and owner not in roles:
+            others = ", ".join((self._user, *roles))
+            raise AccessError(
+                f"{self._user} may not publish for {owner} on {self.name}, only for {others}; "
+                "choose another owner, or another token"
+            )
+        if roles.get(owner) == "read":
+            raise AccessError(f"{self._user} may only read what is {owner}'s; ask for write there")
+
     @functools.cached_property
     def _user(self) -> str:
+        name = self._whoami.get("name")
+        if not isinstance(name, str):
+            raise replies.not_a_hub(self.name)
+        return name
+
+    @functools.cached_property
+    def _whoami(self) -> Mapping[str, Any]:
         if not self._secret:
             raise AccessError(
                 f"{self._variable} is not set; make a token at {self.name}/settings/tokens"
             )
-        reply = self._repeat("the token's user", lambda: self._api.whoami())
-        name = reply.get("name")
-        if not isinstance(name, str):
-            raise replies.not_a_hub(self.name)
-        return name
+        reply: Mapping[str, Any] = self._repeat("the token's user", lambda: self._api.whoami())
+        return reply
 
     def ask(self, what: str, call: Callable[[HfApi], T]) -> T:
         """A call of the library that is safe to repeat; for the modules beside this one."""

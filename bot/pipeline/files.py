@@ -153,7 +153,7 @@ def subject_of(
 
     Raises SourceError for what is no GGUF.
     """
-    path = path.resolve()
+    path = path.absolute()
     paths = gguf.shards(path, gguf.read(path))  # before llama.cpp sees a stranger's file
     if sha256 is not None and size is not None:
         return Subject(name=name, path=path, bytes=size, sha256=sha256)

@@ -6,15 +6,16 @@ import time
 from pathlib import Path
 
 from bot import licences
+from bot.clients import gguf
 from bot.errors import BotError, GateError, SourceError
 from bot.pipeline import tables
 from bot.pipeline.job import Job
-from bot.pipeline.models import Pipeline, as_file, as_repo
+from bot.pipeline.models import Pipeline, as_file, as_repo, origin_of
 from bot.pipeline.verify import verify
 from bot.publish.gate import Facts, Verdict, judge, kept
 from bot.publish.verify import blob_id
 from bot.records import Release, Results, to_json
-from bot.settings import GateSettings
+from bot.settings import GateSettings, Settings
 from bot.workspace import keep_text
 
 RESULTS = "results.json"
@@ -49,17 +50,34 @@ def gate(job: Job, results: Results, repo_id: str) -> Verdict:
     files = {tier: wrong if at != "speech" else None for tier, (at, wrong) in found.items()}
     speech = {tier: wrong if at == "speech" else None for tier, (at, wrong) in found.items()}
     facts = Facts(files=files, speech=speech, newest=_newest(job), alone=None)
-    verdict = judge(results, facts, job.settings.gate)
+    verdict = judge(results, facts, _rules(job.settings, results.release))
     ours = to_json(kept(results, verdict.left_out))
     alone = Facts(files=files, speech=speech, newest=facts.newest, alone=_alone(job, repo_id, ours))
-    return judge(results, alone, job.settings.gate)
+    return judge(results, alone, _rules(job.settings, results.release))
 
 
 def require_allowed(pipeline: Pipeline, model: str, revision: str) -> None:
-    """As `require_licence`, of a model by its name; a file of this machine is its owner's."""
-    if as_file(model) is None:
+    """As `require_licence`, of a model by its name.
+
+    A file of this machine says its licence itself, or settings do; kept private it needs none.
+    """
+    path = as_file(model)
+    if path is None:
         release = pipeline.hub.release(as_repo(model), revision)
         require_licence(release, pipeline.settings.gate)
+        return
+    origin = origin_of(gguf.read(path).metadata, pipeline.settings.source)
+    good, text = licences.permitted(origin, _rules(pipeline.settings, None))
+    if not good:
+        advice = "name it with --license (and --base-model), or keep it --private"
+        raise GateError(f"nothing made of {path.name} may be published: {text}; {advice}")
+
+
+def _rules(settings: Settings, release: Release | None) -> GateSettings:
+    """The rules of the settings; what is shown to nobody needs no licence."""
+    if release is None and settings.publish.private:
+        return settings.gate.model_copy(update={"unlicensed": "publish"})
+    return settings.gate
 
 
 def require_licence(release: Release, wanted: GateSettings) -> None:

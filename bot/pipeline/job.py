@@ -13,6 +13,7 @@ from bot import weights
 from bot.errors import SettingsError
 from bot.ledger import Finished
 from bot.pipeline.models import Model, Pipeline, Plan
+from bot.pipeline.names import file_name
 from bot.pipeline.sources import Sketch
 from bot.pipeline.texts import calibration_texts, text_of
 from bot.progress import Report
@@ -112,8 +113,9 @@ class Job:
         if recipe.plain:
             return self.paths.baselines / f"{self.plan.model.name}-{recipe.tier}.gguf"
         tier = recipe.same_as or recipe.tier
-        name = self.settings.publish.file.format(name=self.plan.model.name, tier=tier)
-        return self.paths.release / name
+        base = next((r.base for r in self.plan.recipes if r.tier == tier), recipe.base)
+        wanted = self.settings.publish
+        return self.paths.release / file_name(wanted, self.plan.model.name, tier, base)
 
     def require_room(self, at_a_time: Sequence[Collection[str]] = ()) -> None:
         """Raise CapacityError unless everything still to be made fits on the disk.

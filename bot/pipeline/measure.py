@@ -159,6 +159,7 @@ def _results(
     names = {row.sha256: row.name for row in (*rows, *theirs) if row.same_as is None}
     return Results(
         release=model.release,
+        origin=model.origin,
         source_sha256=model.source.sha256,
         architecture=model.architecture,
         windows=recipes[0].windows,

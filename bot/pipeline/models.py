@@ -7,31 +7,33 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from pydantic import SecretStr
 
 from bot.clients import gguf
 from bot.clients.hub import Hub
 from bot.clients.hub_connection import Gate
+from bot.clients.hub_names import require_repo_id
 from bot.clients.hub_trusted import TrustedPublisher, require_offered
 from bot.clock import Clock
 from bot.errors import SettingsError, SourceError
 from bot.ledger import Finished, Ledger
+from bot.pipeline import names
 from bot.pipeline.sources import Local, Sketch, bring
+from bot.places import whole
 from bot.plan.architecture import describe
 from bot.plan.plain import Baseline, baselines, plain_recipe
 from bot.plan.profiles import Profile, load_profiles
 from bot.plan.recipe import file_type, make_recipes
 from bot.plan.sizes import file_bytes
 from bot.progress import Narrator, Report
-from bot.records import Architecture, Built, Recipe, Source, digest, together
-from bot.settings import Settings
+from bot.records import Architecture, Built, Recipe, Release, Source, digest, together
+from bot.settings import Settings, SourceSettings
 from bot.workspace import Workspace, inside
 
 REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
-# what a 16-bit file's name says beside the model's: its type, its place among shards
-BESIDE = re.compile(r"([-_.](bf16|f16|fp16|f32))?(-\d{5}-of-\d{5})?$", re.IGNORECASE)
+PATHS = ("/", "./", "../", "~")  # how what can only be a path begins
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +42,8 @@ class Model(Sketch):
 
     source: Source
     extras: Mapping[str, Path]  # projector and MTP files, by the name they are published under
+    # of a file of the user's: its licence, and as `repo_id` the model it was made of, or nothing
+    origin: Release | None = None
 
 
 M = TypeVar("M", bound=Sketch, covariant=True)
@@ -68,6 +72,15 @@ class Plan(Generic[M]):
         """Size of a recipe's file: exact for tensors, metadata taken from the source's."""
         sizes = (assignment.bytes for assignment in recipe.assignments)
         return file_bytes(sizes, self.model.header_bytes)
+
+
+class HasName(Protocol):
+    """Anything of a model that knows its name, as in file names."""
+
+    @property
+    def name(self) -> str:
+        """Qwen3.6-35B-A3B."""
+        ...
 
 
 class Pipeline:
@@ -157,7 +170,7 @@ class Pipeline:
         Where its content is known as `whole`, its header alone may be here. Raises SourceError when
         it is none, or no mixture of experts.
         """
-        path, release = local.path.resolve(), local.release
+        path, release = local.path.absolute(), local.release  # a link has the model's name
         header = gguf.read_split(path)
         architecture = describe(header.metadata, header.tensors)
         content = whole or together(self.hashed(local))
@@ -171,16 +184,23 @@ class Pipeline:
         return Model(
             source=source,
             release=release,
-            name=release.repo_id.split("/")[1] if release else BESIDE.sub("", path.stem),
+            name=self.name_of_file(path)
+            if release is None
+            else names.name_of(release.repo_id.split("/")[1]),
             tensors=header.tensors,
             header_bytes=header.data_offset,
             architecture=told_too(architecture, local.told),
             extras=local.extras or {},
+            origin=None if release else origin_of(header.metadata, self.settings.source),
         )
+
+    def name_of_file(self, path: Path) -> str:
+        """The name of a model whose file is here: as settings give it, or the file's."""
+        return self.settings.source.name or names.name_of(names.stem_of(path))
 
     def hashed(self, local: Local) -> tuple[Built, ...]:
         """The file of a 16-bit GGUF of this machine, or its shards in their order."""
-        path = local.path.resolve()
+        path = local.path.absolute()
         paths = gguf.shards(path, gguf.read(path))
         inputs = {"path": inside(self.workspace.root, path)}
         title = f"hashing {path.name}"
@@ -209,30 +229,86 @@ class Pipeline:
         )
         return plain_recipe(baseline, types, model.architecture, model.tensors)
 
-    def target(self, model: Sketch, to: str | None) -> str:
-        """The repository to publish to: as given, or by the naming template."""
-        if to and not REPO_ID.fullmatch(to):
-            raise SourceError(f"{to!r} is not an OWNER/NAME of a Hub; check --to")
+    def target(self, model: HasName, to: str | None) -> str:
+        """The repository to publish to: as given, or by the naming template.
+
+        Raises SourceError for a name that no Hub takes.
+        """
         if to:
+            require_repo_id(to, "check --to")
             return to
+        return names.target(self.settings.publish, model.name, self.owner())
+
+    @property
+    def has_token(self) -> bool:
+        """Whether there is a token of the user's."""
+        return self._token is not None
+
+    def can_name(self, to: str | None) -> bool:
+        """Whether the repository to publish to can be told without a token, or there is one."""
+        return bool(to or self.settings.hub.namespace) or self.has_token
+
+    def owner(self) -> str:
+        """Who owns what is published: by the settings, or the token's user."""
         owner = self.settings.hub.namespace
         if owner is None and self.settings.publish.trusted_publisher:
             raise SettingsError("hub.namespace is not set; a trusted publisher is no user: name it")
-        owner = owner or self.hub.whoami()
-        return f"{owner}/{self.settings.publish.repository.format(name=model.name, tier='')}"
+        return owner or self.hub.whoami()
 
 
 def as_file(name: str) -> Path | None:
-    """The path that a model's name is, where it is one."""
-    path = Path(name).expanduser()
-    return path if path.is_file() or name.endswith(".gguf") else None
+    """The path that a model's name is, where it is one.
+
+    Raises SourceError for a path at which there is no file.
+    """
+    path = Path(whole(name, Path()))
+    if path.is_file():
+        return path.absolute()
+    if path.is_dir() and (name.startswith(PATHS) or not REPO_ID.fullmatch(name)):
+        raise SourceError(
+            f"{name} is a folder; name a GGUF file, which `bot convert {name} FILE` makes of a "
+            "checkpoint"
+        )
+    if path.is_symlink():
+        raise SourceError(f"{name} leads to {path.readlink()}, which is not there; mend the link")
+    if name.startswith(PATHS) or name.lower().endswith(".gguf"):
+        raise SourceError(f"{name} is not there; check the path")
+    return None
 
 
 def as_repo(name: str) -> str:
     """The id of a repository. Raises SourceError for what is none."""
     if not REPO_ID.fullmatch(name):
-        raise SourceError(f"{name!r} is neither a file nor an ORG/MODEL of a Hub; check it")
+        raise SourceError(f"{name!r} is neither a file here nor an ORG/MODEL of a Hub; check it")
     return name
+
+
+def origin_of(metadata: Mapping[str, Any], told: SourceSettings) -> Release:
+    """What a file of the user's is under and made of: by settings, else by its own metadata.
+
+    Keys: general.license, general.license.name, general.license.link, general.source.repo_url
+    (gguf-py's constants.py).
+    """
+
+    def own(key: str) -> str | None:
+        value = metadata.get(f"general.{key}")
+        return value.strip()[:400] or None if isinstance(value, str) else None
+
+    base = told.base_model or _repo_of(own("source.repo_url") or "")
+    given = told.license is not None
+    return Release(
+        repo_id=base,
+        commit="",
+        license=told.license or own("license"),
+        license_name=told.license_name if given else own("license.name"),
+        license_link=told.license_link if given else own("license.link"),
+    )
+
+
+def _repo_of(url: str) -> str:
+    """OWNER/NAME of a model's page on the Hub; empty for anything else."""
+    path = url.removeprefix("https://huggingface.co/").rstrip("/")
+    return path if path != url and REPO_ID.fullmatch(path) else ""
 
 
 def told_too(counted: Architecture, told: Architecture | None) -> Architecture:

@@ -22,6 +22,7 @@ from bot.configs import quant_method
 from bot.errors import AccessError, SourceError
 from bot.foreign import read_json
 from bot.ledger import Finished
+from bot.pipeline.names import name_of
 from bot.plan.architecture import describe
 from bot.plan.preview import Preview, preview
 from bot.records import (
@@ -223,7 +224,7 @@ def _alone(facts: MoeFacts) -> str:
 
 def _sketch(release: Release, seen: Preview) -> Sketch:
     return Sketch(
-        name=release.repo_id.split("/")[-1],
+        name=name_of(release.repo_id.split("/")[-1]),
         release=release,
         architecture=seen.architecture,
         tensors=seen.tensors,
@@ -270,7 +271,7 @@ def _header(pipeline: Pipeline, release: Release, files: Sequence[RepoFile]) -> 
 
 def _from_header(release: Release, header: gguf.Model) -> Sketch:
     return Sketch(
-        name=release.repo_id.split("/")[-1],
+        name=name_of(release.repo_id.split("/")[-1]),
         release=release,
         architecture=describe(header.metadata, header.tensors),
         tensors=header.tensors,
@@ -414,7 +415,7 @@ def _convert(
     require_whole(source, config, sketch.architecture.vocabulary)
     _foretell(pipeline, source, config, chosen, sketch.architecture)
     _fetch(pipeline, release, plan_fetch(release, files.files), source, sixteen)
-    made = run(pipeline, source, target, chosen, _facts(pipeline, release, sketch.name))
+    made = run(pipeline, source, target, chosen, _facts(pipeline, release))
     extras = {}
     if made.projector:
         extras["mmproj.gguf"] = made.projector
@@ -457,9 +458,9 @@ def _foretell(
         pipeline.narrator.say(without("vision or audio part", reason))
 
 
-def _facts(pipeline: Pipeline, release: Release, name: str) -> ConvertFacts:
+def _facts(pipeline: Pipeline, release: Release) -> ConvertFacts:
     return ConvertFacts(
-        name=name,
+        name=release.repo_id.split("/")[1],
         repo_id=release.repo_id,
         commit=release.commit,
         license=licences.expression(release),

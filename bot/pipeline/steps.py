@@ -29,6 +29,7 @@ from bot.pipeline.claims import Seals
 from bot.pipeline.data import find_tasks, find_text
 from bot.pipeline.job import Job, require_room, tools_of
 from bot.pipeline.models import Model, Pipeline, Plan
+from bot.pipeline.names import name_of, target
 from bot.pipeline.orders import Described, Folder, Group, Handed, Needs, Order, Prepared, Sent
 from bot.pipeline.publish import Published, send, tag
 from bot.pipeline.sources import Local
@@ -197,8 +198,8 @@ def _is_published(pipeline: Pipeline, sent: Sent | None, asked: str) -> bool:
 
 def _is_tagged(pipeline: Pipeline, order: Order, asked: str) -> bool:
     """The same by a tag of the repository, for a machine that knows nothing of it."""
-    named = pipeline.settings.publish.repository.format(name=order.model.split("/")[1], tier="")
-    repo_id = f"{pipeline.settings.hub.namespace}/{named}"
+    name, owner = name_of(order.model.split("/")[1]), str(pipeline.settings.hub.namespace)
+    repo_id = target(pipeline.settings.publish, name, owner)
     try:
         then = pipeline.hub.release(repo_id, _tag(asked)).files
         now = pipeline.hub.release(repo_id).files

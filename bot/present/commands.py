@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bot.present.escape import clean
-from bot.present.naming import llama_file, llama_tag, ollama_file
+from bot.present.naming import llama_file, llama_tag, ollama_tag
 
 LONGEST = 1000  # characters of a name in a command
 
@@ -94,9 +94,10 @@ def _llama(given: _Given) -> Command | None:
 
 
 def _ollama(given: _Given) -> Command | None:
-    if given.shards or not given.there or ollama_file(given.paths, given.file) != given.file:
+    tag = ollama_tag(given.repo_id, given.paths, given.file)
+    if given.shards or not given.there or tag is None:
         return None
-    name = _quoted(f"hf.co/{given.repo_id}:{given.file}")
+    name = _quoted(f"hf.co/{given.repo_id}:{tag}")
     return Command(program="Ollama", language="bash", lines=(f"ollama run {name}",))
 
 

@@ -39,7 +39,7 @@ def front_matter(
     files: Sequence[CardFile],
 ) -> str:
     """YAML between two lines of dashes; a value the Hub would refuse is left out."""
-    release = results.release
+    release = results.release or results.origin
     data: dict[str, Any] = {}
     if release is not None:
         data |= _license(release)
@@ -88,7 +88,7 @@ def _license_link(release: Release, given: str) -> str | None:
     address = url(given)
     if address != "#":
         return str(address)
-    if re.fullmatch(r"[\w.-]{1,100}", given, re.ASCII):
+    if release.commit and re.fullmatch(r"[\w.-]{1,100}", given, re.ASCII):
         return str(url(f"{model_url(release)}/blob/{release.commit}/{given}"))
     return None
 

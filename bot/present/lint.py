@@ -81,10 +81,12 @@ def lint(repository: Repository) -> list[Defect]:
 
 def _labels(given: Repository) -> Iterator[Defect]:
     bare = [path for path in models(given.paths) if hub_label(path) is None]
-    for path in bare:
+    if bare:
+        others = f", nor in those of {len(bare) - 1} more" if len(bare) > 1 else ""
         yield Defect(
-            rule="no-label", level="warning", path=path,
-            text="the Hub finds no quantization label in the name; add one (publish.file)",
+            rule="no-label", level="warning", path=bare[0],
+            text=f"the Hub finds no quantization label in the name{others}; {{label}} in "
+            "publish.file gives each tier one",
         )  # fmt: skip
     for label, found in ambiguous(given.paths):
         yield Defect(

@@ -14,10 +14,15 @@ _TYPES = (
     "F32|F16|Q4_0|Q4_1|Q4_1_SOME_F16|Q4_2|Q4_3|Q8_0|Q5_0|Q5_1|Q2_K|Q3_K_S|Q3_K_M|Q3_K_L|"
     "Q4_K_S|Q4_K_M|Q5_K_S|Q5_K_M|Q6_K|IQ2_XXS|IQ2_XS|Q2_K_S|IQ3_XS|IQ3_XXS|IQ1_S|IQ4_NL|"
     "IQ3_S|IQ3_M|IQ2_S|IQ2_M|IQ4_XS|IQ1_M|BF16|Q4_0_4_4|Q4_0_4_8|Q4_0_8_8|TQ1_0|TQ2_0|"
-    "MXFP4_MOE|NVFP4|Q1_0|Q2_0|Q2_K_XL|Q3_K_XL|Q4_K_XL|Q5_K_XL|Q6_K_XL|Q8_K_XL|"
+    "MXFP4_MOE|MXFP4|NVFP4|Q1_0|Q2_0|Q2_K_XL|Q3_K_XL|Q4_K_XL|Q5_K_XL|Q6_K_XL|Q8_K_XL|"
     "MXFP4"  # an alias, and the last there: MXFP4_MOE is a label of its own
 )
 _LABEL = re.compile(f"(?:UD-)?(?:{_TYPES})(?:_[A-Z]+)?")
+_WITHIN = re.compile(f"(?:UD-)?(?:{_TYPES})", re.IGNORECASE | re.ASCII)
+_APART = "-_. "  # what stands between the words of a name
+# parts of a name of Ollama's (isValidPart of types/model/name.go): an owner has no dot
+_OLLAMA = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}")
+_OLLAMA_OWNER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,79}")
 _SPLIT = re.compile(r"^(.+)-([0-9]{5})-of-([0-9]{5})$", re.IGNORECASE)
 _SIDE = ("mmproj", "imatrix", "mtp-", "eagle3-", "dflash-", "dspark-")
 _DEFAULTS = ("Q4_K_M", "Q8_0")
@@ -27,6 +32,24 @@ def hub_label(path: str) -> str | None:
     """The label by which the Hub's widgets call a file; None where the name holds none."""
     found: list[str] = _LABEL.findall(path.upper())
     return found[-1] if found else None
+
+
+def tier_label(base: str, tier: str) -> str:
+    """A label of the Hub's for a tier: llama.cpp's file type, then the tier in letters.
+
+    `Q6_K_IQUALITY` for I-Quality; the Hub reads a type and one word of letters after it.
+    """
+    kind = base if hub_label(base) == base else f"{base}_M"  # llama-quantize's alias Q5_K: Q5_K_M
+    letters = re.sub("[^A-Z]", "", tier.upper())
+    return f"{kind}_{letters}" if letters else kind
+
+
+def unlabelled(name: str) -> str:
+    """A model's name without the labels in it, which every file of the model would be called by."""
+    while found := _WITHIN.search(name):
+        parts = (name[: found.start()].rstrip(_APART), name[found.end() :].lstrip(_APART))
+        name = "-".join(part for part in parts if part)
+    return name
 
 
 def is_model(path: str) -> bool:
@@ -61,8 +84,9 @@ def llama_file(paths: Iterable[str], tag: str | None) -> str | None:
 
 
 def llama_tag(paths: Sequence[str], wanted: str, tiers: Sequence[str]) -> str | None:
-    """A short tag that fetches just `wanted`: a tier's name, or with APEX- before it."""
-    for tag in [name for tier in tiers for name in (tier, f"APEX-{tier}")]:
+    """A short tag that fetches just `wanted`: a tier's name, APEX- before it, or its label."""
+    label = hub_label(wanted)
+    for tag in [*(name for tier in tiers for name in (tier, f"APEX-{tier}")), label or ""]:
         if re.fullmatch(r"[\w-]{1,80}", tag, re.ASCII) and llama_file(paths, tag) == wanted:
             return tag
     return None
@@ -71,13 +95,27 @@ def llama_tag(paths: Sequence[str], wanted: str, tiers: Sequence[str]) -> str | 
 def ollama_file(paths: Iterable[str], tag: str) -> str | None:
     """What `ollama run hf.co/REPO:TAG` fetches: a whole file's name, or the only file so labelled.
 
-    Shards are refused by Ollama.
+    Shards are refused by Ollama, and tags that are no part of a name for it.
     """
+    if not _OLLAMA.fullmatch(tag):
+        return None
     whole = [path for path in paths if is_model(path) and not _SPLIT.match(path[: -len(".gguf")])]
     if tag in whole:
         return tag
     labelled = [path for path in whole if hub_label(path) == tag.upper()]
     return labelled[0] if len(labelled) == 1 else None
+
+
+def ollama_tag(repo_id: str, paths: Sequence[str], wanted: str) -> str | None:
+    """What to say after `hf.co/REPO:` for just `wanted`: its name, its label, or None for neither.
+
+    Each part of the name that Ollama makes of it has at most 80 characters.
+    """
+    owner, _, name = repo_id.partition("/")
+    if not _OLLAMA_OWNER.fullmatch(owner) or not _OLLAMA.fullmatch(name):
+        return None
+    tags = [tag for tag in (wanted, hub_label(wanted)) if tag]
+    return next((tag for tag in tags if ollama_file(paths, tag) == wanted), None)
 
 
 def hub_snippet(paths: Iterable[str]) -> str | None:

@@ -178,9 +178,10 @@ def by_chance(ours: Choices, theirs: Choices) -> bool:
 
 
 def _release(results: Results, facts: Facts, wanted: GateSettings) -> Iterable[Check]:
+    source = results.release or results.origin
     good, text = True, "the source is a file of yours"
-    if results.release is not None:
-        good, text = licences.permitted(results.release, wanted)
+    if source is not None:
+        good, text = licences.permitted(source, wanted)
     yield Check(rule="licence", tier=None, good=good, text=text)
     newest = facts.newest if wanted.newest else None
     text = newest or ("the source still has these weights" if wanted.newest else "not asked")

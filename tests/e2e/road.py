@@ -45,6 +45,7 @@ class Road:
             "llama": {"threads": 2, "gpu_layers": 0},
             "calibration": {"context": 128, "chunks": 4},
             "evaluation": {"context": 128, "chunks": 4, "task_count": 4},
+            "source": {"license": "apache-2.0"},
         }
         path.write_text(yaml.safe_dump({**default, **values}))
         return path

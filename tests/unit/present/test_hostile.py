@@ -143,11 +143,13 @@ def _left(given: Sequence[Any], whole: Sequence[Any]) -> bool:
 def test_structure_stays(seed: int, good: Page) -> None:
     poison = _hostile(seed)
     card, page = _page(load(Results, _poisoned(dump(_results()), poison)), poison)
-    blocks = [name for name in good.headings if name[0] != "h1"]
+    # Ollama takes fewer names than a command line
+    others = {"h1", "Ollama"}
+    blocks = [name for name in good.headings if not others & {*name}]
     if clean(poison + "x.gguf", 1000) == poison + "x.gguf" and len(poison) < 200:
-        assert [name for name in page.headings if name[0] != "h1"] == blocks
+        assert [name for name in page.headings if not others & {*name}] == blocks
     else:  # a name that no command line could say: there are no commands, but all else
-        assert _left([name for name in page.headings if name[0] != "h1"], blocks)
+        assert _left([name for name in page.headings if not others & {*name}], blocks)
         gone = {name for _, name in blocks} - {name for _, name in page.headings}
         assert gone <= COMMANDS
     assert set(page.front) <= {*good.front, "license_name"}
