@@ -7,7 +7,9 @@ on a Hub, in a folder and after fetching.
 from __future__ import annotations
 
 import json
+import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from bot.errors import SourceError
 
 DEEPEST = 64  # nesting of a JSON file
 LARGEST_CONFIG = 4 << 20  # bytes of a config.json; lists of layers left in 16 bits take 1 MB
+MOST_ENTRIES = 20_000  # files in a model's folder
 START = 1_024  # bytes of a file that tell what it is
 
 # beginnings of what takes the place of a file, and what to do about it
@@ -141,3 +144,33 @@ def _deeper_than(value: Any, limit: int) -> bool:
         if not level:
             return False
     return True
+
+
+def require_within(folder: Path) -> None:
+    """Raise SourceError for a link in a model's folder that leads out of it, whatever its name.
+
+    A cloned repository can hold a link to any file of its reader, whose content would stand in the
+    converted model. In a cache of the Hub's own client (models--ORG--NAME/snapshots/COMMIT) files
+    are links into the blobs of that very repository.
+    """
+    home = folder.resolve()
+    allowed = [home]
+    if home.parent.name == "snapshots":
+        allowed.append(home.parent.parent / "blobs")
+    for seen, path in enumerate(_entries(folder)):
+        if seen == MOST_ENTRIES:
+            raise SourceError(
+                f"{folder} has more than {MOST_ENTRIES} files; name the folder of one model"
+            )
+        if path.is_symlink() and not any(path.resolve().is_relative_to(one) for one in allowed):
+            raise SourceError(
+                f"{printable(str(path))} is a link that leads out of {folder}; copy the file that "
+                "you mean into its place, or remove it"
+            )
+
+
+def _entries(folder: Path) -> Iterator[Path]:
+    """All below a folder but git's own, no link followed."""
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if name != ".git"]
+        yield from (Path(place) / name for name in (*folders, *files))

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from bot.build.beforehand import projector_architecture
 from bot.clients.shards import local_safetensors
 from bot.configs import converter_name
-from bot.foreign import read_json
+from bot.foreign import read_json, require_within
 from bot.records import HeaderTensor
 from bot.stored import Content, Part, read_content
 
@@ -94,8 +94,9 @@ class Checkpoint:
 def read(folder: Path, dropped: Collection[str] = ()) -> Checkpoint:
     """The checkpoint in `folder`, of which the parts `dropped` may be missing.
 
-    Raises SourceError when files are missing or damaged.
+    Raises SourceError when files are missing or damaged, or are links that lead elsewhere.
     """
+    require_within(folder)
     config = read_json(folder / "config.json")
     tensors = {tensor.name: tensor for tensor in local_safetensors(folder, config, dropped)}
     files = sorted({tensor.file for tensor in tensors.values()})

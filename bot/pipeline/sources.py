@@ -20,7 +20,7 @@ from bot.clients import gguf
 from bot.clients.shards import local_index, local_release, local_safetensors
 from bot.configs import quant_method
 from bot.errors import AccessError, SourceError
-from bot.foreign import read_json
+from bot.foreign import read_json, require_within
 from bot.ledger import Finished
 from bot.pipeline.names import name_of
 from bot.plan.architecture import describe
@@ -189,6 +189,7 @@ def look_at_folder(path: Path, left_out: frozenset[Part] = frozenset({"mtp"})) -
     """
     folder = path if path.is_dir() else path.parent
     if path.is_dir():
+        require_within(folder)
         return _look_inside(folder, left_out)
     release = local_release(folder)
     config = read_json(path)

@@ -2,8 +2,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from bot.build import checkpoint, staging
 from bot.build.staging import ConvertFacts
+from bot.errors import SourceError
+from bot.pipeline.sources import look_at_folder
 from tests import checkpoints
 
 FACTS = ConvertFacts(
@@ -19,7 +23,7 @@ SHOWN = "model-00001-of-00001.safetensors"
 
 
 def source(folder: Path, config: dict[str, Any], tokenizer: dict[str, Any]) -> Path:
-    folder.mkdir()
+    folder.mkdir(parents=True)
     family = checkpoints.mixtral()
     (folder / "config.json").write_text(json.dumps({**family.config, **config}))
     (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer))
@@ -103,3 +107,36 @@ def test_code_is_noticed(tmp_path: Path) -> None:
     assert staging.names_code(checkpoint.read(folder))
     (folder / "tokenizer_config.json").write_text("{}")
     assert not staging.names_code(checkpoint.read(folder))
+
+
+@pytest.mark.parametrize(
+    "name", ["chat_template.jinja", "tokenizer.json", "deep/nested.txt", "unread.bin"]
+)
+def test_a_link_that_leads_out_of_the_folder_is_named(tmp_path: Path, name: str) -> None:
+    """Its target's content would stand in the converted model."""
+    folder, secret = source(tmp_path / "m", {}, {}), tmp_path / "token"
+    secret.write_text("hf_secret")
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to(secret)
+    for look in (checkpoint.read, look_at_folder):
+        with pytest.raises(SourceError, match=f"{Path(name).name} is a link that leads out of"):
+            look(folder)
+
+
+def test_links_within_and_those_of_the_hubs_cache_are_followed(tmp_path: Path) -> None:
+    cache = tmp_path / "models--lab--Tiny"
+    (cache / "blobs").mkdir(parents=True)
+    folder = source(cache / "snapshots" / "0123", {}, {})
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    for number, path in enumerate(files):
+        blob = cache / "blobs" / str(number)
+        path.rename(blob)
+        path.symlink_to(Path("../../blobs") / blob.name)
+    assert checkpoint.read(folder).config
+    outside = tmp_path / "models--lab--Other" / "blobs" / "0"
+    outside.parent.mkdir(parents=True)
+    outside.write_text("x")
+    (folder / "x.txt").symlink_to(outside)
+    with pytest.raises(SourceError, match="leads out of"):
+        checkpoint.read(folder)
