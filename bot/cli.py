@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property, update_wrapper
+from functools import cached_property, partial, update_wrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from bot.progress import Narrator
     from bot.records import Built
     from bot.settings import Settings
+    from bot.workspace import Job as Paths
 
 EPILOG = """
 \b
@@ -225,6 +226,15 @@ def _require_own(context: Context, model: str) -> None:
 
     if as_file(model) is None and context.overrides.get("source"):
         raise click.UsageError("--name, --license and --base-model are for a file of this machine")
+
+
+def _paths(context: Context, name: str, revision: str, tiers: tuple[str, ...]) -> Paths:
+    """The folder of a model's job; nothing of the model is fetched for it."""
+    from bot.pipeline import asked
+
+    pipeline = context.pipeline
+    pinned = pipeline.pinned(name, revision)
+    return asked.order(context.settings, pinned, tiers).paths(pipeline.workspace)
 
 
 def staged(verb: Callable[..., None]) -> Callable[..., None]:
@@ -794,11 +804,11 @@ def gate(
     from bot.pipeline import describe, tables
     from bot.pipeline.measure import evaluate as measure
 
+    if not _paths(context, model, revision, tiers).results.is_file():
+        raise SourceError(f"{model} is not measured with these settings; run `bot evaluate`")
     job = _planned(context, model, revision, tiers)
     repo_id = job.pipeline.target(job.plan.model, to)
     with job.paths.locked():
-        if not job.paths.results.is_file():
-            raise SourceError(f"{model} is not measured with these settings; run `bot evaluate`")
         verdict = describe.judge(job, measure(job), repo_id)
     if as_json:
         _emit(verdict)
@@ -821,7 +831,7 @@ def _publish(
     unless_published: bool = False,
     show_timeline: bool = False,
 ) -> None:
-    from bot.pipeline import afterwards, ahead, describe, gating, make, release, tables
+    from bot.pipeline import afterwards, ahead, asked, describe, gating, make, release, tables
     from bot.pipeline.publish import held_already, waits
     from bot.pipeline.publish import push as push_files
     from bot.pipeline.timeline import Timeline
@@ -832,37 +842,36 @@ def _publish(
     context.narrator.listener = timeline.heard
     _require_own(context, model)
     # the token is asked for before hours of work, not after
-    context.pipeline.require_publisher()
-    ahead.require(context.pipeline, model, tiers, to)
-    gating.require_allowed(context.pipeline, model, revision)
-    job = _planned(context, model, revision, tiers)
-    repo_id = job.pipeline.target(job.plan.model, to)
-    with job.paths.locked():
-        if built_only and not job.paths.card.is_file():
+    pipeline = context.pipeline
+    pipeline.require_publisher()
+    ahead.require(pipeline, model, tiers, to)
+    pinned = pipeline.pinned(model, revision)
+    gating.require_allowed(pipeline, model, pinned)
+    order = asked.order(context.settings, pinned, tiers)
+    repo_id, wanted = pipeline.target(pinned, to), context.settings.publish
+    look = partial(held_already, pipeline, repo_id, order, private=wanted.private)
+    done = look(others=unless_published) or waits(pipeline, repo_id, order)
+    if done is None:
+        if built_only and not order.paths(pipeline.workspace).card.is_file():
             raise SourceError(f"{model} is not built with these settings; run `bot publish`")
-        done = held_already(job, repo_id) if unless_published else None
-        done = done or waits(job, repo_id)
-        if done is None:
-            for line in (*ahead.renamed(model), *ahead.outlook(job.pipeline, job.plan, repo_id)):
+        job = _planned(context, model, pinned.commit if pinned.release else revision, tiers)
+        with job.paths.locked():
+            for line in (*ahead.renamed(model), *ahead.outlook(pipeline, job.plan, repo_id)):
                 context.narrator.say(line)
             gating.begin(job, repo_id)
-            wanted = context.settings.publish
             overlap = wanted.overlap and not built_only
             job.require_room(make.passes(job) if overlap and wanted.free != "never" else ())
             timeline.keep_in(job.paths.timeline)
             if overlap:
                 release.prepare(job, repo_id, timeline)
-            with timeline.on("card", "cpu"):
-                files = describe.card(job, repo_id)
-            # asked again: the build took hours
-            done = held_already(job, repo_id) if unless_published else None
-        if done is None:
-            hide = context.settings.publish.private
-            with timeline.on("commit", "network"):
-                done = push_files(job, repo_id, files, private=hide)
-        done = afterwards.follow(context.pipeline, done)
+            if (done := look(others=unless_published)) is None:  # again: the build took hours
+                with timeline.on("card", "cpu"):
+                    files = describe.card(job, repo_id)
+                with timeline.on("commit", "network"):
+                    done = push_files(job, repo_id, files, private=wanted.private)
+    done = afterwards.follow(pipeline, done)
     if show_timeline:
-        click.echo(_timeline_text(job), err=True)
+        click.echo(_timeline_text(order.paths(pipeline.workspace).timeline), err=True)
     if as_json:
         _emit(done)
     else:
@@ -994,14 +1003,14 @@ def _rehearse(
     )
 
 
-def _timeline_text(job: Job) -> str:
+def _timeline_text(path: Path) -> str:
     import shutil
 
     from bot.pipeline import timeline
 
-    if not job.paths.timeline.is_file():
+    if not path.is_file():
         return "nothing was done"
-    return timeline.text(timeline.read(job.paths.timeline), shutil.get_terminal_size().columns)
+    return timeline.text(timeline.read(path), shutil.get_terminal_size().columns)
 
 
 @cli.command()
@@ -1019,12 +1028,12 @@ def timeline(
     """
     from bot.pipeline import timeline as timelines
 
-    job = _planned(context, model, revision, tiers)
-    timelines.read(job.paths.timeline)
+    path = _paths(context, model, revision, tiers).timeline
+    timelines.read(path)
     if as_json:
-        click.echo(job.paths.timeline.read_text(encoding="utf-8"), nl=False)
+        click.echo(path.read_text(encoding="utf-8"), nl=False)
     else:
-        click.echo(_timeline_text(job))
+        click.echo(_timeline_text(path))
 
 
 @cli.command()

@@ -187,10 +187,10 @@ def _stamp() -> dict[str, object]:
 def _checkout(tree: Path, python: Path) -> Toolchain:
     if not (tree / CONVERTER).is_file():
         raise SettingsError(f"convert.llama_cpp {tree} has no {CONVERTER}; mend bot.yaml")
-    return Toolchain(tree=tree.resolve(), python=python, version=f"llama.cpp {_commit(tree)}")
+    return Toolchain(tree=tree.resolve(), python=python, version=f"llama.cpp {commit_of(tree)}")
 
 
-def _commit(tree: Path) -> str:
+def commit_of(tree: Path) -> str:
     """A checkout's commit, as far as its .git tells without running git."""
     try:
         head = (tree / ".git" / "HEAD").read_text(encoding="utf-8").strip()

@@ -246,6 +246,11 @@ class Hub(Reader):
             path in there and self._same(now, there[path], file) for path, file in files.items()
         )
 
+    def sha256_of_small(self, release: Release, file: RepoFile) -> str:
+        """The hash of a file that the Hub does not hash itself: one request."""
+        content = self._content(release.repo_id, release.commit, file.path, file.size)
+        return hashlib.sha256(content).hexdigest()
+
     def _same(self, now: Release, there: RepoFile, file: Path) -> bool:
         if (copied := self._copied.get((now.repo_id, there.path))) is not None:
             return there.sha256 == copied.sha256
@@ -256,8 +261,7 @@ class Hub(Reader):
             return False
         sha256 = there.sha256
         if sha256 is None:  # a small file, which the Hub does not hash
-            content = self._content(now.repo_id, now.commit, there.path, there.size)
-            sha256 = hashlib.sha256(content).hexdigest()
+            sha256 = self.sha256_of_small(now, there)
         with file.open("rb") as stream:
             return sha256 == hashlib.file_digest(stream, "sha256").hexdigest()
 

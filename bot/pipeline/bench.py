@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from bot.evaluate.logits import base_bytes, open_base
 from bot.evaluate.reference import Choice, Need, choose, need, require_memory
 from bot.evaluate.windows import Windows, cut, read_text
+from bot.pipeline.asked import METRICS_VERSION
 from bot.pipeline.data import Data, find_text
-from bot.pipeline.job import METRICS_VERSION, free
+from bot.pipeline.job import free
 from bot.pipeline.models import Pipeline
 from bot.progress import Report
 from bot.records import (

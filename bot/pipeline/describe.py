@@ -108,7 +108,8 @@ def _written(job: Job, results: Results, repo_id: str) -> dict[str, Built]:
 
 def _provenance(job: Job, results: Results, files: dict[str, Built]) -> Built:
     path = job.paths.release / provenance.NAME
-    keep_text(path, provenance.as_text(provenance.statement(results, files, job.key)))
+    said = provenance.statement(results, files, job.key, job.order.asked)
+    keep_text(path, provenance.as_text(said))
     return hashed(path)
 
 

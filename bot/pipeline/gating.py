@@ -9,10 +9,12 @@ from bot import licences
 from bot.clients import gguf
 from bot.errors import BotError, GateError, SourceError
 from bot.pipeline import tables
+from bot.pipeline.asked import Pinned
 from bot.pipeline.job import Job
-from bot.pipeline.models import Pipeline, as_file, as_repo, origin_of
+from bot.pipeline.models import Pipeline, as_file, origin_of
 from bot.pipeline.verify import verify
 from bot.publish.gate import Facts, Verdict, judge, kept
+from bot.publish.standing import said_of
 from bot.publish.verify import blob_id
 from bot.records import Release, Results, to_json
 from bot.settings import GateSettings, Settings
@@ -56,21 +58,19 @@ def gate(job: Job, results: Results, repo_id: str) -> Verdict:
     return judge(results, alone, _rules(job.settings, results.release))
 
 
-def require_allowed(pipeline: Pipeline, model: str, revision: str) -> None:
+def require_allowed(pipeline: Pipeline, model: str, pinned: Pinned) -> None:
     """As `require_licence`, of a model by its name.
 
     A file of this machine says its licence itself, or settings do; kept private it needs none.
     """
-    path = as_file(model)
-    if path is None:
-        release = pipeline.hub.release(as_repo(model), revision)
-        require_licence(release, pipeline.settings.gate)
-        return
-    origin = origin_of(gguf.read(path).metadata, pipeline.settings.source)
-    good, text = licences.permitted(origin, _rules(pipeline.settings, None))
-    if not good:
-        advice = "name it with --license (and --base-model), or keep it --private"
-        raise GateError(f"nothing made of {path.name} may be published: {text}; {advice}")
+    if pinned.release is not None:
+        require_licence(pinned.release, pipeline.settings.gate)
+    elif (path := as_file(model)) is not None:
+        origin = origin_of(gguf.read(path).metadata, pipeline.settings.source)
+        good, text = licences.permitted(origin, _rules(pipeline.settings, None))
+        if not good:
+            advice = "name it with --license (and --base-model), or keep it --private"
+            raise GateError(f"nothing made of {path.name} may be published: {text}; {advice}")
 
 
 def _rules(settings: Settings, release: Release | None) -> GateSettings:
@@ -121,9 +121,15 @@ def _alone(job: Job, repo_id: str, ours: str) -> str | None:
     if before is None:
         return None
     held = _held(job, repo_id)
-    if held in (before[0], blob_id(ours.encode())):
+    if held in (before[0], blob_id(ours.encode())) or _is_same(job, repo_id):
         return None
     return f"{repo_id} got other results from another bot meanwhile; run it again to replace them"
+
+
+def _is_same(job: Job, repo_id: str) -> bool:
+    """Whether the other bot made what was asked for here."""
+    made = said_of(job.pipeline.hub, job.pipeline.hub.release(repo_id))
+    return made is not None and made.is_of(job.order.asked)
 
 
 def _newest(job: Job) -> str | None:

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from bot import weights
 from bot.errors import SettingsError
 from bot.ledger import Finished
+from bot.pipeline import asked
 from bot.pipeline.models import Model, Pipeline, Plan
 from bot.pipeline.names import file_name
 from bot.pipeline.sources import Sketch
-from bot.pipeline.texts import calibration_texts, text_of
+from bot.pipeline.texts import calibration_texts
 from bot.progress import Report
-from bot.records import Recipe, Text, Tools, digest, dump
+from bot.records import Recipe, Tools, dump
 from bot.settings import Settings
 from bot.workspace import free_memory, require_free, sha256
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from bot.evaluate.reference import Free
 
 NOT_HERE = 1_300_000  # bytes that a text still to be fetched is taken to have: WikiText-2's test
-METRICS_VERSION = 2  # raised when a change of ours changes a number
 
 
 class Job:
@@ -45,21 +45,15 @@ class Job:
     ) -> None:
         self.pipeline, self.plan = pipeline, plan
         self.settings, self._tools = pipeline.settings, tools
-        self.key = key or self._key()
+        self.key = key or self.order.key
         self.paths = pipeline.workspace.job(plan.model.name, self.key)
 
-    def _key(self) -> str:
-        source = self.plan.model.source
-        return digest(
-            [
-                source.repo_id or self.plan.model.name,
-                source.commit,
-                [recipe.hash for recipe in self.plan.recipes],
-                self.tools.llama_cpp_python,
-                self.calibration,
-                self.evaluation,
-            ]
-        )
+    @cached_property
+    def order(self) -> asked.Order:
+        """What was asked for: it can be told before the model is here."""
+        plan, model = self.plan, self.plan.model
+        repo_id, commit = model.source.repo_id, model.source.commit
+        return asked.ordered(self.settings, plan.profiles, model.name, repo_id, commit)
 
     @cached_property
     def tools(self) -> Tools:
@@ -83,16 +77,7 @@ class Job:
     @cached_property
     def evaluation(self) -> dict[str, Any]:
         """All that decides the numbers but the files and the machine."""
-        wanted = self.settings.evaluation
-        return {
-            "version": METRICS_VERSION,
-            "text": dump(_named(self.settings, wanted.text)),
-            "context": wanted.context,
-            "chunks": wanted.chunks,
-            "stride": wanted.stride,
-            "tasks": [dump(_named(self.settings, path)) for path in wanted.tasks],
-            "task_count": wanted.task_count,
-        }
+        return asked.evaluation(self.settings)
 
     def step(
         self,
@@ -145,14 +130,6 @@ def tools_of(settings: Settings) -> Tools:
         threads=llama.threads,
         build=library.build_flags(),
     )
-
-
-def _named(settings: Settings, wanted: Path) -> Text:
-    """A text by its name in `data`, where the hash stands already, or by its path."""
-    entry = settings.data.get(str(wanted))
-    if entry is None:
-        return text_of(wanted)
-    return Text(name=str(wanted), sha256=entry.sha256, origin=entry.licence)
 
 
 def require_room(pipeline: Pipeline, plan: Plan[Sketch]) -> None:

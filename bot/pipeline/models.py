@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import SecretStr
 
@@ -20,6 +20,7 @@ from bot.clock import Clock
 from bot.errors import SettingsError, SourceError
 from bot.ledger import Finished, Ledger
 from bot.pipeline import names
+from bot.pipeline.asked import Pinned
 from bot.pipeline.sources import Local, Sketch, bring
 from bot.places import whole
 from bot.plan.architecture import describe
@@ -155,6 +156,22 @@ class Pipeline:
         with self.narrator.work(title) as report:
             value = work(report)
             return self.ledger.record(job, step, inputs, paths, value)
+
+    def pinned(self, name: str, revision: str = "main") -> Pinned:
+        """The model that a name means: at the commit that `revision` is now, or by its hash.
+
+        One request, or the reading of a file of this machine. Raises SourceError where it is not
+        there.
+        """
+        if (path := as_file(name)) is None:
+            release = self.hub.release(as_repo(name), revision)
+            return Pinned(
+                name=names.name_of(release.repo_id.split("/")[1]),
+                commit=release.commit,
+                release=release,
+            )
+        content = together(self.hashed(Local(path=path)))
+        return Pinned(name=self.name_of_file(path), commit=content.sha256)
 
     def model(self, name: str, revision: str = "main") -> Model:
         """A model by its path or by its id on the Hub, fetched and described.

@@ -6,27 +6,28 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from bot.clients.hub import Hub
 from bot.clients.hub_community import Pull
 from bot.clock import SystemClock, iso
-from bot.errors import BotError, SourceError
+from bot.errors import BotError, PublishError, SourceError
 from bot.pipeline import gating
+from bot.pipeline.asked import Order
 from bot.pipeline.job import Job
 from bot.pipeline.measure import drop_logits
 from bot.pipeline.models import Pipeline
 from bot.present.lint import astray
+from bot.progress import Report
 from bot.publish.approval import ask, evaluation, measured, pull_of, tell
 from bot.publish.aside import publish_aside
 from bot.publish.blocks import front_matter
+from bot.publish.standing import is_whole, said_of, standing
 from bot.publish.update import Update, prepare, rollback
 from bot.publish.upload import CARD, Pushed, open_private, open_public, publish
 from bot.publish.verify import Unfit, read_as_written
-from bot.records import Built, Release, Results, load
+from bot.records import Built, Release
 from bot.workspace import GATE, slug
 
-RESULTS_LIMIT = 4_000_000  # bytes of a results.json
+RESULTS = "results.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,38 +62,34 @@ class RolledBack:
     changed: tuple[str, ...]
 
 
-def held_already(job: Job, repo_id: str) -> Published | None:
-    """What a repository holds when all tiers of this plan are published there; else None.
+def held_already(
+    pipeline: Pipeline, repo_id: str, order: Order, *, private: bool, others: bool = False
+) -> Published | None:
+    """What a repository holds when all of this order is published there; else None.
 
-    The same source commit, the same recipes and the same llama.cpp make the same files, whoever
-    made them.
+    Two requests. Whoever made it: all inputs were the same, and every file is as its provenance
+    says. With `others` it may hold more tiers, leave out what its gate refused, and describe them
+    otherwise.
     """
-    hub, source = job.pipeline.hub, job.plan.model.source
     try:
-        release = hub.release(repo_id)
+        release = pipeline.hub.release(repo_id)
     except SourceError:
         return None
-    found = hub.read_json(repo_id, release.commit, "results.json", RESULTS_LIMIT)
-    if found is None:
+    if release.private and not private:
         return None
-    try:
-        results = load(Results, found)
-    except ValidationError:
+    made = said_of(pipeline.hub, release)
+    if made is None or not is_whole(release, made):
         return None
-    there = {row.recipe for row in results.tiers} | {one.recipe for one in results.left_out}
-    made = (results.source_sha256, results.tools.llama_cpp_python)
-    if made != (source.sha256, job.tools.llama_cpp_python):
-        return None
-    if release.private or not {recipe.hash for recipe in job.plan.recipes} <= there:
+    if not (made.asked.holds(order.asked) if others else made.is_of(order.asked)):
         return None
     return Published(
         repo_id=repo_id,
-        url=f"{hub.endpoint}/{repo_id}",
+        url=f"{pipeline.hub.endpoint}/{repo_id}",
         commit=release.commit,
-        public=True,
+        public=not release.private,
         changed=(),
         files=tuple(file.path for file in release.files),
-        folder=str(job.paths.release),
+        folder=str(order.paths(pipeline.workspace).release),
     )
 
 
@@ -121,30 +118,58 @@ def send(
     *,
     private: bool,
 ) -> Published:
-    """As `push`, of files that lie in one folder; `key` is of the job that made them."""
-    release, hub = Path(files[CARD].path).parent, pipeline.publisher(repo_id)
+    """As `push`, of files that lie in one folder; `key` is of the job that made them.
+
+    Where another machine published the same build meanwhile, its commit is the one.
+    """
+    hub = pipeline.publisher(repo_id)
     with pipeline.narrator.work(f"publishing {repo_id}") as report:
         report(0, 3)
-        wanted = pipeline.settings.publish
-        aside = wanted.hidden == "pull-request"
+        aside = pipeline.settings.publish.hidden == "pull-request"
         before = (open_public if aside and not private else open_private)(hub, repo_id)
-        update = prepare(hub, before, files, message, release.with_name("merged"), _today())
-        if wanted.approval == "pull-request":
-            pull = ask(hub, before, update, key, _evaluation(release))
-            if pull is not None and pull.status == "open":
-                return _waiting(pipeline, repo_id, pull, release)
-            if pull is not None and before.private:
-                update = replace(update, files=measured(update), deletions=())
-        pushed, held = _commit(
-            hub,
-            before,
-            update,
-            key if aside else None,
-            private=private,
-            told=lambda step: report(step, 3),
-            look=lambda held: _look(hub, held, files, update.files),
-        )
-    tag(pipeline, repo_id, f"build-{key[:12]}", pushed.commit)
+        try:
+            done = _sent(pipeline, before, files, message, key, report, private=private)
+        except PublishError:
+            before = hub.release(repo_id)
+            there = standing(hub, before, files)
+            if there is None or RESULTS in there:  # it is not another machine's, with its own times
+                raise
+            done = _sent(pipeline, before, files, message, key, report, private=private)
+    if done.waiting is None:
+        tag(pipeline, repo_id, f"build-{key[:12]}", done.commit)
+    return done
+
+
+def _sent(
+    pipeline: Pipeline,
+    before: Release,
+    files: Mapping[str, Built],
+    message: str,
+    key: str,
+    report: Report,
+    *,
+    private: bool,
+) -> Published:
+    """One attempt on a repository as it was."""
+    repo_id, wanted = before.repo_id, pipeline.settings.publish
+    hub = pipeline.publisher(repo_id)
+    release, aside = Path(files[CARD].path).parent, wanted.hidden == "pull-request"
+    update = _update(hub, before, files, message)
+    if wanted.approval == "pull-request":
+        pull = ask(hub, before, update, key, _evaluation(release))
+        if pull is not None and pull.status == "open":
+            return _waiting(pipeline, repo_id, pull, release)
+        if pull is not None and before.private:
+            update = replace(update, files=measured(update), deletions=())
+    pushed, held = _commit(
+        hub,
+        before,
+        update,
+        key if aside else None,
+        private=private,
+        told=lambda step: report(step, 3),
+        look=lambda held: _look(hub, held, files, update.files),
+    )
     for left in update.left:
         pipeline.narrator.say(f"{repo_id}: {left}")
     return Published(
@@ -157,6 +182,15 @@ def send(
         folder=str(release),
         shown=before.private and not private,
     )
+
+
+def _update(hub: Hub, before: Release, files: Mapping[str, Built], message: str) -> Update:
+    """What is to be changed: nothing where the repository holds this build already."""
+    there = standing(hub, before, files)
+    if there is not None:
+        return Update(files=there, deletions=(), message=message, left=())
+    folder = Path(files[CARD].path).parent.with_name("merged")
+    return prepare(hub, before, files, message, folder, _today())
 
 
 def _commit(
@@ -200,19 +234,19 @@ def _look(hub: Hub, held: Release, made: Mapping[str, Built], sent: Mapping[str,
         raise Unfit(held.repo_id, CARD, f"{wrong}; rename the other file there")
 
 
-def waits(job: Job, repo_id: str) -> Published | None:
+def waits(pipeline: Pipeline, repo_id: str, order: Order) -> Published | None:
     """How it stands with a build that people were asked about; None where work is to be done.
 
     Raises GateError for one that a person refused.
     """
-    hub = job.pipeline.hub
-    if job.settings.publish.approval == "none" or not hub.exists(repo_id):
+    hub = pipeline.hub
+    if pipeline.settings.publish.approval == "none" or not hub.exists(repo_id):
         return None
-    pull, release = pull_of(hub, repo_id, job.key), job.paths.release
+    pull, release = pull_of(hub, repo_id, order.key), order.paths(pipeline.workspace).release
     if pull is None or pull.status != "open":
         return None
     tell(hub, repo_id, pull, _evaluation(release))
-    return _waiting(job.pipeline, repo_id, pull, release)
+    return _waiting(pipeline, repo_id, pull, release)
 
 
 def _evaluation(release: Path) -> str:

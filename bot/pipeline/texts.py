@@ -28,15 +28,18 @@ def _origin(path: Path) -> str:
     return "comes with apex-bot, see bot/demo/ORIGIN.md" if own else "given by the publisher"
 
 
+def origin_of(one: CalibrationSource) -> str:
+    """Where a text of the mix comes from: pinned on a Hub, or whose it is."""
+    return f"{one.dataset} at {one.commit}, {one.file}" if one.path is None else _origin(one.path)
+
+
 def calibration_texts(pipeline: Pipeline) -> tuple[CalibrationText, ...]:
     """The calibration mix; a text whose hash the settings tell is not fetched for this."""
     return tuple(
         CalibrationText(
             name=one.label,
             sha256=one.sha256 or sha256(locate(pipeline, one)),
-            origin=f"{one.dataset} at {one.commit}, {one.file}"
-            if one.path is None
-            else _origin(one.path),
+            origin=origin_of(one),
             weight=one.weight,
             licence=one.licence,
         )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bot.clients.hub import Hub
 from bot.clients.hub_community import Community, Pull
+from bot.clients.hub_connection import moved_on
 from bot.errors import PublishError
 from bot.publish.approval import mark
 from bot.publish.update import Update
@@ -45,7 +46,7 @@ def publish_aside(
             look(verify(hub, repo_id, pull.ref, update.files))
             told(2)
             if hub.head(repo_id) != before.commit:
-                raise PublishError(f"{repo_id} changed meanwhile; run the same command again")
+                raise moved_on(repo_id)
             community.merge(repo_id, pull)
         except PublishError as error:
             community.close(repo_id, pull, f"Not merged: {error}")

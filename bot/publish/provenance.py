@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from bot.publish.verify import git_blob_id
 from bot.records import Built, Results
 
 NAME = "provenance.json"
@@ -19,6 +21,22 @@ STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://slsa.dev/provenance/v1"
 BUILD = "urn:apex-bot:build:1"
 LIMIT = 4_000_000  # bytes
+REGULAR = 10 << 20  # bytes; a Hub keeps larger files as large ones, known by their sha256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """Hashes of all that a build was asked for: of each tier's inputs, and of everything else."""
+
+    tiers: Mapping[str, str] = field(default_factory=dict)
+    rest: str = ""
+
+    def holds(self, other: Asked) -> bool:
+        """Whether all tiers that `other` asks for were asked for here, just so."""
+        return bool(other.tiers) and other.tiers.items() <= self.tiers.items()
+
+
+NOTHING = Asked()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,11 +49,21 @@ class Made:
     recipes: Mapping[str, str] = field(default_factory=dict)  # hash by tier
     calibration: str = ""
     evaluation: str = ""
+    blobs: Mapping[str, str] = field(default_factory=dict)  # git's names of the same files
+    asked: Asked = NOTHING
+
+    def is_of(self, asked: Asked) -> bool:
+        """Whether this is what was asked for, neither more nor less, and no tier was left out."""
+        return (
+            bool(asked.tiers) and self.asked == asked and asked.tiers.keys() <= self.recipes.keys()
+        )
 
 
-def statement(results: Results, files: Mapping[str, Built], job: str) -> dict[str, Any]:
+def statement(
+    results: Results, files: Mapping[str, Built], job: str, asked: Asked = NOTHING
+) -> dict[str, Any]:
     """The statement about `files`, made by the job with this key."""
-    subjects = [{"name": path, "digest": {"sha256": files[path].sha256}} for path in sorted(files)]
+    subjects = [{"name": path, "digest": _digest(files[path])} for path in sorted(files)]
     tools, release = results.tools, results.release
     recipes = {row.name: row.recipe for row in results.tiers if row.recipe}
     parameters = {
@@ -47,6 +75,7 @@ def statement(results: Results, files: Mapping[str, Built], job: str) -> dict[st
             "context": results.evaluation.context,
             "chunks": results.evaluation.chunks,
         },
+        "asked": {"tiers": dict(asked.tiers), "rest": asked.rest},
     }
     return {
         "_type": STATEMENT,
@@ -79,6 +108,14 @@ def as_text(said: Mapping[str, Any]) -> str:
     return json.dumps(said, indent=2, ensure_ascii=False) + "\n"
 
 
+def _digest(file: Built) -> dict[str, str]:
+    """A file's hashes (in-toto, digest_set.md). A Hub tells git's of what is no large file."""
+    named = {"sha256": file.sha256}
+    if file.bytes <= REGULAR and not file.path.endswith(".gguf"):
+        named["gitBlob"] = git_blob_id(Path(file.path))
+    return named
+
+
 def _source(results: Results) -> str:
     release = results.release
     return f"{release.repo_id}@{release.commit}" if release else f"sha256:{results.source_sha256}"
@@ -107,17 +144,31 @@ def parse(said: Mapping[str, Any] | None) -> Made | None:
         defined = said["predicate"]["buildDefinition"]
         if defined["buildType"] != BUILD:
             return None
-        asked, run = defined["externalParameters"], said["predicate"]["runDetails"]
+        given, run = defined["externalParameters"], said["predicate"]["runDetails"]
+        digests = {str(one["name"]): one["digest"] for one in said["subject"]}
+        asked = given.get("asked", {})
         return Made(
-            files={str(one["name"]): str(one["digest"]["sha256"]) for one in said["subject"]},
-            source=str(asked["source"]),
+            files={path: str(one["sha256"]) for path, one in digests.items()},
+            source=str(given["source"]),
             llama=str(run["builder"]["version"]["llama.cpp"]),
-            recipes={str(tier): str(made) for tier, made in asked["recipes"].items()},
-            calibration=str(asked["calibration"]),
-            evaluation=str(asked["evaluation"]),
+            recipes={str(tier): str(made) for tier, made in given["recipes"].items()},
+            calibration=str(given["calibration"]),
+            evaluation=str(given["evaluation"]),
+            blobs={p: str(one["gitBlob"]) for p, one in digests.items() if "gitBlob" in one},
+            asked=Asked(
+                tiers={str(tier): str(made) for tier, made in asked.get("tiers", {}).items()},
+                rest=str(asked.get("rest", "")),
+            ),
         )
     except (KeyError, TypeError, AttributeError):
         return None
+
+
+def of_files(files: Mapping[str, Built]) -> Made | None:
+    """What the provenance among files of this machine says; None without one."""
+    if NAME not in files:
+        return None
+    return parse(json.loads(Path(files[NAME].path).read_bytes()))
 
 
 def reasons(old: Made, new: Made) -> Iterator[str]:

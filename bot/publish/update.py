@@ -19,7 +19,7 @@ from bot.publish.provenance import Made
 from bot.publish.reclaim import require_stored
 from bot.publish.upload import CARD
 from bot.publish.verify import differing, verify
-from bot.records import Built, Release
+from bot.records import Built, Release, RepoFile
 from bot.workspace import keep_text, sha256
 
 CHANGES = "CHANGELOG.md"
@@ -47,7 +47,7 @@ def prepare(
     Raises PublishError where somebody else's file has the name of one of ours.
     """
     old = provenance.parse(_json(hub, before, provenance.NAME))
-    new = provenance.parse(_local(files))
+    new = provenance.of_files(files)
     there = {file.path: file for file in before.files}
     mine = _owned(hub, before, old)
     if foreign := [
@@ -60,7 +60,7 @@ def prepare(
     wanted, left = dict(files), list[str]()
     if CARD in there and CARD in files:
         _merge_card(hub, before, wanted, folder, left)
-    gone = tuple(_gone(before, old, files, left)) if old else ()
+    gone = tuple(_gone(hub, before, old, files, left)) if old else ()
     why = list(provenance.reasons(old, new)) if old and new else []
     if why or gone:
         wanted[CHANGES] = _changelog(hub, before, folder, date, why, _replaced(old, new), gone)
@@ -111,16 +111,27 @@ def _owned(hub: Hub, before: Release, old: Made | None) -> frozenset[str]:
     return BESIDE | frozenset(f.path for f in before.files if f.path.endswith(ours))
 
 
-def _gone(before: Release, old: Made, files: Mapping[str, Built], left: list[str]) -> Iterator[str]:
+def _gone(
+    hub: Hub, before: Release, old: Made, files: Mapping[str, Built], left: list[str]
+) -> Iterator[str]:
     """Files of ours that the new build does not have; one that somebody changed stays."""
     there = {file.path: file for file in before.files}
-    for path, digest in old.files.items():
+    for path in old.files:
         if path in files or path not in there:
             continue
-        if there[path].sha256 == digest:
+        if _is_as_made(hub, before, there[path], old):
             yield path
         else:
             left.append(f"{path} is not the bot's any more and stays; remove it yourself")
+
+
+def _is_as_made(hub: Hub, before: Release, file: RepoFile, old: Made) -> bool:
+    """Whether a file is still what the build made; the Hub has no sha256 of small ones."""
+    if file.sha256 is not None:
+        return file.sha256 == old.files[file.path]
+    if file.path in old.blobs:
+        return file.blob_id == old.blobs[file.path]
+    return hub.sha256_of_small(before, file) == old.files[file.path]  # provenance of an older bot
 
 
 def _merge_card(
@@ -170,15 +181,6 @@ def _json(hub: Hub, before: Release, path: str) -> dict[str, object] | None:
         return hub.read_json(before.repo_id, before.commit, path, provenance.LIMIT)
     except SourceError:  # no JSON object: not the bot's
         return None
-
-
-def _local(files: Mapping[str, Built]) -> dict[str, object] | None:
-    import json
-
-    if provenance.NAME not in files:
-        return None
-    found: dict[str, object] = json.loads(Path(files[provenance.NAME].path).read_bytes())
-    return found
 
 
 def _kept(path: Path, text: str) -> Built:

@@ -1,0 +1,357 @@
+"""What was asked for: the same on every machine, another where an input is, known without a model.
+
+And what a repository says of it: a build that is published is found before anything is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from bot.clients.hub import Hub as Client
+from bot.errors import BotError, SettingsError
+from bot.pipeline.asked import Order, Pinned, order
+from bot.pipeline.models import Pipeline
+from bot.pipeline.publish import Published, held_already, send
+from bot.progress import Narrator
+from bot.publish import provenance
+from bot.publish.blocks import marked
+from bot.records import Built, Release
+from bot.settings import Settings, load
+from bot.workspace import sha256
+from tests.local_hub.server import Hub, regular
+from tests.unit.clients.between import Fault, between
+from tests.unit.present.samples import nine_tiers
+
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+PINNED = Pinned(
+    name="Sample-30B-A3B",
+    commit=COMMIT,
+    release=Release(repo_id="sample-lab/Sample-30B-A3B", commit=COMMIT),
+)
+REPO = "alice/Sample-30B-A3B-APEX-GGUF"
+TIERS = ("Balanced", "I-Mini")
+
+
+def settings(folder: Path, **given: Any) -> Settings:
+    return load(workdir=folder / "work", **given)
+
+
+def asked(folder: Path, tiers: tuple[str, ...] = TIERS, **given: Any) -> Order:
+    return order(settings(folder, **given), PINNED, tiers)
+
+
+MACHINES: dict[str, dict[str, Any]] = {
+    "threads": {"llama": {"threads": 1, "gpu_layers": 0}},
+    "disk": {"reserve_gb": 3, "publish": {"free": "always", "overlap": False}},
+    "memory": {"quantize": {"memory_gb": 1.0, "together": 1}, "evaluation": {"memory_gb": 2.0}},
+    "engine": {"quantize": {"engine": "one-pass"}, "evaluation": {"reference": "file"}},
+    "watcher": {"watch": {"every_minutes": 1}, "github": {"repo": "me/builds"}},
+}
+
+
+@pytest.mark.parametrize("which", MACHINES)
+def test_a_machine_decides_nothing(tmp_path: Path, which: str) -> None:
+    other = asked(tmp_path / "elsewhere", **MACHINES[which])
+    assert (other.key, other.asked) == (asked(tmp_path).key, asked(tmp_path).asked)
+
+
+FILES: dict[str, dict[str, Any]] = {
+    "missing data": {"quantize": {"missing_data": "next"}},
+    "calibration": {"calibration": {"chunks": 7}},
+    "stamp": {"quantize": {"stamp": False}},
+    "shards": {"quantize": {"shard_gb": 4}},
+    "mtp": {"convert": {"mtp": "keep"}},
+    "name": {"publish": {"file": "{name}-{tier}.gguf"}},
+}
+BESIDE: dict[str, dict[str, Any]] = {
+    "baselines": {"quantize": {"baselines": ["Q4_K_M"]}},
+    "chunks": {"evaluation": {"chunks": 5}},
+    "speed": {"evaluation": {"speed": True}},
+    "others": {"evaluation": {"others": ["a/b:Q4_K_M"]}},
+    "gate": {"gate": {"measured": False}},
+    "card": {"card": {"team": "Us"}},
+    "projector": {"convert": {"projector": "BF16"}},
+    "author": {"publish": {"quantized_by": "us"}},
+}
+
+
+@pytest.mark.parametrize("which", FILES)
+def test_what_decides_files_is_asked_tier_by_tier(tmp_path: Path, which: str) -> None:
+    was, now = asked(tmp_path).asked, asked(tmp_path, **FILES[which]).asked
+    assert was.tiers["I-Mini"] != now.tiers["I-Mini"]
+    weighed = which in ("missing data", "calibration")
+    assert (was.tiers["Balanced"] == now.tiers["Balanced"]) == weighed
+    assert not was.holds(now)
+
+
+@pytest.mark.parametrize("which", BESIDE)
+def test_what_lies_beside_is_asked_too(tmp_path: Path, which: str) -> None:
+    was, now = asked(tmp_path).asked, asked(tmp_path, **BESIDE[which]).asked
+    assert was != now
+    assert was.holds(now)  # the tiers are the same
+
+
+def test_texts_and_templates_count_by_what_they_hold(tmp_path: Path) -> None:
+    text, folder = tmp_path / "text.txt", tmp_path / "templates"
+    folder.mkdir()
+    given = {"evaluation": {"text": text}, "calibration": {"texts": [text]}, "templates": folder}
+    text.write_text("one")
+    first = asked(tmp_path, **given)
+    assert asked(tmp_path, **given) == first
+    (folder / "card.md.j2").write_text("x")
+    second = asked(tmp_path, **given)
+    assert (second.key, second.asked.tiers) == (first.key, first.asked.tiers)
+    assert second.asked.rest != first.asked.rest
+    text.write_text("two")
+    third = asked(tmp_path, **given)
+    assert third.key != second.key
+    assert third.asked.tiers["Balanced"] == first.asked.tiers["Balanced"]  # it needs no text
+    assert third.asked.tiers["I-Mini"] != first.asked.tiers["I-Mini"]
+
+
+def test_a_pinned_text_of_a_hub_is_not_fetched(tmp_path: Path) -> None:
+    text = {"dataset": "some-org/texts", "commit": COMMIT, "file": "a.txt"}
+    given: dict[str, Any] = {
+        "calibration": {"texts": [text]},
+        "hub": {"endpoint": "http://x.invalid"},
+    }
+    moved = {"calibration": {"texts": [{**text, "commit": COMMIT[::-1]}]}}
+    assert asked(tmp_path, **given).key != asked(tmp_path, **moved).key
+
+
+def test_profiles_count_by_what_they_store(tmp_path: Path) -> None:
+    source = settings(tmp_path).profiles
+    folder = tmp_path / "profiles"
+    folder.mkdir()
+    for path in source.glob("*.yaml"):
+        (folder / path.name).write_text(path.read_text())
+    was = asked(tmp_path)
+    assert asked(tmp_path, profiles=folder) == was
+    mini = folder / "i-mini.yaml"
+    lines = mini.read_text().splitlines()
+    mini.write_text("\n".join("about: Other words" if x.startswith("about:") else x for x in lines))
+    told = asked(tmp_path, profiles=folder)
+    assert told.key == was.key
+    assert told.asked.tiers == was.asked.tiers
+    assert told.asked.rest != was.asked.rest
+    mini.write_text(mini.read_text().replace("IQ2_S", "IQ2_XS"))
+    changed = asked(tmp_path, profiles=folder)
+    assert changed.key != was.key
+    assert not was.asked.holds(changed.asked)
+
+
+def test_an_unknown_tier_is_known_before_anything_else(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="there is no tier 'i-huge'"):
+        asked(tmp_path, ("I-Huge",))
+
+
+# ── what a repository holds ─────────────────────────────────────────────────────────────────
+
+
+class Machine:
+    """One of several with the same settings; its files are tiny, its times are its own."""
+
+    def __init__(self, folder: Path, url: str, token: str, time: str, **given: Any) -> None:
+        self.folder = folder / "release"
+        self.folder.mkdir(parents=True)
+        made = settings(folder, hub={"endpoint": url, "namespace": "alice"}, **given)
+        self.pipeline = Pipeline(made, Narrator(quiet=True), SecretStr(token))
+        self.pipeline.hub._pause = 0.01
+        self.order = order(made, PINNED, TIERS)
+        self._time = time
+
+    def files(self, tiers: tuple[str, ...] = TIERS) -> dict[str, Built]:
+        """A release as describing makes it."""
+        found = {f"{tier}.gguf": self._file(f"{tier}.gguf", tier.encode() * 900) for tier in tiers}
+        for tier in tiers:
+            found[f"recipes/{tier}.txt"] = self._file(f"recipes/{tier}.txt", tier.encode())
+        times = f'{{"seconds": {self._time}}}\n'.encode()
+        found["results.json"] = self._file("results.json", times)
+        results = nine_tiers()
+        kept = tuple(row for row in results.tiers if row.name in tiers)
+        said = provenance.statement(
+            replace(results, tiers=kept), found, self.order.key, self.order.asked
+        )
+        found[provenance.NAME] = self._file(provenance.NAME, provenance.as_text(said).encode())
+        found["SHA256SUMS"] = self._file("SHA256SUMS", self._time.encode())
+        card = f"---\nlicense: mit\n---\n\n# Model\n\n## Files\n\n{self._time} s\n"
+        found["README.md"] = self._file("README.md", marked(card).encode())
+        return found
+
+    def _file(self, name: str, content: bytes) -> Built:
+        path = self.folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+        return Built(path=str(path), bytes=len(content), sha256=sha256(path))
+
+    def publish(self, tiers: tuple[str, ...] = TIERS) -> Published:
+        return send(
+            self.pipeline, REPO, self.files(tiers), "Release", self.order.key, private=False
+        )
+
+    def finds(self, **how: Any) -> Published | None:
+        return held_already(self.pipeline, REPO, self.order, private=False, **how)
+
+
+Maker = Callable[..., Machine]
+
+
+@pytest.fixture
+def machine(tmp_path: Path, hub: Hub) -> Maker:
+    def made(time: str, url: str = hub.url, **given: Any) -> Machine:
+        return Machine(tmp_path / f"machine-{time}", url, hub.token, time, **given)
+
+    return made
+
+
+def test_the_second_machine_finds_what_the_first_published(machine: Maker, hub: Hub) -> None:
+    one, two = machine("1.5"), machine("2.5")
+    assert two.finds() is None
+    done = one.publish()
+    assert hub.commits(REPO) == 1
+    found = two.finds()
+    assert found is not None
+    assert (found.commit, found.changed, found.public) == (done.commit, (), True)
+    for _ in range(2):  # and where it did the work all the same: times are no reason for a commit
+        for each in (two, one):
+            again = each.publish()
+            assert (again.commit, again.changed) == (done.commit, ())
+    assert hub.commits(REPO) == 1
+
+
+# of the requests of a publication: the first look, the contents, the commit, and after it
+SOME = {"private": (0, 3, -5, -1), "pull-request": (2, 11, 15)}
+
+
+def raced(hub: Hub, folder: Path, hidden: str, chosen: tuple[int, ...] | None) -> None:
+    """Before each request in turn of one machine's publication the other publishes wholly."""
+    given = {"publish": {"hidden": hidden}}
+    with between(hub.url) as proxy:
+        calm = Machine(folder / "calm", proxy.url, hub.token, "0.5", **given)
+        calm.publish()
+        requests = list(proxy.requests)
+        calm.pipeline.hub.ask(REPO, lambda api: api.delete_repo(REPO))
+        for number in chosen or range(len(requests)):
+            one = Machine(folder / f"one{number}", hub.url, hub.token, "1.5", **given)
+            two = Machine(folder / f"two{number}", proxy.url, hub.token, "2.5", **given)
+            for each in (one, two):  # the library asks who one is behind a lock of this process
+                each.pipeline.hub.whoami()
+            at = len(proxy.requests) + number % len(requests)
+            first: list[Published] = []
+            fault = Fault(method="", part="", status=0, arrives=True)
+            fault.meanwhile = lambda first=first, one=one: first.append(one.publish())
+            proxy.choose = lambda seen, _m, _p, at=at, fault=fault: fault if seen == at else None
+            second = two.publish()
+            proxy.choose = None
+            assert hub.commits(REPO) == 1, requests[number]
+            assert [done.commit for done in first] == [second.commit]
+            assert first[0].public
+            assert second.public
+            one.pipeline.hub.ask(REPO, lambda api: api.delete_repo(REPO))
+
+
+@pytest.mark.parametrize("hidden", SOME)
+def test_published_by_another_meanwhile(hub: Hub, tmp_path: Path, hidden: str) -> None:
+    raced(hub, tmp_path, hidden, SOME[hidden])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("hidden", SOME)
+def test_published_by_another_at_any_request(hub: Hub, tmp_path: Path, hidden: str) -> None:
+    raced(hub, tmp_path, hidden, None)
+
+
+def test_two_orders_of_one_model_are_two_commits(machine: Maker, hub: Hub) -> None:
+    machine("1.5").publish()
+    machine("2.5", quantize={"stamp": False}).publish()
+    assert hub.commits(REPO) == 2
+
+
+def test_some_of_the_tiers_are_held_only_for_who_asks_so(machine: Maker) -> None:
+    machine("1.5").publish()
+    few = machine("2.5")
+    few.order = order(few.pipeline.settings, PINNED, ("I-Mini",))
+    assert few.finds() is None
+    assert few.finds(others=True) is not None
+    few.order = order(few.pipeline.settings, PINNED, (*TIERS, "I-Nano"))
+    assert few.finds(others=True) is None
+
+
+def test_a_tier_that_was_left_out_is_tried_again(machine: Maker, hub: Hub) -> None:
+    one = machine("1.5")
+    one.publish(("Balanced",))  # the gate refused the other, for want of memory perhaps
+    two = machine("2.5")
+    assert two.finds() is None
+    assert two.finds(others=True) is not None
+    two.publish()
+    assert hub.commits(REPO) == 2
+    assert two.finds() is not None
+
+
+DAMAGES: dict[str, Any] = {
+    "tier gone": {"key": "deletedFile", "value": {"path": "I-Mini.gguf"}},
+    "tier changed": regular("I-Mini.gguf", b"other"),
+    "recipe gone": {"key": "deletedFile", "value": {"path": "recipes/I-Mini.txt"}},
+    "recipe changed": regular("recipes/I-Mini.txt", b"other"),
+    "results changed": regular("results.json", b"{}"),
+    "card gone": {"key": "deletedFile", "value": {"path": "README.md"}},
+    "provenance is a list": regular("provenance.json", b"[]"),
+    "provenance is no JSON": regular("provenance.json", b"\xff"),
+    "provenance of others": regular("provenance.json", b'{"predicateType": 7}'),
+    "asked is a list": regular(
+        "provenance.json",
+        b'{"predicateType": "https://slsa.dev/provenance/v1", "subject": [], "predicate": {'
+        b'"runDetails": {"builder": {"version": {"llama.cpp": "1"}}}, "buildDefinition": {'
+        b'"buildType": "urn:apex-bot:build:1", "externalParameters": {"source": "x", "recipes": {},'
+        b' "calibration": "", "evaluation": "", "asked": []}}}}',
+    ),
+}
+
+
+@pytest.mark.parametrize("which", DAMAGES)
+def test_what_somebody_damaged_is_not_held(machine: Maker, hub: Hub, which: str) -> None:
+    machine("1.5").publish()
+    assert hub.commit(REPO, DAMAGES[which]).status == 200
+    two = machine("2.5")
+    assert two.finds() is None
+    assert two.finds(others=True) is None
+
+
+def test_a_card_that_people_wrote_in_is_left_alone(machine: Maker, hub: Hub) -> None:
+    one = machine("1.5")
+    one.publish()
+    text = one.pipeline.hub.read_text(REPO, "main", "README.md", 10_000)
+    assert text is not None
+    hub.commit(REPO, regular("README.md", f"{text}\nOurs is good.\n".encode()))
+    assert machine("2.5").finds() is not None
+    assert machine("3.5").publish().changed == ()
+
+
+def test_a_build_that_nobody_sees_yet_is_shown_by_who_made_it_too(machine: Maker, hub: Hub) -> None:
+    """The first machine died between its commit and the end."""
+    with between(hub.url) as proxy:
+        proxy.faults.append(Fault(method="PUT", part="/settings", status=403, arrives=False))
+        with pytest.raises(BotError):
+            machine("1.5", url=proxy.url).publish()
+    two = machine("2.5")
+    assert two.finds() is None
+    done = two.publish()
+    assert (done.public, done.shown, done.changed) == (True, True, ())
+    assert hub.commits(REPO) == 1
+    assert not Client(hub.url, None).release(REPO).private
+
+
+def test_a_look_costs_two_requests(machine: Maker, hub: Hub) -> None:
+    machine("1.5").publish()
+    with between(hub.url) as proxy:
+        two = machine("2.5", url=proxy.url)
+        assert two.finds() is not None
+        assert len(proxy.requests) == 2
