@@ -135,6 +135,19 @@ def test_a_checkpoint_on_a_hub_is_published(
     assert again["changed"] == []
     assert proxy.count("GET", f"{repo_id}/resolve") == 0
 
+    # a machine that knows nothing finds it published, without the weights or the converter
+    shutil.rmtree(work)
+    proxy.requests.clear()
+    again = told(
+        road, "publish", repo_id, "--profiles", "I-Mini,Balanced", "--to", "alice/Tiny-APEX"
+    )
+    assert (again["changed"], again["commit"]) == ([], done["commit"])
+    assert len(proxy.requests) <= 5
+    assert [line for line in proxy.requests if "/resolve/" in line] == [
+        f"GET /alice/Tiny-APEX/resolve/{done['commit']}/provenance.json"
+    ]
+    assert not work.exists() or not any(path.is_file() for path in work.rglob("*"))
+
 
 def test_two_hundred_shards_are_looked_at_once(
     road: Road, hub: Hub, proxy: Between, tmp_path: Path

@@ -102,7 +102,11 @@ def test_what_lies_beside_is_asked_too(tmp_path: Path, which: str) -> None:
 def test_texts_and_templates_count_by_what_they_hold(tmp_path: Path) -> None:
     text, folder = tmp_path / "text.txt", tmp_path / "templates"
     folder.mkdir()
-    given = {"evaluation": {"text": text}, "calibration": {"texts": [text]}, "templates": folder}
+    given: dict[str, Any] = {
+        "evaluation": {"text": text},
+        "calibration": {"texts": [text]},
+        "templates": folder,
+    }
     text.write_text("one")
     first = asked(tmp_path, **given)
     assert asked(tmp_path, **given) == first
@@ -123,7 +127,7 @@ def test_a_pinned_text_of_a_hub_is_not_fetched(tmp_path: Path) -> None:
         "calibration": {"texts": [text]},
         "hub": {"endpoint": "http://x.invalid"},
     }
-    moved = {"calibration": {"texts": [{**text, "commit": COMMIT[::-1]}]}}
+    moved: dict[str, Any] = {"calibration": {"texts": [{**text, "commit": COMMIT[::-1]}]}}
     assert asked(tmp_path, **given).key != asked(tmp_path, **moved).key
 
 
