@@ -846,7 +846,7 @@ def _publish(
     pipeline.require_publisher()
     ahead.require(pipeline, model, tiers, to)
     pinned = pipeline.pinned(model, revision)
-    gating.require_allowed(pipeline, model, pinned)
+    gating.require_allowed(pipeline, model, revision, pinned.release)
     order = asked.order(context.settings, pinned, tiers)
     repo_id, wanted = pipeline.target(pinned, to), context.settings.publish
     look = partial(held_already, pipeline, repo_id, order, private=wanted.private)

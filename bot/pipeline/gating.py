@@ -9,9 +9,8 @@ from bot import licences
 from bot.clients import gguf
 from bot.errors import BotError, GateError, SourceError
 from bot.pipeline import tables
-from bot.pipeline.asked import Pinned
 from bot.pipeline.job import Job
-from bot.pipeline.models import Pipeline, as_file, origin_of
+from bot.pipeline.models import Pipeline, as_file, as_repo, origin_of
 from bot.pipeline.verify import verify
 from bot.publish.gate import Facts, Verdict, judge, kept
 from bot.publish.standing import said_of
@@ -58,19 +57,23 @@ def gate(job: Job, results: Results, repo_id: str) -> Verdict:
     return judge(results, alone, _rules(job.settings, results.release))
 
 
-def require_allowed(pipeline: Pipeline, model: str, pinned: Pinned) -> None:
-    """As `require_licence`, of a model by its name.
+def require_allowed(
+    pipeline: Pipeline, model: str, revision: str, release: Release | None = None
+) -> None:
+    """As `require_licence`, of a model by its name; `release` is what a Hub said of it before.
 
     A file of this machine says its licence itself, or settings do; kept private it needs none.
     """
-    if pinned.release is not None:
-        require_licence(pinned.release, pipeline.settings.gate)
-    elif (path := as_file(model)) is not None:
-        origin = origin_of(gguf.read(path).metadata, pipeline.settings.source)
-        good, text = licences.permitted(origin, _rules(pipeline.settings, None))
-        if not good:
-            advice = "name it with --license (and --base-model), or keep it --private"
-            raise GateError(f"nothing made of {path.name} may be published: {text}; {advice}")
+    path = as_file(model)
+    if path is None:
+        found = release or pipeline.hub.release(as_repo(model), revision)
+        require_licence(found, pipeline.settings.gate)
+        return
+    origin = origin_of(gguf.read(path).metadata, pipeline.settings.source)
+    good, text = licences.permitted(origin, _rules(pipeline.settings, None))
+    if not good:
+        advice = "name it with --license (and --base-model), or keep it --private"
+        raise GateError(f"nothing made of {path.name} may be published: {text}; {advice}")
 
 
 def _rules(settings: Settings, release: Release | None) -> GateSettings:
