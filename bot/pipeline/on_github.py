@@ -220,4 +220,4 @@ def on_github(
 
 def _kind(trouble: str) -> str:
     """A trouble without its numbers: how long it lasts is no news."""
-    return re.sub(r"\d+ (?:s|min|h|d)\b", "", trouble)
+    return re.sub(r"(?<!\d)\d{1,9} (?:s|min|h|d)\b", "", trouble)

@@ -15,14 +15,17 @@ from functools import partial
 from typing import Literal
 from urllib.parse import unquote
 
+from bot.present.markdown import Cells, prose, tables, without_code
 from bot.present.naming import ambiguous, hub_label, hub_snippet, llama_file, models, ollama_file
 from bot.records import Results, Tensor
+from bot.web.describe import front_matter, split_card
 
 Level = Literal["error", "warning"]
 LARGE = 0.01  # share of a model's weights that a tensor left in 16 bits may have
 WIDE = ("F32", "F16", "BF16")
 USUAL_CONTEXT = 512  # llama-perplexity's default
 LONGEST_CARD = 4_000_000
+MOST = 200  # dead links that are told
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +56,7 @@ class Repository:
     sums: Mapping[str, str] | None = None  # of SHA256SUMS, by path
     results: Results | None = None
     heads: Mapping[str, Head] = field(default_factory=dict)
+    damaged: Mapping[str, str] = field(default_factory=dict)  # why a file could not be read
     repo_id: str | None = None
 
     @property
@@ -103,7 +107,7 @@ def _labels(given: Repository) -> Iterator[Defect]:
 
 def _tags(given: Repository) -> Iterator[Defect]:
     for path in models(given.paths):
-        tier = re.search(r"-APEX-([\w-]+?)(?:-\d{5}-of-\d{5})?\.gguf$", path)
+        tier = re.search(r"-APEX-([\w-]{1,40}?)(?:-\d{5}-of-\d{5})?\.gguf$", path)
         fetched = llama_file(given.paths, tier[1]) if tier else path
         if tier and fetched != path:
             yield Defect(
@@ -114,10 +118,17 @@ def _tags(given: Repository) -> Iterator[Defect]:
 
 # ── the card ────────────────────────────────────────────────────────────────────────────────
 
-LINK = re.compile(r"\]\(\s*<?([^)\s>]+)>?[^)]*\)|(?:src|srcset|href)=\"([^\"]+)\"")
-NAMED = re.compile(
-    r"(?<![\w/:.@*-])((?:[\w.-]+/)*[\w.*-]+\.(?:gguf|ya?ml|dat|imatrix))(?![\w/])", re.ASCII
+# bounded: no text makes them slower than its length
+LINK = re.compile(
+    r"\]\([ \t\n]{0,8}<?([^()\s<>]{1,500})>?[^()]{0,100}\)"
+    r"|(?:src|srcset|href)=\"([^\"]{1,500})\""
 )
+NAMED = re.compile(r"(?<![\w/:.@*~-])[\w.*/-]{1,200}(?![\w.*/-])", re.ASCII)
+FILE = re.compile(r"(?:[\w.-]+/)*[\w.*-]+\.(?:gguf|ya?ml|dat|imatrix)", re.ASCII)
+ADDRESS = re.compile(r"https?://\S+|\]\([^()\s]{1,500}")
+OPENED = re.compile(r"\ufeff?---[ \t]*(?:\r?\n|\Z)")
+KEY = re.compile(r"^([\w-]{1,100}):", re.MULTILINE | re.ASCII)
+LEAST = 4  # letters that names of one repository's files have in common, at least
 REMOVED = {
     "huggingface-cli": "hf",
     "hf whoami": "hf auth whoami",
@@ -128,18 +139,44 @@ REMOVED = {
 
 def _card(given: Repository) -> Iterator[Defect]:
     if given.card is None:
-        yield Defect(
-            rule="no-card", level="error", path="README.md", text="there is no card; add one"
-        )
+        if "README.md" not in given.damaged:
+            text = "there is no card; add one"
+            yield Defect(rule="no-card", level="error", path="README.md", text=text)
+        return
+    if wrong := _front_matter(given.card):
+        text = f"{wrong}; mend what stands between the two lines of ---"
+        yield Defect(rule="front-matter", level="error", path="README.md", text=text)
+    if not split_card(given.card)[1].strip():
+        text = "the card says nothing; write what the files are"
+        yield Defect(rule="empty-card", level="error", path="README.md", text=text)
+
+
+def _front_matter(card: str) -> str | None:
+    """What is wrong with a card's metadata, by the rules of the Hub."""
+    source, _ = split_card(card)
+    if source is None and OPENED.match(card):
+        return "front matter has no end"
+    try:
+        front_matter(card)
+    except ValueError as error:
+        return f"front matter cannot be read: {error}"
+    keys = KEY.findall(source or "")
+    twice = next((key for key in keys if keys.count(key) > 1), None) if len(keys) < 200 else None
+    return f"front matter has {twice!r} twice" if twice else None
 
 
 def _links(given: Repository) -> Iterator[Defect]:
+    """Links of the text; what looks like one in code is code."""
+    paths = set(given.paths)
+    folders = {path[: at + 1] for path in paths for at, c in enumerate(path) if c == "/"}
     dead = {
         target
-        for found in LINK.findall(given.card or "")
-        if (target := _local(found[0] or found[1])) and not _exists(given, target)
+        for found in LINK.findall(without_code(given.card or ""))
+        if (target := _local(found[0] or found[1]))
+        and target not in paths
+        and f"{target.rstrip('/')}/" not in folders
     }
-    for target in sorted(dead):
+    for target in sorted(dead)[:MOST]:
         yield Defect(
             rule="dead-link", level="error", path="README.md",
             text=f"links to {target}, which is not there; add the file or drop the link",
@@ -152,19 +189,19 @@ def _local(target: str) -> str | None:
     return unquote(target.split("#")[0].split("?")[0]).removeprefix("./") or None
 
 
-def _exists(given: Repository, path: str) -> bool:
-    return any(file == path or file.startswith(f"{path.rstrip('/')}/") for file in given.paths)
-
-
 def _named(given: Repository) -> Iterator[Defect]:
-    """Files that the text speaks of; names that a command or `bot.yaml` of the reader's may hold
-    are none of the repository's.
+    """Files of this repository that the text speaks of, and that are not there.
+
+    A name is one of its files' by a folder, or by what names of its models begin with; any other
+    (`docker-compose.yml`, `model.gguf`) may be the reader's, and so is all that stands in code.
     """
     known = {path.rpartition("/")[2] for path in given.paths}
     sources = {given.results.reference.file} if given.results else set()
-    for name in sorted(set(NAMED.findall(_prose(given.card or "")))):
-        there = name.rpartition("/")[2] in known or any(fnmatch(p, name) for p in given.paths)
-        if there or name in sources | {"bot.yaml"}:
+    text = ADDRESS.sub("]", prose(given.card or ""))
+    told = {name.rstrip(".") for name in NAMED.findall(text)}
+    for name in sorted(name for name in told if FILE.fullmatch(name) and _is_ours(given, name)):
+        last = name.rpartition("/")[2]
+        if last in known or name in sources or ("*" in name and _fits(given, name)):
             continue
         yield Defect(
             rule="missing-file", level="error", path="README.md",
@@ -172,9 +209,24 @@ def _named(given: Repository) -> Iterator[Defect]:
         )  # fmt: skip
 
 
-def _prose(card: str) -> str:
-    """The card without links' targets and addresses."""
-    return re.sub(r"https?://\S+|\]\([^)]*\)", "]", card)
+def _fits(given: Repository, pattern: str) -> bool:
+    if pattern.count("*") > 3:
+        return True
+    return any(fnmatch(path, pattern) for path in given.paths)
+
+
+def _is_ours(given: Repository, name: str) -> bool:
+    if "/" in name:
+        return not name.startswith(".")  # .github/, .config/: of another place
+    found = [path.rpartition("/")[2] for path in models(given.paths)]
+    shared = _beginning(found) if len(found) > 1 else re.split(r"[-.]", (found or [""])[0])[0]
+    return len(shared) >= min(LEAST, len(re.split(r"[-.]", name)[0])) and name.startswith(shared)
+
+
+def _beginning(names: Sequence[str]) -> str:
+    first, last = min(names), max(names)
+    same = next((at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), None)
+    return first[:same]
 
 
 def _commands(given: Repository) -> Iterator[Defect]:
@@ -193,16 +245,20 @@ def _commands(given: Repository) -> Iterator[Defect]:
             )  # fmt: skip
 
 
+REPO = r"[\w.-]{1,96}/[\w.-]{1,96}"
+BY_TAG = re.compile(rf"-hf(?:-repo)?[ \t]{{1,4}}'?({REPO}):([\w.-]{{1,200}})", re.ASCII)
+BY_OLLAMA = re.compile(rf"hf\.co/({REPO}):([\w.-]{{1,200}})", re.ASCII)
+BY_LOCALAI = re.compile(rf"(?<![\w.-])({REPO})@([\w./-]{{1,200}}\.gguf)(?!\w)", re.ASCII)
 Fetched = Callable[[Sequence[str]], str | None]  # the file that is taken of a repository's
 
 
 def _fetches(card: str) -> Iterator[tuple[str, str, Fetched]]:
     """Each command of a card that fetches by a short name, the repository, and what it takes."""
-    for repo, tag in re.findall(r"-hf(?:-repo)?\s+'?([\w.-]+/[\w.-]+):([\w.-]+)", card):
+    for repo, tag in BY_TAG.findall(card):
         yield f"-hf {repo}:{tag}", repo, partial(llama_file, tag=tag)
-    for repo, tag in re.findall(r"hf\.co/([\w.-]+/[\w.-]+):([\w.-]+)", card):
+    for repo, tag in BY_OLLAMA.findall(card):
         yield f"hf.co/{repo}:{tag}", repo, partial(ollama_file, tag=tag)
-    for repo, file in re.findall(r"([\w.-]+/[\w.-]+)@([\w./-]+\.gguf)", card):
+    for repo, file in BY_LOCALAI.findall(card):
         yield f"{repo}@{file}", repo, partial(_named_file, name=file)
 
 
@@ -219,7 +275,10 @@ def astray(card: str, repo_id: str, ours: Sequence[str], there: Sequence[str]) -
     return None
 
 
-STATED = re.compile(r"\b(?:ctx|context)(?:[ -](?:length|size|of))*\s*[:=]?\s*([\d,]{3,9})\b", re.I)
+STATED = re.compile(
+    r"\b(?:ctx|context)(?:[ -](?:length|size|of)){0,2}[ \t]{0,4}[:=]?[ \t]{0,4}(\d[\d,]{2,8})\b",
+    re.IGNORECASE,
+)
 
 
 def _context(given: Repository) -> Iterator[Defect]:
@@ -240,26 +299,84 @@ def _context(given: Repository) -> Iterator[Defect]:
 
 def _used_context(card: str) -> int | None:
     """The context of the card's own llama-perplexity command; None without one."""
-    command = re.search(r"llama-perplexity\b[^\n`]*", card)
+    command = re.search(r"llama-perplexity\b[^\n`]{0,1000}", card)
     if command is None:
         return None
-    given = re.search(r"(?:-c|--ctx-size)[ =](\d+)", command[0])
+    given = re.search(r"(?:-c|--ctx-size)[ =](\d{1,9})", command[0])
     return int(given[1]) if given else USUAL_CONTEXT
+
+
+MEASURE = re.compile(r"\b(?:PPL|perplexity|HellaSwag|MMLU|ARC|KLD?|KL divergence)\b", re.IGNORECASE)
+ERROR = re.compile(r"±|\+/-|interval|standard error|std(?:err|dev)?\b|uncertainty", re.IGNORECASE)
 
 
 def _uncertainty(given: Repository) -> Iterator[Defect]:
     card = given.card or ""
-    heads = [line for line in card.splitlines() if line.startswith("|")]
-    measured = any(re.search(r"PPL|perplexity|HellaSwag|MMLU|ARC|KL", line) for line in heads)
-    if measured and not re.search(r"±|\+/-|interval|standard error|Uncertainty", card):
+    if any(map(_is_measured, tables(card))) and not ERROR.search(card):
         yield Defect(
             rule="no-uncertainty", level="error", path="README.md",
             text="shows measurements without any error; add errors or intervals",
         )  # fmt: skip
 
 
+def _is_measured(table: Cells) -> bool:
+    """Whether a column that is called by a measure holds a number."""
+    places = [place for place, head in enumerate(table.head) if MEASURE.search(head[:200])]
+    return any(
+        re.match(r"[*~ ]{0,4}\d", row[place])
+        for row in table.rows
+        for place in places
+        if place < len(row)
+    )
+
+
+NAME = re.compile(r"(?<![\w.-])[\w.-]{1,200}\.gguf(?!\w)", re.ASCII)
+SIZE = re.compile(r"[*~≈ ]{0,4}(\d{1,6}(?:\.\d{1,4})?)[ \u00a0]?([kKMGT])(i?)B?[* ]{0,4}")
+HEAD = re.compile(r"\bsize\b", re.IGNORECASE)
+UNIT = re.compile(r"\b([kKMGT])(i?)B\b")
+POWERS = {"k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
+
+
+def _sizes(given: Repository) -> Iterator[Defect]:
+    """Sizes that a table says of a file, decimal or binary, as far as their digits go."""
+    bytes_of = {file.path: file.bytes for file in given.files if file.path.endswith(".gguf")}
+    for table in tables(given.card or ""):
+        for row in table.rows:
+            path = _file_of(row, bytes_of)
+            for head, cell in zip(table.head, row, strict=False) if path else ():
+                if HEAD.search(head[:200]) and path and not _is_size(head, cell, bytes_of[path]):
+                    yield Defect(
+                        rule="size-differs", level="error", path=path,
+                        text=f"has {bytes_of[path]:,} bytes, the card says {cell[:40]}; correct it",
+                    )  # fmt: skip
+
+
+def _file_of(row: Sequence[str], known: Mapping[str, int]) -> str | None:
+    """The one whole file that a row names, by its name or by what follows the others' beginning."""
+    text = unquote(" ".join(row))
+    named = set(NAME.findall(text))
+    found = [path for path in known if path.rpartition("/")[2] in named]
+    if not named:
+        ends = [f"-{re.sub(r'[*` ]+', '-', cell.strip('*` '))}.gguf" for cell in row[:1] if cell]
+        found = [path for path in known for end in ends if path.endswith(end)]
+    return found[0] if len(found) == 1 and "-of-" not in found[0] else None
+
+
+def _is_size(head: str, cell: str, count: int) -> bool:
+    """Whether a cell can mean so many bytes; yes for one that holds no size."""
+    match, unit = SIZE.fullmatch(cell[:60]), UNIT.search(head)
+    if match is None and unit is not None:
+        match = SIZE.fullmatch(f"{cell[:60].strip()} {unit[0]}")
+    if match is None:
+        return True
+    digits, power = match[1], POWERS[match[2]]
+    step = 10.0 ** -len(digits.partition(".")[2])
+    off = (abs(float(digits) - count / base**power) for base in (1000, 1024))
+    return any(one <= max(1.01 * step, 0.005 * float(digits)) for one in off)
+
+
 def _layers(given: Repository) -> Iterator[Defect]:
-    stated = re.search(r"\*\*Layers\*\*:\s*(\d+)", given.card or "")
+    stated = re.search(r"\*\*Layers\*\*:[ \t]{0,8}(\d{1,6})", given.card or "")
     if stated is None:
         return
     for path, head in given.heads.items():
@@ -272,6 +389,28 @@ def _layers(given: Repository) -> Iterator[Defect]:
 
 
 # ── files ───────────────────────────────────────────────────────────────────────────────────
+
+
+def _damaged(given: Repository) -> Iterator[Defect]:
+    for path, why in given.damaged.items():
+        yield Defect(rule="damaged-file", level="error", path=path, text=why)
+
+
+SHARD = re.compile(r"(.{1,400})-(\d{5})-of-(\d{5})(\.gguf|\.safetensors)")
+
+
+def _shards(given: Repository) -> Iterator[Defect]:
+    """Each file of a model in several."""
+    sets: dict[tuple[str, int, str], set[int]] = {}
+    for path in given.paths:
+        if found := SHARD.fullmatch(path):
+            sets.setdefault((found[1], int(found[3]), found[4]), set()).add(int(found[2]))
+    for (stem, count, end), there in sets.items():
+        first = next((n for n in range(1, count + 1) if n not in there), None)
+        if first is not None:
+            path = f"{stem}-{first:05d}-of-{count:05d}{end}"
+            text = f"is not there, of {count} shards {len(there)} are; upload them all"
+            yield Defect(rule="missing-shard", level="error", path=path, text=text)
 
 
 def _sums(given: Repository) -> Iterator[Defect]:
@@ -370,6 +509,6 @@ def _base_types(given: Repository) -> Iterator[Defect]:
 
 
 RULES: Sequence[Callable[[Repository], Iterator[Defect]]] = (
-    _labels, _tags, _card, _links, _named, _commands, _context, _uncertainty, _layers, _sums,
-    _measured, _heads,
+    _damaged, _shards, _labels, _tags, _card, _links, _named, _commands, _context, _uncertainty,
+    _sizes, _layers, _sums, _measured, _heads,
 )  # fmt: skip

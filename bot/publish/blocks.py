@@ -11,16 +11,14 @@ Every section is a block, named by its heading. A block that somebody emptied st
 from __future__ import annotations
 
 import re
+from collections import defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
-_BLOCK = re.compile(
-    r"^<!-- apex-bot: ([a-z0-9-]{1,64}) -->\n(.*?)^<!-- /apex-bot: \1 -->\n?",
-    re.MULTILINE | re.DOTALL,
-)
+_MARK = re.compile(r"^<!-- (/?)apex-bot: ([a-z0-9-]{1,64}) -->(?:\n|\Z)", re.MULTILINE)
 _FRONT = re.compile(r"\A---\n(.*?)^---\n", re.MULTILINE | re.DOTALL)
 _FENCE = re.compile(r" {0,3}(```+|~~~+)")
 _YAML_LIMIT = 65_536  # characters of front matter that are looked at
@@ -112,14 +110,25 @@ def _free(name: str, taken: set[str | None]) -> str:
 
 
 def _blocks(body: str) -> Iterator[Block]:
-    end = 0
-    for found in _BLOCK.finditer(body):
-        if found.start() > end:
-            yield Block(name=None, text=body[end : found.start()])
-        yield Block(name=found[1], text=found[2])
-        end = found.end()
-    if end < len(body):
-        yield Block(name=None, text=body[end:])
+    """All of the body: blocks by their marks, and what stands between them."""
+    marks = list(_MARK.finditer(body))
+    ends: dict[str, deque[re.Match[str]]] = defaultdict(deque)
+    for mark in marks:
+        if mark[1]:
+            ends[mark[2]].append(mark)
+    at = 0
+    for mark in marks:
+        closing = ends[mark[2]]
+        while closing and closing[0].start() < mark.end():
+            closing.popleft()
+        if mark[1] or mark.start() < at or not closing:
+            continue
+        if mark.start() > at:
+            yield Block(name=None, text=body[at : mark.start()])
+        yield Block(name=mark[2], text=body[mark.end() : closing[0].start()])
+        at = closing[0].end()
+    if at < len(body):
+        yield Block(name=None, text=body[at:])
 
 
 def _merged_front(held: str, new: str) -> str:

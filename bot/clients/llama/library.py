@@ -21,7 +21,7 @@ REASON = 300  # characters
 WARNING, ERROR = 3, 4  # GGML_LOG_LEVEL_WARN and _ERROR of ggml.h; the binding numbers them wrongly
 # what every caller on the way up adds to a reason, and says none
 _NO_REASON = re.compile(r"(?:llama_model_loader: )?failed to load (?:the )?model(?: from .*)?")
-_WHO = re.compile(r"\w{1,64}: (?:error loading model: )?")
+_WHO = re.compile(r"\A\w{1,64}: (?:error loading model: )?")
 TYPES = int(c.GGML_TYPE_COUNT)
 _SUFFIXES = (".so", ".dylib", ".dll")
 

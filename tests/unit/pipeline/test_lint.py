@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from click.testing import CliRunner
 from bot.cli import cli
 from bot.clients.gguf import write_arrays
 from bot.pipeline.lint import of_folder
-from bot.present.lint import Defect, Head, Listed, Repository, lint
+from bot.present.lint import Defect, Head, Listed, Repository, _is_size, lint
 from bot.progress import Narrator
 from bot.records import Tensor, to_json
 from tests.local_hub.server import Hub, regular
@@ -156,6 +157,124 @@ MADE = {
     "command": (_card(":M-Q6_K.gguf`", ":Q4_0`"), {"wrong-command"}),
     "card": (lambda folder: (folder / "README.md").unlink(), {"no-card"}),
 }
+
+
+SIZED = "\n| File | Size |\n|---|---|\n| [x](M-Q6_K.gguf) | {} |\n"
+
+
+def _bytes(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        path = folder / name
+        path.write_bytes(change(path.read_bytes() if path.is_file() else b""))
+        sums(folder)
+
+    return write
+
+
+def _layers(value: tuple[int, bytes]) -> Callable[[Path], None]:
+    """A number of layers of another type: its number in GGUF, and its bytes."""
+    kind, data = value
+    key = b"qwen3moe.block_count"
+    old = key + struct.pack("<II", 4, 40)
+    return _bytes(
+        "M-Q6_K.gguf", lambda whole: whole.replace(old, key + struct.pack("<I", kind) + data)
+    )
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 9\n"
+BROKEN = {
+    "pointer": (_bytes("M-Q6_K.gguf", lambda _: POINTER), "damaged-file"),
+    "pointer in place of another file": (_bytes("imatrix.dat", lambda _: POINTER), "damaged-file"),
+    "cut in the data": (_bytes("M-Q6_K.gguf", lambda data: data[:-1]), "damaged-file"),
+    "cut in the header": (_bytes("M-Q6_K.gguf", lambda data: data[:90]), "damaged-file"),
+    "empty": (_bytes("M-Q6_K.gguf", lambda _: b""), "damaged-file"),
+    "longer": (_bytes("M-Q6_K.gguf", lambda data: data + b"\0" * 99), "damaged-file"),
+    "a page instead": (_bytes("M-Q6_K.gguf", lambda _: b"<!doctype html>"), "damaged-file"),
+    "another version": (
+        _bytes("M-Q6_K.gguf", lambda data: data[:4] + b"\x09\0\0\0" + data[8:]),
+        "damaged-file",
+    ),
+    "a side file is damaged": (_bytes("mmproj-F16.gguf", lambda _: b"GGUFx"), "damaged-file"),
+    "layers are infinite": (_layers((6, struct.pack("<f", float("inf")))), "damaged-file"),
+    "layers are negative": (_layers((5, struct.pack("<i", -4))), "damaged-file"),
+    "a shard lacks": (_add("N-Q8_0-00002-of-00002.gguf"), "missing-shard"),
+    "a shard of the source lacks": (
+        _bytes("model-00001-of-00003.safetensors", lambda _: b"x"),
+        "missing-shard",
+    ),
+    "front matter is no YAML": (_card("license: mit", "license: [mit"), "front-matter"),
+    "front matter is a list": (_card("license: mit", "- license"), "front-matter"),
+    "front matter has a key twice": (
+        _card("license: mit", "license: mit\nlicense: apache-2.0"),
+        "front-matter",
+    ),
+    "front matter has no end": (_card("license: mit\n---", "license: mit"), "front-matter"),
+    "front matter has tabs": (_card("license: mit", "tags:\n\t- a"), "front-matter"),
+    "nothing": (_bytes("README.md", lambda _: b""), "empty-card"),
+    "blanks": (_bytes("README.md", lambda _: b" \n\n"), "empty-card"),
+    "front matter alone": (_bytes("README.md", lambda _: b"---\na: 1\n---\n"), "empty-card"),
+    "no text": (_bytes("README.md", lambda data: data.decode().encode("utf-16")), "damaged-file"),
+    "results are cut": (_bytes("results.json", lambda _: b'{"version": 2'), "damaged-file"),
+    "sums are none": (lambda folder: (folder / "SHA256SUMS").write_text("abc"), "damaged-file"),
+    "size": (_card("# M", "# M" + SIZED.format("7.1 GB")), "size-differs"),
+    "size without its unit": (
+        _card("# M", "# M" + SIZED.replace("Size", "size/GB").format("3.3")),
+        "size-differs",
+    ),
+    "size of a row with a label": (
+        _card("# M", "# M\n| Quant | Size |\n|---|---|\n| Q6_K | **21.3 GiB** |\n"),
+        "size-differs",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_what_is_broken_is_an_error(folder: Path, what: str) -> None:
+    make, rule = BROKEN[what]
+    make(folder)
+    errors = {defect.rule for defect in found(folder) if defect.level == "error"}
+    assert rule in errors
+    assert errors <= {rule, "wrong-command", "dead-link", "hash-differs"}
+    assert all(str(folder) not in defect.text for defect in found(folder))
+
+
+FINE = {
+    "a word that holds a measure": "| ARCHITECTURE | SPARCITY |\n|---|---|\n| MoE | 3 |\n",
+    "a measure without numbers": "| ARC | KL |\n|---|---|\n| a gas | a city |\n",
+    "calls in a block": '```python\nprint(messages[0](role="user"))\nx[1](y.png)\n```\n',
+    "calls in a line": 'Call `messages[0](role="user")` or ``a `[b](c)` d``.\n',
+    "calls in indented code": "So:\n\n    a[0](b.md)\n    c[1](d.md)\n",
+    "a fence in a fence": "````md\n```\n[a](b.md)\n```\n````\n",
+    "tildes": "~~~\n![p](plot.png)\n~~~\n",
+    "a file of the reader's": "Put this into docker-compose.yml, or ~/.config/x/config.yaml.\n",
+    "another of the reader's": "Edit `models.yaml` and `.github/workflows/ci.yml`.\n",
+    "a model of the reader's": "Run `llama-quantize model.gguf other-Q4_0.gguf Q4_0`.\n",
+    "a file in a command": "```sh\nllama-cli -m M-other.gguf --file conf/x.yaml\n```\n",
+    "context of another thing": "Context 262,144. Perplexity is in the table below.\n",
+    "a thematic break": "A\n\n---\n\nB\n",
+    "an anchor": '[up](#m) [mail](mailto:a@b.c) <a href="https://x.y/z">z</a>\n',
+    "size in other units": SIZED.format("288 kB").replace("288 kB", "0.3 kB"),
+    "size of a reference": "| Model | Size |\n|---|---|\n| BF16 | 61 GB |\n",
+    "size of memory": "| M-Q6_K.gguf | needs |\n|---|---|\n| M-Q6_K.gguf | 24 GB |\n",
+}
+
+
+@pytest.mark.parametrize("what", FINE)
+def test_what_is_right_is_not_called_wrong(folder: Path, what: str) -> None:
+    card = folder / "README.md"
+    card.write_text(card.read_text() + "\n" + FINE[what])
+    assert rules(folder) == set()
+
+
+def test_sizes_are_right_as_far_as_their_digits_go() -> None:
+    for count, cell in (
+        (21_256_789_000, "21.3 GB"), (21_256_789_000, "19.8 GiB"), (21_256_789_000, "19.8GB"),
+        (21_256_789_000, "20 GB"), (21_256_789_000, "21 GB"), (21_256_789_000, "~21.26 GB"),
+        (950_000_000, "0.95G"), (21_256_789_000, "—"), (21_256_789_000, "see below"),
+    ):  # fmt: skip
+        assert _is_size("Size", cell, count), cell
+    for cell in ("25 GB", "21.3 MB", "18.0 GB", "2.13 GB"):
+        assert not _is_size("Size", cell, 21_256_789_000), cell
 
 
 @pytest.mark.parametrize("defect", MADE)
