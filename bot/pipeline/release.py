@@ -6,8 +6,8 @@ Every task does steps of the job that the ledger then knows as done; what is lef
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from bot.clients.llama import library
@@ -18,6 +18,7 @@ from bot.pipeline.data import find_tasks
 from bot.pipeline.graph import Resource, Task, run
 from bot.pipeline.job import Job
 from bot.pipeline.measure import reference_of
+from bot.pipeline.outlook import Outlook
 from bot.pipeline.timeline import Timeline
 from bot.publish.gate import broken
 from bot.publish.send import send
@@ -47,14 +48,17 @@ def prepare(
     Nothing becomes visible on the Hub.
     """
     found = on or lanes(job.settings.llama)
+    tasks = _Tasks(job, repo_id).all(one_lane=found["gpu"] == "cpu")
+    outlook = Outlook(tasks, found, job.pipeline.narrator.say)
 
-    def around(task: Task) -> AbstractContextManager[None]:
-        return timeline.on(task.name, found[task.resource])
+    @contextmanager
+    def around(task: Task) -> Iterator[None]:
+        with timeline.on(task.name, found[task.resource]), outlook.watching(task):
+            yield
 
     def waiting(error: BaseException, name: str) -> None:
         job.pipeline.narrator.say(f"{error}; {name} goes on to its end (Ctrl-C stops it)")
 
-    tasks = _Tasks(job, repo_id).all(one_lane=found["gpu"] == "cpu")
     run(tasks, found, around=around, waiting=waiting)
 
 

@@ -145,6 +145,9 @@ def uninterrupted(
         road.settings()
         done = road.bot("publish", str(demo_model), "--profiles", TIERS)
         assert done.returncode == 0, done.stderr
+        table, last = done.stdout.rstrip().rsplit("\n\n", 1)
+        assert all(tier in table for tier in TIERS.split(","))
+        assert "every hash verified" in last
         yield published(road)
 
 
