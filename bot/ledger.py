@@ -139,6 +139,18 @@ class Ledger:
         with self.writing(lazily=True) as db:
             db.execute("INSERT OR REPLACE INTO remembered VALUES (?, ?, ?)", (name, value, at))
 
+    def remember_first(self, name: str, value: str, at: float, *, since: float) -> float | None:
+        """Keep a value under a name where none is younger than `since`; None, or that one's time.
+
+        Of any number of processes at once, one keeps its own. On disk for good when this returns.
+        """
+        with self.writing() as db:
+            row = db.execute("SELECT at FROM remembered WHERE name=?", (name,)).fetchone()
+            if row is not None and row["at"] > since:
+                return float(row["at"])
+            db.execute("INSERT OR REPLACE INTO remembered VALUES (?, ?, ?)", (name, value, at))
+        return None
+
     def remembered(self, name: str) -> tuple[str, float] | None:
         """The value under a name and when it was kept."""
         with self.reading() as db:

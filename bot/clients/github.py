@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from github3 import GitHub
 from github3.exceptions import (
@@ -22,6 +22,7 @@ from github3.exceptions import (
     GitHubException,
     NotFoundError,
     TransportError,
+    UnprocessableResponseBody,
     error_for,
 )
 from github3.models import GitHubCore
@@ -40,6 +41,7 @@ from bot.errors import AccessError, BotError, SettingsError, UnreachableError
 API_VERSION = "2022-11-28"
 TIMEOUT = 30.0  # seconds without an answer
 LISTED = 1_000  # runs, jobs or runners of a listing that are read
+DETAILS = "return_run_details"  # of a workflow_dispatch: have its run's id answered
 LOG_BYTES = 512 * 1024  # of a log's end that are kept
 PATIENCE, MOST_PATIENCE = 60.0, 3_600.0  # seconds after a refusal that names none
 LOGIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})(?:\[bot\])?")
@@ -60,6 +62,10 @@ R = TypeVar("R")
 
 class Unanswered(UnreachableError):
     """GitHub said nothing of use: whether it did what it was asked is not known."""
+
+
+class Unclear(Unanswered):
+    """A refusal that GitHub's API does not give for what was asked: of a proxy, for example."""
 
 
 class Limited(UnreachableError):
@@ -138,7 +144,7 @@ def explained(error: Exception, doing: str, now: float, patience: float = PATIEN
         return _refusal(error, int(code), doing, now, patience)
     if isinstance(error, TransportError | RequestException):
         return Unanswered(f"GitHub did not answer ({doing}); look at GITHUB_API_URL")
-    return UnreachableError(
+    return Unanswered(
         f"GitHub's answer is not understood ({doing}); is GITHUB_API_URL an address of its API?"
     )
 
@@ -151,6 +157,10 @@ def _refusal(error: Any, code: int, doing: str, now: float, patience: float) -> 
     if until is not None:
         wait = max(int(until - now), 1)
         return Limited(f"GitHub allows no more requests for {wait} s ({doing}); wait", until)
+    if isinstance(error.msg, bytes):  # github3's sign of a body that is not in GitHub's own form
+        return Unclear(
+            f"something refused ({code}, {doing}): {said}; try again, or look at the proxy"
+        )
     if code == 401:
         return AccessError(f"GitHub refused the token ({code}); renew GITHUB_TOKEN")
     if code == 403:
@@ -160,7 +170,11 @@ def _refusal(error: Any, code: int, doing: str, now: float, patience: float) -> 
             f"GitHub has no such thing, or GITHUB_TOKEN may not see it ({doing}); look at `github` "
             "in bot.yaml and whether `bot init` was merged"
         )
-    return SettingsError(f"GitHub refused ({code}, {doing}): {said}; `bot init --upgrade` may help")
+    if code in (409, 422):  # the only ones that tell of what was sent, and of nothing done
+        return SettingsError(
+            f"GitHub refused ({code}, {doing}): {said}; `bot init --upgrade` may help"
+        )
+    return Unclear(f"GitHub refused ({code}, {doing}): {said}; try again, or look at the proxy")
 
 
 def _limited(error: Any, code: int, now: float, patience: float) -> float | None:
@@ -212,27 +226,33 @@ class Actions(GitHubCore):  # type: ignore[misc]  # github3 has no types
         reply = self._post(url, data=data)
         if reply.status_code >= 400:
             raise error_for(reply)
-        try:
-            return reply.json() if reply.content else None
-        except ValueError:
-            return None  # it was done; the rest is looked up
+        return _json_of(reply)
 
     def dispatch(self, event: str, payload: Mapping[str, Any]) -> None:
-        """repository_dispatch; never tells which run it made."""
-        self.do(self.address("dispatches"), {"event_type": event, "client_payload": payload})
+        """repository_dispatch; never tells which run it made. Answered with 204, nothing else."""
+        body = {"event_type": event, "client_payload": payload}
+        reply = self._post(self.address("dispatches"), data=body)
+        if reply.status_code != 204:
+            raise _not_taken(reply)
 
     def start(self, workflow: str, ref: str, inputs: Mapping[str, str]) -> int | None:
-        """workflow_dispatch; the run's id where this GitHub tells it."""
+        """workflow_dispatch; the run's id where this GitHub tells it, by 200 instead of 204.
+
+        Sent once more only where GitHub named the wish for details as what it does not take:
+        Enterprise servers up to 3.19 know no `return_run_details`. Any other refusal may have come
+        from something in between, after the run began.
+        """
         url = self.address("actions", "workflows", workflow, "dispatches")
         body = {"ref": ref, "inputs": inputs}
-        reply = self._post(url, data={**body, "return_run_details": True})
-        if reply.status_code == 400:  # Enterprise servers that do not know the wish
-            answer = self.do(url, body)
-        elif reply.status_code >= 400:
-            raise error_for(reply)
-        else:
-            answer = reply.json() if reply.status_code == 200 and _is_json(reply) else None
-        found = answer.get("workflow_run_id") if isinstance(answer, dict) else None
+        reply = self._post(url, data={**body, DETAILS: True})
+        if reply.status_code in (400, 422) and DETAILS in _message(reply):
+            reply = self._post(url, data=body)
+        if reply.status_code == 204:
+            return None
+        answer = _json_of(reply)
+        if reply.status_code != 200 or not isinstance(answer, dict):
+            raise _not_taken(reply)
+        found = answer.get("workflow_run_id")
         return found if isinstance(found, int) else None
 
     def log(self, job_id: int) -> str:
@@ -257,12 +277,25 @@ class Actions(GitHubCore):  # type: ignore[misc]  # github3 has no types
         return answer if isinstance(answer, dict) else {}
 
 
-def _is_json(reply: Any) -> bool:
+def _json_of(reply: Any) -> Any:
+    """An answer's JSON; None for anything else: it was done, and the rest can be looked up."""
     try:
-        reply.json()
+        return reply.json() if reply.content else None
     except ValueError:
-        return False
-    return True
+        return None
+
+
+def _not_taken(reply: Any) -> Exception:
+    """Why an answer does not say that an order was taken."""
+    if reply.status_code >= 400:
+        return cast(Exception, error_for(reply))
+    return UnprocessableResponseBody("no answer of GitHub's to an order", reply)
+
+
+def _message(reply: Any) -> str:
+    """What a refusal says in GitHub's own form (`basic-error`); empty for any other."""
+    said = _json_of(reply)
+    return str(said.get("message", "")) if isinstance(said, dict) else ""
 
 
 def asked(

@@ -1,8 +1,9 @@
 """Orders for a workflow run: checked, sent, and found again by their delivery.
 
 A delivery is a number of sixteen hexadecimal digits that stands in the run's title
-(`run-name: apex-bot <delivery> …`). What GitHub did not answer is looked for there before
-anything is sent once more.
+(`run-name: apex-bot <delivery> …`). Before an order is sent the ledger says so, and it is sent by
+whoever could write that down. GitHub lists a run when it likes, and whoever sent it may be dead: as
+long as a run that began then may still appear, everybody else looks for it and sends nothing.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from typing import Any
 
 from bot.clients.github import Repository, Unanswered
 from bot.clients.github_replies import WorkflowRun
-from bot.clock import Clock
-from bot.errors import SettingsError, SourceError, UnreachableError
+from bot.clock import Clock, span
+from bot.errors import BotError, SettingsError, SourceError, UnreachableError
+from bot.ledger import Ledger
 from bot.records import digest
 from bot.settings import GitHubSettings
 
@@ -28,7 +30,9 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 TIER = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
 DELIVERY = re.compile(r"[0-9a-f]{16}")
 TITLE = re.compile(r"apex-bot ([0-9a-f]{16})(?![0-9a-f])(?: +(\S+))?")
+ON_ITS_WAY, TAKEN = "on its way", "taken"  # what the ledger says of an order
 LISTED_WITHIN = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # seconds between looks for a run just ordered
+UNLISTED = 600.0  # seconds that a run which GitHub took may stay out of its listings
 SKEW = 86_400.0  # seconds that this machine's clock may be ahead of GitHub's
 
 
@@ -109,29 +113,64 @@ def find(
 
 
 def trigger(
-    repository: Repository, settings: GitHubSettings, order: Order, clock: Clock
+    repository: Repository, settings: GitHubSettings, order: Order, ledger: Ledger, clock: Clock
 ) -> WorkflowRun | None:
     """Send an order, once; its run, or None where GitHub took it and does not list it yet.
 
     Raises UnreachableError when it cannot be said whether GitHub took it: whoever asks again
-    looks first.
+    looks first, and sends it no more for `UNLISTED` seconds.
     """
-    inputs, began = order.inputs(), clock.now()
+    inputs, began, name = order.inputs(), clock.now(), sent_name(order.delivery)
+    before = ledger.remember_first(name, ON_ITS_WAY, began, since=began - UNLISTED)
+    if before is not None:
+        return _sent_by_another(repository, settings, order, ledger, before, clock)
     try:
         run_id = _send(repository, settings, inputs)
     except Unanswered as error:
         found = _look(repository, settings, order.delivery, began, clock)
         if found is None:
-            raise UnreachableError(
-                f"GitHub did not answer, and lists no run {order.delivery}; run it again later"
-            ) from error
+            raise _in_doubt(order, UNLISTED - (clock.now() - began)) from error
         return found
+    except BotError:  # in GitHub's own words: nothing was done
+        ledger.forget(name)
+        raise
+    ledger.remember(name, TAKEN, began)
     try:
         if run_id is not None:
             return repository.run(run_id)
         return _look(repository, settings, order.delivery, began, clock)
-    except UnreachableError:
+    except BotError:
         return None  # it was taken, whatever GitHub says of it now
+
+
+def sent_name(delivery: str) -> str:
+    """The name under which the ledger keeps that an order was sent, or was about to be."""
+    return f"ordered:{delivery}"
+
+
+def _sent_by_another(
+    repository: Repository,
+    settings: GitHubSettings,
+    order: Order,
+    ledger: Ledger,
+    sent: float,
+    clock: Clock,
+) -> WorkflowRun | None:
+    """The run of an order that somebody sent at `sent`, or died over."""
+    found = _look(repository, settings, order.delivery, sent, clock)
+    if found is not None:
+        return found
+    kept = ledger.remembered(sent_name(order.delivery))
+    if kept is not None and kept[0] == TAKEN:
+        return None
+    raise _in_doubt(order, UNLISTED - (clock.now() - sent))
+
+
+def _in_doubt(order: Order, left: float) -> UnreachableError:
+    return UnreachableError(
+        f"whether GitHub took order {order.delivery} is not known, and it lists no run of it; "
+        f"run it again in {span(max(left, 60.0))}: until then it is looked for and not sent"
+    )
 
 
 def _send(repository: Repository, settings: GitHubSettings, inputs: dict[str, str]) -> int | None:

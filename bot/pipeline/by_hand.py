@@ -10,11 +10,11 @@ from bot.clients.github import LISTED, Limited, Repository, Unanswered
 from bot.clients.github_replies import Job, WorkflowRun
 from bot.clock import Clock, SystemClock, iso, span
 from bot.dispatch.follow import Progress, State, look, state
-from bot.dispatch.trigger import Order, chosen, delivery_of, titled, trigger
+from bot.dispatch.trigger import UNLISTED, Order, chosen, delivery_of, titled, trigger
 from bot.errors import AccessError, BotError, SourceError, UnreachableError
 from bot.ledger import Ledger
 from bot.pipeline.models import Pipeline, as_repo
-from bot.pipeline.on_github import UNLISTED, cancelled_by_us, repository
+from bot.pipeline.on_github import cancelled_by_us, repository
 from bot.pipeline.tables import table
 from bot.plan.profiles import load_profiles
 from bot.queue import Queue
@@ -92,7 +92,7 @@ class Desk:
             wanted = numbered(first, number)
             run = chosen(runs, wanted.delivery)
             if run is None:
-                sent = trigger(self._repository, self._settings, wanted, self._clock)
+                sent = trigger(self._repository, self._settings, wanted, self._ledger, self._clock)
                 return Ordered(order=wanted, new=True, run=listed(sent) if sent else None)
             if state(run) in ("queued", "running") or (state(run) == "succeeded" and not again):
                 return Ordered(order=wanted, new=False, run=listed(run))

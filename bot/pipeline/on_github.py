@@ -12,7 +12,7 @@ from bot.clients.github_replies import WorkflowRun
 from bot.clock import Clock, SystemClock
 from bot.dispatch import dashboard
 from bot.dispatch.follow import Progress, look
-from bot.dispatch.trigger import Order, delivery_of, find, titled, trigger
+from bot.dispatch.trigger import UNLISTED, Order, delivery_of, find, titled, trigger
 from bot.errors import (
     FOR_GOOD,
     AccessError,
@@ -27,7 +27,6 @@ from bot.pipeline.executing import NotStarted, Run
 from bot.queue import Queue, Task
 from bot.settings import GitHubSettings
 
-UNLISTED = 600.0  # seconds that a run which GitHub took may stay out of its listings
 SHOWN_EVERY = 60.0  # seconds between looks at the dashboard
 RUN = re.compile(r"/actions/runs/([0-9]{1,18})$")
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
@@ -106,7 +105,7 @@ class OnGitHub:
             order.inputs()
         except (SourceError, SettingsError) as error:
             raise NotStarted(str(error)) from error
-        run = trigger(self._repository, self._settings, order, self._clock)
+        run = trigger(self._repository, self._settings, order, self._ledger, self._clock)
         if run is not None:
             self._ids[delivery] = run.id
         return run.html_url if run is not None else None

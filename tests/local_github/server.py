@@ -38,13 +38,16 @@ from tests.local_github.shapes import check
 TOKEN = "ghp_" + "localGitHubToken".ljust(36, "0")
 BOT = "owner"  # whose token it is
 Kind = Literal[
-    "401", "403", "403-secondary", "403-used-up", "404", "429", "500", "502-html",  # instead
+    "400", "401", "403", "403-secondary", "403-used-up", "404", "429", "500", "502-html",
+    "403-html",  # instead
     "html",  # instead, and as if it were well
     "after-500", "timeout", "cut", "duplicate", "unlisted",  # after, or besides, having acted
-    "cut-before", "400-details",
+    "after-400",  # a proxy's word, after GitHub acted
+    "cut-before", "422-details",
 ]  # fmt: skip
-ACTING = ("after-500", "timeout", "cut", "duplicate", "unlisted")
+ACTING = ("after-500", "after-400", "timeout", "cut", "duplicate", "unlisted")
 MESSAGES = {
+    "400": "Problems parsing JSON",
     "401": "Bad credentials",
     "403": "Resource not accessible by personal access token",
     "403-secondary": "You have exceeded a secondary rate limit. Please wait a few minutes.",
@@ -52,7 +55,9 @@ MESSAGES = {
     "404": "Not Found",
     "429": "Too many requests",
     "500": "Server Error",
-    "400-details": 'Invalid request. "return_run_details" is not a permitted key.',
+    # of an Enterprise server 3.19 (benc-uk/workflow-dispatch#86); a key that is not in the
+    # schema of the API is answered with 422 (its OpenAPI description: `validation_failed`)
+    "422-details": 'Invalid request.\n\n"return_run_details" is not a permitted key.',
 }
 
 
@@ -160,6 +165,7 @@ class GitHub:
         self.asked: list[Asked] = []
         self.errors: list[BaseException] = []
         self.hidden: set[int] = set()  # runs that are not listed yet
+        self.late = False  # whether every new run is not listed at first
         self.calm = threading.Event()  # ends the silence of a "timeout"
         self._failures: list[Failure] = []
         self._lock = threading.Lock()
@@ -532,7 +538,7 @@ class _Handler(BaseHTTPRequestHandler):
         if kind == "cut-before":
             self._cut()
             return
-        if kind == "400-details" and b"return_run_details" not in body:
+        if kind == "422-details" and b"return_run_details" not in body:
             kind = None
         if kind is not None and kind not in ACTING:
             self._refuse(self._refusal(kind))
@@ -555,11 +561,12 @@ class _Handler(BaseHTTPRequestHandler):
         except Exception as error:  # the test ends with it
             self.github.errors.append(error)
             raise
-        if kind == "unlisted":
+        if kind == "unlisted" or self.github.late:
             self.github.hidden |= {run.id for run in self.github.repository.runs[known:]}
+        if kind == "unlisted":
             answer = Answer(204)
-        elif kind == "after-500":
-            self._refuse(self._refusal("502-html"))
+        elif kind in ("after-500", "after-400"):
+            self._refuse(self._refusal("502-html" if kind == "after-500" else "400"))
             return
         elif kind in ("timeout", "cut"):
             if kind == "timeout":
@@ -584,6 +591,8 @@ class _Handler(BaseHTTPRequestHandler):
             return Refusal(
                 status, MESSAGES[kind], **{"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": reset}
             )
+        if kind == "403-html":
+            return Refusal(403, "<html>Not from here!</html>", **{"Content-Type": "text/html"})
         if kind == "502-html":
             return Refusal(502, "<html>Unicorn!</html>", **{"Content-Type": "text/html"})
         return Refusal(status, MESSAGES[kind])

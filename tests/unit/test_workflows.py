@@ -113,3 +113,15 @@ def test_no_job_may_ask_for_an_id_token_unless_the_user_lets_the_sending_one() -
         if "id-token" in job["permissions"]
     }
     assert granted == {"publish": {"contents": "read", "id-token": "write"}}
+
+
+def test_actions_run_on_a_node_that_github_keeps() -> None:
+    """checkout runs on Node 24 from its fifth version on; before on Node 20, which goes."""
+    used = [
+        re.fullmatch(r"actions/checkout@[0-9a-f]{40} # v(\d+)\.\d+\.\d+", line.split("uses: ")[1])
+        for file in FILES
+        for line in file.read_text(encoding="utf-8").splitlines()
+        if "uses: " in line
+    ]
+    assert used
+    assert all(found is not None and int(found[1]) >= 5 for found in used)

@@ -91,7 +91,7 @@ def test_more_runs_than_a_page_are_listed(repository: Repository, github: GitHub
 def test_an_enterprise_server_which_does_not_tell_the_run(tmp_path: Path) -> None:
     with running_github(tmp_path, Script(), prefix="/api/v3") as github:
         github.repository.push(FILES)
-        github.fail("POST", "dispatches$", "400-details", times=2)
+        github.fail("POST", "dispatches$", "422-details", times=2)
         repository = seen(github)
         assert repository.start("release.yml", "main", INPUTS) is None
         github.repository.wait()
