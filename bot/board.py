@@ -47,7 +47,8 @@ def board(ledger: Ledger, settings: Settings, now: float) -> Board:
     """The state as of now."""
     queue, sightings = Queue(ledger), Sightings(ledger)
     beat, paused = ledger.remembered(HEARTBEAT), ledger.remembered(PAUSED)
-    looks = [f.looked for f in sightings.feeds() if f.name.startswith("created") and f.looked]
+    wanted = {f"created:{owner}" for owner in settings.watch.owners} or {"created"}
+    looks = [f.looked for f in sightings.feeds() if f.name in wanted and f.looked]
     heartbeat, looked = beat[1] if beat else None, min(looks, default=None)
     return Board(
         now=now,

@@ -25,6 +25,16 @@ class SourceError(BotError):
     exit_code = 4
 
 
+class AbsentError(SourceError):
+    """A Hub does not have it, or does not show it: today, with this token.
+
+    A repository may be private for a while, and a server may be wrong once; so nobody knows yet
+    that it stays so.
+    """
+
+    exit_code = 12
+
+
 class CapacityError(BotError):
     """The machine lacks what the job needs: disk, memory, a device."""
 
@@ -49,6 +59,12 @@ class BuildError(BotError):
     exit_code = 8
 
 
+class RefusedError(BuildError):
+    """What llama.cpp's converter says of this checkpoint, or made of it: the same again."""
+
+    exit_code = SourceError.exit_code
+
+
 class PublishError(BotError):
     """What the Hub holds is not what was measured; nothing was made public."""
 
@@ -67,7 +83,17 @@ class GateError(BotError):
     exit_code = 11
 
 
-# what the same commit and settings would meet again: not tried again unless a person says so
+# what the same commit and settings would meet again: not tried again unless something changes
 FOR_GOOD = frozenset({SourceError.exit_code, GateError.exit_code})
+# what is of the machine, the settings, a token or a server, and says nothing of the release
+OF_THE_DAY = frozenset(
+    {
+        SettingsError.exit_code,
+        CapacityError.exit_code,
+        AccessError.exit_code,
+        UnreachableError.exit_code,
+        AbsentError.exit_code,
+    }
+)
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)  # what an OSError says of a full disk or a used-up quota

@@ -26,6 +26,7 @@ AGREED = 3600.0  # seconds until it is looked again whether a person merged a re
 FIRST_RETRY, LONGEST_RETRY = 600.0, 86_400.0  # seconds
 OPEN = ("asked", "queued", "starting", "running")
 PAUSED = "paused"
+NOTES = ("ordered", "cancelled", "stalled")  # about runs on GitHub, in the ledger's memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,8 @@ class Task:
     created: float
     changed: float
     page: str | None = None  # of the published repository, where its run told
+    faults: int = 0  # attempts that failed for a reason of its own
+    look: str | None = None  # whose end its next start asks for: a person's, another bot's ("busy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,24 +99,41 @@ class Queue:
         )
 
     def propose(
-        self, decided: Decided, tiers: Sequence[str], now: float, *, asked: bool
+        self,
+        decided: Decided,
+        tiers: Sequence[str],
+        now: float,
+        *,
+        asked: bool,
+        news: float | None = None,
     ) -> Task | None:
         """Keep a decision to build and its task, in one transaction.
 
         None when there is a task already, of this commit or of these weights elsewhere. One that
-        waited for an approval that is not needed any more is queued. What was not started yet gives
-        way: an older task of the same repository, and that of a copy to its original.
+        waited for an approval that is not needed any more is queued; so is one that failed before
+        `news`, the time from which on something is otherwise than it was. What was not started yet
+        gives way: an older task of the same repository, and that of a copy to its original.
         """
         state = "asked" if asked else "queued"
         with self.ledger.writing() as db:
             write(db, decided, now)
             there = db.execute(
-                "SELECT id, state FROM tasks WHERE commit_id = ? AND repo = ?",
+                "SELECT id, state, changed FROM tasks WHERE commit_id = ? AND repo = ?",
                 (decided.commit, decided.repo),
             ).fetchone()
             if there is not None:
                 if there["state"] == "asked" and not asked:
                     _change(db, there["id"], "asked", "queued", now, due=now)
+                if there["state"] == "failed" and news is not None and there["changed"] < news:
+                    _change(db, there["id"], "failed", state, now, due=now)
+                    _anew(db, there["id"], now)
+                    event(
+                        db,
+                        now,
+                        state,
+                        decided.repo,
+                        f"again, as something changed: {decided.reason}",
+                    )
                 return None
             twin = _twin(db, decided.repo, decided.commit, decided.weights)
             if twin is not None:
@@ -142,29 +162,25 @@ class Queue:
     # ── doing ───────────────────────────────────────────────────────────────────────────────
 
     def claim(self, now: float, *, at_once: int, per_hour: int) -> Task | None:
-        """Take the next task to start, or one whose starter died; None where nothing may start."""
+        """Take the next task to start, or one whose starter died; None where nothing may start.
+
+        What waits for a person is only looked at: one such look at a time, beside the builds, and
+        neither it nor a look whether another bot is done counts as a build of the hour.
+        """
         with self.ledger.writing() as db:
             if _paused(db):
                 return None
             orphan = db.execute(
-                "SELECT * FROM tasks WHERE state = 'starting' AND lease <= ? LIMIT 1", (now,)
+                "SELECT * FROM tasks WHERE state = 'starting' AND lease <= ?"
+                " ORDER BY lease LIMIT 1",
+                (now,),
             ).fetchone()
             if orphan is not None:
                 db.execute(
                     "UPDATE tasks SET lease = ? WHERE id = ?", (now + STARTING, orphan["id"])
                 )
                 return _one(db, orphan["id"])
-            busy = _count(db, "SELECT count(*) FROM tasks WHERE state IN ('starting', 'running')")
-            recent = _count(
-                db, "SELECT count(*) FROM events WHERE kind = 'started' AND at > ?", now - 3600
-            )
-            if busy >= at_once or recent >= per_hour:
-                return None
-            row = db.execute(
-                "SELECT * FROM tasks WHERE state = 'queued' AND due <= ? ORDER BY due, created"
-                " LIMIT 1",
-                (now,),
-            ).fetchone()
+            row = _next_build(db, now, at_once, per_hour) or _next_look(db, now)
             if row is None:
                 return None
             db.execute(
@@ -172,7 +188,8 @@ class Queue:
                 " changed = ? WHERE id = ?",
                 (now + STARTING, now, row["id"]),
             )
-            event(db, now, "started", row["repo"], f"attempt {row['attempts'] + 1}")
+            kind = "started" if row["look"] is None else "looked"
+            event(db, now, kind, row["repo"], f"attempt {row['attempts'] + 1}")
             return _one(db, row["id"])
 
     def running(self) -> list[Task]:
@@ -203,28 +220,43 @@ class Queue:
                 event(db, now, "published", task.repo, text, page or link)
 
     def failed(
-        self, task: Task, error: str, link: str | None, now: float, *, attempts: int, final: bool
+        self,
+        task: Task,
+        error: str,
+        link: str | None,
+        now: float,
+        *,
+        attempts: int,
+        final: bool,
+        patience: float | None = None,
     ) -> None:
         """The task failed: later once more, ten minutes at first and then ever later, or given up.
 
-        `final` says that another attempt would fail in the same way.
+        `final` says that another attempt would fail in the same way. What is no fault of the
+        release is not given up after `attempts`, but after `patience` seconds.
         """
         with self.ledger.writing() as db:
-            over = final or task.attempts >= attempts
-            wait = min(FIRST_RETRY * 4 ** (task.attempts - 1), LONGEST_RETRY)
+            if patience is None:
+                db.execute("UPDATE tasks SET faults = faults + 1 WHERE id = ?", (task.id,))
+                faults = _one(db, task.id).faults
+                over = final or faults >= attempts
+            else:
+                faults, over = 0, now - task.created >= patience
+            wait = min(FIRST_RETRY * 4 ** min(task.attempts - 1, 9), LONGEST_RETRY)
             if not _change(
                 db, task.id, task.state, "failed" if over else "queued", now,
                 due=now + wait, error=error, link=link,
             ):  # fmt: skip
                 return
-            tries = f"attempt {task.attempts}" + ("" if final else f" of {attempts}")
+            counted = f", failure {faults} of {attempts}" if faults and not final else ""
+            tries = f"attempt {task.attempts}{counted}"
             event(db, now, "gave_up" if over else "failed", task.repo, f"{tries}: {error}", link)
 
     def elsewhere(self, task: Task, now: float) -> None:
         """Another process works on the task: ask again later, without counting an attempt."""
         with self.ledger.writing() as db:
             if _change(db, task.id, task.state, "queued", now, due=now + BUSY):
-                _uncount(db, task, now)
+                _uncount(db, task, now, "busy")
 
     def waits(self, task: Task, link: str, now: float) -> None:
         """A person has to merge the pull request `link` first: look again later, uncounted."""
@@ -233,7 +265,7 @@ class Queue:
             if _change(
                 db, task.id, task.state, "queued", now, due=now + AGREED, error=said, link=link
             ):
-                _uncount(db, task, now)
+                _uncount(db, task, now, "person")
                 if task.error != said:
                     event(db, now, "asked", task.repo, said, link)
 
@@ -279,10 +311,7 @@ class Queue:
             if task is None:
                 return None
             _change(db, task.id, task.state, "queued", now, due=now)
-            db.execute(
-                "UPDATE tasks SET attempts = 0, error = NULL, created = ? WHERE id = ?",
-                (now, task.id),
-            )
+            _anew(db, task.id, now)
             event(db, now, "retried", repo, "queued again")
             return _one(db, task.id)
 
@@ -304,6 +333,15 @@ class Queue:
     def resume(self) -> None:
         """Start what is queued again."""
         self.ledger.forget(PAUSED)
+
+    def prune(self, before: float) -> None:
+        """Forget events, and notes about runs that are over, of before a time."""
+        with self.ledger.writing() as db:
+            db.execute("DELETE FROM events WHERE at < ?", (before,))
+            for kind in NOTES:
+                db.execute(
+                    "DELETE FROM remembered WHERE at < ? AND name GLOB ?", (before, f"{kind}:*")
+                )
 
     # ── asking ──────────────────────────────────────────────────────────────────────────────
 
@@ -417,16 +455,70 @@ def _change(
     return bool(
         db.execute(
             "UPDATE tasks SET state = ?, changed = ?, lease = NULL, due = coalesce(?, due),"
-            " error = coalesce(?, error), link = coalesce(?, link), page = coalesce(?, page)"
+            " error = coalesce(?, error), link = coalesce(?, link), page = coalesce(?, page),"
+            " look = CASE WHEN ?1 IN ('running', 'starting') THEN look END"
             " WHERE id = ? AND state = ?",
             (after, now, due, error, link, page, task, before),
         ).rowcount
     )
 
 
-def _uncount(db: Connection, task: Task, now: float) -> None:
-    """An attempt is known by its number and the time: the next shall be another."""
-    db.execute("UPDATE tasks SET attempts = attempts - 1, created = ? WHERE id = ?", (now, task.id))
+def _anew(db: Connection, task: str, now: float) -> None:
+    """All attempts again."""
+    db.execute(
+        "UPDATE tasks SET attempts = 0, faults = 0, error = NULL, created = ? WHERE id = ?",
+        (now, task),
+    )
+
+
+def _uncount(db: Connection, task: Task, now: float, look: str) -> None:
+    """An attempt is known by its number and the time: the next shall be another.
+
+    What was started turned out to be a look, and did not build.
+    """
+    db.execute(
+        "UPDATE tasks SET attempts = attempts - 1, created = ?, look = ? WHERE id = ?",
+        (now, look, task.id),
+    )
+    db.execute(
+        "UPDATE events SET kind = 'looked' WHERE id = (SELECT max(id) FROM events"
+        " WHERE repo = ? AND kind = 'started')",
+        (task.repo,),
+    )
+
+
+def _next_build(db: Connection, now: float, at_once: int, per_hour: int) -> Row | None:
+    """The queued task that was due first, if the limits let another build begin."""
+    busy = _count(
+        db,
+        "SELECT count(*) FROM tasks WHERE state IN ('starting', 'running')"
+        " AND look IS NOT 'person'",
+    )
+    recent = _count(db, "SELECT count(*) FROM events WHERE kind = 'started' AND at > ?", now - 3600)
+    if busy >= at_once:
+        return None
+    looks_only = recent >= per_hour
+    row: Row | None = db.execute(
+        "SELECT * FROM tasks WHERE state = 'queued' AND due <= ? AND look IS NOT 'person'"
+        " AND (look = 'busy' OR NOT ?) ORDER BY due, created LIMIT 1",
+        (now, looks_only),
+    ).fetchone()
+    return row
+
+
+def _next_look(db: Connection, now: float) -> Row | None:
+    """A task that waits for a person, unless another is looked at now."""
+    if _count(
+        db,
+        "SELECT count(*) FROM tasks WHERE state IN ('starting', 'running') AND look = 'person'",
+    ):
+        return None
+    row: Row | None = db.execute(
+        "SELECT * FROM tasks WHERE state = 'queued' AND due <= ? AND look = 'person'"
+        " ORDER BY due, created LIMIT 1",
+        (now,),
+    ).fetchone()
+    return row
 
 
 def _paused(db: Connection) -> bool:
@@ -458,6 +550,8 @@ def _task(row: Row) -> Task:
         created=row["created"],
         changed=row["changed"],
         page=row["page"],
+        faults=row["faults"],
+        look=row["look"],
     )
 
 

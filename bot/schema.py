@@ -128,5 +128,10 @@ CREATE INDEX tasks_by_commit ON tasks (commit_id);
 CREATE INDEX tasks_by_weights ON tasks (weights);
 """
 
-MIGRATIONS = (FINISHED_WORK, WATCHING, PAGES, TWINS)
+LOOKS = """
+ALTER TABLE tasks ADD COLUMN look TEXT;  -- 'person', 'busy': its next start only asks how that is
+ALTER TABLE tasks ADD COLUMN faults INTEGER NOT NULL DEFAULT 0;  -- attempts that failed by its own
+"""
+
+MIGRATIONS = (FINISHED_WORK, WATCHING, PAGES, TWINS, LOOKS)
 VERSION = len(MIGRATIONS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from sqlite3 import Connection, Row
 from typing import Any
@@ -120,10 +120,19 @@ class Sightings:
                 (at, *outcomes),
             ).rowcount
 
+    def reconsider_failed(self, at: float) -> int:
+        """Have releases whose build failed decided anew from a time on; how many there are."""
+        with self.ledger.writing() as db:
+            return db.execute(
+                "UPDATE releases SET look_at = ?, commit_id = ''"
+                " WHERE repo IN (SELECT repo FROM tasks WHERE state = 'failed')",
+                (at,),
+            ).rowcount
+
     def hint(self, repo: str, commit: str | None, now: float) -> bool:
         """Somebody says that a repository changed; whether that was news.
 
-        Only a time to look is kept, so a repeated or invented hint costs one request at most.
+        Only a time to look is kept, so a repeated or invented hint costs one look at most.
         """
         with self.ledger.writing(lazily=True) as db:
             row = db.execute(
@@ -161,6 +170,20 @@ class Sightings:
         with self.ledger.writing(lazily=True) as db:
             for one in decided:
                 write(db, one, now)
+
+    def prune(self, before: float) -> None:
+        """Forget decisions made before a time: all but the latest of what is, or may be, built."""
+        with self.ledger.writing() as db:
+            db.execute(
+                "DELETE FROM decisions WHERE at < ? AND (kind = 'skip' AND repo NOT IN"
+                " (SELECT repo FROM tasks)"
+                " OR id NOT IN (SELECT max(id) FROM decisions GROUP BY repo))",
+                (before,),
+            )
+
+    def is_known(self, repo: str) -> bool:
+        """Whether a repository was ever seen, whatever is still kept of it."""
+        return bool(self.known([repo]))
 
     def history(self, repo: str) -> list[Past]:
         """All decisions about a repository, oldest first."""
@@ -202,12 +225,20 @@ class Sightings:
 
     # ── feeds ───────────────────────────────────────────────────────────────────────────────
 
-    def take(self, name: str, holder: str, now: float) -> Feed | None:
-        """Begin to read a feed; None while another watcher reads it."""
+    def take(
+        self,
+        name: str,
+        holder: str,
+        now: float,
+        *,
+        is_dead: Callable[[str], bool] = lambda _holder: False,
+    ) -> Feed | None:
+        """Begin to read a feed; None while another watcher, which lives, reads it."""
         with self.ledger.writing() as db:
             db.execute("INSERT OR IGNORE INTO feeds (name) VALUES (?)", (name,))
             row = db.execute("SELECT * FROM feeds WHERE name = ?", (name,)).fetchone()
-            if row["lease"] is not None and row["lease"] > now and row["holder"] != holder:
+            taken = row["lease"] is not None and row["lease"] > now and row["holder"] != holder
+            if taken and not is_dead(row["holder"]):
                 return None
             db.execute(
                 "UPDATE feeds SET holder = ?, lease = ? WHERE name = ?", (holder, now + LEASE, name)

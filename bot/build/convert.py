@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import os
 import re
 import shutil
@@ -18,7 +19,7 @@ from bot.build.quantize import to_bf16
 from bot.build.sandbox import Limits
 from bot.build.staging import ConvertFacts
 from bot.build.toolchain import Toolchain, has_mtp_switch, supported
-from bot.errors import BuildError, CapacityError, SourceError
+from bot.errors import BuildError, CapacityError, RefusedError, SourceError
 from bot.stored import Part
 from bot.workspace import require_free
 
@@ -67,8 +68,9 @@ def convert(
     """Convert the checkpoint in `source` to `target`, a projector and an MTP file beside it.
 
     They are `mmproj-NAME` and `mtp-NAME`, the log is `NAME.log`. Raises SourceError for a
-    checkpoint that is damaged or that the converter does not know, BuildError with the
-    converter's own reason, CapacityError past a limit. Nothing but the log stays after an error.
+    checkpoint that is damaged or that the converter does not know, RefusedError with the
+    converter's own reason, BuildError where that is of this machine, CapacityError past a limit.
+    Nothing but the log stays after an error.
     A projector or an MTP file that cannot be made is none: the model stands without it.
     """
     checkpoint = checkpoints.read(source, dropped_parts(options.mtp, options.projector))
@@ -266,7 +268,17 @@ def _failure(job: _Job, code: int) -> BuildError | CapacityError | SourceError:
             f"the tokenizer wants code of its own repository, which apex-bot never runs "
             f"({reason}); convert it yourself and name the GGUF, the log is {job.log}"
         )
-    return BuildError(f"the converter failed: {reason}; its whole log is {job.log}")
+    kind = BuildError if code < 0 or _of_this_machine(reason) else RefusedError
+    return kind(f"the converter failed: {reason}; its whole log is {job.log}")
+
+
+def _of_this_machine(reason: str) -> bool:
+    """Whether an exception of the converter's tells of its surroundings, not of the checkpoint."""
+    name = reason.partition(":")[0].rpartition(".")[2].strip()
+    found = getattr(builtins, name, None)
+    return isinstance(found, type) and issubclass(
+        found, OSError | MemoryError | ImportError | KeyboardInterrupt | SystemError
+    )
 
 
 def _expand(job: _Job, files: list[Path]) -> list[Path]:

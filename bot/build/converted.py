@@ -11,7 +11,7 @@ import numpy as np
 from bot.build.checkpoint import Checkpoint
 from bot.clients import gguf
 from bot.clients.llama.session import Session, Token
-from bot.errors import BuildError
+from bot.errors import RefusedError
 from bot.records import Tensor
 
 PACKED = ("MXFP4",)
@@ -33,7 +33,7 @@ def check_model(
     layers: Literal["dropped", "kept", "either"],
     threads: int,
 ) -> None:
-    """Raise BuildError unless the file has every weight of the checkpoint and computes.
+    """Raise RefusedError unless the file has every weight of the checkpoint and computes.
 
     The number of weights must be equal, in each layer and outside them. Not counted are tensors
     that the converter makes up; MTP layers count when they were kept; an output head that is
@@ -45,20 +45,20 @@ def check_model(
     tensors = [tensor for header in headers for tensor in header.tensors]
     low = next((t for t in tensors if t.type not in _SIXTEEN_BIT), None)
     if low is not None:
-        raise BuildError(f"{low.name} was converted to {low.type}; start from another source")
+        raise RefusedError(f"{low.name} was converted to {low.type}; start from another source")
     _compare(checkpoint, tensors, layers)
     _compute(files[0], threads)
 
 
 def check_projector(checkpoint: Checkpoint, file: Path) -> tuple[str, ...]:
-    """Raise BuildError unless `file` is a projector; a note when it lacks weights.
+    """Raise RefusedError unless `file` is a projector; a note when it lacks weights.
 
     Converters of projectors leave out what llama.cpp computes itself, so a difference is told
     and not refused.
     """
     header = gguf.read(file)
     if header.metadata.get("general.architecture") != "clip" or not header.tensors:
-        raise BuildError("the converter wrote no projector for this model; build without it")
+        raise RefusedError("the converter wrote no projector for this model; build without it")
     stored, kept = checkpoint.parameters("vision", "audio"), _count(header.tensors)
     if stored is None or stored == kept:
         return ()
@@ -66,9 +66,9 @@ def check_projector(checkpoint: Checkpoint, file: Path) -> tuple[str, ...]:
 
 
 def check_mtp(file: Path) -> None:
-    """Raise BuildError unless `file` holds multi-token prediction layers."""
+    """Raise RefusedError unless `file` holds multi-token prediction layers."""
     if not any(".nextn." in tensor.name for tensor in gguf.read(file).tensors):
-        raise BuildError("the converter wrote no multi-token prediction layers; set convert.mtp")
+        raise RefusedError("the converter wrote no multi-token prediction layers; set convert.mtp")
 
 
 def _count(tensors: Iterable[Tensor]) -> int:
@@ -100,7 +100,7 @@ def _compare(
     numbered = [layer for layer in main if layer >= 0]
     wrong = next((n for n in numbered if made.get(n) != main[n]), None)
     if wrong is not None and numbered:
-        raise BuildError(
+        raise RefusedError(
             f"layer {wrong} has {made.get(wrong, 0):,} weights after conversion, {main[wrong]:,} "
             "before; the converter does not suit this model, wait for a newer llama.cpp"
         )
@@ -108,7 +108,7 @@ def _compare(
     wanted = {"dropped": {plain}, "kept": {plain + mtp}, "either": {plain, plain + mtp}}[layers]
     wanted |= {number - checkpoint.tied_head for number in wanted}
     if total not in wanted:
-        raise BuildError(
+        raise RefusedError(
             f"the converted model has {total:,} weights, the checkpoint {max(wanted):,}; the "
             "converter does not suit this model, wait for a newer llama.cpp"
         )
@@ -118,7 +118,7 @@ def _require_layers(checkpoint: Checkpoint, made: dict[int, int]) -> None:
     layers = checkpoint.text.get("num_hidden_layers")
     missing = [n for n in range(layers if isinstance(layers, int) else 0) if n not in made]
     if missing:
-        raise BuildError(f"layer {missing[0]} is missing after conversion; wait for a newer one")
+        raise RefusedError(f"layer {missing[0]} is missing after conversion; wait for a newer one")
 
 
 def _compute(file: Path, threads: int) -> None:
@@ -127,4 +127,4 @@ def _compute(file: Path, threads: int) -> None:
         ids = session.tokenize(_PROBE)[:16]
         batch = [Token(id=id_, position=i, wanted=True) for i, id_ in enumerate(ids)]
         if not batch or not np.isfinite(session.decode(batch)).all():
-            raise BuildError(f"{file.name} computes no finite numbers; its weights are damaged")
+            raise RefusedError(f"{file.name} computes no finite numbers; its weights are damaged")

@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bot.errors import BusyError, UnreachableError
+from bot.errors import BusyError, CapacityError, UnreachableError
 
 COMMIT = re.compile(r"[0-9a-f]{40,64}")
 LIMIT = 600  # seconds
@@ -80,10 +80,17 @@ class Shelf:
             return head
 
     def _git(self, folder: str, *arguments: str) -> bytes:
-        done = subprocess.run(
-            ["git", *arguments], cwd=folder, env=self._environment, capture_output=True,
-            timeout=LIMIT, check=False,
-        )  # fmt: skip
+        try:
+            done = subprocess.run(
+                ["git", *arguments], cwd=folder, env=self._environment, capture_output=True,
+                timeout=LIMIT, check=False,
+            )  # fmt: skip
+        except FileNotFoundError as error:
+            raise CapacityError("git is not installed on this machine; install it") from error
+        except subprocess.TimeoutExpired as error:
+            raise UnreachableError(
+                f"git {arguments[0]} took longer than {LIMIT} s; run the same command again later"
+            ) from error
         if done.returncode:
             said = done.stderr.decode("utf-8", "replace").strip().replace("\n", "; ")[-300:]
             raise UnreachableError(f"git {arguments[0]}: {said}; look at the token and the address")

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from github3 import GitHub
 from github3.exceptions import (
@@ -285,11 +285,15 @@ def _json_of(reply: Any) -> Any:
         return None
 
 
-def _not_taken(reply: Any) -> Exception:
+def _not_taken(reply: Any) -> GitHubException:
     """Why an answer does not say that an order was taken."""
-    if reply.status_code >= 400:
-        return cast(Exception, error_for(reply))
-    return UnprocessableResponseBody("no answer of GitHub's to an order", reply)
+    refused = reply.status_code >= 400
+    found: GitHubException = (
+        error_for(reply)
+        if refused
+        else UnprocessableResponseBody("no answer of GitHub's to an order", reply)
+    )
+    return found
 
 
 def _message(reply: Any) -> str:

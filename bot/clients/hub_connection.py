@@ -10,7 +10,6 @@ import contextlib
 import contextvars
 import functools
 import importlib.metadata
-import json
 import logging
 import random
 import re
@@ -55,6 +54,7 @@ from bot.clients.wire import require_private
 from bot.clock import Clock, SystemClock
 from bot.errors import (
     NO_SPACE,
+    AbsentError,
     AccessError,
     BotError,
     CapacityError,
@@ -69,6 +69,8 @@ LIBRARY = "apex-bot"
 TRIES = 4
 LONGEST_WAIT = 330.0  # seconds; the Hub's rate limit window is 300
 TRANSIENT = (408, 429, 500, 502, 503, 504)
+READERS = ("huggingface_hub", "httpx2", "hf_xet")  # libraries that take replies apart
+STANDARD = sys.stdlib_module_names
 Bucket = Literal["api", "resolvers"]
 if HF_HUB_DISABLE_PROGRESS_BARS is None:  # the library's own would be drawn over the narrator's
     disable_progress_bars()
@@ -106,6 +108,10 @@ _SPEAKING: contextvars.ContextVar[tuple[str, Gate] | None] = contextvars.Context
 )
 
 
+# whether any reply came in what is spoken about now
+_HEARD: contextvars.ContextVar[list[bool] | None] = contextvars.ContextVar("heard", default=None)
+
+
 def _patient_client() -> httpx2.Client:
     """The library's own HTTP client, which waits for ever, with an end to its waiting.
 
@@ -128,6 +134,9 @@ def _ask_gate(request: httpx2.Request) -> None:
 
 
 def _tell_gate(response: httpx2.Response) -> None:
+    heard = _HEARD.get()
+    if heard is not None:
+        heard.append(True)
     gate, bucket = _gate_of(response.request)
     limit = parse_ratelimit_headers(response.headers)
     if not gate or not bucket:
@@ -283,11 +292,18 @@ class Connection:
         return rows, following
 
     def _repeat(self, what: str, call: Callable[[], T]) -> T:
-        """Call something that is safe to repeat, until it is answered or `TRIES` are used up."""
+        """Call something that is safe to repeat, until it is answered or `TRIES` are used up.
+
+        What is not there is asked for twice: one of many servers may be behind, or wrong.
+        """
         for attempt in range(1, TRIES):
             try:
                 with self._speaking(what):
                     return call()
+            except AbsentError as error:
+                if attempt > 1:
+                    raise
+                self._rest(error, attempt)
             except UnreachableError as error:
                 if isinstance(error.__cause__, OfflineModeIsEnabled):
                     raise
@@ -305,7 +321,8 @@ class Connection:
     @contextlib.contextmanager
     def _speaking(self, what: str) -> Iterator[None]:
         """The one place where the client's exceptions become ours."""
-        speaking = _SPEAKING.set(self._gate)
+        heard: list[bool] = []
+        speaking, hearing = _SPEAKING.set(self._gate), _HEARD.set(heard)
         try:
             yield
         except (httpx2.HTTPError, EntryNotFoundError, ConnectionError, TimeoutError) as error:
@@ -321,16 +338,18 @@ class Connection:
                 f"{self.name} does not copy files to {what}: {self._clean(error)}; both "
                 "repositories must lie in one storage region, and the token read the source"
             ) from error
-        except (
-            json.JSONDecodeError,
-            UnicodeDecodeError,
-            KeyError,
-        ) as error:  # a reply cut short, or no Hub's
-            raise replies.not_a_hub(self.name) from error
-        except ValueError as error:  # create_commit: the Hub's own check of README.md failed
-            raise PublishError(
-                f"{self.name} does not accept {what}: {self._clean(error)}; correct the card"
+        except ImportError as error:
+            raise CapacityError(
+                f"{error.name or error} is not installed; install apex-bot with all it needs"
             ) from error
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            if isinstance(error.__cause__, HfHubHTTPError):  # create_commit, of README.md
+                raise PublishError(
+                    f"{self.name} does not accept {what}: {self._clean(error)}; correct the card"
+                ) from error
+            if not heard or not _of_a_reply(error):
+                raise  # a mistake of this program, not of the Hub's
+            raise replies.not_a_hub(self.name) from error  # a reply cut short, or no Hub's
         except RuntimeError as error:
             if type(error) is not RuntimeError:
                 raise
@@ -342,6 +361,7 @@ class Connection:
             raise CapacityError(f"no space left for {what}; free some and run it again") from error
         finally:
             _SPEAKING.reset(speaking)
+            _HEARD.reset(hearing)
 
     def _translated(self, error: BaseException, what: str) -> BotError:
         match error:
@@ -357,7 +377,7 @@ class Connection:
             case RemoteEntryNotFoundError():
                 return NoSuchFile(f"{what} does not exist on {self.name}; check the name")
             case RepositoryNotFoundError() | RevisionNotFoundError():
-                return SourceError(
+                return AbsentError(
                     f"{what} does not exist on {self.name}, or the token may not see it; "
                     "check the name"
                 )
@@ -396,7 +416,7 @@ class Connection:
             )
         if status in (409, 412):
             return moved_on(what)
-        kind = SourceError if error.response.request.method in ("GET", "HEAD") else PublishError
+        kind = AbsentError if error.response.request.method in ("GET", "HEAD") else PublishError
         return kind(f"{self.name} does not accept {what} ({status} {said}); run `bot doctor`")
 
     def _unanswered(self, what: str, error: BaseException) -> UnreachableError:
@@ -411,7 +431,7 @@ class Connection:
         return "".join(letter for letter in line if letter.isprintable())[:200]
 
 
-class NoSuchFile(SourceError):
+class NoSuchFile(AbsentError):
     """The repository is there, the file is not."""
 
 
@@ -421,6 +441,22 @@ class MovedOn(PublishError):
 
 def moved_on(repo_id: str) -> MovedOn:
     return MovedOn(f"{repo_id} was changed by somebody else meanwhile; run the same command again")
+
+
+def _of_a_reply(error: BaseException) -> bool:
+    """Whether an exception arose where a library took a reply apart, and not in code of ours.
+
+    What the library calls of ours, such as a progress report, is ours again.
+    """
+    trace, ours = error.__traceback__, False
+    while trace is not None:
+        module = str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
+        if module in READERS:
+            ours = False
+        elif module not in STANDARD:
+            ours = True
+        trace = trace.tb_next
+    return not ours
 
 
 def _wanted_wait(error: BaseException | None) -> float | None:

@@ -10,6 +10,7 @@ from bot.progress import Narrator
 from bot.queue import Queue, Task
 
 AT_ONCE = 20  # tasks started in one turn
+DAY = 86_400.0
 
 
 def turn(
@@ -22,7 +23,7 @@ def turn(
     for task in queue.running():
         try:
             run = executor.find(task)
-        except BotError as error:
+        except (BotError, OSError) as error:
             narrator.say(f"{task.repo}: {error}")
             continue
         run = run or Run(good=False, error="its run has vanished")
@@ -67,5 +68,12 @@ def _settle(queue: Queue, task: Task, run: Run, policy: Policy, clock: Clock) ->
     elif run.waiting and run.link is not None:
         queue.waits(task, run.link, now)
     else:
-        error = run.error or "no reason was given"
-        queue.failed(task, error, run.link, now, attempts=policy.attempts, final=run.final)
+        queue.failed(
+            task,
+            run.error or "no reason was given",
+            run.link,
+            now,
+            attempts=policy.attempts,
+            final=run.final,
+            patience=policy.wait_days * DAY if run.passing else None,
+        )

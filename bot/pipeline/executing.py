@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bot import secrecy
-from bot.errors import FOR_GOOD, BotError, BusyError
+from bot.errors import FOR_GOOD, OF_THE_DAY, BotError, BusyError
 from bot.queue import Task
 from bot.workspace import write_text
 
@@ -36,6 +37,7 @@ class Run:
     link: str | None = None
     error: str | None = None
     final: bool = False  # another attempt would fail in the same way
+    passing: bool = False  # it failed for what is no fault of the release
     elsewhere: bool = False  # somebody else works on the same release
     page: str | None = None  # of what was published, where it is known
     lacks: tuple[str, ...] = ()  # parts of the model that are not in what was published
@@ -110,6 +112,13 @@ class Here:
             )
         return str(folder / "log")
 
+    def prune(self, before: float, open_tasks: Sequence[Task]) -> None:
+        """Remove folders of attempts that ended before a time, but each open task's latest."""
+        kept = {self._of(task).name for task in open_tasks}
+        for folder in self._folder.glob("*-*-*"):
+            if folder.name not in kept and folder.stat().st_mtime < before:
+                shutil.rmtree(folder, ignore_errors=True)
+
     def _of(self, task: Task) -> Path:
         return self._folder / f"{task.id}-{task.attempts}-{int(task.created)}"
 
@@ -119,26 +128,44 @@ class Here:
         return [*self._bot, *named, "--unless-published", "--json"]
 
     def _ended(self, folder: Path) -> Run | None:
+        """What a run left. A power cut leaves files empty; what was published is found again."""
         log = folder / "log"
-        try:
-            code = int((folder / "exit").read_text(encoding="ascii"))
-        except FileNotFoundError:
+        code = _exit_code(folder / "exit")
+        if code is None:
             if not log.exists():
                 return None  # it was never started
             return Run(good=False, error="it was killed", link=str(log))
         if code == 0:
-            done = json.loads((folder / "result.json").read_bytes())
-            if done.get("waiting"):
-                return Run(good=False, waiting=True, link=done["waiting"])
-            return Run(good=True, link=done["url"], lacks=tuple(done.get("lacks") or ()))
-        error = _last_line(log) or f"exit code {code}"
+            return _good(folder / "result.json", str(log))
         return Run(
             good=False,
-            error=error,
+            error=_last_line(log) or f"exit code {code}",
             link=str(log),
             final=code in FOR_GOOD,
+            passing=code in OF_THE_DAY,
             elsewhere=code == BusyError.exit_code,
         )
+
+
+def _exit_code(file: Path) -> int | None:
+    """The code that a run left; None where it left none that can be read."""
+    try:
+        return int(file.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+
+
+def _good(file: Path, log: str) -> Run:
+    """What a run that ended well says it did."""
+    try:
+        done = json.loads(file.read_bytes())
+        url, waiting = done["url"], done.get("waiting")
+        lacks = tuple(map(str, done.get("lacks") or ()))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return Run(good=False, error="it ended well and its result is lost", link=log)
+    if waiting:
+        return Run(good=False, waiting=True, link=str(waiting))
+    return Run(good=True, link=str(url), lacks=lacks)
 
 
 def here(folder: Path, config: Path | None) -> Here:
@@ -149,8 +176,11 @@ def here(folder: Path, config: Path | None) -> Here:
 
 def _last_line(log: Path) -> str | None:
     """The last line that says something, as far as it is printable."""
-    with log.open("rb") as file:
-        file.seek(max(log.stat().st_size - LAST_WORDS, 0))
-        lines = file.read().decode("utf-8", "replace").splitlines()
+    try:
+        with log.open("rb") as file:
+            file.seek(max(log.stat().st_size - LAST_WORDS, 0))
+            lines = file.read().decode("utf-8", "replace").splitlines()
+    except OSError:
+        return None
     said = ["".join(letter for letter in line if letter.isprintable()) for line in lines]
     return next((line.strip()[:500] for line in reversed(said) if line.strip()), None)

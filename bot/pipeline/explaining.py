@@ -32,6 +32,11 @@ def why(pipeline: Pipeline, repo: str) -> Explained:
     """Explain the decisions about a repository. Raises SourceError when it was never seen."""
     sightings = Sightings(pipeline.ledger)
     past = sightings.history(repo)
+    if not past and sightings.is_known(repo):
+        raise SourceError(
+            f"what was decided about {repo} is older than watch.keep_days; `bot retry {repo}` has "
+            "it looked at again"
+        )
     if not past:
         raise SourceError(f"{repo} was never seen; `bot watch --once` looks now")
     facts = sightings.facts(past[-1].id)

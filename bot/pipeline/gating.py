@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bot import licences
 from bot.clients import gguf
-from bot.errors import BotError, GateError, SourceError
+from bot.errors import AbsentError, BotError, GateError
 from bot.pipeline import tables
 from bot.pipeline.job import Job
 from bot.pipeline.models import Pipeline, as_file, as_repo, origin_of
@@ -112,7 +112,7 @@ def _held(job: Job, repo_id: str) -> str:
     """git's hash of the results.json that a repository holds; empty without one."""
     try:
         release = job.pipeline.hub.release(repo_id)
-    except SourceError:
+    except AbsentError:
         return ""
     found = {file.path: file for file in release.files}.get(RESULTS)
     return (found.blob_id or found.sha256 or "") if found else ""
@@ -142,8 +142,11 @@ def _newest(job: Job) -> str | None:
         return None
     try:
         now = job.pipeline.hub.release(release.repo_id)
-    except SourceError:
-        return f"{release.repo_id} is gone or hidden by now"
+    except AbsentError as error:
+        raise AbsentError(
+            f"{release.repo_id} is gone or hidden by now; run it again when it is back, or set "
+            "gate.newest to false"
+        ) from error
     if now.commit == release.commit or _weights(now) == _weights(release):
         return None
     return (

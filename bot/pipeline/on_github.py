@@ -15,6 +15,7 @@ from bot.dispatch.follow import Progress, look
 from bot.dispatch.trigger import UNLISTED, Order, delivery_of, find, titled, trigger
 from bot.errors import (
     FOR_GOOD,
+    OF_THE_DAY,
     AccessError,
     BotError,
     BusyError,
@@ -179,11 +180,13 @@ def as_run(progress: Progress) -> Run:
     if progress.state == "succeeded":
         return Run(good=True, link=link)
     codes = {failure.exit_code for failure in progress.failures}
+    final = not progress.again or bool(FOR_GOOD & codes)
     return Run(
         good=False,
         link=link,
         error=progress.trouble,
-        final=not progress.again or bool(FOR_GOOD & codes),
+        final=final,
+        passing=not final and bool(OF_THE_DAY & codes),
         elsewhere=codes == {BusyError.exit_code},
     )
 

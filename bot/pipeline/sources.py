@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -473,6 +474,9 @@ def _facts(pipeline: Pipeline, release: Release) -> ConvertFacts:
     )
 
 
+BUILDERS = ("apex-bot", "llama-cpp-python")  # packages that a build rests on
+
+
 def machine(pipeline: Pipeline) -> Machine:
     """What can be built here: converter and disk, as far as they are known."""
     chosen = _toolchain(pipeline)
@@ -482,6 +486,7 @@ def machine(pipeline: Pipeline) -> Machine:
         supported=_supported(chosen) if chosen else None,
         free_disk=max(shutil.disk_usage(there).free - pipeline.settings.reserve, 0),
         dropped=dropped(pipeline.settings),
+        tools=" ".join((*map(version, BUILDERS), chosen.version if chosen else "")),
     )
 
 

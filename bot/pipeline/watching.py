@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import socket
@@ -14,17 +15,22 @@ from bot.board import HEARTBEAT
 from bot.clock import Clock, SystemClock, iso
 from bot.errors import BotError
 from bot.pipeline.dispatching import turn
-from bot.pipeline.executing import Executor, here
+from bot.pipeline.executing import Executor, Here, here
 from bot.pipeline.models import Pipeline
 from bot.pipeline.on_github import OnGitHub, on_github
 from bot.pipeline.sources import machine
+from bot.queue import Queue
 from bot.records import Decision, Wait
+from bot.sightings import Sightings
 from bot.watch import notify
 from bot.watch.budget import RequestBudget
+from bot.watch.presence import Presence
 from bot.watch.watcher import Looked, Watcher
 
 ACT = 15.0  # seconds between looks at the queue
 AGAIN = 60.0  # seconds between looks at releases whose time has come
+DAY = 86_400.0
+UNPUBLISHED = ("asked", "queued", "starting", "running", "failed")
 
 Seen = Callable[[Decision], None]
 Begin = Callable[[Clock], Executor]  # who builds, and waits on a clock that can be stopped
@@ -53,17 +59,29 @@ class Stopped(Exception):
 def watcher(pipeline: Pipeline, seen: Seen, clock: Clock, *, rested: float = 0.5) -> Watcher:
     """A watcher over the pipeline's Hub and ledger."""
     budget = RequestBudget(pipeline.ledger, pipeline.settings.watch.budget, clock)
+    presence, holder = _present(pipeline)
     return Watcher(
         pipeline.gated_hub(budget, clock),
         pipeline.ledger,
         pipeline.settings,
         clock,
-        holder=f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}",
+        holder=holder,
         rested=rested,
+        is_dead=presence.is_dead,
         machine=lambda: machine(pipeline),
         seen=seen,
         say=pipeline.narrator.say,
     )
+
+
+def _present(pipeline: Pipeline) -> tuple[Presence, str]:
+    """This process as a watcher that others see to live."""
+    presence = Presence(pipeline.workspace.root / "watchers")
+    holder = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    presence.clear()
+    presence.begin(holder)
+    atexit.register(presence.end)
+    return presence, holder
 
 
 def once(pipeline: Pipeline, seen: Seen, begin: Begin | None = None) -> None:
@@ -74,8 +92,12 @@ def once(pipeline: Pipeline, seen: Seen, begin: Begin | None = None) -> None:
     made.changed()
     for looked in (*made.created(), *made.modified()):
         pipeline.narrator.say(_as_line(looked))
+    for name in made.busy:
+        pipeline.narrator.say(f"{name}: another watcher reads it now; nothing was looked at here")
     made.again()
-    _act(pipeline, made, executor, clock)
+    actor = Actor(pipeline, made.queue, executor, clock)
+    actor.turn()
+    actor.prune()
 
 
 def forever(pipeline: Pipeline, seen: Seen, begin: Begin | None = None) -> None:
@@ -106,10 +128,7 @@ def forever(pipeline: Pipeline, seen: Seen, begin: Begin | None = None) -> None:
             if looked.decided:
                 pipeline.narrator.say(_as_line(looked))
 
-    def act() -> None:
-        _act(pipeline, made, executor, clock)
-
-    day = 86_400.0
+    actor = Actor(pipeline, made.queue, executor, clock)
     turns = (
         Turn(name="look", every=settings.every_minutes * 60, work=careful(look), lane="looking"),
         Turn(name="again", every=AGAIN, work=careful(made.again), lane="looking"),
@@ -119,8 +138,9 @@ def forever(pipeline: Pipeline, seen: Seen, begin: Begin | None = None) -> None:
             work=careful(made.trending),
             lane="looking",
         ),
-        Turn(name="sweep", every=day, work=careful(made.sweep), lane="looking"),
-        Turn(name="act", every=ACT, work=careful(act), lane="acting"),
+        Turn(name="sweep", every=DAY, work=careful(made.sweep), lane="looking"),
+        Turn(name="act", every=ACT, work=careful(actor.turn), lane="acting"),
+        Turn(name="prune", every=DAY, work=careful(actor.prune), lane="acting"),
     )
     schedule = scheduler(pipeline.ledger, turns)
     try:
@@ -130,17 +150,60 @@ def forever(pipeline: Pipeline, seen: Seen, begin: Begin | None = None) -> None:
         schedule.shutdown(wait=False)
 
 
-def _act(pipeline: Pipeline, made: Watcher, executor: Executor | None, clock: Clock) -> None:
-    """What is done about decisions: a sign of life, builds, notifications."""
-    name = f"{socket.gethostname()} {os.getpid()}"
-    pipeline.ledger.remember(HEARTBEAT, name, clock.now())
-    if executor is not None:
-        turn(made.queue, executor, pipeline.settings.policy, clock, pipeline.narrator)
-    url = notify.address()
-    if url is not None:
-        notify.tell(made.queue, pipeline.settings.watch, url, clock)
-    if isinstance(executor, OnGitHub):
-        executor.show()
+class Actor:
+    """What is done about decisions: a sign of life, builds, the dashboard, notifications.
+
+    Each fails alone; what it complains of is said once.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, queue: Queue, executor: Executor | None, clock: Clock
+    ) -> None:
+        self._pipeline, self._queue, self._executor = pipeline, queue, executor
+        self._clock, self._complaints = clock, dict[str, str]()
+
+    def turn(self) -> None:
+        """One turn of all of them."""
+        name = f"{socket.gethostname()} {os.getpid()}"
+        self._pipeline.ledger.remember(HEARTBEAT, name, self._clock.now())
+        for work in (self._build, self._show, self._notify):
+            try:
+                work()
+            except (BotError, OSError) as error:
+                self._complain(work.__name__, str(error))
+            else:
+                self._complaints.pop(work.__name__, None)
+
+    def prune(self) -> None:
+        """Forget what is older than the settings keep."""
+        days = self._pipeline.settings.watch.keep_days
+        if days is None:
+            return
+        before = self._clock.now() - days * DAY
+        Sightings(self._pipeline.ledger).prune(before)
+        self._queue.prune(before)
+        if isinstance(self._executor, Here):
+            self._executor.prune(before, self._queue.tasks(UNPUBLISHED, 10_000))
+
+    def _complain(self, about: str, text: str) -> None:
+        if self._complaints.get(about) != text:
+            self._pipeline.narrator.say(text)
+        self._complaints[about] = text
+
+    def _build(self) -> None:
+        if self._executor is not None:
+            policy, narrator = self._pipeline.settings.policy, self._pipeline.narrator
+            turn(self._queue, self._executor, policy, self._clock, narrator)
+
+    def _show(self) -> None:
+        if isinstance(self._executor, OnGitHub):
+            self._executor.show()
+
+    def _notify(self) -> None:
+        url = notify.address()
+        if url is not None:
+            watch, say = self._pipeline.settings.watch, self._pipeline.narrator.say
+            notify.tell(self._queue, watch, url, self._clock, say)
 
 
 def chosen_executor(pipeline: Pipeline, config: Path | None, clock: Clock) -> Executor:

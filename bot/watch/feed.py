@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bot import weights
 from bot.clients import gguf, safetensors
-from bot.errors import AccessError, BotError, SourceError
+from bot.errors import AbsentError, AccessError, BotError, SourceError
 from bot.records import Decision, Outcome, Release, RepoFile, Skip, Wait, dump, load
 from bot.stored import parts_by_file
 from bot.watch.policy import CONFIG, decide, from_config, from_files, glance, looked_into
@@ -31,6 +31,7 @@ class Machine:
     supported: frozenset[str] | None = None
     free_disk: int | None = None
     dropped: frozenset[str] = frozenset({"mtp"})  # parts of a model that are not converted
+    tools: str = ""  # versions that a build rests on
 
 
 ANY_MACHINE = Machine()
@@ -140,6 +141,8 @@ def learn(hub: Hub, listed: Listed, *, owners: tuple[str, ...] = ()) -> Facts:
         release = headers_told(hub, release, config, owners=owners)
         index = index_of(hub, release, config)
         named = parts_by_file(config, index) if config and index else None
+    except AbsentError as error:  # it was listed a moment ago
+        trouble = Trouble(kind="wait", outcome="gone", reason=str(error))
     except SourceError as error:
         trouble = Trouble(kind="skip", outcome="unreadable", reason=str(error))
     except AccessError as error:

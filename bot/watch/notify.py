@@ -5,7 +5,7 @@ The address is a secret (who knows it can write there): BOT_NOTIFY_URL of the en
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,6 +24,8 @@ STALE = 86_400.0  # seconds after which an event is no news
 AT_ONCE = 10
 LONGEST = 1_500  # letters; Discord takes 2,000
 DISCORD = ("discord.com", "discordapp.com")
+# Slack: invalid_payload, too long; Discord: invalid form body. Others are of the address
+OF_THE_MESSAGE = (400, 413, 422)
 WORDS = {
     "asked": "waits for approval",
     "queued": "is queued",
@@ -46,16 +48,27 @@ def address() -> SecretStr | None:
     return SecretStr(value) if value else None
 
 
-def tell(queue: Queue, settings: WatchSettings, url: SecretStr, clock: Clock) -> int:
+def tell(
+    queue: Queue,
+    settings: WatchSettings,
+    url: SecretStr,
+    clock: Clock,
+    say: Callable[[str], None] = lambda _text: None,
+) -> int:
     """Send what was not sent yet, oldest first; how many.
 
-    At least once: an event counts as sent when the other side took it. Raises UnreachableError.
+    At least once: an event counts as sent when the other side took it. One that it refuses for
+    what it is would be refused for ever: it is said here, and the next goes out. Raises
+    UnreachableError for trouble that all would meet.
     """
     told = 0
     for event in queue.untold(settings.tell, clock.now() - STALE, AT_ONCE):
-        _send(url, message(event, settings.link, slack=not _is_discord(url)))
+        body = message(event, settings.link, slack=not _is_discord(url))
+        refused = _send(url, body)
         queue.told(event.id)
-        told += 1
+        told += not refused
+        if refused:
+            say(f"a notification was refused (status {refused}): {event.repo or ''} {event.text}")
     return told
 
 
@@ -79,14 +92,18 @@ def _is_discord(url: SecretStr) -> bool:
     return parts.hostname in DISCORD and not parts.path.endswith("/slack")
 
 
-def _send(url: SecretStr, body: Mapping[str, Any]) -> None:
+def _send(url: SecretStr, body: Mapping[str, Any]) -> int | None:
+    """None for a message that was taken, the status where this message was refused."""
     try:
         reply = httpx2.post(url.get_secret_value(), json=body, timeout=10.0)
     except httpx2.HTTPError as error:
         raise UnreachableError(
             f"no notification went out ({type(error).__name__}); look at {VARIABLE}"
         ) from None
+    if reply.status_code in OF_THE_MESSAGE:
+        return reply.status_code
     if reply.status_code >= 300:
         raise UnreachableError(
             f"no notification went out (status {reply.status_code}); look at {VARIABLE}"
         )
+    return None

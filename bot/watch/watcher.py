@@ -17,7 +17,7 @@ from bot.clock import Clock, instant, moment, span
 from bot.errors import AccessError, SourceError, UnreachableError
 from bot.ledger import Ledger
 from bot.queue import Memory, Queue
-from bot.records import Ask, Build, Decision, Release, Skip, Wait, digest
+from bot.records import Ask, Build, Decision, Outcome, Release, Skip, Wait, digest
 from bot.settings import Settings
 from bot.sightings import Decided, Feed, Known, Sightings
 from bot.watch import rules
@@ -28,7 +28,7 @@ SOONEST, LATEST = 600.0, DAY  # seconds between two looks at a release that wait
 AGING = 4.0  # a release that waits is looked at again after this part of its age
 DUE_AT_ONCE = 200  # releases looked at again in one turn
 GAP = 3.0  # looks missed before the watcher says that it catches up
-CONVERTER, POLICY = "converter", "policy"
+CONVERTER, POLICY, BUILDS = "converter", "policy", "way of building"
 POLITIC = ("not_wanted", "unpopular", "settling", "awaiting_approval", "not_watched")
 
 Name = Literal["created", "modified", "trending", "sweep"]
@@ -50,7 +50,7 @@ class Watcher:
     """One watcher; any number may share a ledger. `seen` is told of every decision.
 
     A listing that was read to its end within `rested` times its interval, by whomever, is not
-    read again.
+    read again. One that another holder reads is left to it unless that `is_dead`.
     """
 
     def __init__(
@@ -62,12 +62,15 @@ class Watcher:
         *,
         holder: str,
         rested: float = 0.5,
+        is_dead: Callable[[str], bool] = lambda _holder: False,
         machine: Callable[[], Machine] = Machine,
         seen: Callable[[Decision], None] = lambda _decision: None,
         say: Callable[[str], None] = lambda _text: None,
     ) -> None:
-        self._hub, self._clock, self._holder = hub, clock, holder
+        self._hub, self._clock, self._holder, self._is_dead = hub, clock, holder, is_dead
+        self.busy: list[str] = []  # listings that another watcher reads, since the last look
         self._watch, self._policy, self._gate = settings.watch, settings.policy, settings.gate
+        self._builds = [part.model_dump(mode="json") for part in (settings.convert, settings.gate)]
         self._machine, self._seen, self._say = machine, seen, say
         often, hourly = self._watch.every_minutes * 60, self._watch.trending_minutes * 60
         every: dict[Name, float] = {"created": often, "modified": often, "trending": hourly}
@@ -100,14 +103,23 @@ class Watcher:
     def _each(
         self, name: Name, sort: Sort, owners: Sequence[str | None], overlap: float
     ) -> list[Looked]:
-        looks = (self._listing(name, sort, owner, overlap) for owner in owners)
+        """Read the listing of each owner; trouble with one is raised after all others."""
+        looks, trouble = [], []
+        for owner in owners:
+            try:
+                looks.append(self._listing(name, sort, owner, overlap))
+            except UnreachableError as error:
+                trouble.append(error)
+        if trouble:
+            raise trouble[0]
         return [look for look in looks if look is not None]
 
     def _listing(self, name: Name, sort: Sort, owner: str | None, overlap: float) -> Looked | None:
         """Read one listing to its mark; None while another watcher does, or just did."""
         full = f"{name}:{owner}" if owner else name
-        feed = self.sightings.take(full, self._holder, self._clock.now())
+        feed = self.sightings.take(full, self._holder, self._clock.now(), is_dead=self._is_dead)
         if feed is None:
+            self.busy.append(full)
             return None
         if feed.looked is not None and self._clock.now() - feed.looked < self._rest[name]:
             self.sightings.leave(full, self._holder)
@@ -115,6 +127,7 @@ class Watcher:
         try:
             done, looked = self._read(feed, sort, owner, overlap)
         except _TakenOver:
+            self.busy.append(full)
             return None
         except BaseException:
             self.sightings.leave(full, self._holder)
@@ -199,7 +212,19 @@ class Watcher:
                 again += count
             if before is None or before[0] != value:
                 ledger.remember(name, value, now)
-        return again
+        return again + self._built_otherwise(now)
+
+    def _built_otherwise(self, now: float) -> int:
+        """Have what failed looked at again where builds are made or judged otherwise by now."""
+        ledger, before = self.sightings.ledger, self.sightings.ledger.remembered(BUILDS)
+        value = digest([self._machine().tools, self._builds])
+        if before is not None and before[0] == value:
+            return 0
+        ledger.remember(BUILDS, value, now)
+        count = self.sightings.reconsider_failed(now) if before is not None else 0
+        if count:
+            self._say(f"builds are made in another way: {count} that failed are looked at again")
+        return count
 
     def _wishes(self) -> str:
         """All that people say of what shall be built."""
@@ -209,8 +234,11 @@ class Watcher:
     def _again(self, known: Known) -> None:
         try:
             listed = self._hub.listed(known.repo)
-        except (SourceError, AccessError) as error:
-            self._gone(known, str(error))
+        except SourceError as error:
+            self._hidden(known, "gone", str(error))
+            return
+        except AccessError as error:
+            self._hidden(known, "gated_no_access", str(error))
             return
         except UnreachableError:  # the next turn begins with another
             self.sightings.look_again(known.repo, self._clock.now() + SOONEST)
@@ -260,11 +288,12 @@ class Watcher:
                 found = replace(found, since=before.weights_at)
             memory = self.queue.memory(row.repo_id, facts.release.commit, found.digest)
         decision = self.judge(facts, memory, found, now)
-        decision = self._patient(decision, before, row, now)
+        decision = self._patient(_doubted(decision, before), before, row, now)
         decided = self._decided(decision, facts, memory, before, found)
         if isinstance(decision, Build | Ask):
             tiers = self._policy.terms(row.repo_id).tiers
-            self.queue.propose(decided, tiers, now, asked=isinstance(decision, Ask))
+            asked, news = isinstance(decision, Ask), self._news_of(row.repo_id)
+            self.queue.propose(decided, tiers, now, asked=asked, news=news)
         else:
             self.sightings.record([decided], now)
 
@@ -360,19 +389,35 @@ class Watcher:
             at = self._look_at(wait, known)
             self.sightings.look_again(known.repo, at or self._clock.now() + DAY)
 
-    def _gone(self, known: Known, why: str) -> None:
-        """A release that is not there any more: said, and looked for no longer."""
+    def _news_of(self, repo: str) -> float | None:
+        """Since when something is otherwise than it was: what failed before may be tried again."""
+        kept = map(self.sightings.ledger.remembered, (BUILDS, CONVERTER, POLICY))
+        changed = [found[1] for found in kept if found is not None]
+        past = self.sightings.history(repo)
+        other = [one.at for one in past if one.kind in ("wait", "skip")]
+        return max((*changed, *other), default=None)
+
+    def _hidden(self, known: Known, outcome: Outcome, why: str) -> None:
+        """A release that is not to be seen today: said, and looked for as long as others wait."""
+        now, past = self._clock.now(), self.sightings.history(known.repo)
+        before = past[-1] if past else None
+        since = before.at if before and (before.outcome, before.kind) == (outcome, "wait") else now
+        never = known.outcome == "hinted"  # somebody's word, and no listing's
+        over = never or now - since >= self._policy.wait_days * DAY
+        patience = f"gave up after {self._policy.wait_days:g} days: "
+        reason = f"{patience}{why}" if over and not never else why
+        kind: type[Skip | Wait] = Skip if over else Wait
         release = Release(repo_id=known.repo, commit=known.commit)
         listed = Listed(
             repo_id=known.repo, commit=known.commit or None, created_at=None, last_modified=None,
             private=False, gated=False, disabled=False, tags=(), pipeline_tag=None, library=None,
             model_type=None, architectures=(), quant_method=None,
         )  # fmt: skip
-        trouble = Trouble(kind="skip", outcome="gone", reason=why)
-        decision = Skip(release=release, reason=why, outcome="gone")
+        trouble = Trouble(kind="skip" if over else "wait", outcome=outcome, reason=reason)
+        decision = kind(release=release, reason=reason, outcome=outcome)
         facts = Facts(listed=listed, trouble=trouble)
         decided = self._decided(decision, facts, Memory(), known, None)
-        self.sightings.record([decided], self._clock.now())
+        self.sightings.record([decided], now)
 
 
 class _TakenOver(Exception):
@@ -383,6 +428,16 @@ def _age(row: Listed) -> float:
     """When a listed repository was made; what does not tell comes last."""
     created = instant(row.created_at)
     return created if created is not None else float("inf")
+
+
+def _doubted(decision: Decision, before: Known | None) -> Decision:
+    """What cannot be read is looked at once more before that is believed."""
+    if not isinstance(decision, Skip) or decision.outcome != "unreadable":
+        return decision
+    again = before is not None and before.outcome == "unreadable"
+    if again and before is not None and before.commit in ("", decision.release.commit):
+        return decision
+    return Wait(release=decision.release, reason=decision.reason, outcome="unreadable")
 
 
 def _news(before: Known, row: Listed) -> bool:

@@ -53,6 +53,7 @@ class SimulatedHub(ThreadingHTTPServer):
         self.lock = threading.Lock()
         self.in_flight = 0
         self.between: Callable[[], None] = lambda: None
+        self.odd: Callable[[str], int | None] = lambda _path: None  # another status for a path
         self.requests: Counter[str] = Counter()
         self.windows: Counter[tuple[str, int]] = Counter()
         self.refused = 0
@@ -111,6 +112,8 @@ class _Handler(BaseHTTPRequestHandler):
                 status, headers, content = 429, {"RateLimit": '"api";r=0;t=20'}, b"slower"
             elif kind == "500":
                 status, headers, content = 500, {}, b"trouble"
+            elif (odd := hub.odd(self.path)) is not None:
+                status, headers, content = odd, {}, b"odd"
             else:
                 status, headers, content = self._reply(body)
         if kind == "hang":

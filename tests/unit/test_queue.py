@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,111 @@ def test_a_failure_that_would_come_again_is_not_tried_again(queue: Queue) -> Non
     propose(queue)
     queue.failed(running(queue), "not a mixture", None, NOW, attempts=9, final=True)
     assert states(queue) == {"a": "failed"}
+
+
+def test_what_is_no_fault_of_a_release_is_tried_until_patience_ends(queue: Queue) -> None:
+    propose(queue)
+    now = NOW
+    for _ in range(20):
+        task = running(queue, now)
+        queue.failed(task, "no Hub", None, now, attempts=2, final=False, patience=8 * 86_400)
+        [after] = queue.tasks(("queued", "failed"))
+        if after.state == "failed":
+            break
+        now = after.due
+    assert (after.state, after.faults) == ("failed", 0)
+    assert now - NOW >= 8 * 86_400
+    queue.retry("maker/Model", now)
+    for _ in range(2):
+        task = running(queue, now)
+        queue.failed(task, "it broke", None, now, attempts=2, final=False)
+        now += 86_400
+    assert states(queue) == {"a": "failed"}
+
+
+def test_what_failed_is_queued_again_by_news_only(queue: Queue) -> None:
+    propose(queue)
+    queue.failed(running(queue), "no", None, NOW + 5, attempts=9, final=True)
+    for news in (None, NOW, NOW + 5):
+        queue.propose(decided(), (), NOW + 9, asked=False, news=news)
+        assert states(queue) == {"a": "failed"}
+    queue.propose(decided(), (), NOW + 9, asked=False, news=NOW + 6)
+    [task] = queue.tasks(("queued",))
+    assert (task.attempts, task.faults, task.error) == (0, 0, None)
+
+
+@pytest.mark.parametrize("waiting", [4, 12])
+def test_what_waits_for_a_person_takes_no_turn_of_a_build(queue: Queue, waiting: int) -> None:
+    """Each look lasts five minutes; a release every quarter of an hour begins at once."""
+    for number in range(waiting):
+        propose(
+            queue,
+            repo=f"maker/W{number}",
+            commit=str(number),
+            weights=f"w{number}",
+            now=NOW - 7_200,
+        )
+        task = claim(queue, NOW - 7_200)
+        assert task is not None
+        queue.waits(task, f"http://pull/{number}", NOW - 3_600 + number)
+    now, looked, lately = NOW, set[str](), 0.0
+    working: list[tuple[float, Task]] = []
+    for step in range(8 * 60):  # minutes
+        now = NOW + step * 60
+        for item in [item for item in working if item[0] <= now]:
+            working.remove(item)
+            if item[1].look:
+                queue.waits(item[1], item[1].link or "", now)
+            else:
+                queue.published(item[1], None, now)
+        if step % 15 == 0:
+            name = f"{step:04}"
+            queue.propose(
+                Decided(**{**vars(decided()), "repo": f"new/{name}", "commit": name.rjust(40, "e"),
+                           "weights": name}),
+                (), now, asked=False,
+            )  # fmt: skip
+        while (task := claim(queue, now, at_once=1, per_hour=4)) is not None:
+            if task.look:
+                looked.add(task.repo)
+            else:
+                lately = max(lately, now - task.created)
+            queue.started(task, None, now)
+            working.append((now + 300, replace(task, state="running")))
+    assert lately <= 60
+    assert len(looked) == waiting
+
+
+def test_looks_whether_another_bot_is_done_are_no_starts(queue: Queue) -> None:
+    propose(queue)
+    now = NOW
+    for _ in range(6):
+        task = claim(queue, now, at_once=1, per_hour=2)
+        assert task is not None
+        queue.elsewhere(task, now)
+        now += 301
+    propose(queue, repo="new/Model", commit="b", weights="v", now=now)
+    names = {claim(queue, now, at_once=2, per_hour=2), claim(queue, now, at_once=2, per_hour=2)}
+    assert {task.repo for task in names if task} == {"maker/Model", "new/Model"}
+
+
+def test_what_is_old_is_forgotten_but_not_what_counts(queue: Queue) -> None:
+    sightings = Sightings(queue.ledger)
+    propose(queue)
+    sightings.record([replace(decided(), reason="another")], NOW + 1)
+    skip = replace(decided(), repo="maker/Dense", kind="skip", outcome="not_moe")
+    sightings.record([skip], NOW)
+    for name in ("ordered:1", "paused"):
+        queue.ledger.remember(name, "x", NOW)
+    sightings.prune(NOW + 10)
+    queue.prune(NOW + 10)
+    assert [past.reason for past in sightings.history("maker/Model")] == ["another"]
+    assert sightings.history("maker/Dense") == []
+    assert sightings.is_known("maker/Dense")
+    assert queue.events(9) == []
+    assert states(queue) == {"a": "queued"}
+    assert queue.ledger.remembered("ordered:1") is None
+    assert queue.ledger.remembered("paused") is not None
 
 
 def test_work_elsewhere_is_no_attempt(queue: Queue) -> None:

@@ -291,7 +291,7 @@ def test_a_sender_that_is_killed_before_or_after_it_sent_leaves_one_run(
 
 def test_of_many_senders_at_once_one_sends(github: GitHub, ledger: Ledger) -> None:
     github.late = True
-    gate, told = threading.Barrier(4), []
+    gate, told = threading.Barrier(4), list[object]()
 
     def send() -> None:
         clock = Later(github, 10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -72,6 +73,11 @@ def test_a_run_that_waits_for_a_person_is_not_published(here: Callable[[str], He
         ("say('no mixture'); sys.exit(4)", Run(good=False, error="no mixture", final=True)),
         ("say('busy'); sys.exit(10)", Run(good=False, error="busy", elsewhere=True)),
         ("sys.exit(9)", Run(good=False, error="exit code 9")),
+        ("say('gone'); sys.exit(12)", Run(good=False, error="gone", passing=True)),
+        ("say('no Hub'); sys.exit(7)", Run(good=False, error="no Hub", passing=True)),
+        ("print('')", Run(good=False, error="it ended well and its result is lost")),
+        ("print('[]')", Run(good=False, error="it ended well and its result is lost")),
+        ("print('{}')", Run(good=False, error="it ended well and its result is lost")),
     ],
 )
 def test_a_failed_run_says_why(here: Callable[[str], Here], program: str, expected: Run) -> None:
@@ -134,3 +140,39 @@ def test_a_folder_without_a_run_is_a_start_that_never_came(
 ) -> None:
     (tmp_path / "runs" / "abc-1-7").mkdir(parents=True)
     assert here("").find(TASK) is None
+
+
+@pytest.mark.parametrize(
+    ("left", "error"),
+    [
+        ({"exit": b"0\n", "result.json": b"", "log": b""}, "it ended well and its result is lost"),
+        ({"exit": b"0\n"}, "it ended well and its result is lost"),
+        ({"exit": b"", "log": b""}, "it was killed"),
+        ({"exit": b"\xff\x00", "log": b""}, "it was killed"),
+        ({"exit": b"8\n"}, "exit code 8"),
+        ({"exit": b"8\n", "log": b"\xff\xfe\n"}, "\ufffd\ufffd"),
+    ],
+)
+def test_what_a_power_cut_leaves_is_a_failure_and_stalls_nothing(
+    here: Callable[[str], Here], tmp_path: Path, left: dict[str, bytes], error: str
+) -> None:
+    folder = tmp_path / "runs" / "abc-1-7"
+    folder.mkdir(parents=True)
+    for name, content in left.items():
+        (folder / name).write_bytes(content)
+    run = here("").find(TASK)
+    assert run is not None
+    assert (run.good, run.error, run.final) == (False, error, False)
+
+
+def test_folders_of_old_runs_are_removed_but_not_the_latest_of_what_is_open(
+    here: Callable[[str], Here], tmp_path: Path
+) -> None:
+    executor = here("")
+    for name in ("abc-1-7", "abc-2-7", "old-1-3"):
+        folder = tmp_path / "runs" / name
+        folder.mkdir(parents=True)
+        os.utime(folder, (1_000, 1_000))
+    (tmp_path / "runs" / "new-1-3").mkdir()
+    executor.prune(2_000, [replace(TASK, attempts=2)])
+    assert {folder.name for folder in (tmp_path / "runs").iterdir()} == {"abc-2-7", "new-1-3"}

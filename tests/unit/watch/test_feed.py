@@ -203,7 +203,7 @@ def test_owners_are_listed_by_name(
         (503, {}, "unreadable", "run the same command again later"),
         (None, {}, "unreadable", "did not answer"),
         (403, {"X-Error-Code": "GatedRepo"}, "gated_no_access", "is gated"),
-        (404, {"X-Error-Code": "RepoNotFound"}, "unreadable", "does not exist"),
+        (404, {"X-Error-Code": "RepoNotFound"}, "gone", "does not exist"),
     ],
 )
 def test_one_repository_in_trouble_never_stops_the_others(
@@ -226,7 +226,7 @@ def test_one_repository_in_trouble_never_stops_the_others(
     decisions = seen()
     assert set(decisions) == set(MODELS)
     assert decisions["maker/Safetensors"].outcome == outcome
-    assert isinstance(decisions["maker/Safetensors"], Skip if status == 404 else Wait)
+    assert isinstance(decisions["maker/Safetensors"], Wait)
     assert reason in decisions["maker/Safetensors"].reason
     assert isinstance(decisions["maker/Built"], Build)
 

@@ -66,6 +66,28 @@ def test_each_event_goes_out_once_and_again_only_where_it_was_not_taken(queue: Q
     assert got[0]["text"] == "maker/Model waits for approval: first"
 
 
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_refused_message_is_said_and_the_next_goes_out(queue: Queue, status: int) -> None:
+    clock, said = HandClock(), list[str]()
+    for text in ("refused", "taken"):
+        queue.say(clock.now(), "asked", text, "maker/Model")
+    with receiver(status) as (url, got):
+        assert tell(queue, WatchSettings(), SecretStr(url), clock, said.append) == 1
+        assert tell(queue, WatchSettings(), SecretStr(url), clock, said.append) == 0
+    assert len(got) == 2
+    assert said == [f"a notification was refused (status {status}): maker/Model refused"]
+
+
+@pytest.mark.parametrize("status", [302, 401, 403, 404, 410, 429, 500])
+def test_trouble_of_the_address_keeps_every_message(queue: Queue, status: int) -> None:
+    clock = HandClock()
+    queue.say(clock.now(), "asked", "x", "maker/Model")
+    with receiver(status) as (url, _):
+        with pytest.raises(UnreachableError):
+            tell(queue, WatchSettings(), SecretStr(url), clock)
+        assert tell(queue, WatchSettings(), SecretStr(url), clock) == 1
+
+
 def test_nobody_listening_is_an_error_that_does_not_tell_the_address(queue: Queue) -> None:
     queue.say(HandClock().now(), "asked", "x")
     url = "http://127.0.0.1:9/secret-hook"

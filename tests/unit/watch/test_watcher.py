@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +20,7 @@ from bot.settings import load
 from bot.sightings import Sightings
 from bot.watch.budget import RequestBudget
 from bot.watch.feed import Machine
+from bot.watch.presence import Presence
 from bot.watch.watcher import Watcher
 from tests.hand_clock import HandClock
 from tests.simulation.hub import SimulatedHub
@@ -347,6 +350,10 @@ def test_a_deleted_model_is_gone_and_may_come_back(world: World) -> None:
     model.deleted = world.clock.time
     world.clock.time += HOUR
     watcher.again()
+    assert world.last(model) == ("wait", "gone")
+    for _ in range(32):
+        world.clock.time += DAY
+        watcher.again()
     assert world.last(model) == ("skip", "gone")
     model.deleted = None
     world.push(model, weights=True)
@@ -355,7 +362,7 @@ def test_a_deleted_model_is_gone_and_may_come_back(world: World) -> None:
     assert world.queued() == [model.name]
 
 
-def test_a_hint_is_looked_at_and_one_that_lies_costs_one_request(world: World) -> None:
+def test_a_hint_is_looked_at_and_one_that_lies_costs_one_look(world: World) -> None:
     watcher = world.watcher()
     model = world.model(ago=90 * DAY)
     now = world.clock.time
@@ -363,7 +370,8 @@ def test_a_hint_is_looked_at_and_one_that_lies_costs_one_request(world: World) -
     assert not world.sightings.hint(model.name, model.commit, now)
     assert world.sightings.hint("nobody/Nothing", None, now)
     watcher.again()
-    assert world.asked() == 3 + 1
+    assert world.asked() == 3 + 2  # what is not there is asked for twice
+    assert world.sightings.counts() == {}
     assert world.queued() == [model.name]
     assert not world.sightings.hint(model.name, model.commit, now)
     assert watcher.again() == 0
@@ -477,3 +485,108 @@ def test_decisions_are_made_again_from_what_was_kept(world: World) -> None:
         assert (type(again).__name__.lower(), again.outcome, again.reason) == (
             past.kind, past.outcome, past.reason,
         )  # fmt: skip
+
+
+def failed(world: World, *, final: bool = True) -> None:
+    """The queue's task is begun, and fails."""
+    task = world.queue.claim(world.clock.time, at_once=1, per_hour=9)
+    assert task is not None
+    world.queue.started(task, None, world.clock.time)
+    [task] = world.queue.running()
+    world.queue.failed(task, "no", None, world.clock.time, attempts=1, final=final)
+
+
+def test_what_failed_while_its_source_was_hidden_is_built_when_that_is_back(world: World) -> None:
+    watcher = world.watcher()
+    model = world.model()
+    watcher.created()
+    failed(world)
+    model.deleted = world.clock.time
+    world.clock.time += DAY
+    watcher.again()
+    assert world.last(model) == ("wait", "gone")
+    assert world.queued() == []
+    model.deleted = None
+    world.clock.time += DAY
+    watcher.again()
+    assert world.last(model) == ("build", "eligible")
+    [task] = world.queue.tasks(("queued",))
+    assert (task.repo, task.attempts, task.error) == (model.name, 0, None)
+
+
+def test_what_failed_stays_so_until_something_changes_and_is_then_tried_again(
+    world: World,
+) -> None:
+    watcher = world.watcher()
+    model = world.model()
+    watcher.changed()
+    watcher.created()
+    failed(world)
+    for _ in range(5):
+        world.clock.time += DAY
+        watcher.changed()
+        watcher.created()
+        watcher.sweep()
+        watcher.again()
+    assert world.queued() == []
+    world.machine = Machine(tools="a newer llama.cpp")
+    assert watcher.changed() == 1
+    watcher.again()
+    assert world.queued() == [model.name]
+
+
+def test_one_answer_that_a_release_is_not_there_loses_nothing(world: World) -> None:
+    watcher = world.watcher()
+    model = world.model()
+    world.hub.odd = lambda path: 404 if "/api/models/" in path else None  # and listed all the same
+    watcher.created()
+    assert world.last(model) == ("wait", "gone")
+    world.hub.odd = lambda _path: None
+    world.clock.time += HOUR
+    watcher.created()
+    watcher.again()
+    assert world.queued() == [model.name]
+
+
+def test_a_listing_that_cannot_be_read_does_not_keep_others_from_being_read(world: World) -> None:
+    model = world.model()
+    owner = model.name.partition("/")[0]
+    watcher = world.watcher(owners=["nobody", owner])
+    world.hub.odd = lambda path: 500 if "nobody" in path else None
+    with pytest.raises(UnreachableError):
+        watcher.created()
+    assert world.queued() == [model.name]
+
+
+HOLDER = """
+import sys; from pathlib import Path; from bot.watch.presence import Presence
+present = Presence(Path(sys.argv[1])); present.begin("killed"); print(flush=True); input()
+"""
+
+
+def test_a_listing_of_a_watcher_that_was_killed_is_read_at_once(
+    world: World, tmp_path: Path
+) -> None:
+    world.model()
+    presence = Presence(tmp_path / "watchers")
+    killed = subprocess.Popen(
+        [
+            sys.executable, "-c",
+            HOLDER,
+            str(tmp_path / "watchers"),
+        ],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert killed.stdout is not None
+    killed.stdout.readline()
+    assert world.sightings.take("created", "killed", world.clock.time) is not None
+    watcher = world.watcher("other")
+    watcher._is_dead = presence.is_dead
+    assert watcher.created() == []
+    assert watcher.busy == ["created"]
+    killed.kill()
+    killed.communicate()
+    assert len(watcher.created()) == 1
+    assert not presence.is_dead("never-heard-of")
+    presence.clear()
+    assert list((tmp_path / "watchers").iterdir()) == []

@@ -13,6 +13,7 @@ import pytest
 from bot.errors import SettingsError
 from bot.ledger import Ledger
 from bot.settings import load
+from bot.sightings import Feed
 from bot.web.status import VARIABLE, serve
 from tests.unit.web.status_page import TOKEN, Page, alive, fill, running_page
 
@@ -69,6 +70,20 @@ def test_health_is_a_living_watcher_that_reads(page: Page) -> None:
         503,
         "the Hub was not read to the end for long",
     )
+
+
+def test_health_is_of_the_listings_that_the_settings_name(tmp_path: Path) -> None:
+    """Listings of owners that are watched no more were read last when they were."""
+    now = time.time()
+    with running_page(tmp_path, owners=["lab"]) as page:
+        for name, looked in (("created", now - 9_999), ("created:old", now - 9_999)):
+            assert page.sightings.take(name, "me", now) is not None
+            page.sightings.read(Feed(name=name, mark=None, etag=None, looked=looked), "me")
+        page.ledger.remember("heartbeat", "host 1", now)
+        assert page.ask("GET", "/healthz")[0] == 503
+        assert page.sightings.take("created:lab", "me", now) is not None
+        page.sightings.read(Feed(name="created:lab", mark=None, etag=None, looked=now), "me")
+        assert page.ask("GET", "/healthz")[0] == 200
 
 
 def test_metrics_are_prometheus_text(page: Page) -> None:
