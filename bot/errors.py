@@ -59,10 +59,8 @@ class BuildError(BotError):
     exit_code = 8
 
 
-class RefusedError(BuildError):
+class RefusedError(SourceError, BuildError):
     """What llama.cpp's converter says of this checkpoint, or made of it: the same again."""
-
-    exit_code = SourceError.exit_code
 
 
 class PublishError(BotError):
