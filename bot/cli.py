@@ -48,6 +48,7 @@ Exit codes
   3  settings or profile wrong      9  published files differ, left private
   4  model unusable                10  another bot works on the job
   5  disk, memory or device short  11  gate not passed
+                                   12  not on the Hub, or not shown
 129  ended by SIGHUP              130  interrupted
 143  ended by SIGTERM
 """
