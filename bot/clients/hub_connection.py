@@ -13,6 +13,7 @@ import importlib.metadata
 import logging
 import random
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal, Protocol, TypeVar
@@ -257,7 +258,9 @@ class Connection:
             raise AccessError(
                 f"{self._variable} is not set; make a token at {self.name}/settings/tokens"
             )
-        reply: Mapping[str, Any] = self._repeat("the token's user", lambda: self._api.whoami())
+        reply: Any = self._repeat("the token's user", lambda: self._api.whoami())
+        if not isinstance(reply, dict):
+            raise replies.not_a_hub(self.name)
         return reply
 
     def ask(self, what: str, call: Callable[[HfApi], T]) -> T:

@@ -13,7 +13,15 @@ import pytest
 from pydantic import SecretStr
 
 from bot.clients.hub import Hub
-from bot.errors import AccessError, BotError, PublishError, SourceError, UnreachableError
+from bot.clients.hub_writing import Writer
+from bot.errors import (
+    AbsentError,
+    AccessError,
+    BotError,
+    PublishError,
+    SourceError,
+    UnreachableError,
+)
 from tests.local_hub.server import Hub as LocalHub
 from tests.local_hub.server import running_hub
 from tests.unit.clients.between import Between, Fault, between
@@ -345,6 +353,58 @@ def test_an_answer_of_something_else_is_no_hub(hub: Hub, proxy: Between) -> None
     proxy.faults = [Fault(method="GET", part="/api/", status=200, arrives=False, times=9)]
     with pytest.raises(UnreachableError, match=r"not as a Hub does; check hub\.endpoint"):
         hub.release(MODEL)
+
+
+@pytest.mark.parametrize("body", [b"[]", b'"x"', b"7", b"null", b"{}", b'{"id": 5}', b"[7]", b"{"])
+@pytest.mark.parametrize("what", ["release", "whoami", "listed", "refs"])
+def test_json_of_another_shape_is_no_hubs(hub: Hub, proxy: Between, body: bytes, what: str) -> None:
+    proxy.faults = [
+        Fault(method="GET", part="/api/", status=200, body=body, arrives=False, times=9)
+    ]
+    asked: dict[str, Callable[[], object]] = {
+        "release": lambda: hub.release(MODEL),
+        "whoami": hub.whoami,
+        "listed": lambda: hub.listed(MODEL),
+        "refs": lambda: Writer(hub).refs(MODEL),
+    }
+    with pytest.raises(UnreachableError, match=r"not as a Hub does; check hub\.endpoint"):
+        asked[what]()
+
+
+@pytest.mark.parametrize("mistake", [KeyError("x"), ValueError("x"), TypeError("x"), IndexError()])
+def test_a_mistake_of_our_own_is_not_the_hubs_and_is_not_repeated(
+    hub: Hub, proxy: Between, repo_id: str, files: dict[str, Path], tmp_path: Path,
+    mistake: Exception,
+) -> None:  # fmt: skip
+    """In what the library calls while a file arrives, in what we do with an answer, before one."""
+    head = hub.commit(repo_id, files, "x", hub.head(repo_id))
+
+    def fail(*_given: object) -> None:
+        raise mistake
+
+    before = proxy.count("GET", "")
+    for once in (
+        lambda: hub.download(repo_id, head, "Model-BF16.gguf", tmp_path / "there", fail),
+        lambda: hub.ask("something", fail),
+        lambda: hub.ask("something", lambda api: fail(api.model_info(repo_id))),
+        lambda: hub.ask("something", lambda api: int(str(api.repo_info(repo_id, repo_type="no")))),
+    ):
+        with pytest.raises((type(mistake), ValueError)):
+            once()
+    assert proxy.count("GET", "") - before <= 3
+
+
+def test_what_is_not_there_is_asked_for_twice(hub: Hub, proxy: Between) -> None:
+    gone = {"X-Error-Code": "RepoNotFound"}
+    once = Fault(method="GET", part="/whoami", status=404, arrives=False)
+    proxy.faults = [once]
+    assert hub.whoami() == "maker"
+    proxy.faults = [
+        Fault(method="GET", part="/revision/", status=404, headers=gone, arrives=False, times=9)
+    ]
+    with pytest.raises(AbsentError, match="does not exist"):
+        hub.release(MODEL)
+    assert proxy.count("GET", "/revision/") == 2
 
 
 def test_the_next_page_of_a_listing_is_never_of_another_server(
