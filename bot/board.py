@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from bot.ledger import Ledger
+from bot.progress import Step, step_of
 from bot.queue import OPEN, PAUSED, Event, Queue, Task
 from bot.settings import Settings
 from bot.sightings import Past, Sightings
@@ -13,6 +15,8 @@ HEARTBEAT = "heartbeat"
 DEAD = 180.0  # seconds without a heartbeat after which a watcher is taken for dead
 SHOWN = 100  # tasks and releases of a kind
 LATEST = 30  # published releases and events
+LOG = "log"  # name of the file in the folder of a build
+WORDS = 4_000  # bytes of a log's end in which its last line is looked for
 WINDOW = 300.0  # seconds of the request budget
 
 
@@ -36,6 +40,7 @@ class Board:
     counts: dict[str, int]  # tasks by state
     waiting_counts: dict[str, int]  # releases by what they wait for
     tasks: tuple[Task, ...]
+    steps: dict[str, Step]  # what a running build last said, by its task
     published: tuple[Task, ...]
     waiting: tuple[Waiting, ...]
     events: tuple[Event, ...]
@@ -49,6 +54,7 @@ def board(ledger: Ledger, settings: Settings, now: float) -> Board:
     beat, paused = ledger.remembered(HEARTBEAT), ledger.remembered(PAUSED)
     wanted = {f"created:{owner}" for owner in settings.watch.owners} or {"created"}
     looks = [f.looked for f in sightings.feeds() if f.name in wanted and f.looked]
+    tasks = tuple(queue.tasks((*OPEN, "failed"), SHOWN))
     heartbeat, looked = beat[1] if beat else None, min(looks, default=None)
     return Board(
         now=now,
@@ -58,7 +64,8 @@ def board(ledger: Ledger, settings: Settings, now: float) -> Board:
         paused=paused[0] if paused else None,
         counts=queue.counts(),
         waiting_counts=sightings.counts(),
-        tasks=tuple(queue.tasks((*OPEN, "failed"), SHOWN)),
+        tasks=tasks,
+        steps={task.id: step for task in tasks if (step := _step(task)) is not None},
         published=tuple(queue.tasks(("published",), LATEST)),
         waiting=tuple(Waiting(decision=d, look_at=at) for d, at in sightings.waiting(SHOWN)),
         events=tuple(queue.events(LATEST)),
@@ -77,6 +84,30 @@ def _trouble(
     if looked is None or now - looked > late:
         return "the Hub was not read to the end for long"
     return None
+
+
+def log_of(task: Task) -> Path | None:
+    """The log of a build on this machine; None where its link leads elsewhere."""
+    path = Path(task.link or "")
+    return path if path.name == LOG and path.is_absolute() and path.is_file() else None
+
+
+def tail(path: Path, size: int) -> str:
+    """The end of a file that may be gone or be written to, from the first whole line on."""
+    try:
+        with path.open("rb") as file:
+            start = file.seek(max(path.stat().st_size - size, 0))
+            text = file.read(size).decode("utf-8", "replace")
+    except OSError:
+        return ""
+    return text.partition("\n")[2] if start else text
+
+
+def _step(task: Task) -> Step | None:
+    path = log_of(task) if task.state == "running" else None
+    said = [line.strip() for line in tail(path, WORDS).splitlines()] if path else []
+    last = next((line for line in reversed(said) if line), None)
+    return step_of("".join(c for c in last[:300] if c.isprintable())) if last else None
 
 
 def _spent(ledger: Ledger, now: float) -> dict[str, int]:

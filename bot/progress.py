@@ -17,12 +17,14 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO
 
@@ -36,6 +38,9 @@ TITLE = 32  # columns for what is being done
 
 Unit = Literal["", "B"]  # plain counts, or bytes
 Listener = Callable[[str, float, float], None]  # title, begin and end in seconds of `monotonic`
+
+_COUNTED = re.compile(r": ([0-9,]{1,20}) of ([0-9,]{1,20})(?: MB)?(?:,|$)")
+_LEFT = re.compile(r", ([0-9]{1,9}) s left$")
 
 # of a thread whose work shall stop at its next report, once the event is set
 _HALT: ContextVar[threading.Event | None] = ContextVar("halt", default=None)
@@ -270,6 +275,25 @@ class _Pace:
             yield f"{rate / 1e6:.1f} MB/s"
         if left is not None:
             yield f"{left:.0f} s left"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A piece of work as a line of narration told it; counts and times where it told them."""
+
+    text: str
+    share: float | None = None  # that is done, 0 to 1
+    left: float | None = None  # seconds
+
+
+def step_of(line: str) -> Step:
+    """What a line says that `Narrator` wrote for people."""
+    counted, left = _COUNTED.search(line), _LEFT.search(line)
+    share = None
+    if counted is not None:
+        done, total = (int(count.replace(",", "")) for count in counted.groups())
+        share = min(done / total, 1.0) if total else None
+    return Step(text=line, share=share, left=float(left[1]) if left else None)
 
 
 def log_as_json() -> None:

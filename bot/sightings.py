@@ -209,8 +209,9 @@ class Sightings:
             rows = db.execute(
                 "SELECT d.*, r.look_at FROM releases r JOIN decisions d ON d.id ="
                 " (SELECT max(id) FROM decisions WHERE repo = r.repo)"
-                " WHERE r.kind = 'wait' AND r.outcome NOT IN ('no_weights_yet', 'hinted')"
-                " ORDER BY d.at DESC LIMIT ?",
+                " WHERE r.kind = 'wait'"
+                # most of all wait for weights that never come
+                " ORDER BY r.outcome = 'no_weights_yet', d.at DESC LIMIT ?",
                 (limit,),
             ).fetchall()
         return [(_past(row), row["look_at"]) for row in rows]

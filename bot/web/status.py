@@ -22,14 +22,21 @@ from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import (
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+)
 from starlette.routing import Route
 
-from bot.board import Board, board
+from bot import secrecy
+from bot.board import Board, board, log_of, tail
 from bot.clock import SystemClock, iso, moment, span
 from bot.errors import BotError, SettingsError
 from bot.ledger import Ledger
-from bot.queue import Queue
+from bot.queue import OPEN, Queue
 from bot.settings import Settings
 from bot.sightings import Sightings
 from bot.web import metrics, sessions, webhook
@@ -41,8 +48,25 @@ VARIABLE = "BOT_STATUS_TOKEN"
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 LONGEST = 16 << 10  # bytes of a form
 SLOW = 1.0  # seconds that a wrong token costs
+LOG_BYTES = 64 << 10  # of a log's end
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
 REFRESH = 15  # seconds
 CLOCK = SystemClock()
+WAITS_FOR = {  # what releases of an outcome wait for
+    "no_weights_yet": "for weights",
+    "gated_no_access": "for access",
+    "unsupported_converter": "for a llama.cpp that knows them",
+    "unpopular": "for likes or downloads",
+    "settling": "until their weights have rested",
+    "unreadable": "to be read",
+    "gone": "to be seen again",
+    "hinted": "for a first look",
+    "awaiting_approval": "for approval",
+}
 DONE = {
     "approve": "Approved: it is queued.",
     "retry": "It is queued or looked at again at the next turn.",
@@ -60,6 +84,7 @@ def application(ledger: Ledger, settings: Settings, names: list[str]) -> Starlet
             Route("/status.json", as_json),
             Route("/healthz", healthz),
             Route("/metrics", prometheus),
+            Route("/log/{task}", log),
             Route("/sign-in", sign_in, methods=["POST"]),
             Route("/sign-out", sign_out, methods=["POST"]),
             Route("/act", act, methods=["POST"]),
@@ -124,6 +149,24 @@ def healthz(request: Request) -> Response:
 def prometheus(request: Request) -> Response:
     """GET /metrics."""
     return Response(metrics.text(_board(request)), media_type=metrics.TYPE)
+
+
+def log(request: Request) -> Response:
+    """GET /log/TASK: the end of a build's log, for who may act, or on this machine alone."""
+    if not _may_read(request):
+        raise Refusal(403, "Sign in first")
+    tasks = {task.id: task for task in request.app.state.queue.tasks((*OPEN, "failed"))}
+    task = tasks.get(request.path_params["task"])
+    path = log_of(task) if task else None
+    if path is None:
+        raise Refusal(404, "There is no such log")
+    return PlainTextResponse(secrecy.redacted(tail(path, LOG_BYTES)), headers=HEADERS)
+
+
+def _may_read(request: Request) -> bool:
+    """Logs name files of this machine: they are for people who are signed in, where any can be."""
+    token = request.app.state.token
+    return token is None or sessions.session_of(request, token, CLOCK.now()) is not None
 
 
 # ── acting ──────────────────────────────────────────────────────────────────────────────────
@@ -216,26 +259,24 @@ def _page(
 ) -> Response:
     token = request.app.state.token
     session = sessions.session_of(request, token, CLOCK.now())
+    found = _board(request)
     html = (
         _environment()
         .get_template("status.html.j2")
         .render(
-            board=_board(request),
+            board=found,
+            logs={task.id for task in found.tasks if log_of(task)} if _may_read(request) else (),
             endpoint=request.app.state.settings.hub.endpoint,
             proof=sessions.proof(token, session) if session else None,
             may_sign_in=token is not None,
+            waits_for=WAITS_FOR,
             said=said,
             error=error,
             refresh=REFRESH,
             script=(TEMPLATES / "refresh.js").read_text(encoding="utf-8"),
         )
     )
-    headers = {
-        "Content-Security-Policy": _policy(),
-        "X-Content-Type-Options": "nosniff",
-        "Referrer-Policy": "same-origin",
-        "Cache-Control": "no-store",
-    }
+    headers = {"Content-Security-Policy": _policy(), **HEADERS}
     return HTMLResponse(html, status_code=status, headers=headers)
 
 

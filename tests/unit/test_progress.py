@@ -194,3 +194,18 @@ def test_what_libraries_log_is_json_too() -> None:
     [line] = [json.loads(line) for line in done.stderr.splitlines()]
     assert line["level"] == "error"
     assert line["text"].startswith("a turn failed\nTraceback")
+
+
+def test_a_line_of_narration_is_read_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page of a watcher knows of a build what its log says."""
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    for unit, total, share in (("B", 4_000_000_000, 0.25), ("", 4_000, 0.25)):
+        stream = io.StringIO()
+        with Narrator(stream).work("quantizing: all", unit) as report:
+            report(0, total, "0 of 9 tensors")
+            report(total // 4, total, "3 of 9 tensors")
+        _, _, line, _ = stream.getvalue().splitlines()
+        step = progress.step_of(line)
+        assert (step.text, step.share) == (line, share)
+        assert step.left is not None
+    assert progress.step_of("publishing …").share is None

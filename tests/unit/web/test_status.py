@@ -13,7 +13,7 @@ import pytest
 from bot.errors import SettingsError
 from bot.ledger import Ledger
 from bot.settings import load
-from bot.sightings import Feed
+from bot.sightings import Decided, Feed
 from bot.web.status import VARIABLE, serve
 from tests.unit.web.status_page import TOKEN, Page, alive, fill, running_page
 
@@ -70,6 +70,62 @@ def test_health_is_a_living_watcher_that_reads(page: Page) -> None:
         503,
         "the Hub was not read to the end for long",
     )
+
+
+SAID = "quantizing 9 tiers: 33 of 69 MB, 71 of 148 tensors, 120 s, 16.8 MB/s, 125 s left"
+
+
+def building(page: Page, folder: Path, said: str = SAID) -> str:
+    """A build of this machine whose log says something; its task."""
+    log = folder / "runs" / "x-1-7" / "log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text(f"measuring: 1 of 2, 3 s\n{said}\n")
+    task = page.queue.claim(time.time(), at_once=9, per_hour=9)
+    assert task is not None
+    page.queue.started(task, str(log), time.time())
+    return task.id
+
+
+def test_a_build_shows_how_far_it_is_and_how_long_it_takes_and_its_log(
+    page: Page, tmp_path: Path
+) -> None:
+    task = building(page, tmp_path)
+    text = page.ask("GET", "/")[2]
+    assert SAID in text
+    assert '<progress max="1" value="0.4783"' in text
+    assert "48 %, about 2 min left of this step" in text
+    assert f'href="/log/{task}"' not in text  # for those who are signed in
+    assert page.ask("GET", f"/log/{task}")[0] == 403
+    session, _ = signed_in(page)
+    assert f'href="/log/{task}"' in page.ask("GET", "/", headers={"Cookie": session})[2]
+    status, headers, log = page.ask("GET", f"/log/{task}", headers={"Cookie": session})
+    assert (status, log) == (200, f"measuring: 1 of 2, 3 s\n{SAID}\n")
+    assert headers["Content-Type"].startswith("text/plain")
+    assert page.ask("GET", "/log/other", headers={"Cookie": session})[0] == 404
+    assert json.loads(page.ask("GET", "/status.json")[2])["steps"][task]["left"] == 125.0
+
+
+@pytest.mark.parametrize(
+    "said", ["", "<b>x</b>", "a: 1 of 0", "a: 3 of 2, 1 s", "\xff\x1b[2J", "9" * 9_000]
+)
+def test_any_last_line_of_a_log_is_shown_as_text(page: Page, tmp_path: Path, said: str) -> None:
+    building(page, tmp_path, said)
+    status, _, text = page.ask("GET", "/")
+    assert status == 200
+    assert "<b>x</b>" not in text
+
+
+def test_what_is_counted_as_waiting_is_named(page: Page) -> None:
+    now = time.time()
+    bare = Decided(
+        repo="lab/Bare", commit="e" * 40, kind="wait", outcome="no_weights_yet", until=None,
+        reason="no weights yet", look_at=now + 600, weights=None, weights_at=None, facts={},
+    )  # fmt: skip
+    page.sightings.record([bare], now)
+    text = page.ask("GET", "/")[2]
+    assert "lab/Bare" in text
+    assert "1 for weights, " in text
+    assert "1 until their weights have rested" in text
 
 
 def test_health_is_of_the_listings_that_the_settings_name(tmp_path: Path) -> None:
