@@ -268,11 +268,11 @@ def _failure(job: _Job, code: int) -> BuildError | CapacityError | SourceError:
             f"the tokenizer wants code of its own repository, which apex-bot never runs "
             f"({reason}); convert it yourself and name the GGUF, the log is {job.log}"
         )
-    kind = BuildError if code < 0 or _of_this_machine(reason) else RefusedError
+    kind = BuildError if code < 0 or is_of_this_machine(reason) else RefusedError
     return kind(f"the converter failed: {reason}; its whole log is {job.log}")
 
 
-def _of_this_machine(reason: str) -> bool:
+def is_of_this_machine(reason: str) -> bool:
     """Whether an exception of the converter's tells of its surroundings, not of the checkpoint."""
     name = reason.partition(":")[0].rpartition(".")[2].strip()
     found = getattr(builtins, name, None)

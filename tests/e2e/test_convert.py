@@ -18,7 +18,14 @@ from bot.build.staging import ConvertFacts
 from bot.build.toolchain import Toolchain
 from bot.clients import gguf
 from bot.clients.llama.session import Session
-from bot.errors import BotError, BuildError, CapacityError, SourceError
+from bot.errors import (
+    FOR_GOOD,
+    BotError,
+    BuildError,
+    CapacityError,
+    RefusedError,
+    SourceError,
+)
 from bot.evaluate import divergence, perplexity
 from bot.evaluate.journal import Journal
 from bot.evaluate.logits import open_base
@@ -352,8 +359,9 @@ def test_failures_carry_the_converters_reason(
     with pytest.raises(SourceError, match="does not know 'JetMoeForCausalLM'"):
         converting(source, toolchain)
     (source / "config.json").write_text(json.dumps({**config, "num_local_experts": 5}))
-    with pytest.raises(BuildError, match="Unprocessed experts") as failed:
+    with pytest.raises(RefusedError, match="Unprocessed experts") as failed:
         converting(source, toolchain)
+    assert failed.value.exit_code in FOR_GOOD  # the same commit meets it again
     log = tmp_path / "out" / "tiny.gguf.log"
     assert str(log) in str(failed.value)
     assert "\n" not in str(failed.value)

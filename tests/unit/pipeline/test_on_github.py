@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 import time
 from collections import Counter
@@ -16,13 +17,15 @@ from bot.errors import AccessError, SettingsError
 from bot.ledger import Ledger
 from bot.pipeline.boards import text
 from bot.pipeline.dispatching import turn
+from bot.pipeline.models import Pipeline
 from bot.pipeline.on_github import OnGitHub, on_github
+from bot.pipeline.watching import Actor
 from bot.policies import Policy
 from bot.progress import Narrator
 from bot.queue import STARTING, Queue, Task
 from bot.settings import GitHubSettings, WatchSettings, load
 from bot.sightings import Decided
-from bot.watch.notify import tell
+from bot.watch.notify import VARIABLE, tell
 from tests.hand_clock import HandClock
 from tests.local_github.repository import Runner
 from tests.local_github.scripted import Script
@@ -400,3 +403,40 @@ def test_a_title_names_delivery_and_model(desk: Desk, github: GitHub) -> None:
     github.repository.wait()
     [run] = desk.executor._repository.runs("release.yml", 0.0)
     assert titled(run)[1] == "lab/a"
+
+
+def test_a_channel_that_fails_all_day_keeps_no_other_from_its_work(
+    desk: Desk, github: GitHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Notifications are refused with 500; builds begin, the dashboard is there, it is said once."""
+    out = io.StringIO()
+    settings = load(None, workdir=desk.ledger.path.parent)
+    pipeline = Pipeline(settings, Narrator(out), None, ledger=desk.ledger)
+    actor = Actor(pipeline, desk.queue, desk.executor, desk.clock)
+    desk.release("a")
+    with receiver(*[500] * 40) as (url, got):
+        monkeypatch.setenv(VARIABLE, url)
+        desk.queue.say(desk.clock.now(), "asked", "x", "lab/a")
+        for _ in range(4):
+            actor.turn()
+            github.repository.wait()
+            desk.clock.time += 6 * 3_600 - 60
+        assert len(got) == 4
+        assert "lab/a" in github.repository.issues[0].body
+        assert desk.task.state == "published"
+        assert out.getvalue().count("status 500") == 1
+
+
+def test_github_that_is_away_keeps_no_notification(
+    desk: Desk, github: GitHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = load(None, workdir=desk.ledger.path.parent)
+    pipeline = Pipeline(settings, Narrator(quiet=True), None, ledger=desk.ledger)
+    actor = Actor(pipeline, desk.queue, desk.executor, desk.clock)
+    github.fail("GET", "", "500", times=999)
+    github.fail("POST", "", "500", times=999)
+    with receiver() as (url, got):
+        monkeypatch.setenv(VARIABLE, url)
+        desk.queue.say(desk.clock.now(), "asked", "x", "lab/a")
+        actor.turn()
+        assert len(got) == 1
