@@ -199,13 +199,14 @@ def test_what_libraries_log_is_json_too() -> None:
 def test_a_line_of_narration_is_read_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """The page of a watcher knows of a build what its log says."""
     monkeypatch.setattr(progress, "EVERY", 0.0)
-    for unit, total, share in (("B", 4_000_000_000, 0.25), ("", 4_000, 0.25)):
+    units: tuple[tuple[progress.Unit, int], ...] = (("B", 4_000_000_000), ("", 4_000))
+    for unit, total in units:
         stream = io.StringIO()
         with Narrator(stream).work("quantizing: all", unit) as report:
             report(0, total, "0 of 9 tensors")
             report(total // 4, total, "3 of 9 tensors")
         _, _, line, _ = stream.getvalue().splitlines()
         step = progress.step_of(line)
-        assert (step.text, step.share) == (line, share)
+        assert (step.text, step.share) == (line, 0.25)
         assert step.left is not None
     assert progress.step_of("publishing …").share is None
