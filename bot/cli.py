@@ -91,9 +91,10 @@ class Context:
     def pipeline(self) -> Pipeline:
         """The stages, with the settings and the token of the environment."""
         from bot.pipeline.models import Pipeline
-        from bot.settings import hub_token
+        from bot.settings import hub_token, token_origin
 
-        return Pipeline(self.settings, self.narrator, hub_token())
+        token = hub_token()
+        return Pipeline(self.settings, self.narrator, token, variable=token_origin())
 
 
 class Road(Sections):
@@ -188,10 +189,12 @@ def _emit(record: Any) -> None:
 
 def _planned(context: Context, name: str, revision: str, tiers: tuple[str, ...]) -> Job:
     """The job of a model."""
+    from bot.pipeline import needs
     from bot.pipeline.job import Job
 
     _require_own(context, name)
     pipeline = context.pipeline
+    needs.require_here(pipeline)
     return Job(pipeline, pipeline.plan(pipeline.model(name, revision), tiers))
 
 
@@ -832,7 +835,17 @@ def _publish(
     unless_published: bool = False,
     show_timeline: bool = False,
 ) -> None:
-    from bot.pipeline import afterwards, ahead, asked, describe, gating, make, release, tables
+    from bot.pipeline import (
+        afterwards,
+        ahead,
+        asked,
+        describe,
+        gating,
+        make,
+        needs,
+        release,
+        tables,
+    )
     from bot.pipeline.publish import held_already, waits
     from bot.pipeline.publish import push as push_files
     from bot.pipeline.timeline import Timeline
@@ -846,6 +859,7 @@ def _publish(
     pipeline = context.pipeline
     pipeline.require_publisher()
     ahead.require(pipeline, model, tiers, to)
+    needs.require_here(pipeline)
     pinned = pipeline.pinned(model, revision)
     gating.require_allowed(pipeline, model, revision, pinned.release)
     order = asked.order(context.settings, pinned, tiers)
@@ -855,6 +869,7 @@ def _publish(
     if done is None:
         if built_only and not order.paths(pipeline.workspace).card.is_file():
             raise SourceError(f"{model} is not built with these settings; run `bot publish`")
+        needs.require(pipeline)
         job = _planned(context, model, pinned.commit if pinned.release else revision, tiers)
         with job.paths.locked():
             for line in (*ahead.renamed(model), *ahead.outlook(pipeline, job.plan, repo_id)):
@@ -876,7 +891,11 @@ def _publish(
     if as_json:
         _emit(done)
     else:
-        click.echo("\n".join((tables.published(done), *tables.gaps(job.paths.results))))
+        click.echo(
+            "\n".join(
+                (tables.published(done), *tables.gaps(order.paths(pipeline.workspace).results))
+            )
+        )
 
 
 @cli.command()
@@ -975,12 +994,13 @@ def _rehearse(
     as_json: bool,
 ) -> None:
     """All that a publication would find before it makes anything, and what it would do."""
-    from bot.pipeline import afterwards, ahead, gating, tables
+    from bot.pipeline import afterwards, ahead, gating, needs, tables
     from bot.pipeline.job import require_room
 
     _require_own(context, model)
     pipeline = context.pipeline
     lines = [*ahead.renamed(model)]
+    needs.require(pipeline)
     gating.require_allowed(pipeline, model, revision)
     try:
         ahead.require(pipeline, model, tiers, to)

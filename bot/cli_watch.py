@@ -257,16 +257,21 @@ def config() -> None:
 @click.argument("file", required=False, type=Place())
 @click.pass_context
 def check(ctx: click.Context, file: Path | None) -> None:
-    """Say all that is wrong with a settings file, each with its line.
+    """Say all that is wrong with a settings file, each with its line, and what it names and lacks.
 
     \b
     bot config check
     bot config check ./other.yaml
     """
+    from bot.configcheck import at_lines
     from bot.configcheck import check as examined
+    from bot.pipeline import needs
 
     named = file or ctx.obj.config or Path("bot.yaml")
     found = examined(named)
+    if not found:
+        ctx.obj.config = named
+        found = at_lines(named, needs.here(ctx.obj.pipeline))
     for mistake in found:
         click.echo(f"{named}:{mistake}")
     if found:

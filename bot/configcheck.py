@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,12 @@ def check(file: Path) -> list[Mistake]:
     if not found:
         load(file)
     return found
+
+
+def at_lines(file: Path, found: Iterable[tuple[Sequence[int | str], str]]) -> list[Mistake]:
+    """What is wrong at some keys, with the lines on which these stand, or their sections."""
+    root = yaml.compose(file.read_text(encoding="utf-8-sig"), Loader=yaml.SafeLoader)
+    return [_mistake(root, place, text) for place, text in found]
 
 
 def schema() -> str:

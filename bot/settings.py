@@ -612,8 +612,11 @@ def read_file(file: Path) -> dict[str, Any]:
     return placed_values
 
 
+LOGIN = "the token of `hf auth login`"
+
+
 def hub_token() -> SecretStr | None:
-    """The Hub token: HF_TOKEN, or what stands in the file that HF_TOKEN_FILE names.
+    """The Hub token: HF_TOKEN, what stands in the file that HF_TOKEN_FILE names, or a login's.
 
     Its value never enters Settings, logs or JSON. Raises SettingsError for a file that cannot be
     read, or that others than its owner may read.
@@ -621,8 +624,30 @@ def hub_token() -> SecretStr | None:
     value, named = secrecy.value("HF_TOKEN"), secrecy.value("HF_TOKEN_FILE")
     if not value and named:
         value = _secret_of(Path(named))
+    value = value or _of_login()
     secrecy.keep(value)
     return SecretStr(value) if value else None
+
+
+def token_origin() -> str:
+    """Where `hub_token` comes from, for messages; the variable to set where there is none."""
+    if secrecy.value("HF_TOKEN") or not (named := secrecy.value("HF_TOKEN_FILE")):
+        return "HF_TOKEN" if secrecy.value("HF_TOKEN") or not _of_login() else LOGIN
+    return f"HF_TOKEN_FILE ({named})"
+
+
+def _of_login() -> str:
+    """What `hf auth login` left, where huggingface_hub keeps it (constants.py, HF_TOKEN_PATH)."""
+    if os.environ.get("HF_HUB_DISABLE_IMPLICIT_TOKEN", "").upper() in ("1", "ON", "YES", "TRUE"):
+        return ""
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    home = os.environ.get("HF_HOME") or f"{cache}/huggingface"
+    path = Path(os.path.expandvars(os.environ.get("HF_TOKEN_PATH") or f"{home}/token"))
+    try:
+        with path.expanduser().open(encoding="ascii") as file:
+            return file.read(1000).strip()
+    except (OSError, UnicodeDecodeError, RuntimeError):  # nobody logged in
+        return ""
 
 
 def staging_token() -> SecretStr | None:

@@ -161,10 +161,9 @@ set_client_factory(_patient_client)
 class Connection:
     """One Hub, seen with one token, or with the tokens that a lender gives one after another.
 
-    Without a token nothing is sent and none is looked for elsewhere (saved logins of the `hf`
-    command are for people). `pause` is the first wait, in seconds, before a repeated request,
-    by `clock`, `timeout` that of a small reply. Every request passes `gate`. Messages call the
-    token by the environment's `variable`.
+    Without a token nothing is sent, and none is looked for elsewhere. `pause` is the first wait, in
+    seconds, before a repeated request, by `clock`, `timeout` that of a small reply. Every request
+    passes `gate`. Messages call the token by `variable`.
     """
 
     def __init__(

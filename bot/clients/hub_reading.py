@@ -288,6 +288,14 @@ class Reader(Connection):
         partial.replace(target)
         return target
 
+    def require_file(
+        self, repo_id: str, commit: str, path: str, kind: Literal["model", "dataset"] = "model"
+    ) -> None:
+        """Raise SourceError where a repository has no such file. One request, nothing fetched."""
+        require_safe(path, repo_id)
+        url = self._file(repo_id, commit, path, kind)
+        self._repeat(f"{path} of {repo_id}", lambda: self._stored(url))
+
     def _stored(self, url: str) -> HfFileMetadata:
         """Where and how a file is stored: size, address, Xet hash. Redirects of the Hub only."""
         return get_hf_file_metadata(

@@ -14,7 +14,7 @@ from bot.foreign import require_file_itself
 from bot.pipeline.models import Pipeline
 from bot.pipeline.sources import FETCHERS
 from bot.pipeline.texts import fetched, text_of
-from bot.records import Text
+from bot.records import Release, RepoFile, Text
 from bot.settings import DataSettings
 from bot.workspace import sha256
 
@@ -37,11 +37,14 @@ def find_text(pipeline: Pipeline) -> Data:
     return _find(pipeline, pipeline.settings.evaluation.text, None)
 
 
+def find_one(pipeline: Pipeline, wanted: Path) -> Data:
+    """A set of tasks by its path or name. Raises as `find_text`."""
+    return _find(pipeline, wanted, "hellaswag")
+
+
 def find_tasks(pipeline: Pipeline) -> tuple[Data, ...]:
     """The sets of tasks of the settings, in their order."""
-    return tuple(
-        _find(pipeline, wanted, "hellaswag") for wanted in pipeline.settings.evaluation.tasks
-    )
+    return tuple(find_one(pipeline, wanted) for wanted in pipeline.settings.evaluation.tasks)
 
 
 def _find(pipeline: Pipeline, wanted: Path, kind: Kind | None) -> Data:
@@ -94,8 +97,8 @@ def is_other(name: str) -> bool:
     return bool(OTHER.fullmatch(name)) and not Path(name).exists()
 
 
-def fetch_other(pipeline: Pipeline, name: str) -> Other:
-    """ORG/REPOSITORY:PATTERN, or …@REVISION, all shards of it, each verified.
+def find_other(pipeline: Pipeline, name: str) -> tuple[Release, tuple[RepoFile, ...], str]:
+    """The release and files that ORG/REPOSITORY:PATTERN, or …@REVISION, means; and the pattern.
 
     Raises SourceError unless exactly one model of the repository fits the pattern.
     """
@@ -111,12 +114,19 @@ def fetch_other(pipeline: Pipeline, name: str) -> Other:
             f"{repo_id} has {len(fitting)} models that fit {pattern!r}, not one ({has or 'none'}); "
             "name it better"
         )
+    return release, fitting[0], pattern
+
+
+def fetch_other(pipeline: Pipeline, name: str) -> Other:
+    """Another publisher's model, all shards of it, each verified. Raises as `find_other`."""
+    release, files, pattern = find_other(pipeline, name)
+    repo_id = release.repo_id
     folder = pipeline.workspace.sources(repo_id, release.commit)
     with pipeline.narrator.work(f"fetching {name}", unit="B") as report:
         fetch(
             pipeline.hub,
             release,
-            fitting[0],
+            files,
             folder,
             workers=FETCHERS,
             report=report,
@@ -124,8 +134,8 @@ def fetch_other(pipeline: Pipeline, name: str) -> Other:
         )
     return Other(
         name=f"{repo_id.split('/')[0]} {pattern}",
-        path=folder / fitting[0][0].path,
+        path=folder / files[0].path,
         publisher=f"{repo_id}@{release.commit}",
-        bytes=weights.total(fitting[0]),
-        sha256=fitting[0][0].sha256 if len(fitting[0]) == 1 else None,
+        bytes=weights.total(files),
+        sha256=files[0].sha256 if len(files) == 1 else None,
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bot import secrecy
 from bot.errors import AccessError, BotError, BuildError, CapacityError
-from bot.settings import DEMO, Settings, hub_token, load, staging_token
+from bot.settings import DEMO, Settings, hub_token, load, staging_token, token_origin
 
 PACKAGES = ("apex-bot", "huggingface_hub", "hf-xet", "llama-cpp-python", "gguf", "github3.py")
 SMALL = DEMO / "tiny-moe-Q8_0.gguf"
@@ -43,6 +43,7 @@ def examine(config: Path | None) -> Iterator[Finding]:
         return
     yield Finding(name="settings", good=True, text=f"workdir {settings.workdir}")
     yield _ask("profiles", lambda: _profiles(settings))
+    yield _ask("needs", lambda: _needs(settings))
     yield _ask("disk", lambda: _disk(settings))
     yield _ask("hub", lambda: _hub(settings))
     yield _hub_token(settings)
@@ -93,6 +94,16 @@ def _profiles(settings: Settings) -> str:
     return ", ".join(profile.tier for profile in load_profiles(settings.profiles))
 
 
+def _needs(settings: Settings) -> str:
+    from bot.pipeline import needs
+    from bot.pipeline.models import Pipeline
+    from bot.progress import Narrator
+
+    variable = token_origin()
+    needs.require(Pipeline(settings, Narrator(quiet=True), hub_token(), variable=variable))
+    return "texts, tasks, templates and all else that settings name is there"
+
+
 def _disk(settings: Settings) -> str:
     from bot.workspace import require_free
 
@@ -116,11 +127,13 @@ def _hub_token(settings: Settings) -> Finding:
 
     token = hub_token()
     if token is None:
-        text = "HF_TOKEN is not set; publishing needs a token that may write"
+        text = "HF_TOKEN is not set, nobody ran `hf auth login`; publishing needs a token to write"
         if settings.publish.trusted_publisher:
             text = "HF_TOKEN is not set; gated models need one that may read"
         return Finding(name="hub token", good=None, text=text)
-    return _ask("hub token", lambda: f"belongs to {Hub(settings.hub.endpoint, token).whoami()}")
+    name = token_origin()
+    hub = Hub(settings.hub.endpoint, token, variable=name)
+    return _ask("hub token", lambda: f"{name} belongs to {hub.whoami()}")
 
 
 def _staging(settings: Settings) -> Finding:

@@ -94,17 +94,19 @@ class Pipeline:
         token: SecretStr | None,
         *,
         ledger: Ledger | None = None,
+        variable: str = "HF_TOKEN",
     ) -> None:
         self.settings = settings
         self._ledger = ledger
         self.narrator = narrator
         self.workspace = Workspace(settings.workdir)
-        self._token = token
+        self._token, self._variable = token, variable
         self._publishers: dict[str, Hub] = {}
 
     def beside(self, settings: Settings, ledger: Ledger) -> Pipeline:
         """The same Hub and narrator, with other settings and a ledger of its own."""
-        return Pipeline(settings, self.narrator, self._token, ledger=ledger)
+        name = self._variable
+        return Pipeline(settings, self.narrator, self._token, ledger=ledger, variable=name)
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -114,7 +116,7 @@ class Pipeline:
     @cached_property
     def hub(self) -> Hub:
         """The Hub of the settings, seen with the token."""
-        return Hub(self.settings.hub.endpoint, self._token)
+        return Hub(self.settings.hub.endpoint, self._token, variable=self._variable)
 
     def publisher(self, repo_id: str) -> Hub:
         """The Hub as it is written to: with the token, or with those lent for one repository.
@@ -138,7 +140,8 @@ class Pipeline:
 
     def gated_hub(self, gate: Gate, clock: Clock) -> Hub:
         """The same Hub with somebody who lets its requests through one by one."""
-        return Hub(self.settings.hub.endpoint, self._token, gate=gate, clock=clock)
+        endpoint, name = self.settings.hub.endpoint, self._variable
+        return Hub(endpoint, self._token, gate=gate, clock=clock, variable=name)
 
     def step(
         self,

@@ -22,7 +22,7 @@ from bot.errors import (
     SourceError,
 )
 from bot.ledger import Ledger, Work
-from bot.pipeline import calibrating, claims, describe, gating, make, measure, sources
+from bot.pipeline import calibrating, claims, describe, gating, make, measure, needs, sources
 from bot.pipeline.afterwards import follow
 from bot.pipeline.bench import JOB as MEASURES
 from bot.pipeline.claims import Seals
@@ -51,6 +51,7 @@ def prepare(pipeline: Pipeline, order: Order) -> tuple[Folder, Prepared | None]:
         raise SettingsError("hub.namespace is not set; name the owner of what will be published")
     devices = require_device(settings)
     pipeline.narrator.say(f"devices: {devices}")
+    needs.require(pipeline)
     release = pipeline.hub.release(order.model, order.revision)
     gating.require_licence(release, settings.gate)
     folder = Folder(pipeline.workspace.order(order.model, release.commit))

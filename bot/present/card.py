@@ -74,6 +74,24 @@ def render_card(
     return front_matter(results, quantized_by, repo_id, look, files) + "\n" + _tidy(body)
 
 
+def require_templates(templates: Path) -> None:
+    """Raise SettingsError for a folder that is none, or a file in it that can be no block.
+
+    What a template says of a release is known when one is described; how it is written, before.
+    """
+    environment = _environment(templates, "GB")
+    known = sorted(path.name for path in data_folder("card_templates").glob("*.j2"))
+    for path in sorted(templates.iterdir()):
+        if path.name not in known:
+            raise SettingsError(
+                f"{path} replaces no block of the card; they are {', '.join(known)}"
+            )
+        try:
+            environment.get_template(path.name)
+        except (TemplateError, UnicodeDecodeError) as error:
+            raise _blame(error) from error
+
+
 @cache
 def _environment(templates: Path | None, sizes: formats.Sizes) -> SandboxedEnvironment:
     """Compiled once; a template that was changed since is read again."""

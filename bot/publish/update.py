@@ -26,6 +26,7 @@ CHANGES = "CHANGELOG.md"
 TEXT_LIMIT = 1_000_000  # bytes of a card or changelog
 BESIDE = frozenset({CARD, CHANGES, provenance.NAME, "SHA256SUMS", "results.json"})
 TITLE = "# Changes\n"
+PLOTS = "plots/"  # drawn anew with every number: of no interest in a list of changes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +164,11 @@ def _changelog(
 ) -> Built:
     """The repository's changelog with one more entry on top."""
     held = hub.read_text(before.repo_id, before.commit, CHANGES, TEXT_LIMIT) or TITLE
-    lines = [*why, *(f"replaced: `{p}`" for p in replaced), *(f"removed: `{p}`" for p in gone)]
+    lines = [
+        *why,
+        *(f"replaced: `{p}`" for p in replaced if not p.startswith(PLOTS)),
+        *(f"removed: `{p}`" for p in gone if not p.startswith(PLOTS)),
+    ]
     entry = f"\n## {date}\n\n" + "".join(f"- {line}\n" for line in lines)
     rest = held.removeprefix(TITLE)
     return _kept(folder / CHANGES, TITLE + entry + rest if rest != held else entry + held)

@@ -7,7 +7,7 @@ import pytest
 
 from bot.configcheck import mistakes
 from bot.errors import SettingsError
-from bot.settings import load
+from bot.settings import hub_token, load, token_origin
 
 PINNED = {"dataset": "org/mix", "commit": "ab" * 20, "file": "chat.txt"}
 
@@ -193,3 +193,36 @@ def test_a_name_that_tiers_would_share_is_refused(key: str, value: str, reason: 
 def test_names_of_files_by_tier_or_label() -> None:
     for name in ("{name}-APEX-{label}.gguf", "{tier}.gguf", "{name}-APEX-{tier}.gguf"):
         assert load(None, publish={"file": name}).publish.file == name
+
+
+def test_the_token_of_a_login_is_used_where_none_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where huggingface_hub keeps it: HF_TOKEN_PATH, HF_HOME, XDG_CACHE_HOME, home."""
+    assert hub_token() is None
+    assert token_origin() == "HF_TOKEN"
+    monkeypatch.delenv("HF_HOME")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    places = {
+        "": tmp_path / "home" / ".cache" / "huggingface" / "token",
+        "XDG_CACHE_HOME": tmp_path / "cache" / "huggingface" / "token",
+        "HF_HOME": tmp_path / "hf" / "token",
+        "HF_TOKEN_PATH": tmp_path / "mine",
+    }
+    for variable, path in places.items():
+        if variable:
+            folder = {"XDG_CACHE_HOME": path.parent.parent, "HF_HOME": path.parent}
+            monkeypatch.setenv(variable, str(folder.get(variable, path)))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"hf_of_{path.name}_{variable}\n")
+        token = hub_token()
+        assert token is not None
+        assert token.get_secret_value() == f"hf_of_{path.name}_{variable}"
+        assert token_origin() == "the token of `hf auth login`"
+    monkeypatch.setenv("HF_TOKEN", "hf_given")
+    given = hub_token()
+    assert given is not None
+    assert (given.get_secret_value(), token_origin()) == ("hf_given", "HF_TOKEN")
+    monkeypatch.delenv("HF_TOKEN")
+    monkeypatch.setenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")
+    assert hub_token() is None

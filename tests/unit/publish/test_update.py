@@ -33,6 +33,7 @@ def release(folder: Path, results: Results, contents: dict[str, bytes]) -> dict[
     folder.mkdir()
     found = {}
     for name, content in {**contents, "results.json": b'{"tiers": []}\n'}.items():
+        (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(content)
         found[name] = built(folder / name)
     said = provenance.statement(results, found, "0" * 64)
@@ -49,7 +50,7 @@ def built(path: Path) -> Built:
 
 @pytest.fixture
 def first(tmp_path: Path) -> dict[str, Built]:
-    contents = {"A.gguf": b"a" * 9000, "B.gguf": b"b" * 9000}
+    contents = {"A.gguf": b"a" * 9000, "B.gguf": b"b" * 9000, "plots/kld.png": b"old"}
     return release(tmp_path / "first", nine_tiers(), contents)
 
 
@@ -62,7 +63,7 @@ def second(tmp_path: Path) -> dict[str, Built]:
         release=replace(results.release, commit="f" * 40),
         tools=replace(results.tools, llama_cpp="b10000"),
     )
-    contents = {"A.gguf": b"A" * 9000, "C.gguf": b"c" * 9000}
+    contents = {"A.gguf": b"A" * 9000, "C.gguf": b"c" * 9000, "plots/kld.png": b"new"}
     return release(tmp_path / "second", results, contents)
 
 
@@ -113,6 +114,7 @@ def test_an_update_is_one_commit_that_says_why(
     assert changes is not None
     assert changes.startswith(f"# Changes\n\n## {TODAY}\n\n- new source: ")
     assert "- replaced: `A.gguf`" in changes
+    assert "plots/" not in changes, "drawn anew each time"
     # the same again changes nothing
     push(client, second, tmp_path / "m")
     assert hub.commits(REPO) == 2
