@@ -128,6 +128,7 @@ def _shown(settings: Settings) -> list[Any]:
         },
         [sha256(path) for path in settings.evaluation.imported if path.is_file()],
         settings.calibration.name,
+        settings.source.model_dump(mode="json"),
         settings.convert.projector,
         settings.gate.model_dump(mode="json"),
         settings.card.model_dump(mode="json"),
