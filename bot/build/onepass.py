@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,14 +22,14 @@ from itertools import accumulate, chain, islice
 from math import prod
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bot.build.layout import Output, Source, SourceTensor, Wanted, open_source, outputs
 from bot.clients.llama import kernels
-from bot.clients.llama.library import type_name
+from bot.clients.llama.library import library_version, package_version, type_name
 from bot.errors import BuildError, CapacityError
 from bot.records import digest
 from bot.workspace import finish, partial_of, write_text
@@ -38,7 +38,9 @@ NOTE_EVERY = 2.0  # seconds between looks at how far a pass is
 KEEP_EVERY = 10.0  # seconds between notes on disk, which wait for all data before them
 CHUNK = 1 << 18  # weights a task takes: small enough to share, large enough to hide Python
 QUEUED = 4  # tasks a thread has waiting
+MARK = b"APEXPASS"  # how a file begins, with its pass's key, until all of it is there
 Progress = Callable[[int, int, str], None]  # bytes of the source done, and all; tensors, in words
+Files = tuple[tuple[Path, ...], ...]  # of each model, in order
 
 Rows = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
@@ -114,12 +116,15 @@ def quantize_all(
     memory: int,
     progress: Progress,
     spent: Spent | None = None,
-) -> tuple[tuple[Path, ...], ...]:
+    keep: Callable[[Files], object] = tuple,
+) -> Files:
     """Make every wanted model from the 16-bit `source`, in one reading of it; the files of each.
 
     `source` is the model's only or first file. `memory` bounds the bytes of rows in work. Each file
     grows as `TARGET.partial` and takes its name when all are whole; a pass that was killed goes on
-    at the tensor it had reached. Raises BuildError naming a tensor that holds NaN, lacks fitting
+    at the tensor it had reached. `keep` is told of the files before the pass forgets that it made
+    them: killed until then, it finds them again. Passes over other files may run in the same folder
+    at once. Raises BuildError naming a tensor that holds NaN, lacks fitting
     importance weights or whose result is not valid, CapacityError when the disk is full.
     """
     work = _Pass(open_source(source), wanted)
@@ -132,16 +137,21 @@ def quantize_all(
     except OSError as error:
         folder = wanted[0].target.parent
         raise CapacityError(f"{folder}: {error.strerror}; mend the disk and run again") from error
+    made = tuple(tuple(output.path for output in files) for files in work.models)
+    keep(made)
     work.journal.unlink(missing_ok=True)
-    return tuple(tuple(output.path for output in made) for made in work.models)
+    return made
 
 
 class _Pass:
-    """The files of a pass: what is read, what is written where, how far it got before."""
+    """The files of a pass: what is read, what is written where, how far it got before.
+
+    A file that grows begins with the pass's mark in place of its own header, so that whatever
+    another pass, or another way of quantizing, left under its name is never gone on with.
+    """
 
     def __init__(self, source: Source, wanted: Sequence[Wanted]) -> None:
         self._source, self._wanted = source, wanted
-        self.journal = wanted[0].target.with_name("quantize.journal")
         self.models = [outputs(source, want) for want in wanted]
         self.outputs = list(chain.from_iterable(self.models))
         places = list(zip(*self._places(), strict=True))
@@ -150,9 +160,21 @@ class _Pass:
             for tensor, where in zip(source.tensors, places, strict=True)
         ]
         self._ends = [0, *accumulate(tensor.bytes for tensor in self.tensors)]
-        weighed = [want.weights is not None for want in wanted]
+        self.key = self._key()
+        self.ended = False  # whether only names are missing
+        self.mark = MARK + bytes.fromhex(self.key)
+        self.journal = wanted[0].target.with_name(f"quantize-{self.key[:16]}.journal")
+
+    def _key(self) -> str:
+        """Of all that decides the bytes of the files: the weights by what they are."""
+        told: dict[int, str] = {}
+        for want in self._wanted:
+            if want.weights is not None and id(want.weights) not in told:
+                told[id(want.weights)] = _content(want.weights)
+        weighed = [told.get(id(want.weights)) for want in self._wanted]
         files = [[str(o.path), o.size, sha256(o.head).hexdigest()] for o in self.outputs]
-        self.key = digest([source.state, weighed, files])
+        made_by = [package_version(), library_version()]
+        return digest([self._source.state, made_by, weighed, files])
 
     def _places(self) -> Iterator[list[tuple[int, int]]]:
         """For each model where its tensors' data begins: number of the file, offset."""
@@ -185,6 +207,8 @@ class _Pass:
 
     def __enter__(self) -> _Pass:
         self.done = self._resumed()
+        if not self.done:
+            self._retire()
         self.sources = [os.open(path, os.O_RDONLY) for path in self._source.paths]
         self.files = [self._open(output) for output in self.outputs]
         return self
@@ -193,32 +217,47 @@ class _Pass:
         path = partial_of(output.path)
         path.parent.mkdir(parents=True, exist_ok=True)
         if not self.done:
-            path.write_bytes(output.head)
+            path.write_bytes(self.mark)
         elif not path.is_file():  # it has its name already: the pass was whole
             path = output.path
         file = os.open(path, os.O_RDWR)
-        os.ftruncate(file, output.size)  # the padding after the last tensor counts too
+        if os.fstat(file).st_size != output.size:
+            os.ftruncate(file, output.size)  # the padding after the last tensor counts too
         return file
 
     def __exit__(self, *_: object) -> None:
         for file in (*self.sources, *self.files):
             os.close(file)
 
+    def _retire(self) -> None:
+        """Forget passes that were stopped over any of these files: they begin anew here."""
+        ours = {output.path.name for output in self.outputs}
+        for path in self.journal.parent.glob("quantize-*.journal"):
+            if not ours.isdisjoint(_noted(path).get("files", ())):
+                path.unlink(missing_ok=True)
+
     def _resumed(self) -> int:
         """How many tensors are whole in all files, if those are of this very pass."""
-        try:
-            found = json.loads(self.journal.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return 0
+        found = _noted(self.journal)
         if found.get("pass") != self.key:
             return 0
-        done = int(found["tensors"])
-        whole = done == len(self.tensors)
-        here = all(
-            partial_of(output.path).is_file() or (whole and output.path.is_file())
-            for output in self.outputs
-        )
-        return done if here else 0
+        done, states = int(found["tensors"]), found.get("states")
+        self.ended = states is not None
+        if states is not None:
+            kept = zip(self.outputs, states, strict=True)
+            self.ended = all(_is_in(output, state) for output, state in kept)
+            return done if self.ended else 0
+        ending = done == len(self.tensors)
+        return done if all(self._is_ours(output, ending) for output in self.outputs) else 0
+
+    def _is_ours(self, output: Output, ending: bool) -> bool:
+        """Whether a file that grows is this pass's; `ending`: it may have its header already."""
+        path = partial_of(output.path)
+        if not path.is_file() or path.stat().st_size != output.size:
+            return False
+        with path.open("rb") as file:
+            begins = file.read(len(output.head))
+        return begins.startswith(self.mark) or (ending and begins == output.head)
 
     def bytes_before(self, number: int | None) -> int:
         """Bytes of the source in its first `number` tensors, in all of them for None."""
@@ -228,7 +267,20 @@ class _Pass:
         """Remember that the first `tensors` tensors are whole, once they are on the disk."""
         for file in self.files:
             os.fsync(file)
-        write_text(self.journal, json.dumps({"pass": self.key, "tensors": tensors}))
+        self._write(tensors)
+
+    def end(self) -> None:
+        """All tensors are whole: each file gets its header, and is known by size and time."""
+        self.note(len(self.tensors))
+        for file, output in zip(self.files, self.outputs, strict=True):
+            os.pwrite(file, output.head, 0)
+            os.fsync(file)
+        self._write(len(self.tensors), states=[_state(os.fstat(file)) for file in self.files])
+
+    def _write(self, tensors: int, **more: object) -> None:
+        names = [output.path.name for output in self.outputs]
+        told = {"pass": self.key, "tensors": tensors, "files": names, **more}
+        write_text(self.journal, json.dumps(told))
 
     def chunks(self) -> Iterator[_Chunk]:
         """All rows still to be made, in order."""
@@ -256,6 +308,34 @@ class _Pass:
                 f"{tensor.experts * tensor.length} finite ones; calibrate with this model"
             )
         return found.reshape(tensor.experts, tensor.length)
+
+
+def _content(weights: Mapping[str, NDArray[np.float32]]) -> str:
+    """Hash of an importance matrix's weights, names and all."""
+    hasher = sha256()
+    for name in sorted(weights):
+        hasher.update(f"{name}\n{weights[name].size}\n".encode())
+        hasher.update(np.ascontiguousarray(weights[name], np.float32).data)
+    return hasher.hexdigest()
+
+
+def _noted(journal: Path) -> dict[str, Any]:
+    """What a journal says; nothing where there is none, or another form of it."""
+    try:
+        found = json.loads(journal.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _state(status: os.stat_result) -> list[int]:
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _is_in(output: Output, state: list[int]) -> bool:
+    """Whether a finished file is there as it was noted, by its own name or its first one."""
+    here = [path for path in (partial_of(output.path), output.path) if path.is_file()]
+    return bool(here) and _state(here[0].stat()) == state
 
 
 class _Scratch(threading.local):
@@ -306,7 +386,8 @@ class _Run:
                 raise
         self._kept()
         self._tell(len(self.work.tensors))
-        self.work.note(len(self.work.tensors))
+        if not self.work.ended:
+            self.work.end()
 
     def _start_grids(self, pool: ThreadPoolExecutor) -> None:
         """Build search grids, the longest first; what needs none of them goes on beside."""

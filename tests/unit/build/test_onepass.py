@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -156,10 +158,12 @@ def test_a_killed_pass_goes_on_where_it_was(demo_model: Path, tmp_path: Path) ->
         "wanted = wanted_tiers(model, folder, matrix, 'I-Nano', 'Compact')\n"
         "one_pass(model, wanted, memory=1)\n"
     )
-    journal = tmp_path / "killed" / "quantize.journal"
+    journals = (tmp_path / "killed").glob
     root = Path(__file__).resolve().parents[3]
     with subprocess.Popen([sys.executable, "-c", program], cwd=root) as process:
-        while not (journal.is_file() and json.loads(journal.read_text())["tensors"] > 40):
+        while not any(
+            json.loads(path.read_text())["tensors"] > 40 for path in journals("*.journal")
+        ):
             assert process.poll() is None
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
@@ -185,11 +189,75 @@ def test_a_partial_file_of_another_pass_is_not_gone_on_with(
     matrix = matrix_for(demo_model)
     (want,) = wanted_tiers(demo_model, tmp_path, matrix, "Compact")
     partial_of(want.target).write_bytes(b"something else")
-    (tmp_path / "quantize.journal").write_text('{"pass": "other", "tensors": 100}')
+    with onepass._Pass(open_source(demo_model), [want]) as work:
+        work.note(50)
+    partial_of(want.target).write_bytes(bytes(work.outputs[0].size))  # as long, by somebody else
     one_pass(demo_model, [want])
     (calm,) = wanted_tiers(demo_model, tmp_path / "calm", matrix, "Compact")
     one_pass(demo_model, [calm])
     assert sha256(want.target) == sha256(calm.target)
+
+
+def test_another_matrix_of_equal_names_and_counts_begins_anew(
+    demo_model: Path, tmp_path: Path
+) -> None:
+    """Metadata of the two files would be equal to the byte, their weights are not."""
+    first = matrix_for(demo_model)
+    second = replace(first, sums={name: sums[:, ::-1] for name, sums in first.sums.items()})
+    (want,) = wanted_tiers(demo_model, tmp_path, first, "I-Compact")
+    with onepass._Pass(open_source(demo_model), [want]) as work:
+        work.note(len(work.tensors) // 2)
+    (other,) = wanted_tiers(demo_model, tmp_path, second, "I-Compact")
+    with onepass._Pass(open_source(demo_model), [other]) as begun:
+        assert begun.done == 0
+        begun.note(len(begun.tensors) // 2)
+    with onepass._Pass(open_source(demo_model), [want]) as again:
+        assert again.done == 0  # its file has become the other's
+    one_pass(demo_model, [other])
+    (calm,) = wanted_tiers(demo_model, tmp_path / "calm", second, "I-Compact")
+    one_pass(demo_model, [calm])
+    assert sha256(other.target) == sha256(calm.target)
+    assert not list(tmp_path.glob("*.journal"))
+
+
+@pytest.mark.parametrize("instant", ["noted", "headed"])
+def test_a_pass_killed_at_its_very_end_is_not_made_again(
+    demo_model: Path, tmp_path: Path, instant: str
+) -> None:
+    wanted = wanted_tiers(demo_model, tmp_path, matrix_for(demo_model), "Compact", "Quality")
+    calm = wanted_tiers(demo_model, tmp_path / "calm", matrix_for(demo_model), "Compact", "Quality")
+    one_pass(demo_model, calm)
+    with onepass._Pass(open_source(demo_model), wanted) as work:
+        for file, before in zip(work.files, calm, strict=True):
+            os.pwrite(file, before.target.read_bytes(), 0)
+            os.pwrite(file, work.mark, 0)
+        work.note(len(work.tensors))
+        if instant == "headed":
+            os.pwrite(work.files[0], work.outputs[0].head, 0)
+    spent = onepass.Spent()
+    one_pass(demo_model, wanted, spent=spent)
+    assert spent.source_bytes == 0
+    assert [sha256(w.target) for w in wanted] == [sha256(c.target) for c in calm]
+
+
+def test_files_are_found_again_until_somebody_keeps_them(demo_model: Path, tmp_path: Path) -> None:
+    wanted = wanted_tiers(demo_model, tmp_path, matrix_for(demo_model), "Compact", "Quality")
+
+    def fail(_files: object) -> None:
+        raise KeyboardInterrupt
+
+    def make(keep: Callable[[object], object], spent: onepass.Spent) -> None:
+        onepass.quantize_all(
+            demo_model, wanted, threads=2, memory=1 << 30, progress=quiet, spent=spent, keep=keep
+        )
+
+    with pytest.raises(KeyboardInterrupt):
+        make(fail, onepass.Spent())
+    again, kept = onepass.Spent(), list[object]()
+    make(kept.append, again)
+    assert again.source_bytes == 0
+    assert kept == [tuple((want.target,) for want in wanted)]
+    assert not list(tmp_path.glob("*.journal"))
 
 
 def test_nan_in_the_source_names_its_tensor(demo_model: Path, tmp_path: Path) -> None:
@@ -304,11 +372,10 @@ def test_a_pass_killed_while_its_files_take_their_names(demo_model: Path, tmp_pa
     one_pass(demo_model, calm)
     killed = wanted_tiers(demo_model, tmp_path / "killed", matrix, "Compact", "Quality")
     with onepass._Pass(open_source(demo_model), killed) as work:
-        pass  # the journal of a whole pass, one file renamed already, the other not
-    for before, after in zip(calm, killed, strict=True):
-        partial_of(after.target).write_bytes(before.target.read_bytes())
+        for file, before in zip(work.files, calm, strict=True):
+            os.pwrite(file, before.target.read_bytes(), 0)
+        work.end()  # the journal of a whole pass, one file renamed already, the other not
     partial_of(killed[0].target).rename(killed[0].target)
-    work.journal.write_text(json.dumps({"pass": work.key, "tensors": len(work.tensors)}))
     spent = onepass.Spent()
     one_pass(demo_model, killed, spent=spent)
     assert spent.source_bytes == 0
