@@ -28,7 +28,7 @@ from bot.cli_options import (
 )
 from bot.cli_steps import VERBS as STEP_VERBS
 from bot.cli_watch import VERBS
-from bot.errors import NO_SPACE, AccessError, BotError, CapacityError, SourceError
+from bot.errors import AccessError, BotError, SourceError, of_machine
 
 if TYPE_CHECKING:
     from bot.pipeline.job import Job
@@ -1182,11 +1182,11 @@ def main() -> None:
         ended = interrupts.heard()  # a terminal that hung up takes no words
         if ended is not None:
             interrupts.finish(ended)
-        if error.errno not in NO_SPACE:
+        told = of_machine(error)
+        if told is None:
             raise
-        where = error.filename or "the disk"
-        click.echo(f"Error: no space left for {where}; free some and run it again", err=True)
-        sys.exit(CapacityError.exit_code)
+        click.echo(f"Error: {told}", err=True)
+        sys.exit(told.exit_code)
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -5,6 +5,7 @@ the bot and is shown with its traceback.
 """
 
 import errno
+from pathlib import Path
 
 
 class BotError(Exception):
@@ -63,6 +64,10 @@ class RefusedError(SourceError, BuildError):
     """What llama.cpp's converter says of this checkpoint, or made of it: the same again."""
 
 
+class UnsoundError(BuildError):
+    """What a file itself holds is wrong, on whatever machine it is looked at."""
+
+
 class PublishError(BotError):
     """What the Hub holds is not what was measured; nothing was made public."""
 
@@ -95,3 +100,21 @@ OF_THE_DAY = frozenset(
 )
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)  # what an OSError says of a full disk or a used-up quota
+
+# what it says of a folder that is read-only, gone, or somebody else's
+_BARRED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ESTALE)
+
+
+def of_machine(error: OSError) -> BotError | None:
+    """What a file system's refusal means for the user; None where it is a defect of ours."""
+    name = error.filename or "the disk"
+    if error.errno in NO_SPACE:
+        return CapacityError(f"no space left for {name}; free some and run it again")
+    if error.errno == errno.EIO:
+        return CapacityError(f"the disk fails at {name}; mend it and run it again")
+    gone = error.errno == errno.ENOENT and not Path(str(name)).parent.is_dir()
+    if error.filename and (gone or error.errno in _BARRED):
+        return SettingsError(
+            f"{name} cannot be used ({error.strerror}); mend workdir or its rights"
+        )
+    return None

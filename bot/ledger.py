@@ -2,8 +2,9 @@
 
 A step of a job is finished when its row names the same inputs and every file it made is still
 there with the recorded content. Files are hashed once; later only size and time are looked at,
-and the hash again when the time differs. Files of the working folder are named from there, so that
-finished work can be known in another one, too.
+and the hash once more when the time differs. What was made is noted before it is hashed: killed in
+between, it is found again by size and time. A row that is damaged is none. Files of the
+working folder are named from there, so that finished work can be known in another one, too.
 """
 
 from __future__ import annotations
@@ -12,16 +13,17 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bot.errors import CapacityError, SettingsError
+from bot.errors import BotError, BusyError, CapacityError, SettingsError
 from bot.records import Built, digest
 from bot.schema import MIGRATIONS, VERSION
-from bot.workspace import inside, sha256, writing
+from bot.workspace import free_disk, inside, sha256, writing
 
 _KEEP = "INSERT OR REPLACE INTO work (job, step, inputs, files, value) VALUES (?, ?, ?, ?, ?)"
+SCANT = 1 << 20  # bytes free where SQLite's words for a file it cannot write mean a full disk
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +41,7 @@ class Kept:
     path: str  # from the working folder where it lies in there, else absolute
     bytes: int
     changed: int  # time of its last change, ns
-    sha256: str
+    sha256: str  # empty for what is made and not hashed yet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +65,13 @@ class Ledger:
 
         `shared_folder`: the file lies on a network, where a write-ahead log cannot be.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
         self.path, self._root = path, root or path.parent
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingsError(
+                f"{path.parent} cannot be made ({error.strerror}); mend workdir"
+            ) from error
         with self._open() as db:
             db.execute(f"PRAGMA journal_mode={'DELETE' if shared_folder else 'WAL'}")
             if self._version(db) < VERSION:
@@ -86,22 +93,33 @@ class Ledger:
         try:
             db = sqlite3.connect(self.path, timeout=30, isolation_level=None)
         except sqlite3.Error as error:
-            raise SettingsError(f"{self.path} cannot be opened ({error}); mend workdir") from error
+            raise self._unusable(error) from error
         try:
             db.row_factory = sqlite3.Row
             yield db
         except sqlite3.IntegrityError:
             raise  # ours, not the file's
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
-                raise CapacityError(
-                    f"no space left for {self.path}; free some and run it again"
-                ) from error
-            raise SettingsError(f"{self.path} cannot be used ({error}); mend workdir") from error
+            raise self._unusable(error) from error
         except sqlite3.DatabaseError as error:
             raise SettingsError(f"{self.path} is damaged ({error}); move it away") from error
         finally:
             db.close()
+
+    def _unusable(self, error: sqlite3.Error) -> BotError:
+        """What keeps SQLite from its file, by the kind of its error (sqlite.org/rescode.html)."""
+        kind = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+        opening = kind in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+        if kind == sqlite3.SQLITE_FULL or (opening and _is_full(self.path)):
+            return CapacityError(f"no space left for {self.path}; free some and run it again")
+        if kind in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM):
+            return CapacityError(
+                f"no space left for {self.path}, or its disk fails ({error}); free some or mend "
+                "the disk, and run it again"
+            )
+        if kind in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return BusyError(f"{self.path} is held by another program ({error}); run it again")
+        return SettingsError(f"{self.path} cannot be used ({error}); mend workdir")
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -166,15 +184,17 @@ class Ledger:
         """All finished work."""
         with self.reading() as db:
             rows = db.execute("SELECT * FROM work ORDER BY job, step").fetchall()
+        known = ((row, _read(row["files"], row["value"])) for row in rows)
         return tuple(
             Work(
                 job=row["job"],
                 step=row["step"],
                 inputs=row["inputs"],
-                files=_kept(row["files"]),
+                files=told[0],
                 value=row["value"],
             )
-            for row in rows
+            for row, told in known
+            if told is not None and all(file.sha256 for file in told[0])
         )
 
     def take(self, works: Iterable[Work]) -> None:
@@ -197,22 +217,55 @@ class Ledger:
             row = db.execute(
                 "SELECT inputs, files, value FROM work WHERE job=? AND step=?", (job, step)
             ).fetchone()
-        if row is None or row[0] != digest(inputs):
+        told = _read(row[1], row[2]) if row is not None else None
+        if told is None or row[0] != digest(inputs):
             return None
-        files = _kept(row[1])
-        if files_too and not all(_holds(self._root / file.path, file) for file in files):
-            return None
-        return Finished(files=self._built(files), value=json.loads(row[2]))
+        files, value = told
+        if files_too or not all(file.sha256 for file in files):
+            held = tuple(_held(self._root / file.path, file) for file in files)
+            if None in held:
+                return None
+            now = tuple(file for file in held if file is not None)
+            if now != files:  # hashed just now: not again at the next look
+                self._keep([(job, step, inputs, now, value)])
+            files = now
+        return Finished(files=self._built(files), value=value)
 
     def record(
         self, job: str, step: str, inputs: Mapping[str, Any], paths: Sequence[Path], value: Any
     ) -> Finished:
-        """Note a step as done; its files are hashed here."""
+        """Note a step as done; its files are hashed here, which may take long.
+
+        The step counts as done from the beginning of that: whoever is killed meanwhile finds the
+        files again, and hashes them.
+        """
+        if paths:
+            self.made(job, [(step, inputs, paths)], value)
         files = tuple(_describe(path, self._root) for path in paths)
-        told = json.dumps([*map(asdict, files)])
-        with self._open() as db:
-            db.execute(_KEEP, (job, step, digest(inputs), told, json.dumps(value)))
+        self._keep([(job, step, inputs, files, value)])
         return Finished(files=self._built(files), value=value)
+
+    def made(
+        self,
+        job: str,
+        steps: Iterable[tuple[str, Mapping[str, Any], Sequence[Path]]],
+        value: Any = None,
+    ) -> None:
+        """Note all steps, with their inputs and files, as done: `record` each of them next."""
+        self._keep(
+            (job, step, inputs, tuple(_unhashed(path, self._root) for path in paths), value)
+            for step, inputs, paths in steps
+        )
+
+    def _keep(
+        self, rows: Iterable[tuple[str, str, Mapping[str, Any], Sequence[Kept], Any]]
+    ) -> None:
+        told = [
+            (job, step, digest(inputs), json.dumps([*map(asdict, files)]), json.dumps(value))
+            for job, step, inputs, files, value in rows
+        ]
+        with self.writing() as db:
+            db.executemany(_KEEP, told)
 
     def _built(self, files: Iterable[Kept]) -> tuple[Built, ...]:
         return tuple(
@@ -230,24 +283,48 @@ def _split(script: str) -> Iterator[str]:
             statement = ""
 
 
-def _kept(text: str) -> tuple[Kept, ...]:
-    return tuple(Kept(**file) for file in json.loads(text))
+def _read(files: str, value: str) -> tuple[tuple[Kept, ...], Any] | None:
+    """Files and value of a row; None for a damaged one, whose step is done again."""
+    try:
+        kept = tuple(Kept(**file) for file in json.loads(files))
+        whole = all(
+            (type(f.path), type(f.bytes), type(f.changed), type(f.sha256)) == (str, int, int, str)
+            for f in kept
+        )
+        return (kept, json.loads(value)) if whole else None
+    except (ValueError, TypeError, RecursionError):
+        return None
 
 
-def _describe(path: Path, root: Path) -> Kept:
+def _unhashed(path: Path, root: Path) -> Kept:
     status = path.stat()
     return Kept(
-        path=inside(root, path),
-        bytes=status.st_size,
-        changed=status.st_mtime_ns,
-        sha256=sha256(path),
+        path=inside(root, path), bytes=status.st_size, changed=status.st_mtime_ns, sha256=""
     )
 
 
-def _holds(path: Path, file: Kept) -> bool:
+def _describe(path: Path, root: Path) -> Kept:
+    return replace(_unhashed(path, root), sha256=sha256(path))
+
+
+def _held(path: Path, file: Kept) -> Kept | None:
+    """A file as it is now where it still holds what it held; hashed where that is not known."""
     if not path.is_file():
-        return False
+        return None
     status = path.stat()
     if status.st_size != file.bytes:
+        return None
+    same_time = status.st_mtime_ns == file.changed
+    if file.sha256 and same_time:
+        return file
+    if not file.sha256:
+        return replace(file, sha256=sha256(path)) if same_time else None
+    same = sha256(path) == file.sha256
+    return replace(file, changed=status.st_mtime_ns) if same else None
+
+
+def _is_full(path: Path) -> bool:
+    try:
+        return free_disk(path) < SCANT
+    except OSError:
         return False
-    return bool(status.st_mtime_ns == file.changed or sha256(path) == file.sha256)

@@ -7,7 +7,6 @@ import hashlib
 import os
 import re
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -290,17 +289,6 @@ def sha256(path: Path) -> str:
 def free_disk(folder: Path) -> int:
     """Bytes free where `folder` is, or will be."""
     return shutil.disk_usage(next(p for p in (folder, *folder.parents) if p.exists())).free
-
-
-def free_memory() -> int:
-    """Bytes that this process may still take: the machine's, or less where a cgroup says so."""
-    lines = Path("/proc/meminfo").read_text().splitlines() if sys.platform == "linux" else []
-    told = [int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")]
-    free = told[0] if told else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit, used = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
-    if limit.is_file() and used.is_file() and (most := limit.read_text().strip()).isdigit():
-        free = min(free, max(int(most) - int(used.read_text()), 0))
-    return free
 
 
 def require_free(folder: Path, needed: int, reserve: int) -> None:

@@ -16,7 +16,7 @@ from bot.clients.header import RawHeader, RawTensor, alignment_of, values
 from bot.clients.llama import kernels
 from bot.clients.llama.library import type_name
 from bot.clients.llama.session import Session, Token
-from bot.errors import BuildError, SourceError
+from bot.errors import BuildError, SourceError, UnsoundError
 
 Progress = Callable[[int, int], None]  # bytes looked at, and all
 
@@ -182,7 +182,7 @@ def check_speech(session: Session) -> str:
     while len(made) < LENGTH:
         logits = session.decode(batch)[0]
         if not np.isfinite(logits).all() or np.ptp(logits) == 0:
-            raise BuildError(f"{session.path.name} predicts nothing; do not use it")
+            raise UnsoundError(f"{session.path.name} predicts nothing; do not use it")
         # drawing from the softmax: the largest of logits with Gumbel noise
         token = int((logits / TEMPERATURE + random.gumbel(size=logits.size)).argmax())
         if session.is_end(token) and made:
@@ -192,7 +192,7 @@ def check_speech(session: Session) -> str:
     loop = find_loop(made)
     if loop:
         text = session.text(loop).strip()[:40]
-        raise BuildError(f"{session.path.name} repeats {text!r} without end; do not use it")
+        raise UnsoundError(f"{session.path.name} repeats {text!r} without end; do not use it")
     return session.text(made)
 
 

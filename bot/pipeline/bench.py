@@ -31,7 +31,7 @@ from bot.records import (
     dump,
     load,
 )
-from bot.workspace import alone, free_disk, partial_of, require_free, writing
+from bot.workspace import alone, free_disk, inside, partial_of, require_free, writing
 
 if TYPE_CHECKING:
     from bot.clients.llama.session import Session
@@ -89,7 +89,7 @@ class Bench:
     def perplexity(self, subject: Subject) -> Measured:
         """Perplexity alone; the reference's own where `subject` is it."""
         text = self._text_for(subject)
-        inputs = self._inputs("perplexity", subject, text.data, **self._window)
+        inputs = self._perplexity_inputs(subject)
 
         def work(report: Report) -> Any:
             from bot.evaluate import perplexity
@@ -187,7 +187,8 @@ class Bench:
         sizes = (windows.together, 1) if self._on_gpu and windows.together > 1 else ()
 
         def work(report: Report) -> Any:
-            found = self._noise(reference, windows, sizes or (windows.together,), report)
+            folder = self._pipeline.workspace.measure(digest(inputs))  # locked: see _once
+            found = self._noise(folder, reference, windows, sizes or (windows.together,), report)
             return [dump(noise) for noise in found]
 
         value = self._once("noise", reference, text.data, inputs, work).value
@@ -202,11 +203,11 @@ class Bench:
         with writing(target) as partial:
             shutil.copyfile(source, partial)
 
-    def make_logits(self) -> None:
-        """Write the reference's log-probabilities, unless it is to run beside each candidate."""
+    def make_logits(self, largest: int, candidates: int) -> None:
+        """As `prepare`, where the settings let the reference's file be."""
         wanted = self.settings.evaluation
         if wanted.stride is None and wanted.reference != "beside":
-            self._file()
+            self.prepare(largest, candidates)
 
     def kept_logits(self) -> Path | None:
         """The file with the reference's log-probabilities, where one was made."""
@@ -245,6 +246,7 @@ class Bench:
         self, subject: Subject, journal: Journal, report: Report
     ) -> tuple[Perplexity, Divergence]:
         from bot.evaluate import divergence
+        from bot.evaluate.journal import Journal
         from bot.evaluate.perplexity import perplexity_of
 
         reference, text = self._model(), self._text
@@ -252,7 +254,8 @@ class Bench:
             f"{reference.name} beside {subject.name}", self._both(subject), free(self.settings)
         )
         inputs = self._reference_inputs()
-        told = self._journal(inputs)
+        # under the lock of this very measure: others of the same reference keep one of their own
+        told = Journal(journal.path.with_name("reference.tokens"), digest(inputs))
         start = monotonic()
         with (
             self._reading(reference, text.windows) as theirs,
@@ -279,7 +282,11 @@ class Bench:
         reference, text, inputs = self._model(), self._text, self._reference_inputs()
         target = self._kept_logits
         size = base_bytes(text.vocabulary, text.windows.context, len(text.windows.tokens))
-        if target.is_file() and target.stat().st_size == size:
+
+        def there() -> bool:
+            return target.is_file() and target.stat().st_size == size
+
+        if there():
             return target
 
         def work(report: Report) -> Any:
@@ -301,17 +308,20 @@ class Bench:
             partial.replace(target)
             return {"perplexity": dump(found)}
 
-        self._once("perplexity", reference, text.data, inputs, work, again=True)
+        self._once("perplexity", reference, text.data, inputs, work, there=there)
         return target
 
     def _noise(
-        self, reference: Subject, windows: Windows, sizes: tuple[int, ...], report: Report
+        self,
+        folder: Path,
+        reference: Subject,
+        windows: Windows,
+        sizes: tuple[int, ...],
+        report: Report,
     ) -> list[Noise]:
         from bot.evaluate import divergence, perplexity
         from bot.evaluate.journal import Journal
 
-        folder = self._pipeline.workspace.measure(digest(["noise", reference.sha256]))
-        folder.mkdir(parents=True, exist_ok=True)
         file, journal = folder / "noise.logits", folder / "noise.tokens"
         size = base_bytes(self._text.vocabulary, windows.context, len(windows.tokens))
         require_free(folder, size, self.settings.reserve)
@@ -519,7 +529,13 @@ class Bench:
         }
 
     def _reference_inputs(self) -> dict[str, Any]:
-        return self._inputs("perplexity", self._model(), self.text, **self._window)
+        return self._perplexity_inputs(self._model())
+
+    def _perplexity_inputs(self, subject: Subject) -> dict[str, Any]:
+        """With the hash of the model, or file, whose tokens the text is read in."""
+        own = self.reference is None and self._base is None
+        tokens = subject.sha256 if own else self._reference_hash
+        return self._inputs("perplexity", subject, self.text, **self._window, tokens=tokens)
 
     def _against(self, subject: Subject) -> dict[str, Any]:
         return self._inputs(
@@ -530,9 +546,12 @@ class Bench:
     def _reference_hash(self) -> str:
         if self._base is None:
             return self._model().sha256
-        from bot.workspace import sha256
-
-        return sha256(self._base)
+        inputs = {"path": inside(self._pipeline.workspace.root, self._base.resolve())}
+        title = f"hashing {self._base.name}"
+        done = self._pipeline.step(
+            digest(inputs), "hash", inputs, [self._base.resolve()], title, lambda _report: None
+        )
+        return done.files[0].sha256
 
     def _journal(self, inputs: Mapping[str, Any]) -> Journal:
         from bot.evaluate.journal import Journal
@@ -557,19 +576,19 @@ class Bench:
         inputs: Mapping[str, Any],
         work: Callable[[Report], Any],
         *,
-        again: bool = False,
+        there: Callable[[], bool] | None = None,
     ) -> Measured:
         """A measure from the ledger, or made now and kept there.
 
-        `again`: the work is done in any case, for the file that it leaves behind.
+        Where the file that the work leaves behind is not `there`, it is done again.
         """
         folder = self._pipeline.workspace.measure(digest(inputs))
         known = self._known(measure, subject, inputs)
-        if known is not None and not again:
+        if known is not None and (there is None or there()):
             return known
         with alone(folder):
             known = self._known(measure, subject, inputs)
-            if known is not None and not again:
+            if known is not None and (there is None or there()):
                 return known
             with self._pipeline.narrator.work(f"{measure} of {subject.name}") as report:
                 start = monotonic()

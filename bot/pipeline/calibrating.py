@@ -10,7 +10,7 @@ from bot.pipeline.job import Job
 from bot.pipeline.texts import calibration_texts, read_text
 from bot.plan.recipe import raised_types, without_data
 from bot.progress import Report
-from bot.records import Built, CalibrationFacts, Gap, Recipe
+from bot.records import Built, CalibrationFacts, Gap, Recipe, digest
 from bot.workspace import writing
 
 if TYPE_CHECKING:
@@ -67,7 +67,11 @@ def _make(job: Job, report: Report) -> list[int]:
             threads=llama.threads,
             gpu_layers=llama.gpu_layers,
             devices=llama.devices,
-            checkpoint=Checkpoint(path=job.paths.checkpoint, every=wanted.checkpoint, key=job.key),
+            checkpoint=Checkpoint(
+                path=job.paths.checkpoint,
+                every=wanted.checkpoint,
+                key=digest([job.key, job.plan.model.source.sha256]),
+            ),
             progress=report,
         )
     return list(taken)

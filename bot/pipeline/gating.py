@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
 from bot import licences
 from bot.clients import gguf
-from bot.errors import AbsentError, BotError, GateError
+from bot.errors import AbsentError, BuildError, GateError, SourceError, UnsoundError
 from bot.pipeline import tables
 from bot.pipeline.job import Job
 from bot.pipeline.models import Pipeline, as_file, as_repo, origin_of
@@ -20,6 +21,7 @@ from bot.settings import GateSettings, Settings
 from bot.workspace import keep_text
 
 RESULTS = "results.json"
+LOOKS = 2  # raised when a look changes: verdicts of earlier versions are asked again
 
 
 def passed(job: Job, results: Results, repo_id: str) -> Results:
@@ -167,19 +169,28 @@ def _weights(release: Release) -> set[tuple[str, int, str | None]]:
 def sound(job: Job, tier: str, file: Path, sha256: str) -> tuple[str, str | None]:
     """At which look a tier's file failed and why; ("", None) for a sound one.
 
-    Looked at once: afterwards the file may be freed.
+    Looked at once: afterwards the file may be freed. Only what the file itself holds is kept: what
+    this machine lacks to look at it is raised, and of no file's making.
     """
     ledger, step = job.pipeline.ledger, f"check {tier}"
-    inputs = {"file": sha256}
+    inputs = {"file": sha256, "version": LOOKS}
     done = ledger.finished(job.key, step, inputs)
     if done is not None:
         return done.value[0], done.value[1]
+    if not file.is_file():
+        raise BuildError(f"{file} is gone before it was looked at; run the same command again")
     at, wrong = "", None
     looks = verify(file, job.settings.llama, job.pipeline.narrator, run=True)
     try:
         for finding in looks:
             at = finding.name
-    except BotError as error:
-        wrong = str(error)
+    except (SourceError, UnsoundError) as error:
+        wrong = _named_it(str(error), file)
     ledger.record(job.key, step, inputs, [], (at if wrong else "", wrong))
     return (at, wrong) if wrong else ("", None)
+
+
+def _named_it(said: str, file: Path) -> str:
+    """A reason as a card may quote it: it names no folder of ours, no file that is not there."""
+    names = rf"{re.escape(file.stem)}(-\d{{5}}-of-\d{{5}})?{re.escape(file.suffix)}"
+    return re.sub(rf"({re.escape(str(file.parent))}/)?{names}", "the file", said)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from bot import weights
 from bot.errors import SettingsError
 from bot.ledger import Finished
+from bot.memory import free_memory
 from bot.pipeline import asked
 from bot.pipeline.models import Model, Pipeline, Plan
 from bot.pipeline.names import file_name
@@ -20,7 +21,7 @@ from bot.pipeline.texts import calibration_texts
 from bot.progress import Report
 from bot.records import Recipe, Tools, dump
 from bot.settings import Settings
-from bot.workspace import free_memory, require_free, sha256
+from bot.workspace import require_free, sha256
 
 if TYPE_CHECKING:
     from bot.evaluate.reference import Free

@@ -121,6 +121,13 @@ def _quantize_missing(job: Job, recipes: Sequence[Recipe], matrix: Built | None)
     read = Importance(matrix_of(job, matrix)) if matrix else None
     wanted = [_wanted(job, recipe, read if recipe.imatrix else None) for recipe in missing]
     tiers = "tier" if len(wanted) == 1 else "tiers"
+    ledger = job.pipeline.ledger
+    steps = [(f"quantize {one.tier}", _quantize_inputs(job, one, matrix)) for one in missing]
+
+    def keep(made: onepass.Files) -> None:
+        noted = zip(steps, made, strict=True)
+        ledger.made(job.key, [(step, inputs, files) for (step, inputs), files in noted])
+
     with job.pipeline.narrator.work(f"quantizing {len(wanted)} {tiers}", unit="B") as report:
         made = onepass.quantize_all(
             Path(job.plan.model.source.path),
@@ -128,10 +135,10 @@ def _quantize_missing(job: Job, recipes: Sequence[Recipe], matrix: Built | None)
             threads=job.settings.llama.threads,
             memory=job.settings.quantize.memory,
             progress=report,
+            keep=keep,
         )
-        for recipe, files in zip(missing, made, strict=True):
-            inputs = _quantize_inputs(job, recipe, matrix)
-            job.pipeline.ledger.record(job.key, f"quantize {recipe.tier}", inputs, files, None)
+        for (step, inputs), files in zip(steps, made, strict=True):
+            ledger.record(job.key, step, inputs, files, None)
 
 
 def _wanted(job: Job, recipe: Recipe, weights: Importance | None) -> Wanted:

@@ -55,7 +55,8 @@ def measure_reference(job: Job) -> None:
     The latter are noted: later jobs need their numbers, and not the files.
     """
     bench = Bench(job.pipeline, job.tools, reference_of(job))
-    bench.make_logits()
+    sizes = [job.plan.predicted(recipe) for recipe in job.plan.distinct]
+    bench.make_logits(max(sizes), len(sizes) + len(job.settings.evaluation.others))
     _table(job, bench, list(_others(job)), _nothing).fill()
     for wanted in job.settings.evaluation.others:
         subject, publisher = _other_file(job, wanted)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.errors import SettingsError
+from bot.errors import CapacityError, SettingsError
 from bot.ledger import Ledger
 from bot.schema import FINISHED_WORK
 
@@ -172,3 +172,63 @@ def test_a_ledger_takes_the_finished_work_of_another(tmp_path: Path, made: Path)
     assert ours.finished("job", "evaluate", INPUTS) is not None
     assert theirs.finished("job", "evaluate", INPUTS) is None
     assert not list(tmp_path.glob("*-wal"))  # there is no log beside a file on a network
+
+
+def _row(ledger: Ledger) -> tuple[str, str]:
+    with ledger.reading() as db:
+        row = db.execute("SELECT files, value FROM work").fetchone()
+    return row["files"], row["value"]
+
+
+def test_a_file_whose_time_changed_is_hashed_once_more(ledger: Ledger, made: Path) -> None:
+    ledger.record("job", "quantize", INPUTS, [made], None)
+    os.utime(made, ns=(5, 5))
+    assert ledger.finished("job", "quantize", INPUTS) is not None
+    assert '"changed": 5' in _row(ledger)[0]  # the next look compares times alone
+    made.write_bytes(b"TENSOR DATA")
+    os.utime(made, ns=(5, 5))
+    assert ledger.finished("job", "quantize", INPUTS) is not None
+
+
+def test_what_was_made_and_not_hashed_is_found_again(ledger: Ledger, made: Path) -> None:
+    ledger.made("job", [("quantize", INPUTS, [made])], 1.5)
+    assert ledger.work() == ()  # nothing that others could check
+    done = ledger.finished("job", "quantize", INPUTS)
+    assert done is not None
+    assert (done.value, len(done.files[0].sha256)) == (1.5, 64)
+    assert ledger.work()[0].files[0].sha256 == done.files[0].sha256
+    ledger.made("job", [("quantize", INPUTS, [made])])
+    os.utime(made, ns=(5, 5))  # somebody else's by now
+    assert ledger.finished("job", "quantize", INPUTS) is None
+    assert ledger.finished("job", "quantize", INPUTS, files_too=False) is None
+
+
+@pytest.mark.parametrize(
+    ("column", "text"),
+    [
+        ("files", "[{"), ("files", "[[]]"), ("files", '{"a": 1}'), ("files", '[{"path": "a"}]'),
+        ("files", '[{"path": 1, "bytes": "b", "changed": null, "sha256": 2}]'), ("value", "{"),
+        ("inputs", ""),
+    ],
+)  # fmt: skip
+def test_a_damaged_row_is_none(ledger: Ledger, made: Path, column: str, text: str) -> None:
+    ledger.record("job", "quantize", INPUTS, [made], None)
+    with ledger.writing() as db:
+        db.execute(f"UPDATE work SET {column}=?", (text,))  # noqa: S608 - a name of ours
+    assert ledger.finished("job", "quantize", INPUTS) is None
+    assert len(ledger.work()) == (column == "inputs")
+    ledger.record("job", "quantize", INPUTS, [made], None)
+    assert ledger.finished("job", "quantize", INPUTS) is not None
+
+
+def test_a_disk_that_fails_below_sqlite_is_the_machines(ledger: Ledger) -> None:
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_WRITE
+    with pytest.raises(CapacityError, match="free some"), ledger.reading():
+        raise error
+
+
+def test_a_folder_that_cannot_be_made_is_a_setting(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(SettingsError, match="mend workdir"):
+        Ledger(tmp_path / "file" / "work" / "l.sqlite")

@@ -62,6 +62,10 @@ class Log:
         finally:
             self._heard = None
 
+    def tells(self, words: re.Pattern[str]) -> bool:
+        """Whether any line since `forget` has these words."""
+        return any(words.search(line) for line in (*self.errors, *self.warnings))
+
     def reason(self) -> str:
         """Why something failed, one line long: the errors in their order, the cause first.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -17,11 +18,17 @@ from bot.clients.llama.batch import Batch, Token
 from bot.clients.llama.library import device_list, start
 from bot.clients.llama.observer import Observer
 from bot.clients.llama.vocabulary import Vocabulary
-from bot.errors import BuildError
+from bot.errors import BuildError, CapacityError
 
 __all__ = ["Batch", "Floats", "Session", "Token", "generate"]
 
 Floats = NDArray[np.float32]
+# how ggml's and llama.cpp's own lines speak of memory that they did not get
+_SHORT = re.compile(
+    r"(failed|unable|cannot) to alloc|cannot allocate|alloc\w* failed|bad_alloc"
+    r"|out of memory|insufficient memory|OutOfDeviceMemory",
+    re.IGNORECASE,
+)
 MICRO_BATCH = 512  # tokens that go through the graph at once: llama.cpp's own default
 
 
@@ -60,7 +67,7 @@ class Session(Vocabulary):
             model_params.devices = ctypes.cast(self._devices, ctypes.c_void_p)
         self._model = c.llama_model_load_from_file(os.fsencode(path), model_params)
         if not self._model:
-            raise BuildError(f"llama.cpp could not load {path.name}: {self._log.reason()}")
+            raise self._refused(f"llama.cpp could not load {path.name}")
         self._observer = observer
         self._contexts: list[Any] = []
         for _ in range(lanes):
@@ -79,10 +86,19 @@ class Session(Vocabulary):
         context = c.llama_init_from_model(self._model, params)
         if not context:
             self._free()
-            raise BuildError(
-                f"no context of {self.n_ctx} tokens for {self.path.name}: {self._log.reason()}"
-            )
+            raise self._refused(f"no context of {self.n_ctx} tokens for {self.path.name}")
         return context
+
+    def _refused(self, what: str, *, lost: bool = False) -> BuildError | CapacityError:
+        """What llama.cpp could not do: for want of memory or of a device, or else.
+
+        `lost`: llama_decode came back with less than -1, where an allocation or a computation on a
+        device failed (llama.h).
+        """
+        said = f"{what}: {self._log.reason()}"
+        if lost or self._log.tells(_SHORT):
+            return CapacityError(f"{said}; free some memory, or lower llama.gpu_layers")
+        return BuildError(said)
 
     def __enter__(self) -> Self:
         return self
@@ -142,7 +158,7 @@ class Session(Vocabulary):
         if self._observer is not None:
             self._observer.check()
         if status:
-            raise BuildError(f"{self.path.name} could not decode: {self._log.reason()}")
+            raise self._refused(f"{self.path.name} could not decode", lost=status < -1)
 
     def wait(self, lane: int = 0) -> None:
         """Wait until a device has finished what it was given."""

@@ -1,0 +1,78 @@
+"""The gate's looks at a file: what they find in it is kept, what the machine lacks is not."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bot.clients.llama.session import Session
+from bot.errors import BuildError, CapacityError
+from bot.pipeline import gating
+from bot.pipeline import verify as looks
+from bot.pipeline.job import Job
+from bot.pipeline.models import Pipeline
+from bot.progress import Narrator
+from bot.settings import Settings
+from bot.workspace import sha256
+from tests.evaluation import with_nan
+
+TOO_LONG = 1 << 24  # tokens, which take 16 GiB
+LITTLE = 8 << 30  # bytes of address space
+
+
+@pytest.fixture
+def little() -> Iterator[None]:
+    """A process that is refused more memory than some."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (LITTLE, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@pytest.fixture
+def job(tmp_path: Path, demo_model: Path) -> Job:
+    llama = {"threads": 2, "gpu_layers": 0}
+    settings = Settings.model_validate({"workdir": tmp_path / "work", "llama": llama})
+    pipeline = Pipeline(settings, Narrator(quiet=True), None)
+    return Job(pipeline, pipeline.plan(pipeline.model(str(demo_model)), ("Compact",)))
+
+
+@pytest.mark.usefixtures("little")
+def test_want_of_memory_is_no_fact_about_a_file(
+    job: Job, demo_candidate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = ("Compact", demo_candidate, sha256(demo_candidate))
+    with monkeypatch.context() as patched:
+        patched.setattr(looks, "CONTEXT", TOO_LONG)
+        with pytest.raises(CapacityError, match="free some memory"):
+            gating.sound(job, *given)
+    assert gating.sound(job, *given) == ("", None)
+
+
+@pytest.mark.usefixtures("little")
+def test_a_context_that_memory_does_not_hold_is_the_machines(demo_candidate: Path) -> None:
+    with pytest.raises(CapacityError, match="no context of"):
+        Session(demo_candidate, n_ctx=TOO_LONG, threads=1, gpu_layers=0)
+
+
+def test_what_a_file_holds_is_kept_without_its_name(
+    job: Job, demo_model: Path, tmp_path: Path
+) -> None:
+    broken = with_nan(demo_model, tmp_path / "Broken-I-Mini.gguf")
+    at, wrong = gating.sound(job, "Compact", broken, sha256(broken))
+    assert at == "rows"
+    assert wrong is not None
+    assert "the file" in wrong
+    assert "Broken" not in wrong
+    assert str(tmp_path) not in wrong
+    given = ("Compact", broken, sha256(broken))
+    broken.unlink()
+    assert gating.sound(job, *given) == (at, wrong)  # known, wherever the file is by now
+
+
+def test_a_file_that_is_gone_is_no_fact_either(job: Job, tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match="is gone"):
+        gating.sound(job, "Compact", tmp_path / "none.gguf", "0" * 64)
