@@ -16,6 +16,7 @@ VARIABLES = (
     "HF_OIDC_RESOURCE",  # would make huggingface_hub ask for tokens beside those it is given
 )
 OPEN = ("HF_TOKEN_FILE", "HF_OIDC_RESOURCE")  # of these: values that may be printed
+PR_SET_DUMPABLE = 4
 SHORTEST = 8  # letters; shorter ones would blank out ordinary words
 _KEPT: set[str] = set()
 _HIDDEN: dict[str, str] = {}
@@ -39,6 +40,22 @@ def guard() -> None:
             if name not in OPEN:
                 keep(_HIDDEN[name].strip())
     sys.stdout, sys.stderr = Guarded(sys.stdout), Guarded(sys.stderr)
+    _close()
+
+
+def _close() -> None:
+    """Keep this process's memory and first environment from others of the same user.
+
+    The kernel shows both in /proc to every process of this user, and writes them into a core dump;
+    prctl(2), PR_SET_DUMPABLE ends that. Root is not kept out. What is started is as it was.
+    """
+    import ctypes  # noqa: TID251 - the system's own prctl, not llama.cpp
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if prctl is not None:
+        prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def redacted(text: str) -> str:

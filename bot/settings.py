@@ -269,6 +269,7 @@ class ConvertSettings(Part):
     projector: Literal["F16", "BF16", "none"] = "F16"  # type of mmproj.gguf; none leaves it out
     timeout_hours: Annotated[float, Field(gt=0)] = 12.0
     memory_gb: Annotated[float, Field(gt=0)] | None = None
+    isolation: Literal["best", "cell"] = "best"  # cell: refuse to convert where there is none
     shard_gb: Annotated[float, Field(ge=0.01)] | None = None  # None: one file, however large
 
 

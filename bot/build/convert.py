@@ -16,7 +16,7 @@ from bot.build import converted, sandbox, staging
 from bot.build.beforehand import lacking, require_whole
 from bot.build.checkpoint import Checkpoint
 from bot.build.quantize import to_bf16
-from bot.build.sandbox import Limits
+from bot.build.sandbox import Isolation, Limits
 from bot.build.staging import ConvertFacts
 from bot.build.toolchain import Toolchain, has_mtp_switch, supported
 from bot.errors import BuildError, CapacityError, RefusedError, SourceError
@@ -51,7 +51,7 @@ class Converted:
     projector: Path | None
     mtp: Path | None
     log: Path
-    isolated: bool  # whether the converter ran without a network
+    isolation: Isolation  # how far the converter was kept from the rest of this machine
     notes: tuple[str, ...]  # what a reader should know, one sentence each
     lacks: tuple[str, ...] = ()  # parts of the checkpoint that could not be converted, and why
 
@@ -125,7 +125,7 @@ def _convert(job: _Job, target: Path, *, switch: bool, report: Progress) -> Conv
         projector=_settle(projector, target.parent) if projector else None,
         mtp=_settle(mtp, target.parent) if mtp else None,
         log=job.log,
-        isolated=bool(sandbox.isolation()),
+        isolation=sandbox.isolation(),
         notes=(*notes, *more),
         lacks=lacks,
     )
@@ -247,11 +247,27 @@ def _run(
         log=job.log,
         limits=job.options.limits,
         watch=watch,
+        reads=_seen(job),
+        writes=(job.work.resolve(),),
     )
     files = sorted(out.glob("*.gguf"))
     if code or not files:
         raise _failure(job, code)
     return files
+
+
+def _seen(job: _Job) -> tuple[Path, ...]:
+    """What the converter reads: its own files, its interpreter's, and the checkpoint's.
+
+    A file of the checkpoint may be a link into a cache, an interpreter one into the system's.
+    """
+    python, folder = job.toolchain.python.absolute(), job.checkpoint.folder.resolve()
+    blobs = {path.resolve().parent for path in folder.iterdir() if path.is_symlink()}
+    places = (
+        *(job.toolchain.tree.resolve(), python.parent.parent, python.resolve().parent.parent),
+        *(folder, *blobs),
+    )
+    return tuple(path for path in dict.fromkeys(places) if not path.is_relative_to("/usr"))
 
 
 def _failure(job: _Job, code: int) -> BuildError | CapacityError | SourceError:

@@ -8,15 +8,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from shutil import which
+from typing import Literal
 
-from bot.build import tether
+from bot.build import cell, tether
 from bot.errors import BuildError, CapacityError
 
+Isolation = Literal["cell", "offline", "none"]
+OFFLINE = ("unshare", "--user", "--map-root-user", "--net")
 _EVERY = 0.2  # seconds between looks at the process
 _ANONYMOUS = re.compile(r"^RssAnon:\s+(\d+) kB", re.MULTILINE)
 
@@ -30,17 +34,29 @@ class Limits:
 
 
 @cache
-def isolation() -> tuple[str, ...]:
-    """The command that starts another one in a network of its own, without any interface.
+def isolation() -> Isolation:
+    """How far a command can be kept from the rest of this machine.
 
-    Empty where the platform has none or forbids it.
+    `cell`: it sees only what it is given (see cell.py). `offline`: a network of its own, without
+    any interface; it can read what this user can. `none`: the platform has or allows neither.
     """
-    command = ("unshare", "--user", "--map-root-user", "--net")
+    if cell.here():
+        return "cell"
     try:
-        tried = subprocess.run((*command, "true"), capture_output=True, timeout=10, check=False)
+        tried = subprocess.run((*OFFLINE, "true"), capture_output=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
-        return ()
-    return command if tried.returncode == 0 else ()
+        return "none"
+    return "offline" if tried.returncode == 0 else "none"
+
+
+def require_isolation(wanted: Literal["best", "cell"]) -> None:
+    """Raise CapacityError where settings want a cell and this system has none."""
+    if wanted == "cell" and isolation() != "cell":
+        raise CapacityError(
+            "this system lets no process have namespaces of its own, and convert.isolation is "
+            "cell: allow user namespaces (kernel.unprivileged_userns_clone, or the container's "
+            "seccomp profile), or set it to best"
+        )
 
 
 def tethered() -> tuple[str, ...]:
@@ -74,9 +90,12 @@ def run(
     log: Path,
     limits: Limits,
     watch: Callable[[], None],
+    reads: Sequence[Path] = (),
+    writes: Sequence[Path] = (),
 ) -> int:
     """Run `command` in `home`, its output appended to `log`; its exit code.
 
+    In a cell it sees `home`, the folders `reads` and `writes`, and the system's programs alone.
     `watch` is called a few times a second. Raises BuildError past the time limit, CapacityError
     past the memory limit (told on Linux only); the whole process group is gone afterwards, also
     when an exception such as KeyboardInterrupt passes through.
@@ -84,9 +103,8 @@ def run(
     home.mkdir(parents=True, exist_ok=True)
     end = time.monotonic() + limits.seconds
     with log.open("ab") as output:
-        # found by full path: the subprocess's PATH does not lead to unshare
         process = subprocess.Popen(
-            [*_resolved(isolation()), *tethered(), *command],
+            _isolated(command, home, reads, writes),
             cwd=home,
             env=env,
             stdin=subprocess.DEVNULL,
@@ -105,10 +123,20 @@ def run(
     return process.returncode
 
 
-def _resolved(command: Sequence[str]) -> list[str]:
-    from shutil import which
-
-    return [(which(word) or word) if word == "unshare" else word for word in command]
+def _isolated(
+    command: Sequence[str], home: Path, reads: Sequence[Path], writes: Sequence[Path]
+) -> list[str]:
+    """The command in what isolation there is; it dies with this process, however that ends."""
+    if isolation() != "cell":
+        # found by full path: the subprocess's PATH does not lead to unshare
+        offline = [str(which("unshare")), *OFFLINE[1:]] if isolation() == "offline" else []
+        return [*offline, *tethered(), *command]
+    root = home / ".cell"
+    root.mkdir(exist_ok=True)
+    own = cell.command(
+        command, root=root, place=home, reads=reads, writes=(*writes, home.resolve())
+    )
+    return [*tethered(), *own]
 
 
 def _check(pid: int, end: float, limits: Limits, log: Path) -> None:
@@ -126,7 +154,25 @@ def _check(pid: int, end: float, limits: Limits, log: Path) -> None:
 
 
 def _memory(pid: int) -> int:
-    """Bytes of memory that are the process's own; 0 where the system does not tell."""
+    """Bytes of memory that a process and all of its session hold for themselves.
+
+    0 where the system does not tell.
+    """
+    return sum(map(_own_memory, _session(pid)))
+
+
+def _session(leader: int) -> Iterator[int]:
+    """The processes of a session: field 6 of /proc/PID/stat, proc(5)."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+        except OSError:
+            continue
+        if fields[3:4] == [str(leader)]:
+            yield int(stat.parent.name)
+
+
+def _own_memory(pid: int) -> int:
     try:
         status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
     except OSError:

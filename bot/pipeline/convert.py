@@ -6,10 +6,16 @@ from pathlib import Path
 
 from bot.build import toolchain
 from bot.build.convert import Converted, Options, convert
-from bot.build.sandbox import Limits
+from bot.build.sandbox import Limits, require_isolation
 from bot.build.staging import ConvertFacts
 from bot.build.toolchain import Toolchain
 from bot.pipeline.models import Pipeline
+
+ISOLATED = {
+    "offline": "the converter ran without a token and a network, but could read this user's files",
+    "none": "the converter ran without a token, but could read this user's files and reach the "
+    "network; convert.isolation: cell refuses to go on like that",
+}
 
 
 def convert_folder(pipeline: Pipeline, folder: Path, target: Path, name: str | None) -> Converted:
@@ -28,6 +34,7 @@ def run(
 ) -> Converted:
     """Convert with a toolchain that was chosen already; raises as `convert_folder` does."""
     settings = pipeline.settings.convert
+    require_isolation(settings.isolation)
     memory = settings.memory_gb
     options = Options(
         mtp=settings.mtp,
@@ -48,8 +55,8 @@ def run(
             options=options,
             report=report,
         )
-    if not made.isolated:
-        pipeline.narrator.say("the converter ran without a token, but could reach the network")
+    if made.isolation != "cell":
+        pipeline.narrator.say(ISOLATED[made.isolation])
     for note in (*made.notes, *made.lacks):
         pipeline.narrator.say(note)
     return made

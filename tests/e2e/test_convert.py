@@ -141,7 +141,7 @@ def test_a_family_becomes_a_measured_tier(name: str, tmp_path: Path, toolchain: 
     source = checkpoints.write(family, tmp_path / "safetensors", toolchain, shards=shards)
     made = converting(source, toolchain)
     assert made.notes == ()
-    assert made.isolated == bool(isolation())
+    assert made.isolation == isolation()
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(
         p.name for p in (*made.model, made.log, *filter(None, [made.projector]))
     )
