@@ -478,6 +478,7 @@ def deepseek_v4() -> Model:
         scales[name.replace(".weight", ".scale")] = (-(-rows // 128), -(-columns // 128))
     tables["layers.0.ffn.gate.tid2eid"] = (1024, 2)
     more: dict[str, Any] = {"n_routed_experts": E, "n_shared_experts": 1, "num_hash_layers": 1}
+    more["quantization_config"] = {"quant_method": "fp8", "weight_block_size": [128, 128]}
     return Model(
         config=config("DeepseekV4ForCausalLM", "deepseek_v4", num_experts_per_tok=2, **more),
         tensors=[

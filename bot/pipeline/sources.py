@@ -66,6 +66,7 @@ class Sketch:
     architecture: Architecture
     tensors: tuple[Tensor, ...]  # of the 16-bit GGUF
     header_bytes: int  # before the first tensor's data
+    guessed: tuple[str, ...] = ()  # tensors whose roles were told by words of their names alone
 
     @property
     def parameters(self) -> int:
@@ -231,6 +232,7 @@ def _sketch(release: Release, seen: Preview) -> Sketch:
         architecture=seen.architecture,
         tensors=seen.tensors,
         header_bytes=seen.header,
+        guessed=seen.guessed,
     )
 
 

@@ -102,7 +102,15 @@ def sight(found: Sight) -> str:
     if found.sketch is not None:
         where = f"{release.repo_id} at {release.commit[:12]}" if release.commit else ""
         lines.append(architecture(found.sketch.architecture, where))
-    return "\n".join(lines)
+        lines.append(_facts({"guessed": guessed(found.sketch.guessed)}))
+    return "\n".join(filter(None, lines))
+
+
+def guessed(names: Sequence[str]) -> str:
+    """Tensors whose roles only words of their names told; empty where there are none."""
+    if not names:
+        return ""
+    return f"the roles of {len(names):,} tensors by words of their names, first {names[0][:80]!r}"
 
 
 def sight_values(found: Sight) -> dict[str, Any]:
@@ -124,6 +132,7 @@ def sight_values(found: Sight) -> dict[str, Any]:
         "languages": release.languages,
         "pipeline_tag": release.pipeline_tag,
         "architecture": architecture_values(found.sketch.architecture) if found.sketch else None,
+        "guessed": found.sketch.guessed if found.sketch else (),
     }
 
 

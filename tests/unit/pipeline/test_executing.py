@@ -58,6 +58,12 @@ def test_a_good_run_tells_where_it_published(here: Callable[[str], Here], tmp_pa
     assert executor.find(replace(TASK, attempts=2)) is None
 
 
+def test_a_run_tells_what_is_lacking(here: Callable[[str], Here]) -> None:
+    executor = here("""print('{"url": "u", "lacks": ["without its vision part"]}')""")
+    executor.start(TASK)
+    assert ended(executor) == Run(good=True, link="u", lacks=("without its vision part",))
+
+
 def test_a_run_that_waits_for_a_person_is_not_published(here: Callable[[str], Here]) -> None:
     executor = here("""print('{"url": "u", "waiting": "http://hub/me/model/discussions/1"}')""")
     executor.start(TASK)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from bot import weights
 from bot.clients.hub import Hub as Client
 from bot.errors import SourceError
 from bot.pipeline import sources, tables
@@ -141,6 +142,60 @@ def test_weights_below_16_bits_are_seen_in_headers(
     stored = {file.path: file.stored for file in facts.release.files}
     assert stored["model.safetensors"] == ("BF16" if name == "Tiny-AWQ" else None)
     assert decide(facts.release, facts.config).outcome == "eligible"
+
+
+PAIR = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+
+
+def indexed(folder: Path, of: headers.Model, **beside: bytes) -> dict[str, Path]:
+    """A checkpoint in two files, with an index; both JSON files begin with a byte order mark."""
+    folder.mkdir()
+    mark = b"\xef\xbb\xbf"
+    (folder / "config.json").write_bytes(mark + json.dumps(of.config).encode())
+    entries = {tensor.name: (tensor.dtype, tensor.shape) for tensor in of.tensors}
+    names = sorted(entries)
+    parts = dict(zip(PAIR, (names[::2], names[1::2]), strict=True))
+    for file, own in parts.items():
+        (folder / file).write_bytes(headers.file({name: entries[name] for name in own}))
+    named = {name: file for file, own in parts.items() for name in own}
+    index = json.dumps({"metadata": {}, "weight_map": named}).encode()
+    (folder / weights.INDEX).write_bytes(mark + index)
+    for file, content in beside.items():
+        (folder / f"{file}.safetensors").write_bytes(content)
+    return {path.name: path for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {},
+        {f"model-0000{n}-of-00003": b"an older set" for n in (1, 2, 3)},
+        {"model-00002-of-00003": b"a leftover", "extra": b"of something else"},
+        {"model": b"one file of a checkpoint before", "consolidated": b"and another"},
+    ],
+)
+def test_hub_and_folder_agree_on_which_files_are_the_model(
+    beside: dict[str, bytes], pipeline: Pipeline, tmp_path: Path
+) -> None:
+    files = indexed(tmp_path / "source", headers.qwen3moe(), **beside)
+    repo_id = released(pipeline, "Indexed", files)
+    seen, here = (
+        look_at(pipeline, repo_id, "main", ANY_MACHINE),
+        look_at_folder(tmp_path / "source"),
+    )
+    for sight in (seen, here):
+        assert sight.decision.outcome == "eligible", sight.decision.reason
+        assert "from 2 safetensors files" in sight.decision.reason
+    assert seen.sketch is not None
+    assert here.sketch is not None
+    assert seen.sketch.tensors == here.sketch.tensors
+
+
+def test_roles_told_by_words_are_shown(tmp_path: Path) -> None:
+    indexed(tmp_path / "source", headers.deepseek_v4())
+    seen = look_at_folder(tmp_path / "source")
+    assert "guessed" in tables.sight(seen)
+    assert len(tables.sight_values(seen)["guessed"]) > 1
 
 
 def test_a_folder_tells_what_it_holds(tmp_path: Path, demo_model: Path) -> None:

@@ -284,6 +284,16 @@ def test_plots_are_shown_in_light_and_dark_and_described() -> None:
     assert page.images == [("plots/b.png", second.alt)]
 
 
+def test_parts_that_could_not_be_converted_are_named() -> None:
+    results = nine_tiers()
+    reason = "without its vision or audio part: there is no <b>preprocessor_config.json</b>"
+    model = replace(results.architecture, vision=True, lacks=(reason,))
+    text = _card(replace(results, architecture=model))
+    assert "**Not included**: Published without its vision or audio part: there is no" in text
+    assert "<b>" not in text
+    assert "Not included" not in _card(results)
+
+
 def test_a_hostile_family_is_no_tag() -> None:
     results = nine_tiers()
     family = replace(results.architecture, family="x\n- evil")
