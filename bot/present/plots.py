@@ -15,6 +15,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
@@ -279,14 +280,18 @@ def _scales(
         axes.set_yscale("log")
         margin = max((high / low) ** 0.12, 1.15)
         axes.set_ylim(low / margin, high * margin)
-        wide = high / low > 5
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(6))
-        axes.yaxis.set_minor_locator(NullLocator())
+        _ticks(axes.yaxis, low, high)
     else:
         low = min(low, least if least is not None else low)
         tall = max(high - low, 1e-3 * abs(high))
         axes.set_ylim(low - 0.12 * tall, high + 0.12 * tall)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _place: f"{value:g}"))
+
+
+def _ticks(axis: Axis, low: float, high: float) -> None:
+    """Numbers along a logarithmic axis: by decades where there are some, else evenly."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)) if high / low > 5 else MaxNLocator(5))
+    axis.set_minor_locator(NullLocator())
 
 
 def _label(
@@ -407,8 +412,10 @@ def _chart(
     axes.yaxis.grid(visible=False)
     if logarithmic:
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_minor_locator(NullLocator())
+        low, high = min(p.value for p in found), max(p.value for p in found)
+        margin = max((high / low) ** 0.06, 1.05)
+        axes.set_xlim(low / margin, high * margin)
+        _ticks(axes.xaxis, low, high)
     else:
         axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _place: f"{value:g}"))

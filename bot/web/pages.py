@@ -39,7 +39,7 @@ STYLE = """
 body { margin: 0; background: var(--paper); color: var(--ink);
   font: 16px/1.6 system-ui, sans-serif; }
 header { border-bottom: 1px solid var(--line); background: var(--shade); }
-header > div, main { max-width: 60rem; margin: 0 auto; padding: 1rem 1.25rem; }
+header > div, main { max-width: 78rem; margin: 0 auto; padding: 1rem 1.25rem; }
 header p { margin: .25rem 0 0; color: var(--soft); font-size: .9rem; }
 header h1 { margin: 0; font-size: 1.4rem; overflow-wrap: anywhere; }
 h1, h2, h3 { line-height: 1.25; margin: 1.6em 0 .6em; }
@@ -54,7 +54,9 @@ pre { background: var(--shade); border: 1px solid var(--line); border-radius: 6p
   padding: .8rem 1rem; overflow-x: auto; } pre code { background: none; padding: 0; }
 .wide { overflow-x: auto; }
 article { margin-top: 1.2rem; overflow-wrap: break-word; }
-article table { display: block; max-width: 100%; overflow-x: auto; }
+article > :is(p, ul, ol, blockquote) { max-width: 56rem; }
+article table { display: block; max-width: 100%; overflow-x: auto; font-size: .85rem; }
+article :is(th, td) { padding: .4rem .5rem; }
 td code { white-space: nowrap; }
 table { border-collapse: collapse; font-size: .9rem; margin: 1em 0;
   font-variant-numeric: tabular-nums; }
@@ -74,7 +76,8 @@ details { margin: 1em 0; } summary { cursor: pointer; color: var(--link); }
 .spoken { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 .tag { display: inline-block; margin: .4rem .4rem 0 0; padding: 0 .6em; font-size: .8rem;
   border: 1px solid var(--line); border-radius: 1em; color: var(--soft); }
-.soft { color: var(--soft); } .name { overflow-wrap: anywhere; }
+.soft { color: var(--soft); } .name { overflow-wrap: anywhere;
+  min-width: 12rem; }
 """
 
 

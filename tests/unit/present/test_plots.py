@@ -10,9 +10,10 @@ from pathlib import Path
 
 import matplotlib as mpl
 import pytest
+from matplotlib.figure import Figure
 
 from bot.present.labels import Box, place
-from bot.present.plots import draw, pictures
+from bot.present.plots import LIGHT, _chart, draw, pictures
 from bot.present.points import Point, alt_text, front, points
 from bot.records import Results, Row, Speed
 from tests.unit.present.samples import coinciding, divergence, nine_tiers, row, with_baselines
@@ -48,6 +49,20 @@ def with_speed() -> Results:
         tiers=tuple(map(fast, full.tiers)),
         baselines=tuple(map(fast, full.baselines)),
     )
+
+
+@pytest.mark.parametrize("ratio", [1, 1.001, 1.3, 2, 4, 4.9, 5.1, 8, 60, 1e4])
+def test_a_logarithmic_axis_has_numbers_to_read_it_by(ratio: float) -> None:
+    found = [
+        Point(label=str(i), kind="plain", bytes=10**9, value=0.304 * ratio**i) for i in (0, 0.5, 1)
+    ]
+    axes = Figure().add_subplot()
+    _chart(axes, LIGHT, found, [p.label for p in found], logarithmic=True)
+    low, high = axes.get_xlim()
+    ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
+    assert len(ticks) >= 2, ticks
+    assert low < min(p.value for p in found)
+    assert high > max(p.value for p in found)
 
 
 def test_the_same_numbers_give_the_same_bytes(

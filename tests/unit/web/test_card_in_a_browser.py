@@ -11,6 +11,7 @@ from bot.pipeline.preview import fill
 from bot.present.card import CardFile, render_card
 from bot.present.plots import draw
 from bot.records import Built
+from bot.settings import CardSettings
 from bot.web.hub import RunningHub
 from bot.workspace import sha256
 from tests.browser import Browser, browser
@@ -57,6 +58,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     card = render_card(
         results, repo_id=REPO, files=listed, about=samples.ABOUT, plots=shown,
         quantized_by="someone",
+        look=CardSettings(columns=("bits", "p999", "same_top", "speed")),
     )  # fmt: skip
     files = {}
     for path in (folder / "README.md", *drawn):
@@ -94,6 +96,29 @@ def test_the_page_fits_is_legible_and_says_no_error(
     assert chromium.run("document.documentElement.lang") == "en"
     assert chromium.errors == []
     chromium.picture(tmp_path / f"{width}-{scheme}.png")
+
+
+CUT = """[...document.querySelectorAll('article table')].filter(t => t.scrollWidth > t.clientWidth)
+  .map(t => [t.scrollWidth, t.clientWidth, t.innerText.slice(0, 60)])"""
+NARROW = (
+    """[...document.querySelectorAll('td.name')].map(t => t.clientWidth).filter(w => w < 160)"""
+)
+
+
+def test_tables_are_whole_on_a_desk_and_titles_have_words_on_a_phone(
+    chromium: Browser, page: str, tmp_path: Path
+) -> None:
+    chromium.size(1280, 900)
+    chromium.open(page)
+    assert "HellaSwag" in chromium.run("document.querySelector('article table').innerText")
+    assert chromium.run(CUT.replace("article table", "article h2 ~ table")) == []
+    chromium.picture(tmp_path / "desk.png")
+    chromium.size(390, 900)
+    chromium.open(page)
+    assert chromium.run("document.querySelectorAll('td.name').length") > 0
+    assert chromium.run(NARROW) == []
+    assert chromium.run("document.documentElement.scrollWidth") <= 390
+    chromium.picture(tmp_path / "phone.png")
 
 
 def test_everything_is_reached_with_the_keyboard(chromium: Browser, page: str) -> None:
