@@ -84,7 +84,7 @@ def test_an_order_is_sent_once_and_a_failed_one_again(desk: Desk, script: Script
     assert (third["new"], third["run"]["id"]) == (False, second["run"]["id"])
     assert "succeeded already" in desk.bot("dispatch", MODEL).stdout
     assert len(desk.github.repository.runs) == 2
-    assert desk.bot("dispatch", "lab/Nothing-Here").returncode == 4
+    assert desk.bot("dispatch", "lab/Nothing-Here").returncode == 12
     assert desk.bot("dispatch", 'x"; touch PWNED; "').returncode == 4
     assert desk.bot("dispatch", MODEL, "--profiles", "I-Wrong").returncode == 3
     assert not list(desk.road.folder.rglob("PWNED"))
