@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bot.present.commands import commands
 from bot.present.naming import (
     ambiguous,
     hub_label,
@@ -12,6 +13,8 @@ from bot.present.naming import (
     llama_tag,
     models,
     ollama_file,
+    ollama_tag,
+    unlabelled,
 )
 
 SEED = [
@@ -78,3 +81,30 @@ def test_the_hubs_own_snippet_names_a_labelled_file() -> None:
     assert hub_snippet(SEED) is None
     assert hub_snippet([*SEED, "mmproj-F16.gguf"]) == "mmproj-F16.gguf"
     assert hub_snippet(["A-Q2_K.gguf", "A-Q4_K_M.gguf"]) == "A-Q4_K_M.gguf"
+
+
+@pytest.mark.parametrize(
+    ("repo", "file", "tag"),
+    [
+        ("me/model", f"{'m' * 76}.gguf", None),  # 81 characters
+        ("me/model", f"{'m' * 75}.gguf", f"{'m' * 75}.gguf"),
+        ("me/model", f"{'m' * 80}-Q6_K_MINI.gguf", "Q6_K_MINI"),
+        (f"me/{'r' * 81}", "m.gguf", None),
+        ("my.name/model", "m.gguf", None),
+        ("me/model", "My Model (v2).gguf", None),
+        ("me/model", "modèle-Q6_K.gguf", "Q6_K"),
+        ("me/model", "-m.gguf", None),
+    ],
+)
+def test_a_command_of_ollamas_only_where_each_part_of_the_name_is_taken(
+    repo: str, file: str, tag: str | None
+) -> None:
+    assert ollama_tag(repo, [file], file) == tag
+    printed = [c.lines[0] for c in commands(repo, [file], file, []) if c.program == "Ollama"]
+    assert printed == ([f"ollama run hf.co/{repo}:{tag}"] if tag else [])
+
+
+@pytest.mark.parametrize("name", ["M-MXFP4", "m-mxfp4_moe", "x-NVFP4-y", "UD-Q4_K_XL", "a.f32.b"])
+def test_no_label_is_left_in_a_name(name: str) -> None:
+    assert hub_label(name) is not None
+    assert hub_label(unlabelled(name)) is None
