@@ -1059,21 +1059,27 @@ def timeline(
 
 @cli.command()
 @click.argument("repository", type=Repository(), metavar="OWNER/NAME")
-@click.argument("revision")
+@click.argument("revision", required=False)
 @JSON
 @click.pass_obj
-def rollback(context: Context, repository: str, revision: str, as_json: bool) -> None:
+def rollback(context: Context, repository: str, revision: str | None, as_json: bool) -> None:
     """Return a published repository to an earlier REVISION, in one commit.
 
-    Only the bot's files go back; what people added stays. The Hub copies the files itself.
+    Only the bot's files go back; what people added stays. The Hub copies the files itself. A commit
+    may be named by its first digits; without REVISION the builds there are listed.
 
     \b
-    bot rollback my-name/model-APEX-GGUF 1f2e3d4c5b6a79880f1e2d3c4b5a69788f9e0d1c
+    bot rollback my-name/model-APEX-GGUF
+    bot rollback my-name/model-APEX-GGUF 1f2e3d4c5b6a
     """
     from bot.pipeline import tables
     from bot.pipeline.models import as_repo
-    from bot.pipeline.publish import back
+    from bot.pipeline.publish import back, builds
 
+    if revision is None:
+        found = builds(context.pipeline, as_repo(repository))
+        _emit(found) if as_json else click.echo(tables.builds(found))
+        return
     context.pipeline.require_publisher()
     done = back(context.pipeline, as_repo(repository), revision)
     if as_json:

@@ -133,7 +133,7 @@ class Community:
 
     def _newest(self, api: HfApi, repo_id: str, user: str, mark: str) -> Pull | None:
         found = api.get_repo_discussions(repo_id, author=user, discussion_type="pull_request")
-        ours = [one for one in found if one.author == user and one.title.endswith(mark)]
+        ours = [one for one in found if one.author == user and str(one.title).endswith(mark)]
         if not ours:
             return None
         last = max(ours, key=lambda one: one.num)

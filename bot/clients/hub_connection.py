@@ -349,6 +349,9 @@ class Connection:
                 raise PublishError(
                     f"{self.name} does not accept {what}: {self._clean(error)}; correct the card"
                 ) from error
+            behind = error.__context__
+            if isinstance(behind, httpx2.HTTPStatusError):  # a reason that is not as a Hub gives it
+                raise self._refused(behind.response, "", what) from error
             if not heard or not _of_a_reply(error):
                 raise  # a mistake of this program, not of the Hub's
             raise replies.not_a_hub(self.name) from error  # a reply cut short, or no Hub's
@@ -386,13 +389,12 @@ class Connection:
             case DisabledRepoError():
                 return SourceError(f"{what} is disabled on {self.name}; choose another model")
             case HfHubHTTPError():
-                return self._refused(error, what)
+                return self._refused(error.response, error.server_message or "", what)
             case _:
                 return self._unanswered(what, error)
 
-    def _refused(self, error: HfHubHTTPError, what: str) -> BotError:
-        status = error.response.status_code
-        said = self._clean(error.server_message or error.response.reason_phrase)
+    def _refused(self, response: httpx2.Response, message: str, what: str) -> BotError:
+        status, said = response.status_code, self._clean(message or response.reason_phrase)
         if status in (402, 403, 413, 507) and re.search(r"storage|quota|disk", said, re.IGNORECASE):
             return CapacityError(
                 f"{self.name} has no room for {what} ({status} {said}); give some back there "
@@ -418,7 +420,7 @@ class Connection:
             )
         if status in (409, 412):
             return moved_on(what)
-        kind = AbsentError if error.response.request.method in ("GET", "HEAD") else PublishError
+        kind = AbsentError if response.request.method in ("GET", "HEAD") else PublishError
         return kind(f"{self.name} does not accept {what} ({status} {said}); run `bot doctor`")
 
     def _unanswered(self, what: str, error: BaseException) -> UnreachableError:

@@ -110,6 +110,11 @@ class Writer:
         )
         return tuple(commit.commit_id for commit in found)
 
+    def tags(self, repo_id: str) -> dict[str, str]:
+        """The commit of each tag."""
+        found = self._hub.ask(f"the tags of {repo_id}", lambda api: api.list_repo_refs(repo_id))
+        return {ref.name: ref.target_commit for ref in found.tags}
+
     def refs(self, repo_id: str) -> tuple[Ref, ...]:
         """Branches, tags, and pull requests that may still be merged."""
         found = self._hub.ask(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bot.clients.hub import Hub
 from bot.clients.hub_community import Pull
+from bot.clients.hub_writing import Writer
 from bot.clock import SystemClock, iso
 from bot.errors import BotError, PublishError, SourceError
 from bot.pipeline import gating
@@ -20,6 +22,7 @@ from bot.progress import Report
 from bot.publish.approval import ask, evaluation, measured, pull_of, tell
 from bot.publish.aside import publish_aside
 from bot.publish.blocks import front_matter
+from bot.publish.reclaim import TAG
 from bot.publish.standing import is_whole, said_of, standing
 from bot.publish.update import Update, prepare, rollback
 from bot.publish.upload import CARD, Pushed, open_private, open_public, publish
@@ -28,6 +31,7 @@ from bot.records import Built, Release
 from bot.workspace import GATE, slug
 
 RESULTS = "results.json"
+HISTORY = 1000  # commits that are looked through
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +64,15 @@ class RolledBack:
     commit: str
     revision: str
     changed: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version:
+    """A build that a repository had; `bot rollback` takes its name or commit."""
+
+    name: str
+    commit: str
+    current: bool
 
 
 def held_already(
@@ -282,17 +295,47 @@ def tag(pipeline: Pipeline, repo_id: str, name: str, commit: str) -> None:
 def back(pipeline: Pipeline, repo_id: str, revision: str) -> RolledBack:
     """Return the bot's files of a repository to what they were at an earlier revision.
 
-    Raises SourceError for a revision that is none, PublishError when it cannot be done.
+    A commit may be named by its first digits. Raises SourceError for a revision that is none,
+    PublishError when it cannot be done.
     """
+    hub = pipeline.publisher(repo_id)
+    named = _unshortened(hub, repo_id, revision)
     with pipeline.narrator.work(f"returning {repo_id} to {revision}"):
         folder = pipeline.workspace.root / "rollbacks" / slug(repo_id)
-        commit, changed = rollback(pipeline.publisher(repo_id), repo_id, revision, folder, _today())
+        commit, changed = rollback(hub, repo_id, named, folder, _today())
     return RolledBack(
         repo_id=repo_id,
         url=f"{pipeline.hub.endpoint}/{repo_id}",
         commit=commit,
         revision=revision,
         changed=changed,
+    )
+
+
+def _unshortened(hub: Hub, repo_id: str, revision: str) -> str:
+    """A commit by its first digits, as ours are printed; anything else as it is."""
+    if not re.fullmatch(r"[0-9a-f]{7,39}", revision):
+        return revision
+    writer = Writer(hub)
+    if any(ref.name == revision for ref in writer.refs(repo_id)):
+        return revision
+    found = [one for one in writer.history(repo_id, HISTORY) if one.startswith(revision)]
+    if len(found) > 1:
+        raise SourceError(f"{repo_id} has {len(found)} commits {revision}…; name more digits")
+    return found[0] if found else revision
+
+
+def builds(pipeline: Pipeline, repo_id: str) -> tuple[Version, ...]:
+    """The builds that a repository had, by the tags that the bot gave them; the newest first."""
+    writer = Writer(pipeline.hub)
+    named = writer.tags(repo_id)
+    order = writer.history(repo_id, HISTORY)
+    ours = [(name, commit) for name, commit in named.items() if name.startswith(TAG)]
+    if order[0] not in named.values():  # made again with other names or card: the tag stays back
+        ours.append(("main", order[0]))
+    ours.sort(key=lambda one: order.index(one[1]) if one[1] in order else HISTORY)
+    return tuple(
+        Version(name=name, commit=commit, current=commit == order[0]) for name, commit in ours
     )
 
 

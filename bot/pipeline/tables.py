@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from bot.pipeline.demo import Demonstrated
     from bot.pipeline.doctor import Finding
     from bot.pipeline.models import Plan
-    from bot.pipeline.publish import Published, RolledBack
+    from bot.pipeline.publish import Published, RolledBack, Version
     from bot.pipeline.sources import Sight, Sketch
     from bot.publish.gate import Verdict
     from bot.publish.reclaim import Replaced
@@ -357,6 +357,14 @@ def would_prune(gone: Sequence[Replaced], repo_id: str) -> str:
     whole = sum(one.bytes for one in gone)
     said = f"--prune would give back up to {whole} bytes ({size(whole)}) of {repo_id}:"
     return f"{said}\n{table(('file', 'size', 'sha256'), rows)}"
+
+
+def builds(found: Sequence[Version]) -> str:
+    """What `bot rollback REPO` prints."""
+    if not found:
+        return "no build of the bot's has a tag there"
+    rows = [(one.name, one.commit[:12], "now" if one.current else "") for one in found]
+    return table(("build", "commit", ""), rows, left=3)
 
 
 def rolled_back(done: RolledBack) -> str:

@@ -14,10 +14,10 @@ import pytest
 from pydantic import SecretStr
 
 from bot.clients.hub import Hub as Client
-from bot.errors import BotError, SettingsError
+from bot.errors import BotError, SettingsError, SourceError
 from bot.pipeline.asked import Order, Pinned, order
 from bot.pipeline.models import Pipeline
-from bot.pipeline.publish import Published, held_already, send
+from bot.pipeline.publish import Published, back, builds, held_already, send
 from bot.progress import Narrator
 from bot.publish import provenance
 from bot.publish.blocks import marked
@@ -271,6 +271,22 @@ def test_published_by_another_meanwhile(hub: Hub, tmp_path: Path, hidden: str) -
 @pytest.mark.parametrize("hidden", SOME)
 def test_published_by_another_at_any_request(hub: Hub, tmp_path: Path, hidden: str) -> None:
     raced(hub, tmp_path, hidden, None)
+
+
+def test_builds_are_listed_and_gone_back_to_by_the_digits_that_are_printed(machine: Maker) -> None:
+    first = machine("1.5").publish()
+    two = machine("2.5", quantize={"stamp": False})
+    second = two.publish()
+    listed = builds(two.pipeline, REPO)
+    assert [(one.commit, one.current) for one in listed] == [
+        (second.commit, True),
+        (first.commit, False),
+    ]
+    done = back(two.pipeline, REPO, first.commit[:12])
+    assert "results.json" in done.changed
+    assert back(two.pipeline, REPO, listed[1].name).changed == ()
+    with pytest.raises(SourceError, match="does not exist"):
+        back(two.pipeline, REPO, "0123456789ab")
 
 
 def test_two_orders_of_one_model_are_two_commits(machine: Maker, hub: Hub) -> None:
