@@ -891,11 +891,7 @@ def _publish(
     if as_json:
         _emit(done)
     else:
-        click.echo(
-            "\n".join(
-                (tables.published(done), *tables.gaps(order.paths(pipeline.workspace).results))
-            )
-        )
+        click.echo(tables.ended(done, order.paths(pipeline.workspace).results))
 
 
 @cli.command()

@@ -322,6 +322,19 @@ def published(done: Published) -> str:
     return "\n".join((_published(done, done.url), *done.lacks))
 
 
+def ended(done: Published, measured: Path) -> str:
+    """How a publication ended: the table of what was sent, where that lies, what lacks data.
+
+    `measured` is the results.json of its job, which need not be there.
+    """
+    lines = [published(done), *gaps(measured)]
+    if done.changed and measured.is_file():
+        from bot.records import from_json
+
+        lines = [results(from_json(Results, measured.read_bytes())), "", *lines]
+    return "\n".join(lines)
+
+
 def gaps(results: Path) -> list[str]:
     """A line for each tier of results.json that was rounded without data of some weights."""
     from bot.build.quantize import told
