@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from bot.cli_options import Place
+from bot.cli_options import JSON, Place, tell
 
 FOLDER = click.argument("folder", type=Place(file=False))
 
@@ -26,7 +26,8 @@ def hub() -> None:
     metavar="MB",
     help="MB a second that uploads share, to rehearse a slow line; without Xet.",
 )
-def serve(folder: Path, port: int, host: str, bandwidth: float | None) -> None:
+@JSON
+def serve(folder: Path, port: int, host: str, bandwidth: float | None, as_json: bool) -> None:
     """Serve the Hub kept in FOLDER until interrupted.
 
     \b
@@ -36,7 +37,7 @@ def serve(folder: Path, port: int, host: str, bandwidth: float | None) -> None:
     from bot.web.hub import serve as run
 
     def ready(url: str) -> None:
-        click.echo(f"serving {folder} at {url}")
+        tell(f"serving {folder} at {url}", as_json=as_json, folder=str(folder), url=url)
 
     run(folder, port, host, ready, bandwidth=bandwidth * 1e6 if bandwidth else None)
 
@@ -46,7 +47,8 @@ def serve(folder: Path, port: int, host: str, bandwidth: float | None) -> None:
 @click.argument("repository", metavar="OWNER/NAME")
 @click.argument("number", type=click.IntRange(min=1))
 @click.option("--merge/--close", "agreed", default=None, help="Agree to it, or refuse it.")
-def review(folder: Path, repository: str, number: int, agreed: bool | None) -> None:
+@JSON
+def review(folder: Path, repository: str, number: int, agreed: bool | None, as_json: bool) -> None:
     """Merge or close a pull request of the Hub in FOLDER, as its owner; see publish.approval.
 
     \b
@@ -57,7 +59,8 @@ def review(folder: Path, repository: str, number: int, agreed: bool | None) -> N
 
     if agreed is None:
         raise click.UsageError("say --merge or --close")
-    click.echo(settle(Store(folder), repository, number, agreed=agreed))
+    said = settle(Store(folder), repository, number, agreed=agreed)
+    tell(said, as_json=as_json, repository=repository, number=number, merged=agreed)
 
 
 @hub.command()
@@ -77,7 +80,15 @@ def review(folder: Path, repository: str, number: int, agreed: bool | None) -> N
     metavar="NAME=VALUE",
     help="What an id token must say, exactly so; may be given again.",
 )
-def trust(folder: Path, repository: str, issuer: str, keys: Path, claims: tuple[str, ...]) -> None:
+@JSON
+def trust(
+    folder: Path,
+    repository: str,
+    issuer: str,
+    keys: Path,
+    claims: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Let a workflow publish to OWNER/NAME of the Hub in FOLDER; see publish.trusted_publisher.
 
     \b
@@ -92,14 +103,16 @@ def trust(folder: Path, repository: str, issuer: str, keys: Path, claims: tuple[
     if not all(named.values()):
         raise click.UsageError("a claim is NAME=VALUE")
     name_publisher(Store(folder), repository, issuer, keys, named)
-    click.echo(f"{repository} trusts jobs of {issuer} with {', '.join(claims)}")
+    text = f"{repository} trusts jobs of {issuer} with {', '.join(claims)}"
+    tell(text, as_json=as_json, repository=repository, issuer=issuer, claims=named)
 
 
 @hub.command("add-user")
 @FOLDER
 @click.argument("name")
 @click.option("--org", "orgs", multiple=True, help="Organisation the user belongs to.")
-def add_user(folder: Path, name: str, orgs: tuple[str, ...]) -> None:
+@JSON
+def add_user(folder: Path, name: str, orgs: tuple[str, ...], as_json: bool) -> None:
     """Make a user of the Hub in FOLDER and print a token. It is shown this once.
 
     \b
@@ -107,7 +120,8 @@ def add_user(folder: Path, name: str, orgs: tuple[str, ...]) -> None:
     """
     from bot.web.store import Store
 
-    click.echo(Store(folder).add_user(name, orgs))
+    token = Store(folder).add_user(name, orgs)
+    tell(token, as_json=as_json, name=name, orgs=orgs, token=token)
 
 
 VERBS = (hub,)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import click
+
+from bot.cli_options import JSON
 
 if TYPE_CHECKING:
     from bot.settings import Settings
@@ -23,12 +26,19 @@ class Context(Protocol):
 @click.command()
 @click.argument("repo", metavar="OWNER/REPO | FOLDER")
 @click.option("--single", is_flag=True, help="For one runner: all in one job.")
+@click.option("--namespace", metavar="NAME", help="Whom releases on the Hub belong to.")
 @click.option("--upgrade", is_flag=True, help="Propose what is new; your changes stay.")
 @click.option("--dry-run", is_flag=True, help="Say what would be proposed; write nothing.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@JSON
 @click.pass_obj
 def init(
-    context: Context, repo: str, single: bool, upgrade: bool, dry_run: bool, as_json: bool
+    context: Context,
+    repo: str,
+    single: bool,
+    namespace: str | None,
+    upgrade: bool,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Give a repository the workflows that build releases on your runners, and a bot.yaml.
 
@@ -37,7 +47,7 @@ def init(
     there and left to you to commit.
 
     \b
-    bot init my-name/builds
+    bot init my-name/builds --namespace my-name-on-the-hub
     bot init my-name/builds --upgrade --dry-run
     bot init ./builds --single
     """
@@ -45,12 +55,10 @@ def init(
     from bot.records import to_json
 
     folder = Path(repo).expanduser()
+    into = partial(installing.into_repository, context.settings, repo)
     if folder.is_dir():
-        done = installing.into_folder(folder, single=single, upgrade=upgrade, dry_run=dry_run)
-    else:
-        done = installing.into_repository(
-            context.settings, repo, single=single, upgrade=upgrade, dry_run=dry_run
-        )
+        into = partial(installing.into_folder, folder)
+    done = into(single=single, upgrade=upgrade, dry_run=dry_run, namespace=namespace)
     if as_json:
         click.echo(to_json(done), nl=False)
         return

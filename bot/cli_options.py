@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,6 +15,11 @@ from bot import addresses
 _PASTED = "bot.revision"  # in click's notes of a call: what a pasted address named
 
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+
+
+def tell(text: str, *, as_json: bool, **values: Any) -> None:
+    """A result on stdout: `text` for people, or the values, which are plain, in a line of JSON."""
+    click.echo(json.dumps(values, ensure_ascii=False) if as_json else text)
 
 
 class Place(click.Path):

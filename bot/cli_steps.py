@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from bot.cli_options import JSON, Repository, pasted_revision
+from bot.cli_options import JSON, Repository, pasted_revision, tell
 
 if TYPE_CHECKING:
     from bot.pipeline.models import Pipeline
@@ -263,8 +263,9 @@ def report(
 @MAYBE
 @MAYBE_SENTINEL
 @PUBLISHED
+@JSON
 @click.pass_obj
-def clean(context: Context, release: str, sentinel: str, published: str) -> None:
+def clean(context: Context, release: str, sentinel: str, published: str, as_json: bool) -> None:
     """Remove unfinished files; and, once all is published, the model's files (see jobs.keep).
 
     \b
@@ -275,7 +276,8 @@ def clean(context: Context, release: str, sentinel: str, published: str) -> None
     folder = _folder(context, release) if release and sentinel else None
     done = sweep(context.pipeline, folder, sentinel, published) if folder else None
     words = {True: "removed the model's files", False: "removed unfinished files"}
-    click.echo(words[done] if done is not None else "nothing of it is here")
+    text = words[done] if done is not None else "nothing of it is here"
+    tell(text, as_json=as_json, release=release, model_removed=done)
 
 
 REMOTE = click.option(
@@ -285,8 +287,9 @@ REMOTE = click.option(
 
 @step.command()
 @REMOTE
+@JSON
 @click.pass_obj
-def recall(context: Context, remote: str | None) -> None:
+def recall(context: Context, remote: str | None, as_json: bool) -> None:
     """Take the watcher's ledger from the branch apex-bot-ledger; a first time there is none.
 
     \b
@@ -295,13 +298,15 @@ def recall(context: Context, remote: str | None) -> None:
     from bot.pipeline import remembering
 
     found = remembering.recall(context.pipeline.workspace, remembering.shelf(remote))
-    click.echo("took the ledger of the last run" if found else "there is no ledger yet")
+    text = "took the ledger of the last run" if found else "there is no ledger yet"
+    tell(text, as_json=as_json, found=found)
 
 
 @step.command()
 @REMOTE
+@JSON
 @click.pass_obj
-def remember(context: Context, remote: str | None) -> None:
+def remember(context: Context, remote: str | None, as_json: bool) -> None:
     """Write the watcher's ledger to the branch apex-bot-ledger, whose last version it replaces.
 
     \b
@@ -310,7 +315,7 @@ def remember(context: Context, remote: str | None) -> None:
     from bot.pipeline import remembering
 
     commit = remembering.remember(context.pipeline.workspace, remembering.shelf(remote))
-    click.echo(f"the ledger is kept at {commit[:12]}")
+    tell(f"the ledger is kept at {commit[:12]}", as_json=as_json, commit=commit)
 
 
 VERBS = (step,)

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from bot.cli_options import JSON, Place, Repository
+from bot.cli_options import JSON, Place, Repository, tell
 
 if TYPE_CHECKING:
     from bot.board import Board
     from bot.pipeline.models import Pipeline
-    from bot.queue import Queue
+    from bot.queue import Queue, Task
     from bot.settings import Settings
 
 REPO = click.argument("repo", type=Repository(), metavar="ORG/MODEL")
@@ -162,21 +162,27 @@ def _board(context: Context) -> Board:
 
 @click.command()
 @REPO
+@JSON
 @click.pass_obj
-def approve(context: Context, repo: str) -> None:
+def approve(context: Context, repo: str, as_json: bool) -> None:
     """Agree to a build that the policy asks about.
 
     \b
     bot approve Qwen/Qwen3.6-35B-A3B
     """
-    task = _queue(context).approve(repo, time.time())
-    click.echo(f"{task.repo} at {task.commit[:12]} is queued")
+    _queued(_queue(context).approve(repo, time.time()), as_json)
+
+
+def _queued(task: Task, as_json: bool) -> None:
+    text = f"{task.repo} at {task.commit[:12]} is queued"
+    tell(text, as_json=as_json, repo=task.repo, commit=task.commit, state=task.state)
 
 
 @click.command()
 @REPO
+@JSON
 @click.pass_obj
-def retry(context: Context, repo: str) -> None:
+def retry(context: Context, repo: str, as_json: bool) -> None:
     """Queue again what failed or was ignored; look again at anything else.
 
     \b
@@ -184,55 +190,60 @@ def retry(context: Context, repo: str) -> None:
     """
     task = _queue(context).retry(repo, time.time())
     if task is None:
-        click.echo(f"{repo} is looked at again at the watcher's next turn")
+        text = f"{repo} is looked at again at the watcher's next turn"
+        tell(text, as_json=as_json, repo=repo, commit=None, state=None)
     else:
-        click.echo(f"{task.repo} at {task.commit[:12]} is queued")
+        _queued(task, as_json)
 
 
 @click.command()
 @REPO
 @click.option("--because", required=True, help="Why; `bot why` repeats it.")
+@JSON
 @click.pass_obj
-def ignore(context: Context, repo: str, because: str) -> None:
+def ignore(context: Context, repo: str, because: str, as_json: bool) -> None:
     """Never build a repository, until `bot retry`. What runs already goes on.
 
     \b
     bot ignore some-org/some-model --because "the same as another"
     """
     _queue(context).ignore(repo, because, time.time())
-    click.echo(f"{repo} is ignored")
+    tell(f"{repo} is ignored", as_json=as_json, repo=repo, state="ignored", because=because)
 
 
 @click.command()
 @click.option("--because", default="by hand", show_default=True, help="Shown in the status.")
+@JSON
 @click.pass_obj
-def pause(context: Context, because: str) -> None:
+def pause(context: Context, because: str, as_json: bool) -> None:
     """Start no builds until `bot resume`. Looking and deciding go on.
 
     \b
     bot pause --because "the disk is being replaced"
     """
     _queue(context).pause(because, time.time())
-    click.echo("paused")
+    tell("paused", as_json=as_json, paused=True, because=because)
 
 
 @click.command()
+@JSON
 @click.pass_obj
-def resume(context: Context) -> None:
+def resume(context: Context, as_json: bool) -> None:
     """Start builds again.
 
     \b
     bot resume
     """
     _queue(context).resume()
-    click.echo("resumed")
+    tell("resumed", as_json=as_json, paused=False)
 
 
 @click.command()
 @click.option("--port", default=8911, show_default=True, help="0 picks a free one.")
 @click.option("--host", default="127.0.0.1", show_default=True)
+@JSON
 @click.pass_obj
-def serve(context: Context, port: int, host: str) -> None:
+def serve(context: Context, port: int, host: str, as_json: bool) -> None:
     """Serve the status page, /healthz, /metrics and the webhook until interrupted.
 
     BOT_STATUS_TOKEN lets people act on the page; BOT_WEBHOOK_SECRET lets a Hub's webhook in.
@@ -243,7 +254,7 @@ def serve(context: Context, port: int, host: str) -> None:
     from bot.web import status
 
     def ready(url: str) -> None:
-        click.echo(f"serving the status at {url}")
+        tell(f"serving the status at {url}", as_json=as_json, url=url)
 
     status.serve(context.pipeline.ledger, context.settings, port, host, ready)
 
@@ -255,8 +266,9 @@ def config() -> None:
 
 @config.command()
 @click.argument("file", required=False, type=Place())
+@JSON
 @click.pass_context
-def check(ctx: click.Context, file: Path | None) -> None:
+def check(ctx: click.Context, file: Path | None, as_json: bool) -> None:
     """Say all that is wrong with a settings file, each with its line, and what it names and lacks.
 
     \b
@@ -272,15 +284,15 @@ def check(ctx: click.Context, file: Path | None) -> None:
     if not found:
         ctx.obj.config = named
         found = at_lines(named, needs.here(ctx.obj.pipeline))
-    for mistake in found:
-        click.echo(f"{named}:{mistake}")
-    if found:
-        ctx.exit(3)
-    click.echo(f"{named} is right")
+    lines = [f"{named}:{mistake}" for mistake in found] or [f"{named} is right"]
+    told = [asdict(mistake) for mistake in found]
+    tell("\n".join(lines), as_json=as_json, file=str(named), mistakes=told)
+    ctx.exit(3 if found else 0)
 
 
 @config.command()
 @click.option("--results", is_flag=True, help="Of results.json instead.")
+@click.option("--json", is_flag=True, expose_value=False, help="As without: a schema is JSON.")
 def schema(*, results: bool) -> None:
     """Print the JSON schema of bot.yaml, for editors.
 
@@ -301,15 +313,16 @@ def db() -> None:
 
 @db.command()
 @click.argument("file", type=Place(folder=False))
+@JSON
 @click.pass_obj
-def backup(context: Context, file: Path) -> None:
+def backup(context: Context, file: Path, as_json: bool) -> None:
     """Copy the ledger to FILE while others go on using it.
 
     \b
     bot db backup /backup/ledger-$(date +%F).sqlite
     """
     context.pipeline.ledger.backup(file)
-    click.echo(str(file))
+    tell(str(file), as_json=as_json, file=str(file))
 
 
 VERBS = (watch, why, status, approve, retry, ignore, pause, resume, serve, config, db)

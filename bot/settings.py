@@ -59,6 +59,9 @@ from bot.policies import Policy
 
 PACKAGE = Path(__file__).resolve().parent
 DEMO = PACKAGE / "demo"
+# a letter of a name on the Hub or GitHub. Not \w: of all scripts, a hundred times over, it takes
+# pydantic's regular expressions half a second to be read, at every start of the bot
+NAME = "[A-Za-z0-9_.-]"
 
 
 def data_folder(name: Literal["card_templates", "profiles", "workflows"]) -> Path:
@@ -140,9 +143,9 @@ class QuantizeSettings(Part):
 class CalibrationSource(Part):
     """A text of the calibration mix: a file here, or one of a dataset on the Hub, pinned."""
 
-    name: Annotated[str, Field(pattern=r"^[\w .+-]{1,48}$")] | None = None
+    name: Annotated[str, Field(pattern=r"^[\w .+-]+$", max_length=48)] | None = None
     path: Place | None = None
-    dataset: Annotated[str, Field(pattern=r"^[\w.-]{1,96}/[\w.-]{1,96}$")] | None = None
+    dataset: Annotated[str, Field(pattern=rf"^{NAME}{{1,96}}/{NAME}{{1,96}}$")] | None = None
     commit: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
     file: Annotated[str, Field(min_length=1, max_length=400)] | None = None
     weight: Annotated[float, Field(gt=0, le=1e6)] | None = None  # None: its length
@@ -404,7 +407,7 @@ class JobsSettings(Part):
     # how files get from job to job: in a workdir that all share, or through a Hub
     travel: Literal["folder", "hub"] = "folder"
     # owner of the private repositories that they travel through, one for each order
-    staging: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]{0,95}$")] | None = None
+    staging: Annotated[str, Field(pattern=rf"^[A-Za-z0-9]{NAME}{{0,95}}$")] | None = None
 
     @model_validator(mode="after")
     def _named(self) -> Self:
@@ -416,10 +419,12 @@ class JobsSettings(Part):
 class GitHubSettings(Part):
     """The repository whose workflows build releases, and how its runs are followed."""
 
-    repo: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]{0,38}/[\w.-]{1,100}$")] | None = None
+    repo: Annotated[str, Field(pattern=rf"^[A-Za-z0-9]{NAME}{{0,38}}/{NAME}{{1,100}}$")] | None = (
+        None
+    )
     api_url: str | None = None  # default: GITHUB_API_URL, else github.com's
-    workflow: Annotated[str, Field(pattern=r"^[\w.-]{1,100}\.ya?ml$")] = "release.yml"
-    ref: Annotated[str, Field(pattern=r"^[\w./-]{1,200}$")] = "main"  # branch with the workflow
+    workflow: Annotated[str, Field(pattern=rf"^{NAME}{{1,100}}\.ya?ml$")] = "release.yml"
+    ref: Annotated[str, Field(pattern=r"^[A-Za-z0-9_./-]{1,200}$")] = "main"  # branch
     event: Literal["workflow_dispatch", "repository_dispatch"] = "workflow_dispatch"
     labels: tuple[str, ...] = ("self-hosted",)  # that the GPU runners have
     queued_minutes: Annotated[float, Field(gt=0)] = 30.0  # then a waiting job is explained

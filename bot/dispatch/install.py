@@ -10,6 +10,7 @@ APEX-BOT.md                      what is still to be done by hand
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,8 +45,8 @@ class Proposal:
         return f"{listed}\n\nNothing runs until this is merged. What is left to do: APEX-BOT.md.\n"
 
 
-def wanted(workflows: Path, *, single: bool) -> dict[str, str]:
-    """The files of this version, by path in the repository."""
+def wanted(workflows: Path, *, single: bool, namespace: str | None = None) -> dict[str, str]:
+    """The files of this version, by path in the repository; `namespace` is the owner on the Hub."""
     left_out = RELEASE if single else SINGLE
     texts = {
         path: (workflows / name).read_text(encoding="utf-8")
@@ -53,11 +54,16 @@ def wanted(workflows: Path, *, single: bool) -> dict[str, str]:
         if path != left_out
     }
     if single:
-        settings = texts["bot.yaml"]
-        texts["bot.yaml"] = settings.replace(
-            "workflow: release.yml", "workflow: release-single.yml"
-        )
+        _replace(texts, "bot.yaml", "workflow: release.yml", "workflow: release-single.yml")
+        name = "*apex-bot release on one runner*"
+        _replace(texts, "APEX-BOT.md", "*apex-bot release*", name)
+    if namespace is not None:
+        _replace(texts, "bot.yaml", "namespace: null", f"namespace: {namespace}")
     return texts
+
+
+def _replace(texts: dict[str, str], path: str, old: str, new: str) -> None:
+    texts[path] = texts[path].replace(old, new)
 
 
 def paths() -> tuple[str, ...]:
@@ -117,6 +123,14 @@ def _one(
 def installed_single(present: Mapping[str, str]) -> bool:
     """Whether what was installed last is the form for one runner."""
     return SINGLE in _installed(present)
+
+
+def installed_namespace(present: Mapping[str, str]) -> str | None:
+    """The owner on the Hub that was given when it was installed."""
+    found = re.search(
+        r"^  namespace: (\S+)$", _installed(present).get("bot.yaml", ""), re.MULTILINE
+    )
+    return found[1] if found and found[1] != "null" else None
 
 
 def _installed(present: Mapping[str, str]) -> dict[str, str]:

@@ -45,6 +45,7 @@ def examine(config: Path | None) -> Iterator[Finding]:
     yield _ask("profiles", lambda: _profiles(settings))
     yield _ask("needs", lambda: _needs(settings))
     yield _ask("disk", lambda: _disk(settings))
+    yield _converter(settings)
     yield _ask("hub", lambda: _hub(settings))
     yield _hub_token(settings)
     yield _publishing(settings)
@@ -110,6 +111,25 @@ def _disk(settings: Settings) -> str:
     require_free(settings.workdir, 0, settings.reserve)
     existing = next(p for p in (settings.workdir, *settings.workdir.parents) if p.exists())
     return f"{shutil.disk_usage(existing).free / 1e9:.1f} GB free in {settings.workdir}"
+
+
+def _converter(settings: Settings) -> Finding:
+    """Whether safetensors can be converted; a 16-bit GGUF needs no converter."""
+    from bot.build import toolchain
+    from bot.workspace import Workspace
+
+    root = Workspace(settings.workdir).toolchain
+    named = settings.convert.llama_cpp is not None or settings.convert.python is not None
+    if not named and toolchain.installed(root) is None:
+        text = "not installed; models in safetensors need it: `bot toolchain install` (1.2 GB)"
+        return Finding(name="converter", good=None, text=text)
+
+    def ask() -> str:
+        found = toolchain.chosen(settings.convert, root)
+        models, _projectors = toolchain.supported(found)
+        return f"{found.version} knows {len(models)} architectures"
+
+    return _ask("converter", ask)
 
 
 def _hub(settings: Settings) -> str:

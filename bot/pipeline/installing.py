@@ -14,6 +14,7 @@ from bot.settings import Settings, data_folder
 from bot.workspace import write_text
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,38}/[\w.-]{1,100}", re.ASCII)
+OWNER = re.compile(r"[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,9 @@ class Installed:
     notes: tuple[str, ...]
 
 
-def into_folder(folder: Path, *, single: bool, upgrade: bool, dry_run: bool) -> Installed:
+def into_folder(
+    folder: Path, *, single: bool, upgrade: bool, dry_run: bool, namespace: str | None = None
+) -> Installed:
     """Write into a checkout; committing is left to its owner."""
     if not (folder / ".git").exists():
         raise SettingsError(f"{folder} is no checkout of a repository; name one, or OWNER/REPO")
@@ -34,7 +37,7 @@ def into_folder(folder: Path, *, single: bool, upgrade: bool, dry_run: bool) -> 
         for path in install.paths()
         if (folder / path).is_file()
     }
-    found = _proposal(present, single=single, upgrade=upgrade)
+    found = _proposal(present, single=single, upgrade=upgrade, namespace=namespace)
     if not dry_run:
         for path, text in found.files.items():
             write_text(folder / path, text)
@@ -43,7 +46,13 @@ def into_folder(folder: Path, *, single: bool, upgrade: bool, dry_run: bool) -> 
 
 
 def into_repository(
-    settings: Settings, name: str, *, single: bool, upgrade: bool, dry_run: bool
+    settings: Settings,
+    name: str,
+    *,
+    single: bool,
+    upgrade: bool,
+    dry_run: bool,
+    namespace: str | None = None,
 ) -> Installed:
     """Open a pull request, or bring the open one up to date.
 
@@ -56,7 +65,7 @@ def into_repository(
         raise AccessError("GITHUB_TOKEN is not set; make one that may write contents and workflows")
     client = github.connect(token, settings.github.api_url or github.api_url())
     present = pull_requests.read(client, name, install.paths())
-    found = _proposal(present, single=single, upgrade=upgrade)
+    found = _proposal(present, single=single, upgrade=upgrade, namespace=namespace)
     where = None
     if found.files and not dry_run:
         where = pull_requests.propose(
@@ -65,8 +74,13 @@ def into_repository(
     return Installed(where=where, files=found.files, notes=found.notes)
 
 
-def _proposal(present: Mapping[str, str], *, single: bool, upgrade: bool) -> install.Proposal:
+def _proposal(
+    present: Mapping[str, str], *, single: bool, upgrade: bool, namespace: str | None
+) -> install.Proposal:
+    if namespace is not None and not OWNER.fullmatch(namespace):
+        raise SettingsError(f"{namespace!r} is no name of an owner on the Hub; check --namespace")
     if upgrade:
         single = install.installed_single(present)
-    new = install.wanted(data_folder("workflows"), single=single)
+        namespace = namespace or install.installed_namespace(present)
+    new = install.wanted(data_folder("workflows"), single=single, namespace=namespace)
     return install.propose(present, new, upgrade=upgrade)

@@ -46,7 +46,7 @@ from bot.records import (
     Tools,
     Windows,
 )
-from bot.settings import CardSettings, Part
+from bot.settings import NAME, CardSettings, Part
 
 GIB = 1 << 30
 LARGEST = 1 << 20  # bytes of a sheet
@@ -57,7 +57,7 @@ class ModelFacts(Part):
     """What the model is, as `bot inspect` would say."""
 
     name: str
-    repository: Annotated[str, Field(pattern=r"^[\w.-]{1,96}/[\w.-]{1,96}$")]
+    repository: Annotated[str, Field(pattern=rf"^{NAME}{{1,96}}/{NAME}{{1,96}}$")]
     commit: str = ""
     license: str | None = None
     license_name: str | None = None
@@ -118,7 +118,7 @@ class SheetFile(Part):
 class Sheet(Part):
     """The whole file."""
 
-    repository: Annotated[str, Field(pattern=r"^[\w.-]{1,96}/[\w.-]{1,96}$")]
+    repository: Annotated[str, Field(pattern=rf"^{NAME}{{1,96}}/{NAME}{{1,96}}$")]
     quantized_by: str | None = None
     model: ModelFacts
     windows: Windows

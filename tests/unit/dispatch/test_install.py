@@ -5,9 +5,18 @@ from __future__ import annotations
 import json
 
 import pytest
+import yaml
 
 from bot.configcheck import mistakes
-from bot.dispatch.install import PLACES, RECORD, RELEASE, SINGLE, propose, wanted
+from bot.dispatch.install import (
+    PLACES,
+    RECORD,
+    RELEASE,
+    SINGLE,
+    installed_namespace,
+    propose,
+    wanted,
+)
 from bot.errors import SettingsError
 from bot.settings import data_folder
 
@@ -27,8 +36,27 @@ def test_an_empty_repository_gets_everything(single: bool) -> None:
     assert set(found.files) == (set(PLACES) - {RELEASE if single else SINGLE}) | {RECORD}
     name = "release-single.yml" if single else "release.yml"
     assert f"workflow: {name}\n" in found.files["bot.yaml"]
+    title = yaml.safe_load((data_folder("workflows") / name).read_text())["name"]
+    assert f"*{title}*" in found.files["APEX-BOT.md"]
     assert json.loads(found.files[RECORD])["files"] == new
     assert "Nothing runs until this is merged" in found.body
+
+
+def test_what_is_to_be_installed_comes_from_no_name_that_anybody_may_register() -> None:
+    text = wanted(data_folder("workflows"), single=False)["APEX-BOT.md"]
+    installs = [line for line in text.splitlines() if "pip install" in line]
+    assert installs
+    assert all("pip install ./" in line and "GGML_CUDA" in line for line in installs)
+    for needed in ("bot toolchain install", "bot doctor", "hub.namespace", "calibration.texts"):
+        assert needed in text
+
+
+def test_the_namespace_that_was_given_stays_with_an_upgrade() -> None:
+    new = wanted(data_folder("workflows"), single=False, namespace="lab")
+    assert yaml.safe_load(new["bot.yaml"])["hub"]["namespace"] == "lab"
+    there = propose({}, new, upgrade=False).files
+    assert installed_namespace(there) == "lab"
+    assert installed_namespace(installed()) is None
 
 
 def test_the_settings_that_are_proposed_are_right() -> None:
