@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 JOBS   ?= 2
-# a file's tests stay together, for what they share; threads that wait leave the cores to others
-PYTEST := OMP_WAIT_POLICY=passive $(BIN)/pytest -n $(JOBS) --dist loadfile
+# who is done takes over what others have before them; what is dear is made once for all of a run
+PYTEST := $(BIN)/pytest -n $(JOBS) --dist worksteal
 STAMP  := $(VENV)/.installed
 
 .PHONY: demo test test-all test-families test-workflows test-clients lint bench clean

@@ -246,7 +246,7 @@ class EvaluationSettings(Part):
 class SourceSettings(Part):
     """What a GGUF file of this machine does not tell of itself; a repository tells it all."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]{0,95}$")] | None = None
+    name: Annotated[str, Field(pattern=rf"^[A-Za-z0-9]{NAME}{{0,95}}$")] | None = None
     license: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.+-]{0,63}$")] | None = None
     license_name: Annotated[str, Field(min_length=1, max_length=100)] | None = None
     license_link: Annotated[str, Field(pattern=r"^https?://\S{1,400}$")] | None = None

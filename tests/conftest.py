@@ -11,11 +11,19 @@ from pathlib import Path
 import pytest
 
 from tests.demo_files import demo_candidate, demo_model, demo_text
+from tests.e2e.road import calm, measured, work
 from tests.local_github.scripted import FILES, Script
 from tests.local_github.server import GitHub, running_github
 from tests.local_hub.server import Hub, running_hub
 
-__all__ = ["demo_candidate", "demo_model", "demo_text"]  # fixtures, found here by name
+__all__ = [
+    "calm",
+    "demo_candidate",
+    "demo_model",
+    "demo_text",
+    "measured",
+    "work",
+]  # fixtures, found here by name
 
 pytest_plugins = ["tests.golden_option", "tests.converter"]
 
@@ -27,6 +35,7 @@ _IMPORT_HOME = tempfile.mkdtemp(prefix="bot-tests-")
 os.environ["HF_HOME"] = _IMPORT_HOME
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+os.environ["MPLCONFIGDIR"] = str(Path(_IMPORT_HOME) / "matplotlib")  # its list of fonts, made once
 for _name in (*SECRETS, *PLACES):
     os.environ.pop(_name, None)
 

@@ -1,21 +1,36 @@
-"""Driving the real command `bot` against a local Hub in a process of its own."""
+"""Driving the real command `bot` against a local Hub in a process of its own.
+
+`work` is a working folder in which the demo model's `TIERS` were made and measured with the
+settings of `Road`: tests of what comes after begin with a copy of it.
+"""
 
 from __future__ import annotations
 
 import os
 import re
-import signal
+import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 import yaml
 
+from bot.clients.hub import Hub as Client
+from bot.records import from_json, to_json
+from tests.demo_files import once
+from tests.local_hub.server import Hub, running_hub
+from tests.steps import Held, holding, steps
+from tests.unit.clients.between import between
+
 BOT = (sys.executable, "-m", "bot.cli")
+# without an importance matrix and with one; below 3 bits making a tier takes four times as long
+TIERS = "Balanced,Compact,I-Compact"
+CHOSEN = ("--profiles", "Balanced,I-Compact")  # of an undisturbed publication
+REPO = "alice/Tiny-MoE-14M-APEX-GGUF"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +45,7 @@ class Road:
         """What the command sees of the world: no token but this one."""
         home = self.folder / "home"
         home.mkdir(exist_ok=True)
-        # threads that wait leave the cores to others where the tests' own process does
-        names = ("PATH", "LANG", "TMPDIR", "OMP_WAIT_POLICY")
+        names = ("PATH", "LANG", "TMPDIR", "MPLCONFIGDIR")
         kept = {name: os.environ[name] for name in names if name in os.environ}
         own = {"HOME": str(home), "HF_HOME": str(home / "hf"), "HF_ENDPOINT": self.url}
         own["GITHUB_API_URL"] = "http://127.0.0.1:9"  # nothing of a test leaves this machine
@@ -60,7 +74,7 @@ class Road:
             cwd=self.folder,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=900,
             check=False,
         )
 
@@ -68,24 +82,80 @@ class Road:
         """The command line of a verb."""
         return [*BOT, "--config", str(config or self.folder / "bot.yaml"), *arguments]
 
-    def killed_when(self, seen: Callable[[], bool], *arguments: str) -> bool:
-        """Start a verb and SIGKILL it as soon as `seen()`; whether it was still running then."""
-        with subprocess.Popen(
+    def held_at(
+        self, of: str, *arguments: str, at: int = 1, **environment: str
+    ) -> AbstractContextManager[Held]:
+        """A verb that waits at its step number `at` of those that `of` finds."""
+        return holding(
             self.command(*arguments),
-            env=self.environment(),
+            at=at,
+            of=of,
+            env=self.environment(**environment),
             cwd=self.folder,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-        ) as process:
-            end = time.monotonic() + 120
-            while process.poll() is None and time.monotonic() < end:
-                if seen():
-                    process.send_signal(signal.SIGKILL)
-                    process.wait()
-                    return True
-                time.sleep(0.002)
-            process.kill()
-            return False
+        )
+
+    def killed_at(self, of: str, *arguments: str, at: int = 1) -> None:
+        """SIGKILL a verb at that step."""
+        with self.held_at(of, *arguments, at=at) as held:
+            assert held.step() is not None, f"it ended before it came to {of}"
+            held.kill()
+
+
+@pytest.fixture(scope="session")
+def measured(tmp_path_factory: pytest.TempPathFactory, demo_model: Path) -> Path:
+    """A working folder with `TIERS` of the demo model made and measured, to copy."""
+
+    def make(folder: Path) -> None:
+        road = Road(folder=folder, url="http://127.0.0.1:9", token="")
+        road.settings()
+        done = road.bot("evaluate", str(demo_model), "--profiles", TIERS)
+        assert done.returncode == 0, done.stderr
+
+    return once(tmp_path_factory, "measured", make) / "work"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calm:
+    """An undisturbed publication: how many steps and requests it took, and what it ended in."""
+
+    steps: int
+    requests: int
+    files: dict[str, str]
+
+
+def seen_files(hub: Hub) -> dict[str, str]:
+    """sha256 of every large file that everybody sees, and the names of the others."""
+    found = Client(hub.url, None).release(REPO)
+    return {file.path: file.sha256 or "" for file in found.files}
+
+
+@pytest.fixture(scope="session")
+def calm(tmp_path_factory: pytest.TempPathFactory, demo_model: Path) -> Calm:
+    """Two tiers of the demo model, published over HTTP without Xet."""
+
+    def make(folder: Path) -> None:
+        with running_hub(folder / "hub") as hub, between(hub.url) as proxy:
+            road = Road(folder=folder, url=proxy.url, token=hub.token)
+            road.settings()
+            taken = steps(
+                road.command("publish", str(demo_model), *CHOSEN),
+                env=road.environment(HF_HUB_DISABLE_XET="1"),
+                cwd=folder,
+                stderr=subprocess.PIPE,
+            )
+            found = Calm(steps=taken, requests=len(proxy.requests), files=seen_files(hub))
+        (folder / "calm.json").write_text(to_json(found))
+
+    folder = once(tmp_path_factory, "calm", make)
+    return from_json(Calm, (folder / "calm.json").read_text())
+
+
+@pytest.fixture
+def work(tmp_path: Path, measured: Path) -> Path:
+    """A working folder in the test's own, where `Road.settings` looks for it."""
+    return Path(shutil.copytree(measured, tmp_path / "work"))
 
 
 @contextmanager
@@ -104,6 +174,6 @@ def hub_process(folder: Path, environment: Mapping[str, str]) -> Iterator[str]:
         finally:
             process.terminate()
             try:
-                process.wait(timeout=20)
+                process.wait(timeout=120)
             finally:
                 process.kill()

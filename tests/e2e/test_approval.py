@@ -17,6 +17,7 @@ from tests.unit.clients.between import Between, Fault, between
 
 REPO = "alice/Tiny-MoE-14M-APEX-GGUF"
 TIER = "Tiny-MoE-14M-APEX-Balanced.gguf"
+pytestmark = pytest.mark.usefixtures("work")
 ASKING = {"approval": "pull-request", "collection": "APEX quants"}
 
 

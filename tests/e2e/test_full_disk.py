@@ -1,14 +1,12 @@
-"""A disk that fills up at some instant of a publication: said, nothing shown, and gone on with."""
+"""A disk that fills up at a step of a publication: said, shown whole or not, and gone on with."""
 
 from __future__ import annotations
 
-import random
 import re
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -16,12 +14,11 @@ from pydantic import SecretStr
 
 from bot.clients.hub import Hub as Client
 from bot.errors import CapacityError, SourceError
-from tests.e2e.road import Road
-from tests.local_hub.server import Hub, running_hub
+from tests.e2e.road import CHOSEN, REPO, Calm, Road, seen_files
+from tests.local_hub.server import running_hub
+from tests.steps import Held, holding
 
-TIERS = "Balanced,I-Mini"
-REPO = "alice/Tiny-MoE-14M-APEX-GGUF"
-SEED = 27
+PLACES = 24  # of the long tests: as many parts of the whole
 ROOM = 2 << 30  # bytes, enough for the whole of it
 
 
@@ -60,6 +57,8 @@ class Disk:
 @contextmanager
 def disk(folder: Path) -> Iterator[Disk]:
     """An empty disk at `folder`, gone at the end."""
+    if shutil.which("unshare") is None or shutil.which("nsenter") is None:
+        pytest.skip("unshare and nsenter, of util-linux, are not here")
     folder.mkdir()
     mount = f"mount -t tmpfs -o size={ROOM} none '{folder}' && echo there && exec cat"
     with subprocess.Popen(
@@ -79,86 +78,66 @@ def disk(folder: Path) -> Iterator[Disk]:
             process.stdin.close()
 
 
-@pytest.fixture(scope="module")
-def calm(
-    tmp_path_factory: pytest.TempPathFactory, demo_model: Path
-) -> tuple[float, dict[str, str]]:
-    """Seconds of an undisturbed publication and the files it ended in."""
-    if shutil.which("unshare") is None or shutil.which("nsenter") is None:
-        pytest.skip("unshare and nsenter, of util-linux, are not here")
-    folder = tmp_path_factory.mktemp("calm")
-    with running_hub(folder / "hub") as hub, disk(folder / "disk") as own:
-        start = time.monotonic()
-        process = _publish(_road(folder, hub), own, demo_model)
-        _, said = process.communicate(timeout=300)
-        assert process.returncode == 0, said
-        return time.monotonic() - start, _files(hub)
-
-
-def _road(folder: Path, hub: Hub) -> Road:
-    road = Road(folder=folder, url=hub.url, token=hub.token)
-    road.settings(workdir=str(folder / "disk" / "work"))
-    return road
-
-
-def _publish(road: Road, own: Disk, model: Path) -> subprocess.Popen[str]:
+def _publishing(
+    road: Road, own: Disk, model: Path, at: int, of: str = ""
+) -> AbstractContextManager[Held]:
     """A publication whose every file, also a temporary one, lies on the disk."""
     own.run("mkdir", "-p", f"{own.folder}/tmp")
-    return subprocess.Popen(
-        own.inside(*road.command("publish", str(model), "--profiles", TIERS)),
-        env=road.environment(TMPDIR=f"{own.folder}/tmp", PYTHONPATH=str(Path.cwd())),
+    return holding(
+        own.inside(*road.command("publish", str(model), *CHOSEN)),
+        at=at,
+        of=of,
+        env=road.environment(TMPDIR=f"{own.folder}/tmp"),
         cwd=road.folder,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        text=True,
     )
 
 
-def _files(hub: Hub) -> dict[str, str]:
-    """sha256 of every large file that everybody sees, and the names of the others."""
-    return {file.path: file.sha256 or "" for file in Client(hub.url, None).release(REPO).files}
+STAGES = {
+    "making": r"write .*I-Compact\.gguf\.partial",
+    "measuring": r"write .*reference\.logits\.partial",
+    "card": r"write .*size-vs-kld\.svg",
+}
+QUICK = ("making", "card")
 
 
-@pytest.mark.parametrize("number", range(2))
-def test_filled_at_some_instants(
-    calm: tuple[float, dict[str, str]], tmp_path: Path, demo_model: Path, number: int
-) -> None:
-    _filled(calm, tmp_path, demo_model, _instants(2)[number])
+@pytest.mark.parametrize(
+    "stage", [pytest.param(n, marks=() if n in QUICK else pytest.mark.long) for n in STAGES]
+)
+def test_filled_in_a_stage(calm: Calm, tmp_path: Path, demo_model: Path, stage: str) -> None:
+    assert _filled(calm, tmp_path, demo_model, 1, STAGES[stage]) == CapacityError.exit_code
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("number", range(24))
-def test_filled_at_any_instant(
-    calm: tuple[float, dict[str, str]], tmp_path: Path, demo_model: Path, number: int
-) -> None:
-    _filled(calm, tmp_path, demo_model, _instants(24)[number])
+@pytest.mark.parametrize("number", range(PLACES))
+def test_filled_at_any_step(calm: Calm, tmp_path: Path, demo_model: Path, number: int) -> None:
+    code = _filled(calm, tmp_path, demo_model, 1 + number * calm.steps // PLACES)
+    assert code in (0, CapacityError.exit_code)  # 0: it needed no more
 
 
-def _instants(count: int) -> list[float]:
-    """Fractions of the whole, one in each of `count` equal parts."""
-    seeded = random.Random(SEED)  # noqa: S311 - instants, not secrets
-    return [(i + seeded.random()) / count for i in range(count)]
-
-
-def _filled(calm: tuple[float, dict[str, str]], folder: Path, model: Path, instant: float) -> None:
-    seconds, files = calm
+def _filled(calm: Calm, folder: Path, model: Path, at: int, of: str = "") -> int:
+    """Fill the disk at a step, then make room and publish again; the first one's exit code."""
     with running_hub(folder / "hub") as hub, disk(folder / "disk") as own:
-        road = _road(folder, hub)
-        process = _publish(road, own, model)
-        time.sleep(instant * seconds)
-        own.fill()
-        _, said = process.communicate(timeout=300)
-        if process.returncode != 0:
-            assert process.returncode == CapacityError.exit_code, said
+        road = Road(folder=folder, url=hub.url, token=hub.token)
+        road.settings(workdir=str(folder / "disk" / "work"))
+        with _publishing(road, own, model, at, of) as held:
+            held.step()
+            own.fill()
+            held.go_on()
+            _, said = held.process.communicate()
+            code = held.process.returncode
+        if code:
             assert "Traceback" not in said, said
             # found full while it worked, or looked at before that
             assert re.search(r"space|GB are free; free some", said.splitlines()[-1]), said
-            with pytest.raises(SourceError):
-                _files(hub)
+        with suppress(SourceError):  # the last files may be ours, after all was shown
+            assert seen_files(hub) == calm.files
         own.size(ROOM)
-        process = _publish(road, own, model)
-        _, said = process.communicate(timeout=300)
-        assert process.returncode == 0, said
-        assert _files(hub) == files
+        with _publishing(road, own, model, 0) as held:
+            _, said = held.process.communicate()
+            assert held.process.returncode == 0, said
+        assert seen_files(hub) == calm.files
         assert hub.commits(REPO) == 1
         assert not Client(hub.url, SecretStr(hub.token)).release(REPO).private
+        return int(code)

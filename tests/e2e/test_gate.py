@@ -15,7 +15,7 @@ from tests.e2e.road import Road
 from tests.local_hub.server import Hub, regular
 from tests.unit.clients.between import Fault, between
 
-TIERS = "Balanced,I-Mini"
+TIERS = "Balanced,I-Compact"
 REPO = "alice/Tiny-MoE-14M-APEX-GGUF"
 
 
@@ -26,34 +26,37 @@ def road(tmp_path: Path, hub: Hub) -> Road:
     return made
 
 
+pytestmark = pytest.mark.usefixtures("work")
+
+
 def test_a_tier_is_left_out_named_and_explained(road: Road, hub: Hub, demo_model: Path) -> None:
     asked = (str(demo_model), "--profiles", TIERS)
     early = road.bot("gate", *asked)
     assert early.returncode == 4
     assert "bot evaluate" in early.stderr
-    strict = {"mean_kld": {"I-Mini": 1e-6}}
+    strict = {"mean_kld": {"I-Compact": 1e-6}}
     config = road.settings(gate=strict)
     done = road.bot("publish", *asked, "--json", config=config)
     assert done.returncode == 0, done.stderr
-    assert "I-Mini is left out" in done.stderr
+    assert "I-Compact is left out" in done.stderr
     client = Client(road.url, SecretStr(road.token))
     held = {file.path for file in client.release(REPO).files}
     assert "Tiny-MoE-14M-APEX-Balanced.gguf" in held
-    assert "Tiny-MoE-14M-APEX-I-Mini.gguf" not in held
+    assert "Tiny-MoE-14M-APEX-I-Compact.gguf" not in held
     card = client.read_text(REPO, "main", "README.md", 100_000)
     assert card is not None
-    assert "I-Mini was built and is not published" in card.replace("\\", "")
+    assert "I-Compact was built and is not published" in card.replace("\\", "")
     said = road.bot("gate", *asked, "--json", config=config)
     assert said.returncode == 0, said.stderr
     verdict = json.loads(said.stdout)
-    assert [one["tier"] for one in verdict["left_out"]] == ["I-Mini"]
+    assert [one["tier"] for one in verdict["left_out"]] == ["I-Compact"]
     assert verdict["stops"] is None
     # the same release may not go where no tier may be missing
     config = road.settings(gate={**strict, "failing": "stop"})
     stopped = road.bot("gate", *asked, config=config)
     assert stopped.returncode == 11
     assert "FAILED" in stopped.stdout
-    assert "stops: I-Mini: mean KLD" in stopped.stdout
+    assert "stops: I-Compact: mean KLD" in stopped.stdout
     again = road.bot("push", *asked, config=config)
     assert again.returncode == 11
     assert hub.commits(REPO) == 1

@@ -1,12 +1,13 @@
-"""SIGKILL at random instants of a whole publication: what is gone on with ends the same."""
+"""SIGKILL at steps of a whole publication: what is gone on with ends the same.
+
+A step is a change of the disk (see tests/steps.py) or a request.
+"""
 
 from __future__ import annotations
 
-import random
-import subprocess
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+import signal
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,81 +15,119 @@ from pydantic import SecretStr
 
 from bot.clients.hub import Hub as Client
 from bot.errors import SourceError
-from tests.e2e.road import Road
+from tests.e2e.road import CHOSEN, REPO, Calm, Road, seen_files
 from tests.local_hub.server import Hub, running_hub
+from tests.unit.clients.between import Between, Fault, between
 
-TIERS = "Balanced,I-Mini"
-REPO = "alice/Tiny-MoE-14M-APEX-GGUF"
-SEED = 9
-
-
-@dataclass(frozen=True, kw_only=True)
-class Calm:
-    """An undisturbed publication: its length in seconds and what it ended in."""
-
-    seconds: float
-    files: dict[str, str]
+PLACES, REQUESTS = 60, 40  # of the long tests: as many parts of the whole
 
 
-@pytest.fixture(scope="module")
-def calm(tmp_path_factory: pytest.TempPathFactory, demo_model: Path) -> Iterator[Calm]:
-    folder = tmp_path_factory.mktemp("calm")
-    with running_hub(folder / "hub") as hub:
-        road = Road(folder=folder, url=hub.url, token=hub.token)
-        road.settings()
-        start = time.monotonic()
-        done = road.bot("publish", str(demo_model), "--profiles", TIERS)
-        assert done.returncode == 0, done.stderr
-        yield Calm(seconds=time.monotonic() - start, files=_files(hub))
+def _road(folder: Path, hub: Hub, proxy: Between | None = None) -> Road:
+    road = Road(folder=folder, url=(proxy or hub).url, token=hub.token)
+    road.settings()
+    return road
 
 
-def _files(hub: Hub) -> dict[str, str]:
-    """sha256 of every large file that everybody sees, and the names of the others."""
-    found = Client(hub.url, None).release(REPO)
-    return {file.path: file.sha256 or "" for file in found.files}
+STAGES = {
+    "calibrate": r"rename .*imatrix\.gguf$",
+    "quantize": r"write .*Balanced\.gguf\.partial",
+    "quantize, late": r"rename .*I-Compact\.gguf$",
+    "reference": r"rename .*reference\.logits$",
+    "evaluate": r"remove .*tokens$",
+    "card": r"write .*size-vs-kld\.svg",
+}
+QUICK = ("quantize, late",)
 
 
-def test_killed_at_some_instants(calm: Calm, tmp_path: Path, demo_model: Path) -> None:
-    for number, instant in enumerate(_instants(3)):
-        _killed(calm, tmp_path / str(number), demo_model, instant)
+@pytest.mark.parametrize(
+    "stage", [pytest.param(n, marks=() if n in QUICK else pytest.mark.long) for n in STAGES]
+)
+def test_killed_in_a_stage(calm: Calm, tmp_path: Path, demo_model: Path, stage: str) -> None:
+    with running_hub(tmp_path / "hub") as hub:
+        road = _road(tmp_path, hub)
+        road.killed_at(STAGES[stage], "publish", str(demo_model), *CHOSEN)
+        with pytest.raises(SourceError):
+            seen_files(hub)  # nothing is to be seen yet
+        _ends_well(calm, road, hub, demo_model)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("number", range(100))
-def test_killed_at_any_instant(calm: Calm, tmp_path: Path, demo_model: Path, number: int) -> None:
-    _killed(calm, tmp_path / str(number), demo_model, _instants(100)[number])
+@pytest.mark.parametrize("number", range(PLACES))
+def test_killed_at_any_step(calm: Calm, tmp_path: Path, demo_model: Path, number: int) -> None:
+    with running_hub(tmp_path / "hub") as hub:
+        road = _road(tmp_path, hub)
+        at = 1 + number * calm.steps // PLACES
+        with road.held_at("", "publish", str(demo_model), *CHOSEN, at=at) as held:
+            held.step()
+            held.kill()
+        _whole_or_nothing(calm, hub)
+        _ends_well(calm, road, hub, demo_model)
 
 
-def _instants(count: int) -> list[float]:
-    """Fractions of the whole, one in each of `count` equal parts."""
-    seeded = random.Random(SEED)  # noqa: S311 - instants, not secrets
-    return [(i + seeded.random()) / count for i in range(count)]
+def test_killed_once_the_repository_is_there_and_once_the_commit_is(
+    calm: Calm, tmp_path: Path, demo_model: Path, work: Path
+) -> None:
+    """Before the repository is public."""
+    del work
+    with running_hub(tmp_path / "hub") as hub:
+        for commits in (0, 1):
+            there = partial(_has, hub, commits)
+            assert _killed_at_a_request(tmp_path, hub, demo_model, there) == -signal.SIGKILL
+        with pytest.raises(SourceError):
+            seen_files(hub)
+        _ends_well(calm, _road(tmp_path, hub), hub, demo_model)
 
 
-def _killed(calm: Calm, folder: Path, model: Path, instant: float) -> None:
-    folder.mkdir()
-    with running_hub(folder / "hub") as hub:
-        road = Road(folder=folder, url=hub.url, token=hub.token)
-        road.settings()
-        arguments = ("publish", str(model), "--profiles", TIERS)
-        with subprocess.Popen(
-            road.command(*arguments),
-            env=road.environment(),
-            cwd=folder,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        ) as process:
-            try:
-                process.wait(instant * calm.seconds)
-            except subprocess.TimeoutExpired:
-                process.kill()
-        try:
-            seen = _files(hub)
-        except SourceError:
-            seen = calm.files  # nothing is to be seen
-        assert seen == calm.files
-        done = road.bot(*arguments)
-        assert done.returncode == 0, done.stderr
-        assert _files(hub) == calm.files
-        assert hub.commits(REPO) == 1
-        assert not Client(hub.url, SecretStr(hub.token)).release(REPO).private
+@pytest.mark.long
+@pytest.mark.parametrize("number", range(REQUESTS))
+def test_killed_at_any_request(
+    calm: Calm, tmp_path: Path, demo_model: Path, work: Path, number: int
+) -> None:
+    del work
+    at = number * calm.requests // REQUESTS
+    with running_hub(tmp_path / "hub") as hub:
+        _killed_at_a_request(tmp_path, hub, demo_model, lambda reached: reached >= at)
+        _whole_or_nothing(calm, hub)
+        _ends_well(calm, _road(tmp_path, hub), hub, demo_model)
+
+
+def _has(hub: Hub, commits: int, _number: int) -> bool:
+    return hub.commits(REPO) == commits
+
+
+def _killed_at_a_request(folder: Path, hub: Hub, model: Path, there: Callable[[int], bool]) -> int:
+    """Publish, and SIGKILL it when a request comes for whose number from 0 `there` is true.
+
+    Returns its exit code.
+    """
+    with between(hub.url) as proxy:
+        road = _road(folder, hub, proxy)
+        with road.held_at("$.", "publish", str(model), *CHOSEN, HF_HUB_DISABLE_XET="1") as running:
+
+            def choose(number: int, _method: str, _path: str) -> Fault | None:
+                if there(number):
+                    running.process.kill()
+                return None
+
+            proxy.choose = choose
+            return running.process.wait()
+
+
+def _whole_or_nothing(calm: Calm, hub: Hub) -> None:
+    try:
+        seen = seen_files(hub)
+    except SourceError:
+        return
+    assert seen == calm.files
+
+
+def _ends_well(calm: Calm, road: Road, hub: Hub, model: Path) -> None:
+    """The same command, run again, goes on and ends as if nothing had been."""
+    done = road.bot("publish", str(model), *CHOSEN)
+    assert done.returncode == 0, done.stderr
+    table, last = done.stdout.rstrip().rsplit("\n\n", 1)
+    assert all(tier in table for tier in CHOSEN[1].split(","))
+    assert "every hash verified" in last
+    assert seen_files(hub) == calm.files
+    assert hub.commits(REPO) == 1
+    assert not Client(hub.url, SecretStr(hub.token)).release(REPO).private

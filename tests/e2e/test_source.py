@@ -103,13 +103,13 @@ def test_a_checkpoint_on_a_hub_is_published(
     before = seen["architecture"]
 
     planned = {
-        row["tier"]: row for row in told(road, "plan", repo_id, "--profiles", "I-Mini,Balanced")
+        row["tier"]: row for row in told(road, "plan", repo_id, "--profiles", "I-Compact,Balanced")
     }
     work = road.folder / "work"
     assert not any(work.glob("sources/*")), "planning downloads nothing"
 
     done = told(
-        road, "publish", repo_id, "--profiles", "I-Mini,Balanced", "--to", "alice/Tiny-APEX"
+        road, "publish", repo_id, "--profiles", "I-Compact,Balanced", "--to", "alice/Tiny-APEX"
     )
     folder = Path(done["folder"])
     for tier, row in planned.items():
@@ -132,7 +132,7 @@ def test_a_checkpoint_on_a_hub_is_published(
     shutil.rmtree(work / "sources")
     proxy.requests.clear()
     again = told(
-        road, "publish", repo_id, "--profiles", "I-Mini,Balanced", "--to", "alice/Tiny-APEX"
+        road, "publish", repo_id, "--profiles", "I-Compact,Balanced", "--to", "alice/Tiny-APEX"
     )
     assert again["changed"] == []
     assert proxy.count("GET", f"{repo_id}/resolve") == 0

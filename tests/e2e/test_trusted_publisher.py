@@ -15,6 +15,7 @@ from tests.local_hub.runner import CLAIMS, ISSUER, PASSWORD, Runner, running_run
 from tests.local_hub.server import Hub, running_hub
 
 REPO = "alice/Tiny-MoE-14M-APEX-GGUF"
+pytestmark = pytest.mark.usefixtures("work")
 LOUD = {"HF_DEBUG": "1", "HF_HUB_VERBOSITY": "debug", "HF_HUB_DISABLE_XET": "1"}
 
 
@@ -59,7 +60,7 @@ def test_a_build_is_published_without_a_token_that_may_write(
     assert hub.commits(REPO) == 1
     # huggingface_hub's own way to ask for such tokens is not in the way
     named = {"HF_OIDC_RESOURCE": REPO, "HF_HUB_DISABLE_XET": "1"}
-    other = ("publish", str(demo_model), "--profiles", "I-Mini", "--json")
+    other = ("publish", str(demo_model), "--profiles", "I-Compact", "--json")
     more = road.bot(*other, config=None, **runner.environment, **named)
     assert more.returncode == 0, more.stderr
     assert json.loads(more.stdout)["repo_id"] == REPO
@@ -134,6 +135,7 @@ def test_a_private_repository_stays_private_and_that_is_said(
     assert hub.commits(REPO) == 1
 
 
+@pytest.mark.long  # by seconds: the Hub and the command each look at a clock
 def test_a_token_that_runs_out_between_two_tiers(
     tmp_path: Path, runner: Runner, demo_model: Path
 ) -> None:
@@ -142,7 +144,7 @@ def test_a_token_that_runs_out_between_two_tiers(
         road.settings(publish={"trusted_publisher": True}, hub={"namespace": "alice"})
         trusted(road, hub, runner)
         done = road.bot(
-            *("publish", str(demo_model), "--profiles", "Compact,I-Mini"),
+            *("publish", str(demo_model), "--profiles", "Compact,I-Compact"),
             config=None,
             **runner.environment,
         )

@@ -24,6 +24,9 @@ def road(tmp_path: Path, hub: Hub) -> Road:
     return made
 
 
+pytestmark = pytest.mark.usefixtures("work")
+
+
 @pytest.mark.parametrize(
     ("card", "key"),
     [({}, "base_model_relation"), ({"base_model_relation": ["quantized"]}, "quantized_by")],
@@ -79,7 +82,7 @@ def test_through_a_pull_request_no_private_storage_is_asked_for(
 ) -> None:
     """publish.hidden: an account without private storage publishes all the same."""
     config = road.settings(publish={"hidden": "pull-request"})
-    asked = ("publish", str(demo_model), "--profiles", "Balanced,I-Mini")
+    asked = ("publish", str(demo_model), "--profiles", "Balanced,I-Compact")
     looks: list[list[str]] = []
 
     def choose(_number: int, method: str, path: str) -> Fault | None:

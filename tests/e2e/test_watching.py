@@ -116,7 +116,7 @@ def test_what_is_queued_is_built_by_the_watcher_and_its_failure_is_told(road: Ro
     assert [found["decision"] for found in lines(done)] == ["build"]
     said = [json.loads(line) for line in done.stderr.splitlines()]
     assert any(line.get("text", "").startswith(f"building {MODEL}") for line in said)
-    end = time.monotonic() + 90
+    end = time.monotonic() + 600
     while status(road)["counts"] != {"failed": 1} and time.monotonic() < end:
         time.sleep(0.5)
         road.bot("watch", "--once", "--build")
@@ -136,7 +136,7 @@ def test_a_release_is_seen_built_and_published_and_never_again(
     files[demo_model.name] = demo_model
     makers.commit("lab/Tiny-MoE-14M", files, "Release", makers.head("lab/Tiny-MoE-14M"))
     makers.make_public("lab/Tiny-MoE-14M")
-    end = time.monotonic() + 240
+    end = time.monotonic() + 600
     while status(road)["counts"] != {"published": 1} and time.monotonic() < end:
         assert road.bot("watch", "--once", "--build").returncode == 0
         time.sleep(0.5)
@@ -200,7 +200,7 @@ def served(road: Road) -> Iterator[str]:
             yield process.stdout.readline().rpartition(" ")[2].strip()
         finally:
             process.terminate()
-            process.wait(timeout=20)
+            process.wait(timeout=120)
 
 
 def test_the_state_is_served(road: Road, served: str) -> None:

@@ -16,10 +16,10 @@ from bot.progress import Halted, Narrator, halting
 
 def test_lines_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.StringIO()
-    monkeypatch.setattr(progress, "EVERY", 0.05)
+    monkeypatch.setattr(progress, "EVERY", 3600)
     with Narrator(out).work("measuring Quality") as report:
         report(1, 10)
-        time.sleep(0.06)
+        monkeypatch.setattr(progress, "EVERY", 0)
         report(5, 10)
     first, middle, last = out.getvalue().splitlines()
     assert first == "measuring Quality …"
@@ -35,9 +35,9 @@ def test_bytes_come_with_rate_and_time_left(monkeypatch: pytest.MonkeyPatch) -> 
         time.sleep(0.02)
         report(6_000_000, 10_000_000, "7 of 12 tensors")
     _, first, second, _ = out.getvalue().splitlines()
-    assert first == "quantizing 9 tiers: 2 of 10 MB, 3 of 12 tensors, 0 s"
+    assert re.fullmatch(r"quantizing 9 tiers: 2 of 10 MB, 3 of 12 tensors, \d+ s", first)
     assert re.fullmatch(
-        r"quantizing 9 tiers: 6 of 10 MB, 7 of 12 tensors, 0 s, \d+\.\d MB/s, \d+ s left", second
+        r"quantizing 9 tiers: 6 of 10 MB, 7 of 12 tensors, \d+ s, \d+\.\d MB/s, \d+ s left", second
     )
 
 

@@ -1,8 +1,8 @@
 """Calibrating the demo model: what is counted, mixed, noted on the way and gone on from."""
 
+import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -113,10 +113,12 @@ def test_texts_that_are_too_short_are_refused(
 
 
 KILLED = """
-import sys
+import os, signal, sys
 from pathlib import Path
 from bot.build.calibrate import Checkpoint
+from tests.steps import at_step
 from tests.unit.build.test_calibrate import collect, portions
+at_step("rename .*/note$", 2, lambda _line: os.kill(os.getpid(), signal.SIGKILL))
 model, target, note = map(Path, sys.argv[1:])
 collect(model, target, portions(), checkpoint=Checkpoint(path=note, every=4, key="k"))
 """
@@ -132,11 +134,8 @@ def test_killed_and_run_again_the_same_bits(demo_model: Path, tmp_path: Path) ->
     collect(demo_model, whole, portions())
     total = imatrix.read(whole).chunks
     command = [sys.executable, "-c", KILLED, str(demo_model), str(target), str(note)]
-    with subprocess.Popen(command, cwd=Path(__file__).parents[3]) as process:
-        end = time.monotonic() + 120
-        while not note.is_file() and process.poll() is None and time.monotonic() < end:
-            time.sleep(0.005)
-        process.kill()
+    done = subprocess.run(command, cwd=Path(__file__).parents[3], check=False)
+    assert done.returncode == -signal.SIGKILL
     assert not target.exists()
     noted = imatrix.read(note).chunks
     assert 0 < noted < total

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -78,11 +76,16 @@ def one_pass(
     )
 
 
-def test_every_tier_equals_llama_cpp(demo_model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "tiers", [("Quality", "I-Compact"), pytest.param((), marks=pytest.mark.long)]
+)
+def test_every_tier_equals_llama_cpp(
+    demo_model: Path, tmp_path: Path, tiers: tuple[str, ...]
+) -> None:
     matrix = matrix_for(demo_model)
-    wanted = wanted_tiers(demo_model, tmp_path, matrix)
+    wanted = wanted_tiers(demo_model, tmp_path, matrix, *tiers)
     one_pass(demo_model, wanted)
-    assert len(wanted) == 9
+    assert len(wanted) == (len(tiers) or 9)
     assert {path.name for path in tmp_path.glob("*")} >= {want.target.name for want in wanted}
     assert not list(tmp_path.glob("*.partial"))
     assert not list(tmp_path.glob("*.journal"))
@@ -99,15 +102,48 @@ def test_every_tier_equals_llama_cpp(demo_model: Path, tmp_path: Path) -> None:
         assert sha256(want.target) == sha256(other), want.target.name
 
 
-@pytest.mark.parametrize(("memory", "threads"), [(1, 1), (1, 3), (200_000, 2)])
 def test_little_memory_and_other_thread_counts_change_nothing(
-    demo_model: Path, tmp_path: Path, memory: int, threads: int
+    demo_model: Path, tmp_path: Path
 ) -> None:
+    matrix, hashes = matrix_for(demo_model), set()
+    for number, (memory, threads) in enumerate([(1 << 30, 2), (1, 1), (1, 3), (200_000, 2)]):
+        wanted = wanted_tiers(demo_model, tmp_path / str(number), matrix, "I-Compact")
+        one_pass(demo_model, wanted, memory=memory, threads=threads)
+        hashes.add(sha256(wanted[0].target))
+    assert len(hashes) == 1
+
+
+@pytest.mark.long  # llama.cpp computes the grids of each of these types anew, for seconds
+def test_every_low_type_equals_llama_cpp(demo_model: Path, tmp_path: Path) -> None:
+    """One file a type that is rounded with an importance matrix; the tiers have them in experts."""
     matrix = matrix_for(demo_model)
-    one_pass(demo_model, wanted_tiers(demo_model, tmp_path / "a", matrix, "I-Nano"))
-    others = wanted_tiers(demo_model, tmp_path / "b", matrix, "I-Nano")
-    one_pass(demo_model, others, memory=memory, threads=threads)
-    assert sha256(tmp_path / "a" / "I-Nano.gguf") == sha256(tmp_path / "b" / "I-Nano.gguf")
+    names = ("blk.3.attn_q.weight",)
+    kinds = ("IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ1_M", "IQ3_XXS", "IQ3_S")
+    weights = matrix.weights()
+    wanted = [
+        _complete(
+            demo_model,
+            Wanted(
+                target=tmp_path / kind,
+                file_type=7,
+                types=dict.fromkeys(names, kind),
+                weights=weights,
+                notes=quantize.notes(matrix),
+            ),
+        )
+        for kind in kinds
+    ]
+    one_pass(demo_model, wanted)
+    for want in wanted:
+        quantize.quantize(
+            demo_model,
+            tmp_path / "llama",
+            file_type=7,
+            types=want.types,
+            imatrix=matrix,
+            threads=2,
+        )
+        assert sha256(want.target) == sha256(tmp_path / "llama"), want.target.name
 
 
 def test_every_plain_type_equals_llama_cpp(demo_model: Path, tmp_path: Path) -> None:
@@ -139,35 +175,33 @@ def _complete(model: Path, want: Wanted) -> Wanted:
         file_type=want.file_type,
         types={**types, **want.types},
         weights=want.weights,
+        notes=want.notes,
     )
 
 
 def test_a_killed_pass_goes_on_where_it_was(demo_model: Path, tmp_path: Path) -> None:
     matrix = matrix_for(demo_model)
-    calm = wanted_tiers(demo_model, tmp_path / "calm", matrix, "I-Nano", "Compact")
+    calm = wanted_tiers(demo_model, tmp_path / "calm", matrix, "I-Compact", "Compact")
     one_pass(demo_model, calm)
     stored = tmp_path / "matrix"
     _store(stored, matrix)
     program = (
-        "from pathlib import Path\n"
+        "import os\nfrom pathlib import Path\n"
         "from tests.unit.build.test_onepass import *\n"
+        "from tests.steps import at_step\n"
         "onepass.NOTE_EVERY = onepass.KEEP_EVERY = 0.0\n"
         f"matrix = imatrix.read(Path({str(stored)!r}))\n"
         f"model = Path({str(demo_model)!r})\n"
         f"folder = Path({str(tmp_path / 'killed')!r})\n"
-        "wanted = wanted_tiers(model, folder, matrix, 'I-Nano', 'Compact')\n"
+        "wanted = wanted_tiers(model, folder, matrix, 'I-Compact', 'Compact')\n"
+        "kill = lambda _line: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "at_step('rename .*[.]journal$', 45, kill)\n"
         "one_pass(model, wanted, memory=1)\n"
     )
-    journals = (tmp_path / "killed").glob
     root = Path(__file__).resolve().parents[3]
-    with subprocess.Popen([sys.executable, "-c", program], cwd=root) as process:
-        while not any(
-            json.loads(path.read_text())["tensors"] > 40 for path in journals("*.journal")
-        ):
-            assert process.poll() is None
-            time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-    killed = wanted_tiers(demo_model, tmp_path / "killed", matrix, "I-Nano", "Compact")
+    done = subprocess.run([sys.executable, "-c", program], cwd=root, check=False)
+    assert done.returncode == -signal.SIGKILL
+    killed = wanted_tiers(demo_model, tmp_path / "killed", matrix, "I-Compact", "Compact")
     work = onepass._Pass(open_source(demo_model), killed)
     assert work._resumed() > 40
     one_pass(demo_model, killed)
@@ -408,6 +442,7 @@ def test_the_source_is_read_once_whatever_the_number_of_tiers(
     )
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not SHARED.is_dir(), reason="shared data not present")
 def test_the_files_of_llama_quantize(tmp_path: Path) -> None:
     """All nine hashes of files that llama-quantize wrote, from one pass."""

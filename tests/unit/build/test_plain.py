@@ -17,8 +17,15 @@ from bot.plan.recipe import file_type
 from bot.workspace import sha256
 from tests.unit.build.test_onepass import _store, matrix_for, one_pass
 
-FAST = ("Q8_0", "Q4_0", "Q4_K_M", "Q6_K", "Q3_K_L", "Q5_K_S", "IQ4_XS", "IQ4_NL", "Q2_K")
-WEIGHED = ("Q4_K_M", "IQ4_XS", "Q4_0", "Q2_K_S")
+SLOW = pytest.mark.long
+PLAIN = (
+    *("Q8_0", "Q4_0", "Q4_K_M"),
+    *(
+        pytest.param(n, marks=SLOW)
+        for n in ("Q6_K", "Q3_K_L", "Q5_K_S", "IQ4_XS", "IQ4_NL", "Q2_K")
+    ),
+)
+WEIGHED = ("Q4_K_M", *(pytest.param(n, marks=SLOW) for n in ("IQ4_XS", "Q4_0", "Q2_K_S")))
 
 
 def pair(model: Path, folder: Path, base: str, matrix: Matrix | None) -> tuple[str, str]:
@@ -38,7 +45,7 @@ def pair(model: Path, folder: Path, base: str, matrix: Matrix | None) -> tuple[s
     return sha256(want.target), sha256(other)
 
 
-@pytest.mark.parametrize("base", FAST)
+@pytest.mark.parametrize("base", PLAIN)
 def test_without_an_importance_matrix(demo_model: Path, tmp_path: Path, base: str) -> None:
     ours, theirs = pair(demo_model, tmp_path, base, None)
     assert ours == theirs

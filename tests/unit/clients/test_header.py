@@ -84,12 +84,12 @@ def test_damaged_headers_are_refused_or_read_quickly(tmp_path: Path) -> None:
             at = chance.randrange(min(len(data), chance.choice([64, 4000, len(data)])))
             data[at] = chance.randrange(256)
         path.write_bytes(data[: chance.choice([len(data), chance.randrange(len(data))])])
-        start = time.monotonic()
+        start = time.process_time()
         try:
             header.read_header(path)
         except SourceError:
             refused += 1
-        slowest = max(slowest, time.monotonic() - start)
+        slowest = max(slowest, time.process_time() - start)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert refused > 100

@@ -181,10 +181,10 @@ def test_a_header_beyond_the_bound_is_never_fetched() -> None:
 def test_json_of_another_kind_is_refused_at_once_and_in_little_memory(unit: bytes) -> None:
     content = b'{"a":[' + unit * (3_000_000 // len(unit))
     tracemalloc.start()
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(SourceError, match="x is not a safetensors file"):
         parse_header(content, "x", 0)
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2
     assert tracemalloc.get_traced_memory()[1] < 10 * len(content)
     tracemalloc.stop()
 
@@ -194,7 +194,7 @@ def test_two_thousand_damaged_headers_are_read_or_refused_quickly() -> None:
     good = headers.file({**PLAIN, **{f"l.{i}.w": ("BF16", (2, i)) for i in range(1, 9)}})
     scraps = (b"{", b"}", b"[", b"]", b'"', b",", b"-", b"9" * 40, b"1e9", b"null", b"\xff", b"0")
     outcomes = set[type]()
-    started = time.monotonic()
+    started = time.process_time()
     for _ in range(2000):
         content = bytearray(good[: dice.randint(0, len(good))] if dice.random() < 0.1 else good)
         for _ in range(dice.randint(1, 3)):
@@ -204,7 +204,7 @@ def test_two_thousand_damaged_headers_are_read_or_refused_quickly() -> None:
         outcomes.add(type(refusal))
         assert refusal is None or (refusal.isprintable() and len(refusal) < 400)
     assert outcomes == {type(None), str}
-    assert time.monotonic() - started < 20
+    assert time.process_time() - started < 20
 
 
 # ── a Hub ───────────────────────────────────────────────────────────────────────────────────

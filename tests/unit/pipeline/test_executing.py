@@ -34,7 +34,7 @@ def here(tmp_path: Path) -> Callable[[str], Here]:
 
 def ended(executor: Here, task: Task = TASK) -> Run:
     """The run once it has ended."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + 120
     while time.monotonic() < end:
         run = executor.find(task)
         if run is not None and run.good is not None:

@@ -19,7 +19,7 @@ from bot.records import Results
 from bot.settings import load
 
 GPU: dict[Resource, str] = {"cpu": "cpu", "gpu": "gpu", "network": "network"}
-TIERS = ("Balanced", "I-Mini")
+TIERS = ("Balanced", "I-Compact")
 
 
 def job_of(model: Path, workdir: Path, together: int = 3, **evaluation: Any) -> Job:

@@ -16,7 +16,7 @@ from bot.records import Imported, Results, dump, load
 from tests.unit.present.markdown import Page, read
 from tests.unit.present.samples import ABOUT, REPO, files, with_baselines
 
-COUNT = 300
+COUNT, QUICK = 300, 100  # cards; those of the short run
 COMMANDS = {"Run with", "LocalAI", "llama.cpp", "Ollama", "LM Studio", "llama-cpp-python"}
 # of the front matter, where a value is none that the Hub would take
 REFUSED = {
@@ -139,7 +139,9 @@ def _left(given: Sequence[Any], whole: Sequence[Any]) -> bool:
     return all(any(one == other for other in rest) for one in given)
 
 
-@pytest.mark.parametrize("seed", range(COUNT))
+@pytest.mark.parametrize(
+    "seed", [pytest.param(n, marks=() if n < QUICK else pytest.mark.long) for n in range(COUNT)]
+)
 def test_structure_stays(seed: int, good: Page) -> None:
     poison = _hostile(seed)
     card, page = _page(load(Results, _poisoned(dump(_results()), poison)), poison)

@@ -12,15 +12,15 @@ from bot.watch.schedule import Turn, planned, scheduler
 
 
 def _run(ledger: Ledger, turns: tuple[Turn, ...], until: Callable[[], bool]) -> None:
-    """Run a schedule until something holds, at most for ten seconds."""
+    """Run a schedule until something holds, at most for a minute."""
     schedule = scheduler(ledger, turns)
     thread = threading.Thread(target=schedule.start, daemon=True)
     thread.start()
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while not until() and time.monotonic() < end:
         time.sleep(0.01)
     schedule.shutdown(wait=True)
-    thread.join(timeout=10)
+    thread.join(timeout=60)
     assert not thread.is_alive()
 
 

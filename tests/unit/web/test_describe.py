@@ -46,11 +46,11 @@ def test_cards_are_split(text: str, expected: tuple[str | None, str]) -> None:
 )  # fmt: skip
 def test_hostile_front_matter_is_refused_and_ignored(yaml: str) -> None:
     card = f"---\n{yaml}\n---\n# Card\n"
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(ValueError, match=r"\S"):
         front_matter(card)
     assert described(card=card.encode())["cardData"] is None
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_dates_become_text() -> None:

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jwt
@@ -139,13 +140,18 @@ def test_only_the_repository_that_trusts(hub: Hub, runner: Runner, repo: str) ->
     assert exchange(hub, id_token, 1).json["error"] == "invalid_request"
 
 
-def test_a_lent_token_runs_out(runner: Runner, tmp_path: Path) -> None:
-    with running_hub(tmp_path / "short", lent_seconds=1) as hub:
+def test_a_lent_token_runs_out(
+    runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead, now = [0.0], time.time
+    clock = SimpleNamespace(time=lambda: now() + ahead[0])
+    monkeypatch.setattr("bot.web.accounts.time", clock)
+    with running_hub(tmp_path / "short", lent_seconds=600) as hub:
         repo = hub.create("model", private=True)
         trust(hub.store, repo, ISSUER, runner.public_keys(tmp_path), WANTED)
         token = exchange(hub, runner.signed(hub.url), repo).json["access_token"]
         assert hub.ask("GET", f"/api/models/{repo}", token=token).status == 200
-        time.sleep(1.1)
+        ahead[0] = 601
         assert hub.ask("GET", f"/api/models/{repo}", token=token).status == 401
 
 

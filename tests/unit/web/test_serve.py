@@ -36,7 +36,7 @@ def test_a_signal_ends_it_normally(tmp_path: Path, number: signal.Signals) -> No
         with urllib.request.urlopen(f"{url}/api/models") as reply:
             assert reply.read() == b"[]"
         process.send_signal(number)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=120)
     assert (process.returncode, out, err) == (0, "ended\n", "")
 
 
