@@ -426,7 +426,8 @@ class GitHubSettings(Part):
     workflow: Annotated[str, Field(pattern=rf"^{NAME}{{1,100}}\.ya?ml$")] = "release.yml"
     ref: Annotated[str, Field(pattern=r"^[A-Za-z0-9_./-]{1,200}$")] = "main"  # branch
     event: Literal["workflow_dispatch", "repository_dispatch"] = "workflow_dispatch"
-    labels: tuple[str, ...] = ("self-hosted",)  # that the GPU runners have
+    labels: tuple[str, ...] = ("self-hosted", "gpu")  # of the runners that open models
+    publish_labels: tuple[str, ...] = ("self-hosted", "publish")  # of the one that publishes
     queued_minutes: Annotated[float, Field(gt=0)] = 30.0  # then a waiting job is explained
     poll_seconds: Annotated[float, Field(ge=0.01)] = 30.0  # between looks at a run
     timeout_seconds: Annotated[float, Field(gt=0)] = 30.0  # for an answer

@@ -10,12 +10,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bot import secrecy
 from bot.errors import AccessError, BotError, BuildError, CapacityError
 from bot.settings import DEMO, Settings, hub_token, load, staging_token, token_origin
 
+if TYPE_CHECKING:
+    from bot.clients.github_replies import Runner
+
 PACKAGES = ("apex-bot", "huggingface_hub", "hf-xet", "llama-cpp-python", "gguf", "github3.py")
+SINGLE = "release-single.yml"  # one machine does all of it
 SMALL = DEMO / "tiny-moe-Q8_0.gguf"
 VERIFY = (sys.executable, "-m", "bot.cli", "-q", "verify", str(SMALL))
 
@@ -215,14 +220,27 @@ def _runners(settings: Settings) -> str:
 
     found = repository(settings.github)
     found.runs(settings.github.workflow, 0.0, limit=1)
-    labels = settings.github.labels
     try:
-        able = [runner for runner in found.runners() if runner.takes(labels)]
+        runners = found.runners()
     except AccessError:
         return f"{found.name} has {settings.github.workflow}; its runners may not be listed"
+    wanted = {"github.labels": settings.github.labels}
+    if settings.github.workflow != SINGLE:
+        wanted["github.publish_labels"] = settings.github.publish_labels
+    told = "; ".join(_online(key, labels, runners) for key, labels in wanted.items())
+    both = [one.name for one in runners if all(map(one.takes, wanted.values()))]
+    if both and len(wanted) > 1:
+        told += (
+            f"; {both[0]} opens strangers' models and publishes: give `publish` to another machine"
+        )
+    return f"{found.name}: {told}"
+
+
+def _online(key: str, labels: tuple[str, ...], runners: Sequence[Runner]) -> str:
+    """How many runners take jobs with these labels. Raises CapacityError where none is online."""
+    able = [runner for runner in runners if runner.takes(labels)]
     online = sum(runner.online for runner in able)
-    wanted = ", ".join(labels)
-    text = f"{found.name}: {online} of {len(able)} runners with the labels {wanted} are online"
+    text = f"{online} of {len(able)} runners with the labels {', '.join(labels)} are online"
     if online == 0:
-        raise CapacityError(f"{text}; start one, or correct github.labels")
+        raise CapacityError(f"{text}; start one, or correct {key}")
     return text

@@ -13,6 +13,7 @@ import pytest
 
 from tests.e2e.road import BOT, Road
 from tests.e2e.test_watching import MODEL, lines, release, status
+from tests.local_github.repository import Runner as LocalRunner
 from tests.local_github.scripted import Script
 from tests.local_github.server import TOKEN, GitHub
 from tests.local_hub.server import Hub
@@ -149,9 +150,16 @@ def test_the_doctor_looks_at_the_workflow_and_its_runners(desk: Desk) -> None:
         found = json.loads(desk.bot("doctor", "--json").stdout)
         return str(next(finding["text"] for finding in found if finding["name"] == "github"))
 
-    assert "me/builds: 1 of 1 runners with the labels self-hosted are online" in said()
-    desk.github.repository.runners[0].online = False
-    assert "0 of 1 runners with the labels self-hosted are online; start one" in said()
+    runners = desk.github.repository.runners
+    assert "1 of 1 runners" not in said()
+    assert "0 of 0 runners with the labels self-hosted, publish are online; start one" in said()
+    runners.append(LocalRunner(name="desk", labels=("self-hosted", "publish")))
+    there = "1 of 1 runners with the labels self-hosted, {} are online"
+    assert f"me/builds: {there.format('gpu')}; {there.format('publish')}" in said()
+    runners[1] = LocalRunner(name="all", labels=("self-hosted", "gpu", "publish"))
+    assert "all opens strangers' models and publishes: give `publish` to another machine" in said()
+    runners.clear()
+    assert "0 of 0 runners with the labels self-hosted, gpu are online; start one" in said()
 
 
 def test_what_is_missing_or_refused_ends_with_its_exit_code(desk: Desk) -> None:
