@@ -286,6 +286,15 @@ def sha256(path: Path) -> str:
     return hasher.hexdigest()
 
 
+def taken(path: Path) -> int:
+    """Bytes of the disk that a file takes, which may have holes; 0 where there is none."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return 0
+    return min(status.st_size, status.st_blocks * 512)  # of 512 bytes everywhere: stat(2)
+
+
 def free_disk(folder: Path) -> int:
     """Bytes free where `folder` is, or will be."""
     return shutil.disk_usage(next(p for p in (folder, *folder.parents) if p.exists())).free

@@ -211,11 +211,11 @@ class Bench:
 
     def kept_logits(self) -> Path | None:
         """The file with the reference's log-probabilities, where one was made."""
-        return self._kept_logits if self._kept_logits.is_file() else None
+        return self.logits_path if self.logits_path.is_file() else None
 
     def drop_logits(self) -> None:
         """Remove the reference's log-probabilities: tiers measured later make them again."""
-        self._kept_logits.unlink(missing_ok=True)
+        self.logits_path.unlink(missing_ok=True)
 
     # ── how it is done ──────────────────────────────────────────────────────────────────────
 
@@ -280,7 +280,7 @@ class Bench:
         if self._base is not None:
             return self._base
         reference, text, inputs = self._model(), self._text, self._reference_inputs()
-        target = self._kept_logits
+        target = self.logits_path
         size = base_bytes(text.vocabulary, text.windows.context, len(text.windows.tokens))
 
         def there() -> bool:
@@ -353,7 +353,8 @@ class Bench:
         return found
 
     @property
-    def _kept_logits(self) -> Path:
+    def logits_path(self) -> Path:
+        """Where the file with the reference's log-probabilities lies, or will lie."""
         key = digest(self._reference_inputs())
         return self._pipeline.workspace.measure(key) / "reference.logits"
 
@@ -429,7 +430,7 @@ class Bench:
         if self._base is not None:
             return Choice(beside=False, reason=f"the log-probabilities of {self._base.name}")
         size = base_bytes(text.vocabulary, text.windows.context, len(text.windows.tokens))
-        file, partial = self._kept_logits, partial_of(self._kept_logits)
+        file, partial = self.logits_path, partial_of(self.logits_path)
         if file.is_file() and file.stat().st_size == size and wanted.stride is None:
             return Choice(beside=False, reason=f"{size / 1e9:.2f} GB of log-probabilities, kept")
         have = partial.stat().st_size if partial.is_file() else 0

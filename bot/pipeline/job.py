@@ -21,7 +21,7 @@ from bot.pipeline.texts import calibration_texts
 from bot.progress import Report
 from bot.records import Recipe, Tools, dump
 from bot.settings import Settings
-from bot.workspace import require_free, sha256
+from bot.workspace import partial_of, require_free, sha256, taken
 
 if TYPE_CHECKING:
     from bot.evaluate.reference import Free
@@ -106,15 +106,29 @@ class Job:
     def require_room(self, at_a_time: Sequence[Collection[str]] = ()) -> None:
         """Raise CapacityError unless everything still to be made fits on the disk.
 
-        `at_a_time` are tiers that lie there together, where others are removed before.
+        What a stopped run left counts: it is gone on with, or gives its room back. `at_a_time`
+        are tiers that lie there together, where others are removed before.
         """
         missing = [r for r in self.plan.distinct if not _is_made(self.file_of(r))]
         groups = at_a_time or [[recipe.tier for recipe in missing]]
-        sizes = [sum(self.plan.predicted(r) for r in missing if r.tier in g) for g in groups]
-        needed = max(sizes)
+        left = {r.tier: max(self.plan.predicted(r) - self._begun(r), 0) for r in missing}
+        needed = max(sum(left.get(tier, 0) for tier in group) for group in groups)
         if missing:
-            needed += _reference_room(self.settings, self.plan)
+            needed += max(_reference_room(self.settings, self.plan) - self._logits(), 0)
         require_free(self.paths.folder, needed, self.settings.reserve)
+
+    def _begun(self, recipe: Recipe) -> int:
+        """Bytes that unfinished files of a recipe take on the disk."""
+        file = self.file_of(recipe)
+        shards = file.parent.glob(f"{glob.escape(file.stem)}-*-of-*.gguf.partial")
+        return sum(map(taken, (partial_of(file), *shards)))
+
+    def _logits(self) -> int:
+        """Bytes that the reference's log-probabilities take already, whole or not."""
+        from bot.pipeline.measure import logits_of, logits_path
+
+        path = logits_of(self) or partial_of(logits_path(self))
+        return taken(path)
 
 
 def tools_of(settings: Settings) -> Tools:

@@ -75,6 +75,11 @@ def logits_of(job: Job) -> Path | None:
     return Bench(job.pipeline, job.tools, reference_of(job)).kept_logits()
 
 
+def logits_path(job: Job) -> Path:
+    """Where that file lies, or will lie."""
+    return Bench(job.pipeline, job.tools, reference_of(job)).logits_path
+
+
 def _nothing() -> None:
     """There is no results.json to write."""
 

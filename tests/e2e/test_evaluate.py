@@ -269,3 +269,16 @@ def test_other_peoples_numbers_are_imported_and_marked(road: Road, tmp_path: Pat
     shown = road.bot("import", str(path)).stdout
     assert "Measured by others" in shown
     assert refused(road, 3, "import", DEMO / "evaluation.txt")
+
+
+def test_a_perplexity_in_another_models_tokens_is_another_number(
+    road: Road, demo_model: Path, demo_candidate: Path, tmp_path: Path
+) -> None:
+    """A model's own is asked for afterwards, and is not the one that was measured first."""
+    road.settings(evaluation={**SMALL, "chunks": 4})
+    other = shared.with_other_tokens(demo_model, tmp_path / "other.gguf")
+    measures = ("--measures", "ppl")
+    foreign = told(road, "evaluate", demo_candidate, "--against", other, *measures)
+    own = told(road, "evaluate", demo_candidate, *measures)
+    found = [part["files"][0]["scores"]["perplexity"]["value"] for part in (foreign, own)]
+    assert found[0] != found[1]
