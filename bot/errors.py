@@ -96,6 +96,7 @@ OF_THE_DAY = frozenset(
         AccessError.exit_code,
         UnreachableError.exit_code,
         AbsentError.exit_code,
+        *(129, 130, 143),  # ended by SIGHUP, SIGINT, SIGTERM: somebody wanted the machine
     }
 )
 

@@ -81,6 +81,17 @@ class Asked:
     body: bytes
 
 
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """A request with what was answered."""
+
+    method: str
+    path: str
+    asked: bytes
+    status: int
+    body: bytes
+
+
 @dataclass(frozen=True)
 class Answer:
     """Status, schema and body of an answer; a schema in brackets is of each of a list."""
@@ -163,6 +174,7 @@ class GitHub:
         self.token = TOKEN
         self.url = ""
         self.asked: list[Asked] = []
+        self.answered: list[Answered] = []
         self.errors: list[BaseException] = []
         self.hidden: set[int] = set()  # runs that are not listed yet
         self.late = False  # whether every new run is not listed at first
@@ -532,6 +544,7 @@ class _Handler(BaseHTTPRequestHandler):
         path = unquote(parts.path).removeprefix(self.github.prefix)
         path = "/graphql" if path == "/api/graphql" else path
         headers = dict(self.headers.items())
+        self._request = method, path, body
         self.github.asked.append(Asked(method=method, path=path, headers=headers, body=body))
         kind = self.github.failure(method, path)
         query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
@@ -626,6 +639,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._write(answer.status, data, answer.headers)
 
     def _write(self, status: int, data: bytes, headers: dict[str, str]) -> None:
+        method, path, body = self._request
+        self.github.answered.append(
+            Answered(method=method, path=path, asked=body, status=status, body=data)
+        )
         self.send_response(status)
         if "Content-Type" not in headers:
             self.send_header("Content-Type", "application/json; charset=utf-8")
