@@ -26,6 +26,7 @@ SECOND = 1.0  # of CPU for the whole
 # made of what a function is given: why that is bounded, or who tries it
 MADE = {
     "evaluate/imported.py: pattern": "a table's, tried below",
+    "pipeline/gating.py: f'({re.escape(str(file.parent))}/)?{names}'": "literal words, in a reason",
     "pipeline/on_github.py: named": "an address of the settings, then bounded names",
     "plan/changes.py: names": "a table's, on a tensor's name, which a header bounds",
     "plan/predict.py: spellings": "a table's, on a tensor's name, which a header bounds",

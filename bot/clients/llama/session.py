@@ -25,7 +25,7 @@ __all__ = ["Batch", "Floats", "Session", "Token", "generate"]
 Floats = NDArray[np.float32]
 # how ggml's and llama.cpp's own lines speak of memory that they did not get
 _SHORT = re.compile(
-    r"(failed|unable|cannot) to alloc|cannot allocate|alloc\w* failed|bad_alloc"
+    r"(failed|unable|cannot) to alloc|cannot allocate|alloc\w{0,20} failed|bad_alloc"
     r"|out of memory|insufficient memory|OutOfDeviceMemory",
     re.IGNORECASE,
 )
