@@ -133,7 +133,7 @@ def create_repo(request: Request, body: bytes) -> Response:
         return JSONResponse(error, status_code=409)
     private = _private(data, default=False)
     repo = commits.create_repo(store, owner, str(name), author=user.name, private=private)
-    return JSONResponse({"url": f"{request.base_url}{repo.id}", "name": repo.id})
+    return JSONResponse({"url": f"{request.base_url}{repo.id}", "name": repo.id, "id": repo.id})
 
 
 def delete_repo(request: Request, body: bytes) -> Response:
@@ -198,8 +198,14 @@ def list_tree(request: Request) -> Response:
 
 
 def paths_info(request: Request, body: bytes) -> Response:
-    """POST /api/models/{id}/paths-info/{rev}: a form, as the Hub's client sends it."""
+    """POST /api/models/{id}/paths-info/{rev}: a form, or JSON, as the Hub's clients send it."""
     store, repo, commit = _revision(request)
+    if request.headers.get("content-type", "").startswith("application/json"):
+        asked = json_object(body)
+        named = [str(path).strip("/") for path in asked.get("paths") or ()]
+        return JSONResponse(
+            listing.paths_info(store, repo, commit, named, expand=asked.get("expand") is True)
+        )
     try:
         form = parse_qs(body.decode(), max_num_fields=10_000)
     except ValueError as error:

@@ -55,7 +55,10 @@ class Ticket:
 def batch(request: Request, body: bytes) -> Response:
     """POST /{id}.git/info/lfs/objects/batch: where to send what is not here yet."""
     store, repo, data = store_of(request), writable(request), json_object(body)
-    if data.get("operation") != "upload" or data.get("hash_algo", "sha256") != "sha256":
+    if data.get("operation") != "upload" or data.get("hash_algo", "sha256") not in (
+        "sha256",
+        "sha_256",
+    ):
         raise Refusal(400, "Only uploads by sha256 are possible here")
     transfers = data.get("transfers") or ["basic"]
     rows, multipart = [], False

@@ -76,6 +76,7 @@ def model(
         "baseModels": lambda: _base_models(facts),
         "model-index": lambda: (facts["cardData"] or {}).get("model-index"),
         "spaces": list,
+        "xetEnabled": lambda: True,
         "evalResults": list,
         **{name: lambda: 0 for name in ("downloads", "downloadsAllTime", "likes", "trendingScore")},
         **{name: partial(facts.get, name) for name in facts},

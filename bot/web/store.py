@@ -169,6 +169,7 @@ class Store:
 
     def commit(self, repo: Repo, revision: str) -> Commit:
         """The commit of a branch, tag, refs/pr/N or full sha. Raises Refusal RevisionNotFound."""
+        revision = "main" if revision == "HEAD" else revision
         with self.database.reading() as db:
             revision = pulls.head(db, repo, revision) or revision
             row = db.execute(
