@@ -1,4 +1,4 @@
-"""What clients other than the Hub's own in Python send and expect (huggingface.js, packages/hub)."""
+"""What other clients than the Hub's own in Python send and expect (huggingface.js, packages/hub)."""
 
 from __future__ import annotations
 
