@@ -1,4 +1,4 @@
-"""What other clients than the Hub's own in Python send and expect (huggingface.js, packages/hub)."""
+"""What clients beside the Python one of the Hub send and expect (huggingface.js, packages/hub)."""
 
 from __future__ import annotations
 
