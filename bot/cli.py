@@ -9,12 +9,13 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial, update_wrapper
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
-from bot import cli_github, cli_hub, cli_init, interrupts, secrecy
+from bot import cli_disk, cli_github, cli_hub, cli_init, interrupts, secrecy
 from bot.cli_options import (
     JSON,
     REVISION,
@@ -112,7 +113,7 @@ class Road(Sections):
             "watch", "why", "status", "approve", "retry", "ignore", "pause", "resume", "serve",
         ),
         "Builds on GitHub": ("init", "dispatch", "runs", "cancel", "rerun", "step"),
-        "This machine": ("doctor", "config", "demo", "hub", "db"),
+        "This machine": ("doctor", "clean", "config", "demo", "hub", "db"),
     }  # fmt: skip
 
 
@@ -1084,7 +1085,8 @@ def rollback(context: Context, repository: str, revision: str | None, as_json: b
         click.echo(tables.rolled_back(done))
 
 
-for verb_elsewhere in (*VERBS, *cli_init.VERBS, *cli_github.VERBS, *STEP_VERBS, *cli_hub.VERBS):
+OTHERS = (cli_init.VERBS, cli_github.VERBS, STEP_VERBS, cli_hub.VERBS, cli_disk.VERBS)
+for verb_elsewhere in (*VERBS, *chain.from_iterable(OTHERS)):
     cli.add_command(verb_elsewhere)
 
 

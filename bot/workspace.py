@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -18,7 +18,10 @@ from bot.errors import BusyError, CapacityError, SettingsError, SourceError
 
 BLOCK = 4 << 20
 GATE = "gate.txt"  # beside a release
+MEASURED = "of"  # in a measure's folder: the path of its reference
 LOOK_EVERY = 0.2  # seconds between looks at a lock that others hold
+ALONE, USED = ".lock", ".use"  # of a folder that jobs share: who fills it, who reads it
+_USES: dict[Path, int] = {}  # descriptors of this process, by folder
 LONGEST_PATH, LONGEST_NAME, DEEPEST = 400, 200, 8  # of a stranger's file
 
 
@@ -110,6 +113,11 @@ class Job:
         return self.folder / GATE
 
     @property
+    def published(self) -> Path:
+        """What it was published as; there is none before."""
+        return self.folder / "published.json"
+
+    @property
     def sums(self) -> Path:
         """SHA256SUMS."""
         return self.release / "SHA256SUMS"
@@ -127,19 +135,36 @@ class Job:
         seconds.
         """
         end = time.monotonic() + patience
-        self.release.mkdir(parents=True, exist_ok=True)
         with ExitStack() as held:
             for name in ("lock", *((f"lock-{part}",) if part else ())):
-                # for reading too: on a network's folder a shared lock wants that
-                file = held.enter_context((self.folder / name).open("a+"))
                 kind = fcntl.LOCK_SH if part and name == "lock" else fcntl.LOCK_EX
-                while not _taken(file, kind):
+                while (file := _held(self.folder / name, kind)) is None:
                     if time.monotonic() >= end:
                         raise BusyError(
                             f"another bot works in {self.folder}; wait for it or stop it"
                         )
                     time.sleep(LOOK_EVERY)
+                held.enter_context(file)
+            self.release.mkdir(parents=True, exist_ok=True)
             yield
+
+
+def _held(path: Path, kind: int) -> IO[str] | None:
+    """A lock's file where the lock could be had at once, and was not removed meanwhile."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a+")  # for reading too: on a network's folder a shared lock wants that
+    if _taken(file, kind) and _is_there(file.fileno(), path):
+        return file
+    file.close()
+    return None
+
+
+def _is_there(descriptor: int, path: Path) -> bool:
+    """Whether an open file still has its name: whoever gives a folder back takes locks, too."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _taken(file: IO[str], kind: int) -> bool:
@@ -209,15 +234,55 @@ def alone(folder: Path) -> Iterator[None]:
 
     The lock ends with its holder. Raises BusyError where the folder cannot be locked.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
+    file = _locked(folder, ALONE, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        os.close(file)
+
+
+def use(folder: Path) -> None:
+    """Keep others from giving a folder back that jobs share, until this process ends."""
+    known = _USES.get(folder)
+    if known is not None and _is_there(known, folder / USED):
+        return
+    leave(folder)
+    _USES[folder] = _locked(folder, USED, fcntl.LOCK_SH)
+
+
+def leave(folder: Path) -> None:
+    """Need a folder no more."""
+    if (known := _USES.pop(folder, None)) is not None:
+        os.close(known)
+
+
+def _locked(folder: Path, name: str, kind: int) -> int:
+    """A descriptor that holds a folder's lock, waited for; one that was removed counts as none."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            fcntl.flock(file, kind)
         except OSError as error:
+            os.close(file)
             raise BusyError(
                 f"{folder} cannot be locked ({error.strerror}); set workdir to a local disk"
             ) from error
-        yield
+        except BaseException:  # an interrupt while waiting
+            os.close(file)
+            raise
+        if _is_there(file, folder / name):
+            return file
+        os.close(file)
+
+
+@contextmanager
+def unused(folder: Path, names: Sequence[str] = (ALONE, USED)) -> Iterator[bool]:
+    """Whether no process holds any of a folder's locks; where so, none does within the block."""
+    with ExitStack() as held:
+        paths = [folder / name for name in names] if folder.is_dir() else []
+        files = [held.enter_context(path.open("a+")) for path in paths]
+        yield all(_taken(file, fcntl.LOCK_EX) for file in files)
 
 
 @contextmanager

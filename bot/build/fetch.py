@@ -23,7 +23,7 @@ from bot import weights
 from bot.clients.hub import Hub
 from bot.errors import SourceError
 from bot.records import Release, RepoFile
-from bot.workspace import BLOCK, alone, require_free, require_safe, sha256, write_text
+from bot.workspace import BLOCK, alone, require_free, require_safe, sha256, use, write_text
 
 Report = Callable[[int, int], None]  # bytes here, bytes in all
 
@@ -128,6 +128,7 @@ def fetch(
             raise SourceError(
                 f"{release.repo_id} lists no hash of {file.path}; choose another model"
             )
+    use(folder)
     with alone(folder):
         verified = Verified(folder)
         missing = [file for file in files if not verified.holds(file)]

@@ -5,25 +5,38 @@ The release is out by then: what fails here is said, and done by the next run.
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 from bot.clients.hub_community import Community
 from bot.errors import BotError
 from bot.pipeline.models import Pipeline
 from bot.pipeline.publish import Published
 from bot.publish.reclaim import Replaced, reclaim, replaced
+from bot.workspace import Job, keep_text
 
 
-def follow(pipeline: Pipeline, done: Published) -> Published:
+def follow(pipeline: Pipeline, done: Published, *, whole: bool = True) -> Published:
     """Do what the settings ask for after a publication; what is done already is left alone.
 
-    What waits for a person is no publication yet.
+    What waits for a person is no publication yet; one that is not `whole` goes on.
     """
     if done.waiting:
         return done
+    if whole:
+        _note(done)
     if done.public:
         _collect(pipeline, done.repo_id)
     return replace(done, reclaimed=_prune(pipeline, done.repo_id))
+
+
+def _note(done: Published) -> None:
+    """Leave word in the job's folder, by which `bot clean` knows that it is over."""
+    job = Job(Path(done.folder).parent)
+    if job.release.is_dir():
+        told = {"repo_id": done.repo_id, "commit": done.commit, "url": done.url}
+        keep_text(job.published, json.dumps(told) + "\n")
 
 
 def _collect(pipeline: Pipeline, repo_id: str) -> None:

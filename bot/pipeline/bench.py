@@ -31,7 +31,19 @@ from bot.records import (
     dump,
     load,
 )
-from bot.workspace import alone, free_disk, inside, partial_of, require_free, writing
+from bot.workspace import (
+    MEASURED,
+    alone,
+    free_disk,
+    inside,
+    keep_text,
+    leave,
+    partial_of,
+    require_free,
+    unused,
+    use,
+    writing,
+)
 
 if TYPE_CHECKING:
     from bot.clients.llama.session import Session
@@ -213,9 +225,25 @@ class Bench:
         """The file with the reference's log-probabilities, where one was made."""
         return self.logits_path if self.logits_path.is_file() else None
 
+    def use_logits(self) -> Path:
+        """Where the file with the reference's log-probabilities lies, kept while this runs."""
+        path = self.logits_path
+        use(path.parent)
+        name = path.with_name(MEASURED)
+        if self.reference is not None and not name.is_file():
+            keep_text(name, inside(self._pipeline.workspace.root, self.reference.path) + "\n")
+        return path
+
     def drop_logits(self) -> None:
-        """Remove the reference's log-probabilities: tiers measured later make them again."""
-        self.logits_path.unlink(missing_ok=True)
+        """Remove the reference's log-probabilities: tiers measured later make them again.
+
+        Whoever else works with them is the one to remove them.
+        """
+        path = self.logits_path
+        leave(path.parent)
+        with unused(path.parent) as ours:
+            if ours:
+                path.unlink(missing_ok=True)
 
     # ── how it is done ──────────────────────────────────────────────────────────────────────
 
@@ -280,7 +308,7 @@ class Bench:
         if self._base is not None:
             return self._base
         reference, text, inputs = self._model(), self._text, self._reference_inputs()
-        target = self.logits_path
+        target = self.use_logits()
         size = base_bytes(text.vocabulary, text.windows.context, len(text.windows.tokens))
 
         def there() -> bool:
@@ -430,7 +458,7 @@ class Bench:
         if self._base is not None:
             return Choice(beside=False, reason=f"the log-probabilities of {self._base.name}")
         size = base_bytes(text.vocabulary, text.windows.context, len(text.windows.tokens))
-        file, partial = self.logits_path, partial_of(self.logits_path)
+        file, partial = self.use_logits(), partial_of(self.logits_path)
         if file.is_file() and file.stat().st_size == size and wanted.stride is None:
             return Choice(beside=False, reason=f"{size / 1e9:.2f} GB of log-probabilities, kept")
         have = partial.stat().st_size if partial.is_file() else 0

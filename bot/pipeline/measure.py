@@ -76,8 +76,8 @@ def logits_of(job: Job) -> Path | None:
 
 
 def logits_path(job: Job) -> Path:
-    """Where that file lies, or will lie."""
-    return Bench(job.pipeline, job.tools, reference_of(job)).logits_path
+    """Where that file lies, or will lie; others leave it alone while this process runs."""
+    return Bench(job.pipeline, job.tools, reference_of(job)).use_logits()
 
 
 def _nothing() -> None:

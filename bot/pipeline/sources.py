@@ -43,7 +43,7 @@ from bot.stored import Part, parts_by_file
 from bot.watch.feed import Machine, config_of, index_of
 from bot.watch.moe import MoeFacts, experts
 from bot.watch.policy import CONFIG, decide, from_config, from_header
-from bot.workspace import alone
+from bot.workspace import alone, use
 
 if TYPE_CHECKING:
     from bot.build.toolchain import Toolchain
@@ -383,6 +383,7 @@ def _converted(pipeline: Pipeline, release: Release) -> Local:
         "shard": settings.shard_gb,
         "site": pipeline.settings.hub.endpoint,
     }
+    use(folder)
     with alone(folder):
         done = pipeline.ledger.finished(job, "convert", inputs)
         if done is None:

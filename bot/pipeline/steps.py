@@ -490,7 +490,7 @@ def publish(
     if sent.whole and not sent.waiting:
         tag(pipeline, sent.repo_id, _tag(sent.asked), sent.commit)
     folder.write(sent)
-    return follow(pipeline, done), sent
+    return follow(pipeline, done, whole=sent.whole), sent
 
 
 def _require_in_release(folder: Folder, prepared: Prepared, described: Described) -> None:

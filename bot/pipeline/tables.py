@@ -25,6 +25,7 @@ from bot.records import (
 )
 
 if TYPE_CHECKING:
+    from bot.pipeline.cleaning import Cleaned
     from bot.pipeline.demo import Demonstrated
     from bot.pipeline.doctor import Finding
     from bot.pipeline.models import Plan
@@ -385,6 +386,21 @@ def rolled_back(done: RolledBack) -> str:
     if not done.changed:
         return f"nothing to do: {done.url} holds the files of {done.revision[:12]}"
     return f"{done.url} is back at {done.revision[:12]}: commit {done.commit[:12]}"
+
+
+def cleaned(done: Cleaned) -> str:
+    """What `bot clean` removed, or would, and what stays; each with its reason."""
+    if not done.places:
+        return f"nothing to free in {done.folder}"
+    verb = ("goes", "stays") if done.dry_run else ("removed", "kept")
+    rows = [
+        (place.path, verb[0] if place.goes else verb[1], place.reason, size(place.bytes))
+        for place in done.places
+    ]
+    stays = sum(place.bytes for place in done.places if not place.goes)
+    words = "would free" if done.dry_run else "freed"
+    told = f"{words} {size(done.freed)} of {done.folder}; {size(stays)} {verb[1]}"
+    return f"{table(('place', '', 'why', 'size'), rows, left=3)}\n{told}"
 
 
 def finding(found: Finding) -> str:

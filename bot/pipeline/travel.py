@@ -28,7 +28,7 @@ from bot.publish.verify import differing
 from bot.recordpath import RecordPath
 from bot.records import Built, Release, RepoFile, digest, together
 from bot.settings import staging_token
-from bot.workspace import inside, remove, require_safe, sha256, write_text
+from bot.workspace import inside, remove, require_safe, sha256, unused, write_text
 
 SENTINEL = "apex-bot-staging.json"
 TRIES = 20  # commits of other jobs that may come between
@@ -313,7 +313,10 @@ def give_back(folder: Folder, prepared: Prepared) -> None:
     for place in (*prepared.sources, prepared.job):
         remove(root / place, root / place.split("/")[0])
     if prepared.logits is not None:
-        remove(prepared.logits.below(root, "measures"), root / "measures")
+        logits = prepared.logits.below(root, "measures")
+        with unused(logits.parent) as ours:  # else whoever works with them removes them
+            if ours:
+                remove(logits, root / "measures")
     remove(folder.path / "headers", folder.path)
     for ledger in folder.path.glob("*.sqlite"):
         ledger.unlink()
