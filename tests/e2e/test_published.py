@@ -67,6 +67,13 @@ def test_an_empty_machine_finds_it_published(
         assert not any(path.stat().st_size > 1_000_000 for path in left)
     assert hub.commits(REPO) == 1
 
+    # and its maker's disk can be had again
+    freed = json.loads(first.bot("clean", "--json").stdout)
+    went = {one["path"].split("/")[0] for one in freed["places"] if one["goes"]}
+    assert {"jobs", "sources"} <= went
+    large = [path for path in (first.folder / "work").rglob("*.gguf") if path.is_file()]
+    assert (large, freed["freed"] > demo_model.stat().st_size) == ([], True)
+
     # what looks at a job's folder fetches nothing for it either
     for verb in ("timeline", "gate"):
         proxy.requests.clear()

@@ -189,7 +189,7 @@ def test_only_what_is_needed_is_asked_for_and_nothing_twice(
     assert reports[-1] == (total, total)
     assert sorted(reports) == reports
     found = {str(p.relative_to(tmp_path / "here")) for p in (tmp_path / "here").rglob("*")}
-    assert found == {*needed, ".verified.json", ".lock"}
+    assert found == {*needed, ".verified.json", ".lock", ".use"}
 
     proxy.requests.clear()
     assert fetched(proxy, tmp_path / "here") == [(total, total)]
