@@ -20,6 +20,7 @@ BLOCK = 4 << 20
 GATE = "gate.txt"  # beside a release
 MEASURED = "of"  # in a measure's folder: the path of its reference
 LOOK_EVERY = 0.2  # seconds between looks at a lock that others hold
+WORK = ".work"  # how a folder ends in which a converter works
 ALONE, USED = ".lock", ".use"  # of a folder that jobs share: who fills it, who reads it
 _USES: dict[Path, int] = {}  # descriptors of this process, by folder
 LONGEST_PATH, LONGEST_NAME, DEEPEST = 400, 200, 8  # of a stranger's file

@@ -21,7 +21,7 @@ from bot.build.staging import ConvertFacts
 from bot.build.toolchain import Toolchain, has_mtp_switch, supported
 from bot.errors import BuildError, CapacityError, RefusedError, SourceError
 from bot.stored import Part
-from bot.workspace import require_free
+from bot.workspace import WORK, require_free
 
 Progress = Callable[[int, int], None]  # bytes written, bytes expected
 Mtp = Literal["drop", "keep", "separate"]
@@ -77,7 +77,7 @@ def convert(
     require_whole(source, checkpoint.config, checkpoint.rows)
     architecture = _require_support(checkpoint, toolchain)
     log = target.with_name(f"{target.name}.log")
-    work = target.with_name(f"{target.name}.work")
+    work = target.with_name(f"{target.name}{WORK}")
     shutil.rmtree(work, ignore_errors=True)
     target.parent.mkdir(parents=True, exist_ok=True)
     require_free(target.parent, needed_bytes(checkpoint), options.reserve)

@@ -23,7 +23,7 @@ from bot import weights
 from bot.clients.hub import Hub
 from bot.errors import SourceError
 from bot.records import Release, RepoFile
-from bot.workspace import BLOCK, alone, require_free, require_safe, sha256, use, write_text
+from bot.workspace import BLOCK, alone, is_safe, require_free, require_safe, sha256, use, write_text
 
 Report = Callable[[int, int], None]  # bytes here, bytes in all
 
@@ -132,7 +132,7 @@ def fetch(
     with alone(folder):
         verified = Verified(folder)
         missing = [file for file in files if not verified.holds(file)]
-        here = {file.path: _bytes_here(folder, file) for file in missing}
+        here = {file.path: bytes_here(folder, file) for file in missing}
         lacking = sum(file.size - here[file.path] for file in missing)
         require_free(folder, lacking, reserve)
         total = weights.total(files)
@@ -226,9 +226,9 @@ def right(path: Path, file: RepoFile) -> bool:
     return hasher.hexdigest() == file.blob_id
 
 
-def _bytes_here(folder: Path, file: RepoFile) -> int:
+def bytes_here(folder: Path, file: RepoFile) -> int:
     """Bytes of a file that need not come again: whole from elsewhere, or partial."""
-    for name in (file.path, f"{file.path}.partial"):
+    for name in (file.path, f"{file.path}.partial") if is_safe(file.path) else ():
         with suppress(FileNotFoundError):
             size = (folder / name).stat().st_size
             if size == file.size or (size < file.size and name != file.path):

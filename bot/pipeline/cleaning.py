@@ -18,7 +18,7 @@ from bot.pipeline import names
 from bot.pipeline.models import REPO_ID, Pipeline
 from bot.pipeline.orders import Folder, Sent
 from bot.queue import OPEN, Queue, Task
-from bot.workspace import ALONE, MEASURED, USED, Job, inside, remove, slug, unused
+from bot.workspace import ALONE, MEASURED, USED, WORK, Job, inside, remove, slug, unused
 
 GIVEN_UP = ("failed", "ignored")
 SHARED = ("sources", "converted")
@@ -160,7 +160,7 @@ class _Shelf:
         name = _called(path.parent.name.replace("--", "/", 1))
         if not self._is_asked(name, path.parent.name):
             return
-        for work in sorted(path.glob("*.work")):
+        for work in sorted(path.glob(f"*{WORK}")):
             reason = "left by a conversion that was killed"
             yield _Found(work, "", True, reason, (ALONE,), path)
         yield self._of_model(path, name)

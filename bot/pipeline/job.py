@@ -9,23 +9,24 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bot import weights
 from bot.errors import SettingsError
 from bot.ledger import Finished
 from bot.memory import free_memory
 from bot.pipeline import asked
 from bot.pipeline.models import Model, Pipeline, Plan
 from bot.pipeline.names import file_name
-from bot.pipeline.sources import Sketch
+from bot.pipeline.sources import Sketch, source_room
 from bot.pipeline.texts import calibration_texts
 from bot.progress import Report
-from bot.records import Recipe, Tools, dump
+from bot.records import Recipe, Tools, digest, dump
 from bot.settings import Settings
 from bot.workspace import partial_of, require_free, sha256, taken
 
 if TYPE_CHECKING:
     from bot.evaluate.reference import Free
+    from bot.workspace import Job as Paths
 
+FREE = "free "  # before a tier: the step that notes that its files were given back
 NOT_HERE = 1_300_000  # bytes that a text still to be fetched is taken to have: WikiText-2's test
 
 
@@ -96,12 +97,7 @@ class Job:
 
         In shards it has their numbers before its ending. Baselines lie apart: they stay here.
         """
-        if recipe.plain:
-            return self.paths.baselines / f"{self.plan.model.name}-{recipe.tier}.gguf"
-        tier = recipe.same_as or recipe.tier
-        base = next((r.base for r in self.plan.recipes if r.tier == tier), recipe.base)
-        wanted = self.settings.publish
-        return self.paths.release / file_name(wanted, self.plan.model.name, tier, base)
+        return _file_of(self.settings, self.plan, self.paths, recipe)
 
     def require_room(self, at_a_time: Sequence[Collection[str]] = ()) -> None:
         """Raise CapacityError unless everything still to be made fits on the disk.
@@ -109,19 +105,12 @@ class Job:
         What a stopped run left counts: it is gone on with, or gives its room back. `at_a_time`
         are tiers that lie there together, where others are removed before.
         """
-        missing = [r for r in self.plan.distinct if not _is_made(self.file_of(r))]
-        groups = at_a_time or [[recipe.tier for recipe in missing]]
-        left = {r.tier: max(self.plan.predicted(r) - self._begun(r), 0) for r in missing}
+        left = tiers_left(self.pipeline, self.plan, self.paths, self.key)
+        groups = at_a_time or [[*left]]
         needed = max(sum(left.get(tier, 0) for tier in group) for group in groups)
-        if missing:
+        if left:
             needed += max(_reference_room(self.settings, self.plan) - self._logits(), 0)
         require_free(self.paths.folder, needed, self.settings.reserve)
-
-    def _begun(self, recipe: Recipe) -> int:
-        """Bytes that unfinished files of a recipe take on the disk."""
-        file = self.file_of(recipe)
-        shards = file.parent.glob(f"{glob.escape(file.stem)}-*-of-*.gguf.partial")
-        return sum(map(taken, (partial_of(file), *shards)))
 
     def _logits(self) -> int:
         """Bytes that the reference's log-probabilities take already, whole or not."""
@@ -148,15 +137,56 @@ def tools_of(settings: Settings) -> Tools:
 
 
 def require_room(pipeline: Pipeline, plan: Plan[Sketch]) -> None:
-    """Raise CapacityError unless all of a plan fits, the source too where it is not here yet."""
-    model, settings = plan.model, pipeline.settings
-    needed = sum(plan.predicted(recipe) for recipe in plan.distinct)
-    needed += _reference_room(settings, plan)
+    """Raise CapacityError unless all of a plan fits, the source too where it is not here yet.
+
+    What lies here of source, 16-bit file and tiers counts.
+    """
+    model, settings, space = plan.model, pipeline.settings, pipeline.workspace
+    left = {recipe.tier: plan.predicted(recipe) for recipe in plan.distinct}
+    needed, source = 0, model.source if isinstance(model, Model) else model.release
+    if source is not None:
+        order = asked.ordered(settings, plan.profiles, model.name, source.repo_id, source.commit)
+        left = tiers_left(pipeline, plan, order.paths(space), order.key)
+    if left:
+        needed = sum(left.values()) + _reference_room(settings, plan)
     if not isinstance(model, Model) and model.release is not None:
-        sixteen = model.header_bytes + sum(tensor.bytes for tensor in model.tensors)
-        stored = weights.total(weights.checkpoint(model.release).files)
-        needed += sixteen + (0 if weights.gguf(model.release) else stored)
-    require_free(pipeline.workspace.root, needed, settings.reserve)
+        needed += source_room(pipeline, model, model.release)
+    require_free(space.root, needed, settings.reserve)
+
+
+def tiers_left(pipeline: Pipeline, plan: Plan[Sketch], paths: Paths, key: str) -> dict[str, int]:
+    """Bytes that each tier still takes which is not made, or was made and freed."""
+    freed = _freed(pipeline, key)
+    found = {}
+    for recipe in plan.distinct:
+        file = _file_of(pipeline.settings, plan, paths, recipe)
+        if recipe.tier not in freed and not _is_made(file):
+            found[recipe.tier] = max(plan.predicted(recipe) - _begun(file), 0)
+    return found
+
+
+def _freed(pipeline: Pipeline, key: str) -> set[str]:
+    """Tiers of a job whose files the Hub has; one that it lost since is noted without a hash."""
+    lost = digest({"sha256": None})
+    return {
+        work.step.removeprefix(FREE)
+        for work in pipeline.ledger.work()
+        if work.job == key and work.step.startswith(FREE) and work.inputs != lost
+    }
+
+
+def _file_of(settings: Settings, plan: Plan[Sketch], paths: Paths, recipe: Recipe) -> Path:
+    if recipe.plain:
+        return paths.baselines / f"{plan.model.name}-{recipe.tier}.gguf"
+    tier = recipe.same_as or recipe.tier
+    base = next((r.base for r in plan.recipes if r.tier == tier), recipe.base)
+    return paths.release / file_name(settings.publish, plan.model.name, tier, base)
+
+
+def _begun(file: Path) -> int:
+    """Bytes that unfinished files of a tier take on the disk."""
+    shards = file.parent.glob(f"{glob.escape(file.stem)}-*-of-*.gguf.partial")
+    return sum(map(taken, (partial_of(file), *shards)))
 
 
 def _reference_room(settings: Settings, plan: Plan[Any]) -> int:

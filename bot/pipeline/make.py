@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bot.pipeline.calibrating import calibrate, gap, matrix_of, settled
 from bot.pipeline.calibrating import known as known_matrix
-from bot.pipeline.job import Job
+from bot.pipeline.job import FREE, Job
 from bot.plan.recipe import asked_types, file_type
 from bot.progress import Report
 from bot.records import Built, Recipe, together
@@ -74,14 +74,14 @@ def _done(job: Job, recipe: Recipe, matrix: Built | None) -> Built | None:
     done = ledger.finished(job.key, step, inputs)
     if done is None and (done := ledger.finished(job.key, step, inputs, files_too=False)):
         gone = {"sha256": together(done.files).sha256}
-        if ledger.finished(job.key, f"free {recipe.tier}", gone) is None:
+        if ledger.finished(job.key, f"{FREE}{recipe.tier}", gone) is None:
             return None
     return together(done.files) if done else None
 
 
 def let_go(job: Job, tier: str, built: Built) -> None:
     """A tier's files, which the Hub has, count as made wherever they are."""
-    job.pipeline.ledger.record(job.key, f"free {tier}", {"sha256": built.sha256}, [], None)
+    job.pipeline.ledger.record(job.key, f"{FREE}{tier}", {"sha256": built.sha256}, [], None)
 
 
 def free(job: Job, tier: str, built: Built) -> None:
@@ -99,7 +99,7 @@ def is_free(job: Job, tier: str) -> bool:
 
 def lose(job: Job, tier: str) -> None:
     """A tier that was freed is made again: the Hub does not have it either."""
-    job.pipeline.ledger.record(job.key, f"free {tier}", {"sha256": None}, [], None)
+    job.pipeline.ledger.record(job.key, f"{FREE}{tier}", {"sha256": None}, [], None)
 
 
 def _given(job: Job, path: Path) -> Built:

@@ -15,7 +15,7 @@ from bot import licences, weights
 from bot.build import toolchain
 from bot.build.beforehand import lacking, require_whole
 from bot.build.convert import dropped_parts, without
-from bot.build.fetch import fetch, plan_fetch, small_files
+from bot.build.fetch import bytes_here, fetch, plan_fetch, small_files
 from bot.build.staging import ConvertFacts
 from bot.clients import gguf
 from bot.clients.shards import local_index, local_release, local_safetensors
@@ -43,7 +43,7 @@ from bot.stored import Part, parts_by_file
 from bot.watch.feed import Machine, config_of, index_of
 from bot.watch.moe import MoeFacts, experts
 from bot.watch.policy import CONFIG, decide, from_config, from_header
-from bot.workspace import alone, use
+from bot.workspace import WORK, alone, remove, taken, use
 
 if TYPE_CHECKING:
     from bot.build.toolchain import Toolchain
@@ -371,22 +371,14 @@ def _converted(pipeline: Pipeline, release: Release) -> Local:
     if _toolchain(pipeline) is None:  # a model that cannot be built needs no converter
         _require_buildable(pipeline, release, None)
     chosen = toolchain.chosen(settings, pipeline.workspace.toolchain)
-    name = release.repo_id.split("/")[1]
     folder = pipeline.workspace.converted(release.repo_id, release.commit)
-    target = folder / f"{name}-BF16.gguf"
-    job = digest([release.repo_id, release.commit])
-    inputs = {
-        "version": VERSION,
-        "converter": chosen.version,
-        "mtp": settings.mtp,
-        "projector": settings.projector,
-        "shard": settings.shard_gb,
-        "site": pipeline.settings.hub.endpoint,
-    }
+    target = folder / f"{release.repo_id.split('/')[1]}-BF16.gguf"
+    job, inputs = _conversion(pipeline, release, chosen)
     use(folder)
     with alone(folder):
         done = pipeline.ledger.finished(job, "convert", inputs)
         if done is None:
+            _sweep(folder)
             done = _convert(pipeline, release, chosen, target, job, inputs)
     extras = {name: Path(path) for name, path in done.value["extras"].items()}
     return Local(
@@ -395,6 +387,48 @@ def _converted(pipeline: Pipeline, release: Release) -> Local:
         extras=extras,
         told=load(Architecture, done.value["architecture"]),
     )
+
+
+def _conversion(
+    pipeline: Pipeline, release: Release, chosen: Toolchain
+) -> tuple[str, dict[str, Any]]:
+    """The job of a conversion, and all that decides what it makes."""
+    settings = pipeline.settings.convert
+    return digest([release.repo_id, release.commit]), {
+        "version": VERSION,
+        "converter": chosen.version,
+        "mtp": settings.mtp,
+        "projector": settings.projector,
+        "shard": settings.shard_gb,
+        "site": pipeline.settings.hub.endpoint,
+    }
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a conversion left that was killed; the folder is held alone."""
+    for work in folder.glob(f"*{WORK}"):
+        remove(work, folder)
+
+
+def source_room(pipeline: Pipeline, sketch: Sketch, release: Release) -> int:
+    """Bytes that fetching and converting a release still take: what lies here counts.
+
+    What a killed conversion left gives its room back before.
+    """
+    space = pipeline.workspace
+    here = space.sources(release.repo_id, release.commit)
+    sixteen = sketch.header_bytes + sum(tensor.bytes for tensor in sketch.tensors)
+    if model := weights.gguf(release):
+        return sum(file.size - bytes_here(here, file) for file in model)
+    folder, chosen = space.converted(release.repo_id, release.commit), _toolchain(pipeline)
+    if chosen is not None:
+        job, inputs = _conversion(pipeline, release, chosen)
+        if pipeline.ledger.finished(job, "convert", inputs) is not None:
+            return 0
+    files = weights.checkpoint(release).files
+    stored = sum(file.size - bytes_here(here, file) for file in files)
+    left = sum(taken(path) for path in folder.glob(f"*{WORK}/**/*") if path.is_file())
+    return max(stored + sixteen - left, 0)
 
 
 def _convert(

@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 
 from bot.errors import CapacityError
-from bot.pipeline.job import Job
+from bot.pipeline import make
+from bot.pipeline.job import Job, tiers_left
 from bot.pipeline.measure import logits_path
 from bot.pipeline.models import Pipeline
+from bot.pipeline.sources import source_room
 from bot.progress import Narrator
+from bot.records import Built, Release, RepoFile
 from bot.settings import Settings
 from bot.workspace import partial_of, taken
 
@@ -32,6 +35,73 @@ def test_a_partial_file_and_logits_are_not_asked_for_again(
         path.write_bytes(b"x" * (plan.predicted(recipe) + 10_000_000))
     with pytest.raises(CapacityError, match=r"needs 0\.00 GB and 1000000"):
         job.require_room()
+
+
+def offline(tmp_path: Path) -> Pipeline:
+    told = {"workdir": tmp_path / "work", "llama": {"threads": 2, "gpu_layers": 0}}
+    evaluation = {"reference": "file", "chunks": 4, "context": 128}
+    settings = Settings.model_validate({**told, "evaluation": evaluation, "reserve_gb": 1e6})
+    return Pipeline(settings, Narrator(quiet=True), None)
+
+
+def released(*files: tuple[str, int]) -> Release:
+    listed = tuple(RepoFile(path=path, size=size, sha256="0" * 64) for path, size in files)
+    return Release(repo_id="org/M", commit="0" * 40, license="mit", files=listed)
+
+
+def put(path: Path, size: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x" * size)
+
+
+@pytest.mark.parametrize("name", ["M-BF16.gguf", "M-BF16.gguf.partial"])
+def test_a_source_that_lies_there_is_not_asked_for_again(
+    tmp_path: Path, demo_model: Path, name: str
+) -> None:
+    pipeline, release = offline(tmp_path), released(("M-BF16.gguf", 9_000))
+    sketch = pipeline.model(str(demo_model))
+    assert source_room(pipeline, sketch, release) == 9_000
+    here = 9_000 if name.endswith("gguf") else 4_000
+    put(pipeline.workspace.sources("org/M", "0" * 40) / name, here)
+    assert source_room(pipeline, sketch, release) == 9_000 - here
+
+
+def test_a_checkpoint_and_what_a_killed_conversion_left_count(
+    tmp_path: Path, demo_model: Path
+) -> None:
+    pipeline = offline(tmp_path)
+    release = released(("config.json", 10), ("model.safetensors", 9_000))
+    sketch = pipeline.model(str(demo_model))
+    whole = source_room(pipeline, sketch, release)
+    assert whole > 9_000 + sum(tensor.bytes for tensor in sketch.tensors)
+    put(pipeline.workspace.sources("org/M", "0" * 40) / "model.safetensors.partial", 3_000)
+    assert source_room(pipeline, sketch, release) == whole - 3_000
+    work = pipeline.workspace.converted("org/M", "0" * 40) / "M-BF16.gguf.work"
+    put(work / "out-M/M-BF16.gguf", 50_000)
+    assert source_room(pipeline, sketch, release) == whole - 53_000
+
+
+def test_tiers_that_were_made_begun_or_freed_count_before_a_model_is_here(
+    tmp_path: Path, demo_model: Path
+) -> None:
+    pipeline = offline(tmp_path)
+    plan = pipeline.plan(pipeline.model(str(demo_model)), ("Compact", "Balanced"))
+    job, size = Job(pipeline, plan), {r.tier: plan.predicted(r) for r in plan.distinct}
+    first, second = plan.distinct
+
+    def left() -> dict[str, int]:
+        return tiers_left(pipeline, plan, job.paths, job.key)
+
+    assert left() == size
+    put(partial_of(job.file_of(first)), 5_000)
+    assert left() == {**size, first.tier: size[first.tier] - 5_000}
+    put(job.file_of(first), 5_000)
+    assert left() == {second.tier: size[second.tier]}
+    built = Built(path="x", bytes=1, sha256="0" * 64)
+    make.let_go(job, second.tier, built)
+    assert left() == {}
+    make.lose(job, second.tier)
+    assert left() == {second.tier: size[second.tier]}
 
 
 def test_holes_of_a_file_take_no_room(tmp_path: Path) -> None:
