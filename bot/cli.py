@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property, partial, update_wrapper
 from itertools import chain
 from pathlib import Path
@@ -188,14 +188,21 @@ def _emit(record: Any) -> None:
     click.echo(to_json(record), nl=False)
 
 
-def _planned(context: Context, name: str, revision: str, tiers: tuple[str, ...]) -> Job:
-    """The job of a model."""
+def _planned(
+    context: Context,
+    name: str,
+    revision: str,
+    tiers: tuple[str, ...],
+    uses: Collection[str] | None = None,
+) -> Job:
+    """The job of a model, of which `uses` are the texts and tasks to be read; None: all."""
     from bot.pipeline import needs
+    from bot.pipeline.demo_texts import EVERY_USE
     from bot.pipeline.job import Job
 
     _require_own(context, name)
     pipeline = context.pipeline
-    needs.require_here(pipeline)
+    needs.require_here(pipeline, tiers, EVERY_USE if uses is None else uses)
     return Job(pipeline, pipeline.plan(pipeline.model(name, revision), tiers))
 
 
@@ -434,8 +441,9 @@ def calibrate(
     bot calibrate some-org/model-BF16-GGUF --json
     """
     from bot.pipeline import calibrating, tables
+    from bot.pipeline.demo_texts import MATRIX
 
-    job = _planned(context, model, revision, tiers)
+    job = _planned(context, model, revision, tiers, {MATRIX})
     with job.paths.locked():
         job.require_room()
         made = calibrating.facts(job)
@@ -482,12 +490,13 @@ def quantize(
     bot quantize ./model-BF16.gguf --imatrix ./imatrix.gguf --engine llama --no-stamp
     """
     from bot.pipeline import make
+    from bot.pipeline.demo_texts import MATRIX
 
     if engine:
         context.override("quantize", engine=engine)
     if no_stamp:
         context.override("quantize", stamp=False)
-    job = _planned(context, model, revision, tiers)
+    job = _planned(context, model, revision, tiers, () if imatrix else {MATRIX})
     with job.paths.locked():
         job.require_room()
         built = make.quantize(job, imatrix)
@@ -860,7 +869,7 @@ def _publish(
     pipeline = context.pipeline
     pipeline.require_publisher()
     ahead.require(pipeline, model, tiers, to)
-    needs.require_here(pipeline)
+    needs.require_here(pipeline, tiers)
     pinned = pipeline.pinned(model, revision)
     gating.require_allowed(pipeline, model, revision, pinned.release)
     order = asked.order(context.settings, pinned, tiers)
@@ -870,7 +879,7 @@ def _publish(
     if done is None:
         if built_only and not order.paths(pipeline.workspace).card.is_file():
             raise SourceError(f"{model} is not built with these settings; run `bot publish`")
-        needs.require(pipeline)
+        needs.require(pipeline, tiers)
         job = _planned(context, model, pinned.commit if pinned.release else revision, tiers)
         with job.paths.locked():
             for line in (*ahead.renamed(model), *ahead.outlook(pipeline, job.plan, repo_id)):
@@ -997,7 +1006,7 @@ def _rehearse(
     _require_own(context, model)
     pipeline = context.pipeline
     lines = [*ahead.renamed(model)]
-    needs.require(pipeline)
+    needs.require(pipeline, tiers)
     gating.require_allowed(pipeline, model, revision)
     try:
         ahead.require(pipeline, model, tiers, to)

@@ -278,12 +278,16 @@ def check(ctx: click.Context, file: Path | None, as_json: bool) -> None:
     from bot.configcheck import at_lines
     from bot.configcheck import check as examined
     from bot.pipeline import needs
+    from bot.pipeline.demo_texts import EVERY_USE
 
     named = file or ctx.obj.config or Path("bot.yaml")
     found = examined(named)
     if not found:
         ctx.obj.config = named
-        found = at_lines(named, needs.here(ctx.obj.pipeline))
+        pipeline = ctx.obj.pipeline
+        releases = pipeline.settings.hub.namespace is not None  # else none is spoken of yet
+        lacks = needs.here(pipeline, uses=EVERY_USE if releases else ())
+        found = at_lines(named, lacks)
     lines = [f"{named}:{mistake}" for mistake in found] or [f"{named} is right"]
     told = [asdict(mistake) for mistake in found]
     tell("\n".join(lines), as_json=as_json, file=str(named), mistakes=told)

@@ -482,6 +482,7 @@ class Settings(BaseSettings):
     llama: LlamaSettings = LlamaSettings()
     quantize: QuantizeSettings = QuantizeSettings()
     calibration: CalibrationSettings = CalibrationSettings()
+    demo_texts: bool = False  # calibrate and measure on the demo's few pages where none is named
     data: dict[str, DataSettings] = {}
     evaluation: EvaluationSettings = EvaluationSettings()
     source: SourceSettings = SourceSettings()

@@ -61,6 +61,7 @@ def demonstrate(
             llama=llama.model_dump(),
             evaluation={"chunks": 24, "task_count": 100},
             calibration={"chunks": 40},
+            demo_texts=True,
         )
         pipeline = Pipeline(settings, narrator, _token(server, folder, PUBLISHER))
         decisions = []

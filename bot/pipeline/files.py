@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from bot.clients import gguf
 from bot.errors import SettingsError
 from bot.evaluate.logits import MAGIC
+from bot.pipeline import demo_texts
 from bot.pipeline.bench import Bench, Subject
 from bot.pipeline.data import Data, fetch_other, find_tasks, is_other
 from bot.pipeline.job import tools_of
@@ -78,6 +79,7 @@ def evaluate(
     measured before that stays known.
     """
     asked = wanted(pipeline, measures, against is not None)
+    _require_texts(pipeline, asked)
     base = _base(against)
     publishers: dict[str, str] = {}
     subjects = [_subject(pipeline, name, publishers) for name in files]
@@ -106,6 +108,12 @@ def evaluate(
     if out is not None:
         keep_text(out, to_json(done))
     return done
+
+
+def _require_texts(pipeline: Pipeline, asked: Wanted) -> None:
+    """Raise SettingsError where what is measured on would be the demo's, unless that is said."""
+    uses = {demo_texts.TEXT} if asked.perplexity or asked.divergence or asked.noise else set()
+    demo_texts.refuse(pipeline.settings, uses | ({demo_texts.TASKS} if asked.tasks else set()))
 
 
 def stored_comparisons(path: Path, one: str, other: str) -> tuple[Comparison, ...]:

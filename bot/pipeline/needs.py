@@ -5,13 +5,14 @@ What lies on a Hub is asked for, not fetched.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from bot.clients.llama import library
 from bot.errors import AccessError, BotError, SettingsError, SourceError
-from bot.pipeline import data, names, texts
+from bot.pipeline import data, demo_texts, names, texts
+from bot.pipeline.demo_texts import EVERY_USE
 from bot.pipeline.models import Pipeline
 from bot.plan.plain import baselines
 from bot.plan.profiles import load_profiles
@@ -33,17 +34,20 @@ PACKED = {
 }
 
 
-def require(pipeline: Pipeline) -> None:
+def require(pipeline: Pipeline, tiers: Sequence[str] = ()) -> None:
     """Raise SettingsError naming all that is not there, or is not what it should be.
 
-    What a Hub does not answer raises as its requests do.
+    `tiers` are those to be made, all where none is named. What a Hub does not answer raises as
+    its requests do.
     """
-    _refuse([*here(pipeline), *there(pipeline)])
+    _refuse([*here(pipeline, tiers), *there(pipeline)])
 
 
-def require_here(pipeline: Pipeline) -> None:
-    """The same of this machine alone."""
-    _refuse([*here(pipeline)])
+def require_here(
+    pipeline: Pipeline, tiers: Sequence[str] = (), uses: Collection[str] = EVERY_USE
+) -> None:
+    """The same of this machine alone; `uses` says which texts and tasks will be read."""
+    _refuse([*here(pipeline, tiers, uses)])
 
 
 def _refuse(found: list[Lack]) -> None:
@@ -52,8 +56,18 @@ def _refuse(found: list[Lack]) -> None:
         raise SettingsError(f"a release cannot be made with these settings: {told}")
 
 
-def here(pipeline: Pipeline) -> Iterator[Lack]:
+def here(
+    pipeline: Pipeline, tiers: Sequence[str] = (), uses: Collection[str] = EVERY_USE
+) -> Iterator[Lack]:
     """What lacks on this machine; no request is made."""
+    found = [*_lacking(pipeline)]
+    yield from found
+    if not {place[0] for place, _ in found} & {"profiles", "quantize"}:  # else tiers are unknown
+        for key, text in demo_texts.not_named(pipeline.settings, uses, tiers):
+            yield tuple(key.split(".")), text
+
+
+def _lacking(pipeline: Pipeline) -> Iterator[Lack]:
     for place, look in _looks(pipeline):
         try:
             look()

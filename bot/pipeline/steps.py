@@ -51,7 +51,7 @@ def prepare(pipeline: Pipeline, order: Order) -> tuple[Folder, Prepared | None]:
         raise SettingsError("hub.namespace is not set; name the owner of what will be published")
     devices = require_device(settings)
     pipeline.narrator.say(f"devices: {devices}")
-    needs.require(pipeline)
+    needs.require(pipeline, order.tiers)
     release = pipeline.hub.release(order.model, order.revision)
     gating.require_licence(release, settings.gate)
     folder = Folder(pipeline.workspace.order(order.model, release.commit))

@@ -23,8 +23,13 @@ def text_of(path: Path) -> Text:
     return Text(name=path.name, sha256=sha256(path), origin=_origin(path))
 
 
+def is_demo(path: Path) -> bool:
+    """Whether a file is one that comes with the bot, for its demo."""
+    return DEMO.resolve() in path.expanduser().resolve().parents
+
+
 def _origin(path: Path) -> str:
-    own = DEMO in path.resolve().parents
+    own = is_demo(path)
     return "comes with apex-bot, see bot/demo/ORIGIN.md" if own else "given by the publisher"
 
 

@@ -60,6 +60,7 @@ class Road:
             "calibration": {"context": 128, "chunks": 4},
             "evaluation": {"context": 128, "chunks": 4, "task_count": 4},
             "source": {"license": "apache-2.0"},
+            "demo_texts": True,
         }
         path.write_text(yaml.safe_dump({**default, **values}))
         return path

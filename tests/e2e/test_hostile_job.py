@@ -53,6 +53,7 @@ class Scene:
             hub={"namespace": "alice", "endpoint": self.hub.url},
             calibration={"context": 128, "chunks": 2},
             evaluation={"noise_chunks": 0, "context": 128, "chunks": 4, "task_count": 4},
+            demo_texts=True,
             jobs={"tiers": 1, "policy": "any", "travel": "hub", "staging": BETWEEN},
             **more,
         )

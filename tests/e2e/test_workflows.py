@@ -77,6 +77,7 @@ class Builds:
             "hub": {"namespace": "alice"},
             "calibration": {"context": 128, "chunks": 2},
             "evaluation": {"noise_chunks": 0, "context": 128, "chunks": 4, "task_count": 4},
+            "demo_texts": True,
         }
         return str(yaml.safe_dump({**values, **more}))
 

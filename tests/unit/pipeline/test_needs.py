@@ -13,10 +13,14 @@ from click.testing import CliRunner
 
 from bot.cli import cli
 from bot.errors import SettingsError
-from bot.pipeline import needs
+from bot.pipeline import doctor, needs
+from bot.pipeline.demo_texts import EVERY_USE, MATRIX, TEXT
+from bot.pipeline.demo_texts import TASKS as TASK_FILES
 from bot.pipeline.models import Pipeline
 from bot.progress import Narrator
 from bot.settings import DEMO, load
+from bot.workspace import sha256
+from tests.local_hub.server import Hub
 
 TASKS = (DEMO / "tasks.txt").read_bytes()
 OTHER = {"path": "t.txt", "sha256": "0" * 64, "licence": "MIT"}
@@ -54,7 +58,7 @@ def folder_with(tmp_path: Path, settings: dict[str, Any]) -> Path:
     (tmp_path / "t.gz").write_bytes(gzip.compress(TASKS))
     (tmp_path / "b.txt").write_bytes(b"\xff\xfe" + bytes(range(256)))
     file = tmp_path / "bot.yaml"
-    file.write_text(yaml.safe_dump({"workdir": "work", **settings}))
+    file.write_text(yaml.safe_dump({"workdir": "work", "demo_texts": True, **settings}))
     return file
 
 
@@ -89,3 +93,107 @@ def test_a_rehearsal_finds_all_that_lacks(tmp_path: Path, demo_model: Path) -> N
     assert isinstance(done.exception, SettingsError)
     for key in ("evaluation.text", "evaluation.tasks.0", "templates"):
         assert key in str(done.exception)
+
+
+ALL = {"calibration.texts", "evaluation.text"}
+MIX, SHEET = {"texts": ["t.txt"]}, {"text": "t.txt", "tasks": ["t.txt"]}
+NOT_NAMED: dict[str, tuple[dict[str, Any], tuple[str, ...], frozenset[str], set[str]]] = {
+    "nothing is named": ({}, (), EVERY_USE, ALL),
+    "it is said": ({"demo_texts": True}, (), EVERY_USE, set()),
+    "all is named": ({"calibration": MIX, "evaluation": SHEET}, (), EVERY_USE, set()),
+    "tiers without a matrix": ({"evaluation": SHEET}, ("Balanced", "Compact"), EVERY_USE, set()),
+    "one with it": ({"evaluation": SHEET}, ("I-Mini",), EVERY_USE, {"calibration.texts"}),
+    "a baseline with it": (
+        {"evaluation": SHEET, "quantize": {"baselines": ["I-Q4_K_M"]}},
+        ("Balanced",), EVERY_USE, {"calibration.texts"},
+    ),
+    "tasks alone": (
+        {"calibration": MIX, "evaluation": {"text": "t.txt"}}, (), EVERY_USE, {"evaluation.tasks"},
+    ),
+    "no tasks at all": (
+        {"calibration": MIX, "evaluation": {"text": "t.txt", "tasks": []}}, (), EVERY_USE, set(),
+    ),
+    "by its path": (
+        {"calibration": {"texts": [str(DEMO / "calibration.txt")]}, "evaluation": SHEET},
+        (), EVERY_USE, {"calibration.texts"},
+    ),
+    "by a name in data": (
+        {
+            "calibration": MIX,
+            "evaluation": {**SHEET, "text": "pages"},
+            "data": {"pages": {
+                "path": str(DEMO / "evaluation.txt"),
+                "sha256": sha256(DEMO / "evaluation.txt"),
+                "licence": "CC0-1.0",
+            }},
+        },
+        (), EVERY_USE, {"evaluation.text"},
+    ),
+    "calibrating alone": ({"calibration": MIX}, (), frozenset({MATRIX}), set()),
+    "perplexity alone": ({"evaluation": {"text": "t.txt"}}, (), frozenset({TEXT}), set()),
+    "tasks measured alone": ({"evaluation": SHEET}, (), frozenset({TASK_FILES}), set()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NOT_NAMED)
+def test_the_demos_texts_are_for_a_real_model_only_where_that_is_said(
+    name: str, tmp_path: Path
+) -> None:
+    settings, tiers, uses, keys = NOT_NAMED[name]
+    file = folder_with(tmp_path, {"demo_texts": False, **settings})
+    mine = Pipeline(load(file), Narrator(quiet=True), None)
+    found = {".".join(map(str, place)): text for place, text in needs.here(mine, tiers, uses)}
+    assert found.keys() == keys
+    assert all("`demo_texts: true`" in text for text in found.values())
+
+
+def test_a_ready_matrix_needs_no_text(tmp_path: Path) -> None:
+    file = folder_with(
+        tmp_path, {"demo_texts": False, "calibration": {"file": "m.dat"}, "evaluation": SHEET}
+    )
+    found = list(needs.here(Pipeline(load(file), Narrator(quiet=True), None)))
+    assert [place for place, _ in found] == [("calibration", "file")]  # that it is not there
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ("publish", "--license", "mit"),
+        ("publish", "--dry-run", "--license", "mit"),
+        ("calibrate",),
+        ("quantize",),
+        ("evaluate",),
+        ("evaluate", "--measures", "ppl"),
+        ("evaluate", "--measures", "tasks"),
+        ("card", "--to", "alice/M"),
+    ],
+)
+def test_no_verb_takes_the_demos_texts_for_a_model_unasked(
+    verb: tuple[str, ...],
+    tmp_path: Path,
+    demo_model: Path,
+    hub: Hub,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", hub.token)
+    file = folder_with(tmp_path, {"demo_texts": False, "hub": {"endpoint": hub.url}})
+    done = CliRunner().invoke(cli, ["--config", str(file), verb[0], str(demo_model), *verb[1:]])
+    assert isinstance(done.exception, SettingsError), (done.output, done.exception)
+    assert "}`, or `demo_texts: true`" in str(done.exception)
+    assert not list((tmp_path / "work").rglob("*.gguf"))
+
+
+def test_the_check_asks_for_texts_once_it_is_said_who_publishes(tmp_path: Path) -> None:
+    file = folder_with(tmp_path, {"demo_texts": False, "hub": {"namespace": "alice"}})
+    shown = CliRunner().invoke(cli, ["config", "check", str(file)])
+    assert (shown.exit_code, shown.stdout.count("`demo_texts: true`")) == (3, 2)
+    found = examined(file)
+    assert (found.good, "evaluation: {text: FILE, tasks: [FILE]}" in found.text) == (False, True)
+    file.write_text("workdir: work\n")
+    assert CliRunner().invoke(cli, ["config", "check", str(file)]).exit_code == 0
+    assert examined(file).good is False
+
+
+def examined(file: Path) -> doctor.Finding:
+    """What the doctor says of all that a release needs."""
+    return next(finding for finding in doctor.examine(file) if finding.name == "needs")
