@@ -53,8 +53,8 @@ def _calibrated(settings: Settings, tiers: Sequence[str]) -> bool:
     wanted = settings.calibration
     if wanted.file or not any(one.path and is_demo(one.path) for one in wanted.texts):
         return False
-    made = (*load_profiles(settings.profiles, tiers or None),)
-    return any(one.imatrix for one in (*made, *baselines(settings.quantize.baselines)))
+    made = [one.imatrix for one in load_profiles(settings.profiles, tiers or None)]
+    return any(made + [one.imatrix for one in baselines(settings.quantize.baselines)])
 
 
 def _measured(settings: Settings) -> Iterator[str]:
