@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -10,6 +11,8 @@ from threading import Thread
 import pytest
 
 from bot.errors import SettingsError, SourceError
+from bot.pipeline import calibrating
+from bot.pipeline.job import Job
 from bot.pipeline.models import Pipeline
 from bot.pipeline.texts import calibration_texts, read_text
 from bot.progress import Narrator
@@ -121,3 +124,19 @@ def test_a_text_that_is_no_text_is_refused(tmp_path: Path) -> None:
     found = pipeline(tmp_path, {"path": str(path)})
     with pytest.raises(SettingsError, match="not UTF-8"):
         read_text(found, only(found))
+
+
+def test_a_matrix_made_of_other_line_ends_is_made_again(tmp_path: Path, demo_model: Path) -> None:
+    """Older bots read CR LF as LF: the same hash, another text."""
+    path = tmp_path / "chat.txt"
+    path.write_bytes(b"Good day.\r\n" * 9)
+    found = pipeline(tmp_path, {"path": str(path)})
+    job = Job(found, found.plan(found.model(str(demo_model)), ("I-Mini",)))
+    job.paths.imatrix.parent.mkdir(parents=True)
+    job.paths.imatrix.write_bytes(b"made by an older bot")
+    older = {**(job.calibration or {}), "source": job.plan.model.source.sha256}
+    record = partial(found.ledger.record, job.key, "imatrix", paths=[job.paths.imatrix], value=[1])
+    record(inputs=older)
+    assert calibrating.known(job) is None
+    record(inputs={**older, "reading": calibrating.READING})
+    assert calibrating.known(job) is not None
