@@ -207,11 +207,18 @@ class Ledger:
             db.executemany(_KEEP, rows)
 
     def finished(
-        self, job: str, step: str, inputs: Mapping[str, Any], *, files_too: bool = True
+        self,
+        job: str,
+        step: str,
+        inputs: Mapping[str, Any],
+        *,
+        files_too: bool = True,
+        shape: Any = None,
     ) -> Finished | None:
         """The step's outcome if it was done with these inputs and its files still hold.
 
-        With `files_too` false the value is enough, wherever the files are now.
+        With `files_too` false the value is enough, wherever the files are now. A value that does
+        not have the type `shape` is damaged: such a row is none.
         """
         with self._open() as db:
             row = db.execute(
@@ -221,6 +228,8 @@ class Ledger:
         if told is None or row[0] != digest(inputs):
             return None
         files, value = told
+        if shape is not None and not _has_shape(value, shape):
+            return None
         if files_too or not all(file.sha256 for file in files):
             held = tuple(_held(self._root / file.path, file) for file in files)
             if None in held:
@@ -294,6 +303,17 @@ def _read(files: str, value: str) -> tuple[tuple[Kept, ...], Any] | None:
         return (kept, json.loads(value)) if whole else None
     except (ValueError, TypeError, RecursionError):
         return None
+
+
+def _has_shape(value: Any, shape: Any) -> bool:
+    """Whether a value of JSON is one of a type."""
+    from pydantic import TypeAdapter
+
+    try:
+        TypeAdapter(shape).validate_python(value)
+    except ValueError:  # pydantic's own is one
+        return False
+    return True
 
 
 def _unhashed(path: Path, root: Path) -> Kept:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from sqlite3 import Connection, Row
 
-from bot.errors import SourceError
+from bot.errors import SettingsError, SourceError
 from bot.ledger import Ledger
 from bot.records import digest
 from bot.sightings import Decided, created_of, opened, write
@@ -426,7 +426,10 @@ def _made(db: Connection, repo: str) -> str | None:
     row = db.execute(
         "SELECT facts FROM decisions WHERE repo = ? ORDER BY id DESC LIMIT 1", (repo,)
     ).fetchone()
-    return created_of(opened(row["facts"])) if row else None
+    try:
+        return created_of(opened(row["facts"])) if row else None
+    except SettingsError:  # it is not known, which keeps what is queued
+        return None
 
 
 def event(
@@ -540,7 +543,7 @@ def _task(row: Row) -> Task:
         repo=row["repo"],
         commit=row["commit_id"],
         weights=row["weights"],
-        tiers=tuple(json.loads(row["tiers"])),
+        tiers=_tiers(row),
         reason=row["reason"],
         state=row["state"],
         attempts=row["attempts"],
@@ -553,6 +556,19 @@ def _task(row: Row) -> Task:
         faults=row["faults"],
         look=row["look"],
     )
+
+
+def _tiers(row: Row) -> tuple[str, ...]:
+    try:
+        tiers = json.loads(row["tiers"])
+    except (ValueError, TypeError, RecursionError):
+        tiers = None
+    if not isinstance(tiers, list) or not all(isinstance(tier, str) for tier in tiers):
+        raise SettingsError(
+            f"the ledger's task of {row['repo']} is damaged; put a copy of the ledger in its place "
+            "(`bot db backup` makes one)"
+        )
+    return tuple(tiers)
 
 
 def _event(row: Row) -> Event:

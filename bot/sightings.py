@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from sqlite3 import Connection, Row
 from typing import Any
 
+from bot.errors import SettingsError
 from bot.ledger import Ledger
 
 LEASE = 900.0  # seconds: longer than any wait for the request budget
 MANY = 500  # names in one question to SQLite
+DAMAGED = "the ledger's facts of a decision are damaged"
+AGAIN = "`bot retry` of that model has it looked at again"
 MOST_HINTS = 2_000  # releases that webhooks may ask to look at before polling catches up
 
 
@@ -280,15 +283,20 @@ class Sightings:
 
 
 def opened(packed: bytes) -> dict[str, Any]:
-    """The facts of a decision, as they are kept."""
-    facts: dict[str, Any] = json.loads(zlib.decompress(packed))
+    """The facts of a decision, as they are kept. Raises SettingsError for damaged ones."""
+    try:
+        facts = json.loads(zlib.decompress(packed))
+    except (zlib.error, ValueError, TypeError, RecursionError) as error:
+        raise SettingsError(f"{DAMAGED} ({error}); {AGAIN}") from error
+    if not isinstance(facts, dict):
+        raise SettingsError(f"{DAMAGED}; {AGAIN}")
     return facts
 
 
 def created_of(facts: Mapping[str, Any]) -> str | None:
     """When the repository that facts are of was made: ISO 8601, UTC."""
-    listed = facts.get("listed") or {}
-    created = listed.get("created_at")
+    listed = facts.get("listed")
+    created = listed.get("created_at") if isinstance(listed, Mapping) else None
     return created if isinstance(created, str) else None
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from bot.evaluate.logits import base_bytes, open_base
 from bot.evaluate.reference import Choice, Need, choose, need, require_memory
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from bot.clients.llama.session import Session
     from bot.evaluate.journal import Journal
 
+V = TypeVar("V")
 JOB = "measures"  # of the ledger: measures belong to files, not to a job
 BEGINNING = 16  # characters a token at most, for the part of a text that tokenizers are compared on
 
@@ -592,7 +593,8 @@ class Bench:
         return f"{measure} {subject.sha256[:12]} {digest(inputs)[:16]}"
 
     def _known(self, measure: str, subject: Subject, inputs: Mapping[str, Any]) -> Measured | None:
-        done = self._pipeline.ledger.finished(JOB, self._step(measure, subject, inputs), inputs)
+        step, shape = self._step(measure, subject, inputs), shape_of(measure)
+        done = self._pipeline.ledger.finished(JOB, step, inputs, shape=shape)
         if done is None:
             return None
         return Measured(value=done.value["value"], run=load(Run, done.value["run"]))
@@ -656,6 +658,35 @@ class Bench:
         self._pipeline.ledger.record(JOB, step, inputs, [], kept)
         self.made += 1
         return Measured(value=value, run=run)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Perplexed:
+    perplexity: Perplexity
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Diverged(_Perplexed):
+    divergence: Divergence
+    chunks: list[float]
+    nll: list[float] | None = None  # earlier versions kept none
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Kept(Generic[V]):
+    value: V
+    run: Run
+
+
+def shape_of(measure: str) -> Any:
+    """The type of what the ledger keeps of a measure; tasks are called by their names."""
+    kinds: dict[str, Any] = {
+        "divergence": _Kept[_Diverged],
+        "perplexity": _Kept[_Perplexed],
+        "speed": _Kept[tuple[Speed, ...]],
+        "noise": _Kept[tuple[Noise, ...]],
+    }
+    return kinds.get(measure, _Kept[Choices])
 
 
 def speeds(found: Measured) -> tuple[Speed, ...]:

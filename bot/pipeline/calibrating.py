@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bot.build.imatrix import Matrix
 
 READING = 2  # of texts, raised where one of the same hash is read otherwise; 1: line ends made \n
+TAKEN = list[int]  # chunks of each text: what making a matrix returns
 
 
 def calibrate(job: Job) -> Built | None:
@@ -30,13 +31,13 @@ def calibrate(job: Job) -> Built | None:
         return _make(job, report) if ready is None else _take(job, ready)
 
     title = "calibrating" if ready is None else "taking the importance matrix"
-    return job.step("imatrix", inputs, [job.paths.imatrix], title, work).files[0]
+    return job.step("imatrix", inputs, [job.paths.imatrix], title, work, TAKEN).files[0]
 
 
 def known(job: Job) -> Built | None:
     """The importance matrix, if it is made already."""
-    done = job.pipeline.ledger.finished(job.key, "imatrix", _inputs(job))
-    return done.files[0] if done else None
+    done = job.pipeline.ledger.finished(job.key, "imatrix", _inputs(job), shape=TAKEN)
+    return done.files[0] if done and done.files else None
 
 
 def _inputs(job: Job) -> dict[str, Any]:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from bot.clock import SystemClock, iso, moment
-from bot.errors import SourceError
+from bot.errors import SettingsError, SourceError
 from bot.pipeline.models import Pipeline
 from bot.pipeline.watching import as_line, watcher
 from bot.queue import Event, Memory, Queue
 from bot.records import Decision
-from bot.sightings import Past, Sightings
+from bot.sightings import AGAIN, DAMAGED, Past, Sightings
 from bot.watch.feed import unpacked
 from bot.watch.rules import Weighed, memory_of
 
@@ -40,7 +40,11 @@ def why(pipeline: Pipeline, repo: str) -> Explained:
     if not past:
         raise SourceError(f"{repo} was never seen; `bot watch --once` looks now")
     facts = sightings.facts(past[-1].id)
-    today = replayed(pipeline, facts)
+    try:
+        today = replayed(pipeline, facts)
+        _facts(facts)
+    except (LookupError, TypeError, AttributeError, ValueError) as error:  # of another shape
+        raise SettingsError(f"{DAMAGED}; {AGAIN}") from error
     kind = type(today).__name__.lower()
     return Explained(
         repo=repo,

@@ -174,7 +174,7 @@ def sound(job: Job, tier: str, file: Path, sha256: str) -> tuple[str, str | None
     """
     ledger, step = job.pipeline.ledger, f"check {tier}"
     inputs = {"file": sha256, "version": LOOKS}
-    done = ledger.finished(job.key, step, inputs)
+    done = ledger.finished(job.key, step, inputs, shape=tuple[str, str | None])
     if done is not None:
         return done.value[0], done.value[1]
     if not file.is_file():

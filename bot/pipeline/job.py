@@ -88,9 +88,10 @@ class Job:
         paths: Sequence[Path],
         title: str,
         work: Callable[[Report], Any],
+        shape: Any = None,
     ) -> Finished:
         """Do a step of this job unless it is done; see Pipeline.step."""
-        return self.pipeline.step(self.key, step, inputs, paths, title, work)
+        return self.pipeline.step(self.key, step, inputs, paths, title, work, shape)
 
     def file_of(self, recipe: Recipe) -> Path:
         """Where a tier's file lies; a coinciding tier's file is the one that was built.

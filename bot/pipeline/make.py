@@ -73,10 +73,12 @@ def _done(job: Job, recipe: Recipe, matrix: Built | None) -> Built | None:
     ledger = job.pipeline.ledger
     done = ledger.finished(job.key, step, inputs)
     if done is None and (done := ledger.finished(job.key, step, inputs, files_too=False)):
+        if not done.files:  # a damaged row
+            return None
         gone = {"sha256": together(done.files).sha256}
         if ledger.finished(job.key, f"{FREE}{recipe.tier}", gone) is None:
             return None
-    return together(done.files) if done else None
+    return together(done.files) if done and done.files else None
 
 
 def let_go(job: Job, tier: str, built: Built) -> None:

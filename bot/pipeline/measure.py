@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from bot.pipeline import calibrating
@@ -96,9 +97,17 @@ def _others(job: Job) -> dict[Subject, str]:
     return dict(_other_file(job, wanted) for wanted in job.settings.evaluation.others)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Noted:
+    """What is kept of another publisher's file."""
+
+    subject: Subject
+    publisher: str
+
+
 def _other_file(job: Job, wanted: str) -> tuple[Subject, str]:
     """Another publisher's file, fetched unless a job before this one did; and whose it is."""
-    noted = job.pipeline.ledger.finished(job.key, f"other {wanted}", {})
+    noted = job.pipeline.ledger.finished(job.key, f"other {wanted}", {}, shape=_Noted)
     if noted is not None:
         return load(Subject, noted.value["subject"]), str(noted.value["publisher"])
     other = fetch_other(job.pipeline, wanted)

@@ -151,10 +151,14 @@ class Pipeline:
         paths: Sequence[Path],
         title: str,
         work: Callable[[Report], Any],
+        shape: Any = None,
     ) -> Finished:
-        """Do a step unless the ledger knows it as done; record its JSON value and its files."""
-        done = self.ledger.finished(job, step, inputs)
-        if done is not None:
+        """Do a step unless the ledger knows it as done; record its JSON value and its files.
+
+        A row with another number of files, or a value that is no `shape`, is damaged: done again.
+        """
+        done = self.ledger.finished(job, step, inputs, shape=shape)
+        if done is not None and len(done.files) == len(paths):
             return done
         with self.narrator.work(title) as report:
             value = work(report)

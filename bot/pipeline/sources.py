@@ -376,8 +376,8 @@ def _converted(pipeline: Pipeline, release: Release) -> Local:
     job, inputs = _conversion(pipeline, release, chosen)
     use(folder)
     with alone(folder):
-        done = pipeline.ledger.finished(job, "convert", inputs)
-        if done is None:
+        done = pipeline.ledger.finished(job, "convert", inputs, shape=_Told)
+        if done is None or not done.files:
             _sweep(folder)
             done = _convert(pipeline, release, chosen, target, job, inputs)
     extras = {name: Path(path) for name, path in done.value["extras"].items()}
@@ -387,6 +387,14 @@ def _converted(pipeline: Pipeline, release: Release) -> Local:
         extras=extras,
         told=load(Architecture, done.value["architecture"]),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Told:
+    """What the ledger keeps of a conversion beside its files."""
+
+    architecture: Architecture
+    extras: Mapping[str, str]  # paths
 
 
 def _conversion(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bot.errors import CapacityError, SettingsError
-from bot.ledger import Ledger
+from bot.ledger import Finished, Ledger
 from bot.schema import FINISHED_WORK
 
 INPUTS = {"source": "abc", "chunks": 3}
@@ -232,3 +232,12 @@ def test_a_folder_that_cannot_be_made_is_a_setting(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(SettingsError, match="mend workdir"):
         Ledger(tmp_path / "file" / "work" / "l.sqlite")
+
+
+@pytest.mark.parametrize("value", [None, 7, "a", [], {}, {"at": "x"}, {"at": [1, None]}])
+def test_a_value_of_another_shape_is_none(ledger: Ledger, value: object) -> None:
+    ledger.record("job", "look", INPUTS, [], value)
+    assert ledger.finished("job", "look", INPUTS, shape=dict[str, list[int]]) == (
+        Finished(files=(), value={}) if value == {} else None
+    )
+    assert ledger.finished("job", "look", INPUTS) is not None

@@ -1,0 +1,79 @@
+"""Rows of the ledger that are valid JSON, or none, and not what the bot wrote."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from pathlib import Path
+
+import pytest
+from pydantic import TypeAdapter
+
+from bot.errors import SettingsError
+from bot.pipeline.bench import JOB, shape_of
+from bot.pipeline.explaining import why
+from bot.pipeline.models import Pipeline
+from bot.progress import Narrator
+from bot.queue import OPEN, Queue
+from bot.settings import Settings
+from bot.sightings import Decided, Sightings
+
+REPO = "lab/M"
+DECIDED = Decided(
+    repo=REPO, commit="c" * 40, kind="build", outcome="eligible", reason="x", until=None,
+    look_at=None, weights="w", weights_at=1.0, facts={"listed": {"created_at": "2026-01-01"}},
+)  # fmt: skip
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path) -> Pipeline:
+    settings = Settings.model_validate({"workdir": tmp_path / "work"})
+    made = Pipeline(settings, Narrator(quiet=True), None)
+    Queue(made.ledger).propose(DECIDED, ["Mini"], 1.0, asked=False)
+    return made
+
+
+FACTS = [
+    b"", b"x", zlib.compress(b"{"), zlib.compress(b"[]"), zlib.compress(b"7"),
+    zlib.compress(b"[" * 50_000), zlib.compress(b"{}"), zlib.compress(b'{"listed": 7}'),
+    zlib.compress(b'{"listed": {}, "release": [], "config": 1, "trouble": "x"}'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("facts", FACTS)
+def test_facts_that_are_damaged_are_named(pipeline: Pipeline, facts: bytes) -> None:
+    with pipeline.ledger.writing() as db:
+        db.execute("UPDATE decisions SET facts = ?", (facts,))
+    with pytest.raises(SettingsError, match=r"facts of a decision are damaged.*bot retry"):
+        why(pipeline, REPO)
+    Queue(pipeline.ledger).memory("lab/Other", "c" * 40, None)  # whose twin it is
+    assert Sightings(pipeline.ledger).history(REPO)[0].reason == "x"
+
+
+@pytest.mark.parametrize("tiers", ["", "{", "7", "{}", '"Mini"', "[1]", "[" * 50_000])
+def test_a_task_that_is_damaged_is_named(pipeline: Pipeline, tiers: str) -> None:
+    with pipeline.ledger.writing() as db:
+        db.execute("UPDATE tasks SET tiers = ?", (tiers,))
+    with pytest.raises(SettingsError, match=r"task of lab/M is damaged"):
+        Queue(pipeline.ledger).tasks(OPEN)
+
+
+@pytest.mark.parametrize("value", [None, 7, "x", [], {}, {"value": {}}, {"value": 1, "run": 2}])
+@pytest.mark.parametrize("measure", ["divergence", "perplexity", "speed", "noise", "HellaSwag"])
+def test_a_measure_that_is_damaged_is_none(pipeline: Pipeline, measure: str, value: object) -> None:
+    pipeline.ledger.record(JOB, measure, {}, [], value)
+    assert pipeline.ledger.finished(JOB, measure, {}, shape=shape_of(measure)) is None
+
+
+def test_what_was_measured_is_what_is_read(measured: Path) -> None:
+    """Rows that the bot wrote have the shapes that are asked for."""
+    settings = Settings.model_validate({"workdir": measured})
+    ledger = Pipeline(settings, Narrator(quiet=True), None).ledger
+    seen = set()
+    with ledger.reading() as db:
+        rows = db.execute("SELECT step, value FROM work WHERE job = ?", (JOB,)).fetchall()
+    for row in rows:
+        measure = row["step"].rsplit(" ", 2)[0]
+        seen.add(measure)
+        TypeAdapter(shape_of(measure)).validate_python(json.loads(row["value"]))
+    assert {"divergence", "perplexity", "noise"} <= seen
