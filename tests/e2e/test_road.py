@@ -214,9 +214,9 @@ def _settings(road: Road, demo_model: Path) -> tuple[str, ...]:
 
 
 BAD: dict[str, tuple[Callable[[Road, Path], tuple[str, ...]], int, str]] = {
-    "unknown model": (lambda _r, _m: ("publish", "nobody/nothing"), 4, "does not exist"),
-    "no name at all": (lambda _r, _m: ("publish", "what is this"), 4, "neither a file nor"),
-    "missing file": (lambda _r, _m: ("publish", "missing.gguf"), 4, "does not exist"),
+    "unknown model": (lambda _r, _m: ("publish", "nobody/nothing"), 12, "does not exist"),
+    "no name at all": (lambda _r, _m: ("publish", "what is this"), 4, "neither a file here nor"),
+    "missing file": (lambda _r, _m: ("publish", "missing.gguf"), 4, "is not there"),
     "dense model": (_dense, 4, "not a mixture of experts"),
     "truncated file": (_truncated, 4, "not a whole GGUF|shorter than"),
     "one of several shards": (_pieces, 4, "fetch all 2 shards"),
@@ -302,7 +302,7 @@ def test_the_doctor_names_what_is_wrong(road: Road) -> None:
     good = road.bot("doctor", "--json")
     assert good.returncode == 0, good.stdout
     found = {finding["name"]: finding for finding in json.loads(good.stdout)}
-    assert found["hub token"]["text"] == "belongs to alice"
+    assert found["hub token"]["text"] == "HF_TOKEN belongs to alice"
     assert road.token not in good.stdout
     assert "CPU" in found["llama.cpp"]["text"]
     assert found["github"]["good"] is None
