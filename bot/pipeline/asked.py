@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 from bot.build import toolchain
 from bot.errors import SettingsError
+from bot.ledger import Ledger
 from bot.pipeline.texts import origin_of, text_of
 from bot.plan.plain import baselines
 from bot.plan.profiles import Profile, load_profiles
 from bot.publish.provenance import Asked
 from bot.records import Release, Text, digest, dump
 from bot.settings import CalibrationSource, Settings
-from bot.workspace import sha256
+from bot.workspace import Workspace, inside, sha256
 
 if TYPE_CHECKING:
     from bot.workspace import Job as Paths
-    from bot.workspace import Workspace
 
 METRICS_VERSION = 2  # raised when a change of ours changes a number
 SHOWN = ("order", "about")  # of a profile: decides no byte of a file
@@ -156,10 +156,22 @@ def calibration(settings: Settings) -> dict[str, Any]:
     if wanted.file is not None:
         if not wanted.file.is_file():
             raise SettingsError(f"{wanted.file} does not exist; mend calibration.file")
-        return {"file": sha256(wanted.file)}
+        return {"file": hash_of(settings, wanted.file)}
     texts = [_portion(one) for one in wanted.texts]
     sizes = {"context": wanted.context, "chunks": wanted.chunks, "batch": wanted.batch}
     return {"texts": texts, **sizes}
+
+
+def hash_of(settings: Settings, path: Path) -> str:
+    """sha256 of a large file of the user's: read again only where its size or time changed."""
+    space = Workspace(settings.workdir)
+    if not space.ledger.is_file():  # a look leaves no ledger behind
+        return sha256(path)
+    ledger, inputs = Ledger(space.ledger), {"path": inside(space.root, path)}
+    done = ledger.finished(digest(inputs), "hash", inputs)
+    if done is None or len(done.files) != 1:
+        done = ledger.record(digest(inputs), "hash", inputs, [path], None)
+    return done.files[0].sha256
 
 
 def _portion(one: CalibrationSource) -> dict[str, Any]:

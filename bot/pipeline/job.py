@@ -20,7 +20,7 @@ from bot.pipeline.texts import calibration_texts
 from bot.progress import Report
 from bot.records import Recipe, Tools, digest, dump
 from bot.settings import Settings
-from bot.workspace import partial_of, require_free, sha256, taken
+from bot.workspace import partial_of, require_free, taken
 
 if TYPE_CHECKING:
     from bot.evaluate.reference import Free
@@ -71,7 +71,7 @@ class Job:
         if wanted.file is not None:
             if not wanted.file.is_file():
                 raise SettingsError(f"{wanted.file} does not exist; mend calibration.file")
-            return {"file": sha256(wanted.file)}
+            return {"file": asked.hash_of(self.settings, wanted.file)}
         texts = [dump(text) for text in calibration_texts(self.pipeline)]
         sizes = {"context": wanted.context, "chunks": wanted.chunks, "batch": wanted.batch}
         return {"texts": texts, **sizes}

@@ -6,13 +6,14 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bot.pipeline.asked import hash_of
 from bot.pipeline.calibrating import calibrate, gap, matrix_of, settled
 from bot.pipeline.calibrating import known as known_matrix
 from bot.pipeline.job import FREE, Job
 from bot.plan.recipe import asked_types, file_type
 from bot.progress import Report
 from bot.records import Built, Recipe, together
-from bot.workspace import sha256, writing
+from bot.workspace import writing
 
 if TYPE_CHECKING:
     from bot.build.imatrix import Matrix
@@ -109,7 +110,8 @@ def _given(job: Job, path: Path) -> Built:
     from bot.build import imatrix
 
     imatrix.read(path).require_fit(job.plan.model.tensors)
-    return Built(path=str(path), bytes=path.stat().st_size, sha256=sha256(path))
+    content = hash_of(job.settings, path)
+    return Built(path=str(path), bytes=path.stat().st_size, sha256=content)
 
 
 def _quantize_missing(job: Job, recipes: Sequence[Recipe], matrix: Built | None) -> None:

@@ -5,6 +5,8 @@ And what a repository says of it: a build that is published is found before anyt
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +17,8 @@ from pydantic import SecretStr
 
 from bot.clients.hub import Hub as Client
 from bot.errors import BotError, SettingsError, SourceError
-from bot.pipeline.asked import Order, Pinned, order
+from bot.ledger import Ledger
+from bot.pipeline.asked import Order, Pinned, calibration, order
 from bot.pipeline.models import Pipeline
 from bot.pipeline.publish import Published, back, builds, held_already, send
 from bot.progress import Narrator
@@ -375,3 +378,20 @@ def test_a_look_costs_two_requests(machine: Maker, hub: Hub) -> None:
         two = machine("2.5", url=proxy.url)
         assert two.finds() is not None
         assert len(proxy.requests) == 2
+
+
+def test_a_matrix_that_is_given_is_read_again_only_when_it_changed(tmp_path: Path) -> None:
+    matrix = tmp_path / "m.gguf"
+    matrix.write_bytes(b"one")
+    told = settings(tmp_path, calibration={"file": matrix})
+    first = {"file": hashlib.sha256(b"one").hexdigest()}
+    assert calibration(told) == first
+    assert not (tmp_path / "work").exists()  # to look leaves nothing behind
+    Ledger(tmp_path / "work" / "ledger.sqlite")
+    assert calibration(told) == first
+    times = matrix.stat().st_atime_ns, matrix.stat().st_mtime_ns
+    matrix.write_bytes(b"two")
+    os.utime(matrix, ns=times)  # nothing but reading it would tell
+    assert calibration(told) == first
+    os.utime(matrix, ns=(times[0], times[1] + 1))
+    assert calibration(told) == {"file": hashlib.sha256(b"two").hexdigest()}
