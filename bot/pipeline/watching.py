@@ -14,6 +14,7 @@ from pathlib import Path
 from bot.board import HEARTBEAT
 from bot.clock import Clock, SystemClock, iso
 from bot.errors import BotError
+from bot.pipeline import demo_texts
 from bot.pipeline.dispatching import turn
 from bot.pipeline.executing import Executor, Here, here
 from bot.pipeline.models import Pipeline
@@ -207,11 +208,15 @@ class Actor:
 
 
 def chosen_executor(pipeline: Pipeline, config: Path | None, clock: Clock) -> Executor:
-    """Builds by the workflows of github.repo where that is set, else on this machine."""
+    """Builds by the workflows of github.repo where that is set, else on this machine.
+
+    Raises SettingsError where all builds of this machine would be measured on the demo's texts.
+    """
     github = pipeline.settings.github
     if github.repo is not None:
         hub = pipeline.settings.hub.endpoint
         return on_github(github, pipeline.ledger, pipeline.narrator.say, clock, hub=hub)
+    demo_texts.refuse(pipeline.settings, {demo_texts.TEXT, demo_texts.TASKS})
     return here(pipeline.workspace.root.absolute() / "runs", config)
 
 

@@ -183,6 +183,15 @@ def test_no_verb_takes_the_demos_texts_for_a_model_unasked(
     assert not list((tmp_path / "work").rglob("*.gguf"))
 
 
+def test_a_watcher_that_builds_here_says_so_at_its_start(tmp_path: Path, hub: Hub) -> None:
+    file = folder_with(tmp_path, {"demo_texts": False, "hub": {"endpoint": hub.url}})
+    watch = ["--config", str(file), "watch", "--once"]
+    assert CliRunner().invoke(cli, watch).exit_code == 0
+    done = CliRunner().invoke(cli, [*watch, "--build"])
+    assert isinstance(done.exception, SettingsError), (done.output, done.exception)
+    assert "`demo_texts: true`" in str(done.exception)
+
+
 def test_the_check_asks_for_texts_once_it_is_said_who_publishes(tmp_path: Path) -> None:
     file = folder_with(tmp_path, {"demo_texts": False, "hub": {"namespace": "alice"}})
     shown = CliRunner().invoke(cli, ["config", "check", str(file)])
