@@ -40,7 +40,7 @@ class Viewer:
 
 
 def valid_name(name: object) -> bool:
-    """Whether this can name a user, an organization, a repository, a branch or a tag."""
+    """Whether this can name a user, an organization or a repository."""
     return (
         isinstance(name, str)
         and NAME.fullmatch(name) is not None
@@ -48,6 +48,12 @@ def valid_name(name: object) -> bool:
         and "--" not in name
         and not name.endswith(".git")
     )
+
+
+def valid_ref(name: str) -> bool:
+    """Whether this can name a branch or a tag: names in folders, and not git's own folder."""
+    parts = name.split("/")
+    return len(name) <= 244 and all(map(valid_name, parts)) and parts[0] != "refs"
 
 
 def may_read(repo: Repo, viewer: Viewer | None) -> bool:

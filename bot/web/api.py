@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -11,11 +12,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from bot.web import commits, listing
+from bot.web.changes import checked_path, contents
 from bot.web.describe import front_matter
 from bot.web.refusal import Refusal
 from bot.web.repository import Commit, Ref, Repo
 from bot.web.request import (
     json_object,
+    json_objects,
     readable,
     repo_id,
     store_of,
@@ -24,9 +27,11 @@ from bot.web.request import (
     with_body,
     writable,
 )
+from bot.web.revisions import divided
 from bot.web.store import Store
 
 COMMITS_PAGE = 100
+CARD = "README.md"
 
 
 def whoami(request: Request) -> Response:
@@ -132,8 +137,23 @@ def create_repo(request: Request, body: bytes) -> Response:
         error = {"error": "You already created this model repo", "url": url}
         return JSONResponse(error, status_code=409)
     private = _private(data, default=False)
-    repo = commits.create_repo(store, owner, str(name), author=user.name, private=private)
+    repo = commits.create_repo(
+        store, owner, str(name), author=user.name, private=private, files=_first_files(data)
+    )
     return JSONResponse({"url": f"{request.base_url}{repo.id}", "name": repo.id, "id": repo.id})
+
+
+def _first_files(data: dict[str, Any]) -> dict[str, bytes]:
+    """The files that a new repository begins with: those given, and a card for its license."""
+    files = {}
+    for asked in json_objects(data, "files") if data.get("files") is not None else ():
+        files[checked_path(asked.get("path"))] = contents(asked)
+    name = data.get("license")
+    if name is not None and CARD not in files:
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9.+-]{1,64}", name):
+            raise Refusal(400, "license is the identifier of one")
+        files[CARD] = f"---\nlicense: {name}\n---\n".encode()
+    return files
 
 
 def delete_repo(request: Request, body: bytes) -> Response:
@@ -176,7 +196,15 @@ def update_settings(request: Request, body: bytes) -> Response:
 
 def _revision(request: Request) -> tuple[Store, Repo, Commit]:
     store, repo = store_of(request), readable(request)
-    return store, repo, store.commit(repo, request.path_params["rev"])
+    revision, _ = divided(
+        store, repo, request.path_params["rev"], request.path_params.get("path", "")
+    )
+    return store, repo, store.commit(repo, revision)
+
+
+def _folder(request: Request, store: Store, repo: Repo) -> str:
+    path = request.path_params.get("path", "")
+    return divided(store, repo, request.path_params["rev"], path)[1].strip("/")
 
 
 def list_tree(request: Request) -> Response:
@@ -189,7 +217,7 @@ def list_tree(request: Request) -> Response:
         store,
         repo,
         commit,
-        request.path_params.get("path", "").strip("/"),
+        _folder(request, store, repo),
         recursive=_flag(request.query_params, "recursive"),
         expand=_flag(request.query_params, "expand"),
         start=int(start) if start.isdecimal() and len(start) < 10 else 0,
@@ -220,9 +248,13 @@ def list_commits(request: Request) -> Response:
     store, repo, commit = _revision(request)
     if "cursor" in request.query_params:
         commit = store.commit(repo, request.query_params["cursor"])
-    found = store.history(repo, commit, COMMITS_PAGE + 1)
-    cursor = found[COMMITS_PAGE].sha if len(found) > COMMITS_PAGE else None
-    return paged(request, [*map(listing.commit_row, found[:COMMITS_PAGE])], cursor)
+    limit = request.query_params.get("limit", "")
+    page = min(int(limit), COMMITS_PAGE) if re.fullmatch("[1-9][0-9]{0,8}", limit) else COMMITS_PAGE
+    found = store.history(repo, commit, page + 1)
+    cursor = found[page].sha if len(found) > page else None
+    answer = paged(request, [*map(listing.commit_row, found[:page])], cursor)
+    answer.headers["X-Total-Count"] = str(store.length(repo, commit))
+    return answer
 
 
 def list_refs(request: Request) -> Response:
@@ -244,9 +276,15 @@ def list_refs(request: Request) -> Response:
 def create_branch(request: Request, body: bytes) -> Response:
     """POST /api/models/{id}/branch/{name}."""
     store, repo = store_of(request), writable(request)
-    start = (json_object(body) if body else {}).get("startingPoint", "main")
-    sha = store.commit(repo, str(start)).sha
-    store.add_ref(repo, Ref(kind="branch", name=request.path_params["rev"], sha=sha))
+    asked = json_object(body) if body else {}
+    if asked.get("emptyBranch"):
+        raise Refusal(400, "The local Hub keeps no empty branches; name a startingPoint")
+    name, start = request.path_params["rev"], asked.get("startingPoint")
+    overwrite = asked.get("overwrite") is True
+    there = any((ref.kind, ref.name) == ("branch", name) for ref in store.refs(repo))
+    if not (there and overwrite and start is None):  # without a new start nothing would move
+        sha = store.commit(repo, "main" if start is None else str(start)).sha
+        store.add_ref(repo, Ref(kind="branch", name=name, sha=sha), overwrite=overwrite)
     return JSONResponse({})
 
 
@@ -291,16 +329,16 @@ ROUTES = [
     Route("/api/repos/delete", with_body(delete_repo), methods=["DELETE"]),
     Route("/api/validate-yaml", with_body(validate_yaml), methods=["POST"]),
     Route(MODEL, model_info),
-    Route(f"{MODEL}/revision/{{rev:revision}}", model_info),
+    Route(f"{MODEL}/revision/{{rev:last_revision}}", model_info),
     Route(f"{MODEL}/auth-check", auth_check),
     Route(f"{MODEL}/settings", with_body(update_settings), methods=["PUT"]),
     Route(f"{MODEL}/tree/{{rev:revision}}", list_tree),
     Route(f"{MODEL}/tree/{{rev:revision}}/{{path:path}}", list_tree),
-    Route(f"{MODEL}/paths-info/{{rev:revision}}", with_body(paths_info), methods=["POST"]),
-    Route(f"{MODEL}/commits/{{rev:revision}}", list_commits),
+    Route(f"{MODEL}/paths-info/{{rev:last_revision}}", with_body(paths_info), methods=["POST"]),
+    Route(f"{MODEL}/commits/{{rev:last_revision}}", list_commits),
     Route(f"{MODEL}/refs", list_refs),
-    Route(f"{MODEL}/branch/{{rev}}", with_body(create_branch), methods=["POST"]),
-    Route(f"{MODEL}/branch/{{rev}}", delete_branch, methods=["DELETE"]),
-    Route(f"{MODEL}/tag/{{rev}}", with_body(create_tag), methods=["POST"]),
-    Route(f"{MODEL}/tag/{{rev}}", delete_tag, methods=["DELETE"]),
+    Route(f"{MODEL}/branch/{{rev:last_revision}}", with_body(create_branch), methods=["POST"]),
+    Route(f"{MODEL}/branch/{{rev:last_revision}}", delete_branch, methods=["DELETE"]),
+    Route(f"{MODEL}/tag/{{rev:last_revision}}", with_body(create_tag), methods=["POST"]),
+    Route(f"{MODEL}/tag/{{rev:last_revision}}", delete_tag, methods=["DELETE"]),
 ]

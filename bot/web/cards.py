@@ -71,7 +71,7 @@ def _address(tag: str, value: str, repo_id: str, revision: str) -> str | None:
         return value if tag == "img" and value.startswith("data:image/") else None
     if parts.scheme or parts.netloc or value.startswith(("#", "/")):
         return value
-    return f"/{repo_id}/resolve/{quote(revision)}/{value.removeprefix('./')}"
+    return f"/{repo_id}/resolve/{quote(revision, '')}/{value.removeprefix('./')}"
 
 
 def chips(facts: Mapping[str, Any]) -> str:

@@ -138,7 +138,16 @@ def _operation(
 
 
 def _regular(path: str, value: dict[str, Any], staged: Path) -> Put:
-    content = value.get("content")
+    data = contents(value)
+    with staged.open("xb") as file:
+        file.write(data)
+        os.fsync(file.fileno())
+    return Put(entry=regular_entry(path, data), staged=staged)
+
+
+def contents(value: dict[str, Any]) -> bytes:
+    """The bytes of a regular file as its encoding says. Raises Refusal."""
+    path, content = value.get("path"), value.get("content")
     if not isinstance(content, str):
         raise Refusal(400, f"{path} has no content")
     try:
@@ -150,10 +159,7 @@ def _regular(path: str, value: dict[str, Any], staged: Path) -> Put:
         raise Refusal(400, f"The content of {path} is not what its encoding says") from error
     if len(data) > REGULAR_LIMIT:
         raise Refusal(413, f"{path} is larger than {REGULAR_LIMIT} bytes; send it as LFS")
-    with staged.open("xb") as file:
-        file.write(data)
-        os.fsync(file.fileno())
-    return Put(entry=regular_entry(path, data), staged=staged)
+    return data
 
 
 def _lfs(path: str, value: dict[str, Any], held: Callable[[str], int | None]) -> Put:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
+from types import MappingProxyType
 
 from bot.web import attributes, pulls
 from bot.web.accounts import valid_name
@@ -19,9 +20,16 @@ from bot.web.store import Store
 
 
 def create_repo(
-    store: Store, owner: str, name: str, *, author: str, private: bool, gated: str | None = None
+    store: Store,
+    owner: str,
+    name: str,
+    *,
+    author: str,
+    private: bool,
+    gated: str | None = None,
+    files: Mapping[str, bytes] = MappingProxyType({}),
 ) -> Repo:
-    """A new repository whose first commit holds .gitattributes, as on the Hub.
+    """A new repository whose first commit holds .gitattributes, as on the Hub, and `files`.
 
     Raises Refusal 400 for a name that is not allowed and 409 for one that is taken.
     """
@@ -41,9 +49,10 @@ def create_repo(
         repo = Repo(
             row=row, owner=owner, name=name, private=private, gated=gated, created_at=created
         )
-        entry = _store_attributes(store, db, repo, attributes.INITIAL)
+        texts = {attributes.FILE: attributes.INITIAL.encode(), **files}
+        entries = {path: _store(store, db, repo, path, texts[path]) for path in texts}
         first = Changes(title="initial commit", message="", parent=None, operations=())
-        _record(store, db, repo, "main", first, {entry.path: entry}, None, author)
+        _record(store, db, repo, "main", first, _applied(entries, first), None, author)
     return repo
 
 
@@ -200,9 +209,13 @@ def _cover(
 
 
 def _store_attributes(store: Store, db: sqlite3.Connection, repo: Repo, text: str) -> Entry:
-    entry = regular_entry(attributes.FILE, text.encode())
+    return _store(store, db, repo, attributes.FILE, text.encode())
+
+
+def _store(store: Store, db: sqlite3.Connection, repo: Repo, path: str, data: bytes) -> Entry:
+    entry = regular_entry(path, data)
     with store.objects.incoming() as content:
-        content.write(text.encode())
+        content.write(data)
         content.finish()
         store.place(db, repo.row, content.path, entry.sha256, entry.size)
     return entry

@@ -20,6 +20,7 @@ from bot.errors import SettingsError
 from bot.web import api, collections, discussions, lending, lfs, pages, storage, transfer
 from bot.web.bandwidth import Bandwidth
 from bot.web.refusal import Refusal
+from bot.web.revisions import KeptSlashes
 from bot.web.serving import (
     STOP_SECONDS,
     Server,
@@ -58,7 +59,10 @@ def application(
             *lending.ROUTES,
             *pages.ROUTES,
         ],
-        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))],
+        middleware=[
+            Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts)),
+            Middleware(KeptSlashes),
+        ],
         exception_handlers={Refusal: _refused, ClientDisconnect: _gone},
     )
     app.state.store = store

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from bot.web import xet
 from bot.web.accounts import Viewer
 from bot.web.changes import pointer
 from bot.web.refusal import Refusal, entry_not_found
@@ -76,7 +77,7 @@ def model(
         "baseModels": lambda: _base_models(facts),
         "model-index": lambda: (facts["cardData"] or {}).get("model-index"),
         "spaces": list,
-        "xetEnabled": lambda: True,
+        "xetEnabled": xet.available,
         "evalResults": list,
         **{name: lambda: 0 for name in ("downloads", "downloadsAllTime", "likes", "trendingScore")},
         **{name: partial(facts.get, name) for name in facts},

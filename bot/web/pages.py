@@ -147,7 +147,7 @@ def _card(store: Store, repo: Repo, files: dict[str, Entry], revision: str) -> s
 
 def _files(repo: Repo, files: dict[str, Entry], revision: str) -> str:
     rows = "".join(
-        f'<tr><td class="name"><a href="/{escape(repo.id)}/resolve/{quote(revision)}/'
+        f'<tr><td class="name"><a href="/{escape(repo.id)}/resolve/{quote(revision, "")}/'
         f'{quote(path)}">{escape(path)}</a></td>'
         f"<td><code>{entry.sha256[:12]}</code>{' LFS' if entry.lfs else ''}</td>"
         f'<td class="number">{size(entry.size)}</td></tr>'
@@ -264,7 +264,7 @@ def _page(title: str, subtitle: str, body: str, status: int = 200) -> Response:
 ROUTES = [
     Route("/", index),
     Route("/{owner}/{name}", repository),
-    Route("/{owner}/{name}/tree/{rev:revision}", repository),
+    Route("/{owner}/{name}/tree/{rev:last_revision}", repository),
     Route("/{owner}/{name}/commit/{rev:revision}", repository),
     Route("/{owner}/{name}/changes/{old}/{new}", changes),
     Route("/{owner}/{name}/discussions/{number:int}", discussion),

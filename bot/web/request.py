@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
-from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -23,23 +22,6 @@ BODY_LIMIT = 8 << 20  # bytes of a JSON or form body
 
 Handler = Callable[[Request], Response]
 BodyHandler = Callable[[Request, bytes], Response]
-
-
-class Revision(Convertor[str]):
-    """A branch, tag or commit in an address, or refs/pr/N with its slashes."""
-
-    regex = "refs/pr/[0-9]+|[^/]+"
-
-    def convert(self, value: str) -> str:
-        """As it stands."""
-        return value
-
-    def to_string(self, value: str) -> str:
-        """As it stands."""
-        return value
-
-
-register_url_convertor("revision", Revision())
 
 
 def store_of(request: Request) -> Store:

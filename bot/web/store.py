@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 
 from bot.web import accounts, pulls, xet
-from bot.web.accounts import Viewer, may_read, valid_name
+from bot.web.accounts import Viewer, may_read, valid_ref
 from bot.web.database import Database
 from bot.web.objects import Incoming, Objects
 from bot.web.refusal import Refusal, repository_not_found, revision_not_found
@@ -144,11 +144,16 @@ class Store:
             ).fetchall()
         return [Ref(kind=row["kind"], name=row["name"], sha=row["sha"]) for row in rows]
 
-    def add_ref(self, repo: Repo, ref: Ref) -> None:
-        """A new branch or tag. Raises Refusal 409 when the name is taken."""
-        if not valid_name(ref.name):
+    def add_ref(self, repo: Repo, ref: Ref, *, overwrite: bool = False) -> None:
+        """A new branch or tag. Raises Refusal 409 when the name is taken and stays."""
+        if not valid_ref(ref.name):
             raise Refusal(400, f"Invalid {ref.kind} name")
         with self.database.writing() as db:
+            if overwrite:
+                db.execute(
+                    "delete from refs where repo = ? and kind = ? and name = ?",
+                    (repo.row, ref.kind, ref.name),
+                )
             try:
                 db.execute(
                     "insert into refs values (?, ?, ?, ?)", (repo.row, ref.kind, ref.name, ref.sha)
@@ -197,6 +202,19 @@ class Store:
                 ).fetchone()
                 commits.append(to_commit(row))
         return commits
+
+    def length(self, repo: Repo, head: Commit) -> int:
+        """How many commits lead to `head`, itself included."""
+        with self.database.reading() as db:
+            row = db.execute(
+                "with recursive back (sha, parent) as ("
+                " select sha, parent from commits where repo = :repo and sha = :sha"
+                " union select commits.sha, commits.parent from commits"
+                " join back on commits.repo = :repo and commits.sha = back.parent)"
+                " select count(*) as count from back",
+                {"repo": repo.row, "sha": head.sha},
+            ).fetchone()
+        return int(row["count"])
 
     def tree(self, commit: Commit) -> dict[str, Entry]:
         """Every file of a commit by its path, in the order of the paths."""

@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from bot.web import attributes, xet
 from bot.web.api import MODEL, check_gate
-from bot.web.changes import checked_path, parse
+from bot.web.changes import checked_path, parse, pointer
 from bot.web.commits import commit, propose
 from bot.web.refusal import Refusal, entry_not_found
 from bot.web.repository import Repo
@@ -31,6 +31,7 @@ from bot.web.request import (
     with_body,
     writable,
 )
+from bot.web.revisions import divided
 
 COMMIT_LIMIT = 1 << 30  # bytes of one commit's body
 LIFETIME = 24 * 3600  # seconds that a Xet token holds
@@ -121,10 +122,19 @@ def _commit(request: Request, repo: Repo, body: Path) -> Response:
 
 def resolve(request: Request) -> Response:
     """GET and HEAD /{id}/resolve/{rev}/{path}, with Range."""
+    return _file(request, raw=False)
+
+
+def raw(request: Request) -> Response:
+    """GET and HEAD /{id}/raw/{rev}/{path}: what git holds, so a large file's pointer."""
+    return _file(request, raw=True)
+
+
+def _file(request: Request, *, raw: bool) -> Response:
     store, repo = store_of(request), readable(request)
     check_gate(request, repo)
-    found = store.commit(repo, request.path_params["rev"])
-    path = request.path_params["path"]
+    revision, path = divided(store, repo, request.path_params["rev"], request.path_params["path"])
+    found = store.commit(repo, revision)
     entry = store.tree(found).get(path)
     if entry is None or store.holds(repo, entry.sha256) is None:  # its storage was given back
         refusal = entry_not_found(path)
@@ -137,6 +147,11 @@ def resolve(request: Request) -> Response:
         "X-Content-Type-Options": "nosniff",
         "Content-Security-Policy": "default-src 'none'; sandbox",
     }
+    if raw and entry.lfs:
+        headers["ETag"] = f'"{entry.blob_id}"'
+        return _whole(request, pointer(entry.sha256, entry.size), headers)
+    if entry.size == 0:
+        return _whole(request, b"", headers)
     if entry.lfs:
         headers |= {"X-Linked-Size": str(entry.size), "X-Linked-Etag": f'"{entry.sha256}"'}
     file = store.objects.path(entry.sha256)
@@ -151,6 +166,16 @@ def resolve(request: Request) -> Response:
     )
 
 
+def _whole(request: Request, data: bytes, headers: dict[str, str]) -> Response:
+    """All of a short text, also where a range was asked for: RFC 9110, 14.2 leaves that open.
+
+    An empty file has no range that could be met; its size is said where clients look for it.
+    """
+    if "range" in request.headers:
+        headers = {**headers, "Content-Range": f"bytes */{len(data)}"}
+    return Response(data, headers=headers, media_type="text/plain")
+
+
 def _media_type(name: str) -> str:
     suffix = PurePosixPath(name).suffix.lower()
     return MEDIA_TYPES.get(suffix, "application/octet-stream").format(suffix[1:])
@@ -161,4 +186,5 @@ ROUTES = [
     Route(f"{MODEL}/xet-write-token/{{rev:revision}}", xet_write_token),
     Route(f"{MODEL}/commit/{{rev:revision}}", make_commit, methods=["POST"]),
     Route("/{owner}/{name}/resolve/{rev:revision}/{path:path}", resolve),
+    Route("/{owner}/{name}/raw/{rev:revision}/{path:path}", raw),
 ]

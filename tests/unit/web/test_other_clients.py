@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.local_hub.server import Hub, regular
+from bot.web import xet
+from tests.local_hub.server import Hub, large, regular
 
 JSON = {"Content-Type": "application/json"}
 
@@ -35,5 +36,78 @@ def test_head_is_main_and_a_new_repository_has_its_id(hub: Hub) -> None:
     assert made.json["id"] == "alice/new"
     found = hub.ask("GET", "/api/models/alice/new/revision/HEAD?expand=xetEnabled&expand=sha")
     assert found.status == 200
-    assert found.json["xetEnabled"] is True
+    assert found.json["xetEnabled"] is xet.available()
     assert found.json["sha"] == hub.ask("GET", "/api/models/alice/new").json["sha"]
+
+
+def test_git_s_own_content_is_raw(hub: Hub) -> None:
+    repo_id = hub.create("model")
+    oid = hub.send(repo_id, b"gguf")
+    hub.commit(repo_id, large("a.gguf", oid, 4), regular("a.txt", b"text"))
+    assert hub.ask("GET", f"/{repo_id}/raw/main/a.txt").body == b"text"
+    assert f"oid sha256:{oid}".encode() in hub.ask("GET", f"/{repo_id}/raw/main/a.gguf").body
+    assert hub.ask("GET", f"/{repo_id}/resolve/main/a.gguf").body == b"gguf"
+
+
+def test_an_empty_file_is_whole_whatever_range_is_asked_for(hub: Hub) -> None:
+    repo_id = hub.create("model")
+    hub.commit(repo_id, regular("a.txt", b""))
+    for target in ("resolve", "raw"):
+        address = f"/{repo_id}/{target}/main/a.txt"
+        found = hub.ask("GET", address, headers={"Range": "bytes=0-0"})
+        assert (found.status, found.body) == (200, b"")
+        assert found.headers["Content-Range"] == "bytes */0"
+
+
+def test_a_page_of_commits_says_how_many_there_are(hub: Hub) -> None:
+    repo_id = hub.create("model")
+    for text in (b"1", b"2"):
+        hub.commit(repo_id, regular("a.txt", text))
+    found = hub.ask("GET", f"/api/models/{repo_id}/commits/main?limit=1")
+    assert (len(found.json), found.headers["X-Total-Count"]) == (1, "3")
+    assert 'rel="next"' in found.headers["Link"]
+
+
+def test_a_repository_begins_with_the_files_and_license_asked_for(hub: Hub) -> None:
+    files = [{"path": "a/b.txt", "content": "eA==", "encoding": "base64"}]
+    asked = {"name": "new", "files": files, "license": "mit"}
+    assert hub.ask("POST", "/api/repos/create", asked, token=hub.token).status == 200
+    assert hub.ask("GET", "/alice/new/resolve/main/a/b.txt").body == b"x"
+    assert "license:mit" in hub.ask("GET", "/api/models/alice/new").json["tags"]
+    for bad in ({"files": [{"path": "../x", "content": ""}]}, {"license": "a\nb: c"}):
+        refused = hub.ask("POST", "/api/repos/create", {"name": "bad"} | bad, token=hub.token)
+        assert refused.status == 400
+    assert hub.ask("GET", "/api/models/alice/bad").status != 200
+
+
+def test_branches_have_slashes(hub: Hub) -> None:
+    repo_id = hub.create("model")
+    hub.commit(repo_id, regular("d/a.txt", b"x"))
+    api = f"/api/models/{repo_id}"
+    for bad in ("refs%2Fx", "a%2F", "a%2F..%2Fb"):
+        assert hub.ask("POST", f"{api}/branch/{bad}", {}, token=hub.token).status == 400
+    assert hub.ask("POST", f"{api}/branch/new%2Fone", {}, token=hub.token).status == 200
+    for name in ("new%2Fone", "new/one"):
+        assert hub.ask("GET", f"/{repo_id}/resolve/{name}/d/a.txt").body == b"x"
+        assert hub.ask("GET", f"/{repo_id}/tree/{name}").status == 200
+        assert hub.ask("GET", f"{api}/commits/{name}").headers["X-Total-Count"] == "2"
+        assert hub.ask("GET", f"{api}/revision/{name}").status == 200
+        for folder, paths in (("", [".gitattributes", "d"]), ("/d", ["d/a.txt"])):
+            rows = hub.ask("GET", f"{api}/tree/{name}{folder}").json
+            assert [row["path"] for row in rows] == paths
+    assert hub.ask("DELETE", f"{api}/branch/new%2Fone", token=hub.token).status == 200
+    assert hub.ask("GET", f"{api}/tree/new%2Fone").status == 404
+
+
+def test_a_branch_is_made_anew_only_where_that_is_asked_for(hub: Hub) -> None:
+    repo_id = hub.create("model")
+    branch = f"/api/models/{repo_id}/branch/b"
+    first = hub.ask("GET", f"/api/models/{repo_id}").json["sha"]
+    assert hub.ask("POST", branch, {}, token=hub.token).status == 200
+    hub.commit(repo_id, regular("a.txt", b"x"))
+    assert hub.ask("POST", branch, {}, token=hub.token).status == 409
+    assert hub.ask("POST", branch, {"overwrite": True}, token=hub.token).status == 200
+    assert hub.ask("GET", f"/api/models/{repo_id}/revision/b").json["sha"] == first
+    moved = {"overwrite": True, "startingPoint": "main"}
+    assert hub.ask("POST", branch, moved, token=hub.token).status == 200
+    assert hub.ask("GET", f"/api/models/{repo_id}/revision/b").json["sha"] != first
