@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from bot.errors import SettingsError
-from bot.web import api, collections, discussions, lending, lfs, pages, storage, transfer
+from bot.web import api, collections, discussions, holdings, lending, lfs, pages, storage, transfer
 from bot.web.bandwidth import Bandwidth
 from bot.web.refusal import Refusal
 from bot.web.revisions import KeptSlashes
@@ -51,6 +51,7 @@ def application(
     app = Starlette(
         routes=[
             *api.ROUTES,
+            *holdings.ROUTES,
             *lfs.ROUTES,
             *transfer.ROUTES,
             *storage.ROUTES,

@@ -213,6 +213,19 @@ def _event(repo: Repo, pull: Pull, event: Event) -> str:
     return f'<p class="soft">{who}</p><article>{text}</article>'
 
 
+def tokens(request: Request) -> Response:
+    """GET /settings/tokens: how to get what the commands ask for; this Hub shows no token."""
+    del request
+    return _page(
+        "Tokens",
+        "Who may write here",
+        "<p>This Hub makes tokens at the command line of its machine, beside the folder that it "
+        "serves:</p><pre><code>bot hub add-user FOLDER NAME</code></pre><p>The token is printed "
+        "once. Keep it in the variable that the settings name; the Hub keeps its hash only. Run "
+        "the command again for another one.</p>",
+    )
+
+
 def _table(heads: tuple[str, ...], rows: str) -> str:
     last = len(heads) - 1
     cells = "".join(
@@ -263,6 +276,7 @@ def _page(title: str, subtitle: str, body: str, status: int = 200) -> Response:
 
 ROUTES = [
     Route("/", index),
+    Route("/settings/tokens", tokens),
     Route("/{owner}/{name}", repository),
     Route("/{owner}/{name}/tree/{rev:last_revision}", repository),
     Route("/{owner}/{name}/commit/{rev:revision}", repository),

@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 
 from bot.web import accounts, pulls, xet
-from bot.web.accounts import Viewer, may_read, valid_ref
+from bot.web.accounts import Viewer, may_read, valid_name, valid_ref
 from bot.web.database import Database
 from bot.web.objects import Incoming, Objects
 from bot.web.refusal import Refusal, repository_not_found, revision_not_found
@@ -120,6 +120,18 @@ class Store:
             db.execute(
                 "update repos set private = ?, gated = ? where id = ?", (private, gated, repo.row)
             )
+
+    def move(self, repo: Repo, owner: str, name: str) -> None:
+        """Give a repository another owner or name. Raises Refusal 400 or 409."""
+        if not valid_name(name):
+            raise Refusal(400, f"{name[:100]!r} cannot name a repository")
+        with self.database.writing() as db:
+            try:
+                db.execute(
+                    "update repos set owner = ?, name = ? where id = ?", (owner, name, repo.row)
+                )
+            except sqlite3.IntegrityError as error:
+                raise Refusal(409, f"There is a repository {owner}/{name} already") from error
 
     def delete(self, repo: Repo) -> None:
         """Remove a repository, and the contents that no other one holds."""
