@@ -146,7 +146,7 @@ def test_an_older_python_client_uploads_lists_and_downloads(hub: Hub, tmp_path: 
     """huggingface_hub 0.36, the last of its line, which programs that need `requests` stay with."""
     python = tmp_path / "venv" / "bin" / "python"
     subprocess.run([sys.executable, "-m", "venv", python.parent.parent], check=True, timeout=120)
-    install = [python, "-m", "pip", "install", "--quiet", "huggingface_hub==0.36.2"]
+    install = [str(python), "-m", "pip", "install", "--quiet", "huggingface_hub==0.36.2"]
     got = subprocess.run(install, capture_output=True, text=True, timeout=300, check=False)
     if got.returncode:
         pytest.skip(f"pip does not get huggingface_hub 0.36: {got.stderr.strip()[-200:]}")
@@ -155,7 +155,7 @@ def test_an_older_python_client_uploads_lists_and_downloads(hub: Hub, tmp_path: 
     (folder / "a.gguf").write_bytes(os.urandom(300_000))
     (folder / "b" / "c.txt").write_text("text")
     done = subprocess.run(
-        [python, "-c", OLDER, hub.url, hub.token, folder],
+        [str(python), "-c", OLDER, hub.url, hub.token, str(folder)],
         env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "HF_HOME": str(tmp_path / "hf")},
         capture_output=True,
         text=True,
