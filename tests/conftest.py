@@ -11,21 +11,14 @@ from pathlib import Path
 import pytest
 
 from tests.demo_files import demo_candidate, demo_model, demo_text
-from tests.e2e.road import calm, measured, work
 from tests.local_github.scripted import FILES, Script
 from tests.local_github.server import GitHub, running_github
 from tests.local_hub.server import Hub, running_hub
 
-__all__ = [
-    "calm",
-    "demo_candidate",
-    "demo_model",
-    "demo_text",
-    "measured",
-    "work",
-]  # fixtures, found here by name
+__all__ = ["demo_candidate", "demo_model", "demo_text"]  # fixtures, found here by name
 
-pytest_plugins = ["tests.golden_option", "tests.converter"]
+# loaded after this file, which hides what they must not see when they are imported
+pytest_plugins = ["tests.golden_option", "tests.converter", "tests.e2e.road"]
 
 SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_OIDC_RESOURCE", "GITHUB_TOKEN", "GH_TOKEN")
 PLACES = ("HF_ENDPOINT", "HF_TOKEN_PATH", "HF_HUB_CACHE", "HF_XET_CACHE", "XDG_CONFIG_HOME")

@@ -103,6 +103,7 @@ def test_merged_by_a_person_it_is_verified_and_shown(
     assert hub.commits(REPO) == 1
 
 
+@pytest.mark.long
 def test_closed_by_a_person_it_stays_private(road: Road, hub: Hub, demo_model: Path) -> None:
     asked = ("publish", str(demo_model), "--profiles", "Balanced")
     assert road.bot(*asked).returncode == 0
@@ -143,6 +144,7 @@ def test_what_was_merged_otherwise_is_not_shown(road: Road, hub: Hub, demo_model
     assert hub.commits(REPO) == 1
 
 
+@pytest.mark.long
 def test_an_update_waits_and_then_gives_back_storage(
     road: Road, hub: Hub, proxy: Between, demo_model: Path
 ) -> None:

@@ -99,6 +99,7 @@ def ready(road: Road, demo_model: Path) -> imatrix.Matrix:
     return replace(found, counts=counts)
 
 
+@pytest.mark.long
 def test_a_tier_is_refused_or_gets_another_type_where_data_is_lacking(
     road: Road, demo_model: Path, ready: imatrix.Matrix
 ) -> None:

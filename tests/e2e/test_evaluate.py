@@ -87,6 +87,7 @@ def test_everything_is_measured_once_and_says_how(
     assert divergence(from_file) == divergence(found)
 
 
+@pytest.mark.long
 def test_beside_and_from_a_file_the_numbers_are_equal(
     road: Road, demo_model: Path, demo_candidate: Path
 ) -> None:
@@ -220,6 +221,7 @@ def test_tasks_and_texts_have_names_and_hashes(
     assert "stand together" in refused(road, 3, "evaluate", demo_candidate, "--measures", "ppl")
 
 
+@pytest.mark.long
 def test_other_publishers_files_are_rows_shards_too(
     road: Road, hub: Hub, demo_model: Path, demo_candidate: Path, tmp_path: Path
 ) -> None:

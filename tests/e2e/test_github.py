@@ -91,6 +91,7 @@ def test_an_order_is_sent_once_and_a_failed_one_again(desk: Desk, script: Script
     assert not list(desk.road.folder.rglob("PWNED"))
 
 
+@pytest.mark.long
 def test_a_run_is_cancelled_and_its_failed_jobs_run_again(desk: Desk, script: Script) -> None:
     with desk.github.repository.held():
         run = desk.json("dispatch", MODEL)["run"]
@@ -175,6 +176,7 @@ def test_what_is_missing_or_refused_ends_with_its_exit_code(desk: Desk) -> None:
     assert "github.repo is not set" in desk.bot("runs").stderr
 
 
+@pytest.mark.long
 def test_tokens_are_in_no_output_file_or_payload_at_debug_level(desk: Desk, script: Script) -> None:
     script.results.append({"prepare": "failure"})
     script.log = "Error: something\n"

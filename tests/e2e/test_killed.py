@@ -67,6 +67,7 @@ def test_killed_at_any_step(calm: Calm, tmp_path: Path, demo_model: Path, number
         _ends_well(calm, road, hub, demo_model)
 
 
+@pytest.mark.long
 def test_killed_once_the_repository_is_there_and_once_the_commit_is(
     calm: Calm, tmp_path: Path, demo_model: Path, work: Path
 ) -> None:

@@ -71,6 +71,7 @@ def test_overlapping_changes_no_result(
     assert scores(overlapped) == scores(json.loads(plain.stdout))
 
 
+@pytest.mark.long
 def test_the_timeline_of_a_release(road: Road, demo_model: Path) -> None:
     chosen = (str(demo_model), "--profiles", "Balanced")
     before = road.bot("timeline", *chosen)
@@ -89,6 +90,7 @@ def test_the_timeline_of_a_release(road: Road, demo_model: Path) -> None:
     assert lanes == {"cpu", "gpu", "network"}
 
 
+@pytest.mark.long
 def test_sent_files_are_freed_and_published_all_the_same(
     road: Road, hub: Hub, proxy: Between, demo_model: Path
 ) -> None:
@@ -119,6 +121,7 @@ def test_sent_files_are_freed_and_published_all_the_same(
     }
 
 
+@pytest.mark.long
 def test_a_freed_file_that_the_hub_lost_is_made_again(
     road: Road, hub: Hub, proxy: Between, demo_model: Path
 ) -> None:

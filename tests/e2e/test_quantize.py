@@ -35,6 +35,7 @@ def built(road: Road, *arguments: str) -> dict[str, Path]:
     return {tier: Path(file["path"]) for tier, file in json.loads(done.stdout).items()}
 
 
+@pytest.mark.long
 def test_shards_from_shards_to_the_hub(road: Road, hub: Hub, demo_model: Path) -> None:
     """A source in shards, a tier in shards and one in a single file, a baseline that stays here."""
     road.settings(quantize={"shard_gb": 0.009, "baselines": ["q8_0"]})
@@ -90,6 +91,7 @@ def test_killed_while_shards_are_written(road: Road, demo_model: Path) -> None:
             assert sha256(again[tier].with_name(shard["file"])) == shard["sha256"]
 
 
+@pytest.mark.long
 def test_engines_agree_with_the_stamp_and_without(road: Road, demo_model: Path) -> None:
     arguments = (str(demo_model), "--profiles", "Compact", "--baselines", "Q4_K_M")
     found = []

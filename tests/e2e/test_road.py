@@ -121,6 +121,7 @@ def test_recomputing_a_tier_gives_the_same(road: Road, demo_model: Path, tmp_pat
     assert one["divergence"]["mean"] == pytest.approx(two["divergence"]["mean"], abs=1e-4)
 
 
+@pytest.mark.long
 def test_a_release_on_the_hub_is_watched_and_published(road: Road, demo_model: Path) -> None:
     path = DEMO / "config.json"
     makers = client(road)

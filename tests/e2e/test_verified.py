@@ -29,7 +29,14 @@ pytestmark = pytest.mark.usefixtures("work")
 
 @pytest.mark.parametrize(
     ("card", "key"),
-    [({}, "base_model_relation"), ({"base_model_relation": ["quantized"]}, "quantized_by")],
+    [
+        ({}, "license"),
+        pytest.param(
+            {"license": "apache-2.0", "base_model_relation": ["quantized"]},
+            "quantized_by",
+            marks=pytest.mark.long,
+        ),
+    ],
 )
 def test_a_card_that_the_hub_reads_otherwise_is_not_shown(
     road: Road, hub: Hub, demo_model: Path, card: dict[str, object], key: str
@@ -56,6 +63,7 @@ def test_a_card_that_the_hub_reads_otherwise_is_not_shown(
     assert hub.commits(REPO) == 1
 
 
+@pytest.mark.long
 def test_a_command_that_would_fetch_another_file_is_not_shown(
     road: Road, hub: Hub, demo_model: Path
 ) -> None:
@@ -77,6 +85,7 @@ def test_a_command_that_would_fetch_another_file_is_not_shown(
     assert again.returncode == 0, again.stderr
 
 
+@pytest.mark.long
 def test_through_a_pull_request_no_private_storage_is_asked_for(
     road: Road, hub: Hub, demo_model: Path
 ) -> None:

@@ -85,6 +85,7 @@ def test_a_release_is_decided_once_asked_about_approved_and_explained(road: Road
     assert road.bot("why", "lab/Never-Seen").returncode == 4
 
 
+@pytest.mark.long
 def test_pause_ignore_and_retry(road: Road) -> None:
     release(road)
     lines(road.bot("watch", "--once", "--json"))

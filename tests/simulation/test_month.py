@@ -29,6 +29,7 @@ def test_some_days(tmp_path: Path) -> None:
     _well(World(tmp_path, population).run(3))
 
 
+@pytest.mark.long
 def test_some_days_with_two_watchers_that_are_killed(tmp_path: Path) -> None:
     population = Population(known=100, daily=30, days=3, moe=0.3, seed=4)
     world = World(

@@ -129,6 +129,7 @@ def portions() -> list[Portion]:
     return [Portion(name="a", text=text[:20000]), Portion(name="b", text=text[20000:50000])]
 
 
+@pytest.mark.long
 def test_killed_and_run_again_the_same_bits(demo_model: Path, tmp_path: Path) -> None:
     whole, target, note = (tmp_path / name for name in ("whole", "target", "note"))
     collect(demo_model, whole, portions())

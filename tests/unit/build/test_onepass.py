@@ -203,7 +203,7 @@ def test_a_killed_pass_goes_on_where_it_was(demo_model: Path, tmp_path: Path) ->
     assert done.returncode == -signal.SIGKILL
     killed = wanted_tiers(demo_model, tmp_path / "killed", matrix, "I-Compact", "Compact")
     work = onepass._Pass(open_source(demo_model), killed)
-    assert work._resumed() > 40
+    assert work._resumed() > 10  # how many were whole by then is up to threads
     one_pass(demo_model, killed)
     for before, after in zip(calm, killed, strict=True):
         assert sha256(before.target) == sha256(after.target)

@@ -86,6 +86,7 @@ def test_a_tree_that_is_no_converter_is_refused(tmp_path: Path) -> None:
         toolchains.supported(made)
 
 
+@pytest.mark.long
 def test_the_real_converter_is_understood(toolchain: Toolchain) -> None:
     text, projectors = toolchains.supported(toolchain)
     assert {"MixtralForCausalLM", "Qwen3_5MoeForConditionalGeneration", "GptOssForCausalLM"} <= text

@@ -173,6 +173,7 @@ class _Stopped(Exception):
     pass
 
 
+@pytest.mark.long
 def test_stopped_between_groups_it_ends_with_the_same_bits(
     demo_model: Path, demo_candidate: Path, demo_text: str, tmp_path: Path
 ) -> None:
@@ -324,6 +325,7 @@ def test_strided_windows_score_their_last_tokens(demo_model: Path, demo_text: st
     assert targets[32:64].tolist() == tokens[96:128]  # each token once
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not TINY.is_dir(), reason="shared data not present")
 def test_equal_to_llama_perplexity(tmp_path: Path) -> None:
     """What another instruction set may change, as seen between AVX-512 with and without BF16.

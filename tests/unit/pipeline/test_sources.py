@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from pathlib import Path
 
 import pytest
@@ -206,7 +207,7 @@ def test_a_folder_tells_what_it_holds(tmp_path: Path, demo_model: Path) -> None:
     assert look_at_folder(adapter).decision.outcome == "adapter"
     converted.mkdir()
     (converted / "config.json").write_bytes((DEMO / "config.json").read_bytes())
-    (converted / "model-BF16.gguf").symlink_to(demo_model)
+    shutil.copyfile(demo_model, converted / "model-BF16.gguf")
     seen = look_at_folder(converted)
     assert seen.decision.outcome == "eligible"
     assert seen.sketch is not None

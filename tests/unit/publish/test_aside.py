@@ -153,7 +153,7 @@ def test_somebody_elses_commit_is_not_overwritten(
     proxy.faults = [
         Fault(method="POST", part="/commit/", status=0, arrives=True, meanwhile=meanwhile)
     ]
-    with pytest.raises(PublishError, match="changed meanwhile"):
+    with pytest.raises(PublishError, match="changed by somebody else meanwhile"):
         aside(client, REPO, fixtures[0])
     assert hub.commits(REPO) == 1  # theirs
     aside(client, REPO, fixtures[0])
