@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from bot.clients.hub import Hub
 from bot.clients.llama import library
 from bot.errors import PublishError, UnreachableError
 from bot.pipeline import calibrating, gating, make
@@ -199,9 +200,22 @@ class _Tasks:
             except PublishError:
                 if freed:
                     make.lose(job, tier)
+                    self._lose_what_is_gone(hub, self._repo_id)
                 raise
         if all(hub.is_sent(self._repo_id, path) for path in sent) and self._is_tight():
             make.free(job, tier, built)
+
+    def _lose_what_is_gone(self, hub: Hub, repo_id: str) -> None:
+        """Know of all freed tiers that the Hub lost at once, so that one more run makes them."""
+        for tier in self._recipes:
+            built = make.known(self._job, tier)
+            if built is None or not make.is_free(self._job, tier):
+                continue
+            files = {Path(file.path).name: file for file in built.files}
+            try:
+                send(hub, repo_id, files, private=self._job.settings.publish.made_private)
+            except PublishError:
+                make.lose(self._job, tier)
 
 
 def _subject(tier: str, built: Built) -> Subject:

@@ -126,7 +126,7 @@ def test_a_freed_file_that_the_hub_lost_is_made_again(
     road: Road, hub: Hub, proxy: Between, demo_model: Path
 ) -> None:
     road.settings(publish={"free": "always"})
-    chosen = (str(demo_model), "--profiles", "Balanced", "--json")
+    chosen = (str(demo_model), "--profiles", "Balanced,Compact", "--json")
     proxy.faults.append(Fault(method="POST", part="/commit/", status=403, arrives=False, times=1))
     assert road.bot("publish", *chosen, HF_HUB_DISABLE_XET="1").returncode == 6
     road.settings(publish={"free": "always", "repository": "other"})  # which holds nothing

@@ -156,7 +156,12 @@ def test_an_older_python_client_uploads_lists_and_downloads(hub: Hub, tmp_path: 
     (folder / "b" / "c.txt").write_text("text")
     done = subprocess.run(
         [str(python), "-c", OLDER, hub.url, hub.token, str(folder)],
-        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "HF_HOME": str(tmp_path / "hf")},
+        env={
+            "PATH": "/usr/bin:/bin",
+            "HOME": str(tmp_path),
+            "HF_HOME": str(tmp_path / "hf"),
+            "HF_ENDPOINT": hub.url,  # by which this line takes a commit's address apart
+        },
         capture_output=True,
         text=True,
         timeout=120,
