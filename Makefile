@@ -7,13 +7,16 @@ JOBS   ?= 2
 PYTEST := $(BIN)/pytest -n $(JOBS) --dist worksteal
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test test-all test-families test-workflows test-clients lint bench clean
+.PHONY: demo test test-roads test-all test-families test-workflows test-clients lint bench clean
 
 demo: $(STAMP)
 	@$(BIN)/bot demo
 
 test: lint
-	@$(PYTEST) -m "not long"
+	@$(PYTEST) -m "not long and not road"
+
+test-roads: $(STAMP)
+	@$(PYTEST) -m "road and not long"
 
 test-all: lint
 	@$(PYTEST)

@@ -47,6 +47,7 @@ def comments(hub: Hub) -> list[str]:
     return [event.content for event in events if isinstance(event, DiscussionComment)]
 
 
+@pytest.mark.road
 def test_merged_by_a_person_it_is_verified_and_shown(
     road: Road, hub: Hub, proxy: Between, demo_model: Path
 ) -> None:
@@ -128,6 +129,7 @@ def test_closed_by_a_person_it_stays_private(road: Road, hub: Hub, demo_model: P
     assert seen(hub)
 
 
+@pytest.mark.road
 def test_what_was_merged_otherwise_is_not_shown(road: Road, hub: Hub, demo_model: Path) -> None:
     asked = ("publish", str(demo_model), "--profiles", "Balanced")
     assert road.bot(*asked).returncode == 0

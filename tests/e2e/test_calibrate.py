@@ -35,6 +35,7 @@ def matrix_of(road: Road) -> Path:
     return path
 
 
+@pytest.mark.road
 def test_a_mix_and_what_is_said_of_it(road: Road, demo_model: Path) -> None:
     one, two = (str(path) for path in TEXTS)
     mix = [
@@ -69,6 +70,7 @@ def test_a_mix_and_what_is_said_of_it(road: Road, demo_model: Path) -> None:
     assert tier.get("quantize.imatrix.dataset") == names[0]
 
 
+@pytest.mark.road
 def test_killed_on_the_way_and_run_again(road: Road, demo_model: Path) -> None:
     many = {"context": 128, "chunks": 24, "batch": 512, "checkpoint": 8}
     road.settings(calibration=many)
@@ -133,6 +135,7 @@ def test_a_tier_is_refused_or_gets_another_type_where_data_is_lacking(
     assert "/home/me" not in card
 
 
+@pytest.mark.road
 def test_an_older_file_makes_the_same_tier(
     road: Road, demo_model: Path, ready: imatrix.Matrix
 ) -> None:

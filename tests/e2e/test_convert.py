@@ -242,6 +242,7 @@ def test_mtp_layers_go_where_the_setting_says(
     assert {t.type for t in seen.tensors} == {"F16", "F32"}
 
 
+@pytest.mark.road
 def test_parts_that_cannot_be_made_leave_the_model_standing(
     tmp_path: Path, toolchain: Toolchain
 ) -> None:
@@ -284,6 +285,7 @@ def test_a_projector_that_fails_or_is_not_wanted(tmp_path: Path, toolchain: Tool
     assert converting(source, toolchain, Options(projector="none")).lacks == ()
 
 
+@pytest.mark.road
 def test_a_model_is_cut_into_shards(tmp_path: Path, toolchain: Toolchain) -> None:
     source = checkpoints.write(checkpoints.mixtral(), tmp_path / "source", toolchain)
     made = converting(source, toolchain, Options(threads=THREADS, shard=3_000_000))
@@ -294,6 +296,7 @@ def test_a_model_is_cut_into_shards(tmp_path: Path, toolchain: Toolchain) -> Non
     assert all(path.stat().st_size < 4_000_000 for path in made.model)
 
 
+@pytest.mark.road
 def test_lost_or_wrong_weights_are_noticed(tmp_path: Path, toolchain: Toolchain) -> None:
     source = checkpoints.write(checkpoints.mixtral(), tmp_path / "source", toolchain)
     made = converting(source, toolchain)
@@ -326,6 +329,7 @@ def broken(family: Family, folder: Path) -> None:
     checkpoints.safetensors(folder / "model.safetensors", arrays)
 
 
+@pytest.mark.road
 def test_code_of_a_repository_is_never_run(tmp_path: Path, toolchain: Toolchain) -> None:
     family = checkpoints.qwen3moe(vocabulary=64)
     source = checkpoints.write(family, tmp_path / "source", toolchain)
@@ -346,6 +350,7 @@ def test_code_of_a_repository_is_never_run(tmp_path: Path, toolchain: Toolchain)
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["tiny.gguf.log"]
 
 
+@pytest.mark.road
 def test_failures_carry_the_converters_reason(
     tmp_path: Path, toolchain: Toolchain, monkeypatch: pytest.MonkeyPatch
 ) -> None:

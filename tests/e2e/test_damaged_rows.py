@@ -6,11 +6,14 @@ import json
 import sqlite3
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.road import Road
 
 VALUES = ("7", "[]", "{}", '{"value": {}}', '"x"', "[[]]", "null")
 
 
+@pytest.mark.road
 def test_all_is_done_again(tmp_path: Path, demo_model: Path, work: Path) -> None:
     road = Road(folder=tmp_path, url="http://127.0.0.1:9", token="")
     road.settings()

@@ -51,6 +51,7 @@ def divergence(found: Any, row: int = 0) -> Any:
     return found["files"][row]["scores"]["divergence"]
 
 
+@pytest.mark.road
 def test_everything_is_measured_once_and_says_how(
     road: Road, demo_model: Path, demo_candidate: Path, tmp_path: Path
 ) -> None:
@@ -108,6 +109,7 @@ def test_beside_and_from_a_file_the_numbers_are_equal(
     assert ppl[0] == ppl[1]
 
 
+@pytest.mark.road
 @pytest.mark.parametrize("way", ["file", pytest.param("beside", marks=pytest.mark.long)])
 def test_killed_in_the_middle_it_goes_on_and_ends_the_same(
     road: Road, demo_model: Path, demo_candidate: Path, way: str
@@ -129,6 +131,7 @@ def test_killed_in_the_middle_it_goes_on_and_ends_the_same(
     assert not list(road.folder.glob("work/measures/*/tokens"))
 
 
+@pytest.mark.road
 def test_bad_input_is_one_clear_line_and_nothing_is_stored(
     road: Road, demo_model: Path, demo_candidate: Path, tmp_path: Path
 ) -> None:
@@ -163,6 +166,7 @@ def test_bad_input_is_one_clear_line_and_nothing_is_stored(
     assert ledger.returncode in (5, 8)  # still refused: nothing was kept of them
 
 
+@pytest.mark.road
 def test_files_are_compared_in_pairs(
     road: Road, demo_model: Path, demo_candidate: Path, tmp_path: Path
 ) -> None:

@@ -99,7 +99,7 @@ STAGES = {
     "measuring": r"write .*reference\.logits\.partial",
     "card": r"write .*size-vs-kld\.svg",
 }
-QUICK = ("making", "card")
+QUICK = ("card",)
 
 
 @pytest.mark.parametrize(

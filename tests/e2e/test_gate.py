@@ -114,6 +114,7 @@ def test_a_card_with_errors_stops_the_release(road: Road, hub: Hub, demo_model: 
     assert "card, names and hashes are sound" in clean.stdout
 
 
+@pytest.mark.road
 def test_another_bot_that_published_meanwhile(road: Road, hub: Hub, demo_model: Path) -> None:
     """Its results came after this run began: nothing is overwritten until somebody says so."""
     theirs = regular("results.json", b'{"tiers": []}\n')

@@ -65,6 +65,7 @@ def test_the_watcher_has_a_release_built_by_github_and_shows_it(desk: Desk, scri
     assert (listed["state"], listed["model"], listed["id"]) == ("succeeded", MODEL, run.id)
 
 
+@pytest.mark.road
 def test_an_order_is_sent_once_and_a_failed_one_again(desk: Desk, script: Script) -> None:
     would = desk.json("dispatch", MODEL, "--dry-run", "--profiles", "I-Mini")
     assert would["inputs"]["tiers"] == "I-Mini"
@@ -112,6 +113,7 @@ def test_a_run_is_cancelled_and_its_failed_jobs_run_again(desk: Desk, script: Sc
     assert desk.bot("rerun", "lab/Other").returncode == 4
 
 
+@pytest.mark.road
 def test_a_failed_task_is_published_by_running_its_failed_jobs_again(
     desk: Desk, script: Script
 ) -> None:
@@ -131,6 +133,7 @@ def test_a_failed_task_is_published_by_running_its_failed_jobs_again(
     assert run.attempt == 2
 
 
+@pytest.mark.road
 def test_publishing_on_github_is_followed_to_its_end(desk: Desk, script: Script) -> None:
     script.results.append({"prepare": "failure"})
     script.log = "Error: no mixture of experts\n##[error]Process completed with exit code 4."
@@ -146,6 +149,7 @@ def test_publishing_on_github_is_followed_to_its_end(desk: Desk, script: Script)
     assert "workflow_dispatch" in desk.bot("publish", MODEL, "--on", "github", "--dry-run").stdout
 
 
+@pytest.mark.road
 def test_the_doctor_looks_at_the_workflow_and_its_runners(desk: Desk) -> None:
     def said() -> str:
         found = json.loads(desk.bot("doctor", "--json").stdout)
@@ -163,6 +167,7 @@ def test_the_doctor_looks_at_the_workflow_and_its_runners(desk: Desk) -> None:
     assert "0 of 0 runners with the labels self-hosted, gpu are online; start one" in said()
 
 
+@pytest.mark.road
 def test_what_is_missing_or_refused_ends_with_its_exit_code(desk: Desk) -> None:
     without = desk.bot("runs", GITHUB_TOKEN="")
     assert (without.returncode, "GITHUB_TOKEN is not set" in without.stderr) == (6, True)

@@ -19,6 +19,7 @@ def road(tmp_path: Path, github: GitHub) -> Road:
     return made
 
 
+@pytest.mark.road
 def test_a_pull_request_is_opened_merged_and_later_renewed(road: Road, github: GitHub) -> None:
     repository = github.repository
     repository.branches["main"].clear()

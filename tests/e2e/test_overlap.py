@@ -38,6 +38,7 @@ def scores(results: dict[str, Any]) -> dict[str, Any]:
     return {**rows, "noise": results["evaluation"]["noise"], "pairs": results["comparisons"]}
 
 
+@pytest.mark.road
 def test_overlapping_changes_no_result(
     road: Road, hub: Hub, proxy: Between, demo_model: Path, tmp_path: Path
 ) -> None:

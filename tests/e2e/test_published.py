@@ -43,6 +43,7 @@ def machine(folder: Path, url: str, token: str) -> Road:
     return made
 
 
+@pytest.mark.road
 def test_an_empty_machine_finds_it_published(
     tmp_path: Path, hub: Hub, proxy: Between, released: None, demo_model: Path
 ) -> None:

@@ -76,6 +76,7 @@ def test_shards_from_shards_to_the_hub(road: Road, hub: Hub, demo_model: Path) -
         ]
 
 
+@pytest.mark.road
 def test_killed_while_shards_are_written(road: Road, demo_model: Path) -> None:
     arguments = (str(demo_model), "--profiles", "Compact")
     road.settings(quantize={"shard_gb": 0.003})
@@ -157,6 +158,7 @@ def test_baselines_that_cannot_be(road: Road, demo_model: Path, case: str) -> No
     assert said in done.stderr.splitlines()[-1]
 
 
+@pytest.mark.road
 def test_verify_ends_with_the_code_of_what_is_wrong(road: Road, demo_model: Path) -> None:
     path = built(road, str(demo_model), "--profiles", "Compact")["Compact"]
     whole, damaged = path.read_bytes(), road.folder / "damaged.gguf"

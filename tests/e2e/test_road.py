@@ -108,6 +108,7 @@ def test_a_file_is_what_its_plan_said(road: Road, demo_model: Path, tier: str) -
     assert {t.name: (t.type, t.bytes) for t in made.tensors} == wanted
 
 
+@pytest.mark.road
 @pytest.mark.usefixtures("work")
 def test_recomputing_a_tier_gives_the_same(road: Road, demo_model: Path, tmp_path: Path) -> None:
     first = road.bot("evaluate", str(demo_model), "--profiles", "I-Compact", "--json")
@@ -256,6 +257,7 @@ def test_a_wrong_token_is_said_and_not_shown(road: Road, demo_model: Path) -> No
     assert "wrongwrong" not in done.stderr
 
 
+@pytest.mark.road
 def test_an_unreachable_hub_is_said(road: Road, demo_model: Path) -> None:
     done = road.bot("publish", str(demo_model), HF_ENDPOINT="http://127.0.0.1:9")
     assert done.returncode == 7, done.stderr

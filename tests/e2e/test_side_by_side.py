@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from bot.pipeline.job import Job
 from bot.pipeline.measure import drop_logits, logits_of, logits_path
 from bot.pipeline.models import Pipeline
@@ -24,6 +26,7 @@ sys.stdin.read()
 """
 
 
+@pytest.mark.road
 def test_the_reference_is_made_once(tmp_path: Path, demo_model: Path) -> None:
     road = Road(folder=tmp_path, url="http://127.0.0.1:9", token="hf_none")
     evaluation = {"context": 128, "chunks": 4, "reference": "file", "speed": False}

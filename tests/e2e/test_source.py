@@ -77,6 +77,7 @@ QUICK = ("granite",)
 ORIGINALS = [name for name in FAMILIES if name != "qwen3moe-fp8"]
 
 
+@pytest.mark.road
 @pytest.mark.parametrize(
     "family", [pytest.param(n, marks=() if n in QUICK else pytest.mark.long) for n in ORIGINALS]
 )
@@ -230,6 +231,7 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, bytes]]] = {
 }
 
 
+@pytest.mark.road
 @pytest.mark.parametrize("outcome", REFUSED)
 def test_what_is_not_built_is_told_and_refused(
     outcome: str, road: Road, hub: Hub, tmp_path: Path, toolchain: Toolchain
@@ -271,6 +273,7 @@ def test_a_model_too_large_for_the_disk_is_told(road: Road, hub: Hub, tmp_path: 
     assert road.bot("publish", repo_id, "--dry-run").returncode == 5
 
 
+@pytest.mark.road
 def test_a_folder_or_a_config_alone_can_be_looked_at(road: Road, tmp_path: Path) -> None:
     family = checkpoints.mixtral()
     folder = tmp_path / "Tiny"

@@ -270,6 +270,7 @@ def test_a_job_that_was_killed_goes_on_on_another_machine(apart: Builds, hub: Hu
     assert staging(hub) == []
 
 
+@pytest.mark.road
 def test_only_a_repository_of_ours_is_written_to_or_deleted(
     apart: Builds, hub: Hub, tmp_path: Path
 ) -> None:

@@ -79,6 +79,7 @@ def test_a_build_is_published_without_a_token_that_may_write(
     assert "HF_TOKEN only reads" in said["text"]
 
 
+@pytest.mark.road
 def test_a_token_that_may_write_is_no_way_out(
     road: Road, hub: Hub, runner: Runner, demo_model: Path
 ) -> None:

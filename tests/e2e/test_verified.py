@@ -27,6 +27,7 @@ def road(tmp_path: Path, hub: Hub) -> Road:
 pytestmark = pytest.mark.usefixtures("work")
 
 
+@pytest.mark.road
 @pytest.mark.parametrize(
     ("card", "key"),
     [

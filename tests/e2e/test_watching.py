@@ -59,6 +59,7 @@ def status(road: Road) -> Any:
     return found
 
 
+@pytest.mark.road
 def test_a_release_is_decided_once_asked_about_approved_and_explained(road: Road) -> None:
     road.settings(policy={"approval": True})
     release(road)
@@ -110,6 +111,7 @@ def test_what_may_never_be_published_is_not_queued(road: Road, licence: str, dec
     assert status(road)["counts"] == {}
 
 
+@pytest.mark.road
 def test_what_is_queued_is_built_by_the_watcher_and_its_failure_is_told(road: Road) -> None:
     """The file is no GGUF: refused for good, and the watcher says why."""
     release(road)
@@ -127,6 +129,7 @@ def test_what_is_queued_is_built_by_the_watcher_and_its_failure_is_told(road: Ro
     assert Path(task["link"]).is_file()
 
 
+@pytest.mark.road
 def test_a_release_is_seen_built_and_published_and_never_again(
     road: Road, hub: Hub, demo_model: Path
 ) -> None:
@@ -156,6 +159,7 @@ def test_a_release_is_seen_built_and_published_and_never_again(
     assert hub.commits("alice/Tiny-MoE-14M-APEX-GGUF") == 1
 
 
+@pytest.mark.road
 def test_a_backup_can_be_watched_on(road: Road) -> None:
     release(road)
     lines(road.bot("watch", "--once", "--json"))

@@ -360,6 +360,7 @@ def test_a_machine_without_a_gpu_ends_before_anything_is_fetched(builds: Builds)
     assert not (builds.road.folder / "work").exists()
 
 
+@pytest.mark.road
 def test_the_watcher_on_a_schedule_keeps_what_it_knows_in_a_branch(
     builds: Builds, github: GitHub, script: Script
 ) -> None:

@@ -24,6 +24,7 @@ def _well(outcome: Outcome) -> None:
     assert all(outcome.most[bucket] <= BUDGET[bucket] <= LIMITS[bucket] for bucket in BUDGET)
 
 
+@pytest.mark.road
 def test_some_days(tmp_path: Path) -> None:
     population = Population(known=100, daily=30, days=3, moe=0.3, seed=3)
     _well(World(tmp_path, population).run(3))

@@ -102,6 +102,7 @@ def test_every_tier_equals_llama_cpp(
         assert sha256(want.target) == sha256(other), want.target.name
 
 
+@pytest.mark.road
 def test_little_memory_and_other_thread_counts_change_nothing(
     demo_model: Path, tmp_path: Path
 ) -> None:

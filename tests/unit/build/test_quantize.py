@@ -107,6 +107,7 @@ def test_what_llama_cpp_refuses_is_said_in_one_line(demo_model: Path, tmp_path: 
         quantize.quantize(cut, target, file_type=18, types={}, imatrix=None, threads=2)
 
 
+@pytest.mark.road
 @pytest.mark.skipif(not EXPECTED.is_file(), reason="shared data not present")
 @pytest.mark.parametrize(("digest", "tier", "base"), lines(EXPECTED) or [("", "", "")])
 def test_our_own_recipes_give_the_same_files(

@@ -252,6 +252,7 @@ def shards(count: int, long: int = 0) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.road
 def test_two_hundred_shards_cost_no_more_than_two_requests_each(
     hub: Hub, proxy: Between, tmp_path: Path
 ) -> None:

@@ -86,6 +86,7 @@ def test_an_update_with_lent_tokens(scene: Scene, files: Files) -> None:
     assert scene.hub.store.commit(repo, "main").author.startswith("[OIDC] repo:me/builds")
 
 
+@pytest.mark.road
 @pytest.mark.parametrize("xet", [False, True])
 def test_a_token_that_runs_out_while_a_file_is_sent(
     scene: Scene, files: Files, monkeypatch: pytest.MonkeyPatch, xet: bool

@@ -117,6 +117,7 @@ def test_logits_that_are_no_numbers_are_named(demo_model: Path, tmp_path: Path) 
         choices.ask(session, [ALICE], threads=2, progress=quiet)
 
 
+@pytest.mark.road
 @pytest.mark.skipif(not SHARED.is_dir(), reason="shared data not present")
 @pytest.mark.parametrize("count", [60, pytest.param(400, marks=pytest.mark.long)])
 def test_same_answers_as_llama_perplexity(tmp_path: Path, count: int) -> None:

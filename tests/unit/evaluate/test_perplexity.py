@@ -137,6 +137,7 @@ def test_percentiles_are_llama_perplexitys() -> None:
     assert found.same_top == pytest.approx(80 / 101)
 
 
+@pytest.mark.road
 @pytest.mark.parametrize("lanes", [1, 2])
 def test_a_model_against_itself(
     demo_model: Path, demo_text: str, tmp_path: Path, lanes: int
@@ -152,6 +153,7 @@ def test_a_model_against_itself(
     assert kld.same_top > 0.999  # two likeliest tokens may have one code in the file
 
 
+@pytest.mark.road
 def test_beside_the_candidate_the_numbers_are_those_of_a_file(
     demo_model: Path, demo_candidate: Path, demo_text: str, tmp_path: Path
 ) -> None:

@@ -212,6 +212,7 @@ def test_of_two_deliveries_by_github_the_one_that_works_counts(desk: Desk, githu
     assert len(github.repository.runs) == 2
 
 
+@pytest.mark.road
 def test_many_orders_through_a_bad_day(desk: Desk, github: GitHub) -> None:
     """Half of all orders and some of all questions fail in one way or another."""
     chance = random.Random(8)  # noqa: S311 - the same bad day every time

@@ -41,6 +41,7 @@ def numbers(results: Results) -> list[Any]:
     ]
 
 
+@pytest.mark.road
 def test_two_lanes_of_one_machine_give_the_numbers_of_one(demo_model: Path, tmp_path: Path) -> None:
     """Each tier has a pass of its own, made beside the measuring of the one before."""
     job = job_of(demo_model, tmp_path / "beside", together=1)

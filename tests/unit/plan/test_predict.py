@@ -215,6 +215,7 @@ def test_the_converter_writes_what_was_foreseen(
 # ── sizes ───────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.road
 @pytest.mark.skipif(not TINY.is_dir(), reason="the miniature is not beside the checkout")
 def test_all_tiers_of_the_miniature_within_half_a_percent(tmp_path: Path) -> None:
     """Against the real file's tensors behind its header; those without an imatrix are made."""

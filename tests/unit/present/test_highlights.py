@@ -290,6 +290,7 @@ def _unfit(sentence: str, rows: dict[str, Row], tiers: list[str]) -> str | None:
     return None
 
 
+@pytest.mark.road
 def test_no_sentence_about_random_results_is_without_support() -> None:
     dice = random.Random(6)  # noqa: S311 - a seed, so that a failure repeats
     count = 0

@@ -79,6 +79,7 @@ def test_what_updates_replaced_goes_and_nothing_else(
     assert gone.status == 404
 
 
+@pytest.mark.road
 def test_earlier_builds_stay_as_far_as_they_shall(
     client: Client, builds: list[dict[str, Built]], tmp_path: Path
 ) -> None:
@@ -133,6 +134,7 @@ def test_a_repository_that_is_not_the_bots_loses_nothing(hub: Hub, client: Clien
     assert replaced(client, REPO, next_build=True) == ()
 
 
+@pytest.mark.road
 def test_there_is_no_way_back_to_what_was_given_back(
     hub: Hub, client: Client, builds: list[dict[str, Built]], tmp_path: Path
 ) -> None:

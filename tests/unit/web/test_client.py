@@ -101,6 +101,7 @@ def test_what_the_client_uploads_comes_back(tmp_path: Path, xet: bool) -> None:
     assert left == []  # upload areas go when their files are stored
 
 
+@pytest.mark.road
 def test_a_restart_keeps_everything(tmp_path: Path) -> None:
     expected = folder_to_upload(tmp_path / "work")
     with running_hub(tmp_path / "hub") as hub:
