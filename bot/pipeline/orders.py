@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -304,11 +304,6 @@ class Folder:
             )
         write_text(self._known, sentinel)
         return found
-
-    def groups(self, prepared: Prepared) -> Iterator[tuple[int, Group | None]]:
-        """What each group's record says, whoever wrote it; None where there is none."""
-        for number in range(1, len(prepared.groups) + 1):
-            yield number, self.read(Group, number)
 
 
 def parsed(kind: type[T], text: bytes) -> T | None:

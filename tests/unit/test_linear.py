@@ -118,7 +118,14 @@ def _all() -> list[Found]:
     return found
 
 
-FOUND = _all()
+def _of_logs() -> list[Found]:
+    """The table of patterns for llama-perplexity's log, which is searched row by row."""
+    place = "evaluate/imported.py"
+    rows: dict[str, str] = _space(place)["_LOG"]
+    return [Found(f"{place}: {key}", row, re.MULTILINE, "search") for key, row in rows.items()]
+
+
+FOUND = [*_all(), *_of_logs()]
 
 
 def test_patterns_are_found() -> None:
