@@ -31,7 +31,7 @@ _INSTEAD: tuple[tuple[re.Pattern[bytes], str, str], ...] = (
     ),
     (re.compile(rb"# xet version "), "a Xet pointer", _AGAIN),
     (
-        re.compile(rb"(\.\./|/){0,10}(\.git/)?annex/objects/"),
+        re.compile(rb"\A(\.\./|/){0,10}(\.git/)?annex/objects/"),
         "a git-annex pointer",
         f"run `git annex get` in its repository, or {_AGAIN}",
     ),

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from bot.apart import sandbox
+from bot.apart.sandbox import Isolation, Limits
 from bot.build import checkpoint as checkpoints
-from bot.build import converted, sandbox, staging
+from bot.build import converted, staging
 from bot.build.beforehand import lacking, require_whole
 from bot.build.checkpoint import Checkpoint
 from bot.build.quantize import to_bf16
-from bot.build.sandbox import Isolation, Limits
 from bot.build.staging import ConvertFacts
 from bot.build.toolchain import Toolchain, has_mtp_switch, supported
 from bot.errors import BuildError, CapacityError, RefusedError, SourceError

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bot.apart.sandbox import Limits, require_isolation
 from bot.build import toolchain
 from bot.build.convert import Converted, Options, convert
-from bot.build.sandbox import Limits, require_isolation
 from bot.build.staging import ConvertFacts
 from bot.build.toolchain import Toolchain
 from bot.pipeline.models import Pipeline

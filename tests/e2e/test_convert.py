@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bot.apart.sandbox import Limits, isolation
 from bot.build import checkpoint, converted, imatrix, quantize
 from bot.build.calibrate import Portion, calibrate
 from bot.build.convert import Converted, Options, convert
-from bot.build.sandbox import Limits, isolation
 from bot.build.staging import ConvertFacts
 from bot.build.toolchain import Toolchain
 from bot.clients import gguf

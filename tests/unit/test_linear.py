@@ -21,7 +21,8 @@ import pytest
 BOT = Path(__file__).resolve().parents[2] / "bot"
 METHODS = ("search", "match", "fullmatch", "findall", "finditer", "sub", "split")
 TRIED, WHOLE = 1 << 14, 1_000_000  # characters: of each candidate, and of the worst
-SECOND = 1.0  # of CPU for the whole
+# seconds of CPU for the whole: a quiet machine takes less than one, and what is not linear hours
+MOST = 20.0
 
 # made of what a function is given: why that is bounded, or who tries it
 MADE = {
@@ -248,10 +249,10 @@ def _spent(one: Found, text: str) -> float:
 @pytest.mark.parametrize(
     "one", dict.fromkeys(f for f in FOUND if f.pattern), ids=lambda f: f"{f.place} {f.method}"
 )
-def test_a_megabyte_takes_less_than_a_second(one: Found) -> None:
+def test_a_megabyte_takes_no_longer_than_by_its_length(one: Found) -> None:
     spent = [(_spent(one, text), number) for number, text in enumerate(_texts(one, TRIED))]
     worst, number = max(spent)
-    # longer than its share of a second by far: a megabyte could take hours
-    assert worst < 6 * SECOND * TRIED / WHOLE, f"{worst:.3f} s for {TRIED} characters"
+    # longer than its share by far: a megabyte could take hours
+    assert worst < MOST * TRIED / WHOLE, f"{worst:.3f} s for {TRIED} characters"
     text = next(islice(_texts(one, WHOLE), number, None))
-    assert _spent(one, text) < SECOND
+    assert _spent(one, text) < MOST

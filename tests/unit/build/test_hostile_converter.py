@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from bot.build import cell, sandbox
-from bot.build.sandbox import Isolation, Limits
+from bot.apart import cell, sandbox
+from bot.apart.sandbox import Isolation, Limits
 from bot.errors import CapacityError
 from tests.unit.build.test_sandbox import PROGRAMS
 

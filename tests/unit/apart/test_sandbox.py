@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from bot.build import sandbox
-from bot.build.sandbox import Limits
+from bot.apart import sandbox
+from bot.apart.sandbox import Limits
 from bot.errors import BuildError, CapacityError
 
 LONG = Limits(seconds=60)
@@ -110,7 +110,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 from bot import interrupts
-from bot.build import sandbox
+from bot.apart import sandbox
 interrupts.guard()
 assert sandbox.isolation() == "none"
 folder = Path(sys.argv[1])

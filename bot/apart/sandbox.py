@@ -16,7 +16,7 @@ from pathlib import Path
 from shutil import which
 from typing import Literal
 
-from bot.build import cell, tether
+from bot.apart import cell, tether
 from bot.errors import BuildError, CapacityError
 
 Isolation = Literal["cell", "offline", "none"]
