@@ -19,7 +19,7 @@ import pytest
 from bot.apart import cell, sandbox
 from bot.apart.sandbox import Isolation, Limits
 from bot.errors import CapacityError
-from tests.unit.build.test_sandbox import PROGRAMS
+from tests.unit.apart.test_sandbox import PROGRAMS
 
 TRIES = r"""
 import json, os, signal, socket, sys
