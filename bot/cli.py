@@ -227,6 +227,8 @@ OF_A_FILE = tuple(
     for key, metavar, said in (
         ("base_model", "OWNER/NAME", "Of a file: the model on the Hub that it was made of."),
         ("license", "LICENCE", "Of a file: its licence, as the Hub names it."),
+        ("license_name", "NAME", "Of a file: what its licence is called, where that is `other`."),
+        ("license_link", "ADDRESS", "Of a file: where its licence stands."),
         ("name", "NAME", "Of a file: what the model is called [default: as the file is]"),
     )
 )

@@ -685,6 +685,7 @@ class Results:
     left_out: tuple[LeftOut, ...] = ()  # by the gate
     # of a file of the user's: its licence, and as `repo_id` the model it was made of, or nothing
     origin: Release | None = None
+    name: str | None = None  # what the user called a file of theirs, where the file says otherwise
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -123,7 +123,7 @@ class Here:
         return self._folder / f"{task.id}-{task.attempts}-{int(task.created)}"
 
     def _command(self, task: Task) -> list[str]:
-        tiers = ["--profiles", ",".join(task.tiers)] if task.tiers else []
+        tiers = ["--tiers", ",".join(task.tiers)] if task.tiers else []
         named = ["publish", task.repo, "--revision", task.commit, *tiers]
         return [*self._bot, *named, "--unless-published", "--json"]
 

@@ -175,6 +175,7 @@ def _results(
     return Results(
         release=model.release,
         origin=model.origin,
+        name=None if model.release else job.settings.source.name,
         source_sha256=model.source.sha256,
         architecture=model.architecture,
         windows=recipes[0].windows,

@@ -21,6 +21,7 @@ from jinja2.sandbox import SandboxedEnvironment
 
 from bot.errors import SettingsError
 from bot.present import escape, formats, words
+from bot.present.again import again
 from bot.present.choosing import cache_bytes, choices
 from bot.present.commands import Command, commands
 from bot.present.coverage import coverage
@@ -162,7 +163,7 @@ def _values(
         "example": (shown := _example(results, files)),
         "commands": _commands(results, repo_id, files, shown),
         "recipes": [row for row in distinct(results) if row.recipe],
-        "tiers": ",".join(row.name for row in results.tiers),
+        "again": again(results),
         "measures": ",".join(["ppl", "kld", *(text.name for text in results.evaluation.tasks)]),
         "finished": max(
             (run.finished[:10] for row in _rows(results) for run in row.scores.runs), default=None

@@ -50,3 +50,7 @@ def test_make_targets_of_the_readme_exist() -> None:
     makefile = (Path(__file__).resolve().parents[2] / "Makefile").read_text(encoding="utf-8")
     for target in set(re.findall(r"make ([a-z-]+)", README)) - {"it"}:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_lines_of_the_readme_fit_a_terminal() -> None:
+    assert [line for line in README.splitlines() if len(line) > 100] == []
