@@ -17,6 +17,7 @@ from shutil import which
 from typing import Literal
 
 from bot.apart import cell, tether
+from bot.clock import span
 from bot.errors import BuildError, CapacityError
 
 Isolation = Literal["cell", "offline", "none"]
@@ -27,10 +28,13 @@ _ANONYMOUS = re.compile(r"^RssAnon:\s+(\d+) kB", re.MULTILINE)
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What a subprocess may use."""
+    """What a subprocess may use, and how its end is told of: whose, and what to do."""
 
     seconds: float
     memory: int | None = None  # bytes of its own; mapped files do not count
+    name: str = "the converter"
+    longer: str = "raise convert.timeout_hours"
+    larger: str = "raise convert.memory_gb"
 
 
 @cache
@@ -142,14 +146,14 @@ def _isolated(
 def _check(pid: int, end: float, limits: Limits, log: Path) -> None:
     if time.monotonic() > end:
         raise BuildError(
-            f"the converter took longer than {limits.seconds / 3600:g} hours; raise "
-            f"convert.timeout_hours, its log is {log}"
+            f"{limits.name} took longer than {span(limits.seconds)}; {limits.longer}, its log is "
+            f"{log}"
         )
     used = _memory(pid)
     if limits.memory is not None and used > limits.memory:
         raise CapacityError(
-            f"the converter took {used / 1e9:.1f} GB of memory, "
-            f"{limits.memory / 1e9:.1f} GB are allowed; raise convert.memory_gb"
+            f"{limits.name} took {used / 1e9:.1f} GB of memory, "
+            f"{limits.memory / 1e9:.1f} GB are allowed; {limits.larger}"
         )
 
 
