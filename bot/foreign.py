@@ -17,6 +17,7 @@ from bot.errors import SourceError
 
 DEEPEST = 64  # nesting of a JSON file
 LARGEST_CONFIG = 4 << 20  # bytes of a config.json; lists of layers left in 16 bits take 1 MB
+MARKS = (b",", b"[", b"{")  # no value of JSON comes without one of them, but the first
 MOST_ENTRIES = 20_000  # files in a model's folder
 START = 1_024  # bytes of a file that tell what it is
 

@@ -28,11 +28,11 @@ from github3.exceptions import (
 from github3.models import GitHubCore
 from github3.session import GitHubSession
 from pydantic import ValidationError
-from requests.adapters import HTTPAdapter
 from requests.exceptions import RequestException
 from urllib3.util import Retry
 
 from bot import secrecy
+from bot.clients import bounds
 from bot.clients.github_replies import Editors, Issue, Job, Runner, WorkflowRun
 from bot.clients.wire import require_private
 from bot.clock import Clock, SystemClock
@@ -109,7 +109,7 @@ def connect(token: str | None, api_url: str, timeout: float = TIMEOUT) -> GitHub
         raise_on_status=False,
     )
     for scheme in ("https://", "http://"):
-        session.mount(scheme, HTTPAdapter(max_retries=retry))
+        session.mount(scheme, bounds.Adapter(max_retries=retry))
     for name in ("github3", "urllib3.connectionpool", "urllib3.util.retry"):
         logging.getLogger(name).addFilter(Redaction(token or ""))
     return GitHub(token=token or "", session=session, api_version=API_VERSION)
@@ -258,7 +258,8 @@ class Actions(GitHubCore):  # type: ignore[misc]  # github3 has no types
     def log(self, job_id: int) -> str:
         """The end of a job's log."""
         kept = bytearray()
-        with self._get(self.address("actions", "jobs", job_id, "logs"), stream=True) as reply:
+        where = self.address("actions", "jobs", job_id, "logs")
+        with bounds.within(bounds.LOG), self._get(where, stream=True) as reply:
             if reply.status_code in (404, 410):
                 return ""  # not there yet, or not any more
             if reply.status_code >= 400:
@@ -317,8 +318,9 @@ def asked(
         def careful(self: Repository, /, *given: P.args, **named: P.kwargs) -> R:
             self.require_allowed(doing)
             try:
-                answer = question(self, *given, **named)
-            except (GitHubException, RequestException, ValidationError) as error:
+                with bounds.one_question():
+                    answer = question(self, *given, **named)
+            except (GitHubException, RequestException, ValidationError, RecursionError) as error:
                 raise self.failed(error, doing) from error
             self.allowed()
             return answer

@@ -50,7 +50,7 @@ from huggingface_hub.utils.tqdm import (
 from pydantic import SecretStr
 
 from bot import secrecy
-from bot.clients import replies
+from bot.clients import bounds, replies
 from bot.clients.wire import require_private
 from bot.clock import Clock, SystemClock
 from bot.errors import (
@@ -68,6 +68,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 LIBRARY = "apex-bot"
 TRIES = 4
+LISTING = "the listing of models"
 LONGEST_WAIT = 330.0  # seconds; the Hub's rate limit window is 300
 TRANSIENT = (408, 429, 500, 502, 503, 504)
 READERS = ("huggingface_hub", "httpx2", "hf_xet")  # libraries that take replies apart
@@ -118,7 +119,7 @@ def _patient_client() -> httpx2.Client:
 
     Every request it sends, redirects too, passes the gate of the Hub that speaks.
     """
-    client = default_client_factory()
+    client = bounds.hold(default_client_factory())
     client.timeout = httpx2.Timeout(120.0, connect=10.0)
     hooks = client.event_hooks
     client.event_hooks = {
@@ -210,7 +211,7 @@ class Connection:
     def ping(self) -> str | None:
         """None when a Hub answers within five seconds, else one line that says what is wrong."""
         try:
-            with self._speaking("the listing of models"):
+            with self._speaking(LISTING):
                 reply = get_session().get(
                     f"{self.endpoint}/api/models",
                     params={"limit": 1},
@@ -326,7 +327,12 @@ class Connection:
         heard: list[bool] = []
         speaking, hearing = _SPEAKING.set(self._gate), _HEARD.set(heard)
         try:
-            yield
+            with bounds.one_question():
+                yield
+        except bounds.Overfull as error:
+            if what == LISTING:
+                raise
+            raise SourceError(f"{what}: {error.fact}; choose another model") from error
         except (httpx2.HTTPError, EntryNotFoundError, ConnectionError, TimeoutError) as error:
             raise self._translated(error, what) from error
         except LocalTokenNotFoundError as error:
@@ -344,7 +350,7 @@ class Connection:
             raise CapacityError(
                 f"{error.name or error} is not installed; install apex-bot with all it needs"
             ) from error
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             if isinstance(error.__cause__, HfHubHTTPError):  # create_commit, of README.md
                 raise PublishError(
                     f"{self.name} does not accept {what}: {self._clean(error)}; correct the card"

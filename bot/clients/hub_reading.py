@@ -32,7 +32,8 @@ from huggingface_hub.utils.tqdm import (
 )
 
 from bot.clients import header, replies, shards
-from bot.clients.hub_connection import Connection, NoSuchFile, date_of
+from bot.clients.bounds import FILE, within
+from bot.clients.hub_connection import LISTING, Connection, NoSuchFile, date_of
 from bot.clients.replies import Listed, Page
 from bot.clients.safetensors import read_header
 from bot.errors import (
@@ -57,6 +58,7 @@ SORT_NAMES = {
     "last_modified": "lastModified",
     "trending_score": "trendingScore",
 }
+MOST_IDLE = 5  # pages one after another that name no new model
 XET_WINDOW = 128 << 20  # bytes that one stream may read ahead
 
 
@@ -73,14 +75,17 @@ class Reader(Connection):
         """
         following: str | None = None
         seen: set[str] = set()
+        idle = 0
         while len(seen) < limit:
+            before = len(seen)
             found = self.page(min(page, limit), sort, author, following=following)
             for model in found.rows:
                 if model.repo_id not in seen and len(seen) < limit:
                     seen.add(model.repo_id)
                     yield model
             following = found.following
-            if following is None:
+            idle = idle + 1 if len(seen) == before else 0
+            if following is None or idle == MOST_IDLE:
                 return
 
     def page(
@@ -111,6 +116,8 @@ class Reader(Connection):
                 return Page(rows=(), unchanged=True, etag=etag, now=date_of(reply.headers))
             hf_raise_for_status(reply)
             rows, more = self._listing(reply)
+            if more is not None and more == following:
+                raise replies.not_a_hub(self.name)  # a page that follows itself
             return Page(
                 rows=tuple(self._named(rows)),
                 following=more,
@@ -118,7 +125,7 @@ class Reader(Connection):
                 now=date_of(reply.headers),
             )
 
-        return self._repeat("the listing of models", ask)
+        return self._repeat(LISTING, ask)
 
     def _named(self, rows: Sequence[Any]) -> Iterator[Listed]:
         for row in rows:
@@ -284,7 +291,8 @@ class Reader(Connection):
         partial = target.with_name(f"{target.name}.partial")
         what = f"{path} of {repo_id}"
         url = self._file(repo_id, commit, path, kind)
-        self._repeat(what, lambda: self._transfer(self._stored(url), partial, what, advance))
+        with within(FILE):
+            self._repeat(what, lambda: self._transfer(self._stored(url), partial, what, advance))
         partial.replace(target)
         return target
 
@@ -348,7 +356,7 @@ class Reader(Connection):
                     resume_size=file.tell(),
                     headers=headers,
                     expected_size=size,
-                    tqdm_class=_told(advance),
+                    tqdm_class=_told(_at_most(size - file.tell(), what, advance)),
                 )
         except HfHubHTTPError as error:
             if ours:
@@ -399,7 +407,10 @@ class Reader(Connection):
         def fetch() -> bytes:
             content = bytearray()
             sent, limit_s = self._headers(), self._timeout
-            with get_session().stream("GET", url, headers=sent, timeout=limit_s) as reply:
+            with (
+                within(FILE),
+                get_session().stream("GET", url, headers=sent, timeout=limit_s) as reply,
+            ):
                 hf_raise_for_status(reply)
                 for chunk in reply.iter_bytes():
                     content.extend(chunk)
@@ -420,7 +431,10 @@ class Reader(Connection):
         def fetch() -> bytes:
             content = bytearray()
             sent = {**self._headers(), **asked}
-            with get_session().stream("GET", url, headers=sent, timeout=30.0) as reply:
+            with (
+                within(FILE),
+                get_session().stream("GET", url, headers=sent, timeout=30.0) as reply,
+            ):
                 hf_raise_for_status(reply)
                 skipped = 0 if reply.status_code == 206 else start
                 for chunk in reply.iter_bytes():
@@ -444,6 +458,20 @@ def _whole(what: str) -> Iterator[None]:
         if isinstance(error, HfHubHTTPError) or error.errno is not None:
             raise
         raise UnreachableError(f"{what} came cut short; run the same command again") from error
+
+
+def _at_most(room: int, what: str, advance: Callable[[int], None]) -> Callable[[int], None]:
+    """`advance` as long as no more comes than a file still lacks: nothing else reaches the disk."""
+    came = 0
+
+    def more(count: int) -> None:
+        nonlocal came
+        came += count
+        if came > room:
+            raise UnreachableError(f"{what} came longer than it is; run the same command again")
+        advance(count)
+
+    return more
 
 
 def _told(advance: Callable[[int], None]) -> type[tqdm]:

@@ -139,7 +139,7 @@ def _object(reply: httpx2.Response) -> dict[str, Any]:
     """A reply's JSON object; empty for what is none."""
     try:
         said = reply.json()
-    except ValueError:  # no JSON, or no UTF-8
+    except (ValueError, RecursionError):  # no JSON, or no UTF-8
         return {}
     return said if isinstance(said, dict) else {}
 

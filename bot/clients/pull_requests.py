@@ -10,6 +10,7 @@ from github3 import GitHub
 from github3.exceptions import GitHubException, NotFoundError, UnprocessableResponseBody
 from requests.exceptions import RequestException
 
+from bot.clients import bounds
 from bot.clients.github import explained
 from bot.clock import SystemClock
 from bot.errors import SettingsError
@@ -18,8 +19,9 @@ from bot.errors import SettingsError
 @contextmanager
 def _asking(doing: str) -> Iterator[None]:
     try:
-        yield
-    except (GitHubException, RequestException) as error:
+        with bounds.one_question():
+            yield
+    except (GitHubException, RequestException, RecursionError) as error:
         raise explained(error, doing, SystemClock().now()) from error
 
 

@@ -13,6 +13,7 @@ import httpx2
 from pydantic import SecretStr
 
 from bot import secrecy
+from bot.clients import bounds
 from bot.clients.wire import require_private
 from bot.clock import Clock
 from bot.errors import SettingsError, UnreachableError
@@ -26,6 +27,7 @@ LONGEST = 1_500  # letters; Discord takes 2,000
 DISCORD = ("discord.com", "discordapp.com")
 # Slack: invalid_payload, too long; Discord: invalid form body. Others are of the address
 OF_THE_MESSAGE = (400, 413, 422)
+ANSWER = bounds.Bound(bytes=1 << 20, values=None, seconds=30.0)  # nothing of it is used
 WORDS = {
     "asked": "waits for approval",
     "queued": "is queued",
@@ -95,7 +97,8 @@ def _is_discord(url: SecretStr) -> bool:
 def _send(url: SecretStr, body: Mapping[str, Any]) -> int | None:
     """None for a message that was taken, the status where this message was refused."""
     try:
-        reply = httpx2.post(url.get_secret_value(), json=body, timeout=10.0)
+        with bounds.within(ANSWER), bounds.hold(httpx2.Client(timeout=10.0)) as client:
+            reply = client.post(url.get_secret_value(), json=body)
     except httpx2.HTTPError as error:
         raise UnreachableError(
             f"no notification went out ({type(error).__name__}); look at {VARIABLE}"

@@ -26,6 +26,7 @@ from bot.watch.feed import Facts, Machine, Trouble, as_listed, conclude, learn, 
 DAY = 86_400.0
 SOONEST, LATEST = 600.0, DAY  # seconds between two looks at a release that waits
 AGING = 4.0  # a release that waits is looked at again after this part of its age
+MOST_PAGES = 2_000  # of a listing at one look
 DUE_AT_ONCE = 200  # releases looked at again in one turn
 GAP = 3.0  # looks missed before the watcher says that it catches up
 CONVERTER, POLICY, BUILDS = "converter", "policy", "way of building"
@@ -163,6 +164,11 @@ class Watcher:
             met = stop is not None and times and times[-1] < stop
             if following is None or limit or met or sort == "trending_score":
                 break
+            if pages == MOST_PAGES:
+                raise UnreachableError(
+                    f"the listing {feed.name} has more than the {MOST_PAGES:,} pages that apex-bot "
+                    "reads at once; make watch.page larger, or look at hub.endpoint"
+                )
             if not self.sightings.hold(feed.name, self._holder, self._clock.now()):
                 raise _TakenOver
         if feed.mark is None and sort == "created_at" and oldest is not None:
