@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from bot.present.card import CardFile, render_card
+from bot.present.tables import CardFile
 from bot.records import Results, Speed
 from tests.unit.present import samples
 
@@ -52,13 +52,12 @@ def main() -> None:
     listed: list[CardFile] = samples.files(results)
 
     def words() -> None:
-        render_card(results, repo_id=samples.REPO, files=listed, about=samples.ABOUT)
+        samples.rendered(results, repo_id=samples.REPO, files=listed, about=samples.ABOUT)
 
     def whole(folder: Path) -> None:
-        from bot.present.plots import draw
-
-        shown, _ = draw(results, folder)
-        render_card(results, repo_id=samples.REPO, files=listed, about=samples.ABOUT, plots=shown)
+        shown, _ = samples.drawn(results, folder)
+        given = {"repo_id": samples.REPO, "files": listed, "about": samples.ABOUT}
+        samples.rendered(results, plots=shown, **given)
 
     with tempfile.TemporaryDirectory() as place:
         first = cpu(words), cpu(lambda: whole(Path(place) / "plots"))

@@ -731,7 +731,8 @@ def card(
         path = Path(model).expanduser()
         repo_id = to or sheet.read(path).repository
         folder = out or Path(repo_id.partition("/")[2])
-        made = sheet.write_card(path, folder, context.settings.templates, repo_id)
+        say = context.narrator.say
+        made = sheet.write_card(path, folder, context.settings.templates, repo_id, say)
         _emit(made) if as_json else click.echo(str(folder / "README.md"))
         if preview:
             _preview(context, folder, repo_id, made, port)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bot.errors import GateError
+from bot.errors import BuildError, GateError
 from bot.pipeline.calibrating import settled
 from bot.pipeline.gating import gate, passed
 from bot.pipeline.job import Job
@@ -22,7 +22,7 @@ from bot.records import Built, Results, digest, to_json
 from bot.workspace import inside, keep_text, require_free, sha256, writing
 
 if TYPE_CHECKING:
-    from bot.present.card import Picture
+    from bot.present.pictures import Picture
 
 NOTES = {
     "imatrix.gguf": "Importance matrix that the I- tiers were made with",
@@ -72,7 +72,8 @@ def _wrong(job: Job, results: Results, files: Mapping[str, Built], repo_id: str)
 
 def _written(job: Job, results: Results, repo_id: str) -> dict[str, Built]:
     """The card and all that lies beside it, by path in the repository."""
-    from bot.present.card import CardFile, render_card
+    from bot.present.rendering import CardOrder, render
+    from bot.present.tables import CardFile
 
     files = _files(job, results)
     plots = _plots(job, results, files)
@@ -92,17 +93,17 @@ def _written(job: Job, results: Results, repo_id: str) -> dict[str, Built]:
         )
         for path, file in files.items()
     ]
-    card = render_card(
-        results,
+    order = CardOrder(
+        results=results,
         repo_id=repo_id,
-        files=listed,
+        files=tuple(listed),
         about={profile.tier: profile.about for profile in job.plan.profiles},
-        plots=plots,
+        plots=tuple(plots),
         look=job.settings.card,
         templates=job.settings.templates,
         quantized_by=job.settings.publish.quantized_by or repo_id.split("/")[0],
     )
-    keep_text(job.paths.card, marked(card))
+    keep_text(job.paths.card, marked(render(order)))
     return {**files, job.paths.card.name: hashed(job.paths.card)}
 
 
@@ -119,21 +120,30 @@ def sums(files: Mapping[str, Built]) -> str:
 
 
 def _plots(job: Job, results: Results, files: dict[str, Built]) -> list[Picture]:
-    """Draw what was measured, and add the pictures to `files`."""
-    from bot.present.plots import draw, pictures
+    """Draw what was measured, and add the pictures to `files`; one that cannot be drawn is told."""
+    from bot.present.pictures import draw, pictures, told
 
-    folder = job.paths.plots
+    folder, lacking = job.paths.plots, dict[str, str]()
     shown, names = pictures(results, folder.name)
     if not shown:
         return []
-    drawn = job.step(
-        "plots",
-        {"results": digest(to_json(results)), "files": names},
-        [job.paths.release / name for name in names],
-        "drawing",
-        lambda _report: bool(draw(results, folder)),
-    )
-    files |= dict(zip(names, drawn.files, strict=True))
+
+    def work(_report: Report) -> None:
+        lacking.update(draw(results, folder))
+        if lacking:
+            raise BuildError("a plot could not be drawn")
+
+    inputs = {"results": digest(to_json(results)), "files": names}
+    paths = [job.paths.release / name for name in names]
+    try:
+        drawn = job.step("plots", inputs, paths, "drawing", work).files
+    except BuildError:
+        job.lacks = told(lacking)
+        for line in job.lacks:
+            job.pipeline.narrator.say(line)
+        shown, names = pictures(results, folder.name, lacking)
+        drawn = tuple(hashed(job.paths.release / name) for name in names)
+    files |= dict(zip(names, drawn, strict=True))
     return shown
 
 

@@ -47,6 +47,7 @@ class Job:
     ) -> None:
         self.pipeline, self.plan = pipeline, plan
         self.settings, self._tools = pipeline.settings, tools
+        self.lacks: tuple[str, ...] = ()  # what could not be made and is not needed, and why
         self.key = key or self.order.key
         self.paths = pipeline.workspace.job(plan.model.name, self.key)
 

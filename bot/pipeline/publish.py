@@ -119,7 +119,7 @@ def push(job: Job, repo_id: str, files: Mapping[str, Built], *, private: bool) -
     if done.waiting is None:
         gating.end(job, repo_id)
     drop_logits(job)
-    return replace(done, lacks=job.plan.model.architecture.lacks)
+    return replace(done, lacks=(*job.plan.model.architecture.lacks, *job.lacks))
 
 
 def send(

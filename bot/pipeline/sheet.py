@@ -22,7 +22,7 @@ the sheet itself says of a row comes before both.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
@@ -158,20 +158,28 @@ def read(path: Path) -> Sheet:
 
 
 def write_card(
-    path: Path, folder: Path, templates: Path | None, repo_id: str | None = None
+    path: Path,
+    folder: Path,
+    templates: Path | None,
+    repo_id: str | None = None,
+    say: Callable[[str], None] = lambda _line: None,
 ) -> dict[str, Built]:
     """Write README.md and plots into `folder`; return them by their paths in the repository.
 
-    `repo_id` is the repository, if it is not the sheet's.
+    `repo_id` is the repository, if it is not the sheet's. What could not be drawn is said.
     """
-    from bot.present.card import CardFile, render_card
-    from bot.present.plots import draw
+    from bot.present.pictures import draw, pictures, told
+    from bot.present.rendering import CardOrder, render
+    from bot.present.tables import CardFile
     from bot.workspace import keep_text, sha256
 
     sheet = read(path)
     results = to_results(sheet, path.parent)
     folder.mkdir(parents=True, exist_ok=True)
-    shown, drawn = draw(results, folder / "plots")
+    lacking = draw(results, folder / "plots")
+    for line in told(lacking):
+        say(line)
+    shown, drawn = pictures(results, "plots", lacking)
     sizes = {row.name: row.bytes or 0 for row in results.imported}
     files = [
         CardFile(path=row.file, tier=row.name, bytes=sizes[row.name], sha256="", note=row.best_for)
@@ -185,18 +193,18 @@ def write_card(
         )
         for file in sheet.files
     ]  # fmt: skip
-    card = render_card(
-        results,
+    order = CardOrder(
+        results=results,
         repo_id=repo_id or sheet.repository,
-        files=files,
+        files=tuple(files),
         about={},
-        plots=shown,
+        plots=tuple(shown),
         look=sheet.card,
         templates=templates,
         quantized_by=sheet.quantized_by or (repo_id or sheet.repository).split("/")[0],
     )
-    keep_text(folder / "README.md", card)
-    written = [folder / "README.md", *drawn]
+    keep_text(folder / "README.md", render(order))
+    written = [folder / name for name in ("README.md", *drawn)]
     return {
         file.relative_to(folder).as_posix(): Built(
             path=str(file), bytes=file.stat().st_size, sha256=sha256(file)

@@ -1,10 +1,13 @@
-"""Results → README.md. Templates hold the words, Results the numbers."""
+"""Results → the body of README.md. Templates hold the words, Results the numbers.
+
+Rendering is done in a child (rendering.py sends it there): values are strangers', and templates may
+be the user's.
+"""
 
 from __future__ import annotations
 
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -19,60 +22,38 @@ from jinja2 import (
 )
 from jinja2.sandbox import SandboxedEnvironment
 
+from bot.apart.errand import carry_out
 from bot.errors import SettingsError
 from bot.present import escape, formats, words
 from bot.present.again import again
 from bot.present.choosing import cache_bytes, choices
 from bot.present.commands import Command, commands
 from bot.present.coverage import coverage
-from bot.present.frontmatter import front_matter, model_url
+from bot.present.frontmatter import model_url
 from bot.present.highlights import best_fits, highlights
+from bot.present.rendering import BODY, CardOrder
 from bot.present.rows import NAME_LIMIT, distinct, example, names
 from bot.present.tables import CardFile, available, benchmarks, others
-from bot.records import Results, Row
+from bot.records import Results, Row, from_json
 from bot.settings import CardSettings, data_folder
-
-__all__ = ["CardFile", "Picture", "render_card"]
 
 CARD = "card.md.j2"
 ALT_LIMIT = 2000
 SENTENCE_LIMIT = 1200
 
 
-@dataclass(frozen=True, kw_only=True)
-class Picture:
-    """A plot of the repository: paths of its light and dark form, and what it shows in words."""
+def body(order: CardOrder) -> str:
+    """What follows the front matter.
 
-    light: str
-    alt: str
-    dark: str | None = None
-
-
-def render_card(
-    results: Results,
-    *,
-    repo_id: str,
-    files: Sequence[CardFile],
-    about: Mapping[str, str],
-    plots: Sequence[Picture] = (),
-    look: CardSettings | None = None,
-    templates: Path | None = None,
-    quantized_by: str | None = None,
-) -> str:
-    """The whole README.md, front matter first.
-
-    `files` are all files of the repository but the card, `about` a line for each tier. A file in
-    `templates` replaces the one of the same name.
     Raises SettingsError, naming template and line, for a template that cannot be rendered.
     """
-    look = look or CardSettings()
-    environment = _environment(templates, look.sizes)
-    values = _values(results, repo_id, files, about, look) | {"plots": plots}
+    environment = _environment(order.templates, order.look.sizes)
+    values = _values(order.results, order.repo_id, order.files, order.about, order.look)
     try:
-        body = environment.get_template(CARD).render(values)
+        text = environment.get_template(CARD).render(values | {"plots": order.plots})
     except (TemplateError, ArithmeticError, AttributeError, TypeError, ValueError) as error:
         raise _blame(error) from error
-    return front_matter(results, quantized_by, repo_id, look, files) + "\n" + _tidy(body)
+    return _tidy(text)
 
 
 def require_templates(templates: Path) -> None:
@@ -107,6 +88,7 @@ def _environment(templates: Path | None, sizes: formats.Sizes) -> SandboxedEnvir
         keep_trailing_newline=True,
         lstrip_blocks=True,
         autoescape=False,  # its rules are HTML's; finalize escapes for Markdown
+        optimized=False,  # what a constant comes to is computed in the child alone
     )
     environment.filters |= {
         "code": escape.code,
@@ -261,3 +243,12 @@ def _tidy(body: str) -> str:
         if line or lines[-1]:
             lines.append(line)
     return "\n".join(lines) + "\n"
+
+
+def _carried_out(order: str, made: Path) -> None:
+    text = body(from_json(CardOrder, order))
+    (made / BODY).write_text(text, encoding="utf-8", newline="\n")
+
+
+if __name__ == "__main__":
+    carry_out(_carried_out)

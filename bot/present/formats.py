@@ -8,6 +8,7 @@ from math import ceil, floor, isfinite, log10
 from typing import Literal
 
 MISSING = "—"
+HUGE = 1e15  # from here on a number is written with an exponent
 Sizes = Literal["GB", "GiB rounded up"]
 
 
@@ -40,15 +41,20 @@ def grouped(count: int) -> str:
 
 
 def fixed(value: float, places: int) -> str:
-    """A number with `places` decimals, halves away from zero as people round them."""
+    """A number with `places` decimals, halves away from zero as people round them.
+
+    A huge one has no decimals: `1.7e+308`, what a broken model's perplexity may come to.
+    """
     if not isfinite(value):
         return MISSING
+    if abs(value) >= HUGE:
+        return f"{value:.1e}"
     return str(Decimal(repr(value)).quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP))
 
 
 def percent(fraction: float, places: int = 1) -> str:
     """A fraction in percent."""
-    if not isfinite(fraction):
+    if not isfinite(fraction) or abs(fraction) >= HUGE:
         return MISSING
     hundred = Decimal(repr(fraction)) * 100
     return f"{hundred.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)}%"

@@ -1,7 +1,8 @@
 """Plots of the results: the same bytes for the same numbers, without pyplot's global state.
 
 Each is written in a light and a dark form (PNG) and as SVG. What an axis shows is told by its
-title; kinds of rows differ in shape and filling as well as in colour.
+title; kinds of rows differ in shape and filling as well as in colour. This module runs in a child
+(pictures.py sends it there): names of strangers meet fonts and layout here.
 """
 
 from __future__ import annotations
@@ -20,28 +21,17 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from bot.present.card import Picture
+from bot.apart.errand import carry_out
 from bot.present.escape import clean
 from bot.present.labels import Box, place
-from bot.present.points import (
-    Point,
-    alt_text,
-    by_maximum,
-    by_speed,
-    by_task,
-    front,
-    points,
-    points_of_perplexity,
-)
+from bot.present.pictures import DPI, WHY, Sketch, sketches
+from bot.present.points import Point, front, points, points_of_perplexity
 from bot.present.rows import entries
-from bot.records import Results
+from bot.records import Results, from_json
 
-INCHES, DPI = (8, 5), 150  # 1200 × 750 pixels
 PIXEL = 72 / DPI  # in points
 MARKER = 10  # points, the larger marker with its edge
 LABEL = 10.5  # font size
-ROW, FEWEST = 0.3, 2.6  # inches of a row of a chart, of the least chart
-PANELS = 3  # side by side at most
 
 
 @dataclass(frozen=True)
@@ -89,49 +79,35 @@ LOOKS = {
 Draw = Callable[[Figure, _Theme], None]
 
 
-def draw(results: Results, folder: Path) -> tuple[list[Picture], list[Path]]:
-    """Write every plot whose numbers were measured; return the pictures and all files made.
+def draw(results: Results, folder: Path) -> dict[str, str]:
+    """Write every plot whose numbers were measured: NAME.png, NAME-dark.png and NAME.svg.
 
-    Paths of pictures begin with the folder's name, as they stand in the repository.
+    Returns the names of those that could not be drawn, each with the reason: one word of a
+    stranger's that breaks a plot breaks no other.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    pictures, made = [], []
-    for name, size, alt, work in _plots(results):
-        files = [folder / f"{name}.png", folder / f"{name}-dark.png", folder / f"{name}.svg"]
-        _save(size, work, files)
-        shown = [f"{folder.name}/{file.name}" for file in files]
-        pictures.append(Picture(light=shown[0], dark=shown[1], alt=alt))
-        made += files
-    return pictures, made
+    reasons = {}
+    for sketch in sketches(results):
+        try:
+            _save(sketch.inches, _work(results, sketch), sketch.paths(folder))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told and the rest drawn
+            reasons[sketch.name] = f"{type(error).__name__}: {error}"
+    return reasons
 
 
-def pictures(results: Results, folder: str) -> tuple[list[Picture], list[str]]:
-    """What `draw` returns, of files that are there already."""
-    names = [(name, alt) for name, _, alt, _ in _plots(results)]
-    shown = [
-        Picture(light=f"{folder}/{name}.png", dark=f"{folder}/{name}-dark.png", alt=alt)
-        for name, alt in names
-    ]
-    files = [f"{folder}/{name}{end}" for name, _ in names for end in (".png", "-dark.png", ".svg")]
-    return shown, files
+def _work(results: Results, sketch: Sketch) -> Draw:
+    match sketch.name:
+        case "size-vs-kld":
+            return lambda figure, theme: _kld(figure, theme, results)
+        case "size-vs-ppl":
+            return lambda figure, theme: _ppl(figure, theme, results)
+        case _:
+            return _charted(results, sketch.name, sketch.panels)
 
 
-def _plots(results: Results) -> Iterator[tuple[str, tuple[float, float], str, Draw]]:
-    """Name, inches, words and way to draw of each plot that has something to show."""
-    kld, ppl = points(results), points_of_perplexity(results)
-    if kld:
-        yield "size-vs-kld", INCHES, alt_text(results, "kld"), lambda f, t: _kld(f, t, results)
-    if ppl:
-        yield "size-vs-ppl", INCHES, alt_text(results, "ppl"), lambda f, t: _ppl(f, t, results)
-    for name, panels in (
-        ("kl-max", by_maximum(results)),
-        ("accuracy", by_task(results)[:PANELS]),
-        ("speed", by_speed(results)[:PANELS]),
-    ):
-        if panels:
-            rows = max(len(found) for _, found in panels)
-            size = (INCHES[0], max(FEWEST, 1.25 + ROW * rows))
-            yield name, size, alt_text(results, name), _charted(results, name, panels)
+def _carried_out(order: str, made: Path) -> None:
+    for name, reason in draw(from_json(Results, order), made).items():
+        (made / f"{name}{WHY}").write_text(reason, encoding="utf-8", errors="replace")
 
 
 def _save(size: tuple[float, float], work: Draw, files: Sequence[Path]) -> None:
@@ -446,3 +422,7 @@ def _reference(axes: Axes, theme: _Theme, found: Sequence[Point], order: Sequenc
             [point.value], [y], linestyle="none", marker="|", markersize=11, markeredgewidth=2,
             color=theme.soft, label="reference",
         )  # fmt: skip
+
+
+if __name__ == "__main__":
+    carry_out(_carried_out)

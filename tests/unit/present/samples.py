@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
-from bot.present.card import CardFile
+from bot.present import card, plots
+from bot.present.pictures import Picture, pictures
+from bot.present.rendering import CardOrder, whole
+from bot.present.tables import CardFile
 from bot.records import (
     Architecture,
     CalibrationFacts,
@@ -253,3 +258,18 @@ def coinciding() -> Results:
         row("I-Quality", 5_100_000_256, two, same_as="I-Balanced"),
     )
     return replace(full, tiers=tiers)
+
+
+def rendered(results: Results, **given: Any) -> str:
+    """A card as the child makes it, made here; see CardOrder for what may be given."""
+    for name in ("files", "plots"):
+        given[name] = tuple(given.get(name, ()))
+    order = CardOrder(results=results, **given)
+    return whole(order, card.body(order))
+
+
+def drawn(results: Results, folder: Path) -> tuple[list[Picture], list[Path]]:
+    """The plots as the child makes them, made here."""
+    assert plots.draw(results, folder) == {}
+    shown, names = pictures(results, folder.name)
+    return shown, [folder.parent / name for name in names]

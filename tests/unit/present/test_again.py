@@ -12,15 +12,22 @@ import pytest
 
 from bot.cli import Context, cli
 from bot.pipeline.models import origin_of
-from bot.present.card import render_card
 from bot.records import LeftOut, Release, Results
 from bot.settings import load
-from tests.unit.present.samples import ABOUT, REPO, coinciding, files, nine_tiers, with_baselines
+from tests.unit.present.samples import (
+    ABOUT,
+    REPO,
+    coinciding,
+    files,
+    nine_tiers,
+    rendered,
+    with_baselines,
+)
 
 
 def taken(results: Results) -> click.Context:
     """The command of a rendered card, by the bot's own parser."""
-    card = render_card(results, repo_id=REPO, files=files(results), about=ABOUT)
+    card = rendered(results, repo_id=REPO, files=files(results), about=ABOUT)
     (line,) = re.findall(r"^bot publish .*$", card, re.MULTILINE)
     words = shlex.split(line)[2:]
     return cli.commands["publish"].make_context("publish", words, obj=Context(None, quiet=True))

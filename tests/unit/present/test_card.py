@@ -12,7 +12,8 @@ import pytest
 from huggingface_hub import ModelCard  # noqa: TID251 - judges what the Hub will read
 
 from bot.errors import SettingsError
-from bot.present.card import CardFile, Picture, render_card
+from bot.present.pictures import Picture
+from bot.present.tables import CardFile
 from bot.records import Divergence, Results, Row
 from bot.settings import CardSettings
 from tests.unit.present.markdown import Page, read
@@ -23,6 +24,7 @@ from tests.unit.present.samples import (
     divergence,
     files,
     nine_tiers,
+    rendered,
     row,
     with_baselines,
 )
@@ -50,7 +52,7 @@ def _card(results: Results, **changed: Any) -> str:
         "plots": [PLOT],
         "quantized_by": "someone",
     }
-    return render_card(results, **{**given, **changed})
+    return rendered(results, **{**given, **changed})
 
 
 def _sections(page: Page) -> list[str]:

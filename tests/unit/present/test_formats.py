@@ -80,3 +80,20 @@ def test_halves_round_away_from_zero(value: float, places: int, shown: str) -> N
 def test_a_value_and_its_error_have_the_same_places() -> None:
     assert formats.measured(0.0102749, 0.000113, 5) == "0.01027 ± 0.00011"
     assert formats.percent(0.8275) == "82.8%"
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "shown"),
+    [
+        (1.7e308, None, "1.7e+308"),
+        (-3e15, None, "-3.0e+15"),
+        (9.9e14, 1e-20, "990000000000000.000000 ± 0.000000"),
+        (1.5e300, 2e299, "1.5e+300 ± 2.0e+299"),
+    ],
+)
+def test_what_a_broken_model_measures_can_be_written(
+    value: float, error: float | None, shown: str
+) -> None:
+    places = formats.error_places([error], 1)
+    assert formats.measured(value, error, places) == shown
+    assert formats.percent(value) in ("—", "99000000000000000.0%")

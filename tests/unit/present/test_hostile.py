@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from bot.present.card import Picture, render_card
 from bot.present.escape import clean
+from bot.present.pictures import Picture
 from bot.records import Imported, Results, dump, load
 from tests.unit.present.markdown import Page, read
-from tests.unit.present.samples import ABOUT, REPO, files, with_baselines
+from tests.unit.present.samples import ABOUT, REPO, files, rendered, with_baselines
 
 COUNT, QUICK = 300, 100  # cards; those of the short run
 COMMANDS = {"Run with", "LocalAI", "llama.cpp", "Ollama", "LM Studio", "llama-cpp-python"}
@@ -116,7 +116,7 @@ def _page(results: Results, poison: str = "") -> tuple[str, Page]:
     if poison:
         listed = [replace(f, tier=poison, sha256="0" + poison, note=poison) for f in listed]
     plot = Picture(light=poison or "a.png", dark=poison or "b.png", alt=poison or "c")
-    card = render_card(
+    card = rendered(
         results,
         repo_id=poison or REPO,
         files=listed,

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from bot.pipeline.preview import fill
-from bot.present.card import CardFile, render_card
-from bot.present.plots import draw
+from bot.present.tables import CardFile
 from bot.records import Built
 from bot.settings import CardSettings
 from bot.web.hub import RunningHub
@@ -47,7 +46,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a repository with a card, all plots, and two versions of the card."""
     folder = tmp_path_factory.mktemp("rehearsal")
     results = samples.with_baselines()
-    shown, drawn = draw(results, folder / "plots")
+    shown, drawn = samples.drawn(results, folder / "plots")
     listed = [
         *samples.files(results),
         *(
@@ -55,7 +54,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             for path in drawn
         ),
     ]
-    card = render_card(
+    card = samples.rendered(
         results, repo_id=REPO, files=listed, about=samples.ABOUT, plots=shown,
         quantized_by="someone",
         look=CardSettings(columns=("bits", "p999", "same_top", "speed")),
