@@ -990,7 +990,9 @@ def publish(
         return
     if private:
         context.override("publish", private=True)
-    _rehearse(context, model, revision, tiers, to, as_json=as_json)
+    _rehearse(
+        context, model, revision, tiers, to, as_json=as_json, unless_published=unless_published
+    )
 
 
 def _rehearse(
@@ -1001,10 +1003,12 @@ def _rehearse(
     to: str | None,
     *,
     as_json: bool,
+    unless_published: bool,
 ) -> None:
     """All that a publication would find before it makes anything, and what it would do."""
-    from bot.pipeline import afterwards, ahead, gating, needs, tables
+    from bot.pipeline import ahead, asked, gating, needs, tables
     from bot.pipeline.job import require_room
+    from bot.pipeline.replacing import would_prune
 
     _require_own(context, model)
     pipeline = context.pipeline
@@ -1021,16 +1025,18 @@ def _rehearse(
     require_room(pipeline, made)
     repo_id = pipeline.target(made.model, to) if pipeline.can_name(to) else None
     lines += ahead.outlook(pipeline, made, repo_id) if repo_id else ()
-    prune = context.settings.publish.prune and repo_id
-    gone = afterwards.would_prune(pipeline, repo_id) if repo_id and prune else ()
+    gone = None
+    if repo_id and context.settings.publish.prune:
+        order = asked.order(context.settings, pipeline.pinned(model, revision), tiers)
+        gone = would_prune(pipeline, made, order, repo_id, others=unless_published)
     if as_json:
         values = {"plan": tables.plan_values(made), "target": repo_id, "notes": lines}
-        _emit({**values, "prune": gone} if prune else values)
+        _emit(values if gone is None else {**values, "prune": gone})
         return
     shown = [_plan_text(context, made), "", *lines]
-    click.echo(
-        "\n".join([*shown, tables.would_prune(gone, repo_id)] if repo_id and prune else shown)
-    )
+    if repo_id and gone is not None:
+        shown.append(tables.would_prune(gone, repo_id))
+    click.echo("\n".join(shown))
 
 
 def _timeline_text(path: Path) -> str:

@@ -13,7 +13,7 @@ from bot.clients.hub_community import Community
 from bot.errors import BotError
 from bot.pipeline.models import Pipeline
 from bot.pipeline.publish import Published
-from bot.publish.reclaim import Replaced, reclaim, replaced
+from bot.publish.reclaim import reclaim
 from bot.workspace import Job, keep_text
 
 
@@ -65,10 +65,3 @@ def _prune(pipeline: Pipeline, repo_id: str) -> int:
     for one in gone:
         pipeline.narrator.say(f"{repo_id}: gave back {one.path}, {one.bytes} bytes")
     return sum(one.bytes for one in gone)
-
-
-def would_prune(pipeline: Pipeline, repo_id: str) -> tuple[Replaced, ...]:
-    """What `_prune` would give back after an update that changes every file."""
-    if not pipeline.hub.exists(repo_id):
-        return ()
-    return replaced(pipeline.hub, repo_id, pipeline.settings.publish.keep_builds, next_build=True)

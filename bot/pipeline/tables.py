@@ -364,12 +364,12 @@ def _published(done: Published, where: str) -> str:
 
 
 def would_prune(gone: Sequence[Replaced], repo_id: str) -> str:
-    """What storage an update would give back at most, and of which files."""
+    """What storage a publication would give back, and of which files."""
     if not gone:
         return f"--prune would give back nothing of {repo_id}"
     rows = [(one.path, size(one.bytes), one.sha256[:12]) for one in gone]
     whole = sum(one.bytes for one in gone)
-    said = f"--prune would give back up to {whole} bytes ({size(whole)}) of {repo_id}:"
+    said = f"--prune would give back {whole} bytes ({size(whole)}) of {repo_id}:"
     return f"{said}\n{table(('file', 'size', 'sha256'), rows)}"
 
 

@@ -51,6 +51,7 @@ class Made:
     evaluation: str = ""
     blobs: Mapping[str, str] = field(default_factory=dict)  # git's names of the same files
     asked: Asked = NOTHING
+    bot: str = ""  # version
 
     def is_of(self, asked: Asked) -> bool:
         """Whether this is what was asked for, neither more nor less, and no tier was left out."""
@@ -151,6 +152,7 @@ def parse(said: Mapping[str, Any] | None) -> Made | None:
             files={path: str(one["sha256"]) for path, one in digests.items()},
             source=str(given["source"]),
             llama=str(run["builder"]["version"]["llama.cpp"]),
+            bot=str(run["builder"]["version"]["apex-bot"]),
             recipes={str(tier): str(made) for tier, made in given["recipes"].items()},
             calibration=str(given["calibration"]),
             evaluation=str(given["evaluation"]),

@@ -8,7 +8,7 @@ own tags (`build-…`) name what every build was; they keep nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from bot.clients.hub import Hub
@@ -31,12 +31,12 @@ class Replaced:
 
 
 def replaced(
-    hub: Hub, repo_id: str, keep: int = 0, *, next_build: bool = False
+    hub: Hub, repo_id: str, keep: int = 0, *, next_build: Collection[str] | None = None
 ) -> tuple[Replaced, ...]:
     """Contents of the bot's that may go when `keep` builds before the present one stay.
 
-    With `next_build` the present one counts as replaced, too: what an update that changes every
-    file would leave. Raises SourceError for a repository that is not there.
+    With `next_build` it is told of the time after an update that keeps just these contents of the
+    present build, by sha256. Raises SourceError for a repository that is not there.
     """
     writer, head = Writer(hub), hub.release(repo_id)
     if _said(hub, repo_id, head.commit) is None:  # not the bot's repository now
@@ -45,10 +45,10 @@ def replaced(
     builds = list(_builds(hub, repo_id, writer.history(repo_id, HISTORY)))
     names = {sha: path for build in reversed(builds) for path, sha in build.items()}
     present = _large(head)
-    if next_build:
-        present -= set(builds[0].values())
+    if next_build is not None:
+        present = (present - set(builds[0].values())) | set(next_build)
     needed = present.union(*(_large(hub.release(repo_id, name)) for name in _kept(writer, repo_id)))
-    first = 0 if next_build else 1
+    first = 1 if next_build is None else 0
     for build in builds[first : first + keep]:
         needed |= set(build.values())
     return tuple(

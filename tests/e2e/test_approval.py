@@ -165,12 +165,15 @@ def test_an_update_waits_and_then_gives_back_storage(
 
     # another build of the same: its files name no tier
     other = {"stamp": False}
-    would = road.bot(*asked, "--dry-run", "--prune", "--json", config=plain)
+    changed = road.settings("changed.yaml", quantize=other)
+    would = road.bot(*asked, "--dry-run", "--prune", "--json", config=changed)
     assert would.returncode == 0, would.stderr
     gone = {one["path"]: one["bytes"] for one in json.loads(would.stdout)["prune"]}
     assert gone[TIER] == old.size
-    shown = road.bot(*asked, "--dry-run", "--prune", config=plain)
-    assert f"--prune would give back up to {sum(gone.values())} bytes" in shown.stdout
+    shown = road.bot(*asked, "--dry-run", "--prune", config=changed)
+    assert f"--prune would give back {sum(gone.values())} bytes" in shown.stdout
+    same = road.bot(*asked, "--dry-run", "--prune", config=plain)
+    assert f"--prune would give back nothing of {REPO}" in same.stdout
     road.settings(publish=ASKING, quantize=other)
     waiting = road.bot(*asked, "--prune", "--json")
     assert waiting.returncode == 0, waiting.stderr

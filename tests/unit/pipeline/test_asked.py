@@ -9,6 +9,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,11 @@ from bot.ledger import Ledger
 from bot.pipeline.asked import Order, Pinned, calibration, order
 from bot.pipeline.models import Pipeline
 from bot.pipeline.publish import Published, back, builds, held_already, send
+from bot.pipeline.replacing import would_prune
 from bot.progress import Narrator
 from bot.publish import provenance
 from bot.publish.blocks import marked
+from bot.publish.reclaim import reclaim
 from bot.records import Built, Release
 from bot.settings import Settings, load
 from bot.workspace import sha256
@@ -166,23 +169,34 @@ def test_an_unknown_tier_is_known_before_anything_else(tmp_path: Path) -> None:
 class Machine:
     """One of several with the same settings; its files are tiny, its times are its own."""
 
-    def __init__(self, folder: Path, url: str, token: str, time: str, **given: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        url: str,
+        token: str,
+        time: str,
+        tiers: tuple[str, ...] = TIERS,
+        **given: Any,
+    ) -> None:
         self.folder = folder / "release"
         self.folder.mkdir(parents=True)
         made = settings(folder, hub={"endpoint": url, "namespace": "alice"}, **given)
         self.pipeline = Pipeline(made, Narrator(quiet=True), SecretStr(token))
         self.pipeline.hub._pause = 0.01
-        self.order = order(made, PINNED, TIERS)
+        self.order = order(made, PINNED, tiers)
+        self.bot = version("apex-bot")
+        self.changed: tuple[str, ...] = ()  # tiers whose bytes are others
         self._time = time
 
     def files(self, tiers: tuple[str, ...] = TIERS) -> dict[str, Built]:
         """A release as describing makes it."""
-        found = {f"{tier}.gguf": self._file(f"{tier}.gguf", tier.encode() * 900) for tier in tiers}
+        found = {f"{tier}.gguf": self._file(f"{tier}.gguf", self._content(tier)) for tier in tiers}
         for tier in tiers:
             found[f"recipes/{tier}.txt"] = self._file(f"recipes/{tier}.txt", tier.encode())
         times = f'{{"seconds": {self._time}}}\n'.encode()
         found["results.json"] = self._file("results.json", times)
         results = nine_tiers()
+        results = replace(results, tools=replace(results.tools, bot=self.bot))
         kept = tuple(row for row in results.tiers if row.name in tiers)
         said = provenance.statement(
             replace(results, tiers=kept), found, self.order.key, self.order.asked
@@ -192,6 +206,9 @@ class Machine:
         card = f"---\nlicense: mit\n---\n\n# Model\n\n## Files\n\n{self._time} s\n"
         found["README.md"] = self._file("README.md", marked(card).encode())
         return found
+
+    def _content(self, tier: str) -> bytes:
+        return tier.encode() * (901 if tier in self.changed else 900)
 
     def _file(self, name: str, content: bytes) -> Built:
         path = self.folder / name
@@ -203,6 +220,10 @@ class Machine:
         return send(
             self.pipeline, REPO, self.files(tiers), "Release", self.order.key, private=False
         )
+
+    def would_prune(self, source: Path) -> list[str]:
+        made = self.pipeline.plan(self.pipeline.model(str(source)), tuple(self.order.asked.tiers))
+        return [one.path for one in would_prune(self.pipeline, made, self.order, REPO)]
 
     def finds(self, **how: Any) -> Published | None:
         return held_already(self.pipeline, REPO, self.order, private=False, **how)
@@ -240,7 +261,7 @@ SOME = {"private": (0, 3, -5, -1), "pull-request": (2, 11, 15)}
 
 def raced(hub: Hub, folder: Path, hidden: str, chosen: tuple[int, ...] | None) -> None:
     """Before each request in turn of one machine's publication the other publishes wholly."""
-    given = {"publish": {"hidden": hidden}}
+    given: dict[str, Any] = {"publish": {"hidden": hidden}}
     with between(hub.url) as proxy:
         calm = Machine(folder / "calm", proxy.url, hub.token, "0.5", **given)
         calm.publish()
@@ -290,6 +311,49 @@ def test_builds_are_listed_and_gone_back_to_by_the_digits_that_are_printed(machi
     assert back(two.pipeline, REPO, listed[1].name).changed == ()
     with pytest.raises(SourceError, match="does not exist"):
         back(two.pipeline, REPO, "0123456789ab")
+
+
+# other settings, what is asked for, the tiers that are made anew; then what goes
+PRUNED: dict[str, tuple[dict[str, Any], tuple[str, ...], tuple[str, ...], list[str]]] = {
+    "nothing": ({}, TIERS, (), []),
+    "card": ({"card": {"team": "Us"}}, TIERS, (), []),
+    "calibration": ({"calibration": {"chunks": 7}}, TIERS, ("I-Mini",), ["I-Mini.gguf"]),
+    "a tier less": ({}, ("I-Mini",), (), ["Balanced.gguf"]),
+    "another tier": ({}, ("I-Mini", "Compact"), (), ["Balanced.gguf"]),
+    "stamp": ({"quantize": {"stamp": False}}, TIERS, TIERS, ["Balanced.gguf", "I-Mini.gguf"]),
+    "kept": ({"publish": {"file": "{tier}.gguf", "keep_builds": 1}}, ("I-Mini",), (), []),
+}
+
+
+@pytest.mark.parametrize("which", PRUNED)
+def test_what_a_prune_would_free_is_what_it_frees(
+    machine: Maker, demo_model: Path, which: str
+) -> None:
+    given, tiers, changed, gone = PRUNED[which]
+    named: dict[str, Any] = {"publish": {"file": "{tier}.gguf"}}
+    machine("1.5", **named).publish()
+    two = machine("2.5", tiers=tiers, **{**named, **given})
+    two.changed = changed
+    assert two.would_prune(demo_model) == gone
+    if two.finds() is None:
+        two.publish(tiers)
+    keep = two.pipeline.settings.publish.keep_builds
+    assert [one.path for one in reclaim(two.pipeline.hub, REPO, keep)] == gone
+
+
+def test_a_newer_bot_stamps_files_anew(machine: Maker, demo_model: Path) -> None:
+    named: dict[str, Any] = {"publish": {"file": "{tier}.gguf"}, "card": {"team": "Us"}}
+    first = machine("1.5", publish=named["publish"])
+    first.bot = "0.0.1"
+    first.publish()
+    assert machine("2.5", **named).would_prune(demo_model) == ["Balanced.gguf", "I-Mini.gguf"]
+
+
+def test_what_a_person_has_to_merge_frees_nothing_yet(machine: Maker, demo_model: Path) -> None:
+    machine("1.5", publish={"file": "{tier}.gguf"}).publish()
+    asking = {"file": "{tier}.gguf", "approval": "pull-request"}
+    two = machine("2.5", tiers=("Compact",), publish=asking)
+    assert two.would_prune(demo_model) == []
 
 
 def test_two_orders_of_one_model_are_two_commits(machine: Maker, hub: Hub) -> None:

@@ -63,7 +63,10 @@ def test_what_updates_replaced_goes_and_nothing_else(
     push(client, builds[0], tmp_path / "m")
     client.tag(REPO, "build-0", client.head(REPO))
     assert replaced(client, REPO) == ()
-    assert sizes(replaced(client, REPO, next_build=True)) == [8000, 9000]
+    assert sizes(replaced(client, REPO, next_build=())) == [8000, 9000]
+    stays = builds[0]["B.gguf"].sha256
+    assert sizes(replaced(client, REPO, next_build=[stays])) == [9000]
+    assert replaced(client, REPO, keep=1, next_build=[stays]) == ()
     for build in builds[1:]:
         push(client, build, tmp_path / "m")
     files = client.release(REPO).files
@@ -87,7 +90,7 @@ def test_earlier_builds_stay_as_far_as_they_shall(
         push(client, build, tmp_path / "m")
     assert sizes(reclaim(client, REPO, keep=1)) == [9000]
     assert reclaim(client, REPO, keep=2) == ()
-    assert sizes(replaced(client, REPO, keep=1, next_build=True)) == [7000, 9001]
+    assert sizes(replaced(client, REPO, keep=1, next_build=())) == [7000, 9001]
     assert sizes(reclaim(client, REPO)) == [7000, 9001]
 
 
@@ -131,7 +134,7 @@ def test_a_repository_that_is_not_the_bots_loses_nothing(hub: Hub, client: Clien
     for data in (b"x" * 3000, b"y" * 3000):
         assert hub.commit(REPO, large("a.gguf", hub.send(REPO, data), len(data))).status == 200
     assert hub.commit(REPO, regular("provenance.json", b'{"predicateType": 1}')).status == 200
-    assert replaced(client, REPO, next_build=True) == ()
+    assert replaced(client, REPO, next_build=()) == ()
 
 
 @pytest.mark.road
