@@ -18,6 +18,7 @@ from bot.errors import SourceError
 DEEPEST = 64  # nesting of a JSON file
 LARGEST_CONFIG = 4 << 20  # bytes of a config.json; lists of layers left in 16 bits take 1 MB
 MARKS = (b",", b"[", b"{")  # no value of JSON comes without one of them, but the first
+MOST_VALUES = 250_000  # of a JSON file; each takes up to 200 bytes of memory
 MOST_ENTRIES = 20_000  # files in a model's folder
 START = 1_024  # bytes of a file that tell what it is
 
@@ -90,27 +91,47 @@ def printable(text: str) -> str:
 # ── JSON ────────────────────────────────────────────────────────────────────────────────────
 
 
-def json_object(content: bytes, name: str) -> dict[str, Any]:
+def json_object(content: bytes, name: str, most: int = MOST_VALUES) -> dict[str, Any]:
     """A stranger's JSON file that must be an object, nested at most `DEEPEST` deep.
 
     A byte order mark is let through, as are NaN and Infinity: configs of state-space models hold
-    them. Raises SourceError.
+    them. Nothing is made of a file with more than `most` values. Raises SourceError.
     """
+    from pydantic_core import from_json  # takes bytes apart as they are, in a fifth of the memory
+
     require_itself(content, name)
+    if sum(content.count(mark) for mark in MARKS) > most:
+        raise SourceError(
+            f"{name} holds more than the {most:,} values that apex-bot reads; choose another model"
+        )
     try:
-        value = json.loads(content.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise SourceError(f"{name} is not UTF-8; its maker has to repair it") from error
-    except (ValueError, RecursionError) as error:  # also integers of 5,000 digits
-        raise SourceError(f"{name} is not JSON; its maker has to repair it") from error
+        value = from_json(content.removeprefix(b"\xef\xbb\xbf"))
+    except ValueError as error:  # also integers of 5,000 digits, and half a surrogate pair
+        raise _no_json(content, name) from error
     if not isinstance(value, dict):
         raise SourceError(f"{name} is not a JSON object; its maker has to repair it")
     if _deeper_than(value, DEEPEST):
-        raise SourceError(
-            f"{name} is nested deeper than the {DEEPEST} levels that apex-bot reads; "
-            "choose another model"
-        )
+        raise _too_deep(name)
     return value
+
+
+def _no_json(content: bytes, name: str) -> SourceError:
+    try:
+        json.loads(content.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        return SourceError(f"{name} is not UTF-8; its maker has to repair it")
+    except RecursionError:
+        return _too_deep(name)
+    except ValueError:
+        pass
+    return SourceError(f"{name} is not JSON; its maker has to repair it")
+
+
+def _too_deep(name: str) -> SourceError:
+    return SourceError(
+        f"{name} is nested deeper than the {DEEPEST} levels that apex-bot reads; "
+        "choose another model"
+    )
 
 
 def read_json(path: Path, limit: int = LARGEST_CONFIG) -> dict[str, Any]:
@@ -131,6 +152,13 @@ def read_bounded(path: Path, limit: int) -> bytes:
             "choose another model"
         )
     return content
+
+
+def last_lines(path: Path, limit: int = 1 << 20) -> list[str]:
+    """The lines at the end of a log that others wrote: of at most `limit` bytes."""
+    with path.open("rb") as file:
+        file.seek(max(path.stat().st_size - limit, 0))
+        return file.read(limit).decode("utf-8", "replace").splitlines()
 
 
 def _deeper_than(value: Any, limit: int) -> bool:

@@ -21,6 +21,7 @@ from bot.build.quantize import to_bf16
 from bot.build.staging import ConvertFacts
 from bot.build.toolchain import Toolchain, has_mtp_switch, supported
 from bot.errors import BuildError, CapacityError, RefusedError, SourceError
+from bot.foreign import last_lines
 from bot.stored import Part
 from bot.workspace import WORK, require_free
 
@@ -273,7 +274,7 @@ def _seen(job: _Job) -> tuple[Path, ...]:
 
 def _failure(job: _Job, code: int) -> BuildError | CapacityError | SourceError:
     """The error that the converter's log tells."""
-    lines = job.log.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = last_lines(job.log)
     telling = [line for line in lines if _ERROR.match(line)] or [line for line in lines if line]
     reason = " ".join(telling[-1].split())[:300] if telling else "it said nothing"
     if code == -9:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from bot.build import converter_source
 from bot.errors import BuildError, BusyError, SettingsError, SourceError
+from bot.foreign import last_lines
 from bot.settings import ConvertSettings
 from bot.workspace import require_free, sha256, write_text
 
@@ -268,7 +269,7 @@ def _run(folder: Path, command: list[str]) -> None:
             command, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, check=False
         ).returncode
     if code:
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = last_lines(log)
         telling = [line for line in lines if line.startswith("ERROR")] or lines or ["no output"]
         raise BuildError(f"installing failed: {telling[-1][:300]}; the whole log is {log}")
     log.unlink()

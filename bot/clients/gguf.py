@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import gguf
 
 from bot.clients.header import (
+    MOST_TENSORS,
     RawHeader,
     RawTensor,
     alignment_of,
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 ALIGNMENT = 32  # GGUF_DEFAULT_ALIGNMENT, gguf.h
 LONGEST_ARRAY = 65_536  # elements of a value that is kept; vocabularies are not
+MOST_ELEMENTS, MOST_KEPT = 1 << 18, 8 << 20  # elements, and bytes, of all arrays that are kept
+MOST_IN_ALL = 4 * MOST_TENSORS  # tensors of all shards
+OF_A_SHARD = ("general.alignment", "split.no")  # keys that are kept of a shard after the first
 VOCABULARY = tuple(f"tokenizer.ggml.{n}" for n in ("tokens", "merges", "token_type", "scores"))
 
 
@@ -60,13 +64,28 @@ def read(path: Path) -> Model:
     if not path.is_file():
         raise SourceError(f"{path} does not exist; check the path")
     header = read_header(path)
-    metadata = {
-        key: contents(key, raw)
-        for key, raw in header.keys.items()
-        if not key.startswith(VOCABULARY) and length(key, raw) <= LONGEST_ARRAY
-    }
+    metadata = {key: contents(key, raw) for key, raw in _kept(path, header).items()}
     tensors = tuple(_placed(path, header))
     return Model(metadata=metadata, tensors=tensors, data_offset=header.data_offset)
+
+
+def _kept(path: Path, header: RawHeader) -> Mapping[str, bytes]:
+    """The keys that are read: no vocabulary, and no more of others than fits into little room."""
+    lengths = {key: length(key, raw) for key, raw in header.keys.items()}
+    found = {
+        key: raw
+        for key, raw in header.keys.items()
+        if not key.startswith(VOCABULARY) and lengths[key] <= LONGEST_ARRAY
+    }
+    arrays = [key for key in found if lengths[key] > 1]
+    elements, size = sum(lengths[key] for key in arrays), sum(len(found[key]) for key in arrays)
+    if elements > MOST_ELEMENTS or size > MOST_KEPT:
+        raise SourceError(
+            f"{path} has arrays of {elements:,} elements and {size:,} bytes beside its vocabulary, "
+            f"more than the {MOST_ELEMENTS:,} and {MOST_KEPT:,} that this apex-bot reads; "
+            "choose another model"
+        )
+    return found
 
 
 def _placed(path: Path, header: RawHeader) -> Iterator[Tensor]:
@@ -137,18 +156,22 @@ def read_split(path: Path) -> Model:
     and `shards` do, and when shards do not fit together.
     """
     first = read(path)
-    others = [read(shard) for shard in shards(path, first)[1:]]
-    if not others:
+    paths = shards(path, first)
+    if len(paths) == 1:
         return first
-    tensors = [*first.tensors, *(tensor for other in others for tensor in other.tensors)]
-    wrong = [n for n, other in enumerate(others, 1) if other.metadata.get("split.no") != n]
+    tensors = [*first.tensors]
+    wrong = False
+    for number, shard in enumerate(paths[1:], 1):
+        other = read(shard)
+        wrong |= other.metadata.get("split.no") != number
+        tensors += other.tensors
+        _require_few(path, len(tensors))
     total = first.metadata.get("split.tensors.count", len(tensors))
     if wrong or total != len(tensors) or len({t.name for t in tensors}) < len(tensors):
         raise SourceError(f"{path} and its shards do not fit together; fetch them again")
     infos = sum(
         len(tensor.name.encode()) + 8 * len(tensor.shape) + 24  # gguf_write_ti of ggml's gguf.cpp
-        for other in others
-        for tensor in other.tensors
+        for tensor in tensors[len(first.tensors) :]
     )
     offset = -(-(first.data_offset + infos) // ALIGNMENT) * ALIGNMENT
     return Model(metadata=first.metadata, tensors=tuple(tensors), data_offset=offset)
@@ -157,19 +180,37 @@ def read_split(path: Path) -> Model:
 def raw_headers(path: Path) -> tuple[tuple[Path, RawHeader], ...]:
     """Each file of a model with its raw header, in order, `path` being the only or first one.
 
-    Much faster than `read_split`, since vocabularies are stepped over. Raises SourceError as it.
+    Of shards after the first the keys in `OF_A_SHARD` are kept. Much faster than `read_split`,
+    since vocabularies are stepped over. Raises SourceError as it.
     """
     first = read_header(path)
     known = Model(metadata=values(first.keys), tensors=(), data_offset=first.data_offset)
     paths = shards(path, known)
-    found = ((path, first), *((shard, read_header(shard)) for shard in paths[1:]))
+    found = [(path, first)]
+    for shard in paths[1:]:
+        found.append((shard, _bare(read_header(shard))))
+        _require_few(path, sum(len(header.tensors) for _, header in found))
     if len(found) > 1:
         numbers = [values(header.keys).get("split.no") for _, header in found]
         names = [tensor.name for _, header in found for tensor in header.tensors]
         total = known.metadata.get("split.tensors.count", len(names))
         if numbers != [*range(len(found))] or not total == len(names) == len(set(names)):
             raise SourceError(f"{path} and its shards do not fit together; fetch them again")
-    return found
+    return tuple(found)
+
+
+def _bare(header: RawHeader) -> RawHeader:
+    """A header without the many keys that nobody asks a shard for."""
+    keys = {key: header.keys[key] for key in OF_A_SHARD if key in header.keys}
+    return replace(header, keys=keys)
+
+
+def _require_few(path: Path, tensors: int) -> None:
+    if tensors > MOST_IN_ALL:
+        raise SourceError(
+            f"{path} and its shards have more than the {MOST_IN_ALL:,} tensors that this apex-bot "
+            "reads; choose another model"
+        )
 
 
 def read_arrays(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

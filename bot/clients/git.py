@@ -8,14 +8,17 @@ from __future__ import annotations
 import base64
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
+from typing import IO
 
 from bot.errors import BusyError, CapacityError, UnreachableError
 
 COMMIT = re.compile(r"[0-9a-f]{40,64}")
 LIMIT = 600  # seconds
+MOST = 64 << 10  # bytes of what git prints that are read
 
 
 class Shelf:
@@ -53,7 +56,10 @@ class Shelf:
             if commit is None:
                 return None
             self._git(folder, "fetch", "--quiet", "--depth=1", self._remote, commit[0])
-            target.write_bytes(self._git(folder, "cat-file", "blob", f"{commit[0]}:{name}"))
+            taken = Path(folder) / "taken"
+            with taken.open("wb") as file:
+                self._git(folder, "cat-file", "blob", f"{commit[0]}:{name}", into=file)
+            shutil.copyfile(taken, target)
             return commit[0]
 
     def put(self, name: str, source: Path, expected: str | None) -> str:
@@ -79,19 +85,30 @@ class Shelf:
                 ) from error
             return head
 
-    def _git(self, folder: str, *arguments: str) -> bytes:
-        try:
-            done = subprocess.run(
-                ["git", *arguments], cwd=folder, env=self._environment, capture_output=True,
-                timeout=LIMIT, check=False,
-            )  # fmt: skip
-        except FileNotFoundError as error:
-            raise CapacityError("git is not installed on this machine; install it") from error
-        except subprocess.TimeoutExpired as error:
-            raise UnreachableError(
-                f"git {arguments[0]} took longer than {LIMIT} s; run the same command again later"
-            ) from error
-        if done.returncode:
-            said = done.stderr.decode("utf-8", "replace").strip().replace("\n", "; ")[-300:]
-            raise UnreachableError(f"git {arguments[0]}: {said}; look at the token and the address")
-        return done.stdout
+    def _git(self, folder: str, *arguments: str, into: IO[bytes] | None = None) -> bytes:
+        """What git prints, at most `MOST` bytes of it; nothing where it goes `into` a file."""
+        with TemporaryFile() as out, TemporaryFile() as said:
+            try:
+                done = subprocess.run(
+                    ["git", *arguments], cwd=folder, env=self._environment, stdout=into or out,
+                    stdin=subprocess.DEVNULL, stderr=said, timeout=LIMIT, check=False,
+                )  # fmt: skip
+            except FileNotFoundError as error:
+                raise CapacityError("git is not installed on this machine; install it") from error
+            except subprocess.TimeoutExpired as error:
+                raise UnreachableError(
+                    f"git {arguments[0]} took longer than {LIMIT} s; run the same command again "
+                    "later"
+                ) from error
+            if done.returncode:
+                raise UnreachableError(
+                    f"git {arguments[0]}: {_end(said)}; look at the token and the address"
+                )
+            out.seek(0)
+            return out.read(MOST)
+
+
+def _end(said: IO[bytes]) -> str:
+    """The end of what git complained of, on one line."""
+    said.seek(max(said.seek(0, os.SEEK_END) - MOST, 0))
+    return said.read(MOST).decode("utf-8", "replace").strip().replace("\n", "; ")[-300:]

@@ -24,6 +24,7 @@ ALIGNMENT = 32  # GGUF_DEFAULT_ALIGNMENT
 MOST_KEYS, MOST_TENSORS, LONGEST_KEY, MOST_DIMENSIONS = 10_000, 65_536, 1_024, 4
 MOST_STRINGS = 1 << 21  # in all arrays; 262,144 tokens come with about twice as many merges
 MOST_WEIGHTS = 1 << 48  # of a tensor
+MOST_TEXT = 8 << 20  # bytes of all texts outside of arrays; the longest are chat templates
 LARGEST = 48 << 20  # bytes of a header; the largest vocabularies take some 20 MB
 FIRST = 1 << 20  # bytes of a file far away that are asked for at first
 
@@ -57,7 +58,7 @@ class _Reader:
     def __init__(self, data: mmap.mmap, path: Path) -> None:
         self._data, self._path, self.at = data, path, 0
         self._end = min(len(data), LARGEST)
-        self._strings = MOST_STRINGS
+        self._strings, self._text = MOST_STRINGS, MOST_TEXT
 
     def take(self, size: int) -> int:
         """Step over `size` bytes; returns where they began."""
@@ -113,7 +114,7 @@ class _Reader:
         if kind in _SIZES:
             self.take(_SIZES[kind])
         elif kind == STRING:
-            self.take(self.number("<Q"))
+            self._skip_text(self.number("<Q"))
         elif kind == ARRAY:
             inner, count = self.number("<I"), self.number("<Q")
             if inner in _SIZES:
@@ -124,6 +125,16 @@ class _Reader:
                 self.take(-1)
         else:
             self.take(-1)
+
+    def _skip_text(self, size: int) -> None:
+        """Step over a text of `size` bytes."""
+        self.take(size)
+        self._text -= size
+        if self._text < 0:
+            raise SourceError(
+                f"{self._path} has texts of more than the {MOST_TEXT:,} bytes that this apex-bot "
+                "reads; choose another model"
+            )
 
     def _skip_strings(self, count: int) -> None:
         """Step over many strings: the one loop whose speed matters."""

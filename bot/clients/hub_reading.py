@@ -438,13 +438,14 @@ class Reader(Connection):
                 hf_raise_for_status(reply)
                 skipped = 0 if reply.status_code == 206 else start
                 for chunk in reply.iter_bytes():
-                    content.extend(chunk)
-                    if len(content) >= skipped + stop - start:
+                    content += chunk[skipped:]
+                    skipped = max(skipped - len(chunk), 0)
+                    if len(content) >= stop - start:
                         break
-            part = bytes(content[skipped : skipped + stop - start])
-            if len(part) < stop - start:
+            del content[stop - start :]
+            if len(content) < stop - start:
                 raise ConnectionError("the reply was cut short")
-            return part
+            return bytes(content)
 
         return self._repeat(f"{path} of {repo_id}", fetch)
 

@@ -7,8 +7,10 @@ sizes are bounded before anything is allocated for them.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import threading
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,6 +23,7 @@ from bot.records import HeaderTensor
 Fetch = Callable[[str, int, int], bytes]  # path, start, stop → these bytes of the file
 
 FIRST = 100_000  # bytes asked for at once; most headers are shorter
+LARGE = 2_000_000  # bytes of a header beyond which one is read at a time
 LONGEST = 32_000_000  # bytes of a header; safetensors itself allows 100 MB
 MOST_TENSORS = 196_608  # of a file: 61 layers of 384 experts, with scales, are 140,544
 MOST_BYTES = 1 << 50  # of a file
@@ -40,6 +43,8 @@ BITS = {
 }
 
 
+_ONE = threading.Lock()  # held while a large header is read: some files are read at once
+
 # ── one header ──────────────────────────────────────────────────────────────────────────────
 
 
@@ -55,13 +60,17 @@ def read_header(fetch: Fetch, path: str, size: int) -> tuple[HeaderTensor, ...]:
         raise _damaged(path, "its header is longer than the file")
     if length > LONGEST:
         raise _beyond(path, f"a header of {length:,} bytes")
-    end = 8 + length
-    if end > len(start):
-        start += fetch(path, len(start), end)
-    if len(start) < end:
-        raise _damaged(path, "its header is cut short")
+    with _ONE if length > LARGE else contextlib.nullcontext():
+        return _rest(fetch, path, size, start, 8 + length)
+
+
+def _rest(fetch: Fetch, path: str, size: int, start: bytes, end: int) -> tuple[HeaderTensor, ...]:
+    """The tensors of a header that ends at `end` and whose `start` is here."""
     header = start[8:end]
-    del start  # as large once more
+    if end > len(start):
+        header += fetch(path, len(start), end)
+    if len(header) < end - 8:
+        raise _damaged(path, "its header is cut short")
     return parse_header(header, path, size - end)
 
 

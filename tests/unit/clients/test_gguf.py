@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from bot.build.quantize import quantize
 from bot.clients import gguf
+from bot.clients.header import text, write_header
 from bot.clients.llama.session import Session, Token
 from bot.errors import SourceError
 from bot.plan.architecture import describe
@@ -100,3 +102,46 @@ def test_broken_sets_are_refused(
     for read in (gguf.read_split, gguf.raw_headers):
         with pytest.raises(SourceError, match=said):
             read(first)
+
+
+def array(key: str, inner: int, count: int, data: bytes) -> bytes:
+    raw = key.encode()
+    return struct.pack("<Q", len(raw)) + raw + struct.pack("<IIQ", 9, inner, count) + data
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        # each is short, all together are 8 MB of bytes, which Python's numbers make 290 MB of
+        ([array(f"k{n}", 1, 65_536, b"\x80" * 65_536) for n in range(128)], "8,388,608 elements"),
+        (
+            [array("k", 8, 90, (struct.pack("<Q", 100_000) + b"x" * 100_000) * 90)],
+            "90 elements and 9,000,",
+        ),
+        ([text("k", "x" * 5_000_000), text("l", "x" * 5_000_000)], "more than the 8,388,608 bytes"),
+    ],
+    ids=["numbers", "texts in an array", "texts"],
+)
+def test_metadata_is_bounded_as_a_whole(tmp_path: Path, keys: list[bytes], said: str) -> None:
+    path = tmp_path / "x.gguf"
+    path.write_bytes(write_header(keys, [], 32))
+    with pytest.raises(SourceError, match=f"{said}.*that this apex-bot reads; choose another"):
+        gguf.read(path)
+
+
+def test_a_vocabulary_is_stepped_over_whatever_its_size(tmp_path: Path) -> None:
+    tokens = array(
+        "tokenizer.ggml.tokens", 8, 300_000, (struct.pack("<Q", 40) + b"t" * 40) * 300_000
+    )
+    path = tmp_path / "x.gguf"
+    path.write_bytes(write_header([text("general.name", "x"), tokens], [], 32))
+    assert gguf.read(path).metadata == {"general.name": "x"}
+
+
+def test_of_shards_only_tensors_are_kept(shards: list[Path]) -> None:
+    first, *others = (header for _, header in gguf.raw_headers(shards[0]))
+    assert "tokenizer.ggml.tokens" in first.keys
+    assert others
+    for header in others:
+        assert set(header.keys) <= set(gguf.OF_A_SHARD)
+        assert header.tensors

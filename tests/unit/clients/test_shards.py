@@ -11,12 +11,15 @@ import pytest
 from bot import weights
 from bot.clients.shards import (
     LONGEST_INDEX,
+    MOST_TENSORS,
     local_index,
     local_release,
     local_safetensors,
     parse_index,
+    read_headers,
 )
 from bot.errors import SourceError
+from bot.records import RepoFile
 from tests import headers
 
 CONFIG: dict[str, Any] = {"num_hidden_layers": 3}
@@ -113,16 +116,16 @@ def test_a_tensor_in_two_files_is_named(tmp_path: Path) -> None:
     ("content", "reason"),
     [
         (b"{", "is not JSON"),
-        (b"[]", "has no weight_map"),
+        (b"[]", "is not a JSON object"),
         (b"{}", "has no weight_map"),
         (b'{"weight_map": []}', "has no weight_map"),
         (b'{"weight_map": {}}', "has no weight_map"),
         (b'{"weight_map": {"a": 3}}', "names a file that is no text"),
         (b'{"weight_map": ' + b'{"a":' * 200, "is no list of tensors"),
-        (b'{"weight_map": {"a": "\xff"}}', "is not JSON"),
+        (b'{"weight_map": {"a": "\xff"}}', "is not UTF-8"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9", "Git LFS pointer"),
         (b"<!DOCTYPE html><html>", "a web page"),
-        (b" " * (LONGEST_INDEX + 1), "larger than the 67,108,864 bytes that apex-bot reads"),
+        (b" " * (LONGEST_INDEX + 1), "larger than the 33,554,432 bytes that apex-bot reads"),
     ],
 )
 def test_an_index_that_is_none_is_said_so(tmp_path: Path, content: bytes, reason: str) -> None:
@@ -136,3 +139,30 @@ def test_an_index_may_have_a_mark_and_many_tensors() -> None:
     named = {f"model.layers.{i}.w": f"model-{i % 9}.safetensors" for i in range(100_000)}
     content = b"\xef\xbb\xbf" + json.dumps({"weight_map": named}).encode()
     assert parse_index(content, "index") == named
+
+
+def test_an_index_of_more_tensors_than_are_read_is_not_its_makers_fault(tmp_path: Path) -> None:
+    entries = b",".join(b'"%d":"a"' % n for n in range(MOST_TENSORS + 2))
+    (tmp_path / weights.INDEX).write_bytes(b'{"weight_map":{' + entries + b"}}")
+    with pytest.raises(SourceError, match="400,000 values that apex-bot reads; choose another"):
+        local_index(tmp_path)
+
+
+def test_the_tensors_of_all_files_are_bounded() -> None:
+    """Each of a thousand files is within what one may hold, all together are not."""
+    many = 120_000
+    entries = b",".join(
+        b'"t%d":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}' % n for n in range(many)
+    )
+    header = b"{" + entries + b"}"
+    data = len(header).to_bytes(8, "little") + header
+    asked: list[str] = []
+
+    def fetch(path: str, start: int, stop: int) -> bytes:
+        asked.append(path)
+        return data[start:stop]
+
+    files = tuple(RepoFile(path=f"{n}.safetensors", size=len(data)) for n in range(60))
+    with pytest.raises(SourceError, match="more than the 400,000 tensors that this apex-bot reads"):
+        read_headers(fetch, "org/model", weights.Checkpoint(files=files))
+    assert len(set(asked)) < 20
