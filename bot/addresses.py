@@ -20,6 +20,13 @@ OTHER_KINDS = {"datasets": "a dataset", "spaces": "a space", "collections": "a c
 _AT = ("tree", "blob", "resolve", "raw", "commit", "commits", "blame", "edit")
 _SCHEME = re.compile(r"(https?|hf|git|ssh)://|git@", re.IGNORECASE)
 
+_LINK = re.compile(r"https?://[\w.:/-]{1,300}", re.ASCII)
+
+
+def is_plain_link(text: str | None) -> bool:
+    """Whether a text is a web address and nothing that Markdown, a chat or a page reads as more."""
+    return text is not None and _LINK.fullmatch(text) is not None
+
 
 class Address(NamedTuple):
     """A repository, and the revision that an address named."""

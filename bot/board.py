@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bot.ledger import Ledger
+from bot.legible import legible, legible_block
 from bot.progress import Step, step_of
 from bot.queue import OPEN, PAUSED, Event, Queue, Task
 from bot.settings import Settings
@@ -93,21 +94,21 @@ def log_of(task: Task) -> Path | None:
 
 
 def tail(path: Path, size: int) -> str:
-    """The end of a file that may be gone or be written to, from the first whole line on."""
+    """The end of a file that may be gone or be written to, from its first whole line on, clean."""
     try:
         with path.open("rb") as file:
             start = file.seek(max(path.stat().st_size - size, 0))
             text = file.read(size).decode("utf-8", "replace")
     except OSError:
         return ""
-    return text.partition("\n")[2] if start else text
+    return legible_block(text.partition("\n")[2] if start else text)
 
 
 def _step(task: Task) -> Step | None:
     path = log_of(task) if task.state == "running" else None
     said = [line.strip() for line in tail(path, WORDS).splitlines()] if path else []
     last = next((line for line in reversed(said) if line), None)
-    return step_of("".join(c for c in last[:300] if c.isprintable())) if last else None
+    return step_of(legible(last, 300)) if last else None
 
 
 def _spent(ledger: Ledger, now: float) -> dict[str, int]:

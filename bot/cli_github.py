@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,6 +10,7 @@ import click
 
 from bot.cli_options import JSON, REVISION, TIERS, Repository
 from bot.errors import BotError
+from bot.legible import legible_json
 
 if TYPE_CHECKING:
     from bot.pipeline.by_hand import Desk, Listed
@@ -42,7 +42,7 @@ def _desk(context: Context) -> Desk:
 
 
 def _emit(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    click.echo(legible_json(value, indent=2))
 
 
 @click.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from bot import addresses
+from bot.legible import legible_json
 
 _PASTED = "bot.revision"  # in click's notes of a call: what a pasted address named
 
@@ -19,7 +19,7 @@ JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document o
 
 def tell(text: str, *, as_json: bool, **values: Any) -> None:
     """A result on stdout: `text` for people, or the values, which are plain, in a line of JSON."""
-    click.echo(json.dumps(values, ensure_ascii=False) if as_json else text)
+    click.echo(legible_json(values) if as_json else text)
 
 
 class Place(click.Path):

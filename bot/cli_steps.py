@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import click
 
 from bot.cli_options import JSON, Repository, pasted_revision, tell
+from bot.legible import legible_flat, legible_json
 
 if TYPE_CHECKING:
     from bot.pipeline.models import Pipeline
@@ -87,7 +88,7 @@ def _tell(values: dict[str, Any], *, as_json: bool, to_jobs: dict[str, Any] | No
         with Path(target).open("a", encoding="utf-8") as file:
             file.writelines(f"{name}={value}\n" for name, value in told.items())
     if as_json:
-        click.echo(json.dumps({**values, **({} if target else to_jobs or {})}, ensure_ascii=False))
+        click.echo(legible_json({**values, **({} if target else to_jobs or {})}))
     else:
         for name, value in (shown if target else told).items():
             click.echo(f"{name}={value}")
@@ -95,7 +96,9 @@ def _tell(values: dict[str, Any], *, as_json: bool, to_jobs: dict[str, Any] | No
 
 def _lines(values: dict[str, Any]) -> dict[str, str]:
     return {
-        name: value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+        name: legible_flat(value)
+        if isinstance(value, str)
+        else json.dumps(value, separators=(",", ":"))
         for name, value in values.items()
     }
 
@@ -255,7 +258,7 @@ def report(
     if target:
         with Path(target).open("a", encoding="utf-8") as file:
             file.write(told.text)
-    click.echo(json.dumps(asdict(told)) if as_json else told.text.rstrip("\n"))
+    click.echo(legible_json(asdict(told)) if as_json else told.text.rstrip("\n"))
     ctx.exit(0 if told.good or told.waiting else 1)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import sys
 import time
 from dataclasses import asdict
 from functools import partial
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import click
 
 from bot.cli_options import JSON, Place, Repository, tell
+from bot.legible import legible_json
+from bot.secrecy import obeyed
 
 if TYPE_CHECKING:
     from bot.board import Board
@@ -105,7 +107,7 @@ def _explain(context: Context, since: float, as_json: bool) -> None:
     from bot.sightings import Sightings
 
     for past in Sightings(context.pipeline.ledger).since(time.time() - since):
-        line = json.dumps(explaining.past_json(past), ensure_ascii=False)
+        line = legible_json(explaining.past_json(past))
         click.echo(line if as_json else explaining.past_line(past))
 
 
@@ -122,9 +124,7 @@ def why(context: Context, repo: str, as_json: bool) -> None:
     from bot.pipeline import explaining
 
     found = explaining.why(context.pipeline, repo)
-    click.echo(
-        json.dumps(asdict(found), ensure_ascii=False) if as_json else explaining.as_text(found)
-    )
+    click.echo(explaining.as_json(found) if as_json else explaining.as_text(found))
 
 
 @click.command()
@@ -142,16 +142,22 @@ def status(context: Context, stay: bool, as_json: bool) -> None:
     while True:
         found = _board(context)
         if as_json:
-            click.echo(json.dumps(asdict(found), ensure_ascii=False))
+            click.echo(legible_json(asdict(found)))
         else:
             from bot.pipeline import boards
 
             if stay:
-                click.clear()
+                _wipe()
             click.echo(boards.text(found))
         if not stay:
             return
         time.sleep(EVERY)
+
+
+def _wipe() -> None:
+    """An empty terminal, as `click.clear`, whose signs would not pass."""
+    if sys.stdout.isatty():
+        obeyed(sys.stdout).write("\033[2J\033[1;1H")
 
 
 def _board(context: Context) -> Board:

@@ -7,11 +7,16 @@ the bot and is shown with its traceback.
 import errno
 from pathlib import Path
 
+from bot.legible import legible
+
 
 class BotError(Exception):
-    """Base of every expected failure; exit code 1."""
+    """Base of every expected failure; exit code 1. Said on one line, whoever's words are in it."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return legible(super().__str__())
 
 
 class SettingsError(BotError):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bot.errors import SourceError
+from bot.legible import legible
 
 DEEPEST = 64  # nesting of a JSON file
 LARGEST_CONFIG = 4 << 20  # bytes of a config.json; lists of layers left in 16 bits take 1 MB
@@ -85,7 +86,7 @@ def require_file_itself(path: Path) -> None:
 
 def printable(text: str) -> str:
     """A stranger's word in an error: its end, on one line."""
-    return "".join(letter for letter in text[-200:] if letter.isprintable())
+    return legible(text, 200, end=True)
 
 
 # ── JSON ────────────────────────────────────────────────────────────────────────────────────

@@ -16,6 +16,8 @@ from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
+from bot.secrecy import obeyed
+
 SAID_AFTER = 0.5  # seconds after which it is said that something is still under way
 GRACE = 3.0  # seconds in which work may end in its own way
 CURSOR = "\x1b[?25h"  # shows a terminal's cursor, which bars hide
@@ -113,6 +115,7 @@ def _next(reader: int) -> int:
 def _say(text: str) -> None:
     """A line on stderr, whoever still reads it."""
     with suppress(OSError, ValueError):
-        shown = CURSOR if sys.stderr.isatty() else ""
-        sys.stderr.write(f"{shown}{text}\n")
+        if sys.stderr.isatty():
+            obeyed(sys.stderr).write(CURSOR)
+        sys.stderr.write(f"{text}\n")
         sys.stderr.flush()

@@ -15,7 +15,6 @@ line of JSON:
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import sys
@@ -27,6 +26,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO
+
+from bot.legible import legible, legible_flat, legible_json
+from bot.secrecy import obeyed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -83,14 +85,16 @@ class Narrator:
         if not quiet and not events and self._stream.isatty():
             from rich.console import Console
 
-            self._console = Console(file=self._stream, highlight=False)
+            self._console = Console(
+                file=obeyed(self._stream), highlight=False, markup=False, emoji=False
+            )
 
     def say(self, text: str) -> None:
         """One line."""
         if self._events:
             self._event("say", text=text)
         else:
-            self._line(text)
+            self._line(legible_flat(text))
 
     def _line(self, text: str) -> None:
         with self._lock:
@@ -111,6 +115,7 @@ class Narrator:
 
         The function raises Halted in a thread that is `halting`.
         """
+        title = legible(title)
         if self._console is not None:
             shown = self._bar(title, unit)
         else:
@@ -161,7 +166,7 @@ class Narrator:
         task = bars.add_task(title, total=None, note="", unit=unit)
 
         def report(done: int, total: int, note: str = "") -> None:
-            bars.update(task, completed=done, total=total, note=note)
+            bars.update(task, completed=done, total=total, note=legible(note))
 
         try:
             yield report
@@ -220,11 +225,11 @@ def _new_bars(console: Console | None) -> Progress:
             return Text(" ").join(Text(str(c(task))) for c in (*columns, self.left))
 
     return rich.Progress(
-        rich.TextColumn(f"{{task.description:<{TITLE}}}"),
+        rich.TextColumn(f"{{task.description:<{TITLE}}}", markup=False),
         rich.BarColumn(24),
         rich.TimeElapsedColumn(),
         Counted(),
-        rich.TextColumn("{task.fields[note]}"),
+        rich.TextColumn("{task.fields[note]}", markup=False),
         console=console,
     )
 
@@ -269,7 +274,7 @@ class _Pace:
         else:
             yield f"{done} of {total}"
         if note:
-            yield note
+            yield legible(note)
         yield f"{self.seconds:.0f} s"
         if rate is not None and unit == "B":
             yield f"{rate / 1e6:.1f} MB/s"
@@ -311,4 +316,4 @@ class _JsonFormatter(logging.Formatter):
 
 def _event(event: str, **values: Any) -> str:
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    return json.dumps({"time": now, "event": event, **values}, ensure_ascii=False)
+    return legible_json({"time": now, "event": event, **values})

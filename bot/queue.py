@@ -17,6 +17,7 @@ from sqlite3 import Connection, Row
 
 from bot.errors import SettingsError, SourceError
 from bot.ledger import Ledger
+from bot.legible import legible
 from bot.records import digest
 from bot.sightings import Decided, created_of, opened, write
 
@@ -438,7 +439,7 @@ def event(
     """Keep an event within a transaction."""
     db.execute(
         "INSERT INTO events (at, kind, repo, text, link) VALUES (?, ?, ?, ?, ?)",
-        (now, kind, repo, text, link),
+        (now, kind, repo, legible(text), link),
     )
 
 
@@ -461,7 +462,7 @@ def _change(
             " error = coalesce(?, error), link = coalesce(?, link), page = coalesce(?, page),"
             " look = CASE WHEN ?1 IN ('running', 'starting') THEN look END"
             " WHERE id = ? AND state = ?",
-            (after, now, due, error, link, page, task, before),
+            (after, now, due, error and legible(error), link, page, task, before),
         ).rowcount
     )
 

@@ -17,6 +17,7 @@ from pathlib import PurePath
 from typing import Any, Literal, TypeVar
 
 from bot import patterns
+from bot.legible import legible, legible_json
 
 T = TypeVar("T")
 
@@ -62,7 +63,7 @@ def load(kind: type[T], data: Any) -> T:
 
 def to_json(record: Any) -> str:
     """A record as indented JSON with a final newline; floats keep every digit."""
-    return json.dumps(dump(record), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return legible_json(dump(record), indent=2) + "\n"
 
 
 def from_json(kind: type[T], text: str | bytes) -> T:
@@ -147,39 +148,42 @@ Outcome = Literal[
 
 
 @dataclass(frozen=True, kw_only=True)
-class Build:
-    """The release shall be built."""
+class _Reasoned:
+    """What was decided about a release and why, in words that may hold a stranger's."""
 
     release: Release
     reason: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reason", legible(self.reason))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Build(_Reasoned):
+    """The release shall be built."""
+
     outcome: Outcome = "eligible"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Skip:
+class Skip(_Reasoned):
     """The release shall not be built, and not be looked at again at this commit."""
 
-    release: Release
-    reason: str
     outcome: Outcome = "not_watched"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wait:
+class Wait(_Reasoned):
     """The release may be built later: something is missing that can still arrive."""
 
-    release: Release
-    reason: str
     outcome: Outcome = "unreadable"
     until: float | None = None  # POSIX seconds; None where nobody knows
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ask:
+class Ask(_Reasoned):
     """The release shall be built when a person says so."""
 
-    release: Release
-    reason: str
     outcome: Outcome = "awaiting_approval"
 
 

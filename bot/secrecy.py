@@ -1,10 +1,17 @@
-"""Secrets of the environment: what they are called, who gets none, and what is never printed."""
+"""Secrets of the environment: what they are called, who gets none, and what is never printed.
+
+All that this process prints passes here, so it is made legible here, too: see `Guarded`.
+"""
 
 from __future__ import annotations
 
+import io
+import logging
 import os
 import sys
 from typing import Any, TextIO
+
+from bot.legible import Defused, legible
 
 # where a job of GitHub Actions asks for an id token, and with what
 RUNNER = ("ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN")
@@ -32,15 +39,37 @@ def guard() -> None:
     """Take the secrets out of the environment, which libraries hand to what they start.
 
     From then on `value` knows them, and nothing that this process prints holds them, tracebacks
-    too.
+    too; nor does it print what terminals or GitHub's runners obey. A library's log takes one line.
     """
     for name in VARIABLES:
         if name in os.environ:
             _HIDDEN[name] = os.environ.pop(name)
             if name not in OPEN:
                 keep(_HIDDEN[name].strip())
+    for stream in (sys.stdout, sys.stderr):
+        _readable(stream)
     sys.stdout, sys.stderr = Guarded(sys.stdout), Guarded(sys.stderr)
+    logging.setLogRecordFactory(_Line)
     _close()
+
+
+def _readable(stream: TextIO) -> None:
+    """Have a stream take every letter: click goes around a stream that it takes for ASCII alone."""
+    if isinstance(stream, io.TextIOWrapper):
+        ascii_only = stream.encoding.lower().replace("-", "") in (
+            "ascii",
+            "usascii",
+            "ansi_x3.41968",
+        )
+        stream.reconfigure(encoding="utf-8" if ascii_only else None, errors="backslashreplace")
+
+
+class _Line(logging.LogRecord):
+    """What a library logs: words of servers and strangers, on one line."""
+
+    def getMessage(self) -> str:
+        """The message with its arguments."""
+        return legible(super().getMessage())
 
 
 def _close() -> None:
@@ -75,8 +104,11 @@ def publisher() -> dict[str, str]:
     return {**os.environ, **_HIDDEN}
 
 
-class Guarded:
-    """A text stream on which no kept value appears. A value is looked for in each write."""
+class Redacted:
+    """A text stream on which no kept value appears. A value is looked for in each write.
+
+    For texts that are clean already, beside signs of ours which a terminal shall obey.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -93,3 +125,25 @@ class Guarded:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+class Guarded(Redacted):
+    """As `Redacted`, and what is written is made legible: nothing obeys it.
+
+    The net below all others: a line end within a field is for whoever composes the line.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self.obeyed = Redacted(stream)  # where signs of our own go
+        self._defused = Defused()
+
+    def write(self, text: str) -> int:
+        """Write it without secrets and signs; returns the length asked for."""
+        self._stream.write(self._defused(redacted(text)))
+        return len(text)
+
+
+def obeyed(stream: Any) -> Any:
+    """The same stream for signs of our own that a terminal obeys, beside words that are clean."""
+    return getattr(stream, "obeyed", stream)

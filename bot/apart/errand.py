@@ -17,6 +17,7 @@ import bot
 from bot.apart import sandbox
 from bot.apart.sandbox import Limits
 from bot.errors import BotError, BuildError, SettingsError
+from bot.legible import legible
 
 ORDER, MADE = "order.json", "made"
 LARGEST = 32 << 20  # bytes of a file that a child writes, its log among them
@@ -100,7 +101,7 @@ def _failure(code: int, log: Path, limits: Limits) -> BotError:
         file.seek(max(log.stat().st_size - LOG_END, 0))
         lines = file.read(LOG_END).decode("utf-8", "replace").splitlines()
     told = [line for line in lines if line.strip()]
-    last = "".join(letter for letter in told[-1][:LONGEST] if letter.isprintable()) if told else ""
+    last = legible(told[-1], LONGEST) if told else ""
     reason = last or f"it ended with {code} and said nothing"
     if code == SettingsError.exit_code:
         return SettingsError(reason)

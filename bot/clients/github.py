@@ -37,6 +37,7 @@ from bot.clients.github_replies import Editors, Issue, Job, Runner, WorkflowRun
 from bot.clients.wire import require_private
 from bot.clock import Clock, SystemClock
 from bot.errors import AccessError, BotError, SettingsError, UnreachableError
+from bot.legible import legible
 
 API_VERSION = "2022-11-28"
 TIMEOUT = 30.0  # seconds without an answer
@@ -196,7 +197,7 @@ def _limited(error: Any, code: int, now: float, patience: float) -> float | None
 
 def _words(message: object) -> str:
     text = message.decode("utf-8", "replace") if isinstance(message, bytes) else str(message or "")
-    return "".join(c if c.isprintable() else " " for c in text)[:200].strip()
+    return legible(text, 200)
 
 
 class Actions(GitHubCore):  # type: ignore[misc]  # github3 has no types

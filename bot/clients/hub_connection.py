@@ -63,6 +63,7 @@ from bot.errors import (
     SourceError,
     UnreachableError,
 )
+from bot.legible import legible
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -437,8 +438,7 @@ class Connection:
 
     def _clean(self, said: object) -> str:
         """Words of a server or library on one line, short, without a token."""
-        line = secrecy.redacted(" ".join(str(said).split()))
-        return "".join(letter for letter in line if letter.isprintable())[:200]
+        return legible(secrecy.redacted(str(said)), 200)
 
 
 class NoSuchFile(AbsentError):

@@ -19,6 +19,7 @@ from bot import secrecy
 from bot.clients import replies
 from bot.clock import Clock, SystemClock
 from bot.errors import AccessError, UnreachableError
+from bot.legible import legible
 
 ADDRESS, PASSWORD = secrecy.RUNNER
 RESOURCE = "HF_OIDC_RESOURCE"  # by which huggingface_hub is told the repository
@@ -130,7 +131,7 @@ def _asked(who: str, ask: Callable[[], httpx2.Response], advice: str) -> dict[st
         raise UnreachableError(f"{who} gave this job no token ({status}); run it again later")
     if status != 200 or not said:
         why = secrecy.redacted(str(said.get("error_description") or said.get("error") or ""))
-        words = "".join(letter for letter in f"{status} {why}"[:200] if letter.isprintable())
+        words = legible(f"{status} {why}", 200)
         raise AccessError(f"{who} gives this job no token ({words.strip()}); {advice}")
     return said
 

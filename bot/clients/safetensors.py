@@ -18,6 +18,7 @@ from typing import Any
 
 from bot.errors import SourceError
 from bot.foreign import printable, require_itself
+from bot.legible import legible
 from bot.records import HeaderTensor
 
 Fetch = Callable[[str, int, int], bytes]  # path, start, stop → these bytes of the file
@@ -236,7 +237,7 @@ def _require_apart(starts: array[int], ends: array[int], path: str, room: int) -
 
 
 def _shown(word: str) -> str:
-    return repr("".join(letter for letter in word[:120] if letter.isprintable()))
+    return repr(legible(word, 120))
 
 
 def _damaged(path: str, reason: str) -> SourceError:

@@ -11,11 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from bot.addresses import is_plain_link
 from bot.clients.github import Repository
 from bot.clients.github_replies import Issue
 from bot.clock import Clock, iso, moment
 from bot.errors import AccessError, SettingsError, SourceError
 from bot.ledger import Ledger
+from bot.legible import code_span
 from bot.queue import PAUSED, Queue, Task
 
 MARK = "<!-- apex-bot:dashboard -->"
@@ -31,8 +33,6 @@ INTRODUCTION = (
     "What apex-bot does with releases. It edits this text when something happens. A box that is "
     "ticked is a command; it is obeyed from people who may write to this repository."
 )
-WORDS = 200  # letters of a reason
-LINK = re.compile(r"https?://[\w.:/-]{1,300}", re.ASCII)
 BOX = re.compile(
     r"^- \[[xX]\] <!-- apex-bot:(approve|retry) ([\w.-]{1,96}/[\w.-]{1,96})@([0-9a-f]{40}) -->",
     re.MULTILINE | re.ASCII,
@@ -76,7 +76,7 @@ def text(
 
     parts = [MARK, INTRODUCTION]
     if paused is not None:
-        parts.append(f"**Paused:** {_code(paused)}. `bot resume` goes on.")
+        parts.append(f"**Paused:** {code_span(paused)}. `bot resume` goes on.")
     for title, states, line in (
         ("Waiting for approval", ("asked",), _asked),
         ("Running", ("running", "starting", "queued"), running),
@@ -94,29 +94,29 @@ def text(
 
 
 def _asked(task: Task) -> str:
-    return f"{_box('approve', task)} {_name(task)} — {_code(task.reason)}"
+    return f"{_box('approve', task)} {_name(task)} — {code_span(task.reason)}"
 
 
 def _running(task: Task, trouble: str | None) -> str:
     if task.state == "queued":
-        last = f": {_code(task.error)}" if task.error else ""
+        last = f": {code_span(task.error)}" if task.error else ""
         how = f"queued, tried {task.attempts}×{last}" if task.attempts else "queued"
         return f"- {_name(task)} — {how}"
-    odd = f" — {_code(trouble)}" if trouble else ""
+    odd = f" — {code_span(trouble)}" if trouble else ""
     return f"- {_name(task)} — attempt {task.attempts}, since {moment(task.changed)}{odd}"
 
 
 def _failed(task: Task) -> str:
-    return f"{_box('retry', task)} {_name(task)} — {_code(task.error or 'no reason was given')}"
+    return f"{_box('retry', task)} {_name(task)} — {code_span(task.error or 'no reason was given')}"
 
 
 def _published(task: Task) -> str:
-    page = f" — [repository]({task.page})" if task.page and LINK.fullmatch(task.page) else ""
+    page = f" — [repository]({task.page})" if is_plain_link(task.page) else ""
     return f"- {_name(task)} — {moment(task.changed)}{page}"
 
 
 def _ignored(task: Task) -> str:
-    return f"{_box('retry', task)} {_name(task)} — {_code(task.error or 'by hand')}"
+    return f"{_box('retry', task)} {_name(task)} — {code_span(task.error or 'by hand')}"
 
 
 def _box(verb: str, task: Task) -> str:
@@ -125,14 +125,8 @@ def _box(verb: str, task: Task) -> str:
 
 def _name(task: Task) -> str:
     link = task.link or ""
-    name = f"{_code(task.repo)} at `{task.commit[:8]}`"
-    return f"{name} ([run]({link}))" if LINK.fullmatch(link) else name
-
-
-def _code(words: str) -> str:
-    """Words of strangers as code: they mention nobody, link nowhere and tick nothing."""
-    plain = "".join(c if c.isprintable() else " " for c in words).replace("`", "'")
-    return f"`{' '.join(plain.split())[:WORDS] or '-'}`"
+    name = f"{code_span(task.repo)} at `{task.commit[:8]}`"
+    return f"{name} ([run]({link}))" if is_plain_link(link) else name
 
 
 def _fitting(parts: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from bot.clients.github import Repository
 from bot.clients.github_replies import Job, Runner, Step, WorkflowRun
 from bot.clock import iso, span
 from bot.errors import AccessError
+from bot.legible import legible
 
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
@@ -18,7 +19,6 @@ TELLING = 5  # lines of a log
 LONGEST = 300  # letters of a line
 LOGS = 3  # failed jobs whose logs are read
 STAMP = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z ?")
-ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 EXIT = re.compile(r"^##\[error\]Process completed with exit code (\d+)\.?$")
 FAILED = ("failure", "timed_out", "startup_failure", "action_required", "stale")
 
@@ -153,8 +153,7 @@ def telling(lines: Iterable[str]) -> tuple[str, ...]:
 
 def _plain(line: str) -> str:
     """Without time and colours; nothing that a terminal obeys."""
-    text = ESCAPES.sub("", STAMP.sub("", line.removeprefix("\ufeff")))
-    return "".join(letter if letter.isprintable() else " " for letter in text).strip()
+    return legible(STAMP.sub("", line.removeprefix("\ufeff")))
 
 
 def _standing_still(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bot.board import Board
 from bot.clock import span
+from bot.legible import legible
 from bot.pipeline.tables import table
 from bot.queue import Task
 
@@ -40,7 +41,7 @@ def _head(found: Board) -> str:
         f"requests in five minutes: {spent}",
     ]
     if found.paused is not None:
-        lines.insert(0, f"PAUSED: {found.paused}; `bot resume` goes on")
+        lines.insert(0, f"PAUSED: {legible(found.paused)}; `bot resume` goes on")
     return "\n".join(lines)
 
 
@@ -66,7 +67,7 @@ def _tasks(found: Board, tasks: tuple[Task, ...]) -> str:
 def _links(links: list[tuple[str, str]]) -> str:
     """Never cut: a link is there to be copied."""
     width = max(len(name) for name, _ in links)
-    return "\n".join(f"{name:<{width}}  {link}" for name, link in links)
+    return "\n".join(f"{name:<{width}}  {legible(link)}" for name, link in links)
 
 
 def _age(found: Board, at: float | None) -> str:
@@ -80,4 +81,4 @@ def _until(found: Board, at: float | None) -> str:
 
 
 def _short(text: str, longest: int = LONGEST) -> str:
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+    return legible(text, longest)

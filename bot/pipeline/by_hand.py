@@ -13,6 +13,7 @@ from bot.dispatch.follow import Progress, State, look, state
 from bot.dispatch.trigger import UNLISTED, Order, chosen, delivery_of, titled, trigger
 from bot.errors import AccessError, BotError, SourceError, UnreachableError
 from bot.ledger import Ledger
+from bot.legible import legible
 from bot.pipeline.models import Pipeline, as_repo
 from bot.pipeline.on_github import cancelled_by_us, repository
 from bot.pipeline.tables import table
@@ -232,4 +233,5 @@ def run_text(found: Listed, jobs: Sequence[Job]) -> str:
     lines += [found.trouble] if found.trouble else []
     rows = [(job.name[:60], job.conclusion or job.status, job.runner_name or "") for job in jobs]
     said = ("", *found.lines) if found.lines else ()
-    return "\n".join((*lines, "", table(("job", "state", "runner"), rows, left=3), *said))
+    shown, more = map(legible, lines), map(legible, said)
+    return "\n".join((*shown, "", table(("job", "state", "runner"), rows, left=3), *more))

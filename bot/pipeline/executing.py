@@ -14,6 +14,7 @@ from typing import Protocol
 
 from bot import secrecy
 from bot.errors import FOR_GOOD, OF_THE_DAY, BotError, BusyError
+from bot.legible import legible
 from bot.queue import Task
 from bot.workspace import write_text
 
@@ -182,5 +183,5 @@ def _last_line(log: Path) -> str | None:
             lines = file.read().decode("utf-8", "replace").splitlines()
     except OSError:
         return None
-    said = ["".join(letter for letter in line if letter.isprintable()) for line in lines]
-    return next((line.strip()[:500] for line in reversed(said) if line.strip()), None)
+    said = (legible(line, 500) for line in reversed(lines))
+    return next(filter(None, said), None)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from math import isfinite
 from typing import Any
 
 from bot.clock import SystemClock, iso, moment
 from bot.errors import SettingsError, SourceError
+from bot.legible import legible, legible_flat, legible_json
 from bot.pipeline.models import Pipeline
 from bot.pipeline.watching import as_line, watcher
 from bot.queue import Event, Memory, Queue
@@ -65,6 +68,19 @@ def replayed(pipeline: Pipeline, facts: dict[str, Any]) -> Decision:
     return made.judge(unpacked(facts), memory, found, clock.now())
 
 
+def as_json(found: Explained) -> str:
+    """What `bot why --json` prints: as kept; what a config has instead of a number is null."""
+    return legible_json(_numbered(asdict(found)))
+
+
+def _numbered(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _numbered(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_numbered(inner) for inner in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
+
+
 def as_text(found: Explained) -> str:
     """What `bot why` prints."""
     lines = [past_line(past) for past in found.decisions]
@@ -72,13 +88,14 @@ def as_text(found: Explained) -> str:
     verdict = "the same" if found.same else "another"
     lines += ["", f"with today's settings, {verdict}: {found.today}"]
     if found.events:
-        lines += ["", *(f"{moment(e.at)}  {e.kind}  {e.text}" for e in found.events)]
+        lines += ["", *(legible_flat(f"{moment(e.at)}  {e.kind}  {e.text}") for e in found.events)]
     return "\n".join(lines)
 
 
 def past_line(past: Past) -> str:
     """A kept decision on one line."""
-    return f"{moment(past.at)}  {past.kind:<5}  {past.repo}@{past.commit[:8]}  {past.reason}"
+    line = f"{moment(past.at)}  {past.kind:<5}  {past.repo}@{past.commit[:8]}  {past.reason}"
+    return legible_flat(line)
 
 
 def past_json(past: Past) -> dict[str, Any]:
@@ -110,4 +127,4 @@ def _facts(facts: dict[str, Any]) -> list[str]:
         ("config", f"{len(config)} keys of config.json" if config else None),
         ("trouble", facts["trouble"]["reason"] if facts["trouble"] else None),
     ]
-    return [f"  {name:<10} {value}" for name, value in rows if value]
+    return [f"  {name:<10} {legible(value)}" for name, value in rows if value]

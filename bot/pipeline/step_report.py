@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from bot.errors import SourceError
+from bot.legible import code_span
 from bot.pipeline import claims
 from bot.pipeline.models import REPO_ID, Pipeline
 from bot.pipeline.orders import Folder, Prepared, Sent, parsed
@@ -65,9 +67,10 @@ def _complete(folder: Folder, prepared: Prepared, seals: str) -> frozenset[str]:
 def _is_ours(pipeline: Pipeline, sent: Sent) -> bool:
     """Whether its addresses are those of the repository it names, on the Hub of the settings."""
     site = pipeline.settings.hub.endpoint
-    waiting = (sent.waiting or sent.url).split("/discussions/")[0]
+    waiting = re.fullmatch(r"/discussions/[0-9]{1,9}", (sent.waiting or "").removeprefix(sent.url))
     named = REPO_ID.fullmatch(sent.repo_id) is not None
-    return named and sent.url == f"{site}/{sent.repo_id}" and waiting == sent.url
+    ours = sent.url == f"{site}/{sent.repo_id}"
+    return named and ours and (waiting is not None or sent.waiting is None)
 
 
 def _lacking(pipeline: Pipeline, sent: Sent) -> frozenset[str]:
@@ -107,7 +110,10 @@ def account(
         "|---|---|---|",
         *rows,
         "",
-        *(f"The Hub does not hold {path} as it was published." for path in sorted(lacking)),
+        *(
+            f"The Hub does not hold {code_span(path)} as it was published."
+            for path in sorted(lacking)
+        ),
         _rest(whole, waiting),
     ]
     text = "\n".join(lines) + "\n"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bot import licences
+from bot.legible import legible, legible_flat
 from bot.records import (
     Architecture,
     CalibrationFacts,
@@ -56,7 +57,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 
     for i, name in enumerate(columns):
         made.add_column(name, justify="left" if i < left else "right", no_wrap=True)
     for row in rows:
-        made.add_row(*(Text(cell) for cell in row))
+        made.add_row(*(Text(legible_flat(cell)) for cell in row))
     out = io.StringIO()
     Console(file=out, width=WIDTH, color_system=None).print(made)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
@@ -143,7 +144,7 @@ def architecture_values(a: Architecture) -> dict[str, Any]:
 
 
 def _facts(facts: Mapping[str, str]) -> str:
-    return "\n".join(f"{name:<11} {value}" for name, value in facts.items() if value)
+    return "\n".join(f"{name:<11} {legible(value)}" for name, value in facts.items() if value)
 
 
 def plan(made: Plan[Sketch], reference: int) -> str:
@@ -200,14 +201,16 @@ def _band(recipe: Recipe, band: str) -> str:
 
 def recipe(found: Recipe) -> str:
     """A line for each tensor: name, role, band, type."""
-    return "\n".join(f"{a.tensor}\t{a.role}\t{a.band}\t{a.type}" for a in found.assignments)
+    return "\n".join(
+        f"{legible_flat(a.tensor)}\t{a.role}\t{a.band}\t{a.type}" for a in found.assignments
+    )
 
 
 def coverage(found: CalibrationFacts) -> str:
     """What `bot calibrate` says of texts and experts: layers in which some were hardly reached."""
     chunks = f"{found.chunks} chunks of {found.context} tokens"
     parts = zip(found.texts, found.taken, strict=False)
-    mix = ", ".join(f"{text.name} {count}" for text, count in parts)
+    mix = legible(", ".join(f"{text.name} {count}" for text, count in parts))
     lines = [f"{chunks}: {mix}" if mix else chunks]
     poor = [layer for layer in found.coverage if layer.unreached or layer.rare]
     columns = ("layer", "experts", "fewest tokens", "median", "unreached", "rare")
@@ -313,14 +316,16 @@ def verdict(found: Verdict) -> str:
         for check in found.checks
     ]
     lines = [table(("what", "rule", "", ""), rows, left=4)]
-    lines += [f"left out: {one.tier}: {one.reason}" for one in found.left_out]
-    lines.append(f"stops: {found.stops}" if found.stops else "the release may be published")
+    lines += [legible(f"left out: {one.tier}: {one.reason}") for one in found.left_out]
+    lines.append(
+        legible(f"stops: {found.stops}") if found.stops else "the release may be published"
+    )
     return "\n".join(lines)
 
 
 def published(done: Published) -> str:
     """How a publication ended, and what it lacks."""
-    return "\n".join((_published(done, done.url), *done.lacks))
+    return "\n".join(map(legible, (_published(done, done.url), *done.lacks)))
 
 
 def ended(done: Published, measured: Path) -> str:
@@ -344,7 +349,7 @@ def gaps(results: Path) -> list[str]:
     if not results.is_file():
         return []
     found = from_json(Results, results.read_bytes())
-    return [told(gap) for gap in found.calibration.gaps] if found.calibration else []
+    return [legible(told(gap)) for gap in found.calibration.gaps] if found.calibration else []
 
 
 def _published(done: Published, where: str) -> str:
@@ -406,7 +411,7 @@ def cleaned(done: Cleaned) -> str:
 def finding(found: Finding) -> str:
     """A line of the doctor."""
     mark = {True: "ok", False: "FAIL", None: "note"}[found.good]
-    return f"{mark:<5} {found.name:<10} {found.text}"
+    return f"{mark:<5} {found.name:<10} {legible(found.text)}"
 
 
 def _command() -> str:

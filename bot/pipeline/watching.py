@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import json
 import os
 import socket
 import threading
@@ -14,6 +13,7 @@ from pathlib import Path
 from bot.board import HEARTBEAT
 from bot.clock import Clock, SystemClock, iso
 from bot.errors import BotError
+from bot.legible import legible_json
 from bot.pipeline import demo_texts
 from bot.pipeline.dispatching import turn
 from bot.pipeline.executing import Executor, Here, here
@@ -235,7 +235,7 @@ def as_line(decision: Decision) -> str:
 
 def as_json(decision: Decision) -> str:
     """The decision for machines, on one line."""
-    return json.dumps(
+    return legible_json(
         {
             "decision": type(decision).__name__.lower(),
             "repo_id": decision.release.repo_id,
@@ -243,6 +243,5 @@ def as_json(decision: Decision) -> str:
             "outcome": decision.outcome,
             "reason": decision.reason,
             "until": iso(decision.until) if isinstance(decision, Wait) else None,
-        },
-        ensure_ascii=False,
+        }
     )

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
-from bot.present.escape import clean
+from bot.legible import legible
 from bot.records import Results
 from bot.settings import SourceSettings
 
@@ -27,7 +27,7 @@ def again(results: Results) -> str:
     words = [*_model(results), "--tiers", ",".join(tiers)]
     if results.baselines:
         words += ["--baselines", ",".join(row.name for row in results.baselines)]
-    return " ".join(shlex.quote(clean(word, LONGEST)) for word in ("bot", "publish", *words))
+    return " ".join(shlex.quote(legible(word, LONGEST)) for word in ("bot", "publish", *words))
 
 
 def _model(results: Results) -> Iterator[str]:

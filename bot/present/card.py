@@ -24,6 +24,7 @@ from jinja2.sandbox import SandboxedEnvironment
 
 from bot.apart.errand import carry_out
 from bot.errors import SettingsError
+from bot.legible import legible
 from bot.present import escape, formats, words
 from bot.present.again import again
 from bot.present.choosing import cache_bytes, choices
@@ -216,12 +217,12 @@ def _choices(results: Results) -> list[Any]:
 
 def _coinciding(results: Results) -> list[str]:
     groups = [names(results, row) for row in distinct(results)]
-    return [words.listed([escape.clean(n, NAME_LIMIT) for n in g]) for g in groups if len(g) > 1]
+    return [words.listed([legible(n, NAME_LIMIT) for n in g]) for g in groups if len(g) > 1]
 
 
 def _blame(error: Exception) -> SettingsError:
     """The template and line that an error came from."""
-    what = escape.clean(str(error)) or type(error).__name__
+    what = legible(error, escape.LIMIT) or type(error).__name__
     match error:
         case TemplateSyntaxError():
             where = f"{error.filename or error.name}, line {error.lineno}"

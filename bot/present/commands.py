@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bot.present.escape import clean
+from bot.legible import legible
 from bot.present.naming import llama_file, llama_tag, ollama_tag
 
 LONGEST = 1000  # characters of a name in a command
@@ -57,7 +57,7 @@ class _Given:
 
 
 def _word(value: str) -> str:
-    return clean(value, LONGEST)
+    return legible(value, LONGEST)
 
 
 def _quoted(value: str) -> str:

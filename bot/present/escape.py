@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import unicodedata
 from typing import Any
 from urllib.parse import quote, urlsplit
+
+from bot.legible import legible
 
 LIMIT = 200
 
@@ -22,6 +23,7 @@ _MARKDOWN = {ord(sign): f"\\{sign}" for sign in "\\`*[]|#!~@$"} | {
     ord(">"): "&gt;",
 }
 _UNDERLINE = re.compile(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")  # within a word it opens nothing
+_AT = re.compile(r"@(?=\w)")  # GFM makes links of mail addresses however @ is escaped
 _ADDRESS = re.compile(r":(?=//)|(?<=www)\.", re.IGNORECASE)
 _LINE_START = re.compile(r"[-+=]|\d{1,9}(?=[.)](?:\s|$))")  # a list, or a heading's underline
 _HTML = {ord(sign): f"&#{ord(sign)};" for sign in "<>&\"'`\\"}
@@ -34,32 +36,11 @@ class Verbatim(str):
     __slots__ = ()
 
 
-def clean(value: str, limit: int = LIMIT) -> str:
-    """One line of visible characters, at most `limit` of them.
-
-    Control characters and line ends become spaces; format characters (direction marks, joiners)
-    and surrogates go.
-    """
-    kept = "".join(_visible(sign) for sign in value[: 4 * limit])
-    line = " ".join(kept.split())
-    return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
-
-
-def _visible(sign: str) -> str:
-    match unicodedata.category(sign):
-        case "Cc" | "Zl" | "Zp":
-            return " "
-        case "Cf" | "Cs" | "Cn" | "Co":
-            return ""
-        case _:
-            return sign
-
-
 def text(value: object, limit: int = LIMIT) -> Verbatim:
     """Markdown that shows `value` and nothing else, inline or in a table cell."""
     if isinstance(value, Verbatim):
         return value
-    line = clean(str(value), limit)
+    line = _AT.sub("@ ", legible(value, limit))
     start = _LINE_START.match(line)
     escaped = _ADDRESS.sub(r"\\\g<0>", _UNDERLINE.sub(r"\\_", line.translate(_MARKDOWN)))
     if start:
@@ -71,13 +52,13 @@ def text(value: object, limit: int = LIMIT) -> Verbatim:
 
 def code(value: object) -> Verbatim:
     """A code span; a backtick and a pipe, which could end it or its cell, are replaced."""
-    line = clean(str(value)).translate(_CODE)
+    line = legible(value, LIMIT).translate(_CODE)
     return Verbatim(f"`{line}`" if line else "")
 
 
 def url(value: object) -> Verbatim:
     """An absolute http(s) address for a link's target; `#` for anything else."""
-    line = clean(str(value), 2000)
+    line = legible(value, 2000)
     try:
         parts = urlsplit(line)
     except ValueError:
@@ -89,7 +70,7 @@ def url(value: object) -> Verbatim:
 
 def path(value: object) -> Verbatim:
     """A file of this repository as a link's target."""
-    return Verbatim(quote(clean(str(value), 1000).lstrip("/"), safe="/"))
+    return Verbatim(quote(legible(value, 1000).lstrip("/"), safe="/"))
 
 
 def link(label: object, target: Verbatim) -> Verbatim:
@@ -99,7 +80,7 @@ def link(label: object, target: Verbatim) -> Verbatim:
 
 def attribute(value: object) -> Verbatim:
     """A double-quoted attribute's value in inline HTML, plain whatever filter came before."""
-    plain = clean(str(value), 4000)
+    plain = legible(value, 4000)
     return Verbatim(plain.translate(_HTML))
 
 
@@ -107,17 +88,17 @@ def verbatim(value: object) -> Verbatim:
     """A line within a fenced block whose parts are quoted for its language already."""
     line = str(value)
     indent = len(line) - len(line.lstrip(" "))
-    return Verbatim(" " * min(indent, 40) + clean(line, 8000))
+    return Verbatim(" " * min(indent, 40) + legible(line, 8000))
 
 
 def shell(value: object) -> Verbatim:
     """One word of a shell command within a fenced block."""
-    return Verbatim(shlex.quote(clean(str(value), 1000)))
+    return Verbatim(shlex.quote(legible(value, 1000)))
 
 
 def literal(value: object) -> Verbatim:
     """A Python string literal within a fenced block."""
-    return Verbatim(json.dumps(clean(str(value), 1000), ensure_ascii=False))
+    return Verbatim(json.dumps(legible(value, 1000), ensure_ascii=False))
 
 
 def finalize(value: Any) -> Verbatim:

@@ -13,7 +13,8 @@ from typing import Any
 import yaml
 
 from bot import licences
-from bot.present.escape import clean, url
+from bot.legible import legible
+from bot.present.escape import url
 from bot.present.rows import Entry, files_of
 from bot.present.tables import CardFile
 from bot.records import Release, Results
@@ -49,7 +50,7 @@ def front_matter(
             data["base_model"] = release.repo_id
     data["base_model_relation"] = "quantized"
     if quantized_by:
-        data["quantized_by"] = clean(quantized_by, 100)
+        data["quantized_by"] = legible(quantized_by, 100)
     data["library_name"] = "gguf"
     if release is not None and SLUG.fullmatch(release.pipeline_tag or ""):
         data["pipeline_tag"] = release.pipeline_tag
@@ -68,8 +69,8 @@ def _license(release: Release) -> dict[str, Any]:
     if known:
         ids = list(dict.fromkeys(one or "other" for one in known))
         found["license"] = ids if len(ids) > 1 else ids[0]
-    own = [clean(name, 100) for name, one in zip(named, known, strict=True) if one is None]
-    name = clean(release.license_name, 100) if release.license_name else ", ".join(own)[:100]
+    own = [legible(name, 100) for name, one in zip(named, known, strict=True) if one is None]
+    name = legible(release.license_name, 100) if release.license_name else ", ".join(own)[:100]
     if name:
         found["license_name"] = name
     if release.license_link and (target := _license_link(release, release.license_link)):
@@ -123,7 +124,7 @@ def _model_index(results: Results, repo_id: str) -> list[dict[str, Any]] | None:
 
 
 def _index_entry(kind: str, data: str, values: list[tuple[str, float]]) -> dict[str, Any]:
-    name = clean(data, 100) or "text"
+    name = legible(data, 100) or "text"
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "text"
     return {
         "task": {"type": "text-generation"},

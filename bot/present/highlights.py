@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from bot.legible import legible
 from bot.present.choosing import choices
-from bot.present.escape import clean
 from bot.present.formats import Sizes, error_places, fixed, measured, percent, size
 from bot.present.rows import (
     CLOSE,
@@ -56,7 +56,7 @@ def best_fits(results: Results, look: CardSettings) -> str | None:
 
 
 def _sized(row: Entry, sizes: Sizes) -> str:
-    name = clean(row.label, 4 * NAME_LIMIT)
+    name = legible(row.label, 4 * NAME_LIMIT)
     return f"{name} ({size(row.bytes, sizes)})" if row.bytes else name
 
 
@@ -171,7 +171,7 @@ def _smallest_close(results: Results, sizes: Sizes) -> str | None:
     ratio = error_places([row.ratio_error])
     return (
         f"{_sized(row, sizes)} is within {percent(CLOSE - 1, 0)} of "
-        f"{clean(reference.name, NAME_LIMIT)}'s perplexity, and no smaller size surely is: "
+        f"{legible(reference.name, NAME_LIMIT)}'s perplexity, and no smaller size surely is: "
         f"{fixed(row.perplexity, places)} against {fixed(reference.perplexity, places)}, a ratio "
         f"of {measured(row.ratio or 0, row.ratio_error, ratio)}."
     )

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase as fnmatch
 from functools import partial
 from typing import Literal
 from urllib.parse import unquote
 
+from bot.legible import legible
 from bot.present.markdown import Cells, prose, tables, without_code
 from bot.present.naming import ambiguous, hub_label, hub_snippet, llama_file, models, ollama_file
 from bot.records import Results, Tensor
@@ -77,7 +78,11 @@ class Defect:
 
 def lint(repository: Repository) -> list[Defect]:
     """Every defect, rule by rule; empty for a repository in which everything holds."""
-    return [defect for rule in RULES for defect in rule(repository)]
+    return [_cleaned(defect) for rule in RULES for defect in rule(repository)]
+
+
+def _cleaned(found: Defect) -> Defect:
+    return replace(found, path=legible(found.path), text=legible(found.text))
 
 
 # ── names ───────────────────────────────────────────────────────────────────────────────────

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from bot.apart.errand import carry_out
-from bot.present.escape import clean
+from bot.legible import legible
 from bot.present.labels import Box, place
 from bot.present.pictures import DPI, WHY, Sketch, sketches
 from bot.present.points import Point, front, points, points_of_perplexity
@@ -313,7 +313,7 @@ def _label(
 
 def _drawn(name: str, limit: int) -> str:
     """Text that the one font of the plots can draw."""
-    return clean(name, limit).encode("cp1252", "replace").decode("cp1252")
+    return legible(name, limit).encode("cp1252", "replace").decode("cp1252")
 
 
 def _pixels(axes: Axes, point: Point, unit: float) -> tuple[float, float]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bot.present.escape import clean
+from bot.legible import legible
 from bot.present.formats import error_places, fixed, measured, percent, size, value_places
 from bot.present.rows import NAME_LIMIT, SAME_SIZE, Entry, entries, files_of
 from bot.records import Results
@@ -119,7 +119,7 @@ def _with_reference(results: Results) -> list[Entry]:
 
 def alt_text(results: Results, plot: str) -> str:
     """A plot in words, with its numbers; `plot` is kld, ppl, kl-max, accuracy or speed."""
-    reference = clean(entries(results)[0].name, NAME_LIMIT)
+    reference = legible(entries(results)[0].name, NAME_LIMIT)
     match plot:
         case "kld":
             what = (
@@ -152,7 +152,7 @@ def _told(found: Sequence[Point], otherwise: int) -> str:
 
 def _panels(panels: Sequence[Panel], tell: Callable[[Sequence[Point]], str]) -> str:
     return ". ".join(
-        f"{clean(name, NAME_LIMIT)}: {tell(found)}" if name else tell(found)
+        f"{legible(name, NAME_LIMIT)}: {tell(found)}" if name else tell(found)
         for name, found in panels
     )
 

@@ -8,7 +8,7 @@ from math import hypot
 from typing import Literal
 
 from bot import evidence
-from bot.present.escape import clean
+from bot.legible import legible
 from bot.records import KLD, PPL, Divergence, Imported, Results, Row, supported
 
 NAME_LIMIT = 60
@@ -50,7 +50,7 @@ class Entry:
     @property
     def label(self) -> str:
         """The tiers that the file is, in one bounded line: `Balanced = Quality`."""
-        return " = ".join(clean(name, NAME_LIMIT) for name in self.names or (self.name,))
+        return " = ".join(legible(name, NAME_LIMIT) for name in self.names or (self.name,))
 
     @property
     def title(self) -> str:
@@ -163,7 +163,7 @@ def names(results: Results, row: Row) -> list[str]:
 
 def label(results: Results, row: Row) -> str:
     """The tiers that the row's file is, in one bounded line: `Balanced = Quality`."""
-    return " = ".join(clean(name, NAME_LIMIT) for name in names(results, row))
+    return " = ".join(legible(name, NAME_LIMIT) for name in names(results, row))
 
 
 def files_of(results: Results, *kinds: Kind) -> list[Entry]:

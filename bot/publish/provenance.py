@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bot.legible import legible
 from bot.publish.verify import git_blob_id
 from bot.records import Built, Results
 
@@ -194,4 +195,4 @@ def reasons(old: Made, new: Made) -> Iterator[str]:
 
 def _line(said: str) -> str:
     """Words of a file that others can write, on one short line."""
-    return "".join(letter for letter in said if letter.isprintable())[:160]
+    return legible(said, 160)

@@ -6,6 +6,7 @@ The address is a secret (who knows it can write there): BOT_NOTIFY_URL of the en
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from html import escape
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,10 +14,12 @@ import httpx2
 from pydantic import SecretStr
 
 from bot import secrecy
+from bot.addresses import is_plain_link
 from bot.clients import bounds
 from bot.clients.wire import require_private
 from bot.clock import Clock
 from bot.errors import SettingsError, UnreachableError
+from bot.legible import chat_words
 from bot.queue import Event, Queue
 from bot.settings import WatchSettings
 
@@ -77,15 +80,17 @@ def tell(
 def message(event: Event, page: str | None, *, slack: bool) -> dict[str, Any]:
     """An event as the body that Slack's and Discord's incoming webhooks take.
 
-    Words of strangers can neither mention anybody nor make links.
+    Words of strangers can neither mention anybody nor make links: they are code, and the addresses
+    in them are none any more. Links are ours: to the run, to what was published, to `page`.
     """
-    said = " ".join(event.text.split())[:LONGEST]
-    text = f"{event.repo} {WORDS.get(event.kind, event.kind)}: {said}" if event.repo else said
-    links = [link for link in (event.link, page) if link and link.startswith("http")]
+    said = chat_words(event.text, LONGEST)
+    kind = WORDS.get(event.kind, event.kind)
+    text = f"{chat_words(event.repo, 200)} {kind}: {said}" if event.repo else said
+    links = [link for link in (event.link,) if is_plain_link(link) and link]
+    links += [page] if page and page.startswith("http") else []
     if slack:
-        for sign, name in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
-            text = text.replace(sign, name)
-        return {"text": "\n".join((text, *links))}
+        # https://docs.slack.dev/messaging/formatting-message-text: the three that are escaped
+        return {"text": "\n".join((escape(text, quote=False), *links)), "link_names": False}
     return {"content": "\n".join((text, *links)), "allowed_mentions": {"parse": []}}
 
 

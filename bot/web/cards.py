@@ -9,12 +9,13 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache
-from html import escape
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 import nh3
 from markdown_it import MarkdownIt
+
+from bot.legible import html_text
 
 TAGS = nh3.ALLOWED_TAGS | {"picture", "source"}
 ATTRIBUTES = nh3.ALLOWED_ATTRIBUTES | {
@@ -78,13 +79,13 @@ def chips(facts: Mapping[str, Any]) -> str:
     """What the front matter says, as far as the Hub shows it, and the tags; HTML."""
     data = facts.get("cardData") or {}
     named = [
-        f'<span class="tag"><strong>{escape(key)}</strong> {escape(value)}</span>'
+        f'<span class="tag"><strong>{html_text(key)}</strong> {html_text(value)}</span>'
         for key in CHIPS
         if (value := _told(data.get(key)))
     ]
     said = {part for key in CHIPS for part in _told(data.get(key)).split(", ")}
     kept = [tag for tag in facts["tags"] if tag.rpartition(":")[2] not in said]
-    tags = [f'<span class="tag">{escape(tag)}</span>' for tag in kept[:TAGGED]]
+    tags = [f'<span class="tag">{html_text(tag)}</span>' for tag in kept[:TAGGED]]
     return f'<div class="chips">{"".join((*named, *tags))}</div>'
 
 
@@ -115,4 +116,4 @@ def _changed(before: list[str], after: list[str]) -> Iterator[str]:
         text = line if kind == "at" else line[1:]
         spoken = {"add": "added: ", "del": "removed: "}.get(kind, "")
         told = f'<span class="spoken">{spoken}</span>' if spoken else ""
-        yield f'<tr class="{kind}"><td>{sign}</td><td>{told}{escape(text)}</td></tr>'
+        yield f'<tr class="{kind}"><td>{sign}</td><td>{told}{html_text(text)}</td></tr>'

@@ -6,13 +6,13 @@ runs nothing.
 
 from __future__ import annotations
 
-from html import escape
 from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
+from bot.legible import html_text
 from bot.web import listing, pulls
 from bot.web.cards import chips, difference, rendered
 from bot.web.describe import CARD_LIMIT, split_card
@@ -86,7 +86,7 @@ def index(request: Request) -> Response:
     query = listing.Query(sort="createdAt", names=("createdAt", "tags", "lastModified"))
     page = listing.models(store_of(request), viewer_of(request), query)
     rows = "".join(
-        f'<tr><td class="name"><a href="/{escape(row["id"])}">{escape(row["id"])}</a></td>'
+        f'<tr><td class="name"><a href="/{html_text(row["id"])}">{html_text(row["id"])}</a></td>'
         f'<td class="number soft">{_when(row["lastModified"])}</td></tr>'
         for row in page.rows
     )
@@ -108,7 +108,9 @@ def repository(request: Request) -> Response:
     )
     state = " · private" if repo.private else ""
     access = " · gated" if repo.gated else ""
-    subtitle = f"{escape(revision[:40])} at {commit.sha[:8]} · {_when(commit.time)}{state}{access}"
+    subtitle = (
+        f"{html_text(revision[:40])} at {commit.sha[:8]} · {_when(commit.time)}{state}{access}"
+    )
     return _page(repo.id, subtitle, body)
 
 
@@ -120,14 +122,14 @@ def changes(request: Request) -> Response:
     old, new = (store.commit(repo, request.path_params[name]) for name in ("old", "new"))
     texts = [_text(store, store.tree(commit)) for commit in (old, new)]
     subtitle = (
-        f'<a href="/{escape(repo.id)}">{escape(repo.id)}</a> · {_short(repo, old)} → '
+        f'<a href="/{html_text(repo.id)}">{html_text(repo.id)}</a> · {_short(repo, old)} → '
         f"{_short(repo, new)}"
     )
     return _page("Changes of the card", subtitle, difference(*texts))
 
 
 def _short(repo: Repo, commit: Commit) -> str:
-    address = f"/{escape(repo.id)}/commit/{commit.sha}"
+    address = f"/{html_text(repo.id)}/commit/{commit.sha}"
     return f'<a href="{address}"><code>{commit.sha[:8]}</code></a> {_when(commit.time)}'
 
 
@@ -147,8 +149,8 @@ def _card(store: Store, repo: Repo, files: dict[str, Entry], revision: str) -> s
 
 def _files(repo: Repo, files: dict[str, Entry], revision: str) -> str:
     rows = "".join(
-        f'<tr><td class="name"><a href="/{escape(repo.id)}/resolve/{quote(revision, "")}/'
-        f'{quote(path)}">{escape(path)}</a></td>'
+        f'<tr><td class="name"><a href="/{html_text(repo.id)}/resolve/{quote(revision, "")}/'
+        f'{quote(path)}">{html_text(path)}</a></td>'
         f"<td><code>{entry.sha256[:12]}</code>{' LFS' if entry.lfs else ''}</td>"
         f'<td class="number">{size(entry.size)}</td></tr>'
         for path, entry in files.items()
@@ -165,15 +167,15 @@ def _history(store: Store, repo: Repo, head: Commit) -> str:
         before = cards[i + 1] if i + 1 < len(commits) else None
         changed = before is not None and cards[i] not in (None, before)
         link = (
-            f'<a href="/{escape(repo.id)}/changes/{commits[i + 1].sha}/{commit.sha}" '
+            f'<a href="/{html_text(repo.id)}/changes/{commits[i + 1].sha}/{commit.sha}" '
             f'aria-label="Changes of the card in {commit.sha[:8]}">changes</a>'
             if changed
             else ""
         )
         rows += (
-            f'<tr><td><a href="/{escape(repo.id)}/commit/{commit.sha}"><code>{commit.sha[:8]}'
-            f'</code></a></td><td class="name">{escape(commit.title)}</td>'
-            f"<td>{escape(commit.author)}</td><td>{link}</td>"
+            f'<tr><td><a href="/{html_text(repo.id)}/commit/{commit.sha}"><code>{commit.sha[:8]}'
+            f'</code></a></td><td class="name">{html_text(commit.title)}</td>'
+            f"<td>{html_text(commit.author)}</td><td>{link}</td>"
             f'<td class="number soft">{_when(commit.time)}</td></tr>'
         )
     return _table(("Commit", "Title", "By", "Card", "When"), rows)
@@ -181,9 +183,9 @@ def _history(store: Store, repo: Repo, head: Commit) -> str:
 
 def _pulls(store: Store, repo: Repo) -> str:
     rows = "".join(
-        f'<tr><td><a href="/{escape(repo.id)}/discussions/{pull.number}">#{pull.number}</a></td>'
-        f'<td class="name">{escape(pull.title)}</td><td>{pull.status}</td>'
-        f"<td>{escape(pull.author)}</td>"
+        f'<tr><td><a href="/{html_text(repo.id)}/discussions/{pull.number}">#{pull.number}</a></td>'
+        f'<td class="name">{html_text(pull.title)}</td><td>{pull.status}</td>'
+        f"<td>{html_text(pull.author)}</td>"
         f'<td class="number soft">{_when(pull.created_at)}</td></tr>'
         for pull in store.pulls(repo)
     )
@@ -199,16 +201,16 @@ def discussion(request: Request) -> Response:
         events = pulls.events(db, repo, pull)
     told = "".join(_event(repo, pull, event) for event in events)
     subtitle = (
-        f'<a href="/{escape(repo.id)}">{escape(repo.id)}</a> · pull request #{pull.number} · '
-        f'{pull.status} · <a href="/{escape(repo.id)}/tree/{pull.ref}">its files</a>'
+        f'<a href="/{html_text(repo.id)}">{html_text(repo.id)}</a> · pull request #{pull.number} · '
+        f'{pull.status} · <a href="/{html_text(repo.id)}/tree/{pull.ref}">its files</a>'
     )
     return _page(pull.title, subtitle, told)
 
 
 def _event(repo: Repo, pull: Pull, event: Event) -> str:
     said = {"comment": "says", "commit": "commits", "status-change": "makes it"}[event.kind]
-    told = "" if event.kind == "comment" else f" {escape(event.text)}"
-    who = f"<b>{escape(event.author)}</b> {said}{told} · {_when(event.time)}"
+    told = "" if event.kind == "comment" else f" {html_text(event.text)}"
+    who = f"<b>{html_text(event.author)}</b> {said}{told} · {_when(event.time)}"
     text = rendered(event.text, repo.id, pull.ref) if event.kind == "comment" else ""
     return f'<p class="soft">{who}</p><article>{text}</article>'
 
@@ -252,7 +254,7 @@ def _when(time: str) -> str:
 
 def refused(refusal: Refusal) -> Response:
     """A refusal for somebody with a browser."""
-    text = f"<p>{escape(refusal.message)}.</p>"
+    text = f"<p>{html_text(refusal.message)}.</p>"
     page = _page("Not here", f"{refusal.status}", text, status=refusal.status)
     page.headers.update(refusal.headers)
     return page
@@ -265,8 +267,8 @@ def _page(title: str, subtitle: str, body: str, status: int = 200) -> Response:
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<link rel="icon" href="data:,">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>"
-        f"<header><div><h1>{escape(title)}</h1><p>{home}{subtitle}</p></div></header>"
+        f"<title>{html_text(title)}</title><style>{STYLE}</style></head><body>"
+        f"<header><div><h1>{html_text(title)}</h1><p>{home}{subtitle}</p></div></header>"
         f"<main>{body}</main></body></html>"
     )
     headers = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff"}

@@ -32,10 +32,12 @@ from starlette.responses import (
 from starlette.routing import Route
 
 from bot import secrecy
+from bot.addresses import is_plain_link
 from bot.board import Board, board, log_of, tail
 from bot.clock import SystemClock, iso, moment, span
 from bot.errors import BotError, SettingsError
 from bot.ledger import Ledger
+from bot.legible import legible_flat, legible_json
 from bot.queue import OPEN, Queue
 from bot.settings import Settings
 from bot.sightings import Sightings
@@ -131,7 +133,7 @@ def page(request: Request) -> Response:
 
 def as_json(request: Request) -> Response:
     """GET /status.json: the same as `bot status --json`."""
-    return JSONResponse(asdict(_board(request)))
+    return Response(legible_json(asdict(_board(request))), media_type="application/json")
 
 
 def healthz(request: Request) -> Response:
@@ -229,16 +231,23 @@ def _do(queue: Queue, action: str, form: dict[str, str]) -> None:
 # ── pages ───────────────────────────────────────────────────────────────────────────────────
 
 
+def _shown(value: object) -> object:
+    """What is printed: words made legible, what is HTML already as it is."""
+    return legible_flat(value) if type(value) is str else value
+
+
 @cache
 def _environment() -> Environment:
     made = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     made.filters |= {"span": span, "moment": moment}
+    made.tests["plain_link"] = is_plain_link
     return made
 
 

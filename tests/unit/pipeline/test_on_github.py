@@ -299,7 +299,7 @@ def test_standing_still_is_notified_once_per_change_whatever_watchers_look(
     with receiver(200) as (url, got):
         sent = tell(desk.queue, WatchSettings(), SecretStr(url), clock)
         assert (sent, len(got)) == (3, 3)  # `goes_on` only where settings say so
-    assert got[0]["text"].startswith("lab/a stands still: prepare waits since")
+    assert got[0]["text"].startswith("`lab/a` stands still: `prepare waits since")
     assert got[0]["text"].endswith(f"/actions/runs/{run.id}")
 
 

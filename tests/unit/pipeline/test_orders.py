@@ -156,7 +156,7 @@ def test_the_report_says_what_became_of_each_tier() -> None:
     assert "[me/Model](http://hub/me/Model)" in good.text
     lost = account(prepared(), sent, complete, frozenset({"M.gguf"}))
     assert not lost.good
-    assert "The Hub does not hold M.gguf as it was published." in lost.text
+    assert "The Hub does not hold `M.gguf` as it was published." in lost.text
 
 
 def test_a_record_with_anything_to_spare_is_none(tmp_path: Path) -> None:

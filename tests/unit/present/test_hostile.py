@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bot.present.escape import clean
+from bot.legible import legible
 from bot.present.pictures import Picture
 from bot.records import Imported, Results, dump, load
 from tests.unit.present.markdown import Page, read
@@ -148,7 +148,7 @@ def test_structure_stays(seed: int, good: Page) -> None:
     # Ollama takes fewer names than a command line
     others = {"h1", "Ollama"}
     blocks = [name for name in good.headings if not others & {*name}]
-    if clean(poison + "x.gguf", 1000) == poison + "x.gguf" and len(poison) < 200:
+    if legible(poison + "x.gguf", 1000) == poison + "x.gguf" and len(poison) < 200:
         assert [name for name in page.headings if not others & {*name}] == blocks
     else:  # a name that no command line could say: there are no commands, but all else
         assert _left([name for name in page.headings if not others & {*name}], blocks)

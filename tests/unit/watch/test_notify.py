@@ -19,6 +19,7 @@ from bot.queue import Event, Queue
 from bot.settings import WatchSettings
 from bot.watch.notify import VARIABLE, address, message, tell
 from tests.hand_clock import HandClock
+from tests.hostile import HOSTILE, hidden
 
 
 @contextmanager
@@ -62,8 +63,8 @@ def test_each_event_goes_out_once_and_again_only_where_it_was_not_taken(queue: Q
             tell(queue, WatchSettings(), SecretStr(url), clock)
         assert tell(queue, WatchSettings(), SecretStr(url), clock) == 1
         assert tell(queue, WatchSettings(), SecretStr(url), clock) == 0
-    assert [body["text"].rpartition(" ")[2] for body in got] == ["first", "second", "second"]
-    assert got[0]["text"] == "maker/Model waits for approval: first"
+    assert [body["text"].rpartition(" ")[2] for body in got] == ["`first`", "`second`", "`second`"]
+    assert got[0]["text"] == "`maker/Model` waits for approval: `first`"
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
@@ -106,17 +107,41 @@ EVENT = Event(
 def test_words_of_strangers_mention_nobody() -> None:
     slack = message(EVENT, "https://page", slack=True)
     assert slack == {
-        "text": "maker/Model is published: &lt;!channel&gt; &amp; @everyone now\n"
-        "https://hub/x\nhttps://page"
+        "text": "`maker/Model` is published: `&lt;!channel&gt; &amp; @everyone now`\n"
+        "https://hub/x\nhttps://page",
+        "link_names": False,
     }
     discord = message(EVENT, None, slack=False)
     assert discord["allowed_mentions"] == {"parse": []}
-    assert discord["content"].startswith("maker/Model is published: <!channel> & @everyone now\n")
+    assert discord["content"].startswith(
+        "`maker/Model` is published: `<!channel> & @everyone now`\n"
+    )
+
+
+@pytest.mark.parametrize("slack", [True, False])
+def test_no_link_is_a_strangers(slack: bool) -> None:
+    """Neither in words nor in what a server calls the address of a run."""
+    for link in (
+        "https://h/x|<!channel>",
+        "https://h/x)[a](https://evil)",
+        "javascript:x",
+        "https://h/ x",
+    ):
+        event = Event(id=1, at=0, kind="failed", repo="o/M", text=HOSTILE, link=link)
+        [text] = [part for key, part in message(event, None, slack=slack).items() if key in KEYS]
+        assert "://" not in text
+        assert text.count("`") == 4
+        assert "\n" not in text
+        assert not hidden(text)
+        assert not slack or not set(text) & set("<>")
+
+
+KEYS = ("text", "content")
 
 
 def test_a_path_is_no_link() -> None:
     event = Event(id=1, at=0, kind="failed", repo=None, text="t", link="/data/log")
-    assert message(event, None, slack=True) == {"text": "t"}
+    assert message(event, None, slack=True)["text"] == "`t`"
 
 
 def test_the_address_is_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
