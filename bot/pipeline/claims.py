@@ -139,7 +139,7 @@ def _mac(key: str, text: str) -> str:
 
 def own(works: Sequence[Work], prepared: Prepared, tiers: Collection[str]) -> tuple[Work, ...]:
     """Of finished work, what a group with these tiers may speak of."""
-    hashes = {one.sha256[:12] for one in _files(works, prepared, tiers).values()}
+    hashes = {one.sha256[:12] for one in tier_files(works, prepared, tiers).values()}
 
     def mine(work: Work) -> bool:
         made, measured = MADE.fullmatch(work.step), MEASURED.fullmatch(work.step)
@@ -150,8 +150,10 @@ def own(works: Sequence[Work], prepared: Prepared, tiers: Collection[str]) -> tu
     return tuple(work for work in works if mine(work))
 
 
-def _files(works: Sequence[Work], prepared: Prepared, tiers: Collection[str]) -> dict[str, Built]:
-    """What each of these tiers was made into, by tier."""
+def tier_files(
+    works: Sequence[Work], prepared: Prepared, tiers: Collection[str]
+) -> dict[str, Built]:
+    """What each of these tiers was made into, by tier; paths from the working folder."""
     return {
         tier: together([Built(path=f.path, bytes=f.bytes, sha256=f.sha256) for f in work.files])
         for work in works
@@ -212,7 +214,7 @@ def complete(
 
 
 def _hashes(group: Group, prepared: Prepared) -> set[str]:
-    return {file.sha256 for file in _files(group.work, prepared, group.tiers).values()}
+    return {file.sha256 for file in tier_files(group.work, prepared, group.tiers).values()}
 
 
 def _taken(prepared: Prepared) -> set[str]:

@@ -240,7 +240,7 @@ def quantize(
     require_device(pipeline.settings)
     before, name = _group(pipeline, folder, prepared, number, seal), f"group-{number}"
     if way.apart:
-        if set(before.tiers) == set(prepared.groups[number - 1]):
+        if _is_done(way, prepared, number, before, folder.root):
             return before.tiers
         sweep(pipeline, folder)
     room = sum(prepared.room[number - 1 : number])
@@ -254,6 +254,7 @@ def quantize(
     _require_same(job, prepared)
     with job.paths.locked(name):
         job.require_room()
+        _lose_what_is_gone(job, way)
         done: tuple[str, ...] = ()
         for tier, file in make.quantize(job).items():
             measure.measure_files(job, {tier: file})
@@ -267,6 +268,21 @@ def quantize(
             record = folder.write(claims.sealed(group, number, seal[number]), number)
             _leave(job, way, tier, file, record)
     return done
+
+
+def _is_done(way: Road, prepared: Prepared, number: int, group: Group, root: Path) -> bool:
+    """Whether all of a group is made, and lies where later jobs take it from."""
+    made = claims.tier_files(group.work, prepared, group.tiers).values()
+    there = (replace(file, path=str(root / file.path)) for one in made for file in one.files)
+    return set(group.tiers) == set(prepared.groups[number - 1]) and way.holds(there)
+
+
+def _lose_what_is_gone(job: Job, way: Road) -> None:
+    """Tiers that were handed on and did not stay there are made again."""
+    for recipe in job.plan.distinct:
+        built = make.known(job, recipe.tier)
+        if built is not None and make.is_free(job, recipe.tier) and not way.holds(built.files):
+            make.lose(job, recipe.tier)
 
 
 def _unsealed(number: int) -> NoReturn:

@@ -61,6 +61,9 @@ class Road(Protocol):
     def leave(self, files: Iterable[Built], title: str) -> None:
         """Have files reach later jobs; of those that are not here, it must have the content."""
 
+    def holds(self, files: Iterable[Built]) -> bool:
+        """Whether later jobs can have these files as they were made."""
+
     def lend(self, hub: Hub, repo_id: str, files: Mapping[str, Built]) -> None:
         """Let a publication to `repo_id` by `hub` have files that are not here."""
 
@@ -116,6 +119,11 @@ class Shared:
 
     def leave(self, files: Iterable[Built], title: str) -> None:
         """They stay where they are."""
+
+    def holds(self, files: Iterable[Built]) -> bool:
+        """They are here."""
+        del files
+        return True
 
     def lend(self, hub: Hub, repo_id: str, files: Mapping[str, Built]) -> None:
         """They are here."""
@@ -201,6 +209,11 @@ class Staging:
                     continue
         raise PublishError(f"{self.repo_id} is changed all the time; rerun the failed jobs")
 
+    def holds(self, files: Iterable[Built]) -> bool:
+        """Whether they lie there under their names, by the hashes that were measured."""
+        named = {inside(self._root, Path(file.path)): file for file in files}
+        return not named or not differing(self._ours(), named)
+
     def lend(self, hub: Hub, repo_id: str, files: Mapping[str, Built]) -> None:
         """Have the Hub copy to `repo_id` what is held here, by the hashes that were measured."""
         try:
@@ -221,13 +234,16 @@ class Staging:
     # ── from earlier jobs ───────────────────────────────────────────────────────────────────
 
     def records(self) -> None:
-        """Fetch the small files of the order. What an earlier order left here counts no more."""
+        """Fetch the small files of the order. What an earlier order left here counts no more.
+
+        One that is longer than any record is none, and no reason to leave the others: empty here.
+        """
         held = None if self.over() else self._ours()
-        there = {file.path for file in held.files} if held is not None else set()
+        there = {file.path: file.size for file in held.files} if held is not None else {}
         for path in self._records():
             named = inside(self._root, path)
-            text = None
-            if held is not None and named in there:
+            text = "" if there.get(named, 0) > LONGEST else None
+            if held is not None and named in there and text is None:
                 text = self._hub.read_text(self.repo_id, held.commit, named, LONGEST)
             if text is None:
                 path.unlink(missing_ok=True)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,18 +18,28 @@ from bot.clients.hub import Hub as Client
 from bot.errors import BotError
 from bot.pipeline import claims, step_report, steps
 from bot.pipeline.models import Pipeline
-from bot.pipeline.orders import Group, Order, folder_of, parsed
+from bot.pipeline.orders import Order, folder_of
 from bot.pipeline.travel import SENTINEL, Staging, road
 from bot.progress import Narrator
-from bot.records import Results, from_json, to_json
+from bot.records import Results, from_json
 from bot.settings import DEMO, load
 from bot.workspace import sha256, write_text
+from tests.e2e.hostile import (
+    IGNORED,
+    KEY,
+    NONE,
+    OTHER,
+    OWN,
+    PLANS,
+    Attack,
+    Change,
+    file_of,
+    replan,
+)
 from tests.local_hub.server import Hub, running_hub
 
 MODEL, REPO, BETWEEN = "lab/Tiny-MoE-14M", "alice/Tiny-MoE-14M-APEX-GGUF", "carriers"
 TIERS = MINE, OTHERS = "Quality", "Compact"  # of the first group and the second
-KEY = "-----BEGIN PRIVATE KEY-----\nnobody may read this\n"
-Change = Callable[["Attack"], None]
 
 
 @dataclass
@@ -86,29 +96,17 @@ class Scene:
         )
 
 
-@dataclass
-class Attack:
-    """What the hostile job of group 1 changes in staging; put back afterwards."""
+@dataclass(kw_only=True)
+class Here(Attack):
+    """The hostile job of group 1, in staging; put back afterwards."""
 
     scene: Scene
 
-    def named(self, record: str) -> str:
-        return f"orders/{self.scene.release}/{record}.json"
+    def text(self, record: str) -> bytes:
+        return self.scene.records[self.named(record)]
 
-    def data(self, record: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.scene.records[self.named(record)])
-        return found
-
-    def write(self, record: str, content: bytes) -> None:
-        self.scene.put(self.named(record), content)
-
-    def group(self, data: dict[str, Any], *, number: int = 1, seal: int = 1) -> None:
-        """A group's record, under a seal that this job has."""
-        text = json.dumps(data).encode()
-        read = parsed(Group, text)
-        if read is not None:
-            text = to_json(claims.sealed(read, number, self.scene.seals[seal])).encode()
-        self.write(f"group-{number}", text)
+    def put(self, path: str, content: bytes) -> None:
+        self.scene.put(path, content)
 
 
 @pytest.fixture(scope="module")
@@ -147,186 +145,6 @@ def carrier(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_STAGING_TOKEN", scene.carrier)
 
 
-# ── what a hostile job may try ──────────────────────────────────────────────────────────────
-
-
-def change(name: str, *path: Any, to: Any) -> tuple[str, Change]:
-    """One value of its own record, another one."""
-
-    def act(attack: Attack) -> None:
-        data = attack.data("group-1")
-        at: Any = data
-        for step in path[:-1]:
-            at = at[step]
-        at[path[-1]] = to(at[path[-1]]) if callable(to) else to
-        attack.group(data)
-
-    return name, act
-
-
-def made(data: dict[str, Any]) -> int:
-    """Which work made the tier."""
-    return next(n for n, work in enumerate(data["work"]) if work["step"].startswith("quantize "))
-
-
-def measure(data: dict[str, Any], name: str = "divergence") -> int:
-    return next(n for n, work in enumerate(data["work"]) if work["step"].startswith(f"{name} "))
-
-
-def file(name: str, **values: Any) -> tuple[str, Change]:
-    """The file it claims to have made, another one."""
-
-    def act(attack: Attack) -> None:
-        data = attack.data("group-1")
-        given = {key: v(attack) if callable(v) else v for key, v in values.items()}
-        data["work"][made(data)]["files"][0].update(given)
-        attack.group(data)
-
-    return name, act
-
-
-def number(name: str, alter: Callable[[dict[str, Any]], Any]) -> tuple[str, Change]:
-    """The value of a measure, another one; `alter` changes it or returns what stands for it."""
-
-    def act(attack: Attack) -> None:
-        data = attack.data("group-1")
-        work = data["work"][measure(data)]
-        value = json.loads(work["value"])
-        other = alter(value)
-        work["value"] = json.dumps(value) if other is None else other
-        attack.group(data)
-
-    return name, act
-
-
-def more(name: str, work: Callable[[Attack], dict[str, Any]]) -> tuple[str, Change]:
-    """Work beside its own."""
-
-    def act(attack: Attack) -> None:
-        data = attack.data("group-1")
-        data["work"].append(work(attack))
-        attack.group(data)
-
-    return name, act
-
-
-def theirs(attack: Attack, kind: str) -> dict[str, Any]:
-    """Work of the other group, with other numbers."""
-    data = attack.data("group-2")
-    work: dict[str, Any] = next(w for w in data["work"] if w["step"].startswith(kind))
-    return {**work, "value": work["value"].replace("1", "9")}
-
-
-def before(attack: Attack, kind: str) -> dict[str, Any]:
-    """Work of `prepare`, changed."""
-    data = attack.data("prepared")
-    work: dict[str, Any] = next(w for w in data["work"] if w["step"].startswith(kind))
-    return {**work, "value": work["value"].replace("1", "9")}
-
-
-def hash_of(attack: Attack, tier: str) -> str:
-    data = attack.data(f"group-{tier}")
-    return str(data["work"][made(data)]["files"][0]["sha256"])
-
-
-def path_of(attack: Attack) -> str:
-    data = attack.data("group-1")
-    return str(data["work"][made(data)]["files"][0]["path"])
-
-
-def raw(name: str, content: bytes) -> tuple[str, Change]:
-    return name, lambda attack: attack.write("group-1", content)
-
-
-def sealed_by_none(attack: Attack) -> None:
-    attack.write("group-1", json.dumps({**attack.data("group-1"), "seal": ""}).encode())
-
-
-# group 1's own record: group 1 is left out and named, unless its record is none at all
-OWN = [
-    change("another plan's key", "key", to="0" * 64),
-    change("another's tier", "tiers", to=[MINE, OTHERS]),
-    change("only another's tier", "tiers", to=[OTHERS]),
-    change("a tier nobody ordered", "tiers", to=[MINE, "I-Nano"]),
-    change("a step twice", "work", to=lambda works: [*works, works[0]]),
-    change("inputs that are no hash", "work", 0, "inputs", to="x"),
-    change("work of another job", "work", 0, "job", to="0" * 64),
-    more("another's measure", lambda a: theirs(a, "divergence")),
-    more("another's file", lambda a: theirs(a, "quantize")),
-    more("another's look at a file", lambda a: theirs(a, "check")),
-    more("the reference's numbers", lambda a: before(a, "perplexity")),
-    more("the importance matrix", lambda a: before(a, "hash")),
-    more("another step", lambda a: {**theirs(a, "quantize"), "step": "imatrix"}),
-    more("the card's plots", lambda a: {**theirs(a, "quantize"), "step": "plots"}),
-    more("noise", lambda a: {**theirs(a, "divergence"), "step": "noise 0123456789ab " + "0" * 16}),
-    file("a path upwards", path="../../../etc/passwd"),
-    file("a path of the system", path="/etc/passwd"),
-    file("a path of a home folder", path="~/.ssh/id_ed25519"),
-    file("a path out of its job", path=lambda a: path_of(a).replace("/release/", "/../")),
-    file("another release's file", path="sources/me--secret/0123456789ab/model.gguf"),
-    file("the ledger", path="ledger.sqlite"),
-    file("an order's ledger", path="orders/x/prepare.sqlite"),
-    file("a file of the job beside the release", path=lambda a: path_of(a).replace("release/", "")),
-    file("a path with a newline", path=lambda a: path_of(a) + "\n::add-mask::x"),
-    file("a path with a terminal's sequence", path=lambda a: path_of(a) + "\x1b[2J"),
-    file("a path with a backslash", path="jobs\\x"),
-    file("a path that is too long", path=lambda a: path_of(a) + "x" * 400),
-    file("an empty path", path=""),
-    file("a hash that is none", sha256="0" * 63),
-    file("no bytes", bytes=0),
-    file("less than no bytes", bytes=-1),
-    file("more bytes than there are", bytes=1 << 60),
-    file("the source's hash", sha256=lambda a: a.data("prepared")["needs"]["model"][0]["sha256"]),
-    number("NaN", lambda v: json.dumps(v).replace(json.dumps(v["run"]["seconds"]), "NaN")),
-    number("infinity", lambda v: v["value"]["divergence"].update(mean=float("inf"))),
-    number("words for a number", lambda v: v["value"]["divergence"].update(mean="low")),
-    number("no numbers", lambda v: v.update(value={})),
-    number("more values", lambda v: v["value"].update(more=1)),
-    number("chunks that are none", lambda v: v["value"].update(chunks="x")),
-    number("nested too deep", lambda _v: "[" * 100_000),
-    number("no JSON", lambda _v: "{"),
-    number("another machine", lambda v: v["run"]["tools"].update(device="TPU")),
-    number("another text", lambda v: v["run"]["data"].update(name="[x](http://evil.example)")),
-    number("another measure", lambda v: v["run"].update(measure="perplexity")),
-    number("another model", lambda v: v["run"].update(model="0" * 64)),
-    number("no run", lambda v: v.update(run=None)),
-    ("no seal", sealed_by_none),
-    ("another's seal", lambda a: a.group(a.data("group-1"), seal=2)),
-    ("the other group's record", lambda a: a.write(
-        "group-1", a.scene.records[a.named("group-2")])),
-]  # fmt: skip
-NONE = [  # no record of this version: the tiers are not complete
-    raw("nothing", b""),
-    raw("no JSON at all", b"\x00\xff"),
-    raw("a list", b"[]"),
-    raw("nested", b"[" * 200_000),
-    raw("another kind of record", b'{"key": 1}'),
-    file("bytes that are a word", bytes="many"),
-    file("a time that is a word", changed="now"),
-]
-# group 2's record, whose seal the hostile job does not have
-OTHER = [
-    ("numbers of another", lambda a: a.write("group-2", a.scene.records[a.named("group-2")]
-        .replace(b"0.0", b"0.9"))),
-    ("sealed by its own", lambda a: a.group(a.data("group-2"), number=2, seal=1)),
-    ("its own as another's", lambda a: a.write("group-2", a.scene.records[a.named("group-1")])),
-    ("nothing in its place", lambda a: a.write("group-2", b"")),
-]  # fmt: skip
-# what nobody looks at
-IGNORED = [
-    ("a publication", lambda a: a.write("published", b'{"url": "http://evil.example"}')),
-    ("a ledger", lambda a: a.scene.put(f"orders/{a.scene.release}/publish.sqlite", b"x")),
-    ("what is known", lambda a: a.scene.put(f"orders/{a.scene.release}/known", b"0" * 64)),
-    ("a sixty-fifth group", lambda a: a.write("group-65", b"{}")),
-]
-PREPARED: list[tuple[str, dict[str, Any]]] = [
-    ("logits elsewhere", {"logits": "measures/../../../home/key"}),
-    ("another order", {"order": {"model": "me/x", "revision": "x", "tiers": [], "delivery": "x"}}),
-    ("other groups", {"groups": [[MINE, OTHERS]]}),
-    ("another key", {"key": "0" * 64}),
-    ("nothing to need", {"needs": {}}),
-    ("a key as a projector", {"local": {"extras": {"mmproj.gguf": "../home/key"}}}),
-]
 QUICK = ("another's tier", "another's measure", "a path upwards", "NaN", "no seal")
 
 
@@ -371,14 +189,14 @@ def describe(scene: Scene) -> Outcome:
 
 
 @pytest.fixture
-def attack(scene: Scene, good: Outcome) -> Iterator[Attack]:
+def attack(scene: Scene, good: Outcome) -> Iterator[Here]:
     """A key and a tree beside the working folders, which must be as they were."""
     home = scene.folder / "home"
     (home / "tree").mkdir(parents=True, exist_ok=True)
     (home / "key").write_text(KEY)
     (home / "tree" / "file").write_text("kept")
     assert good.tiers == TIERS
-    yield Attack(scene)
+    yield Here(scene=scene, release=scene.release, seals=scene.seals)
     assert (home / "key").read_text() == KEY
     assert (home / "tree" / "file").read_text() == "kept"
     held = scene.carriers.release(scene.staging)
@@ -394,7 +212,7 @@ def row(results: Results, tier: str) -> Any:
 
 @pytest.mark.parametrize("act", looked_at(OWN, QUICK))
 def test_a_record_that_claims_what_it_may_not_is_named_and_left_out(
-    attack: Attack, good: Outcome, act: Change
+    attack: Here, good: Outcome, act: Change
 ) -> None:
     act(attack)
     found = describe(attack.scene)
@@ -408,7 +226,7 @@ def test_a_record_that_claims_what_it_may_not_is_named_and_left_out(
 
 @pytest.mark.long
 @pytest.mark.parametrize("act", looked_at(NONE))
-def test_what_is_no_record_is_no_tier(attack: Attack, good: Outcome, act: Change) -> None:
+def test_what_is_no_record_is_no_tier(attack: Here, good: Outcome, act: Change) -> None:
     act(attack)
     found = describe(attack.scene)
     assert found.tiers == (OTHERS,)
@@ -417,7 +235,7 @@ def test_what_is_no_record_is_no_tier(attack: Attack, good: Outcome, act: Change
 
 
 @pytest.mark.parametrize("act", looked_at(OTHER, ("sealed by its own",)))
-def test_nobody_writes_another_groups_record(attack: Attack, good: Outcome, act: Change) -> None:
+def test_nobody_writes_another_groups_record(attack: Here, good: Outcome, act: Change) -> None:
     act(attack)
     found = describe(attack.scene)
     assert found.tiers == (MINE,)
@@ -427,7 +245,7 @@ def test_nobody_writes_another_groups_record(attack: Attack, good: Outcome, act:
 
 @pytest.mark.long
 @pytest.mark.parametrize("act", looked_at(IGNORED))
-def test_what_nobody_asks_for_is_not_looked_at(attack: Attack, good: Outcome, act: Change) -> None:
+def test_what_nobody_asks_for_is_not_looked_at(attack: Here, good: Outcome, act: Change) -> None:
     act(attack)
     found = describe(attack.scene)
     assert found.tiers == TIERS
@@ -435,18 +253,16 @@ def test_what_nobody_asks_for_is_not_looked_at(attack: Attack, good: Outcome, ac
 
 
 @pytest.mark.parametrize(
-    "changed",
+    "plan",
     [
-        pytest.param(changed, id=name, marks=() if n in (0, 5) else pytest.mark.long)
-        for n, (name, changed) in enumerate(PREPARED)
+        pytest.param(name, marks=() if n in (0, 5) else pytest.mark.long)
+        for n, name in enumerate(PLANS)
     ],
 )
-def test_another_plan_is_not_the_runs(attack: Attack, changed: dict[str, Any]) -> None:
+def test_another_plan_is_not_the_runs(attack: Here, plan: str) -> None:
     """No step of a later job goes by it, and nothing is removed."""
     scene = attack.scene
-    data = attack.data("prepared")
-    local = {**data["local"], **changed.pop("local", {})}
-    attack.write("prepared", json.dumps({**data, **changed, "local": local}).encode())
+    replan(plan)(attack)
     pipeline, _ = scene.machine(f"e{scene.machines}")
     folder = folder_of(pipeline.workspace, scene.release)
     seals = claims.show_seals(scene.seals)
@@ -462,7 +278,7 @@ def test_another_plan_is_not_the_runs(attack: Attack, changed: dict[str, Any]) -
     assert folder.known is None
 
 
-def test_a_plan_that_others_left_is_made_anew_and_ours_is_found_again(attack: Attack) -> None:
+def test_a_plan_that_others_left_is_made_anew_and_ours_is_found_again(attack: Here) -> None:
     """`prepare` runs again, as a failed job brings about by itself."""
     scene = attack.scene
     order = Order(model=MODEL, revision="main", tiers=TIERS, delivery="by-hand")
@@ -488,10 +304,9 @@ def test_a_plan_that_others_left_is_made_anew_and_ours_is_found_again(attack: At
 
 
 @pytest.mark.long
-def test_a_tier_with_another_content_is_not_published(attack: Attack, tmp_path: Path) -> None:
+def test_a_tier_with_another_content_is_not_published(attack: Here, tmp_path: Path) -> None:
     scene = attack.scene
-    record = attack.data("group-1")
-    path = record["work"][made(record)]["files"][0]["path"]
+    path = file_of(attack.own)["path"]
     held = scene.carriers.release(scene.staging)
     (right,) = (one for one in held.files if one.path == path)
     evil = tmp_path / "evil.gguf"
@@ -510,7 +325,7 @@ def test_a_tier_with_another_content_is_not_published(attack: Attack, tmp_path: 
 
 
 @pytest.mark.long
-def test_what_was_described_is_sent_from_its_own_folder_alone(attack: Attack) -> None:
+def test_what_was_described_is_sent_from_its_own_folder_alone(attack: Here) -> None:
     scene = attack.scene
     describe(scene)
     pipeline, _ = scene.machine(f"d{scene.machines}")
@@ -528,7 +343,7 @@ def test_what_was_described_is_sent_from_its_own_folder_alone(attack: Attack) ->
 
 
 @pytest.mark.long
-def test_a_staging_place_that_is_not_ours_any_more_is_left_alone(attack: Attack) -> None:
+def test_a_staging_place_that_is_not_ours_any_more_is_left_alone(attack: Here) -> None:
     scene = attack.scene
     right = scene.carriers.read_text(
         scene.staging, scene.carriers.head(scene.staging), SENTINEL, 10_000

@@ -18,9 +18,9 @@ import pytest
 
 from bot.apart import cell, sandbox
 from bot.apart.sandbox import Isolation, Limits
-from bot.errors import CapacityError
 from tests.unit.apart.test_sandbox import PROGRAMS
 
+ROOT = Path(__file__).resolve().parents[3]
 TRIES = r"""
 import json, os, signal, socket, sys
 home, agent, abstract, port, parent, victim = sys.argv[1:7]
@@ -123,11 +123,73 @@ def test_what_each_isolation_stops(
     assert (work / "home" / "made").read_text() == "x"
 
 
-def test_a_system_without_cells_can_be_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sandbox, "isolation", lambda: "none")
+# a process of ours in a container: it asks the kernel itself, and starts the child as it may
+INSIDE = r"""
+import json, sys
+from pathlib import Path
+from bot.apart import sandbox
+from bot.errors import CapacityError
+from tests.unit.apart.test_sandbox import PROGRAMS
+
+work, tries, user = Path(sys.argv[1]), sys.argv[2], sys.argv[3:]
+try:
+    sandbox.require_isolation("cell")
+    refused = ""
+except CapacityError as error:
+    refused = str(error)
+python, log = Path(sys.executable), work / "log"
+status = sandbox.run(
+    (str(python), "-c", tries, *user), home=work / "home",
+    env=sandbox.environment(python, work / "home"), log=log,
+    limits=sandbox.Limits(seconds=60), watch=lambda: None, reads=PROGRAMS, writes=(work,),
+)
+found = json.loads(log.read_text())
+print(json.dumps({"level": sandbox.isolation(), "refused": refused, "status": status, **found}))
+"""
+# how the kernel refuses (tests/unit/apart/refusing.py), and what is left
+LEFT: dict[str, Isolation] = {"seccomp": "none", "used-up": "none", "mounts": "offline"}
+
+
+def container(kind: str, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command where the kernel refuses; skipped where this system cannot be made to."""
+    front = [sys.executable, "-m", "tests.unit.apart.refusing", kind]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    tried = subprocess.run([*front, "true"], env=environment, capture_output=True, check=False)
+    if tried.returncode != 0:
+        pytest.skip(f"this system cannot be made to refuse: {tried.stderr.decode()[-200:]}")
+    return subprocess.run(
+        [*front, *command], env=environment, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="seccomp and namespaces are Linux's")
+@pytest.mark.parametrize("kind", LEFT)
+def test_what_is_stopped_where_the_kernel_refuses(
+    tmp_path: Path, user: tuple[str, ...], kind: str
+) -> None:
+    """The rows of a container: nothing is set, the kernel says no to the bot as to anybody."""
+    if LEFT[kind] == "offline" and sandbox.isolation() == "none":
+        pytest.skip("this system lets no process have a network of its own")
+    work = tmp_path / "work"
+    work.mkdir()
+    done = container(kind, sys.executable, "-c", INSIDE, str(work), TRIES, *user)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found.pop("level"), found.pop("status")) == (LEFT[kind], 0)
+    assert "convert.isolation is cell" in found.pop("refused")
+    reached = {name for name, good in found.items() if good}
+    assert reached - ROOTS == REACHES[LEFT[kind]]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="seccomp is Linux's")
+def test_a_system_without_cells_can_be_refused() -> None:
+    """By the exit code for what a machine lacks, and in words that say what to do."""
     sandbox.require_isolation("best")
-    with pytest.raises(CapacityError, match=r"convert\.isolation is cell"):
-        sandbox.require_isolation("cell")
+    done = container("seccomp", sys.executable, "-c", (
+        "from bot.apart import sandbox; sandbox.require_isolation('best');"
+        "sandbox.require_isolation('cell')"
+    ))  # fmt: skip
+    assert "CapacityError: this system lets no process have namespaces of its own" in done.stderr
 
 
 def test_a_cell_shows_what_it_is_given_and_holds_nothing(tmp_path: Path) -> None:
