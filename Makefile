@@ -26,7 +26,8 @@ test-families: $(STAMP)
 		tests/unit/plan/test_predict.py
 
 test-workflows: $(STAMP)
-	@$(BIN)/pytest -m long tests/e2e/test_workflows.py tests/e2e/test_travel.py
+	@$(BIN)/pytest -m long tests/e2e/test_workflows.py tests/e2e/test_travel.py \
+		tests/e2e/test_hostile_runs.py::test_a_few_hostile_jobs_beside_honest_ones
 
 # programs of others, from npm: at the versions of the lock file, running nothing while installed
 test-clients: $(STAMP)

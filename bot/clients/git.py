@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO
 
+from bot import secrecy
 from bot.errors import BusyError, CapacityError, UnreachableError
 
 COMMIT = re.compile(r"[0-9a-f]{40,64}")
@@ -38,6 +39,7 @@ class Shelf:
             self._environment[f"GIT_{role}_EMAIL"] = "apex-bot@users.noreply.github.com"
         if token:
             basic = base64.b64encode(f"x-access-token:{token}".encode()).decode()
+            secrecy.keep(basic)  # the token in other letters
             self._environment |= {
                 "GIT_CONFIG_COUNT": "1",
                 "GIT_CONFIG_KEY_0": "http.extraheader",
