@@ -98,6 +98,51 @@ def test_files_reach_another_machine_once_and_are_compared(
     other.close()
 
 
+def test_a_record_that_is_too_long_is_none_and_others_are_read(
+    tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever makes one group's record too long loses that group, not the release."""
+    pipeline, one = machine(tmp_path / "one", hub, monkeypatch)
+    one.open()
+    folder = Folder(pipeline.workspace.order("lab/Model", COMMIT))
+    one.leave([file(tmp_path / "one", _inside(folder, 1), b" " * 32_000_001)], "too much")
+    folder.write(Group(key="0" * 64, tiers=("Quality",)), 2)
+    one.leave([_built(folder.file(Group, 2))], "a record")
+    other_pipeline, other = machine(tmp_path / "other", hub, monkeypatch)
+    there = Folder(other_pipeline.workspace.order("lab/Model", COMMIT))
+    other.records()
+    assert there.file(Group, 1).read_bytes() == b""
+    assert there.read(Group, 1) is None
+    assert there.read(Group, 2) == Group(key="0" * 64, tiers=("Quality",))
+
+
+def _inside(folder: Folder, number: int) -> str:
+    return str(folder.file(Group, number).relative_to(folder.root))
+
+
+def _built(path: Path) -> Built:
+    return Built(path=str(path), bytes=path.stat().st_size, sha256=sha256(path))
+
+
+def test_what_was_handed_on_is_looked_for_by_its_content(
+    tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another content of the same size is none, nor is a small file where a large one was."""
+    _, one = machine(tmp_path, hub, monkeypatch)
+    one.open()
+    sent = file(tmp_path, "jobs/a/release/tier.gguf", b"GGUF" + bytes(5000))
+    one.leave([sent], "a tier")
+    Path(sent.path).unlink()
+    assert one.holds([])
+    assert one.holds([sent])
+    assert not one.holds([replace(sent, sha256="0" * 64)])
+    assert not one.holds([replace(sent, path=str(tmp_path / "jobs/a/release/other.gguf"))])
+    small = file(tmp_path, "jobs/a/release/small.txt", TEXT.encode())
+    one.leave([small], "a text")
+    Path(small.path).unlink()
+    assert not one.holds([small])
+
+
 def test_jobs_side_by_side_lose_nothing(
     tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
