@@ -133,7 +133,7 @@ def measure(model: Path, tier: Path, base: Path) -> tuple[float, float]:
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=() if n in QUICK else pytest.mark.long) for n in FAMILIES],
+    [pytest.param(n, marks=pytest.mark.road if n in QUICK else pytest.mark.long) for n in FAMILIES],
 )
 def test_a_family_becomes_a_measured_tier(name: str, tmp_path: Path, toolchain: Toolchain) -> None:
     family = FAMILIES[name]()

@@ -183,6 +183,7 @@ def test_files_are_compared_in_pairs(
     assert endings["test"].startswith("McNemar")
 
 
+@pytest.mark.road
 def test_tasks_and_texts_have_names_and_hashes(
     road: Road, hub: Hub, demo_candidate: Path, tmp_path: Path
 ) -> None:
@@ -277,6 +278,7 @@ def test_other_peoples_numbers_are_imported_and_marked(road: Road, tmp_path: Pat
     assert refused(road, 3, "import", DEMO / "evaluation.txt")
 
 
+@pytest.mark.road
 def test_a_perplexity_in_another_models_tokens_is_another_number(
     road: Road, demo_model: Path, demo_candidate: Path, tmp_path: Path
 ) -> None:

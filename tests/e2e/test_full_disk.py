@@ -103,7 +103,8 @@ QUICK = ("card",)
 
 
 @pytest.mark.parametrize(
-    "stage", [pytest.param(n, marks=() if n in QUICK else pytest.mark.long) for n in STAGES]
+    "stage",
+    [pytest.param(n, marks=pytest.mark.road if n in QUICK else pytest.mark.long) for n in STAGES],
 )
 def test_filled_in_a_stage(calm: Calm, tmp_path: Path, demo_model: Path, stage: str) -> None:
     assert _filled(calm, tmp_path, demo_model, 1, STAGES[stage]) == CapacityError.exit_code

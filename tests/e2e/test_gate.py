@@ -29,6 +29,7 @@ def road(tmp_path: Path, hub: Hub) -> Road:
 pytestmark = pytest.mark.usefixtures("work")
 
 
+@pytest.mark.road
 def test_a_tier_is_left_out_named_and_explained(road: Road, hub: Hub, demo_model: Path) -> None:
     asked = (str(demo_model), "--profiles", TIERS)
     early = road.bot("gate", *asked)

@@ -218,6 +218,7 @@ def test_tokens_are_in_no_output_file_or_payload_at_debug_level(desk: Desk, scri
     assert all("SIGNATURE" not in text for text in said)
 
 
+@pytest.mark.road
 def test_the_dashboards_boxes_command_the_queue(desk: Desk) -> None:
     desk.road.settings(
         policy={"approval": True}, github={"repo": "me/builds", "api_url": desk.github.url}

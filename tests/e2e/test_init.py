@@ -63,6 +63,7 @@ def test_a_pull_request_is_opened_merged_and_later_renewed(road: Road, github: G
     assert "nothing to do" in road.bot("init", "me/builds", "--upgrade", GITHUB_TOKEN=TOKEN).stdout
 
 
+@pytest.mark.road
 def test_a_checkout_gets_the_files_for_one_runner(road: Road) -> None:
     checkout = road.folder / "builds"
     refused = road.bot("init", str(road.folder))

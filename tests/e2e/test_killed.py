@@ -40,7 +40,8 @@ QUICK = ("quantize, late",)
 
 
 @pytest.mark.parametrize(
-    "stage", [pytest.param(n, marks=() if n in QUICK else pytest.mark.long) for n in STAGES]
+    "stage",
+    [pytest.param(n, marks=pytest.mark.road if n in QUICK else pytest.mark.long) for n in STAGES],
 )
 def test_killed_in_a_stage(calm: Calm, tmp_path: Path, demo_model: Path, stage: str) -> None:
     with running_hub(tmp_path / "hub") as hub:

@@ -96,6 +96,7 @@ def _printed(cell: str, value: float) -> bool:
     return f"{value:.{len(number.partition('.')[2])}f}" == number
 
 
+@pytest.mark.road
 @pytest.mark.parametrize("tier", ["I-Quality", pytest.param("I-Micro", marks=pytest.mark.long)])
 def test_a_file_is_what_its_plan_said(road: Road, demo_model: Path, tier: str) -> None:
     """Every tensor's type, and the bytes of tensor data to the last one."""
@@ -230,7 +231,19 @@ BAD: dict[str, tuple[Callable[[Road, Path], tuple[str, ...]], int, str]] = {
 }
 
 
-@pytest.mark.parametrize("case", BAD)
+SAME_WAY = (
+    "corrupt profile",
+    "dense model",
+    "full disk",
+    "misspelt setting",
+    "no name at all",
+    "one of several shards",
+)
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(n, marks=pytest.mark.road if n in SAME_WAY else ()) for n in BAD]
+)
 def test_bad_input_is_one_clear_line(road: Road, hub: Hub, demo_model: Path, case: str) -> None:
     prepare, code, said = BAD[case]
     done = road.bot(*prepare(road, demo_model))
@@ -301,6 +314,7 @@ def test_the_hub_command_serves_and_keeps_its_users(road: Road) -> None:
     assert "token" in bad.stderr
 
 
+@pytest.mark.road
 def test_the_doctor_names_what_is_wrong(road: Road) -> None:
     good = road.bot("doctor", "--json")
     assert good.returncode == 0, good.stdout
@@ -329,6 +343,7 @@ def test_the_doctor_names_what_is_wrong(road: Road) -> None:
         ("alice's", True, "files travel through carol, as alice"),
     ],
 )
+@pytest.mark.road
 def test_the_doctor_tries_the_token_that_files_travel_with(
     road: Road, token: str, good: bool | None, said: str
 ) -> None:

@@ -163,6 +163,7 @@ def actions(tmp_path: Path, builds: Builds) -> Iterator[GitHub]:
         assert running.errors == []
 
 
+@pytest.mark.road
 def test_a_release_is_seen_built_by_workflows_and_published(
     builds: Builds, actions: GitHub, hub: Hub
 ) -> None:
@@ -289,7 +290,7 @@ def no_token(builds: Builds) -> list[str]:
     ("model", "tiers"),
     [
         ('x"; touch PWNED; "', ""),
-        (MODEL, "`touch PWNED`"),
+        pytest.param(MODEL, "`touch PWNED`", marks=pytest.mark.road),
     ],
 )
 def test_what_is_no_model_is_refused_and_never_executed(
@@ -351,6 +352,7 @@ def test_one_runner_does_all_of_it(builds: Builds) -> None:
     assert set(builds.published()) == {"Compact", "Quality"}
 
 
+@pytest.mark.road
 def test_a_machine_without_a_gpu_ends_before_anything_is_fetched(builds: Builds) -> None:
     config = builds.road.settings(jobs={"require_gpu": True}, hub={"namespace": "alice"})
     done = builds.road.bot("step", "prepare", "--model", MODEL, config=config)
