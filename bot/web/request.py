@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,6 +9,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
+from bot import foreign
+from bot.errors import SourceError
 from bot.web.accounts import Viewer
 from bot.web.bandwidth import Bandwidth
 from bot.web.changes import SIZE_LIMIT
@@ -88,12 +89,9 @@ async def bounded(request: Request, limit: int) -> bytes:
 def json_object(body: bytes) -> dict[str, Any]:
     """A body as a JSON object. Raises Refusal 400."""
     try:
-        data = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise Refusal(400, "The body is not JSON") from error
-    if not isinstance(data, dict):
-        raise Refusal(400, "The body is not a JSON object")
-    return data
+        return foreign.json_object(body, "The body")
+    except SourceError as error:
+        raise Refusal(400, str(error).partition(";")[0]) from error
 
 
 def json_objects(data: dict[str, Any], key: str) -> Iterator[dict[str, Any]]:

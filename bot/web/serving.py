@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 
 from bot import interrupts
 from bot.errors import SettingsError
+from bot.web.patience import Patience, protocol
 
 STOP_SECONDS = 5
 
@@ -21,7 +22,9 @@ STOP_SECONDS = 5
 class Server(uvicorn.Server):
     """uvicorn that says when it listens."""
 
-    def __init__(self, app: Starlette, listening: Callable[[], None]) -> None:
+    def __init__(
+        self, app: Starlette, listening: Callable[[], None], patience: Patience | None = None
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -29,7 +32,7 @@ class Server(uvicorn.Server):
                 log_level="warning",
                 lifespan="off",
                 ws="none",
-                http="h11",
+                http=protocol(patience or Patience()),
                 loop="asyncio",
                 server_header=False,
                 timeout_graceful_shutdown=STOP_SECONDS,
