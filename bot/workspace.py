@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import fcntl
+import glob
 import hashlib
 import os
 import re
+import secrets
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -314,14 +316,46 @@ def finish(partial: Path, path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a small file atomically."""
-    with writing(path) as partial:
-        partial.write_text(text, encoding="utf-8", newline="\n")
+    """Write a small file atomically, whoever else writes it at the same time: the last one counts.
+
+    What processes left that were killed while they wrote it goes.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft, descriptor = _draft(path)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            finish(draft, path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    for left in path.parent.glob(f"{glob.escape(path.name)}.{'[0-9a-f]' * 8}.partial"):
+        _forget(left)
+
+
+def _draft(path: Path) -> tuple[Path, int]:
+    """A partial file of nobody else's, which is locked while its writer lives."""
+    while True:
+        draft = partial_of(path.with_name(f"{path.name}.{secrets.token_hex(4)}"))
+        file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        with suppress(OSError):  # without locks nobody takes it away either
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if _is_there(file, draft):  # else it was taken for one that is left
+            return draft, file
+        os.close(file)
+
+
+def _forget(draft: Path) -> None:
+    """Remove a partial file whose writer is gone."""
+    with suppress(OSError), draft.open("rb+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        draft.unlink()
 
 
 def keep_text(path: Path, text: str) -> None:
     """Write a text unless it is there already, so that its time only changes with its content."""
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+    if not path.is_file() or path.read_bytes() != text.encode():
         write_text(path, text)
 
 

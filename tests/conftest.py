@@ -18,7 +18,7 @@ from tests.local_hub.server import Hub, running_hub
 __all__ = ["demo_candidate", "demo_model", "demo_text"]  # fixtures, found here by name
 
 # loaded after this file, which hides what they must not see when they are imported
-pytest_plugins = ["tests.golden_option", "tests.converter", "tests.e2e.road"]
+pytest_plugins = ["tests.golden_option", "tests.converter", "tests.stopping", "tests.e2e.road"]
 
 SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_OIDC_RESOURCE", "GITHUB_TOKEN", "GH_TOKEN")
 PLACES = ("HF_ENDPOINT", "HF_TOKEN_PATH", "HF_HUB_CACHE", "HF_XET_CACHE", "XDG_CONFIG_HOME")

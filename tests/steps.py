@@ -81,7 +81,8 @@ def holding(
     environment: Mapping[str, str] = options.pop("env", os.environ)
     process = subprocess.Popen(
         [*command[:place], *own, *command[place + 2 :]],
-        env={**environment, "PYTHONPATH": str(ROOT)},
+        # what Python keeps of modules it compiles would be steps of the first run alone
+        env={**environment, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
         pass_fds=(tells, waits),
         text=True,
         **options,

@@ -31,7 +31,7 @@ from bot.pipeline.models import REPO_ID
 from bot.pipeline.sources import Local
 from bot.recordpath import RecordPath
 from bot.records import Architecture, Built, Release, Tools, from_json, to_json
-from bot.workspace import Workspace, slug, write_text
+from bot.workspace import Workspace, keep_text, slug, write_text
 
 REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
 TIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -273,7 +273,7 @@ class Folder:
 
     def know(self) -> None:
         """What is in prepared.json was made here, or named by the run: it counts as ours."""
-        write_text(self._known, self.sentinel)
+        keep_text(self._known, self.sentinel)
 
     @property
     def known(self) -> Prepared | None:
@@ -302,7 +302,7 @@ class Folder:
                 f"{self.path} is not what the job `prepare` wrote: workdir must be one folder that "
                 "all runners share, or jobs.travel be hub; then rerun the failed jobs"
             )
-        write_text(self._known, sentinel)
+        keep_text(self._known, sentinel)
         return found
 
 

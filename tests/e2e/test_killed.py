@@ -60,10 +60,7 @@ def test_killed_in_a_stage(calm: Calm, tmp_path: Path, demo_model: Path, stage: 
 def test_killed_at_any_step(calm: Calm, tmp_path: Path, demo_model: Path, number: int) -> None:
     with running_hub(tmp_path / "hub") as hub:
         road = _road(tmp_path, hub)
-        at = 1 + number * calm.steps // PLACES
-        with road.held_at("", "publish", str(demo_model), *CHOSEN, at=at) as held:
-            held.step()
-            held.kill()
+        road.killed_at("", "publish", str(demo_model), *CHOSEN, at=calm.step(number, PLACES))
         _whole_or_nothing(calm, hub)
         _ends_well(calm, road, hub, demo_model)
 
@@ -91,7 +88,8 @@ def test_killed_at_any_request(
     del work
     at = number * calm.requests // REQUESTS
     with running_hub(tmp_path / "hub") as hub:
-        _killed_at_a_request(tmp_path, hub, demo_model, lambda reached: reached >= at)
+        code = _killed_at_a_request(tmp_path, hub, demo_model, lambda reached: reached >= at)
+        assert code == -signal.SIGKILL
         _whole_or_nothing(calm, hub)
         _ends_well(calm, _road(tmp_path, hub), hub, demo_model)
 

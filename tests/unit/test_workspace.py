@@ -1,4 +1,5 @@
 import hashlib
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,14 @@ import pytest
 
 from bot.errors import BusyError, CapacityError
 from bot.workspace import Workspace, require_free, sha256, slug, write_text, writing
+from tests.stopping import begin, is_stopped
+
+WRITES = """
+import sys
+from pathlib import Path
+from bot.workspace import write_text
+write_text(Path(sys.argv[1]), "first")
+"""
 
 
 def test_writing_gives_the_name_only_at_the_end(tmp_path: Path) -> None:
@@ -30,6 +39,30 @@ def test_writing_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
         interrupted()
     assert target.read_text() == "old"
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["goes on", "killed"])
+@pytest.mark.parametrize("step", ["open", "write", "sync", "rename"])
+def test_a_small_file_is_written_by_two_at_once(
+    tmp_path: Path, stopper: Path, step: str, killed: bool
+) -> None:
+    """Another writes it wholly while one is held at a step of its own."""
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    target = folder / "known"
+    command = [sys.executable, "-c", WRITES, str(target)]
+    one = begin(stopper, command, folder, of=f"^{step} ", at=1, how=signal.SIGSTOP)
+    assert is_stopped(one)
+    write_text(target, "second")
+    assert target.read_text() == "second"
+    if killed:
+        one.kill()
+    else:
+        one.send_signal(signal.SIGCONT)
+    assert one.wait() == (-signal.SIGKILL if killed else 0)
+    assert target.read_text() == ("second" if killed else "first")
+    write_text(target, "third")
+    assert [(path.name, path.read_text()) for path in folder.iterdir()] == [("known", "third")]
 
 
 @pytest.mark.parametrize(

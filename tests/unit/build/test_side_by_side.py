@@ -1,4 +1,4 @@
-"""Groups of tiers made side by side in one folder, each killed at some step and run again."""
+"""Passes side by side in one folder, held or killed at some step: none disturbs another's files."""
 
 from __future__ import annotations
 
@@ -6,78 +6,86 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bot.workspace import sha256
+from tests.split_gguf import shrink
+from tests.stopping import ROOT, begin, is_stopped
 
-ROOT = Path(__file__).resolve().parents[3]
-FEW = ("Balanced", "Quality")
-ALL = ("I-Nano,Compact,Quality", "I-Micro,I-Compact,Balanced", "I-Mini,I-Balanced,I-Quality")
-PLACES = 20
+ONE, OTHER = "I-Compact", "Balanced,Quality"
+# each step of a note; of the data one that has notes before it
+STEPS = {
+    "note opened": r"^open .*\.journal",
+    "note written": r"^write .*\.journal",
+    "note waited for": r"^sync .*\.journal",
+    "note named": r"^rename .*\.journal",
+    "note removed": r"^remove .*\.journal$",
+    "data": r"^write .*\.gguf\.partial",
+    "file named": r"^rename .*\.gguf",
+}
+QUICK = ("note named",)
+MIDDLE = 30  # of the data's writes
 
 
-def begin(
-    model: Path, folder: Path, tiers: str, step: int = 0, delay: float = 0.0
+@pytest.fixture(scope="module")
+def small(demo_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model for passes of a second."""
+    path = tmp_path_factory.mktemp("small") / "small.gguf"
+    shrink(demo_model, path, layers=4, experts=3)
+    return path
+
+
+@pytest.fixture(scope="module")
+def alone(stopper: Path, small: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Names and content of what both make when nothing disturbs them."""
+    folder = tmp_path_factory.mktemp("alone")
+    for tiers in (ONE, OTHER):
+        _end(_making(stopper, small, folder, tiers))
+    return _held(folder)
+
+
+def _making(
+    stopper: Path, model: Path, folder: Path, tiers: str, **stop: Any
 ) -> subprocess.Popen[str]:
-    given = (str(model), str(folder), str(step), str(delay), tiers)
-    command = [sys.executable, "-m", "tests.stepping", *given]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "tests.stepping", "pass", str(model), str(folder), tiers]
+    return begin(stopper, command, folder, cwd=ROOT, **stop)
 
 
-def end(process: subprocess.Popen[str], code: int = 0) -> str:
-    said, _ = process.communicate(timeout=600)
+def _end(process: subprocess.Popen[str], code: int = 0) -> None:
+    process.communicate(timeout=600)
     assert process.returncode == code
-    return said
 
 
-def kept(folder: Path, tiers: str) -> dict[str, str]:
-    """What lies in a folder of other groups than this one: names and content."""
-    names = tuple(f"{tier}.gguf" for tier in tiers.split(","))
-    return {
-        path.name: sha256(path)
-        for path in folder.iterdir()
-        if not path.name.startswith(names)
-        and not (path.suffix == ".journal" and any(f'"{n}"' in path.read_text() for n in names))
-    }
+def _held(folder: Path) -> dict[str, str]:
+    return {path.name: sha256(path) for path in folder.iterdir()}
 
 
-def killed_and_run_again(
-    model: Path, calm: Path, folder: Path, steps: dict[str, int], delay: float = 0.0
+@pytest.mark.parametrize(
+    "step", [pytest.param(n, marks=() if n in QUICK else pytest.mark.long) for n in STEPS]
+)
+@pytest.mark.parametrize("killed", [False, True], ids=["held", "killed"])
+def test_another_pass_meanwhile(
+    stopper: Path, small: Path, tmp_path: Path, alone: dict[str, str], step: str, killed: bool
 ) -> None:
-    running = [begin(model, folder, tiers, step, delay) for tiers, step in steps.items()]
-    for process in running:
-        end(process, -signal.SIGKILL)
-    alone, *others = steps
-    before = kept(folder, alone)
-    end(begin(model, folder, alone, delay=delay))
-    assert kept(folder, alone) == before  # nobody else's file or journal was touched
-    for process in [begin(model, folder, tiers, delay=delay) for tiers in others]:
-        end(process)
-    found = {path.name: sha256(path) for path in folder.iterdir()}
-    assert found == {path.name: sha256(path) for path in calm.iterdir()}
-
-
-def counted(model: Path, calm: Path, groups: tuple[str, ...]) -> dict[str, int]:
-    """Steps of each group when nothing disturbs it."""
-    return {tiers: int(end(begin(model, calm, tiers))) for tiers in groups}
-
-
-def test_groups_killed_at_some_steps_end_in_the_same_bytes(
-    demo_model: Path, tmp_path: Path
-) -> None:
-    steps = counted(demo_model, tmp_path / "calm", FEW)
-    middle = {tiers: count // 2 for tiers, count in steps.items()}
-    killed_and_run_again(demo_model, tmp_path / "calm", tmp_path / "killed", middle)
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("delay", [0.0, 0.5])
-def test_nine_tiers_killed_at_twenty_steps(demo_model: Path, tmp_path: Path, delay: float) -> None:
-    steps = counted(demo_model, tmp_path / "calm", ALL)
-    assert len(list((tmp_path / "calm").iterdir())) == 9
-    places = range(PLACES) if not delay else (0, PLACES - 1)  # a slow disk takes its time
-    for place in places:
-        at = {tiers: int(count * (place + 0.5) / PLACES) for tiers, count in steps.items()}
-        folder = tmp_path / f"killed-{place}"
-        killed_and_run_again(demo_model, tmp_path / "calm", folder, at, delay)
+    """One stops there, the other runs from begin to end, then the first goes on, or begins anew."""
+    stop = {"of": STEPS[step], "at": MIDDLE if step == "data" else 1}
+    folder = tmp_path / "work"
+    folder.mkdir()
+    first = _making(stopper, small, folder, ONE, how=signal.SIGSTOP, **stop)
+    assert is_stopped(first)
+    if killed:
+        first.kill()
+        _end(first, -signal.SIGKILL)
+    before = _held(folder)
+    _end(_making(stopper, small, folder, OTHER))
+    now = _held(folder)
+    assert {name: now.get(name) for name in before} == before
+    assert sorted(set(now) - set(before)) == sorted(f"{tier}.gguf" for tier in OTHER.split(","))
+    if killed:
+        _end(_making(stopper, small, folder, ONE))
+    else:
+        first.send_signal(signal.SIGCONT)
+        _end(first)
+    assert _held(folder) == alone
