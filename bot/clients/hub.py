@@ -6,6 +6,7 @@ asked what it holds, and it did not land.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -13,14 +14,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete
+from huggingface_hub import (
+    CommitOperationAdd,
+    CommitOperationCopy,
+    CommitOperationDelete,
+    get_session,
+    hf_raise_for_status,
+)
 from huggingface_hub.lfs import UploadInfo, post_lfs_batch_info
+from huggingface_hub.utils._runtime import is_xet_available
 from pydantic import SecretStr
 
+from bot.clients import hub_xet
 from bot.clients.hub_connection import TRIES, Gate, Lender, moved_on
 from bot.clients.hub_reading import Reader
 from bot.clock import Clock
-from bot.errors import AccessError, PublishError, SourceError, UnreachableError
+from bot.errors import (
+    AbsentError,
+    AccessError,
+    BotError,
+    PublishError,
+    SourceError,
+    UnreachableError,
+)
 from bot.records import Built, Release, RepoFile
 
 log = logging.getLogger(__name__)
@@ -52,6 +68,7 @@ class Hub(Reader):
         )
         self._sent: dict[tuple[str, str], _Sent] = {}  # by repository and path in it
         self._copied: dict[tuple[str, str], _Copied] = {}  # the same
+        self._asked_for_xet = False
 
     def create_private(self, repo_id: str) -> None:
         """Make a private model repository. One that exists is left as it is, public or not."""
@@ -182,20 +199,52 @@ class Hub(Reader):
     def _send_contents(self, repo_id: str, additions: list[CommitOperationAdd]) -> None:
         """Send large contents; the library repeats its own requests, with the token it began with.
 
-        Where that is lent and runs out meanwhile, the same call goes on with the next one.
+        Where that is lent and runs out meanwhile, the same call goes on with the next one; where
+        the Hub's Xet storage fails, without it.
         """
         for _ in range(RENEWALS):
             token = self._repeat(repo_id, lambda: self._secret)
+            by_xet = self._takes_xet(repo_id, additions)
             try:
-                with self._speaking(repo_id):
+                with self._speaking(repo_id), contextlib.ExitStack() as way:
+                    if not by_xet:
+                        way.enter_context(hub_xet.by_lfs(additions))
                     self._api.preupload_lfs_files(repo_id, additions=additions, revision="main")
             except (AccessError, UnreachableError) as error:
-                if self._lender is None or not self._lender.is_over(token):
+                if self._lender is not None and self._lender.is_over(token):
+                    log.info("%s: going on with a new token after %s", repo_id, error)
+                elif by_xet and isinstance(error.__cause__, hub_xet.FAILURES):
+                    self._storage.give_up(error)
+                else:
                     raise
-                log.info("%s: going on with a new token after %s", repo_id, error)
             else:
                 return
         raise UnreachableError(f"{repo_id} outlasted {RENEWALS} tokens; run the same command again")
+
+    def _takes_xet(self, repo_id: str, additions: Sequence[CommitOperationAdd]) -> bool:
+        """Whether contents can go into the Hub's Xet storage, which is asked for once."""
+        if not is_xet_available() or self._storage.is_given_up:
+            return False
+        if self._asked_for_xet or all(one._is_uploaded for one in additions):
+            return True
+        self._asked_for_xet = True
+        try:
+            with self._speaking(repo_id):
+                reply = get_session().get(
+                    f"{self._models(repo_id)}/xet-write-token/main",
+                    headers=self._headers(),
+                    timeout=self._timeout,
+                )
+                hf_raise_for_status(reply)
+        except AbsentError as error:  # no such address: a Hub without Xet
+            self._storage.give_up(error)
+        except BotError as error:  # of the token, or for a moment: sending tells which
+            log.info("%s: no Xet token yet: %s", repo_id, error)
+        else:
+            address = reply.headers.get(hub_xet.ADDRESS)
+            if address is not None and not self._storage.is_reached(address):
+                self._storage.give_up(f"{address} is out of reach")
+        return not self._storage.is_given_up
 
     def send(self, repo_id: str, operations: Sequence[Any], message: str, parent: str) -> str:
         """One commit of the library's operations, asked for once; returns its sha."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,18 +21,12 @@ from huggingface_hub.errors import (
     HfHubHTTPError,
 )
 from huggingface_hub.file_download import HfFileMetadata, get_hf_file_metadata, http_get
-from huggingface_hub.utils._runtime import is_xet_available
-from huggingface_hub.utils._xet import (
-    XetFileData,
-    get_xet_session,
-    refresh_xet_connection_info,
-    xet_headers_without_auth,
-)
+from huggingface_hub.utils._xet import XetFileData
 from huggingface_hub.utils.tqdm import (
     tqdm,
 )
 
-from bot.clients import header, replies, shards
+from bot.clients import header, hub_xet, replies, shards
 from bot.clients.bounds import FILE, within
 from bot.clients.hub_connection import LISTING, Connection, NoSuchFile, date_of
 from bot.clients.replies import Listed, Page
@@ -59,11 +54,14 @@ SORT_NAMES = {
     "trending_score": "trendingScore",
 }
 MOST_IDLE = 5  # pages one after another that name no new model
-XET_WINDOW = 128 << 20  # bytes that one stream may read ahead
 
 
 class Reader(Connection):
     """All that can be asked of a Hub without changing it."""
+
+    @functools.cached_property
+    def _storage(self) -> hub_xet.Storage:
+        return hub_xet.Storage()
 
     def newest(
         self, limit: int, page: int, sort: Sort = "created_at", author: str | None = None
@@ -322,12 +320,13 @@ class Reader(Connection):
             if there > size:  # of something else
                 there = file.seek(0)
                 file.truncate()
-            xet = stored.xet_file_data
+            xet, large = stored.xet_file_data, size - there > MAX_HTTP_DOWNLOAD_SIZE
             if there == size:
                 pass
-            elif xet is not None and is_xet_available():
-                self._stream(xet, size, file, what, advance)
-            elif size - there > MAX_HTTP_DOWNLOAD_SIZE:
+            elif xet is not None and self._opened(xet, needed=large):
+                with _whole(what):
+                    self._storage.stream(xet, self._headers(), size, file, advance)
+            elif large:
                 raise CapacityError(
                     f"{what} is too large for plain HTTP; install hf_xet, unset HF_HUB_DISABLE_XET"
                 )
@@ -364,42 +363,11 @@ class Reader(Connection):
             # the address of a stored file holds for an hour only
             raise UnreachableError(f"{what} stopped; run the same command again") from error
 
-    def _stream(
-        self,
-        xet: XetFileData,
-        size: int,
-        file: BinaryIO,
-        what: str,
-        advance: Callable[[int], None],
-    ) -> None:
-        """The rest of a file over Xet, in order. hf_xet's own download to a file starts anew.
-
-        In windows: a stream reads ahead by gigabytes.
-        """
-        from hf_xet import XetFileInfo
-
-        headers = self._headers()
+    def _opened(self, xet: XetFileData, *, needed: bool) -> bool:
         try:
-            given = refresh_xet_connection_info(file_data=xet, headers=headers)
+            return self._storage.is_open(xet, self._headers(), needed=needed)
         except ValueError as error:
             raise replies.not_a_hub(self.name) from error
-        session = get_xet_session()  # type: ignore[no-untyped-call]  # the library's
-        group = session.new_download_stream_group(
-            endpoint=given.endpoint,
-            token=given.access_token,
-            token_expiry_unix_secs=given.expiration_unix_epoch,
-            token_refresh_url=xet.refresh_route,
-            token_refresh_headers=headers,
-            custom_headers=xet_headers_without_auth(headers),
-        )
-        info = XetFileInfo(xet.file_hash, size)
-        while (start := file.tell()) < size:
-            with _whole(what):
-                for chunk in group.download_stream(info, start, min(start + XET_WINDOW, size)):
-                    file.write(chunk)
-                    advance(len(chunk))
-            if file.tell() == start:
-                raise ConnectionError("Xet gave no more")
 
     def _content(self, repo_id: str, commit: str, path: str, limit: int) -> bytes:
         url = hf_hub_url(repo_id, path, revision=commit, endpoint=self.endpoint)

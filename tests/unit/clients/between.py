@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -144,3 +145,10 @@ def between(upstream: str) -> Iterator[Between]:
         proxy.shutdown()
         thread.join()
         proxy.server_close()
+
+
+def closed_port() -> str:
+    """An address of this machine at which nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{taken.getsockname()[1]}"

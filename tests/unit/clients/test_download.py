@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from bot.clients import hub_reading
+from bot.clients import hub_xet
 from bot.clients.hub import Hub
 from bot.errors import SourceError, UnreachableError
 from bot.web import xet
 from tests.local_hub.server import Hub as LocalHub
 from tests.local_hub.server import large, regular
-from tests.unit.clients.between import Between, Fault, between
+from tests.unit.clients.between import Between, Fault, between, closed_port
 
 DATA = os.urandom(1_000_000)
 NAME = "model.safetensors"
@@ -167,7 +167,7 @@ def test_xet_goes_on_from_a_partial_file(
     there: int,
 ) -> None:
     assert stored_by_xet.is_dir()
-    monkeypatch.setattr(hub_reading, "XET_WINDOW", 300_000)
+    monkeypatch.setattr(hub_xet, "WINDOW", 300_000)
     (tmp_path / f"{NAME}.partial").write_bytes(DATA[:there])
     content, came = download(proxy, repo, tmp_path)
     assert content == DATA
@@ -176,16 +176,34 @@ def test_xet_goes_on_from_a_partial_file(
     assert proxy.count("GET", "xet-read-token") == 1
 
 
-def test_damaged_xet_storage_is_an_error_of_the_hub(
+def test_a_file_of_damaged_xet_storage_comes_over_http(
     stored_by_xet: Path, repo: str, proxy: Between, tmp_path: Path
 ) -> None:
     folder = stored_by_xet / "xet" / "xorbs" / "xorbs"
     for xorb in folder.iterdir():
         xorb.chmod(0o644)
         xorb.write_bytes(os.urandom(1000))
-    with pytest.raises(UnreachableError):
-        download(proxy, repo, tmp_path)
-    assert not (tmp_path / NAME).exists()
+    content, came = download(proxy, repo, tmp_path)
+    assert content == DATA
+    assert sum(came) == len(DATA)
+
+
+@pytest.mark.parametrize("how", ["no token", "out of reach", "no storage"])
+def test_a_file_whose_xet_storage_is_not_to_be_had_comes_over_http(
+    stored_by_xet: Path, repo: str, proxy: Between, tmp_path: Path, how: str
+) -> None:
+    assert stored_by_xet.is_dir()
+    token = proxy.faults[1]
+    token.times = 9
+    if how == "no token":
+        token.status, token.headers = 404, {}
+    else:  # a port that nobody listens at; somebody there who is no storage
+        elsewhere = closed_port() if how == "out of reach" else proxy.url
+        token.headers = {**token.headers, "X-Xet-Cas-Url": elsewhere}
+    content, came = download(proxy, repo, tmp_path)
+    assert content == DATA
+    assert sum(came) == len(DATA)
+    assert proxy.count("GET", "/resolve/") == 1
 
 
 # ── gates ───────────────────────────────────────────────────────────────────────────────────
