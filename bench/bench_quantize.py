@@ -33,8 +33,8 @@ from bot.build import onepass, quantize
 from bot.build.imatrix import Matrix
 from bot.build.layout import Wanted
 from bot.clients import gguf
-from bot.clients.header import read_header, text, u32, write_header
 from bot.clients.llama.library import ggml_type
+from bot.ggufheader import read_header, text, u32, write_header
 from bot.plan.architecture import describe
 from bot.plan.profiles import FILE_TYPES, load_profiles
 from bot.plan.recipe import asked_types, file_type, make_recipes

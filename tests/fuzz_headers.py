@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from bot.clients import gguf, safetensors
-from bot.clients.header import LARGEST, MOST_STRINGS, MOST_TENSORS, write_header
 from bot.errors import SourceError
+from bot.ggufheader import LARGEST, MOST_STRINGS, MOST_TENSORS, write_header
 from bot.settings import DEMO
 
 ROOM = 100 << 20  # bytes

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from bot.clients import gguf
-from bot.clients.header import RawHeader, RawTensor, alignment_of, values
 from bot.clients.llama import kernels
 from bot.clients.llama.library import type_name
 from bot.clients.llama.session import Session, Token
 from bot.errors import BuildError, SourceError, UnsoundError
+from bot.ggufheader import RawHeader, RawTensor, alignment_of, values
 
 Progress = Callable[[int, int], None]  # bytes looked at, and all
 

@@ -17,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bot.clients import gguf
-from bot.clients.header import (
+from bot.clients.llama import kernels
+from bot.clients.llama.library import ggml_type, type_name
+from bot.ggufheader import (
     ALIGNMENT,
     RawTensor,
     i32,
@@ -26,8 +28,6 @@ from bot.clients.header import (
     u32,
     write_header,
 )
-from bot.clients.llama import kernels
-from bot.clients.llama.library import ggml_type, type_name
 from bot.records import digest
 
 QUANTIZATION_VERSION = 2  # GGML_QNT_VERSION

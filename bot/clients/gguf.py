@@ -1,6 +1,6 @@
 """Reading and writing GGUF files: the only module that knows the gguf package.
 
-Of that package names, sizes and the writer are used; files are taken apart by header.py, which
+Of that package names, sizes and the writer are used; files are taken apart by bot.ggufheader, which
 bounds everything.
 """
 
@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import gguf
 
-from bot.clients.header import (
+from bot.errors import SourceError
+from bot.ggufheader import (
     MOST_TENSORS,
     RawHeader,
     RawTensor,
@@ -26,7 +27,6 @@ from bot.clients.header import (
     read_header,
     values,
 )
-from bot.errors import SourceError
 from bot.records import Tensor
 
 if TYPE_CHECKING:

@@ -26,7 +26,8 @@ from huggingface_hub.utils.tqdm import (
     tqdm,
 )
 
-from bot.clients import header, hub_xet, replies, shards
+from bot import ggufheader
+from bot.clients import hub_xet, replies, shards
 from bot.clients.bounds import FILE, within
 from bot.clients.hub_connection import LISTING, Connection, NoSuchFile, date_of
 from bot.clients.replies import Listed, Page
@@ -242,7 +243,7 @@ class Reader(Connection):
         Asks for ranges of growing length until the header is whole; takes as much of the disk.
         Raises SourceError for a file that is not GGUF, AccessError, UnreachableError.
         """
-        header.write_stand_in(
+        ggufheader.write_stand_in(
             lambda start, stop: self._range(
                 release.repo_id, release.commit, file.path, start, stop
             ),

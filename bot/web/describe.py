@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import Any
 
 import yaml
 
+from bot.web.modelfacts import Read, gguf_facts
 from bot.web.repository import Entry
 
 CARD_LIMIT = 1 << 20  # bytes of README.md that are looked at
@@ -23,8 +24,6 @@ CONFIG_LIMIT = 1 << 20  # bytes
 DEPTH = 12
 VALUES = 200  # items of a list that become tags
 FRONT_MATTER = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)(?<=\n)---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
-
-Read = Callable[[str, int], bytes]  # sha256, limit
 
 
 class _Loader(yaml.SafeLoader):
@@ -89,7 +88,7 @@ def _plain(value: Any, depth: int) -> Any:
 
 
 def describe(files: Mapping[str, Entry], read: Read) -> dict[str, Any]:
-    """The facts of one commit: cardData, config, tags, library_name, pipeline_tag."""
+    """The facts of one commit: cardData, config, tags, library_name, pipeline_tag, gguf."""
     card = _card(files, read)
     config = _config(files, read)
     formats = [
@@ -115,6 +114,7 @@ def describe(files: Mapping[str, Entry], read: Read) -> dict[str, Any]:
         "tags": list(dict.fromkeys(tags)),
         "library_name": library,
         "pipeline_tag": pipeline,
+        "gguf": gguf_facts(files, read),
     }
 
 

@@ -29,7 +29,7 @@ NOT_HERE = ("num_parameters", "apps", "inference", "inference_provider")
 LISTED = ("modelId", "author", "private", "gated", "tags", "createdAt", "downloads", "likes",
           "library_name", "pipeline_tag", "trendingScore")  # fmt: skip
 FULL = ("sha", "lastModified", "siblings", "disabled")
-INFO = (*LISTED, *FULL, "cardData", "config", "usedStorage", "model-index", "spaces")
+INFO = (*LISTED, *FULL, "cardData", "config", "usedStorage", "model-index", "spaces", "gguf")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,8 +80,9 @@ def model(
         "xetEnabled": xet.available,
         "evalResults": list,
         **{name: lambda: 0 for name in ("downloads", "downloadsAllTime", "likes", "trendingScore")},
+        "gguf": lambda: None,  # of commits of before it was looked at
         **{name: partial(facts.get, name) for name in facts},
-        **{name: lambda: None for name in ("safetensors", "gguf", "inference", "mask_token",
+        **{name: lambda: None for name in ("safetensors", "inference", "mask_token",
            "childrenModelCount", "inferenceProviderMapping", "resourceGroup", "transformersInfo",
            "widgetData")},
     }  # fmt: skip

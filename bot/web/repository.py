@@ -43,7 +43,7 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Commit:
-    """A state of a repository. `facts` is what card and config.json said (see describe.py)."""
+    """A state of a repository. `facts` is what its files said (see describe.py)."""
 
     sha: str
     parent: str | None

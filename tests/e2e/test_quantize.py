@@ -10,8 +10,8 @@ import pytest
 from pydantic import SecretStr
 
 from bot.clients import gguf
-from bot.clients.header import read_header
 from bot.clients.hub import Hub as Client
+from bot.ggufheader import read_header
 from bot.workspace import sha256
 from tests.e2e.road import Road
 from tests.local_hub.server import Hub

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from bot.clients import header
+from bot import ggufheader
 from bot.clients.hub import Hub as Client
 from bot.clients.llama.session import Session, generate
 from bot.errors import SourceError
@@ -101,10 +101,10 @@ def test_a_chat_template_is_not_executed(tmp_path: Path) -> None:
         "MARK", str(mark)
     )
     whole = (DEMO / "tiny-moe-Q8_0.gguf").read_bytes()
-    found = header.read_header(DEMO / "tiny-moe-Q8_0.gguf")
+    found = ggufheader.read_header(DEMO / "tiny-moe-Q8_0.gguf")
     keys = {
         **found.keys,
-        "tokenizer.chat_template": header.text("tokenizer.chat_template", template),
+        "tokenizer.chat_template": ggufheader.text("tokenizer.chat_template", template),
     }
     ends = [*(t.offset for t in found.tensors[1:]), len(whole) - found.data_offset]
     entries = [
@@ -113,7 +113,8 @@ def test_a_chat_template_is_not_executed(tmp_path: Path) -> None:
     ]
     path = tmp_path / "model.gguf"
     path.write_bytes(
-        header.write_header(keys.values(), entries, header.ALIGNMENT) + whole[found.data_offset :]
+        ggufheader.write_header(keys.values(), entries, ggufheader.ALIGNMENT)
+        + whole[found.data_offset :]
     )
     with Session(path, n_ctx=64, threads=1) as session:
         assert generate(session, "The little girl", 4)

@@ -13,9 +13,9 @@ from bot.build import onepass
 from bot.build.check import LENGTH, check_headers, check_rows, check_speech, find_loop
 from bot.build.layout import Wanted
 from bot.clients import gguf
-from bot.clients.header import RawTensor, read_header
 from bot.clients.llama.session import Session
 from bot.errors import BotError, BuildError, SourceError
+from bot.ggufheader import RawTensor, read_header
 from tests.split_gguf import split
 
 

@@ -18,9 +18,9 @@ from bot.build import imatrix, onepass, quantize
 from bot.build.imatrix import Matrix
 from bot.build.layout import Wanted, open_source
 from bot.clients import gguf
-from bot.clients.header import read_header
 from bot.clients.llama.session import Session, Token
 from bot.errors import BuildError, CapacityError
+from bot.ggufheader import read_header
 from bot.plan.architecture import describe
 from bot.plan.profiles import load_profiles
 from bot.plan.recipe import asked_types, file_type, make_recipes

@@ -11,9 +11,9 @@ import pytest
 
 from bot.build.quantize import quantize
 from bot.clients import gguf
-from bot.clients.header import text, write_header
 from bot.clients.llama.session import Session, Token
 from bot.errors import SourceError
+from bot.ggufheader import text, write_header
 from bot.plan.architecture import describe
 from tests.split_gguf import split
 

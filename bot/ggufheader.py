@@ -55,7 +55,7 @@ class RawHeader:
 class _Reader:
     """Takes a header apart. Every length is checked against what is left."""
 
-    def __init__(self, data: mmap.mmap, path: Path) -> None:
+    def __init__(self, data: mmap.mmap | bytes, path: Path | str) -> None:
         self._data, self._path, self.at = data, path, 0
         self._end = min(len(data), LARGEST)
         self._strings, self._text = MOST_STRINGS, MOST_TEXT
@@ -160,6 +160,14 @@ def read_header(path: Path) -> RawHeader:
             return _parse(_Reader(data, path), path)
 
 
+def parse(content: bytes, name: str) -> RawHeader:
+    """The header at the beginning of `content`, of a file called `name`. Raises as `read_header`.
+
+    Where data begins may lie behind the end of `content`.
+    """
+    return _parse(_Reader(content, name), name)
+
+
 def write_stand_in(fetch: Callable[[int, int], bytes], size: int, target: Path) -> None:
     """A file of `size` bytes that holds only the header of a GGUF file far away.
 
@@ -187,7 +195,7 @@ def _is_gguf(path: Path) -> bool:
         return file.read(4) == MAGIC
 
 
-def _parse(reader: _Reader, path: Path) -> RawHeader:
+def _parse(reader: _Reader, path: Path | str) -> RawHeader:
     reader.take(4)
     if reader.raw(0) != MAGIC:
         require_itself(reader.start(START), path)

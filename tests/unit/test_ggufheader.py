@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.clients import header
+from bot import ggufheader
 from bot.errors import SourceError
 from bot.settings import DEMO
 
@@ -15,11 +15,11 @@ MODEL = DEMO / "tiny-moe-Q8_0.gguf"
 
 
 def test_a_header_comes_back_byte_for_byte() -> None:
-    found = header.read_header(MODEL)
+    found = ggufheader.read_header(MODEL)
     ends = sorted([t.offset for t in found.tensors] + [MODEL.stat().st_size - found.data_offset])
     sizes = {offset: after - offset for offset, after in pairwise(ends)}
     entries = [(t.name, t.shape, t.type, sizes[t.offset]) for t in found.tensors]
-    written = header.write_header(found.keys.values(), entries, header.ALIGNMENT)
+    written = ggufheader.write_header(found.keys.values(), entries, ggufheader.ALIGNMENT)
     assert written == MODEL.read_bytes()[: found.data_offset]
 
 
@@ -27,8 +27,11 @@ def test_keys_are_what_gguf_reads(tmp_path: Path) -> None:
     import gguf  # noqa: TID251 - the other opinion
 
     path = tmp_path / "made.gguf"
-    keys = [header.text("general.architecture", "llama"), header.u32("llama.block_count", 3)]
-    path.write_bytes(header.write_header(keys, [("a", (4, 2, 1), 0, 32)], 32) + bytes(32))
+    keys = [
+        ggufheader.text("general.architecture", "llama"),
+        ggufheader.u32("llama.block_count", 3),
+    ]
+    path.write_bytes(ggufheader.write_header(keys, [("a", (4, 2, 1), 0, 32)], 32) + bytes(32))
     read = gguf.GGUFReader(path)
     assert read.fields["llama.block_count"].contents() == 3
     assert [(t.name, list(t.shape)) for t in read.tensors] == [("a", [4, 2])]
@@ -66,7 +69,7 @@ def test_crafted_headers_are_refused(tmp_path: Path, case: str) -> None:
     path = tmp_path / "crafted.gguf"
     path.write_bytes(BAD[case])
     with pytest.raises(SourceError) as refused:
-        header.read_header(path)
+        ggufheader.read_header(path)
     assert "\n" not in str(refused.value)
 
 
@@ -86,7 +89,7 @@ def test_damaged_headers_are_refused_or_read_quickly(tmp_path: Path) -> None:
         path.write_bytes(data[: chance.choice([len(data), chance.randrange(len(data))])])
         start = time.process_time()
         try:
-            header.read_header(path)
+            ggufheader.read_header(path)
         except SourceError:
             refused += 1
         slowest = max(slowest, time.process_time() - start)
@@ -99,34 +102,34 @@ def test_damaged_headers_are_refused_or_read_quickly(tmp_path: Path) -> None:
 
 def test_values_are_integers_and_texts(tmp_path: Path) -> None:
     keys = [
-        header.text("general.architecture", "llama"),
-        header.u16("split.no", 3),
-        header.i32("split.tensors.count", -7),
-        header.u32("llama.block_count", 1 << 31),
+        ggufheader.text("general.architecture", "llama"),
+        ggufheader.u16("split.no", 3),
+        ggufheader.i32("split.tensors.count", -7),
+        ggufheader.u32("llama.block_count", 1 << 31),
     ]
     path = tmp_path / "made.gguf"
-    path.write_bytes(header.write_header(keys, [("a", (4,), 0, 32)], 32) + bytes(32))
-    assert header.values(header.read_header(path).keys) == {
+    path.write_bytes(ggufheader.write_header(keys, [("a", (4,), 0, 32)], 32) + bytes(32))
+    assert ggufheader.values(ggufheader.read_header(path).keys) == {
         "general.architecture": "llama",
         "split.no": 3,
         "split.tensors.count": -7,
         "llama.block_count": 1 << 31,
     }
-    found = header.values(header.read_header(MODEL).keys)
+    found = ggufheader.values(ggufheader.read_header(MODEL).keys)
     assert found["general.architecture"] == "qwen35moe"
     assert "tokenizer.ggml.tokens" not in found
 
 
 def test_a_text_that_is_none_and_doubled_names_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "made.gguf"
-    bad = header.text("general.name", "x").replace(b"x", b"\xff")
-    path.write_bytes(header.write_header([bad], [], 32))
+    bad = ggufheader.text("general.name", "x").replace(b"x", b"\xff")
+    path.write_bytes(ggufheader.write_header([bad], [], 32))
     with pytest.raises(SourceError, match=r"'general\.name' holds no text"):
-        header.values(header.read_header(path).keys)
-    twice = [header.u32("a.b", 1), header.u32("a.b", 2)]
-    path.write_bytes(header.write_header(twice, [], 32))
+        ggufheader.values(ggufheader.read_header(path).keys)
+    twice = [ggufheader.u32("a.b", 1), ggufheader.u32("a.b", 2)]
+    path.write_bytes(ggufheader.write_header(twice, [], 32))
     with pytest.raises(SourceError, match=r"'a\.b' twice"):
-        header.read_header(path)
-    path.write_bytes(header.write_header([], [("t", (4,), 0, 32)] * 2, 32))
+        ggufheader.read_header(path)
+    path.write_bytes(ggufheader.write_header([], [("t", (4,), 0, 32)] * 2, 32))
     with pytest.raises(SourceError, match="two tensors of one name"):
-        header.read_header(path)
+        ggufheader.read_header(path)
