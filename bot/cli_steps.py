@@ -59,8 +59,8 @@ def step() -> None:
     """One job of a release that several machines build: see workflows/.
 
     Options can be given as variables: APEX_MODEL, APEX_REVISION, APEX_TIERS, APEX_DELIVERY,
-    APEX_RELEASE, APEX_SENTINEL, APEX_SEALS, APEX_GROUP, APEX_COUNT, APEX_PUBLISHED. On GitHub,
-    results go to GITHUB_OUTPUT too.
+    APEX_RELEASE, APEX_SENTINEL, APEX_SEALS, APEX_GROUP, APEX_COUNT, APEX_DESCRIBED, APEX_PUBLISHED.
+    On GitHub, results go to GITHUB_OUTPUT too.
 
     \b
     bot step prepare --model Qwen/Qwen3.6-35B-A3B
@@ -183,25 +183,37 @@ def describe(
     """Write card, plot and results of the tiers that are complete, if jobs.policy has enough.
 
     Models are opened here and not by `publish`, which has the token that may write. With
-    hub.namespace in bot.yaml this step needs no token.
+    hub.namespace in bot.yaml this step needs no token. `described` among its results is how
+    `publish` knows on another machine what was written.
 
     \b
     bot step describe --release Qwen--Qwen3.6-35B-A3B-0123456789ab --sentinel 0123…
     """
     from bot.pipeline import steps
+    from bot.pipeline.orders import Described
 
     folder = _folder(context, release)
     found = steps.describe_release(context.pipeline, folder, sentinel, to, seals)
-    _tell({"repository": found.repo_id, "tiers": ",".join(found.tiers)}, as_json=as_json)
+    told = {"repository": found.repo_id, "tiers": ",".join(found.tiers)}
+    _tell({**told, "described": folder.hash_of(Described)}, as_json=as_json)
 
 
 @step.command()
 @RELEASE
 @SENTINEL
+@click.option(
+    "--described",
+    envvar="APEX_DESCRIBED",
+    default="",
+    metavar="HASH",
+    help="Of `describe` [default: what this machine described itself]",
+)
 @click.option("--private", is_flag=True, help="Leave a new repository private.")
 @JSON
 @click.pass_obj
-def publish(context: Context, release: str, sentinel: str, private: bool, as_json: bool) -> None:
+def publish(
+    context: Context, release: str, sentinel: str, described: str, private: bool, as_json: bool
+) -> None:
     """Send what was described: one commit, verified, then public. HF_TOKEN must allow it.
 
     \b
@@ -212,7 +224,7 @@ def publish(context: Context, release: str, sentinel: str, private: bool, as_jso
 
     hide = private or context.settings.publish.private
     folder = _folder(context, release)
-    done, sent = steps.publish(context.pipeline, folder, sentinel, private=hide)
+    done, sent = steps.publish(context.pipeline, folder, sentinel, described, private=hide)
     told = {"published": dump(sent)}
     _tell({"url": done.url, "commit": done.commit}, as_json=as_json, to_jobs=told)
 

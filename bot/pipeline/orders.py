@@ -206,7 +206,8 @@ class Described:
     key: Hash
     repo_id: str
     tiers: tuple[Tier, ...]
-    files: Mapping[str, Built]
+    files: Mapping[str, Built]  # paths from the working folder
+    verdict: Carried | None = None  # what the gate said, for people who are asked
 
 
 @exact
@@ -269,7 +270,11 @@ class Folder:
     @property
     def sentinel(self) -> str:
         """Hash of prepared.json, by which later jobs of the run know it."""
-        return hashlib.sha256(_bytes(self.file(Prepared))).hexdigest()
+        return self.hash_of(Prepared)
+
+    def hash_of(self, kind: type) -> str:
+        """Hash of a record as it lies here, by which later jobs of the run know it."""
+        return hashlib.sha256(_bytes(self.file(kind))).hexdigest()
 
     def know(self) -> None:
         """What is in prepared.json was made here, or named by the run: it counts as ours."""
@@ -298,12 +303,16 @@ class Folder:
         """
         found = self._named(sentinel)
         if found is None:
-            raise CapacityError(
-                f"{self.path} is not what the job `prepare` wrote: workdir must be one folder that "
-                "all runners share, or jobs.travel be hub; then rerun the failed jobs"
-            )
+            raise self.not_of("prepare")
         keep_text(self._known, sentinel)
         return found
+
+    def not_of(self, job: str) -> CapacityError:
+        """That a record here is not the one that this job of the run wrote."""
+        return CapacityError(
+            f"{self.path} is not what the job `{job}` wrote: workdir must be one folder that "
+            "all runners share, or jobs.travel be hub; then rerun the failed jobs"
+        )
 
 
 def parsed(kind: type[T], text: bytes) -> T | None:

@@ -7,7 +7,8 @@ work of the jobs before it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -38,7 +39,7 @@ from bot.plan.profiles import load_profiles
 from bot.recordpath import RecordPath
 from bot.records import Built, Recipe, Tools, digest, dump
 from bot.settings import Settings
-from bot.workspace import inside, require_safe, sha256
+from bot.workspace import GATE, inside, remove, require_safe, sha256, write_text
 
 
 def prepare(pipeline: Pipeline, order: Order) -> tuple[Folder, Prepared | None]:
@@ -420,9 +421,31 @@ def describe_release(
     repo_id = pipeline.target(job.plan.model, to)
     with job.paths.locked(), _making_nothing(job, apart=way.apart):
         files = describe.card(job, repo_id)
-    described = Described(key=job.key, repo_id=repo_id, tiers=complete, files=files)
-    folder.write(described)
-    return described
+    described = Described(
+        key=job.key,
+        repo_id=repo_id,
+        tiers=complete,
+        files=_moved(files, lambda path: inside(folder.root, path)),
+        verdict=next(iter(carried(folder.root, _verdict(job))), None),
+    )
+    record = describe.hashed(folder.write(described))
+    way.leave((*_small(files).values(), *_verdict(job), record), "what is said of it")
+    return replace(described, files=files)
+
+
+def _moved(files: Mapping[str, Built], to: Callable[[Path], str]) -> dict[str, Built]:
+    """The same files by other paths."""
+    return {name: replace(file, path=to(Path(file.path))) for name, file in files.items()}
+
+
+def _small(files: Mapping[str, Built]) -> dict[str, Built]:
+    """What was written for this publication; models are where they were left."""
+    return {name: file for name, file in files.items() if Path(name).suffix != ".gguf"}
+
+
+def _verdict(job: Job) -> list[Built]:
+    path = job.paths.release.with_name(GATE)
+    return [describe.hashed(path)] if path.is_file() else []
 
 
 def _whole(
@@ -476,18 +499,16 @@ def _require_enough(policy: str, complete: Sequence[str], wanted: Sequence[str])
 
 
 def publish(
-    pipeline: Pipeline, folder: Folder, sentinel: str, *, private: bool
+    pipeline: Pipeline, folder: Folder, sentinel: str, told: str = "", *, private: bool
 ) -> tuple[Published, Sent]:
     """Send what was described: one commit, verified, then public. No model is opened here.
 
-    Also what later jobs of the run are told of it.
+    `told` is the hash of what was described, by which another machine's is known; without it this
+    machine's own is sent. Also what later jobs of the run are told of it.
     """
-    prepared, described = folder.prepared(sentinel), folder.read(Described)
-    if described is None or described.key != prepared.key:
-        raise SourceError("there is nothing to publish yet; run `bot step describe` before")
-    _require_in_release(folder, prepared, described)
-    message = f"APEX quants of {prepared.order.model} at {prepared.commit[:12]}"
     way = road(pipeline, folder)
+    prepared, described = _to_send(way, folder, sentinel, told)
+    message = f"APEX quants of {prepared.order.model} at {prepared.commit[:12]}"
     way.lend(pipeline.hub, described.repo_id, described.files)
     done = send(
         pipeline, described.repo_id, described.files, message, prepared.key, private=private
@@ -507,6 +528,42 @@ def publish(
         tag(pipeline, sent.repo_id, _tag(sent.asked), sent.commit)
     folder.write(sent)
     return follow(pipeline, done, whole=sent.whole), sent
+
+
+def _to_send(way: Road, folder: Folder, sentinel: str, told: str) -> tuple[Prepared, Described]:
+    """The plan and what was described of it, with its files here but for models.
+
+    Raises CapacityError for another one than the describing job wrote.
+    """
+    if told:
+        way.records()
+    prepared, file = folder.prepared(sentinel), folder.file(Described)
+    if told and folder.hash_of(Described) != told:
+        text = way.text(file)
+        if hashlib.sha256(text).hexdigest() != told:
+            raise folder.not_of("describe")
+        write_text(file, text.decode())
+    described = folder.read(Described)
+    if described is None or described.key != prepared.key:
+        raise SourceError("there is nothing to publish yet; run `bot step describe` before")
+    described = replace(
+        described, files=_moved(described.files, lambda path: str(folder.root / path))
+    )
+    _require_in_release(folder, prepared, described)
+    if told:
+        _bring_described(way, folder, prepared, described)
+    return prepared, described
+
+
+def _bring_described(way: Road, folder: Folder, prepared: Prepared, described: Described) -> None:
+    """Have the card and what lies beside it here; what is left of an earlier one goes."""
+    verdict = [described.verdict] if described.verdict is not None else []
+    wanted = (*carried(folder.root, _small(described.files).values()), *verdict)
+    for one in wanted if way.apart else ():
+        path = one.path.below(folder.root, prepared.job)
+        if path.is_file() and sha256(path) != one.sha256:
+            remove(path, folder.root / prepared.job)
+    way.bring(wanted, (prepared.job,))
 
 
 def _require_in_release(folder: Folder, prepared: Prepared, described: Described) -> None:

@@ -46,6 +46,9 @@ class Road(Protocol):
     def records(self) -> None:
         """Have the records of earlier jobs in the order's folder."""
 
+    def text(self, path: Path) -> bytes:
+        """A small file of the order as it was left; empty without one. Nobody vouches for it."""
+
     def bring(
         self, wanted: Sequence[Carried], places: Sequence[str], room: int = 0
     ) -> frozenset[str]:
@@ -105,6 +108,10 @@ class Shared:
 
     def records(self) -> None:
         """They are there."""
+
+    def text(self, path: Path) -> bytes:
+        """It is here, if it is anywhere."""
+        return path.read_bytes() if path.is_file() else b""
 
     def bring(
         self, wanted: Sequence[Carried], places: Sequence[str], room: int = 0
@@ -249,6 +256,11 @@ class Staging:
                 path.unlink(missing_ok=True)
             else:
                 write_text(path, text)
+
+    def text(self, path: Path) -> bytes:
+        """A small file as it lies there now."""
+        named = inside(self._root, path)
+        return (self._hub.read_text(self.repo_id, self._now.commit, named, LONGEST) or "").encode()
 
     def _records(self) -> list[Path]:
         groups = [self._folder.file(Group, number) for number in range(1, GROUPS + 1)]

@@ -42,7 +42,9 @@ class Plan:
 
     def machine(self, step: str, group: str) -> Path:
         """The working folder of a step's machine; those that publish begin with nothing."""
-        names = {"prepare": "preparer", "quantize": f"maker-{group}"}
+        names = {
+            "prepare": "preparer", "quantize": f"maker-{group}", "describe": f"describer-{self.run}"
+        }  # fmt: skip
         return Path(self.folder) / names.get(step, f"publisher-{self.run}")
 
     def keep(self, path: Path) -> None:

@@ -112,6 +112,19 @@ def runner_commands(attack: InRun) -> None:
     sys.stdout.write("\n".join([*told, "::add-path::/tmp/evil", ""]))
 
 
+def another_description(attack: InRun) -> None:
+    """A key as a part of the model, in what shall be published."""
+    told = attack.data("described")
+    key = {**told["files"]["README.md"], "path": "../../home/key"}
+    attack.write("described", json.dumps(
+        {**told, "files": {**told["files"], "mmproj.gguf": key}}).encode())  # fmt: skip
+
+
+def another_card(attack: InRun) -> None:
+    card = attack.data("described")["files"]["README.md"]
+    attack.put(card["path"], b"evil".ljust(card["bytes"]))
+
+
 # what concerns one group, as in hostile.py, and what concerns the whole run
 GROUPS: dict[str, Callable[[InRun], None]] = {
     **dict([*OWN, *NONE, *OTHER, *IGNORED]),
@@ -125,6 +138,8 @@ RUNS: dict[str, Callable[[InRun], None]] = {
     "a public place": lambda attack: attack.client.make_public(attack.repo_id),
     "no place": lambda attack: Writer(attack.client).delete(attack.repo_id),
     "an older plan": replayed,
+    "another description": another_description,
+    "another card": another_card,
     "no record": lambda attack: attack.commit({}, deletions=(attack.named("group-1"),)),
 }
 ALL: dict[str, Callable[[InRun], None]] = {**GROUPS, **RUNS, "keep": older}

@@ -179,12 +179,14 @@ def test_an_order_published_already_ends_at_once(apart: Builds, hub: Hub, runner
     del runner
     first = apart.run("Compact", **APART)
     assert first == {
-        "prepare": "success", "quantize (1)": "success", "publish": "success", "report": "success"
+        "prepare": "success", "quantize (1)": "success", "describe": "success",
+        "publish": "success", "report": "success",
     }, apart.log  # fmt: skip
     assert staging(hub) == []
     again = apart.run("Compact", **APART)
     assert again == {
-        "prepare": "success", "quantize": "skipped", "publish": "skipped", "report": "success"
+        "prepare": "success", "quantize": "skipped", "describe": "skipped",
+        "publish": "skipped", "report": "success",
     }, apart.log  # fmt: skip
     assert "All of it was published before." in apart.log
     assert hub.commits(REPO) == 1

@@ -171,7 +171,8 @@ def test_a_release_is_seen_built_by_workflows_and_published(
     desk = Desk.ready(builds, actions, policy={"tiers": ["Compact"]})
     run = desk.turn()
     assert run.results == {
-        "prepare": "success", "quantize (1)": "success", "publish": "success", "report": "success"
+        "prepare": "success", "quantize (1)": "success", "describe": "success",
+        "publish": "success", "report": "success",
     }, builds.log  # fmt: skip
     assert builds.published() == ("Compact",)
     desk.bot("watch", "--once", "--build")
@@ -254,7 +255,8 @@ def test_a_run_is_cancelled_at_work_and_completed_later(
 def test_a_release_of_one_tier_and_the_same_order_again(builds: Builds, hub: Hub) -> None:
     first = builds.run("Compact")
     assert first == {
-        "prepare": "success", "quantize (1)": "success", "publish": "success", "report": "success"
+        "prepare": "success", "quantize (1)": "success", "describe": "success",
+        "publish": "success", "report": "success",
     }, builds.log  # fmt: skip
     assert builds.published() == ("Compact",)
     assert "| Compact | 1 | published |" in builds.log
@@ -264,7 +266,8 @@ def test_a_release_of_one_tier_and_the_same_order_again(builds: Builds, hub: Hub
     # delivered twice: an empty plan, nothing is built and nothing sent
     again = builds.run("Compact")
     assert again == {
-        "prepare": "success", "quantize": "skipped", "publish": "skipped", "report": "success"
+        "prepare": "success", "quantize": "skipped", "describe": "skipped",
+        "publish": "skipped", "report": "success",
     }, builds.log  # fmt: skip
     assert hub.commits(REPO) == 1
 
@@ -298,7 +301,8 @@ def test_what_is_no_model_is_refused_and_never_executed(
 ) -> None:
     found = builds.run(tiers, model=model)
     assert found == {
-        "prepare": "failure", "quantize": "skipped", "publish": "skipped", "report": "failure"
+        "prepare": "failure", "quantize": "skipped", "describe": "skipped",
+        "publish": "skipped", "report": "failure",
     }, builds.log  # fmt: skip
     assert "start the workflow with another" in builds.log
     assert not list(builds.road.folder.rglob("PWNED*"))
@@ -319,7 +323,9 @@ def test_jobs_side_by_side_one_of_which_fails(builds: Builds, hub: Hub) -> None:
     legs = {name: found.pop(name) for name in sorted(found) if name.startswith("quantize")}
     assert sorted(legs.values()) == ["failure", "success", "success"], builds.log
     assert legs["quantize (2)"] == "failure"
-    assert found == {"prepare": "success", "publish": "success", "report": "failure"}, builds.log
+    assert found == {
+        "prepare": "success", "describe": "success", "publish": "success", "report": "failure"
+    }, builds.log  # fmt: skip
     first = builds.published()
     assert len(first) == 2
     assert "**failed or not reached**" in builds.log
@@ -327,7 +333,7 @@ def test_jobs_side_by_side_one_of_which_fails(builds: Builds, hub: Hub) -> None:
     trap.rmdir()
     found = builds.run("Compact,I-Mini,Quality", **settings)
     assert set(found.values()) == {"success"}, builds.log
-    assert len(found) == 6
+    assert len(found) == 7
     assert set(builds.published()) == {"Compact", "I-Mini", "Quality"}
     assert hub.commits(REPO) == 2
     assert "calibrating" not in builds.log  # what was done once is not done again
@@ -339,7 +345,8 @@ def test_jobs_side_by_side_one_of_which_fails(builds: Builds, hub: Hub) -> None:
 def test_the_policy_decides_on_what_is_complete(builds: Builds, hub: Hub, policy: str) -> None:
     (builds.order() / "group-1.sqlite").mkdir(parents=True)
     found = builds.run("Compact,Quality", jobs={"tiers": 1, "policy": policy})
-    assert found["publish"] == ("failure" if policy == "all" else "success"), builds.log
+    expected = ("failure", "skipped") if policy == "all" else ("success", "success")
+    assert (found["describe"], found["publish"]) == expected, builds.log
     assert found["report"] == "failure"  # whatever is published, a tier is missing
     assert ("nothing is published" in builds.log) is (policy == "all")
     assert hub.commits(REPO) == (None if policy == "all" else 1)
