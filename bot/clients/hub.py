@@ -242,7 +242,9 @@ class Hub(Reader):
             log.info("%s: no Xet token yet: %s", repo_id, error)
         else:
             address = reply.headers.get(hub_xet.ADDRESS)
-            if address is not None and not self._storage.is_reached(address):
+            if address is not None and not hub_xet.is_known(address, self.endpoint):
+                self._storage.give_up(f"{address} is no storage of {self.name}")
+            elif address is not None and not self._storage.is_reached(address):
                 self._storage.give_up(f"{address} is out of reach")
         return not self._storage.is_given_up
 

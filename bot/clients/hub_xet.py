@@ -2,40 +2,74 @@
 
 A Hub may have none, and a network may let through the Hub's own host alone. hf_xet then fails, or
 tries for minutes; contents go the older way instead, by Git LFS and plain HTTP through the Hub.
-Protocol: hub-docs, docs/xet/auth.md: a token's reply names the storage's address.
+Protocol: hub-docs, docs/xet/auth.md: a token's reply names the storage's address. Tokens and
+contents go to the Hub's own hosts and to Xet's alone, whatever a reply says: see `require_known`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from typing import BinaryIO
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, BinaryIO
+from urllib.parse import urlsplit
 
 import httpx2
-from huggingface_hub import CommitOperationAdd
+from huggingface_hub import CommitOperationAdd, get_session, hf_raise_for_status
 from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.utils import _xet as library
 from huggingface_hub.utils._runtime import is_xet_available
 from huggingface_hub.utils._xet import (
+    XetConnectionInfo,
     XetFileData,
     get_xet_session,
+    parse_xet_connection_info_from_headers,
     refresh_xet_connection_info,
     xet_headers_without_auth,
 )
+
+from bot.clients.wire import is_this_machine
+from bot.errors import AccessError
 
 log = logging.getLogger(__name__)
 PATIENCE = 10.0  # seconds until a storage counts as out of reach
 NOT_THERE = 404
 WINDOW = 128 << 20  # bytes that one stream may read ahead
 ADDRESS = "X-Xet-Cas-Url"
+STORAGES = (".xethub.hf.co",)  # where huggingface.co keeps contents: cas-server.xethub.hf.co
 # what hf_xet raises where its storage does not do as it should
 FAILURES = (ConnectionError, RuntimeError, TimeoutError)
+
+
+def is_known(address: str, hub: str) -> bool:
+    """Whether a storage may get what is meant for the Hub at `hub`: through TLS the Hub's own host,
+    one below it, or Xet's. A Hub of this machine may name others here, and a folder.
+    """
+    try:
+        there, ours = urlsplit(address), urlsplit(hub)
+        host, own = there.hostname or "", ours.hostname or ""
+    except ValueError:
+        return False
+    if is_this_machine(own) and (there.scheme == "local" or is_this_machine(host)):
+        return True
+    known = host == own or host.endswith((f".{own}", *STORAGES))
+    return there.scheme == "https" and bool(own) and known and "@" not in there.netloc
+
+
+def require_known(address: str, hub: str) -> None:
+    """Raise AccessError for a storage that is neither the Hub's nor Xet's."""
+    if not is_known(address, hub):
+        raise AccessError(
+            f"{hub} names {address} as its storage, which is neither its own nor Xet's: nothing "
+            "is sent there; ask who runs the Hub"
+        )
 
 
 class Storage:
     """What was found of one Hub's storage, each once for the life of this object."""
 
-    def __init__(self) -> None:
+    def __init__(self, hub: str) -> None:
+        self.hub = hub
         self.is_given_up = False
         self._reached: dict[str, bool] = {}
 
@@ -60,9 +94,14 @@ class Storage:
         if not is_xet_available() or (self.is_given_up and not needed):
             return False
         try:
-            given = refresh_xet_connection_info(file_data=xet, headers=headers)
+            given = _lent(self.hub, xet, headers)
         except HfHubHTTPError as error:
             if needed or error.response.status_code != NOT_THERE:
+                raise
+            self.give_up(error)
+            return False
+        except AccessError as error:
+            if needed:
                 raise
             self.give_up(error)
             return False
@@ -83,7 +122,7 @@ class Storage:
         """
         began = file.tell()
         try:
-            for chunk in _chunks(xet, headers, size, file.tell):
+            for chunk in _chunks(self.hub, xet, headers, size, file.tell):
                 file.write(chunk)
                 advance(len(chunk))
         except (OSError, RuntimeError) as error:
@@ -92,13 +131,25 @@ class Storage:
             raise
 
 
+def _lent(hub: str, xet: XetFileData, headers: dict[str, str]) -> XetConnectionInfo:
+    """A token to read, kept by the library, and where it goes; the Hub itself is asked for it.
+
+    Raises AccessError where either is of somebody else.
+    """
+    if urlsplit(xet.refresh_route)[:2] != urlsplit(hub)[:2]:
+        require_known(xet.refresh_route, "")
+    given = refresh_xet_connection_info(file_data=xet, headers=headers)
+    require_known(given.endpoint, hub)
+    return given
+
+
 def _chunks(
-    xet: XetFileData, headers: dict[str, str], size: int, where: Callable[[], int]
+    hub: str, xet: XetFileData, headers: dict[str, str], size: int, where: Callable[[], int]
 ) -> Iterator[bytes]:
     """Bytes from `where` to the end, as they come."""
     from hf_xet import XetFileInfo
 
-    given = refresh_xet_connection_info(file_data=xet, headers=headers)  # kept by the library
+    given = _lent(hub, xet, headers)
     session = get_xet_session()  # type: ignore[no-untyped-call]  # the library's
     group = session.new_download_stream_group(
         endpoint=given.endpoint,
@@ -146,3 +197,40 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 
 logging.getLogger("huggingface_hub._commit_api").addFilter(_is_news)
+
+
+class _Uploads:
+    """The library's session, whose uploads go where this module has looked first.
+
+    hf_xet would ask for the token itself and follow whatever address that reply names, be it a
+    folder of this machine.
+    """
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+
+    def new_upload_commit(
+        self, *, token_refresh_url: str, token_refresh_headers: Mapping[str, str], **more: Any
+    ) -> Any:
+        """As hf_xet's own, with a token and an address. Raises AccessError for a strange one."""
+        reply = get_session().get(token_refresh_url, headers=dict(token_refresh_headers))
+        hf_raise_for_status(reply)
+        given = parse_xet_connection_info_from_headers(reply.headers)
+        if given is None:
+            raise ConnectionError("the token of Xet names no storage")
+        require_known(given.endpoint, token_refresh_url)
+        return self._session.new_upload_commit(
+            endpoint=given.endpoint,
+            token=given.access_token,
+            token_expiry_unix_secs=given.expiration_unix_epoch,
+            token_refresh_url=token_refresh_url,
+            token_refresh_headers=token_refresh_headers,
+            **more,
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+
+# looked up by the library at each upload
+library.get_xet_session = lambda: _Uploads(get_xet_session())  # type: ignore[no-untyped-call]

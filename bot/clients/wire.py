@@ -15,7 +15,9 @@ def require_private(url: str, secret: str) -> None:
     what another name is, others decide.
     """
     parts = urlsplit(url)
-    if parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname or "")):
+    if parts.scheme == "https" or (
+        parts.scheme == "http" and is_this_machine(parts.hostname or "")
+    ):
         return
     raise AccessError(
         f"{secret} is not sent to {parts.scheme}://{parts.hostname}: everybody on the way could "
@@ -23,7 +25,8 @@ def require_private(url: str, secret: str) -> None:
     )
 
 
-def _is_loopback(host: str) -> bool:
+def is_this_machine(host: str) -> bool:
+    """Whether a host is this machine by its name; names are not looked up."""
     if host == "localhost":
         return True
     try:
