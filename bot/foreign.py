@@ -1,4 +1,4 @@
-"""Files that strangers wrote: what stands in place of one, and JSON read strictly.
+"""Files that strangers wrote: what stands in place of one, JSON read strictly, and the one net.
 
 Whoever opens such a file asks here first, so that a pointer or a page in its place is called that,
 on a Hub, in a folder and after fetching.
@@ -6,22 +6,31 @@ on a Hub, in a folder and after fetching.
 
 from __future__ import annotations
 
+import errno
 import json
+import logging
 import os
 import re
+import sqlite3
+import traceback
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bot.errors import SourceError
+from bot.errors import CapacityError, SourceError
 from bot.legible import legible
 
+log = logging.getLogger(__name__)
 DEEPEST = 64  # nesting of a JSON file
 LARGEST_CONFIG = 4 << 20  # bytes of a config.json; lists of layers left in 16 bits take 1 MB
 MARKS = (b",", b"[", b"{")  # no value of JSON comes without one of them, but the first
 MOST_VALUES = 250_000  # of a JSON file; each takes up to 200 bytes of memory
 MOST_ENTRIES = 20_000  # files in a model's folder
+LONGEST_COUNT = 300  # digits of a whole number in a reply; more are none
 START = 1_024  # bytes of a file that tell what it is
+
+_NESTING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
 
 # beginnings of what takes the place of a file, and what to do about it
 _AGAIN = "download it again"
@@ -89,6 +98,49 @@ def printable(text: str) -> str:
     return legible(text, 200, end=True)
 
 
+# ── whatever else they hold ─────────────────────────────────────────────────────────────────
+
+# refusals of a file system that are about a name, and not about the disk
+_OF_NAMES = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.ELOOP)
+
+
+@contextmanager
+def read_of(what: str) -> Iterator[None]:
+    """The net around the reading of one release: what nobody foresaw is said to be of `what`.
+
+    Raises SourceError for it with where it arose, CapacityError where memory ran out. What is of
+    this machine passes (its disk, its ledger, an interrupt), as do errors that have their words,
+    and what any part of the bot raises to end its work.
+    """
+    try:
+        yield
+    except MemoryError as error:
+        raise CapacityError(
+            f"{printable(what)} takes more memory than there is; free some, then look again"
+        ) from error
+    except Exception as error:
+        if _is_of_the_machine(error):
+            raise
+        raise SourceError(
+            f"{printable(what)} cannot be read ({_where(error)}); choose another model, or report "
+            "this line"
+        ) from error
+
+
+def _is_of_the_machine(error: Exception) -> bool:
+    if isinstance(error, OSError):
+        return error.errno not in _OF_NAMES
+    ours = type(error).__module__.partition(".")[0] in ("bot", "click")
+    return ours or isinstance(error, sqlite3.Error)
+
+
+def _where(error: Exception) -> str:
+    """An exception's kind, and the last line of ours that it went through."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [f"{Path(f.filename).name}:{f.lineno}" for f in frames if f"bot{os.sep}" in f.filename]
+    return f"{type(error).__name__} at {ours[-1]}" if ours else type(error).__name__
+
+
 # ── JSON ────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -114,6 +166,49 @@ def json_object(content: bytes, name: str, most: int = MOST_VALUES) -> dict[str,
     if _deeper_than(value, DEEPEST):
         raise _too_deep(name)
     return value
+
+
+def json_reply(content: bytes, name: str) -> Any:
+    """A server's JSON reply, in which strangers' values stand: these never make it unreadable.
+
+    Integers beyond any count are infinity, and halves of surrogate pairs stay. Raises SourceError
+    where values of a stranger are nested deeper than Python reads, ValueError for what is no JSON.
+    """
+    try:
+        return json.loads(content, parse_int=_counted)
+    except RecursionError as error:
+        raise _too_deep(name) from error
+
+
+def json_rows(content: bytes, name: str) -> Any:
+    """As `json_reply`, of many strangers at once: what is nested too deep is null."""
+    try:
+        return json.loads(content, parse_int=_counted)
+    except RecursionError:
+        log.info("%s holds values that are nested too deep", name)
+        return json.loads(_pruned(content.decode("utf-8-sig")), parse_int=_counted)
+
+
+def _counted(digits: str) -> int | float:
+    return int(digits) if len(digits) <= LONGEST_COUNT else float(digits)
+
+
+def _pruned(text: str) -> str:
+    """JSON without what is nested deeper than `DEEPEST`."""
+    kept, depth, since = list[str](), 0, 0
+    for found in _NESTING.finditer(text):
+        match found[0]:
+            case "[" | "{":
+                depth += 1
+                if depth == DEEPEST + 1:
+                    kept.append(f"{text[since : found.start()]}null")
+            case "]" | "}":
+                depth -= 1
+                if depth == DEEPEST:
+                    since = found.end()
+            case _:
+                pass
+    return "".join((*kept, text[since:]))
 
 
 def _no_json(content: bytes, name: str) -> SourceError:

@@ -56,7 +56,6 @@ from bot.errors import SettingsError
 from bot.mistakes import each
 from bot.places import Named, at_home, placed
 from bot.policies import Policy
-from bot.rights import Access
 
 PACKAGE = Path(__file__).resolve().parent
 DEMO = PACKAGE / "demo"
@@ -476,7 +475,6 @@ class Settings(BaseSettings):
     )
 
     workdir: Place = Field(default_factory=_data_home)
-    workdir_access: Access = "owner"  # group: machines whose users share one folder
     reserve_gb: Annotated[float, Field(ge=0)] = 1.0  # disk that a job must leave free
     profiles: Place = Field(default_factory=lambda: data_folder("profiles"))
     templates: Place | None = None  # a folder whose blocks replace those of card_templates

@@ -63,6 +63,7 @@ from bot.errors import (
     SourceError,
     UnreachableError,
 )
+from bot.foreign import json_reply, json_rows
 from bot.legible import legible
 
 T = TypeVar("T")
@@ -284,11 +285,20 @@ class Connection:
             url, params=dict(params) or None, headers=self._headers(), timeout=self._timeout
         )
         hf_raise_for_status(reply)
-        return reply.json()
+        named = url.removeprefix(f"{self.endpoint}/api/models/").partition("/revision/")[0]
+        return self._parsed(json_reply, reply, f"what {self.name} says of {named}")
+
+    def _parsed(self, parse: Callable[[bytes, str], T], reply: httpx2.Response, what: str) -> T:
+        """A reply's JSON. Raises UnreachableError for what is none, SourceError as `parse` does."""
+        try:
+            return parse(reply.content, what)
+        except ValueError as error:  # a reply cut short, or no Hub's
+            raise replies.not_a_hub(self.name) from error
 
     def _listing(self, reply: httpx2.Response) -> tuple[list[Any], str | None]:
         """The rows of a page, and the address of the next one on the same Hub."""
-        rows, following = reply.json(), reply.links.get("next", {}).get("url")
+        rows = self._parsed(json_rows, reply, "the listing of models")
+        following = reply.links.get("next", {}).get("url")
         if not isinstance(rows, list):
             raise replies.not_a_hub(self.name)
         if following and urlsplit(following)[:2] != urlsplit(self.endpoint)[:2]:

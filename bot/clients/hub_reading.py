@@ -38,7 +38,7 @@ from bot.errors import (
     SourceError,
     UnreachableError,
 )
-from bot.foreign import LARGEST_CONFIG, json_object
+from bot.foreign import LARGEST_CONFIG, json_object, read_of
 from bot.records import HeaderTensor, Release, RepoFile
 from bot.weights import INDEX, Checkpoint, checkpoint, needs_index
 from bot.workspace import require_safe
@@ -62,7 +62,7 @@ class Reader(Connection):
 
     @functools.cached_property
     def _storage(self) -> hub_xet.Storage:
-        return hub_xet.Storage()
+        return hub_xet.Storage(self.endpoint)
 
     def newest(
         self, limit: int, page: int, sort: Sort = "created_at", author: str | None = None
@@ -128,7 +128,12 @@ class Reader(Connection):
 
     def _named(self, rows: Sequence[Any]) -> Iterator[Listed]:
         for row in rows:
-            model = replies.listed(row)
+            try:
+                with read_of("a row of the listing"):
+                    model = replies.listed(row)
+            except SourceError as error:
+                log.warning("%s: %s", self.name, error)
+                continue
             if model is None:
                 log.warning("%s listed a model without a usable name", self.name)
             else:
@@ -141,7 +146,8 @@ class Reader(Connection):
         """
         params = {"expand": list(EXPANDED)}
         reply = self._repeat(repo_id, lambda: self._json(self._models(repo_id), params))
-        row = replies.listed(reply)
+        with read_of(repo_id):
+            row = replies.listed(reply)
         if row is None:
             raise replies.not_a_hub(self.name)
         return row
@@ -153,7 +159,8 @@ class Reader(Connection):
         """
         url = f"{self._models(repo_id)}/revision/{quote(revision, safe='')}"
         reply = self._repeat(f"{repo_id}@{revision}", lambda: self._json(url, {"blobs": "true"}))
-        return replies.release(reply, self.name)
+        with read_of(repo_id):
+            return replies.release(reply, self.name)
 
     def head(self, repo_id: str) -> str:
         """The commit that main is at."""

@@ -100,6 +100,8 @@ def release(reply: Any, endpoint: str) -> Release:
     siblings = data.get("siblings")
     if repo_id is None or commit is None or not isinstance(siblings, list):
         raise not_a_hub(endpoint)
+    if not _REPOSITORY.fullmatch(repo_id):
+        raise not_a_hub(endpoint)
     if data.get("disabled") is True:
         raise SourceError(f"{repo_id} is disabled on {endpoint}; choose another model")
     card = _object(data.get("cardData"))
@@ -193,8 +195,8 @@ def _instant(value: Any) -> str | None:
     """The Hub's `2026-11-02T10:15:30.000Z` as ISO 8601 in UTC, whole seconds."""
     try:
         moment = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
+        if moment is None or moment.tzinfo is None:
+            return None
+        return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError):  # before the year 1, too
         return None
-    if moment is None or moment.tzinfo is None:
-        return None
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -11,7 +11,6 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from bot import rights
 from bot.evaluate.logits import base_bytes, open_base
 from bot.evaluate.reference import Choice, Need, choose, need, require_memory
 from bot.evaluate.windows import Windows, cut, read_text
@@ -216,7 +215,6 @@ class Bench:
         require_free(target.parent, source.stat().st_size, self.settings.reserve)
         with writing(target) as partial:
             shutil.copyfile(source, partial)
-        rights.hand_out(target)
 
     def make_logits(self, largest: int, candidates: int) -> None:
         """As `prepare`, where the settings let the reference's file be."""

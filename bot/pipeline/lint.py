@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from bot.clients import gguf
 from bot.errors import SettingsError, SourceError
+from bot.foreign import read_of
 from bot.pipeline.models import Pipeline, as_repo
 from bot.present.lint import LONGEST_CARD, Head, Listed, Repository
 from bot.present.naming import is_model
@@ -34,9 +35,10 @@ def read(pipeline: Pipeline, name: str, revision: str, *, hashes: bool) -> Repos
     UnreachableError.
     """
     folder = Path(name).expanduser()
-    if folder.is_dir():
-        return of_folder(folder, pipeline.narrator, hashes=hashes)
-    return _of_hub(pipeline, as_repo(name), revision)
+    with read_of(name):
+        if folder.is_dir():
+            return of_folder(folder, pipeline.narrator, hashes=hashes)
+        return _of_hub(pipeline, as_repo(name), revision)
 
 
 def of_folder(folder: Path, narrator: Narrator, *, hashes: bool) -> Repository:

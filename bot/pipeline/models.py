@@ -18,6 +18,7 @@ from bot.clients.hub_names import require_repo_id
 from bot.clients.hub_trusted import TrustedPublisher, require_offered
 from bot.clock import Clock
 from bot.errors import SettingsError, SourceError
+from bot.foreign import read_of
 from bot.ledger import Finished, Ledger
 from bot.pipeline import names
 from bot.pipeline.asked import Pinned
@@ -195,8 +196,9 @@ class Pipeline:
         it is none, or no mixture of experts.
         """
         path, release = local.path.absolute(), local.release  # a link has the model's name
-        header = gguf.read_split(path)
-        architecture = describe(header.metadata, header.tensors)
+        with read_of(str(path)):
+            header = gguf.read_split(path)
+            architecture = describe(header.metadata, header.tensors)
         content = whole or together(self.hashed(local))
         source = Source(
             repo_id=release.repo_id if release else None,
@@ -237,7 +239,8 @@ class Pipeline:
         llama.cpp itself is asked what a baseline holds: there is none while the model is not here.
         """
         profiles = load_profiles(self.settings.profiles, tiers or None)
-        recipes = make_recipes(profiles, model.architecture, model.tensors)
+        with read_of(model.name):
+            recipes = make_recipes(profiles, model.architecture, model.tensors)
         plain = self._baselines(model) if isinstance(model, Model) else ()
         return Plan(model=model, profiles=profiles, recipes=(*recipes, *plain))
 

@@ -21,7 +21,7 @@ from bot.clients import gguf
 from bot.clients.shards import local_index, local_release, local_safetensors
 from bot.configs import quant_method
 from bot.errors import AccessError, SourceError
-from bot.foreign import read_json, require_within
+from bot.foreign import read_json, read_of, require_within
 from bot.ledger import Finished
 from bot.pipeline.names import name_of
 from bot.plan.architecture import describe
@@ -90,6 +90,11 @@ def look_at(pipeline: Pipeline, name: str, revision: str, machine: Machine) -> S
 
     Raises SourceError when there is no such repository or its headers are damaged.
     """
+    with read_of(name):
+        return _looked_at(pipeline, name, revision, machine)
+
+
+def _looked_at(pipeline: Pipeline, name: str, revision: str, machine: Machine) -> Sight:
     hub = pipeline.hub
     release = hub.release(name, revision)
     named = replace(release, private=False)  # who names a private model means it
@@ -189,11 +194,15 @@ def look_at_folder(path: Path, left_out: frozenset[Part] = frozenset({"mtp"})) -
     `left_out` are parts that are not converted and may be missing. Raises SourceError when there is
     none, or the headers are damaged.
     """
-    folder = path if path.is_dir() else path.parent
-    if path.is_dir():
-        require_within(folder)
-        return _look_inside(folder, left_out)
-    release = local_release(folder)
+    with read_of(str(path)):
+        if path.is_dir():
+            require_within(path)
+            return _look_inside(path, left_out)
+        return _told_by_config(path)
+
+
+def _told_by_config(path: Path) -> Sight:
+    release = local_release(path.parent)
     config = read_json(path)
     told = from_config(release, config)
     decision = told if isinstance(told, Skip) else Build(release=release, reason=_alone(told))
@@ -252,12 +261,13 @@ def _of_gguf(pipeline: Pipeline, release: Release) -> tuple[Release, Sketch | No
 
     Raises SourceError where that is no mixture of experts.
     """
-    while files := _likeliest(release):
-        header = _header(pipeline, release, files)
-        stored = weights.stored_as(header.tensors) or "empty"
-        release = weights.told(release, files[0], stored)
-        if stored in weights.SIXTEEN_BIT:
-            return release, _from_header(release, header)
+    with read_of(release.repo_id):
+        while files := _likeliest(release):
+            header = _header(pipeline, release, files)
+            stored = weights.stored_as(header.tensors) or "empty"
+            release = weights.told(release, files[0], stored)
+            if stored in weights.SIXTEEN_BIT:
+                return release, _from_header(release, header)
     return release, None
 
 
@@ -291,8 +301,8 @@ def _of_checkpoint(
 ) -> Sketch:
     with pipeline.narrator.work("reading headers") as report:
         tensors = pipeline.hub.safetensors(release, chosen.files, chosen.index, report)
-    seen = preview(config, tensors, release)
-    return _sketch(release, seen)
+    with read_of(release.repo_id):
+        return _sketch(release, preview(config, tensors, release))
 
 
 # ── bringing it here ────────────────────────────────────────────────────────────────────────
@@ -349,6 +359,13 @@ def _require_buildable(
     pipeline: Pipeline, release: Release, chosen: Toolchain | None
 ) -> tuple[Mapping[str, Any] | None, Chosen]:
     """Config and files of a release that can be built by name, as far as these two tell."""
+    with read_of(release.repo_id):
+        return _buildable(pipeline, release, chosen)
+
+
+def _buildable(
+    pipeline: Pipeline, release: Release, chosen: Toolchain | None
+) -> tuple[Mapping[str, Any] | None, Chosen]:
     named = replace(release, private=False)
     config = config_of(pipeline.hub, named, named=True)
     supported = toolchain.supported(chosen)[0] if chosen else None

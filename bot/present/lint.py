@@ -15,6 +15,7 @@ from functools import partial
 from typing import Literal
 from urllib.parse import unquote
 
+from bot.foreign import read_of
 from bot.legible import legible
 from bot.present.markdown import Cells, prose, tables, without_code
 from bot.present.naming import ambiguous, hub_label, hub_snippet, llama_file, models, ollama_file
@@ -78,7 +79,8 @@ class Defect:
 
 def lint(repository: Repository) -> list[Defect]:
     """Every defect, rule by rule; empty for a repository in which everything holds."""
-    return [_cleaned(defect) for rule in RULES for defect in rule(repository)]
+    with read_of(repository.repo_id or "the repository"):
+        return [_cleaned(defect) for rule in RULES for defect in rule(repository)]
 
 
 def _cleaned(found: Defect) -> Defect:

@@ -14,7 +14,15 @@ from bot.clients.hub import Hub
 from bot.clients.hub_reading import Sort
 from bot.clients.replies import Listed, Page
 from bot.clock import Clock, instant, moment, span
-from bot.errors import AccessError, SourceError, UnreachableError
+from bot.errors import (
+    AbsentError,
+    AccessError,
+    BotError,
+    CapacityError,
+    SourceError,
+    UnreachableError,
+)
+from bot.foreign import read_of
 from bot.ledger import Ledger
 from bot.queue import Memory, Queue
 from bot.records import Ask, Build, Decision, Outcome, Release, Skip, Wait, digest
@@ -199,8 +207,21 @@ class Watcher:
     def again(self) -> int:
         """Look again at the releases whose time has come; how many there were."""
         due = self.sightings.due(self._clock.now(), DUE_AT_ONCE)
+        answered, before = False, list[UnreachableError]()
         for known in due:
-            self._again(known)
+            try:
+                self._again(known)
+            except UnreachableError as error:
+                if before or not answered:  # not this release's alone: it is the Hub
+                    raise
+                before.append(error)
+            else:
+                answered = True
+                for trouble in before:
+                    self._say(str(trouble))
+                before.clear()
+        if before:
+            raise before[0]
         return len(due)
 
     def changed(self) -> int:
@@ -241,7 +262,8 @@ class Watcher:
         try:
             listed = self._hub.listed(known.repo)
         except SourceError as error:
-            self._hidden(known, "gone", str(error))
+            gone = isinstance(error, AbsentError)
+            self._hidden(known, "gone" if gone else "unreadable", str(error))
             return
         except AccessError as error:
             self._hidden(known, "gated_no_access", str(error))
@@ -271,10 +293,11 @@ class Watcher:
             if not again and before is not None and not _news(before, row):
                 continue
             facts = Facts(listed=row)
-            decision = ruled_out(facts, self._watch.owners)
+            decision = self._ruled_out(facts)
             if decision is None:
                 open_.append(row)
             else:
+                self._seen(decision)
                 settled.append(self._decided(decision, facts, Memory(), before, None))
         if settled:
             self.sightings.record(settled, self._clock.now())
@@ -282,8 +305,46 @@ class Watcher:
             self._examine(row, known.get(row.repo_id))
         return len(settled) + len(open_)
 
+    def _ruled_out(self, facts: Facts) -> Skip | None:
+        """What the row settles; None, too, where it cannot be read: that is found out again."""
+        try:
+            with read_of(facts.listed.repo_id):
+                return ruled_out(facts, self._watch.owners)
+        except SourceError:
+            return None
+
     def _examine(self, row: Listed, before: Known | None) -> None:
+        """Decide about one release and keep that, whatever the release does."""
         now = self._clock.now()
+        try:
+            with read_of(row.repo_id):
+                decision, decided = self._looked_into(row, before, now)
+        except (SourceError, CapacityError) as error:
+            decision, decided = self._unreadable(row, before, error, now)
+        self._seen(decision)
+        if isinstance(decision, Build | Ask):
+            tiers = self._policy.terms(row.repo_id).tiers
+            asked, news = isinstance(decision, Ask), self._news_of(row.repo_id)
+            self.queue.propose(decided, tiers, now, asked=asked, news=news)
+        else:
+            self.sightings.record([decided], now)
+
+    def _unreadable(
+        self, row: Listed, before: Known | None, error: BotError, now: float
+    ) -> tuple[Decision, Decided]:
+        """A release that no look comes to an end with; short memory is of the day."""
+        kind: type[Skip | Wait] = Skip if isinstance(error, SourceError) else Wait
+        found: Decision = kind(release=as_listed(row), reason=str(error), outcome="unreadable")
+        decision = self._patient(_doubted(found, before), before, row, now)
+        trouble = Trouble(
+            kind="skip" if kind is Skip else "wait", outcome="unreadable", reason=str(error)
+        )
+        facts = Facts(listed=row, trouble=trouble)
+        return decision, self._decided(decision, facts, Memory(), before, None)
+
+    def _looked_into(
+        self, row: Listed, before: Known | None, now: float
+    ) -> tuple[Decision, Decided]:
         memory = self.queue.memory(row.repo_id, row.commit or "", None)
         early = rules.refused(as_listed(row), row, self._policy, memory.ignored)
         facts = Facts(listed=row) if early else learn(self._hub, row, owners=self._watch.owners)
@@ -295,13 +356,7 @@ class Watcher:
             memory = self.queue.memory(row.repo_id, facts.release.commit, found.digest)
         decision = self.judge(facts, memory, found, now)
         decision = self._patient(_doubted(decision, before), before, row, now)
-        decided = self._decided(decision, facts, memory, before, found)
-        if isinstance(decision, Build | Ask):
-            tiers = self._policy.terms(row.repo_id).tiers
-            asked, news = isinstance(decision, Ask), self._news_of(row.repo_id)
-            self.queue.propose(decided, tiers, now, asked=asked, news=news)
-        else:
-            self.sightings.record([decided], now)
+        return decision, self._decided(decision, facts, memory, before, found)
 
     def judge(
         self, facts: Facts, memory: Memory, found: rules.Weighed | None, now: float
@@ -339,7 +394,6 @@ class Watcher:
         before: Known | None,
         found: rules.Weighed | None,
     ) -> Decided:
-        self._seen(decision)
         release = decision.release
         kind = type(decision).__name__.lower()
         past: dict[str, Any] = {}
@@ -389,6 +443,7 @@ class Watcher:
         if isinstance(decision, Skip):
             gave_up = Trouble(kind="skip", outcome=decision.outcome, reason=decision.reason)
             facts = replace(facts, trouble=gave_up)
+            self._seen(decision)
             decided = self._decided(decision, facts, Memory(), known, None)
             self.sightings.record([decided], self._clock.now())
         else:
@@ -422,6 +477,7 @@ class Watcher:
         trouble = Trouble(kind="skip" if over else "wait", outcome=outcome, reason=reason)
         decision = kind(release=release, reason=reason, outcome=outcome)
         facts = Facts(listed=listed, trouble=trouble)
+        self._seen(decision)
         decided = self._decided(decision, facts, Memory(), known, None)
         self.sightings.record([decided], now)
 
