@@ -24,6 +24,7 @@ from bot.clients.hub import Hub as Client
 from bot.ledger import Ledger
 from bot.settings import data_folder
 from bot.workspace import sha256
+from tests.demo_files import once
 from tests.e2e.road import Road
 from tests.local_hub.server import running_hub
 from tests.split_gguf import shrink
@@ -31,6 +32,7 @@ from tests.stopping import ROOT, begin, is_stopped
 
 MODEL, GROUPS = "lab/Small-MoE", (1, 2, 3)
 TIERS = 9
+TOLD = "prepared.json"  # what `prepare` printed
 # types whose tables llama.cpp computes for seconds, and what stands in their place
 LIGHT = {"IQ2_XXS": "Q4_K", "IQ2_XS": "Q5_K", "IQ2_S": "IQ4_XS", "IQ1_M": "Q3_K"}
 DATA, NAMES = r"^write .*\.gguf\.partial$", r"^(open|cut|rename) .*\.gguf"
@@ -57,16 +59,22 @@ NOTES = {
 
 @dataclass(frozen=True)
 class Release:
-    """A release that is prepared, in a folder to copy, and what an undisturbed run makes of it."""
+    """A folder with a release that is prepared, and what an undisturbed run makes of it."""
 
-    road: Road
+    folder: Path
     stopper: Path
-    names: tuple[str, ...]  # of release and sentinel, as options
+
+    @property
+    def road(self) -> Road:
+        """Nobody asks a Hub any more."""
+        return Road(folder=self.folder, url="http://127.0.0.1:9", token="")
 
     def quantizing(self, work: Path, group: int, log: Path, **stop: Any) -> subprocess.Popen[str]:
         """`bot step quantize` of a group in a working folder, its steps told in `log`."""
-        config = self.road.settings(f"{work.name}.yaml", **_settings(self.road.folder, work))
-        verb = ("step", "quantize", "--group", str(group), *self.names)
+        config = self.road.settings(f"{work}.yaml", **_settings(self.folder, work))
+        told = json.loads((self.folder / TOLD).read_text())
+        names = ("--release", told["release"], "--sentinel", told["sentinel"])
+        verb = ("step", "quantize", "--group", str(group), *names)
         return begin(
             self.stopper,
             [sys.executable, "-m", "tests.stepping", "bot", "--config", str(config), *verb],
@@ -82,16 +90,16 @@ class Release:
     @property
     def prepared(self) -> Path:
         """The working folder before any group."""
-        return self.road.folder / "work"
+        return self.folder / "work"
 
     @property
     def calm(self) -> Path:
         """The working folder after all groups; each's steps lie beside it."""
-        return self.road.folder / "calm"
+        return self.folder / "calm"
 
     def steps(self, group: int) -> list[str]:
         """What a group did when nothing disturbed it."""
-        return (self.road.folder / f"calm-{group}.log").read_text().splitlines()
+        return (self.folder / f"calm-{group}.log").read_text().splitlines()
 
 
 def _settings(folder: Path, work: Path) -> dict[str, Any]:
@@ -108,6 +116,7 @@ def _settings(folder: Path, work: Path) -> dict[str, Any]:
 
 
 def _release(folder: Path, stopper: Path, model: Path, *, light: bool) -> Release:
+    """Nine tiers; `light` ones are made in no time."""
     if light:
         (folder / "profiles").mkdir()
         for path in data_folder("profiles").glob("*.yaml"):
@@ -129,9 +138,10 @@ def _release(folder: Path, stopper: Path, model: Path, *, light: bool) -> Releas
         road.settings(**_settings(folder, folder / "work"))
         done = road.bot("step", "prepare", "--model", MODEL, "--json")
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert [len(row["tiers"].split(",")) for row in told["matrix"]["include"]] == [3, 3, 3]
-    made = Release(road, stopper, ("--release", told["release"], "--sentinel", told["sentinel"]))
+    groups = json.loads(done.stdout)["matrix"]["include"]
+    assert [len(row["tiers"].split(",")) for row in groups] == [3, 3, 3]
+    (folder / TOLD).write_text(done.stdout)
+    made = Release(folder, stopper)
     shutil.copytree(made.prepared, made.calm)
     for group in GROUPS:
         _end(made.quantizing(made.calm, group, folder / f"calm-{group}.log"))
@@ -141,8 +151,12 @@ def _release(folder: Path, stopper: Path, model: Path, *, light: bool) -> Releas
 
 @pytest.fixture(scope="module")
 def release(tmp_path_factory: pytest.TempPathFactory, stopper: Path, demo_model: Path) -> Release:
-    """Nine tiers that are made in no time."""
-    return _release(tmp_path_factory.mktemp("light"), stopper, demo_model, light=True)
+    """Light tiers, prepared once for all processes of a run."""
+
+    def make(folder: Path) -> None:
+        _release(folder, stopper, demo_model, light=True)
+
+    return Release(once(tmp_path_factory, "groups", make), stopper)
 
 
 def _end(process: subprocess.Popen[str], code: int = 0) -> None:
