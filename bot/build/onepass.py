@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -143,6 +143,16 @@ def quantize_all(
     return made
 
 
+def forget(paths: Iterable[Path]) -> None:
+    """Remove notes of passes over any of these files, which are made, or are begun anew."""
+    made = list(paths)
+    names = {path.name for path in made}
+    for folder in {path.parent for path in made}:
+        for journal in folder.glob("quantize-*.journal"):
+            if not names.isdisjoint(_noted(journal).get("files", ())):
+                journal.unlink(missing_ok=True)
+
+
 class _Pass:
     """The files of a pass: what is read, what is written where, how far it got before.
 
@@ -231,10 +241,7 @@ class _Pass:
 
     def _retire(self) -> None:
         """Forget passes that were stopped over any of these files: they begin anew here."""
-        ours = {output.path.name for output in self.outputs}
-        for path in self.journal.parent.glob("quantize-*.journal"):
-            if not ours.isdisjoint(_noted(path).get("files", ())):
-                path.unlink(missing_ok=True)
+        forget(output.path for output in self.outputs)
 
     def _resumed(self) -> int:
         """How many tensors are whole in all files, if those are of this very pass."""

@@ -119,7 +119,10 @@ def _quantize_missing(job: Job, recipes: Sequence[Recipe], matrix: Built | None)
     from bot.build import onepass
     from bot.build.quantize import Importance
 
-    missing = [recipe for recipe in recipes if _done(job, recipe, matrix) is None]
+    done = {recipe.tier: _done(job, recipe, matrix) for recipe in recipes}
+    missing = [recipe for recipe in recipes if done[recipe.tier] is None]
+    # whoever was killed once a pass was kept could not forget it any more
+    onepass.forget(Path(file.path) for one in done.values() if one for file in one.files)
     if not missing:
         return
     read = Importance(matrix_of(job, matrix)) if matrix else None

@@ -47,6 +47,25 @@ PLACES: list[tuple[str, float | int]] = [
     (r"^rename .*\.journal", 2),
     (r"^remove .*\.journal$", 1),
 ]
+# in the order of a group's work: killed at one, the next run comes to the next
+IN_A_ROW = [
+    (r"\.sqlite-journal$", 1),
+    (r"^sync .*\.sqlite$", 1),
+    (r"^remove .*\.sqlite-journal$", 2),
+    (r"^open .*\.gguf\.partial$", 2),
+    (r"^cut .*\.gguf\.partial$", 2),
+    *((DATA, 40) for _ in range(5)),
+    (r"^open .*\.journal", 2),
+    (r"^write .*\.journal", 1),
+    (r"^rename .*\.journal", 1),
+    (r"^rename .*\.gguf", 2),
+    (r"^remove .*\.journal$", 1),
+    (r"^write .*/tokens$", 1),
+    (r"^sync .*\.sqlite-journal$", 6),
+    (r"^sync .*group-.\.json", 1),
+    (r"^rename .*group-.\.json", 2),
+    (r"^write .*group-.\.json", 3),
+]
 NOTES = {
     "opened": r"^open .*\.journal",
     "waited for": r"^sync .*\.journal",
@@ -242,6 +261,24 @@ def test_killed_at_twenty_places(
     release: Release, tmp_path: Path, of: str, where: float | int
 ) -> None:
     _killed_and_run_again(release, tmp_path / "killed", of, where)
+
+
+@pytest.mark.long
+def test_killed_twenty_times_in_a_row(release: Release, tmp_path: Path) -> None:
+    """One group alone, whose kill touches nobody's files, then the others at once; to the end."""
+    work = Path(shutil.copytree(release.prepared, tmp_path / "killed"))
+    logs = {group: tmp_path / f"{group}.log" for group in GROUPS}
+    alone, *others = GROUPS
+    assert len(IN_A_ROW) == 20
+    for of, at in IN_A_ROW:
+        theirs = _state(path for group in others for path in _changed(logs[group]))
+        _end(release.quantizing(work, alone, logs[alone], of=of, at=at), -signal.SIGKILL)
+        assert _state(theirs) == theirs, of
+        for process in [release.quantizing(work, n, logs[n], of=of, at=at) for n in others]:
+            _end(process, -signal.SIGKILL)
+    for process in [release.quantizing(work, group, logs[group]) for group in GROUPS]:
+        _end(process)
+    _same(release, work, logs.values())
 
 
 @pytest.mark.long

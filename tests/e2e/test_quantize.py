@@ -92,6 +92,16 @@ def test_killed_while_shards_are_written(road: Road, demo_model: Path) -> None:
             assert sha256(again[tier].with_name(shard["file"])) == shard["sha256"]
 
 
+@pytest.mark.road
+def test_killed_before_a_pass_forgets_its_notes(road: Road, demo_model: Path) -> None:
+    """The tier counts as made by then: nobody makes it again, and the notes go all the same."""
+    arguments = (str(demo_model), "--profiles", "Compact")
+    road.settings()
+    road.killed_at(r"remove .*\.journal$", "quantize", *arguments)
+    (file,) = built(road, *arguments).values()
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+
 @pytest.mark.long
 def test_engines_agree_with_the_stamp_and_without(road: Road, demo_model: Path) -> None:
     arguments = (str(demo_model), "--profiles", "Compact", "--baselines", "Q4_K_M")
