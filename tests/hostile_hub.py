@@ -51,6 +51,7 @@ class Stranger:
     files: Mapping[str, bytes] = field(default_factory=dict)
     raw: Mapping[str, bytes] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
+    status: int = 200  # of its reply; the row is there
 
     @property
     def sha(self) -> str:
@@ -111,7 +112,7 @@ class HostileHub(ThreadingHTTPServer):
             return 404, b"{}", {"X-Error-Code": "RepoNotFound"}
         if parts[0] == "api":
             body = of[0].told() if "revision" in parts else of[0].listed()
-            return 200, body, of[0].headers
+            return of[0].status, body, of[0].headers
         content = of[0].content("/".join(parts[4:]))
         if content is None:
             return 404, b"{}", {"X-Error-Code": "EntryNotFound", **of[0].headers}
