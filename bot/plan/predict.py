@@ -3,12 +3,13 @@
 So recipes and sizes of all tiers are known before anything is downloaded. Names come from the
 gguf package's table of the family; a name that no table knows stops the plan. Only where that
 package has no table of a family that the converter knows, a name is given a role by the words in
-it, and is told of.
+it, and is told of; one that its own checkpoint speaks against stops the plan there, too.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
@@ -68,6 +69,19 @@ _WORDS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
 )
 MOST_GUESSED = 10_000
+# what stands before and around the number of a layer
+_PLACE = re.compile(r"(.{0,200}?\b(?:layers|blocks|h|decoder_layer|layer)\.)\d{1,5}\.")
+# how a decoder's own tensors end; caches, states of optimizers and counters do not
+_WEIGHTS = re.compile(
+    r"([._](weight|bias|scale|norm|param|w\d?|a_log|dt_bias|d|fn|base|sinks?|ape|gamma|beta|alpha"
+    r"|conv1d|embedding|(gate|up|down|gate_up)_proj|correction_bias))$",
+    re.IGNORECASE,
+)
+_OF_A_DECODER = re.compile(
+    r"^(?:[a-z_]+\.){0,3}(?:\w*embed\w*|wte|(?:lm_)?head|output|embed_out|\w*norm\w*|ln_f"
+    r"|hc_head\w*)(?:\.(?:weight|bias))?$",
+    re.IGNORECASE,
+)
 _OUTSIDE: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"head|output|score", ("output", "token_embd", "per_layer_token_embd")),
     (r"", ("token_embd", "per_layer_token_embd", "output")),
@@ -96,8 +110,11 @@ def predict(config: Mapping[str, Any], content: Content) -> Predicted:
     for tensor in _stacked(content.main):
         for name, shape in _converted(tensor, sizes) or [(None, tensor.shape)]:
             maker.add(tensor, name, shape)
-    if maker.guessed and (knows(family) or family not in CLASSES):
-        raise _unknown(maker.guessed, family)
+    odd = maker.guessed
+    if not knows(family) and family in CLASSES:
+        odd = _odd(maker.guessed, [tensor.name for tensor in content.main])
+    if odd:
+        raise _unknown(odd, family)
     tensors = tuple(
         tensor for tensor in maker.made.values() if not (drops_head and tensor.name == HEAD)
     )
@@ -110,6 +127,26 @@ def _unknown(names: Sequence[str], family: str) -> SourceError:
         f"tensor {printable(names[0])!r}{more} of this {printable(family)} model has a name that "
         "no rule knows; its maker has to name it as the family does, or it needs a newer apex-bot"
     )
+
+
+def _odd(names: Sequence[str], all_names: Iterable[str]) -> list[str]:
+    """Those of some names that are no tensor of a decoder, whatever its family.
+
+    In a layer: under another prefix than the others have, or in no module of theirs. Outside: no
+    embedding, norm or head of a language model.
+    """
+    places = Counter(match[1] for name in all_names if (match := _PLACE.match(name)))
+    usual = places.most_common(1)[0][0] if places else ""
+    found = []
+    for name in names:
+        place = _PLACE.match(name)
+        if place is None:
+            good = _OF_A_DECODER.search(name) is not None
+        else:
+            good = place[1] == usual and _WEIGHTS.search(name) is not None
+        if not good:
+            found.append(name)
+    return found
 
 
 def _tied(config: Mapping[str, Any]) -> bool:

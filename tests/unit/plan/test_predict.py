@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -116,6 +117,28 @@ def test_a_strange_tensor_is_named_with_its_kind(names: tuple[str, ...], reason:
     with pytest.raises(SourceError, match=reason) as refused:
         foreseen(replace(model, tensors=[*model.tensors, *strange]))
     assert names[0] in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "value_head.weight",
+        "v_head.summary.weight",
+        "score.weight",
+        "reward_model.layers.0.attn.wq_a.weight",
+        "model.layers.0.ffn.gate.weight",
+        "layers.0.attn.rotary.cos_cached",
+        "layers.0.attn.wq_a.weight.exp_avg_sq",
+        "layers.0.attn.wq_a.lora_A.default.weight",
+        "optimizer.state",
+    ],
+)
+def test_a_strange_tensor_stops_the_plan_where_gguf_has_no_table_too(name: str) -> None:
+    model = headers.deepseek_v4()
+    assert foreseen(model).guessed
+    strange = headers.tensors({name: (H, H)})
+    with pytest.raises(SourceError, match=re.escape(name)):
+        foreseen(replace(model, tensors=[*model.tensors, *strange]))
 
 
 def test_integers_that_route_are_no_weights() -> None:
