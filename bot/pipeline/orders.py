@@ -132,7 +132,7 @@ class Prepared:
     """prepared.json: what is made once and used by every later job."""
 
     order: Order
-    asked: Hash  # of the order and of the settings that decide what comes of it
+    asked: Hash  # of all inputs, whatever the machine
     commit: Commit
     local: Handed
     key: Hash  # of the whole job
@@ -216,7 +216,6 @@ class Sent:
     """published.json, and what the publishing job tells the later ones of its run."""
 
     key: Hash
-    asked: Hash
     repo_id: str
     url: str
     commit: Commit

@@ -23,23 +23,23 @@ from bot.errors import (
     SourceError,
 )
 from bot.ledger import Ledger, Work
-from bot.pipeline import calibrating, claims, describe, gating, make, measure, needs, sources
+from bot.pipeline import asked, calibrating, claims, describe, gating, make, measure, needs, sources
 from bot.pipeline.afterwards import follow
+from bot.pipeline.asked import Pinned
 from bot.pipeline.bench import JOB as MEASURES
 from bot.pipeline.claims import Seals
 from bot.pipeline.data import find_tasks, find_text
 from bot.pipeline.job import Job, require_room, tools_of
 from bot.pipeline.models import Model, Pipeline, Plan
-from bot.pipeline.names import name_of, target
+from bot.pipeline.names import name_of
 from bot.pipeline.orders import Described, Folder, Group, Handed, Needs, Order, Prepared, Sent
-from bot.pipeline.publish import Published, send, tag
+from bot.pipeline.publish import Published, held_already, send
 from bot.pipeline.sources import Local
 from bot.pipeline.travel import Road, carried, here, road, sweep
-from bot.plan.profiles import load_profiles
 from bot.recordpath import RecordPath
 from bot.records import Built, Recipe, Tools, digest, dump
 from bot.settings import Settings
-from bot.workspace import GATE, inside, remove, require_safe, sha256, write_text
+from bot.workspace import GATE, inside, remove, require_safe, write_text
 
 
 def prepare(pipeline: Pipeline, order: Order) -> tuple[Folder, Prepared | None]:
@@ -56,8 +56,11 @@ def prepare(pipeline: Pipeline, order: Order) -> tuple[Folder, Prepared | None]:
     release = pipeline.hub.release(order.model, order.revision)
     gating.require_licence(release, settings.gate)
     folder = Folder(pipeline.workspace.order(order.model, release.commit))
-    asked = _asked(settings, order)
-    if _is_published(pipeline, folder.read(Sent), asked) or _is_tagged(pipeline, order, asked):
+    pinned = Pinned(
+        name=name_of(release.repo_id.split("/")[1]), commit=release.commit, release=release
+    )
+    inputs = asked.order(settings, pinned, order.tiers)
+    if _is_published(pipeline, folder, inputs):
         return folder, None
     way = road(pipeline, folder)
     if way.apart:
@@ -65,15 +68,15 @@ def prepare(pipeline: Pipeline, order: Order) -> tuple[Folder, Prepared | None]:
         way.open()
         way.records()
         before = folder.known  # what others left there is not adopted: it is made anew
-        if before is not None and _still(before, asked, release.commit, settings):
+        if before is not None and _still(before, _known(inputs), release.commit, settings):
             return folder, before
     if not folder.path.exists():
         _require_room(pipeline, order)
-    return folder, _made(pipeline, way, folder, order, asked, release.commit)
+    return folder, _made(pipeline, way, folder, order, _known(inputs), release.commit)
 
 
 def _made(
-    pipeline: Pipeline, way: Road, folder: Folder, order: Order, asked: str, commit: str
+    pipeline: Pipeline, way: Road, folder: Folder, order: Order, known: str, commit: str
 ) -> Prepared:
     """What every tier needs, made and handed on."""
     mine = pipeline.beside(pipeline.settings, folder.open_ledger("prepare"))
@@ -89,7 +92,7 @@ def _made(
     parts, logits = groups(plan.recipes, pipeline.settings.jobs.tiers), measure.logits_of(job)
     prepared = Prepared(
         order=order,
-        asked=asked,
+        asked=known,
         commit=commit,
         local=Handed.of(local, folder.root),
         key=job.key,
@@ -109,10 +112,10 @@ def _made(
     return prepared
 
 
-def _still(before: Prepared, asked: str, commit: str, settings: Settings) -> bool:
+def _still(before: Prepared, known: str, commit: str, settings: Settings) -> bool:
     """Whether what was prepared before is what this machine would prepare."""
     here = replace(tools_of(settings), threads=before.tools.threads)
-    return (before.asked, before.commit, before.tools) == (asked, commit, here)
+    return (before.asked, before.commit, before.tools) == (known, commit, here)
 
 
 def _make(job: Job, *, apart: bool) -> None:
@@ -170,49 +173,21 @@ def require_device(settings: Settings) -> str:
     return names
 
 
-def _asked(settings: Settings, order: Order) -> str:
-    parts = ("calibration", "data", "evaluation", "quantize", "publish", "hub")
-    told = _anywhere(settings.model_dump(mode="python", include=set(parts)))
-    profiles = [dump(one) for one in load_profiles(settings.profiles, order.tiers or None)]
-    return digest([order.model, order.revision, sorted(order.tiers), told, profiles])
+def _known(inputs: asked.Order) -> str:
+    """A hash of all that an order comes to on whatever machine."""
+    return digest([inputs.key, dump(inputs.asked)])
 
 
-def _anywhere(told: Any) -> Any:
-    """Settings as they are on any machine: of a file here its name and content, not its folder."""
-    if isinstance(told, Path):
-        return [told.name, sha256(told) if told.is_file() else None]
-    if isinstance(told, dict):
-        return {key: _anywhere(value) for key, value in told.items()}
-    return [_anywhere(value) for value in told] if isinstance(told, list | tuple) else told
+def _is_published(pipeline: Pipeline, folder: Folder, inputs: asked.Order) -> bool:
+    """Whether a Hub holds all that this very order leads to, as `bot publish` knows it.
 
-
-def _is_published(pipeline: Pipeline, sent: Sent | None, asked: str) -> bool:
-    """Whether a Hub holds all that this very order leads to, by what was noted here."""
-    if sent is None or sent.waiting or not sent.whole or sent.asked != asked:
-        return False
-    try:
-        held = pipeline.hub.release(sent.repo_id).files
-    except SourceError:
-        return False
-    there = {file.path: file.sha256 for file in held}
-    return all(there.get(path) == hashed for path, hashed in sent.files.items())
-
-
-def _is_tagged(pipeline: Pipeline, order: Order, asked: str) -> bool:
-    """The same by a tag of the repository, for a machine that knows nothing of it."""
-    name, owner = name_of(order.model.split("/")[1]), str(pipeline.settings.hub.namespace)
-    repo_id = target(pipeline.settings.publish, name, owner)
-    try:
-        then = pipeline.hub.release(repo_id, _tag(asked)).files
-        now = pipeline.hub.release(repo_id).files
-    except SourceError:
-        return False
-    there = {file.path: file.sha256 for file in now}
-    return all(there.get(f.path) == f.sha256 for f in then if f.path.endswith(".gguf"))
-
-
-def _tag(asked: str) -> str:
-    return f"build-order-{asked[:12]}"
+    Where a publication of it was noted here, it went there, shown or not as was said then.
+    """
+    sent = folder.read(Sent)
+    noted = sent if sent and sent.key == inputs.key and sent.whole and not sent.waiting else None
+    repo_id = noted.repo_id if noted else pipeline.target(inputs.pinned, None)
+    private = noted is not None or pipeline.settings.publish.private
+    return held_already(pipeline, repo_id, inputs, private=private) is not None
 
 
 def _require_room(pipeline: Pipeline, order: Order) -> None:
@@ -515,7 +490,6 @@ def publish(
     )
     sent = Sent(
         key=prepared.key,
-        asked=prepared.asked,
         repo_id=done.repo_id,
         url=done.url,
         commit=done.commit,
@@ -524,8 +498,6 @@ def publish(
         files=_large(described),
         waiting=done.waiting,
     )
-    if sent.whole and not sent.waiting:
-        tag(pipeline, sent.repo_id, _tag(sent.asked), sent.commit)
     folder.write(sent)
     return follow(pipeline, done, whole=sent.whole), sent
 

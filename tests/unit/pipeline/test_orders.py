@@ -144,7 +144,7 @@ def test_the_report_says_what_became_of_each_tier() -> None:
     assert "| Mini | 1 | complete, not published |" in told.text
     assert "| Quality | 2 | **failed or not reached** |" in told.text
     sent = Sent(
-        key="c" * 64, asked="a" * 64, repo_id="me/Model", url="http://hub/me/Model", commit=COMMIT,
+        key="c" * 64, repo_id="me/Model", url="http://hub/me/Model", commit=COMMIT,
         tiers=("I-Mini", "Mini", "Quality"), whole=True, files={"M.gguf": "f" * 64},
     )  # fmt: skip
     waiting = account(prepared(), replace(sent, waiting="http://hub/me/Model/discussions/1"))
