@@ -66,7 +66,7 @@ class BuildError(BotError):
 
 
 class RefusedError(SourceError, BuildError):
-    """What llama.cpp's converter says of this checkpoint, or made of it: the same again."""
+    """What llama.cpp says of this model, or makes of it, with these settings: the same again."""
 
 
 class UnsoundError(BuildError):

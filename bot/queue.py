@@ -229,17 +229,20 @@ class Queue:
         *,
         attempts: int,
         final: bool,
+        repeats: bool = False,
         patience: float | None = None,
     ) -> None:
         """The task failed: later once more, ten minutes at first and then ever later, or given up.
 
-        `final` says that another attempt would fail in the same way. What is no fault of the
+        `final` says that another attempt would fail in the same way; what `repeats` does, when the
+        one before ended in the same words. What is no fault of the
         release is not given up after `attempts`, but after `patience` seconds.
         """
         with self.ledger.writing() as db:
             if patience is None:
                 db.execute("UPDATE tasks SET faults = faults + 1 WHERE id = ?", (task.id,))
-                faults = _one(db, task.id).faults
+                before = _one(db, task.id)
+                faults, final = before.faults, final or (repeats and before.error == error)
                 over = final or faults >= attempts
             else:
                 faults, over = 0, now - task.created >= patience

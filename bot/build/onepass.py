@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from bot.build.layout import Output, Source, SourceTensor, Wanted, open_source, outputs
 from bot.clients.llama import kernels
 from bot.clients.llama.library import library_version, package_version, type_name
-from bot.errors import BuildError, CapacityError
+from bot.errors import BuildError, CapacityError, RefusedError
 from bot.records import digest
 from bot.workspace import finish, partial_of, write_text
 
@@ -310,7 +310,7 @@ class _Pass:
         known = (want.weights for want in self._wanted if want.weights is not None)
         found = next(weights[tensor.name] for weights in known if tensor.name in weights)
         if found.size != tensor.experts * tensor.length or not np.isfinite(found).all():
-            raise BuildError(
+            raise RefusedError(
                 f"the importance matrix has {found.size} numbers for {tensor.name}, not "
                 f"{tensor.experts * tensor.length} finite ones; calibrate with this model"
             )
@@ -488,7 +488,7 @@ class _Run:
             out = self.scratch.out[: width * chunk.rows]
             kernels.from_f32(part.type, rows, chunk.weights if part.weighed else None, out)
             if not kernels.valid(part.type, out):
-                raise BuildError(f"{tensor.name} as {part.type} is not valid; leave the tier out")
+                raise RefusedError(f"{tensor.name} as {part.type} is not valid; leave the tier out")
         with self.spent.on("write"):
             self._write(chunk, part, width, out)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bot.build.imatrix import Matrix
 from bot.clients.llama import quantize as llama
-from bot.errors import BuildError
+from bot.errors import RefusedError
 from bot.records import Gap, Tensor
 
 NEEDS_IMATRIX = frozenset({"IQ3_XXS", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ1_M", "IQ1_S"})
@@ -37,7 +37,7 @@ def quantize(
 
     With an importance matrix the file carries the `quantize.imatrix.*` metadata of llama-quantize;
     `stamp` is metadata that comes after it.
-    Raises BuildError naming the tensor when a low-bit type lacks the data it needs.
+    Raises RefusedError naming the tensor when a low-bit type lacks the data it needs.
     """
     if imatrix is not None:
         require_data(types, imatrix)
@@ -109,14 +109,14 @@ def notes(imatrix: Matrix) -> Notes:
 
 
 def require_data(types: Mapping[str, str], imatrix: Matrix, *, experts: bool = True) -> None:
-    """Raise BuildError naming a tensor whose low-bit type needs data that the matrix lacks.
+    """Raise RefusedError naming a tensor whose low-bit type needs data that the matrix lacks.
 
     llama.cpp would stop in the middle of a file where the tensor has none, and guess where one of
     its experts has none (skipped without `experts`); this is asked before anything is written.
     """
     for name, missing in lacking(types, imatrix).items():
         if experts or not missing:
-            raise BuildError(
+            raise RefusedError(
                 f"{name}{missing} has no data in the importance matrix and cannot be "
                 f"{types[name]}; calibrate with more text, set quantize.missing_data to next, "
                 "or leave the tier out"
@@ -159,9 +159,9 @@ def gap_of(
 
 
 def require_share(gap: Gap | None, most: float) -> None:
-    """Raise BuildError when a tier has no data of a larger share of its weights than `most`."""
+    """Raise RefusedError when a tier has no data of a larger share of its weights than `most`."""
     if gap is not None and gap.share > most:
-        raise BuildError(
+        raise RefusedError(
             f"{told(gap)}; calibrate with this model and more text, or raise "
             f"quantize.missing_share, which is {most:g}"
         )

@@ -75,5 +75,6 @@ def _settle(queue: Queue, task: Task, run: Run, policy: Policy, clock: Clock) ->
             now,
             attempts=policy.attempts,
             final=run.final,
+            repeats=run.refused,
             patience=policy.wait_days * DAY if run.passing else None,
         )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bot import secrecy
-from bot.errors import FOR_GOOD, OF_THE_DAY, BotError, BusyError
+from bot.errors import FOR_GOOD, OF_THE_DAY, BotError, BuildError, BusyError
 from bot.legible import legible
 from bot.queue import Task
 from bot.workspace import write_text
@@ -38,6 +38,7 @@ class Run:
     link: str | None = None
     error: str | None = None
     final: bool = False  # another attempt would fail in the same way
+    refused: bool = False  # by llama.cpp: final when it says the same once more
     passing: bool = False  # it failed for what is no fault of the release
     elsewhere: bool = False  # somebody else works on the same release
     page: str | None = None  # of what was published, where it is known
@@ -143,6 +144,7 @@ class Here:
             error=_last_line(log) or f"exit code {code}",
             link=str(log),
             final=code in FOR_GOOD,
+            refused=code == BuildError.exit_code,
             passing=code in OF_THE_DAY,
             elsewhere=code == BusyError.exit_code,
         )

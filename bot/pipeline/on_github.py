@@ -18,6 +18,7 @@ from bot.errors import (
     OF_THE_DAY,
     AccessError,
     BotError,
+    BuildError,
     BusyError,
     SettingsError,
     SourceError,
@@ -186,6 +187,7 @@ def as_run(progress: Progress) -> Run:
         link=link,
         error=progress.trouble,
         final=final,
+        refused=codes == {BuildError.exit_code},
         passing=not final and bool(OF_THE_DAY & codes),
         elsewhere=codes == {BusyError.exit_code},
     )

@@ -154,6 +154,23 @@ def test_a_failure_that_would_come_again_is_not_tried_again(queue: Queue) -> Non
     assert states(queue) == {"a": "failed"}
 
 
+def test_what_ends_in_the_same_words_twice_is_given_up_where_it_would_again(queue: Queue) -> None:
+    propose(queue)
+    now = NOW
+    for said in ("no tensor x", "no tensor y", "no tensor y"):
+        assert states(queue) == {"a": "queued"}
+        task = running(queue, now)
+        queue.failed(task, said, None, now, attempts=9, final=False, repeats=True)
+        now += 86_400
+    assert states(queue) == {"a": "failed"}
+    assert "failure" not in queue.events(2)[0].text
+    # again by hand, and the first failure after it is the first
+    queue.retry("maker/Model", now)
+    task = running(queue, now)
+    queue.failed(task, "no tensor y", None, now, attempts=9, final=False, repeats=True)
+    assert states(queue) == {"a": "queued"}
+
+
 def test_what_is_no_fault_of_a_release_is_tried_until_patience_ends(queue: Queue) -> None:
     propose(queue)
     now = NOW

@@ -15,7 +15,7 @@ from llama_cpp import llama_cpp as c
 from numpy.typing import NDArray
 
 from bot.clients.llama.library import ggml_base
-from bot.errors import BuildError
+from bot.errors import BuildError, RefusedError
 
 
 class _Tensor(ctypes.Structure):
@@ -144,7 +144,8 @@ class Observer:
         try:
             return self._stop(node, name) if ask else self._look(node, name)
         except (ValueError, IndexError, BuildError) as error:
-            self._error = BuildError(f"importance matrix: {name}: {error}")
+            kind = RefusedError if isinstance(error, RefusedError) else BuildError
+            self._error = kind(f"importance matrix: {name}: {error}")
             return False
 
     def _at_end(self, address: int) -> bool:
@@ -186,7 +187,7 @@ class Observer:
         by = self._sums.by_expert if node.op == self._mul_experts else self._sums.by_matrix
         after = by(node, before)
         if not np.isfinite(after.sums.max()):
-            raise BuildError("activations are not finite; the source file is damaged")
+            raise RefusedError("activations are not finite; the source file is damaged")
         self.seen[name] = after
         self._found[_inputs(node)] = before, after
         return True

@@ -117,6 +117,21 @@ def test_failures_come_again_and_end(desk: Desk) -> None:
     assert desk.queue.tasks(("failed",))[0].error == "no room"
 
 
+def test_what_llama_says_twice_is_final(desk: Desk) -> None:
+    for number in range(3):
+        desk.turn(at_once=3, attempts=9)
+        for key in desk.outside.started:
+            same = key.startswith("maker/a")
+            said = "no tensor" if same else f"no tensor {number}"
+            desk.outside.runs[key] = Run(
+                good=False, refused=not key.startswith("maker/c"), error=said
+            )
+        desk.turn(at_once=3, attempts=9)
+        desk.clock.time += 86_400
+    assert desk.states() == "failed queued queued"
+    assert desk.outside.started.count("maker/a 3") == 0
+
+
 def test_a_run_that_vanished_is_a_failure(desk: Desk) -> None:
     desk.turn(at_once=1)
     desk.outside.runs.clear()

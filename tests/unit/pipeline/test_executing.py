@@ -79,6 +79,7 @@ def test_a_run_that_waits_for_a_person_is_not_published(here: Callable[[str], He
         ("say('no mixture'); sys.exit(4)", Run(good=False, error="no mixture", final=True)),
         ("say('busy'); sys.exit(10)", Run(good=False, error="busy", elsewhere=True)),
         ("sys.exit(9)", Run(good=False, error="exit code 9")),
+        ("sys.exit(8)", Run(good=False, error="exit code 8", refused=True)),
         ("sys.exit(143)", Run(good=False, error="exit code 143", passing=True)),
         ("say('gone'); sys.exit(12)", Run(good=False, error="gone", passing=True)),
         ("say('no Hub'); sys.exit(7)", Run(good=False, error="no Hub", passing=True)),
