@@ -888,6 +888,7 @@ def _publish(
             for line in (*ahead.renamed(model), *ahead.outlook(pipeline, job.plan, repo_id)):
                 context.narrator.say(line)
             gating.begin(job, repo_id)
+            release.remake_lost(job, repo_id)
             overlap = wanted.overlap and not built_only
             job.require_room(make.passes(job) if overlap and wanted.free != "never" else ())
             timeline.keep_in(job.paths.timeline)

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from bot.clients.hub import Hub
 from bot.clients.llama import library
 from bot.errors import PublishError, UnreachableError
 from bot.pipeline import calibrating, gating, make
@@ -61,6 +60,24 @@ def prepare(
         job.pipeline.narrator.say(f"{error}; {name} goes on to its end (Ctrl-C stops it)")
 
     run(tasks, found, around=around, waiting=waiting)
+
+
+def remake_lost(job: Job, repo_id: str) -> None:
+    """Have tiers made again whose files were freed after they were sent, and that a Hub lost.
+
+    A request or two for each that was freed; nothing becomes visible. Raises what sending raises.
+    """
+    hub = job.pipeline.publisher(repo_id)
+    for recipe in job.plan.distinct:
+        built = make.known(job, recipe.tier)
+        if built is None or recipe.plain or not make.is_free(job, recipe.tier):
+            continue
+        files = {Path(file.path).name: file for file in built.files}
+        try:
+            send(hub, repo_id, files, private=job.settings.publish.made_private)
+        except PublishError:
+            job.pipeline.narrator.say(f"{recipe.tier} is made again: {repo_id} lost its file")
+            make.lose(job, recipe.tier)
 
 
 class _Tasks:
@@ -198,24 +215,11 @@ class _Tasks:
                 job.pipeline.narrator.say(f"{tier} will be sent with the commit: {error}")
                 return
             except PublishError:
-                if freed:
+                if freed:  # lost since `remake_lost` looked
                     make.lose(job, tier)
-                    self._lose_what_is_gone(hub, self._repo_id)
                 raise
         if all(hub.is_sent(self._repo_id, path) for path in sent) and self._is_tight():
             make.free(job, tier, built)
-
-    def _lose_what_is_gone(self, hub: Hub, repo_id: str) -> None:
-        """Know of all freed tiers that the Hub lost at once, so that one more run makes them."""
-        for tier in self._recipes:
-            built = make.known(self._job, tier)
-            if built is None or not make.is_free(self._job, tier):
-                continue
-            files = {Path(file.path).name: file for file in built.files}
-            try:
-                send(hub, repo_id, files, private=self._job.settings.publish.made_private)
-            except PublishError:
-                make.lose(self._job, tier)
 
 
 def _subject(tier: str, built: Built) -> Subject:

@@ -39,7 +39,7 @@ from bot.pipeline.travel import Road, carried, here, road, sweep
 from bot.recordpath import RecordPath
 from bot.records import Built, Recipe, Tools, digest, dump
 from bot.settings import Settings
-from bot.workspace import GATE, inside, remove, require_safe, write_text
+from bot.workspace import GATE, inside, remove, require_safe, sha256, write_text
 
 
 def prepare(pipeline: Pipeline, order: Order) -> tuple[Folder, Prepared | None]:
