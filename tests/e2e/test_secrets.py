@@ -106,7 +106,7 @@ def test_this_system_would_write_a_core(road: Road, told: dict[str, str]) -> Non
     assert PLANTED["GITHUB_TOKEN"].encode() in core.read_bytes()
 
 
-STEPS = (("call", 1), ("call", 2), ("call", 8), ("ledger", 1), ("rename", 2), ("write .*README", 1))
+STEPS = (("call", 1), ("call", 2), ("call", 5), ("ledger", 1), ("rename", 2), ("write .*README", 1))
 NUMBERS = (signal.SIGABRT, signal.SIGSEGV, signal.SIGQUIT, signal.SIGKILL)
 ENDS = [
     pytest.param(
@@ -165,14 +165,16 @@ main()
 """
 
 
+# the first call is huggingface_hub's own, which takes no failure of it for one
+CRASHES = (("ledger", 3), ("rename", 1), ("rename", 9), ("write .*README", 1))
+
+
 @linux
 @pytest.mark.usefixtures("work")
 @pytest.mark.parametrize(
     ("of", "at"),
-    [("call", 2), *(pytest.param(of, at, marks=pytest.mark.long) for of, at in (
-        ("call", 1), ("call", 5), ("call", 9), ("rename", 1), ("rename", 4), ("write .*card", 1),
-    ))],
-)  # fmt: skip
+    [("call", 2), *(pytest.param(*where, marks=pytest.mark.long) for where in CRASHES)],
+)
 def test_no_secret_is_in_a_traceback_with_its_locals(
     road: Road, hub: Hub, demo_model: Path, told: dict[str, str], of: str, at: int
 ) -> None:
@@ -187,6 +189,6 @@ def test_no_secret_is_in_a_traceback_with_its_locals(
     assert done.returncode == 1, done.stderr
     assert "LookupError: a fault of the bot's own" in done.stderr
     assert "self = " in done.stderr
-    assert "***" in done.stderr  # a local had one
+    assert ("***" in done.stderr) is (of == "call")  # a local had one
     (road.folder / "said").write_text(done.stdout + done.stderr)
     assert holding_secrets(road, hub) == []
