@@ -10,8 +10,9 @@ import time
 
 import pytest
 
-from bot import progress
+from bot import progress, secrecy
 from bot.progress import Halted, Narrator, halting
+from tests.hostile import HOSTILE, hidden
 
 
 def test_lines_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,6 +164,26 @@ def test_two_works_at_once_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Non
     last = shown[shown.rindex("1/3") :]
     assert "sending Quality" not in last
     assert "after all" in last
+
+
+def test_a_terminal_obeys_our_signs_and_no_strangers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "1000")
+    words = "[link=https://evil.example]visible[/link] [bold]visible :bomb: "
+    reading, writing = pty.openpty()
+    with os.fdopen(writing, "w") as terminal:
+        narrator = Narrator(secrecy.Guarded(terminal))
+        with narrator.work(words) as report:
+            narrator.say(HOSTILE + words)
+            report(1, 3, words + HOSTILE)
+        shown = _read_all(reading)
+    os.close(reading)
+    assert shown.count("visible") > 10
+    assert shown.count("[link=https://evil.example]") > 1
+    assert ":bomb:" in shown
+    assert "\x1b]" not in shown
+    ours = re.sub(r"\x1b\[(?:[0-9;]*m|[0-9]*[AK]|2K|\?25[lh])", "", shown)
+    assert not hidden(ours.replace("\r", ""))
 
 
 def test_work_is_stopped_where_it_reports() -> None:
