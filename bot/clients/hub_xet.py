@@ -136,7 +136,8 @@ def _lent(hub: str, xet: XetFileData, headers: dict[str, str]) -> XetConnectionI
 
     Raises AccessError where either is of somebody else.
     """
-    if urlsplit(xet.refresh_route)[:2] != urlsplit(hub)[:2]:
+    route, own = urlsplit(xet.refresh_route), urlsplit(hub)
+    if (route.scheme, route.hostname, route.port) != (own.scheme, own.hostname, own.port):
         require_known(xet.refresh_route, "")
     given = refresh_xet_connection_info(file_data=xet, headers=headers)
     require_known(given.endpoint, hub)

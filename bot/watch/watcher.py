@@ -207,21 +207,17 @@ class Watcher:
     def again(self) -> int:
         """Look again at the releases whose time has come; how many there were."""
         due = self.sightings.due(self._clock.now(), DUE_AT_ONCE)
-        answered, before = False, list[UnreachableError]()
+        before: UnreachableError | None = None
         for known in due:
             try:
                 self._again(known)
             except UnreachableError as error:
-                if before or not answered:  # not this release's alone: it is the Hub
+                if before is not None:  # two in turn: it is the Hub, and not what a release does
                     raise
-                before.append(error)
+                before = error
+                self._say(str(error))
             else:
-                answered = True
-                for trouble in before:
-                    self._say(str(trouble))
-                before.clear()
-        if before:
-            raise before[0]
+                before = None
         return len(due)
 
     def changed(self) -> int:

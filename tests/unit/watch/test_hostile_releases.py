@@ -173,6 +173,28 @@ def _said(pipeline: Pipeline, name: str) -> str:
         return str(error)
 
 
+def test_a_release_that_turns_odd_ends_no_turn(tmp_path: Path) -> None:
+    """Its own reply is none of a Hub's; those behind it are looked at again all the same."""
+    strangers = [
+        Stranger(name=f"lab/{name}", reply={"siblings": []}) for name in ("odd", "other", "third")
+    ]
+    with hostile_hub(strangers) as hub:
+        seen, clock = list[Decision](), HandClock(1_793_600_000.0)
+        made = _watcher(hub.url, tmp_path, seen, clock)
+        made.created()
+        strangers[0].row = {"id": 5}
+        for one in strangers[1:]:
+            one.row = one.reply = {"sha": one.name.encode().hex().ljust(40, "0")}
+        clock.time += 50 * 3600
+        assert made.again() == 3
+        kept = Sightings(Ledger(tmp_path / "l.sqlite"))
+        assert [kept.history(one.name)[-1].kind for one in strangers] == ["wait", "build", "build"]
+        hub.strangers.clear()  # gone, as it seems
+        clock.time += 50 * 3600
+        made.again()
+        assert kept.history("lab/odd")[-1].outcome == "gone"
+
+
 @pytest.mark.parametrize("step", STEPS)
 def test_a_release_that_is_named_is_an_error_of_one_line(tmp_path: Path, step: int) -> None:
     strangers = list(_strangers(step))
