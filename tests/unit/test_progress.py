@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from typing import Any
 
 import pytest
 
@@ -172,7 +173,8 @@ def test_a_terminal_obeys_our_signs_and_no_strangers(monkeypatch: pytest.MonkeyP
     words = "[link=https://evil.example]visible[/link] [bold]visible :bomb: "
     reading, writing = pty.openpty()
     with os.fdopen(writing, "w") as terminal:
-        narrator = Narrator(secrecy.Guarded(terminal))
+        guarded: Any = secrecy.Guarded(terminal)
+        narrator = Narrator(guarded)
         with narrator.work(words) as report:
             narrator.say(HOSTILE + words)
             report(1, 3, words + HOSTILE)
