@@ -15,7 +15,7 @@
 #include <fcntl.h>
 #include <regex.h>
 #include <string>
-#include <sys/stat.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -37,10 +37,12 @@ __attribute__((constructor)) void begin() {
     if (regcomp(&pattern, of, REG_EXTENDED | REG_NOSUB) != 0) _exit(125);
     at = atol(number);
     signal_number = atoi(how);
-    if (log != nullptr) told = static_cast<int>(syscall(SYS_open, log, O_WRONLY | O_CREAT | O_APPEND, 0600));
+    const int flags = O_WRONLY | O_CREAT | O_APPEND;
+    if (log != nullptr) told = static_cast<int>(syscall(SYS_openat, AT_FDCWD, log, flags, 0600));
     for (const char *name : {"LD_PRELOAD", "STOPPING_ROOT", "STOPPING_OF", "STOPPING_AT",
                              "STOPPING_SIGNAL", "STOPPING_LOG"})
         unsetenv(name);  // processes of this one are not counted
+    prctl(PR_SET_PDEATHSIG, SIGKILL);  // a stopped one would outlive a test that fails
     snprintf(root, sizeof root, "%s", folder);
 }
 
@@ -55,7 +57,7 @@ void step(const std::string &line) {
         syscall(SYS_write, told, whole.data(), whole.size());
     }
     if (at > 0 && regexec(&pattern, line.c_str(), 0, nullptr, 0) == 0 && ++seen == at)
-        syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), signal_number);  // before the step is done
+        syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), signal_number);  // before it is done
 }
 
 std::string path_of(int file) {
@@ -78,7 +80,9 @@ void on_path(const char *what, const char *path, const char *other = nullptr) {
     step(std::string(what) + " " + path + (other != nullptr ? std::string(" ") + other : ""));
 }
 
-template <typename F> F *next(const char *name) { return reinterpret_cast<F *>(dlsym(RTLD_NEXT, name)); }
+template <typename F> F *next(const char *name) {
+    return reinterpret_cast<F *>(dlsym(RTLD_NEXT, name));
+}
 
 }  // namespace
 
