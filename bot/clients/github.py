@@ -12,6 +12,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -42,6 +43,9 @@ from bot.legible import legible
 API_VERSION = "2022-11-28"
 TIMEOUT = 30.0  # seconds without an answer
 LISTED = 1_000  # runs, jobs or runners of a listing that are read
+# what github3, and taking its answers apart, raises at those of another form than GitHub's:
+# nothing else happens between a question and its answer
+ODD = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 DETAILS = "return_run_details"  # of a workflow_dispatch: have its run's id answered
 LOG_BYTES = 512 * 1024  # of a log's end that are kept
 PATIENCE, MOST_PATIENCE = 60.0, 3_600.0  # seconds after a refusal that names none
@@ -131,11 +135,18 @@ def requests_left(client: GitHub) -> int:
 
     Raises AccessError for a refused token, UnreachableError when nothing answers.
     """
+    with asking("telling its limits"):
+        return int(client.rate_limit()["resources"]["core"]["remaining"])
+
+
+@contextmanager
+def asking(doing: str) -> Iterator[None]:
+    """One question to GitHub, its failures put in our words. `doing` is what it is asked for."""
     try:
-        limits = client.rate_limit()
-    except GitHubException as error:
-        raise explained(error, "telling its limits", SystemClock().now()) from error
-    return int(limits["resources"]["core"]["remaining"])
+        with bounds.one_question():
+            yield
+    except (GitHubException, RequestException, *ODD) as error:
+        raise explained(error, doing, SystemClock().now()) from error
 
 
 def explained(error: Exception, doing: str, now: float, patience: float = PATIENCE) -> BotError:
@@ -321,7 +332,7 @@ def asked(
             try:
                 with bounds.one_question():
                     answer = question(self, *given, **named)
-            except (GitHubException, RequestException, ValidationError, RecursionError) as error:
+            except (GitHubException, RequestException, ValidationError, *ODD) as error:
                 raise self.failed(error, doing) from error
             self.allowed()
             return answer

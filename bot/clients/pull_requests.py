@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from github3 import GitHub
-from github3.exceptions import GitHubException, NotFoundError, UnprocessableResponseBody
-from requests.exceptions import RequestException
+from github3.exceptions import NotFoundError, UnprocessableResponseBody
 
-from bot.clients import bounds
-from bot.clients.github import explained
-from bot.clock import SystemClock
+from bot.clients.github import asking
 from bot.errors import SettingsError
-
-
-@contextmanager
-def _asking(doing: str) -> Iterator[None]:
-    try:
-        with bounds.one_question():
-            yield
-    except (GitHubException, RequestException, RecursionError) as error:
-        raise explained(error, doing, SystemClock().now()) from error
 
 
 def read(client: GitHub, repo: str, paths: Iterable[str]) -> dict[str, str]:
@@ -30,7 +17,7 @@ def read(client: GitHub, repo: str, paths: Iterable[str]) -> dict[str, str]:
 
     Raises AccessError, UnreachableError, and SettingsError for what is no text.
     """
-    with _asking(f"reading {repo}"):
+    with asking(f"reading {repo}"):
         found = _repository(client, repo)
         texts = {path: _text(found, path, found.default_branch) for path in paths}
     return {path: text for path, text in texts.items() if text is not None}
@@ -43,7 +30,7 @@ def propose(
 
     Done again it does nothing more. Raises AccessError, SettingsError or UnreachableError.
     """
-    with _asking(f"proposing files to {repo}"):
+    with asking(f"proposing files to {repo}"):
         found = _repository(client, repo)
         owner = repo.partition("/")[0]
         pulls = list(found.pull_requests(state="open", head=f"{owner}:{branch}"))

@@ -1,0 +1,109 @@
+"""Damaged files, records and replies: memory and time are measured from outside of who reads them.
+
+See tests/fuzz_inputs.py for the cases, and docs/bounds.md for the figures that must hold.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SMALL = 100  # MB more than a process has before, for any of the small ones
+LARGE = {  # MB, and seconds of CPU: of inputs as large as may be
+    "config": (60, 1.0),
+    "index": (250, 3.0),
+    "reply": (200, 3.0),
+    "record": (250, 3.0),
+    "gguf": (150, 3.0),
+    "safetensors": (200, 3.0),
+}
+COUNTS = {
+    "gguf": 700, "safetensors": 700, "config": 700, "index": 500, "card": 600, "record": 700,
+    "hub": 600, "github": 500,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What a process said, and what it took, seen from here."""
+
+    said: dict[str, Any]
+    megabytes: int  # beyond what it had when it was ready
+    seconds: float  # of CPU, without what it took to be ready
+
+
+def memory(pid: int, key: str) -> int:
+    """MB of a process by the kernel."""
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+    return int(next(line for line in lines if line.startswith(key)).split()[1]) >> 10
+
+
+def cpu(pid: int) -> float:
+    """Seconds of a process by the kernel."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def measured(kind: str, seed: int, count: int) -> Measured:
+    """Cases in a process of their own; fails where it ends in any other way than it should."""
+    command = [sys.executable, "-m", "tests.fuzz_inputs", kind, str(seed), str(count)]
+    with tempfile.TemporaryFile("w+") as complaints, subprocess.Popen(
+        command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=complaints,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        ready = process.stdout.readline()
+        if ready:
+            Path(f"/proc/{process.pid}/clear_refs").write_text("5", encoding="ascii")
+            before, began = memory(process.pid, "VmRSS"), cpu(process.pid)
+            process.stdin.write("go\n")
+            process.stdin.flush()
+            said = process.stdout.readline()
+            if said:
+                most, ended = memory(process.pid, "VmHWM"), cpu(process.pid)
+        process.stdin.close()
+        code = process.wait()
+        complaints.seek(0)
+        assert code == 0, complaints.read()[-3_000:]
+    return Measured(said=json.loads(said), megabytes=most - before, seconds=round(ended - began, 2))
+
+
+def outcomes(found: Measured) -> int:
+    return sum(found.said.get(name, 0) for name in ("read", "refused"))
+
+
+def test_damaged_inputs_are_read_or_refused() -> None:
+    """Some of each kind; the long tests read all."""
+    found = measured("all", 1, 30)
+    assert outcomes(found) == 30 * len(COUNTS)
+    assert found.said["read"] > 30
+    assert found.megabytes < SMALL
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", COUNTS)
+def test_5000_damaged_inputs_are_read_or_refused(kind: str) -> None:
+    found = measured(kind, 2, COUNTS[kind])
+    print(kind, found)  # noqa: T201 - what was measured is shown with -s
+    assert outcomes(found) == COUNTS[kind]
+    assert found.megabytes < SMALL
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("number", range(24))
+def test_inputs_as_large_as_may_be(number: int) -> None:
+    found = measured("large", number, 0)
+    print(number, found)  # noqa: T201 - what was measured is shown with -s
+    megabytes, seconds = LARGE[found.said["name"].split()[0]]
+    assert found.megabytes < megabytes
+    assert found.seconds < seconds
