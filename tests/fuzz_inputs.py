@@ -29,7 +29,7 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, cast
 
 from pydantic import SecretStr
 
@@ -69,6 +69,7 @@ EDGES: tuple[Any, ...] = (
     *([], {}, [[]], [None], {"": ""}, [[[[]]]], "x" * 5_000, ["x"] * 3_000, {"a": {"b": {"c": 1}}}),
 )
 Json = Any
+Made = Callable[[], bytes]
 
 
 class Dice(random.Random):
@@ -431,71 +432,83 @@ GITHUB: tuple[Json, ...] = (
 # ── as large as may be ──────────────────────────────────────────────────────────────────────
 
 
-def _large(folder: Path) -> Iterator[tuple[str, Callable[[], object]]]:
-    """Inputs at their bounds, or just beyond: what the most of memory and time is taken by."""
+def _large(folder: Path) -> Iterator[tuple[str, Callable[[], Callable[[], object]]]]:
+    """Inputs at their bounds, or just beyond; each is made before it is read."""
     inputs = Inputs(folder, Dice(0))
-    face = "😀".encode()
 
-    def config(data: bytes) -> Callable[[], object]:
+    def config(data: Made) -> Callable[[], object]:
+        (folder / "config.json").write_bytes(data())
+
         def read() -> object:
-            (folder / "config.json").write_bytes(data)
             return look_at_folder(folder / "config.json")
 
         return read
 
-    def index(data: bytes) -> Callable[[], object]:
-        return lambda: shards.parse_index(data, "index")
+    def index(data: Made) -> Callable[[], object]:
+        (folder / INDEX).write_bytes(data())
+        return lambda: shards.local_index(folder)
 
-    def reply(data: bytes, packed: bool) -> Callable[[], object]:
-        def ask() -> object:
-            inputs._served({})
-            given = {"Content-Type": "application/json"} | (
-                {"Content-Encoding": "gzip"} if packed else {}
-            )
-            if inputs.server is None:
-                raise TypeError("it was started")
-            inputs.server.reply = 200, given, data
-            return Hub(inputs.server.url, None, pause=0.0).release("org/model")
+    def reply(data: Made, **given: str) -> Callable[[], object]:
+        url = inputs._served({})
+        if inputs.server is None:
+            raise TypeError("it was started")
+        inputs.server.reply = 200, {"Content-Type": "application/json", **given}, data()
+        return lambda: Hub(url, None, pause=0.0).release("org/model")
 
-        return ask
+    def record(data: Made) -> Callable[[], object]:
+        path = Folder(folder).file(Prepared)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data())
+        return lambda: Folder(folder).read(Prepared)
 
-    def record(data: bytes) -> Callable[[], object]:
-        def read() -> object:
-            path = Folder(folder).file(Prepared)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
-            return Folder(folder).read(Prepared)
-
-        return read
-
-    half = MOST_VALUES // 2 - 2
-    yield "config of objects", config(b'{"a":[' + b'{"":0},' * half + b"1]}")
-    yield "config of one text", config(b'{"a":"' + face + b"x" * (LARGEST_CONFIG - 20) + b'"}')
-    yield "config of lists", config(b'{"a":[' + b"[]," * (LARGEST_CONFIG // 3 - 9) + b"1]}")
-    most = shards.MOST_TENSORS - 9
-    pairs = b",".join(b'"model.layers.%d.mlp.%d.w":"m-%05d"' % (n, n, n) for n in range(most))
-    yield "index of tensors", index(b'{"weight_map":{' + pairs + b"}}")
-    name = face + b"x" * (shards.LONGEST_INDEX - 60)
-    yield "index of one name", index(b'{"weight_map":{"' + name + b'":"a"}}')
-    small = b",".join(b'"%d":""' % n for n in range(2_500_000))
-    yield "index of small names", index(b'{"weight_map":{' + small + b"}}")
-    size = REPLY.bytes or 0
-    values = (REPLY.values or 0) // 2 - 9
-    yield "reply of objects", reply(b"[" + b'{"":0},' * values + b"1]", False)
-    yield "reply of one text", reply(b'["' + face + b"x" * (size - 20_000) + b'"]', False)
-    yield "reply of lists", reply(b"[" + b"[]," * (size // 3 - 9_000) + b"1]", False)
-    yield "reply of zeros", reply(gzip.compress(bytes(1 << 30), 1), True)
-    yield "record of objects", record(b'{"order":[' + b'{"":0},' * (LONGEST // 7 - 9) + b"1]}")
-    yield "record of one text", record(b'{"order":"' + face + b"x" * (LONGEST - 99) + b'"}')
-    for kind, called, data in fuzz_headers.large_cases():
+    half, most = MOST_VALUES // 2 - 2, shards.MOST_TENSORS - 9
+    size, values = REPLY.bytes or 0, (REPLY.values or 0) // 2 - 9
+    made: tuple[tuple[str, Callable[..., Callable[[], object]], Made, dict[str, str]], ...] = (
+        ("config of objects", config, lambda: b'{"a":[' + b'{"":0},' * half + b"1]}", {}),
+        ("config of one text", config, lambda: _text(b'{"a":"', LARGEST_CONFIG, b'"}'), {}),
+        ("config of lists", config, lambda: b'{"a":[' + b"[]," * (1 << 20) + b"1]}", {}),
+        ("index of tensors", index, lambda: _index(most), {}),
+        (
+            *("index of one name", index),
+            *(lambda: _text(b'{"weight_map":{"', shards.LONGEST_INDEX, b'":"a"}}'), {}),
+        ),
+        ("index of small names", index, lambda: _index(700_000), {}),
+        ("reply of objects", reply, lambda: b"[" + b'{"":0},' * values + b"1]", {}),
+        ("reply of one text", reply, lambda: _text(b'["', size - 20_000, b'"]'), {}),
+        ("reply of lists", reply, lambda: b"[" + b"[]," * (size // 3 - 9_000) + b"1]", {}),
+        (
+            *("reply of zeros", reply, lambda: gzip.compress(bytes(1 << 28), 1)),
+            {"Content-Encoding": "gzip"},
+        ),
+        (
+            *("record of objects", record),
+            *(lambda: b'{"order":[' + b'{"":0},' * (LONGEST // 7 - 9) + b"1]}", {}),
+        ),
+        ("record of one text", record, lambda: _text(b'{"order":"', LONGEST, b'"}'), {}),
+    )
+    for called, read_by, data, given in made:
+        yield called, partial(read_by, data, **given)
+    for kind, called, content in fuzz_headers.large_cases():
         read = fuzz_headers.read_gguf if kind == "gguf" else fuzz_headers.read_safetensors
 
-        def look(read: Callable[[Path], None] = read, data: bytes = data) -> object:
+        def header(
+            read: Callable[[Path], None] = read, data: bytes = content
+        ) -> Callable[[], object]:
             (folder / "x").write_bytes(data)
-            read(folder / "x")
-            return None
+            return cast("Callable[[], object]", partial(read, folder / "x"))
 
-        yield f"{kind} of {called}", look
+        yield f"{kind} of {called}", header
+
+
+def _text(before: bytes, size: int, after: bytes) -> bytes:
+    """One text that fills `size` bytes, and takes four times as much for its one emoji."""
+    face = "😀".encode()
+    return before + face + b"x" * (size - len(before) - len(face) - len(after)) + after
+
+
+def _index(count: int) -> bytes:
+    pairs = b",".join(b'"model.layers.%d.w":"m-%05d"' % (n, n) for n in range(count))
+    return b'{"weight_map":{' + pairs + b"}}"
 
 
 # ── the program ─────────────────────────────────────────────────────────────────────────────
@@ -559,7 +572,9 @@ def main(kind: str, seed: int, count: int) -> None:
         case: Callable[[], object] | None = None
         called = ""
         if kind == "large":
-            called, case = next(itertools.islice(_large(folder), seed, None))
+            called, make = next(itertools.islice(_large(folder), seed, None))
+            case = make()
+            del make
         else:
             run(kind, -1, 3, folder)
         print("ready", flush=True)  # noqa: T201 - a program of its own
