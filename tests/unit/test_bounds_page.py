@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from bot import foreign
-from bot.clients import bounds, gguf, header, safetensors, shards
+from bot import ggufheader as header
+from bot.clients import bounds, gguf, safetensors, shards
 from bot.pipeline import orders
 from bot.watch import watcher
 from bot.web import request
