@@ -15,6 +15,7 @@ import sqlite3
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ LONGEST_COUNT = 300  # digits of a whole number in a reply; more are none
 START = 1_024  # bytes of a file that tell what it is
 
 _NESTING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
+
+_PARTS = re.compile(rb'"[^"]*+"|[\[{,]')  # texts without escapes, and what begins values
 
 # beginnings of what takes the place of a file, and what to do about it
 _AGAIN = "download it again"
@@ -209,6 +212,13 @@ def _pruned(text: str) -> str:
             case _:
                 pass
     return "".join((*kept, text[since:]))
+
+
+def has_few_values(content: bytes, most: int = MOST_VALUES) -> bool:
+    """Whether JSON holds at most so many values, what stands inside of texts not counted."""
+    plain = content.replace(b"\\\\", b"").replace(b'\\"', b"")
+    # each value comes with a mark, and with two texts where it has a name and is one
+    return sum(1 for _ in islice(_PARTS.finditer(plain), 3 * most + 1)) <= 3 * most
 
 
 def _no_json(content: bytes, name: str) -> SourceError:

@@ -33,7 +33,7 @@ from typing import Any, cast
 
 from pydantic import SecretStr
 
-from bot.build.fetch import Verified
+from bot.build.fetch import MANIFEST, Verified
 from bot.clients import shards
 from bot.clients.bounds import REPLY
 from bot.clients.github import Repository, connect, requests_left
@@ -231,7 +231,7 @@ class Inputs:
                 self._write("journal", dice.damage(data) if dice.random() < 0.9 else data)
                 return Journal(self.folder / "journal", key).values
             case _:
-                self._write("manifest.json", dice.text({"a": ["0" * 64, 1, 2]}))
+                self._write(MANIFEST, dice.text({"a": ["0" * 64, 1, 2]}))
                 return Verified(self.folder)
 
     def _group(self) -> object:

@@ -154,7 +154,7 @@ class Verified:
         """Read what is remembered; a damaged memory is none."""
         try:
             rows = json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
+        except (FileNotFoundError, ValueError, RecursionError):
             rows = {}
         self._rows = rows if isinstance(rows, dict) else {}
 

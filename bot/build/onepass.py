@@ -330,7 +330,7 @@ def _noted(journal: Path) -> dict[str, Any]:
     """What a journal says; nothing where there is none, or another form of it."""
     try:
         found = json.loads(journal.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

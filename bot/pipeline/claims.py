@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from bot.errors import SettingsError, SourceError
+from bot.foreign import has_few_values
 from bot.ledger import Kept, Work
 from bot.pipeline.bench import JOB as MEASURES
 from bot.pipeline.orders import Folder, Group, Prepared
@@ -292,6 +293,8 @@ def _require_measure(work: Work, prepared: Prepared, texts: Collection[Text] | N
 
 def _json(text: str) -> Any:
     """A value; Infinity and NaN are none. Raises ValueError."""
+    if not has_few_values(text.encode("utf-8", "replace")):
+        raise ValueError("a value of too many parts")
     try:
         return json.loads(text, parse_constant=_refuse)
     except RecursionError as error:

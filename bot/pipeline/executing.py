@@ -164,7 +164,7 @@ def _good(file: Path, log: str) -> Run:
         done = json.loads(file.read_bytes())
         url, waiting = done["url"], done.get("waiting")
         lacks = tuple(map(str, done.get("lacks") or ()))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return Run(good=False, error="it ended well and its result is lost", link=log)
     if waiting:
         return Run(good=False, waiting=True, link=str(waiting))

@@ -26,6 +26,7 @@ from typing import Annotated, TypeVar
 from pydantic import ConfigDict, Field, StringConstraints, ValidationError, with_config
 
 from bot.errors import CapacityError, SourceError
+from bot.foreign import has_few_values
 from bot.ledger import Ledger, Work
 from bot.pipeline.models import REPO_ID
 from bot.pipeline.sources import Local
@@ -38,7 +39,7 @@ TIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 DELIVERY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
 RELEASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 TIERS = 64
-LONGEST = 32_000_000  # bytes of a record of another machine
+LONGEST = 8_000_000  # bytes of a record of another machine; refusing one takes 40 times as much
 T = TypeVar("T")
 exact = with_config(ConfigDict(extra="forbid"))
 Hash = Annotated[str, StringConstraints(pattern=r"\A[0-9a-f]{64}\z")]
@@ -316,7 +317,7 @@ class Folder:
 
 def parsed(kind: type[T], text: bytes) -> T | None:
     """A record by its JSON, with no key and no value that its class does not know; else None."""
-    if not text or len(text) > LONGEST:
+    if not text or len(text) > LONGEST or not has_few_values(text):
         return None
     try:
         return from_json(kind, text)

@@ -14,7 +14,7 @@ from bot.clients import gguf
 from bot.clients.safetensors import read_header
 from bot.clients.shards import local_index
 from bot.errors import SourceError
-from bot.foreign import instead, read_json
+from bot.foreign import has_few_values, instead, read_json
 from bot.pipeline.texts import text_of
 
 POINTER = (
@@ -88,3 +88,18 @@ def test_what_is_read_is_the_file_itself(
 def test_what_stands_in_place_of_a_file(start: bytes, what: str | None) -> None:
     found = instead(start)
     assert (found[0] if found else None) == what
+
+
+@pytest.mark.parametrize(
+    ("content", "few"),
+    [
+        (b'{"a": "' + b"{,[" * 1_000_000 + b'"}', True),  # of a text nothing counts
+        (b"[" + b'{"":0},' * 200_000 + b"1]", True),
+        (rb'{"a": "\\\"' + b"{,[" * 1_000_000 + rb'\"\\"}', True),
+        (b"[" + b'{"":0},' * 800_000 + b"1]", False),
+        (b"[" + b"[]," * 800_000 + b"1]", False),
+        (b'"' * 8_000_000, False),
+    ],
+)
+def test_values_are_counted_before_they_are_made(content: bytes, few: bool) -> None:
+    assert has_few_values(content) is few

@@ -22,7 +22,7 @@ LARGE = {  # MB, and seconds of CPU: of inputs as large as may be
     "config": (60, 1.0),
     "index": (250, 3.0),
     "reply": (200, 3.0),
-    "record": (250, 3.0),
+    "record": (350, 3.0),
     "gguf": (150, 3.0),
     "safetensors": (200, 3.0),
 }
