@@ -56,6 +56,7 @@ def _find(pipeline: Pipeline, wanted: Path, kind: Kind | None) -> Data:
         raise SettingsError(
             f"{wanted} is neither a file nor a name in `data` (which has {known}); check evaluation"
         )
+    require_file_itself(wanted)
     label = "HellaSwag" if "hellaswag" in wanted.name.lower() else "Endings"
     count = pipeline.settings.evaluation.task_count
     return Data(path=wanted, text=text_of(wanted), kind=kind, label=label, count=count)

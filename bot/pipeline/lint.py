@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from bot.clients import gguf
 from bot.errors import SettingsError, SourceError
-from bot.foreign import read_of
+from bot.foreign import START, instead, read_of
 from bot.pipeline.models import Pipeline, as_repo
 from bot.present.lint import LONGEST_CARD, Head, Listed, Repository
 from bot.present.naming import is_model
@@ -154,8 +154,12 @@ def _text(found: _Found, folder: Path, name: str) -> str | None:
     if path.stat().st_size > LONGEST_CARD:
         found.damaged[name] = f"has more than {LONGEST_CARD:,} bytes; shorten it"
         return None
+    content = path.read_bytes()
+    if found_instead := instead(content[:START]):
+        found.damaged[name] = f"is {found_instead[0]}, not the file itself; {found_instead[1]}"
+        return None
     try:
-        return as_text(path.read_bytes(), name)
+        return as_text(content, name)
     except SettingsError as error:
         found.damaged[name] = str(error).removeprefix(f"{name} ")
         return None

@@ -77,10 +77,9 @@ _WEIGHTS = re.compile(
     r"|conv1d|embedding|(gate|up|down|gate_up)_proj|correction_bias))$",
     re.IGNORECASE,
 )
+# the last modules outside of layers
 _OF_A_DECODER = re.compile(
-    r"^(?:[a-z_]+\.){0,3}(?:\w*embed\w*|wte|(?:lm_)?head|output|embed_out|\w*norm\w*|ln_f"
-    r"|hc_head\w*)(?:\.(?:weight|bias))?$",
-    re.IGNORECASE,
+    r"\w{0,40}(embed|norm)\w{0,40}|wte|(lm_)?head|output|ln_f|hc_head\w{0,40}", re.IGNORECASE
 )
 _OUTSIDE: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"head|output|score", ("output", "token_embd", "per_layer_token_embd")),
@@ -141,7 +140,8 @@ def _odd(names: Sequence[str], all_names: Iterable[str]) -> list[str]:
     for name in names:
         place = _PLACE.match(name)
         if place is None:
-            good = _OF_A_DECODER.search(name) is not None
+            module = name.removesuffix(".weight").removesuffix(".bias").rpartition(".")[2]
+            good = _OF_A_DECODER.fullmatch(module) is not None
         else:
             good = place[1] == usual and _WEIGHTS.search(name) is not None
         if not good:

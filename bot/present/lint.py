@@ -338,10 +338,13 @@ def _is_measured(table: Cells) -> bool:
 
 
 NAME = re.compile(r"(?<![\w.-])[\w.-]{1,200}\.gguf(?!\w)", re.ASCII)
-SIZE = re.compile(r"[*~≈ ]{0,4}(\d{1,6}(?:\.\d{1,4})?)[ \u00a0]?([kKMGT])(i?)B?[* ]{0,4}")
+SIZE = re.compile(
+    r"[*~≈ ]{0,4}(\d[\d,]{0,16}(?:\.\d{1,4})?)[ \u00a0]?(?:([kKMGT])i?B?|[Bb]ytes?)[* ]{0,4}"
+)
+THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 HEAD = re.compile(r"\bsize\b", re.IGNORECASE)
-UNIT = re.compile(r"\b([kKMGT])(i?)B\b")
-POWERS = {"k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
+UNIT = re.compile(r"\b(?:[kKMGT]i?B|[Bb]ytes?)\b")
+POWERS = {None: 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
 def _sizes(given: Repository) -> Iterator[Defect]:
@@ -376,10 +379,22 @@ def _is_size(head: str, cell: str, count: int) -> bool:
         match = SIZE.fullmatch(f"{cell[:60].strip()} {unit[0]}")
     if match is None:
         return True
-    digits, power = match[1], POWERS[match[2]]
-    step = 10.0 ** -len(digits.partition(".")[2])
-    off = (abs(float(digits) - count / base**power) for base in (1000, 1024))
-    return any(one <= max(1.01 * step, 0.005 * float(digits)) for one in off)
+    power, numbers = POWERS[match[2]], [*_numbers(match[1])]
+    return not numbers or any(
+        abs(said - count / base**power) <= max(1.01 * step, 0.005 * said)
+        for said, step in numbers
+        for base in (1000, 1024)
+    )
+
+
+def _numbers(digits: str) -> Iterator[tuple[float, float]]:
+    """What digits can mean, and the value of the last: 7,123 is written for two numbers."""
+    if "," not in digits or THOUSANDS.fullmatch(digits):
+        plain = digits.replace(",", "")
+        yield float(plain), 10.0 ** -len(plain.partition(".")[2])
+    if digits.count(",") == 1 and "." not in digits:
+        plain = digits.replace(",", ".")
+        yield float(plain), 10.0 ** -len(plain.partition(".")[2])
 
 
 def _layers(given: Repository) -> Iterator[Defect]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import struct
@@ -214,9 +215,23 @@ BROKEN = {
     "blanks": (_bytes("README.md", lambda _: b" \n\n"), "empty-card"),
     "front matter alone": (_bytes("README.md", lambda _: b"---\na: 1\n---\n"), "empty-card"),
     "no text": (_bytes("README.md", lambda data: data.decode().encode("utf-16")), "damaged-file"),
+    "a page instead of the card": (
+        _bytes("README.md", lambda _: b"<!DOCTYPE html>\n<html><body>404</body></html>"),
+        "damaged-file",
+    ),
+    "a page instead of results": (
+        _bytes("results.json", lambda _: b"<html><body>404</body></html>"),
+        "damaged-file",
+    ),
+    "zeros": (_bytes("M-Q6_K.gguf", lambda data: bytes(len(data))), "damaged-file"),
+    "packed": (_bytes("M-Q6_K.gguf", gzip.compress), "damaged-file"),
+    "the first shards lack": (_add("N-Q8_0-00003-of-00003.gguf"), "missing-shard"),
     "results are cut": (_bytes("results.json", lambda _: b'{"version": 2'), "damaged-file"),
     "sums are none": (lambda folder: (folder / "SHA256SUMS").write_text("abc"), "damaged-file"),
     "size": (_card("# M", "# M" + SIZED.format("7.1 GB")), "size-differs"),
+    "size with thousands": (_card("# M", "# M" + SIZED.format("9,000 MiB")), "size-differs"),
+    "size in bytes": (_card("# M", "# M" + SIZED.format("9,123,456,789 bytes")), "size-differs"),
+    "size with a comma": (_card("# M", "# M" + SIZED.format("7,1 GB")), "size-differs"),
     "size without its unit": (
         _card("# M", "# M" + SIZED.replace("Size", "size/GB").format("3.3")),
         "size-differs",
@@ -270,10 +285,12 @@ def test_sizes_are_right_as_far_as_their_digits_go() -> None:
     for count, cell in (
         (21_256_789_000, "21.3 GB"), (21_256_789_000, "19.8 GiB"), (21_256_789_000, "19.8GB"),
         (21_256_789_000, "20 GB"), (21_256_789_000, "21 GB"), (21_256_789_000, "~21.26 GB"),
+        (21_256_789_000, "21,256.8 MB"), (21_256_789_000, "21,26 GB"), (7_123_000_000, "7,123 MB"),
+        (21_256_789_000, "21,256,789,000 bytes"), (30_000, "30B"), (21_256_789_000, "1,2,3 GB"),
         (950_000_000, "0.95G"), (21_256_789_000, "—"), (21_256_789_000, "see below"),
     ):  # fmt: skip
         assert _is_size("Size", cell, count), cell
-    for cell in ("25 GB", "21.3 MB", "18.0 GB", "2.13 GB"):
+    for cell in ("25 GB", "21.3 MB", "18.0 GB", "2.13 GB", "2,13 GB", "21,256,789 bytes"):
         assert not _is_size("Size", cell, 21_256_789_000), cell
 
 
