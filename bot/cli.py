@@ -529,7 +529,7 @@ def verify(context: Context, file: Path, no_run: bool, as_json: bool) -> None:
 
     findings = []
     try:
-        for finding in look(file, context.settings.llama, context.narrator, run=not no_run):
+        for finding in look(file, context.settings, context.narrator, run=not no_run):
             findings.append(finding)
             if finding.good is not False and not as_json:
                 click.echo(tables.finding(finding))

@@ -111,6 +111,7 @@ class LlamaSettings(Part):
     threads: Annotated[int, Field(ge=1, le=1024)] = Field(default_factory=_usable_cores)
     gpu_layers: Annotated[int, Field(ge=-1)] = -1
     devices: tuple[str, ...] = ()
+    patience_hours: Annotated[float, Field(gt=0)] = 2.0  # without a step forward at a file
 
 
 class QuantizeSettings(Part):
@@ -272,7 +273,7 @@ class ConvertSettings(Part):
     projector: Literal["F16", "BF16", "none"] = "F16"  # type of mmproj.gguf; none leaves it out
     timeout_hours: Annotated[float, Field(gt=0)] = 12.0
     memory_gb: Annotated[float, Field(gt=0)] | None = None
-    isolation: Literal["best", "cell"] = "best"  # cell: refuse to convert where there is none
+    isolation: Literal["best", "cell"] | None = None  # what `isolation` was called once
     shard_gb: Annotated[float, Field(ge=0.01)] | None = None  # None: one file, however large
 
 
@@ -447,8 +448,8 @@ def _data_home() -> Path:
     return home.absolute() / "apex-bot"
 
 
-# where tokens go, and what is executed: a file that merely lies in the current folder, which may be
-# a stranger's, does not say it
+# where tokens go, what is executed and what that may reach: a file that merely lies in the current
+# folder, which may be a stranger's, does not say it
 OWN = (
     "hub.endpoint",
     "github.api_url",
@@ -456,6 +457,8 @@ OWN = (
     "convert.python",
     "convert.llama_cpp",
     "templates",
+    "isolation",
+    "convert.isolation",
 )
 
 
@@ -476,6 +479,8 @@ class Settings(BaseSettings):
 
     workdir: Place = Field(default_factory=_data_home)
     reserve_gb: Annotated[float, Field(ge=0)] = 1.0  # disk that a job must leave free
+    # of processes that open strangers' files; cell: go on with no less, offline, none: no more
+    isolation: Literal["best", "cell", "offline", "none"] | None = None
     profiles: Place = Field(default_factory=lambda: data_folder("profiles"))
     templates: Place | None = None  # a folder whose blocks replace those of card_templates
     hub: HubSettings = HubSettings()
@@ -513,6 +518,11 @@ class Settings(BaseSettings):
     def reserve(self) -> int:
         """`reserve_gb` in bytes."""
         return int(self.reserve_gb * 1e9)
+
+    @property
+    def kept_apart(self) -> Literal["best", "cell", "offline", "none"]:
+        """The isolation of processes that open strangers' files."""
+        return self.isolation or self.convert.isolation or "best"
 
     @classmethod
     def settings_customise_sources(

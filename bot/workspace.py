@@ -93,7 +93,12 @@ class Job:
     @property
     def checkpoint(self) -> Path:
         """What calibrating had seen when it last took a note."""
-        return self.folder / "imatrix.checkpoint"
+        return self.handed / "imatrix.checkpoint"
+
+    @property
+    def handed(self) -> Path:
+        """What a child may write that works on the model."""
+        return self.folder / "handed"
 
     @property
     def timeline(self) -> Path:

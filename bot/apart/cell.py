@@ -33,7 +33,8 @@ mount --make-rprivate /
 mount -t tmpfs -o mode=755,size=16m cell "$root"
 seen() { # ro|rw PATH
     [ -e "$2" ] || return 0
-    if [ -d "$2" ]; then mkdir -p "$root$2"; else mkdir -p "$root${2%/*}"; : > "$root$2"; fi
+    if [ -d "$2" ]; then mkdir -p "$root$2"
+    elif [ ! -e "$root$2" ]; then mkdir -p "$root${2%/*}"; : > "$root$2"; fi
     mount --rbind "$2" "$root$2"
     [ "$1" = ro ] || return 0
     for flags in READ_ONLY; do

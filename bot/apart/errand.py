@@ -75,11 +75,11 @@ def carry_out(work: Callable[[str, Path], None]) -> None:
 
 
 def _command(python: Path, module: str, limits: Limits) -> list[str]:
-    given = (str(LARGEST), str(limits.memory or 0), module, *map(str, _libraries()))
+    given = (str(LARGEST), str(limits.memory or 0), module, *map(str, libraries()))
     return [str(python), "-I", "-X", "utf8", "-c", SCRIPT, *given]
 
 
-def _libraries() -> list[Path]:
+def libraries() -> list[Path]:
     """Where this process finds modules of others and of ours, without the current folder."""
     found = [Path(place).resolve() for place in sys.path if place]
     installed = [place for place in found if place.name in ("site-packages", "dist-packages")]
@@ -89,7 +89,7 @@ def _libraries() -> list[Path]:
 def programs() -> tuple[Path, ...]:
     """What a child of ours reads to run: Python, its libraries, and the bot."""
     real = Path(sys.executable).resolve().parent.parent
-    places = [Path(sys.prefix), Path(sys.base_prefix), real, *_libraries()[:-1]]
+    places = [Path(sys.prefix), Path(sys.base_prefix), real, *libraries()[:-1]]
     found = dict.fromkeys(place.resolve() for place in places)
     system = (place for place in found if place != Path("/") and not place.is_relative_to("/usr"))
     return (*system, PACKAGE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from bot.clock import span
 from bot.errors import BuildError, CapacityError
 
 Isolation = Literal["cell", "offline", "none"]
+Wanted = Literal["best", "cell", "offline", "none"]  # best: the most there is; cell: no less
 OFFLINE = ("unshare", "--user", "--map-root-user", "--net")
 _EVERY = 0.2  # seconds between looks at the process
 _ANONYMOUS = re.compile(r"^RssAnon:\s+(\d+) kB", re.MULTILINE)
@@ -53,14 +55,21 @@ def isolation() -> Isolation:
     return "offline" if tried.returncode == 0 else "none"
 
 
-def require_isolation(wanted: Literal["best", "cell"]) -> None:
-    """Raise CapacityError where settings want a cell and this system has none."""
-    if wanted == "cell" and isolation() != "cell":
+def chosen(wanted: Wanted) -> Isolation:
+    """The isolation that settings ask for: no more than they say, as good as this system can.
+
+    Raises CapacityError where they want a cell and this system has none.
+    """
+    there = isolation()
+    if wanted == "cell" and there != "cell":
         raise CapacityError(
-            "this system lets no process have namespaces of its own, and convert.isolation is "
-            "cell: allow user namespaces (kernel.unprivileged_userns_clone, or the container's "
+            "this system lets no process have namespaces of its own, and isolation is cell: "
+            "allow user namespaces (kernel.unprivileged_userns_clone, or the container's "
             "seccomp profile), or set it to best"
         )
+    if wanted == "none" or there == "none":
+        return "none"
+    return "offline" if wanted == "offline" else there
 
 
 def tethered() -> tuple[str, ...]:
@@ -96,6 +105,7 @@ def run(
     watch: Callable[[], None],
     reads: Sequence[Path] = (),
     writes: Sequence[Path] = (),
+    wanted: Wanted = "best",
 ) -> int:
     """Run `command` in `home`, its output appended to `log`; its exit code.
 
@@ -105,10 +115,10 @@ def run(
     when an exception such as KeyboardInterrupt passes through.
     """
     home.mkdir(parents=True, exist_ok=True)
-    end = time.monotonic() + limits.seconds
+    last = time.monotonic() + limits.seconds
     with log.open("ab") as output:
         process = subprocess.Popen(
-            _isolated(command, home, reads, writes),
+            enclosed(command, home, reads, writes, chosen(wanted)),
             cwd=home,
             env=env,
             stdin=subprocess.DEVNULL,
@@ -119,21 +129,39 @@ def run(
         try:
             while process.poll() is None:
                 watch()
-                _check(process.pid, end, limits, log)
+                _check(process.pid, last, limits, log)
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(_EVERY)
         finally:
-            _end(process)
+            end(process)
     return process.returncode
 
 
-def _isolated(
-    command: Sequence[str], home: Path, reads: Sequence[Path], writes: Sequence[Path]
+def require_made(path: Path, name: str) -> Path:
+    """A file that a process of somebody's making left: its own, no way to another's.
+
+    Raises BuildError, naming what the process worked on, for a link or anything else.
+    """
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        found = None
+    if found is None or not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+        raise BuildError(f"what worked on {name} left no file of its own; do not use it")
+    return path
+
+
+def enclosed(
+    command: Sequence[str],
+    home: Path,
+    reads: Sequence[Path],
+    writes: Sequence[Path],
+    level: Isolation,
 ) -> list[str]:
-    """The command in what isolation there is; it dies with this process, however that ends."""
-    if isolation() != "cell":
+    """The command in an isolation; it dies with the thread that starts it, however that ends."""
+    if level != "cell":
         # found by full path: the subprocess's PATH does not lead to unshare
-        offline = [str(which("unshare")), *OFFLINE[1:]] if isolation() == "offline" else []
+        offline = [str(which("unshare")), *OFFLINE[1:]] if level == "offline" else []
         return [*offline, *tethered(), *command]
     root = home / ".cell"
     root.mkdir(exist_ok=True)
@@ -143,13 +171,13 @@ def _isolated(
     return [*tethered(), *own]
 
 
-def _check(pid: int, end: float, limits: Limits, log: Path) -> None:
-    if time.monotonic() > end:
+def _check(pid: int, last: float, limits: Limits, log: Path) -> None:
+    if time.monotonic() > last:
         raise BuildError(
             f"{limits.name} took longer than {span(limits.seconds)}; {limits.longer}, its log is "
             f"{log}"
         )
-    used = _memory(pid)
+    used = held_memory(pid)
     if limits.memory is not None and used > limits.memory:
         raise CapacityError(
             f"{limits.name} took {used / 1e9:.1f} GB of memory, "
@@ -157,7 +185,7 @@ def _check(pid: int, end: float, limits: Limits, log: Path) -> None:
         )
 
 
-def _memory(pid: int) -> int:
+def held_memory(pid: int) -> int:
     """Bytes of memory that a process and all of its session hold for themselves.
 
     0 where the system does not tell.
@@ -167,13 +195,13 @@ def _memory(pid: int) -> int:
 
 def _session(leader: int) -> Iterator[int]:
     """The processes of a session: field 6 of /proc/PID/stat, proc(5)."""
-    for stat in Path("/proc").glob("[0-9]*/stat"):
+    for told in Path("/proc").glob("[0-9]*/stat"):
         try:
-            fields = stat.read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+            fields = told.read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
         except OSError:
             continue
         if fields[3:4] == [str(leader)]:
-            yield int(stat.parent.name)
+            yield int(told.parent.name)
 
 
 def _own_memory(pid: int) -> int:
@@ -185,7 +213,7 @@ def _own_memory(pid: int) -> int:
     return int(match[1]) * 1024 if match else 0
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def end(process: subprocess.Popen[bytes]) -> None:
     """Kill what is left of the process's group."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes  # noqa: TID251 - the system's own prctl, not llama.cpp
 import os
+import resource
 import signal
 import sys
 
@@ -17,11 +18,12 @@ PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Tie this process, then become the command."""
+    """Tie this process, then become the command, which leaves no core dump."""
     parent, *command = sys.argv[1:]
     prctl = getattr(ctypes.CDLL(None), "prctl", None)
     if prctl is not None:
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if os.getppid() != int(parent):  # it ended before it could be tied to
         sys.exit(1)
     os.execv(command[0], command)  # noqa: S606 - a fixed list, no shell

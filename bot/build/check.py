@@ -15,7 +15,7 @@ from bot.clients import gguf
 from bot.clients.llama import kernels
 from bot.clients.llama.library import type_name
 from bot.clients.llama.session import Session, Token
-from bot.errors import BuildError, SourceError, UnsoundError
+from bot.errors import BuildError, RefusedError, SourceError, UnsoundError
 from bot.ggufheader import RawHeader, RawTensor, alignment_of, values
 
 Progress = Callable[[int, int], None]  # bytes looked at, and all
@@ -23,6 +23,7 @@ Progress = Callable[[int, int], None]  # bytes looked at, and all
 WIDE = ("F64", "F32", "F16", "BF16", "I8", "I16", "I32", "I64")  # types that nothing is rounded to
 PIECE = 4 << 20  # bytes of rows that a thread looks at together
 PROMPT = "Once upon a time"
+PROBE = "The quick brown fox jumps over the lazy dog, and then it reads this sentence again."
 LENGTH = 96  # tokens to write
 TEMPERATURE = 0.8  # a healthy small model may well go in circles where only the likeliest counts
 LONGEST_LOOP, SHORTEST_RUN, TIMES = 16, 32, 4
@@ -194,6 +195,16 @@ def check_speech(session: Session) -> str:
         text = session.text(loop).strip()[:40]
         raise UnsoundError(f"{session.path.name} repeats {text!r} without end; do not use it")
     return session.text(made)
+
+
+def require_finite(session: Session) -> None:
+    """Decode a sentence. Raises RefusedError for a loaded model whose logits are no numbers."""
+    ids = session.tokenize(PROBE)[:16]
+    batch = [Token(id=id_, position=i, wanted=True) for i, id_ in enumerate(ids)]
+    if not batch or not np.isfinite(session.decode(batch)).all():
+        raise RefusedError(
+            f"{session.path.name} computes no finite numbers; its weights are damaged"
+        )
 
 
 def find_loop(tokens: Sequence[int]) -> Sequence[int]:

@@ -13,11 +13,12 @@ from typing import Literal
 
 from bot.apart import sandbox
 from bot.apart.sandbox import Isolation, Limits
+from bot.apart.worker import Room, Terms, away
 from bot.build import checkpoint as checkpoints
 from bot.build import converted, staging
 from bot.build.beforehand import lacking, require_whole
 from bot.build.checkpoint import Checkpoint
-from bot.build.quantize import to_bf16
+from bot.build.loaded import expanded
 from bot.build.staging import ConvertFacts
 from bot.build.toolchain import Toolchain, has_mtp_switch, supported
 from bot.errors import BuildError, CapacityError, RefusedError, SourceError
@@ -43,6 +44,7 @@ class Options:
     threads: int = 1
     reserve: int = 0  # bytes that must stay free on the disk
     limits: Limits = field(default=_DAY)
+    terms: Terms = field(default_factory=Terms)  # of what else opens the files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +119,8 @@ def _convert(job: _Job, target: Path, *, switch: bool, report: Progress) -> Conv
     expected = _expected_bytes(job.checkpoint)
     made = _run(job, target.name, ("--outtype", "bf16", *flags, *split), expected, report)
     made = _expand(job, made)
-    converted.check_model(job.checkpoint, made, layers=layers, threads=job.options.threads)
+    threads, terms = job.options.threads, job.options.terms
+    converted.check_model(job.checkpoint, made, layers=layers, threads=threads, terms=terms)
     projector, without_projector, more = _projector(job, target)
     mtp, without_mtp = _prediction(job, target, switch=switch)
     lacks = tuple(reason for reason in (without_projector, without_mtp) if reason)
@@ -127,7 +130,7 @@ def _convert(job: _Job, target: Path, *, switch: bool, report: Progress) -> Conv
         projector=_settle(projector, target.parent) if projector else None,
         mtp=_settle(mtp, target.parent) if mtp else None,
         log=job.log,
-        isolation=sandbox.isolation(),
+        isolation=sandbox.chosen(job.options.terms.isolation),
         notes=(*notes, *more),
         lacks=lacks,
     )
@@ -251,11 +254,12 @@ def _run(
         watch=watch,
         reads=_seen(job),
         writes=(job.work.resolve(),),
+        wanted=job.options.terms.isolation,
     )
     files = sorted(out.glob("*.gguf"))
     if code or not files:
         raise _failure(job, code)
-    return files
+    return [sandbox.require_made(file, job.name) for file in files]
 
 
 def _seen(job: _Job) -> tuple[Path, ...]:
@@ -305,7 +309,11 @@ def _expand(job: _Job, files: list[Path]) -> list[Path]:
         return files
     target = job.work / "expanded" / files[0].name
     target.parent.mkdir()
-    to_bf16(files[0], target, job.options.threads)
+    source, target = files[0].absolute(), target.absolute()
+    seen, made = (source.parent,), (target.parent,)
+    room = Room(about=source, terms=job.options.terms, reads=seen, writes=made)
+    away(expanded, room)(source, target, threads=job.options.threads)
+    sandbox.require_made(target, job.name)
     for file in files:
         file.unlink()
     return [target]

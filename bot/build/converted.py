@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
+from bot.apart.worker import Room, Terms, away
 from bot.build.checkpoint import Checkpoint
+from bot.build.loaded import computes
 from bot.clients import gguf
-from bot.clients.llama.session import Session, Token
+from bot.clients.llama.loading import Loading
 from bot.errors import RefusedError
 from bot.records import Tensor
 
@@ -18,7 +18,6 @@ PACKED = ("MXFP4",)
 _SIXTEEN_BIT = ("F32", "F16", "BF16")
 # tensors that the converter makes up (generate_extra_tensors): they are in no checkpoint
 _GENERATED = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
-_PROBE = "The quick brown fox jumps over the lazy dog, and then it reads this sentence again."
 
 
 def is_packed(files: Sequence[Path]) -> bool:
@@ -32,6 +31,7 @@ def check_model(
     *,
     layers: Literal["dropped", "kept", "either"],
     threads: int,
+    terms: Terms,
 ) -> None:
     """Raise RefusedError unless the file has every weight of the checkpoint and computes.
 
@@ -47,7 +47,7 @@ def check_model(
     if low is not None:
         raise RefusedError(f"{low.name} was converted to {low.type}; start from another source")
     _compare(checkpoint, tensors, layers)
-    _compute(files[0], threads)
+    _compute(files[0], threads, terms)
 
 
 def check_projector(checkpoint: Checkpoint, file: Path) -> tuple[str, ...]:
@@ -121,10 +121,8 @@ def _require_layers(checkpoint: Checkpoint, made: dict[int, int]) -> None:
         raise RefusedError(f"layer {missing[0]} is missing after conversion; wait for a newer one")
 
 
-def _compute(file: Path, threads: int) -> None:
+def _compute(file: Path, threads: int, terms: Terms) -> None:
     """Load the file on the CPU, where it is mapped and not copied, and decode a sentence."""
-    with Session(file, n_ctx=64, threads=threads, gpu_layers=0) as session:
-        ids = session.tokenize(_PROBE)[:16]
-        batch = [Token(id=id_, position=i, wanted=True) for i, id_ in enumerate(ids)]
-        if not batch or not np.isfinite(session.decode(batch)).all():
-            raise RefusedError(f"{file.name} computes no finite numbers; its weights are damaged")
+    file = file.absolute()
+    room = Room(about=file, terms=terms, reads=(file.parent,))
+    away(computes, room)(Loading(path=file, threads=threads, gpu_layers=0))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import zlib
+from base64 import b64decode, b64encode
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,16 @@ Values = NDArray[np.void]  # of dtype TOKEN
 def empty(count: int) -> Values:
     """Room for `count` tokens."""
     return np.zeros(count, TOKEN)
+
+
+def coded(values: Values) -> str:
+    """A group's values as text, on their way between processes."""
+    return b64encode(values.tobytes()).decode()
+
+
+def decoded(text: str) -> Values:
+    """What `coded` said. Raises ValueError for anything else."""
+    return np.frombuffer(b64decode(text, validate=True), TOKEN)
 
 
 class Journal:
@@ -62,6 +73,11 @@ class Journal:
     def values(self) -> Values:
         """All tokens so far, in the order of the text."""
         return np.concatenate(self.groups) if self.groups else empty(0)
+
+    @property
+    def coded(self) -> list[str]:
+        """All groups so far, each as text."""
+        return [coded(group) for group in self.groups]
 
 
 def _read(path: Path, head: bytes) -> tuple[list[Values], int]:

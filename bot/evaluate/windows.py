@@ -8,12 +8,15 @@ tokens and the last `stride` predictions of each count.
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import PlainSerializer, PlainValidator
 
 from bot.clients.llama.batch import Batch
 from bot.clients.llama.vocabulary import Vocabulary
@@ -21,6 +24,25 @@ from bot.errors import SettingsError
 from bot.workspace import as_text
 
 Ints = NDArray[np.int32]
+
+
+def _told(tokens: Ints) -> list[Any]:
+    return [int(tokens.shape[1]), b64encode(tokens.astype("<i4").tobytes()).decode()]
+
+
+def _heard(told: Any) -> Ints:
+    """What `_told` said. Raises ValueError for anything else."""
+    if isinstance(told, np.ndarray):
+        return told
+    match told:
+        case [int(context), str(coded)] if context > 0:
+            tokens = np.frombuffer(b64decode(coded, validate=True), "<i4")
+            return tokens.reshape(-1, context).astype(np.int32)
+    raise ValueError("no tokens")
+
+
+# tokens on their way between processes
+Tokens = Annotated[Ints, PlainValidator(_heard), PlainSerializer(_told)]
 TOGETHER = 2048  # tokens decoded at once: llama-perplexity's own batch
 
 
@@ -43,7 +65,7 @@ def scored_per_chunk(context: int) -> int:
 class Windows:
     """The tokens that a pass decodes, [windows, context], and the first position that counts."""
 
-    tokens: Ints
+    tokens: Tokens
     first: int
     together: int  # windows of a group: those decoded at once
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -11,10 +10,14 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from bot.apart.worker import LINE, Room, away
+from bot.clients.llama.loading import Loading
+from bot.errors import BuildError
 from bot.evaluate.logits import base_bytes, open_base
 from bot.evaluate.reference import Choice, Need, choose, need, require_memory
-from bot.evaluate.windows import Windows, cut, read_text
+from bot.evaluate.windows import Windows, read_text
 from bot.pipeline.asked import METRICS_VERSION
+from bot.pipeline.children import loading, room_for, tell
 from bot.pipeline.data import Data, find_text
 from bot.pipeline.job import free
 from bot.pipeline.models import Pipeline
@@ -46,12 +49,12 @@ from bot.workspace import (
 )
 
 if TYPE_CHECKING:
-    from bot.clients.llama.session import Session
     from bot.evaluate.journal import Journal
+    from bot.evaluate.opening import Reading
 
 V = TypeVar("V")
 JOB = "measures"  # of the ledger: measures belong to files, not to a job
-BEGINNING = 16  # characters a token at most, for the part of a text that tokenizers are compared on
+A_TOKEN = 16  # bytes of a token at most on its way from another process
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,17 +108,12 @@ class Bench:
         inputs = self._perplexity_inputs(subject)
 
         def work(report: Report) -> Any:
-            from bot.evaluate import perplexity
+            from bot.evaluate.opening import perplexity_pass
 
             self._require_memory(subject, text)
-            with self._reading(subject, text.windows) as session:
-                found = perplexity.measure(
-                    session,
-                    text.windows,
-                    self._journal(inputs),
-                    threads=self.tools.threads,
-                    progress=report,
-                )
+            journal = self._journal(inputs)
+            asked = away(perplexity_pass, self._pass(subject, report, text.windows, journal))
+            found = asked(self._reading(subject), text.windows, done=journal.coded)
             return {"perplexity": dump(found)}
 
         return self._once("perplexity", subject, text.data, inputs, work)
@@ -157,6 +155,7 @@ class Bench:
     def tasks(self, subject: Subject, data: Data) -> Measured:
         """The share of a set of tasks that a file answers rightly."""
         from bot.evaluate import choices
+        from bot.evaluate.opening import answers_to
         from bot.evaluate.tasks import read_tasks
 
         wanted = self.settings.evaluation
@@ -169,8 +168,11 @@ class Bench:
                 raise TypeError("a running text has no tasks")
             found = read_tasks(data.path, data.kind, data.count)
             sequences = max(parallel, *(len(task.texts) for task in found))
-            with self._session(subject, self._together, sequences, unified=True) as session:
-                answers = choices.ask(session, found, threads=self.tools.threads, progress=report)
+            asked = away(answers_to, self._room(subject, report))
+            model = self._loading(subject)
+            answers = asked(model, found, n_ctx=self._together, sequences=sequences)
+            if len(answers) != len(found):
+                raise BuildError(f"{subject.name} answered {len(answers)} of {len(found)} tasks")
             return dump(choices.count(data.label, answers))
 
         return self._once(data.label, subject, data, inputs, work)
@@ -181,10 +183,11 @@ class Bench:
         inputs = self._inputs("speed", subject, None, repetitions=repetitions)
 
         def work(report: Report) -> Any:
-            from bot.evaluate import speed
+            from bot.evaluate.opening import speeds_of
 
-            with self._session(subject, speed.PROMPT, 1) as session:
-                return [dump(found) for found in speed.measure(session, repetitions, report)]
+            asked = away(speeds_of, self._room(subject, report))
+            found = asked(self._loading(subject), repetitions=repetitions)
+            return [dump(one) for one in found]
 
         return self._once("speed", subject, None, inputs, work)
 
@@ -252,19 +255,15 @@ class Bench:
         self, subject: Subject, file: Path | None, inputs: Mapping[str, Any], report: Report
     ) -> tuple[Perplexity, Divergence, dict[str, list[float]]]:
         """Both, and the mean of each chunk, by which files are compared."""
-        from bot.evaluate import divergence
+        from bot.evaluate.opening import divergence_pass
         from bot.evaluate.paired import chunk_means
 
-        text, journal, threads = self._text, self._journal(inputs), self.tools.threads
+        text, journal = self._text, self._journal(inputs)
         if file is not None:
             self._require_memory(subject, text)
-            with (
-                open_base(file) as base,
-                self._reading(subject, text.windows) as session,
-            ):
-                ppl, kld = divergence.measure(
-                    session, base, journal, threads=threads, progress=report
-                )
+            room = self._pass(subject, report, text.windows, journal, beside=(file,))
+            asked, reading = away(divergence_pass, room), self._reading(subject)
+            ppl, kld = asked(reading, file.absolute(), together=None, done=journal.coded)
         else:
             ppl, kld = self._beside(subject, journal, report)
         means = {"chunks": "kld", "nll": "nll"}
@@ -274,8 +273,8 @@ class Bench:
     def _beside(
         self, subject: Subject, journal: Journal, report: Report
     ) -> tuple[Perplexity, Divergence]:
-        from bot.evaluate import divergence
         from bot.evaluate.journal import Journal
+        from bot.evaluate.opening import pass_beside
         from bot.evaluate.perplexity import perplexity_of
 
         reference, text = self._model(), self._text
@@ -286,18 +285,15 @@ class Bench:
         # under the lock of this very measure: others of the same reference keep one of their own
         told = Journal(journal.path.with_name("reference.tokens"), digest(inputs))
         start = monotonic()
-        with (
-            self._reading(reference, text.windows) as theirs,
-            self._reading(subject, text.windows) as session,
-        ):
-            found = divergence.measure_beside(
-                session,
-                theirs,
-                text.windows,
-                (journal, told),
-                threads=self.tools.threads,
-                progress=report,
-            )
+        beside = (reference.path,)
+        room = self._pass(subject, report, text.windows, journal, told, beside=beside)
+        found = away(pass_beside, room)(
+            self._reading(subject),
+            self._reading(reference),
+            text.windows,
+            done=journal.coded,
+            told=told.coded,
+        )
         if self._known("perplexity", reference, inputs) is None:
             value = {"perplexity": dump(perplexity_of(told.values["nll"]))}
             self._record("perplexity", reference, inputs, value, monotonic() - start, text.data)
@@ -319,21 +315,11 @@ class Bench:
             return target
 
         def work(report: Report) -> Any:
-            from bot.evaluate import perplexity
-
             partial = partial_of(target)
             have = partial.stat().st_size if partial.is_file() else 0
             require_free(target.parent, size - have, self.settings.reserve)
             self._require_memory(reference, text)
-            with self._reading(reference, text.windows) as session:
-                found = perplexity.measure_reference(
-                    session,
-                    text.windows,
-                    partial,
-                    self._journal(inputs),
-                    threads=self.tools.threads,
-                    progress=report,
-                )
+            found = self._refer(reference, text.windows, partial, self._journal(inputs), report)
             partial.replace(target)
             return {"perplexity": dump(found)}
 
@@ -348,27 +334,22 @@ class Bench:
         sizes: tuple[int, ...],
         report: Report,
     ) -> list[Noise]:
-        from bot.evaluate import divergence, perplexity
         from bot.evaluate.journal import Journal
+        from bot.evaluate.opening import divergence_pass
 
         file, journal = folder / "noise.logits", folder / "noise.tokens"
         size = base_bytes(self._text.vocabulary, windows.context, len(windows.tokens))
         require_free(folder, size, self.settings.reserve)
-        threads, key, found = self.tools.threads, "0" * 64, []
+        told, found = Journal(journal, "0" * 64), []
         try:
-            with self._reading(reference, windows) as session:
-                told = Journal(journal, key)
-                told.keep(0)
-                perplexity.measure_reference(
-                    session, windows, file, told, threads=threads, progress=report
-                )
+            told.keep(0)
+            self._refer(reference, windows, file, told, report)
             for together in sizes:
                 part = replace(windows, together=together)
                 told.keep(0)
-                with self._reading(reference, part) as session, open_base(file) as base:
-                    _, kld = divergence.measure(
-                        session, base, told, together=together, threads=threads, progress=report
-                    )
+                room = self._pass(reference, report, part, told, beside=(file,))
+                asked, reading = away(divergence_pass, room), self._reading(reference)
+                _, kld = asked(reading, file.absolute(), together=together, done=[])
                 batch = together * windows.context
                 chunks = len(windows.tokens)
                 found.append(
@@ -380,6 +361,17 @@ class Bench:
             file.unlink(missing_ok=True)
             journal.unlink(missing_ok=True)
         return found
+
+    def _refer(
+        self, reference: Subject, windows: Windows, target: Path, journal: Journal, report: Report
+    ) -> Perplexity:
+        """The reference's log-probabilities in `target`, and its perplexity."""
+        from bot.evaluate.opening import reference_pass
+
+        folder = target.parent.absolute()
+        room = self._pass(reference, report, windows, journal, writes=(folder,))
+        asked, reading = away(reference_pass, room), self._reading(reference)
+        return asked(reading, windows, folder / target.name, done=journal.coded)
 
     @property
     def logits_path(self) -> Path:
@@ -410,21 +402,20 @@ class Bench:
         return self._texts[path]
 
     def _cut(self, path: Path) -> _Text:
-        from bot.clients.llama.vocabulary import vocabulary_of
+        from bot.evaluate.opening import Cutting, cut_text, require_cut
 
         wanted, data = self.settings.evaluation, self.text
         text = read_text(data.path)
-        with vocabulary_of(path) as words:
-            windows = cut(
-                words, text, context=wanted.context, limit=wanted.chunks, stride=wanted.stride
-            )
-            return _Text(
-                data=data,
-                words=text,
-                windows=windows,
-                vocabulary=words.vocabulary,
-                tokenizer=words.tokenizer,
-            )
+        how = Cutting(context=wanted.context, limit=wanted.chunks, stride=wanted.stride)
+        room = room_for(self.settings, path, line=LINE + A_TOKEN * len(text.encode()))
+        found = require_cut(path.name, away(cut_text, room)(path.absolute(), text, how), how)
+        return _Text(
+            data=data,
+            words=text,
+            windows=found.windows,
+            vocabulary=found.vocabulary,
+            tokenizer=found.tokenizer,
+        )
 
     def windows(self, subject: Subject) -> Windows:
         """What the text is cut into, by `subject` itself where there is no reference."""
@@ -440,19 +431,17 @@ class Bench:
         return find_text(self._pipeline)
 
     def _require_same(self, subject: Subject) -> None:
-        from bot.clients.llama.vocabulary import vocabulary_of
-        from bot.evaluate import divergence
+        from bot.evaluate.opening import Reference, require_same
 
         text = self._text
-        name = self._base.name if self._base is not None else self._model().name
-        with vocabulary_of(subject.path) as words:
-            divergence.require_same_vocabulary(words, text.vocabulary, name)
-            if text.tokenizer is not None and words.tokenizer == text.tokenizer:
-                part = text.words[: BEGINNING * text.windows.context]
-                first = replace(text.windows, tokens=text.windows.tokens[:1])
-                divergence.require_same_tokens(words, part, first, name)
-            elif self.settings.evaluation.stride is None:
-                divergence.require_same_tokens(words, text.words, text.windows, name)
+        reference = Reference(
+            name=self._base.name if self._base is not None else self._model().name,
+            vocabulary=text.vocabulary,
+            tokenizer=text.tokenizer,
+            whole=self.settings.evaluation.stride is None,
+        )
+        asked = away(require_same, room_for(self.settings, subject.path))
+        asked(subject.path.absolute(), text.words, text.windows, reference)
 
     def _choice(self, subject: Subject, candidates: int) -> Choice:
         wanted, text = self.settings.evaluation, self._text
@@ -509,32 +498,32 @@ class Bench:
     def _require_memory(self, subject: Subject, text: _Text) -> None:
         require_memory(subject.name, self._need(subject, text), free(self.settings))
 
-    def _reading(self, subject: Subject, windows: Windows) -> AbstractContextManager[Session]:
-        """A session that decodes a group of windows at once."""
-        size = windows.together * windows.context
-        return self._session(subject, size, windows.together, lanes=self._lanes)
+    def _loading(self, subject: Subject) -> Loading:
+        return loading(subject.path, self.settings.llama)
 
-    def _session(
+    def _reading(self, subject: Subject) -> Reading:
+        from bot.evaluate.opening import Reading
+
+        return Reading(model=self._loading(subject), lanes=self._lanes)
+
+    def _room(self, subject: Subject, report: Report) -> Room:
+        return room_for(self.settings, subject.path, report=report)
+
+    def _pass(
         self,
         subject: Subject,
-        n_ctx: int,
-        sequences: int,
-        *,
-        unified: bool = False,
-        lanes: int = 1,
-    ) -> AbstractContextManager[Session]:
-        from bot.clients.llama.session import Session
+        report: Report,
+        windows: Windows,
+        *journals: Journal,
+        beside: tuple[Path, ...] = (),
+        writes: tuple[Path, ...] = (),
+    ) -> Room:
+        """A child's room for a pass over windows, whose groups go to the journals."""
+        from bot.evaluate.opening import Listener
 
-        llama = self.settings.llama
-        return Session(
-            subject.path,
-            n_ctx=n_ctx,
-            threads=llama.threads,
-            gpu_layers=llama.gpu_layers,
-            devices=llama.devices,
-            sequences=sequences,
-            unified=unified,
-            lanes=lanes,
+        hear = Listener(windows, *journals).hear
+        return room_for(
+            self.settings, subject.path, *beside, writes=writes, report=report, hear=hear
         )
 
     # ── the ledger ──────────────────────────────────────────────────────────────────────────
@@ -621,6 +610,7 @@ class Bench:
             known = self._known(measure, subject, inputs)
             if known is not None and (there is None or there()):
                 return known
+            tell(self._pipeline.narrator, self.settings)
             with self._pipeline.narrator.work(f"{measure} of {subject.name}") as report:
                 start = monotonic()
                 value = work(report)

@@ -6,6 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bot.apart.sandbox import require_made
+from bot.apart.worker import away
+from bot.pipeline.children import loading, room_for, tell
 from bot.pipeline.job import Job
 from bot.pipeline.texts import calibration_texts, read_text
 from bot.plan.recipe import raised_types, without_data
@@ -48,7 +51,7 @@ def _inputs(job: Job) -> dict[str, Any]:
 def _make(job: Job, report: Report) -> list[int]:
     """Calibrate; chunks taken of each text."""
     from bot.build.calibrate import Checkpoint, Portion
-    from bot.build.calibrate import calibrate as collect
+    from bot.build.loaded import calibrated
 
     wanted, llama = job.settings.calibration, job.settings.llama
     described = calibration_texts(job.pipeline)
@@ -60,25 +63,26 @@ def _make(job: Job, report: Report) -> list[int]:
         )
         for text, source in zip(described, wanted.texts, strict=True)
     ]
+    source, folder = Path(job.plan.model.source.path).absolute(), job.paths.handed.absolute()
+    made = folder / job.paths.imatrix.name
+    tell(job.pipeline.narrator, job.settings)
+    room = room_for(job.settings, source, writes=(folder,), report=report)
+    taken = away(calibrated, room)(
+        loading(source, llama),
+        made,
+        texts,
+        context=wanted.context,
+        chunks=wanted.chunks,
+        batch=wanted.batch,
+        checkpoint=Checkpoint(
+            path=job.paths.checkpoint.absolute(),
+            every=wanted.checkpoint,
+            key=digest([job.key, _inputs(job)]),
+        ),
+    )
     with writing(job.paths.imatrix) as partial:
-        taken = collect(
-            Path(job.plan.model.source.path),
-            partial,
-            texts=texts,
-            context=wanted.context,
-            chunks=wanted.chunks,
-            batch=wanted.batch,
-            threads=llama.threads,
-            gpu_layers=llama.gpu_layers,
-            devices=llama.devices,
-            checkpoint=Checkpoint(
-                path=job.paths.checkpoint,
-                every=wanted.checkpoint,
-                key=digest([job.key, _inputs(job)]),
-            ),
-            progress=report,
-        )
-    return list(taken)
+        require_made(made, source.name).replace(partial)
+    return taken
 
 
 def _take(job: Job, ready: Path) -> list[int]:

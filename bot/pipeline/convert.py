@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bot.apart.sandbox import Limits, require_isolation
+from bot.apart import sandbox
+from bot.apart.sandbox import Limits
 from bot.build import toolchain
 from bot.build.convert import Converted, Options, convert
 from bot.build.staging import ConvertFacts
 from bot.build.toolchain import Toolchain
+from bot.pipeline.children import terms_of
 from bot.pipeline.models import Pipeline
 
 ISOLATED = {
     "offline": "the converter ran without a token and a network, but could read this user's files",
     "none": "the converter ran without a token, but could read this user's files and reach the "
-    "network; convert.isolation: cell refuses to go on like that",
+    "network; isolation: cell refuses to go on like that",
 }
 
 
@@ -33,8 +35,8 @@ def run(
     pipeline: Pipeline, folder: Path, target: Path, chosen: Toolchain, facts: ConvertFacts
 ) -> Converted:
     """Convert with a toolchain that was chosen already; raises as `convert_folder` does."""
-    settings = pipeline.settings.convert
-    require_isolation(settings.isolation)
+    settings, terms = pipeline.settings.convert, terms_of(pipeline.settings)
+    sandbox.chosen(terms.isolation)  # refused before anything is made
     memory = settings.memory_gb
     options = Options(
         mtp=settings.mtp,
@@ -45,6 +47,7 @@ def run(
         limits=Limits(
             seconds=settings.timeout_hours * 3600, memory=int(memory * 1e9) if memory else None
         ),
+        terms=terms,
     )
     with pipeline.narrator.work(f"converting {facts.name}", unit="B") as report:
         made = convert(

@@ -8,9 +8,12 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from bot.apart.worker import away
 from bot.build.quantize import to_bf16
 from bot.clients.hub import Hub
+from bot.clients.llama.loading import Loading
 from bot.errors import BuildError, PublishError
+from bot.pipeline.children import room_for
 from bot.pipeline.describe import card
 from bot.pipeline.job import Job
 from bot.pipeline.models import Pipeline
@@ -117,11 +120,12 @@ def _chosen(decisions: list[Decision]) -> Build:
 
 def _sample(pipeline: Pipeline, published: Published, file: Built, folder: Path) -> str:
     """Text from a file fetched back from the Hub, after its hash was compared."""
-    from bot.clients.llama.session import Session, generate
+    from bot.build.loaded import continuation
 
     name = Path(file.path).name
     path = pipeline.hub.download(published.repo_id, published.commit, name, folder)
     if sha256(path) != file.sha256:
         raise PublishError(f"{name} came back from the Hub changed; look at the local Hub's folder")
-    with Session(path, n_ctx=256, threads=pipeline.settings.llama.threads) as session:
-        return PROMPT + generate(session, PROMPT, 40)
+    model = Loading(path=path, threads=pipeline.settings.llama.threads)
+    asked = away(continuation, room_for(pipeline.settings, path))
+    return PROMPT + asked(model, PROMPT, limit=40, n_ctx=256)

@@ -180,7 +180,7 @@ def sound(job: Job, tier: str, file: Path, sha256: str) -> tuple[str, str | None
     if not file.is_file():
         raise BuildError(f"{file} is gone before it was looked at; run the same command again")
     at, wrong = "", None
-    looks = verify(file, job.settings.llama, job.pipeline.narrator, run=True)
+    looks = verify(file, job.settings, job.pipeline.narrator, run=True)
     try:
         for finding in looks:
             at = finding.name

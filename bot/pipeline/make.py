@@ -6,9 +6,12 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bot.apart.sandbox import require_made
+from bot.apart.worker import away
 from bot.pipeline.asked import hash_of
 from bot.pipeline.calibrating import calibrate, gap, matrix_of, settled
 from bot.pipeline.calibrating import known as known_matrix
+from bot.pipeline.children import room_for
 from bot.pipeline.job import FREE, Job
 from bot.plan.recipe import asked_types, file_type
 from bot.progress import Report
@@ -212,26 +215,33 @@ def _quantize_inputs(job: Job, recipe: Recipe, matrix: Built | None) -> dict[str
 
 
 def _quantize(job: Job, recipe: Recipe, matrix: Built | None) -> Built:
-    from bot.build import quantize
+    from bot.build.loaded import quantized
 
     if (built := _done(job, recipe, matrix)) is not None:
         return built
     target = job.file_of(recipe)
     used = matrix_of(job, matrix) if matrix and recipe.imatrix else None
 
-    def work(_report: Report) -> None:
+    def work(report: Report) -> None:
         if used is not None:
             _say_gap(job, recipe, used)
+        source, folder = Path(job.plan.model.source.path).absolute(), job.paths.handed.absolute()
+        made, weights = folder / target.name, Path(matrix.path) if matrix and used else None
+        room = room_for(
+            job.settings, source, *([weights] if weights else []), writes=(folder,), report=report
+        )
+        away(quantized, room)(
+            source,
+            made,
+            file_type=file_type(recipe.base),
+            types={} if recipe.plain else _types(job, recipe),
+            matrix=weights.absolute() if weights else None,
+            tensors=list(job.plan.model.tensors) if weights else [],
+            threads=job.settings.llama.threads,
+            stamp=[(name, str(value)) for name, value in _stamp(job, recipe)],
+        )
         with writing(target) as partial:
-            quantize.quantize(
-                Path(job.plan.model.source.path),
-                partial,
-                file_type=file_type(recipe.base),
-                types={} if recipe.plain else _types(job, recipe),
-                imatrix=used,
-                threads=job.settings.llama.threads,
-                stamp=_stamp(job, recipe),
-            )
+            require_made(made, source.name).replace(partial)
 
     inputs = _quantize_inputs(job, recipe, matrix)
     title = f"quantizing {recipe.tier}"

@@ -11,6 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from pydantic import SecretStr
 
+from bot.apart.worker import away
 from bot.clients import gguf
 from bot.clients.hub import Hub
 from bot.clients.hub_connection import Gate
@@ -249,11 +250,12 @@ class Pipeline:
         return tuple(self._plain(model, baseline) for baseline in wanted)
 
     def _plain(self, model: Model, baseline: Baseline) -> Recipe:
-        from bot.clients.llama.quantize import chosen_types
+        from bot.build.loaded import types_told
+        from bot.pipeline.children import room_for
 
-        types = chosen_types(
-            Path(model.source.path), file_type(baseline.base), imatrix=baseline.imatrix
-        )
+        source = Path(model.source.path)
+        asked = away(types_told, room_for(self.settings, source))
+        types = asked(source, file_type=file_type(baseline.base), weighed=baseline.imatrix)
         return plain_recipe(baseline, types, model.architecture, model.tensors)
 
     def target(self, model: HasName, to: str | None) -> str:

@@ -6,19 +6,21 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bot.build.check import Whole, check_headers, check_rows, check_speech
-from bot.clients.llama.session import Session
+from bot.apart.worker import away
+from bot.build.check import Whole, check_headers, check_rows
+from bot.build.loaded import speech
 from bot.errors import BotError, SourceError
+from bot.pipeline.children import loading, room_for, tell
 from bot.pipeline.doctor import Finding
 from bot.plan.recipe import stored_hash
 from bot.progress import Narrator
-from bot.settings import LlamaSettings
+from bot.settings import Settings
 
 CONTEXT = 256
 TIER, HASH = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,31}"), re.compile(r"[0-9a-f]{64}")
 
 
-def verify(path: Path, llama: LlamaSettings, narrator: Narrator, *, run: bool) -> Iterator[Finding]:
+def verify(path: Path, settings: Settings, narrator: Narrator, *, run: bool) -> Iterator[Finding]:
     """Look at header, rows, recipe and, with `run`, at what the model writes.
 
     The first thing that is wrong is yielded as a finding and then raised, a BotError.
@@ -34,18 +36,19 @@ def verify(path: Path, llama: LlamaSettings, narrator: Narrator, *, run: bool) -
 
     def rows() -> Finding:
         with narrator.work(f"reading {path.name}", unit="B") as report:
-            size = check_rows(found[0], threads=llama.threads, progress=report)
+            size = check_rows(found[0], threads=settings.llama.threads, progress=report)
         return Finding(name="rows", good=True, text=f"{size:,} bytes of valid numbers")
 
-    def speech() -> Finding:
-        text = " ".join(_speech(path, llama).split())
+    def spoken() -> Finding:
+        tell(narrator, settings)
+        text = " ".join(_speech(path, settings).split())
         return Finding(name="speech", good=True, text=f"loads and writes {text[:60]!r}")
 
     yield from _step("header", header)
     yield from _step("rows", rows)
     yield from _step("recipe", lambda: _recipe(path, found[0]))
     if run:
-        yield from _step("speech", speech)
+        yield from _step("speech", spoken)
 
 
 def _step(name: str, work: Callable[[], Finding]) -> Iterator[Finding]:
@@ -72,12 +75,5 @@ def _recipe(path: Path, whole: Whole) -> Finding:
     return Finding(name="recipe", good=True, text=f"{tier}, {str(told)[:12]}, in every tensor")
 
 
-def _speech(path: Path, llama: LlamaSettings) -> str:
-    with Session(
-        path,
-        n_ctx=CONTEXT,
-        threads=llama.threads,
-        gpu_layers=llama.gpu_layers,
-        devices=llama.devices,
-    ) as session:
-        return check_speech(session)
+def _speech(path: Path, settings: Settings) -> str:
+    return away(speech, room_for(settings, path))(loading(path, settings.llama), n_ctx=CONTEXT)

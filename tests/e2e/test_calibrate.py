@@ -79,7 +79,7 @@ def test_killed_on_the_way_and_run_again(road: Road, demo_model: Path) -> None:
     assert whole.returncode == 0, whole.stderr
 
     def noted() -> bool:
-        return any(road.folder.glob("work/jobs/*/imatrix.checkpoint"))
+        return any(road.folder.glob("work/jobs/*/handed/imatrix.checkpoint"))
 
     road.killed_at(r"rename .*/imatrix\.checkpoint$", "calibrate", str(demo_model), at=2)
     assert noted()

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from bot.apart.sandbox import Limits, isolation
+from bot.apart.worker import Terms
 from bot.build import checkpoint, converted, imatrix, quantize
 from bot.build.calibrate import Portion, calibrate
 from bot.build.convert import Converted, Options, convert
@@ -314,7 +315,9 @@ def test_lost_or_wrong_weights_are_noticed(tmp_path: Path, toolchain: Toolchain)
         }
         other = dataclasses.replace(before, tensors=tensors)
         with pytest.raises(BuildError, match=said):
-            converted.check_model(other, made.model, layers="dropped", threads=THREADS)
+            converted.check_model(
+                other, made.model, layers="dropped", threads=THREADS, terms=Terms()
+            )
     (tmp_path / "source" / "model.safetensors").unlink()
     broken(checkpoints.mixtral(), source)
     with pytest.raises(BuildError, match="no finite numbers"):

@@ -22,6 +22,8 @@ VALUES: dict[str, Any] = {
     "convert.python": "./python",
     "convert.llama_cpp": "./llama.cpp",
     "templates": "./templates",
+    "isolation": "none",
+    "convert.isolation": "best",
 }
 
 

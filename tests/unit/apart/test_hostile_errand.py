@@ -10,9 +10,7 @@ import pytest
 
 from bot.apart import errand, sandbox
 from bot.apart.sandbox import Isolation, Limits
-from tests.unit.build.test_hostile_converter import OWN, REACHES, ROOTS, TRIES, user
-
-__all__ = ["user"]
+from tests.hostile_process import OWN, REACHES, ROOTS, TOLD, a_user
 
 WORK = f"""
 import contextlib, json, os, sys
@@ -22,7 +20,7 @@ def work(order, made):
     os.chdir(made)
     sys.argv[1:] = json.loads(order)
     with open("said", "w") as said, contextlib.redirect_stdout(said):
-        exec({TRIES!r}, {{}})
+        exec({TOLD!r}, {{}})
 
 carry_out(work)
 """
@@ -31,7 +29,6 @@ carry_out(work)
 @pytest.mark.parametrize("level", ["cell", "none"])
 def test_what_each_isolation_stops(
     tmp_path: Path,
-    user: tuple[str, ...],
     level: Isolation,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -44,7 +41,10 @@ def test_what_each_isolation_stops(
     (place / "hostile_errand.py").write_text(WORK)
     monkeypatch.setattr(sys, "path", [*sys.path, str(place)])
     limits = Limits(seconds=60, memory=1 << 30, name="the trial")
-    with errand.sent("hostile_errand", json.dumps(user), limits=limits) as made:
+    with (
+        a_user(tmp_path) as user,
+        errand.sent("hostile_errand", json.dumps(user), limits=limits) as made,
+    ):
         found: dict[str, bool] = json.loads((made / "said").read_text())
     reached = {name for name, good in found.items() if good}
     assert reached - ROOTS == REACHES[level]
