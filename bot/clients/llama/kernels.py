@@ -100,6 +100,8 @@ def from_f32(
     bytes than the type takes.
     """
     count, length = rows.shape
+    if length % block_length(kind):  # where it is not a whole number of blocks some kernels abort
+        raise BuildError(f"rows of {length} numbers cannot be {kind}; take another type")
     importance = None if weights is None else weights.ctypes.data
     written = _quantizer(kind)(rows.ctypes.data, out.ctypes.data, count, length, importance)
     if written != out.size:
