@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -72,7 +73,8 @@ def test_a_mix_and_what_is_said_of_it(road: Road, demo_model: Path) -> None:
 
 @pytest.mark.road
 def test_killed_on_the_way_and_run_again(road: Road, demo_model: Path) -> None:
-    many = {"context": 128, "chunks": 24, "batch": 512, "checkpoint": 8}
+    """The notes are a child's: the command is killed once there is one, long before the end."""
+    many = {"context": 128, "chunks": 160, "batch": 512, "checkpoint": 8}
     road.settings(calibration=many)
     calm = road.settings("calm.yaml", workdir=str(road.folder / "calm"), calibration=many)
     whole = road.bot("calibrate", str(demo_model), config=calm, BOT_LLAMA__THREADS="1")
@@ -81,7 +83,13 @@ def test_killed_on_the_way_and_run_again(road: Road, demo_model: Path) -> None:
     def noted() -> bool:
         return any(road.folder.glob("work/jobs/*/handed/imatrix.checkpoint"))
 
-    road.killed_at(r"rename .*/imatrix\.checkpoint$", "calibrate", str(demo_model), at=2)
+    with road.held_at("", "calibrate", str(demo_model), at=1) as held:
+        assert held.step() is not None
+        held.go_on()
+        while not noted():
+            assert held.process.poll() is None
+            time.sleep(0.01)
+        held.kill()
     assert noted()
     assert not list(road.folder.glob("work/jobs/*/release/imatrix.gguf"))
     done = road.bot("calibrate", str(demo_model))
