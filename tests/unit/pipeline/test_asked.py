@@ -374,7 +374,12 @@ PRUNED: dict[str, tuple[dict[str, Any], tuple[str, ...], tuple[str, ...], list[s
 }
 
 
-@pytest.mark.parametrize("which", PRUNED)
+FEW = ("nothing", "calibration", "a tier less")
+
+
+@pytest.mark.parametrize(
+    "which", [w if w in FEW else pytest.param(w, marks=pytest.mark.road) for w in PRUNED]
+)
 def test_what_a_prune_would_free_is_what_it_frees(
     machine: Maker, demo_model: Path, which: str
 ) -> None:
