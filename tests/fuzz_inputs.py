@@ -163,6 +163,7 @@ class Inputs:
         self.results = json.loads(to_json(nine_tiers()))
         self.card = (GOLDEN / "card-nine-tiers.md").read_text(encoding="utf-8")
         self.server: Scripted | None = None
+        self.bomb = gzip.compress(bytes(40 << 20), 1)
 
     def gguf(self) -> object:
         """A header, by all that reads one."""
@@ -291,7 +292,7 @@ class Inputs:
         given = {"Content-Type": "application/json", "ETag": '"x"', "X-Repo-Commit": COMMIT}
         match dice.randrange(20):
             case 0:
-                body, given["Content-Encoding"] = gzip.compress(bytes(40 << 20), 1), "gzip"
+                body, given["Content-Encoding"] = self.bomb, "gzip"
             case 1:
                 body, given["Content-Encoding"] = dice.damage(gzip.compress(body)), "gzip"
             case 2:
