@@ -1,6 +1,6 @@
 """The converter's toolchain for tests, kept between runs: making it takes half a minute and more.
 
-BOT_TEST_TOOLCHAIN names another folder than ~/.cache/apex-bot-tests/toolchain.
+BOT_TEST_TOOLCHAIN names another folder than ~/.cache/apex-bot-tests/toolchain-HASH.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from bot.build import locked
 from bot.build.toolchain import Toolchain, install
 from bot.errors import BuildError, BusyError
 
 # read before any test hides the home folder and the settings
-_DEFAULT = Path.home() / ".cache" / "apex-bot-tests" / "toolchain"
+# of these very packages: a checkout with others has its own beside it
+_DEFAULT = Path.home() / ".cache" / "apex-bot-tests" / f"toolchain-{locked.digest()[:8]}"
 ROOT = Path(os.environ.get("BOT_TEST_TOOLCHAIN", _DEFAULT))
 
 

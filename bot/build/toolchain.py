@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
-from bot.build import converter_source
+from bot.build import converter_source, locked
 from bot.errors import BuildError, BusyError, SettingsError, SourceError
 from bot.foreign import last_lines
 from bot.settings import ConvertSettings
@@ -29,43 +29,13 @@ SDISTS = {
     "0.3.36": "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e",
 }
 
-# what llama.cpp's requirements-convert_hf_to_gguf.txt asks for, with all that comes along pinned;
-# torch is newer than its 2.11.0: one version for every part of this project
-PINS = {
-    "torch": "2.13.0",
-    "transformers": "4.57.6",
-    "sentencepiece": "0.2.3",
-    "protobuf": "4.25.9",
-    "numpy": "2.2.6",
-    "safetensors": "0.8.0",
-    "tokenizers": "0.22.2",
-    "huggingface-hub": "0.36.2",
-    "hf-xet": "1.8.0",
-    "jinja2": "3.1.6",
-    "markupsafe": "3.0.4",
-    "pyyaml": "6.0.3",
-    "regex": "2026.11.15",
-    "requests": "2.34.2",
-    "certifi": "2026.10.18",
-    "charset-normalizer": "3.5.2",
-    "idna": "3.20",
-    "urllib3": "2.8.0",
-    "tqdm": "4.70.1",
-    "filelock": "4.2.11",
-    "fsspec": "2026.9.0",
-    "packaging": "26.3",
-    "sympy": "1.14.0",
-    "mpmath": "1.3.0",
-    "networkx": "3.6.1",
-    "typing-extensions": "4.16.0",
-}
-
 CONVERTER = "convert_hf_to_gguf.py"
 _FILES = (CONVERTER, "LICENSE")
 _FOLDERS = ("conversion/", "gguf-py/", "models/templates/", "models/ggml-vocab-")
 _MEMBER_LIMIT = 64 << 20  # bytes; the largest vocabulary has 16 MB
 _ROOM = 4_000_000_000  # bytes: torch's CPU build takes 1.2 GB, twice while it is unpacked
 _STAMP = "toolchain.json"
+_QUIET = ("--disable-pip-version-check", "--no-input")
 
 Say = Callable[[str], None]
 
@@ -137,8 +107,8 @@ def install(root: Path, *, report: Say) -> Toolchain:
             shutil.rmtree(left, ignore_errors=True)
         partial.mkdir(parents=True)
         try:
-            _fetch(partial, report)
             _install_packages(partial, report)
+            _fetch(partial, report)
             write_text(partial / _STAMP, json.dumps(_stamp(), indent=2) + "\n")
             partial.rename(folder)
         finally:
@@ -181,7 +151,7 @@ def _stamp() -> dict[str, object]:
         "llama_cpp_python": _runtime(),
         "sdist_sha256": SDISTS.get(_runtime()),
         "python": ".".join(map(str, sys.version_info[:3])),
-        "packages": PINS,
+        "packages": locked.digest(),
     }
 
 
@@ -215,10 +185,12 @@ def _fetch(folder: Path, report: Say) -> None:
     downloads = folder / "download"
     downloads.mkdir()
     wanted = downloads / "requirements.txt"
-    # pip runs a source distribution's own code to learn its metadata: only after the hash matched
+    # pip runs a source distribution's own code to learn its metadata: only after the hash matched,
+    # and with the build tools of the environment, whose hashes matched, too
     wanted.write_text(f"llama-cpp-python=={version} --hash=sha256:{known}\n", encoding="utf-8")
-    arguments = ("download", "--no-deps", "--no-binary", "llama-cpp-python", "--require-hashes")
-    _pip(folder, *arguments, "-d", str(downloads), "-r", str(wanted))
+    arguments = ("--no-deps", "--no-binary", "llama-cpp-python", "--no-build-isolation")
+    given = ("--require-hashes", "-d", str(downloads), "-r", str(wanted))
+    _pip(folder, *_inside(folder), "download", *arguments, *given)
     archive = next(downloads.glob("*.tar.gz"), None)
     if archive is None or sha256(archive) != known:
         raise BuildError("pip brought another source distribution than asked for; run it again")
@@ -249,16 +221,40 @@ def _wanted(name: str) -> bool:
 
 
 def _install_packages(folder: Path, report: Say) -> None:
-    report(f"installing torch {PINS['torch']}, transformers {PINS['transformers']} and others …")
-    venv = folder / "venv"
-    _run(folder, [sys.executable, "-m", "venv", "--without-pip", str(venv)])
-    pins = [f"{name}=={version}" for name, version in PINS.items()]
-    _pip(folder, "--python", str(venv / "bin" / "python"), "install", *pins)
+    """Everything by its hash, and nothing that is not in the lock.
+
+    A torch without CUDA, a sixth of the size, is taken where pip is told of a place that has it.
+    """
+    torch, transformers = (locked.version(name) for name in ("torch", "transformers"))
+    report(f"installing torch {torch}, transformers {transformers} and others …")
+    _run(folder, [sys.executable, "-m", "venv", "--without-pip", str(folder / "venv")])
+    try:
+        install_locked(folder, locked.without_cuda())
+    except BuildError:
+        report("no torch without CUDA is offered here; the one with it is fetched (3 GB)")
+        install_locked(folder, locked.whole())
+    else:
+        install_locked(folder, locked.everywhere())
+    _pip(folder, *_inside(folder), "check")
+
+
+def install_locked(folder: Path, requirements: str) -> None:
+    """Install these into the environment in `folder`: wheels alone, each of a hash that is named.
+
+    Raises BuildError, with nothing installed, where one is not to be had or is another.
+    """
+    wanted = folder / "requirements.txt"
+    wanted.write_text(requirements, encoding="utf-8")
+    strict = ("--require-hashes", "--no-deps", "--only-binary", ":all:")
+    _pip(folder, *_inside(folder), "install", *strict, "-r", str(wanted))
+
+
+def _inside(folder: Path) -> tuple[str, str]:
+    return "--python", str(folder / "venv" / "bin" / "python")
 
 
 def _pip(folder: Path, *arguments: str) -> None:
-    quiet = ("--disable-pip-version-check", "--no-input")
-    _run(folder, [sys.executable, "-m", "pip", *quiet, *arguments])
+    _run(folder, [sys.executable, "-m", "pip", *_QUIET, *arguments])
 
 
 def _run(folder: Path, command: list[str]) -> None:

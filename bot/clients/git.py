@@ -15,15 +15,20 @@ from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO
 
 from bot import secrecy
+from bot.clients.wire import require_private
 from bot.errors import BusyError, CapacityError, UnreachableError
 
 COMMIT = re.compile(r"[0-9a-f]{40,64}")
+WEB = ("http://", "https://")
 LIMIT = 600  # seconds
 MOST = 64 << 10  # bytes of what git prints that are read
 
 
 class Shelf:
-    """A branch that holds one file. `remote` is an address or a folder."""
+    """A branch that holds one file. `remote` is an address or a folder.
+
+    Raises AccessError for an address where the token would travel in the open.
+    """
 
     def __init__(self, remote: str, branch: str, token: str | None) -> None:
         self._remote, self._branch = remote, branch
@@ -32,19 +37,24 @@ class Shelf:
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_ALLOW_PROTOCOL": "file:http:https:ssh",  # none that starts a program of its own
             "LC_ALL": "C",
         }
         for role in ("AUTHOR", "COMMITTER"):
             self._environment[f"GIT_{role}_NAME"] = "apex-bot"
             self._environment[f"GIT_{role}_EMAIL"] = "apex-bot@users.noreply.github.com"
-        if token:
+        if token and remote.startswith(WEB):
+            require_private(remote, "GITHUB_TOKEN")
             basic = base64.b64encode(f"x-access-token:{token}".encode()).decode()
             secrecy.keep(basic)  # the token in other letters
-            self._environment |= {
-                "GIT_CONFIG_COUNT": "1",
-                "GIT_CONFIG_KEY_0": "http.extraheader",
-                "GIT_CONFIG_VALUE_0": f"AUTHORIZATION: basic {basic}",
+            # git-config, http.<url>.*: to this address alone, wherever it might be led
+            given = {
+                f"http.{remote}.extraheader": f"AUTHORIZATION: basic {basic}",
+                "http.followRedirects": "false",
             }
+            self._environment["GIT_CONFIG_COUNT"] = str(len(given))
+            for i, (key, value) in enumerate(given.items()):
+                self._environment |= {f"GIT_CONFIG_KEY_{i}": key, f"GIT_CONFIG_VALUE_{i}": value}
 
     def take(self, name: str, target: Path) -> str | None:
         """Write the branch's file to `target`; its commit, or None where there is no branch.

@@ -17,6 +17,7 @@ from huggingface_hub import get_session
 
 from bot import secrecy
 from bot.clients import replies
+from bot.clients.wire import require_private
 from bot.clock import Clock, SystemClock
 from bot.errors import AccessError, UnreachableError
 from bot.legible import legible
@@ -80,6 +81,7 @@ class TrustedPublisher:
     def _vouched(self) -> str:
         """What the runner says of this job, signed, for this Hub alone."""
         wanted = {"audience": self.endpoint}
+        require_private(secrecy.value(ADDRESS), PASSWORD)
         said = _asked(
             "the runner",
             lambda: get_session().get(
@@ -95,6 +97,7 @@ class TrustedPublisher:
 
     def _exchanged(self, id_token: str) -> tuple[str, int]:
         """A token of the Hub, and the seconds that it holds."""
+        require_private(self.endpoint, "the id token of this job")
         said = _asked(
             self.name,
             lambda: get_session().post(

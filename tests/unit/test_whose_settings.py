@@ -9,11 +9,15 @@ import pytest
 import yaml
 from pydantic import SecretStr
 
+from bot.clients.git import Shelf
 from bot.clients.github import connect
 from bot.clients.hub import Hub
+from bot.clients.hub_trusted import ADDRESS, PASSWORD, TrustedPublisher
 from bot.clients.wire import require_private
 from bot.errors import AccessError, SettingsError
 from bot.settings import OWN, load, own_file
+from bot.watch import notify
+from tests.local_hub.runner import running_runner
 
 VALUES: dict[str, Any] = {
     "hub.endpoint": "https://evil.example",
@@ -100,3 +104,23 @@ def test_a_secret_goes_through_tls_or_stays_on_this_machine(url: str, good: bool
         Hub(url, SecretStr("hf_x"))
     with pytest.raises(AccessError):
         connect("ghp_x", url)
+
+
+@pytest.mark.parametrize("url", ["http://huggingface.co", "http://127.0.0.1@evil.example"])
+def test_so_does_every_other_secret(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of git, of a runner that vouches for its job, and of the Hub that lends tokens for that."""
+    with pytest.raises(AccessError, match="GITHUB_TOKEN is not sent"):
+        Shelf(f"{url}/me/builds.git", "state", "ghp_x")
+    Shelf(f"{url}/me/builds.git", "state", None)
+    monkeypatch.setenv("BOT_NOTIFY_URL", f"{url}/services/x")
+    with pytest.raises(AccessError, match="BOT_NOTIFY_URL is not sent"):
+        notify.address()
+    monkeypatch.setenv(ADDRESS, f"{url}/token?job=1")
+    monkeypatch.setenv(PASSWORD, "runner-password")
+    with pytest.raises(AccessError, match=f"{PASSWORD} is not sent"):
+        TrustedPublisher("https://huggingface.co", "me/model").token()
+    with running_runner() as runner:
+        for name, value in runner.environment.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(AccessError, match="the id token of this job is not sent"):
+            TrustedPublisher(url, "me/model").token()

@@ -1,10 +1,15 @@
 import fcntl
+import hashlib
 import io
+import subprocess
+import sys
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
 
+from bot.build import locked
 from bot.build import toolchain as toolchains
 from bot.build.toolchain import Toolchain
 from bot.errors import BuildError, BusyError, SettingsError, SourceError
@@ -186,3 +191,70 @@ def test_settings_choose_the_toolchain(tmp_path: Path, toolchain_root: Path) -> 
         toolchains.chosen(ConvertSettings(llama_cpp=tmp_path), toolchain_root)
     with pytest.raises(SettingsError, match=r"convert\.python"):
         toolchains.chosen(ConvertSettings(python=tmp_path / "no"), toolchain_root)
+
+
+# ── packages ────────────────────────────────────────────────────────────────────────────────
+
+
+def wheel(folder: Path, name: str, version: str, code: str) -> Path:
+    """A wheel that anybody could make: this name and version, other content."""
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}-{version}-py3-none-any.whl"
+    about = f"{name}-{version}.dist-info"
+    files = {
+        f"{name}.py": code,
+        f"{about}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{about}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{about}/RECORD": "",
+    }
+    with zipfile.ZipFile(path, "w") as archive:
+        for member, text in files.items():
+            archive.writestr(member, text)
+    return path
+
+
+def test_a_package_with_another_content_is_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = wheel(tmp_path / "found", "certifi", locked.version("certifi"), "EVIL = True\n")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(made.parent))
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    folder = tmp_path / "made"
+    folder.mkdir()
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
+    (entry,) = [part for part in locked.entries().values() if part.startswith("certifi==")]
+    with pytest.raises(BuildError, match="installing failed") as refused:
+        toolchains.install_locked(folder, entry)
+    assert "DO NOT MATCH THE HASHES" in Path(str(refused.value).rpartition(" ")[2]).read_text()
+    assert not list(folder.rglob("certifi*"))
+    with pytest.raises(BuildError, match="installing failed"):  # none without a hash
+        toolchains.install_locked(folder, f"certifi=={locked.version('certifi')}\n")
+    assert not list(folder.rglob("certifi*"))
+    sha = hashlib.sha256(made.read_bytes()).hexdigest()
+    toolchains.install_locked(folder, f"certifi=={locked.version('certifi')} --hash=sha256:{sha}\n")
+    assert len(list(folder.rglob("certifi.py"))) == 1
+
+
+def test_every_package_has_hashes_and_is_what_was_asked_for() -> None:
+    asked = (locked.LOCK.with_name("packages.in")).read_text(encoding="utf-8").splitlines()
+    wanted = {line for line in asked if line and not line.startswith("#")}
+    found = {f"{name}=={locked.version(name)}" for name in locked.entries()}
+    assert wanted <= found
+    assert all("--hash=sha256:" in entry for entry in locked.entries().values())
+    assert "torch==" not in locked.everywhere()
+    assert " ; " not in locked.everywhere()
+    assert {"triton", "torch"} <= set(locked.entries())
+
+
+def test_a_lock_with_a_line_of_its_own_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = locked.LOCK.read_text(encoding="utf-8")
+    monkeypatch.setattr(locked, "LOCK", tmp_path / "packages.lock")
+    for more in ("--extra-index-url x\n", "evil==1.0\n", "evil @ file:///evil.whl\n"):
+        (tmp_path / "packages.lock").write_text(text + more)
+        locked.entries.cache_clear()
+        with pytest.raises(BuildError, match="is damaged"):
+            locked.whole()
+    locked.entries.cache_clear()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.server
 import subprocess
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -52,13 +54,16 @@ def test_no_server_is_said(tmp_path: Path) -> None:
         Shelf(str(tmp_path / "nothing"), "state", None).take("x", tmp_path / "out")
 
 
-def test_a_token_goes_to_the_server_and_into_no_message(tmp_path: Path) -> None:
-    seen: list[str | None] = []
+@contextmanager
+def refusing(seen: list[str | None], leads_to: str | None = None) -> Iterator[str]:
+    """A server's address that lets nobody in, or leads elsewhere; what it is shown is `seen`."""
 
     class Refusing(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             seen.append(self.headers["Authorization"])
-            self.send_response(403)
+            self.send_response(302 if leads_to else 403)
+            if leads_to:
+                self.send_header("Location", f"{leads_to}{self.path}")
             self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None:
@@ -68,13 +73,38 @@ def test_a_token_goes_to_the_server_and_into_no_message(tmp_path: Path) -> None:
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        shelf = Shelf(f"http://127.0.0.1:{server.server_port}/me/x.git", "state", "secret-token")
-        with pytest.raises(UnreachableError) as refused:
-            shelf.take("x", tmp_path / "out")
+        yield f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def test_a_token_goes_to_no_server_that_another_leads_to(tmp_path: Path) -> None:
+    first: list[str | None] = []
+    second: list[str | None] = []
+    with (
+        refusing(second) as other,
+        refusing(first, leads_to=other) as url,
+        pytest.raises(UnreachableError),
+    ):
+        Shelf(f"{url}/me/x.git", "state", "secret-token").take("x", tmp_path / "out")
+    assert first[0] is not None
+    assert not any(second)
+
+
+def test_a_program_is_no_remote(tmp_path: Path) -> None:
+    with pytest.raises(UnreachableError, match="not allowed"):
+        Shelf(f"ext::touch {tmp_path}/made", "state", None).take("x", tmp_path / "out")
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_token_goes_to_the_server_and_into_no_message(tmp_path: Path) -> None:
+    seen: list[str | None] = []
+    with refusing(seen) as url:
+        shelf = Shelf(f"{url}/me/x.git", "state", "secret-token")
+        with pytest.raises(UnreachableError) as refused:
+            shelf.take("x", tmp_path / "out")
     assert seen[0] == "basic eC1hY2Nlc3MtdG9rZW46c2VjcmV0LXRva2Vu"
     assert "secret-token" not in str(refused.value)
     assert "eC1hY2" not in str(refused.value)
