@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
-from bot import cli_disk, cli_github, cli_hub, cli_init, interrupts, secrecy
+from bot import cli_disk, cli_github, cli_hub, cli_init, interrupts, rights, secrecy
 from bot.cli_options import (
     JSON,
     REVISION,
@@ -86,7 +86,9 @@ class Context:
         """The settings file and the environment."""
         from bot.settings import load
 
-        return load(self.config, **self.overrides)
+        settings = load(self.config, **self.overrides)
+        rights.share(settings.workdir_access)
+        return settings
 
     @cached_property
     def pipeline(self) -> Pipeline:
@@ -1189,6 +1191,7 @@ anywhere(
 def main() -> None:
     """The command `bot`."""
     secrecy.guard()
+    rights.close()
     interrupts.guard()
     os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # read at import; the narrator has bars
     try:

@@ -247,22 +247,25 @@ def resume(context: Context, as_json: bool) -> None:
 @click.command()
 @click.option("--port", default=8911, show_default=True, help="0 picks a free one.")
 @click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--name", "names", multiple=True, help="Of a web server in front of it, may repeat.")
 @JSON
 @click.pass_obj
-def serve(context: Context, port: int, host: str, as_json: bool) -> None:
+def serve(context: Context, port: int, host: str, names: tuple[str, ...], as_json: bool) -> None:
     """Serve the status page, /healthz, /metrics and the webhook until interrupted.
 
     BOT_STATUS_TOKEN lets people act on the page; BOT_WEBHOOK_SECRET lets a Hub's webhook in.
+    Asked by any other name than its own or --name, it answers 400.
 
     \b
     BOT_STATUS_TOKEN=$(openssl rand -hex 24) bot serve --port 8911
+    bot serve --name status.example.org
     """
     from bot.web import status
 
     def ready(url: str) -> None:
         tell(f"serving the status at {url}", as_json=as_json, url=url)
 
-    status.serve(context.pipeline.ledger, context.settings, port, host, ready)
+    status.serve(context.pipeline.ledger, context.settings, port, host, ready, names)
 
 
 @click.group()

@@ -12,11 +12,12 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from bot import rights
 from bot.errors import BotError, BusyError, CapacityError, SettingsError
 from bot.records import Built, digest
 from bot.schema import MIGRATIONS, VERSION
@@ -72,6 +73,8 @@ class Ledger:
             raise SettingsError(
                 f"{path.parent} cannot be made ({error.strerror}); mend workdir"
             ) from error
+        with suppress(OSError):  # SQLite itself says what is wrong
+            rights.private(path)  # its -wal and -shm get the same rights
         with self._open() as db:
             db.execute(f"PRAGMA journal_mode={'DELETE' if shared_folder else 'WAL'}")
             if self._version(db) < VERSION:

@@ -56,6 +56,7 @@ from bot.errors import SettingsError
 from bot.mistakes import each
 from bot.places import Named, at_home, placed
 from bot.policies import Policy
+from bot.rights import Access
 
 PACKAGE = Path(__file__).resolve().parent
 DEMO = PACKAGE / "demo"
@@ -478,6 +479,7 @@ class Settings(BaseSettings):
     )
 
     workdir: Place = Field(default_factory=_data_home)
+    workdir_access: Access = "owner"  # group: machines whose users share one folder
     reserve_gb: Annotated[float, Field(ge=0)] = 1.0  # disk that a job must leave free
     # of processes that open strangers' files; cell: go on with no less, offline, none: no more
     isolation: Literal["best", "cell", "offline", "none"] | None = None

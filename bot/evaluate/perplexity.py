@@ -79,7 +79,7 @@ def measure_reference(
     needed += windows.tokens.nbytes + done * row_bytes
     if journal.groups and (not target.is_file() or target.stat().st_size < needed):
         journal.keep(0)
-    descriptor = os.open(target, os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = os.open(target, os.O_RDWR | os.O_CREAT, 0o666)  # less the umask
     try:
         if not journal.groups:
             os.ftruncate(descriptor, 0)

@@ -10,6 +10,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from bot import rights
 from bot.apart.worker import LINE, Room, away
 from bot.clients.llama.loading import Loading
 from bot.errors import BuildError
@@ -218,6 +219,7 @@ class Bench:
         require_free(target.parent, source.stat().st_size, self.settings.reserve)
         with writing(target) as partial:
             shutil.copyfile(source, partial)
+        rights.hand_out(target)
 
     def make_logits(self, largest: int, candidates: int) -> None:
         """As `prepare`, where the settings let the reference's file be."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from bot import rights
 from bot.apart.worker import away
 from bot.build.quantize import to_bf16
 from bot.clients.hub import Hub
@@ -24,7 +25,7 @@ from bot.records import Build, Built, Decision, Results, from_json
 from bot.settings import DEMO, LlamaSettings, load
 from bot.watch.feed import look
 from bot.web.hub import RunningHub
-from bot.workspace import sha256, write_text, writing
+from bot.workspace import sha256, writing
 
 MAKER, PUBLISHER = "tiny-lab", "demo"
 SOURCE = f"{MAKER}/Tiny-MoE-14M"
@@ -96,8 +97,9 @@ def _token(server: RunningHub, folder: Path, user: str) -> SecretStr:
     """The user's token, made once and kept readable for its owner only."""
     path = folder / "tokens" / user
     if not path.is_file():
-        write_text(path, server.store.add_user(user))
-        path.chmod(0o600)
+        with writing(path) as partial:
+            rights.private(partial)
+            partial.write_text(server.store.add_user(user), encoding="utf-8")
     return SecretStr(path.read_text(encoding="utf-8"))
 
 

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bot import secrecy
+from bot import rights, secrecy
 from bot.errors import AccessError, BotError, BuildError, CapacityError
 from bot.settings import DEMO, Settings, hub_token, load, staging_token, token_origin
 
@@ -50,6 +50,7 @@ def examine(config: Path | None) -> Iterator[Finding]:
     yield _ask("profiles", lambda: _profiles(settings))
     yield _ask("needs", lambda: _needs(settings))
     yield _ask("disk", lambda: _disk(settings))
+    yield _ask("workdir", lambda: _workdir(settings))
     yield _converter(settings)
     yield _ask("hub", lambda: _hub(settings))
     yield _hub_token(settings)
@@ -116,6 +117,18 @@ def _disk(settings: Settings) -> str:
     require_free(settings.workdir, 0, settings.reserve)
     existing = next(p for p in (settings.workdir, *settings.workdir.parents) if p.exists())
     return f"{shutil.disk_usage(existing).free / 1e9:.1f} GB free in {settings.workdir}"
+
+
+def _workdir(settings: Settings) -> str:
+    """Who may look into it: it holds what is not published yet, and what journals say of it."""
+    folder, access = settings.workdir, settings.workdir_access
+    if folder.is_dir() and rights.is_open(folder, access):
+        others = "others than its group" if access == "group" else "others"
+        raise AccessError(
+            f"{others} may look into {folder}: run `chmod -R {'o' if access == 'group' else 'go'}"
+            f"-rwx {folder}`, or set workdir_access: group where several users share it"
+        )
+    return f"{folder} is open to its {access} alone"
 
 
 def _converter(settings: Settings) -> Finding:

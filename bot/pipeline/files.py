@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from bot import rights
 from bot.clients import gguf
 from bot.errors import SettingsError
 from bot.evaluate.logits import MAGIC
@@ -98,7 +99,7 @@ def evaluate(
 
     def wrote() -> None:
         if out is not None:
-            keep_text(out, to_json(found(whole=False)))
+            _write(out, found(whole=False))
 
     table = Table(bench, subjects, tasks=asked.tasks, speed=asked.speed, wrote=wrote)
     table.fill(divergence=asked.divergence, noise=asked.noise, perplexity=asked.perplexity)
@@ -106,8 +107,14 @@ def evaluate(
         bench.keep_logits(logits)
     done = found(whole=True)
     if out is not None:
-        keep_text(out, to_json(done))
+        _write(out, done)
     return done
+
+
+def _write(out: Path, found: Evaluation) -> None:
+    """A file of the user's own, outside of the working folder."""
+    keep_text(out, to_json(found))
+    rights.hand_out(out)
 
 
 def _require_texts(pipeline: Pipeline, asked: Wanted) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from bot import rights
 from bot.clients import github, pull_requests
 from bot.dispatch import install
 from bot.errors import AccessError, SettingsError
@@ -41,6 +42,7 @@ def into_folder(
     if not dry_run:
         for path, text in found.files.items():
             write_text(folder / path, text)
+            rights.hand_out(folder / path)
     where = str(folder) if found.files and not dry_run else None
     return Installed(where=where, files=found.files, notes=found.notes)
 

@@ -30,6 +30,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
+from bot import rights
 from bot.errors import SettingsError
 from bot.records import (
     Architecture,
@@ -175,6 +176,7 @@ def write_card(
 
     sheet = read(path)
     results = to_results(sheet, path.parent)
+    new = [place for place in (folder, folder / "plots") if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     lacking = draw(results, folder / "plots")
     for line in told(lacking):
@@ -205,6 +207,7 @@ def write_card(
     )
     keep_text(folder / "README.md", render(order))
     written = [folder / name for name in ("README.md", *drawn)]
+    rights.hand_out(*written, *(place for place in new if place.is_dir()))
     return {
         file.relative_to(folder).as_posix(): Built(
             path=str(file), bytes=file.stat().st_size, sha256=sha256(file)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import uvicorn
@@ -17,6 +18,7 @@ from bot.errors import SettingsError
 from bot.web.patience import Patience, protocol
 
 STOP_SECONDS = 5
+NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", re.ASCII)
 
 
 class Server(uvicorn.Server):
@@ -46,12 +48,19 @@ class Server(uvicorn.Server):
         self._listening()
 
 
-def hosts(host: str) -> list[str]:
+def hosts(host: str, names: Sequence[str] = ()) -> list[str]:
     """The names that an application listening on `host` may be asked by.
 
-    On a loopback address, a page that was rebound to it by DNS must not read what is here.
+    On a loopback address, a page that was rebound to it by DNS must not read what is here; `names`
+    are those of a web server in front of it, which passes them on. Raises SettingsError for what
+    is no name.
     """
-    return ["127.0.0.1", "localhost", host] if is_loopback(host) else ["*"]
+    for name in names:
+        if not NAME.fullmatch(name):
+            raise SettingsError(f"{name!r} is no name of a web server; correct --name")
+    if names or is_loopback(host):
+        return ["127.0.0.1", "localhost", host, *names]
+    return ["*"]
 
 
 def is_loopback(host: str) -> bool:

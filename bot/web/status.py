@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from functools import cache
@@ -108,15 +108,17 @@ def serve(
     port: int,
     host: str = "127.0.0.1",
     ready: Callable[[str], None] | None = None,
+    names: Sequence[str] = (),
 ) -> None:
     """Serve until SIGINT or SIGTERM; `ready` gets the URL once it can be asked.
 
-    Raises SettingsError for an address that cannot be had, and for one that others can reach
-    while there is no token.
+    `names` are what a web server in front of it is asked by. Raises SettingsError for an address
+    that cannot be had, and for one that others can reach while there is no token.
     """
-    app = application(ledger, settings, hosts(host))
-    if not is_loopback(host) and app.state.token is None:
-        raise SettingsError(f"{host} can be reached from other machines; set {VARIABLE} first")
+    app = application(ledger, settings, hosts(host, names))
+    for known in (host, *names):
+        if not is_loopback(known) and app.state.token is None:
+            raise SettingsError(f"{known} can be reached from other machines; set {VARIABLE} first")
     with closing(listen(host, port)) as bound, signals_return():
         url = url_of(bound)
         Server(app, lambda: ready(url) if ready else None).run(sockets=[bound])
