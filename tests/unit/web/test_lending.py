@@ -97,7 +97,7 @@ def test_it_reads_its_own_private_repository(hub: Hub, runner: Runner, repo: str
         {"aud": "https://huggingface.co"},
         {"iss": ISSUER + "/"},
         pytest.param({"exp": int(time.time()) - 60}, id="expired"),
-        pytest.param({"iat": int(time.time()) + 600}, id="not yet"),
+        pytest.param({"iat": int(time.time()) + 24 * 3600}, id="not yet"),
         pytest.param(
             {"key": rsa.generate_private_key(public_exponent=65537, key_size=2048)}, id="key"
         ),
