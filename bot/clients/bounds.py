@@ -102,8 +102,8 @@ def count_request(server: str) -> None:
 class Meter:
     """What was taken of one reply so far."""
 
-    def __init__(self, server: str) -> None:
-        self._bound, self._server = _BOUND.get(), server
+    def __init__(self, server: str, bound: Bound | None = None) -> None:
+        self._bound, self._server = bound or _BOUND.get(), server
         self._began, self._bytes, self._values = time.monotonic(), 0, 0
 
     def left(self) -> float:
@@ -163,7 +163,9 @@ def _decoded(reply: httpx2.Response) -> None:
     if not isinstance(reply.stream, httpx2.SyncByteStream):
         raise TypeError("a client of another kind")
     gzip = encoding == "gzip"
-    reply.stream = _Metered(reply.stream, Meter(reply.request.url.host), gzip=gzip)
+    # a refusal is no file: libraries read it whole
+    bound = REPLY if reply.status_code >= 300 and _BOUND.get().bytes is None else None
+    reply.stream = _Metered(reply.stream, Meter(reply.request.url.host, bound), gzip=gzip)
     if gzip:
         del reply.headers["Content-Encoding"]
         reply.headers.pop("Content-Length", None)

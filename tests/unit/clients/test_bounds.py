@@ -286,3 +286,12 @@ def test_bounds_leave_room_for_the_largest_honest_replies() -> None:
         assert REPLY.values is not None
         assert len(text) < REPLY.bytes / 2
         assert sum(text.count(mark) for mark in (b",", b"[", b"{")) < REPLY.values / 2
+
+
+def test_a_refusal_in_place_of_a_file_is_bounded_as_a_reply() -> None:
+    def refused(*_: str) -> Pieces:
+        yield head("Content-Encoding: gzip", status="403 Forbidden")
+        yield BOMB
+
+    with server(refused) as url, pytest.raises(SourceError, match="more than the 16,777,216 bytes"):
+        Hub(url, None, pause=0.0).read_json("org/model", COMMIT, "config.json")
