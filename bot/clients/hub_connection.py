@@ -112,6 +112,9 @@ _SPEAKING: contextvars.ContextVar[tuple[str, Gate] | None] = contextvars.Context
 )
 
 
+# the servers that each token is for, as scheme, host and port
+_MEANT: dict[str, set[tuple[str, str, int | None]]] = {}
+
 # whether any reply came in what is spoken about now
 _HEARD: contextvars.ContextVar[list[bool] | None] = contextvars.ContextVar("heard", default=None)
 
@@ -119,16 +122,29 @@ _HEARD: contextvars.ContextVar[list[bool] | None] = contextvars.ContextVar("hear
 def _patient_client() -> httpx2.Client:
     """The library's own HTTP client, which waits for ever, with an end to its waiting.
 
-    Every request it sends, redirects too, passes the gate of the Hub that speaks.
+    Every request it sends, redirects too, passes the gate of the Hub that speaks, and takes a
+    token to that token's own Hub alone.
     """
     client = bounds.hold(default_client_factory())
     client.timeout = httpx2.Timeout(120.0, connect=10.0)
     hooks = client.event_hooks
     client.event_hooks = {
-        "request": [*hooks["request"], _ask_gate],
+        "request": [*hooks["request"], _keep_token, _ask_gate],
         "response": [*hooks["response"], _tell_gate],
     }
     return client
+
+
+def _keep_token(request: httpx2.Request) -> None:
+    """Send a token to nobody else than it is for.
+
+    The library gives it to whatever address a reply names: the next page of a listing (its
+    utils/_pagination.py), where a sent file is confirmed (its lfs.py).
+    """
+    held = request.headers.get("authorization", "").rpartition(" ")[2]
+    here = (request.url.scheme, request.url.host, request.url.port)
+    if held in _MEANT and here not in _MEANT[held]:
+        del request.headers["authorization"]
 
 
 def _ask_gate(request: httpx2.Request) -> None:
@@ -202,7 +218,11 @@ class Connection:
     @property
     def _secret(self) -> str:
         """The token of the next request; empty for none. Raises what a lender raises."""
-        return self._lender.token() if self._lender else self._own
+        token = self._lender.token() if self._lender else self._own
+        if token:
+            here = httpx2.URL(self.endpoint)
+            _MEANT.setdefault(token, set()).add((here.scheme, here.host, here.port))
+        return token
 
     @property
     def _api(self) -> HfApi:
