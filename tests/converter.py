@@ -21,6 +21,14 @@ _DEFAULT = Path.home() / ".cache" / "apex-bot-tests" / f"toolchain-{locked.diges
 ROOT = Path(os.environ.get("BOT_TEST_TOOLCHAIN", _DEFAULT))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What wants the converter's packages, a minute's installation, is a road."""
+    for item in items:
+        if "toolchain_root" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.road)
+
+
 @pytest.fixture(scope="session")
 def toolchain_root() -> Path:
     """The folder that holds the installed toolchain; skips where it cannot be had."""

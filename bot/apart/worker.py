@@ -36,6 +36,7 @@ from bot.apart.voice import Voice
 from bot.clock import span
 from bot.errors import BotError, BuildError, CapacityError
 from bot.foreign import printable
+from bot.legible import legible
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -419,7 +420,7 @@ class _Answers:
     def _error(self, kind: str, text: str) -> BotError:
         name = self._room.about.name
         if kind in _SAID:
-            return _SAID[kind]("".join(letter for letter in text[:2000] if letter.isprintable()))
+            return _SAID[kind](legible(text, 2000))
         return BuildError(f"the work on {name} failed: {printable(text)}; do not use the file")
 
 

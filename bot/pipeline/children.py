@@ -20,7 +20,7 @@ REACHES: dict[str, str] = {
 }
 _TOLD = {"cell"}
 LIBRARY = 1 << 30  # bytes that Python and llama.cpp themselves may take
-_SHARD = re.compile(r"(.*)-\d{5}-of-(\d{5})\.gguf")
+_SHARD = re.compile(r"\A(.*)-\d{5}-of-(\d{5})\.gguf")
 
 
 def terms_of(settings: Settings) -> Terms:

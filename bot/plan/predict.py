@@ -70,7 +70,7 @@ _WORDS: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 MOST_GUESSED = 10_000
 # what stands before and around the number of a layer
-_PLACE = re.compile(r"(.{0,200}?\b(?:layers|blocks|h|decoder_layer|layer)\.)\d{1,5}\.")
+_PLACE = re.compile(r"\A(.{0,200}?\b(?:layers|blocks|h|decoder_layer|layer)\.)\d{1,5}\.")
 # how a decoder's own tensors end; caches, states of optimizers and counters do not
 _WEIGHTS = re.compile(
     r"([._](weight|bias|scale|norm|param|w\d?|a_log|dt_bias|d|fn|base|sinks?|ape|gamma|beta|alpha"

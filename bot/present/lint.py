@@ -418,7 +418,7 @@ def _damaged(given: Repository) -> Iterator[Defect]:
         yield Defect(rule="damaged-file", level="error", path=path, text=why)
 
 
-SHARD = re.compile(r"(.{1,400})-(\d{5})-of-(\d{5})(\.gguf|\.safetensors)")
+SHARD = re.compile(r"\A(.{1,400})-(\d{5})-of-(\d{5})(\.gguf|\.safetensors)")
 
 
 def _shards(given: Repository) -> Iterator[Defect]:

@@ -63,6 +63,7 @@ def test_a_tier_is_left_out_named_and_explained(road: Road, hub: Hub, demo_model
     assert hub.commits(REPO) == 1
 
 
+@pytest.mark.road
 def test_nothing_is_made_where_nothing_may_go(road: Road, hub: Hub, demo_model: Path) -> None:
     config = road.settings(gate={"max_kld": {"*": 1e-9}})
     done = road.bot("publish", str(demo_model), "--profiles", "Balanced", config=config)

@@ -38,6 +38,8 @@ from tests.e2e.hostile import (
 )
 from tests.local_hub.server import Hub, running_hub
 
+pytestmark = pytest.mark.road
+
 MODEL, REPO, BETWEEN = "lab/Tiny-MoE-14M", "alice/Tiny-MoE-14M-APEX-GGUF", "carriers"
 TIERS = MINE, OTHERS = "Quality", "Compact"  # of the first group and the second
 

@@ -44,6 +44,7 @@ def bot(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     return run
 
 
+@pytest.mark.road
 def test_nobody_else_reads_what_a_run_leaves(
     tmp_path: Path,
     measured: Path,

@@ -151,7 +151,7 @@ ENDLESS: dict[str, tuple[Callable[[str, str], Pieces], str]] = {
         "ReadTimeout",
     ),
     "nested deep": (lambda *_: whole(b"[" * 900 + b"]" * 900), "not as a Hub"),
-    "nested deeper": (lambda *_: whole(b'{"a":' * 990), "not as a Hub"),
+    "nested deeper": (lambda *_: whole(b'{"a":' * 990), "nested deeper than"),
     "a length that lies": (
         lambda *_: iter([head("Content-Length: 999999999999"), b"{}"]),
         "not answer",

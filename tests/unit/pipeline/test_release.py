@@ -58,6 +58,7 @@ def test_two_lanes_of_one_machine_give_the_numbers_of_one(demo_model: Path, tmp_
         assert numbers(evaluate(plain)) == numbers(results)
 
 
+@pytest.mark.road
 def test_after_an_error_in_one_lane_the_release_goes_on(demo_model: Path, tmp_path: Path) -> None:
     short: dict[str, Any] = {"reference": "beside", "memory_gb": 0.001}
     job = job_of(demo_model, tmp_path / "work", **short)
