@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-JOBS   ?= 2
+JOBS   ?= 3
 # who is done takes over what others have before them; what is dear is made once for all of a run
 PYTEST := $(BIN)/pytest -n $(JOBS) --dist worksteal
 STAMP  := $(VENV)/.installed

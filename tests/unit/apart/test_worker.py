@@ -102,7 +102,7 @@ STRANGE = "answered what was not asked"
         ("say(progress='much')", BuildError, STRANGE),
         ("print('x' * 3_000_000, flush=True)", BuildError, STRANGE),
         ("say(error=['list'], text='')", BuildError, STRANGE),
-        ("say(error='SettingsError', text='mend\\nit\\x1b[31m')", SettingsError, r"mendit\[31m$"),
+        ("say(error='SettingsError', text='mend\\nit\\x1b[31m')", SettingsError, r"mend it$"),
         ("say(error='KeyboardInterrupt', text='x')", BuildError, "model.gguf failed: x"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV); os._exit(9)", BuildError,
          "crashed on model.gguf"),
