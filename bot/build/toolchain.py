@@ -100,6 +100,7 @@ def install(root: Path, *, report: Say) -> Toolchain:
         if found is not None:
             report(f"the converter of {found.version} is installed in {folder_of(root)} already")
             return found
+        known = _known_sdist()
         require_free(root, _ROOM, 0)
         folder = folder_of(root)
         partial = folder.with_name(f"{folder.name}.partial")
@@ -108,7 +109,7 @@ def install(root: Path, *, report: Say) -> Toolchain:
         partial.mkdir(parents=True)
         try:
             _install_packages(partial, report)
-            _fetch(partial, report)
+            _fetch(partial, known, report)
             write_text(partial / _STAMP, json.dumps(_stamp(), indent=2) + "\n")
             partial.rename(folder)
         finally:
@@ -172,8 +173,8 @@ def commit_of(tree: Path) -> str:
     return head[:9]
 
 
-def _fetch(folder: Path, report: Say) -> None:
-    """The converter's files out of the source distribution, its hash checked."""
+def _known_sdist() -> str:
+    """The hash of this runtime's source distribution; asked before anything is installed."""
     version = _runtime()
     known = SDISTS.get(version)
     if known is None:
@@ -181,6 +182,12 @@ def _fetch(folder: Path, report: Say) -> None:
             f"the source distribution of llama-cpp-python {version} is not known; "
             f"install {', '.join(SDISTS)} or name a checkout as convert.llama_cpp"
         )
+    return known
+
+
+def _fetch(folder: Path, known: str, report: Say) -> None:
+    """The converter's files out of the source distribution, whose sha256 has to be `known`."""
+    version = _runtime()
     report(f"fetching the source distribution of llama-cpp-python {version} (76 MB) …")
     downloads = folder / "download"
     downloads.mkdir()
