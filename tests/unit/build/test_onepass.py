@@ -309,6 +309,7 @@ def test_nan_in_the_source_names_its_tensor(demo_model: Path, tmp_path: Path) ->
     assert not wanted[0].target.exists()
 
 
+@pytest.mark.road
 def test_a_source_in_shards_gives_what_llama_cpp_makes_of_it(
     demo_model: Path, tmp_path: Path
 ) -> None:
@@ -331,6 +332,7 @@ def test_a_source_in_shards_gives_what_llama_cpp_makes_of_it(
     assert sha256(parts.target) == sha256(whole.target)
 
 
+@pytest.mark.road
 def test_shards_hold_what_the_single_file_holds(demo_model: Path, tmp_path: Path) -> None:
     matrix = matrix_for(demo_model)
     (want,) = wanted_tiers(demo_model, tmp_path, matrix, "I-Compact")

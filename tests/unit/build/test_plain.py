@@ -81,6 +81,7 @@ def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
         chosen_types(path, 15, imatrix=False)
 
 
+@pytest.mark.road
 def test_the_stamp_changes_nothing_but_metadata(demo_model: Path, tmp_path: Path) -> None:
     """Both engines write the same stamped file; without its three keys it is the plain one."""
     matrix = matrix_for(demo_model)

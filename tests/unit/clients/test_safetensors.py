@@ -144,6 +144,7 @@ def test_tensors_may_not_overlap_nor_bear_hostile_names() -> None:
         assert str(refusal.value).isprintable()
 
 
+@pytest.mark.road
 def test_a_bound_of_ours_is_called_ours() -> None:
     one = {"dtype": "U8", "shape": [4], "data_offsets": [0, 4]}
     with pytest.raises(SourceError, match="501 characters, which this apex-bot does not read"):

@@ -451,9 +451,9 @@ def _check(config: dict[str, Any]) -> tuple[type, str]:
     return type(answer), decision.outcome
 
 
-def test_a_thousand_mutated_configs_give_a_decision() -> None:
+def test_mutated_configs_give_a_decision() -> None:
     dice = random.Random(20261123)  # noqa: S311 - a seed, so that a failure repeats
-    seen = {_check(config) for config in _configs(1000, dice)}
+    seen = {_check(config) for config in _configs(300, dice)}
     assert {kind for kind, _ in seen} == {NotMoe, MoeFacts}
     assert {outcome for _, outcome in seen} >= {"eligible", "not_moe", "dense_sibling"}
 
