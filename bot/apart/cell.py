@@ -104,9 +104,11 @@ def command(
     """The command line that runs `words` in a cell, in the folder `place`.
 
     `root` is an empty folder of ours, which stays empty. `reads` and `writes` are the folders, or
-    files, that the cell shows under their own names.
+    files, that the cell shows under their own names; the root of the system is none of them, as
+    what lies above an interpreter may be.
     """
     shown = {**dict.fromkeys(reads, "ro"), **dict.fromkeys(writes, "rw")}
+    shown.pop(Path("/"), None)
     lists = [word for path in sorted(shown, key=str) for word in (shown[path], str(path))]
     return [
         *(str(which("unshare")), "--user", "--map-root-user", "--net", "--mount", "--ipc", "--uts"),

@@ -126,7 +126,11 @@ def test_a_system_without_cells_can_be_refused() -> None:
     assert "CapacityError: this system lets no process have namespaces of its own" in done.stderr
 
 
-def test_a_cell_shows_what_it_is_given_and_holds_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [(), (Path("/"),)], ids=["as given", "the root, too"])
+def test_a_cell_shows_what_it_is_given_and_holds_nothing(
+    tmp_path: Path, more: tuple[Path, ...]
+) -> None:
+    """An interpreter in /bin has the root of the system above it."""
     if not cell.here():
         pytest.skip("this system lets no process have a root of its own")
     (tmp_path / "given").mkdir()
@@ -148,7 +152,7 @@ def test_a_cell_shows_what_it_is_given_and_holds_nothing(tmp_path: Path) -> None
     status = sandbox.run(
         (str(python), "-c", code, str(tmp_path)),
         home=home, env=sandbox.environment(python, home), log=log,
-        limits=Limits(seconds=60), watch=lambda: None, reads=(*PROGRAMS, tmp_path / "given"),
+        limits=Limits(seconds=60), watch=lambda: None, reads=(*PROGRAMS, *more, tmp_path / "given"),
     )  # fmt: skip
     said = log.read_text()
     assert status == 0, said
