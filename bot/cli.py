@@ -734,7 +734,8 @@ def card(
         repo_id = to or sheet.read(path).repository
         folder = out or Path(repo_id.partition("/")[2])
         say = context.narrator.say
-        made = sheet.write_card(path, folder, context.settings.templates, repo_id, say)
+        settings = context.settings
+        made = sheet.write_card(path, folder, settings.templates, repo_id, say, settings.kept_apart)
         _emit(made) if as_json else click.echo(str(folder / "README.md"))
         if preview:
             _preview(context, folder, repo_id, made, port)

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 import bot
 from bot.apart import sandbox
-from bot.apart.sandbox import Limits
+from bot.apart.sandbox import Limits, Wanted
 from bot.errors import BotError, BuildError, SettingsError
 from bot.legible import legible
 
@@ -37,7 +37,14 @@ runpy.run_module(module, run_name="__main__")
 
 
 @contextmanager
-def sent(module: str, order: str, *, limits: Limits, reads: Sequence[Path] = ()) -> Iterator[Path]:
+def sent(
+    module: str,
+    order: str,
+    *,
+    limits: Limits,
+    reads: Sequence[Path] = (),
+    isolation: Wanted = "best",
+) -> Iterator[Path]:
     """The folder in which `module`, run in a child, left what it made of `order`.
 
     It is gone after the block. Raises SettingsError or BuildError in the child's own words,
@@ -56,6 +63,7 @@ def sent(module: str, order: str, *, limits: Limits, reads: Sequence[Path] = ())
             limits=limits,
             watch=lambda: None,
             reads=(*programs(), *reads),
+            wanted=isolation,
         )
         if code:
             raise _failure(code, log, limits)

@@ -103,7 +103,7 @@ def _written(job: Job, results: Results, repo_id: str) -> dict[str, Built]:
         templates=job.settings.templates,
         quantized_by=job.settings.publish.quantized_by or repo_id.split("/")[0],
     )
-    keep_text(job.paths.card, marked(render(order)))
+    keep_text(job.paths.card, marked(render(order, job.settings.kept_apart)))
     return {**files, job.paths.card.name: hashed(job.paths.card)}
 
 
@@ -129,7 +129,7 @@ def _plots(job: Job, results: Results, files: dict[str, Built]) -> list[Picture]
         return []
 
     def work(_report: Report) -> None:
-        lacking.update(draw(results, folder))
+        lacking.update(draw(results, folder, job.settings.kept_apart))
         if lacking:
             raise BuildError("a plot could not be drawn")
 

@@ -31,6 +31,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError
 
 from bot import rights
+from bot.apart.sandbox import Wanted
 from bot.errors import SettingsError
 from bot.records import (
     Architecture,
@@ -164,6 +165,7 @@ def write_card(
     templates: Path | None,
     repo_id: str | None = None,
     say: Callable[[str], None] = lambda _line: None,
+    isolation: Wanted = "best",
 ) -> dict[str, Built]:
     """Write README.md and plots into `folder`; return them by their paths in the repository.
 
@@ -178,7 +180,7 @@ def write_card(
     results = to_results(sheet, path.parent)
     new = [place for place in (folder, folder / "plots") if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    lacking = draw(results, folder / "plots")
+    lacking = draw(results, folder / "plots", isolation)
     for line in told(lacking):
         say(line)
     shown, drawn = pictures(results, "plots", lacking)
@@ -205,7 +207,7 @@ def write_card(
         templates=templates,
         quantized_by=sheet.quantized_by or (repo_id or sheet.repository).split("/")[0],
     )
-    keep_text(folder / "README.md", render(order))
+    keep_text(folder / "README.md", render(order, isolation))
     written = [folder / name for name in ("README.md", *drawn)]
     rights.hand_out(*written, *(place for place in new if place.is_dir()))
     return {

@@ -10,8 +10,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bot.apart import errand
-from bot.apart.sandbox import Limits
+from bot.apart import errand, sandbox
+from bot.apart.sandbox import Limits, Wanted
 from bot.errors import BotError, BuildError
 from bot.foreign import printable, read_bounded
 from bot.present.images import LARGEST, require_png, require_svg
@@ -109,11 +109,13 @@ def pictures(
     return [sketch.picture(folder) for sketch in drawn], names
 
 
-def draw(results: Results, folder: Path) -> dict[str, str]:
+def draw(results: Results, folder: Path, isolation: Wanted = "best") -> dict[str, str]:
     """Have every plot drawn into `folder`; the names of those left out, each with the reason.
 
-    Nothing of an earlier plot of that name stays.
+    Nothing of an earlier plot of that name stays. Raises CapacityError where the system has not the
+    isolation that is asked for.
     """
+    sandbox.chosen(isolation)
     wanted = sketches(results)
     if not wanted:
         return {}
@@ -121,7 +123,9 @@ def draw(results: Results, folder: Path) -> dict[str, str]:
         for path in sketch.paths(folder):
             path.unlink(missing_ok=True)
     try:
-        with errand.sent("bot.present.plots", to_json(results), limits=LIMITS) as made:
+        with errand.sent(
+            "bot.present.plots", to_json(results), limits=LIMITS, isolation=isolation
+        ) as made:
             return _kept(wanted, made, folder)
     except BotError as error:
         return {sketch.name: str(error) for sketch in wanted}

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bot.apart import errand
-from bot.apart.sandbox import Limits
+from bot.apart.sandbox import Limits, Wanted
 from bot.errors import BuildError
 from bot.present.frontmatter import front_matter
 from bot.present.pictures import Picture
@@ -48,14 +48,17 @@ class CardOrder:
     quantized_by: str | None = None
 
 
-def render(order: CardOrder) -> str:
+def render(order: CardOrder, isolation: Wanted = "best") -> str:
     """The whole README.md, front matter first.
 
     Raises SettingsError, naming template and line, for a template that cannot be rendered,
-    BuildError for one that does not end, or whose card nobody could read.
+    BuildError for one that does not end, or whose card nobody could read, CapacityError where the
+    system has not the isolation that is asked for.
     """
     reads = [data_folder("card_templates"), *([order.templates] if order.templates else [])]
-    with errand.sent("bot.present.card", to_json(order), limits=LIMITS, reads=reads) as made:
+    with errand.sent(
+        "bot.present.card", to_json(order), limits=LIMITS, reads=reads, isolation=isolation
+    ) as made:
         return whole(order, _read(made / BODY))
 
 

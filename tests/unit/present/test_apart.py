@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from bot.errors import BuildError, SettingsError
+from bot.apart import sandbox
+from bot.errors import BuildError, CapacityError, SettingsError
 from bot.present import pictures, rendering
 from bot.present.images import require_png, require_svg
 from bot.present.rendering import CardOrder, render
@@ -162,3 +163,13 @@ def test_a_svg_with_entities_is_none() -> None:
     bomb = '<!DOCTYPE svg [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]>' + SVG.format("&b;")
     with pytest.raises(BuildError, match="the picture"):
         require_svg(bomb.encode())
+
+
+def test_a_system_without_the_isolation_that_is_asked_for_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sandbox, "isolation", lambda: "none")
+    with pytest.raises(CapacityError, match="isolation is cell"):
+        pictures.draw(nine_tiers(), tmp_path / "plots", "cell")
+    with pytest.raises(CapacityError, match="isolation is cell"):
+        render(blocks(tmp_path, "text"), "cell")
