@@ -95,10 +95,10 @@ def install(root: Path, *, report: Say) -> Toolchain:
     Raises BusyError while another process installs there, BuildError when pip fails or the source
     distribution is not the known one, CapacityError without room.
     """
+    if found := _already(root, report):  # nobody has to wait for somebody who only looks
+        return found
     with _locked(root):
-        found = installed(root)
-        if found is not None:
-            report(f"the converter of {found.version} is installed in {folder_of(root)} already")
+        if found := _already(root, report):
             return found
         known = _known_sdist()
         require_free(root, _ROOM, 0)
@@ -116,6 +116,13 @@ def install(root: Path, *, report: Say) -> Toolchain:
             shutil.rmtree(partial, ignore_errors=True)
         report(f"the converter of {_at(folder).version} is installed in {folder}")
         return _at(folder)
+
+
+def _already(root: Path, report: Say) -> Toolchain | None:
+    found = installed(root)
+    if found is not None:
+        report(f"the converter of {found.version} is installed in {folder_of(root)} already")
+    return found
 
 
 def supported(toolchain: Toolchain) -> tuple[frozenset[str], frozenset[str]]:

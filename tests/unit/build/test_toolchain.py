@@ -142,6 +142,9 @@ def test_a_second_install_does_nothing_and_says_so(toolchain_root: Path) -> None
     assert made == toolchains.installed(toolchain_root)
     assert len(said) == 1
     assert "already" in said[0]
+    with (toolchain_root / "lock").open("w") as file:  # somebody else looks at it just now
+        fcntl.flock(file, fcntl.LOCK_SH)
+        assert toolchains.install(toolchain_root, report=said.append) == made
     after = {p: p.stat().st_mtime_ns for p in toolchains.folder_of(toolchain_root).iterdir()}
     assert before == after
 
