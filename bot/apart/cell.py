@@ -108,8 +108,8 @@ def command(
     what lies above an interpreter may be.
     """
     shown = {**dict.fromkeys(reads, "ro"), **dict.fromkeys(writes, "rw")}
-    shown.pop(Path("/"), None)
-    lists = [word for path in sorted(shown, key=str) for word in (shown[path], str(path))]
+    below = sorted((path for path in shown if path.parent != path), key=str)
+    lists = [word for path in below for word in (shown[path], str(path))]
     return [
         *(str(which("unshare")), "--user", "--map-root-user", "--net", "--mount", "--ipc", "--uts"),
         *("--pid", "--fork", "--kill-child", str(which("sh")), "-c", script(), "cell"),

@@ -17,6 +17,7 @@ import bot
 from bot.apart import sandbox
 from bot.apart.sandbox import Limits, Wanted
 from bot.errors import BotError, BuildError, SettingsError
+from bot.foreign import last_lines
 from bot.legible import legible
 
 ORDER, MADE = "order.json", "made"
@@ -99,16 +100,13 @@ def programs() -> tuple[Path, ...]:
     real = Path(sys.executable).resolve().parent.parent
     places = [Path(sys.prefix), Path(sys.base_prefix), real, *libraries()[:-1]]
     found = dict.fromkeys(place.resolve() for place in places)
-    system = (place for place in found if place != Path("/") and not place.is_relative_to("/usr"))
+    system = (place for place in found if not place.is_relative_to("/usr"))
     return (*system, PACKAGE)
 
 
 def _failure(code: int, log: Path, limits: Limits) -> BotError:
     """The child's own last words."""
-    with log.open("rb") as file:
-        file.seek(max(log.stat().st_size - LOG_END, 0))
-        lines = file.read(LOG_END).decode("utf-8", "replace").splitlines()
-    told = [line for line in lines if line.strip()]
+    told = [line for line in last_lines(log, LOG_END) if line.strip()]
     last = legible(told[-1], LONGEST) if told else ""
     reason = last or f"it ended with {code} and said nothing"
     if code == SettingsError.exit_code:

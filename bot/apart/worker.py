@@ -219,7 +219,7 @@ def _system() -> tuple[tuple[Path, ...], tuple[Path, ...]]:
     devices = tuple(path for name in DEVICES for path in sorted(dev.glob(name)))
     named = os.environ.get("LD_LIBRARY_PATH", "").split(":")
     libraries = [Path(name) for name in named if name.startswith("/") and Path(name).is_dir()]
-    away_ = [path for path in libraries if not path.is_relative_to("/usr") and path != Path("/")]
+    away_ = [path for path in libraries if not path.is_relative_to("/usr")]
     return (*away_, *((Path("/sys"),) if devices else ())), devices
 
 

@@ -126,7 +126,7 @@ def test_a_system_without_cells_can_be_refused() -> None:
     assert "CapacityError: this system lets no process have namespaces of its own" in done.stderr
 
 
-@pytest.mark.parametrize("more", [(), (Path("/"),)], ids=["as given", "the root, too"])
+@pytest.mark.parametrize("more", [(), (Path("/"), Path("//"))], ids=["as given", "the root, too"])
 def test_a_cell_shows_what_it_is_given_and_holds_nothing(
     tmp_path: Path, more: tuple[Path, ...]
 ) -> None:
