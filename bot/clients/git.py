@@ -22,6 +22,7 @@ COMMIT = re.compile(r"[0-9a-f]{40,64}")
 WEB = ("http://", "https://")
 LIMIT = 600  # seconds
 MOST = 64 << 10  # bytes of what git prints that are read
+ASKING = ("ls-remote", "fetch", "push")  # the commands that ask the remote, and need the token
 
 
 class Shelf:
@@ -43,6 +44,7 @@ class Shelf:
         for role in ("AUTHOR", "COMMITTER"):
             self._environment[f"GIT_{role}_NAME"] = "apex-bot"
             self._environment[f"GIT_{role}_EMAIL"] = "apex-bot@users.noreply.github.com"
+        self._lent: dict[str, str] = {}  # what `ASKING` commands are given besides
         if token and remote.startswith(WEB):
             require_private(remote, "GITHUB_TOKEN")
             basic = base64.b64encode(f"x-access-token:{token}".encode()).decode()
@@ -52,9 +54,9 @@ class Shelf:
                 f"http.{remote}.extraheader": f"AUTHORIZATION: basic {basic}",
                 "http.followRedirects": "false",
             }
-            self._environment["GIT_CONFIG_COUNT"] = str(len(given))
+            self._lent = {"GIT_CONFIG_COUNT": str(len(given))}
             for i, (key, value) in enumerate(given.items()):
-                self._environment |= {f"GIT_CONFIG_KEY_{i}": key, f"GIT_CONFIG_VALUE_{i}": value}
+                self._lent |= {f"GIT_CONFIG_KEY_{i}": key, f"GIT_CONFIG_VALUE_{i}": value}
 
     def take(self, name: str, target: Path) -> str | None:
         """Write the branch's file to `target`; its commit, or None where there is no branch.
@@ -99,10 +101,11 @@ class Shelf:
 
     def _git(self, folder: str, *arguments: str, into: IO[bytes] | None = None) -> bytes:
         """What git prints, at most `MOST` bytes of it; nothing where it goes `into` a file."""
+        environment = self._environment | (self._lent if arguments[0] in ASKING else {})
         with TemporaryFile() as out, TemporaryFile() as said:
             try:
                 done = subprocess.run(
-                    ["git", *arguments], cwd=folder, env=self._environment, stdout=into or out,
+                    ["git", *arguments], cwd=folder, env=environment, stdout=into or out,
                     stdin=subprocess.DEVNULL, stderr=said, timeout=LIMIT, check=False,
                 )  # fmt: skip
             except FileNotFoundError as error:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.server
+import os
+import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -91,6 +93,35 @@ def test_a_token_goes_to_no_server_that_another_leads_to(tmp_path: Path) -> None
         Shelf(f"{url}/me/x.git", "state", "secret-token").take("x", tmp_path / "out")
     assert first[0] is not None
     assert not any(second)
+
+
+def test_only_the_commands_that_ask_the_server_are_given_the_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A git that notes what it is given before it works: PATH is what the bot hands on."""
+    file, noted = tmp_path / "in", tmp_path / "noted"
+    file.write_bytes(b"one")
+    real = shutil.which("git")
+    wrapper = tmp_path / "bin" / "git"
+    wrapper.parent.mkdir()
+    wrapper.write_text(f'#!/bin/sh\n{{ echo "$1"; env; }} >>{noted}\nexec {real} "$@"\n')
+    wrapper.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{wrapper.parent}:{os.environ['PATH']}")
+    with refusing([]) as url:
+        shelf = Shelf(f"{url}/me/x.git", "state", "secret-token")
+        for ask in (
+            lambda: shelf.take("x", tmp_path / "out"),
+            lambda: shelf.put("x", file, None),
+        ):
+            with pytest.raises(UnreachableError):
+                ask()
+    told: dict[str, bool] = {}
+    for line in noted.read_text().splitlines():
+        if "=" not in line:
+            command = line
+        told[command] = told.get(command, False) or "eC1hY2Nlc3MtdG9r" in line
+    assert {command for command, given in told.items() if given} == {"ls-remote", "push"}
+    assert {"init", "add", "commit", "rev-parse"} < set(told)
 
 
 def test_a_program_is_no_remote(tmp_path: Path) -> None:
