@@ -303,6 +303,16 @@ def writing(path: Path) -> Iterator[Path]:
     finish(partial, path)
 
 
+def copy(source: Path, target: Path, reserve: int) -> None:
+    """A second copy of a file; what a stopped run left of it gives its room back first.
+
+    Raises CapacityError unless it fits and `reserve` bytes stay free.
+    """
+    with writing(target) as partial:
+        require_free(target.parent, source.stat().st_size, reserve)
+        shutil.copyfile(source, partial)
+
+
 def partial_of(path: Path) -> Path:
     """The name a file has while it is written."""
     return path.with_name(f"{path.name}.partial")

@@ -38,15 +38,16 @@ from bot.records import (
 from bot.workspace import (
     MEASURED,
     alone,
+    copy,
     free_disk,
     inside,
     keep_text,
     leave,
     partial_of,
     require_free,
+    taken,
     unused,
     use,
-    writing,
 )
 
 if TYPE_CHECKING:
@@ -213,12 +214,7 @@ class Bench:
 
     def keep_logits(self, target: Path) -> None:
         """Copy the reference's log-probabilities, in llama.cpp's format, to `target`."""
-        import shutil
-
-        source = self._file()
-        require_free(target.parent, source.stat().st_size, self.settings.reserve)
-        with writing(target) as partial:
-            shutil.copyfile(source, partial)
+        copy(self._file(), target, self.settings.reserve)
         rights.hand_out(target)
 
     def make_logits(self, largest: int, candidates: int) -> None:
@@ -318,8 +314,7 @@ class Bench:
 
         def work(report: Report) -> Any:
             partial = partial_of(target)
-            have = partial.stat().st_size if partial.is_file() else 0
-            require_free(target.parent, size - have, self.settings.reserve)
+            require_free(target.parent, size - taken(partial), self.settings.reserve)
             self._require_memory(reference, text)
             found = self._refer(reference, text.windows, partial, self._journal(inputs), report)
             partial.replace(target)
@@ -341,6 +336,7 @@ class Bench:
 
         file, journal = folder / "noise.logits", folder / "noise.tokens"
         size = base_bytes(self._text.vocabulary, windows.context, len(windows.tokens))
+        file.unlink(missing_ok=True)  # a killed run's; what it holds is measured again
         require_free(folder, size, self.settings.reserve)
         told, found = Journal(journal, "0" * 64), []
         try:
@@ -453,12 +449,11 @@ class Bench:
         file, partial = self.use_logits(), partial_of(self.logits_path)
         if file.is_file() and file.stat().st_size == size and wanted.stride is None:
             return Choice(beside=False, reason=f"{size / 1e9:.2f} GB of log-probabilities, kept")
-        have = partial.stat().st_size if partial.is_file() else 0
         return choose(
             "beside" if wanted.stride is not None else wanted.reference,
             candidates=candidates,
             disk=size,
-            free_disk=free_disk(file) + have - self.settings.reserve,
+            free_disk=free_disk(file) + taken(partial) - self.settings.reserve,
             both=self._both(subject),
             free=free(self.settings),
         )

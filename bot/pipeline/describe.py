@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +18,7 @@ from bot.publish import provenance
 from bot.publish.blocks import marked
 from bot.publish.gate import Verdict, kept, with_card
 from bot.records import Built, Results, digest, to_json
-from bot.workspace import inside, keep_text, require_free, sha256, writing
+from bot.workspace import copy, inside, keep_text, sha256
 
 if TYPE_CHECKING:
     from bot.present.pictures import Picture
@@ -187,9 +186,7 @@ def _extra(job: Job, name: str, path: Path) -> Built:
     target = job.paths.release / name
 
     def work(_report: Report) -> None:
-        require_free(target.parent, path.stat().st_size, job.settings.reserve)
-        with writing(target) as partial:
-            shutil.copyfile(path, partial)
+        copy(path, target, job.settings.reserve)
 
     inputs = {
         "source": job.plan.model.source.sha256,

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from bot.errors import CapacityError
 from bot.pipeline import make
-from bot.pipeline.job import Job, tiers_left
+from bot.pipeline.bench import Bench
+from bot.pipeline.files import subject_of
+from bot.pipeline.job import Job, tiers_left, tools_of
 from bot.pipeline.measure import logits_path
 from bot.pipeline.models import Pipeline
 from bot.pipeline.sources import source_room
 from bot.progress import Narrator
 from bot.records import Built, Release, RepoFile
 from bot.settings import Settings
-from bot.workspace import partial_of, taken
+from bot.workspace import copy, partial_of, taken
 
 
 def test_a_partial_file_and_logits_are_not_asked_for_again(
@@ -102,6 +105,52 @@ def test_tiers_that_were_made_begun_or_freed_count_before_a_model_is_here(
     assert left() == {}
     make.lose(job, second.tier)
     assert left() == {second.tier: size[second.tier]}
+
+
+@pytest.fixture
+def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder on a disk of 12 MB, as the system tells of it."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def usage(_path: Path) -> object:
+        used = sum(taken(file) for file in folder.rglob("*") if file.is_file())
+        return SimpleNamespace(total=12_000_000, used=used, free=12_000_000 - used)
+
+    monkeypatch.setattr("shutil.disk_usage", usage)
+    return folder
+
+
+def test_a_copy_begun_before_gives_its_room_back(disk: Path, tmp_path: Path) -> None:
+    source, target = tmp_path / "source", disk / "target"
+    put(source, 8_000_000)
+    put(partial_of(target), 6_000_000)
+    copy(source, target, 1_000_000)
+    assert target.read_bytes() == source.read_bytes()
+    with pytest.raises(CapacityError, match="needs 0"):
+        copy(source, disk / "another", 1_000_000)
+    assert {path.name for path in disk.iterdir()} == {"target"}
+
+
+def test_what_a_killed_measure_of_noise_left_gives_its_room_back(
+    disk: Path, tmp_path: Path, demo_model: Path
+) -> None:
+    """Of 16 windows of 128 tokens the log-probabilities take 8 MB, twice which the disk lacks."""
+
+    def bench(workdir: Path) -> Bench:
+        evaluation = {"chunks": 16, "context": 128, "noise_chunks": 16}
+        told = {"workdir": workdir, "llama": {"threads": 2, "gpu_layers": 0}, "reserve_gb": 0.001}
+        settings = Settings.model_validate({**told, "evaluation": evaluation})
+        pipeline = Pipeline(settings, Narrator(quiet=True), None)
+        return Bench(pipeline, tools_of(settings), subject_of(pipeline, demo_model, "reference"))
+
+    first = bench(tmp_path / "first")
+    known = first.noise()
+    (folder,) = (tmp_path / "first" / "measures").iterdir()
+    left = disk / "measures" / folder.name / "noise.logits"
+    put(left, 7_000_000)
+    assert bench(disk).noise() == known
+    assert not left.exists()
 
 
 def test_holes_of_a_file_take_no_room(tmp_path: Path) -> None:
