@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,14 @@ os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 os.environ["MPLCONFIGDIR"] = str(Path(_IMPORT_HOME) / "matplotlib")  # its list of fonts, made once
 for _name in (*SECRETS, *PLACES):
     os.environ.pop(_name, None)
+
+# a suite run by nohup, or in the background of a script, is handed on signals that nobody hears
+for _number, _answer in (
+    (signal.SIGHUP, signal.SIG_DFL),
+    (signal.SIGINT, signal.default_int_handler),
+):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _answer)
 
 
 def pytest_unconfigure() -> None:

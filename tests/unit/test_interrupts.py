@@ -30,8 +30,6 @@ def busy() -> None:
         time.sleep(600)
     except BaseException:
         {afterwards}
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # of a suite run in the background
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 interrupts.GRACE = {grace}
 sys.argv[1:] = ["busy"]
 cli.main()
