@@ -36,6 +36,7 @@ for _name in (*SECRETS, *PLACES):
 # a suite run by nohup, or in the background of a script, is handed on signals that nobody hears
 for _number, _answer in (
     (signal.SIGHUP, signal.SIG_DFL),
+    (signal.SIGQUIT, signal.SIG_DFL),
     (signal.SIGINT, signal.default_int_handler),
 ):
     if signal.getsignal(_number) is signal.SIG_IGN:
