@@ -41,9 +41,10 @@ class LedgerTimes(MemoryJobStore):  # type: ignore[misc]  # apscheduler has no t
         with self._ledger.reading() as db:
             row = db.execute("SELECT next FROM schedule WHERE name = ?", (job.id,)).fetchone()
         if row is not None:
-            kept = datetime.fromtimestamp(row["next"], UTC)
-            latest = datetime.now(UTC) + job.trigger.interval * (1 + JITTER)
-            job._modify(next_run_time=min(kept, latest))
+            kept, now = datetime.fromtimestamp(row["next"], UTC), datetime.now(UTC)
+            latest = now + job.trigger.interval * (1 + JITTER)
+            # counted from now: from a time long past, turn by turn, it would come again at once
+            job._modify(next_run_time=min(max(kept, now), latest))
         super().add_job(job)
         self._keep(job)
 

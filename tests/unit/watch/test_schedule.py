@@ -48,11 +48,12 @@ def test_a_restart_keeps_the_time_that_was_planned(tmp_path: Path) -> None:
 
 
 def test_what_was_missed_for_days_is_made_up_for_once(tmp_path: Path) -> None:
-    ledger, done = Ledger(tmp_path / "l.sqlite"), list[str]()
+    ledger, done, before = Ledger(tmp_path / "l.sqlite"), list[str](), time.time()
     with ledger.writing() as db:
-        db.execute("INSERT INTO schedule VALUES ('look', ?)", (time.time() - 5 * 86_400,))
+        db.execute("INSERT INTO schedule VALUES ('look', ?)", (before - 5 * 86_400,))
     _run(ledger, (_turn("look", 600, done), _turn("act", 600, done)), lambda: len(done) >= 2)
     assert sorted(done) == ["act", "look"]
+    assert min(planned(ledger).values()) >= before + 540
 
 
 def test_a_plan_from_a_clock_that_went_wrong_is_not_waited_for(tmp_path: Path) -> None:
