@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from bot.present.tables import CardFile
+from bot.card.tables import CardFile
 from bot.records import Results, Speed
 from tests.unit.present import samples
 

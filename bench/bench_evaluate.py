@@ -27,16 +27,16 @@ from pathlib import Path
 
 import numpy as np
 
-from bot.build.quantize import to_bf16
+from bot.clients.files.ggufheader import read_header, text, u32, write_header
 from bot.clients.llama.library import build_flags, devices, ggml_type
 from bot.clients.llama.session import Session
 from bot.clients.llama.vocabulary import vocabulary_of
-from bot.evaluate import divergence, passes, perplexity
-from bot.evaluate.journal import Journal
-from bot.evaluate.logits import BaseFile, open_base
-from bot.evaluate.windows import Windows, cut, read_text
-from bot.ggufheader import read_header, text, u32, write_header
-from bot.settings import DEMO
+from bot.measures import divergence, passes, perplexity
+from bot.measures.journal import Journal
+from bot.measures.logits import BaseFile, open_base
+from bot.measures.windows import Windows, cut, read_text
+from bot.quantize.quantize import to_bf16
+from bot.settings.settings import DEMO
 
 KEY = "00" * 32
 CONTEXT = 512

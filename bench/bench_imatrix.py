@@ -23,10 +23,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bot.build import imatrix, quantize
 from bot.clients.llama.observer import Observer
 from bot.clients.llama.session import Session
-from bot.settings import DEMO
+from bot.quantize import imatrix, quantize
+from bot.settings.settings import DEMO
 
 CONTEXT, SEQUENCES = 512, 4  # llama-imatrix's defaults: chunks of 512, 2048 tokens together
 Batches = Sequence[NDArray[np.int32]]

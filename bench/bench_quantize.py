@@ -29,17 +29,17 @@ from typing import Any
 
 import numpy as np
 
-from bot.build import onepass, quantize
-from bot.build.imatrix import Matrix
-from bot.build.layout import Wanted
-from bot.clients import gguf
+from bot.clients.files import gguf
+from bot.clients.files.ggufheader import read_header, text, u32, write_header
 from bot.clients.llama.library import ggml_type
-from bot.ggufheader import read_header, text, u32, write_header
-from bot.plan.architecture import describe
 from bot.plan.profiles import FILE_TYPES, load_profiles
 from bot.plan.recipe import asked_types, file_type, make_recipes
+from bot.predict.architecture import describe
+from bot.quantize import onepass, quantize
+from bot.quantize.imatrix import Matrix
+from bot.quantize.layout import Wanted
 from bot.records import Tensor
-from bot.settings import DEMO, data_folder
+from bot.settings.settings import DEMO, data_folder
 from bot.workspace import sha256
 
 THREADS = 2

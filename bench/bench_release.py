@@ -29,17 +29,17 @@ os.environ["HF_HUB_DISABLE_XET"] = "1"  # Xet to a Hub of this machine goes past
 import yaml
 from pydantic import SecretStr
 
-from bot.build.quantize import to_bf16
-from bot.clients import gguf
-from bot.clients.hub import Hub
-from bot.pipeline import timeline
-from bot.plan.architecture import describe
+from bot.clients.files import gguf
+from bot.clients.hub.hub import Hub
+from bot.localhub.server import RunningHub
 from bot.plan.profiles import load_profiles
 from bot.plan.recipe import asked_types, make_recipes
+from bot.predict.architecture import describe
 from bot.publish.upload import open_private, upload
+from bot.quantize.quantize import to_bf16
 from bot.records import Built
-from bot.settings import DEMO, data_folder
-from bot.web.hub import RunningHub
+from bot.release import timeline
+from bot.settings.settings import DEMO, data_folder
 from bot.workspace import sha256
 
 CONTEXT, CALIBRATION = 512, 40
@@ -99,7 +99,7 @@ def ours(folder: Path, asked: Asked, together: int | None) -> Outcome:
     }
     config = folder / "bot.yaml"
     config.write_text(yaml.safe_dump(settings))
-    command = [sys.executable, "-m", "bot.cli", "--config", str(config), "-q"]
+    command = [sys.executable, "-m", "bot.cli.main", "--config", str(config), "-q"]
 
     def work(url: str, token: str) -> None:
         subprocess.run(

@@ -17,10 +17,10 @@ import time
 from pathlib import Path
 from sqlite3 import Connection
 
-from bot.clients.hub import Hub
-from bot.ledger import Ledger
-from bot.watch.budget import RequestBudget
-from bot.watch.watcher import Watcher
+from bot.clients.hub.hub import Hub
+from bot.store.ledger import Ledger
+from bot.watcher.budget import RequestBudget
+from bot.watcher.watcher import Watcher
 from tests.hand_clock import HandClock
 from tests.simulation.hub import SimulatedHub
 from tests.simulation.population import START, Population

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 
 from bot.records import Release
-from bot.settings import GateSettings
+from bot.settings.settings import GateSettings
 
 UNREADABLE = "an entry that cannot be read"
 # what forbids to hand on a changed work, in words between dashes, however it is spelt

@@ -13,8 +13,8 @@ import numpy as np
 from gguf import GGUFReader  # noqa: TID251 - vocabularies, which our reader steps over
 from numpy.typing import NDArray
 
-from bot.build.toolchain import Toolchain
-from bot.settings import DEMO
+from bot.settings.settings import DEMO
+from bot.toolchain.toolchain import Toolchain
 
 H, FFN, EXPERTS, HEADS, KV, DIM = 256, 256, 4, 4, 2, 64
 SPM, BPE = 1000, 50257  # vocabularies: made here; GPT-2's, from llama.cpp's models folder

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from bot.build import locked
-from bot.build.toolchain import Toolchain, install
 from bot.errors import BuildError, BusyError
+from bot.toolchain import locked
+from bot.toolchain.toolchain import Toolchain, install
 
 # read before any test hides the home folder and the settings
 # of these very packages: a checkout with others has its own beside it

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from bot.ggufheader import RawHeader, read_header
+from bot.clients.files.ggufheader import RawHeader, read_header
 
 NUMBERS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 10: "<Q", 11: "<q"}  # by type
 ARRAY = 9

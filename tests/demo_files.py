@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bot.build.quantize import to_bf16
-from bot.settings import DEMO
+from bot.quantize.quantize import to_bf16
+from bot.settings.settings import DEMO
 from bot.workspace import alone
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from bot.clients.files.ggufheader import read_header
 from bot.clients.llama.session import Session
-from bot.evaluate import divergence, perplexity
-from bot.evaluate.journal import Journal
-from bot.evaluate.logits import open_base
-from bot.evaluate.windows import Windows, cut
-from bot.ggufheader import read_header
+from bot.measures import divergence, perplexity
+from bot.measures.journal import Journal
+from bot.measures.logits import open_base
+from bot.measures.windows import Windows, cut
 from bot.records import Divergence, Perplexity
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -23,10 +23,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from bot.clients import gguf, safetensors
+from bot.clients.files import gguf, safetensors
+from bot.clients.files.ggufheader import LARGEST, MOST_STRINGS, MOST_TENSORS, write_header
 from bot.errors import SourceError
-from bot.ggufheader import LARGEST, MOST_STRINGS, MOST_TENSORS, write_header
-from bot.settings import DEMO
+from bot.settings.settings import DEMO
 
 ROOM = 100 << 20  # bytes
 LARGE_SECONDS = 3.0  # three readers one after another, a second each

@@ -33,27 +33,27 @@ from typing import Any, cast
 
 from pydantic import SecretStr
 
-from bot.build.fetch import MANIFEST, Verified
-from bot.clients import shards
 from bot.clients.bounds import REPLY
-from bot.clients.github import Repository, connect, requests_left
-from bot.clients.hub import Hub
-from bot.clients.hub_community import Community
-from bot.clients.hub_writing import Writer
+from bot.clients.files import shards
+from bot.clients.github.github import Repository, connect, requests_left
+from bot.clients.hub.community import Community
+from bot.clients.hub.hub import Hub
+from bot.clients.hub.writing import Writer
+from bot.detect.inspection import look_at_folder
+from bot.detect.listed import conclude, learn
 from bot.errors import BotError
-from bot.evaluate.journal import Journal, empty
 from bot.foreign import LARGEST_CONFIG, MOST_VALUES
-from bot.ledger import Work
-from bot.pipeline import lint as reading
-from bot.pipeline.claims import claimed, sealed
-from bot.pipeline.orders import LONGEST, Folder, Group, Prepared
-from bot.pipeline.sources import look_at_folder
-from bot.present.lint import lint
+from bot.jobs.claims import claimed, sealed
+from bot.jobs.orders import LONGEST, Folder, Group, Prepared
+from bot.lint import reading
+from bot.lint.defects import lint
+from bot.measures.journal import Journal, empty
 from bot.progress import Narrator
 from bot.publish import blocks, provenance
 from bot.records import to_json
-from bot.watch.feed import conclude, learn
-from bot.weights import INDEX
+from bot.store.ledger import Work
+from bot.tensors.weights import INDEX
+from bot.workplace.fetch import MANIFEST, Verified
 from tests import fuzz_headers, headers
 from tests.local_github.shapes import shaped
 from tests.unit.pipeline.test_orders import prepared

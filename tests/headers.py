@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
-from bot.clients.safetensors import BITS
+from bot.clients.files.safetensors import BITS
 from bot.records import HeaderTensor
 
 Shape = tuple[int, ...]

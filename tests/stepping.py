@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from bot.build import onepass
+from bot.quantize import onepass
 
 
 def one_pass(model: str, folder: str, tiers: str) -> None:
@@ -26,7 +26,7 @@ if __name__ == "__main__":
     if sys.argv[1] == "pass":
         one_pass(*sys.argv[2:])
     else:
-        from bot.cli import main
+        from bot.cli.main import main
 
         del sys.argv[1]
         main()

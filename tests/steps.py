@@ -76,7 +76,7 @@ def holding(
     """
     told, tells = os.pipe()
     waits, go = os.pipe()
-    place = next(i for i in range(len(command)) if command[i : i + 2] == ["-m", "bot.cli"])
+    place = next(i for i in range(len(command)) if command[i : i + 2] == ["-m", "bot.cli.main"])
     own = ["-m", "tests.steps", str(tells), str(waits), "0" if count else str(at), of]
     environment: Mapping[str, str] = options.pop("env", os.environ)
     process = subprocess.Popen(
@@ -139,7 +139,7 @@ def _watch(tells: int, waits: int, at: int, of: str) -> None:
 
 
 if __name__ == "__main__":
-    from bot.cli import main
+    from bot.cli.main import main
 
     _watch(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
     sys.argv[1:] = sys.argv[5:]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from bot.plan.families import CLASSES
+from bot.predict.converter_classes import CLASSES
 from bot.records import HeaderTensor
 from tests.headers import config, count, tensors
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import click
 from click.testing import CliRunner
 
-from bot.cli import cli
-from bot.dispatch.install import RECORD
+from bot.actions.install import RECORD
+from bot.cli.main import cli
 
 WORDS = {"namespace": "my-name"}  # for options that take a word
 OFFER = re.compile(r"^( +)# ([a-z-]+: \S+) #", re.MULTILINE)  # a line that a user may let count

@@ -1,7 +1,7 @@
 """Recipes that are llama.cpp's own: what its file types choose for a model, to compare tiers with.
 
 `Q4_K_M` is what `llama-quantize MODEL OUT Q4_K_M` makes, `I-Q4_K_M` the same with an importance
-matrix. Which type a tensor gets is asked of llama.cpp itself, see bot/clients/llama/quantize.py.
+matrix. Which type a tensor gets is asked of llama.cpp: bot/clients/llama/quantization.py.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from bot.errors import SettingsError
 from bot.plan.profiles import FILE_TYPES
 from bot.plan.recipe import OUTSIDE, band, windows
-from bot.plan.roles import layer_of, role_of
-from bot.plan.sizes import tensor_bytes
 from bot.records import Architecture, Assignment, Recipe, Tensor
+from bot.tensors.roles import layer_of, role_of
+from bot.tensors.sizes import tensor_bytes
 
 WEIGHED = "I-"
 

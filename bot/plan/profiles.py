@@ -21,7 +21,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from bot.errors import SettingsError
-from bot.plan.sizes import BLOCKS
+from bot.tensors.sizes import BLOCKS
 
 # name: number of llama_ftype (include/llama.h), type of its tensors (llama_ftype_get_default_type)
 BASES = {

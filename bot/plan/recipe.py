@@ -6,8 +6,6 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 
 from bot.plan.profiles import BASES, FILE_TYPES, Profile
-from bot.plan.roles import allows_quantization, layer_of, role_of, stored_type
-from bot.plan.sizes import BLOCKS, tensor_bytes
 from bot.records import (
     Architecture,
     Assignment,
@@ -17,6 +15,8 @@ from bot.records import (
     content_hash,
     recipe_hash,
 )
+from bot.tensors.roles import allows_quantization, layer_of, role_of, stored_type
+from bot.tensors.sizes import BLOCKS, tensor_bytes
 
 FIVE_BIT_OUTPUT = ("IQ2_XXS", "IQ2_XS", "IQ3_XXS", "IQ1_S", "IQ2_S", "IQ1_M")
 OUTSIDE = "-"

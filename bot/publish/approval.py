@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from bot.clients.hub import Hub
-from bot.clients.hub_community import Community, Pull
+from bot.clients.hub.community import Community, Pull
+from bot.clients.hub.hub import Hub
 from bot.errors import GateError
 from bot.publish.blocks import sections
+from bot.publish.held import differing, verify
 from bot.publish.update import CHANGES, Update
 from bot.publish.upload import CARD, order_of
-from bot.publish.verify import differing, verify
 from bot.records import Built, Release
 
 EVALUATION = "<!-- apex-bot: evaluation -->"  # by which a comment of ours is known

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bot.clients.hub import Hub
-from bot.clients.hub_community import Community, Pull
-from bot.clients.hub_connection import moved_on
+from bot.clients.hub.community import Community, Pull
+from bot.clients.hub.connection import moved_on
+from bot.clients.hub.hub import Hub
 from bot.errors import PublishError
 from bot.publish.approval import mark
+from bot.publish.held import differing, verify
 from bot.publish.update import Update
 from bot.publish.upload import Pushed, order_of
-from bot.publish.verify import differing, verify
 from bot.records import Release
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bot.legible import legible
-from bot.publish.verify import git_blob_id
+from bot.publish.held import git_blob_id
 from bot.records import Built, Results
 
 NAME = "provenance.json"

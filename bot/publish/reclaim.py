@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from bot.clients.hub import Hub
-from bot.clients.hub_writing import Writer
+from bot.clients.hub.hub import Hub
+from bot.clients.hub.writing import Writer
 from bot.errors import PublishError, SourceError
 from bot.publish import provenance
 from bot.records import Release

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bot.clients.hub import Hub
+from bot.clients.hub.hub import Hub
+from bot.publish.held import differing
 from bot.publish.upload import open_private, open_public
-from bot.publish.verify import differing
 from bot.records import Built
 
 

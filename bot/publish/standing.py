@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bot.clients.hub import Hub
+from bot.clients.hub.hub import Hub
 from bot.errors import SourceError
 from bot.publish import provenance
+from bot.publish.held import differing
 from bot.publish.provenance import Made
 from bot.publish.update import BESIDE
-from bot.publish.verify import differing
 from bot.records import Built, Release, RepoFile
 
 

@@ -10,15 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bot.clients.hub import Hub
-from bot.clients.hub_writing import Writer
+from bot.clients.hub.hub import Hub
+from bot.clients.hub.writing import Writer
 from bot.errors import PublishError, SourceError
 from bot.publish import provenance
 from bot.publish.blocks import merged
+from bot.publish.held import differing, verify
 from bot.publish.provenance import Made
 from bot.publish.reclaim import require_stored
 from bot.publish.upload import CARD
-from bot.publish.verify import differing, verify
 from bot.records import Built, Release, RepoFile
 from bot.workspace import keep_text, sha256
 

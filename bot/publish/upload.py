@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from bot.clients.hub import Hub
-from bot.clients.hub_writing import Writer
+from bot.clients.hub.hub import Hub
+from bot.clients.hub.writing import Writer
 from bot.errors import BotError, PublishError
-from bot.publish.verify import Differs, differing, verify
+from bot.publish.held import Differs, differing, verify
 from bot.records import Built, Release
 
 CARD = "README.md"

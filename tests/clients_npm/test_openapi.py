@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from bot.clients.github import DETAILS, Repository, connect
+from bot.clients.github.github import DETAILS, Repository, connect
 from bot.errors import SettingsError
 from tests.clients_npm.node import HERE, clients
 from tests.local_github.scripted import FILES, Script

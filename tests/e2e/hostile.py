@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bot.pipeline import claims
-from bot.pipeline.orders import LONGEST, Group, parsed
+from bot.jobs import claims
+from bot.jobs.orders import LONGEST, Group, parsed
 from bot.records import to_json
 
 KEY = "-----BEGIN PRIVATE KEY-----\nnobody may read this\n"

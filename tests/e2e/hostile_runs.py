@@ -12,11 +12,11 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from bot.clients.hub import Hub as Client
-from bot.clients.hub_connection import MovedOn
-from bot.clients.hub_writing import Writer
-from bot.pipeline.orders import LONGEST, Folder
-from bot.pipeline.travel import SENTINEL, name_of
+from bot.clients.hub.connection import MovedOn
+from bot.clients.hub.hub import Hub as Client
+from bot.clients.hub.writing import Writer
+from bot.jobs.orders import LONGEST, Folder
+from bot.jobs.travel import SENTINEL, name_of
 from tests.e2e.hostile import IGNORED, NONE, OTHER, OWN, PLANS, Attack, file_of, replan
 from tests.e2e.hostile_bot import Plan, waited
 

@@ -19,14 +19,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bot.clients.hub import Hub as Client
+from bot.clients.hub.hub import Hub as Client
 from bot.records import from_json, to_json
 from tests.demo_files import once
 from tests.local_hub.server import Hub, running_hub
 from tests.steps import Held, holding, steps
 from tests.unit.clients.between import between
 
-BOT = (sys.executable, "-m", "bot.cli")
+BOT = (sys.executable, "-m", "bot.cli.main")
 # without an importance matrix and with one; below 3 bits making a tier takes four times as long
 TIERS = "Balanced,Compact,I-Compact"
 CHOSEN = ("--profiles", "Balanced,I-Compact")  # of an undisturbed publication

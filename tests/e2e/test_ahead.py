@@ -12,8 +12,8 @@ from click.testing import CliRunner
 from huggingface_hub import HfApi  # noqa: TID251 - somebody who is not the bot
 from pydantic import SecretStr
 
-from bot.cli import cli
-from bot.clients.hub import Hub as Client
+from bot.cli.main import cli
+from bot.clients.hub.hub import Hub as Client
 from bot.errors import BotError
 from tests.e2e.road import Road
 from tests.local_hub.server import Hub

@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub import DiscussionComment, HfApi  # noqa: TID251 - the person's side
 from pydantic import SecretStr
 
-from bot.clients.hub import Hub as Client
+from bot.clients.hub.hub import Hub as Client
 from tests.e2e.road import Road
 from tests.local_hub.server import Hub
 from tests.unit.clients.between import Between, Fault, between

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bot.build import imatrix
-from bot.clients import gguf
+from bot.clients.files import gguf
 from bot.clients.llama.observer import Seen
-from bot.settings import DEMO
+from bot.quantize import imatrix
+from bot.settings.settings import DEMO
 from bot.workspace import sha256
 from tests.e2e.road import Road
 from tests.local_hub.server import Hub

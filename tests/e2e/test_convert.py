@@ -12,12 +12,7 @@ import pytest
 
 from bot.apart.sandbox import Limits, isolation
 from bot.apart.worker import Terms
-from bot.build import checkpoint, converted, imatrix, quantize
-from bot.build.calibrate import Portion, calibrate
-from bot.build.convert import Converted, Options, convert
-from bot.build.staging import ConvertFacts
-from bot.build.toolchain import Toolchain
-from bot.clients import gguf
+from bot.clients.files import gguf
 from bot.clients.llama.session import Session
 from bot.errors import (
     FOR_GOOD,
@@ -27,16 +22,22 @@ from bot.errors import (
     RefusedError,
     SourceError,
 )
-from bot.evaluate import divergence, perplexity
-from bot.evaluate.journal import Journal
-from bot.evaluate.logits import open_base
-from bot.evaluate.windows import cut
-from bot.plan.architecture import describe
+from bot.measures import divergence, perplexity
+from bot.measures.journal import Journal
+from bot.measures.logits import open_base
+from bot.measures.windows import cut
 from bot.plan.profiles import load_profiles
 from bot.plan.recipe import asked_types, file_type, make_recipes
-from bot.plan.sizes import file_bytes
+from bot.predict.architecture import describe
+from bot.quantize import imatrix, quantize
+from bot.quantize.calibrate import Portion, calibrate
 from bot.records import HeaderTensor
-from bot.settings import DEMO, data_folder
+from bot.settings.settings import DEMO, data_folder
+from bot.source import checkpoint, converted
+from bot.source.convert import Converted, Options, convert
+from bot.source.staging import ConvertFacts
+from bot.tensors.sizes import file_bytes
+from bot.toolchain.toolchain import Toolchain
 from tests import checkpoints
 from tests.checkpoints import FAMILIES, Family
 from tests.e2e.road import Road

@@ -11,11 +11,11 @@ import pytest
 import yaml
 from pydantic import SecretStr
 
-from bot.clients.hub import Hub as Client
-from bot.evaluate.logits import base_bytes
+from bot.clients.hub.hub import Hub as Client
+from bot.measures.logits import base_bytes
 from bot.publish.upload import open_private, upload
 from bot.records import Built, Evaluation, from_json
-from bot.settings import DEMO
+from bot.settings.settings import DEMO
 from bot.workspace import sha256
 from tests import evaluation as shared
 from tests.e2e.road import Road

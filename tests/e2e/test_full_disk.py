@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from bot.clients.hub import Hub as Client
+from bot.clients.hub.hub import Hub as Client
 from bot.errors import CapacityError, SourceError
 from tests.e2e.road import CHOSEN, REPO, Calm, Road, seen_files
 from tests.local_hub.server import running_hub

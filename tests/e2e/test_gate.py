@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from bot.clients.hub import Hub as Client
+from bot.clients.hub.hub import Hub as Client
 from bot.errors import SourceError
-from bot.settings import DEMO
+from bot.settings.settings import DEMO
 from tests.e2e.road import Road
 from tests.local_hub.server import Hub, regular
 from tests.unit.clients.between import Fault, between

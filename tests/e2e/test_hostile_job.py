@@ -14,15 +14,15 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from bot.clients.hub import Hub as Client
+from bot.clients.hub.hub import Hub as Client
 from bot.errors import BotError
-from bot.pipeline import claims, step_report, steps
-from bot.pipeline.models import Pipeline
-from bot.pipeline.orders import Order, folder_of
-from bot.pipeline.travel import SENTINEL, Staging, road
+from bot.jobs import claims, step_report, steps
+from bot.jobs.orders import Order, folder_of
+from bot.jobs.travel import SENTINEL, Staging, road
 from bot.progress import Narrator
 from bot.records import Results, from_json
-from bot.settings import DEMO, load
+from bot.settings.settings import DEMO, load
+from bot.workplace.models import Pipeline
 from bot.workspace import sha256, write_text
 from tests.e2e.hostile import (
     IGNORED,

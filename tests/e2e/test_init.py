@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.dispatch.install import PLACES, RECORD, RELEASE, SINGLE
+from bot.actions.install import PLACES, RECORD, RELEASE, SINGLE
 from tests.e2e.road import Road
 from tests.local_github.server import TOKEN, GitHub
 

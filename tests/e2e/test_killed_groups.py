@@ -20,9 +20,9 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from bot.clients.hub import Hub as Client
-from bot.ledger import Ledger
-from bot.settings import data_folder
+from bot.clients.hub.hub import Hub as Client
+from bot.settings.settings import data_folder
+from bot.store.ledger import Ledger
 from bot.workspace import sha256
 from tests.demo_files import once
 from tests.e2e.road import Road

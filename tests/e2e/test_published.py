@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from bot.clients.hub import Hub as Client
-from bot.settings import DEMO
+from bot.clients.hub.hub import Hub as Client
+from bot.settings.settings import DEMO
 from tests.e2e.road import Road
 from tests.local_hub.server import Hub
 from tests.unit.clients.between import Between, between

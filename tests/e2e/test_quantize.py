@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from bot.clients import gguf
-from bot.clients.hub import Hub as Client
-from bot.ggufheader import read_header
+from bot.clients.files import gguf
+from bot.clients.files.ggufheader import read_header
+from bot.clients.hub.hub import Hub as Client
 from bot.workspace import sha256
 from tests.e2e.road import Road
 from tests.local_hub.server import Hub

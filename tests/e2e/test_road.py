@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from bot.clients import gguf
-from bot.clients.hub import Hub as Client
-from bot.settings import DEMO
+from bot.clients.files import gguf
+from bot.clients.hub.hub import Hub as Client
+from bot.settings.settings import DEMO
 from bot.workspace import sha256
 from tests.e2e.road import BOT, REPO, Road, hub_process
 from tests.local_hub.server import Hub

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from bot.pipeline.job import Job
-from bot.pipeline.measure import drop_logits, logits_of, logits_path
-from bot.pipeline.models import Pipeline
+from bot.evaluate.measure import drop_logits, logits_of, logits_path
 from bot.progress import Narrator
-from bot.settings import load
+from bot.settings.settings import load
+from bot.workplace.job import Job
+from bot.workplace.models import Pipeline
 from tests.e2e.road import Road
 
 NEEDS = """

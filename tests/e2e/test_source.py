@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from bot.build.toolchain import Toolchain
-from bot.clients import gguf
-from bot.clients.hub import Hub as Client
+from bot.clients.files import gguf
+from bot.clients.hub.hub import Hub as Client
 from bot.publish.upload import open_private, upload
 from bot.records import Built
-from bot.settings import DEMO
+from bot.settings.settings import DEMO
+from bot.toolchain.toolchain import Toolchain
 from bot.workspace import sha256
 from tests import checkpoints, headers
 from tests.checkpoints import FAMILIES

@@ -16,10 +16,10 @@ import pytest
 import yaml
 from pydantic import SecretStr
 
-from bot.clients.hub import Hub as Client
-from bot.pipeline.orders import Folder
-from bot.pipeline.travel import name_of
-from bot.web.reviewing import review
+from bot.clients.hub.hub import Hub as Client
+from bot.jobs.orders import Folder
+from bot.jobs.travel import name_of
+from bot.localhub.reviewing import review
 from tests.e2e.road import BOT
 from tests.e2e.test_workflows import (
     MODEL,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from bot.clients.hub import Hub as Client
+from bot.clients.hub.hub import Hub as Client
 from tests.e2e.road import Road
 from tests.local_hub.runner import CLAIMS, ISSUER, PASSWORD, Runner, running_runner
 from tests.local_hub.server import Hub, running_hub

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from bot.clients.hub import Hub as Client
+from bot.clients.hub.hub import Hub as Client
 from tests.e2e.road import Road
 from tests.local_hub.server import Hub, large
 from tests.unit.clients.between import Fault, between

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from bot.clients.hub import Hub as Client
-from bot.settings import DEMO
+from bot.clients.hub.hub import Hub as Client
+from bot.settings.settings import DEMO
 from tests.e2e.road import BOT, Road
 from tests.local_hub.server import Hub
 
@@ -175,7 +175,7 @@ def test_a_backup_can_be_watched_on(road: Road) -> None:
 
 
 def test_a_ledger_of_an_older_version_is_taken_over(road: Road) -> None:
-    from bot.schema import FINISHED_WORK
+    from bot.store.schema import FINISHED_WORK
 
     (road.folder / "work").mkdir()
     db = sqlite3.connect(road.folder / "work" / "ledger.sqlite")

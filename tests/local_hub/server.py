@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from bot.web.hub import PART_BYTES, RunningHub
-from bot.web.lending import LIFETIME
-from bot.web.store import Store
+from bot.localhub.files.repositories import Store
+from bot.localhub.routes.lending import LIFETIME
+from bot.localhub.server import PART_BYTES, RunningHub
 
 USER = "alice"
 ORG = "lab"

@@ -14,16 +14,16 @@ from multiprocessing.sharedctypes import SynchronizedArray
 from pathlib import Path
 from typing import Any
 
-from bot.clients.hub import Hub
+from bot.clients.hub.hub import Hub
 from bot.errors import BotError, UnreachableError
-from bot.ledger import Ledger
-from bot.pipeline.dispatching import turn
-from bot.pipeline.executing import Run
 from bot.progress import Narrator
-from bot.queue import Task
-from bot.settings import Settings, load
-from bot.watch.budget import RequestBudget
-from bot.watch.watcher import Watcher
+from bot.settings.settings import Settings, load
+from bot.store.ledger import Ledger
+from bot.store.queue import Task
+from bot.watcher.budget import RequestBudget
+from bot.watcher.dispatching import turn
+from bot.watcher.watcher import Watcher
+from bot.workplace.executing import Run
 
 NOW, FIRST = 0, 1  # places in the shared array: the time, then when each watcher wakes
 TICK = 0.0003  # seconds of real time between looks at the simulated clock

@@ -16,7 +16,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from bot.ledger import Ledger
+from bot.store.ledger import Ledger
 from tests.simulation import watching
 from tests.simulation.hub import LIMITS, SimulatedHub
 from tests.simulation.population import DAY, HOUR, START, Population

@@ -6,8 +6,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from bot.addresses import parsed
-from bot.cli_options import REVISION, Repository
+from bot.cli.options import REVISION, Repository
+from bot.clients.hub.addresses import parsed
 from bot.errors import SourceError
 
 SITE = "http://127.0.0.1:8910"

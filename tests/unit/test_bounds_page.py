@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from bot import foreign
-from bot import ggufheader as header
-from bot.clients import bounds, gguf, safetensors, shards
-from bot.pipeline import orders
-from bot.watch import watcher
-from bot.web import request
-from bot.web.patience import Patience
+from bot.clients import bounds
+from bot.clients.files import gguf, safetensors, shards
+from bot.clients.files import ggufheader as header
+from bot.jobs import orders
+from bot.localhub import request
+from bot.serving.patience import Patience
+from bot.watcher import watcher
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "bounds.md").read_text(encoding="utf-8")
 

@@ -12,10 +12,10 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from bot.cli import Road, cli
-from bot.cli_options import leaves
+from bot.cli.main import Road, cli
+from bot.cli.options import leaves
 
-BOT = (sys.executable, "-m", "bot.cli")
+BOT = (sys.executable, "-m", "bot.cli.main")
 
 
 def test_every_verb_stands_below_one_heading() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from bot import records
-from bot.configcheck import check, mistakes, schema
 from bot.errors import SettingsError
+from bot.settings.configcheck import check, mistakes, schema
 
 SHIPPED = Path(__file__).resolve().parents[2] / "bot.schema.json"
 

@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from bot import errors
-from bot.cli import EPILOG, cli
+from bot.cli.main import EPILOG, cli
 from bot.plan.profiles import load_profiles
-from bot.settings import Settings, data_folder
+from bot.settings.settings import Settings, data_folder
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
 

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from bot import weights
-from bot.build import imatrix
-from bot.build.beforehand import require_whole
-from bot.clients import gguf
-from bot.clients.safetensors import read_header
-from bot.clients.shards import local_index
+from bot.clients.files import gguf
+from bot.clients.files.safetensors import read_header
+from bot.clients.files.shards import local_index
 from bot.errors import SourceError
 from bot.foreign import has_few_values, instead, read_json
-from bot.pipeline.texts import text_of
+from bot.quantize import imatrix
+from bot.source.beforehand import require_whole
+from bot.tensors import weights
+from bot.workplace.texts import text_of
 
 POINTER = (
     b"version https://git-lfs.github.com/spec/v1\n"

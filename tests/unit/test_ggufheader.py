@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bot import ggufheader
+from bot.clients.files import ggufheader
 from bot.errors import SourceError
-from bot.settings import DEMO
+from bot.settings.settings import DEMO
 
 MODEL = DEMO / "tiny-moe-Q8_0.gguf"
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from bot.errors import CapacityError, SettingsError
-from bot.ledger import Finished, Ledger
-from bot.schema import FINISHED_WORK
+from bot.store.ledger import Finished, Ledger
+from bot.store.schema import FINISHED_WORK
 
 INPUTS = {"source": "abc", "chunks": 3}
 
@@ -110,7 +110,7 @@ def test_a_migration_that_fails_leaves_the_ledger_as_it_was(
     db.close()
     broken = (FINISHED_WORK, "CREATE TABLE fine (x TEXT) STRICT;\nCREATE TABLE broken (;\n")
     with monkeypatch.context() as patched:
-        patched.setattr("bot.ledger.MIGRATIONS", broken)
+        patched.setattr("bot.store.ledger.MIGRATIONS", broken)
         with pytest.raises(SettingsError, match="cannot be used"):
             Ledger(path)
     db = sqlite3.connect(path)

@@ -11,9 +11,9 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from bot.cli import cli
+from bot.cli.main import cli
 from bot.errors import SettingsError
-from bot.settings import DataSettings, Settings, load
+from bot.settings.settings import DataSettings, Settings, load
 
 EVERYWHERE: dict[str, Any] = {
     "workdir": "rel/work",

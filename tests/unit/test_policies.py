@@ -8,8 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from bot.errors import SettingsError
-from bot.policies import PRESETS, Policy, matches
-from bot.settings import load
+from bot.settings.policies import PRESETS, Policy, matches
+from bot.settings.settings import load
 
 
 @pytest.mark.parametrize(

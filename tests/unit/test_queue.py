@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from bot.errors import SourceError
-from bot.ledger import Ledger
-from bot.queue import STARTING, Queue, Task
-from bot.sightings import Decided, Sightings
+from bot.store.ledger import Ledger
+from bot.store.queue import STARTING, Queue, Task
+from bot.store.sightings import Decided, Sightings
 
 NOW = 1_790_000_000.0
 

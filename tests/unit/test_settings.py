@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from bot.configcheck import mistakes, schema
 from bot.errors import SettingsError
-from bot.settings import hub_token, load, token_origin
+from bot.settings.configcheck import mistakes, schema
+from bot.settings.settings import hub_token, load, token_origin
 
 PINNED = {"dataset": "org/mix", "commit": "ab" * 20, "file": "chat.txt"}
 

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from bot import ggufheader
-from bot.clients.hub import Hub as Client
+from bot.clients.files import ggufheader
+from bot.clients.hub.hub import Hub as Client
 from bot.clients.llama.session import Session, generate
 from bot.errors import SourceError
-from bot.settings import DEMO, PACKAGE
-from bot.web.changes import Changes, Put
-from bot.web.commits import commit
-from bot.web.repository import Entry
+from bot.localhub.files.commit_body import Changes, Put
+from bot.localhub.files.commits import commit
+from bot.localhub.files.repository import Entry
+from bot.settings.settings import DEMO, PACKAGE
 from tests.local_hub.server import USER, Hub
 
 CONTENT = b"stranger's"

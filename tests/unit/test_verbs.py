@@ -10,7 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from bot.cli import cli
+from bot.cli.main import cli
 
 
 def verbs(group: click.Group, name: str = "") -> Iterator[tuple[str, click.Command]]:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from bot import weights
 from bot.records import Release, RepoFile
+from bot.tensors import weights
 
 
 def a_release(*files: tuple[str, int]) -> Release:

@@ -10,13 +10,13 @@ import yaml
 from pydantic import SecretStr
 
 from bot.clients.git import Shelf
-from bot.clients.github import connect
-from bot.clients.hub import Hub
-from bot.clients.hub_trusted import ADDRESS, PASSWORD, TrustedPublisher
+from bot.clients.github.github import connect
+from bot.clients.hub.hub import Hub
+from bot.clients.hub.trusted import ADDRESS, PASSWORD, TrustedPublisher
 from bot.clients.wire import require_private
 from bot.errors import AccessError, SettingsError
-from bot.settings import OWN, load, own_file
-from bot.watch import notify
+from bot.settings.settings import OWN, load, own_file
+from bot.watcher import notify
 from tests.local_hub.runner import running_runner
 
 VALUES: dict[str, Any] = {

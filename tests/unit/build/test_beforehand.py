@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from bot.build.beforehand import lacking, require_whole
-from bot.build.toolchain import Toolchain
 from bot.errors import SourceError
+from bot.source.beforehand import lacking, require_whole
+from bot.toolchain.toolchain import Toolchain
 
 MEAN = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
 SEES = {"architectures": ["Qwen3_5MoeForConditionalGeneration"], "vision_config": {}}

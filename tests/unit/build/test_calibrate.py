@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bot.build import imatrix
-from bot.build.calibrate import Checkpoint, Portion, calibrate
 from bot.errors import SettingsError
-from bot.settings import DEMO
+from bot.quantize import imatrix
+from bot.quantize.calibrate import Checkpoint, Portion, calibrate
+from bot.settings.settings import DEMO
 from tests import llama_tools
 
 CONTEXT = 128

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bot.build import onepass
-from bot.build.check import LENGTH, check_headers, check_rows, check_speech, find_loop
-from bot.build.layout import Wanted
-from bot.clients import gguf
+from bot.clients.files import gguf
+from bot.clients.files.ggufheader import RawTensor, read_header
+from bot.clients.llama.check import LENGTH, check_headers, check_rows, check_speech, find_loop
 from bot.clients.llama.session import Session
 from bot.errors import BotError, BuildError, SourceError
-from bot.ggufheader import RawTensor, read_header
+from bot.quantize import onepass
+from bot.quantize.layout import Wanted
 from tests.split_gguf import split
 
 

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bot.build import checkpoint
 from bot.errors import SourceError
+from bot.source import checkpoint
 from tests import checkpoints
 
 

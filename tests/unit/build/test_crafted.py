@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from bot.clients.files.ggufheader import read_header
 from bot.errors import BotError, BuildError, SourceError
-from bot.ggufheader import read_header
-from bot.pipeline import calibrating
-from bot.pipeline.bench import Bench, Subject
-from bot.pipeline.job import Job, tools_of
-from bot.pipeline.models import Pipeline
-from bot.pipeline.verify import verify
+from bot.evaluate.bench import Bench, Subject
 from bot.progress import Narrator
-from bot.settings import Settings
+from bot.quantize import calibrating
+from bot.quantize.verify import verify
+from bot.settings.settings import Settings
+from bot.workplace.job import Job, tools_of
+from bot.workplace.models import Pipeline
 from tests import crafted
 
 ARCH = "qwen35moe"

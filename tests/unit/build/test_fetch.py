@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from bot import weights
-from bot.build.fetch import fetch, plan_fetch
-from bot.clients import gguf
-from bot.clients.hub import Hub
+from bot.clients.files import gguf
+from bot.clients.hub.hub import Hub
 from bot.clients.llama.session import Session
 from bot.errors import CapacityError, SourceError
 from bot.records import Release, RepoFile
+from bot.tensors import weights
+from bot.workplace.fetch import fetch, plan_fetch
 from bot.workspace import sha256
 from tests.local_hub.server import Hub as LocalHub
 from tests.split_gguf import split

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bot.build import imatrix
-from bot.clients import gguf
+from bot.clients.files import gguf
 from bot.clients.llama.observer import Seen
 from bot.errors import SourceError
+from bot.quantize import imatrix
 from bot.records import LayerCoverage, Tensor
 from tests.unit.build.test_legacy_imatrix import WHOLE as LEGACY
 

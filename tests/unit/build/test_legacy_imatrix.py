@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bot.build import imatrix
-from bot.build.legacy_imatrix import read_legacy
 from bot.errors import SourceError
+from bot.quantize import imatrix
+from bot.quantize.legacy_imatrix import read_legacy
 
 
 def entry(name: bytes, calls: int, values: list[float]) -> bytes:

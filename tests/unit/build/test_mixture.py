@@ -1,7 +1,7 @@
 import pytest
 
-from bot.build.mixture import mix
 from bot.errors import SettingsError
+from bot.quantize.mixture import mix
 
 
 def counts(picks: tuple[tuple[int, int], ...], texts: int) -> list[int]:

@@ -14,17 +14,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bot.build import imatrix, onepass, quantize
-from bot.build.imatrix import Matrix
-from bot.build.layout import Wanted, open_source
-from bot.clients import gguf
+from bot.clients.files import gguf
+from bot.clients.files.ggufheader import read_header
 from bot.clients.llama.session import Session, Token
 from bot.errors import BuildError, CapacityError
-from bot.ggufheader import read_header
-from bot.plan.architecture import describe
 from bot.plan.profiles import load_profiles
 from bot.plan.recipe import asked_types, file_type, make_recipes
-from bot.settings import data_folder
+from bot.predict.architecture import describe
+from bot.quantize import imatrix, onepass, quantize
+from bot.quantize.imatrix import Matrix
+from bot.quantize.layout import Wanted, open_source
+from bot.settings.settings import data_folder
 from bot.workspace import partial_of, sha256
 from tests.split_gguf import split
 

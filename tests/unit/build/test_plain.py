@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from bot.build import imatrix, quantize
-from bot.build.imatrix import Matrix
-from bot.build.layout import Wanted
-from bot.clients import gguf
-from bot.clients.llama.quantize import chosen_types
+from bot.clients.files import gguf
+from bot.clients.llama.quantization import chosen_types
 from bot.errors import BuildError
 from bot.plan.profiles import FILE_TYPES
 from bot.plan.recipe import file_type
+from bot.quantize import imatrix, quantize
+from bot.quantize.imatrix import Matrix
+from bot.quantize.layout import Wanted
 from bot.workspace import sha256
 from tests.unit.build.test_onepass import _store, matrix_for, one_pass
 

@@ -4,15 +4,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bot.build import imatrix, quantize
-from bot.build.imatrix import Matrix
-from bot.clients import gguf
+from bot.clients.files import gguf
 from bot.errors import BuildError
-from bot.plan.architecture import describe
 from bot.plan.profiles import NEED_IMATRIX, load_profiles
 from bot.plan.recipe import asked_types, file_type, make_recipe
+from bot.predict.architecture import describe
+from bot.quantize import imatrix, quantize
+from bot.quantize.imatrix import Matrix
 from bot.records import Tensor
-from bot.settings import DEMO, data_folder
+from bot.settings.settings import DEMO, data_folder
 from bot.workspace import sha256
 
 SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "data"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bot import errors
-from bot.build.convert import is_of_this_machine
+from bot.source.convert import is_of_this_machine
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from bot.build import checkpoint, staging
-from bot.build.staging import ConvertFacts
+from bot.detect.inspection import look_at_folder
 from bot.errors import SourceError
-from bot.pipeline.sources import look_at_folder
+from bot.source import checkpoint, staging
+from bot.source.staging import ConvertFacts
 from tests import checkpoints
 
 FACTS = ConvertFacts(

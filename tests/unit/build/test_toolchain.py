@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from bot.build import locked
-from bot.build import toolchain as toolchains
-from bot.build.toolchain import Toolchain
 from bot.errors import BuildError, BusyError, SettingsError, SourceError
-from bot.settings import ConvertSettings
+from bot.settings.settings import ConvertSettings
+from bot.toolchain import locked
+from bot.toolchain import toolchain as toolchains
+from bot.toolchain.toolchain import Toolchain
 
 MAPS = """
 from .base import ModelBase

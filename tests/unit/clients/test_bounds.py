@@ -17,11 +17,11 @@ import pytest
 from pydantic import SecretStr
 
 from bot.clients.bounds import REPLY, Bound, within
-from bot.clients.github import Repository, connect
-from bot.clients.hub import Hub
+from bot.clients.github.github import Repository, connect
+from bot.clients.hub.hub import Hub
 from bot.errors import BotError, SourceError, UnreachableError
-from bot.queue import Event
-from bot.watch import notify
+from bot.store.queue import Event
+from bot.watcher import notify
 
 Pieces = Iterator[bytes]
 COMMIT = "0" * 40

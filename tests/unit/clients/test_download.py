@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from bot.clients import hub_xet
-from bot.clients.hub import Hub
+from bot.clients.hub import xet_storage
+from bot.clients.hub.hub import Hub
 from bot.errors import SourceError, UnreachableError
-from bot.web import xet
+from bot.localhub.files import xet_contents
 from tests.local_hub.server import Hub as LocalHub
 from tests.local_hub.server import large, regular
 from tests.unit.clients.between import Between, Fault, between, closed_port
@@ -125,7 +125,7 @@ def stored_by_xet(hub: LocalHub, repo: str, proxy: Between) -> Path:
     with hf_xet.XetSession().new_upload_commit(endpoint=address) as commit:
         commit.start_upload_bytes(DATA, sha256=hashlib.sha256(DATA).hexdigest())
     area = Path(address.removeprefix("local://"))
-    (file,) = xet.area_files(area)
+    (file,) = xet_contents.area_files(area)
     route = f"{proxy.url}/api/models/{repo}/xet-read-token/main"
     proxy.faults = [
         Fault(
@@ -167,7 +167,7 @@ def test_xet_goes_on_from_a_partial_file(
     there: int,
 ) -> None:
     assert stored_by_xet.is_dir()
-    monkeypatch.setattr(hub_xet, "WINDOW", 300_000)
+    monkeypatch.setattr(xet_storage, "WINDOW", 300_000)
     (tmp_path / f"{NAME}.partial").write_bytes(DATA[:there])
     content, came = download(proxy, repo, tmp_path)
     assert content == DATA

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bot.build.quantize import quantize
-from bot.clients import gguf
+from bot.clients.files import gguf
+from bot.clients.files.ggufheader import text, write_header
 from bot.clients.llama.session import Session, Token
 from bot.errors import SourceError
-from bot.ggufheader import text, write_header
-from bot.plan.architecture import describe
+from bot.predict.architecture import describe
+from bot.quantize.quantize import quantize
 from tests.split_gguf import split
 
 

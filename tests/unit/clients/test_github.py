@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from bot.clients import github
+from bot.clients.github import github
 from bot.errors import AccessError, UnreachableError
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from bot.clients import github as client
-from bot.clients.github import Limited, Repository, Unanswered
-from bot.clients.github_replies import Job, Runner, WorkflowRun
+from bot.clients.github import github as client
+from bot.clients.github.github import Limited, Repository, Unanswered
+from bot.clients.github.github_replies import Job, Runner, WorkflowRun
 from bot.errors import AccessError, BotError, SettingsError, UnreachableError
 from tests.hand_clock import HandClock
 from tests.local_github.scripted import FILES, Script

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from bot.clients.hub import Hub
-from bot.clients.hub_community import Community
-from bot.clients.hub_writing import Writer
+from bot.clients.hub.community import Community
+from bot.clients.hub.hub import Hub
+from bot.clients.hub.writing import Writer
 from bot.errors import BotError
 from bot.workspace import sha256
 from tests.local_hub.server import Hub as LocalHub

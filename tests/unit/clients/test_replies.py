@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bot.clients.replies import listed, release
+from bot.clients.hub.replies import listed, release
 from bot.errors import SourceError, UnreachableError
 from bot.foreign import json_object
 from bot.licences import UNREADABLE, of

@@ -13,18 +13,12 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from bot import weights
-from bot.clients.hub import Hub
-from bot.clients.safetensors import (
-    FIRST,
-    LONGEST,
-    MOST_TENSORS,
-    parse_header,
-    read_header,
-)
+from bot.clients.files.safetensors import FIRST, LONGEST, MOST_TENSORS, parse_header, read_header
+from bot.clients.hub.hub import Hub
 from bot.errors import BotError, SourceError, UnreachableError
 from bot.records import HeaderTensor, Release
-from bot.stored import parts_by_file
+from bot.tensors import weights
+from bot.tensors.stored import parts_by_file
 from tests import headers
 from tests.local_hub.server import Hub as LocalHub
 from tests.local_hub.server import running_hub

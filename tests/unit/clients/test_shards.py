@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from bot import weights
-from bot.clients.shards import (
+from bot.clients.files.shards import (
     LONGEST_INDEX,
     MOST_TENSORS,
     local_index,
@@ -20,6 +19,7 @@ from bot.clients.shards import (
 )
 from bot.errors import SourceError
 from bot.records import RepoFile
+from bot.tensors import weights
 from tests import headers
 
 CONFIG: dict[str, Any] = {"num_hidden_layers": 3}

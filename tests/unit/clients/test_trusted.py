@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from bot import secrecy
-from bot.clients.hub import Hub as Client
-from bot.clients.hub_trusted import TrustedPublisher
+from bot.clients.hub.hub import Hub as Client
+from bot.clients.hub.trusted import TrustedPublisher
 from bot.errors import AccessError, BotError, UnreachableError
+from bot.localhub.routes.lending import trust
 from bot.publish.send import send
 from bot.publish.upload import publish
 from bot.records import Built
-from bot.web.lending import trust
 from bot.workspace import sha256
 from tests.hand_clock import HandClock
 from tests.local_hub.runner import CLAIMS, ISSUER, PASSWORD, Runner, running_runner

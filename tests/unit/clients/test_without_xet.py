@@ -12,9 +12,9 @@ import pytest
 from huggingface_hub import constants  # noqa: TID251 - to see that it is left as it is
 from pydantic import SecretStr
 
-from bot.clients.hub import Hub
+from bot.clients.hub.hub import Hub
 from bot.errors import AccessError
-from bot.publish.verify import verify
+from bot.publish.held import verify
 from bot.records import Built
 from bot.workspace import sha256
 from tests.local_hub.server import Hub as LocalHub

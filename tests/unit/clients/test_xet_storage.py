@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from bot.clients.hub import Hub
-from bot.clients.hub_xet import is_known
+from bot.clients.hub.hub import Hub
+from bot.clients.hub.xet_storage import is_known
 from bot.errors import AccessError
 from tests.local_hub.server import Hub as LocalHub
 from tests.local_hub.server import large

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.evaluate.tasks import read_tasks
+from bot.measures.tasks import read_tasks
 
 DEMO = Path(__file__).resolve().parents[3] / "bot" / "demo"
 TEXTS = ("evaluation.txt", "calibration.txt", "tasks.txt")

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from bot.clients.github import Repository, connect
-from bot.dispatch.dashboard import LONGEST_BODY, MARK, Command, Obeyed, commands, text, turn
+from bot.actions.dashboard import LONGEST_BODY, MARK, Command, Obeyed, commands, text, turn
+from bot.clients.github.github import Repository, connect
 from bot.errors import AccessError, UnreachableError
-from bot.ledger import Ledger
-from bot.queue import Queue, Task
-from bot.sightings import Decided
+from bot.store.ledger import Ledger
+from bot.store.queue import Queue, Task
+from bot.store.sightings import Decided
 from tests.hand_clock import HandClock
 from tests.local_github.server import BOT, TOKEN, GitHub
 

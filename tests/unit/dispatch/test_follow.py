@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from bot.clients.github import Repository, connect
-from bot.clients.github_replies import Runner, WorkflowRun
-from bot.dispatch.follow import Progress, exit_code, look, missing, state, telling
+from bot.actions.follow import Progress, exit_code, look, missing, state, telling
+from bot.clients.github.github import Repository, connect
+from bot.clients.github.github_replies import Runner, WorkflowRun
 from tests.local_github.repository import Run
 from tests.local_github.repository import Runner as LocalRunner
 from tests.local_github.scripted import Script

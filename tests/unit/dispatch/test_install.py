@@ -7,8 +7,7 @@ import json
 import pytest
 import yaml
 
-from bot.configcheck import mistakes
-from bot.dispatch.install import (
+from bot.actions.install import (
     PLACES,
     RECORD,
     RELEASE,
@@ -18,7 +17,8 @@ from bot.dispatch.install import (
     wanted,
 )
 from bot.errors import SettingsError
-from bot.settings import data_folder
+from bot.settings.configcheck import mistakes
+from bot.settings.settings import data_folder
 
 OLD = {RELEASE: "one\ntwo\nthree\nfour\nfive\n", "bot.yaml": "workdir: /srv\n"}
 NEW = {RELEASE: "one\ntwo\nthree\nfour\nFIVE\n", "bot.yaml": "workdir: /srv\n"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bot.dispatch.merge import Merged, merged
+from bot.actions.merge import Merged, merged
 
 BASE = "a\nb\nc\nd\ne\nf\ng\n"
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.clients.github import Limited, Repository, connect
-from bot.dispatch.trigger import (
+from bot.actions.trigger import (
     UNLISTED,
     Order,
     chosen,
@@ -20,9 +19,10 @@ from bot.dispatch.trigger import (
     titled,
     trigger,
 )
+from bot.clients.github.github import Limited, Repository, connect
 from bot.errors import AccessError, BotError, SettingsError, SourceError, UnreachableError
-from bot.ledger import Ledger
-from bot.settings import GitHubSettings
+from bot.settings.settings import GitHubSettings
+from bot.store.ledger import Ledger
 from tests.hand_clock import HandClock
 from tests.local_github.scripted import Script
 from tests.local_github.server import TOKEN, GitHub, Kind

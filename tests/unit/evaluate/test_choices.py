@@ -6,10 +6,10 @@ import pytest
 
 from bot.clients.llama.session import Session
 from bot.errors import BuildError, SettingsError
-from bot.evaluate import choices, tasks
-from bot.evaluate.logits import softmax
-from bot.evaluate.tasks import Kind, Task
-from bot.settings import DEMO
+from bot.measures import choices, tasks
+from bot.measures.logits import softmax
+from bot.measures.tasks import Kind, Task
+from bot.settings.settings import DEMO
 from tests import evaluation as shared
 from tests import llama_tools
 from tests.evaluation import SHARED, quiet

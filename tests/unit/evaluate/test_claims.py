@@ -13,7 +13,7 @@ import pytest
 from bot import evidence
 from bot.evaluate import paired
 from bot.evidence import CHUNKS, LEVEL
-from bot.publish.gate import SURE
+from bot.gate.verdicts import SURE
 from bot.records import KLD, best
 
 TRIALS = 2000

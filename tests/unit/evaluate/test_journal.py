@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bot.evaluate.journal import Journal, empty
+from bot.measures.journal import Journal, empty
 
 KEY, OTHER = "ab" * 32, "cd" * 32
 

@@ -7,11 +7,11 @@ import pytest
 
 from bot.clients.llama.session import Session
 from bot.errors import BuildError, SettingsError
-from bot.evaluate import divergence, logits, perplexity
-from bot.evaluate.journal import Journal, empty
-from bot.evaluate.logits import Floats, Ints
-from bot.evaluate.tasks import read_tasks
-from bot.evaluate.windows import Windows, cut, read_text
+from bot.measures import divergence, logits, perplexity
+from bot.measures.journal import Journal, empty
+from bot.measures.logits import Floats, Ints
+from bot.measures.tasks import read_tasks
+from bot.measures.windows import Windows, cut, read_text
 from tests import evaluation as shared
 from tests import llama_tools
 from tests.evaluation import KEY, SHARED, TINY, chunks_of, diverge, quiet, reading, refer

@@ -1,7 +1,7 @@
 import pytest
 
 from bot.errors import CapacityError
-from bot.evaluate.reference import Choice, Free, Need, Wanted, choose, need, require_memory
+from bot.measures.reference import Choice, Free, Need, Wanted, choose, need, require_memory
 
 GB = 10**9
 

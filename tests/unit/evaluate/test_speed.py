@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from bot.clients.llama.session import Session
-from bot.evaluate import speed
+from bot.measures import speed
 from tests.evaluation import quiet
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from bot.errors import SettingsError
-from bot.evaluate import tasks
-from bot.evaluate.tasks import Kind, Task
+from bot.measures import tasks
+from bot.measures.tasks import Kind, Task
 
 
 def some(count: int) -> list[Task]:

@@ -19,19 +19,19 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from bot.clients.hub import Hub as Client
+from bot.clients.hub.hub import Hub as Client
 from bot.errors import BotError, SettingsError, SourceError
-from bot.ledger import Ledger
-from bot.pipeline.asked import Order, Pinned, calibration, order
-from bot.pipeline.models import Pipeline
-from bot.pipeline.publish import Published, back, builds, held_already, send
-from bot.pipeline.replacing import would_prune
 from bot.progress import Narrator
 from bot.publish import provenance
 from bot.publish.blocks import marked
+from bot.publish.publication import Published, back, builds, held_already, send
 from bot.publish.reclaim import reclaim
+from bot.publish.replacing import would_prune
 from bot.records import Built, Release
-from bot.settings import Settings, load
+from bot.settings.settings import Settings, load
+from bot.store.ledger import Ledger
+from bot.workplace.asked import Order, Pinned, calibration, order
+from bot.workplace.models import Pipeline
 from bot.workspace import sha256
 from tests.local_hub.server import Hub, regular
 from tests.unit.clients.between import Fault, between

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from bot.board import board
-from bot.ledger import Ledger
-from bot.pipeline.boards import text
-from bot.pipeline.tables import WIDTH
-from bot.queue import Queue
-from bot.settings import load
+from bot.cli.boards import text
+from bot.cli.text_tables import WIDTH
+from bot.settings.settings import load
+from bot.store.board import board
+from bot.store.ledger import Ledger
+from bot.store.queue import Queue
 from tests.unit.web.status_page import alive, fill
 
 

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from bot.cli import cli
-from bot.pipeline.afterwards import follow
-from bot.pipeline.cleaning import Cleaned, Wanted, clean
-from bot.pipeline.models import Pipeline
-from bot.pipeline.publish import Published
+from bot.cli.main import cli
 from bot.progress import Narrator
-from bot.settings import Settings
+from bot.publish.afterwards import follow
+from bot.publish.publication import Published
+from bot.settings.settings import Settings
+from bot.verbs.cleaning import Cleaned, Wanted, clean
+from bot.workplace.models import Pipeline
 from bot.workspace import Job
 
 COMMIT = "0" * 40

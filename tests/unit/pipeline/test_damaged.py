@@ -10,13 +10,13 @@ import pytest
 from pydantic import TypeAdapter
 
 from bot.errors import SettingsError
-from bot.pipeline.bench import JOB, shape_of
-from bot.pipeline.explaining import why
-from bot.pipeline.models import Pipeline
+from bot.evaluate.bench import JOB, shape_of
 from bot.progress import Narrator
-from bot.queue import OPEN, Queue
-from bot.settings import Settings
-from bot.sightings import Decided, Sightings
+from bot.settings.settings import Settings
+from bot.store.queue import OPEN, Queue
+from bot.store.sightings import Decided, Sightings
+from bot.watcher.explaining import why
+from bot.workplace.models import Pipeline
 
 REPO = "lab/M"
 DECIDED = Decided(

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from bot.errors import UnreachableError
-from bot.ledger import Ledger
-from bot.pipeline.dispatching import turn
-from bot.pipeline.executing import Run
-from bot.policies import Policy
 from bot.progress import Narrator
-from bot.queue import AGREED, STARTING, Queue, Task
-from bot.sightings import Decided
+from bot.settings.policies import Policy
+from bot.store.ledger import Ledger
+from bot.store.queue import AGREED, STARTING, Queue, Task
+from bot.store.sightings import Decided
+from bot.watcher.dispatching import turn
+from bot.workplace.executing import Run
 from tests.hand_clock import HandClock
 
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from bot.errors import BuildError
-from bot.pipeline.doctor import VERIFY, decoding
+from bot.verbs.doctor import VERIFY, decoding
 
 
 def test_a_quantized_model_is_really_run() -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from bot.pipeline.executing import Here, Run
-from bot.queue import Task
+from bot.store.queue import Task
+from bot.workplace.executing import Here, Run
 
 TASK = Task(
     id="abc", repo="maker/Model", commit="c" * 40, weights="w", tiers=("I-Mini", "I-Nano"),

@@ -10,12 +10,12 @@ import pytest
 
 from bot.clients.llama.session import Session
 from bot.errors import BuildError, CapacityError
-from bot.pipeline import gating
-from bot.pipeline import verify as looks
-from bot.pipeline.job import Job
-from bot.pipeline.models import Pipeline
+from bot.gate import gating
 from bot.progress import Narrator
-from bot.settings import Settings
+from bot.quantize import verify as looks
+from bot.settings.settings import Settings
+from bot.workplace.job import Job
+from bot.workplace.models import Pipeline
 from bot.workspace import sha256
 from tests.evaluation import with_nan
 

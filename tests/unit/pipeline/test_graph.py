@@ -5,8 +5,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from bot.pipeline.graph import Resource, Task, run
 from bot.progress import Halted, Narrator
+from bot.release.graph import Resource, Task, run
 
 THREE: dict[Resource, str] = {"cpu": "cpu", "gpu": "gpu", "network": "network"}
 TWO: dict[Resource, str] = {"cpu": "cpu", "gpu": "cpu", "network": "network"}

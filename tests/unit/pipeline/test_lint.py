@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from bot.cli import cli
-from bot.clients.gguf import write_arrays
-from bot.pipeline.lint import of_folder
-from bot.present.lint import Defect, Head, Listed, Repository, _is_size, lint
+from bot.cli.main import cli
+from bot.clients.files.gguf import write_arrays
+from bot.lint.defects import Defect, Head, Listed, Repository, _is_size, lint
+from bot.lint.reading import of_folder
 from bot.progress import Narrator
 from bot.records import Tensor, to_json
 from tests.local_hub.server import Hub, regular

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from bot.detect.inspection import Local
 from bot.errors import GateError, SettingsError, SourceError
-from bot.pipeline import gating, names
-from bot.pipeline.models import Pipeline, as_file
-from bot.pipeline.sources import Local
+from bot.gate import gating
 from bot.plan.profiles import BASES, load_profiles
-from bot.present.naming import ambiguous, hub_label, models, tier_label
 from bot.progress import Narrator
-from bot.settings import PublishSettings, data_folder, load
+from bot.settings.settings import PublishSettings, data_folder, load
+from bot.wording.naming import ambiguous, hub_label, models, tier_label
+from bot.workplace import names
+from bot.workplace.models import Pipeline, as_file
 from tests.split_gguf import split
 
 PROFILES = load_profiles(data_folder("profiles"))

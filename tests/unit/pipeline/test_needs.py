@@ -11,14 +11,15 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from bot.cli import cli
+from bot.cli.main import cli
 from bot.errors import SettingsError
-from bot.pipeline import doctor, needs
-from bot.pipeline.demo_texts import EVERY_USE, MATRIX, TEXT
-from bot.pipeline.demo_texts import TASKS as TASK_FILES
-from bot.pipeline.models import Pipeline
 from bot.progress import Narrator
-from bot.settings import DEMO, load
+from bot.release import needs
+from bot.settings.settings import DEMO, load
+from bot.verbs import doctor
+from bot.workplace.demo_texts import EVERY_USE, MATRIX, TEXT
+from bot.workplace.demo_texts import TASKS as TASK_FILES
+from bot.workplace.models import Pipeline
 from bot.workspace import sha256
 from tests.local_hub.server import Hub
 

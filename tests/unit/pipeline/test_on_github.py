@@ -11,21 +11,21 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from bot.board import board
-from bot.dispatch.trigger import titled
+from bot.actions.on_github import OnGitHub, on_github
+from bot.actions.trigger import titled
+from bot.cli.boards import text
 from bot.errors import AccessError, SettingsError
-from bot.ledger import Ledger
-from bot.pipeline.boards import text
-from bot.pipeline.dispatching import turn
-from bot.pipeline.models import Pipeline
-from bot.pipeline.on_github import OnGitHub, on_github
-from bot.pipeline.watching import Actor
-from bot.policies import Policy
 from bot.progress import Narrator
-from bot.queue import STARTING, Queue, Task
-from bot.settings import GitHubSettings, WatchSettings, load
-from bot.sightings import Decided
-from bot.watch.notify import VARIABLE, tell
+from bot.settings.policies import Policy
+from bot.settings.settings import GitHubSettings, WatchSettings, load
+from bot.store.board import board
+from bot.store.ledger import Ledger
+from bot.store.queue import STARTING, Queue, Task
+from bot.store.sightings import Decided
+from bot.watcher.assembly import Actor
+from bot.watcher.dispatching import turn
+from bot.watcher.notify import VARIABLE, tell
+from bot.workplace.models import Pipeline
 from tests.hand_clock import HandClock
 from tests.local_github.repository import Runner
 from tests.local_github.scripted import Script

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from bot.errors import BuildError, CapacityError, SourceError
-from bot.pipeline.orders import Folder, Handed, Order, Prepared, Sent, folder_of
-from bot.pipeline.step_report import account
-from bot.pipeline.steps import _require_enough, groups, matrix
+from bot.jobs.orders import Folder, Handed, Order, Prepared, Sent, folder_of
+from bot.jobs.recordpath import RecordPath
+from bot.jobs.step_report import account
+from bot.jobs.steps import _require_enough, groups, matrix
 from bot.plan.profiles import load_profiles
 from bot.plan.recipe import make_recipes
-from bot.recordpath import RecordPath
 from bot.records import Recipe, Release, Tools
-from bot.settings import data_folder
+from bot.settings.settings import data_folder
 from bot.workspace import Workspace, remove, write_text
 from tests.unit.plan.test_recipe import model, stack
 

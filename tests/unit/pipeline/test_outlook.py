@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bot.pipeline.graph import Resource, Task
-from bot.pipeline.outlook import Outlook
+from bot.release.graph import Resource, Task
+from bot.release.outlook import Outlook
 from tests.hand_clock import HandClock
 
 LANES: dict[Resource, str] = {"cpu": "cpu", "gpu": "cpu", "network": "network"}

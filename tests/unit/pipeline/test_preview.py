@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from bot.errors import SettingsError
-from bot.pipeline.preview import fill
+from bot.localhub.files.commit_body import REGULAR_LIMIT
+from bot.localhub.files.repositories import Store
+from bot.localhub.server import RunningHub
 from bot.records import Built
-from bot.web.changes import REGULAR_LIMIT
-from bot.web.hub import RunningHub
-from bot.web.store import Store
+from bot.verbs.card_preview import fill
 from bot.workspace import sha256
 
 

@@ -8,15 +8,16 @@ from typing import Any
 import pytest
 
 from bot.errors import CapacityError
-from bot.pipeline import make, release
-from bot.pipeline.graph import Resource
-from bot.pipeline.job import Job
-from bot.pipeline.measure import evaluate
-from bot.pipeline.models import Pipeline
-from bot.pipeline.timeline import Timeline, read
+from bot.evaluate.measure import evaluate
 from bot.progress import Narrator
+from bot.quantize import tier_files
 from bot.records import Results
-from bot.settings import load
+from bot.release import lanes
+from bot.release.graph import Resource
+from bot.release.timeline import Timeline, read
+from bot.settings.settings import load
+from bot.workplace.job import Job
+from bot.workplace.models import Pipeline
 
 GPU: dict[Resource, str] = {"cpu": "cpu", "gpu": "gpu", "network": "network"}
 TIERS = ("Balanced", "I-Compact")
@@ -48,7 +49,7 @@ def test_two_lanes_of_one_machine_give_the_numbers_of_one(demo_model: Path, tmp_
     timeline = Timeline()
     with job.paths.locked():
         timeline.keep_in(job.paths.timeline)
-        release.prepare(job, None, timeline, GPU)
+        lanes.prepare(job, None, timeline, GPU)
         done = {span.name: span for span in read(job.paths.timeline)}
         results = evaluate(job)
     assert {span.lane for span in done.values()} == {"cpu", "gpu"}
@@ -63,10 +64,10 @@ def test_after_an_error_in_one_lane_the_release_goes_on(demo_model: Path, tmp_pa
     short: dict[str, Any] = {"reference": "beside", "memory_gb": 0.001}
     job = job_of(demo_model, tmp_path / "work", **short)
     with job.paths.locked(), pytest.raises(CapacityError, match="together need"):
-        release.prepare(job, None, Timeline(), GPU)
+        lanes.prepare(job, None, Timeline(), GPU)
     again = job_of(demo_model, tmp_path / "work")
     assert again.key == job.key
     with again.paths.locked():
-        release.prepare(again, None, Timeline(), GPU)
-        assert all(make.known(again, tier) for tier in TIERS)
+        lanes.prepare(again, None, Timeline(), GPU)
+        assert all(tier_files.known(again, tier) for tier in TIERS)
         assert not list(again.paths.release.glob("*.partial"))

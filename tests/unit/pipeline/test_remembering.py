@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from bot.errors import BusyError, SettingsError
-from bot.ledger import Ledger
-from bot.pipeline.remembering import recall, remember, shelf
+from bot.store.ledger import Ledger
+from bot.watcher.remembering import recall, remember, shelf
 from bot.workspace import Workspace
 
 

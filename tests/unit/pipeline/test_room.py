@@ -7,17 +7,17 @@ from types import SimpleNamespace
 
 import pytest
 
+from bot.detect.inspection import source_room
 from bot.errors import CapacityError
-from bot.pipeline import make
-from bot.pipeline.bench import Bench
-from bot.pipeline.files import subject_of
-from bot.pipeline.job import Job, tiers_left, tools_of
-from bot.pipeline.measure import logits_path
-from bot.pipeline.models import Pipeline
-from bot.pipeline.sources import source_room
+from bot.evaluate.bench import Bench
+from bot.evaluate.files import subject_of
+from bot.evaluate.measure import logits_path
 from bot.progress import Narrator
+from bot.quantize import tier_files
 from bot.records import Built, Release, RepoFile
-from bot.settings import Settings
+from bot.settings.settings import Settings
+from bot.workplace.job import Job, tiers_left, tools_of
+from bot.workplace.models import Pipeline
 from bot.workspace import copy, partial_of, taken
 
 
@@ -101,9 +101,9 @@ def test_tiers_that_were_made_begun_or_freed_count_before_a_model_is_here(
     put(job.file_of(first), 5_000)
     assert left() == {second.tier: size[second.tier]}
     built = Built(path="x", bytes=1, sha256="0" * 64)
-    make.let_go(job, second.tier, built)
+    tier_files.let_go(job, second.tier, built)
     assert left() == {}
-    make.lose(job, second.tier)
+    tier_files.lose(job, second.tier)
     assert left() == {second.tier: size[second.tier]}
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from bot.cli import cli
+from bot.card.sheet import is_sheet, read, to_results, write_card
+from bot.cli.main import cli
 from bot.errors import SettingsError
-from bot.pipeline.sheet import is_sheet, read, to_results, write_card
 from tests.evaluation import SHARED
 from tests.unit.present.markdown import Page
 from tests.unit.present.markdown import read as read_card

@@ -10,16 +10,17 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from bot import weights
-from bot.clients.hub import Hub as Client
+from bot.cli import text_tables
+from bot.clients.hub.hub import Hub as Client
+from bot.detect import inspection
+from bot.detect.buildable import decide
+from bot.detect.inspection import look_at, look_at_folder
+from bot.detect.listed import ANY_MACHINE, learn
 from bot.errors import SourceError
-from bot.pipeline import sources, tables
-from bot.pipeline.models import Pipeline
-from bot.pipeline.sources import look_at, look_at_folder
 from bot.progress import Narrator
-from bot.settings import DEMO, load
-from bot.watch.feed import ANY_MACHINE, learn
-from bot.watch.policy import decide
+from bot.settings.settings import DEMO, load
+from bot.tensors import weights
+from bot.workplace.models import Pipeline
 from tests import checkpoints, headers
 from tests.local_hub.server import Hub
 from tests.unit.watch.test_moe import HOSTILE, _paths
@@ -63,8 +64,8 @@ def test_mutated_configs_beside_real_headers(count: int, tmp_path: Path) -> None
                     refused.append(str(error))
                     continue
                 seen.add(sight.decision.outcome)
-                assert tables.sight(sight).isprintable() or "\n" in tables.sight(sight)
-                json.dumps(tables.sight_values(sight), allow_nan=False).encode()
+                assert text_tables.sight(sight).isprintable() or "\n" in text_tables.sight(sight)
+                json.dumps(text_tables.sight_values(sight), allow_nan=False).encode()
     assert len(refused) > count // 50
     assert not any("\n" in line for line in refused)
     assert seen > {"eligible", "not_moe"}
@@ -107,12 +108,12 @@ def test_a_gguf_is_what_its_header_says(
     if quantized:
         assert f"{name} is Q8_0" in seen.decision.reason
         with pytest.raises(SourceError, match="already_quantized"):
-            sources.bring(pipeline, repo_id, "main")
+            inspection.bring(pipeline, repo_id, "main")
         assert not pipeline.workspace.sources(repo_id, seen.release.commit).exists()
     else:
         assert seen.sketch is not None
         assert "6 experts, 2 active" in seen.decision.reason
-        local = sources.bring(pipeline, repo_id, "main")
+        local = inspection.bring(pipeline, repo_id, "main")
         assert pipeline.described(local).architecture == seen.sketch.architecture
 
 
@@ -195,8 +196,8 @@ def test_hub_and_folder_agree_on_which_files_are_the_model(
 def test_roles_told_by_words_are_shown(tmp_path: Path) -> None:
     indexed(tmp_path / "source", headers.deepseek_v4())
     seen = look_at_folder(tmp_path / "source")
-    assert "guessed" in tables.sight(seen)
-    assert len(tables.sight_values(seen)["guessed"]) > 1
+    assert "guessed" in text_tables.sight(seen)
+    assert len(text_tables.sight_values(seen)["guessed"]) > 1
 
 
 def test_a_folder_tells_what_it_holds(tmp_path: Path, demo_model: Path) -> None:

@@ -11,13 +11,13 @@ from threading import Thread
 import pytest
 
 from bot.errors import SettingsError, SourceError
-from bot.pipeline import calibrating
-from bot.pipeline.data import find_text
-from bot.pipeline.job import Job
-from bot.pipeline.models import Pipeline
-from bot.pipeline.texts import calibration_texts, read_text
+from bot.evaluate.data import find_text
 from bot.progress import Narrator
-from bot.settings import CalibrationSource, load
+from bot.quantize import calibrating
+from bot.settings.settings import CalibrationSource, load
+from bot.workplace.job import Job
+from bot.workplace.models import Pipeline
+from bot.workplace.texts import calibration_texts, read_text
 
 COMMIT = "ab" * 20
 DATA = b"Guten Tag, good day, bonjour.\n" * 50

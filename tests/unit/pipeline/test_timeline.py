@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from bot.errors import SourceError
-from bot.pipeline.timeline import Span, Timeline, busy, read, text
 from bot.progress import Narrator
+from bot.release.timeline import Span, Timeline, busy, read, text
 
 
 def span(name: str, lane: str, start: float, end: float, run: int = 1) -> Span:

@@ -11,16 +11,16 @@ import pytest
 from pydantic import SecretStr
 
 from bot import secrecy
-from bot.clients.hub import Hub as Client
+from bot.clients.hub.hub import Hub as Client
 from bot.errors import AccessError, CapacityError, PublishError, SettingsError, SourceError
-from bot.ledger import Kept, Work
-from bot.pipeline.models import Pipeline
-from bot.pipeline.orders import Folder, Group, Needs, Prepared
-from bot.pipeline.travel import Staging, carried, here, road, sweep
+from bot.jobs.orders import Folder, Group, Needs, Prepared
+from bot.jobs.recordpath import RecordPath
+from bot.jobs.travel import Staging, carried, here, road, sweep
 from bot.progress import Narrator
-from bot.recordpath import RecordPath
 from bot.records import Built
-from bot.settings import load
+from bot.settings.settings import load
+from bot.store.ledger import Kept, Work
+from bot.workplace.models import Pipeline
 from bot.workspace import sha256
 from tests.local_hub.server import Hub, regular
 from tests.unit.clients.between import Fault, between

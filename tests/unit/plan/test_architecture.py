@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from bot.clients import gguf
+from bot.clients.files import gguf
 from bot.errors import SourceError
-from bot.plan.architecture import describe
+from bot.predict.architecture import describe
 from bot.records import Architecture, Tensor
 
 

@@ -14,15 +14,15 @@ from typing import Any
 
 import pytest
 
-from bot.clients import gguf
-from bot.clients.shards import local_release, local_safetensors
-from bot.configs import layer_count, scopes_of
+from bot.clients.files import gguf
+from bot.clients.files.shards import local_release, local_safetensors
 from bot.errors import SourceError
 from bot.patterns import attention as in_words
-from bot.plan.architecture import describe
-from bot.plan.attention import attention
-from bot.plan.checkpoint import describe_checkpoint
+from bot.predict.architecture import describe
+from bot.predict.attention import attention
+from bot.predict.from_headers import describe_checkpoint
 from bot.records import Architecture, HeaderTensor, Release, from_json, to_json
+from bot.tensors.configs import layer_count, scopes_of
 from tests import headers
 from tests.checkpoints import EXPERTS, FAMILIES, Family
 from tests.headers import MODELS, H, Model

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from bot.build import converter_source
-from bot.build.toolchain import Toolchain
-from bot.plan.families import BY_TYPE, CLASSES
+from bot.predict.converter_classes import BY_TYPE, CLASSES
+from bot.toolchain import converter_source
+from bot.toolchain.toolchain import Toolchain
 
 # classes that decide by what they find in the config
 DECIDED_LATER = {

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bot.clients.gguf import tensor_names
-from bot.plan.predict import predict
-from bot.stored import read_content
+from bot.clients.files.gguf import tensor_names
+from bot.predict.conversion import predict
+from bot.tensors.stored import read_content
 from tests.tensor_names import NAMES, model
 
 

@@ -12,23 +12,23 @@ from typing import Any
 
 import pytest
 
-from bot.build.convert import Options, convert
-from bot.build.quantize import quantize
-from bot.build.staging import ConvertFacts
-from bot.build.toolchain import Toolchain
-from bot.clients import gguf
-from bot.clients.shards import local_release, local_safetensors
+from bot.clients.files import gguf
+from bot.clients.files.shards import local_release, local_safetensors
 from bot.errors import SourceError
-from bot.plan.architecture import describe
-from bot.plan.header import header_bytes, usual_text
-from bot.plan.preview import Preview, preview
 from bot.plan.profiles import load_profiles
 from bot.plan.recipe import asked_types, file_type, make_recipes
-from bot.plan.roles import layer_of
-from bot.plan.sizes import file_bytes, tensor_bytes
+from bot.predict.architecture import describe
+from bot.predict.header_size import header_bytes, usual_text
+from bot.predict.preview import Preview, preview
+from bot.quantize.quantize import quantize
 from bot.records import HeaderTensor, Recipe, Release, RepoFile, Tensor
-from bot.settings import data_folder
-from bot.stored import read_content
+from bot.settings.settings import data_folder
+from bot.source.convert import Options, convert
+from bot.source.staging import ConvertFacts
+from bot.tensors.roles import layer_of
+from bot.tensors.sizes import file_bytes, tensor_bytes
+from bot.tensors.stored import read_content
+from bot.toolchain.toolchain import Toolchain
 from tests import checkpoints, headers
 from tests.checkpoints import FAMILIES
 from tests.headers import MODELS, H, Model

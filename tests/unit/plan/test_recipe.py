@@ -3,9 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from bot.clients import gguf
+from bot.clients.files import gguf
 from bot.errors import SettingsError, SourceError
-from bot.plan.architecture import describe
 from bot.plan.profiles import BASES, NEED_IMATRIX, Profile, load_profiles
 from bot.plan.recipe import (
     NEXT,
@@ -18,10 +17,11 @@ from bot.plan.recipe import (
     windows,
     without_data,
 )
-from bot.plan.roles import allows_quantization, layer_of, role_of, stored_type
-from bot.plan.sizes import BLOCKS, file_bytes, tensor_bytes
+from bot.predict.architecture import describe
 from bot.records import Architecture, Recipe, Tensor, Windows
-from bot.settings import data_folder
+from bot.settings.settings import data_folder
+from bot.tensors.roles import allows_quantization, layer_of, role_of, stored_type
+from bot.tensors.sizes import BLOCKS, file_bytes, tensor_bytes
 
 SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "data"
 PUBLIC = [

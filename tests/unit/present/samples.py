@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bot.present import card, plots
-from bot.present.pictures import Picture, pictures
-from bot.present.rendering import CardOrder, whole
-from bot.present.tables import CardFile
+from bot.card import card
+from bot.card.rendering import CardOrder, whole
+from bot.card.tables import CardFile
+from bot.plots import plots
+from bot.plots.pictures import Picture, pictures
 from bot.records import (
     Architecture,
     CalibrationFacts,

@@ -10,10 +10,10 @@ from typing import Any
 import click
 import pytest
 
-from bot.cli import Context, cli
-from bot.pipeline.models import origin_of
+from bot.cli.main import Context, cli
 from bot.records import LeftOut, Release, Results
-from bot.settings import load
+from bot.settings.settings import load
+from bot.workplace.models import origin_of
 from tests.unit.present.samples import (
     ABOUT,
     REPO,

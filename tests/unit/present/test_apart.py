@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 from bot.apart import sandbox
+from bot.card import rendering
+from bot.card.rendering import CardOrder, render
 from bot.errors import BuildError, CapacityError, SettingsError
-from bot.present import pictures, rendering
-from bot.present.images import require_png, require_svg
-from bot.present.rendering import CardOrder, render
+from bot.plots import pictures
+from bot.plots.images import require_png, require_svg
 from tests.unit.present.samples import ABOUT, REPO, drawn, files, nine_tiers, rendered
 
 NAMES = (

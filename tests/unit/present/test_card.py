@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard  # noqa: TID251 - judges what the Hub will read
 
+from bot.card.tables import CardFile
 from bot.errors import SettingsError
-from bot.present.pictures import Picture
-from bot.present.tables import CardFile
+from bot.plots.pictures import Picture
 from bot.records import Divergence, Results, Row
-from bot.settings import CardSettings
+from bot.settings.settings import CardSettings
 from tests.unit.present.markdown import Page, read
 from tests.unit.present.samples import (
     ABOUT,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import combinations
 
-from bot.present.choosing import BUFFERS, GIB, cache_bytes, choices
-from bot.present.tables import benchmarks
+from bot.card.choosing import BUFFERS, GIB, cache_bytes, choices
+from bot.card.tables import benchmarks
 from bot.records import KLD, Comparison, Results
-from bot.settings import CardSettings
+from bot.settings.settings import CardSettings
 from tests.unit.present.samples import divergence, nine_tiers, row
 
 VALUES = 10 * 2 * 2 * 256  # ten layers, two heads, keys and values of 256

@@ -7,8 +7,8 @@ import shlex
 
 import pytest
 
-from bot.present.commands import Command, commands
-from bot.present.naming import llama_file
+from bot.card.commands import Command, commands
+from bot.wording.naming import llama_file
 from tests.unit.present.test_naming import SEED
 
 REPO = "mudler/Qwen3.6-35B-A3B-APEX-GGUF"

@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from bot.present.coverage import MOST, coverage
+from bot.card.coverage import MOST, coverage
 from bot.records import CalibrationFacts, LayerCoverage
 from tests.unit.present import samples
 

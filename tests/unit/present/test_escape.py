@@ -11,7 +11,7 @@ import unicodedata
 import pytest
 
 from bot.legible import legible
-from bot.present import escape
+from bot.wording import escape
 from tests.unit.present.markdown import PARSER, words
 
 SIGNS = [

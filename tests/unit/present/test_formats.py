@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bot.present import formats
+from bot.wording import formats
 
 
 @pytest.mark.parametrize(

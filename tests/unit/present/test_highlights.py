@@ -9,10 +9,10 @@ from math import hypot
 
 import pytest
 
-from bot.present.highlights import best_fits, highlights
-from bot.present.rows import close_to_reference, example
+from bot.card.highlights import best_fits, highlights
+from bot.card.rows import close_to_reference, example
 from bot.records import Comparison, Results, Row
-from bot.settings import CardSettings
+from bot.settings.settings import CardSettings
 from tests.unit.present.samples import coinciding, divergence, nine_tiers, row
 
 FAR = {"ppl_ratio": 1.5}  # keeps the perplexity rule silent

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bot.legible import legible
-from bot.present.pictures import Picture
+from bot.plots.pictures import Picture
 from bot.records import Imported, Results, dump, load
 from tests.unit.present.markdown import Page, read
 from tests.unit.present.samples import ABOUT, REPO, files, rendered, with_baselines

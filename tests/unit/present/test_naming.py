@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bot.present.commands import commands
-from bot.present.naming import (
+from bot.card.commands import commands
+from bot.wording.naming import (
     ambiguous,
     hub_label,
     hub_snippet,

@@ -12,10 +12,10 @@ import matplotlib as mpl
 import pytest
 from matplotlib.figure import Figure
 
-from bot.present.labels import Box, place
-from bot.present.pictures import pictures
-from bot.present.plots import LIGHT, _chart
-from bot.present.points import Point, alt_text, front, points
+from bot.plots.labels import Box, place
+from bot.plots.pictures import pictures
+from bot.plots.plots import LIGHT, _chart
+from bot.plots.points import Point, alt_text, front, points
 from bot.records import Results, Row, Speed
 from tests.unit.present.samples import (
     coinciding,

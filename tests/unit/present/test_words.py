@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from bot.present import words
+from bot.card import words
 from bot.records import Windows
 from tests.unit.present.samples import nine_tiers
 

@@ -11,13 +11,13 @@ import pytest
 from huggingface_hub import HfApi  # noqa: TID251 - another's side
 from pydantic import SecretStr
 
-from bot.clients.hub import Hub as Client
+from bot.clients.hub.hub import Hub as Client
 from bot.errors import BotError, PublishError
 from bot.publish.approval import mark
 from bot.publish.aside import publish_aside
+from bot.publish.held import Differs
 from bot.publish.update import Update
 from bot.publish.upload import Pushed, open_public
-from bot.publish.verify import Differs
 from bot.records import Built
 from bot.workspace import sha256
 from tests.local_hub.server import Hub, regular

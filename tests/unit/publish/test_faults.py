@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from bot.clients.hub import Hub as Client
+from bot.clients.hub.hub import Hub as Client
 from bot.errors import (
     AccessError,
     BotError,

@@ -8,9 +8,9 @@ from math import inf, nan
 import pytest
 
 from bot import licences as licence
-from bot.publish.gate import Facts, drop, judge, kept, limit_of
+from bot.gate.verdicts import Facts, drop, judge, kept, limit_of
 from bot.records import Choices, Release, Results, Row
-from bot.settings import GateSettings
+from bot.settings.settings import GateSettings
 from tests.unit.present.samples import nine_tiers
 
 FINE = Facts(files={}, speech={}, newest=None, alone=None)

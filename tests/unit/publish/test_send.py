@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from bot.clients.hub import Hub as Client
+from bot.clients.hub.hub import Hub as Client
+from bot.publish.held import verify
 from bot.publish.send import send
 from bot.publish.upload import open_private, upload
-from bot.publish.verify import verify
 from bot.records import Built
 from bot.workspace import sha256
 from tests.local_hub.server import Hub

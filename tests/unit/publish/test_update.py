@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from bot.clients.hub import Hub as Client
+from bot.clients.hub.hub import Hub as Client
 from bot.errors import PublishError, SourceError
 from bot.publish import provenance
 from bot.publish.blocks import marked

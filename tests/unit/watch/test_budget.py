@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from bot.ledger import Ledger
-from bot.settings import Budget
-from bot.watch.budget import NAP, WINDOW, RequestBudget
+from bot.settings.settings import Budget
+from bot.store.ledger import Ledger
+from bot.watcher.budget import NAP, WINDOW, RequestBudget
 from tests.hand_clock import HandClock
 
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from bot.watch.moe import MoeFacts, NotMoe, experts
+from bot.detect.moe import MoeFacts, NotMoe, experts
 
 SURVEY = Path(__file__).resolve().parents[3].parent / "shared" / "facts" / "moe_config_keys.csv"
 

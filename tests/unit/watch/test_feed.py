@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from bot import weights
-from bot.clients.hub import Hub
+from bot.clients.hub.hub import Hub
+from bot.detect.listed import ANY_MACHINE, Machine, conclude, learn, look, packed, unpacked
 from bot.errors import UnreachableError
 from bot.records import Build, Decision, Skip, Wait
-from bot.settings import Settings, load
-from bot.watch.feed import ANY_MACHINE, Machine, conclude, learn, look, packed, unpacked
+from bot.settings.settings import Settings, load
+from bot.tensors import weights
 from tests.local_hub.server import Hub as LocalHub
 from tests.local_hub.server import running_hub
 from tests.unit.clients.between import Between, Fault, between

@@ -10,19 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from bot.clients.hub import Hub
+from bot.clients.hub.hub import Hub
+from bot.detect.inspection import look_at
+from bot.detect.listed import Machine
 from bot.errors import BotError, CapacityError, SourceError
 from bot.foreign import DEEPEST, json_reply, json_rows, read_of
-from bot.ledger import Ledger
-from bot.pipeline.models import Pipeline
-from bot.pipeline.sources import look_at
-from bot.pipeline.watching import Stopped
 from bot.progress import Halted, Narrator
 from bot.records import Decision
-from bot.settings import load
-from bot.sightings import Sightings
-from bot.watch.feed import Machine
-from bot.watch.watcher import Watcher
+from bot.settings.settings import load
+from bot.store.ledger import Ledger
+from bot.store.sightings import Sightings
+from bot.watcher.assembly import Stopped
+from bot.watcher.watcher import Watcher
+from bot.workplace.models import Pipeline
 from tests.hand_clock import HandClock
 from tests.hostile import HOSTILE, hidden
 from tests.hostile_hub import MOE, Stranger, deep, hostile_hub, packed

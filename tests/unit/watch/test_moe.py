@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
+from bot.detect.buildable import decide
+from bot.detect.moe import MoeFacts, NotMoe, clearly_dense, experts
+from bot.detect.quantized import hinted
 from bot.errors import SourceError
 from bot.foreign import json_object
 from bot.records import Release, RepoFile
-from bot.watch.moe import MoeFacts, NotMoe, clearly_dense, experts
-from bot.watch.policy import decide
-from bot.watch.quantized import hinted
 
 CONFIGS = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "configs"
 

@@ -14,10 +14,10 @@ import pytest
 from pydantic import SecretStr
 
 from bot.errors import SettingsError, UnreachableError
-from bot.ledger import Ledger
-from bot.queue import Event, Queue
-from bot.settings import WatchSettings
-from bot.watch.notify import VARIABLE, address, message, tell
+from bot.settings.settings import WatchSettings
+from bot.store.ledger import Ledger
+from bot.store.queue import Event, Queue
+from bot.watcher.notify import VARIABLE, address, message, tell
 from tests.hand_clock import HandClock
 from tests.hostile import HOSTILE, hidden
 

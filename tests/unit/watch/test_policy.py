@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from bot import weights
+from bot.detect.buildable import EXPANSION, TIERS, decide, glance
+from bot.detect.moe import MoeFacts, experts
 from bot.records import Build, Release, RepoFile, Skip, Wait
-from bot.watch.moe import MoeFacts, experts
-from bot.watch.policy import EXPANSION, TIERS, decide, glance
+from bot.tensors import weights
 
 CONFIGS = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "configs"
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from bot.clients.replies import Listed, listed
-from bot.policies import Policy
-from bot.queue import Memory, Task
+from bot.clients.hub.replies import Listed, listed
 from bot.records import Ask, Build, Release, RepoFile, Skip, Wait
-from bot.settings import GateSettings
-from bot.watch.rules import Weighed, memory_of, recalled, refused, wanted, weighed
+from bot.settings.policies import Policy
+from bot.settings.settings import GateSettings
+from bot.store.queue import Memory, Task
+from bot.watcher.rules import Weighed, memory_of, recalled, refused, wanted, weighed
 
 NOW = 1_790_000_000.0
 MADE = "2026-09-01T00:00:00Z"

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bot.ledger import Ledger
-from bot.watch.schedule import Turn, planned, scheduler
+from bot.store.ledger import Ledger
+from bot.watcher.schedule import Turn, planned, scheduler
 
 
 def _run(ledger: Ledger, turns: tuple[Turn, ...], until: Callable[[], bool]) -> None:

@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 
-from bot.clients.hub import Hub
+from bot.clients.hub.hub import Hub
+from bot.detect.listed import Machine
 from bot.errors import UnreachableError
-from bot.ledger import Ledger
-from bot.queue import Queue
 from bot.records import Decision
-from bot.settings import load
-from bot.sightings import Sightings
-from bot.watch.budget import RequestBudget
-from bot.watch.feed import Machine
-from bot.watch.presence import Presence
-from bot.watch.watcher import Watcher
+from bot.settings.settings import load
+from bot.store.ledger import Ledger
+from bot.store.queue import Queue
+from bot.store.sightings import Sightings
+from bot.watcher.budget import RequestBudget
+from bot.watcher.presence import Presence
+from bot.watcher.watcher import Watcher
 from tests.hand_clock import HandClock
 from tests.simulation.hub import SimulatedHub
 from tests.simulation.population import DAY, HOUR, START, Model, Population
@@ -469,9 +469,9 @@ def test_changes_of_followed_owners_are_read(world: World) -> None:
 
 
 def test_decisions_are_made_again_from_what_was_kept(world: World) -> None:
-    from bot.queue import Memory
-    from bot.watch.feed import unpacked
-    from bot.watch.rules import Weighed, memory_of
+    from bot.detect.listed import unpacked
+    from bot.store.queue import Memory
+    from bot.watcher.rules import Weighed, memory_of
 
     models = [world.model(), world.model(moe=False), world.model(weights=False)]
     watcher = world.watcher()

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from bot.ledger import Ledger
-from bot.queue import Queue
-from bot.settings import load
-from bot.sightings import Decided, Feed, Sightings
-from bot.web.serving import Server, listen, url_of
-from bot.web.status import application
+from bot.serving.serving import Server, listen, url_of
+from bot.settings.settings import load
+from bot.status.page import application
+from bot.store.ledger import Ledger
+from bot.store.queue import Queue
+from bot.store.sightings import Decided, Feed, Sightings
 
 TOKEN = "a-token-that-is-long-enough"
 SECRET = "a-secret-that-is-long-enough"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bot.errors import SettingsError
-from bot.web.store import Store
+from bot.localhub.files.repositories import Store
 from tests.local_hub.server import Hub, regular
 
 

@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from bot.web.bandwidth import Bandwidth
-from bot.web.hub import RunningHub
+from bot.localhub.bandwidth import Bandwidth
+from bot.localhub.server import RunningHub
 from tests.local_hub.server import USER, Hub
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from bot.pipeline.preview import fill
-from bot.present.tables import CardFile
+from bot.card.tables import CardFile
+from bot.localhub.server import RunningHub
 from bot.records import Built
-from bot.settings import CardSettings
-from bot.web.hub import RunningHub
+from bot.settings.settings import CardSettings
+from bot.verbs.card_preview import fill
 from bot.workspace import sha256
 from tests.browser import Browser, browser
 from tests.unit.present import samples

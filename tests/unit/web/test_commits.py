@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bot.web.changes import git_blob
+from bot.localhub.files.commit_body import git_blob
 from tests.local_hub.server import Hub, large, regular
 
 

@@ -9,10 +9,10 @@ from math import prod
 import pytest
 from huggingface_hub import HfApi  # noqa: TID251 - what clients read
 
-from bot import ggufheader
-from bot.settings import DEMO
-from bot.web.changes import regular_entry
-from bot.web.describe import describe, front_matter, split_card
+from bot.clients.files import ggufheader
+from bot.localhub.files.card_data import describe, front_matter, split_card
+from bot.localhub.files.commit_body import regular_entry
+from bot.settings.settings import DEMO
 from tests.local_hub.server import Hub, large
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from bot.board import board
-from bot.dispatch import dashboard
-from bot.pipeline import boards
-from bot.settings import load
-from bot.sightings import Decided
-from bot.watch.notify import message
+from bot.actions import dashboard
+from bot.cli import boards
+from bot.settings.settings import load
+from bot.store.board import board
+from bot.store.sightings import Decided
+from bot.watcher.notify import message
 from tests.hostile import HOSTILE, hidden
 from tests.unit.present.markdown import PARSER
 from tests.unit.web.status_page import Page, running_page

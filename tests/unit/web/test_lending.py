@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from bot.errors import SettingsError, SourceError
-from bot.web.lending import EXCHANGE, ID_TOKEN, trust
+from bot.localhub.routes.lending import EXCHANGE, ID_TOKEN, trust
 from tests.local_hub.runner import CLAIMS, ISSUER, Runner, running_runner
 from tests.local_hub.server import Hub, Reply, regular, running_hub
 
@@ -145,7 +145,7 @@ def test_a_lent_token_runs_out(
 ) -> None:
     ahead, now = [0.0], time.time
     clock = SimpleNamespace(time=lambda: now() + ahead[0])
-    monkeypatch.setattr("bot.web.accounts.time", clock)
+    monkeypatch.setattr("bot.localhub.files.accounts.time", clock)
     with running_hub(tmp_path / "short", lent_seconds=600) as hub:
         repo = hub.create("model", private=True)
         trust(hub.store, repo, ISSUER, runner.public_keys(tmp_path), WANTED)

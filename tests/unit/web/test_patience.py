@@ -16,13 +16,14 @@ from urllib.parse import urlsplit
 import pytest
 from pydantic import SecretStr
 
-from bot.clients.hub import Hub
-from bot.ledger import Ledger
-from bot.settings import load
-from bot.web import hub, status
-from bot.web.patience import Patience
-from bot.web.serving import Server, listen, url_of
-from bot.web.store import Store
+from bot.clients.hub.hub import Hub
+from bot.localhub import server as hub
+from bot.localhub.files.repositories import Store
+from bot.serving.patience import Patience
+from bot.serving.serving import Server, listen, url_of
+from bot.settings.settings import load
+from bot.status import page
+from bot.store.ledger import Ledger
 
 QUICK = Patience(seconds=0.4, slowest=100_000.0, connections=6)
 SLOW = 20.0  # seconds after which a test fails: nothing that is waited for comes so late
@@ -38,7 +39,7 @@ def serving(folder: Path, which: str, patience: Patience = QUICK) -> Iterator[tu
         if which == "hub":
             app = hub.application(Store(folder / "hub"), hosts=tuple(names))
         else:
-            app = status.application(Ledger(folder / "ledger.sqlite3"), load(), names)
+            app = page.application(Ledger(folder / "ledger.sqlite3"), load(), names)
         bound = stack.enter_context(closing(listen("127.0.0.1", 0)))
         listening = threading.Event()
         server = Server(app, listening.set, patience)

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from bot.errors import SettingsError
-from bot.web.hub import RunningHub, serve
-from bot.web.store import Store
+from bot.localhub.files.repositories import Store
+from bot.localhub.server import RunningHub, serve
 
 PROGRAM = """
 import sys

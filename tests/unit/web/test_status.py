@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from bot.errors import SettingsError
-from bot.ledger import Ledger
-from bot.settings import load
-from bot.sightings import Decided, Feed
-from bot.web.status import VARIABLE, serve
+from bot.settings.settings import load
+from bot.status.page import VARIABLE, serve
+from bot.store.ledger import Ledger
+from bot.store.sightings import Decided, Feed
 from tests.unit.web.status_page import TOKEN, Page, alive, fill, running_page
 
 

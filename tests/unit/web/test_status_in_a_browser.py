@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.web.status import VARIABLE
+from bot.status.page import VARIABLE
 from tests.browser import Browser, browser
 from tests.unit.web.status_page import TOKEN, Page, fill, running_page
 

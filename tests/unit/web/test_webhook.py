@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bot.web.webhook import LONGEST, VARIABLE
+from bot.status.webhook import LONGEST, VARIABLE
 from tests.unit.web.status_page import SECRET, Page, running_page
 
 COMMIT = "c" * 40

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.web import xet
+from bot.localhub.files import xet_contents
 from tests.local_hub.server import Hub, large
 
 hf_xet = pytest.importorskip("hf_xet", reason="hf_xet has no wheel for this machine")
@@ -40,7 +40,7 @@ def test_a_false_claim_is_not_listed(hub: Hub) -> None:
 
 
 def test_large_files_are_read_in_windows(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(xet, "WINDOW", 700_001)
+    monkeypatch.setattr(xet_contents, "WINDOW", 700_001)
     repo = hub.create("tiny")
     data = os.urandom(3_000_000)
     oid = hashlib.sha256(data).hexdigest()
@@ -78,17 +78,17 @@ def test_damaged_shards_list_nothing_wrong(tmp_path: Path) -> None:
     upload(f"local://{tmp_path}", data, oid)
     (path,) = (tmp_path / "xet" / "xorbs" / "shards").glob("*.mdb")
     shard = path.read_bytes()
-    (file,) = xet.shard_files(tmp_path, shard)
+    (file,) = xet_contents.shard_files(tmp_path, shard)
     assert (file.sha256, file.size) == (oid, len(data))
     for length in range(0, len(shard), 16):
-        assert len([*xet.shard_files(tmp_path, shard[:length])]) <= 1
-    assert [*xet.shard_files(tmp_path, b"x" + shard[1:])] == []
+        assert len([*xet_contents.shard_files(tmp_path, shard[:length])]) <= 1
+    assert [*xet_contents.shard_files(tmp_path, b"x" + shard[1:])] == []
     huge = shard[: 48 + 36] + b"\xff" * 4 + shard[48 + 40 :]
-    assert [*xet.shard_files(tmp_path, huge)] == []
+    assert [*xet_contents.shard_files(tmp_path, huge)] == []
 
 
 def test_abandoned_areas_are_removed(tmp_path: Path) -> None:
-    old = xet.open_area(tmp_path)
+    old = xet_contents.open_area(tmp_path)
     os.utime(old, (0, 0))
-    new = xet.open_area(tmp_path)
+    new = xet_contents.open_area(tmp_path)
     assert (old.exists(), new.exists()) == (False, True)

@@ -1,0 +1,237 @@
+"""Runs on GitHub that people start, look at, stop and repeat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+
+from bot.actions.follow import Progress, State, look, state
+from bot.actions.on_github import cancelled_by_us, repository
+from bot.actions.trigger import UNLISTED, Order, chosen, delivery_of, titled, trigger
+from bot.cli.text_tables import table
+from bot.clients.github.github import LISTED, Limited, Repository, Unanswered
+from bot.clients.github.github_replies import Job, WorkflowRun
+from bot.clock import Clock, SystemClock, iso, span
+from bot.errors import AccessError, BotError, SourceError, UnreachableError
+from bot.legible import legible
+from bot.plan.profiles import load_profiles
+from bot.settings.settings import GitHubSettings
+from bot.store.ledger import Ledger
+from bot.store.queue import Queue
+from bot.workplace.models import Pipeline, as_repo
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """A run for people and machines."""
+
+    id: int
+    state: State
+    model: str | None
+    delivery: str | None
+    attempt: int
+    began: str | None
+    link: str
+    trouble: str | None = None
+    lines: tuple[str, ...] = ()  # of the logs of what failed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ordered:
+    """An order, and the run that it has; `new` is false where it had one already."""
+
+    order: Order
+    new: bool
+    run: Listed | None
+
+
+def order(pipeline: Pipeline, model: str, revision: str, tiers: Sequence[str]) -> Order:
+    """An order for a model of the Hub at the commit that `revision` is now."""
+    if tiers:
+        load_profiles(pipeline.settings.profiles, tiers)
+    release = pipeline.hub.release(as_repo(model), revision)
+    made = Order(
+        model=release.repo_id, revision=release.commit, tiers=tuple(tiers), delivery="0" * 16
+    )
+    return numbered(made, 0)
+
+
+def numbered(made: Order, number: int) -> Order:
+    """The same order for the first time, the second and so on: each has a delivery of its own."""
+    named = (made.model, made.revision, *made.tiers)
+    return replace(made, delivery=delivery_of("by hand", number, *named))
+
+
+class Desk:
+    """A person's view of the repository that has the workflows."""
+
+    def __init__(
+        self, pipeline: Pipeline, clock: Clock | None = None, found: Repository | None = None
+    ) -> None:
+        self._pipeline, self._clock = pipeline, clock or SystemClock()
+        self._repository = found or repository(pipeline.settings.github, self._clock)
+
+    @property
+    def _settings(self) -> GitHubSettings:
+        return self._pipeline.settings.github
+
+    @property
+    def _ledger(self) -> Ledger:
+        return self._pipeline.ledger
+
+    def dispatch(
+        self, model: str, revision: str, tiers: Sequence[str], *, again: bool = False
+    ) -> Ordered:
+        """Have a model built, once: what is ordered, runs or is done already is not sent again.
+
+        A failed run, and with `again` any that is over, is followed by another.
+        """
+        runs = self._repository.runs(self._settings.workflow, 0.0)
+        first = order(self._pipeline, model, revision, tiers)
+        for number in count():
+            wanted = numbered(first, number)
+            run = chosen(runs, wanted.delivery)
+            if run is None:
+                sent = trigger(self._repository, self._settings, wanted, self._ledger, self._clock)
+                return Ordered(order=wanted, new=True, run=listed(sent) if sent else None)
+            if state(run) in ("queued", "running") or (state(run) == "succeeded" and not again):
+                return Ordered(order=wanted, new=False, run=listed(run))
+        raise AssertionError  # there is always a next number
+
+    def runs(self, model: str | None, limit: int) -> tuple[Listed, ...]:
+        """The latest runs, of one model or of all; why, where one stands still."""
+        found: list[Listed] = []
+        most = limit if model is None else LISTED
+        for run in self._repository.runs(self._settings.workflow, 0.0, most):
+            if model is None or titled(run)[1] == model:
+                waits = state(run) in ("queued", "running")
+                found.append(listed(run, self._look(run) if waits else None))
+            if len(found) == limit:
+                break
+        return tuple(found)
+
+    def run(self, name: str) -> WorkflowRun:
+        """A run by its id, its delivery, or the model whose latest it is."""
+        if name.isdecimal() and len(name) != 16:
+            return self._repository.run(int(name))
+        for run in self._repository.runs(self._settings.workflow, 0.0):
+            if name in titled(run):
+                return run
+        raise SourceError(f"{self._repository.name} has no run of {name}; see `bot runs`")
+
+    def examined(self, name: str) -> tuple[Listed, tuple[Job, ...]]:
+        """A run with its jobs, and the telling lines of what failed."""
+        run = self.run(name)
+        return listed(run, self._look(run)), self._repository.jobs(run.id)
+
+    def cancel(self, name: str, *, force: bool = False) -> Listed:
+        """Cancel a run. Raises SourceError when it is over."""
+        run = self.run(name)
+        if run.status == "completed":
+            raise SourceError(f"run {run.id} is over ({run.conclusion}); nothing is cancelled")
+        self._ledger.remember(cancelled_by_us(run.id), name, self._clock.now())
+        try:
+            self._repository.cancel(run.id, force=force)
+        except BotError:
+            if self._repository.run(run.id).status != "completed":
+                raise
+        return listed(self._repository.run(run.id))
+
+    def rerun(self, name: str, *, failed: bool) -> Listed:
+        """Run a run's jobs again, once: all, or those that failed. Its task runs again, too."""
+        run = self.run(name)
+        if run.status != "completed":
+            raise SourceError(f"run {run.id} is not over; wait, or `bot cancel {run.id}`")
+        if failed and run.conclusion == "success":
+            raise SourceError(f"nothing of run {run.id} failed; leave --failed out to repeat it")
+        try:
+            self._repository.rerun(run.id, failed=failed)
+        except Unanswered:
+            if self._repository.run(run.id).run_attempt == run.run_attempt:
+                raise
+        self._ledger.forget(cancelled_by_us(run.id))
+        Queue(self._ledger).resumed(run.html_url, self._clock.now())
+        return listed(self._repository.run(run.id))
+
+    def follow(self, ordered: Ordered, say: Callable[[str], None]) -> Listed:
+        """Wait for the end of a run. Failing answers of GitHub are waited out."""
+        delivery, said = ordered.order.delivery, ""
+        for found in self._looks(delivery):
+            if found.state in ("succeeded", "failed", "cancelled"):
+                return found
+            now = f"{found.link} is {found.state}" + (f": {found.trouble}" if found.trouble else "")
+            if now != said:
+                say(now)
+            said = now
+        raise AssertionError  # looks never end
+
+    def _looks(self, delivery: str) -> Iterator[Listed]:
+        """A run again and again; a refused token ends it, silence does not."""
+        began, run_id = self._clock.now(), None
+        while True:
+            try:
+                if run_id is None:
+                    run = chosen(self._repository.runs(self._settings.workflow, 0.0), delivery)
+                else:
+                    run = self._repository.run(run_id)
+                if run is not None:
+                    run_id = run.id
+                    yield listed(run, self._look(run))
+                elif self._clock.now() - began > UNLISTED:
+                    raise AccessError(f"GitHub lists no run {delivery}; see `bot runs`")
+            except UnreachableError as error:
+                self._pipeline.narrator.say(str(error))
+                if isinstance(error, Limited):
+                    self._clock.sleep(max(error.until - self._clock.now(), 0.0))
+            self._clock.sleep(self._settings.poll_seconds)
+
+    def _look(self, run: WorkflowRun) -> Progress:
+        asked = self._ledger.remembered(cancelled_by_us(run.id)) is not None
+        patience = self._settings.queued_minutes * 60
+        return look(self._repository, run, self._clock.now(), patience=patience, asked=asked)
+
+
+def listed(run: WorkflowRun, progress: Progress | None = None) -> Listed:
+    """A run for people and machines."""
+    delivery, model = titled(run)
+    failures = progress.failures if progress else ()
+    return Listed(
+        id=run.id,
+        state=state(run),
+        model=model,
+        delivery=delivery,
+        attempt=run.run_attempt,
+        began=iso(run.created_at.timestamp()),
+        link=run.html_url,
+        trouble=progress.trouble if progress else None,
+        lines=tuple(f"{f.job}: {line}" for f in failures for line in f.lines),
+    )
+
+
+def runs_text(found: Sequence[Listed], now: float) -> str:
+    """What `bot runs` prints of several runs."""
+    from datetime import datetime
+
+    rows = [
+        (
+            str(run.id),
+            run.state,
+            run.model or "?",
+            str(run.attempt),
+            span(now - datetime.fromisoformat(run.began).timestamp()) if run.began else "",
+            (run.trouble or "")[:80],
+        )
+        for run in found
+    ]
+    return table(("run", "state", "model", "attempt", "since", ""), rows, left=6)
+
+
+def run_text(found: Listed, jobs: Sequence[Job]) -> str:
+    """What `bot runs RUN` prints."""
+    lines = [f"{found.link}: {found.state}", f"{found.model or '?'}, attempt {found.attempt}"]
+    lines += [found.trouble] if found.trouble else []
+    rows = [(job.name[:60], job.conclusion or job.status, job.runner_name or "") for job in jobs]
+    said = ("", *found.lines) if found.lines else ()
+    shown, more = map(legible, lines), map(legible, said)
+    return "\n".join((*shown, "", table(("job", "state", "runner"), rows, left=3), *more))

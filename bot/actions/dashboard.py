@@ -1,0 +1,240 @@
+"""The dashboard: one issue that shows the queue, and boxes to tick that command it.
+
+The text holds no ages, so that it changes only when something happened. A box is obeyed when
+everybody who edited the text since the bot last did may write to the repository.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from bot.clients.github.github import Repository
+from bot.clients.github.github_replies import Issue
+from bot.clients.hub.addresses import is_plain_link
+from bot.clock import Clock, iso, moment
+from bot.errors import AccessError, SettingsError, SourceError
+from bot.legible import code_span
+from bot.store.ledger import Ledger
+from bot.store.queue import PAUSED, Queue, Task
+
+MARK = "<!-- apex-bot:dashboard -->"
+TITLE = "apex-bot: releases"
+LABEL = "apex-bot"
+REMEMBERED = "dashboard"  # in the ledger: "OWNER/NAME NUMBER TIME OF OUR LAST EDIT"
+LONGEST_BODY = 60_000  # letters; GitHub takes 65,536
+SHOWN = {  # tasks of a state
+    "asked": 100, "queued": 50, "starting": 50, "running": 50, "failed": 50, "published": 30,
+    "ignored": 30,
+}  # fmt: skip
+INTRODUCTION = (
+    "What apex-bot does with releases. It edits this text when something happens. A box that is "
+    "ticked is a command; it is obeyed from people who may write to this repository."
+)
+BOX = re.compile(
+    r"^- \[[xX]\] <!-- apex-bot:(approve|retry) ([\w.-]{1,96}/[\w.-]{1,96})@([0-9a-f]{40}) -->",
+    re.MULTILINE | re.ASCII,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """A ticked box."""
+
+    verb: Literal["approve", "retry"]
+    repo: str
+    commit: str
+
+
+def commands(body: str) -> tuple[Command, ...]:
+    """The boxes that are ticked in a text."""
+    return tuple(
+        Command(verb="approve" if verb == "approve" else "retry", repo=repo, commit=commit)
+        for verb, repo, commit in BOX.findall(body.replace("\r\n", "\n"))
+    )
+
+
+# ── the text ────────────────────────────────────────────────────────────────────────────────────
+
+
+def text(
+    tasks: Sequence[Task],
+    counts: Mapping[str, int],
+    troubles: Mapping[str, str],
+    paused: str | None,
+) -> str:
+    """The issue's text.
+
+    `counts` are the tasks there are in each state, `tasks` the latest of each; `troubles` says
+    of running tasks, by id, why they stand still.
+    """
+
+    def running(task: Task) -> str:
+        return _running(task, troubles.get(task.id))
+
+    parts = [MARK, INTRODUCTION]
+    if paused is not None:
+        parts.append(f"**Paused:** {code_span(paused)}. `bot resume` goes on.")
+    for title, states, line in (
+        ("Waiting for approval", ("asked",), _asked),
+        ("Running", ("running", "starting", "queued"), running),
+        ("Failed", ("failed",), _failed),
+        ("Published", ("published",), _published),
+        ("Ignored", ("ignored",), _ignored),
+    ):
+        there = [line(task) for state in states for task in tasks if task.state == state]
+        total = max(len(there), sum(counts.get(state, 0) for state in states))
+        if total > len(there):
+            there.append(f"- and {total - len(there)} more, see `bot status`")
+        if there:
+            parts.append("\n".join((f"## {title} ({total})", "", *there)))
+    return _fitting(parts)
+
+
+def _asked(task: Task) -> str:
+    return f"{_box('approve', task)} {_name(task)} — {code_span(task.reason)}"
+
+
+def _running(task: Task, trouble: str | None) -> str:
+    if task.state == "queued":
+        last = f": {code_span(task.error)}" if task.error else ""
+        how = f"queued, tried {task.attempts}×{last}" if task.attempts else "queued"
+        return f"- {_name(task)} — {how}"
+    odd = f" — {code_span(trouble)}" if trouble else ""
+    return f"- {_name(task)} — attempt {task.attempts}, since {moment(task.changed)}{odd}"
+
+
+def _failed(task: Task) -> str:
+    return f"{_box('retry', task)} {_name(task)} — {code_span(task.error or 'no reason was given')}"
+
+
+def _published(task: Task) -> str:
+    page = f" — [repository]({task.page})" if is_plain_link(task.page) else ""
+    return f"- {_name(task)} — {moment(task.changed)}{page}"
+
+
+def _ignored(task: Task) -> str:
+    return f"{_box('retry', task)} {_name(task)} — {code_span(task.error or 'by hand')}"
+
+
+def _box(verb: str, task: Task) -> str:
+    return f"- [ ] <!-- apex-bot:{verb} {task.repo}@{task.commit} -->"
+
+
+def _name(task: Task) -> str:
+    link = task.link or ""
+    name = f"{code_span(task.repo)} at `{task.commit[:8]}`"
+    return f"{name} ([run]({link}))" if is_plain_link(link) else name
+
+
+def _fitting(parts: Sequence[str]) -> str:
+    """As much as GitHub takes; whole lines."""
+    whole = "\n\n".join(parts) + "\n"
+    if len(whole) <= LONGEST_BODY:
+        return whole
+    kept = whole[:LONGEST_BODY].rpartition("\n")[0]
+    return f"{kept}\n\nThere is more than an issue can hold, see `bot status`.\n"
+
+
+# ── the issue ───────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, kw_only=True)
+class Obeyed:
+    """What came of a ticked box."""
+
+    command: Command
+    done: bool
+    text: str
+
+
+def turn(
+    repository: Repository, ledger: Ledger, clock: Clock, troubles: Mapping[str, str]
+) -> tuple[Obeyed, ...]:
+    """Do what ticked boxes say, then bring the text up to date. An issue that is closed stays.
+
+    Raises what `Repository` raises.
+    """
+    queue = Queue(ledger)
+    issue = _issue(repository, ledger, clock)
+    if issue is not None and not issue.open:
+        return ()
+    ticked = commands(issue.body) if issue else ()
+    told: tuple[Obeyed, ...] = ()
+    if issue is not None and ticked:
+        refused = _stranger(repository, ledger, issue)
+        told = tuple(_obey(queue, command, refused, clock.now()) for command in ticked)
+    every = [task for state, most in SHOWN.items() for task in queue.tasks((state,), most)]
+    paused = ledger.remembered(PAUSED)
+    wanted = text(every, queue.counts(), troubles, paused[0] if paused else None)
+    if issue is None:
+        issue = repository.open_issue(TITLE, wanted, LABEL)
+        _remember(repository, ledger, issue, clock)
+    elif issue.body.replace("\r\n", "\n").strip() != wanted.strip():
+        issue = repository.edit_issue(issue.number, wanted)
+        _remember(repository, ledger, issue, clock)
+    return told
+
+
+def _issue(repository: Repository, ledger: Ledger, clock: Clock) -> Issue | None:
+    """The dashboard: the one in the ledger, else the first of our own that has its mark."""
+    kept = ledger.remembered(REMEMBERED)
+    if kept is not None and kept[0].split(" ")[0] == repository.name:
+        try:
+            return repository.issue(int(kept[0].split(" ")[1]))
+        except (AccessError, SettingsError):
+            ledger.forget(REMEMBERED)  # it is gone: the next turn looks for another
+            raise
+    there = [i for i in repository.issues(LABEL) if i.open and i.body.startswith(MARK)]
+    if not there:
+        return None
+    us = repository.editors(there[0].number).viewer
+    found = next((issue for issue in there if _same(issue.author, us)), None)
+    if found is not None:
+        ledger.remember(REMEMBERED, f"{repository.name} {found.number} -", clock.now())
+    return found
+
+
+def _remember(repository: Repository, ledger: Ledger, issue: Issue, clock: Clock) -> None:
+    edited = iso(issue.updated_at.timestamp())
+    ledger.remember(REMEMBERED, f"{repository.name} {issue.number} {edited}", clock.now())
+
+
+def _stranger(repository: Repository, ledger: Ledger, issue: Issue) -> str | None:
+    """Why the boxes are not obeyed; None where all who may have ticked them may write."""
+    kept = ledger.remembered(REMEMBERED)
+    ours = kept[0].split(" ")[2] if kept is not None else "-"
+    found = repository.editors(issue.number)
+    edits = [edit for edit in found.edits if (iso(edit.at.timestamp()) or "") >= ours]
+    if not edits:
+        return "nobody is known who ticked it"
+    for login in dict.fromkeys(edit.login for edit in edits):
+        if login is not None and _same(login, found.viewer):
+            continue
+        try:
+            if login is None or not repository.may_write(login):
+                return f"{login or 'somebody'} may not write to {repository.name}"
+        except AccessError as error:
+            return f"what {login} may do is not known: {error}"
+    return None
+
+
+def _same(one: str, other: str) -> bool:
+    return one.removesuffix("[bot]").casefold() == other.removesuffix("[bot]").casefold()
+
+
+def _obey(queue: Queue, command: Command, refused: str | None, now: float) -> Obeyed:
+    if refused is not None:
+        return Obeyed(command=command, done=False, text=refused)
+    states = ("asked",) if command.verb == "approve" else ("failed", "ignored", "queued")
+    there = [task for task in queue.tasks(states) if task.repo == command.repo]
+    newest = max(there, key=lambda task: task.created, default=None)
+    if newest is None or newest.commit != command.commit or newest.state == "queued":
+        return Obeyed(command=command, done=False, text="nothing waits for it any more")
+    try:
+        (queue.approve if command.verb == "approve" else queue.retry)(command.repo, now)
+    except SourceError as error:
+        return Obeyed(command=command, done=False, text=str(error))
+    return Obeyed(command=command, done=True, text="queued")

@@ -1,0 +1,227 @@
+"""Builds on GitHub: an executor whose attempts are workflow runs, and the dashboard beside it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+from bot.actions import dashboard
+from bot.actions.follow import Progress, look
+from bot.actions.trigger import UNLISTED, Order, delivery_of, find, titled, trigger
+from bot.clients.github import github
+from bot.clients.github.github import Repository
+from bot.clients.github.github_replies import WorkflowRun
+from bot.clock import Clock, SystemClock
+from bot.errors import (
+    FOR_GOOD,
+    OF_THE_DAY,
+    AccessError,
+    BotError,
+    BuildError,
+    BusyError,
+    SettingsError,
+    SourceError,
+    UnreachableError,
+)
+from bot.settings.settings import GitHubSettings
+from bot.store.ledger import Ledger
+from bot.store.queue import Queue, Task
+from bot.workplace.executing import NotStarted, Run
+
+SHOWN_EVERY = 60.0  # seconds between looks at the dashboard
+RUN = re.compile(r"/actions/runs/([0-9]{1,18})$")
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
+PUBLISHING = ("publish", "release")  # jobs of the workflows, by name
+
+
+def repository(settings: GitHubSettings, clock: Clock | None = None) -> Repository:
+    """The repository of the settings, seen with GITHUB_TOKEN."""
+    token = github.token()
+    if settings.repo is None:
+        raise SettingsError("github.repo is not set; name the repository that has the workflows")
+    if token is None:
+        raise AccessError("GITHUB_TOKEN is not set; make a token that may write Actions and Issues")
+    address = settings.api_url or github.api_url()
+    client = github.connect(token, address, settings.timeout_seconds)
+    return Repository(client, settings.repo, clock)
+
+
+def cancelled_by_us(run_id: int) -> str:
+    """The name under which the ledger keeps that `bot cancel` cancelled a run."""
+    return f"cancelled:{run_id}"
+
+
+class OnGitHub:
+    """Runs of a workflow. An attempt has a delivery, which its run carries in the title."""
+
+    def __init__(
+        self,
+        found: Repository,
+        settings: GitHubSettings,
+        ledger: Ledger,
+        clock: Clock,
+        say: Callable[[str], None],
+        hub: str,
+    ) -> None:
+        self._repository, self._settings, self._ledger = found, settings, ledger
+        self._clock, self._say, self._hub = clock, say, hub
+        self._ids: dict[str, int] = {}  # run ids by delivery
+        self._seen: dict[str, tuple[float, Run]] = {}  # when a run was looked at, and what it was
+        self._troubles: dict[str, str] = {}  # by task
+        self._shown, self._complaint = 0.0, ""
+
+    def find(self, task: Task) -> Run | None:
+        """The run of the task's present attempt; None where there is none.
+
+        Raises UnreachableError and AccessError, when that cannot be said.
+        """
+        delivery = delivery_of_task(task)
+        at, seen = self._seen.get(delivery, (0.0, None))
+        if seen is not None and self._clock.now() - at < self._settings.poll_seconds:
+            return seen
+        run = self._run(task, delivery)
+        if run is None:
+            fresh = self._clock.now() - task.changed < UNLISTED
+            return Run(good=None, link=task.link) if task.state == "running" and fresh else None
+        asked = self._ledger.remembered(cancelled_by_us(run.id)) is not None
+        progress = look(
+            self._repository, run, self._clock.now(),
+            patience=self._settings.queued_minutes * 60, asked=asked,
+        )  # fmt: skip
+        found = as_run(progress)
+        if found.good:
+            found = replace(found, page=published_at(self._repository, run.id, self._hub))
+        self._tell(task, found)
+        if found.good is None:
+            self._seen[delivery] = self._clock.now(), found
+        else:
+            self._seen.pop(delivery, None)
+        return found
+
+    def start(self, task: Task) -> str | None:
+        """Start the present attempt; returns the address of its run."""
+        delivery = delivery_of_task(task)
+        order = Order(model=task.repo, revision=task.commit, tiers=task.tiers, delivery=delivery)
+        try:
+            order.inputs()
+        except (SourceError, SettingsError) as error:
+            raise NotStarted(str(error)) from error
+        run = trigger(self._repository, self._settings, order, self._ledger, self._clock)
+        if run is not None:
+            self._ids[delivery] = run.id
+        return run.html_url if run is not None else None
+
+    def show(self) -> None:
+        """Do what the dashboard's boxes say, and bring it up to date; its trouble is said once."""
+        now = self._clock.now()
+        if not self._settings.dashboard or now - self._shown < SHOWN_EVERY:
+            return
+        self._shown = now
+        running = {task.id for task in Queue(self._ledger).running()}
+        troubles = {task: said for task, said in self._troubles.items() if task in running}
+        try:
+            told = dashboard.turn(self._repository, self._ledger, self._clock, troubles)
+        except BotError as error:
+            if str(error) != self._complaint:
+                self._say(f"the dashboard: {error}")
+            self._complaint = str(error)
+            return
+        self._complaint = ""
+        for one in told:
+            self._say(f"the dashboard: {one.command.verb} {one.command.repo}: {one.text}")
+
+    def _run(self, task: Task, delivery: str) -> WorkflowRun | None:
+        known = RUN.search(task.link or "")
+        run_id = self._ids.get(delivery) or (int(known[1]) if known else None)
+        if run_id is not None:
+            try:
+                run = self._repository.run(run_id)
+            except AccessError:  # deleted, or a link to another repository
+                run = None
+            if run is not None and titled(run)[0] == delivery and run.conclusion != "cancelled":
+                return run
+        # a cancelled one may be the twin of one that works: GitHub delivers twice at times
+        run = find(self._repository, self._settings, delivery, task.created)
+        if run is not None:
+            self._ids[delivery] = run.id
+        return run
+
+    def _tell(self, task: Task, run: Run) -> None:
+        """Say that a run stands still, or goes on: once each, whatever watchers see it."""
+        trouble, queue = run.error if run.good is None else None, Queue(self._ledger)
+        name, now = f"stalled:{task.id}", self._clock.now()
+        kept = self._ledger.remembered(name)
+        if trouble is None:
+            self._troubles.pop(task.id, None)
+            if kept is not None:
+                self._ledger.forget(name)
+                if run.good is None:
+                    queue.say(now, "goes_on", "a runner has it", task.repo, run.link)
+            return
+        before = self._troubles.get(task.id)
+        if before is None or _kind(before) != _kind(trouble):
+            self._say(f"{task.repo}: {trouble}")
+            self._troubles[task.id] = trouble
+        if kept is None or kept[0] != _kind(trouble):
+            self._ledger.remember(name, _kind(trouble), now)
+            queue.say(now, "stalled", trouble, task.repo, run.link)
+
+
+def delivery_of_task(task: Task) -> str:
+    """The delivery of a task's present attempt."""
+    return delivery_of(task.id, task.attempts, repr(task.created))
+
+
+def as_run(progress: Progress) -> Run:
+    """A run's progress as the queue takes it."""
+    link = progress.run.html_url
+    if progress.state in ("queued", "running"):
+        return Run(good=None, link=link, error=progress.trouble)
+    if progress.state == "succeeded":
+        return Run(good=True, link=link)
+    codes = {failure.exit_code for failure in progress.failures}
+    final = not progress.again or bool(FOR_GOOD & codes)
+    return Run(
+        good=False,
+        link=link,
+        error=progress.trouble,
+        final=final,
+        refused=codes == {BuildError.exit_code},
+        passing=not final and bool(OF_THE_DAY & codes),
+        elsewhere=codes == {BusyError.exit_code},
+    )
+
+
+def published_at(found: Repository, run_id: int, hub: str) -> str | None:
+    """The address on a Hub that the log of a run's job `publish` tells, if it does.
+
+    Without it a release is published as well: what hinders the look is passed over.
+    """
+    try:
+        logs = [found.log(job.id) for job in found.jobs(run_id) if job.name in PUBLISHING]
+    except (AccessError, UnreachableError):
+        return None
+    named = re.compile(rf"\burl=({re.escape(hub)}/{NAME}/{NAME})(?![\w./-])")
+    return next((match[1] for log in logs for match in named.finditer(log)), None)
+
+
+def on_github(
+    settings: GitHubSettings,
+    ledger: Ledger,
+    say: Callable[[str], None],
+    clock: Clock | None = None,
+    *,
+    hub: str = "https://huggingface.co",
+) -> OnGitHub:
+    """The executor of the settings' repository, which publishes to `hub`.
+
+    Raises SettingsError without github.repo, AccessError without GITHUB_TOKEN.
+    """
+    clock = clock or SystemClock()
+    return OnGitHub(repository(settings, clock), settings, ledger, clock, say, hub)
+
+
+def _kind(trouble: str) -> str:
+    """A trouble without its numbers: how long it lasts is no news."""
+    return re.sub(r"(?<!\d)\d{1,9} (?:s|min|h|d)\b", "", trouble)

@@ -1,0 +1,60 @@
+"""The command that makes a release again, as `bot publish` takes it.
+
+What a file of the user's tells of itself is left to it; what options or settings told stands in
+the command, and so it does where both could have.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+
+from pydantic import ValidationError
+
+from bot.legible import legible
+from bot.records import Results
+from bot.settings.settings import SourceSettings
+
+LONGEST = 1000  # characters of a word
+
+
+def again(results: Results) -> str:
+    """One line of shell; texts and all other settings are those of bot.yaml.
+
+    Tiers that the gate left out are asked for, too: the release says so of them.
+    """
+    tiers = [row.name for row in results.tiers] + [one.tier for one in results.left_out]
+    words = [*_model(results), "--tiers", ",".join(tiers)]
+    if results.baselines:
+        words += ["--baselines", ",".join(row.name for row in results.baselines)]
+    return " ".join(shlex.quote(legible(word, LONGEST)) for word in ("bot", "publish", *words))
+
+
+def _model(results: Results) -> Iterator[str]:
+    """Which model, and what has to be said of it."""
+    if results.release is not None:
+        yield from (results.release.repo_id, "--revision", results.release.commit)
+        return
+    yield results.reference.file
+    origin = results.origin
+    yield from _told(name=results.name)
+    if origin is not None:
+        yield from _told(
+            license=origin.license,
+            license_name=origin.license_name,
+            license_link=origin.license_link,
+        )
+        yield from _told(base_model=origin.repo_id or None)
+    if origin is None or not origin.license:
+        yield "--private"  # what nobody may hand on can be made again for oneself
+
+
+def _told(**said: str | None) -> Iterator[str]:
+    """Options that say this together. What they would refuse, the file is known to say itself."""
+    try:
+        SourceSettings.model_validate(said)
+    except ValidationError:
+        return
+    for key, value in said.items():
+        if value:
+            yield from (f"--{key.replace('_', '-')}", value)

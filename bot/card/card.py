@@ -1,0 +1,256 @@
+"""Results → the body of README.md. Templates hold the words, Results the numbers.
+
+Rendering is done in a child (rendering.py sends it there): values are strangers', and templates may
+be the user's.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping, Sequence
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from jinja2 import (
+    ChoiceLoader,
+    FileSystemLoader,
+    StrictUndefined,
+    TemplateError,
+    TemplateNotFound,
+    TemplateSyntaxError,
+)
+from jinja2.sandbox import SandboxedEnvironment
+
+from bot.apart.errand import carry_out
+from bot.card import words
+from bot.card.again import again
+from bot.card.choosing import cache_bytes, choices
+from bot.card.commands import Command, commands
+from bot.card.coverage import coverage
+from bot.card.frontmatter import model_url
+from bot.card.highlights import best_fits, highlights
+from bot.card.rendering import BODY, CardOrder
+from bot.card.rows import NAME_LIMIT, distinct, example, names
+from bot.card.tables import CardFile, available, benchmarks, others
+from bot.errors import SettingsError
+from bot.legible import legible
+from bot.records import Results, Row, from_json
+from bot.settings.settings import CardSettings, data_folder
+from bot.wording import escape, formats
+
+CARD = "card.md.j2"
+ALT_LIMIT = 2000
+SENTENCE_LIMIT = 1200
+
+
+def body(order: CardOrder) -> str:
+    """What follows the front matter.
+
+    Raises SettingsError, naming template and line, for a template that cannot be rendered.
+    """
+    environment = _environment(order.templates, order.look.sizes)
+    values = _values(order.results, order.repo_id, order.files, order.about, order.look)
+    try:
+        text = environment.get_template(CARD).render(values | {"plots": order.plots})
+    except (TemplateError, ArithmeticError, AttributeError, TypeError, ValueError) as error:
+        raise _blame(error) from error
+    return _tidy(text)
+
+
+def require_templates(templates: Path) -> None:
+    """Raise SettingsError for a folder that is none, or a file in it that can be no block.
+
+    What a template says of a release is known when one is described; how it is written, before.
+    """
+    environment = _environment(templates, "GB")
+    known = sorted(path.name for path in data_folder("card_templates").glob("*.j2"))
+    for path in sorted(templates.iterdir()):
+        if path.name not in known:
+            raise SettingsError(
+                f"{path} replaces no block of the card; they are {', '.join(known)}"
+            )
+        try:
+            environment.get_template(path.name)
+        except (TemplateError, UnicodeDecodeError) as error:
+            raise _blame(error) from error
+
+
+@cache
+def _environment(templates: Path | None, sizes: formats.Sizes) -> SandboxedEnvironment:
+    """Compiled once; a template that was changed since is read again."""
+    if templates is not None and not templates.is_dir():
+        raise SettingsError(f"templates: {templates} is no folder; make it or leave templates out")
+    folders = [folder for folder in (templates, data_folder("card_templates")) if folder]
+    environment = SandboxedEnvironment(
+        loader=ChoiceLoader([FileSystemLoader(folder) for folder in folders]),
+        undefined=StrictUndefined,
+        finalize=escape.finalize,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+        lstrip_blocks=True,
+        autoescape=False,  # its rules are HTML's; finalize escapes for Markdown
+        optimized=False,  # what a constant comes to is computed in the child alone
+    )
+    environment.filters |= {
+        "code": escape.code,
+        "url": escape.url,
+        "path": escape.path,
+        "shell": escape.shell,
+        "literal": escape.literal,
+        "sentence": partial(escape.text, limit=SENTENCE_LIMIT),
+        "alt": partial(escape.text, limit=ALT_LIMIT),
+        "attribute": escape.attribute,
+        "verbatim": escape.verbatim,
+        "size": partial(formats.size, style=sizes),
+        "large": formats.large,
+        "grouped": formats.grouped,
+        "short": lambda sha: sha[:12],
+    }
+    return environment
+
+
+def _values(
+    results: Results,
+    repo_id: str,
+    files: Sequence[CardFile],
+    about: Mapping[str, str],
+    look: CardSettings,
+) -> dict[str, Any]:
+    model, release = results.architecture, results.release
+    tokens = min(look.context, model.context_length or look.context)
+    return {
+        "results": results,
+        "repo_id": repo_id,
+        "look": look,
+        "name": _name(results),
+        "model_url": model_url(release) if release else None,
+        "source_url": f"{model_url(release)}/tree/{release.commit}" if release else None,
+        "elsewhere": any(row.kind for row in results.imported),
+        "benchmarks": benchmarks(results, look),
+        "others": others(results, look),
+        "choices": _choices(results),
+        "data": _there(files, "results.json"),
+        "sums": _there(files, "SHA256SUMS"),
+        "highlights": _told(results, look),
+        "files": available(results, files, about, look),
+        "by_memory": choices(results, look),
+        "context": tokens,
+        "cache": cache_bytes(model, tokens),
+        "coinciding": _coinciding(results),
+        "attention": words.attention(model.attention),
+        "experts": words.experts(model),
+        "projector": any(file.path.startswith("mmproj") for file in files),
+        "coverage": coverage(results.calibration),
+        "windows": words.windows(results.windows, model.layers),
+        "gradient": words.gradient(results.windows, model.layers),
+        "example": (shown := _example(results, files)),
+        "commands": _commands(results, repo_id, files, shown),
+        "recipes": [row for row in distinct(results) if row.recipe],
+        "again": again(results),
+        "measures": ",".join(["ppl", "kld", *(text.name for text in results.evaluation.tasks)]),
+        "finished": max(
+            (run.finished[:10] for row in _rows(results) for run in row.scores.runs), default=None
+        ),
+    }
+
+
+def _rows(results: Results) -> list[Row]:
+    return [results.reference, *results.tiers]
+
+
+def _name(results: Results) -> str:
+    """The model's own name where it only writes the repository's in another way, else that."""
+    own = results.architecture.name
+    if results.release is None:
+        return own
+    name = results.release.repo_id.rpartition("/")[2]
+    return own if _letters(own) == _letters(name) else name
+
+
+def _letters(name: str) -> str:
+    return "".join(sign for sign in name[:200].casefold() if sign.isalnum())
+
+
+def _there(files: Sequence[CardFile], path: str) -> str | None:
+    return next((file.path for file in files if file.path == path), None)
+
+
+def _example(results: Results, files: Sequence[CardFile]) -> CardFile | None:
+    """The model's file that commands name: the first where it is in several."""
+    row = example(results)
+    if row is None:
+        return None
+    first = next((tier.file for tier in distinct(results) if tier.name == row.name), None)
+    return next(
+        (f for f in files if f.path == first or (first is None and f.tier == row.name)), None
+    )
+
+
+def _commands(
+    results: Results, repo_id: str, files: Sequence[CardFile], shown: CardFile | None
+) -> list[Command]:
+    if shown is None:
+        return []
+    row = next((row for row in distinct(results) if row.file == shown.path), None)
+    tiers = names(results, row) if row else [shown.tier] if shown.tier else []
+    return commands(
+        repo_id,
+        [file.path for file in files],
+        shown.path,
+        tiers,
+        shards=[shard.file for shard in row.shards] if row else (),
+        context=min(results.architecture.context_length or 4096, 4096),
+    )
+
+
+def _told(results: Results, look: CardSettings) -> tuple[str, ...]:
+    best = best_fits(results, look)
+    return (*highlights(results, look.sizes), *([best] if best else []))
+
+
+def _choices(results: Results) -> list[Any]:
+    found = {
+        choice.name: choice for row in reversed(_rows(results)) for choice in row.scores.choices
+    }
+    return list(found.values())
+
+
+def _coinciding(results: Results) -> list[str]:
+    groups = [names(results, row) for row in distinct(results)]
+    return [words.listed([legible(n, NAME_LIMIT) for n in g]) for g in groups if len(g) > 1]
+
+
+def _blame(error: Exception) -> SettingsError:
+    """The template and line that an error came from."""
+    what = legible(error, escape.LIMIT) or type(error).__name__
+    match error:
+        case TemplateSyntaxError():
+            where = f"{error.filename or error.name}, line {error.lineno}"
+        case TemplateNotFound():
+            where, what = "card templates", f"{what} is missing"
+        case _:
+            frames = traceback.extract_tb(error.__traceback__)
+            found = [frame for frame in frames if frame.filename.endswith(".j2")]
+            if not found:
+                raise error
+            where = f"{found[-1].filename}, line {found[-1].lineno}"
+    return SettingsError(f"{where}: {what}; mend the template or take it out of the folder")
+
+
+def _tidy(body: str) -> str:
+    """No space at line ends, one empty line at most between blocks, one final newline."""
+    lines: list[str] = []
+    for line in (line.rstrip() for line in body.strip().splitlines()):
+        if line or lines[-1]:
+            lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+def _carried_out(order: str, made: Path) -> None:
+    text = body(from_json(CardOrder, order))
+    (made / BODY).write_text(text, encoding="utf-8", newline="\n")
+
+
+if __name__ == "__main__":
+    carry_out(_carried_out)

@@ -1,0 +1,148 @@
+"""Commands that fetch and run a file, each checked against the files that are really there."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from bot.legible import legible
+from bot.wording.naming import llama_file, llama_tag, ollama_tag
+
+LONGEST = 1000  # characters of a name in a command
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """A fenced block below the name of a program."""
+
+    program: str
+    language: str
+    lines: tuple[str, ...]
+    note: str = ""
+
+
+def commands(
+    repo_id: str,
+    paths: Sequence[str],
+    file: str,
+    tiers: Sequence[str],
+    *,
+    shards: Sequence[str] = (),
+    context: int = 4096,
+) -> list[Command]:
+    """Each program's command for `file`, or for a model in `shards` of which it is the first.
+
+    One that by the program's own rules would fetch another of `paths` is left out.
+    """
+    given = _Given(repo_id, tuple(paths), file, tuple(tiers), tuple(shards), context)
+    found = (make(given) for make in _PROGRAMS)
+    return [command for command in found if command is not None]
+
+
+@dataclass(frozen=True)
+class _Given:
+    repo_id: str
+    paths: tuple[str, ...]
+    file: str
+    tiers: tuple[str, ...]
+    shards: tuple[str, ...]
+    context: int
+
+    @property
+    def there(self) -> bool:
+        """Whether the file is in the repository under the very name that a command would say."""
+        return self.file in self.paths and _word(self.file) == self.file
+
+
+def _word(value: str) -> str:
+    return legible(value, LONGEST)
+
+
+def _quoted(value: str) -> str:
+    return shlex.quote(_word(value))
+
+
+def _localai(given: _Given) -> Command | None:
+    if not given.there or given.shards:
+        return None
+    upstream = _quoted(f"{given.repo_id}@{given.file}")
+    address = _quoted(f"huggingface://{given.repo_id}/{given.file}")
+    return Command(
+        program="LocalAI",
+        language="bash",
+        lines=(f"local-ai run {upstream}", f"local-ai run {address}  # the same, as an address"),
+    )
+
+
+def _llama(given: _Given) -> Command | None:
+    if not given.there:
+        return None
+    tag = llama_tag(given.paths, given.file, given.tiers)
+    if tag is not None:
+        line = f"llama-server -hf {_quoted(f'{given.repo_id}:{tag}')}"
+    elif llama_file(given.paths, None) == "preset.ini":
+        return None  # it takes over whatever the command says
+    else:
+        line = f"llama-server -hf {_quoted(given.repo_id)} --hf-file {_quoted(given.file)}"
+    other = len(given.shards) - 1
+    note = (
+        f"It finds the other {other} part{'s' if other > 1 else ''} by itself." if other > 0 else ""
+    )
+    return Command(program="llama.cpp", language="bash", lines=(line,), note=note)
+
+
+def _ollama(given: _Given) -> Command | None:
+    tag = ollama_tag(given.repo_id, given.paths, given.file)
+    if given.shards or not given.there or tag is None:
+        return None
+    name = _quoted(f"hf.co/{given.repo_id}:{tag}")
+    return Command(program="Ollama", language="bash", lines=(f"ollama run {name}",))
+
+
+def _download(given: _Given) -> str:
+    names = " ".join(_quoted(name) for name in given.shards or (given.file,))
+    return f"hf download {_quoted(given.repo_id)} {names} --local-dir ."
+
+
+def _lm_studio(given: _Given) -> Command | None:
+    if not given.there or not set(given.shards) <= set(given.paths):
+        return None
+    if given.shards:
+        note = "LM Studio and others open the first part, with all parts side by side."
+        return Command(
+            program="Other programs", language="bash", lines=(_download(given),), note=note
+        )
+    lines = (_download(given), f"lms import {_quoted('./' + given.file)}")
+    return Command(program="LM Studio", language="bash", lines=lines)
+
+
+def _python(given: _Given) -> Command | None:
+    if given.shards or not given.there:
+        return None
+    repo, file = (json.dumps(_word(v), ensure_ascii=False) for v in (given.repo_id, given.file))
+    return Command(
+        program="llama-cpp-python",
+        language="python",
+        lines=(
+            "from huggingface_hub import hf_hub_download",
+            "from llama_cpp import Llama",
+            "",
+            "path = hf_hub_download(",
+            f"    repo_id={repo},",
+            f"    filename={file},",
+            ")",
+            f"model = Llama(path, n_ctx={given.context})",
+            'print(model("The quick brown fox", max_tokens=16)["choices"][0]["text"])',
+        ),
+    )
+
+
+_PROGRAMS: tuple[Callable[[_Given], Command | None], ...] = (
+    _localai,
+    _llama,
+    _ollama,
+    _lm_studio,
+    _python,
+)

@@ -1,0 +1,210 @@
+"""A job's card, its plot, and the list of all that is published."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bot.errors import BuildError, GateError
+from bot.evaluate.measure import evaluate
+from bot.gate.gating import gate, passed
+from bot.gate.verdicts import Verdict, kept, with_card
+from bot.lint.defects import Listed, Repository, lint
+from bot.plan.recipe import asked_types
+from bot.progress import Report
+from bot.publish import provenance
+from bot.publish.blocks import marked
+from bot.quantize.calibrating import settled
+from bot.records import Built, Results, digest, to_json
+from bot.workplace.job import Job
+from bot.workspace import copy, inside, keep_text, sha256
+
+if TYPE_CHECKING:
+    from bot.plots.pictures import Picture
+
+NOTES = {
+    "imatrix.gguf": "Importance matrix that the I- tiers were made with",
+    "results.json": "Every measured value of this card, for machines",
+    "provenance.json": "What was made of what, by which programs (in-toto, SLSA)",
+    "SHA256SUMS": "Hashes of all other files, for sha256sum -c",
+}
+ESCAPED = "\\."
+PLOTS = "Plot of the measurements"
+
+
+def card(job: Job, repo_id: str) -> dict[str, Built]:
+    """Everything that is published, by its path in the repository; the card is made last.
+
+    Tiers that the gate leaves out are not among it. Raises GateError when nothing may be published.
+    """
+    results = passed(job, evaluate(job), repo_id)
+    files = _written(job, results, repo_id)
+    wrong = _wrong(job, results, files, repo_id)
+    if wrong is not None:
+        raise GateError(f"{repo_id} is not published: {wrong}")
+    return files
+
+
+def judge(job: Job, results: Results, repo_id: str) -> Verdict:
+    """Every rule held against tiers and release, and against the card where it gets that far."""
+    verdict = gate(job, results, repo_id)
+    if verdict.stops is not None:
+        return verdict
+    good = kept(results, verdict.left_out)
+    files = _written(job, good, repo_id)
+    return with_card(verdict, _wrong(job, good, files, repo_id))
+
+
+def _wrong(job: Job, results: Results, files: Mapping[str, Built], repo_id: str) -> str | None:
+    """The first error that `bot lint` would find in what is to be published."""
+    if not job.settings.gate.card:
+        return None
+    listed = tuple(
+        Listed(path=path, bytes=file.bytes, sha256=file.sha256) for path, file in files.items()
+    )
+    text = Path(files[job.paths.card.name].path).read_text(encoding="utf-8")
+    found = lint(Repository(files=listed, card=text, results=results, repo_id=repo_id))
+    errors = [f"{one.path}: {one.text} ({one.rule})" for one in found if one.level == "error"]
+    return next(iter(errors), None)
+
+
+def _written(job: Job, results: Results, repo_id: str) -> dict[str, Built]:
+    """The card and all that lies beside it, by path in the repository."""
+    from bot.card.rendering import CardOrder, render
+    from bot.card.tables import CardFile
+
+    files = _files(job, results)
+    plots = _plots(job, results, files)
+    files[provenance.NAME] = _provenance(job, results, files)
+    keep_text(job.paths.sums, sums(files))
+    files[job.paths.sums.name] = hashed(job.paths.sums)
+    tiers = {
+        file.file: row.name for row in results.tiers if row.same_as is None for file in row.files
+    }
+    listed = [
+        CardFile(
+            path=path,
+            tier=tiers.get(path),
+            bytes=file.bytes,
+            sha256=file.sha256,
+            note=_note(path),
+        )
+        for path, file in files.items()
+    ]
+    order = CardOrder(
+        results=results,
+        repo_id=repo_id,
+        files=tuple(listed),
+        about={profile.tier: profile.about for profile in job.plan.profiles},
+        plots=tuple(plots),
+        look=job.settings.card,
+        templates=job.settings.templates,
+        quantized_by=job.settings.publish.quantized_by or repo_id.split("/")[0],
+    )
+    keep_text(job.paths.card, marked(render(order, job.settings.kept_apart)))
+    return {**files, job.paths.card.name: hashed(job.paths.card)}
+
+
+def _provenance(job: Job, results: Results, files: dict[str, Built]) -> Built:
+    path = job.paths.release / provenance.NAME
+    said = provenance.statement(results, files, job.key, job.order.asked)
+    keep_text(path, provenance.as_text(said))
+    return hashed(path)
+
+
+def sums(files: Mapping[str, Built]) -> str:
+    """SHA256SUMS as `sha256sum -c` reads it: every file but the card and itself."""
+    return "".join(f"{file.sha256}  {path}\n" for path, file in sorted(files.items()))
+
+
+def _plots(job: Job, results: Results, files: dict[str, Built]) -> list[Picture]:
+    """Draw what was measured, and add the pictures to `files`; one that cannot be drawn is told."""
+    from bot.plots.pictures import draw, pictures, told
+
+    folder, lacking = job.paths.plots, dict[str, str]()
+    shown, names = pictures(results, folder.name)
+    if not shown:
+        return []
+
+    def work(_report: Report) -> None:
+        lacking.update(draw(results, folder, job.settings.kept_apart))
+        if lacking:
+            raise BuildError("a plot could not be drawn")
+
+    inputs = {"results": digest(to_json(results)), "files": names}
+    paths = [job.paths.release / name for name in names]
+    try:
+        drawn = job.step("plots", inputs, paths, "drawing", work).files
+    except BuildError:
+        job.lacks = told(lacking)
+        for line in job.lacks:
+            job.pipeline.narrator.say(line)
+        shown, names = pictures(results, folder.name, lacking)
+        drawn = tuple(hashed(job.paths.release / name) for name in names)
+    files |= dict(zip(names, drawn, strict=True))
+    return shown
+
+
+def _files(job: Job, results: Results) -> dict[str, Built]:
+    """The model files, the importance matrix and results.json, by name."""
+    found = {
+        file.file: Built(
+            path=str(job.paths.release / file.file), bytes=file.bytes, sha256=file.sha256
+        )
+        for row in results.tiers
+        for file in row.files
+    }
+    if results.calibration is not None:
+        matrix = results.calibration
+        path = str(job.paths.release / matrix.file)
+        found[matrix.file] = Built(path=path, bytes=matrix.bytes, sha256=matrix.sha256)
+    found |= _recipes(job, found.get(results.calibration.file) if results.calibration else None)
+    for name, extra in job.plan.model.extras.items():
+        found[name] = _extra(job, name, extra)
+    found[job.paths.results.name] = hashed(job.paths.results)
+    return found
+
+
+def _recipes(job: Job, matrix: Built | None) -> dict[str, Built]:
+    """Each tier's recipe as `llama-quantize --tensor-type-file` reads it."""
+    found, model = {}, job.plan.model
+    for recipe in settled(job, matrix):
+        if recipe.plain or recipe.same_as is not None:
+            continue
+        path = job.paths.release / "recipes" / f"{recipe.tier}.txt"
+        path.parent.mkdir(exist_ok=True)
+        types = asked_types(recipe, model.architecture, model.tensors)
+        lines = [f"^{name.replace('.', ESCAPED)}$={kind}\n" for name, kind in types.items()]
+        keep_text(path, "".join(lines))
+        found[f"recipes/{path.name}"] = hashed(path)
+    return found
+
+
+def _extra(job: Job, name: str, path: Path) -> Built:
+    """A projector or MTP file of the source, beside the tiers."""
+    target = job.paths.release / name
+
+    def work(_report: Report) -> None:
+        copy(path, target, job.settings.reserve)
+
+    inputs = {
+        "source": job.plan.model.source.sha256,
+        "path": inside(job.pipeline.workspace.root, path),
+    }
+    return job.step(f"copy {name}", inputs, [target], f"copying {name}", work).files[0]
+
+
+def _note(path: str) -> str:
+    if path.startswith("mmproj"):
+        return "Vision or audio part, for --mmproj"
+    if path.startswith("mtp-"):
+        return "Multi-token prediction layers, apart"
+    if path.startswith("recipes/"):
+        return "Recipe, for llama-quantize --tensor-type-file"
+    return PLOTS if path.startswith("plots/") else NOTES.get(path, "")
+
+
+def hashed(path: Path) -> Built:
+    """A file that is here."""
+    return Built(path=str(path), bytes=path.stat().st_size, sha256=sha256(path))

@@ -1,0 +1,344 @@
+"""The card's tables: cells ready to print, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from bot.card.rows import Entry, elsewhere, entries, names
+from bot.records import KLD, PPL, Results, Row, best
+from bot.settings.settings import CardSettings
+from bot.wording.escape import Verbatim, code, link, path, text
+from bot.wording.formats import (
+    MISSING,
+    error_places,
+    fixed,
+    grouped,
+    measured,
+    percent,
+    size,
+    value_places,
+)
+
+LISTED = 6  # names that a note gives before it counts
+TASK = "task:"
+PLOTS = "plots/"  # shown on the card, not listed
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardFile:
+    """A file of the repository. `path` is relative to its root; 0 bytes, no sha256: not known."""
+
+    path: str
+    tier: str | None
+    bytes: int
+    sha256: str
+    note: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Cells of a Markdown table; `sides` has a letter for each column, l or r."""
+
+    columns: tuple[Verbatim, ...]
+    rows: tuple[tuple[Verbatim, ...], ...]
+    sides: str
+    notes: tuple[str, ...] = ()  # plain sentences that belong below
+
+    @property
+    def rule(self) -> tuple[Verbatim, ...]:
+        """The line between head and body, which carries the alignment."""
+        return tuple(Verbatim("---:" if side == "r" else "---") for side in self.sides)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Column:
+    title: str
+    key: str  # as the setting calls it; task:NAME
+    value: Callable[[Entry], float | None]
+    cell: Callable[[Entry], str]
+    error: Callable[[Entry], float | None] = lambda _row: None
+    measure: str | None = None  # that a comparison can support
+
+
+def benchmarks(results: Results, look: CardSettings) -> Table:
+    """The reference, then tiers, baselines and other publishers' files, the largest first.
+
+    An em dash stands where nothing was measured, and a note says of what. Bold is what paired tests
+    found better than every other file of the table: the best of its column, as a reader takes it.
+    """
+    rows = entries(results)
+    table = _table(rows, look)
+    chosen = [column for column in _columns(rows, look) if column.measure]
+    files = [row.name for row in rows[1:] if row.same_as is None]
+    bold = {
+        (name, column.title)
+        for column in chosen
+        if (name := best(results.comparisons, column.measure or "", files)) is not None
+    }
+    if not bold:
+        return table
+    return _emboldened(table, rows, bold)
+
+
+def others(results: Results, look: CardSettings) -> Table | None:
+    """What others measured on texts and machines of their own; None without any."""
+    rows = elsewhere(results)
+    return _table(rows, look) if rows else None
+
+
+def _table(rows: Sequence[Entry], look: CardSettings) -> Table:
+    columns = _columns(rows, look)
+    body = tuple(
+        (
+            text(row.title),
+            text(size(row.bytes, look.sizes) if row.bytes else MISSING),
+            *(text(column.cell(row)) for column in columns),
+        )
+        for row in rows
+    )
+    heads = ("Model", "Size", *(column.title for column in columns))
+    notes = (*_missing(rows, columns), *(_footnotes(rows, columns) if _noted(look) else ()))
+    return Table(
+        columns=tuple(text(head) for head in heads),
+        rows=body,
+        sides="l" + "r" * (len(heads) - 1),
+        notes=notes,
+    )
+
+
+def _noted(look: CardSettings) -> bool:
+    return look.errors == "footnote"
+
+
+def _columns(rows: Sequence[Entry], look: CardSettings) -> list[_Column]:
+    ppl = error_places((row.perplexity_error for row in rows), 3)
+    mean = error_places(row.mean_error for row in rows)
+    inline = not _noted(look)
+    columns = [
+        _Column(
+            title="PPL ↓",
+            key="ppl",
+            value=lambda row: row.perplexity,
+            error=lambda row: row.perplexity_error,
+            cell=lambda row: _value(row.perplexity, row.perplexity_error, ppl, inline),
+            measure=PPL,
+        ),
+        _Column(
+            title="KL mean ↓",
+            key="mean",
+            value=lambda row: row.mean,
+            error=lambda row: row.mean_error,
+            cell=lambda row: _value(row.mean, row.mean_error, mean, inline),
+            measure=KLD,
+        ),
+        _of_divergence(rows, "KL median ↓", "median", mean),
+        _of_divergence(rows, "KL 99.9% ↓", "p999"),
+        _of_divergence(rows, "KL max ↓", "max"),
+        _Column(
+            title="Same top ↑",
+            key="same_top",
+            value=lambda row: row.kld.get("same_top"),
+            cell=lambda row: _percent(row.kld.get("same_top"), 2),
+        ),
+        *(_task(name, inline) for name in _named(row.shares for row in rows)),
+        *(_speed(name) for name in _named(row.speed for row in rows)),
+        _Column(
+            title="BPW",
+            key="bits",
+            value=lambda row: row.bits,
+            cell=lambda row: _value(row.bits, None, 2, inline),
+        ),
+    ]
+    optional = {"bits", "p999", "same_top", "speed"} - set(look.columns)
+    return [column for column in columns if column.key not in optional]
+
+
+def _of_divergence(
+    rows: Sequence[Entry], title: str, key: str, places: int | None = None
+) -> _Column:
+    if places is None:
+        places = value_places(row.kld[key] for row in rows if key in row.kld)
+    digits = places
+    return _Column(
+        title=title,
+        key=key,
+        value=lambda row: row.kld.get(key),
+        cell=lambda row: _value(row.kld.get(key), None, digits, False),
+    )
+
+
+def _task(name: str, inline: bool) -> _Column:
+    def cell(row: Entry) -> str:
+        share = row.shares.get(name)
+        if share is None:
+            return MISSING
+        if not inline or share.low is None or share.high is None:
+            return percent(share.value)
+        return f"{percent(share.value)} ({_bounds(share.low, share.high)})"
+
+    return _Column(
+        title=f"{name} ↑",
+        key=TASK + name,
+        value=lambda row: row.shares[name].value if name in row.shares else None,
+        cell=cell,
+        measure=name,
+    )
+
+
+def _bounds(low: float, high: float) -> str:
+    return f"{percent(low).removesuffix('%')}–{percent(high).removesuffix('%')}"
+
+
+def _speed(name: str) -> _Column:
+    def cell(row: Entry) -> str:
+        if name not in row.speed:
+            return MISSING
+        return measured(*row.speed[name], 1)
+
+    return _Column(
+        title=f"{name} t/s ↑",
+        key="speed",
+        value=lambda row: row.speed[name][0] if name in row.speed else None,
+        cell=cell,
+    )
+
+
+def _named(given: Iterable[Mapping[str, object]]) -> list[str]:
+    return list(dict.fromkeys(name for found in given for name in found))
+
+
+def _value(value: float | None, error: float | None, places: int, inline: bool) -> str:
+    if value is None:
+        return MISSING
+    return measured(value, error, places) if inline else fixed(value, places)
+
+
+def _percent(value: float | None, places: int) -> str:
+    return MISSING if value is None else percent(value, places)
+
+
+def _missing(rows: Sequence[Entry], columns: Sequence[_Column]) -> list[str]:
+    """Why a dash stands where one does, rows and columns together that belong together."""
+    reasons: dict[tuple[str, ...], list[str]] = {}
+    for column in columns:
+        lacking = tuple(
+            row.title for row in rows if column.value(row) is None and not _itself(row, column)
+        )
+        if lacking:
+            reasons.setdefault(lacking, []).append(column.title.rstrip(" ↓↑"))
+    notes = [
+        f"Not measured: {', '.join(found)} of {_some(lacking, len(rows))}."
+        for lacking, found in reasons.items()
+    ]
+    if any(_itself(row, column) for row in rows for column in columns):
+        notes.insert(0, "The reference has no divergence from itself.")
+    return notes
+
+
+def _itself(row: Entry, column: _Column) -> bool:
+    return row.kind == "reference" and column.key in ("mean", "median", "p999", "max", "same_top")
+
+
+def _some(given: Sequence[str], whole: int) -> str:
+    if len(given) == whole:
+        return "every row"
+    more = [f"{len(given) - LISTED} more"] if len(given) > LISTED else []
+    return ", ".join([*given[:LISTED], *more])
+
+
+def _footnotes(rows: Sequence[Entry], columns: Sequence[_Column]) -> list[str]:
+    """The errors that the cells leave out, from the smallest to the largest of a column."""
+    told, unknown = [], []
+    for column in columns:
+        name = column.title.rstrip(" ↓↑")
+        errors = [error for row in rows if (error := column.error(row)) is not None]
+        if errors:
+            places = error_places(errors)
+            told.append(f"{name} ± {_span(errors, places)} (one standard error)")
+        elif column.key.startswith(TASK):
+            told += _intervals(rows, column, name)
+        elif column.key in ("ppl", "mean"):
+            unknown.append(name)
+    notes = [f"Uncertainty: {'; '.join(told)}."] if told else []
+    if unknown:
+        notes.append(f"No error is known of {', '.join(unknown)}.")
+    return notes
+
+
+def _intervals(rows: Sequence[Entry], column: _Column, name: str) -> list[str]:
+    task = column.key.removeprefix(TASK)
+    found = [share for row in rows if (share := row.shares.get(task)) and share.low is not None]
+    halves = [100 * ((share.high or 0) - (share.low or 0)) / 2 for share in found]
+    return [f"{name} ± {_span(halves, 1)} points (95% interval)"] if halves else []
+
+
+def _span(values: Sequence[float], places: int) -> str:
+    low, high = fixed(min(values), places), fixed(max(values), places)
+    return low if low == high else f"{low} to {high}"
+
+
+def _emboldened(table: Table, rows: Sequence[Entry], bold: set[tuple[str, str]]) -> Table:
+    titles = [str(column) for column in table.columns]
+    wanted = {(name, str(text(title))) for name, title in bold}
+    body = tuple(
+        tuple(
+            Verbatim(f"**{cell}**") if (row.name, title) in wanted and row.same_as is None else cell
+            for title, cell in zip(titles, cells, strict=True)
+        )
+        for row, cells in zip(rows, table.rows, strict=True)
+    )
+    note = (
+        "Bold: better than every other file here, by tests that pair what both answered (95%, all "
+        "together)."
+    )
+    return Table(columns=table.columns, rows=body, sides=table.sides, notes=(note, *table.notes))
+
+
+def available(
+    results: Results, files: Sequence[CardFile], about: Mapping[str, str], look: CardSettings
+) -> Table:
+    """Every file but plots: models, shards one after another, then the others; the largest first.
+
+    A column of which nothing is known is left out.
+    """
+    columns = ("File", "Profile", "Size", "Best For", "BPW", "Bytes", "SHA-256")
+    models = {file.file: row for row in results.tiers if row.same_as is None for file in row.files}
+
+    def place(file: CardFile) -> tuple[bool, int, str]:
+        row = models.get(file.path)
+        return row is None and file.tier is None, -(row.bytes if row else file.bytes), file.path
+
+    ordered = sorted((file for file in files if not file.path.startswith(PLOTS)), key=place)
+    body = [_file(results, file, models.get(file.path), about, look) for file in ordered]
+    kept = [i for i in range(len(columns)) if i < 4 or any(line[i] != MISSING for line in body)]
+    return Table(
+        columns=tuple(text(columns[i]) for i in kept),
+        rows=tuple(tuple(line[i] for i in kept) for line in body),
+        sides="".join("llrlrrl"[i] for i in kept),
+    )
+
+
+def _file(
+    results: Results,
+    file: CardFile,
+    row: Row | None,
+    about: Mapping[str, str],
+    look: CardSettings,
+) -> tuple[Verbatim, ...]:
+    tiers = names(results, row) if row else [file.tier] if file.tier else []
+    purpose = file.note or (about.get(tiers[0], "") if tiers else "")
+    shards = [shard.file for shard in row.shards] if row else []
+    if file.path in shards:
+        part = f"part {shards.index(file.path) + 1} of {len(shards)}"
+        purpose = f"{purpose} ({part})" if purpose else part
+    exact = file.bytes and (row or file.sha256)
+    return (
+        link(file.path, path(file.path)),
+        text(", ".join(tiers) or MISSING),
+        text(size(file.bytes, look.sizes) if file.bytes else MISSING),
+        text(purpose or MISSING),
+        text(fixed(row.bits_per_weight, 2) if row else MISSING),
+        text(grouped(file.bytes) if exact else MISSING),
+        code(file.sha256[:12]) or text(MISSING),
+    )

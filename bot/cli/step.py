@@ -1,0 +1,336 @@
+"""The steps of a release that is spread over jobs of a workflow; each can be run by hand."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import click
+
+from bot.cli.options import JSON, Repository, pasted_revision, tell
+from bot.legible import legible_flat, legible_json
+
+if TYPE_CHECKING:
+    from bot.jobs.orders import Folder
+    from bot.settings.settings import Settings
+    from bot.workplace.models import Pipeline
+
+
+class Context(Protocol):
+    """What the options before the verb said: see bot.cli."""
+
+    @property
+    def settings(self) -> Settings:
+        """The settings file and the environment."""
+        ...
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The stages."""
+        ...
+
+
+RELEASE = click.option(
+    "--release", envvar="APEX_RELEASE", required=True, help="As `prepare` called it."
+)
+SENTINEL = click.option(
+    "--sentinel",
+    envvar="APEX_SENTINEL",
+    required=True,
+    help="Of `prepare`; proves that this machine sees the same folder.",
+)
+SEALS = click.option(
+    "--seals",
+    envvar="APEX_SEALS",
+    default="",
+    metavar="N:HEX,…",
+    help="Of `prepare`; prove which job wrote a group's record [default: this machine's own]",
+)
+PUBLISHED = click.option(
+    "--published", envvar="APEX_PUBLISHED", default="", help="What `publish` told the run, JSON."
+)
+
+
+@click.group()
+def step() -> None:
+    """One job of a release that several machines build: see workflows/.
+
+    Options can be given as variables: APEX_MODEL, APEX_REVISION, APEX_TIERS, APEX_DELIVERY,
+    APEX_RELEASE, APEX_SENTINEL, APEX_SEALS, APEX_GROUP, APEX_COUNT, APEX_DESCRIBED, APEX_PUBLISHED.
+    On GitHub, results go to GITHUB_OUTPUT too.
+
+    \b
+    bot step prepare --model Qwen/Qwen3.6-35B-A3B
+    bot step quantize --group 1 --release RELEASE --sentinel SENTINEL
+    bot step describe --release RELEASE --sentinel SENTINEL
+    bot step publish --release RELEASE --sentinel SENTINEL
+    bot step report --release RELEASE --sentinel SENTINEL
+    """
+
+
+def _folder(context: Context, release: str) -> Folder:
+    from bot.jobs.orders import folder_of
+
+    return folder_of(context.pipeline.workspace, release)
+
+
+def _tell(values: dict[str, Any], *, as_json: bool, to_jobs: dict[str, Any] | None = None) -> None:
+    """Results on stdout, and to later jobs of a workflow; `to_jobs` to them alone.
+
+    A log is read by many: what proves who wrote a record is in no log.
+    """
+    shown, told = _lines(values), _lines({**values, **(to_jobs or {})})
+    target = os.environ.get("GITHUB_OUTPUT")
+    if target:
+        with Path(target).open("a", encoding="utf-8") as file:
+            file.writelines(f"{name}={value}\n" for name, value in told.items())
+    if as_json:
+        click.echo(legible_json({**values, **({} if target else to_jobs or {})}))
+    else:
+        for name, value in (shown if target else told).items():
+            click.echo(f"{name}={value}")
+
+
+def _lines(values: dict[str, Any]) -> dict[str, str]:
+    return {
+        name: legible_flat(value)
+        if isinstance(value, str)
+        else json.dumps(value, separators=(",", ":"))
+        for name, value in values.items()
+    }
+
+
+@step.command()
+@click.option("--model", envvar="APEX_MODEL", required=True, type=Repository(), metavar="ORG/MODEL")
+@click.option(
+    "--revision",
+    envvar="APEX_REVISION",
+    default="main",
+    show_default=True,
+    callback=pasted_revision,
+)
+@click.option(
+    "--tiers", envvar="APEX_TIERS", default="", metavar="TIER,TIER", help="[default: all]"
+)
+@click.option("--delivery", envvar="APEX_DELIVERY", default="by-hand", show_default=True)
+@JSON
+@click.pass_obj
+def prepare(
+    context: Context, model: str, revision: str, tiers: str, delivery: str, as_json: bool
+) -> None:
+    """Fetch, convert, calibrate, and measure the reference: what every tier needs, made once.
+
+    Its results are the release's name, a sentinel, and the jobs of the next step: `count` of them,
+    none when the order is published already, as a matrix of `group`, `tiers` and `seal`; `seals`
+    are those of all groups.
+
+    \b
+    bot step prepare --model Qwen/Qwen3.6-35B-A3B --tiers I-Quality,I-Mini
+    """
+    from bot.jobs import claims, steps
+    from bot.jobs.orders import Order
+
+    named = tuple(tier.strip() for tier in tiers.split(",") if tier.strip())
+    order = Order(model=model, revision=revision or "main", tiers=named, delivery=delivery)
+    folder, prepared = steps.prepare(context.pipeline, order)
+    seals = claims.seals_of(folder, prepared) if prepared is not None else {}
+    jobs = steps.matrix(prepared, seals) if prepared is not None else {"include": []}
+    sentinel = folder.sentinel if prepared is not None else ""
+    values = {"release": folder.name, "sentinel": sentinel, "count": len(jobs["include"])}
+    _tell(values, as_json=as_json, to_jobs={"matrix": jobs, "seals": claims.show_seals(seals)})
+
+
+@step.command()
+@RELEASE
+@SENTINEL
+@SEALS
+@click.option(
+    "--group", envvar="APEX_GROUP", type=click.IntRange(1, 64), help="[default: one after another]"
+)
+@JSON
+@click.pass_obj
+def quantize(
+    context: Context, release: str, sentinel: str, seals: str, group: int | None, as_json: bool
+) -> None:
+    """Make and measure the tiers of one group, or of all. No token is needed.
+
+    \b
+    bot step quantize --group 1 --release Qwen--Qwen3.6-35B-A3B-0123456789ab --sentinel 0123…
+    """
+    from bot.jobs import steps
+
+    folder = _folder(context, release)
+    if group is None:
+        done = steps.quantize_all(context.pipeline, folder, sentinel, seals)
+    else:
+        done = steps.quantize(context.pipeline, folder, sentinel, group, seals)
+    _tell({"tiers": ",".join(done)}, as_json=as_json)
+
+
+@step.command()
+@RELEASE
+@SENTINEL
+@SEALS
+@click.option("--to", type=Repository(), metavar="OWNER/NAME", help="Repository to publish to.")
+@JSON
+@click.pass_obj
+def describe(
+    context: Context, release: str, sentinel: str, seals: str, to: str | None, as_json: bool
+) -> None:
+    """Write card, plot and results of the tiers that are complete, if jobs.policy has enough.
+
+    Models are opened here and not by `publish`, which has the token that may write. With
+    hub.namespace in bot.yaml this step needs no token. `described` among its results is how
+    `publish` knows on another machine what was written.
+
+    \b
+    bot step describe --release Qwen--Qwen3.6-35B-A3B-0123456789ab --sentinel 0123…
+    """
+    from bot.jobs import steps
+    from bot.jobs.orders import Described
+
+    folder = _folder(context, release)
+    found = steps.describe_release(context.pipeline, folder, sentinel, to, seals)
+    told = {"repository": found.repo_id, "tiers": ",".join(found.tiers)}
+    _tell({**told, "described": folder.hash_of(Described)}, as_json=as_json)
+
+
+@step.command()
+@RELEASE
+@SENTINEL
+@click.option(
+    "--described",
+    envvar="APEX_DESCRIBED",
+    default="",
+    metavar="HASH",
+    help="Of `describe` [default: what this machine described itself]",
+)
+@click.option("--private", is_flag=True, help="Leave a new repository private.")
+@JSON
+@click.pass_obj
+def publish(
+    context: Context, release: str, sentinel: str, described: str, private: bool, as_json: bool
+) -> None:
+    """Send what was described: one commit, verified, then public. HF_TOKEN must allow it.
+
+    \b
+    bot step publish --release Qwen--Qwen3.6-35B-A3B-0123456789ab --sentinel 0123…
+    """
+    from bot.jobs import steps
+    from bot.records import dump
+
+    hide = private or context.settings.publish.private
+    folder = _folder(context, release)
+    done, sent = steps.publish(context.pipeline, folder, sentinel, described, private=hide)
+    told = {"published": dump(sent)}
+    _tell({"url": done.url, "commit": done.commit}, as_json=as_json, to_jobs=told)
+
+
+MAYBE = click.option("--release", envvar="APEX_RELEASE", default="", help="As `prepare` called it.")
+MAYBE_SENTINEL = click.option(
+    "--sentinel", envvar="APEX_SENTINEL", default="", help="Of `prepare`; none: it never ended."
+)
+
+
+@step.command()
+@MAYBE
+@MAYBE_SENTINEL
+@SEALS
+@PUBLISHED
+@click.option(
+    "--count", envvar="APEX_COUNT", default="", help="As `prepare` counted; 0: published before."
+)
+@JSON
+@click.pass_context
+def report(
+    ctx: click.Context,
+    release: str,
+    sentinel: str,
+    seals: str,
+    published: str,
+    count: str,
+    as_json: bool,
+) -> None:
+    """Say what became of each tier, also to GITHUB_STEP_SUMMARY; exit code 1 unless all is well.
+
+    \b
+    bot step report --release Qwen--Qwen3.6-35B-A3B-0123456789ab --sentinel 0123…
+    """
+    from bot.jobs import step_report
+
+    jobs = int(count) if count.isdecimal() else None
+    folder = _folder(ctx.obj, release) if release else None
+    told = step_report.report(
+        ctx.obj.pipeline, folder, sentinel, published, seals=seals, count=jobs
+    )
+    target = os.environ.get("GITHUB_STEP_SUMMARY")
+    if target:
+        with Path(target).open("a", encoding="utf-8") as file:
+            file.write(told.text)
+    click.echo(legible_json(asdict(told)) if as_json else told.text.rstrip("\n"))
+    ctx.exit(0 if told.good or told.waiting else 1)
+
+
+@step.command()
+@MAYBE
+@MAYBE_SENTINEL
+@PUBLISHED
+@JSON
+@click.pass_obj
+def clean(context: Context, release: str, sentinel: str, published: str, as_json: bool) -> None:
+    """Remove unfinished files; and, once all is published, the model's files (see jobs.keep).
+
+    \b
+    bot step clean --release Qwen--Qwen3.6-35B-A3B-0123456789ab --sentinel 0123…
+    """
+    from bot.jobs.step_report import clean as sweep
+
+    folder = _folder(context, release) if release and sentinel else None
+    done = sweep(context.pipeline, folder, sentinel, published) if folder else None
+    words = {True: "removed the model's files", False: "removed unfinished files"}
+    text = words[done] if done is not None else "nothing of it is here"
+    tell(text, as_json=as_json, release=release, model_removed=done)
+
+
+REMOTE = click.option(
+    "--remote", help="Address or folder of a git repository [default: this workflow's]"
+)
+
+
+@step.command()
+@REMOTE
+@JSON
+@click.pass_obj
+def recall(context: Context, remote: str | None, as_json: bool) -> None:
+    """Take the watcher's ledger from the branch apex-bot-ledger; a first time there is none.
+
+    \b
+    bot step recall --remote https://github.com/me/builds.git
+    """
+    from bot.watcher import remembering
+
+    found = remembering.recall(context.pipeline.workspace, remembering.shelf(remote))
+    text = "took the ledger of the last run" if found else "there is no ledger yet"
+    tell(text, as_json=as_json, found=found)
+
+
+@step.command()
+@REMOTE
+@JSON
+@click.pass_obj
+def remember(context: Context, remote: str | None, as_json: bool) -> None:
+    """Write the watcher's ledger to the branch apex-bot-ledger, whose last version it replaces.
+
+    \b
+    bot step remember --remote https://github.com/me/builds.git
+    """
+    from bot.watcher import remembering
+
+    commit = remembering.remember(context.pipeline.workspace, remembering.shelf(remote))
+    tell(f"the ledger is kept at {commit[:12]}", as_json=as_json, commit=commit)
+
+
+VERBS = (step,)

@@ -1,0 +1,440 @@
+"""Results for people: the text that verbs print."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bot import licences
+from bot.legible import legible, legible_flat
+from bot.records import (
+    Architecture,
+    CalibrationFacts,
+    Comparison,
+    Evaluation,
+    EvaluationFacts,
+    Imported,
+    Recipe,
+    Results,
+    Row,
+    dump,
+)
+
+if TYPE_CHECKING:
+    from bot.detect.inspection import Sight, Sketch
+    from bot.gate.verdicts import Verdict
+    from bot.publish.publication import Published, RolledBack, Version
+    from bot.publish.reclaim import Replaced
+    from bot.verbs.cleaning import Cleaned
+    from bot.verbs.demo import Demonstrated
+    from bot.verbs.doctor import Finding
+    from bot.workplace.models import Plan
+
+_IMPORTED = ("mean", "median", "p999", "max")
+WIDTH = 240  # wider than any table of ours: lines are never cut
+
+
+def size(count: int) -> str:
+    """Bytes as the Hub shows them: decimal, one place."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return f"{count / 1e3:.1f} kB"
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> str:
+    """Aligned columns; the first `left` to the left, numbers to the right."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for i, name in enumerate(columns):
+        made.add_column(name, justify="left" if i < left else "right", no_wrap=True)
+    for row in rows:
+        made.add_row(*(Text(legible_flat(cell)) for cell in row))
+    out = io.StringIO()
+    Console(file=out, width=WIDTH, color_system=None).print(made)
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+
+
+def architecture(a: Architecture, where: str) -> str:
+    """What `bot inspect` says of what was counted; `where` names file or repository."""
+    shared = a.shared_experts or int(a.shared_expert)
+    facts = {
+        "model": a.name,
+        "family": a.family,
+        "source": where,
+        "precision": a.source_precision or a.source_type,
+        "parameters": f"{a.parameters:,} ({a.parameters_active:,} active)"
+        + (f", {a.parameters_other:,} of other parts" if a.parameters_other else ""),
+        "layers": f"{a.layers}"
+        + (f", {a.dense_layers} of them dense" if a.dense_layers else "")
+        + (f" and {a.mtp_layers} MTP" if a.mtp_layers else ""),
+        "experts": f"{a.experts} routed, {a.experts_active} active"
+        + (f", {shared} shared" if shared else ""),
+        "attention": a.attention_pattern,
+        "context": f"{a.context_length:,}",
+        "vocabulary": f"{a.vocabulary:,}" + (", tied" if a.tied_embeddings else ""),
+        "parts": ", ".join(n for n, has in (("vision", a.vision), ("audio", a.audio)) if has),
+        "base model": f"{a.base_relation or 'made'} of {a.base_model}" if a.base_model else "",
+    }
+    return _facts(facts)
+
+
+def sight(found: Sight) -> str:
+    """What `bot inspect` says of a repository."""
+    release, decision = found.release, found.decision
+    lines = [
+        _facts(
+            {
+                "outcome": decision.outcome,
+                "reason": decision.reason,
+                "license": release.license_name or ", ".join(licences.of(release)),
+                "languages": ", ".join(release.languages),
+                "task": release.pipeline_tag or "",
+            }
+        )
+    ]
+    if found.sketch is not None:
+        where = f"{release.repo_id} at {release.commit[:12]}" if release.commit else ""
+        lines.append(architecture(found.sketch.architecture, where))
+        lines.append(_facts({"guessed": guessed(found.sketch.guessed)}))
+    return "\n".join(filter(None, lines))
+
+
+def guessed(names: Sequence[str]) -> str:
+    """Tensors whose roles only words of their names told; empty where there are none."""
+    if not names:
+        return ""
+    return f"the roles of {len(names):,} tensors by words of their names, first {names[0][:80]!r}"
+
+
+def sight_values(found: Sight) -> dict[str, Any]:
+    """What `bot inspect --json` says; `architecture` is null for what is not built."""
+    release, decision, told = found.release, found.decision, found.experts
+    return {
+        "repo_id": release.repo_id,
+        "commit": release.commit,
+        "decision": type(decision).__name__.lower(),
+        "outcome": decision.outcome,
+        "reason": decision.reason,
+        "experts": told.experts if told else None,
+        "experts_active": told.experts_active if told else None,
+        "experts_shared": told.shared if told else None,
+        "license": release.license,
+        "licenses": licences.of(release),
+        "license_name": release.license_name,
+        "license_link": release.license_link,
+        "languages": release.languages,
+        "pipeline_tag": release.pipeline_tag,
+        "architecture": architecture_values(found.sketch.architecture) if found.sketch else None,
+        "guessed": found.sketch.guessed if found.sketch else (),
+    }
+
+
+def architecture_values(a: Architecture) -> dict[str, Any]:
+    """An architecture for machines, with its attention in words too."""
+    return {**dump(a), "attention_pattern": a.attention_pattern}
+
+
+def _facts(facts: Mapping[str, str]) -> str:
+    return "\n".join(f"{name:<11} {legible(value)}" for name, value in facts.items() if value)
+
+
+def plan(made: Plan[Sketch], reference: int) -> str:
+    """What `bot plan` says: tiers, sizes, types of the routed experts by band, disk.
+
+    `reference` is the size of the reference's log-probabilities, bytes.
+    """
+    parameters = made.model.parameters
+    rows = [
+        (
+            recipe.tier,
+            recipe.base,
+            "yes" if recipe.imatrix else "",
+            f"{recipe.tensor_bytes * 8 / parameters:.2f}",
+            f"{recipe.tensor_bytes:,}",
+            size(made.predicted(recipe)),
+            _band(recipe, "edge"),
+            _band(recipe, "near"),
+            _band(recipe, "middle"),
+            f"same as {recipe.same_as}" if recipe.same_as else "",
+        )
+        for recipe in made.recipes
+    ]
+    columns = ("tier", "base", "imatrix", "bpw", "tensor bytes", "file")
+    bands = ("edge", "near", "middle", "")
+    windows = made.recipes[0].windows
+    disk = sum(made.predicted(recipe) for recipe in made.distinct)
+    layers = made.model.architecture.layers
+    middle = max(layers - 2 * (windows.edge + windows.near), 0)
+    depth = (
+        f"{layers} layers: {windows.edge} edge and {windows.near} near at each end, "
+        f"{middle} middle; attention edge {windows.attention_edge}"
+    )
+    room = (
+        f"disk: {size(disk)} for files, about {size(reference)} for the "
+        "reference's log-probabilities"
+    )
+    return "\n".join((table((*columns, *bands), rows, left=3), "", depth, room))
+
+
+def plan_values(made: Plan[Sketch]) -> list[dict[str, Any]]:
+    """Recipes for machines, each with the size its file will have."""
+    return [{**dump(recipe), "file_bytes": made.predicted(recipe)} for recipe in made.recipes]
+
+
+def _band(recipe: Recipe, band: str) -> str:
+    """The type that most bytes of routed experts have in a band."""
+    types = Counter[str]()
+    for assignment in recipe.assignments:
+        if assignment.band == band and "_exps" in assignment.tensor:
+            types[assignment.type] += assignment.bytes
+    return types.most_common(1)[0][0] if types else "-"
+
+
+def recipe(found: Recipe) -> str:
+    """A line for each tensor: name, role, band, type."""
+    return "\n".join(
+        f"{legible_flat(a.tensor)}\t{a.role}\t{a.band}\t{a.type}" for a in found.assignments
+    )
+
+
+def coverage(found: CalibrationFacts) -> str:
+    """What `bot calibrate` says of texts and experts: layers in which some were hardly reached."""
+    chunks = f"{found.chunks} chunks of {found.context} tokens"
+    parts = zip(found.texts, found.taken, strict=False)
+    mix = legible(", ".join(f"{text.name} {count}" for text, count in parts))
+    lines = [f"{chunks}: {mix}" if mix else chunks]
+    poor = [layer for layer in found.coverage if layer.unreached or layer.rare]
+    columns = ("layer", "experts", "fewest tokens", "median", "unreached", "rare")
+    rows = [
+        tuple(map(str, (c.layer, c.experts, c.fewest, c.median, len(c.unreached), len(c.rare))))
+        for c in poor
+    ]
+    if poor:
+        lines.append(table(columns, rows))
+    elif found.coverage:
+        fewest = min(layer.fewest for layer in found.coverage)
+        lines.append(f"every expert of {len(found.coverage)} layers saw at least {fewest} tokens")
+    return "\n".join(lines)
+
+
+def results(found: Results) -> str:
+    """The tier table of `bot evaluate`, largest first, and what it rests on."""
+    rows = (
+        found.reference,
+        *sorted((*found.tiers, *found.baselines, *found.others), key=lambda row: -row.bytes),
+    )
+    return "\n".join((_scores(rows), *_noise(found.evaluation), *_imported(found.imported)))
+
+
+def evaluation(found: Evaluation) -> str:
+    """What `bot evaluate FILE...` says."""
+    rows = (*((found.reference,) if found.reference else ()), *found.files)
+    lines = [_scores(rows), *(_noise(found.evaluation) if found.evaluation else ())]
+    return "\n".join((*lines, *comparisons(found.comparisons)))
+
+
+def comparisons(found: Sequence[Comparison]) -> list[str]:
+    """A line for each comparison."""
+    lines = []
+    for c in found:
+        interval = f" [{c.low:+.6f}, {c.high:+.6f}]" if c.low is not None else ""
+        said = "differ" if c.differs else "cannot be told apart"
+        corrected = "" if c.adjusted in (None, c.p) else f", corrected {c.adjusted:.4g}"
+        lines.append(
+            f"{c.measure}: {c.one} − {c.other} = {c.difference:+.6f}{interval}, "
+            f"p = {c.p:.4g}{corrected}: they {said}"
+        )
+    return lines
+
+
+def _scores(rows: Sequence[Row]) -> str:
+    fixed = ("tier", "size", "bpw", "PPL", "±", "KLD mean", "±", "median", "99.9 %", "max")
+    named = dict.fromkeys(choice.name for row in rows for choice in row.scores.choices)
+    speeds = dict.fromkeys(speed.name for row in rows for speed in row.scores.speed)
+    columns = (*fixed, "same top", *named, *(f"{name} t/s" for name in speeds))
+    return table(columns, [_measured(row, list(named), list(speeds)) for row in rows])
+
+
+def _noise(facts: EvaluationFacts) -> list[str]:
+    return [
+        f"noise floor: the reference against itself, {n.sequences} of its {n.chunks} chunks at a "
+        f"time: mean KLD {n.mean:.6f}, maximum {n.max:.6f}"
+        for n in facts.noise
+    ]
+
+
+def _imported(rows: Sequence[Imported]) -> list[str]:
+    return ["", imported(rows)] if rows else []
+
+
+def imported(rows: Sequence[Imported]) -> str:
+    """Other people's numbers, apart from ours and marked."""
+    columns = ("imported", "size", "PPL", "KLD mean", "median", "99.9 %", "max", "HellaSwag")
+    body = [
+        (
+            row.name,
+            size(row.bytes) if row.bytes else "—",
+            f"{row.perplexity:.4f}" if row.perplexity is not None else "—",
+            *(f"{row.kld[k]:.6f}" if k in row.kld else "—" for k in _IMPORTED),
+            f"{row.choices['HellaSwag']:.1%}" if "HellaSwag" in row.choices else "—",
+        )
+        for row in rows
+    ]
+    return "\n".join(
+        ("Measured by others, on texts and machines of their own:", table(columns, body))
+    )
+
+
+def _measured(row: Row, named: Sequence[str], speeds: Sequence[str]) -> tuple[str, ...]:
+    ppl, kld = row.scores.perplexity, row.scores.divergence
+    cells = [row.name, size(row.bytes), f"{row.bits_per_weight:.2f}"]
+    cells += [f"{ppl.value:.4f}", f"{ppl.error:.4f}"] if ppl else ["—", "—"]
+    if kld is None:
+        cells += ["—"] * 6
+    else:
+        cells += [f"{kld.mean:.6f}", f"{kld.mean_error:.6f}", f"{kld.median:.6f}"]
+        cells += [f"{kld.p999:.4f}", f"{kld.max:.4f}", f"{kld.same_top:.2%}"]
+    shares = {choice.name: f"{choice.accuracy:.1%}" for choice in row.scores.choices}
+    cells += [shares.get(name, "—") for name in named]
+    rates = {speed.name: f"{speed.mean:.1f} ± {speed.spread:.1f}" for speed in row.scores.speed}
+    return (*cells, *(rates.get(name, "—") for name in speeds))
+
+
+def verdict(found: Verdict) -> str:
+    """Every rule of the gate with what came of it, and what follows."""
+    rows = [
+        (check.tier or "the release", check.rule, "passed" if check.good else "FAILED", check.text)
+        for check in found.checks
+    ]
+    lines = [table(("what", "rule", "", ""), rows, left=4)]
+    lines += [legible(f"left out: {one.tier}: {one.reason}") for one in found.left_out]
+    lines.append(
+        legible(f"stops: {found.stops}") if found.stops else "the release may be published"
+    )
+    return "\n".join(lines)
+
+
+def published(done: Published) -> str:
+    """How a publication ended, and what it lacks."""
+    return "\n".join(map(legible, (_published(done, done.url), *done.lacks)))
+
+
+def ended(done: Published, measured: Path) -> str:
+    """How a publication ended: the table of what was sent, where that lies, what lacks data.
+
+    `measured` is the results.json of its job, which need not be there.
+    """
+    lines = [published(done), *gaps(measured)]
+    if done.changed and measured.is_file():
+        from bot.records import from_json
+
+        lines = [results(from_json(Results, measured.read_bytes())), "", *lines]
+    return "\n".join(lines)
+
+
+def gaps(results: Path) -> list[str]:
+    """A line for each tier of results.json that was rounded without data of some weights."""
+    from bot.quantize.quantize import told
+    from bot.records import from_json
+
+    if not results.is_file():
+        return []
+    found = from_json(Results, results.read_bytes())
+    return [legible(told(gap)) for gap in found.calibration.gaps] if found.calibration else []
+
+
+def _published(done: Published, where: str) -> str:
+    seen = "public" if done.public else "private"
+    if done.waiting:
+        return (
+            f"{where} ({seen}) waits for a person: merge {done.waiting} to publish "
+            f"{len(done.files)} files, or close it; then run the same command again"
+        )
+    gone = f"; {size(done.reclaimed)} of replaced files given back" if done.reclaimed else ""
+    if done.shown and not done.changed:
+        return f"{where} is public now: {len(done.files)} files, every hash verified{gone}"
+    if not done.changed:
+        return f"nothing to do: {where} ({seen}) already holds these {len(done.files)} files{gone}"
+    sent = f"{len(done.changed)} of {len(done.files)} files"
+    return f"{where} ({seen}), {sent} in commit {done.commit[:12]}, every hash verified{gone}"
+
+
+def would_prune(gone: Sequence[Replaced], repo_id: str) -> str:
+    """What storage a publication would give back, and of which files."""
+    if not gone:
+        return f"--prune would give back nothing of {repo_id}"
+    rows = [(one.path, size(one.bytes), one.sha256[:12]) for one in gone]
+    whole = sum(one.bytes for one in gone)
+    said = f"--prune would give back {whole} bytes ({size(whole)}) of {repo_id}:"
+    return f"{said}\n{table(('file', 'size', 'sha256'), rows)}"
+
+
+def builds(found: Sequence[Version]) -> str:
+    """What `bot rollback REPO` prints."""
+    if not found:
+        return "no build of the bot's has a tag there"
+    rows = [(one.name, one.commit[:12], "now" if one.current else "") for one in found]
+    return table(("build", "commit", ""), rows, left=3)
+
+
+def rolled_back(done: RolledBack) -> str:
+    """How a rollback ended."""
+    if not done.changed:
+        return f"nothing to do: {done.url} holds the files of {done.revision[:12]}"
+    return f"{done.url} is back at {done.revision[:12]}: commit {done.commit[:12]}"
+
+
+def cleaned(done: Cleaned) -> str:
+    """What `bot clean` removed, or would, and what stays; each with its reason."""
+    if not done.places:
+        return f"nothing to free in {done.folder}"
+    verb = ("goes", "stays") if done.dry_run else ("removed", "kept")
+    rows = [
+        (place.path, verb[0] if place.goes else verb[1], place.reason, size(place.bytes))
+        for place in done.places
+    ]
+    stays = sum(place.bytes for place in done.places if not place.goes)
+    words = "would free" if done.dry_run else "freed"
+    told = f"{words} {size(done.freed)} of {done.folder}; {size(stays)} {verb[1]}"
+    return f"{table(('place', '', 'why', 'size'), rows, left=3)}\n{told}"
+
+
+def finding(found: Finding) -> str:
+    """A line of the doctor."""
+    mark = {True: "ok", False: "FAIL", None: "note"}[found.good]
+    return f"{mark:<5} {found.name:<10} {legible(found.text)}"
+
+
+def _command() -> str:
+    """How this program is called here: `bot` where a shell finds it, else its path."""
+    if shutil.which("bot"):
+        return "bot"
+    path = Path(sys.argv[0]).absolute()
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def demonstrated(done: Demonstrated, folder: Path, port: int) -> str:
+    """What the demo made, and how to look at it."""
+    same = [f"{r.name} (the same as {r.same_as})" for r in done.results.tiers if r.same_as]
+    gguf = sum(row.same_as is None for row in done.results.tiers)
+    lines = [
+        results(done.results),
+        "",
+        _published(done.published, f"{done.published.repo_id} on the local Hub"),
+        f"{gguf} GGUF files" + (f"; not built again: {', '.join(same)}" if same else ""),
+        f"files: {done.published.folder}",
+        f"{done.sample_file}, downloaded again, continues: {' '.join(done.sample.split())!r}",
+        "",
+        f"see the card:  {_command()} hub serve {folder / 'hub'} --port {port}",
+        f"               then open http://127.0.0.1:{port}/{done.published.repo_id}",
+    ]
+    return "\n".join(lines)

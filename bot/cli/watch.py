@@ -1,0 +1,342 @@
+"""The verbs around the watcher: watching, the queue, and what people say to it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import click
+
+from bot.cli.options import JSON, Place, Repository, tell
+from bot.legible import legible_json
+from bot.secrecy import obeyed
+
+if TYPE_CHECKING:
+    from bot.settings.settings import Settings
+    from bot.store.board import Board
+    from bot.store.queue import Queue, Task
+    from bot.workplace.models import Pipeline
+
+REPO = click.argument("repo", type=Repository(), metavar="ORG/MODEL")
+UNITS = {"m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+EVERY = 5.0  # seconds between two tables of `bot status --watch`
+
+
+class Context(Protocol):
+    """What the options before the verb said: see bot.cli."""
+
+    config: Path | None
+    overrides: dict[str, Any]
+
+    @property
+    def settings(self) -> Settings:
+        """The settings file and the environment."""
+        ...
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The stages."""
+        ...
+
+
+def _span(ctx: click.Context, param: click.Parameter, value: str) -> float:
+    """A length of time in seconds: 90m, 12h, 7d, 2w."""
+    try:
+        return float(value[:-1]) * UNITS[value[-1]]
+    except (ValueError, KeyError, IndexError) as error:
+        raise click.BadParameter("write a length of time as 90m, 12h or 7d", ctx, param) from error
+
+
+def _queue(context: Context) -> Queue:
+    from bot.store.queue import Queue
+
+    return Queue(context.pipeline.ledger)
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="Look once and end.")
+@click.option("--every", type=float, metavar="MINUTES", help="Instead of watch.every_minutes.")
+@click.option("--build", is_flag=True, help="Also build what is queued (watch.build).")
+@click.option("--explain", is_flag=True, help="List decisions that were made; look at nothing.")
+@click.option("--since", callback=_span, default="1d", show_default=True, help="For --explain.")
+@JSON
+@click.pass_obj
+def watch(
+    context: Context,
+    once: bool,
+    every: float | None,
+    build: bool,
+    explain: bool,
+    since: float,
+    as_json: bool,
+) -> None:
+    """See new releases on the Hub, decide what becomes of each, and queue what shall be built.
+
+    Goes on until interrupted. Started again, it reads the Hub from where it was. Each decision is
+    one line, told once. With github.repo in bot.yaml, builds are runs of its workflow.
+
+    \b
+    bot watch --once
+    bot watch --every 15 --build
+    bot watch --explain --since 7d
+    """
+    from bot.watcher import assembly
+
+    if explain:
+        _explain(context, since, as_json)
+        return
+    if every is not None:
+        context.overrides["watch"] = {"every_minutes": every}
+
+    def show(decision: Any) -> None:
+        click.echo(assembly.as_json(decision) if as_json else assembly.as_line(decision))
+
+    begin = None
+    if build or context.settings.watch.build:
+        begin = partial(assembly.chosen_executor, context.pipeline, context.config)
+    run = assembly.once if once else assembly.forever
+    run(context.pipeline, show, begin)
+
+
+def _explain(context: Context, since: float, as_json: bool) -> None:
+    from bot.store.sightings import Sightings
+    from bot.watcher import explaining
+
+    for past in Sightings(context.pipeline.ledger).since(time.time() - since):
+        line = legible_json(explaining.past_json(past))
+        click.echo(line if as_json else explaining.past_line(past))
+
+
+@click.command()
+@REPO
+@JSON
+@click.pass_obj
+def why(context: Context, repo: str, as_json: bool) -> None:
+    """Say what was decided about a release, on which facts, and what these lead to today.
+
+    \b
+    bot why Qwen/Qwen3.6-35B-A3B
+    """
+    from bot.watcher import explaining
+
+    found = explaining.why(context.pipeline, repo)
+    click.echo(explaining.as_json(found) if as_json else explaining.as_text(found))
+
+
+@click.command()
+@click.option("--watch", "stay", is_flag=True, help="Show it anew every five seconds.")
+@JSON
+@click.pass_obj
+def status(context: Context, stay: bool, as_json: bool) -> None:
+    """Show the queue: what is asked, queued, running, failed, published, and what waits.
+
+    \b
+    bot status
+    bot status --watch
+    bot status --json
+    """
+    while True:
+        found = _board(context)
+        if as_json:
+            click.echo(legible_json(asdict(found)))
+        else:
+            from bot.cli import boards
+
+            if stay:
+                _wipe()
+            click.echo(boards.text(found))
+        if not stay:
+            return
+        time.sleep(EVERY)
+
+
+def _wipe() -> None:
+    """An empty terminal, as `click.clear`, whose signs would not pass."""
+    if sys.stdout.isatty():
+        obeyed(sys.stdout).write("\033[2J\033[1;1H")
+
+
+def _board(context: Context) -> Board:
+    from bot.store.board import board
+
+    return board(context.pipeline.ledger, context.settings, time.time())
+
+
+@click.command()
+@REPO
+@JSON
+@click.pass_obj
+def approve(context: Context, repo: str, as_json: bool) -> None:
+    """Agree to a build that the policy asks about.
+
+    \b
+    bot approve Qwen/Qwen3.6-35B-A3B
+    """
+    _queued(_queue(context).approve(repo, time.time()), as_json)
+
+
+def _queued(task: Task, as_json: bool) -> None:
+    text = f"{task.repo} at {task.commit[:12]} is queued"
+    tell(text, as_json=as_json, repo=task.repo, commit=task.commit, state=task.state)
+
+
+@click.command()
+@REPO
+@JSON
+@click.pass_obj
+def retry(context: Context, repo: str, as_json: bool) -> None:
+    """Queue again what failed or was ignored; look again at anything else.
+
+    \b
+    bot retry Qwen/Qwen3.6-35B-A3B
+    """
+    task = _queue(context).retry(repo, time.time())
+    if task is None:
+        text = f"{repo} is looked at again at the watcher's next turn"
+        tell(text, as_json=as_json, repo=repo, commit=None, state=None)
+    else:
+        _queued(task, as_json)
+
+
+@click.command()
+@REPO
+@click.option("--because", required=True, help="Why; `bot why` repeats it.")
+@JSON
+@click.pass_obj
+def ignore(context: Context, repo: str, because: str, as_json: bool) -> None:
+    """Never build a repository, until `bot retry`. What runs already goes on.
+
+    \b
+    bot ignore some-org/some-model --because "the same as another"
+    """
+    _queue(context).ignore(repo, because, time.time())
+    tell(f"{repo} is ignored", as_json=as_json, repo=repo, state="ignored", because=because)
+
+
+@click.command()
+@click.option("--because", default="by hand", show_default=True, help="Shown in the status.")
+@JSON
+@click.pass_obj
+def pause(context: Context, because: str, as_json: bool) -> None:
+    """Start no builds until `bot resume`. Looking and deciding go on.
+
+    \b
+    bot pause --because "the disk is being replaced"
+    """
+    _queue(context).pause(because, time.time())
+    tell("paused", as_json=as_json, paused=True, because=because)
+
+
+@click.command()
+@JSON
+@click.pass_obj
+def resume(context: Context, as_json: bool) -> None:
+    """Start builds again.
+
+    \b
+    bot resume
+    """
+    _queue(context).resume()
+    tell("resumed", as_json=as_json, paused=False)
+
+
+@click.command()
+@click.option("--port", default=8911, show_default=True, help="0 picks a free one.")
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--name", "names", multiple=True, help="Of a web server in front of it, may repeat.")
+@JSON
+@click.pass_obj
+def serve(context: Context, port: int, host: str, names: tuple[str, ...], as_json: bool) -> None:
+    """Serve the status page, /healthz, /metrics and the webhook until interrupted.
+
+    BOT_STATUS_TOKEN lets people act on the page; BOT_WEBHOOK_SECRET lets a Hub's webhook in.
+    Asked by any other name than its own or --name, it answers 400.
+
+    \b
+    BOT_STATUS_TOKEN=$(openssl rand -hex 24) bot serve --port 8911
+    bot serve --name status.example.org
+    """
+    from bot.status import page as status
+
+    def ready(url: str) -> None:
+        tell(f"serving the status at {url}", as_json=as_json, url=url)
+
+    status.serve(context.pipeline.ledger, context.settings, port, host, ready, names)
+
+
+@click.group()
+def config() -> None:
+    """The settings file."""
+
+
+@config.command()
+@click.argument("file", required=False, type=Place())
+@JSON
+@click.pass_context
+def check(ctx: click.Context, file: Path | None, as_json: bool) -> None:
+    """Say all that is wrong with a settings file, each with its line, and what it names and lacks.
+
+    \b
+    bot config check
+    bot config check ./other.yaml
+    """
+    from bot.release import needs
+    from bot.settings.configcheck import at_lines
+    from bot.settings.configcheck import check as examined
+    from bot.workplace.demo_texts import EVERY_USE
+
+    named = file or ctx.obj.config or Path("bot.yaml")
+    found = examined(named)
+    if not found:
+        ctx.obj.config = named
+        pipeline = ctx.obj.pipeline
+        releases = pipeline.settings.hub.namespace is not None  # else none is spoken of yet
+        lacks = needs.here(pipeline, uses=EVERY_USE if releases else ())
+        found = at_lines(named, lacks)
+    lines = [f"{named}:{mistake}" for mistake in found] or [f"{named} is right"]
+    told = [asdict(mistake) for mistake in found]
+    tell("\n".join(lines), as_json=as_json, file=str(named), mistakes=told)
+    ctx.exit(3 if found else 0)
+
+
+@config.command()
+@click.option("--results", is_flag=True, help="Of results.json instead.")
+@click.option("--json", is_flag=True, expose_value=False, help="As without: a schema is JSON.")
+def schema(*, results: bool) -> None:
+    """Print the JSON schema of bot.yaml, for editors.
+
+    \b
+    bot config schema > bot.schema.json
+    bot config schema --results > results.schema.json
+    """
+    from bot import records
+    from bot.settings import configcheck
+
+    made = records.schema(records.Results) if results else configcheck.schema()
+    click.echo(made, nl=False)
+
+
+@click.group()
+def db() -> None:
+    """The ledger: what was seen, decided and built."""
+
+
+@db.command()
+@click.argument("file", type=Place(folder=False))
+@JSON
+@click.pass_obj
+def backup(context: Context, file: Path, as_json: bool) -> None:
+    """Copy the ledger to FILE while others go on using it.
+
+    \b
+    bot db backup /backup/ledger-$(date +%F).sqlite
+    """
+    context.pipeline.ledger.backup(file)
+    tell(str(file), as_json=as_json, file=str(file))
+
+
+VERBS = (watch, why, status, approve, retry, ignore, pause, resume, serve, config, db)

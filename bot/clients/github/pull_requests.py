@@ -1,0 +1,83 @@
+"""Files of a repository on GitHub, read and proposed: never written to its default branch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from github3 import GitHub
+from github3.exceptions import NotFoundError, UnprocessableResponseBody
+
+from bot.clients.github.github import asking
+from bot.errors import SettingsError
+
+
+def read(client: GitHub, repo: str, paths: Iterable[str]) -> dict[str, str]:
+    """The texts among `paths` that the default branch holds.
+
+    Raises AccessError, UnreachableError, and SettingsError for what is no text.
+    """
+    with asking(f"reading {repo}"):
+        found = _repository(client, repo)
+        texts = {path: _text(found, path, found.default_branch) for path in paths}
+    return {path: text for path, text in texts.items() if text is not None}
+
+
+def propose(
+    client: GitHub, repo: str, branch: str, files: Mapping[str, str], title: str, body: str
+) -> str:
+    """Open a pull request with `files`, or bring the open one of `branch` up to date; its address.
+
+    Done again it does nothing more. Raises AccessError, SettingsError or UnreachableError.
+    """
+    with asking(f"proposing files to {repo}"):
+        found = _repository(client, repo)
+        owner = repo.partition("/")[0]
+        pulls = list(found.pull_requests(state="open", head=f"{owner}:{branch}"))
+        head = found.ref(f"heads/{found.default_branch}").object.sha
+        try:
+            there = found.ref(f"heads/{branch}")
+        except NotFoundError:
+            found.create_ref(f"refs/heads/{branch}", head)
+        else:
+            if not pulls:  # left behind by a request that was merged or closed
+                there.update(head, force=True)
+        for path, text in files.items():
+            _write(found, path, text, branch, title)
+        if pulls:
+            if (pulls[0].body or "").replace("\r\n", "\n") != body:
+                pulls[0].update(title=title, body=body)
+            return str(pulls[0].html_url)
+        return str(found.create_pull(title, found.default_branch, branch, body).html_url)
+
+
+def _repository(client: GitHub, repo: str) -> Any:
+    owner, _, name = repo.partition("/")
+    return client.repository(owner, name)
+
+
+def _contents(found: Any, path: str, branch: str) -> Any:
+    try:
+        return found.file_contents(path, branch)
+    except NotFoundError:
+        return None
+    except UnprocessableResponseBody as error:
+        raise SettingsError(f"{path} is a folder there; move it away") from error
+
+
+def _text(found: Any, path: str, branch: str) -> str | None:
+    contents = _contents(found, path, branch)
+    if contents is None:
+        return None
+    try:
+        return str(contents.decoded.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path} is no text there; move it away") from error
+
+
+def _write(found: Any, path: str, text: str, branch: str, message: str) -> None:
+    contents, content = _contents(found, path, branch), text.encode()
+    if contents is None:
+        found.create_file(path, message, content, branch=branch)
+    elif contents.decoded != content:
+        contents.update(message, content, branch=branch)

@@ -1,0 +1,226 @@
+"""The Hub's feed: what can be learnt of a listed model, and the decision that it leads to.
+
+Learning asks the Hub, deciding does not: the same facts lead to the same decision at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Literal
+
+from bot.clients.files import gguf, safetensors
+from bot.detect.buildable import CONFIG, decide, from_config, from_files, glance, looked_into
+from bot.errors import AbsentError, AccessError, BotError, SourceError
+from bot.records import Decision, Outcome, Release, RepoFile, Skip, Wait, dump, load
+from bot.tensors import weights
+from bot.tensors.stored import parts_by_file
+
+if TYPE_CHECKING:
+    from bot.clients.hub.hub import Hub
+    from bot.clients.hub.replies import Listed
+    from bot.settings.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What building here can take: see `decide`. None where it is not known."""
+
+    supported: frozenset[str] | None = None
+    free_disk: int | None = None
+    dropped: frozenset[str] = frozenset({"mtp"})  # parts of a model that are not converted
+    tools: str = ""  # versions that a build rests on
+
+
+ANY_MACHINE = Machine()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trouble:
+    """Why a repository could not be looked at."""
+
+    kind: Literal["wait", "skip"]
+    outcome: Outcome
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """All that the Hub told about a model: its row, and more where the row was not enough."""
+
+    listed: Listed
+    release: Release | None = None
+    config: Mapping[str, Any] | None = None
+    index: Mapping[str, Sequence[str]] | None = None  # files that its index names, parts in them
+    trouble: Trouble | None = None
+
+    @property
+    def seen(self) -> Release:
+        """The release as far as it is known."""
+        return self.release or as_listed(self.listed)
+
+
+def look(hub: Hub, settings: Settings, machine: Machine = ANY_MACHINE) -> Iterator[Decision]:
+    """Decide about the newest models of a Hub, newest first, each model once; nothing is kept.
+
+    One request per page of the listing; a model that the listing does not rule out costs one
+    more, one for config.json where it has that file, and one before where it is gated. With
+    watch.owners set, the listing is asked of each owner. A model that cannot be read is a
+    decision too; only a listing that cannot be read raises (UnreachableError, AccessError).
+    """
+    watch = settings.watch
+    for owner in watch.owners or (None,):
+        for listed in hub.newest(watch.limit, watch.page, author=owner):
+            yield conclude(learn(hub, listed, owners=watch.owners), watch.owners, machine)
+
+
+def config_of(
+    hub: Hub, release: Release, *, owners: tuple[str, ...] = (), named: bool = False
+) -> dict[str, Any] | None:
+    """config.json of a release; None where there is none, or its files and its gate decide."""
+    listed = any(file.path == CONFIG for file in release.files)
+    if not listed or from_files(release, owners=owners, named=named):
+        return None
+    if release.gated and not hub.may_read(release.repo_id, release.commit):
+        return None
+    return hub.read_json(release.repo_id, release.commit, CONFIG)
+
+
+def index_of(hub: Hub, release: Release, config: Mapping[str, Any] | None) -> dict[str, str] | None:
+    """Tensor → file by a checkpoint's index; None where there is none, or it would not matter."""
+    if config is None or weights.gguf(release) or isinstance(from_config(release, config), Skip):
+        return None
+    return hub.index(release)
+
+
+def headers_told(
+    hub: Hub,
+    release: Release,
+    config: Mapping[str, Any] | None,
+    *,
+    owners: tuple[str, ...] = (),
+) -> Release:
+    """The release with what headers say of weights whose names leave it open.
+
+    Asks for a range or two of each file in doubt: there is one, or a GGUF after another until one
+    has 16 bits.
+    """
+    while (file := looked_into(release, config, owners=owners)) is not None:
+        stored = _stored(hub, release, file)
+        if stored is None:
+            return release
+        release = weights.told(release, file, stored)
+        if not file.path.lower().endswith(".gguf"):
+            return release
+    return release
+
+
+def _stored(hub: Hub, release: Release, file: RepoFile) -> str | None:
+    """How the weights of a file are stored, by its header."""
+    if not file.path.lower().endswith(".gguf"):
+        return safetensors.stored_as(hub.safetensors_header(release, file))
+    with TemporaryDirectory() as folder:
+        target = Path(folder) / "header.gguf"
+        hub.gguf_header(release, file, target)
+        return weights.stored_as(gguf.read(target).tensors)
+
+
+def learn(hub: Hub, listed: Listed, *, owners: tuple[str, ...] = ()) -> Facts:
+    """Ask the Hub about a listed model as long as what is known does not settle it.
+
+    None of its troubles raises but an UnreachableError's wait is a fact, too.
+    """
+    facts = Facts(listed=listed)
+    if ruled_out(facts, owners):
+        return facts
+    try:
+        release = hub.release(listed.repo_id, listed.commit or "main")
+        config = config_of(hub, release, owners=owners)
+        release = headers_told(hub, release, config, owners=owners)
+        index = index_of(hub, release, config)
+        named = parts_by_file(config, index) if config and index else None
+    except AbsentError as error:  # it was listed a moment ago
+        trouble = Trouble(kind="wait", outcome="gone", reason=str(error))
+    except SourceError as error:
+        trouble = Trouble(kind="skip", outcome="unreadable", reason=str(error))
+    except AccessError as error:
+        trouble = Trouble(kind="wait", outcome="gated_no_access", reason=str(error))
+    except BotError as error:
+        trouble = Trouble(kind="wait", outcome="unreadable", reason=str(error))
+    else:
+        return replace(facts, release=release, config=config, index=named)
+    return replace(facts, trouble=trouble)
+
+
+def conclude(
+    facts: Facts, owners: tuple[str, ...] = (), machine: Machine = ANY_MACHINE
+) -> Decision:
+    """What the facts say: whether this is a mixture of experts that can be built."""
+    settled = ruled_out(facts, owners)
+    if settled:
+        return settled
+    trouble = facts.trouble
+    if trouble is not None:
+        kind = Skip if trouble.kind == "skip" else Wait
+        return kind(release=facts.seen, reason=trouble.reason, outcome=trouble.outcome)
+    return decide(
+        facts.seen,
+        facts.config,
+        owners=owners,
+        chosen=weights.checkpoint(facts.seen, facts.index, machine.dropped),
+        supported=machine.supported,
+        free_disk=machine.free_disk,
+    )
+
+
+def ruled_out(facts: Facts, owners: tuple[str, ...] = ()) -> Skip | None:
+    """What the row of the listing settles alone."""
+    listed = facts.listed
+    return glance(
+        facts.seen,
+        owners=owners,
+        disabled=listed.disabled,
+        model_type=listed.model_type,
+        architectures=listed.architectures,
+        quant_method=listed.quant_method,
+    )
+
+
+def packed(facts: Facts) -> dict[str, Any]:
+    """Facts as JSON values."""
+    return {
+        "listed": dict(vars(facts.listed)),
+        "release": dump(facts.release) if facts.release else None,
+        "config": facts.config,
+        "index": facts.index,
+        "trouble": dict(vars(facts.trouble)) if facts.trouble else None,
+    }
+
+
+def unpacked(data: Mapping[str, Any]) -> Facts:
+    """The facts that `packed` took apart."""
+    from bot.clients.hub.replies import Listed
+
+    return Facts(
+        listed=load(Listed, data["listed"]),
+        release=load(Release, data["release"]) if data["release"] else None,
+        config=data["config"],
+        index=data.get("index"),  # facts kept by earlier versions have none
+        trouble=load(Trouble, data["trouble"]) if data["trouble"] else None,
+    )
+
+
+def as_listed(listed: Listed) -> Release:
+    """A row of a listing as a release whose files are not known."""
+    return Release(
+        repo_id=listed.repo_id,
+        commit=listed.commit or "",
+        created_at=listed.created_at,
+        last_modified=listed.last_modified,
+        private=listed.private,
+        gated=listed.gated,
+        tags=listed.tags,
+        pipeline_tag=listed.pipeline_tag,
+    )

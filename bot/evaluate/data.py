@@ -1,0 +1,142 @@
+"""Texts and tasks by path or by name, fetched and hash-checked; other publishers' files."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from bot.detect.inspection import FETCHERS
+from bot.errors import SettingsError, SourceError
+from bot.foreign import require_file_itself
+from bot.measures.tasks import Kind
+from bot.records import Release, RepoFile, Text
+from bot.settings.settings import DataSettings
+from bot.tensors import weights
+from bot.workplace.fetch import fetch
+from bot.workplace.models import Pipeline
+from bot.workplace.texts import fetched, text_of
+from bot.workspace import sha256
+
+OTHER = re.compile(r"([A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}):([\w.-]{1,100})(?:@(\w+))?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """A text, or a set of tasks, on this machine."""
+
+    path: Path
+    text: Text
+    kind: Kind | None  # None: a running text
+    label: str
+    count: int | None  # tasks to ask; None: all
+
+
+def find_text(pipeline: Pipeline) -> Data:
+    """The text of the settings. Raises SettingsError when it is not what its name promises."""
+    return _find(pipeline, pipeline.settings.evaluation.text, None)
+
+
+def find_one(pipeline: Pipeline, wanted: Path) -> Data:
+    """A set of tasks by its path or name. Raises as `find_text`."""
+    return _find(pipeline, wanted, "hellaswag")
+
+
+def find_tasks(pipeline: Pipeline) -> tuple[Data, ...]:
+    """The sets of tasks of the settings, in their order."""
+    return tuple(find_one(pipeline, wanted) for wanted in pipeline.settings.evaluation.tasks)
+
+
+def _find(pipeline: Pipeline, wanted: Path, kind: Kind | None) -> Data:
+    entry = pipeline.settings.data.get(str(wanted))
+    if entry is not None:
+        return _registered(pipeline, str(wanted), entry, kind)
+    if not wanted.is_file():
+        known = ", ".join(pipeline.settings.data) or "nothing"
+        raise SettingsError(
+            f"{wanted} is neither a file nor a name in `data` (which has {known}); check evaluation"
+        )
+    require_file_itself(wanted)
+    label = "HellaSwag" if "hellaswag" in wanted.name.lower() else "Endings"
+    count = pipeline.settings.evaluation.task_count
+    return Data(path=wanted, text=text_of(wanted), kind=kind, label=label, count=count)
+
+
+def _registered(pipeline: Pipeline, name: str, entry: DataSettings, kind: Kind | None) -> Data:
+    found = None if entry.kind == "text" else entry.kind
+    if (found is None) != (kind is None):
+        raise SettingsError(f"data.{name} is of kind {entry.kind}; name it where that is wanted")
+    path = entry.path
+    if entry.repository is not None and entry.commit is not None:
+        path = fetched(pipeline, entry.repository, entry.commit, str(path), entry.repository_type)
+    if not path.is_file():
+        raise SettingsError(f"{path} of data.{name} does not exist; mend its path")
+    require_file_itself(path)
+    if (digest := sha256(path)) != entry.sha256:
+        raise SettingsError(
+            f"{path} of data.{name} has the sha256 {digest}, not {entry.sha256}; "
+            "it is another file than the settings name"
+        )
+    where = f"{entry.repository}@{entry.commit}, " if entry.repository else ""
+    text = Text(name=path.name, sha256=digest, origin=f"{where}{entry.licence}")
+    return Data(path=path, text=text, kind=found, label=entry.label or name, count=entry.count)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Other:
+    """Another publisher's file, or shards, on this machine."""
+
+    name: str  # as in tables: unsloth UD-Q4_K_XL
+    path: Path  # the first shard
+    publisher: str  # REPOSITORY@COMMIT
+    bytes: int
+    sha256: str | None  # of a file that is whole; None for shards
+
+
+def is_other(name: str) -> bool:
+    """Whether a name is ORG/REPOSITORY:PATTERN."""
+    return bool(OTHER.fullmatch(name)) and not Path(name).exists()
+
+
+def find_other(pipeline: Pipeline, name: str) -> tuple[Release, tuple[RepoFile, ...], str]:
+    """The release and files that ORG/REPOSITORY:PATTERN, or …@REVISION, means; and the pattern.
+
+    Raises SourceError unless exactly one model of the repository fits the pattern.
+    """
+    match = OTHER.fullmatch(name)
+    if match is None:
+        raise SettingsError(f"{name!r} is no ORG/REPOSITORY:PATTERN; check evaluation.others")
+    repo_id, pattern, revision = match[1], match[2], match[3] or "main"
+    release = pipeline.hub.release(repo_id, revision)
+    fitting = weights.named(release, pattern)
+    if len(fitting) != 1:
+        has = ", ".join(files[0].path for files in fitting or weights.models(release))[:300]
+        raise SourceError(
+            f"{repo_id} has {len(fitting)} models that fit {pattern!r}, not one ({has or 'none'}); "
+            "name it better"
+        )
+    return release, fitting[0], pattern
+
+
+def fetch_other(pipeline: Pipeline, name: str) -> Other:
+    """Another publisher's model, all shards of it, each verified. Raises as `find_other`."""
+    release, files, pattern = find_other(pipeline, name)
+    repo_id = release.repo_id
+    folder = pipeline.workspace.sources(repo_id, release.commit)
+    with pipeline.narrator.work(f"fetching {name}", unit="B") as report:
+        fetch(
+            pipeline.hub,
+            release,
+            files,
+            folder,
+            workers=FETCHERS,
+            report=report,
+            reserve=pipeline.settings.reserve,
+        )
+    return Other(
+        name=f"{repo_id.split('/')[0]} {pattern}",
+        path=folder / files[0].path,
+        publisher=f"{repo_id}@{release.commit}",
+        bytes=weights.total(files),
+        sha256=files[0].sha256 if len(files) == 1 else None,
+    )

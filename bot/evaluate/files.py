@@ -1,0 +1,197 @@
+"""Files measured without a job: any GGUF against any reference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from bot import rights
+from bot.clients.files import gguf
+from bot.errors import SettingsError
+from bot.evaluate.bench import Bench, Subject
+from bot.evaluate.data import Data, fetch_other, find_tasks, is_other
+from bot.evaluate.scores import Table
+from bot.measures.logits import MAGIC
+from bot.records import KLD, Comparison, Evaluation, Results, Row, digest, from_json, to_json
+from bot.workplace import demo_texts
+from bot.workplace.job import tools_of
+from bot.workplace.models import Pipeline
+from bot.workspace import inside, keep_text
+
+PLAIN = ("ppl", KLD, "tasks", "speed", "noise")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """Which measures; `tasks` are sets of tasks by label."""
+
+    perplexity: bool
+    divergence: bool
+    noise: bool
+    speed: bool
+    tasks: tuple[Data, ...]
+
+
+def wanted(pipeline: Pipeline, measures: Sequence[str], against: bool) -> Wanted:
+    """What `--measures` asks for; without it all that the settings name.
+
+    Raises SettingsError for a name that is none.
+    """
+    tasks = find_tasks(pipeline)
+    labels = {data.label.lower(): data for data in tasks}
+    if not measures:
+        speed = pipeline.settings.evaluation.speed
+        measures = ("ppl", "tasks", *((KLD, "noise") if against else ()), *(("speed",) * speed))
+    for name in measures:
+        if name.lower() not in (*PLAIN, *labels):
+            raise SettingsError(
+                f"there is no measure {name!r}, only {', '.join((*PLAIN, *labels))}; "
+                "sets of tasks are named in evaluation.tasks"
+            )
+    names = {name.lower() for name in measures}
+    if not against and names & {KLD, "noise"}:
+        raise SettingsError("a divergence needs a reference; name it with --against")
+    chosen = [data for label, data in labels.items() if label in names or "tasks" in names]
+    return Wanted(
+        perplexity="ppl" in names,
+        divergence=KLD in names,
+        noise="noise" in names,
+        speed="speed" in names,
+        tasks=tuple(chosen),
+    )
+
+
+def evaluate(
+    pipeline: Pipeline,
+    files: Sequence[str],
+    against: str | None,
+    measures: Sequence[str],
+    *,
+    out: Path | None = None,
+    logits: Path | None = None,
+) -> Evaluation:
+    """Measure files against a model or its log-probabilities.
+
+    A file is a path, or ORG/REPOSITORY:PATTERN of the Hub. `out` is written after each measure,
+    `logits` gets the reference's log-probabilities. Raises what measuring raises; what was
+    measured before that stays known.
+    """
+    asked = wanted(pipeline, measures, against is not None)
+    _require_texts(pipeline, asked)
+    base = _base(against)
+    publishers: dict[str, str] = {}
+    subjects = [_subject(pipeline, name, publishers) for name in files]
+    reference = _subject(pipeline, against, publishers) if against and base is None else None
+    bench = Bench(pipeline, tools_of(pipeline.settings), reference, base)
+
+    def found(*, whole: bool) -> Evaluation:
+        rows = [row for subject in subjects if (row := _row(table, subject, publishers))]
+        text = asked.perplexity or asked.divergence
+        return Evaluation(
+            evaluation=table.facts(subjects[0]) if text else None,
+            reference=_row(table, reference, publishers) if reference else None,
+            files=tuple(rows),
+            comparisons=table.comparisons({r.sha256: r.name for r in rows}) if whole else (),
+        )
+
+    def wrote() -> None:
+        if out is not None:
+            _write(out, found(whole=False))
+
+    table = Table(bench, subjects, tasks=asked.tasks, speed=asked.speed, wrote=wrote)
+    table.fill(divergence=asked.divergence, noise=asked.noise, perplexity=asked.perplexity)
+    if logits is not None:
+        bench.keep_logits(logits)
+    done = found(whole=True)
+    if out is not None:
+        _write(out, done)
+    return done
+
+
+def _write(out: Path, found: Evaluation) -> None:
+    """A file of the user's own, outside of the working folder."""
+    keep_text(out, to_json(found))
+    rights.hand_out(out)
+
+
+def _require_texts(pipeline: Pipeline, asked: Wanted) -> None:
+    """Raise SettingsError where what is measured on would be the demo's, unless that is said."""
+    uses = {demo_texts.TEXT} if asked.perplexity or asked.divergence or asked.noise else set()
+    demo_texts.refuse(pipeline.settings, uses | ({demo_texts.TASKS} if asked.tasks else set()))
+
+
+def stored_comparisons(path: Path, one: str, other: str) -> tuple[Comparison, ...]:
+    """What a results.json says of two of its rows.
+
+    Raises SettingsError when it is none, or does not know the two.
+    """
+    try:
+        found = from_json(Results, path.read_bytes())
+    except ValidationError as error:
+        raise SettingsError(
+            f"{path} is no results.json of this version; make it again with `bot evaluate`"
+        ) from error
+    rows = (*found.tiers, *found.baselines, *found.others)
+    names = {row.name: row.same_as or row.name for row in rows}
+    if missing := [name for name in (one, other) if name not in names]:
+        raise SettingsError(f"{path} has no row {missing[0]}, only {', '.join(names)}")
+    pair = {names[one], names[other]}
+    return tuple(c for c in found.comparisons if {c.one, c.other} == pair)
+
+
+def _base(against: str | None) -> Path | None:
+    """The path of a file of log-probabilities, if the reference is one."""
+    path = Path(against or "").expanduser()
+    if not against or not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return path if file.read(len(MAGIC)) == MAGIC else None
+
+
+def _subject(pipeline: Pipeline, name: str, publishers: dict[str, str]) -> Subject:
+    if not is_other(name):
+        path = Path(name).expanduser()
+        return subject_of(pipeline, path, path.stem)
+    other = fetch_other(pipeline, name)
+    subject = subject_of(pipeline, other.path, other.name, other.sha256, other.bytes)
+    publishers[subject.sha256] = other.publisher
+    return subject
+
+
+def subject_of(
+    pipeline: Pipeline, path: Path, name: str, sha256: str | None = None, size: int | None = None
+) -> Subject:
+    """A GGUF file or its shards to be measured, hashed once and remembered.
+
+    Raises SourceError for what is no GGUF.
+    """
+    path = path.absolute()
+    paths = gguf.shards(path, gguf.read(path))  # before llama.cpp sees a stranger's file
+    if sha256 is not None and size is not None:
+        return Subject(name=name, path=path, bytes=size, sha256=sha256)
+    inputs = {"path": inside(pipeline.workspace.root, path)}
+    files = pipeline.step(
+        digest(inputs), "hash", inputs, paths, f"hashing {path.name}", lambda _report: None
+    ).files
+    whole = files[0].sha256 if len(files) == 1 else digest([file.sha256 for file in files])
+    return Subject(name=name, path=path, bytes=sum(file.bytes for file in files), sha256=whole)
+
+
+def _row(table: Table, subject: Subject, publishers: dict[str, str]) -> Row | None:
+    scores = table.scores(subject.sha256)
+    if scores is None:
+        return None
+    header = gguf.read_split(subject.path)
+    return Row(
+        name=subject.name,
+        file=subject.path.name,
+        bytes=subject.bytes,
+        sha256=subject.sha256,
+        bits_per_weight=subject.bytes * 8 / sum(tensor.parameters for tensor in header.tensors),
+        imatrix="quantize.imatrix.entries_count" in header.metadata,
+        scores=scores,
+        publisher=publishers.get(subject.sha256),
+    )

@@ -1,0 +1,219 @@
+"""A job's numbers: every tier against the reference, and results.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bot.evaluate.bench import Bench, Subject
+from bot.evaluate.data import fetch_other, find_tasks
+from bot.evaluate.files import subject_of
+from bot.evaluate.scores import Table, Wrote
+from bot.quantize import calibrating
+from bot.quantize.tier_files import quantize
+from bot.records import (
+    Built,
+    Recipe,
+    Results,
+    Row,
+    Scores,
+    dump,
+    load,
+    to_json,
+)
+from bot.workplace.job import Job
+from bot.workspace import keep_text
+
+
+def evaluate(job: Job) -> Results:
+    """Every distinct tier measured against the reference; the outcome is results.json.
+
+    It is written after each measure, and holds what is known by then.
+    """
+    built, reference = quantize(job), reference_of(job)
+    bench, others = Bench(job.pipeline, job.tools, reference), _others(job)
+    made = 0
+
+    def wrote() -> None:
+        nonlocal made
+        if bench.made > made:  # what was known before is in the file already, or will be
+            made = bench.made
+            _write(job, _results(job, built, table, reference, others))
+
+    table = _table(job, bench, [*_subjects(built), *others], wrote)
+    table.fill()
+    results = _results(job, built, table, reference, others, whole=True)
+    _write(job, results)
+    if results is None:
+        raise TypeError("a filled table has a reference")
+    return results
+
+
+def measure_reference(job: Job) -> None:
+    """Measure what every tier is compared with: the reference, and the files of others.
+
+    The latter are noted: later jobs need their numbers, and not the files.
+    """
+    bench = Bench(job.pipeline, job.tools, reference_of(job))
+    sizes = [job.plan.predicted(recipe) for recipe in job.plan.distinct]
+    bench.make_logits(max(sizes), len(sizes) + len(job.settings.evaluation.others))
+    _table(job, bench, list(_others(job)), _nothing).fill()
+    for wanted in job.settings.evaluation.others:
+        subject, publisher = _other_file(job, wanted)
+        value = {"subject": dump(subject), "publisher": publisher}
+        job.pipeline.ledger.record(job.key, f"other {wanted}", {}, [], value)
+
+
+def measure_files(job: Job, built: Mapping[str, Built]) -> None:
+    """Measure files of the job, and leave the numbers in the ledger."""
+    bench = Bench(job.pipeline, job.tools, reference_of(job))
+    _table(job, bench, _subjects(built), _nothing).fill()
+
+
+def logits_of(job: Job) -> Path | None:
+    """The file with the reference's log-probabilities, where one was made."""
+    return Bench(job.pipeline, job.tools, reference_of(job)).kept_logits()
+
+
+def logits_path(job: Job) -> Path:
+    """Where that file lies, or will lie; others leave it alone while this process runs."""
+    return Bench(job.pipeline, job.tools, reference_of(job)).use_logits()
+
+
+def _nothing() -> None:
+    """There is no results.json to write."""
+
+
+def _subjects(built: Mapping[str, Built]) -> list[Subject]:
+    return [
+        Subject(name=tier, path=Path(file.path), bytes=file.bytes, sha256=file.sha256)
+        for tier, file in built.items()
+    ]
+
+
+def _others(job: Job) -> dict[Subject, str]:
+    """Other publishers' files, and whose they are."""
+    return dict(_other_file(job, wanted) for wanted in job.settings.evaluation.others)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Noted:
+    """What is kept of another publisher's file."""
+
+    subject: Subject
+    publisher: str
+
+
+def _other_file(job: Job, wanted: str) -> tuple[Subject, str]:
+    """Another publisher's file, fetched unless a job before this one did; and whose it is."""
+    noted = job.pipeline.ledger.finished(job.key, f"other {wanted}", {}, shape=_Noted)
+    if noted is not None:
+        return load(Subject, noted.value["subject"]), str(noted.value["publisher"])
+    other = fetch_other(job.pipeline, wanted)
+    subject = subject_of(job.pipeline, other.path, other.name, other.sha256, other.bytes)
+    return subject, other.publisher
+
+
+def _table(job: Job, bench: Bench, subjects: Sequence[Subject], wrote: Wrote) -> Table:
+    return Table(
+        bench,
+        subjects,
+        tasks=find_tasks(job.pipeline),
+        speed=job.settings.evaluation.speed,
+        wrote=wrote,
+    )
+
+
+def drop_logits(job: Job) -> None:
+    """Remove what only measuring needs: the reference's log-probabilities."""
+    Bench(job.pipeline, job.tools, reference_of(job)).drop_logits()
+
+
+def reference_of(job: Job) -> Subject:
+    """The 16-bit model that tiers are made from and measured against."""
+    source, name = job.plan.model.source, job.plan.model.architecture.source_type
+    return Subject(name=name, path=Path(source.path), bytes=source.bytes, sha256=source.sha256)
+
+
+def _write(job: Job, results: Results | None) -> None:
+    if results is not None:
+        keep_text(job.paths.results, to_json(results))
+
+
+def _results(
+    job: Job,
+    built: Mapping[str, Built],
+    table: Table,
+    reference: Subject,
+    others: Mapping[Subject, str],
+    *,
+    whole: bool = False,
+) -> Results | None:
+    """What is known so far; None before the reference is measured."""
+    from bot.evaluate.imported import read
+
+    model = job.plan.model
+    scores = table.scores(reference.sha256)
+    if scores is None:
+        return None
+    source = Built(path=model.source.path, bytes=model.source.bytes, sha256=model.source.sha256)
+    recipes = calibrating.settled(job, calibrating.calibrate(job))
+    rows = [
+        _row(job, recipe.tier, file, found, recipe)
+        for recipe in recipes
+        for file in [built[recipe.same_as or recipe.tier]]
+        if (found := table.scores(file.sha256)) is not None
+    ]
+    theirs = [
+        _other(job, subject, found, publisher)
+        for subject, publisher in others.items()
+        if (found := table.scores(subject.sha256)) is not None
+    ]
+    plain = {recipe.tier for recipe in recipes if recipe.plain}
+    names = {row.sha256: row.name for row in (*rows, *theirs) if row.same_as is None}
+    return Results(
+        release=model.release,
+        origin=model.origin,
+        name=None if model.release else job.settings.source.name,
+        source_sha256=model.source.sha256,
+        architecture=model.architecture,
+        windows=recipes[0].windows,
+        tools=job.tools,
+        evaluation=table.facts(reference),
+        calibration=calibrating.facts(job),
+        reference=_row(job, reference.name, source, scores, None),
+        tiers=tuple(row for row in rows if row.name not in plain),
+        baselines=tuple(row for row in rows if row.name in plain),
+        others=tuple(theirs),
+        comparisons=table.comparisons(names) if whole else (),
+        imported=tuple(row for path in job.settings.evaluation.imported for row in read(path)),
+    )
+
+
+def _row(job: Job, name: str, file: Built, scores: Scores, recipe: Recipe | None) -> Row:
+    return Row(
+        name=name,
+        file=Path(file.path).name,
+        bytes=file.bytes,
+        sha256=file.sha256,
+        bits_per_weight=file.bytes * 8 / job.plan.model.parameters,
+        imatrix=recipe.imatrix if recipe else False,
+        scores=scores,
+        recipe=recipe.hash if recipe else None,
+        same_as=recipe.same_as if recipe else None,
+        shards=file.shards,
+    )
+
+
+def _other(job: Job, subject: Subject, scores: Scores, publisher: str) -> Row:
+    return Row(
+        name=subject.name,
+        file=subject.path.name,
+        bytes=subject.bytes,
+        sha256=subject.sha256,
+        bits_per_weight=subject.bytes * 8 / job.plan.model.parameters,
+        imatrix=False,
+        scores=scores,
+        publisher=publisher,
+    )

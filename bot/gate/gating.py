@@ -1,0 +1,196 @@
+"""The gate in front of publication: facts are gathered, rules held, tiers left out."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+
+from bot import licences
+from bot.cli import text_tables
+from bot.clients.files import gguf
+from bot.errors import AbsentError, BuildError, GateError, SourceError, UnsoundError
+from bot.gate.verdicts import Facts, Verdict, judge, kept
+from bot.publish.held import blob_id
+from bot.publish.standing import said_of
+from bot.quantize.verify import verify
+from bot.records import Release, Results, to_json
+from bot.settings.settings import GateSettings, Settings
+from bot.workplace.job import Job
+from bot.workplace.models import Pipeline, as_file, as_repo, origin_of
+from bot.workspace import keep_text
+
+RESULTS = "results.json"
+LOOKS = 2  # raised when a look changes: verdicts of earlier versions are asked again
+
+
+def passed(job: Job, results: Results, repo_id: str) -> Results:
+    """The results without the tiers that are left out; results.json holds the same.
+
+    Raises GateError when the release may not go.
+    """
+    verdict = gate(job, results, repo_id)
+    keep_text(job.paths.gate, text_tables.verdict(verdict) + "\n")
+    for one in verdict.left_out:
+        job.pipeline.narrator.say(f"{one.tier} is left out: {one.reason}")
+    if verdict.stops is not None:
+        if any(check.rule == "alone" and not check.good for check in verdict.checks):
+            job.pipeline.ledger.forget(_seen(job, repo_id))  # the next run knows of it
+        raise GateError(f"{repo_id} is not published: {verdict.stops}; `bot gate` shows every rule")
+    good = kept(results, verdict.left_out)
+    if verdict.left_out:
+        keep_text(job.paths.results, to_json(good))
+    return good
+
+
+def gate(job: Job, results: Results, repo_id: str) -> Verdict:
+    """Every rule held against the built tiers and the release."""
+    found = {
+        row.name: sound(job, row.name, job.paths.release / row.file, row.sha256)
+        for row in results.tiers
+        if row.same_as is None
+    }
+    files = {tier: wrong if at != "speech" else None for tier, (at, wrong) in found.items()}
+    speech = {tier: wrong if at == "speech" else None for tier, (at, wrong) in found.items()}
+    facts = Facts(files=files, speech=speech, newest=_newest(job), alone=None)
+    verdict = judge(results, facts, _rules(job.settings, results.release))
+    ours = to_json(kept(results, verdict.left_out))
+    alone = Facts(files=files, speech=speech, newest=facts.newest, alone=_alone(job, repo_id, ours))
+    return judge(results, alone, _rules(job.settings, results.release))
+
+
+def require_allowed(
+    pipeline: Pipeline, model: str, revision: str, release: Release | None = None
+) -> None:
+    """As `require_licence`, of a model by its name; `release` is what a Hub said of it before.
+
+    A file of this machine says its licence itself, or settings do; kept private it needs none.
+    """
+    path = as_file(model)
+    if path is None:
+        found = release or pipeline.hub.release(as_repo(model), revision)
+        require_licence(found, pipeline.settings.gate)
+        return
+    origin = origin_of(gguf.read(path).metadata, pipeline.settings.source)
+    good, text = licences.permitted(origin, _rules(pipeline.settings, None))
+    if not good:
+        advice = "name it with --license (and --base-model), or keep it --private"
+        raise GateError(f"nothing made of {path.name} may be published: {text}; {advice}")
+
+
+def _rules(settings: Settings, release: Release | None) -> GateSettings:
+    """The rules of the settings; what is shown to nobody needs no licence."""
+    if release is None and settings.publish.private:
+        return settings.gate.model_copy(update={"unlicensed": "publish"})
+    return settings.gate
+
+
+def require_licence(release: Release, wanted: GateSettings) -> None:
+    """Raise GateError, before anything is fetched, for a release that could not be published."""
+    good, text = licences.permitted(release, wanted)
+    if not good:
+        raise GateError(
+            f"nothing made of {release.repo_id} may be published: {text}; see gate in bot.yaml"
+        )
+
+
+def begin(job: Job, repo_id: str) -> None:
+    """Note what the repository holds before the work begins, unless a stopped run did."""
+    if job.pipeline.ledger.remembered(_seen(job, repo_id)) is None:
+        held = _held(job, repo_id)
+        job.pipeline.ledger.remember(_seen(job, repo_id), held, time.time())
+
+
+def end(job: Job, repo_id: str) -> None:
+    """The publication is done: what the repository held before is of no interest any more."""
+    job.pipeline.ledger.forget(_seen(job, repo_id))
+
+
+def _seen(job: Job, repo_id: str) -> str:
+    return f"before {job.key[:16]} {repo_id}"
+
+
+def _held(job: Job, repo_id: str) -> str:
+    """git's hash of the results.json that a repository holds; empty without one."""
+    try:
+        release = job.pipeline.hub.release(repo_id)
+    except AbsentError:
+        return ""
+    found = {file.path: file for file in release.files}.get(RESULTS)
+    return (found.blob_id or found.sha256 or "") if found else ""
+
+
+def _alone(job: Job, repo_id: str, ours: str) -> str | None:
+    """Results that neither were there before nor are ours come from another bot of ours."""
+    before = job.pipeline.ledger.remembered(_seen(job, repo_id))
+    if before is None:
+        return None
+    held = _held(job, repo_id)
+    if held in (before[0], blob_id(ours.encode())) or _is_same(job, repo_id):
+        return None
+    return f"{repo_id} got other results from another bot meanwhile; run it again to replace them"
+
+
+def _is_same(job: Job, repo_id: str) -> bool:
+    """Whether the other bot made what was asked for here."""
+    made = said_of(job.pipeline.hub, job.pipeline.hub.release(repo_id))
+    return made is not None and made.is_of(job.order.asked)
+
+
+def _newest(job: Job) -> str | None:
+    """Whether main of the source still has the weights that were quantized."""
+    release = job.plan.model.release
+    if release is None or not job.settings.gate.newest:
+        return None
+    try:
+        now = job.pipeline.hub.release(release.repo_id)
+    except AbsentError as error:
+        raise AbsentError(
+            f"{release.repo_id} is gone or hidden by now; run it again when it is back, or set "
+            "gate.newest to false"
+        ) from error
+    if now.commit == release.commit or _weights(now) == _weights(release):
+        return None
+    return (
+        f"{release.repo_id} has other weights at {now.commit[:12]} by now; build these, "
+        "or set gate.newest to false"
+    )
+
+
+def _weights(release: Release) -> set[tuple[str, int, str | None]]:
+    """Of all large files but pictures: content decides, wherever a README moved on."""
+    return {
+        (file.path, file.size, file.sha256)
+        for file in release.files
+        if file.path.endswith((".safetensors", ".gguf"))
+    }
+
+
+def sound(job: Job, tier: str, file: Path, sha256: str) -> tuple[str, str | None]:
+    """At which look a tier's file failed and why; ("", None) for a sound one.
+
+    Looked at once: afterwards the file may be freed. Only what the file itself holds is kept: what
+    this machine lacks to look at it is raised, and of no file's making.
+    """
+    ledger, step = job.pipeline.ledger, f"check {tier}"
+    inputs = {"file": sha256, "version": LOOKS}
+    done = ledger.finished(job.key, step, inputs, shape=tuple[str, str | None])
+    if done is not None:
+        return done.value[0], done.value[1]
+    if not file.is_file():
+        raise BuildError(f"{file} is gone before it was looked at; run the same command again")
+    at, wrong = "", None
+    looks = verify(file, job.settings, job.pipeline.narrator, run=True)
+    try:
+        for finding in looks:
+            at = finding.name
+    except (SourceError, UnsoundError) as error:
+        wrong = _named_it(str(error), file)
+    ledger.record(job.key, step, inputs, [], (at if wrong else "", wrong))
+    return (at, wrong) if wrong else ("", None)
+
+
+def _named_it(said: str, file: Path) -> str:
+    """A reason as a card may quote it: it names no folder of ours, no file that is not there."""
+    names = rf"{re.escape(file.stem)}(-\d{{5}}-of-\d{{5}})?{re.escape(file.suffix)}"
+    return re.sub(rf"({re.escape(str(file.parent))}/)?{names}", "the file", said)

@@ -1,0 +1,338 @@
+"""What a group of tiers may claim, and the seal that says which job claims it.
+
+Whoever holds the token that files travel with can write every record. A group's record counts only
+under the seal that `prepare` gave to that job through the run itself, and only as far as it speaks
+of its own tiers: their files, the look at each, and measures of these very files.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import re
+import secrets
+import time
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+
+from bot.errors import SettingsError, SourceError
+from bot.evaluate.bench import JOB as MEASURES
+from bot.foreign import has_few_values
+from bot.jobs.orders import Folder, Group, Prepared
+from bot.jobs.recordpath import RecordPath
+from bot.records import (
+    Built,
+    Choices,
+    Divergence,
+    Perplexity,
+    Run,
+    Speed,
+    Text,
+    digest,
+    dump,
+    load,
+    together,
+)
+from bot.store.ledger import Kept, Work
+
+SECRET = "secret of the groups' seals"  # noqa: S105 - a name in the ledger
+MADE = re.compile(r"(quantize|free|check) (\S+)")
+MEASURED = re.compile(r"(.{1,100}) ([0-9a-f]{12}) ([0-9a-f]{16})")
+HASH = re.compile(r"[0-9a-f]{64}")
+LONGEST = 2_000  # letters of why a file is not sound
+Seals = Mapping[int, str]
+
+
+@with_config(ConfigDict(extra="forbid"))
+@dataclass(frozen=True, kw_only=True)
+class _Diverged:
+    perplexity: Perplexity
+    divergence: Divergence
+    chunks: list[float]
+    nll: list[float]
+    beside: bool
+
+    def __post_init__(self) -> None:
+        if len(self.chunks) != len(self.nll):
+            raise ValueError("chunks of two lengths")
+
+
+@with_config(ConfigDict(extra="forbid"))
+@dataclass(frozen=True, kw_only=True)
+class _Perplexed:
+    perplexity: Perplexity
+
+
+@with_config(ConfigDict(extra="forbid"))
+@dataclass(frozen=True, kw_only=True)
+class _Value:
+    value: Any
+    run: Run
+
+
+# ── seals ───────────────────────────────────────────────────────────────────────────────────
+
+
+def seals_of(folder: Folder, prepared: Prepared) -> Seals:
+    """Each group's seal, the same again for the same job; this machine must be the preparing one.
+
+    The secret behind them lies in the ledger of `prepare` and never travels.
+    """
+    ledger = folder.open_ledger("prepare")
+    kept = ledger.remembered(SECRET)
+    if kept is None:
+        ledger.remember(SECRET, secrets.token_hex(32), time.time())
+        kept = ledger.remembered(SECRET)
+    if kept is None:
+        raise TypeError("what was kept is there")
+    numbers = range(1, len(prepared.groups) + 1)
+    return {number: _mac(kept[0], f"{prepared.key} {number}")[:32] for number in numbers}
+
+
+def known_seals(folder: Folder, prepared: Prepared, told: str) -> Seals:
+    """The seals that the run told, or those of this machine where it prepared the release.
+
+    Raises SettingsError where neither is there.
+    """
+    if told:
+        return read_seals(told)
+    if not folder.ledger("prepare").is_file():
+        raise SettingsError("this machine did not prepare the release: give --seals, of `prepare`")
+    return seals_of(folder, prepared)
+
+
+def show_seals(seals: Seals) -> str:
+    """As `read_seals` takes them."""
+    return ",".join(f"{number}:{seal}" for number, seal in seals.items())
+
+
+def read_seals(text: str) -> Seals:
+    """Seals by their group, from `1:HEX,2:HEX`. Raises SettingsError for anything else."""
+    found = {}
+    for part in text.split(",")[:64]:
+        match = re.fullmatch(r"([1-9][0-9]?):([0-9a-f]{32})", part.strip())
+        if match is None:
+            raise SettingsError("--seals is not what `prepare` printed; take it from its outputs")
+        found[int(match[1])] = match[2]
+    return found
+
+
+def sealed(group: Group, number: int, seal: str) -> Group:
+    """The record with the proof that this group's job wrote it."""
+    return replace(group, seal=_seal(group, number, seal))
+
+
+def _seal(group: Group, number: int, seal: str) -> str:
+    return _mac(seal, digest([number, dump(replace(group, seal=""))]))
+
+
+def _mac(key: str, text: str) -> str:
+    return hmac.new(key.encode(), text.encode(), "sha256").hexdigest()
+
+
+# ── claims ──────────────────────────────────────────────────────────────────────────────────
+
+
+def own(works: Sequence[Work], prepared: Prepared, tiers: Collection[str]) -> tuple[Work, ...]:
+    """Of finished work, what a group with these tiers may speak of."""
+    hashes = {one.sha256[:12] for one in tier_files(works, prepared, tiers).values()}
+
+    def mine(work: Work) -> bool:
+        made, measured = MADE.fullmatch(work.step), MEASURED.fullmatch(work.step)
+        if work.job == prepared.key:
+            return made is not None and made[2] in tiers
+        return work.job == MEASURES and measured is not None and measured[2] in hashes
+
+    return tuple(work for work in works if mine(work))
+
+
+def tier_files(
+    works: Sequence[Work], prepared: Prepared, tiers: Collection[str]
+) -> dict[str, Built]:
+    """What each of these tiers was made into, by tier; paths from the working folder."""
+    return {
+        tier: together([Built(path=f.path, bytes=f.bytes, sha256=f.sha256) for f in work.files])
+        for work in works
+        for tier in tiers
+        if (work.job, work.step) == (prepared.key, f"quantize {tier}") and work.files
+    }
+
+
+def claimed(
+    folder: Folder, prepared: Prepared, number: int, seals: Seals, texts: Collection[Text] | None
+) -> Group | str | None:
+    """A group's record as far as it is believed: the record, why it is not, or None without one.
+
+    `texts` are those that measures may rest on; None where nobody reads them yet.
+    """
+    if not folder.file(Group, number).is_file():
+        return None
+    group = folder.read(Group, number)
+    if group is None:
+        return f"the record of group {number} is none of this version"
+    if group.key != prepared.key:
+        return f"the record of group {number} is of another plan"
+    if number not in seals or not hmac.compare_digest(
+        _seal(group, number, seals[number]), group.seal
+    ):
+        return f"the record of group {number} was not written by its job"
+    try:
+        _require_own(group, prepared, number, folder.root)
+        for work in group.work:
+            if work.job == MEASURES:
+                _require_measure(work, prepared, texts)
+    except (SourceError, ValueError) as error:
+        return f"the record of group {number} claims what it may not: {_line(error)}"
+    return group
+
+
+def complete(
+    folder: Folder, prepared: Prepared, seals: Seals, texts: Collection[Text] | None
+) -> tuple[dict[int, Group], dict[int, str]]:
+    """The groups' records that are believed, and why others are not, by group.
+
+    Two that claim one file, or a file that was there before, are both not believed.
+    """
+    found: dict[int, Group] = {}
+    wrong: dict[int, str] = {}
+    for number in range(1, len(prepared.groups) + 1):
+        told = claimed(folder, prepared, number, seals, texts)
+        if isinstance(told, Group):
+            found[number] = told
+        elif told is not None:
+            wrong[number] = told
+    claims = Counter(_taken(prepared))
+    claims.update(hashed for group in found.values() for hashed in _hashes(group, prepared))
+    for number, group in found.items():
+        if any(claims[hashed] > 1 for hashed in _hashes(group, prepared)):
+            wrong[number] = f"the record of group {number} claims a file that is another's"
+    return {number: group for number, group in found.items() if number not in wrong}, wrong
+
+
+def _hashes(group: Group, prepared: Prepared) -> set[str]:
+    return {file.sha256 for file in tier_files(group.work, prepared, group.tiers).values()}
+
+
+def _taken(prepared: Prepared) -> set[str]:
+    """Hashes of what was made before any group: the source, what it needs, baselines."""
+    works = (file.sha256 for work in prepared.work for file in work.files)
+    return {*works, *(file.sha256 for file in prepared.needs.all)}
+
+
+def _require_own(group: Group, prepared: Prepared, number: int, root: Path) -> None:
+    tiers = prepared.groups[number - 1]
+    if not set(group.tiers) <= set(tiers):
+        raise ValueError("tiers of another group")
+    if own(group.work, prepared, tiers) != group.work:
+        raise ValueError("work that is not its own")
+    if len({(work.job, work.step) for work in group.work}) != len(group.work):
+        raise ValueError("one step twice")
+    for work in group.work:
+        _require_files(work, prepared, root)
+        if work.job == prepared.key:
+            _require_made(work)
+
+
+def _require_files(work: Work, prepared: Prepared, root: Path) -> None:
+    files = work.files
+    if not HASH.fullmatch(work.inputs):
+        raise ValueError("inputs without a hash")
+    if bool(files) != (work.job == prepared.key and work.step.startswith("quantize ")):
+        raise ValueError("files where there are none, or none where there are")
+    for file in files:
+        if not HASH.fullmatch(file.sha256) or not 0 < file.bytes < 1 << 50:
+            raise ValueError("a file without a hash or a size")
+        RecordPath(file.path).below(root, f"{prepared.job}/release")
+
+
+def _require_made(work: Work) -> None:
+    """Raise unless the value of a step of making is one that such a step returns."""
+    value = _json(work.value)
+    if not work.step.startswith("check "):
+        if value is not None:
+            raise ValueError("a value where there is none")
+        return
+    at, wrong = value if isinstance(value, list) and len(value) == 2 else (None, None)
+    if not (isinstance(at, str) and (wrong is None or isinstance(wrong, str))):
+        raise ValueError("a look at a file that is none")
+    if len(at) > 100 or len(wrong or "") > LONGEST:
+        raise ValueError("a look at a file that says too much")
+
+
+def _require_measure(work: Work, prepared: Prepared, texts: Collection[Text] | None) -> None:
+    """Raise unless it is the value that such a measure has, of these tools and texts."""
+    match = MEASURED.fullmatch(work.step)
+    if match is None:
+        raise ValueError("a measure without a name")
+    measure = match[1]
+    kept = load(_Value, _json(work.value))
+    run = kept.run
+    if run.measure != measure or not run.model.startswith(match[2]):
+        raise ValueError("a measure of another name, or of another file")
+    if run.tools != prepared.tools:
+        raise ValueError("a measure by another machine")
+    if texts is not None and run.data is not None and run.data not in texts:
+        raise ValueError("a measure on another text")
+    kinds: dict[str, Any] = {
+        "divergence": _Diverged, "perplexity": _Perplexed, "speed": tuple[Speed, ...]
+    }  # fmt: skip
+    found = TypeAdapter(kinds.get(measure, Choices)).validate_python(kept.value)
+    if isinstance(found, Choices) and (
+        found.name != measure
+        or not 0 < found.tasks == len(found.answers)
+        or found.correct != found.answers.count("1")
+        or not set(found.answers) <= {"0", "1"}
+    ):
+        raise ValueError("tasks of another name, or answers that do not add up")
+
+
+def _json(text: str) -> Any:
+    """A value; Infinity and NaN are none. Raises ValueError."""
+    if not has_few_values(text.encode("utf-8", "replace")):
+        raise ValueError("a value of too many parts")
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except RecursionError as error:
+        raise ValueError("a value that is nested too deep") from error
+
+
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(f"{name} as a number")
+
+
+def _line(error: Exception) -> str:
+    """Why, in one line of ours: nothing of the record itself is repeated."""
+    if isinstance(error, ValidationError):
+        return f"a value that is no {error.title.strip('_')}"
+    return str(error)
+
+
+def of_release(works: Sequence[Work], prepared: Prepared, root: Path) -> tuple[Work, ...]:
+    """Another machine's finished work; each file proven to be of this release, none trusted by
+    its time.
+
+    Raises SourceError for work on files that lie elsewhere.
+    """
+    places = (*prepared.sources, prepared.job, "measures", "texts")
+
+    def looked_at(file: Kept) -> Kept:
+        try:
+            RecordPath(file.path).below(root, *places)
+        except ValueError as error:
+            raise SourceError(f"{error}; rerun all jobs") from error
+        return replace(file, changed=-1)
+
+    return tuple(replace(work, files=tuple(map(looked_at, work.files))) for work in works)
+
+
+def ours(works: Sequence[Work], prepared: Prepared) -> Iterator[Work]:
+    """Of what `prepare` finished, the part that other machines can take: see `of_release`."""
+    places = (*prepared.sources, prepared.job, "measures", "texts")
+    for work in works:
+        if all(file.path.startswith(tuple(f"{place}/" for place in places)) for file in work.files):
+            yield work

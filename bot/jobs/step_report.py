@@ -1,0 +1,157 @@
+"""How an order ended, for people; and the disk given back."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from bot.errors import SourceError
+from bot.jobs import claims
+from bot.jobs.orders import Folder, Prepared, Sent, parsed
+from bot.jobs.travel import give_back, road
+from bot.legible import code_span
+from bot.workplace.models import REPO_ID, Pipeline
+from bot.workspace import remove
+
+ENDING = 60.0  # seconds that a cancelled step may take to end
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """What became of an order. `good`: every tier is published.
+
+    `waiting`: every tier is in a pull request that a person has to merge first.
+    """
+
+    good: bool
+    text: str  # Markdown; no word of it is a stranger's but names that are checked
+    waiting: bool = False
+
+
+def report(
+    pipeline: Pipeline,
+    folder: Folder | None,
+    sentinel: str,
+    told: str,
+    *,
+    seals: str = "",
+    count: int | None = None,
+) -> Account:
+    """Say which tiers are complete and which are published. Without a folder nothing was begun.
+
+    What was ordered is known by its sentinel; `told` is what the publishing job said to the run
+    (Sent), and what the Hub holds is looked at. `count` are the jobs that `prepare` asked for;
+    none: all was published before.
+    """
+    if count == 0:
+        return Account(good=True, text="All of it was published before.\n")
+    if folder is None or not sentinel:
+        return account(None, None)
+    road(pipeline, folder).records()
+    prepared = folder.prepared(sentinel)
+    sent = parsed(Sent, told.encode()) if told else folder.read(Sent)
+    if sent is None or sent.key != prepared.key or not _is_ours(pipeline, sent):
+        return account(prepared, None, _complete(folder, prepared, seals))
+    done = _complete(folder, prepared, seals)
+    return account(prepared, sent, done, _lacking(pipeline, sent))
+
+
+def _complete(folder: Folder, prepared: Prepared, seals: str) -> frozenset[str]:
+    """Tiers whose jobs are done, as far as this machine can tell."""
+    if not seals and not folder.ledger("prepare").is_file():
+        return frozenset()
+    parts, _ = claims.complete(folder, prepared, claims.known_seals(folder, prepared, seals), None)
+    return frozenset(tier for part in parts.values() for tier in part.tiers)
+
+
+def _is_ours(pipeline: Pipeline, sent: Sent) -> bool:
+    """Whether its addresses are those of the repository it names, on the Hub of the settings."""
+    site = pipeline.settings.hub.endpoint
+    waiting = re.fullmatch(r"/discussions/[0-9]{1,9}", (sent.waiting or "").removeprefix(sent.url))
+    named = REPO_ID.fullmatch(sent.repo_id) is not None
+    ours = sent.url == f"{site}/{sent.repo_id}"
+    return named and ours and (waiting is not None or sent.waiting is None)
+
+
+def _lacking(pipeline: Pipeline, sent: Sent) -> frozenset[str]:
+    """Files of a publication that the Hub does not hold; none where it lets nobody look."""
+    if sent.waiting is not None:
+        return frozenset()
+    try:
+        held = pipeline.hub.release(sent.repo_id, sent.commit).files
+    except SourceError:
+        return frozenset() if pipeline.settings.publish.private else frozenset(sent.files)
+    there = {file.path: file.sha256 for file in held}
+    return frozenset(path for path, hashed in sent.files.items() if there.get(path) != hashed)
+
+
+def account(
+    prepared: Prepared | None,
+    sent: Sent | None,
+    complete: frozenset[str] = frozenset(),
+    lacking: frozenset[str] = frozenset(),
+) -> Account:
+    """What was ordered, and what became of it; files that are `lacking` were lost again."""
+    if prepared is None:
+        return Account(good=False, text="Nothing was prepared: see the log of `prepare`.\n")
+    there = sent.tiers if sent is not None and not lacking else ()
+    waiting = sent.waiting if sent is not None and there else None
+    rows = [
+        f"| {tier} | {number} | {_state(tier, complete, there, waiting)} |"
+        for number, tiers in enumerate(prepared.groups, 1)
+        for tier in tiers
+    ]
+    whole = set(prepared.tiers) <= set(there)
+    where = f"[{sent.repo_id}]({sent.url})" if sent is not None and there else "not published"
+    lines = [
+        f"### {prepared.order.model} at {prepared.commit[:12]}: {where}",
+        "",
+        "| Tier | Job | State |",
+        "|---|---|---|",
+        *rows,
+        "",
+        *(
+            f"The Hub does not hold {code_span(path)} as it was published."
+            for path in sorted(lacking)
+        ),
+        _rest(whole, waiting),
+    ]
+    text = "\n".join(lines) + "\n"
+    return Account(good=whole and not waiting, text=text, waiting=whole and waiting is not None)
+
+
+def _rest(whole: bool, waiting: str | None) -> str:
+    if not whole:
+        return "Rerun the failed jobs to complete it."
+    if waiting:
+        return f"Merge {waiting} to publish it, or close it to refuse; then order it again."
+    return "All tiers are published."
+
+
+def _state(tier: str, complete: frozenset[str], there: tuple[str, ...], waiting: str | None) -> str:
+    if tier in there:
+        return "waits for a person" if waiting else "published"
+    return "complete, not published" if tier in complete else "**failed or not reached**"
+
+
+def clean(pipeline: Pipeline, folder: Folder, sentinel: str, told: str) -> bool | None:
+    """Give disk back: unfinished files; and of an order that is all published, all but its record.
+
+    Says whether the latter was done; then nothing travels any more either. None: there is nothing
+    that this run is known to have prepared.
+    """
+    way = road(pipeline, folder)
+    way.records()
+    prepared = folder.prepared(sentinel) if folder.file(Prepared).is_file() else None
+    if prepared is None:
+        return None
+    name = prepared.order.model.split("/")[1]
+    job = pipeline.workspace.job(name, prepared.key)
+    with job.locked(patience=ENDING):
+        for partial in job.folder.rglob("*.partial"):
+            remove(partial, job.folder)
+        if pipeline.settings.jobs.keep or not report(pipeline, folder, sentinel, told).good:
+            return False
+        give_back(folder, prepared)
+    way.close()
+    return True

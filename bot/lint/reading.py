@@ -1,0 +1,227 @@
+"""A folder or a repository on the Hub, read for bot.present.lint."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from bot.clients.files import gguf
+from bot.errors import SettingsError, SourceError
+from bot.foreign import START, instead, read_of
+from bot.lint.defects import LONGEST_CARD, Head, Listed, Repository
+from bot.progress import Narrator
+from bot.records import Release, Results, from_json
+from bot.wording.naming import is_model
+from bot.workplace.models import Pipeline, as_repo
+from bot.workspace import as_text, sha256
+
+CARD, RESULTS, SUMS = "README.md", "results.json", "SHA256SUMS"
+MOST = 4000  # files of a repository
+MOST_LAYERS = 100_000
+LFS, LARGEST_POINTER = b"version https://git-lfs.github.com/spec/", 1024
+POINTER = "is a pointer of Git LFS in the file's place; run `git lfs pull`, then upload it"
+SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+
+
+def read(pipeline: Pipeline, name: str, revision: str, *, hashes: bool) -> Repository:
+    """What is in a folder, or in ORG/NAME on the Hub, where hashes are the Hub's own.
+
+    With `hashes` each file of a folder is read whole. Raises SourceError, AccessError,
+    UnreachableError.
+    """
+    folder = Path(name).expanduser()
+    with read_of(name):
+        if folder.is_dir():
+            return of_folder(folder, pipeline.narrator, hashes=hashes)
+        return _of_hub(pipeline, as_repo(name), revision)
+
+
+def of_folder(folder: Path, narrator: Narrator, *, hashes: bool) -> Repository:
+    """A folder as it would be published; hidden files and links out of it are left out."""
+    paths = sorted(_inside(folder))[: MOST + 1]
+    if len(paths) > MOST:
+        raise SourceError(f"{folder} holds more than {MOST} files; name a repository's folder")
+    with narrator.work(f"reading {folder.name}") as report:
+        files = []
+        for done, path in enumerate(paths):
+            report(done, len(paths))
+            digest = sha256(path) if hashes else None
+            name = path.relative_to(folder).as_posix()
+            files.append(Listed(path=name, bytes=path.stat().st_size, sha256=digest))
+        report(len(paths), len(paths))
+    found = _Found(tuple(files))
+    for path in paths:
+        name = path.relative_to(folder).as_posix()
+        if _is_pointer(path):
+            found.damaged[name] = POINTER
+        elif path.suffix == ".gguf":
+            found.look(name, path)
+    return _repository(found, folder)
+
+
+@dataclass
+class _Found:
+    """What files say of themselves, and which cannot be read, with the reason."""
+
+    files: tuple[Listed, ...]
+    heads: dict[str, Head] = field(default_factory=dict)
+    damaged: dict[str, str] = field(default_factory=dict)
+
+    def look(self, name: str, path: Path) -> None:
+        """Read the header of a GGUF file that lies, or stands in for one, at `path`."""
+        try:
+            head = _head(name, path)
+        except SourceError as error:
+            self.damaged[name] = _reason(error, path)
+            return
+        if head is not None:
+            self.heads[name] = head
+
+
+def _is_pointer(path: Path) -> bool:
+    if path.stat().st_size > LARGEST_POINTER:
+        return False
+    with path.open("rb") as file:
+        return file.read(len(LFS)) == LFS
+
+
+def _inside(folder: Path) -> Iterator[Path]:
+    root = folder.resolve()
+    for path in folder.rglob("*"):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if not hidden and path.is_file() and path.resolve().is_relative_to(root):
+            yield path
+
+
+def _head(name: str, path: Path) -> Head | None:
+    """What a model file says of itself; None for shards after the first, and for what is no model.
+
+    Raises SourceError for a file that is cut, damaged or longer than its header says.
+    """
+    model = gguf.read(path)
+    _require_end(path, model)
+    kind, layers = model.get("general.file_type"), model.get(".block_count", 0)
+    extra = model.get(".nextn_predict_layers", 0)
+    if model.get("general.type", "model") != "model" or model.get("split.no", 0) != 0:
+        return None
+    if not is_model(name) or not model.get("general.architecture"):
+        return None
+    if not all(isinstance(count, int) and 0 <= count < MOST_LAYERS for count in (layers, extra)):
+        raise SourceError(f"{path} has a number of layers that is none; convert it again")
+    if not layers:
+        return None
+    return Head(
+        name=str(model.get("general.name", ""))[:200],
+        file_type=kind if isinstance(kind, int) else None,
+        layers=layers - extra,
+        tensors=model.tensors,
+    )
+
+
+def _require_end(path: Path, model: gguf.Model) -> None:
+    """No bytes after the last tensor but its padding."""
+    told = model.get("general.alignment", gguf.ALIGNMENT)
+    unit = told if isinstance(told, int) and told > 0 else gguf.ALIGNMENT
+    end = model.data_offset + sum(-(-tensor.bytes // unit) * unit for tensor in model.tensors)
+    if path.stat().st_size > end:
+        more = path.stat().st_size - end
+        raise SourceError(f"{path} has {more:,} bytes after its last tensor; upload it again")
+
+
+def _repository(found: _Found, folder: Path, repo_id: str | None = None) -> Repository:
+    card, sums, results = (_text(found, folder, name) for name in (CARD, SUMS, RESULTS))
+    return Repository(
+        files=found.files,
+        card=card,
+        sums=None if sums is None else _parsed(found, sums),
+        results=None if results is None else _results(found, results),
+        heads=found.heads,
+        damaged=found.damaged,
+        repo_id=repo_id,
+    )
+
+
+def _text(found: _Found, folder: Path, name: str) -> str | None:
+    """A small text file; None where it is not there or no text, which is damage."""
+    path = folder / name
+    if name in found.damaged or not path.is_file():
+        return None
+    if path.stat().st_size > LONGEST_CARD:
+        found.damaged[name] = f"has more than {LONGEST_CARD:,} bytes; shorten it"
+        return None
+    content = path.read_bytes()
+    if found_instead := instead(content[:START]):
+        found.damaged[name] = f"is {found_instead[0]}, not the file itself; {found_instead[1]}"
+        return None
+    try:
+        return as_text(content, name)
+    except SettingsError as error:
+        found.damaged[name] = str(error).removeprefix(f"{name} ")
+        return None
+
+
+def _parsed(found: _Found, text: str) -> dict[str, str]:
+    """SHA256SUMS by path, as sha256sum writes and reads it."""
+    sums = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        digest, _, path = line.removeprefix("\\").partition(" ")
+        if SHA256.fullmatch(digest) and path:
+            sums[path.lstrip(" *").removeprefix("./")] = digest.lower()
+        elif line.strip() and not line.startswith("#"):
+            found.damaged[SUMS] = f"line {number} is no hash with a name; make it again"
+    return sums
+
+
+def _results(found: _Found, text: str) -> Results | None:
+    """Our results.json; None for a file of another program of that name."""
+    try:
+        return from_json(Results, text)
+    except ValidationError as error:
+        if any(one["type"] == "json_invalid" for one in error.errors()):
+            found.damaged[RESULTS] = "is not JSON, or was cut; make it again"
+        return None
+
+
+def _of_hub(pipeline: Pipeline, repo_id: str, revision: str) -> Repository:
+    """A repository by its listing, its small text files, and the headers of its models."""
+    hub = pipeline.hub
+    release = hub.release(repo_id, revision)
+    files = tuple(Listed(path=f.path, bytes=f.size, sha256=f.sha256) for f in release.files)
+    sizes = {file.path: file.size for file in release.files}
+    found = _Found(files)
+    with tempfile.TemporaryDirectory(prefix="bot-lint-") as place:
+        folder = Path(place)
+        for name in (CARD, RESULTS, SUMS):
+            if sizes.get(name, 0) > LONGEST_CARD:
+                found.damaged[name] = f"has more than {LONGEST_CARD:,} bytes; shorten it"
+            elif name in sizes:
+                hub.download(repo_id, release.commit, name, folder)
+                if _is_pointer(folder / name):
+                    found.damaged[name] = POINTER
+        _look_at_models(pipeline, release, found, folder)
+        return _repository(found, folder, repo_id)
+
+
+def _look_at_models(pipeline: Pipeline, release: Release, found: _Found, folder: Path) -> None:
+    models = [file for file in release.files if file.path.endswith(".gguf")]
+    with pipeline.narrator.work(f"reading headers of {release.repo_id}") as report:
+        for done, file in enumerate(models):
+            report(done, len(models))
+            target = folder / "header.gguf"
+            try:
+                pipeline.hub.gguf_header(release, file, target)
+            except SourceError as error:
+                found.damaged[file.path] = _reason(error, target)
+                continue
+            found.look(file.path, target)
+        report(len(models), len(models))
+
+
+def _reason(error: SourceError, path: Path) -> str:
+    """What is wrong, without the place where a file was read."""
+    return str(error).replace(f"{path}: ", "").replace(f"{path} ", "")

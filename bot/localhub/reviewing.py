@@ -1,0 +1,29 @@
+"""A person's answer to a pull request of the local Hub, given on this machine."""
+
+from __future__ import annotations
+
+from bot.errors import SourceError
+from bot.localhub.files import pulls
+from bot.localhub.files.commits import merge
+from bot.localhub.files.repositories import Store
+from bot.localhub.refusal import Refusal
+
+
+def review(store: Store, repo_id: str, number: int, *, agreed: bool) -> str:
+    """Merge or close a pull request as the repository's owner; a line that says what became of it.
+
+    Raises SourceError where there is no such request, or it was answered before.
+    """
+    repo = store.find(repo_id)
+    if repo is None:
+        raise SourceError(f"this Hub has no {repo_id}; check the name")
+    try:
+        if agreed:
+            made = merge(store, repo, number, repo.owner)
+            return f"{repo_id} #{number} is merged: commit {made.sha[:12]}"
+        with store.database.writing() as db:
+            pull = pulls.open_one(db, repo, number)
+            pulls.settle(db, repo, pull, "closed", repo.owner)
+    except Refusal as refusal:
+        raise SourceError(f"{refusal.message}; see the page of {repo_id}") from refusal
+    return f"{repo_id} #{number} is closed"

@@ -1,0 +1,236 @@
+"""Multiple choice: which of some texts does the model find likeliest.
+
+The rules of hellaswag_score(), winogrande_score() and multiple_choice_score() in
+tools/perplexity/perplexity.cpp: an answer's score is the mean log-probability of its own tokens
+after the beginning that all answers share, which is decoded once. Tasks are packed into batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from math import nan, sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bot.clients.llama.session import Session, Token
+from bot.errors import BuildError, SettingsError
+from bot.measures.logits import Floats, rows_at_once, softmax
+from bot.measures.tasks import Task
+from bot.records import Choices
+
+Progress = Callable[[int, int], None]  # done, total
+
+Z95 = 1.95996398454  # llama.cpp's own constant
+LOGITS = 1 << 28  # values of a batch at most: 1 GiB
+SHORT_TAIL = 3  # Winogrande: a shorter tail than this is scored with the choice itself
+
+
+def wilson(correct: int, tasks: int) -> tuple[float, float]:
+    """95 % Wilson score interval of a share."""
+    share, z = correct / tasks, Z95 * Z95 / tasks
+    spread = z * sqrt(tasks * (4 * share * (1 - share) + z)) / (2 * Z95)
+    return (share + z / 2 - spread) / (1 + z), (share + z / 2 + spread) / (1 + z)
+
+
+def count(name: str, answers: Sequence[bool]) -> Choices:
+    """The share of right answers, its interval, and the answers themselves."""
+    low, high = wilson(sum(answers), len(answers))
+    bits = "".join("1" if answer else "0" for answer in answers)
+    return Choices(
+        name=name, tasks=len(answers), correct=sum(answers), low=low, high=high, answers=bits
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A task as tokens: what is decoded, and which logits score which answer."""
+
+    texts: tuple[tuple[int, ...], ...]
+    prefix: int  # tokens that all texts begin with
+    every: bool  # logits of a text's last token too
+    picks: tuple[tuple[tuple[int, int], ...], ...]  # for each answer (row of the task, token)
+    right: int
+    last_of_equals: bool  # which of two equal scores wins
+
+    @property
+    def tokens(self) -> int:
+        """Tokens to decode."""
+        return self.prefix + sum(len(text) - self.prefix for text in self.texts)
+
+    @property
+    def rows(self) -> int:
+        """Rows of logits that come back."""
+        return 1 + sum(len(text) - self.prefix - (not self.every) for text in self.texts)
+
+
+def ask(
+    session: Session, tasks: Sequence[Task], *, threads: int, progress: Progress
+) -> tuple[bool, ...]:
+    """Whether each task was answered rightly, in order.
+
+    `session` needs `unified` memory and a sequence for each answer of a task. Raises SettingsError
+    for a task that does not fit, BuildError for logits that are no numbers.
+    """
+    asked = [_tokenized(session, number, task) for number, task in enumerate(tasks, 1)]
+    found: list[bool] = []
+    with ThreadPoolExecutor(threads) as pool:
+        for group in _packed(session, asked):
+            progress(len(found), len(tasks))
+            session.clear()
+            logits = session.decode(_batch(group))
+            found += _answered(pool, logits, group, f"{session.path.name} at task {len(found) + 1}")
+    progress(len(tasks), len(tasks))
+    return tuple(found)
+
+
+def _tokenized(session: Session, number: int, task: Task) -> Asked:
+    texts = tuple(tuple(session.tokenize(text)) for text in task.texts)
+    prefix = _common(texts)
+    if prefix < 1:
+        raise SettingsError(f"the answers of task {number} share no beginning; mend the task file")
+    if task.bases:
+        bases = [len(session.tokenize(base)) for base in task.bases]
+        picks = _after_choice(texts, prefix, bases)
+    else:
+        picks = _whole(texts, prefix)
+    asked = Asked(
+        texts=texts,
+        prefix=prefix,
+        every=bool(task.bases),
+        picks=picks,
+        right=task.right,
+        last_of_equals=bool(task.bases),
+    )
+    if asked.tokens > session.n_ctx:
+        raise SettingsError(
+            f"task {number} takes {asked.tokens} tokens, {session.n_ctx} fit; "
+            "raise evaluation.context"
+        )
+    if len(texts) > session.sequences:
+        raise SettingsError(
+            f"task {number} has {len(texts)} answers, {session.sequences} fit; leave it out"
+        )
+    return asked
+
+
+def _common(texts: Sequence[Sequence[int]]) -> int:
+    """Tokens that all texts begin with; at least one token of each is left over."""
+    shortest = min(len(text) for text in texts)
+    same = (len({text[i] for text in texts}) == 1 for i in range(shortest - 1))
+    return next((i for i, equal in enumerate(same) if not equal), shortest - 1)
+
+
+def _whole(texts: Sequence[Sequence[int]], prefix: int) -> tuple[tuple[tuple[int, int], ...], ...]:
+    """Every token after the shared beginning; row 0 is the beginning's last token."""
+    picks, row = [], 1
+    for text in texts:
+        rest = text[prefix:]
+        rows = (0, *range(row, row + len(rest) - 1))
+        picks.append(tuple(zip(rows, rest, strict=True)))
+        row += len(rest) - 1
+    return tuple(picks)
+
+
+def _after_choice(
+    texts: Sequence[tuple[int, ...]], prefix: int, bases: Sequence[int]
+) -> tuple[tuple[tuple[int, int], ...], ...]:
+    """Winogrande: what follows the choice, but for the last token, which is the full stop.
+
+    Where the tail is short the choice is scored too, and then the second text's first token meets
+    the first text's last logits: winogrande_score() does so, and numbers shall compare.
+    """
+    if len(set(texts)) == 1:
+        return ((),) * len(texts)  # nothing tells them apart: nan in the tool, and so here
+    long = all(len(text) - prefix > SHORT_TAIL for text in texts)
+    picks, before = [], 0
+    for text, base in zip(texts, bases, strict=True):
+        start = base if long else prefix
+        last = 1 if len(text) - start > 1 else 0
+        row = before + start - prefix
+        rest = text[start : len(text) - last]
+        picks.append(tuple((row + i, token) for i, token in enumerate(rest)))
+        before += len(text) - prefix
+    return tuple(picks)
+
+
+def _packed(session: Session, asked: Sequence[Asked]) -> Iterator[list[Asked]]:
+    """As many tasks at a time as memory, sequences and logits have room for."""
+    group: list[Asked] = []
+    tokens = sequences = rows = 0
+    for task in asked:
+        full = (
+            tokens + task.tokens > session.n_ctx
+            or sequences + len(task.texts) > session.sequences
+            or (rows + task.rows) * session.vocabulary > LOGITS
+        )
+        if group and full:
+            yield group
+            group, tokens, sequences, rows = [], 0, 0, 0
+        group.append(task)
+        tokens += task.tokens
+        sequences += len(task.texts)
+        rows += task.rows
+    if group:
+        yield group
+
+
+def _batch(group: Sequence[Asked]) -> list[Token]:
+    """Each task's shared beginning once, then each text's own tokens."""
+    batch: list[Token] = []
+    first = 0
+    for task in group:
+        everyone = tuple(range(first, first + len(task.texts)))
+        batch += [
+            Token(id=token, position=i, sequences=everyone, wanted=i == task.prefix - 1)
+            for i, token in enumerate(task.texts[0][: task.prefix])
+        ]
+        for sequence, text in zip(everyone, task.texts, strict=True):
+            batch += [
+                Token(
+                    id=text[i],
+                    position=i,
+                    sequences=(sequence,),
+                    wanted=task.every or i < len(text) - 1,
+                )
+                for i in range(task.prefix, len(text))
+            ]
+        first += len(task.texts)
+    return batch
+
+
+def _answered(
+    pool: ThreadPoolExecutor, logits: Floats, group: Sequence[Asked], where: str
+) -> list[bool]:
+    block = rows_at_once(logits.shape[1])
+    blocks = pool.map(
+        lambda start: softmax(logits[start : start + block]).total, range(0, len(logits), block)
+    )
+    norms = np.concatenate(list(blocks))
+    if not np.isfinite(norms).all():
+        raise BuildError(
+            f"{where} gives logits that are no numbers (NaN or infinity); make the file again"
+        )
+    found, first = [], 0
+    for task in group:
+        scores = [_mean(logits, norms, first, picks) for picks in task.picks]
+        if task.last_of_equals:  # first > second ? first : second
+            best = 0 if scores[0] > scores[1] else 1
+        else:
+            best = int(np.argmax(scores))
+        found.append(best == task.right)
+        first += task.rows
+    return found
+
+
+def _mean(
+    logits: Floats, norms: NDArray[np.float32], first: int, picks: Sequence[tuple[int, int]]
+) -> float:
+    """Mean log-probability of an answer's tokens; nan where it has none to score."""
+    if not picks:
+        return nan
+    rows = [first + row for row, _ in picks]
+    values = logits[rows, [token for _, token in picks]] - norms[rows]
+    return float(values.sum(dtype=np.float64)) / len(picks)

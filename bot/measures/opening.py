@@ -1,0 +1,259 @@
+"""Measures of files that strangers may have made: works for a child, see bot/apart/worker.py.
+
+Each opens its file itself. What a pass found of a group of windows is told as soon as it is
+known, so that whoever waits keeps it and a later call goes on from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bot.apart.voice import Voice
+from bot.clients.llama.loading import Loading
+from bot.clients.llama.session import Session
+from bot.clients.llama.vocabulary import vocabulary_of
+from bot.errors import BuildError
+from bot.measures import choices, divergence, perplexity, speed
+from bot.measures.journal import TOKEN, Journal, Values, coded, decoded
+from bot.measures.logits import open_base
+from bot.measures.tasks import Task
+from bot.measures.windows import Windows, cut, sequences
+from bot.records import Divergence, Perplexity, Speed
+
+BEGINNING = 16  # characters a token at most, for the part of a text that tokenizers are compared on
+_NUMBERS = ("nll", "nll_base", "kld", "delta_p")
+_TRUTH = np.dtype(TOKEN).fields["same_top"][1]  # type: ignore[index]  # where a yes or no lies
+MOST_WORDS = 1 << 24  # tokens of a vocabulary
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """A text as a file's vocabulary cuts it."""
+
+    windows: Windows
+    vocabulary: int
+    tokenizer: str  # hash, see Vocabulary
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """A model that reads windows, as many contexts as `lanes`."""
+
+    model: Loading
+    lanes: int = 1
+
+    def session(self, windows: Windows) -> Session:
+        """It, with room for a group of the windows."""
+        return self.model.session(
+            windows.together * windows.context,
+            sequences=windows.together,
+            unified=False,
+            lanes=self.lanes,
+        )
+
+
+# ── works ───────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cutting:
+    """How a text is cut: see `cut` in windows.py."""
+
+    context: int
+    limit: int | None
+    stride: int | None
+
+
+def cut_text(voice: Voice, path: Path, text: str, how: Cutting) -> Cut:
+    """The text in windows. Raises BuildError, or SettingsError for a text that is too short."""
+    voice.progress(0, 1)
+    with vocabulary_of(path) as words:
+        return Cut(
+            windows=cut(words, text, context=how.context, limit=how.limit, stride=how.stride),
+            vocabulary=words.vocabulary,
+            tokenizer=words.tokenizer,
+        )
+
+
+def require_same(
+    voice: Voice, path: Path, text: str, windows: Windows, reference: Reference
+) -> None:
+    """Raise BuildError unless the file cuts a text as its reference did.
+
+    Where all tokens are the same words, the beginning of the text will do.
+    """
+    voice.progress(0, 1)
+    with vocabulary_of(path) as words:
+        divergence.require_same_vocabulary(words, reference.vocabulary, reference.name)
+        if reference.tokenizer is not None and words.tokenizer == reference.tokenizer:
+            part = text[: BEGINNING * windows.context]
+            first = replace(windows, tokens=windows.tokens[:1])
+            divergence.require_same_tokens(words, part, first, reference.name)
+        elif reference.whole:
+            divergence.require_same_tokens(words, text, windows, reference.name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """What a file is compared with: its name, and how it cuts texts."""
+
+    name: str
+    vocabulary: int
+    tokenizer: str | None  # None where a file of log-probabilities is the reference
+    whole: bool  # whether all windows are compared
+
+
+def perplexity_pass(
+    voice: Voice, reading: Reading, windows: Windows, *, done: list[str]
+) -> Perplexity:
+    """Perplexity alone, after the groups that are `done`."""
+    with reading.session(windows) as session:
+        return perplexity.measure(
+            session,
+            windows,
+            Relayed(voice, 0, done),
+            threads=reading.model.threads,
+            progress=voice.progress,
+        )
+
+
+def reference_pass(
+    voice: Voice, reading: Reading, windows: Windows, target: Path, *, done: list[str]
+) -> Perplexity:
+    """Perplexity of the reference; its log-probabilities go to `target`."""
+    with reading.session(windows) as session:
+        return perplexity.measure_reference(
+            session,
+            windows,
+            target,
+            Relayed(voice, 0, done),
+            threads=reading.model.threads,
+            progress=voice.progress,
+        )
+
+
+def divergence_pass(
+    voice: Voice, reading: Reading, base: Path, *, together: int | None, done: list[str]
+) -> tuple[Perplexity, Divergence]:
+    """Perplexity and divergence from a file of log-probabilities, `together` windows at once."""
+    with open_base(base) as opened:
+        windows = replace(opened.windows, together=together or opened.windows.together)
+        with reading.session(windows) as session:
+            return divergence.measure(
+                session,
+                opened,
+                Relayed(voice, 0, done),
+                together=together,
+                threads=reading.model.threads,
+                progress=voice.progress,
+            )
+
+
+def pass_beside(
+    voice: Voice,
+    reading: Reading,
+    reference: Reading,
+    windows: Windows,
+    *,
+    done: list[str],
+    told: list[str],
+) -> tuple[Perplexity, Divergence]:
+    """The same with the reference loaded beside; `told` are the reference's own groups."""
+    with reference.session(windows) as theirs, reading.session(windows) as session:
+        return divergence.measure_beside(
+            session,
+            theirs,
+            windows,
+            (Relayed(voice, 0, done), Relayed(voice, 1, told)),
+            threads=reading.model.threads,
+            progress=voice.progress,
+        )
+
+
+def answers_to(
+    voice: Voice, model: Loading, tasks: list[Task], *, n_ctx: int, sequences: int
+) -> list[bool]:
+    """Whether each task was answered rightly."""
+    with model.session(n_ctx, sequences=sequences, unified=True) as session:
+        return list(choices.ask(session, tasks, threads=model.threads, progress=voice.progress))
+
+
+def speeds_of(voice: Voice, model: Loading, *, repetitions: int) -> tuple[Speed, Speed]:
+    """Tokens per second, read and written."""
+    with model.session(speed.PROMPT, sequences=1, unified=False) as session:
+        return speed.measure(session, repetitions, voice.progress)
+
+
+# ── groups on their way ─────────────────────────────────────────────────────────────────────
+
+
+class Relayed(Journal):
+    """A pass's journal in a child: it tells number `number` of its parent's journals."""
+
+    def __init__(self, voice: Voice, number: int, done: Sequence[str]) -> None:
+        self._voice, self._number = voice, number
+        self.groups = [decoded(group) for group in done]
+
+    def add(self, values: Values) -> None:
+        """Tell the next group."""
+        self.groups.append(values)
+        self._voice.tell({"journal": self._number, "group": coded(values)})
+
+    def keep(self, groups: int) -> None:
+        """Tell that no more of the groups count."""
+        del self.groups[groups:]
+        self._voice.tell({"journal": self._number, "keep": groups})
+
+
+class Listener:
+    """The parent's side: keeps what a pass tells, where it has the shape that was asked for."""
+
+    def __init__(self, windows: Windows, *journals: Journal) -> None:
+        self._windows, self._journals = windows, journals
+
+    def hear(self, told: Any) -> None:
+        """Take a message of `Relayed`. Raises ValueError for anything else."""
+        if not isinstance(told, dict) or type(number := told.get("journal")) is not int:
+            raise ValueError("no journal")
+        if not 0 <= number < len(self._journals):
+            raise ValueError("another journal")
+        journal = self._journals[number]
+        if "keep" in told:
+            _cut_back(journal, told["keep"])
+        else:
+            journal.add(self._group(len(journal.groups), told.get("group")))
+
+    def _group(self, number: int, told: Any) -> Values:
+        left = len(self._windows.tokens) - number * self._windows.together
+        rows = min(left, self._windows.together) * self._windows.scored
+        if rows <= 0 or not isinstance(told, str):
+            raise ValueError("no group")
+        values = decoded(told)
+        truth = values.view(np.uint8).reshape(len(values), -1)[:, _TRUTH]
+        numbers = all(np.isfinite(values[name]).all() for name in _NUMBERS)
+        if len(values) != rows or not numbers or truth.max() > 1:
+            raise ValueError("another group")
+        return values
+
+
+def _cut_back(journal: Journal, groups: Any) -> None:
+    if type(groups) is not int or not 0 <= groups <= len(journal.groups):
+        raise ValueError("no such group")
+    journal.keep(groups)
+
+
+def require_cut(name: str, found: Cut, how: Cutting) -> Cut:
+    """A text's windows as a child told them. Raises BuildError where they cannot be such."""
+    windows, tokens = found.windows, found.windows.tokens
+    most = how.limit or len(tokens)
+    first = how.context // 2 if how.stride is None else how.context - 1 - how.stride
+    shape = (windows.context, windows.first, windows.together)
+    good = shape == (how.context, first, sequences(how.context)) and 1 <= len(tokens) <= most
+    if not good or not 0 <= tokens.min() <= tokens.max() < found.vocabulary <= MOST_WORDS:
+        raise BuildError(f"{name} cuts a text into what are no tokens of it; do not use it")
+    return found

@@ -1,0 +1,173 @@
+"""Which plots a card has, and having them drawn: by a child, whose files are looked at.
+
+Matplotlib meets names of strangers there, and whatever becomes of it, a release is described: a
+plot that cannot be drawn is left out and told of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bot.apart import errand, sandbox
+from bot.apart.sandbox import Limits, Wanted
+from bot.errors import BotError, BuildError
+from bot.foreign import printable, read_bounded
+from bot.plots.images import LARGEST, require_png, require_svg
+from bot.plots.points import (
+    Panel,
+    alt_text,
+    by_maximum,
+    by_speed,
+    by_task,
+    points,
+    points_of_perplexity,
+)
+from bot.records import Results, to_json
+from bot.workspace import writing
+
+INCHES, DPI = (8.0, 5.0), 150  # 1200 × 750 pixels
+ROW, FEWEST, TALLEST = 0.3, 2.6, 100.0  # inches of a row of a chart, of the least, of the tallest
+PANELS = 3  # side by side at most
+WHY = ".why"  # ends the name of a file that tells why there is no plot of that name
+REASON = 4096  # bytes of it
+LIMITS = Limits(
+    seconds=600,
+    memory=2 << 30,
+    name="drawing the plots",
+    longer="the release goes on without them",
+    larger="the release goes on without them",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A plot of the repository: paths of its light and dark form, and what it shows in words."""
+
+    light: str
+    alt: str
+    dark: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sketch:
+    """A plot to draw: its name, its size, what it shows in words, and a chart's rows."""
+
+    name: str
+    inches: tuple[float, float]
+    alt: str
+    panels: tuple[Panel, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, str, str]:
+        """Its files: light, dark, and in vectors."""
+        return f"{self.name}.png", f"{self.name}-dark.png", f"{self.name}.svg"
+
+    def paths(self, folder: Path) -> list[Path]:
+        """Its files in a folder."""
+        return [folder / name for name in self.names]
+
+    def picture(self, folder: str) -> Picture:
+        """How the card shows it."""
+        light, dark, _ = self.names
+        return Picture(light=f"{folder}/{light}", dark=f"{folder}/{dark}", alt=self.alt)
+
+
+def sketches(results: Results) -> list[Sketch]:
+    """Every plot that has something to show."""
+    kld, ppl = points(results), points_of_perplexity(results)
+    found = [
+        Sketch(name=name, inches=INCHES, alt=alt_text(results, short))
+        for name, short, shown in (("size-vs-kld", "kld", kld), ("size-vs-ppl", "ppl", ppl))
+        if shown
+    ]
+    charts = {
+        "kl-max": by_maximum(results),
+        "accuracy": by_task(results)[:PANELS],
+        "speed": by_speed(results)[:PANELS],
+    }
+    for name, panels in charts.items():
+        if panels:
+            rows = max(len(shown) for _, shown in panels)
+            tall = min(max(FEWEST, 1.25 + ROW * rows), TALLEST)
+            size = (INCHES[0], tall)
+            alt = alt_text(results, name)
+            found.append(Sketch(name=name, inches=size, alt=alt, panels=tuple(panels)))
+    return found
+
+
+def pictures(
+    results: Results, folder: str, lacking: Collection[str] = ()
+) -> tuple[list[Picture], list[str]]:
+    """How the card shows each plot but the lacking ones, and their files' paths from the release.
+
+    `folder` is the folder's name, as it stands in the repository.
+    """
+    drawn = [sketch for sketch in sketches(results) if sketch.name not in lacking]
+    names = [f"{folder}/{name}" for sketch in drawn for name in sketch.names]
+    return [sketch.picture(folder) for sketch in drawn], names
+
+
+def draw(results: Results, folder: Path, isolation: Wanted = "best") -> dict[str, str]:
+    """Have every plot drawn into `folder`; the names of those left out, each with the reason.
+
+    Nothing of an earlier plot of that name stays. Raises CapacityError where the system has not the
+    isolation that is asked for.
+    """
+    sandbox.chosen(isolation)
+    wanted = sketches(results)
+    if not wanted:
+        return {}
+    for sketch in wanted:
+        for path in sketch.paths(folder):
+            path.unlink(missing_ok=True)
+    try:
+        with errand.sent(
+            "bot.plots.plots", to_json(results), limits=LIMITS, isolation=isolation
+        ) as made:
+            return _kept(wanted, made, folder)
+    except BotError as error:
+        return {sketch.name: str(error) for sketch in wanted}
+
+
+def told(lacking: Mapping[str, str]) -> tuple[str, ...]:
+    """How plots that could not be drawn are told of."""
+    return tuple(f"without its plot {name}: {why}" for name, why in lacking.items())
+
+
+def _kept(wanted: Sequence[Sketch], made: Path, folder: Path) -> dict[str, str]:
+    """Move what is as it should be into `folder`; why the others are not."""
+    reasons = {}
+    for sketch in wanted:
+        try:
+            contents = [_read(path) for path in sketch.paths(made)]
+            _require_pictures(sketch, contents)
+        except BotError as error:
+            reasons[sketch.name] = _told(made / f"{sketch.name}{WHY}") or str(error)
+            continue
+        for path, content in zip(sketch.paths(folder), contents, strict=True):
+            with writing(path) as partial:
+                partial.write_bytes(content)
+    return reasons
+
+
+def _read(path: Path) -> bytes:
+    """A file that a child made; a link is none."""
+    if path.is_symlink() or not path.is_file():
+        raise BuildError("it was not drawn")
+    return read_bounded(path, LARGEST)
+
+
+def _require_pictures(sketch: Sketch, contents: Sequence[bytes]) -> None:
+    wide, tall = (round(DPI * side) for side in sketch.inches)
+    for png in contents[:2]:
+        require_png(png, wide, tall)
+    require_svg(contents[2])
+
+
+def _told(path: Path) -> str | None:
+    if path.is_symlink() or not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return printable(file.read(REASON).decode("utf-8", "replace"))

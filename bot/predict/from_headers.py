@@ -1,0 +1,171 @@
+"""A checkpoint's config.json and safetensors headers → Architecture, before any weight is here."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from bot.errors import SourceError
+from bot.predict.architecture import ROUTED, SHARED, kind_of
+from bot.predict.attention import attention
+from bot.predict.conversion import HEAD, Predicted, predict
+from bot.predict.reshaping import HIDDEN_KEYS
+from bot.records import Architecture, HeaderTensor, Release, Tensor
+from bot.tensors.configs import (
+    ACTIVE_KEYS,
+    EXPERT_KEYS,
+    can_route,
+    number,
+    scopes_of,
+    shared_experts,
+)
+from bot.tensors.roles import layer_of
+from bot.tensors.stored import Content, read_content
+
+CONTEXT_KEYS = (
+    *("max_position_embeddings", "model_max_length", "max_sequence_length", "max_seq_len"),
+    *("seq_length", "n_positions", "max_seq_length"),
+)
+MOST = 1 << 30
+_RELATION = re.compile(r"base_model:(finetune|quantized|adapter|merge):([\w.-]+/[\w.-]+)")
+_BASE = re.compile(r"base_model:([\w.-]+/[\w.-]+)")
+
+Scopes = Sequence[Mapping[str, Any]]
+
+
+def describe_checkpoint(
+    config: Mapping[str, Any], tensors: Sequence[HeaderTensor], release: Release
+) -> Architecture:
+    """What a model is, counted from the shapes of its tensors; the config tells only the rest.
+
+    Raises SourceError when the tensors are no mixture of experts, or not the config's.
+    """
+    content = read_content(config, tensors)
+    return describe_predicted(config, content, predict(config, content), release)
+
+
+def describe_predicted(
+    config: Mapping[str, Any], content: Content, predicted: Predicted, release: Release
+) -> Architecture:
+    """As `describe_checkpoint`, where the tensors that the converter will write are known."""
+    scopes = tuple(scopes_of(config))
+    name = release.repo_id.split("/")[-1]
+    layers = _layers(content, name)
+    by_layer = _by_layer(predicted.tensors, layers)
+    active, experts = _experts(scopes, predicted.tensors, name)
+    routed = sum(t.parameters for t in predicted.tensors if ROUTED.search(t.name))
+    total = content.weights("main")
+    dense = [not any(ROUTED.search(n) for n in names) for names in by_layer]
+    shared = any(SHARED.search(t.name) for t in predicted.tensors)
+    relation, base = base_of(release)
+    return Architecture(
+        family=predicted.family,
+        name=name,
+        layers=layers,
+        mtp_layers=content.mtp_layers,
+        dense_layers=sum(dense),
+        dense_leading_layers=dense.index(False) if False in dense else layers,
+        experts=experts,
+        experts_active=active,
+        shared_expert=shared,
+        shared_experts=shared_experts(scopes) or int(shared),
+        parameters=total,
+        parameters_active=total - routed + routed * active // experts,
+        parameters_other=content.weights("vision", "audio"),
+        attention=_attention(attention(scopes, layers), by_layer),
+        context_length=number(scopes, CONTEXT_KEYS, MOST) or 0,
+        vocabulary=_vocabulary(scopes, predicted.tensors),
+        embedding_length=number(scopes, HIDDEN_KEYS, MOST) or 0,
+        tied_embeddings=not any(t.name == HEAD for t in predicted.tensors),
+        source_type="BF16",  # what the converter is asked for
+        source_precision=content.precision,
+        vision=content.has("vision"),
+        audio=content.has("audio"),
+        base_relation=relation,
+        base_model=base,
+    )
+
+
+def base_of(release: Release) -> tuple[str | None, str | None]:
+    """How a release came from another model, and which, by the Hub's own tags."""
+    for tag in release.tags:
+        if match := _RELATION.fullmatch(tag):
+            return match[1], match[2]
+    return None, next((m[1] for tag in release.tags if (m := _BASE.fullmatch(tag))), None)
+
+
+def _layers(content: Content, name: str) -> int:
+    """Layers by the config, which must all be there; by the tensors where it counts none."""
+    there = {tensor.layer for tensor in content.main if tensor.layer is not None}
+    layers = content.layers or max(there, default=-1) + 1
+    if not there or len(there) != layers:
+        raise SourceError(
+            f"{name} has weights for {len(there)} layers, its config.json says {layers}; "
+            "its maker has to repair it"
+        )
+    return layers
+
+
+def _by_layer(tensors: Iterable[Tensor], layers: int) -> list[list[str]]:
+    found: list[list[str]] = [[] for _ in range(layers)]
+    for tensor in tensors:
+        layer = layer_of(tensor.name)
+        if layer is not None and layer < layers:
+            found[layer].append(tensor.name)
+    return found
+
+
+def _experts(scopes: Scopes, tensors: Iterable[Tensor], name: str) -> tuple[int, int]:
+    """Active and routed experts. Raises SourceError where config and tensors contradict."""
+    by_layer = _routed_by_layer(tensors)
+    counts = {count for found in by_layer.values() for count in found}
+    if not counts:
+        raise SourceError(f"{name} has no tensors of experts; apex-bot publishes only mixtures")
+    if len(counts) > 1:
+        raise _differing(by_layer, name)
+    there = max(counts)
+    told, active = number(scopes, EXPERT_KEYS), number(scopes, ACTIVE_KEYS) or 0
+    if told and told != there:
+        raise SourceError(
+            f"{name} has {there} experts, its config.json says {told}; its maker has to repair it"
+        )
+    if not can_route(there, active):
+        raise SourceError(
+            f"{name} has {there} experts, its config.json says that {active} are active; "
+            "its maker has to repair it"
+        )
+    return active, there
+
+
+def _routed_by_layer(tensors: Iterable[Tensor]) -> dict[int, set[int]]:
+    """Numbers of routed experts in each layer's tensors: one, in a model that is whole."""
+    found: dict[int, set[int]] = {}
+    for tensor in tensors:
+        layer = layer_of(tensor.name)
+        if layer is not None and tensor.name.endswith("_exps.weight") and len(tensor.shape) > 2:
+            found.setdefault(layer, set()).add(tensor.shape[-1])
+    return found
+
+
+def _differing(by_layer: Mapping[int, set[int]], name: str) -> SourceError:
+    """Layers of several numbers of experts: expert_count is one number in llama.cpp's header."""
+    usual = Counter(min(found) for found in by_layer.values()).most_common(1)[0][0]
+    layer = next(layer for layer, found in sorted(by_layer.items()) if found != {usual})
+    other = next(count for count in sorted(by_layer[layer]) if count != usual)
+    return SourceError(
+        f"{name} has {usual} experts in most layers and {other} in layer {layer}; "
+        "llama.cpp has one number for all, choose another model"
+    )
+
+
+def _attention(told: tuple[str, ...] | None, by_layer: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """The config's word for each layer, unless its tensors are plainly of another kind."""
+    words = told or ("full",) * len(by_layer)
+    return tuple(kind_of(names, word) for word, names in zip(words, by_layer, strict=True))
+
+
+def _vocabulary(scopes: Scopes, tensors: Iterable[Tensor]) -> int:
+    rows = (t.shape[1] for t in tensors if t.name == "token_embd.weight" and len(t.shape) == 2)
+    return next(rows, 0) or number(scopes, ("vocab_size",), MOST) or 0

@@ -1,0 +1,52 @@
+"""A model that is not here yet, as far as recipes and sizes need it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bot.predict.conversion import predict
+from bot.predict.from_headers import describe_predicted
+from bot.predict.header_size import header_bytes
+from bot.records import Architecture, HeaderTensor, Recipe, Release, Tensor
+from bot.tensors.sizes import file_bytes
+from bot.tensors.stored import read_content
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preview:
+    """What the converter will make of a checkpoint."""
+
+    architecture: Architecture
+    tensors: tuple[Tensor, ...]
+    header: int  # bytes before the first tensor's data, estimated
+    guessed: tuple[str, ...]  # the checkpoint's tensors whose roles were told by words alone
+
+    def predicted(self, recipe: Recipe) -> int:
+        """Bytes of a recipe's file, within half a percent."""
+        return file_bytes((assignment.bytes for assignment in recipe.assignments), self.header)
+
+    @property
+    def source_bytes(self) -> int:
+        """Bytes of the BF16 file that the recipes start from."""
+        return file_bytes((tensor.bytes for tensor in self.tensors), self.header)
+
+
+def preview(
+    config: Mapping[str, Any], tensors: Sequence[HeaderTensor], release: Release
+) -> Preview:
+    """What a checkpoint will become, from its config.json and safetensors headers alone.
+
+    `release` gives the name, the tags and the sizes of the tokenizer's files. Raises SourceError
+    when the tensors are no mixture of experts, not the config's, or of no known kind.
+    """
+    content = read_content(config, tensors)
+    predicted = predict(config, content)
+    model = describe_predicted(config, content, predicted, release)
+    return Preview(
+        architecture=model,
+        tensors=predicted.tensors,
+        header=header_bytes(predicted.tensors, model.layers, model.vocabulary, release),
+        guessed=predicted.guessed,
+    )

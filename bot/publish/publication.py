@@ -1,0 +1,343 @@
+"""The last stretch: a finished job → a repository that holds just what was measured."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bot.clients.hub.community import Pull
+from bot.clients.hub.hub import Hub
+from bot.clients.hub.writing import Writer
+from bot.clock import SystemClock, iso
+from bot.errors import BotError, PublishError, SourceError
+from bot.evaluate.measure import drop_logits
+from bot.gate import gating
+from bot.lint.defects import astray
+from bot.progress import Report
+from bot.publish.approval import ask, evaluation, measured, pull_of, tell
+from bot.publish.aside import publish_aside
+from bot.publish.blocks import front_matter
+from bot.publish.held import Unfit, read_as_written
+from bot.publish.reclaim import TAG
+from bot.publish.standing import is_whole, said_of, standing
+from bot.publish.update import Update, prepare, rollback
+from bot.publish.upload import CARD, Pushed, open_private, open_public, publish
+from bot.records import Built, Release
+from bot.workplace.asked import Order
+from bot.workplace.job import Job
+from bot.workplace.models import Pipeline
+from bot.workspace import GATE, slug
+
+RESULTS = "results.json"
+HISTORY = 1000  # commits that are looked through
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """How a publication ended. `changed` is empty when the Hub held everything already.
+
+    `waiting` is the pull request that a person has to merge first, `shown` whether the repository
+    was private until now, `reclaimed` the bytes of the Hub's storage that were given back.
+    """
+
+    repo_id: str
+    url: str
+    commit: str
+    public: bool
+    changed: tuple[str, ...]
+    files: tuple[str, ...]
+    folder: str
+    shown: bool = False
+    waiting: str | None = None
+    reclaimed: int = 0
+    lacks: tuple[str, ...] = ()  # parts of the model that could not be converted, and why
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolledBack:
+    """How a rollback ended. `changed` is empty when the files were as they should be."""
+
+    repo_id: str
+    url: str
+    commit: str
+    revision: str
+    changed: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version:
+    """A build that a repository had; `bot rollback` takes its name or commit."""
+
+    name: str
+    commit: str
+    current: bool
+
+
+def held_already(
+    pipeline: Pipeline, repo_id: str, order: Order, *, private: bool, others: bool = False
+) -> Published | None:
+    """What a repository holds when all of this order is published there; else None.
+
+    Two requests. Whoever made it: all inputs were the same, and every file is as its provenance
+    says. With `others` it may hold more tiers, leave out what its gate refused, and describe them
+    otherwise.
+    """
+    try:
+        release = pipeline.hub.release(repo_id)
+    except SourceError:
+        return None
+    if release.private and not private:
+        return None
+    made = said_of(pipeline.hub, release)
+    if made is None or not is_whole(release, made):
+        return None
+    if not (made.asked.holds(order.asked) if others else made.is_of(order.asked)):
+        return None
+    return Published(
+        repo_id=repo_id,
+        url=f"{pipeline.hub.endpoint}/{repo_id}",
+        commit=release.commit,
+        public=not release.private,
+        changed=(),
+        files=tuple(file.path for file in release.files),
+        folder=str(order.paths(pipeline.workspace).release),
+    )
+
+
+def push(job: Job, repo_id: str, files: Mapping[str, Built], *, private: bool) -> Published:
+    """One commit, checked against the Hub's own hashes, and only then made public.
+
+    Raises PublishError when the Hub holds something else than was sent; the repository then
+    stays as private as it was; GateError when a person refused it. With `publish.approval` nothing
+    becomes visible before a person merged the pull request that is opened.
+    """
+    source = job.plan.model.source
+    message = f"APEX quants of {source.repo_id or job.plan.model.name} at {source.commit[:12]}"
+    done = send(job.pipeline, repo_id, files, message, job.key, private=private)
+    if done.waiting is None:
+        gating.end(job, repo_id)
+    drop_logits(job)
+    return replace(done, lacks=(*job.plan.model.architecture.lacks, *job.lacks))
+
+
+def send(
+    pipeline: Pipeline,
+    repo_id: str,
+    files: Mapping[str, Built],
+    message: str,
+    key: str,
+    *,
+    private: bool,
+) -> Published:
+    """As `push`, of files that lie in one folder; `key` is of the job that made them.
+
+    Where another machine published the same build meanwhile, its commit is the one.
+    """
+    hub = pipeline.publisher(repo_id)
+    with pipeline.narrator.work(f"publishing {repo_id}") as report:
+        report(0, 3)
+        aside = pipeline.settings.publish.hidden == "pull-request"
+        before = (open_public if aside and not private else open_private)(hub, repo_id)
+        try:
+            done = _sent(pipeline, before, files, message, key, report, private=private)
+        except PublishError:
+            before = hub.release(repo_id)
+            there = standing(hub, before, files)
+            if there is None or RESULTS in there:  # it is not another machine's, with its own times
+                raise
+            done = _sent(pipeline, before, files, message, key, report, private=private)
+    if done.waiting is None:
+        tag(pipeline, repo_id, f"build-{key[:12]}", done.commit)
+    return done
+
+
+def _sent(
+    pipeline: Pipeline,
+    before: Release,
+    files: Mapping[str, Built],
+    message: str,
+    key: str,
+    report: Report,
+    *,
+    private: bool,
+) -> Published:
+    """One attempt on a repository as it was."""
+    repo_id, wanted = before.repo_id, pipeline.settings.publish
+    hub = pipeline.publisher(repo_id)
+    release, aside = Path(files[CARD].path).parent, wanted.hidden == "pull-request"
+    update = _update(hub, before, files, message)
+    if wanted.approval == "pull-request":
+        pull = ask(hub, before, update, key, _evaluation(release))
+        if pull is not None and pull.status == "open":
+            return _waiting(pipeline, repo_id, pull, release)
+        if pull is not None and before.private:
+            update = replace(update, files=measured(update), deletions=())
+    pushed, held = _commit(
+        hub,
+        before,
+        update,
+        key if aside else None,
+        private=private,
+        told=lambda step: report(step, 3),
+        look=lambda held: _look(hub, held, files, update.files),
+    )
+    for left in update.left:
+        pipeline.narrator.say(f"{repo_id}: {left}")
+    return Published(
+        repo_id=repo_id,
+        url=f"{hub.endpoint}/{repo_id}",
+        commit=pushed.commit,
+        public=not (private and held.private),
+        changed=pushed.changed,
+        files=tuple(update.files),
+        folder=str(release),
+        shown=before.private and not private,
+    )
+
+
+def _update(hub: Hub, before: Release, files: Mapping[str, Built], message: str) -> Update:
+    """What is to be changed: nothing where the repository holds this build already."""
+    there = standing(hub, before, files)
+    if there is not None:
+        return Update(files=there, deletions=(), message=message, left=())
+    folder = Path(files[CARD].path).parent.with_name("merged")
+    return prepare(hub, before, files, message, folder, _today())
+
+
+def _commit(
+    hub: Hub,
+    before: Release,
+    update: Update,
+    aside: str | None,
+    *,
+    private: bool,
+    told: Callable[[int], None],
+    look: Callable[[Release], None],
+) -> tuple[Pushed, Release]:
+    """Straight to main, or through a pull request of the build with the key `aside`."""
+    if aside is not None:
+        return publish_aside(hub, before, update, aside, private=private, told=told, look=look)
+    return publish(
+        hub,
+        before.repo_id,
+        update.files,
+        update.message,
+        private=private,
+        deletions=update.deletions,
+        before=before,
+        told=told,
+        look=look,
+    )
+
+
+def _look(hub: Hub, held: Release, made: Mapping[str, Built], sent: Mapping[str, Built]) -> None:
+    """Whether the Hub reads the card as it was meant, and its commands fetch our files there.
+
+    A card of somebody else's says what it likes. Raises Unfit.
+    """
+    if CARD not in sent:
+        return
+    text = Path(sent[CARD].path).read_text(encoding="utf-8")
+    read_as_written(held.repo_id, front_matter(text), hub.card_data(held.repo_id, held.commit))
+    ours, there = tuple(made), tuple(file.path for file in held.files)
+    card = Path(made[CARD].path).read_text(encoding="utf-8")
+    if (wrong := astray(card, held.repo_id, ours, there)) is not None:
+        raise Unfit(held.repo_id, CARD, f"{wrong}; rename the other file there")
+
+
+def waits(pipeline: Pipeline, repo_id: str, order: Order) -> Published | None:
+    """How it stands with a build that people were asked about; None where work is to be done.
+
+    Raises GateError for one that a person refused.
+    """
+    hub = pipeline.hub
+    if pipeline.settings.publish.approval == "none" or not hub.exists(repo_id):
+        return None
+    pull, release = pull_of(hub, repo_id, order.key), order.paths(pipeline.workspace).release
+    if pull is None or pull.status != "open":
+        return None
+    tell(hub, repo_id, pull, _evaluation(release))
+    return _waiting(pipeline, repo_id, pull, release)
+
+
+def _evaluation(release: Path) -> str:
+    """The comment for people; empty where card and verdict are not made here."""
+    card, gate = release / CARD, release.with_name(GATE)
+    if not card.is_file() or not gate.is_file():
+        return ""
+    return evaluation(card.read_text(encoding="utf-8"), gate.read_text(encoding="utf-8"))
+
+
+def _waiting(pipeline: Pipeline, repo_id: str, pull: Pull, release: Path) -> Published:
+    proposed = pipeline.hub.release(repo_id, pull.ref)
+    return Published(
+        repo_id=repo_id,
+        url=f"{pipeline.hub.endpoint}/{repo_id}",
+        commit=proposed.commit,
+        public=not proposed.private,
+        changed=(),
+        files=tuple(file.path for file in proposed.files),
+        folder=str(release),
+        waiting=pull.url,
+    )
+
+
+def tag(pipeline: Pipeline, repo_id: str, name: str, commit: str) -> None:
+    """Name a commit after its job, for `bot rollback`; without a tag the release is as good."""
+    try:
+        pipeline.publisher(repo_id).tag(repo_id, name, commit)
+    except BotError as error:
+        pipeline.narrator.say(f"{repo_id} got no tag: {error}")
+
+
+def back(pipeline: Pipeline, repo_id: str, revision: str) -> RolledBack:
+    """Return the bot's files of a repository to what they were at an earlier revision.
+
+    A commit may be named by its first digits. Raises SourceError for a revision that is none,
+    PublishError when it cannot be done.
+    """
+    hub = pipeline.publisher(repo_id)
+    named = _unshortened(hub, repo_id, revision)
+    with pipeline.narrator.work(f"returning {repo_id} to {revision}"):
+        folder = pipeline.workspace.root / "rollbacks" / slug(repo_id)
+        commit, changed = rollback(hub, repo_id, named, folder, _today())
+    return RolledBack(
+        repo_id=repo_id,
+        url=f"{pipeline.hub.endpoint}/{repo_id}",
+        commit=commit,
+        revision=revision,
+        changed=changed,
+    )
+
+
+def _unshortened(hub: Hub, repo_id: str, revision: str) -> str:
+    """A commit by its first digits, as ours are printed; anything else as it is."""
+    if not re.fullmatch(r"[0-9a-f]{7,39}", revision):
+        return revision
+    writer = Writer(hub)
+    if any(ref.name == revision for ref in writer.refs(repo_id)):
+        return revision
+    found = [one for one in writer.history(repo_id, HISTORY) if one.startswith(revision)]
+    if len(found) > 1:
+        raise SourceError(f"{repo_id} has {len(found)} commits {revision}…; name more digits")
+    return found[0] if found else revision
+
+
+def builds(pipeline: Pipeline, repo_id: str) -> tuple[Version, ...]:
+    """The builds that a repository had, by the tags that the bot gave them; the newest first."""
+    writer = Writer(pipeline.hub)
+    named = writer.tags(repo_id)
+    order = writer.history(repo_id, HISTORY)
+    ours = [(name, commit) for name, commit in named.items() if name.startswith(TAG)]
+    if order[0] not in named.values():  # made again with other names or card: the tag stays back
+        ours.append(("main", order[0]))
+    ours.sort(key=lambda one: order.index(one[1]) if one[1] in order else HISTORY)
+    return tuple(
+        Version(name=name, commit=commit, current=commit == order[0]) for name, commit in ours
+    )
+
+
+def _today() -> str:
+    return (iso(SystemClock().now()) or "")[:10]

@@ -1,0 +1,156 @@
+"""Text through the model → an importance matrix, with checkpoints on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bot.clients.llama.observer import Observer, Seen
+from bot.clients.llama.session import Session
+from bot.errors import SettingsError, SourceError
+from bot.quantize import imatrix
+from bot.quantize.mixture import Pick, mix
+from bot.records import digest
+from bot.workspace import writing
+
+KEY = "bot.calibration"  # of a checkpoint's metadata: what it belongs to
+MOST_SEQUENCES = 256  # LLAMA_MAX_SEQ, llama-cparams.h
+EXACT = 1 << 24  # counts are stored as f32, which is exact as far as this
+
+
+@dataclass(frozen=True, kw_only=True)
+class Portion:
+    """One text of the mix. `name` goes into the file's metadata: it must hold no local path."""
+
+    name: str
+    text: str
+    weight: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """Where to note every `every` chunks what was seen; `key` says of which model."""
+
+    path: Path
+    every: int
+    key: str
+
+
+def calibrate(
+    model: Path,
+    target: Path,
+    *,
+    texts: Sequence[Portion],
+    context: int,
+    chunks: int | None,
+    batch: int = 2048,
+    threads: int,
+    gpu_layers: int,
+    devices: Sequence[str],
+    checkpoint: Checkpoint | None = None,
+    progress: Callable[[int, int], None],
+) -> tuple[int, ...]:
+    """Decode `texts` through `model`, write what its weights saw; chunks taken of each text.
+
+    `batch` tokens are decoded together, as llama-imatrix does with its default of 2048: with the
+    same batch sums are equal to the bit on the same machine. Every token's logits are asked for,
+    since llama.cpp leaves out the last layer's work for the others.
+    Raises SettingsError for texts that are too short, BuildError as `Session` does.
+    """
+    sequences = min(max(1, batch // context), MOST_SEQUENCES)
+    observer = Observer()
+    with Session(
+        model,
+        n_ctx=sequences * context,
+        threads=threads,
+        gpu_layers=gpu_layers,
+        devices=devices,
+        sequences=sequences,
+        unified=False,
+        observer=observer,
+    ) as session:
+        tokens = _tokens(session, texts, context)
+        picks = mix([len(one) for one in tokens], [text.weight for text in texts], chunks)
+        key = digest(
+            [[t.name for t in texts], picks, context, batch, checkpoint and checkpoint.key]
+        )
+        done = _resume(observer, checkpoint, key)
+        noted = done
+        while done < len(picks):
+            progress(done, len(picks))
+            some = picks[done : done + sequences]
+            _decode(session, np.stack([tokens[text][chunk] for text, chunk in some]), batch)
+            done += len(some)
+            if checkpoint and done < len(picks) and done - noted >= checkpoint.every:
+                _note(observer.seen, checkpoint, key, done, context)
+                noted = done
+    progress(len(picks), len(picks))
+    imatrix.write(target, observer.seen, [t.name for t in texts], len(picks), context)
+    if checkpoint:
+        checkpoint.path.unlink(missing_ok=True)
+    return _taken(picks, len(texts))
+
+
+def _tokens(
+    session: Session, texts: Sequence[Portion], context: int
+) -> tuple[NDArray[np.int32], ...]:
+    """Each text's whole chunks, [chunks, context]."""
+    made = []
+    for text in texts:
+        tokens = np.array(session.tokenize(text.text), np.int32)
+        count = len(tokens) // context
+        if count == 0:
+            raise SettingsError(
+                f"{text.name} has {len(tokens)} tokens, less than one chunk of {context}; "
+                "name a longer text"
+            )
+        made.append(tokens[: count * context].reshape(count, context))
+    if sum(map(len, made)) < 2:
+        raise SettingsError(
+            f"the calibration text has less than two chunks of {context} tokens; name a longer one"
+        )
+    return tuple(made)
+
+
+def _decode(session: Session, chunks: NDArray[np.int32], batch: int) -> None:
+    """Chunks [sequences, context] side by side from an empty memory, each begun with BOS."""
+    session.clear()
+    if session.bos is not None:
+        chunks[:, 0] = session.bos
+    for start in range(0, chunks.shape[1], batch):
+        session.decode_side_by_side(chunks[:, start : start + batch], start)
+
+
+def _taken(picks: Sequence[Pick], texts: int) -> tuple[int, ...]:
+    return tuple(sum(text == number for text, _ in picks) for number in range(texts))
+
+
+def _note(seen: dict[str, Seen], checkpoint: Checkpoint, key: str, done: int, context: int) -> None:
+    """What was seen so far, as an importance matrix that also says what it belongs to."""
+    if any(one.counts.max() >= EXACT for one in seen.values()):
+        return  # sums would go on exactly, counts would not
+    with writing(checkpoint.path) as partial:
+        imatrix.write(partial, seen, (), done, context, ((KEY, key),))
+
+
+def _resume(observer: Observer, checkpoint: Checkpoint | None, key: str) -> int:
+    """Go on from a checkpoint, if there is one of this very work; chunks that are done."""
+    if checkpoint is None or not checkpoint.path.is_file():
+        return 0
+    try:
+        found = imatrix.read(checkpoint.path)
+    except SourceError:
+        return 0  # of another version, or damaged: it only saves time
+    if found.key != key:
+        return 0
+    observer.restore(
+        {
+            name: Seen(np.array(sums), found.counts[name].astype(np.int64))
+            for name, sums in found.sums.items()
+        }
+    )
+    return found.chunks

@@ -1,0 +1,500 @@
+"""All tiers in one pass: the source is read once, each distinct result is made once.
+
+What llama_model_quantize_impl (src/llama-quant.cpp) does for one file is done here for many: for
+each tensor, in llama.cpp's order, rows become f32 and then each distinct (type, with or without
+importance matrix) that any file wants, and every result is written at its place in each of those
+files. The files come out byte for byte as llama.cpp writes them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import sha256
+from itertools import accumulate, chain, islice
+from math import prod
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bot.clients.llama import kernels
+from bot.clients.llama.library import library_version, package_version, type_name
+from bot.errors import BuildError, CapacityError, RefusedError
+from bot.quantize.layout import Output, Source, SourceTensor, Wanted, open_source, outputs
+from bot.records import digest
+from bot.workspace import finish, partial_of, write_text
+
+NOTE_EVERY = 2.0  # seconds between looks at how far a pass is
+KEEP_EVERY = 10.0  # seconds between notes on disk, which wait for all data before them
+CHUNK = 1 << 18  # weights a task takes: small enough to share, large enough to hide Python
+QUEUED = 4  # tasks a thread has waiting
+MARK = b"APEXPASS"  # how a file begins, with its pass's key, until all of it is there
+Progress = Callable[[int, int, str], None]  # bytes of the source done, and all; tensors, in words
+Files = tuple[tuple[Path, ...], ...]  # of each model, in order
+
+Rows = NDArray[np.float32]
+Bytes = NDArray[np.uint8]
+T = TypeVar("T", np.float32, np.uint8)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """One result of a tensor: its type, whether it is weighed, and which files want it where."""
+
+    type: str
+    weighed: bool
+    places: tuple[tuple[int, int], ...]  # number of the file, offset of the tensor's data
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Tensor:
+    """A tensor of the source and all that shall become of it."""
+
+    name: str
+    kind: str
+    file: int
+    start: int  # of its data in the source
+    length: int  # of a row
+    rows: int  # of one expert
+    experts: int
+    parts: tuple[_Part, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Data in the source."""
+        return kernels.row_bytes(self.kind, self.length) * self.rows * self.experts
+
+    @property
+    def step(self) -> int:
+        """Rows a chunk has."""
+        return max(1, CHUNK // self.length)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Chunk:
+    """Rows of one expert of a tensor; never across two, whose importance weights differ."""
+
+    tensor: _Tensor
+    number: int  # of the tensor in the pass
+    first: int  # row, counted over all experts
+    rows: int
+    weights: NDArray[np.float32] | None  # the expert's, one for each number of a row
+
+
+@dataclass(kw_only=True)
+class Spent:
+    """CPU seconds of our threads by what they went into: a type, `grid TYPE`, `read`, `write`."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    source_bytes: int = 0  # read of the source
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @contextmanager
+    def on(self, what: str) -> Iterator[None]:
+        """Count this thread's CPU time inside the block."""
+        start = time.thread_time()
+        yield
+        with self.lock:
+            self.seconds[what] = self.seconds.get(what, 0.0) + time.thread_time() - start
+
+
+def quantize_all(
+    source: Path,
+    wanted: Sequence[Wanted],
+    *,
+    threads: int,
+    memory: int,
+    progress: Progress,
+    spent: Spent | None = None,
+    keep: Callable[[Files], object] = tuple,
+) -> Files:
+    """Make every wanted model from the 16-bit `source`, in one reading of it; the files of each.
+
+    `source` is the model's only or first file. `memory` bounds the bytes of rows in work. Each file
+    grows as `TARGET.partial` and takes its name when all are whole; a pass that was killed goes on
+    at the tensor it had reached. `keep` is told of the files before the pass forgets that it made
+    them: killed until then, it finds them again. Passes over other files may run in the same folder
+    at once. Raises BuildError naming a tensor that holds NaN, lacks fitting
+    importance weights or whose result is not valid, CapacityError when the disk is full.
+    """
+    work = _Pass(open_source(source), wanted)
+    try:
+        with work:
+            _Run(work, threads, memory, progress, spent or Spent()).run()
+        for output in work.outputs:
+            if partial_of(output.path).is_file():
+                finish(partial_of(output.path), output.path)
+    except OSError as error:
+        folder = wanted[0].target.parent
+        raise CapacityError(f"{folder}: {error.strerror}; mend the disk and run again") from error
+    made = tuple(tuple(output.path for output in files) for files in work.models)
+    keep(made)
+    work.journal.unlink(missing_ok=True)
+    return made
+
+
+def forget(paths: Iterable[Path]) -> None:
+    """Remove notes of passes over any of these files, which are made, or are begun anew."""
+    made = list(paths)
+    names = {path.name for path in made}
+    for folder in {path.parent for path in made}:
+        for journal in folder.glob("quantize-*.journal"):
+            if not names.isdisjoint(_noted(journal).get("files", ())):
+                journal.unlink(missing_ok=True)
+
+
+class _Pass:
+    """The files of a pass: what is read, what is written where, how far it got before.
+
+    A file that grows begins with the pass's mark in place of its own header, so that whatever
+    another pass, or another way of quantizing, left under its name is never gone on with.
+    """
+
+    def __init__(self, source: Source, wanted: Sequence[Wanted]) -> None:
+        self._source, self._wanted = source, wanted
+        self.models = [outputs(source, want) for want in wanted]
+        self.outputs = list(chain.from_iterable(self.models))
+        places = list(zip(*self._places(), strict=True))
+        self.tensors = [
+            self._tensor(tensor, where)
+            for tensor, where in zip(source.tensors, places, strict=True)
+        ]
+        self._ends = [0, *accumulate(tensor.bytes for tensor in self.tensors)]
+        self.key = self._key()
+        self.ended = False  # whether only names are missing
+        self.mark = MARK + bytes.fromhex(self.key)
+        self.journal = wanted[0].target.with_name(f"quantize-{self.key[:16]}.journal")
+
+    def _key(self) -> str:
+        """Of all that decides the bytes of the files: the weights by what they are."""
+        told: dict[int, str] = {}
+        for want in self._wanted:
+            if want.weights is not None and id(want.weights) not in told:
+                told[id(want.weights)] = _content(want.weights)
+        weighed = [told.get(id(want.weights)) for want in self._wanted]
+        files = [[str(o.path), o.size, sha256(o.head).hexdigest()] for o in self.outputs]
+        made_by = [package_version(), library_version()]
+        return digest([self._source.state, made_by, weighed, files])
+
+    def _places(self) -> Iterator[list[tuple[int, int]]]:
+        """For each model where its tensors' data begins: number of the file, offset."""
+        number = 0
+        for made in self.models:
+            yield [(number + i, at) for i, o in enumerate(made) for at in o.offsets]
+            number += len(made)
+
+    def _tensor(self, tensor: SourceTensor, where: Sequence[tuple[int, int]]) -> _Tensor:
+        raw, kind = tensor.raw, type_name(tensor.raw.type)
+        places: dict[tuple[str, bool], list[tuple[int, int]]] = {}
+        for want, place in zip(self._wanted, where, strict=True):
+            target = want.types.get(raw.name, kind)
+            known = target != kind and want.weights is not None and raw.name in want.weights
+            places.setdefault((target, known), []).append(place)
+        length, rows, *more = (*raw.shape, 1)
+        return _Tensor(
+            name=raw.name,
+            kind=kind,
+            file=tensor.file,
+            start=tensor.start,
+            length=length,
+            rows=rows,
+            experts=prod(more),
+            parts=tuple(
+                _Part(type=target, weighed=weighed, places=tuple(found))
+                for (target, weighed), found in places.items()
+            ),
+        )
+
+    def __enter__(self) -> _Pass:
+        self.done = self._resumed()
+        if not self.done:
+            self._retire()
+        self.sources = [os.open(path, os.O_RDONLY) for path in self._source.paths]
+        self.files = [self._open(output) for output in self.outputs]
+        return self
+
+    def _open(self, output: Output) -> int:
+        path = partial_of(output.path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not self.done:
+            path.write_bytes(self.mark)
+        elif not path.is_file():  # it has its name already: the pass was whole
+            path = output.path
+        file = os.open(path, os.O_RDWR)
+        if os.fstat(file).st_size != output.size:
+            os.ftruncate(file, output.size)  # the padding after the last tensor counts too
+        return file
+
+    def __exit__(self, *_: object) -> None:
+        for file in (*self.sources, *self.files):
+            os.close(file)
+
+    def _retire(self) -> None:
+        """Forget passes that were stopped over any of these files: they begin anew here."""
+        forget(output.path for output in self.outputs)
+
+    def _resumed(self) -> int:
+        """How many tensors are whole in all files, if those are of this very pass."""
+        found = _noted(self.journal)
+        if found.get("pass") != self.key:
+            return 0
+        done, states = int(found["tensors"]), found.get("states")
+        self.ended = states is not None
+        if states is not None:
+            kept = zip(self.outputs, states, strict=True)
+            self.ended = all(_is_in(output, state) for output, state in kept)
+            return done if self.ended else 0
+        ending = done == len(self.tensors)
+        return done if all(self._is_ours(output, ending) for output in self.outputs) else 0
+
+    def _is_ours(self, output: Output, ending: bool) -> bool:
+        """Whether a file that grows is this pass's; `ending`: it may have its header already."""
+        path = partial_of(output.path)
+        if not path.is_file() or path.stat().st_size != output.size:
+            return False
+        with path.open("rb") as file:
+            begins = file.read(len(output.head))
+        return begins.startswith(self.mark) or (ending and begins == output.head)
+
+    def bytes_before(self, number: int | None) -> int:
+        """Bytes of the source in its first `number` tensors, in all of them for None."""
+        return self._ends[-1 if number is None else number]
+
+    def note(self, tensors: int) -> None:
+        """Remember that the first `tensors` tensors are whole, once they are on the disk."""
+        for file in self.files:
+            os.fsync(file)
+        self._write(tensors)
+
+    def end(self) -> None:
+        """All tensors are whole: each file gets its header, and is known by size and time."""
+        self.note(len(self.tensors))
+        for file, output in zip(self.files, self.outputs, strict=True):
+            os.pwrite(file, output.head, 0)
+            os.fsync(file)
+        self._write(len(self.tensors), states=[_state(os.fstat(file)) for file in self.files])
+
+    def _write(self, tensors: int, **more: object) -> None:
+        names = [output.path.name for output in self.outputs]
+        told = {"pass": self.key, "tensors": tensors, "files": names, **more}
+        write_text(self.journal, json.dumps(told))
+
+    def chunks(self) -> Iterator[_Chunk]:
+        """All rows still to be made, in order."""
+        for number, tensor in enumerate(self.tensors[self.done :], self.done):
+            weights = self._weights(tensor)
+            for expert in range(tensor.experts):
+                for row in range(0, tensor.rows, tensor.step):
+                    yield _Chunk(
+                        tensor=tensor,
+                        number=number,
+                        first=expert * tensor.rows + row,
+                        rows=min(tensor.step, tensor.rows - row),
+                        weights=None if weights is None else weights[expert],
+                    )
+
+    def _weights(self, tensor: _Tensor) -> NDArray[np.float32] | None:
+        """A tensor's importance weights, [experts, row length]; one matrix serves all files."""
+        if not any(part.weighed for part in tensor.parts):
+            return None
+        known = (want.weights for want in self._wanted if want.weights is not None)
+        found = next(weights[tensor.name] for weights in known if tensor.name in weights)
+        if found.size != tensor.experts * tensor.length or not np.isfinite(found).all():
+            raise RefusedError(
+                f"the importance matrix has {found.size} numbers for {tensor.name}, not "
+                f"{tensor.experts * tensor.length} finite ones; calibrate with this model"
+            )
+        return found.reshape(tensor.experts, tensor.length)
+
+
+def _content(weights: Mapping[str, NDArray[np.float32]]) -> str:
+    """Hash of an importance matrix's weights, names and all."""
+    hasher = sha256()
+    for name in sorted(weights):
+        hasher.update(f"{name}\n{weights[name].size}\n".encode())
+        hasher.update(np.ascontiguousarray(weights[name], np.float32).data)
+    return hasher.hexdigest()
+
+
+def _noted(journal: Path) -> dict[str, Any]:
+    """What a journal says; nothing where there is none, or another form of it."""
+    try:
+        found = json.loads(journal.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _state(status: os.stat_result) -> list[int]:
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _is_in(output: Output, state: list[int]) -> bool:
+    """Whether a finished file is there as it was noted, by its own name or its first one."""
+    here = [path for path in (partial_of(output.path), output.path) if path.is_file()]
+    return bool(here) and _state(here[0].stat()) == state
+
+
+class _Scratch(threading.local):
+    """Room of one thread, used again for every chunk: fresh memory costs as much as a copy."""
+
+    def __init__(self) -> None:
+        self.raw: Bytes = np.empty(0, np.uint8)
+        self.rows: Rows = np.empty(0, np.float32)
+        self.out: Bytes = np.empty(0, np.uint8)
+
+
+def _roomy(array: NDArray[T], size: int) -> NDArray[T]:
+    return array if array.size >= size else np.empty(size, array.dtype)
+
+
+class _Run:
+    """The work of a pass, spread over threads. Only the thread that calls `run` counts it."""
+
+    def __init__(
+        self, work: _Pass, threads: int, memory: int, progress: Progress, spent: Spent
+    ) -> None:
+        self.work, self.progress, self.spent = work, progress, spent
+        largest = max((tensor.step * tensor.length * 12 for tensor in work.tensors), default=1)
+        self.threads = max(1, min(threads, memory // largest))
+        self.scratch = _Scratch()
+        self.grids: dict[str, Future[None]] = {}
+        self.finished: SimpleQueue[tuple[_Chunk, Future[None]]] = SimpleQueue()
+        self.unfinished: Counter[int] = Counter()  # chunks of each tensor, by its number
+        self.noted = self.kept = time.monotonic()
+        self.keeping: Future[None] | None = None  # the note that is on its way to the disk
+
+    def run(self) -> None:
+        """Do it all; the first error stops the pass and is raised."""
+        self._tell(self.work.done)
+        # notes wait for the disk in a thread of their own: the others go on meanwhile
+        with ThreadPoolExecutor(self.threads) as pool, ThreadPoolExecutor(1) as keeper:
+            try:
+                self._start_grids(pool)
+                chunks = self.work.chunks()
+                for chunk in islice(chunks, QUEUED * self.threads):
+                    self._start(pool, chunk)
+                while self.unfinished:
+                    self._collect(keeper)
+                    for chunk in islice(chunks, 1):
+                        self._start(pool, chunk)
+            except BaseException:
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+        self._kept()
+        self._tell(len(self.work.tensors))
+        if not self.work.ended:
+            self.work.end()
+
+    def _start_grids(self, pool: ThreadPoolExecutor) -> None:
+        """Build search grids, the longest first; what needs none of them goes on beside."""
+        tensors = self.work.tensors[self.work.done :]
+        wanted = {kernels.grid_of(part.type) for tensor in tensors for part in tensor.parts}
+        self.grids = {
+            grid: pool.submit(self._grid, grid) for grid in kernels.GRIDS if grid in wanted
+        }
+
+    def _grid(self, grid: str) -> None:
+        with self.spent.on(f"grid {grid}"):
+            kernels.prepare(grid)
+
+    def _start(self, pool: ThreadPoolExecutor, chunk: _Chunk) -> None:
+        self.unfinished[chunk.number] += 1
+        future = pool.submit(self._make, chunk)
+        future.add_done_callback(lambda done: self.finished.put((chunk, done)))
+
+    def _collect(self, keeper: Executor) -> None:
+        """Wait for a chunk; now and then write down how many tensors are whole, and say so."""
+        chunk, future = self.finished.get()
+        future.result()
+        self.unfinished[chunk.number] -= 1
+        if not self.unfinished[chunk.number]:
+            del self.unfinished[chunk.number]
+        now = time.monotonic()
+        if now - self.noted >= NOTE_EVERY:
+            self.noted = now
+            # chunks start in order: whatever comes before the first unfinished one is whole
+            whole = min(self.unfinished, default=chunk.number)
+            self._tell(whole)
+            if now - self.kept >= KEEP_EVERY and self._kept():
+                self.keeping = keeper.submit(self.work.note, whole)
+                self.kept = now
+
+    def _kept(self) -> bool:
+        """Whether the last note is written; raises what went wrong with it."""
+        if self.keeping is not None and self.keeping.done():
+            self.keeping.result()
+            self.keeping = None
+        return self.keeping is None
+
+    def _tell(self, whole: int) -> None:
+        words = f"{whole} of {len(self.work.tensors)} tensors"
+        self.progress(self.work.bytes_before(whole), self.work.bytes_before(None), words)
+
+    # ── what the threads do ─────────────────────────────────────────────────────────────────
+
+    def _make(self, chunk: _Chunk) -> None:
+        """All results of a chunk; those that wait for a grid come last."""
+        raw = self._read(chunk)
+        made = [part for part in chunk.tensor.parts if part.type != chunk.tensor.kind]
+        if not made:
+            return
+        with self.spent.on("read"):
+            size = chunk.rows * chunk.tensor.length
+            self.scratch.rows = _roomy(self.scratch.rows, size)
+            rows = self.scratch.rows[:size]
+            kernels.to_f32(chunk.tensor.kind, raw, rows)
+        for part in sorted(made, key=lambda part: kernels.grid_of(part.type) is not None):
+            self._quantize(chunk, part, rows.reshape(chunk.rows, chunk.tensor.length))
+
+    def _read(self, chunk: _Chunk) -> Bytes:
+        """Raw rows; parts that keep the source's type are copied on the way."""
+        tensor = chunk.tensor
+        with self.spent.on("read"):
+            width = kernels.row_bytes(tensor.kind, tensor.length)
+            self.scratch.raw = _roomy(self.scratch.raw, width * chunk.rows)
+            raw = self.scratch.raw[: width * chunk.rows]
+            source = self.work.sources[tensor.file]
+            read = os.preadv(source, [raw.data], tensor.start + width * chunk.first)
+            if read != raw.size or not kernels.valid(tensor.kind, raw):
+                raise BuildError(
+                    f"the source's {tensor.name} holds NaN or is cut; fetch or convert it again"
+                )
+        with self.spent.on("write"):
+            for part in tensor.parts:
+                if part.type == tensor.kind:
+                    self._write(chunk, part, width, raw)
+        with self.spent.lock:
+            self.spent.source_bytes += read
+        return raw
+
+    def _quantize(self, chunk: _Chunk, part: _Part, rows: Rows) -> None:
+        tensor, grid = chunk.tensor, kernels.grid_of(part.type)
+        if grid is not None:
+            self.grids[grid].result()
+        with self.spent.on(part.type):
+            width = kernels.row_bytes(part.type, tensor.length)
+            self.scratch.out = _roomy(self.scratch.out, width * chunk.rows)
+            out = self.scratch.out[: width * chunk.rows]
+            kernels.from_f32(part.type, rows, chunk.weights if part.weighed else None, out)
+            if not kernels.valid(part.type, out):
+                raise RefusedError(f"{tensor.name} as {part.type} is not valid; leave the tier out")
+        with self.spent.on("write"):
+            self._write(chunk, part, width, out)
+
+    def _write(self, chunk: _Chunk, part: _Part, width: int, data: Bytes) -> None:
+        for file, start in part.places:
+            at, left = start + width * chunk.first, data.data
+            while left:
+                written = os.pwrite(self.work.files[file], left, at)
+                at, left = at + written, left[written:]

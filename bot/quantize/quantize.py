@@ -1,0 +1,176 @@
+"""One recipe → one GGUF file, by llama.cpp's own function."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bot.clients.llama import quantization as llama
+from bot.errors import RefusedError
+from bot.quantize.imatrix import Matrix
+from bot.records import Gap, Tensor
+
+NEEDS_IMATRIX = frozenset({"IQ3_XXS", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ1_M", "IQ1_S"})
+WHOLE = ("F32", "F16", "BF16")  # types that nothing is rounded to
+NAMED = 4  # places of a gap that a line names
+Floats = NDArray[np.float32]
+Notes = tuple[tuple[str, int | str], ...]
+IMATRIX_NAME = "imatrix.gguf"  # as it lies beside the file; never a path of this machine
+
+
+def quantize(
+    source: Path,
+    target: Path,
+    *,
+    file_type: int,
+    types: Mapping[str, str],
+    imatrix: Matrix | None,
+    threads: int,
+    stamp: Notes = (),
+) -> None:
+    """Write `target` from the 16-bit `source`, each named tensor in its type.
+
+    With an importance matrix the file carries the `quantize.imatrix.*` metadata of llama-quantize;
+    `stamp` is metadata that comes after it.
+    Raises RefusedError naming the tensor when a low-bit type lacks the data it needs.
+    """
+    if imatrix is not None:
+        require_data(types, imatrix)
+    llama.quantize(
+        source,
+        target,
+        file_type=file_type,
+        # llama.cpp searches with regular expressions: each matches one whole name
+        overrides=[(f"^{re.escape(name)}$", kind) for name, kind in types.items()],
+        imatrix=imatrix.weights() if imatrix is not None else None,
+        notes=(*(notes(imatrix) if imatrix is not None else ()), *stamp),
+        threads=threads,
+    )
+
+
+def to_bf16(source: Path, target: Path, threads: int) -> None:
+    """Expand a Q8_0 file to BF16 (file type 32); tensors kept in f32 stay as they are."""
+    llama.quantize(
+        source,
+        target,
+        file_type=32,
+        overrides=(),
+        imatrix=None,
+        threads=threads,
+        requantize=True,
+    )
+
+
+@dataclass(frozen=True)
+class Importance(Mapping[str, Floats]):
+    """A matrix's weights by tensor, made when asked for: all of a large model's are gigabytes."""
+
+    matrix: Matrix
+
+    def __getitem__(self, name: str) -> Floats:
+        """The tensor's flat row of weights, as `Matrix.weights` gives it."""
+        sums, counts = {name: self.matrix.sums[name]}, {name: self.matrix.counts[name]}
+        return replace(self.matrix, sums=sums, counts=counts).weights()[name]
+
+    def __contains__(self, name: object) -> bool:
+        """Whether the matrix knows the tensor; nothing is computed."""
+        return name in self.matrix.sums
+
+    def __iter__(self) -> Iterator[str]:
+        """Names of tensors that the matrix knows."""
+        return iter(self.matrix.sums)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self.matrix.sums)
+
+
+def stamp_of(tier: str, recipe: str, bot: str) -> Notes:
+    """Metadata that says which recipe a file holds: the tier, the recipe's hash, our version."""
+    return (("apex.tier", tier), ("apex.recipe", recipe), ("apex.bot", bot))
+
+
+def notes(imatrix: Matrix) -> Notes:
+    """Metadata about the importance matrix, in the order of tools/quantize/quantize.cpp."""
+    made: list[tuple[str, int | str]] = [("quantize.imatrix.file", IMATRIX_NAME)]
+    if imatrix.datasets:
+        # llama_model_kv_override has room for 127 bytes
+        name = imatrix.datasets[0].encode()[:127].decode("utf-8", "ignore")
+        made.append(("quantize.imatrix.dataset", name))
+    made.append(("quantize.imatrix.entries_count", len(imatrix.sums)))
+    if imatrix.chunks:
+        made.append(("quantize.imatrix.chunks_count", imatrix.chunks))
+    return tuple(made)
+
+
+def require_data(types: Mapping[str, str], imatrix: Matrix, *, experts: bool = True) -> None:
+    """Raise RefusedError naming a tensor whose low-bit type needs data that the matrix lacks.
+
+    llama.cpp would stop in the middle of a file where the tensor has none, and guess where one of
+    its experts has none (skipped without `experts`); this is asked before anything is written.
+    """
+    for name, missing in lacking(types, imatrix).items():
+        if experts or not missing:
+            raise RefusedError(
+                f"{name}{missing} has no data in the importance matrix and cannot be "
+                f"{types[name]}; calibrate with more text, set quantize.missing_data to next, "
+                "or leave the tier out"
+            )
+
+
+def lacking(types: Mapping[str, str], imatrix: Matrix) -> dict[str, str]:
+    """Tensors whose type needs data that the matrix lacks, with ` expert N` where it lacks it."""
+    found = {}
+    for name, kind in types.items():
+        # llama.cpp asks no data for the embedding and the output
+        if kind not in NEEDS_IMATRIX or not name.startswith("blk."):
+            continue
+        if places := imatrix.places(name):
+            found[name] = places[0].removeprefix(name)
+    return found
+
+
+def gap_of(
+    tier: str, types: Mapping[str, str], tensors: Iterable[Tensor], imatrix: Matrix
+) -> Gap | None:
+    """What a tier rounds without data, of whatever type; None where it has data of everything.
+
+    Tensors of layers alone: no importance matrix has any of the embedding and the output.
+    """
+    places: list[str] = []
+    rounded = without = 0
+    for tensor in tensors:
+        kind = types.get(tensor.name, tensor.type)
+        if kind in (tensor.type, *WHOLE) or not tensor.name.startswith("blk."):
+            continue
+        lacking = imatrix.places(tensor.name)
+        whole = 1 if tensor.name in lacking else int(np.prod(tensor.shape[2:], initial=1))
+        rounded += tensor.parameters
+        without += tensor.parameters * len(lacking) // whole
+        places += lacking
+    if not places:
+        return None
+    return Gap(tier=tier, places=tuple(places), share=without / rounded)
+
+
+def require_share(gap: Gap | None, most: float) -> None:
+    """Raise RefusedError when a tier has no data of a larger share of its weights than `most`."""
+    if gap is not None and gap.share > most:
+        raise RefusedError(
+            f"{told(gap)}; calibrate with this model and more text, or raise "
+            f"quantize.missing_share, which is {most:g}"
+        )
+
+
+def told(gap: Gap) -> str:
+    """A gap in one line, with its first places by name."""
+    more = f" and {len(gap.places) - NAMED:,} more" if len(gap.places) > NAMED else ""
+    return (
+        f"{gap.tier}: no calibration data of {gap.share:.1%} of the weights it rounds: "
+        f"{', '.join(gap.places[:NAMED])}{more}"
+    )

@@ -1,0 +1,249 @@
+"""A job's files: a model for each tier."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bot.apart.sandbox import require_made
+from bot.apart.worker import away
+from bot.plan.recipe import asked_types, file_type
+from bot.progress import Report
+from bot.quantize.calibrating import calibrate, gap, matrix_of, settled
+from bot.quantize.calibrating import known as known_matrix
+from bot.records import Built, Recipe, together
+from bot.workplace.asked import hash_of
+from bot.workplace.children import room_for
+from bot.workplace.job import FREE, Job
+from bot.workspace import writing
+
+if TYPE_CHECKING:
+    from bot.quantize.imatrix import Matrix
+    from bot.quantize.layout import Wanted
+    from bot.quantize.quantize import Importance, Notes
+
+
+def quantize(job: Job, given: Path | None = None) -> dict[str, Built]:
+    """A model for each distinct tier and each baseline, by name; one in shards counts as one.
+
+    `given` is an importance matrix to use instead of calibrating.
+    """
+    matrix = _given(job, given) if given and job.plan.needs_imatrix else calibrate(job)
+    distinct = [recipe for recipe in settled(job, matrix) if recipe.same_as is None]
+    if job.settings.quantize.engine == "one-pass":
+        _quantize_missing(job, distinct, matrix)
+    return {recipe.tier: _quantize(job, recipe, matrix) for recipe in distinct}
+
+
+def passes(job: Job) -> list[tuple[str, ...]]:
+    """Tiers to be made together while others are measured: what needs no matrix comes first.
+
+    Tiers of one pass share what they have in common; those of the next wait for nobody. llama.cpp's
+    own function makes one at a time.
+    """
+    size = job.settings.quantize.together if job.settings.quantize.engine == "one-pass" else 1
+    found = []
+    for weighed in (False, True):
+        tiers = [recipe.tier for recipe in job.plan.distinct if recipe.imatrix == weighed]
+        step = size or max(len(tiers), 1)
+        found += [tuple(tiers[start : start + step]) for start in range(0, len(tiers), step)]
+    return found
+
+
+def quantize_some(job: Job, tiers: Collection[str]) -> dict[str, Built]:
+    """A model for each of some distinct tiers, in one pass."""
+    wanted = [recipe for recipe in job.plan.distinct if recipe.tier in tiers]
+    matrix = calibrate(job) if any(recipe.imatrix for recipe in wanted) else None
+    recipes = [recipe for recipe in settled(job, matrix) if recipe.tier in tiers]
+    if job.settings.quantize.engine == "one-pass":
+        _quantize_missing(job, recipes, matrix)
+    return {recipe.tier: _quantize(job, recipe, matrix) for recipe in recipes}
+
+
+def known(job: Job, tier: str) -> Built | None:
+    """A tier's model, if it is made already."""
+    (planned,) = (recipe for recipe in job.plan.recipes if recipe.tier == tier)
+    matrix = known_matrix(job) if planned.imatrix else None
+    if planned.imatrix and matrix is None:
+        return None
+    (recipe,) = (recipe for recipe in settled(job, matrix) if recipe.tier == tier)
+    return _done(job, recipe, matrix)
+
+
+def _done(job: Job, recipe: Recipe, matrix: Built | None) -> Built | None:
+    """What was made of a recipe, if it is here, or was freed after it was sent."""
+    inputs, step = _quantize_inputs(job, recipe, matrix), f"quantize {recipe.tier}"
+    ledger = job.pipeline.ledger
+    done = ledger.finished(job.key, step, inputs)
+    if done is None and (done := ledger.finished(job.key, step, inputs, files_too=False)):
+        if not done.files:  # a damaged row
+            return None
+        gone = {"sha256": together(done.files).sha256}
+        if ledger.finished(job.key, f"{FREE}{recipe.tier}", gone) is None:
+            return None
+    return together(done.files) if done and done.files else None
+
+
+def let_go(job: Job, tier: str, built: Built) -> None:
+    """A tier's files, which the Hub has, count as made wherever they are."""
+    job.pipeline.ledger.record(job.key, f"{FREE}{tier}", {"sha256": built.sha256}, [], None)
+
+
+def free(job: Job, tier: str, built: Built) -> None:
+    """Remove a tier's files, which the Hub has; they count as made."""
+    let_go(job, tier, built)
+    for file in built.files:
+        Path(file.path).unlink(missing_ok=True)
+
+
+def is_free(job: Job, tier: str) -> bool:
+    """Whether a tier was made, and its files are not here."""
+    built = known(job, tier)
+    return built is not None and not all(Path(file.path).is_file() for file in built.files)
+
+
+def lose(job: Job, tier: str) -> None:
+    """A tier that was freed is made again: the Hub does not have it either."""
+    job.pipeline.ledger.record(job.key, f"{FREE}{tier}", {"sha256": None}, [], None)
+
+
+def _given(job: Job, path: Path) -> Built:
+    """A ready importance matrix. Raises SourceError when it is none, or of another model."""
+    from bot.quantize import imatrix
+
+    imatrix.read(path).require_fit(job.plan.model.tensors)
+    content = hash_of(job.settings, path)
+    return Built(path=str(path), bytes=path.stat().st_size, sha256=content)
+
+
+def _quantize_missing(job: Job, recipes: Sequence[Recipe], matrix: Built | None) -> None:
+    """Make all tiers that are not there yet in one reading of the source."""
+    from bot.quantize import onepass
+    from bot.quantize.quantize import Importance
+
+    done = {recipe.tier: _done(job, recipe, matrix) for recipe in recipes}
+    missing = [recipe for recipe in recipes if done[recipe.tier] is None]
+    # whoever was killed once a pass was kept could not forget it any more
+    onepass.forget(Path(file.path) for one in done.values() if one for file in one.files)
+    if not missing:
+        return
+    read = Importance(matrix_of(job, matrix)) if matrix else None
+    wanted = [_wanted(job, recipe, read if recipe.imatrix else None) for recipe in missing]
+    tiers = "tier" if len(wanted) == 1 else "tiers"
+    ledger = job.pipeline.ledger
+    steps = [(f"quantize {one.tier}", _quantize_inputs(job, one, matrix)) for one in missing]
+
+    def keep(made: onepass.Files) -> None:
+        noted = zip(steps, made, strict=True)
+        ledger.made(job.key, [(step, inputs, files) for (step, inputs), files in noted])
+
+    with job.pipeline.narrator.work(f"quantizing {len(wanted)} {tiers}", unit="B") as report:
+        made = onepass.quantize_all(
+            Path(job.plan.model.source.path),
+            wanted,
+            threads=job.settings.llama.threads,
+            memory=job.settings.quantize.memory,
+            progress=report,
+            keep=keep,
+        )
+        for (step, inputs), files in zip(steps, made, strict=True):
+            ledger.record(job.key, step, inputs, files, None)
+
+
+def _wanted(job: Job, recipe: Recipe, weights: Importance | None) -> Wanted:
+    """What the pass shall make of a recipe; BuildError where the matrix lacks what it needs."""
+    from bot.quantize import quantize
+    from bot.quantize.layout import Wanted
+
+    types = _types(job, recipe)
+    if weights is not None:
+        quantize.require_data(types, weights.matrix, experts=not recipe.plain)
+        _say_gap(job, recipe, weights.matrix)
+    notes = quantize.notes(weights.matrix) if weights is not None else ()
+    return Wanted(
+        target=job.file_of(recipe),
+        file_type=file_type(recipe.base),
+        types=types,
+        weights=weights,
+        notes=(*notes, *_stamp(job, recipe)),
+        shard=_shard(job, recipe),
+    )
+
+
+def _say_gap(job: Job, recipe: Recipe, matrix: Matrix) -> None:
+    """Tell what a tier rounds without data; BuildError where that is too much.
+
+    A baseline is llama-quantize's, whatever that makes of such a matrix.
+    """
+    from bot.quantize import quantize
+
+    found = None if recipe.plain else gap(job, recipe, matrix)
+    quantize.require_share(found, job.settings.quantize.missing_share)
+    if found is not None:
+        job.pipeline.narrator.say(quantize.told(found))
+
+
+def _types(job: Job, recipe: Recipe) -> dict[str, str]:
+    model = job.plan.model
+    return asked_types(recipe, model.architecture, model.tensors)
+
+
+def _shard(job: Job, recipe: Recipe) -> int | None:
+    return None if recipe.plain else job.settings.quantize.shard
+
+
+def _stamp(job: Job, recipe: Recipe) -> Notes:
+    """A baseline gets none, and no shards: it is the very file that llama-quantize writes."""
+    from bot.quantize import quantize
+
+    if recipe.plain or not job.settings.quantize.stamp:
+        return ()
+    return quantize.stamp_of(recipe.tier, recipe.hash, job.tools.bot)
+
+
+def _quantize_inputs(job: Job, recipe: Recipe, matrix: Built | None) -> dict[str, Any]:
+    wanted = job.settings.quantize
+    return {
+        "recipe": recipe.hash,
+        "source": job.plan.model.source.sha256,
+        "imatrix": matrix.sha256 if matrix and recipe.imatrix else None,
+        "file": job.file_of(recipe).name,
+        "shard": _shard(job, recipe),
+        "stamp": wanted.stamp and not recipe.plain,
+    }
+
+
+def _quantize(job: Job, recipe: Recipe, matrix: Built | None) -> Built:
+    from bot.quantize.works import quantized
+
+    if (built := _done(job, recipe, matrix)) is not None:
+        return built
+    target = job.file_of(recipe)
+    used = matrix_of(job, matrix) if matrix and recipe.imatrix else None
+
+    def work(report: Report) -> None:
+        if used is not None:
+            _say_gap(job, recipe, used)
+        source, folder = Path(job.plan.model.source.path).absolute(), job.paths.handed.absolute()
+        made, weights = folder / target.name, Path(matrix.path) if matrix and used else None
+        room = room_for(
+            job.settings, source, *([weights] if weights else []), writes=(folder,), report=report
+        )
+        away(quantized, room)(
+            source,
+            made,
+            file_type=file_type(recipe.base),
+            types={} if recipe.plain else _types(job, recipe),
+            matrix=weights.absolute() if weights else None,
+            tensors=list(job.plan.model.tensors) if weights else [],
+            threads=job.settings.llama.threads,
+            stamp=[(name, str(value)) for name, value in _stamp(job, recipe)],
+        )
+        with writing(target) as partial:
+            require_made(made, source.name).replace(partial)
+
+    inputs = _quantize_inputs(job, recipe, matrix)
+    title = f"quantizing {recipe.tier}"
+    done = job.step(f"quantize {recipe.tier}", inputs, [target], title, work)
+    return together(done.files)

@@ -1,0 +1,79 @@
+"""Is a GGUF file what it says it is: one finding for each thing that was looked at."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from bot.apart.worker import away
+from bot.clients.llama.check import Whole, check_headers, check_rows
+from bot.errors import BotError, SourceError
+from bot.plan.recipe import stored_hash
+from bot.progress import Narrator
+from bot.quantize.works import speech
+from bot.settings.settings import Settings
+from bot.verbs.doctor import Finding
+from bot.workplace.children import loading, room_for, tell
+
+CONTEXT = 256
+TIER, HASH = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,31}"), re.compile(r"[0-9a-f]{64}")
+
+
+def verify(path: Path, settings: Settings, narrator: Narrator, *, run: bool) -> Iterator[Finding]:
+    """Look at header, rows, recipe and, with `run`, at what the model writes.
+
+    The first thing that is wrong is yielded as a finding and then raised, a BotError.
+    """
+    found: list[Whole] = []
+
+    def header() -> Finding:
+        found.append(check_headers(path))
+        size = sum(shard.stat().st_size for shard in found[0].paths)
+        files = f"{len(found[0].paths)} shards, " if len(found[0].paths) > 1 else ""
+        text = f"{files}{len(found[0].tensors)} tensors, {size:,} bytes"
+        return Finding(name="header", good=True, text=text)
+
+    def rows() -> Finding:
+        with narrator.work(f"reading {path.name}", unit="B") as report:
+            size = check_rows(found[0], threads=settings.llama.threads, progress=report)
+        return Finding(name="rows", good=True, text=f"{size:,} bytes of valid numbers")
+
+    def spoken() -> Finding:
+        tell(narrator, settings)
+        text = " ".join(_speech(path, settings).split())
+        return Finding(name="speech", good=True, text=f"loads and writes {text[:60]!r}")
+
+    yield from _step("header", header)
+    yield from _step("rows", rows)
+    yield from _step("recipe", lambda: _recipe(path, found[0]))
+    if run:
+        yield from _step("speech", spoken)
+
+
+def _step(name: str, work: Callable[[], Finding]) -> Iterator[Finding]:
+    try:
+        yield work()
+    except BotError as error:
+        yield Finding(name=name, good=False, text=str(error))
+        raise
+
+
+def _recipe(path: Path, whole: Whole) -> Finding:
+    """The types of all tensors against the recipe that the metadata names."""
+    get = whole.metadata.get
+    tier, told = get("apex.tier"), get("apex.recipe")
+    if tier is None and told is None:
+        text = "none named: another's file, a baseline, or made without the stamp"
+        return Finding(name="recipe", good=None, text=text)
+    if not (isinstance(tier, str) and TIER.fullmatch(tier) and HASH.fullmatch(str(told))):
+        raise SourceError(f"{path} names no proper recipe; build it again")
+    types = {tensor.name: tensor.type for tensor in whole.tensors}
+    weighed = get("quantize.imatrix.file") is not None
+    if stored_hash(get("general.file_type"), types, imatrix=weighed) != told:
+        raise SourceError(f"{path} holds other types than {tier}'s recipe; build it again")
+    return Finding(name="recipe", good=True, text=f"{tier}, {str(told)[:12]}, in every tensor")
+
+
+def _speech(path: Path, settings: Settings) -> str:
+    return away(speech, room_for(settings, path))(loading(path, settings.llama), n_ctx=CONTEXT)

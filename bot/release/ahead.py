@@ -1,0 +1,130 @@
+"""What a publication would meet at its end, found before anything is fetched or made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from bot.clients.llama import library
+from bot.detect.inspection import Sketch
+from bot.errors import PublishError, SourceError
+from bot.plan.profiles import load_profiles
+from bot.publish import provenance
+from bot.publish.provenance import Made
+from bot.records import Release
+from bot.workplace import names
+from bot.workplace.models import Model, Pipeline, Plan, as_file, as_repo
+
+RESULTS = "results.json"
+
+
+@dataclass(frozen=True)
+class Called:
+    """A model of which no more than its name is known yet."""
+
+    name: str
+
+
+def require(pipeline: Pipeline, model: str, tiers: Sequence[str], to: str | None) -> None:
+    """Raise for names that no Hub or program takes, and for an owner who is not the token's.
+
+    SettingsError, SourceError or AccessError, each naming what to change.
+    """
+    settings = pipeline.settings
+    name = name_of(pipeline, model)
+    profiles = load_profiles(settings.profiles, tiers or None)
+    names.require_files(settings.publish, name, profiles)
+    owner = pipeline.target(Called(name), to).partition("/")[0]
+    if not settings.publish.trusted_publisher:
+        pipeline.hub.require_owner(owner)
+
+
+def name_of(pipeline: Pipeline, model: str) -> str:
+    """The name of a model as files and repository will have it."""
+    path = as_file(model)
+    return pipeline.name_of_file(path) if path else names.name_of(as_repo(model).split("/")[1])
+
+
+def renamed(model: str) -> Iterator[str]:
+    """What of a model's own name is not in ours."""
+    path = as_file(model)
+    said = names.labels_in(names.stem_of(path) if path else as_repo(model).split("/")[1])
+    if said is not None:
+        yield said
+
+
+def outlook(pipeline: Pipeline, plan: Plan[Sketch], repo_id: str) -> Iterator[str]:
+    """What a publication does to its repository, and why, a line each; two requests at most.
+
+    Raises PublishError where a file of somebody else has the name of one of ours.
+    """
+    settings, hub = pipeline.settings, pipeline.hub
+    files = [
+        names.file_name(settings.publish, plan.model.name, recipe.tier, recipe.base)
+        for recipe in plan.distinct
+        if not recipe.plain
+    ]
+    try:
+        held = hub.release(repo_id)
+    except SourceError:
+        seen = "stays private" if settings.publish.private else "public once it is verified"
+        yield f"{repo_id} does not exist yet: it will be made, {seen}, with {len(files)} tiers"
+        yield from _refused(repo_id, files)
+        return
+    there = {file.path for file in held.files}
+    old = _made(pipeline, held) if provenance.NAME in there else None
+    foreign = sorted(there & {*files} - set(old.files if old else ()))
+    if foreign and RESULTS not in there:  # of before a provenance was written: ours
+        raise PublishError(
+            f"{repo_id} holds a {foreign[0]} that is not the bot's; rename it there or choose "
+            "another repository with --to"
+        )
+    yield from _update(repo_id, old, plan, there)
+    yield from _refused(repo_id, files)
+
+
+def _update(repo_id: str, old: Made | None, plan: Plan[Sketch], there: set[str]) -> Iterator[str]:
+    if old is None:
+        yield f"{repo_id} exists, with {len(there)} files and none of the bot's: they stay"
+        return
+    why = list(provenance.reasons(old, _planned(plan, old)))
+    if why:
+        yield f"{repo_id} will be updated: {'; '.join(why)}"
+    else:
+        yield f"{repo_id} holds these tiers of this source: what is measured anew may change"
+
+
+def _made(pipeline: Pipeline, held: Release) -> Made | None:
+    try:
+        name, limit = provenance.NAME, provenance.LIMIT
+        said = pipeline.hub.read_json(held.repo_id, held.commit, name, limit)
+    except SourceError:  # no JSON object: not the bot's
+        return None
+    return provenance.parse(said)
+
+
+def _planned(plan: Plan[Sketch], old: Made) -> Made:
+    """What this plan would say of itself; what is not known before is taken to stay."""
+    model = plan.model
+    source = old.source
+    if model.release is not None:
+        source = f"{model.release.repo_id}@{model.release.commit}"
+    elif isinstance(model, Model):
+        source = f"sha256:{model.source.sha256}"
+    return Made(
+        files={},
+        source=source,
+        llama=library.library_version(),
+        recipes={recipe.tier: recipe.hash for recipe in plan.recipes if not recipe.plain},
+        calibration=old.calibration,
+        evaluation=old.evaluation,
+    )
+
+
+def _refused(repo_id: str, files: Sequence[str]) -> Iterator[str]:
+    """Whom names are too long for."""
+    if without := names.without_command(repo_id, files):
+        yield (
+            f"Ollama takes no name with a part of more than 80 characters: the card has no command "
+            f"of its for {without[0]}; shorten publish.file or publish.repository"
+        )

@@ -1,0 +1,227 @@
+"""A release as a graph: made, measured and sent side by side, as far as its parts allow.
+
+Every task does steps of the job that the ledger then knows as done; what is left for afterwards
+(results, card, commit) finds them there. So the order in which tasks ran changes no result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from bot.clients.llama import library
+from bot.errors import PublishError, UnreachableError
+from bot.evaluate.bench import Bench, Subject
+from bot.evaluate.data import find_tasks
+from bot.evaluate.measure import reference_of
+from bot.gate import gating
+from bot.gate.verdicts import broken
+from bot.publish.send import send
+from bot.quantize import calibrating, tier_files
+from bot.records import Built, Divergence, Recipe, load
+from bot.release.graph import Resource, Task, run
+from bot.release.outlook import Outlook
+from bot.release.timeline import Timeline
+from bot.settings.settings import LlamaSettings
+from bot.workplace.job import Job
+from bot.workspace import free_disk
+
+MATRIX, REFERENCE = "importance matrix", "reference"
+
+
+def lanes(llama: LlamaSettings) -> Mapping[Resource, str]:
+    """Which resources this machine has: without a GPU, decoding takes the processor's turn."""
+    used = library.used_devices(llama.devices, gpu=llama.gpu_layers != 0)
+    gpu = "gpu" if any(device.kind != "cpu" for device in used) else "cpu"
+    return {"cpu": "cpu", "gpu": gpu, "network": "network"}
+
+
+def prepare(
+    job: Job,
+    repo_id: str | None,
+    timeline: Timeline,
+    on: Mapping[Resource, str] | None = None,
+) -> None:
+    """Everything of a job that takes long; with `repo_id`, measured tiers are sent there too.
+
+    `on` are the lanes of the resources, this machine's unless given. Raises what the stages raise.
+    Nothing becomes visible on the Hub.
+    """
+    found = on or lanes(job.settings.llama)
+    tasks = _Tasks(job, repo_id).all(one_lane=found["gpu"] == "cpu")
+    outlook = Outlook(tasks, found, job.pipeline.narrator.say)
+
+    @contextmanager
+    def around(task: Task) -> Iterator[None]:
+        with timeline.on(task.name, found[task.resource]), outlook.watching(task):
+            yield
+
+    def waiting(error: BaseException, name: str) -> None:
+        job.pipeline.narrator.say(f"{error}; {name} goes on to its end (Ctrl-C stops it)")
+
+    run(tasks, found, around=around, waiting=waiting)
+
+
+def remake_lost(job: Job, repo_id: str) -> None:
+    """Have tiers made again whose files were freed after they were sent, and that a Hub lost.
+
+    A request or two for each that was freed; nothing becomes visible. Raises what sending raises.
+    """
+    hub = job.pipeline.publisher(repo_id)
+    for recipe in job.plan.distinct:
+        built = tier_files.known(job, recipe.tier)
+        if built is None or recipe.plain or not tier_files.is_free(job, recipe.tier):
+            continue
+        files = {Path(file.path).name: file for file in built.files}
+        try:
+            send(hub, repo_id, files, private=job.settings.publish.made_private)
+        except PublishError:
+            job.pipeline.narrator.say(f"{recipe.tier} is made again: {repo_id} lost its file")
+            tier_files.lose(job, recipe.tier)
+
+
+class _Tasks:
+    """The tasks of a job, in the order in which a lane prefers them."""
+
+    def __init__(self, job: Job, repo_id: str | None) -> None:
+        self._job, self._repo_id = job, repo_id
+        self._bench = Bench(job.pipeline, job.tools, reference_of(job))
+        self._made: dict[str, Built] = {}  # by tier, as passes end
+        self._recipes = {recipe.tier: recipe for recipe in job.plan.distinct}
+
+    def all(self, *, one_lane: bool) -> list[Task]:
+        """Those of every tier, and what they need.
+
+        Where calibrating takes the processor, too, what can do without comes before it: the
+        network begins early. With a GPU it comes first: the next pass waits for it.
+        """
+        passes = tier_files.passes(self._job)
+        plain: list[Task] = []
+        calibrated: list[Task] = []
+        before: tuple[str, ...] = ()
+        for tiers in passes:
+            tasks = self._pass(tiers, before)
+            weighed = any(self._recipes[tier].imatrix for tier in tiers)
+            (calibrated if weighed else plain).extend(tasks)
+            if self._is_tight():  # the next pass waits for the room of this one
+                before = tuple(task.name for task in tasks)
+        reference = Task(name=REFERENCE, resource="gpu", work=self._reference)
+        matrix = Task(name=MATRIX, resource="gpu", work=lambda: calibrating.calibrate(self._job))
+        last = Task(name="rest of the reference", resource="gpu", work=self._measure_reference)
+        if not calibrated:
+            return [reference, *plain, last]
+        if one_lane:
+            return [reference, *plain, matrix, *calibrated, last]
+        return [matrix, reference, *plain, *calibrated, last]
+
+    def _is_tight(self) -> bool:
+        """Whether sent files are freed: settings say so, and the disk does not hold all tiers."""
+        wanted = self._job.settings.publish.free
+        if wanted != "short" or self._repo_id is None:
+            return wanted == "always" and self._repo_id is not None
+        missing = [tier for tier in self._recipes if tier_files.known(self._job, tier) is None]
+        left = sum(self._job.plan.predicted(self._recipes[tier]) for tier in missing)
+        return left + self._job.settings.reserve > free_disk(self._job.paths.folder)
+
+    def _pass(self, tiers: tuple[str, ...], after: tuple[str, ...] = ()) -> list[Task]:
+        """Making some tiers, measuring and sending each."""
+        weighed = any(self._recipes[tier].imatrix for tier in tiers)
+        name = f"make {', '.join(tiers)}"
+
+        def work() -> None:
+            self._made.update(tier_files.quantize_some(self._job, tiers))
+
+        needs = (MATRIX, *after) if weighed else after
+        tasks = [Task(name=name, resource="cpu", work=work, needs=needs)]
+        for tier in tiers:
+            tasks += self._tier(self._recipes[tier], name)
+        return tasks
+
+    def _tier(self, recipe: Recipe, made: str) -> list[Task]:
+        tier, name = recipe.tier, f"measure {recipe.tier}"
+        measure = Task(
+            name=name,
+            resource="gpu",
+            work=lambda: self._measure(tier),
+            needs=(made, REFERENCE),
+        )
+        if self._repo_id is None or recipe.plain:
+            return [measure]
+        sending = Task(
+            name=f"send {tier}", resource="network", work=lambda: self._send(tier), needs=(name,)
+        )
+        return [measure, sending]
+
+    # ── what tasks do ───────────────────────────────────────────────────────────────────────
+
+    def _reference(self) -> None:
+        """The reference's log-probabilities, unless every tier was measured with them before."""
+        missing = [tier for tier in self._recipes if not self._is_measured(tier)]
+        if missing:
+            largest = max(self._job.plan.predicted(self._recipes[tier]) for tier in missing)
+            others = len(self._job.settings.evaluation.others)
+            self._bench.prepare(largest, len(missing) + others)
+
+    def _is_measured(self, tier: str) -> bool:
+        built = tier_files.known(self._job, tier)
+        return built is not None and (
+            self._bench.known_divergence(_subject(tier, built)) is not None
+        )
+
+    def _measure(self, tier: str) -> None:
+        """All of a tier but its speed, which is measured when nothing runs beside.
+
+        The gate's own looks at the file come first: it may be gone when all tiers are judged.
+        """
+        built = self._made[tier]
+        gating.sound(self._job, tier, Path(built.path), built.sha256)
+        subject = _subject(tier, built)
+        left = sum(not self._is_measured(tier) for tier in self._recipes)
+        others = len(self._job.settings.evaluation.others)
+        self._bench.divergence(subject, left + others)
+        for data in find_tasks(self._job.pipeline):
+            self._bench.tasks(subject, data)
+        if self._job.settings.publish.free != "never" and self._job.settings.evaluation.speed:
+            self._bench.speed(subject)  # the file may be gone when nothing runs beside
+
+    def _measure_reference(self) -> None:
+        reference = reference_of(self._job)
+        for data in find_tasks(self._job.pipeline):
+            self._bench.tasks(reference, data)
+        self._bench.noise()
+
+    def _send(self, tier: str) -> None:
+        """A tier that the gate will refuse stays; what the Hub does not answer for goes later."""
+        if self._repo_id is None:
+            raise TypeError("nothing is sent without a repository")
+        job, built = self._job, self._made[tier]
+        _, wrong = gating.sound(job, tier, Path(built.path), built.sha256)
+        measured = self._bench.known_divergence(_subject(tier, built))
+        if measured and not wrong:
+            found = load(Divergence, measured.value["divergence"])
+            wrong = broken(tier, found, job.settings.gate)
+        if wrong:
+            job.pipeline.narrator.say(f"{tier} is not sent: {wrong}")
+            return
+        files = {Path(file.path).name: file for file in built.files}
+        hub = job.pipeline.publisher(self._repo_id)
+        freed = tier_files.is_free(job, tier)
+        with job.pipeline.narrator.work(f"sending {tier}"):
+            try:
+                sent = send(hub, self._repo_id, files, private=job.settings.publish.made_private)
+            except UnreachableError as error:
+                if freed:
+                    raise
+                job.pipeline.narrator.say(f"{tier} will be sent with the commit: {error}")
+                return
+            except PublishError:
+                if freed:  # lost since `remake_lost` looked
+                    tier_files.lose(job, tier)
+                raise
+        if all(hub.is_sent(self._repo_id, path) for path in sent) and self._is_tight():
+            tier_files.free(job, tier, built)
+
+
+def _subject(tier: str, built: Built) -> Subject:
+    return Subject(name=tier, path=Path(built.path), bytes=built.bytes, sha256=built.sha256)

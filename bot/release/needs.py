@@ -1,0 +1,218 @@
+"""All that settings name and a release will need, looked for before anything is made.
+
+What lies on a Hub is asked for, not fetched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from bot.clients.llama import library
+from bot.errors import AccessError, BotError, SettingsError, SourceError
+from bot.evaluate import data
+from bot.plan.plain import baselines
+from bot.plan.profiles import load_profiles
+from bot.settings.settings import CalibrationSource, DataSettings, Settings
+from bot.workplace import demo_texts, names, texts
+from bot.workplace.demo_texts import EVERY_USE
+from bot.workplace.models import Pipeline
+from bot.workspace import as_text, sha256
+
+Place = tuple[str | int, ...]  # a key of bot.yaml: evaluation, tasks, 0
+Lack = tuple[Place, str]
+Look = tuple[Place, Callable[[], object]]
+# how compressed files and tables begin (their formats' magic numbers)
+PACKED = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\x00": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"PK\x03\x04": "zip",
+    b"7z\xbc\xaf\x27\x1c": "7-Zip",
+    b"PAR1": "Parquet",
+}
+
+
+def require(pipeline: Pipeline, tiers: Sequence[str] = ()) -> None:
+    """Raise SettingsError naming all that is not there, or is not what it should be.
+
+    `tiers` are those to be made, all where none is named. What a Hub does not answer raises as
+    its requests do.
+    """
+    _refuse([*here(pipeline, tiers), *there(pipeline)])
+
+
+def require_here(
+    pipeline: Pipeline, tiers: Sequence[str] = (), uses: Collection[str] = EVERY_USE
+) -> None:
+    """The same of this machine alone; `uses` says which texts and tasks will be read."""
+    _refuse([*here(pipeline, tiers, uses)])
+
+
+def _refuse(found: list[Lack]) -> None:
+    if found:
+        told = "; ".join(f"{'.'.join(map(str, place))}: {text}" for place, text in found)
+        raise SettingsError(f"a release cannot be made with these settings: {told}")
+
+
+def here(
+    pipeline: Pipeline, tiers: Sequence[str] = (), uses: Collection[str] = EVERY_USE
+) -> Iterator[Lack]:
+    """What lacks on this machine; no request is made."""
+    found = [*_lacking(pipeline)]
+    yield from found
+    if not {place[0] for place, _ in found} & {"profiles", "quantize"}:  # else tiers are unknown
+        for key, text in demo_texts.not_named(pipeline.settings, uses, tiers):
+            yield tuple(key.split(".")), text
+
+
+def _lacking(pipeline: Pipeline) -> Iterator[Lack]:
+    for place, look in _looks(pipeline):
+        try:
+            look()
+        except BotError as error:
+            yield place, str(error)
+        except OSError as error:
+            yield place, f"{error.filename} cannot be read ({error.strerror}); mend it"
+
+
+def there(pipeline: Pipeline) -> Iterator[Lack]:
+    """What a Hub does not have. Raises UnreachableError where it does not answer."""
+    for place, look in _asked(pipeline):
+        try:
+            look()
+        except (SettingsError, SourceError, AccessError) as error:
+            yield place, str(error)
+
+
+def _asked(pipeline: Pipeline) -> Iterator[Look]:
+    settings, hub = pipeline.settings, pipeline.hub
+    for number, wanted in enumerate(settings.evaluation.others):
+        yield ("evaluation", "others", number), partial(data.find_other, pipeline, wanted)
+    for name, entry in settings.data.items():
+        if entry.repository is not None and entry.commit is not None:
+            at = (entry.repository, entry.commit, str(entry.path), entry.repository_type)
+            yield ("data", name), partial(hub.require_file, *at)
+    for number, text in enumerate(settings.calibration.texts):
+        if text.path is None and settings.calibration.file is None:
+            yield ("calibration", "texts", number), partial(hub.require_file, *text.hub, "dataset")
+
+
+def _looks(pipeline: Pipeline) -> Iterator[Look]:
+    settings = pipeline.settings
+    yield ("profiles",), lambda: _profiles(settings)
+    yield ("quantize", "baselines"), lambda: baselines(settings.quantize.baselines)
+    yield ("llama", "devices"), lambda: _devices(settings)
+    if (templates := settings.templates) is not None:
+        yield ("templates",), lambda: _templates(templates)
+    yield from _calibration(pipeline)
+    yield from _evaluation(pipeline)
+
+
+def _profiles(settings: Settings) -> None:
+    tiers = load_profiles(settings.profiles)
+    names.require_files(settings.publish, settings.source.name or "Model-30B-A3B", tiers)
+
+
+def _devices(settings: Settings) -> None:
+    wanted = set(settings.llama.devices)
+    known = [device.name for device in library.devices()] if wanted else []
+    if missing := sorted(wanted - {*known}):
+        raise SettingsError(
+            f"llama.cpp finds no device {missing[0]!r} here, only {', '.join(known)}"
+        )
+
+
+def _templates(folder: Path) -> None:
+    from bot.card.card import require_templates
+
+    require_templates(folder)
+
+
+def _calibration(pipeline: Pipeline) -> Iterator[Look]:
+    wanted = pipeline.settings.calibration
+    if (file := wanted.file) is not None:
+        yield ("calibration", "file"), lambda: _matrix(file)
+        return
+    for number, text in enumerate(wanted.texts):
+        if (path := text.path) is not None:
+            place = ("calibration", "texts", number)
+            yield place, partial(_mixed, pipeline, text, path)
+
+
+def _mixed(pipeline: Pipeline, text: CalibrationSource, path: Path) -> None:
+    _plain(path)
+    texts.read_text(pipeline, text)
+
+
+def _matrix(path: Path) -> None:
+    from bot.quantize import imatrix
+
+    if not path.is_file():
+        raise SettingsError(f"{path} does not exist; mend calibration.file")
+    imatrix.read(path)
+
+
+def _evaluation(pipeline: Pipeline) -> Iterator[Look]:
+    from bot.evaluate.imported import read
+
+    wanted = pipeline.settings.evaluation
+    yield ("evaluation", "text"), lambda: _text(pipeline, wanted.text)
+    for number, path in enumerate(wanted.tasks):
+        place = ("evaluation", "tasks", number)
+        yield place, partial(_tasks, pipeline, path)
+    for number, path in enumerate(wanted.imported):
+        place = ("evaluation", "imported", number)
+        yield place, partial(read, path)
+    for name, entry in pipeline.settings.data.items():
+        if entry.repository is None:
+            yield ("data", name), partial(_entry, entry)
+
+
+def _entry(entry: DataSettings) -> None:
+    if not entry.path.is_file():
+        raise SettingsError(f"{entry.path} does not exist; mend its path")
+    if (found := sha256(entry.path)) != entry.sha256:
+        raise SettingsError(f"{entry.path} has the sha256 {found}; name the right file or hash")
+
+
+def _local(pipeline: Pipeline, wanted: Path) -> Path | None:
+    """The file that a value of `evaluation` means; None for one of a Hub."""
+    entry = pipeline.settings.data.get(str(wanted))
+    if entry is None:
+        return wanted
+    return entry.path if entry.repository is None else None
+
+
+def _text(pipeline: Pipeline, wanted: Path) -> None:
+    path = _local(pipeline, wanted)
+    if path is None:
+        return
+    if path.is_file():
+        _plain(path)
+    found = data.find_text(pipeline)
+    as_text(found.path.read_bytes(), str(found.path))
+
+
+def _tasks(pipeline: Pipeline, wanted: Path) -> None:
+    from bot.measures.tasks import read_tasks
+
+    path = _local(pipeline, wanted)
+    if path is None:
+        return
+    if path.is_file():
+        _plain(path)
+    found = data.find_one(pipeline, wanted)
+    read_tasks(found.path, found.kind or "hellaswag", 1)
+
+
+def _plain(path: Path) -> None:
+    """Raise SettingsError for a compressed file."""
+    if not path.is_file():
+        return  # said by whoever reads it
+    with path.open("rb") as file:
+        start = file.read(8)
+    if kind := next((name for magic, name in PACKED.items() if start.startswith(magic)), None):
+        raise SettingsError(f"{path} is packed ({kind}); unpack it and name what was in it")

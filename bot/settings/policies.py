@@ -1,0 +1,171 @@
+"""The `policy` section of bot.yaml: which releases are wanted, when, and who has to agree.
+
+    policy:
+      extends: [recommended]        # presets of bot/presets, or YAML files
+      allow: ["Qwen/*", "mistralai/*"]    # OWNER/NAME patterns; none: everybody
+      deny: ["*/*-test"]
+      settle_hours: 2               # since weights were last pushed
+      licenses: [apache-2.0, mit]   # none: any
+      approval: true                # a person has to agree
+      rules:                        # the first that matches changes the terms above
+        - match: ["Qwen/*"]
+          approval: false
+          tiers: [I-Quality, I-Compact]
+
+What extends brings stands behind what the section itself says; lists are replaced, rules added.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from fnmatch import translate
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from bot.settings.places import Named, placed
+
+PRESETS = Path(__file__).resolve().parent / "presets"
+DEEPEST = 8  # presets that extend presets
+
+Count = Annotated[int, Field(ge=0)]
+Patterns = tuple[Annotated[str, Field(min_length=1, max_length=200)], ...]
+
+
+def presets() -> list[str]:
+    """Names of the presets that come with the bot."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+class Terms(BaseModel):
+    """On which terms a release is built."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    build: bool = Field(default=True, description="false: never build these")
+    approval: bool = Field(default=False, description="a person has to agree: bot approve")
+    settle_hours: Annotated[float, Field(ge=0)] = Field(
+        default=0.0, description="hours that the weights must not have changed"
+    )
+    likes: Count = Field(default=0, description="likes to wait for")
+    downloads: Count = Field(default=0, description="downloads to wait for")
+    trending: Count = Field(default=0, description="trending score to wait for")
+    min_gb: Annotated[float, Field(ge=0)] = Field(default=0.0, description="smallest source")
+    max_gb: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="largest source; null: any"
+    )
+    licenses: tuple[str, ...] = Field(
+        default=(), description="licences as the Hub names them; none: any"
+    )
+    finetunes: bool = Field(default=True, description="build finetunes of other models")
+    merges: bool = Field(default=True, description="build merges of other models")
+    tiers: tuple[str, ...] = Field(default=(), description="tiers to build; none: all")
+    rebuild: Literal["weights", "any", "never"] = Field(
+        default="weights",
+        description="build a published model again when its weights change, at any commit, never",
+    )
+
+
+class Rule(Terms):
+    """Other terms for some releases; keys that are not given stay as they are."""
+
+    match: Patterns = Field(min_length=1, description="OWNER/NAME patterns, such as Qwen/*")
+
+
+class Policy(Terms):
+    """The whole section."""
+
+    extends: tuple[Annotated[str, Named(lambda _root: presets())], ...] = Field(
+        default=(), description="presets by name, or YAML files with the same keys"
+    )
+    allow: Patterns = Field(default=(), description="OWNER/NAME patterns; none: everybody")
+    deny: Patterns = Field(default=(), description="OWNER/NAME patterns never looked at")
+    per_hour: Annotated[int, Field(ge=1)] = Field(default=4, description="builds started an hour")
+    at_once: Annotated[int, Field(ge=1)] = Field(default=1, description="builds at the same time")
+    attempts: Annotated[int, Field(ge=1, le=50)] = Field(
+        default=4, description="tries before a build is given up"
+    )
+    wait_days: Annotated[float, Field(gt=0)] = Field(
+        default=30.0, description="days to wait for weights, likes or access"
+    )
+    rules: tuple[Rule, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _extended(cls, given: Any) -> Any:
+        return extended(given) if isinstance(given, Mapping) else given
+
+    def terms(self, repo_id: str) -> Terms:
+        """The terms for one repository: this section's, changed by the first rule that matches."""
+        kept = {name: getattr(self, name) for name in Terms.model_fields}
+        for rule in self.rules:
+            if matches(rule.match, repo_id):
+                changed = rule.model_fields_set - {"match"}
+                kept |= {name: getattr(rule, name) for name in changed}
+                break
+        return Terms.model_construct(**kept)
+
+
+def matches(patterns: Sequence[str], repo_id: str) -> bool:
+    """Whether any pattern (`*`, `?`, `[…]`, letters of either case) is of this OWNER/NAME.
+
+    A pattern without a slash is of an owner.
+    """
+    return any(_compiled(pattern).match(repo_id.casefold()) for pattern in patterns)
+
+
+@lru_cache(maxsize=1024)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    whole = pattern if "/" in pattern else f"{pattern}/*"
+    return re.compile(translate(whole.casefold()))
+
+
+def extended(given: Mapping[str, Any], depth: int = 0) -> dict[str, Any]:
+    """A section with all that its `extends` brings. Raises ValueError naming a wrong preset."""
+    if depth > DEEPEST:
+        raise ValueError("extends goes in a circle")
+    names = given.get("extends", ())
+    names = (names,) if isinstance(names, str) else names
+    merged: dict[str, Any] = {}
+    for name in names if isinstance(names, list | tuple) else ():
+        merged = _over(extended(_preset(name), depth + 1), merged)
+    return _over({**given, "extends": names}, merged)
+
+
+def _over(upper: Mapping[str, Any], lower: Mapping[str, Any]) -> dict[str, Any]:
+    """`upper` over `lower`; upper's rules are asked first."""
+    merged = {**lower, **upper}
+    rules = [given.get("rules") or () for given in (upper, lower)]
+    if all(isinstance(part, list | tuple) for part in rules) and any(rules):
+        merged["rules"] = [rule for part in rules for rule in part]
+    return merged
+
+
+def _preset(name: Any) -> Mapping[str, Any]:
+    import yaml
+
+    known = presets()
+    if not isinstance(name, str):
+        raise ValueError(f"extends holds names of presets: {', '.join(known)}")
+    path = PRESETS / f"{name}.yaml" if name in known else Path(name)
+    if not path.is_file():
+        raise ValueError(
+            f"{path.name!r} is no file and no preset; presets are {', '.join(known)}, "
+            f"files were looked for in {path.parent}"
+        )
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not YAML") from error
+    if not isinstance(loaded, Mapping):
+        raise ValueError(f"{path} holds no mapping")
+    return _beside(loaded, path.parent)
+
+
+def _beside(given: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
+    """A preset's own `extends`, as it stands in a file of that folder."""
+    placed_values: Mapping[str, Any] = placed(Policy, given, folder)
+    return placed_values

@@ -1,0 +1,326 @@
+"""A safetensors checkpoint → a 16-bit GGUF file, by llama.cpp's converter in a subprocess."""
+
+from __future__ import annotations
+
+import builtins
+import os
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from bot.apart import sandbox
+from bot.apart.sandbox import Isolation, Limits
+from bot.apart.worker import Room, Terms, away
+from bot.errors import BuildError, CapacityError, RefusedError, SourceError
+from bot.foreign import last_lines
+from bot.quantize.works import expanded
+from bot.source import checkpoint as checkpoints
+from bot.source import converted, staging
+from bot.source.beforehand import lacking, require_whole
+from bot.source.checkpoint import Checkpoint
+from bot.source.staging import ConvertFacts
+from bot.tensors.stored import Part
+from bot.toolchain.toolchain import Toolchain, has_mtp_switch, supported
+from bot.workspace import WORK, require_free
+
+Progress = Callable[[int, int], None]  # bytes written, bytes expected
+Mtp = Literal["drop", "keep", "separate"]
+Layers = Literal["dropped", "kept", "either"]
+
+_ERROR = re.compile(r"^(?:[\w.]*(?:Error|Exception|Interrupt)\b.*|ERROR:[\w-]+:.*)$")
+_DAY = Limits(seconds=24 * 3600)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How to convert; see ConvertSettings."""
+
+    mtp: Mtp = "drop"
+    projector: Literal["F16", "BF16", "none"] = "F16"
+    shard: int | None = None  # bytes a file may have
+    threads: int = 1
+    reserve: int = 0  # bytes that must stay free on the disk
+    limits: Limits = field(default=_DAY)
+    terms: Terms = field(default_factory=Terms)  # of what else opens the files
+
+
+@dataclass(frozen=True, kw_only=True)
+class Converted:
+    """What the converter made; everything was loaded and compared with the checkpoint."""
+
+    model: tuple[Path, ...]  # one file, or its shards in order
+    projector: Path | None
+    mtp: Path | None
+    log: Path
+    isolation: Isolation  # how far the converter was kept from the rest of this machine
+    notes: tuple[str, ...]  # what a reader should know, one sentence each
+    lacks: tuple[str, ...] = ()  # parts of the checkpoint that could not be converted, and why
+
+
+def convert(
+    source: Path,
+    target: Path,
+    *,
+    toolchain: Toolchain,
+    facts: ConvertFacts,
+    options: Options,
+    report: Progress,
+) -> Converted:
+    """Convert the checkpoint in `source` to `target`, a projector and an MTP file beside it.
+
+    They are `mmproj-NAME` and `mtp-NAME`, the log is `NAME.log`. Raises SourceError for a
+    checkpoint that is damaged or that the converter does not know, RefusedError with the
+    converter's own reason, BuildError where that is of this machine, CapacityError past a limit.
+    Nothing but the log stays after an error.
+    A projector or an MTP file that cannot be made is none: the model stands without it.
+    """
+    checkpoint = checkpoints.read(source, dropped_parts(options.mtp, options.projector))
+    require_whole(source, checkpoint.config, checkpoint.rows)
+    architecture = _require_support(checkpoint, toolchain)
+    log = target.with_name(f"{target.name}.log")
+    work = target.with_name(f"{target.name}{WORK}")
+    shutil.rmtree(work, ignore_errors=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    require_free(target.parent, needed_bytes(checkpoint), options.reserve)
+    log.unlink(missing_ok=True)
+    switch = has_mtp_switch(toolchain, architecture)
+    # a switch leaves the layers out; without one the config may at least not promise absent ones
+    denied = checkpoint.says_mtp and not checkpoint.has_mtp and not switch
+    try:
+        staged = staging.stage(checkpoint, work, facts, without_mtp=denied)
+        staging.write_metadata(work / "metadata.json", facts)
+        job = _Job(checkpoint, toolchain, options, work, staged, facts.name, log)
+        return _convert(job, target, switch=switch, report=report)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What every run of the converter for one checkpoint shares."""
+
+    checkpoint: Checkpoint
+    toolchain: Toolchain
+    options: Options
+    work: Path
+    staged: Path
+    name: str
+    log: Path
+
+
+def _convert(job: _Job, target: Path, *, switch: bool, report: Progress) -> Converted:
+    layers, flags, notes = _mtp_plan(job.checkpoint, job.options.mtp, switch=switch)
+    split: tuple[str, ...] = ()
+    if job.options.shard is not None:
+        split = ("--split-max-size", str(job.options.shard))
+    expected = _expected_bytes(job.checkpoint)
+    made = _run(job, target.name, ("--outtype", "bf16", *flags, *split), expected, report)
+    made = _expand(job, made)
+    threads, terms = job.options.threads, job.options.terms
+    converted.check_model(job.checkpoint, made, layers=layers, threads=threads, terms=terms)
+    projector, without_projector, more = _projector(job, target)
+    mtp, without_mtp = _prediction(job, target, switch=switch)
+    lacks = tuple(reason for reason in (without_projector, without_mtp) if reason)
+    final = [_settle(path, target.parent) for path in reversed(made)]
+    return Converted(
+        model=tuple(reversed(final)),
+        projector=_settle(projector, target.parent) if projector else None,
+        mtp=_settle(mtp, target.parent) if mtp else None,
+        log=job.log,
+        isolation=sandbox.chosen(job.options.terms.isolation),
+        notes=(*notes, *more),
+        lacks=lacks,
+    )
+
+
+def _projector(job: _Job, target: Path) -> tuple[Path | None, str | None, tuple[str, ...]]:
+    """The vision or audio part in a file; why there is none though there should be; notes."""
+    kind = job.options.projector.lower()
+    if kind == "none" or not job.checkpoint.has_projector:
+        return None, None, ()
+    reason = lacking(job.checkpoint.folder, job.checkpoint.config, job.toolchain)
+    if reason is not None:
+        return None, without("vision or audio part", reason), ()
+    try:
+        made = _run(job, f"mmproj-{target.name}", ("--mmproj", "--outtype", kind))[0]
+        return made, None, converted.check_projector(job.checkpoint, made)
+    except BuildError as error:
+        return None, without("vision or audio part", str(error)), ()
+
+
+def _prediction(job: _Job, target: Path, *, switch: bool) -> tuple[Path | None, str | None]:
+    """MTP layers in a file of their own; why there is none though there should be."""
+    if job.options.mtp != "separate" or not job.checkpoint.has_mtp:
+        return None, None
+    part = "multi-token prediction file"
+    if not switch:
+        return None, without(part, "llama.cpp's converter makes none of this family")
+    try:
+        made = _run(job, f"mtp-{target.name}", ("--mtp", "--outtype", "bf16"))[0]
+        converted.check_mtp(made)
+    except BuildError as error:
+        return None, without(part, str(error))
+    return made, None
+
+
+def without(part: str, reason: str) -> str:
+    """How a part that could not be made is told of, on card, page and screen."""
+    return f"without its {part}: {reason.split('; its whole log is')[0]}"
+
+
+def dropped_parts(mtp: Mtp, projector: str) -> frozenset[Part]:
+    """Parts of a checkpoint that are not converted: they may be missing."""
+    ahead: tuple[Part, ...] = ("mtp",) if mtp == "drop" else ()
+    seen: tuple[Part, ...] = ("vision", "audio") if projector == "none" else ()
+    return frozenset({*ahead, *seen})
+
+
+def _require_support(checkpoint: Checkpoint, toolchain: Toolchain) -> str:
+    architecture = checkpoint.architecture("text")
+    if architecture is None:
+        raise SourceError("config.json names no architecture; the repository cannot be converted")
+    if architecture not in supported(toolchain)[0]:
+        raise SourceError(
+            f"the converter of {toolchain.version} does not know {architecture[:120]!r}; "
+            "wait for a newer llama.cpp"
+        )
+    return architecture
+
+
+def _mtp_plan(
+    checkpoint: Checkpoint, wanted: Mtp, *, switch: bool
+) -> tuple[Layers, tuple[str, ...], tuple[str, ...]]:
+    """What becomes of MTP layers: (in the model, the converter's flags, notes).
+
+    --no-nextn is given to every family that takes it: without it the converter asserts for a
+    finetune that lost its layers, and promises them in metadata where only the config has them.
+    """
+    if not checkpoint.has_mtp:
+        lost = checkpoint.says_mtp or wanted != "drop"
+        notes = ("the checkpoint has no multi-token prediction layers",) if lost else ()
+        return "dropped", ("--no-nextn",) if switch else (), notes
+    if not switch:
+        note = "the converter decides about this family's multi-token prediction layers"
+        return "either", (), (note,)
+    if wanted == "keep":
+        return "kept", (), ()
+    return "dropped", ("--no-nextn",), ()
+
+
+def needed_bytes(checkpoint: Checkpoint) -> int:
+    """About what converting takes on disk at its peak, the checkpoint itself left out.
+
+    Packed experts lie there twice for a while, as they are and expanded.
+    """
+    packed = sum(t.bytes for t in checkpoint.tensors.values() if t.dtype == "U8")
+    seen = checkpoint.parameters("vision", "audio") or 0
+    return _expected_bytes(checkpoint) + packed + 2 * seen
+
+
+def _expected_bytes(checkpoint: Checkpoint) -> int:
+    """About what the file will take: two bytes a weight, or as much as is stored where packed."""
+    weights = checkpoint.parameters("main")
+    return checkpoint.bytes if weights is None else 2 * weights
+
+
+def _run(
+    job: _Job, name: str, flags: Sequence[str], expected: int = 0, report: Progress | None = None
+) -> list[Path]:
+    """Run the converter once; the files it wrote, in order."""
+    out = job.work / f"out-{name}"
+    out.mkdir()
+    python, home = job.toolchain.python, job.work / "home"
+    command = (
+        # -E and -s: no PYTHON* variable and no user site; the script's folder alone is importable
+        *(str(python.absolute()), "-E", "-s", str(job.toolchain.converter)),
+        *(str(job.staged), "--outfile", str(out / name), "--model-name", job.name),
+        *("--metadata", str(job.work / "metadata.json"), *flags),
+    )
+
+    def watch() -> None:
+        if report is not None:
+            written = sum(path.stat().st_size for path in out.iterdir())
+            report(min(written, expected), expected)
+
+    code = sandbox.run(
+        command,
+        home=home,
+        env=sandbox.environment(python.absolute(), home),
+        log=job.log,
+        limits=job.options.limits,
+        watch=watch,
+        reads=_seen(job),
+        writes=(job.work.resolve(),),
+        wanted=job.options.terms.isolation,
+    )
+    files = sorted(out.glob("*.gguf"))
+    if code or not files:
+        raise _failure(job, code)
+    return [sandbox.require_made(file, job.name) for file in files]
+
+
+def _seen(job: _Job) -> tuple[Path, ...]:
+    """What the converter reads: its own files, its interpreter's, and the checkpoint's.
+
+    A file of the checkpoint may be a link into a cache, an interpreter one into the system's.
+    """
+    python, folder = job.toolchain.python.absolute(), job.checkpoint.folder.resolve()
+    blobs = {path.resolve().parent for path in folder.iterdir() if path.is_symlink()}
+    places = (
+        *(job.toolchain.tree.resolve(), python.parent.parent, python.resolve().parent.parent),
+        *(folder, *blobs),
+    )
+    return tuple(path for path in dict.fromkeys(places) if not path.is_relative_to("/usr"))
+
+
+def _failure(job: _Job, code: int) -> BuildError | CapacityError | SourceError:
+    """The error that the converter's log tells."""
+    lines = last_lines(job.log)
+    telling = [line for line in lines if _ERROR.match(line)] or [line for line in lines if line]
+    reason = " ".join(telling[-1].split())[:300] if telling else "it said nothing"
+    if code == -9:
+        return CapacityError(f"the converter was killed, likely for memory; its log is {job.log}")
+    if any("No space left on device" in line for line in lines[-50:]):
+        return CapacityError(f"the disk is full; free some and run again, the log is {job.log}")
+    if staging.names_code(job.checkpoint):
+        return SourceError(
+            f"the tokenizer wants code of its own repository, which apex-bot never runs "
+            f"({reason}); convert it yourself and name the GGUF, the log is {job.log}"
+        )
+    kind = BuildError if code < 0 or is_of_this_machine(reason) else RefusedError
+    return kind(f"the converter failed: {reason}; its whole log is {job.log}")
+
+
+def is_of_this_machine(reason: str) -> bool:
+    """Whether an exception of the converter's tells of its surroundings, not of the checkpoint."""
+    name = reason.partition(":")[0].rpartition(".")[2].strip()
+    found = getattr(builtins, name, None)
+    return isinstance(found, type) and issubclass(
+        found, OSError | MemoryError | ImportError | KeyboardInterrupt | SystemError
+    )
+
+
+def _expand(job: _Job, files: list[Path]) -> list[Path]:
+    """MXFP4 experts, which the converter keeps as they are, to BF16, which holds them exactly."""
+    if not converted.is_packed(files):
+        return files
+    target = job.work / "expanded" / files[0].name
+    target.parent.mkdir()
+    source, target = files[0].absolute(), target.absolute()
+    seen, made = (source.parent,), (target.parent,)
+    room = Room(about=source, terms=job.options.terms, reads=seen, writes=made)
+    away(expanded, room)(source, target, threads=job.options.threads)
+    sandbox.require_made(target, job.name)
+    for file in files:
+        file.unlink()
+    return [target]
+
+
+def _settle(path: Path, folder: Path) -> Path:
+    """Give a finished file its place, on disk for good."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+    return path.rename(folder / path.name)

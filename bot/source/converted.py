@@ -1,0 +1,128 @@
+"""Whether a converted file holds what its checkpoint held, and runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal
+
+from bot.apart.worker import Room, Terms, away
+from bot.clients.files import gguf
+from bot.clients.llama.loading import Loading
+from bot.errors import RefusedError
+from bot.quantize.works import computes
+from bot.records import Tensor
+from bot.source.checkpoint import Checkpoint
+
+PACKED = ("MXFP4",)
+_SIXTEEN_BIT = ("F32", "F16", "BF16")
+# tensors that the converter makes up (generate_extra_tensors): they are in no checkpoint
+_GENERATED = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
+
+
+def is_packed(files: Sequence[Path]) -> bool:
+    """Whether the converter kept weights in a four-bit type that BF16 can hold exactly."""
+    return any(tensor.type in PACKED for file in files for tensor in gguf.read(file).tensors)
+
+
+def check_model(
+    checkpoint: Checkpoint,
+    files: Sequence[Path],
+    *,
+    layers: Literal["dropped", "kept", "either"],
+    threads: int,
+    terms: Terms,
+) -> None:
+    """Raise RefusedError unless the file has every weight of the checkpoint and computes.
+
+    The number of weights must be equal, in each layer and outside them. Not counted are tensors
+    that the converter makes up; MTP layers count when they were kept; an output head that is
+    stored though it is tied to the embedding may be missing. Where a packed format hides the
+    number of weights, only the layers' presence is compared. Then llama.cpp loads the file and
+    its logits for a sentence must be finite.
+    """
+    headers = [gguf.read(file) for file in files]
+    tensors = [tensor for header in headers for tensor in header.tensors]
+    low = next((t for t in tensors if t.type not in _SIXTEEN_BIT), None)
+    if low is not None:
+        raise RefusedError(f"{low.name} was converted to {low.type}; start from another source")
+    _compare(checkpoint, tensors, layers)
+    _compute(files[0], threads, terms)
+
+
+def check_projector(checkpoint: Checkpoint, file: Path) -> tuple[str, ...]:
+    """Raise RefusedError unless `file` is a projector; a note when it lacks weights.
+
+    Converters of projectors leave out what llama.cpp computes itself, so a difference is told
+    and not refused.
+    """
+    header = gguf.read(file)
+    if header.metadata.get("general.architecture") != "clip" or not header.tensors:
+        raise RefusedError("the converter wrote no projector for this model; build without it")
+    stored, kept = checkpoint.parameters("vision", "audio"), _count(header.tensors)
+    if stored is None or stored == kept:
+        return ()
+    return (f"the projector holds {kept:,} of the checkpoint's {stored:,} weights",)
+
+
+def check_mtp(file: Path) -> None:
+    """Raise RefusedError unless `file` holds multi-token prediction layers."""
+    if not any(".nextn." in tensor.name for tensor in gguf.read(file).tensors):
+        raise RefusedError("the converter wrote no multi-token prediction layers; set convert.mtp")
+
+
+def _count(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.parameters for tensor in tensors if tensor.name not in _GENERATED)
+
+
+def _by_layer(tensors: Iterable[Tensor]) -> dict[int, int]:
+    """Weights by layer, -1 for those outside."""
+    found: dict[int, int] = {}
+    for tensor in tensors:
+        if tensor.name not in _GENERATED:
+            parts = tensor.name.split(".")
+            layer = int(parts[1]) if parts[0] == "blk" and parts[1].isdecimal() else -1
+            found[layer] = found.get(layer, 0) + tensor.parameters
+    return found
+
+
+def _compare(
+    checkpoint: Checkpoint,
+    tensors: Sequence[Tensor],
+    layers: Literal["dropped", "kept", "either"],
+) -> None:
+    main, mtp = checkpoint.content.by_layer("main"), checkpoint.parameters("mtp")
+    made = _by_layer(tensors)
+    total = _count(tensors)
+    if main is None or mtp is None:
+        _require_layers(checkpoint, made)
+        return
+    numbered = [layer for layer in main if layer >= 0]
+    wrong = next((n for n in numbered if made.get(n) != main[n]), None)
+    if wrong is not None and numbered:
+        raise RefusedError(
+            f"layer {wrong} has {made.get(wrong, 0):,} weights after conversion, {main[wrong]:,} "
+            "before; the converter does not suit this model, wait for a newer llama.cpp"
+        )
+    plain = sum(main.values())
+    wanted = {"dropped": {plain}, "kept": {plain + mtp}, "either": {plain, plain + mtp}}[layers]
+    wanted |= {number - checkpoint.tied_head for number in wanted}
+    if total not in wanted:
+        raise RefusedError(
+            f"the converted model has {total:,} weights, the checkpoint {max(wanted):,}; the "
+            "converter does not suit this model, wait for a newer llama.cpp"
+        )
+
+
+def _require_layers(checkpoint: Checkpoint, made: dict[int, int]) -> None:
+    layers = checkpoint.text.get("num_hidden_layers")
+    missing = [n for n in range(layers if isinstance(layers, int) else 0) if n not in made]
+    if missing:
+        raise RefusedError(f"layer {missing[0]} is missing after conversion; wait for a newer one")
+
+
+def _compute(file: Path, threads: int, terms: Terms) -> None:
+    """Load the file on the CPU, where it is mapped and not copied, and decode a sentence."""
+    file = file.absolute()
+    room = Room(about=file, terms=terms, reads=(file.parent,))
+    away(computes, room)(Loading(path=file, threads=threads, gpu_layers=0))

@@ -1,0 +1,65 @@
+"""A checkpoint on this machine → a 16-bit GGUF file that the other stages start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bot.apart import sandbox
+from bot.apart.sandbox import Limits
+from bot.source.convert import Converted, Options, convert
+from bot.source.staging import ConvertFacts
+from bot.toolchain import toolchain
+from bot.toolchain.toolchain import Toolchain
+from bot.workplace.children import terms_of
+from bot.workplace.models import Pipeline
+
+ISOLATED = {
+    "offline": "the converter ran without a token and a network, but could read this user's files",
+    "none": "the converter ran without a token, but could read this user's files and reach the "
+    "network; isolation: cell refuses to go on like that",
+}
+
+
+def convert_folder(pipeline: Pipeline, folder: Path, target: Path, name: str | None) -> Converted:
+    """Convert the safetensors checkpoint in `folder` to `target`, checked against it.
+
+    Raises SettingsError without a toolchain, SourceError for a checkpoint that cannot be
+    converted, BuildError naming the converter's log when it fails.
+    """
+    chosen = toolchain.chosen(pipeline.settings.convert, pipeline.workspace.toolchain)
+    facts = ConvertFacts(name=name or folder.resolve().name)
+    return run(pipeline, folder, target, chosen, facts)
+
+
+def run(
+    pipeline: Pipeline, folder: Path, target: Path, chosen: Toolchain, facts: ConvertFacts
+) -> Converted:
+    """Convert with a toolchain that was chosen already; raises as `convert_folder` does."""
+    settings, terms = pipeline.settings.convert, terms_of(pipeline.settings)
+    sandbox.chosen(terms.isolation)  # refused before anything is made
+    memory = settings.memory_gb
+    options = Options(
+        mtp=settings.mtp,
+        projector=settings.projector,
+        shard=int(settings.shard_gb * 1e9) if settings.shard_gb else None,
+        threads=pipeline.settings.llama.threads,
+        reserve=pipeline.settings.reserve,
+        limits=Limits(
+            seconds=settings.timeout_hours * 3600, memory=int(memory * 1e9) if memory else None
+        ),
+        terms=terms,
+    )
+    with pipeline.narrator.work(f"converting {facts.name}", unit="B") as report:
+        made = convert(
+            folder,
+            target,
+            toolchain=chosen,
+            facts=facts,
+            options=options,
+            report=report,
+        )
+    if made.isolation != "cell":
+        pipeline.narrator.say(ISOLATED[made.isolation])
+    for note in (*made.notes, *made.lacks):
+        pipeline.narrator.say(note)
+    return made

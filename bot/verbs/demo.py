@@ -1,0 +1,133 @@
+"""The whole road on this machine: a local Hub, a release on it, and what the bot makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from bot import rights
+from bot.apart.worker import away
+from bot.card.describe import card
+from bot.clients.hub.hub import Hub
+from bot.clients.llama.loading import Loading
+from bot.detect.listed import look
+from bot.errors import BuildError, PublishError
+from bot.localhub.server import RunningHub
+from bot.progress import Narrator
+from bot.publish.publication import Published, push
+from bot.publish.upload import publish
+from bot.quantize.quantize import to_bf16
+from bot.records import Build, Built, Decision, Results, from_json
+from bot.settings.settings import DEMO, LlamaSettings, load
+from bot.workplace.children import room_for
+from bot.workplace.job import Job
+from bot.workplace.models import Pipeline
+from bot.workspace import sha256, writing
+
+MAKER, PUBLISHER = "tiny-lab", "demo"
+SOURCE = f"{MAKER}/Tiny-MoE-14M"
+PROMPT = "The little girl looked at the"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demonstrated:
+    """What the demo made."""
+
+    hub: str  # folder of the local Hub
+    decisions: tuple[Decision, ...]
+    published: Published
+    results: Results
+    sample: str  # text that a file made after it was downloaded again
+    sample_file: str
+
+
+def demonstrate(
+    folder: Path, narrator: Narrator, llama: LlamaSettings, seen: Callable[[Decision], None]
+) -> Demonstrated:
+    """Run the main job in `folder`; a second run finds everything done.
+
+    `seen` is told each decision of the watcher as it falls. Raises what the stages raise, and
+    PublishError when a file downloaded again is not the one that was measured.
+    """
+    source = folder / "source" / "Tiny-MoE-14M-BF16.gguf"
+    if not source.is_file():
+        with narrator.work("expanding the demo model to BF16"), writing(source) as partial:
+            to_bf16(DEMO / "tiny-moe-Q8_0.gguf", partial, llama.threads)
+    with RunningHub(folder / "hub") as server:
+        release = Hub(server.url, _token(server, folder, MAKER))
+        _release(release, source, narrator)
+        settings = load(
+            workdir=folder / "work",
+            hub={"endpoint": server.url, "namespace": PUBLISHER},
+            llama=llama.model_dump(),
+            evaluation={"chunks": 24, "task_count": 100},
+            calibration={"chunks": 40},
+            demo_texts=True,
+        )
+        pipeline = Pipeline(settings, narrator, _token(server, folder, PUBLISHER))
+        decisions = []
+        for decision in look(pipeline.hub, settings):
+            seen(decision)
+            decisions.append(decision)
+        chosen = _chosen(decisions)
+        model = pipeline.model(chosen.release.repo_id, chosen.release.commit)
+        job = Job(pipeline, pipeline.plan(model))
+        repo_id = pipeline.target(model, None)
+        with job.paths.locked():
+            job.require_room()
+            files = card(job, repo_id)
+            published = push(job, repo_id, files, private=False)
+            results = from_json(Results, job.paths.results.read_bytes())
+        smallest = min(results.tiers, key=lambda row: row.bytes)
+        sample = _sample(pipeline, published, files[smallest.file], folder / "check")
+    return Demonstrated(
+        hub=str(folder / "hub"),
+        decisions=tuple(decisions),
+        published=published,
+        results=results,
+        sample=sample,
+        sample_file=smallest.file,
+    )
+
+
+def _token(server: RunningHub, folder: Path, user: str) -> SecretStr:
+    """The user's token, made once and kept readable for its owner only."""
+    path = folder / "tokens" / user
+    if not path.is_file():
+        with writing(path) as partial:
+            rights.private(partial)
+            partial.write_text(server.store.add_user(user), encoding="utf-8")
+    return SecretStr(path.read_text(encoding="utf-8"))
+
+
+def _release(hub: Hub, source: Path, narrator: Narrator) -> None:
+    """Put the demo model on the Hub as its makers would, unless it is there."""
+    files = {
+        path.name: Built(path=str(path), bytes=path.stat().st_size, sha256=sha256(path))
+        for path in (source, DEMO / "config.json", DEMO / "README.md")
+    }
+    with narrator.work(f"releasing {SOURCE} on {hub.endpoint}"):
+        publish(hub, SOURCE, files, "Release", private=False)
+
+
+def _chosen(decisions: list[Decision]) -> Build:
+    for decision in decisions:
+        if isinstance(decision, Build) and decision.release.repo_id == SOURCE:
+            return decision
+    raise BuildError(f"the watcher did not choose {SOURCE}; run `bot watch --once` to see why")
+
+
+def _sample(pipeline: Pipeline, published: Published, file: Built, folder: Path) -> str:
+    """Text from a file fetched back from the Hub, after its hash was compared."""
+    from bot.quantize.works import continuation
+
+    name = Path(file.path).name
+    path = pipeline.hub.download(published.repo_id, published.commit, name, folder)
+    if sha256(path) != file.sha256:
+        raise PublishError(f"{name} came back from the Hub changed; look at the local Hub's folder")
+    model = Loading(path=path, threads=pipeline.settings.llama.threads)
+    asked = away(continuation, room_for(pipeline.settings, path))
+    return PROMPT + asked(model, PROMPT, limit=40, n_ctx=256)

@@ -1,0 +1,247 @@
+"""The watcher put together: the Hub behind its budget, the schedule, the queue; a decision told."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+from bot.actions.on_github import OnGitHub, on_github
+from bot.clock import Clock, SystemClock, iso
+from bot.detect.inspection import machine
+from bot.errors import BotError
+from bot.legible import legible_json
+from bot.records import Decision, Wait
+from bot.store.board import HEARTBEAT
+from bot.store.queue import Queue
+from bot.store.sightings import Sightings
+from bot.watcher import notify
+from bot.watcher.budget import RequestBudget
+from bot.watcher.dispatching import turn
+from bot.watcher.presence import Presence
+from bot.watcher.watcher import Looked, Watcher
+from bot.workplace import demo_texts
+from bot.workplace.executing import Executor, Here, here
+from bot.workplace.models import Pipeline
+
+ACT = 15.0  # seconds between looks at the queue
+AGAIN = 60.0  # seconds between looks at releases whose time has come
+DAY = 86_400.0
+UNPUBLISHED = ("asked", "queued", "starting", "running", "failed")
+
+Seen = Callable[[Decision], None]
+Begin = Callable[[Clock], Executor]  # who builds, and waits on a clock that can be stopped
+
+
+class StoppableClock(SystemClock):
+    """This machine's clock, on which nobody sleeps any more once it was stopped."""
+
+    def __init__(self) -> None:
+        self._stop = threading.Event()
+
+    def sleep(self, seconds: float) -> None:
+        """Return after `seconds`; raise Stopped when there is no more to wait for."""
+        if self._stop.wait(seconds):
+            raise Stopped
+
+    def stop(self) -> None:
+        """Wake all who sleep."""
+        self._stop.set()
+
+
+class Stopped(Exception):
+    """The watcher was interrupted."""
+
+
+def watcher(pipeline: Pipeline, seen: Seen, clock: Clock, *, rested: float = 0.5) -> Watcher:
+    """A watcher over the pipeline's Hub and ledger."""
+    budget = RequestBudget(pipeline.ledger, pipeline.settings.watch.budget, clock)
+    presence, holder = _present(pipeline)
+    return Watcher(
+        pipeline.gated_hub(budget, clock),
+        pipeline.ledger,
+        pipeline.settings,
+        clock,
+        holder=holder,
+        rested=rested,
+        is_dead=presence.is_dead,
+        machine=lambda: machine(pipeline),
+        seen=seen,
+        say=pipeline.narrator.say,
+    )
+
+
+def _present(pipeline: Pipeline) -> tuple[Presence, str]:
+    """This process as a watcher that others see to live."""
+    presence = Presence(pipeline.workspace.root / "watchers")
+    holder = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    presence.clear()
+    presence.begin(holder)
+    atexit.register(presence.end)
+    return presence, holder
+
+
+def once(pipeline: Pipeline, seen: Seen, begin: Begin | None = None) -> None:
+    """Look at all that is new since the last look, and tell every decision."""
+    clock = SystemClock()
+    executor = begin(clock) if begin is not None else None
+    made = watcher(pipeline, seen, clock, rested=0.0)
+    made.changed()
+    for looked in (*made.created(), *made.modified()):
+        pipeline.narrator.say(_as_line(looked))
+    for name in made.busy:
+        pipeline.narrator.say(f"{name}: another watcher reads it now; nothing was looked at here")
+    made.again()
+    actor = Actor(pipeline, made.queue, executor, clock)
+    actor.turn()
+    actor.prune()
+
+
+def forever(pipeline: Pipeline, seen: Seen, begin: Begin | None = None) -> None:
+    """Look now and then, as the settings say, until interrupted.
+
+    An unreachable Hub is said and waited out; looks that were missed meanwhile become one.
+    """
+    from bot.watcher.schedule import Turn, scheduler
+
+    clock, settings = StoppableClock(), pipeline.settings.watch
+    executor = begin(clock) if begin is not None else None
+    made = watcher(pipeline, seen, clock)
+
+    def careful(work: Callable[[], object]) -> Callable[[], None]:
+        def careful_work() -> None:
+            try:
+                work()
+            except BotError as error:
+                pipeline.narrator.say(str(error))
+            except Stopped:
+                return
+
+        return careful_work
+
+    def look() -> None:
+        made.changed()
+        for looked in (*made.created(), *made.modified()):
+            if looked.decided:
+                pipeline.narrator.say(_as_line(looked))
+
+    actor = Actor(pipeline, made.queue, executor, clock)
+    turns = (
+        Turn(name="look", every=settings.every_minutes * 60, work=careful(look), lane="looking"),
+        Turn(name="again", every=AGAIN, work=careful(made.again), lane="looking"),
+        Turn(
+            name="trending",
+            every=settings.trending_minutes * 60,
+            work=careful(made.trending),
+            lane="looking",
+        ),
+        Turn(name="sweep", every=DAY, work=careful(made.sweep), lane="looking"),
+        Turn(name="act", every=ACT, work=careful(actor.turn), lane="acting"),
+        Turn(name="prune", every=DAY, work=careful(actor.prune), lane="acting"),
+    )
+    schedule = scheduler(pipeline.ledger, turns)
+    try:
+        schedule.start()
+    finally:
+        clock.stop()
+        schedule.shutdown(wait=False)
+
+
+class Actor:
+    """What is done about decisions: a sign of life, builds, the dashboard, notifications.
+
+    Each fails alone; what it complains of is said once.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, queue: Queue, executor: Executor | None, clock: Clock
+    ) -> None:
+        self._pipeline, self._queue, self._executor = pipeline, queue, executor
+        self._clock, self._complaints = clock, dict[str, str]()
+
+    def turn(self) -> None:
+        """One turn of all of them."""
+        name = f"{socket.gethostname()} {os.getpid()}"
+        self._pipeline.ledger.remember(HEARTBEAT, name, self._clock.now())
+        for work in (self._build, self._show, self._notify):
+            try:
+                work()
+            except (BotError, OSError) as error:
+                self._complain(work.__name__, str(error))
+            else:
+                self._complaints.pop(work.__name__, None)
+
+    def prune(self) -> None:
+        """Forget what is older than the settings keep."""
+        days = self._pipeline.settings.watch.keep_days
+        if days is None:
+            return
+        before = self._clock.now() - days * DAY
+        Sightings(self._pipeline.ledger).prune(before)
+        self._queue.prune(before)
+        if isinstance(self._executor, Here):
+            self._executor.prune(before, self._queue.tasks(UNPUBLISHED, 10_000))
+
+    def _complain(self, about: str, text: str) -> None:
+        if self._complaints.get(about) != text:
+            self._pipeline.narrator.say(text)
+        self._complaints[about] = text
+
+    def _build(self) -> None:
+        if self._executor is not None:
+            policy, narrator = self._pipeline.settings.policy, self._pipeline.narrator
+            turn(self._queue, self._executor, policy, self._clock, narrator)
+
+    def _show(self) -> None:
+        if isinstance(self._executor, OnGitHub):
+            self._executor.show()
+
+    def _notify(self) -> None:
+        url = notify.address()
+        if url is not None:
+            watch, say = self._pipeline.settings.watch, self._pipeline.narrator.say
+            notify.tell(self._queue, watch, url, self._clock, say)
+
+
+def chosen_executor(pipeline: Pipeline, config: Path | None, clock: Clock) -> Executor:
+    """Builds by the workflows of github.repo where that is set, else on this machine.
+
+    Raises SettingsError where all builds of this machine would be measured on the demo's texts.
+    """
+    github = pipeline.settings.github
+    if github.repo is not None:
+        hub = pipeline.settings.hub.endpoint
+        return on_github(github, pipeline.ledger, pipeline.narrator.say, clock, hub=hub)
+    demo_texts.refuse(pipeline.settings, {demo_texts.TEXT, demo_texts.TASKS})
+    return here(pipeline.workspace.root.absolute() / "runs", config)
+
+
+def _as_line(looked: Looked) -> str:
+    pages = "page" if looked.pages == 1 else "pages"
+    return (
+        f"{looked.feed}: {looked.rows} models in {looked.pages} {pages}, {looked.decided} decided"
+    )
+
+
+def as_line(decision: Decision) -> str:
+    """The decision for people: what, which, why."""
+    kind = type(decision).__name__
+    return f"{kind:<5}  {decision.release.repo_id}  {decision.reason}"
+
+
+def as_json(decision: Decision) -> str:
+    """The decision for machines, on one line."""
+    return legible_json(
+        {
+            "decision": type(decision).__name__.lower(),
+            "repo_id": decision.release.repo_id,
+            "commit": decision.release.commit,
+            "outcome": decision.outcome,
+            "reason": decision.reason,
+            "until": iso(decision.until) if isinstance(decision, Wait) else None,
+        }
+    )

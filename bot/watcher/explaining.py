@@ -1,0 +1,130 @@
+"""Why a release was decided as it was: what the ledger holds, and the same facts asked again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from math import isfinite
+from typing import Any
+
+from bot.clock import SystemClock, iso, moment
+from bot.detect.listed import unpacked
+from bot.errors import SettingsError, SourceError
+from bot.legible import legible, legible_flat, legible_json
+from bot.records import Decision
+from bot.store.queue import Event, Memory, Queue
+from bot.store.sightings import AGAIN, DAMAGED, Past, Sightings
+from bot.watcher.assembly import as_line, watcher
+from bot.watcher.rules import Weighed, memory_of
+from bot.workplace.models import Pipeline
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explained:
+    """A release's decisions and events, and what its last facts lead to today."""
+
+    repo: str
+    decisions: tuple[Past, ...]
+    facts: dict[str, Any]
+    today: str
+    same: bool  # whether today's decision is the last one
+    events: tuple[Event, ...]
+
+
+def why(pipeline: Pipeline, repo: str) -> Explained:
+    """Explain the decisions about a repository. Raises SourceError when it was never seen."""
+    sightings = Sightings(pipeline.ledger)
+    past = sightings.history(repo)
+    if not past and sightings.is_known(repo):
+        raise SourceError(
+            f"what was decided about {repo} is older than watch.keep_days; `bot retry {repo}` has "
+            "it looked at again"
+        )
+    if not past:
+        raise SourceError(f"{repo} was never seen; `bot watch --once` looks now")
+    facts = sightings.facts(past[-1].id)
+    try:
+        today = replayed(pipeline, facts)
+        _facts(facts)
+    except (LookupError, TypeError, AttributeError, ValueError) as error:  # of another shape
+        raise SettingsError(f"{DAMAGED}; {AGAIN}") from error
+    kind = type(today).__name__.lower()
+    return Explained(
+        repo=repo,
+        decisions=tuple(past),
+        facts=facts,
+        today=as_line(today),
+        same=(kind, today.outcome) == (past[-1].kind, past[-1].outcome),
+        events=tuple(reversed(Queue(pipeline.ledger).events(20, repo))),
+    )
+
+
+def replayed(pipeline: Pipeline, facts: dict[str, Any]) -> Decision:
+    """The decision that kept facts lead to with today's policy and machine. Asks no Hub."""
+    clock = SystemClock()
+    made = watcher(pipeline, lambda _decision: None, clock)
+    found = Weighed(**facts["weights"]) if "weights" in facts else None
+    memory = memory_of(facts["memory"]) if "memory" in facts else Memory()
+    return made.judge(unpacked(facts), memory, found, clock.now())
+
+
+def as_json(found: Explained) -> str:
+    """What `bot why --json` prints: as kept; what a config has instead of a number is null."""
+    return legible_json(_numbered(asdict(found)))
+
+
+def _numbered(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _numbered(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_numbered(inner) for inner in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
+
+
+def as_text(found: Explained) -> str:
+    """What `bot why` prints."""
+    lines = [past_line(past) for past in found.decisions]
+    lines += ["", "rested on", *_facts(found.facts)]
+    verdict = "the same" if found.same else "another"
+    lines += ["", f"with today's settings, {verdict}: {found.today}"]
+    if found.events:
+        lines += ["", *(legible_flat(f"{moment(e.at)}  {e.kind}  {e.text}") for e in found.events)]
+    return "\n".join(lines)
+
+
+def past_line(past: Past) -> str:
+    """A kept decision on one line."""
+    line = f"{moment(past.at)}  {past.kind:<5}  {past.repo}@{past.commit[:8]}  {past.reason}"
+    return legible_flat(line)
+
+
+def past_json(past: Past) -> dict[str, Any]:
+    """A kept decision for machines."""
+    return {
+        "at": iso(past.at),
+        "decision": past.kind,
+        "repo_id": past.repo,
+        "commit": past.commit,
+        "outcome": past.outcome,
+        "reason": past.reason,
+        "until": iso(past.until),
+    }
+
+
+def _facts(facts: dict[str, Any]) -> list[str]:
+    """Facts for people, a line each; what is empty is left out."""
+    listed, release, config = facts["listed"], facts["release"], facts["config"]
+    rows: list[tuple[str, Any]] = [
+        ("created", listed["created_at"]),
+        ("modified", (release or listed)["last_modified"]),
+        ("type", listed["model_type"]),
+        ("tags", ", ".join(listed["tags"][:12])),
+        ("likes", listed["likes"]),
+        ("downloads", listed["downloads"]),
+        ("gated", "yes" if listed["gated"] else None),
+        ("files", len(release["files"]) if release else None),
+        ("weights", f"{facts['weights']['bytes'] / 1e9:.3g} GB" if "weights" in facts else None),
+        ("config", f"{len(config)} keys of config.json" if config else None),
+        ("trouble", facts["trouble"]["reason"] if facts["trouble"] else None),
+    ]
+    return [f"  {name:<10} {legible(value)}" for name, value in rows if value]

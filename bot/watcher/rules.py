@@ -1,0 +1,163 @@
+"""What the policy and the past say of a release: pure, facts in, a decision out.
+
+Asked in the order of their cost: `refused` needs a row of a listing only, `wanted` everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bot import licences
+from bot.clients.hub.replies import Listed
+from bot.clock import moment
+from bot.records import Ask, Build, Decision, Outcome, Release, RepoFile, Skip, Wait, digest
+from bot.settings.policies import Policy, Terms, matches
+from bot.settings.settings import GateSettings
+from bot.store.queue import OPEN, Memory, Task, is_original
+from bot.tensors import weights
+
+LICENSE = "license:"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weighed:
+    """The weight files of a release: what they are, how large, since when."""
+
+    digest: str
+    bytes: int
+    since: float
+
+
+def weighed(release: Release, since: float) -> Weighed:
+    """The files that a build would start from."""
+    files = weights.gguf(release) or weights.checkpoint(release).files
+    return Weighed(
+        digest=digest(sorted(_content(file) for file in files)),
+        bytes=weights.total(files),
+        since=since,
+    )
+
+
+def _content(file: RepoFile) -> str:
+    return f"{file.sha256 or file.blob_id or file.path}:{file.size}"
+
+
+def refused(
+    release: Release, listed: Listed, policy: Policy, ignored: str | None
+) -> Skip | Wait | None:
+    """What is settled before the release is looked at; None where nothing is."""
+    if ignored is not None:
+        return Skip(release=release, reason=f"ignored: {ignored}", outcome="ignored")
+    terms = policy.terms(release.repo_id)
+    unwanted = _unwanted(release, policy, terms)
+    if unwanted:
+        return Skip(release=release, reason=unwanted, outcome="not_wanted")
+    missing = [
+        f"{getattr(listed, name)} of {wanted} {name}"
+        for name in ("likes", "downloads", "trending")
+        if getattr(listed, name) < (wanted := getattr(terms, name))
+    ]
+    if missing:
+        reason = f"has {', '.join(missing)} yet"
+        return Wait(release=release, reason=reason, outcome="unpopular")
+    return None
+
+
+def _unwanted(release: Release, policy: Policy, terms: Terms) -> str | None:
+    if matches(policy.deny, release.repo_id):
+        return "policy.deny names it"
+    if policy.allow and not matches(policy.allow, release.repo_id):
+        return "policy.allow does not name it"
+    if not terms.build:
+        return "a rule of the policy says build: false"
+    relations = {tag.split(":")[1] for tag in release.tags if tag.startswith("base_model:")}
+    for relation, allowed in (("finetune", terms.finetunes), ("merge", terms.merges)):
+        if relation in relations and not allowed:
+            return f"a {relation}, and policy.{relation}s is false"
+    named = {tag.removeprefix(LICENSE) for tag in release.tags if tag.startswith(LICENSE)}
+    named.update(licences.of(release))
+    if terms.licenses and not (named and named <= {*terms.licenses}):
+        found = " and ".join(sorted(named)) or "no licence"
+        return f"policy.licenses does not hold {found}"
+    return None
+
+
+def wanted(
+    build: Build,
+    policy: Policy,
+    memory: Memory,
+    found: Weighed,
+    now: float,
+    gate: GateSettings = GateSettings(),  # noqa: B008 - frozen
+) -> Decision:
+    """What becomes of a release that could be built; what `gate` always refuses is none."""
+    terms = policy.terms(build.release.repo_id)
+
+    def skip(reason: str, outcome: Outcome) -> Skip:
+        return Skip(release=build.release, reason=reason, outcome=outcome)
+
+    good, text = licences.permitted(build.release, gate)
+    if not good:
+        reason = f"nothing made of it may be published: {text}"
+        if licences.of(build.release):
+            return skip(reason, "not_wanted")
+        return Wait(release=build.release, reason=reason, outcome="not_wanted")  # a card may come
+    past = _past(build.release, memory, terms, found)
+    if past:
+        return skip(past, "done_before")
+    size = found.bytes / 1e9
+    if size < terms.min_gb:
+        return skip(f"{size:.3g} GB, policy.min_gb is {terms.min_gb:g}", "not_wanted")
+    if terms.max_gb is not None and size > terms.max_gb:
+        return skip(f"{size:.3g} GB, policy.max_gb is {terms.max_gb:g}", "not_wanted")
+    until = found.since + terms.settle_hours * 3600
+    approved = memory.own is not None and memory.own.commit == build.release.commit
+    if until > now and not approved:
+        reason = f"{build.reason}; its weights shall rest until {moment(until)}"
+        return Wait(release=build.release, reason=reason, outcome="settling", until=until)
+    if terms.approval and not (approved and memory.own and memory.own.state != "asked"):
+        return Ask(release=build.release, reason=f"{build.reason}; `bot approve` builds it")
+    return build
+
+
+def _past(release: Release, memory: Memory, terms: Terms, found: Weighed) -> str | None:
+    """Why the past makes a build needless, or None."""
+    same, own = memory.same, memory.own
+    if same is not None and not is_original(release.created_at, same, memory.same_created):
+        what = "commit" if same.commit == release.commit else "weights"
+        return f"the same {what} as {same.repo}, which is {same.state}"
+    if own is None or own.commit == release.commit:
+        return None
+    done = own.state == "published"
+    if own.weights == found.digest and (own.state in OPEN or (done and terms.rebuild != "any")):
+        return f"its weights are those of {own.commit[:8]}, which is {own.state}"
+    if done and terms.rebuild == "never":
+        return f"published at {own.commit[:8]}, and policy.rebuild is never"
+    return None
+
+
+def recalled(memory: Memory) -> dict[str, Any]:
+    """A memory as JSON values."""
+    tasks = {"same": memory.same, "own": memory.own}
+    plain = {"ignored": memory.ignored, "same_created": memory.same_created}
+    return plain | {
+        name: {**vars(task), "tiers": list(task.tiers)} if task else None
+        for name, task in tasks.items()
+    }
+
+
+def memory_of(data: Mapping[str, Any]) -> Memory:
+    """The memory that `recalled` took apart."""
+
+    def task(name: str) -> Task | None:
+        found = data[name]
+        return Task(**{**found, "tiers": tuple(found["tiers"])}) if found else None
+
+    return Memory(
+        ignored=data["ignored"],
+        same=task("same"),
+        same_created=data.get("same_created"),
+        own=task("own"),
+    )

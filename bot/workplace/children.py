@@ -1,0 +1,84 @@
+"""What a child may see, reach and use for one call on a model's file, by settings and workspace."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from bot.apart import sandbox
+from bot.apart.worker import Room, Terms
+from bot.clients.llama.loading import Loading
+from bot.progress import Narrator
+from bot.settings.settings import LlamaSettings, Settings
+from bot.workplace.memory import free_memory
+
+REACHES: dict[str, str] = {
+    "offline": "llama.cpp opens files without a token and a network, but can read this user's",
+    "none": "llama.cpp opens files without a token, but can read this user's and reach the "
+    "network; isolation: cell refuses to go on like that",
+}
+_TOLD = {"cell"}
+LIBRARY = 1 << 30  # bytes that Python and llama.cpp themselves may take
+_SHARD = re.compile(r"\A(.*)-\d{5}-of-(\d{5})\.gguf")
+
+
+def terms_of(settings: Settings) -> Terms:
+    """By settings; of memory about what is free, which is a stop and no budget."""
+    limit = settings.evaluation.memory_gb
+    return Terms(
+        isolation=settings.kept_apart,
+        silence=settings.llama.patience_hours * 3600,
+        memory=(int(limit * 1e9) if limit else free_memory()) + LIBRARY,
+    )
+
+
+def tell(narrator: Narrator, settings: Settings) -> None:
+    """Say once what a child may reach, where this system, or a setting, lets it reach much."""
+    level = sandbox.chosen(settings.kept_apart)
+    if level not in _TOLD:
+        _TOLD.add(level)
+        narrator.say(REACHES[level])
+
+
+def room_for(
+    settings: Settings, file: Path, *beside: Path, writes: tuple[Path, ...] = (), **more: Any
+) -> Room:
+    """What a work on `file` sees: it, its shards, what is named `beside`; `more` is `Room`'s."""
+    seen = [place for path in (file, *beside) for place in places(path, settings.workdir)]
+    for folder in writes:
+        folder.mkdir(parents=True, exist_ok=True)
+    return Room(
+        about=file,
+        terms=terms_of(settings),
+        reads=tuple(dict.fromkeys(seen)),
+        writes=writes,
+        **more,
+    )
+
+
+def loading(path: Path, llama: LlamaSettings) -> Loading:
+    """How a file is loaded by settings."""
+    return Loading(
+        path=path.absolute(),
+        threads=llama.threads,
+        gpu_layers=llama.gpu_layers,
+        devices=llama.devices,
+    )
+
+
+def places(path: Path, workdir: Path) -> tuple[Path, ...]:
+    """What shows a file in a cell: its folder where that is one of ours, else it and its shards.
+
+    A folder of ours holds the files of one job, one source or one measure, and more of them come.
+    """
+    path = path.absolute()
+    folder, root = path.parent, workdir.resolve()
+    if root in folder.resolve().parents:
+        return (folder,)
+    split = _SHARD.fullmatch(path.name)
+    if split is None:
+        return (path,)
+    stem, count = split[1], split[2]
+    numbered = (f"{stem}-{number:05}-of-{count}.gguf" for number in range(1, int(count) + 1))
+    return tuple(shard for name in numbered if (shard := folder / name).is_file())

@@ -1,0 +1,360 @@
+"""From a name to a plan: the pinned source, what it is, and what shall be made of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+from pydantic import SecretStr
+
+from bot.apart.worker import away
+from bot.clients.files import gguf
+from bot.clients.hub.connection import Gate
+from bot.clients.hub.hub import Hub
+from bot.clients.hub.repo_names import require_repo_id
+from bot.clients.hub.trusted import TrustedPublisher, require_offered
+from bot.clock import Clock
+from bot.detect.inspection import Local, Sketch, bring
+from bot.errors import SettingsError, SourceError
+from bot.foreign import read_of
+from bot.plan.plain import Baseline, baselines, plain_recipe
+from bot.plan.profiles import Profile, load_profiles
+from bot.plan.recipe import file_type, make_recipes
+from bot.predict.architecture import describe
+from bot.progress import Narrator, Report
+from bot.records import Architecture, Built, Recipe, Release, Source, digest, together
+from bot.settings.places import whole
+from bot.settings.settings import Settings, SourceSettings
+from bot.store.ledger import Finished, Ledger
+from bot.tensors.sizes import file_bytes
+from bot.workplace import names
+from bot.workplace.asked import Pinned
+from bot.workspace import Workspace, inside
+
+REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
+PATHS = ("/", "./", "../", "~")  # how what can only be a path begins
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model(Sketch):
+    """A model whose 16-bit file is here."""
+
+    source: Source
+    extras: Mapping[str, Path]  # projector and MTP files, by the name they are published under
+    # of a file of the user's: its licence, and as `repo_id` the model it was made of, or nothing
+    origin: Release | None = None
+
+
+M = TypeVar("M", bound=Sketch, covariant=True)
+S = TypeVar("S", bound=Sketch)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan(Generic[M]):
+    """What shall be built of a model."""
+
+    model: M
+    profiles: tuple[Profile, ...]
+    recipes: tuple[Recipe, ...]
+
+    @property
+    def distinct(self) -> tuple[Recipe, ...]:
+        """Recipes that are built: one that coincides with an earlier one is not."""
+        return tuple(recipe for recipe in self.recipes if recipe.same_as is None)
+
+    @property
+    def needs_imatrix(self) -> bool:
+        """Whether any tier wants an importance matrix."""
+        return any(recipe.imatrix for recipe in self.distinct)
+
+    def predicted(self, recipe: Recipe) -> int:
+        """Size of a recipe's file: exact for tensors, metadata taken from the source's."""
+        sizes = (assignment.bytes for assignment in recipe.assignments)
+        return file_bytes(sizes, self.model.header_bytes)
+
+
+class HasName(Protocol):
+    """Anything of a model that knows its name, as in file names."""
+
+    @property
+    def name(self) -> str:
+        """Qwen3.6-35B-A3B."""
+        ...
+
+
+class Pipeline:
+    """Settings, a ledger, a Hub and somebody who narrates: what every stage is given."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        narrator: Narrator,
+        token: SecretStr | None,
+        *,
+        ledger: Ledger | None = None,
+        variable: str = "HF_TOKEN",
+    ) -> None:
+        self.settings = settings
+        self._ledger = ledger
+        self.narrator = narrator
+        self.workspace = Workspace(settings.workdir)
+        self._token, self._variable = token, variable
+        self._publishers: dict[str, Hub] = {}
+
+    def beside(self, settings: Settings, ledger: Ledger) -> Pipeline:
+        """The same Hub and narrator, with other settings and a ledger of its own."""
+        name = self._variable
+        return Pipeline(settings, self.narrator, self._token, ledger=ledger, variable=name)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The ledger given, or the working folder's, made when first needed."""
+        return self._ledger or Ledger(self.workspace.ledger)
+
+    @cached_property
+    def hub(self) -> Hub:
+        """The Hub of the settings, seen with the token."""
+        return Hub(self.settings.hub.endpoint, self._token, variable=self._variable)
+
+    def publisher(self, repo_id: str) -> Hub:
+        """The Hub as it is written to: with the token, or with those lent for one repository.
+
+        The same object for the same repository: it knows what was sent. Raises AccessError where
+        settings want lent tokens and nobody lends any.
+        """
+        if not self.settings.publish.trusted_publisher:
+            return self.hub
+        if repo_id not in self._publishers:
+            endpoint = self.settings.hub.endpoint
+            self._publishers[repo_id] = Hub(endpoint, TrustedPublisher(endpoint, repo_id))
+        return self._publishers[repo_id]
+
+    def require_publisher(self) -> None:
+        """Raise AccessError, before hours of work, where nothing could be published after them."""
+        if self.settings.publish.trusted_publisher:
+            require_offered()
+        else:
+            self.hub.whoami()
+
+    def gated_hub(self, gate: Gate, clock: Clock) -> Hub:
+        """The same Hub with somebody who lets its requests through one by one."""
+        endpoint, name = self.settings.hub.endpoint, self._variable
+        return Hub(endpoint, self._token, gate=gate, clock=clock, variable=name)
+
+    def step(
+        self,
+        job: str,
+        step: str,
+        inputs: Mapping[str, Any],
+        paths: Sequence[Path],
+        title: str,
+        work: Callable[[Report], Any],
+        shape: Any = None,
+    ) -> Finished:
+        """Do a step unless the ledger knows it as done; record its JSON value and its files.
+
+        A row with another number of files, or a value that is no `shape`, is damaged: done again.
+        """
+        done = self.ledger.finished(job, step, inputs, shape=shape)
+        if done is not None and len(done.files) == len(paths):
+            return done
+        with self.narrator.work(title) as report:
+            value = work(report)
+            return self.ledger.record(job, step, inputs, paths, value)
+
+    def pinned(self, name: str, revision: str = "main") -> Pinned:
+        """The model that a name means: at the commit that `revision` is now, or by its hash.
+
+        One request, or the reading of a file of this machine. Raises SourceError where it is not
+        there.
+        """
+        if (path := as_file(name)) is None:
+            release = self.hub.release(as_repo(name), revision)
+            return Pinned(
+                name=names.name_of(release.repo_id.split("/")[1]),
+                commit=release.commit,
+                release=release,
+            )
+        content = together(self.hashed(Local(path=path)))
+        return Pinned(name=self.name_of_file(path), commit=content.sha256)
+
+    def model(self, name: str, revision: str = "main") -> Model:
+        """A model by its path or by its id on the Hub, fetched and described.
+
+        Raises SourceError when there is no such thing, or it is not a 16-bit mixture of experts.
+        """
+        path = as_file(name)
+        return self.described(Local(path=path) if path else bring(self, as_repo(name), revision))
+
+    def described(self, local: Local, whole: Built | None = None) -> Model:
+        """A 16-bit GGUF of this machine, hashed and described.
+
+        Where its content is known as `whole`, its header alone may be here. Raises SourceError when
+        it is none, or no mixture of experts.
+        """
+        path, release = local.path.absolute(), local.release  # a link has the model's name
+        with read_of(str(path)):
+            header = gguf.read_split(path)
+            architecture = describe(header.metadata, header.tensors)
+        content = whole or together(self.hashed(local))
+        source = Source(
+            repo_id=release.repo_id if release else None,
+            commit=release.commit if release else content.sha256,
+            path=str(path),
+            bytes=content.bytes,
+            sha256=content.sha256,
+        )
+        return Model(
+            source=source,
+            release=release,
+            name=self.name_of_file(path)
+            if release is None
+            else names.name_of(release.repo_id.split("/")[1]),
+            tensors=header.tensors,
+            header_bytes=header.data_offset,
+            architecture=told_too(architecture, local.told),
+            extras=local.extras or {},
+            origin=None if release else origin_of(header.metadata, self.settings.source),
+        )
+
+    def name_of_file(self, path: Path) -> str:
+        """The name of a model whose file is here: as settings give it, or the file's."""
+        return self.settings.source.name or names.name_of(names.stem_of(path))
+
+    def hashed(self, local: Local) -> tuple[Built, ...]:
+        """The file of a 16-bit GGUF of this machine, or its shards in their order."""
+        path = local.path.absolute()
+        paths = gguf.shards(path, gguf.read(path))
+        inputs = {"path": inside(self.workspace.root, path)}
+        title = f"hashing {path.name}"
+        done = self.step(digest(inputs), "hash", inputs, paths, title, lambda _report: None)
+        return done.files
+
+    def plan(self, model: S, tiers: Sequence[str] = ()) -> Plan[S]:
+        """Recipes of the wanted tiers (all when none is named) and of the settings' baselines.
+
+        llama.cpp itself is asked what a baseline holds: there is none while the model is not here.
+        """
+        profiles = load_profiles(self.settings.profiles, tiers or None)
+        with read_of(model.name):
+            recipes = make_recipes(profiles, model.architecture, model.tensors)
+        plain = self._baselines(model) if isinstance(model, Model) else ()
+        return Plan(model=model, profiles=profiles, recipes=(*recipes, *plain))
+
+    def _baselines(self, model: Model) -> tuple[Recipe, ...]:
+        wanted = baselines(self.settings.quantize.baselines)
+        return tuple(self._plain(model, baseline) for baseline in wanted)
+
+    def _plain(self, model: Model, baseline: Baseline) -> Recipe:
+        from bot.quantize.works import types_told
+        from bot.workplace.children import room_for
+
+        source = Path(model.source.path)
+        asked = away(types_told, room_for(self.settings, source))
+        types = asked(source, file_type=file_type(baseline.base), weighed=baseline.imatrix)
+        return plain_recipe(baseline, types, model.architecture, model.tensors)
+
+    def target(self, model: HasName, to: str | None) -> str:
+        """The repository to publish to: as given, or by the naming template.
+
+        Raises SourceError for a name that no Hub takes.
+        """
+        if to:
+            require_repo_id(to, "check --to")
+            return to
+        return names.target(self.settings.publish, model.name, self.owner())
+
+    @property
+    def has_token(self) -> bool:
+        """Whether there is a token of the user's."""
+        return self._token is not None
+
+    def can_name(self, to: str | None) -> bool:
+        """Whether the repository to publish to can be told without a token, or there is one."""
+        return bool(to or self.settings.hub.namespace) or self.has_token
+
+    def owner(self) -> str:
+        """Who owns what is published: by the settings, or the token's user."""
+        owner = self.settings.hub.namespace
+        if owner is None and self.settings.publish.trusted_publisher:
+            raise SettingsError("hub.namespace is not set; a trusted publisher is no user: name it")
+        return owner or self.hub.whoami()
+
+
+def as_file(name: str) -> Path | None:
+    """The path that a model's name is, where it is one.
+
+    Raises SourceError for a path at which there is no file.
+    """
+    path = Path(whole(name, Path()))
+    if path.is_file():
+        return path.absolute()
+    if path.is_dir() and (name.startswith(PATHS) or not REPO_ID.fullmatch(name)):
+        raise SourceError(
+            f"{name} is a folder; name a GGUF file, which `bot convert {name} FILE` makes of a "
+            "checkpoint"
+        )
+    if path.is_symlink():
+        raise SourceError(f"{name} leads to {path.readlink()}, which is not there; mend the link")
+    if name.startswith(PATHS) or name.lower().endswith(".gguf"):
+        raise SourceError(f"{name} is not there; check the path")
+    return None
+
+
+def as_repo(name: str) -> str:
+    """The id of a repository. Raises SourceError for what is none."""
+    if not REPO_ID.fullmatch(name):
+        raise SourceError(f"{name!r} is neither a file here nor an ORG/MODEL of a Hub; check it")
+    return name
+
+
+def origin_of(metadata: Mapping[str, Any], told: SourceSettings) -> Release:
+    """What a file of the user's is under and made of: by settings, else by its own metadata.
+
+    Keys: general.license, general.license.name, general.license.link, general.source.repo_url
+    (gguf-py's constants.py).
+    """
+
+    def own(key: str) -> str | None:
+        value = metadata.get(f"general.{key}")
+        return value.strip()[:400] or None if isinstance(value, str) else None
+
+    base = told.base_model or _repo_of(own("source.repo_url") or "")
+    given = told.license is not None
+    return Release(
+        repo_id=base,
+        commit="",
+        license=told.license or own("license"),
+        license_name=told.license_name if given else own("license.name"),
+        license_link=told.license_link if given else own("license.link"),
+    )
+
+
+def _repo_of(url: str) -> str:
+    """OWNER/NAME of a model's page on the Hub; empty for anything else."""
+    path = url.removeprefix("https://huggingface.co/").rstrip("/")
+    return path if path != url and REPO_ID.fullmatch(path) else ""
+
+
+def told_too(counted: Architecture, told: Architecture | None) -> Architecture:
+    """What a GGUF file counts, and what only the checkpoint it was made of tells."""
+    if told is None:
+        return counted
+    same = len(told.attention) == counted.layers
+    return replace(
+        counted,
+        attention=told.attention if same else counted.attention,
+        shared_experts=told.shared_experts,
+        dense_leading_layers=told.dense_leading_layers,
+        vision=told.vision,
+        audio=told.audio,
+        parameters_other=told.parameters_other,
+        source_precision=told.source_precision,
+        base_model=told.base_model,
+        base_relation=told.base_relation,
+        lacks=told.lacks,
+    )

@@ -1,0 +1,107 @@
+"""What a release will be called: model, files, repository; held against others' rules before."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from bot.clients.hub.repo_names import require_repo_id
+from bot.errors import SettingsError, SourceError
+from bot.plan.profiles import Profile
+from bot.settings.settings import PublishSettings
+from bot.wording import naming
+from bot.workspace import require_safe
+
+# what a 16-bit file's name says beside the model's: its type, its place among shards
+BESIDE = re.compile(r"([-_.](bf16|f16|fp16|f32|fp32))?(-\d{5}-of-\d{5})?$", re.IGNORECASE)
+HASH = re.compile(r"(sha256[-:])?[0-9a-f]{40,64}", re.IGNORECASE)  # of a cache, no name
+SHARD = "-00001-of-00002"
+
+
+def name_of(stem: str) -> str:
+    """A model's name by that of its file or repository, as ours are made of.
+
+    Labels of the Hub's leave it: with `…-MXFP4-APEX-I-Mini.gguf` and its like all files of a
+    release would be called MXFP4. Raises SourceError for what is no name.
+    """
+    name = naming.unlabelled(BESIDE.sub("", stem))
+    if HASH.fullmatch(stem):
+        raise SourceError(f"{stem} is a hash and no name of a model; name it with --name")
+    if not re.search(r"[A-Za-z0-9]", name):
+        raise SourceError(f"{stem[:100]!r} holds no name of a model; name it with --name")
+    return name
+
+
+def labels_in(stem: str) -> str | None:
+    """What left the name of a file or repository, for people; None where nothing did."""
+    plain, name = BESIDE.sub("", stem), name_of(stem)
+    return None if plain == name else f"{plain} is called {name}: the label would be every file's"
+
+
+def file_name(wanted: PublishSettings, name: str, tier: str, base: str) -> str:
+    """The file of a tier; one in shards has their numbers before its ending."""
+    label = naming.tier_label(base, tier)
+    return wanted.file.format(name=name, tier=tier, label=label)
+
+
+def require_files(wanted: PublishSettings, name: str, tiers: Iterable[Profile]) -> list[str]:
+    """The names of all tiers' files.
+
+    Raises SettingsError where two are one, share a label, or a program would take one for
+    something else than a model.
+    """
+    owners: dict[str, str] = {}
+    found = []
+    for profile in tiers:
+        file = file_name(wanted, name, profile.tier, profile.base)
+        other = owners.setdefault(file.casefold(), profile.tier)
+        if other != profile.tier:
+            raise SettingsError(
+                f"{other} and {profile.tier} would both be {file}; rename one, or use {{tier}} in "
+                "publish.file"
+            )
+        _require_model(file)
+        found.append(file)
+    if shared := naming.ambiguous(found):
+        label, files = shared[0]
+        raise SettingsError(
+            f"{', '.join(files)} would all be called {label} on the Hub; use {{tier}} or {{label}} "
+            "in publish.file, and a --name without a type"
+        )
+    return found
+
+
+def _require_model(file: str) -> None:
+    first = f"{file.removesuffix('.gguf')}{SHARD}.gguf"
+    try:
+        require_safe(f"{first}.partial", "publish.file")
+    except SourceError as error:
+        raise SettingsError(
+            f"{file[:100]!r} is no name of a file on every Hub and disk; choose a plainer or "
+            "shorter --name, or mend publish.file"
+        ) from error
+    if not file[0].isalnum():
+        raise SettingsError(f"{file} would be an option to most programs; mend publish.file")
+    if naming.models([file]) != [file] or naming.models([first]) != [first]:
+        raise SettingsError(
+            f"llama.cpp would take {file} for a part of a model, by a word in its name; choose "
+            "another --name, or mend publish.file"
+        )
+
+
+def target(wanted: PublishSettings, name: str, owner: str) -> str:
+    """The repository of a model by the template. Raises SourceError for what no Hub takes."""
+    repo_id = f"{owner}/{wanted.repository.format(name=name)}"
+    require_repo_id(repo_id, "choose another --name or --to, or mend publish.repository")
+    return repo_id
+
+
+def without_command(repo_id: str, files: Sequence[str]) -> list[str]:
+    """Files for which no command of Ollama's can be printed: a part of its name is too long."""
+    return [file for file in files if naming.ollama_tag(repo_id, files, file) is None]
+
+
+def stem_of(path: Path) -> str:
+    """A file's name as it was given, without its ending."""
+    return path.name.removesuffix(path.suffix) if path.suffix.lower() == ".gguf" else path.name

@@ -1,0 +1,110 @@
+"""Texts that numbers rest on: where they lie, what they are, fetched from the Hub when named so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from bot.errors import SettingsError
+from bot.foreign import require_file_itself
+from bot.records import CalibrationText, Text
+from bot.settings.settings import DEMO, CalibrationSource
+from bot.workspace import alone, as_text, sha256
+
+if TYPE_CHECKING:
+    from bot.workplace.models import Pipeline
+
+LARGEST = 1 << 30  # bytes of a text from a Hub
+
+
+def text_of(path: Path) -> Text:
+    """What a text file is, for results and keys. Raises SourceError for a pointer or a page."""
+    require_file_itself(path)
+    return Text(name=path.name, sha256=sha256(path), origin=_origin(path))
+
+
+def is_demo(path: Path) -> bool:
+    """Whether a file is one that comes with the bot, for its demo."""
+    return DEMO.resolve() in path.expanduser().resolve().parents
+
+
+def _origin(path: Path) -> str:
+    own = is_demo(path)
+    return "comes with apex-bot, see bot/demo/ORIGIN.md" if own else "given by the publisher"
+
+
+def origin_of(one: CalibrationSource) -> str:
+    """Where a text of the mix comes from: pinned on a Hub, or whose it is."""
+    return f"{one.dataset} at {one.commit}, {one.file}" if one.path is None else _origin(one.path)
+
+
+def calibration_texts(pipeline: Pipeline) -> tuple[CalibrationText, ...]:
+    """The calibration mix; a text whose hash the settings tell is not fetched for this."""
+    return tuple(
+        CalibrationText(
+            name=one.label,
+            sha256=one.sha256 or sha256(locate(pipeline, one)),
+            origin=origin_of(one),
+            weight=one.weight,
+            licence=one.licence,
+        )
+        for one in pipeline.settings.calibration.texts
+    )
+
+
+def read_text(pipeline: Pipeline, source: CalibrationSource) -> str:
+    """A text of the mix, as -f of llama-imatrix takes it: see bot.evaluate.windows.
+
+    Raises SettingsError when it is not the one that was named, or not UTF-8.
+    """
+    path = locate(pipeline, source)
+    require_file_itself(path)
+    found = sha256(path) if source.sha256 else None
+    if found != source.sha256:
+        raise SettingsError(
+            f"calibration text {source.label} has sha256 {found}, not {source.sha256}; "
+            "name the right file or hash"
+        )
+    return as_text(path.read_bytes(), f"calibration text {source.label}").removesuffix("\n")
+
+
+def locate(pipeline: Pipeline, source: CalibrationSource) -> Path:
+    """Where a text lies on this machine, fetched first if it is the Hub's.
+
+    Raises SettingsError when there is no such file, and what `Hub.download` raises.
+    """
+    if source.path is not None:
+        path = source.path.expanduser()
+        if not path.is_file():
+            raise SettingsError(f"calibration text {path} does not exist; mend calibration.texts")
+        return path
+    return fetched(pipeline, *source.hub)
+
+
+def fetched(
+    pipeline: Pipeline,
+    repository: str,
+    commit: str,
+    file: str,
+    kind: Literal["model", "dataset"] = "dataset",
+) -> Path:
+    """A text or task file of the Hub on this machine, fetched once for all jobs.
+
+    Raises SettingsError when it is larger than any text, and what `Hub.download` raises.
+    """
+    folder = pipeline.workspace.texts(repository, commit)
+    came = 0
+
+    def count(size: int) -> None:
+        nonlocal came
+        came += size
+        if came > LARGEST:
+            raise SettingsError(
+                f"{file} of {repository} is larger than {LARGEST >> 30} GB; name a smaller text"
+            )
+
+    with alone(folder):
+        if not (folder / file).is_file():
+            with pipeline.narrator.work(f"fetching {repository}/{file}"):
+                pipeline.hub.download(repository, commit, file, folder, count, kind=kind)
+    return folder / file
