@@ -23,7 +23,7 @@ test-all: lint
 
 test-families: $(STAMP)
 	@$(PYTEST) -m long tests/e2e/test_convert.py tests/e2e/test_source.py \
-		tests/unit/plan/test_predict.py
+		tests/unit/predict/test_conversion.py
 
 test-workflows: $(STAMP)
 	@$(BIN)/pytest -m long tests/e2e/test_workflows.py tests/e2e/test_travel.py \

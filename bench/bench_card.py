@@ -18,7 +18,7 @@ from pathlib import Path
 
 from bot.card.tables import CardFile
 from bot.records import Results, Speed
-from tests.unit.present import samples
+from tests.unit.card import samples
 
 
 def with_rows(count: int) -> Results:

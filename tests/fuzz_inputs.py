@@ -56,8 +56,8 @@ from bot.tensors.weights import INDEX
 from bot.workplace.fetch import MANIFEST, Verified
 from tests import fuzz_headers, headers
 from tests.local_github.shapes import shaped
-from tests.unit.pipeline.test_orders import prepared
-from tests.unit.present.samples import nine_tiers
+from tests.unit.card.samples import nine_tiers
+from tests.unit.jobs.test_orders import prepared
 
 SECONDS = 5.0  # of CPU for one case
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

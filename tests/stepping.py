@@ -14,7 +14,7 @@ from bot.quantize import onepass
 
 def one_pass(model: str, folder: str, tiers: str) -> None:
     """Make the tiers."""
-    from tests.unit.build.test_onepass import matrix_for, quiet, wanted_tiers
+    from tests.unit.quantize.test_onepass import matrix_for, quiet, wanted_tiers
 
     source = Path(model)
     wanted = wanted_tiers(source, Path(folder), matrix_for(source), *tiers.split(","))

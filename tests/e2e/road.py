@@ -24,7 +24,7 @@ from bot.records import from_json, to_json
 from tests.demo_files import once
 from tests.local_hub.server import Hub, running_hub
 from tests.steps import Held, holding, steps
-from tests.unit.clients.between import between
+from tests.unit.clients.hub.between import between
 
 BOT = (sys.executable, "-m", "bot.cli.main")
 # without an importance matrix and with one; below 3 bits making a tier takes four times as long

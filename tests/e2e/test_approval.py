@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from bot.clients.hub.hub import Hub as Client
 from tests.e2e.road import Road
 from tests.local_hub.server import Hub
-from tests.unit.clients.between import Between, Fault, between
+from tests.unit.clients.hub.between import Between, Fault, between
 
 REPO = "alice/Tiny-MoE-14M-APEX-GGUF"
 TIER = "Tiny-MoE-14M-APEX-Balanced.gguf"

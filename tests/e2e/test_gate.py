@@ -13,7 +13,7 @@ from bot.errors import SourceError
 from bot.settings.settings import DEMO
 from tests.e2e.road import Road
 from tests.local_hub.server import Hub, regular
-from tests.unit.clients.between import Fault, between
+from tests.unit.clients.hub.between import Fault, between
 
 TIERS = "Balanced,I-Compact"
 REPO = "alice/Tiny-MoE-14M-APEX-GGUF"

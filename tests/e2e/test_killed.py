@@ -17,7 +17,7 @@ from bot.clients.hub.hub import Hub as Client
 from bot.errors import SourceError
 from tests.e2e.road import CHOSEN, REPO, Calm, Road, seen_files
 from tests.local_hub.server import Hub, running_hub
-from tests.unit.clients.between import Between, Fault, between
+from tests.unit.clients.hub.between import Between, Fault, between
 
 PLACES, REQUESTS = 60, 40  # of the long tests: as many parts of the whole
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.e2e.road import Road
 from tests.local_hub.server import Hub
-from tests.unit.clients.between import Between, Fault, between
+from tests.unit.clients.hub.between import Between, Fault, between
 
 TIERS = "Balanced,Compact,I-Compact"
 REPO = "alice/Tiny-MoE-14M-APEX-GGUF"

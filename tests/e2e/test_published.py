@@ -14,7 +14,7 @@ from bot.clients.hub.hub import Hub as Client
 from bot.settings.settings import DEMO
 from tests.e2e.road import Road
 from tests.local_hub.server import Hub
-from tests.unit.clients.between import Between, between
+from tests.unit.clients.hub.between import Between, between
 
 SOURCE, REPO = "lab/Tiny-MoE-14M", "alice/Tiny-MoE-14M-APEX-GGUF"
 MODEL = (SOURCE, "--profiles", "Balanced,Compact")

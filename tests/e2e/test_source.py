@@ -24,7 +24,7 @@ from tests.checkpoints import FAMILIES
 from tests.e2e.road import Road
 from tests.local_hub.server import Hub
 from tests.split_gguf import split
-from tests.unit.clients.between import Between, between
+from tests.unit.clients.hub.between import Between, between
 
 COMMON = {"license": "apache-2.0", "language": ["en"], "pipeline_tag": "text-generation"}
 

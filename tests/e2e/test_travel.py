@@ -33,7 +33,7 @@ from tests.e2e.test_workflows import (
 from tests.local_github.act import Act
 from tests.local_github.server import GitHub, running_github
 from tests.local_hub.server import Hub
-from tests.unit.clients.between import Between, Fault, between
+from tests.unit.clients.hub.between import Between, Fault, between
 
 __all__ = ["builds"]  # the fixture
 BETWEEN = "carriers"  # who owns what lies between jobs

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from bot.clients.hub.hub import Hub as Client
 from tests.e2e.road import Road
 from tests.local_hub.server import Hub, large
-from tests.unit.clients.between import Fault, between
+from tests.unit.clients.hub.between import Fault, between
 
 REPO = "alice/Tiny-MoE-14M-APEX-GGUF"
 TIER = "Tiny-MoE-14M-APEX-Balanced.gguf"

@@ -21,7 +21,7 @@ from bot.publish.upload import Pushed, open_public
 from bot.records import Built
 from bot.workspace import sha256
 from tests.local_hub.server import Hub, regular
-from tests.unit.clients.between import Between, Fault
+from tests.unit.clients.hub.between import Between, Fault
 from tests.unit.publish import test_faults
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")

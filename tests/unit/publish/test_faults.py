@@ -30,7 +30,7 @@ from bot.publish.upload import publish
 from bot.records import Built
 from bot.workspace import sha256
 from tests.local_hub.server import Hub, regular, running_hub
-from tests.unit.clients.between import Between, Fault, between
+from tests.unit.clients.hub.between import Between, Fault, between
 
 # huggingface_hub's own way to send a part of a file
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")

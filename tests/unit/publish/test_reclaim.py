@@ -17,8 +17,8 @@ from bot.publish.reclaim import Replaced, reclaim, replaced
 from bot.publish.update import rollback
 from bot.records import Built, Results
 from tests.local_hub.server import Hub, large, regular
-from tests.unit.clients.between import Between, Fault, between
-from tests.unit.present.samples import nine_tiers
+from tests.unit.card.samples import nine_tiers
+from tests.unit.clients.hub.between import Between, Fault, between
 from tests.unit.publish.test_update import REPO, TODAY, push, release
 
 # huggingface_hub's own way to send contents

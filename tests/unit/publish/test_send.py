@@ -11,7 +11,7 @@ from bot.publish.upload import open_private, upload
 from bot.records import Built
 from bot.workspace import sha256
 from tests.local_hub.server import Hub
-from tests.unit.clients.between import Between, between
+from tests.unit.clients.hub.between import Between, between
 
 # the library's own way to send LFS contents, which its HTTP library discourages
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")

@@ -17,7 +17,7 @@ from bot.publish.upload import open_private, publish
 from bot.records import Built, Results
 from bot.workspace import sha256
 from tests.local_hub.server import Hub, regular
-from tests.unit.present.samples import nine_tiers
+from tests.unit.card.samples import nine_tiers
 
 REPO = "alice/model-APEX-GGUF"
 TODAY = "2026-11-23"

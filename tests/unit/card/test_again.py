@@ -1,0 +1,97 @@
+"""The command printed on a card is one that the bot takes, and says all that made the release."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import replace
+from typing import Any
+
+import click
+import pytest
+
+from bot.cli.main import Context, cli
+from bot.records import LeftOut, Release, Results
+from bot.settings.settings import load
+from bot.workplace.models import origin_of
+from tests.unit.card.samples import (
+    ABOUT,
+    REPO,
+    coinciding,
+    files,
+    nine_tiers,
+    rendered,
+    with_baselines,
+)
+
+
+def taken(results: Results) -> click.Context:
+    """The command of a rendered card, by the bot's own parser."""
+    card = rendered(results, repo_id=REPO, files=files(results), about=ABOUT)
+    (line,) = re.findall(r"^bot publish .*$", card, re.MULTILINE)
+    words = shlex.split(line)[2:]
+    return cli.commands["publish"].make_context("publish", words, obj=Context(None, quiet=True))
+
+
+def of_a_file(**said: Any) -> Results:
+    return replace(coinciding(), release=None, origin=Release(commit="", **said))
+
+
+def test_a_release_of_a_repository_is_named_by_its_commit() -> None:
+    results = nine_tiers()
+    given = taken(results).params
+    assert results.release is not None
+    assert given["model"] == results.release.repo_id
+    assert given["revision"] == results.release.commit
+    assert given["tiers"] == tuple(row.name for row in results.tiers)
+    assert not given["private"]
+
+
+def test_baselines_and_what_the_gate_left_out_are_asked_for_again() -> None:
+    out = LeftOut(tier="I-Odd", recipe=None, reason="too far off")
+    results = replace(with_baselines(), left_out=(out,))
+    found = taken(results)
+    assert found.params["tiers"] == (*(row.name for row in results.tiers), "I-Odd")
+    wanted = tuple(row.name for row in results.baselines)
+    assert found.obj.overrides["quantize"]["baselines"] == wanted
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"repo_id": "", "license": "mit"},
+        {"repo_id": "some-lab/Model", "license": "apache-2.0"},
+        {
+            "repo_id": "some-lab/Model",
+            "license": "other",
+            "license_name": "Model Community Licence's 2nd",
+            "license_link": "https://example.org/LICENCE?a=b&c=$d",
+        },
+    ],
+)
+def test_licence_and_source_of_a_file_are_those_of_the_release(said: dict[str, str]) -> None:
+    results = replace(of_a_file(**said), name="Other-30B")
+    found = taken(results)
+    settings = load(None, **found.obj.overrides)
+    assert origin_of({}, settings.source) == results.origin
+    assert settings.source.name == "Other-30B"
+    assert found.params["model"] == results.reference.file
+    assert not found.params["private"]
+
+
+@pytest.mark.parametrize(
+    ("license", "name", "link"),
+    [("mit AND apache-2.0", None, None), ("other", "Own", "LICENSE"), ("other", None, None)],
+)
+def test_what_only_the_file_can_say_is_left_to_it(
+    license: str, name: str | None, link: str | None
+) -> None:
+    keys = {"general.license": license, "general.license.name": name, "general.license.link": link}
+    own = {"license": license, "license_name": name, "license_link": link}
+    results = of_a_file(repo_id="", **own)
+    settings = load(None, **taken(results).obj.overrides)
+    assert origin_of(keys, settings.source) == results.origin
+
+
+def test_a_file_without_a_licence_is_made_again_in_private() -> None:
+    assert taken(of_a_file(repo_id="")).params["private"]

@@ -1,0 +1,110 @@
+"""A file for each size of memory, with its cache, and no file where none fits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import combinations
+
+from bot.card.choosing import BUFFERS, GIB, cache_bytes, choices
+from bot.card.tables import benchmarks
+from bot.records import KLD, Comparison, Results
+from bot.settings.settings import CardSettings
+from tests.unit.card.samples import divergence, nine_tiers, row
+
+VALUES = 10 * 2 * 2 * 256  # ten layers, two heads, keys and values of 256
+
+
+def _cached() -> Results:
+    full = nine_tiers()
+    return replace(full, architecture=replace(full.architecture, cache_values=VALUES))
+
+
+def test_the_best_file_that_fits_with_its_cache() -> None:
+    look = CardSettings()
+    found = {choice.memory: choice for choice in choices(_cached(), look)}
+    assert list(found) == [8, 12, 16, 24, 32, 48, 80]
+    names = {memory: c.row.name if c.row else None for memory, c in found.items()}
+    assert names == {
+        8: None, 12: "I-Nano", 16: "I-Compact", 24: "I-Balanced", 32: "I-Balanced",
+        48: "I-Balanced", 80: "I-Balanced",
+    }  # fmt: skip
+    cache = 2 * VALUES * 8192
+    assert cache_bytes(_cached().architecture, 8192) == cache
+    for choice in found.values():
+        if choice.row:
+            assert choice.needed == choice.row.bytes + cache + BUFFERS <= choice.memory * GIB
+
+
+def test_the_longest_context_is_what_is_left() -> None:
+    (found,) = choices(_cached(), CardSettings(memory_gb=(16,)))
+    assert found.row is not None
+    assert found.longest is not None
+    left = 16 * GIB - BUFFERS - found.row.bytes
+    assert cache_bytes(_cached().architecture, found.longest) <= left
+    assert cache_bytes(_cached().architecture, found.longest + 1000) > left
+    (whole,) = choices(_cached(), CardSettings(memory_gb=(80,)))
+    assert whole.longest is None
+
+
+def test_a_window_bounds_the_cache() -> None:
+    model = replace(
+        nine_tiers().architecture, cache_values=100, cache_window_values=1000, cache_window=512
+    )
+    assert cache_bytes(model, 8192) == 2 * (100 * 8192 + 1000 * 512)
+    assert cache_bytes(model, 100) == 2 * (100 * 100 + 1000 * 100)
+
+
+def test_of_two_that_cannot_be_told_apart_the_smaller_is_taken() -> None:
+    large = row("L", 9 * GIB, divergence(0.0100, 0.0002))
+    small = row("S", 5 * GIB, divergence(0.0103, 0.0002))
+    look = CardSettings(memory_gb=(16,))
+    (found,) = choices(replace(nine_tiers(), tiers=(large, small)), look)
+    assert found.row is not None
+    assert found.row.name == "S"
+    surely = Comparison(
+        measure=KLD, one="L", other="S", difference=-0.0003, p=0.001, differs=True, test="paired"
+    )
+    (found,) = choices(replace(nine_tiers(), tiers=(large, small), comparisons=(surely,)), look)
+    assert found.row is not None
+    assert found.row.name == "L", "a paired test sees what both errors together do not"
+
+
+def _bold(results: Results) -> dict[str, list[str]]:
+    table = benchmarks(results, CardSettings())
+    return {
+        str(line[0]): [
+            str(title)
+            for title, cell in zip(table.columns, line, strict=True)
+            if cell.startswith("**")
+        ]
+        for line in table.rows
+    }
+
+
+def test_bold_needs_a_paired_comparison_with_every_other_file() -> None:
+    one, other = row("A", 10**10, divergence(0.01, 1e-4)), row("B", 10**10, divergence(0.02, 1e-4))
+    results = replace(nine_tiers(), tiers=(one, other))
+    assert not any(_bold(results).values()), "errors that do not overlap are no paired comparison"
+    known = Comparison(
+        measure=KLD, one="A", other="B", difference=-0.01, p=1e-9, differs=True, test="paired"
+    )
+    bold = _bold(replace(results, comparisons=(known,)))
+    assert bold["APEX A"] == ["KL mean ↓"]
+    assert sum(map(len, bold.values())) == 1
+    assert not any(_bold(replace(results, comparisons=(replace(known, differs=False),))).values())
+    third = row("D", 5 * 10**9, divergence(0.03, 1e-4))
+    more = replace(results, tiers=(one, other, third), comparisons=(known,))
+    assert not any(_bold(more).values()), "D was not compared"
+
+
+def test_bold_stands_at_no_file_that_another_surely_beats() -> None:
+    """The best of two small files is no best of a column, as whoever reads it would think."""
+    rows = [row(n, size, divergence(m, 1e-4)) for n, size, m in
+            (("A", 3 * 10**10, 0.01), ("B", 10**10, 0.3), ("C", 10**10, 0.4))]  # fmt: skip
+    found = [
+        Comparison(measure=KLD, one=one.name, other=other.name, difference=-0.1, p=1e-9,
+                   differs=True, test="paired")
+        for one, other in combinations(rows, 2)
+    ]  # fmt: skip
+    bold = _bold(replace(nine_tiers(), tiers=tuple(rows), comparisons=tuple(found)))
+    assert {name: cells for name, cells in bold.items() if cells} == {"APEX A": ["KL mean ↓"]}

@@ -1,0 +1,55 @@
+"""Commands name the file that is meant, or are not printed."""
+
+from __future__ import annotations
+
+import ast
+import shlex
+
+import pytest
+
+from bot.card.commands import Command, commands
+from bot.wording.naming import llama_file
+from tests.unit.wording.test_naming import SEED
+
+REPO = "mudler/Qwen3.6-35B-A3B-APEX-GGUF"
+
+
+def _by_program(found: list[Command]) -> dict[str, Command]:
+    return {command.program: command for command in found}
+
+
+@pytest.mark.parametrize("tier", ["Quality", "I-Quality", "Balanced", "I-Mini"])
+def test_every_program_fetches_the_file(tier: str) -> None:
+    file = f"Qwen3.6-35B-A3B-APEX-{tier}.gguf"
+    found = _by_program(commands(REPO, SEED, file, [tier]))
+    assert list(found) == ["LocalAI", "llama.cpp", "Ollama", "LM Studio", "llama-cpp-python"]
+    assert found["LocalAI"].lines[0] == f"local-ai run {REPO}@{file}"
+    repo, _, tag = shlex.split(found["llama.cpp"].lines[0])[-1].partition(":")
+    assert (repo, llama_file(SEED, tag)) == (REPO, file)
+    assert found["Ollama"].lines == (f"ollama run hf.co/{REPO}:{file}",)
+    assert shlex.split(found["LM Studio"].lines[0])[2:4] == [REPO, file]
+    python = "\n".join(found["llama-cpp-python"].lines)
+    assert {REPO, file} <= {
+        n.value for n in ast.walk(ast.parse(python)) if isinstance(n, ast.Constant)
+    }
+
+
+def test_without_a_safe_tag_the_whole_name_is_said() -> None:
+    paths = ["A-I-Mini-b.gguf", "B-I-Mini.gguf"]
+    (line,) = _by_program(commands(REPO, paths, "B-I-Mini.gguf", ["I-Mini"]))["llama.cpp"].lines
+    assert line == f"llama-server -hf {REPO} --hf-file B-I-Mini.gguf"
+
+
+def test_what_would_fetch_something_else_is_not_printed() -> None:
+    assert commands(REPO, SEED, "gone.gguf", ["x"]) == []
+    preset = _by_program(commands(REPO, [*SEED, "preset.ini"], SEED[0], ["Balanced"]))
+    assert "llama.cpp" not in preset
+    assert commands(REPO, ["a\nb.gguf"], "a\nb.gguf", ["b"]) == []
+
+
+def test_shards_are_for_programs_that_read_them() -> None:
+    shards = [f"M-I-Mini-0000{n}-of-00003.gguf" for n in (1, 2, 3)]
+    found = _by_program(commands(REPO, shards, shards[0], ["I-Mini"], shards=shards))
+    assert list(found) == ["llama.cpp", "Other programs"]
+    assert found["llama.cpp"].note == "It finds the other 2 parts by itself."
+    assert set(shards) <= set(shlex.split(found["Other programs"].lines[0]))

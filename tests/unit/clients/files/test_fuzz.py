@@ -1,0 +1,46 @@
+"""Seeded headers as no honest maker writes them; see tests/fuzz_headers.py for what must hold."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[4]
+
+
+def fuzz(kind: str, seed: int, count: int) -> dict[str, int]:
+    """Read `count` headers in a process of their own, which fails for what must not be."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.fuzz_headers", kind, str(seed), str(count)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, int] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize("kind", ["gguf", "safetensors"])
+def test_2500_headers_are_refused_or_read(kind: str) -> None:
+    found = fuzz(kind, 9, 2_500)
+    assert found["refused"] > 1_500
+    assert found["read"] > 100  # the maker of cases makes whole ones, too
+    assert sum(found.values()) == 2_500
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("kind", ["gguf", "safetensors"])
+def test_50000_headers_are_refused_or_read(kind: str, seed: int) -> None:
+    assert sum(fuzz(kind, 100 + seed, 5_000).values()) == 5_000
+
+
+@pytest.mark.long
+def test_headers_as_large_as_may_be() -> None:
+    found = fuzz("large", 0, 0)
+    assert found["read"] >= 3
+    assert found["refused"] >= 6

@@ -1,0 +1,247 @@
+"""The rules of the gate, one by one, on results of the right kind."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import inf, nan
+
+import pytest
+
+from bot import licences as licence
+from bot.gate.verdicts import Facts, drop, judge, kept, limit_of
+from bot.records import Choices, Release, Results, Row
+from bot.settings.settings import GateSettings
+from tests.unit.card.samples import nine_tiers
+
+FINE = Facts(files={}, speech={}, newest=None, alone=None)
+
+
+def sample() -> Results:
+    """Nine tiers whose worst tokens are as bad as those of real models."""
+    results = nine_tiers()
+
+    def one(row: Row) -> Row:
+        found = row.scores.divergence
+        assert found is not None
+        mild = replace(found, max=min(found.max, 20.0))
+        return replace(row, scores=replace(row.scores, divergence=mild))
+
+    return replace(results, tiers=tuple(map(one, results.tiers)))
+
+
+def changed(tier: str, **values: float) -> Results:
+    """The sample with one tier's divergence changed."""
+
+    def one(row: Row) -> Row:
+        assert row.scores.divergence is not None
+        worse = replace(row.scores.divergence, **values)
+        return replace(row, scores=replace(row.scores, divergence=worse))
+
+    results = sample()
+    rows = tuple(one(row) if row.name == tier else row for row in results.tiers)
+    return replace(results, tiers=rows)
+
+
+def test_a_good_release_passes_every_rule() -> None:
+    verdict = judge(sample(), FINE, GateSettings())
+    assert verdict.good
+    assert verdict.stops is None
+    assert verdict.left_out == ()
+    built = {row.name for row in sample().tiers if row.same_as is None}
+    assert {check.tier for check in verdict.checks} == built | {None}
+
+
+@pytest.mark.parametrize(
+    ("rule", "values"),
+    [
+        ("ppl", {"ppl_ratio": 3.0}),
+        ("mean kld", {"mean": 2.0}),
+        ("max kld", {"max": 99.0}),
+        ("ppl", {"ppl_ratio": nan}),
+        ("max kld", {"max": inf}),
+    ],
+)
+def test_a_tier_above_a_limit_is_left_out(rule: str, values: dict[str, float]) -> None:
+    results = changed("I-Mini", **values)
+    verdict = judge(results, FINE, GateSettings())
+    failed = [check for check in verdict.checks if not check.good]
+    assert [(check.tier, check.rule) for check in failed] == [("I-Mini", rule)]
+    assert [one.tier for one in verdict.left_out] == ["I-Mini"]
+    assert verdict.stops is None
+    left = kept(results, verdict.left_out)
+    assert "I-Mini" not in {row.name for row in left.tiers}
+    assert left.left_out == verdict.left_out
+    assert len(left.tiers) == len(results.tiers) - 1
+
+
+def test_a_value_within_its_error_of_the_limit_passes() -> None:
+    limit = GateSettings(mean_kld={"I-Mini": 0.4})
+    assert judge(changed("I-Mini", mean=0.44, mean_error=0.03), FINE, limit).good
+    assert not judge(changed("I-Mini", mean=0.44, mean_error=0.01), FINE, limit).good
+
+
+def test_the_policy_may_stop_the_release() -> None:
+    verdict = judge(changed("I-Mini", mean=2.0), FINE, GateSettings(failing="stop"))
+    assert verdict.stops is not None
+    assert "I-Mini" in verdict.stops
+
+
+def test_tiers_that_are_the_same_file_fall_together() -> None:
+    results = sample()
+    first, second, *rest = results.tiers
+    twin = replace(second, same_as=first.name, sha256=first.sha256)
+    results = replace(results, tiers=(first, twin, *rest))
+    facts = replace(FINE, files={first.name: "holds rows that are no numbers"})
+    verdict = judge(results, facts, GateSettings())
+    assert {one.tier for one in verdict.left_out} == {first.name, twin.name}
+
+
+def test_nothing_left_stops() -> None:
+    results = sample()
+    silent = {row.name: "repeats 'a' without end" for row in results.tiers}
+    verdict = judge(results, replace(FINE, speech=silent), GateSettings())
+    assert verdict.stops is not None
+    assert verdict.stops.startswith("no tier")
+
+
+@pytest.mark.parametrize("fact", ["newest", "alone"])
+def test_what_concerns_the_release_stops_it(fact: str) -> None:
+    facts = replace(FINE, **{fact: "is not so"})  # type: ignore[arg-type]  # both are text
+    verdict = judge(sample(), facts, GateSettings())
+    assert verdict.stops == "is not so"
+
+
+@pytest.mark.parametrize(
+    ("licence", "settings", "good"),
+    [
+        ("apache-2.0", GateSettings(), True),
+        ("llama4", GateSettings(), True),
+        ("cc-by-nc-4.0", GateSettings(), True),
+        ("cc-by-nd-4.0", GateSettings(), False),
+        ("cc-by-nc-nd-4.0", GateSettings(), False),
+        ("llama4", GateSettings(licences=("mit", "apache-2.0")), False),
+        ("mit", GateSettings(licences=("mit", "apache-2.0")), True),
+        (None, GateSettings(), False),
+        (None, GateSettings(unlicensed="publish"), True),
+    ],
+)
+def test_licences(licence: str | None, settings: GateSettings, good: bool) -> None:
+    results = sample()
+    assert results.release is not None
+    results = replace(results, release=replace(results.release, license=licence))
+    assert (judge(results, FINE, settings).stops is None) == good
+    assert judge(replace(results, release=None), FINE, settings).stops is None
+
+
+@pytest.mark.parametrize(
+    ("licences", "name", "link", "good"),
+    [
+        (("mit", "cc-by-nc-nd-4.0"), None, None, False),
+        (("cc-by-nc-nd-4.0", "mit"), None, None, False),
+        (("mit", "apache-2.0"), None, None, True),
+        (("CC-BY-ND-4.0",), None, None, False),
+        (("cc by nc nd 3.0",), None, None, False),
+        (("CC_BY_NC_ND",), None, None, False),
+        (("mit, cc-by-nd-4.0",), None, None, False),
+        (("other",), "CC-BY-NC-ND-4.0", None, False),
+        (("other",), "Some NoDerivatives License", None, False),
+        (("other",), "Non-Derivative Research", None, False),
+        (("other",), "All rights reserved", None, False),
+        (("other",), None, "https://creativecommons.org/licenses/by-nc-nd/4.0/", False),
+        (("other",), None, "https://creativecommons.org/licenses/by-nc/4.0/", True),
+        (("other",), "qwen-research", "LICENSE", True),
+        (("mit", licence.UNREADABLE), None, None, False),
+        (("apple-amlr",), None, None, False),
+        (("unknown",), None, None, False),  # as if it named none
+        (("mit", "unknown"), None, None, False),
+        (("unlicense",), None, None, True),
+        (("odc-by", "bigcode-openrail-m"), None, None, True),  # no word of these is nd
+    ],
+)
+def test_the_strictest_of_all_licences_decides(
+    licences: tuple[str, ...], name: str | None, link: str | None, good: bool
+) -> None:
+    release = Release(
+        repo_id="a/B", commit="c" * 40, license=licences[0], license_name=name, license_link=link,
+        licenses=licences if len(licences) > 1 else (),
+    )  # fmt: skip
+    assert licence.permitted(release, GateSettings())[0] is good
+
+
+@pytest.mark.parametrize(
+    ("licences", "name", "allowed", "good"),
+    [
+        (("MIT",), None, ("mit",), True),
+        (("mit", "apache-2.0"), None, ("mit",), False),
+        (("mit", "apache-2.0"), None, ("mit", "apache-2.0"), True),
+        (("other",), "qwen", ("qwen",), True),
+        (("other",), "qwen", ("mit",), False),
+    ],
+)
+def test_all_licences_must_be_allowed(
+    licences: tuple[str, ...], name: str | None, allowed: tuple[str, ...], good: bool
+) -> None:
+    release = Release(repo_id="a/B", commit="c" * 40, licenses=licences, license_name=name)
+    assert licence.permitted(release, GateSettings(licences=allowed))[0] is good
+
+
+def choices(answers: str, *, kept_answers: bool = True) -> Choices:
+    right = answers.count("1")
+    given = answers if kept_answers else ""
+    return Choices(name="T", tasks=len(answers), correct=right, low=0, high=1, answers=given)
+
+
+def test_a_drop_is_judged_by_pairs() -> None:
+    theirs, ours = choices("1" * 80 + "0" * 20), choices("1" * 70 + "0" * 30)
+    value, error = drop(ours, theirs)
+    assert value == pytest.approx(0.1)
+    assert error == pytest.approx((10 - 100 / 100) ** 0.5 / 100)
+    apart = drop(choices(ours.answers, kept_answers=False), theirs)
+    assert apart[0] == pytest.approx(0.1)
+    assert apart[1] == pytest.approx((0.7 * 0.3 / 100 + 0.8 * 0.2 / 100) ** 0.5)
+
+
+def test_an_accuracy_drop_beyond_its_error_fails() -> None:
+    results = sample()
+    rows = [
+        replace(row, scores=replace(row.scores, choices=(choices("0" * 60 + "1" * 40),)))
+        if row.name == "I-Micro"
+        else row
+        for row in results.tiers
+    ]
+    reference = replace(
+        results.reference, scores=replace(results.reference.scores, choices=(choices("1" * 100),))
+    )
+    verdict = judge(replace(results, tiers=tuple(rows), reference=reference), FINE, GateSettings())
+    assert [(c.tier, c.rule) for c in verdict.checks if not c.good] == [("I-Micro", "accuracy")]
+
+
+@pytest.mark.parametrize(("lost", "asked", "good"), [(1, 1, True), (5, 5, True), (6, 6, False)])
+def test_few_answers_are_no_drop_however_alike_they_fall(lost: int, asked: int, good: bool) -> None:
+    """All that differ were lost: their standard error is 0, and chance does that to five."""
+    ours, theirs = choices("0" * lost + "1" * (asked - lost)), choices("1" * asked)
+    assert drop(ours, theirs)[1] == 0
+    results = sample()
+    first = results.tiers[0]
+    tier = replace(first, scores=replace(first.scores, choices=(ours,)))
+    reference = replace(
+        results.reference, scores=replace(results.reference.scores, choices=(theirs,))
+    )
+    verdict = judge(replace(results, tiers=(tier,), reference=reference), FINE, GateSettings())
+    (check,) = (check for check in verdict.checks if check.rule == "accuracy")
+    assert check.good == good
+
+
+def test_the_first_pattern_counts() -> None:
+    limits = {"I-*": 1.0, "*-Mini": 2.0}
+    assert limit_of(limits, "I-Mini") == 1.0
+    assert limit_of(limits, "X-Mini") == 2.0
+    assert limit_of(limits, "Quality") == inf
+
+
+def test_an_unmeasured_tier_fails_unless_allowed() -> None:
+    results = sample()
+    rows = (replace(results.tiers[0], scores=replace(results.tiers[0].scores, divergence=None)),)
+    results = replace(results, tiers=(*rows, *results.tiers[1:]))
+    assert not judge(results, FINE, GateSettings()).good
+    assert judge(results, FINE, GateSettings(measured=False)).good

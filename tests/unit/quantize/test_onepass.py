@@ -1,0 +1,458 @@
+"""Many files in one pass, against llama.cpp's own function on the same source."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bot.clients.files import gguf
+from bot.clients.files.ggufheader import read_header
+from bot.clients.llama.session import Session, Token
+from bot.errors import BuildError, CapacityError
+from bot.plan.profiles import load_profiles
+from bot.plan.recipe import asked_types, file_type, make_recipes
+from bot.predict.architecture import describe
+from bot.quantize import imatrix, onepass, quantize
+from bot.quantize.imatrix import Matrix
+from bot.quantize.layout import Wanted, open_source
+from bot.settings.settings import data_folder
+from bot.workspace import partial_of, sha256
+from tests.split_gguf import split
+
+SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "data"
+
+
+def quiet(_done: int, _total: int, _words: str) -> None:
+    """Nobody looks."""
+
+
+def matrix_for(model: Path) -> Matrix:
+    """A made-up importance matrix over every tensor, different for each expert."""
+    random = np.random.default_rng(7)
+    sums, counts = {}, {}
+    for tensor in gguf.read(model).tensors:
+        if tensor.type == "BF16" and tensor.name.startswith("blk."):
+            experts = tensor.shape[2] if len(tensor.shape) > 2 else 1
+            sums[tensor.name] = random.gamma(1.0, 1.0, (experts, tensor.shape[0])).astype("f4")
+            counts[tensor.name] = np.ones(experts, np.float32)
+    return Matrix(datasets=("made-up.txt",), chunks=3, sums=sums, counts=counts)
+
+
+def wanted_tiers(model: Path, folder: Path, matrix: Matrix, *tiers: str) -> list[Wanted]:
+    header = gguf.read(model)
+    found = describe(header.metadata, header.tensors)
+    profiles = load_profiles(data_folder("profiles"), tiers or None)
+    return [
+        Wanted(
+            target=folder / f"{recipe.tier}.gguf",
+            file_type=file_type(recipe.base),
+            types=asked_types(recipe, found, header.tensors),
+            weights=matrix.weights() if recipe.imatrix else None,
+            notes=quantize.notes(matrix) if recipe.imatrix else (),
+        )
+        for recipe in make_recipes(profiles, found, header.tensors)
+    ]
+
+
+def one_pass(
+    model: Path,
+    wanted: list[Wanted],
+    *,
+    memory: int = 1 << 30,
+    threads: int = 2,
+    spent: onepass.Spent | None = None,
+) -> tuple[tuple[Path, ...], ...]:
+    return onepass.quantize_all(
+        model, wanted, threads=threads, memory=memory, progress=quiet, spent=spent
+    )
+
+
+@pytest.mark.parametrize(
+    "tiers", [("Quality", "I-Compact"), pytest.param((), marks=pytest.mark.long)]
+)
+def test_every_tier_equals_llama_cpp(
+    demo_model: Path, tmp_path: Path, tiers: tuple[str, ...]
+) -> None:
+    matrix = matrix_for(demo_model)
+    wanted = wanted_tiers(demo_model, tmp_path, matrix, *tiers)
+    one_pass(demo_model, wanted)
+    assert len(wanted) == (len(tiers) or 9)
+    assert {path.name for path in tmp_path.glob("*")} >= {want.target.name for want in wanted}
+    assert not list(tmp_path.glob("*.partial"))
+    assert not list(tmp_path.glob("*.journal"))
+    other = tmp_path / "llama.gguf"
+    for want in wanted:
+        quantize.quantize(
+            demo_model,
+            other,
+            file_type=want.file_type,
+            types=want.types,
+            imatrix=matrix if want.weights is not None else None,
+            threads=2,
+        )
+        assert sha256(want.target) == sha256(other), want.target.name
+
+
+@pytest.mark.road
+def test_little_memory_and_other_thread_counts_change_nothing(
+    demo_model: Path, tmp_path: Path
+) -> None:
+    matrix, hashes = matrix_for(demo_model), set()
+    for number, (memory, threads) in enumerate([(1 << 30, 2), (1, 1), (1, 3), (200_000, 2)]):
+        wanted = wanted_tiers(demo_model, tmp_path / str(number), matrix, "I-Compact")
+        one_pass(demo_model, wanted, memory=memory, threads=threads)
+        hashes.add(sha256(wanted[0].target))
+    assert len(hashes) == 1
+
+
+@pytest.mark.long  # llama.cpp computes the grids of each of these types anew, for seconds
+def test_every_low_type_equals_llama_cpp(demo_model: Path, tmp_path: Path) -> None:
+    """One file a type that is rounded with an importance matrix; the tiers have them in experts."""
+    matrix = matrix_for(demo_model)
+    names = ("blk.3.attn_q.weight",)
+    kinds = ("IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ1_M", "IQ3_XXS", "IQ3_S")
+    weights = matrix.weights()
+    wanted = [
+        _complete(
+            demo_model,
+            Wanted(
+                target=tmp_path / kind,
+                file_type=7,
+                types=dict.fromkeys(names, kind),
+                weights=weights,
+                notes=quantize.notes(matrix),
+            ),
+        )
+        for kind in kinds
+    ]
+    one_pass(demo_model, wanted)
+    for want in wanted:
+        quantize.quantize(
+            demo_model,
+            tmp_path / "llama",
+            file_type=7,
+            types=want.types,
+            imatrix=matrix,
+            threads=2,
+        )
+        assert sha256(want.target) == sha256(tmp_path / "llama"), want.target.name
+
+
+def test_every_plain_type_equals_llama_cpp(demo_model: Path, tmp_path: Path) -> None:
+    """One file a type, over tensors of which some rows do not divide into its blocks."""
+    name = "blk.3.attn_q.weight"
+    kinds = ("Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0", "IQ4_NL", "IQ4_XS", "Q2_K", "F16", "F32")
+    wanted = [
+        Wanted(target=tmp_path / kind, file_type=7, types={name: kind}, weights=None)
+        for kind in kinds
+    ]
+    one_pass(demo_model, [_complete(demo_model, want) for want in wanted])
+    for want in wanted:
+        quantize.quantize(
+            demo_model,
+            tmp_path / "llama",
+            file_type=7,
+            types=_complete(demo_model, want).types,
+            imatrix=None,
+            threads=2,
+        )
+        assert sha256(want.target) == sha256(tmp_path / "llama"), want.target.name
+
+
+def _complete(model: Path, want: Wanted) -> Wanted:
+    """Name every other tensor too: llama.cpp would give it a type of its own choice."""
+    types = {t.name: "Q8_0" for t in gguf.read(model).tensors if t.type == "BF16"}
+    return Wanted(
+        target=want.target,
+        file_type=want.file_type,
+        types={**types, **want.types},
+        weights=want.weights,
+        notes=want.notes,
+    )
+
+
+def test_a_killed_pass_goes_on_where_it_was(demo_model: Path, tmp_path: Path) -> None:
+    matrix = matrix_for(demo_model)
+    calm = wanted_tiers(demo_model, tmp_path / "calm", matrix, "I-Compact", "Compact")
+    one_pass(demo_model, calm)
+    stored = tmp_path / "matrix"
+    _store(stored, matrix)
+    program = (
+        "import os\nfrom pathlib import Path\n"
+        "from tests.unit.quantize.test_onepass import *\n"
+        "from tests.steps import at_step\n"
+        "onepass.NOTE_EVERY = onepass.KEEP_EVERY = 0.0\n"
+        f"matrix = imatrix.read(Path({str(stored)!r}))\n"
+        f"model = Path({str(demo_model)!r})\n"
+        f"folder = Path({str(tmp_path / 'killed')!r})\n"
+        "wanted = wanted_tiers(model, folder, matrix, 'I-Compact', 'Compact')\n"
+        "kill = lambda _line: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "at_step('rename .*[.]journal$', 45, kill)\n"
+        "one_pass(model, wanted, memory=1)\n"
+    )
+    root = Path(__file__).resolve().parents[3]
+    done = subprocess.run([sys.executable, "-c", program], cwd=root, check=False)
+    assert done.returncode == -signal.SIGKILL
+    killed = wanted_tiers(demo_model, tmp_path / "killed", matrix, "I-Compact", "Compact")
+    work = onepass._Pass(open_source(demo_model), killed)
+    assert work._resumed() > 10  # how many were whole by then is up to threads
+    one_pass(demo_model, killed)
+    for before, after in zip(calm, killed, strict=True):
+        assert sha256(before.target) == sha256(after.target)
+
+
+def _store(path: Path, matrix: Matrix) -> None:
+    arrays = []
+    for name, sums in matrix.sums.items():
+        arrays += [(f"{name}.in_sum2", sums), (f"{name}.counts", matrix.counts[name][:, None])]
+    metadata = [("general.type", "imatrix"), ("imatrix.datasets", ["made-up.txt"])]
+    gguf.write_arrays(path, [*metadata, ("imatrix.chunk_count", 3)], arrays)
+
+
+def test_a_partial_file_of_another_pass_is_not_gone_on_with(
+    demo_model: Path, tmp_path: Path
+) -> None:
+    matrix = matrix_for(demo_model)
+    (want,) = wanted_tiers(demo_model, tmp_path, matrix, "Compact")
+    partial_of(want.target).write_bytes(b"something else")
+    with onepass._Pass(open_source(demo_model), [want]) as work:
+        work.note(50)
+    partial_of(want.target).write_bytes(bytes(work.outputs[0].size))  # as long, by somebody else
+    one_pass(demo_model, [want])
+    (calm,) = wanted_tiers(demo_model, tmp_path / "calm", matrix, "Compact")
+    one_pass(demo_model, [calm])
+    assert sha256(want.target) == sha256(calm.target)
+
+
+def test_another_matrix_of_equal_names_and_counts_begins_anew(
+    demo_model: Path, tmp_path: Path
+) -> None:
+    """Metadata of the two files would be equal to the byte, their weights are not."""
+    first = matrix_for(demo_model)
+    second = replace(first, sums={name: sums[:, ::-1] for name, sums in first.sums.items()})
+    (want,) = wanted_tiers(demo_model, tmp_path, first, "I-Compact")
+    with onepass._Pass(open_source(demo_model), [want]) as work:
+        work.note(len(work.tensors) // 2)
+    (other,) = wanted_tiers(demo_model, tmp_path, second, "I-Compact")
+    with onepass._Pass(open_source(demo_model), [other]) as begun:
+        assert begun.done == 0
+        begun.note(len(begun.tensors) // 2)
+    with onepass._Pass(open_source(demo_model), [want]) as again:
+        assert again.done == 0  # its file has become the other's
+    one_pass(demo_model, [other])
+    (calm,) = wanted_tiers(demo_model, tmp_path / "calm", second, "I-Compact")
+    one_pass(demo_model, [calm])
+    assert sha256(other.target) == sha256(calm.target)
+    assert not list(tmp_path.glob("*.journal"))
+
+
+@pytest.mark.parametrize("instant", ["noted", "headed"])
+def test_a_pass_killed_at_its_very_end_is_not_made_again(
+    demo_model: Path, tmp_path: Path, instant: str
+) -> None:
+    wanted = wanted_tiers(demo_model, tmp_path, matrix_for(demo_model), "Compact", "Quality")
+    calm = wanted_tiers(demo_model, tmp_path / "calm", matrix_for(demo_model), "Compact", "Quality")
+    one_pass(demo_model, calm)
+    with onepass._Pass(open_source(demo_model), wanted) as work:
+        for file, before in zip(work.files, calm, strict=True):
+            os.pwrite(file, before.target.read_bytes(), 0)
+            os.pwrite(file, work.mark, 0)
+        work.note(len(work.tensors))
+        if instant == "headed":
+            os.pwrite(work.files[0], work.outputs[0].head, 0)
+    spent = onepass.Spent()
+    one_pass(demo_model, wanted, spent=spent)
+    assert spent.source_bytes == 0
+    assert [sha256(w.target) for w in wanted] == [sha256(c.target) for c in calm]
+
+
+def test_files_are_found_again_until_somebody_keeps_them(demo_model: Path, tmp_path: Path) -> None:
+    wanted = wanted_tiers(demo_model, tmp_path, matrix_for(demo_model), "Compact", "Quality")
+
+    def fail(_files: object) -> None:
+        raise KeyboardInterrupt
+
+    def make(keep: Callable[[object], object], spent: onepass.Spent) -> None:
+        onepass.quantize_all(
+            demo_model, wanted, threads=2, memory=1 << 30, progress=quiet, spent=spent, keep=keep
+        )
+
+    with pytest.raises(KeyboardInterrupt):
+        make(fail, onepass.Spent())
+    again, kept = onepass.Spent(), list[object]()
+    make(kept.append, again)
+    assert again.source_bytes == 0
+    assert kept == [tuple((want.target,) for want in wanted)]
+    assert not list(tmp_path.glob("*.journal"))
+
+
+def test_nan_in_the_source_names_its_tensor(demo_model: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.gguf"
+    content = bytearray(demo_model.read_bytes())
+    header = read_header(demo_model)
+    tensor = next(t for t in header.tensors if t.name == "blk.5.ffn_up_exps.weight")
+    start = header.data_offset + tensor.offset + 4242
+    content[start : start + 2] = b"\xff\xff"  # a NaN in BF16
+    damaged.write_bytes(content)
+    wanted = wanted_tiers(damaged, tmp_path, matrix_for(damaged), "Compact")
+    with pytest.raises(BuildError, match=r"blk\.5\.ffn_up_exps\.weight holds NaN"):
+        one_pass(damaged, wanted)
+    assert not wanted[0].target.exists()
+
+
+@pytest.mark.road
+def test_a_source_in_shards_gives_what_llama_cpp_makes_of_it(
+    demo_model: Path, tmp_path: Path
+) -> None:
+    first, *others = split(demo_model, tmp_path / "Tiny-BF16.gguf", 40)
+    assert len(others) > 2
+    matrix = matrix_for(demo_model)
+    (whole,) = wanted_tiers(demo_model, tmp_path / "whole", matrix, "I-Compact")
+    (parts,) = wanted_tiers(demo_model, tmp_path / "parts", matrix, "I-Compact")
+    one_pass(demo_model, [whole])
+    one_pass(first, [parts])
+    quantize.quantize(
+        first,
+        tmp_path / "llama",
+        file_type=parts.file_type,
+        types=parts.types,
+        imatrix=matrix,
+        threads=2,
+    )
+    assert sha256(parts.target) == sha256(tmp_path / "llama")
+    assert sha256(parts.target) == sha256(whole.target)
+
+
+@pytest.mark.road
+def test_shards_hold_what_the_single_file_holds(demo_model: Path, tmp_path: Path) -> None:
+    matrix = matrix_for(demo_model)
+    (want,) = wanted_tiers(demo_model, tmp_path, matrix, "I-Compact")
+    one_pass(demo_model, [want])
+    ((first, *others),) = one_pass(demo_model, [replace(want, shard=2_000_000)])
+    size = want.target.stat().st_size
+    assert len(others) >= size // 2_000_000
+    assert first.name == f"I-Compact-00001-of-0000{len(others) + 1}.gguf"
+    assert not list(tmp_path.glob("*.partial"))
+    whole, parts = gguf.read(want.target), gguf.read_split(first)
+    assert parts.tensors == whole.tensors
+    keys = read_header(want.target).keys
+    split_keys = ["split.no", "split.tensors.count", "split.count"]
+    assert list(read_header(first).keys) == [*keys, *split_keys]
+    assert all(read_header(first).keys[key] == raw for key, raw in keys.items())
+    for number, path in enumerate([first, *others]):
+        assert list(read_header(path).keys)[-3:] == split_keys
+        assert gguf.read(path).get("split.no") == number
+        assert path.stat().st_size - read_header(path).data_offset <= 2_000_000
+    # every byte of every tensor, in the same order
+    joined = b"".join(
+        path.read_bytes()[read_header(path).data_offset :] for path in (first, *others)
+    )
+    assert joined == want.target.read_bytes()[read_header(want.target).data_offset :]
+    assert logits(first) == logits(want.target)
+
+
+def logits(path: Path) -> list[float]:
+    with Session(path, n_ctx=32, threads=1) as session:
+        tokens = session.tokenize("The river rises in")
+        batch = [Token(id=t, position=i, wanted=True) for i, t in enumerate(tokens)]
+        return [float(value) for value in session.decode(batch)[-1]]
+
+
+def test_one_file_is_enough_below_the_limit_and_a_large_tensor_stands_alone(
+    demo_model: Path, tmp_path: Path
+) -> None:
+    matrix = matrix_for(demo_model)
+    (want,) = wanted_tiers(demo_model, tmp_path, matrix, "Compact")
+    ((only,),) = one_pass(demo_model, [replace(want, shard=1 << 40)])
+    assert only == want.target
+    (tiny,) = one_pass(demo_model, [replace(want, shard=1)])
+    assert len(tiny) == len(gguf.read(demo_model).tensors)
+    assert gguf.read_split(tiny[0]).tensors == gguf.read(only).tensors
+
+
+def test_a_full_disk_is_said_in_one_line(demo_model: Path, tmp_path: Path) -> None:
+    (want,) = wanted_tiers(demo_model, tmp_path, matrix_for(demo_model), "Compact")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
+    try:
+        with pytest.raises(CapacityError, match="too large; mend the disk"):
+            one_pass(demo_model, [want])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+    assert not want.target.exists()
+
+
+def test_a_matrix_of_another_model_is_refused(demo_model: Path, tmp_path: Path) -> None:
+    (want,) = wanted_tiers(demo_model, tmp_path, matrix_for(demo_model), "I-Compact")
+    assert want.weights is not None
+    name = "blk.3.ffn_up_exps.weight"
+    for wrong in (want.weights[name][:-1], np.full_like(want.weights[name], np.nan)):
+        given = replace(want, weights={**want.weights, name: wrong})
+        with pytest.raises(BuildError, match=r"blk\.3\.ffn_up_exps\.weight.*finite"):
+            one_pass(demo_model, [given])
+
+
+def test_a_pass_killed_while_its_files_take_their_names(demo_model: Path, tmp_path: Path) -> None:
+    matrix = matrix_for(demo_model)
+    calm = wanted_tiers(demo_model, tmp_path / "calm", matrix, "Compact", "Quality")
+    one_pass(demo_model, calm)
+    killed = wanted_tiers(demo_model, tmp_path / "killed", matrix, "Compact", "Quality")
+    with onepass._Pass(open_source(demo_model), killed) as work:
+        for file, before in zip(work.files, calm, strict=True):
+            os.pwrite(file, before.target.read_bytes(), 0)
+        work.end()  # the journal of a whole pass, one file renamed already, the other not
+    partial_of(killed[0].target).rename(killed[0].target)
+    spent = onepass.Spent()
+    one_pass(demo_model, killed, spent=spent)
+    assert spent.source_bytes == 0
+    for before, after in zip(calm, killed, strict=True):
+        assert sha256(before.target) == sha256(after.target)
+    assert not partial_of(killed[1].target).exists()
+
+
+def test_the_source_is_read_once_whatever_the_number_of_tiers(
+    demo_model: Path, tmp_path: Path
+) -> None:
+    spent = onepass.Spent()
+    told: list[tuple[int, int, str]] = []
+    onepass.quantize_all(
+        demo_model,
+        wanted_tiers(demo_model, tmp_path, matrix_for(demo_model), "Compact", "Quality"),
+        threads=2,
+        memory=1 << 30,
+        progress=lambda done, total, words: told.append((done, total, words)),
+        spent=spent,
+    )
+    source = gguf.read(demo_model)
+    everything = sum(tensor.bytes for tensor in source.tensors)
+    assert spent.source_bytes == everything
+    assert told[0] == (0, everything, f"0 of {len(source.tensors)} tensors")
+    assert told[-1] == (
+        everything,
+        everything,
+        f"{len(source.tensors)} of {len(source.tensors)} tensors",
+    )
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not SHARED.is_dir(), reason="shared data not present")
+def test_the_files_of_llama_quantize(tmp_path: Path) -> None:
+    """All nine hashes of files that llama-quantize wrote, from one pass."""
+    model = SHARED / "models" / "tiny-moe" / "tiny-moe-BF16.gguf"
+    matrix = imatrix.read(SHARED / "expected" / "imatrix.gguf")
+    wanted = wanted_tiers(model, tmp_path, matrix)
+    one_pass(model, wanted)
+    lines = (SHARED / "expected" / "sha256.txt").read_text().splitlines()
+    expected = {tier: digest for digest, tier, _ in map(str.split, lines)}
+    assert {want.target.stem.lower(): sha256(want.target) for want in wanted} == expected
