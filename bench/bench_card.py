@@ -17,7 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from bot.card.tables import CardFile
-from bot.records import Results, Speed
+from bot.records.measured import Speed
+from bot.records.results import Results
 from tests.unit.card import samples
 
 

@@ -38,7 +38,7 @@ from bot.predict.architecture import describe
 from bot.quantize import onepass, quantize
 from bot.quantize.imatrix import Matrix
 from bot.quantize.layout import Wanted
-from bot.records import Tensor
+from bot.records.model import Tensor
 from bot.settings.settings import DEMO, data_folder
 from bot.workspace import sha256
 

@@ -37,7 +37,7 @@ from bot.plan.recipe import asked_types, make_recipes
 from bot.predict.architecture import describe
 from bot.publish.upload import open_private, upload
 from bot.quantize.quantize import to_bf16
-from bot.records import Built
+from bot.records.built import Built
 from bot.release import timeline
 from bot.settings.settings import DEMO, data_folder
 from bot.workspace import sha256

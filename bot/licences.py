@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Protocol
 
-from bot.records import Release
-from bot.settings.settings import GateSettings
+from bot.records.releases import Release
 
 UNREADABLE = "an entry that cannot be read"
 # what forbids to hand on a changed work, in words between dashes, however it is spelt
@@ -24,6 +24,20 @@ _CLOSED_LINK = re.compile(r"creativecommons\.org/licenses/[a-z-]*nd\b", re.IGNOR
 _NO_NAME = frozenset({"unknown", "none", "null", "unlicensed", "no-license", "no-licence", "n-a"})
 
 
+class Rules(Protocol):
+    """What the settings say of licences (gate.unlicensed, gate.licences)."""
+
+    @property
+    def unlicensed(self) -> str:
+        """`publish`, or `stop`."""
+        ...
+
+    @property
+    def licences(self) -> tuple[str, ...]:
+        """Those allowed; all where none is named."""
+        ...
+
+
 def of(release: Release) -> tuple[str, ...]:
     """Every licence that a release's card names, as it stands there."""
     return release.licenses or ((release.license,) if release.license else ())
@@ -34,7 +48,7 @@ def expression(release: Release) -> str | None:
     return " AND ".join(of(release)) or None
 
 
-def permitted(release: Release, wanted: GateSettings) -> tuple[bool, str]:
+def permitted(release: Release, wanted: Rules) -> tuple[bool, str]:
     """Whether what was made of a release may be handed on, and why: known before any work."""
     named = of(release)
     closed = [name for name in (*named, release.license_name or "") if _is_closed(name)]

@@ -13,7 +13,7 @@ from bot.measures import divergence, perplexity
 from bot.measures.journal import Journal
 from bot.measures.logits import open_base
 from bot.measures.windows import Windows, cut
-from bot.records import Divergence, Perplexity
+from bot.records.measured import Divergence, Perplexity
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 TINY = SHARED / "models" / "tiny-moe"

@@ -50,7 +50,7 @@ from bot.lint.defects import lint
 from bot.measures.journal import Journal, empty
 from bot.progress import Narrator
 from bot.publish import blocks, provenance
-from bot.records import to_json
+from bot.records.coding import to_json
 from bot.store.ledger import Work
 from bot.tensors.weights import INDEX
 from bot.workplace.fetch import MANIFEST, Verified

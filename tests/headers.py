@@ -9,7 +9,7 @@ from math import prod
 from typing import Any
 
 from bot.clients.files.safetensors import BITS
-from bot.records import HeaderTensor
+from bot.records.model import HeaderTensor
 
 Shape = tuple[int, ...]
 H, FF, E = 512, 256, 8  # model width, an expert's width, experts

@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 from bot.predict.converter_classes import CLASSES
-from bot.records import HeaderTensor
+from bot.records.model import HeaderTensor
 from tests.headers import config, count, tensors
 
 _AROUND = "model.embed_tokens model.norm lm_head"

@@ -18,7 +18,7 @@ from bot.clients.github.github import Repository, Unanswered
 from bot.clients.github.github_replies import WorkflowRun
 from bot.clock import Clock, span
 from bot.errors import BotError, SettingsError, SourceError, UnreachableError
-from bot.records import digest
+from bot.records.coding import digest
 from bot.settings.settings import GitHubSettings
 from bot.store.ledger import Ledger
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pydantic import ValidationError
 
 from bot.legible import legible
-from bot.records import Results
+from bot.records.results import Results
 from bot.settings.settings import SourceSettings
 
 LONGEST = 1000  # characters of a word

@@ -35,7 +35,9 @@ from bot.card.rows import NAME_LIMIT, distinct, example, names
 from bot.card.tables import CardFile, available, benchmarks, others
 from bot.errors import SettingsError
 from bot.legible import legible
-from bot.records import Results, Row, from_json
+from bot.records.coding import from_json
+from bot.records.measured import Row
+from bot.records.results import Results
 from bot.settings.settings import CardSettings, data_folder
 from bot.wording import escape, formats
 

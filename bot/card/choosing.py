@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bot.card.rows import Entry, files_of, less_divergent
-from bot.records import Architecture, Results
+from bot.records.model import Architecture
+from bot.records.results import Results
 from bot.settings.settings import CardSettings
 
 GIB = 1 << 30

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bot.records import RARE_TOKENS, CalibrationFacts
+from bot.records.results import RARE_TOKENS, CalibrationFacts
 
 MOST = 12  # layers, tensors or experts that are named before `and N more`
 

@@ -16,7 +16,9 @@ from bot.progress import Report
 from bot.publish import provenance
 from bot.publish.blocks import marked
 from bot.quantize.calibrating import settled
-from bot.records import Built, Results, digest, to_json
+from bot.records.built import Built
+from bot.records.coding import digest, to_json
+from bot.records.results import Results
 from bot.workplace.job import Job
 from bot.workspace import copy, inside, keep_text, sha256
 

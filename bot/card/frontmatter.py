@@ -16,7 +16,8 @@ from bot import licences
 from bot.card.rows import Entry, files_of
 from bot.card.tables import CardFile
 from bot.legible import legible
-from bot.records import Release, Results
+from bot.records.releases import Release
+from bot.records.results import Results
 from bot.settings.settings import CardSettings
 from bot.wording.escape import url
 

@@ -18,7 +18,8 @@ from bot.card.rows import (
     tiers,
 )
 from bot.legible import legible
-from bot.records import Results, supported
+from bot.records.measured import supported
+from bot.records.results import Results
 from bot.settings.settings import CardSettings
 from bot.wording.formats import Sizes, error_places, fixed, measured, percent, size
 

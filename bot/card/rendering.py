@@ -16,7 +16,8 @@ from bot.card.frontmatter import front_matter
 from bot.card.tables import CardFile
 from bot.errors import BuildError
 from bot.plots.pictures import Picture
-from bot.records import Results, to_json
+from bot.records.coding import to_json
+from bot.records.results import Results
 from bot.settings.settings import CardSettings, data_folder
 
 BODY = "body.md"  # what the child leaves

@@ -9,7 +9,8 @@ from typing import Literal
 
 from bot import evidence
 from bot.legible import legible
-from bot.records import KLD, PPL, Divergence, Imported, Results, Row, supported
+from bot.records.measured import KLD, PPL, Divergence, Imported, Row, supported
+from bot.records.results import Results
 
 NAME_LIMIT = 60
 SAME_SIZE = 1.001  # X and I-X differ by a few bytes of metadata

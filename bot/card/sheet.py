@@ -33,20 +33,18 @@ from pydantic import Field, ValidationError
 from bot import rights
 from bot.apart.sandbox import Wanted
 from bot.errors import SettingsError
-from bot.records import (
-    Architecture,
-    Built,
+from bot.records.built import Built
+from bot.records.measured import Imported, Row, Scores
+from bot.records.model import Architecture
+from bot.records.recipes import Windows
+from bot.records.releases import Release
+from bot.records.results import (
     CalibrationFacts,
     CalibrationText,
     EvaluationFacts,
-    Imported,
-    Release,
     Results,
-    Row,
-    Scores,
     Text,
     Tools,
-    Windows,
 )
 from bot.settings.settings import NAME, CardSettings, Part
 

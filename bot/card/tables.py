@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bot.card.rows import Entry, elsewhere, entries, names
-from bot.records import KLD, PPL, Results, Row, best
+from bot.records.measured import KLD, PPL, Row, best
+from bot.records.results import Results
 from bot.settings.settings import CardSettings
 from bot.wording.escape import Verbatim, code, link, path, text
 from bot.wording.formats import (

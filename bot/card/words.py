@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bot import patterns
-from bot.records import Architecture, Windows
+from bot.records import patterns
+from bot.records.model import Architecture
+from bot.records.recipes import Windows
 
 
 def attention(layers: Sequence[str]) -> str:

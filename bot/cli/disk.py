@@ -68,7 +68,7 @@ def clean(
     bot clean Qwen/Qwen3.6-35B-A3B
     """
     from bot.cli import text_tables
-    from bot.records import to_json
+    from bot.records.coding import to_json
     from bot.verbs.cleaning import Wanted, clean
 
     wanted = Wanted(model=model, everything=everything, before=before, dry_run=dry_run)

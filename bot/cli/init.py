@@ -52,7 +52,7 @@ def init(
     bot init ./builds --single
     """
     from bot.actions import installing
-    from bot.records import to_json
+    from bot.records.coding import to_json
 
     folder = Path(repo).expanduser()
     into = partial(installing.into_repository, context.settings, repo)

@@ -35,7 +35,7 @@ from bot.errors import AccessError, BotError, SourceError, of_machine
 if TYPE_CHECKING:
     from bot.detect.inspection import Sight, Sketch
     from bot.progress import Narrator
-    from bot.records import Built
+    from bot.records.built import Built
     from bot.settings.settings import Settings
     from bot.workplace.job import Job
     from bot.workplace.models import Pipeline, Plan
@@ -186,7 +186,7 @@ BASELINES = click.option(
 
 def _emit(record: Any) -> None:
     """A record, or a plain value, as JSON."""
-    from bot.records import to_json
+    from bot.records.coding import to_json
 
     click.echo(to_json(record), nl=False)
 

@@ -220,7 +220,7 @@ def publish(
     bot step publish --release Qwen--Qwen3.6-35B-A3B-0123456789ab --sentinel 0123…
     """
     from bot.jobs import steps
-    from bot.records import dump
+    from bot.records.coding import dump
 
     hide = private or context.settings.publish.private
     folder = _folder(context, release)

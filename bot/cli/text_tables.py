@@ -12,27 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 from bot import licences
 from bot.legible import legible, legible_flat
-from bot.records import (
-    Architecture,
-    CalibrationFacts,
-    Comparison,
-    Evaluation,
-    EvaluationFacts,
-    Imported,
-    Recipe,
-    Results,
-    Row,
-    dump,
-)
+from bot.records.coding import dump
+from bot.records.measured import Comparison, Imported, Row
+from bot.records.model import Architecture
+from bot.records.recipes import Recipe
+from bot.records.results import CalibrationFacts, Evaluation, EvaluationFacts, Results
 
 if TYPE_CHECKING:
     from bot.detect.inspection import Sight, Sketch
     from bot.gate.verdicts import Verdict
     from bot.publish.publication import Published, RolledBack, Version
     from bot.publish.reclaim import Replaced
+    from bot.records.findings import Finding
     from bot.verbs.cleaning import Cleaned
     from bot.verbs.demo import Demonstrated
-    from bot.verbs.doctor import Finding
     from bot.workplace.models import Plan
 
 _IMPORTED = ("mean", "median", "p999", "max")
@@ -335,7 +328,7 @@ def ended(done: Published, measured: Path) -> str:
     """
     lines = [published(done), *gaps(measured)]
     if done.changed and measured.is_file():
-        from bot.records import from_json
+        from bot.records.coding import from_json
 
         lines = [results(from_json(Results, measured.read_bytes())), "", *lines]
     return "\n".join(lines)
@@ -344,7 +337,7 @@ def ended(done: Published, measured: Path) -> str:
 def gaps(results: Path) -> list[str]:
     """A line for each tier of results.json that was rounded without data of some weights."""
     from bot.quantize.quantize import told
-    from bot.records import from_json
+    from bot.records.coding import from_json
 
     if not results.is_file():
         return []

@@ -13,7 +13,7 @@ from typing import Any
 from bot.detect.moe import MoeFacts, NotMoe, clearly_dense, experts
 from bot.detect.quantized import HINTING_TAGS, hinted, is_native, method_refused
 from bot.foreign import printable
-from bot.records import Build, Decision, Release, RepoFile, Skip, Wait
+from bot.records.releases import Build, Decision, Release, RepoFile, Skip, Wait
 from bot.tensors import weights
 from bot.tensors.configs import names, quant_method
 

@@ -21,19 +21,9 @@ from bot.errors import AccessError, SourceError
 from bot.foreign import read_json, read_of, require_within
 from bot.predict.architecture import describe
 from bot.predict.preview import Preview, preview
-from bot.records import (
-    Architecture,
-    Build,
-    Decision,
-    Outcome,
-    Release,
-    RepoFile,
-    Skip,
-    Tensor,
-    digest,
-    dump,
-    load,
-)
+from bot.records.coding import digest, dump, load
+from bot.records.model import Architecture, Tensor
+from bot.records.releases import Build, Decision, Outcome, Release, RepoFile, Skip
 from bot.source.beforehand import lacking, require_whole
 from bot.source.convert import dropped_parts, without
 from bot.source.staging import ConvertFacts

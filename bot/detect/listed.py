@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from bot.clients.files import gguf, safetensors
 from bot.detect.buildable import CONFIG, decide, from_config, from_files, glance, looked_into
 from bot.errors import AbsentError, AccessError, BotError, SourceError
-from bot.records import Decision, Outcome, Release, RepoFile, Skip, Wait, dump, load
+from bot.records.coding import dump, load
+from bot.records.releases import Decision, Outcome, Release, RepoFile, Skip, Wait
 from bot.tensors import weights
 from bot.tensors.stored import parts_by_file
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from bot.detect.makers import CLEARLY_DENSE, FAMILY_REFUSALS, WITH_SPARSE_MEMBERS
 from bot.detect.quantized import is_native
-from bot.records import Outcome
+from bot.records.releases import Outcome
 from bot.tensors.configs import (
     ACTIVE_KEYS,
     EXPERT_KEYS,

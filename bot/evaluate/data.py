@@ -10,7 +10,8 @@ from bot.detect.inspection import FETCHERS
 from bot.errors import SettingsError, SourceError
 from bot.foreign import require_file_itself
 from bot.measures.tasks import Kind
-from bot.records import Release, RepoFile, Text
+from bot.records.releases import Release, RepoFile
+from bot.records.results import Text
 from bot.settings.settings import DataSettings
 from bot.tensors import weights
 from bot.workplace.fetch import fetch

@@ -15,7 +15,9 @@ from bot.evaluate.bench import Bench, Subject
 from bot.evaluate.data import Data, fetch_other, find_tasks, is_other
 from bot.evaluate.scores import Table
 from bot.measures.logits import MAGIC
-from bot.records import KLD, Comparison, Evaluation, Results, Row, digest, from_json, to_json
+from bot.records.coding import digest, from_json, to_json
+from bot.records.measured import KLD, Comparison, Row
+from bot.records.results import Evaluation, Results
 from bot.workplace import demo_texts
 from bot.workplace.job import tools_of
 from bot.workplace.models import Pipeline

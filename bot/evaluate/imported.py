@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bot.errors import SettingsError
-from bot.records import Imported
+from bot.records.measured import Imported
 from bot.workspace import sha256
 
 LARGEST = 64 << 20  # bytes; a log of a long run has a line for each chunk

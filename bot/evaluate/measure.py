@@ -12,16 +12,11 @@ from bot.evaluate.files import subject_of
 from bot.evaluate.scores import Table, Wrote
 from bot.quantize import calibrating
 from bot.quantize.tier_files import quantize
-from bot.records import (
-    Built,
-    Recipe,
-    Results,
-    Row,
-    Scores,
-    dump,
-    load,
-    to_json,
-)
+from bot.records.built import Built
+from bot.records.coding import dump, load, to_json
+from bot.records.measured import Row, Scores
+from bot.records.recipes import Recipe
+from bot.records.results import Results
 from bot.workplace.job import Job
 from bot.workspace import keep_text
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bot import evidence
 from bot.errors import BotError
 from bot.evidence import CHUNKS, LEVEL
-from bot.records import Comparison
+from bot.records.measured import Comparison
 
 SEED = 20260521
 SUBSETS = 1 << 15  # of chunks; all there are where there are no more

@@ -8,17 +8,9 @@ from typing import Any
 
 from bot.evaluate.bench import Bench, Measured, Subject, answered, speeds
 from bot.evaluate.data import Data
-from bot.records import (
-    KLD,
-    PPL,
-    Comparison,
-    Divergence,
-    EvaluationFacts,
-    Noise,
-    Perplexity,
-    Scores,
-    load,
-)
+from bot.records.coding import load
+from bot.records.measured import KLD, PPL, Comparison, Divergence, Noise, Perplexity, Scores
+from bot.records.results import EvaluationFacts
 
 Wrote = Callable[[], None]  # told after each measure
 

@@ -14,7 +14,9 @@ from bot.gate.verdicts import Facts, Verdict, judge, kept
 from bot.publish.held import blob_id
 from bot.publish.standing import said_of
 from bot.quantize.verify import verify
-from bot.records import Release, Results, to_json
+from bot.records.coding import to_json
+from bot.records.releases import Release
+from bot.records.results import Results
 from bot.settings.settings import GateSettings, Settings
 from bot.workplace.job import Job
 from bot.workplace.models import Pipeline, as_file, as_repo, origin_of

@@ -8,7 +8,8 @@ from fnmatch import fnmatchcase
 from math import hypot, inf, sqrt
 
 from bot import evidence, licences
-from bot.records import Choices, Divergence, LeftOut, Results, Row
+from bot.records.measured import Choices, Divergence, Row
+from bot.records.results import LeftOut, Results
 from bot.settings.settings import GateSettings
 
 SURE = 2.0  # standard errors beyond which a limit counts as broken; see docs/statistics.md

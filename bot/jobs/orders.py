@@ -29,7 +29,11 @@ from bot.detect.inspection import Local
 from bot.errors import CapacityError, SourceError
 from bot.foreign import has_few_values
 from bot.jobs.recordpath import RecordPath
-from bot.records import Architecture, Built, Release, Tools, from_json, to_json
+from bot.records.built import Built
+from bot.records.coding import from_json, to_json
+from bot.records.model import Architecture
+from bot.records.releases import Release
+from bot.records.results import Tools
 from bot.store.ledger import Ledger, Work
 from bot.workplace.models import REPO_ID
 from bot.workspace import Workspace, keep_text, slug, write_text

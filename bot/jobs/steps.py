@@ -37,7 +37,10 @@ from bot.jobs.travel import Road, carried, here, road, sweep
 from bot.publish.afterwards import follow
 from bot.publish.publication import Published, held_already, send
 from bot.quantize import calibrating, tier_files
-from bot.records import Built, Recipe, Tools, digest, dump
+from bot.records.built import Built
+from bot.records.coding import digest, dump
+from bot.records.recipes import Recipe
+from bot.records.results import Tools
 from bot.release import needs
 from bot.settings.settings import Settings
 from bot.store.ledger import Ledger, Work

@@ -23,7 +23,9 @@ from bot.errors import AccessError, PublishError, SettingsError, SourceError
 from bot.jobs.orders import LONGEST, Carried, Folder, Group, Prepared
 from bot.jobs.recordpath import RecordPath
 from bot.publish.held import differing
-from bot.records import Built, Release, RepoFile, digest, together
+from bot.records.built import Built, together
+from bot.records.coding import digest
+from bot.records.releases import Release, RepoFile
 from bot.settings.settings import staging_token
 from bot.store.ledger import Kept, Work
 from bot.workplace.fetch import fetch

@@ -18,7 +18,8 @@ from urllib.parse import unquote
 from bot.foreign import read_of
 from bot.legible import legible
 from bot.localhub.files.card_data import front_matter, split_card
-from bot.records import Results, Tensor
+from bot.records.model import Tensor
+from bot.records.results import Results
 from bot.wording.markdown import Cells, prose, tables, without_code
 from bot.wording.naming import ambiguous, hub_label, hub_snippet, llama_file, models, ollama_file
 

@@ -15,7 +15,9 @@ from bot.errors import SettingsError, SourceError
 from bot.foreign import START, instead, read_of
 from bot.lint.defects import LONGEST_CARD, Head, Listed, Repository
 from bot.progress import Narrator
-from bot.records import Release, Results, from_json
+from bot.records.coding import from_json
+from bot.records.releases import Release
+from bot.records.results import Results
 from bot.wording.naming import is_model
 from bot.workplace.models import Pipeline, as_repo
 from bot.workspace import as_text, sha256

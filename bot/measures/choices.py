@@ -19,7 +19,7 @@ from bot.clients.llama.session import Session, Token
 from bot.errors import BuildError, SettingsError
 from bot.measures.logits import Floats, rows_at_once, softmax
 from bot.measures.tasks import Task
-from bot.records import Choices
+from bot.records.measured import Choices
 
 Progress = Callable[[int, int], None]  # done, total
 

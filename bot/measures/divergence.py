@@ -38,7 +38,7 @@ from bot.measures.logits import (
 from bot.measures.passes import Progress, Running, decode, run
 from bot.measures.perplexity import mean_and_error, perplexity_of
 from bot.measures.windows import Windows
-from bot.records import Divergence, Perplexity
+from bot.records.measured import Divergence, Perplexity
 
 SMALLEST = np.float32(-16)  # log-probabilities below are lost in the file's 16 bits
 

@@ -23,7 +23,7 @@ from bot.measures.journal import TOKEN, Journal, Values, coded, decoded
 from bot.measures.logits import open_base
 from bot.measures.tasks import Task
 from bot.measures.windows import Windows, cut, sequences
-from bot.records import Divergence, Perplexity, Speed
+from bot.records.measured import Divergence, Perplexity, Speed
 
 BEGINNING = 16  # characters a token at most, for the part of a text that tokenizers are compared on
 _NUMBERS = ("nll", "nll_base", "kld", "delta_p")

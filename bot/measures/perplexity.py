@@ -26,7 +26,7 @@ from bot.measures.logits import (
 )
 from bot.measures.passes import Progress, run
 from bot.measures.windows import Windows
-from bot.records import Perplexity
+from bot.records.measured import Perplexity
 
 
 def mean_and_error(values: NDArray[np.float64]) -> tuple[float, float]:

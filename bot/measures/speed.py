@@ -12,7 +12,7 @@ from time import perf_counter
 import numpy as np
 
 from bot.clients.llama.session import Batch, Session, Token
-from bot.records import Speed
+from bot.records.measured import Speed
 
 PROMPT, GENERATED = 512, 128
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from bot.errors import SettingsError
 from bot.plan.profiles import FILE_TYPES
 from bot.plan.recipe import OUTSIDE, band, windows
-from bot.records import Architecture, Assignment, Recipe, Tensor
+from bot.records.model import Architecture, Tensor
+from bot.records.recipes import Assignment, Recipe
 from bot.tensors.roles import layer_of, role_of
 from bot.tensors.sizes import tensor_bytes
 

@@ -6,15 +6,8 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 
 from bot.plan.profiles import BASES, FILE_TYPES, Profile
-from bot.records import (
-    Architecture,
-    Assignment,
-    Recipe,
-    Tensor,
-    Windows,
-    content_hash,
-    recipe_hash,
-)
+from bot.records.model import Architecture, Tensor
+from bot.records.recipes import Assignment, Recipe, Windows, content_hash, recipe_hash
 from bot.tensors.roles import allows_quantization, layer_of, role_of, stored_type
 from bot.tensors.sizes import BLOCKS, tensor_bytes
 

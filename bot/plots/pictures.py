@@ -24,7 +24,8 @@ from bot.plots.points import (
     points,
     points_of_perplexity,
 )
-from bot.records import Results, to_json
+from bot.records.coding import to_json
+from bot.records.results import Results
 from bot.workspace import writing
 
 INCHES, DPI = (8.0, 5.0), 150  # 1200 × 750 pixels

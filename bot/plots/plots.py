@@ -27,7 +27,8 @@ from bot.legible import legible
 from bot.plots.labels import Box, place
 from bot.plots.pictures import DPI, WHY, Sketch, sketches
 from bot.plots.points import Point, front, points, points_of_perplexity
-from bot.records import Results, from_json
+from bot.records.coding import from_json
+from bot.records.results import Results
 
 PIXEL = 72 / DPI  # in points
 MARKER = 10  # points, the larger marker with its edge

@@ -8,7 +8,7 @@ from typing import Literal
 
 from bot.card.rows import NAME_LIMIT, SAME_SIZE, Entry, entries, files_of
 from bot.legible import legible
-from bot.records import Results
+from bot.records.results import Results
 from bot.wording.formats import error_places, fixed, measured, percent, size, value_places
 
 PointKind = Literal["plain", "weighted", "baseline", "other", "reference"]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bot.errors import SourceError
-from bot.records import Architecture, Tensor
+from bot.records.model import Architecture, Tensor
 from bot.tensors.configs import can_route
 from bot.tensors.weights import SIXTEEN_BIT, stored_as
 

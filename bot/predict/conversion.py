@@ -21,7 +21,7 @@ from bot.foreign import printable
 from bot.predict.converter_classes import ALL_MATRICES_BF16, CLASSES, DROPS_TIED_HEAD, family_of
 from bot.predict.layouts import require_known_layout
 from bot.predict.reshaping import Shape, Sizes, change
-from bot.records import Tensor
+from bot.records.model import Tensor
 from bot.tensors.configs import scopes_of
 from bot.tensors.roles import role_of
 from bot.tensors.sizes import TABLE, tensor_bytes

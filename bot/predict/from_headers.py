@@ -12,7 +12,8 @@ from bot.predict.architecture import ROUTED, SHARED, kind_of
 from bot.predict.attention import attention
 from bot.predict.conversion import HEAD, Predicted, predict
 from bot.predict.reshaping import HIDDEN_KEYS
-from bot.records import Architecture, HeaderTensor, Release, Tensor
+from bot.records.model import Architecture, HeaderTensor, Tensor
+from bot.records.releases import Release
 from bot.tensors.configs import (
     ACTIVE_KEYS,
     EXPERT_KEYS,

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from math import log2, log10
 from typing import NamedTuple
 
-from bot.records import Release, Tensor
+from bot.records.model import Tensor
+from bot.records.releases import Release
 from bot.tensors.sizes import padded
 
 START = 24  # magic, version, numbers of tensors and of keys

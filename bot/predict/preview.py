@@ -9,7 +9,9 @@ from typing import Any
 from bot.predict.conversion import predict
 from bot.predict.from_headers import describe_predicted
 from bot.predict.header_size import header_bytes
-from bot.records import Architecture, HeaderTensor, Recipe, Release, Tensor
+from bot.records.model import Architecture, HeaderTensor, Tensor
+from bot.records.recipes import Recipe
+from bot.records.releases import Release
 from bot.tensors.sizes import file_bytes
 from bot.tensors.stored import read_content
 

@@ -16,7 +16,8 @@ from bot.publish.blocks import sections
 from bot.publish.held import differing, verify
 from bot.publish.update import CHANGES, Update
 from bot.publish.upload import CARD, order_of
-from bot.records import Built, Release
+from bot.records.built import Built
+from bot.records.releases import Release
 
 EVALUATION = "<!-- apex-bot: evaluation -->"  # by which a comment of ours is known
 LONGEST = 60_000  # letters of a comment

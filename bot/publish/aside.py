@@ -17,7 +17,7 @@ from bot.publish.approval import mark
 from bot.publish.held import differing, verify
 from bot.publish.update import Update
 from bot.publish.upload import Pushed, order_of
-from bot.records import Release
+from bot.records.releases import Release
 
 
 def publish_aside(

@@ -9,7 +9,8 @@ from typing import Any
 
 from bot.clients.hub.hub import Hub
 from bot.errors import PublishError
-from bot.records import Built, Release, RepoFile
+from bot.records.built import Built
+from bot.records.releases import Release, RepoFile
 
 # keys of the front matter by which the Hub finds and shows a model
 INDEXED = frozenset(

@@ -15,7 +15,8 @@ from typing import Any
 
 from bot.legible import legible
 from bot.publish.held import git_blob_id
-from bot.records import Built, Results
+from bot.records.built import Built
+from bot.records.results import Results
 
 NAME = "provenance.json"
 STATEMENT = "https://in-toto.io/Statement/v1"

@@ -24,7 +24,8 @@ from bot.publish.reclaim import TAG
 from bot.publish.standing import is_whole, said_of, standing
 from bot.publish.update import Update, prepare, rollback
 from bot.publish.upload import CARD, Pushed, open_private, open_public, publish
-from bot.records import Built, Release
+from bot.records.built import Built
+from bot.records.releases import Release
 from bot.workplace.asked import Order
 from bot.workplace.job import Job
 from bot.workplace.models import Pipeline

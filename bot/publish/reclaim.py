@@ -15,7 +15,7 @@ from bot.clients.hub.hub import Hub
 from bot.clients.hub.writing import Writer
 from bot.errors import PublishError, SourceError
 from bot.publish import provenance
-from bot.records import Release
+from bot.records.releases import Release
 
 HISTORY = 100  # newest commits that are looked through; what older ones alone hold stays
 TAG = "build-"  # how names of the bot's tags begin

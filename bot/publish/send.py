@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from bot.clients.hub.hub import Hub
 from bot.publish.held import differing
 from bot.publish.upload import open_private, open_public
-from bot.records import Built
+from bot.records.built import Built
 
 
 def send(

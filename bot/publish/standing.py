@@ -10,7 +10,8 @@ from bot.publish import provenance
 from bot.publish.held import differing
 from bot.publish.provenance import Made
 from bot.publish.update import BESIDE
-from bot.records import Built, Release, RepoFile
+from bot.records.built import Built
+from bot.records.releases import Release, RepoFile
 
 
 def said_of(hub: Hub, release: Release) -> Made | None:

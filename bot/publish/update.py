@@ -19,7 +19,8 @@ from bot.publish.held import differing, verify
 from bot.publish.provenance import Made
 from bot.publish.reclaim import require_stored
 from bot.publish.upload import CARD
-from bot.records import Built, Release, RepoFile
+from bot.records.built import Built
+from bot.records.releases import Release, RepoFile
 from bot.workspace import keep_text, sha256
 
 CHANGES = "CHANGELOG.md"

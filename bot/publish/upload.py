@@ -11,7 +11,8 @@ from bot.clients.hub.hub import Hub
 from bot.clients.hub.writing import Writer
 from bot.errors import BotError, PublishError
 from bot.publish.held import Differs, differing, verify
-from bot.records import Built, Release
+from bot.records.built import Built
+from bot.records.releases import Release
 
 CARD = "README.md"
 

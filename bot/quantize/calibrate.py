@@ -14,7 +14,7 @@ from bot.clients.llama.session import Session
 from bot.errors import SettingsError, SourceError
 from bot.quantize import imatrix
 from bot.quantize.mixture import Pick, mix
-from bot.records import digest
+from bot.records.coding import digest
 from bot.workspace import writing
 
 KEY = "bot.calibration"  # of a checkpoint's metadata: what it belongs to

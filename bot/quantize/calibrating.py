@@ -10,7 +10,10 @@ from bot.apart.sandbox import require_made
 from bot.apart.worker import away
 from bot.plan.recipe import raised_types, without_data
 from bot.progress import Report
-from bot.records import Built, CalibrationFacts, Gap, Recipe, digest
+from bot.records.built import Built
+from bot.records.coding import digest
+from bot.records.recipes import Recipe
+from bot.records.results import CalibrationFacts, Gap
 from bot.workplace.children import loading, room_for, tell
 from bot.workplace.job import Job
 from bot.workplace.texts import calibration_texts, read_text

@@ -23,7 +23,8 @@ from bot.clients.llama.observer import Seen
 from bot.errors import SourceError
 from bot.foreign import require_file_itself
 from bot.quantize.legacy_imatrix import read_legacy
-from bot.records import RARE_TOKENS, LayerCoverage, Tensor
+from bot.records.model import Tensor
+from bot.records.results import RARE_TOKENS, LayerCoverage
 
 MAGIC = b"GGUF"
 _EXPERTS = re.compile(r"blk\.(\d{1,5})\.ffn_\w*_?exps\.weight")

@@ -20,7 +20,7 @@ from bot.clients.files import gguf
 from bot.clients.files.ggufheader import ALIGNMENT, RawTensor, i32, text, u16, u32, write_header
 from bot.clients.llama import kernels
 from bot.clients.llama.library import ggml_type, type_name
-from bot.records import digest
+from bot.records.coding import digest
 
 QUANTIZATION_VERSION = 2  # GGML_QNT_VERSION
 SPLIT_KEYS = ("split.no", "split.count", "split.tensors.count")

@@ -31,7 +31,7 @@ from bot.clients.llama import kernels
 from bot.clients.llama.library import library_version, package_version, type_name
 from bot.errors import BuildError, CapacityError, RefusedError
 from bot.quantize.layout import Output, Source, SourceTensor, Wanted, open_source, outputs
-from bot.records import digest
+from bot.records.coding import digest
 from bot.workspace import finish, partial_of, write_text
 
 NOTE_EVERY = 2.0  # seconds between looks at how far a pass is

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from bot.clients.llama import quantization as llama
 from bot.errors import RefusedError
 from bot.quantize.imatrix import Matrix
-from bot.records import Gap, Tensor
+from bot.records.model import Tensor
+from bot.records.results import Gap
 
 NEEDS_IMATRIX = frozenset({"IQ3_XXS", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ1_M", "IQ1_S"})
 WHOLE = ("F32", "F16", "BF16")  # types that nothing is rounded to

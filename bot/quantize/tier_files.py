@@ -12,7 +12,8 @@ from bot.plan.recipe import asked_types, file_type
 from bot.progress import Report
 from bot.quantize.calibrating import calibrate, gap, matrix_of, settled
 from bot.quantize.calibrating import known as known_matrix
-from bot.records import Built, Recipe, together
+from bot.records.built import Built, together
+from bot.records.recipes import Recipe
 from bot.workplace.asked import hash_of
 from bot.workplace.children import room_for
 from bot.workplace.job import FREE, Job

@@ -12,8 +12,8 @@ from bot.errors import BotError, SourceError
 from bot.plan.recipe import stored_hash
 from bot.progress import Narrator
 from bot.quantize.works import speech
+from bot.records.findings import Finding
 from bot.settings.settings import Settings
-from bot.verbs.doctor import Finding
 from bot.workplace.children import loading, room_for, tell
 
 CONTEXT = 256

@@ -14,7 +14,7 @@ from bot.clients.llama.quantization import chosen_types
 from bot.clients.llama.session import generate
 from bot.quantize import calibrate, imatrix, quantize
 from bot.quantize.calibrate import Checkpoint, Portion
-from bot.records import Tensor
+from bot.records.model import Tensor
 
 EVERY = 1.0  # seconds between looks at a file that grows
 SENTENCE = 64  # tokens of memory for a sentence

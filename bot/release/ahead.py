@@ -11,7 +11,7 @@ from bot.errors import PublishError, SourceError
 from bot.plan.profiles import load_profiles
 from bot.publish import provenance
 from bot.publish.provenance import Made
-from bot.records import Release
+from bot.records.releases import Release
 from bot.workplace import names
 from bot.workplace.models import Model, Pipeline, Plan, as_file, as_repo
 

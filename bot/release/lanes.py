@@ -19,7 +19,10 @@ from bot.gate import gating
 from bot.gate.verdicts import broken
 from bot.publish.send import send
 from bot.quantize import calibrating, tier_files
-from bot.records import Built, Divergence, Recipe, load
+from bot.records.built import Built
+from bot.records.coding import load
+from bot.records.measured import Divergence
+from bot.records.recipes import Recipe
 from bot.release.graph import Resource, Task, run
 from bot.release.outlook import Outlook
 from bot.release.timeline import Timeline

@@ -12,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from bot.errors import SettingsError
-from bot.records import SCHEMA
+from bot.records.coding import SCHEMA
 from bot.settings.mistakes import each
 from bot.settings.settings import Settings, load, read_file
 

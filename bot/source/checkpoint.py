@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from bot.clients.files.shards import local_safetensors
 from bot.foreign import read_json, require_within
-from bot.records import HeaderTensor
+from bot.records.model import HeaderTensor
 from bot.source.beforehand import projector_architecture
 from bot.tensors.configs import converter_name
 from bot.tensors.stored import Content, Part, read_content

@@ -11,7 +11,7 @@ from bot.clients.files import gguf
 from bot.clients.llama.loading import Loading
 from bot.errors import RefusedError
 from bot.quantize.works import computes
-from bot.records import Tensor
+from bot.records.model import Tensor
 from bot.source.checkpoint import Checkpoint
 
 PACKED = ("MXFP4",)

@@ -19,7 +19,8 @@ from typing import Any
 
 from bot import rights
 from bot.errors import BotError, BusyError, CapacityError, SettingsError
-from bot.records import Built, digest
+from bot.records.built import Built
+from bot.records.coding import digest
 from bot.store.schema import MIGRATIONS, VERSION
 from bot.workspace import free_disk, inside, sha256, writing
 

@@ -17,7 +17,7 @@ from sqlite3 import Connection, Row
 
 from bot.errors import SettingsError, SourceError
 from bot.legible import legible
-from bot.records import digest
+from bot.records.coding import digest
 from bot.store.ledger import Ledger
 from bot.store.sightings import Decided, created_of, opened, write
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from bot.errors import SourceError
-from bot.records import Tensor
+from bot.records.model import Tensor
 from bot.tensors.sizes import BLOCKS
 
 # One row a role; a name must match exactly one. Biases, scales and other small things are kept.

@@ -15,7 +15,7 @@ from functools import cached_property
 from math import prod
 from typing import Any, Literal
 
-from bot.records import INTEGER, HeaderTensor
+from bot.records.model import INTEGER, HeaderTensor
 from bot.tensors.configs import integer, layer_count, quant_method, scopes_of
 
 Part = Literal["main", "mtp", "vision", "audio", "none"]

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from bot.foreign import printable
-from bot.records import INTEGER, Release, RepoFile, Tensor
+from bot.records.model import INTEGER, Tensor
+from bot.records.releases import Release, RepoFile
 
 INDEX = "model.safetensors.index.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")

@@ -14,7 +14,7 @@ from bot.localhub.files.repositories import Store
 from bot.localhub.files.repository import Repo
 from bot.localhub.refusal import Refusal
 from bot.localhub.server import serve
-from bot.records import Built
+from bot.records.built import Built
 
 
 def preview(

@@ -20,7 +20,10 @@ from bot.progress import Narrator
 from bot.publish.publication import Published, push
 from bot.publish.upload import publish
 from bot.quantize.quantize import to_bf16
-from bot.records import Build, Built, Decision, Results, from_json
+from bot.records.built import Built
+from bot.records.coding import from_json
+from bot.records.releases import Build, Decision
+from bot.records.results import Results
 from bot.settings.settings import DEMO, LlamaSettings, load
 from bot.workplace.children import room_for
 from bot.workplace.job import Job

@@ -7,13 +7,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bot import rights, secrecy
 from bot.errors import AccessError, BotError, BuildError, CapacityError
+from bot.records.findings import Finding
 from bot.settings.settings import DEMO, Settings, hub_token, load, staging_token, token_origin
 
 if TYPE_CHECKING:
@@ -23,15 +23,6 @@ PACKAGES = ("apex-bot", "huggingface_hub", "hf-xet", "llama-cpp-python", "gguf",
 SINGLE = "release-single.yml"  # one machine does all of it
 SMALL = DEMO / "tiny-moe-Q8_0.gguf"
 VERIFY = (sys.executable, "-m", "bot.cli.main", "-q", "verify", str(SMALL))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One line of the doctor. `good` is None for what is only worth knowing."""
-
-    name: str
-    good: bool | None
-    text: str
 
 
 def examine(config: Path | None) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ from bot.clock import Clock, SystemClock, iso
 from bot.detect.inspection import machine
 from bot.errors import BotError
 from bot.legible import legible_json
-from bot.records import Decision, Wait
+from bot.records.releases import Decision, Wait
 from bot.store.board import HEARTBEAT
 from bot.store.queue import Queue
 from bot.store.sightings import Sightings

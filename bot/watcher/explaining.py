@@ -11,7 +11,7 @@ from bot.clock import SystemClock, iso, moment
 from bot.detect.listed import unpacked
 from bot.errors import SettingsError, SourceError
 from bot.legible import legible, legible_flat, legible_json
-from bot.records import Decision
+from bot.records.releases import Decision
 from bot.store.queue import Event, Memory, Queue
 from bot.store.sightings import AGAIN, DAMAGED, Past, Sightings
 from bot.watcher.assembly import as_line, watcher

@@ -12,7 +12,8 @@ from typing import Any
 from bot import licences
 from bot.clients.hub.replies import Listed
 from bot.clock import moment
-from bot.records import Ask, Build, Decision, Outcome, Release, RepoFile, Skip, Wait, digest
+from bot.records.coding import digest
+from bot.records.releases import Ask, Build, Decision, Outcome, Release, RepoFile, Skip, Wait
 from bot.settings.policies import Policy, Terms, matches
 from bot.settings.settings import GateSettings
 from bot.store.queue import OPEN, Memory, Task, is_original

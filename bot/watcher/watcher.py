@@ -24,7 +24,8 @@ from bot.errors import (
     UnreachableError,
 )
 from bot.foreign import read_of
-from bot.records import Ask, Build, Decision, Outcome, Release, Skip, Wait, digest
+from bot.records.coding import digest
+from bot.records.releases import Ask, Build, Decision, Outcome, Release, Skip, Wait
 from bot.settings.settings import Settings
 from bot.store.ledger import Ledger
 from bot.store.queue import Memory, Queue

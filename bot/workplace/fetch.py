@@ -21,7 +21,7 @@ from typing import Any
 
 from bot.clients.hub.hub import Hub
 from bot.errors import SourceError
-from bot.records import Release, RepoFile
+from bot.records.releases import Release, RepoFile
 from bot.tensors import weights
 from bot.workspace import BLOCK, alone, is_safe, require_free, require_safe, sha256, use, write_text
 

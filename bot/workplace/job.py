@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from bot.detect.inspection import Sketch, source_room
 from bot.errors import SettingsError
 from bot.progress import Report
-from bot.records import Recipe, Tools, digest, dump
+from bot.records.coding import digest, dump
+from bot.records.recipes import Recipe
+from bot.records.results import Tools
 from bot.settings.settings import Settings
 from bot.store.ledger import Finished
 from bot.workplace import asked

@@ -26,7 +26,11 @@ from bot.plan.profiles import Profile, load_profiles
 from bot.plan.recipe import file_type, make_recipes
 from bot.predict.architecture import describe
 from bot.progress import Narrator, Report
-from bot.records import Architecture, Built, Recipe, Release, Source, digest, together
+from bot.records.built import Built, together
+from bot.records.coding import digest
+from bot.records.model import Architecture, Source
+from bot.records.recipes import Recipe
+from bot.records.releases import Release
 from bot.settings.places import whole
 from bot.settings.settings import Settings, SourceSettings
 from bot.store.ledger import Finished, Ledger

@@ -14,7 +14,7 @@ from typing import Any
 
 from bot.jobs import claims
 from bot.jobs.orders import LONGEST, Group, parsed
-from bot.records import to_json
+from bot.records.coding import to_json
 
 KEY = "-----BEGIN PRIVATE KEY-----\nnobody may read this\n"
 SECRET = "sources/me--secret/0123456789ab/model.gguf"  # of a working folder, not of this release

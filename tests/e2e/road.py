@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from bot.clients.hub.hub import Hub as Client
-from bot.records import from_json, to_json
+from bot.records.coding import from_json, to_json
 from tests.demo_files import once
 from tests.local_hub.server import Hub, running_hub
 from tests.steps import Held, holding, steps

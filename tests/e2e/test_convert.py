@@ -31,7 +31,7 @@ from bot.plan.recipe import asked_types, file_type, make_recipes
 from bot.predict.architecture import describe
 from bot.quantize import imatrix, quantize
 from bot.quantize.calibrate import Portion, calibrate
-from bot.records import HeaderTensor
+from bot.records.model import HeaderTensor
 from bot.settings.settings import DEMO, data_folder
 from bot.source import checkpoint, converted
 from bot.source.convert import Converted, Options, convert

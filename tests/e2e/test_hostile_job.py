@@ -20,7 +20,8 @@ from bot.jobs import claims, step_report, steps
 from bot.jobs.orders import Order, folder_of
 from bot.jobs.travel import SENTINEL, Staging, road
 from bot.progress import Narrator
-from bot.records import Results, from_json
+from bot.records.coding import from_json
+from bot.records.results import Results
 from bot.settings.settings import DEMO, load
 from bot.workplace.models import Pipeline
 from bot.workspace import sha256, write_text

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from bot.clients.files import gguf
 from bot.clients.hub.hub import Hub as Client
 from bot.publish.upload import open_private, upload
-from bot.records import Built
+from bot.records.built import Built
 from bot.settings.settings import DEMO
 from bot.toolchain.toolchain import Toolchain
 from bot.workspace import sha256

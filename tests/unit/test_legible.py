@@ -26,7 +26,7 @@ from bot.legible import (
     legible_json,
 )
 from bot.progress import Narrator
-from bot.records import Release, Skip
+from bot.records.releases import Release, Skip
 from tests.hostile import HOSTILE, commands, hidden
 
 

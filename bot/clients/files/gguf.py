@@ -27,7 +27,7 @@ from bot.clients.files.ggufheader import (
     values,
 )
 from bot.errors import SourceError
-from bot.records import Tensor
+from bot.records.model import Tensor
 
 if TYPE_CHECKING:
     import numpy as np

@@ -19,7 +19,7 @@ from typing import Any
 from bot.errors import SourceError
 from bot.foreign import printable, require_itself
 from bot.legible import legible
-from bot.records import HeaderTensor
+from bot.records.model import HeaderTensor
 
 Fetch = Callable[[str, int, int], bytes]  # path, start, stop → these bytes of the file
 

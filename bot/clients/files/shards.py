@@ -14,7 +14,8 @@ from typing import Any
 from bot.clients.files.safetensors import Fetch, read_header
 from bot.errors import SourceError
 from bot.foreign import json_object, printable, read_bounded
-from bot.records import HeaderTensor, Release, RepoFile
+from bot.records.model import HeaderTensor
+from bot.records.releases import Release, RepoFile
 from bot.tensors import weights
 from bot.tensors.stored import part_of, parts_by_file
 from bot.workspace import require_safe

@@ -37,7 +37,8 @@ from bot.errors import (
     SourceError,
     UnreachableError,
 )
-from bot.records import Built, Release, RepoFile
+from bot.records.built import Built
+from bot.records.releases import Release, RepoFile
 
 log = logging.getLogger(__name__)
 RENEWALS = 24  # of a lent token while one file is sent

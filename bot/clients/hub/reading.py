@@ -39,7 +39,8 @@ from bot.errors import (
     UnreachableError,
 )
 from bot.foreign import LARGEST_CONFIG, json_object, read_of
-from bot.records import HeaderTensor, Release, RepoFile
+from bot.records.model import HeaderTensor
+from bot.records.releases import Release, RepoFile
 from bot.tensors.weights import INDEX, Checkpoint, checkpoint, needs_index
 from bot.workspace import require_safe
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from bot.errors import SourceError, UnreachableError
 from bot.licences import UNREADABLE
-from bot.records import Release, RepoFile
+from bot.records.releases import Release, RepoFile
 
 LONGEST_WORD = 500
 MOST_WORDS = 500

@@ -16,7 +16,7 @@ from huggingface_hub import (
 )
 
 from bot.clients.hub.hub import Hub
-from bot.records import Release
+from bot.records.releases import Release
 
 ATTRIBUTES = ".gitattributes"  # the Hub's own: it follows from the files
 

@@ -12,22 +12,18 @@ from bot.card.rendering import CardOrder, whole
 from bot.card.tables import CardFile
 from bot.plots import plots
 from bot.plots.pictures import Picture, pictures
-from bot.records import (
-    Architecture,
+from bot.records.built import Shard
+from bot.records.measured import Choices, Divergence, Perplexity, Row, Scores
+from bot.records.model import Architecture
+from bot.records.recipes import Windows
+from bot.records.releases import Release
+from bot.records.results import (
     CalibrationFacts,
     CalibrationText,
-    Choices,
-    Divergence,
     EvaluationFacts,
-    Perplexity,
-    Release,
     Results,
-    Row,
-    Scores,
-    Shard,
     Text,
     Tools,
-    Windows,
 )
 
 PARAMETERS = 30_532_122_624

@@ -11,7 +11,8 @@ import click
 import pytest
 
 from bot.cli.main import Context, cli
-from bot.records import LeftOut, Release, Results
+from bot.records.releases import Release
+from bot.records.results import LeftOut, Results
 from bot.settings.settings import load
 from bot.workplace.models import origin_of
 from tests.unit.card.samples import (

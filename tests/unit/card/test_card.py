@@ -14,7 +14,8 @@ from huggingface_hub import ModelCard  # noqa: TID251 - judges what the Hub will
 from bot.card.tables import CardFile
 from bot.errors import SettingsError
 from bot.plots.pictures import Picture
-from bot.records import Divergence, Results, Row
+from bot.records.measured import Divergence, Row
+from bot.records.results import Results
 from bot.settings.settings import CardSettings
 from tests.unit.card.markdown import Page, read
 from tests.unit.card.samples import (

@@ -7,7 +7,8 @@ from itertools import combinations
 
 from bot.card.choosing import BUFFERS, GIB, cache_bytes, choices
 from bot.card.tables import benchmarks
-from bot.records import KLD, Comparison, Results
+from bot.records.measured import KLD, Comparison
+from bot.records.results import Results
 from bot.settings.settings import CardSettings
 from tests.unit.card.samples import divergence, nine_tiers, row
 

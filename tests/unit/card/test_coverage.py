@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 from bot.card.coverage import MOST, coverage
-from bot.records import CalibrationFacts, LayerCoverage
+from bot.records.results import CalibrationFacts, LayerCoverage
 from tests.unit.card import samples
 
 FACTS = samples.nine_tiers().calibration

@@ -11,7 +11,8 @@ import pytest
 
 from bot.card.highlights import best_fits, highlights
 from bot.card.rows import close_to_reference, example
-from bot.records import Comparison, Results, Row
+from bot.records.measured import Comparison, Row
+from bot.records.results import Results
 from bot.settings.settings import CardSettings
 from tests.unit.card.samples import coinciding, divergence, nine_tiers, row
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from bot.card import words
-from bot.records import Windows
+from bot.records.recipes import Windows
 from tests.unit.card.samples import nine_tiers
 
 

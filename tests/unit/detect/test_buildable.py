@@ -12,7 +12,7 @@ import pytest
 
 from bot.detect.buildable import EXPANSION, TIERS, decide, glance
 from bot.detect.moe import MoeFacts, experts
-from bot.records import Build, Release, RepoFile, Skip, Wait
+from bot.records.releases import Build, Release, RepoFile, Skip, Wait
 from bot.tensors import weights
 
 CONFIGS = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "configs"

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from bot.clients.hub.hub import Hub
 from bot.detect.listed import ANY_MACHINE, Machine, conclude, learn, look, packed, unpacked
 from bot.errors import UnreachableError
-from bot.records import Build, Decision, Skip, Wait
+from bot.records.releases import Build, Decision, Skip, Wait
 from bot.settings.settings import Settings, load
 from bot.tensors import weights
 from tests.local_hub.server import Hub as LocalHub

@@ -17,7 +17,7 @@ from bot.detect.moe import MoeFacts, NotMoe, clearly_dense, experts
 from bot.detect.quantized import hinted
 from bot.errors import SourceError
 from bot.foreign import json_object
-from bot.records import Release, RepoFile
+from bot.records.releases import Release, RepoFile
 
 CONFIGS = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "configs"
 

@@ -14,7 +14,7 @@ from bot import evidence
 from bot.evaluate import paired
 from bot.evidence import CHUNKS, LEVEL
 from bot.gate.verdicts import SURE
-from bot.records import KLD, best
+from bot.records.measured import KLD, best
 
 TRIALS = 2000
 COUNTS = (1, 2, 3, 4, 8, 24, 60)

@@ -3,7 +3,7 @@ import pytest
 
 from bot.errors import BotError
 from bot.evaluate import paired
-from bot.records import KLD, PPL, best, supported
+from bot.records.measured import KLD, PPL, best, supported
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,9 @@ import pytest
 
 from bot import licences as licence
 from bot.gate.verdicts import Facts, drop, judge, kept, limit_of
-from bot.records import Choices, Release, Results, Row
+from bot.records.measured import Choices, Row
+from bot.records.releases import Release
+from bot.records.results import Results
 from bot.settings.settings import GateSettings
 from tests.unit.card.samples import nine_tiers
 

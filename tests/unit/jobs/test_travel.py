@@ -17,7 +17,7 @@ from bot.jobs.orders import Folder, Group, Needs, Prepared
 from bot.jobs.recordpath import RecordPath
 from bot.jobs.travel import Staging, carried, here, road, sweep
 from bot.progress import Narrator
-from bot.records import Built
+from bot.records.built import Built
 from bot.settings.settings import load
 from bot.store.ledger import Kept, Work
 from bot.workplace.models import Pipeline

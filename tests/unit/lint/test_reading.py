@@ -18,7 +18,8 @@ from bot.clients.files.gguf import write_arrays
 from bot.lint.defects import Defect, Head, Listed, Repository, _is_size, lint
 from bot.lint.reading import of_folder
 from bot.progress import Narrator
-from bot.records import Tensor, to_json
+from bot.records.coding import to_json
+from bot.records.model import Tensor
 from tests.local_hub.server import Hub, regular
 from tests.unit.card.samples import nine_tiers
 

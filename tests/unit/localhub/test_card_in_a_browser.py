@@ -9,7 +9,7 @@ import pytest
 
 from bot.card.tables import CardFile
 from bot.localhub.server import RunningHub
-from bot.records import Built
+from bot.records.built import Built
 from bot.settings.settings import CardSettings
 from bot.verbs.card_preview import fill
 from bot.workspace import sha256

@@ -18,7 +18,8 @@ from bot.plan.recipe import (
     without_data,
 )
 from bot.predict.architecture import describe
-from bot.records import Architecture, Recipe, Tensor, Windows
+from bot.records.model import Architecture, Tensor
+from bot.records.recipes import Recipe, Windows
 from bot.settings.settings import data_folder
 from bot.tensors.roles import allows_quantization, layer_of, role_of, stored_type
 from bot.tensors.sizes import BLOCKS, file_bytes, tensor_bytes

@@ -12,7 +12,9 @@ import pytest
 
 from bot.legible import legible
 from bot.plots.pictures import Picture
-from bot.records import Imported, Results, dump, load
+from bot.records.coding import dump, load
+from bot.records.measured import Imported
+from bot.records.results import Results
 from tests.unit.card.markdown import Page, read
 from tests.unit.card.samples import ABOUT, REPO, files, rendered, with_baselines
 

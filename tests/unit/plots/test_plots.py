@@ -16,7 +16,8 @@ from bot.plots.labels import Box, place
 from bot.plots.pictures import pictures
 from bot.plots.plots import LIGHT, _chart
 from bot.plots.points import Point, alt_text, front, points
-from bot.records import Results, Row, Speed
+from bot.records.measured import Row, Speed
+from bot.records.results import Results
 from tests.unit.card.samples import (
     coinciding,
     divergence,

@@ -5,7 +5,7 @@ import pytest
 from bot.clients.files import gguf
 from bot.errors import SourceError
 from bot.predict.architecture import describe
-from bot.records import Architecture, Tensor
+from bot.records.model import Architecture, Tensor
 
 
 def tensor(name: str, *shape: int, kind: str = "BF16") -> Tensor:

@@ -21,7 +21,9 @@ from bot.predict.architecture import describe
 from bot.predict.header_size import header_bytes, usual_text
 from bot.predict.preview import Preview, preview
 from bot.quantize.quantize import quantize
-from bot.records import HeaderTensor, Recipe, Release, RepoFile, Tensor
+from bot.records.model import HeaderTensor, Tensor
+from bot.records.recipes import Recipe
+from bot.records.releases import Release, RepoFile
 from bot.settings.settings import data_folder
 from bot.source.convert import Options, convert
 from bot.source.staging import ConvertFacts

@@ -18,7 +18,7 @@ from bot.publish.aside import publish_aside
 from bot.publish.held import Differs
 from bot.publish.update import Update
 from bot.publish.upload import Pushed, open_public
-from bot.records import Built
+from bot.records.built import Built
 from bot.workspace import sha256
 from tests.local_hub.server import Hub, regular
 from tests.unit.clients.hub.between import Between, Fault

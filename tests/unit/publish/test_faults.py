@@ -27,7 +27,7 @@ from bot.errors import (
     UnreachableError,
 )
 from bot.publish.upload import publish
-from bot.records import Built
+from bot.records.built import Built
 from bot.workspace import sha256
 from tests.local_hub.server import Hub, regular, running_hub
 from tests.unit.clients.hub.between import Between, Fault, between

@@ -15,7 +15,8 @@ from bot.clients.hub.writing import Writer
 from bot.errors import PublishError, UnreachableError
 from bot.publish.reclaim import Replaced, reclaim, replaced
 from bot.publish.update import rollback
-from bot.records import Built, Results
+from bot.records.built import Built
+from bot.records.results import Results
 from tests.local_hub.server import Hub, large, regular
 from tests.unit.card.samples import nine_tiers
 from tests.unit.clients.hub.between import Between, Fault, between

@@ -14,7 +14,8 @@ from bot.publish import provenance
 from bot.publish.blocks import marked
 from bot.publish.update import CHANGES, Update, prepare, rollback
 from bot.publish.upload import open_private, publish
-from bot.records import Built, Results
+from bot.records.built import Built
+from bot.records.results import Results
 from bot.workspace import sha256
 from tests.local_hub.server import Hub, regular
 from tests.unit.card.samples import nine_tiers

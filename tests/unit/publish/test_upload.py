@@ -7,7 +7,7 @@ from bot.clients.hub.hub import Hub as Client
 from bot.errors import PublishError
 from bot.publish.held import differing, git_blob_id, verify
 from bot.publish.upload import open_private, upload
-from bot.records import Built
+from bot.records.built import Built
 from bot.workspace import sha256
 from tests.local_hub.server import Hub
 

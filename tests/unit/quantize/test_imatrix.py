@@ -14,7 +14,8 @@ from bot.clients.files import gguf
 from bot.clients.llama.observer import Seen
 from bot.errors import SourceError
 from bot.quantize import imatrix
-from bot.records import LayerCoverage, Tensor
+from bot.records.model import Tensor
+from bot.records.results import LayerCoverage
 from tests.unit.quantize.test_legacy_imatrix import WHOLE as LEGACY
 
 UP, DOWN, QUERY = "blk.0.ffn_up_exps.weight", "blk.0.ffn_down_exps.weight", "blk.0.attn_q.weight"

@@ -11,7 +11,7 @@ from bot.plan.recipe import asked_types, file_type, make_recipe
 from bot.predict.architecture import describe
 from bot.quantize import imatrix, quantize
 from bot.quantize.imatrix import Matrix
-from bot.records import Tensor
+from bot.records.model import Tensor
 from bot.settings.settings import DEMO, data_folder
 from bot.workspace import sha256
 

@@ -11,7 +11,7 @@ from bot.errors import CapacityError
 from bot.evaluate.measure import evaluate
 from bot.progress import Narrator
 from bot.quantize import tier_files
-from bot.records import Results
+from bot.records.results import Results
 from bot.release import lanes
 from bot.release.graph import Resource
 from bot.release.timeline import Timeline, read

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from bot.cli.main import cli
 from bot.errors import SettingsError
 from bot.progress import Narrator
+from bot.records.findings import Finding
 from bot.release import needs
 from bot.settings.settings import DEMO, load
 from bot.verbs import doctor
@@ -204,6 +205,6 @@ def test_the_check_asks_for_texts_once_it_is_said_who_publishes(tmp_path: Path) 
     assert examined(file).good is False
 
 
-def examined(file: Path) -> doctor.Finding:
+def examined(file: Path) -> Finding:
     """What the doctor says of all that a release needs."""
     return next(finding for finding in doctor.examine(file) if finding.name == "needs")

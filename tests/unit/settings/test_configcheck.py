@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bot import records
+from bot.records.coding import schema
+from bot.records.results import RESULTS_VERSION, Results
 from bot.errors import SettingsError
 from bot.settings.configcheck import check, mistakes, schema
 
@@ -79,5 +80,5 @@ def test_the_shipped_schema_is_that_of_the_settings() -> None:
 
 def test_the_shipped_schema_of_results_is_that_of_the_records() -> None:
     shipped = SHIPPED.with_name("results.schema.json").read_text(encoding="utf-8")
-    assert shipped == records.schema(records.Results), "run bot config schema --results"
-    assert json.loads(shipped)["properties"]["version"]["default"] == records.RESULTS_VERSION
+    assert shipped == schema(Results), "run bot config schema --results"
+    assert json.loads(shipped)["properties"]["version"]["default"] == RESULTS_VERSION

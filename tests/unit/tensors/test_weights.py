@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from bot.records import Release, RepoFile
+from bot.records.releases import Release, RepoFile
 from bot.tensors import weights
 
 

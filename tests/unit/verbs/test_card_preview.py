@@ -11,7 +11,7 @@ from bot.errors import SettingsError
 from bot.localhub.files.commit_body import REGULAR_LIMIT
 from bot.localhub.files.repositories import Store
 from bot.localhub.server import RunningHub
-from bot.records import Built
+from bot.records.built import Built
 from bot.verbs.card_preview import fill
 from bot.workspace import sha256
 

@@ -16,7 +16,7 @@ from bot.detect.listed import Machine
 from bot.errors import BotError, CapacityError, SourceError
 from bot.foreign import DEEPEST, json_reply, json_rows, read_of
 from bot.progress import Halted, Narrator
-from bot.records import Decision
+from bot.records.releases import Decision
 from bot.settings.settings import load
 from bot.store.ledger import Ledger
 from bot.store.sightings import Sightings

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bot.clients.hub.replies import Listed, listed
-from bot.records import Ask, Build, Release, RepoFile, Skip, Wait
+from bot.records.releases import Ask, Build, Release, RepoFile, Skip, Wait
 from bot.settings.policies import Policy
 from bot.settings.settings import GateSettings
 from bot.store.queue import Memory, Task

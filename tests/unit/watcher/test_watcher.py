@@ -14,7 +14,7 @@ import pytest
 from bot.clients.hub.hub import Hub
 from bot.detect.listed import Machine
 from bot.errors import UnreachableError
-from bot.records import Decision
+from bot.records.releases import Decision
 from bot.settings.settings import load
 from bot.store.ledger import Ledger
 from bot.store.queue import Queue

@@ -27,7 +27,8 @@ from bot.publish.blocks import marked
 from bot.publish.publication import Published, back, builds, held_already, send
 from bot.publish.reclaim import reclaim
 from bot.publish.replacing import would_prune
-from bot.records import Built, Release
+from bot.records.built import Built
+from bot.records.releases import Release
 from bot.settings.settings import Settings, load
 from bot.store.ledger import Ledger
 from bot.workplace.asked import Order, Pinned, calibration, order

@@ -19,7 +19,7 @@ from bot.clients.files import gguf
 from bot.clients.hub.hub import Hub
 from bot.clients.llama.session import Session
 from bot.errors import CapacityError, SourceError
-from bot.records import Release, RepoFile
+from bot.records.releases import Release, RepoFile
 from bot.tensors import weights
 from bot.workplace.fetch import fetch, plan_fetch
 from bot.workspace import sha256

@@ -14,7 +14,8 @@ from bot.evaluate.files import subject_of
 from bot.evaluate.measure import logits_path
 from bot.progress import Narrator
 from bot.quantize import tier_files
-from bot.records import Built, Release, RepoFile
+from bot.records.built import Built
+from bot.records.releases import Release, RepoFile
 from bot.settings.settings import Settings
 from bot.workplace.job import Job, tiers_left, tools_of
 from bot.workplace.models import Pipeline

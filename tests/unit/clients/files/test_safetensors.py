@@ -16,7 +16,8 @@ from pydantic import SecretStr
 from bot.clients.files.safetensors import FIRST, LONGEST, MOST_TENSORS, parse_header, read_header
 from bot.clients.hub.hub import Hub
 from bot.errors import BotError, SourceError, UnreachableError
-from bot.records import HeaderTensor, Release
+from bot.records.model import HeaderTensor
+from bot.records.releases import Release
 from bot.tensors import weights
 from bot.tensors.stored import parts_by_file
 from tests import headers

@@ -18,7 +18,7 @@ from bot.clients.files.shards import (
     read_headers,
 )
 from bot.errors import SourceError
-from bot.records import RepoFile
+from bot.records.releases import RepoFile
 from bot.tensors import weights
 from tests import headers
 

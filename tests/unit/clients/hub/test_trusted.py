@@ -16,7 +16,7 @@ from bot.errors import AccessError, BotError, UnreachableError
 from bot.localhub.routes.lending import trust
 from bot.publish.send import send
 from bot.publish.upload import publish
-from bot.records import Built
+from bot.records.built import Built
 from bot.workspace import sha256
 from tests.hand_clock import HandClock
 from tests.local_hub.runner import CLAIMS, ISSUER, PASSWORD, Runner, running_runner

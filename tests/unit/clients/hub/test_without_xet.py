@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from bot.clients.hub.hub import Hub
 from bot.errors import AccessError
 from bot.publish.held import verify
-from bot.records import Built
+from bot.records.built import Built
 from bot.workspace import sha256
 from tests.local_hub.server import Hub as LocalHub
 from tests.unit.clients.hub.between import Between, Fault, between, closed_port

@@ -1,0 +1,206 @@
+"""Values that were measured of a file, and how files compare."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from bot.records.built import Shard
+from bot.records.results import Text, Tools
+
+KLD = "kld"  # name of the divergence among comparisons
+
+
+PPL = "ppl"  # and of the negative log-likelihood, whose mean's exponential is the perplexity
+
+
+@dataclass(frozen=True, kw_only=True)
+class Perplexity:
+    """exp of the mean negative log-likelihood; `error` is one standard error."""
+
+    value: float
+    error: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Divergence:
+    """A candidate against its reference over the same scored tokens; KLD in nats.
+
+    Errors are one standard error. Names follow llama-perplexity's output.
+    """
+
+    ppl_ratio: float
+    ppl_ratio_error: float
+    mean: float
+    mean_error: float
+    median: float
+    p90: float
+    p95: float
+    p99: float
+    p999: float
+    max: float
+    delta_p_mean: float  # fraction, not percent
+    delta_p_mean_error: float
+    delta_p_rms: float
+    delta_p_rms_error: float
+    same_top: float  # fraction of tokens with the same most likely token
+    same_top_error: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """A multiple-choice measure: share of right answers with its 95 % Wilson interval."""
+
+    name: str  # "HellaSwag"
+    tasks: int
+    correct: int
+    low: float  # fraction
+    high: float
+    answers: str = ""  # "1" for a right answer, "0" for a wrong one, in the order asked
+
+    @property
+    def accuracy(self) -> float:
+        """Fraction answered rightly."""
+        return self.correct / self.tasks
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speed:
+    """Tokens per second as llama-bench defines them; `spread` is the runs' standard deviation."""
+
+    name: str  # "pp512", "tg128"
+    mean: float
+    spread: float
+    repetitions: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """How a measure came about: on what, by which program, on which machine, how long.
+
+    Without the hash of its data no measure can be stored; speed has none, its tokens are random.
+    """
+
+    measure: str  # perplexity, divergence, speed, or the name of a set of tasks
+    data: Text | None
+    model: str  # sha256
+    reference: str | None  # sha256 of the file that a divergence is from
+    beside: bool  # whether the reference ran beside the candidate, without a file
+    context: int
+    stride: int | None
+    batch: int  # tokens decoded at once
+    tools: Tools
+    seconds: float
+    finished: str  # ISO 8601, UTC
+
+    def __post_init__(self) -> None:
+        if self.measure != "speed" and self.data is None:
+            raise ValueError(f"{self.measure} without the hash of its data cannot be stored")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """Everything measured of one file. The reference has no divergence."""
+
+    perplexity: Perplexity | None = None
+    divergence: Divergence | None = None
+    choices: tuple[Choices, ...] = ()
+    speed: tuple[Speed, ...] = ()
+    runs: tuple[Run, ...] = ()  # one for each measure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One file of the benchmark table."""
+
+    name: str  # tier, or the reference's type such as BF16
+    file: str
+    bytes: int
+    sha256: str
+    bits_per_weight: float
+    imatrix: bool
+    scores: Scores
+    recipe: str | None = None  # recipe hash
+    same_as: str | None = None  # coinciding tier: this row's file is that tier's file
+    publisher: str | None = None  # REPOSITORY@COMMIT where the file is somebody else's
+    shards: tuple[Shard, ...] = ()  # where the model is in several files, `file` being the first
+
+    @property
+    def files(self) -> tuple[Shard, ...]:
+        """Each file of the model."""
+        return self.shards or (Shard(file=self.file, bytes=self.bytes, sha256=self.sha256),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noise:
+    """The reference against itself: what a mean KLD below this says nothing about."""
+
+    batch: int  # tokens decoded at once; the reference's own log-probabilities had `batch` of Run
+    sequences: int  # chunks among them
+    chunks: int
+    mean: float  # nats
+    max: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Whether two files differ, by a test that pairs what both answered.
+
+    `difference` is one's value minus the other's: nats for KLD, nats for PPL (the logarithm of the
+    ratio of perplexities), a fraction for accuracies.
+    """
+
+    measure: str  # "kld", "ppl", or the name of a set of tasks
+    one: str  # names of rows
+    other: str
+    difference: float
+    p: float  # of this comparison alone
+    differs: bool  # whether it can be said at the 95 % level, of all comparisons together
+    test: str
+    low: float | None = None  # 95 % interval of the difference, where the test gives one
+    high: float | None = None
+    adjusted: float | None = None  # p, corrected for all comparisons that were made beside it
+
+
+def supported(found: Iterable[Comparison], measure: str, one: str, other: str) -> bool | None:
+    """Whether `one` is better than `other`: None where the tests cannot tell or were not made.
+
+    Better is less KLD or perplexity, or more right answers.
+    """
+    for comparison in found:
+        if comparison.measure != measure or {comparison.one, comparison.other} != {one, other}:
+            continue
+        if not comparison.differs:
+            return None
+        more = (comparison.difference > 0) == (comparison.one == one)
+        return more != (measure in (KLD, PPL))
+    return None
+
+
+def best(found: Iterable[Comparison], measure: str, names: Sequence[str]) -> str | None:
+    """The one of `names` that is better than each of the others; None where that is not sure."""
+    listed = list(found)
+    for name in names:
+        others = [other for other in names if other != name]
+        if others and all(supported(listed, measure, name, other) for other in others):
+            return name
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imported:
+    """Numbers that somebody else measured: never to be mixed with ours unmarked."""
+
+    name: str
+    origin: str  # the file they come from, and its sha256
+    bytes: int | None = None  # as told, often rounded to 0.1 GB
+    perplexity: float | None = None
+    perplexity_error: float | None = None
+    kld: Mapping[str, float] = field(default_factory=dict)  # mean, mean_error, median, p999, max, …
+    choices: Mapping[str, float] = field(default_factory=dict)  # fraction right, by task
+    speed: Mapping[str, float] = field(default_factory=dict)  # tokens per second: pp512, tg128
+    # of a card whose every row was measured elsewhere: what the row is; else it stands apart
+    kind: Literal["", "reference", "tier", "baseline"] = ""
+    imatrix: bool = False
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # of choices, 95 %

@@ -1,0 +1,147 @@
+"""What a release was measured to be: results.json, and all that stands in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from bot.records.coding import UNITS
+from bot.records.measured import Comparison, Imported, Noise, Row
+from bot.records.model import Architecture
+from bot.records.recipes import Windows
+from bot.records.releases import Release
+
+RARE_TOKENS = 64  # of calibration: an expert that saw fewer has little to say about its weights
+
+
+RESULTS_VERSION = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text:
+    """A text or task file that numbers rest on."""
+
+    name: str
+    sha256: str
+    origin: str  # where it comes from, one line
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationFacts:
+    """How the numbers were made; two results compare only where this is equal."""
+
+    text: Text
+    context: int
+    chunks: int
+    scored_tokens: int
+    tasks: tuple[Text, ...] = ()
+    stride: int | None = None  # tokens between windows; None: they do not overlap
+    batch: int = 0  # tokens decoded at once
+    noise: tuple[Noise, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationText(Text):
+    """A text of the calibration mix."""
+
+    weight: float | None = None  # its share of chunks; None: by its length
+    licence: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerCoverage:
+    """How many tokens reached a layer's routed experts; of its matrices the fewest."""
+
+    layer: int
+    experts: int
+    fewest: int  # tokens of the expert that saw fewest
+    median: int
+    unreached: tuple[int, ...] = ()  # experts without any
+    rare: tuple[int, ...] = ()  # experts with too few to say much
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gap:
+    """What a tier rounds without calibration data."""
+
+    tier: str
+    places: tuple[str, ...]  # "blk.3.ffn_up_exps.weight", or with " expert 5" one of its experts
+    share: float  # of the weights of layers that the tier rounds
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationFacts:
+    """How the importance matrix was made."""
+
+    texts: tuple[CalibrationText, ...]
+    context: int
+    chunks: int
+    file: str
+    bytes: int
+    sha256: str
+    unreached: tuple[str, ...] = ()  # "blk.3.ffn_up_exps.weight expert 5" for experts with no data
+    taken: tuple[int, ...] = ()  # chunks of each text
+    given: tuple[str, ...] = ()  # datasets that a ready file names; then nothing was calibrated
+    coverage: tuple[LayerCoverage, ...] = ()
+    gaps: tuple[Gap, ...] = ()  # of each tier that lacks something
+    raised: tuple[str, ...] = ()  # "I-Nano blk.3.ffn_up_exps.weight IQ2_XS Q2_K" for lack of data
+    name: str = ""  # of the set, with its version: "v1.3 diverse dataset"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tools:
+    """What the numbers were made with."""
+
+    bot: str
+    llama_cpp_python: str
+    llama_cpp: str  # system info line is not portable; this is the library's build
+    device: str
+    threads: int
+    build: str = ""  # what llama.cpp was compiled with and for
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """A tier that was built and is not published."""
+
+    tier: str
+    recipe: str | None  # hash
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """results.json: the machine-readable truth that the card is rendered from."""
+
+    version: int = field(default=RESULTS_VERSION)
+    units: Mapping[str, str] = field(default_factory=lambda: dict(UNITS))
+    release: Release | None  # None when the source is a file of the user's
+    source_sha256: str
+    architecture: Architecture
+    windows: Windows
+    tools: Tools
+    evaluation: EvaluationFacts
+    calibration: CalibrationFacts | None
+    reference: Row
+    tiers: tuple[Row, ...]
+    baselines: tuple[Row, ...] = ()  # llama.cpp's own types, to compare with; not published
+    others: tuple[Row, ...] = ()  # other publishers' files, measured here
+    comparisons: tuple[Comparison, ...] = ()
+    imported: tuple[Imported, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()  # by the gate
+    # of a file of the user's: its licence, and as `repo_id` the model it was made of, or nothing
+    origin: Release | None = None
+    name: str | None = None  # what the user called a file of theirs, where the file says otherwise
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What `bot evaluate FILE...` measured: results without a job."""
+
+    version: int = field(default=RESULTS_VERSION)
+    units: Mapping[str, str] = field(default_factory=lambda: dict(UNITS))
+    evaluation: EvaluationFacts | None  # None when neither perplexity nor divergence was asked for
+    reference: Row | None
+    files: tuple[Row, ...]
+    comparisons: tuple[Comparison, ...] = ()
+    imported: tuple[Imported, ...] = ()
