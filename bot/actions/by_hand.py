@@ -9,7 +9,6 @@ from itertools import count
 from bot.actions.follow import Progress, State, look, state
 from bot.actions.on_github import cancelled_by_us, repository
 from bot.actions.trigger import UNLISTED, Order, chosen, delivery_of, titled, trigger
-from bot.cli.text_tables import table
 from bot.clients.github.github import LISTED, Limited, Repository, Unanswered
 from bot.clients.github.github_replies import Job, WorkflowRun
 from bot.clock import Clock, SystemClock, iso, span
@@ -19,6 +18,7 @@ from bot.plan.profiles import load_profiles
 from bot.settings.settings import GitHubSettings
 from bot.store.ledger import Ledger
 from bot.store.queue import Queue
+from bot.wording.columns import table
 from bot.workplace.models import Pipeline, as_repo
 
 

@@ -31,7 +31,6 @@ from bot.card.coverage import coverage
 from bot.card.frontmatter import model_url
 from bot.card.highlights import best_fits, highlights
 from bot.card.rendering import BODY, CardOrder
-from bot.card.rows import NAME_LIMIT, distinct, example, names
 from bot.card.tables import CardFile, available, benchmarks, others
 from bot.errors import SettingsError
 from bot.legible import legible
@@ -40,6 +39,7 @@ from bot.records.measured import Row
 from bot.records.results import Results
 from bot.settings.settings import CardSettings, data_folder
 from bot.wording import escape, formats
+from bot.wording.rows import NAME_LIMIT, distinct, example, names
 
 CARD = "card.md.j2"
 ALT_LIMIT = 2000

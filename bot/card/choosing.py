@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bot.card.rows import Entry, files_of, less_divergent
 from bot.records.model import Architecture
 from bot.records.results import Results
 from bot.settings.settings import CardSettings
+from bot.wording.rows import Entry, files_of, less_divergent
 
 GIB = 1 << 30
 BUFFERS = GIB  # of llama.cpp for computing, and what a desktop takes

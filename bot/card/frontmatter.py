@@ -13,13 +13,13 @@ from typing import Any
 import yaml
 
 from bot import licences
-from bot.card.rows import Entry, files_of
 from bot.card.tables import CardFile
 from bot.legible import legible
 from bot.records.releases import Release
 from bot.records.results import Results
 from bot.settings.settings import CardSettings
 from bot.wording.escape import url
+from bot.wording.rows import Entry, files_of
 
 REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}")

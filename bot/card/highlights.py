@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from bot.card.choosing import choices
-from bot.card.rows import (
+from bot.legible import legible
+from bot.records.measured import supported
+from bot.records.results import Results
+from bot.settings.settings import CardSettings
+from bot.wording.formats import Sizes, error_places, fixed, measured, percent, size
+from bot.wording.rows import (
     CLOSE,
     NAME_LIMIT,
     SAME_SIZE,
@@ -17,11 +22,6 @@ from bot.card.rows import (
     less_perplexed,
     tiers,
 )
-from bot.legible import legible
-from bot.records.measured import supported
-from bot.records.results import Results
-from bot.settings.settings import CardSettings
-from bot.wording.formats import Sizes, error_places, fixed, measured, percent, size
 
 BEATEN = 3  # sentences about baselines at most
 

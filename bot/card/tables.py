@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bot.card.rows import Entry, elsewhere, entries, names
 from bot.records.measured import KLD, PPL, Row, best
 from bot.records.results import Results
 from bot.settings.settings import CardSettings
@@ -20,6 +19,7 @@ from bot.wording.formats import (
     size,
     value_places,
 )
+from bot.wording.rows import Entry, elsewhere, entries, names
 
 LISTED = 6  # names that a note gives before it counts
 TASK = "task:"

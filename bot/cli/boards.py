@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from bot.cli.text_tables import table
 from bot.clock import span
 from bot.legible import legible
 from bot.store.board import Board
 from bot.store.queue import Task
+from bot.wording.columns import table
 
 LONGEST = 56  # letters of a reason
 NAME = 52  # letters of a release's name

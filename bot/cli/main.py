@@ -826,9 +826,9 @@ def gate(
     bot gate Qwen/Qwen3.6-35B-A3B --json
     """
     from bot.card import describe
-    from bot.cli import text_tables
     from bot.errors import GateError
     from bot.evaluate.measure import evaluate as measure
+    from bot.gate.verdicts import as_text
 
     if not _paths(context, model, revision, tiers).results.is_file():
         raise SourceError(f"{model} is not measured with these settings; run `bot evaluate`")
@@ -839,7 +839,7 @@ def gate(
     if as_json:
         _emit(verdict)
     else:
-        click.echo(text_tables.verdict(verdict))
+        click.echo(as_text(verdict))
     if verdict.stops is not None:
         sys.exit(GateError.exit_code)
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +16,10 @@ from bot.records.measured import Comparison, Imported, Row
 from bot.records.model import Architecture
 from bot.records.recipes import Recipe
 from bot.records.results import CalibrationFacts, Evaluation, EvaluationFacts, Results
+from bot.wording.columns import table
 
 if TYPE_CHECKING:
     from bot.detect.inspection import Sight, Sketch
-    from bot.gate.verdicts import Verdict
     from bot.publish.publication import Published, RolledBack, Version
     from bot.publish.reclaim import Replaced
     from bot.records.findings import Finding
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from bot.workplace.models import Plan
 
 _IMPORTED = ("mean", "median", "p999", "max")
-WIDTH = 240  # wider than any table of ours: lines are never cut
 
 
 def size(count: int) -> str:
@@ -38,22 +36,6 @@ def size(count: int) -> str:
         if count >= factor:
             return f"{count / factor:.1f} {unit}"
     return f"{count / 1e3:.1f} kB"
-
-
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> str:
-    """Aligned columns; the first `left` to the left, numbers to the right."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for i, name in enumerate(columns):
-        made.add_column(name, justify="left" if i < left else "right", no_wrap=True)
-    for row in rows:
-        made.add_row(*(Text(legible_flat(cell)) for cell in row))
-    out = io.StringIO()
-    Console(file=out, width=WIDTH, color_system=None).print(made)
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 
 
 def architecture(a: Architecture, where: str) -> str:
@@ -300,20 +282,6 @@ def _measured(row: Row, named: Sequence[str], speeds: Sequence[str]) -> tuple[st
     cells += [shares.get(name, "—") for name in named]
     rates = {speed.name: f"{speed.mean:.1f} ± {speed.spread:.1f}" for speed in row.scores.speed}
     return (*cells, *(rates.get(name, "—") for name in speeds))
-
-
-def verdict(found: Verdict) -> str:
-    """Every rule of the gate with what came of it, and what follows."""
-    rows = [
-        (check.tier or "the release", check.rule, "passed" if check.good else "FAILED", check.text)
-        for check in found.checks
-    ]
-    lines = [table(("what", "rule", "", ""), rows, left=4)]
-    lines += [legible(f"left out: {one.tier}: {one.reason}") for one in found.left_out]
-    lines.append(
-        legible(f"stops: {found.stops}") if found.stops else "the release may be published"
-    )
-    return "\n".join(lines)
 
 
 def published(done: Published) -> str:

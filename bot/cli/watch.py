@@ -313,11 +313,11 @@ def schema(*, results: bool) -> None:
     bot config schema > bot.schema.json
     bot config schema --results > results.schema.json
     """
-    from bot.records.coding import schema
+    from bot.records.coding import schema_of
     from bot.records.results import Results
     from bot.settings import configcheck
 
-    made = schema(Results) if results else configcheck.schema()
+    made = schema_of(Results) if results else configcheck.schema()
     click.echo(made, nl=False)
 
 

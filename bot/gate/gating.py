@@ -7,10 +7,9 @@ import time
 from pathlib import Path
 
 from bot import licences
-from bot.cli import text_tables
 from bot.clients.files import gguf
 from bot.errors import AbsentError, BuildError, GateError, SourceError, UnsoundError
-from bot.gate.verdicts import Facts, Verdict, judge, kept
+from bot.gate.verdicts import Facts, Verdict, as_text, judge, kept
 from bot.publish.held import blob_id
 from bot.publish.standing import said_of
 from bot.quantize.verify import verify
@@ -32,7 +31,7 @@ def passed(job: Job, results: Results, repo_id: str) -> Results:
     Raises GateError when the release may not go.
     """
     verdict = gate(job, results, repo_id)
-    keep_text(job.paths.gate, text_tables.verdict(verdict) + "\n")
+    keep_text(job.paths.gate, as_text(verdict) + "\n")
     for one in verdict.left_out:
         job.pipeline.narrator.say(f"{one.tier} is left out: {one.reason}")
     if verdict.stops is not None:

@@ -8,9 +8,11 @@ from fnmatch import fnmatchcase
 from math import hypot, inf, sqrt
 
 from bot import evidence, licences
+from bot.legible import legible
 from bot.records.measured import Choices, Divergence, Row
 from bot.records.results import LeftOut, Results
 from bot.settings.settings import GateSettings
+from bot.wording.columns import table
 
 SURE = 2.0  # standard errors beyond which a limit counts as broken; see docs/statistics.md
 
@@ -189,3 +191,17 @@ def _release(results: Results, facts: Facts, wanted: GateSettings) -> Iterable[C
     yield Check(rule="newest", tier=None, good=newest is None, text=text)
     text = facts.alone or "nobody else of ours published meanwhile"
     yield Check(rule="alone", tier=None, good=facts.alone is None, text=text)
+
+
+def as_text(found: Verdict) -> str:
+    """Every rule of the gate with what came of it, and what follows."""
+    rows = [
+        (check.tier or "the release", check.rule, "passed" if check.good else "FAILED", check.text)
+        for check in found.checks
+    ]
+    lines = [table(("what", "rule", "", ""), rows, left=4)]
+    lines += [legible(f"left out: {one.tier}: {one.reason}") for one in found.left_out]
+    lines.append(
+        legible(f"stops: {found.stops}") if found.stops else "the release may be published"
+    )
+    return "\n".join(lines)

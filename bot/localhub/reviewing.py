@@ -6,7 +6,7 @@ from bot.errors import SourceError
 from bot.localhub.files import pulls
 from bot.localhub.files.commits import merge
 from bot.localhub.files.repositories import Store
-from bot.localhub.refusal import Refusal
+from bot.serving.refusal import Refusal
 
 
 def review(store: Store, repo_id: str, number: int, *, agreed: bool) -> str:

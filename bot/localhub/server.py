@@ -17,10 +17,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from bot.errors import SettingsError
-from bot.localhub.bandwidth import Bandwidth
 from bot.localhub.files.repositories import Store
-from bot.localhub.refusal import Refusal
-from bot.localhub.revisions import KeptSlashes
+from bot.localhub.pages import pages
 from bot.localhub.routes import (
     api,
     collections,
@@ -28,10 +26,12 @@ from bot.localhub.routes import (
     holdings,
     lending,
     lfs,
-    pages,
     storage,
     transfer,
 )
+from bot.localhub.routes.bandwidth import Bandwidth
+from bot.localhub.routes.revisions import KeptSlashes
+from bot.serving.refusal import Refusal
 from bot.serving.serving import (
     STOP_SECONDS,
     Server,

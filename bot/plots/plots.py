@@ -22,13 +22,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from bot.apart.errand import carry_out
-from bot.card.rows import entries
 from bot.legible import legible
 from bot.plots.labels import Box, place
 from bot.plots.pictures import DPI, WHY, Sketch, sketches
 from bot.plots.points import Point, front, points, points_of_perplexity
 from bot.records.coding import from_json
 from bot.records.results import Results
+from bot.wording.rows import entries
 
 PIXEL = 72 / DPI  # in points
 MARKER = 10  # points, the larger marker with its edge

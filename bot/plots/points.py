@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bot.card.rows import NAME_LIMIT, SAME_SIZE, Entry, entries, files_of
 from bot.legible import legible
 from bot.records.results import Results
 from bot.wording.formats import error_places, fixed, measured, percent, size, value_places
+from bot.wording.rows import NAME_LIMIT, SAME_SIZE, Entry, entries, files_of
 
 PointKind = Literal["plain", "weighted", "baseline", "other", "reference"]
 

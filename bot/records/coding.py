@@ -58,7 +58,7 @@ def from_json(kind: type[T], text: str | bytes) -> T:
     return TypeAdapter(kind).validate_json(text)
 
 
-def schema(kind: type) -> str:
+def schema_of(kind: type) -> str:
     """The JSON schema (2020-12) of a record as `to_json` writes it, with what docstrings say."""
     from pydantic import TypeAdapter
 

@@ -36,8 +36,8 @@ from bot.clients.hub.addresses import is_plain_link
 from bot.clock import SystemClock, iso, moment, span
 from bot.errors import BotError, SettingsError
 from bot.legible import legible_flat, legible_json
-from bot.localhub.refusal import Refusal
-from bot.localhub.request import bounded
+from bot.serving.bodies import bounded
+from bot.serving.refusal import Refusal
 from bot.serving.serving import Server, hosts, is_loopback, listen, signals_return, url_of
 from bot.settings.settings import Settings
 from bot.status import metrics, sessions, webhook

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from starlette.requests import Request
 from starlette.responses import Response
 
-from bot.localhub.refusal import Refusal
+from bot.serving.refusal import Refusal
 
 COOKIE = "bot_session"
 LASTS = 12 * 3600  # seconds

@@ -23,8 +23,8 @@ from starlette.routing import Route
 from bot import secrecy
 from bot.clock import SystemClock
 from bot.errors import SettingsError
-from bot.localhub.refusal import Refusal
-from bot.localhub.request import bounded, json_object
+from bot.serving.bodies import bounded, json_object
+from bot.serving.refusal import Refusal
 from bot.settings.policies import matches
 from bot.settings.settings import Settings
 from bot.store.sightings import Sightings

@@ -12,9 +12,9 @@ from bot.localhub.files.commit_body import REGULAR_LIMIT, Changes, Put, lfs_entr
 from bot.localhub.files.commits import commit, create_repo
 from bot.localhub.files.repositories import Store
 from bot.localhub.files.repository import Repo
-from bot.localhub.refusal import Refusal
 from bot.localhub.server import serve
 from bot.records.built import Built
+from bot.serving.refusal import Refusal
 
 
 def preview(

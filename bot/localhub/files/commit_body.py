@@ -22,7 +22,7 @@ from typing import Any
 
 from bot.localhub.files.objects import SHA256
 from bot.localhub.files.repository import COMMIT, Entry
-from bot.localhub.refusal import Refusal
+from bot.serving.refusal import Refusal
 
 REGULAR_LIMIT = 10 << 20  # bytes of a file inside a commit; larger ones are LFS
 LINE_LIMIT = 15 << 20  # bytes: a regular file in base64 and its name

@@ -16,7 +16,7 @@ from bot.localhub.files.commit_body import Changes, Delete, Put, regular_entry
 from bot.localhub.files.pulls import Pull
 from bot.localhub.files.repositories import Store
 from bot.localhub.files.repository import Commit, Entry, Repo, now, read_tree, write_tree
-from bot.localhub.refusal import Refusal, entry_not_found, revision_not_found
+from bot.serving.refusal import Refusal, entry_not_found, revision_not_found
 
 
 def create_repo(

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bot.localhub.files.repository import Entry, Repo, now
-from bot.localhub.refusal import Refusal
+from bot.serving.refusal import Refusal
 
 REF = re.compile(r"refs/pr/([1-9][0-9]{0,8})")
 TITLE, COMMENT = 500, 65_536  # letters

@@ -30,7 +30,7 @@ from bot.localhub.files.repository import (
     to_commit,
     to_repo,
 )
-from bot.localhub.refusal import Refusal, repository_not_found, revision_not_found
+from bot.serving.refusal import Refusal, repository_not_found, revision_not_found
 
 ABANDONED = 7 * 24 * 3600  # seconds before a transfer that never ended is removed
 

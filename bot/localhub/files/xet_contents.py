@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from bot.localhub.files.objects import Incoming
-from bot.localhub.refusal import Refusal
+from bot.serving.refusal import Refusal
 
 ENTRY = 48
 MAGIC = b"HFRepoMetaData\x00U" + bytes.fromhex("6967456a7b815783a5bdd95ccdd14aa9")

@@ -16,10 +16,8 @@ from bot.localhub.files.card_data import front_matter
 from bot.localhub.files.commit_body import checked_path, contents
 from bot.localhub.files.repositories import Store
 from bot.localhub.files.repository import Commit, Ref, Repo
-from bot.localhub.refusal import Refusal
-from bot.localhub.request import (
-    json_object,
-    json_objects,
+from bot.localhub.routes import listing
+from bot.localhub.routes.request import (
     readable,
     repo_id,
     store_of,
@@ -28,8 +26,9 @@ from bot.localhub.request import (
     with_body,
     writable,
 )
-from bot.localhub.revisions import divided
-from bot.localhub.routes import listing
+from bot.localhub.routes.revisions import divided
+from bot.serving.bodies import json_object, json_objects
+from bot.serving.refusal import Refusal
 
 COMMITS_PAGE = 100
 CARD = "README.md"

@@ -13,9 +13,10 @@ from starlette.routing import Route
 
 from bot.localhub.files.accounts import Viewer, may_read
 from bot.localhub.files.repository import now, to_repo
-from bot.localhub.refusal import Refusal
-from bot.localhub.request import json_object, store_of, user_of, viewer_of, with_body
 from bot.localhub.routes.api import paged
+from bot.localhub.routes.request import store_of, user_of, viewer_of, with_body
+from bot.serving.bodies import json_object
+from bot.serving.refusal import Refusal
 
 PAGE = 100
 SHOWN = 4  # items of a collection in a listing, as on the Hub

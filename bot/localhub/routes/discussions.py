@@ -12,9 +12,10 @@ from bot.localhub.files import pulls
 from bot.localhub.files.commits import merge as merge_commit
 from bot.localhub.files.pulls import Event, Pull
 from bot.localhub.files.repository import Repo
-from bot.localhub.refusal import Refusal
-from bot.localhub.request import json_object, readable, store_of, user_of, with_body, writable
 from bot.localhub.routes.api import MODEL
+from bot.localhub.routes.request import readable, store_of, user_of, with_body, writable
+from bot.serving.bodies import json_object
+from bot.serving.refusal import Refusal
 
 PAGE = 50
 

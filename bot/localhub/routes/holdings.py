@@ -8,9 +8,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from bot.localhub.refusal import Refusal
-from bot.localhub.request import json_object, store_of, user_of, with_body
 from bot.localhub.routes import listing
+from bot.localhub.routes.request import store_of, user_of, with_body
+from bot.serving.bodies import json_object
+from bot.serving.refusal import Refusal
 
 
 def mine(request: Request) -> Response:

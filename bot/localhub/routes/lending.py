@@ -22,8 +22,9 @@ from bot.errors import SettingsError, SourceError
 from bot.localhub.files import accounts
 from bot.localhub.files.repositories import Store
 from bot.localhub.files.repository import Repo
-from bot.localhub.refusal import Refusal
-from bot.localhub.request import json_object, store_of, with_body
+from bot.localhub.routes.request import store_of, with_body
+from bot.serving.bodies import json_object
+from bot.serving.refusal import Refusal
 
 LIFETIME = 3600  # seconds that a lent token holds
 ALGORITHMS = ["RS256", "ES256"]  # public keys only: nobody who checks can sign

@@ -20,16 +20,9 @@ from starlette.routing import Route
 from bot.localhub.files.objects import CHUNK, SHA256, Incoming
 from bot.localhub.files.repositories import Store
 from bot.localhub.files.repository import Repo
-from bot.localhub.refusal import Refusal
-from bot.localhub.request import (
-    content_size,
-    json_object,
-    json_objects,
-    spool,
-    store_of,
-    with_body,
-    writable,
-)
+from bot.localhub.routes.request import content_size, spool, store_of, with_body, writable
+from bot.serving.bodies import json_object, json_objects
+from bot.serving.refusal import Refusal
 
 LIFETIME = 24 * 3600  # seconds that an upload address holds
 PARTS = 10_000

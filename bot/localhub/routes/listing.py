@@ -19,7 +19,7 @@ from bot.localhub.files.accounts import Viewer
 from bot.localhub.files.commit_body import pointer
 from bot.localhub.files.repositories import Store
 from bot.localhub.files.repository import Commit, Entry, Repo
-from bot.localhub.refusal import Refusal, entry_not_found
+from bot.serving.refusal import Refusal, entry_not_found
 
 PAGE = 500  # repositories a page; the Hub's own cap
 TREE_PAGE, EXPANDED_TREE_PAGE = 1000, 50

@@ -14,17 +14,10 @@ from starlette.routing import Route
 from bot.localhub.files.objects import SHA256
 from bot.localhub.files.repositories import Store
 from bot.localhub.files.repository import Repo, read_tree
-from bot.localhub.refusal import Refusal
-from bot.localhub.request import (
-    json_object,
-    json_objects,
-    readable,
-    store_of,
-    viewer_of,
-    with_body,
-    writable,
-)
 from bot.localhub.routes.api import MODEL, check_gate, paged
+from bot.localhub.routes.request import readable, store_of, viewer_of, with_body, writable
+from bot.serving.bodies import json_object, json_objects
+from bot.serving.refusal import Refusal
 
 PAGE = 100
 

@@ -18,11 +18,9 @@ from bot.localhub.files import attributes, xet_contents
 from bot.localhub.files.commit_body import checked_path, parse, pointer
 from bot.localhub.files.commits import commit, propose
 from bot.localhub.files.repository import Repo
-from bot.localhub.refusal import Refusal, entry_not_found
-from bot.localhub.request import (
+from bot.localhub.routes.api import MODEL, check_gate
+from bot.localhub.routes.request import (
     content_size,
-    json_object,
-    json_objects,
     readable,
     spool,
     store_of,
@@ -30,8 +28,9 @@ from bot.localhub.request import (
     with_body,
     writable,
 )
-from bot.localhub.revisions import divided
-from bot.localhub.routes.api import MODEL, check_gate
+from bot.localhub.routes.revisions import divided
+from bot.serving.bodies import json_object, json_objects
+from bot.serving.refusal import Refusal, entry_not_found
 
 COMMIT_LIMIT = 1 << 30  # bytes of one commit's body
 LIFETIME = 24 * 3600  # seconds that a Xet token holds

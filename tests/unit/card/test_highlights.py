@@ -10,10 +10,10 @@ from math import hypot
 import pytest
 
 from bot.card.highlights import best_fits, highlights
-from bot.card.rows import close_to_reference, example
 from bot.records.measured import Comparison, Row
 from bot.records.results import Results
 from bot.settings.settings import CardSettings
+from bot.wording.rows import close_to_reference, example
 from tests.unit.card.samples import coinciding, divergence, nine_tiers, row
 
 FAR = {"ppl_ratio": 1.5}  # keeps the perplexity rule silent

@@ -6,11 +6,11 @@ import time
 from pathlib import Path
 
 from bot.cli.boards import text
-from bot.cli.text_tables import WIDTH
 from bot.settings.settings import load
 from bot.store.board import board
 from bot.store.ledger import Ledger
 from bot.store.queue import Queue
+from bot.wording.columns import WIDTH
 from tests.unit.status.status_page import alive, fill
 
 

@@ -11,7 +11,7 @@ from bot.clients import bounds
 from bot.clients.files import gguf, safetensors, shards
 from bot.clients.files import ggufheader as header
 from bot.jobs import orders
-from bot.localhub import request
+from bot.localhub.routes import request
 from bot.serving.patience import Patience
 from bot.watcher import watcher
 

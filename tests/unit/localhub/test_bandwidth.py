@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from bot.localhub.bandwidth import Bandwidth
+from bot.localhub.routes.bandwidth import Bandwidth
 from bot.localhub.server import RunningHub
 from tests.local_hub.server import USER, Hub
 

@@ -17,12 +17,12 @@ import pytest
 from bot.clients.files import gguf
 from bot.clients.files.shards import local_release, local_safetensors
 from bot.errors import SourceError
-from bot.records.patterns import attention as in_words
 from bot.predict.architecture import describe
 from bot.predict.attention import attention
 from bot.predict.from_headers import describe_checkpoint
 from bot.records.coding import from_json, to_json
 from bot.records.model import Architecture, HeaderTensor
+from bot.records.patterns import attention as in_words
 from bot.records.releases import Release
 from bot.tensors.configs import layer_count, scopes_of
 from tests import headers

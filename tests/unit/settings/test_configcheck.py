@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bot.records.coding import schema
-from bot.records.results import RESULTS_VERSION, Results
 from bot.errors import SettingsError
+from bot.records.coding import schema_of
+from bot.records.results import RESULTS_VERSION, Results
 from bot.settings.configcheck import check, mistakes, schema
 
 SHIPPED = Path(__file__).resolve().parents[3] / "bot.schema.json"
@@ -80,5 +80,5 @@ def test_the_shipped_schema_is_that_of_the_settings() -> None:
 
 def test_the_shipped_schema_of_results_is_that_of_the_records() -> None:
     shipped = SHIPPED.with_name("results.schema.json").read_text(encoding="utf-8")
-    assert shipped == schema(Results), "run bot config schema --results"
+    assert shipped == schema_of(Results), "run bot config schema --results"
     assert json.loads(shipped)["properties"]["version"]["default"] == RESULTS_VERSION

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bot.localhub.routes.cards import rendered
-from bot.localhub.routes.pages import size
+from bot.localhub.pages.cards import rendered
+from bot.localhub.pages.pages import size
 from tests.local_hub.server import Hub, regular
 
 HOSTILE = b"""---

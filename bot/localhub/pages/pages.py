@@ -18,10 +18,10 @@ from bot.localhub.files.card_data import CARD_LIMIT, split_card
 from bot.localhub.files.pulls import Event, Pull
 from bot.localhub.files.repositories import Store
 from bot.localhub.files.repository import Commit, Entry, Repo
-from bot.localhub.refusal import Refusal
-from bot.localhub.request import readable, store_of, viewer_of
+from bot.localhub.pages.cards import chips, difference, rendered
 from bot.localhub.routes import listing
-from bot.localhub.routes.cards import chips, difference, rendered
+from bot.localhub.routes.request import readable, store_of, viewer_of
+from bot.serving.refusal import Refusal
 
 POLICY = (
     "default-src 'none'; img-src 'self' https: data:; style-src 'unsafe-inline';"

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from bot import foreign
-from bot.errors import SourceError
-from bot.localhub.bandwidth import Bandwidth
 from bot.localhub.files.accounts import Viewer
 from bot.localhub.files.commit_body import SIZE_LIMIT
 from bot.localhub.files.objects import CHUNK, Incoming
 from bot.localhub.files.repositories import Store
 from bot.localhub.files.repository import Repo
-from bot.localhub.refusal import Refusal
+from bot.localhub.routes.bandwidth import Bandwidth
+from bot.serving.bodies import bounded
+from bot.serving.refusal import Refusal
 
 BODY_LIMIT = 8 << 20  # bytes of a JSON or form body
 
@@ -74,32 +73,6 @@ def with_body(handler: BodyHandler) -> Any:
         return await run_in_threadpool(handler, request, await bounded(request, BODY_LIMIT))
 
     return endpoint
-
-
-async def bounded(request: Request, limit: int) -> bytes:
-    """The whole body. Raises Refusal 413 beyond `limit` bytes."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise Refusal(413, f"The body is larger than {limit} bytes")
-    return bytes(body)
-
-
-def json_object(body: bytes) -> dict[str, Any]:
-    """A body as a JSON object. Raises Refusal 400."""
-    try:
-        return foreign.json_object(body, "The body")
-    except SourceError as error:
-        raise Refusal(400, str(error).partition(";")[0]) from error
-
-
-def json_objects(data: dict[str, Any], key: str) -> Iterator[dict[str, Any]]:
-    """The list of objects under a key. Raises Refusal 400."""
-    items = data.get(key)
-    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise Refusal(400, f"{key} is not a list of objects")
-    yield from items
 
 
 async def spool(request: Request, content: Incoming, limit: int) -> None:
