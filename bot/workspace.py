@@ -392,6 +392,16 @@ def as_text(data: bytes, name: str) -> str:
     )
 
 
+def git_blob_id(path: Path) -> str:
+    """sha1 that git gives a small file's content (`git hash-object`)."""
+    return blob_id(path.read_bytes())
+
+
+def blob_id(content: bytes) -> str:
+    """The same of the content itself."""
+    return hashlib.sha1(b"blob %d\0%s" % (len(content), content), usedforsecurity=False).hexdigest()
+
+
 def sha256(path: Path) -> str:
     """Hash of a file of any size, read in blocks."""
     hasher = hashlib.sha256()

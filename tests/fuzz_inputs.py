@@ -49,10 +49,11 @@ from bot.lint import reading
 from bot.lint.defects import lint
 from bot.measures.journal import Journal, empty
 from bot.progress import Narrator
-from bot.publish import blocks, provenance
 from bot.records.coding import to_json
 from bot.store.ledger import Work
 from bot.tensors.weights import INDEX
+from bot.wording import blocks
+from bot.workplace import provenance
 from bot.workplace.fetch import MANIFEST, Verified
 from tests import fuzz_headers, headers
 from tests.local_github.shapes import shaped

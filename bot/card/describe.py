@@ -13,12 +13,12 @@ from bot.gate.verdicts import Verdict, kept, with_card
 from bot.lint.defects import Listed, Repository, lint
 from bot.plan.recipe import asked_types
 from bot.progress import Report
-from bot.publish import provenance
-from bot.publish.blocks import marked
 from bot.quantize.calibrating import settled
 from bot.records.built import Built
 from bot.records.coding import digest, to_json
 from bot.records.results import Results
+from bot.wording.blocks import marked
+from bot.workplace import provenance
 from bot.workplace.job import Job
 from bot.workspace import copy, inside, keep_text, sha256
 

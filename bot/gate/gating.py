@@ -10,8 +10,6 @@ from bot import licences
 from bot.clients.files import gguf
 from bot.errors import AbsentError, BuildError, GateError, SourceError, UnsoundError
 from bot.gate.verdicts import Facts, Verdict, as_text, judge, kept
-from bot.publish.held import blob_id
-from bot.publish.standing import said_of
 from bot.quantize.verify import verify
 from bot.records.coding import to_json
 from bot.records.releases import Release
@@ -19,7 +17,8 @@ from bot.records.results import Results
 from bot.settings.settings import GateSettings, Settings
 from bot.workplace.job import Job
 from bot.workplace.models import Pipeline, as_file, as_repo, origin_of
-from bot.workspace import keep_text
+from bot.workplace.provenance import said_of
+from bot.workspace import blob_id, keep_text
 
 RESULTS = "results.json"
 LOOKS = 2  # raised when a look changes: verdicts of earlier versions are asked again

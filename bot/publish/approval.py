@@ -12,12 +12,12 @@ from pathlib import Path
 from bot.clients.hub.community import Community, Pull
 from bot.clients.hub.hub import Hub
 from bot.errors import GateError
-from bot.publish.blocks import sections
 from bot.publish.held import differing, verify
 from bot.publish.update import CHANGES, Update
 from bot.publish.upload import CARD, order_of
 from bot.records.built import Built
 from bot.records.releases import Release
+from bot.wording.blocks import sections
 
 EVALUATION = "<!-- apex-bot: evaluation -->"  # by which a comment of ours is known
 LONGEST = 60_000  # letters of a comment

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from bot.clients.hub.hub import Hub
 from bot.errors import PublishError
 from bot.records.built import Built
 from bot.records.releases import Release, RepoFile
+from bot.workspace import git_blob_id
 
 # keys of the front matter by which the Hub finds and shows a model
 INDEXED = frozenset(
@@ -35,16 +35,6 @@ def _same(held: RepoFile | None, built: Built) -> bool:
         return held.sha256 == built.sha256
     local = Path(built.path)  # not here: what is large has a sha256 wherever it is the same
     return local.is_file() and held.blob_id == git_blob_id(local)
-
-
-def git_blob_id(path: Path) -> str:
-    """sha1 that git gives a small file's content (`git hash-object`)."""
-    return blob_id(path.read_bytes())
-
-
-def blob_id(content: bytes) -> str:
-    """The same of the content itself."""
-    return hashlib.sha1(b"blob %d\0%s" % (len(content), content), usedforsecurity=False).hexdigest()
 
 
 class Differs(PublishError):

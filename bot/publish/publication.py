@@ -18,17 +18,18 @@ from bot.lint.defects import astray
 from bot.progress import Report
 from bot.publish.approval import ask, evaluation, measured, pull_of, tell
 from bot.publish.aside import publish_aside
-from bot.publish.blocks import front_matter
 from bot.publish.held import Unfit, read_as_written
 from bot.publish.reclaim import TAG
-from bot.publish.standing import is_whole, said_of, standing
+from bot.publish.standing import standing
 from bot.publish.update import Update, prepare, rollback
 from bot.publish.upload import CARD, Pushed, open_private, open_public, publish
 from bot.records.built import Built
 from bot.records.releases import Release
+from bot.wording.blocks import front_matter
 from bot.workplace.asked import Order
 from bot.workplace.job import Job
 from bot.workplace.models import Pipeline
+from bot.workplace.provenance import is_whole, said_of
 from bot.workspace import GATE, slug
 
 RESULTS = "results.json"

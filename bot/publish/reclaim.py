@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from bot.clients.hub.hub import Hub
 from bot.clients.hub.writing import Writer
 from bot.errors import PublishError, SourceError
-from bot.publish import provenance
 from bot.records.releases import Release
+from bot.workplace import provenance
 
 HISTORY = 100  # newest commits that are looked through; what older ones alone hold stays
 TAG = "build-"  # how names of the bot's tags begin

@@ -10,13 +10,12 @@ from collections.abc import Iterator
 from importlib.metadata import version
 
 from bot.detect.inspection import Sketch
-from bot.publish.provenance import Made
 from bot.publish.publication import held_already, waits
 from bot.publish.reclaim import Replaced, replaced
-from bot.publish.standing import said_of
 from bot.workplace import names
 from bot.workplace.asked import Order
 from bot.workplace.models import Pipeline, Plan
+from bot.workplace.provenance import Made, said_of
 
 MATRIX, PROJECTOR = "imatrix.gguf", "mmproj.gguf"  # as they are published
 BESIDE = ("mmproj", "mtp-")  # parts of the model that are no tier

@@ -13,19 +13,19 @@ from pathlib import Path
 from bot.clients.hub.hub import Hub
 from bot.clients.hub.writing import Writer
 from bot.errors import PublishError, SourceError
-from bot.publish import provenance
-from bot.publish.blocks import merged
 from bot.publish.held import differing, verify
-from bot.publish.provenance import Made
 from bot.publish.reclaim import require_stored
 from bot.publish.upload import CARD
 from bot.records.built import Built
 from bot.records.releases import Release, RepoFile
+from bot.wording.blocks import merged
+from bot.workplace import provenance
+from bot.workplace.provenance import Made
 from bot.workspace import keep_text, sha256
 
 CHANGES = "CHANGELOG.md"
 TEXT_LIMIT = 1_000_000  # bytes of a card or changelog
-BESIDE = frozenset({CARD, CHANGES, provenance.NAME, "SHA256SUMS", "results.json"})
+BESIDE = provenance.ALWAYS | {CHANGES}
 TITLE = "# Changes\n"
 PLOTS = "plots/"  # drawn anew with every number: of no interest in a list of changes
 

@@ -9,11 +9,10 @@ from bot.clients.llama import library
 from bot.detect.inspection import Sketch
 from bot.errors import PublishError, SourceError
 from bot.plan.profiles import load_profiles
-from bot.publish import provenance
-from bot.publish.provenance import Made
 from bot.records.releases import Release
-from bot.workplace import names
+from bot.workplace import names, provenance
 from bot.workplace.models import Model, Pipeline, Plan, as_file, as_repo
+from bot.workplace.provenance import Made
 
 RESULTS = "results.json"
 

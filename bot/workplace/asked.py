@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 from bot.errors import SettingsError
 from bot.plan.plain import baselines
 from bot.plan.profiles import Profile, load_profiles
-from bot.publish.provenance import Asked
 from bot.records.coding import digest, dump
 from bot.records.releases import Release
 from bot.records.results import Text
 from bot.settings.settings import CalibrationSource, Settings
 from bot.store.ledger import Ledger
 from bot.toolchain import toolchain
+from bot.workplace.provenance import Asked
 from bot.workplace.texts import origin_of, text_of
 from bot.workspace import Workspace, inside, sha256
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from bot.publish.blocks import marked, merged
+from bot.wording.blocks import marked, merged
 
 FRONT = "---\nlicense: mit\ntags:\n- gguf\n---\n"
 ONE = marked(

@@ -5,10 +5,10 @@ from pydantic import SecretStr
 
 from bot.clients.hub.hub import Hub as Client
 from bot.errors import PublishError
-from bot.publish.held import differing, git_blob_id, verify
+from bot.publish.held import differing, verify
 from bot.publish.upload import open_private, upload
 from bot.records.built import Built
-from bot.workspace import sha256
+from bot.workspace import git_blob_id, sha256
 from tests.local_hub.server import Hub
 
 REPO = "alice/model-APEX-GGUF"

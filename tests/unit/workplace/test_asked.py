@@ -22,8 +22,6 @@ from pydantic import SecretStr
 from bot.clients.hub.hub import Hub as Client
 from bot.errors import BotError, SettingsError, SourceError
 from bot.progress import Narrator
-from bot.publish import provenance
-from bot.publish.blocks import marked
 from bot.publish.publication import Published, back, builds, held_already, send
 from bot.publish.reclaim import reclaim
 from bot.publish.replacing import would_prune
@@ -31,6 +29,8 @@ from bot.records.built import Built
 from bot.records.releases import Release
 from bot.settings.settings import Settings, load
 from bot.store.ledger import Ledger
+from bot.wording.blocks import marked
+from bot.workplace import provenance
 from bot.workplace.asked import Order, Pinned, calibration, order
 from bot.workplace.models import Pipeline
 from bot.workspace import sha256

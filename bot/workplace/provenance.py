@@ -13,12 +13,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bot.clients.hub.hub import Hub
+from bot.errors import SourceError
 from bot.legible import legible
-from bot.publish.held import git_blob_id
 from bot.records.built import Built
+from bot.records.releases import Release, RepoFile
 from bot.records.results import Results
+from bot.workspace import git_blob_id
 
 NAME = "provenance.json"
+ALWAYS = frozenset({"README.md", NAME, "SHA256SUMS", "results.json"})  # beside the models
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://slsa.dev/provenance/v1"
 BUILD = "urn:apex-bot:build:1"
@@ -197,3 +201,34 @@ def reasons(old: Made, new: Made) -> Iterator[str]:
 def _line(said: str) -> str:
     """Words of a file that others can write, on one short line."""
     return legible(said, 160)
+
+
+# ── as a Hub has it ─────────────────────────────────────────────────────────────────────────
+
+
+def said_of(hub: Hub, release: Release) -> Made | None:
+    """What the bot said it made of this repository, at this commit; None where it said nothing."""
+    if NAME not in {file.path for file in release.files}:
+        return None
+    try:
+        said = hub.read_json(release.repo_id, release.commit, NAME, LIMIT)
+    except SourceError:  # no JSON object: not the bot's
+        return None
+    return parse(said)
+
+
+def is_whole(release: Release, made: Made) -> bool:
+    """Whether every file of a build is there, with the content that its provenance names.
+
+    Card and changelog need only be there: people may write in them.
+    """
+    there = {file.path: file for file in release.files}
+    return there.keys() >= ALWAYS and all(
+        path in there and _is(there[path], sha256, made.blobs.get(path))
+        for path, sha256 in made.files.items()
+    )
+
+
+def _is(file: RepoFile, sha256: str, blob: str | None) -> bool:
+    """By sha256 where the Hub keeps one (LFS), else by git's name of the content."""
+    return file.sha256 == sha256 if file.sha256 is not None else file.blob_id == blob
