@@ -29,13 +29,13 @@ import numpy as np
 
 from bot.clients.files.ggufheader import read_header, text, u32, write_header
 from bot.clients.llama.library import build_flags, devices, ggml_type
+from bot.clients.llama.quantization import to_bf16
 from bot.clients.llama.session import Session
 from bot.clients.llama.vocabulary import vocabulary_of
 from bot.measures import divergence, passes, perplexity
 from bot.measures.journal import Journal
 from bot.measures.logits import BaseFile, open_base
 from bot.measures.windows import Windows, cut, read_text
-from bot.quantize.quantize import to_bf16
 from bot.settings.settings import DEMO
 
 KEY = "00" * 32

@@ -24,8 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bot.clients.llama.observer import Observer
+from bot.clients.llama.quantization import to_bf16
 from bot.clients.llama.session import Session
-from bot.quantize import imatrix, quantize
+from bot.quantize import imatrix
 from bot.settings.settings import DEMO
 
 CONTEXT, SEQUENCES = 512, 4  # llama-imatrix's defaults: chunks of 512, 2048 tokens together
@@ -107,7 +108,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         model = given.model or Path(folder) / "demo.gguf"
         if given.model is None:
-            quantize.to_bf16(DEMO / "tiny-moe-Q8_0.gguf", model, threads=given.threads)
+            to_bf16(DEMO / "tiny-moe-Q8_0.gguf", model, threads=given.threads)
         measure(model, given, Path(folder))
 
 

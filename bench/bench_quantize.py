@@ -32,6 +32,7 @@ import numpy as np
 from bot.clients.files import gguf
 from bot.clients.files.ggufheader import read_header, text, u32, write_header
 from bot.clients.llama.library import ggml_type
+from bot.clients.llama.quantization import to_bf16
 from bot.plan.profiles import FILE_TYPES, load_profiles
 from bot.plan.recipe import asked_types, file_type, make_recipes
 from bot.predict.architecture import describe
@@ -279,7 +280,7 @@ def main() -> None:
         if given.gb:
             synthetic(model, given.gb)
         else:
-            quantize.to_bf16(DEMO / "tiny-moe-Q8_0.gguf", model, THREADS)
+            to_bf16(DEMO / "tiny-moe-Q8_0.gguf", model, THREADS)
         for tiers in ("", *ALONE) if given.tiers is None else (given.tiers,):
             compare(model, folder, tiers)
 

@@ -31,12 +31,12 @@ from pydantic import SecretStr
 
 from bot.clients.files import gguf
 from bot.clients.hub.hub import Hub
+from bot.clients.llama.quantization import to_bf16
 from bot.localhub.server import RunningHub
 from bot.plan.profiles import load_profiles
 from bot.plan.recipe import asked_types, make_recipes
 from bot.predict.architecture import describe
 from bot.publish.upload import open_private, upload
-from bot.quantize.quantize import to_bf16
 from bot.records.built import Built
 from bot.release import timeline
 from bot.settings.settings import DEMO, data_folder

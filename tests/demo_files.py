@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.quantize.quantize import to_bf16
+from bot.clients.llama.quantization import to_bf16
 from bot.settings.settings import DEMO
 from bot.workspace import alone
 

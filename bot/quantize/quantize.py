@@ -54,19 +54,6 @@ def quantize(
     )
 
 
-def to_bf16(source: Path, target: Path, threads: int) -> None:
-    """Expand a Q8_0 file to BF16 (file type 32); tensors kept in f32 stay as they are."""
-    llama.quantize(
-        source,
-        target,
-        file_type=32,
-        overrides=(),
-        imatrix=None,
-        threads=threads,
-        requantize=True,
-    )
-
-
 @dataclass(frozen=True)
 class Importance(Mapping[str, Floats]):
     """A matrix's weights by tensor, made when asked for: all of a large model's are gigabytes."""

@@ -11,10 +11,10 @@ from bot.clients.llama.check import Whole, check_headers, check_rows
 from bot.errors import BotError, SourceError
 from bot.plan.recipe import stored_hash
 from bot.progress import Narrator
-from bot.quantize.works import speech
 from bot.records.findings import Finding
 from bot.settings.settings import Settings
 from bot.workplace.children import loading, room_for, tell
+from bot.workplace.loaded import speech
 
 CONTEXT = 256
 TIER, HASH = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,31}"), re.compile(r"[0-9a-f]{64}")

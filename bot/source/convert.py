@@ -16,7 +16,6 @@ from bot.apart.sandbox import Isolation, Limits
 from bot.apart.worker import Room, Terms, away
 from bot.errors import BuildError, CapacityError, RefusedError, SourceError
 from bot.foreign import last_lines
-from bot.quantize.works import expanded
 from bot.source import checkpoint as checkpoints
 from bot.source import converted, staging
 from bot.source.beforehand import lacking, require_whole
@@ -24,6 +23,7 @@ from bot.source.checkpoint import Checkpoint
 from bot.source.staging import ConvertFacts
 from bot.tensors.stored import Part
 from bot.toolchain.toolchain import Toolchain, has_mtp_switch, supported
+from bot.workplace.loaded import expanded
 from bot.workspace import WORK, require_free
 
 Progress = Callable[[int, int], None]  # bytes written, bytes expected

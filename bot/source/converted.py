@@ -10,9 +10,9 @@ from bot.apart.worker import Room, Terms, away
 from bot.clients.files import gguf
 from bot.clients.llama.loading import Loading
 from bot.errors import RefusedError
-from bot.quantize.works import computes
 from bot.records.model import Tensor
 from bot.source.checkpoint import Checkpoint
+from bot.workplace.loaded import computes
 
 PACKED = ("MXFP4",)
 _SIXTEEN_BIT = ("F32", "F16", "BF16")

@@ -13,13 +13,13 @@ from bot.apart.worker import away
 from bot.card.describe import card
 from bot.clients.hub.hub import Hub
 from bot.clients.llama.loading import Loading
+from bot.clients.llama.quantization import to_bf16
 from bot.detect.listed import look
 from bot.errors import BuildError, PublishError
 from bot.localhub.server import RunningHub
 from bot.progress import Narrator
 from bot.publish.publication import Published, push
 from bot.publish.upload import publish
-from bot.quantize.quantize import to_bf16
 from bot.records.built import Built
 from bot.records.coding import from_json
 from bot.records.releases import Build, Decision
@@ -125,7 +125,7 @@ def _chosen(decisions: list[Decision]) -> Build:
 
 def _sample(pipeline: Pipeline, published: Published, file: Built, folder: Path) -> str:
     """Text from a file fetched back from the Hub, after its hash was compared."""
-    from bot.quantize.works import continuation
+    from bot.workplace.loaded import continuation
 
     name = Path(file.path).name
     path = pipeline.hub.download(published.repo_id, published.commit, name, folder)

@@ -254,8 +254,8 @@ class Pipeline:
         return tuple(self._plain(model, baseline) for baseline in wanted)
 
     def _plain(self, model: Model, baseline: Baseline) -> Recipe:
-        from bot.quantize.works import types_told
         from bot.workplace.children import room_for
+        from bot.workplace.loaded import types_told
 
         source = Path(model.source.path)
         asked = away(types_told, room_for(self.settings, source))

@@ -112,3 +112,16 @@ def _note(key: str, value: int | str) -> Any:
     else:
         note.tag, note.value.val_str = c.LLAMA_KV_OVERRIDE_TYPE_STR, value.encode()[:127]
     return note
+
+
+def to_bf16(source: Path, target: Path, threads: int) -> None:
+    """Expand a Q8_0 file to BF16 (file type 32); tensors kept in f32 stay as they are."""
+    quantize(
+        source,
+        target,
+        file_type=32,
+        overrides=(),
+        imatrix=None,
+        threads=threads,
+        requantize=True,
+    )
