@@ -33,12 +33,13 @@ from bot.cli.watch import VERBS
 from bot.errors import AccessError, BotError, SourceError, of_machine
 
 if TYPE_CHECKING:
-    from bot.detect.inspection import Sight, Sketch
+    from bot.detect.inspection import Sight
+    from bot.plan.models import Plan, Sketch
     from bot.progress import Narrator
     from bot.records.built import Built
     from bot.settings.settings import Settings
     from bot.workplace.job import Job
-    from bot.workplace.models import Pipeline, Plan
+    from bot.workplace.models import Pipeline
     from bot.workspace import Job as Paths
 
 EPILOG = """
@@ -204,9 +205,17 @@ def _planned(
     from bot.workplace.job import Job
 
     _require_own(context, name)
+    from bot.release.finding import model_of
+
     pipeline = context.pipeline
     needs.require_here(pipeline, tiers, EVERY_USE if uses is None else uses)
-    return Job(pipeline, pipeline.plan(pipeline.model(name, revision), tiers))
+    return Job(pipeline, pipeline.plan(model_of(pipeline, name, revision), tiers))
+
+
+def _require_room(job: Job, at_a_time: Sequence[Collection[str]] = ()) -> None:
+    from bot.release import room
+
+    room.require_room(job, at_a_time)
 
 
 def _told(section: str, key: str) -> Callable[[click.Context, click.Parameter, Any], None]:
@@ -283,7 +292,9 @@ def inspect(context: Context, model: str, revision: str, as_json: bool) -> None:
     if sight is not None:
         _emit(text_tables.sight_values(sight)) if as_json else click.echo(text_tables.sight(sight))
         return
-    found = context.pipeline.model(model)
+    from bot.release.finding import model_of
+
+    found = model_of(context.pipeline, model)
     counted = found.architecture
     if as_json:
         _emit(text_tables.architecture_values(counted))
@@ -311,7 +322,9 @@ def _sketched(context: Context, model: str, revision: str, tiers: tuple[str, ...
     """The plan of a model, made without its weights where they are not here."""
     sight = _sight(context, model, revision)
     if sight is None:
-        return context.pipeline.plan(context.pipeline.model(model), tiers)
+        from bot.release.finding import model_of
+
+        return context.pipeline.plan(model_of(context.pipeline, model), tiers)
     if sight.sketch is None:
         raise SourceError(
             f"{model} has no plan ({sight.decision.outcome}): {sight.decision.reason}; "
@@ -427,7 +440,7 @@ def plan(
 
 def _plan_text(context: Context, made: Plan[Sketch]) -> str:
     from bot.cli import text_tables
-    from bot.workplace.job import reference_guess
+    from bot.release.room import reference_guess
 
     vocabulary = made.model.architecture.vocabulary
     return text_tables.plan(made, reference_guess(context.settings, vocabulary))
@@ -453,7 +466,7 @@ def calibrate(
 
     job = _planned(context, model, revision, tiers, {MATRIX})
     with job.paths.locked():
-        job.require_room()
+        _require_room(job)
         made = calibrating.facts(job)
     if as_json:
         _emit(made)
@@ -506,7 +519,7 @@ def quantize(
         context.override("quantize", stamp=False)
     job = _planned(context, model, revision, tiers, () if imatrix else {MATRIX})
     with job.paths.locked():
-        job.require_room()
+        _require_room(job)
         built = tier_files.quantize(job, imatrix)
     if as_json:
         _emit(built)
@@ -631,7 +644,7 @@ def evaluate(
 
     job = _planned(context, files[0], revision, tiers)
     with job.paths.locked():
-        job.require_room()
+        _require_room(job)
         results = measure.evaluate(job)
     _emit(results) if as_json else click.echo(text_tables.results(results))
 
@@ -750,7 +763,7 @@ def card(
     job = _planned(context, model, revision, tiers)
     repo_id = job.pipeline.target(job.plan.model, to)
     with job.paths.locked():
-        job.require_room()
+        _require_room(job)
         files = describe.card(job, repo_id)
     if as_json:
         _emit(files)
@@ -895,7 +908,7 @@ def _publish(
             gating.begin(job, repo_id)
             lanes.remake_lost(job, repo_id)
             overlap = wanted.overlap and not built_only
-            job.require_room(tier_files.passes(job) if overlap and wanted.free != "never" else ())
+            _require_room(job, tier_files.passes(job) if overlap and wanted.free != "never" else ())
             timeline.keep_in(job.paths.timeline)
             if overlap:
                 lanes.prepare(job, repo_id, timeline)
@@ -1016,8 +1029,8 @@ def _rehearse(
     from bot.gate import gating
     from bot.publish.replacing import would_prune
     from bot.release import ahead, needs
+    from bot.release.room import require_room_ahead
     from bot.workplace import asked
-    from bot.workplace.job import require_room
 
     _require_own(context, model)
     pipeline = context.pipeline
@@ -1031,7 +1044,7 @@ def _rehearse(
             raise
         lines.append(f"a publication would end here: {error}")
     made = _sketched(context, model, revision, tiers)
-    require_room(pipeline, made)
+    require_room_ahead(pipeline, made)
     repo_id = pipeline.target(made.model, to) if pipeline.can_name(to) else None
     lines += ahead.outlook(pipeline, made, repo_id) if repo_id else ()
     gone = None

@@ -19,13 +19,13 @@ from bot.records.results import CalibrationFacts, Evaluation, EvaluationFacts, R
 from bot.wording.columns import table
 
 if TYPE_CHECKING:
-    from bot.detect.inspection import Sight, Sketch
+    from bot.detect.inspection import Sight
+    from bot.plan.models import Plan, Sketch
     from bot.publish.publication import Published, RolledBack, Version
     from bot.publish.reclaim import Replaced
     from bot.records.findings import Finding
     from bot.verbs.cleaning import Cleaned
     from bot.verbs.demo import Demonstrated
-    from bot.workplace.models import Plan
 
 _IMPORTED = ("mean", "median", "p999", "max")
 

@@ -6,7 +6,6 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from bot.detect.inspection import FETCHERS
 from bot.errors import SettingsError, SourceError
 from bot.foreign import require_file_itself
 from bot.measures.tasks import Kind
@@ -14,7 +13,7 @@ from bot.records.releases import Release, RepoFile
 from bot.records.results import Text
 from bot.settings.settings import DataSettings
 from bot.tensors import weights
-from bot.workplace.fetch import fetch
+from bot.workplace.fetch import FETCHERS, fetch
 from bot.workplace.models import Pipeline
 from bot.workplace.texts import fetched, text_of
 from bot.workspace import sha256

@@ -25,10 +25,10 @@ from typing import Annotated, TypeVar
 
 from pydantic import ConfigDict, Field, StringConstraints, ValidationError, with_config
 
-from bot.detect.inspection import Local
 from bot.errors import CapacityError, SourceError
 from bot.foreign import has_few_values
 from bot.jobs.recordpath import RecordPath
+from bot.plan.models import Local
 from bot.records.built import Built
 from bot.records.coding import from_json, to_json
 from bot.records.model import Architecture

@@ -16,7 +16,6 @@ from typing import Any, NoReturn
 
 from bot.card import describe
 from bot.detect import inspection
-from bot.detect.inspection import Local
 from bot.errors import (
     BotError,
     BuildError,
@@ -34,6 +33,7 @@ from bot.jobs.claims import Seals
 from bot.jobs.orders import Described, Folder, Group, Handed, Needs, Order, Prepared, Sent
 from bot.jobs.recordpath import RecordPath
 from bot.jobs.travel import Road, carried, here, road, sweep
+from bot.plan.models import Local, Model, Plan
 from bot.publish.afterwards import follow
 from bot.publish.publication import Published, held_already, send
 from bot.quantize import calibrating, tier_files
@@ -42,12 +42,14 @@ from bot.records.coding import digest, dump
 from bot.records.recipes import Recipe
 from bot.records.results import Tools
 from bot.release import needs
+from bot.release.finding import local_of
 from bot.settings.settings import Settings
+from bot.source.obtain import described
 from bot.store.ledger import Ledger, Work
 from bot.workplace import asked
 from bot.workplace.asked import Pinned
-from bot.workplace.job import Job, require_room, tools_of
-from bot.workplace.models import Model, Pipeline, Plan
+from bot.workplace.job import Job, tools_of
+from bot.workplace.models import Pipeline
 from bot.workplace.names import name_of
 from bot.workspace import GATE, inside, remove, require_safe, sha256, write_text
 
@@ -90,14 +92,14 @@ def _made(
 ) -> Prepared:
     """What every tier needs, made and handed on."""
     mine = pipeline.beside(pipeline.settings, folder.open_ledger("prepare"))
-    local = inspection.bring(mine, order.model, commit)
-    plan = mine.plan(mine.described(local), order.tiers)
+    local = local_of(mine, mine.hub.release(order.model, commit))
+    plan = mine.plan(described(mine, local), order.tiers)
     job = Job(mine, plan)
     if way.apart:
         size = plan.model.source.bytes + sum(plan.predicted(one) for one in plan.distinct)
         pipeline.narrator.say(f"{size / 1e9:.1f} GB and more will lie between the jobs")
     with job.paths.locked():
-        job.require_room()
+        require_room(job)
         _make(job, apart=way.apart)
     parts, logits = groups(plan.recipes, pipeline.settings.jobs.tiers), measure.logits_of(job)
     prepared = Prepared(
@@ -204,7 +206,7 @@ def _require_room(pipeline: Pipeline, order: Order) -> None:
     """Raise CapacityError, by headers alone, unless all of it fits."""
     sight = inspection.look_at(pipeline, order.model, order.revision, inspection.machine(pipeline))
     if sight.sketch is not None:  # else fetching says why not
-        require_room(pipeline, pipeline.plan(sight.sketch, order.tiers))
+        require_room_ahead(pipeline, pipeline.plan(sight.sketch, order.tiers))
 
 
 # ── one group of tiers ──────────────────────────────────────────────────────────────────────
@@ -235,11 +237,11 @@ def quantize(
     given = _given(way, prepared, brought, folder)
     ledger = _knowing(folder, name, (*given, *before.work))
     mine = pipeline.beside(_of_group(pipeline.settings, prepared.tools), ledger)
-    plan = mine.plan(mine.described(prepared.model(folder.root)), prepared.groups[number - 1])
+    plan = mine.plan(described(mine, prepared.model(folder.root)), prepared.groups[number - 1])
     job = Job(mine, plan, key=prepared.key)
     _require_same(job, prepared)
     with job.paths.locked(name):
-        job.require_room()
+        require_room(job)
         _lose_what_is_gone(job, way)
         done: tuple[str, ...] = ()
         for tier, file in tier_files.quantize(job).items():

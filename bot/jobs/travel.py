@@ -18,18 +18,19 @@ from typing import Protocol
 from bot.clients.hub.connection import MovedOn
 from bot.clients.hub.hub import Hub
 from bot.clients.hub.writing import ATTRIBUTES, Writer
-from bot.detect.inspection import FETCHERS
 from bot.errors import AccessError, PublishError, SettingsError, SourceError
 from bot.jobs.orders import LONGEST, Carried, Folder, Group, Prepared
 from bot.jobs.recordpath import RecordPath
+from bot.plan.models import Model
 from bot.publish.held import differing
 from bot.records.built import Built, together
 from bot.records.coding import digest
 from bot.records.releases import Release, RepoFile
 from bot.settings.settings import staging_token
+from bot.source.obtain import described
 from bot.store.ledger import Kept, Work
-from bot.workplace.fetch import fetch
-from bot.workplace.models import Model, Pipeline
+from bot.workplace.fetch import FETCHERS, fetch
+from bot.workplace.models import Pipeline
 from bot.workspace import inside, remove, require_safe, sha256, unused, write_text
 
 SENTINEL = "apex-bot-staging.json"
@@ -124,7 +125,7 @@ class Shared:
 
     def model(self, pipeline: Pipeline, prepared: Prepared) -> Model:
         """The model in the folder."""
-        return pipeline.described(prepared.model(self.folder.root))
+        return described(pipeline, prepared.model(self.folder.root))
 
     def leave(self, files: Iterable[Built], title: str) -> None:
         """They stay where they are."""
@@ -299,7 +300,7 @@ class Staging:
             path = one.path.below(self._root, *prepared.sources)
             self._hub.gguf_header(self._now, self._held(one), headers / path.name)
         header = replace(local, path=headers / local.path.name)
-        return pipeline.described(header, together([one.built(headers) for one in needs]))
+        return described(pipeline, header, together([one.built(headers) for one in needs]))
 
     @cached_property
     def _now(self) -> Release:

@@ -9,12 +9,12 @@ import re
 from collections.abc import Iterator
 from importlib.metadata import version
 
-from bot.detect.inspection import Sketch
+from bot.plan.models import Plan, Sketch
 from bot.publish.publication import held_already, waits
 from bot.publish.reclaim import Replaced, replaced
 from bot.workplace import names
 from bot.workplace.asked import Order
-from bot.workplace.models import Pipeline, Plan
+from bot.workplace.models import Pipeline
 from bot.workplace.provenance import Made, said_of
 
 MATRIX, PROJECTOR = "imatrix.gguf", "mmproj.gguf"  # as they are published

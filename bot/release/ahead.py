@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bot.clients.llama import library
-from bot.detect.inspection import Sketch
 from bot.errors import PublishError, SourceError
+from bot.plan.models import Model, Plan, Sketch
 from bot.plan.profiles import load_profiles
 from bot.records.releases import Release
 from bot.workplace import names, provenance
-from bot.workplace.models import Model, Pipeline, Plan, as_file, as_repo
+from bot.workplace.models import Pipeline, as_file, as_repo
 from bot.workplace.provenance import Made
 
 RESULTS = "results.json"

@@ -21,7 +21,7 @@ from bot.source import converted, staging
 from bot.source.beforehand import lacking, require_whole
 from bot.source.checkpoint import Checkpoint
 from bot.source.staging import ConvertFacts
-from bot.tensors.stored import Part
+from bot.tensors.stored import dropped_parts
 from bot.toolchain.toolchain import Toolchain, has_mtp_switch, supported
 from bot.workplace.loaded import expanded
 from bot.workspace import WORK, require_free
@@ -169,13 +169,6 @@ def _prediction(job: _Job, target: Path, *, switch: bool) -> tuple[Path | None, 
 def without(part: str, reason: str) -> str:
     """How a part that could not be made is told of, on card, page and screen."""
     return f"without its {part}: {reason.split('; its whole log is')[0]}"
-
-
-def dropped_parts(mtp: Mtp, projector: str) -> frozenset[Part]:
-    """Parts of a checkpoint that are not converted: they may be missing."""
-    ahead: tuple[Part, ...] = ("mtp",) if mtp == "drop" else ()
-    seen: tuple[Part, ...] = ("vision", "audio") if projector == "none" else ()
-    return frozenset({*ahead, *seen})
 
 
 def _require_support(checkpoint: Checkpoint, toolchain: Toolchain) -> str:

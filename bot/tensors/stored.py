@@ -292,3 +292,10 @@ def _bits(config: Mapping[str, Any]) -> int:
                 if bits in (2, 4, 8):
                     return bits
     return 4
+
+
+def dropped_parts(mtp: str, projector: str) -> frozenset[Part]:
+    """Parts of a checkpoint that are not converted: they may be missing."""
+    ahead: tuple[Part, ...] = ("mtp",) if mtp == "drop" else ()
+    seen: tuple[Part, ...] = ("vision", "audio") if projector == "none" else ()
+    return frozenset({*ahead, *seen})

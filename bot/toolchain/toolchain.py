@@ -71,6 +71,11 @@ def installed(root: Path) -> Toolchain | None:
     return found if whole and stamp == _stamp() else None
 
 
+def present(settings: ConvertSettings, root: Path) -> Toolchain | None:
+    """As `chosen`; None where settings name none and none is installed."""
+    return chosen(settings, root) if settings.llama_cpp or installed(root) else None
+
+
 def chosen(settings: ConvertSettings, root: Path) -> Toolchain:
     """The toolchain that settings name, else the installed one.
 

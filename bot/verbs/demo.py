@@ -24,6 +24,8 @@ from bot.records.built import Built
 from bot.records.coding import from_json
 from bot.records.releases import Build, Decision
 from bot.records.results import Results
+from bot.release import room
+from bot.release.finding import model_of
 from bot.settings.settings import DEMO, LlamaSettings, load
 from bot.workplace.children import room_for
 from bot.workplace.job import Job
@@ -76,11 +78,11 @@ def demonstrate(
             seen(decision)
             decisions.append(decision)
         chosen = _chosen(decisions)
-        model = pipeline.model(chosen.release.repo_id, chosen.release.commit)
+        model = model_of(pipeline, chosen.release.repo_id, chosen.release.commit)
         job = Job(pipeline, pipeline.plan(model))
         repo_id = pipeline.target(model, None)
         with job.paths.locked():
-            job.require_room()
+            room.require_room(job)
             files = card(job, repo_id)
             published = push(job, repo_id, files, private=False)
             results = from_json(Results, job.paths.results.read_bytes())

@@ -27,6 +27,7 @@ from bot.workspace import BLOCK, alone, is_safe, require_free, require_safe, sha
 
 Report = Callable[[int, int], None]  # bytes here, bytes in all
 
+FETCHERS = 8  # downloads side by side
 MANIFEST = ".verified.json"
 MOST_FILES = 3_000
 SMALL = 256 << 20  # bytes that a tokenizer or config may have

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import SecretStr
 
@@ -18,23 +17,20 @@ from bot.clients.hub.hub import Hub
 from bot.clients.hub.repo_names import require_repo_id
 from bot.clients.hub.trusted import TrustedPublisher, require_offered
 from bot.clock import Clock
-from bot.detect.inspection import Local, Sketch, bring
 from bot.errors import SettingsError, SourceError
 from bot.foreign import read_of
+from bot.plan.models import HasName, Local, Model, Plan, Sketch
 from bot.plan.plain import Baseline, baselines, plain_recipe
-from bot.plan.profiles import Profile, load_profiles
+from bot.plan.profiles import load_profiles
 from bot.plan.recipe import file_type, make_recipes
-from bot.predict.architecture import describe
 from bot.progress import Narrator, Report
 from bot.records.built import Built, together
 from bot.records.coding import digest
-from bot.records.model import Architecture, Source
 from bot.records.recipes import Recipe
 from bot.records.releases import Release
 from bot.settings.places import whole
 from bot.settings.settings import Settings, SourceSettings
 from bot.store.ledger import Finished, Ledger
-from bot.tensors.sizes import file_bytes
 from bot.workplace import names
 from bot.workplace.asked import Pinned
 from bot.workspace import Workspace, inside
@@ -43,51 +39,7 @@ REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 PATHS = ("/", "./", "../", "~")  # how what can only be a path begins
 
 
-@dataclass(frozen=True, kw_only=True)
-class Model(Sketch):
-    """A model whose 16-bit file is here."""
-
-    source: Source
-    extras: Mapping[str, Path]  # projector and MTP files, by the name they are published under
-    # of a file of the user's: its licence, and as `repo_id` the model it was made of, or nothing
-    origin: Release | None = None
-
-
-M = TypeVar("M", bound=Sketch, covariant=True)
 S = TypeVar("S", bound=Sketch)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan(Generic[M]):
-    """What shall be built of a model."""
-
-    model: M
-    profiles: tuple[Profile, ...]
-    recipes: tuple[Recipe, ...]
-
-    @property
-    def distinct(self) -> tuple[Recipe, ...]:
-        """Recipes that are built: one that coincides with an earlier one is not."""
-        return tuple(recipe for recipe in self.recipes if recipe.same_as is None)
-
-    @property
-    def needs_imatrix(self) -> bool:
-        """Whether any tier wants an importance matrix."""
-        return any(recipe.imatrix for recipe in self.distinct)
-
-    def predicted(self, recipe: Recipe) -> int:
-        """Size of a recipe's file: exact for tensors, metadata taken from the source's."""
-        sizes = (assignment.bytes for assignment in recipe.assignments)
-        return file_bytes(sizes, self.model.header_bytes)
-
-
-class HasName(Protocol):
-    """Anything of a model that knows its name, as in file names."""
-
-    @property
-    def name(self) -> str:
-        """Qwen3.6-35B-A3B."""
-        ...
 
 
 class Pipeline:
@@ -185,45 +137,6 @@ class Pipeline:
             )
         content = together(self.hashed(Local(path=path)))
         return Pinned(name=self.name_of_file(path), commit=content.sha256)
-
-    def model(self, name: str, revision: str = "main") -> Model:
-        """A model by its path or by its id on the Hub, fetched and described.
-
-        Raises SourceError when there is no such thing, or it is not a 16-bit mixture of experts.
-        """
-        path = as_file(name)
-        return self.described(Local(path=path) if path else bring(self, as_repo(name), revision))
-
-    def described(self, local: Local, whole: Built | None = None) -> Model:
-        """A 16-bit GGUF of this machine, hashed and described.
-
-        Where its content is known as `whole`, its header alone may be here. Raises SourceError when
-        it is none, or no mixture of experts.
-        """
-        path, release = local.path.absolute(), local.release  # a link has the model's name
-        with read_of(str(path)):
-            header = gguf.read_split(path)
-            architecture = describe(header.metadata, header.tensors)
-        content = whole or together(self.hashed(local))
-        source = Source(
-            repo_id=release.repo_id if release else None,
-            commit=release.commit if release else content.sha256,
-            path=str(path),
-            bytes=content.bytes,
-            sha256=content.sha256,
-        )
-        return Model(
-            source=source,
-            release=release,
-            name=self.name_of_file(path)
-            if release is None
-            else names.name_of(release.repo_id.split("/")[1]),
-            tensors=header.tensors,
-            header_bytes=header.data_offset,
-            architecture=told_too(architecture, local.told),
-            extras=local.extras or {},
-            origin=None if release else origin_of(header.metadata, self.settings.source),
-        )
 
     def name_of_file(self, path: Path) -> str:
         """The name of a model whose file is here: as settings give it, or the file's."""
@@ -342,23 +255,3 @@ def _repo_of(url: str) -> str:
     """OWNER/NAME of a model's page on the Hub; empty for anything else."""
     path = url.removeprefix("https://huggingface.co/").rstrip("/")
     return path if path != url and REPO_ID.fullmatch(path) else ""
-
-
-def told_too(counted: Architecture, told: Architecture | None) -> Architecture:
-    """What a GGUF file counts, and what only the checkpoint it was made of tells."""
-    if told is None:
-        return counted
-    same = len(told.attention) == counted.layers
-    return replace(
-        counted,
-        attention=told.attention if same else counted.attention,
-        shared_experts=told.shared_experts,
-        dense_leading_layers=told.dense_leading_layers,
-        vision=told.vision,
-        audio=told.audio,
-        parameters_other=told.parameters_other,
-        source_precision=told.source_precision,
-        base_model=told.base_model,
-        base_relation=told.base_relation,
-        lacks=told.lacks,
-    )

@@ -11,6 +11,7 @@ import pytest
 
 from bot.evaluate.measure import drop_logits, logits_of, logits_path
 from bot.progress import Narrator
+from bot.release.finding import model_of
 from bot.settings.settings import load
 from bot.workplace.job import Job
 from bot.workplace.models import Pipeline
@@ -58,7 +59,7 @@ def test_one_job_leaves_another_its_log_probabilities(tmp_path: Path, demo_model
         evaluation={"context": 128, "chunks": 4},
     )
     pipeline = Pipeline(settings, Narrator(quiet=True), None)
-    job = Job(pipeline, pipeline.plan(pipeline.model(str(demo_model)), ("Compact",)))
+    job = Job(pipeline, pipeline.plan(model_of(pipeline, str(demo_model)), ("Compact",)))
     path = logits_path(job)
     path.write_bytes(b"x")
     command = [sys.executable, "-c", NEEDS, str(path.parent)]

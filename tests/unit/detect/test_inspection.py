@@ -12,13 +12,14 @@ from pydantic import SecretStr
 
 from bot.cli import text_tables
 from bot.clients.hub.hub import Hub as Client
-from bot.detect import inspection
 from bot.detect.buildable import decide
 from bot.detect.inspection import look_at, look_at_folder
 from bot.detect.listed import ANY_MACHINE, learn
 from bot.errors import SourceError
 from bot.progress import Narrator
+from bot.release.finding import local_of
 from bot.settings.settings import DEMO, load
+from bot.source.obtain import described
 from bot.tensors import weights
 from bot.workplace.models import Pipeline
 from tests import checkpoints, headers
@@ -108,13 +109,13 @@ def test_a_gguf_is_what_its_header_says(
     if quantized:
         assert f"{name} is Q8_0" in seen.decision.reason
         with pytest.raises(SourceError, match="already_quantized"):
-            inspection.bring(pipeline, repo_id, "main")
+            local_of(pipeline, pipeline.hub.release(repo_id))
         assert not pipeline.workspace.sources(repo_id, seen.release.commit).exists()
     else:
         assert seen.sketch is not None
         assert "6 experts, 2 active" in seen.decision.reason
-        local = inspection.bring(pipeline, repo_id, "main")
-        assert pipeline.described(local).architecture == seen.sketch.architecture
+        local = local_of(pipeline, pipeline.hub.release(repo_id))
+        assert described(pipeline, local).architecture == seen.sketch.architecture
 
 
 def checkpoint(folder: Path, dtype: str = "BF16") -> dict[str, Path]:

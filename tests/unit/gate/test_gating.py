@@ -13,6 +13,7 @@ from bot.errors import BuildError, CapacityError
 from bot.gate import gating
 from bot.progress import Narrator
 from bot.quantize import verify as looks
+from bot.release.finding import model_of
 from bot.settings.settings import Settings
 from bot.workplace.job import Job
 from bot.workplace.models import Pipeline
@@ -37,7 +38,7 @@ def job(tmp_path: Path, demo_model: Path) -> Job:
     llama = {"threads": 2, "gpu_layers": 0}
     settings = Settings.model_validate({"workdir": tmp_path / "work", "llama": llama})
     pipeline = Pipeline(settings, Narrator(quiet=True), None)
-    return Job(pipeline, pipeline.plan(pipeline.model(str(demo_model)), ("Compact",)))
+    return Job(pipeline, pipeline.plan(model_of(pipeline, str(demo_model)), ("Compact",)))
 
 
 @pytest.mark.usefixtures("little")

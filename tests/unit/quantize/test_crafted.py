@@ -12,6 +12,7 @@ from bot.evaluate.bench import Bench, Subject
 from bot.progress import Narrator
 from bot.quantize import calibrating
 from bot.quantize.verify import verify
+from bot.release.finding import model_of
 from bot.settings.settings import Settings
 from bot.workplace.job import Job, tools_of
 from bot.workplace.models import Pipeline
@@ -109,7 +110,7 @@ def test_whatever_opens_such_a_source_says_so(
     with pytest.raises(BuildError, match=r"llama\.cpp crashed on crafted\.gguf"):
         bench.speed(subject)
     path = crafted.changed(demo_model, tmp_path / "crafted.gguf", f"{ARCH}.ssm.inner_size", 1)
-    job = Job(pipeline, pipeline.plan(pipeline.model(str(path)), ("I-Compact",)))
+    job = Job(pipeline, pipeline.plan(model_of(pipeline, str(path)), ("I-Compact",)))
     with pytest.raises(BuildError, match=r"llama\.cpp crashed on crafted\.gguf"):
         calibrating.calibrate(job)
 

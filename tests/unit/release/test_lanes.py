@@ -13,6 +13,7 @@ from bot.progress import Narrator
 from bot.quantize import tier_files
 from bot.records.results import Results
 from bot.release import lanes
+from bot.release.finding import model_of
 from bot.release.graph import Resource
 from bot.release.timeline import Timeline, read
 from bot.settings.settings import load
@@ -32,7 +33,7 @@ def job_of(model: Path, workdir: Path, together: int = 3, **evaluation: Any) -> 
         quantize={"together": together},
     )
     pipeline = Pipeline(made, Narrator(quiet=True), None)
-    return Job(pipeline, pipeline.plan(pipeline.model(str(model)), TIERS))
+    return Job(pipeline, pipeline.plan(model_of(pipeline, str(model)), TIERS))
 
 
 def numbers(results: Results) -> list[Any]:

@@ -27,6 +27,7 @@ from bot.publish.reclaim import reclaim
 from bot.publish.replacing import would_prune
 from bot.records.built import Built
 from bot.records.releases import Release
+from bot.release.finding import model_of
 from bot.settings.settings import Settings, load
 from bot.store.ledger import Ledger
 from bot.wording.blocks import marked
@@ -226,7 +227,9 @@ class Machine:
         )
 
     def would_prune(self, source: Path) -> list[str]:
-        made = self.pipeline.plan(self.pipeline.model(str(source)), tuple(self.order.asked.tiers))
+        made = self.pipeline.plan(
+            model_of(self.pipeline, str(source)), tuple(self.order.asked.tiers)
+        )
         return [one.path for one in would_prune(self.pipeline, made, self.order, REPO)]
 
     def finds(self, **how: Any) -> Published | None:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from bot.detect.inspection import Local
 from bot.errors import GateError, SettingsError, SourceError
 from bot.gate import gating
+from bot.plan.models import Local
 from bot.plan.profiles import BASES, load_profiles
 from bot.progress import Narrator
 from bot.settings.settings import PublishSettings, data_folder, load
+from bot.source.obtain import described
 from bot.wording.naming import ambiguous, hub_label, models, tier_label
 from bot.workplace import names
 from bot.workplace.models import Pipeline, as_file
@@ -106,15 +107,15 @@ def test_a_link_of_a_cache_has_the_name_of_the_model(tmp_path: Path, demo_model:
         piece.rename(blob) if number else blob.symlink_to(piece)
         (snapshot / piece.name).symlink_to(Path("../../blobs") / blob.name)
     mine = pipeline(tmp_path)
-    whole = mine.described(Local(path=snapshot / demo_model.name))
-    parts = mine.described(Local(path=snapshot / pieces[0].name))
+    whole = described(mine, Local(path=snapshot / demo_model.name))
+    parts = described(mine, Local(path=snapshot / pieces[0].name))
     assert (whole.name, parts.name) == ("Tiny-MoE-14M", "Tiny-MoE")
     assert Path(whole.source.path).name == demo_model.name
     assert {t.name for t in parts.tensors} == {t.name for t in whole.tensors}
     with pytest.raises(SourceError, match="is a hash and no name"):
-        mine.described(Local(path=blobs / f"{0:064x}"))
+        described(mine, Local(path=blobs / f"{0:064x}"))
     named = pipeline(tmp_path, source={"name": "Mine"})
-    assert named.described(Local(path=blobs / f"{0:064x}")).name == "Mine"
+    assert described(named, Local(path=blobs / f"{0:064x}")).name == "Mine"
 
 
 @pytest.mark.parametrize(

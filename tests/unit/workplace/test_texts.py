@@ -14,6 +14,7 @@ from bot.errors import SettingsError, SourceError
 from bot.evaluate.data import find_text
 from bot.progress import Narrator
 from bot.quantize import calibrating
+from bot.release.finding import model_of
 from bot.settings.settings import CalibrationSource, load
 from bot.workplace.job import Job
 from bot.workplace.models import Pipeline
@@ -149,7 +150,7 @@ def test_a_matrix_made_of_other_line_ends_is_made_again(tmp_path: Path, demo_mod
     path = tmp_path / "chat.txt"
     path.write_bytes(b"Good day.\r\n" * 9)
     found = pipeline(tmp_path, {"path": str(path)})
-    job = Job(found, found.plan(found.model(str(demo_model)), ("I-Mini",)))
+    job = Job(found, found.plan(model_of(found, str(demo_model)), ("I-Mini",)))
     job.paths.imatrix.parent.mkdir(parents=True)
     job.paths.imatrix.write_bytes(b"made by an older bot")
     older = {**(job.calibration or {}), "source": job.plan.model.source.sha256}

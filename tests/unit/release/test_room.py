@@ -7,7 +7,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from bot.detect.inspection import source_room
 from bot.errors import CapacityError
 from bot.evaluate.bench import Bench
 from bot.evaluate.files import subject_of
@@ -16,8 +15,12 @@ from bot.progress import Narrator
 from bot.quantize import tier_files
 from bot.records.built import Built
 from bot.records.releases import Release, RepoFile
+from bot.release import room
+from bot.release.finding import model_of
+from bot.release.room import tiers_left
 from bot.settings.settings import Settings
-from bot.workplace.job import Job, tiers_left, tools_of
+from bot.source.obtain import source_room
+from bot.workplace.job import Job, tools_of
 from bot.workplace.models import Pipeline
 from bot.workspace import copy, partial_of, taken
 
@@ -29,16 +32,16 @@ def test_a_partial_file_and_logits_are_not_asked_for_again(
     evaluation = {"reference": "file", "chunks": 4, "context": 128}
     settings = Settings.model_validate({**told, "evaluation": evaluation, "reserve_gb": 1e6})
     pipeline = Pipeline(settings, Narrator(quiet=True), None)
-    plan = pipeline.plan(pipeline.model(str(demo_model)), ("Compact",))
+    plan = pipeline.plan(model_of(pipeline, str(demo_model)), ("Compact",))
     (recipe,) = plan.distinct
     job = Job(pipeline, plan)
     with pytest.raises(CapacityError, match=r"needs 0\.0[1-9] GB and 1000000"):
-        job.require_room()
+        room.require_room(job)
     for path in (partial_of(job.file_of(recipe)), partial_of(logits_path(job))):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x" * (plan.predicted(recipe) + 10_000_000))
     with pytest.raises(CapacityError, match=r"needs 0\.00 GB and 1000000"):
-        job.require_room()
+        room.require_room(job)
 
 
 def offline(tmp_path: Path) -> Pipeline:
@@ -63,7 +66,7 @@ def test_a_source_that_lies_there_is_not_asked_for_again(
     tmp_path: Path, demo_model: Path, name: str
 ) -> None:
     pipeline, release = offline(tmp_path), released(("M-BF16.gguf", 9_000))
-    sketch = pipeline.model(str(demo_model))
+    sketch = model_of(pipeline, str(demo_model))
     assert source_room(pipeline, sketch, release) == 9_000
     here = 9_000 if name.endswith("gguf") else 4_000
     put(pipeline.workspace.sources("org/M", "0" * 40) / name, here)
@@ -75,7 +78,7 @@ def test_a_checkpoint_and_what_a_killed_conversion_left_count(
 ) -> None:
     pipeline = offline(tmp_path)
     release = released(("config.json", 10), ("model.safetensors", 9_000))
-    sketch = pipeline.model(str(demo_model))
+    sketch = model_of(pipeline, str(demo_model))
     whole = source_room(pipeline, sketch, release)
     assert whole > 9_000 + sum(tensor.bytes for tensor in sketch.tensors)
     put(pipeline.workspace.sources("org/M", "0" * 40) / "model.safetensors.partial", 3_000)
@@ -89,7 +92,7 @@ def test_tiers_that_were_made_begun_or_freed_count_before_a_model_is_here(
     tmp_path: Path, demo_model: Path
 ) -> None:
     pipeline = offline(tmp_path)
-    plan = pipeline.plan(pipeline.model(str(demo_model)), ("Compact", "Balanced"))
+    plan = pipeline.plan(model_of(pipeline, str(demo_model)), ("Compact", "Balanced"))
     job, size = Job(pipeline, plan), {r.tier: plan.predicted(r) for r in plan.distinct}
     first, second = plan.distinct
 

@@ -1,0 +1,117 @@
+"""Whether the disk holds what is still to be made: what a stopped run left counts."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from bot.evaluate.measure import logits_of, logits_path
+from bot.plan.models import Model, Plan, Sketch
+from bot.records.coding import digest
+from bot.settings.settings import Settings
+from bot.source.obtain import source_room
+from bot.workplace import asked
+from bot.workplace.job import FREE, Job, free, tier_file
+from bot.workplace.models import Pipeline
+from bot.workspace import Job as Paths
+from bot.workspace import partial_of, require_free, taken
+
+NOT_HERE = 1_300_000  # bytes that a text still to be fetched is taken to have: WikiText-2's test
+
+
+def require_room(job: Job, at_a_time: Sequence[Collection[str]] = ()) -> None:
+    """Raise CapacityError unless everything still to be made fits on the disk.
+
+    What a stopped run left counts: it is gone on with, or gives its room back. `at_a_time`
+    are tiers that lie there together, where others are removed before.
+    """
+    left = tiers_left(job.pipeline, job.plan, job.paths, job.key)
+    groups = at_a_time or [[*left]]
+    needed = max(sum(left.get(tier, 0) for tier in group) for group in groups)
+    if left:
+        needed += max(_reference_room(job.settings, job.plan) - _logits(job), 0)
+    require_free(job.paths.folder, needed, job.settings.reserve)
+
+
+def _logits(job: Job) -> int:
+    """Bytes that the reference's log-probabilities take already, whole or not."""
+    path = logits_of(job) or partial_of(logits_path(job))
+    return taken(path)
+
+
+def require_room_ahead(pipeline: Pipeline, plan: Plan[Sketch]) -> None:
+    """Raise CapacityError unless all of a plan fits, the source too where it is not here yet.
+
+    What lies here of source, 16-bit file and tiers counts.
+    """
+    model, settings, space = plan.model, pipeline.settings, pipeline.workspace
+    left = {recipe.tier: plan.predicted(recipe) for recipe in plan.distinct}
+    needed, source = 0, model.source if isinstance(model, Model) else model.release
+    if source is not None:
+        order = asked.ordered(settings, plan.profiles, model.name, source.repo_id, source.commit)
+        left = tiers_left(pipeline, plan, order.paths(space), order.key)
+    if left:
+        needed = sum(left.values()) + _reference_room(settings, plan)
+    if not isinstance(model, Model) and model.release is not None:
+        needed += source_room(pipeline, model, model.release)
+    require_free(space.root, needed, settings.reserve)
+
+
+def tiers_left(pipeline: Pipeline, plan: Plan[Sketch], paths: Paths, key: str) -> dict[str, int]:
+    """Bytes that each tier still takes which is not made, or was made and freed."""
+    freed = _freed(pipeline, key)
+    found = {}
+    for recipe in plan.distinct:
+        file = tier_file(pipeline.settings, plan, paths, recipe)
+        if recipe.tier not in freed and not _is_made(file):
+            found[recipe.tier] = max(plan.predicted(recipe) - _begun(file), 0)
+    return found
+
+
+def _freed(pipeline: Pipeline, key: str) -> set[str]:
+    """Tiers of a job whose files the Hub has; one that it lost since is noted without a hash."""
+    lost = digest({"sha256": None})
+    return {
+        work.step.removeprefix(FREE)
+        for work in pipeline.ledger.work()
+        if work.job == key and work.step.startswith(FREE) and work.inputs != lost
+    }
+
+
+def _begun(file: Path) -> int:
+    """Bytes that unfinished files of a tier take on the disk."""
+    shards = file.parent.glob(f"{glob.escape(file.stem)}-*-of-*.gguf.partial")
+    return sum(map(taken, (partial_of(file), *shards)))
+
+
+def _reference_room(settings: Settings, plan: Plan[Any]) -> int:
+    """Disk for the reference's log-probabilities: none where it can run beside each tier."""
+    from bot.measures.reference import need
+    from bot.measures.windows import TOGETHER
+
+    model = plan.model
+    vocabulary = model.architecture.vocabulary
+    guess = reference_guess(settings, vocabulary)
+    if settings.evaluation.reference == "file":
+        return guess
+    sixteen = model.header_bytes + sum(tensor.bytes for tensor in model.tensors)
+    largest = max((plan.predicted(recipe) for recipe in plan.distinct), default=0)
+    both = need(sixteen, vocabulary, TOGETHER // 2) + need(largest, vocabulary, TOGETHER // 2)
+    return 0 if settings.evaluation.reference == "beside" or free(settings).holds(both) else guess
+
+
+def reference_guess(settings: Settings, vocabulary: int) -> int:
+    """Bytes for the reference's log-probabilities; a token is taken to be three bytes."""
+    from bot.measures.logits import base_bytes
+
+    wanted = settings.evaluation
+    size = wanted.text.stat().st_size if wanted.text.is_file() else NOT_HERE
+    chunks = size // (3 * wanted.context) + 1
+    return base_bytes(vocabulary, wanted.context, min(chunks, wanted.chunks or chunks))
+
+
+def _is_made(file: Path) -> bool:
+    shards = f"{glob.escape(file.stem)}-00001-of-*.gguf"
+    return file.is_file() or any(file.parent.glob(shards))

@@ -1,0 +1,269 @@
+"""A release that can be built → its 16-bit GGUF file here: fetched, converted, described."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bot import licences
+from bot.clients.files import gguf
+from bot.foreign import read_of
+from bot.plan.models import Candidate, Local, Model, Sketch
+from bot.predict.architecture import describe
+from bot.records.built import Built, together
+from bot.records.coding import digest, dump, load
+from bot.records.model import Architecture, Source
+from bot.records.releases import Release, RepoFile
+from bot.source.beforehand import lacking, require_whole
+from bot.source.convert import without
+from bot.source.converting import run
+from bot.source.staging import ConvertFacts
+from bot.store.ledger import Finished
+from bot.tensors import weights
+from bot.toolchain import toolchain
+from bot.toolchain.toolchain import Toolchain
+from bot.workplace import names
+from bot.workplace.fetch import FETCHERS, bytes_here, fetch, plan_fetch, small_files
+from bot.workplace.models import Pipeline, origin_of
+from bot.workspace import WORK, alone, remove, taken, use
+
+VERSION = 1  # raised when a change of ours changes a converted file
+
+
+def known(pipeline: Pipeline, release: Release) -> Local | None:
+    """The file of a checkpoint that was converted before; None where there is none."""
+    chosen = toolchain.present(pipeline.settings.convert, pipeline.workspace.toolchain)
+    if chosen is None:
+        return None
+    job, inputs = _conversion(pipeline, release, chosen)
+    if pipeline.ledger.finished(job, "convert", inputs) is None:
+        return None
+    use(pipeline.workspace.converted(release.repo_id, release.commit))
+    done = pipeline.ledger.finished(job, "convert", inputs, shape=_Told)  # not given back meanwhile
+    return _local(release, done) if done is not None and done.files else None
+
+
+def bring(pipeline: Pipeline, found: Candidate) -> Local:
+    """Fetch a release, and convert it where it is no GGUF; a second call finds both done.
+
+    Raises CapacityError before a download that would not fit, SettingsError when the converter is
+    needed and not installed, SourceError for what the small files of a checkpoint rule out.
+    """
+    release = found.release
+    if found.checkpoint is not None:
+        return _converted(pipeline, found, found.checkpoint)
+    folder = pipeline.workspace.sources(release.repo_id, release.commit)
+    _fetch(pipeline, release, plan_fetch(release), folder, 0)
+    model = weights.gguf(release)
+    projector = weights.projector(release, model[0])
+    extras = {Path(projector.path).name: folder / projector.path} if projector else None
+    return Local(path=folder / model[0].path, release=release, extras=extras)
+
+
+def source_room(pipeline: Pipeline, sketch: Sketch, release: Release) -> int:
+    """Bytes that fetching and converting a release still take: what lies here counts.
+
+    What a killed conversion left gives its room back before.
+    """
+    space = pipeline.workspace
+    here = space.sources(release.repo_id, release.commit)
+    sixteen = sketch.header_bytes + sum(tensor.bytes for tensor in sketch.tensors)
+    if model := weights.gguf(release):
+        return sum(file.size - bytes_here(here, file) for file in model)
+    folder = space.converted(release.repo_id, release.commit)
+    chosen = toolchain.present(pipeline.settings.convert, space.toolchain)
+    if chosen is not None:
+        job, inputs = _conversion(pipeline, release, chosen)
+        if pipeline.ledger.finished(job, "convert", inputs) is not None:
+            return 0
+    files = weights.checkpoint(release).files
+    stored = sum(file.size - bytes_here(here, file) for file in files)
+    left = sum(taken(path) for path in folder.glob(f"*{WORK}/**/*") if path.is_file())
+    return max(stored + sixteen - left, 0)
+
+
+# ── what lies here ──────────────────────────────────────────────────────────────────────────
+
+
+def described(pipeline: Pipeline, local: Local, whole: Built | None = None) -> Model:
+    """A 16-bit GGUF of this machine, hashed and described.
+
+    Where its content is known as `whole`, its header alone may be here. Raises SourceError when
+    it is none, or no mixture of experts.
+    """
+    path, release = local.path.absolute(), local.release  # a link has the model's name
+    with read_of(str(path)):
+        header = gguf.read_split(path)
+        architecture = describe(header.metadata, header.tensors)
+    content = whole or together(pipeline.hashed(local))
+    source = Source(
+        repo_id=release.repo_id if release else None,
+        commit=release.commit if release else content.sha256,
+        path=str(path),
+        bytes=content.bytes,
+        sha256=content.sha256,
+    )
+    return Model(
+        source=source,
+        release=release,
+        name=pipeline.name_of_file(path)
+        if release is None
+        else names.name_of(release.repo_id.split("/")[1]),
+        tensors=header.tensors,
+        header_bytes=header.data_offset,
+        architecture=told_too(architecture, local.told),
+        extras=local.extras or {},
+        origin=None if release else origin_of(header.metadata, pipeline.settings.source),
+    )
+
+
+def told_too(counted: Architecture, told: Architecture | None) -> Architecture:
+    """What a GGUF file counts, and what only the checkpoint it was made of tells."""
+    if told is None:
+        return counted
+    same = len(told.attention) == counted.layers
+    return replace(
+        counted,
+        attention=told.attention if same else counted.attention,
+        shared_experts=told.shared_experts,
+        dense_leading_layers=told.dense_leading_layers,
+        vision=told.vision,
+        audio=told.audio,
+        parameters_other=told.parameters_other,
+        source_precision=told.source_precision,
+        base_model=told.base_model,
+        base_relation=told.base_relation,
+        lacks=told.lacks,
+    )
+
+
+# ── conversion ──────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Told:
+    """What the ledger keeps of a conversion beside its files."""
+
+    architecture: Architecture
+    extras: Mapping[str, str]  # paths
+
+
+def _converted(pipeline: Pipeline, found: Candidate, files: weights.Checkpoint) -> Local:
+    release = found.release
+    chosen = toolchain.chosen(pipeline.settings.convert, pipeline.workspace.toolchain)
+    job, inputs = _conversion(pipeline, release, chosen)
+    folder = pipeline.workspace.converted(release.repo_id, release.commit)
+    use(folder)
+    with alone(folder):
+        done = pipeline.ledger.finished(job, "convert", inputs, shape=_Told)
+        if done is None or not done.files:
+            _sweep(folder)
+            done = _convert(pipeline, found, files, chosen, job, inputs)
+    return _local(release, done)
+
+
+def _local(release: Release, done: Finished) -> Local:
+    return Local(
+        path=Path(done.files[0].path),
+        release=release,
+        extras={name: Path(path) for name, path in done.value["extras"].items()},
+        told=load(Architecture, done.value["architecture"]),
+    )
+
+
+def _conversion(
+    pipeline: Pipeline, release: Release, chosen: Toolchain
+) -> tuple[str, dict[str, Any]]:
+    """The job of a conversion, and all that decides what it makes."""
+    settings = pipeline.settings.convert
+    return digest([release.repo_id, release.commit]), {
+        "version": VERSION,
+        "converter": chosen.version,
+        "mtp": settings.mtp,
+        "projector": settings.projector,
+        "shard": settings.shard_gb,
+        "site": pipeline.settings.hub.endpoint,
+    }
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a conversion left that was killed; the folder is held alone."""
+    for work in folder.glob(f"*{WORK}"):
+        remove(work, folder)
+
+
+def _convert(
+    pipeline: Pipeline,
+    found: Candidate,
+    files: weights.Checkpoint,
+    chosen: Toolchain,
+    job: str,
+    inputs: Mapping[str, Any],
+) -> Finished:
+    """Fetch a checkpoint and convert it; what its small files tell is known before its weights."""
+    release, config, sketch = found.release, found.config or {}, found.sketch
+    sixteen = sum(tensor.bytes for tensor in sketch.tensors)
+    source = pipeline.workspace.sources(release.repo_id, release.commit)
+    _fetch(pipeline, release, small_files(release), source, sixteen)
+    require_whole(source, config, sketch.architecture.vocabulary)
+    _foretell(pipeline, source, config, chosen, sketch.architecture)
+    _fetch(pipeline, release, plan_fetch(release, files), source, sixteen)
+    folder = pipeline.workspace.converted(release.repo_id, release.commit)
+    target = folder / f"{release.repo_id.split('/')[1]}-BF16.gguf"
+    made = run(pipeline, source, target, chosen, _facts(pipeline, release))
+    extras = {}
+    if made.projector:
+        extras["mmproj.gguf"] = made.projector
+    if made.mtp:
+        extras[f"mtp-{sketch.name}.gguf"] = made.mtp
+    value = {
+        "architecture": dump(replace(sketch.architecture, lacks=made.lacks)),
+        "extras": {name: str(path) for name, path in extras.items()},
+    }
+    return pipeline.ledger.record(job, "convert", inputs, [*made.model, *extras.values()], value)
+
+
+def _fetch(
+    pipeline: Pipeline, release: Release, files: Sequence[RepoFile], folder: Path, more: int
+) -> None:
+    """Have files here, where `more` bytes beside them must fit, too."""
+    with pipeline.narrator.work(f"fetching {release.repo_id}", unit="B") as report:
+        fetch(
+            pipeline.hub,
+            release,
+            files,
+            folder,
+            workers=FETCHERS,
+            report=report,
+            reserve=pipeline.settings.reserve + more,
+        )
+
+
+def _foretell(
+    pipeline: Pipeline,
+    folder: Path,
+    config: Mapping[str, Any],
+    chosen: Toolchain,
+    model: Architecture,
+) -> None:
+    """Say before the weights are fetched that the vision or audio part cannot be converted."""
+    seen = (model.vision or model.audio) and pipeline.settings.convert.projector != "none"
+    reason = lacking(folder, config, chosen) if seen else None
+    if reason is not None:
+        pipeline.narrator.say(without("vision or audio part", reason))
+
+
+def _facts(pipeline: Pipeline, release: Release) -> ConvertFacts:
+    return ConvertFacts(
+        name=release.repo_id.split("/")[1],
+        repo_id=release.repo_id,
+        commit=release.commit,
+        license=licences.expression(release),
+        license_name=release.license_name,
+        license_link=release.license_link,
+        languages=release.languages,
+        tags=tuple(tag for tag in release.tags if ":" not in tag),
+        site=pipeline.settings.hub.endpoint,
+    )
