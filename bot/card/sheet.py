@@ -34,18 +34,11 @@ from bot import rights
 from bot.apart.sandbox import Wanted
 from bot.errors import SettingsError
 from bot.records.built import Built
-from bot.records.measured import Imported, Row, Scores
+from bot.records.measured import Imported, Row, Scores, Text, Tools
 from bot.records.model import Architecture
 from bot.records.recipes import Windows
 from bot.records.releases import Release
-from bot.records.results import (
-    CalibrationFacts,
-    CalibrationText,
-    EvaluationFacts,
-    Results,
-    Text,
-    Tools,
-)
+from bot.records.results import CalibrationFacts, CalibrationText, EvaluationFacts, Results
 from bot.settings.settings import NAME, CardSettings, Part
 
 GIB = 1 << 30

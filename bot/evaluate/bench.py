@@ -20,8 +20,7 @@ from bot.measures.reference import Choice, Need, choose, need, require_memory
 from bot.measures.windows import Windows, read_text
 from bot.progress import Report
 from bot.records.coding import digest, dump, load
-from bot.records.measured import Choices, Divergence, Noise, Perplexity, Run, Speed
-from bot.records.results import Tools
+from bot.records.measured import Choices, Divergence, Noise, Perplexity, Run, Speed, Tools
 from bot.workplace.asked import METRICS_VERSION
 from bot.workplace.children import loading, room_for, tell
 from bot.workplace.job import free

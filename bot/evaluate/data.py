@@ -9,8 +9,8 @@ from pathlib import Path
 from bot.errors import SettingsError, SourceError
 from bot.foreign import require_file_itself
 from bot.measures.tasks import Kind
+from bot.records.measured import Text
 from bot.records.releases import Release, RepoFile
-from bot.records.results import Text
 from bot.settings.settings import DataSettings
 from bot.tensors import weights
 from bot.workplace.fetch import FETCHERS, fetch

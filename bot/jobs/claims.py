@@ -27,8 +27,7 @@ from bot.jobs.orders import Folder, Group, Prepared
 from bot.jobs.recordpath import RecordPath
 from bot.records.built import Built, together
 from bot.records.coding import digest, dump, load
-from bot.records.measured import Choices, Divergence, Perplexity, Run, Speed
-from bot.records.results import Text
+from bot.records.measured import Choices, Divergence, Perplexity, Run, Speed, Text
 from bot.store.ledger import Kept, Work
 
 SECRET = "secret of the groups' seals"  # noqa: S105 - a name in the ledger

@@ -31,9 +31,9 @@ from bot.jobs.recordpath import RecordPath
 from bot.plan.models import Local
 from bot.records.built import Built
 from bot.records.coding import from_json, to_json
+from bot.records.measured import Tools
 from bot.records.model import Architecture
 from bot.records.releases import Release
-from bot.records.results import Tools
 from bot.store.ledger import Ledger, Work
 from bot.workplace.models import REPO_ID
 from bot.workspace import Workspace, keep_text, slug, write_text

@@ -39,10 +39,11 @@ from bot.publish.publication import Published, held_already, send
 from bot.quantize import calibrating, tier_files
 from bot.records.built import Built
 from bot.records.coding import digest, dump
+from bot.records.measured import Tools
 from bot.records.recipes import Recipe
-from bot.records.results import Tools
 from bot.release import needs
 from bot.release.finding import local_of
+from bot.release.room import require_room, require_room_ahead
 from bot.settings.settings import Settings
 from bot.source.obtain import described
 from bot.store.ledger import Ledger, Work

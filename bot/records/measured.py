@@ -7,12 +7,32 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from bot.records.built import Shard
-from bot.records.results import Text, Tools
 
 KLD = "kld"  # name of the divergence among comparisons
 
 
 PPL = "ppl"  # and of the negative log-likelihood, whose mean's exponential is the perplexity
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tools:
+    """What the numbers were made with."""
+
+    bot: str
+    llama_cpp_python: str
+    llama_cpp: str  # system info line is not portable; this is the library's build
+    device: str
+    threads: int
+    build: str = ""  # what llama.cpp was compiled with and for
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text:
+    """A text or task file that numbers rest on."""
+
+    name: str
+    sha256: str
+    origin: str  # where it comes from, one line
 
 
 @dataclass(frozen=True, kw_only=True)

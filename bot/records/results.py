@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bot.records.coding import UNITS
-from bot.records.measured import Comparison, Imported, Noise, Row
+from bot.records.measured import Comparison, Imported, Noise, Row, Text, Tools
 from bot.records.model import Architecture
 from bot.records.recipes import Windows
 from bot.records.releases import Release
@@ -15,15 +15,6 @@ RARE_TOKENS = 64  # of calibration: an expert that saw fewer has little to say a
 
 
 RESULTS_VERSION = 2
-
-
-@dataclass(frozen=True, kw_only=True)
-class Text:
-    """A text or task file that numbers rest on."""
-
-    name: str
-    sha256: str
-    origin: str  # where it comes from, one line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,18 +77,6 @@ class CalibrationFacts:
     gaps: tuple[Gap, ...] = ()  # of each tier that lacks something
     raised: tuple[str, ...] = ()  # "I-Nano blk.3.ffn_up_exps.weight IQ2_XS Q2_K" for lack of data
     name: str = ""  # of the set, with its version: "v1.3 diverse dataset"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tools:
-    """What the numbers were made with."""
-
-    bot: str
-    llama_cpp_python: str
-    llama_cpp: str  # system info line is not portable; this is the library's build
-    device: str
-    threads: int
-    build: str = ""  # what llama.cpp was compiled with and for
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,8 +17,8 @@ from bot.errors import SettingsError
 from bot.plan.plain import baselines
 from bot.plan.profiles import Profile, load_profiles
 from bot.records.coding import digest, dump
+from bot.records.measured import Text
 from bot.records.releases import Release
-from bot.records.results import Text
 from bot.settings.settings import CalibrationSource, Settings
 from bot.store.ledger import Ledger
 from bot.toolchain import toolchain

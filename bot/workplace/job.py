@@ -12,8 +12,8 @@ from bot.errors import SettingsError
 from bot.plan.models import Model, Plan, Sketch
 from bot.progress import Report
 from bot.records.coding import dump
+from bot.records.measured import Tools
 from bot.records.recipes import Recipe
-from bot.records.results import Tools
 from bot.settings.settings import Settings
 from bot.store.ledger import Finished
 from bot.workplace import asked

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from bot.errors import SettingsError
 from bot.foreign import require_file_itself
-from bot.records.results import CalibrationText, Text
+from bot.records.measured import Text
+from bot.records.results import CalibrationText
 from bot.settings.settings import DEMO, CalibrationSource
 from bot.workspace import alone, as_text, sha256
 

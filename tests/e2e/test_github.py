@@ -18,7 +18,7 @@ from tests.local_github.scripted import Script
 from tests.local_github.server import TOKEN, GitHub
 from tests.local_hub.server import Hub
 
-LOUD = "import logging; logging.basicConfig(level=0); from bot.cli import main; main()"
+LOUD = "import logging; logging.basicConfig(level=0); from bot.cli.main import main; main()"
 
 
 class Desk:

@@ -25,7 +25,8 @@ from tests.hostile_hub import MOE, HostileHub, Stranger, hostile_hub
 # argv: a folder for streams, then a JSON list of command lines
 DRIVER = """
 import json, os, sys
-import bot.cli, bot.pipeline.watching, bot.pipeline.sources, bot.pipeline.tables, bot.present.lint
+import bot.cli.main, bot.cli.text_tables, bot.watcher.assembly
+import bot.detect.inspection, bot.lint.defects
 folder, lines = sys.argv[1], json.loads(sys.argv[2])
 for number, line in enumerate(lines):
     child = os.fork()
@@ -34,7 +35,7 @@ for number, line in enumerate(lines):
             to = os.open(f"{folder}/{number}.{name}", os.O_WRONLY | os.O_CREAT)
             os.dup2(to, stream)
         sys.argv = ["bot", *line]
-        bot.cli.main()
+        bot.cli.main.main()
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     open(f"{folder}/{number}.code", "w").write(str(code))
 """

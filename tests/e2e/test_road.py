@@ -151,7 +151,7 @@ def test_watching_goes_on_until_interrupted(road: Road, hub: Hub) -> None:
     # a suite run in the background passes an ignored SIGINT on to its children
     program = (
         "import signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from bot.cli import main\nmain()"
+        "from bot.cli.main import main\nmain()"
     )
     arguments = road.command("watch", "--every", "1", "--json")[len(BOT) :]
     with subprocess.Popen(

@@ -164,7 +164,7 @@ sys.excepthook = show
 threading.excepthook = lambda told: show(*told[:3])
 at_step(sys.argv[1], int(sys.argv[2]), fail)
 sys.argv[1:] = sys.argv[3:]
-from bot.cli import main
+from bot.cli.main import main
 main()
 """
 

@@ -20,7 +20,8 @@ AFTERWARDS = {
 }
 PROGRAM = """
 import hashlib, signal, sys, threading, time
-from bot import cli, interrupts
+from bot import interrupts
+from bot.cli import main as cli
 @cli.cli.command()
 def busy() -> None:
     if {thread}:

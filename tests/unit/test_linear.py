@@ -27,19 +27,19 @@ MOST = 20.0
 # made of what a function is given: why that is bounded, or who tries it
 MADE = {
     "evaluate/imported.py: pattern": "a table's, tried below",
-    "pipeline/gating.py: f'({re.escape(str(file.parent))}/)?{names}'": "literal words, in a reason",
-    "pipeline/on_github.py: named": "an address of the settings, then bounded names",
-    "plan/changes.py: names": "a table's, on a tensor's name, which a header bounds",
-    "plan/predict.py: spellings": "a table's, on a tensor's name, which a header bounds",
-    "plan/predict.py: words": "a table's, on a tensor's name, which a header bounds",
-    "plan/roles.py: _ROLES": "a table's, on a tensor's name, which a header bounds",
-    "policies.py: translate(whole.casefold())": "the user's, on ORG/NAME",
-    r"present/lint.py: f'(?<![\\w-]){re.escape(old)}(?![\\w-])'": "a literal word",
-    "present/naming.py: pattern": "a literal word and a character",
-    "settings.py: left": "the user's own setting",
-    "watch/families.py: '^(?:' + '|'.join(map(re.escape, names)) + ')$'": "literal words",
-    "weights.py: end": "a literal word and shard numbers, on a file's name",
-    "weights.py: inside": "a literal word, on a file's name",
+    "gate/gating.py: f'({re.escape(str(file.parent))}/)?{names}'": "literal words, in a reason",
+    "actions/on_github.py: named": "an address of the settings, then bounded names",
+    "predict/reshaping.py: names": "a table's, on a tensor's name, which a header bounds",
+    "predict/conversion.py: spellings": "a table's, on a tensor's name, which a header bounds",
+    "predict/conversion.py: words": "a table's, on a tensor's name, which a header bounds",
+    "tensors/roles.py: _ROLES": "a table's, on a tensor's name, which a header bounds",
+    "settings/policies.py: translate(whole.casefold())": "the user's, on ORG/NAME",
+    r"lint/defects.py: f'(?<![\\w-]){re.escape(old)}(?![\\w-])'": "a literal word",
+    "wording/naming.py: pattern": "a literal word and a character",
+    "settings/settings.py: left": "the user's own setting",
+    "detect/makers.py: '^(?:' + '|'.join(map(re.escape, names)) + ')$'": "literal words",
+    "tensors/weights.py: end": "a literal word and shard numbers, on a file's name",
+    "tensors/weights.py: inside": "a literal word, on a file's name",
 }
 
 
@@ -131,7 +131,7 @@ FOUND = [*_all(), *_of_logs()]
 
 def test_patterns_are_found() -> None:
     assert len(FOUND) > 120
-    assert any(one.place == "present/lint.py: STATED" for one in FOUND)
+    assert any(one.place == "lint/defects.py: STATED" for one in FOUND)
     assert {one.place for one in FOUND if not one.pattern} <= set(MADE)
 
 

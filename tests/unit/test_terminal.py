@@ -18,7 +18,7 @@ PROGRAM = """
 import os, sys
 from pathlib import Path
 import click
-from bot import cli
+from bot.cli import main as cli
 @cli.cli.command()
 @click.pass_obj
 def sends(context) -> None:

@@ -21,6 +21,7 @@ from bot.localhub.files.repository import Commit, Entry, Repo
 from bot.localhub.pages.cards import chips, difference, rendered
 from bot.localhub.routes import listing
 from bot.localhub.routes.request import readable, store_of, viewer_of
+from bot.localhub.routes.revisions import LAST
 from bot.serving.refusal import Refusal
 
 POLICY = (
@@ -281,7 +282,7 @@ ROUTES = [
     Route("/", index),
     Route("/settings/tokens", tokens),
     Route("/{owner}/{name}", repository),
-    Route("/{owner}/{name}/tree/{rev:last_revision}", repository),
+    Route(f"/{{owner}}/{{name}}/tree/{{rev:{LAST}}}", repository),
     Route("/{owner}/{name}/commit/{rev:revision}", repository),
     Route("/{owner}/{name}/changes/{old}/{new}", changes),
     Route("/{owner}/{name}/discussions/{number:int}", discussion),

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from bot.localhub.files.repositories import Store
 from bot.localhub.files.repository import Repo
 
+LAST = "last_revision"  # in a route: a revision that ends the address
 SLASH = "%2F"
 PLACE = re.compile(
     r"((?:/api/models)?/[^/]+/[^/]+/(?:branch|commit|commits|paths-info|preupload|raw|resolve"
@@ -44,7 +45,7 @@ class LastRevision(Revision):
 
 
 register_url_convertor("revision", Revision())
-register_url_convertor("last_revision", LastRevision())
+register_url_convertor(LAST, LastRevision())
 
 
 class KeptSlashes:

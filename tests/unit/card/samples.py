@@ -13,18 +13,11 @@ from bot.card.tables import CardFile
 from bot.plots import plots
 from bot.plots.pictures import Picture, pictures
 from bot.records.built import Shard
-from bot.records.measured import Choices, Divergence, Perplexity, Row, Scores
+from bot.records.measured import Choices, Divergence, Perplexity, Row, Scores, Text, Tools
 from bot.records.model import Architecture
 from bot.records.recipes import Windows
 from bot.records.releases import Release
-from bot.records.results import (
-    CalibrationFacts,
-    CalibrationText,
-    EvaluationFacts,
-    Results,
-    Text,
-    Tools,
-)
+from bot.records.results import CalibrationFacts, CalibrationText, EvaluationFacts, Results
 
 PARAMETERS = 30_532_122_624
 REPO = "someone/Sample-30B-A3B-APEX-GGUF"

@@ -16,9 +16,9 @@ from bot.jobs.step_report import account
 from bot.jobs.steps import _require_enough, groups, matrix
 from bot.plan.profiles import load_profiles
 from bot.plan.recipe import make_recipes
+from bot.records.measured import Tools
 from bot.records.recipes import Recipe
 from bot.records.releases import Release
-from bot.records.results import Tools
 from bot.settings.settings import data_folder
 from bot.workspace import Workspace, remove, write_text
 from tests.unit.plan.test_recipe import model, stack

@@ -18,7 +18,7 @@ from bot.localhub.server import RunningHub, serve
 PROGRAM = """
 import sys
 from pathlib import Path
-from bot.web.hub import serve
+from bot.localhub.server import serve
 serve(Path(sys.argv[1]), 0, ready=lambda url: print(url, flush=True))
 print("ended", flush=True)
 """

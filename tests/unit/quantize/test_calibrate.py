@@ -115,7 +115,7 @@ def test_texts_that_are_too_short_are_refused(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from bot.build.calibrate import Checkpoint
+from bot.quantize.calibrate import Checkpoint
 from tests.steps import at_step
 from tests.unit.quantize.test_calibrate import collect, portions
 at_step("rename .*/note$", 2, lambda _line: os.kill(os.getpid(), signal.SIGKILL))

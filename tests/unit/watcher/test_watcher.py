@@ -559,7 +559,7 @@ def test_a_listing_that_cannot_be_read_does_not_keep_others_from_being_read(worl
 
 
 HOLDER = """
-import sys; from pathlib import Path; from bot.watch.presence import Presence
+import sys; from pathlib import Path; from bot.watcher.presence import Presence
 present = Presence(Path(sys.argv[1])); present.begin("killed"); print(flush=True); input()
 """
 

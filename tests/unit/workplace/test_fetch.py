@@ -300,9 +300,9 @@ def test_one_error_ends_the_other_downloads(hub: LocalHub, proxy: Between, tmp_p
 FETCH = f"""
 import sys
 from pathlib import Path
-from bot import weights
-from bot.build.fetch import fetch, plan_fetch
-from bot.clients.hub import Hub
+from bot.tensors import weights
+from bot.workplace.fetch import fetch, plan_fetch
+from bot.clients.hub.hub import Hub
 hub = Hub(sys.argv[1], None)
 release = hub.release("{MODEL}")
 files = plan_fetch(release, weights.checkpoint(release))
