@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bot.errors import BuildError, GateError
-from bot.evaluate.measure import evaluate
-from bot.gate.gating import gate, passed
-from bot.gate.verdicts import Verdict, kept, with_card
+from bot.errors import BuildError
 from bot.lint.defects import Listed, Repository, lint
 from bot.plan.recipe import asked_types
 from bot.progress import Report
-from bot.quantize.calibrating import settled
 from bot.records.built import Built
 from bot.records.coding import digest, to_json
+from bot.records.recipes import Recipe
 from bot.records.results import Results
 from bot.wording.blocks import marked
 from bot.workplace import provenance
@@ -35,30 +32,7 @@ ESCAPED = "\\."
 PLOTS = "Plot of the measurements"
 
 
-def card(job: Job, repo_id: str) -> dict[str, Built]:
-    """Everything that is published, by its path in the repository; the card is made last.
-
-    Tiers that the gate leaves out are not among it. Raises GateError when nothing may be published.
-    """
-    results = passed(job, evaluate(job), repo_id)
-    files = _written(job, results, repo_id)
-    wrong = _wrong(job, results, files, repo_id)
-    if wrong is not None:
-        raise GateError(f"{repo_id} is not published: {wrong}")
-    return files
-
-
-def judge(job: Job, results: Results, repo_id: str) -> Verdict:
-    """Every rule held against tiers and release, and against the card where it gets that far."""
-    verdict = gate(job, results, repo_id)
-    if verdict.stops is not None:
-        return verdict
-    good = kept(results, verdict.left_out)
-    files = _written(job, good, repo_id)
-    return with_card(verdict, _wrong(job, good, files, repo_id))
-
-
-def _wrong(job: Job, results: Results, files: Mapping[str, Built], repo_id: str) -> str | None:
+def wrong(job: Job, results: Results, files: Mapping[str, Built], repo_id: str) -> str | None:
     """The first error that `bot lint` would find in what is to be published."""
     if not job.settings.gate.card:
         return None
@@ -71,12 +45,17 @@ def _wrong(job: Job, results: Results, files: Mapping[str, Built], repo_id: str)
     return next(iter(errors), None)
 
 
-def _written(job: Job, results: Results, repo_id: str) -> dict[str, Built]:
-    """The card and all that lies beside it, by path in the repository."""
+def written(
+    job: Job, results: Results, recipes: Sequence[Recipe], repo_id: str
+) -> dict[str, Built]:
+    """Everything that is published, by its path in the repository; the card is made last.
+
+    `recipes` are the tiers', as they were built.
+    """
     from bot.card.rendering import CardOrder, render
     from bot.card.tables import CardFile
 
-    files = _files(job, results)
+    files = _files(job, results, recipes)
     plots = _plots(job, results, files)
     files[provenance.NAME] = _provenance(job, results, files)
     keep_text(job.paths.sums, sums(files))
@@ -148,7 +127,7 @@ def _plots(job: Job, results: Results, files: dict[str, Built]) -> list[Picture]
     return shown
 
 
-def _files(job: Job, results: Results) -> dict[str, Built]:
+def _files(job: Job, results: Results, recipes: Sequence[Recipe]) -> dict[str, Built]:
     """The model files, the importance matrix and results.json, by name."""
     found = {
         file.file: Built(
@@ -161,17 +140,17 @@ def _files(job: Job, results: Results) -> dict[str, Built]:
         matrix = results.calibration
         path = str(job.paths.release / matrix.file)
         found[matrix.file] = Built(path=path, bytes=matrix.bytes, sha256=matrix.sha256)
-    found |= _recipes(job, found.get(results.calibration.file) if results.calibration else None)
+    found |= _recipes(job, recipes)
     for name, extra in job.plan.model.extras.items():
         found[name] = _extra(job, name, extra)
     found[job.paths.results.name] = hashed(job.paths.results)
     return found
 
 
-def _recipes(job: Job, matrix: Built | None) -> dict[str, Built]:
+def _recipes(job: Job, recipes: Sequence[Recipe]) -> dict[str, Built]:
     """Each tier's recipe as `llama-quantize --tensor-type-file` reads it."""
     found, model = {}, job.plan.model
-    for recipe in settled(job, matrix):
+    for recipe in recipes:
         if recipe.plain or recipe.same_as is not None:
             continue
         path = job.paths.release / "recipes" / f"{recipe.tier}.txt"

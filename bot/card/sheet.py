@@ -246,7 +246,7 @@ def to_results(sheet: Sheet, folder: Path) -> Results:
 
 
 def _read_results(sheet: Sheet, folder: Path) -> Iterator[Imported]:
-    from bot.evaluate.imported import read as read_imported
+    from bot.measures.imported import read as read_imported
 
     for pattern in sheet.results:
         given = Path(pattern).expanduser()

@@ -640,12 +640,12 @@ def evaluate(
         raise click.UsageError(
             "several files, --out and --keep-logits need --against or --measures"
         )
-    from bot.evaluate import measure
+    from bot.release import stages
 
     job = _planned(context, files[0], revision, tiers)
     with job.paths.locked():
         _require_room(job)
-        results = measure.evaluate(job)
+        results = stages.results(job)
     _emit(results) if as_json else click.echo(text_tables.results(results))
 
 
@@ -706,7 +706,7 @@ def import_(context: Context, files: tuple[Path, ...], as_json: bool) -> None:
     """
     del context
     from bot.cli import text_tables
-    from bot.evaluate.imported import read
+    from bot.measures.imported import read
 
     found = tuple(row for path in files for row in read(path))
     _emit(found) if as_json else click.echo(text_tables.imported(found))
@@ -745,7 +745,8 @@ def card(
     bot card ./sheet.yaml --out ./card
     bot card ./model-BF16.gguf --preview
     """
-    from bot.card import describe, sheet
+    from bot.card import sheet
+    from bot.release import stages
 
     if sheet.is_sheet(model):
         path = Path(model).expanduser()
@@ -764,7 +765,7 @@ def card(
     repo_id = job.pipeline.target(job.plan.model, to)
     with job.paths.locked():
         _require_room(job)
-        files = describe.card(job, repo_id)
+        files = stages.card(job, repo_id)
     if as_json:
         _emit(files)
     else:
@@ -838,17 +839,16 @@ def gate(
     bot gate ./model-BF16.gguf --to my-name/model-APEX-GGUF
     bot gate Qwen/Qwen3.6-35B-A3B --json
     """
-    from bot.card import describe
     from bot.errors import GateError
-    from bot.evaluate.measure import evaluate as measure
     from bot.gate.verdicts import as_text
+    from bot.release import stages
 
     if not _paths(context, model, revision, tiers).results.is_file():
         raise SourceError(f"{model} is not measured with these settings; run `bot evaluate`")
     job = _planned(context, model, revision, tiers)
     repo_id = job.pipeline.target(job.plan.model, to)
     with job.paths.locked():
-        verdict = describe.judge(job, measure(job), repo_id)
+        verdict = stages.judge(job, repo_id)
     if as_json:
         _emit(verdict)
     else:
@@ -870,14 +870,12 @@ def _publish(
     unless_published: bool = False,
     show_timeline: bool = False,
 ) -> None:
-    from bot.card import describe
     from bot.cli import text_tables
     from bot.gate import gating
     from bot.publish import afterwards
     from bot.publish.publication import held_already, waits
-    from bot.publish.publication import push as push_files
     from bot.quantize import tier_files
-    from bot.release import ahead, lanes, needs
+    from bot.release import ahead, lanes, needs, stages
     from bot.release.timeline import Timeline
     from bot.workplace import asked
 
@@ -914,9 +912,9 @@ def _publish(
                 lanes.prepare(job, repo_id, timeline)
             if (done := look(others=unless_published)) is None:  # again: the build took hours
                 with timeline.on("card", "cpu"):
-                    files = describe.card(job, repo_id)
+                    files = stages.card(job, repo_id)
                 with timeline.on("commit", "network"):
-                    done = push_files(job, repo_id, files, private=wanted.private)
+                    done = stages.push(job, repo_id, files, private=wanted.private)
     done = afterwards.follow(pipeline, done)
     if show_timeline:
         click.echo(_timeline_text(order.paths(pipeline.workspace).timeline), err=True)

@@ -10,23 +10,21 @@ from bot.evaluate.bench import Bench, Subject
 from bot.evaluate.data import fetch_other, find_tasks
 from bot.evaluate.files import subject_of
 from bot.evaluate.scores import Table, Wrote
-from bot.quantize import calibrating
-from bot.quantize.tier_files import quantize
 from bot.records.built import Built
 from bot.records.coding import dump, load, to_json
 from bot.records.measured import Row, Scores
 from bot.records.recipes import Recipe
-from bot.records.results import Results
+from bot.records.results import Results, TierFiles
 from bot.workplace.job import Job
 from bot.workspace import keep_text
 
 
-def evaluate(job: Job) -> Results:
+def evaluate(job: Job, tiers: TierFiles) -> Results:
     """Every distinct tier measured against the reference; the outcome is results.json.
 
     It is written after each measure, and holds what is known by then.
     """
-    built, reference = quantize(job), reference_of(job)
+    reference = reference_of(job)
     bench, others = Bench(job.pipeline, job.tools, reference), _others(job)
     made = 0
 
@@ -34,11 +32,11 @@ def evaluate(job: Job) -> Results:
         nonlocal made
         if bench.made > made:  # what was known before is in the file already, or will be
             made = bench.made
-            _write(job, _results(job, built, table, reference, others))
+            _write(job, _results(job, tiers, table, reference, others))
 
-    table = _table(job, bench, [*_subjects(built), *others], wrote)
+    table = _table(job, bench, [*_subjects(tiers.files), *others], wrote)
     table.fill()
-    results = _results(job, built, table, reference, others, whole=True)
+    results = _results(job, tiers, table, reference, others, whole=True)
     _write(job, results)
     if results is None:
         raise TypeError("a filled table has a reference")
@@ -138,7 +136,7 @@ def _write(job: Job, results: Results | None) -> None:
 
 def _results(
     job: Job,
-    built: Mapping[str, Built],
+    tiers: TierFiles,
     table: Table,
     reference: Subject,
     others: Mapping[Subject, str],
@@ -146,18 +144,18 @@ def _results(
     whole: bool = False,
 ) -> Results | None:
     """What is known so far; None before the reference is measured."""
-    from bot.evaluate.imported import read
+    from bot.measures.imported import read
 
     model = job.plan.model
     scores = table.scores(reference.sha256)
     if scores is None:
         return None
     source = Built(path=model.source.path, bytes=model.source.bytes, sha256=model.source.sha256)
-    recipes = calibrating.settled(job, calibrating.calibrate(job))
+    recipes = tiers.recipes
     rows = [
         _row(job, recipe.tier, file, found, recipe)
         for recipe in recipes
-        for file in [built[recipe.same_as or recipe.tier]]
+        for file in [tiers.files[recipe.same_as or recipe.tier]]
         if (found := table.scores(file.sha256)) is not None
     ]
     theirs = [
@@ -176,7 +174,7 @@ def _results(
         windows=recipes[0].windows,
         tools=job.tools,
         evaluation=table.facts(reference),
-        calibration=calibrating.facts(job),
+        calibration=tiers.calibration,
         reference=_row(job, reference.name, source, scores, None),
         tiers=tuple(row for row in rows if row.name not in plain),
         baselines=tuple(row for row in rows if row.name in plain),

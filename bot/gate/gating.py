@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import time
-from pathlib import Path
+from collections.abc import Mapping
 
 from bot import licences
 from bot.clients.files import gguf
-from bot.errors import AbsentError, BuildError, GateError, SourceError, UnsoundError
+from bot.errors import AbsentError, GateError
 from bot.gate.verdicts import Facts, Verdict, as_text, judge, kept
-from bot.quantize.verify import verify
 from bot.records.coding import to_json
 from bot.records.releases import Release
 from bot.records.results import Results
@@ -21,15 +19,15 @@ from bot.workplace.provenance import said_of
 from bot.workspace import blob_id, keep_text
 
 RESULTS = "results.json"
-LOOKS = 2  # raised when a look changes: verdicts of earlier versions are asked again
+Looks = Mapping[str, tuple[str, str | None]]  # by tier: ("", None) for a sound file
 
 
-def passed(job: Job, results: Results, repo_id: str) -> Results:
+def passed(job: Job, results: Results, looks: Looks, repo_id: str) -> Results:
     """The results without the tiers that are left out; results.json holds the same.
 
     Raises GateError when the release may not go.
     """
-    verdict = gate(job, results, repo_id)
+    verdict = gate(job, results, looks, repo_id)
     keep_text(job.paths.gate, as_text(verdict) + "\n")
     for one in verdict.left_out:
         job.pipeline.narrator.say(f"{one.tier} is left out: {one.reason}")
@@ -43,15 +41,13 @@ def passed(job: Job, results: Results, repo_id: str) -> Results:
     return good
 
 
-def gate(job: Job, results: Results, repo_id: str) -> Verdict:
-    """Every rule held against the built tiers and the release."""
-    found = {
-        row.name: sound(job, row.name, job.paths.release / row.file, row.sha256)
-        for row in results.tiers
-        if row.same_as is None
-    }
-    files = {tier: wrong if at != "speech" else None for tier, (at, wrong) in found.items()}
-    speech = {tier: wrong if at == "speech" else None for tier, (at, wrong) in found.items()}
+def gate(job: Job, results: Results, looks: Looks, repo_id: str) -> Verdict:
+    """Every rule held against the built tiers and the release.
+
+    `looks` says of each file at which look it failed, and why.
+    """
+    files = {tier: wrong if at != "speech" else None for tier, (at, wrong) in looks.items()}
+    speech = {tier: wrong if at == "speech" else None for tier, (at, wrong) in looks.items()}
     facts = Facts(files=files, speech=speech, newest=_newest(job), alone=None)
     verdict = judge(results, facts, _rules(job.settings, results.release))
     ours = to_json(kept(results, verdict.left_out))
@@ -164,33 +160,3 @@ def _weights(release: Release) -> set[tuple[str, int, str | None]]:
         for file in release.files
         if file.path.endswith((".safetensors", ".gguf"))
     }
-
-
-def sound(job: Job, tier: str, file: Path, sha256: str) -> tuple[str, str | None]:
-    """At which look a tier's file failed and why; ("", None) for a sound one.
-
-    Looked at once: afterwards the file may be freed. Only what the file itself holds is kept: what
-    this machine lacks to look at it is raised, and of no file's making.
-    """
-    ledger, step = job.pipeline.ledger, f"check {tier}"
-    inputs = {"file": sha256, "version": LOOKS}
-    done = ledger.finished(job.key, step, inputs, shape=tuple[str, str | None])
-    if done is not None:
-        return done.value[0], done.value[1]
-    if not file.is_file():
-        raise BuildError(f"{file} is gone before it was looked at; run the same command again")
-    at, wrong = "", None
-    looks = verify(file, job.settings, job.pipeline.narrator, run=True)
-    try:
-        for finding in looks:
-            at = finding.name
-    except (SourceError, UnsoundError) as error:
-        wrong = _named_it(str(error), file)
-    ledger.record(job.key, step, inputs, [], (at if wrong else "", wrong))
-    return (at, wrong) if wrong else ("", None)
-
-
-def _named_it(said: str, file: Path) -> str:
-    """A reason as a card may quote it: it names no folder of ours, no file that is not there."""
-    names = rf"{re.escape(file.stem)}(-\d{{5}}-of-\d{{5}})?{re.escape(file.suffix)}"
-    return re.sub(rf"({re.escape(str(file.parent))}/)?{names}", "the file", said)

@@ -36,7 +36,7 @@ from bot.jobs.travel import Road, carried, here, road, sweep
 from bot.plan.models import Local, Model, Plan
 from bot.publish.afterwards import follow
 from bot.publish.publication import Published, held_already, send
-from bot.quantize import calibrating, tier_files
+from bot.quantize import calibrating, tier_files, verify
 from bot.records.built import Built
 from bot.records.coding import digest, dump
 from bot.records.measured import Tools
@@ -44,6 +44,7 @@ from bot.records.recipes import Recipe
 from bot.release import needs
 from bot.release.finding import local_of
 from bot.release.room import require_room, require_room_ahead
+from bot.release.stages import card
 from bot.settings.settings import Settings
 from bot.source.obtain import described
 from bot.store.ledger import Ledger, Work
@@ -247,7 +248,7 @@ def quantize(
         done: tuple[str, ...] = ()
         for tier, file in tier_files.quantize(job).items():
             measure.measure_files(job, {tier: file})
-            gating.sound(job, tier, Path(file.path), file.sha256)
+            verify.sound(job, tier, Path(file.path), file.sha256)
             done += tuple(r.tier for r in plan.recipes if tier in (r.tier, r.same_as))
             if way.apart:
                 tier_files.let_go(job, tier, file)
@@ -412,7 +413,7 @@ def describe_release(
     job = _whole(pipeline, ledger, prepared, complete, way)
     repo_id = pipeline.target(job.plan.model, to)
     with job.paths.locked(), _making_nothing(job, apart=way.apart):
-        files = describe.card(job, repo_id)
+        files = card(job, repo_id)
     described = Described(
         key=job.key,
         repo_id=repo_id,

@@ -12,8 +12,6 @@ from bot.clients.hub.hub import Hub
 from bot.clients.hub.writing import Writer
 from bot.clock import SystemClock, iso
 from bot.errors import BotError, PublishError, SourceError
-from bot.evaluate.measure import drop_logits
-from bot.gate import gating
 from bot.lint.defects import astray
 from bot.progress import Report
 from bot.publish.approval import ask, evaluation, measured, pull_of, tell
@@ -27,7 +25,6 @@ from bot.records.built import Built
 from bot.records.releases import Release
 from bot.wording.blocks import front_matter
 from bot.workplace.asked import Order
-from bot.workplace.job import Job
 from bot.workplace.models import Pipeline
 from bot.workplace.provenance import is_whole, said_of
 from bot.workspace import GATE, slug
@@ -108,22 +105,6 @@ def held_already(
     )
 
 
-def push(job: Job, repo_id: str, files: Mapping[str, Built], *, private: bool) -> Published:
-    """One commit, checked against the Hub's own hashes, and only then made public.
-
-    Raises PublishError when the Hub holds something else than was sent; the repository then
-    stays as private as it was; GateError when a person refused it. With `publish.approval` nothing
-    becomes visible before a person merged the pull request that is opened.
-    """
-    source = job.plan.model.source
-    message = f"APEX quants of {source.repo_id or job.plan.model.name} at {source.commit[:12]}"
-    done = send(job.pipeline, repo_id, files, message, job.key, private=private)
-    if done.waiting is None:
-        gating.end(job, repo_id)
-    drop_logits(job)
-    return replace(done, lacks=(*job.plan.model.architecture.lacks, *job.lacks))
-
-
 def send(
     pipeline: Pipeline,
     repo_id: str,
@@ -133,9 +114,13 @@ def send(
     *,
     private: bool,
 ) -> Published:
-    """As `push`, of files that lie in one folder; `key` is of the job that made them.
+    """One commit, checked against the Hub's own hashes, and only then made public.
 
-    Where another machine published the same build meanwhile, its commit is the one.
+    The files lie in one folder, `key` is of the job that made them. Raises PublishError when the
+    Hub holds something else than was sent; the repository then stays as private as it was;
+    GateError when a person refused it. With `publish.approval` nothing becomes visible before a
+    person merged the pull request that is opened. Where another machine published the same build
+    meanwhile, its commit is the one.
     """
     hub = pipeline.publisher(repo_id)
     with pipeline.narrator.work(f"publishing {repo_id}") as report:

@@ -10,10 +10,11 @@ from bot.apart.sandbox import require_made
 from bot.apart.worker import away
 from bot.plan.recipe import asked_types, file_type
 from bot.progress import Report
-from bot.quantize.calibrating import calibrate, gap, matrix_of, settled
+from bot.quantize.calibrating import calibrate, facts, gap, matrix_of, settled
 from bot.quantize.calibrating import known as known_matrix
 from bot.records.built import Built, together
 from bot.records.recipes import Recipe
+from bot.records.results import TierFiles
 from bot.workplace.asked import hash_of
 from bot.workplace.children import room_for
 from bot.workplace.job import FREE, Job
@@ -35,6 +36,12 @@ def quantize(job: Job, given: Path | None = None) -> dict[str, Built]:
     if job.settings.quantize.engine == "one-pass":
         _quantize_missing(job, distinct, matrix)
     return {recipe.tier: _quantize(job, recipe, matrix) for recipe in distinct}
+
+
+def tiers(job: Job, given: Path | None = None) -> TierFiles:
+    """As `quantize`, with all that results and card say of how the files were made."""
+    files, matrix = quantize(job, given), calibrate(job)
+    return TierFiles(files=files, recipes=settled(job, matrix), calibration=facts(job))
 
 
 def passes(job: Job) -> list[tuple[str, ...]]:

@@ -8,15 +8,18 @@ from pathlib import Path
 
 from bot.apart.worker import away
 from bot.clients.llama.check import Whole, check_headers, check_rows
-from bot.errors import BotError, SourceError
+from bot.errors import BotError, BuildError, SourceError, UnsoundError
 from bot.plan.recipe import stored_hash
 from bot.progress import Narrator
 from bot.records.findings import Finding
+from bot.records.results import Results
 from bot.settings.settings import Settings
 from bot.workplace.children import loading, room_for, tell
+from bot.workplace.job import Job
 from bot.workplace.loaded import speech
 
 CONTEXT = 256
+LOOKS = 2  # raised when a look changes: verdicts of earlier versions are asked again
 TIER, HASH = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,31}"), re.compile(r"[0-9a-f]{64}")
 
 
@@ -77,3 +80,45 @@ def _recipe(path: Path, whole: Whole) -> Finding:
 
 def _speech(path: Path, settings: Settings) -> str:
     return away(speech, room_for(settings, path))(loading(path, settings.llama), n_ctx=CONTEXT)
+
+
+# ── files of a job ──────────────────────────────────────────────────────────────────────────
+
+
+def looks(job: Job, results: Results) -> dict[str, tuple[str, str | None]]:
+    """What looking at each measured tier's file found, as `sound` says it."""
+    return {
+        row.name: sound(job, row.name, job.paths.release / row.file, row.sha256)
+        for row in results.tiers
+        if row.same_as is None
+    }
+
+
+def sound(job: Job, tier: str, file: Path, sha256: str) -> tuple[str, str | None]:
+    """At which look a tier's file failed and why; ("", None) for a sound one.
+
+    Looked at once: afterwards the file may be freed. Only what the file itself holds is kept: what
+    this machine lacks to look at it is raised, and of no file's making.
+    """
+    ledger, step = job.pipeline.ledger, f"check {tier}"
+    inputs = {"file": sha256, "version": LOOKS}
+    done = ledger.finished(job.key, step, inputs, shape=tuple[str, str | None])
+    if done is not None:
+        return done.value[0], done.value[1]
+    if not file.is_file():
+        raise BuildError(f"{file} is gone before it was looked at; run the same command again")
+    at, wrong = "", None
+    seen = verify(file, job.settings, job.pipeline.narrator, run=True)
+    try:
+        for finding in seen:
+            at = finding.name
+    except (SourceError, UnsoundError) as error:
+        wrong = _named_it(str(error), file)
+    ledger.record(job.key, step, inputs, [], (at if wrong else "", wrong))
+    return (at, wrong) if wrong else ("", None)
+
+
+def _named_it(said: str, file: Path) -> str:
+    """A reason as a card may quote it: it names no folder of ours, no file that is not there."""
+    names = rf"{re.escape(file.stem)}(-\d{{5}}-of-\d{{5}})?{re.escape(file.suffix)}"
+    return re.sub(rf"({re.escape(str(file.parent))}/)?{names}", "the file", said)

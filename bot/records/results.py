@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from bot.records.built import Built
 from bot.records.coding import UNITS
 from bot.records.measured import Comparison, Imported, Noise, Row, Text, Tools
 from bot.records.model import Architecture
-from bot.records.recipes import Windows
+from bot.records.recipes import Recipe, Windows
 from bot.records.releases import Release
 
 RARE_TOKENS = 64  # of calibration: an expert that saw fewer has little to say about its weights
@@ -77,6 +78,15 @@ class CalibrationFacts:
     gaps: tuple[Gap, ...] = ()  # of each tier that lacks something
     raised: tuple[str, ...] = ()  # "I-Nano blk.3.ffn_up_exps.weight IQ2_XS Q2_K" for lack of data
     name: str = ""  # of the set, with its version: "v1.3 diverse dataset"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TierFiles:
+    """What quantizing made: a file for each distinct tier and baseline, and of what."""
+
+    files: Mapping[str, Built]  # by tier; one in shards counts as one
+    recipes: tuple[Recipe, ...]  # of all tiers, as they were built
+    calibration: CalibrationFacts | None
 
 
 @dataclass(frozen=True, kw_only=True)

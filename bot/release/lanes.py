@@ -15,10 +15,10 @@ from bot.errors import PublishError, UnreachableError
 from bot.evaluate.bench import Bench, Subject
 from bot.evaluate.data import find_tasks
 from bot.evaluate.measure import reference_of
-from bot.gate import gating
 from bot.gate.verdicts import broken
 from bot.publish.send import send
 from bot.quantize import calibrating, tier_files
+from bot.quantize.verify import sound
 from bot.records.built import Built
 from bot.records.coding import load
 from bot.records.measured import Divergence
@@ -178,7 +178,7 @@ class _Tasks:
         The gate's own looks at the file come first: it may be gone when all tiers are judged.
         """
         built = self._made[tier]
-        gating.sound(self._job, tier, Path(built.path), built.sha256)
+        sound(self._job, tier, Path(built.path), built.sha256)
         subject = _subject(tier, built)
         left = sum(not self._is_measured(tier) for tier in self._recipes)
         others = len(self._job.settings.evaluation.others)
@@ -199,7 +199,7 @@ class _Tasks:
         if self._repo_id is None:
             raise TypeError("nothing is sent without a repository")
         job, built = self._job, self._made[tier]
-        _, wrong = gating.sound(job, tier, Path(built.path), built.sha256)
+        _, wrong = sound(job, tier, Path(built.path), built.sha256)
         measured = self._bench.known_divergence(_subject(tier, built))
         if measured and not wrong:
             found = load(Divergence, measured.value["divergence"])

@@ -156,7 +156,7 @@ def _matrix(path: Path) -> None:
 
 
 def _evaluation(pipeline: Pipeline) -> Iterator[Look]:
-    from bot.evaluate.imported import read
+    from bot.measures.imported import read
 
     wanted = pipeline.settings.evaluation
     yield ("evaluation", "text"), lambda: _text(pipeline, wanted.text)

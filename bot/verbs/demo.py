@@ -10,7 +10,6 @@ from pydantic import SecretStr
 
 from bot import rights
 from bot.apart.worker import away
-from bot.card.describe import card
 from bot.clients.hub.hub import Hub
 from bot.clients.llama.loading import Loading
 from bot.clients.llama.quantization import to_bf16
@@ -18,7 +17,7 @@ from bot.detect.listed import look
 from bot.errors import BuildError, PublishError
 from bot.localhub.server import RunningHub
 from bot.progress import Narrator
-from bot.publish.publication import Published, push
+from bot.publish.publication import Published
 from bot.publish.upload import publish
 from bot.records.built import Built
 from bot.records.coding import from_json
@@ -26,6 +25,7 @@ from bot.records.releases import Build, Decision
 from bot.records.results import Results
 from bot.release import room
 from bot.release.finding import model_of
+from bot.release.stages import card, push
 from bot.settings.settings import DEMO, LlamaSettings, load
 from bot.workplace.children import room_for
 from bot.workplace.job import Job

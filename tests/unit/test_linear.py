@@ -26,7 +26,7 @@ MOST = 20.0
 
 # made of what a function is given: why that is bounded, or who tries it
 MADE = {
-    "evaluate/imported.py: pattern": "a table's, tried below",
+    "measures/imported.py: pattern": "a table's, tried below",
     "gate/gating.py: f'({re.escape(str(file.parent))}/)?{names}'": "literal words, in a reason",
     "actions/on_github.py: named": "an address of the settings, then bounded names",
     "predict/reshaping.py: names": "a table's, on a tensor's name, which a header bounds",
@@ -121,7 +121,7 @@ def _all() -> list[Found]:
 
 def _of_logs() -> list[Found]:
     """The table of patterns for llama-perplexity's log, which is searched row by row."""
-    place = "evaluate/imported.py"
+    place = "measures/imported.py"
     rows: dict[str, str] = _space(place)["_LOG"]
     return [Found(f"{place}: {key}", row, re.MULTILINE, "search") for key, row in rows.items()]
 

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from bot.errors import CapacityError
-from bot.evaluate.measure import evaluate
 from bot.progress import Narrator
 from bot.quantize import tier_files
 from bot.records.results import Results
 from bot.release import lanes
 from bot.release.finding import model_of
 from bot.release.graph import Resource
+from bot.release.stages import results as measured
 from bot.release.timeline import Timeline, read
 from bot.settings.settings import load
 from bot.workplace.job import Job
@@ -52,12 +52,12 @@ def test_two_lanes_of_one_machine_give_the_numbers_of_one(demo_model: Path, tmp_
         timeline.keep_in(job.paths.timeline)
         lanes.prepare(job, None, timeline, GPU)
         done = {span.name: span for span in read(job.paths.timeline)}
-        results = evaluate(job)
+        results = measured(job)
     assert {span.lane for span in done.values()} == {"cpu", "gpu"}
     assert done["make Balanced"].start < done["importance matrix"].end  # it needs none
     plain = job_of(demo_model, tmp_path / "plain")
     with plain.paths.locked():
-        assert numbers(evaluate(plain)) == numbers(results)
+        assert numbers(measured(plain)) == numbers(results)
 
 
 @pytest.mark.road

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from bot.errors import SettingsError
-from bot.evaluate.imported import read
+from bot.measures.imported import read
 from tests.evaluation import SHARED
 
 RESULTS = SHARED / "apex" / "results"

@@ -10,9 +10,9 @@ import pytest
 
 from bot.clients.llama.session import Session
 from bot.errors import BuildError, CapacityError
-from bot.gate import gating
 from bot.progress import Narrator
 from bot.quantize import verify as looks
+from bot.quantize.verify import sound
 from bot.release.finding import model_of
 from bot.settings.settings import Settings
 from bot.workplace.job import Job
@@ -49,8 +49,8 @@ def test_want_of_memory_is_no_fact_about_a_file(
     with monkeypatch.context() as patched:
         patched.setattr(looks, "CONTEXT", TOO_LONG)
         with pytest.raises(CapacityError, match="free some memory"):
-            gating.sound(job, *given)
-    assert gating.sound(job, *given) == ("", None)
+            sound(job, *given)
+    assert sound(job, *given) == ("", None)
 
 
 @pytest.mark.usefixtures("little")
@@ -63,7 +63,7 @@ def test_what_a_file_holds_is_kept_without_its_name(
     job: Job, demo_model: Path, tmp_path: Path
 ) -> None:
     broken = with_nan(demo_model, tmp_path / "Broken-I-Mini.gguf")
-    at, wrong = gating.sound(job, "Compact", broken, sha256(broken))
+    at, wrong = sound(job, "Compact", broken, sha256(broken))
     assert at == "rows"
     assert wrong is not None
     assert "the file" in wrong
@@ -71,9 +71,9 @@ def test_what_a_file_holds_is_kept_without_its_name(
     assert str(tmp_path) not in wrong
     given = ("Compact", broken, sha256(broken))
     broken.unlink()
-    assert gating.sound(job, *given) == (at, wrong)  # known, wherever the file is by now
+    assert sound(job, *given) == (at, wrong)  # known, wherever the file is by now
 
 
 def test_a_file_that_is_gone_is_no_fact_either(job: Job, tmp_path: Path) -> None:
     with pytest.raises(BuildError, match="is gone"):
-        gating.sound(job, "Compact", tmp_path / "none.gguf", "0" * 64)
+        sound(job, "Compact", tmp_path / "none.gguf", "0" * 64)
