@@ -99,7 +99,7 @@ def ours(folder: Path, asked: Asked, together: int | None) -> Outcome:
     }
     config = folder / "bot.yaml"
     config.write_text(yaml.safe_dump(settings))
-    command = [sys.executable, "-m", "bot.cli.main", "--config", str(config), "-q"]
+    command = [sys.executable, "-m", "bot", "--config", str(config), "-q"]
 
     def work(url: str, token: str) -> None:
         subprocess.run(

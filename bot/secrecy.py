@@ -5,9 +5,11 @@ All that this process prints passes here, so it is made legible here, too: see `
 
 from __future__ import annotations
 
+import ctypes  # noqa: TID251 - the system's own prctl, not llama.cpp
 import io
 import logging
 import os
+import resource
 import sys
 from typing import Any, TextIO
 
@@ -78,9 +80,6 @@ def _close() -> None:
     The kernel shows both in /proc to every process of this user, and writes them into a core dump;
     prctl(2), PR_SET_DUMPABLE ends that. Root is not kept out. What is started is as it was.
     """
-    import ctypes  # noqa: TID251 - the system's own prctl, not llama.cpp
-    import resource
-
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     prctl = getattr(ctypes.CDLL(None), "prctl", None)
     if prctl is not None:

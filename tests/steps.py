@@ -76,7 +76,7 @@ def holding(
     """
     told, tells = os.pipe()
     waits, go = os.pipe()
-    place = next(i for i in range(len(command)) if command[i : i + 2] == ["-m", "bot.cli.main"])
+    place = next(i for i in range(len(command)) if command[i : i + 2] == ["-m", "bot"])
     own = ["-m", "tests.steps", str(tells), str(waits), "0" if count else str(at), of]
     environment: Mapping[str, str] = options.pop("env", os.environ)
     process = subprocess.Popen(

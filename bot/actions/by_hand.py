@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import count
 
 from bot.actions.follow import Progress, State, look, state
@@ -211,8 +212,6 @@ def listed(run: WorkflowRun, progress: Progress | None = None) -> Listed:
 
 def runs_text(found: Sequence[Listed], now: float) -> str:
     """What `bot runs` prints of several runs."""
-    from datetime import datetime
-
     rows = [
         (
             str(run.id),

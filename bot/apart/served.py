@@ -19,6 +19,8 @@ from importlib import import_module
 from inspect import signature
 from typing import Any, BinaryIO, get_type_hints
 
+from pydantic import TypeAdapter
+
 from bot.apart.voice import Voice
 from bot.errors import BotError, CapacityError, of_machine
 
@@ -86,8 +88,6 @@ def work_named(name: str) -> Callable[..., Any]:
 
 def done(work: Callable[..., Any], told: dict[str, Any], voice: Voice) -> Any:
     """A work's result as JSON values; arguments are read by the hints of its parameters."""
-    from pydantic import TypeAdapter
-
     hints = get_type_hints(work, include_extras=True)
     names = list(signature(work).parameters)[1:]
     given = {n: TypeAdapter(hints[n]).validate_python(told[n]) for n in names if n in told}

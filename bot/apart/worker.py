@@ -29,6 +29,8 @@ from inspect import signature
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar, get_type_hints
 
+from pydantic import TypeAdapter, ValidationError
+
 from bot import errors
 from bot.apart import errand, sandbox
 from bot.apart.sandbox import Wanted
@@ -114,8 +116,6 @@ def away(work: Callable[Concatenate[Voice, P], R], room: Room) -> Callable[P, R]
 
 
 def _request(work: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
-    from pydantic import TypeAdapter
-
     hints = get_type_hints(work, include_extras=True)
     given = signature(work).bind(None, *args, **kwargs).arguments
     told = {
@@ -127,8 +127,6 @@ def _request(work: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
 
 
 def _shaped(kind: Any, found: Any, room: Room) -> Any:
-    from pydantic import TypeAdapter, ValidationError
-
     try:
         return TypeAdapter(kind).validate_json(json.dumps(found), strict=True)
     except (ValidationError, ValueError) as error:

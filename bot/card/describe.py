@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bot.card.rendering import CardOrder, render
+from bot.card.tables import CardFile
 from bot.errors import BuildError
 from bot.lint.defects import Listed, Repository, lint
 from bot.plan.recipe import asked_types
+from bot.plots.pictures import draw, pictures, told
 from bot.progress import Report
 from bot.records.built import Built
 from bot.records.coding import digest, to_json
@@ -52,9 +55,6 @@ def written(
 
     `recipes` are the tiers', as they were built.
     """
-    from bot.card.rendering import CardOrder, render
-    from bot.card.tables import CardFile
-
     files = _files(job, results, recipes)
     plots = _plots(job, results, files)
     files[provenance.NAME] = _provenance(job, results, files)
@@ -101,8 +101,6 @@ def sums(files: Mapping[str, Built]) -> str:
 
 def _plots(job: Job, results: Results, files: dict[str, Built]) -> list[Picture]:
     """Draw what was measured, and add the pictures to `files`; one that cannot be drawn is told."""
-    from bot.plots.pictures import draw, pictures, told
-
     folder, lacking = job.paths.plots, dict[str, str]()
     shown, names = pictures(results, folder.name)
     if not shown:

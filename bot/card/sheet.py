@@ -28,11 +28,17 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Annotated, Literal
 
+import yaml
 from pydantic import Field, ValidationError
 
 from bot import rights
 from bot.apart.sandbox import Wanted
+from bot.card.rendering import CardOrder, render
+from bot.card.tables import CardFile
 from bot.errors import SettingsError
+from bot.measures.choices import wilson
+from bot.measures.imported import read as read_imported
+from bot.plots.pictures import draw, pictures, told
 from bot.records.built import Built
 from bot.records.measured import Imported, Row, Scores, Text, Tools
 from bot.records.model import Architecture
@@ -40,6 +46,7 @@ from bot.records.recipes import Windows
 from bot.records.releases import Release
 from bot.records.results import CalibrationFacts, CalibrationText, EvaluationFacts, Results
 from bot.settings.settings import NAME, CardSettings, Part
+from bot.workspace import keep_text, sha256
 
 GIB = 1 << 30
 LARGEST = 1 << 20  # bytes of a sheet
@@ -134,8 +141,6 @@ def is_sheet(name: str) -> bool:
 
 def read(path: Path) -> Sheet:
     """Parse a sheet. Raises SettingsError with the key that is wrong."""
-    import yaml
-
     if path.stat().st_size > LARGEST:
         raise SettingsError(f"{path} is too large for a sheet; put results into files of their own")
     try:
@@ -162,11 +167,6 @@ def write_card(
 
     `repo_id` is the repository, if it is not the sheet's. What could not be drawn is said.
     """
-    from bot.card.rendering import CardOrder, render
-    from bot.card.tables import CardFile
-    from bot.plots.pictures import draw, pictures, told
-    from bot.workspace import keep_text, sha256
-
     sheet = read(path)
     results = to_results(sheet, path.parent)
     new = [place for place in (folder, folder / "plots") if not place.exists()]
@@ -246,8 +246,6 @@ def to_results(sheet: Sheet, folder: Path) -> Results:
 
 
 def _read_results(sheet: Sheet, folder: Path) -> Iterator[Imported]:
-    from bot.measures.imported import read as read_imported
-
     for pattern in sheet.results:
         given = Path(pattern).expanduser()
         root, name = (given.parent, given.name) if given.is_absolute() else (folder, pattern)
@@ -299,8 +297,6 @@ def _filled(row: Imported, more: Imported) -> Imported:
 def _intervals(
     choices: Mapping[str, float], tasks: Mapping[str, int]
 ) -> dict[str, tuple[float, float]]:
-    from bot.measures.choices import wilson
-
     return {
         name: wilson(round(share * tasks[name]), tasks[name])
         for name, share in choices.items()

@@ -1232,7 +1232,3 @@ def main() -> None:
         click.echo(f"Error: {told}", err=True)
         sys.exit(told.exit_code)
     sys.exit(code if isinstance(code, int) else 0)
-
-
-if __name__ == "__main__":
-    main()

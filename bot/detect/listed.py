@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
 from bot.clients.files import gguf, safetensors
+from bot.clients.hub.replies import Listed
 from bot.detect.buildable import CONFIG, decide, from_config, from_files, glance, looked_into
 from bot.errors import AbsentError, AccessError, BotError, SourceError
 from bot.records.coding import dump, load
@@ -202,8 +203,6 @@ def packed(facts: Facts) -> dict[str, Any]:
 
 def unpacked(data: Mapping[str, Any]) -> Facts:
     """The facts that `packed` took apart."""
-    from bot.clients.hub.replies import Listed
-
     return Facts(
         listed=load(Listed, data["listed"]),
         release=load(Release, data["release"]) if data["release"] else None,

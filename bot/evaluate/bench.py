@@ -12,12 +12,33 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from bot import rights
 from bot.apart.worker import LINE, Room, away
+from bot.clients.llama import library
 from bot.clients.llama.loading import Loading
 from bot.errors import BuildError
 from bot.evaluate.data import Data, find_text
+from bot.evaluate.paired import chunk_means
+from bot.measures import choices
+from bot.measures.journal import Journal
 from bot.measures.logits import base_bytes, open_base
+from bot.measures.opening import (
+    Cutting,
+    Listener,
+    Reading,
+    Reference,
+    answers_to,
+    cut_text,
+    divergence_pass,
+    pass_beside,
+    perplexity_pass,
+    reference_pass,
+    require_cut,
+    require_same,
+    speeds_of,
+)
+from bot.measures.perplexity import perplexity_of
 from bot.measures.reference import Choice, Need, choose, need, require_memory
-from bot.measures.windows import Windows, read_text
+from bot.measures.tasks import read_tasks
+from bot.measures.windows import Windows, read_text, sequences
 from bot.progress import Report
 from bot.records.coding import digest, dump, load
 from bot.records.measured import Choices, Divergence, Noise, Perplexity, Run, Speed, Tools
@@ -100,8 +121,6 @@ class Bench:
         inputs = self._perplexity_inputs(subject)
 
         def work(report: Report) -> Any:
-            from bot.measures.opening import perplexity_pass
-
             self._require_memory(subject, text)
             journal = self._journal(inputs)
             asked = away(perplexity_pass, self._pass(subject, report, text.windows, journal))
@@ -146,10 +165,6 @@ class Bench:
 
     def tasks(self, subject: Subject, data: Data) -> Measured:
         """The share of a set of tasks that a file answers rightly."""
-        from bot.measures import choices
-        from bot.measures.opening import answers_to
-        from bot.measures.tasks import read_tasks
-
         wanted = self.settings.evaluation
         more = {"count": data.count, "kind": data.kind, "context": wanted.context}
         parallel = wanted.parallel
@@ -175,8 +190,6 @@ class Bench:
         inputs = self._inputs("speed", subject, None, repetitions=repetitions)
 
         def work(report: Report) -> Any:
-            from bot.measures.opening import speeds_of
-
             asked = away(speeds_of, self._room(subject, report))
             found = asked(self._loading(subject), repetitions=repetitions)
             return [dump(one) for one in found]
@@ -243,9 +256,6 @@ class Bench:
         self, subject: Subject, file: Path | None, inputs: Mapping[str, Any], report: Report
     ) -> tuple[Perplexity, Divergence, dict[str, list[float]]]:
         """Both, and the mean of each chunk, by which files are compared."""
-        from bot.evaluate.paired import chunk_means
-        from bot.measures.opening import divergence_pass
-
         text, journal = self._text, self._journal(inputs)
         if file is not None:
             self._require_memory(subject, text)
@@ -261,10 +271,6 @@ class Bench:
     def _beside(
         self, subject: Subject, journal: Journal, report: Report
     ) -> tuple[Perplexity, Divergence]:
-        from bot.measures.journal import Journal
-        from bot.measures.opening import pass_beside
-        from bot.measures.perplexity import perplexity_of
-
         reference, text = self._model(), self._text
         require_memory(
             f"{reference.name} beside {subject.name}", self._both(subject), free(self.settings)
@@ -321,9 +327,6 @@ class Bench:
         sizes: tuple[int, ...],
         report: Report,
     ) -> list[Noise]:
-        from bot.measures.journal import Journal
-        from bot.measures.opening import divergence_pass
-
         file, journal = folder / "noise.logits", folder / "noise.tokens"
         size = base_bytes(self._text.vocabulary, windows.context, len(windows.tokens))
         file.unlink(missing_ok=True)  # a killed run's; what it holds is measured again
@@ -354,8 +357,6 @@ class Bench:
         self, reference: Subject, windows: Windows, target: Path, journal: Journal, report: Report
     ) -> Perplexity:
         """The reference's log-probabilities in `target`, and its perplexity."""
-        from bot.measures.opening import reference_pass
-
         folder = target.parent.absolute()
         room = self._pass(reference, report, windows, journal, writes=(folder,))
         asked, reading = away(reference_pass, room), self._reading(reference)
@@ -390,8 +391,6 @@ class Bench:
         return self._texts[path]
 
     def _cut(self, path: Path) -> _Text:
-        from bot.measures.opening import Cutting, cut_text, require_cut
-
         wanted, data = self.settings.evaluation, self.text
         text = read_text(data.path)
         how = Cutting(context=wanted.context, limit=wanted.chunks, stride=wanted.stride)
@@ -419,8 +418,6 @@ class Bench:
         return find_text(self._pipeline)
 
     def _require_same(self, subject: Subject) -> None:
-        from bot.measures.opening import Reference, require_same
-
         text = self._text
         reference = Reference(
             name=self._base.name if self._base is not None else self._model().name,
@@ -461,15 +458,11 @@ class Bench:
     @property
     def _together(self) -> int:
         """Tokens that are decoded at once."""
-        from bot.measures.windows import sequences
-
         context = self.settings.evaluation.context
         return sequences(context) * context
 
     @cached_property
     def _on_gpu(self) -> bool:
-        from bot.clients.llama import library
-
         llama = self.settings.llama
         used = library.used_devices(llama.devices, gpu=llama.gpu_layers != 0)
         return any(device.kind != "cpu" for device in used)
@@ -489,8 +482,6 @@ class Bench:
         return loading(subject.path, self.settings.llama)
 
     def _reading(self, subject: Subject) -> Reading:
-        from bot.measures.opening import Reading
-
         return Reading(model=self._loading(subject), lanes=self._lanes)
 
     def _room(self, subject: Subject, report: Report) -> Room:
@@ -506,8 +497,6 @@ class Bench:
         writes: tuple[Path, ...] = (),
     ) -> Room:
         """A child's room for a pass over windows, whose groups go to the journals."""
-        from bot.measures.opening import Listener
-
         hear = Listener(windows, *journals).hear
         return room_for(
             self.settings, subject.path, *beside, writes=writes, report=report, hear=hear
@@ -560,8 +549,6 @@ class Bench:
         return done.files[0].sha256
 
     def _journal(self, inputs: Mapping[str, Any]) -> Journal:
-        from bot.measures.journal import Journal
-
         key = digest(inputs)
         return Journal(self._pipeline.workspace.measure(key) / "tokens", key)
 

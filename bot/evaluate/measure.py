@@ -10,6 +10,7 @@ from bot.evaluate.bench import Bench, Subject
 from bot.evaluate.data import fetch_other, find_tasks
 from bot.evaluate.files import subject_of
 from bot.evaluate.scores import Table, Wrote
+from bot.measures.imported import read
 from bot.records.built import Built
 from bot.records.coding import dump, load, to_json
 from bot.records.measured import Row, Scores
@@ -144,8 +145,6 @@ def _results(
     whole: bool = False,
 ) -> Results | None:
     """What is known so far; None before the reference is measured."""
-    from bot.measures.imported import read
-
     model = job.plan.model
     scores = table.scores(reference.sha256)
     if scores is None:

@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
+import numpy as np
+
+from bot.evaluate import paired
 from bot.evaluate.bench import Bench, Measured, Subject, answered, speeds
 from bot.evaluate.data import Data
 from bot.records.coding import load
@@ -97,10 +100,6 @@ class Table:
 
         All of them are one family: see docs/statistics.md.
         """
-        import numpy as np
-
-        from bot.evaluate import paired
-
         found: list[Comparison] = []
         for measure, known in self._chunks.items():
             chunks = {names[d]: np.array(values) for d, values in known.items() if d in names}

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from bot.card import describe
+from bot.clients.llama import library
 from bot.detect import inspection
 from bot.errors import (
     BotError,
@@ -174,8 +175,6 @@ def groups(recipes: Sequence[Recipe], size: int) -> tuple[tuple[str, ...], ...]:
 
 def require_device(settings: Settings) -> str:
     """The devices that llama.cpp will use. Raises CapacityError where a GPU is due and missing."""
-    from bot.clients.llama import library
-
     llama = settings.llama
     used = library.used_devices(llama.devices, gpu=llama.gpu_layers != 0)
     names = ", ".join(f"{device.name} ({device.description})" for device in used)

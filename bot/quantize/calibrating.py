@@ -10,6 +10,10 @@ from bot.apart.sandbox import require_made
 from bot.apart.worker import away
 from bot.plan.recipe import raised_types, without_data
 from bot.progress import Report
+from bot.quantize import imatrix, quantize
+from bot.quantize.calibrate import Checkpoint, Portion
+from bot.quantize.quantize import gap_of
+from bot.quantize.works import calibrated
 from bot.records.built import Built
 from bot.records.coding import digest
 from bot.records.recipes import Recipe
@@ -53,9 +57,6 @@ def _inputs(job: Job) -> dict[str, Any]:
 
 def _make(job: Job, report: Report) -> list[int]:
     """Calibrate; chunks taken of each text."""
-    from bot.quantize.calibrate import Checkpoint, Portion
-    from bot.quantize.works import calibrated
-
     wanted, llama = job.settings.calibration, job.settings.llama
     described = calibration_texts(job.pipeline)
     texts = [
@@ -90,8 +91,6 @@ def _make(job: Job, report: Report) -> list[int]:
 
 def _take(job: Job, ready: Path) -> list[int]:
     """Use a ready file, in GGUF form."""
-    from bot.quantize import imatrix
-
     imatrix.read(ready).require_fit(job.plan.model.tensors)
     with writing(job.paths.imatrix) as partial:
         imatrix.rewrite(ready, partial, job.settings.calibration.context)
@@ -104,8 +103,6 @@ def settled(job: Job, matrix: Built | None) -> tuple[Recipe, ...]:
     With `quantize.missing_data: next` a tensor whose type needs data that the matrix lacks gets
     the next larger type that needs none; otherwise building such a tier is refused.
     """
-    from bot.quantize import quantize
-
     recipes = job.plan.recipes
     if matrix is None or job.settings.quantize.missing_data == "refuse":
         return recipes
@@ -123,23 +120,17 @@ def settled(job: Job, matrix: Built | None) -> tuple[Recipe, ...]:
 
 def matrix_of(job: Job, file: Built) -> Matrix:
     """An importance matrix with a row for each expert of the job's model."""
-    from bot.quantize import imatrix
-
     return imatrix.read(Path(file.path)).of(job.plan.model.tensors)
 
 
 def gap(job: Job, recipe: Recipe, matrix: Matrix) -> Gap | None:
     """What a tier rounds without data."""
-    from bot.quantize.quantize import gap_of
-
     types = {assignment.tensor: assignment.type for assignment in recipe.assignments}
     return gap_of(recipe.tier, types, job.plan.model.tensors, matrix)
 
 
 def facts(job: Job) -> CalibrationFacts | None:
     """All that is known about the importance matrix, for results and the card."""
-    from bot.quantize import imatrix
-
     file = calibrate(job)
     if file is None:
         return None

@@ -10,8 +10,13 @@ from bot.apart.sandbox import require_made
 from bot.apart.worker import away
 from bot.plan.recipe import asked_types, file_type
 from bot.progress import Report
+from bot.quantize import imatrix, onepass
+from bot.quantize import quantize as single
 from bot.quantize.calibrating import calibrate, facts, gap, matrix_of, settled
 from bot.quantize.calibrating import known as known_matrix
+from bot.quantize.layout import Wanted
+from bot.quantize.quantize import Importance
+from bot.quantize.works import quantized
 from bot.records.built import Built, together
 from bot.records.recipes import Recipe
 from bot.records.results import TierFiles
@@ -118,8 +123,6 @@ def lose(job: Job, tier: str) -> None:
 
 def _given(job: Job, path: Path) -> Built:
     """A ready importance matrix. Raises SourceError when it is none, or of another model."""
-    from bot.quantize import imatrix
-
     imatrix.read(path).require_fit(job.plan.model.tensors)
     content = hash_of(job.settings, path)
     return Built(path=str(path), bytes=path.stat().st_size, sha256=content)
@@ -127,9 +130,6 @@ def _given(job: Job, path: Path) -> Built:
 
 def _quantize_missing(job: Job, recipes: Sequence[Recipe], matrix: Built | None) -> None:
     """Make all tiers that are not there yet in one reading of the source."""
-    from bot.quantize import onepass
-    from bot.quantize.quantize import Importance
-
     done = {recipe.tier: _done(job, recipe, matrix) for recipe in recipes}
     missing = [recipe for recipe in recipes if done[recipe.tier] is None]
     # whoever was killed once a pass was kept could not forget it any more
@@ -161,14 +161,11 @@ def _quantize_missing(job: Job, recipes: Sequence[Recipe], matrix: Built | None)
 
 def _wanted(job: Job, recipe: Recipe, weights: Importance | None) -> Wanted:
     """What the pass shall make of a recipe; BuildError where the matrix lacks what it needs."""
-    from bot.quantize import quantize
-    from bot.quantize.layout import Wanted
-
     types = _types(job, recipe)
     if weights is not None:
-        quantize.require_data(types, weights.matrix, experts=not recipe.plain)
+        single.require_data(types, weights.matrix, experts=not recipe.plain)
         _say_gap(job, recipe, weights.matrix)
-    notes = quantize.notes(weights.matrix) if weights is not None else ()
+    notes = single.notes(weights.matrix) if weights is not None else ()
     return Wanted(
         target=job.file_of(recipe),
         file_type=file_type(recipe.base),
@@ -184,12 +181,10 @@ def _say_gap(job: Job, recipe: Recipe, matrix: Matrix) -> None:
 
     A baseline is llama-quantize's, whatever that makes of such a matrix.
     """
-    from bot.quantize import quantize
-
     found = None if recipe.plain else gap(job, recipe, matrix)
-    quantize.require_share(found, job.settings.quantize.missing_share)
+    single.require_share(found, job.settings.quantize.missing_share)
     if found is not None:
-        job.pipeline.narrator.say(quantize.told(found))
+        job.pipeline.narrator.say(single.told(found))
 
 
 def _types(job: Job, recipe: Recipe) -> dict[str, str]:
@@ -203,11 +198,9 @@ def _shard(job: Job, recipe: Recipe) -> int | None:
 
 def _stamp(job: Job, recipe: Recipe) -> Notes:
     """A baseline gets none, and no shards: it is the very file that llama-quantize writes."""
-    from bot.quantize import quantize
-
     if recipe.plain or not job.settings.quantize.stamp:
         return ()
-    return quantize.stamp_of(recipe.tier, recipe.hash, job.tools.bot)
+    return single.stamp_of(recipe.tier, recipe.hash, job.tools.bot)
 
 
 def _quantize_inputs(job: Job, recipe: Recipe, matrix: Built | None) -> dict[str, Any]:
@@ -223,8 +216,6 @@ def _quantize_inputs(job: Job, recipe: Recipe, matrix: Built | None) -> dict[str
 
 
 def _quantize(job: Job, recipe: Recipe, matrix: Built | None) -> Built:
-    from bot.quantize.works import quantized
-
     if (built := _done(job, recipe, matrix)) is not None:
         return built
     target = job.file_of(recipe)

@@ -6,6 +6,8 @@ import hashlib
 import json
 from typing import Any, TypeVar
 
+from pydantic import TypeAdapter
+
 from bot.legible import legible_json
 
 T = TypeVar("T")
@@ -34,15 +36,11 @@ UNITS = {
 
 def dump(record: Any) -> Any:
     """A record as plain JSON values."""
-    from pydantic import TypeAdapter
-
     return TypeAdapter(type(record)).dump_python(record, mode="json")
 
 
 def load(kind: type[T], data: Any) -> T:
     """The record that `dump` took apart. Raises pydantic.ValidationError on anything else."""
-    from pydantic import TypeAdapter
-
     return TypeAdapter(kind).validate_python(data)
 
 
@@ -53,15 +51,11 @@ def to_json(record: Any) -> str:
 
 def from_json(kind: type[T], text: str | bytes) -> T:
     """Parse JSON that `to_json` wrote. Raises pydantic.ValidationError on anything else."""
-    from pydantic import TypeAdapter
-
     return TypeAdapter(kind).validate_json(text)
 
 
 def schema_of(kind: type) -> str:
     """The JSON schema (2020-12) of a record as `to_json` writes it, with what docstrings say."""
-    from pydantic import TypeAdapter
-
     made = TypeAdapter(kind).json_schema(mode="serialization")
     return json.dumps({"$schema": SCHEMA} | made, indent=2, ensure_ascii=False) + "\n"
 

@@ -9,11 +9,15 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+from bot.card.card import require_templates
 from bot.clients.llama import library
 from bot.errors import AccessError, BotError, SettingsError, SourceError
 from bot.evaluate import data
+from bot.measures.imported import read
+from bot.measures.tasks import read_tasks
 from bot.plan.plain import baselines
 from bot.plan.profiles import load_profiles
+from bot.quantize import imatrix
 from bot.settings.settings import CalibrationSource, DataSettings, Settings
 from bot.workplace import demo_texts, names, texts
 from bot.workplace.demo_texts import EVERY_USE
@@ -126,8 +130,6 @@ def _devices(settings: Settings) -> None:
 
 
 def _templates(folder: Path) -> None:
-    from bot.card.card import require_templates
-
     require_templates(folder)
 
 
@@ -148,16 +150,12 @@ def _mixed(pipeline: Pipeline, text: CalibrationSource, path: Path) -> None:
 
 
 def _matrix(path: Path) -> None:
-    from bot.quantize import imatrix
-
     if not path.is_file():
         raise SettingsError(f"{path} does not exist; mend calibration.file")
     imatrix.read(path)
 
 
 def _evaluation(pipeline: Pipeline) -> Iterator[Look]:
-    from bot.measures.imported import read
-
     wanted = pipeline.settings.evaluation
     yield ("evaluation", "text"), lambda: _text(pipeline, wanted.text)
     for number, path in enumerate(wanted.tasks):
@@ -197,8 +195,6 @@ def _text(pipeline: Pipeline, wanted: Path) -> None:
 
 
 def _tasks(pipeline: Pipeline, wanted: Path) -> None:
-    from bot.measures.tasks import read_tasks
-
     path = _local(pipeline, wanted)
     if path is None:
         return

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from bot.evaluate.measure import logits_of, logits_path
+from bot.measures.logits import base_bytes
+from bot.measures.reference import need
+from bot.measures.windows import TOGETHER
 from bot.plan.models import Model, Plan, Sketch
 from bot.records.coding import digest
 from bot.settings.settings import Settings
@@ -88,9 +91,6 @@ def _begun(file: Path) -> int:
 
 def _reference_room(settings: Settings, plan: Plan[Any]) -> int:
     """Disk for the reference's log-probabilities: none where it can run beside each tier."""
-    from bot.measures.reference import need
-    from bot.measures.windows import TOGETHER
-
     model = plan.model
     vocabulary = model.architecture.vocabulary
     guess = reference_guess(settings, vocabulary)
@@ -104,8 +104,6 @@ def _reference_room(settings: Settings, plan: Plan[Any]) -> int:
 
 def reference_guess(settings: Settings, vocabulary: int) -> int:
     """Bytes for the reference's log-probabilities; a token is taken to be three bytes."""
-    from bot.measures.logits import base_bytes
-
     wanted = settings.evaluation
     size = wanted.text.stat().st_size if wanted.text.is_file() else NOT_HERE
     chunks = size // (3 * wanted.context) + 1

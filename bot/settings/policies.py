@@ -24,6 +24,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from bot.settings.places import Named, placed
@@ -145,8 +146,6 @@ def _over(upper: Mapping[str, Any], lower: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _preset(name: Any) -> Mapping[str, Any]:
-    import yaml
-
     known = presets()
     if not isinstance(name, str):
         raise ValueError(f"extends holds names of presets: {', '.join(known)}")

@@ -32,6 +32,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
+import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -616,8 +617,6 @@ def read_file(file: Path) -> dict[str, Any]:
 
     Raises SettingsError for what is no file of YAML with keys.
     """
-    import yaml
-
     try:
         given = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:

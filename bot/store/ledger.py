@@ -17,6 +17,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from bot import rights
 from bot.errors import BotError, BusyError, CapacityError, SettingsError
 from bot.records.built import Built
@@ -311,8 +313,6 @@ def _read(files: str, value: str) -> tuple[tuple[Kept, ...], Any] | None:
 
 def _has_shape(value: Any, shape: Any) -> bool:
     """Whether a value of JSON is one of a type."""
-    from pydantic import TypeAdapter
-
     try:
         TypeAdapter(shape).validate_python(value)
     except ValueError:  # pydantic's own is one

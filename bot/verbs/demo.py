@@ -29,6 +29,7 @@ from bot.release.stages import card, push
 from bot.settings.settings import DEMO, LlamaSettings, load
 from bot.workplace.children import room_for
 from bot.workplace.job import Job
+from bot.workplace.loaded import continuation
 from bot.workplace.models import Pipeline
 from bot.workspace import sha256, writing
 
@@ -127,8 +128,6 @@ def _chosen(decisions: list[Decision]) -> Build:
 
 def _sample(pipeline: Pipeline, published: Published, file: Built, folder: Path) -> str:
     """Text from a file fetched back from the Hub, after its hash was compared."""
-    from bot.workplace.loaded import continuation
-
     name = Path(file.path).name
     path = pipeline.hub.download(published.repo_id, published.commit, name, folder)
     if sha256(path) != file.sha256:

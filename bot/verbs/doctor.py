@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 PACKAGES = ("apex-bot", "huggingface_hub", "hf-xet", "llama-cpp-python", "gguf", "github3.py")
 SINGLE = "release-single.yml"  # one machine does all of it
 SMALL = DEMO / "tiny-moe-Q8_0.gguf"
-VERIFY = (sys.executable, "-m", "bot.cli.main", "-q", "verify", str(SMALL))
+VERIFY = (sys.executable, "-m", "bot", "-q", "verify", str(SMALL))
 
 
 def examine(config: Path | None) -> Iterator[Finding]:

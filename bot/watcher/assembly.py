@@ -23,6 +23,7 @@ from bot.watcher import notify
 from bot.watcher.budget import RequestBudget
 from bot.watcher.dispatching import turn
 from bot.watcher.presence import Presence
+from bot.watcher.schedule import Turn, scheduler
 from bot.watcher.watcher import Looked, Watcher
 from bot.workplace import demo_texts
 from bot.workplace.executing import Executor, Here, here
@@ -106,8 +107,6 @@ def forever(pipeline: Pipeline, seen: Seen, begin: Begin | None = None) -> None:
 
     An unreachable Hub is said and waited out; looks that were missed meanwhile become one.
     """
-    from bot.watcher.schedule import Turn, scheduler
-
     clock, settings = StoppableClock(), pipeline.settings.watch
     executor = begin(clock) if begin is not None else None
     made = watcher(pipeline, seen, clock)

@@ -5,6 +5,10 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Sequence
 
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
 from bot.legible import legible_flat
 
 WIDTH = 240  # wider than any table of ours: lines are never cut
@@ -12,10 +16,6 @@ WIDTH = 240  # wider than any table of ours: lines are never cut
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> str:
     """Aligned columns; the first `left` to the left, numbers to the right."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for i, name in enumerate(columns):
         made.add_column(name, justify="left" if i < left else "right", no_wrap=True)

@@ -174,7 +174,7 @@ def _good(file: Path, log: str) -> Run:
 def here(folder: Path, config: Path | None) -> Here:
     """The executor of this machine, with the settings file that the watcher has."""
     named = ("--config", str(config.absolute())) if config else ()
-    return Here(folder, (sys.executable, "-m", "bot.cli.main", *named))
+    return Here(folder, (sys.executable, "-m", "bot", *named))
 
 
 def _last_line(log: Path) -> str | None:

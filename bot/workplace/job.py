@@ -8,7 +8,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bot.clients.llama import library
 from bot.errors import SettingsError
+from bot.measures.reference import Free
 from bot.plan.models import Model, Plan, Sketch
 from bot.progress import Report
 from bot.records.coding import dump
@@ -103,8 +105,6 @@ class Job:
 
 def tools_of(settings: Settings) -> Tools:
     """Versions and device that numbers made with these settings depend on."""
-    from bot.clients.llama import library
-
     llama = settings.llama
     used = library.used_devices(llama.devices, gpu=llama.gpu_layers != 0)
     return Tools(
@@ -127,9 +127,6 @@ def tier_file(settings: Settings, plan: Plan[Sketch], paths: Paths, recipe: Reci
 
 def free(settings: Settings) -> Free:
     """Memory that models may take here, or what the settings allow of it."""
-    from bot.clients.llama import library
-    from bot.measures.reference import Free
-
     llama, limit = settings.llama, settings.evaluation.memory_gb
     used = library.used_devices(llama.devices, gpu=llama.gpu_layers != 0)
     gpus = [device.memory_free for device in used if device.kind == "gpu"]

@@ -33,6 +33,8 @@ from bot.settings.settings import Settings, SourceSettings
 from bot.store.ledger import Finished, Ledger
 from bot.workplace import names
 from bot.workplace.asked import Pinned
+from bot.workplace.children import room_for
+from bot.workplace.loaded import types_told
 from bot.workspace import Workspace, inside
 
 REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
@@ -167,9 +169,6 @@ class Pipeline:
         return tuple(self._plain(model, baseline) for baseline in wanted)
 
     def _plain(self, model: Model, baseline: Baseline) -> Recipe:
-        from bot.workplace.children import room_for
-        from bot.workplace.loaded import types_told
-
         source = Path(model.source.path)
         asked = away(types_told, room_for(self.settings, source))
         types = asked(source, file_type=file_type(baseline.base), weighed=baseline.imatrix)

@@ -26,7 +26,7 @@ from tests.local_hub.server import Hub, running_hub
 from tests.steps import Held, holding, steps
 from tests.unit.clients.hub.between import between
 
-BOT = (sys.executable, "-m", "bot.cli.main")
+BOT = (sys.executable, "-m", "bot")
 # without an importance matrix and with one; below 3 bits making a tier takes four times as long
 TIERS = "Balanced,Compact,I-Compact"
 CHOSEN = ("--profiles", "Balanced,I-Compact")  # of an undisturbed publication

@@ -184,7 +184,7 @@ def test_no_secret_is_in_a_traceback_with_its_locals(
     road: Road, hub: Hub, demo_model: Path, told: dict[str, str], of: str, at: int
 ) -> None:
     words = command(road, demo_model)
-    words = words[words.index("bot.cli.main") + 1 :]
+    words = words[words.index("bot") + 1 :]
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run(
         [sys.executable, "-c", CRASHING, of, str(at), *words],

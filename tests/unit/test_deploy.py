@@ -49,7 +49,7 @@ def advised(name: str) -> str:
 def page(folder: Path, arguments: list[str]) -> Iterator[tuple[str, int]]:
     """The real command with these arguments; where it listens."""
     variables = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "BOT_STATUS_TOKEN": "t" * 24}
-    command = [sys.executable, "-m", "bot.cli.main", *arguments, "--port", "0", "--json"]
+    command = [sys.executable, "-m", "bot", *arguments, "--port", "0", "--json"]
     environment = variables | {"BOT_WORKDIR": str(folder / "work")}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -102,7 +102,7 @@ def test_the_page_answers_behind_the_web_server_of_the_guide(tmp_path: Path) -> 
 )
 def test_a_name_wants_a_token_and_is_one(tmp_path: Path, token: str, name: str, said: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "bot.cli.main", "serve", "--port", "0", "--name", name],
+        [sys.executable, "-m", "bot", "serve", "--port", "0", "--name", name],
         env={"HOME": str(tmp_path), "BOT_WORKDIR": str(tmp_path / "w"), "BOT_STATUS_TOKEN": token},
         capture_output=True,
         text=True,

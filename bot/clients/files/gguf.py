@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gguf
+import numpy as np
 
 from bot.clients.files.ggufheader import (
     MOST_TENSORS,
@@ -219,8 +220,6 @@ def read_arrays(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     Arrays are memory-mapped with numpy's order of dimensions: the row length comes last. Those of
     another type come as their bytes.
     """
-    import numpy as np
-
     model, header = read(path), read_header(path)
     data = np.memmap(path, np.uint8, "r")
     arrays = {}

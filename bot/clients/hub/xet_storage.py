@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 import httpx2
+from hf_xet import XetFileInfo
 from huggingface_hub import CommitOperationAdd, get_session, hf_raise_for_status
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import _xet as library
@@ -148,8 +149,6 @@ def _chunks(
     hub: str, xet: XetFileData, headers: dict[str, str], size: int, where: Callable[[], int]
 ) -> Iterator[bytes]:
     """Bytes from `where` to the end, as they come."""
-    from hf_xet import XetFileInfo
-
     given = _lent(hub, xet, headers)
     session = get_xet_session()  # type: ignore[no-untyped-call]  # the library's
     group = session.new_download_stream_group(

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bot.clients.llama.session import Session
+
 if TYPE_CHECKING:
     from bot.clients.llama.session import Session
 
@@ -21,8 +23,6 @@ class Loading:
 
     def session(self, n_ctx: int, **more: Any) -> Session:
         """Load it; `more` is `Session`'s. Raises as that does."""
-        from bot.clients.llama.session import Session
-
         return Session(
             self.path,
             n_ctx=n_ctx,

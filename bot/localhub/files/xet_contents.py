@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+import hf_xet
+
 from bot.localhub.files.objects import Incoming
 from bot.serving.refusal import Refusal
 
@@ -52,8 +54,6 @@ def hash_of(content: Path) -> str | None:
     """Xet's own hash of a content, as hf_xet would upload it; None where that is not installed."""
     if not available():
         return None
-    import hf_xet
-
     (found,) = hf_xet.hash_files([str(content)])
     return str(found.hash)
 
@@ -124,8 +124,6 @@ def extract(file: XetFile, content: Incoming) -> None:
 
 
 def _chunks(file: XetFile, view: Path) -> Iterator[bytes]:
-    import hf_xet
-
     try:
         group = hf_xet.XetSession().new_download_stream_group(endpoint=f"local://{view}")
         info = hf_xet.XetFileInfo(file.xet_hash, file.size)

@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jwt
+from jwt import PyJWKSet
+from jwt.exceptions import PyJWTError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -72,9 +75,6 @@ def trust(store: Store, repo_id: str, issuer: str, keys: Path, claims: Mapping[s
 
 def _public(found: Any) -> Any:
     """A set of keys as the JWT library has it. Raises ValueError unless all are public."""
-    from jwt import PyJWKSet
-    from jwt.exceptions import PyJWTError
-
     rows = found.get("keys") if isinstance(found, dict) else None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ValueError("no JSON Web Key Set")
@@ -98,8 +98,6 @@ def _publishers(db: sqlite3.Connection, repo: Repo) -> list[Publisher]:
 
 def subject_of(publisher: Publisher, id_token: str, audience: str) -> str | None:
     """Who an id token says its bearer is; None unless this publisher is proven to be meant."""
-    import jwt
-
     try:
         named = jwt.get_unverified_header(id_token).get("kid")
         keys = [key for key in _public(publisher.keys).keys if key.key_id == named]

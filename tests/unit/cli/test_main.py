@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from bot.cli.main import Road, cli
 from bot.cli.options import leaves
 
-BOT = (sys.executable, "-m", "bot.cli.main")
+BOT = (sys.executable, "-m", "bot")
 
 
 def test_every_verb_stands_below_one_heading() -> None:
