@@ -33,6 +33,7 @@ from bot.clients.files import gguf
 from bot.clients.files.ggufheader import read_header, text, u32, write_header
 from bot.clients.llama.library import ggml_type
 from bot.clients.llama.quantization import to_bf16
+from bot.disk.hashes import sha256
 from bot.plan.profiles import FILE_TYPES, load_profiles
 from bot.plan.recipe import asked_types, file_type, make_recipes
 from bot.predict.architecture import describe
@@ -41,7 +42,6 @@ from bot.quantize.imatrix import Matrix
 from bot.quantize.layout import Wanted
 from bot.records.model import Tensor
 from bot.settings.settings import DEMO, data_folder
-from bot.workspace import sha256
 
 THREADS = 2
 ALONE = ("Quality", "I-Compact", "I-Nano")

@@ -32,6 +32,7 @@ from pydantic import SecretStr
 from bot.clients.files import gguf
 from bot.clients.hub.hub import Hub
 from bot.clients.llama.quantization import to_bf16
+from bot.disk.hashes import sha256
 from bot.localhub.server import RunningHub
 from bot.plan.profiles import load_profiles
 from bot.plan.recipe import asked_types, make_recipes
@@ -40,7 +41,6 @@ from bot.publish.upload import open_private, upload
 from bot.records.built import Built
 from bot.release import timeline
 from bot.settings.settings import DEMO, data_folder
-from bot.workspace import sha256
 
 CONTEXT, CALIBRATION = 512, 40
 REPO = "demo/Tiny-MoE-14M-APEX-GGUF"

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from bot.clients.llama.quantization import to_bf16
+from bot.disk.locks import alone
 from bot.settings.settings import DEMO
-from bot.workspace import alone
 
 
 def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:

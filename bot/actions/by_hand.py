@@ -20,7 +20,7 @@ from bot.settings.settings import GitHubSettings
 from bot.store.ledger import Ledger
 from bot.store.queue import Queue
 from bot.wording.columns import table
-from bot.workplace.models import Pipeline, as_repo
+from bot.workplace.workplace import Workplace, as_repo
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +47,11 @@ class Ordered:
     run: Listed | None
 
 
-def order(pipeline: Pipeline, model: str, revision: str, tiers: Sequence[str]) -> Order:
+def order(workplace: Workplace, model: str, revision: str, tiers: Sequence[str]) -> Order:
     """An order for a model of the Hub at the commit that `revision` is now."""
     if tiers:
-        load_profiles(pipeline.settings.profiles, tiers)
-    release = pipeline.hub.release(as_repo(model), revision)
+        load_profiles(workplace.settings.profiles, tiers)
+    release = workplace.hub.release(as_repo(model), revision)
     made = Order(
         model=release.repo_id, revision=release.commit, tiers=tuple(tiers), delivery="0" * 16
     )
@@ -68,18 +68,18 @@ class Desk:
     """A person's view of the repository that has the workflows."""
 
     def __init__(
-        self, pipeline: Pipeline, clock: Clock | None = None, found: Repository | None = None
+        self, workplace: Workplace, clock: Clock | None = None, found: Repository | None = None
     ) -> None:
-        self._pipeline, self._clock = pipeline, clock or SystemClock()
-        self._repository = found or repository(pipeline.settings.github, self._clock)
+        self._workplace, self._clock = workplace, clock or SystemClock()
+        self._repository = found or repository(workplace.settings.github, self._clock)
 
     @property
     def _settings(self) -> GitHubSettings:
-        return self._pipeline.settings.github
+        return self._workplace.settings.github
 
     @property
     def _ledger(self) -> Ledger:
-        return self._pipeline.ledger
+        return self._workplace.ledger
 
     def dispatch(
         self, model: str, revision: str, tiers: Sequence[str], *, again: bool = False
@@ -89,7 +89,7 @@ class Desk:
         A failed run, and with `again` any that is over, is followed by another.
         """
         runs = self._repository.runs(self._settings.workflow, 0.0)
-        first = order(self._pipeline, model, revision, tiers)
+        first = order(self._workplace, model, revision, tiers)
         for number in count():
             wanted = numbered(first, number)
             run = chosen(runs, wanted.delivery)
@@ -182,7 +182,7 @@ class Desk:
                 elif self._clock.now() - began > UNLISTED:
                     raise AccessError(f"GitHub lists no run {delivery}; see `bot runs`")
             except UnreachableError as error:
-                self._pipeline.narrator.say(str(error))
+                self._workplace.narrator.say(str(error))
                 if isinstance(error, Limited):
                     self._clock.sleep(max(error.until - self._clock.now(), 0.0))
             self._clock.sleep(self._settings.poll_seconds)

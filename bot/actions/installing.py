@@ -10,9 +10,9 @@ from pathlib import Path
 from bot import rights
 from bot.actions import install
 from bot.clients.github import github, pull_requests
+from bot.disk.writing import write_text
 from bot.errors import AccessError, SettingsError
 from bot.settings.settings import Settings, data_folder
-from bot.workspace import write_text
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,38}/[\w.-]{1,100}", re.ASCII)
 OWNER = re.compile(r"[A-Za-z0-9][\w.-]{0,95}", re.ASCII)

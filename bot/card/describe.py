@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 from bot.card.rendering import CardOrder, render
 from bot.card.tables import CardFile
+from bot.disk.hashes import sha256
+from bot.disk.paths import inside
+from bot.disk.writing import copy, keep_text
 from bot.errors import BuildError
 from bot.lint.defects import Listed, Repository, lint
 from bot.plan.recipe import asked_types
@@ -20,7 +23,6 @@ from bot.records.results import Results
 from bot.wording.blocks import marked
 from bot.workplace import provenance
 from bot.workplace.job import Job
-from bot.workspace import copy, inside, keep_text, sha256
 
 if TYPE_CHECKING:
     from bot.plots.pictures import Picture
@@ -118,7 +120,7 @@ def _plots(job: Job, results: Results, files: dict[str, Built]) -> list[Picture]
     except BuildError:
         job.lacks = told(lacking)
         for line in job.lacks:
-            job.pipeline.narrator.say(line)
+            job.workplace.narrator.say(line)
         shown, names = pictures(results, folder.name, lacking)
         drawn = tuple(hashed(job.paths.release / name) for name in names)
     files |= dict(zip(names, drawn, strict=True))
@@ -169,7 +171,7 @@ def _extra(job: Job, name: str, path: Path) -> Built:
 
     inputs = {
         "source": job.plan.model.source.sha256,
-        "path": inside(job.pipeline.workspace.root, path),
+        "path": inside(job.workplace.folders.root, path),
     }
     return job.step(f"copy {name}", inputs, [target], f"copying {name}", work).files[0]
 

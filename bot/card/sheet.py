@@ -35,6 +35,8 @@ from bot import rights
 from bot.apart.sandbox import Wanted
 from bot.card.rendering import CardOrder, render
 from bot.card.tables import CardFile
+from bot.disk.hashes import sha256
+from bot.disk.writing import keep_text
 from bot.errors import SettingsError
 from bot.measures.choices import wilson
 from bot.measures.imported import read as read_imported
@@ -46,7 +48,6 @@ from bot.records.recipes import Windows
 from bot.records.releases import Release
 from bot.records.results import CalibrationFacts, CalibrationText, EvaluationFacts, Results
 from bot.settings.settings import NAME, CardSettings, Part
-from bot.workspace import keep_text, sha256
 
 GIB = 1 << 30
 LARGEST = 1 << 20  # bytes of a sheet

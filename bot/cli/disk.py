@@ -11,7 +11,7 @@ import click
 from bot.cli.options import JSON, Repository
 
 if TYPE_CHECKING:
-    from bot.workplace.models import Pipeline
+    from bot.workplace.workplace import Workplace
 
 AGE = re.compile(r"(\d{1,5})([hdw])")
 SECONDS = {"h": 3600, "d": 86_400, "w": 7 * 86_400}
@@ -21,7 +21,7 @@ class Context(Protocol):
     """What the options before the verb said: see bot.cli."""
 
     @property
-    def pipeline(self) -> Pipeline:
+    def workplace(self) -> Workplace:
         """The stages."""
         ...
 
@@ -72,7 +72,7 @@ def clean(
     from bot.verbs.cleaning import Wanted, clean
 
     wanted = Wanted(model=model, everything=everything, before=before, dry_run=dry_run)
-    done = clean(context.pipeline, wanted)
+    done = clean(context.workplace, wanted)
     click.echo(to_json(done) if as_json else text_tables.cleaned(done), nl=not as_json)
 
 

@@ -34,13 +34,13 @@ from bot.errors import AccessError, BotError, SourceError, of_machine
 
 if TYPE_CHECKING:
     from bot.detect.inspection import Sight
+    from bot.disk.folders import JobFolder
     from bot.plan.models import Plan, Sketch
     from bot.progress import Narrator
     from bot.records.built import Built
     from bot.settings.settings import Settings
     from bot.workplace.job import Job
-    from bot.workplace.models import Pipeline
-    from bot.workspace import Job as Paths
+    from bot.workplace.workplace import Workplace
 
 EPILOG = """
 \b
@@ -93,13 +93,13 @@ class Context:
         return settings
 
     @cached_property
-    def pipeline(self) -> Pipeline:
+    def workplace(self) -> Workplace:
         """The stages, with the settings and the token of the environment."""
         from bot.settings.settings import hub_token, token_origin
-        from bot.workplace.models import Pipeline
+        from bot.workplace.workplace import Workplace
 
         token = hub_token()
-        return Pipeline(self.settings, self.narrator, token, variable=token_origin())
+        return Workplace(self.settings, self.narrator, token, variable=token_origin())
 
 
 class Road(Sections):
@@ -207,9 +207,9 @@ def _planned(
     _require_own(context, name)
     from bot.release.finding import model_of
 
-    pipeline = context.pipeline
-    needs.require_here(pipeline, tiers, EVERY_USE if uses is None else uses)
-    return Job(pipeline, pipeline.plan(model_of(pipeline, name, revision), tiers))
+    workplace = context.workplace
+    needs.require_here(workplace, tiers, EVERY_USE if uses is None else uses)
+    return Job(workplace, workplace.plan(model_of(workplace, name, revision), tiers))
 
 
 def _require_room(job: Job, at_a_time: Sequence[Collection[str]] = ()) -> None:
@@ -248,19 +248,19 @@ OF_A_FILE = tuple(
 
 def _require_own(context: Context, model: str) -> None:
     """Raise for options about a file beside a repository, which tells all of it itself."""
-    from bot.workplace.models import as_file
+    from bot.workplace.workplace import as_file
 
     if as_file(model) is None and context.overrides.get("source"):
         raise click.UsageError("--name, --license and --base-model are for a file of this machine")
 
 
-def _paths(context: Context, name: str, revision: str, tiers: tuple[str, ...]) -> Paths:
+def _paths(context: Context, name: str, revision: str, tiers: tuple[str, ...]) -> JobFolder:
     """The folder of a model's job; nothing of the model is fetched for it."""
     from bot.workplace import asked
 
-    pipeline = context.pipeline
-    pinned = pipeline.pinned(name, revision)
-    return asked.order(context.settings, pinned, tiers).paths(pipeline.workspace)
+    workplace = context.workplace
+    pinned = workplace.pinned(name, revision)
+    return asked.order(context.settings, pinned, tiers).paths(workplace.folders)
 
 
 def staged(verb: Callable[..., None]) -> Callable[..., None]:
@@ -294,7 +294,7 @@ def inspect(context: Context, model: str, revision: str, as_json: bool) -> None:
         return
     from bot.release.finding import model_of
 
-    found = model_of(context.pipeline, model)
+    found = model_of(context.workplace, model)
     counted = found.architecture
     if as_json:
         _emit(text_tables.architecture_values(counted))
@@ -307,15 +307,15 @@ def inspect(context: Context, model: str, revision: str, as_json: bool) -> None:
 def _sight(context: Context, model: str, revision: str) -> Sight | None:
     """What a repository, a checkpoint or a config is; None for a GGUF file, which tells itself."""
     from bot.detect import inspection
-    from bot.workplace.models import as_file, as_repo
+    from bot.workplace.workplace import as_file, as_repo
 
     path = Path(model).expanduser()
     if path.is_dir() or path.suffix == ".json":
         return inspection.look_at_folder(path, inspection.dropped(context.settings))
     if as_file(model):
         return None
-    machine = inspection.machine(context.pipeline)
-    return inspection.look_at(context.pipeline, as_repo(model), revision, machine)
+    machine = inspection.machine(context.workplace)
+    return inspection.look_at(context.workplace, as_repo(model), revision, machine)
 
 
 def _sketched(context: Context, model: str, revision: str, tiers: tuple[str, ...]) -> Plan[Sketch]:
@@ -324,13 +324,13 @@ def _sketched(context: Context, model: str, revision: str, tiers: tuple[str, ...
     if sight is None:
         from bot.release.finding import model_of
 
-        return context.pipeline.plan(model_of(context.pipeline, model), tiers)
+        return context.workplace.plan(model_of(context.workplace, model), tiers)
     if sight.sketch is None:
         raise SourceError(
             f"{model} has no plan ({sight.decision.outcome}): {sight.decision.reason}; "
             "choose another model"
         )
-    return context.pipeline.plan(sight.sketch, tiers)
+    return context.workplace.plan(sight.sketch, tiers)
 
 
 @cli.group(cls=Verbs)
@@ -351,7 +351,7 @@ def install(context: Context, as_json: bool) -> None:
     """
     from bot.toolchain import toolchain as chain
 
-    found = chain.install(context.pipeline.workspace.toolchain, report=context.narrator.say)
+    found = chain.install(context.workplace.folders.toolchain, report=context.narrator.say)
     _emit(found) if as_json else click.echo(f"{found.version} in {found.tree}")
 
 
@@ -366,7 +366,7 @@ def show(context: Context, as_json: bool) -> None:
     """
     from bot.toolchain import toolchain as chain
 
-    found = chain.chosen(context.settings.convert, context.pipeline.workspace.toolchain)
+    found = chain.chosen(context.settings.convert, context.workplace.folders.toolchain)
     if as_json:
         _emit(found)
         return
@@ -396,7 +396,7 @@ def convert(
     """
     from bot.source.converting import convert_folder
 
-    made = convert_folder(context.pipeline, checkpoint, target, name)
+    made = convert_folder(context.workplace, checkpoint, target, name)
     if as_json:
         _emit(made)
         return
@@ -632,7 +632,7 @@ def evaluate(
         from bot.evaluate.files import evaluate as measure_files
 
         found = measure_files(
-            context.pipeline, files, against, measures, out=out, logits=keep_logits
+            context.workplace, files, against, measures, out=out, logits=keep_logits
         )
         _emit(found) if as_json else click.echo(text_tables.evaluation(found))
         return
@@ -683,7 +683,7 @@ def compare(
     if path is not None:
         found = files.stored_comparisons(path, one, other)
     else:
-        found = files.evaluate(context.pipeline, (one, other), against, measures).comparisons
+        found = files.evaluate(context.workplace, (one, other), against, measures).comparisons
     _emit(found) if as_json else click.echo("\n".join(text_tables.comparisons(found)))
 
 
@@ -762,7 +762,7 @@ def card(
     if out is not None:
         raise click.UsageError("--out is for sheets; the card of a model lies in its job's folder")
     job = _planned(context, model, revision, tiers)
-    repo_id = job.pipeline.target(job.plan.model, to)
+    repo_id = job.workplace.target(job.plan.model, to)
     with job.paths.locked():
         _require_room(job)
         files = stages.card(job, repo_id)
@@ -810,7 +810,7 @@ def lint(
     from bot.lint.defects import lint as look
     from bot.lint.reading import read
 
-    found = look(read(ctx.obj.pipeline, repository, revision, hashes=not no_hashes))
+    found = look(read(ctx.obj.workplace, repository, revision, hashes=not no_hashes))
     if as_json:
         _emit(tuple(found))
     for defect in () if as_json else found:
@@ -846,7 +846,7 @@ def gate(
     if not _paths(context, model, revision, tiers).results.is_file():
         raise SourceError(f"{model} is not measured with these settings; run `bot evaluate`")
     job = _planned(context, model, revision, tiers)
-    repo_id = job.pipeline.target(job.plan.model, to)
+    repo_id = job.workplace.target(job.plan.model, to)
     with job.paths.locked():
         verdict = stages.judge(job, repo_id)
     if as_json:
@@ -885,23 +885,23 @@ def _publish(
     context.narrator.listener = timeline.heard
     _require_own(context, model)
     # the token is asked for before hours of work, not after
-    pipeline = context.pipeline
-    pipeline.require_publisher()
-    ahead.require(pipeline, model, tiers, to)
-    needs.require_here(pipeline, tiers)
-    pinned = pipeline.pinned(model, revision)
-    gating.require_allowed(pipeline, model, revision, pinned.release)
+    workplace = context.workplace
+    workplace.require_publisher()
+    ahead.require(workplace, model, tiers, to)
+    needs.require_here(workplace, tiers)
+    pinned = workplace.pinned(model, revision)
+    gating.require_allowed(workplace, model, revision, pinned.release)
     order = asked.order(context.settings, pinned, tiers)
-    repo_id, wanted = pipeline.target(pinned, to), context.settings.publish
-    look = partial(held_already, pipeline, repo_id, order, private=wanted.private)
-    done = look(others=unless_published) or waits(pipeline, repo_id, order)
+    repo_id, wanted = workplace.target(pinned, to), context.settings.publish
+    look = partial(held_already, workplace, repo_id, order, private=wanted.private)
+    done = look(others=unless_published) or waits(workplace, repo_id, order)
     if done is None:
-        if built_only and not order.paths(pipeline.workspace).card.is_file():
+        if built_only and not order.paths(workplace.folders).card.is_file():
             raise SourceError(f"{model} is not built with these settings; run `bot publish`")
-        needs.require(pipeline, tiers)
+        needs.require(workplace, tiers)
         job = _planned(context, model, pinned.commit if pinned.release else revision, tiers)
         with job.paths.locked():
-            for line in (*ahead.renamed(model), *ahead.outlook(pipeline, job.plan, repo_id)):
+            for line in (*ahead.renamed(model), *ahead.outlook(workplace, job.plan, repo_id)):
                 context.narrator.say(line)
             gating.begin(job, repo_id)
             lanes.remake_lost(job, repo_id)
@@ -915,13 +915,13 @@ def _publish(
                     files = stages.card(job, repo_id)
                 with timeline.on("commit", "network"):
                     done = stages.push(job, repo_id, files, private=wanted.private)
-    done = afterwards.follow(pipeline, done)
+    done = afterwards.follow(workplace, done)
     if show_timeline:
-        click.echo(_timeline_text(order.paths(pipeline.workspace).timeline), err=True)
+        click.echo(_timeline_text(order.paths(workplace.folders).timeline), err=True)
     if as_json:
         _emit(done)
     else:
-        click.echo(text_tables.ended(done, order.paths(pipeline.workspace).results))
+        click.echo(text_tables.ended(done, order.paths(workplace.folders).results))
 
 
 @cli.command()
@@ -1031,24 +1031,24 @@ def _rehearse(
     from bot.workplace import asked
 
     _require_own(context, model)
-    pipeline = context.pipeline
+    workplace = context.workplace
     lines = [*ahead.renamed(model)]
-    needs.require(pipeline, tiers)
-    gating.require_allowed(pipeline, model, revision)
+    needs.require(workplace, tiers)
+    gating.require_allowed(workplace, model, revision)
     try:
-        ahead.require(pipeline, model, tiers, to)
+        ahead.require(workplace, model, tiers, to)
     except AccessError as error:
-        if pipeline.has_token:
+        if workplace.has_token:
             raise
         lines.append(f"a publication would end here: {error}")
     made = _sketched(context, model, revision, tiers)
-    require_room_ahead(pipeline, made)
-    repo_id = pipeline.target(made.model, to) if pipeline.can_name(to) else None
-    lines += ahead.outlook(pipeline, made, repo_id) if repo_id else ()
+    require_room_ahead(workplace, made)
+    repo_id = workplace.target(made.model, to) if workplace.can_name(to) else None
+    lines += ahead.outlook(workplace, made, repo_id) if repo_id else ()
     gone = None
     if repo_id and context.settings.publish.prune:
-        order = asked.order(context.settings, pipeline.pinned(model, revision), tiers)
-        gone = would_prune(pipeline, made, order, repo_id, others=unless_published)
+        order = asked.order(context.settings, workplace.pinned(model, revision), tiers)
+        gone = would_prune(workplace, made, order, repo_id, others=unless_published)
     if as_json:
         values = {"plan": text_tables.plan_values(made), "target": repo_id, "notes": lines}
         _emit(values if gone is None else {**values, "prune": gone})
@@ -1109,14 +1109,14 @@ def rollback(context: Context, repository: str, revision: str | None, as_json: b
     """
     from bot.cli import text_tables
     from bot.publish.publication import back, builds
-    from bot.workplace.models import as_repo
+    from bot.workplace.workplace import as_repo
 
     if revision is None:
-        found = builds(context.pipeline, as_repo(repository))
+        found = builds(context.workplace, as_repo(repository))
         _emit(found) if as_json else click.echo(text_tables.builds(found))
         return
-    context.pipeline.require_publisher()
-    done = back(context.pipeline, as_repo(repository), revision)
+    context.workplace.require_publisher()
+    done = back(context.workplace, as_repo(repository), revision)
     if as_json:
         _emit(done)
     else:
@@ -1184,7 +1184,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     bot --config /etc/apex-bot/bot.yaml doctor --json
     """
     from bot.cli import text_tables
-    from bot.verbs.doctor import examine
+    from bot.cli.doctor import examine
 
     findings = []
     for finding in examine(ctx.obj.config):

@@ -15,7 +15,7 @@ from bot.legible import legible_json
 if TYPE_CHECKING:
     from bot.actions.by_hand import Desk, Listed
     from bot.progress import Narrator
-    from bot.workplace.models import Pipeline
+    from bot.workplace.workplace import Workplace
 
 MODEL = click.argument("model", type=Repository(), metavar="ORG/MODEL")
 RUN = click.argument("run", type=Repository(), metavar="RUN")
@@ -25,7 +25,7 @@ class Context(Protocol):
     """What the options before the verb said: see bot.cli."""
 
     @property
-    def pipeline(self) -> Pipeline:
+    def workplace(self) -> Workplace:
         """The stages."""
         ...
 
@@ -38,7 +38,7 @@ class Context(Protocol):
 def _desk(context: Context) -> Desk:
     from bot.actions.by_hand import Desk
 
-    return Desk(context.pipeline)
+    return Desk(context.workplace)
 
 
 def _emit(value: Any) -> None:
@@ -88,8 +88,8 @@ def _would_send(
 ) -> None:
     from bot.actions.by_hand import order
 
-    settings = context.pipeline.settings.github
-    inputs = order(context.pipeline, model, revision, tiers).inputs()
+    settings = context.workplace.settings.github
+    inputs = order(context.workplace, model, revision, tiers).inputs()
     if as_json:
         where = settings.model_dump(include={"repo", "event", "workflow", "ref"})
         _emit({**where, "inputs": inputs})

@@ -16,7 +16,7 @@ from bot.legible import legible_flat, legible_json
 if TYPE_CHECKING:
     from bot.jobs.orders import Folder
     from bot.settings.settings import Settings
-    from bot.workplace.models import Pipeline
+    from bot.workplace.workplace import Workplace
 
 
 class Context(Protocol):
@@ -28,7 +28,7 @@ class Context(Protocol):
         ...
 
     @property
-    def pipeline(self) -> Pipeline:
+    def workplace(self) -> Workplace:
         """The stages."""
         ...
 
@@ -74,7 +74,7 @@ def step() -> None:
 def _folder(context: Context, release: str) -> Folder:
     from bot.jobs.orders import folder_of
 
-    return folder_of(context.pipeline.workspace, release)
+    return folder_of(context.workplace.folders, release)
 
 
 def _tell(values: dict[str, Any], *, as_json: bool, to_jobs: dict[str, Any] | None = None) -> None:
@@ -135,7 +135,7 @@ def prepare(
 
     named = tuple(tier.strip() for tier in tiers.split(",") if tier.strip())
     order = Order(model=model, revision=revision or "main", tiers=named, delivery=delivery)
-    folder, prepared = steps.prepare(context.pipeline, order)
+    folder, prepared = steps.prepare(context.workplace, order)
     seals = claims.seals_of(folder, prepared) if prepared is not None else {}
     jobs = steps.matrix(prepared, seals) if prepared is not None else {"include": []}
     sentinel = folder.sentinel if prepared is not None else ""
@@ -164,9 +164,9 @@ def quantize(
 
     folder = _folder(context, release)
     if group is None:
-        done = steps.quantize_all(context.pipeline, folder, sentinel, seals)
+        done = steps.quantize_all(context.workplace, folder, sentinel, seals)
     else:
-        done = steps.quantize(context.pipeline, folder, sentinel, group, seals)
+        done = steps.quantize(context.workplace, folder, sentinel, group, seals)
     _tell({"tiers": ",".join(done)}, as_json=as_json)
 
 
@@ -193,7 +193,7 @@ def describe(
     from bot.jobs.orders import Described
 
     folder = _folder(context, release)
-    found = steps.describe_release(context.pipeline, folder, sentinel, to, seals)
+    found = steps.describe_release(context.workplace, folder, sentinel, to, seals)
     told = {"repository": found.repo_id, "tiers": ",".join(found.tiers)}
     _tell({**told, "described": folder.hash_of(Described)}, as_json=as_json)
 
@@ -224,7 +224,7 @@ def publish(
 
     hide = private or context.settings.publish.private
     folder = _folder(context, release)
-    done, sent = steps.publish(context.pipeline, folder, sentinel, described, private=hide)
+    done, sent = steps.publish(context.workplace, folder, sentinel, described, private=hide)
     told = {"published": dump(sent)}
     _tell({"url": done.url, "commit": done.commit}, as_json=as_json, to_jobs=told)
 
@@ -264,7 +264,7 @@ def report(
     jobs = int(count) if count.isdecimal() else None
     folder = _folder(ctx.obj, release) if release else None
     told = step_report.report(
-        ctx.obj.pipeline, folder, sentinel, published, seals=seals, count=jobs
+        ctx.obj.workplace, folder, sentinel, published, seals=seals, count=jobs
     )
     target = os.environ.get("GITHUB_STEP_SUMMARY")
     if target:
@@ -289,7 +289,7 @@ def clean(context: Context, release: str, sentinel: str, published: str, as_json
     from bot.jobs.step_report import clean as sweep
 
     folder = _folder(context, release) if release and sentinel else None
-    done = sweep(context.pipeline, folder, sentinel, published) if folder else None
+    done = sweep(context.workplace, folder, sentinel, published) if folder else None
     words = {True: "removed the model's files", False: "removed unfinished files"}
     text = words[done] if done is not None else "nothing of it is here"
     tell(text, as_json=as_json, release=release, model_removed=done)
@@ -312,7 +312,7 @@ def recall(context: Context, remote: str | None, as_json: bool) -> None:
     """
     from bot.watcher import remembering
 
-    found = remembering.recall(context.pipeline.workspace, remembering.shelf(remote))
+    found = remembering.recall(context.workplace.folders, remembering.shelf(remote))
     text = "took the ledger of the last run" if found else "there is no ledger yet"
     tell(text, as_json=as_json, found=found)
 
@@ -329,7 +329,7 @@ def remember(context: Context, remote: str | None, as_json: bool) -> None:
     """
     from bot.watcher import remembering
 
-    commit = remembering.remember(context.pipeline.workspace, remembering.shelf(remote))
+    commit = remembering.remember(context.workplace.folders, remembering.shelf(remote))
     tell(f"the ledger is kept at {commit[:12]}", as_json=as_json, commit=commit)
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bot.settings.settings import Settings
     from bot.store.board import Board
     from bot.store.queue import Queue, Task
-    from bot.workplace.models import Pipeline
+    from bot.workplace.workplace import Workplace
 
 REPO = click.argument("repo", type=Repository(), metavar="ORG/MODEL")
 UNITS = {"m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
@@ -38,7 +38,7 @@ class Context(Protocol):
         ...
 
     @property
-    def pipeline(self) -> Pipeline:
+    def workplace(self) -> Workplace:
         """The stages."""
         ...
 
@@ -54,7 +54,7 @@ def _span(ctx: click.Context, param: click.Parameter, value: str) -> float:
 def _queue(context: Context) -> Queue:
     from bot.store.queue import Queue
 
-    return Queue(context.pipeline.ledger)
+    return Queue(context.workplace.ledger)
 
 
 @click.command()
@@ -97,16 +97,16 @@ def watch(
 
     begin = None
     if build or context.settings.watch.build:
-        begin = partial(assembly.chosen_executor, context.pipeline, context.config)
+        begin = partial(assembly.chosen_executor, context.workplace, context.config)
     run = assembly.once if once else assembly.forever
-    run(context.pipeline, show, begin)
+    run(context.workplace, show, begin)
 
 
 def _explain(context: Context, since: float, as_json: bool) -> None:
     from bot.store.sightings import Sightings
     from bot.watcher import explaining
 
-    for past in Sightings(context.pipeline.ledger).since(time.time() - since):
+    for past in Sightings(context.workplace.ledger).since(time.time() - since):
         line = legible_json(explaining.past_json(past))
         click.echo(line if as_json else explaining.past_line(past))
 
@@ -123,7 +123,7 @@ def why(context: Context, repo: str, as_json: bool) -> None:
     """
     from bot.watcher import explaining
 
-    found = explaining.why(context.pipeline, repo)
+    found = explaining.why(context.workplace, repo)
     click.echo(explaining.as_json(found) if as_json else explaining.as_text(found))
 
 
@@ -163,7 +163,7 @@ def _wipe() -> None:
 def _board(context: Context) -> Board:
     from bot.store.board import board
 
-    return board(context.pipeline.ledger, context.settings, time.time())
+    return board(context.workplace.ledger, context.settings, time.time())
 
 
 @click.command()
@@ -265,7 +265,7 @@ def serve(context: Context, port: int, host: str, names: tuple[str, ...], as_jso
     def ready(url: str) -> None:
         tell(f"serving the status at {url}", as_json=as_json, url=url)
 
-    status.serve(context.pipeline.ledger, context.settings, port, host, ready, names)
+    status.serve(context.workplace.ledger, context.settings, port, host, ready, names)
 
 
 @click.group()
@@ -293,9 +293,9 @@ def check(ctx: click.Context, file: Path | None, as_json: bool) -> None:
     found = examined(named)
     if not found:
         ctx.obj.config = named
-        pipeline = ctx.obj.pipeline
-        releases = pipeline.settings.hub.namespace is not None  # else none is spoken of yet
-        lacks = needs.here(pipeline, uses=EVERY_USE if releases else ())
+        workplace = ctx.obj.workplace
+        releases = workplace.settings.hub.namespace is not None  # else none is spoken of yet
+        lacks = needs.here(workplace, uses=EVERY_USE if releases else ())
         found = at_lines(named, lacks)
     lines = [f"{named}:{mistake}" for mistake in found] or [f"{named} is right"]
     told = [asdict(mistake) for mistake in found]
@@ -336,7 +336,7 @@ def backup(context: Context, file: Path, as_json: bool) -> None:
     \b
     bot db backup /backup/ledger-$(date +%F).sqlite
     """
-    context.pipeline.ledger.backup(file)
+    context.workplace.ledger.backup(file)
     tell(str(file), as_json=as_json, file=str(file))
 
 

@@ -31,7 +31,7 @@ from bot.workplace.names import name_of
 if TYPE_CHECKING:
     from bot.settings.settings import Settings
     from bot.toolchain.toolchain import Toolchain
-    from bot.workplace.models import Pipeline
+    from bot.workplace.workplace import Workplace
 
 SKETCHED: tuple[Outcome, ...] = ("eligible", "too_large")
 WHOLE = ("BF16", "F16", "F32", "F64")
@@ -49,22 +49,22 @@ class Sight:
     candidate: Candidate | None = None  # of a repository that can be built
 
 
-def look_at(pipeline: Pipeline, name: str, revision: str, machine: Machine) -> Sight:
+def look_at(workplace: Workplace, name: str, revision: str, machine: Machine) -> Sight:
     """Say what ORG/MODEL is: one request for its files, one for config.json, then headers.
 
     Raises SourceError when there is no such repository or its headers are damaged.
     """
     with read_of(name):
-        return _looked_at(pipeline, pipeline.hub.release(name, revision), machine)
+        return _looked_at(workplace, workplace.hub.release(name, revision), machine)
 
 
-def candidate(pipeline: Pipeline, release: Release) -> Candidate:
+def candidate(workplace: Workplace, release: Release) -> Candidate:
     """A release that can be built here, by its files, config and headers.
 
     Raises SourceError or AccessError with the reason where it cannot.
     """
     with read_of(release.repo_id):
-        sight = _looked_at(pipeline, release, machine(pipeline))
+        sight = _looked_at(workplace, release, machine(workplace))
     decision = sight.decision
     if decision.outcome == "gated_no_access":
         raise AccessError(f"{release.repo_id} is {decision.reason}; ask for it, then run again")
@@ -76,15 +76,15 @@ def candidate(pipeline: Pipeline, release: Release) -> Candidate:
     return sight.candidate
 
 
-def _looked_at(pipeline: Pipeline, release: Release, machine: Machine) -> Sight:
-    hub = pipeline.hub
+def _looked_at(workplace: Workplace, release: Release, machine: Machine) -> Sight:
+    hub = workplace.hub
     named = replace(release, private=False)  # who names a private model means it
     config = config_of(hub, named, named=True)
     sketch = None
     if _may_have_gguf(named, config):
-        named, sketch = _of_gguf(pipeline, named)
+        named, sketch = _of_gguf(workplace, named)
         config = config_of(hub, named, named=True) if config is None and sketch else config
-    files = chosen_files(pipeline, named, config)
+    files = chosen_files(workplace, named, config)
     decision = _decided(named, config, sketch, machine, files)
     found = experts(config) if config is not None else None
     sight = Sight(
@@ -95,7 +95,7 @@ def _looked_at(pipeline: Pipeline, release: Release, machine: Machine) -> Sight:
         config=config,
     )
     if sketch is None and config is not None and decision.outcome in SKETCHED:
-        seen = _of_checkpoint(pipeline, release, config, files)
+        seen = _of_checkpoint(workplace, release, config, files)
         sight = _weighed(replace(sight, sketch=seen))
     return replace(sight, candidate=_candidate(sight, named, files, of_gguf=sketch is not None))
 
@@ -128,10 +128,12 @@ class Chosen:
     index: Mapping[str, str] | None = None
 
 
-def chosen_files(pipeline: Pipeline, release: Release, config: Mapping[str, Any] | None) -> Chosen:
+def chosen_files(
+    workplace: Workplace, release: Release, config: Mapping[str, Any] | None
+) -> Chosen:
     """The files that are the model; the index is read unless it can decide nothing."""
-    left_out = dropped(pipeline.settings)
-    index = index_of(pipeline.hub, release, config)
+    left_out = dropped(workplace.settings)
+    index = index_of(workplace.hub, release, config)
     named = parts_by_file(config, index) if config and index else None
     return Chosen(files=weights.checkpoint(release, named, left_out), index=index)
 
@@ -248,14 +250,14 @@ def _likeliest(release: Release) -> tuple[RepoFile, ...]:
     return model if model and model[0].stored is None else ()
 
 
-def _of_gguf(pipeline: Pipeline, release: Release) -> tuple[Release, Sketch | None]:
+def _of_gguf(workplace: Workplace, release: Release) -> tuple[Release, Sketch | None]:
     """The release with what headers of its GGUF files tell, and the first one of 16 bits.
 
     Raises SourceError where that is no mixture of experts.
     """
     with read_of(release.repo_id):
         while files := _likeliest(release):
-            header = _header(pipeline, release, files)
+            header = _header(workplace, release, files)
             stored = weights.stored_as(header.tensors) or "empty"
             release = weights.told(release, files[0], stored)
             if stored in weights.SIXTEEN_BIT:
@@ -263,15 +265,15 @@ def _of_gguf(pipeline: Pipeline, release: Release) -> tuple[Release, Sketch | No
     return release, None
 
 
-def _header(pipeline: Pipeline, release: Release, files: Sequence[RepoFile]) -> gguf.Model:
+def _header(workplace: Workplace, release: Release, files: Sequence[RepoFile]) -> gguf.Model:
     """The header of a GGUF and of its shards: of files fetched before, else of the Hub's."""
-    fetched = pipeline.workspace.sources(release.repo_id, release.commit)
+    fetched = workplace.folders.sources(release.repo_id, release.commit)
     if all((fetched / file.path).is_file() for file in files):
         return gguf.read_split(fetched / files[0].path)
-    with TemporaryDirectory() as folder, pipeline.narrator.work("reading headers") as report:
+    with TemporaryDirectory() as folder, workplace.narrator.work("reading headers") as report:
         for done, file in enumerate(files):
             report(done, len(files))
-            pipeline.hub.gguf_header(release, file, Path(folder) / Path(file.path).name)
+            workplace.hub.gguf_header(release, file, Path(folder) / Path(file.path).name)
         return gguf.read_split(Path(folder) / Path(files[0].path).name)
 
 
@@ -286,13 +288,13 @@ def _from_header(release: Release, header: gguf.Model) -> Sketch:
 
 
 def _of_checkpoint(
-    pipeline: Pipeline,
+    workplace: Workplace,
     release: Release,
     config: Mapping[str, Any],
     chosen: Chosen,
 ) -> Sketch:
-    with pipeline.narrator.work("reading headers") as report:
-        tensors = pipeline.hub.safetensors(release, chosen.files, chosen.index, report)
+    with workplace.narrator.work("reading headers") as report:
+        tensors = workplace.hub.safetensors(release, chosen.files, chosen.index, report)
     with read_of(release.repo_id):
         return _sketch(release, preview(config, tensors, release))
 
@@ -300,15 +302,15 @@ def _of_checkpoint(
 BUILDERS = ("apex-bot", "llama-cpp-python")  # packages that a build rests on
 
 
-def machine(pipeline: Pipeline) -> Machine:
+def machine(workplace: Workplace) -> Machine:
     """What can be built here: converter and disk, as far as they are known."""
-    chosen = toolchain.present(pipeline.settings.convert, pipeline.workspace.toolchain)
-    root = pipeline.workspace.root
+    chosen = toolchain.present(workplace.settings.convert, workplace.folders.toolchain)
+    root = workplace.folders.root
     there = next(folder for folder in (root, *root.parents) if folder.exists())
     return Machine(
         supported=_supported(chosen) if chosen else None,
-        free_disk=max(shutil.disk_usage(there).free - pipeline.settings.reserve, 0),
-        dropped=dropped(pipeline.settings),
+        free_disk=max(shutil.disk_usage(there).free - workplace.settings.reserve, 0),
+        dropped=dropped(workplace.settings),
         tools=" ".join((*map(version, BUILDERS), chosen.version if chosen else "")),
     )
 

@@ -14,6 +14,11 @@ from bot import rights
 from bot.apart.worker import LINE, Room, away
 from bot.clients.llama import library
 from bot.clients.llama.loading import Loading
+from bot.disk.folders import MEASURED
+from bot.disk.locks import alone, leave, unused, use
+from bot.disk.paths import inside
+from bot.disk.space import free_disk, require_free, taken
+from bot.disk.writing import copy, keep_text, partial_of
 from bot.errors import BuildError
 from bot.evaluate.data import Data, find_text
 from bot.evaluate.paired import chunk_means
@@ -45,21 +50,7 @@ from bot.records.measured import Choices, Divergence, Noise, Perplexity, Run, Sp
 from bot.workplace.asked import METRICS_VERSION
 from bot.workplace.children import loading, room_for, tell
 from bot.workplace.job import free
-from bot.workplace.models import Pipeline
-from bot.workspace import (
-    MEASURED,
-    alone,
-    copy,
-    free_disk,
-    inside,
-    keep_text,
-    leave,
-    partial_of,
-    require_free,
-    taken,
-    unused,
-    use,
-)
+from bot.workplace.workplace import Workplace
 
 if TYPE_CHECKING:
     from bot.measures.journal import Journal
@@ -106,9 +97,13 @@ class Bench:
     """
 
     def __init__(
-        self, pipeline: Pipeline, tools: Tools, reference: Subject | None, base: Path | None = None
+        self,
+        workplace: Workplace,
+        tools: Tools,
+        reference: Subject | None,
+        base: Path | None = None,
     ) -> None:
-        self._pipeline, self.settings = pipeline, pipeline.settings
+        self._workplace, self.settings = workplace, workplace.settings
         self.tools, self.reference, self._base = tools, reference, base
         self.made = 0  # measures that were not in the ledger
         self._texts: dict[Path, _Text] = {}
@@ -153,7 +148,7 @@ class Bench:
         text, inputs = self._text, self._against(subject)
         self._require_same(subject)
         choice = self._choice(subject, candidates)
-        self._pipeline.narrator.say(f"reference of {subject.name}: {choice.reason}")
+        self._workplace.narrator.say(f"reference of {subject.name}: {choice.reason}")
         file = None if choice.beside else self._file()
 
         def work(report: Report) -> Any:
@@ -208,7 +203,7 @@ class Bench:
         sizes = (windows.together, 1) if self._on_gpu and windows.together > 1 else ()
 
         def work(report: Report) -> Any:
-            folder = self._pipeline.workspace.measure(digest(inputs))  # locked: see _once
+            folder = self._workplace.folders.measure(digest(inputs))  # locked: see _once
             found = self._noise(folder, reference, windows, sizes or (windows.together,), report)
             return [dump(noise) for noise in found]
 
@@ -236,7 +231,7 @@ class Bench:
         use(path.parent)
         name = path.with_name(MEASURED)
         if self.reference is not None and not name.is_file():
-            keep_text(name, inside(self._pipeline.workspace.root, self.reference.path) + "\n")
+            keep_text(name, inside(self._workplace.folders.root, self.reference.path) + "\n")
         return path
 
     def drop_logits(self) -> None:
@@ -366,7 +361,7 @@ class Bench:
     def logits_path(self) -> Path:
         """Where the file with the reference's log-probabilities lies, or will lie."""
         key = digest(self._reference_inputs())
-        return self._pipeline.workspace.measure(key) / "reference.logits"
+        return self._workplace.folders.measure(key) / "reference.logits"
 
     # ── the reference ───────────────────────────────────────────────────────────────────────
 
@@ -415,7 +410,7 @@ class Bench:
     @cached_property
     def text(self) -> Data:
         """The text of perplexity and divergence."""
-        return find_text(self._pipeline)
+        return find_text(self._workplace)
 
     def _require_same(self, subject: Subject) -> None:
         text = self._text
@@ -541,23 +536,23 @@ class Bench:
     def _reference_hash(self) -> str:
         if self._base is None:
             return self._model().sha256
-        inputs = {"path": inside(self._pipeline.workspace.root, self._base.resolve())}
+        inputs = {"path": inside(self._workplace.folders.root, self._base.resolve())}
         title = f"hashing {self._base.name}"
-        done = self._pipeline.step(
+        done = self._workplace.step(
             digest(inputs), "hash", inputs, [self._base.resolve()], title, lambda _report: None
         )
         return done.files[0].sha256
 
     def _journal(self, inputs: Mapping[str, Any]) -> Journal:
         key = digest(inputs)
-        return Journal(self._pipeline.workspace.measure(key) / "tokens", key)
+        return Journal(self._workplace.folders.measure(key) / "tokens", key)
 
     def _step(self, measure: str, subject: Subject, inputs: Mapping[str, Any]) -> str:
         return f"{measure} {subject.sha256[:12]} {digest(inputs)[:16]}"
 
     def _known(self, measure: str, subject: Subject, inputs: Mapping[str, Any]) -> Measured | None:
         step, shape = self._step(measure, subject, inputs), shape_of(measure)
-        done = self._pipeline.ledger.finished(JOB, step, inputs, shape=shape)
+        done = self._workplace.ledger.finished(JOB, step, inputs, shape=shape)
         if done is None:
             return None
         return Measured(value=done.value["value"], run=load(Run, done.value["run"]))
@@ -576,7 +571,7 @@ class Bench:
 
         Where the file that the work leaves behind is not `there`, it is done again.
         """
-        folder = self._pipeline.workspace.measure(digest(inputs))
+        folder = self._workplace.folders.measure(digest(inputs))
         known = self._known(measure, subject, inputs)
         if known is not None and (there is None or there()):
             return known
@@ -584,8 +579,8 @@ class Bench:
             known = self._known(measure, subject, inputs)
             if known is not None and (there is None or there()):
                 return known
-            tell(self._pipeline.narrator, self.settings)
-            with self._pipeline.narrator.work(f"{measure} of {subject.name}") as report:
+            tell(self._workplace.narrator, self.settings)
+            with self._workplace.narrator.work(f"{measure} of {subject.name}") as report:
                 start = monotonic()
                 value = work(report)
             if known is None:
@@ -619,7 +614,7 @@ class Bench:
         )
         step = self._step(measure, subject, inputs)
         kept = {"value": value, "run": dump(run)}
-        self._pipeline.ledger.record(JOB, step, inputs, [], kept)
+        self._workplace.ledger.record(JOB, step, inputs, [], kept)
         self.made += 1
         return Measured(value=value, run=run)
 

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from bot.disk.hashes import sha256
 from bot.errors import SettingsError, SourceError
 from bot.foreign import require_file_itself
 from bot.measures.tasks import Kind
@@ -14,9 +15,8 @@ from bot.records.releases import Release, RepoFile
 from bot.settings.settings import DataSettings
 from bot.tensors import weights
 from bot.workplace.fetch import FETCHERS, fetch
-from bot.workplace.models import Pipeline
 from bot.workplace.texts import fetched, text_of
-from bot.workspace import sha256
+from bot.workplace.workplace import Workplace
 
 OTHER = re.compile(r"([A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}):([\w.-]{1,100})(?:@(\w+))?")
 
@@ -32,43 +32,43 @@ class Data:
     count: int | None  # tasks to ask; None: all
 
 
-def find_text(pipeline: Pipeline) -> Data:
+def find_text(workplace: Workplace) -> Data:
     """The text of the settings. Raises SettingsError when it is not what its name promises."""
-    return _find(pipeline, pipeline.settings.evaluation.text, None)
+    return _find(workplace, workplace.settings.evaluation.text, None)
 
 
-def find_one(pipeline: Pipeline, wanted: Path) -> Data:
+def find_one(workplace: Workplace, wanted: Path) -> Data:
     """A set of tasks by its path or name. Raises as `find_text`."""
-    return _find(pipeline, wanted, "hellaswag")
+    return _find(workplace, wanted, "hellaswag")
 
 
-def find_tasks(pipeline: Pipeline) -> tuple[Data, ...]:
+def find_tasks(workplace: Workplace) -> tuple[Data, ...]:
     """The sets of tasks of the settings, in their order."""
-    return tuple(find_one(pipeline, wanted) for wanted in pipeline.settings.evaluation.tasks)
+    return tuple(find_one(workplace, wanted) for wanted in workplace.settings.evaluation.tasks)
 
 
-def _find(pipeline: Pipeline, wanted: Path, kind: Kind | None) -> Data:
-    entry = pipeline.settings.data.get(str(wanted))
+def _find(workplace: Workplace, wanted: Path, kind: Kind | None) -> Data:
+    entry = workplace.settings.data.get(str(wanted))
     if entry is not None:
-        return _registered(pipeline, str(wanted), entry, kind)
+        return _registered(workplace, str(wanted), entry, kind)
     if not wanted.is_file():
-        known = ", ".join(pipeline.settings.data) or "nothing"
+        known = ", ".join(workplace.settings.data) or "nothing"
         raise SettingsError(
             f"{wanted} is neither a file nor a name in `data` (which has {known}); check evaluation"
         )
     require_file_itself(wanted)
     label = "HellaSwag" if "hellaswag" in wanted.name.lower() else "Endings"
-    count = pipeline.settings.evaluation.task_count
+    count = workplace.settings.evaluation.task_count
     return Data(path=wanted, text=text_of(wanted), kind=kind, label=label, count=count)
 
 
-def _registered(pipeline: Pipeline, name: str, entry: DataSettings, kind: Kind | None) -> Data:
+def _registered(workplace: Workplace, name: str, entry: DataSettings, kind: Kind | None) -> Data:
     found = None if entry.kind == "text" else entry.kind
     if (found is None) != (kind is None):
         raise SettingsError(f"data.{name} is of kind {entry.kind}; name it where that is wanted")
     path = entry.path
     if entry.repository is not None and entry.commit is not None:
-        path = fetched(pipeline, entry.repository, entry.commit, str(path), entry.repository_type)
+        path = fetched(workplace, entry.repository, entry.commit, str(path), entry.repository_type)
     if not path.is_file():
         raise SettingsError(f"{path} of data.{name} does not exist; mend its path")
     require_file_itself(path)
@@ -98,7 +98,7 @@ def is_other(name: str) -> bool:
     return bool(OTHER.fullmatch(name)) and not Path(name).exists()
 
 
-def find_other(pipeline: Pipeline, name: str) -> tuple[Release, tuple[RepoFile, ...], str]:
+def find_other(workplace: Workplace, name: str) -> tuple[Release, tuple[RepoFile, ...], str]:
     """The release and files that ORG/REPOSITORY:PATTERN, or …@REVISION, means; and the pattern.
 
     Raises SourceError unless exactly one model of the repository fits the pattern.
@@ -107,7 +107,7 @@ def find_other(pipeline: Pipeline, name: str) -> tuple[Release, tuple[RepoFile, 
     if match is None:
         raise SettingsError(f"{name!r} is no ORG/REPOSITORY:PATTERN; check evaluation.others")
     repo_id, pattern, revision = match[1], match[2], match[3] or "main"
-    release = pipeline.hub.release(repo_id, revision)
+    release = workplace.hub.release(repo_id, revision)
     fitting = weights.named(release, pattern)
     if len(fitting) != 1:
         has = ", ".join(files[0].path for files in fitting or weights.models(release))[:300]
@@ -118,20 +118,20 @@ def find_other(pipeline: Pipeline, name: str) -> tuple[Release, tuple[RepoFile, 
     return release, fitting[0], pattern
 
 
-def fetch_other(pipeline: Pipeline, name: str) -> Other:
+def fetch_other(workplace: Workplace, name: str) -> Other:
     """Another publisher's model, all shards of it, each verified. Raises as `find_other`."""
-    release, files, pattern = find_other(pipeline, name)
+    release, files, pattern = find_other(workplace, name)
     repo_id = release.repo_id
-    folder = pipeline.workspace.sources(repo_id, release.commit)
-    with pipeline.narrator.work(f"fetching {name}", unit="B") as report:
+    folder = workplace.folders.sources(repo_id, release.commit)
+    with workplace.narrator.work(f"fetching {name}", unit="B") as report:
         fetch(
-            pipeline.hub,
+            workplace.hub,
             release,
             files,
             folder,
             workers=FETCHERS,
             report=report,
-            reserve=pipeline.settings.reserve,
+            reserve=workplace.settings.reserve,
         )
     return Other(
         name=f"{repo_id.split('/')[0]} {pattern}",

@@ -10,6 +10,8 @@ from pydantic import ValidationError
 
 from bot import rights
 from bot.clients.files import gguf
+from bot.disk.paths import inside
+from bot.disk.writing import keep_text
 from bot.errors import SettingsError
 from bot.evaluate.bench import Bench, Subject
 from bot.evaluate.data import Data, fetch_other, find_tasks, is_other
@@ -20,8 +22,7 @@ from bot.records.measured import KLD, Comparison, Row
 from bot.records.results import Evaluation, Results
 from bot.workplace import demo_texts
 from bot.workplace.job import tools_of
-from bot.workplace.models import Pipeline
-from bot.workspace import inside, keep_text
+from bot.workplace.workplace import Workplace
 
 PLAIN = ("ppl", KLD, "tasks", "speed", "noise")
 
@@ -37,15 +38,15 @@ class Wanted:
     tasks: tuple[Data, ...]
 
 
-def wanted(pipeline: Pipeline, measures: Sequence[str], against: bool) -> Wanted:
+def wanted(workplace: Workplace, measures: Sequence[str], against: bool) -> Wanted:
     """What `--measures` asks for; without it all that the settings name.
 
     Raises SettingsError for a name that is none.
     """
-    tasks = find_tasks(pipeline)
+    tasks = find_tasks(workplace)
     labels = {data.label.lower(): data for data in tasks}
     if not measures:
-        speed = pipeline.settings.evaluation.speed
+        speed = workplace.settings.evaluation.speed
         measures = ("ppl", "tasks", *((KLD, "noise") if against else ()), *(("speed",) * speed))
     for name in measures:
         if name.lower() not in (*PLAIN, *labels):
@@ -67,7 +68,7 @@ def wanted(pipeline: Pipeline, measures: Sequence[str], against: bool) -> Wanted
 
 
 def evaluate(
-    pipeline: Pipeline,
+    workplace: Workplace,
     files: Sequence[str],
     against: str | None,
     measures: Sequence[str],
@@ -81,13 +82,13 @@ def evaluate(
     `logits` gets the reference's log-probabilities. Raises what measuring raises; what was
     measured before that stays known.
     """
-    asked = wanted(pipeline, measures, against is not None)
-    _require_texts(pipeline, asked)
+    asked = wanted(workplace, measures, against is not None)
+    _require_texts(workplace, asked)
     base = _base(against)
     publishers: dict[str, str] = {}
-    subjects = [_subject(pipeline, name, publishers) for name in files]
-    reference = _subject(pipeline, against, publishers) if against and base is None else None
-    bench = Bench(pipeline, tools_of(pipeline.settings), reference, base)
+    subjects = [_subject(workplace, name, publishers) for name in files]
+    reference = _subject(workplace, against, publishers) if against and base is None else None
+    bench = Bench(workplace, tools_of(workplace.settings), reference, base)
 
     def found(*, whole: bool) -> Evaluation:
         rows = [row for subject in subjects if (row := _row(table, subject, publishers))]
@@ -119,10 +120,10 @@ def _write(out: Path, found: Evaluation) -> None:
     rights.hand_out(out)
 
 
-def _require_texts(pipeline: Pipeline, asked: Wanted) -> None:
+def _require_texts(workplace: Workplace, asked: Wanted) -> None:
     """Raise SettingsError where what is measured on would be the demo's, unless that is said."""
     uses = {demo_texts.TEXT} if asked.perplexity or asked.divergence or asked.noise else set()
-    demo_texts.refuse(pipeline.settings, uses | ({demo_texts.TASKS} if asked.tasks else set()))
+    demo_texts.refuse(workplace.settings, uses | ({demo_texts.TASKS} if asked.tasks else set()))
 
 
 def stored_comparisons(path: Path, one: str, other: str) -> tuple[Comparison, ...]:
@@ -153,18 +154,18 @@ def _base(against: str | None) -> Path | None:
         return path if file.read(len(MAGIC)) == MAGIC else None
 
 
-def _subject(pipeline: Pipeline, name: str, publishers: dict[str, str]) -> Subject:
+def _subject(workplace: Workplace, name: str, publishers: dict[str, str]) -> Subject:
     if not is_other(name):
         path = Path(name).expanduser()
-        return subject_of(pipeline, path, path.stem)
-    other = fetch_other(pipeline, name)
-    subject = subject_of(pipeline, other.path, other.name, other.sha256, other.bytes)
+        return subject_of(workplace, path, path.stem)
+    other = fetch_other(workplace, name)
+    subject = subject_of(workplace, other.path, other.name, other.sha256, other.bytes)
     publishers[subject.sha256] = other.publisher
     return subject
 
 
 def subject_of(
-    pipeline: Pipeline, path: Path, name: str, sha256: str | None = None, size: int | None = None
+    workplace: Workplace, path: Path, name: str, sha256: str | None = None, size: int | None = None
 ) -> Subject:
     """A GGUF file or its shards to be measured, hashed once and remembered.
 
@@ -174,8 +175,8 @@ def subject_of(
     paths = gguf.shards(path, gguf.read(path))  # before llama.cpp sees a stranger's file
     if sha256 is not None and size is not None:
         return Subject(name=name, path=path, bytes=size, sha256=sha256)
-    inputs = {"path": inside(pipeline.workspace.root, path)}
-    files = pipeline.step(
+    inputs = {"path": inside(workplace.folders.root, path)}
+    files = workplace.step(
         digest(inputs), "hash", inputs, paths, f"hashing {path.name}", lambda _report: None
     ).files
     whole = files[0].sha256 if len(files) == 1 else digest([file.sha256 for file in files])

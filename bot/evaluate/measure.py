@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bot.disk.writing import keep_text
 from bot.evaluate.bench import Bench, Subject
 from bot.evaluate.data import fetch_other, find_tasks
 from bot.evaluate.files import subject_of
@@ -17,7 +18,6 @@ from bot.records.measured import Row, Scores
 from bot.records.recipes import Recipe
 from bot.records.results import Results, TierFiles
 from bot.workplace.job import Job
-from bot.workspace import keep_text
 
 
 def evaluate(job: Job, tiers: TierFiles) -> Results:
@@ -26,7 +26,7 @@ def evaluate(job: Job, tiers: TierFiles) -> Results:
     It is written after each measure, and holds what is known by then.
     """
     reference = reference_of(job)
-    bench, others = Bench(job.pipeline, job.tools, reference), _others(job)
+    bench, others = Bench(job.workplace, job.tools, reference), _others(job)
     made = 0
 
     def wrote() -> None:
@@ -49,30 +49,30 @@ def measure_reference(job: Job) -> None:
 
     The latter are noted: later jobs need their numbers, and not the files.
     """
-    bench = Bench(job.pipeline, job.tools, reference_of(job))
+    bench = Bench(job.workplace, job.tools, reference_of(job))
     sizes = [job.plan.predicted(recipe) for recipe in job.plan.distinct]
     bench.make_logits(max(sizes), len(sizes) + len(job.settings.evaluation.others))
     _table(job, bench, list(_others(job)), _nothing).fill()
     for wanted in job.settings.evaluation.others:
         subject, publisher = _other_file(job, wanted)
         value = {"subject": dump(subject), "publisher": publisher}
-        job.pipeline.ledger.record(job.key, f"other {wanted}", {}, [], value)
+        job.workplace.ledger.record(job.key, f"other {wanted}", {}, [], value)
 
 
 def measure_files(job: Job, built: Mapping[str, Built]) -> None:
     """Measure files of the job, and leave the numbers in the ledger."""
-    bench = Bench(job.pipeline, job.tools, reference_of(job))
+    bench = Bench(job.workplace, job.tools, reference_of(job))
     _table(job, bench, _subjects(built), _nothing).fill()
 
 
 def logits_of(job: Job) -> Path | None:
     """The file with the reference's log-probabilities, where one was made."""
-    return Bench(job.pipeline, job.tools, reference_of(job)).kept_logits()
+    return Bench(job.workplace, job.tools, reference_of(job)).kept_logits()
 
 
 def logits_path(job: Job) -> Path:
     """Where that file lies, or will lie; others leave it alone while this process runs."""
-    return Bench(job.pipeline, job.tools, reference_of(job)).use_logits()
+    return Bench(job.workplace, job.tools, reference_of(job)).use_logits()
 
 
 def _nothing() -> None:
@@ -101,11 +101,11 @@ class _Noted:
 
 def _other_file(job: Job, wanted: str) -> tuple[Subject, str]:
     """Another publisher's file, fetched unless a job before this one did; and whose it is."""
-    noted = job.pipeline.ledger.finished(job.key, f"other {wanted}", {}, shape=_Noted)
+    noted = job.workplace.ledger.finished(job.key, f"other {wanted}", {}, shape=_Noted)
     if noted is not None:
         return load(Subject, noted.value["subject"]), str(noted.value["publisher"])
-    other = fetch_other(job.pipeline, wanted)
-    subject = subject_of(job.pipeline, other.path, other.name, other.sha256, other.bytes)
+    other = fetch_other(job.workplace, wanted)
+    subject = subject_of(job.workplace, other.path, other.name, other.sha256, other.bytes)
     return subject, other.publisher
 
 
@@ -113,7 +113,7 @@ def _table(job: Job, bench: Bench, subjects: Sequence[Subject], wrote: Wrote) ->
     return Table(
         bench,
         subjects,
-        tasks=find_tasks(job.pipeline),
+        tasks=find_tasks(job.workplace),
         speed=job.settings.evaluation.speed,
         wrote=wrote,
     )
@@ -121,7 +121,7 @@ def _table(job: Job, bench: Bench, subjects: Sequence[Subject], wrote: Wrote) ->
 
 def drop_logits(job: Job) -> None:
     """Remove what only measuring needs: the reference's log-probabilities."""
-    Bench(job.pipeline, job.tools, reference_of(job)).drop_logits()
+    Bench(job.workplace, job.tools, reference_of(job)).drop_logits()
 
 
 def reference_of(job: Job) -> Subject:

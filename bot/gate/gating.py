@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 from bot import licences
 from bot.clients.files import gguf
+from bot.disk.hashes import blob_id
+from bot.disk.writing import keep_text
 from bot.errors import AbsentError, GateError
 from bot.gate.verdicts import Facts, Verdict, as_text, judge, kept
 from bot.records.coding import to_json
@@ -14,9 +16,8 @@ from bot.records.releases import Release
 from bot.records.results import Results
 from bot.settings.settings import GateSettings, Settings
 from bot.workplace.job import Job
-from bot.workplace.models import Pipeline, as_file, as_repo, origin_of
 from bot.workplace.provenance import said_of
-from bot.workspace import blob_id, keep_text
+from bot.workplace.workplace import Workplace, as_file, as_repo, origin_of
 
 RESULTS = "results.json"
 Looks = Mapping[str, tuple[str, str | None]]  # by tier: ("", None) for a sound file
@@ -30,10 +31,10 @@ def passed(job: Job, results: Results, looks: Looks, repo_id: str) -> Results:
     verdict = gate(job, results, looks, repo_id)
     keep_text(job.paths.gate, as_text(verdict) + "\n")
     for one in verdict.left_out:
-        job.pipeline.narrator.say(f"{one.tier} is left out: {one.reason}")
+        job.workplace.narrator.say(f"{one.tier} is left out: {one.reason}")
     if verdict.stops is not None:
         if any(check.rule == "alone" and not check.good for check in verdict.checks):
-            job.pipeline.ledger.forget(_seen(job, repo_id))  # the next run knows of it
+            job.workplace.ledger.forget(_seen(job, repo_id))  # the next run knows of it
         raise GateError(f"{repo_id} is not published: {verdict.stops}; `bot gate` shows every rule")
     good = kept(results, verdict.left_out)
     if verdict.left_out:
@@ -56,7 +57,7 @@ def gate(job: Job, results: Results, looks: Looks, repo_id: str) -> Verdict:
 
 
 def require_allowed(
-    pipeline: Pipeline, model: str, revision: str, release: Release | None = None
+    workplace: Workplace, model: str, revision: str, release: Release | None = None
 ) -> None:
     """As `require_licence`, of a model by its name; `release` is what a Hub said of it before.
 
@@ -64,11 +65,11 @@ def require_allowed(
     """
     path = as_file(model)
     if path is None:
-        found = release or pipeline.hub.release(as_repo(model), revision)
-        require_licence(found, pipeline.settings.gate)
+        found = release or workplace.hub.release(as_repo(model), revision)
+        require_licence(found, workplace.settings.gate)
         return
-    origin = origin_of(gguf.read(path).metadata, pipeline.settings.source)
-    good, text = licences.permitted(origin, _rules(pipeline.settings, None))
+    origin = origin_of(gguf.read(path).metadata, workplace.settings.source)
+    good, text = licences.permitted(origin, _rules(workplace.settings, None))
     if not good:
         advice = "name it with --license (and --base-model), or keep it --private"
         raise GateError(f"nothing made of {path.name} may be published: {text}; {advice}")
@@ -92,14 +93,14 @@ def require_licence(release: Release, wanted: GateSettings) -> None:
 
 def begin(job: Job, repo_id: str) -> None:
     """Note what the repository holds before the work begins, unless a stopped run did."""
-    if job.pipeline.ledger.remembered(_seen(job, repo_id)) is None:
+    if job.workplace.ledger.remembered(_seen(job, repo_id)) is None:
         held = _held(job, repo_id)
-        job.pipeline.ledger.remember(_seen(job, repo_id), held, time.time())
+        job.workplace.ledger.remember(_seen(job, repo_id), held, time.time())
 
 
 def end(job: Job, repo_id: str) -> None:
     """The publication is done: what the repository held before is of no interest any more."""
-    job.pipeline.ledger.forget(_seen(job, repo_id))
+    job.workplace.ledger.forget(_seen(job, repo_id))
 
 
 def _seen(job: Job, repo_id: str) -> str:
@@ -109,7 +110,7 @@ def _seen(job: Job, repo_id: str) -> str:
 def _held(job: Job, repo_id: str) -> str:
     """git's hash of the results.json that a repository holds; empty without one."""
     try:
-        release = job.pipeline.hub.release(repo_id)
+        release = job.workplace.hub.release(repo_id)
     except AbsentError:
         return ""
     found = {file.path: file for file in release.files}.get(RESULTS)
@@ -118,7 +119,7 @@ def _held(job: Job, repo_id: str) -> str:
 
 def _alone(job: Job, repo_id: str, ours: str) -> str | None:
     """Results that neither were there before nor are ours come from another bot of ours."""
-    before = job.pipeline.ledger.remembered(_seen(job, repo_id))
+    before = job.workplace.ledger.remembered(_seen(job, repo_id))
     if before is None:
         return None
     held = _held(job, repo_id)
@@ -129,7 +130,7 @@ def _alone(job: Job, repo_id: str, ours: str) -> str | None:
 
 def _is_same(job: Job, repo_id: str) -> bool:
     """Whether the other bot made what was asked for here."""
-    made = said_of(job.pipeline.hub, job.pipeline.hub.release(repo_id))
+    made = said_of(job.workplace.hub, job.workplace.hub.release(repo_id))
     return made is not None and made.is_of(job.order.asked)
 
 
@@ -139,7 +140,7 @@ def _newest(job: Job) -> str | None:
     if release is None or not job.settings.gate.newest:
         return None
     try:
-        now = job.pipeline.hub.release(release.repo_id)
+        now = job.workplace.hub.release(release.repo_id)
     except AbsentError as error:
         raise AbsentError(
             f"{release.repo_id} is gone or hidden by now; run it again when it is back, or set "

@@ -25,6 +25,9 @@ from typing import Annotated, TypeVar
 
 from pydantic import ConfigDict, Field, StringConstraints, ValidationError, with_config
 
+from bot.disk.folders import Folders
+from bot.disk.paths import slug
+from bot.disk.writing import keep_text, write_text
 from bot.errors import CapacityError, SourceError
 from bot.foreign import has_few_values
 from bot.jobs.recordpath import RecordPath
@@ -35,8 +38,7 @@ from bot.records.measured import Tools
 from bot.records.model import Architecture
 from bot.records.releases import Release
 from bot.store.ledger import Ledger, Work
-from bot.workplace.models import REPO_ID
-from bot.workspace import Workspace, keep_text, slug, write_text
+from bot.workplace.workplace import REPO_ID
 
 REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
 TIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -338,8 +340,8 @@ def _bytes(path: Path) -> bytes:
         return b""
 
 
-def folder_of(workspace: Workspace, name: str) -> Folder:
+def folder_of(folders: Folders, name: str) -> Folder:
     """The folder that `prepare` named. Raises SourceError for what is no such name."""
     if not RELEASE.fullmatch(name) or not name.isascii():
         raise SourceError(f"{name[:100]!r} is no release; take it from the output of `prepare`")
-    return Folder(workspace.root / "orders" / name)
+    return Folder(folders.root / "orders" / name)

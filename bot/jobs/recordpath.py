@@ -9,8 +9,8 @@ from typing import Any
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
+from bot.disk.paths import inside, is_safe
 from bot.errors import SourceError
-from bot.workspace import inside, is_safe
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from bot.disk.paths import remove
 from bot.errors import SourceError
 from bot.jobs import claims
 from bot.jobs.orders import Folder, Prepared, Sent, parsed
 from bot.jobs.travel import give_back, road
 from bot.legible import code_span
-from bot.workplace.models import REPO_ID, Pipeline
-from bot.workspace import remove
+from bot.workplace.workplace import REPO_ID, Workplace
 
 ENDING = 60.0  # seconds that a cancelled step may take to end
 
@@ -29,7 +29,7 @@ class Account:
 
 
 def report(
-    pipeline: Pipeline,
+    workplace: Workplace,
     folder: Folder | None,
     sentinel: str,
     told: str,
@@ -47,13 +47,13 @@ def report(
         return Account(good=True, text="All of it was published before.\n")
     if folder is None or not sentinel:
         return account(None, None)
-    road(pipeline, folder).records()
+    road(workplace, folder).records()
     prepared = folder.prepared(sentinel)
     sent = parsed(Sent, told.encode()) if told else folder.read(Sent)
-    if sent is None or sent.key != prepared.key or not _is_ours(pipeline, sent):
+    if sent is None or sent.key != prepared.key or not _is_ours(workplace, sent):
         return account(prepared, None, _complete(folder, prepared, seals))
     done = _complete(folder, prepared, seals)
-    return account(prepared, sent, done, _lacking(pipeline, sent))
+    return account(prepared, sent, done, _lacking(workplace, sent))
 
 
 def _complete(folder: Folder, prepared: Prepared, seals: str) -> frozenset[str]:
@@ -64,23 +64,23 @@ def _complete(folder: Folder, prepared: Prepared, seals: str) -> frozenset[str]:
     return frozenset(tier for part in parts.values() for tier in part.tiers)
 
 
-def _is_ours(pipeline: Pipeline, sent: Sent) -> bool:
+def _is_ours(workplace: Workplace, sent: Sent) -> bool:
     """Whether its addresses are those of the repository it names, on the Hub of the settings."""
-    site = pipeline.settings.hub.endpoint
+    site = workplace.settings.hub.endpoint
     waiting = re.fullmatch(r"/discussions/[0-9]{1,9}", (sent.waiting or "").removeprefix(sent.url))
     named = REPO_ID.fullmatch(sent.repo_id) is not None
     ours = sent.url == f"{site}/{sent.repo_id}"
     return named and ours and (waiting is not None or sent.waiting is None)
 
 
-def _lacking(pipeline: Pipeline, sent: Sent) -> frozenset[str]:
+def _lacking(workplace: Workplace, sent: Sent) -> frozenset[str]:
     """Files of a publication that the Hub does not hold; none where it lets nobody look."""
     if sent.waiting is not None:
         return frozenset()
     try:
-        held = pipeline.hub.release(sent.repo_id, sent.commit).files
+        held = workplace.hub.release(sent.repo_id, sent.commit).files
     except SourceError:
-        return frozenset() if pipeline.settings.publish.private else frozenset(sent.files)
+        return frozenset() if workplace.settings.publish.private else frozenset(sent.files)
     there = {file.path: file.sha256 for file in held}
     return frozenset(path for path, hashed in sent.files.items() if there.get(path) != hashed)
 
@@ -134,23 +134,23 @@ def _state(tier: str, complete: frozenset[str], there: tuple[str, ...], waiting:
     return "complete, not published" if tier in complete else "**failed or not reached**"
 
 
-def clean(pipeline: Pipeline, folder: Folder, sentinel: str, told: str) -> bool | None:
+def clean(workplace: Workplace, folder: Folder, sentinel: str, told: str) -> bool | None:
     """Give disk back: unfinished files; and of an order that is all published, all but its record.
 
     Says whether the latter was done; then nothing travels any more either. None: there is nothing
     that this run is known to have prepared.
     """
-    way = road(pipeline, folder)
+    way = road(workplace, folder)
     way.records()
     prepared = folder.prepared(sentinel) if folder.file(Prepared).is_file() else None
     if prepared is None:
         return None
     name = prepared.order.model.split("/")[1]
-    job = pipeline.workspace.job(name, prepared.key)
+    job = workplace.folders.job(name, prepared.key)
     with job.locked(patience=ENDING):
         for partial in job.folder.rglob("*.partial"):
             remove(partial, job.folder)
-        if pipeline.settings.jobs.keep or not report(pipeline, folder, sentinel, told).good:
+        if workplace.settings.jobs.keep or not report(workplace, folder, sentinel, told).good:
             return False
         give_back(folder, prepared)
     way.close()

@@ -17,6 +17,10 @@ from typing import Any, NoReturn
 from bot.card import describe
 from bot.clients.llama import library
 from bot.detect import inspection
+from bot.disk.folders import GATE
+from bot.disk.hashes import sha256
+from bot.disk.paths import inside, remove, require_safe
+from bot.disk.writing import write_text
 from bot.errors import (
     BotError,
     BuildError,
@@ -52,59 +56,58 @@ from bot.store.ledger import Ledger, Work
 from bot.workplace import asked
 from bot.workplace.asked import Pinned
 from bot.workplace.job import Job, tools_of
-from bot.workplace.models import Pipeline
 from bot.workplace.names import name_of
-from bot.workspace import GATE, inside, remove, require_safe, sha256, write_text
+from bot.workplace.workplace import Workplace
 
 
-def prepare(pipeline: Pipeline, order: Order) -> tuple[Folder, Prepared | None]:
+def prepare(workplace: Workplace, order: Order) -> tuple[Folder, Prepared | None]:
     """Make all that every tier needs; None when this order is published already.
 
     Raises CapacityError for want of disk or of a device before anything is fetched.
     """
-    settings = pipeline.settings
+    settings = workplace.settings
     if settings.hub.namespace is None:  # said now, not after hours: `describe` has no token to ask
         raise SettingsError("hub.namespace is not set; name the owner of what will be published")
     devices = require_device(settings)
-    pipeline.narrator.say(f"devices: {devices}")
-    needs.require(pipeline, order.tiers)
-    release = pipeline.hub.release(order.model, order.revision)
+    workplace.narrator.say(f"devices: {devices}")
+    needs.require(workplace, order.tiers)
+    release = workplace.hub.release(order.model, order.revision)
     gating.require_licence(release, settings.gate)
-    folder = Folder(pipeline.workspace.order(order.model, release.commit))
+    folder = Folder(workplace.folders.order(order.model, release.commit))
     pinned = Pinned(
         name=name_of(release.repo_id.split("/")[1]), commit=release.commit, release=release
     )
     inputs = asked.order(settings, pinned, order.tiers)
-    if _is_published(pipeline, folder, inputs):
+    if _is_published(workplace, folder, inputs):
         return folder, None
-    way = road(pipeline, folder)
+    way = road(workplace, folder)
     if way.apart:
-        sweep(pipeline, folder)
+        sweep(workplace, folder)
         way.open()
         way.records()
         before = folder.known  # what others left there is not adopted: it is made anew
         if before is not None and _still(before, _known(inputs), release.commit, settings):
             return folder, before
     if not folder.path.exists():
-        _require_room(pipeline, order)
-    return folder, _made(pipeline, way, folder, order, _known(inputs), release.commit)
+        _require_room(workplace, order)
+    return folder, _made(workplace, way, folder, order, _known(inputs), release.commit)
 
 
 def _made(
-    pipeline: Pipeline, way: Road, folder: Folder, order: Order, known: str, commit: str
+    workplace: Workplace, way: Road, folder: Folder, order: Order, known: str, commit: str
 ) -> Prepared:
     """What every tier needs, made and handed on."""
-    mine = pipeline.beside(pipeline.settings, folder.open_ledger("prepare"))
+    mine = workplace.beside(workplace.settings, folder.open_ledger("prepare"))
     local = local_of(mine, mine.hub.release(order.model, commit))
     plan = mine.plan(described(mine, local), order.tiers)
     job = Job(mine, plan)
     if way.apart:
         size = plan.model.source.bytes + sum(plan.predicted(one) for one in plan.distinct)
-        pipeline.narrator.say(f"{size / 1e9:.1f} GB and more will lie between the jobs")
+        workplace.narrator.say(f"{size / 1e9:.1f} GB and more will lie between the jobs")
     with job.paths.locked():
         require_room(job)
         _make(job, apart=way.apart)
-    parts, logits = groups(plan.recipes, pipeline.settings.jobs.tiers), measure.logits_of(job)
+    parts, logits = groups(plan.recipes, workplace.settings.jobs.tiers), measure.logits_of(job)
     prepared = Prepared(
         order=order,
         asked=known,
@@ -138,7 +141,7 @@ def _make(job: Job, *, apart: bool) -> None:
     calibrating.calibrate(job)
     measure.measure_reference(job)
     plain = tuple(recipe for recipe in job.plan.recipes if recipe.plain)
-    part = Job(job.pipeline, replace(job.plan, recipes=plain), key=job.key)
+    part = Job(job.workplace, replace(job.plan, recipes=plain), key=job.key)
     made = tier_files.quantize(part)
     measure.measure_files(part, made)
     for tier, file in made.items() if apart else ():
@@ -147,8 +150,8 @@ def _make(job: Job, *, apart: bool) -> None:
 
 def _needs(job: Job, local: Local, logits: Path | None) -> Needs:
     """What jobs on other machines cannot make, or should not make again."""
-    root, matrix = job.pipeline.workspace.root, calibrating.known(job)
-    texts = [data.path for data in (find_text(job.pipeline), *find_tasks(job.pipeline))]
+    root, matrix = job.workplace.folders.root, calibrating.known(job)
+    texts = [data.path for data in (find_text(job.workplace), *find_tasks(job.workplace))]
     fetched = [
         describe.hashed(path) for path in texts if not Path(inside(root, path)).is_absolute()
     ]
@@ -156,7 +159,7 @@ def _needs(job: Job, local: Local, logits: Path | None) -> Needs:
     kept = [describe.hashed(logits)] if logits else []
     extras = [describe.hashed(path) for path in (local.extras or {}).values()]
     return Needs(
-        model=carried(root, job.pipeline.hashed(local)),
+        model=carried(root, job.workplace.hashed(local)),
         quantize=carried(root, [*shared, *kept]),
         describe=carried(root, [*shared, *extras]),
     )
@@ -191,53 +194,55 @@ def _known(inputs: asked.Order) -> str:
     return digest([inputs.key, dump(inputs.asked)])
 
 
-def _is_published(pipeline: Pipeline, folder: Folder, inputs: asked.Order) -> bool:
+def _is_published(workplace: Workplace, folder: Folder, inputs: asked.Order) -> bool:
     """Whether a Hub holds all that this very order leads to, as `bot publish` knows it.
 
     Where a publication of it was noted here, it went there, shown or not as was said then.
     """
     sent = folder.read(Sent)
     noted = sent if sent and sent.key == inputs.key and sent.whole and not sent.waiting else None
-    repo_id = noted.repo_id if noted else pipeline.target(inputs.pinned, None)
-    private = noted is not None or pipeline.settings.publish.private
-    return held_already(pipeline, repo_id, inputs, private=private) is not None
+    repo_id = noted.repo_id if noted else workplace.target(inputs.pinned, None)
+    private = noted is not None or workplace.settings.publish.private
+    return held_already(workplace, repo_id, inputs, private=private) is not None
 
 
-def _require_room(pipeline: Pipeline, order: Order) -> None:
+def _require_room(workplace: Workplace, order: Order) -> None:
     """Raise CapacityError, by headers alone, unless all of it fits."""
-    sight = inspection.look_at(pipeline, order.model, order.revision, inspection.machine(pipeline))
+    sight = inspection.look_at(
+        workplace, order.model, order.revision, inspection.machine(workplace)
+    )
     if sight.sketch is not None:  # else fetching says why not
-        require_room_ahead(pipeline, pipeline.plan(sight.sketch, order.tiers))
+        require_room_ahead(workplace, workplace.plan(sight.sketch, order.tiers))
 
 
 # ── one group of tiers ──────────────────────────────────────────────────────────────────────
 
 
 def quantize(
-    pipeline: Pipeline, folder: Folder, sentinel: str, number: int, seals: str = ""
+    workplace: Workplace, folder: Folder, sentinel: str, number: int, seals: str = ""
 ) -> tuple[str, ...]:
     """Make and measure the tiers of a group; what is done is noted tier by tier.
 
     `seals` has that of the group; where this machine prepared the release it need not be told.
     """
-    way = road(pipeline, folder)
+    way = road(workplace, folder)
     way.records()
     prepared = folder.prepared(sentinel)
     if not 1 <= number <= len(prepared.groups):
         raise SourceError(f"there is no group {number}; take one of 1 to {len(prepared.groups)}")
     seal = claims.known_seals(folder, prepared, seals)
-    require_device(pipeline.settings)
-    before, name = _group(pipeline, folder, prepared, number, seal), f"group-{number}"
+    require_device(workplace.settings)
+    before, name = _group(workplace, folder, prepared, number, seal), f"group-{number}"
     if way.apart:
         if _is_done(way, prepared, number, before, folder.root):
             return before.tiers
-        sweep(pipeline, folder)
+        sweep(workplace, folder)
     room = sum(prepared.room[number - 1 : number])
     needed = (*prepared.needs.model, *prepared.needs.quantize)
-    brought = way.bring(needed, _places(pipeline, prepared), room)
+    brought = way.bring(needed, _places(workplace, prepared), room)
     given = _given(way, prepared, brought, folder)
     ledger = _knowing(folder, name, (*given, *before.work))
-    mine = pipeline.beside(_of_group(pipeline.settings, prepared.tools), ledger)
+    mine = workplace.beside(_of_group(workplace.settings, prepared.tools), ledger)
     plan = mine.plan(described(mine, prepared.model(folder.root)), prepared.groups[number - 1])
     job = Job(mine, plan, key=prepared.key)
     _require_same(job, prepared)
@@ -282,12 +287,12 @@ def _unsealed(number: int) -> NoReturn:
     raise SettingsError(f"--seals has none of group {number}; take it from what `prepare` printed")
 
 
-def _places(pipeline: Pipeline, prepared: Prepared) -> tuple[str, ...]:
+def _places(workplace: Workplace, prepared: Prepared) -> tuple[str, ...]:
     """Where files of this release may be brought to: its own folders, and texts of the settings."""
-    space, root = pipeline.workspace, pipeline.workspace.root
+    space, root = workplace.folders, workplace.folders.root
     texts = (
         inside(root, space.texts(entry.repository, entry.commit))
-        for entry in pipeline.settings.data.values()
+        for entry in workplace.settings.data.values()
         if entry.repository is not None and entry.commit is not None
     )
     return (*prepared.sources, f"{prepared.job}/release", "measures", *texts)
@@ -304,12 +309,12 @@ def _given(
 
 
 def _group(
-    pipeline: Pipeline, folder: Folder, prepared: Prepared, number: int, seals: Seals
+    workplace: Workplace, folder: Folder, prepared: Prepared, number: int, seals: Seals
 ) -> Group:
     """What is done of a group; what others wrote in its name is named, and made anew."""
     found = claims.claimed(folder, prepared, number, seals, None)
     if isinstance(found, str):
-        pipeline.narrator.say(f"{found}: its tiers are made anew")
+        workplace.narrator.say(f"{found}: its tiers are made anew")
     return found if isinstance(found, Group) else Group(key=prepared.key, tiers=())
 
 
@@ -327,7 +332,7 @@ def _leave(job: Job, way: Road, tier: str, file: Built, record: Path) -> None:
 
 
 def quantize_all(
-    pipeline: Pipeline, folder: Folder, sentinel: str, seals: str = ""
+    workplace: Workplace, folder: Folder, sentinel: str, seals: str = ""
 ) -> tuple[str, ...]:
     """The groups one after another; one that fails stops no other.
 
@@ -337,9 +342,9 @@ def quantize_all(
     done: tuple[str, ...] = ()
     for number in range(1, len(folder.prepared(sentinel).groups) + 1):
         try:
-            done += quantize(pipeline, folder, sentinel, number, seals)
+            done += quantize(workplace, folder, sentinel, number, seals)
         except BotError as error:
-            pipeline.narrator.say(f"group {number}: {error}")
+            workplace.narrator.say(f"group {number}: {error}")
             failures.append(error)
     if failures:
         raise failures[0]
@@ -387,30 +392,30 @@ def _require_same(job: Job, prepared: Prepared) -> None:
 
 
 def describe_release(
-    pipeline: Pipeline, folder: Folder, sentinel: str, to: str | None, seals: str = ""
+    workplace: Workplace, folder: Folder, sentinel: str, to: str | None, seals: str = ""
 ) -> Described:
     """Write card, plot and results of the complete tiers; no token is needed, nothing is sent.
 
     A group whose record its job did not write, or that claims more than its own, counts as not
     complete and is named. Raises BuildError when the policy wants more tiers than are complete.
     """
-    way = road(pipeline, folder)
+    way = road(workplace, folder)
     way.records()
     prepared = folder.prepared(sentinel)
     told = claims.known_seals(folder, prepared, seals)
-    brought = way.bring(prepared.needs.describe, _places(pipeline, prepared))
-    texts = [data.text for data in (find_text(pipeline), *find_tasks(pipeline))]
+    brought = way.bring(prepared.needs.describe, _places(workplace, prepared))
+    texts = [data.text for data in (find_text(workplace), *find_tasks(workplace))]
     parts, wrong = claims.complete(folder, prepared, told, texts)
     for why in wrong.values():
-        pipeline.narrator.say(f"{why}: its tiers are left out; rerun that job")
+        workplace.narrator.say(f"{why}: its tiers are left out; rerun that job")
     done = {tier for part in parts.values() for tier in part.tiers}
     complete = tuple(tier for tier in prepared.tiers if tier in done)
-    _require_enough(pipeline.settings.jobs.policy, complete, prepared.tiers)
+    _require_enough(workplace.settings.jobs.policy, complete, prepared.tiers)
     given = _given(way, prepared, brought, folder)
     theirs = (work for part in parts.values() for work in part.work)
     ledger = _knowing(folder, "publish", (*given, *theirs))
-    job = _whole(pipeline, ledger, prepared, complete, way)
-    repo_id = pipeline.target(job.plan.model, to)
+    job = _whole(workplace, ledger, prepared, complete, way)
+    repo_id = workplace.target(job.plan.model, to)
     with job.paths.locked(), _making_nothing(job, apart=way.apart):
         files = card(job, repo_id)
     described = Described(
@@ -441,11 +446,11 @@ def _verdict(job: Job) -> list[Built]:
 
 
 def _whole(
-    pipeline: Pipeline, ledger: Ledger, prepared: Prepared, tiers: Sequence[str], way: Road
+    workplace: Workplace, ledger: Ledger, prepared: Prepared, tiers: Sequence[str], way: Road
 ) -> Job:
     """The job of the complete tiers; its numbers are of the machine that made them."""
-    llama = pipeline.settings.llama.model_copy(update={"threads": prepared.tools.threads})
-    mine = pipeline.beside(pipeline.settings.model_copy(update={"llama": llama}), ledger)
+    llama = workplace.settings.llama.model_copy(update={"threads": prepared.tools.threads})
+    mine = workplace.beside(workplace.settings.model_copy(update={"llama": llama}), ledger)
     plan: Plan[Model] = mine.plan(way.model(mine, prepared), tiers)
     job = Job(mine, plan, key=prepared.key, tools=prepared.tools)
     _require_same(job, prepared)
@@ -461,7 +466,7 @@ def _making_nothing(job: Job, *, apart: bool) -> Iterator[None]:
     if not apart:
         yield
         return
-    ledger = job.pipeline.ledger
+    ledger = job.workplace.ledger
     before = set(_numbers(ledger))
     missing = [
         recipe.tier for recipe in job.plan.distinct if tier_files.known(job, recipe.tier) is None
@@ -493,19 +498,19 @@ def _require_enough(policy: str, complete: Sequence[str], wanted: Sequence[str])
 
 
 def publish(
-    pipeline: Pipeline, folder: Folder, sentinel: str, told: str = "", *, private: bool
+    workplace: Workplace, folder: Folder, sentinel: str, told: str = "", *, private: bool
 ) -> tuple[Published, Sent]:
     """Send what was described: one commit, verified, then public. No model is opened here.
 
     `told` is the hash of what was described, by which another machine's is known; without it this
     machine's own is sent. Also what later jobs of the run are told of it.
     """
-    way = road(pipeline, folder)
+    way = road(workplace, folder)
     prepared, described = _to_send(way, folder, sentinel, told)
     message = f"APEX quants of {prepared.order.model} at {prepared.commit[:12]}"
-    way.lend(pipeline.hub, described.repo_id, described.files)
+    way.lend(workplace.hub, described.repo_id, described.files)
     done = send(
-        pipeline, described.repo_id, described.files, message, prepared.key, private=private
+        workplace, described.repo_id, described.files, message, prepared.key, private=private
     )
     sent = Sent(
         key=prepared.key,
@@ -518,7 +523,7 @@ def publish(
         waiting=done.waiting,
     )
     folder.write(sent)
-    return follow(pipeline, done, whole=sent.whole), sent
+    return follow(workplace, done, whole=sent.whole), sent
 
 
 def _to_send(way: Road, folder: Folder, sentinel: str, told: str) -> tuple[Prepared, Described]:

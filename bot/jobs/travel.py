@@ -18,6 +18,10 @@ from typing import Protocol
 from bot.clients.hub.connection import MovedOn
 from bot.clients.hub.hub import Hub
 from bot.clients.hub.writing import ATTRIBUTES, Writer
+from bot.disk.hashes import sha256
+from bot.disk.locks import unused
+from bot.disk.paths import inside, remove, require_safe
+from bot.disk.writing import write_text
 from bot.errors import AccessError, PublishError, SettingsError, SourceError
 from bot.jobs.orders import LONGEST, Carried, Folder, Group, Prepared
 from bot.jobs.recordpath import RecordPath
@@ -30,8 +34,7 @@ from bot.settings.settings import staging_token
 from bot.source.obtain import described
 from bot.store.ledger import Kept, Work
 from bot.workplace.fetch import FETCHERS, fetch
-from bot.workplace.models import Pipeline
-from bot.workspace import inside, remove, require_safe, sha256, unused, write_text
+from bot.workplace.workplace import Workplace
 
 SENTINEL = "apex-bot-staging.json"
 TRIES = 20  # commits of other jobs that may come between
@@ -61,7 +64,7 @@ class Road(Protocol):
         does not belong below one of `places` of the working folder.
         """
 
-    def model(self, pipeline: Pipeline, prepared: Prepared) -> Model:
+    def model(self, workplace: Workplace, prepared: Prepared) -> Model:
         """The 16-bit model, described; its header alone may be here."""
 
     def leave(self, files: Iterable[Built], title: str) -> None:
@@ -80,9 +83,9 @@ class Road(Protocol):
         """Nothing travels any more. Raises SettingsError for what is not ours."""
 
 
-def road(pipeline: Pipeline, folder: Folder) -> Road:
+def road(workplace: Workplace, folder: Folder) -> Road:
     """The way of the settings. Raises AccessError without the token that it takes."""
-    jobs = pipeline.settings.jobs
+    jobs = workplace.settings.jobs
     if jobs.travel == "folder" or jobs.staging is None:
         return Shared(folder)
     token = staging_token()
@@ -90,8 +93,8 @@ def road(pipeline: Pipeline, folder: Folder) -> Road:
         raise AccessError(
             f"HF_STAGING_TOKEN is not set; make a token that may write to {jobs.staging} alone"
         )
-    hub = Hub(pipeline.settings.hub.endpoint, token, variable="HF_STAGING_TOKEN")
-    return Staging(hub, f"{jobs.staging}/{name_of(folder)}", folder, pipeline)
+    hub = Hub(workplace.settings.hub.endpoint, token, variable="HF_STAGING_TOKEN")
+    return Staging(hub, f"{jobs.staging}/{name_of(folder)}", folder, workplace)
 
 
 def name_of(folder: Folder) -> str:
@@ -123,9 +126,9 @@ class Shared:
         del wanted, places, room
         return frozenset()
 
-    def model(self, pipeline: Pipeline, prepared: Prepared) -> Model:
+    def model(self, workplace: Workplace, prepared: Prepared) -> Model:
         """The model in the folder."""
-        return described(pipeline, prepared.model(self.folder.root))
+        return described(workplace, prepared.model(self.folder.root))
 
     def leave(self, files: Iterable[Built], title: str) -> None:
         """They stay where they are."""
@@ -151,9 +154,9 @@ class Staging:
 
     apart = True
 
-    def __init__(self, hub: Hub, repo_id: str, folder: Folder, pipeline: Pipeline) -> None:
+    def __init__(self, hub: Hub, repo_id: str, folder: Folder, workplace: Workplace) -> None:
         self._hub, self.repo_id, self._folder = hub, repo_id, folder
-        self._pipeline, self._root = pipeline, folder.root
+        self._workplace, self._root = workplace, folder.root
 
     # ── whose it is ─────────────────────────────────────────────────────────────────────────
 
@@ -206,7 +209,7 @@ class Staging:
         for path in named:
             require_safe(path, self.repo_id)
         missing = {path: named[path] for path in differing(self._ours(), named)}
-        with self._pipeline.narrator.work(f"sending {title} to {self.repo_id}"):
+        with self._workplace.narrator.work(f"sending {title} to {self.repo_id}"):
             self._hub.preupload(self.repo_id, missing)
             for _ in range(TRIES):
                 now = self._hub.release(self.repo_id)
@@ -276,7 +279,7 @@ class Staging:
         for one in wanted:
             one.path.below(self._root, *places)
         files = [self._held(one) for one in wanted]
-        with self._pipeline.narrator.work(f"fetching from {self.repo_id}", unit="B") as report:
+        with self._workplace.narrator.work(f"fetching from {self.repo_id}", unit="B") as report:
             fetch(
                 self._hub,
                 self._now,
@@ -284,14 +287,14 @@ class Staging:
                 self._root,
                 workers=FETCHERS,
                 report=report,
-                reserve=self._pipeline.settings.reserve + room,
+                reserve=self._workplace.settings.reserve + room,
             )
         for one, file in zip(wanted, files, strict=True):
             if file.sha256 is None and sha256(self._root / one.path.text) != one.sha256:
                 raise self._other(one)
         return frozenset(one.path.text for one in wanted)
 
-    def model(self, pipeline: Pipeline, prepared: Prepared) -> Model:
+    def model(self, workplace: Workplace, prepared: Prepared) -> Model:
         """The model told by its header, in a file apart that has nothing else."""
         headers = self._folder.path / "headers"
         headers.mkdir(parents=True, exist_ok=True)
@@ -300,7 +303,7 @@ class Staging:
             path = one.path.below(self._root, *prepared.sources)
             self._hub.gguf_header(self._now, self._held(one), headers / path.name)
         header = replace(local, path=headers / local.path.name)
-        return described(pipeline, header, together([one.built(headers) for one in needs]))
+        return described(workplace, header, together([one.built(headers) for one in needs]))
 
     @cached_property
     def _now(self) -> Release:
@@ -353,7 +356,7 @@ def give_back(folder: Folder, prepared: Prepared) -> None:
         ledger.unlink()
 
 
-def sweep(pipeline: Pipeline, mine: Folder) -> None:
+def sweep(workplace: Workplace, mine: Folder) -> None:
     """Give back the disk of orders that travelled through here and are over by now.
 
     Only of those whose plan was made here or named by the run: see `Folder.known`.
@@ -363,7 +366,7 @@ def sweep(pipeline: Pipeline, mine: Folder) -> None:
         prepared = folder.known if path.is_dir() and not path.is_symlink() else None
         if path == mine.path or prepared is None or not prepared.needs.model:
             continue
-        if road(pipeline, folder).over():
+        if road(workplace, folder).over():
             give_back(folder, prepared)
             remove(path, path.parent)
-            pipeline.narrator.say(f"removed what was left of {path.name}")
+            workplace.narrator.say(f"removed what was left of {path.name}")

@@ -1,6 +1,6 @@
 """What is wrong with a repository of GGUF files as others will meet it: names, card, hashes, files.
 
-Pure: what is in the repository is read by bot.pipeline.lint. Rules answer defects that are seen on
+Pure: what is in the repository is read by bot.workplace.lint. Rules answer defects that are seen on
 publishers' pages: snippets that fetch another file, numbers without error, dead links, files that
 are not what the card says.
 """

@@ -11,6 +11,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from bot.clients.files import gguf
+from bot.disk.hashes import sha256
+from bot.disk.writing import as_text
 from bot.errors import SettingsError, SourceError
 from bot.foreign import START, instead, read_of
 from bot.lint.defects import LONGEST_CARD, Head, Listed, Repository
@@ -19,8 +21,7 @@ from bot.records.coding import from_json
 from bot.records.releases import Release
 from bot.records.results import Results
 from bot.wording.naming import is_model
-from bot.workplace.models import Pipeline, as_repo
-from bot.workspace import as_text, sha256
+from bot.workplace.workplace import Workplace, as_repo
 
 CARD, RESULTS, SUMS = "README.md", "results.json", "SHA256SUMS"
 MOST = 4000  # files of a repository
@@ -30,7 +31,7 @@ POINTER = "is a pointer of Git LFS in the file's place; run `git lfs pull`, then
 SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
 
-def read(pipeline: Pipeline, name: str, revision: str, *, hashes: bool) -> Repository:
+def read(workplace: Workplace, name: str, revision: str, *, hashes: bool) -> Repository:
     """What is in a folder, or in ORG/NAME on the Hub, where hashes are the Hub's own.
 
     With `hashes` each file of a folder is read whole. Raises SourceError, AccessError,
@@ -39,8 +40,8 @@ def read(pipeline: Pipeline, name: str, revision: str, *, hashes: bool) -> Repos
     folder = Path(name).expanduser()
     with read_of(name):
         if folder.is_dir():
-            return of_folder(folder, pipeline.narrator, hashes=hashes)
-        return _of_hub(pipeline, as_repo(name), revision)
+            return of_folder(folder, workplace.narrator, hashes=hashes)
+        return _of_hub(workplace, as_repo(name), revision)
 
 
 def of_folder(folder: Path, narrator: Narrator, *, hashes: bool) -> Repository:
@@ -189,9 +190,9 @@ def _results(found: _Found, text: str) -> Results | None:
         return None
 
 
-def _of_hub(pipeline: Pipeline, repo_id: str, revision: str) -> Repository:
+def _of_hub(workplace: Workplace, repo_id: str, revision: str) -> Repository:
     """A repository by its listing, its small text files, and the headers of its models."""
-    hub = pipeline.hub
+    hub = workplace.hub
     release = hub.release(repo_id, revision)
     files = tuple(Listed(path=f.path, bytes=f.size, sha256=f.sha256) for f in release.files)
     sizes = {file.path: file.size for file in release.files}
@@ -205,18 +206,18 @@ def _of_hub(pipeline: Pipeline, repo_id: str, revision: str) -> Repository:
                 hub.download(repo_id, release.commit, name, folder)
                 if _is_pointer(folder / name):
                     found.damaged[name] = POINTER
-        _look_at_models(pipeline, release, found, folder)
+        _look_at_models(workplace, release, found, folder)
         return _repository(found, folder, repo_id)
 
 
-def _look_at_models(pipeline: Pipeline, release: Release, found: _Found, folder: Path) -> None:
+def _look_at_models(workplace: Workplace, release: Release, found: _Found, folder: Path) -> None:
     models = [file for file in release.files if file.path.endswith(".gguf")]
-    with pipeline.narrator.work(f"reading headers of {release.repo_id}") as report:
+    with workplace.narrator.work(f"reading headers of {release.repo_id}") as report:
         for done, file in enumerate(models):
             report(done, len(models))
             target = folder / "header.gguf"
             try:
-                pipeline.hub.gguf_header(release, file, target)
+                workplace.hub.gguf_header(release, file, target)
             except SourceError as error:
                 found.damaged[file.path] = _reason(error, target)
                 continue

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bot.disk.hashes import sha256
 from bot.errors import SettingsError
 from bot.records.measured import Imported
-from bot.workspace import sha256
 
 LARGEST = 64 << 20  # bytes; a log of a long run has a line for each chunk
 _KLD = {"mean": "kl_mean", "median": "kl_median", "p999": "kl_99_9", "max": "kl_max"}

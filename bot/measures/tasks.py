@@ -18,8 +18,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from bot.disk.writing import as_text
 from bot.errors import SettingsError
-from bot.workspace import as_text
 
 Kind = Literal["hellaswag", "winogrande", "multiple-choice"]
 

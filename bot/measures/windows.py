@@ -20,8 +20,8 @@ from pydantic import PlainSerializer, PlainValidator
 
 from bot.clients.llama.batch import Batch
 from bot.clients.llama.vocabulary import Vocabulary
+from bot.disk.writing import as_text
 from bot.errors import SettingsError
-from bot.workspace import as_text
 
 Ints = NDArray[np.int32]
 

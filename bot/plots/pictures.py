@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bot.apart import errand, sandbox
 from bot.apart.sandbox import Limits, Wanted
+from bot.disk.writing import writing
 from bot.errors import BotError, BuildError
 from bot.foreign import printable, read_bounded
 from bot.plots.images import LARGEST, require_png, require_svg
@@ -26,7 +27,6 @@ from bot.plots.points import (
 )
 from bot.records.coding import to_json
 from bot.records.results import Results
-from bot.workspace import writing
 
 INCHES, DPI = (8.0, 5.0), 150  # 1200 × 750 pixels
 ROW, FEWEST, TALLEST = 0.3, 2.6, 100.0  # inches of a row of a chart, of the least, of the tallest

@@ -10,14 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from bot.clients.hub.community import Community
+from bot.disk.folders import JobFolder
+from bot.disk.writing import keep_text
 from bot.errors import BotError
 from bot.publish.publication import Published
 from bot.publish.reclaim import reclaim
-from bot.workplace.models import Pipeline
-from bot.workspace import Job, keep_text
+from bot.workplace.workplace import Workplace
 
 
-def follow(pipeline: Pipeline, done: Published, *, whole: bool = True) -> Published:
+def follow(workplace: Workplace, done: Published, *, whole: bool = True) -> Published:
     """Do what the settings ask for after a publication; what is done already is left alone.
 
     What waits for a person is no publication yet; one that is not `whole` goes on.
@@ -27,41 +28,41 @@ def follow(pipeline: Pipeline, done: Published, *, whole: bool = True) -> Publis
     if whole:
         _note(done)
     if done.public:
-        _collect(pipeline, done.repo_id)
-    return replace(done, reclaimed=_prune(pipeline, done.repo_id))
+        _collect(workplace, done.repo_id)
+    return replace(done, reclaimed=_prune(workplace, done.repo_id))
 
 
 def _note(done: Published) -> None:
     """Leave word in the job's folder, by which `bot clean` knows that it is over."""
-    job = Job(Path(done.folder).parent)
+    job = JobFolder(Path(done.folder).parent)
     if job.release.is_dir():
         told = {"repo_id": done.repo_id, "commit": done.commit, "url": done.url}
         keep_text(job.published, json.dumps(told) + "\n")
 
 
-def _collect(pipeline: Pipeline, repo_id: str) -> None:
+def _collect(workplace: Workplace, repo_id: str) -> None:
     """Add what everybody sees to the owner's collection that the settings name."""
-    title = pipeline.settings.publish.collection
+    title = workplace.settings.publish.collection
     if title is None:
         return
     try:
-        slug = Community(pipeline.hub).collect(repo_id, title)
+        slug = Community(workplace.hub).collect(repo_id, title)
     except BotError as error:
-        pipeline.narrator.say(f"{repo_id} is not in the collection {title!r} yet: {error}")
+        workplace.narrator.say(f"{repo_id} is not in the collection {title!r} yet: {error}")
         return
-    pipeline.narrator.say(f"{repo_id} is in the collection {slug}")
+    workplace.narrator.say(f"{repo_id} is in the collection {slug}")
 
 
-def _prune(pipeline: Pipeline, repo_id: str) -> int:
+def _prune(workplace: Workplace, repo_id: str) -> int:
     """Bytes of storage given back; none where the settings keep everything."""
-    wanted = pipeline.settings.publish
+    wanted = workplace.settings.publish
     if not wanted.prune:
         return 0
     try:
-        gone = reclaim(pipeline.publisher(repo_id), repo_id, wanted.keep_builds)
+        gone = reclaim(workplace.publisher(repo_id), repo_id, wanted.keep_builds)
     except BotError as error:
-        pipeline.narrator.say(f"{repo_id} keeps the storage of replaced files: {error}")
+        workplace.narrator.say(f"{repo_id} keeps the storage of replaced files: {error}")
         return 0
     for one in gone:
-        pipeline.narrator.say(f"{repo_id}: gave back {one.path}, {one.bytes} bytes")
+        workplace.narrator.say(f"{repo_id}: gave back {one.path}, {one.bytes} bytes")
     return sum(one.bytes for one in gone)

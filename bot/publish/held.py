@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from bot.clients.hub.hub import Hub
+from bot.disk.hashes import git_blob_id
 from bot.errors import PublishError
 from bot.records.built import Built
 from bot.records.releases import Release, RepoFile
-from bot.workspace import git_blob_id
 
 # keys of the front matter by which the Hub finds and shows a model
 INDEXED = frozenset(

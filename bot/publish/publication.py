@@ -11,6 +11,8 @@ from bot.clients.hub.community import Pull
 from bot.clients.hub.hub import Hub
 from bot.clients.hub.writing import Writer
 from bot.clock import SystemClock, iso
+from bot.disk.folders import GATE
+from bot.disk.paths import slug
 from bot.errors import BotError, PublishError, SourceError
 from bot.lint.defects import astray
 from bot.progress import Report
@@ -25,9 +27,8 @@ from bot.records.built import Built
 from bot.records.releases import Release
 from bot.wording.blocks import front_matter
 from bot.workplace.asked import Order
-from bot.workplace.models import Pipeline
 from bot.workplace.provenance import is_whole, said_of
-from bot.workspace import GATE, slug
+from bot.workplace.workplace import Workplace
 
 RESULTS = "results.json"
 HISTORY = 1000  # commits that are looked through
@@ -75,7 +76,7 @@ class Version:
 
 
 def held_already(
-    pipeline: Pipeline, repo_id: str, order: Order, *, private: bool, others: bool = False
+    workplace: Workplace, repo_id: str, order: Order, *, private: bool, others: bool = False
 ) -> Published | None:
     """What a repository holds when all of this order is published there; else None.
 
@@ -84,29 +85,29 @@ def held_already(
     otherwise.
     """
     try:
-        release = pipeline.hub.release(repo_id)
+        release = workplace.hub.release(repo_id)
     except SourceError:
         return None
     if release.private and not private:
         return None
-    made = said_of(pipeline.hub, release)
+    made = said_of(workplace.hub, release)
     if made is None or not is_whole(release, made):
         return None
     if not (made.asked.holds(order.asked) if others else made.is_of(order.asked)):
         return None
     return Published(
         repo_id=repo_id,
-        url=f"{pipeline.hub.endpoint}/{repo_id}",
+        url=f"{workplace.hub.endpoint}/{repo_id}",
         commit=release.commit,
         public=not release.private,
         changed=(),
         files=tuple(file.path for file in release.files),
-        folder=str(order.paths(pipeline.workspace).release),
+        folder=str(order.paths(workplace.folders).release),
     )
 
 
 def send(
-    pipeline: Pipeline,
+    workplace: Workplace,
     repo_id: str,
     files: Mapping[str, Built],
     message: str,
@@ -122,26 +123,26 @@ def send(
     person merged the pull request that is opened. Where another machine published the same build
     meanwhile, its commit is the one.
     """
-    hub = pipeline.publisher(repo_id)
-    with pipeline.narrator.work(f"publishing {repo_id}") as report:
+    hub = workplace.publisher(repo_id)
+    with workplace.narrator.work(f"publishing {repo_id}") as report:
         report(0, 3)
-        aside = pipeline.settings.publish.hidden == "pull-request"
+        aside = workplace.settings.publish.hidden == "pull-request"
         before = (open_public if aside and not private else open_private)(hub, repo_id)
         try:
-            done = _sent(pipeline, before, files, message, key, report, private=private)
+            done = _sent(workplace, before, files, message, key, report, private=private)
         except PublishError:
             before = hub.release(repo_id)
             there = standing(hub, before, files)
             if there is None or RESULTS in there:  # it is not another machine's, with its own times
                 raise
-            done = _sent(pipeline, before, files, message, key, report, private=private)
+            done = _sent(workplace, before, files, message, key, report, private=private)
     if done.waiting is None:
-        tag(pipeline, repo_id, f"build-{key[:12]}", done.commit)
+        tag(workplace, repo_id, f"build-{key[:12]}", done.commit)
     return done
 
 
 def _sent(
-    pipeline: Pipeline,
+    workplace: Workplace,
     before: Release,
     files: Mapping[str, Built],
     message: str,
@@ -151,14 +152,14 @@ def _sent(
     private: bool,
 ) -> Published:
     """One attempt on a repository as it was."""
-    repo_id, wanted = before.repo_id, pipeline.settings.publish
-    hub = pipeline.publisher(repo_id)
+    repo_id, wanted = before.repo_id, workplace.settings.publish
+    hub = workplace.publisher(repo_id)
     release, aside = Path(files[CARD].path).parent, wanted.hidden == "pull-request"
     update = _update(hub, before, files, message)
     if wanted.approval == "pull-request":
         pull = ask(hub, before, update, key, _evaluation(release))
         if pull is not None and pull.status == "open":
-            return _waiting(pipeline, repo_id, pull, release)
+            return _waiting(workplace, repo_id, pull, release)
         if pull is not None and before.private:
             update = replace(update, files=measured(update), deletions=())
     pushed, held = _commit(
@@ -171,7 +172,7 @@ def _sent(
         look=lambda held: _look(hub, held, files, update.files),
     )
     for left in update.left:
-        pipeline.narrator.say(f"{repo_id}: {left}")
+        workplace.narrator.say(f"{repo_id}: {left}")
     return Published(
         repo_id=repo_id,
         url=f"{hub.endpoint}/{repo_id}",
@@ -234,19 +235,19 @@ def _look(hub: Hub, held: Release, made: Mapping[str, Built], sent: Mapping[str,
         raise Unfit(held.repo_id, CARD, f"{wrong}; rename the other file there")
 
 
-def waits(pipeline: Pipeline, repo_id: str, order: Order) -> Published | None:
+def waits(workplace: Workplace, repo_id: str, order: Order) -> Published | None:
     """How it stands with a build that people were asked about; None where work is to be done.
 
     Raises GateError for one that a person refused.
     """
-    hub = pipeline.hub
-    if pipeline.settings.publish.approval == "none" or not hub.exists(repo_id):
+    hub = workplace.hub
+    if workplace.settings.publish.approval == "none" or not hub.exists(repo_id):
         return None
-    pull, release = pull_of(hub, repo_id, order.key), order.paths(pipeline.workspace).release
+    pull, release = pull_of(hub, repo_id, order.key), order.paths(workplace.folders).release
     if pull is None or pull.status != "open":
         return None
     tell(hub, repo_id, pull, _evaluation(release))
-    return _waiting(pipeline, repo_id, pull, release)
+    return _waiting(workplace, repo_id, pull, release)
 
 
 def _evaluation(release: Path) -> str:
@@ -257,11 +258,11 @@ def _evaluation(release: Path) -> str:
     return evaluation(card.read_text(encoding="utf-8"), gate.read_text(encoding="utf-8"))
 
 
-def _waiting(pipeline: Pipeline, repo_id: str, pull: Pull, release: Path) -> Published:
-    proposed = pipeline.hub.release(repo_id, pull.ref)
+def _waiting(workplace: Workplace, repo_id: str, pull: Pull, release: Path) -> Published:
+    proposed = workplace.hub.release(repo_id, pull.ref)
     return Published(
         repo_id=repo_id,
-        url=f"{pipeline.hub.endpoint}/{repo_id}",
+        url=f"{workplace.hub.endpoint}/{repo_id}",
         commit=proposed.commit,
         public=not proposed.private,
         changed=(),
@@ -271,28 +272,28 @@ def _waiting(pipeline: Pipeline, repo_id: str, pull: Pull, release: Path) -> Pub
     )
 
 
-def tag(pipeline: Pipeline, repo_id: str, name: str, commit: str) -> None:
+def tag(workplace: Workplace, repo_id: str, name: str, commit: str) -> None:
     """Name a commit after its job, for `bot rollback`; without a tag the release is as good."""
     try:
-        pipeline.publisher(repo_id).tag(repo_id, name, commit)
+        workplace.publisher(repo_id).tag(repo_id, name, commit)
     except BotError as error:
-        pipeline.narrator.say(f"{repo_id} got no tag: {error}")
+        workplace.narrator.say(f"{repo_id} got no tag: {error}")
 
 
-def back(pipeline: Pipeline, repo_id: str, revision: str) -> RolledBack:
+def back(workplace: Workplace, repo_id: str, revision: str) -> RolledBack:
     """Return the bot's files of a repository to what they were at an earlier revision.
 
     A commit may be named by its first digits. Raises SourceError for a revision that is none,
     PublishError when it cannot be done.
     """
-    hub = pipeline.publisher(repo_id)
+    hub = workplace.publisher(repo_id)
     named = _unshortened(hub, repo_id, revision)
-    with pipeline.narrator.work(f"returning {repo_id} to {revision}"):
-        folder = pipeline.workspace.root / "rollbacks" / slug(repo_id)
+    with workplace.narrator.work(f"returning {repo_id} to {revision}"):
+        folder = workplace.folders.root / "rollbacks" / slug(repo_id)
         commit, changed = rollback(hub, repo_id, named, folder, _today())
     return RolledBack(
         repo_id=repo_id,
-        url=f"{pipeline.hub.endpoint}/{repo_id}",
+        url=f"{workplace.hub.endpoint}/{repo_id}",
         commit=commit,
         revision=revision,
         changed=changed,
@@ -312,9 +313,9 @@ def _unshortened(hub: Hub, repo_id: str, revision: str) -> str:
     return found[0] if found else revision
 
 
-def builds(pipeline: Pipeline, repo_id: str) -> tuple[Version, ...]:
+def builds(workplace: Workplace, repo_id: str) -> tuple[Version, ...]:
     """The builds that a repository had, by the tags that the bot gave them; the newest first."""
-    writer = Writer(pipeline.hub)
+    writer = Writer(workplace.hub)
     named = writer.tags(repo_id)
     order = writer.history(repo_id, HISTORY)
     ours = [(name, commit) for name, commit in named.items() if name.startswith(TAG)]

@@ -14,8 +14,8 @@ from bot.publish.publication import held_already, waits
 from bot.publish.reclaim import Replaced, replaced
 from bot.workplace import names
 from bot.workplace.asked import Order
-from bot.workplace.models import Pipeline
 from bot.workplace.provenance import Made, said_of
+from bot.workplace.workplace import Workplace
 
 MATRIX, PROJECTOR = "imatrix.gguf", "mmproj.gguf"  # as they are published
 BESIDE = ("mmproj", "mtp-")  # parts of the model that are no tier
@@ -23,30 +23,30 @@ SHARD = re.compile(r"-\d{5}-of-\d{5}(?=\.gguf$)")
 
 
 def would_prune(
-    pipeline: Pipeline, plan: Plan[Sketch], order: Order, repo_id: str, *, others: bool = False
+    workplace: Workplace, plan: Plan[Sketch], order: Order, repo_id: str, *, others: bool = False
 ) -> tuple[Replaced, ...]:
     """What the same publication would give back in the end; `others` as for `held_already`.
 
     Nothing where a person has to merge it first. Plots of a release that is measured anew count as
     drawn anew.
     """
-    hub, wanted = pipeline.hub, pipeline.settings.publish
+    hub, wanted = workplace.hub, workplace.settings.publish
     if not hub.exists(repo_id):
         return ()
-    if held_already(pipeline, repo_id, order, private=wanted.private, others=others):
+    if held_already(workplace, repo_id, order, private=wanted.private, others=others):
         return replaced(hub, repo_id, wanted.keep_builds)
-    if wanted.approval != "none" or waits(pipeline, repo_id, order):
+    if wanted.approval != "none" or waits(workplace, repo_id, order):
         return ()
     made = said_of(hub, hub.release(repo_id))
     if made is None:
         return ()
-    kept = [made.files[path] for path in _kept(pipeline, plan, order, made)]
+    kept = [made.files[path] for path in _kept(workplace, plan, order, made)]
     return replaced(hub, repo_id, wanted.keep_builds, next_build=kept)
 
 
-def _kept(pipeline: Pipeline, plan: Plan[Sketch], order: Order, made: Made) -> Iterator[str]:
+def _kept(workplace: Workplace, plan: Plan[Sketch], order: Order, made: Made) -> Iterator[str]:
     """Paths of a published build whose content the planned one has, too."""
-    settings, here = pipeline.settings, _made_here(pipeline, order)
+    settings, here = workplace.settings, _made_here(workplace, order)
     tiers = [recipe for recipe in plan.distinct if not recipe.plain]
     same = [recipe for recipe in tiers if _is_asked(recipe.tier, order, made)]
     files = {names.file_name(settings.publish, plan.model.name, one.tier, one.base) for one in same}
@@ -70,7 +70,7 @@ def _is_asked(tier: str, order: Order, made: Made) -> bool:
     return tier in made.recipes and order.asked.tiers.get(tier) == made.asked.tiers.get(tier)
 
 
-def _made_here(pipeline: Pipeline, order: Order) -> frozenset[str]:
+def _made_here(workplace: Workplace, order: Order) -> frozenset[str]:
     """Contents that the job has made on this machine, and would take again."""
-    done = (work for work in pipeline.ledger.work() if work.job == order.key)
+    done = (work for work in workplace.ledger.work() if work.job == order.key)
     return frozenset(file.sha256 for work in done for file in work.files)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from bot.clients.hub.hub import Hub
 from bot.clients.hub.writing import Writer
+from bot.disk.hashes import sha256
+from bot.disk.writing import keep_text
 from bot.errors import PublishError, SourceError
 from bot.publish.held import differing, verify
 from bot.publish.reclaim import require_stored
@@ -21,7 +23,6 @@ from bot.records.releases import Release, RepoFile
 from bot.wording.blocks import merged
 from bot.workplace import provenance
 from bot.workplace.provenance import Made
-from bot.workspace import keep_text, sha256
 
 CHANGES = "CHANGELOG.md"
 TEXT_LIMIT = 1_000_000  # bytes of a card or changelog

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from bot.clients.llama.observer import Observer, Seen
 from bot.clients.llama.session import Session
+from bot.disk.writing import writing
 from bot.errors import SettingsError, SourceError
 from bot.quantize import imatrix
 from bot.quantize.mixture import Pick, mix
 from bot.records.coding import digest
-from bot.workspace import writing
 
 KEY = "bot.calibration"  # of a checkpoint's metadata: what it belongs to
 MOST_SEQUENCES = 256  # LLAMA_MAX_SEQ, llama-cparams.h

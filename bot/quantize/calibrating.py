@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bot.apart.sandbox import require_made
 from bot.apart.worker import away
+from bot.disk.writing import writing
 from bot.plan.recipe import raised_types, without_data
 from bot.progress import Report
 from bot.quantize import imatrix, quantize
@@ -21,7 +22,6 @@ from bot.records.results import CalibrationFacts, Gap
 from bot.workplace.children import loading, room_for, tell
 from bot.workplace.job import Job
 from bot.workplace.texts import calibration_texts, read_text
-from bot.workspace import writing
 
 if TYPE_CHECKING:
     from bot.quantize.imatrix import Matrix
@@ -46,7 +46,7 @@ def calibrate(job: Job) -> Built | None:
 
 def known(job: Job) -> Built | None:
     """The importance matrix, if it is made already."""
-    done = job.pipeline.ledger.finished(job.key, "imatrix", _inputs(job), shape=TAKEN)
+    done = job.workplace.ledger.finished(job.key, "imatrix", _inputs(job), shape=TAKEN)
     return done.files[0] if done and done.files else None
 
 
@@ -58,18 +58,18 @@ def _inputs(job: Job) -> dict[str, Any]:
 def _make(job: Job, report: Report) -> list[int]:
     """Calibrate; chunks taken of each text."""
     wanted, llama = job.settings.calibration, job.settings.llama
-    described = calibration_texts(job.pipeline)
+    described = calibration_texts(job.workplace)
     texts = [
         Portion(
             name=f"{text.name} sha256:{text.sha256}",
-            text=read_text(job.pipeline, source),
+            text=read_text(job.workplace, source),
             weight=source.weight,
         )
         for text, source in zip(described, wanted.texts, strict=True)
     ]
     source, folder = Path(job.plan.model.source.path).absolute(), job.paths.handed.absolute()
     made = folder / job.paths.imatrix.name
-    tell(job.pipeline.narrator, job.settings)
+    tell(job.workplace.narrator, job.settings)
     room = room_for(job.settings, source, writes=(folder,), report=report)
     taken = away(calibrated, room)(
         loading(source, llama),
@@ -138,11 +138,11 @@ def facts(job: Job) -> CalibrationFacts | None:
     made = _facts(job, file, matrix)
     if wanted.file is not None:
         return replace(made, given=matrix.datasets)
-    return replace(made, texts=calibration_texts(job.pipeline), taken=_taken(job))
+    return replace(made, texts=calibration_texts(job.workplace), taken=_taken(job))
 
 
 def _taken(job: Job) -> tuple[int, ...]:
-    done = job.pipeline.ledger.finished(job.key, "imatrix", _inputs(job))
+    done = job.workplace.ledger.finished(job.key, "imatrix", _inputs(job))
     return tuple(done.value or ()) if done else ()
 
 

@@ -29,10 +29,10 @@ from numpy.typing import NDArray
 
 from bot.clients.llama import kernels
 from bot.clients.llama.library import library_version, package_version, type_name
+from bot.disk.writing import finish, partial_of, write_text
 from bot.errors import BuildError, CapacityError, RefusedError
 from bot.quantize.layout import Output, Source, SourceTensor, Wanted, open_source, outputs
 from bot.records.coding import digest
-from bot.workspace import finish, partial_of, write_text
 
 NOTE_EVERY = 2.0  # seconds between looks at how far a pass is
 KEEP_EVERY = 10.0  # seconds between notes on disk, which wait for all data before them

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bot.apart.sandbox import require_made
 from bot.apart.worker import away
+from bot.disk.writing import writing
 from bot.plan.recipe import asked_types, file_type
 from bot.progress import Report
 from bot.quantize import imatrix, onepass
@@ -23,7 +24,6 @@ from bot.records.results import TierFiles
 from bot.workplace.asked import hash_of
 from bot.workplace.children import room_for
 from bot.workplace.job import FREE, Job
-from bot.workspace import writing
 
 if TYPE_CHECKING:
     from bot.quantize.imatrix import Matrix
@@ -87,7 +87,7 @@ def known(job: Job, tier: str) -> Built | None:
 def _done(job: Job, recipe: Recipe, matrix: Built | None) -> Built | None:
     """What was made of a recipe, if it is here, or was freed after it was sent."""
     inputs, step = _quantize_inputs(job, recipe, matrix), f"quantize {recipe.tier}"
-    ledger = job.pipeline.ledger
+    ledger = job.workplace.ledger
     done = ledger.finished(job.key, step, inputs)
     if done is None and (done := ledger.finished(job.key, step, inputs, files_too=False)):
         if not done.files:  # a damaged row
@@ -100,7 +100,7 @@ def _done(job: Job, recipe: Recipe, matrix: Built | None) -> Built | None:
 
 def let_go(job: Job, tier: str, built: Built) -> None:
     """A tier's files, which the Hub has, count as made wherever they are."""
-    job.pipeline.ledger.record(job.key, f"{FREE}{tier}", {"sha256": built.sha256}, [], None)
+    job.workplace.ledger.record(job.key, f"{FREE}{tier}", {"sha256": built.sha256}, [], None)
 
 
 def free(job: Job, tier: str, built: Built) -> None:
@@ -118,7 +118,7 @@ def is_free(job: Job, tier: str) -> bool:
 
 def lose(job: Job, tier: str) -> None:
     """A tier that was freed is made again: the Hub does not have it either."""
-    job.pipeline.ledger.record(job.key, f"{FREE}{tier}", {"sha256": None}, [], None)
+    job.workplace.ledger.record(job.key, f"{FREE}{tier}", {"sha256": None}, [], None)
 
 
 def _given(job: Job, path: Path) -> Built:
@@ -139,14 +139,14 @@ def _quantize_missing(job: Job, recipes: Sequence[Recipe], matrix: Built | None)
     read = Importance(matrix_of(job, matrix)) if matrix else None
     wanted = [_wanted(job, recipe, read if recipe.imatrix else None) for recipe in missing]
     tiers = "tier" if len(wanted) == 1 else "tiers"
-    ledger = job.pipeline.ledger
+    ledger = job.workplace.ledger
     steps = [(f"quantize {one.tier}", _quantize_inputs(job, one, matrix)) for one in missing]
 
     def keep(made: onepass.Files) -> None:
         noted = zip(steps, made, strict=True)
         ledger.made(job.key, [(step, inputs, files) for (step, inputs), files in noted])
 
-    with job.pipeline.narrator.work(f"quantizing {len(wanted)} {tiers}", unit="B") as report:
+    with job.workplace.narrator.work(f"quantizing {len(wanted)} {tiers}", unit="B") as report:
         made = onepass.quantize_all(
             Path(job.plan.model.source.path),
             wanted,
@@ -184,7 +184,7 @@ def _say_gap(job: Job, recipe: Recipe, matrix: Matrix) -> None:
     found = None if recipe.plain else gap(job, recipe, matrix)
     single.require_share(found, job.settings.quantize.missing_share)
     if found is not None:
-        job.pipeline.narrator.say(single.told(found))
+        job.workplace.narrator.say(single.told(found))
 
 
 def _types(job: Job, recipe: Recipe) -> dict[str, str]:

@@ -100,7 +100,7 @@ def sound(job: Job, tier: str, file: Path, sha256: str) -> tuple[str, str | None
     Looked at once: afterwards the file may be freed. Only what the file itself holds is kept: what
     this machine lacks to look at it is raised, and of no file's making.
     """
-    ledger, step = job.pipeline.ledger, f"check {tier}"
+    ledger, step = job.workplace.ledger, f"check {tier}"
     inputs = {"file": sha256, "version": LOOKS}
     done = ledger.finished(job.key, step, inputs, shape=tuple[str, str | None])
     if done is not None:
@@ -108,7 +108,7 @@ def sound(job: Job, tier: str, file: Path, sha256: str) -> tuple[str, str | None
     if not file.is_file():
         raise BuildError(f"{file} is gone before it was looked at; run the same command again")
     at, wrong = "", None
-    seen = verify(file, job.settings, job.pipeline.narrator, run=True)
+    seen = verify(file, job.settings, job.workplace.narrator, run=True)
     try:
         for finding in seen:
             at = finding.name

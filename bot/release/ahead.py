@@ -11,8 +11,8 @@ from bot.plan.models import Model, Plan, Sketch
 from bot.plan.profiles import load_profiles
 from bot.records.releases import Release
 from bot.workplace import names, provenance
-from bot.workplace.models import Pipeline, as_file, as_repo
 from bot.workplace.provenance import Made
+from bot.workplace.workplace import Workplace, as_file, as_repo
 
 RESULTS = "results.json"
 
@@ -24,24 +24,24 @@ class Called:
     name: str
 
 
-def require(pipeline: Pipeline, model: str, tiers: Sequence[str], to: str | None) -> None:
+def require(workplace: Workplace, model: str, tiers: Sequence[str], to: str | None) -> None:
     """Raise for names that no Hub or program takes, and for an owner who is not the token's.
 
     SettingsError, SourceError or AccessError, each naming what to change.
     """
-    settings = pipeline.settings
-    name = name_of(pipeline, model)
+    settings = workplace.settings
+    name = name_of(workplace, model)
     profiles = load_profiles(settings.profiles, tiers or None)
     names.require_files(settings.publish, name, profiles)
-    owner = pipeline.target(Called(name), to).partition("/")[0]
+    owner = workplace.target(Called(name), to).partition("/")[0]
     if not settings.publish.trusted_publisher:
-        pipeline.hub.require_owner(owner)
+        workplace.hub.require_owner(owner)
 
 
-def name_of(pipeline: Pipeline, model: str) -> str:
+def name_of(workplace: Workplace, model: str) -> str:
     """The name of a model as files and repository will have it."""
     path = as_file(model)
-    return pipeline.name_of_file(path) if path else names.name_of(as_repo(model).split("/")[1])
+    return workplace.name_of_file(path) if path else names.name_of(as_repo(model).split("/")[1])
 
 
 def renamed(model: str) -> Iterator[str]:
@@ -52,12 +52,12 @@ def renamed(model: str) -> Iterator[str]:
         yield said
 
 
-def outlook(pipeline: Pipeline, plan: Plan[Sketch], repo_id: str) -> Iterator[str]:
+def outlook(workplace: Workplace, plan: Plan[Sketch], repo_id: str) -> Iterator[str]:
     """What a publication does to its repository, and why, a line each; two requests at most.
 
     Raises PublishError where a file of somebody else has the name of one of ours.
     """
-    settings, hub = pipeline.settings, pipeline.hub
+    settings, hub = workplace.settings, workplace.hub
     files = [
         names.file_name(settings.publish, plan.model.name, recipe.tier, recipe.base)
         for recipe in plan.distinct
@@ -71,7 +71,7 @@ def outlook(pipeline: Pipeline, plan: Plan[Sketch], repo_id: str) -> Iterator[st
         yield from _refused(repo_id, files)
         return
     there = {file.path for file in held.files}
-    old = _made(pipeline, held) if provenance.NAME in there else None
+    old = _made(workplace, held) if provenance.NAME in there else None
     foreign = sorted(there & {*files} - set(old.files if old else ()))
     if foreign and RESULTS not in there:  # of before a provenance was written: ours
         raise PublishError(
@@ -93,10 +93,10 @@ def _update(repo_id: str, old: Made | None, plan: Plan[Sketch], there: set[str])
         yield f"{repo_id} holds these tiers of this source: what is measured anew may change"
 
 
-def _made(pipeline: Pipeline, held: Release) -> Made | None:
+def _made(workplace: Workplace, held: Release) -> Made | None:
     try:
         name, limit = provenance.NAME, provenance.LIMIT
-        said = pipeline.hub.read_json(held.repo_id, held.commit, name, limit)
+        said = workplace.hub.read_json(held.repo_id, held.commit, name, limit)
     except SourceError:  # no JSON object: not the bot's
         return None
     return provenance.parse(said)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bot.clients.llama import library
+from bot.disk.space import free_disk
 from bot.errors import PublishError, UnreachableError
 from bot.evaluate.bench import Bench, Subject
 from bot.evaluate.data import find_tasks
@@ -28,7 +29,6 @@ from bot.release.outlook import Outlook
 from bot.release.timeline import Timeline
 from bot.settings.settings import LlamaSettings
 from bot.workplace.job import Job
-from bot.workspace import free_disk
 
 MATRIX, REFERENCE = "importance matrix", "reference"
 
@@ -53,7 +53,7 @@ def prepare(
     """
     found = on or lanes(job.settings.llama)
     tasks = _Tasks(job, repo_id).all(one_lane=found["gpu"] == "cpu")
-    outlook = Outlook(tasks, found, job.pipeline.narrator.say)
+    outlook = Outlook(tasks, found, job.workplace.narrator.say)
 
     @contextmanager
     def around(task: Task) -> Iterator[None]:
@@ -61,7 +61,7 @@ def prepare(
             yield
 
     def waiting(error: BaseException, name: str) -> None:
-        job.pipeline.narrator.say(f"{error}; {name} goes on to its end (Ctrl-C stops it)")
+        job.workplace.narrator.say(f"{error}; {name} goes on to its end (Ctrl-C stops it)")
 
     run(tasks, found, around=around, waiting=waiting)
 
@@ -71,7 +71,7 @@ def remake_lost(job: Job, repo_id: str) -> None:
 
     A request or two for each that was freed; nothing becomes visible. Raises what sending raises.
     """
-    hub = job.pipeline.publisher(repo_id)
+    hub = job.workplace.publisher(repo_id)
     for recipe in job.plan.distinct:
         built = tier_files.known(job, recipe.tier)
         if built is None or recipe.plain or not tier_files.is_free(job, recipe.tier):
@@ -80,7 +80,7 @@ def remake_lost(job: Job, repo_id: str) -> None:
         try:
             send(hub, repo_id, files, private=job.settings.publish.made_private)
         except PublishError:
-            job.pipeline.narrator.say(f"{recipe.tier} is made again: {repo_id} lost its file")
+            job.workplace.narrator.say(f"{recipe.tier} is made again: {repo_id} lost its file")
             tier_files.lose(job, recipe.tier)
 
 
@@ -89,7 +89,7 @@ class _Tasks:
 
     def __init__(self, job: Job, repo_id: str | None) -> None:
         self._job, self._repo_id = job, repo_id
-        self._bench = Bench(job.pipeline, job.tools, reference_of(job))
+        self._bench = Bench(job.workplace, job.tools, reference_of(job))
         self._made: dict[str, Built] = {}  # by tier, as passes end
         self._recipes = {recipe.tier: recipe for recipe in job.plan.distinct}
 
@@ -183,14 +183,14 @@ class _Tasks:
         left = sum(not self._is_measured(tier) for tier in self._recipes)
         others = len(self._job.settings.evaluation.others)
         self._bench.divergence(subject, left + others)
-        for data in find_tasks(self._job.pipeline):
+        for data in find_tasks(self._job.workplace):
             self._bench.tasks(subject, data)
         if self._job.settings.publish.free != "never" and self._job.settings.evaluation.speed:
             self._bench.speed(subject)  # the file may be gone when nothing runs beside
 
     def _measure_reference(self) -> None:
         reference = reference_of(self._job)
-        for data in find_tasks(self._job.pipeline):
+        for data in find_tasks(self._job.workplace):
             self._bench.tasks(reference, data)
         self._bench.noise()
 
@@ -205,18 +205,18 @@ class _Tasks:
             found = load(Divergence, measured.value["divergence"])
             wrong = broken(tier, found, job.settings.gate)
         if wrong:
-            job.pipeline.narrator.say(f"{tier} is not sent: {wrong}")
+            job.workplace.narrator.say(f"{tier} is not sent: {wrong}")
             return
         files = {Path(file.path).name: file for file in built.files}
-        hub = job.pipeline.publisher(self._repo_id)
+        hub = job.workplace.publisher(self._repo_id)
         freed = tier_files.is_free(job, tier)
-        with job.pipeline.narrator.work(f"sending {tier}"):
+        with job.workplace.narrator.work(f"sending {tier}"):
             try:
                 sent = send(hub, self._repo_id, files, private=job.settings.publish.made_private)
             except UnreachableError as error:
                 if freed:
                     raise
-                job.pipeline.narrator.say(f"{tier} will be sent with the commit: {error}")
+                job.workplace.narrator.say(f"{tier} will be sent with the commit: {error}")
                 return
             except PublishError:
                 if freed:  # lost since `remake_lost` looked

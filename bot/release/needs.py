@@ -11,6 +11,8 @@ from pathlib import Path
 
 from bot.card.card import require_templates
 from bot.clients.llama import library
+from bot.disk.hashes import sha256
+from bot.disk.writing import as_text
 from bot.errors import AccessError, BotError, SettingsError, SourceError
 from bot.evaluate import data
 from bot.measures.imported import read
@@ -21,8 +23,7 @@ from bot.quantize import imatrix
 from bot.settings.settings import CalibrationSource, DataSettings, Settings
 from bot.workplace import demo_texts, names, texts
 from bot.workplace.demo_texts import EVERY_USE
-from bot.workplace.models import Pipeline
-from bot.workspace import as_text, sha256
+from bot.workplace.workplace import Workplace
 
 Place = tuple[str | int, ...]  # a key of bot.yaml: evaluation, tasks, 0
 Lack = tuple[Place, str]
@@ -39,20 +40,20 @@ PACKED = {
 }
 
 
-def require(pipeline: Pipeline, tiers: Sequence[str] = ()) -> None:
+def require(workplace: Workplace, tiers: Sequence[str] = ()) -> None:
     """Raise SettingsError naming all that is not there, or is not what it should be.
 
     `tiers` are those to be made, all where none is named. What a Hub does not answer raises as
     its requests do.
     """
-    _refuse([*here(pipeline, tiers), *there(pipeline)])
+    _refuse([*here(workplace, tiers), *there(workplace)])
 
 
 def require_here(
-    pipeline: Pipeline, tiers: Sequence[str] = (), uses: Collection[str] = EVERY_USE
+    workplace: Workplace, tiers: Sequence[str] = (), uses: Collection[str] = EVERY_USE
 ) -> None:
     """The same of this machine alone; `uses` says which texts and tasks will be read."""
-    _refuse([*here(pipeline, tiers, uses)])
+    _refuse([*here(workplace, tiers, uses)])
 
 
 def _refuse(found: list[Lack]) -> None:
@@ -62,18 +63,18 @@ def _refuse(found: list[Lack]) -> None:
 
 
 def here(
-    pipeline: Pipeline, tiers: Sequence[str] = (), uses: Collection[str] = EVERY_USE
+    workplace: Workplace, tiers: Sequence[str] = (), uses: Collection[str] = EVERY_USE
 ) -> Iterator[Lack]:
     """What lacks on this machine; no request is made."""
-    found = [*_lacking(pipeline)]
+    found = [*_lacking(workplace)]
     yield from found
     if not {place[0] for place, _ in found} & {"profiles", "quantize"}:  # else tiers are unknown
-        for key, text in demo_texts.not_named(pipeline.settings, uses, tiers):
+        for key, text in demo_texts.not_named(workplace.settings, uses, tiers):
             yield tuple(key.split(".")), text
 
 
-def _lacking(pipeline: Pipeline) -> Iterator[Lack]:
-    for place, look in _looks(pipeline):
+def _lacking(workplace: Workplace) -> Iterator[Lack]:
+    for place, look in _looks(workplace):
         try:
             look()
         except BotError as error:
@@ -82,19 +83,19 @@ def _lacking(pipeline: Pipeline) -> Iterator[Lack]:
             yield place, f"{error.filename} cannot be read ({error.strerror}); mend it"
 
 
-def there(pipeline: Pipeline) -> Iterator[Lack]:
+def there(workplace: Workplace) -> Iterator[Lack]:
     """What a Hub does not have. Raises UnreachableError where it does not answer."""
-    for place, look in _asked(pipeline):
+    for place, look in _asked(workplace):
         try:
             look()
         except (SettingsError, SourceError, AccessError) as error:
             yield place, str(error)
 
 
-def _asked(pipeline: Pipeline) -> Iterator[Look]:
-    settings, hub = pipeline.settings, pipeline.hub
+def _asked(workplace: Workplace) -> Iterator[Look]:
+    settings, hub = workplace.settings, workplace.hub
     for number, wanted in enumerate(settings.evaluation.others):
-        yield ("evaluation", "others", number), partial(data.find_other, pipeline, wanted)
+        yield ("evaluation", "others", number), partial(data.find_other, workplace, wanted)
     for name, entry in settings.data.items():
         if entry.repository is not None and entry.commit is not None:
             at = (entry.repository, entry.commit, str(entry.path), entry.repository_type)
@@ -104,15 +105,15 @@ def _asked(pipeline: Pipeline) -> Iterator[Look]:
             yield ("calibration", "texts", number), partial(hub.require_file, *text.hub, "dataset")
 
 
-def _looks(pipeline: Pipeline) -> Iterator[Look]:
-    settings = pipeline.settings
+def _looks(workplace: Workplace) -> Iterator[Look]:
+    settings = workplace.settings
     yield ("profiles",), lambda: _profiles(settings)
     yield ("quantize", "baselines"), lambda: baselines(settings.quantize.baselines)
     yield ("llama", "devices"), lambda: _devices(settings)
     if (templates := settings.templates) is not None:
         yield ("templates",), lambda: _templates(templates)
-    yield from _calibration(pipeline)
-    yield from _evaluation(pipeline)
+    yield from _calibration(workplace)
+    yield from _evaluation(workplace)
 
 
 def _profiles(settings: Settings) -> None:
@@ -133,20 +134,20 @@ def _templates(folder: Path) -> None:
     require_templates(folder)
 
 
-def _calibration(pipeline: Pipeline) -> Iterator[Look]:
-    wanted = pipeline.settings.calibration
+def _calibration(workplace: Workplace) -> Iterator[Look]:
+    wanted = workplace.settings.calibration
     if (file := wanted.file) is not None:
         yield ("calibration", "file"), lambda: _matrix(file)
         return
     for number, text in enumerate(wanted.texts):
         if (path := text.path) is not None:
             place = ("calibration", "texts", number)
-            yield place, partial(_mixed, pipeline, text, path)
+            yield place, partial(_mixed, workplace, text, path)
 
 
-def _mixed(pipeline: Pipeline, text: CalibrationSource, path: Path) -> None:
+def _mixed(workplace: Workplace, text: CalibrationSource, path: Path) -> None:
     _plain(path)
-    texts.read_text(pipeline, text)
+    texts.read_text(workplace, text)
 
 
 def _matrix(path: Path) -> None:
@@ -155,16 +156,16 @@ def _matrix(path: Path) -> None:
     imatrix.read(path)
 
 
-def _evaluation(pipeline: Pipeline) -> Iterator[Look]:
-    wanted = pipeline.settings.evaluation
-    yield ("evaluation", "text"), lambda: _text(pipeline, wanted.text)
+def _evaluation(workplace: Workplace) -> Iterator[Look]:
+    wanted = workplace.settings.evaluation
+    yield ("evaluation", "text"), lambda: _text(workplace, wanted.text)
     for number, path in enumerate(wanted.tasks):
         place = ("evaluation", "tasks", number)
-        yield place, partial(_tasks, pipeline, path)
+        yield place, partial(_tasks, workplace, path)
     for number, path in enumerate(wanted.imported):
         place = ("evaluation", "imported", number)
         yield place, partial(read, path)
-    for name, entry in pipeline.settings.data.items():
+    for name, entry in workplace.settings.data.items():
         if entry.repository is None:
             yield ("data", name), partial(_entry, entry)
 
@@ -176,31 +177,31 @@ def _entry(entry: DataSettings) -> None:
         raise SettingsError(f"{entry.path} has the sha256 {found}; name the right file or hash")
 
 
-def _local(pipeline: Pipeline, wanted: Path) -> Path | None:
+def _local(workplace: Workplace, wanted: Path) -> Path | None:
     """The file that a value of `evaluation` means; None for one of a Hub."""
-    entry = pipeline.settings.data.get(str(wanted))
+    entry = workplace.settings.data.get(str(wanted))
     if entry is None:
         return wanted
     return entry.path if entry.repository is None else None
 
 
-def _text(pipeline: Pipeline, wanted: Path) -> None:
-    path = _local(pipeline, wanted)
+def _text(workplace: Workplace, wanted: Path) -> None:
+    path = _local(workplace, wanted)
     if path is None:
         return
     if path.is_file():
         _plain(path)
-    found = data.find_text(pipeline)
+    found = data.find_text(workplace)
     as_text(found.path.read_bytes(), str(found.path))
 
 
-def _tasks(pipeline: Pipeline, wanted: Path) -> None:
-    path = _local(pipeline, wanted)
+def _tasks(workplace: Workplace, wanted: Path) -> None:
+    path = _local(workplace, wanted)
     if path is None:
         return
     if path.is_file():
         _plain(path)
-    found = data.find_one(pipeline, wanted)
+    found = data.find_one(workplace, wanted)
     read_tasks(found.path, found.kind or "hellaswag", 1)
 
 

@@ -7,6 +7,9 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+from bot.disk.folders import JobFolder
+from bot.disk.space import require_free, taken
+from bot.disk.writing import partial_of
 from bot.evaluate.measure import logits_of, logits_path
 from bot.measures.logits import base_bytes
 from bot.measures.reference import need
@@ -17,9 +20,7 @@ from bot.settings.settings import Settings
 from bot.source.obtain import source_room
 from bot.workplace import asked
 from bot.workplace.job import FREE, Job, free, tier_file
-from bot.workplace.models import Pipeline
-from bot.workspace import Job as Paths
-from bot.workspace import partial_of, require_free, taken
+from bot.workplace.workplace import Workplace
 
 NOT_HERE = 1_300_000  # bytes that a text still to be fetched is taken to have: WikiText-2's test
 
@@ -30,7 +31,7 @@ def require_room(job: Job, at_a_time: Sequence[Collection[str]] = ()) -> None:
     What a stopped run left counts: it is gone on with, or gives its room back. `at_a_time`
     are tiers that lie there together, where others are removed before.
     """
-    left = tiers_left(job.pipeline, job.plan, job.paths, job.key)
+    left = tiers_left(job.workplace, job.plan, job.paths, job.key)
     groups = at_a_time or [[*left]]
     needed = max(sum(left.get(tier, 0) for tier in group) for group in groups)
     if left:
@@ -44,41 +45,43 @@ def _logits(job: Job) -> int:
     return taken(path)
 
 
-def require_room_ahead(pipeline: Pipeline, plan: Plan[Sketch]) -> None:
+def require_room_ahead(workplace: Workplace, plan: Plan[Sketch]) -> None:
     """Raise CapacityError unless all of a plan fits, the source too where it is not here yet.
 
     What lies here of source, 16-bit file and tiers counts.
     """
-    model, settings, space = plan.model, pipeline.settings, pipeline.workspace
+    model, settings, space = plan.model, workplace.settings, workplace.folders
     left = {recipe.tier: plan.predicted(recipe) for recipe in plan.distinct}
     needed, source = 0, model.source if isinstance(model, Model) else model.release
     if source is not None:
         order = asked.ordered(settings, plan.profiles, model.name, source.repo_id, source.commit)
-        left = tiers_left(pipeline, plan, order.paths(space), order.key)
+        left = tiers_left(workplace, plan, order.paths(space), order.key)
     if left:
         needed = sum(left.values()) + _reference_room(settings, plan)
     if not isinstance(model, Model) and model.release is not None:
-        needed += source_room(pipeline, model, model.release)
+        needed += source_room(workplace, model, model.release)
     require_free(space.root, needed, settings.reserve)
 
 
-def tiers_left(pipeline: Pipeline, plan: Plan[Sketch], paths: Paths, key: str) -> dict[str, int]:
+def tiers_left(
+    workplace: Workplace, plan: Plan[Sketch], paths: JobFolder, key: str
+) -> dict[str, int]:
     """Bytes that each tier still takes which is not made, or was made and freed."""
-    freed = _freed(pipeline, key)
+    freed = _freed(workplace, key)
     found = {}
     for recipe in plan.distinct:
-        file = tier_file(pipeline.settings, plan, paths, recipe)
+        file = tier_file(workplace.settings, plan, paths, recipe)
         if recipe.tier not in freed and not _is_made(file):
             found[recipe.tier] = max(plan.predicted(recipe) - _begun(file), 0)
     return found
 
 
-def _freed(pipeline: Pipeline, key: str) -> set[str]:
+def _freed(workplace: Workplace, key: str) -> set[str]:
     """Tiers of a job whose files the Hub has; one that it lost since is noted without a hash."""
     lost = digest({"sha256": None})
     return {
         work.step.removeprefix(FREE)
-        for work in pipeline.ledger.work()
+        for work in workplace.ledger.work()
         if work.job == key and work.step.startswith(FREE) and work.inputs != lost
     }
 

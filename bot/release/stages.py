@@ -53,7 +53,7 @@ def push(job: Job, repo_id: str, files: Mapping[str, Built], *, private: bool) -
     """Send what was described: one commit, verified, then public. Raises as `publication.send`."""
     source = job.plan.model.source
     message = f"APEX quants of {source.repo_id or job.plan.model.name} at {source.commit[:12]}"
-    done = send(job.pipeline, repo_id, files, message, job.key, private=private)
+    done = send(job.workplace, repo_id, files, message, job.key, private=private)
     if done.waiting is None:
         gating.end(job, repo_id)
     measure.drop_logits(job)

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bot.disk.writing import write_text
 from bot.errors import SourceError
-from bot.workspace import write_text
 
 LANES = ("cpu", "gpu", "network")
 TRANSFERS = ("fetching", "reading headers")  # works outside of tasks that wait for the network

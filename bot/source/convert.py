@@ -14,6 +14,8 @@ from typing import Literal
 from bot.apart import sandbox
 from bot.apart.sandbox import Isolation, Limits
 from bot.apart.worker import Room, Terms, away
+from bot.disk.folders import WORK
+from bot.disk.space import require_free
 from bot.errors import BuildError, CapacityError, RefusedError, SourceError
 from bot.foreign import last_lines
 from bot.source import checkpoint as checkpoints
@@ -24,7 +26,6 @@ from bot.source.staging import ConvertFacts
 from bot.tensors.stored import dropped_parts
 from bot.toolchain.toolchain import Toolchain, has_mtp_switch, supported
 from bot.workplace.loaded import expanded
-from bot.workspace import WORK, require_free
 
 Progress = Callable[[int, int], None]  # bytes written, bytes expected
 Mtp = Literal["drop", "keep", "separate"]

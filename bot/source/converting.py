@@ -11,7 +11,7 @@ from bot.source.staging import ConvertFacts
 from bot.toolchain import toolchain
 from bot.toolchain.toolchain import Toolchain
 from bot.workplace.children import terms_of
-from bot.workplace.models import Pipeline
+from bot.workplace.workplace import Workplace
 
 ISOLATED = {
     "offline": "the converter ran without a token and a network, but could read this user's files",
@@ -20,36 +20,36 @@ ISOLATED = {
 }
 
 
-def convert_folder(pipeline: Pipeline, folder: Path, target: Path, name: str | None) -> Converted:
+def convert_folder(workplace: Workplace, folder: Path, target: Path, name: str | None) -> Converted:
     """Convert the safetensors checkpoint in `folder` to `target`, checked against it.
 
     Raises SettingsError without a toolchain, SourceError for a checkpoint that cannot be
     converted, BuildError naming the converter's log when it fails.
     """
-    chosen = toolchain.chosen(pipeline.settings.convert, pipeline.workspace.toolchain)
+    chosen = toolchain.chosen(workplace.settings.convert, workplace.folders.toolchain)
     facts = ConvertFacts(name=name or folder.resolve().name)
-    return run(pipeline, folder, target, chosen, facts)
+    return run(workplace, folder, target, chosen, facts)
 
 
 def run(
-    pipeline: Pipeline, folder: Path, target: Path, chosen: Toolchain, facts: ConvertFacts
+    workplace: Workplace, folder: Path, target: Path, chosen: Toolchain, facts: ConvertFacts
 ) -> Converted:
     """Convert with a toolchain that was chosen already; raises as `convert_folder` does."""
-    settings, terms = pipeline.settings.convert, terms_of(pipeline.settings)
+    settings, terms = workplace.settings.convert, terms_of(workplace.settings)
     sandbox.chosen(terms.isolation)  # refused before anything is made
     memory = settings.memory_gb
     options = Options(
         mtp=settings.mtp,
         projector=settings.projector,
         shard=int(settings.shard_gb * 1e9) if settings.shard_gb else None,
-        threads=pipeline.settings.llama.threads,
-        reserve=pipeline.settings.reserve,
+        threads=workplace.settings.llama.threads,
+        reserve=workplace.settings.reserve,
         limits=Limits(
             seconds=settings.timeout_hours * 3600, memory=int(memory * 1e9) if memory else None
         ),
         terms=terms,
     )
-    with pipeline.narrator.work(f"converting {facts.name}", unit="B") as report:
+    with workplace.narrator.work(f"converting {facts.name}", unit="B") as report:
         made = convert(
             folder,
             target,
@@ -59,7 +59,7 @@ def run(
             report=report,
         )
     if made.isolation != "cell":
-        pipeline.narrator.say(ISOLATED[made.isolation])
+        workplace.narrator.say(ISOLATED[made.isolation])
     for note in (*made.notes, *made.lacks):
-        pipeline.narrator.say(note)
+        workplace.narrator.say(note)
     return made

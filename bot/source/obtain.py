@@ -9,6 +9,10 @@ from typing import Any
 
 from bot import licences
 from bot.clients.files import gguf
+from bot.disk.folders import WORK
+from bot.disk.locks import alone, use
+from bot.disk.paths import remove
+from bot.disk.space import taken
 from bot.foreign import read_of
 from bot.plan.models import Candidate, Local, Model, Sketch
 from bot.predict.architecture import describe
@@ -26,26 +30,27 @@ from bot.toolchain import toolchain
 from bot.toolchain.toolchain import Toolchain
 from bot.workplace import names
 from bot.workplace.fetch import FETCHERS, bytes_here, fetch, plan_fetch, small_files
-from bot.workplace.models import Pipeline, origin_of
-from bot.workspace import WORK, alone, remove, taken, use
+from bot.workplace.workplace import Workplace, origin_of
 
 VERSION = 1  # raised when a change of ours changes a converted file
 
 
-def known(pipeline: Pipeline, release: Release) -> Local | None:
+def known(workplace: Workplace, release: Release) -> Local | None:
     """The file of a checkpoint that was converted before; None where there is none."""
-    chosen = toolchain.present(pipeline.settings.convert, pipeline.workspace.toolchain)
+    chosen = toolchain.present(workplace.settings.convert, workplace.folders.toolchain)
     if chosen is None:
         return None
-    job, inputs = _conversion(pipeline, release, chosen)
-    if pipeline.ledger.finished(job, "convert", inputs) is None:
+    job, inputs = _conversion(workplace, release, chosen)
+    if workplace.ledger.finished(job, "convert", inputs) is None:
         return None
-    use(pipeline.workspace.converted(release.repo_id, release.commit))
-    done = pipeline.ledger.finished(job, "convert", inputs, shape=_Told)  # not given back meanwhile
+    use(workplace.folders.converted(release.repo_id, release.commit))
+    done = workplace.ledger.finished(
+        job, "convert", inputs, shape=_Told
+    )  # not given back meanwhile
     return _local(release, done) if done is not None and done.files else None
 
 
-def bring(pipeline: Pipeline, found: Candidate) -> Local:
+def bring(workplace: Workplace, found: Candidate) -> Local:
     """Fetch a release, and convert it where it is no GGUF; a second call finds both done.
 
     Raises CapacityError before a download that would not fit, SettingsError when the converter is
@@ -53,30 +58,30 @@ def bring(pipeline: Pipeline, found: Candidate) -> Local:
     """
     release = found.release
     if found.checkpoint is not None:
-        return _converted(pipeline, found, found.checkpoint)
-    folder = pipeline.workspace.sources(release.repo_id, release.commit)
-    _fetch(pipeline, release, plan_fetch(release), folder, 0)
+        return _converted(workplace, found, found.checkpoint)
+    folder = workplace.folders.sources(release.repo_id, release.commit)
+    _fetch(workplace, release, plan_fetch(release), folder, 0)
     model = weights.gguf(release)
     projector = weights.projector(release, model[0])
     extras = {Path(projector.path).name: folder / projector.path} if projector else None
     return Local(path=folder / model[0].path, release=release, extras=extras)
 
 
-def source_room(pipeline: Pipeline, sketch: Sketch, release: Release) -> int:
+def source_room(workplace: Workplace, sketch: Sketch, release: Release) -> int:
     """Bytes that fetching and converting a release still take: what lies here counts.
 
     What a killed conversion left gives its room back before.
     """
-    space = pipeline.workspace
+    space = workplace.folders
     here = space.sources(release.repo_id, release.commit)
     sixteen = sketch.header_bytes + sum(tensor.bytes for tensor in sketch.tensors)
     if model := weights.gguf(release):
         return sum(file.size - bytes_here(here, file) for file in model)
     folder = space.converted(release.repo_id, release.commit)
-    chosen = toolchain.present(pipeline.settings.convert, space.toolchain)
+    chosen = toolchain.present(workplace.settings.convert, space.toolchain)
     if chosen is not None:
-        job, inputs = _conversion(pipeline, release, chosen)
-        if pipeline.ledger.finished(job, "convert", inputs) is not None:
+        job, inputs = _conversion(workplace, release, chosen)
+        if workplace.ledger.finished(job, "convert", inputs) is not None:
             return 0
     files = weights.checkpoint(release).files
     stored = sum(file.size - bytes_here(here, file) for file in files)
@@ -87,7 +92,7 @@ def source_room(pipeline: Pipeline, sketch: Sketch, release: Release) -> int:
 # ── what lies here ──────────────────────────────────────────────────────────────────────────
 
 
-def described(pipeline: Pipeline, local: Local, whole: Built | None = None) -> Model:
+def described(workplace: Workplace, local: Local, whole: Built | None = None) -> Model:
     """A 16-bit GGUF of this machine, hashed and described.
 
     Where its content is known as `whole`, its header alone may be here. Raises SourceError when
@@ -97,7 +102,7 @@ def described(pipeline: Pipeline, local: Local, whole: Built | None = None) -> M
     with read_of(str(path)):
         header = gguf.read_split(path)
         architecture = describe(header.metadata, header.tensors)
-    content = whole or together(pipeline.hashed(local))
+    content = whole or together(workplace.hashed(local))
     source = Source(
         repo_id=release.repo_id if release else None,
         commit=release.commit if release else content.sha256,
@@ -108,14 +113,14 @@ def described(pipeline: Pipeline, local: Local, whole: Built | None = None) -> M
     return Model(
         source=source,
         release=release,
-        name=pipeline.name_of_file(path)
+        name=workplace.name_of_file(path)
         if release is None
         else names.name_of(release.repo_id.split("/")[1]),
         tensors=header.tensors,
         header_bytes=header.data_offset,
         architecture=told_too(architecture, local.told),
         extras=local.extras or {},
-        origin=None if release else origin_of(header.metadata, pipeline.settings.source),
+        origin=None if release else origin_of(header.metadata, workplace.settings.source),
     )
 
 
@@ -150,17 +155,17 @@ class _Told:
     extras: Mapping[str, str]  # paths
 
 
-def _converted(pipeline: Pipeline, found: Candidate, files: weights.Checkpoint) -> Local:
+def _converted(workplace: Workplace, found: Candidate, files: weights.Checkpoint) -> Local:
     release = found.release
-    chosen = toolchain.chosen(pipeline.settings.convert, pipeline.workspace.toolchain)
-    job, inputs = _conversion(pipeline, release, chosen)
-    folder = pipeline.workspace.converted(release.repo_id, release.commit)
+    chosen = toolchain.chosen(workplace.settings.convert, workplace.folders.toolchain)
+    job, inputs = _conversion(workplace, release, chosen)
+    folder = workplace.folders.converted(release.repo_id, release.commit)
     use(folder)
     with alone(folder):
-        done = pipeline.ledger.finished(job, "convert", inputs, shape=_Told)
+        done = workplace.ledger.finished(job, "convert", inputs, shape=_Told)
         if done is None or not done.files:
             _sweep(folder)
-            done = _convert(pipeline, found, files, chosen, job, inputs)
+            done = _convert(workplace, found, files, chosen, job, inputs)
     return _local(release, done)
 
 
@@ -174,17 +179,17 @@ def _local(release: Release, done: Finished) -> Local:
 
 
 def _conversion(
-    pipeline: Pipeline, release: Release, chosen: Toolchain
+    workplace: Workplace, release: Release, chosen: Toolchain
 ) -> tuple[str, dict[str, Any]]:
     """The job of a conversion, and all that decides what it makes."""
-    settings = pipeline.settings.convert
+    settings = workplace.settings.convert
     return digest([release.repo_id, release.commit]), {
         "version": VERSION,
         "converter": chosen.version,
         "mtp": settings.mtp,
         "projector": settings.projector,
         "shard": settings.shard_gb,
-        "site": pipeline.settings.hub.endpoint,
+        "site": workplace.settings.hub.endpoint,
     }
 
 
@@ -195,7 +200,7 @@ def _sweep(folder: Path) -> None:
 
 
 def _convert(
-    pipeline: Pipeline,
+    workplace: Workplace,
     found: Candidate,
     files: weights.Checkpoint,
     chosen: Toolchain,
@@ -205,14 +210,14 @@ def _convert(
     """Fetch a checkpoint and convert it; what its small files tell is known before its weights."""
     release, config, sketch = found.release, found.config or {}, found.sketch
     sixteen = sum(tensor.bytes for tensor in sketch.tensors)
-    source = pipeline.workspace.sources(release.repo_id, release.commit)
-    _fetch(pipeline, release, small_files(release), source, sixteen)
+    source = workplace.folders.sources(release.repo_id, release.commit)
+    _fetch(workplace, release, small_files(release), source, sixteen)
     require_whole(source, config, sketch.architecture.vocabulary)
-    _foretell(pipeline, source, config, chosen, sketch.architecture)
-    _fetch(pipeline, release, plan_fetch(release, files), source, sixteen)
-    folder = pipeline.workspace.converted(release.repo_id, release.commit)
+    _foretell(workplace, source, config, chosen, sketch.architecture)
+    _fetch(workplace, release, plan_fetch(release, files), source, sixteen)
+    folder = workplace.folders.converted(release.repo_id, release.commit)
     target = folder / f"{release.repo_id.split('/')[1]}-BF16.gguf"
-    made = run(pipeline, source, target, chosen, _facts(pipeline, release))
+    made = run(workplace, source, target, chosen, _facts(workplace, release))
     extras = {}
     if made.projector:
         extras["mmproj.gguf"] = made.projector
@@ -222,40 +227,40 @@ def _convert(
         "architecture": dump(replace(sketch.architecture, lacks=made.lacks)),
         "extras": {name: str(path) for name, path in extras.items()},
     }
-    return pipeline.ledger.record(job, "convert", inputs, [*made.model, *extras.values()], value)
+    return workplace.ledger.record(job, "convert", inputs, [*made.model, *extras.values()], value)
 
 
 def _fetch(
-    pipeline: Pipeline, release: Release, files: Sequence[RepoFile], folder: Path, more: int
+    workplace: Workplace, release: Release, files: Sequence[RepoFile], folder: Path, more: int
 ) -> None:
     """Have files here, where `more` bytes beside them must fit, too."""
-    with pipeline.narrator.work(f"fetching {release.repo_id}", unit="B") as report:
+    with workplace.narrator.work(f"fetching {release.repo_id}", unit="B") as report:
         fetch(
-            pipeline.hub,
+            workplace.hub,
             release,
             files,
             folder,
             workers=FETCHERS,
             report=report,
-            reserve=pipeline.settings.reserve + more,
+            reserve=workplace.settings.reserve + more,
         )
 
 
 def _foretell(
-    pipeline: Pipeline,
+    workplace: Workplace,
     folder: Path,
     config: Mapping[str, Any],
     chosen: Toolchain,
     model: Architecture,
 ) -> None:
     """Say before the weights are fetched that the vision or audio part cannot be converted."""
-    seen = (model.vision or model.audio) and pipeline.settings.convert.projector != "none"
+    seen = (model.vision or model.audio) and workplace.settings.convert.projector != "none"
     reason = lacking(folder, config, chosen) if seen else None
     if reason is not None:
-        pipeline.narrator.say(without("vision or audio part", reason))
+        workplace.narrator.say(without("vision or audio part", reason))
 
 
-def _facts(pipeline: Pipeline, release: Release) -> ConvertFacts:
+def _facts(workplace: Workplace, release: Release) -> ConvertFacts:
     return ConvertFacts(
         name=release.repo_id.split("/")[1],
         repo_id=release.repo_id,
@@ -265,5 +270,5 @@ def _facts(pipeline: Pipeline, release: Release) -> ConvertFacts:
         license_link=release.license_link,
         languages=release.languages,
         tags=tuple(tag for tag in release.tags if ":" not in tag),
-        site=pipeline.settings.hub.endpoint,
+        site=workplace.settings.hub.endpoint,
     )

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bot.disk.paths import slug
 from bot.foreign import read_json
 from bot.source.checkpoint import Checkpoint
 from bot.tensors.configs import SPELLINGS, names
-from bot.workspace import slug
 
 _DATA = re.compile(
     r"[\w.-]+\.(json|jsonl|jinja|model|tiktoken|txt|vocab)|tokenizer\.model\.v\d+", re.ASCII

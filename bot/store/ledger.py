@@ -20,11 +20,14 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from bot import rights
+from bot.disk.hashes import sha256
+from bot.disk.paths import inside
+from bot.disk.space import free_disk
+from bot.disk.writing import writing
 from bot.errors import BotError, BusyError, CapacityError, SettingsError
 from bot.records.built import Built
 from bot.records.coding import digest
 from bot.store.schema import MIGRATIONS, VERSION
-from bot.workspace import free_disk, inside, sha256, writing
 
 _KEEP = "INSERT OR REPLACE INTO work (job, step, inputs, files, value) VALUES (?, ?, ?, ?, ?)"
 SCANT = 1 << 20  # bytes free where SQLite's words for a file it cannot write mean a full disk

@@ -19,11 +19,13 @@ from dataclasses import dataclass
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
+from bot.disk.hashes import sha256
+from bot.disk.space import require_free
+from bot.disk.writing import write_text
 from bot.errors import BuildError, BusyError, SettingsError, SourceError
 from bot.foreign import last_lines
 from bot.settings.settings import ConvertSettings
 from bot.toolchain import converter_source, locked
-from bot.workspace import require_free, sha256, write_text
 
 SDISTS = {
     "0.3.36": "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e",

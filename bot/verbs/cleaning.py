@@ -13,12 +13,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bot.disk.folders import MEASURED, WORK, JobFolder
+from bot.disk.locks import ALONE, USED, unused
+from bot.disk.paths import inside, remove, slug
 from bot.errors import SourceError
 from bot.jobs.orders import Folder, Sent
 from bot.store.queue import OPEN, Queue, Task
 from bot.workplace import names
-from bot.workplace.models import REPO_ID, Pipeline
-from bot.workspace import ALONE, MEASURED, USED, WORK, Job, inside, remove, slug, unused
+from bot.workplace.workplace import REPO_ID, Workplace
 
 GIVEN_UP = ("failed", "ignored")
 SHARED = ("sources", "converted")
@@ -67,10 +69,10 @@ class _Found:
     guard: Path | None = None  # whose locks they are; none: its own
 
 
-def clean(pipeline: Pipeline, wanted: Wanted) -> Cleaned:
+def clean(workplace: Workplace, wanted: Wanted) -> Cleaned:
     """Remove what is over and nobody works with; see Wanted. Nothing outside of the folder goes."""
-    root = pipeline.workspace.root
-    shelf = _Shelf(pipeline, wanted)
+    root = workplace.folders.root
+    shelf = _Shelf(workplace, wanted)
     places = tuple(shelf.settle(found) for found in shelf.found())
     return Cleaned(
         folder=str(root),
@@ -83,11 +85,11 @@ def clean(pipeline: Pipeline, wanted: Wanted) -> Cleaned:
 class _Shelf:
     """The working folder as it is now."""
 
-    def __init__(self, pipeline: Pipeline, wanted: Wanted) -> None:
-        self._space, self._wanted = pipeline.workspace, wanted
-        self._root = pipeline.workspace.root
+    def __init__(self, workplace: Workplace, wanted: Wanted) -> None:
+        self._space, self._wanted = workplace.folders, wanted
+        self._root = workplace.folders.root
         known = self._space.ledger.is_file()  # without one nobody watched here
-        queue = Queue(pipeline.ledger) if known else None
+        queue = Queue(workplace.ledger) if known else None
         self._open: Sequence[Task] = queue.tasks(OPEN) if queue else ()
         self._given_up: Sequence[Task] = queue.tasks(GIVEN_UP) if queue else ()
         self._needed = {_called(task.repo) for task in self._open}  # names of what is not over
@@ -143,7 +145,7 @@ class _Shelf:
             name = path.name.rpartition("-")[0]
             if not self._is_asked(name):
                 continue
-            told = _published(Job(path))
+            told = _published(JobFolder(path))
             given_up = self._when_given_up(name)
             if told is not None:
                 found = True, f"published as {told}"
@@ -299,7 +301,7 @@ def _called(name: str) -> str:
         return slug(stem)
 
 
-def _published(job: Job) -> str | None:
+def _published(job: JobFolder) -> str | None:
     """Where a job was published, by its note."""
     try:
         told = json.loads(job.published.read_bytes()[:LONGEST_NOTE])

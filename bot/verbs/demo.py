@@ -14,6 +14,8 @@ from bot.clients.hub.hub import Hub
 from bot.clients.llama.loading import Loading
 from bot.clients.llama.quantization import to_bf16
 from bot.detect.listed import look
+from bot.disk.hashes import sha256
+from bot.disk.writing import writing
 from bot.errors import BuildError, PublishError
 from bot.localhub.server import RunningHub
 from bot.progress import Narrator
@@ -30,8 +32,7 @@ from bot.settings.settings import DEMO, LlamaSettings, load
 from bot.workplace.children import room_for
 from bot.workplace.job import Job
 from bot.workplace.loaded import continuation
-from bot.workplace.models import Pipeline
-from bot.workspace import sha256, writing
+from bot.workplace.workplace import Workplace
 
 MAKER, PUBLISHER = "tiny-lab", "demo"
 SOURCE = f"{MAKER}/Tiny-MoE-14M"
@@ -73,22 +74,22 @@ def demonstrate(
             calibration={"chunks": 40},
             demo_texts=True,
         )
-        pipeline = Pipeline(settings, narrator, _token(server, folder, PUBLISHER))
+        workplace = Workplace(settings, narrator, _token(server, folder, PUBLISHER))
         decisions = []
-        for decision in look(pipeline.hub, settings):
+        for decision in look(workplace.hub, settings):
             seen(decision)
             decisions.append(decision)
         chosen = _chosen(decisions)
-        model = model_of(pipeline, chosen.release.repo_id, chosen.release.commit)
-        job = Job(pipeline, pipeline.plan(model))
-        repo_id = pipeline.target(model, None)
+        model = model_of(workplace, chosen.release.repo_id, chosen.release.commit)
+        job = Job(workplace, workplace.plan(model))
+        repo_id = workplace.target(model, None)
         with job.paths.locked():
             room.require_room(job)
             files = card(job, repo_id)
             published = push(job, repo_id, files, private=False)
             results = from_json(Results, job.paths.results.read_bytes())
         smallest = min(results.tiers, key=lambda row: row.bytes)
-        sample = _sample(pipeline, published, files[smallest.file], folder / "check")
+        sample = _sample(workplace, published, files[smallest.file], folder / "check")
     return Demonstrated(
         hub=str(folder / "hub"),
         decisions=tuple(decisions),
@@ -126,12 +127,12 @@ def _chosen(decisions: list[Decision]) -> Build:
     raise BuildError(f"the watcher did not choose {SOURCE}; run `bot watch --once` to see why")
 
 
-def _sample(pipeline: Pipeline, published: Published, file: Built, folder: Path) -> str:
+def _sample(workplace: Workplace, published: Published, file: Built, folder: Path) -> str:
     """Text from a file fetched back from the Hub, after its hash was compared."""
     name = Path(file.path).name
-    path = pipeline.hub.download(published.repo_id, published.commit, name, folder)
+    path = workplace.hub.download(published.repo_id, published.commit, name, folder)
     if sha256(path) != file.sha256:
         raise PublishError(f"{name} came back from the Hub changed; look at the local Hub's folder")
-    model = Loading(path=path, threads=pipeline.settings.llama.threads)
-    asked = away(continuation, room_for(pipeline.settings, path))
+    model = Loading(path=path, threads=workplace.settings.llama.threads)
+    asked = away(continuation, room_for(workplace.settings, path))
     return PROMPT + asked(model, PROMPT, limit=40, n_ctx=256)

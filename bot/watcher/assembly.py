@@ -27,7 +27,7 @@ from bot.watcher.schedule import Turn, scheduler
 from bot.watcher.watcher import Looked, Watcher
 from bot.workplace import demo_texts
 from bot.workplace.executing import Executor, Here, here
-from bot.workplace.models import Pipeline
+from bot.workplace.workplace import Workplace
 
 ACT = 15.0  # seconds between looks at the queue
 AGAIN = 60.0  # seconds between looks at releases whose time has come
@@ -58,27 +58,27 @@ class Stopped(Exception):
     """The watcher was interrupted."""
 
 
-def watcher(pipeline: Pipeline, seen: Seen, clock: Clock, *, rested: float = 0.5) -> Watcher:
-    """A watcher over the pipeline's Hub and ledger."""
-    budget = RequestBudget(pipeline.ledger, pipeline.settings.watch.budget, clock)
-    presence, holder = _present(pipeline)
+def watcher(workplace: Workplace, seen: Seen, clock: Clock, *, rested: float = 0.5) -> Watcher:
+    """A watcher over the workplace's Hub and ledger."""
+    budget = RequestBudget(workplace.ledger, workplace.settings.watch.budget, clock)
+    presence, holder = _present(workplace)
     return Watcher(
-        pipeline.gated_hub(budget, clock),
-        pipeline.ledger,
-        pipeline.settings,
+        workplace.gated_hub(budget, clock),
+        workplace.ledger,
+        workplace.settings,
         clock,
         holder=holder,
         rested=rested,
         is_dead=presence.is_dead,
-        machine=lambda: machine(pipeline),
+        machine=lambda: machine(workplace),
         seen=seen,
-        say=pipeline.narrator.say,
+        say=workplace.narrator.say,
     )
 
 
-def _present(pipeline: Pipeline) -> tuple[Presence, str]:
+def _present(workplace: Workplace) -> tuple[Presence, str]:
     """This process as a watcher that others see to live."""
-    presence = Presence(pipeline.workspace.root / "watchers")
+    presence = Presence(workplace.folders.root / "watchers")
     holder = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     presence.clear()
     presence.begin(holder)
@@ -86,37 +86,37 @@ def _present(pipeline: Pipeline) -> tuple[Presence, str]:
     return presence, holder
 
 
-def once(pipeline: Pipeline, seen: Seen, begin: Begin | None = None) -> None:
+def once(workplace: Workplace, seen: Seen, begin: Begin | None = None) -> None:
     """Look at all that is new since the last look, and tell every decision."""
     clock = SystemClock()
     executor = begin(clock) if begin is not None else None
-    made = watcher(pipeline, seen, clock, rested=0.0)
+    made = watcher(workplace, seen, clock, rested=0.0)
     made.changed()
     for looked in (*made.created(), *made.modified()):
-        pipeline.narrator.say(_as_line(looked))
+        workplace.narrator.say(_as_line(looked))
     for name in made.busy:
-        pipeline.narrator.say(f"{name}: another watcher reads it now; nothing was looked at here")
+        workplace.narrator.say(f"{name}: another watcher reads it now; nothing was looked at here")
     made.again()
-    actor = Actor(pipeline, made.queue, executor, clock)
+    actor = Actor(workplace, made.queue, executor, clock)
     actor.turn()
     actor.prune()
 
 
-def forever(pipeline: Pipeline, seen: Seen, begin: Begin | None = None) -> None:
+def forever(workplace: Workplace, seen: Seen, begin: Begin | None = None) -> None:
     """Look now and then, as the settings say, until interrupted.
 
     An unreachable Hub is said and waited out; looks that were missed meanwhile become one.
     """
-    clock, settings = StoppableClock(), pipeline.settings.watch
+    clock, settings = StoppableClock(), workplace.settings.watch
     executor = begin(clock) if begin is not None else None
-    made = watcher(pipeline, seen, clock)
+    made = watcher(workplace, seen, clock)
 
     def careful(work: Callable[[], object]) -> Callable[[], None]:
         def careful_work() -> None:
             try:
                 work()
             except BotError as error:
-                pipeline.narrator.say(str(error))
+                workplace.narrator.say(str(error))
             except Stopped:
                 return
 
@@ -126,9 +126,9 @@ def forever(pipeline: Pipeline, seen: Seen, begin: Begin | None = None) -> None:
         made.changed()
         for looked in (*made.created(), *made.modified()):
             if looked.decided:
-                pipeline.narrator.say(_as_line(looked))
+                workplace.narrator.say(_as_line(looked))
 
-    actor = Actor(pipeline, made.queue, executor, clock)
+    actor = Actor(workplace, made.queue, executor, clock)
     turns = (
         Turn(name="look", every=settings.every_minutes * 60, work=careful(look), lane="looking"),
         Turn(name="again", every=AGAIN, work=careful(made.again), lane="looking"),
@@ -142,7 +142,7 @@ def forever(pipeline: Pipeline, seen: Seen, begin: Begin | None = None) -> None:
         Turn(name="act", every=ACT, work=careful(actor.turn), lane="acting"),
         Turn(name="prune", every=DAY, work=careful(actor.prune), lane="acting"),
     )
-    schedule = scheduler(pipeline.ledger, turns)
+    schedule = scheduler(workplace.ledger, turns)
     try:
         schedule.start()
     finally:
@@ -157,15 +157,15 @@ class Actor:
     """
 
     def __init__(
-        self, pipeline: Pipeline, queue: Queue, executor: Executor | None, clock: Clock
+        self, workplace: Workplace, queue: Queue, executor: Executor | None, clock: Clock
     ) -> None:
-        self._pipeline, self._queue, self._executor = pipeline, queue, executor
+        self._workplace, self._queue, self._executor = workplace, queue, executor
         self._clock, self._complaints = clock, dict[str, str]()
 
     def turn(self) -> None:
         """One turn of all of them."""
         name = f"{socket.gethostname()} {os.getpid()}"
-        self._pipeline.ledger.remember(HEARTBEAT, name, self._clock.now())
+        self._workplace.ledger.remember(HEARTBEAT, name, self._clock.now())
         for work in (self._build, self._show, self._notify):
             try:
                 work()
@@ -176,23 +176,23 @@ class Actor:
 
     def prune(self) -> None:
         """Forget what is older than the settings keep."""
-        days = self._pipeline.settings.watch.keep_days
+        days = self._workplace.settings.watch.keep_days
         if days is None:
             return
         before = self._clock.now() - days * DAY
-        Sightings(self._pipeline.ledger).prune(before)
+        Sightings(self._workplace.ledger).prune(before)
         self._queue.prune(before)
         if isinstance(self._executor, Here):
             self._executor.prune(before, self._queue.tasks(UNPUBLISHED, 10_000))
 
     def _complain(self, about: str, text: str) -> None:
         if self._complaints.get(about) != text:
-            self._pipeline.narrator.say(text)
+            self._workplace.narrator.say(text)
         self._complaints[about] = text
 
     def _build(self) -> None:
         if self._executor is not None:
-            policy, narrator = self._pipeline.settings.policy, self._pipeline.narrator
+            policy, narrator = self._workplace.settings.policy, self._workplace.narrator
             turn(self._queue, self._executor, policy, self._clock, narrator)
 
     def _show(self) -> None:
@@ -202,21 +202,21 @@ class Actor:
     def _notify(self) -> None:
         url = notify.address()
         if url is not None:
-            watch, say = self._pipeline.settings.watch, self._pipeline.narrator.say
+            watch, say = self._workplace.settings.watch, self._workplace.narrator.say
             notify.tell(self._queue, watch, url, self._clock, say)
 
 
-def chosen_executor(pipeline: Pipeline, config: Path | None, clock: Clock) -> Executor:
+def chosen_executor(workplace: Workplace, config: Path | None, clock: Clock) -> Executor:
     """Builds by the workflows of github.repo where that is set, else on this machine.
 
     Raises SettingsError where all builds of this machine would be measured on the demo's texts.
     """
-    github = pipeline.settings.github
+    github = workplace.settings.github
     if github.repo is not None:
-        hub = pipeline.settings.hub.endpoint
-        return on_github(github, pipeline.ledger, pipeline.narrator.say, clock, hub=hub)
-    demo_texts.refuse(pipeline.settings, {demo_texts.TEXT, demo_texts.TASKS})
-    return here(pipeline.workspace.root.absolute() / "runs", config)
+        hub = workplace.settings.hub.endpoint
+        return on_github(github, workplace.ledger, workplace.narrator.say, clock, hub=hub)
+    demo_texts.refuse(workplace.settings, {demo_texts.TEXT, demo_texts.TASKS})
+    return here(workplace.folders.root.absolute() / "runs", config)
 
 
 def _as_line(looked: Looked) -> str:

@@ -16,7 +16,7 @@ from bot.store.queue import Event, Memory, Queue
 from bot.store.sightings import AGAIN, DAMAGED, Past, Sightings
 from bot.watcher.assembly import as_line, watcher
 from bot.watcher.rules import Weighed, memory_of
-from bot.workplace.models import Pipeline
+from bot.workplace.workplace import Workplace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,9 +31,9 @@ class Explained:
     events: tuple[Event, ...]
 
 
-def why(pipeline: Pipeline, repo: str) -> Explained:
+def why(workplace: Workplace, repo: str) -> Explained:
     """Explain the decisions about a repository. Raises SourceError when it was never seen."""
-    sightings = Sightings(pipeline.ledger)
+    sightings = Sightings(workplace.ledger)
     past = sightings.history(repo)
     if not past and sightings.is_known(repo):
         raise SourceError(
@@ -44,7 +44,7 @@ def why(pipeline: Pipeline, repo: str) -> Explained:
         raise SourceError(f"{repo} was never seen; `bot watch --once` looks now")
     facts = sightings.facts(past[-1].id)
     try:
-        today = replayed(pipeline, facts)
+        today = replayed(workplace, facts)
         _facts(facts)
     except (LookupError, TypeError, AttributeError, ValueError) as error:  # of another shape
         raise SettingsError(f"{DAMAGED}; {AGAIN}") from error
@@ -55,14 +55,14 @@ def why(pipeline: Pipeline, repo: str) -> Explained:
         facts=facts,
         today=as_line(today),
         same=(kind, today.outcome) == (past[-1].kind, past[-1].outcome),
-        events=tuple(reversed(Queue(pipeline.ledger).events(20, repo))),
+        events=tuple(reversed(Queue(workplace.ledger).events(20, repo))),
     )
 
 
-def replayed(pipeline: Pipeline, facts: dict[str, Any]) -> Decision:
+def replayed(workplace: Workplace, facts: dict[str, Any]) -> Decision:
     """The decision that kept facts lead to with today's policy and machine. Asks no Hub."""
     clock = SystemClock()
-    made = watcher(pipeline, lambda _decision: None, clock)
+    made = watcher(workplace, lambda _decision: None, clock)
     found = Weighed(**facts["weights"]) if "weights" in facts else None
     memory = memory_of(facts["memory"]) if "memory" in facts else Memory()
     return made.judge(unpacked(facts), memory, found, clock.now())

@@ -9,7 +9,7 @@ import fcntl
 from pathlib import Path
 from typing import IO
 
-from bot.workspace import slug
+from bot.disk.paths import slug
 
 
 class Presence:

@@ -11,9 +11,10 @@ from tempfile import TemporaryDirectory
 
 from bot import secrecy
 from bot.clients.git import Shelf
+from bot.disk.folders import Folders
+from bot.disk.writing import write_text, writing
 from bot.errors import SettingsError
 from bot.store.ledger import Ledger
-from bot.workspace import Workspace, write_text, writing
 
 BRANCH = "apex-bot-ledger"
 NAME = "ledger.sqlite.gz"
@@ -33,33 +34,33 @@ def shelf(remote: str | None) -> Shelf:
     return Shelf(remote or f"{server}/{name}.git", BRANCH, token)
 
 
-def recall(workspace: Workspace, where: Shelf) -> bool:
+def recall(folders: Folders, where: Shelf) -> bool:
     """Replace the ledger of the working folder by the branch's; False where there is none."""
-    workspace.root.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=workspace.root) as folder:
+    folders.root.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folders.root) as folder:
         packed = Path(folder) / NAME
         commit = where.take(NAME, packed)
         if commit is not None:
             for rest in ("-wal", "-shm"):  # of the one that is replaced
-                workspace.ledger.with_name(workspace.ledger.name + rest).unlink(missing_ok=True)
+                folders.ledger.with_name(folders.ledger.name + rest).unlink(missing_ok=True)
             with (
                 gzip.open(packed) as source,
-                writing(workspace.ledger) as partial,
+                writing(folders.ledger) as partial,
                 partial.open("wb") as target,
             ):
                 shutil.copyfileobj(source, target)
-            Ledger(workspace.ledger)  # SettingsError for what is none
-    write_text(_expected(workspace), commit or "")
+            Ledger(folders.ledger)  # SettingsError for what is none
+    write_text(_expected(folders), commit or "")
     return commit is not None
 
 
-def remember(workspace: Workspace, where: Shelf) -> str:
+def remember(folders: Folders, where: Shelf) -> str:
     """Write the ledger to the branch; its commit. Raises BusyError when it changed meanwhile."""
-    noted = _expected(workspace)
+    noted = _expected(folders)
     expected = noted.read_text(encoding="ascii") if noted.is_file() else ""
-    with TemporaryDirectory(dir=workspace.root) as folder:
+    with TemporaryDirectory(dir=folders.root) as folder:
         copy, packed = Path(folder) / "ledger.sqlite", Path(folder) / NAME
-        Ledger(workspace.ledger).backup(copy)
+        Ledger(folders.ledger).backup(copy)
         with copy.open("rb") as source, gzip.GzipFile(packed, "wb", mtime=0) as target:
             shutil.copyfileobj(source, target)
         commit = where.put(NAME, packed, expected or None)
@@ -67,5 +68,5 @@ def remember(workspace: Workspace, where: Shelf) -> str:
     return commit
 
 
-def _expected(workspace: Workspace) -> Path:
-    return workspace.root / "ledger.commit"
+def _expected(folders: Folders) -> Path:
+    return folders.root / "ledger.commit"

@@ -13,6 +13,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bot.disk.folders import Folders
+from bot.disk.hashes import sha256
+from bot.disk.paths import inside
 from bot.errors import SettingsError
 from bot.plan.plain import baselines
 from bot.plan.profiles import Profile, load_profiles
@@ -24,10 +27,9 @@ from bot.store.ledger import Ledger
 from bot.toolchain import toolchain
 from bot.workplace.provenance import Asked
 from bot.workplace.texts import origin_of, text_of
-from bot.workspace import Workspace, inside, sha256
 
 if TYPE_CHECKING:
-    from bot.workspace import Job as Paths
+    from bot.disk.folders import JobFolder
 
 METRICS_VERSION = 2  # raised when a change of ours changes a number
 SHOWN = ("order", "about")  # of a profile: decides no byte of a file
@@ -57,9 +59,9 @@ class Order:
     key: str  # of the job
     asked: Asked
 
-    def paths(self, workspace: Workspace) -> Paths:
+    def paths(self, folders: Folders) -> JobFolder:
         """The job's folder."""
-        return workspace.job(self.pinned.name, self.key)
+        return folders.job(self.pinned.name, self.key)
 
 
 def order(settings: Settings, pinned: Pinned, tiers: Sequence[str] = ()) -> Order:
@@ -166,7 +168,7 @@ def calibration(settings: Settings) -> dict[str, Any]:
 
 def hash_of(settings: Settings, path: Path) -> str:
     """sha256 of a large file of the user's: read again only where its size or time changed."""
-    space = Workspace(settings.workdir)
+    space = Folders(settings.workdir)
     if not space.ledger.is_file():  # a look leaves no ledger behind
         return sha256(path)
     ledger, inputs = Ledger(space.ledger), {"path": inside(space.root, path)}

@@ -1,4 +1,4 @@
-"""What a child may see, reach and use for one call on a model's file, by settings and workspace."""
+"""What a child may see, reach and use for one call on a model's file, by settings and folders."""
 
 from __future__ import annotations
 

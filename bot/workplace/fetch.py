@@ -20,10 +20,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bot.clients.hub.hub import Hub
+from bot.disk.hashes import BLOCK, sha256
+from bot.disk.locks import alone, use
+from bot.disk.paths import is_safe, require_safe
+from bot.disk.space import require_free
+from bot.disk.writing import write_text
 from bot.errors import SourceError
 from bot.records.releases import Release, RepoFile
 from bot.tensors import weights
-from bot.workspace import BLOCK, alone, is_safe, require_free, require_safe, sha256, use, write_text
 
 Report = Callable[[int, int], None]  # bytes here, bytes in all
 

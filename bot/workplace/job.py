@@ -20,13 +20,13 @@ from bot.settings.settings import Settings
 from bot.store.ledger import Finished
 from bot.workplace import asked
 from bot.workplace.memory import free_memory
-from bot.workplace.models import Pipeline
 from bot.workplace.names import file_name
 from bot.workplace.texts import calibration_texts
+from bot.workplace.workplace import Workplace
 
 if TYPE_CHECKING:
+    from bot.disk.folders import JobFolder
     from bot.measures.reference import Free
-    from bot.workspace import Job as Paths
 
 FREE = "free "  # before a tier: the step that notes that its files were given back
 
@@ -40,17 +40,17 @@ class Job:
 
     def __init__(
         self,
-        pipeline: Pipeline,
+        workplace: Workplace,
         plan: Plan[Model],
         *,
         key: str | None = None,
         tools: Tools | None = None,
     ) -> None:
-        self.pipeline, self.plan = pipeline, plan
-        self.settings, self._tools = pipeline.settings, tools
+        self.workplace, self.plan = workplace, plan
+        self.settings, self._tools = workplace.settings, tools
         self.lacks: tuple[str, ...] = ()  # what could not be made and is not needed, and why
         self.key = key or self.order.key
-        self.paths = pipeline.workspace.job(plan.model.name, self.key)
+        self.paths = workplace.folders.job(plan.model.name, self.key)
 
     @cached_property
     def order(self) -> asked.Order:
@@ -74,7 +74,7 @@ class Job:
             if not wanted.file.is_file():
                 raise SettingsError(f"{wanted.file} does not exist; mend calibration.file")
             return {"file": asked.hash_of(self.settings, wanted.file)}
-        texts = [dump(text) for text in calibration_texts(self.pipeline)]
+        texts = [dump(text) for text in calibration_texts(self.workplace)]
         sizes = {"context": wanted.context, "chunks": wanted.chunks, "batch": wanted.batch}
         return {"texts": texts, **sizes}
 
@@ -92,8 +92,8 @@ class Job:
         work: Callable[[Report], Any],
         shape: Any = None,
     ) -> Finished:
-        """Do a step of this job unless it is done; see Pipeline.step."""
-        return self.pipeline.step(self.key, step, inputs, paths, title, work, shape)
+        """Do a step of this job unless it is done; see Workplace.step."""
+        return self.workplace.step(self.key, step, inputs, paths, title, work, shape)
 
     def file_of(self, recipe: Recipe) -> Path:
         """Where a tier's file lies; a coinciding tier's file is the one that was built.
@@ -117,7 +117,7 @@ def tools_of(settings: Settings) -> Tools:
     )
 
 
-def tier_file(settings: Settings, plan: Plan[Sketch], paths: Paths, recipe: Recipe) -> Path:
+def tier_file(settings: Settings, plan: Plan[Sketch], paths: JobFolder, recipe: Recipe) -> Path:
     if recipe.plain:
         return paths.baselines / f"{plan.model.name}-{recipe.tier}.gguf"
     tier = recipe.same_as or recipe.tier

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bot.clients.hub.repo_names import require_repo_id
+from bot.disk.paths import require_safe
 from bot.errors import SettingsError, SourceError
 from bot.plan.profiles import Profile
 from bot.settings.settings import PublishSettings
 from bot.wording import naming
-from bot.workspace import require_safe
 
 # what a 16-bit file's name says beside the model's: its type, its place among shards
 BESIDE = re.compile(r"([-_.](bf16|f16|fp16|f32|fp32))?(-\d{5}-of-\d{5})?$", re.IGNORECASE)

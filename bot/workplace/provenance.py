@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from bot.clients.hub.hub import Hub
+from bot.disk.hashes import git_blob_id
 from bot.errors import SourceError
 from bot.legible import legible
 from bot.records.built import Built
 from bot.records.releases import Release, RepoFile
 from bot.records.results import Results
-from bot.workspace import git_blob_id
 
 NAME = "provenance.json"
 ALWAYS = frozenset({"README.md", NAME, "SHA256SUMS", "results.json"})  # beside the models

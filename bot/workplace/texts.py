@@ -5,15 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from bot.disk.hashes import sha256
+from bot.disk.locks import alone
+from bot.disk.writing import as_text
 from bot.errors import SettingsError
 from bot.foreign import require_file_itself
 from bot.records.measured import Text
 from bot.records.results import CalibrationText
 from bot.settings.settings import DEMO, CalibrationSource
-from bot.workspace import alone, as_text, sha256
 
 if TYPE_CHECKING:
-    from bot.workplace.models import Pipeline
+    from bot.workplace.workplace import Workplace
 
 LARGEST = 1 << 30  # bytes of a text from a Hub
 
@@ -39,26 +41,26 @@ def origin_of(one: CalibrationSource) -> str:
     return f"{one.dataset} at {one.commit}, {one.file}" if one.path is None else _origin(one.path)
 
 
-def calibration_texts(pipeline: Pipeline) -> tuple[CalibrationText, ...]:
+def calibration_texts(workplace: Workplace) -> tuple[CalibrationText, ...]:
     """The calibration mix; a text whose hash the settings tell is not fetched for this."""
     return tuple(
         CalibrationText(
             name=one.label,
-            sha256=one.sha256 or sha256(locate(pipeline, one)),
+            sha256=one.sha256 or sha256(locate(workplace, one)),
             origin=origin_of(one),
             weight=one.weight,
             licence=one.licence,
         )
-        for one in pipeline.settings.calibration.texts
+        for one in workplace.settings.calibration.texts
     )
 
 
-def read_text(pipeline: Pipeline, source: CalibrationSource) -> str:
+def read_text(workplace: Workplace, source: CalibrationSource) -> str:
     """A text of the mix, as -f of llama-imatrix takes it: see bot.evaluate.windows.
 
     Raises SettingsError when it is not the one that was named, or not UTF-8.
     """
-    path = locate(pipeline, source)
+    path = locate(workplace, source)
     require_file_itself(path)
     found = sha256(path) if source.sha256 else None
     if found != source.sha256:
@@ -69,7 +71,7 @@ def read_text(pipeline: Pipeline, source: CalibrationSource) -> str:
     return as_text(path.read_bytes(), f"calibration text {source.label}").removesuffix("\n")
 
 
-def locate(pipeline: Pipeline, source: CalibrationSource) -> Path:
+def locate(workplace: Workplace, source: CalibrationSource) -> Path:
     """Where a text lies on this machine, fetched first if it is the Hub's.
 
     Raises SettingsError when there is no such file, and what `Hub.download` raises.
@@ -79,11 +81,11 @@ def locate(pipeline: Pipeline, source: CalibrationSource) -> Path:
         if not path.is_file():
             raise SettingsError(f"calibration text {path} does not exist; mend calibration.texts")
         return path
-    return fetched(pipeline, *source.hub)
+    return fetched(workplace, *source.hub)
 
 
 def fetched(
-    pipeline: Pipeline,
+    workplace: Workplace,
     repository: str,
     commit: str,
     file: str,
@@ -93,7 +95,7 @@ def fetched(
 
     Raises SettingsError when it is larger than any text, and what `Hub.download` raises.
     """
-    folder = pipeline.workspace.texts(repository, commit)
+    folder = workplace.folders.texts(repository, commit)
     came = 0
 
     def count(size: int) -> None:
@@ -106,6 +108,6 @@ def fetched(
 
     with alone(folder):
         if not (folder / file).is_file():
-            with pipeline.narrator.work(f"fetching {repository}/{file}"):
-                pipeline.hub.download(repository, commit, file, folder, count, kind=kind)
+            with workplace.narrator.work(f"fetching {repository}/{file}"):
+                workplace.hub.download(repository, commit, file, folder, count, kind=kind)
     return folder / file

@@ -12,13 +12,13 @@ import yaml
 from pydantic import SecretStr
 
 from bot.clients.hub.hub import Hub as Client
+from bot.disk.hashes import sha256
 from bot.measures.logits import base_bytes
 from bot.publish.upload import open_private, upload
 from bot.records.built import Built
 from bot.records.coding import from_json
 from bot.records.results import Evaluation
 from bot.settings.settings import DEMO
-from bot.workspace import sha256
 from tests import evaluation as shared
 from tests.e2e.road import Road
 from tests.local_hub.server import Hub

@@ -15,6 +15,8 @@ import pytest
 from pydantic import SecretStr
 
 from bot.clients.hub.hub import Hub as Client
+from bot.disk.hashes import sha256
+from bot.disk.writing import write_text
 from bot.errors import BotError
 from bot.jobs import claims, step_report, steps
 from bot.jobs.orders import Order, folder_of
@@ -23,8 +25,7 @@ from bot.progress import Narrator
 from bot.records.coding import from_json
 from bot.records.results import Results
 from bot.settings.settings import DEMO, load
-from bot.workplace.models import Pipeline
-from bot.workspace import sha256, write_text
+from bot.workplace.workplace import Workplace
 from tests.e2e.hostile import (
     IGNORED,
     KEY,
@@ -57,7 +58,7 @@ class Scene:
     records: dict[str, bytes] = field(default_factory=dict)  # of staging, by path
     machines: int = 0
 
-    def machine(self, name: str, **more: Any) -> tuple[Pipeline, io.StringIO]:
+    def machine(self, name: str, **more: Any) -> tuple[Workplace, io.StringIO]:
         """A machine with a working folder of its own, and what it says."""
         settings = load(
             None,
@@ -71,7 +72,7 @@ class Scene:
             **more,
         )
         said = io.StringIO()
-        return Pipeline(settings, Narrator(said), None), said
+        return Workplace(settings, Narrator(said), None), said
 
     @property
     def carriers(self) -> Client:
@@ -84,8 +85,8 @@ class Scene:
 
     @property
     def staging(self) -> str:
-        pipeline, _ = self.machine("a")
-        way = road(pipeline, folder_of(pipeline.workspace, self.release))
+        workplace, _ = self.machine("a")
+        way = road(workplace, folder_of(workplace.folders, self.release))
         assert isinstance(way, Staging)
         return way.repo_id
 
@@ -124,15 +125,15 @@ def scene(tmp_path_factory: pytest.TempPathFactory, demo_model: Path) -> Iterato
         makers.make_public(MODEL)
         made = Scene(folder=folder, hub=hub, carrier=hub.store.add_user("carrier", orgs=[BETWEEN]))
         patch.setenv("HF_STAGING_TOKEN", made.carrier)
-        pipeline, _ = made.machine("a")
+        workplace, _ = made.machine("a")
         order = Order(model=MODEL, revision="main", tiers=TIERS, delivery="by-hand")
-        place, prepared = steps.prepare(pipeline, order)
+        place, prepared = steps.prepare(workplace, order)
         assert prepared is not None
         made.sentinel, made.seals = place.sentinel, dict(claims.seals_of(place, prepared))
         for number in made.seals:
             other, _ = made.machine(f"b{number}")
             seal = claims.show_seals({number: made.seals[number]})
-            theirs = folder_of(other.workspace, made.release)
+            theirs = folder_of(other.folders, made.release)
             assert steps.quantize(other, theirs, made.sentinel, number, seal)
         held = made.carriers.release(made.staging)
         for file in held.files:
@@ -178,10 +179,10 @@ def good(scene: Scene) -> Outcome:
 
 def describe(scene: Scene) -> Outcome:
     scene.machines += 1
-    pipeline, said = scene.machine(f"d{scene.machines}")
-    folder = folder_of(pipeline.workspace, scene.release)
+    workplace, said = scene.machine(f"d{scene.machines}")
+    folder = folder_of(workplace.folders, scene.release)
     told = steps.describe_release(
-        pipeline, folder, scene.sentinel, None, claims.show_seals(scene.seals)
+        workplace, folder, scene.sentinel, None, claims.show_seals(scene.seals)
     )
     results = from_json(Results, Path(told.files["results.json"].path).read_bytes())
     for name, built in told.files.items():
@@ -266,15 +267,15 @@ def test_another_plan_is_not_the_runs(attack: Here, plan: str) -> None:
     """No step of a later job goes by it, and nothing is removed."""
     scene = attack.scene
     replan(plan)(attack)
-    pipeline, _ = scene.machine(f"e{scene.machines}")
-    folder = folder_of(pipeline.workspace, scene.release)
+    workplace, _ = scene.machine(f"e{scene.machines}")
+    folder = folder_of(workplace.folders, scene.release)
     seals = claims.show_seals(scene.seals)
     for step in (
-        lambda: steps.describe_release(pipeline, folder, scene.sentinel, None, seals),
-        lambda: steps.quantize(pipeline, folder, scene.sentinel, 1, seals),
-        lambda: steps.publish(pipeline, folder, scene.sentinel, private=True),
-        lambda: step_report.report(pipeline, folder, scene.sentinel, ""),
-        lambda: step_report.clean(pipeline, folder, scene.sentinel, ""),
+        lambda: steps.describe_release(workplace, folder, scene.sentinel, None, seals),
+        lambda: steps.quantize(workplace, folder, scene.sentinel, 1, seals),
+        lambda: steps.publish(workplace, folder, scene.sentinel, private=True),
+        lambda: step_report.report(workplace, folder, scene.sentinel, ""),
+        lambda: step_report.clean(workplace, folder, scene.sentinel, ""),
     ):
         with pytest.raises(BotError, match="is not what the job `prepare` wrote"):
             step()
@@ -285,13 +286,13 @@ def test_a_plan_that_others_left_is_made_anew_and_ours_is_found_again(attack: He
     """`prepare` runs again, as a failed job brings about by itself."""
     scene = attack.scene
     order = Order(model=MODEL, revision="main", tiers=TIERS, delivery="by-hand")
-    pipeline, said = scene.machine("a")
-    folder, same = steps.prepare(pipeline, order)
+    workplace, said = scene.machine("a")
+    folder, same = steps.prepare(workplace, order)
     assert folder.sentinel == scene.sentinel
     assert "calibrating" not in said.getvalue()
     data = attack.data("prepared")
     attack.write("prepared", json.dumps({**data, "room": [1, 1]}).encode())
-    _, fresh = steps.prepare(pipeline, order)
+    _, fresh = steps.prepare(workplace, order)
     assert same is not None
     assert fresh is not None
     assert fresh.room == same.room != (1, 1)
@@ -316,10 +317,10 @@ def test_a_tier_with_another_content_is_not_published(attack: Here, tmp_path: Pa
     evil.write_bytes(b"GGUF" + bytes(right.size - 4))
     scene.carriers.commit(scene.staging, {path: evil}, "hostile", held.commit)
     scene.machines += 1
-    pipeline, _ = scene.machine(f"d{scene.machines}")
-    folder = folder_of(pipeline.workspace, scene.release)
-    steps.describe_release(pipeline, folder, scene.sentinel, None, claims.show_seals(scene.seals))
-    publisher = Pipeline(pipeline.settings, pipeline.narrator, SecretStr(scene.hub.token))
+    workplace, _ = scene.machine(f"d{scene.machines}")
+    folder = folder_of(workplace.folders, scene.release)
+    steps.describe_release(workplace, folder, scene.sentinel, None, claims.show_seals(scene.seals))
+    publisher = Workplace(workplace.settings, workplace.narrator, SecretStr(scene.hub.token))
     scene.hub.store.add_user("alice", orgs=[BETWEEN])
     with pytest.raises(BotError, match="as it was measured"):
         steps.publish(publisher, folder, scene.sentinel, private=True)
@@ -331,15 +332,15 @@ def test_a_tier_with_another_content_is_not_published(attack: Here, tmp_path: Pa
 def test_what_was_described_is_sent_from_its_own_folder_alone(attack: Here) -> None:
     scene = attack.scene
     describe(scene)
-    pipeline, _ = scene.machine(f"d{scene.machines}")
-    folder = folder_of(pipeline.workspace, scene.release)
+    workplace, _ = scene.machine(f"d{scene.machines}")
+    folder = folder_of(workplace.folders, scene.release)
     path = folder.path / "described.json"
     data = json.loads(path.read_text())
     key = scene.folder / "home" / "key"
     for name in ("mmproj.gguf", "README.md"):
         file = {"path": str(key), "bytes": key.stat().st_size, "sha256": sha256(key), "shards": []}
         write_text(path, json.dumps({**data, "files": {**data["files"], name: file}}))
-        publisher = Pipeline(pipeline.settings, pipeline.narrator, SecretStr(scene.hub.token))
+        publisher = Workplace(workplace.settings, workplace.narrator, SecretStr(scene.hub.token))
         with pytest.raises(BotError, match="not where this release was described"):
             steps.publish(publisher, folder, scene.sentinel, private=True)
     assert Client(scene.hub.url, SecretStr(scene.hub.token)).exists(REPO) is False

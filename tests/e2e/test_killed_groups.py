@@ -21,9 +21,9 @@ import pytest
 from pydantic import SecretStr
 
 from bot.clients.hub.hub import Hub as Client
+from bot.disk.hashes import sha256
 from bot.settings.settings import data_folder
 from bot.store.ledger import Ledger
-from bot.workspace import sha256
 from tests.demo_files import once
 from tests.e2e.road import Road
 from tests.local_hub.server import running_hub

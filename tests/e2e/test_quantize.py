@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from bot.clients.files import gguf
 from bot.clients.files.ggufheader import read_header
 from bot.clients.hub.hub import Hub as Client
-from bot.workspace import sha256
+from bot.disk.hashes import sha256
 from tests.e2e.road import Road
 from tests.local_hub.server import Hub
 from tests.split_gguf import split

@@ -14,13 +14,13 @@ from bot.progress import Narrator
 from bot.release.finding import model_of
 from bot.settings.settings import load
 from bot.workplace.job import Job
-from bot.workplace.models import Pipeline
+from bot.workplace.workplace import Workplace
 from tests.e2e.road import Road
 
 NEEDS = """
 import sys
 from pathlib import Path
-from bot.workspace import use
+from bot.disk.locks import use
 use(Path(sys.argv[1]))
 print(flush=True)
 sys.stdin.read()
@@ -58,8 +58,8 @@ def test_one_job_leaves_another_its_log_probabilities(tmp_path: Path, demo_model
         llama={"threads": 2, "gpu_layers": 0},
         evaluation={"context": 128, "chunks": 4},
     )
-    pipeline = Pipeline(settings, Narrator(quiet=True), None)
-    job = Job(pipeline, pipeline.plan(model_of(pipeline, str(demo_model)), ("Compact",)))
+    workplace = Workplace(settings, Narrator(quiet=True), None)
+    job = Job(workplace, workplace.plan(model_of(workplace, str(demo_model)), ("Compact",)))
     path = logits_path(job)
     path.write_bytes(b"x")
     command = [sys.executable, "-c", NEEDS, str(path.parent)]

@@ -14,11 +14,11 @@ from pydantic import SecretStr
 
 from bot.clients.files import gguf
 from bot.clients.hub.hub import Hub as Client
+from bot.disk.hashes import sha256
 from bot.publish.upload import open_private, upload
 from bot.records.built import Built
 from bot.settings.settings import DEMO
 from bot.toolchain.toolchain import Toolchain
-from bot.workspace import sha256
 from tests import checkpoints, headers
 from tests.checkpoints import FAMILIES
 from tests.e2e.road import Road

@@ -22,7 +22,7 @@ from bot.cli import main as cli
 @cli.cli.command()
 @click.pass_obj
 def sends(context) -> None:
-    hub, folder = context.pipeline.hub, Path(os.environ["DEMO"])
+    hub, folder = context.workplace.hub, Path(os.environ["DEMO"])
     hub.create_private("alice/bars")
     files = {"m.gguf": folder / "tiny-moe-Q8_0.gguf", "a.txt": folder / "tasks.txt"}
     hub.commit("alice/bars", files, "x", hub.head("alice/bars"))

@@ -6,14 +6,18 @@ from pathlib import Path
 
 import pytest
 
+from bot.disk.folders import Folders
+from bot.disk.hashes import sha256
+from bot.disk.paths import slug
+from bot.disk.space import require_free
+from bot.disk.writing import write_text, writing
 from bot.errors import BusyError, CapacityError
-from bot.workspace import Workspace, require_free, sha256, slug, write_text, writing
 from tests.stopping import begin, is_stopped
 
 WRITES = """
 import sys
 from pathlib import Path
-from bot.workspace import write_text
+from bot.disk.writing import write_text
 write_text(Path(sys.argv[1]), "first")
 """
 
@@ -83,10 +87,10 @@ def test_slug_is_one_harmless_component(name: str, clean: str) -> None:
 
 
 def test_a_job_is_locked_against_other_processes(tmp_path: Path) -> None:
-    job = Workspace(tmp_path).job("org/model", "0" * 64)
+    job = Folders(tmp_path).job("org/model", "0" * 64)
     program = (
-        "from pathlib import Path; from bot.workspace import Workspace\n"
-        f"job = Workspace(Path({str(tmp_path)!r})).job('org/model', '0' * 64)\n"
+        "from pathlib import Path; from bot.disk.folders import Folders\n"
+        f"job = Folders(Path({str(tmp_path)!r})).job('org/model', '0' * 64)\n"
         "with job.locked(): print('held')"
     )
     with job.locked():
@@ -115,7 +119,7 @@ def test_sha256_of_a_file_larger_than_a_block(tmp_path: Path) -> None:
 
 
 def test_parts_of_a_job_are_worked_on_side_by_side_the_whole_alone(tmp_path: Path) -> None:
-    job = Workspace(tmp_path).job("model", "0" * 64)
+    job = Folders(tmp_path).job("model", "0" * 64)
     with job.locked("group-1"):
         with job.locked("group-2"):
             pass

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from bot.clients.files.safetensors import Fetch, read_header
+from bot.disk.paths import require_safe
 from bot.errors import SourceError
 from bot.foreign import json_object, printable, read_bounded
 from bot.records.model import HeaderTensor
 from bot.records.releases import Release, RepoFile
 from bot.tensors import weights
 from bot.tensors.stored import part_of, parts_by_file
-from bot.workspace import require_safe
 
 Report = Callable[[int, int], None]  # files read, files in all
 

@@ -32,6 +32,7 @@ from bot.clients.files.safetensors import read_header
 from bot.clients.hub import replies, xet_storage
 from bot.clients.hub.connection import LISTING, Connection, NoSuchFile, date_of
 from bot.clients.hub.replies import Listed, Page
+from bot.disk.paths import require_safe
 from bot.errors import (
     AccessError,
     CapacityError,
@@ -42,7 +43,6 @@ from bot.foreign import LARGEST_CONFIG, json_object, read_of
 from bot.records.model import HeaderTensor
 from bot.records.releases import Release, RepoFile
 from bot.tensors.weights import INDEX, Checkpoint, checkpoint, needs_index
-from bot.workspace import require_safe
 
 log = logging.getLogger(__name__)
 Sort = Literal["created_at", "last_modified", "trending_score"]

@@ -25,7 +25,7 @@ from bot.store.sightings import Decided
 from bot.watcher.assembly import Actor
 from bot.watcher.dispatching import turn
 from bot.watcher.notify import VARIABLE, tell
-from bot.workplace.models import Pipeline
+from bot.workplace.workplace import Workplace
 from tests.hand_clock import HandClock
 from tests.local_github.repository import Runner
 from tests.local_github.scripted import Script
@@ -412,8 +412,8 @@ def test_a_channel_that_fails_all_day_keeps_no_other_from_its_work(
     """Notifications are refused with 500; builds begin, the dashboard is there, it is said once."""
     out = io.StringIO()
     settings = load(None, workdir=desk.ledger.path.parent)
-    pipeline = Pipeline(settings, Narrator(out), None, ledger=desk.ledger)
-    actor = Actor(pipeline, desk.queue, desk.executor, desk.clock)
+    workplace = Workplace(settings, Narrator(out), None, ledger=desk.ledger)
+    actor = Actor(workplace, desk.queue, desk.executor, desk.clock)
     desk.release("a")
     with receiver(*[500] * 40) as (url, got):
         monkeypatch.setenv(VARIABLE, url)
@@ -432,8 +432,8 @@ def test_github_that_is_away_keeps_no_notification(
     desk: Desk, github: GitHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = load(None, workdir=desk.ledger.path.parent)
-    pipeline = Pipeline(settings, Narrator(quiet=True), None, ledger=desk.ledger)
-    actor = Actor(pipeline, desk.queue, desk.executor, desk.clock)
+    workplace = Workplace(settings, Narrator(quiet=True), None, ledger=desk.ledger)
+    actor = Actor(workplace, desk.queue, desk.executor, desk.clock)
     github.fail("GET", "", "500", times=999)
     github.fail("POST", "", "500", times=999)
     with receiver() as (url, got):

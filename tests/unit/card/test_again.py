@@ -14,7 +14,7 @@ from bot.cli.main import Context, cli
 from bot.records.releases import Release
 from bot.records.results import LeftOut, Results
 from bot.settings.settings import load
-from bot.workplace.models import origin_of
+from bot.workplace.workplace import origin_of
 from tests.unit.card.samples import (
     ABOUT,
     REPO,

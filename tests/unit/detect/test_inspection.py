@@ -21,7 +21,7 @@ from bot.release.finding import local_of
 from bot.settings.settings import DEMO, load
 from bot.source.obtain import described
 from bot.tensors import weights
-from bot.workplace.models import Pipeline
+from bot.workplace.workplace import Workplace
 from tests import checkpoints, headers
 from tests.local_hub.server import Hub
 from tests.unit.detect.test_moe import HOSTILE, _paths
@@ -74,14 +74,14 @@ def test_mutated_configs_beside_real_headers(count: int, tmp_path: Path) -> None
 
 
 @pytest.fixture
-def pipeline(hub: Hub, tmp_path: Path) -> Pipeline:
+def workplace(hub: Hub, tmp_path: Path) -> Workplace:
     settings = load(None, hub={"endpoint": hub.url}, workdir=str(tmp_path / "work"))
-    return Pipeline(settings, Narrator(quiet=True), SecretStr(hub.token))
+    return Workplace(settings, Narrator(quiet=True), SecretStr(hub.token))
 
 
-def released(pipeline: Pipeline, name: str, files: dict[str, Path]) -> str:
+def released(workplace: Workplace, name: str, files: dict[str, Path]) -> str:
     repo_id = f"lab/{name}"
-    client: Client = pipeline.hub
+    client: Client = workplace.hub
     client.create_private(repo_id)
     client.commit(repo_id, files, "Release", client.head(repo_id))
     client.make_public(repo_id)
@@ -99,23 +99,23 @@ def released(pipeline: Pipeline, name: str, files: dict[str, Path]) -> str:
     ],
 )
 def test_a_gguf_is_what_its_header_says(
-    name: str, quantized: bool, config: bool, outcome: str, pipeline: Pipeline, demo_model: Path
+    name: str, quantized: bool, config: bool, outcome: str, workplace: Workplace, demo_model: Path
 ) -> None:
     files = {name: DEMO / "tiny-moe-Q8_0.gguf" if quantized else demo_model}
     files |= {"config.json": DEMO / "config.json"} if config else {}
-    repo_id = released(pipeline, "Tiny-GGUF", files)
-    seen = look_at(pipeline, repo_id, "main", ANY_MACHINE)
+    repo_id = released(workplace, "Tiny-GGUF", files)
+    seen = look_at(workplace, repo_id, "main", ANY_MACHINE)
     assert seen.decision.outcome == outcome, seen.decision.reason
     if quantized:
         assert f"{name} is Q8_0" in seen.decision.reason
         with pytest.raises(SourceError, match="already_quantized"):
-            local_of(pipeline, pipeline.hub.release(repo_id))
-        assert not pipeline.workspace.sources(repo_id, seen.release.commit).exists()
+            local_of(workplace, workplace.hub.release(repo_id))
+        assert not workplace.folders.sources(repo_id, seen.release.commit).exists()
     else:
         assert seen.sketch is not None
         assert "6 experts, 2 active" in seen.decision.reason
-        local = local_of(pipeline, pipeline.hub.release(repo_id))
-        assert described(pipeline, local).architecture == seen.sketch.architecture
+        local = local_of(workplace, workplace.hub.release(repo_id))
+        assert described(workplace, local).architecture == seen.sketch.architecture
 
 
 def checkpoint(folder: Path, dtype: str = "BF16") -> dict[str, Path]:
@@ -132,15 +132,15 @@ def checkpoint(folder: Path, dtype: str = "BF16") -> dict[str, Path]:
     [("Tiny", "I8", "already_quantized"), ("Tiny-AWQ", "BF16", "eligible")],
 )
 def test_weights_below_16_bits_are_seen_in_headers(
-    name: str, dtype: str, outcome: str, pipeline: Pipeline, tmp_path: Path
+    name: str, dtype: str, outcome: str, workplace: Workplace, tmp_path: Path
 ) -> None:
     files = checkpoint(tmp_path / "source", dtype)
-    repo_id = released(pipeline, name, files)
-    seen = look_at(pipeline, repo_id, "main", ANY_MACHINE)
+    repo_id = released(workplace, name, files)
+    seen = look_at(workplace, repo_id, "main", ANY_MACHINE)
     assert seen.decision.outcome == outcome, seen.decision.reason
     assert look_at_folder(tmp_path / "source").decision.outcome == outcome
-    (row,) = pipeline.hub.newest(10, 10)
-    facts = learn(pipeline.hub, row)  # a name is a reason to look into a header
+    (row,) = workplace.hub.newest(10, 10)
+    facts = learn(workplace.hub, row)  # a name is a reason to look into a header
     assert facts.release is not None
     stored = {file.path: file.stored for file in facts.release.files}
     assert stored["model.safetensors"] == ("BF16" if name == "Tiny-AWQ" else None)
@@ -178,12 +178,12 @@ def indexed(folder: Path, of: headers.Model, **beside: bytes) -> dict[str, Path]
     ],
 )
 def test_hub_and_folder_agree_on_which_files_are_the_model(
-    beside: dict[str, bytes], pipeline: Pipeline, tmp_path: Path
+    beside: dict[str, bytes], workplace: Workplace, tmp_path: Path
 ) -> None:
     files = indexed(tmp_path / "source", headers.qwen3moe(), **beside)
-    repo_id = released(pipeline, "Indexed", files)
+    repo_id = released(workplace, "Indexed", files)
     seen, here = (
-        look_at(pipeline, repo_id, "main", ANY_MACHINE),
+        look_at(workplace, repo_id, "main", ANY_MACHINE),
         look_at_folder(tmp_path / "source"),
     )
     for sight in (seen, here):

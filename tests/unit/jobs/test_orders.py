@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from bot.disk.folders import Folders
+from bot.disk.paths import remove
+from bot.disk.writing import write_text
 from bot.errors import BuildError, CapacityError, SourceError
 from bot.jobs.orders import Folder, Handed, Order, Prepared, Sent, folder_of
 from bot.jobs.recordpath import RecordPath
@@ -20,7 +23,6 @@ from bot.records.measured import Tools
 from bot.records.recipes import Recipe
 from bot.records.releases import Release
 from bot.settings.settings import data_folder
-from bot.workspace import Workspace, remove, write_text
 from tests.unit.plan.test_recipe import model, stack
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -72,15 +74,15 @@ def test_what_is_no_order_is_refused(changed: dict[str, object]) -> None:
 @pytest.mark.parametrize("name", ["", "..", "../x", "a/b", "x\n", "-x", "a" * 201])
 def test_a_release_is_a_name_and_never_a_path(name: str, tmp_path: Path) -> None:
     with pytest.raises(SourceError):
-        folder_of(Workspace(tmp_path), name)
+        folder_of(Folders(tmp_path), name)
 
 
 def test_what_one_job_writes_another_reads(tmp_path: Path) -> None:
-    folder = Folder(Workspace(tmp_path).order("lab/Model", COMMIT))
+    folder = Folder(Folders(tmp_path).order("lab/Model", COMMIT))
     assert folder.name == "lab--Model-0123456789ab"
     assert folder.read(Prepared) is None
     folder.write(prepared())
-    assert folder_of(Workspace(tmp_path), folder.name).prepared(folder.sentinel) == prepared()
+    assert folder_of(Folders(tmp_path), folder.name).prepared(folder.sentinel) == prepared()
 
 
 def test_another_folder_is_recognised(tmp_path: Path) -> None:
@@ -162,7 +164,7 @@ def test_the_report_says_what_became_of_each_tier() -> None:
 
 
 def test_a_record_with_anything_to_spare_is_none(tmp_path: Path) -> None:
-    folder = Folder(Workspace(tmp_path).order("lab/Model", COMMIT))
+    folder = Folder(Folders(tmp_path).order("lab/Model", COMMIT))
     folder.write(prepared())
     good = json.loads(folder.file(Prepared).read_text())
     logits, extra = {"logits": "../x"}, {"extras": {"id_rsa": "sources/x"}}

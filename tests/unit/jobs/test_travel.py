@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from bot import secrecy
 from bot.clients.hub.hub import Hub as Client
+from bot.disk.hashes import sha256
 from bot.errors import AccessError, CapacityError, PublishError, SettingsError, SourceError
 from bot.jobs.orders import Folder, Group, Needs, Prepared
 from bot.jobs.recordpath import RecordPath
@@ -20,8 +21,7 @@ from bot.progress import Narrator
 from bot.records.built import Built
 from bot.settings.settings import load
 from bot.store.ledger import Kept, Work
-from bot.workplace.models import Pipeline
-from bot.workspace import sha256
+from bot.workplace.workplace import Workplace
 from tests.local_hub.server import Hub, regular
 from tests.unit.clients.hub.between import Fault, between
 from tests.unit.jobs.test_orders import COMMIT, prepared
@@ -31,15 +31,15 @@ pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationW
 TEXT = "hello\n" * 100
 
 
-def machine(folder: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> tuple[Pipeline, Staging]:
+def machine(folder: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> tuple[Workplace, Staging]:
     """A machine with a working folder of its own, and its way to the others."""
     monkeypatch.setenv("HF_STAGING_TOKEN", hub.token)
     jobs = {"travel": "hub", "staging": "lab"}
     settings = load(None, workdir=folder, jobs=jobs, hub={"endpoint": hub.url})
-    pipeline = Pipeline(settings, Narrator(io.StringIO()), None)
-    way = road(pipeline, Folder(pipeline.workspace.order("lab/Model", COMMIT)))
+    workplace = Workplace(settings, Narrator(io.StringIO()), None)
+    way = road(workplace, Folder(workplace.folders.order("lab/Model", COMMIT)))
     assert isinstance(way, Staging)
-    return pipeline, way
+    return workplace, way
 
 
 def file(root: Path, name: str, content: bytes) -> Built:
@@ -102,14 +102,14 @@ def test_a_record_that_is_too_long_is_none_and_others_are_read(
     tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever makes one group's record too long loses that group, not the release."""
-    pipeline, one = machine(tmp_path / "one", hub, monkeypatch)
+    workplace, one = machine(tmp_path / "one", hub, monkeypatch)
     one.open()
-    folder = Folder(pipeline.workspace.order("lab/Model", COMMIT))
+    folder = Folder(workplace.folders.order("lab/Model", COMMIT))
     one.leave([file(tmp_path / "one", _inside(folder, 1), b" " * 32_000_001)], "too much")
     folder.write(Group(key="0" * 64, tiers=("Quality",)), 2)
     one.leave([_built(folder.file(Group, 2))], "a record")
     other_pipeline, other = machine(tmp_path / "other", hub, monkeypatch)
-    there = Folder(other_pipeline.workspace.order("lab/Model", COMMIT))
+    there = Folder(other_pipeline.folders.order("lab/Model", COMMIT))
     other.records()
     assert there.file(Group, 1).read_bytes() == b""
     assert there.read(Group, 1) is None
@@ -185,8 +185,8 @@ def test_what_is_not_ours_is_left_alone(
 def test_records_are_the_hubs_and_known_by_the_run(
     tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pipeline, way = machine(tmp_path / "one", hub, monkeypatch)
-    folder = Folder(pipeline.workspace.order("lab/Model", COMMIT))
+    workplace, way = machine(tmp_path / "one", hub, monkeypatch)
+    folder = Folder(workplace.folders.order("lab/Model", COMMIT))
     way.open()
     stale = folder.write(Group(key="c" * 64, tiers=("I-Mini",)), 2)
     record = folder.write(prepared())
@@ -233,20 +233,20 @@ def test_a_publication_takes_what_was_measured_or_nothing(
 def test_the_disk_of_orders_that_are_over_is_given_back(
     tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pipeline, way = machine(tmp_path / "one", hub, monkeypatch)
-    folder = Folder(pipeline.workspace.order("lab/Model", COMMIT))
+    workplace, way = machine(tmp_path / "one", hub, monkeypatch)
+    folder = Folder(workplace.folders.order("lab/Model", COMMIT))
     source = file(tmp_path / "one", f"sources/lab--Model/{COMMIT}/m.gguf", b"GGUF" + bytes(100))
     needs = Needs(model=carried(tmp_path / "one", [source]))
     folder.write(replace(prepared(), needs=needs))
     way.open()
-    mine = Folder(pipeline.workspace.order("lab/Next", COMMIT))
-    sweep(pipeline, mine)
+    mine = Folder(workplace.folders.order("lab/Next", COMMIT))
+    sweep(workplace, mine)
     assert Path(source.path).is_file()  # it is on the way still
     way.close()
-    sweep(pipeline, mine)
+    sweep(workplace, mine)
     assert Path(source.path).is_file()  # nobody told this machine that the plan is ours
     folder.know()
-    sweep(pipeline, mine)
+    sweep(workplace, mine)
     assert not Path(source.path).exists()
     assert not folder.path.exists()
 
@@ -254,10 +254,10 @@ def test_the_disk_of_orders_that_are_over_is_given_back(
 def test_without_the_token_nothing_begins(
     tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pipeline, _ = machine(tmp_path / "one", hub, monkeypatch)
+    workplace, _ = machine(tmp_path / "one", hub, monkeypatch)
     monkeypatch.delenv("HF_STAGING_TOKEN")
     with pytest.raises(AccessError, match="HF_STAGING_TOKEN is not set"):
-        road(pipeline, Folder(tmp_path / "one/orders/x"))
+        road(workplace, Folder(tmp_path / "one/orders/x"))
     assert "HF_STAGING_TOKEN" in secrecy.VARIABLES
     changed: dict[str, Any] = {"travel": "hub"}
     with pytest.raises(SettingsError, match="needs staging"):

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from bot.card.tables import CardFile
+from bot.disk.hashes import sha256
 from bot.localhub.server import RunningHub
 from bot.records.built import Built
 from bot.settings.settings import CardSettings
 from bot.verbs.card_preview import fill
-from bot.workspace import sha256
 from tests.browser import Browser, browser
 from tests.unit.card import samples
 

@@ -12,6 +12,7 @@ from huggingface_hub import HfApi  # noqa: TID251 - another's side
 from pydantic import SecretStr
 
 from bot.clients.hub.hub import Hub as Client
+from bot.disk.hashes import sha256
 from bot.errors import BotError, PublishError
 from bot.publish.approval import mark
 from bot.publish.aside import publish_aside
@@ -19,7 +20,6 @@ from bot.publish.held import Differs
 from bot.publish.update import Update
 from bot.publish.upload import Pushed, open_public
 from bot.records.built import Built
-from bot.workspace import sha256
 from tests.local_hub.server import Hub, regular
 from tests.unit.clients.hub.between import Between, Fault
 from tests.unit.publish import test_faults

@@ -18,6 +18,7 @@ import pytest
 from pydantic import SecretStr
 
 from bot.clients.hub.hub import Hub as Client
+from bot.disk.hashes import sha256
 from bot.errors import (
     AccessError,
     BotError,
@@ -28,7 +29,6 @@ from bot.errors import (
 )
 from bot.publish.upload import publish
 from bot.records.built import Built
-from bot.workspace import sha256
 from tests.local_hub.server import Hub, regular, running_hub
 from tests.unit.clients.hub.between import Between, Fault, between
 

@@ -5,11 +5,11 @@ import pytest
 from pydantic import SecretStr
 
 from bot.clients.hub.hub import Hub as Client
+from bot.disk.hashes import sha256
 from bot.publish.held import verify
 from bot.publish.send import send
 from bot.publish.upload import open_private, upload
 from bot.records.built import Built
-from bot.workspace import sha256
 from tests.local_hub.server import Hub
 from tests.unit.clients.hub.between import Between, between
 

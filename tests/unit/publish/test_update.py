@@ -9,6 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from bot.clients.hub.hub import Hub as Client
+from bot.disk.hashes import sha256
 from bot.errors import PublishError, SourceError
 from bot.publish.update import CHANGES, Update, prepare, rollback
 from bot.publish.upload import open_private, publish
@@ -16,7 +17,6 @@ from bot.records.built import Built
 from bot.records.results import Results
 from bot.wording.blocks import marked
 from bot.workplace import provenance
-from bot.workspace import sha256
 from tests.local_hub.server import Hub, regular
 from tests.unit.card.samples import nine_tiers
 

@@ -4,11 +4,11 @@ import pytest
 from pydantic import SecretStr
 
 from bot.clients.hub.hub import Hub as Client
+from bot.disk.hashes import git_blob_id, sha256
 from bot.errors import PublishError
 from bot.publish.held import differing, verify
 from bot.publish.upload import open_private, upload
 from bot.records.built import Built
-from bot.workspace import git_blob_id, sha256
 from tests.local_hub.server import Hub
 
 REPO = "alice/model-APEX-GGUF"

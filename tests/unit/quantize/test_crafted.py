@@ -15,7 +15,7 @@ from bot.quantize.verify import verify
 from bot.release.finding import model_of
 from bot.settings.settings import Settings
 from bot.workplace.job import Job, tools_of
-from bot.workplace.models import Pipeline
+from bot.workplace.workplace import Workplace
 from tests import crafted
 
 ARCH = "qwen35moe"
@@ -102,15 +102,15 @@ def test_whatever_opens_such_a_source_says_so(
     demo_model: Path, tmp_path: Path, settings: Settings
 ) -> None:
     path = crafted.changed(demo_model, tmp_path / "crafted.gguf", f"{ARCH}.expert_used_count", 0)
-    pipeline = Pipeline(settings, Narrator(quiet=True), None)
+    workplace = Workplace(settings, Narrator(quiet=True), None)
     subject = Subject(name="crafted", path=path, bytes=path.stat().st_size, sha256="0" * 64)
-    bench = Bench(pipeline, tools_of(settings), subject)
+    bench = Bench(workplace, tools_of(settings), subject)
     with pytest.raises(BuildError, match=r"llama\.cpp crashed on crafted\.gguf"):
         bench.perplexity(subject)
     with pytest.raises(BuildError, match=r"llama\.cpp crashed on crafted\.gguf"):
         bench.speed(subject)
     path = crafted.changed(demo_model, tmp_path / "crafted.gguf", f"{ARCH}.ssm.inner_size", 1)
-    job = Job(pipeline, pipeline.plan(model_of(pipeline, str(path)), ("I-Compact",)))
+    job = Job(workplace, workplace.plan(model_of(workplace, str(path)), ("I-Compact",)))
     with pytest.raises(BuildError, match=r"llama\.cpp crashed on crafted\.gguf"):
         calibrating.calibrate(job)
 

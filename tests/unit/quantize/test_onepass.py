@@ -17,6 +17,8 @@ import pytest
 from bot.clients.files import gguf
 from bot.clients.files.ggufheader import read_header
 from bot.clients.llama.session import Session, Token
+from bot.disk.hashes import sha256
+from bot.disk.writing import partial_of
 from bot.errors import BuildError, CapacityError
 from bot.plan.profiles import load_profiles
 from bot.plan.recipe import asked_types, file_type, make_recipes
@@ -25,7 +27,6 @@ from bot.quantize import imatrix, onepass, quantize
 from bot.quantize.imatrix import Matrix
 from bot.quantize.layout import Wanted, open_source
 from bot.settings.settings import data_folder
-from bot.workspace import partial_of, sha256
 from tests.split_gguf import split
 
 SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "data"

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from bot.clients.files import gguf
+from bot.disk.hashes import sha256
 from bot.errors import BuildError
 from bot.plan.profiles import NEED_IMATRIX, load_profiles
 from bot.plan.recipe import asked_types, file_type, make_recipe
@@ -13,7 +14,6 @@ from bot.quantize import imatrix, quantize
 from bot.quantize.imatrix import Matrix
 from bot.records.model import Tensor
 from bot.settings.settings import DEMO, data_folder
-from bot.workspace import sha256
 
 SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "data"
 FILE_TYPES = {"Q6_K": 18, "Q5_K": 17, "Q4_K": 15, "Q3_K": 12, "IQ2_XXS": 19, "IQ1_M": 31}

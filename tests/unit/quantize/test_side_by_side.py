@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bot.workspace import sha256
+from bot.disk.hashes import sha256
 from tests.split_gguf import shrink
 from tests.stopping import ROOT, begin, is_stopped
 

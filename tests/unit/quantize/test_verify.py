@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bot.clients.llama.session import Session
+from bot.disk.hashes import sha256
 from bot.errors import BuildError, CapacityError
 from bot.progress import Narrator
 from bot.quantize import verify as looks
@@ -16,8 +17,7 @@ from bot.quantize.verify import sound
 from bot.release.finding import model_of
 from bot.settings.settings import Settings
 from bot.workplace.job import Job
-from bot.workplace.models import Pipeline
-from bot.workspace import sha256
+from bot.workplace.workplace import Workplace
 from tests.evaluation import with_nan
 
 TOO_LONG = 1 << 24  # tokens, which take 16 GiB
@@ -37,8 +37,8 @@ def little() -> Iterator[None]:
 def job(tmp_path: Path, demo_model: Path) -> Job:
     llama = {"threads": 2, "gpu_layers": 0}
     settings = Settings.model_validate({"workdir": tmp_path / "work", "llama": llama})
-    pipeline = Pipeline(settings, Narrator(quiet=True), None)
-    return Job(pipeline, pipeline.plan(model_of(pipeline, str(demo_model)), ("Compact",)))
+    workplace = Workplace(settings, Narrator(quiet=True), None)
+    return Job(workplace, workplace.plan(model_of(workplace, str(demo_model)), ("Compact",)))
 
 
 @pytest.mark.usefixtures("little")

@@ -18,7 +18,7 @@ from bot.release.stages import results as measured
 from bot.release.timeline import Timeline, read
 from bot.settings.settings import load
 from bot.workplace.job import Job
-from bot.workplace.models import Pipeline
+from bot.workplace.workplace import Workplace
 
 GPU: dict[Resource, str] = {"cpu": "cpu", "gpu": "gpu", "network": "network"}
 TIERS = ("Balanced", "I-Compact")
@@ -32,8 +32,8 @@ def job_of(model: Path, workdir: Path, together: int = 3, **evaluation: Any) -> 
         evaluation={"context": 128, "chunks": 4, "task_count": 4, **evaluation},
         quantize={"together": together},
     )
-    pipeline = Pipeline(made, Narrator(quiet=True), None)
-    return Job(pipeline, pipeline.plan(model_of(pipeline, str(model)), TIERS))
+    workplace = Workplace(made, Narrator(quiet=True), None)
+    return Job(workplace, workplace.plan(model_of(workplace, str(model)), TIERS))
 
 
 def numbers(results: Results) -> list[Any]:

@@ -11,17 +11,17 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from bot.cli import doctor
 from bot.cli.main import cli
+from bot.disk.hashes import sha256
 from bot.errors import SettingsError
 from bot.progress import Narrator
 from bot.records.findings import Finding
 from bot.release import needs
 from bot.settings.settings import DEMO, load
-from bot.verbs import doctor
 from bot.workplace.demo_texts import EVERY_USE, MATRIX, TEXT
 from bot.workplace.demo_texts import TASKS as TASK_FILES
-from bot.workplace.models import Pipeline
-from bot.workspace import sha256
+from bot.workplace.workplace import Workplace
 from tests.local_hub.server import Hub
 
 TASKS = (DEMO / "tasks.txt").read_bytes()
@@ -68,7 +68,7 @@ def folder_with(tmp_path: Path, settings: dict[str, Any]) -> Path:
 def test_what_lacks_here_is_named_by_its_key(name: str, tmp_path: Path) -> None:
     settings, key, said = HERE[name]
     file = folder_with(tmp_path, settings)
-    mine = Pipeline(load(file), Narrator(quiet=True), None)
+    mine = Workplace(load(file), Narrator(quiet=True), None)
     found = [(".".join(map(str, place)), text) for place, text in needs.here(mine)]
     assert [place for place, _ in found] == [key], found
     assert said in found[0][1]
@@ -82,7 +82,7 @@ def test_what_lacks_here_is_named_by_its_key(name: str, tmp_path: Path) -> None:
 
 def test_what_is_there_is_no_lack(tmp_path: Path) -> None:
     file = folder_with(tmp_path, {"evaluation": {"tasks": "t.txt"}})
-    assert list(needs.here(Pipeline(load(file), Narrator(quiet=True), None))) == []
+    assert list(needs.here(Workplace(load(file), Narrator(quiet=True), None))) == []
     assert CliRunner().invoke(cli, ["config", "check", str(file)]).exit_code == 0
 
 
@@ -143,7 +143,7 @@ def test_the_demos_texts_are_for_a_real_model_only_where_that_is_said(
 ) -> None:
     settings, tiers, uses, keys = NOT_NAMED[name]
     file = folder_with(tmp_path, {"demo_texts": False, **settings})
-    mine = Pipeline(load(file), Narrator(quiet=True), None)
+    mine = Workplace(load(file), Narrator(quiet=True), None)
     found = {".".join(map(str, place)): text for place, text in needs.here(mine, tiers, uses)}
     assert found.keys() == keys
     assert all("`demo_texts: true`" in text for text in found.values())
@@ -153,7 +153,7 @@ def test_a_ready_matrix_needs_no_text(tmp_path: Path) -> None:
     file = folder_with(
         tmp_path, {"demo_texts": False, "calibration": {"file": "m.dat"}, "evaluation": SHEET}
     )
-    found = list(needs.here(Pipeline(load(file), Narrator(quiet=True), None)))
+    found = list(needs.here(Workplace(load(file), Narrator(quiet=True), None)))
     assert [place for place, _ in found] == [("calibration", "file")]  # that it is not there
 
 

@@ -7,6 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from bot.disk.space import taken
+from bot.disk.writing import copy, partial_of
 from bot.errors import CapacityError
 from bot.evaluate.bench import Bench
 from bot.evaluate.files import subject_of
@@ -21,8 +23,7 @@ from bot.release.room import tiers_left
 from bot.settings.settings import Settings
 from bot.source.obtain import source_room
 from bot.workplace.job import Job, tools_of
-from bot.workplace.models import Pipeline
-from bot.workspace import copy, partial_of, taken
+from bot.workplace.workplace import Workplace
 
 
 def test_a_partial_file_and_logits_are_not_asked_for_again(
@@ -31,10 +32,10 @@ def test_a_partial_file_and_logits_are_not_asked_for_again(
     told = {"workdir": tmp_path / "work", "llama": {"threads": 2, "gpu_layers": 0}}
     evaluation = {"reference": "file", "chunks": 4, "context": 128}
     settings = Settings.model_validate({**told, "evaluation": evaluation, "reserve_gb": 1e6})
-    pipeline = Pipeline(settings, Narrator(quiet=True), None)
-    plan = pipeline.plan(model_of(pipeline, str(demo_model)), ("Compact",))
+    workplace = Workplace(settings, Narrator(quiet=True), None)
+    plan = workplace.plan(model_of(workplace, str(demo_model)), ("Compact",))
     (recipe,) = plan.distinct
-    job = Job(pipeline, plan)
+    job = Job(workplace, plan)
     with pytest.raises(CapacityError, match=r"needs 0\.0[1-9] GB and 1000000"):
         room.require_room(job)
     for path in (partial_of(job.file_of(recipe)), partial_of(logits_path(job))):
@@ -44,11 +45,11 @@ def test_a_partial_file_and_logits_are_not_asked_for_again(
         room.require_room(job)
 
 
-def offline(tmp_path: Path) -> Pipeline:
+def offline(tmp_path: Path) -> Workplace:
     told = {"workdir": tmp_path / "work", "llama": {"threads": 2, "gpu_layers": 0}}
     evaluation = {"reference": "file", "chunks": 4, "context": 128}
     settings = Settings.model_validate({**told, "evaluation": evaluation, "reserve_gb": 1e6})
-    return Pipeline(settings, Narrator(quiet=True), None)
+    return Workplace(settings, Narrator(quiet=True), None)
 
 
 def released(*files: tuple[str, int]) -> Release:
@@ -65,39 +66,39 @@ def put(path: Path, size: int) -> None:
 def test_a_source_that_lies_there_is_not_asked_for_again(
     tmp_path: Path, demo_model: Path, name: str
 ) -> None:
-    pipeline, release = offline(tmp_path), released(("M-BF16.gguf", 9_000))
-    sketch = model_of(pipeline, str(demo_model))
-    assert source_room(pipeline, sketch, release) == 9_000
+    workplace, release = offline(tmp_path), released(("M-BF16.gguf", 9_000))
+    sketch = model_of(workplace, str(demo_model))
+    assert source_room(workplace, sketch, release) == 9_000
     here = 9_000 if name.endswith("gguf") else 4_000
-    put(pipeline.workspace.sources("org/M", "0" * 40) / name, here)
-    assert source_room(pipeline, sketch, release) == 9_000 - here
+    put(workplace.folders.sources("org/M", "0" * 40) / name, here)
+    assert source_room(workplace, sketch, release) == 9_000 - here
 
 
 def test_a_checkpoint_and_what_a_killed_conversion_left_count(
     tmp_path: Path, demo_model: Path
 ) -> None:
-    pipeline = offline(tmp_path)
+    workplace = offline(tmp_path)
     release = released(("config.json", 10), ("model.safetensors", 9_000))
-    sketch = model_of(pipeline, str(demo_model))
-    whole = source_room(pipeline, sketch, release)
+    sketch = model_of(workplace, str(demo_model))
+    whole = source_room(workplace, sketch, release)
     assert whole > 9_000 + sum(tensor.bytes for tensor in sketch.tensors)
-    put(pipeline.workspace.sources("org/M", "0" * 40) / "model.safetensors.partial", 3_000)
-    assert source_room(pipeline, sketch, release) == whole - 3_000
-    work = pipeline.workspace.converted("org/M", "0" * 40) / "M-BF16.gguf.work"
+    put(workplace.folders.sources("org/M", "0" * 40) / "model.safetensors.partial", 3_000)
+    assert source_room(workplace, sketch, release) == whole - 3_000
+    work = workplace.folders.converted("org/M", "0" * 40) / "M-BF16.gguf.work"
     put(work / "out-M/M-BF16.gguf", 50_000)
-    assert source_room(pipeline, sketch, release) == whole - 53_000
+    assert source_room(workplace, sketch, release) == whole - 53_000
 
 
 def test_tiers_that_were_made_begun_or_freed_count_before_a_model_is_here(
     tmp_path: Path, demo_model: Path
 ) -> None:
-    pipeline = offline(tmp_path)
-    plan = pipeline.plan(model_of(pipeline, str(demo_model)), ("Compact", "Balanced"))
-    job, size = Job(pipeline, plan), {r.tier: plan.predicted(r) for r in plan.distinct}
+    workplace = offline(tmp_path)
+    plan = workplace.plan(model_of(workplace, str(demo_model)), ("Compact", "Balanced"))
+    job, size = Job(workplace, plan), {r.tier: plan.predicted(r) for r in plan.distinct}
     first, second = plan.distinct
 
     def left() -> dict[str, int]:
-        return tiers_left(pipeline, plan, job.paths, job.key)
+        return tiers_left(workplace, plan, job.paths, job.key)
 
     assert left() == size
     put(partial_of(job.file_of(first)), 5_000)
@@ -145,8 +146,8 @@ def test_what_a_killed_measure_of_noise_left_gives_its_room_back(
         evaluation = {"chunks": 16, "context": 128, "noise_chunks": 16}
         told = {"workdir": workdir, "llama": {"threads": 2, "gpu_layers": 0}, "reserve_gb": 0.001}
         settings = Settings.model_validate({**told, "evaluation": evaluation})
-        pipeline = Pipeline(settings, Narrator(quiet=True), None)
-        return Bench(pipeline, tools_of(settings), subject_of(pipeline, demo_model, "reference"))
+        workplace = Workplace(settings, Narrator(quiet=True), None)
+        return Bench(workplace, tools_of(settings), subject_of(workplace, demo_model, "reference"))
 
     first = bench(tmp_path / "first")
     known = first.noise()

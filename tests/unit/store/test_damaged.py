@@ -16,7 +16,7 @@ from bot.settings.settings import Settings
 from bot.store.queue import OPEN, Queue
 from bot.store.sightings import Decided, Sightings
 from bot.watcher.explaining import why
-from bot.workplace.models import Pipeline
+from bot.workplace.workplace import Workplace
 
 REPO = "lab/M"
 DECIDED = Decided(
@@ -26,9 +26,9 @@ DECIDED = Decided(
 
 
 @pytest.fixture
-def pipeline(tmp_path: Path) -> Pipeline:
+def workplace(tmp_path: Path) -> Workplace:
     settings = Settings.model_validate({"workdir": tmp_path / "work"})
-    made = Pipeline(settings, Narrator(quiet=True), None)
+    made = Workplace(settings, Narrator(quiet=True), None)
     Queue(made.ledger).propose(DECIDED, ["Mini"], 1.0, asked=False)
     return made
 
@@ -41,34 +41,36 @@ FACTS = [
 
 
 @pytest.mark.parametrize("facts", FACTS)
-def test_facts_that_are_damaged_are_named(pipeline: Pipeline, facts: bytes) -> None:
-    with pipeline.ledger.writing() as db:
+def test_facts_that_are_damaged_are_named(workplace: Workplace, facts: bytes) -> None:
+    with workplace.ledger.writing() as db:
         db.execute("UPDATE decisions SET facts = ?", (facts,))
     with pytest.raises(SettingsError, match=r"facts of a decision are damaged.*bot retry"):
-        why(pipeline, REPO)
-    Queue(pipeline.ledger).memory("lab/Other", "c" * 40, None)  # whose twin it is
-    assert Sightings(pipeline.ledger).history(REPO)[0].reason == "x"
+        why(workplace, REPO)
+    Queue(workplace.ledger).memory("lab/Other", "c" * 40, None)  # whose twin it is
+    assert Sightings(workplace.ledger).history(REPO)[0].reason == "x"
 
 
 @pytest.mark.parametrize("tiers", ["", "{", "7", "{}", '"Mini"', "[1]", "[" * 50_000])
-def test_a_task_that_is_damaged_is_named(pipeline: Pipeline, tiers: str) -> None:
-    with pipeline.ledger.writing() as db:
+def test_a_task_that_is_damaged_is_named(workplace: Workplace, tiers: str) -> None:
+    with workplace.ledger.writing() as db:
         db.execute("UPDATE tasks SET tiers = ?", (tiers,))
     with pytest.raises(SettingsError, match=r"task of lab/M is damaged"):
-        Queue(pipeline.ledger).tasks(OPEN)
+        Queue(workplace.ledger).tasks(OPEN)
 
 
 @pytest.mark.parametrize("value", [None, 7, "x", [], {}, {"value": {}}, {"value": 1, "run": 2}])
 @pytest.mark.parametrize("measure", ["divergence", "perplexity", "speed", "noise", "HellaSwag"])
-def test_a_measure_that_is_damaged_is_none(pipeline: Pipeline, measure: str, value: object) -> None:
-    pipeline.ledger.record(JOB, measure, {}, [], value)
-    assert pipeline.ledger.finished(JOB, measure, {}, shape=shape_of(measure)) is None
+def test_a_measure_that_is_damaged_is_none(
+    workplace: Workplace, measure: str, value: object
+) -> None:
+    workplace.ledger.record(JOB, measure, {}, [], value)
+    assert workplace.ledger.finished(JOB, measure, {}, shape=shape_of(measure)) is None
 
 
 def test_what_was_measured_is_what_is_read(measured: Path) -> None:
     """Rows that the bot wrote have the shapes that are asked for."""
     settings = Settings.model_validate({"workdir": measured})
-    ledger = Pipeline(settings, Narrator(quiet=True), None).ledger
+    ledger = Workplace(settings, Narrator(quiet=True), None).ledger
     seen = set()
     with ledger.reading() as db:
         rows = db.execute("SELECT step, value FROM work WHERE job = ?", (JOB,)).fetchall()

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from bot.disk.hashes import sha256
 from bot.errors import SettingsError
 from bot.localhub.files.commit_body import REGULAR_LIMIT
 from bot.localhub.files.repositories import Store
 from bot.localhub.server import RunningHub
 from bot.records.built import Built
 from bot.verbs.card_preview import fill
-from bot.workspace import sha256
 
 
 def _built(path: Path) -> Built:

@@ -14,13 +14,13 @@ import pytest
 from click.testing import CliRunner
 
 from bot.cli.main import cli
+from bot.disk.folders import JobFolder
 from bot.progress import Narrator
 from bot.publish.afterwards import follow
 from bot.publish.publication import Published
 from bot.settings.settings import Settings
 from bot.verbs.cleaning import Cleaned, Wanted, clean
-from bot.workplace.models import Pipeline
-from bot.workspace import Job
+from bot.workplace.workplace import Workplace
 
 COMMIT = "0" * 40
 HOLDER = """
@@ -33,9 +33,9 @@ sys.stdin.read()
 
 
 @pytest.fixture
-def pipeline(tmp_path: Path) -> Pipeline:
+def workplace(tmp_path: Path) -> Workplace:
     settings = Settings.model_validate({"workdir": tmp_path / "work"})
-    return Pipeline(settings, Narrator(quiet=True), None)
+    return Workplace(settings, Narrator(quiet=True), None)
 
 
 def put(path: Path, text: str = "x" * 10_000) -> Path:
@@ -44,18 +44,18 @@ def put(path: Path, text: str = "x" * 10_000) -> Path:
     return path
 
 
-def published(pipeline: Pipeline, job: Path) -> None:
+def published(workplace: Workplace, job: Path) -> None:
     there = Published(
         repo_id="me/A-APEX-GGUF", url="http://hub/me/A-APEX-GGUF", commit=COMMIT, public=True,
         changed=(), files=(), folder=str(job / "release"),
     )  # fmt: skip
-    follow(pipeline, there)
+    follow(workplace, there)
 
 
 @pytest.fixture
-def two(pipeline: Pipeline) -> Path:
+def two(workplace: Workplace) -> Path:
     """A is published, B is not; of both all kinds of places lie there."""
-    root = pipeline.workspace.root
+    root = workplace.folders.root
     for name in ("A", "B"):
         put(root / f"jobs/{name}-0123456789ab/release/{name}.gguf")
         put(root / f"sources/org--{name}/{COMMIT}/model.safetensors")
@@ -65,7 +65,7 @@ def two(pipeline: Pipeline) -> Path:
     put(root / f"texts/data--set/{COMMIT}/text.txt")
     put(root / "runs/task-1-100/log")
     put(root / "toolchain/llama-cpp/converter.py")
-    published(pipeline, root / "jobs/A-0123456789ab")
+    published(workplace, root / "jobs/A-0123456789ab")
     return root
 
 
@@ -84,12 +84,12 @@ OF_B = {
 }
 
 
-def test_what_is_published_goes_and_the_rest_stays(pipeline: Pipeline, two: Path) -> None:
-    would = clean(pipeline, Wanted(dry_run=True))
+def test_what_is_published_goes_and_the_rest_stays(workplace: Workplace, two: Path) -> None:
+    would = clean(workplace, Wanted(dry_run=True))
     files = sorted(two.rglob("*"))
     assert gone(would) == OF_A | {"runs/task-1-100"}
     assert sorted(two.rglob("*")) == files  # a dry run leaves nothing, no lock either
-    done = clean(pipeline, Wanted())
+    done = clean(workplace, Wanted())
     assert gone(done) == gone(would)
     assert done.freed == would.freed >= 4 * 10_000
     assert {path for path in OF_A | OF_B if (two / path).exists()} == OF_B
@@ -97,20 +97,20 @@ def test_what_is_published_goes_and_the_rest_stays(pipeline: Pipeline, two: Path
     assert (two / f"texts/data--set/{COMMIT}/text.txt").is_file()  # B may need it
 
 
-def test_all_of_it_goes_when_asked_and_nothing_else(pipeline: Pipeline, two: Path) -> None:
-    done = clean(pipeline, Wanted(everything=True))
+def test_all_of_it_goes_when_asked_and_nothing_else(workplace: Workplace, two: Path) -> None:
+    done = clean(workplace, Wanted(everything=True))
     assert gone(done) == OF_A | OF_B | {"runs/task-1-100", f"texts/data--set/{COMMIT}"}
     assert [path.name for path in two.rglob("*") if path.is_file()] == ["converter.py"]
 
 
 @pytest.mark.parametrize("name", ["org/B", "B"])
-def test_a_model_that_is_named_goes_alone(pipeline: Pipeline, two: Path, name: str) -> None:
-    assert gone(clean(pipeline, Wanted(model=name))) == OF_B
+def test_a_model_that_is_named_goes_alone(workplace: Workplace, two: Path, name: str) -> None:
+    assert gone(clean(workplace, Wanted(model=name))) == OF_B
     assert all((two / path).exists() for path in OF_A)
 
 
-def test_another_owners_model_is_another(pipeline: Pipeline, two: Path) -> None:
-    goes = gone(clean(pipeline, Wanted(model="other/B", dry_run=True)))
+def test_another_owners_model_is_another(workplace: Workplace, two: Path) -> None:
+    goes = gone(clean(workplace, Wanted(model="other/B", dry_run=True)))
     assert not {path for path in goes if path.startswith(("sources", "converted"))}
     assert two.is_dir()
 
@@ -137,48 +137,48 @@ HELD = {
 @pytest.mark.parametrize("lock", HELD)
 @pytest.mark.parametrize("wanted", [Wanted(), Wanted(everything=True), Wanted(model="org/A")])
 def test_what_a_bot_works_with_stays(
-    pipeline: Pipeline, two: Path, lock: str, wanted: Wanted
+    workplace: Workplace, two: Path, lock: str, wanted: Wanted
 ) -> None:
     with held(two / lock):
-        done = clean(pipeline, wanted)
+        done = clean(workplace, wanted)
     assert {path for path in OF_A if (two / path).exists()} == HELD[lock]
     assert not gone(done) & HELD[lock]
 
 
-def test_only_what_is_old_enough(pipeline: Pipeline, two: Path) -> None:
+def test_only_what_is_old_enough(workplace: Workplace, two: Path) -> None:
     for path in (two / "jobs/A-0123456789ab").rglob("*"):
         os.utime(path, (1000, 1000))
     for path in (two / f"sources/org--A/{COMMIT}").rglob("*"):
         os.utime(path, (1000, 1000))
-    goes = gone(clean(pipeline, Wanted(before=2000)))
+    goes = gone(clean(workplace, Wanted(before=2000)))
     assert goes == {"jobs/A-0123456789ab", f"sources/org--A/{COMMIT}"}
 
 
-def test_what_a_killed_conversion_left_goes_unless_it_runs(pipeline: Pipeline, two: Path) -> None:
+def test_what_a_killed_conversion_left_goes_unless_it_runs(workplace: Workplace, two: Path) -> None:
     work = put(two / f"converted/org--B/{COMMIT}/B-BF16.gguf.work/out/B.gguf").parent.parent
     with held(two / f"converted/org--B/{COMMIT}/.lock"):
-        clean(pipeline, Wanted())
+        clean(workplace, Wanted())
         assert work.is_dir()
-    clean(pipeline, Wanted())
+    clean(workplace, Wanted())
     assert not work.exists()
 
 
 def test_links_go_and_never_what_they_lead_to(
-    pipeline: Pipeline, two: Path, tmp_path: Path
+    workplace: Workplace, two: Path, tmp_path: Path
 ) -> None:
     precious = put(tmp_path / "precious/file")
     (two / "jobs/A-0123456789ab/release/link").symlink_to(precious.parent)
     (two / "jobs/C-0123456789ab").symlink_to(precious.parent)
     (two / "sources/org--C").symlink_to(tmp_path)
-    done = clean(pipeline, Wanted(everything=True))
+    done = clean(workplace, Wanted(everything=True))
     assert precious.is_file()
     assert "a link on its way leads elsewhere" in {place.reason for place in done.places}
 
 
 @pytest.mark.parametrize("note", ["", "[]", "{", '{"repo_id": 7}', "[" * 2000, '"x"'])
-def test_a_note_that_is_none_says_nothing(pipeline: Pipeline, two: Path, note: str) -> None:
-    Job(two / "jobs/B-0123456789ab").published.write_text(note)
-    assert not gone(clean(pipeline, Wanted())) & OF_B
+def test_a_note_that_is_none_says_nothing(workplace: Workplace, two: Path, note: str) -> None:
+    JobFolder(two / "jobs/B-0123456789ab").published.write_text(note)
+    assert not gone(clean(workplace, Wanted())) & OF_B
 
 
 def test_the_verb_says_paths_sizes_and_reasons(
@@ -198,6 +198,6 @@ def test_the_verb_says_paths_sizes_and_reasons(
     assert CliRunner().invoke(cli, ["clean", "--older", "soon"]).exit_code == 2
 
 
-def test_a_working_folder_that_is_not_there_holds_nothing(pipeline: Pipeline) -> None:
-    assert clean(pipeline, Wanted()).places == ()
-    assert not pipeline.workspace.root.exists()
+def test_a_working_folder_that_is_not_there_holds_nothing(workplace: Workplace) -> None:
+    assert clean(workplace, Wanted()).places == ()
+    assert not workplace.folders.root.exists()

@@ -22,7 +22,7 @@ from bot.store.ledger import Ledger
 from bot.store.sightings import Sightings
 from bot.watcher.assembly import Stopped
 from bot.watcher.watcher import Watcher
-from bot.workplace.models import Pipeline
+from bot.workplace.workplace import Workplace
 from tests.hand_clock import HandClock
 from tests.hostile import HOSTILE, hidden
 from tests.hostile_hub import MOE, Stranger, deep, hostile_hub, packed
@@ -165,10 +165,10 @@ def test_every_release_is_decided_and_the_one_behind_is_found(tmp_path: Path, st
         assert "\n" not in decision.reason
 
 
-def _said(pipeline: Pipeline, name: str) -> str:
+def _said(workplace: Workplace, name: str) -> str:
     """What `bot inspect` would say in its reason or error."""
     try:
-        return look_at(pipeline, name, "main", Machine()).decision.reason
+        return look_at(workplace, name, "main", Machine()).decision.reason
     except BotError as error:
         return str(error)
 
@@ -200,10 +200,10 @@ def test_a_release_that_is_named_is_an_error_of_one_line(tmp_path: Path, step: i
     strangers = list(_strangers(step))
     with hostile_hub(strangers) as hub:
         settings = load(None, hub={"endpoint": hub.url}, workdir=str(tmp_path))
-        pipeline = Pipeline(settings, Narrator(quiet=True), None)
-        pipeline.hub._pause = 0.001
+        workplace = Workplace(settings, Narrator(quiet=True), None)
+        workplace.hub._pause = 0.001
         for one in strangers:
-            said = _said(pipeline, one.name)
+            said = _said(workplace, one.name)
             assert said
             assert not hidden(said)
             assert "\n" not in said

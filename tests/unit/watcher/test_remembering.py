@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from bot.disk.folders import Folders
 from bot.errors import BusyError, SettingsError
 from bot.store.ledger import Ledger
 from bot.watcher.remembering import recall, remember, shelf
-from bot.workspace import Workspace
 
 
 def test_one_runner_goes_on_where_another_stopped(tmp_path: Path) -> None:
     remote = tmp_path / "remote.git"
     subprocess.run(["git", "init", "--quiet", "--bare", str(remote)], check=True)
     where = shelf(str(remote))
-    one, other = Workspace(tmp_path / "one"), Workspace(tmp_path / "other")
+    one, other = Folders(tmp_path / "one"), Folders(tmp_path / "other")
     assert recall(one, where) is False
     Ledger(one.ledger).remember("mark", "2026-11-23", 1.0)
     remember(one, where)

@@ -20,6 +20,7 @@ import pytest
 from pydantic import SecretStr
 
 from bot.clients.hub.hub import Hub as Client
+from bot.disk.hashes import sha256
 from bot.errors import BotError, SettingsError, SourceError
 from bot.progress import Narrator
 from bot.publish.publication import Published, back, builds, held_already, send
@@ -33,8 +34,7 @@ from bot.store.ledger import Ledger
 from bot.wording.blocks import marked
 from bot.workplace import provenance
 from bot.workplace.asked import Order, Pinned, calibration, order
-from bot.workplace.models import Pipeline
-from bot.workspace import sha256
+from bot.workplace.workplace import Workplace
 from tests.local_hub.server import Hub, regular
 from tests.unit.card.samples import nine_tiers
 from tests.unit.clients.hub.between import Fault, between
@@ -186,8 +186,8 @@ class Machine:
         self.folder = folder / "release"
         self.folder.mkdir(parents=True)
         made = settings(folder, hub={"endpoint": url, "namespace": "alice"}, **given)
-        self.pipeline = Pipeline(made, Narrator(quiet=True), SecretStr(token))
-        self.pipeline.hub._pause = 0.01
+        self.workplace = Workplace(made, Narrator(quiet=True), SecretStr(token))
+        self.workplace.hub._pause = 0.01
         self.order = order(made, PINNED, tiers)
         self.bot = version("apex-bot")
         self.changed: tuple[str, ...] = ()  # tiers whose bytes are others
@@ -223,17 +223,17 @@ class Machine:
 
     def publish(self, tiers: tuple[str, ...] = TIERS) -> Published:
         return send(
-            self.pipeline, REPO, self.files(tiers), "Release", self.order.key, private=False
+            self.workplace, REPO, self.files(tiers), "Release", self.order.key, private=False
         )
 
     def would_prune(self, source: Path) -> list[str]:
-        made = self.pipeline.plan(
-            model_of(self.pipeline, str(source)), tuple(self.order.asked.tiers)
+        made = self.workplace.plan(
+            model_of(self.workplace, str(source)), tuple(self.order.asked.tiers)
         )
-        return [one.path for one in would_prune(self.pipeline, made, self.order, REPO)]
+        return [one.path for one in would_prune(self.workplace, made, self.order, REPO)]
 
     def finds(self, **how: Any) -> Published | None:
-        return held_already(self.pipeline, REPO, self.order, private=False, **how)
+        return held_already(self.workplace, REPO, self.order, private=False, **how)
 
 
 Maker = Callable[..., Machine]
@@ -316,14 +316,14 @@ def raced(hub: Hub, folder: Path, hidden: str, chosen: Iterable[str] = ()) -> No
 
         def machine(time: str, url: str) -> Machine:
             made = Machine(folder / f"machine-{time}", url, hub.token, time, **given)
-            made.pipeline.hub.whoami()  # the library asks it behind a lock of this process
+            made.workplace.hub.whoami()  # the library asks it behind a lock of this process
             return made
 
         calm = machine("0.5", proxy.url)
         before = len(proxy.requests)
         calm.publish()
         places = [(name, 1) for name in chosen] or [*kinds(proxy.requests[before:])]
-        calm.pipeline.hub.ask(REPO, lambda api: api.delete_repo(REPO))
+        calm.workplace.hub.ask(REPO, lambda api: api.delete_repo(REPO))
         for number, kind in enumerate(places, 1):
             one, two = machine(f"{number}.1", hub.url), machine(f"{number}.2", proxy.url)
             first: list[Published] = []
@@ -336,7 +336,7 @@ def raced(hub: Hub, folder: Path, hidden: str, chosen: Iterable[str] = ()) -> No
             assert [done.commit for done in first] == [second.commit], kind
             assert first[0].public
             assert second.public
-            one.pipeline.hub.ask(REPO, lambda api: api.delete_repo(REPO))
+            one.workplace.hub.ask(REPO, lambda api: api.delete_repo(REPO))
 
 
 @pytest.mark.parametrize("hidden", SOME)
@@ -354,16 +354,16 @@ def test_builds_are_listed_and_gone_back_to_by_the_digits_that_are_printed(machi
     first = machine("1.5").publish()
     two = machine("2.5", quantize={"stamp": False})
     second = two.publish()
-    listed = builds(two.pipeline, REPO)
+    listed = builds(two.workplace, REPO)
     assert [(one.commit, one.current) for one in listed] == [
         (second.commit, True),
         (first.commit, False),
     ]
-    done = back(two.pipeline, REPO, first.commit[:12])
+    done = back(two.workplace, REPO, first.commit[:12])
     assert "results.json" in done.changed
-    assert back(two.pipeline, REPO, listed[1].name).changed == ()
+    assert back(two.workplace, REPO, listed[1].name).changed == ()
     with pytest.raises(SourceError, match="does not exist"):
-        back(two.pipeline, REPO, "0123456789ab")
+        back(two.workplace, REPO, "0123456789ab")
 
 
 # other settings, what is asked for, the tiers that are made anew; then what goes
@@ -395,8 +395,8 @@ def test_what_a_prune_would_free_is_what_it_frees(
     assert two.would_prune(demo_model) == gone
     if two.finds() is None:
         two.publish(tiers)
-    keep = two.pipeline.settings.publish.keep_builds
-    assert [one.path for one in reclaim(two.pipeline.hub, REPO, keep)] == gone
+    keep = two.workplace.settings.publish.keep_builds
+    assert [one.path for one in reclaim(two.workplace.hub, REPO, keep)] == gone
 
 
 def test_a_newer_bot_stamps_files_anew(machine: Maker, demo_model: Path) -> None:
@@ -423,10 +423,10 @@ def test_two_orders_of_one_model_are_two_commits(machine: Maker, hub: Hub) -> No
 def test_some_of_the_tiers_are_held_only_for_who_asks_so(machine: Maker) -> None:
     machine("1.5").publish()
     few = machine("2.5")
-    few.order = order(few.pipeline.settings, PINNED, ("I-Mini",))
+    few.order = order(few.workplace.settings, PINNED, ("I-Mini",))
     assert few.finds() is None
     assert few.finds(others=True) is not None
-    few.order = order(few.pipeline.settings, PINNED, (*TIERS, "I-Nano"))
+    few.order = order(few.workplace.settings, PINNED, (*TIERS, "I-Nano"))
     assert few.finds(others=True) is None
 
 
@@ -473,7 +473,7 @@ def test_what_somebody_damaged_is_not_held(machine: Maker, hub: Hub, which: str)
 def test_a_card_that_people_wrote_in_is_left_alone(machine: Maker, hub: Hub) -> None:
     one = machine("1.5")
     one.publish()
-    text = one.pipeline.hub.read_text(REPO, "main", "README.md", 10_000)
+    text = one.workplace.hub.read_text(REPO, "main", "README.md", 10_000)
     assert text is not None
     hub.commit(REPO, regular("README.md", f"{text}\nOurs is good.\n".encode()))
     assert machine("2.5").finds() is not None

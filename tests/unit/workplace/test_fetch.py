@@ -18,11 +18,11 @@ from pydantic import SecretStr
 from bot.clients.files import gguf
 from bot.clients.hub.hub import Hub
 from bot.clients.llama.session import Session
+from bot.disk.hashes import sha256
 from bot.errors import CapacityError, SourceError
 from bot.records.releases import Release, RepoFile
 from bot.tensors import weights
 from bot.workplace.fetch import fetch, plan_fetch
-from bot.workspace import sha256
 from tests.local_hub.server import Hub as LocalHub
 from tests.split_gguf import split
 from tests.unit.clients.hub.between import Between, Fault, between

@@ -15,15 +15,15 @@ from bot.settings.settings import PublishSettings, data_folder, load
 from bot.source.obtain import described
 from bot.wording.naming import ambiguous, hub_label, models, tier_label
 from bot.workplace import names
-from bot.workplace.models import Pipeline, as_file
+from bot.workplace.workplace import Workplace, as_file
 from tests.split_gguf import split
 
 PROFILES = load_profiles(data_folder("profiles"))
 BY_LABEL = PublishSettings(file="{name}-APEX-{label}.gguf")
 
 
-def pipeline(tmp_path: Path, **given: object) -> Pipeline:
-    return Pipeline(load(None, workdir=tmp_path / "work", **given), Narrator(quiet=True), None)
+def workplace(tmp_path: Path, **given: object) -> Workplace:
+    return Workplace(load(None, workdir=tmp_path / "work", **given), Narrator(quiet=True), None)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_a_link_of_a_cache_has_the_name_of_the_model(tmp_path: Path, demo_model:
         blob = blobs / f"{number:064x}"
         piece.rename(blob) if number else blob.symlink_to(piece)
         (snapshot / piece.name).symlink_to(Path("../../blobs") / blob.name)
-    mine = pipeline(tmp_path)
+    mine = workplace(tmp_path)
     whole = described(mine, Local(path=snapshot / demo_model.name))
     parts = described(mine, Local(path=snapshot / pieces[0].name))
     assert (whole.name, parts.name) == ("Tiny-MoE-14M", "Tiny-MoE")
@@ -114,7 +114,7 @@ def test_a_link_of_a_cache_has_the_name_of_the_model(tmp_path: Path, demo_model:
     assert {t.name for t in parts.tensors} == {t.name for t in whole.tensors}
     with pytest.raises(SourceError, match="is a hash and no name"):
         described(mine, Local(path=blobs / f"{0:064x}"))
-    named = pipeline(tmp_path, source={"name": "Mine"})
+    named = workplace(tmp_path, source={"name": "Mine"})
     assert described(named, Local(path=blobs / f"{0:064x}")).name == "Mine"
 
 
@@ -139,9 +139,9 @@ def test_what_else_a_path_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_a_file_without_a_licence_is_published_by_nobody(tmp_path: Path, demo_model: Path) -> None:
     with pytest.raises(GateError, match=r"names no licence.*--license.*--private"):
-        gating.require_allowed(pipeline(tmp_path), str(demo_model), "main")
+        gating.require_allowed(workplace(tmp_path), str(demo_model), "main")
     for given in ({"source": {"license": "mit"}}, {"publish": {"private": True}}):
-        gating.require_allowed(pipeline(tmp_path, **given), str(demo_model), "main")
-    closed = pipeline(tmp_path, source={"license": "cc-by-nd-4.0"})
+        gating.require_allowed(workplace(tmp_path, **given), str(demo_model), "main")
+    closed = workplace(tmp_path, source={"license": "cc-by-nd-4.0"})
     with pytest.raises(GateError, match="forbids"):
         gating.require_allowed(closed, str(demo_model), "main")

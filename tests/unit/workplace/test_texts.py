@@ -17,8 +17,8 @@ from bot.quantize import calibrating
 from bot.release.finding import model_of
 from bot.settings.settings import CalibrationSource, load
 from bot.workplace.job import Job
-from bot.workplace.models import Pipeline
 from bot.workplace.texts import calibration_texts, read_text
+from bot.workplace.workplace import Workplace
 
 COMMIT = "ab" * 20
 DATA = b"Guten Tag, good day, bonjour.\n" * 50
@@ -64,21 +64,21 @@ def dataset_hub() -> Iterator[tuple[str, list[str]]]:
         thread.join()
 
 
-def pipeline(
+def workplace(
     folder: Path, source: Mapping[str, object], url: str = "http://127.0.0.1:9"
-) -> Pipeline:
+) -> Workplace:
     settings = load(workdir=folder / "work", hub={"endpoint": url}, calibration={"texts": [source]})
-    return Pipeline(settings, Narrator(quiet=True), None)
+    return Workplace(settings, Narrator(quiet=True), None)
 
 
-def only(found: Pipeline) -> CalibrationSource:
+def only(found: Workplace) -> CalibrationSource:
     return found.settings.calibration.texts[0]
 
 
 def test_a_text_of_a_dataset_is_fetched_once_and_described(tmp_path: Path) -> None:
     source = {"dataset": "org/mix", "commit": COMMIT, "file": "de/chat.txt", "licence": "CC0-1.0"}
     with dataset_hub() as (url, asked):
-        found = pipeline(tmp_path, source, url)
+        found = workplace(tmp_path, source, url)
         (text,) = calibration_texts(found)
         assert read_text(found, only(found)) == DATA.decode().removesuffix("\n")
         assert len([request for request in asked if request.startswith("GET")]) == 1
@@ -89,7 +89,7 @@ def test_a_text_of_a_dataset_is_fetched_once_and_described(tmp_path: Path) -> No
 def test_a_hash_in_the_settings_spares_the_fetch_until_the_text_is_needed(tmp_path: Path) -> None:
     named = {"dataset": "org/mix", "commit": COMMIT, "file": "de/chat.txt", "sha256": SHA}
     with dataset_hub() as (url, asked):
-        found = pipeline(tmp_path, named, url)
+        found = workplace(tmp_path, named, url)
         assert calibration_texts(found)[0].sha256 == SHA
         assert asked == []
         assert read_text(found, only(found)) == DATA.decode().removesuffix("\n")
@@ -98,32 +98,32 @@ def test_a_hash_in_the_settings_spares_the_fetch_until_the_text_is_needed(tmp_pa
 def test_another_content_than_named_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "chat.txt"
     path.write_bytes(DATA)
-    found = pipeline(tmp_path, {"path": str(path), "sha256": "0" * 64})
+    found = workplace(tmp_path, {"path": str(path), "sha256": "0" * 64})
     with pytest.raises(SettingsError, match=f"has sha256 {SHA}, not 000"):
         read_text(found, only(found))
 
 
 def test_a_text_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"chat\.txt does not exist"):
-        calibration_texts(pipeline(tmp_path, {"path": str(tmp_path / "chat.txt")}))
+        calibration_texts(workplace(tmp_path, {"path": str(tmp_path / "chat.txt")}))
     with dataset_hub() as (url, _asked):
         missing = {"dataset": "org/mix", "commit": COMMIT, "file": "none.txt"}
         with pytest.raises(SourceError, match=r"none\.txt"):
-            calibration_texts(pipeline(tmp_path, missing, url))
+            calibration_texts(workplace(tmp_path, missing, url))
 
 
 def test_line_ends_stay_as_they_are_and_the_last_goes(tmp_path: Path) -> None:
     """As -f of llama-imatrix reads: what the text's sha256 is of is what the model sees."""
     path = tmp_path / "chat.txt"
     path.write_bytes(b"one\r\ntwo\rthree\n\n")
-    pipeline = Pipeline(load(workdir=tmp_path / "work"), Narrator(quiet=True), None)
-    assert read_text(pipeline, CalibrationSource(path=path)) == "one\r\ntwo\rthree\n"
+    workplace = Workplace(load(workdir=tmp_path / "work"), Narrator(quiet=True), None)
+    assert read_text(workplace, CalibrationSource(path=path)) == "one\r\ntwo\rthree\n"
 
 
 def test_a_text_that_is_no_text_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "chat.txt"
     path.write_bytes(b"\xff\xfe")
-    found = pipeline(tmp_path, {"path": str(path)})
+    found = workplace(tmp_path, {"path": str(path)})
     with pytest.raises(SettingsError, match="not UTF-8"):
         read_text(found, only(found))
 
@@ -142,14 +142,14 @@ def test_what_stands_in_place_of_an_evaluation_text_is_not_measured(
     text.write_bytes(content)
     made = load(workdir=tmp_path / "work", evaluation={"text": text})
     with pytest.raises(SourceError, match=r"wiki\.test\.raw is .*, not the file itself"):
-        find_text(Pipeline(made, Narrator(quiet=True), None))
+        find_text(Workplace(made, Narrator(quiet=True), None))
 
 
 def test_a_matrix_made_of_other_line_ends_is_made_again(tmp_path: Path, demo_model: Path) -> None:
     """Older bots read CR LF as LF: the same hash, another text."""
     path = tmp_path / "chat.txt"
     path.write_bytes(b"Good day.\r\n" * 9)
-    found = pipeline(tmp_path, {"path": str(path)})
+    found = workplace(tmp_path, {"path": str(path)})
     job = Job(found, found.plan(model_of(found, str(demo_model)), ("I-Mini",)))
     job.paths.imatrix.parent.mkdir(parents=True)
     job.paths.imatrix.write_bytes(b"made by an older bot")

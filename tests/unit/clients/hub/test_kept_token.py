@@ -16,8 +16,8 @@ from pydantic import SecretStr
 from bot.clients.hub.community import Community
 from bot.clients.hub.hub import Hub
 from bot.clients.hub.writing import Writer
+from bot.disk.hashes import sha256
 from bot.errors import BotError
-from bot.workspace import sha256
 from tests.local_hub.server import Hub as LocalHub
 from tests.unit.clients.hub.between import Between, Fault, between
 from tests.unit.clients.hub.test_without_xet import answer

@@ -12,12 +12,12 @@ import pytest
 from bot import secrecy
 from bot.clients.hub.hub import Hub as Client
 from bot.clients.hub.trusted import TrustedPublisher
+from bot.disk.hashes import sha256
 from bot.errors import AccessError, BotError, UnreachableError
 from bot.localhub.routes.lending import trust
 from bot.publish.send import send
 from bot.publish.upload import publish
 from bot.records.built import Built
-from bot.workspace import sha256
 from tests.hand_clock import HandClock
 from tests.local_hub.runner import CLAIMS, ISSUER, PASSWORD, Runner, running_runner
 from tests.local_hub.server import Hub, running_hub

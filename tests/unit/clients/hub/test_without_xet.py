@@ -13,10 +13,10 @@ from huggingface_hub import constants  # noqa: TID251 - to see that it is left a
 from pydantic import SecretStr
 
 from bot.clients.hub.hub import Hub
+from bot.disk.hashes import sha256
 from bot.errors import AccessError
 from bot.publish.held import verify
 from bot.records.built import Built
-from bot.workspace import sha256
 from tests.local_hub.server import Hub as LocalHub
 from tests.unit.clients.hub.between import Between, Fault, between, closed_port
 

@@ -8,13 +8,13 @@ import pytest
 
 from bot.clients.files import gguf
 from bot.clients.llama.quantization import chosen_types
+from bot.disk.hashes import sha256
 from bot.errors import BuildError
 from bot.plan.profiles import FILE_TYPES
 from bot.plan.recipe import file_type
 from bot.quantize import imatrix, quantize
 from bot.quantize.imatrix import Matrix
 from bot.quantize.layout import Wanted
-from bot.workspace import sha256
 from tests.unit.quantize.test_onepass import _store, matrix_for, one_pass
 
 SLOW = pytest.mark.long

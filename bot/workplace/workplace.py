@@ -17,6 +17,8 @@ from bot.clients.hub.hub import Hub
 from bot.clients.hub.repo_names import require_repo_id
 from bot.clients.hub.trusted import TrustedPublisher, require_offered
 from bot.clock import Clock
+from bot.disk.folders import Folders
+from bot.disk.paths import inside
 from bot.errors import SettingsError, SourceError
 from bot.foreign import read_of
 from bot.plan.models import HasName, Local, Model, Plan, Sketch
@@ -35,7 +37,6 @@ from bot.workplace import names
 from bot.workplace.asked import Pinned
 from bot.workplace.children import room_for
 from bot.workplace.loaded import types_told
-from bot.workspace import Workspace, inside
 
 REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 PATHS = ("/", "./", "../", "~")  # how what can only be a path begins
@@ -44,7 +45,7 @@ PATHS = ("/", "./", "../", "~")  # how what can only be a path begins
 S = TypeVar("S", bound=Sketch)
 
 
-class Pipeline:
+class Workplace:
     """Settings, a ledger, a Hub and somebody who narrates: what every stage is given."""
 
     def __init__(
@@ -59,19 +60,19 @@ class Pipeline:
         self.settings = settings
         self._ledger = ledger
         self.narrator = narrator
-        self.workspace = Workspace(settings.workdir)
+        self.folders = Folders(settings.workdir)
         self._token, self._variable = token, variable
         self._publishers: dict[str, Hub] = {}
 
-    def beside(self, settings: Settings, ledger: Ledger) -> Pipeline:
+    def beside(self, settings: Settings, ledger: Ledger) -> Workplace:
         """The same Hub and narrator, with other settings and a ledger of its own."""
         name = self._variable
-        return Pipeline(settings, self.narrator, self._token, ledger=ledger, variable=name)
+        return Workplace(settings, self.narrator, self._token, ledger=ledger, variable=name)
 
     @cached_property
     def ledger(self) -> Ledger:
         """The ledger given, or the working folder's, made when first needed."""
-        return self._ledger or Ledger(self.workspace.ledger)
+        return self._ledger or Ledger(self.folders.ledger)
 
     @cached_property
     def hub(self) -> Hub:
@@ -148,7 +149,7 @@ class Pipeline:
         """The file of a 16-bit GGUF of this machine, or its shards in their order."""
         path = local.path.absolute()
         paths = gguf.shards(path, gguf.read(path))
-        inputs = {"path": inside(self.workspace.root, path)}
+        inputs = {"path": inside(self.folders.root, path)}
         title = f"hashing {path.name}"
         done = self.step(digest(inputs), "hash", inputs, paths, title, lambda _report: None)
         return done.files

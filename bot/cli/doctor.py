@@ -95,15 +95,15 @@ def _profiles(settings: Settings) -> str:
 def _needs(settings: Settings) -> str:
     from bot.progress import Narrator
     from bot.release import needs
-    from bot.workplace.models import Pipeline
+    from bot.workplace.workplace import Workplace
 
     variable = token_origin()
-    needs.require(Pipeline(settings, Narrator(quiet=True), hub_token(), variable=variable))
+    needs.require(Workplace(settings, Narrator(quiet=True), hub_token(), variable=variable))
     return "texts, tasks, templates and all else that settings name is there"
 
 
 def _disk(settings: Settings) -> str:
-    from bot.workspace import require_free
+    from bot.disk.space import require_free
 
     require_free(settings.workdir, 0, settings.reserve)
     existing = next(p for p in (settings.workdir, *settings.workdir.parents) if p.exists())
@@ -124,10 +124,10 @@ def _workdir(settings: Settings) -> str:
 
 def _converter(settings: Settings) -> Finding:
     """Whether safetensors can be converted; a 16-bit GGUF needs no converter."""
+    from bot.disk.folders import Folders
     from bot.toolchain import toolchain
-    from bot.workspace import Workspace
 
-    root = Workspace(settings.workdir).toolchain
+    root = Folders(settings.workdir).toolchain
     named = settings.convert.llama_cpp is not None or settings.convert.python is not None
     if not named and toolchain.installed(root) is None:
         text = "not installed; models in safetensors need it: `bot toolchain install` (1.2 GB)"

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
+from bot.cli.doctor import VERIFY, decoding
 from bot.errors import BuildError
-from bot.verbs.doctor import VERIFY, decoding
 
 
 def test_a_quantized_model_is_really_run() -> None:
