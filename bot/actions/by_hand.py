@@ -20,7 +20,8 @@ from bot.settings.settings import GitHubSettings
 from bot.store.ledger import Ledger
 from bot.store.queue import Queue
 from bot.wording.columns import table
-from bot.workplace.workplace import Workplace, as_repo
+from bot.workplace.pinning import as_repo
+from bot.workplace.workplace import Workplace
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,11 +16,11 @@ from bot.records.built import Built
 from bot.records.coding import dump, load, to_json
 from bot.records.measured import Row, Scores
 from bot.records.recipes import Recipe
-from bot.records.results import Results, TierFiles
+from bot.records.results import CalibrationFacts, Results, TierFiles
 from bot.workplace.job import Job
 
 
-def evaluate(job: Job, tiers: TierFiles) -> Results:
+def evaluate(job: Job, tiers: TierFiles, calibration: CalibrationFacts | None) -> Results:
     """Every distinct tier measured against the reference; the outcome is results.json.
 
     It is written after each measure, and holds what is known by then.
@@ -33,11 +33,11 @@ def evaluate(job: Job, tiers: TierFiles) -> Results:
         nonlocal made
         if bench.made > made:  # what was known before is in the file already, or will be
             made = bench.made
-            _write(job, _results(job, tiers, table, reference, others))
+            _write(job, _results(job, tiers, calibration, table, reference, others))
 
     table = _table(job, bench, [*_subjects(tiers.files), *others], wrote)
     table.fill()
-    results = _results(job, tiers, table, reference, others, whole=True)
+    results = _results(job, tiers, calibration, table, reference, others, whole=True)
     _write(job, results)
     if results is None:
         raise TypeError("a filled table has a reference")
@@ -138,6 +138,7 @@ def _write(job: Job, results: Results | None) -> None:
 def _results(
     job: Job,
     tiers: TierFiles,
+    calibration: CalibrationFacts | None,
     table: Table,
     reference: Subject,
     others: Mapping[Subject, str],
@@ -173,7 +174,7 @@ def _results(
         windows=recipes[0].windows,
         tools=job.tools,
         evaluation=table.facts(reference),
-        calibration=tiers.calibration,
+        calibration=calibration,
         reference=_row(job, reference.name, source, scores, None),
         tiers=tuple(row for row in rows if row.name not in plain),
         baselines=tuple(row for row in rows if row.name in plain),

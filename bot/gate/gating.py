@@ -16,8 +16,9 @@ from bot.records.releases import Release
 from bot.records.results import Results
 from bot.settings.settings import GateSettings, Settings
 from bot.workplace.job import Job
+from bot.workplace.pinning import as_file, as_repo, origin_of
 from bot.workplace.provenance import said_of
-from bot.workplace.workplace import Workplace, as_file, as_repo, origin_of
+from bot.workplace.workplace import Workplace
 
 RESULTS = "results.json"
 Looks = Mapping[str, tuple[str, str | None]]  # by tier: ("", None) for a sound file

@@ -9,9 +9,10 @@ from bot.disk.paths import remove
 from bot.errors import SourceError
 from bot.jobs import claims
 from bot.jobs.orders import Folder, Prepared, Sent, parsed
-from bot.jobs.travel import give_back, road
+from bot.jobs.travel import carrier, give_back
 from bot.legible import code_span
-from bot.workplace.workplace import REPO_ID, Workplace
+from bot.workplace.pinning import REPO_ID
+from bot.workplace.workplace import Workplace
 
 ENDING = 60.0  # seconds that a cancelled step may take to end
 
@@ -47,7 +48,7 @@ def report(
         return Account(good=True, text="All of it was published before.\n")
     if folder is None or not sentinel:
         return account(None, None)
-    road(workplace, folder).records()
+    carrier(workplace, folder).records()
     prepared = folder.prepared(sentinel)
     sent = parsed(Sent, told.encode()) if told else folder.read(Sent)
     if sent is None or sent.key != prepared.key or not _is_ours(workplace, sent):
@@ -140,7 +141,7 @@ def clean(workplace: Workplace, folder: Folder, sentinel: str, told: str) -> boo
     Says whether the latter was done; then nothing travels any more either. None: there is nothing
     that this run is known to have prepared.
     """
-    way = road(workplace, folder)
+    way = carrier(workplace, folder)
     way.records()
     prepared = folder.prepared(sentinel) if folder.file(Prepared).is_file() else None
     if prepared is None:

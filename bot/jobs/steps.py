@@ -37,7 +37,7 @@ from bot.jobs import claims
 from bot.jobs.claims import Seals
 from bot.jobs.orders import Described, Folder, Group, Handed, Needs, Order, Prepared, Sent
 from bot.jobs.recordpath import RecordPath
-from bot.jobs.travel import Road, carried, here, road, sweep
+from bot.jobs.travel import Carrier, carried, carrier, here, sweep
 from bot.plan.models import Local, Model, Plan
 from bot.publish.afterwards import follow
 from bot.publish.publication import Published, held_already, send
@@ -48,8 +48,8 @@ from bot.records.measured import Tools
 from bot.records.recipes import Recipe
 from bot.release import needs
 from bot.release.finding import local_of
+from bot.release.road import Request, Road
 from bot.release.room import require_room, require_room_ahead
-from bot.release.stages import card
 from bot.settings.settings import Settings
 from bot.source.obtain import described
 from bot.store.ledger import Ledger, Work
@@ -57,6 +57,9 @@ from bot.workplace import asked
 from bot.workplace.asked import Pinned
 from bot.workplace.job import Job, tools_of
 from bot.workplace.names import name_of
+from bot.workplace.pinning import hash_model
+from bot.workplace.planning import make_plan
+from bot.workplace.target import target_of
 from bot.workplace.workplace import Workplace
 
 
@@ -80,7 +83,7 @@ def prepare(workplace: Workplace, order: Order) -> tuple[Folder, Prepared | None
     inputs = asked.order(settings, pinned, order.tiers)
     if _is_published(workplace, folder, inputs):
         return folder, None
-    way = road(workplace, folder)
+    way = carrier(workplace, folder)
     if way.apart:
         sweep(workplace, folder)
         way.open()
@@ -94,12 +97,12 @@ def prepare(workplace: Workplace, order: Order) -> tuple[Folder, Prepared | None
 
 
 def _made(
-    workplace: Workplace, way: Road, folder: Folder, order: Order, known: str, commit: str
+    workplace: Workplace, way: Carrier, folder: Folder, order: Order, known: str, commit: str
 ) -> Prepared:
     """What every tier needs, made and handed on."""
     mine = workplace.beside(workplace.settings, folder.open_ledger("prepare"))
     local = local_of(mine, mine.hub.release(order.model, commit))
-    plan = mine.plan(described(mine, local), order.tiers)
+    plan = make_plan(mine, described(mine, local), order.tiers)
     job = Job(mine, plan)
     if way.apart:
         size = plan.model.source.bytes + sum(plan.predicted(one) for one in plan.distinct)
@@ -159,7 +162,7 @@ def _needs(job: Job, local: Local, logits: Path | None) -> Needs:
     kept = [describe.hashed(logits)] if logits else []
     extras = [describe.hashed(path) for path in (local.extras or {}).values()]
     return Needs(
-        model=carried(root, job.workplace.hashed(local)),
+        model=carried(root, hash_model(job.workplace, local)),
         quantize=carried(root, [*shared, *kept]),
         describe=carried(root, [*shared, *extras]),
     )
@@ -201,7 +204,7 @@ def _is_published(workplace: Workplace, folder: Folder, inputs: asked.Order) -> 
     """
     sent = folder.read(Sent)
     noted = sent if sent and sent.key == inputs.key and sent.whole and not sent.waiting else None
-    repo_id = noted.repo_id if noted else workplace.target(inputs.pinned, None)
+    repo_id = noted.repo_id if noted else target_of(workplace, inputs.pinned, None)
     private = noted is not None or workplace.settings.publish.private
     return held_already(workplace, repo_id, inputs, private=private) is not None
 
@@ -212,7 +215,7 @@ def _require_room(workplace: Workplace, order: Order) -> None:
         workplace, order.model, order.revision, inspection.machine(workplace)
     )
     if sight.sketch is not None:  # else fetching says why not
-        require_room_ahead(workplace, workplace.plan(sight.sketch, order.tiers))
+        require_room_ahead(workplace, make_plan(workplace, sight.sketch, order.tiers))
 
 
 # ── one group of tiers ──────────────────────────────────────────────────────────────────────
@@ -225,7 +228,7 @@ def quantize(
 
     `seals` has that of the group; where this machine prepared the release it need not be told.
     """
-    way = road(workplace, folder)
+    way = carrier(workplace, folder)
     way.records()
     prepared = folder.prepared(sentinel)
     if not 1 <= number <= len(prepared.groups):
@@ -243,7 +246,9 @@ def quantize(
     given = _given(way, prepared, brought, folder)
     ledger = _knowing(folder, name, (*given, *before.work))
     mine = workplace.beside(_of_group(workplace.settings, prepared.tools), ledger)
-    plan = mine.plan(described(mine, prepared.model(folder.root)), prepared.groups[number - 1])
+    plan = make_plan(
+        mine, described(mine, prepared.model(folder.root)), prepared.groups[number - 1]
+    )
     job = Job(mine, plan, key=prepared.key)
     _require_same(job, prepared)
     with job.paths.locked(name):
@@ -264,14 +269,14 @@ def quantize(
     return done
 
 
-def _is_done(way: Road, prepared: Prepared, number: int, group: Group, root: Path) -> bool:
+def _is_done(way: Carrier, prepared: Prepared, number: int, group: Group, root: Path) -> bool:
     """Whether all of a group is made, and lies where later jobs take it from."""
     made = claims.tier_files(group.work, prepared, group.tiers).values()
     there = (replace(file, path=str(root / file.path)) for one in made for file in one.files)
     return set(group.tiers) == set(prepared.groups[number - 1]) and way.holds(there)
 
 
-def _lose_what_is_gone(job: Job, way: Road) -> None:
+def _lose_what_is_gone(job: Job, way: Carrier) -> None:
     """Tiers that were handed on and did not stay there are made again."""
     for recipe in job.plan.distinct:
         built = tier_files.known(job, recipe.tier)
@@ -299,7 +304,7 @@ def _places(workplace: Workplace, prepared: Prepared) -> tuple[str, ...]:
 
 
 def _given(
-    way: Road, prepared: Prepared, brought: frozenset[str], folder: Folder
+    way: Carrier, prepared: Prepared, brought: frozenset[str], folder: Folder
 ) -> tuple[Work, ...]:
     """What `prepare` finished, as of this machine."""
     works = prepared.work
@@ -318,7 +323,7 @@ def _group(
     return found if isinstance(found, Group) else Group(key=prepared.key, tiers=())
 
 
-def _leave(job: Job, way: Road, tier: str, file: Built, record: Path) -> None:
+def _leave(job: Job, way: Carrier, tier: str, file: Built, record: Path) -> None:
     """Hand a tier and its numbers on; what other machines have need not lie here."""
     if not way.apart:
         return
@@ -399,7 +404,7 @@ def describe_release(
     A group whose record its job did not write, or that claims more than its own, counts as not
     complete and is named. Raises BuildError when the policy wants more tiers than are complete.
     """
-    way = road(workplace, folder)
+    way = carrier(workplace, folder)
     way.records()
     prepared = folder.prepared(sentinel)
     told = claims.known_seals(folder, prepared, seals)
@@ -415,9 +420,9 @@ def describe_release(
     theirs = (work for part in parts.values() for work in part.work)
     ledger = _knowing(folder, "publish", (*given, *theirs))
     job = _whole(workplace, ledger, prepared, complete, way)
-    repo_id = workplace.target(job.plan.model, to)
+    repo_id = target_of(workplace, job.plan.model, to)
     with job.paths.locked(), _making_nothing(job, apart=way.apart):
-        files = card(job, repo_id)
+        files = _described(job, repo_id)
     described = Described(
         key=job.key,
         repo_id=repo_id,
@@ -428,6 +433,14 @@ def describe_release(
     record = describe.hashed(folder.write(described))
     way.leave((*_small(files).values(), *_verdict(job), record), "what is said of it")
     return replace(described, files=files)
+
+
+def _described(job: Job, repo_id: str) -> dict[str, Built]:
+    """The card and all beside it, of tiers that were made and measured."""
+    request = Request(workplace=job.workplace, model=job.plan.model.name)
+    given = {"job": job, "repo_id": repo_id, "begun": None}
+    files: dict[str, Built] = Road(request, given).value("files")
+    return files
 
 
 def _moved(files: Mapping[str, Built], to: Callable[[Path], str]) -> dict[str, Built]:
@@ -446,12 +459,12 @@ def _verdict(job: Job) -> list[Built]:
 
 
 def _whole(
-    workplace: Workplace, ledger: Ledger, prepared: Prepared, tiers: Sequence[str], way: Road
+    workplace: Workplace, ledger: Ledger, prepared: Prepared, tiers: Sequence[str], way: Carrier
 ) -> Job:
     """The job of the complete tiers; its numbers are of the machine that made them."""
     llama = workplace.settings.llama.model_copy(update={"threads": prepared.tools.threads})
     mine = workplace.beside(workplace.settings.model_copy(update={"llama": llama}), ledger)
-    plan: Plan[Model] = mine.plan(way.model(mine, prepared), tiers)
+    plan: Plan[Model] = make_plan(mine, way.model(mine, prepared), tiers)
     job = Job(mine, plan, key=prepared.key, tools=prepared.tools)
     _require_same(job, prepared)
     return job
@@ -505,7 +518,7 @@ def publish(
     `told` is the hash of what was described, by which another machine's is known; without it this
     machine's own is sent. Also what later jobs of the run are told of it.
     """
-    way = road(workplace, folder)
+    way = carrier(workplace, folder)
     prepared, described = _to_send(way, folder, sentinel, told)
     message = f"APEX quants of {prepared.order.model} at {prepared.commit[:12]}"
     way.lend(workplace.hub, described.repo_id, described.files)
@@ -526,7 +539,7 @@ def publish(
     return follow(workplace, done, whole=sent.whole), sent
 
 
-def _to_send(way: Road, folder: Folder, sentinel: str, told: str) -> tuple[Prepared, Described]:
+def _to_send(way: Carrier, folder: Folder, sentinel: str, told: str) -> tuple[Prepared, Described]:
     """The plan and what was described of it, with its files here but for models.
 
     Raises CapacityError for another one than the describing job wrote.
@@ -551,7 +564,9 @@ def _to_send(way: Road, folder: Folder, sentinel: str, told: str) -> tuple[Prepa
     return prepared, described
 
 
-def _bring_described(way: Road, folder: Folder, prepared: Prepared, described: Described) -> None:
+def _bring_described(
+    way: Carrier, folder: Folder, prepared: Prepared, described: Described
+) -> None:
     """Have the card and what lies beside it here; what is left of an earlier one goes."""
     verdict = [described.verdict] if described.verdict is not None else []
     wanted = (*carried(folder.root, _small(described.files).values()), *verdict)

@@ -41,7 +41,7 @@ TRIES = 20  # commits of other jobs that may come between
 GROUPS = 64
 
 
-class Road(Protocol):
+class Carrier(Protocol):
     """What the steps of a release ask for between their jobs."""
 
     apart: bool  # whether a job sees only what it brings
@@ -83,7 +83,7 @@ class Road(Protocol):
         """Nothing travels any more. Raises SettingsError for what is not ours."""
 
 
-def road(workplace: Workplace, folder: Folder) -> Road:
+def carrier(workplace: Workplace, folder: Folder) -> Carrier:
     """The way of the settings. Raises AccessError without the token that it takes."""
     jobs = workplace.settings.jobs
     if jobs.travel == "folder" or jobs.staging is None:
@@ -366,7 +366,7 @@ def sweep(workplace: Workplace, mine: Folder) -> None:
         prepared = folder.known if path.is_dir() and not path.is_symlink() else None
         if path == mine.path or prepared is None or not prepared.needs.model:
             continue
-        if road(workplace, folder).over():
+        if carrier(workplace, folder).over():
             give_back(folder, prepared)
             remove(path, path.parent)
             workplace.narrator.say(f"removed what was left of {path.name}")

@@ -21,7 +21,8 @@ from bot.records.coding import from_json
 from bot.records.releases import Release
 from bot.records.results import Results
 from bot.wording.naming import is_model
-from bot.workplace.workplace import Workplace, as_repo
+from bot.workplace.pinning import as_repo
+from bot.workplace.workplace import Workplace
 
 CARD, RESULTS, SUMS = "README.md", "results.json", "SHA256SUMS"
 MOST = 4000  # files of a repository

@@ -13,7 +13,7 @@ from bot.plan.recipe import asked_types, file_type
 from bot.progress import Report
 from bot.quantize import imatrix, onepass
 from bot.quantize import quantize as single
-from bot.quantize.calibrating import calibrate, facts, gap, matrix_of, settled
+from bot.quantize.calibrating import calibrate, gap, matrix_of, settled
 from bot.quantize.calibrating import known as known_matrix
 from bot.quantize.layout import Wanted
 from bot.quantize.quantize import Importance
@@ -36,7 +36,7 @@ def quantize(job: Job, given: Path | None = None) -> dict[str, Built]:
 
     `given` is an importance matrix to use instead of calibrating.
     """
-    matrix = _given(job, given) if given and job.plan.needs_imatrix else calibrate(job)
+    matrix = _matrix(job, given)
     distinct = [recipe for recipe in settled(job, matrix) if recipe.same_as is None]
     if job.settings.quantize.engine == "one-pass":
         _quantize_missing(job, distinct, matrix)
@@ -44,9 +44,13 @@ def quantize(job: Job, given: Path | None = None) -> dict[str, Built]:
 
 
 def tiers(job: Job, given: Path | None = None) -> TierFiles:
-    """As `quantize`, with all that results and card say of how the files were made."""
-    files, matrix = quantize(job, given), calibrate(job)
-    return TierFiles(files=files, recipes=settled(job, matrix), calibration=facts(job))
+    """As `quantize`, with the recipes as they were built."""
+    matrix = _matrix(job, given)
+    return TierFiles(files=quantize(job, given), recipes=settled(job, matrix))
+
+
+def _matrix(job: Job, given: Path | None) -> Built | None:
+    return _given(job, given) if given and job.plan.needs_imatrix else calibrate(job)
 
 
 def passes(job: Job) -> list[tuple[str, ...]]:

@@ -86,7 +86,6 @@ class TierFiles:
 
     files: Mapping[str, Built]  # by tier; one in shards counts as one
     recipes: tuple[Recipe, ...]  # of all tiers, as they were built
-    calibration: CalibrationFacts | None
 
 
 @dataclass(frozen=True, kw_only=True)

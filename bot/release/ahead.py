@@ -11,8 +11,10 @@ from bot.plan.models import Model, Plan, Sketch
 from bot.plan.profiles import load_profiles
 from bot.records.releases import Release
 from bot.workplace import names, provenance
+from bot.workplace.pinning import as_file, as_repo, name_of_file
 from bot.workplace.provenance import Made
-from bot.workplace.workplace import Workplace, as_file, as_repo
+from bot.workplace.target import target_of
+from bot.workplace.workplace import Workplace
 
 RESULTS = "results.json"
 
@@ -33,7 +35,7 @@ def require(workplace: Workplace, model: str, tiers: Sequence[str], to: str | No
     name = name_of(workplace, model)
     profiles = load_profiles(settings.profiles, tiers or None)
     names.require_files(settings.publish, name, profiles)
-    owner = workplace.target(Called(name), to).partition("/")[0]
+    owner = target_of(workplace, Called(name), to).partition("/")[0]
     if not settings.publish.trusted_publisher:
         workplace.hub.require_owner(owner)
 
@@ -41,7 +43,7 @@ def require(workplace: Workplace, model: str, tiers: Sequence[str], to: str | No
 def name_of(workplace: Workplace, model: str) -> str:
     """The name of a model as files and repository will have it."""
     path = as_file(model)
-    return workplace.name_of_file(path) if path else names.name_of(as_repo(model).split("/")[1])
+    return name_of_file(workplace, path) if path else names.name_of(as_repo(model).split("/")[1])
 
 
 def renamed(model: str) -> Iterator[str]:

@@ -6,7 +6,8 @@ from bot.detect import inspection
 from bot.plan.models import Local, Model
 from bot.records.releases import Release
 from bot.source import obtain
-from bot.workplace.workplace import Workplace, as_file, as_repo
+from bot.workplace.pinning import as_file, as_repo
+from bot.workplace.workplace import Workplace
 
 
 def model_of(workplace: Workplace, name: str, revision: str = "main") -> Model:

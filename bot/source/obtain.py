@@ -30,7 +30,8 @@ from bot.toolchain import toolchain
 from bot.toolchain.toolchain import Toolchain
 from bot.workplace import names
 from bot.workplace.fetch import FETCHERS, bytes_here, fetch, plan_fetch, small_files
-from bot.workplace.workplace import Workplace, origin_of
+from bot.workplace.pinning import hash_model, name_of_file, origin_of
+from bot.workplace.workplace import Workplace
 
 VERSION = 1  # raised when a change of ours changes a converted file
 
@@ -102,7 +103,7 @@ def described(workplace: Workplace, local: Local, whole: Built | None = None) ->
     with read_of(str(path)):
         header = gguf.read_split(path)
         architecture = describe(header.metadata, header.tensors)
-    content = whole or together(workplace.hashed(local))
+    content = whole or together(hash_model(workplace, local))
     source = Source(
         repo_id=release.repo_id if release else None,
         commit=release.commit if release else content.sha256,
@@ -113,7 +114,7 @@ def described(workplace: Workplace, local: Local, whole: Built | None = None) ->
     return Model(
         source=source,
         release=release,
-        name=workplace.name_of_file(path)
+        name=name_of_file(workplace, path)
         if release is None
         else names.name_of(release.repo_id.split("/")[1]),
         tensors=header.tensors,

@@ -20,7 +20,8 @@ from bot.errors import SourceError
 from bot.jobs.orders import Folder, Sent
 from bot.store.queue import OPEN, Queue, Task
 from bot.workplace import names
-from bot.workplace.workplace import REPO_ID, Workplace
+from bot.workplace.pinning import REPO_ID
+from bot.workplace.workplace import Workplace
 
 GIVEN_UP = ("failed", "ignored")
 SHARED = ("sources", "converted")

@@ -23,14 +23,12 @@ from bot.publish.publication import Published
 from bot.publish.upload import publish
 from bot.records.built import Built
 from bot.records.coding import from_json
+from bot.records.measured import Row
 from bot.records.releases import Build, Decision
 from bot.records.results import Results
-from bot.release import room
-from bot.release.finding import model_of
-from bot.release.stages import card, push
+from bot.release.road import Request, Road
 from bot.settings.settings import DEMO, LlamaSettings, load
 from bot.workplace.children import room_for
-from bot.workplace.job import Job
 from bot.workplace.loaded import continuation
 from bot.workplace.workplace import Workplace
 
@@ -80,16 +78,19 @@ def demonstrate(
             seen(decision)
             decisions.append(decision)
         chosen = _chosen(decisions)
-        model = model_of(workplace, chosen.release.repo_id, chosen.release.commit)
-        job = Job(workplace, workplace.plan(model))
-        repo_id = workplace.target(model, None)
-        with job.paths.locked():
-            room.require_room(job)
-            files = card(job, repo_id)
-            published = push(job, repo_id, files, private=False)
-            results = from_json(Results, job.paths.results.read_bytes())
+        request = Request(
+            workplace=workplace,
+            model=chosen.release.repo_id,
+            revision=chosen.release.commit,
+            publishing=True,
+        )
+        with Road(request) as road:
+            published = road.value("followed")
+            order = road.value("order")
+        paths = order.paths(workplace.folders)
+        results = from_json(Results, paths.results.read_bytes())
         smallest = min(results.tiers, key=lambda row: row.bytes)
-        sample = _sample(workplace, published, files[smallest.file], folder / "check")
+        sample = _sample(workplace, published, smallest, folder / "check")
     return Demonstrated(
         hub=str(folder / "hub"),
         decisions=tuple(decisions),
@@ -127,12 +128,13 @@ def _chosen(decisions: list[Decision]) -> Build:
     raise BuildError(f"the watcher did not choose {SOURCE}; run `bot watch --once` to see why")
 
 
-def _sample(workplace: Workplace, published: Published, file: Built, folder: Path) -> str:
+def _sample(workplace: Workplace, published: Published, row: Row, folder: Path) -> str:
     """Text from a file fetched back from the Hub, after its hash was compared."""
-    name = Path(file.path).name
-    path = workplace.hub.download(published.repo_id, published.commit, name, folder)
-    if sha256(path) != file.sha256:
-        raise PublishError(f"{name} came back from the Hub changed; look at the local Hub's folder")
+    path = workplace.hub.download(published.repo_id, published.commit, row.file, folder)
+    if sha256(path) != row.sha256:
+        raise PublishError(
+            f"{row.file} came back from the Hub changed; look at the local Hub's folder"
+        )
     model = Loading(path=path, threads=workplace.settings.llama.threads)
     asked = away(continuation, room_for(workplace.settings, path))
     return PROMPT + asked(model, PROMPT, limit=40, n_ctx=256)

@@ -20,7 +20,7 @@ from bot.disk.writing import write_text
 from bot.errors import BotError
 from bot.jobs import claims, step_report, steps
 from bot.jobs.orders import Order, folder_of
-from bot.jobs.travel import SENTINEL, Staging, road
+from bot.jobs.travel import SENTINEL, Staging, carrier
 from bot.progress import Narrator
 from bot.records.coding import from_json
 from bot.records.results import Results
@@ -86,7 +86,7 @@ class Scene:
     @property
     def staging(self) -> str:
         workplace, _ = self.machine("a")
-        way = road(workplace, folder_of(workplace.folders, self.release))
+        way = carrier(workplace, folder_of(workplace.folders, self.release))
         assert isinstance(way, Staging)
         return way.repo_id
 
@@ -145,7 +145,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory, demo_model: Path) -> Iterato
 
 
 @pytest.fixture(autouse=True)
-def carrier(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def carriers_token(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_STAGING_TOKEN", scene.carrier)
 
 

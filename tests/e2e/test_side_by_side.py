@@ -14,6 +14,7 @@ from bot.progress import Narrator
 from bot.release.finding import model_of
 from bot.settings.settings import load
 from bot.workplace.job import Job
+from bot.workplace.planning import make_plan
 from bot.workplace.workplace import Workplace
 from tests.e2e.road import Road
 
@@ -59,7 +60,7 @@ def test_one_job_leaves_another_its_log_probabilities(tmp_path: Path, demo_model
         evaluation={"context": 128, "chunks": 4},
     )
     workplace = Workplace(settings, Narrator(quiet=True), None)
-    job = Job(workplace, workplace.plan(model_of(workplace, str(demo_model)), ("Compact",)))
+    job = Job(workplace, make_plan(workplace, model_of(workplace, str(demo_model)), ("Compact",)))
     path = logits_path(job)
     path.write_bytes(b"x")
     command = [sys.executable, "-c", NEEDS, str(path.parent)]

@@ -10,11 +10,12 @@ from typing import Any
 import click
 import pytest
 
-from bot.cli.main import Context, cli
+from bot.cli.context import Context
+from bot.cli.main import cli
 from bot.records.releases import Release
 from bot.records.results import LeftOut, Results
 from bot.settings.settings import load
-from bot.workplace.workplace import origin_of
+from bot.workplace.pinning import origin_of
 from tests.unit.card.samples import (
     ABOUT,
     REPO,

@@ -12,18 +12,18 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from bot.cli.main import Road, cli
+from bot.cli.main import Bot, cli
 from bot.cli.options import leaves
 
 BOT = (sys.executable, "-m", "bot")
 
 
 def test_every_verb_stands_below_one_heading() -> None:
-    listed = [name for names in Road.sections.values() for name in names]
+    listed = [name for names in Bot.sections.values() for name in names]
     assert sorted(listed) == sorted(cli.commands)
     shown = CliRunner().invoke(cli, ["--help"]).output
     assert "Others:" not in shown
-    for title in Road.sections:
+    for title in Bot.sections:
         assert f"{title}:" in shown
 
 

@@ -15,6 +15,7 @@ from bot.quantize.verify import verify
 from bot.release.finding import model_of
 from bot.settings.settings import Settings
 from bot.workplace.job import Job, tools_of
+from bot.workplace.planning import make_plan
 from bot.workplace.workplace import Workplace
 from tests import crafted
 
@@ -110,7 +111,7 @@ def test_whatever_opens_such_a_source_says_so(
     with pytest.raises(BuildError, match=r"llama\.cpp crashed on crafted\.gguf"):
         bench.speed(subject)
     path = crafted.changed(demo_model, tmp_path / "crafted.gguf", f"{ARCH}.ssm.inner_size", 1)
-    job = Job(workplace, workplace.plan(model_of(workplace, str(path)), ("I-Compact",)))
+    job = Job(workplace, make_plan(workplace, model_of(workplace, str(path)), ("I-Compact",)))
     with pytest.raises(BuildError, match=r"llama\.cpp crashed on crafted\.gguf"):
         calibrating.calibrate(job)
 

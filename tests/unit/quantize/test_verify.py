@@ -17,6 +17,7 @@ from bot.quantize.verify import sound
 from bot.release.finding import model_of
 from bot.settings.settings import Settings
 from bot.workplace.job import Job
+from bot.workplace.planning import make_plan
 from bot.workplace.workplace import Workplace
 from tests.evaluation import with_nan
 
@@ -38,7 +39,7 @@ def job(tmp_path: Path, demo_model: Path) -> Job:
     llama = {"threads": 2, "gpu_layers": 0}
     settings = Settings.model_validate({"workdir": tmp_path / "work", "llama": llama})
     workplace = Workplace(settings, Narrator(quiet=True), None)
-    return Job(workplace, workplace.plan(model_of(workplace, str(demo_model)), ("Compact",)))
+    return Job(workplace, make_plan(workplace, model_of(workplace, str(demo_model)), ("Compact",)))
 
 
 @pytest.mark.usefixtures("little")

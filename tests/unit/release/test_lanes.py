@@ -14,14 +14,22 @@ from bot.records.results import Results
 from bot.release import lanes
 from bot.release.finding import model_of
 from bot.release.graph import Resource
-from bot.release.stages import results as measured
+from bot.release.road import Request, Road
 from bot.release.timeline import Timeline, read
 from bot.settings.settings import load
 from bot.workplace.job import Job
+from bot.workplace.planning import make_plan
 from bot.workplace.workplace import Workplace
 
 GPU: dict[Resource, str] = {"cpu": "cpu", "gpu": "gpu", "network": "network"}
 TIERS = ("Balanced", "I-Compact")
+
+
+def measured(job: Job) -> Results:
+    """As `bot evaluate` has it."""
+    request = Request(workplace=job.workplace, model=job.plan.model.name)
+    found: Results = Road(request, {"job": job}).value("results")
+    return found
 
 
 def job_of(model: Path, workdir: Path, together: int = 3, **evaluation: Any) -> Job:
@@ -33,7 +41,7 @@ def job_of(model: Path, workdir: Path, together: int = 3, **evaluation: Any) -> 
         quantize={"together": together},
     )
     workplace = Workplace(made, Narrator(quiet=True), None)
-    return Job(workplace, workplace.plan(model_of(workplace, str(model)), TIERS))
+    return Job(workplace, make_plan(workplace, model_of(workplace, str(model)), TIERS))
 
 
 def numbers(results: Results) -> list[Any]:

@@ -23,6 +23,7 @@ from bot.release.room import tiers_left
 from bot.settings.settings import Settings
 from bot.source.obtain import source_room
 from bot.workplace.job import Job, tools_of
+from bot.workplace.planning import make_plan
 from bot.workplace.workplace import Workplace
 
 
@@ -33,7 +34,7 @@ def test_a_partial_file_and_logits_are_not_asked_for_again(
     evaluation = {"reference": "file", "chunks": 4, "context": 128}
     settings = Settings.model_validate({**told, "evaluation": evaluation, "reserve_gb": 1e6})
     workplace = Workplace(settings, Narrator(quiet=True), None)
-    plan = workplace.plan(model_of(workplace, str(demo_model)), ("Compact",))
+    plan = make_plan(workplace, model_of(workplace, str(demo_model)), ("Compact",))
     (recipe,) = plan.distinct
     job = Job(workplace, plan)
     with pytest.raises(CapacityError, match=r"needs 0\.0[1-9] GB and 1000000"):
@@ -93,7 +94,7 @@ def test_tiers_that_were_made_begun_or_freed_count_before_a_model_is_here(
     tmp_path: Path, demo_model: Path
 ) -> None:
     workplace = offline(tmp_path)
-    plan = workplace.plan(model_of(workplace, str(demo_model)), ("Compact", "Balanced"))
+    plan = make_plan(workplace, model_of(workplace, str(demo_model)), ("Compact", "Balanced"))
     job, size = Job(workplace, plan), {r.tier: plan.predicted(r) for r in plan.distinct}
     first, second = plan.distinct
 

@@ -34,6 +34,7 @@ from bot.store.ledger import Ledger
 from bot.wording.blocks import marked
 from bot.workplace import provenance
 from bot.workplace.asked import Order, Pinned, calibration, order
+from bot.workplace.planning import make_plan
 from bot.workplace.workplace import Workplace
 from tests.local_hub.server import Hub, regular
 from tests.unit.card.samples import nine_tiers
@@ -227,8 +228,8 @@ class Machine:
         )
 
     def would_prune(self, source: Path) -> list[str]:
-        made = self.workplace.plan(
-            model_of(self.workplace, str(source)), tuple(self.order.asked.tiers)
+        made = make_plan(
+            self.workplace, model_of(self.workplace, str(source)), tuple(self.order.asked.tiers)
         )
         return [one.path for one in would_prune(self.workplace, made, self.order, REPO)]
 

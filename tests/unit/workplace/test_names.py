@@ -15,7 +15,8 @@ from bot.settings.settings import PublishSettings, data_folder, load
 from bot.source.obtain import described
 from bot.wording.naming import ambiguous, hub_label, models, tier_label
 from bot.workplace import names
-from bot.workplace.workplace import Workplace, as_file
+from bot.workplace.pinning import as_file
+from bot.workplace.workplace import Workplace
 from tests.split_gguf import split
 
 PROFILES = load_profiles(data_folder("profiles"))

@@ -17,6 +17,7 @@ from bot.quantize import calibrating
 from bot.release.finding import model_of
 from bot.settings.settings import CalibrationSource, load
 from bot.workplace.job import Job
+from bot.workplace.planning import make_plan
 from bot.workplace.texts import calibration_texts, read_text
 from bot.workplace.workplace import Workplace
 
@@ -150,7 +151,7 @@ def test_a_matrix_made_of_other_line_ends_is_made_again(tmp_path: Path, demo_mod
     path = tmp_path / "chat.txt"
     path.write_bytes(b"Good day.\r\n" * 9)
     found = workplace(tmp_path, {"path": str(path)})
-    job = Job(found, found.plan(model_of(found, str(demo_model)), ("I-Mini",)))
+    job = Job(found, make_plan(found, model_of(found, str(demo_model)), ("I-Mini",)))
     job.paths.imatrix.parent.mkdir(parents=True)
     job.paths.imatrix.write_bytes(b"made by an older bot")
     older = {**(job.calibration or {}), "source": job.plan.model.source.sha256}

@@ -1,0 +1,168 @@
+"""Numbers: measured here, compared, or read from others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import update_wrapper
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bot.cli.context import Context, emit, road_of
+from bot.cli.options import JSON, REVISION, TIERS, Place, Repository, listed
+
+AGAINST = click.option(
+    "--against",
+    metavar="REF",
+    help="The reference: a GGUF file, or llama.cpp's file of its log-probabilities.",
+)
+
+
+MEASURES = click.option(
+    "--measures",
+    callback=listed,
+    metavar="NAME,NAME",
+    help="ppl, kld, noise, speed, tasks, or sets of tasks by name [default: as in bot.yaml]",
+)
+
+
+def texts(verb: Callable[..., None]) -> Callable[..., None]:
+    """Options that say on what is measured; they stand above bot.yaml."""
+
+    def run(ctx: click.Context, **given: Any) -> None:
+        told = {name: given.pop(name) for name in ("text", "chunks", "context")}
+        asked = {name: str(value) for name, value in told.items() if value is not None}
+        if asked:
+            ctx.obj.overrides["evaluation"] = asked
+        ctx.invoke(verb, ctx.obj, **given)
+
+    update_wrapper(run, verb)
+    wrapped: Callable[..., None] = click.pass_context(run)
+    for option in (
+        click.option("--context", type=click.IntRange(min=32), help="Tokens of a chunk."),
+        click.option("--chunks", type=click.IntRange(min=1), help="At most so many chunks."),
+        click.option("--text", help="A file, or a name in `data` of bot.yaml."),
+    ):
+        wrapped = option(wrapped)
+    return update_wrapper(wrapped, verb)
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=Repository(), metavar="MODEL | FILE...")
+@AGAINST
+@MEASURES
+@texts
+@click.option("--out", type=Place(), help="Results, after each measure anew.")
+@click.option(
+    "--keep-logits",
+    type=Place(),
+    help="Write the reference's log-probabilities as llama-perplexity does.",
+)
+@TIERS
+@REVISION
+@JSON
+def evaluate(
+    context: Context,
+    files: tuple[str, ...],
+    against: str | None,
+    measures: tuple[str, ...],
+    out: Path | None,
+    keep_logits: Path | None,
+    tiers: tuple[str, ...],
+    revision: str,
+    as_json: bool,
+) -> None:
+    """Measure a model's tiers against it; or any GGUF files, by --against or --measures.
+
+    A FILE is a path, or ORG/REPOSITORY:PATTERN of a file on the Hub, shards too. What was measured
+    once with the same text on the same machine is not measured again.
+
+    \b
+    bot evaluate ./model-BF16.gguf --tiers I-Quality --json
+    bot evaluate a.gguf b.gguf --against model-BF16.gguf --measures ppl,kld,hellaswag
+    bot evaluate unsloth/Qwen3.6-35B-A3B-GGUF:UD-Q4_K_XL --against ./model-BF16.gguf
+    """
+    from bot.cli import text_tables
+
+    if against is not None or measures:
+        from bot.evaluate.files import evaluate as measure_files
+
+        found = measure_files(
+            context.workplace, files, against, measures, out=out, logits=keep_logits
+        )
+        emit(found) if as_json else click.echo(text_tables.evaluation(found))
+        return
+    if len(files) > 1 or out or keep_logits:
+        raise click.UsageError(
+            "several files, --out and --keep-logits need --against or --measures"
+        )
+    with road_of(context, files[0], revision, tiers) as road:
+        results = road.value("results")
+    emit(results) if as_json else click.echo(text_tables.results(results))
+
+
+@click.command()
+@click.argument("one")
+@click.argument("other")
+@AGAINST
+@MEASURES
+@texts
+@click.option(
+    "--results",
+    "path",
+    type=Place(exists=True, folder=False),
+    help="A results.json; ONE and OTHER are then names of its rows.",
+)
+@JSON
+def compare(
+    context: Context,
+    one: str,
+    other: str,
+    against: str | None,
+    measures: tuple[str, ...],
+    path: Path | None,
+    as_json: bool,
+) -> None:
+    """Say whether two files differ, by tests that pair what both answered.
+
+    \b
+    bot compare a.gguf b.gguf --against model-BF16.gguf --measures kld,hellaswag
+    bot compare I-Mini I-Nano --results results.json
+    """
+    from bot.cli import text_tables
+    from bot.evaluate import files
+
+    if path is not None:
+        found = files.stored_comparisons(path, one, other)
+    else:
+        found = files.evaluate(context.workplace, (one, other), against, measures).comparisons
+    emit(found) if as_json else click.echo("\n".join(text_tables.comparisons(found)))
+
+
+@click.command("import")
+@click.argument(
+    "files",
+    nargs=-1,
+    required=True,
+    type=Place(exists=True, folder=False),
+)
+@JSON
+@click.pass_obj
+def import_(context: Context, files: tuple[Path, ...], as_json: bool) -> None:
+    """Read what others measured: results of the APEX project, logs of llama-perplexity.
+
+    Named in evaluation.imported of bot.yaml, they stand in results.json, marked as imported.
+
+    \b
+    bot import coder30b/*.json qwen36_35b/kl_results.txt
+    """
+    del context
+    from bot.cli import text_tables
+    from bot.measures.imported import read
+
+    found = tuple(row for path in files for row in read(path))
+    emit(found) if as_json else click.echo(text_tables.imported(found))
+
+
+VERBS = (evaluate, compare, import_)

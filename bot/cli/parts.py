@@ -1,0 +1,190 @@
+"""The parts of a release one by one: converter, matrix, files, and a look at one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from bot.cli.context import Context, emit, road_of, staged
+from bot.cli.options import JSON, Place, Verbs
+
+
+@click.group(cls=Verbs)
+def toolchain() -> None:
+    """llama.cpp's converter, in an environment of its own."""
+
+
+@toolchain.command()
+@JSON
+@click.pass_obj
+def install(context: Context, as_json: bool) -> None:
+    """Fetch the converter of the llama.cpp in use and what it needs (torch, about 1.2 GB).
+
+    A second run does nothing.
+
+    \b
+    bot toolchain install
+    """
+    from bot.toolchain import toolchain as chain
+
+    found = chain.install(context.workplace.folders.toolchain, report=context.narrator.say)
+    emit(found) if as_json else click.echo(f"{found.version} in {found.tree}")
+
+
+@toolchain.command()
+@JSON
+@click.pass_obj
+def show(context: Context, as_json: bool) -> None:
+    """Say which converter is in use, and how many architectures it knows.
+
+    \b
+    bot toolchain show
+    """
+    from bot.toolchain import toolchain as chain
+
+    found = chain.chosen(context.settings.convert, context.workplace.folders.toolchain)
+    if as_json:
+        emit(found)
+        return
+    models, projectors = chain.supported(found)
+    click.echo(f"{found.version} in {found.tree}")
+    click.echo(f"{len(models)} text architectures, {len(projectors)} vision and audio ones")
+
+
+@click.command()
+@click.argument("checkpoint", type=Place(exists=True, file=False))
+@click.argument("target", type=Place(folder=False))
+@click.option("--name", help="The model's name in the file [default: the folder's]")
+@JSON
+@click.pass_obj
+def convert(
+    context: Context, checkpoint: Path, target: Path, name: str | None, as_json: bool
+) -> None:
+    """Convert a safetensors checkpoint to the BF16 GGUF file that tiers are made from.
+
+    CHECKPOINT is a folder with config.json, tokenizer and *.safetensors. llama.cpp's own converter
+    does it, without a token or a network; what it made is loaded and compared with the checkpoint.
+
+    \b
+    bot toolchain install
+    bot convert ./Qwen3-30B-A3B ./Qwen3-30B-A3B-BF16.gguf
+    bot publish ./Qwen3-30B-A3B-BF16.gguf
+    """
+    from bot.source.converting import convert_folder
+
+    made = convert_folder(context.workplace, checkpoint, target, name)
+    if as_json:
+        emit(made)
+        return
+    for path in (*made.model, made.projector, made.mtp):
+        if path is not None:
+            click.echo(str(path))
+    for note in made.notes:
+        context.narrator.say(note)
+
+
+@click.command()
+@staged
+def calibrate(
+    context: Context, model: str, revision: str, tiers: tuple[str, ...], as_json: bool
+) -> None:
+    """Make the importance matrix that the I- tiers need, and say how well it covers the experts.
+
+    Texts, their proportions and chunks are settings (calibration). A run that was stopped goes on
+    at its last checkpoint and ends with the same sums. --json gives the facts of results.json.
+
+    \b
+    bot calibrate ./model-BF16.gguf
+    bot calibrate some-org/model-BF16-GGUF --json
+    """
+    from bot.cli import text_tables
+
+    with road_of(context, model, revision, tiers) as road:
+        made, job = road.value("calibration"), road.value("job")
+    if as_json:
+        emit(made)
+    elif made is None:
+        click.echo("no tier needs an importance matrix")
+    else:
+        click.echo(str(job.paths.imatrix))
+        click.echo(text_tables.coverage(made))
+
+
+@click.command()
+@click.option(
+    "--engine",
+    type=click.Choice(["one-pass", "llama"]),
+    help="All tiers in one reading of the model, or llama.cpp's own function for each.",
+)
+@click.option(
+    "--imatrix",
+    type=Place(exists=True, folder=False),
+    help="An importance matrix to use instead of calibrating.",
+)
+@click.option("--no-stamp", is_flag=True, help="No tier, recipe hash and bot version in the files.")
+@staged
+def quantize(
+    context: Context,
+    model: str,
+    revision: str,
+    tiers: tuple[str, ...],
+    as_json: bool,
+    engine: str | None,
+    imatrix: Path | None,
+    no_stamp: bool,
+) -> None:
+    """Make the GGUF file of each tier. Both engines write the same bytes.
+
+    Without the stamp they are the bytes of llama-quantize. Files above quantize.shard_gb are
+    written as shards.
+
+    \b
+    bot quantize ./model-BF16.gguf --tiers I-Quality,I-Mini
+    bot quantize ./model-BF16.gguf --tiers I-Mini --baselines Q8_0,Q4_K_M
+    bot quantize ./model-BF16.gguf --imatrix ./imatrix.gguf --engine llama --no-stamp
+    """
+
+    if engine:
+        context.override("quantize", engine=engine)
+    if no_stamp:
+        context.override("quantize", stamp=False)
+    with road_of(context, model, revision, tiers, matrix=imatrix) as road:
+        built = road.value("tiers").files
+    if as_json:
+        emit(built)
+        return
+    for tier, made in built.items():
+        for file in made.files:
+            click.echo(f"{tier}\t{file.bytes}\t{file.sha256}\t{file.path}")
+
+
+@click.command()
+@click.argument("file", type=Place(folder=False))
+@click.option("--no-run", is_flag=True, help="Do not load it: where memory is short.")
+@JSON
+@click.pass_obj
+def verify(context: Context, file: Path, no_run: bool, as_json: bool) -> None:
+    """Check a GGUF file: header, every row, its recipe, and that it writes sensible text.
+
+    FILE is a model, or the first of its shards. The exit code is 0 when nothing is wrong.
+
+    \b
+    bot verify ./model-APEX-I-Mini.gguf
+    bot verify ./model-APEX-Quality-00001-of-00004.gguf --no-run --json
+    """
+    from bot.cli import text_tables
+    from bot.quantize.verify import verify as look
+
+    findings = []
+    try:
+        for finding in look(file, context.settings, context.narrator, run=not no_run):
+            findings.append(finding)
+            if finding.good is not False and not as_json:
+                click.echo(text_tables.finding(finding))
+    finally:
+        if as_json:
+            emit(tuple(findings))
+
+
+VERBS = (toolchain, convert, calibrate, quantize, verify)

@@ -1,0 +1,273 @@
+"""Publishing: a release on its whole road, rehearsed, sent again, taken back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from bot.cli import runs
+from bot.cli.context import TO, Context, emit, paths_of, require_own, staged
+from bot.cli.models import plan_text, sketched
+from bot.cli.options import JSON, Repository
+from bot.errors import AccessError
+
+PRIVATE = click.option("--private", is_flag=True, help="Leave a new repository private.")
+
+
+def _prune(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.obj.override("publish", prune=True)
+
+
+PRUNE = click.option(
+    "--prune",
+    is_flag=True,
+    callback=_prune,
+    expose_value=False,
+    help="Give back the Hub's storage of files that updates replaced (publish.keep_builds).",
+)
+
+
+def _publish(
+    context: Context,
+    model: str,
+    revision: str,
+    tiers: tuple[str, ...],
+    as_json: bool,
+    to: str | None,
+    private: bool,
+    *,
+    built_only: bool,
+    unless_published: bool = False,
+    show_timeline: bool = False,
+) -> None:
+    from bot.cli import text_tables
+    from bot.release.road import Request, Road
+
+    if private:
+        context.override("publish", private=True)
+    require_own(context, model)
+    request = Request(
+        workplace=context.workplace,
+        model=model,
+        revision=revision,
+        tiers=tiers,
+        to=to,
+        publishing=True,
+        built_only=built_only,
+        others=unless_published,
+    )
+    with Road(request) as road:
+        done = road.value("followed")
+        paths = road.value("order").paths(context.workplace.folders)
+    if show_timeline:
+        click.echo(_timeline_text(paths.timeline), err=True)
+    if as_json:
+        emit(done)
+    else:
+        click.echo(text_tables.ended(done, paths.results))
+
+
+@click.command()
+@TO
+@PRIVATE
+@PRUNE
+@staged
+def push(
+    context: Context,
+    model: str,
+    revision: str,
+    tiers: tuple[str, ...],
+    as_json: bool,
+    to: str | None,
+    private: bool,
+) -> None:
+    """Publish what was built: one commit, verified, then public.
+
+    \b
+    bot push ./model-BF16.gguf --to my-name/model-APEX-GGUF
+    """
+    _publish(context, model, revision, tiers, as_json, to, private, built_only=True)
+
+
+@click.command()
+@TO
+@PRIVATE
+@PRUNE
+@click.option("--dry-run", is_flag=True, help="Plan and print; build and send nothing.")
+@click.option(
+    "--unless-published",
+    is_flag=True,
+    help="Do nothing where the Hub holds these tiers of this commit already.",
+)
+@click.option(
+    "--on",
+    "where",
+    type=click.Choice(["here", "github"]),
+    default="here",
+    show_default=True,
+    help="Build on this machine, or by a workflow of github.repo, followed to its end.",
+)
+@click.option("--timeline", "show_timeline", is_flag=True, help="Say on stderr what took how long.")
+@staged
+def publish(
+    context: Context,
+    model: str,
+    revision: str,
+    tiers: tuple[str, ...],
+    as_json: bool,
+    to: str | None,
+    private: bool,
+    dry_run: bool,
+    unless_published: bool,
+    where: str,
+    show_timeline: bool,
+) -> None:
+    """Quantize, measure, describe and publish a model. Run again, it goes on where it stopped.
+
+    MODEL is ORG/NAME on the Hub, or the path of a 16-bit GGUF file. HF_TOKEN must be a token that
+    may write.
+
+    \b
+    bot publish Qwen/Qwen3.6-35B-A3B --tiers I-Balanced,I-Quality,I-Compact
+    bot publish ./model-BF16.gguf --to my-name/model-APEX-GGUF --private
+    bot publish ./model-BF16.gguf --dry-run
+    bot publish ./model-BF16.gguf --prune --dry-run
+    bot publish Qwen/Qwen3.6-35B-A3B --on github
+    """
+    if where == "github":
+        if to or private or unless_published or "publish" in context.overrides:
+            raise click.UsageError(
+                "--to, --private, --prune and --unless-published are the workflow's own with "
+                "--on github"
+            )
+        runs.publish(context, model, revision, tiers, as_json=as_json, dry_run=dry_run)
+        return
+    if not dry_run:
+        _publish(
+            context, model, revision, tiers, as_json, to, private,
+            built_only=False, unless_published=unless_published, show_timeline=show_timeline,
+        )  # fmt: skip
+        return
+    if private:
+        context.override("publish", private=True)
+    _rehearse(
+        context, model, revision, tiers, to, as_json=as_json, unless_published=unless_published
+    )
+
+
+def _rehearse(
+    context: Context,
+    model: str,
+    revision: str,
+    tiers: tuple[str, ...],
+    to: str | None,
+    *,
+    as_json: bool,
+    unless_published: bool,
+) -> None:
+    """All that a publication would find before it makes anything, and what it would do."""
+    from bot.cli import text_tables
+    from bot.gate import gating
+    from bot.publish.replacing import would_prune
+    from bot.release import ahead, needs
+    from bot.release.room import require_room_ahead
+    from bot.workplace import asked
+    from bot.workplace.pinning import pin
+    from bot.workplace.target import can_name, target_of
+
+    require_own(context, model)
+    workplace = context.workplace
+    lines = [*ahead.renamed(model)]
+    needs.require(workplace, tiers)
+    gating.require_allowed(workplace, model, revision)
+    try:
+        ahead.require(workplace, model, tiers, to)
+    except AccessError as error:
+        if workplace.has_token:
+            raise
+        lines.append(f"a publication would end here: {error}")
+    made = sketched(context, model, revision, tiers)
+    require_room_ahead(workplace, made)
+    repo_id = target_of(workplace, made.model, to) if can_name(workplace, to) else None
+    lines += ahead.outlook(workplace, made, repo_id) if repo_id else ()
+    gone = None
+    if repo_id and context.settings.publish.prune:
+        order = asked.order(context.settings, pin(workplace, model, revision), tiers)
+        gone = would_prune(workplace, made, order, repo_id, others=unless_published)
+    if as_json:
+        values = {"plan": text_tables.plan_values(made), "target": repo_id, "notes": lines}
+        emit(values if gone is None else {**values, "prune": gone})
+        return
+    shown = [plan_text(context, made), "", *lines]
+    if repo_id and gone is not None:
+        shown.append(text_tables.would_prune(gone, repo_id))
+    click.echo("\n".join(shown))
+
+
+def _timeline_text(path: Path) -> str:
+    import shutil
+
+    from bot.release import timeline
+
+    if not path.is_file():
+        return "nothing was done"
+    return timeline.text(timeline.read(path), shutil.get_terminal_size().columns)
+
+
+@click.command()
+@staged
+def timeline(
+    context: Context, model: str, revision: str, tiers: tuple[str, ...], as_json: bool
+) -> None:
+    """Say where the time of the last `bot publish` went, by CPU, GPU and network.
+
+    --json prints all runs in Chrome's trace format, for chrome://tracing or ui.perfetto.dev.
+
+    \b
+    bot timeline ./model-BF16.gguf
+    bot timeline ./model-BF16.gguf --json > trace.json
+    """
+    from bot.release import timeline as timelines
+
+    path = paths_of(context, model, revision, tiers).timeline
+    timelines.read(path)
+    if as_json:
+        click.echo(path.read_text(encoding="utf-8"), nl=False)
+    else:
+        click.echo(_timeline_text(path))
+
+
+@click.command()
+@click.argument("repository", type=Repository(), metavar="OWNER/NAME")
+@click.argument("revision", required=False)
+@JSON
+@click.pass_obj
+def rollback(context: Context, repository: str, revision: str | None, as_json: bool) -> None:
+    """Return a published repository to an earlier REVISION, in one commit.
+
+    Only the bot's files go back; what people added stays. The Hub copies the files itself. A commit
+    may be named by its first digits; without REVISION the builds there are listed.
+
+    \b
+    bot rollback my-name/model-APEX-GGUF
+    bot rollback my-name/model-APEX-GGUF 1f2e3d4c5b6a
+    """
+    from bot.cli import text_tables
+    from bot.publish.publication import back, builds
+    from bot.workplace.pinning import as_repo
+
+    if revision is None:
+        found = builds(context.workplace, as_repo(repository))
+        emit(found) if as_json else click.echo(text_tables.builds(found))
+        return
+    context.workplace.require_publisher()
+    done = back(context.workplace, as_repo(repository), revision)
+    if as_json:
+        emit(done)
+    else:
+        click.echo(text_tables.rolled_back(done))
+
+
+VERBS = (push, publish, timeline, rollback)

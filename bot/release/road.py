@@ -1,0 +1,359 @@
+"""A release's stages, in order: what each needs and makes, when it is done already, on which lane.
+
+`bot publish`, the verbs of its parts, the jobs of a workflow and the demo run this list. A stage is
+a function: the names of its parameters are what it needs, made by stages before it. What is added
+here once is a part of all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field, replace
+from inspect import signature
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from bot.card import describe
+from bot.detect import inspection
+from bot.errors import GateError, SourceError
+from bot.evaluate import measure
+from bot.gate import gating
+from bot.gate.verdicts import Verdict, kept, with_card
+from bot.plan.models import Local, Model
+from bot.publish.afterwards import follow
+from bot.publish.publication import Published, held_already, send, waits
+from bot.quantize import calibrating, tier_files, verify
+from bot.records.built import Built
+from bot.records.results import CalibrationFacts, Results, TierFiles
+from bot.release import ahead, lanes, needs
+from bot.release.graph import Resource
+from bot.release.room import require_room
+from bot.release.timeline import Timeline
+from bot.source import obtain
+from bot.workplace import asked
+from bot.workplace.asked import Order, Pinned
+from bot.workplace.demo_texts import EVERY_USE, MATRIX
+from bot.workplace.job import Job
+from bot.workplace.pinning import as_file, pin
+from bot.workplace.planning import make_plan
+from bot.workplace.target import target_of
+from bot.workplace.workplace import Workplace
+
+Looks = Mapping[str, tuple[str, str | None]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What was asked for: a model by its name, some of its tiers, and where they shall go."""
+
+    workplace: Workplace
+    model: str
+    revision: str = "main"
+    tiers: tuple[str, ...] = ()  # all where none is named
+    to: str | None = None
+    matrix: Path | None = None  # a ready importance matrix, for this time
+    publishing: bool = False  # it shall end on a Hub
+    built_only: bool = False  # and nothing is to be made for it
+    others: bool = False  # a build with more tiers, or another card, is as good
+    timeline: Timeline = field(default_factory=Timeline)
+    held: ExitStack = field(default_factory=ExitStack)  # locks, as long as the work takes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A stage of a release; `work` makes its value of those that its parameters name."""
+
+    makes: str
+    lane: Resource
+    work: Callable[..., Any]
+    known: Callable[..., Any] | None = None  # its value where it was made before, else None
+    after: tuple[str, ...] = ()  # stages that come first, though they hand nothing on
+    reads: frozenset[str] = frozenset()  # texts and tasks of the settings
+    long: bool = False  # hours: what is known already is asked again afterwards
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Stages before this one."""
+        handed = (name for name in signature(self.work).parameters if name != "request")
+        return (*handed, *self.after)
+
+
+# ── the stages ──────────────────────────────────────────────────────────────────────────────
+
+
+def pinned(request: Request) -> Pinned:
+    """The model at one commit, or its file by its hash."""
+    return pin(request.workplace, request.model, request.revision)
+
+
+def order(request: Request, pinned: Pinned) -> Order:
+    """All inputs but the weights: from it follow the job's key and folder."""
+    return asked.order(request.workplace.settings, pinned, request.tiers)
+
+
+def repo_id(request: Request, pinned: Pinned) -> str:
+    """The repository to publish to."""
+    return target_of(request.workplace, pinned, request.to)
+
+
+def allowed(request: Request, pinned: Pinned, order: Order) -> None:
+    """Whether a licence lets it be handed on, and whether a Hub has what settings name."""
+    workplace = request.workplace
+    if not request.publishing:
+        return
+    gating.require_allowed(workplace, request.model, request.revision, pinned.release)
+    if request.built_only and not order.paths(workplace.folders).card.is_file():
+        raise SourceError(f"{request.model} is not built with these settings; run `bot publish`")
+    needs.require(workplace, request.tiers)
+
+
+def converted(request: Request, pinned: Pinned) -> Local | None:
+    """The 16-bit file that was converted before."""
+    return obtain.known(request.workplace, pinned.release) if pinned.release else None
+
+
+def local(request: Request, pinned: Pinned) -> Local:
+    """The 16-bit GGUF on this machine: looked into, fetched, converted."""
+    if pinned.release is None:
+        path = as_file(request.model)
+        if path is None:
+            raise SourceError(f"{request.model} is gone; check the path")
+        return Local(path=path)
+    found = inspection.candidate(request.workplace, pinned.release)
+    return obtain.bring(request.workplace, found)
+
+
+def model(request: Request, local: Local) -> Model:
+    """What the file's header tells, and its hash."""
+    return obtain.described(request.workplace, local)
+
+
+def job(request: Request, model: Model) -> Job:
+    """The recipes of all tiers, in a folder that this process holds."""
+    made = Job(request.workplace, make_plan(request.workplace, model, request.tiers))
+    request.held.enter_context(made.paths.locked())
+    return made
+
+
+def begun(request: Request, job: Job) -> None:
+    """What is said and noted before the work, and room for all of it."""
+    if not request.publishing:
+        require_room(job)
+        return
+    target = target_of(request.workplace, job.plan.model, request.to)
+    for line in (
+        *ahead.renamed(request.model),
+        *ahead.outlook(request.workplace, job.plan, target),
+    ):
+        request.workplace.narrator.say(line)
+    gating.begin(job, target)
+    lanes.remake_lost(job, target)
+    freed = _overlaps(request) and job.settings.publish.free != "never"
+    require_room(job, tier_files.passes(job) if freed else ())
+    request.timeline.keep_in(job.paths.timeline)
+
+
+def _overlaps(request: Request) -> bool:
+    """Whether tiers are made, measured and sent side by side."""
+    wanted = request.workplace.settings.publish
+    return request.publishing and wanted.overlap and not request.built_only
+
+
+def side_by_side(request: Request, job: Job, repo_id: str) -> None:
+    """The stages that follow, as far as they can be done tier by tier on lanes of their own."""
+    if _overlaps(request):
+        lanes.prepare(job, repo_id, request.timeline)
+
+
+def matrix(request: Request, job: Job) -> Built | None:
+    """The importance matrix, where a tier wants one."""
+    return None if request.matrix else calibrating.calibrate(job)
+
+
+def tiers(request: Request, job: Job) -> TierFiles:
+    """A file for each tier and baseline."""
+    return tier_files.tiers(job, request.matrix)
+
+
+def calibration(job: Job) -> CalibrationFacts | None:
+    """What is known about the importance matrix."""
+    return calibrating.facts(job)
+
+
+def results(job: Job, tiers: TierFiles, calibration: CalibrationFacts | None) -> Results:
+    """Every tier measured against the reference."""
+    return measure.evaluate(job, tiers, calibration)
+
+
+def looks(job: Job, results: Results) -> Looks:
+    """Each file looked at: whether it is whole, what its recipe says, and writes text."""
+    return verify.looks(job, results)
+
+
+def good(job: Job, results: Results, looks: Looks, repo_id: str) -> Results:
+    """The tiers that pass the gate. Raises GateError where the release may not go."""
+    return gating.passed(job, results, looks, repo_id)
+
+
+def files(job: Job, tiers: TierFiles, good: Results, repo_id: str) -> dict[str, Built]:
+    """Everything that is published, by its path; the card is made last."""
+    made = describe.written(job, good, tiers.recipes, repo_id)
+    wrong = describe.wrong(job, good, made, repo_id)
+    if wrong is not None:
+        raise GateError(f"{repo_id} is not published: {wrong}")
+    return made
+
+
+def verdict(job: Job, tiers: TierFiles, results: Results, looks: Looks, repo_id: str) -> Verdict:
+    """Every rule held against tiers and release, and against the card where it gets that far."""
+    found = gating.gate(job, results, looks, repo_id)
+    if found.stops is not None:
+        return found
+    left = kept(results, found.left_out)
+    made = describe.written(job, left, tiers.recipes, repo_id)
+    return with_card(found, describe.wrong(job, left, made, repo_id))
+
+
+def held(request: Request, order: Order, repo_id: str) -> Published | None:
+    """What the Hub holds of this order already, or shows to a person who has to agree."""
+    workplace, private = request.workplace, request.workplace.settings.publish.private
+    found = held_already(workplace, repo_id, order, private=private, others=request.others)
+    return found or waits(workplace, repo_id, order)
+
+
+def published(request: Request, job: Job, files: dict[str, Built], repo_id: str) -> Published:
+    """One commit, verified, then shown. Raises as `publication.send`."""
+    source, private = job.plan.model.source, request.workplace.settings.publish.private
+    message = f"APEX quants of {source.repo_id or job.plan.model.name} at {source.commit[:12]}"
+    done = send(job.workplace, repo_id, files, message, job.key, private=private)
+    if done.waiting is None:
+        gating.end(job, repo_id)
+    measure.drop_logits(job)
+    return replace(done, lacks=(*job.plan.model.architecture.lacks, *job.lacks))
+
+
+def followed(request: Request, published: Published) -> Published:
+    """What the settings ask for after a publication: a collection, storage given back."""
+    return follow(request.workplace, published)
+
+
+WEIGHED = frozenset({MATRIX})
+STAGES = (
+    Stage(makes="pinned", lane="network", work=pinned),
+    Stage(makes="order", lane="cpu", work=order),
+    Stage(makes="repo_id", lane="network", work=repo_id),
+    Stage(makes="allowed", lane="network", work=allowed),
+    Stage(
+        makes="local", lane="network", work=local, known=converted, after=("allowed",), long=True
+    ),
+    Stage(makes="model", lane="cpu", work=model),
+    Stage(makes="job", lane="cpu", work=job),
+    Stage(makes="begun", lane="network", work=begun),
+    Stage(
+        makes="side_by_side",
+        lane="gpu",
+        work=side_by_side,
+        after=("begun",),
+        reads=EVERY_USE,
+        long=True,
+    ),
+    Stage(makes="matrix", lane="gpu", work=matrix, after=("begun",), reads=WEIGHED, long=True),
+    Stage(makes="calibration", lane="cpu", work=calibration, after=("matrix",), reads=WEIGHED),
+    Stage(makes="tiers", lane="cpu", work=tiers, after=("matrix",), reads=WEIGHED, long=True),
+    Stage(makes="results", lane="gpu", work=results, reads=EVERY_USE, long=True),
+    Stage(makes="looks", lane="gpu", work=looks),
+    Stage(makes="good", lane="cpu", work=good),
+    Stage(makes="files", lane="cpu", work=files),
+    Stage(makes="verdict", lane="cpu", work=verdict),
+    Stage(makes="published", lane="network", work=published, known=held, after=("side_by_side",)),
+    Stage(makes="followed", lane="network", work=followed),
+)
+BY_NAME = {stage.makes: stage for stage in STAGES}
+
+
+# ── running them ────────────────────────────────────────────────────────────────────────────
+
+
+class Road:
+    """One release on its way. What a stage made is kept; locks are held until the block ends.
+
+    `given` are values that lie here already, such as the job of a workflow's group.
+    """
+
+    def __init__(self, request: Request, given: Mapping[str, Any] | None = None) -> None:
+        self._request, self._made = request, dict(given or {})
+
+    def __enter__(self) -> Road:
+        request = self._request
+        request.workplace.narrator.listener = request.timeline.heard
+        request.held.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._request.held.__exit__(kind, error, trace)
+
+    def value(self, name: str) -> Any:
+        """What a stage makes, and before it those that it needs; raises what they raise."""
+        if "job" not in self._made:
+            self._check(name)
+        return self._value(BY_NAME[name])
+
+    def _check(self, name: str) -> None:
+        """Settings, names and tokens, before hours of work and not after them."""
+        request, workplace = self._request, self._request.workplace
+        if request.publishing:
+            workplace.require_publisher()
+            ahead.require(workplace, request.model, request.tiers, request.to)
+        reads = frozenset[str]().union(*(stage.reads for stage in needed(name)))
+        if request.matrix is not None:
+            reads -= WEIGHED
+        if reads or request.publishing:
+            needs.require_here(workplace, request.tiers, reads)
+
+    def _value(self, stage: Stage) -> Any:
+        if stage.makes in self._made:
+            return self._made[stage.makes]
+        found = self._known(stage)
+        for before in needed(stage.makes)[:-1] if found is None else ():
+            if before.makes in self._made:
+                continue
+            self._value(before)
+            if before.long and (found := self._known(stage)) is not None:
+                break
+        if found is None:
+            with self._on(stage):
+                found = stage.work(**self._arguments(stage.work))
+        self._made[stage.makes] = found
+        return found
+
+    def _known(self, stage: Stage) -> Any:
+        return stage.known(**self._arguments(stage.known)) if stage.known else None
+
+    def _arguments(self, work: Callable[..., Any]) -> dict[str, Any]:
+        names = signature(work).parameters
+        return {
+            name: self._request if name == "request" else self._value(BY_NAME[name])
+            for name in names
+        }
+
+    def _on(self, stage: Stage) -> AbstractContextManager[object]:
+        return self._request.timeline.on(stage.makes, stage.lane)
+
+
+def needed(name: str) -> tuple[Stage, ...]:
+    """The stages that a value takes, in their order; its own comes last."""
+    wanted = {*_needed(name)}
+    return tuple(stage for stage in STAGES if stage.makes in wanted)
+
+
+def _needed(name: str) -> Iterator[str]:
+    yield name
+    for need in BY_NAME[name].needs:
+        yield from _needed(need)

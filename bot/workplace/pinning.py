@@ -1,0 +1,111 @@
+"""What a name means: a repository at one commit, or a file of this machine by its hash."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bot.clients.files import gguf
+from bot.disk.paths import inside
+from bot.errors import SourceError
+from bot.plan.models import Local
+from bot.records.built import Built, together
+from bot.records.coding import digest
+from bot.records.releases import Release
+from bot.settings.places import whole
+from bot.settings.settings import SourceSettings
+from bot.workplace import names
+from bot.workplace.asked import Pinned
+from bot.workplace.workplace import Workplace
+
+REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
+PATHS = ("/", "./", "../", "~")  # how what can only be a path begins
+
+
+def pin(workplace: Workplace, name: str, revision: str = "main") -> Pinned:
+    """The model that a name means: at the commit that `revision` is now, or by its hash.
+
+    One request, or the reading of a file of this machine. Raises SourceError where it is not
+    there.
+    """
+    if (path := as_file(name)) is None:
+        release = workplace.hub.release(as_repo(name), revision)
+        return Pinned(
+            name=names.name_of(release.repo_id.split("/")[1]),
+            commit=release.commit,
+            release=release,
+        )
+    content = together(hash_model(workplace, Local(path=path)))
+    return Pinned(name=name_of_file(workplace, path), commit=content.sha256)
+
+
+def name_of_file(workplace: Workplace, path: Path) -> str:
+    """The name of a model whose file is here: as settings give it, or the file's."""
+    return workplace.settings.source.name or names.name_of(names.stem_of(path))
+
+
+def hash_model(workplace: Workplace, local: Local) -> tuple[Built, ...]:
+    """The file of a 16-bit GGUF of this machine, or its shards in their order."""
+    path = local.path.absolute()
+    paths = gguf.shards(path, gguf.read(path))
+    inputs = {"path": inside(workplace.folders.root, path)}
+    title = f"hashing {path.name}"
+    done = workplace.step(digest(inputs), "hash", inputs, paths, title, lambda _report: None)
+    return done.files
+
+
+def as_file(name: str) -> Path | None:
+    """The path that a model's name is, where it is one.
+
+    Raises SourceError for a path at which there is no file.
+    """
+    path = Path(whole(name, Path()))
+    if path.is_file():
+        return path.absolute()
+    if path.is_dir() and (name.startswith(PATHS) or not REPO_ID.fullmatch(name)):
+        raise SourceError(
+            f"{name} is a folder; name a GGUF file, which `bot convert {name} FILE` makes of a "
+            "checkpoint"
+        )
+    if path.is_symlink():
+        raise SourceError(f"{name} leads to {path.readlink()}, which is not there; mend the link")
+    if name.startswith(PATHS) or name.lower().endswith(".gguf"):
+        raise SourceError(f"{name} is not there; check the path")
+    return None
+
+
+def as_repo(name: str) -> str:
+    """The id of a repository. Raises SourceError for what is none."""
+    if not REPO_ID.fullmatch(name):
+        raise SourceError(f"{name!r} is neither a file here nor an ORG/MODEL of a Hub; check it")
+    return name
+
+
+def origin_of(metadata: Mapping[str, Any], told: SourceSettings) -> Release:
+    """What a file of the user's is under and made of: by settings, else by its own metadata.
+
+    Keys: general.license, general.license.name, general.license.link, general.source.repo_url
+    (gguf-py's constants.py).
+    """
+
+    def own(key: str) -> str | None:
+        value = metadata.get(f"general.{key}")
+        return value.strip()[:400] or None if isinstance(value, str) else None
+
+    base = told.base_model or _repo_of(own("source.repo_url") or "")
+    given = told.license is not None
+    return Release(
+        repo_id=base,
+        commit="",
+        license=told.license or own("license"),
+        license_name=told.license_name if given else own("license.name"),
+        license_link=told.license_link if given else own("license.link"),
+    )
+
+
+def _repo_of(url: str) -> str:
+    """OWNER/NAME of a model's page on the Hub; empty for anything else."""
+    path = url.removeprefix("https://huggingface.co/").rstrip("/")
+    return path if path != url and REPO_ID.fullmatch(path) else ""

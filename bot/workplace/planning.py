@@ -1,0 +1,44 @@
+"""What shall be made of a model: its recipes, by the profiles and baselines of the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from bot.apart.worker import away
+from bot.foreign import read_of
+from bot.plan.models import Model, Plan, Sketch
+from bot.plan.plain import Baseline, baselines, plain_recipe
+from bot.plan.profiles import load_profiles
+from bot.plan.recipe import file_type, make_recipes
+from bot.records.recipes import Recipe
+from bot.workplace.children import room_for
+from bot.workplace.loaded import types_told
+from bot.workplace.workplace import Workplace
+
+S = TypeVar("S", bound=Sketch)
+
+
+def make_plan(workplace: Workplace, model: S, tiers: Sequence[str] = ()) -> Plan[S]:
+    """Recipes of the wanted tiers (all when none is named) and of the settings' baselines.
+
+    llama.cpp itself is asked what a baseline holds: there is none while the model is not here.
+    """
+    profiles = load_profiles(workplace.settings.profiles, tiers or None)
+    with read_of(model.name):
+        recipes = make_recipes(profiles, model.architecture, model.tensors)
+    plain = _baselines(workplace, model) if isinstance(model, Model) else ()
+    return Plan(model=model, profiles=profiles, recipes=(*recipes, *plain))
+
+
+def _baselines(workplace: Workplace, model: Model) -> tuple[Recipe, ...]:
+    wanted = baselines(workplace.settings.quantize.baselines)
+    return tuple(_plain(workplace, model, baseline) for baseline in wanted)
+
+
+def _plain(workplace: Workplace, model: Model, baseline: Baseline) -> Recipe:
+    source = Path(model.source.path)
+    asked = away(types_told, room_for(workplace.settings, source))
+    types = asked(source, file_type=file_type(baseline.base), weighed=baseline.imatrix)
+    return plain_recipe(baseline, types, model.architecture, model.tensors)
