@@ -35,7 +35,7 @@ from bot.clients.llama.vocabulary import vocabulary_of
 from bot.measures import divergence, passes, perplexity
 from bot.measures.journal import Journal
 from bot.measures.logits import BaseFile, open_base
-from bot.measures.windows import Windows, cut, read_text
+from bot.measures.windows import TextWindows, cut, read_text
 from bot.settings.settings import DEMO
 
 KEY = "00" * 32
@@ -111,13 +111,13 @@ def array(key: str, kind: int, values: Iterator[bytes] | Sequence[bytes]) -> byt
     return string(key) + struct.pack("<IIQ", 9, kind, len(items)) + b"".join(items)
 
 
-def chunks(model: Path, path: Path | None, count: int) -> Windows:
+def chunks(model: Path, path: Path | None, count: int) -> TextWindows:
     """Chunks of a text; of random tokens where there is none."""
     with vocabulary_of(model) as words:
         if path is not None:
             return cut(words, read_text(path), context=CONTEXT, limit=count)
         tokens = np.random.default_rng(2).integers(0, words.vocabulary, (count, CONTEXT))
-    return Windows(tokens=tokens.astype(np.int32), first=CONTEXT // 2, together=4)
+    return TextWindows(tokens=tokens.astype(np.int32), first=CONTEXT // 2, together=4)
 
 
 @contextmanager
@@ -137,7 +137,7 @@ def timed(work: Callable[[], object]) -> tuple[float, float]:
 
 
 def against_plain(
-    model: Path, windows: Windows, folder: Path, threads: int, lanes: int, rounds: int
+    model: Path, windows: TextWindows, folder: Path, threads: int, lanes: int, rounds: int
 ) -> None:
     """A pass of the KL divergence and plain decoding, group by group in turn."""
     base = folder / "base"
@@ -160,7 +160,7 @@ def against_plain(
             journal = Journal(folder / "tokens", KEY)
             journal.keep(0)
 
-            def plain(part: Windows = part, opened: Session = opened) -> None:
+            def plain(part: TextWindows = part, opened: Session = opened) -> None:
                 for group in range(part.groups):
                     passes.decode(opened, part, group)
 

@@ -39,7 +39,7 @@ from bot.plan.recipe import asked_types, file_type, make_recipes
 from bot.predict.architecture import describe
 from bot.quantize import onepass, quantize
 from bot.quantize.imatrix import Matrix
-from bot.quantize.layout import Wanted
+from bot.quantize.layout import WantedFile
 from bot.records.model import Tensor
 from bot.settings.settings import DEMO, data_folder
 
@@ -95,7 +95,7 @@ def made_up(model: Path) -> Matrix:
     return Matrix(datasets=("made-up",), chunks=1, sums=sums, counts=counts)
 
 
-def wanted(model: Path, folder: Path, tiers: list[str]) -> list[Wanted]:
+def wanted(model: Path, folder: Path, tiers: list[str]) -> list[WantedFile]:
     """The tiers as files to make; of one type alone where a tier is called as a type."""
     header, matrix = gguf.read(model), made_up(model)
     found = describe(header.metadata, header.tensors)
@@ -103,7 +103,7 @@ def wanted(model: Path, folder: Path, tiers: list[str]) -> list[Wanted]:
     if plain:
         return [_plain(folder, kind, header.tensors) for kind in plain]
     return [
-        Wanted(
+        WantedFile(
             target=folder / f"{recipe.tier}.gguf",
             file_type=file_type(recipe.base),
             types=asked_types(recipe, found, header.tensors),
@@ -116,8 +116,8 @@ def wanted(model: Path, folder: Path, tiers: list[str]) -> list[Wanted]:
     ]
 
 
-def _plain(folder: Path, kind: str, tensors: Sequence[Tensor]) -> Wanted:
-    return Wanted(
+def _plain(folder: Path, kind: str, tensors: Sequence[Tensor]) -> WantedFile:
+    return WantedFile(
         target=folder / f"{kind}.gguf",
         file_type=FILE_TYPES[kind],
         types={tensor.name: kind for tensor in tensors if tensor.type == "BF16"},

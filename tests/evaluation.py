@@ -12,7 +12,7 @@ from bot.clients.llama.session import Session
 from bot.measures import divergence, perplexity
 from bot.measures.journal import Journal
 from bot.measures.logits import open_base
-from bot.measures.windows import Windows, cut
+from bot.measures.windows import TextWindows, cut
 from bot.records.measured import Divergence, Perplexity
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -25,7 +25,7 @@ def quiet(_done: int, _total: int) -> None:
     """Nobody looks."""
 
 
-def reading(path: Path, windows: Windows, lanes: int = 1) -> Session:
+def reading(path: Path, windows: TextWindows, lanes: int = 1) -> Session:
     """A session that decodes a group of windows at once."""
     return Session(
         path,
@@ -38,13 +38,13 @@ def reading(path: Path, windows: Windows, lanes: int = 1) -> Session:
     )
 
 
-def chunks_of(path: Path, text: str, context: int, limit: int | None = None) -> Windows:
+def chunks_of(path: Path, text: str, context: int, limit: int | None = None) -> TextWindows:
     """A text as a model cuts it."""
     with Session(path, n_ctx=32, threads=1, gpu_layers=0) as session:
         return cut(session, text, context=context, limit=limit)
 
 
-def refer(path: Path, windows: Windows, base: Path, lanes: int = 1) -> Perplexity:
+def refer(path: Path, windows: TextWindows, base: Path, lanes: int = 1) -> Perplexity:
     """Perplexity of a reference, its log-probabilities in `base`."""
     with reading(path, windows, lanes) as session:
         return perplexity.measure_reference(

@@ -35,7 +35,7 @@ from pydantic import SecretStr
 
 from bot.clients.bounds import REPLY
 from bot.clients.files import shards
-from bot.clients.github.github import Repository, connect, requests_left
+from bot.clients.github.github import GithubRepository, connect, requests_left
 from bot.clients.hub.community import Community
 from bot.clients.hub.hub import Hub
 from bot.clients.hub.writing import Writer
@@ -267,7 +267,7 @@ class Inputs:
         """Replies of GitHub, to whatever it is asked."""
         url = self._served(self.dice.choice(GITHUB))
         client = connect("ghp_" + "x" * 30, url)
-        found = Repository(client, "org/repo")
+        found = GithubRepository(client, "org/repo")
         asked: tuple[Callable[[], object], ...] = (
             lambda: requests_left(client),
             lambda: found.runs("x.yml", 0.0),
@@ -405,7 +405,7 @@ HUB: tuple[Json, ...] = (
     {"discussions": [{"num": 1, "title": "t [x]", "status": "open", "isPullRequest": True,
                       "author": {"name": "me"}, "createdAt": "2026-11-02T10:15:30.000Z",
                       "repo": {"name": "org/model", "type": "model"}}], "count": 1},
-    {"error": "Repository not found"},
+    {"error": "GithubRepository not found"},
     {"model_type": "mixtral", "num_local_experts": 8, "num_experts_per_tok": 2},
 )  # fmt: skip
 _TIME = "2026-11-02T10:15:30Z"

@@ -9,9 +9,9 @@ from itertools import count
 
 from bot.actions.follow import Progress, State, look, state
 from bot.actions.on_github import cancelled_by_us, repository
-from bot.actions.trigger import UNLISTED, Order, chosen, delivery_of, titled, trigger
-from bot.clients.github.github import LISTED, Limited, Repository, Unanswered
-from bot.clients.github.github_replies import Job, WorkflowRun
+from bot.actions.trigger import UNLISTED, DispatchOrder, chosen, delivery_of, titled, trigger
+from bot.clients.github.github import LISTED, GithubRepository, Limited, Unanswered
+from bot.clients.github.github_replies import RunJob, WorkflowRun
 from bot.clock import Clock, SystemClock, iso, span
 from bot.errors import AccessError, BotError, SourceError, UnreachableError
 from bot.legible import legible
@@ -25,7 +25,7 @@ from bot.workplace.workplace import Workplace
 
 
 @dataclass(frozen=True, kw_only=True)
-class Listed:
+class ListedRun:
     """A run for people and machines."""
 
     id: int
@@ -43,23 +43,23 @@ class Listed:
 class Ordered:
     """An order, and the run that it has; `new` is false where it had one already."""
 
-    order: Order
+    order: DispatchOrder
     new: bool
-    run: Listed | None
+    run: ListedRun | None
 
 
-def order(workplace: Workplace, model: str, revision: str, tiers: Sequence[str]) -> Order:
+def order(workplace: Workplace, model: str, revision: str, tiers: Sequence[str]) -> DispatchOrder:
     """An order for a model of the Hub at the commit that `revision` is now."""
     if tiers:
         load_profiles(workplace.settings.profiles, tiers)
     release = workplace.hub.release(as_repo(model), revision)
-    made = Order(
+    made = DispatchOrder(
         model=release.repo_id, revision=release.commit, tiers=tuple(tiers), delivery="0" * 16
     )
     return numbered(made, 0)
 
 
-def numbered(made: Order, number: int) -> Order:
+def numbered(made: DispatchOrder, number: int) -> DispatchOrder:
     """The same order for the first time, the second and so on: each has a delivery of its own."""
     named = (made.model, made.revision, *made.tiers)
     return replace(made, delivery=delivery_of("by hand", number, *named))
@@ -69,7 +69,10 @@ class Desk:
     """A person's view of the repository that has the workflows."""
 
     def __init__(
-        self, workplace: Workplace, clock: Clock | None = None, found: Repository | None = None
+        self,
+        workplace: Workplace,
+        clock: Clock | None = None,
+        found: GithubRepository | None = None,
     ) -> None:
         self._workplace, self._clock = workplace, clock or SystemClock()
         self._repository = found or repository(workplace.settings.github, self._clock)
@@ -101,9 +104,9 @@ class Desk:
                 return Ordered(order=wanted, new=False, run=listed(run))
         raise AssertionError  # there is always a next number
 
-    def runs(self, model: str | None, limit: int) -> tuple[Listed, ...]:
+    def runs(self, model: str | None, limit: int) -> tuple[ListedRun, ...]:
         """The latest runs, of one model or of all; why, where one stands still."""
-        found: list[Listed] = []
+        found: list[ListedRun] = []
         most = limit if model is None else LISTED
         for run in self._repository.runs(self._settings.workflow, 0.0, most):
             if model is None or titled(run)[1] == model:
@@ -122,12 +125,12 @@ class Desk:
                 return run
         raise SourceError(f"{self._repository.name} has no run of {name}; see `bot runs`")
 
-    def examined(self, name: str) -> tuple[Listed, tuple[Job, ...]]:
+    def examined(self, name: str) -> tuple[ListedRun, tuple[RunJob, ...]]:
         """A run with its jobs, and the telling lines of what failed."""
         run = self.run(name)
         return listed(run, self._look(run)), self._repository.jobs(run.id)
 
-    def cancel(self, name: str, *, force: bool = False) -> Listed:
+    def cancel(self, name: str, *, force: bool = False) -> ListedRun:
         """Cancel a run. Raises SourceError when it is over."""
         run = self.run(name)
         if run.status == "completed":
@@ -140,7 +143,7 @@ class Desk:
                 raise
         return listed(self._repository.run(run.id))
 
-    def rerun(self, name: str, *, failed: bool) -> Listed:
+    def rerun(self, name: str, *, failed: bool) -> ListedRun:
         """Run a run's jobs again, once: all, or those that failed. Its task runs again, too."""
         run = self.run(name)
         if run.status != "completed":
@@ -156,7 +159,7 @@ class Desk:
         Queue(self._ledger).resumed(run.html_url, self._clock.now())
         return listed(self._repository.run(run.id))
 
-    def follow(self, ordered: Ordered, say: Callable[[str], None]) -> Listed:
+    def follow(self, ordered: Ordered, say: Callable[[str], None]) -> ListedRun:
         """Wait for the end of a run. Failing answers of GitHub are waited out."""
         delivery, said = ordered.order.delivery, ""
         for found in self._looks(delivery):
@@ -168,7 +171,7 @@ class Desk:
             said = now
         raise AssertionError  # looks never end
 
-    def _looks(self, delivery: str) -> Iterator[Listed]:
+    def _looks(self, delivery: str) -> Iterator[ListedRun]:
         """A run again and again; a refused token ends it, silence does not."""
         began, run_id = self._clock.now(), None
         while True:
@@ -194,11 +197,11 @@ class Desk:
         return look(self._repository, run, self._clock.now(), patience=patience, asked=asked)
 
 
-def listed(run: WorkflowRun, progress: Progress | None = None) -> Listed:
+def listed(run: WorkflowRun, progress: Progress | None = None) -> ListedRun:
     """A run for people and machines."""
     delivery, model = titled(run)
     failures = progress.failures if progress else ()
-    return Listed(
+    return ListedRun(
         id=run.id,
         state=state(run),
         model=model,
@@ -211,7 +214,7 @@ def listed(run: WorkflowRun, progress: Progress | None = None) -> Listed:
     )
 
 
-def runs_text(found: Sequence[Listed], now: float) -> str:
+def runs_text(found: Sequence[ListedRun], now: float) -> str:
     """What `bot runs` prints of several runs."""
     rows = [
         (
@@ -227,7 +230,7 @@ def runs_text(found: Sequence[Listed], now: float) -> str:
     return table(("run", "state", "model", "attempt", "since", ""), rows, left=6)
 
 
-def run_text(found: Listed, jobs: Sequence[Job]) -> str:
+def run_text(found: ListedRun, jobs: Sequence[RunJob]) -> str:
     """What `bot runs RUN` prints."""
     lines = [f"{found.link}: {found.state}", f"{found.model or '?'}, attempt {found.attempt}"]
     lines += [found.trouble] if found.trouble else []

@@ -11,14 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bot.clients.github.github import Repository
+from bot.clients.github.github import GithubRepository
 from bot.clients.github.github_replies import Issue
 from bot.clients.hub.addresses import is_plain_link
 from bot.clock import Clock, iso, moment
 from bot.errors import AccessError, SettingsError, SourceError
 from bot.legible import code_span
 from bot.store.ledger import Ledger
-from bot.store.queue import PAUSED, Queue, Task
+from bot.store.queue import PAUSED, Queue, QueuedRelease
 
 MARK = "<!-- apex-bot:dashboard -->"
 TITLE = "apex-bot: releases"
@@ -60,7 +60,7 @@ def commands(body: str) -> tuple[Command, ...]:
 
 
 def text(
-    tasks: Sequence[Task],
+    tasks: Sequence[QueuedRelease],
     counts: Mapping[str, int],
     troubles: Mapping[str, str],
     paused: str | None,
@@ -71,7 +71,7 @@ def text(
     of running tasks, by id, why they stand still.
     """
 
-    def running(task: Task) -> str:
+    def running(task: QueuedRelease) -> str:
         return _running(task, troubles.get(task.id))
 
     parts = [MARK, INTRODUCTION]
@@ -93,11 +93,11 @@ def text(
     return _fitting(parts)
 
 
-def _asked(task: Task) -> str:
+def _asked(task: QueuedRelease) -> str:
     return f"{_box('approve', task)} {_name(task)} — {code_span(task.reason)}"
 
 
-def _running(task: Task, trouble: str | None) -> str:
+def _running(task: QueuedRelease, trouble: str | None) -> str:
     if task.state == "queued":
         last = f": {code_span(task.error)}" if task.error else ""
         how = f"queued, tried {task.attempts}×{last}" if task.attempts else "queued"
@@ -106,24 +106,24 @@ def _running(task: Task, trouble: str | None) -> str:
     return f"- {_name(task)} — attempt {task.attempts}, since {moment(task.changed)}{odd}"
 
 
-def _failed(task: Task) -> str:
+def _failed(task: QueuedRelease) -> str:
     return f"{_box('retry', task)} {_name(task)} — {code_span(task.error or 'no reason was given')}"
 
 
-def _published(task: Task) -> str:
+def _published(task: QueuedRelease) -> str:
     page = f" — [repository]({task.page})" if is_plain_link(task.page) else ""
     return f"- {_name(task)} — {moment(task.changed)}{page}"
 
 
-def _ignored(task: Task) -> str:
+def _ignored(task: QueuedRelease) -> str:
     return f"{_box('retry', task)} {_name(task)} — {code_span(task.error or 'by hand')}"
 
 
-def _box(verb: str, task: Task) -> str:
+def _box(verb: str, task: QueuedRelease) -> str:
     return f"- [ ] <!-- apex-bot:{verb} {task.repo}@{task.commit} -->"
 
 
-def _name(task: Task) -> str:
+def _name(task: QueuedRelease) -> str:
     link = task.link or ""
     name = f"{code_span(task.repo)} at `{task.commit[:8]}`"
     return f"{name} ([run]({link}))" if is_plain_link(link) else name
@@ -151,7 +151,7 @@ class Obeyed:
 
 
 def turn(
-    repository: Repository, ledger: Ledger, clock: Clock, troubles: Mapping[str, str]
+    repository: GithubRepository, ledger: Ledger, clock: Clock, troubles: Mapping[str, str]
 ) -> tuple[Obeyed, ...]:
     """Do what ticked boxes say, then bring the text up to date. An issue that is closed stays.
 
@@ -178,7 +178,7 @@ def turn(
     return told
 
 
-def _issue(repository: Repository, ledger: Ledger, clock: Clock) -> Issue | None:
+def _issue(repository: GithubRepository, ledger: Ledger, clock: Clock) -> Issue | None:
     """The dashboard: the one in the ledger, else the first of our own that has its mark."""
     kept = ledger.remembered(REMEMBERED)
     if kept is not None and kept[0].split(" ")[0] == repository.name:
@@ -197,12 +197,12 @@ def _issue(repository: Repository, ledger: Ledger, clock: Clock) -> Issue | None
     return found
 
 
-def _remember(repository: Repository, ledger: Ledger, issue: Issue, clock: Clock) -> None:
+def _remember(repository: GithubRepository, ledger: Ledger, issue: Issue, clock: Clock) -> None:
     edited = iso(issue.updated_at.timestamp())
     ledger.remember(REMEMBERED, f"{repository.name} {issue.number} {edited}", clock.now())
 
 
-def _stranger(repository: Repository, ledger: Ledger, issue: Issue) -> str | None:
+def _stranger(repository: GithubRepository, ledger: Ledger, issue: Issue) -> str | None:
     """Why the boxes are not obeyed; None where all who may have ticked them may write."""
     kept = ledger.remembered(REMEMBERED)
     ours = kept[0].split(" ")[2] if kept is not None else "-"

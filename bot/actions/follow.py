@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bot.clients.github.github import Repository
-from bot.clients.github.github_replies import Job, Runner, Step, WorkflowRun
+from bot.clients.github.github import GithubRepository
+from bot.clients.github.github_replies import RunJob, Runner, RunStep, WorkflowRun
 from bot.clock import iso, span
 from bot.errors import AccessError
 from bot.legible import legible
@@ -63,7 +63,7 @@ def state(run: WorkflowRun) -> State:
 
 
 def look(
-    repository: Repository,
+    repository: GithubRepository,
     run: WorkflowRun,
     now: float,
     *,
@@ -88,7 +88,7 @@ def look(
             return Progress(run=run, state=open_state, trouble=trouble)
 
 
-def _cancelled(repository: Repository, run: WorkflowRun, *, asked: bool) -> Progress:
+def _cancelled(repository: GithubRepository, run: WorkflowRun, *, asked: bool) -> Progress:
     if asked:
         text, again = "it was cancelled by `bot cancel`", False
     elif any(job.runner_name for job in repository.jobs(run.id)):
@@ -100,7 +100,7 @@ def _cancelled(repository: Repository, run: WorkflowRun, *, asked: bool) -> Prog
     return Progress(run=run, state="cancelled", trouble=text, again=again)
 
 
-def _failed(repository: Repository, run: WorkflowRun) -> Progress:
+def _failed(repository: GithubRepository, run: WorkflowRun) -> Progress:
     broken = [job for job in repository.jobs(run.id) if job.conclusion in FAILED]
     found = tuple(_failure(repository, job) for job in broken[:LOGS])
     if found:
@@ -111,7 +111,7 @@ def _failed(repository: Repository, run: WorkflowRun) -> Progress:
     return Progress(run=run, state="failed", trouble=text, failures=found)
 
 
-def _failure(repository: Repository, job: Job) -> Failure:
+def _failure(repository: GithubRepository, job: RunJob) -> Failure:
     step = next((step for step in job.steps if step.conclusion in FAILED), None)
     if job.conclusion == "timed_out":
         return Failure(job=_plain(job.name), step=None, exit_code=None, lines=("it timed out",))
@@ -124,7 +124,7 @@ def _failure(repository: Repository, job: Job) -> Failure:
     )
 
 
-def _within(lines: Sequence[str], step: Step | None) -> list[str]:
+def _within(lines: Sequence[str], step: RunStep | None) -> list[str]:
     """The lines of one step: GitHub's logs of a job go through all, each line with its time."""
     if step is None or step.started_at is None or step.completed_at is None:
         return list(lines)
@@ -157,7 +157,7 @@ def _plain(line: str) -> str:
 
 
 def _standing_still(
-    repository: Repository, run: WorkflowRun, now: float, patience: float
+    repository: GithubRepository, run: WorkflowRun, now: float, patience: float
 ) -> str | None:
     if run.status == "waiting":
         return "it waits for somebody to approve its environment on GitHub"

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from bot.actions import dashboard
 from bot.actions.follow import Progress, look
-from bot.actions.trigger import UNLISTED, Order, delivery_of, find, titled, trigger
+from bot.actions.trigger import UNLISTED, DispatchOrder, delivery_of, find, titled, trigger
 from bot.clients.github import github
-from bot.clients.github.github import Repository
+from bot.clients.github.github import GithubRepository
 from bot.clients.github.github_replies import WorkflowRun
 from bot.clock import Clock, SystemClock
 from bot.errors import (
@@ -26,8 +26,8 @@ from bot.errors import (
 )
 from bot.settings.settings import GitHubSettings
 from bot.store.ledger import Ledger
-from bot.store.queue import Queue, Task
-from bot.workplace.executing import NotStarted, Run
+from bot.store.queue import Queue, QueuedRelease
+from bot.workplace.executing import Attempt, NotStarted
 
 SHOWN_EVERY = 60.0  # seconds between looks at the dashboard
 RUN = re.compile(r"/actions/runs/([0-9]{1,18})$")
@@ -35,7 +35,7 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 PUBLISHING = ("publish", "release")  # jobs of the workflows, by name
 
 
-def repository(settings: GitHubSettings, clock: Clock | None = None) -> Repository:
+def repository(settings: GitHubSettings, clock: Clock | None = None) -> GithubRepository:
     """The repository of the settings, seen with GITHUB_TOKEN."""
     token = github.token()
     if settings.repo is None:
@@ -44,7 +44,7 @@ def repository(settings: GitHubSettings, clock: Clock | None = None) -> Reposito
         raise AccessError("GITHUB_TOKEN is not set; make a token that may write Actions and Issues")
     address = settings.api_url or github.api_url()
     client = github.connect(token, address, settings.timeout_seconds)
-    return Repository(client, settings.repo, clock)
+    return GithubRepository(client, settings.repo, clock)
 
 
 def cancelled_by_us(run_id: int) -> str:
@@ -57,7 +57,7 @@ class OnGitHub:
 
     def __init__(
         self,
-        found: Repository,
+        found: GithubRepository,
         settings: GitHubSettings,
         ledger: Ledger,
         clock: Clock,
@@ -67,11 +67,13 @@ class OnGitHub:
         self._repository, self._settings, self._ledger = found, settings, ledger
         self._clock, self._say, self._hub = clock, say, hub
         self._ids: dict[str, int] = {}  # run ids by delivery
-        self._seen: dict[str, tuple[float, Run]] = {}  # when a run was looked at, and what it was
+        self._seen: dict[
+            str, tuple[float, Attempt]
+        ] = {}  # when a run was looked at, and what it was
         self._troubles: dict[str, str] = {}  # by task
         self._shown, self._complaint = 0.0, ""
 
-    def find(self, task: Task) -> Run | None:
+    def find(self, task: QueuedRelease) -> Attempt | None:
         """The run of the task's present attempt; None where there is none.
 
         Raises UnreachableError and AccessError, when that cannot be said.
@@ -83,7 +85,7 @@ class OnGitHub:
         run = self._run(task, delivery)
         if run is None:
             fresh = self._clock.now() - task.changed < UNLISTED
-            return Run(good=None, link=task.link) if task.state == "running" and fresh else None
+            return Attempt(good=None, link=task.link) if task.state == "running" and fresh else None
         asked = self._ledger.remembered(cancelled_by_us(run.id)) is not None
         progress = look(
             self._repository, run, self._clock.now(),
@@ -99,10 +101,12 @@ class OnGitHub:
             self._seen.pop(delivery, None)
         return found
 
-    def start(self, task: Task) -> str | None:
+    def start(self, task: QueuedRelease) -> str | None:
         """Start the present attempt; returns the address of its run."""
         delivery = delivery_of_task(task)
-        order = Order(model=task.repo, revision=task.commit, tiers=task.tiers, delivery=delivery)
+        order = DispatchOrder(
+            model=task.repo, revision=task.commit, tiers=task.tiers, delivery=delivery
+        )
         try:
             order.inputs()
         except (SourceError, SettingsError) as error:
@@ -131,7 +135,7 @@ class OnGitHub:
         for one in told:
             self._say(f"the dashboard: {one.command.verb} {one.command.repo}: {one.text}")
 
-    def _run(self, task: Task, delivery: str) -> WorkflowRun | None:
+    def _run(self, task: QueuedRelease, delivery: str) -> WorkflowRun | None:
         known = RUN.search(task.link or "")
         run_id = self._ids.get(delivery) or (int(known[1]) if known else None)
         if run_id is not None:
@@ -147,7 +151,7 @@ class OnGitHub:
             self._ids[delivery] = run.id
         return run
 
-    def _tell(self, task: Task, run: Run) -> None:
+    def _tell(self, task: QueuedRelease, run: Attempt) -> None:
         """Say that a run stands still, or goes on: once each, whatever watchers see it."""
         trouble, queue = run.error if run.good is None else None, Queue(self._ledger)
         name, now = f"stalled:{task.id}", self._clock.now()
@@ -168,21 +172,21 @@ class OnGitHub:
             queue.say(now, "stalled", trouble, task.repo, run.link)
 
 
-def delivery_of_task(task: Task) -> str:
+def delivery_of_task(task: QueuedRelease) -> str:
     """The delivery of a task's present attempt."""
     return delivery_of(task.id, task.attempts, repr(task.created))
 
 
-def as_run(progress: Progress) -> Run:
+def as_run(progress: Progress) -> Attempt:
     """A run's progress as the queue takes it."""
     link = progress.run.html_url
     if progress.state in ("queued", "running"):
-        return Run(good=None, link=link, error=progress.trouble)
+        return Attempt(good=None, link=link, error=progress.trouble)
     if progress.state == "succeeded":
-        return Run(good=True, link=link)
+        return Attempt(good=True, link=link)
     codes = {failure.exit_code for failure in progress.failures}
     final = not progress.again or bool(FOR_GOOD & codes)
-    return Run(
+    return Attempt(
         good=False,
         link=link,
         error=progress.trouble,
@@ -193,7 +197,7 @@ def as_run(progress: Progress) -> Run:
     )
 
 
-def published_at(found: Repository, run_id: int, hub: str) -> str | None:
+def published_at(found: GithubRepository, run_id: int, hub: str) -> str | None:
     """The address on a Hub that the log of a run's job `publish` tells, if it does.
 
     Without it a release is published as well: what hinders the look is passed over.

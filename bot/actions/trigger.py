@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bot.clients.github.github import Repository, Unanswered
+from bot.clients.github.github import GithubRepository, Unanswered
 from bot.clients.github.github_replies import WorkflowRun
 from bot.clock import Clock, span
 from bot.errors import BotError, SettingsError, SourceError, UnreachableError
@@ -37,7 +37,7 @@ SKEW = 86_400.0  # seconds that this machine's clock may be ahead of GitHub's
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
+class DispatchOrder:
     """What a run shall build: the workflow's inputs."""
 
     model: str  # ORG/NAME
@@ -106,14 +106,18 @@ def chosen(runs: Iterable[WorkflowRun], delivery: str) -> WorkflowRun | None:
 
 
 def find(
-    repository: Repository, settings: GitHubSettings, delivery: str, since: float
+    repository: GithubRepository, settings: GitHubSettings, delivery: str, since: float
 ) -> WorkflowRun | None:
     """The run of a delivery that was sent at `since` (POSIX seconds) or later."""
     return chosen(repository.runs(settings.workflow, since - SKEW), delivery)
 
 
 def trigger(
-    repository: Repository, settings: GitHubSettings, order: Order, ledger: Ledger, clock: Clock
+    repository: GithubRepository,
+    settings: GitHubSettings,
+    order: DispatchOrder,
+    ledger: Ledger,
+    clock: Clock,
 ) -> WorkflowRun | None:
     """Send an order, once; its run, or None where GitHub took it and does not list it yet.
 
@@ -149,9 +153,9 @@ def sent_name(delivery: str) -> str:
 
 
 def _sent_by_another(
-    repository: Repository,
+    repository: GithubRepository,
     settings: GitHubSettings,
-    order: Order,
+    order: DispatchOrder,
     ledger: Ledger,
     sent: float,
     clock: Clock,
@@ -166,14 +170,16 @@ def _sent_by_another(
     raise _in_doubt(order, UNLISTED - (clock.now() - sent))
 
 
-def _in_doubt(order: Order, left: float) -> UnreachableError:
+def _in_doubt(order: DispatchOrder, left: float) -> UnreachableError:
     return UnreachableError(
         f"whether GitHub took order {order.delivery} is not known, and it lists no run of it; "
         f"run it again in {span(max(left, 60.0))}: until then it is looked for and not sent"
     )
 
 
-def _send(repository: Repository, settings: GitHubSettings, inputs: dict[str, str]) -> int | None:
+def _send(
+    repository: GithubRepository, settings: GitHubSettings, inputs: dict[str, str]
+) -> int | None:
     if settings.event == "repository_dispatch":
         name = settings.workflow.rpartition(".")[0]  # release.yml listens to apex-bot-release
         repository.dispatch(f"apex-bot-{name}", inputs)
@@ -182,7 +188,7 @@ def _send(repository: Repository, settings: GitHubSettings, inputs: dict[str, st
 
 
 def _look(
-    repository: Repository,
+    repository: GithubRepository,
     settings: GitHubSettings,
     delivery: str,
     since: float,

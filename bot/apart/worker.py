@@ -70,7 +70,7 @@ _SAID = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Terms:
+class ChildTerms:
     """What children may reach and use, by settings."""
 
     isolation: Wanted = "best"
@@ -91,7 +91,7 @@ class Room:
     """What one call gets to see, and who hears of it."""
 
     about: Path  # the file that an error names
-    terms: Terms = field(default_factory=Terms)
+    terms: ChildTerms = field(default_factory=ChildTerms)
     reads: tuple[Path, ...] = ()
     writes: tuple[Path, ...] = ()  # folders that are there
     report: Report = _nobody

@@ -26,7 +26,7 @@ from bot.apart.errand import carry_out
 from bot.card import words
 from bot.card.again import again
 from bot.card.choosing import cache_bytes, choices
-from bot.card.commands import Command, commands
+from bot.card.commands import CardCommand, commands
 from bot.card.coverage import coverage
 from bot.card.frontmatter import model_url
 from bot.card.highlights import best_fits, highlights
@@ -191,7 +191,7 @@ def _example(results: Results, files: Sequence[CardFile]) -> CardFile | None:
 
 def _commands(
     results: Results, repo_id: str, files: Sequence[CardFile], shown: CardFile | None
-) -> list[Command]:
+) -> list[CardCommand]:
     if shown is None:
         return []
     row = next((row for row in distinct(results) if row.file == shown.path), None)

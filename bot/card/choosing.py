@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from bot.records.model import Architecture
 from bot.records.results import Results
 from bot.settings.settings import CardSettings
-from bot.wording.rows import Entry, files_of, less_divergent
+from bot.wording.rows import CardRow, files_of, less_divergent
 
 GIB = 1 << 30
 BUFFERS = GIB  # of llama.cpp for computing, and what a desktop takes
@@ -19,7 +19,7 @@ class Choice:
     """The file for a device of so much memory; none where no file fits."""
 
     memory: int  # GiB, which devices call GB
-    row: Entry | None
+    row: CardRow | None
     needed: int  # bytes: file, cache and buffers
     longest: int | None  # tokens of context that fit; None: not known, or the model's own limit
     sure: bool  # it surely diverges less than every other file that fits, and there are some
@@ -59,7 +59,7 @@ def choices(results: Results, look: CardSettings) -> list[Choice]:
     return found
 
 
-def _best(results: Results, fits: list[Entry]) -> Entry | None:
+def _best(results: Results, fits: list[CardRow]) -> CardRow | None:
     measured = [row for row in fits if row.mean is not None]
     if not measured:
         return max(fits, key=lambda row: row.bytes, default=None)
@@ -72,7 +72,7 @@ def _best(results: Results, fits: list[Entry]) -> Entry | None:
     return min([first, *alike], key=lambda row: (row.bytes, row.mean or 0))
 
 
-def _is_sure(results: Results, row: Entry, fits: list[Entry]) -> bool:
+def _is_sure(results: Results, row: CardRow, fits: list[CardRow]) -> bool:
     rest = [other for other in fits if other.name != row.name]
     return bool(rest) and all(less_divergent(results, row, other) is True for other in rest)
 

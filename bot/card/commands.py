@@ -14,7 +14,7 @@ LONGEST = 1000  # characters of a name in a command
 
 
 @dataclass(frozen=True, kw_only=True)
-class Command:
+class CardCommand:
     """A fenced block below the name of a program."""
 
     program: str
@@ -31,7 +31,7 @@ def commands(
     *,
     shards: Sequence[str] = (),
     context: int = 4096,
-) -> list[Command]:
+) -> list[CardCommand]:
     """Each program's command for `file`, or for a model in `shards` of which it is the first.
 
     One that by the program's own rules would fetch another of `paths` is left out.
@@ -64,19 +64,19 @@ def _quoted(value: str) -> str:
     return shlex.quote(_word(value))
 
 
-def _localai(given: _Given) -> Command | None:
+def _localai(given: _Given) -> CardCommand | None:
     if not given.there or given.shards:
         return None
     upstream = _quoted(f"{given.repo_id}@{given.file}")
     address = _quoted(f"huggingface://{given.repo_id}/{given.file}")
-    return Command(
+    return CardCommand(
         program="LocalAI",
         language="bash",
         lines=(f"local-ai run {upstream}", f"local-ai run {address}  # the same, as an address"),
     )
 
 
-def _llama(given: _Given) -> Command | None:
+def _llama(given: _Given) -> CardCommand | None:
     if not given.there:
         return None
     tag = llama_tag(given.paths, given.file, given.tiers)
@@ -90,15 +90,15 @@ def _llama(given: _Given) -> Command | None:
     note = (
         f"It finds the other {other} part{'s' if other > 1 else ''} by itself." if other > 0 else ""
     )
-    return Command(program="llama.cpp", language="bash", lines=(line,), note=note)
+    return CardCommand(program="llama.cpp", language="bash", lines=(line,), note=note)
 
 
-def _ollama(given: _Given) -> Command | None:
+def _ollama(given: _Given) -> CardCommand | None:
     tag = ollama_tag(given.repo_id, given.paths, given.file)
     if given.shards or not given.there or tag is None:
         return None
     name = _quoted(f"hf.co/{given.repo_id}:{tag}")
-    return Command(program="Ollama", language="bash", lines=(f"ollama run {name}",))
+    return CardCommand(program="Ollama", language="bash", lines=(f"ollama run {name}",))
 
 
 def _download(given: _Given) -> str:
@@ -106,23 +106,23 @@ def _download(given: _Given) -> str:
     return f"hf download {_quoted(given.repo_id)} {names} --local-dir ."
 
 
-def _lm_studio(given: _Given) -> Command | None:
+def _lm_studio(given: _Given) -> CardCommand | None:
     if not given.there or not set(given.shards) <= set(given.paths):
         return None
     if given.shards:
         note = "LM Studio and others open the first part, with all parts side by side."
-        return Command(
+        return CardCommand(
             program="Other programs", language="bash", lines=(_download(given),), note=note
         )
     lines = (_download(given), f"lms import {_quoted('./' + given.file)}")
-    return Command(program="LM Studio", language="bash", lines=lines)
+    return CardCommand(program="LM Studio", language="bash", lines=lines)
 
 
-def _python(given: _Given) -> Command | None:
+def _python(given: _Given) -> CardCommand | None:
     if given.shards or not given.there:
         return None
     repo, file = (json.dumps(_word(v), ensure_ascii=False) for v in (given.repo_id, given.file))
-    return Command(
+    return CardCommand(
         program="llama-cpp-python",
         language="python",
         lines=(
@@ -139,7 +139,7 @@ def _python(given: _Given) -> Command | None:
     )
 
 
-_PROGRAMS: tuple[Callable[[_Given], Command | None], ...] = (
+_PROGRAMS: tuple[Callable[[_Given], CardCommand | None], ...] = (
     _localai,
     _llama,
     _ollama,

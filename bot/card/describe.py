@@ -12,7 +12,7 @@ from bot.disk.hashes import sha256
 from bot.disk.paths import inside
 from bot.disk.writing import copy, keep_text
 from bot.errors import BuildError
-from bot.lint.defects import Listed, Repository, lint
+from bot.lint.defects import LintedRepository, ListedFile, lint
 from bot.plan.recipe import asked_types
 from bot.plots.pictures import draw, pictures, told
 from bot.progress import Report
@@ -42,10 +42,10 @@ def wrong(job: Job, results: Results, files: Mapping[str, Built], repo_id: str) 
     if not job.settings.gate.card:
         return None
     listed = tuple(
-        Listed(path=path, bytes=file.bytes, sha256=file.sha256) for path, file in files.items()
+        ListedFile(path=path, bytes=file.bytes, sha256=file.sha256) for path, file in files.items()
     )
     text = Path(files[job.paths.card.name].path).read_text(encoding="utf-8")
-    found = lint(Repository(files=listed, card=text, results=results, repo_id=repo_id))
+    found = lint(LintedRepository(files=listed, card=text, results=results, repo_id=repo_id))
     errors = [f"{one.path}: {one.text} ({one.rule})" for one in found if one.level == "error"]
     return next(iter(errors), None)
 

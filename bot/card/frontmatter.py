@@ -19,7 +19,7 @@ from bot.records.releases import Release
 from bot.records.results import Results
 from bot.settings.settings import CardSettings
 from bot.wording.escape import url
-from bot.wording.rows import Entry, files_of
+from bot.wording.rows import CardRow, files_of
 
 REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}")
@@ -138,9 +138,9 @@ def _index_entry(kind: str, data: str, values: list[tuple[str, float]]) -> dict[
     }
 
 
-def _perplexities(rows: Sequence[Entry]) -> list[tuple[str, float]]:
+def _perplexities(rows: Sequence[CardRow]) -> list[tuple[str, float]]:
     return [(row.label, row.perplexity) for row in rows if row.perplexity is not None]
 
 
-def _accuracies(rows: Sequence[Entry], name: str) -> list[tuple[str, float]]:
+def _accuracies(rows: Sequence[CardRow], name: str) -> list[tuple[str, float]]:
     return [(row.label, row.shares[name].value) for row in rows if name in row.shares]

@@ -14,7 +14,7 @@ from bot.wording.rows import (
     CLOSE,
     NAME_LIMIT,
     SAME_SIZE,
-    Entry,
+    CardRow,
     close_to_reference,
     entries,
     files_of,
@@ -42,7 +42,7 @@ def best_fits(results: Results, look: CardSettings) -> str | None:
 
     A size whose best is that of the size before is not told of again.
     """
-    told: list[tuple[int, Entry]] = []
+    told: list[tuple[int, CardRow]] = []
     for choice in choices(results, look):
         if choice.sure and choice.row and (not told or told[-1][1].name != choice.row.name):
             told.append((choice.memory, choice.row))
@@ -56,12 +56,12 @@ def best_fits(results: Results, look: CardSettings) -> str | None:
     return f"Lowest mean KL divergence of the tiers that fit, by memory: {best}."
 
 
-def _sized(row: Entry, sizes: Sizes) -> str:
+def _sized(row: CardRow, sizes: Sizes) -> str:
     name = legible(row.label, 4 * NAME_LIMIT)
     return f"{name} ({size(row.bytes, sizes)})" if row.bytes else name
 
 
-def _mean(row: Entry, places: int) -> str:
+def _mean(row: CardRow, places: int) -> str:
     return measured(row.mean or 0, row.mean_error, places)
 
 
@@ -94,7 +94,7 @@ def _beaten(results: Results, sizes: Sizes) -> list[str]:
     return found[:BEATEN]
 
 
-def _won(results: Results, tier: Entry, rival: Entry) -> list[str]:
+def _won(results: Results, tier: CardRow, rival: CardRow) -> list[str]:
     """Measures in which `tier` is surely better; none where it is surely worse in another."""
     told = []
     for better, words in (
@@ -109,12 +109,12 @@ def _won(results: Results, tier: Entry, rival: Entry) -> list[str]:
     return told
 
 
-def _means(one: Entry, other: Entry) -> str:
+def _means(one: CardRow, other: CardRow) -> str:
     places = error_places([one.mean_error, other.mean_error])
     return f"mean KL divergence {_mean(one, places)} against {_mean(other, places)}"
 
 
-def _perplexities(one: Entry, other: Entry) -> str:
+def _perplexities(one: CardRow, other: CardRow) -> str:
     places = error_places([one.perplexity_error, other.perplexity_error], 3)
     pair = [measured(row.perplexity or 0, row.perplexity_error, places) for row in (one, other)]
     ratios = [row.ratio for row in (one, other) if row.ratio is not None]
@@ -126,7 +126,7 @@ def _perplexities(one: Entry, other: Entry) -> str:
     return f"PPL {' against '.join(pair)}{told}"
 
 
-def _answers(results: Results, one: Entry, other: Entry) -> Iterator[tuple[bool | None, str]]:
+def _answers(results: Results, one: CardRow, other: CardRow) -> Iterator[tuple[bool | None, str]]:
     for name, share in one.shares.items():
         if name in other.shares:
             words = f"{name} {percent(share.value)} against {percent(other.shares[name].value)}"
@@ -146,7 +146,7 @@ def _imatrix_effects(results: Results) -> Iterator[str]:
             yield f"The importance matrix {verb} the mean KL divergence: {told}."
 
 
-def _pairs(rows: Sequence[Entry]) -> Iterator[tuple[Entry, Entry]]:
+def _pairs(rows: Sequence[CardRow]) -> Iterator[tuple[CardRow, CardRow]]:
     plain = {name: row for row in rows if not row.imatrix for name in row.names}
     for weighted in rows:
         found = (plain.get(name.removeprefix("I-")) for name in weighted.names)
@@ -155,7 +155,7 @@ def _pairs(rows: Sequence[Entry]) -> Iterator[tuple[Entry, Entry]]:
             yield partner, weighted
 
 
-def _effect(before: Entry, after: Entry) -> str:
+def _effect(before: CardRow, after: CardRow) -> str:
     places = error_places([before.mean_error, after.mean_error])
     ratio = (after.mean or 0) / (before.mean or 1)
     change = f"{percent(abs(ratio - 1))} {'less' if ratio < 1 else 'more'}"

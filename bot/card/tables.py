@@ -19,7 +19,7 @@ from bot.wording.formats import (
     size,
     value_places,
 )
-from bot.wording.rows import Entry, elsewhere, entries, names
+from bot.wording.rows import CardRow, elsewhere, entries, names
 
 LISTED = 6  # names that a note gives before it counts
 TASK = "task:"
@@ -38,7 +38,7 @@ class CardFile:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Table:
+class CardTable:
     """Cells of a Markdown table; `sides` has a letter for each column, l or r."""
 
     columns: tuple[Verbatim, ...]
@@ -56,13 +56,13 @@ class Table:
 class _Column:
     title: str
     key: str  # as the setting calls it; task:NAME
-    value: Callable[[Entry], float | None]
-    cell: Callable[[Entry], str]
-    error: Callable[[Entry], float | None] = lambda _row: None
+    value: Callable[[CardRow], float | None]
+    cell: Callable[[CardRow], str]
+    error: Callable[[CardRow], float | None] = lambda _row: None
     measure: str | None = None  # that a comparison can support
 
 
-def benchmarks(results: Results, look: CardSettings) -> Table:
+def benchmarks(results: Results, look: CardSettings) -> CardTable:
     """The reference, then tiers, baselines and other publishers' files, the largest first.
 
     An em dash stands where nothing was measured, and a note says of what. Bold is what paired tests
@@ -82,13 +82,13 @@ def benchmarks(results: Results, look: CardSettings) -> Table:
     return _emboldened(table, rows, bold)
 
 
-def others(results: Results, look: CardSettings) -> Table | None:
+def others(results: Results, look: CardSettings) -> CardTable | None:
     """What others measured on texts and machines of their own; None without any."""
     rows = elsewhere(results)
     return _table(rows, look) if rows else None
 
 
-def _table(rows: Sequence[Entry], look: CardSettings) -> Table:
+def _table(rows: Sequence[CardRow], look: CardSettings) -> CardTable:
     columns = _columns(rows, look)
     body = tuple(
         (
@@ -100,7 +100,7 @@ def _table(rows: Sequence[Entry], look: CardSettings) -> Table:
     )
     heads = ("Model", "Size", *(column.title for column in columns))
     notes = (*_missing(rows, columns), *(_footnotes(rows, columns) if _noted(look) else ()))
-    return Table(
+    return CardTable(
         columns=tuple(text(head) for head in heads),
         rows=body,
         sides="l" + "r" * (len(heads) - 1),
@@ -112,7 +112,7 @@ def _noted(look: CardSettings) -> bool:
     return look.errors == "footnote"
 
 
-def _columns(rows: Sequence[Entry], look: CardSettings) -> list[_Column]:
+def _columns(rows: Sequence[CardRow], look: CardSettings) -> list[_Column]:
     ppl = error_places((row.perplexity_error for row in rows), 3)
     mean = error_places(row.mean_error for row in rows)
     inline = not _noted(look)
@@ -156,7 +156,7 @@ def _columns(rows: Sequence[Entry], look: CardSettings) -> list[_Column]:
 
 
 def _of_divergence(
-    rows: Sequence[Entry], title: str, key: str, places: int | None = None
+    rows: Sequence[CardRow], title: str, key: str, places: int | None = None
 ) -> _Column:
     if places is None:
         places = value_places(row.kld[key] for row in rows if key in row.kld)
@@ -170,7 +170,7 @@ def _of_divergence(
 
 
 def _task(name: str, inline: bool) -> _Column:
-    def cell(row: Entry) -> str:
+    def cell(row: CardRow) -> str:
         share = row.shares.get(name)
         if share is None:
             return MISSING
@@ -192,7 +192,7 @@ def _bounds(low: float, high: float) -> str:
 
 
 def _speed(name: str) -> _Column:
-    def cell(row: Entry) -> str:
+    def cell(row: CardRow) -> str:
         if name not in row.speed:
             return MISSING
         return measured(*row.speed[name], 1)
@@ -219,7 +219,7 @@ def _percent(value: float | None, places: int) -> str:
     return MISSING if value is None else percent(value, places)
 
 
-def _missing(rows: Sequence[Entry], columns: Sequence[_Column]) -> list[str]:
+def _missing(rows: Sequence[CardRow], columns: Sequence[_Column]) -> list[str]:
     """Why a dash stands where one does, rows and columns together that belong together."""
     reasons: dict[tuple[str, ...], list[str]] = {}
     for column in columns:
@@ -237,7 +237,7 @@ def _missing(rows: Sequence[Entry], columns: Sequence[_Column]) -> list[str]:
     return notes
 
 
-def _itself(row: Entry, column: _Column) -> bool:
+def _itself(row: CardRow, column: _Column) -> bool:
     return row.kind == "reference" and column.key in ("mean", "median", "p999", "max", "same_top")
 
 
@@ -248,7 +248,7 @@ def _some(given: Sequence[str], whole: int) -> str:
     return ", ".join([*given[:LISTED], *more])
 
 
-def _footnotes(rows: Sequence[Entry], columns: Sequence[_Column]) -> list[str]:
+def _footnotes(rows: Sequence[CardRow], columns: Sequence[_Column]) -> list[str]:
     """The errors that the cells leave out, from the smallest to the largest of a column."""
     told, unknown = [], []
     for column in columns:
@@ -267,7 +267,7 @@ def _footnotes(rows: Sequence[Entry], columns: Sequence[_Column]) -> list[str]:
     return notes
 
 
-def _intervals(rows: Sequence[Entry], column: _Column, name: str) -> list[str]:
+def _intervals(rows: Sequence[CardRow], column: _Column, name: str) -> list[str]:
     task = column.key.removeprefix(TASK)
     found = [share for row in rows if (share := row.shares.get(task)) and share.low is not None]
     halves = [100 * ((share.high or 0) - (share.low or 0)) / 2 for share in found]
@@ -279,7 +279,7 @@ def _span(values: Sequence[float], places: int) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _emboldened(table: Table, rows: Sequence[Entry], bold: set[tuple[str, str]]) -> Table:
+def _emboldened(table: CardTable, rows: Sequence[CardRow], bold: set[tuple[str, str]]) -> CardTable:
     titles = [str(column) for column in table.columns]
     wanted = {(name, str(text(title))) for name, title in bold}
     body = tuple(
@@ -293,12 +293,14 @@ def _emboldened(table: Table, rows: Sequence[Entry], bold: set[tuple[str, str]])
         "Bold: better than every other file here, by tests that pair what both answered (95%, all "
         "together)."
     )
-    return Table(columns=table.columns, rows=body, sides=table.sides, notes=(note, *table.notes))
+    return CardTable(
+        columns=table.columns, rows=body, sides=table.sides, notes=(note, *table.notes)
+    )
 
 
 def available(
     results: Results, files: Sequence[CardFile], about: Mapping[str, str], look: CardSettings
-) -> Table:
+) -> CardTable:
     """Every file but plots: models, shards one after another, then the others; the largest first.
 
     A column of which nothing is known is left out.
@@ -313,7 +315,7 @@ def available(
     ordered = sorted((file for file in files if not file.path.startswith(PLOTS)), key=place)
     body = [_file(results, file, models.get(file.path), about, look) for file in ordered]
     kept = [i for i in range(len(columns)) if i < 4 or any(line[i] != MISSING for line in body)]
-    return Table(
+    return CardTable(
         columns=tuple(text(columns[i]) for i in kept),
         rows=tuple(tuple(line[i] for i in kept) for line in body),
         sides="".join("llrlrrl"[i] for i in kept),

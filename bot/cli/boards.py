@@ -5,7 +5,7 @@ from __future__ import annotations
 from bot.clock import span
 from bot.legible import legible
 from bot.store.board import Board
-from bot.store.queue import Task
+from bot.store.queue import QueuedRelease
 from bot.wording.columns import table
 
 LONGEST = 56  # letters of a reason
@@ -45,7 +45,7 @@ def _head(found: Board) -> str:
     return "\n".join(lines)
 
 
-def _tasks(found: Board, tasks: tuple[Task, ...]) -> str:
+def _tasks(found: Board, tasks: tuple[QueuedRelease, ...]) -> str:
     rows = [
         (
             task.state,

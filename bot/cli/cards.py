@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bot.cli.context import TO, Context, emit, paths_of, road_of, staged
-from bot.cli.options import JSON, REVISION, Place, Repository
+from bot.cli.options import JSON, REVISION, Place, RepositoryName
 from bot.errors import SourceError
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _preview(
 
 
 @click.command()
-@click.argument("repository", type=Repository(), metavar="REPO_OR_FOLDER")
+@click.argument("repository", type=RepositoryName(), metavar="REPO_OR_FOLDER")
 @REVISION
 @click.option("--no-hashes", is_flag=True, help="Do not read a folder's files whole.")
 @JSON

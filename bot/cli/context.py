@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bot import rights
-from bot.cli.options import JSON, REVISION, TIERS, Repository
+from bot.cli.options import JSON, REVISION, TIERS, RepositoryName
 
 if TYPE_CHECKING:
     from bot.disk.folders import JobFolder
@@ -65,10 +65,12 @@ class Context:
         return Workplace(self.settings, self.narrator, token, variable=token_origin())
 
 
-MODEL = click.argument("model", type=Repository())
+MODEL = click.argument("model", type=RepositoryName())
 
 
-TO = click.option("--to", type=Repository(), metavar="OWNER/NAME", help="Repository to publish to.")
+TO = click.option(
+    "--to", type=RepositoryName(), metavar="OWNER/NAME", help="Repository to publish to."
+)
 
 
 def emit(record: Any) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import click
 
-from bot.cli.options import JSON, Repository
+from bot.cli.options import JSON, RepositoryName
 
 if TYPE_CHECKING:
     from bot.workplace.workplace import Workplace
@@ -37,7 +37,7 @@ def _before(_ctx: click.Context, _param: click.Parameter, value: str | None) -> 
 
 
 @click.command()
-@click.argument("model", type=Repository(), required=False)
+@click.argument("model", type=RepositoryName(), required=False)
 @click.option("--all", "everything", is_flag=True, help="What is not published yet, too.")
 @click.option(
     "--older",
@@ -69,9 +69,9 @@ def clean(
     """
     from bot.cli import text_tables
     from bot.records.coding import to_json
-    from bot.verbs.cleaning import Wanted, clean
+    from bot.verbs.cleaning import WantedCleaning, clean
 
-    wanted = Wanted(model=model, everything=everything, before=before, dry_run=dry_run)
+    wanted = WantedCleaning(model=model, everything=everything, before=before, dry_run=dry_run)
     done = clean(context.workplace, wanted)
     click.echo(to_json(done) if as_json else text_tables.cleaned(done), nl=not as_json)
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from bot.cli.context import Context, emit, road_of
-from bot.cli.options import JSON, REVISION, TIERS, Place, Repository, listed
+from bot.cli.options import JSON, REVISION, TIERS, Place, RepositoryName, listed
 
 AGAINST = click.option(
     "--against",
@@ -49,7 +49,7 @@ def texts(verb: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, type=Repository(), metavar="MODEL | FILE...")
+@click.argument("files", nargs=-1, required=True, type=RepositoryName(), metavar="MODEL | FILE...")
 @AGAINST
 @MEASURES
 @texts

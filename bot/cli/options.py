@@ -37,7 +37,7 @@ class Place(click.Path):
         return super().convert(there, param, ctx)
 
 
-class Repository(click.ParamType[str]):
+class RepositoryName(click.ParamType[str]):
     """A repository's name, or an address of it that was pasted; anything else stays as it is.
 
     A revision in the address is that of the verb's `--revision`, where none was given.

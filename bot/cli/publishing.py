@@ -9,7 +9,7 @@ import click
 from bot.cli import runs
 from bot.cli.context import TO, Context, emit, paths_of, require_own, staged
 from bot.cli.models import plan_text, sketched
-from bot.cli.options import JSON, Repository
+from bot.cli.options import JSON, RepositoryName
 from bot.errors import AccessError
 
 PRIVATE = click.option("--private", is_flag=True, help="Leave a new repository private.")
@@ -240,7 +240,7 @@ def timeline(
 
 
 @click.command()
-@click.argument("repository", type=Repository(), metavar="OWNER/NAME")
+@click.argument("repository", type=RepositoryName(), metavar="OWNER/NAME")
 @click.argument("revision", required=False)
 @JSON
 @click.pass_obj

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from bot.cli.options import JSON, REVISION, TIERS, Repository
+from bot.cli.options import JSON, REVISION, TIERS, RepositoryName
 from bot.errors import BotError
 from bot.legible import legible_json
 
 if TYPE_CHECKING:
-    from bot.actions.by_hand import Desk, Listed
+    from bot.actions.by_hand import Desk, ListedRun
     from bot.progress import Narrator
     from bot.workplace.workplace import Workplace
 
-MODEL = click.argument("model", type=Repository(), metavar="ORG/MODEL")
-RUN = click.argument("run", type=Repository(), metavar="RUN")
+MODEL = click.argument("model", type=RepositoryName(), metavar="ORG/MODEL")
+RUN = click.argument("run", type=RepositoryName(), metavar="RUN")
 
 
 class Context(Protocol):
@@ -128,7 +128,7 @@ def publish(
 
 
 @click.command()
-@click.argument("run", type=Repository(), metavar="[RUN | ORG/MODEL]", required=False)
+@click.argument("run", type=RepositoryName(), metavar="[RUN | ORG/MODEL]", required=False)
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 1000))
 @JSON
 @click.pass_obj
@@ -157,7 +157,7 @@ def runs(context: Context, run: str | None, limit: int, as_json: bool) -> None:
         click.echo(run_text(shown, jobs))
 
 
-def _told(found: Listed, text: str, *, as_json: bool) -> None:
+def _told(found: ListedRun, text: str, *, as_json: bool) -> None:
     _emit(asdict(found)) if as_json else click.echo(f"{found.link} {text}")
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from bot.cli.options import JSON, Repository, pasted_revision, tell
+from bot.cli.options import JSON, RepositoryName, pasted_revision, tell
 from bot.legible import legible_flat, legible_json
 
 if TYPE_CHECKING:
@@ -104,7 +104,9 @@ def _lines(values: dict[str, Any]) -> dict[str, str]:
 
 
 @step.command()
-@click.option("--model", envvar="APEX_MODEL", required=True, type=Repository(), metavar="ORG/MODEL")
+@click.option(
+    "--model", envvar="APEX_MODEL", required=True, type=RepositoryName(), metavar="ORG/MODEL"
+)
 @click.option(
     "--revision",
     envvar="APEX_REVISION",
@@ -131,10 +133,10 @@ def prepare(
     bot step prepare --model Qwen/Qwen3.6-35B-A3B --tiers I-Quality,I-Mini
     """
     from bot.jobs import claims, steps
-    from bot.jobs.orders import Order
+    from bot.jobs.orders import JobOrder
 
     named = tuple(tier.strip() for tier in tiers.split(",") if tier.strip())
-    order = Order(model=model, revision=revision or "main", tiers=named, delivery=delivery)
+    order = JobOrder(model=model, revision=revision or "main", tiers=named, delivery=delivery)
     folder, prepared = steps.prepare(context.workplace, order)
     seals = claims.seals_of(folder, prepared) if prepared is not None else {}
     jobs = steps.matrix(prepared, seals) if prepared is not None else {"include": []}
@@ -174,7 +176,7 @@ def quantize(
 @RELEASE
 @SENTINEL
 @SEALS
-@click.option("--to", type=Repository(), metavar="OWNER/NAME", help="Repository to publish to.")
+@click.option("--to", type=RepositoryName(), metavar="OWNER/NAME", help="Repository to publish to.")
 @JSON
 @click.pass_obj
 def describe(

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from bot.cli.options import JSON, Place, Repository, tell
+from bot.cli.options import JSON, Place, RepositoryName, tell
 from bot.legible import legible_json
 from bot.secrecy import obeyed
 
 if TYPE_CHECKING:
     from bot.settings.settings import Settings
     from bot.store.board import Board
-    from bot.store.queue import Queue, Task
+    from bot.store.queue import Queue, QueuedRelease
     from bot.workplace.workplace import Workplace
 
-REPO = click.argument("repo", type=Repository(), metavar="ORG/MODEL")
+REPO = click.argument("repo", type=RepositoryName(), metavar="ORG/MODEL")
 UNITS = {"m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 EVERY = 5.0  # seconds between two tables of `bot status --watch`
 
@@ -179,7 +179,7 @@ def approve(context: Context, repo: str, as_json: bool) -> None:
     _queued(_queue(context).approve(repo, time.time()), as_json)
 
 
-def _queued(task: Task, as_json: bool) -> None:
+def _queued(task: QueuedRelease, as_json: bool) -> None:
     text = f"{task.repo} at {task.commit[:12]} is queued"
     tell(text, as_json=as_json, repo=task.repo, commit=task.commit, state=task.state)
 

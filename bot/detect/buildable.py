@@ -96,7 +96,7 @@ def decide(
     config: Mapping[str, Any] | None,
     *,
     owners: Sequence[str] = (),
-    chosen: weights.Checkpoint | None = None,
+    chosen: weights.CheckpointFiles | None = None,
     supported: frozenset[str] | None = None,
     free_disk: int | None = None,
     named: bool = False,
@@ -272,7 +272,7 @@ def _from_gguf(
 
 def _from_safetensors(
     facts: MoeFacts,
-    chosen: weights.Checkpoint,
+    chosen: weights.CheckpointFiles,
     release: Release,
     supported: frozenset[str] | None,
     free_disk: int | None,
@@ -298,7 +298,7 @@ def _from_safetensors(
     return Build(release=release, reason=reason, outcome="eligible")
 
 
-def _missing(release: Release, chosen: weights.Checkpoint) -> str | None:
+def _missing(release: Release, chosen: weights.CheckpointFiles) -> str | None:
     """What a checkpoint lacks yet, or None when it is whole as far as names tell."""
     if chosen.whole:
         return None

@@ -124,7 +124,7 @@ def _may_have_gguf(release: Release, config: Mapping[str, Any] | None) -> bool:
 class Chosen:
     """A checkpoint's files, and its index where it has one."""
 
-    files: weights.Checkpoint
+    files: weights.CheckpointFiles
     index: Mapping[str, str] | None = None
 
 
@@ -265,7 +265,7 @@ def _of_gguf(workplace: Workplace, release: Release) -> tuple[Release, Sketch | 
     return release, None
 
 
-def _header(workplace: Workplace, release: Release, files: Sequence[RepoFile]) -> gguf.Model:
+def _header(workplace: Workplace, release: Release, files: Sequence[RepoFile]) -> gguf.GgufModel:
     """The header of a GGUF and of its shards: of files fetched before, else of the Hub's."""
     fetched = workplace.folders.sources(release.repo_id, release.commit)
     if all((fetched / file.path).is_file() for file in files):
@@ -277,7 +277,7 @@ def _header(workplace: Workplace, release: Release, files: Sequence[RepoFile]) -
         return gguf.read_split(Path(folder) / Path(files[0].path).name)
 
 
-def _from_header(release: Release, header: gguf.Model) -> Sketch:
+def _from_header(release: Release, header: gguf.GgufModel) -> Sketch:
     return Sketch(
         name=name_of(release.repo_id.split("/")[-1]),
         release=release,

@@ -49,7 +49,7 @@ class Trouble:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
+class ListedFacts:
     """All that the Hub told about a model: its row, and more where the row was not enough."""
 
     listed: Listed
@@ -129,12 +129,12 @@ def _stored(hub: Hub, release: Release, file: RepoFile) -> str | None:
         return weights.stored_as(gguf.read(target).tensors)
 
 
-def learn(hub: Hub, listed: Listed, *, owners: tuple[str, ...] = ()) -> Facts:
+def learn(hub: Hub, listed: Listed, *, owners: tuple[str, ...] = ()) -> ListedFacts:
     """Ask the Hub about a listed model as long as what is known does not settle it.
 
     None of its troubles raises but an UnreachableError's wait is a fact, too.
     """
-    facts = Facts(listed=listed)
+    facts = ListedFacts(listed=listed)
     if ruled_out(facts, owners):
         return facts
     try:
@@ -157,7 +157,7 @@ def learn(hub: Hub, listed: Listed, *, owners: tuple[str, ...] = ()) -> Facts:
 
 
 def conclude(
-    facts: Facts, owners: tuple[str, ...] = (), machine: Machine = ANY_MACHINE
+    facts: ListedFacts, owners: tuple[str, ...] = (), machine: Machine = ANY_MACHINE
 ) -> Decision:
     """What the facts say: whether this is a mixture of experts that can be built."""
     settled = ruled_out(facts, owners)
@@ -177,7 +177,7 @@ def conclude(
     )
 
 
-def ruled_out(facts: Facts, owners: tuple[str, ...] = ()) -> Skip | None:
+def ruled_out(facts: ListedFacts, owners: tuple[str, ...] = ()) -> Skip | None:
     """What the row of the listing settles alone."""
     listed = facts.listed
     return glance(
@@ -190,8 +190,8 @@ def ruled_out(facts: Facts, owners: tuple[str, ...] = ()) -> Skip | None:
     )
 
 
-def packed(facts: Facts) -> dict[str, Any]:
-    """Facts as JSON values."""
+def packed(facts: ListedFacts) -> dict[str, Any]:
+    """ListedFacts as JSON values."""
     return {
         "listed": dict(vars(facts.listed)),
         "release": dump(facts.release) if facts.release else None,
@@ -201,9 +201,9 @@ def packed(facts: Facts) -> dict[str, Any]:
     }
 
 
-def unpacked(data: Mapping[str, Any]) -> Facts:
+def unpacked(data: Mapping[str, Any]) -> ListedFacts:
     """The facts that `packed` took apart."""
-    return Facts(
+    return ListedFacts(
         listed=load(Listed, data["listed"]),
         release=load(Release, data["release"]) if data["release"] else None,
         config=data["config"],

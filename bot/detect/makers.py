@@ -10,7 +10,7 @@ import re
 from typing import NamedTuple
 
 
-class Refusal(NamedTuple):
+class MakerRule(NamedTuple):
     """Names, of model types or architectures, that are no text decoders."""
 
     names: re.Pattern[str]
@@ -22,15 +22,15 @@ def _exactly(*names: str) -> re.Pattern[str]:
 
 
 FAMILY_REFUSALS = (
-    Refusal(
+    MakerRule(
         re.compile(r"eagle|medusa|speculat|dflash|draft|^gemma4_?assistant", re.IGNORECASE),
         "a draft model for speculative decoding",
     ),
-    Refusal(
+    MakerRule(
         re.compile(r"time_?moe|timesfm|moirai|chronos|^hunyuan_?image|^bagel", re.IGNORECASE),
         "a forecaster or image generator, not a text decoder",
     ),
-    Refusal(
+    MakerRule(
         _exactly(
             *(
                 "switch_transformers",
@@ -46,7 +46,7 @@ FAMILY_REFUSALS = (
         ),
         "an encoder-decoder, not a text decoder",
     ),
-    Refusal(
+    MakerRule(
         _exactly(
             *("bert", "roberta", "xlm-roberta", "distilbert", "albert", "electra", "deberta"),
             *("deberta-v2", "modernbert", "mpnet", "camembert", "nomic_bert", "new", "gte", "esm"),
@@ -54,7 +54,7 @@ FAMILY_REFUSALS = (
         ),
         "an encoder, not a text decoder",
     ),
-    Refusal(
+    MakerRule(
         _exactly(
             *(
                 "vit",
@@ -72,7 +72,7 @@ FAMILY_REFUSALS = (
         ),
         "a vision model, not a text decoder",
     ),
-    Refusal(
+    MakerRule(
         _exactly(
             *("wav2vec2", "wav2vec2-bert", "hubert", "wavlm", "unispeech", "encodec", "mimi"),
             *("audio-spectrogram-transformer", "vits", "clap", "qwen3_omni_moe_talker"),
@@ -80,14 +80,14 @@ FAMILY_REFUSALS = (
         ),
         "an audio model, not a text decoder",
     ),
-    Refusal(
+    MakerRule(
         re.compile(
             r"^diffusion_?gemma|^llada|^dream$|^DreamModel|^sdar|^rnd1|^fast_?dllm|BlockDiffusion",
             re.IGNORECASE,
         ),
         "a diffusion language model, for which perplexity has no meaning",
     ),
-    Refusal(
+    MakerRule(
         re.compile(
             r"For(?:Token|Sequence|Image|Audio|Video)?Classification$|ForMaskedLM$|ForPreTraining$"
             r"|RewardModel$|ForQuestionAnswering$|ForMultipleChoice$|ForCTC$"

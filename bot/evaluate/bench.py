@@ -41,9 +41,9 @@ from bot.measures.opening import (
     speeds_of,
 )
 from bot.measures.perplexity import perplexity_of
-from bot.measures.reference import Choice, Need, choose, need, require_memory
+from bot.measures.reference import Need, ReferenceChoice, choose, need, require_memory
 from bot.measures.tasks import read_tasks
-from bot.measures.windows import Windows, read_text, sequences
+from bot.measures.windows import TextWindows, read_text, sequences
 from bot.progress import Report
 from bot.records.coding import digest, dump, load
 from bot.records.measured import Choices, Divergence, Noise, Perplexity, Run, Speed, Tools
@@ -85,7 +85,7 @@ class _Text:
 
     data: Data
     words: str
-    windows: Windows
+    windows: TextWindows
     vocabulary: int
     tokenizer: str | None  # None where a file of log-probabilities is the reference
 
@@ -318,7 +318,7 @@ class Bench:
         self,
         folder: Path,
         reference: Subject,
-        windows: Windows,
+        windows: TextWindows,
         sizes: tuple[int, ...],
         report: Report,
     ) -> list[Noise]:
@@ -349,7 +349,12 @@ class Bench:
         return found
 
     def _refer(
-        self, reference: Subject, windows: Windows, target: Path, journal: Journal, report: Report
+        self,
+        reference: Subject,
+        windows: TextWindows,
+        target: Path,
+        journal: Journal,
+        report: Report,
     ) -> Perplexity:
         """The reference's log-probabilities in `target`, and its perplexity."""
         folder = target.parent.absolute()
@@ -399,7 +404,7 @@ class Bench:
             tokenizer=found.tokenizer,
         )
 
-    def windows(self, subject: Subject) -> Windows:
+    def windows(self, subject: Subject) -> TextWindows:
         """What the text is cut into, by `subject` itself where there is no reference."""
         return self._text_for(subject).windows
 
@@ -423,14 +428,18 @@ class Bench:
         asked = away(require_same, room_for(self.settings, subject.path))
         asked(subject.path.absolute(), text.words, text.windows, reference)
 
-    def _choice(self, subject: Subject, candidates: int) -> Choice:
+    def _choice(self, subject: Subject, candidates: int) -> ReferenceChoice:
         wanted, text = self.settings.evaluation, self._text
         if self._base is not None:
-            return Choice(beside=False, reason=f"the log-probabilities of {self._base.name}")
+            return ReferenceChoice(
+                beside=False, reason=f"the log-probabilities of {self._base.name}"
+            )
         size = base_bytes(text.vocabulary, text.windows.context, len(text.windows.tokens))
         file, partial = self.use_logits(), partial_of(self.logits_path)
         if file.is_file() and file.stat().st_size == size and wanted.stride is None:
-            return Choice(beside=False, reason=f"{size / 1e9:.2f} GB of log-probabilities, kept")
+            return ReferenceChoice(
+                beside=False, reason=f"{size / 1e9:.2f} GB of log-probabilities, kept"
+            )
         return choose(
             "beside" if wanted.stride is not None else wanted.reference,
             candidates=candidates,
@@ -486,7 +495,7 @@ class Bench:
         self,
         subject: Subject,
         report: Report,
-        windows: Windows,
+        windows: TextWindows,
         *journals: Journal,
         beside: tuple[Path, ...] = (),
         writes: tuple[Path, ...] = (),

@@ -15,7 +15,7 @@ from bot.disk.writing import keep_text
 from bot.errors import SettingsError
 from bot.evaluate.bench import Bench, Subject
 from bot.evaluate.data import Data, fetch_other, find_tasks, is_other
-from bot.evaluate.scores import Table
+from bot.evaluate.scores import ScoreTable
 from bot.measures.logits import MAGIC
 from bot.records.coding import digest, from_json, to_json
 from bot.records.measured import KLD, Comparison, Row
@@ -28,7 +28,7 @@ PLAIN = ("ppl", KLD, "tasks", "speed", "noise")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class WantedMeasures:
     """Which measures; `tasks` are sets of tasks by label."""
 
     perplexity: bool
@@ -38,7 +38,7 @@ class Wanted:
     tasks: tuple[Data, ...]
 
 
-def wanted(workplace: Workplace, measures: Sequence[str], against: bool) -> Wanted:
+def wanted(workplace: Workplace, measures: Sequence[str], against: bool) -> WantedMeasures:
     """What `--measures` asks for; without it all that the settings name.
 
     Raises SettingsError for a name that is none.
@@ -58,7 +58,7 @@ def wanted(workplace: Workplace, measures: Sequence[str], against: bool) -> Want
     if not against and names & {KLD, "noise"}:
         raise SettingsError("a divergence needs a reference; name it with --against")
     chosen = [data for label, data in labels.items() if label in names or "tasks" in names]
-    return Wanted(
+    return WantedMeasures(
         perplexity="ppl" in names,
         divergence=KLD in names,
         noise="noise" in names,
@@ -104,7 +104,7 @@ def evaluate(
         if out is not None:
             _write(out, found(whole=False))
 
-    table = Table(bench, subjects, tasks=asked.tasks, speed=asked.speed, wrote=wrote)
+    table = ScoreTable(bench, subjects, tasks=asked.tasks, speed=asked.speed, wrote=wrote)
     table.fill(divergence=asked.divergence, noise=asked.noise, perplexity=asked.perplexity)
     if logits is not None:
         bench.keep_logits(logits)
@@ -120,7 +120,7 @@ def _write(out: Path, found: Evaluation) -> None:
     rights.hand_out(out)
 
 
-def _require_texts(workplace: Workplace, asked: Wanted) -> None:
+def _require_texts(workplace: Workplace, asked: WantedMeasures) -> None:
     """Raise SettingsError where what is measured on would be the demo's, unless that is said."""
     uses = {demo_texts.TEXT} if asked.perplexity or asked.divergence or asked.noise else set()
     demo_texts.refuse(workplace.settings, uses | ({demo_texts.TASKS} if asked.tasks else set()))
@@ -183,7 +183,7 @@ def subject_of(
     return Subject(name=name, path=path, bytes=sum(file.bytes for file in files), sha256=whole)
 
 
-def _row(table: Table, subject: Subject, publishers: dict[str, str]) -> Row | None:
+def _row(table: ScoreTable, subject: Subject, publishers: dict[str, str]) -> Row | None:
     scores = table.scores(subject.sha256)
     if scores is None:
         return None

@@ -10,7 +10,7 @@ from bot.disk.writing import keep_text
 from bot.evaluate.bench import Bench, Subject
 from bot.evaluate.data import fetch_other, find_tasks
 from bot.evaluate.files import subject_of
-from bot.evaluate.scores import Table, Wrote
+from bot.evaluate.scores import ScoreTable, Wrote
 from bot.measures.imported import read
 from bot.records.built import Built
 from bot.records.coding import dump, load, to_json
@@ -109,8 +109,8 @@ def _other_file(job: Job, wanted: str) -> tuple[Subject, str]:
     return subject, other.publisher
 
 
-def _table(job: Job, bench: Bench, subjects: Sequence[Subject], wrote: Wrote) -> Table:
-    return Table(
+def _table(job: Job, bench: Bench, subjects: Sequence[Subject], wrote: Wrote) -> ScoreTable:
+    return ScoreTable(
         bench,
         subjects,
         tasks=find_tasks(job.workplace),
@@ -139,7 +139,7 @@ def _results(
     job: Job,
     tiers: TierFiles,
     calibration: CalibrationFacts | None,
-    table: Table,
+    table: ScoreTable,
     reference: Subject,
     others: Mapping[Subject, str],
     *,

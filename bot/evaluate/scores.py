@@ -18,7 +18,7 @@ from bot.records.results import EvaluationFacts
 Wrote = Callable[[], None]  # told after each measure
 
 
-class Table:
+class ScoreTable:
     """The scores of some files as they come in.
 
     `order`: what is measured first is what makes a row; the rest follows file by file.

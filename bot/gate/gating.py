@@ -10,7 +10,7 @@ from bot.clients.files import gguf
 from bot.disk.hashes import blob_id
 from bot.disk.writing import keep_text
 from bot.errors import AbsentError, GateError
-from bot.gate.verdicts import Facts, Verdict, as_text, judge, kept
+from bot.gate.verdicts import GateFacts, Verdict, as_text, judge, kept
 from bot.records.coding import to_json
 from bot.records.releases import Release
 from bot.records.results import Results
@@ -50,10 +50,12 @@ def gate(job: Job, results: Results, looks: Looks, repo_id: str) -> Verdict:
     """
     files = {tier: wrong if at != "speech" else None for tier, (at, wrong) in looks.items()}
     speech = {tier: wrong if at == "speech" else None for tier, (at, wrong) in looks.items()}
-    facts = Facts(files=files, speech=speech, newest=_newest(job), alone=None)
+    facts = GateFacts(files=files, speech=speech, newest=_newest(job), alone=None)
     verdict = judge(results, facts, _rules(job.settings, results.release))
     ours = to_json(kept(results, verdict.left_out))
-    alone = Facts(files=files, speech=speech, newest=facts.newest, alone=_alone(job, repo_id, ours))
+    alone = GateFacts(
+        files=files, speech=speech, newest=facts.newest, alone=_alone(job, repo_id, ours)
+    )
     return judge(results, alone, _rules(job.settings, results.release))
 
 

@@ -28,7 +28,7 @@ class Check:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
+class GateFacts:
     """What is not among the numbers: each is None when it holds, else what is wrong."""
 
     files: Mapping[str, str | None]  # by tier: is the file what its hash and recipe say
@@ -51,7 +51,7 @@ class Verdict:
         return all(check.good for check in self.checks)
 
 
-def judge(results: Results, facts: Facts, wanted: GateSettings) -> Verdict:
+def judge(results: Results, facts: GateFacts, wanted: GateSettings) -> Verdict:
     """Hold every built tier and the release against the rules."""
     rows = [row for row in results.tiers if row.same_as is None]
     checks = [check for row in rows for check in _tier(row, results.reference, facts, wanted)]
@@ -103,7 +103,7 @@ def _stops(
     return None
 
 
-def _tier(row: Row, reference: Row, facts: Facts, wanted: GateSettings) -> Iterable[Check]:
+def _tier(row: Row, reference: Row, facts: GateFacts, wanted: GateSettings) -> Iterable[Check]:
     def check(rule: str, good: bool, text: str) -> Check:
         return Check(rule=rule, tier=row.name, good=good, text=text)
 
@@ -180,7 +180,7 @@ def by_chance(ours: Choices, theirs: Choices) -> bool:
     return evidence.discordant(pairs.count(("1", "0")), pairs.count(("0", "1"))) >= evidence.LEVEL
 
 
-def _release(results: Results, facts: Facts, wanted: GateSettings) -> Iterable[Check]:
+def _release(results: Results, facts: GateFacts, wanted: GateSettings) -> Iterable[Check]:
     source = results.release or results.origin
     good, text = True, "the source is a file of yours"
     if source is not None:

@@ -58,7 +58,7 @@ Bytes = Annotated[int, Field(ge=0, le=1 << 50)]
 
 @exact
 @dataclass(frozen=True, kw_only=True)
-class Order:
+class JobOrder:
     """What shall be built. Whoever started the run wrote this: nothing in it is believed."""
 
     model: str  # ORG/NAME
@@ -138,7 +138,7 @@ class Handed:
 class Prepared:
     """prepared.json: what is made once and used by every later job."""
 
-    order: Order
+    order: JobOrder
     asked: Hash  # of all inputs, whatever the machine
     commit: Commit
     local: Handed

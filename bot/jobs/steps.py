@@ -35,7 +35,7 @@ from bot.evaluate.data import find_tasks, find_text
 from bot.gate import gating
 from bot.jobs import claims
 from bot.jobs.claims import Seals
-from bot.jobs.orders import Described, Folder, Group, Handed, Needs, Order, Prepared, Sent
+from bot.jobs.orders import Described, Folder, Group, Handed, JobOrder, Needs, Prepared, Sent
 from bot.jobs.recordpath import RecordPath
 from bot.jobs.travel import Carrier, carried, carrier, here, sweep
 from bot.plan.models import Local, Model, Plan
@@ -63,7 +63,7 @@ from bot.workplace.target import target_of
 from bot.workplace.workplace import Workplace
 
 
-def prepare(workplace: Workplace, order: Order) -> tuple[Folder, Prepared | None]:
+def prepare(workplace: Workplace, order: JobOrder) -> tuple[Folder, Prepared | None]:
     """Make all that every tier needs; None when this order is published already.
 
     Raises CapacityError for want of disk or of a device before anything is fetched.
@@ -97,7 +97,7 @@ def prepare(workplace: Workplace, order: Order) -> tuple[Folder, Prepared | None
 
 
 def _made(
-    workplace: Workplace, way: Carrier, folder: Folder, order: Order, known: str, commit: str
+    workplace: Workplace, way: Carrier, folder: Folder, order: JobOrder, known: str, commit: str
 ) -> Prepared:
     """What every tier needs, made and handed on."""
     mine = workplace.beside(workplace.settings, folder.open_ledger("prepare"))
@@ -209,7 +209,7 @@ def _is_published(workplace: Workplace, folder: Folder, inputs: asked.Order) -> 
     return held_already(workplace, repo_id, inputs, private=private) is not None
 
 
-def _require_room(workplace: Workplace, order: Order) -> None:
+def _require_room(workplace: Workplace, order: JobOrder) -> None:
     """Raise CapacityError, by headers alone, unless all of it fits."""
     sight = inspection.look_at(
         workplace, order.model, order.revision, inspection.machine(workplace)

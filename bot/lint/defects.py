@@ -32,7 +32,7 @@ MOST = 200  # dead links that are told
 
 
 @dataclass(frozen=True, kw_only=True)
-class Listed:
+class ListedFile:
     """A file; sha256 None: not known without reading it."""
 
     path: str
@@ -51,10 +51,10 @@ class Head:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Repository:
+class LintedRepository:
     """All that is looked at."""
 
-    files: tuple[Listed, ...]
+    files: tuple[ListedFile, ...]
     card: str | None = None
     sums: Mapping[str, str] | None = None  # of SHA256SUMS, by path
     results: Results | None = None
@@ -78,7 +78,7 @@ class Defect:
     text: str
 
 
-def lint(repository: Repository) -> list[Defect]:
+def lint(repository: LintedRepository) -> list[Defect]:
     """Every defect, rule by rule; empty for a repository in which everything holds."""
     with read_of(repository.repo_id or "the repository"):
         return [_cleaned(defect) for rule in RULES for defect in rule(repository)]
@@ -91,7 +91,7 @@ def _cleaned(found: Defect) -> Defect:
 # ── names ───────────────────────────────────────────────────────────────────────────────────
 
 
-def _labels(given: Repository) -> Iterator[Defect]:
+def _labels(given: LintedRepository) -> Iterator[Defect]:
     bare = [path for path in models(given.paths) if hub_label(path) is None]
     if bare:
         others = f", nor in those of {len(bare) - 1} more" if len(bare) > 1 else ""
@@ -113,7 +113,7 @@ def _labels(given: Repository) -> Iterator[Defect]:
         )  # fmt: skip
 
 
-def _tags(given: Repository) -> Iterator[Defect]:
+def _tags(given: LintedRepository) -> Iterator[Defect]:
     for path in models(given.paths):
         tier = re.search(r"-APEX-([\w-]{1,40}?)(?:-\d{5}-of-\d{5})?\.gguf$", path)
         fetched = llama_file(given.paths, tier[1]) if tier else path
@@ -145,7 +145,7 @@ REMOVED = {
 }
 
 
-def _card(given: Repository) -> Iterator[Defect]:
+def _card(given: LintedRepository) -> Iterator[Defect]:
     if given.card is None:
         if "README.md" not in given.damaged:
             text = "there is no card; add one"
@@ -173,7 +173,7 @@ def _front_matter(card: str) -> str | None:
     return f"front matter has {twice!r} twice" if twice else None
 
 
-def _links(given: Repository) -> Iterator[Defect]:
+def _links(given: LintedRepository) -> Iterator[Defect]:
     """Links of the text; what looks like one in code is code."""
     paths = set(given.paths)
     folders = {path[: at + 1] for path in paths for at, c in enumerate(path) if c == "/"}
@@ -197,7 +197,7 @@ def _local(target: str) -> str | None:
     return unquote(target.split("#")[0].split("?")[0]).removeprefix("./") or None
 
 
-def _named(given: Repository) -> Iterator[Defect]:
+def _named(given: LintedRepository) -> Iterator[Defect]:
     """Files of this repository that the text speaks of, and that are not there.
 
     A name is one of its files' by a folder, or by what names of its models begin with; any other
@@ -217,13 +217,13 @@ def _named(given: Repository) -> Iterator[Defect]:
         )  # fmt: skip
 
 
-def _fits(given: Repository, pattern: str) -> bool:
+def _fits(given: LintedRepository, pattern: str) -> bool:
     if pattern.count("*") > 3:
         return True
     return any(fnmatch(path, pattern) for path in given.paths)
 
 
-def _is_ours(given: Repository, name: str) -> bool:
+def _is_ours(given: LintedRepository, name: str) -> bool:
     if "/" in name:
         return not name.startswith(".")  # .github/, .config/: of another place
     found = [path.rpartition("/")[2] for path in models(given.paths)]
@@ -237,7 +237,7 @@ def _beginning(names: Sequence[str]) -> str:
     return first[:same]
 
 
-def _commands(given: Repository) -> Iterator[Defect]:
+def _commands(given: LintedRepository) -> Iterator[Defect]:
     card = given.card or ""
     for old, new in REMOVED.items():
         if re.search(rf"(?<![\w-]){re.escape(old)}(?![\w-])", card):
@@ -289,7 +289,7 @@ STATED = re.compile(
 )
 
 
-def _context(given: Repository) -> Iterator[Defect]:
+def _context(given: LintedRepository) -> Iterator[Defect]:
     """A context said for perplexity that the numbers do not have."""
     for line in (given.card or "").splitlines():
         stated = {int(n.replace(",", "")) for n in STATED.findall(line) if n.strip(",")}
@@ -318,7 +318,7 @@ MEASURE = re.compile(r"\b(?:PPL|perplexity|HellaSwag|MMLU|ARC|KLD?|KL divergence
 ERROR = re.compile(r"±|\+/-|interval|standard error|std(?:err|dev)?\b|uncertainty", re.IGNORECASE)
 
 
-def _uncertainty(given: Repository) -> Iterator[Defect]:
+def _uncertainty(given: LintedRepository) -> Iterator[Defect]:
     card = given.card or ""
     if any(map(_is_measured, tables(card))) and not ERROR.search(card):
         yield Defect(
@@ -348,7 +348,7 @@ UNIT = re.compile(r"\b(?:[kKMGT]i?B|[Bb]ytes?)\b")
 POWERS = {None: 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
-def _sizes(given: Repository) -> Iterator[Defect]:
+def _sizes(given: LintedRepository) -> Iterator[Defect]:
     """Sizes that a table says of a file, decimal or binary, as far as their digits go."""
     bytes_of = {file.path: file.bytes for file in given.files if file.path.endswith(".gguf")}
     for table in tables(given.card or ""):
@@ -398,7 +398,7 @@ def _numbers(digits: str) -> Iterator[tuple[float, float]]:
         yield float(plain), 10.0 ** -len(plain.partition(".")[2])
 
 
-def _layers(given: Repository) -> Iterator[Defect]:
+def _layers(given: LintedRepository) -> Iterator[Defect]:
     stated = re.search(r"\*\*Layers\*\*:[ \t]{0,8}(\d{1,6})", given.card or "")
     if stated is None:
         return
@@ -414,7 +414,7 @@ def _layers(given: Repository) -> Iterator[Defect]:
 # ── files ───────────────────────────────────────────────────────────────────────────────────
 
 
-def _damaged(given: Repository) -> Iterator[Defect]:
+def _damaged(given: LintedRepository) -> Iterator[Defect]:
     for path, why in given.damaged.items():
         yield Defect(rule="damaged-file", level="error", path=path, text=why)
 
@@ -422,7 +422,7 @@ def _damaged(given: Repository) -> Iterator[Defect]:
 SHARD = re.compile(r"\A(.{1,400})-(\d{5})-of-(\d{5})(\.gguf|\.safetensors)")
 
 
-def _shards(given: Repository) -> Iterator[Defect]:
+def _shards(given: LintedRepository) -> Iterator[Defect]:
     """Each file of a model in several."""
     sets: dict[tuple[str, int, str], set[int]] = {}
     for path in given.paths:
@@ -436,7 +436,7 @@ def _shards(given: Repository) -> Iterator[Defect]:
             yield Defect(rule="missing-shard", level="error", path=path, text=text)
 
 
-def _sums(given: Repository) -> Iterator[Defect]:
+def _sums(given: LintedRepository) -> Iterator[Defect]:
     if given.sums is None:
         if given.results is None and any(p.endswith(".gguf") for p in given.paths):
             yield Defect(
@@ -458,7 +458,7 @@ def _sums(given: Repository) -> Iterator[Defect]:
             )  # fmt: skip
 
 
-def _measured(given: Repository) -> Iterator[Defect]:
+def _measured(given: LintedRepository) -> Iterator[Defect]:
     """Files against results.json, where there is one."""
     if given.results is None:
         for path in models(given.paths)[:1]:
@@ -496,7 +496,7 @@ def _measured(given: Repository) -> Iterator[Defect]:
 PLACES = ("safetensors", "model", "hf", "output", "snapshot", "tmp", "checkpoint")
 
 
-def _heads(given: Repository) -> Iterator[Defect]:
+def _heads(given: LintedRepository) -> Iterator[Defect]:
     """Metadata and types of the files themselves."""
     for path, head in given.heads.items():
         if not head.name.strip() or head.name.strip().casefold() in PLACES:
@@ -515,7 +515,7 @@ def _heads(given: Repository) -> Iterator[Defect]:
     yield from _base_types(given)
 
 
-def _base_types(given: Repository) -> Iterator[Defect]:
+def _base_types(given: LintedRepository) -> Iterator[Defect]:
     """X and I-X are one map of types: their file types are the same."""
     by_path = dict(given.heads)
     for path, head in by_path.items():
@@ -531,7 +531,7 @@ def _base_types(given: Repository) -> Iterator[Defect]:
             )  # fmt: skip
 
 
-RULES: Sequence[Callable[[Repository], Iterator[Defect]]] = (
+RULES: Sequence[Callable[[LintedRepository], Iterator[Defect]]] = (
     _damaged, _shards, _labels, _tags, _card, _links, _named, _commands, _context, _uncertainty,
     _sizes, _layers, _sums, _measured, _heads,
 )  # fmt: skip

@@ -15,7 +15,7 @@ from bot.disk.hashes import sha256
 from bot.disk.writing import as_text
 from bot.errors import SettingsError, SourceError
 from bot.foreign import START, instead, read_of
-from bot.lint.defects import LONGEST_CARD, Head, Listed, Repository
+from bot.lint.defects import LONGEST_CARD, Head, LintedRepository, ListedFile
 from bot.progress import Narrator
 from bot.records.coding import from_json
 from bot.records.releases import Release
@@ -32,7 +32,7 @@ POINTER = "is a pointer of Git LFS in the file's place; run `git lfs pull`, then
 SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
 
-def read(workplace: Workplace, name: str, revision: str, *, hashes: bool) -> Repository:
+def read(workplace: Workplace, name: str, revision: str, *, hashes: bool) -> LintedRepository:
     """What is in a folder, or in ORG/NAME on the Hub, where hashes are the Hub's own.
 
     With `hashes` each file of a folder is read whole. Raises SourceError, AccessError,
@@ -45,7 +45,7 @@ def read(workplace: Workplace, name: str, revision: str, *, hashes: bool) -> Rep
         return _of_hub(workplace, as_repo(name), revision)
 
 
-def of_folder(folder: Path, narrator: Narrator, *, hashes: bool) -> Repository:
+def of_folder(folder: Path, narrator: Narrator, *, hashes: bool) -> LintedRepository:
     """A folder as it would be published; hidden files and links out of it are left out."""
     paths = sorted(_inside(folder))[: MOST + 1]
     if len(paths) > MOST:
@@ -56,7 +56,7 @@ def of_folder(folder: Path, narrator: Narrator, *, hashes: bool) -> Repository:
             report(done, len(paths))
             digest = sha256(path) if hashes else None
             name = path.relative_to(folder).as_posix()
-            files.append(Listed(path=name, bytes=path.stat().st_size, sha256=digest))
+            files.append(ListedFile(path=name, bytes=path.stat().st_size, sha256=digest))
         report(len(paths), len(paths))
     found = _Found(tuple(files))
     for path in paths:
@@ -72,7 +72,7 @@ def of_folder(folder: Path, narrator: Narrator, *, hashes: bool) -> Repository:
 class _Found:
     """What files say of themselves, and which cannot be read, with the reason."""
 
-    files: tuple[Listed, ...]
+    files: tuple[ListedFile, ...]
     heads: dict[str, Head] = field(default_factory=dict)
     damaged: dict[str, str] = field(default_factory=dict)
 
@@ -127,7 +127,7 @@ def _head(name: str, path: Path) -> Head | None:
     )
 
 
-def _require_end(path: Path, model: gguf.Model) -> None:
+def _require_end(path: Path, model: gguf.GgufModel) -> None:
     """No bytes after the last tensor but its padding."""
     told = model.get("general.alignment", gguf.ALIGNMENT)
     unit = told if isinstance(told, int) and told > 0 else gguf.ALIGNMENT
@@ -137,9 +137,9 @@ def _require_end(path: Path, model: gguf.Model) -> None:
         raise SourceError(f"{path} has {more:,} bytes after its last tensor; upload it again")
 
 
-def _repository(found: _Found, folder: Path, repo_id: str | None = None) -> Repository:
+def _repository(found: _Found, folder: Path, repo_id: str | None = None) -> LintedRepository:
     card, sums, results = (_text(found, folder, name) for name in (CARD, SUMS, RESULTS))
-    return Repository(
+    return LintedRepository(
         files=found.files,
         card=card,
         sums=None if sums is None else _parsed(found, sums),
@@ -191,11 +191,11 @@ def _results(found: _Found, text: str) -> Results | None:
         return None
 
 
-def _of_hub(workplace: Workplace, repo_id: str, revision: str) -> Repository:
+def _of_hub(workplace: Workplace, repo_id: str, revision: str) -> LintedRepository:
     """A repository by its listing, its small text files, and the headers of its models."""
     hub = workplace.hub
     release = hub.release(repo_id, revision)
-    files = tuple(Listed(path=f.path, bytes=f.size, sha256=f.sha256) for f in release.files)
+    files = tuple(ListedFile(path=f.path, bytes=f.size, sha256=f.sha256) for f in release.files)
     sizes = {file.path: file.size for file in release.files}
     found = _Found(files)
     with tempfile.TemporaryDirectory(prefix="bot-lint-") as place:

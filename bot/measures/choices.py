@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from bot.clients.llama.session import Session, Token
 from bot.errors import BuildError, SettingsError
 from bot.measures.logits import Floats, rows_at_once, softmax
-from bot.measures.tasks import Task
+from bot.measures.tasks import ChoiceTask
 from bot.records.measured import Choices
 
 Progress = Callable[[int, int], None]  # done, total
@@ -45,7 +45,7 @@ def count(name: str, answers: Sequence[bool]) -> Choices:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class Question:
     """A task as tokens: what is decoded, and which logits score which answer."""
 
     texts: tuple[tuple[int, ...], ...]
@@ -67,7 +67,7 @@ class Asked:
 
 
 def ask(
-    session: Session, tasks: Sequence[Task], *, threads: int, progress: Progress
+    session: Session, tasks: Sequence[ChoiceTask], *, threads: int, progress: Progress
 ) -> tuple[bool, ...]:
     """Whether each task was answered rightly, in order.
 
@@ -86,7 +86,7 @@ def ask(
     return tuple(found)
 
 
-def _tokenized(session: Session, number: int, task: Task) -> Asked:
+def _tokenized(session: Session, number: int, task: ChoiceTask) -> Question:
     texts = tuple(tuple(session.tokenize(text)) for text in task.texts)
     prefix = _common(texts)
     if prefix < 1:
@@ -96,7 +96,7 @@ def _tokenized(session: Session, number: int, task: Task) -> Asked:
         picks = _after_choice(texts, prefix, bases)
     else:
         picks = _whole(texts, prefix)
-    asked = Asked(
+    asked = Question(
         texts=texts,
         prefix=prefix,
         every=bool(task.bases),
@@ -156,9 +156,9 @@ def _after_choice(
     return tuple(picks)
 
 
-def _packed(session: Session, asked: Sequence[Asked]) -> Iterator[list[Asked]]:
+def _packed(session: Session, asked: Sequence[Question]) -> Iterator[list[Question]]:
     """As many tasks at a time as memory, sequences and logits have room for."""
-    group: list[Asked] = []
+    group: list[Question] = []
     tokens = sequences = rows = 0
     for task in asked:
         full = (
@@ -177,7 +177,7 @@ def _packed(session: Session, asked: Sequence[Asked]) -> Iterator[list[Asked]]:
         yield group
 
 
-def _batch(group: Sequence[Asked]) -> list[Token]:
+def _batch(group: Sequence[Question]) -> list[Token]:
     """Each task's shared beginning once, then each text's own tokens."""
     batch: list[Token] = []
     first = 0
@@ -202,7 +202,7 @@ def _batch(group: Sequence[Asked]) -> list[Token]:
 
 
 def _answered(
-    pool: ThreadPoolExecutor, logits: Floats, group: Sequence[Asked], where: str
+    pool: ThreadPoolExecutor, logits: Floats, group: Sequence[Question], where: str
 ) -> list[bool]:
     block = rows_at_once(logits.shape[1])
     blocks = pool.map(

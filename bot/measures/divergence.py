@@ -37,7 +37,7 @@ from bot.measures.logits import (
 )
 from bot.measures.passes import Progress, Running, decode, run
 from bot.measures.perplexity import mean_and_error, perplexity_of
-from bot.measures.windows import Windows
+from bot.measures.windows import TextWindows
 from bot.records.measured import Divergence, Perplexity
 
 SMALLEST = np.float32(-16)  # log-probabilities below are lost in the file's 16 bits
@@ -78,7 +78,7 @@ def require_same_vocabulary(words: Vocabulary, vocabulary: int, reference: str) 
         )
 
 
-def require_same_tokens(words: Vocabulary, text: str, windows: Windows, reference: str) -> None:
+def require_same_tokens(words: Vocabulary, text: str, windows: TextWindows, reference: str) -> None:
     """Raise BuildError when a candidate cuts `text` into other tokens than its reference did.
 
     A text's beginning will do: as many windows are compared as it fills.
@@ -123,7 +123,7 @@ def measure(
 def measure_beside(
     session: Session,
     reference: Session,
-    windows: Windows,
+    windows: TextWindows,
     journals: tuple[Journal, Journal],
     *,
     threads: int,

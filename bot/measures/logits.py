@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from bot.clients.llama.kernels import exponentials
 from bot.errors import BuildError
-from bot.measures.windows import Windows, first_scored, scored_per_chunk, sequences
+from bot.measures.windows import TextWindows, first_scored, scored_per_chunk, sequences
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -190,7 +190,7 @@ class BaseFile:
 
     path: Path
     vocabulary: int
-    windows: Windows
+    windows: TextWindows
     offset: int  # bytes before the first row
     descriptor: int
 
@@ -241,7 +241,7 @@ def open_base(path: Path) -> BaseFile:
     return BaseFile(
         path=path,
         vocabulary=vocabulary,
-        windows=Windows(
+        windows=TextWindows(
             tokens=tokens.reshape(chunks, context),
             first=first_scored(context),
             together=sequences(context),
@@ -251,13 +251,13 @@ def open_base(path: Path) -> BaseFile:
     )
 
 
-def write_header(descriptor: int, vocabulary: int, windows: Windows) -> None:
+def write_header(descriptor: int, vocabulary: int, windows: TextWindows) -> None:
     """All of a file of log-probabilities that comes before its rows."""
     counts = np.array([windows.context, vocabulary, len(windows.tokens)], np.int32)
     os.pwrite(descriptor, MAGIC + counts.tobytes() + windows.tokens.tobytes(), 0)
 
 
-def write_rows(descriptor: int, rows: Codes, start: int, windows: Windows) -> None:
+def write_rows(descriptor: int, rows: Codes, start: int, windows: TextWindows) -> None:
     """Rows of the file, the first being row `start` of all. Any thread may write its own."""
     left = rows.reshape(-1).view(np.uint8).data
     place = HEADER + windows.tokens.nbytes + start * rows.shape[1] * 2

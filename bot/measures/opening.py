@@ -21,8 +21,8 @@ from bot.errors import BuildError
 from bot.measures import choices, divergence, perplexity, speed
 from bot.measures.journal import TOKEN, Journal, Values, coded, decoded
 from bot.measures.logits import open_base
-from bot.measures.tasks import Task
-from bot.measures.windows import Windows, cut, sequences
+from bot.measures.tasks import ChoiceTask
+from bot.measures.windows import TextWindows, cut, sequences
 from bot.records.measured import Divergence, Perplexity, Speed
 
 BEGINNING = 16  # characters a token at most, for the part of a text that tokenizers are compared on
@@ -35,7 +35,7 @@ MOST_WORDS = 1 << 24  # tokens of a vocabulary
 class Cut:
     """A text as a file's vocabulary cuts it."""
 
-    windows: Windows
+    windows: TextWindows
     vocabulary: int
     tokenizer: str  # hash, see Vocabulary
 
@@ -47,7 +47,7 @@ class Reading:
     model: Loading
     lanes: int = 1
 
-    def session(self, windows: Windows) -> Session:
+    def session(self, windows: TextWindows) -> Session:
         """It, with room for a group of the windows."""
         return self.model.session(
             windows.together * windows.context,
@@ -81,7 +81,7 @@ def cut_text(voice: Voice, path: Path, text: str, how: Cutting) -> Cut:
 
 
 def require_same(
-    voice: Voice, path: Path, text: str, windows: Windows, reference: Reference
+    voice: Voice, path: Path, text: str, windows: TextWindows, reference: Reference
 ) -> None:
     """Raise BuildError unless the file cuts a text as its reference did.
 
@@ -109,7 +109,7 @@ class Reference:
 
 
 def perplexity_pass(
-    voice: Voice, reading: Reading, windows: Windows, *, done: list[str]
+    voice: Voice, reading: Reading, windows: TextWindows, *, done: list[str]
 ) -> Perplexity:
     """Perplexity alone, after the groups that are `done`."""
     with reading.session(windows) as session:
@@ -123,7 +123,7 @@ def perplexity_pass(
 
 
 def reference_pass(
-    voice: Voice, reading: Reading, windows: Windows, target: Path, *, done: list[str]
+    voice: Voice, reading: Reading, windows: TextWindows, target: Path, *, done: list[str]
 ) -> Perplexity:
     """Perplexity of the reference; its log-probabilities go to `target`."""
     with reading.session(windows) as session:
@@ -158,7 +158,7 @@ def pass_beside(
     voice: Voice,
     reading: Reading,
     reference: Reading,
-    windows: Windows,
+    windows: TextWindows,
     *,
     done: list[str],
     told: list[str],
@@ -176,7 +176,7 @@ def pass_beside(
 
 
 def answers_to(
-    voice: Voice, model: Loading, tasks: list[Task], *, n_ctx: int, sequences: int
+    voice: Voice, model: Loading, tasks: list[ChoiceTask], *, n_ctx: int, sequences: int
 ) -> list[bool]:
     """Whether each task was answered rightly."""
     with model.session(n_ctx, sequences=sequences, unified=True) as session:
@@ -213,7 +213,7 @@ class Relayed(Journal):
 class Listener:
     """The parent's side: keeps what a pass tells, where it has the shape that was asked for."""
 
-    def __init__(self, windows: Windows, *journals: Journal) -> None:
+    def __init__(self, windows: TextWindows, *journals: Journal) -> None:
         self._windows, self._journals = windows, journals
 
     def hear(self, told: Any) -> None:

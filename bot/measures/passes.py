@@ -16,7 +16,7 @@ from bot.clients.llama.session import Session
 from bot.errors import BuildError
 from bot.measures.journal import Values, empty
 from bot.measures.logits import Floats, Ints, rows_at_once
-from bot.measures.windows import Windows
+from bot.measures.windows import TextWindows
 
 BLOCKS = 8  # pieces of a cache's size that a thread takes together: handing over costs time too
 Progress = Callable[[int, int], None]  # windows done, windows in all
@@ -36,7 +36,7 @@ class Running:
         self,
         pool: ThreadPoolExecutor,
         session: Session,
-        windows: Windows,
+        windows: TextWindows,
         group: int,
         logits: Floats,
         score: Score,
@@ -79,7 +79,7 @@ class Running:
 
 def run(
     session: Session,
-    windows: Windows,
+    windows: TextWindows,
     score: Score,
     keep: Callable[[Values], None],
     *,
@@ -108,7 +108,7 @@ def run(
     progress(total, total)
 
 
-def decode(session: Session, windows: Windows, group: int, lane: int = 0) -> Floats:
+def decode(session: Session, windows: TextWindows, group: int, lane: int = 0) -> Floats:
     """Logits of a group from its first scored position on, [rows, vocabulary]."""
     session.clear(lane)
     return session.decode(windows.batch(group, session.bos), lane)

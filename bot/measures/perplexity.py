@@ -25,7 +25,7 @@ from bot.measures.logits import (
     write_rows,
 )
 from bot.measures.passes import Progress, run
-from bot.measures.windows import Windows
+from bot.measures.windows import TextWindows
 from bot.records.measured import Perplexity
 
 
@@ -46,7 +46,7 @@ def perplexity_of(nll: NDArray[np.floating]) -> Perplexity:
 
 
 def measure(
-    session: Session, windows: Windows, journal: Journal, *, threads: int, progress: Progress
+    session: Session, windows: TextWindows, journal: Journal, *, threads: int, progress: Progress
 ) -> Perplexity:
     """Perplexity alone, from where the journal ends."""
 
@@ -61,7 +61,7 @@ def measure(
 
 def measure_reference(
     session: Session,
-    windows: Windows,
+    windows: TextWindows,
     target: Path,
     journal: Journal,
     *,

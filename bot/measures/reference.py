@@ -63,7 +63,7 @@ def require_memory(name: str, needed: Need, free: Free) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class ReferenceChoice:
     """The choice, and what speaks for it."""
 
     beside: bool
@@ -72,7 +72,7 @@ class Choice:
 
 def choose(
     wanted: Wanted, *, candidates: int, disk: int, free_disk: int, both: Need, free: Free
-) -> Choice:
+) -> ReferenceChoice:
     """File or beside, for `candidates` files still to be measured.
 
     One candidate alone is measured beside where both fit: nothing is written or read. For several
@@ -88,9 +88,9 @@ def choose(
                 "set workdir to a larger disk, lower evaluation.chunks or let "
                 "evaluation.reference be auto"
             )
-        return Choice(beside=False, reason=f"{size} on disk, for {candidates} to compare")
+        return ReferenceChoice(beside=False, reason=f"{size} on disk, for {candidates} to compare")
     if in_memory:
-        return Choice(beside=True, reason="beside the candidate in memory, no file")
+        return ReferenceChoice(beside=True, reason="beside the candidate in memory, no file")
     if wanted == "beside":
         raise CapacityError(
             f"reference and candidate together need {free.shortage(both)}; let "

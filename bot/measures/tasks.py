@@ -31,7 +31,7 @@ _U32 = Struct("<I")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
+class ChoiceTask:
     """Texts of which the likeliest is the model's answer, and the index of the right one."""
 
     texts: tuple[str, ...]
@@ -40,7 +40,7 @@ class Task:
     bases: tuple[str, ...] = ()
 
 
-def read_tasks(path: Path, kind: Kind, count: int | None) -> list[Task]:
+def read_tasks(path: Path, kind: Kind, count: int | None) -> list[ChoiceTask]:
     """The tasks that llama-perplexity would ask, in its order: `count` of them, or all.
 
     Raises SettingsError naming the line or task that is wrong.
@@ -54,7 +54,7 @@ def read_tasks(path: Path, kind: Kind, count: int | None) -> list[Task]:
     return draw_scaled(_jsonl(path, data) if text else _binary(path, data), count)
 
 
-def _hellaswag(path: Path) -> list[Task]:
+def _hellaswag(path: Path) -> list[ChoiceTask]:
     lines = as_text(path.read_bytes(), str(path)).split("\n")
     if lines and not lines[-1]:
         lines.pop()
@@ -63,15 +63,17 @@ def _hellaswag(path: Path) -> list[Task]:
     return [_six_lines(path, lines, start) for start in range(0, len(lines), LINES)]
 
 
-def _six_lines(path: Path, lines: Sequence[str], start: int) -> Task:
+def _six_lines(path: Path, lines: Sequence[str], start: int) -> ChoiceTask:
     right = lines[start + 1].strip()
     if right not in {str(i) for i in range(ENDINGS)}:
         raise SettingsError(f"{path}:{start + 2} is not the number of an ending; mend the file")
     endings = lines[start + 2 : start + LINES]
-    return Task(texts=tuple(f"{lines[start]} {ending}" for ending in endings), right=int(right))
+    return ChoiceTask(
+        texts=tuple(f"{lines[start]} {ending}" for ending in endings), right=int(right)
+    )
 
 
-def _winogrande(path: Path, data: bytes) -> list[Task]:
+def _winogrande(path: Path, data: bytes) -> list[ChoiceTask]:
     """load_winogrande_from_csv(), which never reads the last line.
 
     llama-perplexity cuts a file's final newline off, and the reader takes no line without one.
@@ -83,7 +85,7 @@ def _winogrande(path: Path, data: bytes) -> list[Task]:
     return tasks
 
 
-def _blank(path: Path, number: int, line: str) -> Task:
+def _blank(path: Path, number: int, line: str) -> ChoiceTask:
     parts = _five(line)
     sentence = parts[1].removeprefix('"').removesuffix('"') if len(parts) == 5 else ""
     if "_" not in sentence or parts[4].strip() not in ("1", "2"):
@@ -92,7 +94,7 @@ def _blank(path: Path, number: int, line: str) -> Task:
         )
     before, _, after = sentence.partition("_")
     choices = parts[2:4]
-    return Task(
+    return ChoiceTask(
         texts=tuple(f"{before}{choice}{after}" for choice in choices),
         right=int(parts[4]) - 1,
         bases=tuple(f"{before}{choice}" for choice in choices),
@@ -143,7 +145,7 @@ class _Reader:
         )
 
 
-def _binary(path: Path, data: bytes) -> list[Task]:
+def _binary(path: Path, data: bytes) -> list[ChoiceTask]:
     reader = _Reader(path, data)
     count = reader.number(len(data) // 4)
     positions = [reader.number(len(data)) for _ in range(count)]
@@ -156,21 +158,21 @@ def _binary(path: Path, data: bytes) -> list[Task]:
     return tasks
 
 
-def _stored(reader: _Reader) -> Task:
+def _stored(reader: _Reader) -> ChoiceTask:
     question = reader.text()
     answers = [reader.text() for _ in range(reader.number(MOST_CHOICES))]
     labels = [reader.number(1) for _ in answers]
     if not question or not answers or not all(answers) or 1 not in labels:
         raise reader.wrong("a task without question, answers or a right one")
-    return Task(texts=tuple(f"{question} {a}" for a in answers), right=labels.index(1))
+    return ChoiceTask(texts=tuple(f"{question} {a}" for a in answers), right=labels.index(1))
 
 
-def _jsonl(path: Path, data: bytes) -> list[Task]:
+def _jsonl(path: Path, data: bytes) -> list[ChoiceTask]:
     lines = as_text(data, str(path)).split("\n")
     return [_object(path, n, line) for n, line in enumerate(lines, 1) if line.strip()]
 
 
-def _object(path: Path, number: int, line: str) -> Task:
+def _object(path: Path, number: int, line: str) -> ChoiceTask:
     try:
         given: Any = json.loads(line)
         question, choices, right = given["question"], given["choices"], given["answer"]
@@ -183,10 +185,10 @@ def _object(path: Path, number: int, line: str) -> Task:
         raise SettingsError(
             f'{path}:{number} is not {{"question", "choices", "answer"}}; mend the file'
         )
-    return Task(texts=tuple(f"{question} {choice}" for choice in choices), right=right)
+    return ChoiceTask(texts=tuple(f"{question} {choice}" for choice in choices), right=right)
 
 
-def draw(tasks: Sequence[Task], count: int | None) -> list[Task]:
+def draw(tasks: Sequence[ChoiceTask], count: int | None) -> list[ChoiceTask]:
     """HellaSwag's tasks: Lemire's method on std::mt19937(1), always, so that fewer are a prefix."""
     left = list(tasks)
     draws = _raw_draws()
@@ -194,7 +196,7 @@ def draw(tasks: Sequence[Task], count: int | None) -> list[Task]:
     return [left.pop(_below(len(left), draws)) for _ in range(wanted)]
 
 
-def draw_scaled(tasks: Sequence[Task], count: int | None) -> list[Task]:
+def draw_scaled(tasks: Sequence[ChoiceTask], count: int | None) -> list[ChoiceTask]:
     """Winogrande's and multiple choice's: all in the file's order, or `count` of std::mt19937(1).
 
     The last of those left takes a drawn one's place; the draw is scaled in f32, as in the tool.

@@ -62,7 +62,7 @@ def scored_per_chunk(context: int) -> int:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Windows:
+class TextWindows:
     """The tokens that a pass decodes, [windows, context], and the first position that counts."""
 
     tokens: Tokens
@@ -116,7 +116,7 @@ def cut(
     context: int,
     limit: int | None = None,
     stride: int | None = None,
-) -> Windows:
+) -> TextWindows:
     """A text as windows of `context` tokens, at most `limit` of them.
 
     Raises SettingsError when the text does not fill two, as llama-perplexity demands.
@@ -139,7 +139,7 @@ def cut(
             "lower evaluation.stride"
         )
     chosen = starts[: limit or None]
-    return Windows(
+    return TextWindows(
         tokens=np.array([tokens[start : start + context] for start in chosen], np.int32),
         first=first,
         together=sequences(context),

@@ -12,7 +12,7 @@ from bot.records.model import Architecture, Source, Tensor
 from bot.records.recipes import Recipe
 from bot.records.releases import Release
 from bot.tensors.sizes import file_bytes
-from bot.tensors.weights import Checkpoint
+from bot.tensors.weights import CheckpointFiles
 
 
 class HasName(Protocol):
@@ -49,7 +49,7 @@ class Candidate:
     """
 
     release: Release
-    checkpoint: Checkpoint | None  # None: a GGUF of the release is the model
+    checkpoint: CheckpointFiles | None  # None: a GGUF of the release is the model
     config: Mapping[str, Any] | None
     sketch: Sketch
 

@@ -52,7 +52,7 @@ class Picture:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sketch:
+class Drawing:
     """A plot to draw: its name, its size, what it shows in words, and a chart's rows."""
 
     name: str
@@ -75,11 +75,11 @@ class Sketch:
         return Picture(light=f"{folder}/{light}", dark=f"{folder}/{dark}", alt=self.alt)
 
 
-def sketches(results: Results) -> list[Sketch]:
+def sketches(results: Results) -> list[Drawing]:
     """Every plot that has something to show."""
     kld, ppl = points(results), points_of_perplexity(results)
     found = [
-        Sketch(name=name, inches=INCHES, alt=alt_text(results, short))
+        Drawing(name=name, inches=INCHES, alt=alt_text(results, short))
         for name, short, shown in (("size-vs-kld", "kld", kld), ("size-vs-ppl", "ppl", ppl))
         if shown
     ]
@@ -94,7 +94,7 @@ def sketches(results: Results) -> list[Sketch]:
             tall = min(max(FEWEST, 1.25 + ROW * rows), TALLEST)
             size = (INCHES[0], tall)
             alt = alt_text(results, name)
-            found.append(Sketch(name=name, inches=size, alt=alt, panels=tuple(panels)))
+            found.append(Drawing(name=name, inches=size, alt=alt, panels=tuple(panels)))
     return found
 
 
@@ -137,7 +137,7 @@ def told(lacking: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(f"without its plot {name}: {why}" for name, why in lacking.items())
 
 
-def _kept(wanted: Sequence[Sketch], made: Path, folder: Path) -> dict[str, str]:
+def _kept(wanted: Sequence[Drawing], made: Path, folder: Path) -> dict[str, str]:
     """Move what is as it should be into `folder`; why the others are not."""
     reasons = {}
     for sketch in wanted:
@@ -160,7 +160,7 @@ def _read(path: Path) -> bytes:
     return read_bounded(path, LARGEST)
 
 
-def _require_pictures(sketch: Sketch, contents: Sequence[bytes]) -> None:
+def _require_pictures(sketch: Drawing, contents: Sequence[bytes]) -> None:
     wide, tall = (round(DPI * side) for side in sketch.inches)
     for png in contents[:2]:
         require_png(png, wide, tall)

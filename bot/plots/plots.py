@@ -24,7 +24,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from bot.apart.errand import carry_out
 from bot.legible import legible
 from bot.plots.labels import Box, place
-from bot.plots.pictures import DPI, WHY, Sketch, sketches
+from bot.plots.pictures import DPI, WHY, Drawing, sketches
 from bot.plots.points import Point, front, points, points_of_perplexity
 from bot.records.coding import from_json
 from bot.records.results import Results
@@ -96,7 +96,7 @@ def draw(results: Results, folder: Path) -> dict[str, str]:
     return reasons
 
 
-def _work(results: Results, sketch: Sketch) -> Draw:
+def _work(results: Results, sketch: Drawing) -> Draw:
     match sketch.name:
         case "size-vs-kld":
             return lambda figure, theme: _kld(figure, theme, results)

@@ -9,7 +9,7 @@ from typing import Literal
 from bot.legible import legible
 from bot.records.results import Results
 from bot.wording.formats import error_places, fixed, measured, percent, size, value_places
-from bot.wording.rows import NAME_LIMIT, SAME_SIZE, Entry, entries, files_of
+from bot.wording.rows import NAME_LIMIT, SAME_SIZE, CardRow, entries, files_of
 
 PointKind = Literal["plain", "weighted", "baseline", "other", "reference"]
 
@@ -27,7 +27,7 @@ class Point:
     up: float = 0
 
 
-def _point(row: Entry, value: float, error: float | None = None) -> Point:
+def _point(row: CardRow, value: float, error: float | None = None) -> Point:
     spread = error or 0
     return Point(
         label=row.label, kind=_kind(row), bytes=row.bytes, value=value, error=error,
@@ -35,7 +35,7 @@ def _point(row: Entry, value: float, error: float | None = None) -> Point:
     )  # fmt: skip
 
 
-def _kind(row: Entry) -> PointKind:
+def _kind(row: CardRow) -> PointKind:
     match row.kind:
         case "tier":
             return "weighted" if row.imatrix else "plain"
@@ -59,7 +59,7 @@ def points_of_perplexity(results: Results) -> list[Point]:
     ]
 
 
-def _relative_error(row: Entry, base: float | None) -> float | None:
+def _relative_error(row: CardRow, base: float | None) -> float | None:
     if row.ratio_error is not None and base is not None:
         return row.ratio_error * base
     return row.perplexity_error
@@ -91,7 +91,7 @@ def by_task(results: Results) -> list[Panel]:
     return [(task, [_share(row, task) for row in rows if task in row.shares]) for task in tasks]
 
 
-def _share(row: Entry, task: str) -> Point:
+def _share(row: CardRow, task: str) -> Point:
     share = row.shares[task]
     low, high = (share.value if b is None else b for b in (share.low, share.high))
     return Point(
@@ -110,7 +110,7 @@ def by_speed(results: Results) -> list[Panel]:
     ]
 
 
-def _with_reference(results: Results) -> list[Entry]:
+def _with_reference(results: Results) -> list[CardRow]:
     return [entries(results)[0], *files_of(results)]
 
 

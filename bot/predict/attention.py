@@ -36,7 +36,7 @@ WORDS: dict[object, str] = {
 CHUNKED_TYPES = ("llama4", "llama4_text")
 
 
-class Rule(NamedTuple):
+class AttentionRule(NamedTuple):
     """A key, and what its value says of a number of layers; None for nothing."""
 
     key: str
@@ -175,22 +175,22 @@ def _window(value: Any, layers: int, scopes: Scopes) -> Layers | None:
 
 
 RULES = (
-    Rule("layer_types", _named),
-    Rule("layers_block_type", _named),
-    Rule("hybrid_override_pattern", _named),
-    Rule("linear_attn_config", _listed_layers),
-    Rule("sparse_attention_config", _blocks),
-    Rule("full_attention_interval", _every("full", "linear")),
-    Rule("layer_group_size", _every("full", "linear")),
-    Rule("attn_layer_period", _period),
-    Rule("attn_type_list", _numbered({0: "linear", 1: "full"})),
-    Rule("compress_ratios", _numbered({0: "sliding"}, other="sparse")),
-    Rule("sliding_window_layout", _numbered({0: "full", 1: "sliding"})),
-    Rule("hybrid_layer_pattern", _numbered({0: "full", 1: "sliding"})),
-    Rule("no_rope_layers", _without_rope),
-    Rule("attention_chunk_size", _chunks),
-    Rule("sliding_window_pattern", _window_pattern),
-    Rule("index_topk", _everywhere("sparse")),
-    Rule("model_type", _by_family),
-    Rule("sliding_window", _window),
+    AttentionRule("layer_types", _named),
+    AttentionRule("layers_block_type", _named),
+    AttentionRule("hybrid_override_pattern", _named),
+    AttentionRule("linear_attn_config", _listed_layers),
+    AttentionRule("sparse_attention_config", _blocks),
+    AttentionRule("full_attention_interval", _every("full", "linear")),
+    AttentionRule("layer_group_size", _every("full", "linear")),
+    AttentionRule("attn_layer_period", _period),
+    AttentionRule("attn_type_list", _numbered({0: "linear", 1: "full"})),
+    AttentionRule("compress_ratios", _numbered({0: "sliding"}, other="sparse")),
+    AttentionRule("sliding_window_layout", _numbered({0: "full", 1: "sliding"})),
+    AttentionRule("hybrid_layer_pattern", _numbered({0: "full", 1: "sliding"})),
+    AttentionRule("no_rope_layers", _without_rope),
+    AttentionRule("attention_chunk_size", _chunks),
+    AttentionRule("sliding_window_pattern", _window_pattern),
+    AttentionRule("index_topk", _everywhere("sparse")),
+    AttentionRule("model_type", _by_family),
+    AttentionRule("sliding_window", _window),
 )

@@ -25,7 +25,7 @@ from bot.records.model import Tensor
 from bot.tensors.configs import scopes_of
 from bot.tensors.roles import role_of
 from bot.tensors.sizes import TABLE, tensor_bytes
-from bot.tensors.stored import Content, Stored, expert_of, without_expert
+from bot.tensors.stored import Content, StoredPart, expert_of, without_expert
 
 HEAD = "output.weight"
 
@@ -156,10 +156,10 @@ def _tied(config: Mapping[str, Any]) -> bool:
 # ── all experts of a layer in one tensor ────────────────────────────────────────────────────
 
 
-def _stacked(tensors: Iterable[Stored]) -> Iterator[Stored]:
+def _stacked(tensors: Iterable[StoredPart]) -> Iterator[StoredPart]:
     """Experts of their own stacked, as the converter does; everything else as it is."""
     numbers: dict[str, set[int]] = {}
-    first: dict[str, Stored] = {}
+    first: dict[str, StoredPart] = {}
     for tensor in tensors:
         number = expert_of(tensor.name)
         if number is None:
@@ -187,7 +187,7 @@ def _require_all_numbers(name: str, numbers: set[int]) -> None:
         )
 
 
-def _converted(tensor: Stored, sizes: Sizes) -> list[tuple[str | None, Shape]] | None:
+def _converted(tensor: StoredPart, sizes: Sizes) -> list[tuple[str | None, Shape]] | None:
     """What the table of changes makes of a tensor in a layer."""
     if tensor.layer is None:
         return None
@@ -208,7 +208,7 @@ class _Maker:
     made: dict[str, Tensor] = field(default_factory=dict)
     guessed: list[str] = field(default_factory=list)
 
-    def add(self, stored: Stored, name: str | None, shape: Shape) -> None:
+    def add(self, stored: StoredPart, name: str | None, shape: Shape) -> None:
         name = name if name is not None else self._known(stored.name)
         if name is None or name in self.made:
             name = self._guess(stored, shape)
@@ -229,7 +229,7 @@ class _Maker:
         found = map(self.find, (name, *spellings))
         return next((own for own in found if own is not None and _has_role(own)), None)
 
-    def _guess(self, stored: Stored, shape: Shape) -> str:
+    def _guess(self, stored: StoredPart, shape: Shape) -> str:
         """A free name in the role that the words of the maker's name tell."""
         inside = stored.layer is not None
         place = f"blk.{stored.layer}." if inside else ""

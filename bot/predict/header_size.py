@@ -32,7 +32,7 @@ class Layout(NamedTuple):
 LAYOUTS = (Layout(12, 40), Layout(12, 11), Layout(4, 8), Layout(4, 4))
 
 
-class Vocabulary(NamedTuple):
+class TokenizerSize(NamedTuple):
     """Bytes of an average token's text, and what GGUF stores beside the texts."""
 
     text: float
@@ -57,19 +57,19 @@ def _tokens(count: int, sizes: Mapping[str, int]) -> float:
     return stored
 
 
-def _vocabulary(count: int, sizes: Mapping[str, int]) -> Vocabulary:
+def _vocabulary(count: int, sizes: Mapping[str, int]) -> TokenizerSize:
     usual = usual_text(count)
     if not count:
-        return Vocabulary(0, merges=False, scores=False)
+        return TokenizerSize(0, merges=False, scores=False)
     if size := sizes.get("tokenizer.model"):  # SentencePiece: 9 bytes of protobuf for a piece
         text = _plausible(size / count - 9, usual)
-        return Vocabulary(text, merges=False, scores=True)
+        return TokenizerSize(text, merges=False, scores=True)
     if size := sizes.get("tokenizer.json"):
-        return Vocabulary(_text_of_json(size, count), merges=True, scores=False)
+        return TokenizerSize(_text_of_json(size, count), merges=True, scores=False)
     if size := sizes.get("tiktoken.model"):  # a line is base64, a space and a number
         text = (size / count - 2 - log10(count)) * 3 / 4
-        return Vocabulary(_plausible(text, usual), merges=True, scores=False)
-    return Vocabulary(usual, merges=True, scores=False)
+        return TokenizerSize(_plausible(text, usual), merges=True, scores=False)
+    return TokenizerSize(usual, merges=True, scores=False)
 
 
 def usual_text(count: int) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from bot.clients.hub.community import Community, Pull
+from bot.clients.hub.community import Community, HubPull
 from bot.clients.hub.hub import Hub
 from bot.errors import GateError
 from bot.publish.held import differing, verify
@@ -24,7 +24,7 @@ LONGEST = 60_000  # letters of a comment
 _PICTURE = re.compile(r"^(?:<picture|!\[).*$\n?", re.MULTILINE)  # their files are not beside it
 
 
-def pull_of(hub: Hub, repo_id: str, key: str) -> Pull | None:
+def pull_of(hub: Hub, repo_id: str, key: str) -> HubPull | None:
     """The pull request of the build with this key; None where there is none.
 
     Raises GateError for one that a person closed.
@@ -38,7 +38,7 @@ def pull_of(hub: Hub, repo_id: str, key: str) -> Pull | None:
     return found
 
 
-def ask(hub: Hub, before: Release, update: Update, key: str, evaluation: str) -> Pull | None:
+def ask(hub: Hub, before: Release, update: Update, key: str, evaluation: str) -> HubPull | None:
     """Propose an update to people unless that was done; the pull request as it stands.
 
     None where the repository holds all of it without one. After a merge into a repository that
@@ -68,7 +68,7 @@ def ask(hub: Hub, before: Release, update: Update, key: str, evaluation: str) ->
     return found
 
 
-def tell(hub: Hub, repo_id: str, pull: Pull, evaluation: str) -> None:
+def tell(hub: Hub, repo_id: str, pull: HubPull, evaluation: str) -> None:
     """Have the evaluation among the comments, once; an empty one is not made here yet."""
     if evaluation:
         Community(hub).comment(repo_id, pull, evaluation, EVALUATION)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bot.clients.hub.community import Community, Pull
+from bot.clients.hub.community import Community, HubPull
 from bot.clients.hub.connection import moved_on
 from bot.clients.hub.hub import Hub
 from bot.errors import PublishError
@@ -62,7 +62,7 @@ def publish_aside(
 
 def _proposed(
     hub: Hub, before: Release, update: Update, key: str, changed: Sequence[str], gone: Sequence[str]
-) -> Pull:
+) -> HubPull:
     """The build's open pull request: that of a stopped run, if it holds just this, or a new one."""
     repo_id, community = before.repo_id, Community(hub)
     found = community.pull(repo_id, mark(key))

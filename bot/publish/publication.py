@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bot.clients.hub.community import Pull
+from bot.clients.hub.community import HubPull
 from bot.clients.hub.hub import Hub
 from bot.clients.hub.writing import Writer
 from bot.clock import SystemClock, iso
@@ -258,7 +258,7 @@ def _evaluation(release: Path) -> str:
     return evaluation(card.read_text(encoding="utf-8"), gate.read_text(encoding="utf-8"))
 
 
-def _waiting(workplace: Workplace, repo_id: str, pull: Pull, release: Path) -> Published:
+def _waiting(workplace: Workplace, repo_id: str, pull: HubPull, release: Path) -> Published:
     proposed = workplace.hub.release(repo_id, pull.ref)
     return Published(
         repo_id=repo_id,

@@ -32,7 +32,7 @@ class Portion:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checkpoint:
+class Savepoint:
     """Where to note every `every` chunks what was seen; `key` says of which model."""
 
     path: Path
@@ -51,7 +51,7 @@ def calibrate(
     threads: int,
     gpu_layers: int,
     devices: Sequence[str],
-    checkpoint: Checkpoint | None = None,
+    checkpoint: Savepoint | None = None,
     progress: Callable[[int, int], None],
 ) -> tuple[int, ...]:
     """Decode `texts` through `model`, write what its weights saw; chunks taken of each text.
@@ -129,7 +129,7 @@ def _taken(picks: Sequence[Pick], texts: int) -> tuple[int, ...]:
     return tuple(sum(text == number for text, _ in picks) for number in range(texts))
 
 
-def _note(seen: dict[str, Seen], checkpoint: Checkpoint, key: str, done: int, context: int) -> None:
+def _note(seen: dict[str, Seen], checkpoint: Savepoint, key: str, done: int, context: int) -> None:
     """What was seen so far, as an importance matrix that also says what it belongs to."""
     if any(one.counts.max() >= EXACT for one in seen.values()):
         return  # sums would go on exactly, counts would not
@@ -137,7 +137,7 @@ def _note(seen: dict[str, Seen], checkpoint: Checkpoint, key: str, done: int, co
         imatrix.write(partial, seen, (), done, context, ((KEY, key),))
 
 
-def _resume(observer: Observer, checkpoint: Checkpoint | None, key: str) -> int:
+def _resume(observer: Observer, checkpoint: Savepoint | None, key: str) -> int:
     """Go on from a checkpoint, if there is one of this very work; chunks that are done."""
     if checkpoint is None or not checkpoint.path.is_file():
         return 0

@@ -12,7 +12,7 @@ from bot.disk.writing import writing
 from bot.plan.recipe import raised_types, without_data
 from bot.progress import Report
 from bot.quantize import imatrix, quantize
-from bot.quantize.calibrate import Checkpoint, Portion
+from bot.quantize.calibrate import Portion, Savepoint
 from bot.quantize.quantize import gap_of
 from bot.quantize.works import calibrated
 from bot.records.built import Built
@@ -78,7 +78,7 @@ def _make(job: Job, report: Report) -> list[int]:
         context=wanted.context,
         chunks=wanted.chunks,
         batch=wanted.batch,
-        checkpoint=Checkpoint(
+        checkpoint=Savepoint(
             path=job.paths.checkpoint.absolute(),
             every=wanted.checkpoint,
             key=digest([job.key, _inputs(job)]),

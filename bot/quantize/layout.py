@@ -29,7 +29,7 @@ Entry = tuple[str, Sequence[int], int, int]  # name, shape, type number, bytes o
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class WantedFile:
     """One model to make: `types` by tensor name, the importance matrix's weights, extra metadata.
 
     With `shard` it is written in shards whose tensors take at most as many bytes, as soon as one
@@ -54,7 +54,7 @@ class SourceTensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class PassSource:
     """A 16-bit model in one file or in shards; tensors in llama.cpp's order."""
 
     paths: tuple[Path, ...]
@@ -74,7 +74,7 @@ def order(name: str) -> tuple[int, str]:
     return (int(match[1]) if match else -1), name
 
 
-def open_source(path: Path) -> Source:
+def open_source(path: Path) -> PassSource:
     """The model whose only or first file is `path`. Raises SourceError for a damaged one."""
     files = gguf.raw_headers(path)
     tensors = [
@@ -84,7 +84,9 @@ def open_source(path: Path) -> Source:
     ]
     tensors.sort(key=lambda tensor: order(tensor.raw.name))
     _, first = files[0]
-    return Source(paths=tuple(path for path, _ in files), keys=first.keys, tensors=tuple(tensors))
+    return PassSource(
+        paths=tuple(path for path, _ in files), keys=first.keys, tensors=tuple(tensors)
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +99,7 @@ class Output:
     offsets: tuple[int, ...]
 
 
-def outputs(source: Source, want: Wanted) -> tuple[Output, ...]:
+def outputs(source: PassSource, want: WantedFile) -> tuple[Output, ...]:
     """The files of one model; their tensors follow one another in the source's order."""
     entries = [_entry(tensor.raw, want) for tensor in source.tensors]
     keys = _keys(source, want)
@@ -122,13 +124,13 @@ def shard_path(target: Path, number: int, count: int) -> Path:
     return target.with_name(f"{stem}-{number + 1:05d}-of-{count:05d}.gguf")
 
 
-def _entry(raw: RawTensor, want: Wanted) -> Entry:
+def _entry(raw: RawTensor, want: WantedFile) -> Entry:
     kind = want.types.get(raw.name, type_name(raw.type))
     size = kernels.row_bytes(kind, raw.shape[0]) * prod(raw.shape[1:])
     return raw.name, raw.shape, ggml_type(kind), size
 
 
-def _keys(source: Source, want: Wanted) -> list[bytes]:
+def _keys(source: PassSource, want: WantedFile) -> list[bytes]:
     """The source's metadata with what llama_model_quantize changes, in its order."""
     changed: dict[str, int | str] = {
         "general.quantization_version": QUANTIZATION_VERSION,

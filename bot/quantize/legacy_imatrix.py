@@ -23,7 +23,7 @@ LONGEST_DATASET = 65_535
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class LegacyEntry:
     """One weight: all experts after another, with a single count."""
 
     name: str
@@ -35,7 +35,7 @@ class Entry:
 class Legacy:
     """A whole file."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[LegacyEntry, ...]
     chunks: int
     dataset: str
 
@@ -87,7 +87,7 @@ def read_legacy(path: Path) -> Legacy:
 
 
 def _parse(reader: _Reader) -> Legacy:
-    entries: dict[str, Entry] = {}
+    entries: dict[str, LegacyEntry] = {}
     for _ in range(reader.number(1, MOST_ENTRIES)):
         entry = _entry(reader)
         if entry.name in entries:
@@ -102,8 +102,8 @@ def _parse(reader: _Reader) -> Legacy:
     return Legacy(entries=tuple(entries.values()), chunks=chunks, dataset=dataset)
 
 
-def _entry(reader: _Reader) -> Entry:
+def _entry(reader: _Reader) -> LegacyEntry:
     name = reader.text(1, LONGEST_NAME)
     calls = reader.number(1, 2**31 - 1)
     values = np.frombuffer(reader.take(4 * reader.number(1, reader.left // 4)), "<f4")
-    return Entry(name=name, calls=calls, values=values.astype(np.float32, copy=False))
+    return LegacyEntry(name=name, calls=calls, values=values.astype(np.float32, copy=False))

@@ -31,7 +31,7 @@ from bot.clients.llama import kernels
 from bot.clients.llama.library import library_version, package_version, type_name
 from bot.disk.writing import finish, partial_of, write_text
 from bot.errors import BuildError, CapacityError, RefusedError
-from bot.quantize.layout import Output, Source, SourceTensor, Wanted, open_source, outputs
+from bot.quantize.layout import Output, PassSource, SourceTensor, WantedFile, open_source, outputs
 from bot.records.coding import digest
 
 NOTE_EVERY = 2.0  # seconds between looks at how far a pass is
@@ -110,7 +110,7 @@ class Spent:
 
 def quantize_all(
     source: Path,
-    wanted: Sequence[Wanted],
+    wanted: Sequence[WantedFile],
     *,
     threads: int,
     memory: int,
@@ -160,7 +160,7 @@ class _Pass:
     another pass, or another way of quantizing, left under its name is never gone on with.
     """
 
-    def __init__(self, source: Source, wanted: Sequence[Wanted]) -> None:
+    def __init__(self, source: PassSource, wanted: Sequence[WantedFile]) -> None:
         self._source, self._wanted = source, wanted
         self.models = [outputs(source, want) for want in wanted]
         self.outputs = list(chain.from_iterable(self.models))

@@ -15,7 +15,7 @@ from bot.quantize import imatrix, onepass
 from bot.quantize import quantize as single
 from bot.quantize.calibrating import calibrate, gap, matrix_of, settled
 from bot.quantize.calibrating import known as known_matrix
-from bot.quantize.layout import Wanted
+from bot.quantize.layout import WantedFile
 from bot.quantize.quantize import Importance
 from bot.quantize.works import quantized
 from bot.records.built import Built, together
@@ -27,7 +27,7 @@ from bot.workplace.job import FREE, Job
 
 if TYPE_CHECKING:
     from bot.quantize.imatrix import Matrix
-    from bot.quantize.layout import Wanted
+    from bot.quantize.layout import WantedFile
     from bot.quantize.quantize import Importance, Notes
 
 
@@ -163,14 +163,14 @@ def _quantize_missing(job: Job, recipes: Sequence[Recipe], matrix: Built | None)
             ledger.record(job.key, step, inputs, files, None)
 
 
-def _wanted(job: Job, recipe: Recipe, weights: Importance | None) -> Wanted:
+def _wanted(job: Job, recipe: Recipe, weights: Importance | None) -> WantedFile:
     """What the pass shall make of a recipe; BuildError where the matrix lacks what it needs."""
     types = _types(job, recipe)
     if weights is not None:
         single.require_data(types, weights.matrix, experts=not recipe.plain)
         _say_gap(job, recipe, weights.matrix)
     notes = single.notes(weights.matrix) if weights is not None else ()
-    return Wanted(
+    return WantedFile(
         target=job.file_of(recipe),
         file_type=file_type(recipe.base),
         types=types,

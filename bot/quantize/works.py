@@ -7,7 +7,7 @@ from pathlib import Path
 from bot.apart.voice import Voice
 from bot.clients.llama.loading import Loading
 from bot.quantize import calibrate, imatrix, quantize
-from bot.quantize.calibrate import Checkpoint, Portion
+from bot.quantize.calibrate import Portion, Savepoint
 from bot.records.model import Tensor
 from bot.workplace.loaded import growing
 
@@ -21,7 +21,7 @@ def calibrated(
     context: int,
     chunks: int | None,
     batch: int,
-    checkpoint: Checkpoint,
+    checkpoint: Savepoint,
 ) -> list[int]:
     """An importance matrix in `target`; chunks taken of each text."""
     taken = calibrate.calibrate(

@@ -20,7 +20,7 @@ HERE = "network"  # the lane of the calling thread: transfers are what an interr
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
+class LaneTask:
     """A piece of work. `needs` are the names of tasks that come before it."""
 
     name: str
@@ -30,10 +30,10 @@ class Task:
 
 
 def run(
-    tasks: Sequence[Task],
+    tasks: Sequence[LaneTask],
     lanes: Mapping[Resource, str],
     *,
-    around: Callable[[Task], AbstractContextManager[object]] = lambda _task: nullcontext(),
+    around: Callable[[LaneTask], AbstractContextManager[object]] = lambda _task: nullcontext(),
     waiting: Callable[[BaseException, str], None] = lambda _error, _name: None,
 ) -> None:
     """Do all tasks; `around` each of them is entered in its thread.
@@ -47,7 +47,7 @@ def run(
     _Run(tasks, lanes, around, waiting).run()
 
 
-def _require_order(tasks: Sequence[Task]) -> None:
+def _require_order(tasks: Sequence[LaneTask]) -> None:
     """Every need is met by some order: none is unknown, none goes round in a circle."""
     names = {task.name for task in tasks}
     if len(names) < len(tasks):
@@ -67,9 +67,9 @@ class _Run:
 
     def __init__(
         self,
-        tasks: Sequence[Task],
+        tasks: Sequence[LaneTask],
         lanes: Mapping[Resource, str],
-        around: Callable[[Task], AbstractContextManager[object]],
+        around: Callable[[LaneTask], AbstractContextManager[object]],
         waiting: Callable[[BaseException, str], None],
     ) -> None:
         self._lanes, self._around, self._waiting = lanes, around, waiting
@@ -108,7 +108,7 @@ class _Run:
             else:
                 self._finish(task)
 
-    def _next(self, lane: str) -> Task | None:
+    def _next(self, lane: str) -> LaneTask | None:
         """The lane's next task once its needs are met; None when there is none, or an error."""
         with self._changed:
             while not self._halt.is_set():
@@ -123,13 +123,13 @@ class _Run:
                 self._changed.wait()
             return None
 
-    def _finish(self, task: Task) -> None:
+    def _finish(self, task: LaneTask) -> None:
         with self._changed:
             self._done.add(task.name)
             self._sending = None if self._sending == task.name else self._sending
             self._changed.notify_all()
 
-    def _fail(self, error: BaseException, task: Task | None) -> None:
+    def _fail(self, error: BaseException, task: LaneTask | None) -> None:
         """Begin nothing more. The first error counts, but an interrupt counts most."""
         with self._changed:
             first = self._error is None and not isinstance(error, Halted)

@@ -24,7 +24,7 @@ from bot.records.built import Built
 from bot.records.coding import load
 from bot.records.measured import Divergence
 from bot.records.recipes import Recipe
-from bot.release.graph import Resource, Task, run
+from bot.release.graph import LaneTask, Resource, run
 from bot.release.outlook import Outlook
 from bot.release.timeline import Timeline
 from bot.settings.settings import LlamaSettings
@@ -56,7 +56,7 @@ def prepare(
     outlook = Outlook(tasks, found, job.workplace.narrator.say)
 
     @contextmanager
-    def around(task: Task) -> Iterator[None]:
+    def around(task: LaneTask) -> Iterator[None]:
         with timeline.on(task.name, found[task.resource]), outlook.watching(task):
             yield
 
@@ -93,15 +93,15 @@ class _Tasks:
         self._made: dict[str, Built] = {}  # by tier, as passes end
         self._recipes = {recipe.tier: recipe for recipe in job.plan.distinct}
 
-    def all(self, *, one_lane: bool) -> list[Task]:
+    def all(self, *, one_lane: bool) -> list[LaneTask]:
         """Those of every tier, and what they need.
 
         Where calibrating takes the processor, too, what can do without comes before it: the
         network begins early. With a GPU it comes first: the next pass waits for it.
         """
         passes = tier_files.passes(self._job)
-        plain: list[Task] = []
-        calibrated: list[Task] = []
+        plain: list[LaneTask] = []
+        calibrated: list[LaneTask] = []
         before: tuple[str, ...] = ()
         for tiers in passes:
             tasks = self._pass(tiers, before)
@@ -109,9 +109,11 @@ class _Tasks:
             (calibrated if weighed else plain).extend(tasks)
             if self._is_tight():  # the next pass waits for the room of this one
                 before = tuple(task.name for task in tasks)
-        reference = Task(name=REFERENCE, resource="gpu", work=self._reference)
-        matrix = Task(name=MATRIX, resource="gpu", work=lambda: calibrating.calibrate(self._job))
-        last = Task(name="rest of the reference", resource="gpu", work=self._measure_reference)
+        reference = LaneTask(name=REFERENCE, resource="gpu", work=self._reference)
+        matrix = LaneTask(
+            name=MATRIX, resource="gpu", work=lambda: calibrating.calibrate(self._job)
+        )
+        last = LaneTask(name="rest of the reference", resource="gpu", work=self._measure_reference)
         if not calibrated:
             return [reference, *plain, last]
         if one_lane:
@@ -127,7 +129,7 @@ class _Tasks:
         left = sum(self._job.plan.predicted(self._recipes[tier]) for tier in missing)
         return left + self._job.settings.reserve > free_disk(self._job.paths.folder)
 
-    def _pass(self, tiers: tuple[str, ...], after: tuple[str, ...] = ()) -> list[Task]:
+    def _pass(self, tiers: tuple[str, ...], after: tuple[str, ...] = ()) -> list[LaneTask]:
         """Making some tiers, measuring and sending each."""
         weighed = any(self._recipes[tier].imatrix for tier in tiers)
         name = f"make {', '.join(tiers)}"
@@ -136,14 +138,14 @@ class _Tasks:
             self._made.update(tier_files.quantize_some(self._job, tiers))
 
         needs = (MATRIX, *after) if weighed else after
-        tasks = [Task(name=name, resource="cpu", work=work, needs=needs)]
+        tasks = [LaneTask(name=name, resource="cpu", work=work, needs=needs)]
         for tier in tiers:
             tasks += self._tier(self._recipes[tier], name)
         return tasks
 
-    def _tier(self, recipe: Recipe, made: str) -> list[Task]:
+    def _tier(self, recipe: Recipe, made: str) -> list[LaneTask]:
         tier, name = recipe.tier, f"measure {recipe.tier}"
-        measure = Task(
+        measure = LaneTask(
             name=name,
             resource="gpu",
             work=lambda: self._measure(tier),
@@ -151,7 +153,7 @@ class _Tasks:
         )
         if self._repo_id is None or recipe.plain:
             return [measure]
-        sending = Task(
+        sending = LaneTask(
             name=f"send {tier}", resource="network", work=lambda: self._send(tier), needs=(name,)
         )
         return [measure, sending]

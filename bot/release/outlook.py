@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from bot.clock import span
-from bot.release.graph import Resource, Task
+from bot.release.graph import LaneTask, Resource
 
 EVERY = 60.0  # seconds between two words about the whole
 INSTANT = 0.05  # seconds: such a task found its work done, and tells nothing of others
@@ -23,7 +23,7 @@ class Outlook:
 
     def __init__(
         self,
-        tasks: Sequence[Task],
+        tasks: Sequence[LaneTask],
         lanes: Mapping[Resource, str],
         say: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
@@ -34,7 +34,7 @@ class Outlook:
         self._lock = threading.Lock()
 
     @contextmanager
-    def watching(self, task: Task) -> Iterator[None]:
+    def watching(self, task: LaneTask) -> Iterator[None]:
         """Around a task: a word about the whole now and then once it has ended."""
         began = self._clock()
         yield
@@ -63,5 +63,5 @@ class Outlook:
         return max(lanes.values(), default=0.0)
 
 
-def _kind(task: Task) -> str:
+def _kind(task: LaneTask) -> str:
     return task.name.partition(" ")[0]

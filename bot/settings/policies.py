@@ -41,7 +41,7 @@ def presets() -> list[str]:
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
 
-class Terms(BaseModel):
+class PolicyTerms(BaseModel):
     """On which terms a release is built."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -70,13 +70,13 @@ class Terms(BaseModel):
     )
 
 
-class Rule(Terms):
+class Rule(PolicyTerms):
     """Other terms for some releases; keys that are not given stay as they are."""
 
     match: Patterns = Field(min_length=1, description="OWNER/NAME patterns, such as Qwen/*")
 
 
-class Policy(Terms):
+class Policy(PolicyTerms):
     """The whole section."""
 
     extends: tuple[Annotated[str, Named(lambda _root: presets())], ...] = Field(
@@ -99,15 +99,15 @@ class Policy(Terms):
     def _extended(cls, given: Any) -> Any:
         return extended(given) if isinstance(given, Mapping) else given
 
-    def terms(self, repo_id: str) -> Terms:
+    def terms(self, repo_id: str) -> PolicyTerms:
         """The terms for one repository: this section's, changed by the first rule that matches."""
-        kept = {name: getattr(self, name) for name in Terms.model_fields}
+        kept = {name: getattr(self, name) for name in PolicyTerms.model_fields}
         for rule in self.rules:
             if matches(rule.match, repo_id):
                 changed = rule.model_fields_set - {"match"}
                 kept |= {name: getattr(rule, name) for name in changed}
                 break
-        return Terms.model_construct(**kept)
+        return PolicyTerms.model_construct(**kept)
 
 
 def matches(patterns: Sequence[str], repo_id: str) -> bool:

@@ -18,7 +18,7 @@ from bot.tensors.stored import Content, Part, read_content
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checkpoint:
+class CheckpointFolder:
     """A checkpoint's config.json and all its tensors by name."""
 
     folder: Path
@@ -91,7 +91,7 @@ class Checkpoint:
         return prod(heads[0].shape) if heads else 0
 
 
-def read(folder: Path, dropped: Collection[str] = ()) -> Checkpoint:
+def read(folder: Path, dropped: Collection[str] = ()) -> CheckpointFolder:
     """The checkpoint in `folder`, of which the parts `dropped` may be missing.
 
     Raises SourceError when files are missing or damaged, or are links that lead elsewhere.
@@ -100,4 +100,4 @@ def read(folder: Path, dropped: Collection[str] = ()) -> Checkpoint:
     config = read_json(folder / "config.json")
     tensors = {tensor.name: tensor for tensor in local_safetensors(folder, config, dropped)}
     files = sorted({tensor.file for tensor in tensors.values()})
-    return Checkpoint(folder=folder, config=config, files=tuple(files), tensors=tensors)
+    return CheckpointFolder(folder=folder, config=config, files=tuple(files), tensors=tensors)

@@ -13,7 +13,7 @@ from typing import Literal
 
 from bot.apart import sandbox
 from bot.apart.sandbox import Isolation, Limits
-from bot.apart.worker import Room, Terms, away
+from bot.apart.worker import ChildTerms, Room, away
 from bot.disk.folders import WORK
 from bot.disk.space import require_free
 from bot.errors import BuildError, CapacityError, RefusedError, SourceError
@@ -21,7 +21,7 @@ from bot.foreign import last_lines
 from bot.source import checkpoint as checkpoints
 from bot.source import converted, staging
 from bot.source.beforehand import lacking, require_whole
-from bot.source.checkpoint import Checkpoint
+from bot.source.checkpoint import CheckpointFolder
 from bot.source.staging import ConvertFacts
 from bot.tensors.stored import dropped_parts
 from bot.toolchain.toolchain import Toolchain, has_mtp_switch, supported
@@ -45,7 +45,7 @@ class Options:
     threads: int = 1
     reserve: int = 0  # bytes that must stay free on the disk
     limits: Limits = field(default=_DAY)
-    terms: Terms = field(default_factory=Terms)  # of what else opens the files
+    terms: ChildTerms = field(default_factory=ChildTerms)  # of what else opens the files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +103,7 @@ def convert(
 class _Job:
     """What every run of the converter for one checkpoint shares."""
 
-    checkpoint: Checkpoint
+    checkpoint: CheckpointFolder
     toolchain: Toolchain
     options: Options
     work: Path
@@ -172,7 +172,7 @@ def without(part: str, reason: str) -> str:
     return f"without its {part}: {reason.split('; its whole log is')[0]}"
 
 
-def _require_support(checkpoint: Checkpoint, toolchain: Toolchain) -> str:
+def _require_support(checkpoint: CheckpointFolder, toolchain: Toolchain) -> str:
     architecture = checkpoint.architecture("text")
     if architecture is None:
         raise SourceError("config.json names no architecture; the repository cannot be converted")
@@ -185,7 +185,7 @@ def _require_support(checkpoint: Checkpoint, toolchain: Toolchain) -> str:
 
 
 def _mtp_plan(
-    checkpoint: Checkpoint, wanted: Mtp, *, switch: bool
+    checkpoint: CheckpointFolder, wanted: Mtp, *, switch: bool
 ) -> tuple[Layers, tuple[str, ...], tuple[str, ...]]:
     """What becomes of MTP layers: (in the model, the converter's flags, notes).
 
@@ -204,7 +204,7 @@ def _mtp_plan(
     return "dropped", ("--no-nextn",), ()
 
 
-def needed_bytes(checkpoint: Checkpoint) -> int:
+def needed_bytes(checkpoint: CheckpointFolder) -> int:
     """About what converting takes on disk at its peak, the checkpoint itself left out.
 
     Packed experts lie there twice for a while, as they are and expanded.
@@ -214,7 +214,7 @@ def needed_bytes(checkpoint: Checkpoint) -> int:
     return _expected_bytes(checkpoint) + packed + 2 * seen
 
 
-def _expected_bytes(checkpoint: Checkpoint) -> int:
+def _expected_bytes(checkpoint: CheckpointFolder) -> int:
     """About what the file will take: two bytes a weight, or as much as is stored where packed."""
     weights = checkpoint.parameters("main")
     return checkpoint.bytes if weights is None else 2 * weights

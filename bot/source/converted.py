@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from bot.apart.worker import Room, Terms, away
+from bot.apart.worker import ChildTerms, Room, away
 from bot.clients.files import gguf
 from bot.clients.llama.loading import Loading
 from bot.errors import RefusedError
 from bot.records.model import Tensor
-from bot.source.checkpoint import Checkpoint
+from bot.source.checkpoint import CheckpointFolder
 from bot.workplace.loaded import computes
 
 PACKED = ("MXFP4",)
@@ -26,12 +26,12 @@ def is_packed(files: Sequence[Path]) -> bool:
 
 
 def check_model(
-    checkpoint: Checkpoint,
+    checkpoint: CheckpointFolder,
     files: Sequence[Path],
     *,
     layers: Literal["dropped", "kept", "either"],
     threads: int,
-    terms: Terms,
+    terms: ChildTerms,
 ) -> None:
     """Raise RefusedError unless the file has every weight of the checkpoint and computes.
 
@@ -50,7 +50,7 @@ def check_model(
     _compute(files[0], threads, terms)
 
 
-def check_projector(checkpoint: Checkpoint, file: Path) -> tuple[str, ...]:
+def check_projector(checkpoint: CheckpointFolder, file: Path) -> tuple[str, ...]:
     """Raise RefusedError unless `file` is a projector; a note when it lacks weights.
 
     Converters of projectors leave out what llama.cpp computes itself, so a difference is told
@@ -87,7 +87,7 @@ def _by_layer(tensors: Iterable[Tensor]) -> dict[int, int]:
 
 
 def _compare(
-    checkpoint: Checkpoint,
+    checkpoint: CheckpointFolder,
     tensors: Sequence[Tensor],
     layers: Literal["dropped", "kept", "either"],
 ) -> None:
@@ -114,14 +114,14 @@ def _compare(
         )
 
 
-def _require_layers(checkpoint: Checkpoint, made: dict[int, int]) -> None:
+def _require_layers(checkpoint: CheckpointFolder, made: dict[int, int]) -> None:
     layers = checkpoint.text.get("num_hidden_layers")
     missing = [n for n in range(layers if isinstance(layers, int) else 0) if n not in made]
     if missing:
         raise RefusedError(f"layer {missing[0]} is missing after conversion; wait for a newer one")
 
 
-def _compute(file: Path, threads: int, terms: Terms) -> None:
+def _compute(file: Path, threads: int, terms: ChildTerms) -> None:
     """Load the file on the CPU, where it is mapped and not copied, and decode a sentence."""
     file = file.absolute()
     room = Room(about=file, terms=terms, reads=(file.parent,))

@@ -156,7 +156,7 @@ class _Told:
     extras: Mapping[str, str]  # paths
 
 
-def _converted(workplace: Workplace, found: Candidate, files: weights.Checkpoint) -> Local:
+def _converted(workplace: Workplace, found: Candidate, files: weights.CheckpointFiles) -> Local:
     release = found.release
     chosen = toolchain.chosen(workplace.settings.convert, workplace.folders.toolchain)
     job, inputs = _conversion(workplace, release, chosen)
@@ -203,7 +203,7 @@ def _sweep(folder: Path) -> None:
 def _convert(
     workplace: Workplace,
     found: Candidate,
-    files: weights.Checkpoint,
+    files: weights.CheckpointFiles,
     chosen: Toolchain,
     job: str,
     inputs: Mapping[str, Any],

@@ -15,7 +15,7 @@ from typing import Any
 
 from bot.disk.paths import slug
 from bot.foreign import read_json
-from bot.source.checkpoint import Checkpoint
+from bot.source.checkpoint import CheckpointFolder
 from bot.tensors.configs import SPELLINGS, names
 
 _DATA = re.compile(
@@ -43,7 +43,9 @@ class ConvertFacts:
     site: str = "https://huggingface.co"  # where repo_id lies
 
 
-def stage(checkpoint: Checkpoint, folder: Path, facts: ConvertFacts, *, without_mtp: bool) -> Path:
+def stage(
+    checkpoint: CheckpointFolder, folder: Path, facts: ConvertFacts, *, without_mtp: bool
+) -> Path:
     """Make the converter's view of a checkpoint below `folder`; the folder to name to it.
 
     `without_mtp` makes the config deny multi-token prediction layers. Weights are linked, not
@@ -99,7 +101,7 @@ def write_metadata(path: Path, facts: ConvertFacts) -> None:
     _write_json(path, data)
 
 
-def names_code(checkpoint: Checkpoint) -> bool:
+def names_code(checkpoint: CheckpointFolder) -> bool:
     """Whether the repository asks for its own Python code to be run for its tokenizer."""
     path = checkpoint.folder / "tokenizer_config.json"
     return path.is_file() and "auto_map" in read_json(path, _LARGEST)

@@ -9,7 +9,7 @@ from bot.legible import legible, legible_block
 from bot.progress import Step, step_of
 from bot.settings.settings import Settings
 from bot.store.ledger import Ledger
-from bot.store.queue import OPEN, PAUSED, Event, Queue, Task
+from bot.store.queue import OPEN, PAUSED, Event, Queue, QueuedRelease
 from bot.store.sightings import Past, Sightings
 
 HEARTBEAT = "heartbeat"
@@ -40,9 +40,9 @@ class Board:
     paused: str | None
     counts: dict[str, int]  # tasks by state
     waiting_counts: dict[str, int]  # releases by what they wait for
-    tasks: tuple[Task, ...]
+    tasks: tuple[QueuedRelease, ...]
     steps: dict[str, Step]  # what a running build last said, by its task
-    published: tuple[Task, ...]
+    published: tuple[QueuedRelease, ...]
     waiting: tuple[Waiting, ...]
     events: tuple[Event, ...]
     spent: dict[str, int]  # requests in the last five minutes
@@ -87,7 +87,7 @@ def _trouble(
     return None
 
 
-def log_of(task: Task) -> Path | None:
+def log_of(task: QueuedRelease) -> Path | None:
     """The log of a build on this machine; None where its link leads elsewhere."""
     path = Path(task.link or "")
     return path if path.name == LOG and path.is_absolute() and path.is_file() else None
@@ -104,7 +104,7 @@ def tail(path: Path, size: int) -> str:
     return legible_block(text.partition("\n")[2] if start else text)
 
 
-def _step(task: Task) -> Step | None:
+def _step(task: QueuedRelease) -> Step | None:
     path = log_of(task) if task.state == "running" else None
     said = [line.strip() for line in tail(path, WORDS).splitlines()] if path else []
     last = next((line for line in reversed(said) if line), None)

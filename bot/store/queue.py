@@ -31,7 +31,7 @@ NOTES = ("ordered", "cancelled", "stalled")  # about runs on GitHub, in the ledg
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
+class QueuedRelease:
     """A release at one commit that shall be built."""
 
     id: str
@@ -57,9 +57,9 @@ class Memory:
     """What the queue knows that bears on a release."""
 
     ignored: str | None = None  # because of what
-    same: Task | None = None  # of the same commit or weights under another name
+    same: QueuedRelease | None = None  # of the same commit or weights under another name
     same_created: str | None = None  # when that repository was made, ISO 8601, UTC
-    own: Task | None = None  # the latest of this repository
+    own: QueuedRelease | None = None  # the latest of this repository
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +107,7 @@ class Queue:
         *,
         asked: bool,
         news: float | None = None,
-    ) -> Task | None:
+    ) -> QueuedRelease | None:
         """Keep a decision to build and its task, in one transaction.
 
         None when there is a task already, of this commit or of these weights elsewhere. One that
@@ -162,7 +162,7 @@ class Queue:
 
     # ── doing ───────────────────────────────────────────────────────────────────────────────
 
-    def claim(self, now: float, *, at_once: int, per_hour: int) -> Task | None:
+    def claim(self, now: float, *, at_once: int, per_hour: int) -> QueuedRelease | None:
         """Take the next task to start, or one whose starter died; None where nothing may start.
 
         What waits for a person is only looked at: one such look at a time, beside the builds, and
@@ -193,18 +193,18 @@ class Queue:
             event(db, now, kind, row["repo"], f"attempt {row['attempts'] + 1}")
             return _one(db, row["id"])
 
-    def running(self) -> list[Task]:
+    def running(self) -> list[QueuedRelease]:
         """Tasks that an executor has."""
         return self.tasks(("running",))
 
-    def started(self, task: Task, link: str | None, now: float) -> None:
+    def started(self, task: QueuedRelease, link: str | None, now: float) -> None:
         """The executor has the task."""
         with self.ledger.writing() as db:
             _change(db, task.id, "starting", "running", now, link=link)
 
     def published(
         self,
-        task: Task,
+        task: QueuedRelease,
         link: str | None,
         now: float,
         *,
@@ -222,7 +222,7 @@ class Queue:
 
     def failed(
         self,
-        task: Task,
+        task: QueuedRelease,
         error: str,
         link: str | None,
         now: float,
@@ -256,13 +256,13 @@ class Queue:
             tries = f"attempt {task.attempts}{counted}"
             event(db, now, "gave_up" if over else "failed", task.repo, f"{tries}: {error}", link)
 
-    def elsewhere(self, task: Task, now: float) -> None:
+    def elsewhere(self, task: QueuedRelease, now: float) -> None:
         """Another process works on the task: ask again later, without counting an attempt."""
         with self.ledger.writing() as db:
             if _change(db, task.id, task.state, "queued", now, due=now + BUSY):
                 _uncount(db, task, now, "busy")
 
-    def waits(self, task: Task, link: str, now: float) -> None:
+    def waits(self, task: QueuedRelease, link: str, now: float) -> None:
         """A person has to merge the pull request `link` first: look again later, uncounted."""
         said = f"waits for a person: merge {link} to publish, or close it"
         with self.ledger.writing() as db:
@@ -273,7 +273,7 @@ class Queue:
                 if task.error != said:
                     event(db, now, "asked", task.repo, said, link)
 
-    def resumed(self, link: str, now: float) -> Task | None:
+    def resumed(self, link: str, now: float) -> QueuedRelease | None:
         """What failed with this link runs again; None where no task did."""
         with self.ledger.writing() as db:
             row = db.execute(
@@ -288,7 +288,7 @@ class Queue:
 
     # ── people ──────────────────────────────────────────────────────────────────────────────
 
-    def approve(self, repo: str, now: float) -> Task:
+    def approve(self, repo: str, now: float) -> QueuedRelease:
         """Queue what was asked. Raises SourceError when nothing was."""
         with self.ledger.writing() as db:
             task = self._latest(db, repo, ("asked",))
@@ -298,7 +298,7 @@ class Queue:
             event(db, now, "approved", repo, "approved")
             return _one(db, task.id)
 
-    def retry(self, repo: str, now: float) -> Task | None:
+    def retry(self, repo: str, now: float) -> QueuedRelease | None:
         """Queue what failed or was ignored, with all attempts again.
 
         None when there is no such task; the release is then looked at again. Raises SourceError
@@ -349,7 +349,7 @@ class Queue:
 
     # ── asking ──────────────────────────────────────────────────────────────────────────────
 
-    def tasks(self, states: Sequence[str], limit: int = 1000) -> list[Task]:
+    def tasks(self, states: Sequence[str], limit: int = 1000) -> list[QueuedRelease]:
         """Tasks in some states, the latest change first."""
         marks = ",".join("?" * len(states))
         with self.ledger.reading() as db:
@@ -397,7 +397,7 @@ class Queue:
         with self.ledger.writing(lazily=True) as db:
             event(db, now, kind, repo, text, link)
 
-    def _latest(self, db: Connection, repo: str, states: Sequence[str]) -> Task | None:
+    def _latest(self, db: Connection, repo: str, states: Sequence[str]) -> QueuedRelease | None:
         marks = ",".join("?" * len(states))
         row = db.execute(
             f"SELECT * FROM tasks WHERE repo = ? AND state IN ({marks})"  # noqa: S608 - marks only
@@ -407,7 +407,7 @@ class Queue:
         return _task(row) if row else None
 
 
-def is_original(created: str | None, twin: Task, made: str | None) -> bool:
+def is_original(created: str | None, twin: QueuedRelease, made: str | None) -> bool:
     """Whether a repository made at `created` goes before a twin of it that was made at `made`.
 
     The older one does, unless work on the other has begun. Times are ISO 8601 in UTC.
@@ -478,7 +478,7 @@ def _anew(db: Connection, task: str, now: float) -> None:
     )
 
 
-def _uncount(db: Connection, task: Task, now: float, look: str) -> None:
+def _uncount(db: Connection, task: QueuedRelease, now: float, look: str) -> None:
     """An attempt is known by its number and the time: the next shall be another.
 
     What was started turned out to be a look, and did not build.
@@ -537,12 +537,12 @@ def _count(db: Connection, question: str, *given: float) -> int:
     return int(db.execute(question, given).fetchone()[0])
 
 
-def _one(db: Connection, task: str) -> Task:
+def _one(db: Connection, task: str) -> QueuedRelease:
     return _task(db.execute("SELECT * FROM tasks WHERE id = ?", (task,)).fetchone())
 
 
-def _task(row: Row) -> Task:
-    return Task(
+def _task(row: Row) -> QueuedRelease:
+    return QueuedRelease(
         id=row["id"],
         repo=row["repo"],
         commit=row["commit_id"],

@@ -55,7 +55,7 @@ _LOW = frozenset({*_EIGHT, "I8", "U8", "F4", "F6_E2M3", "F6_E3M2"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Stored:
+class StoredPart:
     """A tensor of a checkpoint after dequantizing: shape in torch's order."""
 
     name: str  # without the word that says how it was packed
@@ -81,10 +81,10 @@ class Content:
     """All tensors of a checkpoint, and how many layers its config says it has."""
 
     layers: int | None
-    tensors: tuple[Stored, ...]
+    tensors: tuple[StoredPart, ...]
 
     @cached_property
-    def main(self) -> tuple[Stored, ...]:
+    def main(self) -> tuple[StoredPart, ...]:
         """The text decoder, without layers for multi-token prediction."""
         return tuple(tensor for tensor in self.tensors if tensor.part == "main")
 
@@ -164,13 +164,13 @@ def parts_by_file(
     return {file: tuple(sorted(found[file])) for file in sorted(found)}
 
 
-def _stored(tensor: HeaderTensor, packing: _Packing, layers: int | None) -> Stored | None:
+def _stored(tensor: HeaderTensor, packing: _Packing, layers: int | None) -> StoredPart | None:
     part = part_of(tensor.name, layers)
     if part == "none" or tensor.dtype == "F8_E8M0" or packing.is_no_weight(tensor):
         return None
     layer = _LAYER.search(tensor.name)
     shape, precision = packing.unpack(tensor)
-    return Stored(
+    return StoredPart(
         name=_plain(tensor.name),
         shape=shape,
         part=part,

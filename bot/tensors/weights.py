@@ -114,7 +114,7 @@ def safetensors(release: Release) -> tuple[RepoFile, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checkpoint:
+class CheckpointFiles:
     """The safetensors files of a model, and what of it is not there."""
 
     files: tuple[RepoFile, ...]
@@ -143,7 +143,7 @@ def checkpoint(
     release: Release,
     index: Mapping[str, Collection[str]] | None = None,
     dropped: Collection[str] = (),
-) -> Checkpoint:
+) -> CheckpointFiles:
     """Which safetensors files are the model.
 
     With an index all that it names, and nothing else: `index` gives for each file it names the
@@ -158,7 +158,7 @@ def checkpoint(
     if index is not None:
         absent = [name for name in index if name not in there]
         spared = {name for name in absent if set(index[name]) <= {*dropped, "none"}}
-        return Checkpoint(
+        return CheckpointFiles(
             files=tuple(there[name] for name in sorted(index) if name in there),
             missing=tuple(sorted(set(absent) - spared)),
             left_out=tuple(sorted(spared)),
@@ -167,7 +167,7 @@ def checkpoint(
     unread = needs_index(release)
     own = [f for f in root if unread or f.path.startswith("model")]
     chosen = list(_each_once(_one_set(_no_copies(own))))
-    return Checkpoint(files=tuple(chosen), missing=_absent(chosen), others=bool(root))
+    return CheckpointFiles(files=tuple(chosen), missing=_absent(chosen), others=bool(root))
 
 
 def needs_index(release: Release) -> bool:

@@ -18,7 +18,7 @@ from bot.disk.locks import ALONE, USED, unused
 from bot.disk.paths import inside, remove, slug
 from bot.errors import SourceError
 from bot.jobs.orders import Folder, Sent
-from bot.store.queue import OPEN, Queue, Task
+from bot.store.queue import OPEN, Queue, QueuedRelease
 from bot.workplace import names
 from bot.workplace.pinning import REPO_ID
 from bot.workplace.workplace import Workplace
@@ -29,7 +29,7 @@ LONGEST_NOTE = 4_000  # bytes
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class WantedCleaning:
     """What shall go. `before`: only what did not change since then, seconds since the epoch."""
 
     model: str | None = None  # ORG/NAME, a name, or a path: of this one, all of it
@@ -39,7 +39,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class Cleanable:
     """A file or folder, from the working folder; what it takes, and why it goes or stays."""
 
     path: str
@@ -55,7 +55,7 @@ class Cleaned:
     folder: str
     dry_run: bool
     freed: int
-    places: tuple[Place, ...]
+    places: tuple[Cleanable, ...]
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class _Found:
     guard: Path | None = None  # whose locks they are; none: its own
 
 
-def clean(workplace: Workplace, wanted: Wanted) -> Cleaned:
+def clean(workplace: Workplace, wanted: WantedCleaning) -> Cleaned:
     """Remove what is over and nobody works with; see Wanted. Nothing outside of the folder goes."""
     root = workplace.folders.root
     shelf = _Shelf(workplace, wanted)
@@ -86,13 +86,13 @@ def clean(workplace: Workplace, wanted: Wanted) -> Cleaned:
 class _Shelf:
     """The working folder as it is now."""
 
-    def __init__(self, workplace: Workplace, wanted: Wanted) -> None:
+    def __init__(self, workplace: Workplace, wanted: WantedCleaning) -> None:
         self._space, self._wanted = workplace.folders, wanted
         self._root = workplace.folders.root
         known = self._space.ledger.is_file()  # without one nobody watched here
         queue = Queue(workplace.ledger) if known else None
-        self._open: Sequence[Task] = queue.tasks(OPEN) if queue else ()
-        self._given_up: Sequence[Task] = queue.tasks(GIVEN_UP) if queue else ()
+        self._open: Sequence[QueuedRelease] = queue.tasks(OPEN) if queue else ()
+        self._given_up: Sequence[QueuedRelease] = queue.tasks(GIVEN_UP) if queue else ()
         self._needed = {_called(task.repo) for task in self._open}  # names of what is not over
         self._over = set[str]()
         self._held = set[str]()  # names of models that a bot works with
@@ -110,7 +110,7 @@ class _Shelf:
         yield from self._runs()
         yield from self._orders()
 
-    def settle(self, found: _Found) -> Place:
+    def settle(self, found: _Found) -> Cleanable:
         """Remove a place that is over, unless somebody works with it or it is too young."""
         size, changed = self._measure(found.path)
         goes, reason = found.over, found.reason
@@ -121,7 +121,7 @@ class _Shelf:
         if not goes and found.name:
             self._needed.add(found.name)
         path = inside(self._root, found.path)
-        return Place(path=path, bytes=size, goes=goes, reason=reason)
+        return Cleanable(path=path, bytes=size, goes=goes, reason=reason)
 
     def _give_back(self, found: _Found) -> tuple[bool, str]:
         """Remove a place that nobody works with; whether it went, or would, and why."""

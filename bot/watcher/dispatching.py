@@ -6,8 +6,8 @@ from bot.clock import Clock
 from bot.errors import BotError
 from bot.progress import Narrator
 from bot.settings.policies import Policy
-from bot.store.queue import Queue, Task
-from bot.workplace.executing import Executor, NotStarted, Run
+from bot.store.queue import Queue, QueuedRelease
+from bot.workplace.executing import Attempt, Executor, NotStarted
 
 AT_ONCE = 20  # tasks started in one turn
 DAY = 86_400.0
@@ -26,7 +26,7 @@ def turn(
         except (BotError, OSError) as error:
             narrator.say(f"{task.repo}: {error}")
             continue
-        run = run or Run(good=False, error="its run has vanished")
+        run = run or Attempt(good=False, error="its run has vanished")
         if run.good is not None:
             _settle(queue, task, run, policy, clock)
     for _ in range(AT_ONCE):
@@ -39,7 +39,7 @@ def turn(
 def _start(
     queue: Queue,
     executor: Executor,
-    task: Task,
+    task: QueuedRelease,
     policy: Policy,
     clock: Clock,
     narrator: Narrator,
@@ -59,7 +59,7 @@ def _start(
     queue.started(task, link, clock.now())
 
 
-def _settle(queue: Queue, task: Task, run: Run, policy: Policy, clock: Clock) -> None:
+def _settle(queue: Queue, task: QueuedRelease, run: Attempt, policy: Policy, clock: Clock) -> None:
     now = clock.now()
     if run.good:
         queue.published(task, run.link, now, page=run.page, lacks=run.lacks)

@@ -14,9 +14,9 @@ from bot.clients.hub.replies import Listed
 from bot.clock import moment
 from bot.records.coding import digest
 from bot.records.releases import Ask, Build, Decision, Outcome, Release, RepoFile, Skip, Wait
-from bot.settings.policies import Policy, Terms, matches
+from bot.settings.policies import Policy, PolicyTerms, matches
 from bot.settings.settings import GateSettings
-from bot.store.queue import OPEN, Memory, Task, is_original
+from bot.store.queue import OPEN, Memory, QueuedRelease, is_original
 from bot.tensors import weights
 
 LICENSE = "license:"
@@ -66,7 +66,7 @@ def refused(
     return None
 
 
-def _unwanted(release: Release, policy: Policy, terms: Terms) -> str | None:
+def _unwanted(release: Release, policy: Policy, terms: PolicyTerms) -> str | None:
     if matches(policy.deny, release.repo_id):
         return "policy.deny names it"
     if policy.allow and not matches(policy.allow, release.repo_id):
@@ -123,7 +123,7 @@ def wanted(
     return build
 
 
-def _past(release: Release, memory: Memory, terms: Terms, found: Weighed) -> str | None:
+def _past(release: Release, memory: Memory, terms: PolicyTerms, found: Weighed) -> str | None:
     """Why the past makes a build needless, or None."""
     same, own = memory.same, memory.own
     if same is not None and not is_original(release.created_at, same, memory.same_created):
@@ -152,9 +152,9 @@ def recalled(memory: Memory) -> dict[str, Any]:
 def memory_of(data: Mapping[str, Any]) -> Memory:
     """The memory that `recalled` took apart."""
 
-    def task(name: str) -> Task | None:
+    def task(name: str) -> QueuedRelease | None:
         found = data[name]
-        return Task(**{**found, "tiers": tuple(found["tiers"])}) if found else None
+        return QueuedRelease(**{**found, "tiers": tuple(found["tiers"])}) if found else None
 
     return Memory(
         ignored=data["ignored"],

@@ -12,9 +12,18 @@ from typing import Any, Literal
 
 from bot.clients.hub.hub import Hub
 from bot.clients.hub.reading import Sort
-from bot.clients.hub.replies import Listed, Page
+from bot.clients.hub.replies import Listed, ReplyPage
 from bot.clock import Clock, instant, moment, span
-from bot.detect.listed import Facts, Machine, Trouble, as_listed, conclude, learn, packed, ruled_out
+from bot.detect.listed import (
+    ListedFacts,
+    Machine,
+    Trouble,
+    as_listed,
+    conclude,
+    learn,
+    packed,
+    ruled_out,
+)
 from bot.errors import (
     AbsentError,
     AccessError,
@@ -289,7 +298,7 @@ class Watcher:
             before = known.get(row.repo_id)
             if not again and before is not None and not _news(before, row):
                 continue
-            facts = Facts(listed=row)
+            facts = ListedFacts(listed=row)
             decision = self._ruled_out(facts)
             if decision is None:
                 open_.append(row)
@@ -302,7 +311,7 @@ class Watcher:
             self._examine(row, known.get(row.repo_id))
         return len(settled) + len(open_)
 
-    def _ruled_out(self, facts: Facts) -> Skip | None:
+    def _ruled_out(self, facts: ListedFacts) -> Skip | None:
         """What the row settles; None, too, where it cannot be read: that is found out again."""
         try:
             with read_of(facts.listed.repo_id):
@@ -336,7 +345,7 @@ class Watcher:
         trouble = Trouble(
             kind="skip" if kind is Skip else "wait", outcome="unreadable", reason=str(error)
         )
-        facts = Facts(listed=row, trouble=trouble)
+        facts = ListedFacts(listed=row, trouble=trouble)
         return decision, self._decided(decision, facts, Memory(), before, None)
 
     def _looked_into(
@@ -344,7 +353,9 @@ class Watcher:
     ) -> tuple[Decision, Decided]:
         memory = self.queue.memory(row.repo_id, row.commit or "", None)
         early = rules.refused(as_listed(row), row, self._policy, memory.ignored)
-        facts = Facts(listed=row) if early else learn(self._hub, row, owners=self._watch.owners)
+        facts = (
+            ListedFacts(listed=row) if early else learn(self._hub, row, owners=self._watch.owners)
+        )
         found = None
         if facts.release is not None:
             found = rules.weighed(facts.release, _pushed(facts.release, now))
@@ -356,7 +367,7 @@ class Watcher:
         return decision, self._decided(decision, facts, memory, before, found)
 
     def judge(
-        self, facts: Facts, memory: Memory, found: rules.Weighed | None, now: float
+        self, facts: ListedFacts, memory: Memory, found: rules.Weighed | None, now: float
     ) -> Decision:
         """The decision that facts, memory and policy lead to; asks nobody."""
         settled = ruled_out(facts, self._watch.owners)
@@ -386,7 +397,7 @@ class Watcher:
     def _decided(
         self,
         decision: Decision,
-        facts: Facts,
+        facts: ListedFacts,
         memory: Memory,
         before: Known | None,
         found: rules.Weighed | None,
@@ -436,7 +447,7 @@ class Watcher:
         reason = past[-1].reason if past else "no weights yet"
         wait = Wait(release=as_listed(listed), reason=reason, outcome="no_weights_yet")
         decision = self._patient(wait, known, listed, self._clock.now())
-        facts = Facts(listed=listed)
+        facts = ListedFacts(listed=listed)
         if isinstance(decision, Skip):
             gave_up = Trouble(kind="skip", outcome=decision.outcome, reason=decision.reason)
             facts = replace(facts, trouble=gave_up)
@@ -473,7 +484,7 @@ class Watcher:
         )  # fmt: skip
         trouble = Trouble(kind="skip" if over else "wait", outcome=outcome, reason=reason)
         decision = kind(release=release, reason=reason, outcome=outcome)
-        facts = Facts(listed=listed, trouble=trouble)
+        facts = ListedFacts(listed=listed, trouble=trouble)
         self._seen(decision)
         decided = self._decided(decision, facts, Memory(), known, None)
         self.sightings.record([decided], now)
@@ -516,7 +527,7 @@ def _beginning(owner: str | None) -> str:
     return f"began:{owner or ''}"
 
 
-def _times(page: Page, sort: Sort) -> list[float]:
+def _times(page: ReplyPage, sort: Sort) -> list[float]:
     """Times of a page's rows, in its order; those that have none are left out."""
     name = TIMES.get(sort)
     found: Iterable[float | None] = (

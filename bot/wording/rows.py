@@ -29,7 +29,7 @@ class Share:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class CardRow:
     """A row of the card, whoever measured it; None and absent keys: not known."""
 
     name: str
@@ -75,10 +75,10 @@ class Entry:
 PREFIX: Mapping[Kind, str] = {"tier": "APEX ", "baseline": "llama.cpp "}
 
 
-def entry(row: Row, kind: Kind, names: Sequence[str] = ()) -> Entry:
+def entry(row: Row, kind: Kind, names: Sequence[str] = ()) -> CardRow:
     """What was measured here."""
     ppl, found = row.scores.perplexity, row.scores.divergence
-    return Entry(
+    return CardRow(
         name=row.name,
         kind=kind,
         bytes=row.bytes,
@@ -104,10 +104,10 @@ def _divergence(found: Divergence) -> dict[str, float]:
     return {name: getattr(found, name) for name in names}
 
 
-def imported_entry(given: Imported) -> Entry:
+def imported_entry(given: Imported) -> CardRow:
     """What others measured."""
     bounds = given.intervals
-    return Entry(
+    return CardRow(
         name=given.name,
         kind=given.kind or "other",
         bytes=given.bytes or 0,
@@ -127,7 +127,7 @@ def imported_entry(given: Imported) -> Entry:
     )
 
 
-def entries(results: Results) -> list[Entry]:
+def entries(results: Results) -> list[CardRow]:
     """The table's rows: the reference, then all others, the largest first."""
     placed = [imported_entry(row) for row in results.imported if row.kind]
     reference = next(
@@ -142,7 +142,7 @@ def entries(results: Results) -> list[Entry]:
     return [reference, *sorted(rows, key=lambda row: -row.bytes)]
 
 
-def elsewhere(results: Results) -> list[Entry]:
+def elsewhere(results: Results) -> list[CardRow]:
     """What others measured and belongs into no table of ours."""
     return [imported_entry(row) for row in results.imported if not row.kind]
 
@@ -167,14 +167,14 @@ def label(results: Results, row: Row) -> str:
     return " = ".join(legible(name, NAME_LIMIT) for name in names(results, row))
 
 
-def files_of(results: Results, *kinds: Kind) -> list[Entry]:
+def files_of(results: Results, *kinds: Kind) -> list[CardRow]:
     """Each file once, the largest first; of all kinds but the reference unless told."""
     rows = [row for row in entries(results)[1:] if row.same_as is None]
     ordered = [row for row in rows if not kinds or row.kind in kinds]
     return sorted(ordered, key=lambda row: (-row.bytes, row.name))
 
 
-def tiers(results: Results) -> list[Entry]:
+def tiers(results: Results) -> list[CardRow]:
     """Our files that have a divergence, the largest first."""
     return [row for row in files_of(results, "tier") if row.mean is not None]
 
@@ -182,7 +182,7 @@ def tiers(results: Results) -> list[Entry]:
 Known = tuple[float | None, float | None]  # a value and its standard error
 
 
-def less_divergent(results: Results, one: Entry, other: Entry) -> bool | None:
+def less_divergent(results: Results, one: CardRow, other: CardRow) -> bool | None:
     """Whether `one` surely diverges less, by the rules of docs/statistics.md.
 
     None where it cannot be told. A row whose error is unknown differs from nothing.
@@ -190,7 +190,7 @@ def less_divergent(results: Results, one: Entry, other: Entry) -> bool | None:
     return _less(results, KLD, one, other, lambda row: (row.mean, row.mean_error))
 
 
-def less_perplexed(results: Results, one: Entry, other: Entry) -> bool | None:
+def less_perplexed(results: Results, one: CardRow, other: CardRow) -> bool | None:
     """The same of perplexities: untested by their ratios to the reference's, where both are known.
 
     The errors of ratios leave out what the text has in common.
@@ -201,7 +201,7 @@ def less_perplexed(results: Results, one: Entry, other: Entry) -> bool | None:
 
 
 def _less(
-    results: Results, measure: str, one: Entry, other: Entry, known: Callable[[Entry], Known]
+    results: Results, measure: str, one: CardRow, other: CardRow, known: Callable[[CardRow], Known]
 ) -> bool | None:
     """By the paired test of a measure, else by both errors, which count as independent.
 
@@ -229,7 +229,7 @@ def _beats(size: int, mean: float, other_size: int, other_mean: float) -> bool:
     return size <= other_size * SAME_SIZE and mean < other_mean
 
 
-def recommended(results: Results) -> list[Entry]:
+def recommended(results: Results) -> list[CardRow]:
     """Measured files, largest first; not those that a file as small beats in mean divergence."""
     rows = tiers(results)
     return [
@@ -239,7 +239,7 @@ def recommended(results: Results) -> list[Entry]:
     ]
 
 
-def close_to_reference(results: Results) -> Entry | None:
+def close_to_reference(results: Results) -> CardRow | None:
     """The smallest file whose perplexity is surely within 5 % of the reference's.
 
     Of equal sizes the least divergent; None where a file as small beats it in mean divergence.
@@ -258,7 +258,7 @@ def close_to_reference(results: Results) -> Entry | None:
     return best if best in recommended(results) else None
 
 
-def example(results: Results) -> Entry | None:
+def example(results: Results) -> CardRow | None:
     """The file that commands show: near the reference if one is, else the least divergent."""
     if close := close_to_reference(results):
         return close

@@ -25,7 +25,7 @@ from bot.records.releases import Release
 from bot.settings.settings import CalibrationSource, Settings
 from bot.store.ledger import Ledger
 from bot.toolchain import toolchain
-from bot.workplace.provenance import Asked
+from bot.workplace.provenance import AskedFor
 from bot.workplace.texts import origin_of, text_of
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Order:
 
     pinned: Pinned
     key: str  # of the job
-    asked: Asked
+    asked: AskedFor
 
     def paths(self, folders: Folders) -> JobFolder:
         """The job's folder."""
@@ -91,7 +91,7 @@ def ordered(
     named = [one.name for one in plain]
     key = digest([repo_id or name, commit, stored, named, llama, matrix, measured])
     common = [repo_id or name, commit, llama, _made(settings)]
-    asked = Asked(
+    asked = AskedFor(
         tiers={
             one.tier: digest(
                 [*common, stored[one.tier], [matrix, _rounded(settings)] if one.imatrix else None]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bot.apart import sandbox
-from bot.apart.worker import Room, Terms
+from bot.apart.worker import ChildTerms, Room
 from bot.clients.llama.loading import Loading
 from bot.progress import Narrator
 from bot.settings.settings import LlamaSettings, Settings
@@ -23,10 +23,10 @@ LIBRARY = 1 << 30  # bytes that Python and llama.cpp themselves may take
 _SHARD = re.compile(r"\A(.*)-\d{5}-of-(\d{5})\.gguf")
 
 
-def terms_of(settings: Settings) -> Terms:
+def terms_of(settings: Settings) -> ChildTerms:
     """By settings; of memory about what is free, which is a stop and no budget."""
     limit = settings.evaluation.memory_gb
-    return Terms(
+    return ChildTerms(
         isolation=settings.kept_apart,
         silence=settings.llama.patience_hours * 3600,
         memory=(int(limit * 1e9) if limit else free_memory()) + LIBRARY,

@@ -16,7 +16,7 @@ from bot import secrecy
 from bot.disk.writing import write_text
 from bot.errors import FOR_GOOD, OF_THE_DAY, BotError, BuildError, BusyError
 from bot.legible import legible
-from bot.store.queue import Task
+from bot.store.queue import QueuedRelease
 
 LAST_WORDS = 2_000  # bytes of a log in which the error is looked for
 # the work is left to init: a watcher that stays has no children to bury, one that goes none to lose
@@ -31,7 +31,7 @@ folder=$1; shift
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class Attempt:
     """How far an attempt is. `good` is None while it runs."""
 
     good: bool | None
@@ -57,11 +57,11 @@ class Executor(Protocol):
     write that down.
     """
 
-    def find(self, task: Task) -> Run | None:
+    def find(self, task: QueuedRelease) -> Attempt | None:
         """The run of the task's present attempt; None where there is none."""
         ...
 
-    def start(self, task: Task) -> str | None:
+    def start(self, task: QueuedRelease) -> str | None:
         """Start the present attempt; returns a link to it.
 
         Raises NotStarted for a task that never can be; after any other BotError `find` is asked
@@ -80,7 +80,7 @@ class Here:
     def __init__(self, folder: Path, bot: Sequence[str]) -> None:
         self._folder, self._bot = folder, tuple(bot)
 
-    def find(self, task: Task) -> Run | None:
+    def find(self, task: QueuedRelease) -> Attempt | None:
         """The run of the task's present attempt; None where there is none."""
         folder = self._of(task)
         if not folder.is_dir():
@@ -89,10 +89,10 @@ class Here:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                return Run(good=None, link=str(folder / "log"))
+                return Attempt(good=None, link=str(folder / "log"))
         return self._ended(folder)
 
-    def start(self, task: Task) -> str | None:
+    def start(self, task: QueuedRelease) -> str | None:
         """Start the present attempt; returns the path of its log."""
         folder = self._of(task)
         folder.mkdir(parents=True, exist_ok=True)
@@ -114,32 +114,32 @@ class Here:
             )
         return str(folder / "log")
 
-    def prune(self, before: float, open_tasks: Sequence[Task]) -> None:
+    def prune(self, before: float, open_tasks: Sequence[QueuedRelease]) -> None:
         """Remove folders of attempts that ended before a time, but each open task's latest."""
         kept = {self._of(task).name for task in open_tasks}
         for folder in self._folder.glob("*-*-*"):
             if folder.name not in kept and folder.stat().st_mtime < before:
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def _of(self, task: Task) -> Path:
+    def _of(self, task: QueuedRelease) -> Path:
         return self._folder / f"{task.id}-{task.attempts}-{int(task.created)}"
 
-    def _command(self, task: Task) -> list[str]:
+    def _command(self, task: QueuedRelease) -> list[str]:
         tiers = ["--tiers", ",".join(task.tiers)] if task.tiers else []
         named = ["publish", task.repo, "--revision", task.commit, *tiers]
         return [*self._bot, *named, "--unless-published", "--json"]
 
-    def _ended(self, folder: Path) -> Run | None:
+    def _ended(self, folder: Path) -> Attempt | None:
         """What a run left. A power cut leaves files empty; what was published is found again."""
         log = folder / "log"
         code = _exit_code(folder / "exit")
         if code is None:
             if not log.exists():
                 return None  # it was never started
-            return Run(good=False, error="it was killed", link=str(log))
+            return Attempt(good=False, error="it was killed", link=str(log))
         if code == 0:
             return _good(folder / "result.json", str(log))
-        return Run(
+        return Attempt(
             good=False,
             error=_last_line(log) or f"exit code {code}",
             link=str(log),
@@ -158,17 +158,17 @@ def _exit_code(file: Path) -> int | None:
         return None
 
 
-def _good(file: Path, log: str) -> Run:
+def _good(file: Path, log: str) -> Attempt:
     """What a run that ended well says it did."""
     try:
         done = json.loads(file.read_bytes())
         url, waiting = done["url"], done.get("waiting")
         lacks = tuple(map(str, done.get("lacks") or ()))
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return Run(good=False, error="it ended well and its result is lost", link=log)
+        return Attempt(good=False, error="it ended well and its result is lost", link=log)
     if waiting:
-        return Run(good=False, waiting=True, link=str(waiting))
-    return Run(good=True, link=str(url), lacks=lacks)
+        return Attempt(good=False, waiting=True, link=str(waiting))
+    return Attempt(good=True, link=str(url), lacks=lacks)
 
 
 def here(folder: Path, config: Path | None) -> Here:

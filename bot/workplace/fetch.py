@@ -56,7 +56,9 @@ _NEVER = re.compile(
 # ── what to fetch ───────────────────────────────────────────────────────────────────────────
 
 
-def plan_fetch(release: Release, chosen: weights.Checkpoint | None = None) -> tuple[RepoFile, ...]:
+def plan_fetch(
+    release: Release, chosen: weights.CheckpointFiles | None = None
+) -> tuple[RepoFile, ...]:
     """The files that a build needs, weights first: the 16-bit GGUF, or what the converter reads.
 
     `chosen` are the files of a checkpoint. Never code, never pickles. Raises SourceError when
@@ -85,7 +87,7 @@ def _gguf(release: Release) -> list[RepoFile]:
     return [*model, *([projector] if projector else []), *_words(release)]
 
 
-def _checkpoint(release: Release, chosen: weights.Checkpoint) -> list[RepoFile]:
+def _checkpoint(release: Release, chosen: weights.CheckpointFiles) -> list[RepoFile]:
     lacks = chosen.lacks()
     if lacks:
         raise SourceError(f"{release.repo_id} {lacks}; wait for its maker or choose another model")

@@ -31,18 +31,18 @@ REGULAR = 10 << 20  # bytes; a Hub keeps larger files as large ones, known by th
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class AskedFor:
     """Hashes of all that a build was asked for: of each tier's inputs, and of everything else."""
 
     tiers: Mapping[str, str] = field(default_factory=dict)
     rest: str = ""
 
-    def holds(self, other: Asked) -> bool:
+    def holds(self, other: AskedFor) -> bool:
         """Whether all tiers that `other` asks for were asked for here, just so."""
         return bool(other.tiers) and other.tiers.items() <= self.tiers.items()
 
 
-NOTHING = Asked()
+NOTHING = AskedFor()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +56,10 @@ class Made:
     calibration: str = ""
     evaluation: str = ""
     blobs: Mapping[str, str] = field(default_factory=dict)  # git's names of the same files
-    asked: Asked = NOTHING
+    asked: AskedFor = NOTHING
     bot: str = ""  # version
 
-    def is_of(self, asked: Asked) -> bool:
+    def is_of(self, asked: AskedFor) -> bool:
         """Whether this is what was asked for, neither more nor less, and no tier was left out."""
         return (
             bool(asked.tiers) and self.asked == asked and asked.tiers.keys() <= self.recipes.keys()
@@ -67,7 +67,7 @@ class Made:
 
 
 def statement(
-    results: Results, files: Mapping[str, Built], job: str, asked: Asked = NOTHING
+    results: Results, files: Mapping[str, Built], job: str, asked: AskedFor = NOTHING
 ) -> dict[str, Any]:
     """The statement about `files`, made by the job with this key."""
     subjects = [{"name": path, "digest": _digest(files[path])} for path in sorted(files)]
@@ -163,7 +163,7 @@ def parse(said: Mapping[str, Any] | None) -> Made | None:
             calibration=str(given["calibration"]),
             evaluation=str(given["evaluation"]),
             blobs={p: str(one["gitBlob"]) for p, one in digests.items() if "gitBlob" in one},
-            asked=Asked(
+            asked=AskedFor(
                 tiers={str(tier): str(made) for tier, made in asked.get("tiers", {}).items()},
                 rest=str(asked.get("rest", "")),
             ),

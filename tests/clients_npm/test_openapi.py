@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from bot.clients.github.github import DETAILS, Repository, connect
+from bot.clients.github.github import DETAILS, GithubRepository, connect
 from bot.errors import SettingsError
 from tests.clients_npm.node import HERE, clients
 from tests.local_github.scripted import FILES, Script
@@ -97,7 +97,7 @@ def github(tmp_path: Path) -> Iterator[GitHub]:
 
 def everything(github: GitHub) -> None:
     """All that the bot asks of GitHub."""
-    found = Repository(connect(TOKEN, github.url), "me/builds")
+    found = GithubRepository(connect(TOKEN, github.url), "me/builds")
     with github.repository.held():
         run_id = found.start("release.yml", "main", INPUTS)
         assert run_id is not None
@@ -131,7 +131,7 @@ def test_all_that_is_asked_and_answered_is_as_github_describes_it(github: GitHub
 def test_an_enterprise_server_is_asked_for_what_it_knows(github: GitHub, version: str) -> None:
     """These do not know the wish for a run's details; the order goes out without it."""
     github.fail("POST", "dispatches$", "422-details")
-    found = Repository(connect(TOKEN, github.url), "me/builds")
+    found = GithubRepository(connect(TOKEN, github.url), "me/builds")
     assert found.start("release.yml", "main", INPUTS) is None
     first, second = [one for one in github.answered if one.path.endswith("/dispatches")]
     body = operation(version, first)["requestBody"]["content"]["application/json"]["schema"]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bot.apart.sandbox import Limits, isolation
-from bot.apart.worker import Terms
+from bot.apart.worker import ChildTerms
 from bot.clients.files import gguf
 from bot.clients.llama.session import Session
 from bot.errors import (
@@ -164,7 +164,7 @@ def test_a_family_becomes_a_measured_tier(name: str, tmp_path: Path, toolchain: 
     assert 0 < kld < 5
 
 
-def says_what_it_is(header: gguf.Model, folder: Path) -> None:
+def says_what_it_is(header: gguf.GgufModel, folder: Path) -> None:
     """Metadata as the facts have it, and nowhere a path or the folder's name."""
     url = f"https://huggingface.co/{FACTS.repo_id}"
     wanted = {
@@ -317,7 +317,7 @@ def test_lost_or_wrong_weights_are_noticed(tmp_path: Path, toolchain: Toolchain)
         other = dataclasses.replace(before, tensors=tensors)
         with pytest.raises(BuildError, match=said):
             converted.check_model(
-                other, made.model, layers="dropped", threads=THREADS, terms=Terms()
+                other, made.model, layers="dropped", threads=THREADS, terms=ChildTerms()
             )
     (tmp_path / "source" / "model.safetensors").unlink()
     broken(checkpoints.mixtral(), source)

@@ -19,7 +19,7 @@ from bot.disk.hashes import sha256
 from bot.disk.writing import write_text
 from bot.errors import BotError
 from bot.jobs import claims, step_report, steps
-from bot.jobs.orders import Order, folder_of
+from bot.jobs.orders import JobOrder, folder_of
 from bot.jobs.travel import SENTINEL, Staging, carrier
 from bot.progress import Narrator
 from bot.records.coding import from_json
@@ -126,7 +126,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory, demo_model: Path) -> Iterato
         made = Scene(folder=folder, hub=hub, carrier=hub.store.add_user("carrier", orgs=[BETWEEN]))
         patch.setenv("HF_STAGING_TOKEN", made.carrier)
         workplace, _ = made.machine("a")
-        order = Order(model=MODEL, revision="main", tiers=TIERS, delivery="by-hand")
+        order = JobOrder(model=MODEL, revision="main", tiers=TIERS, delivery="by-hand")
         place, prepared = steps.prepare(workplace, order)
         assert prepared is not None
         made.sentinel, made.seals = place.sentinel, dict(claims.seals_of(place, prepared))
@@ -285,7 +285,7 @@ def test_another_plan_is_not_the_runs(attack: Here, plan: str) -> None:
 def test_a_plan_that_others_left_is_made_anew_and_ours_is_found_again(attack: Here) -> None:
     """`prepare` runs again, as a failed job brings about by itself."""
     scene = attack.scene
-    order = Order(model=MODEL, revision="main", tiers=TIERS, delivery="by-hand")
+    order = JobOrder(model=MODEL, revision="main", tiers=TIERS, delivery="by-hand")
     workplace, said = scene.machine("a")
     folder, same = steps.prepare(workplace, order)
     assert folder.sentinel == scene.sentinel

@@ -360,7 +360,7 @@ def test_the_doctor_tries_the_token_that_files_travel_with(
 
 def test_help_needs_no_heavy_library(road: Road) -> None:
     program = (
-        "import sys\nfrom bot.cli import cli\n"
+        "import sys\nfrom bot.cli.main import cli\n"
         "try: cli.main(['--help'])\nexcept SystemExit: pass\n"
         "heavy = {'numpy', 'pydantic', 'yaml', 'huggingface_hub', 'llama_cpp', 'gguf', 'rich',"
         " 'matplotlib', 'jinja2', 'starlette', 'apscheduler', 'github3'}\n"

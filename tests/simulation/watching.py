@@ -19,11 +19,11 @@ from bot.errors import BotError, UnreachableError
 from bot.progress import Narrator
 from bot.settings.settings import Settings, load
 from bot.store.ledger import Ledger
-from bot.store.queue import Task
+from bot.store.queue import QueuedRelease
 from bot.watcher.budget import RequestBudget
 from bot.watcher.dispatching import turn
 from bot.watcher.watcher import Watcher
-from bot.workplace.executing import Run
+from bot.workplace.executing import Attempt
 
 NOW, FIRST = 0, 1  # places in the shared array: the time, then when each watcher wakes
 TICK = 0.0003  # seconds of real time between looks at the simulated clock
@@ -54,19 +54,19 @@ class Elsewhere:
     def __init__(self, url: str) -> None:
         self._url = url
 
-    def find(self, task: Task) -> Run | None:
+    def find(self, task: QueuedRelease) -> Attempt | None:
         """The run of this attempt."""
         reply = self._ask(task, None)
         if reply is None:
             return None
-        return Run(good=reply["good"], error="it failed" if reply["good"] is False else None)
+        return Attempt(good=reply["good"], error="it failed" if reply["good"] is False else None)
 
-    def start(self, task: Task) -> str | None:
+    def start(self, task: QueuedRelease) -> str | None:
         """Start this attempt."""
         self._ask(task, {"repo": task.repo, "commit": task.commit})
         return f"http://127.0.0.1/{task.id}"
 
-    def _ask(self, task: Task, body: dict[str, str] | None) -> dict[str, Any] | None:
+    def _ask(self, task: QueuedRelease, body: dict[str, str] | None) -> dict[str, Any] | None:
         data = json.dumps(body).encode() if body else None
         address = f"{self._url}/dispatch/{task.id}-{task.attempts}"
         request = urllib.request.Request(address, data=data)

@@ -43,7 +43,7 @@ VOCABULARY = tuple(f"tokenizer.ggml.{n}" for n in ("tokens", "merges", "token_ty
 
 
 @dataclass(frozen=True, kw_only=True)
-class Model:
+class GgufModel:
     """A GGUF file's header: metadata by key (vocabulary arrays left out) and its tensors."""
 
     metadata: Mapping[str, Any]
@@ -57,7 +57,7 @@ class Model:
         return self.metadata.get(key, default)
 
 
-def read(path: Path) -> Model:
+def read(path: Path) -> GgufModel:
     """Header of a GGUF file: no tensor data is read.
 
     Raises SourceError for a file that is missing, truncated, not GGUF or not sound.
@@ -67,7 +67,7 @@ def read(path: Path) -> Model:
     header = read_header(path)
     metadata = {key: contents(key, raw) for key, raw in _kept(path, header).items()}
     tensors = tuple(_placed(path, header))
-    return Model(metadata=metadata, tensors=tensors, data_offset=header.data_offset)
+    return GgufModel(metadata=metadata, tensors=tensors, data_offset=header.data_offset)
 
 
 def _kept(path: Path, header: RawHeader) -> Mapping[str, bytes]:
@@ -125,7 +125,7 @@ def _tensor(path: Path, raw: RawTensor) -> Tensor:
     )
 
 
-def shards(path: Path, model: Model) -> tuple[Path, ...]:
+def shards(path: Path, model: GgufModel) -> tuple[Path, ...]:
     """The files of a model whose first file is `path`, as llama.cpp looks for them.
 
     Shards lie beside each other as NAME-00001-of-0000N.gguf (llama_split_path of llama.cpp).
@@ -149,7 +149,7 @@ def shards(path: Path, model: Model) -> tuple[Path, ...]:
     return tuple(paths)
 
 
-def read_split(path: Path) -> Model:
+def read_split(path: Path) -> GgufModel:
     """Header of a GGUF model in one file or in shards, `path` being the first.
 
     Tensors are those of all shards in order, metadata is the first's; `data_offset` is that of
@@ -175,7 +175,7 @@ def read_split(path: Path) -> Model:
         for tensor in tensors[len(first.tensors) :]
     )
     offset = -(-(first.data_offset + infos) // ALIGNMENT) * ALIGNMENT
-    return Model(metadata=first.metadata, tensors=tuple(tensors), data_offset=offset)
+    return GgufModel(metadata=first.metadata, tensors=tuple(tensors), data_offset=offset)
 
 
 def raw_headers(path: Path) -> tuple[tuple[Path, RawHeader], ...]:
@@ -185,7 +185,7 @@ def raw_headers(path: Path) -> tuple[tuple[Path, RawHeader], ...]:
     since vocabularies are stepped over. Raises SourceError as it.
     """
     first = read_header(path)
-    known = Model(metadata=values(first.keys), tensors=(), data_offset=first.data_offset)
+    known = GgufModel(metadata=values(first.keys), tensors=(), data_offset=first.data_offset)
     paths = shards(path, known)
     found = [(path, first)]
     for shard in paths[1:]:

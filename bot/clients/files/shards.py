@@ -61,7 +61,7 @@ def local_index(folder: Path) -> dict[str, str] | None:
 def read_headers(
     fetch: Fetch,
     name: str,
-    chosen: weights.Checkpoint,
+    chosen: weights.CheckpointFiles,
     index: Mapping[str, str] | None = None,
     report: Report | None = None,
 ) -> tuple[HeaderTensor, ...]:

@@ -34,7 +34,7 @@ from urllib3.util import Retry
 
 from bot import secrecy
 from bot.clients import bounds
-from bot.clients.github.github_replies import Editors, Issue, Job, Runner, WorkflowRun
+from bot.clients.github.github_replies import Editors, Issue, RunJob, Runner, WorkflowRun
 from bot.clients.wire import require_private
 from bot.clock import Clock, SystemClock
 from bot.errors import AccessError, BotError, SettingsError, UnreachableError
@@ -318,16 +318,16 @@ def _message(reply: Any) -> str:
 def asked(
     doing: str,
 ) -> Callable[
-    [Callable[Concatenate[Repository, P], R]],
-    Callable[Concatenate[Repository, P], R],
+    [Callable[Concatenate[GithubRepository, P], R]],
+    Callable[Concatenate[GithubRepository, P], R],
 ]:
     """A question to GitHub: kept back while it wants silence, its failures put in our words."""
 
     def wrap(
-        question: Callable[Concatenate[Repository, P], R],
-    ) -> Callable[Concatenate[Repository, P], R]:
+        question: Callable[Concatenate[GithubRepository, P], R],
+    ) -> Callable[Concatenate[GithubRepository, P], R]:
         @wraps(question)
-        def careful(self: Repository, /, *given: P.args, **named: P.kwargs) -> R:
+        def careful(self: GithubRepository, /, *given: P.args, **named: P.kwargs) -> R:
             self.require_allowed(doing)
             try:
                 with bounds.one_question():
@@ -342,7 +342,7 @@ def asked(
     return wrap
 
 
-class Repository:
+class GithubRepository:
     """A repository on GitHub, as far as releases need it.
 
     Every method raises AccessError, SettingsError, Limited, Unanswered or UnreachableError.
@@ -408,10 +408,10 @@ class Repository:
         return WorkflowRun.model_validate(self._actions.one("actions", "runs", run_id))
 
     @asked("a run's jobs")
-    def jobs(self, run_id: int) -> tuple[Job, ...]:
+    def jobs(self, run_id: int) -> tuple[RunJob, ...]:
         """Jobs of a run's latest attempt."""
         rows = self._actions.rows("jobs", "actions", "runs", run_id, "jobs")
-        return tuple(Job.model_validate(row) for row in rows)
+        return tuple(RunJob.model_validate(row) for row in rows)
 
     @asked("a job's log")
     def log(self, job_id: int) -> str:

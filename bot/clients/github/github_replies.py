@@ -38,7 +38,7 @@ class WorkflowRun(Answer):
     updated_at: AwareDatetime
 
 
-class Step(Answer):
+class RunStep(Answer):
     """A step of a job."""
 
     name: Text
@@ -47,7 +47,7 @@ class Step(Answer):
     completed_at: AwareDatetime | None = None
 
 
-class Job(Answer):
+class RunJob(Answer):
     """A job of a run."""
 
     id: Annotated[int, Field(ge=0)]
@@ -59,7 +59,7 @@ class Job(Answer):
     started_at: AwareDatetime | None = None
     runner_name: Name | None
     labels: Annotated[tuple[Name, ...], BeforeValidator(_listed)] = ()
-    steps: Annotated[tuple[Step, ...], BeforeValidator(_listed)] = ()
+    steps: Annotated[tuple[RunStep, ...], BeforeValidator(_listed)] = ()
 
 
 class Label(Answer):

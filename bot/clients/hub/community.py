@@ -13,7 +13,7 @@ from bot.clients.hub.hub import Hub
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pull:
+class HubPull:
     """A pull request as it stands."""
 
     number: int
@@ -54,7 +54,7 @@ class Community:
 
     # ── pull requests ───────────────────────────────────────────────────────────────────────
 
-    def pull(self, repo_id: str, mark: str) -> Pull | None:
+    def pull(self, repo_id: str, mark: str) -> HubPull | None:
         """The newest pull request of the token's user whose title ends in `mark`, if any."""
         what = f"the pull requests of {repo_id}"
         user = self._hub.whoami()
@@ -69,7 +69,7 @@ class Community:
         parent: str,
         mark: str,
         deletions: Sequence[str] = (),
-    ) -> Pull:
+    ) -> HubPull:
         """Open a pull request with local `files` as one commit after `parent`; sends as `commit`.
 
         `title` is followed by `mark`, by which the request is known again. After an unknown outcome
@@ -78,7 +78,7 @@ class Community:
         operations = self._hub.operations(repo_id, files, deletions)
         user, earlier = self._hub.whoami(), self.pull(repo_id, mark)
 
-        def once(api: HfApi) -> Pull:
+        def once(api: HfApi) -> HubPull:
             there = self._newest(api, repo_id, user, mark)
             if there is not None and there != earlier:  # an attempt before was heard
                 return there
@@ -97,7 +97,7 @@ class Community:
 
         return self._hub.ask(f"the pull request to {repo_id}", once)
 
-    def merge(self, repo_id: str, pull: Pull) -> None:
+    def merge(self, repo_id: str, pull: HubPull) -> None:
         """Merge a pull request of ours; one that is merged stays so.
 
         Raises PublishError where it cannot be merged any more.
@@ -110,7 +110,7 @@ class Community:
 
         self._hub.ask(f"the merge of {pull.number} into {repo_id}", once)
 
-    def close(self, repo_id: str, pull: Pull, why: str) -> None:
+    def close(self, repo_id: str, pull: HubPull, why: str) -> None:
         """Close a pull request of ours and say why; one that is not open stays as it is."""
 
         def once(api: HfApi) -> None:
@@ -119,7 +119,7 @@ class Community:
 
         self._hub.ask(f"the pull request {pull.number} of {repo_id}", once)
 
-    def comment(self, repo_id: str, pull: Pull, text: str, mark: str) -> None:
+    def comment(self, repo_id: str, pull: HubPull, text: str, mark: str) -> None:
         """Say `text`, which holds `mark`, on a pull request, unless a comment of ours has it."""
         user = self._hub.whoami()
 
@@ -131,7 +131,7 @@ class Community:
 
         self._hub.ask(f"the pull request {pull.number} of {repo_id}", once)
 
-    def _newest(self, api: HfApi, repo_id: str, user: str, mark: str) -> Pull | None:
+    def _newest(self, api: HfApi, repo_id: str, user: str, mark: str) -> HubPull | None:
         found = api.get_repo_discussions(repo_id, author=user, discussion_type="pull_request")
         ours = [one for one in found if one.author == user and str(one.title).endswith(mark)]
         if not ours:
@@ -140,4 +140,4 @@ class Community:
         # a draft can be merged, too
         status = last.status if last.status in ("closed", "merged") else "open"
         url = f"{self._hub.name}/{repo_id}/discussions/{last.num}"
-        return Pull(number=last.num, url=url, status=status)
+        return HubPull(number=last.num, url=url, status=status)

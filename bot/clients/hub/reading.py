@@ -31,7 +31,7 @@ from bot.clients.files import ggufheader, shards
 from bot.clients.files.safetensors import read_header
 from bot.clients.hub import replies, xet_storage
 from bot.clients.hub.connection import LISTING, Connection, NoSuchFile, date_of
-from bot.clients.hub.replies import Listed, Page
+from bot.clients.hub.replies import Listed, ReplyPage
 from bot.disk.paths import require_safe
 from bot.errors import (
     AccessError,
@@ -42,7 +42,7 @@ from bot.errors import (
 from bot.foreign import LARGEST_CONFIG, json_object, read_of
 from bot.records.model import HeaderTensor
 from bot.records.releases import Release, RepoFile
-from bot.tensors.weights import INDEX, Checkpoint, checkpoint, needs_index
+from bot.tensors.weights import INDEX, CheckpointFiles, checkpoint, needs_index
 
 log = logging.getLogger(__name__)
 Sort = Literal["created_at", "last_modified", "trending_score"]
@@ -96,7 +96,7 @@ class Reader(Connection):
         *,
         following: str | None = None,
         etag: str | None = None,
-    ) -> Page:
+    ) -> ReplyPage:
         """One page of a listing: the first, or the one whose address the page before gave.
 
         One request. With the `etag` of an earlier first page, `unchanged` says that the Hub has
@@ -108,17 +108,17 @@ class Reader(Connection):
         given: Mapping[str, Any] = {} if following else params
         headers = self._headers() | ({"If-None-Match": etag} if etag else {})
 
-        def ask() -> Page:
+        def ask() -> ReplyPage:
             reply = get_session().get(
                 url, params=dict(given) or None, headers=headers, timeout=self._timeout
             )
             if reply.status_code == 304:
-                return Page(rows=(), unchanged=True, etag=etag, now=date_of(reply.headers))
+                return ReplyPage(rows=(), unchanged=True, etag=etag, now=date_of(reply.headers))
             hf_raise_for_status(reply)
             rows, more = self._listing(reply)
             if more is not None and more == following:
                 raise replies.not_a_hub(self.name)  # a page that follows itself
-            return Page(
+            return ReplyPage(
                 rows=tuple(self._named(rows)),
                 following=more,
                 etag=reply.headers.get("ETag"),
@@ -219,7 +219,7 @@ class Reader(Connection):
     def safetensors(
         self,
         release: Release,
-        chosen: Checkpoint | None = None,
+        chosen: CheckpointFiles | None = None,
         index: Mapping[str, str] | None = None,
         report: Callable[[int, int], None] | None = None,
     ) -> tuple[HeaderTensor, ...]:

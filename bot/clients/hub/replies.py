@@ -52,7 +52,7 @@ class Listed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Page:
+class ReplyPage:
     """A page of a listing."""
 
     rows: tuple[Listed, ...]

@@ -22,7 +22,7 @@ ATTRIBUTES = ".gitattributes"  # the Hub's own: it follows from the files
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ref:
+class HubRef:
     """A name of a commit, as a revision."""
 
     kind: Literal["branch", "tag", "pull request"]
@@ -115,7 +115,7 @@ class Writer:
         found = self._hub.ask(f"the tags of {repo_id}", lambda api: api.list_repo_refs(repo_id))
         return {ref.name: ref.target_commit for ref in found.tags}
 
-    def refs(self, repo_id: str) -> tuple[Ref, ...]:
+    def refs(self, repo_id: str) -> tuple[HubRef, ...]:
         """Branches, tags, and pull requests that may still be merged."""
         found = self._hub.ask(
             f"the branches of {repo_id}",
@@ -125,9 +125,9 @@ class Writer:
         if pulls:  # merged and closed ones stay among the refs for ever
             pulls &= self._open_pulls(repo_id)
         return (
-            *(Ref(kind="branch", name=ref.name) for ref in (*found.branches, *found.converts)),
-            *(Ref(kind="tag", name=ref.name) for ref in found.tags),
-            *(Ref(kind="pull request", name=name) for name in sorted(pulls)),
+            *(HubRef(kind="branch", name=ref.name) for ref in (*found.branches, *found.converts)),
+            *(HubRef(kind="tag", name=ref.name) for ref in found.tags),
+            *(HubRef(kind="pull request", name=name) for name in sorted(pulls)),
         )
 
     def _open_pulls(self, repo_id: str) -> set[str]:

@@ -30,7 +30,7 @@ LONGEST_LOOP, SHORTEST_RUN, TIMES = 16, 32, 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stored:
+class StoredRows:
     """A tensor of a checked file: its type by name and where its bytes are."""
 
     name: str
@@ -49,7 +49,7 @@ class Whole:
 
     metadata: Mapping[str, int | str]
     paths: tuple[Path, ...]
-    tensors: tuple[Stored, ...]
+    tensors: tuple[StoredRows, ...]
 
 
 def check_headers(path: Path) -> Whole:
@@ -70,7 +70,7 @@ def check_headers(path: Path) -> Whole:
     )
 
 
-def _stored(path: Path, header: RawHeader) -> list[Stored]:
+def _stored(path: Path, header: RawHeader) -> list[StoredRows]:
     alignment = alignment_of(header.keys)
     found, end = [], 0
     for raw in header.tensors:
@@ -82,7 +82,7 @@ def _stored(path: Path, header: RawHeader) -> list[Stored]:
         size = row * prod(raw.shape[1:])
         start = header.data_offset + raw.offset
         found.append(
-            Stored(
+            StoredRows(
                 name=raw.name, type=kind, path=path, start=start, size=size, row=row,
                 length=raw.shape[0], experts=prod(raw.shape[2:]),
             )
@@ -125,7 +125,7 @@ def check_rows(whole: Whole, *, threads: int, progress: Progress) -> int:
     return total
 
 
-def _require_numbers(tensor: Stored) -> None:
+def _require_numbers(tensor: StoredRows) -> None:
     """A rounded tensor, and each of its experts, has a number that is not zero.
 
     Importance weights that are all zero make such ones. Mostly the first row settles it.
@@ -146,11 +146,11 @@ def _require_numbers(tensor: Stored) -> None:
                 )
 
 
-def _has_number(tensor: Stored, row: bytes) -> bool:
+def _has_number(tensor: StoredRows, row: bytes) -> bool:
     return kernels.any_number(tensor.type, np.frombuffer(row, np.uint8), tensor.length)
 
 
-def _pieces(tensors: Sequence[Stored]) -> Iterator[tuple[Stored, int, int]]:
+def _pieces(tensors: Sequence[StoredRows]) -> Iterator[tuple[StoredRows, int, int]]:
     """Tensor, where to begin, how many bytes: whole rows."""
     for tensor in tensors:
         step = max(PIECE // tensor.row, 1) * tensor.row
@@ -158,7 +158,7 @@ def _pieces(tensors: Sequence[Stored]) -> Iterator[tuple[Stored, int, int]]:
             yield tensor, at, min(step, tensor.size - at)
 
 
-def _look(piece: tuple[Stored, int, int]) -> int:
+def _look(piece: tuple[StoredRows, int, int]) -> int:
     tensor, at, size = piece
     with tensor.path.open("rb", buffering=0) as file:
         data = np.frombuffer(os.pread(file.fileno(), size, tensor.start + at), np.uint8)

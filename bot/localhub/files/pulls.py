@@ -34,7 +34,7 @@ class Pull:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Event:
+class PullEvent:
     """Something that happened to a pull request: a comment, a commit, another status."""
 
     id: int
@@ -115,7 +115,7 @@ def settle(
     status: str,
     author: str,
     merged: str | None = None,
-) -> Event:
+) -> PullEvent:
     """Give a pull request another status."""
     db.execute(
         "update pulls set status = ?, merged = ? where repo = ? and number = ?",
@@ -132,7 +132,7 @@ def note(
     author: str,
     text: str,
     sha: str | None = None,
-) -> Event:
+) -> PullEvent:
     """Keep an event."""
     time = now()
     row = db.execute(
@@ -140,17 +140,17 @@ def note(
         " values (?, ?, ?, ?, ?, ?, ?)",
         (repo.row, pull.number, kind, author, time, text, sha),
     ).lastrowid
-    return Event(id=row or 0, kind=kind, author=author, time=time, text=text, sha=sha)
+    return PullEvent(id=row or 0, kind=kind, author=author, time=time, text=text, sha=sha)
 
 
-def events(db: sqlite3.Connection, repo: Repo, pull: Pull) -> list[Event]:
+def events(db: sqlite3.Connection, repo: Repo, pull: Pull) -> list[PullEvent]:
     """What happened to a pull request, in order."""
     rows = db.execute(
         "select id, kind, author, time, text, sha from pull_events"
         " where repo = ? and number = ? order by id",
         (repo.row, pull.number),
     )
-    return [Event(**dict(row)) for row in rows]
+    return [PullEvent(**dict(row)) for row in rows]
 
 
 def merged(

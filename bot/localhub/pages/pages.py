@@ -15,7 +15,7 @@ from starlette.routing import Route
 from bot.legible import html_text
 from bot.localhub.files import pulls
 from bot.localhub.files.card_data import CARD_LIMIT, split_card
-from bot.localhub.files.pulls import Event, Pull
+from bot.localhub.files.pulls import Pull, PullEvent
 from bot.localhub.files.repositories import Store
 from bot.localhub.files.repository import Commit, Entry, Repo
 from bot.localhub.pages.cards import chips, difference, rendered
@@ -209,7 +209,7 @@ def discussion(request: Request) -> Response:
     return _page(pull.title, subtitle, told)
 
 
-def _event(repo: Repo, pull: Pull, event: Event) -> str:
+def _event(repo: Repo, pull: Pull, event: PullEvent) -> str:
     said = {"comment": "says", "commit": "commits", "status-change": "makes it"}[event.kind]
     told = "" if event.kind == "comment" else f" {html_text(event.text)}"
     who = f"<b>{html_text(event.author)}</b> {said}{told} · {_when(event.time)}"

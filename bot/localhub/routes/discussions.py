@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from bot.localhub.files import pulls
 from bot.localhub.files.commits import merge as merge_commit
-from bot.localhub.files.pulls import Event, Pull
+from bot.localhub.files.pulls import Pull, PullEvent
 from bot.localhub.files.repository import Repo
 from bot.localhub.routes.api import MODEL
 from bot.localhub.routes.request import readable, store_of, user_of, with_body, writable
@@ -105,7 +105,7 @@ def _row(repo: Repo, pull: Pull) -> dict[str, Any]:
     }
 
 
-def _event(event: Event) -> dict[str, Any]:
+def _event(event: PullEvent) -> dict[str, Any]:
     """An event as huggingface_hub's `deserialize_event` reads it."""
     author = {"name": event.author}
     latest = {"raw": event.text, "html": "", "updatedAt": event.time, "author": author}

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from bot.actions.dashboard import LONGEST_BODY, MARK, Command, Obeyed, commands, text, turn
-from bot.clients.github.github import Repository, connect
+from bot.clients.github.github import GithubRepository, connect
 from bot.errors import AccessError, UnreachableError
 from bot.store.ledger import Ledger
-from bot.store.queue import Queue, Task
+from bot.store.queue import Queue, QueuedRelease
 from bot.store.sightings import Decided
 from tests.hand_clock import HandClock
 from tests.local_github.server import BOT, TOKEN, GitHub
@@ -27,9 +27,11 @@ class Desk:
         self.github, self.clock = github, HandClock(time.time())
         self.ledger = Ledger(folder / "ledger")
         self.queue = Queue(self.ledger)
-        self.repository = Repository(connect(TOKEN, github.url, timeout=5), "me/builds", self.clock)
+        self.repository = GithubRepository(
+            connect(TOKEN, github.url, timeout=5), "me/builds", self.clock
+        )
 
-    def release(self, name: str, letter: str, *, asked: bool = False) -> Task:
+    def release(self, name: str, letter: str, *, asked: bool = False) -> QueuedRelease:
         decided = Decided(
             repo=name, commit=letter * 40, kind="ask" if asked else "build", outcome="eligible",
             reason="8 experts, @everybody", until=None, look_at=None, weights=letter,
@@ -235,7 +237,7 @@ def test_an_issue_that_was_opened_without_an_answer_is_not_opened_twice(desk: De
 
 
 def test_more_than_an_issue_holds() -> None:
-    task = Task(
+    task = QueuedRelease(
         id="t", repo="lab/" + "m" * 90, commit="c" * 40, weights="w", tiers=(), reason="r" * 900,
         state="asked", attempts=0, due=0, error=None, link=None, created=0, changed=0,
     )  # fmt: skip

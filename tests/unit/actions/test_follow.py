@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from bot.actions.follow import Progress, exit_code, look, missing, state, telling
-from bot.clients.github.github import Repository, connect
+from bot.clients.github.github import GithubRepository, connect
 from bot.clients.github.github_replies import Runner, WorkflowRun
 from tests.local_github.repository import Run
 from tests.local_github.repository import Runner as LocalRunner
@@ -27,8 +27,8 @@ LOG = """\
 
 
 @pytest.fixture
-def repository(github: GitHub) -> Repository:
-    return Repository(connect(TOKEN, github.url, timeout=5), "me/builds")
+def repository(github: GitHub) -> GithubRepository:
+    return GithubRepository(connect(TOKEN, github.url, timeout=5), "me/builds")
 
 
 def begun(github: GitHub, delivery: str = "a" * 16) -> Run:
@@ -37,7 +37,7 @@ def begun(github: GitHub, delivery: str = "a" * 16) -> Run:
 
 
 def looked(
-    repository: Repository, run: Run, *, later: float = 0.0, asked: bool = False
+    repository: GithubRepository, run: Run, *, later: float = 0.0, asked: bool = False
 ) -> Progress:
     found = repository.run(run.id)
     return look(repository, found, time.time() + later, patience=1_800, asked=asked)
@@ -68,7 +68,7 @@ def test_states(status: str, conclusion: str | None, expected: str) -> None:
     assert state(WorkflowRun.model_validate(given)) == expected
 
 
-def test_a_run_that_ended_well(repository: Repository, github: GitHub) -> None:
+def test_a_run_that_ended_well(repository: GithubRepository, github: GitHub) -> None:
     run = begun(github)
     github.repository.wait()
     found = looked(repository, run)
@@ -76,7 +76,7 @@ def test_a_run_that_ended_well(repository: Repository, github: GitHub) -> None:
 
 
 def test_a_failed_step_is_named_with_what_its_log_tells(
-    repository: Repository, github: GitHub, script: Script
+    repository: GithubRepository, github: GitHub, script: Script
 ) -> None:
     script.results.append({"prepare": "success", "quantize": "failure", "publish": "skipped"})
     script.log = LOG
@@ -92,7 +92,7 @@ def test_a_failed_step_is_named_with_what_its_log_tells(
 
 
 def test_only_the_lines_of_the_failed_step_are_read(
-    repository: Repository, github: GitHub, script: Script
+    repository: GithubRepository, github: GitHub, script: Script
 ) -> None:
     script.results.append({"prepare": "failure"})
     run = begun(github)
@@ -109,7 +109,7 @@ def test_only_the_lines_of_the_failed_step_are_read(
 
 
 def test_a_log_that_is_gone_and_a_failure_without_jobs(
-    repository: Repository, github: GitHub, script: Script
+    repository: GithubRepository, github: GitHub, script: Script
 ) -> None:
     script.results += [{"prepare": "failure"}, {"prepare": "success"}]
     run = begun(github)
@@ -124,7 +124,9 @@ def test_a_log_that_is_gone_and_a_failure_without_jobs(
     )
 
 
-def test_cancelled_by_us_by_somebody_and_by_nobody(repository: Repository, github: GitHub) -> None:
+def test_cancelled_by_us_by_somebody_and_by_nobody(
+    repository: GithubRepository, github: GitHub
+) -> None:
     with github.repository.held():
         run = begun(github)
         github.repository.cancel(run)
@@ -139,7 +141,7 @@ def test_cancelled_by_us_by_somebody_and_by_nobody(repository: Repository, githu
     assert (nobody.again, ours.again, somebody.again) == (True, False, False)
 
 
-def test_a_run_queued_too_long_is_explained(repository: Repository, github: GitHub) -> None:
+def test_a_run_queued_too_long_is_explained(repository: GithubRepository, github: GitHub) -> None:
     github.repository.runners = [LocalRunner(name="gpu-1", online=False)]
     run = begun(github)
     assert looked(repository, run, later=1_700).trouble is None

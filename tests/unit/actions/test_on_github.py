@@ -20,7 +20,7 @@ from bot.settings.policies import Policy
 from bot.settings.settings import GitHubSettings, WatchSettings, load
 from bot.store.board import board
 from bot.store.ledger import Ledger
-from bot.store.queue import STARTING, Queue, Task
+from bot.store.queue import STARTING, Queue, QueuedRelease
 from bot.store.sightings import Decided
 from bot.watcher.assembly import Actor
 from bot.watcher.dispatching import turn
@@ -67,11 +67,11 @@ class Desk:
         self.clock.time += 1
 
     @property
-    def task(self) -> Task:
+    def task(self) -> QueuedRelease:
         [found] = self.queue.tasks(EVERY)
         return found
 
-    def until(self, state: str, turns: int = 20) -> Task:
+    def until(self, state: str, turns: int = 20) -> QueuedRelease:
         """Turns of the queue, each after the runs ended, until the task is in a state."""
         for _ in range(turns):
             self.turn()

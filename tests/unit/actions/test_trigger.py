@@ -11,7 +11,7 @@ import pytest
 
 from bot.actions.trigger import (
     UNLISTED,
-    Order,
+    DispatchOrder,
     chosen,
     delivery_of,
     find,
@@ -19,7 +19,7 @@ from bot.actions.trigger import (
     titled,
     trigger,
 )
-from bot.clients.github.github import Limited, Repository, connect
+from bot.clients.github.github import GithubRepository, Limited, connect
 from bot.errors import AccessError, BotError, SettingsError, SourceError, UnreachableError
 from bot.settings.settings import GitHubSettings
 from bot.store.ledger import Ledger
@@ -27,7 +27,7 @@ from tests.hand_clock import HandClock
 from tests.local_github.scripted import Script
 from tests.local_github.server import TOKEN, GitHub, Kind
 
-ORDER = Order(model="lab/Some-MoE", revision="c" * 40, tiers=("I-Mini",), delivery="ab" * 8)
+ORDER = DispatchOrder(model="lab/Some-MoE", revision="c" * 40, tiers=("I-Mini",), delivery="ab" * 8)
 BY_INPUTS = GitHubSettings(repo="me/builds")
 BY_EVENT = GitHubSettings(repo="me/builds", event="repository_dispatch")
 
@@ -43,13 +43,13 @@ def ledger(tmp_path: Path) -> Ledger:
 
 
 @pytest.fixture
-def repository(github: GitHub, clock: HandClock) -> Repository:
-    return Repository(connect(TOKEN, github.url, timeout=1.0), "me/builds", clock)
+def repository(github: GitHub, clock: HandClock) -> GithubRepository:
+    return GithubRepository(connect(TOKEN, github.url, timeout=1.0), "me/builds", clock)
 
 
 @pytest.mark.parametrize("settings", [BY_INPUTS, BY_EVENT], ids=["inputs", "event"])
 def test_an_order_becomes_a_run_that_carries_it(
-    repository: Repository, github: GitHub, script: Script, settings: GitHubSettings,
+    repository: GithubRepository, github: GitHub, script: Script, settings: GitHubSettings,
     clock: HandClock, ledger: Ledger,
 ) -> None:  # fmt: skip
     run = trigger(repository, settings, ORDER, ledger, clock)
@@ -66,7 +66,7 @@ def test_an_order_becomes_a_run_that_carries_it(
 @pytest.mark.parametrize("settings", [BY_INPUTS, BY_EVENT], ids=["inputs", "event"])
 @pytest.mark.parametrize("kind", ["after-500", "timeout", "cut"])
 def test_what_was_taken_without_an_answer_is_found_and_not_sent_again(
-    repository: Repository,
+    repository: GithubRepository,
     github: GitHub,
     kind: Kind,
     settings: GitHubSettings,
@@ -82,7 +82,7 @@ def test_what_was_taken_without_an_answer_is_found_and_not_sent_again(
 
 @pytest.mark.parametrize("kind", ["500", "502-html", "cut-before"])
 def test_what_was_not_taken_is_looked_for_a_minute_and_can_be_sent_again(
-    repository: Repository, github: GitHub, kind: Kind, clock: HandClock, ledger: Ledger
+    repository: GithubRepository, github: GitHub, kind: Kind, clock: HandClock, ledger: Ledger
 ) -> None:
     github.fail("POST", "dispatches$", kind)
     with pytest.raises(UnreachableError, match="order abab"):
@@ -99,7 +99,7 @@ def test_what_was_not_taken_is_looked_for_a_minute_and_can_be_sent_again(
 
 @pytest.mark.parametrize("kind", ["403-secondary", "429"])
 def test_what_was_taken_is_no_failure_because_its_run_cannot_be_read(
-    repository: Repository, github: GitHub, kind: Kind, clock: HandClock, ledger: Ledger
+    repository: GithubRepository, github: GitHub, kind: Kind, clock: HandClock, ledger: Ledger
 ) -> None:
     github.fail("GET", r"runs/\d+$", kind)
     assert trigger(repository, BY_INPUTS, ORDER, ledger, clock) is None
@@ -108,7 +108,7 @@ def test_what_was_taken_is_no_failure_because_its_run_cannot_be_read(
 
 @pytest.mark.parametrize("kind", ["403-secondary", "403-used-up", "429"])
 def test_a_limit_means_that_nothing_was_sent(
-    repository: Repository, github: GitHub, kind: Kind, clock: HandClock, ledger: Ledger
+    repository: GithubRepository, github: GitHub, kind: Kind, clock: HandClock, ledger: Ledger
 ) -> None:
     github.fail("POST", "dispatches$", kind)
     with pytest.raises(Limited) as told:
@@ -120,7 +120,7 @@ def test_a_limit_means_that_nothing_was_sent(
 
 
 def test_a_run_that_is_not_listed_yet_is_none_and_found_later(
-    repository: Repository, github: GitHub, clock: HandClock, ledger: Ledger
+    repository: GithubRepository, github: GitHub, clock: HandClock, ledger: Ledger
 ) -> None:
     github.fail("POST", "dispatches$", "unlisted")
     began = clock.now()
@@ -131,7 +131,7 @@ def test_a_run_that_is_not_listed_yet_is_none_and_found_later(
 
 
 def test_of_a_double_delivery_the_run_that_works_counts(
-    repository: Repository, github: GitHub, clock: HandClock, ledger: Ledger
+    repository: GithubRepository, github: GitHub, clock: HandClock, ledger: Ledger
 ) -> None:
     with github.repository.held():
         github.fail("POST", "dispatches$", "duplicate")
@@ -168,7 +168,8 @@ def test_of_a_double_delivery_the_run_that_works_counts(
     ],
 )
 def test_what_is_no_order_is_not_sent(
-    repository: Repository, github: GitHub, clock: HandClock, ledger: Ledger, wrong: dict[str, str],
+    repository: GithubRepository, github: GitHub, clock: HandClock, ledger: Ledger,
+    wrong: dict[str, str],
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
@@ -179,7 +180,7 @@ def test_what_is_no_order_is_not_sent(
 
 
 def test_what_github_would_find_too_large_is_not_sent(
-    repository: Repository, github: GitHub, clock: HandClock, ledger: Ledger
+    repository: GithubRepository, github: GitHub, clock: HandClock, ledger: Ledger
 ) -> None:
     tiers = tuple(f"I-Tier-{number:06}" for number in range(5_000))
     with pytest.raises(SettingsError, match="GitHub takes 65535"):
@@ -224,7 +225,7 @@ def test_a_run_that_is_listed_late_is_the_only_one_however_often_it_is_ordered(
     github: GitHub, kind: Kind, seconds: float, settings: GitHubSettings, ledger: Ledger
 ) -> None:
     clock = Later(github, seconds)
-    repository = Repository(connect(TOKEN, github.url, timeout=0.3), "me/builds", clock)
+    repository = GithubRepository(connect(TOKEN, github.url, timeout=0.3), "me/builds", clock)
     github.late = True
     github.fail("POST", "dispatches$", kind)
     found, asked = None, 0
@@ -240,7 +241,7 @@ def test_a_run_that_is_listed_late_is_the_only_one_however_often_it_is_ordered(
 
 @pytest.mark.parametrize("kind", ["400", "403-html"])
 def test_a_refusal_that_may_be_a_proxys_is_in_doubt(
-    repository: Repository, github: GitHub, kind: Kind, clock: HandClock, ledger: Ledger
+    repository: GithubRepository, github: GitHub, kind: Kind, clock: HandClock, ledger: Ledger
 ) -> None:
     github.fail("POST", "dispatches$", kind)
     with pytest.raises(UnreachableError, match="is not known"):
@@ -252,7 +253,7 @@ def test_a_refusal_that_may_be_a_proxys_is_in_doubt(
 
 @pytest.mark.parametrize("kind", ["401", "403", "404", "422-details"])
 def test_a_refusal_of_githubs_own_means_that_nothing_was_sent(
-    repository: Repository, github: GitHub, kind: Kind, clock: HandClock, ledger: Ledger
+    repository: GithubRepository, github: GitHub, kind: Kind, clock: HandClock, ledger: Ledger
 ) -> None:
     """Details are not asked for where the key is what is refused; other refusals are told."""
     github.fail("POST", "dispatches$", kind)
@@ -267,7 +268,7 @@ def test_a_refusal_of_githubs_own_means_that_nothing_was_sent(
 def test_a_sender_that_is_killed_before_or_after_it_sent_leaves_one_run(
     github: GitHub, ledger: Ledger, clock: HandClock
 ) -> None:
-    class Killed(Repository):
+    class Killed(GithubRepository):
         def start(self, *given: object, **named: object) -> int | None:
             if after:
                 super().start(*given, **named)  # type: ignore[arg-type]  # as they came
@@ -275,7 +276,7 @@ def test_a_sender_that_is_killed_before_or_after_it_sent_leaves_one_run(
 
     github.late = True
     client = connect(TOKEN, github.url)
-    repository = Repository(client, "me/builds", clock)
+    repository = GithubRepository(client, "me/builds", clock)
     for after, order in ((True, ORDER), (False, replace(ORDER, delivery="cd" * 8))):
         runs = len(github.repository.runs)
         with pytest.raises(KeyboardInterrupt):
@@ -295,7 +296,7 @@ def test_of_many_senders_at_once_one_sends(github: GitHub, ledger: Ledger) -> No
 
     def send() -> None:
         clock = Later(github, 10)
-        repository = Repository(connect(TOKEN, github.url), "me/builds", clock)
+        repository = GithubRepository(connect(TOKEN, github.url), "me/builds", clock)
         gate.wait()
         try:
             told.append(trigger(repository, BY_INPUTS, ORDER, ledger, clock))

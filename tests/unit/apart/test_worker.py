@@ -16,7 +16,7 @@ import pytest
 from bot.apart import sandbox, worker
 from bot.apart.sandbox import Isolation
 from bot.apart.voice import Voice
-from bot.apart.worker import Room, Terms, away
+from bot.apart.worker import ChildTerms, Room, away
 from bot.errors import BotError, BuildError, CapacityError, SettingsError
 from tests.hostile_process import LEVELS, REACHES, ROOTS, TRIES, a_user
 
@@ -62,7 +62,7 @@ def test_what_each_isolation_stops(
             f"say(result=reached)\n{WAIT}"
         )
         hostile(program)
-        found = asked(tmp_path, terms=Terms(isolation=level), reads=(given,))
+        found = asked(tmp_path, terms=ChildTerms(isolation=level), reads=(given,))
     reached = {name for name, good in found.items() if good}
     changes = set() if level == "cell" else {"changing the model"}
     assert reached - ROOTS == REACHES[level] | {"the model"} | changes
@@ -159,11 +159,11 @@ def test_memory_and_time_have_an_end(
     monkeypatch.setattr(worker, "_LOOK", 0.0)
     hostile("held = bytearray(b'x') * 300_000_000\n" + WAIT)
     with pytest.raises(CapacityError, match=r"memory for model\.gguf, 0\.1 GB are there"):
-        asked(tmp_path, terms=Terms(memory=100_000_000))
+        asked(tmp_path, terms=ChildTerms(memory=100_000_000))
     # steps backwards are none: only what gets further counts
     hostile("while True:\n    say(progress=[1, 2]); time.sleep(0.01)\n")
     with pytest.raises(BuildError, match=r"no further with model\.gguf"):
-        asked(tmp_path, terms=Terms(silence=0.5))
+        asked(tmp_path, terms=ChildTerms(silence=0.5))
 
 
 def test_an_interrupt_ends_the_child(tmp_path: Path, hostile: Callable[[str], None]) -> None:

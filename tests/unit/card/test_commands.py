@@ -7,14 +7,14 @@ import shlex
 
 import pytest
 
-from bot.card.commands import Command, commands
+from bot.card.commands import CardCommand, commands
 from bot.wording.naming import llama_file
 from tests.unit.wording.test_naming import SEED
 
 REPO = "mudler/Qwen3.6-35B-A3B-APEX-GGUF"
 
 
-def _by_program(found: list[Command]) -> dict[str, Command]:
+def _by_program(found: list[CardCommand]) -> dict[str, CardCommand]:
     return {command.program: command for command in found}
 
 

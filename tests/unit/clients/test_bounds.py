@@ -17,7 +17,7 @@ import pytest
 from pydantic import SecretStr
 
 from bot.clients.bounds import REPLY, Bound, within
-from bot.clients.github.github import Repository, connect
+from bot.clients.github.github import GithubRepository, connect
 from bot.clients.hub.hub import Hub
 from bot.errors import BotError, SourceError, UnreachableError
 from bot.store.queue import Event
@@ -174,7 +174,7 @@ def test_a_hub_is_heard_to_a_bound(name: str) -> None:
 def test_github_is_heard_to_a_bound(name: str) -> None:
     reply, says = ENDLESS[name]
     with server(reply) as url, within(SHORT), pytest.raises(BotError) as caught:
-        Repository(connect(None, url), "org/repo").run(5)
+        GithubRepository(connect(None, url), "org/repo").run(5)
     if says.startswith("answered") and "bomb" not in name:
         assert says in str(caught.value)
 
@@ -237,7 +237,7 @@ def test_pages_of_github_come_to_an_end() -> None:
         within(SHORT),
         pytest.raises(UnreachableError, match="was asked 20 times for one thing"),
     ):
-        Repository(connect(None, url), "org/repo").runs("x.yml", 0.0)
+        GithubRepository(connect(None, url), "org/repo").runs("x.yml", 0.0)
 
 
 def test_no_more_of_a_file_reaches_the_disk_than_it_has(tmp_path: Path) -> None:

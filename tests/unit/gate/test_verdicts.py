@@ -8,14 +8,14 @@ from math import inf, nan
 import pytest
 
 from bot import licences as licence
-from bot.gate.verdicts import Facts, drop, judge, kept, limit_of
+from bot.gate.verdicts import GateFacts, drop, judge, kept, limit_of
 from bot.records.measured import Choices, Row
 from bot.records.releases import Release
 from bot.records.results import Results
 from bot.settings.settings import GateSettings
 from tests.unit.card.samples import nine_tiers
 
-FINE = Facts(files={}, speech={}, newest=None, alone=None)
+FINE = GateFacts(files={}, speech={}, newest=None, alone=None)
 
 
 def sample() -> Results:

@@ -13,7 +13,7 @@ from bot.disk.folders import Folders
 from bot.disk.paths import remove
 from bot.disk.writing import write_text
 from bot.errors import BuildError, CapacityError, SourceError
-from bot.jobs.orders import Folder, Handed, Order, Prepared, Sent, folder_of
+from bot.jobs.orders import Folder, Handed, JobOrder, Prepared, Sent, folder_of
 from bot.jobs.recordpath import RecordPath
 from bot.jobs.step_report import account
 from bot.jobs.steps import _require_enough, groups, matrix
@@ -28,9 +28,9 @@ from tests.unit.plan.test_recipe import model, stack
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-def order(**changed: object) -> Order:
+def order(**changed: object) -> JobOrder:
     given = {"model": "lab/Model", "revision": COMMIT, "tiers": (), "delivery": "0123456789abcdef"}
-    return Order(**{**given, **changed})  # type: ignore[arg-type]  # what a stranger sends
+    return JobOrder(**{**given, **changed})  # type: ignore[arg-type]  # what a stranger sends
 
 
 def prepared(key: str = "c") -> Prepared:

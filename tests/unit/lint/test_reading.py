@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from bot.cli.main import cli
 from bot.clients.files.gguf import write_arrays
-from bot.lint.defects import Defect, Head, Listed, Repository, _is_size, lint
+from bot.lint.defects import Defect, Head, LintedRepository, ListedFile, _is_size, lint
 from bot.lint.reading import of_folder
 from bot.progress import Narrator
 from bot.records.coding import to_json
@@ -306,7 +306,7 @@ def test_a_weight_that_no_rule_covered() -> None:
     narrow = Tensor(name="a", shape=(256, 256), type="Q6_K", bytes=1)
     left = Tensor(name="blk.0.ffn_gate_up_exps.weight", shape=(256, 64), type="BF16", bytes=1)
     head = Head(name="M 30B", file_type=18, layers=40, tensors=(narrow, left))
-    given = Repository(files=(Listed(path="M-Q6_K.gguf", bytes=1),), card=CARD, sums={},
+    given = LintedRepository(files=(ListedFile(path="M-Q6_K.gguf", bytes=1),), card=CARD, sums={},
                        heads={"M-Q6_K.gguf": head})  # fmt: skip
     assert "left-wide" in {defect.rule for defect in lint(given)}
 

@@ -8,14 +8,14 @@ from bot.clients.llama.session import Session
 from bot.errors import BuildError, SettingsError
 from bot.measures import choices, tasks
 from bot.measures.logits import softmax
-from bot.measures.tasks import Kind, Task
+from bot.measures.tasks import ChoiceTask, Kind
 from bot.settings.settings import DEMO
 from tests import evaluation as shared
 from tests import llama_tools
 from tests.evaluation import SHARED, quiet
 from tests.unit.measures.test_tasks import binary
 
-ALICE = Task(
+ALICE = ChoiceTask(
     texts=tuple(
         f"Alice was beginning to get very tired of {ending}"
         for ending in (
@@ -40,9 +40,9 @@ def test_answers_are_kept_one_by_one() -> None:
     assert (found.correct, found.tasks, found.answers) == (2, 3, "101")
 
 
-def asked(texts: tuple[tuple[int, ...], ...], prefix: int) -> choices.Asked:
+def asked(texts: tuple[tuple[int, ...], ...], prefix: int) -> choices.Question:
     picks = choices._whole(texts, prefix)
-    return choices.Asked(
+    return choices.Question(
         texts=texts, prefix=prefix, every=False, picks=picks, right=0, last_of_equals=False
     )
 
@@ -98,9 +98,9 @@ def test_scores_do_not_depend_on_decoding_together(demo_model: Path, sequences: 
 
 
 def test_what_does_not_fit_is_said(demo_model: Path) -> None:
-    long = Task(texts=tuple("word " * 300 + end for end in "abcd"), right=0)
-    many = Task(texts=tuple(f"One {end}" for end in "abcdefgh"), right=0)
-    apart = Task(texts=("One", "Two"), right=0)
+    long = ChoiceTask(texts=tuple("word " * 300 + end for end in "abcd"), right=0)
+    many = ChoiceTask(texts=tuple(f"One {end}" for end in "abcdefgh"), right=0)
+    apart = ChoiceTask(texts=("One", "Two"), right=0)
     wrong = ((long, r"raise evaluation\.context"), (many, "8 answers, 4 fit"), (apart, "share no"))
     with Session(demo_model, n_ctx=256, threads=2, sequences=4) as session:
         for task, said in wrong:

@@ -11,7 +11,7 @@ from bot.measures import divergence, logits, perplexity
 from bot.measures.journal import Journal, empty
 from bot.measures.logits import Floats, Ints
 from bot.measures.tasks import read_tasks
-from bot.measures.windows import Windows, cut, read_text
+from bot.measures.windows import TextWindows, cut, read_text
 from tests import evaluation as shared
 from tests import llama_tools
 from tests.evaluation import KEY, SHARED, TINY, chunks_of, diverge, quiet, reading, refer
@@ -265,7 +265,7 @@ def test_another_vocabulary_or_tokenizer_is_named(
     demo_model: Path, demo_text: str, tmp_path: Path
 ) -> None:
     windows = chunks_of(demo_model, demo_text, 128, 2)
-    small = Windows(tokens=windows.tokens % 100, first=64, together=16)
+    small = TextWindows(tokens=windows.tokens % 100, first=64, together=16)
     base = tmp_path / "other.logits"
     with base.open("wb") as file:
         logits.write_header(file.fileno(), 100, small)

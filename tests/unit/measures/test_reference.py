@@ -1,14 +1,14 @@
 import pytest
 
 from bot.errors import CapacityError
-from bot.measures.reference import Choice, Free, Need, Wanted, choose, need, require_memory
+from bot.measures.reference import Free, Need, ReferenceChoice, Wanted, choose, need, require_memory
 
 GB = 10**9
 
 
 def chosen(
     wanted: Wanted = "auto", candidates: int = 9, disk: int = 100, memory: int = 100
-) -> Choice:
+) -> ReferenceChoice:
     """71 GB of log-probabilities, two models of 70 and 20 GB."""
     return choose(
         wanted,

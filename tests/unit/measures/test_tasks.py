@@ -7,11 +7,11 @@ import pytest
 
 from bot.errors import SettingsError
 from bot.measures import tasks
-from bot.measures.tasks import Kind, Task
+from bot.measures.tasks import ChoiceTask, Kind
 
 
-def some(count: int) -> list[Task]:
-    return [Task(texts=(f"c{i} a", f"c{i} b"), right=i % 2) for i in range(count)]
+def some(count: int) -> list[ChoiceTask]:
+    return [ChoiceTask(texts=(f"c{i} a", f"c{i} b"), right=i % 2) for i in range(count)]
 
 
 def stored(text: str) -> bytes:
@@ -85,7 +85,7 @@ def test_both_forms_of_multiple_choice_are_the_same_tasks(tmp_path: Path) -> Non
     )
     found = tasks.read_tasks(packed, "multiple-choice", None)
     assert found == tasks.read_tasks(lines, "multiple-choice", None)
-    assert found[0] == Task(texts=("What? this", "What? that", "What? neither"), right=1)
+    assert found[0] == ChoiceTask(texts=("What? this", "What? that", "What? neither"), right=1)
 
 
 GOOD = {"question": "q", "choices": ["a", "b"], "answer": 0}

@@ -11,7 +11,7 @@ import pytest
 
 from bot.errors import SettingsError
 from bot.quantize import imatrix
-from bot.quantize.calibrate import Checkpoint, Portion, calibrate
+from bot.quantize.calibrate import Portion, Savepoint, calibrate
 from bot.settings.settings import DEMO
 from tests import llama_tools
 
@@ -31,7 +31,7 @@ def collect(
     chunks: int | None = None,
     context: int = CONTEXT,
     batch: int = 512,
-    checkpoint: Checkpoint | None = None,
+    checkpoint: Savepoint | None = None,
 ) -> tuple[int, ...]:
     return calibrate(
         model,
@@ -151,7 +151,7 @@ def test_killed_and_run_again_the_same_bits(demo_model: Path, tmp_path: Path) ->
         threads=2,
         gpu_layers=0,
         devices=(),
-        checkpoint=Checkpoint(path=note, every=4, key="k"),
+        checkpoint=Savepoint(path=note, every=4, key="k"),
         progress=lambda done, _total: began.append(done),
     )
     assert began[0] == noted
@@ -167,7 +167,7 @@ def test_a_note_of_other_work_is_not_gone_on_from(
     whole, target, note = (tmp_path / name for name in ("whole", "target", "note"))
     collect(demo_model, whole, texts, chunks=4)
     if damage == "other key":
-        half = Checkpoint(path=note, every=1, key="other")
+        half = Savepoint(path=note, every=1, key="other")
         with pytest.raises(KeyboardInterrupt):
             calibrate(
                 demo_model,
@@ -185,7 +185,7 @@ def test_a_note_of_other_work_is_not_gone_on_from(
         assert imatrix.read(note).chunks == 2
     else:
         note.write_bytes(whole.read_bytes()[:500] if damage == "damaged" else demo_text.encode())
-    collect(demo_model, target, texts, chunks=4, checkpoint=Checkpoint(path=note, every=4, key="k"))
+    collect(demo_model, target, texts, chunks=4, checkpoint=Savepoint(path=note, every=4, key="k"))
     assert target.read_bytes() == whole.read_bytes()
 
 

@@ -25,7 +25,7 @@ from bot.plan.recipe import asked_types, file_type, make_recipes
 from bot.predict.architecture import describe
 from bot.quantize import imatrix, onepass, quantize
 from bot.quantize.imatrix import Matrix
-from bot.quantize.layout import Wanted, open_source
+from bot.quantize.layout import WantedFile, open_source
 from bot.settings.settings import data_folder
 from tests.split_gguf import split
 
@@ -48,12 +48,12 @@ def matrix_for(model: Path) -> Matrix:
     return Matrix(datasets=("made-up.txt",), chunks=3, sums=sums, counts=counts)
 
 
-def wanted_tiers(model: Path, folder: Path, matrix: Matrix, *tiers: str) -> list[Wanted]:
+def wanted_tiers(model: Path, folder: Path, matrix: Matrix, *tiers: str) -> list[WantedFile]:
     header = gguf.read(model)
     found = describe(header.metadata, header.tensors)
     profiles = load_profiles(data_folder("profiles"), tiers or None)
     return [
-        Wanted(
+        WantedFile(
             target=folder / f"{recipe.tier}.gguf",
             file_type=file_type(recipe.base),
             types=asked_types(recipe, found, header.tensors),
@@ -66,7 +66,7 @@ def wanted_tiers(model: Path, folder: Path, matrix: Matrix, *tiers: str) -> list
 
 def one_pass(
     model: Path,
-    wanted: list[Wanted],
+    wanted: list[WantedFile],
     *,
     memory: int = 1 << 30,
     threads: int = 2,
@@ -125,7 +125,7 @@ def test_every_low_type_equals_llama_cpp(demo_model: Path, tmp_path: Path) -> No
     wanted = [
         _complete(
             demo_model,
-            Wanted(
+            WantedFile(
                 target=tmp_path / kind,
                 file_type=7,
                 types=dict.fromkeys(names, kind),
@@ -153,7 +153,7 @@ def test_every_plain_type_equals_llama_cpp(demo_model: Path, tmp_path: Path) -> 
     name = "blk.3.attn_q.weight"
     kinds = ("Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0", "IQ4_NL", "IQ4_XS", "Q2_K", "F16", "F32")
     wanted = [
-        Wanted(target=tmp_path / kind, file_type=7, types={name: kind}, weights=None)
+        WantedFile(target=tmp_path / kind, file_type=7, types={name: kind}, weights=None)
         for kind in kinds
     ]
     one_pass(demo_model, [_complete(demo_model, want) for want in wanted])
@@ -169,10 +169,10 @@ def test_every_plain_type_equals_llama_cpp(demo_model: Path, tmp_path: Path) -> 
         assert sha256(want.target) == sha256(tmp_path / "llama"), want.target.name
 
 
-def _complete(model: Path, want: Wanted) -> Wanted:
+def _complete(model: Path, want: WantedFile) -> WantedFile:
     """Name every other tensor too: llama.cpp would give it a type of its own choice."""
     types = {t.name: "Q8_0" for t in gguf.read(model).tensors if t.type == "BF16"}
-    return Wanted(
+    return WantedFile(
         target=want.target,
         file_type=want.file_type,
         types={**types, **want.types},

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 
 from bot.progress import Halted, Narrator
-from bot.release.graph import Resource, Task, run
+from bot.release.graph import LaneTask, Resource, run
 
 THREE: dict[Resource, str] = {"cpu": "cpu", "gpu": "gpu", "network": "network"}
 TWO: dict[Resource, str] = {"cpu": "cpu", "gpu": "cpu", "network": "network"}
@@ -26,15 +26,15 @@ class Notes:
             self.said.append(text)
 
     @contextmanager
-    def around(self, task: Task) -> Iterator[None]:
+    def around(self, task: LaneTask) -> Iterator[None]:
         self.threads[task.name] = threading.current_thread().name
         self.say(f"+{task.name}")
         yield
         self.say(f"-{task.name}")
 
 
-def task(name: str, resource: Resource, *needs: str, work: Callable[[], object] = int) -> Task:
-    return Task(name=name, resource=resource, work=work, needs=needs)
+def task(name: str, resource: Resource, *needs: str, work: Callable[[], object] = int) -> LaneTask:
+    return LaneTask(name=name, resource=resource, work=work, needs=needs)
 
 
 def test_needs_come_first_and_order_is_priority() -> None:

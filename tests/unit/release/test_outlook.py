@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from bot.release.graph import Resource, Task
+from bot.release.graph import LaneTask, Resource
 from bot.release.outlook import Outlook
 from tests.hand_clock import HandClock
 
 LANES: dict[Resource, str] = {"cpu": "cpu", "gpu": "cpu", "network": "network"}
 
 
-def task(name: str, resource: Resource = "cpu") -> Task:
-    return Task(name=name, resource=resource, work=lambda: None)
+def task(name: str, resource: Resource = "cpu") -> LaneTask:
+    return LaneTask(name=name, resource=resource, work=lambda: None)
 
 
 def test_the_longest_lane_tells_how_long_the_whole_takes() -> None:

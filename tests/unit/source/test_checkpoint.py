@@ -10,7 +10,9 @@ from bot.source import checkpoint
 from tests import checkpoints
 
 
-def written(folder: Path, family: checkpoints.Family, shards: int = 1) -> checkpoint.Checkpoint:
+def written(
+    folder: Path, family: checkpoints.Family, shards: int = 1
+) -> checkpoint.CheckpointFolder:
     folder.mkdir(exist_ok=True)
     (folder / "config.json").write_text(json.dumps(family.config))
     checkpoints.weights(family, folder, shards)
@@ -138,13 +140,13 @@ def test_the_decoders_own_name_wins(tmp_path: Path) -> None:
         "text_config": {"architectures": ["InnerForCausalLM"]},
         "vision_config": {},
     }
-    model = checkpoint.Checkpoint(folder=tmp_path, config=config, files=(), tensors={})
+    model = checkpoint.CheckpointFolder(folder=tmp_path, config=config, files=(), tensors={})
     assert model.architecture("text") == "InnerForCausalLM"
     assert model.architecture("projector") == "OuterForConditionalGeneration"
     kept = {**config, "architectures": ["KimiK3ForConditionalGeneration"]}
-    model = checkpoint.Checkpoint(folder=tmp_path, config=kept, files=(), tensors={})
+    model = checkpoint.CheckpointFolder(folder=tmp_path, config=kept, files=(), tensors={})
     assert model.architecture("text") == "KimiK3ForConditionalGeneration"
     wrongs: list[dict[str, Any]] = [{}, {"architectures": [3]}]
     for wrong in (*wrongs, {"architectures": []}):
-        model = checkpoint.Checkpoint(folder=tmp_path, config=wrong, files=(), tensors={})
+        model = checkpoint.CheckpointFolder(folder=tmp_path, config=wrong, files=(), tensors={})
         assert model.architecture("text") is None

@@ -11,7 +11,7 @@ import pytest
 
 from bot.errors import SourceError
 from bot.store.ledger import Ledger
-from bot.store.queue import STARTING, Queue, Task
+from bot.store.queue import STARTING, Queue, QueuedRelease
 from bot.store.sightings import Decided, Sightings
 
 NOW = 1_790_000_000.0
@@ -32,11 +32,15 @@ def queue(tmp_path: Path) -> Queue:
     return Queue(Ledger(tmp_path / "l.sqlite"))
 
 
-def propose(queue: Queue, *, asked: bool = False, now: float = NOW, **changes: str) -> Task | None:
+def propose(
+    queue: Queue, *, asked: bool = False, now: float = NOW, **changes: str
+) -> QueuedRelease | None:
     return queue.propose(decided(**changes), ("I-Mini",), now, asked=asked)
 
 
-def claim(queue: Queue, now: float = NOW, at_once: int = 9, per_hour: int = 99) -> Task | None:
+def claim(
+    queue: Queue, now: float = NOW, at_once: int = 9, per_hour: int = 99
+) -> QueuedRelease | None:
     return queue.claim(now, at_once=at_once, per_hour=per_hour)
 
 
@@ -45,7 +49,7 @@ def states(queue: Queue) -> dict[str, str]:
     return {task.commit[0]: task.state for task in queue.tasks(every)}
 
 
-def running(queue: Queue, now: float = NOW) -> Task:
+def running(queue: Queue, now: float = NOW) -> QueuedRelease:
     task = claim(queue, now)
     assert task is not None
     queue.started(task, "http://run", now)
@@ -217,7 +221,7 @@ def test_what_waits_for_a_person_takes_no_turn_of_a_build(queue: Queue, waiting:
         assert task is not None
         queue.waits(task, f"http://pull/{number}", NOW - 3_600 + number)
     now, looked, lately = NOW, set[str](), 0.0
-    working: list[tuple[float, Task]] = []
+    working: list[tuple[float, QueuedRelease]] = []
     for step in range(8 * 60):  # minutes
         now = NOW + step * 60
         for item in [item for item in working if item[0] <= now]:

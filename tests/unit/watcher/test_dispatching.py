@@ -10,10 +10,10 @@ from bot.errors import UnreachableError
 from bot.progress import Narrator
 from bot.settings.policies import Policy
 from bot.store.ledger import Ledger
-from bot.store.queue import AGREED, STARTING, Queue, Task
+from bot.store.queue import AGREED, STARTING, Queue, QueuedRelease
 from bot.store.sightings import Decided
 from bot.watcher.dispatching import turn
-from bot.workplace.executing import Run
+from bot.workplace.executing import Attempt
 from tests.hand_clock import HandClock
 
 
@@ -21,18 +21,18 @@ class Outside:
     """Another system: what it was asked to start stays there, whoever asks."""
 
     def __init__(self) -> None:
-        self.runs: dict[str, Run] = {}
+        self.runs: dict[str, Attempt] = {}
         self.started: list[str] = []
         self.die_after_start = self.away = False
 
-    def find(self, task: Task) -> Run | None:
+    def find(self, task: QueuedRelease) -> Attempt | None:
         if self.away:
             raise UnreachableError("away; try again")
         return self.runs.get(f"{task.repo} {task.attempts}")
 
-    def start(self, task: Task) -> str | None:
+    def start(self, task: QueuedRelease) -> str | None:
         self.started.append(f"{task.repo} {task.attempts}")
-        self.runs[self.started[-1]] = Run(good=None, link="http://run")
+        self.runs[self.started[-1]] = Attempt(good=None, link="http://run")
         if self.die_after_start:
             raise KeyboardInterrupt
         return "http://run"
@@ -70,7 +70,7 @@ def test_tasks_are_started_followed_and_noted(desk: Desk) -> None:
     assert desk.outside.started == ["maker/a 1", "maker/b 1"]
     assert desk.states() == "running running queued"
     desk.turn(at_once=2)
-    desk.outside.runs["maker/a 1"] = Run(good=True, link="http://hub/a")
+    desk.outside.runs["maker/a 1"] = Attempt(good=True, link="http://hub/a")
     desk.turn(at_once=2)
     assert desk.states() == "published running running"
     assert desk.queue.tasks(("published",))[0].link == "http://hub/a"
@@ -109,7 +109,7 @@ def test_failures_come_again_and_end(desk: Desk) -> None:
     for _ in range(3):
         desk.turn(at_once=3, attempts=2)
         for key in desk.outside.started:
-            desk.outside.runs[key] = Run(good=False, error="no room")
+            desk.outside.runs[key] = Attempt(good=False, error="no room")
         desk.turn(at_once=3, attempts=2)
         desk.clock.time += 86_400
     assert desk.states() == "failed failed failed"
@@ -123,7 +123,7 @@ def test_what_llama_says_twice_is_final(desk: Desk) -> None:
         for key in desk.outside.started:
             same = key.startswith("maker/a")
             said = "no tensor" if same else f"no tensor {number}"
-            desk.outside.runs[key] = Run(
+            desk.outside.runs[key] = Attempt(
                 good=False, refused=not key.startswith("maker/c"), error=said
             )
         desk.turn(at_once=3, attempts=9)
@@ -141,7 +141,7 @@ def test_a_run_that_vanished_is_a_failure(desk: Desk) -> None:
 
 def test_work_elsewhere_is_asked_for_again_later(desk: Desk) -> None:
     desk.turn(at_once=1)
-    desk.outside.runs["maker/a 1"] = Run(good=False, elsewhere=True)
+    desk.outside.runs["maker/a 1"] = Attempt(good=False, elsewhere=True)
     desk.turn(at_once=1)
     [task] = [task for task in desk.queue.tasks(("queued",)) if task.repo == "maker/a"]
     assert (task.attempts, task.error) == (0, None)
@@ -151,10 +151,10 @@ def test_what_waits_for_a_person_is_looked_at_again_and_they_are_asked_once(desk
     pull = "http://hub/me/model/discussions/1"
     desk.turn()
     for letter in "bc":
-        desk.outside.runs[f"maker/{letter} 1"] = Run(good=True, link="http://hub")
+        desk.outside.runs[f"maker/{letter} 1"] = Attempt(good=True, link="http://hub")
     for times in range(1, 4):
         assert desk.outside.started.count("maker/a 1") == times
-        desk.outside.runs["maker/a 1"] = Run(good=False, waiting=True, link=pull)
+        desk.outside.runs["maker/a 1"] = Attempt(good=False, waiting=True, link=pull)
         desk.turn()
         [task] = desk.queue.tasks(("queued",))
         assert (task.attempts, task.link) == (0, pull)
@@ -165,6 +165,6 @@ def test_what_waits_for_a_person_is_looked_at_again_and_they_are_asked_once(desk
         desk.turn()
     asked = [event for event in desk.queue.events(99) if event.kind == "asked"]
     assert [(event.repo, event.link) for event in asked] == [("maker/a", pull)]
-    desk.outside.runs["maker/a 1"] = Run(good=True, link="http://hub/me/model")
+    desk.outside.runs["maker/a 1"] = Attempt(good=True, link="http://hub/me/model")
     desk.turn()
     assert desk.states() == "published published published"

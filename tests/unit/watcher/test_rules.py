@@ -11,7 +11,7 @@ from bot.clients.hub.replies import Listed, listed
 from bot.records.releases import Ask, Build, Release, RepoFile, Skip, Wait
 from bot.settings.policies import Policy
 from bot.settings.settings import GateSettings
-from bot.store.queue import Memory, Task
+from bot.store.queue import Memory, QueuedRelease
 from bot.watcher.rules import Weighed, memory_of, recalled, refused, wanted, weighed
 
 NOW = 1_790_000_000.0
@@ -30,8 +30,8 @@ def row(**changes: Any) -> Listed:
     return replace(found, **changes)
 
 
-def task(**changes: Any) -> Task:
-    made = Task(
+def task(**changes: Any) -> QueuedRelease:
+    made = QueuedRelease(
         id="1", repo="maker/Model", commit="d" * 40, weights="w", tiers=("I-Mini",), reason="r",
         state="published", attempts=1, due=NOW, error=None, link=None, created=NOW, changed=NOW,
     )  # fmt: skip

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from bot.store.queue import Task
-from bot.workplace.executing import Here, Run
+from bot.store.queue import QueuedRelease
+from bot.workplace.executing import Attempt, Here
 
-TASK = Task(
+TASK = QueuedRelease(
     id="abc", repo="maker/Model", commit="c" * 40, weights="w", tiers=("I-Mini", "I-Nano"),
     reason="r", state="starting", attempts=1, due=0, error=None, link=None, created=7, changed=7,
 )  # fmt: skip
@@ -32,7 +32,7 @@ def here(tmp_path: Path) -> Callable[[str], Here]:
     return make
 
 
-def ended(executor: Here, task: Task = TASK) -> Run:
+def ended(executor: Here, task: QueuedRelease = TASK) -> Attempt:
     """The run once it has ended."""
     end = time.monotonic() + 120
     while time.monotonic() < end:
@@ -61,13 +61,13 @@ def test_a_good_run_tells_where_it_published(here: Callable[[str], Here], tmp_pa
 def test_a_run_tells_what_is_lacking(here: Callable[[str], Here]) -> None:
     executor = here("""print('{"url": "u", "lacks": ["without its vision part"]}')""")
     executor.start(TASK)
-    assert ended(executor) == Run(good=True, link="u", lacks=("without its vision part",))
+    assert ended(executor) == Attempt(good=True, link="u", lacks=("without its vision part",))
 
 
 def test_a_run_that_waits_for_a_person_is_not_published(here: Callable[[str], Here]) -> None:
     executor = here("""print('{"url": "u", "waiting": "http://hub/me/model/discussions/1"}')""")
     executor.start(TASK)
-    assert ended(executor) == Run(
+    assert ended(executor) == Attempt(
         good=False, waiting=True, link="http://hub/me/model/discussions/1"
     )
 
@@ -75,20 +75,25 @@ def test_a_run_that_waits_for_a_person_is_not_published(here: Callable[[str], He
 @pytest.mark.parametrize(
     ("program", "expected"),
     [
-        ("sys.exit('Error: the disk is full')", Run(good=False, error="Error: the disk is full")),
-        ("say('no mixture'); sys.exit(4)", Run(good=False, error="no mixture", final=True)),
-        ("say('busy'); sys.exit(10)", Run(good=False, error="busy", elsewhere=True)),
-        ("sys.exit(9)", Run(good=False, error="exit code 9")),
-        ("sys.exit(8)", Run(good=False, error="exit code 8", refused=True)),
-        ("sys.exit(143)", Run(good=False, error="exit code 143", passing=True)),
-        ("say('gone'); sys.exit(12)", Run(good=False, error="gone", passing=True)),
-        ("say('no Hub'); sys.exit(7)", Run(good=False, error="no Hub", passing=True)),
-        ("print('')", Run(good=False, error="it ended well and its result is lost")),
-        ("print('[]')", Run(good=False, error="it ended well and its result is lost")),
-        ("print('{}')", Run(good=False, error="it ended well and its result is lost")),
+        (
+            "sys.exit('Error: the disk is full')",
+            Attempt(good=False, error="Error: the disk is full"),
+        ),
+        ("say('no mixture'); sys.exit(4)", Attempt(good=False, error="no mixture", final=True)),
+        ("say('busy'); sys.exit(10)", Attempt(good=False, error="busy", elsewhere=True)),
+        ("sys.exit(9)", Attempt(good=False, error="exit code 9")),
+        ("sys.exit(8)", Attempt(good=False, error="exit code 8", refused=True)),
+        ("sys.exit(143)", Attempt(good=False, error="exit code 143", passing=True)),
+        ("say('gone'); sys.exit(12)", Attempt(good=False, error="gone", passing=True)),
+        ("say('no Hub'); sys.exit(7)", Attempt(good=False, error="no Hub", passing=True)),
+        ("print('')", Attempt(good=False, error="it ended well and its result is lost")),
+        ("print('[]')", Attempt(good=False, error="it ended well and its result is lost")),
+        ("print('{}')", Attempt(good=False, error="it ended well and its result is lost")),
     ],
 )
-def test_a_failed_run_says_why(here: Callable[[str], Here], program: str, expected: Run) -> None:
+def test_a_failed_run_says_why(
+    here: Callable[[str], Here], program: str, expected: Attempt
+) -> None:
     executor = here(f"import sys\ndef say(text): print(text, file=sys.stderr)\n{program}")
     link = executor.start(TASK)
     assert ended(executor) == replace(expected, link=link)
@@ -105,7 +110,7 @@ def test_a_run_is_started_once_and_seen_by_others_while_it_lives(
     )
     executor, other = here(program), here(program)
     executor.start(TASK)
-    assert other.find(TASK) == Run(good=None, link=executor.start(TASK))
+    assert other.find(TASK) == Attempt(good=None, link=executor.start(TASK))
     other.start(TASK)
     go.touch()
     assert ended(other).good is True

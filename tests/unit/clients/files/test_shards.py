@@ -165,5 +165,5 @@ def test_the_tensors_of_all_files_are_bounded() -> None:
 
     files = tuple(RepoFile(path=f"{n}.safetensors", size=len(data)) for n in range(60))
     with pytest.raises(SourceError, match="more than the 400,000 tensors that this apex-bot reads"):
-        read_headers(fetch, "org/model", weights.Checkpoint(files=files))
+        read_headers(fetch, "org/model", weights.CheckpointFiles(files=files))
     assert len(set(asked)) < 20

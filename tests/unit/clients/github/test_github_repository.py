@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from bot.clients.github import github as client
-from bot.clients.github.github import Limited, Repository, Unanswered
-from bot.clients.github.github_replies import Job, Runner, WorkflowRun
+from bot.clients.github.github import GithubRepository, Limited, Unanswered
+from bot.clients.github.github_replies import RunJob, Runner, WorkflowRun
 from bot.errors import AccessError, BotError, SettingsError, UnreachableError
 from tests.hand_clock import HandClock
 from tests.local_github.scripted import FILES, Script
@@ -28,17 +28,17 @@ def clock() -> HandClock:
 
 
 @pytest.fixture
-def repository(github: GitHub, clock: HandClock) -> Repository:
+def repository(github: GitHub, clock: HandClock) -> GithubRepository:
     return seen(github, clock)
 
 
-def seen(github: GitHub, clock: HandClock | None = None, token: str = TOKEN) -> Repository:
+def seen(github: GitHub, clock: HandClock | None = None, token: str = TOKEN) -> GithubRepository:
     """The repository as the client sees it; patient for a second."""
     found = client.connect(token, github.url, timeout=1.0)
-    return Repository(found, github.repository.name, clock)
+    return GithubRepository(found, github.repository.name, clock)
 
 
-def begun(repository: Repository) -> int:
+def begun(repository: GithubRepository) -> int:
     found = repository.start("release.yml", "main", INPUTS)
     assert found is not None
     return found
@@ -49,13 +49,13 @@ def test_the_examples_of_github_are_understood() -> None:
         added = {"created_at": "2020-01-20T17:42:00Z"} if name == "job" else {}  # it has none there
         check(name, {**example, **added})
     assert WorkflowRun.model_validate(EXAMPLES["workflow-run"]).id == 30433642
-    job = Job.model_validate(EXAMPLES["job"])
+    job = RunJob.model_validate(EXAMPLES["job"])
     assert (job.conclusion, len(job.steps)) == ("success", 10)
     assert Runner.model_validate(EXAMPLES["runner"]).takes(("SELF-hosted",))
 
 
 def test_a_run_is_started_followed_and_its_jobs_are_listed(
-    repository: Repository, github: GitHub
+    repository: GithubRepository, github: GitHub
 ) -> None:
     run_id = begun(repository)
     github.repository.wait()
@@ -71,7 +71,7 @@ def test_a_run_is_started_followed_and_its_jobs_are_listed(
     assert json.loads(sent.body)["inputs"] == INPUTS
 
 
-def test_an_event_starts_the_workflow_too(repository: Repository, github: GitHub) -> None:
+def test_an_event_starts_the_workflow_too(repository: GithubRepository, github: GitHub) -> None:
     repository.dispatch("apex-bot-release", INPUTS)
     repository.dispatch("something-else", INPUTS)
     github.repository.wait()
@@ -79,7 +79,7 @@ def test_an_event_starts_the_workflow_too(repository: Repository, github: GitHub
     assert (run.event, run.display_title.split()[1]) == ("repository_dispatch", "d" * 16)
 
 
-def test_more_runs_than_a_page_are_listed(repository: Repository, github: GitHub) -> None:
+def test_more_runs_than_a_page_are_listed(repository: GithubRepository, github: GitHub) -> None:
     with github.repository.held():
         event = {"inputs": INPUTS}
         begin = github.repository.begin
@@ -100,7 +100,7 @@ def test_an_enterprise_server_which_does_not_tell_the_run(tmp_path: Path) -> Non
         assert repository.editors(issue.number).viewer == BOT
 
 
-def test_cancel_and_rerun(repository: Repository, github: GitHub, script: Script) -> None:
+def test_cancel_and_rerun(repository: GithubRepository, github: GitHub, script: Script) -> None:
     with github.repository.held():
         run_id = begun(repository)
         repository.cancel(run_id)
@@ -119,7 +119,7 @@ def test_cancel_and_rerun(repository: Repository, github: GitHub, script: Script
 
 
 def test_the_end_of_a_log_is_read_where_github_signs_it_without_the_token(
-    repository: Repository, github: GitHub, script: Script
+    repository: GithubRepository, github: GitHub, script: Script
 ) -> None:
     script.log = "x" * 600_000 + "the end"
     run_id = begun(repository)
@@ -133,7 +133,7 @@ def test_the_end_of_a_log_is_read_where_github_signs_it_without_the_token(
     assert repository.log(1) == ""
 
 
-def test_issues_are_opened_listed_and_edited(repository: Repository, github: GitHub) -> None:
+def test_issues_are_opened_listed_and_edited(repository: GithubRepository, github: GitHub) -> None:
     issue = repository.open_issue("Title", "text", "apex-bot")
     github.repository.issues[0].state = "closed"
     repository.open_issue("Other", "", "other")
@@ -170,7 +170,7 @@ def test_issues_are_opened_listed_and_edited(repository: Repository, github: Git
     ],
 )
 def test_what_goes_wrong_with_a_post_is_told_and_it_is_sent_once(
-    repository: Repository, github: GitHub, kind: Kind, error: type[BotError], words: str
+    repository: GithubRepository, github: GitHub, kind: Kind, error: type[BotError], words: str
 ) -> None:
     github.fail("POST", "dispatches$", kind)
     with pytest.raises(error, match=words) as told:
@@ -180,14 +180,16 @@ def test_what_goes_wrong_with_a_post_is_told_and_it_is_sent_once(
 
 
 @pytest.mark.parametrize(("kind", "times"), [("500", 3), ("502-html", 2), ("cut-before", 1)])
-def test_a_get_is_repeated(repository: Repository, github: GitHub, kind: Kind, times: int) -> None:
+def test_a_get_is_repeated(
+    repository: GithubRepository, github: GitHub, kind: Kind, times: int
+) -> None:
     github.fail("GET", "runners$", kind, times)
     assert len(repository.runners()) == 1
     assert github.count("GET", "runners$") == times + 1
 
 
 def test_nothing_is_asked_while_github_wants_silence(
-    repository: Repository, github: GitHub, clock: HandClock
+    repository: GithubRepository, github: GitHub, clock: HandClock
 ) -> None:
     github.fail("GET", "runners$", "403-secondary")
     for _ in range(3):
@@ -199,7 +201,7 @@ def test_nothing_is_asked_while_github_wants_silence(
 
 
 def test_silence_grows_where_github_names_no_time(
-    repository: Repository, github: GitHub, clock: HandClock
+    repository: GithubRepository, github: GitHub, clock: HandClock
 ) -> None:
     github.fail("GET", "runners$", "429", times=3)
     waits = []
@@ -216,7 +218,7 @@ def test_silence_grows_where_github_names_no_time(
     assert told.value.until - clock.now() == 60.0
 
 
-def test_what_github_refuses_is_told_in_its_words(repository: Repository) -> None:
+def test_what_github_refuses_is_told_in_its_words(repository: GithubRepository) -> None:
     with pytest.raises(SettingsError, match="No ref found for: nowhere"):
         repository.start("release.yml", "nowhere", INPUTS)
     with pytest.raises(SettingsError, match=r'Unexpected inputs provided: \["x"\]'):
@@ -225,7 +227,9 @@ def test_what_github_refuses_is_told_in_its_words(repository: Repository) -> Non
         repository.start("other.yml", "main", INPUTS)
 
 
-def test_an_answer_of_another_kind_is_not_believed(repository: Repository, github: GitHub) -> None:
+def test_an_answer_of_another_kind_is_not_believed(
+    repository: GithubRepository, github: GitHub
+) -> None:
     github.fail("GET", "runners$", "html")
     with pytest.raises(UnreachableError, match="not understood"):
         repository.runners()

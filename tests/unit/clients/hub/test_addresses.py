@@ -6,7 +6,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from bot.cli.options import REVISION, Repository
+from bot.cli.options import REVISION, RepositoryName
 from bot.clients.hub.addresses import parsed
 from bot.errors import SourceError
 
@@ -101,7 +101,7 @@ class _Settings:
 )
 def test_a_pasted_revision_gives_way_to_one_that_was_given(words: list[str], shown: str) -> None:
     @click.command()
-    @click.argument("model", type=Repository())
+    @click.argument("model", type=RepositoryName())
     @REVISION
     def verb(model: str, revision: str) -> None:
         click.echo(f"{model} {revision}")

@@ -11,7 +11,7 @@ from huggingface_hub import DiscussionComment, HfApi  # noqa: TID251 - what othe
 from huggingface_hub.errors import HfHubHTTPError  # noqa: TID251
 from pydantic import SecretStr
 
-from bot.clients.hub.community import Community, Pull
+from bot.clients.hub.community import Community, HubPull
 from bot.clients.hub.hub import Hub as Client
 from bot.clients.hub.writing import Writer
 from bot.errors import AccessError, SourceError
@@ -107,7 +107,7 @@ def files(tmp_path: Path) -> dict[str, Path]:
     return {name: tmp_path / name for name in contents}
 
 
-def proposed(client: Client, repo: str, files: dict[str, Path], *deletions: str) -> Pull:
+def proposed(client: Client, repo: str, files: dict[str, Path], *deletions: str) -> HubPull:
     return Community(client).propose(
         repo, files, "First", "Why", client.head(repo), MARK, deletions
     )
