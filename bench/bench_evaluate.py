@@ -27,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bot.clients.files.ggufheader import read_header, text, u32, write_header
+from bot.clients.files.ggufheader import read_header, text_value, u32, write_header
 from bot.clients.llama.library import build_flags, devices, ggml_type
 from bot.clients.llama.quantization import to_bf16
 from bot.clients.llama.session import Session
@@ -35,7 +35,7 @@ from bot.clients.llama.vocabulary import vocabulary_of
 from bot.measures import divergence, passes, perplexity
 from bot.measures.journal import Journal
 from bot.measures.logits import BaseFile, open_base
-from bot.measures.windows import TextWindows, cut, read_text
+from bot.measures.windows import TextWindows, cut, read_evaluation_text
 from bot.settings.settings import DEMO
 
 KEY = "00" * 32
@@ -69,8 +69,8 @@ def synthetic(path: Path, vocabulary: int) -> None:
         keys[f"llama.{name}"] = u32(f"llama.{name}", value)
     epsilon = "llama.attention.layer_norm_rms_epsilon"
     keys[epsilon] = string(epsilon) + struct.pack("<If", 6, 1e-5)
-    keys["general.architecture"] = text("general.architecture", "llama")
-    keys["general.name"] = text("general.name", "Synthetic")
+    keys["general.architecture"] = text_value("general.architecture", "llama")
+    keys["general.name"] = text_value("general.name", "Synthetic")
     shapes: list[tuple[str, tuple[int, ...]]] = [("token_embd.weight", (WIDTH, vocabulary))]
     shapes.append(("output_norm.weight", (WIDTH,)))
     for layer in range(LAYERS):
@@ -115,7 +115,7 @@ def chunks(model: Path, path: Path | None, count: int) -> TextWindows:
     """Chunks of a text; of random tokens where there is none."""
     with vocabulary_of(model) as words:
         if path is not None:
-            return cut(words, read_text(path), context=CONTEXT, limit=count)
+            return cut(words, read_evaluation_text(path), context=CONTEXT, limit=count)
         tokens = np.random.default_rng(2).integers(0, words.vocabulary, (count, CONTEXT))
     return TextWindows(tokens=tokens.astype(np.int32), first=CONTEXT // 2, together=4)
 
@@ -144,7 +144,9 @@ def against_plain(
     with session(model, threads, 1) as opened:
         told = Journal(folder / "told", KEY)
         told.keep(0)
-        perplexity.measure_reference(opened, windows, base, told, threads=threads, progress=quiet)
+        perplexity.reference_perplexity(
+            opened, windows, base, told, threads=threads, progress=quiet
+        )
     groups = [
         replace(windows, tokens=windows.tokens[start : start + 8])
         for start in range(0, len(windows.tokens), 8)
@@ -167,7 +169,7 @@ def against_plain(
             def whole(
                 journal: Journal = journal, opened: Session = opened, at: BaseFile = at
             ) -> None:
-                divergence.measure(opened, at, journal, threads=threads, progress=quiet)
+                divergence.measure_divergence(opened, at, journal, threads=threads, progress=quiet)
 
             if not ratios and number == 0:
                 plain()
@@ -226,7 +228,9 @@ def side(candidate: Path, base: Path, folder: Path) -> None:
     journal = Journal(folder / "side", KEY)
     journal.keep(0)
     with open_base(base) as kept, session(candidate, THREADS, 2) as opened:
-        ppl, kld = divergence.measure(opened, kept, journal, threads=THREADS, progress=quiet)
+        ppl, kld = divergence.measure_divergence(
+            opened, kept, journal, threads=THREADS, progress=quiet
+        )
     print(json.dumps([ppl.value, kld.mean]))
 
 

@@ -85,7 +85,7 @@ def tool_seconds(command: Sequence[str], chunks: int) -> Seconds:
 
 def compare(ours: Observer, theirs: Path) -> str:
     """How far our sums are from the tool's."""
-    found = imatrix.read(theirs)
+    found = imatrix.read_matrix(theirs)
     worst = 0.0
     for name, sums in found.sums.items():
         own = ours.seen[name].sums.reshape(sums.shape)

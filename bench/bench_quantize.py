@@ -30,13 +30,13 @@ from typing import Any
 import numpy as np
 
 from bot.clients.files import gguf
-from bot.clients.files.ggufheader import read_header, text, u32, write_header
+from bot.clients.files.ggufheader import read_header, text_value, u32, write_header
 from bot.clients.llama.library import ggml_type
 from bot.clients.llama.quantization import to_bf16
 from bot.disk.hashes import sha256
 from bot.plan.profiles import FILE_TYPES, load_profiles
 from bot.plan.recipe import asked_types, file_type, make_recipes
-from bot.predict.architecture import describe
+from bot.predict.architecture import architecture_of
 from bot.quantize import onepass, quantize
 from bot.quantize.imatrix import Matrix
 from bot.quantize.layout import WantedFile
@@ -64,7 +64,7 @@ def synthetic(path: Path, gigabytes: float) -> None:
     ):
         keys[f"qwen35moe.{key}"] = u32(f"qwen35moe.{key}", value)
     keys.pop("qwen35moe.attention.recurrent_layers", None)
-    keys["general.name"] = text("general.name", "Synthetic")
+    keys["general.name"] = text_value("general.name", "Synthetic")
     keys["general.file_type"] = u32("general.file_type", 32)
     shapes: list[tuple[str, tuple[int, ...]]] = [("token_embd.weight", (width, 4096))]
     for layer in range(layers):
@@ -87,7 +87,7 @@ def made_up(model: Path) -> Matrix:
     """An importance matrix over every tensor of the layers."""
     random = np.random.default_rng(7)
     sums, counts = {}, {}
-    for tensor in gguf.read(model).tensors:
+    for tensor in gguf.read_gguf(model).tensors:
         if tensor.type == "BF16" and tensor.name.startswith("blk."):
             experts = tensor.shape[2] if len(tensor.shape) > 2 else 1
             sums[tensor.name] = random.gamma(1.0, 1.0, (experts, tensor.shape[0])).astype("f4")
@@ -97,8 +97,8 @@ def made_up(model: Path) -> Matrix:
 
 def wanted(model: Path, folder: Path, tiers: list[str]) -> list[WantedFile]:
     """The tiers as files to make; of one type alone where a tier is called as a type."""
-    header, matrix = gguf.read(model), made_up(model)
-    found = describe(header.metadata, header.tensors)
+    header, matrix = gguf.read_gguf(model), made_up(model)
+    found = architecture_of(header.metadata, header.tensors)
     plain = [tier for tier in tiers if tier in FILE_TYPES]
     if plain:
         return [_plain(folder, kind, header.tensors) for kind in plain]
@@ -142,7 +142,7 @@ def side(engine: str, model: Path, folder: Path, tiers: list[str]) -> None:
         )
     else:
         for want in files:
-            quantize.quantize(
+            quantize.quantize_recipe(
                 model,
                 want.target,
                 file_type=want.file_type,

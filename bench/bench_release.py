@@ -36,7 +36,7 @@ from bot.disk.hashes import sha256
 from bot.localhub.server import RunningHub
 from bot.plan.profiles import load_profiles
 from bot.plan.recipe import asked_types, make_recipes
-from bot.predict.architecture import describe
+from bot.predict.architecture import architecture_of
 from bot.publish.upload import open_private, upload
 from bot.records.built import Built
 from bot.release import timeline
@@ -82,7 +82,7 @@ def released(folder: Path, asked: Asked, work: Callable[[str, str], None]) -> Ou
     return Outcome(
         seconds=seconds,
         files={f.path: f.sha256 or "" for f in files if f.path.startswith("Tiny")},
-        timeline=timeline.text(timeline.read(kept), 100) if kept else "",
+        timeline=timeline.timeline_text(timeline.read_timeline(kept), 100) if kept else "",
     )
 
 
@@ -114,8 +114,8 @@ def ours(folder: Path, asked: Asked, together: int | None) -> Outcome:
 
 def script(folder: Path, asked: Asked, tools: Path) -> Outcome:
     """The public script's sequence, with llama.cpp's tools; then one upload of everything."""
-    header = gguf.read(asked.source)
-    found = describe(header.metadata, header.tensors)
+    header = gguf.read_gguf(asked.source)
+    found = architecture_of(header.metadata, header.tensors)
     recipes = make_recipes(load_profiles(data_folder("profiles"), None), found, header.tensors)
     text, tasks, matrix = DEMO / "evaluation.txt", DEMO / "tasks.txt", folder / "imatrix.gguf"
     base, common = folder / "reference.kld", ["-t", str(asked.threads), "-ngl", "0"]

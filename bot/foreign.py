@@ -149,7 +149,7 @@ def _where(error: Exception) -> str:
 # ── JSON ────────────────────────────────────────────────────────────────────────────────────
 
 
-def json_object(content: bytes, name: str, most: int = MOST_VALUES) -> dict[str, Any]:
+def strict_object(content: bytes, name: str, most: int = MOST_VALUES) -> dict[str, Any]:
     """A stranger's JSON file that must be an object, nested at most `DEEPEST` deep.
 
     A byte order mark is let through, as are NaN and Infinity: configs of state-space models hold
@@ -242,7 +242,7 @@ def _too_deep(name: str) -> SourceError:
 
 def read_json(path: Path, limit: int = LARGEST_CONFIG) -> dict[str, Any]:
     """A JSON object of a file here, as `json_object`. Raises SourceError where there is none."""
-    return json_object(read_bounded(path, limit), str(path))
+    return strict_object(read_bounded(path, limit), str(path))
 
 
 def read_bounded(path: Path, limit: int) -> bytes:

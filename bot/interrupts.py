@@ -59,7 +59,7 @@ def heard() -> int | None:
     return _HEARD[-1] if _HEARD else None
 
 
-def finish(number: int) -> NoReturn:
+def end_by_signal(number: int) -> NoReturn:
     """Say the last word and end the process, whatever other threads are in the middle of."""
     _say(last_word(number))
     with suppress(OSError, ValueError):
@@ -72,7 +72,7 @@ def leave_to_server() -> None:
     _LEFT.set()
 
 
-def guard() -> None:
+def answer_signals() -> None:
     """Have signals answered from now on. Those that whoever started us ignores stay ignored."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:
@@ -103,7 +103,7 @@ def _listen(reader: int) -> None:
     if not again.wait(SAID_AFTER):
         _say(f"{_WORDS[signal.Signals(number)]}: ending what is under way …")
         again.wait(GRACE - SAID_AFTER)
-    finish(number)
+    end_by_signal(number)
 
 
 def _next(reader: int) -> int:

@@ -38,19 +38,19 @@ class Rules(Protocol):
         ...
 
 
-def of(release: Release) -> tuple[str, ...]:
+def licences_of(release: Release) -> tuple[str, ...]:
     """Every licence that a release's card names, as it stands there."""
     return release.licenses or ((release.license,) if release.license else ())
 
 
 def expression(release: Release) -> str | None:
     """All of them as one text, as SPDX writes what binds together."""
-    return " AND ".join(of(release)) or None
+    return " AND ".join(licences_of(release)) or None
 
 
 def permitted(release: Release, wanted: Rules) -> tuple[bool, str]:
     """Whether what was made of a release may be handed on, and why: known before any work."""
-    named = of(release)
+    named = licences_of(release)
     closed = [name for name in (*named, release.license_name or "") if _is_closed(name)]
     if closed or _CLOSED_LINK.search(release.license_link or ""):
         shown = _shown(closed[0] if closed else release.license_link or "")

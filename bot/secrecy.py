@@ -37,7 +37,7 @@ def keep(value: str) -> None:
         _KEPT.add(value)
 
 
-def guard() -> None:
+def hide_secrets() -> None:
     """Take the secrets out of the environment, which libraries hand to what they start.
 
     From then on `value` knows them, and nothing that this process prints holds them, tracebacks

@@ -13,11 +13,11 @@ import pytest
 
 from bot.errors import BuildError, BusyError
 from bot.toolchain import locked
-from bot.toolchain.toolchain import Toolchain, install
+from bot.toolchain.toolchain import Toolchain, install_toolchain
 
 # read before any test hides the home folder and the settings
 # of these very packages: a checkout with others has its own beside it
-_DEFAULT = Path.home() / ".cache" / "apex-bot-tests" / f"toolchain-{locked.digest()[:8]}"
+_DEFAULT = Path.home() / ".cache" / "apex-bot-tests" / f"toolchain-{locked.lock_digest()[:8]}"
 ROOT = Path(os.environ.get("BOT_TEST_TOOLCHAIN", _DEFAULT))
 
 
@@ -35,7 +35,7 @@ def toolchain_root() -> Path:
     end = time.monotonic() + 900
     while True:
         try:
-            install(ROOT, report=lambda _line: None)
+            install_toolchain(ROOT, report=lambda _line: None)
         except BusyError:
             if time.monotonic() > end:
                 raise
@@ -49,4 +49,4 @@ def toolchain_root() -> Path:
 @pytest.fixture(scope="session")
 def toolchain(toolchain_root: Path) -> Toolchain:
     """The installed toolchain."""
-    return install(toolchain_root, report=lambda _line: None)
+    return install_toolchain(toolchain_root, report=lambda _line: None)

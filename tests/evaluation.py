@@ -47,7 +47,7 @@ def chunks_of(path: Path, text: str, context: int, limit: int | None = None) -> 
 def refer(path: Path, windows: TextWindows, base: Path, lanes: int = 1) -> Perplexity:
     """Perplexity of a reference, its log-probabilities in `base`."""
     with reading(path, windows, lanes) as session:
-        return perplexity.measure_reference(
+        return perplexity.reference_perplexity(
             session,
             windows,
             base,
@@ -60,7 +60,7 @@ def refer(path: Path, windows: TextWindows, base: Path, lanes: int = 1) -> Perpl
 def diverge(path: Path, base: Path, journal: Path, lanes: int = 1) -> tuple[Perplexity, Divergence]:
     """Perplexity and divergence of a candidate."""
     with open_base(base) as opened, reading(path, opened.windows, lanes) as session:
-        return divergence.measure(
+        return divergence.measure_divergence(
             session, opened, Journal(journal, KEY), threads=THREADS, progress=quiet
         )
 

@@ -119,15 +119,19 @@ def _text(text: str) -> bytes:
 
 def read_gguf(path: Path) -> None:
     """Everything that the bot reads of a stranger's GGUF file."""
-    readers: tuple[Callable[[Path], object], ...] = (gguf.read, gguf.raw_headers, gguf.read_arrays)
+    readers: tuple[Callable[[Path], object], ...] = (
+        gguf.read_gguf,
+        gguf.raw_headers,
+        gguf.read_arrays,
+    )
     refused: dict[object, SourceError] = {}
     for read in readers:
         try:
             read(path)
         except SourceError as error:
             refused[read] = error.with_traceback(None)  # its frames hold what was read
-    if gguf.read in refused:  # the strictest
-        raise refused[gguf.read]
+    if gguf.read_gguf in refused:  # the strictest
+        raise refused[gguf.read_gguf]
 
 
 # ── safetensors ─────────────────────────────────────────────────────────────────────────────
@@ -203,7 +207,7 @@ def _entry(dtype: str, shape: list[int], start: Any, end: Any) -> dict[str, Any]
 def read_safetensors(path: Path) -> None:
     """As the headers of a repository's files are read, with ranges."""
     data = path.read_bytes()
-    safetensors.read_header(lambda _path, start, stop: data[start:stop], path.name, len(data))
+    safetensors.read_safetensors(lambda _path, start, stop: data[start:stop], path.name, len(data))
 
 
 # ── as large as may be ──────────────────────────────────────────────────────────────────────

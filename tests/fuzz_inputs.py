@@ -46,7 +46,7 @@ from bot.foreign import LARGEST_CONFIG, MOST_VALUES
 from bot.jobs.claims import claimed, sealed
 from bot.jobs.orders import LONGEST, Folder, Group, Prepared
 from bot.lint import reading
-from bot.lint.defects import lint
+from bot.lint.defects import defects_of
 from bot.measures.journal import Journal, empty
 from bot.progress import Narrator
 from bot.records.coding import to_json
@@ -210,7 +210,7 @@ class Inputs:
         self._write("x-Q8_0.gguf", next(self._headers("gguf")))
         found = reading.of_folder(self.folder, Narrator(quiet=True), hashes=False)
         text = card.decode("utf-8", "replace")
-        return lint(found), blocks.merged(text, self.card), blocks.front_matter(text)
+        return defects_of(found), blocks.merged_card(text, self.card), blocks.front_matter_of(text)
 
     def record(self) -> object:
         """What other machines left: plans, groups, provenances, journals, memories."""
@@ -224,7 +224,7 @@ class Inputs:
                 return self._group()
             case 2:
                 said = {"predicateType": provenance.PREDICATE, **_said()}
-                return provenance.parse(dice.value(said))
+                return provenance.parse_statement(dice.value(said))
             case 3:
                 key = "ab" * 32
                 journal = Journal(self.folder / "journal", key)

@@ -7,9 +7,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import count
 
-from bot.actions.follow import Progress, State, look, state
-from bot.actions.on_github import cancelled_by_us, repository
-from bot.actions.trigger import UNLISTED, DispatchOrder, chosen, delivery_of, titled, trigger
+from bot.actions.follow import Progress, State, follow_run, state
+from bot.actions.on_github import builds_repository, cancelled_by_us
+from bot.actions.trigger import (
+    UNLISTED,
+    DispatchOrder,
+    chosen_workflow,
+    delivery_of,
+    titled,
+    trigger,
+)
 from bot.clients.github.github import LISTED, GithubRepository, Limited, Unanswered
 from bot.clients.github.github_replies import RunJob, WorkflowRun
 from bot.clock import Clock, SystemClock, iso, span
@@ -48,7 +55,9 @@ class Ordered:
     run: ListedRun | None
 
 
-def order(workplace: Workplace, model: str, revision: str, tiers: Sequence[str]) -> DispatchOrder:
+def order_run(
+    workplace: Workplace, model: str, revision: str, tiers: Sequence[str]
+) -> DispatchOrder:
     """An order for a model of the Hub at the commit that `revision` is now."""
     if tiers:
         load_profiles(workplace.settings.profiles, tiers)
@@ -75,7 +84,7 @@ class Desk:
         found: GithubRepository | None = None,
     ) -> None:
         self._workplace, self._clock = workplace, clock or SystemClock()
-        self._repository = found or repository(workplace.settings.github, self._clock)
+        self._repository = found or builds_repository(workplace.settings.github, self._clock)
 
     @property
     def _settings(self) -> GitHubSettings:
@@ -93,15 +102,15 @@ class Desk:
         A failed run, and with `again` any that is over, is followed by another.
         """
         runs = self._repository.runs(self._settings.workflow, 0.0)
-        first = order(self._workplace, model, revision, tiers)
+        first = order_run(self._workplace, model, revision, tiers)
         for number in count():
             wanted = numbered(first, number)
-            run = chosen(runs, wanted.delivery)
+            run = chosen_workflow(runs, wanted.delivery)
             if run is None:
                 sent = trigger(self._repository, self._settings, wanted, self._ledger, self._clock)
-                return Ordered(order=wanted, new=True, run=listed(sent) if sent else None)
+                return Ordered(order=wanted, new=True, run=listed_runs(sent) if sent else None)
             if state(run) in ("queued", "running") or (state(run) == "succeeded" and not again):
-                return Ordered(order=wanted, new=False, run=listed(run))
+                return Ordered(order=wanted, new=False, run=listed_runs(run))
         raise AssertionError  # there is always a next number
 
     def runs(self, model: str | None, limit: int) -> tuple[ListedRun, ...]:
@@ -111,7 +120,7 @@ class Desk:
         for run in self._repository.runs(self._settings.workflow, 0.0, most):
             if model is None or titled(run)[1] == model:
                 waits = state(run) in ("queued", "running")
-                found.append(listed(run, self._look(run) if waits else None))
+                found.append(listed_runs(run, self._look(run) if waits else None))
             if len(found) == limit:
                 break
         return tuple(found)
@@ -128,7 +137,7 @@ class Desk:
     def examined(self, name: str) -> tuple[ListedRun, tuple[RunJob, ...]]:
         """A run with its jobs, and the telling lines of what failed."""
         run = self.run(name)
-        return listed(run, self._look(run)), self._repository.jobs(run.id)
+        return listed_runs(run, self._look(run)), self._repository.jobs(run.id)
 
     def cancel(self, name: str, *, force: bool = False) -> ListedRun:
         """Cancel a run. Raises SourceError when it is over."""
@@ -141,7 +150,7 @@ class Desk:
         except BotError:
             if self._repository.run(run.id).status != "completed":
                 raise
-        return listed(self._repository.run(run.id))
+        return listed_runs(self._repository.run(run.id))
 
     def rerun(self, name: str, *, failed: bool) -> ListedRun:
         """Run a run's jobs again, once: all, or those that failed. Its task runs again, too."""
@@ -157,7 +166,7 @@ class Desk:
                 raise
         self._ledger.forget(cancelled_by_us(run.id))
         Queue(self._ledger).resumed(run.html_url, self._clock.now())
-        return listed(self._repository.run(run.id))
+        return listed_runs(self._repository.run(run.id))
 
     def follow(self, ordered: Ordered, say: Callable[[str], None]) -> ListedRun:
         """Wait for the end of a run. Failing answers of GitHub are waited out."""
@@ -177,12 +186,14 @@ class Desk:
         while True:
             try:
                 if run_id is None:
-                    run = chosen(self._repository.runs(self._settings.workflow, 0.0), delivery)
+                    run = chosen_workflow(
+                        self._repository.runs(self._settings.workflow, 0.0), delivery
+                    )
                 else:
                     run = self._repository.run(run_id)
                 if run is not None:
                     run_id = run.id
-                    yield listed(run, self._look(run))
+                    yield listed_runs(run, self._look(run))
                 elif self._clock.now() - began > UNLISTED:
                     raise AccessError(f"GitHub lists no run {delivery}; see `bot runs`")
             except UnreachableError as error:
@@ -194,10 +205,10 @@ class Desk:
     def _look(self, run: WorkflowRun) -> Progress:
         asked = self._ledger.remembered(cancelled_by_us(run.id)) is not None
         patience = self._settings.queued_minutes * 60
-        return look(self._repository, run, self._clock.now(), patience=patience, asked=asked)
+        return follow_run(self._repository, run, self._clock.now(), patience=patience, asked=asked)
 
 
-def listed(run: WorkflowRun, progress: Progress | None = None) -> ListedRun:
+def listed_runs(run: WorkflowRun, progress: Progress | None = None) -> ListedRun:
     """A run for people and machines."""
     delivery, model = titled(run)
     failures = progress.failures if progress else ()

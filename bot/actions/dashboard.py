@@ -48,7 +48,7 @@ class Command:
     commit: str
 
 
-def commands(body: str) -> tuple[Command, ...]:
+def dashboard_commands(body: str) -> tuple[Command, ...]:
     """The boxes that are ticked in a text."""
     return tuple(
         Command(verb="approve" if verb == "approve" else "retry", repo=repo, commit=commit)
@@ -59,7 +59,7 @@ def commands(body: str) -> tuple[Command, ...]:
 # ── the text ────────────────────────────────────────────────────────────────────────────────────
 
 
-def text(
+def dashboard_text(
     tasks: Sequence[QueuedRelease],
     counts: Mapping[str, int],
     troubles: Mapping[str, str],
@@ -150,7 +150,7 @@ class Obeyed:
     text: str
 
 
-def turn(
+def dashboard_turn(
     repository: GithubRepository, ledger: Ledger, clock: Clock, troubles: Mapping[str, str]
 ) -> tuple[Obeyed, ...]:
     """Do what ticked boxes say, then bring the text up to date. An issue that is closed stays.
@@ -161,14 +161,14 @@ def turn(
     issue = _issue(repository, ledger, clock)
     if issue is not None and not issue.open:
         return ()
-    ticked = commands(issue.body) if issue else ()
+    ticked = dashboard_commands(issue.body) if issue else ()
     told: tuple[Obeyed, ...] = ()
     if issue is not None and ticked:
         refused = _stranger(repository, ledger, issue)
         told = tuple(_obey(queue, command, refused, clock.now()) for command in ticked)
     every = [task for state, most in SHOWN.items() for task in queue.tasks((state,), most)]
     paused = ledger.remembered(PAUSED)
-    wanted = text(every, queue.counts(), troubles, paused[0] if paused else None)
+    wanted = dashboard_text(every, queue.counts(), troubles, paused[0] if paused else None)
     if issue is None:
         issue = repository.open_issue(TITLE, wanted, LABEL)
         _remember(repository, ledger, issue, clock)

@@ -62,7 +62,7 @@ def state(run: WorkflowRun) -> State:
     return "cancelled" if run.conclusion == "cancelled" else "failed"
 
 
-def look(
+def follow_run(
     repository: GithubRepository,
     run: WorkflowRun,
     now: float,

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bot.actions.merge import merged
+from bot.actions.merge import merged_text
 from bot.errors import SettingsError
 
 RECORD = ".github/apex-bot.json"
@@ -45,7 +45,7 @@ class Proposal:
         return f"{listed}\n\nNothing runs until this is merged. What is left to do: APEX-BOT.md.\n"
 
 
-def wanted(workflows: Path, *, single: bool, namespace: str | None = None) -> dict[str, str]:
+def wanted_files(workflows: Path, *, single: bool, namespace: str | None = None) -> dict[str, str]:
     """The files of this version, by path in the repository; `namespace` is the owner on the Hub."""
     left_out = RELEASE if single else SINGLE
     texts = {
@@ -71,7 +71,7 @@ def paths() -> tuple[str, ...]:
     return (*PLACES, RECORD)
 
 
-def propose(present: Mapping[str, str], new: Mapping[str, str], *, upgrade: bool) -> Proposal:
+def proposal_of(present: Mapping[str, str], new: Mapping[str, str], *, upgrade: bool) -> Proposal:
     """What to write into a repository that holds `present`.
 
     Without `upgrade` a file that is there stays as it is. With it, a file the user did not touch is
@@ -113,7 +113,7 @@ def _one(
         )
     if base is None or base == text or there == text:
         return None, None
-    found = merged(base, there, text)
+    found = merged_text(base, there, text)
     said = f"`{path}` is renewed" + ("" if there == base else "; your changes are kept")
     for lost in found.refused:
         said += f"\n  One change meets yours and is left to you:\n  ```\n{lost}  ```"

@@ -66,11 +66,11 @@ def into_repository(
     if token is None:
         raise AccessError("GITHUB_TOKEN is not set; make one that may write contents and workflows")
     client = github.connect(token, settings.github.api_url or github.api_url())
-    present = pull_requests.read(client, name, install.paths())
+    present = pull_requests.read_files(client, name, install.paths())
     found = _proposal(present, single=single, upgrade=upgrade, namespace=namespace)
     where = None
     if found.files and not dry_run:
-        where = pull_requests.propose(
+        where = pull_requests.propose_files(
             client, name, install.BRANCH, found.files, install.TITLE, found.body
         )
     return Installed(where=where, files=found.files, notes=found.notes)
@@ -84,5 +84,5 @@ def _proposal(
     if upgrade:
         single = install.installed_single(present)
         namespace = namespace or install.installed_namespace(present)
-    new = install.wanted(data_folder("workflows"), single=single, namespace=namespace)
-    return install.propose(present, new, upgrade=upgrade)
+    new = install.wanted_files(data_folder("workflows"), single=single, namespace=namespace)
+    return install.proposal_of(present, new, upgrade=upgrade)

@@ -26,7 +26,7 @@ class _Change:
         return self.start <= other.end and other.start <= self.end
 
 
-def merged(base: str, theirs: str, ours: str) -> Merged:
+def merged_text(base: str, theirs: str, ours: str) -> Merged:
     """The user's text with our changes since `base`; line by line, as diff3 does it."""
     lines = base.splitlines(keepends=True)
     kept = list(_changes(lines, theirs))

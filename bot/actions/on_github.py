@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from bot.actions import dashboard
-from bot.actions.follow import Progress, look
-from bot.actions.trigger import UNLISTED, DispatchOrder, delivery_of, find, titled, trigger
+from bot.actions.follow import Progress, follow_run
+from bot.actions.trigger import UNLISTED, DispatchOrder, delivery_of, find_run, titled, trigger
 from bot.clients.github import github
 from bot.clients.github.github import GithubRepository
 from bot.clients.github.github_replies import WorkflowRun
@@ -35,7 +35,7 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 PUBLISHING = ("publish", "release")  # jobs of the workflows, by name
 
 
-def repository(settings: GitHubSettings, clock: Clock | None = None) -> GithubRepository:
+def builds_repository(settings: GitHubSettings, clock: Clock | None = None) -> GithubRepository:
     """The repository of the settings, seen with GITHUB_TOKEN."""
     token = github.token()
     if settings.repo is None:
@@ -87,7 +87,7 @@ class OnGitHub:
             fresh = self._clock.now() - task.changed < UNLISTED
             return Attempt(good=None, link=task.link) if task.state == "running" and fresh else None
         asked = self._ledger.remembered(cancelled_by_us(run.id)) is not None
-        progress = look(
+        progress = follow_run(
             self._repository, run, self._clock.now(),
             patience=self._settings.queued_minutes * 60, asked=asked,
         )  # fmt: skip
@@ -125,7 +125,7 @@ class OnGitHub:
         running = {task.id for task in Queue(self._ledger).running()}
         troubles = {task: said for task, said in self._troubles.items() if task in running}
         try:
-            told = dashboard.turn(self._repository, self._ledger, self._clock, troubles)
+            told = dashboard.dashboard_turn(self._repository, self._ledger, self._clock, troubles)
         except BotError as error:
             if str(error) != self._complaint:
                 self._say(f"the dashboard: {error}")
@@ -146,7 +146,7 @@ class OnGitHub:
             if run is not None and titled(run)[0] == delivery and run.conclusion != "cancelled":
                 return run
         # a cancelled one may be the twin of one that works: GitHub delivers twice at times
-        run = find(self._repository, self._settings, delivery, task.created)
+        run = find_run(self._repository, self._settings, delivery, task.created)
         if run is not None:
             self._ids[delivery] = run.id
         return run
@@ -223,7 +223,7 @@ def on_github(
     Raises SettingsError without github.repo, AccessError without GITHUB_TOKEN.
     """
     clock = clock or SystemClock()
-    return OnGitHub(repository(settings, clock), settings, ledger, clock, say, hub)
+    return OnGitHub(builds_repository(settings, clock), settings, ledger, clock, say, hub)
 
 
 def _kind(trouble: str) -> str:

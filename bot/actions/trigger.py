@@ -91,7 +91,7 @@ def titled(run: WorkflowRun) -> tuple[str | None, str | None]:
     return found[1], model
 
 
-def chosen(runs: Iterable[WorkflowRun], delivery: str) -> WorkflowRun | None:
+def chosen_workflow(runs: Iterable[WorkflowRun], delivery: str) -> WorkflowRun | None:
     """The run of a delivery.
 
     GitHub may deliver twice. Of two runs the one that succeeded counts, else one that is not
@@ -105,11 +105,11 @@ def chosen(runs: Iterable[WorkflowRun], delivery: str) -> WorkflowRun | None:
     return max(same, key=rank, default=None)
 
 
-def find(
+def find_run(
     repository: GithubRepository, settings: GitHubSettings, delivery: str, since: float
 ) -> WorkflowRun | None:
     """The run of a delivery that was sent at `since` (POSIX seconds) or later."""
-    return chosen(repository.runs(settings.workflow, since - SKEW), delivery)
+    return chosen_workflow(repository.runs(settings.workflow, since - SKEW), delivery)
 
 
 def trigger(
@@ -196,10 +196,10 @@ def _look(
 ) -> WorkflowRun | None:
     began = clock.now()
     for wait in LISTED_WITHIN:
-        found = find(repository, settings, delivery, since)
+        found = find_run(repository, settings, delivery, since)
         if found is not None:
             return found
         if clock.now() - began > sum(LISTED_WITHIN):
             return None  # slow answers: whoever starts a task has it for a limited time only
         clock.sleep(wait)
-    return find(repository, settings, delivery, since)
+    return find_run(repository, settings, delivery, since)

@@ -78,7 +78,7 @@ def script() -> str:
 
 
 @cache
-def here() -> bool:
+def cell_here() -> bool:
     """Whether this system lets us make cells: a trial that ends in a program of the cell."""
     if not all(map(which, NEEDED)):
         return False

@@ -56,7 +56,7 @@ def sent(
         (home / MADE).mkdir(parents=True)
         (home / ORDER).write_text(order, encoding="utf-8")
         python = Path(sys.executable)
-        code = sandbox.run(
+        code = sandbox.run_apart(
             _command(python, module, limits),
             home=home,
             env={**sandbox.environment(python, home), "OPENBLAS_NUM_THREADS": "1"},

@@ -46,7 +46,7 @@ def isolation() -> Isolation:
     `cell`: it sees only what it is given (see cell.py). `offline`: a network of its own, without
     any interface; it can read what this user can. `none`: the platform has or allows neither.
     """
-    if cell.here():
+    if cell.cell_here():
         return "cell"
     try:
         tried = subprocess.run((*OFFLINE, "true"), capture_output=True, timeout=10, check=False)
@@ -55,7 +55,7 @@ def isolation() -> Isolation:
     return "offline" if tried.returncode == 0 else "none"
 
 
-def chosen(wanted: Wanted) -> Isolation:
+def chosen_isolation(wanted: Wanted) -> Isolation:
     """The isolation that settings ask for: no more than they say, as good as this system can.
 
     Raises CapacityError where they want a cell and this system has none.
@@ -95,7 +95,7 @@ def environment(python: Path, home: Path) -> dict[str, str]:
     }
 
 
-def run(
+def run_apart(
     command: Sequence[str],
     *,
     home: Path,
@@ -118,7 +118,7 @@ def run(
     last = time.monotonic() + limits.seconds
     with log.open("ab") as output:
         process = subprocess.Popen(
-            enclosed(command, home, reads, writes, chosen(wanted)),
+            enclosed(command, home, reads, writes, chosen_isolation(wanted)),
             cwd=home,
             env=env,
             stdin=subprocess.DEVNULL,
@@ -133,7 +133,7 @@ def run(
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(_EVERY)
         finally:
-            end(process)
+            end_process(process)
     return process.returncode
 
 
@@ -213,7 +213,7 @@ def _own_memory(pid: int) -> int:
     return int(match[1]) * 1024 if match else 0
 
 
-def end(process: subprocess.Popen[bytes]) -> None:
+def end_process(process: subprocess.Popen[bytes]) -> None:
     """Kill what is left of the process's group."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)

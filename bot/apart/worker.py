@@ -170,7 +170,7 @@ def _borrowed(room: Room) -> Iterator[_Child]:
 
 def _taken(room: Room) -> _Child:
     """An idle child; where none sees enough, one in their place that sees more."""
-    level = sandbox.chosen(room.terms.isolation)
+    level = sandbox.chosen_isolation(room.terms.isolation)
     if room.writes:
         return _start(room, level, room.reads)
     with _LOCK:
@@ -275,7 +275,7 @@ class _Child:
 
     def close(self) -> None:
         """End it and all that it started."""
-        sandbox.end(self._process)
+        sandbox.end_process(self._process)
         for stream in self._streams:
             with suppress(OSError):
                 stream.close()

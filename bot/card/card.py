@@ -26,8 +26,8 @@ from bot.apart.errand import carry_out
 from bot.card import words
 from bot.card.again import again
 from bot.card.choosing import cache_bytes, choices
-from bot.card.commands import CardCommand, commands
-from bot.card.coverage import coverage
+from bot.card.commands import CardCommand, card_commands
+from bot.card.coverage import coverage_lines
 from bot.card.frontmatter import model_url
 from bot.card.highlights import best_fits, highlights
 from bot.card.rendering import BODY, CardOrder
@@ -39,7 +39,7 @@ from bot.records.measured import Row
 from bot.records.results import Results
 from bot.settings.settings import CardSettings, data_folder
 from bot.wording import escape, formats
-from bot.wording.rows import NAME_LIMIT, distinct, example, names
+from bot.wording.rows import NAME_LIMIT, distinct, example, row_names
 
 CARD = "card.md.j2"
 ALT_LIMIT = 2000
@@ -95,16 +95,16 @@ def _environment(templates: Path | None, sizes: formats.Sizes) -> SandboxedEnvir
         optimized=False,  # what a constant comes to is computed in the child alone
     )
     environment.filters |= {
-        "code": escape.code,
+        "code": escape.code_span,
         "url": escape.url,
         "path": escape.path,
         "shell": escape.shell,
         "literal": escape.literal,
-        "sentence": partial(escape.text, limit=SENTENCE_LIMIT),
-        "alt": partial(escape.text, limit=ALT_LIMIT),
+        "sentence": partial(escape.escaped_text, limit=SENTENCE_LIMIT),
+        "alt": partial(escape.escaped_text, limit=ALT_LIMIT),
         "attribute": escape.attribute,
         "verbatim": escape.verbatim,
-        "size": partial(formats.size, style=sizes),
+        "size": partial(formats.size_text, style=sizes),
         "large": formats.large,
         "grouped": formats.grouped,
         "short": lambda sha: sha[:12],
@@ -140,11 +140,11 @@ def _values(
         "context": tokens,
         "cache": cache_bytes(model, tokens),
         "coinciding": _coinciding(results),
-        "attention": words.attention(model.attention),
-        "experts": words.experts(model),
+        "attention": words.attention_words(model.attention),
+        "experts": words.experts_words(model),
         "projector": any(file.path.startswith("mmproj") for file in files),
-        "coverage": coverage(results.calibration),
-        "windows": words.windows(results.windows, model.layers),
+        "coverage": coverage_lines(results.calibration),
+        "windows": words.windows_words(results.windows, model.layers),
         "gradient": words.gradient(results.windows, model.layers),
         "example": (shown := _example(results, files)),
         "commands": _commands(results, repo_id, files, shown),
@@ -195,8 +195,8 @@ def _commands(
     if shown is None:
         return []
     row = next((row for row in distinct(results) if row.file == shown.path), None)
-    tiers = names(results, row) if row else [shown.tier] if shown.tier else []
-    return commands(
+    tiers = row_names(results, row) if row else [shown.tier] if shown.tier else []
+    return card_commands(
         repo_id,
         [file.path for file in files],
         shown.path,
@@ -219,8 +219,8 @@ def _choices(results: Results) -> list[Any]:
 
 
 def _coinciding(results: Results) -> list[str]:
-    groups = [names(results, row) for row in distinct(results)]
-    return [words.listed([legible(n, NAME_LIMIT) for n in g]) for g in groups if len(g) > 1]
+    groups = [row_names(results, row) for row in distinct(results)]
+    return [words.enumerated([legible(n, NAME_LIMIT) for n in g]) for g in groups if len(g) > 1]
 
 
 def _blame(error: Exception) -> SettingsError:

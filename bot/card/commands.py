@@ -23,7 +23,7 @@ class CardCommand:
     note: str = ""
 
 
-def commands(
+def card_commands(
     repo_id: str,
     paths: Sequence[str],
     file: str,

@@ -9,7 +9,7 @@ from bot.records.results import RARE_TOKENS, CalibrationFacts
 MOST = 12  # layers, tensors or experts that are named before `and N more`
 
 
-def coverage(facts: CalibrationFacts | None) -> list[tuple[str, str]]:
+def coverage_lines(facts: CalibrationFacts | None) -> list[tuple[str, str]]:
     """Title and text of each thing to know; empty when every expert saw enough."""
     if facts is None:
         return []

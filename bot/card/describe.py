@@ -12,9 +12,9 @@ from bot.disk.hashes import sha256
 from bot.disk.paths import inside
 from bot.disk.writing import copy, keep_text
 from bot.errors import BuildError
-from bot.lint.defects import LintedRepository, ListedFile, lint
+from bot.lint.defects import LintedRepository, ListedFile, defects_of
 from bot.plan.recipe import asked_types
-from bot.plots.pictures import draw, pictures, told
+from bot.plots.pictures import draw_pictures, lacking_plots, pictures
 from bot.progress import Report
 from bot.records.built import Built
 from bot.records.coding import digest, to_json
@@ -45,7 +45,7 @@ def wrong(job: Job, results: Results, files: Mapping[str, Built], repo_id: str) 
         ListedFile(path=path, bytes=file.bytes, sha256=file.sha256) for path, file in files.items()
     )
     text = Path(files[job.paths.card.name].path).read_text(encoding="utf-8")
-    found = lint(LintedRepository(files=listed, card=text, results=results, repo_id=repo_id))
+    found = defects_of(LintedRepository(files=listed, card=text, results=results, repo_id=repo_id))
     errors = [f"{one.path}: {one.text} ({one.rule})" for one in found if one.level == "error"]
     return next(iter(errors), None)
 
@@ -92,7 +92,7 @@ def written(
 def _provenance(job: Job, results: Results, files: dict[str, Built]) -> Built:
     path = job.paths.release / provenance.NAME
     said = provenance.statement(results, files, job.key, job.order.asked)
-    keep_text(path, provenance.as_text(said))
+    keep_text(path, provenance.statement_text(said))
     return hashed(path)
 
 
@@ -109,7 +109,7 @@ def _plots(job: Job, results: Results, files: dict[str, Built]) -> list[Picture]
         return []
 
     def work(_report: Report) -> None:
-        lacking.update(draw(results, folder, job.settings.kept_apart))
+        lacking.update(draw_pictures(results, folder, job.settings.kept_apart))
         if lacking:
             raise BuildError("a plot could not be drawn")
 
@@ -118,7 +118,7 @@ def _plots(job: Job, results: Results, files: dict[str, Built]) -> list[Picture]
     try:
         drawn = job.step("plots", inputs, paths, "drawing", work).files
     except BuildError:
-        job.lacks = told(lacking)
+        job.lacks = lacking_plots(lacking)
         for line in job.lacks:
             job.workplace.narrator.say(line)
         shown, names = pictures(results, folder.name, lacking)

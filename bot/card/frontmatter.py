@@ -33,7 +33,7 @@ def model_url(release: Release) -> str:
     return f"https://huggingface.co/{release.repo_id}"
 
 
-def front_matter(
+def card_front_matter(
     results: Results,
     quantized_by: str | None,
     repo_id: str,
@@ -64,7 +64,7 @@ def front_matter(
 
 def _license(release: Release) -> dict[str, Any]:
     """The source's licences; what is no identifier of the Hub's becomes `other` with its name."""
-    named = licences.of(release)
+    named = licences.licences_of(release)
     known = [_identifier(name) for name in named]
     found: dict[str, Any] = {}
     if known:

@@ -6,21 +6,21 @@ from collections.abc import Iterator, Sequence
 
 from bot.card.choosing import choices
 from bot.legible import legible
-from bot.records.measured import supported
+from bot.records.measured import supported_claim
 from bot.records.results import Results
 from bot.settings.settings import CardSettings
-from bot.wording.formats import Sizes, error_places, fixed, measured, percent, size
+from bot.wording.formats import Sizes, error_places, fixed, percent, size_text, with_error
 from bot.wording.rows import (
     CLOSE,
     NAME_LIMIT,
     SAME_SIZE,
     CardRow,
+    card_rows,
     close_to_reference,
-    entries,
     files_of,
     less_divergent,
     less_perplexed,
-    tiers,
+    tier_rows,
 )
 
 BEATEN = 3  # sentences about baselines at most
@@ -58,15 +58,15 @@ def best_fits(results: Results, look: CardSettings) -> str | None:
 
 def _sized(row: CardRow, sizes: Sizes) -> str:
     name = legible(row.label, 4 * NAME_LIMIT)
-    return f"{name} ({size(row.bytes, sizes)})" if row.bytes else name
+    return f"{name} ({size_text(row.bytes, sizes)})" if row.bytes else name
 
 
 def _mean(row: CardRow, places: int) -> str:
-    return measured(row.mean or 0, row.mean_error, places)
+    return with_error(row.mean or 0, row.mean_error, places)
 
 
 def _least_divergent(results: Results, sizes: Sizes) -> str | None:
-    ordered = sorted(tiers(results), key=lambda row: row.mean or 0)
+    ordered = sorted(tier_rows(results), key=lambda row: row.mean or 0)
     if len(ordered) < 2:
         return None
     first, second = ordered[:2]
@@ -116,7 +116,7 @@ def _means(one: CardRow, other: CardRow) -> str:
 
 def _perplexities(one: CardRow, other: CardRow) -> str:
     places = error_places([one.perplexity_error, other.perplexity_error], 3)
-    pair = [measured(row.perplexity or 0, row.perplexity_error, places) for row in (one, other)]
+    pair = [with_error(row.perplexity or 0, row.perplexity_error, places) for row in (one, other)]
     ratios = [row.ratio for row in (one, other) if row.ratio is not None]
     told = (
         f" ({' against '.join(fixed(ratio, 4) for ratio in ratios)} times the reference's)"
@@ -130,13 +130,13 @@ def _answers(results: Results, one: CardRow, other: CardRow) -> Iterator[tuple[b
     for name, share in one.shares.items():
         if name in other.shares:
             words = f"{name} {percent(share.value)} against {percent(other.shares[name].value)}"
-            yield supported(results.comparisons, name, one.name, other.name), words
+            yield supported_claim(results.comparisons, name, one.name, other.name), words
 
 
 def _imatrix_effects(results: Results) -> Iterator[str]:
     """What the importance matrix changed between X and I-X, better and worse apart."""
     found: dict[bool, list[str]] = {True: [], False: []}
-    for plain, weighted in _pairs(tiers(results)):
+    for plain, weighted in _pairs(tier_rows(results)):
         better = less_divergent(results, weighted, plain)
         if better is not None and plain.mean and plain.mean > 0:
             found[better].append(_effect(plain, weighted))
@@ -165,7 +165,7 @@ def _effect(before: CardRow, after: CardRow) -> str:
 
 
 def _smallest_close(results: Results, sizes: Sizes) -> str | None:
-    row, reference = close_to_reference(results), entries(results)[0]
+    row, reference = close_to_reference(results), card_rows(results)[0]
     if row is None or row.perplexity is None or reference.perplexity is None:
         return None
     places = error_places([row.perplexity_error, reference.perplexity_error])
@@ -174,5 +174,5 @@ def _smallest_close(results: Results, sizes: Sizes) -> str | None:
         f"{_sized(row, sizes)} is within {percent(CLOSE - 1, 0)} of "
         f"{legible(reference.name, NAME_LIMIT)}'s perplexity, and no smaller size surely is: "
         f"{fixed(row.perplexity, places)} against {fixed(reference.perplexity, places)}, a ratio "
-        f"of {measured(row.ratio or 0, row.ratio_error, ratio)}."
+        f"of {with_error(row.ratio or 0, row.ratio_error, ratio)}."
     )

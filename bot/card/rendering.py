@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bot.apart import errand
 from bot.apart.sandbox import Limits, Wanted
-from bot.card.frontmatter import front_matter
+from bot.card.frontmatter import card_front_matter
 from bot.card.tables import CardFile
 from bot.errors import BuildError
 from bot.plots.pictures import Picture
@@ -60,13 +60,13 @@ def render(order: CardOrder, isolation: Wanted = "best") -> str:
     with errand.sent(
         "bot.card.card", to_json(order), limits=LIMITS, reads=reads, isolation=isolation
     ) as made:
-        return whole(order, _read(made / BODY))
+        return whole_card(order, _read(made / BODY))
 
 
-def whole(order: CardOrder, body: str) -> str:
+def whole_card(order: CardOrder, body: str) -> str:
     """The front matter, which nobody's template decides, and the body."""
     look, by = order.look, order.quantized_by
-    return front_matter(order.results, by, order.repo_id, look, order.files) + "\n" + body
+    return card_front_matter(order.results, by, order.repo_id, look, order.files) + "\n" + body
 
 
 def _read(path: Path) -> str:

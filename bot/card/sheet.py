@@ -39,8 +39,8 @@ from bot.disk.hashes import sha256
 from bot.disk.writing import keep_text
 from bot.errors import SettingsError
 from bot.measures.choices import wilson
-from bot.measures.imported import read as read_imported
-from bot.plots.pictures import draw, pictures, told
+from bot.measures.imported import read_imported as read_imported
+from bot.plots.pictures import draw_pictures, lacking_plots, pictures
 from bot.records.built import Built
 from bot.records.measured import Imported, Row, Scores, Text, Tools
 from bot.records.model import Architecture
@@ -140,7 +140,7 @@ def is_sheet(name: str) -> bool:
     return path.suffix in (".yaml", ".yml") and path.is_file()
 
 
-def read(path: Path) -> Sheet:
+def read_sheet(path: Path) -> Sheet:
     """Parse a sheet. Raises SettingsError with the key that is wrong."""
     if path.stat().st_size > LARGEST:
         raise SettingsError(f"{path} is too large for a sheet; put results into files of their own")
@@ -168,12 +168,12 @@ def write_card(
 
     `repo_id` is the repository, if it is not the sheet's. What could not be drawn is said.
     """
-    sheet = read(path)
+    sheet = read_sheet(path)
     results = to_results(sheet, path.parent)
     new = [place for place in (folder, folder / "plots") if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    lacking = draw(results, folder / "plots", isolation)
-    for line in told(lacking):
+    lacking = draw_pictures(results, folder / "plots", isolation)
+    for line in lacking_plots(lacking):
         say(line)
     shown, drawn = pictures(results, "plots", lacking)
     sizes = {row.name: row.bytes or 0 for row in results.imported}

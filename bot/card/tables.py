@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from bot.records.measured import KLD, PPL, Row, best
 from bot.records.results import Results
 from bot.settings.settings import CardSettings
-from bot.wording.escape import Verbatim, code, link, path, text
+from bot.wording.escape import Verbatim, code_span, escaped_text, link, path
 from bot.wording.formats import (
     MISSING,
     error_places,
     fixed,
     grouped,
-    measured,
     percent,
-    size,
+    size_text,
     value_places,
+    with_error,
 )
-from bot.wording.rows import CardRow, elsewhere, entries, names
+from bot.wording.rows import CardRow, card_rows, elsewhere, row_names
 
 LISTED = 6  # names that a note gives before it counts
 TASK = "task:"
@@ -68,7 +68,7 @@ def benchmarks(results: Results, look: CardSettings) -> CardTable:
     An em dash stands where nothing was measured, and a note says of what. Bold is what paired tests
     found better than every other file of the table: the best of its column, as a reader takes it.
     """
-    rows = entries(results)
+    rows = card_rows(results)
     table = _table(rows, look)
     chosen = [column for column in _columns(rows, look) if column.measure]
     files = [row.name for row in rows[1:] if row.same_as is None]
@@ -92,16 +92,16 @@ def _table(rows: Sequence[CardRow], look: CardSettings) -> CardTable:
     columns = _columns(rows, look)
     body = tuple(
         (
-            text(row.title),
-            text(size(row.bytes, look.sizes) if row.bytes else MISSING),
-            *(text(column.cell(row)) for column in columns),
+            escaped_text(row.title),
+            escaped_text(size_text(row.bytes, look.sizes) if row.bytes else MISSING),
+            *(escaped_text(column.cell(row)) for column in columns),
         )
         for row in rows
     )
     heads = ("Model", "Size", *(column.title for column in columns))
     notes = (*_missing(rows, columns), *(_footnotes(rows, columns) if _noted(look) else ()))
     return CardTable(
-        columns=tuple(text(head) for head in heads),
+        columns=tuple(escaped_text(head) for head in heads),
         rows=body,
         sides="l" + "r" * (len(heads) - 1),
         notes=notes,
@@ -195,7 +195,7 @@ def _speed(name: str) -> _Column:
     def cell(row: CardRow) -> str:
         if name not in row.speed:
             return MISSING
-        return measured(*row.speed[name], 1)
+        return with_error(*row.speed[name], 1)
 
     return _Column(
         title=f"{name} t/s ↑",
@@ -212,7 +212,7 @@ def _named(given: Iterable[Mapping[str, object]]) -> list[str]:
 def _value(value: float | None, error: float | None, places: int, inline: bool) -> str:
     if value is None:
         return MISSING
-    return measured(value, error, places) if inline else fixed(value, places)
+    return with_error(value, error, places) if inline else fixed(value, places)
 
 
 def _percent(value: float | None, places: int) -> str:
@@ -281,7 +281,7 @@ def _span(values: Sequence[float], places: int) -> str:
 
 def _emboldened(table: CardTable, rows: Sequence[CardRow], bold: set[tuple[str, str]]) -> CardTable:
     titles = [str(column) for column in table.columns]
-    wanted = {(name, str(text(title))) for name, title in bold}
+    wanted = {(name, str(escaped_text(title))) for name, title in bold}
     body = tuple(
         tuple(
             Verbatim(f"**{cell}**") if (row.name, title) in wanted and row.same_as is None else cell
@@ -316,7 +316,7 @@ def available(
     body = [_file(results, file, models.get(file.path), about, look) for file in ordered]
     kept = [i for i in range(len(columns)) if i < 4 or any(line[i] != MISSING for line in body)]
     return CardTable(
-        columns=tuple(text(columns[i]) for i in kept),
+        columns=tuple(escaped_text(columns[i]) for i in kept),
         rows=tuple(tuple(line[i] for i in kept) for line in body),
         sides="".join("llrlrrl"[i] for i in kept),
     )
@@ -329,7 +329,7 @@ def _file(
     about: Mapping[str, str],
     look: CardSettings,
 ) -> tuple[Verbatim, ...]:
-    tiers = names(results, row) if row else [file.tier] if file.tier else []
+    tiers = row_names(results, row) if row else [file.tier] if file.tier else []
     purpose = file.note or (about.get(tiers[0], "") if tiers else "")
     shards = [shard.file for shard in row.shards] if row else []
     if file.path in shards:
@@ -338,10 +338,10 @@ def _file(
     exact = file.bytes and (row or file.sha256)
     return (
         link(file.path, path(file.path)),
-        text(", ".join(tiers) or MISSING),
-        text(size(file.bytes, look.sizes) if file.bytes else MISSING),
-        text(purpose or MISSING),
-        text(fixed(row.bits_per_weight, 2) if row else MISSING),
-        text(grouped(file.bytes) if exact else MISSING),
-        code(file.sha256[:12]) or text(MISSING),
+        escaped_text(", ".join(tiers) or MISSING),
+        escaped_text(size_text(file.bytes, look.sizes) if file.bytes else MISSING),
+        escaped_text(purpose or MISSING),
+        escaped_text(fixed(row.bits_per_weight, 2) if row else MISSING),
+        escaped_text(grouped(file.bytes) if exact else MISSING),
+        code_span(file.sha256[:12]) or escaped_text(MISSING),
     )

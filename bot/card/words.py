@@ -9,21 +9,21 @@ from bot.records.model import Architecture
 from bot.records.recipes import BandWindows
 
 
-def attention(layers: Sequence[str]) -> str:
+def attention_words(layers: Sequence[str]) -> str:
     """`Hybrid (full attention every 4th layer, linear/Mamba otherwise)`; one kind as it is."""
-    told = patterns.attention(layers)
+    told = patterns.attention_pattern(layers)
     if len(set(layers)) < 2:
         return told
     return f"Hybrid ({told.replace('linear otherwise', 'linear/Mamba otherwise')})"
 
 
-def experts(model: Architecture) -> str:
+def experts_words(model: Architecture) -> str:
     """`256 routed + shared (8 active per token)`."""
     shared = " + shared" if model.shared_expert else ""
     return f"{model.experts} routed{shared} ({model.experts_active} active per token)"
 
 
-def windows(given: BandWindows, layers: int) -> str:
+def windows_words(given: BandWindows, layers: int) -> str:
     """How many layers at each end are protected, and what is left between them."""
     middle = max(layers - 2 * (given.edge + given.near), 0)
     return (
@@ -38,6 +38,6 @@ def gradient(given: BandWindows, layers: int) -> str:
     return f"{given.edge}+{given.edge} symmetric edge gradient across {layers} layers"
 
 
-def listed(names: Sequence[str]) -> str:
+def enumerated(names: Sequence[str]) -> str:
     """`A, B and C`."""
     return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)

@@ -54,7 +54,7 @@ def card(
 
     if sheet.is_sheet(model):
         path = Path(model).expanduser()
-        repo_id = to or sheet.read(path).repository
+        repo_id = to or sheet.read_sheet(path).repository
         folder = out or Path(repo_id.partition("/")[2])
         say = context.narrator.say
         settings = context.settings
@@ -81,13 +81,13 @@ def _preview(
     """Serve what was made until interrupted, and open it where there is a browser."""
     import webbrowser
 
-    from bot.verbs.card_preview import preview
+    from bot.verbs.card_preview import show_card
 
     def ready(url: str) -> None:
         context.narrator.say(f"{url}  (Ctrl-C ends it)")
         webbrowser.open(url)
 
-    preview(folder, repo_id, files, port, ready)
+    show_card(folder, repo_id, files, port, ready)
 
 
 @click.command()
@@ -108,10 +108,10 @@ def lint(
     bot lint some-org/Model-GGUF
     bot lint ./release --json
     """
-    from bot.lint.defects import lint as look
-    from bot.lint.reading import read
+    from bot.lint.defects import defects_of as look
+    from bot.lint.reading import read_repository
 
-    found = look(read(ctx.obj.workplace, repository, revision, hashes=not no_hashes))
+    found = look(read_repository(ctx.obj.workplace, repository, revision, hashes=not no_hashes))
     if as_json:
         emit(tuple(found))
     for defect in () if as_json else found:
@@ -141,7 +141,7 @@ def gate(
     bot gate Qwen/Qwen3.6-35B-A3B --json
     """
     from bot.errors import GateError
-    from bot.gate.verdicts import as_text
+    from bot.gate.verdicts import verdict_text
 
     if not paths_of(context, model, revision, tiers).results.is_file():
         raise SourceError(f"{model} is not measured with these settings; run `bot evaluate`")
@@ -150,7 +150,7 @@ def gate(
     if as_json:
         emit(verdict)
     else:
-        click.echo(as_text(verdict))
+        click.echo(verdict_text(verdict))
     if verdict.stops is not None:
         sys.exit(GateError.exit_code)
 

@@ -69,10 +69,10 @@ def clean(
     """
     from bot.cli import text_tables
     from bot.records.coding import to_json
-    from bot.verbs.cleaning import WantedCleaning, clean
+    from bot.verbs.cleaning import WantedCleaning, clean_folders
 
     wanted = WantedCleaning(model=model, everything=everything, before=before, dry_run=dry_run)
-    done = clean(context.workplace, wanted)
+    done = clean_folders(context.workplace, wanted)
     click.echo(to_json(done) if as_json else text_tables.cleaned(done), nl=not as_json)
 
 

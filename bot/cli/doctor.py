@@ -98,7 +98,7 @@ def _needs(settings: Settings) -> str:
     from bot.workplace.workplace import Workplace
 
     variable = token_origin()
-    needs.require(Workplace(settings, Narrator(quiet=True), hub_token(), variable=variable))
+    needs.require_all(Workplace(settings, Narrator(quiet=True), hub_token(), variable=variable))
     return "texts, tasks, templates and all else that settings name is there"
 
 
@@ -134,7 +134,7 @@ def _converter(settings: Settings) -> Finding:
         return Finding(name="converter", good=None, text=text)
 
     def ask() -> str:
-        found = toolchain.chosen(settings.convert, root)
+        found = toolchain.chosen_toolchain(settings.convert, root)
         models, _projectors = toolchain.supported(found)
         return f"{found.version} knows {len(models)} architectures"
 
@@ -220,9 +220,9 @@ def _github(settings: Settings) -> Finding:
 
 def _runners(settings: Settings) -> str:
     """Whether the workflow is there, and runners that take its jobs."""
-    from bot.actions.on_github import repository
+    from bot.actions.on_github import builds_repository
 
-    found = repository(settings.github)
+    found = builds_repository(settings.github)
     found.runs(settings.github.workflow, 0.0, limit=1)
     try:
         runners = found.runners()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from bot.cli.options import JSON, Place, tell
+from bot.cli.options import JSON, Place, tell_result
 
 FOLDER = click.argument("folder", type=Place(file=False))
 
@@ -34,10 +34,10 @@ def serve(folder: Path, port: int, host: str, bandwidth: float | None, as_json: 
     bot hub serve ./my-hub --port 8910
     HF_ENDPOINT=http://127.0.0.1:8910 bot publish ./model-BF16.gguf
     """
-    from bot.localhub.server import serve as run
+    from bot.localhub.server import serve_hub as run
 
     def ready(url: str) -> None:
-        tell(f"serving {folder} at {url}", as_json=as_json, folder=str(folder), url=url)
+        tell_result(f"serving {folder} at {url}", as_json=as_json, folder=str(folder), url=url)
 
     run(folder, port, host, ready, bandwidth=bandwidth * 1e6 if bandwidth else None)
 
@@ -55,12 +55,12 @@ def review(folder: Path, repository: str, number: int, agreed: bool | None, as_j
     bot hub review ./my-hub me/model-APEX-GGUF 1 --merge
     """
     from bot.localhub.files.repositories import Store
-    from bot.localhub.reviewing import review as settle
+    from bot.localhub.reviewing import review_pull as settle
 
     if agreed is None:
         raise click.UsageError("say --merge or --close")
     said = settle(Store(folder), repository, number, agreed=agreed)
-    tell(said, as_json=as_json, repository=repository, number=number, merged=agreed)
+    tell_result(said, as_json=as_json, repository=repository, number=number, merged=agreed)
 
 
 @hub.command()
@@ -97,14 +97,14 @@ def trust(
         --claim repository=me/builds --claim environment=hub-publish
     """
     from bot.localhub.files.repositories import Store
-    from bot.localhub.routes.lending import trust as name_publisher
+    from bot.localhub.routes.lending import trusted_repository as name_publisher
 
     named = dict(claim.partition("=")[::2] for claim in claims)
     if not all(named.values()):
         raise click.UsageError("a claim is NAME=VALUE")
     name_publisher(Store(folder), repository, issuer, keys, named)
     text = f"{repository} trusts jobs of {issuer} with {', '.join(claims)}"
-    tell(text, as_json=as_json, repository=repository, issuer=issuer, claims=named)
+    tell_result(text, as_json=as_json, repository=repository, issuer=issuer, claims=named)
 
 
 @hub.command("add-user")
@@ -121,7 +121,7 @@ def add_user(folder: Path, name: str, orgs: tuple[str, ...], as_json: bool) -> N
     from bot.localhub.files.repositories import Store
 
     token = Store(folder).add_user(name, orgs)
-    tell(token, as_json=as_json, name=name, orgs=orgs, token=token)
+    tell_result(token, as_json=as_json, name=name, orgs=orgs, token=token)
 
 
 VERBS = (hub,)

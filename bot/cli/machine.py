@@ -50,7 +50,7 @@ def demo(context: Context, folder: Path, stay: bool, port: int, as_json: bool) -
     else:
         click.echo(text_tables.demonstrated(done, folder, port))
     if stay:
-        from bot.localhub.server import serve as run
+        from bot.localhub.server import serve_hub as run
 
         run(folder / "hub", port, "127.0.0.1", lambda url: narrator.say(f"serving at {url}"))
 

@@ -113,9 +113,9 @@ anywhere(
 
 def main() -> None:
     """The command `bot`."""
-    secrecy.guard()
+    secrecy.hide_secrets()
     rights.close()
-    interrupts.guard()
+    interrupts.answer_signals()
     os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # read at import; the narrator has bars
     try:
         code = cli.main(prog_name="bot", standalone_mode=False)
@@ -123,14 +123,14 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt) as error:
-        interrupts.finish(interrupts.number_of(error))
+        interrupts.end_by_signal(interrupts.number_of(error))
     except BotError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(error.exit_code)
     except OSError as error:
         ended = interrupts.heard()  # a terminal that hung up takes no words
         if ended is not None:
-            interrupts.finish(ended)
+            interrupts.end_by_signal(ended)
         told = of_machine(error)
         if told is None:
             raise

@@ -86,12 +86,12 @@ def evaluate(
     from bot.cli import text_tables
 
     if against is not None or measures:
-        from bot.evaluate.files import evaluate as measure_files
+        from bot.evaluate.files import evaluate_files as measure_files
 
         found = measure_files(
             context.workplace, files, against, measures, out=out, logits=keep_logits
         )
-        emit(found) if as_json else click.echo(text_tables.evaluation(found))
+        emit(found) if as_json else click.echo(text_tables.evaluation_text(found))
         return
     if len(files) > 1 or out or keep_logits:
         raise click.UsageError(
@@ -136,7 +136,7 @@ def compare(
     if path is not None:
         found = files.stored_comparisons(path, one, other)
     else:
-        found = files.evaluate(context.workplace, (one, other), against, measures).comparisons
+        found = files.evaluate_files(context.workplace, (one, other), against, measures).comparisons
     emit(found) if as_json else click.echo("\n".join(text_tables.comparisons(found)))
 
 
@@ -159,9 +159,9 @@ def import_(context: Context, files: tuple[Path, ...], as_json: bool) -> None:
     """
     del context
     from bot.cli import text_tables
-    from bot.measures.imported import read
+    from bot.measures.imported import read_imported
 
-    found = tuple(row for path in files for row in read(path))
+    found = tuple(row for path in files for row in read_imported(path))
     emit(found) if as_json else click.echo(text_tables.imported(found))
 
 

@@ -17,7 +17,7 @@ _PASTED = "bot.revision"  # in click's notes of a call: what a pasted address na
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 
 
-def tell(text: str, *, as_json: bool, **values: Any) -> None:
+def tell_result(text: str, *, as_json: bool, **values: Any) -> None:
     """A result on stdout: `text` for people, or the values, which are plain, in a line of JSON."""
     click.echo(legible_json(values) if as_json else text)
 
@@ -51,7 +51,7 @@ class RepositoryName(click.ParamType[str]):
         text = str(value)
         if ctx is None or ctx.obj is None or not _may_be_address(text):
             return text
-        found = addresses.parsed(text, ctx.obj.settings.hub.endpoint)
+        found = addresses.parse_address(text, ctx.obj.settings.hub.endpoint)
         if found is None:
             return text
         if found.revision:

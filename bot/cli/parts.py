@@ -28,7 +28,9 @@ def install(context: Context, as_json: bool) -> None:
     """
     from bot.toolchain import toolchain as chain
 
-    found = chain.install(context.workplace.folders.toolchain, report=context.narrator.say)
+    found = chain.install_toolchain(
+        context.workplace.folders.toolchain, report=context.narrator.say
+    )
     emit(found) if as_json else click.echo(f"{found.version} in {found.tree}")
 
 
@@ -43,7 +45,7 @@ def show(context: Context, as_json: bool) -> None:
     """
     from bot.toolchain import toolchain as chain
 
-    found = chain.chosen(context.settings.convert, context.workplace.folders.toolchain)
+    found = chain.chosen_toolchain(context.settings.convert, context.workplace.folders.toolchain)
     if as_json:
         emit(found)
         return
@@ -174,7 +176,7 @@ def verify(context: Context, file: Path, no_run: bool, as_json: bool) -> None:
     bot verify ./model-APEX-Quality-00001-of-00004.gguf --no-run --json
     """
     from bot.cli import text_tables
-    from bot.quantize.verify import verify as look
+    from bot.quantize.verify import verify_file as look
 
     findings = []
     try:

@@ -170,7 +170,7 @@ def _rehearse(
     """All that a publication would find before it makes anything, and what it would do."""
     from bot.cli import text_tables
     from bot.gate import gating
-    from bot.publish.replacing import would_prune
+    from bot.publish.replacing import replaced_by_update
     from bot.release import ahead, needs
     from bot.release.room import require_room_ahead
     from bot.workplace import asked
@@ -180,10 +180,10 @@ def _rehearse(
     require_own(context, model)
     workplace = context.workplace
     lines = [*ahead.renamed(model)]
-    needs.require(workplace, tiers)
+    needs.require_all(workplace, tiers)
     gating.require_allowed(workplace, model, revision)
     try:
-        ahead.require(workplace, model, tiers, to)
+        ahead.require_names(workplace, model, tiers, to)
     except AccessError as error:
         if workplace.has_token:
             raise
@@ -194,8 +194,8 @@ def _rehearse(
     lines += ahead.outlook(workplace, made, repo_id) if repo_id else ()
     gone = None
     if repo_id and context.settings.publish.prune:
-        order = asked.order(context.settings, pin(workplace, model, revision), tiers)
-        gone = would_prune(workplace, made, order, repo_id, others=unless_published)
+        order = asked.order_of(context.settings, pin(workplace, model, revision), tiers)
+        gone = replaced_by_update(workplace, made, order, repo_id, others=unless_published)
     if as_json:
         values = {"plan": text_tables.plan_values(made), "target": repo_id, "notes": lines}
         emit(values if gone is None else {**values, "prune": gone})
@@ -213,7 +213,7 @@ def _timeline_text(path: Path) -> str:
 
     if not path.is_file():
         return "nothing was done"
-    return timeline.text(timeline.read(path), shutil.get_terminal_size().columns)
+    return timeline.timeline_text(timeline.read_timeline(path), shutil.get_terminal_size().columns)
 
 
 @click.command()
@@ -232,7 +232,7 @@ def timeline(
     from bot.release import timeline as timelines
 
     path = paths_of(context, model, revision, tiers).timeline
-    timelines.read(path)
+    timelines.read_timeline(path)
     if as_json:
         click.echo(path.read_text(encoding="utf-8"), nl=False)
     else:
@@ -255,11 +255,11 @@ def rollback(context: Context, repository: str, revision: str | None, as_json: b
     bot rollback my-name/model-APEX-GGUF 1f2e3d4c5b6a
     """
     from bot.cli import text_tables
-    from bot.publish.publication import back, builds
+    from bot.publish.publication import back, published_builds
     from bot.workplace.pinning import as_repo
 
     if revision is None:
-        found = builds(context.workplace, as_repo(repository))
+        found = published_builds(context.workplace, as_repo(repository))
         emit(found) if as_json else click.echo(text_tables.builds(found))
         return
     context.workplace.require_publisher()

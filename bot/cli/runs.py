@@ -86,10 +86,10 @@ def dispatch(
 def _would_send(
     context: Context, model: str, revision: str, tiers: tuple[str, ...], *, as_json: bool
 ) -> None:
-    from bot.actions.by_hand import order
+    from bot.actions.by_hand import order_run
 
     settings = context.workplace.settings.github
-    inputs = order(context.workplace, model, revision, tiers).inputs()
+    inputs = order_run(context.workplace, model, revision, tiers).inputs()
     if as_json:
         where = settings.model_dump(include={"repo", "event", "workflow", "ref"})
         _emit({**where, "inputs": inputs})

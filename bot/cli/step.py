@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from bot.cli.options import JSON, RepositoryName, pasted_revision, tell
+from bot.cli.options import JSON, RepositoryName, pasted_revision, tell_result
 from bot.legible import legible_flat, legible_json
 
 if TYPE_CHECKING:
@@ -72,9 +72,9 @@ def step() -> None:
 
 
 def _folder(context: Context, release: str) -> Folder:
-    from bot.jobs.orders import folder_of
+    from bot.jobs.orders import order_folder
 
-    return folder_of(context.workplace.folders, release)
+    return order_folder(context.workplace.folders, release)
 
 
 def _tell(values: dict[str, Any], *, as_json: bool, to_jobs: dict[str, Any] | None = None) -> None:
@@ -137,9 +137,9 @@ def prepare(
 
     named = tuple(tier.strip() for tier in tiers.split(",") if tier.strip())
     order = JobOrder(model=model, revision=revision or "main", tiers=named, delivery=delivery)
-    folder, prepared = steps.prepare(context.workplace, order)
+    folder, prepared = steps.prepare_order(context.workplace, order)
     seals = claims.seals_of(folder, prepared) if prepared is not None else {}
-    jobs = steps.matrix(prepared, seals) if prepared is not None else {"include": []}
+    jobs = steps.workflow_matrix(prepared, seals) if prepared is not None else {"include": []}
     sentinel = folder.sentinel if prepared is not None else ""
     values = {"release": folder.name, "sentinel": sentinel, "count": len(jobs["include"])}
     _tell(values, as_json=as_json, to_jobs={"matrix": jobs, "seals": claims.show_seals(seals)})
@@ -166,9 +166,9 @@ def quantize(
 
     folder = _folder(context, release)
     if group is None:
-        done = steps.quantize_all(context.workplace, folder, sentinel, seals)
+        done = steps.quantize_groups(context.workplace, folder, sentinel, seals)
     else:
-        done = steps.quantize(context.workplace, folder, sentinel, group, seals)
+        done = steps.quantize_group(context.workplace, folder, sentinel, group, seals)
     _tell({"tiers": ",".join(done)}, as_json=as_json)
 
 
@@ -226,7 +226,9 @@ def publish(
 
     hide = private or context.settings.publish.private
     folder = _folder(context, release)
-    done, sent = steps.publish(context.workplace, folder, sentinel, described, private=hide)
+    done, sent = steps.publish_described(
+        context.workplace, folder, sentinel, described, private=hide
+    )
     told = {"published": dump(sent)}
     _tell({"url": done.url, "commit": done.commit}, as_json=as_json, to_jobs=told)
 
@@ -265,7 +267,7 @@ def report(
 
     jobs = int(count) if count.isdecimal() else None
     folder = _folder(ctx.obj, release) if release else None
-    told = step_report.report(
+    told = step_report.report_order(
         ctx.obj.workplace, folder, sentinel, published, seals=seals, count=jobs
     )
     target = os.environ.get("GITHUB_STEP_SUMMARY")
@@ -288,13 +290,13 @@ def clean(context: Context, release: str, sentinel: str, published: str, as_json
     \b
     bot step clean --release Qwen--Qwen3.6-35B-A3B-0123456789ab --sentinel 0123…
     """
-    from bot.jobs.step_report import clean as sweep
+    from bot.jobs.step_report import clean_order as sweep
 
     folder = _folder(context, release) if release and sentinel else None
     done = sweep(context.workplace, folder, sentinel, published) if folder else None
     words = {True: "removed the model's files", False: "removed unfinished files"}
     text = words[done] if done is not None else "nothing of it is here"
-    tell(text, as_json=as_json, release=release, model_removed=done)
+    tell_result(text, as_json=as_json, release=release, model_removed=done)
 
 
 REMOTE = click.option(
@@ -314,9 +316,9 @@ def recall(context: Context, remote: str | None, as_json: bool) -> None:
     """
     from bot.watcher import remembering
 
-    found = remembering.recall(context.workplace.folders, remembering.shelf(remote))
+    found = remembering.recall_ledger(context.workplace.folders, remembering.shelf(remote))
     text = "took the ledger of the last run" if found else "there is no ledger yet"
-    tell(text, as_json=as_json, found=found)
+    tell_result(text, as_json=as_json, found=found)
 
 
 @step.command()
@@ -331,8 +333,8 @@ def remember(context: Context, remote: str | None, as_json: bool) -> None:
     """
     from bot.watcher import remembering
 
-    commit = remembering.remember(context.workplace.folders, remembering.shelf(remote))
-    tell(f"the ledger is kept at {commit[:12]}", as_json=as_json, commit=commit)
+    commit = remembering.remember_ledger(context.workplace.folders, remembering.shelf(remote))
+    tell_result(f"the ledger is kept at {commit[:12]}", as_json=as_json, commit=commit)
 
 
 VERBS = (step,)

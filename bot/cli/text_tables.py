@@ -70,7 +70,7 @@ def sight(found: Sight) -> str:
             {
                 "outcome": decision.outcome,
                 "reason": decision.reason,
-                "license": release.license_name or ", ".join(licences.of(release)),
+                "license": release.license_name or ", ".join(licences.licences_of(release)),
                 "languages": ", ".join(release.languages),
                 "task": release.pipeline_tag or "",
             }
@@ -103,7 +103,7 @@ def sight_values(found: Sight) -> dict[str, Any]:
         "experts_active": told.experts_active if told else None,
         "experts_shared": told.shared if told else None,
         "license": release.license,
-        "licenses": licences.of(release),
+        "licenses": licences.licences_of(release),
         "license_name": release.license_name,
         "license_link": release.license_link,
         "languages": release.languages,
@@ -210,7 +210,7 @@ def results(found: Results) -> str:
     return "\n".join((_scores(rows), *_noise(found.evaluation), *_imported(found.imported)))
 
 
-def evaluation(found: Evaluation) -> str:
+def evaluation_text(found: Evaluation) -> str:
     """What `bot evaluate FILE...` says."""
     rows = (*((found.reference,) if found.reference else ()), *found.files)
     lines = [_scores(rows), *(_noise(found.evaluation) if found.evaluation else ())]
@@ -304,13 +304,13 @@ def ended(done: Published, measured: Path) -> str:
 
 def gaps(results: Path) -> list[str]:
     """A line for each tier of results.json that was rounded without data of some weights."""
-    from bot.quantize.quantize import told
+    from bot.quantize.quantize import gap_text
     from bot.records.coding import from_json
 
     if not results.is_file():
         return []
     found = from_json(Results, results.read_bytes())
-    return [legible(told(gap)) for gap in found.calibration.gaps] if found.calibration else []
+    return [legible(gap_text(gap)) for gap in found.calibration.gaps] if found.calibration else []
 
 
 def _published(done: Published, where: str) -> str:

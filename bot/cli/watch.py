@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from bot.cli.options import JSON, Place, RepositoryName, tell
+from bot.cli.options import JSON, Place, RepositoryName, tell_result
 from bot.legible import legible_json
 from bot.secrecy import obeyed
 
@@ -93,7 +93,7 @@ def watch(
         context.overrides["watch"] = {"every_minutes": every}
 
     def show(decision: Any) -> None:
-        click.echo(assembly.as_json(decision) if as_json else assembly.as_line(decision))
+        click.echo(assembly.decision_json(decision) if as_json else assembly.as_line(decision))
 
     begin = None
     if build or context.settings.watch.build:
@@ -123,8 +123,10 @@ def why(context: Context, repo: str, as_json: bool) -> None:
     """
     from bot.watcher import explaining
 
-    found = explaining.why(context.workplace, repo)
-    click.echo(explaining.as_json(found) if as_json else explaining.as_text(found))
+    found = explaining.why_decided(context.workplace, repo)
+    click.echo(
+        explaining.explanation_json(found) if as_json else explaining.explanation_text(found)
+    )
 
 
 @click.command()
@@ -181,7 +183,7 @@ def approve(context: Context, repo: str, as_json: bool) -> None:
 
 def _queued(task: QueuedRelease, as_json: bool) -> None:
     text = f"{task.repo} at {task.commit[:12]} is queued"
-    tell(text, as_json=as_json, repo=task.repo, commit=task.commit, state=task.state)
+    tell_result(text, as_json=as_json, repo=task.repo, commit=task.commit, state=task.state)
 
 
 @click.command()
@@ -197,7 +199,7 @@ def retry(context: Context, repo: str, as_json: bool) -> None:
     task = _queue(context).retry(repo, time.time())
     if task is None:
         text = f"{repo} is looked at again at the watcher's next turn"
-        tell(text, as_json=as_json, repo=repo, commit=None, state=None)
+        tell_result(text, as_json=as_json, repo=repo, commit=None, state=None)
     else:
         _queued(task, as_json)
 
@@ -214,7 +216,7 @@ def ignore(context: Context, repo: str, because: str, as_json: bool) -> None:
     bot ignore some-org/some-model --because "the same as another"
     """
     _queue(context).ignore(repo, because, time.time())
-    tell(f"{repo} is ignored", as_json=as_json, repo=repo, state="ignored", because=because)
+    tell_result(f"{repo} is ignored", as_json=as_json, repo=repo, state="ignored", because=because)
 
 
 @click.command()
@@ -228,7 +230,7 @@ def pause(context: Context, because: str, as_json: bool) -> None:
     bot pause --because "the disk is being replaced"
     """
     _queue(context).pause(because, time.time())
-    tell("paused", as_json=as_json, paused=True, because=because)
+    tell_result("paused", as_json=as_json, paused=True, because=because)
 
 
 @click.command()
@@ -241,7 +243,7 @@ def resume(context: Context, as_json: bool) -> None:
     bot resume
     """
     _queue(context).resume()
-    tell("resumed", as_json=as_json, paused=False)
+    tell_result("resumed", as_json=as_json, paused=False)
 
 
 @click.command()
@@ -263,9 +265,9 @@ def serve(context: Context, port: int, host: str, names: tuple[str, ...], as_jso
     from bot.status import page as status
 
     def ready(url: str) -> None:
-        tell(f"serving the status at {url}", as_json=as_json, url=url)
+        tell_result(f"serving the status at {url}", as_json=as_json, url=url)
 
-    status.serve(context.workplace.ledger, context.settings, port, host, ready, names)
+    status.serve_page(context.workplace.ledger, context.settings, port, host, ready, names)
 
 
 @click.group()
@@ -295,11 +297,11 @@ def check(ctx: click.Context, file: Path | None, as_json: bool) -> None:
         ctx.obj.config = named
         workplace = ctx.obj.workplace
         releases = workplace.settings.hub.namespace is not None  # else none is spoken of yet
-        lacks = needs.here(workplace, uses=EVERY_USE if releases else ())
+        lacks = needs.lacking_here(workplace, uses=EVERY_USE if releases else ())
         found = at_lines(named, lacks)
     lines = [f"{named}:{mistake}" for mistake in found] or [f"{named} is right"]
     told = [asdict(mistake) for mistake in found]
-    tell("\n".join(lines), as_json=as_json, file=str(named), mistakes=told)
+    tell_result("\n".join(lines), as_json=as_json, file=str(named), mistakes=told)
     ctx.exit(3 if found else 0)
 
 
@@ -317,7 +319,7 @@ def schema(*, results: bool) -> None:
     from bot.records.results import Results
     from bot.settings import configcheck
 
-    made = schema_of(Results) if results else configcheck.schema()
+    made = schema_of(Results) if results else configcheck.settings_schema()
     click.echo(made, nl=False)
 
 
@@ -337,7 +339,7 @@ def backup(context: Context, file: Path, as_json: bool) -> None:
     bot db backup /backup/ledger-$(date +%F).sqlite
     """
     context.workplace.ledger.backup(file)
-    tell(str(file), as_json=as_json, file=str(file))
+    tell_result(str(file), as_json=as_json, file=str(file))
 
 
 VERBS = (watch, why, status, approve, retry, ignore, pause, resume, serve, config, db)

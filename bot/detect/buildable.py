@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from bot.detect.moe import MoeFacts, NotMoe, clearly_dense, experts
+from bot.detect.moe import MoeFacts, NotMoe, clearly_dense, moe_facts
 from bot.detect.quantized import HINTING_TAGS, hinted, is_native, method_refused
 from bot.foreign import printable
 from bot.records.releases import Build, Decision, Release, RepoFile, Skip, Wait
 from bot.tensors import weights
-from bot.tensors.configs import names, quant_method
+from bot.tensors.configs import config_names, quant_method
 
 CONFIG = "config.json"
 QUANTIZED_FROM = "base_model:quantized:"
@@ -136,9 +136,9 @@ def from_header(
 
 def from_config(release: Release, config: Mapping[str, Any]) -> Skip | MoeFacts:
     """What config.json alone tells: why not, or the experts that there are."""
-    facts = experts(config)
+    facts = moe_facts(config)
     method = quant_method(config)
-    made = method and not is_native(config, names(config.get("architectures")))
+    made = method and not is_native(config, config_names(config.get("architectures")))
     if made and (isinstance(facts, MoeFacts) or facts.outcome in ("not_moe", "dense_sibling")):
         return _quantization(release, method)
     if isinstance(facts, NotMoe):

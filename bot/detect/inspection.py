@@ -15,11 +15,11 @@ from bot.clients.files import gguf
 from bot.clients.files.shards import local_index, local_release, local_safetensors
 from bot.detect.buildable import CONFIG, decide, from_config, from_header
 from bot.detect.listed import Machine, config_of, index_of
-from bot.detect.moe import MoeFacts, experts
+from bot.detect.moe import MoeFacts, moe_facts
 from bot.errors import AccessError, SourceError
 from bot.foreign import read_json, read_of, require_within
 from bot.plan.models import Candidate, Sketch
-from bot.predict.architecture import describe
+from bot.predict.architecture import architecture_of
 from bot.predict.preview import Preview, preview
 from bot.records.releases import Build, Decision, Outcome, Release, RepoFile, Skip
 from bot.tensors import weights
@@ -86,7 +86,7 @@ def _looked_at(workplace: Workplace, release: Release, machine: Machine) -> Sigh
         config = config_of(hub, named, named=True) if config is None and sketch else config
     files = chosen_files(workplace, named, config)
     decision = _decided(named, config, sketch, machine, files)
-    found = experts(config) if config is not None else None
+    found = moe_facts(config) if config is not None else None
     sight = Sight(
         release=release,
         decision=replace(decision, release=release),
@@ -211,7 +211,7 @@ def _look_inside(folder: Path, left_out: frozenset[Part]) -> Sight:
     named = parts_by_file(config or {}, index) if index is not None else None
     chosen = weights.checkpoint(release, named, left_out)
     decision = decide(release, config, chosen=chosen, named=True)
-    found = experts(config) if config is not None else None
+    found = moe_facts(config) if config is not None else None
     facts = found if isinstance(found, MoeFacts) else None
     sight = Sight(release=release, decision=decision, experts=facts, sketch=None, config=config)
     if config is None or decision.outcome not in SKETCHED:
@@ -246,7 +246,7 @@ def _likeliest(release: Release) -> tuple[RepoFile, ...]:
     """
     model = weights.gguf(release)
     if not model and not weights.safetensors(release):
-        model = max(weights.models(release), key=weights.total, default=())
+        model = max(weights.gguf_models(release), key=weights.total, default=())
     return model if model and model[0].stored is None else ()
 
 
@@ -258,8 +258,8 @@ def _of_gguf(workplace: Workplace, release: Release) -> tuple[Release, Sketch | 
     with read_of(release.repo_id):
         while files := _likeliest(release):
             header = _header(workplace, release, files)
-            stored = weights.stored_as(header.tensors) or "empty"
-            release = weights.told(release, files[0], stored)
+            stored = weights.gguf_storage(header.tensors) or "empty"
+            release = weights.with_storage(release, files[0], stored)
             if stored in weights.SIXTEEN_BIT:
                 return release, _from_header(release, header)
     return release, None
@@ -281,7 +281,7 @@ def _from_header(release: Release, header: gguf.GgufModel) -> Sketch:
     return Sketch(
         name=name_of(release.repo_id.split("/")[-1]),
         release=release,
-        architecture=describe(header.metadata, header.tensors),
+        architecture=architecture_of(header.metadata, header.tensors),
         tensors=header.tensors,
         header_bytes=header.data_offset,
     )

@@ -15,7 +15,7 @@ from bot.clients.files import gguf, safetensors
 from bot.clients.hub.replies import Listed
 from bot.detect.buildable import CONFIG, decide, from_config, from_files, glance, looked_into
 from bot.errors import AbsentError, AccessError, BotError, SourceError
-from bot.records.coding import dump, load
+from bot.records.coding import dump, load_record
 from bot.records.releases import Decision, Outcome, Release, RepoFile, Skip, Wait
 from bot.tensors import weights
 from bot.tensors.stored import parts_by_file
@@ -64,7 +64,9 @@ class ListedFacts:
         return self.release or as_listed(self.listed)
 
 
-def look(hub: Hub, settings: Settings, machine: Machine = ANY_MACHINE) -> Iterator[Decision]:
+def look_at_listing(
+    hub: Hub, settings: Settings, machine: Machine = ANY_MACHINE
+) -> Iterator[Decision]:
     """Decide about the newest models of a Hub, newest first, each model once; nothing is kept.
 
     One request per page of the listing; a model that the listing does not rule out costs one
@@ -113,7 +115,7 @@ def headers_told(
         stored = _stored(hub, release, file)
         if stored is None:
             return release
-        release = weights.told(release, file, stored)
+        release = weights.with_storage(release, file, stored)
         if not file.path.lower().endswith(".gguf"):
             return release
     return release
@@ -126,7 +128,7 @@ def _stored(hub: Hub, release: Release, file: RepoFile) -> str | None:
     with TemporaryDirectory() as folder:
         target = Path(folder) / "header.gguf"
         hub.gguf_header(release, file, target)
-        return weights.stored_as(gguf.read(target).tensors)
+        return weights.gguf_storage(gguf.read_gguf(target).tensors)
 
 
 def learn(hub: Hub, listed: Listed, *, owners: tuple[str, ...] = ()) -> ListedFacts:
@@ -191,7 +193,7 @@ def ruled_out(facts: ListedFacts, owners: tuple[str, ...] = ()) -> Skip | None:
 
 
 def packed(facts: ListedFacts) -> dict[str, Any]:
-    """ListedFacts as JSON values."""
+    """Facts as JSON values."""
     return {
         "listed": dict(vars(facts.listed)),
         "release": dump(facts.release) if facts.release else None,
@@ -204,11 +206,11 @@ def packed(facts: ListedFacts) -> dict[str, Any]:
 def unpacked(data: Mapping[str, Any]) -> ListedFacts:
     """The facts that `packed` took apart."""
     return ListedFacts(
-        listed=load(Listed, data["listed"]),
-        release=load(Release, data["release"]) if data["release"] else None,
+        listed=load_record(Listed, data["listed"]),
+        release=load_record(Release, data["release"]) if data["release"] else None,
         config=data["config"],
         index=data.get("index"),  # facts kept by earlier versions have none
-        trouble=load(Trouble, data["trouble"]) if data["trouble"] else None,
+        trouble=load_record(Trouble, data["trouble"]) if data["trouble"] else None,
     )
 
 

@@ -20,15 +20,15 @@ from bot.tensors.configs import (
     MOST_EXPERTS,
     MOST_LAYERS,
     can_route,
+    config_names,
     converter_name,
     differing_experts,
     layer_count,
-    names,
     number,
     quant_method,
     scopes_of,
     shared_experts,
-    text,
+    text_config,
 )
 
 # ── the tables ──────────────────────────────────────────────────────────────────────────────
@@ -98,13 +98,13 @@ class NotMoe:
     outcome: Outcome = "not_moe"
 
 
-def experts(config: Mapping[str, Any]) -> MoeFacts | NotMoe:
+def moe_facts(config: Mapping[str, Any]) -> MoeFacts | NotMoe:
     """Decide whether `config` (a parsed config.json) is a text decoder with routed experts.
 
     A mixture has more than one expert and at least one active; all may be.
     """
-    model_type = text(config.get("model_type"))
-    architectures = names(config.get("architectures"))
+    model_type = text_config(config.get("model_type"))
+    architectures = config_names(config.get("architectures"))
     scopes = tuple(scopes_of(config))
     refused = _refused(config, scopes) or kind_refused(model_type, architectures)
     if refused:
@@ -203,7 +203,7 @@ def _counts_wrong(
 
 def _no_count(scopes: Sequence[Mapping[str, Any]]) -> NotMoe:
     """Which expert key there is, and what it holds instead of a count."""
-    types = {text(scope.get("model_type")) for scope in scopes}
+    types = {text_config(scope.get("model_type")) for scope in scopes}
     for scope in scopes:
         for key in EXPERT_KEYS:
             if key in scope:
@@ -226,7 +226,7 @@ def _every_layer_dense(
     scopes: Sequence[Mapping[str, Any]], model_type: str | None, layers: int | None
 ) -> NotMoe | None:
     """Why no layer has experts although there are counts, or None."""
-    types = {model_type, *(text(scope.get("model_type")) for scope in scopes)}
+    types = {model_type, *(text_config(scope.get("model_type")) for scope in scopes)}
     for pattern in PATTERNS:
         if pattern.model_types and not types.intersection(pattern.model_types):
             continue

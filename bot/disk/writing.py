@@ -23,7 +23,7 @@ def writing(path: Path) -> Iterator[Path]:
     partial = partial_of(path)
     partial.unlink(missing_ok=True)
     yield partial
-    finish(partial, path)
+    name_finished(partial, path)
 
 
 def copy(source: Path, target: Path, reserve: int) -> None:
@@ -41,7 +41,7 @@ def partial_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.partial")
 
 
-def finish(partial: Path, path: Path) -> None:
+def name_finished(partial: Path, path: Path) -> None:
     """Give a whole file its name, on disk for good."""
     with partial.open("rb+") as file:
         os.fsync(file.fileno())
@@ -64,7 +64,7 @@ def write_text(path: Path, text: str) -> None:
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
             file.write(text)
             file.flush()
-            finish(draft, path)
+            name_finished(draft, path)
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
@@ -97,7 +97,7 @@ def keep_text(path: Path, text: str) -> None:
         write_text(path, text)
 
 
-def as_text(data: bytes, name: str) -> str:
+def decoded(data: bytes, name: str) -> str:
     """The text in a file's bytes, every one of them: line ends stay as they are.
 
     Raises SettingsError for what is no UTF-8. A zero byte is none either: UTF-16 and UTF-32 of

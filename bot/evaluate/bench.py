@@ -43,13 +43,13 @@ from bot.measures.opening import (
 from bot.measures.perplexity import perplexity_of
 from bot.measures.reference import Need, ReferenceChoice, choose, need, require_memory
 from bot.measures.tasks import read_tasks
-from bot.measures.windows import TextWindows, read_text, sequences
+from bot.measures.windows import TextWindows, read_evaluation_text, sequences
 from bot.progress import Report
-from bot.records.coding import digest, dump, load
+from bot.records.coding import digest, dump, load_record
 from bot.records.measured import Choices, Divergence, Noise, Perplexity, Run, Speed, Tools
 from bot.workplace.asked import METRICS_VERSION
-from bot.workplace.children import loading, room_for, tell
-from bot.workplace.job import free
+from bot.workplace.children import loading, room_for, tell_isolation
+from bot.workplace.job import free_memory_of
 from bot.workplace.workplace import Workplace
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ class Bench:
             return [dump(noise) for noise in found]
 
         value = self._once("noise", reference, text.data, inputs, work).value
-        return load(tuple[Noise, ...], value)
+        return load_record(tuple[Noise, ...], value)
 
     def keep_logits(self, target: Path) -> None:
         """Copy the reference's log-probabilities, in llama.cpp's format, to `target`."""
@@ -268,7 +268,9 @@ class Bench:
     ) -> tuple[Perplexity, Divergence]:
         reference, text = self._model(), self._text
         require_memory(
-            f"{reference.name} beside {subject.name}", self._both(subject), free(self.settings)
+            f"{reference.name} beside {subject.name}",
+            self._both(subject),
+            free_memory_of(self.settings),
         )
         inputs = self._reference_inputs()
         # under the lock of this very measure: others of the same reference keep one of their own
@@ -379,7 +381,7 @@ class Bench:
         with open_base(self._base) as base:
             return _Text(
                 data=data,
-                words=read_text(data.path),
+                words=read_evaluation_text(data.path),
                 windows=base.windows,
                 vocabulary=base.vocabulary,
                 tokenizer=None,
@@ -392,7 +394,7 @@ class Bench:
 
     def _cut(self, path: Path) -> _Text:
         wanted, data = self.settings.evaluation, self.text
-        text = read_text(data.path)
+        text = read_evaluation_text(data.path)
         how = Cutting(context=wanted.context, limit=wanted.chunks, stride=wanted.stride)
         room = room_for(self.settings, path, line=LINE + A_TOKEN * len(text.encode()))
         found = require_cut(path.name, away(cut_text, room)(path.absolute(), text, how), how)
@@ -446,7 +448,7 @@ class Bench:
             disk=size,
             free_disk=free_disk(file) + taken(partial) - self.settings.reserve,
             both=self._both(subject),
-            free=free(self.settings),
+            free=free_memory_of(self.settings),
         )
 
     def _both(self, subject: Subject) -> Need:
@@ -480,7 +482,7 @@ class Bench:
         return need(subject.bytes, text.vocabulary, rows, self._lanes)
 
     def _require_memory(self, subject: Subject, text: _Text) -> None:
-        require_memory(subject.name, self._need(subject, text), free(self.settings))
+        require_memory(subject.name, self._need(subject, text), free_memory_of(self.settings))
 
     def _loading(self, subject: Subject) -> Loading:
         return loading(subject.path, self.settings.llama)
@@ -564,7 +566,7 @@ class Bench:
         done = self._workplace.ledger.finished(JOB, step, inputs, shape=shape)
         if done is None:
             return None
-        return Measured(value=done.value["value"], run=load(Run, done.value["run"]))
+        return Measured(value=done.value["value"], run=load_record(Run, done.value["run"]))
 
     def _once(
         self,
@@ -588,7 +590,7 @@ class Bench:
             known = self._known(measure, subject, inputs)
             if known is not None and (there is None or there()):
                 return known
-            tell(self._workplace.narrator, self.settings)
+            tell_isolation(self._workplace.narrator, self.settings)
             with self._workplace.narrator.work(f"{measure} of {subject.name}") as report:
                 start = monotonic()
                 value = work(report)
@@ -659,9 +661,9 @@ def shape_of(measure: str) -> Any:
 
 def speeds(found: Measured) -> tuple[Speed, ...]:
     """The two speeds of a measure."""
-    return load(tuple[Speed, ...], found.value)
+    return load_record(tuple[Speed, ...], found.value)
 
 
 def answered(found: Measured) -> Choices:
     """The accuracy of a measure."""
-    return load(Choices, found.value)
+    return load_record(Choices, found.value)

@@ -110,7 +110,7 @@ def find_other(workplace: Workplace, name: str) -> tuple[Release, tuple[RepoFile
     release = workplace.hub.release(repo_id, revision)
     fitting = weights.named(release, pattern)
     if len(fitting) != 1:
-        has = ", ".join(files[0].path for files in fitting or weights.models(release))[:300]
+        has = ", ".join(files[0].path for files in fitting or weights.gguf_models(release))[:300]
         raise SourceError(
             f"{repo_id} has {len(fitting)} models that fit {pattern!r}, not one ({has or 'none'}); "
             "name it better"

@@ -38,7 +38,7 @@ class WantedMeasures:
     tasks: tuple[Data, ...]
 
 
-def wanted(workplace: Workplace, measures: Sequence[str], against: bool) -> WantedMeasures:
+def wanted_measures(workplace: Workplace, measures: Sequence[str], against: bool) -> WantedMeasures:
     """What `--measures` asks for; without it all that the settings name.
 
     Raises SettingsError for a name that is none.
@@ -67,7 +67,7 @@ def wanted(workplace: Workplace, measures: Sequence[str], against: bool) -> Want
     )
 
 
-def evaluate(
+def evaluate_files(
     workplace: Workplace,
     files: Sequence[str],
     against: str | None,
@@ -82,7 +82,7 @@ def evaluate(
     `logits` gets the reference's log-probabilities. Raises what measuring raises; what was
     measured before that stays known.
     """
-    asked = wanted(workplace, measures, against is not None)
+    asked = wanted_measures(workplace, measures, against is not None)
     _require_texts(workplace, asked)
     base = _base(against)
     publishers: dict[str, str] = {}
@@ -172,7 +172,7 @@ def subject_of(
     Raises SourceError for what is no GGUF.
     """
     path = path.absolute()
-    paths = gguf.shards(path, gguf.read(path))  # before llama.cpp sees a stranger's file
+    paths = gguf.shards(path, gguf.read_gguf(path))  # before llama.cpp sees a stranger's file
     if sha256 is not None and size is not None:
         return Subject(name=name, path=path, bytes=size, sha256=sha256)
     inputs = {"path": inside(workplace.folders.root, path)}

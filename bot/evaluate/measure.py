@@ -11,16 +11,16 @@ from bot.evaluate.bench import Bench, Subject
 from bot.evaluate.data import fetch_other, find_tasks
 from bot.evaluate.files import subject_of
 from bot.evaluate.scores import ScoreTable, Wrote
-from bot.measures.imported import read
+from bot.measures.imported import read_imported
 from bot.records.built import Built
-from bot.records.coding import dump, load, to_json
+from bot.records.coding import dump, load_record, to_json
 from bot.records.measured import Row, Scores
 from bot.records.recipes import Recipe
 from bot.records.results import CalibrationFacts, Results, TierFiles
 from bot.workplace.job import Job
 
 
-def evaluate(job: Job, tiers: TierFiles, calibration: CalibrationFacts | None) -> Results:
+def evaluate_job(job: Job, tiers: TierFiles, calibration: CalibrationFacts | None) -> Results:
     """Every distinct tier measured against the reference; the outcome is results.json.
 
     It is written after each measure, and holds what is known by then.
@@ -103,7 +103,7 @@ def _other_file(job: Job, wanted: str) -> tuple[Subject, str]:
     """Another publisher's file, fetched unless a job before this one did; and whose it is."""
     noted = job.workplace.ledger.finished(job.key, f"other {wanted}", {}, shape=_Noted)
     if noted is not None:
-        return load(Subject, noted.value["subject"]), str(noted.value["publisher"])
+        return load_record(Subject, noted.value["subject"]), str(noted.value["publisher"])
     other = fetch_other(job.workplace, wanted)
     subject = subject_of(job.workplace, other.path, other.name, other.sha256, other.bytes)
     return subject, other.publisher
@@ -180,7 +180,9 @@ def _results(
         baselines=tuple(row for row in rows if row.name in plain),
         others=tuple(theirs),
         comparisons=table.comparisons(names) if whole else (),
-        imported=tuple(row for path in job.settings.evaluation.imported for row in read(path)),
+        imported=tuple(
+            row for path in job.settings.evaluation.imported for row in read_imported(path)
+        ),
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from bot.evaluate import paired
 from bot.evaluate.bench import Bench, Measured, Subject, answered, speeds
 from bot.evaluate.data import Data
-from bot.records.coding import load
+from bot.records.coding import load_record
 from bot.records.measured import KLD, PPL, Comparison, Divergence, Noise, Perplexity, Scores
 from bot.records.results import EvaluationFacts
 
@@ -88,8 +88,8 @@ class ScoreTable:
         ppl, kld = values.get("perplexity"), values.get("divergence")
         named = {data.label for data in self._tasks}
         return Scores(
-            perplexity=load(Perplexity, ppl) if ppl else None,
-            divergence=load(Divergence, kld) if kld else None,
+            perplexity=load_record(Perplexity, ppl) if ppl else None,
+            divergence=load_record(Divergence, kld) if kld else None,
             choices=tuple(answered(row) for row in rows if row.run.measure in named),
             speed=next((speeds(row) for row in rows if row.run.measure == "speed"), ()),
             runs=tuple(row.run for row in rows),

@@ -10,7 +10,7 @@ from bot.clients.files import gguf
 from bot.disk.hashes import blob_id
 from bot.disk.writing import keep_text
 from bot.errors import AbsentError, GateError
-from bot.gate.verdicts import GateFacts, Verdict, as_text, judge, kept
+from bot.gate.verdicts import GateFacts, Verdict, judge, kept, verdict_text
 from bot.records.coding import to_json
 from bot.records.releases import Release
 from bot.records.results import Results
@@ -30,7 +30,7 @@ def passed(job: Job, results: Results, looks: Looks, repo_id: str) -> Results:
     Raises GateError when the release may not go.
     """
     verdict = gate(job, results, looks, repo_id)
-    keep_text(job.paths.gate, as_text(verdict) + "\n")
+    keep_text(job.paths.gate, verdict_text(verdict) + "\n")
     for one in verdict.left_out:
         job.workplace.narrator.say(f"{one.tier} is left out: {one.reason}")
     if verdict.stops is not None:
@@ -71,7 +71,7 @@ def require_allowed(
         found = release or workplace.hub.release(as_repo(model), revision)
         require_licence(found, workplace.settings.gate)
         return
-    origin = origin_of(gguf.read(path).metadata, workplace.settings.source)
+    origin = origin_of(gguf.read_gguf(path).metadata, workplace.settings.source)
     good, text = licences.permitted(origin, _rules(workplace.settings, None))
     if not good:
         advice = "name it with --license (and --base-model), or keep it --private"
@@ -94,14 +94,14 @@ def require_licence(release: Release, wanted: GateSettings) -> None:
         )
 
 
-def begin(job: Job, repo_id: str) -> None:
+def note_before(job: Job, repo_id: str) -> None:
     """Note what the repository holds before the work begins, unless a stopped run did."""
     if job.workplace.ledger.remembered(_seen(job, repo_id)) is None:
         held = _held(job, repo_id)
         job.workplace.ledger.remember(_seen(job, repo_id), held, time.time())
 
 
-def end(job: Job, repo_id: str) -> None:
+def forget_before(job: Job, repo_id: str) -> None:
     """The publication is done: what the repository held before is of no interest any more."""
     job.workplace.ledger.forget(_seen(job, repo_id))
 

@@ -120,7 +120,7 @@ def _tier(row: Row, reference: Row, facts: GateFacts, wanted: GateSettings) -> I
     for ours in row.scores.choices:
         if ours.name in theirs:
             limit = limit_of(wanted.accuracy_drop, row.name)
-            value, error = drop(ours, theirs[ours.name])
+            value, error = drop_tiers(ours, theirs[ours.name])
             text = f"{ours.name} {value:+.1%} ± {error:.1%} below the reference"
             good, text = _held(value, error, limit, text, f"{limit:.1%}")
             if not good and by_chance(ours, theirs[ours.name]):
@@ -154,7 +154,7 @@ def limit_of(limits: Mapping[str, float], tier: str) -> float:
     return next((limit for name, limit in limits.items() if fnmatchcase(tier, name)), inf)
 
 
-def drop(ours: Choices, theirs: Choices) -> tuple[float, float]:
+def drop_tiers(ours: Choices, theirs: Choices) -> tuple[float, float]:
     """How much less is answered rightly, as a fraction, with one standard error.
 
     Paired by task (McNemar's variance) where both kept their answers, else as independent shares.
@@ -193,7 +193,7 @@ def _release(results: Results, facts: GateFacts, wanted: GateSettings) -> Iterab
     yield Check(rule="alone", tier=None, good=facts.alone is None, text=text)
 
 
-def as_text(found: Verdict) -> str:
+def verdict_text(found: Verdict) -> str:
     """Every rule of the gate with what came of it, and what follows."""
     rows = [
         (check.tier or "the release", check.rule, "passed" if check.good else "FAILED", check.text)

@@ -26,7 +26,7 @@ from bot.foreign import has_few_values
 from bot.jobs.orders import Folder, Group, Prepared
 from bot.jobs.recordpath import RecordPath
 from bot.records.built import Built, together
-from bot.records.coding import digest, dump, load
+from bot.records.coding import digest, dump, load_record
 from bot.records.measured import Choices, Divergence, Perplexity, Run, Speed, Text
 from bot.store.ledger import Kept, Work
 
@@ -181,7 +181,7 @@ def claimed(
     return group
 
 
-def complete(
+def complete_groups(
     folder: Folder, prepared: Prepared, seals: Seals, texts: Collection[Text] | None
 ) -> tuple[dict[int, Group], dict[int, str]]:
     """The groups' records that are believed, and why others are not, by group.
@@ -260,7 +260,7 @@ def _require_measure(work: Work, prepared: Prepared, texts: Collection[Text] | N
     if match is None:
         raise ValueError("a measure without a name")
     measure = match[1]
-    kept = load(_Value, _json(work.value))
+    kept = load_record(_Value, _json(work.value))
     run = kept.run
     if run.measure != measure or not run.model.startswith(match[2]):
         raise ValueError("a measure of another name, or of another file")

@@ -264,7 +264,7 @@ class Folder:
 
     def read(self, kind: type[T], group: int = 0) -> T | None:
         """A record that an earlier job left; None where there is none of this version."""
-        return parsed(kind, _bytes(self.file(kind, group)))
+        return parse_record(kind, _bytes(self.file(kind, group)))
 
     def file(self, kind: type, group: int = 0) -> Path:
         """Where a record lies."""
@@ -300,7 +300,7 @@ class Folder:
         """The record with this hash: one reading serves both looks."""
         text = _bytes(self.file(Prepared))
         same = hashlib.sha256(text).hexdigest() == sentinel
-        return parsed(Prepared, text) if same else None
+        return parse_record(Prepared, text) if same else None
 
     def prepared(self, sentinel: str) -> Prepared:
         """What was prepared, by the sentinel that the run itself carried here.
@@ -321,7 +321,7 @@ class Folder:
         )
 
 
-def parsed(kind: type[T], text: bytes) -> T | None:
+def parse_record(kind: type[T], text: bytes) -> T | None:
     """A record by its JSON, with no key and no value that its class does not know; else None."""
     if not text or len(text) > LONGEST or not has_few_values(text):
         return None
@@ -340,7 +340,7 @@ def _bytes(path: Path) -> bytes:
         return b""
 
 
-def folder_of(folders: Folders, name: str) -> Folder:
+def order_folder(folders: Folders, name: str) -> Folder:
     """The folder that `prepare` named. Raises SourceError for what is no such name."""
     if not RELEASE.fullmatch(name) or not name.isascii():
         raise SourceError(f"{name[:100]!r} is no release; take it from the output of `prepare`")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bot.disk.paths import remove
 from bot.errors import SourceError
 from bot.jobs import claims
-from bot.jobs.orders import Folder, Prepared, Sent, parsed
+from bot.jobs.orders import Folder, Prepared, Sent, parse_record
 from bot.jobs.travel import carrier, give_back
 from bot.legible import code_span
 from bot.workplace.pinning import REPO_ID
@@ -29,7 +29,7 @@ class Account:
     waiting: bool = False
 
 
-def report(
+def report_order(
     workplace: Workplace,
     folder: Folder | None,
     sentinel: str,
@@ -50,7 +50,7 @@ def report(
         return account(None, None)
     carrier(workplace, folder).records()
     prepared = folder.prepared(sentinel)
-    sent = parsed(Sent, told.encode()) if told else folder.read(Sent)
+    sent = parse_record(Sent, told.encode()) if told else folder.read(Sent)
     if sent is None or sent.key != prepared.key or not _is_ours(workplace, sent):
         return account(prepared, None, _complete(folder, prepared, seals))
     done = _complete(folder, prepared, seals)
@@ -61,7 +61,9 @@ def _complete(folder: Folder, prepared: Prepared, seals: str) -> frozenset[str]:
     """Tiers whose jobs are done, as far as this machine can tell."""
     if not seals and not folder.ledger("prepare").is_file():
         return frozenset()
-    parts, _ = claims.complete(folder, prepared, claims.known_seals(folder, prepared, seals), None)
+    parts, _ = claims.complete_groups(
+        folder, prepared, claims.known_seals(folder, prepared, seals), None
+    )
     return frozenset(tier for part in parts.values() for tier in part.tiers)
 
 
@@ -135,7 +137,7 @@ def _state(tier: str, complete: frozenset[str], there: tuple[str, ...], waiting:
     return "complete, not published" if tier in complete else "**failed or not reached**"
 
 
-def clean(workplace: Workplace, folder: Folder, sentinel: str, told: str) -> bool | None:
+def clean_order(workplace: Workplace, folder: Folder, sentinel: str, told: str) -> bool | None:
     """Give disk back: unfinished files; and of an order that is all published, all but its record.
 
     Says whether the latter was done; then nothing travels any more either. None: there is nothing
@@ -151,7 +153,7 @@ def clean(workplace: Workplace, folder: Folder, sentinel: str, told: str) -> boo
     with job.locked(patience=ENDING):
         for partial in job.folder.rglob("*.partial"):
             remove(partial, job.folder)
-        if workplace.settings.jobs.keep or not report(workplace, folder, sentinel, told).good:
+        if workplace.settings.jobs.keep or not report_order(workplace, folder, sentinel, told).good:
             return False
         give_back(folder, prepared)
     way.close()

@@ -37,10 +37,10 @@ from bot.jobs import claims
 from bot.jobs.claims import Seals
 from bot.jobs.orders import Described, Folder, Group, Handed, JobOrder, Needs, Prepared, Sent
 from bot.jobs.recordpath import RecordPath
-from bot.jobs.travel import Carrier, carried, carrier, here, sweep
+from bot.jobs.travel import Carrier, carried, carrier, sweep, works_here
 from bot.plan.models import Local, Model, Plan
 from bot.publish.afterwards import follow
-from bot.publish.publication import Published, held_already, send
+from bot.publish.publication import Published, held_already, send_release
 from bot.quantize import calibrating, tier_files, verify
 from bot.records.built import Built
 from bot.records.coding import digest, dump
@@ -63,7 +63,7 @@ from bot.workplace.target import target_of
 from bot.workplace.workplace import Workplace
 
 
-def prepare(workplace: Workplace, order: JobOrder) -> tuple[Folder, Prepared | None]:
+def prepare_order(workplace: Workplace, order: JobOrder) -> tuple[Folder, Prepared | None]:
     """Make all that every tier needs; None when this order is published already.
 
     Raises CapacityError for want of disk or of a device before anything is fetched.
@@ -73,14 +73,14 @@ def prepare(workplace: Workplace, order: JobOrder) -> tuple[Folder, Prepared | N
         raise SettingsError("hub.namespace is not set; name the owner of what will be published")
     devices = require_device(settings)
     workplace.narrator.say(f"devices: {devices}")
-    needs.require(workplace, order.tiers)
+    needs.require_all(workplace, order.tiers)
     release = workplace.hub.release(order.model, order.revision)
     gating.require_licence(release, settings.gate)
     folder = Folder(workplace.folders.order(order.model, release.commit))
     pinned = Pinned(
         name=name_of(release.repo_id.split("/")[1]), commit=release.commit, release=release
     )
-    inputs = asked.order(settings, pinned, order.tiers)
+    inputs = asked.order_of(settings, pinned, order.tiers)
     if _is_published(workplace, folder, inputs):
         return folder, None
     way = carrier(workplace, folder)
@@ -141,19 +141,19 @@ def _still(before: Prepared, known: str, commit: str, settings: Settings) -> boo
 
 def _make(job: Job, *, apart: bool) -> None:
     """The importance matrix, the reference's numbers, and the baselines with theirs."""
-    calibrating.calibrate(job)
+    calibrating.job_matrix(job)
     measure.measure_reference(job)
     plain = tuple(recipe for recipe in job.plan.recipes if recipe.plain)
     part = Job(job.workplace, replace(job.plan, recipes=plain), key=job.key)
-    made = tier_files.quantize(part)
+    made = tier_files.make_tiers(part)
     measure.measure_files(part, made)
     for tier, file in made.items() if apart else ():
-        tier_files.free(part, tier, file)  # nobody needs more of it than its numbers
+        tier_files.free_tier(part, tier, file)  # nobody needs more of it than its numbers
 
 
 def _needs(job: Job, local: Local, logits: Path | None) -> Needs:
     """What jobs on other machines cannot make, or should not make again."""
-    root, matrix = job.workplace.folders.root, calibrating.known(job)
+    root, matrix = job.workplace.folders.root, calibrating.known_matrix(job)
     texts = [data.path for data in (find_text(job.workplace), *find_tasks(job.workplace))]
     fetched = [
         describe.hashed(path) for path in texts if not Path(inside(root, path)).is_absolute()
@@ -221,7 +221,7 @@ def _require_room(workplace: Workplace, order: JobOrder) -> None:
 # ── one group of tiers ──────────────────────────────────────────────────────────────────────
 
 
-def quantize(
+def quantize_group(
     workplace: Workplace, folder: Folder, sentinel: str, number: int, seals: str = ""
 ) -> tuple[str, ...]:
     """Make and measure the tiers of a group; what is done is noted tier by tier.
@@ -255,7 +255,7 @@ def quantize(
         require_room(job)
         _lose_what_is_gone(job, way)
         done: tuple[str, ...] = ()
-        for tier, file in tier_files.quantize(job).items():
+        for tier, file in tier_files.make_tiers(job).items():
             measure.measure_files(job, {tier: file})
             verify.sound(job, tier, Path(file.path), file.sha256)
             done += tuple(r.tier for r in plan.recipes if tier in (r.tier, r.same_as))
@@ -279,7 +279,7 @@ def _is_done(way: Carrier, prepared: Prepared, number: int, group: Group, root: 
 def _lose_what_is_gone(job: Job, way: Carrier) -> None:
     """Tiers that were handed on and did not stay there are made again."""
     for recipe in job.plan.distinct:
-        built = tier_files.known(job, recipe.tier)
+        built = tier_files.known_tier(job, recipe.tier)
         if (
             built is not None
             and tier_files.is_free(job, recipe.tier)
@@ -310,7 +310,7 @@ def _given(
     works = prepared.work
     if way.apart:
         works = claims.of_release(works, prepared, folder.root)
-    return here(works, brought, folder.root)
+    return works_here(works, brought, folder.root)
 
 
 def _group(
@@ -333,10 +333,10 @@ def _leave(job: Job, way: Carrier, tier: str, file: Built, record: Path) -> None
         if tier_files.is_free(job, tier):
             tier_files.lose(job, tier)
         raise
-    tier_files.free(job, tier, file)
+    tier_files.free_tier(job, tier, file)
 
 
-def quantize_all(
+def quantize_groups(
     workplace: Workplace, folder: Folder, sentinel: str, seals: str = ""
 ) -> tuple[str, ...]:
     """The groups one after another; one that fails stops no other.
@@ -347,7 +347,7 @@ def quantize_all(
     done: tuple[str, ...] = ()
     for number in range(1, len(folder.prepared(sentinel).groups) + 1):
         try:
-            done += quantize(workplace, folder, sentinel, number, seals)
+            done += quantize_group(workplace, folder, sentinel, number, seals)
         except BotError as error:
             workplace.narrator.say(f"group {number}: {error}")
             failures.append(error)
@@ -410,7 +410,7 @@ def describe_release(
     told = claims.known_seals(folder, prepared, seals)
     brought = way.bring(prepared.needs.describe, _places(workplace, prepared))
     texts = [data.text for data in (find_text(workplace), *find_tasks(workplace))]
-    parts, wrong = claims.complete(folder, prepared, told, texts)
+    parts, wrong = claims.complete_groups(folder, prepared, told, texts)
     for why in wrong.values():
         workplace.narrator.say(f"{why}: its tiers are left out; rerun that job")
     done = {tier for part in parts.values() for tier in part.tiers}
@@ -482,7 +482,9 @@ def _making_nothing(job: Job, *, apart: bool) -> Iterator[None]:
     ledger = job.workplace.ledger
     before = set(_numbers(ledger))
     missing = [
-        recipe.tier for recipe in job.plan.distinct if tier_files.known(job, recipe.tier) is None
+        recipe.tier
+        for recipe in job.plan.distinct
+        if tier_files.known_tier(job, recipe.tier) is None
     ]
     if missing:
         raise BuildError(f"{missing[0]} did not come from the jobs before; rerun all jobs")
@@ -510,7 +512,7 @@ def _require_enough(policy: str, complete: Sequence[str], wanted: Sequence[str])
         )
 
 
-def publish(
+def publish_described(
     workplace: Workplace, folder: Folder, sentinel: str, told: str = "", *, private: bool
 ) -> tuple[Published, Sent]:
     """Send what was described: one commit, verified, then public. No model is opened here.
@@ -522,7 +524,7 @@ def publish(
     prepared, described = _to_send(way, folder, sentinel, told)
     message = f"APEX quants of {prepared.order.model} at {prepared.commit[:12]}"
     way.lend(workplace.hub, described.repo_id, described.files)
-    done = send(
+    done = send_release(
         workplace, described.repo_id, described.files, message, prepared.key, private=private
     )
     sent = Sent(
@@ -594,7 +596,7 @@ def _large(described: Described) -> dict[str, str]:
     return {name: described.files[name].sha256 for name in models}
 
 
-def matrix(prepared: Prepared, seals: Seals) -> dict[str, Any]:
+def workflow_matrix(prepared: Prepared, seals: Seals) -> dict[str, Any]:
     """The jobs of the group step, as a workflow's matrix; each is given its own seal."""
     rows = [
         {

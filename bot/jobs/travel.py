@@ -94,10 +94,10 @@ def carrier(workplace: Workplace, folder: Folder) -> Carrier:
             f"HF_STAGING_TOKEN is not set; make a token that may write to {jobs.staging} alone"
         )
     hub = Hub(workplace.settings.hub.endpoint, token, variable="HF_STAGING_TOKEN")
-    return Staging(hub, f"{jobs.staging}/{name_of(folder)}", folder, workplace)
+    return Staging(hub, f"{jobs.staging}/{staging_name(folder)}", folder, workplace)
 
 
-def name_of(folder: Folder) -> str:
+def staging_name(folder: Folder) -> str:
     """The name of an order's repository: on a Hub not every name of a release can be one."""
     return f"apex-staging-{digest(folder.name)[:16]}"
 
@@ -330,7 +330,7 @@ def carried(root: Path, files: Iterable[Built]) -> tuple[Carried, ...]:
     )
 
 
-def here(works: Iterable[Work], brought: frozenset[str], root: Path) -> tuple[Work, ...]:
+def works_here(works: Iterable[Work], brought: frozenset[str], root: Path) -> tuple[Work, ...]:
     """Finished work as of this machine: files that were brought have their time of here."""
 
     def moved(file: Kept) -> Kept:

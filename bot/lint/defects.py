@@ -78,7 +78,7 @@ class Defect:
     text: str
 
 
-def lint(repository: LintedRepository) -> list[Defect]:
+def defects_of(repository: LintedRepository) -> list[Defect]:
     """Every defect, rule by rule; empty for a repository in which everything holds."""
     with read_of(repository.repo_id or "the repository"):
         return [_cleaned(defect) for rule in RULES for defect in rule(repository)]

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from bot.clients.files import gguf
 from bot.disk.hashes import sha256
-from bot.disk.writing import as_text
+from bot.disk.writing import decoded
 from bot.errors import SettingsError, SourceError
 from bot.foreign import START, instead, read_of
 from bot.lint.defects import LONGEST_CARD, Head, LintedRepository, ListedFile
@@ -32,7 +32,9 @@ POINTER = "is a pointer of Git LFS in the file's place; run `git lfs pull`, then
 SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
 
-def read(workplace: Workplace, name: str, revision: str, *, hashes: bool) -> LintedRepository:
+def read_repository(
+    workplace: Workplace, name: str, revision: str, *, hashes: bool
+) -> LintedRepository:
     """What is in a folder, or in ORG/NAME on the Hub, where hashes are the Hub's own.
 
     With `hashes` each file of a folder is read whole. Raises SourceError, AccessError,
@@ -107,7 +109,7 @@ def _head(name: str, path: Path) -> Head | None:
 
     Raises SourceError for a file that is cut, damaged or longer than its header says.
     """
-    model = gguf.read(path)
+    model = gguf.read_gguf(path)
     _require_end(path, model)
     kind, layers = model.get("general.file_type"), model.get(".block_count", 0)
     extra = model.get(".nextn_predict_layers", 0)
@@ -163,7 +165,7 @@ def _text(found: _Found, folder: Path, name: str) -> str | None:
         found.damaged[name] = f"is {found_instead[0]}, not the file itself; {found_instead[1]}"
         return None
     try:
-        return as_text(content, name)
+        return decoded(content, name)
     except SettingsError as error:
         found.damaged[name] = str(error).removeprefix(f"{name} ")
         return None

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from bot.errors import SourceError
 from bot.localhub.files import pulls
-from bot.localhub.files.commits import merge
+from bot.localhub.files.commits import merge_pull
 from bot.localhub.files.repositories import Store
 from bot.serving.refusal import Refusal
 
 
-def review(store: Store, repo_id: str, number: int, *, agreed: bool) -> str:
+def review_pull(store: Store, repo_id: str, number: int, *, agreed: bool) -> str:
     """Merge or close a pull request as the repository's owner; a line that says what became of it.
 
     Raises SourceError where there is no such request, or it was answered before.
@@ -19,7 +19,7 @@ def review(store: Store, repo_id: str, number: int, *, agreed: bool) -> str:
         raise SourceError(f"this Hub has no {repo_id}; check the name")
     try:
         if agreed:
-            made = merge(store, repo, number, repo.owner)
+            made = merge_pull(store, repo, number, repo.owner)
             return f"{repo_id} #{number} is merged: commit {made.sha[:12]}"
         with store.database.writing() as db:
             pull = pulls.open_one(db, repo, number)

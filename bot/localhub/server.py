@@ -45,7 +45,7 @@ from bot.serving.serving import (
 PART_BYTES = 256 << 20  # LFS contents above this are sent in parts
 
 
-def application(
+def hub_application(
     store: Store,
     *,
     hosts: tuple[str, ...] = ("*",),
@@ -87,7 +87,7 @@ def _refused(request: Request, error: Exception) -> Response:
     if not isinstance(error, Refusal):
         raise error
     if "text/html" in request.headers.get("accept", ""):
-        return pages.refused(error)
+        return pages.refused_page(error)
     body = {"error": error.message}
     return JSONResponse(body, status_code=error.status, headers=error.headers)
 
@@ -106,7 +106,7 @@ def _server(
     bandwidth: float | None = None,
     lent_seconds: int = lending.LIFETIME,
 ) -> Server:
-    app = application(
+    app = hub_application(
         store,
         hosts=tuple(hosts(host)),
         parts=parts,
@@ -116,7 +116,7 @@ def _server(
     return Server(app, listening)
 
 
-def serve(
+def serve_hub(
     folder: Path,
     port: int,
     host: str = "127.0.0.1",

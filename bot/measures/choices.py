@@ -66,7 +66,7 @@ class Question:
         return 1 + sum(len(text) - self.prefix - (not self.every) for text in self.texts)
 
 
-def ask(
+def answers_of(
     session: Session, tasks: Sequence[ChoiceTask], *, threads: int, progress: Progress
 ) -> tuple[bool, ...]:
     """Whether each task was answered rightly, in order.

@@ -31,11 +31,11 @@ from bot.measures.logits import (
     room,
     scales,
     softmax,
-    unpack,
     unpack_one,
+    unpack_rows,
     width,
 )
-from bot.measures.passes import Progress, Running, decode, run
+from bot.measures.passes import Progress, Running, decode, run_pass
 from bot.measures.perplexity import mean_and_error, perplexity_of
 from bot.measures.windows import TextWindows
 from bot.records.measured import Divergence, Perplexity
@@ -43,7 +43,7 @@ from bot.records.measured import Divergence, Perplexity
 SMALLEST = np.float32(-16)  # log-probabilities below are lost in the file's 16 bits
 
 
-def compare(logits: Floats, packed: Codes, targets: Ints, out: Values) -> None:
+def compare_logits(logits: Floats, packed: Codes, targets: Ints, out: Values) -> None:
     """Score rows of candidate logits, [rows, vocabulary], against rows of the file.
 
     f32 throughout, sums as good as llama-perplexity's in f64.
@@ -53,7 +53,7 @@ def compare(logits: Floats, packed: Codes, targets: Ints, out: Values) -> None:
     scale, floor = scales(packed)
     some_lost = floor.min() <= SMALLEST
     for part in parts(logits.shape[1]):
-        above = unpack(packed, scale, part)  # log-probabilities above the row's floor
+        above = unpack_rows(packed, scale, part)  # log-probabilities above the row's floor
         p = room("exp", *above.shape)
         exponentials(above, -floor, p)
         if some_lost:
@@ -93,7 +93,7 @@ def require_same_tokens(words: Vocabulary, text: str, windows: TextWindows, refe
         )
 
 
-def measure(
+def measure_divergence(
     session: Session,
     base: BaseFile,
     journal: Journal,
@@ -113,10 +113,10 @@ def measure(
 
     def score(logits: Floats, targets: Ints, *, group: int, row: int, out: Values) -> None:
         first = group * rows + row
-        compare(logits, base.read(first, first + len(targets)), targets, out)
+        compare_logits(logits, base.read(first, first + len(targets)), targets, out)
 
     start = len(journal.groups)
-    run(session, windows, score, journal.add, start=start, threads=threads, progress=progress)
+    run_pass(session, windows, score, journal.add, start=start, threads=threads, progress=progress)
     return summary(journal.values)
 
 
@@ -145,7 +145,7 @@ def measure_beside(
 
     def score(logits: Floats, targets: Ints, *, group: int, row: int, out: Values) -> None:
         del group
-        compare(logits, packed[row : row + len(targets)], targets, out)
+        compare_logits(logits, packed[row : row + len(targets)], targets, out)
 
     with ThreadPoolExecutor(threads) as pool:
         last: Running | None = None

@@ -40,7 +40,7 @@ _LOG = {
 }
 
 
-def read(path: Path) -> tuple[Imported, ...]:
+def read_imported(path: Path) -> tuple[Imported, ...]:
     """The rows of a file. Raises SettingsError when it holds nothing that is known."""
     if not path.is_file() or path.stat().st_size > LARGEST:
         raise SettingsError(f"{path} is no file of results; check evaluation.imported")

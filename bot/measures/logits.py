@@ -159,7 +159,7 @@ def scales(rows: Codes) -> tuple[Floats, Floats]:
     return scale, floor
 
 
-def unpack(rows: Codes, scale: Floats, part: slice) -> Floats:
+def unpack_rows(rows: Codes, scale: Floats, part: slice) -> Floats:
     """Log-probabilities of some tokens from rows of the file, above each row's floor.
 
     An array [rows, part], this thread's own until the next call.
@@ -251,7 +251,7 @@ def open_base(path: Path) -> BaseFile:
     )
 
 
-def write_header(descriptor: int, vocabulary: int, windows: TextWindows) -> None:
+def write_base_header(descriptor: int, vocabulary: int, windows: TextWindows) -> None:
     """All of a file of log-probabilities that comes before its rows."""
     counts = np.array([windows.context, vocabulary, len(windows.tokens)], np.int32)
     os.pwrite(descriptor, MAGIC + counts.tobytes() + windows.tokens.tobytes(), 0)

@@ -113,7 +113,7 @@ def perplexity_pass(
 ) -> Perplexity:
     """Perplexity alone, after the groups that are `done`."""
     with reading.session(windows) as session:
-        return perplexity.measure(
+        return perplexity.measure_perplexity(
             session,
             windows,
             Relayed(voice, 0, done),
@@ -127,7 +127,7 @@ def reference_pass(
 ) -> Perplexity:
     """Perplexity of the reference; its log-probabilities go to `target`."""
     with reading.session(windows) as session:
-        return perplexity.measure_reference(
+        return perplexity.reference_perplexity(
             session,
             windows,
             target,
@@ -144,7 +144,7 @@ def divergence_pass(
     with open_base(base) as opened:
         windows = replace(opened.windows, together=together or opened.windows.together)
         with reading.session(windows) as session:
-            return divergence.measure(
+            return divergence.measure_divergence(
                 session,
                 opened,
                 Relayed(voice, 0, done),
@@ -180,13 +180,15 @@ def answers_to(
 ) -> list[bool]:
     """Whether each task was answered rightly."""
     with model.session(n_ctx, sequences=sequences, unified=True) as session:
-        return list(choices.ask(session, tasks, threads=model.threads, progress=voice.progress))
+        return list(
+            choices.answers_of(session, tasks, threads=model.threads, progress=voice.progress)
+        )
 
 
 def speeds_of(voice: Voice, model: Loading, *, repetitions: int) -> tuple[Speed, Speed]:
     """Tokens per second, read and written."""
     with model.session(speed.PROMPT, sequences=1, unified=False) as session:
-        return speed.measure(session, repetitions, voice.progress)
+        return speed.measure_speed(session, repetitions, voice.progress)
 
 
 # ── groups on their way ─────────────────────────────────────────────────────────────────────

@@ -77,7 +77,7 @@ class Running:
         return self._values
 
 
-def run(
+def run_pass(
     session: Session,
     windows: TextWindows,
     score: Score,

@@ -21,10 +21,10 @@ from bot.measures.logits import (
     pack,
     room_for_codes,
     width,
-    write_header,
+    write_base_header,
     write_rows,
 )
-from bot.measures.passes import Progress, run
+from bot.measures.passes import Progress, run_pass
 from bot.measures.windows import TextWindows
 from bot.records.measured import Perplexity
 
@@ -45,7 +45,7 @@ def perplexity_of(nll: NDArray[np.floating]) -> Perplexity:
     return Perplexity(value=value, error=value * error)
 
 
-def measure(
+def measure_perplexity(
     session: Session, windows: TextWindows, journal: Journal, *, threads: int, progress: Progress
 ) -> Perplexity:
     """Perplexity alone, from where the journal ends."""
@@ -55,11 +55,11 @@ def measure(
         out["nll"] = nll_of(logits, targets)
 
     start = len(journal.groups)
-    run(session, windows, score, journal.add, start=start, threads=threads, progress=progress)
+    run_pass(session, windows, score, journal.add, start=start, threads=threads, progress=progress)
     return perplexity_of(journal.values["nll"])
 
 
-def measure_reference(
+def reference_perplexity(
     session: Session,
     windows: TextWindows,
     target: Path,
@@ -83,7 +83,7 @@ def measure_reference(
     try:
         if not journal.groups:
             os.ftruncate(descriptor, 0)
-            write_header(descriptor, session.vocabulary, windows)
+            write_base_header(descriptor, session.vocabulary, windows)
 
         def score(logits: Floats, targets: Ints, *, group: int, row: int, out: Values) -> None:
             packed = room_for_codes(len(logits), session.vocabulary)
@@ -95,7 +95,7 @@ def measure_reference(
             journal.add(values)
 
         start = len(journal.groups)
-        run(session, windows, score, keep, start=start, threads=threads, progress=progress)
+        run_pass(session, windows, score, keep, start=start, threads=threads, progress=progress)
     finally:
         os.close(descriptor)
     return perplexity_of(journal.values["nll"])

@@ -19,7 +19,7 @@ PROMPT, GENERATED = 512, 128
 Progress = Callable[[int, int], None]  # runs done, runs in all
 
 
-def measure(session: Session, repetitions: int, progress: Progress) -> tuple[Speed, Speed]:
+def measure_speed(session: Session, repetitions: int, progress: Progress) -> tuple[Speed, Speed]:
     """Prompt processing and generation. `session` needs room for 512 tokens of one sequence."""
     random = np.random.default_rng(1)
     total = 2 * repetitions

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bot.disk.writing import as_text
+from bot.disk.writing import decoded
 from bot.errors import SettingsError
 
 Kind = Literal["hellaswag", "winogrande", "multiple-choice"]
@@ -46,7 +46,7 @@ def read_tasks(path: Path, kind: Kind, count: int | None) -> list[ChoiceTask]:
     Raises SettingsError naming the line or task that is wrong.
     """
     if kind == "hellaswag":
-        return draw(_hellaswag(path), count)
+        return draw_tasks(_hellaswag(path), count)
     data = path.read_bytes()
     if kind == "winogrande":
         return draw_scaled(_winogrande(path, data), count)
@@ -55,7 +55,7 @@ def read_tasks(path: Path, kind: Kind, count: int | None) -> list[ChoiceTask]:
 
 
 def _hellaswag(path: Path) -> list[ChoiceTask]:
-    lines = as_text(path.read_bytes(), str(path)).split("\n")
+    lines = decoded(path.read_bytes(), str(path)).split("\n")
     if lines and not lines[-1]:
         lines.pop()
     if not lines or len(lines) % LINES:
@@ -78,7 +78,7 @@ def _winogrande(path: Path, data: bytes) -> list[ChoiceTask]:
 
     llama-perplexity cuts a file's final newline off, and the reader takes no line without one.
     """
-    lines = as_text(data, str(path)).removesuffix("\n").split("\n")[:-1]
+    lines = decoded(data, str(path)).removesuffix("\n").split("\n")[:-1]
     tasks = [_blank(path, number, line) for number, line in enumerate(lines, 1)]
     if not tasks:
         raise SettingsError(f"{path} holds no tasks; name a Winogrande file")
@@ -136,7 +136,7 @@ class _Reader:
         if len(raw) != size:
             raise self.wrong("it ends too early")
         self.place += size
-        return as_text(raw, str(self._path))
+        return decoded(raw, str(self._path))
 
     def wrong(self, what: str) -> SettingsError:
         return SettingsError(
@@ -168,7 +168,7 @@ def _stored(reader: _Reader) -> ChoiceTask:
 
 
 def _jsonl(path: Path, data: bytes) -> list[ChoiceTask]:
-    lines = as_text(data, str(path)).split("\n")
+    lines = decoded(data, str(path)).split("\n")
     return [_object(path, n, line) for n, line in enumerate(lines, 1) if line.strip()]
 
 
@@ -188,7 +188,7 @@ def _object(path: Path, number: int, line: str) -> ChoiceTask:
     return ChoiceTask(texts=tuple(f"{question} {choice}" for choice in choices), right=right)
 
 
-def draw(tasks: Sequence[ChoiceTask], count: int | None) -> list[ChoiceTask]:
+def draw_tasks(tasks: Sequence[ChoiceTask], count: int | None) -> list[ChoiceTask]:
     """HellaSwag's tasks: Lemire's method on std::mt19937(1), always, so that fewer are a prefix."""
     left = list(tasks)
     draws = _raw_draws()

@@ -20,7 +20,7 @@ from pydantic import PlainSerializer, PlainValidator
 
 from bot.clients.llama.batch import Batch
 from bot.clients.llama.vocabulary import Vocabulary
-from bot.disk.writing import as_text
+from bot.disk.writing import decoded
 from bot.errors import SettingsError
 
 Ints = NDArray[np.int32]
@@ -101,12 +101,12 @@ class TextWindows:
         return Batch.rows(ids, self.first)
 
 
-def read_text(path: Path) -> str:
+def read_evaluation_text(path: Path) -> str:
     """A text as -f of llama.cpp's tools takes it: byte for byte, but without its final newline.
 
     Raises SettingsError for a text that is not UTF-8.
     """
-    return as_text(path.read_bytes(), str(path)).removesuffix("\n")
+    return decoded(path.read_bytes(), str(path)).removesuffix("\n")
 
 
 def cut(

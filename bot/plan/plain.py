@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from bot.errors import SettingsError
 from bot.plan.profiles import FILE_TYPES
-from bot.plan.recipe import OUTSIDE, band, windows
+from bot.plan.recipe import OUTSIDE, band, band_windows
 from bot.records.model import Architecture, Tensor
 from bot.records.recipes import Assignment, Recipe
 from bot.tensors.roles import layer_of, role_of
@@ -53,7 +53,7 @@ def plain_recipe(
     baseline: Baseline, types: Mapping[str, str], model: Architecture, tensors: Sequence[Tensor]
 ) -> Recipe:
     """The recipe of a baseline; `types` by tensor are llama.cpp's choice, all tensors named."""
-    found = windows(model.layers)
+    found = band_windows(model.layers)
 
     def where(tensor: Tensor) -> str:
         layer = layer_of(tensor.name)

@@ -19,7 +19,7 @@ NEXT = dict.fromkeys(("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S"), "Q2_K") |
 }
 
 
-def windows(layers: int) -> BandWindows:
+def band_windows(layers: int) -> BandWindows:
     """APEX's windows: 5 edge and 5 near layers at each end, 3 at the attention's edge.
 
     These are for 30 layers and more. In a shallower model fixed windows would cover everything and
@@ -43,7 +43,7 @@ def band(layer: int, layers: int, edge: int, near: int) -> str:
 
 def make_recipe(profile: Profile, model: Architecture, tensors: Sequence[Tensor]) -> Recipe:
     """The recipe of one tier. Raises SourceError naming a tensor without exactly one rule."""
-    found = windows(model.layers)
+    found = band_windows(model.layers)
     return Recipe(
         tier=profile.tier,
         base=profile.base,

@@ -110,13 +110,13 @@ def pictures(
     return [sketch.picture(folder) for sketch in drawn], names
 
 
-def draw(results: Results, folder: Path, isolation: Wanted = "best") -> dict[str, str]:
+def draw_pictures(results: Results, folder: Path, isolation: Wanted = "best") -> dict[str, str]:
     """Have every plot drawn into `folder`; the names of those left out, each with the reason.
 
     Nothing of an earlier plot of that name stays. Raises CapacityError where the system has not the
     isolation that is asked for.
     """
-    sandbox.chosen(isolation)
+    sandbox.chosen_isolation(isolation)
     wanted = sketches(results)
     if not wanted:
         return {}
@@ -132,7 +132,7 @@ def draw(results: Results, folder: Path, isolation: Wanted = "best") -> dict[str
         return {sketch.name: str(error) for sketch in wanted}
 
 
-def told(lacking: Mapping[str, str]) -> tuple[str, ...]:
+def lacking_plots(lacking: Mapping[str, str]) -> tuple[str, ...]:
     """How plots that could not be drawn are told of."""
     return tuple(f"without its plot {name}: {why}" for name, why in lacking.items())
 

@@ -28,7 +28,7 @@ from bot.plots.pictures import DPI, WHY, Drawing, sketches
 from bot.plots.points import Point, front, points, points_of_perplexity
 from bot.records.coding import from_json
 from bot.records.results import Results
-from bot.wording.rows import entries
+from bot.wording.rows import card_rows
 
 PIXEL = 72 / DPI  # in points
 MARKER = 10  # points, the larger marker with its edge
@@ -80,7 +80,7 @@ LOOKS = {
 Draw = Callable[[Figure, _Theme], None]
 
 
-def draw(results: Results, folder: Path) -> dict[str, str]:
+def draw_plots(results: Results, folder: Path) -> dict[str, str]:
     """Write every plot whose numbers were measured: NAME.png, NAME-dark.png and NAME.svg.
 
     Returns the names of those that could not be drawn, each with the reason: one word of a
@@ -107,7 +107,7 @@ def _work(results: Results, sketch: Drawing) -> Draw:
 
 
 def _carried_out(order: str, made: Path) -> None:
-    for name, reason in draw(from_json(Results, order), made).items():
+    for name, reason in draw_plots(from_json(Results, order), made).items():
         (made / f"{name}{WHY}").write_text(reason, encoding="utf-8", errors="replace")
 
 
@@ -132,7 +132,7 @@ def _save(size: tuple[float, float], work: Draw, files: Sequence[Path]) -> None:
 def _kld(figure: Figure, theme: _Theme, results: Results) -> None:
     found = points(results)
     axes = _frame(figure, theme, f"{_model(results)}: size and KL divergence")
-    reference = _drawn(entries(results)[0].name, 30)
+    reference = _drawn(card_rows(results)[0].name, 30)
     axes.set_ylabel(
         f"mean KL divergence from {reference} (nats)", fontsize=11.5, color=theme.ink,
         parse_math=False,
@@ -144,7 +144,7 @@ def _ppl(figure: Figure, theme: _Theme, results: Results) -> None:
     found = points_of_perplexity(results)
     axes = _frame(figure, theme, f"{_model(results)}: size and perplexity")
     axes.set_ylabel("perplexity", fontsize=11.5, color=theme.ink)
-    reference = entries(results)[0]
+    reference = card_rows(results)[0]
     if reference.perplexity is not None:
         axes.axhline(
             reference.perplexity, color=theme.soft, linewidth=1.2, linestyle=(0, (1, 2)),

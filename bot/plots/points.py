@@ -8,8 +8,8 @@ from typing import Literal
 
 from bot.legible import legible
 from bot.records.results import Results
-from bot.wording.formats import error_places, fixed, measured, percent, size, value_places
-from bot.wording.rows import NAME_LIMIT, SAME_SIZE, CardRow, entries, files_of
+from bot.wording.formats import error_places, fixed, percent, size_text, value_places, with_error
+from bot.wording.rows import NAME_LIMIT, SAME_SIZE, CardRow, card_rows, files_of
 
 PointKind = Literal["plain", "weighted", "baseline", "other", "reference"]
 
@@ -51,7 +51,7 @@ def points(results: Results) -> list[Point]:
 
 def points_of_perplexity(results: Results) -> list[Point]:
     """Files with a perplexity; the error is of the difference to the reference's, where known."""
-    base = entries(results)[0].perplexity
+    base = card_rows(results)[0].perplexity
     return [
         _point(row, row.perplexity, _relative_error(row, base))
         for row in files_of(results)
@@ -111,7 +111,7 @@ def by_speed(results: Results) -> list[Panel]:
 
 
 def _with_reference(results: Results) -> list[CardRow]:
-    return [entries(results)[0], *files_of(results)]
+    return [card_rows(results)[0], *files_of(results)]
 
 
 # ── in words ────────────────────────────────────────────────────────────────────────────────
@@ -119,7 +119,7 @@ def _with_reference(results: Results) -> list[CardRow]:
 
 def alt_text(results: Results, plot: str) -> str:
     """A plot in words, with its numbers; `plot` is kld, ppl, kl-max, accuracy or speed."""
-    reference = legible(entries(results)[0].name, NAME_LIMIT)
+    reference = legible(card_rows(results)[0].name, NAME_LIMIT)
     match plot:
         case "kld":
             what = (
@@ -128,7 +128,7 @@ def alt_text(results: Results, plot: str) -> str:
             )
             return f"{what}: {_told(points(results), 4)}."
         case "ppl":
-            base = entries(results)[0].perplexity
+            base = card_rows(results)[0].perplexity
             of = f" ({reference}: {fixed(base, 3)})" if base is not None else ""
             what = f"Plot of file size against perplexity, lower is better{of}"
             return f"{what}: {_told(points_of_perplexity(results), 3)}."
@@ -146,7 +146,7 @@ def alt_text(results: Results, plot: str) -> str:
 def _told(found: Sequence[Point], otherwise: int) -> str:
     places = error_places((point.error for point in found), otherwise)
     return "; ".join(
-        f"{p.label} {size(p.bytes)}, {measured(p.value, p.error, places)}" for p in found
+        f"{p.label} {size_text(p.bytes)}, {with_error(p.value, p.error, places)}" for p in found
     )
 
 
@@ -171,4 +171,4 @@ def _accuracy(found: Sequence[Point]) -> str:
 
 
 def _rate(found: Sequence[Point]) -> str:
-    return "; ".join(f"{p.label} {measured(p.value, p.error, 1)}" for p in found)
+    return "; ".join(f"{p.label} {with_error(p.value, p.error, 1)}" for p in found)

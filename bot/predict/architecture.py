@@ -9,7 +9,7 @@ from typing import Any
 from bot.errors import SourceError
 from bot.records.model import Architecture, Tensor
 from bot.tensors.configs import can_route
-from bot.tensors.weights import SIXTEEN_BIT, stored_as
+from bot.tensors.weights import SIXTEEN_BIT, gguf_storage
 
 ROUTED = re.compile(r"\.ffn_(gate|up|down|gate_up)_(exps|chexps)\.weight$")
 SHARED = re.compile(r"\.ffn_(gate|up|down)_shexp\.weight$")
@@ -20,7 +20,7 @@ CHUNKED = {"llama4": 8192}
 _PERIODS = {"llama4": 4}
 
 
-def describe(metadata: Mapping[str, Any], tensors: Sequence[Tensor]) -> Architecture:
+def architecture_of(metadata: Mapping[str, Any], tensors: Sequence[Tensor]) -> Architecture:
     """What the model is. Raises SourceError when it is not a 16-bit mixture of experts."""
     family = metadata.get("general.architecture")
     if not isinstance(family, str) or not tensors:
@@ -162,7 +162,7 @@ def _cache(metadata: Mapping[str, Any], family: str, layers: Sequence[int]) -> i
 
 def _source_type(name: str, tensors: Iterable[Tensor]) -> str:
     """The type of most weights; anything below 16 bits is not a source."""
-    kind = stored_as(tensors)
+    kind = gguf_storage(tensors)
     if kind is None:
         raise SourceError(f"{name} has no weights; convert it again")
     if kind not in SIXTEEN_BIT:

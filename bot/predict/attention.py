@@ -43,7 +43,7 @@ class AttentionRule(NamedTuple):
     reads: Reader
 
 
-def attention(scopes: Scopes, layers: int) -> Layers | None:
+def attention_kinds(scopes: Scopes, layers: int) -> Layers | None:
     """The kind of attention of each of `layers` layers, None where the config does not tell."""
     for rule in RULES:
         for scope in scopes:

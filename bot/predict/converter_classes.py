@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bot.tensors.configs import converter_name, scopes_of, text
+from bot.tensors.configs import converter_name, scopes_of, text_config
 
 CLASSES: dict[str, tuple[str, ...]] = {
     "afmoe": ("AfmoeForCausalLM",),
@@ -103,7 +103,7 @@ DROPS_TIED_HEAD = frozenset(
 
 def family_of(config: Mapping[str, Any]) -> str:
     """llama.cpp's architecture for a config; the model_type where the class is unknown."""
-    kinds = (text(scope.get("model_type")) for scope in scopes_of(config))
+    kinds = (text_config(scope.get("model_type")) for scope in scopes_of(config))
     kind = next((kind for kind in kinds if kind), "unknown")
     family = _FAMILY.get(converter_name(config) or "", kind)
     return BY_TYPE.get((family, kind), family)

@@ -9,7 +9,7 @@ from typing import Any
 
 from bot.errors import SourceError
 from bot.predict.architecture import ROUTED, SHARED, kind_of
-from bot.predict.attention import attention
+from bot.predict.attention import attention_kinds
 from bot.predict.conversion import HEAD, Predicted, predict
 from bot.predict.reshaping import HIDDEN_KEYS
 from bot.records.model import Architecture, HeaderTensor, Tensor
@@ -75,7 +75,7 @@ def describe_predicted(
         parameters=total,
         parameters_active=total - routed + routed * active // experts,
         parameters_other=content.weights("vision", "audio"),
-        attention=_attention(attention(scopes, layers), by_layer),
+        attention=_attention(attention_kinds(scopes, layers), by_layer),
         context_length=number(scopes, CONTEXT_KEYS, MOST) or 0,
         vocabulary=_vocabulary(scopes, predicted.tensors),
         embedding_length=number(scopes, HIDDEN_KEYS, MOST) or 0,

@@ -12,7 +12,7 @@ from pathlib import Path
 from bot.clients.hub.community import Community, HubPull
 from bot.clients.hub.hub import Hub
 from bot.errors import GateError
-from bot.publish.held import differing, verify
+from bot.publish.held import differing, verify_held
 from bot.publish.update import CHANGES, Update
 from bot.publish.upload import CARD, order_of
 from bot.records.built import Built
@@ -38,7 +38,9 @@ def pull_of(hub: Hub, repo_id: str, key: str) -> HubPull | None:
     return found
 
 
-def ask(hub: Hub, before: Release, update: Update, key: str, evaluation: str) -> HubPull | None:
+def ask_people(
+    hub: Hub, before: Release, update: Update, key: str, evaluation: str
+) -> HubPull | None:
     """Propose an update to people unless that was done; the pull request as it stands.
 
     None where the repository holds all of it without one. After a merge into a repository that
@@ -50,7 +52,7 @@ def ask(hub: Hub, before: Release, update: Update, key: str, evaluation: str) ->
     gone = tuple(path for path in update.deletions if path in there)
     changed = differing(before, update.files)
     if found is not None and found.status == "merged" and before.private:
-        verify(hub, repo_id, before.commit, measured(update))
+        verify_held(hub, repo_id, before.commit, measured_files(update))
         return found
     if (found is None or found.status == "merged") and (changed or gone):
         title, _, description = update.message.partition("\n\n")
@@ -64,17 +66,17 @@ def ask(hub: Hub, before: Release, update: Update, key: str, evaluation: str) ->
             "show it on the Hub yourself"
         )
     if found is not None and found.status == "open":
-        tell(hub, repo_id, found, evaluation)
+        tell_people(hub, repo_id, found, evaluation)
     return found
 
 
-def tell(hub: Hub, repo_id: str, pull: HubPull, evaluation: str) -> None:
+def tell_people(hub: Hub, repo_id: str, pull: HubPull, evaluation: str) -> None:
     """Have the evaluation among the comments, once; an empty one is not made here yet."""
     if evaluation:
         Community(hub).comment(repo_id, pull, evaluation, EVALUATION)
 
 
-def measured(update: Update) -> dict[str, Built]:
+def measured_files(update: Update) -> dict[str, Built]:
     """Its files without card and changelog, which are as people merged them."""
     return {path: file for path, file in update.files.items() if path not in (CARD, CHANGES)}
 
@@ -84,7 +86,7 @@ def mark(key: str) -> str:
     return f"[build-{key[:12]}]"
 
 
-def evaluation(card: str, gate: str) -> str:
+def evaluation_comment(card: str, gate: str) -> str:
     """What a person decides on, as a comment: the card's benchmarks and the gate's verdict."""
     shown = [text for name, text in sections(card) if name.startswith("benchmark")]
     table = _PICTURE.sub("", "".join(shown)).strip()

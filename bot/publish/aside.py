@@ -14,7 +14,7 @@ from bot.clients.hub.connection import moved_on
 from bot.clients.hub.hub import Hub
 from bot.errors import PublishError
 from bot.publish.approval import mark
-from bot.publish.held import differing, verify
+from bot.publish.held import differing, verify_held
 from bot.publish.update import Update
 from bot.publish.upload import Pushed, order_of
 from bot.records.releases import Release
@@ -43,7 +43,7 @@ def publish_aside(
         pull = _proposed(hub, before, update, key, changed, gone)
         told(1)
         try:
-            look(verify(hub, repo_id, pull.ref, update.files))
+            look(verify_held(hub, repo_id, pull.ref, update.files))
             told(2)
             if hub.head(repo_id) != before.commit:
                 raise moved_on(repo_id)
@@ -51,7 +51,7 @@ def publish_aside(
         except PublishError as error:
             community.close(repo_id, pull, f"Not merged: {error}")
             raise
-    held = verify(hub, repo_id, "main", update.files)
+    held = verify_held(hub, repo_id, "main", update.files)
     if not changed and not gone:
         look(held)
     if held.private and not private:

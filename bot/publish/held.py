@@ -69,7 +69,7 @@ def _words(value: Any) -> list[str]:
     return [str(one) for one in (value if isinstance(value, list) else [value])]
 
 
-def verify(hub: Hub, repo_id: str, commit: str, files: Mapping[str, Built]) -> Release:
+def verify_held(hub: Hub, repo_id: str, commit: str, files: Mapping[str, Built]) -> Release:
     """The repository at `commit`, if it holds exactly `files`.
 
     Raises Differs naming the first file that does not hold.

@@ -16,16 +16,22 @@ from bot.disk.paths import slug
 from bot.errors import BotError, PublishError, SourceError
 from bot.lint.defects import astray
 from bot.progress import Report
-from bot.publish.approval import ask, evaluation, measured, pull_of, tell
+from bot.publish.approval import (
+    ask_people,
+    evaluation_comment,
+    measured_files,
+    pull_of,
+    tell_people,
+)
 from bot.publish.aside import publish_aside
 from bot.publish.held import Unfit, read_as_written
 from bot.publish.reclaim import TAG
 from bot.publish.standing import standing
-from bot.publish.update import Update, prepare, rollback
-from bot.publish.upload import CARD, Pushed, open_private, open_public, publish
+from bot.publish.update import Update, plan_update, rollback_files
+from bot.publish.upload import CARD, Pushed, open_private, open_public, publish_commit
 from bot.records.built import Built
 from bot.records.releases import Release
-from bot.wording.blocks import front_matter
+from bot.wording.blocks import front_matter_of
 from bot.workplace.asked import Order
 from bot.workplace.provenance import is_whole, said_of
 from bot.workplace.workplace import Workplace
@@ -106,7 +112,7 @@ def held_already(
     )
 
 
-def send(
+def send_release(
     workplace: Workplace,
     repo_id: str,
     files: Mapping[str, Built],
@@ -157,11 +163,11 @@ def _sent(
     release, aside = Path(files[CARD].path).parent, wanted.hidden == "pull-request"
     update = _update(hub, before, files, message)
     if wanted.approval == "pull-request":
-        pull = ask(hub, before, update, key, _evaluation(release))
+        pull = ask_people(hub, before, update, key, _evaluation(release))
         if pull is not None and pull.status == "open":
             return _waiting(workplace, repo_id, pull, release)
         if pull is not None and before.private:
-            update = replace(update, files=measured(update), deletions=())
+            update = replace(update, files=measured_files(update), deletions=())
     pushed, held = _commit(
         hub,
         before,
@@ -191,7 +197,7 @@ def _update(hub: Hub, before: Release, files: Mapping[str, Built], message: str)
     if there is not None:
         return Update(files=there, deletions=(), message=message, left=())
     folder = Path(files[CARD].path).parent.with_name("merged")
-    return prepare(hub, before, files, message, folder, _today())
+    return plan_update(hub, before, files, message, folder, _today())
 
 
 def _commit(
@@ -207,7 +213,7 @@ def _commit(
     """Straight to main, or through a pull request of the build with the key `aside`."""
     if aside is not None:
         return publish_aside(hub, before, update, aside, private=private, told=told, look=look)
-    return publish(
+    return publish_commit(
         hub,
         before.repo_id,
         update.files,
@@ -228,7 +234,7 @@ def _look(hub: Hub, held: Release, made: Mapping[str, Built], sent: Mapping[str,
     if CARD not in sent:
         return
     text = Path(sent[CARD].path).read_text(encoding="utf-8")
-    read_as_written(held.repo_id, front_matter(text), hub.card_data(held.repo_id, held.commit))
+    read_as_written(held.repo_id, front_matter_of(text), hub.card_data(held.repo_id, held.commit))
     ours, there = tuple(made), tuple(file.path for file in held.files)
     card = Path(made[CARD].path).read_text(encoding="utf-8")
     if (wrong := astray(card, held.repo_id, ours, there)) is not None:
@@ -246,7 +252,7 @@ def waits(workplace: Workplace, repo_id: str, order: Order) -> Published | None:
     pull, release = pull_of(hub, repo_id, order.key), order.paths(workplace.folders).release
     if pull is None or pull.status != "open":
         return None
-    tell(hub, repo_id, pull, _evaluation(release))
+    tell_people(hub, repo_id, pull, _evaluation(release))
     return _waiting(workplace, repo_id, pull, release)
 
 
@@ -255,7 +261,7 @@ def _evaluation(release: Path) -> str:
     card, gate = release / CARD, release.with_name(GATE)
     if not card.is_file() or not gate.is_file():
         return ""
-    return evaluation(card.read_text(encoding="utf-8"), gate.read_text(encoding="utf-8"))
+    return evaluation_comment(card.read_text(encoding="utf-8"), gate.read_text(encoding="utf-8"))
 
 
 def _waiting(workplace: Workplace, repo_id: str, pull: HubPull, release: Path) -> Published:
@@ -290,7 +296,7 @@ def back(workplace: Workplace, repo_id: str, revision: str) -> RolledBack:
     named = _unshortened(hub, repo_id, revision)
     with workplace.narrator.work(f"returning {repo_id} to {revision}"):
         folder = workplace.folders.root / "rollbacks" / slug(repo_id)
-        commit, changed = rollback(hub, repo_id, named, folder, _today())
+        commit, changed = rollback_files(hub, repo_id, named, folder, _today())
     return RolledBack(
         repo_id=repo_id,
         url=f"{workplace.hub.endpoint}/{repo_id}",
@@ -313,7 +319,7 @@ def _unshortened(hub: Hub, repo_id: str, revision: str) -> str:
     return found[0] if found else revision
 
 
-def builds(workplace: Workplace, repo_id: str) -> tuple[Version, ...]:
+def published_builds(workplace: Workplace, repo_id: str) -> tuple[Version, ...]:
     """The builds that a repository had, by the tags that the bot gave them; the newest first."""
     writer = Writer(workplace.hub)
     named = writer.tags(repo_id)

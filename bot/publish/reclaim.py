@@ -104,7 +104,7 @@ def _said(hub: Hub, repo_id: str, commit: str) -> Mapping[str, str] | None:
         said = hub.read_json(repo_id, commit, provenance.NAME, provenance.LIMIT)
     except SourceError:  # somebody else's
         return None
-    made = provenance.parse(said)
+    made = provenance.parse_statement(said)
     return made.files if made else None
 
 

@@ -22,7 +22,7 @@ BESIDE = ("mmproj", "mtp-")  # parts of the model that are no tier
 SHARD = re.compile(r"-\d{5}-of-\d{5}(?=\.gguf$)")
 
 
-def would_prune(
+def replaced_by_update(
     workplace: Workplace, plan: Plan[Sketch], order: Order, repo_id: str, *, others: bool = False
 ) -> tuple[Replaced, ...]:
     """What the same publication would give back in the end; `others` as for `held_already`.

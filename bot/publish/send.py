@@ -10,7 +10,7 @@ from bot.publish.upload import open_private, open_public
 from bot.records.built import Built
 
 
-def send(
+def send_files(
     hub: Hub, repo_id: str, files: Mapping[str, Built], *, private: bool = True
 ) -> tuple[str, ...]:
     """Send what `repo_id` does not hold of `files`, by path in it; returns the paths.

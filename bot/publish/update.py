@@ -15,12 +15,12 @@ from bot.clients.hub.writing import Writer
 from bot.disk.hashes import sha256
 from bot.disk.writing import keep_text
 from bot.errors import PublishError, SourceError
-from bot.publish.held import differing, verify
+from bot.publish.held import differing, verify_held
 from bot.publish.reclaim import require_stored
 from bot.publish.upload import CARD
 from bot.records.built import Built
 from bot.records.releases import Release, RepoFile
-from bot.wording.blocks import merged
+from bot.wording.blocks import merged_card
 from bot.workplace import provenance
 from bot.workplace.provenance import Made
 
@@ -41,7 +41,7 @@ class Update:
     left: tuple[str, ...]
 
 
-def prepare(
+def plan_update(
     hub: Hub, before: Release, files: Mapping[str, Built], first: str, folder: Path, date: str
 ) -> Update:
     """The commit that makes the repository hold `files`; merged texts are written to `folder`.
@@ -49,7 +49,7 @@ def prepare(
     `first` is the message where nothing was published yet, `date` stands in the changelog.
     Raises PublishError where somebody else's file has the name of one of ours.
     """
-    old = provenance.parse(_json(hub, before, provenance.NAME))
+    old = provenance.parse_statement(_json(hub, before, provenance.NAME))
     new = provenance.of_files(files)
     there = {file.path: file for file in before.files}
     mine = _owned(hub, before, old)
@@ -71,7 +71,7 @@ def prepare(
     return Update(files=wanted, deletions=gone, message=message, left=tuple(left))
 
 
-def rollback(
+def rollback_files(
     hub: Hub, repo_id: str, revision: str, folder: Path, date: str
 ) -> tuple[str, tuple[str, ...]]:
     """One commit that gives the bot's files what they held at `revision`; it, and what it changed.
@@ -80,7 +80,9 @@ def rollback(
     PublishError where the Hub stores a file of that revision no more.
     """
     now, then = hub.release(repo_id), hub.release(repo_id, revision)
-    held = [provenance.parse(_json(hub, release, provenance.NAME)) for release in (now, then)]
+    held = [
+        provenance.parse_statement(_json(hub, release, provenance.NAME)) for release in (now, then)
+    ]
     ours = _owned(hub, now, held[0]) | _owned(hub, then, held[1])
     there, wanted = ({f.path: f for f in release.files} for release in (now, then))
     changed = [p for p in sorted(ours - {CHANGES}) if there.get(p) != wanted.get(p)]
@@ -99,7 +101,7 @@ def rollback(
     paths = {path: Path(built.path) for path, built in sent.items()}
     message = f"Back to {then.commit[:12]}"
     commit = Writer(hub).restore(now, then, message, changed, paths)
-    verify(hub, repo_id, commit, sent)
+    verify_held(hub, repo_id, commit, sent)
     return commit, (*changed, *sent)
 
 
@@ -141,7 +143,7 @@ def _merge_card(
     hub: Hub, before: Release, wanted: dict[str, Built], folder: Path, left: list[str]
 ) -> None:
     held = hub.read_text(before.repo_id, before.commit, CARD, TEXT_LIMIT)
-    text = merged(held, Path(wanted[CARD].path).read_text(encoding="utf-8")) if held else None
+    text = merged_card(held, Path(wanted[CARD].path).read_text(encoding="utf-8")) if held else None
     if text is None:
         left.append(f"{CARD} was written by somebody else and stays; its numbers are not the bot's")
         del wanted[CARD]

@@ -10,7 +10,7 @@ from typing import NoReturn
 from bot.clients.hub.hub import Hub
 from bot.clients.hub.writing import Writer
 from bot.errors import BotError, PublishError
-from bot.publish.held import Differs, differing, verify
+from bot.publish.held import Differs, differing, verify_held
 from bot.records.built import Built
 from bot.records.releases import Release
 
@@ -26,7 +26,7 @@ class Pushed:
     changed: tuple[str, ...]
 
 
-def publish(
+def publish_commit(
     hub: Hub,
     repo_id: str,
     files: Mapping[str, Built],
@@ -51,7 +51,7 @@ def publish(
     pushed = upload(hub, before, files, message, deletions)
     told(1)
     try:
-        held = verify(hub, repo_id, pushed.commit, files)
+        held = verify_held(hub, repo_id, pushed.commit, files)
         look(held)
     except Differs as error:
         if before.private or not pushed.changed:

@@ -40,7 +40,7 @@ class Savepoint:
     key: str
 
 
-def calibrate(
+def collect_matrix(
     model: Path,
     target: Path,
     *,
@@ -89,7 +89,7 @@ def calibrate(
                 _note(observer.seen, checkpoint, key, done, context)
                 noted = done
     progress(len(picks), len(picks))
-    imatrix.write(target, observer.seen, [t.name for t in texts], len(picks), context)
+    imatrix.write_matrix(target, observer.seen, [t.name for t in texts], len(picks), context)
     if checkpoint:
         checkpoint.path.unlink(missing_ok=True)
     return _taken(picks, len(texts))
@@ -134,7 +134,7 @@ def _note(seen: dict[str, Seen], checkpoint: Savepoint, key: str, done: int, con
     if any(one.counts.max() >= EXACT for one in seen.values()):
         return  # sums would go on exactly, counts would not
     with writing(checkpoint.path) as partial:
-        imatrix.write(partial, seen, (), done, context, ((KEY, key),))
+        imatrix.write_matrix(partial, seen, (), done, context, ((KEY, key),))
 
 
 def _resume(observer: Observer, checkpoint: Savepoint | None, key: str) -> int:
@@ -142,7 +142,7 @@ def _resume(observer: Observer, checkpoint: Savepoint | None, key: str) -> int:
     if checkpoint is None or not checkpoint.path.is_file():
         return 0
     try:
-        found = imatrix.read(checkpoint.path)
+        found = imatrix.read_matrix(checkpoint.path)
     except SourceError:
         return 0  # of another version, or damaged: it only saves time
     if found.key != key:

@@ -19,7 +19,7 @@ from bot.records.built import Built
 from bot.records.coding import digest
 from bot.records.recipes import Recipe
 from bot.records.results import CalibrationFacts, Gap
-from bot.workplace.children import loading, room_for, tell
+from bot.workplace.children import loading, room_for, tell_isolation
 from bot.workplace.job import Job
 from bot.workplace.texts import calibration_texts, read_text
 
@@ -30,7 +30,7 @@ READING = 2  # of texts, raised where one of the same hash is read otherwise; 1:
 TAKEN = list[int]  # chunks of each text: what making a matrix returns
 
 
-def calibrate(job: Job) -> Built | None:
+def job_matrix(job: Job) -> Built | None:
     """The importance matrix, if a tier wants one."""
     if job.calibration is None:
         return None
@@ -44,7 +44,7 @@ def calibrate(job: Job) -> Built | None:
     return job.step("imatrix", inputs, [job.paths.imatrix], title, work, TAKEN).files[0]
 
 
-def known(job: Job) -> Built | None:
+def known_matrix(job: Job) -> Built | None:
     """The importance matrix, if it is made already."""
     done = job.workplace.ledger.finished(job.key, "imatrix", _inputs(job), shape=TAKEN)
     return done.files[0] if done and done.files else None
@@ -69,7 +69,7 @@ def _make(job: Job, report: Report) -> list[int]:
     ]
     source, folder = Path(job.plan.model.source.path).absolute(), job.paths.handed.absolute()
     made = folder / job.paths.imatrix.name
-    tell(job.workplace.narrator, job.settings)
+    tell_isolation(job.workplace.narrator, job.settings)
     room = room_for(job.settings, source, writes=(folder,), report=report)
     taken = away(calibrated, room)(
         loading(source, llama),
@@ -91,7 +91,7 @@ def _make(job: Job, report: Report) -> list[int]:
 
 def _take(job: Job, ready: Path) -> list[int]:
     """Use a ready file, in GGUF form."""
-    imatrix.read(ready).require_fit(job.plan.model.tensors)
+    imatrix.read_matrix(ready).require_fit(job.plan.model.tensors)
     with writing(job.paths.imatrix) as partial:
         imatrix.rewrite(ready, partial, job.settings.calibration.context)
     return []
@@ -113,14 +113,14 @@ def settled(job: Job, matrix: Built | None) -> tuple[Recipe, ...]:
         if not recipe.imatrix or recipe.plain:
             return recipe
         types = {assignment.tensor: assignment.type for assignment in recipe.assignments}
-        return without_data(recipe, quantize.lacking(types, read), tensors)
+        return without_data(recipe, quantize.tensors_without_data(types, read), tensors)
 
     return tuple(settle(recipe) for recipe in recipes)
 
 
 def matrix_of(job: Job, file: Built) -> Matrix:
     """An importance matrix with a row for each expert of the job's model."""
-    return imatrix.read(Path(file.path)).of(job.plan.model.tensors)
+    return imatrix.read_matrix(Path(file.path)).of(job.plan.model.tensors)
 
 
 def gap(job: Job, recipe: Recipe, matrix: Matrix) -> Gap | None:
@@ -131,10 +131,10 @@ def gap(job: Job, recipe: Recipe, matrix: Matrix) -> Gap | None:
 
 def facts(job: Job) -> CalibrationFacts | None:
     """All that is known about the importance matrix, for results and the card."""
-    file = calibrate(job)
+    file = job_matrix(job)
     if file is None:
         return None
-    matrix, wanted = imatrix.read(Path(file.path)), job.settings.calibration
+    matrix, wanted = imatrix.read_matrix(Path(file.path)), job.settings.calibration
     made = _facts(job, file, matrix)
     if wanted.file is not None:
         return replace(made, given=matrix.datasets)

@@ -123,7 +123,7 @@ def _covered(layer: int, counts: Sequence[NDArray[np.float32]]) -> LayerCoverage
     )
 
 
-def write(
+def write_matrix(
     target: Path,
     seen: Mapping[str, Seen],
     datasets: Sequence[str],
@@ -152,14 +152,14 @@ def write(
 
 def rewrite(source: Path, target: Path, context: int) -> None:
     """A ready file in GGUF form: the very bytes if it has it, else its values anew."""
-    matrix = read(source)
+    matrix = read_matrix(source)
     if _is_gguf(source):
         shutil.copyfile(source, target)
         return
     seen = {
         name: Seen(sums, matrix.counts[name].astype(np.int64)) for name, sums in matrix.sums.items()
     }
-    write(target, seen, matrix.datasets, matrix.chunks, context)
+    write_matrix(target, seen, matrix.datasets, matrix.chunks, context)
 
 
 def _is_gguf(path: Path) -> bool:
@@ -167,7 +167,7 @@ def _is_gguf(path: Path) -> bool:
         return file.read(len(MAGIC)) == MAGIC
 
 
-def read(path: Path) -> Matrix:
+def read_matrix(path: Path) -> Matrix:
     """An importance matrix in GGUF form or as `.dat`. Raises SourceError for any other file."""
     if not path.is_file():
         raise SourceError(f"{path} does not exist; check the path")

@@ -17,7 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bot.clients.files import gguf
-from bot.clients.files.ggufheader import ALIGNMENT, RawTensor, i32, text, u16, u32, write_header
+from bot.clients.files.ggufheader import (
+    ALIGNMENT,
+    RawTensor,
+    i32,
+    text_value,
+    u16,
+    u32,
+    write_header,
+)
 from bot.clients.llama import kernels
 from bot.clients.llama.library import ggml_type, type_name
 from bot.records.coding import digest
@@ -68,7 +76,7 @@ class PassSource:
         return digest([[path, status.st_size, status.st_mtime_ns] for path, status in states])
 
 
-def order(name: str) -> tuple[int, str]:
+def tensor_order(name: str) -> tuple[int, str]:
     """llama.cpp's order of tensors: by layer, then by name (weight_name_comparer)."""
     match = re.match(r"blk\.(\d+)\.", name)
     return (int(match[1]) if match else -1), name
@@ -82,7 +90,7 @@ def open_source(path: Path) -> PassSource:
         for number, (_, header) in enumerate(files)
         for raw in header.tensors
     ]
-    tensors.sort(key=lambda tensor: order(tensor.raw.name))
+    tensors.sort(key=lambda tensor: tensor_order(tensor.raw.name))
     _, first = files[0]
     return PassSource(
         paths=tuple(path for path, _ in files), keys=first.keys, tensors=tuple(tensors)
@@ -138,7 +146,7 @@ def _keys(source: PassSource, want: WantedFile) -> list[bytes]:
         **dict(want.notes),
     }
     kept = {k: raw for k, raw in source.keys.items() if k not in {*changed, *SPLIT_KEYS}}
-    new = (u32(k, v) if isinstance(v, int) else text(k, v) for k, v in changed.items())
+    new = (u32(k, v) if isinstance(v, int) else text_value(k, v) for k, v in changed.items())
     return [*kept.values(), *new]
 
 

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from bot.clients.llama import kernels
 from bot.clients.llama.library import library_version, package_version, type_name
-from bot.disk.writing import finish, partial_of, write_text
+from bot.disk.writing import name_finished, partial_of, write_text
 from bot.errors import BuildError, CapacityError, RefusedError
 from bot.quantize.layout import Output, PassSource, SourceTensor, WantedFile, open_source, outputs
 from bot.records.coding import digest
@@ -133,7 +133,7 @@ def quantize_all(
             _Run(work, threads, memory, progress, spent or Spent()).run()
         for output in work.outputs:
             if partial_of(output.path).is_file():
-                finish(partial_of(output.path), output.path)
+                name_finished(partial_of(output.path), output.path)
     except OSError as error:
         folder = wanted[0].target.parent
         raise CapacityError(f"{folder}: {error.strerror}; mend the disk and run again") from error
@@ -406,7 +406,7 @@ class _Run:
 
     def _grid(self, grid: str) -> None:
         with self.spent.on(f"grid {grid}"):
-            kernels.prepare(grid)
+            kernels.prepare_kernels(grid)
 
     def _start(self, pool: ThreadPoolExecutor, chunk: _Chunk) -> None:
         self.unfinished[chunk.number] += 1

@@ -24,7 +24,7 @@ Notes = tuple[tuple[str, int | str], ...]
 IMATRIX_NAME = "imatrix.gguf"  # as it lies beside the file; never a path of this machine
 
 
-def quantize(
+def quantize_recipe(
     source: Path,
     target: Path,
     *,
@@ -42,7 +42,7 @@ def quantize(
     """
     if imatrix is not None:
         require_data(types, imatrix)
-    llama.quantize(
+    llama.quantize_file(
         source,
         target,
         file_type=file_type,
@@ -102,7 +102,7 @@ def require_data(types: Mapping[str, str], imatrix: Matrix, *, experts: bool = T
     llama.cpp would stop in the middle of a file where the tensor has none, and guess where one of
     its experts has none (skipped without `experts`); this is asked before anything is written.
     """
-    for name, missing in lacking(types, imatrix).items():
+    for name, missing in tensors_without_data(types, imatrix).items():
         if experts or not missing:
             raise RefusedError(
                 f"{name}{missing} has no data in the importance matrix and cannot be "
@@ -111,7 +111,7 @@ def require_data(types: Mapping[str, str], imatrix: Matrix, *, experts: bool = T
             )
 
 
-def lacking(types: Mapping[str, str], imatrix: Matrix) -> dict[str, str]:
+def tensors_without_data(types: Mapping[str, str], imatrix: Matrix) -> dict[str, str]:
     """Tensors whose type needs data that the matrix lacks, with ` expert N` where it lacks it."""
     found = {}
     for name, kind in types.items():
@@ -150,12 +150,12 @@ def require_share(gap: Gap | None, most: float) -> None:
     """Raise RefusedError when a tier has no data of a larger share of its weights than `most`."""
     if gap is not None and gap.share > most:
         raise RefusedError(
-            f"{told(gap)}; calibrate with this model and more text, or raise "
+            f"{gap_text(gap)}; calibrate with this model and more text, or raise "
             f"quantize.missing_share, which is {most:g}"
         )
 
 
-def told(gap: Gap) -> str:
+def gap_text(gap: Gap) -> str:
     """A gap in one line, with its first places by name."""
     more = f" and {len(gap.places) - NAMED:,} more" if len(gap.places) > NAMED else ""
     return (

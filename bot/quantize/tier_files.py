@@ -13,15 +13,15 @@ from bot.plan.recipe import asked_types, file_type
 from bot.progress import Report
 from bot.quantize import imatrix, onepass
 from bot.quantize import quantize as single
-from bot.quantize.calibrating import calibrate, gap, matrix_of, settled
-from bot.quantize.calibrating import known as known_matrix
+from bot.quantize.calibrating import gap, job_matrix, matrix_of, settled
+from bot.quantize.calibrating import known_matrix as known_matrix
 from bot.quantize.layout import WantedFile
 from bot.quantize.quantize import Importance
 from bot.quantize.works import quantized
 from bot.records.built import Built, together
 from bot.records.recipes import Recipe
 from bot.records.results import TierFiles
-from bot.workplace.asked import hash_of
+from bot.workplace.asked import hash_of_file
 from bot.workplace.children import room_for
 from bot.workplace.job import FREE, Job
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from bot.quantize.quantize import Importance, Notes
 
 
-def quantize(job: Job, given: Path | None = None) -> dict[str, Built]:
+def make_tiers(job: Job, given: Path | None = None) -> dict[str, Built]:
     """A model for each distinct tier and each baseline, by name; one in shards counts as one.
 
     `given` is an importance matrix to use instead of calibrating.
@@ -43,14 +43,14 @@ def quantize(job: Job, given: Path | None = None) -> dict[str, Built]:
     return {recipe.tier: _quantize(job, recipe, matrix) for recipe in distinct}
 
 
-def tiers(job: Job, given: Path | None = None) -> TierFiles:
+def tier_files_of(job: Job, given: Path | None = None) -> TierFiles:
     """As `quantize`, with the recipes as they were built."""
     matrix = _matrix(job, given)
-    return TierFiles(files=quantize(job, given), recipes=settled(job, matrix))
+    return TierFiles(files=make_tiers(job, given), recipes=settled(job, matrix))
 
 
 def _matrix(job: Job, given: Path | None) -> Built | None:
-    return _given(job, given) if given and job.plan.needs_imatrix else calibrate(job)
+    return _given(job, given) if given and job.plan.needs_imatrix else job_matrix(job)
 
 
 def passes(job: Job) -> list[tuple[str, ...]]:
@@ -71,14 +71,14 @@ def passes(job: Job) -> list[tuple[str, ...]]:
 def quantize_some(job: Job, tiers: Collection[str]) -> dict[str, Built]:
     """A model for each of some distinct tiers, in one pass."""
     wanted = [recipe for recipe in job.plan.distinct if recipe.tier in tiers]
-    matrix = calibrate(job) if any(recipe.imatrix for recipe in wanted) else None
+    matrix = job_matrix(job) if any(recipe.imatrix for recipe in wanted) else None
     recipes = [recipe for recipe in settled(job, matrix) if recipe.tier in tiers]
     if job.settings.quantize.engine == "one-pass":
         _quantize_missing(job, recipes, matrix)
     return {recipe.tier: _quantize(job, recipe, matrix) for recipe in recipes}
 
 
-def known(job: Job, tier: str) -> Built | None:
+def known_tier(job: Job, tier: str) -> Built | None:
     """A tier's model, if it is made already."""
     (planned,) = (recipe for recipe in job.plan.recipes if recipe.tier == tier)
     matrix = known_matrix(job) if planned.imatrix else None
@@ -107,7 +107,7 @@ def let_go(job: Job, tier: str, built: Built) -> None:
     job.workplace.ledger.record(job.key, f"{FREE}{tier}", {"sha256": built.sha256}, [], None)
 
 
-def free(job: Job, tier: str, built: Built) -> None:
+def free_tier(job: Job, tier: str, built: Built) -> None:
     """Remove a tier's files, which the Hub has; they count as made."""
     let_go(job, tier, built)
     for file in built.files:
@@ -116,7 +116,7 @@ def free(job: Job, tier: str, built: Built) -> None:
 
 def is_free(job: Job, tier: str) -> bool:
     """Whether a tier was made, and its files are not here."""
-    built = known(job, tier)
+    built = known_tier(job, tier)
     return built is not None and not all(Path(file.path).is_file() for file in built.files)
 
 
@@ -127,8 +127,8 @@ def lose(job: Job, tier: str) -> None:
 
 def _given(job: Job, path: Path) -> Built:
     """A ready importance matrix. Raises SourceError when it is none, or of another model."""
-    imatrix.read(path).require_fit(job.plan.model.tensors)
-    content = hash_of(job.settings, path)
+    imatrix.read_matrix(path).require_fit(job.plan.model.tensors)
+    content = hash_of_file(job.settings, path)
     return Built(path=str(path), bytes=path.stat().st_size, sha256=content)
 
 
@@ -188,7 +188,7 @@ def _say_gap(job: Job, recipe: Recipe, matrix: Matrix) -> None:
     found = None if recipe.plain else gap(job, recipe, matrix)
     single.require_share(found, job.settings.quantize.missing_share)
     if found is not None:
-        job.workplace.narrator.say(single.told(found))
+        job.workplace.narrator.say(single.gap_text(found))
 
 
 def _types(job: Job, recipe: Recipe) -> dict[str, str]:

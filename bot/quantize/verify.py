@@ -14,7 +14,7 @@ from bot.progress import Narrator
 from bot.records.findings import Finding
 from bot.records.results import Results
 from bot.settings.settings import Settings
-from bot.workplace.children import loading, room_for, tell
+from bot.workplace.children import loading, room_for, tell_isolation
 from bot.workplace.job import Job
 from bot.workplace.loaded import speech
 
@@ -23,7 +23,9 @@ LOOKS = 2  # raised when a look changes: verdicts of earlier versions are asked 
 TIER, HASH = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,31}"), re.compile(r"[0-9a-f]{64}")
 
 
-def verify(path: Path, settings: Settings, narrator: Narrator, *, run: bool) -> Iterator[Finding]:
+def verify_file(
+    path: Path, settings: Settings, narrator: Narrator, *, run: bool
+) -> Iterator[Finding]:
     """Look at header, rows, recipe and, with `run`, at what the model writes.
 
     The first thing that is wrong is yielded as a finding and then raised, a BotError.
@@ -43,7 +45,7 @@ def verify(path: Path, settings: Settings, narrator: Narrator, *, run: bool) -> 
         return Finding(name="rows", good=True, text=f"{size:,} bytes of valid numbers")
 
     def spoken() -> Finding:
-        tell(narrator, settings)
+        tell_isolation(narrator, settings)
         text = " ".join(_speech(path, settings).split())
         return Finding(name="speech", good=True, text=f"loads and writes {text[:60]!r}")
 
@@ -85,7 +87,7 @@ def _speech(path: Path, settings: Settings) -> str:
 # ── files of a job ──────────────────────────────────────────────────────────────────────────
 
 
-def looks(job: Job, results: Results) -> dict[str, tuple[str, str | None]]:
+def look_at_files(job: Job, results: Results) -> dict[str, tuple[str, str | None]]:
     """What looking at each measured tier's file found, as `sound` says it."""
     return {
         row.name: sound(job, row.name, job.paths.release / row.file, row.sha256)
@@ -108,7 +110,7 @@ def sound(job: Job, tier: str, file: Path, sha256: str) -> tuple[str, str | None
     if not file.is_file():
         raise BuildError(f"{file} is gone before it was looked at; run the same command again")
     at, wrong = "", None
-    seen = verify(file, job.settings, job.workplace.narrator, run=True)
+    seen = verify_file(file, job.settings, job.workplace.narrator, run=True)
     try:
         for finding in seen:
             at = finding.name

@@ -24,7 +24,7 @@ def calibrated(
     checkpoint: Savepoint,
 ) -> list[int]:
     """An importance matrix in `target`; chunks taken of each text."""
-    taken = calibrate.calibrate(
+    taken = calibrate.collect_matrix(
         model.path,
         target,
         texts=texts,
@@ -54,12 +54,12 @@ def quantized(
 ) -> None:
     """A file by llama.cpp's own function, with the importance matrix in `matrix`."""
     with growing(voice, target, source):
-        quantize.quantize(
+        quantize.quantize_recipe(
             source,
             target,
             file_type=file_type,
             types=types,
-            imatrix=imatrix.read(matrix).of(tensors) if matrix is not None else None,
+            imatrix=imatrix.read_matrix(matrix).of(tensors) if matrix is not None else None,
             threads=threads,
             stamp=tuple(stamp),
         )

@@ -39,7 +39,7 @@ def dump(record: Any) -> Any:
     return TypeAdapter(type(record)).dump_python(record, mode="json")
 
 
-def load(kind: type[T], data: Any) -> T:
+def load_record(kind: type[T], data: Any) -> T:
     """The record that `dump` took apart. Raises pydantic.ValidationError on anything else."""
     return TypeAdapter(kind).validate_python(data)
 

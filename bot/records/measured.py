@@ -183,7 +183,7 @@ class Comparison:
     adjusted: float | None = None  # p, corrected for all comparisons that were made beside it
 
 
-def supported(found: Iterable[Comparison], measure: str, one: str, other: str) -> bool | None:
+def supported_claim(found: Iterable[Comparison], measure: str, one: str, other: str) -> bool | None:
     """Whether `one` is better than `other`: None where the tests cannot tell or were not made.
 
     Better is less KLD or perplexity, or more right answers.
@@ -203,7 +203,7 @@ def best(found: Iterable[Comparison], measure: str, names: Sequence[str]) -> str
     listed = list(found)
     for name in names:
         others = [other for other in names if other != name]
-        if others and all(supported(listed, measure, name, other) for other in others):
+        if others and all(supported_claim(listed, measure, name, other) for other in others):
             return name
     return None
 

@@ -80,7 +80,7 @@ class Architecture:
     @property
     def attention_pattern(self) -> str:
         """`full attention every 4th layer, linear otherwise`."""
-        return patterns.attention(self.attention)
+        return patterns.attention_pattern(self.attention)
 
 
 @dataclass(frozen=True, kw_only=True)

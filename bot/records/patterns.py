@@ -7,7 +7,7 @@ from collections.abc import Sequence
 MEANING = {"none": "no"}
 
 
-def attention(layers: Sequence[str]) -> str:
+def attention_pattern(layers: Sequence[str]) -> str:
     """The kinds of attention by layer: `full attention every 4th layer, linear otherwise`.
 
     A pattern is named where one of two kinds recurs at a fixed distance; otherwise each kind is

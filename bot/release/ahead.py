@@ -26,13 +26,13 @@ class Called:
     name: str
 
 
-def require(workplace: Workplace, model: str, tiers: Sequence[str], to: str | None) -> None:
+def require_names(workplace: Workplace, model: str, tiers: Sequence[str], to: str | None) -> None:
     """Raise for names that no Hub or program takes, and for an owner who is not the token's.
 
     SettingsError, SourceError or AccessError, each naming what to change.
     """
     settings = workplace.settings
-    name = name_of(workplace, model)
+    name = model_name(workplace, model)
     profiles = load_profiles(settings.profiles, tiers or None)
     names.require_files(settings.publish, name, profiles)
     owner = target_of(workplace, Called(name), to).partition("/")[0]
@@ -40,7 +40,7 @@ def require(workplace: Workplace, model: str, tiers: Sequence[str], to: str | No
         workplace.hub.require_owner(owner)
 
 
-def name_of(workplace: Workplace, model: str) -> str:
+def model_name(workplace: Workplace, model: str) -> str:
     """The name of a model as files and repository will have it."""
     path = as_file(model)
     return name_of_file(workplace, path) if path else names.name_of(as_repo(model).split("/")[1])
@@ -101,7 +101,7 @@ def _made(workplace: Workplace, held: Release) -> Made | None:
         said = workplace.hub.read_json(held.repo_id, held.commit, name, limit)
     except SourceError:  # no JSON object: not the bot's
         return None
-    return provenance.parse(said)
+    return provenance.parse_statement(said)
 
 
 def _planned(plan: Plan[Sketch], old: Made) -> Made:

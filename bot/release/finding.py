@@ -28,5 +28,5 @@ def local_of(workplace: Workplace, release: Release) -> Local:
     Raises SourceError or AccessError with the reason where it cannot be built, CapacityError
     before a download that would not fit, SettingsError for want of the converter.
     """
-    found = obtain.known(workplace, release)
+    found = obtain.known_local(workplace, release)
     return found or obtain.bring(workplace, inspection.candidate(workplace, release))

@@ -29,7 +29,7 @@ class LaneTask:
     needs: tuple[str, ...] = ()
 
 
-def run(
+def run_tasks(
     tasks: Sequence[LaneTask],
     lanes: Mapping[Resource, str],
     *,

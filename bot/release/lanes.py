@@ -17,14 +17,14 @@ from bot.evaluate.bench import Bench, Subject
 from bot.evaluate.data import find_tasks
 from bot.evaluate.measure import reference_of
 from bot.gate.verdicts import broken
-from bot.publish.send import send
+from bot.publish.send import send_files
 from bot.quantize import calibrating, tier_files
 from bot.quantize.verify import sound
 from bot.records.built import Built
-from bot.records.coding import load
+from bot.records.coding import load_record
 from bot.records.measured import Divergence
 from bot.records.recipes import Recipe
-from bot.release.graph import LaneTask, Resource, run
+from bot.release.graph import LaneTask, Resource, run_tasks
 from bot.release.outlook import Outlook
 from bot.release.timeline import Timeline
 from bot.settings.settings import LlamaSettings
@@ -40,7 +40,7 @@ def lanes(llama: LlamaSettings) -> Mapping[Resource, str]:
     return {"cpu": "cpu", "gpu": gpu, "network": "network"}
 
 
-def prepare(
+def run_lanes(
     job: Job,
     repo_id: str | None,
     timeline: Timeline,
@@ -63,7 +63,7 @@ def prepare(
     def waiting(error: BaseException, name: str) -> None:
         job.workplace.narrator.say(f"{error}; {name} goes on to its end (Ctrl-C stops it)")
 
-    run(tasks, found, around=around, waiting=waiting)
+    run_tasks(tasks, found, around=around, waiting=waiting)
 
 
 def remake_lost(job: Job, repo_id: str) -> None:
@@ -73,12 +73,12 @@ def remake_lost(job: Job, repo_id: str) -> None:
     """
     hub = job.workplace.publisher(repo_id)
     for recipe in job.plan.distinct:
-        built = tier_files.known(job, recipe.tier)
+        built = tier_files.known_tier(job, recipe.tier)
         if built is None or recipe.plain or not tier_files.is_free(job, recipe.tier):
             continue
         files = {Path(file.path).name: file for file in built.files}
         try:
-            send(hub, repo_id, files, private=job.settings.publish.made_private)
+            send_files(hub, repo_id, files, private=job.settings.publish.made_private)
         except PublishError:
             job.workplace.narrator.say(f"{recipe.tier} is made again: {repo_id} lost its file")
             tier_files.lose(job, recipe.tier)
@@ -111,7 +111,7 @@ class _Tasks:
                 before = tuple(task.name for task in tasks)
         reference = LaneTask(name=REFERENCE, resource="gpu", work=self._reference)
         matrix = LaneTask(
-            name=MATRIX, resource="gpu", work=lambda: calibrating.calibrate(self._job)
+            name=MATRIX, resource="gpu", work=lambda: calibrating.job_matrix(self._job)
         )
         last = LaneTask(name="rest of the reference", resource="gpu", work=self._measure_reference)
         if not calibrated:
@@ -125,7 +125,7 @@ class _Tasks:
         wanted = self._job.settings.publish.free
         if wanted != "short" or self._repo_id is None:
             return wanted == "always" and self._repo_id is not None
-        missing = [tier for tier in self._recipes if tier_files.known(self._job, tier) is None]
+        missing = [tier for tier in self._recipes if tier_files.known_tier(self._job, tier) is None]
         left = sum(self._job.plan.predicted(self._recipes[tier]) for tier in missing)
         return left + self._job.settings.reserve > free_disk(self._job.paths.folder)
 
@@ -169,7 +169,7 @@ class _Tasks:
             self._bench.prepare(largest, len(missing) + others)
 
     def _is_measured(self, tier: str) -> bool:
-        built = tier_files.known(self._job, tier)
+        built = tier_files.known_tier(self._job, tier)
         return built is not None and (
             self._bench.known_divergence(_subject(tier, built)) is not None
         )
@@ -204,7 +204,7 @@ class _Tasks:
         _, wrong = sound(job, tier, Path(built.path), built.sha256)
         measured = self._bench.known_divergence(_subject(tier, built))
         if measured and not wrong:
-            found = load(Divergence, measured.value["divergence"])
+            found = load_record(Divergence, measured.value["divergence"])
             wrong = broken(tier, found, job.settings.gate)
         if wrong:
             job.workplace.narrator.say(f"{tier} is not sent: {wrong}")
@@ -214,7 +214,9 @@ class _Tasks:
         freed = tier_files.is_free(job, tier)
         with job.workplace.narrator.work(f"sending {tier}"):
             try:
-                sent = send(hub, self._repo_id, files, private=job.settings.publish.made_private)
+                sent = send_files(
+                    hub, self._repo_id, files, private=job.settings.publish.made_private
+                )
             except UnreachableError as error:
                 if freed:
                     raise
@@ -225,7 +227,7 @@ class _Tasks:
                     tier_files.lose(job, tier)
                 raise
         if all(hub.is_sent(self._repo_id, path) for path in sent) and self._is_tight():
-            tier_files.free(job, tier, built)
+            tier_files.free_tier(job, tier, built)
 
 
 def _subject(tier: str, built: Built) -> Subject:

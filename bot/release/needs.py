@@ -12,10 +12,10 @@ from pathlib import Path
 from bot.card.card import require_templates
 from bot.clients.llama import library
 from bot.disk.hashes import sha256
-from bot.disk.writing import as_text
+from bot.disk.writing import decoded
 from bot.errors import AccessError, BotError, SettingsError, SourceError
 from bot.evaluate import data
-from bot.measures.imported import read
+from bot.measures.imported import read_imported
 from bot.measures.tasks import read_tasks
 from bot.plan.plain import baselines
 from bot.plan.profiles import load_profiles
@@ -40,20 +40,20 @@ PACKED = {
 }
 
 
-def require(workplace: Workplace, tiers: Sequence[str] = ()) -> None:
+def require_all(workplace: Workplace, tiers: Sequence[str] = ()) -> None:
     """Raise SettingsError naming all that is not there, or is not what it should be.
 
     `tiers` are those to be made, all where none is named. What a Hub does not answer raises as
     its requests do.
     """
-    _refuse([*here(workplace, tiers), *there(workplace)])
+    _refuse([*lacking_here(workplace, tiers), *lacking_there(workplace)])
 
 
 def require_here(
     workplace: Workplace, tiers: Sequence[str] = (), uses: Collection[str] = EVERY_USE
 ) -> None:
     """The same of this machine alone; `uses` says which texts and tasks will be read."""
-    _refuse([*here(workplace, tiers, uses)])
+    _refuse([*lacking_here(workplace, tiers, uses)])
 
 
 def _refuse(found: list[Lack]) -> None:
@@ -62,7 +62,7 @@ def _refuse(found: list[Lack]) -> None:
         raise SettingsError(f"a release cannot be made with these settings: {told}")
 
 
-def here(
+def lacking_here(
     workplace: Workplace, tiers: Sequence[str] = (), uses: Collection[str] = EVERY_USE
 ) -> Iterator[Lack]:
     """What lacks on this machine; no request is made."""
@@ -83,7 +83,7 @@ def _lacking(workplace: Workplace) -> Iterator[Lack]:
             yield place, f"{error.filename} cannot be read ({error.strerror}); mend it"
 
 
-def there(workplace: Workplace) -> Iterator[Lack]:
+def lacking_there(workplace: Workplace) -> Iterator[Lack]:
     """What a Hub does not have. Raises UnreachableError where it does not answer."""
     for place, look in _asked(workplace):
         try:
@@ -153,7 +153,7 @@ def _mixed(workplace: Workplace, text: CalibrationSource, path: Path) -> None:
 def _matrix(path: Path) -> None:
     if not path.is_file():
         raise SettingsError(f"{path} does not exist; mend calibration.file")
-    imatrix.read(path)
+    imatrix.read_matrix(path)
 
 
 def _evaluation(workplace: Workplace) -> Iterator[Look]:
@@ -164,7 +164,7 @@ def _evaluation(workplace: Workplace) -> Iterator[Look]:
         yield place, partial(_tasks, workplace, path)
     for number, path in enumerate(wanted.imported):
         place = ("evaluation", "imported", number)
-        yield place, partial(read, path)
+        yield place, partial(read_imported, path)
     for name, entry in workplace.settings.data.items():
         if entry.repository is None:
             yield ("data", name), partial(_entry, entry)
@@ -192,7 +192,7 @@ def _text(workplace: Workplace, wanted: Path) -> None:
     if path.is_file():
         _plain(path)
     found = data.find_text(workplace)
-    as_text(found.path.read_bytes(), str(found.path))
+    decoded(found.path.read_bytes(), str(found.path))
 
 
 def _tasks(workplace: Workplace, wanted: Path) -> None:

@@ -23,7 +23,7 @@ from bot.gate import gating
 from bot.gate.verdicts import Verdict, kept, with_card
 from bot.plan.models import Local, Model
 from bot.publish.afterwards import follow
-from bot.publish.publication import Published, held_already, send, waits
+from bot.publish.publication import Published, held_already, send_release, waits
 from bot.quantize import calibrating, tier_files, verify
 from bot.records.built import Built
 from bot.records.results import CalibrationFacts, Results, TierFiles
@@ -90,7 +90,7 @@ def pinned(request: Request) -> Pinned:
 
 def order(request: Request, pinned: Pinned) -> Order:
     """All inputs but the weights: from it follow the job's key and folder."""
-    return asked.order(request.workplace.settings, pinned, request.tiers)
+    return asked.order_of(request.workplace.settings, pinned, request.tiers)
 
 
 def repo_id(request: Request, pinned: Pinned) -> str:
@@ -106,12 +106,12 @@ def allowed(request: Request, pinned: Pinned, order: Order) -> None:
     gating.require_allowed(workplace, request.model, request.revision, pinned.release)
     if request.built_only and not order.paths(workplace.folders).card.is_file():
         raise SourceError(f"{request.model} is not built with these settings; run `bot publish`")
-    needs.require(workplace, request.tiers)
+    needs.require_all(workplace, request.tiers)
 
 
 def converted(request: Request, pinned: Pinned) -> Local | None:
     """The 16-bit file that was converted before."""
-    return obtain.known(request.workplace, pinned.release) if pinned.release else None
+    return obtain.known_local(request.workplace, pinned.release) if pinned.release else None
 
 
 def local(request: Request, pinned: Pinned) -> Local:
@@ -148,7 +148,7 @@ def begun(request: Request, job: Job) -> None:
         *ahead.outlook(request.workplace, job.plan, target),
     ):
         request.workplace.narrator.say(line)
-    gating.begin(job, target)
+    gating.note_before(job, target)
     lanes.remake_lost(job, target)
     freed = _overlaps(request) and job.settings.publish.free != "never"
     require_room(job, tier_files.passes(job) if freed else ())
@@ -164,17 +164,17 @@ def _overlaps(request: Request) -> bool:
 def side_by_side(request: Request, job: Job, repo_id: str) -> None:
     """The stages that follow, as far as they can be done tier by tier on lanes of their own."""
     if _overlaps(request):
-        lanes.prepare(job, repo_id, request.timeline)
+        lanes.run_lanes(job, repo_id, request.timeline)
 
 
 def matrix(request: Request, job: Job) -> Built | None:
     """The importance matrix, where a tier wants one."""
-    return None if request.matrix else calibrating.calibrate(job)
+    return None if request.matrix else calibrating.job_matrix(job)
 
 
 def tiers(request: Request, job: Job) -> TierFiles:
     """A file for each tier and baseline."""
-    return tier_files.tiers(job, request.matrix)
+    return tier_files.tier_files_of(job, request.matrix)
 
 
 def calibration(job: Job) -> CalibrationFacts | None:
@@ -184,12 +184,12 @@ def calibration(job: Job) -> CalibrationFacts | None:
 
 def results(job: Job, tiers: TierFiles, calibration: CalibrationFacts | None) -> Results:
     """Every tier measured against the reference."""
-    return measure.evaluate(job, tiers, calibration)
+    return measure.evaluate_job(job, tiers, calibration)
 
 
 def looks(job: Job, results: Results) -> Looks:
     """Each file looked at: whether it is whole, what its recipe says, and writes text."""
-    return verify.looks(job, results)
+    return verify.look_at_files(job, results)
 
 
 def good(job: Job, results: Results, looks: Looks, repo_id: str) -> Results:
@@ -227,9 +227,9 @@ def published(request: Request, job: Job, files: dict[str, Built], repo_id: str)
     """One commit, verified, then shown. Raises as `publication.send`."""
     source, private = job.plan.model.source, request.workplace.settings.publish.private
     message = f"APEX quants of {source.repo_id or job.plan.model.name} at {source.commit[:12]}"
-    done = send(job.workplace, repo_id, files, message, job.key, private=private)
+    done = send_release(job.workplace, repo_id, files, message, job.key, private=private)
     if done.waiting is None:
-        gating.end(job, repo_id)
+        gating.forget_before(job, repo_id)
     measure.drop_logits(job)
     return replace(done, lacks=(*job.plan.model.architecture.lacks, *job.lacks))
 
@@ -310,7 +310,7 @@ class Road:
         request, workplace = self._request, self._request.workplace
         if request.publishing:
             workplace.require_publisher()
-            ahead.require(workplace, request.model, request.tiers, request.to)
+            ahead.require_names(workplace, request.model, request.tiers, request.to)
         reads = frozenset[str]().union(*(stage.reads for stage in needed(name)))
         if request.matrix is not None:
             reads -= WEIGHED

@@ -19,7 +19,7 @@ from bot.records.coding import digest
 from bot.settings.settings import Settings
 from bot.source.obtain import source_room
 from bot.workplace import asked
-from bot.workplace.job import FREE, Job, free, tier_file
+from bot.workplace.job import FREE, Job, free_memory_of, tier_file
 from bot.workplace.workplace import Workplace
 
 NOT_HERE = 1_300_000  # bytes that a text still to be fetched is taken to have: WikiText-2's test
@@ -102,7 +102,11 @@ def _reference_room(settings: Settings, plan: Plan[Any]) -> int:
     sixteen = model.header_bytes + sum(tensor.bytes for tensor in model.tensors)
     largest = max((plan.predicted(recipe) for recipe in plan.distinct), default=0)
     both = need(sixteen, vocabulary, TOGETHER // 2) + need(largest, vocabulary, TOGETHER // 2)
-    return 0 if settings.evaluation.reference == "beside" or free(settings).holds(both) else guess
+    return (
+        0
+        if settings.evaluation.reference == "beside" or free_memory_of(settings).holds(both)
+        else guess
+    )
 
 
 def reference_guess(settings: Settings, vocabulary: int) -> int:

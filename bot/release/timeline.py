@@ -57,7 +57,7 @@ class Timeline:
     def keep_in(self, path: Path) -> None:
         """Write to `path` from now on, after each task."""
         self._path = path
-        earlier = read(path) if path.is_file() else ()
+        earlier = read_timeline(path) if path.is_file() else ()
         runs = sorted({span.run for span in earlier})[-RUNS:]
         self._before = [span for span in earlier if span.run in runs]
         self._write()
@@ -114,7 +114,7 @@ def _thread(run: int, lane: str) -> dict[str, Any]:
     return {**named, "args": {"name": lane}}
 
 
-def read(path: Path) -> tuple[Span, ...]:
+def read_timeline(path: Path) -> tuple[Span, ...]:
     """The spans of a file, in order of time.
 
     Raises SourceError where there is none, or it is not ours.
@@ -149,7 +149,7 @@ def busy(spans: Sequence[Span]) -> float:
     return total
 
 
-def text(spans: Sequence[Span], width: int) -> str:
+def timeline_text(spans: Sequence[Span], width: int) -> str:
     """The last run's spans, a line for each piece of work, and how busy each resource was."""
     last = max((span.run for span in spans), default=0)
     shown = [span for span in spans if span.run == last and not span.part]

@@ -25,7 +25,7 @@ async def bounded(request: Request, limit: int) -> bytes:
 def json_object(body: bytes) -> dict[str, Any]:
     """A body as a JSON object. Raises Refusal 400."""
     try:
-        return foreign.json_object(body, "The body")
+        return foreign.strict_object(body, "The body")
     except SourceError as error:
         raise Refusal(400, str(error).partition(";")[0]) from error
 

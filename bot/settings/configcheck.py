@@ -68,7 +68,7 @@ def at_lines(file: Path, found: Iterable[tuple[Sequence[int | str], str]]) -> li
     return [_mistake(root, place, text) for place, text in found]
 
 
-def schema() -> str:
+def settings_schema() -> str:
     """The JSON schema of bot.yaml."""
     made = Settings.model_json_schema(mode="validation")
     for name in ("workdir", "hub", "llama"):  # defaults of the machine that made the schema

@@ -12,7 +12,7 @@ from typing import Any
 
 from bot.errors import SourceError
 from bot.foreign import printable, read_json, require_file_itself
-from bot.tensors.configs import SPELLINGS, names, number, scopes_of
+from bot.tensors.configs import SPELLINGS, config_names, number, scopes_of
 from bot.toolchain.converter_source import preprocessor_needs
 from bot.toolchain.toolchain import Toolchain, supported
 
@@ -66,12 +66,12 @@ def _ids(folder: Path) -> Iterator[int]:
 def projector_architecture(config: Mapping[str, Any]) -> str | None:
     """The name the converter looks up for a projector (get_model_architecture)."""
     inner = config.get("vision_config")
-    named = names(inner.get("architectures")) if isinstance(inner, dict) else ()
-    outer = (*named, *names(config.get("architectures")))
+    named = config_names(inner.get("architectures")) if isinstance(inner, dict) else ()
+    outer = (*named, *config_names(config.get("architectures")))
     return SPELLINGS.get(outer[0], outer[0]) if outer else None
 
 
-def lacking(folder: Path, config: Mapping[str, Any], toolchain: Toolchain) -> str | None:
+def lacking_projector(folder: Path, config: Mapping[str, Any], toolchain: Toolchain) -> str | None:
     """Why the vision or audio part of a checkpoint cannot be converted; None where it can.
 
     As MmprojModel of llama.cpp's conversion/base.py and its families read these files.

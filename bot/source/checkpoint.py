@@ -91,7 +91,7 @@ class CheckpointFolder:
         return prod(heads[0].shape) if heads else 0
 
 
-def read(folder: Path, dropped: Collection[str] = ()) -> CheckpointFolder:
+def read_checkpoint(folder: Path, dropped: Collection[str] = ()) -> CheckpointFolder:
     """The checkpoint in `folder`, of which the parts `dropped` may be missing.
 
     Raises SourceError when files are missing or damaged, or are links that lead elsewhere.

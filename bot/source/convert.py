@@ -20,7 +20,7 @@ from bot.errors import BuildError, CapacityError, RefusedError, SourceError
 from bot.foreign import last_lines
 from bot.source import checkpoint as checkpoints
 from bot.source import converted, staging
-from bot.source.beforehand import lacking, require_whole
+from bot.source.beforehand import lacking_projector, require_whole
 from bot.source.checkpoint import CheckpointFolder
 from bot.source.staging import ConvertFacts
 from bot.tensors.stored import dropped_parts
@@ -61,7 +61,7 @@ class Converted:
     lacks: tuple[str, ...] = ()  # parts of the checkpoint that could not be converted, and why
 
 
-def convert(
+def convert_checkpoint(
     source: Path,
     target: Path,
     *,
@@ -78,7 +78,7 @@ def convert(
     Nothing but the log stays after an error.
     A projector or an MTP file that cannot be made is none: the model stands without it.
     """
-    checkpoint = checkpoints.read(source, dropped_parts(options.mtp, options.projector))
+    checkpoint = checkpoints.read_checkpoint(source, dropped_parts(options.mtp, options.projector))
     require_whole(source, checkpoint.config, checkpoint.rows)
     architecture = _require_support(checkpoint, toolchain)
     log = target.with_name(f"{target.name}.log")
@@ -131,7 +131,7 @@ def _convert(job: _Job, target: Path, *, switch: bool, report: Progress) -> Conv
         projector=_settle(projector, target.parent) if projector else None,
         mtp=_settle(mtp, target.parent) if mtp else None,
         log=job.log,
-        isolation=sandbox.chosen(job.options.terms.isolation),
+        isolation=sandbox.chosen_isolation(job.options.terms.isolation),
         notes=(*notes, *more),
         lacks=lacks,
     )
@@ -142,7 +142,7 @@ def _projector(job: _Job, target: Path) -> tuple[Path | None, str | None, tuple[
     kind = job.options.projector.lower()
     if kind == "none" or not job.checkpoint.has_projector:
         return None, None, ()
-    reason = lacking(job.checkpoint.folder, job.checkpoint.config, job.toolchain)
+    reason = lacking_projector(job.checkpoint.folder, job.checkpoint.config, job.toolchain)
     if reason is not None:
         return None, without("vision or audio part", reason), ()
     try:
@@ -239,7 +239,7 @@ def _run(
             written = sum(path.stat().st_size for path in out.iterdir())
             report(min(written, expected), expected)
 
-    code = sandbox.run(
+    code = sandbox.run_apart(
         command,
         home=home,
         env=sandbox.environment(python.absolute(), home),

@@ -22,7 +22,7 @@ _GENERATED = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_sho
 
 def is_packed(files: Sequence[Path]) -> bool:
     """Whether the converter kept weights in a four-bit type that BF16 can hold exactly."""
-    return any(tensor.type in PACKED for file in files for tensor in gguf.read(file).tensors)
+    return any(tensor.type in PACKED for file in files for tensor in gguf.read_gguf(file).tensors)
 
 
 def check_model(
@@ -41,7 +41,7 @@ def check_model(
     number of weights, only the layers' presence is compared. Then llama.cpp loads the file and
     its logits for a sentence must be finite.
     """
-    headers = [gguf.read(file) for file in files]
+    headers = [gguf.read_gguf(file) for file in files]
     tensors = [tensor for header in headers for tensor in header.tensors]
     low = next((t for t in tensors if t.type not in _SIXTEEN_BIT), None)
     if low is not None:
@@ -56,7 +56,7 @@ def check_projector(checkpoint: CheckpointFolder, file: Path) -> tuple[str, ...]
     Converters of projectors leave out what llama.cpp computes itself, so a difference is told
     and not refused.
     """
-    header = gguf.read(file)
+    header = gguf.read_gguf(file)
     if header.metadata.get("general.architecture") != "clip" or not header.tensors:
         raise RefusedError("the converter wrote no projector for this model; build without it")
     stored, kept = checkpoint.parameters("vision", "audio"), _count(header.tensors)
@@ -67,7 +67,7 @@ def check_projector(checkpoint: CheckpointFolder, file: Path) -> tuple[str, ...]
 
 def check_mtp(file: Path) -> None:
     """Raise RefusedError unless `file` holds multi-token prediction layers."""
-    if not any(".nextn." in tensor.name for tensor in gguf.read(file).tensors):
+    if not any(".nextn." in tensor.name for tensor in gguf.read_gguf(file).tensors):
         raise RefusedError("the converter wrote no multi-token prediction layers; set convert.mtp")
 
 

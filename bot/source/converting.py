@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bot.apart import sandbox
 from bot.apart.sandbox import Limits
-from bot.source.convert import Converted, Options, convert
+from bot.source.convert import Converted, Options, convert_checkpoint
 from bot.source.staging import ConvertFacts
 from bot.toolchain import toolchain
 from bot.toolchain.toolchain import Toolchain
@@ -26,17 +26,17 @@ def convert_folder(workplace: Workplace, folder: Path, target: Path, name: str |
     Raises SettingsError without a toolchain, SourceError for a checkpoint that cannot be
     converted, BuildError naming the converter's log when it fails.
     """
-    chosen = toolchain.chosen(workplace.settings.convert, workplace.folders.toolchain)
+    chosen = toolchain.chosen_toolchain(workplace.settings.convert, workplace.folders.toolchain)
     facts = ConvertFacts(name=name or folder.resolve().name)
-    return run(workplace, folder, target, chosen, facts)
+    return convert_with(workplace, folder, target, chosen, facts)
 
 
-def run(
+def convert_with(
     workplace: Workplace, folder: Path, target: Path, chosen: Toolchain, facts: ConvertFacts
 ) -> Converted:
     """Convert with a toolchain that was chosen already; raises as `convert_folder` does."""
     settings, terms = workplace.settings.convert, terms_of(workplace.settings)
-    sandbox.chosen(terms.isolation)  # refused before anything is made
+    sandbox.chosen_isolation(terms.isolation)  # refused before anything is made
     memory = settings.memory_gb
     options = Options(
         mtp=settings.mtp,
@@ -50,7 +50,7 @@ def run(
         terms=terms,
     )
     with workplace.narrator.work(f"converting {facts.name}", unit="B") as report:
-        made = convert(
+        made = convert_checkpoint(
             folder,
             target,
             toolchain=chosen,

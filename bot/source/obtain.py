@@ -15,14 +15,14 @@ from bot.disk.paths import remove
 from bot.disk.space import taken
 from bot.foreign import read_of
 from bot.plan.models import Candidate, Local, Model, Sketch
-from bot.predict.architecture import describe
+from bot.predict.architecture import architecture_of
 from bot.records.built import Built, together
-from bot.records.coding import digest, dump, load
+from bot.records.coding import digest, dump, load_record
 from bot.records.model import Architecture, Source
 from bot.records.releases import Release, RepoFile
-from bot.source.beforehand import lacking, require_whole
+from bot.source.beforehand import lacking_projector, require_whole
 from bot.source.convert import without
-from bot.source.converting import run
+from bot.source.converting import convert_with
 from bot.source.staging import ConvertFacts
 from bot.store.ledger import Finished
 from bot.tensors import weights
@@ -36,7 +36,7 @@ from bot.workplace.workplace import Workplace
 VERSION = 1  # raised when a change of ours changes a converted file
 
 
-def known(workplace: Workplace, release: Release) -> Local | None:
+def known_local(workplace: Workplace, release: Release) -> Local | None:
     """The file of a checkpoint that was converted before; None where there is none."""
     chosen = toolchain.present(workplace.settings.convert, workplace.folders.toolchain)
     if chosen is None:
@@ -102,7 +102,7 @@ def described(workplace: Workplace, local: Local, whole: Built | None = None) ->
     path, release = local.path.absolute(), local.release  # a link has the model's name
     with read_of(str(path)):
         header = gguf.read_split(path)
-        architecture = describe(header.metadata, header.tensors)
+        architecture = architecture_of(header.metadata, header.tensors)
     content = whole or together(hash_model(workplace, local))
     source = Source(
         repo_id=release.repo_id if release else None,
@@ -158,7 +158,7 @@ class _Told:
 
 def _converted(workplace: Workplace, found: Candidate, files: weights.CheckpointFiles) -> Local:
     release = found.release
-    chosen = toolchain.chosen(workplace.settings.convert, workplace.folders.toolchain)
+    chosen = toolchain.chosen_toolchain(workplace.settings.convert, workplace.folders.toolchain)
     job, inputs = _conversion(workplace, release, chosen)
     folder = workplace.folders.converted(release.repo_id, release.commit)
     use(folder)
@@ -175,7 +175,7 @@ def _local(release: Release, done: Finished) -> Local:
         path=Path(done.files[0].path),
         release=release,
         extras={name: Path(path) for name, path in done.value["extras"].items()},
-        told=load(Architecture, done.value["architecture"]),
+        told=load_record(Architecture, done.value["architecture"]),
     )
 
 
@@ -218,7 +218,7 @@ def _convert(
     _fetch(workplace, release, plan_fetch(release, files), source, sixteen)
     folder = workplace.folders.converted(release.repo_id, release.commit)
     target = folder / f"{release.repo_id.split('/')[1]}-BF16.gguf"
-    made = run(workplace, source, target, chosen, _facts(workplace, release))
+    made = convert_with(workplace, source, target, chosen, _facts(workplace, release))
     extras = {}
     if made.projector:
         extras["mmproj.gguf"] = made.projector
@@ -256,7 +256,7 @@ def _foretell(
 ) -> None:
     """Say before the weights are fetched that the vision or audio part cannot be converted."""
     seen = (model.vision or model.audio) and workplace.settings.convert.projector != "none"
-    reason = lacking(folder, config, chosen) if seen else None
+    reason = lacking_projector(folder, config, chosen) if seen else None
     if reason is not None:
         workplace.narrator.say(without("vision or audio part", reason))
 

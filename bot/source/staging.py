@@ -16,7 +16,7 @@ from typing import Any
 from bot.disk.paths import slug
 from bot.foreign import read_json
 from bot.source.checkpoint import CheckpointFolder
-from bot.tensors.configs import SPELLINGS, names
+from bot.tensors.configs import SPELLINGS, config_names
 
 _DATA = re.compile(
     r"[\w.-]+\.(json|jsonl|jinja|model|tiktoken|txt|vocab)|tokenizer\.model\.v\d+", re.ASCII
@@ -134,7 +134,7 @@ def _config(config: Mapping[str, Any], *, without_mtp: bool) -> dict[str, Any]:
         if isinstance(value, dict):
             clean[key] = _config(value, without_mtp=without_mtp)
     if "architectures" in clean:
-        clean["architectures"] = [SPELLINGS.get(n, n) for n in names(clean["architectures"])]
+        clean["architectures"] = [SPELLINGS.get(n, n) for n in config_names(clean["architectures"])]
     if without_mtp:
         clean.update({key: 0 for key in _MTP_KEYS if key in clean})
     return clean

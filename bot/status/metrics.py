@@ -10,7 +10,7 @@ TYPE = "text/plain; version=0.0.4; charset=utf-8"
 STATES = ("asked", "queued", "starting", "running", "published", "failed", "ignored")
 
 
-def text(found: Board) -> str:
+def metrics_text(found: Board) -> str:
     """Every metric with its help; values that are not known are left out."""
     lines: list[str] = []
 

@@ -78,12 +78,12 @@ DONE = {
 }
 
 
-def application(ledger: Ledger, settings: Settings, names: list[str]) -> Starlette:
+def page_application(ledger: Ledger, settings: Settings, names: list[str]) -> Starlette:
     """The page over one ledger. `names` are the hosts that it may be asked by."""
     app = Starlette(
         routes=[
             Route("/", page),
-            Route("/status.json", as_json),
+            Route("/status.json", board_json),
             Route("/healthz", healthz),
             Route("/metrics", prometheus),
             Route("/log/{task}", log),
@@ -102,7 +102,7 @@ def application(ledger: Ledger, settings: Settings, names: list[str]) -> Starlet
     return app
 
 
-def serve(
+def serve_page(
     ledger: Ledger,
     settings: Settings,
     port: int,
@@ -115,7 +115,7 @@ def serve(
     `names` are what a web server in front of it is asked by. Raises SettingsError for an address
     that cannot be had, and for one that others can reach while there is no token.
     """
-    app = application(ledger, settings, hosts(host, names))
+    app = page_application(ledger, settings, hosts(host, names))
     for known in (host, *names):
         if not is_loopback(known) and app.state.token is None:
             raise SettingsError(f"{known} can be reached from other machines; set {VARIABLE} first")
@@ -133,7 +133,7 @@ def page(request: Request) -> Response:
     return _page(request, said=said)
 
 
-def as_json(request: Request) -> Response:
+def board_json(request: Request) -> Response:
     """GET /status.json: the same as `bot status --json`."""
     return Response(legible_json(asdict(_board(request))), media_type="application/json")
 
@@ -152,7 +152,7 @@ def healthz(request: Request) -> Response:
 
 def prometheus(request: Request) -> Response:
     """GET /metrics."""
-    return Response(metrics.text(_board(request)), media_type=metrics.TYPE)
+    return Response(metrics.metrics_text(_board(request)), media_type=metrics.TYPE)
 
 
 def log(request: Request) -> Response:
@@ -185,7 +185,7 @@ async def sign_in(request: Request) -> Response:
         await asyncio.sleep(SLOW)
         return await run_in_threadpool(_page, request, error="That is not the token.", status=403)
     response = RedirectResponse("/", status_code=303)
-    sessions.begin(response, token, CLOCK.now(), secure=request.url.scheme == "https")
+    sessions.begin_session(response, token, CLOCK.now(), secure=request.url.scheme == "https")
     return response
 
 
@@ -193,7 +193,7 @@ async def sign_out(request: Request) -> Response:
     """POST /sign-out."""
     sessions.require_same_origin(request)
     response = RedirectResponse("/", status_code=303)
-    sessions.end(response)
+    sessions.end_session(response)
     return response
 
 

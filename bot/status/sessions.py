@@ -21,7 +21,7 @@ COOKIE = "bot_session"
 LASTS = 12 * 3600  # seconds
 
 
-def begin(response: Response, token: SecretStr, now: float, *, secure: bool) -> None:
+def begin_session(response: Response, token: SecretStr, now: float, *, secure: bool) -> None:
     """Give a browser a session."""
     text = f"{int(now) + LASTS}.{secrets.token_hex(16)}"
     response.set_cookie(
@@ -34,7 +34,7 @@ def begin(response: Response, token: SecretStr, now: float, *, secure: bool) -> 
     )
 
 
-def end(response: Response) -> None:
+def end_session(response: Response) -> None:
     """Take the session back."""
     response.delete_cookie(COOKIE, httponly=True, samesite="strict")
 

@@ -19,7 +19,7 @@ from bot.errors import SettingsError, SourceError
 from bot.legible import legible
 from bot.records.coding import digest
 from bot.store.ledger import Ledger
-from bot.store.sightings import Decided, created_of, opened, write
+from bot.store.sightings import Decided, created_of, opened, write_sighting
 
 STARTING = 180.0  # seconds that a start may take
 BUSY = 300.0  # seconds until a task that runs elsewhere is asked for again
@@ -117,7 +117,7 @@ class Queue:
         """
         state = "asked" if asked else "queued"
         with self.ledger.writing() as db:
-            write(db, decided, now)
+            write_sighting(db, decided, now)
             there = db.execute(
                 "SELECT id, state, changed FROM tasks WHERE commit_id = ? AND repo = ?",
                 (decided.commit, decided.repo),

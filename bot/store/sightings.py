@@ -172,7 +172,7 @@ class Sightings:
         """Keep decisions, all or none."""
         with self.ledger.writing(lazily=True) as db:
             for one in decided:
-                write(db, one, now)
+                write_sighting(db, one, now)
 
     def prune(self, before: float) -> None:
         """Forget decisions made before a time: all but the latest of what is, or may be, built."""
@@ -300,7 +300,7 @@ def created_of(facts: Mapping[str, Any]) -> str | None:
     return created if isinstance(created, str) else None
 
 
-def write(db: Connection, one: Decided, now: float) -> None:
+def write_sighting(db: Connection, one: Decided, now: float) -> None:
     """One decision: a new row unless the latest about this repository says the same."""
     latest = db.execute(
         "SELECT commit_id, kind, outcome, reason, until FROM decisions WHERE repo = ?"

@@ -186,7 +186,7 @@ def shared_experts(scopes: Sequence[Mapping[str, Any]]) -> int:
         return count
     if number(scopes, SHARED_SIZE_KEYS, most=1 << 30):
         return 1
-    types = {text(scope.get("model_type")) for scope in scopes}
+    types = {text_config(scope.get("model_type")) for scope in scopes}
     return 1 if types & SHARED_WITHOUT_KEY else 0
 
 
@@ -199,9 +199,9 @@ def converter_name(config: Mapping[str, Any]) -> str | None:
     As get_model_architecture of conversion/base.py: the decoder's own where it has one, else the
     first of the wrapper; transformers' spellings become the converter's.
     """
-    outer = next(iter(names(config.get("architectures"))), None)
+    outer = next(iter(config_names(config.get("architectures"))), None)
     parts = (scope.get("architectures") for scope in scopes_of(config) if scope is not config)
-    inner = next((name for part in parts for name in names(part)), None)
+    inner = next((name for part in parts for name in config_names(part)), None)
     found = outer if outer in OUTER_NAME_WINS or inner is None else inner
     return SPELLINGS.get(found, found) if found else None
 
@@ -212,18 +212,18 @@ def quant_method(config: Mapping[str, Any]) -> str | None:
         for key, usual in DECLARATIONS.items():
             declared = scope.get(key)
             if isinstance(declared, Mapping) and declared:
-                return text(declared.get("quant_method")) or usual
+                return text_config(declared.get("quant_method")) or usual
     return None
 
 
-def text(value: object) -> str | None:
+def text_config(value: object) -> str | None:
     """A short, printable, non-empty string, or None."""
     if isinstance(value, str) and value.isprintable() and 0 < len(value) <= LONGEST_NAME:
         return value
     return None
 
 
-def names(value: object) -> tuple[str, ...]:
+def config_names(value: object) -> tuple[str, ...]:
     """The short, printable strings of a list; a lone string is a list of one."""
     items = value[:16] if isinstance(value, list | tuple) else [value]
-    return tuple(name for name in map(text, items) if name)
+    return tuple(name for name in map(text_config, items) if name)

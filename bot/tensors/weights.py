@@ -61,14 +61,14 @@ def in_doubt(release: Release) -> RepoFile | None:
     return first if first is not None and not _type(release, first) else None
 
 
-def told(release: Release, file: RepoFile, stored: str) -> Release:
+def with_storage(release: Release, file: RepoFile, stored: str) -> Release:
     """The release, with what the header of a file says of it and of the shards beside it."""
     same = next((files for files in _grouped(release.files) if file in files), (file,))
     files = (replace(one, stored=stored) if one in same else one for one in release.files)
     return replace(release, files=tuple(files))
 
 
-def stored_as(tensors: Iterable[Tensor]) -> str | None:
+def gguf_storage(tensors: Iterable[Tensor]) -> str | None:
     """The type of most matrices of a GGUF file; the first one below 16 bits where there is any."""
     found = Counter[str]()
     for tensor in tensors:
@@ -215,7 +215,7 @@ def _numbers_absent(group: tuple[RepoFile, ...], count: int) -> list[int]:
     return sorted(set(range(1, count + 1)) - there)
 
 
-def models(release: Release) -> list[tuple[RepoFile, ...]]:
+def gguf_models(release: Release) -> list[tuple[RepoFile, ...]]:
     """Every whole GGUF model of a release, each with all its shards in order."""
     return [files for files in _grouped(ggufs(release)) if _whole(files)]
 
@@ -228,11 +228,11 @@ def named(release: Release, pattern: str) -> list[tuple[RepoFile, ...]]:
     word = rf"(?<![A-Za-z0-9]){re.escape(pattern)}"
     end = re.compile(rf"{word}(-\d{{5}}-of-\d{{5}})?\.gguf$", re.IGNORECASE)
     inside = re.compile(rf"{word}(?![A-Za-z0-9_])", re.IGNORECASE)
-    found = [files for files in models(release) if end.search(_name(files[0]))]
+    found = [files for files in gguf_models(release) if end.search(_name(files[0]))]
     if len(found) > 1:  # Q4_K_XL also ends UD-Q4_K_XL: the plainest name is meant
         shortest = min(len(_name(files[0])) for files in found)
         found = [files for files in found if len(_name(files[0])) == shortest]
-    return found or [files for files in models(release) if inside.search(_name(files[0]))]
+    return found or [files for files in gguf_models(release) if inside.search(_name(files[0]))]
 
 
 def has_pickles(release: Release) -> bool:

@@ -45,7 +45,7 @@ def maps(tree: Path) -> dict[str, dict[str, str]]:
     return found
 
 
-def has_mtp_switch(tree: Path, architecture: str) -> bool:
+def source_has_mtp_switch(tree: Path, architecture: str) -> bool:
     """Whether the converter takes --no-nextn and --mtp for this architecture.
 
     It takes them where `supports_mtp_export` of the architecture's class is true; the class and

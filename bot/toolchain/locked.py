@@ -23,7 +23,7 @@ _ENTRY = re.compile(
 
 
 @cache
-def entries() -> dict[str, str]:
+def lock_entries() -> dict[str, str]:
     """Each package's lines. Raises BuildError where a line of the lock is none of a package's."""
     text = LOCK.read_text(encoding="utf-8")
     found = {entry[1]: entry[0] for entry in _ENTRY.finditer(text)}
@@ -32,14 +32,14 @@ def entries() -> dict[str, str]:
     return found
 
 
-def whole() -> str:
+def whole_lock() -> str:
     """All of it, as pip reads requirements."""
-    return "".join(entries().values())
+    return "".join(lock_entries().values())
 
 
 def everywhere() -> str:
     """What every system needs but torch itself."""
-    others = (entry for name, entry in entries().items() if name != "torch")
+    others = (entry for name, entry in lock_entries().items() if name != "torch")
     return "".join(entry for entry in others if " ; " not in entry)
 
 
@@ -51,9 +51,9 @@ def without_cuda() -> str:
 
 def version(name: str) -> str:
     """A package's version."""
-    return entries()[name].split()[0].partition("==")[2]
+    return lock_entries()[name].split()[0].partition("==")[2]
 
 
-def digest() -> str:
+def lock_digest() -> str:
     """What changes with every version and every hash."""
-    return hashlib.sha256((whole() + without_cuda()).encode()).hexdigest()
+    return hashlib.sha256((whole_lock() + without_cuda()).encode()).hexdigest()

@@ -56,14 +56,14 @@ class Toolchain:
         return self.tree / CONVERTER
 
 
-def folder_of(root: Path) -> Path:
+def toolchain_folder(root: Path) -> Path:
     """Where under `root` the toolchain of the installed llama-cpp-python lies."""
     return root / f"llama-cpp-python-{_runtime()}"
 
 
 def installed(root: Path) -> Toolchain | None:
     """The whole toolchain of this runtime under `root`; None where there is none."""
-    folder = folder_of(root)
+    folder = toolchain_folder(root)
     try:
         stamp = json.loads((folder / _STAMP).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -75,10 +75,10 @@ def installed(root: Path) -> Toolchain | None:
 
 def present(settings: ConvertSettings, root: Path) -> Toolchain | None:
     """As `chosen`; None where settings name none and none is installed."""
-    return chosen(settings, root) if settings.llama_cpp or installed(root) else None
+    return chosen_toolchain(settings, root) if settings.llama_cpp or installed(root) else None
 
 
-def chosen(settings: ConvertSettings, root: Path) -> Toolchain:
+def chosen_toolchain(settings: ConvertSettings, root: Path) -> Toolchain:
     """The toolchain that settings name, else the installed one.
 
     Raises SettingsError when it is not there, with the command that makes it.
@@ -96,7 +96,7 @@ def chosen(settings: ConvertSettings, root: Path) -> Toolchain:
     return Toolchain(tree=own.tree, python=python, version=own.version)
 
 
-def install(root: Path, *, report: Say) -> Toolchain:
+def install_toolchain(root: Path, *, report: Say) -> Toolchain:
     """Make the toolchain under `root`, or find it made. Needs a package index and about 1.3 GB.
 
     Raises BusyError while another process installs there, BuildError when pip fails or the source
@@ -109,7 +109,7 @@ def install(root: Path, *, report: Say) -> Toolchain:
             return found
         known = _known_sdist()
         require_free(root, _ROOM, 0)
-        folder = folder_of(root)
+        folder = toolchain_folder(root)
         partial = folder.with_name(f"{folder.name}.partial")
         for left in (partial, folder):
             shutil.rmtree(left, ignore_errors=True)
@@ -128,7 +128,7 @@ def install(root: Path, *, report: Say) -> Toolchain:
 def _already(root: Path, report: Say) -> Toolchain | None:
     found = installed(root)
     if found is not None:
-        report(f"the converter of {found.version} is installed in {folder_of(root)} already")
+        report(f"the converter of {found.version} is installed in {toolchain_folder(root)} already")
     return found
 
 
@@ -143,7 +143,7 @@ def supported(toolchain: Toolchain) -> tuple[frozenset[str], frozenset[str]]:
 
 def has_mtp_switch(toolchain: Toolchain, architecture: str) -> bool:
     """Whether the converter takes --no-nextn and --mtp for this architecture."""
-    return converter_source.has_mtp_switch(toolchain.tree, architecture)
+    return converter_source.source_has_mtp_switch(toolchain.tree, architecture)
 
 
 # ── making it ───────────────────────────────────────────────────────────────────────────────
@@ -166,7 +166,7 @@ def _stamp() -> dict[str, object]:
         "llama_cpp_python": _runtime(),
         "sdist_sha256": SDISTS.get(_runtime()),
         "python": ".".join(map(str, sys.version_info[:3])),
-        "packages": locked.digest(),
+        "packages": locked.lock_digest(),
     }
 
 
@@ -215,11 +215,11 @@ def _fetch(folder: Path, known: str, report: Say) -> None:
     archive = next(downloads.glob("*.tar.gz"), None)
     if archive is None or sha256(archive) != known:
         raise BuildError("pip brought another source distribution than asked for; run it again")
-    unpack(archive, folder / "llama.cpp")
+    unpack_source(archive, folder / "llama.cpp")
     shutil.rmtree(downloads)
 
 
-def unpack(archive: Path, target: Path) -> None:
+def unpack_source(archive: Path, target: Path) -> None:
     """Extract what the converter needs of `vendor/llama.cpp`, nothing else, below `target`.
 
     Raises SourceError for a member that is not a plain file of reasonable size.
@@ -253,7 +253,7 @@ def _install_packages(folder: Path, report: Say) -> None:
         install_locked(folder, locked.without_cuda())
     except BuildError:
         report("no torch without CUDA is offered here; the one with it is fetched (3 GB)")
-        install_locked(folder, locked.whole())
+        install_locked(folder, locked.whole_lock())
     else:
         install_locked(folder, locked.everywhere())
     _pip(folder, *_inside(folder), "check")

@@ -12,12 +12,12 @@ from bot.localhub.files.commit_body import REGULAR_LIMIT, Changes, Put, lfs_entr
 from bot.localhub.files.commits import commit, create_repo
 from bot.localhub.files.repositories import Store
 from bot.localhub.files.repository import Repo
-from bot.localhub.server import serve
+from bot.localhub.server import serve_hub
 from bot.records.built import Built
 from bot.serving.refusal import Refusal
 
 
-def preview(
+def show_card(
     folder: Path,
     repo_id: str,
     files: Mapping[str, Built],
@@ -31,7 +31,7 @@ def preview(
     """
     with tempfile.TemporaryDirectory(dir=folder, prefix=".preview-") as place:
         fill(Store(Path(place)), repo_id, files)
-        serve(Path(place), port, ready=lambda url: ready(f"{url}/{repo_id}"))
+        serve_hub(Path(place), port, ready=lambda url: ready(f"{url}/{repo_id}"))
 
 
 def fill(store: Store, repo_id: str, files: Mapping[str, Built]) -> Repo:

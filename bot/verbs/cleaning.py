@@ -70,7 +70,7 @@ class _Found:
     guard: Path | None = None  # whose locks they are; none: its own
 
 
-def clean(workplace: Workplace, wanted: WantedCleaning) -> Cleaned:
+def clean_folders(workplace: Workplace, wanted: WantedCleaning) -> Cleaned:
     """Remove what is over and nobody works with; see Wanted. Nothing outside of the folder goes."""
     root = workplace.folders.root
     shelf = _Shelf(workplace, wanted)

@@ -13,14 +13,14 @@ from bot.apart.worker import away
 from bot.clients.hub.hub import Hub
 from bot.clients.llama.loading import Loading
 from bot.clients.llama.quantization import to_bf16
-from bot.detect.listed import look
+from bot.detect.listed import look_at_listing
 from bot.disk.hashes import sha256
 from bot.disk.writing import writing
 from bot.errors import BuildError, PublishError
 from bot.localhub.server import RunningHub
 from bot.progress import Narrator
 from bot.publish.publication import Published
-from bot.publish.upload import publish
+from bot.publish.upload import publish_commit
 from bot.records.built import Built
 from bot.records.coding import from_json
 from bot.records.measured import Row
@@ -74,7 +74,7 @@ def demonstrate(
         )
         workplace = Workplace(settings, narrator, _token(server, folder, PUBLISHER))
         decisions = []
-        for decision in look(workplace.hub, settings):
+        for decision in look_at_listing(workplace.hub, settings):
             seen(decision)
             decisions.append(decision)
         chosen = _chosen(decisions)
@@ -118,7 +118,7 @@ def _release(hub: Hub, source: Path, narrator: Narrator) -> None:
         for path in (source, DEMO / "config.json", DEMO / "README.md")
     }
     with narrator.work(f"releasing {SOURCE} on {hub.endpoint}"):
-        publish(hub, SOURCE, files, "Release", private=False)
+        publish_commit(hub, SOURCE, files, "Release", private=False)
 
 
 def _chosen(decisions: list[Decision]) -> Build:

@@ -21,12 +21,12 @@ from bot.store.queue import Queue
 from bot.store.sightings import Sightings
 from bot.watcher import notify
 from bot.watcher.budget import RequestBudget
-from bot.watcher.dispatching import turn
+from bot.watcher.dispatching import queue_turn
 from bot.watcher.presence import Presence
 from bot.watcher.schedule import Turn, scheduler
 from bot.watcher.watcher import Looked, Watcher
 from bot.workplace import demo_texts
-from bot.workplace.executing import Executor, Here, here
+from bot.workplace.executing import Executor, Here, run_here
 from bot.workplace.workplace import Workplace
 
 ACT = 15.0  # seconds between looks at the queue
@@ -193,7 +193,7 @@ class Actor:
     def _build(self) -> None:
         if self._executor is not None:
             policy, narrator = self._workplace.settings.policy, self._workplace.narrator
-            turn(self._queue, self._executor, policy, self._clock, narrator)
+            queue_turn(self._queue, self._executor, policy, self._clock, narrator)
 
     def _show(self) -> None:
         if isinstance(self._executor, OnGitHub):
@@ -203,7 +203,7 @@ class Actor:
         url = notify.address()
         if url is not None:
             watch, say = self._workplace.settings.watch, self._workplace.narrator.say
-            notify.tell(self._queue, watch, url, self._clock, say)
+            notify.post(self._queue, watch, url, self._clock, say)
 
 
 def chosen_executor(workplace: Workplace, config: Path | None, clock: Clock) -> Executor:
@@ -216,7 +216,7 @@ def chosen_executor(workplace: Workplace, config: Path | None, clock: Clock) -> 
         hub = workplace.settings.hub.endpoint
         return on_github(github, workplace.ledger, workplace.narrator.say, clock, hub=hub)
     demo_texts.refuse(workplace.settings, {demo_texts.TEXT, demo_texts.TASKS})
-    return here(workplace.folders.root.absolute() / "runs", config)
+    return run_here(workplace.folders.root.absolute() / "runs", config)
 
 
 def _as_line(looked: Looked) -> str:
@@ -232,7 +232,7 @@ def as_line(decision: Decision) -> str:
     return f"{kind:<5}  {decision.release.repo_id}  {decision.reason}"
 
 
-def as_json(decision: Decision) -> str:
+def decision_json(decision: Decision) -> str:
     """The decision for machines, on one line."""
     return legible_json(
         {

@@ -13,7 +13,7 @@ AT_ONCE = 20  # tasks started in one turn
 DAY = 86_400.0
 
 
-def turn(
+def queue_turn(
     queue: Queue, executor: Executor, policy: Policy, clock: Clock, narrator: Narrator
 ) -> None:
     """Follow the running tasks, then start queued ones within the limits of the policy.

@@ -31,7 +31,7 @@ class Explained:
     events: tuple[Event, ...]
 
 
-def why(workplace: Workplace, repo: str) -> Explained:
+def why_decided(workplace: Workplace, repo: str) -> Explained:
     """Explain the decisions about a repository. Raises SourceError when it was never seen."""
     sightings = Sightings(workplace.ledger)
     past = sightings.history(repo)
@@ -68,7 +68,7 @@ def replayed(workplace: Workplace, facts: dict[str, Any]) -> Decision:
     return made.judge(unpacked(facts), memory, found, clock.now())
 
 
-def as_json(found: Explained) -> str:
+def explanation_json(found: Explained) -> str:
     """What `bot why --json` prints: as kept; what a config has instead of a number is null."""
     return legible_json(_numbered(asdict(found)))
 
@@ -81,7 +81,7 @@ def _numbered(value: Any) -> Any:
     return None if isinstance(value, float) and not isfinite(value) else value
 
 
-def as_text(found: Explained) -> str:
+def explanation_text(found: Explained) -> str:
     """What `bot why` prints."""
     lines = [past_line(past) for past in found.decisions]
     lines += ["", "rested on", *_facts(found.facts)]

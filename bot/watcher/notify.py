@@ -53,7 +53,7 @@ def address() -> SecretStr | None:
     return SecretStr(value) if value else None
 
 
-def tell(
+def post(
     queue: Queue,
     settings: WatchSettings,
     url: SecretStr,

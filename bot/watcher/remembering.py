@@ -34,7 +34,7 @@ def shelf(remote: str | None) -> Shelf:
     return Shelf(remote or f"{server}/{name}.git", BRANCH, token)
 
 
-def recall(folders: Folders, where: Shelf) -> bool:
+def recall_ledger(folders: Folders, where: Shelf) -> bool:
     """Replace the ledger of the working folder by the branch's; False where there is none."""
     folders.root.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folders.root) as folder:
@@ -54,7 +54,7 @@ def recall(folders: Folders, where: Shelf) -> bool:
     return commit is not None
 
 
-def remember(folders: Folders, where: Shelf) -> str:
+def remember_ledger(folders: Folders, where: Shelf) -> str:
     """Write the ledger to the branch; its commit. Raises BusyError when it changed meanwhile."""
     noted = _expected(folders)
     expected = noted.read_text(encoding="ascii") if noted.is_file() else ""

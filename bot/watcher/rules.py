@@ -45,7 +45,7 @@ def _content(file: RepoFile) -> str:
     return f"{file.sha256 or file.blob_id or file.path}:{file.size}"
 
 
-def refused(
+def refused_by_rules(
     release: Release, listed: Listed, policy: Policy, ignored: str | None
 ) -> Skip | Wait | None:
     """What is settled before the release is looked at; None where nothing is."""
@@ -78,14 +78,14 @@ def _unwanted(release: Release, policy: Policy, terms: PolicyTerms) -> str | Non
         if relation in relations and not allowed:
             return f"a {relation}, and policy.{relation}s is false"
     named = {tag.removeprefix(LICENSE) for tag in release.tags if tag.startswith(LICENSE)}
-    named.update(licences.of(release))
+    named.update(licences.licences_of(release))
     if terms.licenses and not (named and named <= {*terms.licenses}):
         found = " and ".join(sorted(named)) or "no licence"
         return f"policy.licenses does not hold {found}"
     return None
 
 
-def wanted(
+def wanted_by_policy(
     build: Build,
     policy: Policy,
     memory: Memory,
@@ -102,7 +102,7 @@ def wanted(
     good, text = licences.permitted(build.release, gate)
     if not good:
         reason = f"nothing made of it may be published: {text}"
-        if licences.of(build.release):
+        if licences.licences_of(build.release):
             return skip(reason, "not_wanted")
         return Wait(release=build.release, reason=reason, outcome="not_wanted")  # a card may come
     past = _past(build.release, memory, terms, found)

@@ -352,7 +352,7 @@ class Watcher:
         self, row: Listed, before: Known | None, now: float
     ) -> tuple[Decision, Decided]:
         memory = self.queue.memory(row.repo_id, row.commit or "", None)
-        early = rules.refused(as_listed(row), row, self._policy, memory.ignored)
+        early = rules.refused_by_rules(as_listed(row), row, self._policy, memory.ignored)
         facts = (
             ListedFacts(listed=row) if early else learn(self._hub, row, owners=self._watch.owners)
         )
@@ -371,12 +371,14 @@ class Watcher:
     ) -> Decision:
         """The decision that facts, memory and policy lead to; asks nobody."""
         settled = ruled_out(facts, self._watch.owners)
-        early = settled or rules.refused(facts.seen, facts.listed, self._policy, memory.ignored)
+        early = settled or rules.refused_by_rules(
+            facts.seen, facts.listed, self._policy, memory.ignored
+        )
         if early:
             return early
         decision = conclude(facts, self._watch.owners, self._machine())
         if isinstance(decision, Build) and found is not None:
-            return rules.wanted(decision, self._policy, memory, found, now, self._gate)
+            return rules.wanted_by_policy(decision, self._policy, memory, found, now, self._gate)
         return decision
 
     def _patient(

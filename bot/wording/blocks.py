@@ -47,7 +47,7 @@ def marked(card: str) -> str:
     return front + "\n" + "\n".join(map(str, blocks))
 
 
-def merged(held: str, new: str) -> str | None:
+def merged_card(held: str, new: str) -> str | None:
     """`new` (marked) with what people wrote into `held`; None when `held` has no block of ours.
 
     People's text stays where it stands between the blocks, their keys stay in the front matter.
@@ -149,7 +149,7 @@ def _tags(data: dict[str, Any]) -> list[str]:
     return [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
 
 
-def front_matter(card: str) -> dict[str, Any]:
+def front_matter_of(card: str) -> dict[str, Any]:
     """What a card says of itself for machines; empty where it cannot be read."""
     return _data(_front(card)[0])
 

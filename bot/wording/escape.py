@@ -36,7 +36,7 @@ class Verbatim(str):
     __slots__ = ()
 
 
-def text(value: object, limit: int = LIMIT) -> Verbatim:
+def escaped_text(value: object, limit: int = LIMIT) -> Verbatim:
     """Markdown that shows `value` and nothing else, inline or in a table cell."""
     if isinstance(value, Verbatim):
         return value
@@ -50,7 +50,7 @@ def text(value: object, limit: int = LIMIT) -> Verbatim:
     return Verbatim(escaped)
 
 
-def code(value: object) -> Verbatim:
+def code_span(value: object) -> Verbatim:
     """A code span; a backtick and a pipe, which could end it or its cell, are replaced."""
     line = legible(value, LIMIT).translate(_CODE)
     return Verbatim(f"`{line}`" if line else "")
@@ -75,7 +75,7 @@ def path(value: object) -> Verbatim:
 
 def link(label: object, target: Verbatim) -> Verbatim:
     """A Markdown link; `target` comes from `url` or `path`."""
-    return Verbatim(f"[{text(label)}]({target})")
+    return Verbatim(f"[{escaped_text(label)}]({target})")
 
 
 def attribute(value: object) -> Verbatim:
@@ -103,4 +103,4 @@ def literal(value: object) -> Verbatim:
 
 def finalize(value: Any) -> Verbatim:
     """What Jinja prints for a value that no filter has prepared: its text, escaped."""
-    return text(value)
+    return escaped_text(value)

@@ -12,7 +12,7 @@ HUGE = 1e15  # from here on a number is written with an exponent
 Sizes = Literal["GB", "GiB rounded up"]
 
 
-def size(count: int, style: Sizes = "GB") -> str:
+def size_text(count: int, style: Sizes = "GB") -> str:
     """Bytes in decimal units with one place, as the Hub's file list shows them.
 
     The other style, of the APEX project's cards, counts GiB, rounds up and calls them GB; what is
@@ -60,7 +60,7 @@ def percent(fraction: float, places: int = 1) -> str:
     return f"{hundred.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)}%"
 
 
-def measured(value: float, error: float | None, places: int) -> str:
+def with_error(value: float, error: float | None, places: int) -> str:
     """A value, and its standard error where one is known."""
     shown = fixed(value, places)
     return shown if error is None else f"{shown} ± {fixed(error, places)}"

@@ -9,7 +9,7 @@ from typing import Literal
 
 from bot import evidence
 from bot.legible import legible
-from bot.records.measured import KLD, PPL, Divergence, Imported, Row, supported
+from bot.records.measured import KLD, PPL, Divergence, Imported, Row, supported_claim
 from bot.records.results import Results
 
 NAME_LIMIT = 60
@@ -127,14 +127,14 @@ def imported_entry(given: Imported) -> CardRow:
     )
 
 
-def entries(results: Results) -> list[CardRow]:
+def card_rows(results: Results) -> list[CardRow]:
     """The table's rows: the reference, then all others, the largest first."""
     placed = [imported_entry(row) for row in results.imported if row.kind]
     reference = next(
         (row for row in placed if row.kind == "reference"), entry(results.reference, "reference")
     )
     rows = [
-        *(entry(row, "tier", names(results, row)) for row in results.tiers),
+        *(entry(row, "tier", row_names(results, row)) for row in results.tiers),
         *(entry(row, "baseline") for row in results.baselines),
         *(entry(row, "other") for row in results.others),
         *(row for row in placed if row.kind != "reference"),
@@ -157,24 +157,24 @@ def distinct(results: Results) -> list[Row]:
     return [row for row in by_size(results) if row.same_as is None]
 
 
-def names(results: Results, row: Row) -> list[str]:
+def row_names(results: Results, row: Row) -> list[str]:
     """Every tier that the row's file is."""
     return [row.name, *(other.name for other in by_size(results) if other.same_as == row.name)]
 
 
 def label(results: Results, row: Row) -> str:
     """The tiers that the row's file is, in one bounded line: `Balanced = Quality`."""
-    return " = ".join(legible(name, NAME_LIMIT) for name in names(results, row))
+    return " = ".join(legible(name, NAME_LIMIT) for name in row_names(results, row))
 
 
 def files_of(results: Results, *kinds: Kind) -> list[CardRow]:
     """Each file once, the largest first; of all kinds but the reference unless told."""
-    rows = [row for row in entries(results)[1:] if row.same_as is None]
+    rows = [row for row in card_rows(results)[1:] if row.same_as is None]
     ordered = [row for row in rows if not kinds or row.kind in kinds]
     return sorted(ordered, key=lambda row: (-row.bytes, row.name))
 
 
-def tiers(results: Results) -> list[CardRow]:
+def tier_rows(results: Results) -> list[CardRow]:
     """Our files that have a divergence, the largest first."""
     return [row for row in files_of(results, "tier") if row.mean is not None]
 
@@ -209,7 +209,7 @@ def _less(
     """
     tested = {frozenset((c.one, c.other)) for c in results.comparisons if c.measure == measure}
     if frozenset((one.name, other.name)) in tested:
-        return supported(results.comparisons, measure, one.name, other.name)
+        return supported_claim(results.comparisons, measure, one.name, other.name)
     (mine, error), (theirs, other_error) = known(one), known(other)
     if mine is None or error is None or theirs is None or other_error is None:
         return None
@@ -231,7 +231,7 @@ def _beats(size: int, mean: float, other_size: int, other_mean: float) -> bool:
 
 def recommended(results: Results) -> list[CardRow]:
     """Measured files, largest first; not those that a file as small beats in mean divergence."""
-    rows = tiers(results)
+    rows = tier_rows(results)
     return [
         row
         for row in rows
@@ -245,7 +245,7 @@ def close_to_reference(results: Results) -> CardRow | None:
     Of equal sizes the least divergent; None where a file as small beats it in mean divergence.
     Sure of each at once, as the smallest is picked from all.
     """
-    rows = [] if too_few(results) else tiers(results)
+    rows = [] if too_few(results) else tier_rows(results)
     errors = evidence.sure(len(rows), sides=1)
     near = [
         row
@@ -262,6 +262,6 @@ def example(results: Results) -> CardRow | None:
     """The file that commands show: near the reference if one is, else the least divergent."""
     if close := close_to_reference(results):
         return close
-    if rows := tiers(results):
+    if rows := tier_rows(results):
         return min(rows, key=lambda row: row.mean or 0)
     return next(iter(files_of(results, "tier")), None)

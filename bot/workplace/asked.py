@@ -26,7 +26,7 @@ from bot.settings.settings import CalibrationSource, Settings
 from bot.store.ledger import Ledger
 from bot.toolchain import toolchain
 from bot.workplace.provenance import AskedFor
-from bot.workplace.texts import origin_of, text_of
+from bot.workplace.texts import text_of, text_origin
 
 if TYPE_CHECKING:
     from bot.disk.folders import JobFolder
@@ -64,7 +64,7 @@ class Order:
         return folders.job(self.pinned.name, self.key)
 
 
-def order(settings: Settings, pinned: Pinned, tiers: Sequence[str] = ()) -> Order:
+def order_of(settings: Settings, pinned: Pinned, tiers: Sequence[str] = ()) -> Order:
     """What the settings ask of a model; all tiers where none is named.
 
     Raises SettingsError for an unknown tier, a profile, text or matrix that is not there.
@@ -85,7 +85,10 @@ def ordered(
     """The same of profiles that are read already."""
     plain = baselines(settings.quantize.baselines)
     weighed = any([one.imatrix for one in profiles] + [one.imatrix for one in plain])
-    matrix, measured = calibration(settings) if weighed else None, evaluation(settings)
+    matrix, measured = (
+        calibration_inputs(settings) if weighed else None,
+        evaluation_inputs(settings),
+    )
     llama = version("llama-cpp-python")
     stored = {one.tier: _stored(one) for one in profiles}
     named = [one.name for one in plain]
@@ -151,7 +154,7 @@ def _templates(folder: Path | None) -> Iterator[tuple[str, str]]:
 # ── texts ───────────────────────────────────────────────────────────────────────────────────
 
 
-def calibration(settings: Settings) -> dict[str, Any]:
+def calibration_inputs(settings: Settings) -> dict[str, Any]:
     """All that decides an importance matrix but the model. A text of a Hub is not fetched for it.
 
     Raises SettingsError for a file that is not there.
@@ -160,13 +163,13 @@ def calibration(settings: Settings) -> dict[str, Any]:
     if wanted.file is not None:
         if not wanted.file.is_file():
             raise SettingsError(f"{wanted.file} does not exist; mend calibration.file")
-        return {"file": hash_of(settings, wanted.file)}
+        return {"file": hash_of_file(settings, wanted.file)}
     texts = [_portion(one) for one in wanted.texts]
     sizes = {"context": wanted.context, "chunks": wanted.chunks, "batch": wanted.batch}
     return {"texts": texts, **sizes}
 
 
-def hash_of(settings: Settings, path: Path) -> str:
+def hash_of_file(settings: Settings, path: Path) -> str:
     """sha256 of a large file of the user's: read again only where its size or time changed."""
     space = Folders(settings.workdir)
     if not space.ledger.is_file():  # a look leaves no ledger behind
@@ -181,7 +184,7 @@ def hash_of(settings: Settings, path: Path) -> str:
 def _portion(one: CalibrationSource) -> dict[str, Any]:
     """A text of the mix: by its hash, or by the commit that it is pinned at."""
     if one.path is None:
-        content = one.sha256 or origin_of(one)
+        content = one.sha256 or text_origin(one)
     else:
         path = one.path.expanduser()
         if not path.is_file():
@@ -190,7 +193,7 @@ def _portion(one: CalibrationSource) -> dict[str, Any]:
     return {"name": one.label, "content": content, "weight": one.weight, "licence": one.licence}
 
 
-def evaluation(settings: Settings) -> dict[str, Any]:
+def evaluation_inputs(settings: Settings) -> dict[str, Any]:
     """All that decides the numbers but the files and the machine."""
     wanted = settings.evaluation
     return {

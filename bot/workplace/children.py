@@ -33,9 +33,9 @@ def terms_of(settings: Settings) -> ChildTerms:
     )
 
 
-def tell(narrator: Narrator, settings: Settings) -> None:
+def tell_isolation(narrator: Narrator, settings: Settings) -> None:
     """Say once what a child may reach, where this system, or a setting, lets it reach much."""
-    level = sandbox.chosen(settings.kept_apart)
+    level = sandbox.chosen_isolation(settings.kept_apart)
     if level not in _TOLD:
         _TOLD.add(level)
         narrator.say(REACHES[level])

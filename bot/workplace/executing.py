@@ -171,7 +171,7 @@ def _good(file: Path, log: str) -> Attempt:
     return Attempt(good=True, link=str(url), lacks=lacks)
 
 
-def here(folder: Path, config: Path | None) -> Here:
+def run_here(folder: Path, config: Path | None) -> Here:
     """The executor of this machine, with the settings file that the watcher has."""
     named = ("--config", str(config.absolute())) if config else ()
     return Here(folder, (sys.executable, "-m", "bot", *named))

@@ -73,7 +73,7 @@ class Job:
         if wanted.file is not None:
             if not wanted.file.is_file():
                 raise SettingsError(f"{wanted.file} does not exist; mend calibration.file")
-            return {"file": asked.hash_of(self.settings, wanted.file)}
+            return {"file": asked.hash_of_file(self.settings, wanted.file)}
         texts = [dump(text) for text in calibration_texts(self.workplace)]
         sizes = {"context": wanted.context, "chunks": wanted.chunks, "batch": wanted.batch}
         return {"texts": texts, **sizes}
@@ -81,7 +81,7 @@ class Job:
     @cached_property
     def evaluation(self) -> dict[str, Any]:
         """All that decides the numbers but the files and the machine."""
-        return asked.evaluation(self.settings)
+        return asked.evaluation_inputs(self.settings)
 
     def step(
         self,
@@ -125,7 +125,7 @@ def tier_file(settings: Settings, plan: Plan[Sketch], paths: JobFolder, recipe: 
     return paths.release / file_name(settings.publish, plan.model.name, tier, base)
 
 
-def free(settings: Settings) -> Free:
+def free_memory_of(settings: Settings) -> Free:
     """Memory that models may take here, or what the settings allow of it."""
     llama, limit = settings.llama, settings.evaluation.memory_gb
     used = library.used_devices(llama.devices, gpu=llama.gpu_layers != 0)

@@ -49,7 +49,7 @@ def name_of_file(workplace: Workplace, path: Path) -> str:
 def hash_model(workplace: Workplace, local: Local) -> tuple[Built, ...]:
     """The file of a 16-bit GGUF of this machine, or its shards in their order."""
     path = local.path.absolute()
-    paths = gguf.shards(path, gguf.read(path))
+    paths = gguf.shards(path, gguf.read_gguf(path))
     inputs = {"path": inside(workplace.folders.root, path)}
     title = f"hashing {path.name}"
     done = workplace.step(digest(inputs), "hash", inputs, paths, title, lambda _report: None)

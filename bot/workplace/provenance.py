@@ -110,7 +110,7 @@ def statement(
     }
 
 
-def as_text(said: Mapping[str, Any]) -> str:
+def statement_text(said: Mapping[str, Any]) -> str:
     """The statement as the file has it."""
     return json.dumps(said, indent=2, ensure_ascii=False) + "\n"
 
@@ -140,7 +140,7 @@ def _texts(results: Results) -> Iterator[dict[str, Any]]:
         yield {"name": text.name, "digest": {"sha256": text.sha256}}
 
 
-def parse(said: Mapping[str, Any] | None) -> Made | None:
+def parse_statement(said: Mapping[str, Any] | None) -> Made | None:
     """What a provenance.json of a repository says; None when it is none of ours.
 
     Whoever can write to the repository could have written it: paths and hashes are only compared.
@@ -176,7 +176,7 @@ def of_files(files: Mapping[str, Built]) -> Made | None:
     """What the provenance among files of this machine says; None without one."""
     if NAME not in files:
         return None
-    return parse(json.loads(Path(files[NAME].path).read_bytes()))
+    return parse_statement(json.loads(Path(files[NAME].path).read_bytes()))
 
 
 def reasons(old: Made, new: Made) -> Iterator[str]:
@@ -214,7 +214,7 @@ def said_of(hub: Hub, release: Release) -> Made | None:
         said = hub.read_json(release.repo_id, release.commit, NAME, LIMIT)
     except SourceError:  # no JSON object: not the bot's
         return None
-    return parse(said)
+    return parse_statement(said)
 
 
 def is_whole(release: Release, made: Made) -> bool:

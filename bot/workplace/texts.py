@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from bot.disk.hashes import sha256
 from bot.disk.locks import alone
-from bot.disk.writing import as_text
+from bot.disk.writing import decoded
 from bot.errors import SettingsError
 from bot.foreign import require_file_itself
 from bot.records.measured import Text
@@ -36,7 +36,7 @@ def _origin(path: Path) -> str:
     return "comes with apex-bot, see bot/demo/ORIGIN.md" if own else "given by the publisher"
 
 
-def origin_of(one: CalibrationSource) -> str:
+def text_origin(one: CalibrationSource) -> str:
     """Where a text of the mix comes from: pinned on a Hub, or whose it is."""
     return f"{one.dataset} at {one.commit}, {one.file}" if one.path is None else _origin(one.path)
 
@@ -47,7 +47,7 @@ def calibration_texts(workplace: Workplace) -> tuple[CalibrationText, ...]:
         CalibrationText(
             name=one.label,
             sha256=one.sha256 or sha256(locate(workplace, one)),
-            origin=origin_of(one),
+            origin=text_origin(one),
             weight=one.weight,
             licence=one.licence,
         )
@@ -68,7 +68,7 @@ def read_text(workplace: Workplace, source: CalibrationSource) -> str:
             f"calibration text {source.label} has sha256 {found}, not {source.sha256}; "
             "name the right file or hash"
         )
-    return as_text(path.read_bytes(), f"calibration text {source.label}").removesuffix("\n")
+    return decoded(path.read_bytes(), f"calibration text {source.label}").removesuffix("\n")
 
 
 def locate(workplace: Workplace, source: CalibrationSource) -> Path:

@@ -35,7 +35,7 @@ def test_labels_are_those_that_the_hub_finds() -> None:
 
 def require_same(seen: Any, path: Path) -> None:
     """What the Hub's code read of a file is what we read of it."""
-    ours = gguf.read(path)
+    ours = gguf.read_gguf(path)
     assert [(name, tuple(shape), kind) for name, shape, kind in seen["tensors"]] == [
         (tensor.name, tensor.shape, tensor.type) for tensor in ours.tensors
     ]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bot.jobs import claims
-from bot.jobs.orders import LONGEST, Group, parsed
+from bot.jobs.orders import LONGEST, Group, parse_record
 from bot.records.coding import to_json
 
 KEY = "-----BEGIN PRIVATE KEY-----\nnobody may read this\n"
@@ -61,7 +61,7 @@ class Attack(ABC):
         """A group's record, its own where no number is given, under a seal that this job has."""
         number, seal = number or self.mine, seal or self.mine
         text = json.dumps(data).encode()
-        read = parsed(Group, text)
+        read = parse_record(Group, text)
         if read is not None:
             text = to_json(claims.sealed(read, number, self.seals[seal])).encode()
         self.write(f"group-{number}", text)

@@ -16,7 +16,7 @@ from bot.clients.hub.connection import MovedOn
 from bot.clients.hub.hub import Hub as Client
 from bot.clients.hub.writing import Writer
 from bot.jobs.orders import LONGEST, Folder
-from bot.jobs.travel import SENTINEL, name_of
+from bot.jobs.travel import SENTINEL, staging_name
 from tests.e2e.hostile import IGNORED, NONE, OTHER, OWN, PLANS, Attack, file_of, replan
 from tests.e2e.hostile_bot import Plan, waited
 
@@ -47,7 +47,7 @@ class InRun(Attack):
 
     @property
     def repo_id(self) -> str:
-        return f"{self.plan.owner}/{name_of(Folder(Path(self.release)))}"
+        return f"{self.plan.owner}/{staging_name(Folder(Path(self.release)))}"
 
     def text(self, record: str) -> bytes:
         """As its job left it, once that has done its work in this run."""

@@ -58,7 +58,7 @@ def test_a_mix_and_what_is_said_of_it(road: Road, demo_model: Path) -> None:
     names = [
         f"{name} sha256:{sha256(text)}" for name, text in zip(("chat", "code"), TEXTS, strict=True)
     ]
-    assert imatrix.read(path).datasets == tuple(names)
+    assert imatrix.read_matrix(path).datasets == tuple(names)
     again = road.bot("calibrate", str(demo_model))
     assert again.stdout.splitlines()[:2] == [
         str(path),
@@ -67,7 +67,7 @@ def test_a_mix_and_what_is_said_of_it(road: Road, demo_model: Path) -> None:
     assert "calibrating" not in again.stderr
     made = road.bot("quantize", str(demo_model), "--profiles", "I-Compact", "--json")
     assert made.returncode == 0, made.stderr
-    tier = gguf.read(Path(json.loads(made.stdout)["I-Compact"]["path"]))
+    tier = gguf.read_gguf(Path(json.loads(made.stdout)["I-Compact"]["path"]))
     assert tier.get("quantize.imatrix.dataset") == names[0]
 
 
@@ -104,7 +104,7 @@ def ready(road: Road, demo_model: Path) -> imatrix.Matrix:
     """A matrix of the demo model in which no token reached an expert of one tensor."""
     done = road.bot("calibrate", str(demo_model))
     assert done.returncode == 0, done.stderr
-    found = imatrix.read(matrix_of(road))
+    found = imatrix.read_matrix(matrix_of(road))
     counts = dict(found.counts) | {LACKING: np.array([9, 9, 0, 9, 9, 9], np.float32)}
     return replace(found, counts=counts)
 
@@ -115,7 +115,7 @@ def test_a_tier_is_refused_or_gets_another_type_where_data_is_lacking(
 ) -> None:
     path = road.folder / "ready.gguf"
     seen = {n: Seen(s, ready.counts[n].astype(np.int64)) for n, s in ready.sums.items()}
-    imatrix.write(path, seen, ("/home/me/chat.txt",), ready.chunks, 128)
+    imatrix.write_matrix(path, seen, ("/home/me/chat.txt",), ready.chunks, 128)
     given = {"file": str(path)}
     road.settings(calibration=given)
     arguments = (str(demo_model), "--profiles", "I-Mini")
@@ -132,7 +132,7 @@ def test_a_tier_is_refused_or_gets_another_type_where_data_is_lacking(
     assert done.returncode == 0, done.stderr
     files = {name: Path(file["path"]) for name, file in json.loads(done.stdout).items()}
     tier = next(file for name, file in files.items() if "I-Mini" in name)
-    assert {t.name: t.type for t in gguf.read(tier).tensors} == wanted
+    assert {t.name: t.type for t in gguf.read_gguf(tier).tensors} == wanted
     facts = json.loads(files["results.json"].read_text())["calibration"]
     assert facts["raised"] == [f"I-Mini {LACKING} IQ2_S Q2_K"]
     assert (facts["given"], facts["texts"]) == (["chat.txt"], [])
@@ -168,7 +168,7 @@ def test_an_older_file_makes_the_same_tier(
 def test_a_matrix_of_another_model_is_refused(road: Road, demo_model: Path) -> None:
     path = road.folder / "other.gguf"
     seen = {"blk.0.attn_qkv.weight": Seen(np.ones((1, 64), np.float32), np.array([9]))}
-    imatrix.write(path, seen, (), 1, 128)
+    imatrix.write_matrix(path, seen, (), 1, 128)
     arguments = ("quantize", str(demo_model), "--profiles", "I-Mini")
     setting = road.settings("ready.yaml", calibration={"file": str(path)})
     for done in (

@@ -28,13 +28,13 @@ from bot.measures.logits import open_base
 from bot.measures.windows import cut
 from bot.plan.profiles import load_profiles
 from bot.plan.recipe import asked_types, file_type, make_recipes
-from bot.predict.architecture import describe
+from bot.predict.architecture import architecture_of
 from bot.quantize import imatrix, quantize
-from bot.quantize.calibrate import Portion, calibrate
+from bot.quantize.calibrate import Portion, collect_matrix
 from bot.records.model import HeaderTensor
 from bot.settings.settings import DEMO, data_folder
 from bot.source import checkpoint, converted
-from bot.source.convert import Converted, Options, convert
+from bot.source.convert import Converted, Options, convert_checkpoint
 from bot.source.staging import ConvertFacts
 from bot.tensors.sizes import file_bytes
 from bot.toolchain.toolchain import Toolchain
@@ -68,7 +68,7 @@ def no_progress(_done: int, _total: int) -> None:
 
 
 def converting(source: Path, toolchain: Toolchain, options: Options | None = None) -> Converted:
-    return convert(
+    return convert_checkpoint(
         source,
         source.parent / "out" / "tiny.gguf",
         toolchain=toolchain,
@@ -80,13 +80,13 @@ def converting(source: Path, toolchain: Toolchain, options: Options | None = Non
 
 def build_and_measure(model: Path, folder: Path) -> tuple[float, float]:
     """One tier with its importance matrix; (perplexity, mean divergence) of the tier."""
-    header = gguf.read(model)
-    architecture = describe(header.metadata, header.tensors)
+    header = gguf.read_gguf(model)
+    architecture = architecture_of(header.metadata, header.tensors)
     profiles = load_profiles(data_folder("profiles"), ["I-Mini"])
     recipe = make_recipes(profiles, architecture, header.tensors)[0]
     assert [a.tensor for a in recipe.assignments] == [t.name for t in header.tensors]
     text = (DEMO / "calibration.txt").read_text()
-    calibrate(
+    collect_matrix(
         model,
         folder / "imatrix.gguf",
         texts=[Portion(name="calibration.txt", text=text)],
@@ -98,15 +98,15 @@ def build_and_measure(model: Path, folder: Path) -> tuple[float, float]:
         progress=no_progress,
     )
     tier = folder / "tier.gguf"
-    quantize.quantize(
+    quantize.quantize_recipe(
         model,
         tier,
         file_type=file_type(recipe.base),
         types=asked_types(recipe, architecture, header.tensors),
-        imatrix=imatrix.read(folder / "imatrix.gguf"),
+        imatrix=imatrix.read_matrix(folder / "imatrix.gguf"),
         threads=THREADS,
     )
-    stored = {t.name: t.type for t in gguf.read(tier).tensors}
+    stored = {t.name: t.type for t in gguf.read_gguf(tier).tensors}
     assert stored == {a.tensor: a.type for a in recipe.assignments}
     assert any(kind.startswith(("IQ2", "Q3_K")) for kind in stored.values())
     predicted = file_bytes((a.bytes for a in recipe.assignments), header.data_offset)
@@ -119,7 +119,7 @@ def measure(model: Path, tier: Path, base: Path) -> tuple[float, float]:
         text = (DEMO / "evaluation.txt").read_text()
         chunks = replace(cut(session, text, context=CONTEXT, limit=3), together=1)
         told = Journal(base.with_suffix(".told"), "00" * 32)
-        perplexity.measure_reference(
+        perplexity.reference_perplexity(
             session, chunks, base, told, threads=THREADS, progress=no_progress
         )
     with (
@@ -127,7 +127,7 @@ def measure(model: Path, tier: Path, base: Path) -> tuple[float, float]:
         open_base(base) as opened,
     ):
         journal = Journal(base.with_suffix(".tokens"), "00" * 32)
-        ppl, kld = divergence.measure(
+        ppl, kld = divergence.measure_divergence(
             session, opened, journal, together=1, threads=THREADS, progress=no_progress
         )
     return ppl.value, kld.mean
@@ -147,13 +147,13 @@ def test_a_family_becomes_a_measured_tier(name: str, tmp_path: Path, toolchain: 
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(
         p.name for p in (*made.model, made.log, *filter(None, [made.projector]))
     )
-    header = gguf.read(made.model[0])
-    architecture = describe(header.metadata, header.tensors)
+    header = gguf.read_gguf(made.model[0])
+    architecture = architecture_of(header.metadata, header.tensors)
     layers, dense, shared, attention = EXPECTED[name]
     assert (architecture.layers, architecture.dense_layers) == (layers, dense)
     assert (architecture.mtp_layers, architecture.shared_expert) == (0, shared)
     assert (architecture.experts, architecture.experts_active) == (checkpoints.EXPERTS, 2)
-    assert architecture.parameters == checkpoint.read(source).parameters("main")
+    assert architecture.parameters == checkpoint.read_checkpoint(source).parameters("main")
     assert architecture.source_type == "BF16"
     if attention is not None:
         assert set(architecture.attention) == attention
@@ -224,21 +224,21 @@ def test_mtp_layers_go_where_the_setting_says(
         "separate": Options(threads=THREADS, mtp="separate"),
     }
     made = converting(source, toolchain, options[mtp])
-    header = gguf.read(made.model[0])
+    header = gguf.read_gguf(made.model[0])
     kept = mtp == "keep" and not lost
-    architecture = describe(header.metadata, header.tensors)
+    architecture = architecture_of(header.metadata, header.tensors)
     assert (architecture.layers, architecture.mtp_layers) == (4, 1 if kept else 0)
     assert header.get(".block_count") == (5 if kept else 4)
     assert any(".nextn." in t.name for t in header.tensors) == kept
     assert (made.mtp is not None) == (mtp == "separate" and not lost)
     if made.mtp is not None:
-        apart = gguf.read(made.mtp)
+        apart = gguf.read_gguf(made.mtp)
         assert {t.name.split(".")[1] for t in apart.tensors if t.name.startswith("blk.")} == {"4"}
     assert bool(made.notes) == lost
     if kept:
         assert np.isfinite(build_and_measure(made.model[0], tmp_path)).all()
     assert made.projector is not None
-    seen = gguf.read(made.projector)
+    seen = gguf.read_gguf(made.projector)
     assert seen.get("general.architecture") == "clip"
     assert seen.get("clip.projector_type") == "qwen3vl_merger"
     assert {t.type for t in seen.tensors} == {"F16", "F32"}
@@ -253,7 +253,11 @@ def test_parts_that_cannot_be_made_leave_the_model_standing(
     (source / "preprocessor_config.json").unlink()
     for name in ("config.json", "tokenizer.json"):
         (source / name).write_bytes(b"\xef\xbb\xbf" + (source / name).read_bytes())
-    own = {n: t for n, t in checkpoint.read(source).tensors.items() if not n.startswith("mtp.")}
+    own = {
+        n: t
+        for n, t in checkpoint.read_checkpoint(source).tensors.items()
+        if not n.startswith("mtp.")
+    }
     arrays = checkpoints.arrays(checkpoints.qwen35moe())
     for file in source.glob("*.safetensors"):
         file.unlink()
@@ -267,8 +271,8 @@ def test_parts_that_cannot_be_made_leave_the_model_standing(
     (reason,) = made.lacks
     assert reason.startswith("without its vision or audio part: there is no preprocessor_config")
     assert made.projector is None
-    header = gguf.read(made.model[0])
-    assert describe(header.metadata, header.tensors).layers == 4
+    header = gguf.read_gguf(made.model[0])
+    assert architecture_of(header.metadata, header.tensors).layers == 4
     assert [p.name for p in sorted((tmp_path / "out").iterdir())] == ["tiny.gguf", "tiny.gguf.log"]
     with pytest.raises(SourceError, match=r"lacks 1 of .* the first is mtp\.safetensors"):
         converting(source, toolchain, Options(mtp="separate"))
@@ -293,7 +297,7 @@ def test_a_model_is_cut_into_shards(tmp_path: Path, toolchain: Toolchain) -> Non
     made = converting(source, toolchain, Options(threads=THREADS, shard=3_000_000))
     assert len(made.model) > 1
     assert made.model[0].name == f"tiny-00001-of-{len(made.model):05d}.gguf"
-    names = [t.name for path in made.model for t in gguf.read(path).tensors]
+    names = [t.name for path in made.model for t in gguf.read_gguf(path).tensors]
     assert len(names) == len(set(names)) == 33
     assert all(path.stat().st_size < 4_000_000 for path in made.model)
 
@@ -302,7 +306,7 @@ def test_a_model_is_cut_into_shards(tmp_path: Path, toolchain: Toolchain) -> Non
 def test_lost_or_wrong_weights_are_noticed(tmp_path: Path, toolchain: Toolchain) -> None:
     source = checkpoints.write(checkpoints.mixtral(), tmp_path / "source", toolchain)
     made = converting(source, toolchain)
-    before = checkpoint.read(source)
+    before = checkpoint.read_checkpoint(source)
     more = {
         "layer 1 has": "model.layers.1.extra.weight",
         "the converted model has": "model.extra.weight",
@@ -400,7 +404,7 @@ def test_the_command_converts_what_the_others_start_from(
     done = road.bot("convert", str(source), str(target), "--name", "Mixtral-Tiny", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["model"] == [str(target)]
-    assert gguf.read(target).get("general.name") == "Mixtral-Tiny"
+    assert gguf.read_gguf(target).get("general.name") == "Mixtral-Tiny"
     said = road.bot("inspect", str(target), "--json")
     assert json.loads(said.stdout)["experts"] == checkpoints.EXPERTS
     assert road.bot("plan", str(target)).returncode == 0

@@ -19,7 +19,7 @@ from bot.disk.hashes import sha256
 from bot.disk.writing import write_text
 from bot.errors import BotError
 from bot.jobs import claims, step_report, steps
-from bot.jobs.orders import JobOrder, folder_of
+from bot.jobs.orders import JobOrder, order_folder
 from bot.jobs.travel import SENTINEL, Staging, carrier
 from bot.progress import Narrator
 from bot.records.coding import from_json
@@ -86,7 +86,7 @@ class Scene:
     @property
     def staging(self) -> str:
         workplace, _ = self.machine("a")
-        way = carrier(workplace, folder_of(workplace.folders, self.release))
+        way = carrier(workplace, order_folder(workplace.folders, self.release))
         assert isinstance(way, Staging)
         return way.repo_id
 
@@ -127,14 +127,14 @@ def scene(tmp_path_factory: pytest.TempPathFactory, demo_model: Path) -> Iterato
         patch.setenv("HF_STAGING_TOKEN", made.carrier)
         workplace, _ = made.machine("a")
         order = JobOrder(model=MODEL, revision="main", tiers=TIERS, delivery="by-hand")
-        place, prepared = steps.prepare(workplace, order)
+        place, prepared = steps.prepare_order(workplace, order)
         assert prepared is not None
         made.sentinel, made.seals = place.sentinel, dict(claims.seals_of(place, prepared))
         for number in made.seals:
             other, _ = made.machine(f"b{number}")
             seal = claims.show_seals({number: made.seals[number]})
-            theirs = folder_of(other.folders, made.release)
-            assert steps.quantize(other, theirs, made.sentinel, number, seal)
+            theirs = order_folder(other.folders, made.release)
+            assert steps.quantize_group(other, theirs, made.sentinel, number, seal)
         held = made.carriers.release(made.staging)
         for file in held.files:
             if file.path.endswith(".json"):
@@ -180,7 +180,7 @@ def good(scene: Scene) -> Outcome:
 def describe(scene: Scene) -> Outcome:
     scene.machines += 1
     workplace, said = scene.machine(f"d{scene.machines}")
-    folder = folder_of(workplace.folders, scene.release)
+    folder = order_folder(workplace.folders, scene.release)
     told = steps.describe_release(
         workplace, folder, scene.sentinel, None, claims.show_seals(scene.seals)
     )
@@ -268,14 +268,14 @@ def test_another_plan_is_not_the_runs(attack: Here, plan: str) -> None:
     scene = attack.scene
     replan(plan)(attack)
     workplace, _ = scene.machine(f"e{scene.machines}")
-    folder = folder_of(workplace.folders, scene.release)
+    folder = order_folder(workplace.folders, scene.release)
     seals = claims.show_seals(scene.seals)
     for step in (
         lambda: steps.describe_release(workplace, folder, scene.sentinel, None, seals),
-        lambda: steps.quantize(workplace, folder, scene.sentinel, 1, seals),
-        lambda: steps.publish(workplace, folder, scene.sentinel, private=True),
-        lambda: step_report.report(workplace, folder, scene.sentinel, ""),
-        lambda: step_report.clean(workplace, folder, scene.sentinel, ""),
+        lambda: steps.quantize_group(workplace, folder, scene.sentinel, 1, seals),
+        lambda: steps.publish_described(workplace, folder, scene.sentinel, private=True),
+        lambda: step_report.report_order(workplace, folder, scene.sentinel, ""),
+        lambda: step_report.clean_order(workplace, folder, scene.sentinel, ""),
     ):
         with pytest.raises(BotError, match="is not what the job `prepare` wrote"):
             step()
@@ -287,12 +287,12 @@ def test_a_plan_that_others_left_is_made_anew_and_ours_is_found_again(attack: He
     scene = attack.scene
     order = JobOrder(model=MODEL, revision="main", tiers=TIERS, delivery="by-hand")
     workplace, said = scene.machine("a")
-    folder, same = steps.prepare(workplace, order)
+    folder, same = steps.prepare_order(workplace, order)
     assert folder.sentinel == scene.sentinel
     assert "calibrating" not in said.getvalue()
     data = attack.data("prepared")
     attack.write("prepared", json.dumps({**data, "room": [1, 1]}).encode())
-    _, fresh = steps.prepare(workplace, order)
+    _, fresh = steps.prepare_order(workplace, order)
     assert same is not None
     assert fresh is not None
     assert fresh.room == same.room != (1, 1)
@@ -318,12 +318,12 @@ def test_a_tier_with_another_content_is_not_published(attack: Here, tmp_path: Pa
     scene.carriers.commit(scene.staging, {path: evil}, "hostile", held.commit)
     scene.machines += 1
     workplace, _ = scene.machine(f"d{scene.machines}")
-    folder = folder_of(workplace.folders, scene.release)
+    folder = order_folder(workplace.folders, scene.release)
     steps.describe_release(workplace, folder, scene.sentinel, None, claims.show_seals(scene.seals))
     publisher = Workplace(workplace.settings, workplace.narrator, SecretStr(scene.hub.token))
     scene.hub.store.add_user("alice", orgs=[BETWEEN])
     with pytest.raises(BotError, match="as it was measured"):
-        steps.publish(publisher, folder, scene.sentinel, private=True)
+        steps.publish_described(publisher, folder, scene.sentinel, private=True)
     assert Client(scene.hub.url, SecretStr(scene.hub.token)).exists(REPO) is False
     scene.carriers.copies(scene.staging, {path: right}, held)  # as it was
 
@@ -333,7 +333,7 @@ def test_what_was_described_is_sent_from_its_own_folder_alone(attack: Here) -> N
     scene = attack.scene
     describe(scene)
     workplace, _ = scene.machine(f"d{scene.machines}")
-    folder = folder_of(workplace.folders, scene.release)
+    folder = order_folder(workplace.folders, scene.release)
     path = folder.path / "described.json"
     data = json.loads(path.read_text())
     key = scene.folder / "home" / "key"
@@ -342,7 +342,7 @@ def test_what_was_described_is_sent_from_its_own_folder_alone(attack: Here) -> N
         write_text(path, json.dumps({**data, "files": {**data["files"], name: file}}))
         publisher = Workplace(workplace.settings, workplace.narrator, SecretStr(scene.hub.token))
         with pytest.raises(BotError, match="not where this release was described"):
-            steps.publish(publisher, folder, scene.sentinel, private=True)
+            steps.publish_described(publisher, folder, scene.sentinel, private=True)
     assert Client(scene.hub.url, SecretStr(scene.hub.token)).exists(REPO) is False
 
 

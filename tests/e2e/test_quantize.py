@@ -119,7 +119,7 @@ def test_engines_agree_with_the_stamp_and_without(road: Road, demo_model: Path) 
     assert hashes[0] == hashes[1]
     assert hashes[2] == hashes[3]
     assert hashes[0]["Q4_K_M"] == hashes[2]["Q4_K_M"]  # never stamped
-    stamped, plain = gguf.read(found[1]["Compact"]), gguf.read(found[3]["Compact"])
+    stamped, plain = gguf.read_gguf(found[1]["Compact"]), gguf.read_gguf(found[3]["Compact"])
     assert stamped.metadata.keys() - plain.metadata.keys() == {
         "apex.tier",
         "apex.recipe",
@@ -178,7 +178,7 @@ def test_verify_ends_with_the_code_of_what_is_wrong(road: Road, demo_model: Path
     header = read_header(path)
     raw = next(t for t in header.tensors if t.name == "blk.2.ffn_up_exps.weight")
     at = header.data_offset + raw.offset
-    told = gguf.read(path).get("apex.recipe")
+    told = gguf.read_gguf(path).get("apex.recipe")
     cases = {
         "bytes, not": (whole[:-100], 4),
         "holds rows": (whole[: at + 108] + b"\x00\x7e" + whole[at + 110 :], 4),

@@ -104,7 +104,7 @@ def test_a_file_is_what_its_plan_said(road: Road, demo_model: Path, tier: str) -
     planned, built = road.bot("plan", *chosen), road.bot("quantize", *chosen)
     assert (planned.returncode, built.returncode) == (0, 0), planned.stderr + built.stderr
     (recipe,) = json.loads(planned.stdout)
-    made = gguf.read(Path(json.loads(built.stdout)[tier]["path"]))
+    made = gguf.read_gguf(Path(json.loads(built.stdout)[tier]["path"]))
     wanted = {a["tensor"]: (a["type"], a["bytes"]) for a in recipe["assignments"]}
     assert {t.name: (t.type, t.bytes) for t in made.tensors} == wanted
 

@@ -117,14 +117,14 @@ def test_a_checkpoint_on_a_hub_is_published(
         file = folder / f"Tiny-4x1M-APEX-{tier}.gguf"
         assert file.stat().st_size == pytest.approx(row["file_bytes"], rel=0.005)
         wanted = {a["tensor"]: a["type"] for a in row["assignments"]}
-        assert {t.name: t.type for t in gguf.read(file).tensors} == wanted
+        assert {t.name: t.type for t in gguf.read_gguf(file).tensors} == wanted
     assert ("mmproj.gguf" in done["files"]) == before["vision"]
     if before["vision"]:
-        assert gguf.read(folder / "mmproj.gguf").get("general.architecture") == "clip"
+        assert gguf.read_gguf(folder / "mmproj.gguf").get("general.architecture") == "clip"
         assert "mmproj.gguf" in (folder / "README.md").read_text()
 
     (converted,) = work.glob("converted/*/*/Tiny-4x1M-BF16.gguf")
-    said = gguf.read(converted)
+    said = gguf.read_gguf(converted)
     assert said.get("general.license") == "apache-2.0"
     assert said.get("general.source.url").endswith(seen["commit"])
     assert sum(t.parameters for t in said.tensors) == before["parameters"]

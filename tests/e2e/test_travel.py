@@ -18,8 +18,8 @@ from pydantic import SecretStr
 
 from bot.clients.hub.hub import Hub as Client
 from bot.jobs.orders import Folder
-from bot.jobs.travel import name_of
-from bot.localhub.reviewing import review
+from bot.jobs.travel import staging_name
+from bot.localhub.reviewing import review_pull
 from tests.e2e.road import BOT
 from tests.e2e.test_workflows import (
     MODEL,
@@ -256,7 +256,7 @@ def test_a_job_that_was_killed_goes_on_on_another_machine(apart: Builds, hub: Hu
     waiting = step("e", "report", **where, **said, APEX_COUNT="1")
     assert "waits for a person" in waiting.stdout
     assert "removed unfinished files" in step("e", "clean", **where, **said).stdout
-    assert "is merged" in review(hub.store, REPO, 1, agreed=True)
+    assert "is merged" in review_pull(hub.store, REPO, 1, agreed=True)
     # the same order where it was prepared: nothing is made again
     ready = step("a", "prepare", "--model", MODEL, "--tiers", "Compact,Quality", "--json")
     assert json.loads(ready.stdout) == told
@@ -281,7 +281,7 @@ def test_only_a_repository_of_ours_is_written_to_or_deleted(
     order = ("step", "prepare", "--model", MODEL, "--tiers", "Compact", "--json")
     none = road.bot(*order, config=config, HF_TOKEN="")
     assert (none.returncode, "HF_STAGING_TOKEN is not set" in none.stderr) == (6, True)
-    theirs = f"{BETWEEN}/{name_of(Folder(apart.order()))}"
+    theirs = f"{BETWEEN}/{staging_name(Folder(apart.order()))}"
     maker = Client(hub.url, SecretStr(hub.token))
     maker.create_private(theirs)
     note = tmp_path / "note.txt"

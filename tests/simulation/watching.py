@@ -21,7 +21,7 @@ from bot.settings.settings import Settings, load
 from bot.store.ledger import Ledger
 from bot.store.queue import QueuedRelease
 from bot.watcher.budget import RequestBudget
-from bot.watcher.dispatching import turn
+from bot.watcher.dispatching import queue_turn
 from bot.watcher.watcher import Watcher
 from bot.workplace.executing import Attempt
 
@@ -104,7 +104,7 @@ def run(slot: int, shared: SynchronizedArray[float], url: str, folder: str, memo
     executor, narrator = Elsewhere(url), Narrator(quiet=True)
 
     def act() -> None:
-        turn(watcher.queue, executor, chosen.policy, clock, narrator)
+        queue_turn(watcher.queue, executor, chosen.policy, clock, narrator)
 
     def remember() -> None:
         status = Path("/proc/self/status").read_text()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bot.clients.files import gguf
-from bot.clients.files.safetensors import read_header
+from bot.clients.files.safetensors import read_safetensors
 from bot.clients.files.shards import local_index
 from bot.errors import SourceError
 from bot.foreign import has_few_values, instead, read_json
@@ -26,16 +26,16 @@ PAGE = b'\n<!DOCTYPE html>\n<html class=""><head><title>maker/Model at main</tit
 
 def safetensors(path: Path) -> object:
     content = path.read_bytes()
-    return read_header(lambda _path, start, stop: content[start:stop], path.name, len(content))
+    return read_safetensors(lambda _path, start, stop: content[start:stop], path.name, len(content))
 
 
 READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
-    "gguf": ("model.gguf", gguf.read),
+    "gguf": ("model.gguf", gguf.read_gguf),
     "gguf, raw": ("model.gguf", gguf.raw_headers),
     "safetensors": ("model.safetensors", safetensors),
     "config": ("config.json", read_json),
     "index": (weights.INDEX, lambda path: local_index(path.parent)),
-    "imatrix": ("imatrix.dat", imatrix.read),
+    "imatrix": ("imatrix.dat", imatrix.read_matrix),
     "text": ("wiki.test.raw", text_of),
     "tokenizer": ("tokenizer.json", lambda path: require_whole(path.parent, {}, 9)),
     "vocabulary": ("merges.txt", lambda path: require_whole(path.parent, {}, 9)),

@@ -35,7 +35,7 @@ def test_kept_values_are_not_written() -> None:
 
 def test_subprocesses_see_no_secret() -> None:
     program = (
-        "from bot import secrecy; import os, subprocess, sys; secrecy.guard();"
+        "from bot import secrecy; import os, subprocess, sys; secrecy.hide_secrets();"
         "look = [sys.executable, '-c', 'import os; print(dict(os.environ))'];"
         "seen = subprocess.run(look, capture_output=True, text=True, check=True).stdout;"
         "assert 'planted' not in seen and 'KEPT' in seen, seen;"
@@ -53,7 +53,7 @@ def test_subprocesses_see_no_secret() -> None:
 
 def test_a_traceback_holds_no_secret() -> None:
     program = (
-        "from bot import secrecy; secrecy.guard();"
+        "from bot import secrecy; secrecy.hide_secrets();"
         "raise ValueError('Bearer ' + secrecy.value('HF_TOKEN'))"
     )
     done = subprocess.run(

@@ -104,7 +104,7 @@ def test_a_chat_template_is_not_executed(tmp_path: Path) -> None:
     found = ggufheader.read_header(DEMO / "tiny-moe-Q8_0.gguf")
     keys = {
         **found.keys,
-        "tokenizer.chat_template": ggufheader.text("tokenizer.chat_template", template),
+        "tokenizer.chat_template": ggufheader.text_value("tokenizer.chat_template", template),
     }
     ends = [*(t.offset for t in found.tensors[1:]), len(whole) - found.data_offset]
     entries = [

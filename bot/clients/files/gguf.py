@@ -22,7 +22,7 @@ from bot.clients.files.ggufheader import (
     RawHeader,
     RawTensor,
     alignment_of,
-    contents,
+    header_contents,
     length,
     read_header,
     values,
@@ -57,7 +57,7 @@ class GgufModel:
         return self.metadata.get(key, default)
 
 
-def read(path: Path) -> GgufModel:
+def read_gguf(path: Path) -> GgufModel:
     """Header of a GGUF file: no tensor data is read.
 
     Raises SourceError for a file that is missing, truncated, not GGUF or not sound.
@@ -65,7 +65,7 @@ def read(path: Path) -> GgufModel:
     if not path.is_file():
         raise SourceError(f"{path} does not exist; check the path")
     header = read_header(path)
-    metadata = {key: contents(key, raw) for key, raw in _kept(path, header).items()}
+    metadata = {key: header_contents(key, raw) for key, raw in _kept(path, header).items()}
     tensors = tuple(_placed(path, header))
     return GgufModel(metadata=metadata, tensors=tensors, data_offset=header.data_offset)
 
@@ -156,14 +156,14 @@ def read_split(path: Path) -> GgufModel:
     the one file that quantizing makes of them, within 128 bytes. Raises SourceError as `read`
     and `shards` do, and when shards do not fit together.
     """
-    first = read(path)
+    first = read_gguf(path)
     paths = shards(path, first)
     if len(paths) == 1:
         return first
     tensors = [*first.tensors]
     wrong = False
     for number, shard in enumerate(paths[1:], 1):
-        other = read(shard)
+        other = read_gguf(shard)
         wrong |= other.metadata.get("split.no") != number
         tensors += other.tensors
         _require_few(path, len(tensors))
@@ -220,7 +220,7 @@ def read_arrays(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     Arrays are memory-mapped with numpy's order of dimensions: the row length comes last. Those of
     another type come as their bytes.
     """
-    model, header = read(path), read_header(path)
+    model, header = read_gguf(path), read_header(path)
     data = np.memmap(path, np.uint8, "r")
     arrays = {}
     for tensor, raw in zip(model.tensors, header.tensors, strict=True):

@@ -160,7 +160,7 @@ def read_header(path: Path) -> RawHeader:
             return _parse(_Reader(data, path), path)
 
 
-def parse(content: bytes, name: str) -> RawHeader:
+def parse_header(content: bytes, name: str) -> RawHeader:
     """The header at the beginning of `content`, of a file called `name`. Raises as `read_header`.
 
     Where data begins may lie behind the end of `content`.
@@ -238,11 +238,13 @@ def values(keys: Mapping[str, bytes]) -> dict[str, Plain]:
     kinds = {key: _kind(key, raw)[0] for key, raw in keys.items()}
     wanted = {key: keys[key] for key, kind in kinds.items() if kind in _WHOLE or kind == STRING}
     return {
-        key: value for key, raw in wanted.items() if isinstance(value := contents(key, raw), Plain)
+        key: value
+        for key, raw in wanted.items()
+        if isinstance(value := header_contents(key, raw), Plain)
     }
 
 
-def contents(key: str, raw: bytes) -> Value:
+def header_contents(key: str, raw: bytes) -> Value:
     """The value in the bytes of a key, strictly UTF-8. Raises SourceError for text that is none."""
     kind, at = _kind(key, raw)
     if kind != ARRAY:
@@ -303,7 +305,7 @@ def i32(key: str, value: int) -> bytes:
     return _key(key) + struct.pack("<Ii", I32, value)
 
 
-def text(key: str, value: str) -> bytes:
+def text_value(key: str, value: str) -> bytes:
     """A key with a string."""
     data = value.encode()
     return _key(key) + struct.pack("<IQ", STRING, len(data)) + data

@@ -49,7 +49,7 @@ _ONE = threading.Lock()  # held while a large header is read: some files are rea
 # ── one header ──────────────────────────────────────────────────────────────────────────────
 
 
-def read_header(fetch: Fetch, path: str, size: int) -> tuple[HeaderTensor, ...]:
+def read_safetensors(fetch: Fetch, path: str, size: int) -> tuple[HeaderTensor, ...]:
     """Tensors of one file of `size` bytes, with at most two calls of `fetch`.
 
     Raises SourceError for anything but a whole safetensors file.

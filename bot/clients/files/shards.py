@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from bot.clients.files.safetensors import Fetch, read_header
+from bot.clients.files.safetensors import Fetch, read_safetensors
 from bot.disk.paths import require_safe
 from bot.errors import SourceError
-from bot.foreign import json_object, printable, read_bounded
+from bot.foreign import printable, read_bounded, strict_object
 from bot.records.model import HeaderTensor
 from bot.records.releases import Release, RepoFile
 from bot.tensors import weights
@@ -37,7 +37,7 @@ def parse_index(content: bytes, name: str) -> dict[str, str]:
     """
     if content.count(b"{") > NESTED or content.count(b"[") > NESTED:
         raise SourceError(f"{name} is no list of tensors; its maker has to repair it")
-    entries = json_object(content, name, MOST_TENSORS)
+    entries = strict_object(content, name, MOST_TENSORS)
     found = entries.get("weight_map")
     if not isinstance(found, dict) or not found:
         raise SourceError(f"{name} has no weight_map; its maker has to repair it")
@@ -103,7 +103,7 @@ def _each(
 ) -> list[tuple[HeaderTensor, ...]]:
     """The headers of all files in their order; the first trouble ends the rest."""
     with ThreadPoolExecutor(max_workers=min(PARALLEL, len(files))) as pool:
-        work = [pool.submit(read_header, fetch, file.path, file.size) for file in files]
+        work = [pool.submit(read_safetensors, fetch, file.path, file.size) for file in files]
         try:
             tensors = 0
             for done, ready in enumerate(as_completed(work), 1):

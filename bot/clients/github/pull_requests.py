@@ -12,7 +12,7 @@ from bot.clients.github.github import asking
 from bot.errors import SettingsError
 
 
-def read(client: GitHub, repo: str, paths: Iterable[str]) -> dict[str, str]:
+def read_files(client: GitHub, repo: str, paths: Iterable[str]) -> dict[str, str]:
     """The texts among `paths` that the default branch holds.
 
     Raises AccessError, UnreachableError, and SettingsError for what is no text.
@@ -23,7 +23,7 @@ def read(client: GitHub, repo: str, paths: Iterable[str]) -> dict[str, str]:
     return {path: text for path, text in texts.items() if text is not None}
 
 
-def propose(
+def propose_files(
     client: GitHub, repo: str, branch: str, files: Mapping[str, str], title: str, body: str
 ) -> str:
     """Open a pull request with `files`, or bring the open one of `branch` up to date; its address.

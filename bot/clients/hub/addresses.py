@@ -35,7 +35,7 @@ class Address(NamedTuple):
     revision: str | None = None
 
 
-def parsed(text: str, endpoint: str) -> Address | None:
+def parse_address(text: str, endpoint: str) -> Address | None:
     """The repository that `text` is an address of; None where it is no address of a Hub's.
 
     Raises SourceError for an address that leads elsewhere.

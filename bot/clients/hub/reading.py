@@ -28,7 +28,7 @@ from huggingface_hub.utils.tqdm import (
 
 from bot.clients.bounds import FILE, within
 from bot.clients.files import ggufheader, shards
-from bot.clients.files.safetensors import read_header
+from bot.clients.files.safetensors import read_safetensors
 from bot.clients.hub import replies, xet_storage
 from bot.clients.hub.connection import LISTING, Connection, NoSuchFile, date_of
 from bot.clients.hub.replies import Listed, ReplyPage
@@ -39,7 +39,7 @@ from bot.errors import (
     SourceError,
     UnreachableError,
 )
-from bot.foreign import LARGEST_CONFIG, json_object, read_of
+from bot.foreign import LARGEST_CONFIG, read_of, strict_object
 from bot.records.model import HeaderTensor
 from bot.records.releases import Release, RepoFile
 from bot.tensors.weights import INDEX, CheckpointFiles, checkpoint, needs_index
@@ -131,7 +131,7 @@ class Reader(Connection):
         for row in rows:
             try:
                 with read_of("a row of the listing"):
-                    model = replies.listed(row)
+                    model = replies.listed_of(row)
             except SourceError as error:
                 log.warning("%s: %s", self.name, error)
                 continue
@@ -148,7 +148,7 @@ class Reader(Connection):
         params = {"expand": list(EXPANDED)}
         reply = self._repeat(repo_id, lambda: self._json(self._models(repo_id), params))
         with read_of(repo_id):
-            row = replies.listed(reply)
+            row = replies.listed_of(reply)
         if row is None:
             raise replies.not_a_hub(self.name)
         return row
@@ -184,7 +184,7 @@ class Reader(Connection):
         """
         name = f"{path} of {repo_id}"
         try:
-            return json_object(self._content(repo_id, commit, path, limit), name)
+            return strict_object(self._content(repo_id, commit, path, limit), name)
         except NoSuchFile:
             return None
 
@@ -243,7 +243,7 @@ class Reader(Connection):
         def fetch(path: str, start: int, stop: int) -> bytes:
             return self._range(release.repo_id, release.commit, path, start, stop)
 
-        return read_header(fetch, file.path, file.size)
+        return read_safetensors(fetch, file.path, file.size)
 
     def gguf_header(self, release: Release, file: RepoFile, target: Path) -> None:
         """A file as long as `file` on paper, that holds its header alone: for `gguf.read`.

@@ -62,7 +62,7 @@ class ReplyPage:
     unchanged: bool = False  # the Hub says that nothing changed since the given ETag
 
 
-def listed(row: Any) -> Listed | None:
+def listed_of(row: Any) -> Listed | None:
     """A row of `GET /api/models`, or None when it does not even name a repository."""
     data = _object(row)
     repo_id = _word(data.get("id"))

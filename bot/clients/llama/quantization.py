@@ -17,7 +17,7 @@ from bot.clients.llama.library import ggml_type, start
 from bot.errors import BuildError
 
 
-def quantize(
+def quantize_file(
     source: Path,
     target: Path,
     *,
@@ -116,7 +116,7 @@ def _note(key: str, value: int | str) -> Any:
 
 def to_bf16(source: Path, target: Path, threads: int) -> None:
     """Expand a Q8_0 file to BF16 (file type 32); tensors kept in f32 stay as they are."""
-    quantize(
+    quantize_file(
         source,
         target,
         file_type=32,

@@ -72,7 +72,7 @@ def add_user(db: sqlite3.Connection, name: str, orgs: Sequence[str]) -> str:
     return token
 
 
-def find(db: sqlite3.Connection, token: str) -> Viewer | None:
+def find_account(db: sqlite3.Connection, token: str) -> Viewer | None:
     """Whose token this is."""
     row = db.execute(
         "select users.name from tokens join users on users.name = tokens.user"

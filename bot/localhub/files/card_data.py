@@ -87,7 +87,7 @@ def _plain(value: Any, depth: int) -> Any:
             raise ValueError(f"front matter holds a {kind} that JSON cannot say")
 
 
-def describe(files: Mapping[str, Entry], read: Read) -> dict[str, Any]:
+def repository_facts(files: Mapping[str, Entry], read: Read) -> dict[str, Any]:
     """The facts of one commit: cardData, config, tags, library_name, pipeline_tag, gguf."""
     card = _card(files, read)
     config = _config(files, read)

@@ -75,7 +75,7 @@ def checked_path(path: Any) -> str:
     return path
 
 
-def parse(body: Path, staging: Path, held: Callable[[str], int | None]) -> Changes:
+def parse_body(body: Path, staging: Path, held: Callable[[str], int | None]) -> Changes:
     """Read a request body that was spooled to disk; regular files are written to `staging`.
 
     A copy of a large file comes with its hash alone: `held` knows the sizes of what is here.
@@ -138,14 +138,14 @@ def _operation(
 
 
 def _regular(path: str, value: dict[str, Any], staged: Path) -> Put:
-    data = contents(value)
+    data = body_contents(value)
     with staged.open("xb") as file:
         file.write(data)
         os.fsync(file.fileno())
     return Put(entry=regular_entry(path, data), staged=staged)
 
 
-def contents(value: dict[str, Any]) -> bytes:
+def body_contents(value: dict[str, Any]) -> bytes:
     """The bytes of a regular file as its encoding says. Raises Refusal."""
     path, content = value.get("path"), value.get("content")
     if not isinstance(content, str):

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from bot.localhub.files import attributes, pulls
 from bot.localhub.files.accounts import valid_name
-from bot.localhub.files.card_data import describe
+from bot.localhub.files.card_data import repository_facts
 from bot.localhub.files.commit_body import Changes, Delete, Put, regular_entry
 from bot.localhub.files.pulls import Pull
 from bot.localhub.files.repositories import Store
@@ -71,7 +71,7 @@ def commit(store: Store, repo: Repo, branch: str, author: str, changes: Changes)
     return made
 
 
-def propose(store: Store, repo: Repo, author: str, changes: Changes) -> tuple[Pull, Commit]:
+def propose_commit(store: Store, repo: Repo, author: str, changes: Changes) -> tuple[Pull, Commit]:
     """A pull request with one commit, on the given parent or on main as it is.
 
     Raises Refusal as `commit`.
@@ -80,13 +80,13 @@ def propose(store: Store, repo: Repo, author: str, changes: Changes) -> tuple[Pu
     with store.database.writing() as db:
         base = changes.parent or _head(db, repo, "main")
         _files(db, repo, base)
-        pull = pulls.begin(db, repo, author, changes.title, changes.message, base)
+        pull = pulls.begin_pull(db, repo, author, changes.title, changes.message, base)
         made = _apply(store, db, repo, pull.ref, author, changes)
     store.close_areas(repo)
     return pull, made
 
 
-def merge(store: Store, repo: Repo, number: int, author: str) -> Commit:
+def merge_pull(store: Store, repo: Repo, number: int, author: str) -> Commit:
     """What a pull request changed, as one commit on main.
 
     Raises Refusal: 404 without one, 400 when it is not open, 409 when main changed the same files.
@@ -94,7 +94,7 @@ def merge(store: Store, repo: Repo, number: int, author: str) -> Commit:
     with store.database.writing() as db:
         pull, main = pulls.open_one(db, repo, number), _head(db, repo, "main")
         theirs = _files(db, repo, pull.sha)
-        files = pulls.merged(
+        files = pulls.mark_merged(
             _files(db, repo, pull.base), _files(db, repo, main), theirs, attributes.FILE
         )
         large = [path for path, entry in theirs.items() if entry.lfs and files.get(path) == entry]
@@ -243,7 +243,7 @@ def _record(
         time=time,
         title=changes.title,
         message=changes.message,
-        facts=describe(files, store.objects.read),
+        facts=repository_facts(files, store.objects.read),
     )
     db.execute(
         "insert into commits values (?,?,?,?,?,?,?,?,?)",
@@ -251,7 +251,7 @@ def _record(
          json.dumps(made.facts)),
     )  # fmt: skip
     if pulls.REF.fullmatch(branch):
-        pulls.move(db, repo, branch, sha, author, made.title)
+        pulls.move_pulls(db, repo, branch, sha, author, made.title)
         return made
     db.execute(
         "insert into refs values (?, 'branch', ?, ?)"

@@ -39,7 +39,7 @@ def _header(file: Entry, read: Read) -> RawHeader | None:
     while True:
         content = read(file.sha256, min(taken, most))
         try:
-            return ggufheader.parse(content, "a file")
+            return ggufheader.parse_header(content, "a file")
         except SourceError:
             if taken >= most or not content.startswith(ggufheader.MAGIC):
                 return None
@@ -107,6 +107,6 @@ def _number(header: RawHeader, key: str) -> int | None:
 def _contents(header: RawHeader, key: str) -> object:
     raw = header.keys.get(key)
     try:
-        return None if raw is None else ggufheader.contents(key, raw)
+        return None if raw is None else ggufheader.header_contents(key, raw)
     except SourceError:  # text that is none
         return None

@@ -45,7 +45,7 @@ class PullEvent:
     sha: str | None = None
 
 
-def begin(
+def begin_pull(
     db: sqlite3.Connection, repo: Repo, author: str, title: str, description: str, base: str
 ) -> Pull:
     """A new, open pull request that holds what `base` does."""
@@ -54,13 +54,13 @@ def begin(
         "insert into pulls values (?, ?, ?, ?, 'open', ?, ?, null, ?)",
         (repo.row, count + 1, title[:TITLE], author, base, base, now()),
     )
-    pull = find(db, repo, count + 1)
+    pull = find_pull(db, repo, count + 1)
     if description:
         note(db, repo, pull, "comment", author, description[:COMMENT])
     return pull
 
 
-def find(db: sqlite3.Connection, repo: Repo, number: int) -> Pull:
+def find_pull(db: sqlite3.Connection, repo: Repo, number: int) -> Pull:
     """A pull request by its number. Raises Refusal 404."""
     row = db.execute(
         "select * from pulls where repo = ? and number = ?", (repo.row, number)
@@ -70,7 +70,7 @@ def find(db: sqlite3.Connection, repo: Repo, number: int) -> Pull:
     return _pull(row)
 
 
-def of(db: sqlite3.Connection, repo: Repo) -> list[Pull]:
+def pulls_of(db: sqlite3.Connection, repo: Repo) -> list[Pull]:
     """All pull requests of a repository, the newest first."""
     rows = db.execute("select * from pulls where repo = ? order by number desc", (repo.row,))
     return [_pull(row) for row in rows]
@@ -88,7 +88,9 @@ def head(db: sqlite3.Connection, repo: Repo, ref: str) -> str | None:
     return str(row["sha"]) if row else None
 
 
-def move(db: sqlite3.Connection, repo: Repo, ref: str, sha: str, author: str, title: str) -> None:
+def move_pulls(
+    db: sqlite3.Connection, repo: Repo, ref: str, sha: str, author: str, title: str
+) -> None:
     """Give the ref of an open pull request another head. Raises Refusal 400."""
     match = REF.fullmatch(ref)
     if match is None:
@@ -102,7 +104,7 @@ def move(db: sqlite3.Connection, repo: Repo, ref: str, sha: str, author: str, ti
 
 def open_one(db: sqlite3.Connection, repo: Repo, number: int) -> Pull:
     """An open pull request. Raises Refusal 400 for one that was merged or closed."""
-    pull = find(db, repo, number)
+    pull = find_pull(db, repo, number)
     if pull.status != "open":
         raise Refusal(400, f"Pull request {number} is {pull.status}")
     return pull
@@ -153,7 +155,7 @@ def events(db: sqlite3.Connection, repo: Repo, pull: Pull) -> list[PullEvent]:
     return [PullEvent(**dict(row)) for row in rows]
 
 
-def merged(
+def mark_merged(
     base: Mapping[str, Entry], main: Mapping[str, Entry], theirs: Mapping[str, Entry], own: str
 ) -> dict[str, Entry]:
     """What a pull request changed since `base`, done to `main`; main's file `own` stays.

@@ -74,7 +74,7 @@ class Store:
     def viewer(self, token: str) -> Viewer | None:
         """Whose token this is."""
         with self.database.reading() as db:
-            return accounts.find(db, token)
+            return accounts.find_account(db, token)
 
     # ── repositories ────────────────────────────────────────────────────────────────────────
 
@@ -245,7 +245,7 @@ class Store:
     def pulls(self, repo: Repo) -> list[pulls.Pull]:
         """Pull requests, the newest first."""
         with self.database.reading() as db:
-            return pulls.of(db, repo)
+            return pulls.pulls_of(db, repo)
 
     # ── contents ────────────────────────────────────────────────────────────────────────────
 
@@ -283,7 +283,7 @@ class Store:
         if row is not None:
             return str(row["xet"])
         path = self.objects.path(sha256)
-        found = xet_contents.hash_of(path) if path.is_file() else None
+        found = xet_contents.xet_hash(path) if path.is_file() else None
         if found is not None:
             with self.database.writing() as db:
                 db.execute("insert or ignore into xet_hashes values (?, ?)", (sha256, found))
@@ -302,7 +302,7 @@ class Store:
 
     def receive_xet(self, repo: Repo, sha256: str, size: int) -> bool:
         """Store a content from the repository's upload areas when its bytes prove the hash."""
-        for file in xet_contents.find(self.xet_folder(repo), sha256):
+        for file in xet_contents.find_upload(self.xet_folder(repo), sha256):
             if file.size != size:
                 continue
             with self.objects.incoming() as content:

@@ -45,14 +45,14 @@ class XetFile:
     size: int
 
 
-def available() -> bool:
+def xet_available() -> bool:
     """Whether hf_xet is installed; it comes with huggingface_hub on x86-64 and ARM64."""
     return find_spec("hf_xet") is not None
 
 
-def hash_of(content: Path) -> str | None:
+def xet_hash(content: Path) -> str | None:
     """Xet's own hash of a content, as hf_xet would upload it; None where that is not installed."""
-    if not available():
+    if not xet_available():
         return None
     (found,) = hf_xet.hash_files([str(content)])
     return str(found.hash)
@@ -74,7 +74,7 @@ def _last_write(area: Path) -> float:
     return max((path.lstat().st_mtime for path in (area, *area.rglob("*"))), default=0.0)
 
 
-def find(folder: Path, sha256: str) -> Iterator[XetFile]:
+def find_upload(folder: Path, sha256: str) -> Iterator[XetFile]:
     """The files in all upload areas of `folder` that claim to have this sha256."""
     if not folder.is_dir():
         return

@@ -86,7 +86,7 @@ details { margin: 1em 0; } summary { cursor: pointer; color: var(--link); }
 def index(request: Request) -> Response:
     """GET /: the repositories that everybody may see, newest first."""
     query = listing.Query(sort="createdAt", names=("createdAt", "tags", "lastModified"))
-    page = listing.models(store_of(request), viewer_of(request), query)
+    page = listing.models_json(store_of(request), viewer_of(request), query)
     rows = "".join(
         f'<tr><td class="name"><a href="/{html_text(row["id"])}">{html_text(row["id"])}</a></td>'
         f'<td class="number soft">{_when(row["lastModified"])}</td></tr>'
@@ -96,7 +96,7 @@ def index(request: Request) -> Response:
     return _page("Local Hub", "Repositories on this machine", table)
 
 
-def repository(request: Request) -> Response:
+def repository_page(request: Request) -> Response:
     """GET /{id}, /{id}/tree/{rev} and /{id}/commit/{sha}: card, files and history."""
     store, repo = store_of(request), readable(request)
     revision = request.path_params.get("rev", "main")
@@ -154,7 +154,7 @@ def _files(repo: Repo, files: dict[str, Entry], revision: str) -> str:
         f'<tr><td class="name"><a href="/{html_text(repo.id)}/resolve/{quote(revision, "")}/'
         f'{quote(path)}">{html_text(path)}</a></td>'
         f"<td><code>{entry.sha256[:12]}</code>{' LFS' if entry.lfs else ''}</td>"
-        f'<td class="number">{size(entry.size)}</td></tr>'
+        f'<td class="number">{shown_size(entry.size)}</td></tr>'
         for path, entry in files.items()
     )
     return _table(("File", "SHA-256", "Size"), rows)
@@ -199,7 +199,7 @@ def discussion(request: Request) -> Response:
     """GET /{id}/discussions/{n}: a pull request, its files and what was said of it."""
     store, repo = store_of(request), readable(request)
     with store.database.reading() as db:
-        pull = pulls.find(db, repo, request.path_params["number"])
+        pull = pulls.find_pull(db, repo, request.path_params["number"])
         events = pulls.events(db, repo, pull)
     told = "".join(_event(repo, pull, event) for event in events)
     subtitle = (
@@ -240,7 +240,7 @@ def _table(heads: tuple[str, ...], rows: str) -> str:
     return f'<div class="wide" tabindex="0" role="region" aria-label="{heads[0]}s">{table}</div>'
 
 
-def size(count: int) -> str:
+def shown_size(count: int) -> str:
     """Bytes for people, in powers of ten like the Hub's own pages: 1.25 GB."""
     value, unit = float(count), "B"
     for larger in ("kB", "MB", "GB", "TB"):
@@ -254,7 +254,7 @@ def _when(time: str) -> str:
     return f"{time[:10]} {time[11:16]} UTC"
 
 
-def refused(refusal: Refusal) -> Response:
+def refused_page(refusal: Refusal) -> Response:
     """A refusal for somebody with a browser."""
     text = f"<p>{html_text(refusal.message)}.</p>"
     page = _page("Not here", f"{refusal.status}", text, status=refusal.status)
@@ -281,9 +281,9 @@ def _page(title: str, subtitle: str, body: str, status: int = 200) -> Response:
 ROUTES = [
     Route("/", index),
     Route("/settings/tokens", tokens),
-    Route("/{owner}/{name}", repository),
-    Route(f"/{{owner}}/{{name}}/tree/{{rev:{LAST}}}", repository),
-    Route("/{owner}/{name}/commit/{rev:revision}", repository),
+    Route("/{owner}/{name}", repository_page),
+    Route(f"/{{owner}}/{{name}}/tree/{{rev:{LAST}}}", repository_page),
+    Route("/{owner}/{name}/commit/{rev:revision}", repository_page),
     Route("/{owner}/{name}/changes/{old}/{new}", changes),
     Route("/{owner}/{name}/discussions/{number:int}", discussion),
 ]

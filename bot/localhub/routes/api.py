@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from bot.localhub.files import commits
 from bot.localhub.files.card_data import front_matter
-from bot.localhub.files.commit_body import checked_path, contents
+from bot.localhub.files.commit_body import body_contents, checked_path
 from bot.localhub.files.repositories import Store
 from bot.localhub.files.repository import Commit, Ref, Repo
 from bot.localhub.routes import listing
@@ -46,7 +46,7 @@ def whoami(request: Request) -> Response:
 
 def list_models(request: Request) -> Response:
     """GET /api/models: newest first, in pages joined by Link headers."""
-    page = listing.models(store_of(request), viewer_of(request), _query(request.query_params))
+    page = listing.models_json(store_of(request), viewer_of(request), _query(request.query_params))
     return paged(request, page.rows, page.cursor)
 
 
@@ -104,7 +104,9 @@ def model_info(request: Request) -> Response:
     expand = (*params.getlist("expand"), *params.getlist("expand[]"))
     commit = store.commit(repo, request.path_params.get("rev", "main"))
     names = expand or listing.INFO
-    return JSONResponse(listing.model(store, repo, commit, names, blobs=_flag(params, "blobs")))
+    return JSONResponse(
+        listing.model_json(store, repo, commit, names, blobs=_flag(params, "blobs"))
+    )
 
 
 def auth_check(request: Request) -> Response:
@@ -124,7 +126,7 @@ def check_gate(request: Request, repo: Repo) -> None:
         raise Refusal(403, f"Access to {repo.id} is restricted to its owners", "GatedRepo")
 
 
-def create_repo(request: Request, body: bytes) -> Response:
+def post_repo(request: Request, body: bytes) -> Response:
     """POST /api/repos/create."""
     data, user, store = json_object(body), user_of(request), store_of(request)
     owner = _owned(data, user_name=user.name)
@@ -147,7 +149,7 @@ def _first_files(data: dict[str, Any]) -> dict[str, bytes]:
     """The files that a new repository begins with: those given, and a card for its license."""
     files = {}
     for asked in json_objects(data, "files") if data.get("files") is not None else ():
-        files[checked_path(asked.get("path"))] = contents(asked)
+        files[checked_path(asked.get("path"))] = body_contents(asked)
     name = data.get("license")
     if name is not None and CARD not in files:
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9.+-]{1,64}", name):
@@ -232,7 +234,7 @@ def paths_info(request: Request, body: bytes) -> Response:
         asked = json_object(body)
         named = [str(path).strip("/") for path in asked.get("paths") or ()]
         return JSONResponse(
-            listing.paths_info(store, repo, commit, named, expand=asked.get("expand") is True)
+            listing.paths_json(store, repo, commit, named, expand=asked.get("expand") is True)
         )
     try:
         form = parse_qs(body.decode(), max_num_fields=10_000)
@@ -240,7 +242,7 @@ def paths_info(request: Request, body: bytes) -> Response:
         raise Refusal(400, "The body is not a form") from error
     expand = form.get("expand", ["false"])[0].lower() == "true"
     paths = [path.strip("/") for path in form.get("paths", [])]
-    return JSONResponse(listing.paths_info(store, repo, commit, paths, expand=expand))
+    return JSONResponse(listing.paths_json(store, repo, commit, paths, expand=expand))
 
 
 def list_commits(request: Request) -> Response:
@@ -325,7 +327,7 @@ MODEL = "/api/models/{owner}/{name}"
 ROUTES = [
     Route("/api/whoami-v2", whoami),
     Route("/api/models", list_models),
-    Route("/api/repos/create", with_body(create_repo), methods=["POST"]),
+    Route("/api/repos/create", with_body(post_repo), methods=["POST"]),
     Route("/api/repos/delete", with_body(delete_repo), methods=["DELETE"]),
     Route("/api/validate-yaml", with_body(validate_yaml), methods=["POST"]),
     Route(MODEL, model_info),

@@ -42,7 +42,7 @@ def list_collections(request: Request) -> Response:
     return paged(request, page, str(start + PAGE) if len(seen) > start + PAGE else None)
 
 
-def create(request: Request, body: bytes) -> Response:
+def create_collection(request: Request, body: bytes) -> Response:
     """POST /api/collections; 409 with the slug where the owner has one of this title."""
     data, user = json_object(body), user_of(request)
     owner, title = str(data.get("namespace") or user.name), data.get("title")
@@ -152,7 +152,7 @@ def _as_json(
 
 ROUTES = [
     Route("/api/collections", list_collections),
-    Route("/api/collections", with_body(create), methods=["POST"]),
+    Route("/api/collections", with_body(create_collection), methods=["POST"]),
     Route("/api/collections/{owner}/{slug}", one),
     Route("/api/collections/{owner}/{slug}/items", with_body(add_item), methods=["POST"]),
 ]

@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from bot.localhub.files import pulls
-from bot.localhub.files.commits import merge as merge_commit
+from bot.localhub.files.commits import merge_pull as merge_commit
 from bot.localhub.files.pulls import Pull, PullEvent
 from bot.localhub.files.repository import Repo
 from bot.localhub.routes.api import MODEL
@@ -40,7 +40,7 @@ def details(request: Request) -> Response:
     """GET /api/models/{id}/discussions/{n}, with all that happened."""
     store, repo = store_of(request), readable(request)
     with store.database.reading() as db:
-        pull = pulls.find(db, repo, request.path_params["number"])
+        pull = pulls.find_pull(db, repo, request.path_params["number"])
         events = pulls.events(db, repo, pull)
     changes = {"base": "refs/heads/main", "mergeCommitId": pull.merged}
     return JSONResponse(
@@ -53,7 +53,7 @@ def details(request: Request) -> Response:
     )
 
 
-def create(request: Request, body: bytes) -> Response:
+def create_discussion(request: Request, body: bytes) -> Response:
     """POST /api/models/{id}/discussions: not here."""
     del request, body
     raise Refusal(400, "The local Hub has pull requests that begin with a commit (create_pr) only")
@@ -66,26 +66,26 @@ def comment(request: Request, body: bytes) -> Response:
     if not isinstance(text, str) or not 0 < len(text) <= pulls.COMMENT:
         raise Refusal(400, f"A comment has 1 to {pulls.COMMENT} letters")
     with store.database.writing() as db:
-        pull = pulls.find(db, repo, request.path_params["number"])
+        pull = pulls.find_pull(db, repo, request.path_params["number"])
         event = pulls.note(db, repo, pull, "comment", user.name, text)
     return JSONResponse({"newMessage": _event(event)})
 
 
-def status(request: Request, body: bytes) -> Response:
+def set_status(request: Request, body: bytes) -> Response:
     """POST /api/models/{id}/discussions/{n}/status {"status": "open" or "closed"}."""
     store, repo, user = store_of(request), writable(request), user_of(request)
     wanted = json_object(body).get("status")
     if wanted not in ("open", "closed"):
         raise Refusal(400, "status is open or closed")
     with store.database.writing() as db:
-        pull = pulls.find(db, repo, request.path_params["number"])
+        pull = pulls.find_pull(db, repo, request.path_params["number"])
         if pull.status == "merged":
             raise Refusal(400, f"Pull request {pull.number} is merged")
         event = pulls.settle(db, repo, pull, wanted, user.name)
     return JSONResponse({"newStatus": _event(event)})
 
 
-def merge(request: Request, body: bytes) -> Response:
+def post_merge(request: Request, body: bytes) -> Response:
     """POST /api/models/{id}/discussions/{n}/merge."""
     del body
     repo, user = writable(request), user_of(request)
@@ -126,9 +126,9 @@ def _event(event: PullEvent) -> dict[str, Any]:
 PULL = f"{MODEL}/discussions/{{number:int}}"
 ROUTES = [
     Route(f"{MODEL}/discussions", list_pulls),
-    Route(f"{MODEL}/discussions", with_body(create), methods=["POST"]),
+    Route(f"{MODEL}/discussions", with_body(create_discussion), methods=["POST"]),
     Route(PULL, details),
     Route(f"{PULL}/comment", with_body(comment), methods=["POST"]),
-    Route(f"{PULL}/status", with_body(status), methods=["POST"]),
-    Route(f"{PULL}/merge", with_body(merge), methods=["POST"]),
+    Route(f"{PULL}/status", with_body(set_status), methods=["POST"]),
+    Route(f"{PULL}/merge", with_body(post_merge), methods=["POST"]),
 ]

@@ -32,7 +32,7 @@ def _owned_by(request: Request, owner: str) -> Response:
     store = store_of(request)
     names = ("usedStorage", "lastModified", "private")
     rows = [
-        listing.model(store, repo, commit, names)
+        listing.model_json(store, repo, commit, names)
         for repo, commit in store.repositories(user_of(request))
         if repo.owner.lower() == owner.lower()
     ]
@@ -51,7 +51,7 @@ def _row(row: dict[str, Any], whole: int) -> dict[str, Any]:
     }
 
 
-def move(request: Request, body: bytes) -> Response:
+def move_repository(request: Request, body: bytes) -> Response:
     """POST /api/repos/move: to another name, or to an owner that the user acts for, too."""
     data, user, store = json_object(body), user_of(request), store_of(request)
     if data.get("type", "model") != "model":
@@ -67,5 +67,5 @@ def move(request: Request, body: bytes) -> Response:
 ROUTES = [
     Route("/api/settings/repositories", mine),
     Route("/api/organizations/{name}/settings/repositories", of_organization),
-    Route("/api/repos/move", with_body(move), methods=["POST"]),
+    Route("/api/repos/move", with_body(move_repository), methods=["POST"]),
 ]

@@ -49,7 +49,9 @@ class Publisher:
     claims: Mapping[str, str]
 
 
-def trust(store: Store, repo_id: str, issuer: str, keys: Path, claims: Mapping[str, str]) -> None:
+def trusted_repository(
+    store: Store, repo_id: str, issuer: str, keys: Path, claims: Mapping[str, str]
+) -> None:
     """Have a repository's settings name a publisher.
 
     Raises SourceError for a repository that is not there, SettingsError for keys that are none, and
@@ -96,7 +98,7 @@ def _publishers(db: sqlite3.Connection, repo: Repo) -> list[Publisher]:
     ]
 
 
-def subject_of(publisher: Publisher, id_token: str, audience: str) -> str | None:
+def claim_subject(publisher: Publisher, id_token: str, audience: str) -> str | None:
     """Who an id token says its bearer is; None unless this publisher is proven to be meant."""
     try:
         named = jwt.get_unverified_header(id_token).get("kid")
@@ -131,7 +133,7 @@ def exchange(request: Request, body: bytes) -> Response:
     repo = store.find(resource)
     with store.database.reading() as db:
         trusted = _publishers(db, repo) if repo else []
-    found = (subject_of(publisher, id_token, audience) for publisher in trusted)
+    found = (claim_subject(publisher, id_token, audience) for publisher in trusted)
     subject = next((subject for subject in found if subject is not None), None)
     if repo is None or subject is None:
         return _refused("invalid_grant", "No publisher of that repository fits the id token")

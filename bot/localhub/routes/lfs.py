@@ -139,7 +139,7 @@ def _accept(store: Store, repo: Repo, ticket: Ticket, content: Incoming) -> None
     store.hold(repo, content)
 
 
-def complete(request: Request, body: bytes) -> Response:
+def complete_upload(request: Request, body: bytes) -> Response:
     """POST {oid, parts: [{partNumber, etag}]}: join the parts, and check what they make.
 
     Asked again, because the first reply was lost, it says the same.
@@ -170,7 +170,7 @@ def _append(content: Incoming, part: Path) -> None:
             content.write(data)
 
 
-def verify(request: Request, body: bytes) -> Response:
+def verify_upload(request: Request, body: bytes) -> Response:
     """POST /{id}.git/info/lfs/verify: is the content stored with that size?"""
     store, repo, data = store_of(request), writable(request), json_object(body)
     if store.holds(repo, _oid(data)) != content_size(data):
@@ -181,7 +181,7 @@ def verify(request: Request, body: bytes) -> Response:
 GIT = "/{owner}/{name}.git/info/lfs"
 ROUTES = [
     Route(f"{GIT}/objects/batch", with_body(batch), methods=["POST"]),
-    Route(f"{GIT}/verify", with_body(verify), methods=["POST"]),
+    Route(f"{GIT}/verify", with_body(verify_upload), methods=["POST"]),
     Route("/lfs/{owner}/{name}/{oid}", put, methods=["PUT"]),
-    Route("/lfs/{owner}/{name}/{oid}", with_body(complete), methods=["POST"]),
+    Route("/lfs/{owner}/{name}/{oid}", with_body(complete_upload), methods=["POST"]),
 ]

@@ -58,7 +58,7 @@ class Query:
 # ── one repository ──────────────────────────────────────────────────────────────────────────
 
 
-def model(
+def model_json(
     store: Store, repo: Repo, commit: Commit, names: Iterable[str], *, blobs: bool = False
 ) -> dict[str, Any]:
     """A repository at a commit with the named properties. Raises Refusal 400 for unknown names."""
@@ -77,7 +77,7 @@ def model(
         "baseModels": lambda: _base_models(facts),
         "model-index": lambda: (facts["cardData"] or {}).get("model-index"),
         "spaces": list,
-        "xetEnabled": xet_contents.available,
+        "xetEnabled": xet_contents.xet_available,
         "evalResults": list,
         **{name: lambda: 0 for name in ("downloads", "downloadsAllTime", "likes", "trendingScore")},
         "gguf": lambda: None,  # of commits of before it was looked at
@@ -117,7 +117,7 @@ def _base_models(facts: Mapping[str, Any]) -> dict[str, Any] | None:
 # ── all repositories ────────────────────────────────────────────────────────────────────────
 
 
-def models(store: Store, viewer: Viewer | None, query: Query) -> Page:
+def models_json(store: Store, viewer: Viewer | None, query: Query) -> Page:
     """Repositories that match, the greatest sort key first. Raises Refusal 400."""
     if query.sort not in SORTS:
         raise Refusal(400, f"sort is one of {', '.join(SORTS)}")
@@ -130,7 +130,9 @@ def models(store: Store, viewer: Viewer | None, query: Query) -> Page:
     if query.cursor is not None:
         after = _decoded(query.cursor)
         found = [item for item in found if item[0] < after]
-    rows = [model(store, repo, commit, query.names) for _, repo, commit in found[: query.limit]]
+    rows = [
+        model_json(store, repo, commit, query.names) for _, repo, commit in found[: query.limit]
+    ]
     more = len(found) > query.limit
     return Page(rows=rows, cursor=_encoded(found[query.limit - 1][0]) if more else None)
 
@@ -194,7 +196,7 @@ def tree(
     return [*rows(store, repo, commit, files, items, page, expand=expand)], following
 
 
-def paths_info(
+def paths_json(
     store: Store, repo: Repo, commit: Commit, paths: Sequence[str], *, expand: bool
 ) -> list[dict[str, Any]]:
     """The named files and folders; those that do not exist are left out, as on the Hub.

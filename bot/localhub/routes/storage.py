@@ -32,7 +32,7 @@ class Stored:
     time: str
 
 
-def contents(store: Store, repo: Repo) -> list[Stored]:
+def large_files(store: Store, repo: Repo) -> list[Stored]:
     """Every large content that the repository holds, the one seen first at the top."""
     with store.database.reading() as db:
         held = {
@@ -63,9 +63,9 @@ def contents(store: Store, repo: Repo) -> list[Stored]:
     ]
 
 
-def drop(store: Store, repo: Repo, oids: list[str]) -> None:
+def drop_large_files(store: Store, repo: Repo, oids: list[str]) -> None:
     """Delete large contents for good; commits that name them stay. Raises Refusal 404."""
-    there = {content.sha256 for content in contents(store, repo)}
+    there = {content.sha256 for content in large_files(store, repo)}
     for oid in oids:
         if oid not in there:
             raise Refusal(404, f"{repo.id} stores no large file {oid}")
@@ -81,7 +81,7 @@ def list_files(request: Request) -> Response:
     store, repo = store_of(request), writable(request)
     cursor = request.query_params.get("cursor", "0")
     start = int(cursor) if cursor.isdecimal() and len(cursor) < 10 else 0
-    found = contents(store, repo)
+    found = large_files(store, repo)
     rows = [_row(content) for content in found[start : start + PAGE]]
     following = str(start + PAGE) if len(found) > start + PAGE else None
     return paged(request, rows, following)
@@ -112,7 +112,7 @@ def delete_files(request: Request, body: bytes) -> Response:
         raise Refusal(400, "deletions.sha is not a list of sha256")
     if asked.get("rewriteHistory", True):
         raise Refusal(400, "The local Hub does not rewrite history; send rewriteHistory: false")
-    drop(store, repo, oids)
+    drop_large_files(store, repo, oids)
     return JSONResponse({})
 
 
@@ -130,7 +130,7 @@ def duplicate_files(request: Request, body: bytes) -> Response:
     target = store.writable(str(wanted.get("name")), viewer_of(request))
     done: list[dict[str, str]] = []
     failed: list[dict[str, str]] = []
-    large = {content.sha256 for content in contents(store, repo)}
+    large = {content.sha256 for content in large_files(store, repo)}
     for file in json_objects(data, "files"):
         oid = file.get("sha256")
         if not isinstance(oid, str) or not _is_oid(oid):

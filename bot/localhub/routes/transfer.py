@@ -15,8 +15,8 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from bot.localhub.files import attributes, xet_contents
-from bot.localhub.files.commit_body import checked_path, parse, pointer
-from bot.localhub.files.commits import commit, propose
+from bot.localhub.files.commit_body import checked_path, parse_body, pointer
+from bot.localhub.files.commits import commit, propose_commit
 from bot.localhub.files.repository import Repo
 from bot.localhub.routes.api import MODEL, check_gate
 from bot.localhub.routes.request import (
@@ -71,7 +71,7 @@ def xet_write_token(request: Request) -> Response:
     """
     store, repo = store_of(request), writable(request)
     limited = request.app.state.bandwidth.rate is not None  # hf_xet would go past it
-    if not _is_loopback(request) or not xet_contents.available() or limited:
+    if not _is_loopback(request) or not xet_contents.xet_available() or limited:
         raise Refusal(404, "This Hub does not take Xet from here; set HF_HUB_DISABLE_XET=1")
     url = f"local://{xet_contents.open_area(store.xet_folder(repo))}"
     expires = int(time.time()) + LIFETIME
@@ -103,10 +103,10 @@ def _commit(request: Request, repo: Repo, body: Path) -> Response:
     if viewer is None:
         raise AssertionError("only a known user passes `writable`")
     with store.objects.staging() as staging:
-        changes = parse(body, staging, lambda oid: store.holds(repo, oid))
+        changes = parse_body(body, staging, lambda oid: store.holds(repo, oid))
         pull = None
         if request.query_params.get("create_pr"):
-            pull, made = propose(store, repo, viewer.name, changes)
+            pull, made = propose_commit(store, repo, viewer.name, changes)
         else:
             made = commit(store, repo, request.path_params["rev"], viewer.name, changes)
     home = f"{request.base_url}{repo.id}"

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from bot.actions.dashboard import LONGEST_BODY, MARK, Command, Obeyed, commands, text, turn
+from bot.actions.dashboard import (
+    LONGEST_BODY,
+    MARK,
+    Command,
+    Obeyed,
+    dashboard_commands,
+    dashboard_text,
+    dashboard_turn,
+)
 from bot.clients.github.github import GithubRepository, connect
 from bot.errors import AccessError, UnreachableError
 from bot.store.ledger import Ledger
@@ -60,7 +68,7 @@ class Desk:
         self.release("lab/queued", "f")
 
     def turn(self, troubles: Mapping[str, str] | None = None) -> tuple[Obeyed, ...]:
-        return turn(self.repository, self.ledger, self.clock, troubles or {})
+        return dashboard_turn(self.repository, self.ledger, self.clock, troubles or {})
 
     @property
     def body(self) -> str:
@@ -108,7 +116,7 @@ def test_everything_is_listed_with_its_boxes(desk: Desk) -> None:
 
 def test_words_of_strangers_tick_nothing_and_mention_nobody(desk: Desk) -> None:
     desk.turn()
-    assert commands(desk.body) == ()
+    assert dashboard_commands(desk.body) == ()
     assert "`8 experts, @everybody`" in desk.body
     [line] = [line for line in desk.body.splitlines() if "no room" in line]
     assert line.count("`") == 6
@@ -142,7 +150,7 @@ def test_boxes_are_obeyed_from_people_who_may_write(desk: Desk, login: str) -> N
     told = desk.turn()
     assert [(one.command.verb, one.done) for one in told] == [("approve", True), ("retry", True)]
     assert (desk.state("asked"), desk.state("failed")) == ("queued", "queued")
-    assert commands(desk.body) == ()
+    assert dashboard_commands(desk.body) == ()
     assert desk.turn() == ()
 
 
@@ -156,7 +164,7 @@ def test_boxes_are_not_obeyed_from_others(desk: Desk, login: str) -> None:
         (False, f"{login} may not write to me/builds")
     }
     assert (desk.state("asked"), desk.state("failed")) == ("asked", "failed")
-    assert commands(desk.body) == ()
+    assert dashboard_commands(desk.body) == ()
 
 
 def test_a_box_of_another_commit_or_of_a_release_that_went_on_does_nothing(desk: Desk) -> None:
@@ -241,11 +249,13 @@ def test_more_than_an_issue_holds() -> None:
         id="t", repo="lab/" + "m" * 90, commit="c" * 40, weights="w", tiers=(), reason="r" * 900,
         state="asked", attempts=0, due=0, error=None, link=None, created=0, changed=0,
     )  # fmt: skip
-    long = text([task] * 300, {"asked": 450}, {}, None)
+    long = dashboard_text([task] * 300, {"asked": 450}, {}, None)
     assert LONGEST_BODY - 400 < len(long) < LONGEST_BODY + 100
     assert "see `bot status`" in long
-    few = text([task], {"asked": 450}, {}, None)
+    few = dashboard_text([task], {"asked": 450}, {}, None)
     assert "- and 449 more, see `bot status`" in few
     box = f"- [x] <!-- apex-bot:approve {task.repo}@{task.commit} --> x"
-    assert commands(box + "\r\n") == (Command(verb="approve", repo=task.repo, commit="c" * 40),)
-    assert commands(" " + box) == ()
+    assert dashboard_commands(box + "\r\n") == (
+        Command(verb="approve", repo=task.repo, commit="c" * 40),
+    )
+    assert dashboard_commands(" " + box) == ()

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from bot.actions.follow import Progress, exit_code, look, missing, state, telling
+from bot.actions.follow import Progress, exit_code, follow_run, missing, state, telling
 from bot.clients.github.github import GithubRepository, connect
 from bot.clients.github.github_replies import Runner, WorkflowRun
 from tests.local_github.repository import Run
@@ -40,7 +40,7 @@ def looked(
     repository: GithubRepository, run: Run, *, later: float = 0.0, asked: bool = False
 ) -> Progress:
     found = repository.run(run.id)
-    return look(repository, found, time.time() + later, patience=1_800, asked=asked)
+    return follow_run(repository, found, time.time() + later, patience=1_800, asked=asked)
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from bot.actions.install import (
     RELEASE,
     SINGLE,
     installed_namespace,
-    propose,
-    wanted,
+    proposal_of,
+    wanted_files,
 )
 from bot.errors import SettingsError
 from bot.settings.configcheck import mistakes
@@ -31,8 +31,8 @@ def installed(**changed: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("single", [False, True])
 def test_an_empty_repository_gets_everything(single: bool) -> None:
-    new = wanted(data_folder("workflows"), single=single)
-    found = propose({}, new, upgrade=False)
+    new = wanted_files(data_folder("workflows"), single=single)
+    found = proposal_of({}, new, upgrade=False)
     assert set(found.files) == (set(PLACES) - {RELEASE if single else SINGLE}) | {RECORD}
     name = "release-single.yml" if single else "release.yml"
     assert f"workflow: {name}\n" in found.files["bot.yaml"]
@@ -43,7 +43,7 @@ def test_an_empty_repository_gets_everything(single: bool) -> None:
 
 
 def test_what_is_to_be_installed_comes_from_no_name_that_anybody_may_register() -> None:
-    text = wanted(data_folder("workflows"), single=False)["APEX-BOT.md"]
+    text = wanted_files(data_folder("workflows"), single=False)["APEX-BOT.md"]
     installs = [line for line in text.splitlines() if "pip install" in line]
     assert installs
     assert all("pip install ./" in line and "GGML_CUDA" in line for line in installs)
@@ -52,9 +52,9 @@ def test_what_is_to_be_installed_comes_from_no_name_that_anybody_may_register() 
 
 
 def test_the_namespace_that_was_given_stays_with_an_upgrade() -> None:
-    new = wanted(data_folder("workflows"), single=False, namespace="lab")
+    new = wanted_files(data_folder("workflows"), single=False, namespace="lab")
     assert yaml.safe_load(new["bot.yaml"])["hub"]["namespace"] == "lab"
-    there = propose({}, new, upgrade=False).files
+    there = proposal_of({}, new, upgrade=False).files
     assert installed_namespace(there) == "lab"
     assert installed_namespace(installed()) is None
 
@@ -64,25 +64,25 @@ def test_the_settings_that_are_proposed_are_right() -> None:
 
 
 def test_a_file_that_is_there_stays_and_twice_is_once() -> None:
-    found = propose({"bot.yaml": "mine: 1\n"}, NEW, upgrade=False)
+    found = proposal_of({"bot.yaml": "mine: 1\n"}, NEW, upgrade=False)
     assert "bot.yaml" not in found.files
     assert "`bot.yaml` is there already and stays as it is" in found.notes
-    assert propose({**NEW, RECORD: ""}, NEW, upgrade=False).files == {}
+    assert proposal_of({**NEW, RECORD: ""}, NEW, upgrade=False).files == {}
 
 
 def test_an_upgrade_keeps_what_the_user_changed() -> None:
     mine = "one\nTWO\nthree\nfour\nfive\n"
-    found = propose(installed(**{RELEASE: mine}), NEW, upgrade=True)
+    found = proposal_of(installed(**{RELEASE: mine}), NEW, upgrade=True)
     assert found.files[RELEASE] == "one\nTWO\nthree\nfour\nFIVE\n"
     assert found.notes == (f"`{RELEASE}` is renewed; your changes are kept",)
     assert json.loads(found.files[RECORD])["files"] == NEW
     merged = {**installed(**{RELEASE: mine}), **found.files}
-    assert propose(merged, NEW, upgrade=True).files == {}
+    assert proposal_of(merged, NEW, upgrade=True).files == {}
 
 
 def test_an_upgrade_never_overrides_a_line_of_the_users() -> None:
     mine = "one\ntwo\nthree\nfour\nmine\n"
-    found = propose(installed(**{RELEASE: mine}), NEW, upgrade=True)
+    found = proposal_of(installed(**{RELEASE: mine}), NEW, upgrade=True)
     assert RELEASE not in found.files
     assert "FIVE" in found.body
     assert "left to you" in found.body
@@ -91,13 +91,13 @@ def test_an_upgrade_never_overrides_a_line_of_the_users() -> None:
 def test_an_upgrade_brings_back_nothing_that_was_removed() -> None:
     there = installed()
     del there[RELEASE]
-    found = propose(there, {**NEW, "APEX-BOT.md": "new\n"}, upgrade=True)
+    found = proposal_of(there, {**NEW, "APEX-BOT.md": "new\n"}, upgrade=True)
     assert RELEASE not in found.files
     assert found.files["APEX-BOT.md"] == "new\n"
 
 
 def test_an_upgrade_of_nothing_is_refused() -> None:
     with pytest.raises(SettingsError, match="without --upgrade"):
-        propose({}, NEW, upgrade=True)
+        proposal_of({}, NEW, upgrade=True)
     with pytest.raises(SettingsError, match="damaged"):
-        propose({RECORD: "[]"}, NEW, upgrade=True)
+        proposal_of({RECORD: "[]"}, NEW, upgrade=True)

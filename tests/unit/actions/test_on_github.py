@@ -23,8 +23,8 @@ from bot.store.ledger import Ledger
 from bot.store.queue import STARTING, Queue, QueuedRelease
 from bot.store.sightings import Decided
 from bot.watcher.assembly import Actor
-from bot.watcher.dispatching import turn
-from bot.watcher.notify import VARIABLE, tell
+from bot.watcher.dispatching import queue_turn
+from bot.watcher.notify import VARIABLE, post
 from bot.workplace.workplace import Workplace
 from tests.hand_clock import HandClock
 from tests.local_github.repository import Runner
@@ -63,7 +63,7 @@ class Desk:
 
     def turn(self, executor: OnGitHub | None = None, *, attempts: int = 4) -> None:
         policy = Policy.model_validate({"at_once": 9, "per_hour": 99, "attempts": attempts})
-        turn(self.queue, executor or self.executor, policy, self.clock, Narrator(quiet=True))
+        queue_turn(self.queue, executor or self.executor, policy, self.clock, Narrator(quiet=True))
         self.clock.time += 1
 
     @property
@@ -297,7 +297,7 @@ def test_standing_still_is_notified_once_per_change_whatever_watchers_look(
     assert told()[3:] == [offline]
     clock = desk.clock
     with receiver(200) as (url, got):
-        sent = tell(desk.queue, WatchSettings(), SecretStr(url), clock)
+        sent = post(desk.queue, WatchSettings(), SecretStr(url), clock)
         assert (sent, len(got)) == (3, 3)  # `goes_on` only where settings say so
     assert got[0]["text"].startswith("`lab/a` stands still: `prepare waits since")
     assert got[0]["text"].endswith(f"/actions/runs/{run.id}")

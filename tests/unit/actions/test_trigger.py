@@ -12,9 +12,9 @@ import pytest
 from bot.actions.trigger import (
     UNLISTED,
     DispatchOrder,
-    chosen,
+    chosen_workflow,
     delivery_of,
-    find,
+    find_run,
     require_small,
     titled,
     trigger,
@@ -126,8 +126,8 @@ def test_a_run_that_is_not_listed_yet_is_none_and_found_later(
     began = clock.now()
     assert trigger(repository, BY_INPUTS, ORDER, ledger, clock) is None
     github.hidden.clear()
-    assert find(repository, BY_INPUTS, ORDER.delivery, began) is not None
-    assert find(repository, BY_INPUTS, "0" * 16, began) is None
+    assert find_run(repository, BY_INPUTS, ORDER.delivery, began) is not None
+    assert find_run(repository, BY_INPUTS, "0" * 16, began) is None
 
 
 def test_of_a_double_delivery_the_run_that_works_counts(
@@ -138,7 +138,7 @@ def test_of_a_double_delivery_the_run_that_works_counts(
         trigger(repository, BY_INPUTS, ORDER, ledger, clock)
         first, second = github.repository.runs
         github.repository.cancel(first)
-        found = find(repository, BY_INPUTS, ORDER.delivery, clock.now())
+        found = find_run(repository, BY_INPUTS, ORDER.delivery, clock.now())
         assert found is not None
         assert found.id == second.id
     github.repository.wait()
@@ -146,10 +146,10 @@ def test_of_a_double_delivery_the_run_that_works_counts(
     second.conclusion = "failure"
     first.conclusion = "success"
     runs = repository.runs("release.yml", 0.0)
-    chosen_run = chosen(runs, ORDER.delivery)
+    chosen_run = chosen_workflow(runs, ORDER.delivery)
     assert chosen_run is not None
     assert chosen_run.id == first.id
-    assert chosen(runs, "f" * 16) is None
+    assert chosen_workflow(runs, "f" * 16) is None
 
 
 @pytest.mark.parametrize(

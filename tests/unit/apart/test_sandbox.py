@@ -23,7 +23,7 @@ PROGRAMS = tuple(
 
 def run(code: str, folder: Path, limits: Limits = LONG, *arguments: str) -> tuple[int, str]:
     python, log = Path(sys.executable), folder / "log"
-    status = sandbox.run(
+    status = sandbox.run_apart(
         (str(python), "-c", code, *arguments),
         home=folder / "home",
         env=sandbox.environment(python, folder / "home"),
@@ -94,7 +94,7 @@ def test_an_interrupted_watch_leaves_no_process(tmp_path: Path) -> None:
     code = f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\n"
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        sandbox.run(
+        sandbox.run_apart(
             (sys.executable, "-c", code + "time.sleep(60)"),
             home=tmp_path,
             env=dict(os.environ),
@@ -111,11 +111,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from bot import interrupts
 from bot.apart import sandbox
-interrupts.guard()
+interrupts.answer_signals()
 assert sandbox.isolation() == "none"
 folder = Path(sys.argv[1])
 code = "import os, sys, time; open(sys.argv[1], 'w').write(f'{os.getpid()} '); time.sleep(600)"
-sandbox.run(
+sandbox.run_apart(
     (sys.executable, "-c", code, str(folder / "pid")),
     home=folder / "home", env={}, log=folder / "log",
     limits=sandbox.Limits(seconds=600), watch=lambda: None,

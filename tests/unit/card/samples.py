@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bot.card import card
-from bot.card.rendering import CardOrder, whole
+from bot.card.rendering import CardOrder, whole_card
 from bot.card.tables import CardFile
 from bot.plots import plots
 from bot.plots.pictures import Picture, pictures
@@ -255,11 +255,11 @@ def rendered(results: Results, **given: Any) -> str:
     for name in ("files", "plots"):
         given[name] = tuple(given.get(name, ()))
     order = CardOrder(results=results, **given)
-    return whole(order, card.body(order))
+    return whole_card(order, card.body(order))
 
 
 def drawn(results: Results, folder: Path) -> tuple[list[Picture], list[Path]]:
     """The plots as the child makes them, made here."""
-    assert plots.draw(results, folder) == {}
+    assert plots.draw_plots(results, folder) == {}
     shown, names = pictures(results, folder.name)
     return shown, [folder.parent / name for name in names]

@@ -41,7 +41,7 @@ def test_the_child_makes_what_would_be_made_here(tmp_path: Path) -> None:
     model = replace(results.architecture, name=NAMES[0])
     reference = replace(results.reference, name=NAMES[2])
     results = replace(results, release=None, architecture=model, tiers=tiers, reference=reference)
-    assert pictures.draw(results, tmp_path / "child" / "plots") == {}
+    assert pictures.draw_pictures(results, tmp_path / "child" / "plots") == {}
     _, made = drawn(results, tmp_path / "here" / "plots")
     for path in made:
         assert (tmp_path / "child" / "plots" / path.name).read_bytes() == path.read_bytes()
@@ -60,18 +60,18 @@ def test_a_plot_that_breaks_is_left_out_alone(tmp_path: Path) -> None:
     folder = tmp_path / "plots"
     folder.mkdir()
     (folder / "size-vs-ppl.svg").write_text("of an earlier time")
-    lacking = pictures.draw(replace(results, tiers=tiers), folder)
+    lacking = pictures.draw_pictures(replace(results, tiers=tiers), folder)
     assert list(lacking) == ["size-vs-ppl"]
     drawn_ones = {"size-vs-kld.svg", "kl-max.svg", "accuracy.svg"}
     assert {path.name for path in folder.glob("*.svg")} == drawn_ones
-    assert pictures.told(lacking)[0].startswith("without its plot size-vs-ppl: ")
+    assert pictures.lacking_plots(lacking)[0].startswith("without its plot size-vs-ppl: ")
 
 
 def test_a_child_that_fails_costs_the_plots_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pictures, "LIMITS", replace(pictures.LIMITS, memory=24 << 20))
-    lacking = pictures.draw(nine_tiers(), tmp_path / "plots")
+    lacking = pictures.draw_pictures(nine_tiers(), tmp_path / "plots")
     assert set(lacking) == {sketch.name for sketch in pictures.sketches(nine_tiers())}
     assert not list(tmp_path.rglob("*.png"))
 
@@ -171,6 +171,6 @@ def test_a_system_without_the_isolation_that_is_asked_for_is_refused(
 ) -> None:
     monkeypatch.setattr(sandbox, "isolation", lambda: "none")
     with pytest.raises(CapacityError, match="isolation is cell"):
-        pictures.draw(nine_tiers(), tmp_path / "plots", "cell")
+        pictures.draw_pictures(nine_tiers(), tmp_path / "plots", "cell")
     with pytest.raises(CapacityError, match="isolation is cell"):
         render(blocks(tmp_path, "text"), "cell")

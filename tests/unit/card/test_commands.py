@@ -7,7 +7,7 @@ import shlex
 
 import pytest
 
-from bot.card.commands import CardCommand, commands
+from bot.card.commands import CardCommand, card_commands
 from bot.wording.naming import llama_file
 from tests.unit.wording.test_naming import SEED
 
@@ -21,7 +21,7 @@ def _by_program(found: list[CardCommand]) -> dict[str, CardCommand]:
 @pytest.mark.parametrize("tier", ["Quality", "I-Quality", "Balanced", "I-Mini"])
 def test_every_program_fetches_the_file(tier: str) -> None:
     file = f"Qwen3.6-35B-A3B-APEX-{tier}.gguf"
-    found = _by_program(commands(REPO, SEED, file, [tier]))
+    found = _by_program(card_commands(REPO, SEED, file, [tier]))
     assert list(found) == ["LocalAI", "llama.cpp", "Ollama", "LM Studio", "llama-cpp-python"]
     assert found["LocalAI"].lines[0] == f"local-ai run {REPO}@{file}"
     repo, _, tag = shlex.split(found["llama.cpp"].lines[0])[-1].partition(":")
@@ -36,20 +36,22 @@ def test_every_program_fetches_the_file(tier: str) -> None:
 
 def test_without_a_safe_tag_the_whole_name_is_said() -> None:
     paths = ["A-I-Mini-b.gguf", "B-I-Mini.gguf"]
-    (line,) = _by_program(commands(REPO, paths, "B-I-Mini.gguf", ["I-Mini"]))["llama.cpp"].lines
+    (line,) = _by_program(card_commands(REPO, paths, "B-I-Mini.gguf", ["I-Mini"]))[
+        "llama.cpp"
+    ].lines
     assert line == f"llama-server -hf {REPO} --hf-file B-I-Mini.gguf"
 
 
 def test_what_would_fetch_something_else_is_not_printed() -> None:
-    assert commands(REPO, SEED, "gone.gguf", ["x"]) == []
-    preset = _by_program(commands(REPO, [*SEED, "preset.ini"], SEED[0], ["Balanced"]))
+    assert card_commands(REPO, SEED, "gone.gguf", ["x"]) == []
+    preset = _by_program(card_commands(REPO, [*SEED, "preset.ini"], SEED[0], ["Balanced"]))
     assert "llama.cpp" not in preset
-    assert commands(REPO, ["a\nb.gguf"], "a\nb.gguf", ["b"]) == []
+    assert card_commands(REPO, ["a\nb.gguf"], "a\nb.gguf", ["b"]) == []
 
 
 def test_shards_are_for_programs_that_read_them() -> None:
     shards = [f"M-I-Mini-0000{n}-of-00003.gguf" for n in (1, 2, 3)]
-    found = _by_program(commands(REPO, shards, shards[0], ["I-Mini"], shards=shards))
+    found = _by_program(card_commands(REPO, shards, shards[0], ["I-Mini"], shards=shards))
     assert list(found) == ["llama.cpp", "Other programs"]
     assert found["llama.cpp"].note == "It finds the other 2 parts by itself."
     assert set(shards) <= set(shlex.split(found["Other programs"].lines[0]))

@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from bot.card.coverage import MOST, coverage
+from bot.card.coverage import MOST, coverage_lines
 from bot.records.results import CalibrationFacts, LayerCoverage
 from tests.unit.card import samples
 
@@ -22,14 +22,14 @@ def layer(
 
 
 def test_nothing_is_said_where_every_expert_saw_enough() -> None:
-    assert coverage(None) == []
-    assert coverage(facts(layer(0), layer(1))) == []
+    assert coverage_lines(None) == []
+    assert coverage_lines(facts(layer(0), layer(1))) == []
 
 
 def test_layers_with_experts_that_saw_little_and_what_was_done() -> None:
     raised = ("I-Nano blk.3.ffn_up_exps.weight IQ2_XXS Q2_K",)
     found = facts(layer(0), layer(3, (5, 9)), layer(4, rare=(1, 2, 3)), raised=raised)
-    assert coverage(found) == [
+    assert coverage_lines(found) == [
         ("Experts that no calibration token reached", "layer 3: 5, 9"),
         (
             "Experts that less than 64 calibration tokens reached",
@@ -44,7 +44,7 @@ def test_layers_with_experts_that_saw_little_and_what_was_done() -> None:
 
 def test_a_long_list_ends() -> None:
     many = facts(*(layer(n, tuple(range(100))) for n in range(40)))
-    ((_, text),) = coverage(many)
+    ((_, text),) = coverage_lines(many)
     assert text.count("layer") == MOST
     assert text.endswith(f"and {40 - MOST} more (results.json)")
     assert f"and {100 - MOST} more (results.json)" in text

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from bot.card.sheet import is_sheet, read, to_results, write_card
+from bot.card.sheet import is_sheet, read_sheet, to_results, write_card
 from bot.cli.main import cli
 from bot.errors import SettingsError
 from tests.evaluation import SHARED
@@ -67,7 +67,7 @@ def _card(sheet: Path, folder: Path) -> tuple[str, Page]:
 
 
 def test_rows_are_filled_from_all_that_they_name(sheet: Path) -> None:
-    results = to_results(read(sheet), sheet.parent)
+    results = to_results(read_sheet(sheet), sheet.parent)
     by_name = {row.name: row for row in results.imported}
     mini, plain = by_name["I-Mini"], by_name["Q8_0"]
     assert (mini.bytes, mini.perplexity, mini.perplexity_error) == (round(13.3 * 2**30), 9.9, 0.07)

@@ -46,26 +46,26 @@ from tests.unit.card.samples import nine_tiers
     ],
 )
 def test_attention(layers: tuple[str, ...], told: str) -> None:
-    assert words.attention(layers) == told
+    assert words.attention_words(layers) == told
 
 
 def test_experts() -> None:
     model = nine_tiers().architecture
-    assert words.experts(model) == "256 routed + shared (8 active per token)"
+    assert words.experts_words(model) == "256 routed + shared (8 active per token)"
     plain = replace(model, experts=64, experts_active=6, shared_expert=False)
-    assert words.experts(plain) == "64 routed (6 active per token)"
+    assert words.experts_words(plain) == "64 routed (6 active per token)"
 
 
 def test_windows() -> None:
     given = BandWindows(edge=5, near=5, attention_edge=3)
     assert words.gradient(given, 40) == "5+5 symmetric edge gradient across 40 layers"
-    assert words.windows(given, 40).startswith(
+    assert words.windows_words(given, 40).startswith(
         "5+5 edge and 5+5 near layers, 20 of 40 in the middle"
     )
-    assert "none of 16 in the middle" in words.windows(given, 16)
+    assert "none of 16 in the middle" in words.windows_words(given, 16)
 
 
 def test_lists() -> None:
-    assert words.listed(["A"]) == "A"
-    assert words.listed(["A", "B"]) == "A and B"
-    assert words.listed(["A", "B", "C"]) == "A, B and C"
+    assert words.enumerated(["A"]) == "A"
+    assert words.enumerated(["A", "B"]) == "A and B"
+    assert words.enumerated(["A", "B", "C"]) == "A, B and C"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bot.detect.buildable import EXPANSION, TIERS, decide, glance
-from bot.detect.moe import MoeFacts, experts
+from bot.detect.moe import MoeFacts, moe_facts
 from bot.records.releases import Build, Release, RepoFile, Skip, Wait
 from bot.tensors import weights
 
@@ -374,13 +374,13 @@ def test_a_gguf_is_judged_by_its_header(
     release = a_release("config.json", *paths)
     for file in release.files:
         if file.path in told:
-            release = weights.told(release, file, told[file.path])
+            release = weights.with_storage(release, file, told[file.path])
     assert decide(release, MOE).outcome == outcome
 
 
 def test_a_header_speaks_for_all_shards() -> None:
     release = a_release(*(f"m-{n:05d}-of-00002.gguf" for n in (1, 2)))
-    told = weights.told(release, release.files[0], "BF16")
+    told = weights.with_storage(release, release.files[0], "BF16")
     assert [file.stored for file in told.files] == ["BF16", "BF16"]
 
 
@@ -437,7 +437,7 @@ def test_tags_and_names_are_hints_and_files_decide(
 def test_a_header_confirms_a_name_or_refutes_it(stored: str, outcome: str) -> None:
     release = a_release(*WHOLE, repo_id="google/gemma-qat-q4_0-unquantized", tags=("awq",))
     assert decide(release, MOE).outcome == "already_quantized"
-    told = weights.told(release, release.files[1], stored)
+    told = weights.with_storage(release, release.files[1], stored)
     assert decide(told, MOE).outcome == outcome
 
 
@@ -506,7 +506,7 @@ def _misjudged(row: dict[str, str]) -> str | None:
     decision = decide(release, config)
     if decision.outcome not in OUTCOMES[row["kind"]]:
         return f"{decision.outcome}: {decision.reason}"
-    facts = experts(config)
+    facts = moe_facts(config)
     if isinstance(facts, MoeFacts) != (row["is_moe"] == "yes"):
         return str(facts)
     keys = ("n_layers", "n_routed_experts", "n_active_experts", "n_shared_experts")

@@ -12,7 +12,15 @@ import pytest
 from pydantic import SecretStr
 
 from bot.clients.hub.hub import Hub
-from bot.detect.listed import ANY_MACHINE, Machine, conclude, learn, look, packed, unpacked
+from bot.detect.listed import (
+    ANY_MACHINE,
+    Machine,
+    conclude,
+    learn,
+    look_at_listing,
+    packed,
+    unpacked,
+)
 from bot.errors import UnreachableError
 from bot.records.releases import Build, Decision, Skip, Wait
 from bot.settings.settings import Settings, load
@@ -121,7 +129,7 @@ def seen(proxy: Between) -> Callable[..., dict[str, Decision]]:
         token: str | None = None, machine: Machine = ANY_MACHINE, **watch: Any
     ) -> dict[str, Decision]:
         hub = Hub(proxy.url, SecretStr(token) if token else None, pause=0.001)
-        decisions = list(look(hub, _settings(**watch), machine))
+        decisions = list(look_at_listing(hub, _settings(**watch), machine))
         by_name = {decision.release.repo_id: decision for decision in decisions}
         assert len(by_name) == len(decisions)
         return by_name

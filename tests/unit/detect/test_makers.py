@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from bot.detect.moe import MoeFacts, NotMoe, experts
+from bot.detect.moe import MoeFacts, NotMoe, moe_facts
 
 SURVEY = Path(__file__).resolve().parents[3].parent / "shared" / "facts" / "moe_config_keys.csv"
 
@@ -545,7 +545,7 @@ def _shared_of(config: dict[str, Any], family: Family) -> int:
 
 def understood(family: Family, config: dict[str, Any]) -> bool:
     """Whether all four counts are read out of a config of the family."""
-    facts = experts(config)
+    facts = moe_facts(config)
     return isinstance(facts, MoeFacts) and (
         facts.experts,
         facts.experts_active,
@@ -563,7 +563,7 @@ def test_every_spelling_of_every_decoder_is_understood(family: Family) -> None:
 @pytest.mark.parametrize("family", NO_DECODERS, ids=lambda family: family.model_type)
 def test_mixtures_that_are_no_text_decoders_are_refused(family: Family) -> None:
     for config in configs(family):
-        answer = experts(config)
+        answer = moe_facts(config)
         assert isinstance(answer, NotMoe)
         assert answer.outcome == "not_a_text_decoder"
 
@@ -623,6 +623,6 @@ def test_every_row_of_the_survey_is_in_the_table_and_understood() -> None:
         assert family in typed, family
         decoder = row["role"].startswith("text decoder") and family.model_type not in REFUSED
         for config in configs(family):
-            assert understood(family, config) if decoder else isinstance(experts(config), NotMoe), (
-                family
-            )
+            assert (
+                understood(family, config) if decoder else isinstance(moe_facts(config), NotMoe)
+            ), family

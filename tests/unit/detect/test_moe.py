@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from bot.detect.buildable import decide
-from bot.detect.moe import MoeFacts, NotMoe, clearly_dense, experts
+from bot.detect.moe import MoeFacts, NotMoe, clearly_dense, moe_facts
 from bot.detect.quantized import hinted
 from bot.errors import SourceError
-from bot.foreign import json_object
+from bot.foreign import strict_object
 from bot.records.releases import Release, RepoFile
 
 CONFIGS = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "configs"
@@ -133,7 +133,7 @@ SMALL_THINKER = {
     ],
 )
 def test_mixtures(config: dict[str, Any], counts: tuple[int | None, int, int, int]) -> None:
-    facts = experts(config)
+    facts = moe_facts(config)
     assert isinstance(facts, MoeFacts)
     assert (facts.layers, facts.experts, facts.experts_active, facts.shared) == counts
 
@@ -183,22 +183,22 @@ def test_mixtures(config: dict[str, Any], counts: tuple[int | None, int, int, in
     ],
 )
 def test_everything_else_says_why(config: dict[str, Any], reason: str) -> None:
-    answer = experts(config)
+    answer = moe_facts(config)
     assert isinstance(answer, NotMoe)
     assert reason in answer.reason
 
 
 def test_all_experts_may_be_active() -> None:
-    answer = experts(MIXTRAL | {"num_local_experts": 2})
+    answer = moe_facts(MIXTRAL | {"num_local_experts": 2})
     assert isinstance(answer, MoeFacts)
     assert (answer.experts, answer.experts_active) == (2, 2)
 
 
 def test_an_original_at_low_precision_is_told_from_a_quantization_of_it() -> None:
-    original = experts(DEEPSEEK)
-    requantized = experts(DEEPSEEK | {"quantization_config": {"quant_method": "awq"}})
-    unnamed = experts(DEEPSEEK | {"quantization_config": {"bits": 4}})
-    sixteen = experts(MIXTRAL)
+    original = moe_facts(DEEPSEEK)
+    requantized = moe_facts(DEEPSEEK | {"quantization_config": {"quant_method": "awq"}})
+    unnamed = moe_facts(DEEPSEEK | {"quantization_config": {"bits": 4}})
+    sixteen = moe_facts(MIXTRAL)
     assert isinstance(original, MoeFacts)
     assert original.native_precision
     assert isinstance(requantized, MoeFacts)
@@ -243,7 +243,7 @@ def packed(weights: dict[str, Any], **more: Any) -> dict[str, Any]:
 def test_every_word_of_a_declaration_counts(
     config: dict[str, Any], declared: dict[str, Any], native: bool
 ) -> None:
-    answer = experts(config | {"quantization_config": declared})
+    answer = moe_facts(config | {"quantization_config": declared})
     assert isinstance(answer, MoeFacts)
     assert answer.native_precision is native
 
@@ -265,7 +265,7 @@ def test_a_quantization_is_declared_in_many_places(
 ) -> None:
     config: dict[str, Any] = deepcopy(QWEN)
     (config["text_config"] if inside else config)[key] = declared
-    answer = experts(config)
+    answer = moe_facts(config)
     assert isinstance(answer, MoeFacts)
     assert (answer.quant_method, answer.native_precision) == (method, False)
 
@@ -346,7 +346,7 @@ def test_real_configs_are_all_told_rightly() -> None:
 
 def _told_rightly(row: dict[str, str]) -> bool:
     config = json.loads((CONFIGS / row["file"]).read_text(encoding="utf-8"))
-    answer = experts(config)
+    answer = moe_facts(config)
     if isinstance(answer, NotMoe):
         return row["is_moe"] == "no" and bool(answer.reason)
     keys = ("n_layers", "n_routed_experts", "n_active_experts", "n_shared_experts")
@@ -414,7 +414,7 @@ def _damaged(config: dict[str, Any], dice: random.Random) -> dict[str, Any] | No
     for _ in range(dice.randint(1, 3)):
         content[dice.randrange(len(content))] = dice.choice(b'{}[]",:0eE-\\\xff\x00')
     try:
-        return json_object(bytes(content), "config.json")
+        return strict_object(bytes(content), "config.json")
     except SourceError:
         return None
 
@@ -432,7 +432,7 @@ def _configs(count: int, dice: random.Random) -> Iterator[dict[str, Any]]:
 
 def _check(config: dict[str, Any]) -> tuple[type, str]:
     """Ask for facts and for a decision; whatever the config, both are well-formed."""
-    answer = experts(config)
+    answer = moe_facts(config)
     if isinstance(answer, NotMoe):
         assert answer.reason.isprintable()
         assert len(answer.reason) < 200
@@ -468,7 +468,7 @@ def test_deep_nesting_is_no_trouble() -> None:
     deep: dict[str, Any] = {}
     for _ in range(100_000):
         deep = {"text_config": deep}
-    assert isinstance(experts(deep), NotMoe)
+    assert isinstance(moe_facts(deep), NotMoe)
 
 
 @pytest.mark.parametrize(
@@ -487,7 +487,7 @@ def test_layers_with_other_numbers_of_experts(
     told: dict[str, Any], found: tuple[int, int] | None
 ) -> None:
     config = {"model_type": "mixtral", "num_local_experts": 8, "num_experts_per_tok": 2} | told
-    facts = experts(config)
+    facts = moe_facts(config)
     if found is None:
         assert isinstance(facts, MoeFacts)
     else:

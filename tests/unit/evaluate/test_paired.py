@@ -3,7 +3,7 @@ import pytest
 
 from bot.errors import BotError
 from bot.evaluate import paired
-from bot.records.measured import KLD, PPL, best, supported
+from bot.records.measured import KLD, PPL, best, supported_claim
 
 
 @pytest.mark.parametrize(
@@ -74,12 +74,12 @@ def test_claims_are_made_only_where_supported() -> None:
         *paired.compare_divergences(KLD, values),
         paired.compare_answers("HellaSwag", "a", "b", (answers["a"], answers["b"])),
     ]
-    assert supported(found, KLD, "a", "b") is True
-    assert supported(paired.compare_divergences(PPL, values), PPL, "a", "b") is True
-    assert supported(found, KLD, "b", "a") is False
-    assert supported(found, "HellaSwag", "b", "a") is False
-    assert supported(found, "HellaSwag", "a", "b") is True
-    assert supported(found, "HellaSwag", "a", "c") is None
+    assert supported_claim(found, KLD, "a", "b") is True
+    assert supported_claim(paired.compare_divergences(PPL, values), PPL, "a", "b") is True
+    assert supported_claim(found, KLD, "b", "a") is False
+    assert supported_claim(found, "HellaSwag", "b", "a") is False
+    assert supported_claim(found, "HellaSwag", "a", "b") is True
+    assert supported_claim(found, "HellaSwag", "a", "c") is None
     assert best(found, KLD, ["c", "b", "a"]) == "a"
     assert best(found, "HellaSwag", ["a", "b", "c"]) is None
     assert best(found, KLD, ["a"]) is None

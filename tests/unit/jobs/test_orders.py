@@ -13,10 +13,10 @@ from bot.disk.folders import Folders
 from bot.disk.paths import remove
 from bot.disk.writing import write_text
 from bot.errors import BuildError, CapacityError, SourceError
-from bot.jobs.orders import Folder, Handed, JobOrder, Prepared, Sent, folder_of
+from bot.jobs.orders import Folder, Handed, JobOrder, Prepared, Sent, order_folder
 from bot.jobs.recordpath import RecordPath
 from bot.jobs.step_report import account
-from bot.jobs.steps import _require_enough, groups, matrix
+from bot.jobs.steps import _require_enough, groups, workflow_matrix
 from bot.plan.profiles import load_profiles
 from bot.plan.recipe import make_recipes
 from bot.records.measured import Tools
@@ -74,7 +74,7 @@ def test_what_is_no_order_is_refused(changed: dict[str, object]) -> None:
 @pytest.mark.parametrize("name", ["", "..", "../x", "a/b", "x\n", "-x", "a" * 201])
 def test_a_release_is_a_name_and_never_a_path(name: str, tmp_path: Path) -> None:
     with pytest.raises(SourceError):
-        folder_of(Folders(tmp_path), name)
+        order_folder(Folders(tmp_path), name)
 
 
 def test_what_one_job_writes_another_reads(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_what_one_job_writes_another_reads(tmp_path: Path) -> None:
     assert folder.name == "lab--Model-0123456789ab"
     assert folder.read(Prepared) is None
     folder.write(prepared())
-    assert folder_of(Folders(tmp_path), folder.name).prepared(folder.sentinel) == prepared()
+    assert order_folder(Folders(tmp_path), folder.name).prepared(folder.sentinel) == prepared()
 
 
 def test_another_folder_is_recognised(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_every_tier_is_in_one_job_and_with_the_file_that_it_shares() -> None:
 def test_an_order_of_nothing_has_no_jobs() -> None:
     assert groups((), 3) == ()
     seals = {1: "0" * 32, 2: "1" * 32}
-    assert matrix(prepared(), seals) == {
+    assert workflow_matrix(prepared(), seals) == {
         "include": [
             {"group": 1, "tiers": "I-Mini,Mini", "seal": "1:" + "0" * 32},
             {"group": 2, "tiers": "Quality", "seal": "2:" + "1" * 32},

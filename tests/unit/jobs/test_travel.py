@@ -16,7 +16,7 @@ from bot.disk.hashes import sha256
 from bot.errors import AccessError, CapacityError, PublishError, SettingsError, SourceError
 from bot.jobs.orders import Folder, Group, Needs, Prepared
 from bot.jobs.recordpath import RecordPath
-from bot.jobs.travel import Staging, carried, carrier, here, sweep
+from bot.jobs.travel import Staging, carried, carrier, sweep, works_here
 from bot.progress import Narrator
 from bot.records.built import Built
 from bot.settings.settings import load
@@ -81,7 +81,7 @@ def test_files_reach_another_machine_once_and_are_compared(
             value="null",
         ),
     )
-    (moved,) = here(works, brought, tmp_path / "other")
+    (moved,) = works_here(works, brought, tmp_path / "other")
     assert moved.files[0].changed == (tmp_path / "other" / wanted[0].path.text).stat().st_mtime_ns
     for wrong in (
         replace(wanted[0], sha256="0" * 64),  # the Hub knows its hash

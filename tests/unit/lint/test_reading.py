@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from bot.cli.main import cli
 from bot.clients.files.gguf import write_arrays
-from bot.lint.defects import Defect, Head, LintedRepository, ListedFile, _is_size, lint
+from bot.lint.defects import Defect, Head, LintedRepository, ListedFile, _is_size, defects_of
 from bot.lint.reading import of_folder
 from bot.progress import Narrator
 from bot.records.coding import to_json
@@ -73,7 +73,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def found(folder: Path) -> list[Defect]:
-    return lint(of_folder(folder, Narrator(quiet=True), hashes=True))
+    return defects_of(of_folder(folder, Narrator(quiet=True), hashes=True))
 
 
 def rules(folder: Path) -> set[str]:
@@ -308,7 +308,7 @@ def test_a_weight_that_no_rule_covered() -> None:
     head = Head(name="M 30B", file_type=18, layers=40, tensors=(narrow, left))
     given = LintedRepository(files=(ListedFile(path="M-Q6_K.gguf", bytes=1),), card=CARD, sums={},
                        heads={"M-Q6_K.gguf": head})  # fmt: skip
-    assert "left-wide" in {defect.rule for defect in lint(given)}
+    assert "left-wide" in {defect.rule for defect in defects_of(given)}
 
 
 def test_files_are_held_against_their_measurements(folder: Path) -> None:

@@ -104,4 +104,4 @@ def test_the_xet_hash_is_that_of_hf_xet(api: HfApi, tmp_path: Path) -> None:
     (row,) = api.get_paths_info(FROM, ["deep/a.gguf"])
     (found,) = hf_xet.hash_files([str(tmp_path / "a.gguf")])
     assert row.xet_hash == found.hash  # type: ignore[union-attr]
-    assert xet_contents.hash_of(tmp_path / "a.gguf") == found.hash
+    assert xet_contents.xet_hash(tmp_path / "a.gguf") == found.hash

@@ -44,7 +44,7 @@ def test_head_is_main_and_a_new_repository_has_its_id(hub: Hub) -> None:
     assert made.json["id"] == "alice/new"
     found = hub.ask("GET", "/api/models/alice/new/revision/HEAD?expand=xetEnabled&expand=sha")
     assert found.status == 200
-    assert found.json["xetEnabled"] is xet_contents.available()
+    assert found.json["xetEnabled"] is xet_contents.xet_available()
     assert found.json["sha"] == hub.ask("GET", "/api/models/alice/new").json["sha"]
 
 

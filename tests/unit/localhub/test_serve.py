@@ -13,12 +13,12 @@ import pytest
 
 from bot.errors import SettingsError
 from bot.localhub.files.repositories import Store
-from bot.localhub.server import RunningHub, serve
+from bot.localhub.server import RunningHub, serve_hub
 
 PROGRAM = """
 import sys
 from pathlib import Path
-from bot.localhub.server import serve
+from bot.localhub.server import serve_hub
 serve(Path(sys.argv[1]), 0, ready=lambda url: print(url, flush=True))
 print("ended", flush=True)
 """
@@ -43,7 +43,7 @@ def test_a_signal_ends_it_normally(tmp_path: Path, number: signal.Signals) -> No
 def test_others_cannot_reach_a_hub_without_users(tmp_path: Path) -> None:
     for host in ("0.0.0.0", "::", "192.0.2.1"):  # noqa: S104 - the refusal is what is tested
         with pytest.raises(SettingsError, match="no token yet"):
-            serve(tmp_path / "hub", 0, host=host)
+            serve_hub(tmp_path / "hub", 0, host=host)
 
 
 def test_a_taken_port_is_named(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_winogrande_scores_what_follows_the_choice() -> None:
 def test_scores_do_not_depend_on_decoding_together(demo_model: Path, sequences: int) -> None:
     """The best of four endings is the one that wins when each is decoded alone."""
     with Session(demo_model, n_ctx=1024, threads=2, sequences=sequences) as session:
-        together = choices.ask(session, [ALICE] * 5, threads=2, progress=quiet)
+        together = choices.answers_of(session, [ALICE] * 5, threads=2, progress=quiet)
         alone = []
         for text in ALICE.texts:
             ids = session.tokenize(text)
@@ -105,7 +105,7 @@ def test_what_does_not_fit_is_said(demo_model: Path) -> None:
     with Session(demo_model, n_ctx=256, threads=2, sequences=4) as session:
         for task, said in wrong:
             with pytest.raises(SettingsError, match=said):
-                choices.ask(session, [task], threads=2, progress=quiet)
+                choices.answers_of(session, [task], threads=2, progress=quiet)
 
 
 def test_logits_that_are_no_numbers_are_named(demo_model: Path, tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_logits_that_are_no_numbers_are_named(demo_model: Path, tmp_path: Path) 
         Session(broken, n_ctx=512, threads=2, sequences=4) as session,
         pytest.raises(BuildError, match=r"broken\.gguf at task 1 gives logits that are no numbers"),
     ):
-        choices.ask(session, [ALICE], threads=2, progress=quiet)
+        choices.answers_of(session, [ALICE], threads=2, progress=quiet)
 
 
 @pytest.mark.road
@@ -127,7 +127,7 @@ def test_same_answers_as_llama_perplexity(tmp_path: Path, count: int) -> None:
     drawn = tasks.read_tasks(path, "hellaswag", count)
     model = SHARED / "models" / "tiny-moe" / "tiny-moe-BF16.gguf"
     with Session(model, n_ctx=2048, threads=2, sequences=4) as session:
-        answers = choices.ask(session, drawn, threads=2, progress=quiet)
+        answers = choices.answers_of(session, drawn, threads=2, progress=quiet)
     printed = (SHARED / "expected" / "hellaswag-400-ref.txt").read_text()
     expected = [float(share) for share in re.findall(r"^\d+\t([\d.]+)%", printed, re.MULTILINE)]
     assert running(answers) == pytest.approx(expected[:count], abs=1e-6)
@@ -173,5 +173,7 @@ def test_same_answers_as_the_tool_beside_us(
     printed = llama_tools.run("llama-perplexity", *given)
     expected = [float(s) for s in re.findall(r"^\d+\t *([\d.]+)", printed, re.MULTILINE)]
     with Session(demo_model, n_ctx=2048, threads=2, sequences=4) as session:
-        found = choices.ask(session, tasks.read_tasks(path, kind, count), threads=2, progress=quiet)
+        found = choices.answers_of(
+            session, tasks.read_tasks(path, kind, count), threads=2, progress=quiet
+        )
     assert running(found) == pytest.approx(expected, abs=1e-4)

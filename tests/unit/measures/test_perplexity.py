@@ -11,7 +11,7 @@ from bot.measures import divergence, logits, perplexity
 from bot.measures.journal import Journal, empty
 from bot.measures.logits import Floats, Ints
 from bot.measures.tasks import read_tasks
-from bot.measures.windows import TextWindows, cut, read_text
+from bot.measures.windows import TextWindows, cut, read_evaluation_text
 from tests import evaluation as shared
 from tests import llama_tools
 from tests.evaluation import KEY, SHARED, TINY, chunks_of, diverge, quiet, reading, refer
@@ -45,7 +45,7 @@ def packed(rows: Floats) -> logits.Codes:
 
 def unpacked(rows: logits.Codes, vocabulary: int) -> Floats:
     scale, floor = logits.scales(rows)
-    return logits.unpack(rows, scale, slice(vocabulary)) + floor[:, None]
+    return logits.unpack_rows(rows, scale, slice(vocabulary)) + floor[:, None]
 
 
 def test_packed_log_probabilities_come_back_within_half_a_step() -> None:
@@ -86,7 +86,7 @@ def test_divergence_of_known_distributions() -> None:
     p, q = np.array([0.75, 0.25]), np.array([0.5, 0.5])
     codes, out = packed(np.log(p).astype(np.float32)[None]), empty(1)
     candidate = (np.log(q) + 3).astype(np.float32)[None]  # logits are free up to a constant
-    divergence.compare(candidate, codes, np.array([0], np.int32), out)
+    divergence.compare_logits(candidate, codes, np.array([0], np.int32), out)
     assert out["kld"][0] == pytest.approx(0.75 * math.log(1.5) + 0.25 * math.log(0.5), abs=1e-5)
     assert out["nll"][0] == pytest.approx(math.log(2), abs=1e-6)
     assert out["nll_base"][0] == pytest.approx(-math.log(0.75), abs=1e-5)
@@ -102,7 +102,7 @@ def test_rows_of_any_width_give_the_sums_by_hand(vocabulary: int) -> None:
     candidate[1, vocabulary - 3] = reference.max() + 9  # the likeliest is in the last piece
     targets, out = np.array([0, vocabulary - 1, vocabulary // 2], np.int32), empty(3)
     rows, codes = np.arange(3), packed(reference)
-    divergence.compare(candidate, codes, targets, out)
+    divergence.compare_logits(candidate, codes, targets, out)
     base = unpacked(codes, vocabulary).astype(np.float64)
     log_q = candidate - np.log(np.exp(candidate.astype(np.float64)).sum(1, keepdims=True))
     kept = np.where(base > -16, np.exp(base), 0)
@@ -115,7 +115,7 @@ def test_rows_of_any_width_give_the_sums_by_hand(vocabulary: int) -> None:
 def test_tokens_lost_in_the_packing_do_not_count() -> None:
     codes, out = packed(np.array([[0.0, -15.0, -40.0]], np.float32)), empty(1)
     compared = np.array([[0.0, -15.0, 400.0]], np.float32)
-    divergence.compare(compared, codes, np.array([0], np.int32), out)
+    divergence.compare_logits(compared, codes, np.array([0], np.int32), out)
     # the third token is at -16 in the file: its 400 would count for e^-16 * 416 = 5e-5 alone
     assert out["kld"][0] == pytest.approx(400.0 * (1 + math.exp(-15)), rel=1e-5)
     assert not out["same_top"][0]
@@ -193,7 +193,7 @@ def test_stopped_between_groups_it_ends_with_the_same_bits(
             journal = Journal(told, KEY)
             assert len(journal.groups) == (0 if progress is stop else 2)
             try:
-                reference = perplexity.measure_reference(
+                reference = perplexity.reference_perplexity(
                     session, windows, cut_short, journal, threads=2, progress=progress
                 )
             except _Stopped:
@@ -201,10 +201,12 @@ def test_stopped_between_groups_it_ends_with_the_same_bits(
     assert cut_short.read_bytes() == whole.read_bytes()
     with logits.open_base(cut_short) as base, reading(demo_candidate, windows) as session:
         with pytest.raises(_Stopped):
-            divergence.measure(session, base, Journal(tokens, KEY), threads=2, progress=stop)
+            divergence.measure_divergence(
+                session, base, Journal(tokens, KEY), threads=2, progress=stop
+            )
         journal = Journal(tokens, KEY)
         assert len(journal.groups) == 2
-        found = divergence.measure(session, base, journal, threads=2, progress=quiet)
+        found = divergence.measure_divergence(session, base, journal, threads=2, progress=quiet)
     assert (reference, found) == expected
 
 
@@ -268,7 +270,7 @@ def test_another_vocabulary_or_tokenizer_is_named(
     small = TextWindows(tokens=windows.tokens % 100, first=64, together=16)
     base = tmp_path / "other.logits"
     with base.open("wb") as file:
-        logits.write_header(file.fileno(), 100, small)
+        logits.write_base_header(file.fileno(), 100, small)
         file.truncate(logits.base_bytes(100, 128, 2))
     said = "a vocabulary of 4096 tokens, other.logits one of 100"
     with pytest.raises(BuildError, match=said):
@@ -287,7 +289,7 @@ def test_another_vocabulary_or_tokenizer_is_named(
 def test_a_text_is_read_as_the_tool_reads_it(tmp_path: Path, demo_model: Path) -> None:
     path = tmp_path / "text.txt"
     path.write_bytes(b"one\r\ntwo \xc3\xa4\n\n")
-    text = read_text(path)
+    text = read_evaluation_text(path)
     assert text.encode("utf-8") == b"one\r\ntwo \xc3\xa4\n"
     with Session(demo_model, n_ctx=32, threads=1) as session:
         assert session.tokenize(text)
@@ -309,7 +311,7 @@ def test_a_text_that_is_not_utf8_is_refused(tmp_path: Path, data: bytes, at: int
     path = tmp_path / "text.txt"
     path.write_bytes(data)
     with pytest.raises(SettingsError, match=rf"text\.txt is not UTF-8 at byte {at}; convert it"):
-        read_text(path)
+        read_evaluation_text(path)
     with pytest.raises(SettingsError, match="is not UTF-8"):
         read_tasks(path, "hellaswag", None)
 
@@ -368,7 +370,7 @@ def test_equal_to_the_tool_beside_us(
     given = ("-f", text, "-c", 512, "-t", 2, "--chunks", 20)
     arguments = ("llama-perplexity", *(str(part) for part in given), "-m")
     first = llama_tools.run(*arguments, demo_model, "--save-all-logits", theirs)
-    windows = chunks_of(demo_model, read_text(text), 512, 20)
+    windows = chunks_of(demo_model, read_evaluation_text(text), 512, 20)
     reference = refer(demo_model, windows, ours)
     value, error = _numbers(first, r"PPL = ([\d.]+) \+/- ([\d.]+)")
     assert (reference.value, reference.error) == pytest.approx((value, error), abs=1e-4)

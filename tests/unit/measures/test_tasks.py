@@ -47,11 +47,11 @@ def test_below_follows_lemire() -> None:
 
 def test_drawing_takes_each_task_once_and_fewer_are_a_prefix() -> None:
     everything = some(50)
-    drawn = tasks.draw(everything, None)
+    drawn = tasks.draw_tasks(everything, None)
     assert sorted(drawn, key=lambda t: int(t.texts[0][1:-2])) == everything
     assert drawn != everything
-    assert tasks.draw(everything, 20) == drawn[:20]
-    assert len(tasks.draw(everything, 99)) == 50
+    assert tasks.draw_tasks(everything, 20) == drawn[:20]
+    assert len(tasks.draw_tasks(everything, 99)) == 50
 
 
 def test_scaled_draws_keep_the_order_when_all_are_asked() -> None:

@@ -10,14 +10,14 @@ from bot.plan.recipe import (
     NEXT,
     asked_types,
     band,
+    band_windows,
     file_type,
     make_recipe,
     make_recipes,
     raised_types,
-    windows,
     without_data,
 )
-from bot.predict.architecture import describe
+from bot.predict.architecture import architecture_of
 from bot.records.model import Architecture, Tensor
 from bot.records.recipes import BandWindows, Recipe
 from bot.settings.settings import data_folder
@@ -125,10 +125,10 @@ def test_the_public_recipes(profiles: dict[str, Profile], path: Path) -> None:
 
 
 def test_windows() -> None:
-    assert windows(8) == BandWindows(edge=1, near=1, attention_edge=1)
-    before = windows(1)
+    assert band_windows(8) == BandWindows(edge=1, near=1, attention_edge=1)
+    before = band_windows(1)
     for layers in range(1, 201):
-        now = windows(layers)
+        now = band_windows(layers)
         assert now.edge >= before.edge
         assert now.near >= before.near
         assert now.attention_edge >= before.attention_edge
@@ -215,8 +215,8 @@ def test_an_unknown_tensor_is_named(profiles: dict[str, Profile], name: str) -> 
 
 
 def test_every_tensor_of_the_demo_model(demo_model: Path, profiles: dict[str, Profile]) -> None:
-    header = gguf.read(demo_model)
-    found = describe(header.metadata, header.tensors)
+    header = gguf.read_gguf(demo_model)
+    found = architecture_of(header.metadata, header.tensors)
     recipes = make_recipes(list(profiles.values()), found, header.tensors)
     for recipe in recipes:
         assert [a.tensor for a in recipe.assignments] == [t.name for t in header.tensors]

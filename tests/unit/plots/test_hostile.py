@@ -12,7 +12,7 @@ import pytest
 
 from bot.legible import legible
 from bot.plots.pictures import Picture
-from bot.records.coding import dump, load
+from bot.records.coding import dump, load_record
 from bot.records.measured import Imported
 from bot.records.results import Results
 from tests.unit.card.markdown import Page, read
@@ -146,7 +146,7 @@ def _left(given: Sequence[Any], whole: Sequence[Any]) -> bool:
 )
 def test_structure_stays(seed: int, good: Page) -> None:
     poison = _hostile(seed)
-    card, page = _page(load(Results, _poisoned(dump(_results()), poison)), poison)
+    card, page = _page(load_record(Results, _poisoned(dump(_results()), poison)), poison)
     # Ollama takes fewer names than a command line
     others = {"h1", "Ollama"}
     blocks = [name for name in good.headings if not others & {*name}]

@@ -4,7 +4,7 @@ import pytest
 
 from bot.clients.files import gguf
 from bot.errors import SourceError
-from bot.predict.architecture import describe
+from bot.predict.architecture import architecture_of
 from bot.records.model import Architecture, Tensor
 
 
@@ -36,7 +36,7 @@ TENSORS = (
 
 
 def test_counted_from_tensors() -> None:
-    found = describe(metadata(), TENSORS)
+    found = architecture_of(metadata(), TENSORS)
     assert (found.layers, found.mtp_layers, found.dense_layers) == (3, 0, 1)
     assert (found.experts, found.experts_active, found.shared_expert) == (8, 2, True)
     assert found.attention == ("full", "full", "linear")
@@ -48,23 +48,23 @@ def test_counted_from_tensors() -> None:
 
 
 def test_all_experts_may_be_active() -> None:
-    found = describe(metadata(expert_used_count=8), TENSORS)
+    found = architecture_of(metadata(expert_used_count=8), TENSORS)
     assert (found.experts, found.experts_active) == (8, 8)
     assert found.parameters_active == found.parameters
 
 
 def test_a_routing_table_is_not_a_lossy_type() -> None:
     table = tensor("blk.1.ffn_gate_tid2eid.weight", 8, 100, kind="I32")
-    found = describe(metadata(), (*TENSORS, table))
+    found = architecture_of(metadata(), (*TENSORS, table))
     assert found.source_type == "BF16"
-    assert found.parameters == describe(metadata(), TENSORS).parameters
+    assert found.parameters == architecture_of(metadata(), TENSORS).parameters
 
 
 def test_mtp_layers_are_not_main_layers() -> None:
-    found = describe(metadata(nextn_predict_layers=1), TENSORS)
+    found = architecture_of(metadata(nextn_predict_layers=1), TENSORS)
     assert (found.layers, found.mtp_layers) == (2, 1)
     assert found.attention == ("full", "full")
-    assert found.parameters == describe(metadata(), TENSORS[:-3]).parameters
+    assert found.parameters == architecture_of(metadata(), TENSORS[:-3]).parameters
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_mtp_layers_are_not_main_layers() -> None:
 )
 def test_sliding_windows(pattern: object, words: tuple[str, ...]) -> None:
     more = {"attention.sliding_window": 128, "attention.sliding_window_pattern": pattern}
-    assert describe(metadata(**more), TENSORS).attention == words
+    assert architecture_of(metadata(**more), TENSORS).attention == words
 
 
 INDEXED = (
@@ -106,7 +106,7 @@ INDEXED = (
 )
 def test_an_indexer_makes_attention_sparse(more: dict[str, object], words: tuple[str, ...]) -> None:
     heads = {"attention.head_count": 4, "attention.key_length": 16, "attention.value_length": 16}
-    found = describe(metadata(**heads, **more), INDEXED)
+    found = architecture_of(metadata(**heads, **more), INDEXED)
     assert found.attention == words
     whole = sum(word != "sliding" for word in words)
     assert found.cache_values == whole * 4 * 32  # an indexer chooses among all that is kept
@@ -115,7 +115,7 @@ def test_an_indexer_makes_attention_sparse(more: dict[str, object], words: tuple
 def test_compressors_make_attention_sparse() -> None:
     tensors = (*INDEXED, tensor("blk.2.attn_compressor_kv.weight", 64, 16))
     more = {"attention.sliding_window": 128, "attention.compress_ratios": [0, 4, 128]}
-    found = describe(metadata(**{"attention.head_count": 4}, **more), tensors)
+    found = architecture_of(metadata(**{"attention.head_count": 4}, **more), tensors)
     assert found.attention == ("sliding", "sparse", "sparse")
     assert found.cache_values == 4 * 32 // 4 + 4 * 32 // 128
 
@@ -133,7 +133,7 @@ def test_llama_4_attends_in_chunks(more: dict[str, object], attention: str, wind
     data = {"general.architecture": "llama4"} | {f"llama4.{k}": v for k, v in counts.items()}
     tensors = [tensor("blk.0.ffn_up_exps.weight", 64, 32, 2)]
     tensors += [tensor(f"blk.{i}.attn_q.weight", 64, 64) for i in range(4)]
-    found = describe(data, tensors)
+    found = architecture_of(data, tensors)
     letters = "".join(word[0] for word in found.attention)
     assert (letters, found.cache_window) == (attention, window)
 
@@ -161,12 +161,12 @@ def test_llama_4_attends_in_chunks(more: dict[str, object], attention: str, wind
 )
 def test_refused(data: dict[str, object], tensors: tuple[Tensor, ...], said: str) -> None:
     with pytest.raises(SourceError, match=said):
-        describe(data, tensors)
+        architecture_of(data, tensors)
 
 
 def test_the_demo_model(demo_model: Path) -> None:
-    header = gguf.read(demo_model)
-    found: Architecture = describe(header.metadata, header.tensors)
+    header = gguf.read_gguf(demo_model)
+    found: Architecture = architecture_of(header.metadata, header.tensors)
     assert found.family == "qwen35moe"
     assert (found.layers, found.experts, found.experts_active) == (8, 6, 2)
     assert found.attention == ("linear", "linear", "linear", "full") * 2

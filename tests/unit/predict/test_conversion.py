@@ -17,15 +17,15 @@ from bot.clients.files.shards import local_release, local_safetensors
 from bot.errors import SourceError
 from bot.plan.profiles import load_profiles
 from bot.plan.recipe import asked_types, file_type, make_recipes
-from bot.predict.architecture import describe
+from bot.predict.architecture import architecture_of
 from bot.predict.header_size import header_bytes, usual_text
 from bot.predict.preview import Preview, preview
-from bot.quantize.quantize import quantize
+from bot.quantize.quantize import quantize_recipe
 from bot.records.model import HeaderTensor, Tensor
 from bot.records.recipes import Recipe
 from bot.records.releases import Release, RepoFile
 from bot.settings.settings import data_folder
-from bot.source.convert import Options, convert
+from bot.source.convert import Options, convert_checkpoint
 from bot.source.staging import ConvertFacts
 from bot.tensors.roles import layer_of
 from bot.tensors.sizes import file_bytes, tensor_bytes
@@ -221,7 +221,7 @@ def test_the_converter_writes_what_was_foreseen(
     found = preview(family.config, local_safetensors(source, family.config), local_release(source))
     target = tmp_path / "out" / "tiny.gguf"
     facts = ConvertFacts(name="Tiny", repo_id="org/Tiny", commit="0" * 40)
-    convert(
+    convert_checkpoint(
         source,
         target,
         toolchain=toolchain,
@@ -229,11 +229,11 @@ def test_the_converter_writes_what_was_foreseen(
         options=Options(threads=1),
         report=lambda _done, _total: None,
     )
-    made = gguf.read(target)
+    made = gguf.read_gguf(target)
     assert set(found.tensors) == set(made.tensors)
     assert found.architecture.family == made.metadata["general.architecture"]
     # gpt-oss's file does not say which layers slide: llama.cpp knows it by the family
-    told = describe(made.metadata, made.tensors).attention
+    told = architecture_of(made.metadata, made.tensors).attention
     assert name == "gptoss" or found.architecture.attention == told
 
 
@@ -248,10 +248,10 @@ def test_all_tiers_of_the_miniature_within_half_a_percent(tmp_path: Path) -> Non
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     found = preview(config, local_safetensors(folder, config), local_release(folder))
     source = TINY / "tiny-moe-BF16.gguf"
-    header = gguf.read(source)
+    header = gguf.read_gguf(source)
     assert set(found.tensors) == set(header.tensors)
     assert abs(found.source_bytes / source.stat().st_size - 1) < 0.005
-    model = describe(header.metadata, header.tensors)
+    model = architecture_of(header.metadata, header.tensors)
     real = make_recipes(PROFILES, model, header.tensors)
     assert len(real) == 9
     for ours, recipe in zip(recipes(found), real, strict=True):
@@ -265,7 +265,7 @@ def test_all_tiers_of_the_miniature_within_half_a_percent(tmp_path: Path) -> Non
             made = tmp_path / f"{recipe.tier}.gguf"
             types = asked_types(recipe, model, header.tensors)
             kind = file_type(recipe.base)
-            quantize(source, made, types=types, file_type=kind, imatrix=None, threads=2)
+            quantize_recipe(source, made, types=types, file_type=kind, imatrix=None, threads=2)
             assert abs(found.predicted(ours) / made.stat().st_size - 1) < 0.005
 
 

@@ -17,12 +17,12 @@ import pytest
 from bot.clients.files import gguf
 from bot.clients.files.shards import local_release, local_safetensors
 from bot.errors import SourceError
-from bot.predict.architecture import describe
-from bot.predict.attention import attention
+from bot.predict.architecture import architecture_of
+from bot.predict.attention import attention_kinds
 from bot.predict.from_headers import describe_checkpoint
 from bot.records.coding import from_json, to_json
 from bot.records.model import Architecture, HeaderTensor
-from bot.records.patterns import attention as in_words
+from bot.records.patterns import attention_pattern as in_words
 from bot.records.releases import Release
 from bot.tensors.configs import layer_count, scopes_of
 from tests import headers
@@ -211,8 +211,8 @@ def test_the_miniature_is_described_as_its_gguf_is() -> None:
     folder = TINY / "hf"
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     found = describe_checkpoint(config, local_safetensors(folder, config), local_release(folder))
-    header = gguf.read(TINY / "tiny-moe-BF16.gguf")
-    real = describe(header.metadata, header.tensors)
+    header = gguf.read_gguf(TINY / "tiny-moe-BF16.gguf")
+    real = architecture_of(header.metadata, header.tensors)
     told = ("cache_values", "cache_window_values", "cache_window")
     cache = {name: getattr(real, name) for name in told}
     own = {"name": real.name, "shared_experts": 0, "source_precision": "", **cache}
@@ -252,7 +252,7 @@ WORDS = {
 def test_attention_of_real_configs(file: str) -> None:
     config = json.loads((DATA / "configs" / file).read_text(encoding="utf-8"))
     scopes = tuple(scopes_of(config))
-    assert in_words(attention(scopes, layer_count(scopes) or 0) or ()) == WORDS[file]
+    assert in_words(attention_kinds(scopes, layer_count(scopes) or 0) or ()) == WORDS[file]
 
 
 def _mixtures() -> Iterator[str]:
@@ -268,7 +268,7 @@ def test_every_real_mixture_has_a_word_for_each_layer_or_none(file: str) -> None
     scopes = tuple(scopes_of(config))
     layers = layer_count(scopes)
     assert layers
-    found = attention(scopes, layers)
+    found = attention_kinds(scopes, layers)
     assert found is None or len(found) == layers
 
 
@@ -319,7 +319,7 @@ def test_every_real_mixture_has_a_word_for_each_layer_or_none(file: str) -> None
 )
 def test_each_way_to_tell_attention(config: dict[str, Any], words: str | None) -> None:
     letters = {"full": "f", "sliding": "s", "linear": "l", "none": "n", "chunked": "c"}
-    found = attention((config,), 4)
+    found = attention_kinds((config,), 4)
     assert (found and "".join(letters.get(word, "p") for word in found)) == words
 
 

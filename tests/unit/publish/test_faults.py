@@ -27,7 +27,7 @@ from bot.errors import (
     SourceError,
     UnreachableError,
 )
-from bot.publish.upload import publish
+from bot.publish.upload import publish_commit
 from bot.records.built import Built
 from tests.local_hub.server import Hub, regular, running_hub
 from tests.unit.clients.hub.between import Between, Fault, between
@@ -174,14 +174,14 @@ def _requests(
     repo_id = f"alice/count-{public}"
     _prepare(client, fixtures, repo_id, public)
     proxy.requests.clear()
-    publish(client, repo_id, fixtures[public], "Release", private=False)
+    publish_commit(client, repo_id, fixtures[public], "Release", private=False)
     assert hub.commits(repo_id) == 1 + public
     return len(proxy.requests)
 
 
 def _prepare(client: Client, fixtures: tuple[Files, Files], repo_id: str, public: bool) -> None:
     if public:
-        publish(client, repo_id, fixtures[0], "Release", private=False)
+        publish_commit(client, repo_id, fixtures[0], "Release", private=False)
 
 
 def _one(
@@ -212,7 +212,7 @@ def _one(
     proxy.requests.clear()
     proxy.delivered.clear()
     proxy.choose = choose
-    error = _tried(lambda: publish(client, repo_id, wanted, "Release", private=False))
+    error = _tried(lambda: publish_commit(client, repo_id, wanted, "Release", private=False))
     proxy.choose = None
     assert hit, case
     if error is not None:
@@ -230,7 +230,7 @@ def _one(
     assert error is not None or seen == _hashes(wanted), case
     assert (hub.commits(repo_id) or 0) <= 1 + public + sum(theirs), case
 
-    publish(client, repo_id, wanted, "Release", private=False)
+    publish_commit(client, repo_id, wanted, "Release", private=False)
     assert _seen(hub.url, repo_id) == _hashes(wanted), case
     assert hub.commits(repo_id) == 1 + public + sum(theirs), case
     sent = Counter(line.partition("&expires")[0] for line in proxy.delivered if "PUT /lfs" in line)
@@ -281,7 +281,7 @@ def test_another_content_than_the_measured_is_never_left_visible(
     spoilt.write_bytes(b"?" * fixtures[1]["b.gguf"].bytes)
     files = {**fixtures[1], "b.gguf": replace(fixtures[1]["b.gguf"], path=str(spoilt))}
     with pytest.raises(PublishError, match=r"b\.gguf"):
-        publish(client, REPO, files, "Release", private=False)
+        publish_commit(client, REPO, files, "Release", private=False)
     assert _seen(hub.url, REPO) == (_hashes(fixtures[0]) if public else None)
-    publish(client, REPO, fixtures[1], "Release", private=False)
+    publish_commit(client, REPO, fixtures[1], "Release", private=False)
     assert _seen(hub.url, REPO) == _hashes(fixtures[1])

@@ -14,7 +14,7 @@ from bot.clients.hub.hub import Hub as Client
 from bot.clients.hub.writing import Writer
 from bot.errors import PublishError, UnreachableError
 from bot.publish.reclaim import Replaced, reclaim, replaced
-from bot.publish.update import rollback
+from bot.publish.update import rollback_files
 from bot.records.built import Built
 from bot.records.results import Results
 from tests.local_hub.server import Hub, large, regular
@@ -148,13 +148,13 @@ def test_there_is_no_way_back_to_what_was_given_back(
     reclaim(client, REPO)
     head = client.head(REPO)
     with pytest.raises(PublishError, match=r"cannot go back .* storage of A\.gguf was given back"):
-        rollback(client, REPO, then, tmp_path / "back", TODAY)
+        rollback_files(client, REPO, then, tmp_path / "back", TODAY)
     assert client.head(REPO) == head
     # the file is made again, and is a new one for the Hub
     push(client, builds[0], tmp_path / "m")
     assert hub.ask("GET", f"/{REPO}/resolve/main/A.gguf").status == 200
     push(client, builds[2], tmp_path / "m")
-    assert "A.gguf" in rollback(client, REPO, then, tmp_path / "back", TODAY)[1]
+    assert "A.gguf" in rollback_files(client, REPO, then, tmp_path / "back", TODAY)[1]
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from pydantic import SecretStr
 
 from bot.clients.hub.hub import Hub as Client
 from bot.disk.hashes import sha256
-from bot.publish.held import verify
-from bot.publish.send import send
+from bot.publish.held import verify_held
+from bot.publish.send import send_files
 from bot.publish.upload import open_private, upload
 from bot.records.built import Built
 from tests.local_hub.server import Hub
@@ -53,8 +53,8 @@ def test_the_commit_sends_nothing_again(
     ours = client(hub, proxy)
     one, two = built(tmp_path / "a.gguf", LARGE), built(tmp_path / "b.gguf", LARGE[1:])
     card = built(tmp_path / "README.md", b"---\nlicense: mit\n---\n# Model\n")
-    assert send(ours, REPO, {"a.gguf": one}) == ("a.gguf",)
-    assert send(ours, REPO, {"b.gguf": two}) == ("b.gguf",)
+    assert send_files(ours, REPO, {"a.gguf": one}) == ("a.gguf",)
+    assert send_files(ours, REPO, {"b.gguf": two}) == ("b.gguf",)
     before = sent(proxy, xet)
     assert before >= 2
     # nobody sees anything of it, the owner no file either
@@ -64,7 +64,7 @@ def test_the_commit_sends_nothing_again(
 
     files = {"README.md": card, "a.gguf": one, "b.gguf": two}
     pushed = upload(ours, open_private(ours, REPO), files, "Release")
-    verify(ours, REPO, pushed.commit, files)
+    verify_held(ours, REPO, pushed.commit, files)
     assert hub.commits(REPO) == 1
     assert sent(proxy, xet) == before
 
@@ -73,11 +73,11 @@ def test_a_file_that_changed_is_sent_again(
     hub: Hub, proxy: Between, tmp_path: Path, xet: bool
 ) -> None:
     ours = client(hub, proxy)
-    send(ours, REPO, {"a.gguf": built(tmp_path / "a.gguf", LARGE)})
+    send_files(ours, REPO, {"a.gguf": built(tmp_path / "a.gguf", LARGE)})
     before = sent(proxy, xet)
     files = {"a.gguf": built(tmp_path / "a.gguf", LARGE[::-1])}  # of the same size
     pushed = upload(ours, open_private(ours, REPO), files, "Release")
-    verify(ours, REPO, pushed.commit, files)
+    verify_held(ours, REPO, pushed.commit, files)
     assert sent(proxy, xet) > before
 
 
@@ -86,10 +86,10 @@ def test_another_process_sends_nothing_that_is_there(
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
     files = {"a.gguf": built(tmp_path / "a.gguf", LARGE)}
-    send(client(hub, proxy), REPO, files)
+    send_files(client(hub, proxy), REPO, files)
     assert proxy.count("PUT", "/lfs/") == 1
-    send(client(hub, proxy), REPO, files)
+    send_files(client(hub, proxy), REPO, files)
     upload(client(hub, proxy), open_private(client(hub, proxy), REPO), files, "Release")
     assert proxy.count("PUT", "/lfs/") == 1
-    assert send(client(hub, proxy), REPO, files) == ()
+    assert send_files(client(hub, proxy), REPO, files) == ()
     assert hub.commits(REPO) == 1

@@ -11,8 +11,8 @@ from pydantic import SecretStr
 from bot.clients.hub.hub import Hub as Client
 from bot.disk.hashes import sha256
 from bot.errors import PublishError, SourceError
-from bot.publish.update import CHANGES, Update, prepare, rollback
-from bot.publish.upload import open_private, publish
+from bot.publish.update import CHANGES, Update, plan_update, rollback_files
+from bot.publish.upload import open_private, publish_commit
 from bot.records.built import Built
 from bot.records.results import Results
 from bot.wording.blocks import marked
@@ -38,7 +38,7 @@ def release(folder: Path, results: Results, contents: dict[str, bytes]) -> dict[
         (folder / name).write_bytes(content)
         found[name] = built(folder / name)
     said = provenance.statement(results, found, "0" * 64)
-    (folder / provenance.NAME).write_text(provenance.as_text(said))
+    (folder / provenance.NAME).write_text(provenance.statement_text(said))
     sums = " ".join(sorted(file.sha256[:8] for file in found.values()))
     card = f"---\nlicense: mit\n---\n\n# Model\n\n## Files\n\n{sums}\n\n## Credits\n\nx\n"
     (folder / "README.md").write_text(marked(card))
@@ -70,8 +70,8 @@ def second(tmp_path: Path) -> dict[str, Built]:
 
 def push(client: Client, files: dict[str, Built], folder: Path) -> Update:
     before = open_private(client, REPO)
-    update = prepare(client, before, files, "First", folder, TODAY)
-    publish(
+    update = plan_update(client, before, files, "First", folder, TODAY)
+    publish_commit(
         client, REPO, update.files, update.message,
         private=False, deletions=update.deletions, before=before,
     )  # fmt: skip
@@ -184,7 +184,7 @@ def test_back_to_a_revision_and_forward_again(
     then = client.release(REPO, "build-1")
     push(client, second, tmp_path / "m")
     hub.commit(REPO, regular("note.txt", b"of a person\n"))
-    commit, changed = rollback(client, REPO, then.commit, tmp_path / "back", TODAY)
+    commit, changed = rollback_files(client, REPO, then.commit, tmp_path / "back", TODAY)
     assert commit == client.head(REPO)
     assert {"A.gguf", "B.gguf", "C.gguf"} <= set(changed)
     assert hub.commits(REPO) == 4
@@ -199,18 +199,18 @@ def test_back_to_a_revision_and_forward_again(
     assert changes is not None
     assert f"- back to what it was at {then.commit[:12]}" in changes
     assert "- new source" in changes
-    assert rollback(client, REPO, "build-1", tmp_path / "back", TODAY) == (commit, ())
+    assert rollback_files(client, REPO, "build-1", tmp_path / "back", TODAY) == (commit, ())
     client.tag(REPO, "build-1", commit)
     assert client.release(REPO, "build-1").commit == then.commit
     push(client, second, tmp_path / "m")
     assert "C.gguf" in names(client)
     with pytest.raises(SourceError, match="does not exist"):
-        rollback(client, REPO, "0" * 40, tmp_path / "back", TODAY)
+        rollback_files(client, REPO, "0" * 40, tmp_path / "back", TODAY)
 
 
 def test_a_provenance_that_is_none_is_not_believed() -> None:
     good = provenance.statement(nine_tiers(), {}, "0" * 64)
-    assert provenance.parse(good) is not None
+    assert provenance.parse_statement(good) is not None
     for spoilt in (
         None,
         {},
@@ -218,4 +218,4 @@ def test_a_provenance_that_is_none_is_not_believed() -> None:
         {**good, "subject": [{}]},
         {**good, "predicate": []},
     ):
-        assert provenance.parse(spoilt) is None
+        assert provenance.parse_statement(spoilt) is None

@@ -6,7 +6,7 @@ from pydantic import SecretStr
 from bot.clients.hub.hub import Hub as Client
 from bot.disk.hashes import git_blob_id, sha256
 from bot.errors import PublishError
-from bot.publish.held import differing, verify
+from bot.publish.held import differing, verify_held
 from bot.publish.upload import open_private, upload
 from bot.records.built import Built
 from tests.local_hub.server import Hub
@@ -36,7 +36,7 @@ def files(tmp_path: Path) -> dict[str, Built]:
 def test_one_commit_then_none(hub: Hub, client: Client, files: dict[str, Built]) -> None:
     first = upload(client, open_private(client, REPO), files, "Release")
     assert first.changed == ("model.gguf", "results.json", "README.md")
-    held = verify(client, REPO, first.commit, files)
+    held = verify_held(client, REPO, first.commit, files)
     assert held.private
     assert hub.commits(REPO) == 1
     second = upload(client, open_private(client, REPO), files, "Release")
@@ -52,7 +52,7 @@ def test_only_what_differs_is_sent(
     files["results.json"] = built(tmp_path / "results.json", b"[]\n")  # of the same size
     pushed = upload(client, open_private(client, REPO), files, "New numbers")
     assert pushed.changed == ("results.json",)
-    verify(client, REPO, pushed.commit, files)
+    verify_held(client, REPO, pushed.commit, files)
     assert hub.commits(REPO) == 2
 
 
@@ -62,7 +62,7 @@ def test_what_differs_is_named(client: Client, files: dict[str, Built], tmp_path
         changed = Built(path=str(tmp_path / "other"), bytes=files[name].bytes, sha256="0" * 64)
         Path(changed.path).write_bytes(b"?" * changed.bytes)
         with pytest.raises(PublishError, match=name):
-            verify(client, REPO, pushed.commit, {**files, name: changed})
+            verify_held(client, REPO, pushed.commit, {**files, name: changed})
     missing = {**files, "more.gguf": files["model.gguf"]}
     assert differing(client.release(REPO), missing) == ("more.gguf",)
 

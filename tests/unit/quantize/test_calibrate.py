@@ -11,7 +11,7 @@ import pytest
 
 from bot.errors import SettingsError
 from bot.quantize import imatrix
-from bot.quantize.calibrate import Portion, Savepoint, calibrate
+from bot.quantize.calibrate import Portion, Savepoint, collect_matrix
 from bot.settings.settings import DEMO
 from tests import llama_tools
 
@@ -33,7 +33,7 @@ def collect(
     batch: int = 512,
     checkpoint: Savepoint | None = None,
 ) -> tuple[int, ...]:
-    return calibrate(
+    return collect_matrix(
         model,
         target,
         texts=texts,
@@ -53,7 +53,7 @@ def test_every_token_is_counted_once_for_each_active_expert(
 ) -> None:
     target = tmp_path / "imatrix.gguf"
     taken = collect(demo_model, target, [Portion(name="evaluation.txt", text=demo_text)], chunks=3)
-    found = imatrix.read(target)
+    found = imatrix.read_matrix(target)
     assert taken == (3,)
     assert (found.chunks, found.datasets) == (3, ("evaluation.txt",))
     tokens, active, layers = 3 * CONTEXT, 2, 8
@@ -76,7 +76,7 @@ def test_a_context_larger_than_the_batch_is_decoded_in_parts(
     text = [Portion(name="x", text=demo_text)]
     for batch in (64, 128):
         collect(demo_model, tmp_path / str(batch), text, chunks=2, batch=batch)
-    parts, whole = (imatrix.read(tmp_path / str(batch)) for batch in (64, 128))
+    parts, whole = (imatrix.read_matrix(tmp_path / str(batch)) for batch in (64, 128))
     for name, sums in whole.sums.items():
         assert np.array_equal(parts.counts[name], whole.counts[name])
         assert np.allclose(parts.sums[name], sums, rtol=2e-3)
@@ -92,7 +92,7 @@ def test_a_mix_takes_of_each_text_its_share(
         Portion(name="two", text=demo_text[half:], weight=1),
     ]
     assert collect(demo_model, tmp_path / "mix", texts, chunks=8) == (6, 2)
-    found = imatrix.read(tmp_path / "mix")
+    found = imatrix.read_matrix(tmp_path / "mix")
     assert (found.datasets, found.chunks) == (("one", "two"), 8)
     collect(demo_model, tmp_path / "again", texts, chunks=8)
     assert (tmp_path / "mix").read_bytes() == (tmp_path / "again").read_bytes()
@@ -115,7 +115,7 @@ def test_texts_that_are_too_short_are_refused(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from bot.quantize.calibrate import Checkpoint
+from bot.quantize.calibrate import Savepoint
 from tests.steps import at_step
 from tests.unit.quantize.test_calibrate import collect, portions
 at_step("rename .*/note$", 2, lambda _line: os.kill(os.getpid(), signal.SIGKILL))
@@ -133,15 +133,15 @@ def portions() -> list[Portion]:
 def test_killed_and_run_again_the_same_bits(demo_model: Path, tmp_path: Path) -> None:
     whole, target, note = (tmp_path / name for name in ("whole", "target", "note"))
     collect(demo_model, whole, portions())
-    total = imatrix.read(whole).chunks
+    total = imatrix.read_matrix(whole).chunks
     command = [sys.executable, "-c", KILLED, str(demo_model), str(target), str(note)]
     done = subprocess.run(command, cwd=Path(__file__).parents[3], check=False)
     assert done.returncode == -signal.SIGKILL
     assert not target.exists()
-    noted = imatrix.read(note).chunks
+    noted = imatrix.read_matrix(note).chunks
     assert 0 < noted < total
     began: list[int] = []
-    calibrate(
+    collect_matrix(
         demo_model,
         target,
         texts=portions(),
@@ -169,7 +169,7 @@ def test_a_note_of_other_work_is_not_gone_on_from(
     if damage == "other key":
         half = Savepoint(path=note, every=1, key="other")
         with pytest.raises(KeyboardInterrupt):
-            calibrate(
+            collect_matrix(
                 demo_model,
                 target,
                 texts=texts,
@@ -182,7 +182,7 @@ def test_a_note_of_other_work_is_not_gone_on_from(
                 checkpoint=half,
                 progress=Interrupt(2),
             )
-        assert imatrix.read(note).chunks == 2
+        assert imatrix.read_matrix(note).chunks == 2
     else:
         note.write_bytes(whole.read_bytes()[:500] if damage == "damaged" else demo_text.encode())
     collect(demo_model, target, texts, chunks=4, checkpoint=Savepoint(path=note, every=4, key="k"))
@@ -220,7 +220,7 @@ def test_the_file_of_llama_imatrix(tmp_path: Path) -> None:
     )
     if target.read_bytes() == expected.read_bytes():
         return
-    ours, theirs = imatrix.read(target), imatrix.read(expected)
+    ours, theirs = imatrix.read_matrix(target), imatrix.read_matrix(expected)
     assert (list(ours.sums), ours.datasets) == (list(theirs.sums), theirs.datasets)
     for name, sums in theirs.sums.items():
         assert ours.counts[name].sum() == theirs.counts[name].sum()
@@ -237,7 +237,7 @@ def test_the_file_of_the_tool_beside_us(demo_model: Path, tmp_path: Path) -> Non
     llama_tools.run("llama-imatrix", *given, "--chunks", "20", "-ngl", "0")
     portion = Portion(name=text.name, text=text.read_text())
     collect(demo_model, target, [portion], context=512, batch=2048, chunks=20)
-    ours, theirs = imatrix.read(target), imatrix.read(tmp_path / "theirs.gguf")
+    ours, theirs = imatrix.read_matrix(target), imatrix.read_matrix(tmp_path / "theirs.gguf")
     assert (list(ours.sums), ours.chunks) == (list(theirs.sums), theirs.chunks)
     for name, sums in theirs.sums.items():
         assert np.array_equal(ours.counts[name], theirs.counts[name]), name

@@ -11,7 +11,7 @@ from bot.errors import BotError, BuildError, SourceError
 from bot.evaluate.bench import Bench, Subject
 from bot.progress import Narrator
 from bot.quantize import calibrating
-from bot.quantize.verify import verify
+from bot.quantize.verify import verify_file
 from bot.release.finding import model_of
 from bot.settings.settings import Settings
 from bot.workplace.job import Job, tools_of
@@ -46,7 +46,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def verified(path: Path, settings: Settings) -> None:
-    for _ in verify(path, settings, Narrator(quiet=True), run=True):
+    for _ in verify_file(path, settings, Narrator(quiet=True), run=True):
         pass
 
 
@@ -113,7 +113,7 @@ def test_whatever_opens_such_a_source_says_so(
     path = crafted.changed(demo_model, tmp_path / "crafted.gguf", f"{ARCH}.ssm.inner_size", 1)
     job = Job(workplace, make_plan(workplace, model_of(workplace, str(path)), ("I-Compact",)))
     with pytest.raises(BuildError, match=r"llama\.cpp crashed on crafted\.gguf"):
-        calibrating.calibrate(job)
+        calibrating.job_matrix(job)
 
 
 @pytest.mark.long

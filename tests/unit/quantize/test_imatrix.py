@@ -29,12 +29,12 @@ SEEN = {
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     path = tmp_path / "imatrix.gguf"
-    imatrix.write(path, SEEN, ["chat.txt"], 7, 512)
+    imatrix.write_matrix(path, SEEN, ["chat.txt"], 7, 512)
     return path
 
 
 def test_what_is_written_is_read(path: Path) -> None:
-    found = imatrix.read(path)
+    found = imatrix.read_matrix(path)
     assert (found.datasets, found.chunks, found.key) == (("chat.txt",), 7, None)
     assert list(found.sums) == sorted(SEEN)
     for name, seen in SEEN.items():
@@ -43,7 +43,7 @@ def test_what_is_written_is_read(path: Path) -> None:
 
 
 def test_an_expert_without_tokens_weighs_one_and_is_named(path: Path) -> None:
-    found = imatrix.read(path)
+    found = imatrix.read_matrix(path)
     assert found.weights()[UP].tolist()[2:] == [1, 1, 3, 3]
     assert found.unreached() == (f"{DOWN} expert 1", f"{UP} expert 1")
 
@@ -53,8 +53,8 @@ def test_sums_that_are_all_zero_are_no_data(tmp_path: Path) -> None:
     path = tmp_path / "imatrix.gguf"
     sums = np.array([[1, 2], [0, 0], [0, 3]], np.float32)
     seen = {UP: Seen(sums, np.array([4, 4, 4])), QUERY: Seen(sums[1:2], np.array([7]))}
-    imatrix.write(path, seen, (), 1, 512)
-    found = imatrix.read(path)
+    imatrix.write_matrix(path, seen, (), 1, 512)
+    found = imatrix.read_matrix(path)
     assert found.weights()[UP].tolist() == [0.25, 0.5, 1, 1, 0, 0.75]
     assert found.weights()[QUERY].tolist() == [1, 1]
     assert found.unreached() == (QUERY, f"{UP} expert 1")
@@ -74,13 +74,13 @@ def test_experts_of_a_file_without_counts_of_each_show_by_their_zeros() -> None:
 
 def test_coverage_by_layer(path: Path) -> None:
     layer = LayerCoverage(layer=0, experts=3, fewest=0, median=3, unreached=(1,), rare=(2,))
-    assert imatrix.read(path).coverage() == (layer,)
+    assert imatrix.read_matrix(path).coverage() == (layer,)
 
 
 def test_matrices_that_share_a_count_make_one_long_row(tmp_path: Path) -> None:
     path = tmp_path / "imatrix.gguf"
-    imatrix.write(path, {"x": Seen(np.ones((3, 4), np.float32), np.array([5]))}, (), 1, 512)
-    assert imatrix.read(path).sums["x"].shape == (1, 12)
+    imatrix.write_matrix(path, {"x": Seen(np.ones((3, 4), np.float32), np.array([5]))}, (), 1, 512)
+    assert imatrix.read_matrix(path).sums["x"].shape == (1, 12)
 
 
 def tensor(name: str, *shape: int) -> Tensor:
@@ -88,7 +88,7 @@ def tensor(name: str, *shape: int) -> Tensor:
 
 
 def test_a_matrix_of_another_model_is_refused(path: Path) -> None:
-    found = imatrix.read(path)
+    found = imatrix.read_matrix(path)
     found.require_fit([tensor(UP, 2, 8, 3), tensor(QUERY, 2, 9), tensor("output.weight", 2, 5)])
     with pytest.raises(SourceError, match="no tensor of this model"):
         found.require_fit([tensor("blk.9.attn_q.weight", 2, 9)])
@@ -105,8 +105,8 @@ def test_a_ready_file_keeps_its_bytes_and_an_old_one_its_weights(
     old = tmp_path / "imatrix.dat"
     old.write_bytes(LEGACY)
     imatrix.rewrite(old, target, 512)
-    ours, theirs = imatrix.read(target), imatrix.read(old)
-    assert gguf.read(target).get("general.type") == "imatrix"
+    ours, theirs = imatrix.read_matrix(target), imatrix.read_matrix(old)
+    assert gguf.read_gguf(target).get("general.type") == "imatrix"
     assert (ours.datasets, ours.chunks) == (theirs.datasets, theirs.chunks)
     for name, weights in theirs.weights().items():
         assert np.array_equal(ours.weights()[name], weights)
@@ -114,9 +114,9 @@ def test_a_ready_file_keeps_its_bytes_and_an_old_one_its_weights(
 
 def test_other_files_are_refused(demo_model: Path, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="not an importance matrix"):
-        imatrix.read(demo_model)
+        imatrix.read_matrix(demo_model)
     with pytest.raises(SourceError, match="does not exist"):
-        imatrix.read(tmp_path / "nothing.gguf")
+        imatrix.read_matrix(tmp_path / "nothing.gguf")
     path, kind = tmp_path / "imatrix.gguf", [("general.type", "imatrix")]
     two = np.zeros((1, 2), np.float32)
     wrong: dict[str, list[tuple[str, NDArray[Any]]]] = {
@@ -129,7 +129,7 @@ def test_other_files_are_refused(demo_model: Path, tmp_path: Path) -> None:
     for reason, arrays in wrong.items():
         gguf.write_arrays(path, kind, arrays)
         with pytest.raises(SourceError, match=reason):
-            imatrix.read(path)
+            imatrix.read_matrix(path)
 
 
 def test_any_bytes_are_read_or_refused(path: Path, tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_any_bytes_are_read_or_refused(path: Path, tmp_path: Path) -> None:
             data[: len(data) if chance.random() < 0.5 else int(chance.integers(len(data)))]
         )
         try:
-            found = imatrix.read(broken)
+            found = imatrix.read_matrix(broken)
         except SourceError:
             continue
         read += 1

@@ -29,7 +29,7 @@ def path(tmp_path: Path) -> Path:
 
 def test_values_calls_chunks_and_dataset(path: Path) -> None:
     path.write_bytes(WHOLE)
-    found = imatrix.read(path)
+    found = imatrix.read_matrix(path)
     assert (found.chunks, found.datasets) == (9, ("chat.txt",))
     weights = found.weights()  # load_imatrix of tools/quantize/quantize.cpp: value / calls
     assert weights["blk.0.attn_q.weight"].tolist() == [1.0, 2.0]
@@ -41,13 +41,13 @@ def test_values_calls_chunks_and_dataset(path: Path) -> None:
 @pytest.mark.parametrize("end", [b"", struct.pack("<i", 9), struct.pack("<ii", 9, 0)])
 def test_the_end_may_be_missing(path: Path, end: bytes) -> None:
     path.write_bytes(struct.pack("<i", 1) + DENSE + end)
-    assert imatrix.read(path).datasets == ()
+    assert imatrix.read_matrix(path).datasets == ()
 
 
 def test_of_a_path_on_somebodys_machine_only_the_end_is_kept(path: Path) -> None:
     for name in (b"/home/me/chat.txt", b"C:\\me\\chat.txt", b"../me/chat.txt"):
         path.write_bytes(struct.pack("<i", 1) + DENSE + struct.pack("<ii", 9, len(name)) + name)
-        assert imatrix.read(path).datasets == ("chat.txt",)
+        assert imatrix.read_matrix(path).datasets == ("chat.txt",)
 
 
 DAMAGED = {
@@ -75,7 +75,7 @@ DAMAGED = {
 def test_damaged_files_are_refused(path: Path, name: str) -> None:
     path.write_bytes(DAMAGED[name])
     with pytest.raises(SourceError):
-        imatrix.read(path)
+        imatrix.read_matrix(path)
 
 
 def test_any_bytes_are_read_or_refused(path: Path) -> None:

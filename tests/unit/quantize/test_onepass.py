@@ -22,7 +22,7 @@ from bot.disk.writing import partial_of
 from bot.errors import BuildError, CapacityError
 from bot.plan.profiles import load_profiles
 from bot.plan.recipe import asked_types, file_type, make_recipes
-from bot.predict.architecture import describe
+from bot.predict.architecture import architecture_of
 from bot.quantize import imatrix, onepass, quantize
 from bot.quantize.imatrix import Matrix
 from bot.quantize.layout import WantedFile, open_source
@@ -40,7 +40,7 @@ def matrix_for(model: Path) -> Matrix:
     """A made-up importance matrix over every tensor, different for each expert."""
     random = np.random.default_rng(7)
     sums, counts = {}, {}
-    for tensor in gguf.read(model).tensors:
+    for tensor in gguf.read_gguf(model).tensors:
         if tensor.type == "BF16" and tensor.name.startswith("blk."):
             experts = tensor.shape[2] if len(tensor.shape) > 2 else 1
             sums[tensor.name] = random.gamma(1.0, 1.0, (experts, tensor.shape[0])).astype("f4")
@@ -49,8 +49,8 @@ def matrix_for(model: Path) -> Matrix:
 
 
 def wanted_tiers(model: Path, folder: Path, matrix: Matrix, *tiers: str) -> list[WantedFile]:
-    header = gguf.read(model)
-    found = describe(header.metadata, header.tensors)
+    header = gguf.read_gguf(model)
+    found = architecture_of(header.metadata, header.tensors)
     profiles = load_profiles(data_folder("profiles"), tiers or None)
     return [
         WantedFile(
@@ -92,7 +92,7 @@ def test_every_tier_equals_llama_cpp(
     assert not list(tmp_path.glob("*.journal"))
     other = tmp_path / "llama.gguf"
     for want in wanted:
-        quantize.quantize(
+        quantize.quantize_recipe(
             demo_model,
             other,
             file_type=want.file_type,
@@ -137,7 +137,7 @@ def test_every_low_type_equals_llama_cpp(demo_model: Path, tmp_path: Path) -> No
     ]
     one_pass(demo_model, wanted)
     for want in wanted:
-        quantize.quantize(
+        quantize.quantize_recipe(
             demo_model,
             tmp_path / "llama",
             file_type=7,
@@ -158,7 +158,7 @@ def test_every_plain_type_equals_llama_cpp(demo_model: Path, tmp_path: Path) -> 
     ]
     one_pass(demo_model, [_complete(demo_model, want) for want in wanted])
     for want in wanted:
-        quantize.quantize(
+        quantize.quantize_recipe(
             demo_model,
             tmp_path / "llama",
             file_type=7,
@@ -171,7 +171,7 @@ def test_every_plain_type_equals_llama_cpp(demo_model: Path, tmp_path: Path) -> 
 
 def _complete(model: Path, want: WantedFile) -> WantedFile:
     """Name every other tensor too: llama.cpp would give it a type of its own choice."""
-    types = {t.name: "Q8_0" for t in gguf.read(model).tensors if t.type == "BF16"}
+    types = {t.name: "Q8_0" for t in gguf.read_gguf(model).tensors if t.type == "BF16"}
     return WantedFile(
         target=want.target,
         file_type=want.file_type,
@@ -321,7 +321,7 @@ def test_a_source_in_shards_gives_what_llama_cpp_makes_of_it(
     (parts,) = wanted_tiers(demo_model, tmp_path / "parts", matrix, "I-Compact")
     one_pass(demo_model, [whole])
     one_pass(first, [parts])
-    quantize.quantize(
+    quantize.quantize_recipe(
         first,
         tmp_path / "llama",
         file_type=parts.file_type,
@@ -343,7 +343,7 @@ def test_shards_hold_what_the_single_file_holds(demo_model: Path, tmp_path: Path
     assert len(others) >= size // 2_000_000
     assert first.name == f"I-Compact-00001-of-0000{len(others) + 1}.gguf"
     assert not list(tmp_path.glob("*.partial"))
-    whole, parts = gguf.read(want.target), gguf.read_split(first)
+    whole, parts = gguf.read_gguf(want.target), gguf.read_split(first)
     assert parts.tensors == whole.tensors
     keys = read_header(want.target).keys
     split_keys = ["split.no", "split.tensors.count", "split.count"]
@@ -351,7 +351,7 @@ def test_shards_hold_what_the_single_file_holds(demo_model: Path, tmp_path: Path
     assert all(read_header(first).keys[key] == raw for key, raw in keys.items())
     for number, path in enumerate([first, *others]):
         assert list(read_header(path).keys)[-3:] == split_keys
-        assert gguf.read(path).get("split.no") == number
+        assert gguf.read_gguf(path).get("split.no") == number
         assert path.stat().st_size - read_header(path).data_offset <= 2_000_000
     # every byte of every tensor, in the same order
     joined = b"".join(
@@ -376,8 +376,8 @@ def test_one_file_is_enough_below_the_limit_and_a_large_tensor_stands_alone(
     ((only,),) = one_pass(demo_model, [replace(want, shard=1 << 40)])
     assert only == want.target
     (tiny,) = one_pass(demo_model, [replace(want, shard=1)])
-    assert len(tiny) == len(gguf.read(demo_model).tensors)
-    assert gguf.read_split(tiny[0]).tensors == gguf.read(only).tensors
+    assert len(tiny) == len(gguf.read_gguf(demo_model).tensors)
+    assert gguf.read_split(tiny[0]).tensors == gguf.read_gguf(only).tensors
 
 
 def test_a_full_disk_is_said_in_one_line(demo_model: Path, tmp_path: Path) -> None:
@@ -435,7 +435,7 @@ def test_the_source_is_read_once_whatever_the_number_of_tiers(
         progress=lambda done, total, words: told.append((done, total, words)),
         spent=spent,
     )
-    source = gguf.read(demo_model)
+    source = gguf.read_gguf(demo_model)
     everything = sum(tensor.bytes for tensor in source.tensors)
     assert spent.source_bytes == everything
     assert told[0] == (0, everything, f"0 of {len(source.tensors)} tensors")
@@ -451,7 +451,7 @@ def test_the_source_is_read_once_whatever_the_number_of_tiers(
 def test_the_files_of_llama_quantize(tmp_path: Path) -> None:
     """All nine hashes of files that llama-quantize wrote, from one pass."""
     model = SHARED / "models" / "tiny-moe" / "tiny-moe-BF16.gguf"
-    matrix = imatrix.read(SHARED / "expected" / "imatrix.gguf")
+    matrix = imatrix.read_matrix(SHARED / "expected" / "imatrix.gguf")
     wanted = wanted_tiers(model, tmp_path, matrix)
     one_pass(model, wanted)
     lines = (SHARED / "expected" / "sha256.txt").read_text().splitlines()

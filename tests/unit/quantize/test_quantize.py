@@ -9,7 +9,7 @@ from bot.disk.hashes import sha256
 from bot.errors import BuildError
 from bot.plan.profiles import NEED_IMATRIX, load_profiles
 from bot.plan.recipe import asked_types, file_type, make_recipe
-from bot.predict.architecture import describe
+from bot.predict.architecture import architecture_of
 from bot.quantize import imatrix, quantize
 from bot.quantize.imatrix import Matrix
 from bot.records.model import Tensor
@@ -26,7 +26,7 @@ def lines(path: Path) -> list[list[str]]:
 
 
 def test_expanding_keeps_every_tensor(demo_model: Path) -> None:
-    packed, whole = gguf.read(DEMO / "tiny-moe-Q8_0.gguf"), gguf.read(demo_model)
+    packed, whole = gguf.read_gguf(DEMO / "tiny-moe-Q8_0.gguf"), gguf.read_gguf(demo_model)
     assert [(t.name, t.shape) for t in packed.tensors] == [(t.name, t.shape) for t in whole.tensors]
     assert {t.type for t in whole.tensors} == {"BF16", "F32"}
     assert whole.get("general.file_type") == 32
@@ -41,10 +41,10 @@ def test_overrides_decide_and_low_bits_want_data(demo_model: Path, tmp_path: Pat
         sums={name: np.ones((6, 256), np.float32)},
         counts={name: np.ones(6, np.float32)},
     )
-    quantize.quantize(
+    quantize.quantize_recipe(
         demo_model, target, file_type=18, types={name: "IQ2_XS"}, imatrix=known, threads=2
     )
-    made = gguf.read(target)
+    made = gguf.read_gguf(target)
     assert {t.name: t.type for t in made.tensors}[name] == "IQ2_XS"
     assert made.get("quantize.imatrix.file") == "imatrix.gguf"
     assert made.get("quantize.imatrix.dataset") == "chat.txt"
@@ -52,7 +52,9 @@ def test_overrides_decide_and_low_bits_want_data(demo_model: Path, tmp_path: Pat
     assert made.get("quantize.imatrix.chunks_count") == 7
     other = {"blk.1.ffn_up_exps.weight": "IQ2_XS"}
     with pytest.raises(BuildError, match=r"blk\.1\.ffn_up_exps\.weight has no data"):
-        quantize.quantize(demo_model, target, file_type=18, types=other, imatrix=known, threads=2)
+        quantize.quantize_recipe(
+            demo_model, target, file_type=18, types=other, imatrix=known, threads=2
+        )
 
 
 def test_an_expert_without_data_is_named() -> None:
@@ -100,12 +102,14 @@ def test_what_llama_cpp_refuses_is_said_in_one_line(demo_model: Path, tmp_path: 
     target = tmp_path / "out.gguf"
     types = {"blk.0.ffn_up_exps.weight": "IQ2_XS"}
     with pytest.raises(BuildError, match="imatrix") as refused:
-        quantize.quantize(demo_model, target, file_type=18, types=types, imatrix=None, threads=2)
+        quantize.quantize_recipe(
+            demo_model, target, file_type=18, types=types, imatrix=None, threads=2
+        )
     assert "\n" not in str(refused.value)
     cut = tmp_path / "cut.gguf"
     cut.write_bytes(demo_model.read_bytes()[:-4096])
     with pytest.raises(BuildError, match="could not quantize"):
-        quantize.quantize(cut, target, file_type=18, types={}, imatrix=None, threads=2)
+        quantize.quantize_recipe(cut, target, file_type=18, types={}, imatrix=None, threads=2)
 
 
 @pytest.mark.road
@@ -116,18 +120,20 @@ def test_our_own_recipes_give_the_same_files(
 ) -> None:
     """Profile to file with nothing in between: the bytes that llama-quantize wrote."""
     source = SHARED / "models" / "tiny-moe" / "tiny-moe-BF16.gguf"
-    header = gguf.read(source)
-    found = describe(header.metadata, header.tensors)
+    header = gguf.read_gguf(source)
+    found = architecture_of(header.metadata, header.tensors)
     (profile,) = load_profiles(data_folder("profiles"), [tier])
     assert profile.base == base.removeprefix("base=").upper()
     recipe = make_recipe(profile, found, header.tensors)
     target = tmp_path / "out.gguf"
-    quantize.quantize(
+    quantize.quantize_recipe(
         source,
         target,
         file_type=file_type(recipe.base),
         types=asked_types(recipe, found, header.tensors),
-        imatrix=imatrix.read(SHARED / "expected" / "imatrix.gguf") if recipe.imatrix else None,
+        imatrix=imatrix.read_matrix(SHARED / "expected" / "imatrix.gguf")
+        if recipe.imatrix
+        else None,
         threads=2,
     )
     assert sha256(target) == digest
@@ -152,17 +158,17 @@ def test_byte_identical_with_llama_quantize(
         tensor.name: next(
             kind.upper() for pattern, kind in patterns if re.search(pattern, tensor.name)
         )
-        for tensor in gguf.read(source).tensors
+        for tensor in gguf.read_gguf(source).tensors
         if any(re.search(pattern, tensor.name) for pattern, _ in patterns)
     }
     target = tmp_path / "out.gguf"
     wants = tier.startswith("i-")
-    quantize.quantize(
+    quantize.quantize_recipe(
         source,
         target,
         file_type=FILE_TYPES[base.removeprefix("base=").upper()],
         types=types,
-        imatrix=imatrix.read(SHARED / "expected" / "imatrix.gguf") if wants else None,
+        imatrix=imatrix.read_matrix(SHARED / "expected" / "imatrix.gguf") if wants else None,
         threads=2,
     )
     assert sha256(target) == digest

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 
 from bot.progress import Halted, Narrator
-from bot.release.graph import LaneTask, Resource, run
+from bot.release.graph import LaneTask, Resource, run_tasks
 
 THREE: dict[Resource, str] = {"cpu": "cpu", "gpu": "gpu", "network": "network"}
 TWO: dict[Resource, str] = {"cpu": "cpu", "gpu": "cpu", "network": "network"}
@@ -45,7 +45,7 @@ def test_needs_come_first_and_order_is_priority() -> None:
         task("make", "cpu"),
         task("later", "cpu"),
     ]
-    run(tasks, TWO, around=notes.around)
+    run_tasks(tasks, TWO, around=notes.around)
     begun = [name[1:] for name in notes.said if name.startswith("+")]
     assert begun.index("make") < begun.index("measure a") < begun.index("send a")
     assert begun.index("measure a") < begun.index("later")  # both were ready; it stands before
@@ -57,25 +57,25 @@ def test_resources_work_side_by_side() -> None:
     """Each of three tasks ends only after all three began."""
     together = threading.Barrier(3)
     tasks = [task(name, name, work=lambda: together.wait(LONG)) for name in THREE]
-    run(tasks, THREE)
+    run_tasks(tasks, THREE)
     assert not together.broken
 
 
 def test_a_lane_does_one_thing_at_a_time() -> None:
     notes = Notes()
     tasks = [task(str(n), "gpu" if n % 2 else "cpu") for n in range(20)]
-    run(tasks, TWO, around=notes.around)
+    run_tasks(tasks, TWO, around=notes.around)
     pairs = zip(notes.said[::2], notes.said[1::2], strict=True)
     assert all(one[1:] == two[1:] for one, two in pairs)
 
 
 def test_what_makes_no_sense_is_refused() -> None:
     with pytest.raises(ValueError, match="a has needs that nothing meets"):
-        run([task("a", "cpu", "b"), task("b", "gpu", "a")], THREE)
+        run_tasks([task("a", "cpu", "b"), task("b", "gpu", "a")], THREE)
     with pytest.raises(ValueError, match="a has needs that nothing meets"):
-        run([task("a", "cpu", "nobody")], THREE)
+        run_tasks([task("a", "cpu", "nobody")], THREE)
     with pytest.raises(ValueError, match="two tasks have one name"):
-        run([task("a", "cpu"), task("a", "gpu")], THREE)
+        run_tasks([task("a", "cpu"), task("a", "gpu")], THREE)
 
 
 def test_the_first_error_stops_work_at_its_next_report() -> None:
@@ -105,7 +105,7 @@ def test_the_first_error_stops_work_at_its_next_report() -> None:
         task("nor this", "cpu"),
     ]
     with pytest.raises(KeyError, match="broken"):
-        run(tasks, THREE, around=notes.around)
+        run_tasks(tasks, THREE, around=notes.around)
     assert stopped == [True]
     assert sorted(notes.said) == ["+fail", "+long"]
 
@@ -128,7 +128,7 @@ def test_a_transfer_is_ended_before_the_error_is_raised() -> None:
     notes = Notes()
     tasks = [task("send", "network", work=send), task("fail", "cpu", work=fail)]
     with pytest.raises(KeyError):
-        run(tasks, THREE, around=notes.around, waiting=waiting)
+        run_tasks(tasks, THREE, around=notes.around, waiting=waiting)
     assert told == [(KeyError, "send")]
     assert "-send" in notes.said
 
@@ -150,8 +150,8 @@ def test_an_interrupt_counts_more_than_an_error() -> None:
 
     tasks = [task("send", "network", work=interrupted), task("fail", "cpu", work=fail)]
     with pytest.raises(KeyboardInterrupt):
-        run(tasks, THREE, waiting=waiting)
+        run_tasks(tasks, THREE, waiting=waiting)
 
 
 def test_nothing_to_do() -> None:
-    run([], THREE)
+    run_tasks([], THREE)

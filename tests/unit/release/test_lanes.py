@@ -15,7 +15,7 @@ from bot.release import lanes
 from bot.release.finding import model_of
 from bot.release.graph import Resource
 from bot.release.road import Request, Road
-from bot.release.timeline import Timeline, read
+from bot.release.timeline import Timeline, read_timeline
 from bot.settings.settings import load
 from bot.workplace.job import Job
 from bot.workplace.planning import make_plan
@@ -58,8 +58,8 @@ def test_two_lanes_of_one_machine_give_the_numbers_of_one(demo_model: Path, tmp_
     timeline = Timeline()
     with job.paths.locked():
         timeline.keep_in(job.paths.timeline)
-        lanes.prepare(job, None, timeline, GPU)
-        done = {span.name: span for span in read(job.paths.timeline)}
+        lanes.run_lanes(job, None, timeline, GPU)
+        done = {span.name: span for span in read_timeline(job.paths.timeline)}
         results = measured(job)
     assert {span.lane for span in done.values()} == {"cpu", "gpu"}
     assert done["make Balanced"].start < done["importance matrix"].end  # it needs none
@@ -73,10 +73,10 @@ def test_after_an_error_in_one_lane_the_release_goes_on(demo_model: Path, tmp_pa
     short: dict[str, Any] = {"reference": "beside", "memory_gb": 0.001}
     job = job_of(demo_model, tmp_path / "work", **short)
     with job.paths.locked(), pytest.raises(CapacityError, match="together need"):
-        lanes.prepare(job, None, Timeline(), GPU)
+        lanes.run_lanes(job, None, Timeline(), GPU)
     again = job_of(demo_model, tmp_path / "work")
     assert again.key == job.key
     with again.paths.locked():
-        lanes.prepare(again, None, Timeline(), GPU)
-        assert all(tier_files.known(again, tier) for tier in TIERS)
+        lanes.run_lanes(again, None, Timeline(), GPU)
+        assert all(tier_files.known_tier(again, tier) for tier in TIERS)
         assert not list(again.paths.release.glob("*.partial"))

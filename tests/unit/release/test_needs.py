@@ -69,7 +69,7 @@ def test_what_lacks_here_is_named_by_its_key(name: str, tmp_path: Path) -> None:
     settings, key, said = HERE[name]
     file = folder_with(tmp_path, settings)
     mine = Workplace(load(file), Narrator(quiet=True), None)
-    found = [(".".join(map(str, place)), text) for place, text in needs.here(mine)]
+    found = [(".".join(map(str, place)), text) for place, text in needs.lacking_here(mine)]
     assert [place for place, _ in found] == [key], found
     assert said in found[0][1]
     with pytest.raises(SettingsError, match=key):
@@ -82,7 +82,7 @@ def test_what_lacks_here_is_named_by_its_key(name: str, tmp_path: Path) -> None:
 
 def test_what_is_there_is_no_lack(tmp_path: Path) -> None:
     file = folder_with(tmp_path, {"evaluation": {"tasks": "t.txt"}})
-    assert list(needs.here(Workplace(load(file), Narrator(quiet=True), None))) == []
+    assert list(needs.lacking_here(Workplace(load(file), Narrator(quiet=True), None))) == []
     assert CliRunner().invoke(cli, ["config", "check", str(file)]).exit_code == 0
 
 
@@ -144,7 +144,9 @@ def test_the_demos_texts_are_for_a_real_model_only_where_that_is_said(
     settings, tiers, uses, keys = NOT_NAMED[name]
     file = folder_with(tmp_path, {"demo_texts": False, **settings})
     mine = Workplace(load(file), Narrator(quiet=True), None)
-    found = {".".join(map(str, place)): text for place, text in needs.here(mine, tiers, uses)}
+    found = {
+        ".".join(map(str, place)): text for place, text in needs.lacking_here(mine, tiers, uses)
+    }
     assert found.keys() == keys
     assert all("`demo_texts: true`" in text for text in found.values())
 
@@ -153,7 +155,7 @@ def test_a_ready_matrix_needs_no_text(tmp_path: Path) -> None:
     file = folder_with(
         tmp_path, {"demo_texts": False, "calibration": {"file": "m.dat"}, "evaluation": SHEET}
     )
-    found = list(needs.here(Workplace(load(file), Narrator(quiet=True), None)))
+    found = list(needs.lacking_here(Workplace(load(file), Narrator(quiet=True), None)))
     assert [place for place, _ in found] == [("calibration", "file")]  # that it is not there
 
 

@@ -37,9 +37,9 @@ def serving(folder: Path, which: str, patience: Patience = QUICK) -> Iterator[tu
     names = ["127.0.0.1"]
     with ExitStack() as stack:
         if which == "hub":
-            app = hub.application(Store(folder / "hub"), hosts=tuple(names))
+            app = hub.hub_application(Store(folder / "hub"), hosts=tuple(names))
         else:
-            app = page.application(Ledger(folder / "ledger.sqlite3"), load(), names)
+            app = page.page_application(Ledger(folder / "ledger.sqlite3"), load(), names)
         bound = stack.enter_context(closing(listen("127.0.0.1", 0)))
         listening = threading.Event()
         server = Server(app, listening.set, patience)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bot.errors import SettingsError
-from bot.settings.configcheck import mistakes, schema
+from bot.settings.configcheck import mistakes, settings_schema
 from bot.settings.settings import hub_token, load, token_origin
 
 PINNED = {"dataset": "org/mix", "commit": "ab" * 20, "file": "chat.txt"}
@@ -230,6 +230,6 @@ def test_the_token_of_a_login_is_used_where_none_is_given(
 
 def test_no_pattern_repeats_a_class_of_all_scripts() -> None:
     """Reading `\\w{1,96}` takes pydantic's engine 20 ms, at every start of the command."""
-    patterns = re.findall(r'"pattern": "(.*)"', schema())
+    patterns = re.findall(r'"pattern": "(.*)"', settings_schema())
     assert patterns
     assert not [one for one in patterns if re.search(r"\\w[^\]]*\]?\{", one)]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bot.errors import SourceError
-from bot.source.beforehand import lacking, require_whole
+from bot.source.beforehand import lacking_projector, require_whole
 from bot.toolchain.toolchain import Toolchain
 
 MEAN = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
@@ -69,7 +69,7 @@ def test_a_tokenizer_larger_than_the_embedding_is_told_with_both_sizes(
 def test_a_vision_part_that_cannot_be_converted_is_foretold(
     files: dict[str, Any], reason: str | None, tmp_path: Path, toolchain: Toolchain
 ) -> None:
-    found = lacking(write(tmp_path, **files), SEES, toolchain)
+    found = lacking_projector(write(tmp_path, **files), SEES, toolchain)
     assert found == reason if reason is None else reason in (found or "")
 
 
@@ -86,5 +86,5 @@ def test_a_vision_part_that_cannot_be_converted_is_foretold(
 def test_what_a_family_wants_is_read_from_its_converter(
     architecture: str, reason: str | None, tmp_path: Path, toolchain: Toolchain
 ) -> None:
-    found = lacking(tmp_path, {"architectures": [architecture]}, toolchain)
+    found = lacking_projector(tmp_path, {"architectures": [architecture]}, toolchain)
     assert found is None if reason is None else reason in (found or "")

@@ -16,7 +16,7 @@ def written(
     folder.mkdir(exist_ok=True)
     (folder / "config.json").write_text(json.dumps(family.config))
     checkpoints.weights(family, folder, shards)
-    return checkpoint.read(folder)
+    return checkpoint.read_checkpoint(folder)
 
 
 def total(shapes: Any) -> int:
@@ -101,13 +101,13 @@ def entry(**changes: Any) -> bytes:
 def test_damaged_headers_are_one_line(tmp_path: Path, raw: bytes, length: int | None) -> None:
     header(tmp_path / "model", raw, length, b"\0" * 8)
     with pytest.raises(SourceError, match="is not a safetensors file") as refused:
-        checkpoint.read(tmp_path / "model")
+        checkpoint.read_checkpoint(tmp_path / "model")
     assert "\n" not in str(refused.value)
 
 
 def test_a_sound_header_passes_the_same_way(tmp_path: Path) -> None:
     header(tmp_path / "model", entry(), None, b"\0" * 8)
-    assert checkpoint.read(tmp_path / "model").tensors["w"].shape == (2,)
+    assert checkpoint.read_checkpoint(tmp_path / "model").tensors["w"].shape == (2,)
 
 
 def test_what_the_index_promises_must_be_there(tmp_path: Path) -> None:
@@ -116,14 +116,14 @@ def test_what_the_index_promises_must_be_there(tmp_path: Path) -> None:
     for wrong in ("model-2.safetensors", "../elsewhere.safetensors", "/etc/passwd.safetensors"):
         index.write_text(json.dumps({"weight_map": {"w": "model.safetensors", "v": wrong}}))
         with pytest.raises(SourceError, match=f"lacks 1 of its .* the first is {wrong}"):
-            checkpoint.read(tmp_path / "model")
+            checkpoint.read_checkpoint(tmp_path / "model")
     index.write_text(
         json.dumps({"weight_map": {"w": "model.safetensors", "v": "model.safetensors"}})
     )
     with pytest.raises(SourceError, match="lacks 1 tensors of its index, the first is v"):
-        checkpoint.read(tmp_path / "model")
+        checkpoint.read_checkpoint(tmp_path / "model")
     index.write_text(json.dumps({"weight_map": {"w": "model.safetensors"}}))
-    assert set(checkpoint.read(tmp_path / "model").tensors) == {"w"}
+    assert set(checkpoint.read_checkpoint(tmp_path / "model").tensors) == {"w"}
 
 
 def test_a_tensor_in_two_files_is_refused(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_a_tensor_in_two_files_is_refused(tmp_path: Path) -> None:
     header(folder, entry(), None, b"\0" * 8)
     (folder / "model-2.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
     with pytest.raises(SourceError, match="both hold 'w'"):
-        checkpoint.read(folder)
+        checkpoint.read_checkpoint(folder)
 
 
 def test_the_decoders_own_name_wins(tmp_path: Path) -> None:

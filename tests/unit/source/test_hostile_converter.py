@@ -36,7 +36,7 @@ def test_what_each_isolation_stops(tmp_path: Path, user: tuple[str, ...], level:
     work = tmp_path / "work"
     work.mkdir()
     python, log = Path(sys.executable), work / "log"
-    status = sandbox.run(
+    status = sandbox.run_apart(
         (str(python), "-c", TOLD, *user),
         home=work / "home",
         env=sandbox.environment(python, work / "home"),
@@ -67,12 +67,12 @@ from tests.unit.apart.test_sandbox import PROGRAMS
 
 work, tries, user = Path(sys.argv[1]), sys.argv[2], sys.argv[3:]
 try:
-    sandbox.chosen("cell")
+    sandbox.chosen_isolation("cell")
     refused = ""
 except CapacityError as error:
     refused = str(error)
 python, log = Path(sys.executable), work / "log"
-status = sandbox.run(
+status = sandbox.run_apart(
     (str(python), "-c", tries, *user), home=work / "home",
     env=sandbox.environment(python, work / "home"), log=log,
     limits=sandbox.Limits(seconds=60), watch=lambda: None, reads=PROGRAMS, writes=(work,),
@@ -118,10 +118,10 @@ def test_what_is_stopped_where_the_kernel_refuses(
 @pytest.mark.skipif(sys.platform != "linux", reason="seccomp is Linux's")
 def test_a_system_without_cells_can_be_refused() -> None:
     """By the exit code for what a machine lacks, and in words that say what to do."""
-    sandbox.chosen("best")
+    sandbox.chosen_isolation("best")
     done = container("seccomp", sys.executable, "-c", (
-        "from bot.apart import sandbox; sandbox.chosen('best');"
-        "sandbox.chosen('cell')"
+        "from bot.apart import sandbox; sandbox.chosen_isolation('best');"
+        "sandbox.chosen_isolation('cell')"
     ))  # fmt: skip
     assert "CapacityError: this system lets no process have namespaces of its own" in done.stderr
 
@@ -131,7 +131,7 @@ def test_a_cell_shows_what_it_is_given_and_holds_nothing(
     tmp_path: Path, more: tuple[Path, ...]
 ) -> None:
     """An interpreter in /bin has the root of the system above it."""
-    if not cell.here():
+    if not cell.cell_here():
         pytest.skip("this system lets no process have a root of its own")
     (tmp_path / "given").mkdir()
     (tmp_path / "given" / "file").write_text("read me")
@@ -149,7 +149,7 @@ def test_a_cell_shows_what_it_is_given_and_holds_nothing(
     )
     home = tmp_path / "home"
     python, log = Path(sys.executable), tmp_path / "log"
-    status = sandbox.run(
+    status = sandbox.run_apart(
         (str(python), "-c", code, str(tmp_path)),
         home=home, env=sandbox.environment(python, home), log=log,
         limits=Limits(seconds=60), watch=lambda: None, reads=(*PROGRAMS, *more, tmp_path / "given"),

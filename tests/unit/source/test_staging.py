@@ -39,7 +39,7 @@ def source(folder: Path, config: dict[str, Any], tokenizer: dict[str, Any]) -> P
 
 
 def staged(tmp_path: Path, config: dict[str, Any], tokenizer: dict[str, Any]) -> Path:
-    model = checkpoint.read(source(tmp_path / "source", config, tokenizer))
+    model = checkpoint.read_checkpoint(source(tmp_path / "source", config, tokenizer))
     return staging.stage(model, tmp_path / "work", FACTS, without_mtp=False)
 
 
@@ -80,7 +80,7 @@ def test_what_transformers_5_renamed_is_named_as_before(tmp_path: Path) -> None:
 
 def test_absent_mtp_layers_are_denied(tmp_path: Path) -> None:
     config = {"num_nextn_predict_layers": 1, "text_config": {"mtp_num_hidden_layers": 1}}
-    model = checkpoint.read(source(tmp_path / "source", config, {}))
+    model = checkpoint.read_checkpoint(source(tmp_path / "source", config, {}))
     shown = staging.stage(model, tmp_path / "work", FACTS, without_mtp=True)
     made = read(shown / "config.json")
     assert made["num_nextn_predict_layers"] == 0
@@ -104,9 +104,9 @@ def test_metadata_names_the_source_and_no_folder(tmp_path: Path) -> None:
 
 def test_code_is_noticed(tmp_path: Path) -> None:
     folder = source(tmp_path / "source", {}, {"auto_map": {"AutoTokenizer": ["evil.T", None]}})
-    assert staging.names_code(checkpoint.read(folder))
+    assert staging.names_code(checkpoint.read_checkpoint(folder))
     (folder / "tokenizer_config.json").write_text("{}")
-    assert not staging.names_code(checkpoint.read(folder))
+    assert not staging.names_code(checkpoint.read_checkpoint(folder))
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_a_link_that_leads_out_of_the_folder_is_named(tmp_path: Path, name: str)
     (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).unlink(missing_ok=True)
     (folder / name).symlink_to(secret)
-    for look in (checkpoint.read, look_at_folder):
+    for look in (checkpoint.read_checkpoint, look_at_folder):
         with pytest.raises(SourceError, match=f"{Path(name).name} is a link that leads out of"):
             look(folder)
 
@@ -133,10 +133,10 @@ def test_links_within_and_those_of_the_hubs_cache_are_followed(tmp_path: Path) -
         blob = cache / "blobs" / str(number)
         path.rename(blob)
         path.symlink_to(Path("../../blobs") / blob.name)
-    assert checkpoint.read(folder).config
+    assert checkpoint.read_checkpoint(folder).config
     outside = tmp_path / "models--lab--Other" / "blobs" / "0"
     outside.parent.mkdir(parents=True)
     outside.write_text("x")
     (folder / "x.txt").symlink_to(outside)
     with pytest.raises(SourceError, match="leads out of"):
-        checkpoint.read(folder)
+        checkpoint.read_checkpoint(folder)

@@ -14,7 +14,7 @@ from urllib.parse import urlencode, urlsplit
 
 from bot.serving.serving import Server, listen, url_of
 from bot.settings.settings import load
-from bot.status.page import application
+from bot.status.page import page_application
 from bot.store.ledger import Ledger
 from bot.store.queue import Queue
 from bot.store.sightings import Decided, Feed, Sightings
@@ -90,7 +90,7 @@ def alive(ledger: Ledger, now: float) -> None:
 def running_page(folder: Path, **watch: Any) -> Iterator[Page]:
     """The application on a free port; secrets are those of the environment."""
     ledger = Ledger(folder / "ledger.sqlite")
-    app = application(ledger, load(None, watch=watch), ["127.0.0.1"])
+    app = page_application(ledger, load(None, watch=watch), ["127.0.0.1"])
     with closing(listen("127.0.0.1", 0)) as bound:
         listening = threading.Event()
         server = Server(app, listening.set)

@@ -64,10 +64,10 @@ def test_the_page_shows_words_and_no_link_of_theirs(page: Page) -> None:
 
 def test_the_dashboard_shows_words_as_code(page: Page) -> None:
     tasks = page.queue.tasks(("failed", "published", "asked"))
-    said = dashboard.text(tasks, page.queue.counts(), {}, WORDS)
+    said = dashboard.dashboard_text(tasks, page.queue.counts(), {}, WORDS)
     assert said.count("visible") > 3
     assert not hidden(said)
-    assert dashboard.commands(said) == ()
+    assert dashboard.dashboard_commands(said) == ()
     inline = [child for token in PARSER.parse(said) for child in token.children or ()]
     assert not [child for child in inline if child.type in ("link_open", "image")]
     assert "@everyone" not in "".join(child.content for child in inline if child.type == "text")

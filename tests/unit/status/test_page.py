@@ -12,7 +12,7 @@ import pytest
 
 from bot.errors import SettingsError
 from bot.settings.settings import load
-from bot.status.page import VARIABLE, serve
+from bot.status.page import VARIABLE, serve_page
 from bot.store.ledger import Ledger
 from bot.store.sightings import Decided, Feed
 from tests.unit.status.status_page import TOKEN, Page, alive, fill, running_page
@@ -243,7 +243,7 @@ def test_an_address_that_others_reach_needs_a_token(
 ) -> None:
     ledger = Ledger(tmp_path / "l.sqlite")
     with pytest.raises(SettingsError, match=f"set {VARIABLE} first"):
-        serve(ledger, load(None), 0, "0.0.0.0")  # noqa: S104 - that is the point
+        serve_page(ledger, load(None), 0, "0.0.0.0")  # noqa: S104 - that is the point
     monkeypatch.setenv(VARIABLE, "short")
     with pytest.raises(SettingsError, match="shorter than 16"):
-        serve(ledger, load(None), 0)
+        serve_page(ledger, load(None), 0)

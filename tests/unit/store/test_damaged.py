@@ -15,7 +15,7 @@ from bot.progress import Narrator
 from bot.settings.settings import Settings
 from bot.store.queue import OPEN, Queue
 from bot.store.sightings import Decided, Sightings
-from bot.watcher.explaining import why
+from bot.watcher.explaining import why_decided
 from bot.workplace.workplace import Workplace
 
 REPO = "lab/M"
@@ -45,7 +45,7 @@ def test_facts_that_are_damaged_are_named(workplace: Workplace, facts: bytes) ->
     with workplace.ledger.writing() as db:
         db.execute("UPDATE decisions SET facts = ?", (facts,))
     with pytest.raises(SettingsError, match=r"facts of a decision are damaged.*bot retry"):
-        why(workplace, REPO)
+        why_decided(workplace, REPO)
     Queue(workplace.ledger).memory("lab/Other", "c" * 40, None)  # whose twin it is
     assert Sightings(workplace.ledger).history(REPO)[0].reason == "x"
 

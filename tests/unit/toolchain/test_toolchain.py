@@ -118,7 +118,7 @@ def test_only_the_converter_is_unpacked(tmp_path: Path) -> None:
         "setup.py": b"setup",
     }
     made = archive(tmp_path / "a.tar.gz", members, {f"{inside}/conversion/link.py": "/etc/passwd"})
-    toolchains.unpack(made, tmp_path / "out")
+    toolchains.unpack_source(made, tmp_path / "out")
     found = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*")}
     assert found == {
         *("convert_hf_to_gguf.py", "conversion", "conversion/base.py", "models"),
@@ -129,23 +129,29 @@ def test_only_the_converter_is_unpacked(tmp_path: Path) -> None:
 def test_an_archive_that_reaches_out_is_refused(tmp_path: Path) -> None:
     members = {"vendor/llama.cpp/conversion/../../../evil.py": b"evil"}
     with pytest.raises(SourceError, match="not what it should be"):
-        toolchains.unpack(archive(tmp_path / "a.tar.gz", members), tmp_path / "a" / "b" / "out")
+        toolchains.unpack_source(
+            archive(tmp_path / "a.tar.gz", members), tmp_path / "a" / "b" / "out"
+        )
     assert not list(tmp_path.rglob("evil.py"))
     with pytest.raises(SourceError, match=r"holds no convert_hf_to_gguf\.py"):
-        toolchains.unpack(archive(tmp_path / "b.tar.gz", {"setup.py": b""}), tmp_path / "other")
+        toolchains.unpack_source(
+            archive(tmp_path / "b.tar.gz", {"setup.py": b""}), tmp_path / "other"
+        )
 
 
 def test_a_second_install_does_nothing_and_says_so(toolchain_root: Path) -> None:
     said: list[str] = []
-    before = {p: p.stat().st_mtime_ns for p in toolchains.folder_of(toolchain_root).iterdir()}
-    made = toolchains.install(toolchain_root, report=said.append)
+    before = {
+        p: p.stat().st_mtime_ns for p in toolchains.toolchain_folder(toolchain_root).iterdir()
+    }
+    made = toolchains.install_toolchain(toolchain_root, report=said.append)
     assert made == toolchains.installed(toolchain_root)
     assert len(said) == 1
     assert "already" in said[0]
     with (toolchain_root / "lock").open("w") as file:  # somebody else looks at it just now
         fcntl.flock(file, fcntl.LOCK_SH)
-        assert toolchains.install(toolchain_root, report=said.append) == made
-    after = {p: p.stat().st_mtime_ns for p in toolchains.folder_of(toolchain_root).iterdir()}
+        assert toolchains.install_toolchain(toolchain_root, report=said.append) == made
+    after = {p: p.stat().st_mtime_ns for p in toolchains.toolchain_folder(toolchain_root).iterdir()}
     assert before == after
 
 
@@ -153,7 +159,7 @@ def test_two_installers_do_not_meet(tmp_path: Path) -> None:
     with (tmp_path / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(BusyError, match="another bot installs"):
-            toolchains.install(tmp_path, report=print)
+            toolchains.install_toolchain(tmp_path, report=print)
 
 
 def test_an_unknown_runtime_is_not_guessed_at(
@@ -161,7 +167,7 @@ def test_an_unknown_runtime_is_not_guessed_at(
 ) -> None:
     monkeypatch.setattr(toolchains, "SDISTS", {"9.9": "0" * 64})
     with pytest.raises(BuildError, match=r"is not known; install 9\.9"):
-        toolchains.install(tmp_path, report=lambda _line: None)
+        toolchains.install_toolchain(tmp_path, report=lambda _line: None)
     assert toolchains.installed(tmp_path) is None
 
 
@@ -171,7 +177,7 @@ def test_another_source_distribution_is_refused_before_its_code_runs(
 ) -> None:
     monkeypatch.setattr(toolchains, "SDISTS", dict.fromkeys(toolchains.SDISTS, "0" * 64))
     with pytest.raises(BuildError, match="installing failed") as refused:
-        toolchains.install(tmp_path, report=lambda _line: None)
+        toolchains.install_toolchain(tmp_path, report=lambda _line: None)
     log = Path(str(refused.value).rpartition(" ")[2])
     text = log.read_text()
     assert "DO NOT MATCH THE HASHES" in text
@@ -181,19 +187,19 @@ def test_another_source_distribution_is_refused_before_its_code_runs(
 def test_settings_choose_the_toolchain(tmp_path: Path, toolchain_root: Path) -> None:
     own = toolchains.installed(toolchain_root)
     assert own is not None
-    assert toolchains.chosen(ConvertSettings(), toolchain_root) == own
+    assert toolchains.chosen_toolchain(ConvertSettings(), toolchain_root) == own
     with pytest.raises(SettingsError, match="bot toolchain install"):
-        toolchains.chosen(ConvertSettings(), tmp_path)
+        toolchains.chosen_toolchain(ConvertSettings(), tmp_path)
     checkout = tree(tmp_path / "llama.cpp")
     (checkout / ".git" / "refs" / "heads").mkdir(parents=True)
     (checkout / ".git" / "HEAD").write_text("ref: refs/heads/master\n")
     (checkout / ".git" / "refs" / "heads" / "master").write_text("0c1e57098aaaaaaaa\n")
-    made = toolchains.chosen(ConvertSettings(llama_cpp=checkout), toolchain_root)
+    made = toolchains.chosen_toolchain(ConvertSettings(llama_cpp=checkout), toolchain_root)
     assert made == Toolchain(tree=checkout, python=own.python, version="llama.cpp 0c1e57098")
     with pytest.raises(SettingsError, match=r"convert\.llama_cpp"):
-        toolchains.chosen(ConvertSettings(llama_cpp=tmp_path), toolchain_root)
+        toolchains.chosen_toolchain(ConvertSettings(llama_cpp=tmp_path), toolchain_root)
     with pytest.raises(SettingsError, match=r"convert\.python"):
-        toolchains.chosen(ConvertSettings(python=tmp_path / "no"), toolchain_root)
+        toolchains.chosen_toolchain(ConvertSettings(python=tmp_path / "no"), toolchain_root)
 
 
 # ── packages ────────────────────────────────────────────────────────────────────────────────
@@ -226,7 +232,7 @@ def test_a_package_with_another_content_is_not_installed(
     folder = tmp_path / "made"
     folder.mkdir()
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
-    (entry,) = [part for part in locked.entries().values() if part.startswith("certifi==")]
+    (entry,) = [part for part in locked.lock_entries().values() if part.startswith("certifi==")]
     with pytest.raises(BuildError, match="installing failed") as refused:
         toolchains.install_locked(folder, entry)
     assert "DO NOT MATCH THE HASHES" in Path(str(refused.value).rpartition(" ")[2]).read_text()
@@ -242,12 +248,12 @@ def test_a_package_with_another_content_is_not_installed(
 def test_every_package_has_hashes_and_is_what_was_asked_for() -> None:
     asked = (locked.LOCK.with_name("packages.in")).read_text(encoding="utf-8").splitlines()
     wanted = {line for line in asked if line and not line.startswith("#")}
-    found = {f"{name}=={locked.version(name)}" for name in locked.entries()}
+    found = {f"{name}=={locked.version(name)}" for name in locked.lock_entries()}
     assert wanted <= found
-    assert all("--hash=sha256:" in entry for entry in locked.entries().values())
+    assert all("--hash=sha256:" in entry for entry in locked.lock_entries().values())
     assert "torch==" not in locked.everywhere()
     assert " ; " not in locked.everywhere()
-    assert {"triton", "torch"} <= set(locked.entries())
+    assert {"triton", "torch"} <= set(locked.lock_entries())
 
 
 def test_a_lock_with_a_line_of_its_own_is_refused(
@@ -257,7 +263,7 @@ def test_a_lock_with_a_line_of_its_own_is_refused(
     monkeypatch.setattr(locked, "LOCK", tmp_path / "packages.lock")
     for more in ("--extra-index-url x\n", "evil==1.0\n", "evil @ file:///evil.whl\n"):
         (tmp_path / "packages.lock").write_text(text + more)
-        locked.entries.cache_clear()
+        locked.lock_entries.cache_clear()
         with pytest.raises(BuildError, match="is damaged"):
-            locked.whole()
-    locked.entries.cache_clear()
+            locked.whole_lock()
+    locked.lock_entries.cache_clear()

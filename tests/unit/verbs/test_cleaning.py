@@ -19,7 +19,7 @@ from bot.progress import Narrator
 from bot.publish.afterwards import follow
 from bot.publish.publication import Published
 from bot.settings.settings import Settings
-from bot.verbs.cleaning import Cleaned, WantedCleaning, clean
+from bot.verbs.cleaning import Cleaned, WantedCleaning, clean_folders
 from bot.workplace.workplace import Workplace
 
 COMMIT = "0" * 40
@@ -85,11 +85,11 @@ OF_B = {
 
 
 def test_what_is_published_goes_and_the_rest_stays(workplace: Workplace, two: Path) -> None:
-    would = clean(workplace, WantedCleaning(dry_run=True))
+    would = clean_folders(workplace, WantedCleaning(dry_run=True))
     files = sorted(two.rglob("*"))
     assert gone(would) == OF_A | {"runs/task-1-100"}
     assert sorted(two.rglob("*")) == files  # a dry run leaves nothing, no lock either
-    done = clean(workplace, WantedCleaning())
+    done = clean_folders(workplace, WantedCleaning())
     assert gone(done) == gone(would)
     assert done.freed == would.freed >= 4 * 10_000
     assert {path for path in OF_A | OF_B if (two / path).exists()} == OF_B
@@ -98,19 +98,19 @@ def test_what_is_published_goes_and_the_rest_stays(workplace: Workplace, two: Pa
 
 
 def test_all_of_it_goes_when_asked_and_nothing_else(workplace: Workplace, two: Path) -> None:
-    done = clean(workplace, WantedCleaning(everything=True))
+    done = clean_folders(workplace, WantedCleaning(everything=True))
     assert gone(done) == OF_A | OF_B | {"runs/task-1-100", f"texts/data--set/{COMMIT}"}
     assert [path.name for path in two.rglob("*") if path.is_file()] == ["converter.py"]
 
 
 @pytest.mark.parametrize("name", ["org/B", "B"])
 def test_a_model_that_is_named_goes_alone(workplace: Workplace, two: Path, name: str) -> None:
-    assert gone(clean(workplace, WantedCleaning(model=name))) == OF_B
+    assert gone(clean_folders(workplace, WantedCleaning(model=name))) == OF_B
     assert all((two / path).exists() for path in OF_A)
 
 
 def test_another_owners_model_is_another(workplace: Workplace, two: Path) -> None:
-    goes = gone(clean(workplace, WantedCleaning(model="other/B", dry_run=True)))
+    goes = gone(clean_folders(workplace, WantedCleaning(model="other/B", dry_run=True)))
     assert not {path for path in goes if path.startswith(("sources", "converted"))}
     assert two.is_dir()
 
@@ -142,7 +142,7 @@ def test_what_a_bot_works_with_stays(
     workplace: Workplace, two: Path, lock: str, wanted: WantedCleaning
 ) -> None:
     with held(two / lock):
-        done = clean(workplace, wanted)
+        done = clean_folders(workplace, wanted)
     assert {path for path in OF_A if (two / path).exists()} == HELD[lock]
     assert not gone(done) & HELD[lock]
 
@@ -152,16 +152,16 @@ def test_only_what_is_old_enough(workplace: Workplace, two: Path) -> None:
         os.utime(path, (1000, 1000))
     for path in (two / f"sources/org--A/{COMMIT}").rglob("*"):
         os.utime(path, (1000, 1000))
-    goes = gone(clean(workplace, WantedCleaning(before=2000)))
+    goes = gone(clean_folders(workplace, WantedCleaning(before=2000)))
     assert goes == {"jobs/A-0123456789ab", f"sources/org--A/{COMMIT}"}
 
 
 def test_what_a_killed_conversion_left_goes_unless_it_runs(workplace: Workplace, two: Path) -> None:
     work = put(two / f"converted/org--B/{COMMIT}/B-BF16.gguf.work/out/B.gguf").parent.parent
     with held(two / f"converted/org--B/{COMMIT}/.lock"):
-        clean(workplace, WantedCleaning())
+        clean_folders(workplace, WantedCleaning())
         assert work.is_dir()
-    clean(workplace, WantedCleaning())
+    clean_folders(workplace, WantedCleaning())
     assert not work.exists()
 
 
@@ -172,7 +172,7 @@ def test_links_go_and_never_what_they_lead_to(
     (two / "jobs/A-0123456789ab/release/link").symlink_to(precious.parent)
     (two / "jobs/C-0123456789ab").symlink_to(precious.parent)
     (two / "sources/org--C").symlink_to(tmp_path)
-    done = clean(workplace, WantedCleaning(everything=True))
+    done = clean_folders(workplace, WantedCleaning(everything=True))
     assert precious.is_file()
     assert "a link on its way leads elsewhere" in {place.reason for place in done.places}
 
@@ -180,7 +180,7 @@ def test_links_go_and_never_what_they_lead_to(
 @pytest.mark.parametrize("note", ["", "[]", "{", '{"repo_id": 7}', "[" * 2000, '"x"'])
 def test_a_note_that_is_none_says_nothing(workplace: Workplace, two: Path, note: str) -> None:
     JobFolder(two / "jobs/B-0123456789ab").published.write_text(note)
-    assert not gone(clean(workplace, WantedCleaning())) & OF_B
+    assert not gone(clean_folders(workplace, WantedCleaning())) & OF_B
 
 
 def test_the_verb_says_paths_sizes_and_reasons(
@@ -201,5 +201,5 @@ def test_the_verb_says_paths_sizes_and_reasons(
 
 
 def test_a_working_folder_that_is_not_there_holds_nothing(workplace: Workplace) -> None:
-    assert clean(workplace, WantedCleaning()).places == ()
+    assert clean_folders(workplace, WantedCleaning()).places == ()
     assert not workplace.folders.root.exists()

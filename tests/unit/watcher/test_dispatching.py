@@ -12,7 +12,7 @@ from bot.settings.policies import Policy
 from bot.store.ledger import Ledger
 from bot.store.queue import AGREED, STARTING, Queue, QueuedRelease
 from bot.store.sightings import Decided
-from bot.watcher.dispatching import turn
+from bot.watcher.dispatching import queue_turn
 from bot.workplace.executing import Attempt
 from tests.hand_clock import HandClock
 
@@ -53,7 +53,7 @@ class Desk:
 
     def turn(self, **policy: int) -> None:
         chosen = Policy.model_validate({"at_once": 9, "per_hour": 99, **policy})
-        turn(self.queue, self.outside, chosen, self.clock, Narrator(quiet=True))
+        queue_turn(self.queue, self.outside, chosen, self.clock, Narrator(quiet=True))
 
     def states(self) -> str:
         every = ("queued", "starting", "running", "published", "failed")

@@ -17,7 +17,7 @@ from bot.errors import SettingsError, UnreachableError
 from bot.settings.settings import WatchSettings
 from bot.store.ledger import Ledger
 from bot.store.queue import Event, Queue
-from bot.watcher.notify import VARIABLE, address, message, tell
+from bot.watcher.notify import VARIABLE, address, message, post
 from tests.hand_clock import HandClock
 from tests.hostile import HOSTILE, hidden
 
@@ -60,9 +60,9 @@ def test_each_event_goes_out_once_and_again_only_where_it_was_not_taken(queue: Q
     queue.say(clock.now(), "queued", "of no interest", "maker/Model")
     with receiver(200, 500) as (url, got):
         with pytest.raises(UnreachableError, match="status 500"):
-            tell(queue, WatchSettings(), SecretStr(url), clock)
-        assert tell(queue, WatchSettings(), SecretStr(url), clock) == 1
-        assert tell(queue, WatchSettings(), SecretStr(url), clock) == 0
+            post(queue, WatchSettings(), SecretStr(url), clock)
+        assert post(queue, WatchSettings(), SecretStr(url), clock) == 1
+        assert post(queue, WatchSettings(), SecretStr(url), clock) == 0
     assert [body["text"].rpartition(" ")[2] for body in got] == ["`first`", "`second`", "`second`"]
     assert got[0]["text"] == "`maker/Model` waits for approval: `first`"
 
@@ -73,8 +73,8 @@ def test_a_refused_message_is_said_and_the_next_goes_out(queue: Queue, status: i
     for text in ("refused", "taken"):
         queue.say(clock.now(), "asked", text, "maker/Model")
     with receiver(status) as (url, got):
-        assert tell(queue, WatchSettings(), SecretStr(url), clock, said.append) == 1
-        assert tell(queue, WatchSettings(), SecretStr(url), clock, said.append) == 0
+        assert post(queue, WatchSettings(), SecretStr(url), clock, said.append) == 1
+        assert post(queue, WatchSettings(), SecretStr(url), clock, said.append) == 0
     assert len(got) == 2
     assert said == [f"a notification was refused (status {status}): maker/Model refused"]
 
@@ -85,15 +85,15 @@ def test_trouble_of_the_address_keeps_every_message(queue: Queue, status: int) -
     queue.say(clock.now(), "asked", "x", "maker/Model")
     with receiver(status) as (url, _):
         with pytest.raises(UnreachableError):
-            tell(queue, WatchSettings(), SecretStr(url), clock)
-        assert tell(queue, WatchSettings(), SecretStr(url), clock) == 1
+            post(queue, WatchSettings(), SecretStr(url), clock)
+        assert post(queue, WatchSettings(), SecretStr(url), clock) == 1
 
 
 def test_nobody_listening_is_an_error_that_does_not_tell_the_address(queue: Queue) -> None:
     queue.say(HandClock().now(), "asked", "x")
     url = "http://127.0.0.1:9/secret-hook"
     with pytest.raises(UnreachableError) as caught:
-        tell(queue, WatchSettings(), SecretStr(url), HandClock())
+        post(queue, WatchSettings(), SecretStr(url), HandClock())
     assert "secret" not in str(caught.value)
     assert caught.value.__cause__ is None
 

@@ -10,7 +10,7 @@ import pytest
 from bot.disk.folders import Folders
 from bot.errors import BusyError, SettingsError
 from bot.store.ledger import Ledger
-from bot.watcher.remembering import recall, remember, shelf
+from bot.watcher.remembering import recall_ledger, remember_ledger, shelf
 
 
 def test_one_runner_goes_on_where_another_stopped(tmp_path: Path) -> None:
@@ -18,21 +18,21 @@ def test_one_runner_goes_on_where_another_stopped(tmp_path: Path) -> None:
     subprocess.run(["git", "init", "--quiet", "--bare", str(remote)], check=True)
     where = shelf(str(remote))
     one, other = Folders(tmp_path / "one"), Folders(tmp_path / "other")
-    assert recall(one, where) is False
+    assert recall_ledger(one, where) is False
     Ledger(one.ledger).remember("mark", "2026-11-23", 1.0)
-    remember(one, where)
+    remember_ledger(one, where)
 
-    assert recall(other, where) is True
+    assert recall_ledger(other, where) is True
     assert Ledger(other.ledger).remembered("mark") == ("2026-11-23", 1.0)
     Ledger(other.ledger).remember("mark", "2026-11-24", 2.0)
-    remember(other, where)
+    remember_ledger(other, where)
     with pytest.raises(BusyError):
-        remember(one, where)  # it has not seen what the other did
+        remember_ledger(one, where)  # it has not seen what the other did
 
     Ledger(one.ledger).remember("mark", "lost", 3.0)
-    assert recall(one, where) is True
+    assert recall_ledger(one, where) is True
     assert Ledger(one.ledger).remembered("mark") == ("2026-11-24", 2.0)
-    remember(one, where)
+    remember_ledger(one, where)
 
 
 def test_outside_a_workflow_a_remote_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,12 +7,19 @@ from typing import Any
 
 import pytest
 
-from bot.clients.hub.replies import Listed, listed
+from bot.clients.hub.replies import Listed, listed_of
 from bot.records.releases import Ask, Build, Release, RepoFile, Skip, Wait
 from bot.settings.policies import Policy
 from bot.settings.settings import GateSettings
 from bot.store.queue import Memory, QueuedRelease
-from bot.watcher.rules import Weighed, memory_of, recalled, refused, wanted, weighed
+from bot.watcher.rules import (
+    Weighed,
+    memory_of,
+    recalled,
+    refused_by_rules,
+    wanted_by_policy,
+    weighed,
+)
 
 NOW = 1_790_000_000.0
 MADE = "2026-09-01T00:00:00Z"
@@ -25,7 +32,7 @@ def release(**changes: Any) -> Release:
 
 
 def row(**changes: Any) -> Listed:
-    found = listed({"id": "maker/Model", "likes": 3, "downloads": 50, "trendingScore": 1.5})
+    found = listed_of({"id": "maker/Model", "likes": 3, "downloads": 50, "trendingScore": 1.5})
     assert found is not None
     return replace(found, **changes)
 
@@ -52,7 +59,7 @@ def task(**changes: Any) -> QueuedRelease:
     ],
 )
 def test_what_is_not_wanted(policy: dict[str, Any], tags: tuple[str, ...], reason: str) -> None:
-    found = refused(release(tags=tags), row(), Policy.model_validate(policy), None)
+    found = refused_by_rules(release(tags=tags), row(), Policy.model_validate(policy), None)
     assert isinstance(found, Skip)
     assert found.outcome == "not_wanted"
     assert found.reason.startswith(reason)
@@ -69,16 +76,16 @@ def test_what_is_not_wanted(policy: dict[str, Any], tags: tuple[str, ...], reaso
     ],
 )
 def test_what_is_wanted(policy: dict[str, Any], tags: tuple[str, ...]) -> None:
-    assert refused(release(tags=tags), row(), Policy.model_validate(policy), None) is None
+    assert refused_by_rules(release(tags=tags), row(), Policy.model_validate(policy), None) is None
 
 
 def test_likes_are_waited_for() -> None:
-    found = refused(release(), row(), Policy(likes=10, downloads=7), None)
+    found = refused_by_rules(release(), row(), Policy(likes=10, downloads=7), None)
     assert found == Wait(release=release(), reason="has 3 of 10 likes yet", outcome="unpopular")
 
 
 def test_what_people_ignore_goes_before_all() -> None:
-    found = refused(release(), row(), Policy(), "I said so")
+    found = refused_by_rules(release(), row(), Policy(), "I said so")
     assert found == Skip(release=release(), reason="ignored: I said so", outcome="ignored")
 
 
@@ -86,7 +93,7 @@ BUILD = Build(release=release(), reason="8 experts")
 
 
 def decide(memory: Memory = Memory(), found: Weighed = FOUND, **policy: Any) -> Any:  # noqa: B008
-    return wanted(BUILD, Policy.model_validate(policy), memory, found, NOW)
+    return wanted_by_policy(BUILD, Policy.model_validate(policy), memory, found, NOW)
 
 
 def test_without_a_policy_or_a_past_it_is_built() -> None:
@@ -149,7 +156,9 @@ def test_what_the_gate_always_refuses_is_never_built(
     licences: tuple[str, ...], gate: dict[str, Any], reason: str | None
 ) -> None:
     build = replace(BUILD, release=release(license=next(iter(licences), None), licenses=licences))
-    found = wanted(build, Policy(), Memory(), FOUND, NOW, GateSettings.model_validate(gate))
+    found = wanted_by_policy(
+        build, Policy(), Memory(), FOUND, NOW, GateSettings.model_validate(gate)
+    )
     if reason is None:
         assert found is build
     else:

@@ -47,7 +47,7 @@ def _plain(value: str) -> str:
 def test_text_shows_itself_and_nothing_else(seed: int) -> None:
     value = _hostile(seed)
     shown = _plain(value)
-    tokens = PARSER.parse(escape.text(value))
+    tokens = PARSER.parse(escape.escaped_text(value))
     if not shown:
         assert tokens == []
         return
@@ -59,7 +59,11 @@ def test_text_shows_itself_and_nothing_else(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(100))
 def test_a_table_keeps_its_columns(seed: int) -> None:
     value = _hostile(seed)
-    cells = (escape.text(value), escape.code(value), escape.link(value, escape.path(value)))
+    cells = (
+        escape.escaped_text(value),
+        escape.code_span(value),
+        escape.link(value, escape.path(value)),
+    )
     line = f"| {' | '.join(cells)} |"
     tokens = PARSER.parse(f"| a | b | c |\n| - | - | - |\n{line}\n")
     shown = [words(tokens[i + 1]) for i, t in enumerate(tokens) if t.type == "td_open"]
@@ -107,6 +111,6 @@ def test_shell_words_and_literals_hold_their_value(seed: int) -> None:
 
 
 def test_what_is_made_of_prepared_text_is_escaped_again() -> None:
-    prepared = escape.text("a|b")
+    prepared = escape.escaped_text("a|b")
     assert escape.finalize(prepared) == r"a\|b"
     assert escape.finalize(prepared + "<b>") == r"a\\\|b&lt;b&gt;"

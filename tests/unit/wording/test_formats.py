@@ -21,7 +21,7 @@ from bot.wording import formats
     ],
 )
 def test_sizes_are_decimal_with_one_place(count: int, shown: str) -> None:
-    assert formats.size(count) == shown
+    assert formats.size_text(count) == shown
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_places_show_three_digits_of_the_smallest_value(values: list[float], pla
     [(64 << 30, "64 GB"), ((64 << 30) + 1, "65 GB"), (round(23.8 * 2**30), "24 GB"), (9, "~1 GB")],
 )
 def test_sizes_can_be_rounded_up_in_gib(count: int, shown: str) -> None:
-    assert formats.size(count, "GiB rounded up") == shown
+    assert formats.size_text(count, "GiB rounded up") == shown
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_halves_round_away_from_zero(value: float, places: int, shown: str) -> N
 
 
 def test_a_value_and_its_error_have_the_same_places() -> None:
-    assert formats.measured(0.0102749, 0.000113, 5) == "0.01027 ± 0.00011"
+    assert formats.with_error(0.0102749, 0.000113, 5) == "0.01027 ± 0.00011"
     assert formats.percent(0.8275) == "82.8%"
 
 
@@ -95,5 +95,5 @@ def test_what_a_broken_model_measures_can_be_written(
     value: float, error: float | None, shown: str
 ) -> None:
     places = formats.error_places([error], 1)
-    assert formats.measured(value, error, places) == shown
+    assert formats.with_error(value, error, places) == shown
     assert formats.percent(value) in ("—", "99000000000000000.0%")

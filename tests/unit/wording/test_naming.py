@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bot.card.commands import commands
+from bot.card.commands import card_commands
 from bot.wording.naming import (
     ambiguous,
     hub_label,
@@ -100,7 +100,7 @@ def test_a_command_of_ollamas_only_where_each_part_of_the_name_is_taken(
     repo: str, file: str, tag: str | None
 ) -> None:
     assert ollama_tag(repo, [file], file) == tag
-    printed = [c.lines[0] for c in commands(repo, [file], file, []) if c.program == "Ollama"]
+    printed = [c.lines[0] for c in card_commands(repo, [file], file, []) if c.program == "Ollama"]
     assert printed == ([f"ollama run hf.co/{repo}:{tag}"] if tag else [])
 
 

@@ -23,9 +23,9 @@ from bot.clients.hub.hub import Hub as Client
 from bot.disk.hashes import sha256
 from bot.errors import BotError, SettingsError, SourceError
 from bot.progress import Narrator
-from bot.publish.publication import Published, back, builds, held_already, send
+from bot.publish.publication import Published, back, held_already, published_builds, send_release
 from bot.publish.reclaim import reclaim
-from bot.publish.replacing import would_prune
+from bot.publish.replacing import replaced_by_update
 from bot.records.built import Built
 from bot.records.releases import Release
 from bot.release.finding import model_of
@@ -33,7 +33,7 @@ from bot.settings.settings import Settings, load
 from bot.store.ledger import Ledger
 from bot.wording.blocks import marked
 from bot.workplace import provenance
-from bot.workplace.asked import Order, Pinned, calibration, order
+from bot.workplace.asked import Order, Pinned, calibration_inputs, order_of
 from bot.workplace.planning import make_plan
 from bot.workplace.workplace import Workplace
 from tests.local_hub.server import Hub, regular
@@ -57,7 +57,7 @@ def settings(folder: Path, **given: Any) -> Settings:
 
 
 def asked(folder: Path, tiers: tuple[str, ...] = TIERS, **given: Any) -> Order:
-    return order(settings(folder, **given), PINNED, tiers)
+    return order_of(settings(folder, **given), PINNED, tiers)
 
 
 MACHINES: dict[str, dict[str, Any]] = {
@@ -189,7 +189,7 @@ class Machine:
         made = settings(folder, hub={"endpoint": url, "namespace": "alice"}, **given)
         self.workplace = Workplace(made, Narrator(quiet=True), SecretStr(token))
         self.workplace.hub._pause = 0.01
-        self.order = order(made, PINNED, tiers)
+        self.order = order_of(made, PINNED, tiers)
         self.bot = version("apex-bot")
         self.changed: tuple[str, ...] = ()  # tiers whose bytes are others
         self._time = time
@@ -207,7 +207,9 @@ class Machine:
         said = provenance.statement(
             replace(results, tiers=kept), found, self.order.key, self.order.asked
         )
-        found[provenance.NAME] = self._file(provenance.NAME, provenance.as_text(said).encode())
+        found[provenance.NAME] = self._file(
+            provenance.NAME, provenance.statement_text(said).encode()
+        )
         found["SHA256SUMS"] = self._file("SHA256SUMS", self._time.encode())
         card = f"---\nlicense: mit\n---\n\n# Model\n\n## Files\n\n{self._time} s\n"
         found["README.md"] = self._file("README.md", marked(card).encode())
@@ -223,7 +225,7 @@ class Machine:
         return Built(path=str(path), bytes=len(content), sha256=sha256(path))
 
     def publish(self, tiers: tuple[str, ...] = TIERS) -> Published:
-        return send(
+        return send_release(
             self.workplace, REPO, self.files(tiers), "Release", self.order.key, private=False
         )
 
@@ -231,7 +233,7 @@ class Machine:
         made = make_plan(
             self.workplace, model_of(self.workplace, str(source)), tuple(self.order.asked.tiers)
         )
-        return [one.path for one in would_prune(self.workplace, made, self.order, REPO)]
+        return [one.path for one in replaced_by_update(self.workplace, made, self.order, REPO)]
 
     def finds(self, **how: Any) -> Published | None:
         return held_already(self.workplace, REPO, self.order, private=False, **how)
@@ -355,7 +357,7 @@ def test_builds_are_listed_and_gone_back_to_by_the_digits_that_are_printed(machi
     first = machine("1.5").publish()
     two = machine("2.5", quantize={"stamp": False})
     second = two.publish()
-    listed = builds(two.workplace, REPO)
+    listed = published_builds(two.workplace, REPO)
     assert [(one.commit, one.current) for one in listed] == [
         (second.commit, True),
         (first.commit, False),
@@ -424,10 +426,10 @@ def test_two_orders_of_one_model_are_two_commits(machine: Maker, hub: Hub) -> No
 def test_some_of_the_tiers_are_held_only_for_who_asks_so(machine: Maker) -> None:
     machine("1.5").publish()
     few = machine("2.5")
-    few.order = order(few.workplace.settings, PINNED, ("I-Mini",))
+    few.order = order_of(few.workplace.settings, PINNED, ("I-Mini",))
     assert few.finds() is None
     assert few.finds(others=True) is not None
-    few.order = order(few.workplace.settings, PINNED, (*TIERS, "I-Nano"))
+    few.order = order_of(few.workplace.settings, PINNED, (*TIERS, "I-Nano"))
     assert few.finds(others=True) is None
 
 
@@ -508,13 +510,13 @@ def test_a_matrix_that_is_given_is_read_again_only_when_it_changed(tmp_path: Pat
     matrix.write_bytes(b"one")
     told = settings(tmp_path, calibration={"file": matrix})
     first = {"file": hashlib.sha256(b"one").hexdigest()}
-    assert calibration(told) == first
+    assert calibration_inputs(told) == first
     assert not (tmp_path / "work").exists()  # to look leaves nothing behind
     Ledger(tmp_path / "work" / "ledger.sqlite")
-    assert calibration(told) == first
+    assert calibration_inputs(told) == first
     times = matrix.stat().st_atime_ns, matrix.stat().st_mtime_ns
     matrix.write_bytes(b"two")
     os.utime(matrix, ns=times)  # nothing but reading it would tell
-    assert calibration(told) == first
+    assert calibration_inputs(told) == first
     os.utime(matrix, ns=(times[0], times[1] + 1))
-    assert calibration(told) == {"file": hashlib.sha256(b"two").hexdigest()}
+    assert calibration_inputs(told) == {"file": hashlib.sha256(b"two").hexdigest()}

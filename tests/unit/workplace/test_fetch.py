@@ -388,7 +388,7 @@ def test_a_sharded_gguf_is_fetched_and_gives_logits(
     )
     first = folder / files[0].path
     assert [sha256(folder / file.path) for file in files] == [file.sha256 for file in files]
-    assert gguf.read_split(first).tensors == gguf.read(demo_model).tensors
+    assert gguf.read_split(first).tensors == gguf.read_gguf(demo_model).tensors
     outputs = []
     for path in (first, demo_model):
         with Session(path, n_ctx=64, threads=1) as session:

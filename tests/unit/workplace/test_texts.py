@@ -157,6 +157,6 @@ def test_a_matrix_made_of_other_line_ends_is_made_again(tmp_path: Path, demo_mod
     older = {**(job.calibration or {}), "source": job.plan.model.source.sha256}
     record = partial(found.ledger.record, job.key, "imatrix", paths=[job.paths.imatrix], value=[1])
     record(inputs=older)
-    assert calibrating.known(job) is None
+    assert calibrating.known_matrix(job) is None
     record(inputs={**older, "reading": calibrating.READING})
-    assert calibrating.known(job) is not None
+    assert calibrating.known_matrix(job) is not None

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from bot.clients.files import gguf
-from bot.clients.files.ggufheader import text, write_header
+from bot.clients.files.ggufheader import text_value, write_header
 from bot.clients.llama.session import Session, Token
 from bot.errors import SourceError
-from bot.predict.architecture import describe
-from bot.quantize.quantize import quantize
+from bot.predict.architecture import architecture_of
+from bot.quantize.quantize import quantize_recipe
 from tests.split_gguf import split
 
 
@@ -35,27 +35,29 @@ def logits(path: Path) -> np.ndarray:
 
 
 def test_shards_are_one_model(demo_model: Path, shards: list[Path]) -> None:
-    whole, parts = gguf.read(demo_model), gguf.read_split(shards[0])
+    whole, parts = gguf.read_gguf(demo_model), gguf.read_split(shards[0])
     assert len(shards) > 2
     assert gguf.shards(shards[0], parts) == tuple(shards)
     assert parts.tensors == whole.tensors
     assert abs(parts.data_offset - whole.data_offset) <= 128
-    assert describe(parts.metadata, parts.tensors) == describe(whole.metadata, whole.tensors)
-    assert len(gguf.read(shards[0]).tensors) == 40  # the first alone is not the model
+    assert architecture_of(parts.metadata, parts.tensors) == architecture_of(
+        whole.metadata, whole.tensors
+    )
+    assert len(gguf.read_gguf(shards[0]).tensors) == 40  # the first alone is not the model
 
 
 def test_raw_headers_are_those_of_all_shards(demo_model: Path, shards: list[Path]) -> None:
     found = gguf.raw_headers(shards[0])
     assert [path for path, _ in found] == shards
     names = [tensor.name for _, header in found for tensor in header.tensors]
-    assert names == [tensor.name for tensor in gguf.read(demo_model).tensors]
+    assert names == [tensor.name for tensor in gguf.read_gguf(demo_model).tensors]
     ((only, _),) = gguf.raw_headers(demo_model)
     assert only == demo_model
 
 
 def test_a_single_file_is_its_own_only_shard(demo_model: Path) -> None:
     whole = gguf.read_split(demo_model)
-    assert whole == gguf.read(demo_model)
+    assert whole == gguf.read_gguf(demo_model)
     assert gguf.shards(demo_model, whole) == (demo_model,)
 
 
@@ -65,7 +67,7 @@ def test_llama_cpp_gives_the_same_logits_and_files(
     assert np.array_equal(logits(demo_model), logits(shards[0]))
     for source, name in ((demo_model, "whole"), (shards[0], "parts")):
         target = tmp_path / f"{name}.gguf"
-        quantize(source, target, file_type=18, types={}, imatrix=None, threads=2)
+        quantize_recipe(source, target, file_type=18, types={}, imatrix=None, threads=2)
     assert (tmp_path / "whole.gguf").read_bytes() == (tmp_path / "parts.gguf").read_bytes()
 
 
@@ -118,7 +120,10 @@ def array(key: str, inner: int, count: int, data: bytes) -> bytes:
             [array("k", 8, 90, (struct.pack("<Q", 100_000) + b"x" * 100_000) * 90)],
             "90 elements and 9,000,",
         ),
-        ([text("k", "x" * 5_000_000), text("l", "x" * 5_000_000)], "more than the 8,388,608 bytes"),
+        (
+            [text_value("k", "x" * 5_000_000), text_value("l", "x" * 5_000_000)],
+            "more than the 8,388,608 bytes",
+        ),
     ],
     ids=["numbers", "texts in an array", "texts"],
 )
@@ -126,7 +131,7 @@ def test_metadata_is_bounded_as_a_whole(tmp_path: Path, keys: list[bytes], said:
     path = tmp_path / "x.gguf"
     path.write_bytes(write_header(keys, [], 32))
     with pytest.raises(SourceError, match=f"{said}.*that this apex-bot reads; choose another"):
-        gguf.read(path)
+        gguf.read_gguf(path)
 
 
 def test_a_vocabulary_is_stepped_over_whatever_its_size(tmp_path: Path) -> None:
@@ -134,8 +139,8 @@ def test_a_vocabulary_is_stepped_over_whatever_its_size(tmp_path: Path) -> None:
         "tokenizer.ggml.tokens", 8, 300_000, (struct.pack("<Q", 40) + b"t" * 40) * 300_000
     )
     path = tmp_path / "x.gguf"
-    path.write_bytes(write_header([text("general.name", "x"), tokens], [], 32))
-    assert gguf.read(path).metadata == {"general.name": "x"}
+    path.write_bytes(write_header([text_value("general.name", "x"), tokens], [], 32))
+    assert gguf.read_gguf(path).metadata == {"general.name": "x"}
 
 
 def test_of_shards_only_tensors_are_kept(shards: list[Path]) -> None:

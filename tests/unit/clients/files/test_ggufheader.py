@@ -28,7 +28,7 @@ def test_keys_are_what_gguf_reads(tmp_path: Path) -> None:
 
     path = tmp_path / "made.gguf"
     keys = [
-        ggufheader.text("general.architecture", "llama"),
+        ggufheader.text_value("general.architecture", "llama"),
         ggufheader.u32("llama.block_count", 3),
     ]
     path.write_bytes(ggufheader.write_header(keys, [("a", (4, 2, 1), 0, 32)], 32) + bytes(32))
@@ -102,7 +102,7 @@ def test_damaged_headers_are_refused_or_read_quickly(tmp_path: Path) -> None:
 
 def test_values_are_integers_and_texts(tmp_path: Path) -> None:
     keys = [
-        ggufheader.text("general.architecture", "llama"),
+        ggufheader.text_value("general.architecture", "llama"),
         ggufheader.u16("split.no", 3),
         ggufheader.i32("split.tensors.count", -7),
         ggufheader.u32("llama.block_count", 1 << 31),
@@ -122,7 +122,7 @@ def test_values_are_integers_and_texts(tmp_path: Path) -> None:
 
 def test_a_text_that_is_none_and_doubled_names_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "made.gguf"
-    bad = ggufheader.text("general.name", "x").replace(b"x", b"\xff")
+    bad = ggufheader.text_value("general.name", "x").replace(b"x", b"\xff")
     path.write_bytes(ggufheader.write_header([bad], [], 32))
     with pytest.raises(SourceError, match=r"'general\.name' holds no text"):
         ggufheader.values(ggufheader.read_header(path).keys)

@@ -13,7 +13,13 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from bot.clients.files.safetensors import FIRST, LONGEST, MOST_TENSORS, parse_header, read_header
+from bot.clients.files.safetensors import (
+    FIRST,
+    LONGEST,
+    MOST_TENSORS,
+    parse_header,
+    read_safetensors,
+)
 from bot.clients.hub.hub import Hub
 from bot.errors import BotError, SourceError, UnreachableError
 from bot.records.model import HeaderTensor
@@ -38,7 +44,7 @@ def reader(content: bytes, asked: list[tuple[int, int]]) -> Callable[[str, int, 
 
 
 def read(content: bytes) -> tuple[HeaderTensor, ...]:
-    return read_header(reader(content, []), "model.safetensors", len(content))
+    return read_safetensors(reader(content, []), "model.safetensors", len(content))
 
 
 def refused(content: bytes) -> str | None:
@@ -62,7 +68,7 @@ def long_header(count: int, *, experts: str = "") -> bytes:
 def test_a_header_tells_names_types_and_shapes() -> None:
     asked: list[tuple[int, int]] = []
     content = headers.file(PLAIN)
-    found = read_header(reader(content, asked), "x.safetensors", len(content))
+    found = read_safetensors(reader(content, asked), "x.safetensors", len(content))
     assert [(t.name, t.dtype, t.shape, t.bytes) for t in found] == [
         ("a.weight", "BF16", (4, 8), 64),
         ("b.weight", "F8_E4M3", (16,), 16),
@@ -76,7 +82,7 @@ def test_a_long_header_takes_one_more_request_for_the_rest() -> None:
     asked: list[tuple[int, int]] = []
     content = long_header(2000)
     length = 8 + int.from_bytes(content[:8], "little")
-    assert len(read_header(reader(content, asked), "x", len(content))) == 2000
+    assert len(read_safetensors(reader(content, asked), "x", len(content))) == 2000
     assert asked == [(0, FIRST), (FIRST, length)]
 
 
@@ -169,7 +175,7 @@ def test_a_header_beyond_the_bound_is_never_fetched() -> None:
     asked: list[tuple[int, int]] = []
     start = (LONGEST + 1).to_bytes(8, "little") + b"{" * FIRST
     with pytest.raises(SourceError, match=f"{LONGEST + 1:,} bytes, which this apex-bot does not"):
-        read_header(reader(start, asked), "x", 1 << 40)
+        read_safetensors(reader(start, asked), "x", 1 << 40)
     assert asked == [(0, FIRST)]
 
 

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from bot.cli.options import REVISION, RepositoryName
-from bot.clients.hub.addresses import parsed
+from bot.clients.hub.addresses import parse_address
 from bot.errors import SourceError
 
 SITE = "http://127.0.0.1:8910"
@@ -37,7 +37,7 @@ SITE = "http://127.0.0.1:8910"
     ],
 )
 def test_every_form_of_an_address_is_one_repository(text: str) -> None:
-    assert parsed(text, SITE) == ("org/Model-1.5", None)
+    assert parse_address(text, SITE) == ("org/Model-1.5", None)
 
 
 @pytest.mark.parametrize(
@@ -54,14 +54,14 @@ def test_every_form_of_an_address_is_one_repository(text: str) -> None:
     ],
 )
 def test_an_address_names_a_revision(text: str, revision: str) -> None:
-    assert parsed(text, SITE) == ("org/M", revision)
+    assert parse_address(text, SITE) == ("org/M", revision)
 
 
 @pytest.mark.parametrize(
     "text", ["org/Model", "./m-BF16.gguf", "/data/m", "models.d/m.yaml", "org/M:*.gguf", "", "m"]
 )
 def test_other_words_are_no_addresses(text: str) -> None:
-    assert parsed(text, SITE) is None
+    assert parse_address(text, SITE) is None
 
 
 @pytest.mark.parametrize(
@@ -76,11 +76,11 @@ def test_other_words_are_no_addresses(text: str) -> None:
 )
 def test_what_leads_elsewhere_is_said(text: str, said: str) -> None:
     with pytest.raises(SourceError, match=said):
-        parsed(text, SITE)
+        parse_address(text, SITE)
 
 
 def test_a_hub_below_a_path() -> None:
-    assert parsed("https://hub.lan/hf/org/M", "https://hub.lan/hf") == ("org/M", None)
+    assert parse_address("https://hub.lan/hf/org/M", "https://hub.lan/hf") == ("org/M", None)
 
 
 class _Settings:

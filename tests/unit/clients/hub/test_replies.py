@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from bot.clients.hub.replies import listed, release
+from bot.clients.hub.replies import listed_of, release
 from bot.errors import SourceError, UnreachableError
-from bot.foreign import json_object
-from bot.licences import UNREADABLE, of
+from bot.foreign import strict_object
+from bot.licences import UNREADABLE, licences_of
 
 ENDPOINT = "https://hub.example"
 COMMIT = "0123456789abcdef" * 2 + "01234567"
@@ -39,7 +39,7 @@ REPLY: dict[str, Any] = ROW | {
 
 
 def test_a_row_of_a_listing() -> None:
-    model = listed(ROW)
+    model = listed_of(ROW)
     assert model is not None
     assert (model.repo_id, model.commit) == ("maker/Model", COMMIT)
     assert model.created_at == "2026-11-02T10:15:30Z"
@@ -69,7 +69,7 @@ def test_every_licence_of_a_card_counts(
     said: Any, tags: tuple[str, ...], named: tuple[str, ...]
 ) -> None:
     found = release(REPLY | {"cardData": {"license": said}, "tags": list(tags)}, "http://hub")
-    assert of(found) == named
+    assert licences_of(found) == named
     assert found.license == next(iter(named), None)
 
 
@@ -78,7 +78,7 @@ def test_every_licence_of_a_card_counts(
     "value", [None, 5, -1.5, True, "", "x" * 10_000, "\x1b[2J", [], [[]], {}, {"a": 1}]
 )
 def test_a_hostile_row_is_a_row_or_nothing(key: str, value: Any) -> None:
-    model = listed(ROW | {key: value})
+    model = listed_of(ROW | {key: value})
     if key == "id":
         assert model is None
         return
@@ -90,7 +90,7 @@ def test_a_hostile_row_is_a_row_or_nothing(key: str, value: Any) -> None:
 
 @pytest.mark.parametrize("row", [None, 5, "maker/Model", [], {}, {"id": "../../etc/passwd"}])
 def test_what_names_no_repository_is_no_row(row: Any) -> None:
-    assert listed(row) is None
+    assert listed_of(row) is None
 
 
 def test_a_release() -> None:
@@ -135,8 +135,8 @@ def test_a_disabled_repository() -> None:
 
 
 def test_json_may_have_a_mark_infinity_and_64_levels() -> None:
-    limits = json_object(b'\xef\xbb\xbf{"time_step_limit": [0.0, Infinity]}', "config.json")
+    limits = strict_object(b'\xef\xbb\xbf{"time_step_limit": [0.0, Infinity]}', "config.json")
     assert limits == {"time_step_limit": [0.0, float("inf")]}
-    assert json_object(b'{"a":' * 64 + b"1" + b"}" * 64, "x")
+    assert strict_object(b'{"a":' * 64 + b"1" + b"}" * 64, "x")
     with pytest.raises(SourceError, match="nested deeper than the 64"):
-        json_object(b'{"a":' * 65 + b"1" + b"}" * 65, "x")
+        strict_object(b'{"a":' * 65 + b"1" + b"}" * 65, "x")

@@ -14,9 +14,9 @@ from bot.clients.hub.hub import Hub as Client
 from bot.clients.hub.trusted import TrustedPublisher
 from bot.disk.hashes import sha256
 from bot.errors import AccessError, BotError, UnreachableError
-from bot.localhub.routes.lending import trust
-from bot.publish.send import send
-from bot.publish.upload import publish
+from bot.localhub.routes.lending import trusted_repository
+from bot.publish.send import send_files
+from bot.publish.upload import publish_commit
 from bot.records.built import Built
 from tests.hand_clock import HandClock
 from tests.local_hub.runner import CLAIMS, ISSUER, PASSWORD, Runner, running_runner
@@ -55,7 +55,7 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
         for name, value in {**runner.environment, "HF_TOKEN": OWN}.items():
             monkeypatch.setenv(name, value)
         repo = hub.create("model")
-        trust(hub.store, repo, ISSUER, runner.public_keys(tmp_path), CLAIMS)
+        trusted_repository(hub.store, repo, ISSUER, runner.public_keys(tmp_path), CLAIMS)
         yield Scene(hub=hub, proxy=proxy, runner=runner, repo=repo)
 
 
@@ -76,8 +76,8 @@ def seen(scene: Scene) -> set[str]:
 
 def test_an_update_with_lent_tokens(scene: Scene, files: Files) -> None:
     client = scene.client()
-    send(client, scene.repo, {"a.gguf": files["a.gguf"]})
-    publish(client, scene.repo, files, "Release", private=False)
+    send_files(client, scene.repo, {"a.gguf": files["a.gguf"]})
+    publish_commit(client, scene.repo, files, "Release", private=False)
     assert seen(scene) >= set(files)
     assert scene.hub.commits(scene.repo) == 1
     assert len(scene.runner.given) == scene.proxy.count("POST", "/oauth/token") >= 1
@@ -97,8 +97,8 @@ def test_a_token_that_runs_out_while_a_file_is_sent(
         Fault(method=slow[0], part=slow[1], status=0, arrives=True, delay=2.2, times=2)
     ]
     client = scene.client()
-    send(client, scene.repo, {name: files[name] for name in ("a.gguf", "b.gguf")})
-    publish(client, scene.repo, files, "Release", private=False)
+    send_files(client, scene.repo, {name: files[name] for name in ("a.gguf", "b.gguf")})
+    publish_commit(client, scene.repo, files, "Release", private=False)
     assert seen(scene) >= set(files)
     assert scene.hub.commits(scene.repo) == 1
     assert scene.proxy.count("POST", "/oauth/token") >= 3
@@ -127,7 +127,7 @@ def test_another_repository_is_refused(scene: Scene, files: Files) -> None:
     other = scene.hub.create("other")
     for repo_id in (other, "alice/not-there"):
         with pytest.raises(AccessError, match=f"{repo_id} must exist and name this workflow"):
-            publish(scene.client(repo_id), repo_id, files, "Release", private=False)
+            publish_commit(scene.client(repo_id), repo_id, files, "Release", private=False)
     card, head = (
         {"README.md": Path(files["README.md"].path)},
         Client(scene.hub.url, None).head(other),
@@ -187,7 +187,7 @@ def test_a_failed_exchange_raises_and_nobody_elses_token_is_used(
             )
         ]
     with pytest.raises(kind, match=match) as told:
-        publish(scene.client(), scene.repo, files, "Release", private=False)
+        publish_commit(scene.client(), scene.repo, files, "Release", private=False)
     assert "\n" not in str(told.value)
     assert scene.hub.commits(scene.repo) == 0
     # nothing was asked for but the exchange itself

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from bot.clients.hub.hub import Hub
 from bot.disk.hashes import sha256
 from bot.errors import AccessError
-from bot.publish.held import verify
+from bot.publish.held import verify_held
 from bot.records.built import Built
 from tests.local_hub.server import Hub as LocalHub
 from tests.unit.clients.hub.between import Between, Fault, between, closed_port
@@ -75,7 +75,7 @@ def published(proxy: Between, hub: LocalHub, files: dict[str, Built], *, ahead: 
         Path(files["A.gguf"].path).unlink()
     paths = {name: Path(built.path) for name, built in files.items()}
     commit = client.commit(repo, paths, "Release", client.head(repo))
-    held = verify(client, repo, commit, files)
+    held = verify_held(client, repo, commit, files)
     there = {file.path: file.sha256 for file in held.files}
     for name in ("A.gguf", "B.gguf"):
         assert there[name] == hashlib.sha256(CONTENTS[name]).hexdigest()

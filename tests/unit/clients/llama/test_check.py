@@ -30,7 +30,7 @@ def good(demo_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("good") / "good.gguf"
     types = {
         tensor.name: next((k for part, k in kinds.items() if part in tensor.name), "Q8_0")
-        for tensor in gguf.read(demo_model).tensors
+        for tensor in gguf.read_gguf(demo_model).tensors
         if tensor.type == "BF16"
     }
     want = WantedFile(target=path, file_type=15, types=types, weights=None)

@@ -40,8 +40,10 @@ def pair(model: Path, folder: Path, base: str, matrix: Matrix | None) -> tuple[s
     )
     one_pass(model, [want])
     other = folder / "llama.gguf"
-    quantize.quantize(model, other, file_type=file_type(base), types={}, imatrix=matrix, threads=2)
-    assert types == {t.name: t.type for t in gguf.read(other).tensors}
+    quantize.quantize_recipe(
+        model, other, file_type=file_type(base), types={}, imatrix=matrix, threads=2
+    )
+    assert types == {t.name: t.type for t in gguf.read_gguf(other).tensors}
     return sha256(want.target), sha256(other)
 
 
@@ -55,12 +57,12 @@ def test_without_an_importance_matrix(demo_model: Path, tmp_path: Path, base: st
 def test_with_an_importance_matrix(demo_model: Path, tmp_path: Path, base: str) -> None:
     stored = tmp_path / "matrix"
     _store(stored, matrix_for(demo_model))
-    ours, theirs = pair(demo_model, tmp_path, base, imatrix.read(stored))
+    ours, theirs = pair(demo_model, tmp_path, base, imatrix.read_matrix(stored))
     assert ours == theirs
 
 
 def test_llama_cpp_tells_a_type_for_every_tensor_of_every_file_type(demo_model: Path) -> None:
-    names = {tensor.name for tensor in gguf.read(demo_model).tensors}
+    names = {tensor.name for tensor in gguf.read_gguf(demo_model).tensors}
     refused = set()
     for base in FILE_TYPES:
         assert chosen_types(demo_model, file_type(base), imatrix=True).keys() == names
@@ -100,11 +102,11 @@ def test_the_stamp_changes_nothing_but_metadata(demo_model: Path, tmp_path: Path
     one_pass(demo_model, wanted)
     stamped, plain = (want.target for want in wanted)
     other = tmp_path / "llama.gguf"
-    quantize.quantize(
+    quantize.quantize_recipe(
         demo_model, other, file_type=15, types=types, imatrix=matrix, threads=2, stamp=stamp
     )
     assert sha256(stamped) == sha256(other)
-    one, two = gguf.read(stamped), gguf.read(plain)
+    one, two = gguf.read_gguf(stamped), gguf.read_gguf(plain)
     assert {k: v for k, v in one.metadata.items() if k not in dict(stamp)} == two.metadata
     assert [one.get(key) for key, _ in stamp] == ["I-Compact", "c0ffee" * 10, "0.1.0"]
     assert one.tensors == two.tensors
@@ -116,8 +118,8 @@ def test_a_long_dataset_name_is_cut_as_llama_cpp_cuts_it(demo_model: Path, tmp_p
     matrix = Matrix(datasets=(name,), chunks=1, sums={}, counts={})
     assert dict(quantize.notes(matrix))["quantize.imatrix.dataset"] == "ä" * 63
     target = tmp_path / "out.gguf"
-    quantize.quantize(demo_model, target, file_type=7, types={}, imatrix=matrix, threads=2)
-    assert gguf.read(target).get("quantize.imatrix.dataset") == "ä" * 63
+    quantize.quantize_recipe(demo_model, target, file_type=7, types={}, imatrix=matrix, threads=2)
+    assert gguf.read_gguf(target).get("quantize.imatrix.dataset") == "ä" * 63
 
 
 def test_importance_is_made_by_tensor(demo_model: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub import HfApi  # noqa: TID251 - what clients read
 
 from bot.clients.files import ggufheader
-from bot.localhub.files.card_data import describe, front_matter, split_card
+from bot.localhub.files.card_data import front_matter, repository_facts, split_card
 from bot.localhub.files.commit_body import regular_entry
 from bot.settings.settings import DEMO
 from tests.local_hub.server import Hub, large
@@ -23,7 +23,7 @@ def described(**contents: bytes) -> dict[str, object]:
         path = {"card": "README.md", "config": "config.json"}.get(key, f"{key}.gguf")
         files[path] = regular_entry(path, data)
         by_hash[files[path].sha256] = data
-    return describe(files, lambda sha256, limit: by_hash[sha256][:limit])
+    return repository_facts(files, lambda sha256, limit: by_hash[sha256][:limit])
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def header(*keys: bytes, tensors: tuple[tuple[int, ...], ...] = ((32, 4),)) -> b
 
 
 def model(*more: bytes, family: str = "llama", shape: tuple[int, ...] = (32, 4)) -> bytes:
-    return header(ggufheader.text("general.architecture", family), *more, tensors=(shape,))
+    return header(ggufheader.text_value("general.architecture", family), *more, tensors=(shape,))
 
 
 def test_the_header_of_a_model_is_told_as_the_hub_tells_it() -> None:
@@ -120,9 +120,9 @@ def test_the_header_of_a_model_is_told_as_the_hub_tells_it() -> None:
 
 def test_parts_that_are_no_model_are_passed_over() -> None:
     beside = {
-        "a-imatrix": header(ggufheader.text("general.type", "imatrix")),
+        "a-imatrix": header(ggufheader.text_value("general.type", "imatrix")),
         "b-mmproj": model(family="clip"),
-        "c-lora": model(ggufheader.text("general.type", "adapter")),
+        "c-lora": model(ggufheader.text_value("general.type", "adapter")),
         "d-empty": b"",
         "e-broken": DEMO_MODEL[:5000],
         "f-pointer": b"version https://git-lfs.github.com/spec/v1\n",
@@ -142,10 +142,10 @@ def test_shards_are_counted_together() -> None:
 @pytest.mark.parametrize(
     "more",
     [
-        ggufheader.text("tokenizer.chat_template", "x" * 100_000),
-        ggufheader.text("tokenizer.chat_template", "x").replace(b"x", b"\xff"),
+        ggufheader.text_value("tokenizer.chat_template", "x" * 100_000),
+        ggufheader.text_value("tokenizer.chat_template", "x").replace(b"x", b"\xff"),
         ggufheader.u32("tokenizer.ggml.bos_token_id", 7),
-        ggufheader.text("llama.context_length", "4096"),
+        ggufheader.text_value("llama.context_length", "4096"),
     ],
 )
 def test_values_nobody_can_use_are_left_out(more: bytes) -> None:
@@ -153,7 +153,7 @@ def test_values_nobody_can_use_are_left_out(more: bytes) -> None:
 
 
 def test_a_header_larger_than_the_first_look_is_read_on() -> None:
-    large = ggufheader.text("general.description", "d" * (3 * ggufheader.FIRST))
+    large = ggufheader.text_value("general.description", "d" * (3 * ggufheader.FIRST))
     assert described(A=model(large))["gguf"] == {"total": 128, "architecture": "llama"}
 
 

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from bot.errors import SettingsError, SourceError
-from bot.localhub.routes.lending import EXCHANGE, ID_TOKEN, trust
+from bot.localhub.routes.lending import EXCHANGE, ID_TOKEN, trusted_repository
 from tests.local_hub.runner import CLAIMS, ISSUER, Runner, running_runner
 from tests.local_hub.server import Hub, Reply, regular, running_hub
 
@@ -31,7 +31,7 @@ def runner() -> Iterator[Runner]:
 @pytest.fixture
 def repo(hub: Hub, runner: Runner, tmp_path: Path) -> str:
     repo_id = hub.create("model")
-    trust(hub.store, repo_id, ISSUER, runner.public_keys(tmp_path), WANTED)
+    trusted_repository(hub.store, repo_id, ISSUER, runner.public_keys(tmp_path), WANTED)
     return repo_id
 
 
@@ -148,7 +148,7 @@ def test_a_lent_token_runs_out(
     monkeypatch.setattr("bot.localhub.files.accounts.time", clock)
     with running_hub(tmp_path / "short", lent_seconds=600) as hub:
         repo = hub.create("model", private=True)
-        trust(hub.store, repo, ISSUER, runner.public_keys(tmp_path), WANTED)
+        trusted_repository(hub.store, repo, ISSUER, runner.public_keys(tmp_path), WANTED)
         token = exchange(hub, runner.signed(hub.url), repo).json["access_token"]
         assert hub.ask("GET", f"/api/models/{repo}", token=token).status == 200
         ahead[0] = 601
@@ -162,13 +162,13 @@ def test_keys_that_could_sign_are_refused(hub: Hub, runner: Runner, tmp_path: Pa
     for text in ("", "[]", "{}", '{"keys": [1]}', '{"keys": []}', "\xff"):
         keys.write_text(text, encoding="latin-1")
         with pytest.raises(SettingsError, match="JWKS"):
-            trust(hub.store, repo, ISSUER, keys, WANTED)
+            trusted_repository(hub.store, repo, ISSUER, keys, WANTED)
     for key in (private, shared):
         keys.write_text(json.dumps({"keys": [key]}))
         with pytest.raises(SettingsError, match="not public"):
-            trust(hub.store, repo, ISSUER, keys, WANTED)
+            trusted_repository(hub.store, repo, ISSUER, keys, WANTED)
     good = runner.public_keys(tmp_path)
     with pytest.raises(SettingsError, match="every job"):
-        trust(hub.store, repo, ISSUER, good, {})
+        trusted_repository(hub.store, repo, ISSUER, good, {})
     with pytest.raises(SourceError, match="make it before"):
-        trust(hub.store, "alice/none", ISSUER, good, WANTED)
+        trusted_repository(hub.store, "alice/none", ISSUER, good, WANTED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bot.localhub.pages.cards import rendered
-from bot.localhub.pages.pages import size
+from bot.localhub.pages.pages import shown_size
 from tests.local_hub.server import Hub, regular
 
 HOSTILE = b"""---
@@ -76,7 +76,7 @@ def test_other_addresses_stay_or_vanish(address: str) -> None:
 
 
 def test_sizes_for_people() -> None:
-    assert [size(n) for n in (0, 999, 1000, 12_345_678, 34_560_000_000)] == [
+    assert [shown_size(n) for n in (0, 999, 1000, 12_345_678, 34_560_000_000)] == [
         "0 B", "999 B", "1 kB", "12.3 MB", "34.6 GB"]  # fmt: skip
 
 
