@@ -19,7 +19,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from bot.localhub.server import serve_hub
-serve(Path(sys.argv[1]), 0, ready=lambda url: print(url, flush=True))
+serve_hub(Path(sys.argv[1]), 0, ready=lambda url: print(url, flush=True))
 print("ended", flush=True)
 """
 

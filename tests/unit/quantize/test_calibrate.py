@@ -120,7 +120,7 @@ from tests.steps import at_step
 from tests.unit.quantize.test_calibrate import collect, portions
 at_step("rename .*/note$", 2, lambda _line: os.kill(os.getpid(), signal.SIGKILL))
 model, target, note = map(Path, sys.argv[1:])
-collect(model, target, portions(), checkpoint=Checkpoint(path=note, every=4, key="k"))
+collect(model, target, portions(), checkpoint=Savepoint(path=note, every=4, key="k"))
 """
 
 
