@@ -36,16 +36,16 @@ from pydantic import SecretStr
 from bot.clients.bounds import REPLY
 from bot.clients.files import shards
 from bot.clients.github.github import GithubRepository, connect, requests_left
+from bot.clients.hub.changes import Writer
 from bot.clients.hub.community import Community
 from bot.clients.hub.hub import Hub
-from bot.clients.hub.writing import Writer
 from bot.detect.inspection import look_at_folder
 from bot.detect.listed import conclude, learn
 from bot.errors import BotError
 from bot.foreign import LARGEST_CONFIG, MOST_VALUES
 from bot.jobs.claims import claimed, sealed
 from bot.jobs.orders import LONGEST, Folder, Group, Prepared
-from bot.lint import reading
+from bot.lint import linted
 from bot.lint.defects import defects_of
 from bot.measures.journal import Journal, empty
 from bot.progress import Narrator
@@ -208,7 +208,7 @@ class Inputs:
         self._write("results.json", self.dice.text(self.results))
         self._write("SHA256SUMS", self.dice.damage(f"{'0' * 64}  README.md\n".encode() * 3))
         self._write("x-Q8_0.gguf", next(self._headers("gguf")))
-        found = reading.of_folder(self.folder, Narrator(quiet=True), hashes=False)
+        found = linted.of_folder(self.folder, Narrator(quiet=True), hashes=False)
         text = card.decode("utf-8", "replace")
         return defects_of(found), blocks.merged_card(text, self.card), blocks.front_matter_of(text)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from bot.actions import dashboard
+from bot.actions.executing import Attempt, NotStarted
 from bot.actions.follow import Progress, follow_run
 from bot.actions.trigger import UNLISTED, DispatchOrder, delivery_of, find_run, titled, trigger
 from bot.clients.github import github
@@ -27,7 +28,6 @@ from bot.errors import (
 from bot.settings.settings import GitHubSettings
 from bot.store.ledger import Ledger
 from bot.store.queue import Queue, QueuedRelease
-from bot.workplace.executing import Attempt, NotStarted
 
 SHOWN_EVERY = 60.0  # seconds between looks at the dashboard
 RUN = re.compile(r"/actions/runs/([0-9]{1,18})$")

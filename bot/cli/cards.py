@@ -109,7 +109,7 @@ def lint(
     bot lint ./release --json
     """
     from bot.lint.defects import defects_of as look
-    from bot.lint.reading import read_repository
+    from bot.lint.linted import read_repository
 
     found = look(read_repository(ctx.obj.workplace, repository, revision, hashes=not no_hashes))
     if as_json:

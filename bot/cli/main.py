@@ -15,21 +15,9 @@ from typing import ClassVar
 import click
 
 from bot import interrupts, rights, secrecy
-from bot.cli import (
-    cards,
-    disk,
-    hubs,
-    init,
-    machine,
-    models,
-    numbers,
-    parts,
-    publishing,
-    runs,
-    step,
-    watch,
-)
+from bot.cli import cards, init, inspecting, numbers, parts, publishing, runs, step, watch
 from bot.cli.context import Context
+from bot.cli.machine import disk, hubs, verbs
 from bot.cli.options import Place, Sections, anywhere
 from bot.errors import BotError, of_machine
 
@@ -97,7 +85,7 @@ def cli(ctx: click.Context, config: Path | None, quiet: bool, log: str) -> None:
     ctx.obj.log_as(log)
 
 
-NOUNS = (models, publishing, cards, parts, numbers, watch, init, runs, step, machine, disk, hubs)
+NOUNS = (inspecting, publishing, cards, parts, numbers, watch, init, runs, step, verbs, disk, hubs)
 for verb in chain.from_iterable(noun.VERBS for noun in NOUNS):
     cli.add_command(verb)
 

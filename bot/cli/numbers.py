@@ -83,7 +83,7 @@ def evaluate(
     bot evaluate a.gguf b.gguf --against model-BF16.gguf --measures ppl,kld,hellaswag
     bot evaluate unsloth/Qwen3.6-35B-A3B-GGUF:UD-Q4_K_XL --against ./model-BF16.gguf
     """
-    from bot.cli import text_tables
+    from bot.cli.text import text_tables
 
     if against is not None or measures:
         from bot.evaluate.files import evaluate_files as measure_files
@@ -130,7 +130,7 @@ def compare(
     bot compare a.gguf b.gguf --against model-BF16.gguf --measures kld,hellaswag
     bot compare I-Mini I-Nano --results results.json
     """
-    from bot.cli import text_tables
+    from bot.cli.text import text_tables
     from bot.evaluate import files
 
     if path is not None:
@@ -158,7 +158,7 @@ def import_(context: Context, files: tuple[Path, ...], as_json: bool) -> None:
     bot import coder30b/*.json qwen36_35b/kl_results.txt
     """
     del context
-    from bot.cli import text_tables
+    from bot.cli.text import text_tables
     from bot.measures.imported import read_imported
 
     found = tuple(row for path in files for row in read_imported(path))

@@ -100,7 +100,7 @@ def calibrate(
     bot calibrate ./model-BF16.gguf
     bot calibrate some-org/model-BF16-GGUF --json
     """
-    from bot.cli import text_tables
+    from bot.cli.text import text_tables
 
     with road_of(context, model, revision, tiers) as road:
         made, job = road.value("calibration"), road.value("job")
@@ -175,7 +175,7 @@ def verify(context: Context, file: Path, no_run: bool, as_json: bool) -> None:
     bot verify ./model-APEX-I-Mini.gguf
     bot verify ./model-APEX-Quality-00001-of-00004.gguf --no-run --json
     """
-    from bot.cli import text_tables
+    from bot.cli.text import text_tables
     from bot.quantize.verify import verify_file as look
 
     findings = []

@@ -8,7 +8,7 @@ import click
 
 from bot.cli import runs
 from bot.cli.context import TO, Context, emit, paths_of, require_own, staged
-from bot.cli.models import plan_text, sketched
+from bot.cli.inspecting import plan_text, sketched
 from bot.cli.options import JSON, RepositoryName
 from bot.errors import AccessError
 
@@ -42,7 +42,7 @@ def _publish(
     unless_published: bool = False,
     show_timeline: bool = False,
 ) -> None:
-    from bot.cli import text_tables
+    from bot.cli.text import text_tables
     from bot.release.road import Request, Road
 
     if private:
@@ -168,14 +168,14 @@ def _rehearse(
     unless_published: bool,
 ) -> None:
     """All that a publication would find before it makes anything, and what it would do."""
-    from bot.cli import text_tables
+    from bot.cli.text import text_tables
     from bot.gate import gating
     from bot.publish.replacing import replaced_by_update
     from bot.release import ahead, needs
     from bot.release.room import require_room_ahead
     from bot.workplace import asked
+    from bot.workplace.names import can_name, target_of
     from bot.workplace.pinning import pin
-    from bot.workplace.target import can_name, target_of
 
     require_own(context, model)
     workplace = context.workplace
@@ -254,7 +254,7 @@ def rollback(context: Context, repository: str, revision: str | None, as_json: b
     bot rollback my-name/model-APEX-GGUF
     bot rollback my-name/model-APEX-GGUF 1f2e3d4c5b6a
     """
-    from bot.cli import text_tables
+    from bot.cli.text import text_tables
     from bot.publish.publication import back, published_builds
     from bot.workplace.pinning import as_repo
 

@@ -146,7 +146,7 @@ def status(context: Context, stay: bool, as_json: bool) -> None:
         if as_json:
             click.echo(legible_json(asdict(found)))
         else:
-            from bot.cli import boards
+            from bot.cli.text import boards
 
             if stay:
                 _wipe()

@@ -56,10 +56,9 @@ from bot.store.ledger import Ledger, Work
 from bot.workplace import asked
 from bot.workplace.asked import Pinned
 from bot.workplace.job import Job, tools_of
-from bot.workplace.names import name_of
+from bot.workplace.names import name_of, target_of
 from bot.workplace.pinning import hash_model
 from bot.workplace.planning import make_plan
-from bot.workplace.target import target_of
 from bot.workplace.workplace import Workplace
 
 

@@ -15,9 +15,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
+from bot.clients.hub.changes import ATTRIBUTES, Writer
 from bot.clients.hub.connection import MovedOn
 from bot.clients.hub.hub import Hub
-from bot.clients.hub.writing import ATTRIBUTES, Writer
 from bot.disk.hashes import sha256
 from bot.disk.locks import unused
 from bot.disk.paths import inside, remove, require_safe

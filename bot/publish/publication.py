@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bot.clients.hub.changes import Writer
 from bot.clients.hub.community import HubPull
 from bot.clients.hub.hub import Hub
-from bot.clients.hub.writing import Writer
 from bot.clock import SystemClock, iso
 from bot.disk.folders import GATE
 from bot.disk.paths import slug

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
+from bot.clients.hub.changes import Writer
 from bot.clients.hub.hub import Hub
-from bot.clients.hub.writing import Writer
 from bot.errors import PublishError, SourceError
 from bot.records.releases import Release
 from bot.workplace import provenance

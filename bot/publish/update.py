@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bot.clients.hub.changes import Writer
 from bot.clients.hub.hub import Hub
-from bot.clients.hub.writing import Writer
 from bot.disk.hashes import sha256
 from bot.disk.writing import keep_text
 from bot.errors import PublishError, SourceError

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from bot.clients.hub.changes import Writer
 from bot.clients.hub.hub import Hub
-from bot.clients.hub.writing import Writer
 from bot.errors import BotError, PublishError
 from bot.publish.held import Differs, differing, verify_held
 from bot.records.built import Built

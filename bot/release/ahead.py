@@ -11,9 +11,9 @@ from bot.plan.models import Model, Plan, Sketch
 from bot.plan.profiles import load_profiles
 from bot.records.releases import Release
 from bot.workplace import names, provenance
+from bot.workplace.names import target_of
 from bot.workplace.pinning import as_file, as_repo, name_of_file
 from bot.workplace.provenance import Made
-from bot.workplace.target import target_of
 from bot.workplace.workplace import Workplace
 
 RESULTS = "results.json"

@@ -36,9 +36,9 @@ from bot.workplace import asked
 from bot.workplace.asked import Order, Pinned
 from bot.workplace.demo_texts import EVERY_USE, MATRIX
 from bot.workplace.job import Job
+from bot.workplace.names import target_of
 from bot.workplace.pinning import as_file, pin
 from bot.workplace.planning import make_plan
-from bot.workplace.target import target_of
 from bot.workplace.workplace import Workplace
 
 Looks = Mapping[str, tuple[str, str | None]]

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
+from bot.actions.executing import Executor, Here, run_here
 from bot.actions.on_github import OnGitHub, on_github
 from bot.clock import Clock, SystemClock, iso
 from bot.detect.inspection import machine
@@ -26,7 +27,6 @@ from bot.watcher.presence import Presence
 from bot.watcher.schedule import Turn, scheduler
 from bot.watcher.watcher import Looked, Watcher
 from bot.workplace import demo_texts
-from bot.workplace.executing import Executor, Here, run_here
 from bot.workplace.workplace import Workplace
 
 ACT = 15.0  # seconds between looks at the queue

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from bot.actions.executing import Attempt, Executor, NotStarted
 from bot.clock import Clock
 from bot.errors import BotError
 from bot.progress import Narrator
 from bot.settings.policies import Policy
 from bot.store.queue import Queue, QueuedRelease
-from bot.workplace.executing import Attempt, Executor, NotStarted
 
 AT_ONCE = 20  # tasks started in one turn
 DAY = 86_400.0

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from bot.apart import sandbox
+from bot.apart.memory import free_memory
 from bot.apart.worker import ChildTerms, Room
 from bot.clients.llama.loading import Loading
 from bot.progress import Narrator
 from bot.settings.settings import LlamaSettings, Settings
-from bot.workplace.memory import free_memory
 
 REACHES: dict[str, str] = {
     "offline": "llama.cpp opens files without a token and a network, but can read this user's",

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bot.apart.memory import free_memory
 from bot.clients.llama import library
 from bot.errors import SettingsError
 from bot.measures.reference import Free
@@ -19,7 +20,6 @@ from bot.records.recipes import Recipe
 from bot.settings.settings import Settings
 from bot.store.ledger import Finished
 from bot.workplace import asked
-from bot.workplace.memory import free_memory
 from bot.workplace.names import file_name
 from bot.workplace.texts import calibration_texts
 from bot.workplace.workplace import Workplace

@@ -9,9 +9,11 @@ from pathlib import Path
 from bot.clients.hub.repo_names import require_repo_id
 from bot.disk.paths import require_safe
 from bot.errors import SettingsError, SourceError
+from bot.plan.models import HasName
 from bot.plan.profiles import Profile
 from bot.settings.settings import PublishSettings
 from bot.wording import naming
+from bot.workplace.workplace import Workplace
 
 # what a 16-bit file's name says beside the model's: its type, its place among shards
 BESIDE = re.compile(r"([-_.](bf16|f16|fp16|f32|fp32))?(-\d{5}-of-\d{5})?$", re.IGNORECASE)
@@ -105,3 +107,30 @@ def without_command(repo_id: str, files: Sequence[str]) -> list[str]:
 def stem_of(path: Path) -> str:
     """A file's name as it was given, without its ending."""
     return path.name.removesuffix(path.suffix) if path.suffix.lower() == ".gguf" else path.name
+
+
+# ── where it goes ───────────────────────────────────────────────────────────────────────────
+
+
+def target_of(workplace: Workplace, model: HasName, to: str | None) -> str:
+    """The repository to publish to: as given, or by the naming template.
+
+    Raises SourceError for a name that no Hub takes.
+    """
+    if to:
+        require_repo_id(to, "check --to")
+        return to
+    return target(workplace.settings.publish, model.name, owner_of(workplace))
+
+
+def can_name(workplace: Workplace, to: str | None) -> bool:
+    """Whether the repository to publish to can be told without a token, or there is one."""
+    return bool(to or workplace.settings.hub.namespace) or workplace.has_token
+
+
+def owner_of(workplace: Workplace) -> str:
+    """Who owns what is published: by the settings, or the token's user."""
+    namespace = workplace.settings.hub.namespace
+    if namespace is None and workplace.settings.publish.trusted_publisher:
+        raise SettingsError("hub.namespace is not set; a trusted publisher is no user: name it")
+    return namespace or workplace.hub.whoami()

@@ -18,8 +18,8 @@ import pytest
 import yaml
 from pydantic import SecretStr
 
+from bot.clients.hub.changes import Writer
 from bot.clients.hub.hub import Hub as Client
-from bot.clients.hub.writing import Writer
 from bot.settings.settings import DEMO
 from tests.e2e.hostile import KEY, NONE, OTHER, OWN, PLANS, SECRET
 from tests.e2e.hostile_bot import Plan

@@ -14,6 +14,7 @@ from multiprocessing.sharedctypes import SynchronizedArray
 from pathlib import Path
 from typing import Any
 
+from bot.actions.executing import Attempt
 from bot.clients.hub.hub import Hub
 from bot.errors import BotError, UnreachableError
 from bot.progress import Narrator
@@ -23,7 +24,6 @@ from bot.store.queue import QueuedRelease
 from bot.watcher.budget import RequestBudget
 from bot.watcher.dispatching import queue_turn
 from bot.watcher.watcher import Watcher
-from bot.workplace.executing import Attempt
 
 NOW, FIRST = 0, 1  # places in the shared array: the time, then when each watcher wakes
 TICK = 0.0003  # seconds of real time between looks at the simulated clock

@@ -131,7 +131,11 @@ def test_what_a_stream_says_stays_as_it_was_where_nothing_obeys_it() -> None:
 def _printed(program: str, **environment: str) -> tuple[bytes, bytes]:
     """What a program prints after `secrecy.hide_secrets()`, in bytes."""
     done = subprocess.run(
-        [sys.executable, "-c", f"import sys; from bot import secrecy; secrecy.hide_secrets(); {program}"],
+        [
+            sys.executable,
+            "-c",
+            f"import sys; from bot import secrecy; secrecy.hide_secrets(); {program}",
+        ],
         env={**os.environ, **environment},
         capture_output=True,
         check=False,

@@ -18,7 +18,7 @@ from bot.localhub.files.card_data import CARD_LIMIT, split_card
 from bot.localhub.files.pulls import Pull, PullEvent
 from bot.localhub.files.repositories import Store
 from bot.localhub.files.repository import Commit, Entry, Repo
-from bot.localhub.pages.cards import chips, difference, rendered
+from bot.localhub.pages.card_html import chips, difference, rendered
 from bot.localhub.routes import listing
 from bot.localhub.routes.request import readable, store_of, viewer_of
 from bot.localhub.routes.revisions import LAST

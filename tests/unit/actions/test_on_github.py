@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from bot.actions.on_github import OnGitHub, on_github
 from bot.actions.trigger import titled
-from bot.cli.boards import text
+from bot.cli.text.boards import text
 from bot.errors import AccessError, SettingsError
 from bot.progress import Narrator
 from bot.settings.policies import Policy

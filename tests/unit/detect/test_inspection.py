@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from bot.cli import text_tables
+from bot.cli.text import text_tables
 from bot.clients.hub.hub import Hub as Client
 from bot.detect.buildable import decide
 from bot.detect.inspection import look_at, look_at_folder

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from bot.clients.hub.changes import Writer
 from bot.clients.hub.hub import Hub as Client
-from bot.clients.hub.writing import Writer
 from bot.errors import PublishError, UnreachableError
 from bot.publish.reclaim import Replaced, reclaim, replaced
 from bot.publish.update import rollback_files

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from bot.cli import doctor
+from bot.cli.machine import doctor
 from bot.cli.main import cli
 from bot.disk.hashes import sha256
 from bot.errors import SettingsError

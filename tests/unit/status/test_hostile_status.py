@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bot.actions import dashboard
-from bot.cli import boards
+from bot.cli.text import boards
 from bot.settings.settings import load
 from bot.store.board import board
 from bot.store.sightings import Decided

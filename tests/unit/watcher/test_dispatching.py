@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bot.actions.executing import Attempt
 from bot.errors import UnreachableError
 from bot.progress import Narrator
 from bot.settings.policies import Policy
@@ -13,7 +14,6 @@ from bot.store.ledger import Ledger
 from bot.store.queue import AGREED, STARTING, Queue, QueuedRelease
 from bot.store.sightings import Decided
 from bot.watcher.dispatching import queue_turn
-from bot.workplace.executing import Attempt
 from tests.hand_clock import HandClock
 
 

@@ -11,9 +11,9 @@ from huggingface_hub import DiscussionComment, HfApi  # noqa: TID251 - what othe
 from huggingface_hub.errors import HfHubHTTPError  # noqa: TID251
 from pydantic import SecretStr
 
+from bot.clients.hub.changes import Writer
 from bot.clients.hub.community import Community, HubPull
 from bot.clients.hub.hub import Hub as Client
-from bot.clients.hub.writing import Writer
 from bot.errors import AccessError, SourceError
 from tests.local_hub.server import ORG, Hub, regular
 from tests.unit.clients.hub.between import Between, Fault, between

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from bot.clients.hub.changes import Writer
 from bot.clients.hub.hub import Hub
-from bot.clients.hub.writing import Writer
 from bot.errors import (
     AbsentError,
     AccessError,

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from bot.clients.hub.changes import Writer
 from bot.clients.hub.community import Community
 from bot.clients.hub.hub import Hub
-from bot.clients.hub.writing import Writer
 from bot.disk.hashes import sha256
 from bot.errors import BotError
 from tests.local_hub.server import Hub as LocalHub

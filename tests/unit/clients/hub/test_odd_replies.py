@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from bot.clients.hub.changes import Writer
 from bot.clients.hub.community import Community
 from bot.clients.hub.hub import Hub as Client
-from bot.clients.hub.writing import Writer
 from bot.errors import BotError, UnreachableError
 from tests.local_hub.server import Hub, regular
 from tests.unit.clients.hub.between import Between, Fault, between

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bot.localhub.pages.cards import rendered
+from bot.localhub.pages.card_html import rendered
 from bot.localhub.pages.pages import shown_size
 from tests.local_hub.server import Hub, regular
 

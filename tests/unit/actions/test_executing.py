@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from bot.actions.executing import Attempt, Here
 from bot.store.queue import QueuedRelease
-from bot.workplace.executing import Attempt, Here
 
 TASK = QueuedRelease(
     id="abc", repo="maker/Model", commit="c" * 40, weights="w", tiers=("I-Mini", "I-Nano"),

@@ -31,7 +31,7 @@ def inspect(context: Context, model: str, revision: str, as_json: bool) -> None:
     bot inspect Qwen/Qwen3.6-35B-A3B
     bot inspect ./model-BF16.gguf --json
     """
-    from bot.cli import text_tables
+    from bot.cli.text import text_tables
 
     sight = sight_of(context, model, revision)
     if sight is not None:
@@ -99,7 +99,7 @@ def plan(
     bot plan ./model-BF16.gguf --recipe I-Mini > i-mini.txt
     """
     made = sketched(context, model, revision, (recipe,) if recipe else tiers)
-    from bot.cli import text_tables
+    from bot.cli.text import text_tables
 
     if as_json:
         emit(text_tables.plan_values(made))
@@ -110,7 +110,7 @@ def plan(
 
 
 def plan_text(context: Context, made: Plan[Sketch]) -> str:
-    from bot.cli import text_tables
+    from bot.cli.text import text_tables
     from bot.release.room import reference_guess
 
     vocabulary = made.model.architecture.vocabulary

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bot.workplace.memory import free_memory
+from bot.apart.memory import free_memory
 
 GB = 1 << 30
 

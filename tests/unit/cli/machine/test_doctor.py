@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from bot.cli.doctor import VERIFY, decoding
+from bot.cli.machine.doctor import VERIFY, decoding
 from bot.errors import BuildError
 
 

@@ -34,7 +34,7 @@ def demo(context: Context, folder: Path, stay: bool, port: int, as_json: bool) -
 
     # read when the Hub client is imported; nothing of the demo enters the user's own caches
     os.environ["HF_HOME"] = str(folder / "hf-home")
-    from bot.cli import text_tables
+    from bot.cli.text import text_tables
     from bot.verbs.demo import demonstrate
     from bot.watcher import assembly
 
@@ -65,8 +65,8 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     bot doctor
     bot --config /etc/apex-bot/bot.yaml doctor --json
     """
-    from bot.cli import text_tables
-    from bot.cli.doctor import examine
+    from bot.cli.machine.doctor import examine
+    from bot.cli.text import text_tables
 
     findings = []
     for finding in examine(ctx.obj.config):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from bot.cli.boards import text
+from bot.cli.text.boards import text
 from bot.settings.settings import load
 from bot.store.board import board
 from bot.store.ledger import Ledger

@@ -67,7 +67,7 @@ def clean(
     bot clean --older 30d
     bot clean Qwen/Qwen3.6-35B-A3B
     """
-    from bot.cli import text_tables
+    from bot.cli.text import text_tables
     from bot.records.coding import to_json
     from bot.verbs.cleaning import WantedCleaning, clean_folders
 
