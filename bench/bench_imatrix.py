@@ -49,7 +49,9 @@ def opened(model: Path, threads: int, observer: Observer | None) -> Session:
 
 def batches_of(session: Session, text: str, chunks: int) -> Batches:
     """Chunks [sequences, context] as they are decoded together."""
-    ids = np.array(session.chunks(text, CONTEXT, chunks), np.int32)
+    tokens = session.tokenize(text)
+    count = min(chunks, len(tokens) // CONTEXT)
+    ids = np.array(tokens[: count * CONTEXT], np.int32).reshape(count, CONTEXT)
     if session.bos is not None:
         ids[:, 0] = session.bos
     return [ids[i : i + SEQUENCES] for i in range(0, len(ids), SEQUENCES)]

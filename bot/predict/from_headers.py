@@ -10,9 +10,9 @@ from typing import Any
 from bot.errors import SourceError
 from bot.predict.architecture import ROUTED, SHARED, kind_of
 from bot.predict.attention import attention_kinds
-from bot.predict.conversion import HEAD, Predicted, predict
+from bot.predict.conversion import HEAD, Predicted
 from bot.predict.reshaping import HIDDEN_KEYS
-from bot.records.model import Architecture, HeaderTensor, Tensor
+from bot.records.model import Architecture, Tensor
 from bot.records.releases import Release
 from bot.tensors.configs import (
     ACTIVE_KEYS,
@@ -23,7 +23,7 @@ from bot.tensors.configs import (
     shared_experts,
 )
 from bot.tensors.roles import layer_of
-from bot.tensors.stored import Content, read_content
+from bot.tensors.stored import Content
 
 CONTEXT_KEYS = (
     *("max_position_embeddings", "model_max_length", "max_sequence_length", "max_seq_len"),
@@ -36,21 +36,14 @@ _BASE = re.compile(r"base_model:([\w.-]+/[\w.-]+)")
 Scopes = Sequence[Mapping[str, Any]]
 
 
-def describe_checkpoint(
-    config: Mapping[str, Any], tensors: Sequence[HeaderTensor], release: Release
-) -> Architecture:
-    """What a model is, counted from the shapes of its tensors; the config tells only the rest.
-
-    Raises SourceError when the tensors are no mixture of experts, or not the config's.
-    """
-    content = read_content(config, tensors)
-    return describe_predicted(config, content, predict(config, content), release)
-
-
 def describe_predicted(
     config: Mapping[str, Any], content: Content, predicted: Predicted, release: Release
 ) -> Architecture:
-    """As `describe_checkpoint`, where the tensors that the converter will write are known."""
+    """What a model is, counted from the tensors that the converter will write.
+
+    The config tells only the rest. Raises SourceError when they are no mixture of experts, or not
+    the config's.
+    """
     scopes = tuple(scopes_of(config))
     name = release.repo_id.split("/")[-1]
     layers = _layers(content, name)

@@ -10,9 +10,7 @@ from bot.predict.conversion import predict
 from bot.predict.from_headers import describe_predicted
 from bot.predict.header_size import header_bytes
 from bot.records.model import Architecture, HeaderTensor, Tensor
-from bot.records.recipes import Recipe
 from bot.records.releases import Release
-from bot.tensors.sizes import file_bytes
 from bot.tensors.stored import read_content
 
 
@@ -24,15 +22,6 @@ class Preview:
     tensors: tuple[Tensor, ...]
     header: int  # bytes before the first tensor's data, estimated
     guessed: tuple[str, ...]  # the checkpoint's tensors whose roles were told by words alone
-
-    def predicted(self, recipe: Recipe) -> int:
-        """Bytes of a recipe's file, within half a percent."""
-        return file_bytes((assignment.bytes for assignment in recipe.assignments), self.header)
-
-    @property
-    def source_bytes(self) -> int:
-        """Bytes of the BF16 file that the recipes start from."""
-        return file_bytes((tensor.bytes for tensor in self.tensors), self.header)
 
 
 def preview(

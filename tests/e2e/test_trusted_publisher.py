@@ -123,7 +123,7 @@ def test_a_private_repository_stays_private_and_that_is_said(
 ) -> None:
     trusted(road, hub, runner)
     mine = Client(hub.url, SecretStr(hub.token))
-    mine.make_private(REPO)
+    mine.ask(REPO, lambda api: api.update_repo_settings(REPO, visibility="private"))
     done = road.bot(
         "publish", str(demo_model), "--profiles", "Compact", config=None, **runner.environment
     )

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from huggingface_hub import (
     CommitOperationAdd,
@@ -89,11 +89,7 @@ class Hub(Reader):
 
     def make_public(self, repo_id: str) -> None:
         """Show the repository to everybody."""
-        self._show(repo_id, "public")
-
-    def make_private(self, repo_id: str) -> None:
-        """Hide the repository from everybody but its owner."""
-        self._show(repo_id, "private")
+        self.ask(repo_id, lambda api: api.update_repo_settings(repo_id, visibility="public"))
 
     def preupload(self, repo_id: str, files: Mapping[str, Built]) -> None:
         """Send contents of large files, by path in the repository, ahead of the commit with them.
@@ -322,12 +318,6 @@ class Hub(Reader):
         self.ask(
             f"the tag {name} of {repo_id}",
             lambda api: api.create_tag(repo_id, tag=name, revision=commit, exist_ok=True),
-        )
-
-    def _show(self, repo_id: str, visibility: Literal["public", "private"]) -> None:
-        self.ask(
-            repo_id,
-            lambda api: api.update_repo_settings(repo_id, visibility=visibility, repo_type="model"),
         )
 
 

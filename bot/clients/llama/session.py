@@ -116,17 +116,6 @@ class Session(Vocabulary):
             c.llama_free(context)
         c.llama_model_free(self._model)
 
-    def decode_chunk(self, chunk: Sequence[int], first_wanted: int) -> Floats:
-        """Logits from `first_wanted` on of one chunk, decoded from an empty memory.
-
-        The chunk's first token gives way to BOS where the vocabulary adds one.
-        """
-        self.clear()
-        ids = chunk if self.bos is None else [self.bos, *chunk[1:]]
-        return self.decode(
-            [Token(id=t, position=i, wanted=i >= first_wanted) for i, t in enumerate(ids)]
-        )
-
     def clear(self, lane: int = 0) -> None:
         """Forget everything that was decoded."""
         c.llama_memory_clear(c.llama_get_memory(self._contexts[lane]), True)

@@ -14,7 +14,7 @@ from typing import Any
 from llama_cpp import llama_cpp as c
 
 from bot.clients.llama.library import start
-from bot.errors import BuildError, SettingsError
+from bot.errors import BuildError
 
 
 class Vocabulary:
@@ -43,21 +43,6 @@ class Vocabulary:
         if count < 0:
             raise BuildError(f"{self.path.name} could not tokenize {len(data)} bytes of text")
         return list(buffer[:count])
-
-    def chunks(self, text: str, context: int, limit: int | None) -> list[list[int]]:
-        """A text as whole chunks of `context` tokens, at most `limit` of them.
-
-        Raises SettingsError when the text does not fill two, as llama-perplexity demands.
-        """
-        tokens = self.tokenize(text)
-        total = len(tokens) // context
-        if total < 2:
-            raise SettingsError(
-                f"the text has {len(tokens)} tokens, less than two chunks of {context}; "
-                "name a longer one"
-            )
-        count = total if limit is None else min(total, limit)
-        return [tokens[i * context : (i + 1) * context] for i in range(count)]
 
     def text(self, tokens: Sequence[int]) -> str:
         """The text of token ids, without control tokens."""

@@ -20,7 +20,6 @@ from bot.serving.refusal import Refusal
 
 BODY_LIMIT = 8 << 20  # bytes of a JSON or form body
 
-Handler = Callable[[Request], Response]
 BodyHandler = Callable[[Request, bytes], Response]
 
 

