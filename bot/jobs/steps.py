@@ -47,7 +47,6 @@ from bot.records.coding import digest, dump
 from bot.records.measured import Tools
 from bot.records.recipes import Recipe
 from bot.release import needs
-from bot.release.finding import local_of
 from bot.release.road import Request, Road
 from bot.release.room import require_room, require_room_ahead
 from bot.settings.settings import Settings
@@ -100,15 +99,16 @@ def _made(
 ) -> Prepared:
     """What every tier needs, made and handed on."""
     mine = workplace.beside(workplace.settings, folder.open_ledger("prepare"))
-    local = local_of(mine, mine.hub.release(order.model, commit))
-    plan = make_plan(mine, described(mine, local), order.tiers)
-    job = Job(mine, plan)
-    if way.apart:
-        size = plan.model.source.bytes + sum(plan.predicted(one) for one in plan.distinct)
-        workplace.narrator.say(f"{size / 1e9:.1f} GB and more will lie between the jobs")
-    with job.paths.locked():
-        require_room(job)
-        _make(job, apart=way.apart)
+    request = Request(workplace=mine, model=order.model, revision=commit, tiers=order.tiers)
+    with Road(request) as road:
+        local, job = road.value("local"), road.value("job")
+        plan = job.plan
+        if way.apart:
+            size = plan.model.source.bytes + sum(plan.predicted(one) for one in plan.distinct)
+            workplace.narrator.say(f"{size / 1e9:.1f} GB and more will lie between the jobs")
+        road.value("matrix")
+        road.value("reference")
+        _baselines(job, apart=way.apart)
     parts, logits = groups(plan.recipes, workplace.settings.jobs.tiers), measure.logits_of(job)
     prepared = Prepared(
         order=order,
@@ -138,16 +138,14 @@ def _still(before: Prepared, known: str, commit: str, settings: Settings) -> boo
     return (before.asked, before.commit, before.tools) == (known, commit, here)
 
 
-def _make(job: Job, *, apart: bool) -> None:
-    """The importance matrix, the reference's numbers, and the baselines with theirs."""
-    calibrating.job_matrix(job)
-    measure.measure_reference(job)
+def _baselines(job: Job, *, apart: bool) -> None:
+    """llama.cpp's own types, made and measured; nobody needs more of them than their numbers."""
     plain = tuple(recipe for recipe in job.plan.recipes if recipe.plain)
     part = Job(job.workplace, replace(job.plan, recipes=plain), key=job.key)
     made = tier_files.make_tiers(part)
     measure.measure_files(part, made)
     for tier, file in made.items() if apart else ():
-        tier_files.free_tier(part, tier, file)  # nobody needs more of it than its numbers
+        tier_files.free_tier(part, tier, file)
 
 
 def _needs(job: Job, local: Local, logits: Path | None) -> Needs:

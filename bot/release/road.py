@@ -177,6 +177,11 @@ def tiers(request: Request, job: Job) -> TierFiles:
     return tier_files.tier_files_of(job, request.matrix)
 
 
+def reference(job: Job) -> None:
+    """What every tier is compared with, measured ahead: the reference, and files of others."""
+    measure.measure_reference(job)
+
+
 def calibration(job: Job) -> CalibrationFacts | None:
     """What is known about the importance matrix."""
     return calibrating.facts(job)
@@ -260,6 +265,9 @@ STAGES = (
         long=True,
     ),
     Stage(makes="matrix", lane="gpu", work=matrix, after=("begun",), reads=WEIGHED, long=True),
+    Stage(
+        makes="reference", lane="gpu", work=reference, after=("begun",), reads=EVERY_USE, long=True
+    ),
     Stage(makes="calibration", lane="cpu", work=calibration, after=("matrix",), reads=WEIGHED),
     Stage(makes="tiers", lane="cpu", work=tiers, after=("matrix",), reads=WEIGHED, long=True),
     Stage(makes="results", lane="gpu", work=results, reads=EVERY_USE, long=True),

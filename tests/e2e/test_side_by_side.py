@@ -11,12 +11,12 @@ import pytest
 
 from bot.evaluate.measure import drop_logits, logits_of, logits_path
 from bot.progress import Narrator
-from bot.release.finding import model_of
 from bot.settings.settings import load
 from bot.workplace.job import Job
 from bot.workplace.planning import make_plan
 from bot.workplace.workplace import Workplace
 from tests.e2e.road import Road
+from tests.models import model_of
 
 NEEDS = """
 import sys

@@ -17,13 +17,13 @@ from bot.detect.inspection import look_at, look_at_folder
 from bot.detect.listed import ANY_MACHINE, learn
 from bot.errors import SourceError
 from bot.progress import Narrator
-from bot.release.finding import local_of
 from bot.settings.settings import DEMO, load
 from bot.source.obtain import described
 from bot.tensors import weights
 from bot.workplace.workplace import Workplace
 from tests import checkpoints, headers
 from tests.local_hub.server import Hub
+from tests.models import local_of
 from tests.unit.detect.test_moe import HOSTILE, _paths
 
 OUTCOMES = {"eligible", "not_moe", "dense_sibling", "already_quantized", "not_a_text_decoder"}

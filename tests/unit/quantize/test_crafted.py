@@ -12,12 +12,12 @@ from bot.evaluate.bench import Bench, Subject
 from bot.progress import Narrator
 from bot.quantize import calibrating
 from bot.quantize.verify import verify_file
-from bot.release.finding import model_of
 from bot.settings.settings import Settings
 from bot.workplace.job import Job, tools_of
 from bot.workplace.planning import make_plan
 from bot.workplace.workplace import Workplace
 from tests import crafted
+from tests.models import model_of
 
 ARCH = "qwen35moe"
 FEW = {"context": 128, "chunks": 4}

@@ -14,12 +14,12 @@ from bot.errors import BuildError, CapacityError
 from bot.progress import Narrator
 from bot.quantize import verify as looks
 from bot.quantize.verify import sound
-from bot.release.finding import model_of
 from bot.settings.settings import Settings
 from bot.workplace.job import Job
 from bot.workplace.planning import make_plan
 from bot.workplace.workplace import Workplace
 from tests.evaluation import with_nan
+from tests.models import model_of
 
 TOO_LONG = 1 << 24  # tokens, which take 16 GiB
 LITTLE = 8 << 30  # bytes of address space

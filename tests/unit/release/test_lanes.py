@@ -12,7 +12,6 @@ from bot.progress import Narrator
 from bot.quantize import tier_files
 from bot.records.results import Results
 from bot.release import lanes
-from bot.release.finding import model_of
 from bot.release.graph import Resource
 from bot.release.road import Request, Road
 from bot.release.timeline import Timeline, read_timeline
@@ -20,6 +19,7 @@ from bot.settings.settings import load
 from bot.workplace.job import Job
 from bot.workplace.planning import make_plan
 from bot.workplace.workplace import Workplace
+from tests.models import model_of
 
 GPU: dict[Resource, str] = {"cpu": "cpu", "gpu": "gpu", "network": "network"}
 TIERS = ("Balanced", "I-Compact")

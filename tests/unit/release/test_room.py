@@ -18,13 +18,13 @@ from bot.quantize import tier_files
 from bot.records.built import Built
 from bot.records.releases import Release, RepoFile
 from bot.release import room
-from bot.release.finding import model_of
 from bot.release.room import tiers_left
 from bot.settings.settings import Settings
 from bot.source.obtain import source_room
 from bot.workplace.job import Job, tools_of
 from bot.workplace.planning import make_plan
 from bot.workplace.workplace import Workplace
+from tests.models import model_of
 
 
 def test_a_partial_file_and_logits_are_not_asked_for_again(

@@ -28,7 +28,6 @@ from bot.publish.reclaim import reclaim
 from bot.publish.replacing import replaced_by_update
 from bot.records.built import Built
 from bot.records.releases import Release
-from bot.release.finding import model_of
 from bot.settings.settings import Settings, load
 from bot.store.ledger import Ledger
 from bot.wording.blocks import marked
@@ -37,6 +36,7 @@ from bot.workplace.asked import Order, Pinned, calibration_inputs, order_of
 from bot.workplace.planning import make_plan
 from bot.workplace.workplace import Workplace
 from tests.local_hub.server import Hub, regular
+from tests.models import model_of
 from tests.unit.card.samples import nine_tiers
 from tests.unit.clients.hub.between import Fault, between
 

@@ -14,12 +14,12 @@ from bot.errors import SettingsError, SourceError
 from bot.evaluate.data import find_text
 from bot.progress import Narrator
 from bot.quantize import calibrating
-from bot.release.finding import model_of
 from bot.settings.settings import CalibrationSource, load
 from bot.workplace.job import Job
 from bot.workplace.planning import make_plan
 from bot.workplace.texts import calibration_texts, read_text
 from bot.workplace.workplace import Workplace
+from tests.models import model_of
 
 COMMIT = "ab" * 20
 DATA = b"Guten Tag, good day, bonjour.\n" * 50
