@@ -132,14 +132,14 @@ def prepare(
     \b
     bot step prepare --model Qwen/Qwen3.6-35B-A3B --tiers I-Quality,I-Mini
     """
-    from bot.jobs import claims, steps
+    from bot.jobs import claims, preparing
     from bot.jobs.orders import JobOrder
 
     named = tuple(tier.strip() for tier in tiers.split(",") if tier.strip())
     order = JobOrder(model=model, revision=revision or "main", tiers=named, delivery=delivery)
-    folder, prepared = steps.prepare_order(context.workplace, order)
+    folder, prepared = preparing.prepare_order(context.workplace, order)
     seals = claims.seals_of(folder, prepared) if prepared is not None else {}
-    jobs = steps.workflow_matrix(prepared, seals) if prepared is not None else {"include": []}
+    jobs = preparing.workflow_matrix(prepared, seals) if prepared is not None else {"include": []}
     sentinel = folder.sentinel if prepared is not None else ""
     values = {"release": folder.name, "sentinel": sentinel, "count": len(jobs["include"])}
     _tell(values, as_json=as_json, to_jobs={"matrix": jobs, "seals": claims.show_seals(seals)})
@@ -162,13 +162,13 @@ def quantize(
     \b
     bot step quantize --group 1 --release Qwen--Qwen3.6-35B-A3B-0123456789ab --sentinel 0123…
     """
-    from bot.jobs import steps
+    from bot.jobs import grouping
 
     folder = _folder(context, release)
     if group is None:
-        done = steps.quantize_groups(context.workplace, folder, sentinel, seals)
+        done = grouping.quantize_groups(context.workplace, folder, sentinel, seals)
     else:
-        done = steps.quantize_group(context.workplace, folder, sentinel, group, seals)
+        done = grouping.quantize_group(context.workplace, folder, sentinel, group, seals)
     _tell({"tiers": ",".join(done)}, as_json=as_json)
 
 
@@ -191,11 +191,11 @@ def describe(
     \b
     bot step describe --release Qwen--Qwen3.6-35B-A3B-0123456789ab --sentinel 0123…
     """
-    from bot.jobs import steps
+    from bot.jobs import describing
     from bot.jobs.orders import Described
 
     folder = _folder(context, release)
-    found = steps.describe_release(context.workplace, folder, sentinel, to, seals)
+    found = describing.describe_release(context.workplace, folder, sentinel, to, seals)
     told = {"repository": found.repo_id, "tiers": ",".join(found.tiers)}
     _tell({**told, "described": folder.hash_of(Described)}, as_json=as_json)
 
@@ -221,12 +221,12 @@ def publish(
     \b
     bot step publish --release Qwen--Qwen3.6-35B-A3B-0123456789ab --sentinel 0123…
     """
-    from bot.jobs import steps
+    from bot.jobs import sending
     from bot.records.coding import dump
 
     hide = private or context.settings.publish.private
     folder = _folder(context, release)
-    done, sent = steps.publish_described(
+    done, sent = sending.publish_described(
         context.workplace, folder, sentinel, described, private=hide
     )
     told = {"published": dump(sent)}

@@ -18,7 +18,7 @@ from bot.clients.hub.hub import Hub as Client
 from bot.disk.hashes import sha256
 from bot.disk.writing import write_text
 from bot.errors import BotError
-from bot.jobs import claims, step_report, steps
+from bot.jobs import claims, describing, grouping, preparing, sending, step_report
 from bot.jobs.orders import JobOrder, order_folder
 from bot.jobs.travel import SENTINEL, Staging, carrier
 from bot.progress import Narrator
@@ -127,14 +127,14 @@ def scene(tmp_path_factory: pytest.TempPathFactory, demo_model: Path) -> Iterato
         patch.setenv("HF_STAGING_TOKEN", made.carrier)
         workplace, _ = made.machine("a")
         order = JobOrder(model=MODEL, revision="main", tiers=TIERS, delivery="by-hand")
-        place, prepared = steps.prepare_order(workplace, order)
+        place, prepared = preparing.prepare_order(workplace, order)
         assert prepared is not None
         made.sentinel, made.seals = place.sentinel, dict(claims.seals_of(place, prepared))
         for number in made.seals:
             other, _ = made.machine(f"b{number}")
             seal = claims.show_seals({number: made.seals[number]})
             theirs = order_folder(other.folders, made.release)
-            assert steps.quantize_group(other, theirs, made.sentinel, number, seal)
+            assert grouping.quantize_group(other, theirs, made.sentinel, number, seal)
         held = made.carriers.release(made.staging)
         for file in held.files:
             if file.path.endswith(".json"):
@@ -181,7 +181,7 @@ def describe(scene: Scene) -> Outcome:
     scene.machines += 1
     workplace, said = scene.machine(f"d{scene.machines}")
     folder = order_folder(workplace.folders, scene.release)
-    told = steps.describe_release(
+    told = describing.describe_release(
         workplace, folder, scene.sentinel, None, claims.show_seals(scene.seals)
     )
     results = from_json(Results, Path(told.files["results.json"].path).read_bytes())
@@ -271,9 +271,9 @@ def test_another_plan_is_not_the_runs(attack: Here, plan: str) -> None:
     folder = order_folder(workplace.folders, scene.release)
     seals = claims.show_seals(scene.seals)
     for step in (
-        lambda: steps.describe_release(workplace, folder, scene.sentinel, None, seals),
-        lambda: steps.quantize_group(workplace, folder, scene.sentinel, 1, seals),
-        lambda: steps.publish_described(workplace, folder, scene.sentinel, private=True),
+        lambda: describing.describe_release(workplace, folder, scene.sentinel, None, seals),
+        lambda: grouping.quantize_group(workplace, folder, scene.sentinel, 1, seals),
+        lambda: sending.publish_described(workplace, folder, scene.sentinel, private=True),
         lambda: step_report.report_order(workplace, folder, scene.sentinel, ""),
         lambda: step_report.clean_order(workplace, folder, scene.sentinel, ""),
     ):
@@ -287,12 +287,12 @@ def test_a_plan_that_others_left_is_made_anew_and_ours_is_found_again(attack: He
     scene = attack.scene
     order = JobOrder(model=MODEL, revision="main", tiers=TIERS, delivery="by-hand")
     workplace, said = scene.machine("a")
-    folder, same = steps.prepare_order(workplace, order)
+    folder, same = preparing.prepare_order(workplace, order)
     assert folder.sentinel == scene.sentinel
     assert "calibrating" not in said.getvalue()
     data = attack.data("prepared")
     attack.write("prepared", json.dumps({**data, "room": [1, 1]}).encode())
-    _, fresh = steps.prepare_order(workplace, order)
+    _, fresh = preparing.prepare_order(workplace, order)
     assert same is not None
     assert fresh is not None
     assert fresh.room == same.room != (1, 1)
@@ -319,11 +319,13 @@ def test_a_tier_with_another_content_is_not_published(attack: Here, tmp_path: Pa
     scene.machines += 1
     workplace, _ = scene.machine(f"d{scene.machines}")
     folder = order_folder(workplace.folders, scene.release)
-    steps.describe_release(workplace, folder, scene.sentinel, None, claims.show_seals(scene.seals))
+    describing.describe_release(
+        workplace, folder, scene.sentinel, None, claims.show_seals(scene.seals)
+    )
     publisher = Workplace(workplace.settings, workplace.narrator, SecretStr(scene.hub.token))
     scene.hub.store.add_user("alice", orgs=[BETWEEN])
     with pytest.raises(BotError, match="as it was measured"):
-        steps.publish_described(publisher, folder, scene.sentinel, private=True)
+        sending.publish_described(publisher, folder, scene.sentinel, private=True)
     assert Client(scene.hub.url, SecretStr(scene.hub.token)).exists(REPO) is False
     scene.carriers.copies(scene.staging, {path: right}, held)  # as it was
 
@@ -342,7 +344,7 @@ def test_what_was_described_is_sent_from_its_own_folder_alone(attack: Here) -> N
         write_text(path, json.dumps({**data, "files": {**data["files"], name: file}}))
         publisher = Workplace(workplace.settings, workplace.narrator, SecretStr(scene.hub.token))
         with pytest.raises(BotError, match="not where this release was described"):
-            steps.publish_described(publisher, folder, scene.sentinel, private=True)
+            sending.publish_described(publisher, folder, scene.sentinel, private=True)
     assert Client(scene.hub.url, SecretStr(scene.hub.token)).exists(REPO) is False
 
 

@@ -13,10 +13,11 @@ from bot.disk.folders import Folders
 from bot.disk.paths import remove
 from bot.disk.writing import write_text
 from bot.errors import BuildError, CapacityError, SourceError
+from bot.jobs.describing import require_enough
 from bot.jobs.orders import Folder, Handed, JobOrder, Prepared, Sent, order_folder
+from bot.jobs.preparing import groups, workflow_matrix
 from bot.jobs.recordpath import RecordPath
 from bot.jobs.step_report import account
-from bot.jobs.steps import _require_enough, groups, workflow_matrix
 from bot.plan.profiles import load_profiles
 from bot.plan.recipe import make_recipes
 from bot.records.measured import Tools
@@ -107,10 +108,10 @@ def test_the_policy_says_how_many_tiers_are_enough(
 ) -> None:
     wanted = ("A", "B", "C")
     if enough:
-        _require_enough(policy, wanted[:complete], wanted)
+        require_enough(policy, wanted[:complete], wanted)
     else:
         with pytest.raises(BuildError, match="nothing is published"):
-            _require_enough(policy, wanted[:complete], wanted)
+            require_enough(policy, wanted[:complete], wanted)
 
 
 def recipes() -> tuple[Recipe, ...]:

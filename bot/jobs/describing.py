@@ -1,0 +1,133 @@
+"""The card of the tiers that are complete; no token is needed, nothing is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+from bot.card import describe
+from bot.disk.folders import GATE
+from bot.disk.paths import inside
+from bot.errors import BuildError
+from bot.evaluate.bench import JOB as MEASURES
+from bot.evaluate.data import find_tasks, find_text
+from bot.jobs import claims
+from bot.jobs.orders import Described, Folder, Prepared
+from bot.jobs.shared import given_works, ledger_with, moved, places, require_same, small_files
+from bot.jobs.travel import Carrier, carried, carrier
+from bot.plan.models import Model, Plan
+from bot.quantize import tier_files
+from bot.records.built import Built
+from bot.release.road import Request, Road
+from bot.store.ledger import Ledger
+from bot.workplace.job import Job
+from bot.workplace.names import target_of
+from bot.workplace.planning import make_plan
+from bot.workplace.workplace import Workplace
+
+
+def describe_release(
+    workplace: Workplace, folder: Folder, sentinel: str, to: str | None, seals: str = ""
+) -> Described:
+    """Write card, plot and results of the complete tiers; no token is needed, nothing is sent.
+
+    A group whose record its job did not write, or that claims more than its own, counts as not
+    complete and is named. Raises BuildError when the policy wants more tiers than are complete.
+    """
+    way = carrier(workplace, folder)
+    way.records()
+    prepared = folder.prepared(sentinel)
+    told = claims.known_seals(folder, prepared, seals)
+    brought = way.bring(prepared.needs.describe, places(workplace, prepared))
+    texts = [data.text for data in (find_text(workplace), *find_tasks(workplace))]
+    parts, wrong = claims.complete_groups(folder, prepared, told, texts)
+    for why in wrong.values():
+        workplace.narrator.say(f"{why}: its tiers are left out; rerun that job")
+    done = {tier for part in parts.values() for tier in part.tiers}
+    complete = tuple(tier for tier in prepared.tiers if tier in done)
+    require_enough(workplace.settings.jobs.policy, complete, prepared.tiers)
+    given = given_works(way, prepared, brought, folder)
+    theirs = (work for part in parts.values() for work in part.work)
+    ledger = ledger_with(folder, "publish", (*given, *theirs))
+    job = _whole(workplace, ledger, prepared, complete, way)
+    repo_id = target_of(workplace, job.plan.model, to)
+    with job.paths.locked(), _making_nothing(job, apart=way.apart):
+        files = _described(job, repo_id)
+    described = Described(
+        key=job.key,
+        repo_id=repo_id,
+        tiers=complete,
+        files=moved(files, lambda path: inside(folder.root, path)),
+        verdict=next(iter(carried(folder.root, _verdict(job))), None),
+    )
+    record = describe.hashed(folder.write(described))
+    way.leave((*small_files(files).values(), *_verdict(job), record), "what is said of it")
+    return replace(described, files=files)
+
+
+def _described(job: Job, repo_id: str) -> dict[str, Built]:
+    """The card and all beside it, of tiers that were made and measured."""
+    request = Request(workplace=job.workplace, model=job.plan.model.name)
+    given = {"job": job, "repo_id": repo_id, "begun": None}
+    files: dict[str, Built] = Road(request, given).value("files")
+    return files
+
+
+def _verdict(job: Job) -> list[Built]:
+    path = job.paths.release.with_name(GATE)
+    return [describe.hashed(path)] if path.is_file() else []
+
+
+def _whole(
+    workplace: Workplace, ledger: Ledger, prepared: Prepared, tiers: Sequence[str], way: Carrier
+) -> Job:
+    """The job of the complete tiers; its numbers are of the machine that made them."""
+    llama = workplace.settings.llama.model_copy(update={"threads": prepared.tools.threads})
+    mine = workplace.beside(workplace.settings.model_copy(update={"llama": llama}), ledger)
+    plan: Plan[Model] = make_plan(mine, way.model(mine, prepared), tiers)
+    job = Job(mine, plan, key=prepared.key, tools=prepared.tools)
+    require_same(job, prepared)
+    return job
+
+
+@contextmanager
+def _making_nothing(job: Job, *, apart: bool) -> Iterator[None]:
+    """Nothing is made or measured inside: where machines are apart the model is a header here.
+
+    Raises BuildError where something is missing, and then keeps nothing of what was made of it.
+    """
+    if not apart:
+        yield
+        return
+    ledger = job.workplace.ledger
+    before = set(_numbers(ledger))
+    missing = [
+        recipe.tier
+        for recipe in job.plan.distinct
+        if tier_files.known_tier(job, recipe.tier) is None
+    ]
+    if missing:
+        raise BuildError(f"{missing[0]} did not come from the jobs before; rerun all jobs")
+    try:
+        yield
+    finally:
+        if set(_numbers(ledger)) != before:
+            ledger.path.unlink()
+            raise BuildError("the jobs before did not measure all of it; rerun all jobs")
+
+
+def _numbers(ledger: Ledger) -> Iterator[tuple[str, str, str]]:
+    """Measures, and files of models, that a ledger knows."""
+    for work in ledger.work():
+        if work.job == MEASURES or work.step.startswith("quantize "):
+            yield work.job, work.step, work.inputs
+
+
+def require_enough(policy: str, complete: Sequence[str], wanted: Sequence[str]) -> None:
+    least = {"all": len(wanted), "any": 1}.get(policy) or int(policy.removeprefix("min:"))
+    if len(complete) < min(least, len(wanted)):
+        raise BuildError(
+            f"{len(complete)} of {len(wanted)} tiers are complete, jobs.policy is {policy}: "
+            "nothing is published; rerun the failed jobs"
+        )

@@ -1,0 +1,151 @@
+"""A group of tiers: made, measured, and noted tier by tier."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import NoReturn
+
+from bot.card import describe
+from bot.errors import BotError, PublishError, SettingsError, SourceError
+from bot.evaluate import measure
+from bot.jobs import claims
+from bot.jobs.claims import Seals
+from bot.jobs.orders import Folder, Group, Prepared
+from bot.jobs.preparing import require_device
+from bot.jobs.shared import given_works, ledger_with, places, require_same
+from bot.jobs.travel import Carrier, carrier, sweep
+from bot.quantize import tier_files, verify
+from bot.records.built import Built
+from bot.records.measured import Tools
+from bot.release.room import require_room
+from bot.settings.settings import Settings
+from bot.source.obtain import described
+from bot.workplace.job import Job
+from bot.workplace.planning import make_plan
+from bot.workplace.workplace import Workplace
+
+
+def quantize_group(
+    workplace: Workplace, folder: Folder, sentinel: str, number: int, seals: str = ""
+) -> tuple[str, ...]:
+    """Make and measure the tiers of a group; what is done is noted tier by tier.
+
+    `seals` has that of the group; where this machine prepared the release it need not be told.
+    """
+    way = carrier(workplace, folder)
+    way.records()
+    prepared = folder.prepared(sentinel)
+    if not 1 <= number <= len(prepared.groups):
+        raise SourceError(f"there is no group {number}; take one of 1 to {len(prepared.groups)}")
+    seal = claims.known_seals(folder, prepared, seals)
+    require_device(workplace.settings)
+    before, name = _group(workplace, folder, prepared, number, seal), f"group-{number}"
+    if way.apart:
+        if _is_done(way, prepared, number, before, folder.root):
+            return before.tiers
+        sweep(workplace, folder)
+    room = sum(prepared.room[number - 1 : number])
+    needed = (*prepared.needs.model, *prepared.needs.quantize)
+    brought = way.bring(needed, places(workplace, prepared), room)
+    given = given_works(way, prepared, brought, folder)
+    ledger = ledger_with(folder, name, (*given, *before.work))
+    mine = workplace.beside(_of_group(workplace.settings, prepared.tools), ledger)
+    plan = make_plan(
+        mine, described(mine, prepared.model(folder.root)), prepared.groups[number - 1]
+    )
+    job = Job(mine, plan, key=prepared.key)
+    require_same(job, prepared)
+    with job.paths.locked(name):
+        require_room(job)
+        _lose_what_is_gone(job, way)
+        done: tuple[str, ...] = ()
+        for tier, file in tier_files.make_tiers(job).items():
+            measure.measure_files(job, {tier: file})
+            verify.sound(job, tier, Path(file.path), file.sha256)
+            done += tuple(r.tier for r in plan.recipes if tier in (r.tier, r.same_as))
+            if way.apart:
+                tier_files.let_go(job, tier, file)
+            group = Group(key=job.key, tiers=done, work=claims.own(ledger.work(), prepared, done))
+            if number not in seal:
+                _unsealed(number)
+            record = folder.write(claims.sealed(group, number, seal[number]), number)
+            _leave(job, way, tier, file, record)
+    return done
+
+
+def _is_done(way: Carrier, prepared: Prepared, number: int, group: Group, root: Path) -> bool:
+    """Whether all of a group is made, and lies where later jobs take it from."""
+    made = claims.tier_files(group.work, prepared, group.tiers).values()
+    there = (replace(file, path=str(root / file.path)) for one in made for file in one.files)
+    return set(group.tiers) == set(prepared.groups[number - 1]) and way.holds(there)
+
+
+def _lose_what_is_gone(job: Job, way: Carrier) -> None:
+    """Tiers that were handed on and did not stay there are made again."""
+    for recipe in job.plan.distinct:
+        built = tier_files.known_tier(job, recipe.tier)
+        if (
+            built is not None
+            and tier_files.is_free(job, recipe.tier)
+            and not way.holds(built.files)
+        ):
+            tier_files.lose(job, recipe.tier)
+
+
+def _unsealed(number: int) -> NoReturn:
+    raise SettingsError(f"--seals has none of group {number}; take it from what `prepare` printed")
+
+
+def _group(
+    workplace: Workplace, folder: Folder, prepared: Prepared, number: int, seals: Seals
+) -> Group:
+    """What is done of a group; what others wrote in its name is named, and made anew."""
+    found = claims.claimed(folder, prepared, number, seals, None)
+    if isinstance(found, str):
+        workplace.narrator.say(f"{found}: its tiers are made anew")
+    return found if isinstance(found, Group) else Group(key=prepared.key, tiers=())
+
+
+def _leave(job: Job, way: Carrier, tier: str, file: Built, record: Path) -> None:
+    """Hand a tier and its numbers on; what other machines have need not lie here."""
+    if not way.apart:
+        return
+    try:
+        way.leave((*file.files, describe.hashed(record)), tier)
+    except PublishError:
+        if tier_files.is_free(job, tier):
+            tier_files.lose(job, tier)
+        raise
+    tier_files.free_tier(job, tier, file)
+
+
+def quantize_groups(
+    workplace: Workplace, folder: Folder, sentinel: str, seals: str = ""
+) -> tuple[str, ...]:
+    """The groups one after another; one that fails stops no other.
+
+    Raises the first failure when all have been tried.
+    """
+    failures: list[BotError] = []
+    done: tuple[str, ...] = ()
+    for number in range(1, len(folder.prepared(sentinel).groups) + 1):
+        try:
+            done += quantize_group(workplace, folder, sentinel, number, seals)
+        except BotError as error:
+            workplace.narrator.say(f"group {number}: {error}")
+            failures.append(error)
+    if failures:
+        raise failures[0]
+    return done
+
+
+def _of_group(settings: Settings, tools: Tools) -> Settings:
+    """Without what `prepare` made, and with its threads: they are part of a number's origin."""
+    return settings.model_copy(
+        update={
+            "llama": settings.llama.model_copy(update={"threads": tools.threads}),
+            "quantize": settings.quantize.model_copy(update={"baselines": ()}),
+            "evaluation": settings.evaluation.model_copy(update={"others": ()}),
+        }
+    )

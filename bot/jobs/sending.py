@@ -1,0 +1,102 @@
+"""What was described, sent in one commit; no model is opened here."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+from bot.disk.hashes import sha256
+from bot.disk.paths import remove, require_safe
+from bot.disk.writing import write_text
+from bot.errors import SourceError
+from bot.jobs.orders import Described, Folder, Prepared, Sent
+from bot.jobs.shared import moved, small_files
+from bot.jobs.travel import Carrier, carried, carrier
+from bot.publish.afterwards import follow
+from bot.publish.publication import Published, send_release
+from bot.workplace.workplace import Workplace
+
+
+def publish_described(
+    workplace: Workplace, folder: Folder, sentinel: str, told: str = "", *, private: bool
+) -> tuple[Published, Sent]:
+    """Send what was described: one commit, verified, then public. No model is opened here.
+
+    `told` is the hash of what was described, by which another machine's is known; without it this
+    machine's own is sent. Also what later jobs of the run are told of it.
+    """
+    way = carrier(workplace, folder)
+    prepared, described = _to_send(way, folder, sentinel, told)
+    message = f"APEX quants of {prepared.order.model} at {prepared.commit[:12]}"
+    way.lend(workplace.hub, described.repo_id, described.files)
+    done = send_release(
+        workplace, described.repo_id, described.files, message, prepared.key, private=private
+    )
+    sent = Sent(
+        key=prepared.key,
+        repo_id=done.repo_id,
+        url=done.url,
+        commit=done.commit,
+        tiers=described.tiers,
+        whole=set(prepared.tiers) <= set(described.tiers),
+        files=_large(described),
+        waiting=done.waiting,
+    )
+    folder.write(sent)
+    return follow(workplace, done, whole=sent.whole), sent
+
+
+def _to_send(way: Carrier, folder: Folder, sentinel: str, told: str) -> tuple[Prepared, Described]:
+    """The plan and what was described of it, with its files here but for models.
+
+    Raises CapacityError for another one than the describing job wrote.
+    """
+    if told:
+        way.records()
+    prepared, file = folder.prepared(sentinel), folder.file(Described)
+    if told and folder.hash_of(Described) != told:
+        text = way.text(file)
+        if hashlib.sha256(text).hexdigest() != told:
+            raise folder.not_of("describe")
+        write_text(file, text.decode())
+    described = folder.read(Described)
+    if described is None or described.key != prepared.key:
+        raise SourceError("there is nothing to publish yet; run `bot step describe` before")
+    described = replace(
+        described, files=moved(described.files, lambda path: str(folder.root / path))
+    )
+    _require_in_release(folder, prepared, described)
+    if told:
+        _bring_described(way, folder, prepared, described)
+    return prepared, described
+
+
+def _bring_described(
+    way: Carrier, folder: Folder, prepared: Prepared, described: Described
+) -> None:
+    """Have the card and what lies beside it here; what is left of an earlier one goes."""
+    verdict = [described.verdict] if described.verdict is not None else []
+    wanted = (*carried(folder.root, small_files(described.files).values()), *verdict)
+    for one in wanted if way.apart else ():
+        path = one.path.below(folder.root, prepared.job)
+        if path.is_file() and sha256(path) != one.sha256:
+            remove(path, folder.root / prepared.job)
+    way.bring(wanted, (prepared.job,))
+
+
+def _require_in_release(folder: Folder, prepared: Prepared, described: Described) -> None:
+    """Raise SourceError unless all that would be sent is of this release's own folder."""
+    place = (folder.root / prepared.job / "release").resolve()
+    for name, file in described.files.items():
+        require_safe(name, described.repo_id)
+        if Path(file.path).resolve() != place / name:
+            raise SourceError(
+                f"{name} of {described.repo_id} would come from {file.path}, which is not where "
+                "this release was described; rerun all jobs"
+            )
+
+
+def _large(described: Described) -> dict[str, str]:
+    models = (name for name in described.files if Path(name).suffix == ".gguf")
+    return {name: described.files[name].sha256 for name in models}
