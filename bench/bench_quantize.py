@@ -41,7 +41,7 @@ from bot.quantize import onepass, quantize
 from bot.quantize.imatrix import Matrix
 from bot.quantize.layout import WantedFile
 from bot.records.model import Tensor
-from bot.settings.settings import DEMO, data_folder
+from bot.settings.parts import DEMO, data_folder
 
 THREADS = 2
 ALONE = ("Quality", "I-Compact", "I-Nano")

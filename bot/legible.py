@@ -2,7 +2,7 @@
 
 `legible` makes one line of anything, `legible_block` keeps its lines, `legible_json` writes JSON
 that says the same with nothing hidden; `Defused` is what stands before a stream. What one place
-alone obeys is escaped on top of it: chats and code spans here, Markdown in present/escape.py.
+alone obeys is escaped on top of it: chats and code spans here, Markdown in wording/escape.py.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from bot.clock import Clock, SystemClock, iso, span
 from bot.errors import AccessError, BotError, SourceError, UnreachableError
 from bot.legible import legible
 from bot.plan.profiles import load_profiles
-from bot.settings.settings import GitHubSettings
+from bot.settings.running import GitHubSettings
 from bot.store.ledger import Ledger
 from bot.store.queue import Queue
 from bot.wording.columns import table

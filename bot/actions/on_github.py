@@ -25,7 +25,7 @@ from bot.errors import (
     SourceError,
     UnreachableError,
 )
-from bot.settings.settings import GitHubSettings
+from bot.settings.running import GitHubSettings
 from bot.store.ledger import Ledger
 from bot.store.queue import Queue, QueuedRelease
 

@@ -19,7 +19,7 @@ from bot.clients.github.github_replies import WorkflowRun
 from bot.clock import Clock, span
 from bot.errors import BotError, SettingsError, SourceError, UnreachableError
 from bot.records.coding import digest
-from bot.settings.settings import GitHubSettings
+from bot.settings.running import GitHubSettings
 from bot.store.ledger import Ledger
 
 # github.com's own limits: "Create a repository dispatch event", "Create a workflow dispatch event"

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from bot.legible import legible
 from bot.records.results import Results
-from bot.settings.settings import SourceSettings
+from bot.settings.making import SourceSettings
 
 LONGEST = 1000  # characters of a word
 

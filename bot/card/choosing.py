@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from bot.records.model import Architecture
 from bot.records.results import Results
-from bot.settings.settings import CardSettings
+from bot.settings.showing import CardSettings
 from bot.wording.rows import CardRow, files_of, less_divergent
 
 GIB = 1 << 30

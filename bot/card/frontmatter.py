@@ -17,7 +17,7 @@ from bot.card.tables import CardFile
 from bot.legible import legible
 from bot.records.releases import Release
 from bot.records.results import Results
-from bot.settings.settings import CardSettings
+from bot.settings.showing import CardSettings
 from bot.wording.escape import url
 from bot.wording.rows import CardRow, files_of
 

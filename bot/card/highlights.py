@@ -8,7 +8,7 @@ from bot.card.choosing import choices
 from bot.legible import legible
 from bot.records.measured import supported_claim
 from bot.records.results import Results
-from bot.settings.settings import CardSettings
+from bot.settings.showing import CardSettings
 from bot.wording.formats import Sizes, error_places, fixed, percent, size_text, with_error
 from bot.wording.rows import (
     CLOSE,

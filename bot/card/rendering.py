@@ -18,7 +18,8 @@ from bot.errors import BuildError
 from bot.plots.pictures import Picture
 from bot.records.coding import to_json
 from bot.records.results import Results
-from bot.settings.settings import CardSettings, data_folder
+from bot.settings.parts import data_folder
+from bot.settings.showing import CardSettings
 
 BODY = "body.md"  # what the child leaves
 LARGEST = 4 << 20  # bytes; a card of 200 rows has a tenth of it

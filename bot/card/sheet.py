@@ -47,7 +47,8 @@ from bot.records.model import Architecture
 from bot.records.recipes import BandWindows
 from bot.records.releases import Release
 from bot.records.results import CalibrationFacts, CalibrationText, EvaluationFacts, Results
-from bot.settings.settings import NAME, CardSettings, Part
+from bot.settings.parts import NAME, Part
+from bot.settings.showing import CardSettings
 
 GIB = 1 << 30
 LARGEST = 1 << 20  # bytes of a sheet

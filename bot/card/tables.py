@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bot.records.measured import KLD, PPL, Row, best
 from bot.records.results import Results
-from bot.settings.settings import CardSettings
+from bot.settings.showing import CardSettings
 from bot.wording.escape import Verbatim, code_span, escaped_text, link, path
 from bot.wording.formats import (
     MISSING,

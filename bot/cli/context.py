@@ -58,7 +58,7 @@ class Context:
     @cached_property
     def workplace(self) -> Workplace:
         """The stages, with the settings and the token of the environment."""
-        from bot.settings.settings import hub_token, token_origin
+        from bot.settings.tokens import hub_token, token_origin
         from bot.workplace.workplace import Workplace
 
         token = hub_token()

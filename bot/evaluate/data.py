@@ -12,7 +12,7 @@ from bot.foreign import require_file_itself
 from bot.measures.tasks import Kind
 from bot.records.measured import Text
 from bot.records.releases import Release, RepoFile
-from bot.settings.settings import DataSettings
+from bot.settings.making import DataSettings
 from bot.tensors import weights
 from bot.workplace.fetch import FETCHERS, fetch
 from bot.workplace.texts import fetched, text_of

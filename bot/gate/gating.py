@@ -14,7 +14,8 @@ from bot.gate.verdicts import GateFacts, Verdict, judge, kept, verdict_text
 from bot.records.coding import to_json
 from bot.records.releases import Release
 from bot.records.results import Results
-from bot.settings.settings import GateSettings, Settings
+from bot.settings.settings import Settings
+from bot.settings.showing import GateSettings
 from bot.workplace.job import Job
 from bot.workplace.pinning import as_file, as_repo, origin_of
 from bot.workplace.provenance import said_of

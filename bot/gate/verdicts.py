@@ -11,7 +11,7 @@ from bot import evidence, licences
 from bot.legible import legible
 from bot.records.measured import Choices, Divergence, Row
 from bot.records.results import LeftOut, Results
-from bot.settings.settings import GateSettings
+from bot.settings.showing import GateSettings
 from bot.wording.columns import table
 
 SURE = 2.0  # standard errors beyond which a limit counts as broken; see docs/statistics.md

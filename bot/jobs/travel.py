@@ -30,7 +30,7 @@ from bot.publish.held import differing
 from bot.records.built import Built, together
 from bot.records.coding import digest
 from bot.records.releases import Release, RepoFile
-from bot.settings.settings import staging_token
+from bot.settings.tokens import staging_token
 from bot.source.obtain import described
 from bot.store.ledger import Kept, Work
 from bot.workplace.fetch import FETCHERS, fetch

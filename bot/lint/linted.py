@@ -1,4 +1,4 @@
-"""A folder or a repository on the Hub, read for bot.present.lint."""
+"""A folder or a repository on the Hub, read for the rules of defects.py."""
 
 from __future__ import annotations
 

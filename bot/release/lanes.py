@@ -27,7 +27,7 @@ from bot.records.recipes import Recipe
 from bot.release.graph import LaneTask, Resource, run_tasks
 from bot.release.outlook import Outlook
 from bot.release.timeline import Timeline
-from bot.settings.settings import LlamaSettings
+from bot.settings.making import LlamaSettings
 from bot.workplace.job import Job
 
 MATRIX, REFERENCE = "importance matrix", "reference"

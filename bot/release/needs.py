@@ -20,7 +20,8 @@ from bot.measures.tasks import read_tasks
 from bot.plan.plain import baselines
 from bot.plan.profiles import load_profiles
 from bot.quantize import imatrix
-from bot.settings.settings import CalibrationSource, DataSettings, Settings
+from bot.settings.making import CalibrationSource, DataSettings
+from bot.settings.settings import Settings
 from bot.workplace import demo_texts, names, texts
 from bot.workplace.demo_texts import EVERY_USE
 from bot.workplace.workplace import Workplace

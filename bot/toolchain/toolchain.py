@@ -24,7 +24,7 @@ from bot.disk.space import require_free
 from bot.disk.writing import write_text
 from bot.errors import BuildError, BusyError, SettingsError, SourceError
 from bot.foreign import last_lines
-from bot.settings.settings import ConvertSettings
+from bot.settings.making import ConvertSettings
 from bot.toolchain import converter_source, locked
 
 SDISTS = {

@@ -27,7 +27,9 @@ from bot.records.measured import Row
 from bot.records.releases import Build, Decision
 from bot.records.results import Results
 from bot.release.road import Request, Road
-from bot.settings.settings import DEMO, LlamaSettings, load
+from bot.settings.making import LlamaSettings
+from bot.settings.parts import DEMO
+from bot.settings.settings import load
 from bot.workplace.children import room_for
 from bot.workplace.loaded import continuation
 from bot.workplace.workplace import Workplace

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bot.clients.hub.connection import Bucket
 from bot.clock import Clock
-from bot.settings.settings import Budget
+from bot.settings.running import Budget
 from bot.store.ledger import Ledger
 
 WINDOW = 300.0  # seconds

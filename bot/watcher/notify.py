@@ -20,7 +20,7 @@ from bot.clients.wire import require_private
 from bot.clock import Clock
 from bot.errors import SettingsError, UnreachableError
 from bot.legible import chat_words
-from bot.settings.settings import WatchSettings
+from bot.settings.running import WatchSettings
 from bot.store.queue import Event, Queue
 
 VARIABLE = "BOT_NOTIFY_URL"

@@ -15,7 +15,7 @@ from bot.clock import moment
 from bot.records.coding import digest
 from bot.records.releases import Ask, Build, Decision, Outcome, Release, RepoFile, Skip, Wait
 from bot.settings.policies import Policy, PolicyTerms, matches
-from bot.settings.settings import GateSettings
+from bot.settings.showing import GateSettings
 from bot.store.queue import OPEN, Memory, QueuedRelease, is_original
 from bot.tensors import weights
 

@@ -22,7 +22,8 @@ from bot.plan.profiles import Profile, load_profiles
 from bot.records.coding import digest, dump
 from bot.records.measured import Text
 from bot.records.releases import Release
-from bot.settings.settings import CalibrationSource, Settings
+from bot.settings.making import CalibrationSource
+from bot.settings.settings import Settings
 from bot.store.ledger import Ledger
 from bot.toolchain import toolchain
 from bot.workplace.provenance import AskedFor

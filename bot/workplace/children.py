@@ -11,7 +11,8 @@ from bot.apart.memory import free_memory
 from bot.apart.worker import ChildTerms, Room
 from bot.clients.llama.loading import Loading
 from bot.progress import Narrator
-from bot.settings.settings import LlamaSettings, Settings
+from bot.settings.making import LlamaSettings
+from bot.settings.settings import Settings
 
 REACHES: dict[str, str] = {
     "offline": "llama.cpp opens files without a token and a network, but can read this user's",

@@ -11,7 +11,7 @@ from bot.disk.paths import require_safe
 from bot.errors import SettingsError, SourceError
 from bot.plan.models import HasName
 from bot.plan.profiles import Profile
-from bot.settings.settings import PublishSettings
+from bot.settings.showing import PublishSettings
 from bot.wording import naming
 from bot.workplace.workplace import Workplace
 

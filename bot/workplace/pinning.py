@@ -14,8 +14,8 @@ from bot.plan.models import Local
 from bot.records.built import Built, together
 from bot.records.coding import digest
 from bot.records.releases import Release
+from bot.settings.making import SourceSettings
 from bot.settings.places import whole
-from bot.settings.settings import SourceSettings
 from bot.workplace import names
 from bot.workplace.asked import Pinned
 from bot.workplace.workplace import Workplace

@@ -12,7 +12,8 @@ from bot.errors import SettingsError
 from bot.foreign import require_file_itself
 from bot.records.measured import Text
 from bot.records.results import CalibrationText
-from bot.settings.settings import DEMO, CalibrationSource
+from bot.settings.making import CalibrationSource
+from bot.settings.parts import DEMO
 
 if TYPE_CHECKING:
     from bot.workplace.workplace import Workplace

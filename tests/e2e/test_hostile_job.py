@@ -24,7 +24,8 @@ from bot.jobs.travel import SENTINEL, Staging, carrier
 from bot.progress import Narrator
 from bot.records.coding import from_json
 from bot.records.results import Results
-from bot.settings.settings import DEMO, load
+from bot.settings.parts import DEMO
+from bot.settings.settings import load
 from bot.workplace.workplace import Workplace
 from tests.e2e.hostile import (
     IGNORED,

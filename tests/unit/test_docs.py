@@ -12,7 +12,8 @@ import yaml
 from bot import errors
 from bot.cli.main import EPILOG, cli
 from bot.plan.profiles import load_profiles
-from bot.settings.settings import Settings, data_folder
+from bot.settings.parts import data_folder
+from bot.settings.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

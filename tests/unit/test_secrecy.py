@@ -12,7 +12,7 @@ import pytest
 
 from bot import secrecy
 from bot.errors import SettingsError
-from bot.settings.settings import hub_token
+from bot.settings.tokens import hub_token
 
 SECRET = "hf_plantedplantedplanted"
 

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 from bot import rights, secrecy
 from bot.errors import AccessError, BotError, BuildError, CapacityError
 from bot.records.findings import Finding
-from bot.settings.settings import DEMO, Settings, hub_token, load, staging_token, token_origin
+from bot.settings.parts import DEMO
+from bot.settings.settings import Settings, load
+from bot.settings.tokens import hub_token, staging_token, token_origin
 
 if TYPE_CHECKING:
     from bot.clients.github.github_replies import Runner

@@ -17,7 +17,8 @@ from bot.cli.text.boards import text
 from bot.errors import AccessError, SettingsError
 from bot.progress import Narrator
 from bot.settings.policies import Policy
-from bot.settings.settings import GitHubSettings, WatchSettings, load
+from bot.settings.running import GitHubSettings, WatchSettings
+from bot.settings.settings import load
 from bot.store.board import board
 from bot.store.ledger import Ledger
 from bot.store.queue import STARTING, Queue, QueuedRelease

@@ -21,7 +21,7 @@ from bot.actions.trigger import (
 )
 from bot.clients.github.github import GithubRepository, Limited, connect
 from bot.errors import AccessError, BotError, SettingsError, SourceError, UnreachableError
-from bot.settings.settings import GitHubSettings
+from bot.settings.running import GitHubSettings
 from bot.store.ledger import Ledger
 from tests.hand_clock import HandClock
 from tests.local_github.scripted import Script

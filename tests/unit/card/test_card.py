@@ -16,7 +16,7 @@ from bot.errors import SettingsError
 from bot.plots.pictures import Picture
 from bot.records.measured import Divergence, Row
 from bot.records.results import Results
-from bot.settings.settings import CardSettings
+from bot.settings.showing import CardSettings
 from tests.unit.card.markdown import Page, read
 from tests.unit.card.samples import (
     ABOUT,

@@ -9,7 +9,7 @@ from bot.card.choosing import BUFFERS, GIB, cache_bytes, choices
 from bot.card.tables import benchmarks
 from bot.records.measured import KLD, Comparison
 from bot.records.results import Results
-from bot.settings.settings import CardSettings
+from bot.settings.showing import CardSettings
 from tests.unit.card.samples import divergence, nine_tiers, row
 
 VALUES = 10 * 2 * 2 * 256  # ten layers, two heads, keys and values of 256

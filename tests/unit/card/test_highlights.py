@@ -12,7 +12,7 @@ import pytest
 from bot.card.highlights import best_fits, highlights
 from bot.records.measured import Comparison, Row
 from bot.records.results import Results
-from bot.settings.settings import CardSettings
+from bot.settings.showing import CardSettings
 from bot.wording.rows import close_to_reference, example
 from tests.unit.card.samples import coinciding, divergence, nine_tiers, row
 

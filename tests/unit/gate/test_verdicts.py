@@ -12,7 +12,7 @@ from bot.gate.verdicts import GateFacts, drop_tiers, judge, kept, limit_of
 from bot.records.measured import Choices, Row
 from bot.records.releases import Release
 from bot.records.results import Results
-from bot.settings.settings import GateSettings
+from bot.settings.showing import GateSettings
 from tests.unit.card.samples import nine_tiers
 
 FINE = GateFacts(files={}, speech={}, newest=None, alone=None)

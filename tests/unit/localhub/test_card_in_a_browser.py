@@ -11,7 +11,7 @@ from bot.card.tables import CardFile
 from bot.disk.hashes import sha256
 from bot.localhub.server import RunningHub
 from bot.records.built import Built
-from bot.settings.settings import CardSettings
+from bot.settings.showing import CardSettings
 from bot.verbs.card_preview import fill
 from tests.browser import Browser, browser
 from tests.unit.card import samples

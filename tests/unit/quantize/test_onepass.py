@@ -26,7 +26,7 @@ from bot.predict.architecture import architecture_of
 from bot.quantize import imatrix, onepass, quantize
 from bot.quantize.imatrix import Matrix
 from bot.quantize.layout import WantedFile, open_source
-from bot.settings.settings import data_folder
+from bot.settings.parts import data_folder
 from tests.split_gguf import split
 
 SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "data"

@@ -13,7 +13,7 @@ from bot.predict.architecture import architecture_of
 from bot.quantize import imatrix, quantize
 from bot.quantize.imatrix import Matrix
 from bot.records.model import Tensor
-from bot.settings.settings import DEMO, data_folder
+from bot.settings.parts import DEMO, data_folder
 
 SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "data"
 FILE_TYPES = {"Q6_K": 18, "Q5_K": 17, "Q4_K": 15, "Q3_K": 12, "IQ2_XXS": 19, "IQ1_M": 31}

@@ -13,7 +13,8 @@ from pydantic import BaseModel
 
 from bot.cli.main import cli
 from bot.errors import SettingsError
-from bot.settings.settings import DataSettings, Settings, load
+from bot.settings.making import DataSettings
+from bot.settings.settings import Settings, load
 
 EVERYWHERE: dict[str, Any] = {
     "workdir": "rel/work",

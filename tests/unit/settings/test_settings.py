@@ -7,7 +7,8 @@ import pytest
 
 from bot.errors import SettingsError
 from bot.settings.configcheck import mistakes, settings_schema
-from bot.settings.settings import hub_token, load, token_origin
+from bot.settings.settings import load
+from bot.settings.tokens import hub_token, token_origin
 
 PINNED = {"dataset": "org/mix", "commit": "ab" * 20, "file": "chat.txt"}
 

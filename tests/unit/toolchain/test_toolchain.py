@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bot.errors import BuildError, BusyError, SettingsError, SourceError
-from bot.settings.settings import ConvertSettings
+from bot.settings.making import ConvertSettings
 from bot.toolchain import locked
 from bot.toolchain import toolchain as toolchains
 from bot.toolchain.toolchain import Toolchain

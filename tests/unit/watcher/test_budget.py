@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from bot.settings.settings import Budget
+from bot.settings.running import Budget
 from bot.store.ledger import Ledger
 from bot.watcher.budget import NAP, WINDOW, RequestBudget
 from tests.hand_clock import HandClock

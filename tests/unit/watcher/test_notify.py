@@ -14,7 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 from bot.errors import SettingsError, UnreachableError
-from bot.settings.settings import WatchSettings
+from bot.settings.running import WatchSettings
 from bot.store.ledger import Ledger
 from bot.store.queue import Event, Queue
 from bot.watcher.notify import VARIABLE, address, message, post

@@ -14,7 +14,8 @@ from bot.errors import SettingsError, SourceError
 from bot.evaluate.data import find_text
 from bot.progress import Narrator
 from bot.quantize import calibrating
-from bot.settings.settings import CalibrationSource, load
+from bot.settings.making import CalibrationSource
+from bot.settings.settings import load
 from bot.workplace.job import Job
 from bot.workplace.planning import make_plan
 from bot.workplace.texts import calibration_texts, read_text

@@ -1,0 +1,187 @@
+"""Sections on what a model is made into: runtime, matrix, files, numbers, source."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from bot.settings.parts import DEMO, NAME, DataPlace, Part, Place
+
+
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class LlamaSettings(Part):
+    """How llama.cpp runs on this machine."""
+
+    threads: Annotated[int, Field(ge=1, le=1024)] = Field(default_factory=_usable_cores)
+    gpu_layers: Annotated[int, Field(ge=-1)] = -1
+    devices: tuple[str, ...] = ()
+    patience_hours: Annotated[float, Field(gt=0)] = 2.0  # without a step forward at a file
+
+
+class QuantizeSettings(Part):
+    """How tiers are made; both engines write the same bytes."""
+
+    engine: Literal["one-pass", "llama"] = "one-pass"
+    memory_gb: Annotated[float, Field(gt=0)] = 4.0  # bound on rows in work
+    shard_gb: Annotated[float, Field(ge=0.001)] | None = 48.0  # None: one file, however large
+    # of a tier's rounded weights, the largest share without calibration data
+    missing_share: Annotated[float, Field(ge=0, le=1)] = 0.1
+    missing_data: Literal["refuse", "next"] = "refuse"  # or the next type that needs no imatrix
+    # tiers made in one reading while `bot publish` measures others; None: all in one
+    together: Annotated[int, Field(ge=1)] | None = 3
+    stamp: bool = True  # tier, recipe hash and bot version in each file's metadata
+    baselines: tuple[str, ...] = ()  # llama.cpp's own file types to compare with: Q8_0, Q4_K_M
+
+    @property
+    def memory(self) -> int:
+        """`memory_gb` in bytes."""
+        return int(self.memory_gb * 1e9)
+
+    @property
+    def shard(self) -> int | None:
+        """`shard_gb` in bytes; llama.cpp's own function always writes one file."""
+        if self.shard_gb is None or self.engine == "llama":
+            return None
+        return int(self.shard_gb * 1e9)
+
+
+class CalibrationSource(Part):
+    """A text of the calibration mix: a file here, or one of a dataset on the Hub, pinned."""
+
+    name: Annotated[str, Field(pattern=r"^[\w .+-]+$", max_length=48)] | None = None
+    path: Place | None = None
+    dataset: Annotated[str, Field(pattern=rf"^{NAME}{{1,96}}/{NAME}{{1,96}}$")] | None = None
+    commit: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
+    file: Annotated[str, Field(min_length=1, max_length=400)] | None = None
+    weight: Annotated[float, Field(gt=0, le=1e6)] | None = None  # None: its length
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    licence: Annotated[str, Field(max_length=100)] | None = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        named = [bool(part) for part in self.hub]
+        if not (all(named) if self.path is None else not any(named)):
+            raise ValueError("a text has either a path, or a dataset with its commit and file")
+        return self
+
+    @property
+    def hub(self) -> tuple[str, str, str]:
+        """Dataset, commit and file; empty for a file here."""
+        return self.dataset or "", self.commit or "", self.file or ""
+
+    @property
+    def label(self) -> str:
+        """What the text is called in files and on cards; never a path of this machine."""
+        return self.name or Path(self.path or self.file or "").name
+
+
+def _path_alone(value: Any) -> Any:
+    return {"path": value} if isinstance(value, str | Path) else value
+
+
+class CalibrationSettings(Part):
+    """The importance matrix: texts, and how much of them; or a ready file."""
+
+    texts: Annotated[
+        tuple[Annotated[CalibrationSource, BeforeValidator(_path_alone)], ...],
+        Field(min_length=1, max_length=64),
+    ] = (CalibrationSource(path=DEMO / "calibration.txt"),)
+    name: Annotated[str, Field(max_length=100)] = ""  # of the set and its version, for cards
+    context: Annotated[int, Field(ge=32, le=131072)] = 512
+    chunks: Annotated[int, Field(ge=1)] | None = None
+    batch: Annotated[int, Field(ge=32, le=131072)] = 2048  # tokens decoded together
+    checkpoint: Annotated[int, Field(ge=1)] = 64  # chunks between notes of what was seen
+    file: Place | None = None  # a ready importance matrix, GGUF or .dat, instead of all this
+
+    @field_validator("texts")
+    @classmethod
+    def _alike(cls, value: tuple[CalibrationSource, ...]) -> tuple[CalibrationSource, ...]:
+        if len({text.label for text in value}) < len(value):
+            raise ValueError("two texts have the same name; give each its own")
+        if len({text.weight is None for text in value}) > 1:
+            raise ValueError("some texts have a weight and others none; give all one")
+        return value
+
+
+class DataSettings(Part):
+    """A text or a set of tasks that has a name: where it comes from, and which it is."""
+
+    kind: Literal["text", "hellaswag", "winogrande", "multiple-choice"] = "text"
+    label: str | None = None  # in tables; default: the name
+    path: Place  # here, or in `repository`
+    repository: str | None = None  # ORG/NAME on the Hub
+    repository_type: Literal["dataset", "model"] = "dataset"
+    commit: Annotated[str, Field(pattern="[0-9a-f]{40}")] | None = None
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    licence: str
+    count: Annotated[int, Field(ge=1)] | None = None  # tasks to draw; default: all
+
+    @model_validator(mode="after")
+    def _pinned(self) -> Self:
+        if (self.repository is None) != (self.commit is None):
+            raise ValueError("a repository and its commit stand together")
+        return self
+
+
+class EvaluationSettings(Part):
+    """The texts and tasks that tiers are measured on, by path or by their name in `data`."""
+
+    text: DataPlace = DEMO / "evaluation.txt"
+    context: Annotated[int, Field(ge=32, le=131072)] = 512
+    chunks: Annotated[int, Field(ge=1)] | None = None
+    stride: Annotated[int, Field(ge=1)] | None = None  # overlapping windows; needs "beside"
+    tasks: tuple[DataPlace, ...] = (DEMO / "tasks.txt",)
+    task_count: Annotated[int, Field(ge=1)] = 400  # of each set that says nothing else
+    parallel: Annotated[int, Field(ge=4, le=256)] = 4  # answers decoded side by side, as the tool
+    reference: Literal["auto", "file", "beside"] = "auto"
+    overlap: bool = True  # work on logits during the next decode: a second context of memory
+    memory_gb: Annotated[float, Field(gt=0)] | None = None  # None: what is free
+    noise_chunks: Annotated[int, Field(ge=0)] = 8  # of the reference against itself; 0: none
+    speed: bool = False
+    repetitions: Annotated[int, Field(ge=1, le=100)] = 5
+    others: tuple[str, ...] = ()  # ORG/REPOSITORY:PATTERN of other publishers
+    imported: tuple[Place, ...] = ()  # results of the APEX project, logs of llama-perplexity
+
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return () if value is None else (value,) if isinstance(value, (str, Path)) else value
+
+
+class SourceSettings(Part):
+    """What a GGUF file of this machine does not tell of itself; a repository tells it all."""
+
+    name: Annotated[str, Field(pattern=rf"^[A-Za-z0-9]{NAME}{{0,95}}$")] | None = None
+    license: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.+-]{0,63}$")] | None = None
+    license_name: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    license_link: Annotated[str, Field(pattern=r"^https?://\S{1,400}$")] | None = None
+    base_model: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")] | None = (
+        None
+    )
+
+    @model_validator(mode="after")
+    def _licence_first(self) -> Self:
+        if self.license is None and (self.license_name or self.license_link):
+            raise ValueError("a licence's name or link needs license, which may be `other`")
+        if self.license == "other" and not self.license_name:
+            raise ValueError("license: other needs a license_name")
+        return self
+
+
+class ConvertSettings(Part):
+    """How a checkpoint becomes a GGUF file."""
+
+    llama_cpp: Place | None = None  # a llama.cpp checkout instead of the installed toolchain
+    python: Place | None = None  # its interpreter, which has torch and transformers
+    mtp: Literal["drop", "keep", "separate"] = "drop"  # multi-token prediction layers
+    projector: Literal["F16", "BF16", "none"] = "F16"  # type of mmproj.gguf; none leaves it out
+    timeout_hours: Annotated[float, Field(gt=0)] = 12.0
+    memory_gb: Annotated[float, Field(gt=0)] | None = None
+    isolation: Literal["best", "cell"] | None = None  # what `isolation` was called once
+    shard_gb: Annotated[float, Field(ge=0.01)] | None = None  # None: one file, however large

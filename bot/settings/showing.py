@@ -1,0 +1,114 @@
+"""Sections on what is published, and how it is shown."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from bot.settings.parts import Part
+
+
+class HubSettings(Part):
+    """Which Hub, and where on it."""
+
+    endpoint: str = Field(
+        default_factory=lambda: os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    )
+    namespace: str | None = None
+
+    @field_validator("endpoint")
+    @classmethod
+    def _http(cls, value: str) -> str:
+        if not value.startswith(("http://", "https://")):
+            raise ValueError("an endpoint starts with http:// or https://")
+        return value.rstrip("/")
+
+
+def _template(value: str, known: Collection[str]) -> str:
+    """Raise ValueError unless nothing but these stand in braces, each whole."""
+    left = re.sub("|".join(rf"{{{name}}}" for name in known), "", value)
+    if "{" in left or "}" in left:
+        names = " and ".join(f"{{{name}}}" for name in known)
+        raise ValueError(f"only {names} can stand in braces here")
+    return value
+
+
+class PublishSettings(Part):
+    """Names on the Hub, and how a release gets there."""
+
+    repository: str = "{name}-APEX-GGUF"
+    file: str = "{name}-APEX-{tier}.gguf"
+    private: bool = False
+    hidden: Literal["private", "pull-request"] = "private"  # where a build is until verified
+    overlap: bool = True  # make, measure and send side by side; else one after another
+    free: Literal["never", "short", "always"] = "never"  # remove files sent; short: the disk is
+    approval: Literal["none", "pull-request"] = "none"  # a person merges before it is shown
+    trusted_publisher: bool = False  # in GitHub Actions: the Hub lends tokens, HF_TOKEN only reads
+    collection: Annotated[str, Field(min_length=1, max_length=60)] | None = None  # of the owner
+    prune: bool = False  # give back the Hub's storage of files that updates replaced
+    keep_builds: Annotated[int, Field(ge=0)] = 0  # earlier ones that pruning leaves for a rollback
+    quantized_by: str | None = None
+
+    @field_validator("repository")
+    @classmethod
+    def _one_for_all(cls, value: str) -> str:
+        return _template(value, ("name",))
+
+    @field_validator("file")
+    @classmethod
+    def _one_for_each(cls, value: str) -> str:
+        if not {"{tier}", "{label}"} & set(re.findall(r"{\w*}", value)):
+            raise ValueError("without {tier} or {label} all tiers would be one file; add one")
+        if not value.endswith(".gguf") or "/" in value:
+            raise ValueError("a file's name ends in .gguf and holds no folder")
+        return _template(value, ("name", "tier", "label"))
+
+    @property
+    def made_private(self) -> bool:
+        """Whether a new repository is private, if only until it is verified."""
+        return self.private or self.hidden == "private"
+
+    @model_validator(mode="after")
+    def _known_author(self) -> Self:
+        if self.trusted_publisher and "pull-request" in (self.approval, self.hidden):
+            raise ValueError(
+                "a pull request is known again by its author, and a trusted publisher is no user; "
+                "leave approval and hidden as they are, or publish with HF_TOKEN"
+            )
+        return self
+
+
+class GateSettings(Part):
+    """What a tier must be worth, and a release allowed, to be published.
+
+    Limits go by tier: the first pattern that fits counts. A value counts as above its limit when
+    it exceeds it by two standard errors.
+    """
+
+    failing: Literal["leave-out", "stop"] = "leave-out"  # what a failing tier does to the release
+    ppl_ratio: dict[str, float] = {"*-Nano": 1.5, "*-Micro": 2.0, "*": 1.2}
+    mean_kld: dict[str, float] = {"*-Nano": 0.8, "*-Micro": 1.2, "*": 0.4}  # nats per token
+    max_kld: dict[str, float] = {"*": 30.0}
+    accuracy_drop: dict[str, float] = {"*-Nano": 0.1, "*-Micro": 0.15, "*": 0.05}  # fraction
+    measured: bool = True  # a tier without a divergence fails
+    card: bool = True  # stop when `bot lint` would find errors in what is to be published
+    newest: bool = True  # stop when the source has other weights by now
+    licences: tuple[str, ...] = ()  # as the Hub names them; empty: all that let us hand on
+    unlicensed: Literal["publish", "stop"] = "stop"
+
+
+class CardSettings(Part):
+    """What a card shows, and how."""
+
+    sizes: Literal["GB", "GiB rounded up"] = "GB"  # the first is how the Hub shows them
+    errors: Literal["inline", "footnote"] = "inline"
+    columns: tuple[Literal["bits", "p999", "same_top", "speed"], ...] = ()  # beside the usual ones
+    context: Annotated[int, Field(ge=1)] = 8192  # tokens of KV cache that a choice counts with
+    memory_gb: tuple[Annotated[int, Field(ge=1)], ...] = (8, 12, 16, 24, 32, 48, 80)
+    tags: tuple[Annotated[str, Field(max_length=64)], ...] = ()  # beside ours
+    team: str | None = None  # whom the card thanks first, and their address
+    team_url: str | None = None
