@@ -44,7 +44,7 @@ from bot.plots.pictures import draw_pictures, lacking_plots, pictures
 from bot.records.built import Built
 from bot.records.measured import Imported, Row, Scores, Text, Tools
 from bot.records.model import Architecture
-from bot.records.recipes import BandWindows
+from bot.records.recipes import Windows
 from bot.records.releases import Release
 from bot.records.results import CalibrationFacts, CalibrationText, EvaluationFacts, Results
 from bot.settings.parts import NAME, Part
@@ -123,7 +123,7 @@ class Sheet(Part):
     repository: Annotated[str, Field(pattern=rf"^{NAME}{{1,96}}/{NAME}{{1,96}}$")]
     quantized_by: str | None = None
     model: ModelFacts
-    windows: BandWindows
+    windows: Windows
     llama_cpp: str
     device: str = ""
     text: str

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from bot.records import patterns
 from bot.records.model import Architecture
-from bot.records.recipes import BandWindows
+from bot.records.recipes import Windows
 
 
 def attention_words(layers: Sequence[str]) -> str:
@@ -23,7 +23,7 @@ def experts_words(model: Architecture) -> str:
     return f"{model.experts} routed{shared} ({model.experts_active} active per token)"
 
 
-def windows_words(given: BandWindows, layers: int) -> str:
+def windows_words(given: Windows, layers: int) -> str:
     """How many layers at each end are protected, and what is left between them."""
     middle = max(layers - 2 * (given.edge + given.near), 0)
     return (
@@ -33,7 +33,7 @@ def windows_words(given: BandWindows, layers: int) -> str:
     )
 
 
-def gradient(given: BandWindows, layers: int) -> str:
+def gradient(given: Windows, layers: int) -> str:
     """`5+5 symmetric edge gradient across 40 layers`."""
     return f"{given.edge}+{given.edge} symmetric edge gradient across {layers} layers"
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from bot.plan.profiles import BASES, FILE_TYPES, Profile
 from bot.records.model import Architecture, Tensor
-from bot.records.recipes import Assignment, BandWindows, Recipe, content_hash, recipe_hash
+from bot.records.recipes import Assignment, Recipe, Windows, content_hash, recipe_hash
 from bot.tensors.roles import allows_quantization, layer_of, role_of, stored_type
 from bot.tensors.sizes import BLOCKS, tensor_bytes
 
@@ -19,14 +19,14 @@ NEXT = dict.fromkeys(("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S"), "Q2_K") |
 }
 
 
-def band_windows(layers: int) -> BandWindows:
+def band_windows(layers: int) -> Windows:
     """APEX's windows: 5 edge and 5 near layers at each end, 3 at the attention's edge.
 
     These are for 30 layers and more. In a shallower model fixed windows would cover everything and
     tiers would coincide, so they keep their share of the depth: a sixth, a sixth and a tenth,
     rounded down, at least 1. From 5 layers on this leaves a middle.
     """
-    return BandWindows(
+    return Windows(
         edge=min(5, max(1, layers // 6)),
         near=min(5, max(1, layers // 6)),
         attention_edge=min(3, max(1, layers // 10)),
@@ -53,9 +53,7 @@ def make_recipe(profile: Profile, model: Architecture, tensors: Sequence[Tensor]
     )
 
 
-def _assign(
-    profile: Profile, model: Architecture, found: BandWindows, tensor: Tensor
-) -> Assignment:
+def _assign(profile: Profile, model: Architecture, found: Windows, tensor: Tensor) -> Assignment:
     role, layer = role_of(tensor.name), layer_of(tensor.name)
     where = attention = OUTSIDE
     if layer is not None and layer < model.layers:

@@ -10,7 +10,7 @@ from bot.records.coding import digest
 
 
 @dataclass(frozen=True, kw_only=True)
-class BandWindows:
+class Windows:
     """How many layers at each end count as edge and near, after scaling to the model's depth."""
 
     edge: int
@@ -46,7 +46,7 @@ class Recipe:
     tier: str
     base: str  # llama.cpp's file type: written as general.file_type
     imatrix: bool
-    windows: BandWindows
+    windows: Windows
     assignments: tuple[Assignment, ...]
     same_as: str | None = None  # the tier that stores the very same tensors and is built instead
     plain: bool = False  # llama.cpp's own choice for its file type `base`: only to compare with

@@ -9,7 +9,7 @@ from bot.records.built import Built
 from bot.records.coding import UNITS
 from bot.records.measured import Comparison, Imported, Noise, Row, Text, Tools
 from bot.records.model import Architecture
-from bot.records.recipes import BandWindows, Recipe
+from bot.records.recipes import Recipe, Windows
 from bot.records.releases import Release
 
 RARE_TOKENS = 64  # of calibration: an expert that saw fewer has little to say about its weights
@@ -106,7 +106,7 @@ class Results:
     release: Release | None  # None when the source is a file of the user's
     source_sha256: str
     architecture: Architecture
-    windows: BandWindows
+    windows: Windows
     tools: Tools
     evaluation: EvaluationFacts
     calibration: CalibrationFacts | None

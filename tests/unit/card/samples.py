@@ -15,7 +15,7 @@ from bot.plots.pictures import Picture, pictures
 from bot.records.built import Shard
 from bot.records.measured import Choices, Divergence, Perplexity, Row, Scores, Text, Tools
 from bot.records.model import Architecture
-from bot.records.recipes import BandWindows
+from bot.records.recipes import Windows
 from bot.records.releases import Release
 from bot.records.results import CalibrationFacts, CalibrationText, EvaluationFacts, Results
 
@@ -135,7 +135,7 @@ def nine_tiers() -> Results:
             tied_embeddings=False,
             source_type="BF16",
         ),
-        windows=BandWindows(edge=5, near=5, attention_edge=3),
+        windows=Windows(edge=5, near=5, attention_edge=3),
         tools=Tools(
             bot="0.1.0",
             llama_cpp_python="0.3.36",

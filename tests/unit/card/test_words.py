@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from bot.card import words
-from bot.records.recipes import BandWindows
+from bot.records.recipes import Windows
 from tests.unit.card.samples import nine_tiers
 
 
@@ -57,7 +57,7 @@ def test_experts() -> None:
 
 
 def test_windows() -> None:
-    given = BandWindows(edge=5, near=5, attention_edge=3)
+    given = Windows(edge=5, near=5, attention_edge=3)
     assert words.gradient(given, 40) == "5+5 symmetric edge gradient across 40 layers"
     assert words.windows_words(given, 40).startswith(
         "5+5 edge and 5+5 near layers, 20 of 40 in the middle"

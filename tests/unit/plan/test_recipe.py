@@ -19,7 +19,7 @@ from bot.plan.recipe import (
 )
 from bot.predict.architecture import architecture_of
 from bot.records.model import Architecture, Tensor
-from bot.records.recipes import BandWindows, Recipe
+from bot.records.recipes import Recipe, Windows
 from bot.settings.parts import data_folder
 from bot.tensors.roles import allows_quantization, layer_of, role_of, stored_type
 from bot.tensors.sizes import BLOCKS, file_bytes, tensor_bytes
@@ -125,7 +125,7 @@ def test_the_public_recipes(profiles: dict[str, Profile], path: Path) -> None:
 
 
 def test_windows() -> None:
-    assert band_windows(8) == BandWindows(edge=1, near=1, attention_edge=1)
+    assert band_windows(8) == Windows(edge=1, near=1, attention_edge=1)
     before = band_windows(1)
     for layers in range(1, 201):
         now = band_windows(layers)
@@ -137,7 +137,7 @@ def test_windows() -> None:
         assert bands[0] == "edge"
         assert layers < 5 or "middle" in bands
         if layers >= 30:
-            assert now == BandWindows(edge=5, near=5, attention_edge=3)
+            assert now == Windows(edge=5, near=5, attention_edge=3)
         before = now
 
 
