@@ -1,10 +1,21 @@
-"""Three versions of a text → one: what the user changed stays, what we changed comes in."""
+"""Three versions of a text → one: what the user changed stays, what we changed comes in.
+
+`git merge-file` does it (git-merge-file(1)).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+import subprocess
 from dataclasses import dataclass
-from difflib import SequenceMatcher
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from bot.errors import BuildError, CapacityError
+
+SIZE = 43  # characters of a mark of git's: longer than any line of marks in a text
+MOST = 127  # conflicts that its exit code can tell; what is beyond is a failure
+OURS = re.compile(rf"^={{{SIZE}}}\n(.*?)^>{{{SIZE}}} ours\n?", re.DOTALL | re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,40 +26,23 @@ class Merged:
     refused: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Change:
-    start: int  # lines of the base that are replaced
-    end: int
-    lines: tuple[str, ...]
-
-    def meets(self, other: _Change) -> bool:
-        """Whether both change the same lines, or lines beside each other."""
-        return self.start <= other.end and other.start <= self.end
-
-
 def merged_text(base: str, theirs: str, ours: str) -> Merged:
-    """The user's text with our changes since `base`; line by line, as diff3 does it."""
-    lines = base.splitlines(keepends=True)
-    kept = list(_changes(lines, theirs))
-    refused = []
-    for change in _changes(lines, ours):
-        met = [other for other in kept if change.meets(other)]
-        if not met:
-            kept.append(change)
-        elif any(
-            (o.start, o.end, o.lines) != (change.start, change.end, change.lines) for o in met
-        ):
-            refused.append("".join(change.lines))
-    made: list[str] = []
-    at = 0
-    for change in sorted(kept, key=lambda change: (change.start, change.end)):
-        made += [*lines[at : change.start], *change.lines]
-        at = change.end
-    return Merged(text="".join([*made, *lines[at:]]), refused=tuple(refused))
+    """The user's text with our changes since `base`. Raises CapacityError where there is no git."""
+    with TemporaryDirectory() as folder:
+        for name, text in (("theirs", theirs), ("base", base), ("ours", ours)):
+            (Path(folder) / name).write_bytes(text.encode())
+        marked = _git(folder, "--diff3", "-L", "theirs", "-L", "base", "-L", "ours")
+        return Merged(text=_git(folder, "--ours"), refused=tuple(OURS.findall(marked)))
 
 
-def _changes(base: Sequence[str], text: str) -> Iterator[_Change]:
-    lines = text.splitlines(keepends=True)
-    for kind, start, end, low, high in SequenceMatcher(None, base, lines, False).get_opcodes():
-        if kind != "equal":
-            yield _Change(start=start, end=end, lines=tuple(lines[low:high]))
+def _git(folder: str, *options: str) -> str:
+    command = ("git", "merge-file", "-p", f"--marker-size={SIZE}", *options)
+    try:
+        done = subprocess.run(
+            (*command, "theirs", "base", "ours"), cwd=folder, capture_output=True, check=False
+        )
+    except FileNotFoundError as error:
+        raise CapacityError("git is not installed on this machine; install it") from error
+    if not 0 <= done.returncode <= MOST:
+        raise BuildError(f"git merge-file failed: {done.stderr.decode('utf-8', 'replace')[:200]}")
+    return done.stdout.decode()

@@ -32,7 +32,7 @@ def test_where_both_changed_a_line_the_users_stands_and_ours_is_told() -> None:
 
 def test_a_line_put_beside_a_change_is_not_taken_silently() -> None:
     theirs, ours = BASE.replace("c\n", "mine\n"), BASE.replace("c\n", "c\nnew\n")
-    assert merged_text(BASE, theirs, ours).refused == ("new\n",)
+    assert merged_text(BASE, theirs, ours).refused == ("c\nnew\n",)
 
 
 def test_a_text_without_a_last_newline() -> None:
