@@ -25,13 +25,13 @@ from bot.errors import (
     SourceError,
     UnreachableError,
 )
+from bot.records.releases import HALF
 from bot.settings.running import GitHubSettings
 from bot.store.ledger import Ledger
 from bot.store.queue import Queue, QueuedRelease
 
 SHOWN_EVERY = 60.0  # seconds between looks at the dashboard
 RUN = re.compile(r"/actions/runs/([0-9]{1,18})$")
-NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 PUBLISHING = ("publish", "release")  # jobs of the workflows, by name
 
 
@@ -206,7 +206,7 @@ def published_at(found: GithubRepository, run_id: int, hub: str) -> str | None:
         logs = [found.log(job.id) for job in found.jobs(run_id) if job.name in PUBLISHING]
     except (AccessError, UnreachableError):
         return None
-    named = re.compile(rf"\burl=({re.escape(hub)}/{NAME}/{NAME})(?![\w./-])")
+    named = re.compile(rf"\burl=({re.escape(hub)}/{HALF}/{HALF})(?![\w./-])")
     return next((match[1] for log in logs for match in named.finditer(log)), None)
 
 

@@ -19,13 +19,13 @@ from bot.clients.github.github_replies import WorkflowRun
 from bot.clock import Clock, span
 from bot.errors import BotError, SettingsError, SourceError, UnreachableError
 from bot.records.coding import digest
+from bot.records.releases import REPO_ID
 from bot.settings.running import GitHubSettings
 from bot.store.ledger import Ledger
 
 # github.com's own limits: "Create a repository dispatch event", "Create a workflow dispatch event"
 KEYS = 10
 BYTES = 65_535
-MODEL = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 COMMIT = re.compile(r"[0-9a-f]{40}")
 TIER = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
 DELIVERY = re.compile(r"[0-9a-f]{16}")
@@ -51,7 +51,7 @@ class DispatchOrder:
         The workflow looks at each of them once more: what arrives there may be anybody's.
         """
         for name, pattern, value in (
-            ("a model is ORG/NAME", MODEL, self.model),
+            ("a model is ORG/NAME", REPO_ID, self.model),
             ("a revision is a commit of 40 digits", COMMIT, self.revision),
             ("a delivery has 16 digits", DELIVERY, self.delivery),
             *(("a tier has a name of letters and digits", TIER, tier) for tier in self.tiers),
@@ -87,7 +87,7 @@ def titled(run: WorkflowRun) -> tuple[str | None, str | None]:
     found = TITLE.search(run.display_title)
     if found is None:
         return None, None
-    model = found[2] if found[2] and MODEL.fullmatch(found[2]) else None
+    model = found[2] if found[2] and REPO_ID.fullmatch(found[2]) else None
     return found[1], model
 
 

@@ -15,13 +15,12 @@ import yaml
 from bot import licences
 from bot.card.tables import CardFile
 from bot.legible import legible
-from bot.records.releases import Release
+from bot.records.releases import REPO_ID, Release
 from bot.records.results import Results
 from bot.settings.showing import CardSettings
 from bot.wording.escape import url
 from bot.wording.rows import CardRow, files_of
 
-REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}")
 LANGUAGE = re.compile(r"[a-z]{2,3}(?:-[A-Za-z0-9]{2,8}){0,3}|multilingual")
 SAFE = re.compile(r"[\w .=+-]{1,200}")

@@ -11,14 +11,14 @@ from bot.errors import SettingsError, SourceError
 from bot.foreign import require_file_itself
 from bot.measures.tasks import Kind
 from bot.records.measured import Text
-from bot.records.releases import Release, RepoFile
+from bot.records.releases import HALF, Release, RepoFile
 from bot.settings.making import DataSettings
 from bot.tensors import weights
 from bot.workplace.fetch import FETCHERS, fetch
 from bot.workplace.texts import fetched, text_of
 from bot.workplace.workplace import Workplace
 
-OTHER = re.compile(r"([A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}):([\w.-]{1,100})(?:@(\w+))?")
+OTHER = re.compile(rf"({HALF}/{HALF}):([\w.-]{{1,100}})(?:@(\w+))?")
 
 
 @dataclass(frozen=True, kw_only=True)

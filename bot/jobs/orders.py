@@ -36,9 +36,8 @@ from bot.records.built import Built
 from bot.records.coding import from_json, to_json
 from bot.records.measured import Tools
 from bot.records.model import Architecture
-from bot.records.releases import Release
+from bot.records.releases import REPO_ID, Release
 from bot.store.ledger import Ledger, Work
-from bot.workplace.pinning import REPO_ID
 
 REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
 TIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

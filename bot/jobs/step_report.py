@@ -11,7 +11,7 @@ from bot.jobs import claims
 from bot.jobs.orders import Folder, Prepared, Sent, parse_record
 from bot.jobs.travel import carrier, give_back
 from bot.legible import code_span
-from bot.workplace.pinning import REPO_ID
+from bot.records.releases import REPO_ID
 from bot.workplace.workplace import Workplace
 
 ENDING = 60.0  # seconds that a cancelled step may take to end

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
 from bot.legible import legible
+
+# names on a Hub: letters, digits, `-`, `_`, `.`, at most 96 of them (huggingface_hub's
+# utils/_validators.py, for each half)
+HALF = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
+REPO_ID = re.compile(rf"{HALF}/{HALF}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,7 @@ from starlette.routing import Route
 from bot import secrecy
 from bot.clock import SystemClock
 from bot.errors import SettingsError
+from bot.records.releases import REPO_ID
 from bot.serving.bodies import bounded, json_object
 from bot.serving.refusal import Refusal
 from bot.settings.policies import matches
@@ -32,7 +33,6 @@ from bot.store.sightings import Sightings
 VARIABLE = "BOT_WEBHOOK_SECRET"
 SHORTEST = 16  # letters of a secret
 LONGEST = 64 << 10  # bytes of a payload
-_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -71,7 +71,7 @@ def _named(payload: dict[str, Any], settings: Settings) -> tuple[str, str | None
     if not isinstance(event, dict) or not isinstance(repo, dict):
         raise Refusal(400, "The payload has no event and repo")
     name, commit = repo.get("name"), repo.get("headSha")
-    if not isinstance(name, str) or not _REPOSITORY.fullmatch(name):
+    if not isinstance(name, str) or not REPO_ID.fullmatch(name):
         raise Refusal(400, "The payload names no repository")
     scope = event.get("scope")
     about_repo = isinstance(scope, str) and scope.partition(".")[0] == "repo"

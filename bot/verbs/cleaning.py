@@ -18,9 +18,9 @@ from bot.disk.locks import ALONE, USED, unused
 from bot.disk.paths import inside, remove, slug
 from bot.errors import SourceError
 from bot.jobs.orders import Folder, Sent
+from bot.records.releases import REPO_ID
 from bot.store.queue import OPEN, Queue, QueuedRelease
 from bot.workplace import names
-from bot.workplace.pinning import REPO_ID
 from bot.workplace.workplace import Workplace
 
 GIVEN_UP = ("failed", "ignored")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,13 @@ from bot.errors import SourceError
 from bot.plan.models import Local
 from bot.records.built import Built, together
 from bot.records.coding import digest
-from bot.records.releases import Release
+from bot.records.releases import REPO_ID, Release
 from bot.settings.making import SourceSettings
 from bot.settings.places import whole
 from bot.workplace import names
 from bot.workplace.asked import Pinned
 from bot.workplace.workplace import Workplace
 
-REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 PATHS = ("/", "./", "../", "~")  # how what can only be a path begins
 
 

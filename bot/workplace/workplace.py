@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,9 +17,6 @@ from bot.disk.folders import Folders
 from bot.progress import Narrator, Report
 from bot.settings.settings import Settings
 from bot.store.ledger import Finished, Ledger
-
-REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
-PATHS = ("/", "./", "../", "~")  # how what can only be a path begins
 
 
 class Workplace:
