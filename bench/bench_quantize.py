@@ -42,6 +42,7 @@ from bot.quantize.imatrix import Matrix
 from bot.quantize.layout import WantedFile
 from bot.records.model import Tensor
 from bot.settings.parts import DEMO, data_folder
+from tests.oracle import quantize_recipe
 
 THREADS = 2
 ALONE = ("Quality", "I-Compact", "I-Nano")
@@ -142,7 +143,7 @@ def side(engine: str, model: Path, folder: Path, tiers: list[str]) -> None:
         )
     else:
         for want in files:
-            quantize.quantize_recipe(
+            quantize_recipe(
                 model,
                 want.target,
                 file_type=want.file_type,

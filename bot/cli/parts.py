@@ -115,11 +115,6 @@ def calibrate(
 
 @click.command()
 @click.option(
-    "--engine",
-    type=click.Choice(["one-pass", "llama"]),
-    help="All tiers in one reading of the model, or llama.cpp's own function for each.",
-)
-@click.option(
     "--imatrix",
     type=Place(exists=True, folder=False),
     help="An importance matrix to use instead of calibrating.",
@@ -132,11 +127,10 @@ def quantize(
     revision: str,
     tiers: tuple[str, ...],
     as_json: bool,
-    engine: str | None,
     imatrix: Path | None,
     no_stamp: bool,
 ) -> None:
-    """Make the GGUF file of each tier. Both engines write the same bytes.
+    """Make the GGUF file of each tier, all in one reading of the model.
 
     Without the stamp they are the bytes of llama-quantize. Files above quantize.shard_gb are
     written as shards.
@@ -144,11 +138,8 @@ def quantize(
     \b
     bot quantize ./model-BF16.gguf --tiers I-Quality,I-Mini
     bot quantize ./model-BF16.gguf --tiers I-Mini --baselines Q8_0,Q4_K_M
-    bot quantize ./model-BF16.gguf --imatrix ./imatrix.gguf --engine llama --no-stamp
+    bot quantize ./model-BF16.gguf --imatrix ./imatrix.gguf --no-stamp
     """
-
-    if engine:
-        context.override("quantize", engine=engine)
     if no_stamp:
         context.override("quantize", stamp=False)
     with road_of(context, model, revision, tiers, matrix=imatrix) as road:

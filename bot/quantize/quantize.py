@@ -1,16 +1,13 @@
-"""One recipe → one GGUF file, by llama.cpp's own function."""
+"""What a recipe needs of an importance matrix, what it lacks, and what its file says of both."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bot.clients.llama import quantization as llama
 from bot.errors import RefusedError
 from bot.quantize.imatrix import Matrix
 from bot.records.model import Tensor
@@ -22,36 +19,6 @@ NAMED = 4  # places of a gap that a line names
 Floats = NDArray[np.float32]
 Notes = tuple[tuple[str, int | str], ...]
 IMATRIX_NAME = "imatrix.gguf"  # as it lies beside the file; never a path of this machine
-
-
-def quantize_recipe(
-    source: Path,
-    target: Path,
-    *,
-    file_type: int,
-    types: Mapping[str, str],
-    imatrix: Matrix | None,
-    threads: int,
-    stamp: Notes = (),
-) -> None:
-    """Write `target` from the 16-bit `source`, each named tensor in its type.
-
-    With an importance matrix the file carries the `quantize.imatrix.*` metadata of llama-quantize;
-    `stamp` is metadata that comes after it.
-    Raises RefusedError naming the tensor when a low-bit type lacks the data it needs.
-    """
-    if imatrix is not None:
-        require_data(types, imatrix)
-    llama.quantize_file(
-        source,
-        target,
-        file_type=file_type,
-        # llama.cpp searches with regular expressions: each matches one whole name
-        overrides=[(f"^{re.escape(name)}$", kind) for name, kind in types.items()],
-        imatrix=imatrix.weights() if imatrix is not None else None,
-        notes=(*(notes(imatrix) if imatrix is not None else ()), *stamp),
-        threads=threads,
-    )
 
 
 @dataclass(frozen=True)

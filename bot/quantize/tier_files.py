@@ -6,23 +6,17 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bot.apart.sandbox import require_made
-from bot.apart.worker import away
-from bot.disk.writing import writing
 from bot.plan.recipe import asked_types, file_type
-from bot.progress import Report
 from bot.quantize import imatrix, onepass
 from bot.quantize import quantize as single
 from bot.quantize.calibrating import gap, job_matrix, matrix_of, settled
 from bot.quantize.calibrating import known_matrix as known_matrix
 from bot.quantize.layout import WantedFile
 from bot.quantize.quantize import Importance
-from bot.quantize.works import quantized
 from bot.records.built import Built, together
 from bot.records.recipes import Recipe
 from bot.records.results import TierFiles
 from bot.workplace.asked import hash_of_file
-from bot.workplace.children import room_for
 from bot.workplace.job import FREE, Job
 
 if TYPE_CHECKING:
@@ -38,9 +32,7 @@ def make_tiers(job: Job, given: Path | None = None) -> dict[str, Built]:
     """
     matrix = _matrix(job, given)
     distinct = [recipe for recipe in settled(job, matrix) if recipe.same_as is None]
-    if job.settings.quantize.engine == "one-pass":
-        _quantize_missing(job, distinct, matrix)
-    return {recipe.tier: _quantize(job, recipe, matrix) for recipe in distinct}
+    return _made(job, distinct, matrix)
 
 
 def tier_files_of(job: Job, given: Path | None = None) -> TierFiles:
@@ -56,10 +48,9 @@ def _matrix(job: Job, given: Path | None) -> Built | None:
 def passes(job: Job) -> list[tuple[str, ...]]:
     """Tiers to be made together while others are measured: what needs no matrix comes first.
 
-    Tiers of one pass share what they have in common; those of the next wait for nobody. llama.cpp's
-    own function makes one at a time.
+    Tiers of one pass share what they have in common; those of the next wait for nobody.
     """
-    size = job.settings.quantize.together if job.settings.quantize.engine == "one-pass" else 1
+    size = job.settings.quantize.together
     found = []
     for weighed in (False, True):
         tiers = [recipe.tier for recipe in job.plan.distinct if recipe.imatrix == weighed]
@@ -73,9 +64,7 @@ def quantize_some(job: Job, tiers: Collection[str]) -> dict[str, Built]:
     wanted = [recipe for recipe in job.plan.distinct if recipe.tier in tiers]
     matrix = job_matrix(job) if any(recipe.imatrix for recipe in wanted) else None
     recipes = [recipe for recipe in settled(job, matrix) if recipe.tier in tiers]
-    if job.settings.quantize.engine == "one-pass":
-        _quantize_missing(job, recipes, matrix)
-    return {recipe.tier: _quantize(job, recipe, matrix) for recipe in recipes}
+    return _made(job, recipes, matrix)
 
 
 def known_tier(job: Job, tier: str) -> Built | None:
@@ -132,14 +121,19 @@ def _given(job: Job, path: Path) -> Built:
     return Built(path=str(path), bytes=path.stat().st_size, sha256=content)
 
 
-def _quantize_missing(job: Job, recipes: Sequence[Recipe], matrix: Built | None) -> None:
-    """Make all tiers that are not there yet in one reading of the source."""
-    done = {recipe.tier: _done(job, recipe, matrix) for recipe in recipes}
-    missing = [recipe for recipe in recipes if done[recipe.tier] is None]
+def _made(job: Job, recipes: Sequence[Recipe], matrix: Built | None) -> dict[str, Built]:
+    """A model for each recipe; all that are not there yet in one reading of the source."""
+    found = {recipe.tier: _done(job, recipe, matrix) for recipe in recipes}
+    done = {tier: built for tier, built in found.items() if built is not None}
     # whoever was killed once a pass was kept could not forget it any more
-    onepass.forget(Path(file.path) for one in done.values() if one for file in one.files)
-    if not missing:
-        return
+    onepass.forget(Path(file.path) for one in done.values() for file in one.files)
+    missing = [recipe for recipe in recipes if recipe.tier not in done]
+    if missing:
+        done |= _pass(job, missing, matrix)
+    return {recipe.tier: done[recipe.tier] for recipe in recipes}
+
+
+def _pass(job: Job, missing: Sequence[Recipe], matrix: Built | None) -> dict[str, Built]:
     read = Importance(matrix_of(job, matrix)) if matrix else None
     wanted = [_wanted(job, recipe, read if recipe.imatrix else None) for recipe in missing]
     tiers = "tier" if len(wanted) == 1 else "tiers"
@@ -159,8 +153,10 @@ def _quantize_missing(job: Job, recipes: Sequence[Recipe], matrix: Built | None)
             progress=report,
             keep=keep,
         )
-        for (step, inputs), files in zip(steps, made, strict=True):
-            ledger.record(job.key, step, inputs, files, None)
+        return {
+            recipe.tier: together(ledger.record(job.key, step, inputs, files, None).files)
+            for recipe, (step, inputs), files in zip(missing, steps, made, strict=True)
+        }
 
 
 def _wanted(job: Job, recipe: Recipe, weights: Importance | None) -> WantedFile:
@@ -217,36 +213,3 @@ def _quantize_inputs(job: Job, recipe: Recipe, matrix: Built | None) -> dict[str
         "shard": _shard(job, recipe),
         "stamp": wanted.stamp and not recipe.plain,
     }
-
-
-def _quantize(job: Job, recipe: Recipe, matrix: Built | None) -> Built:
-    if (built := _done(job, recipe, matrix)) is not None:
-        return built
-    target = job.file_of(recipe)
-    used = matrix_of(job, matrix) if matrix and recipe.imatrix else None
-
-    def work(report: Report) -> None:
-        if used is not None:
-            _say_gap(job, recipe, used)
-        source, folder = Path(job.plan.model.source.path).absolute(), job.paths.handed.absolute()
-        made, weights = folder / target.name, Path(matrix.path) if matrix and used else None
-        room = room_for(
-            job.settings, source, *([weights] if weights else []), writes=(folder,), report=report
-        )
-        away(quantized, room)(
-            source,
-            made,
-            file_type=file_type(recipe.base),
-            types={} if recipe.plain else _types(job, recipe),
-            matrix=weights.absolute() if weights else None,
-            tensors=list(job.plan.model.tensors) if weights else [],
-            threads=job.settings.llama.threads,
-            stamp=[(name, str(value)) for name, value in _stamp(job, recipe)],
-        )
-        with writing(target) as partial:
-            require_made(made, source.name).replace(partial)
-
-    inputs = _quantize_inputs(job, recipe, matrix)
-    title = f"quantizing {recipe.tier}"
-    done = job.step(f"quantize {recipe.tier}", inputs, [target], title, work)
-    return together(done.files)

@@ -6,10 +6,8 @@ from pathlib import Path
 
 from bot.apart.voice import Voice
 from bot.clients.llama.loading import Loading
-from bot.quantize import calibrate, imatrix, quantize
+from bot.quantize import calibrate
 from bot.quantize.calibrate import Portion, Savepoint
-from bot.records.model import Tensor
-from bot.workplace.loaded import growing
 
 
 def calibrated(
@@ -38,28 +36,3 @@ def calibrated(
         progress=voice.progress,
     )
     return list(taken)
-
-
-def quantized(
-    voice: Voice,
-    source: Path,
-    target: Path,
-    *,
-    file_type: int,
-    types: dict[str, str],
-    matrix: Path | None,
-    tensors: list[Tensor],
-    threads: int,
-    stamp: list[tuple[str, str]],
-) -> None:
-    """A file by llama.cpp's own function, with the importance matrix in `matrix`."""
-    with growing(voice, target, source):
-        quantize.quantize_recipe(
-            source,
-            target,
-            file_type=file_type,
-            types=types,
-            imatrix=imatrix.read_matrix(matrix).of(tensors) if matrix is not None else None,
-            threads=threads,
-            stamp=tuple(stamp),
-        )

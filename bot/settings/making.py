@@ -25,9 +25,8 @@ class LlamaSettings(Part):
 
 
 class QuantizeSettings(Part):
-    """How tiers are made; both engines write the same bytes."""
+    """How tiers are made."""
 
-    engine: Literal["one-pass", "llama"] = "one-pass"
     memory_gb: Annotated[float, Field(gt=0)] = 4.0  # bound on rows in work
     shard_gb: Annotated[float, Field(ge=0.001)] | None = 48.0  # None: one file, however large
     # of a tier's rounded weights, the largest share without calibration data
@@ -45,10 +44,8 @@ class QuantizeSettings(Part):
 
     @property
     def shard(self) -> int | None:
-        """`shard_gb` in bytes; llama.cpp's own function always writes one file."""
-        if self.shard_gb is None or self.engine == "llama":
-            return None
-        return int(self.shard_gb * 1e9)
+        """`shard_gb` in bytes."""
+        return None if self.shard_gb is None else int(self.shard_gb * 1e9)
 
 
 class CalibrationSource(Part):

@@ -29,7 +29,7 @@ from bot.measures.windows import cut
 from bot.plan.profiles import load_profiles
 from bot.plan.recipe import asked_types, file_type, make_recipes
 from bot.predict.architecture import architecture_of
-from bot.quantize import imatrix, quantize
+from bot.quantize import imatrix
 from bot.quantize.calibrate import Portion, collect_matrix
 from bot.records.model import HeaderTensor
 from bot.settings.parts import DEMO, data_folder
@@ -41,6 +41,7 @@ from bot.toolchain.toolchain import Toolchain
 from tests import checkpoints
 from tests.checkpoints import FAMILIES, Family
 from tests.e2e.road import Road
+from tests.oracle import quantize_recipe
 
 THREADS, CONTEXT = 2, 64
 FACTS = ConvertFacts(
@@ -98,7 +99,7 @@ def build_and_measure(model: Path, folder: Path) -> tuple[float, float]:
         progress=no_progress,
     )
     tier = folder / "tier.gguf"
-    quantize.quantize_recipe(
+    quantize_recipe(
         model,
         tier,
         file_type=file_type(recipe.base),

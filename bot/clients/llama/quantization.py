@@ -28,7 +28,7 @@ def quantize_file(
     threads: int,
     requantize: bool = False,
 ) -> None:
-    """`llama_model_quantize`: the reference that every other engine must equal byte for byte.
+    """`llama_model_quantize`: the reference that the one pass must equal byte for byte.
 
     `overrides` are (regular expression, type) pairs, first match wins. `imatrix` maps a tensor's
     name to its flat row of weights, experts one after another. `notes` become metadata: ints are

@@ -20,7 +20,6 @@ from bot.plan.recipe import asked_types, file_type, make_recipes
 from bot.predict.architecture import architecture_of
 from bot.predict.header_size import header_bytes, usual_text
 from bot.predict.preview import Preview, preview
-from bot.quantize.quantize import quantize_recipe
 from bot.records.model import HeaderTensor, Tensor
 from bot.records.recipes import Recipe
 from bot.records.releases import Release, RepoFile
@@ -34,6 +33,7 @@ from bot.toolchain.toolchain import Toolchain
 from tests import checkpoints, headers
 from tests.checkpoints import FAMILIES
 from tests.headers import MODELS, H, Model
+from tests.oracle import quantize_recipe
 
 DATA = Path(__file__).resolve().parents[3].parent / "shared" / "data"
 TINY = DATA / "models" / "tiny-moe"

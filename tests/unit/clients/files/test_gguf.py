@@ -14,7 +14,7 @@ from bot.clients.files.ggufheader import text_value, write_header
 from bot.clients.llama.session import Session, Token
 from bot.errors import SourceError
 from bot.predict.architecture import architecture_of
-from bot.quantize.quantize import quantize_recipe
+from tests.oracle import quantize_recipe
 from tests.split_gguf import split
 
 

@@ -15,6 +15,7 @@ from bot.plan.recipe import file_type
 from bot.quantize import imatrix, quantize
 from bot.quantize.imatrix import Matrix
 from bot.quantize.layout import WantedFile
+from tests.oracle import quantize_recipe
 from tests.unit.quantize.test_onepass import _store, matrix_for, one_pass
 
 SLOW = pytest.mark.long
@@ -40,9 +41,7 @@ def pair(model: Path, folder: Path, base: str, matrix: Matrix | None) -> tuple[s
     )
     one_pass(model, [want])
     other = folder / "llama.gguf"
-    quantize.quantize_recipe(
-        model, other, file_type=file_type(base), types={}, imatrix=matrix, threads=2
-    )
+    quantize_recipe(model, other, file_type=file_type(base), types={}, imatrix=matrix, threads=2)
     assert types == {t.name: t.type for t in gguf.read_gguf(other).tensors}
     return sha256(want.target), sha256(other)
 
@@ -85,7 +84,7 @@ def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.road
 def test_the_stamp_changes_nothing_but_metadata(demo_model: Path, tmp_path: Path) -> None:
-    """Both engines write the same stamped file; without its three keys it is the plain one."""
+    """One pass and llama.cpp write the same stamped file; without its three keys it is the plain one."""
     matrix = matrix_for(demo_model)
     types = chosen_types(demo_model, 15, imatrix=True)
     stamp = quantize.stamp_of("I-Compact", "c0ffee" * 10, "0.1.0")
@@ -102,7 +101,7 @@ def test_the_stamp_changes_nothing_but_metadata(demo_model: Path, tmp_path: Path
     one_pass(demo_model, wanted)
     stamped, plain = (want.target for want in wanted)
     other = tmp_path / "llama.gguf"
-    quantize.quantize_recipe(
+    quantize_recipe(
         demo_model, other, file_type=15, types=types, imatrix=matrix, threads=2, stamp=stamp
     )
     assert sha256(stamped) == sha256(other)
@@ -118,7 +117,7 @@ def test_a_long_dataset_name_is_cut_as_llama_cpp_cuts_it(demo_model: Path, tmp_p
     matrix = Matrix(datasets=(name,), chunks=1, sums={}, counts={})
     assert dict(quantize.notes(matrix))["quantize.imatrix.dataset"] == "ä" * 63
     target = tmp_path / "out.gguf"
-    quantize.quantize_recipe(demo_model, target, file_type=7, types={}, imatrix=matrix, threads=2)
+    quantize_recipe(demo_model, target, file_type=7, types={}, imatrix=matrix, threads=2)
     assert gguf.read_gguf(target).get("quantize.imatrix.dataset") == "ä" * 63
 
 
