@@ -1,93 +1,51 @@
-"""Measures of single files, each made once for its inputs and kept in the ledger."""
+"""Files measured against one reference, each measure made once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any
 
 from bot import rights
-from bot.apart.worker import LINE, Room, away
-from bot.clients.llama import library
-from bot.clients.llama.loading import Loading
+from bot.apart.worker import away
 from bot.disk.folders import MEASURED
-from bot.disk.locks import alone, leave, unused, use
+from bot.disk.locks import leave, unused, use
 from bot.disk.paths import inside
 from bot.disk.space import free_disk, require_free, taken
 from bot.disk.writing import copy, keep_text, partial_of
 from bot.errors import BuildError
-from bot.evaluate.data import Data, find_text
+from bot.evaluate.cutting import Cutter, CutText
+from bot.evaluate.data import Data
+from bot.evaluate.kept import KeptMeasures
 from bot.evaluate.paired import chunk_means
+from bot.evaluate.sessions import Sessions, on_gpu, together
+from bot.evaluate.subject import Measured, Subject
 from bot.measures import choices
 from bot.measures.journal import Journal
-from bot.measures.logits import base_bytes, open_base
+from bot.measures.logits import base_bytes
 from bot.measures.opening import (
-    Cutting,
-    Listener,
-    Reading,
     Reference,
     answers_to,
-    cut_text,
     divergence_pass,
     pass_beside,
     perplexity_pass,
     reference_pass,
-    require_cut,
     require_same,
     speeds_of,
 )
 from bot.measures.perplexity import perplexity_of
-from bot.measures.reference import Need, ReferenceChoice, choose, need, require_memory
+from bot.measures.reference import Need, ReferenceChoice, choose, require_memory
 from bot.measures.tasks import read_tasks
-from bot.measures.windows import TextWindows, read_evaluation_text, sequences
+from bot.measures.windows import TextWindows
 from bot.progress import Report
 from bot.records.coding import digest, dump, load_record
-from bot.records.measured import Choices, Divergence, Noise, Perplexity, Run, Speed, Tools
-from bot.workplace.asked import METRICS_VERSION
-from bot.workplace.children import loading, room_for, tell_isolation
+from bot.records.measured import Divergence, Noise, Perplexity, Tools
+from bot.workplace.children import room_for
 from bot.workplace.job import free_memory_of
 from bot.workplace.workplace import Workplace
-
-if TYPE_CHECKING:
-    from bot.measures.journal import Journal
-    from bot.measures.opening import Reading
-
-V = TypeVar("V")
-JOB = "measures"  # of the ledger: measures belong to files, not to a job
-A_TOKEN = 16  # bytes of a token at most on its way from another process
-
-
-@dataclass(frozen=True, kw_only=True)
-class Subject:
-    """A file to be measured, or the first of its shards."""
-
-    name: str
-    path: Path
-    bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """A measure's value as it lies in the ledger, and how it came about."""
-
-    value: Any
-    run: Run
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Text:
-    """The text as the reference's vocabulary cuts it."""
-
-    data: Data
-    words: str
-    windows: TextWindows
-    vocabulary: int
-    tokenizer: str | None  # None where a file of log-probabilities is the reference
 
 
 class Bench:
@@ -105,8 +63,18 @@ class Bench:
     ) -> None:
         self._workplace, self.settings = workplace, workplace.settings
         self.tools, self.reference, self._base = tools, reference, base
-        self.made = 0  # measures that were not in the ledger
-        self._texts: dict[Path, _Text] = {}
+        self._cutter, self._sessions = Cutter(workplace), Sessions(workplace.settings)
+        self._kept = KeptMeasures(workplace, tools, lambda: self._reference_hash)
+
+    @property
+    def text(self) -> Data:
+        """The text of perplexity and divergence."""
+        return self._cutter.text
+
+    @property
+    def made(self) -> int:
+        """Measures that were not in the ledger."""
+        return self._kept.made
 
     # ── what is asked ───────────────────────────────────────────────────────────────────────
 
@@ -116,13 +84,15 @@ class Bench:
         inputs = self._perplexity_inputs(subject)
 
         def work(report: Report) -> Any:
-            self._require_memory(subject, text)
-            journal = self._journal(inputs)
-            asked = away(perplexity_pass, self._pass(subject, report, text.windows, journal))
-            found = asked(self._reading(subject), text.windows, done=journal.coded)
+            self._sessions.require_memory(subject, text)
+            journal = self._kept.journal(inputs)
+            asked = away(
+                perplexity_pass, self._sessions.pass_room(subject, report, text.windows, journal)
+            )
+            found = asked(self._sessions.reading(subject), text.windows, done=journal.coded)
             return {"perplexity": dump(found)}
 
-        return self._once("perplexity", subject, text.data, inputs, work)
+        return self._kept.once("perplexity", subject, text.data, inputs, work)
 
     def prepare(self, largest: int, candidates: int) -> None:
         """Make the reference's file of log-probabilities ahead, where it will be used.
@@ -135,7 +105,7 @@ class Bench:
 
     def known_divergence(self, subject: Subject) -> Measured | None:
         """The divergence of a subject, if it was measured before."""
-        return self._known("divergence", subject, self._against(subject))
+        return self._kept.known("divergence", subject, self._against(subject))
 
     def divergence(self, subject: Subject, candidates: int) -> Measured:
         """Perplexity and divergence in one pass, `candidates` files being still to be measured.
@@ -156,58 +126,58 @@ class Bench:
             value = {"perplexity": dump(ppl), "divergence": dump(kld)}
             return {**value, **chunks, "beside": choice.beside}
 
-        return self._once("divergence", subject, text.data, inputs, work)
+        return self._kept.once("divergence", subject, text.data, inputs, work)
 
     def tasks(self, subject: Subject, data: Data) -> Measured:
         """The share of a set of tasks that a file answers rightly."""
         wanted = self.settings.evaluation
         more = {"count": data.count, "kind": data.kind, "context": wanted.context}
         parallel = wanted.parallel
-        inputs = self._inputs("tasks", subject, data, parallel=parallel, **more)
+        inputs = self._kept.inputs("tasks", subject, data, parallel=parallel, **more)
 
         def work(report: Report) -> Any:
             if data.kind is None:
                 raise TypeError("a running text has no tasks")
             found = read_tasks(data.path, data.kind, data.count)
             sequences = max(parallel, *(len(task.texts) for task in found))
-            asked = away(answers_to, self._room(subject, report))
-            model = self._loading(subject)
-            answers = asked(model, found, n_ctx=self._together, sequences=sequences)
+            asked = away(answers_to, self._sessions.room(subject, report))
+            model = self._sessions.loading(subject)
+            answers = asked(model, found, n_ctx=together(self.settings), sequences=sequences)
             if len(answers) != len(found):
                 raise BuildError(f"{subject.name} answered {len(answers)} of {len(found)} tasks")
             return dump(choices.count(data.label, answers))
 
-        return self._once(data.label, subject, data, inputs, work)
+        return self._kept.once(data.label, subject, data, inputs, work)
 
     def speed(self, subject: Subject) -> Measured:
         """Tokens per second."""
         repetitions = self.settings.evaluation.repetitions
-        inputs = self._inputs("speed", subject, None, repetitions=repetitions)
+        inputs = self._kept.inputs("speed", subject, None, repetitions=repetitions)
 
         def work(report: Report) -> Any:
-            asked = away(speeds_of, self._room(subject, report))
-            found = asked(self._loading(subject), repetitions=repetitions)
+            asked = away(speeds_of, self._sessions.room(subject, report))
+            found = asked(self._sessions.loading(subject), repetitions=repetitions)
             return [dump(one) for one in found]
 
-        return self._once("speed", subject, None, inputs, work)
+        return self._kept.once("speed", subject, None, inputs, work)
 
     def noise(self) -> tuple[Noise, ...]:
         """The reference against itself: in the same batches, and on a GPU in smaller ones too."""
         chunks, reference = self.settings.evaluation.noise_chunks, self.reference
-        if not chunks or reference is None or self._window["stride"] is not None:
+        if not chunks or reference is None or self._kept.window["stride"] is not None:
             return ()
         text = self._text
         tokens = text.windows.tokens[:chunks]
         windows = replace(text.windows, tokens=tokens)
-        inputs = self._inputs("noise", reference, text.data, **self._window, of=chunks)
-        sizes = (windows.together, 1) if self._on_gpu and windows.together > 1 else ()
+        inputs = self._kept.inputs("noise", reference, text.data, **self._kept.window, of=chunks)
+        sizes = (windows.together, 1) if on_gpu(self.settings) and windows.together > 1 else ()
 
         def work(report: Report) -> Any:
-            folder = self._workplace.folders.measure(digest(inputs))  # locked: see _once
+            folder = self._kept.folder(inputs)  # locked while a measure is made
             found = self._noise(folder, reference, windows, sizes or (windows.together,), report)
             return [dump(noise) for noise in found]
 
-        value = self._once("noise", reference, text.data, inputs, work).value
+        value = self._kept.once("noise", reference, text.data, inputs, work).value
         return load_record(tuple[Noise, ...], value)
 
     def keep_logits(self, target: Path) -> None:
@@ -251,11 +221,11 @@ class Bench:
         self, subject: Subject, file: Path | None, inputs: Mapping[str, Any], report: Report
     ) -> tuple[Perplexity, Divergence, dict[str, list[float]]]:
         """Both, and the mean of each chunk, by which files are compared."""
-        text, journal = self._text, self._journal(inputs)
+        text, journal = self._text, self._kept.journal(inputs)
         if file is not None:
-            self._require_memory(subject, text)
-            room = self._pass(subject, report, text.windows, journal, beside=(file,))
-            asked, reading = away(divergence_pass, room), self._reading(subject)
+            self._sessions.require_memory(subject, text)
+            room = self._sessions.pass_room(subject, report, text.windows, journal, beside=(file,))
+            asked, reading = away(divergence_pass, room), self._sessions.reading(subject)
             ppl, kld = asked(reading, file.absolute(), together=None, done=journal.coded)
         else:
             ppl, kld = self._beside(subject, journal, report)
@@ -277,17 +247,19 @@ class Bench:
         told = Journal(journal.path.with_name("reference.tokens"), digest(inputs))
         start = monotonic()
         beside = (reference.path,)
-        room = self._pass(subject, report, text.windows, journal, told, beside=beside)
+        room = self._sessions.pass_room(subject, report, text.windows, journal, told, beside=beside)
         found = away(pass_beside, room)(
-            self._reading(subject),
-            self._reading(reference),
+            self._sessions.reading(subject),
+            self._sessions.reading(reference),
             text.windows,
             done=journal.coded,
             told=told.coded,
         )
-        if self._known("perplexity", reference, inputs) is None:
+        if self._kept.known("perplexity", reference, inputs) is None:
             value = {"perplexity": dump(perplexity_of(told.values["nll"]))}
-            self._record("perplexity", reference, inputs, value, monotonic() - start, text.data)
+            self._kept.record(
+                "perplexity", reference, inputs, value, monotonic() - start, text.data
+            )
         told.path.unlink()
         return found
 
@@ -308,12 +280,14 @@ class Bench:
         def work(report: Report) -> Any:
             partial = partial_of(target)
             require_free(target.parent, size - taken(partial), self.settings.reserve)
-            self._require_memory(reference, text)
-            found = self._refer(reference, text.windows, partial, self._journal(inputs), report)
+            self._sessions.require_memory(reference, text)
+            found = self._refer(
+                reference, text.windows, partial, self._kept.journal(inputs), report
+            )
             partial.replace(target)
             return {"perplexity": dump(found)}
 
-        self._once("perplexity", reference, text.data, inputs, work, there=there)
+        self._kept.once("perplexity", reference, text.data, inputs, work, there=there)
         return target
 
     def _noise(
@@ -335,8 +309,8 @@ class Bench:
             for together in sizes:
                 part = replace(windows, together=together)
                 told.keep(0)
-                room = self._pass(reference, report, part, told, beside=(file,))
-                asked, reading = away(divergence_pass, room), self._reading(reference)
+                room = self._sessions.pass_room(reference, report, part, told, beside=(file,))
+                asked, reading = away(divergence_pass, room), self._sessions.reading(reference)
                 _, kld = asked(reading, file.absolute(), together=together, done=[])
                 batch = together * windows.context
                 chunks = len(windows.tokens)
@@ -360,64 +334,31 @@ class Bench:
     ) -> Perplexity:
         """The reference's log-probabilities in `target`, and its perplexity."""
         folder = target.parent.absolute()
-        room = self._pass(reference, report, windows, journal, writes=(folder,))
-        asked, reading = away(reference_pass, room), self._reading(reference)
+        room = self._sessions.pass_room(reference, report, windows, journal, writes=(folder,))
+        asked, reading = away(reference_pass, room), self._sessions.reading(reference)
         return asked(reading, windows, folder / target.name, done=journal.coded)
 
     @property
     def logits_path(self) -> Path:
         """Where the file with the reference's log-probabilities lies, or will lie."""
-        key = digest(self._reference_inputs())
-        return self._workplace.folders.measure(key) / "reference.logits"
+        return self._kept.folder(self._reference_inputs()) / "reference.logits"
 
     # ── the reference ───────────────────────────────────────────────────────────────────────
 
     @cached_property
-    def _text(self) -> _Text:
-        """The text, cut by the reference; the tokens of a file of log-probabilities are its own."""
+    def _text(self) -> CutText:
+        """The text, cut by the reference."""
         if self._base is None:
-            return self._text_of(self._model().path)
-        data = self.text
-        with open_base(self._base) as base:
-            return _Text(
-                data=data,
-                words=read_evaluation_text(data.path),
-                windows=base.windows,
-                vocabulary=base.vocabulary,
-                tokenizer=None,
-            )
-
-    def _text_of(self, path: Path) -> _Text:
-        if path not in self._texts:
-            self._texts[path] = self._cut(path)
-        return self._texts[path]
-
-    def _cut(self, path: Path) -> _Text:
-        wanted, data = self.settings.evaluation, self.text
-        text = read_evaluation_text(data.path)
-        how = Cutting(context=wanted.context, limit=wanted.chunks, stride=wanted.stride)
-        room = room_for(self.settings, path, line=LINE + A_TOKEN * len(text.encode()))
-        found = require_cut(path.name, away(cut_text, room)(path.absolute(), text, how), how)
-        return _Text(
-            data=data,
-            words=text,
-            windows=found.windows,
-            vocabulary=found.vocabulary,
-            tokenizer=found.tokenizer,
-        )
+            return self._cutter.by_model(self._model().path)
+        return self._cutter.by_logits(self._base)
 
     def windows(self, subject: Subject) -> TextWindows:
         """What the text is cut into, by `subject` itself where there is no reference."""
         return self._text_for(subject).windows
 
-    def _text_for(self, subject: Subject) -> _Text:
+    def _text_for(self, subject: Subject) -> CutText:
         alone = self.reference is None and self._base is None
-        return self._text_of(subject.path) if alone else self._text
-
-    @cached_property
-    def text(self) -> Data:
-        """The text of perplexity and divergence."""
-        return find_text(self._workplace)
+        return self._cutter.by_model(subject.path) if alone else self._text
 
     def _require_same(self, subject: Subject) -> None:
         text = self._text
@@ -452,82 +393,16 @@ class Bench:
         )
 
     def _both(self, subject: Subject) -> Need:
-        return self._need(self._model(), self._text) + self._need(subject, self._text)
+        return self._sessions.need(self._model(), self._text) + self._sessions.need(
+            subject, self._text
+        )
 
     def _model(self) -> Subject:
         if self.reference is None:
             raise TypeError("no reference was given")
         return self.reference
 
-    # ── sessions ────────────────────────────────────────────────────────────────────────────
-
-    @property
-    def _together(self) -> int:
-        """Tokens that are decoded at once."""
-        context = self.settings.evaluation.context
-        return sequences(context) * context
-
-    @cached_property
-    def _on_gpu(self) -> bool:
-        llama = self.settings.llama
-        used = library.used_devices(llama.devices, gpu=llama.gpu_layers != 0)
-        return any(device.kind != "cpu" for device in used)
-
-    @property
-    def _lanes(self) -> int:
-        return 2 if self.settings.evaluation.overlap else 1
-
-    def _need(self, subject: Subject, text: _Text) -> Need:
-        rows = text.windows.together * (text.windows.scored + 1)
-        return need(subject.bytes, text.vocabulary, rows, self._lanes)
-
-    def _require_memory(self, subject: Subject, text: _Text) -> None:
-        require_memory(subject.name, self._need(subject, text), free_memory_of(self.settings))
-
-    def _loading(self, subject: Subject) -> Loading:
-        return loading(subject.path, self.settings.llama)
-
-    def _reading(self, subject: Subject) -> Reading:
-        return Reading(model=self._loading(subject), lanes=self._lanes)
-
-    def _room(self, subject: Subject, report: Report) -> Room:
-        return room_for(self.settings, subject.path, report=report)
-
-    def _pass(
-        self,
-        subject: Subject,
-        report: Report,
-        windows: TextWindows,
-        *journals: Journal,
-        beside: tuple[Path, ...] = (),
-        writes: tuple[Path, ...] = (),
-    ) -> Room:
-        """A child's room for a pass over windows, whose groups go to the journals."""
-        hear = Listener(windows, *journals).hear
-        return room_for(
-            self.settings, subject.path, *beside, writes=writes, report=report, hear=hear
-        )
-
-    # ── the ledger ──────────────────────────────────────────────────────────────────────────
-
-    @property
-    def _window(self) -> dict[str, Any]:
-        wanted = self.settings.evaluation
-        return {"context": wanted.context, "chunks": wanted.chunks, "stride": wanted.stride}
-
-    def _inputs(
-        self, measure: str, subject: Subject, data: Data | None, **more: Any
-    ) -> dict[str, Any]:
-        llama = self.settings.llama
-        return {
-            "version": METRICS_VERSION,
-            "measure": measure,
-            "model": subject.sha256,
-            "data": data.text.sha256 if data else None,
-            "tools": [self.tools.llama_cpp_python, self.tools.llama_cpp, self.tools.build],
-            "machine": [self.tools.device, llama.threads, llama.gpu_layers],
-            **more,
-        }
+    # ── keys ────────────────────────────────────────────────────────────────────────────────────
 
     def _reference_inputs(self) -> dict[str, Any]:
         return self._perplexity_inputs(self._model())
@@ -536,11 +411,17 @@ class Bench:
         """With the hash of the model, or file, whose tokens the text is read in."""
         own = self.reference is None and self._base is None
         tokens = subject.sha256 if own else self._reference_hash
-        return self._inputs("perplexity", subject, self.text, **self._window, tokens=tokens)
+        return self._kept.inputs(
+            "perplexity", subject, self.text, **self._kept.window, tokens=tokens
+        )
 
     def _against(self, subject: Subject) -> dict[str, Any]:
-        return self._inputs(
-            "divergence", subject, self.text, **self._window, reference=self._reference_hash
+        return self._kept.inputs(
+            "divergence",
+            subject,
+            self.text,
+            **self._kept.window,
+            reference=self._reference_hash,
         )
 
     @cached_property
@@ -553,117 +434,3 @@ class Bench:
             digest(inputs), "hash", inputs, [self._base.resolve()], title, lambda _report: None
         )
         return done.files[0].sha256
-
-    def _journal(self, inputs: Mapping[str, Any]) -> Journal:
-        key = digest(inputs)
-        return Journal(self._workplace.folders.measure(key) / "tokens", key)
-
-    def _step(self, measure: str, subject: Subject, inputs: Mapping[str, Any]) -> str:
-        return f"{measure} {subject.sha256[:12]} {digest(inputs)[:16]}"
-
-    def _known(self, measure: str, subject: Subject, inputs: Mapping[str, Any]) -> Measured | None:
-        step, shape = self._step(measure, subject, inputs), shape_of(measure)
-        done = self._workplace.ledger.finished(JOB, step, inputs, shape=shape)
-        if done is None:
-            return None
-        return Measured(value=done.value["value"], run=load_record(Run, done.value["run"]))
-
-    def _once(
-        self,
-        measure: str,
-        subject: Subject,
-        data: Data | None,
-        inputs: Mapping[str, Any],
-        work: Callable[[Report], Any],
-        *,
-        there: Callable[[], bool] | None = None,
-    ) -> Measured:
-        """A measure from the ledger, or made now and kept there.
-
-        Where the file that the work leaves behind is not `there`, it is done again.
-        """
-        folder = self._workplace.folders.measure(digest(inputs))
-        known = self._known(measure, subject, inputs)
-        if known is not None and (there is None or there()):
-            return known
-        with alone(folder):
-            known = self._known(measure, subject, inputs)
-            if known is not None and (there is None or there()):
-                return known
-            tell_isolation(self._workplace.narrator, self.settings)
-            with self._workplace.narrator.work(f"{measure} of {subject.name}") as report:
-                start = monotonic()
-                value = work(report)
-            if known is None:
-                known = self._record(measure, subject, inputs, value, monotonic() - start, data)
-            (folder / "tokens").unlink(missing_ok=True)
-        return known
-
-    def _record(
-        self,
-        measure: str,
-        subject: Subject,
-        inputs: Mapping[str, Any],
-        value: Any,
-        seconds: float,
-        data: Data | None,
-    ) -> Measured:
-        wanted = self.settings.evaluation
-        against = measure in ("divergence", "noise")
-        run = Run(
-            measure=measure,
-            data=data.text if data else None,
-            model=subject.sha256,
-            reference=self._reference_hash if against else None,
-            beside=isinstance(value, dict) and bool(value.get("beside")),
-            context=wanted.context,
-            stride=wanted.stride,
-            batch=512 if measure == "speed" else self._together,
-            tools=self.tools,
-            seconds=round(seconds, 3),
-            finished=datetime.now(UTC).isoformat(timespec="seconds"),
-        )
-        step = self._step(measure, subject, inputs)
-        kept = {"value": value, "run": dump(run)}
-        self._workplace.ledger.record(JOB, step, inputs, [], kept)
-        self.made += 1
-        return Measured(value=value, run=run)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Perplexed:
-    perplexity: Perplexity
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Diverged(_Perplexed):
-    divergence: Divergence
-    chunks: list[float]
-    nll: list[float] | None = None  # earlier versions kept none
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Kept(Generic[V]):
-    value: V
-    run: Run
-
-
-def shape_of(measure: str) -> Any:
-    """The type of what the ledger keeps of a measure; tasks are called by their names."""
-    kinds: dict[str, Any] = {
-        "divergence": _Kept[_Diverged],
-        "perplexity": _Kept[_Perplexed],
-        "speed": _Kept[tuple[Speed, ...]],
-        "noise": _Kept[tuple[Noise, ...]],
-    }
-    return kinds.get(measure, _Kept[Choices])
-
-
-def speeds(found: Measured) -> tuple[Speed, ...]:
-    """The two speeds of a measure."""
-    return load_record(tuple[Speed, ...], found.value)
-
-
-def answered(found: Measured) -> Choices:
-    """The accuracy of a measure."""
-    return load_record(Choices, found.value)

@@ -13,9 +13,10 @@ from bot.clients.files import gguf
 from bot.disk.paths import inside
 from bot.disk.writing import keep_text
 from bot.errors import SettingsError
-from bot.evaluate.bench import Bench, Subject
+from bot.evaluate.bench import Bench
 from bot.evaluate.data import Data, fetch_other, find_tasks, is_other
 from bot.evaluate.scores import ScoreTable
+from bot.evaluate.subject import Subject
 from bot.measures.logits import MAGIC
 from bot.records.coding import digest, from_json, to_json
 from bot.records.measured import KLD, Comparison, Row

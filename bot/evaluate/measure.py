@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bot.disk.writing import keep_text
-from bot.evaluate.bench import Bench, Subject
+from bot.evaluate.bench import Bench
 from bot.evaluate.data import fetch_other, find_tasks
 from bot.evaluate.files import subject_of
 from bot.evaluate.scores import ScoreTable, Wrote
+from bot.evaluate.subject import Subject
 from bot.measures.imported import read_imported
 from bot.records.built import Built
 from bot.records.coding import dump, load_record, to_json

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from bot.evaluate import paired
-from bot.evaluate.bench import Bench, Measured, Subject, answered, speeds
+from bot.evaluate.bench import Bench
 from bot.evaluate.data import Data
+from bot.evaluate.kept import answered, speeds
+from bot.evaluate.subject import Measured, Subject
 from bot.records.coding import load_record
 from bot.records.measured import KLD, PPL, Comparison, Divergence, Noise, Perplexity, Scores
 from bot.records.results import EvaluationFacts

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from bot.errors import SettingsError, SourceError
-from bot.evaluate.bench import JOB as MEASURES
+from bot.evaluate.kept import JOB as MEASURES
 from bot.foreign import has_few_values
 from bot.jobs.orders import Folder, Group, Prepared
 from bot.jobs.recordpath import RecordPath

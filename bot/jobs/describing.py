@@ -10,8 +10,8 @@ from bot.card import describe
 from bot.disk.folders import GATE
 from bot.disk.paths import inside
 from bot.errors import BuildError
-from bot.evaluate.bench import JOB as MEASURES
 from bot.evaluate.data import find_tasks, find_text
+from bot.evaluate.kept import JOB as MEASURES
 from bot.jobs import claims
 from bot.jobs.orders import Described, Folder, Prepared
 from bot.jobs.shared import given_works, ledger_with, moved, places, require_same, small_files

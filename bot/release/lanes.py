@@ -13,9 +13,10 @@ from pathlib import Path
 from bot.clients.llama import library
 from bot.disk.space import free_disk
 from bot.errors import PublishError, UnreachableError
-from bot.evaluate.bench import Bench, Subject
+from bot.evaluate.bench import Bench
 from bot.evaluate.data import find_tasks
 from bot.evaluate.measure import reference_of
+from bot.evaluate.subject import Subject
 from bot.gate.verdicts import broken
 from bot.publish.send import send_files
 from bot.quantize import calibrating, tier_files

@@ -8,7 +8,8 @@ import pytest
 
 from bot.clients.files.ggufheader import read_header
 from bot.errors import BotError, BuildError, SourceError
-from bot.evaluate.bench import Bench, Subject
+from bot.evaluate.bench import Bench
+from bot.evaluate.subject import Subject
 from bot.progress import Narrator
 from bot.quantize import calibrating
 from bot.quantize.verify import verify_file

@@ -10,7 +10,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from bot.errors import SettingsError
-from bot.evaluate.bench import JOB, shape_of
+from bot.evaluate.kept import JOB, shape_of
 from bot.progress import Narrator
 from bot.settings.settings import Settings
 from bot.store.queue import OPEN, Queue

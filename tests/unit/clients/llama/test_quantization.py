@@ -84,7 +84,7 @@ def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.road
 def test_the_stamp_changes_nothing_but_metadata(demo_model: Path, tmp_path: Path) -> None:
-    """One pass and llama.cpp write the same stamped file; without its three keys it is the plain one."""
+    """We and llama.cpp write the same stamped file; without its three keys it is the plain one."""
     matrix = matrix_for(demo_model)
     types = chosen_types(demo_model, 15, imatrix=True)
     stamp = quantize.stamp_of("I-Compact", "c0ffee" * 10, "0.1.0")

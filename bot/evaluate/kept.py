@@ -1,0 +1,179 @@
+"""Measures as the ledger keeps them: each is made once for all that decides its value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic
+from typing import Any, Generic, TypeVar
+
+from bot.disk.locks import alone
+from bot.evaluate.data import Data
+from bot.evaluate.sessions import together
+from bot.evaluate.subject import Measured, Subject
+from bot.measures.journal import Journal
+from bot.progress import Report
+from bot.records.coding import digest, dump, load_record
+from bot.records.measured import Choices, Divergence, Noise, Perplexity, Run, Speed, Tools
+from bot.workplace.asked import METRICS_VERSION
+from bot.workplace.children import tell_isolation
+from bot.workplace.workplace import Workplace
+
+V = TypeVar("V")
+JOB = "measures"  # of the ledger: measures belong to files, not to a job
+
+
+class KeptMeasures:
+    """The ledger's measures, of files that are measured with the same tools and settings.
+
+    `reference` is the hash of what divergences are measured against.
+    """
+
+    def __init__(self, workplace: Workplace, tools: Tools, reference: Callable[[], str]) -> None:
+        self._workplace, self._settings = workplace, workplace.settings
+        self._tools, self._reference = tools, reference
+        self.made = 0  # measures that were not in the ledger
+
+    @property
+    def window(self) -> dict[str, Any]:
+        """How a text is cut."""
+        wanted = self._settings.evaluation
+        return {"context": wanted.context, "chunks": wanted.chunks, "stride": wanted.stride}
+
+    def inputs(
+        self, measure: str, subject: Subject, data: Data | None, **more: Any
+    ) -> dict[str, Any]:
+        """All that decides a measure's value."""
+        llama = self._settings.llama
+        return {
+            "version": METRICS_VERSION,
+            "measure": measure,
+            "model": subject.sha256,
+            "data": data.text.sha256 if data else None,
+            "tools": [self._tools.llama_cpp_python, self._tools.llama_cpp, self._tools.build],
+            "machine": [self._tools.device, llama.threads, llama.gpu_layers],
+            **more,
+        }
+
+    def folder(self, inputs: Mapping[str, Any]) -> Path:
+        """Where a measure's own files lie while it is made."""
+        return self._workplace.folders.measure(digest(inputs))
+
+    def journal(self, inputs: Mapping[str, Any]) -> Journal:
+        """What a pass has measured so far, to go on from."""
+        return Journal(self.folder(inputs) / "tokens", digest(inputs))
+
+    def known(self, measure: str, subject: Subject, inputs: Mapping[str, Any]) -> Measured | None:
+        """A measure that was made before."""
+        step, shape = _step(measure, subject, inputs), shape_of(measure)
+        done = self._workplace.ledger.finished(JOB, step, inputs, shape=shape)
+        if done is None:
+            return None
+        return Measured(value=done.value["value"], run=load_record(Run, done.value["run"]))
+
+    def once(
+        self,
+        measure: str,
+        subject: Subject,
+        data: Data | None,
+        inputs: Mapping[str, Any],
+        work: Callable[[Report], Any],
+        *,
+        there: Callable[[], bool] | None = None,
+    ) -> Measured:
+        """A measure from the ledger, or made now and kept there.
+
+        Where the file that the work leaves behind is not `there`, it is done again.
+        """
+        folder = self.folder(inputs)
+        known = self.known(measure, subject, inputs)
+        if known is not None and (there is None or there()):
+            return known
+        with alone(folder):
+            known = self.known(measure, subject, inputs)
+            if known is not None and (there is None or there()):
+                return known
+            tell_isolation(self._workplace.narrator, self._settings)
+            with self._workplace.narrator.work(f"{measure} of {subject.name}") as report:
+                start = monotonic()
+                value = work(report)
+            if known is None:
+                known = self.record(measure, subject, inputs, value, monotonic() - start, data)
+            (folder / "tokens").unlink(missing_ok=True)
+        return known
+
+    def record(
+        self,
+        measure: str,
+        subject: Subject,
+        inputs: Mapping[str, Any],
+        value: Any,
+        seconds: float,
+        data: Data | None,
+    ) -> Measured:
+        """Keep a measure that took so many seconds."""
+        wanted = self._settings.evaluation
+        against = measure in ("divergence", "noise")
+        run = Run(
+            measure=measure,
+            data=data.text if data else None,
+            model=subject.sha256,
+            reference=self._reference() if against else None,
+            beside=isinstance(value, dict) and bool(value.get("beside")),
+            context=wanted.context,
+            stride=wanted.stride,
+            batch=512 if measure == "speed" else together(self._settings),
+            tools=self._tools,
+            seconds=round(seconds, 3),
+            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        step = _step(measure, subject, inputs)
+        kept = {"value": value, "run": dump(run)}
+        self._workplace.ledger.record(JOB, step, inputs, [], kept)
+        self.made += 1
+        return Measured(value=value, run=run)
+
+
+def _step(measure: str, subject: Subject, inputs: Mapping[str, Any]) -> str:
+    return f"{measure} {subject.sha256[:12]} {digest(inputs)[:16]}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Perplexed:
+    perplexity: Perplexity
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Diverged(_Perplexed):
+    divergence: Divergence
+    chunks: list[float]
+    nll: list[float] | None = None  # earlier versions kept none
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Kept(Generic[V]):
+    value: V
+    run: Run
+
+
+def shape_of(measure: str) -> Any:
+    """The type of what the ledger keeps of a measure; tasks are called by their names."""
+    kinds: dict[str, Any] = {
+        "divergence": _Kept[_Diverged],
+        "perplexity": _Kept[_Perplexed],
+        "speed": _Kept[tuple[Speed, ...]],
+        "noise": _Kept[tuple[Noise, ...]],
+    }
+    return kinds.get(measure, _Kept[Choices])
+
+
+def speeds(found: Measured) -> tuple[Speed, ...]:
+    """The two speeds of a measure."""
+    return load_record(tuple[Speed, ...], found.value)
+
+
+def answered(found: Measured) -> Choices:
+    """The accuracy of a measure."""
+    return load_record(Choices, found.value)

@@ -1,0 +1,80 @@
+"""Loading files to be measured: what a child may see of them, use, and write."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bot.apart.worker import Room
+from bot.clients.llama import library
+from bot.clients.llama.loading import Loading
+from bot.evaluate.cutting import CutText
+from bot.evaluate.subject import Subject
+from bot.measures.journal import Journal
+from bot.measures.opening import Listener, Reading
+from bot.measures.reference import Need, need, require_memory
+from bot.measures.windows import TextWindows, sequences
+from bot.progress import Report
+from bot.settings.settings import Settings
+from bot.workplace.children import loading, room_for
+from bot.workplace.job import free_memory_of
+
+
+def together(settings: Settings) -> int:
+    """Tokens that are decoded at once."""
+    context = settings.evaluation.context
+    return sequences(context) * context
+
+
+def on_gpu(settings: Settings) -> bool:
+    """Whether a device other than the processor decodes."""
+    llama = settings.llama
+    used = library.used_devices(llama.devices, gpu=llama.gpu_layers != 0)
+    return any(device.kind != "cpu" for device in used)
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """Subjects as models in children, by settings."""
+
+    settings: Settings
+
+    @property
+    def _lanes(self) -> int:
+        return 2 if self.settings.evaluation.overlap else 1
+
+    def need(self, subject: Subject, text: CutText) -> Need:
+        """Memory that a pass over the text takes."""
+        rows = text.windows.together * (text.windows.scored + 1)
+        return need(subject.bytes, text.vocabulary, rows, self._lanes)
+
+    def require_memory(self, subject: Subject, text: CutText) -> None:
+        """Raise CapacityError unless a pass fits into memory."""
+        require_memory(subject.name, self.need(subject, text), free_memory_of(self.settings))
+
+    def loading(self, subject: Subject) -> Loading:
+        """A subject as it is loaded."""
+        return loading(subject.path, self.settings.llama)
+
+    def reading(self, subject: Subject) -> Reading:
+        """A subject as a pass over a text loads it."""
+        return Reading(model=self.loading(subject), lanes=self._lanes)
+
+    def room(self, subject: Subject, report: Report) -> Room:
+        """A child's room for one subject."""
+        return room_for(self.settings, subject.path, report=report)
+
+    def pass_room(
+        self,
+        subject: Subject,
+        report: Report,
+        windows: TextWindows,
+        *journals: Journal,
+        beside: tuple[Path, ...] = (),
+        writes: tuple[Path, ...] = (),
+    ) -> Room:
+        """A child's room for a pass over windows, whose groups go to the journals."""
+        hear = Listener(windows, *journals).hear
+        return room_for(
+            self.settings, subject.path, *beside, writes=writes, report=report, hear=hear
+        )
