@@ -42,8 +42,6 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.utils._headers import build_hf_headers
-from huggingface_hub.utils._http import default_client_factory, parse_ratelimit_headers
 from huggingface_hub.utils.tqdm import (
     disable_progress_bars,
 )
@@ -52,6 +50,11 @@ from pydantic import SecretStr
 from bot import secrecy
 from bot.clients import bounds
 from bot.clients.hub import replies
+from bot.clients.hub.beyond import (
+    build_hf_headers,
+    default_client_factory,
+    parse_ratelimit_headers,
+)
 from bot.clients.wire import require_private
 from bot.clock import Clock, SystemClock
 from bot.errors import (

@@ -22,10 +22,10 @@ from huggingface_hub import (
     hf_raise_for_status,
 )
 from huggingface_hub.lfs import UploadInfo, post_lfs_batch_info
-from huggingface_hub.utils._runtime import is_xet_available
 from pydantic import SecretStr
 
 from bot.clients.hub import xet_storage
+from bot.clients.hub.beyond import is_committed, is_sent, is_xet_available, mark_large, mark_sent
 from bot.clients.hub.connection import TRIES, Gate, Lender, moved_on
 from bot.clients.hub.reading import Reader
 from bot.clock import Clock
@@ -102,10 +102,10 @@ class Hub(Reader):
             addition, state = _announced(path, built), _state(Path(built.path))
             if state is None:
                 with self._speaking(repo_id):
-                    addition._is_uploaded = self._keeps(repo_id, addition.upload_info)
+                    mark_sent(addition, sent=self._keeps(repo_id, addition.upload_info))
             else:
                 self._send_contents(repo_id, [addition])
-            if addition._is_uploaded:
+            if is_sent(addition):
                 self._sent[repo_id, path] = _Sent(addition=addition, state=state)
             elif state is None:
                 raise PublishError(
@@ -153,7 +153,7 @@ class Hub(Reader):
         if (copied := self._copied.get((repo_id, path))) is not None:
             return copied.operation
         sent, state = self._sent.get((repo_id, path)), _state(file)
-        if sent and not sent.addition._is_committed and state in (None, sent.state):
+        if sent and not is_committed(sent.addition) and state in (None, sent.state):
             return sent.addition
         if state is None:
             raise SourceError(f"{file} is not here any more; run `bot publish`")
@@ -222,7 +222,7 @@ class Hub(Reader):
         """Whether contents can go into the Hub's Xet storage, which is asked for once."""
         if not is_xet_available() or self._storage.is_given_up:
             return False
-        if self._asked_for_xet or all(one._is_uploaded for one in additions):
+        if self._asked_for_xet or all(map(is_sent, additions)):
             return True
         self._asked_for_xet = True
         try:
@@ -346,7 +346,7 @@ def _announced(path: str, built: Built) -> CommitOperationAdd:
         return addition
     addition = CommitOperationAdd(path_in_repo=path, path_or_fileobj=b"")
     addition.upload_info = UploadInfo(size=built.bytes, sample=b"", sha256=sha256)
-    addition._upload_mode = "lfs"
+    mark_large(addition)
     return addition
 
 

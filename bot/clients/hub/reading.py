@@ -21,7 +21,6 @@ from huggingface_hub.errors import (
     HfHubHTTPError,
 )
 from huggingface_hub.file_download import HfFileMetadata, get_hf_file_metadata, http_get
-from huggingface_hub.utils._xet import XetFileData
 from huggingface_hub.utils.tqdm import (
     tqdm,
 )
@@ -30,6 +29,7 @@ from bot.clients.bounds import FILE, within
 from bot.clients.files import ggufheader, shards
 from bot.clients.files.safetensors import read_safetensors
 from bot.clients.hub import replies, xet_storage
+from bot.clients.hub.beyond import XetFileData
 from bot.clients.hub.connection import LISTING, Connection, NoSuchFile, date_of
 from bot.clients.hub.replies import Listed, ReplyPage
 from bot.disk.paths import require_safe

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils._validators import validate_repo_id
 
+from bot.clients.hub.beyond import validate_repo_id
 from bot.errors import SourceError
 
 

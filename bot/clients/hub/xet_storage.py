@@ -18,17 +18,19 @@ import httpx2
 from hf_xet import XetFileInfo
 from huggingface_hub import CommitOperationAdd, get_session, hf_raise_for_status
 from huggingface_hub.errors import HfHubHTTPError
-from huggingface_hub.utils import _xet as library
-from huggingface_hub.utils._runtime import is_xet_available
-from huggingface_hub.utils._xet import (
+
+from bot.clients.hub.beyond import (
+    COMMIT_LOGGER,
     XetConnectionInfo,
     XetFileData,
     get_xet_session,
+    is_sent,
+    is_xet_available,
     parse_xet_connection_info_from_headers,
     refresh_xet_connection_info,
+    use_xet_session,
     xet_headers_without_auth,
 )
-
 from bot.clients.wire import is_this_machine
 from bot.errors import AccessError
 
@@ -179,7 +181,7 @@ def _answers(address: str) -> bool:
 @contextlib.contextmanager
 def by_lfs(additions: Sequence[CommitOperationAdd]) -> Iterator[None]:
     """Have the library send these without Xet: what comes from an open file goes by Git LFS."""
-    opened = [(one, one.path_or_fileobj) for one in additions if not one._is_uploaded]
+    opened = [(one, one.path_or_fileobj) for one in additions if not is_sent(one)]
     with contextlib.ExitStack() as stack:
         try:
             for one, path in opened:
@@ -196,7 +198,7 @@ def _is_news(record: logging.LogRecord) -> bool:
     return "binary IO buffer" not in str(record.msg)
 
 
-logging.getLogger("huggingface_hub._commit_api").addFilter(_is_news)
+logging.getLogger(COMMIT_LOGGER).addFilter(_is_news)
 
 
 class _Uploads:
@@ -232,5 +234,4 @@ class _Uploads:
         return getattr(self._session, name)
 
 
-# looked up by the library at each upload
-library.get_xet_session = lambda: _Uploads(get_xet_session())  # type: ignore[no-untyped-call]
+use_xet_session(lambda: _Uploads(get_xet_session()))  # type: ignore[no-untyped-call]
