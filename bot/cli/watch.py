@@ -307,18 +307,24 @@ def check(ctx: click.Context, file: Path | None, as_json: bool) -> None:
 
 @config.command()
 @click.option("--results", is_flag=True, help="Of results.json instead.")
+@click.option("--table", is_flag=True, help="All keys, their types and defaults, in Markdown.")
 @click.option("--json", is_flag=True, expose_value=False, help="As without: a schema is JSON.")
-def schema(*, results: bool) -> None:
+def schema(*, results: bool, table: bool) -> None:
     """Print the JSON schema of bot.yaml, for editors.
 
     \b
     bot config schema > bot.schema.json
     bot config schema --results > results.schema.json
+    bot config schema --table
     """
     from bot.records.coding import schema_of
     from bot.records.results import Results
     from bot.settings import configcheck
+    from bot.settings.page import keys_table
 
+    if table:
+        click.echo(keys_table())
+        return
     made = schema_of(Results) if results else configcheck.settings_schema()
     click.echo(made, nl=False)
 

@@ -12,6 +12,7 @@ import yaml
 from bot import errors
 from bot.cli.main import EPILOG, cli
 from bot.plan.profiles import load_profiles
+from bot.settings.page import keys_table
 from bot.settings.parts import data_folder
 from bot.settings.settings import Settings
 
@@ -57,6 +58,10 @@ def test_the_page_of_settings_shows_every_section() -> None:
     (block,) = (b for b in blocks(PAGES["settings"], "yaml") if "workdir" in b)
     elsewhere = {"gate", "github", "templates"}  # on pages of their own
     assert yaml.safe_load(block).keys() | elsewhere == Settings.model_fields.keys()
+
+
+def test_the_page_of_settings_lists_every_key_as_it_is() -> None:
+    assert PAGES["settings"].endswith(f"\n\n{keys_table()}\n"), "bot config schema --table"
 
 
 @pytest.mark.parametrize("name", ALL)
