@@ -320,7 +320,7 @@ def schema(*, results: bool, table: bool) -> None:
     from bot.records.coding import schema_of
     from bot.records.results import Results
     from bot.settings import configcheck
-    from bot.settings.page import keys_table
+    from bot.settings.keys import keys_table
 
     if table:
         click.echo(keys_table())

@@ -12,7 +12,7 @@ import yaml
 from bot import errors
 from bot.cli.main import EPILOG, cli
 from bot.plan.profiles import load_profiles
-from bot.settings.page import keys_table
+from bot.settings.keys import keys_table
 from bot.settings.parts import data_folder
 from bot.settings.settings import Settings
 
