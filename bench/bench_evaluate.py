@@ -36,7 +36,7 @@ from bot.measures import divergence, passes, perplexity
 from bot.measures.journal import Journal
 from bot.measures.logits import BaseFile, open_base
 from bot.measures.windows import TextWindows, cut, read_evaluation_text
-from bot.settings.parts import DEMO
+from bot.settings.sections import DEMO
 
 KEY = "00" * 32
 CONTEXT = 512

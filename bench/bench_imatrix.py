@@ -27,7 +27,7 @@ from bot.clients.llama.observer import Observer
 from bot.clients.llama.quantization import to_bf16
 from bot.clients.llama.session import Session
 from bot.quantize import imatrix
-from bot.settings.parts import DEMO
+from bot.settings.sections import DEMO
 
 CONTEXT, SEQUENCES = 512, 4  # llama-imatrix's defaults: chunks of 512, 2048 tokens together
 Batches = Sequence[NDArray[np.int32]]

@@ -41,7 +41,7 @@ from bot.quantize import onepass, quantize
 from bot.quantize.imatrix import Matrix
 from bot.quantize.layout import WantedFile
 from bot.records.model import Tensor
-from bot.settings.parts import DEMO, data_folder
+from bot.settings.sections import DEMO, data_folder
 from tests.oracle import quantize_recipe
 
 THREADS = 2

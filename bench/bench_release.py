@@ -40,7 +40,7 @@ from bot.predict.architecture import architecture_of
 from bot.publish.upload import open_private, upload
 from bot.records.built import Built
 from bot.release import timeline
-from bot.settings.parts import DEMO, data_folder
+from bot.settings.sections import DEMO, data_folder
 
 CONTEXT, CALIBRATION = 512, 40
 REPO = "demo/Tiny-MoE-14M-APEX-GGUF"

@@ -13,7 +13,7 @@ import numpy as np
 from gguf import GGUFReader  # noqa: TID251 - vocabularies, which our reader steps over
 from numpy.typing import NDArray
 
-from bot.settings.parts import DEMO
+from bot.settings.sections import DEMO
 from bot.toolchain.toolchain import Toolchain
 
 H, FFN, EXPERTS, HEADS, KV, DIM = 256, 256, 4, 4, 2, 64

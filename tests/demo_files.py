@@ -10,7 +10,7 @@ import pytest
 
 from bot.clients.llama.quantization import to_bf16
 from bot.disk.locks import alone
-from bot.settings.parts import DEMO
+from bot.settings.sections import DEMO
 
 
 def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:

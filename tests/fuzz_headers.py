@@ -26,7 +26,7 @@ from typing import Any
 from bot.clients.files import gguf, safetensors
 from bot.clients.files.ggufheader import LARGEST, MOST_STRINGS, MOST_TENSORS, write_header
 from bot.errors import SourceError
-from bot.settings.parts import DEMO
+from bot.settings.sections import DEMO
 
 ROOM = 100 << 20  # bytes
 LARGE_SECONDS = 3.0  # three readers one after another, a second each

@@ -12,7 +12,7 @@ from bot.actions import install
 from bot.clients.github import github, pull_requests
 from bot.disk.writing import write_text
 from bot.errors import AccessError, SettingsError
-from bot.settings.parts import data_folder
+from bot.settings.sections import data_folder
 from bot.settings.settings import Settings
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,38}/[\w.-]{1,100}", re.ASCII)

@@ -37,7 +37,7 @@ from bot.legible import legible
 from bot.records.coding import from_json
 from bot.records.measured import Row
 from bot.records.results import Results
-from bot.settings.parts import data_folder
+from bot.settings.sections import data_folder
 from bot.settings.showing import CardSettings
 from bot.wording import escape, formats
 from bot.wording.rows import NAME_LIMIT, distinct, example, row_names

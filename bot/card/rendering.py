@@ -18,7 +18,7 @@ from bot.errors import BuildError
 from bot.plots.pictures import Picture
 from bot.records.coding import to_json
 from bot.records.results import Results
-from bot.settings.parts import data_folder
+from bot.settings.sections import data_folder
 from bot.settings.showing import CardSettings
 
 BODY = "body.md"  # what the child leaves

@@ -47,7 +47,7 @@ from bot.records.model import Architecture
 from bot.records.recipes import Windows
 from bot.records.releases import Release
 from bot.records.results import CalibrationFacts, CalibrationText, EvaluationFacts, Results
-from bot.settings.parts import NAME, Part
+from bot.settings.sections import NAME, Part
 from bot.settings.showing import CardSettings
 
 GIB = 1 << 30

@@ -20,8 +20,8 @@ from bot.errors import BuildError
 from bot.evaluate.cutting import Cutter, CutText
 from bot.evaluate.data import Data
 from bot.evaluate.kept import KeptMeasures
+from bot.evaluate.loads import Sessions, on_gpu, together
 from bot.evaluate.paired import chunk_means
-from bot.evaluate.sessions import Sessions, on_gpu, together
 from bot.evaluate.subject import Measured, Subject
 from bot.measures import choices
 from bot.measures.journal import Journal

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from bot.disk.locks import alone
 from bot.evaluate.data import Data
-from bot.evaluate.sessions import together
+from bot.evaluate.loads import together
 from bot.evaluate.subject import Measured, Subject
 from bot.measures.journal import Journal
 from bot.progress import Report

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from bot.settings.parts import DEMO, NAME, DataPlace, Part, Place
+from bot.settings.sections import DEMO, NAME, DataPlace, Part, Place
 
 
 def _usable_cores() -> int:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from bot.settings.parts import NAME, Part
+from bot.settings.sections import NAME, Part
 
 
 class Budget(Part):

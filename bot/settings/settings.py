@@ -30,10 +30,10 @@ from bot.settings.making import (
     SourceSettings,
 )
 from bot.settings.mistakes import each
-from bot.settings.parts import Place, data_folder
 from bot.settings.places import placed
 from bot.settings.policies import Policy
 from bot.settings.running import GitHubSettings, JobsSettings, WatchSettings
+from bot.settings.sections import Place, data_folder
 from bot.settings.showing import CardSettings, GateSettings, HubSettings, PublishSettings
 
 

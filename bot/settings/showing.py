@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from bot.settings.parts import Part
+from bot.settings.sections import Part
 
 
 class HubSettings(Part):

@@ -28,7 +28,7 @@ from bot.records.releases import Build, Decision
 from bot.records.results import Results
 from bot.release.road import Request, Road
 from bot.settings.making import LlamaSettings
-from bot.settings.parts import DEMO
+from bot.settings.sections import DEMO
 from bot.settings.settings import load
 from bot.workplace.children import room_for
 from bot.workplace.loaded import continuation

@@ -13,7 +13,7 @@ from bot.foreign import require_file_itself
 from bot.records.measured import Text
 from bot.records.results import CalibrationText
 from bot.settings.making import CalibrationSource
-from bot.settings.parts import DEMO
+from bot.settings.sections import DEMO
 
 if TYPE_CHECKING:
     from bot.workplace.workplace import Workplace

@@ -15,7 +15,7 @@ from bot.clients.files import gguf
 from bot.clients.llama.observer import Seen
 from bot.disk.hashes import sha256
 from bot.quantize import imatrix
-from bot.settings.parts import DEMO
+from bot.settings.sections import DEMO
 from tests.e2e.road import Road
 from tests.local_hub.server import Hub
 

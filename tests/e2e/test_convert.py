@@ -32,7 +32,7 @@ from bot.predict.architecture import architecture_of
 from bot.quantize import imatrix
 from bot.quantize.calibrate import Portion, collect_matrix
 from bot.records.model import HeaderTensor
-from bot.settings.parts import DEMO, data_folder
+from bot.settings.sections import DEMO, data_folder
 from bot.source import checkpoint, converted
 from bot.source.convert import Converted, Options, convert_checkpoint
 from bot.source.staging import ConvertFacts

@@ -18,7 +18,7 @@ from bot.publish.upload import open_private, upload
 from bot.records.built import Built
 from bot.records.coding import from_json
 from bot.records.results import Evaluation
-from bot.settings.parts import DEMO
+from bot.settings.sections import DEMO
 from tests import evaluation as shared
 from tests.e2e.road import Road
 from tests.local_hub.server import Hub

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from bot.clients.hub.hub import Hub as Client
 from bot.errors import SourceError
-from bot.settings.parts import DEMO
+from bot.settings.sections import DEMO
 from tests.e2e.road import Road
 from tests.local_hub.server import Hub, regular
 from tests.unit.clients.hub.between import Fault, between

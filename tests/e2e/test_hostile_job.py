@@ -24,7 +24,7 @@ from bot.jobs.travel import SENTINEL, Staging, carrier
 from bot.progress import Narrator
 from bot.records.coding import from_json
 from bot.records.results import Results
-from bot.settings.parts import DEMO
+from bot.settings.sections import DEMO
 from bot.settings.settings import load
 from bot.workplace.workplace import Workplace
 from tests.e2e.hostile import (

@@ -20,7 +20,7 @@ from pydantic import SecretStr
 
 from bot.clients.hub.changes import Writer
 from bot.clients.hub.hub import Hub as Client
-from bot.settings.parts import DEMO
+from bot.settings.sections import DEMO
 from tests.e2e.hostile import KEY, NONE, OTHER, OWN, PLANS, SECRET
 from tests.e2e.hostile_bot import Plan
 from tests.e2e.hostile_runs import GROUPS, RUNS

@@ -22,7 +22,7 @@ from pydantic import SecretStr
 
 from bot.clients.hub.hub import Hub as Client
 from bot.disk.hashes import sha256
-from bot.settings.parts import data_folder
+from bot.settings.sections import data_folder
 from bot.store.ledger import Ledger
 from tests.demo_files import once
 from tests.e2e.road import Road

@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from bot.clients.hub.hub import Hub as Client
-from bot.settings.parts import DEMO
+from bot.settings.sections import DEMO
 from tests.e2e.road import Road
 from tests.local_hub.server import Hub
 from tests.unit.clients.hub.between import Between, between

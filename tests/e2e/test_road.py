@@ -16,7 +16,7 @@ import pytest
 from bot.clients.files import gguf
 from bot.clients.hub.hub import Hub as Client
 from bot.disk.hashes import sha256
-from bot.settings.parts import DEMO
+from bot.settings.sections import DEMO
 from tests.e2e.road import BOT, REPO, Road, hub_process
 from tests.local_hub.server import Hub
 

@@ -17,7 +17,7 @@ from bot.clients.hub.hub import Hub as Client
 from bot.disk.hashes import sha256
 from bot.publish.upload import open_private, upload
 from bot.records.built import Built
-from bot.settings.parts import DEMO
+from bot.settings.sections import DEMO
 from bot.toolchain.toolchain import Toolchain
 from tests import checkpoints, headers
 from tests.checkpoints import FAMILIES

@@ -15,7 +15,7 @@ import pytest
 from pydantic import SecretStr
 
 from bot.clients.hub.hub import Hub as Client
-from bot.settings.parts import DEMO
+from bot.settings.sections import DEMO
 from tests.e2e.road import BOT, Road
 from tests.local_hub.server import Hub
 

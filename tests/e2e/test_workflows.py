@@ -15,7 +15,7 @@ import yaml
 from pydantic import SecretStr
 
 from bot.clients.hub.hub import Hub as Client
-from bot.settings.parts import DEMO, data_folder
+from bot.settings.sections import DEMO, data_folder
 from tests.e2e.road import Road
 from tests.local_github.act import Act, Result
 from tests.local_github.repository import Run

@@ -13,7 +13,7 @@ from bot import errors
 from bot.cli.main import EPILOG, cli
 from bot.plan.profiles import load_profiles
 from bot.settings.keys import keys_table
-from bot.settings.parts import data_folder
+from bot.settings.sections import data_folder
 from bot.settings.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -19,7 +19,7 @@ from bot.errors import SourceError
 from bot.localhub.files.commit_body import Changes, Put
 from bot.localhub.files.commits import commit
 from bot.localhub.files.repository import Entry
-from bot.settings.parts import DEMO, PACKAGE
+from bot.settings.sections import DEMO, PACKAGE
 from tests.local_hub.server import USER, Hub
 
 CONTENT = b"stranger's"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.settings.parts import DEMO
+from bot.settings.sections import DEMO
 from tests.local_hub.server import Hub
 
 ROOT = Path(__file__).resolve().parents[2]

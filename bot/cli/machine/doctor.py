@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from bot import rights, secrecy
 from bot.errors import AccessError, BotError, BuildError, CapacityError
 from bot.records.findings import Finding
-from bot.settings.parts import DEMO
+from bot.settings.sections import DEMO
 from bot.settings.settings import Settings, load
 from bot.settings.tokens import hub_token, staging_token, token_origin
 

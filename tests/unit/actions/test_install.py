@@ -18,7 +18,7 @@ from bot.actions.install import (
 )
 from bot.errors import SettingsError
 from bot.settings.configcheck import mistakes
-from bot.settings.parts import data_folder
+from bot.settings.sections import data_folder
 
 OLD = {RELEASE: "one\ntwo\nthree\nfour\nfive\n", "bot.yaml": "workdir: /srv\n"}
 NEW = {RELEASE: "one\ntwo\nthree\nfour\nFIVE\n", "bot.yaml": "workdir: /srv\n"}

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from bot.settings.parts import data_folder
+from bot.settings.sections import data_folder
 from tests.workflow_forms import OFFER, made, written
 
 FILES = sorted(data_folder("workflows").glob("*.yml"))

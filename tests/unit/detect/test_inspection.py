@@ -17,7 +17,7 @@ from bot.detect.inspection import look_at, look_at_folder
 from bot.detect.listed import ANY_MACHINE, learn
 from bot.errors import SourceError
 from bot.progress import Narrator
-from bot.settings.parts import DEMO
+from bot.settings.sections import DEMO
 from bot.settings.settings import load
 from bot.source.obtain import described
 from bot.tensors import weights

@@ -23,7 +23,7 @@ from bot.plan.recipe import make_recipes
 from bot.records.measured import Tools
 from bot.records.recipes import Recipe
 from bot.records.releases import Release
-from bot.settings.parts import data_folder
+from bot.settings.sections import data_folder
 from tests.unit.plan.test_recipe import model, stack
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

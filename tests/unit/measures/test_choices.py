@@ -9,7 +9,7 @@ from bot.errors import BuildError, SettingsError
 from bot.measures import choices, tasks
 from bot.measures.logits import softmax
 from bot.measures.tasks import ChoiceTask, Kind
-from bot.settings.parts import DEMO
+from bot.settings.sections import DEMO
 from tests import evaluation as shared
 from tests import llama_tools
 from tests.evaluation import SHARED, quiet

@@ -6,7 +6,7 @@ from bot.errors import SettingsError
 from bot.plan.plain import Baseline, baselines, plain_recipe
 from bot.plan.profiles import BASES, FILE_TYPES, load_profiles
 from bot.plan.recipe import file_type, make_recipe, stored_hash
-from bot.settings.parts import data_folder
+from bot.settings.sections import data_folder
 from bot.tensors.sizes import tensor_bytes
 from tests.unit.plan.test_recipe import model, stack, tensor
 

@@ -20,7 +20,7 @@ from bot.plan.recipe import (
 from bot.predict.architecture import architecture_of
 from bot.records.model import Architecture, Tensor
 from bot.records.recipes import Recipe, Windows
-from bot.settings.parts import data_folder
+from bot.settings.sections import data_folder
 from bot.tensors.roles import allows_quantization, layer_of, role_of, stored_type
 from bot.tensors.sizes import BLOCKS, file_bytes, tensor_bytes
 

@@ -23,7 +23,7 @@ from bot.predict.preview import Preview, preview
 from bot.records.model import HeaderTensor, Tensor
 from bot.records.recipes import Recipe
 from bot.records.releases import Release, RepoFile
-from bot.settings.parts import data_folder
+from bot.settings.sections import data_folder
 from bot.source.convert import Options, convert_checkpoint
 from bot.source.staging import ConvertFacts
 from bot.tensors.roles import layer_of

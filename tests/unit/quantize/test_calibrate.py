@@ -12,7 +12,7 @@ import pytest
 from bot.errors import SettingsError
 from bot.quantize import imatrix
 from bot.quantize.calibrate import Portion, Savepoint, collect_matrix
-from bot.settings.parts import DEMO
+from bot.settings.sections import DEMO
 from tests import llama_tools
 
 CONTEXT = 128

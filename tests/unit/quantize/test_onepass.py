@@ -26,7 +26,7 @@ from bot.predict.architecture import architecture_of
 from bot.quantize import imatrix, onepass, quantize
 from bot.quantize.imatrix import Matrix
 from bot.quantize.layout import WantedFile, open_source
-from bot.settings.parts import data_folder
+from bot.settings.sections import data_folder
 from tests.oracle import quantize_recipe
 from tests.split_gguf import split
 

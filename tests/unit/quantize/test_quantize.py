@@ -13,7 +13,7 @@ from bot.predict.architecture import architecture_of
 from bot.quantize import imatrix, quantize
 from bot.quantize.imatrix import Matrix
 from bot.records.model import Tensor
-from bot.settings.parts import DEMO, data_folder
+from bot.settings.sections import DEMO, data_folder
 from tests.oracle import quantize_recipe
 
 SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "data"

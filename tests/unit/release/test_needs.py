@@ -18,7 +18,7 @@ from bot.errors import SettingsError
 from bot.progress import Narrator
 from bot.records.findings import Finding
 from bot.release import needs
-from bot.settings.parts import DEMO
+from bot.settings.sections import DEMO
 from bot.settings.settings import load
 from bot.workplace.demo_texts import EVERY_USE, MATRIX, TEXT
 from bot.workplace.demo_texts import TASKS as TASK_FILES

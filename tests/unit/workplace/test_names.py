@@ -11,7 +11,7 @@ from bot.gate import gating
 from bot.plan.models import Local
 from bot.plan.profiles import BASES, load_profiles
 from bot.progress import Narrator
-from bot.settings.parts import data_folder
+from bot.settings.sections import data_folder
 from bot.settings.settings import load
 from bot.settings.showing import PublishSettings
 from bot.source.obtain import described

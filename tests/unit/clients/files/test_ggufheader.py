@@ -9,7 +9,7 @@ import pytest
 
 from bot.clients.files import ggufheader
 from bot.errors import SourceError
-from bot.settings.parts import DEMO
+from bot.settings.sections import DEMO
 
 MODEL = DEMO / "tiny-moe-Q8_0.gguf"
 

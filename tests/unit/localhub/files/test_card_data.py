@@ -12,7 +12,7 @@ from huggingface_hub import HfApi  # noqa: TID251 - what clients read
 from bot.clients.files import ggufheader
 from bot.localhub.files.card_data import front_matter, repository_facts, split_card
 from bot.localhub.files.commit_body import regular_entry
-from bot.settings.parts import DEMO
+from bot.settings.sections import DEMO
 from tests.local_hub.server import Hub, large
 
 
