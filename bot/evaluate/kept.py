@@ -17,6 +17,7 @@ from bot.measures.journal import Journal
 from bot.progress import Report
 from bot.records.coding import digest, dump, load_record
 from bot.records.measured import Choices, Divergence, Noise, Perplexity, Run, Speed, Tools
+from bot.records.steps import MeasureStep
 from bot.workplace.asked import METRICS_VERSION
 from bot.workplace.children import tell_isolation
 from bot.workplace.workplace import Workplace
@@ -137,7 +138,7 @@ class KeptMeasures:
 
 
 def _step(measure: str, subject: Subject, inputs: Mapping[str, Any]) -> str:
-    return f"{measure} {subject.sha256[:12]} {digest(inputs)[:16]}"
+    return MeasureStep.of(measure, subject.sha256, digest(inputs)).name
 
 
 @dataclass(frozen=True, kw_only=True)

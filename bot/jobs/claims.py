@@ -28,11 +28,10 @@ from bot.jobs.recordpath import RecordPath
 from bot.records.built import Built, together
 from bot.records.coding import digest, dump, load_record
 from bot.records.measured import Choices, Divergence, Perplexity, Run, Speed, Text
+from bot.records.steps import Kind, MeasureStep, TierStep
 from bot.store.ledger import Kept, Work
 
 SECRET = "secret of the groups' seals"  # noqa: S105 - a name in the ledger
-MADE = re.compile(r"(quantize|free|check) (\S+)")
-MEASURED = re.compile(r"(.{1,100}) ([0-9a-f]{12}) ([0-9a-f]{16})")
 HASH = re.compile(r"[0-9a-f]{64}")
 LONGEST = 2_000  # letters of why a file is not sound
 Seals = Mapping[int, str]
@@ -133,12 +132,19 @@ def own(works: Sequence[Work], prepared: Prepared, tiers: Collection[str]) -> tu
     hashes = {one.sha256[:12] for one in tier_files(works, prepared, tiers).values()}
 
     def mine(work: Work) -> bool:
-        made, measured = MADE.fullmatch(work.step), MEASURED.fullmatch(work.step)
         if work.job == prepared.key:
-            return made is not None and made[2] in tiers
-        return work.job == MEASURES and measured is not None and measured[2] in hashes
+            step = TierStep.read(work.step)
+            return step is not None and step.tier in tiers
+        measured = MeasureStep.read(work.step)
+        return work.job == MEASURES and measured is not None and measured.file in hashes
 
     return tuple(work for work in works if mine(work))
+
+
+def is_of(work: Work, kind: Kind) -> bool:
+    """Whether a finished step is of this kind, and of a tier."""
+    step = TierStep.read(work.step)
+    return step is not None and step.kind == kind
 
 
 def tier_files(
@@ -149,7 +155,7 @@ def tier_files(
         tier: together([Built(path=f.path, bytes=f.bytes, sha256=f.sha256) for f in work.files])
         for work in works
         for tier in tiers
-        if (work.job, work.step) == (prepared.key, f"quantize {tier}") and work.files
+        if (work.job, work.step) == (prepared.key, TierStep("quantize", tier).name) and work.files
     }
 
 
@@ -232,7 +238,7 @@ def _require_files(work: Work, prepared: Prepared, root: Path) -> None:
     files = work.files
     if not HASH.fullmatch(work.inputs):
         raise ValueError("inputs without a hash")
-    if bool(files) != (work.job == prepared.key and work.step.startswith("quantize ")):
+    if bool(files) != (work.job == prepared.key and is_of(work, "quantize")):
         raise ValueError("files where there are none, or none where there are")
     for file in files:
         if not HASH.fullmatch(file.sha256) or not 0 < file.bytes < 1 << 50:
@@ -243,7 +249,7 @@ def _require_files(work: Work, prepared: Prepared, root: Path) -> None:
 def _require_made(work: Work) -> None:
     """Raise unless the value of a step of making is one that such a step returns."""
     value = _json(work.value)
-    if not work.step.startswith("check "):
+    if not is_of(work, "check"):
         if value is not None:
             raise ValueError("a value where there is none")
         return
@@ -256,13 +262,13 @@ def _require_made(work: Work) -> None:
 
 def _require_measure(work: Work, prepared: Prepared, texts: Collection[Text] | None) -> None:
     """Raise unless it is the value that such a measure has, of these tools and texts."""
-    match = MEASURED.fullmatch(work.step)
-    if match is None:
+    step = MeasureStep.read(work.step)
+    if step is None:
         raise ValueError("a measure without a name")
-    measure = match[1]
+    measure = step.measure
     kept = load_record(_Value, _json(work.value))
     run = kept.run
-    if run.measure != measure or not run.model.startswith(match[2]):
+    if run.measure != measure or not run.model.startswith(step.file):
         raise ValueError("a measure of another name, or of another file")
     if run.tools != prepared.tools:
         raise ValueError("a measure by another machine")

@@ -120,7 +120,7 @@ def _making_nothing(job: Job, *, apart: bool) -> Iterator[None]:
 def _numbers(ledger: Ledger) -> Iterator[tuple[str, str, str]]:
     """Measures, and files of models, that a ledger knows."""
     for work in ledger.work():
-        if work.job == MEASURES or work.step.startswith("quantize "):
+        if work.job == MEASURES or claims.is_of(work, "quantize"):
             yield work.job, work.step, work.inputs
 
 

@@ -16,8 +16,9 @@ from bot.quantize.quantize import Importance
 from bot.records.built import Built, together
 from bot.records.recipes import Recipe
 from bot.records.results import TierFiles
+from bot.records.steps import TierStep
 from bot.workplace.asked import hash_of_file
-from bot.workplace.job import FREE, Job
+from bot.workplace.job import Job
 
 if TYPE_CHECKING:
     from bot.quantize.imatrix import Matrix
@@ -79,21 +80,23 @@ def known_tier(job: Job, tier: str) -> Built | None:
 
 def _done(job: Job, recipe: Recipe, matrix: Built | None) -> Built | None:
     """What was made of a recipe, if it is here, or was freed after it was sent."""
-    inputs, step = _quantize_inputs(job, recipe, matrix), f"quantize {recipe.tier}"
+    inputs, step = _quantize_inputs(job, recipe, matrix), TierStep("quantize", recipe.tier).name
     ledger = job.workplace.ledger
     done = ledger.finished(job.key, step, inputs)
     if done is None and (done := ledger.finished(job.key, step, inputs, files_too=False)):
         if not done.files:  # a damaged row
             return None
         gone = {"sha256": together(done.files).sha256}
-        if ledger.finished(job.key, f"{FREE}{recipe.tier}", gone) is None:
+        if ledger.finished(job.key, TierStep("free", recipe.tier).name, gone) is None:
             return None
     return together(done.files) if done and done.files else None
 
 
 def let_go(job: Job, tier: str, built: Built) -> None:
     """A tier's files, which the Hub has, count as made wherever they are."""
-    job.workplace.ledger.record(job.key, f"{FREE}{tier}", {"sha256": built.sha256}, [], None)
+    job.workplace.ledger.record(
+        job.key, TierStep("free", tier).name, {"sha256": built.sha256}, [], None
+    )
 
 
 def free_tier(job: Job, tier: str, built: Built) -> None:
@@ -111,7 +114,7 @@ def is_free(job: Job, tier: str) -> bool:
 
 def lose(job: Job, tier: str) -> None:
     """A tier that was freed is made again: the Hub does not have it either."""
-    job.workplace.ledger.record(job.key, f"{FREE}{tier}", {"sha256": None}, [], None)
+    job.workplace.ledger.record(job.key, TierStep("free", tier).name, {"sha256": None}, [], None)
 
 
 def _given(job: Job, path: Path) -> Built:
@@ -138,7 +141,9 @@ def _pass(job: Job, missing: Sequence[Recipe], matrix: Built | None) -> dict[str
     wanted = [_wanted(job, recipe, read if recipe.imatrix else None) for recipe in missing]
     tiers = "tier" if len(wanted) == 1 else "tiers"
     ledger = job.workplace.ledger
-    steps = [(f"quantize {one.tier}", _quantize_inputs(job, one, matrix)) for one in missing]
+    steps = [
+        (TierStep("quantize", one.tier).name, _quantize_inputs(job, one, matrix)) for one in missing
+    ]
 
     def keep(made: onepass.Files) -> None:
         noted = zip(steps, made, strict=True)

@@ -13,6 +13,7 @@ from bot.plan.recipe import stored_hash
 from bot.progress import Narrator
 from bot.records.findings import Finding
 from bot.records.results import Results
+from bot.records.steps import TierStep
 from bot.settings.settings import Settings
 from bot.workplace.children import loading, room_for, tell_isolation
 from bot.workplace.job import Job
@@ -102,7 +103,7 @@ def sound(job: Job, tier: str, file: Path, sha256: str) -> tuple[str, str | None
     Looked at once: afterwards the file may be freed. Only what the file itself holds is kept: what
     this machine lacks to look at it is raised, and of no file's making.
     """
-    ledger, step = job.workplace.ledger, f"check {tier}"
+    ledger, step = job.workplace.ledger, TierStep("check", tier).name
     inputs = {"file": sha256, "version": LOOKS}
     done = ledger.finished(job.key, step, inputs, shape=tuple[str, str | None])
     if done is not None:

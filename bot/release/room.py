@@ -16,10 +16,11 @@ from bot.measures.reference import need
 from bot.measures.windows import TOGETHER
 from bot.plan.models import Model, Plan, Sketch
 from bot.records.coding import digest
+from bot.records.steps import TierStep
 from bot.settings.settings import Settings
 from bot.source.obtain import source_room
 from bot.workplace import asked
-from bot.workplace.job import FREE, Job, free_memory_of, tier_file
+from bot.workplace.job import Job, free_memory_of, tier_file
 from bot.workplace.workplace import Workplace
 
 NOT_HERE = 1_300_000  # bytes that a text still to be fetched is taken to have: WikiText-2's test
@@ -80,9 +81,12 @@ def _freed(workplace: Workplace, key: str) -> set[str]:
     """Tiers of a job whose files the Hub has; one that it lost since is noted without a hash."""
     lost = digest({"sha256": None})
     return {
-        work.step.removeprefix(FREE)
+        step.tier
         for work in workplace.ledger.work()
-        if work.job == key and work.step.startswith(FREE) and work.inputs != lost
+        if work.job == key
+        and (step := TierStep.read(work.step)) is not None
+        and step.kind == "free"
+        and work.inputs != lost
     }
 
 

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from bot.disk.folders import JobFolder
     from bot.measures.reference import Free
 
-FREE = "free "  # before a tier: the step that notes that its files were given back
-
 
 class Job:
     """The job of a plan. Hold `paths.locked()` while working on it.
