@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from bot.plan.models import Local, Model
+from bot.progress import Narrator
 from bot.records.releases import Release
 from bot.release.road import Request, Road
+from bot.settings.settings import load
 from bot.workplace.workplace import Workplace
 
 
@@ -21,3 +25,8 @@ def local_of(workplace: Workplace, release: Release) -> Local:
     with Road(request) as road:
         found: Local = road.value("local")
     return found
+
+
+def workplace_in(folder: Path, **given: object) -> Workplace:
+    """A workplace with settings of its own, below a folder; no token."""
+    return Workplace(load(None, workdir=folder / "work", **given), Narrator(quiet=True), None)

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from bot.errors import GateError, SettingsError, SourceError
-from bot.gate import gating
-from bot.plan.models import Local
+from bot.errors import SettingsError, SourceError
 from bot.plan.profiles import BASES, load_profiles
-from bot.progress import Narrator
 from bot.settings.sections import data_folder
-from bot.settings.settings import load
 from bot.settings.showing import PublishSettings
-from bot.source.obtain import described
 from bot.wording.naming import ambiguous, hub_label, models, tier_label
 from bot.workplace import names
-from bot.workplace.pinning import as_file
-from bot.workplace.workplace import Workplace
-from tests.split_gguf import split
 
 PROFILES = load_profiles(data_folder("profiles"))
+
+
 BY_LABEL = PublishSettings(file="{name}-APEX-{label}.gguf")
-
-
-def workplace(tmp_path: Path, **given: object) -> Workplace:
-    return Workplace(load(None, workdir=tmp_path / "work", **given), Narrator(quiet=True), None)
 
 
 @pytest.mark.parametrize(
@@ -96,55 +84,3 @@ def test_names_that_programs_would_take_for_something_else(
 def test_a_target_that_no_hub_takes_is_refused(name: str) -> None:
     with pytest.raises(SourceError, match="is no name on a Hub"):
         names.target(PublishSettings(), name, "alice")
-
-
-def test_a_link_of_a_cache_has_the_name_of_the_model(tmp_path: Path, demo_model: Path) -> None:
-    """As the cache of the Hub's client: snapshots are links to blobs that are called by hashes."""
-    blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshots" / "main"
-    blobs.mkdir()
-    snapshot.mkdir(parents=True)
-    (tmp_path / "pieces").mkdir()
-    pieces = split(demo_model, tmp_path / "pieces" / "Tiny-MoE-BF16.gguf", 60)
-    for number, piece in enumerate([demo_model, *pieces]):
-        blob = blobs / f"{number:064x}"
-        piece.rename(blob) if number else blob.symlink_to(piece)
-        (snapshot / piece.name).symlink_to(Path("../../blobs") / blob.name)
-    mine = workplace(tmp_path)
-    whole = described(mine, Local(path=snapshot / demo_model.name))
-    parts = described(mine, Local(path=snapshot / pieces[0].name))
-    assert (whole.name, parts.name) == ("Tiny-MoE-14M", "Tiny-MoE")
-    assert Path(whole.source.path).name == demo_model.name
-    assert {t.name for t in parts.tensors} == {t.name for t in whole.tensors}
-    with pytest.raises(SourceError, match="is a hash and no name"):
-        described(mine, Local(path=blobs / f"{0:064x}"))
-    named = workplace(tmp_path, source={"name": "Mine"})
-    assert described(named, Local(path=blobs / f"{0:064x}")).name == "Mine"
-
-
-@pytest.mark.parametrize(
-    "name", ["./nothing.gguf", "nothing.GGUF", "/nothing/at/all", "~/nothing", "../nothing", "~x/y"]
-)
-def test_a_file_that_is_not_there_is_said_to_be_missing(name: str) -> None:
-    with pytest.raises(SourceError, match="is not there; check the path"):
-        as_file(name)
-
-
-def test_what_else_a_path_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "broken.gguf").symlink_to("gone")
-    with pytest.raises(SourceError, match="is a folder; name a GGUF file, which `bot convert"):
-        as_file("folder")
-    with pytest.raises(SourceError, match="leads to gone, which is not there"):
-        as_file("broken.gguf")
-    assert as_file("org/model") is None
-
-
-def test_a_file_without_a_licence_is_published_by_nobody(tmp_path: Path, demo_model: Path) -> None:
-    with pytest.raises(GateError, match=r"names no licence.*--license.*--private"):
-        gating.require_allowed(workplace(tmp_path), str(demo_model), "main")
-    for given in ({"source": {"license": "mit"}}, {"publish": {"private": True}}):
-        gating.require_allowed(workplace(tmp_path, **given), str(demo_model), "main")
-    closed = workplace(tmp_path, source={"license": "cc-by-nd-4.0"})
-    with pytest.raises(GateError, match="forbids"):
-        gating.require_allowed(closed, str(demo_model), "main")
