@@ -12,7 +12,8 @@ from bot.disk.hashes import sha256
 from bot.disk.paths import inside
 from bot.disk.writing import copy, keep_text
 from bot.errors import BuildError
-from bot.lint.defects import LintedRepository, ListedFile, defects_of
+from bot.lint.contents import LintedRepository, ListedFile
+from bot.lint.defects import defects_of
 from bot.plan.recipe import asked_types
 from bot.plots.pictures import draw_pictures, lacking_plots, pictures
 from bot.progress import Report

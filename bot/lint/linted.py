@@ -15,7 +15,8 @@ from bot.disk.hashes import sha256
 from bot.disk.writing import decoded
 from bot.errors import SettingsError, SourceError
 from bot.foreign import START, instead, read_of
-from bot.lint.defects import LONGEST_CARD, Head, LintedRepository, ListedFile
+from bot.lint.card_rules import LONGEST_CARD
+from bot.lint.contents import Head, LintedRepository, ListedFile
 from bot.progress import Narrator
 from bot.records.coding import from_json
 from bot.records.releases import Release

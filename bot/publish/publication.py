@@ -14,7 +14,7 @@ from bot.clock import SystemClock, iso
 from bot.disk.folders import GATE
 from bot.disk.paths import slug
 from bot.errors import BotError, PublishError, SourceError
-from bot.lint.defects import astray
+from bot.lint.card_rules import astray
 from bot.progress import Report
 from bot.publish.approval import (
     ask_people,

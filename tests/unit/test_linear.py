@@ -34,7 +34,7 @@ MADE = {
     "predict/conversion.py: words": "a table's, on a tensor's name, which a header bounds",
     "tensors/roles.py: _ROLES": "a table's, on a tensor's name, which a header bounds",
     "settings/policies.py: translate(whole.casefold())": "the user's, on ORG/NAME",
-    r"lint/defects.py: f'(?<![\\w-]){re.escape(old)}(?![\\w-])'": "a literal word",
+    r"lint/card_rules.py: f'(?<![\\w-]){re.escape(old)}(?![\\w-])'": "a literal word",
     "wording/naming.py: pattern": "a literal word and a character",
     "settings/settings.py: left": "the user's own setting",
     "detect/makers.py: '^(?:' + '|'.join(map(re.escape, names)) + ')$'": "literal words",

@@ -15,8 +15,10 @@ from click.testing import CliRunner
 
 from bot.cli.main import cli
 from bot.clients.files.gguf import write_arrays
-from bot.lint.defects import Defect, Head, LintedRepository, ListedFile, _is_size, defects_of
+from bot.lint.contents import Defect, Head, LintedRepository, ListedFile
+from bot.lint.defects import defects_of
 from bot.lint.linted import of_folder
+from bot.lint.number_rules import _is_size
 from bot.progress import Narrator
 from bot.records.coding import to_json
 from bot.records.model import Tensor
