@@ -43,7 +43,7 @@ from bot.detect.inspection import look_at_folder
 from bot.detect.listed import conclude, learn
 from bot.errors import BotError
 from bot.foreign import LARGEST_CONFIG, MOST_VALUES
-from bot.jobs.claims import claimed, sealed
+from bot.jobs.claims import claimed_group, sealed
 from bot.jobs.orders import LONGEST, Folder, Group, Prepared
 from bot.lint import linted
 from bot.lint.defects import defects_of
@@ -243,7 +243,7 @@ class Inputs:
         path = folder.file(Group, 1)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(self.dice.text(json.loads(to_json(group))))
-        return claimed(folder, plan, 1, {1: "5" * 32}, ())
+        return claimed_group(folder, plan, 1, {1: "5" * 32}, ())
 
     def hub(self) -> object:
         """Replies of a Hub, to whatever it is asked."""

@@ -62,16 +62,16 @@ def order_run(
     if tiers:
         load_profiles(workplace.settings.profiles, tiers)
     release = workplace.hub.release(as_repo(model), revision)
-    made = DispatchOrder(
+    order = DispatchOrder(
         model=release.repo_id, revision=release.commit, tiers=tuple(tiers), delivery="0" * 16
     )
-    return numbered(made, 0)
+    return numbered(order, 0)
 
 
-def numbered(made: DispatchOrder, number: int) -> DispatchOrder:
+def numbered(order: DispatchOrder, number: int) -> DispatchOrder:
     """The same order for the first time, the second and so on: each has a delivery of its own."""
-    named = (made.model, made.revision, *made.tiers)
-    return replace(made, delivery=delivery_of("by hand", number, *named))
+    named = (order.model, order.revision, *order.tiers)
+    return replace(order, delivery=delivery_of("by hand", number, *named))
 
 
 class Desk:
@@ -81,10 +81,10 @@ class Desk:
         self,
         workplace: Workplace,
         clock: Clock | None = None,
-        found: GithubRepository | None = None,
+        repository: GithubRepository | None = None,
     ) -> None:
         self._workplace, self._clock = workplace, clock or SystemClock()
-        self._repository = found or builds_repository(workplace.settings.github, self._clock)
+        self._repository = repository or builds_repository(workplace.settings.github, self._clock)
 
     @property
     def _settings(self) -> GitHubSettings:
@@ -104,26 +104,26 @@ class Desk:
         runs = self._repository.runs(self._settings.workflow, 0.0)
         first = order_run(self._workplace, model, revision, tiers)
         for number in count():
-            wanted = numbered(first, number)
-            run = chosen_workflow(runs, wanted.delivery)
+            order = numbered(first, number)
+            run = chosen_workflow(runs, order.delivery)
             if run is None:
-                sent = trigger(self._repository, self._settings, wanted, self._ledger, self._clock)
-                return Ordered(order=wanted, new=True, run=listed_runs(sent) if sent else None)
+                sent = trigger(self._repository, self._settings, order, self._ledger, self._clock)
+                return Ordered(order=order, new=True, run=listed_runs(sent) if sent else None)
             if state(run) in ("queued", "running") or (state(run) == "succeeded" and not again):
-                return Ordered(order=wanted, new=False, run=listed_runs(run))
+                return Ordered(order=order, new=False, run=listed_runs(run))
         raise AssertionError  # there is always a next number
 
     def runs(self, model: str | None, limit: int) -> tuple[ListedRun, ...]:
         """The latest runs, of one model or of all; why, where one stands still."""
-        found: list[ListedRun] = []
+        listed: list[ListedRun] = []
         most = limit if model is None else LISTED
         for run in self._repository.runs(self._settings.workflow, 0.0, most):
             if model is None or titled(run)[1] == model:
                 waits = state(run) in ("queued", "running")
-                found.append(listed_runs(run, self._look(run) if waits else None))
-            if len(found) == limit:
+                listed.append(listed_runs(run, self._look(run) if waits else None))
+            if len(listed) == limit:
                 break
-        return tuple(found)
+        return tuple(listed)
 
     def run(self, name: str) -> WorkflowRun:
         """A run by its id, its delivery, or the model whose latest it is."""
@@ -170,14 +170,14 @@ class Desk:
 
     def follow(self, ordered: Ordered, say: Callable[[str], None]) -> ListedRun:
         """Wait for the end of a run. Failing answers of GitHub are waited out."""
-        delivery, said = ordered.order.delivery, ""
-        for found in self._looks(delivery):
-            if found.state in ("succeeded", "failed", "cancelled"):
-                return found
-            now = f"{found.link} is {found.state}" + (f": {found.trouble}" if found.trouble else "")
-            if now != said:
-                say(now)
-            said = now
+        delivery, last_line = ordered.order.delivery, ""
+        for run in self._looks(delivery):
+            if run.state in ("succeeded", "failed", "cancelled"):
+                return run
+            line = f"{run.link} is {run.state}" + (f": {run.trouble}" if run.trouble else "")
+            if line != last_line:
+                say(line)
+            last_line = line
         raise AssertionError  # looks never end
 
     def _looks(self, delivery: str) -> Iterator[ListedRun]:
@@ -203,9 +203,9 @@ class Desk:
             self._clock.sleep(self._settings.poll_seconds)
 
     def _look(self, run: WorkflowRun) -> Progress:
-        asked = self._ledger.remembered(cancelled_by_us(run.id)) is not None
+        by_us = self._ledger.remembered(cancelled_by_us(run.id)) is not None
         patience = self._settings.queued_minutes * 60
-        return follow_run(self._repository, run, self._clock.now(), patience=patience, asked=asked)
+        return follow_run(self._repository, run, self._clock.now(), patience=patience, by_us=by_us)
 
 
 def listed_runs(run: WorkflowRun, progress: Progress | None = None) -> ListedRun:
@@ -225,7 +225,7 @@ def listed_runs(run: WorkflowRun, progress: Progress | None = None) -> ListedRun
     )
 
 
-def runs_text(found: Sequence[ListedRun], now: float) -> str:
+def runs_text(runs: Sequence[ListedRun], now: float) -> str:
     """What `bot runs` prints of several runs."""
     rows = [
         (
@@ -236,16 +236,16 @@ def runs_text(found: Sequence[ListedRun], now: float) -> str:
             span(now - datetime.fromisoformat(run.began).timestamp()) if run.began else "",
             (run.trouble or "")[:80],
         )
-        for run in found
+        for run in runs
     ]
     return table(("run", "state", "model", "attempt", "since", ""), rows, left=6)
 
 
-def run_text(found: ListedRun, jobs: Sequence[RunJob]) -> str:
+def run_text(run: ListedRun, jobs: Sequence[RunJob]) -> str:
     """What `bot runs RUN` prints."""
-    lines = [f"{found.link}: {found.state}", f"{found.model or '?'}, attempt {found.attempt}"]
-    lines += [found.trouble] if found.trouble else []
+    lines = [f"{run.link}: {run.state}", f"{run.model or '?'}, attempt {run.attempt}"]
+    lines += [run.trouble] if run.trouble else []
     rows = [(job.name[:60], job.conclusion or job.status, job.runner_name or "") for job in jobs]
-    said = ("", *found.lines) if found.lines else ()
-    shown, more = map(legible, lines), map(legible, said)
-    return "\n".join((*shown, "", table(("job", "state", "runner"), rows, left=3), *more))
+    log_lines = ("", *run.lines) if run.lines else ()
+    head, tail = map(legible, lines), map(legible, log_lines)
+    return "\n".join((*head, "", table(("job", "state", "runner"), rows, left=3), *tail))

@@ -84,12 +84,12 @@ def dashboard_text(
         ("Published", ("published",), _published),
         ("Ignored", ("ignored",), _ignored),
     ):
-        there = [line(task) for state in states for task in tasks if task.state == state]
-        total = max(len(there), sum(counts.get(state, 0) for state in states))
-        if total > len(there):
-            there.append(f"- and {total - len(there)} more, see `bot status`")
-        if there:
-            parts.append("\n".join((f"## {title} ({total})", "", *there)))
+        items = [line(task) for state in states for task in tasks if task.state == state]
+        total = max(len(items), sum(counts.get(state, 0) for state in states))
+        if total > len(items):
+            items.append(f"- and {total - len(items)} more, see `bot status`")
+        if items:
+            parts.append("\n".join((f"## {title} ({total})", "", *items)))
     return _fitting(parts)
 
 
@@ -131,11 +131,11 @@ def _name(task: QueuedRelease) -> str:
 
 def _fitting(parts: Sequence[str]) -> str:
     """As much as GitHub takes; whole lines."""
-    whole = "\n\n".join(parts) + "\n"
-    if len(whole) <= LONGEST_BODY:
-        return whole
-    kept = whole[:LONGEST_BODY].rpartition("\n")[0]
-    return f"{kept}\n\nThere is more than an issue can hold, see `bot status`.\n"
+    text = "\n\n".join(parts) + "\n"
+    if len(text) <= LONGEST_BODY:
+        return text
+    shortened = text[:LONGEST_BODY].rpartition("\n")[0]
+    return f"{shortened}\n\nThere is more than an issue can hold, see `bot status`.\n"
 
 
 # ── the issue ───────────────────────────────────────────────────────────────────────────────────
@@ -162,39 +162,39 @@ def dashboard_turn(
     if issue is not None and not issue.open:
         return ()
     ticked = dashboard_commands(issue.body) if issue else ()
-    told: tuple[Obeyed, ...] = ()
+    outcomes: tuple[Obeyed, ...] = ()
     if issue is not None and ticked:
         refused = _stranger(repository, ledger, issue)
-        told = tuple(_obey(queue, command, refused, clock.now()) for command in ticked)
+        outcomes = tuple(_obey(queue, command, refused, clock.now()) for command in ticked)
     every = [task for state, most in SHOWN.items() for task in queue.tasks((state,), most)]
     paused = ledger.remembered(PAUSED)
-    wanted = dashboard_text(every, queue.counts(), troubles, paused[0] if paused else None)
+    body = dashboard_text(every, queue.counts(), troubles, paused[0] if paused else None)
     if issue is None:
-        issue = repository.open_issue(TITLE, wanted, LABEL)
+        issue = repository.open_issue(TITLE, body, LABEL)
         _remember(repository, ledger, issue, clock)
-    elif issue.body.replace("\r\n", "\n").strip() != wanted.strip():
-        issue = repository.edit_issue(issue.number, wanted)
+    elif issue.body.replace("\r\n", "\n").strip() != body.strip():
+        issue = repository.edit_issue(issue.number, body)
         _remember(repository, ledger, issue, clock)
-    return told
+    return outcomes
 
 
 def _issue(repository: GithubRepository, ledger: Ledger, clock: Clock) -> Issue | None:
     """The dashboard: the one in the ledger, else the first of our own that has its mark."""
-    kept = ledger.remembered(REMEMBERED)
-    if kept is not None and kept[0].split(" ")[0] == repository.name:
+    remembered = ledger.remembered(REMEMBERED)
+    if remembered is not None and remembered[0].split(" ")[0] == repository.name:
         try:
-            return repository.issue(int(kept[0].split(" ")[1]))
+            return repository.issue(int(remembered[0].split(" ")[1]))
         except (AccessError, SettingsError):
             ledger.forget(REMEMBERED)  # it is gone: the next turn looks for another
             raise
-    there = [i for i in repository.issues(LABEL) if i.open and i.body.startswith(MARK)]
-    if not there:
+    marked = [i for i in repository.issues(LABEL) if i.open and i.body.startswith(MARK)]
+    if not marked:
         return None
-    us = repository.editors(there[0].number).viewer
-    found = next((issue for issue in there if _same(issue.author, us)), None)
-    if found is not None:
-        ledger.remember(REMEMBERED, f"{repository.name} {found.number} -", clock.now())
-    return found
+    us = repository.editors(marked[0].number).viewer
+    own_issue = next((issue for issue in marked if _same(issue.author, us)), None)
+    if own_issue is not None:
+        ledger.remember(REMEMBERED, f"{repository.name} {own_issue.number} -", clock.now())
+    return own_issue
 
 
 def _remember(repository: GithubRepository, ledger: Ledger, issue: Issue, clock: Clock) -> None:
@@ -204,14 +204,14 @@ def _remember(repository: GithubRepository, ledger: Ledger, issue: Issue, clock:
 
 def _stranger(repository: GithubRepository, ledger: Ledger, issue: Issue) -> str | None:
     """Why the boxes are not obeyed; None where all who may have ticked them may write."""
-    kept = ledger.remembered(REMEMBERED)
-    ours = kept[0].split(" ")[2] if kept is not None else "-"
-    found = repository.editors(issue.number)
-    edits = [edit for edit in found.edits if (iso(edit.at.timestamp()) or "") >= ours]
+    remembered = ledger.remembered(REMEMBERED)
+    ours = remembered[0].split(" ")[2] if remembered is not None else "-"
+    history = repository.editors(issue.number)
+    edits = [edit for edit in history.edits if (iso(edit.at.timestamp()) or "") >= ours]
     if not edits:
         return "nobody is known who ticked it"
     for login in dict.fromkeys(edit.login for edit in edits):
-        if login is not None and _same(login, found.viewer):
+        if login is not None and _same(login, history.viewer):
             continue
         try:
             if login is None or not repository.may_write(login):
@@ -221,16 +221,16 @@ def _stranger(repository: GithubRepository, ledger: Ledger, issue: Issue) -> str
     return None
 
 
-def _same(one: str, other: str) -> bool:
-    return one.removesuffix("[bot]").casefold() == other.removesuffix("[bot]").casefold()
+def _same(login: str, other_login: str) -> bool:
+    return login.removesuffix("[bot]").casefold() == other_login.removesuffix("[bot]").casefold()
 
 
 def _obey(queue: Queue, command: Command, refused: str | None, now: float) -> Obeyed:
     if refused is not None:
         return Obeyed(command=command, done=False, text=refused)
     states = ("asked",) if command.verb == "approve" else ("failed", "ignored", "queued")
-    there = [task for task in queue.tasks(states) if task.repo == command.repo]
-    newest = max(there, key=lambda task: task.created, default=None)
+    tasks = [task for task in queue.tasks(states) if task.repo == command.repo]
+    newest = max(tasks, key=lambda task: task.created, default=None)
     if newest is None or newest.commit != command.commit or newest.state == "queued":
         return Obeyed(command=command, done=False, text="nothing waits for it any more")
     try:

@@ -116,9 +116,9 @@ class Here:
 
     def prune(self, before: float, open_tasks: Sequence[QueuedRelease]) -> None:
         """Remove folders of attempts that ended before a time, but each open task's latest."""
-        kept = {self._of(task).name for task in open_tasks}
+        open_names = {self._of(task).name for task in open_tasks}
         for folder in self._folder.glob("*-*-*"):
-            if folder.name not in kept and folder.stat().st_mtime < before:
+            if folder.name not in open_names and folder.stat().st_mtime < before:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def _of(self, task: QueuedRelease) -> Path:
@@ -185,5 +185,5 @@ def _last_line(log: Path) -> str | None:
             lines = file.read().decode("utf-8", "replace").splitlines()
     except OSError:
         return None
-    said = (legible(line, 500) for line in reversed(lines))
-    return next(filter(None, said), None)
+    shortened = (legible(line, 500) for line in reversed(lines))
+    return next(filter(None, shortened), None)

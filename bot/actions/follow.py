@@ -68,18 +68,18 @@ def follow_run(
     now: float,
     *,
     patience: float,
-    asked: bool = False,
+    by_us: bool = False,
 ) -> Progress:
     """How far a run is; asks for jobs, runners and logs where something is odd.
 
-    `patience`: seconds that a job may wait for a runner. `asked`: somebody told this bot to
-    cancel the run.
+    `patience`: seconds that a job may wait for a runner. `by_us`: the run was cancelled by
+    `bot cancel`.
     """
     match state(run):
         case "succeeded":
             return Progress(run=run, state="succeeded")
         case "cancelled":
-            return _cancelled(repository, run, asked=asked)
+            return _cancelled(repository, run, by_us=by_us)
         case "failed":
             return _failed(repository, run)
         case open_state:
@@ -88,8 +88,8 @@ def follow_run(
             return Progress(run=run, state=open_state, trouble=trouble)
 
 
-def _cancelled(repository: GithubRepository, run: WorkflowRun, *, asked: bool) -> Progress:
-    if asked:
+def _cancelled(repository: GithubRepository, run: WorkflowRun, *, by_us: bool) -> Progress:
+    if by_us:
         text, again = "it was cancelled by `bot cancel`", False
     elif any(job.runner_name for job in repository.jobs(run.id)):
         text, again = "somebody cancelled it on GitHub while it ran; `bot retry` queues it", False
@@ -102,13 +102,13 @@ def _cancelled(repository: GithubRepository, run: WorkflowRun, *, asked: bool) -
 
 def _failed(repository: GithubRepository, run: WorkflowRun) -> Progress:
     broken = [job for job in repository.jobs(run.id) if job.conclusion in FAILED]
-    found = tuple(_failure(repository, job) for job in broken[:LOGS])
-    if found:
+    failures = tuple(_failure(repository, job) for job in broken[:LOGS])
+    if failures:
         more = f" (and {len(broken) - 1} more jobs)" if len(broken) > 1 else ""
-        text = found[0].text + more
+        text = failures[0].text + more
     else:
         text = f"GitHub says {run.conclusion}, and names no job that failed"
-    return Progress(run=run, state="failed", trouble=text, failures=found)
+    return Progress(run=run, state="failed", trouble=text, failures=failures)
 
 
 def _failure(repository: GithubRepository, job: RunJob) -> Failure:
@@ -135,19 +135,19 @@ def _within(lines: Sequence[str], step: RunStep | None) -> list[str]:
 
 def exit_code(lines: Iterable[str]) -> int | None:
     """The exit code that a step's log ends with."""
-    found = [match[1] for line in lines if (match := EXIT.match(_plain(line)))]
-    return int(found[-1]) if found and len(found[-1]) < 4 else None
+    codes = [match[1] for line in lines if (match := EXIT.match(_plain(line)))]
+    return int(codes[-1]) if codes and len(codes[-1]) < 4 else None
 
 
 def telling(lines: Iterable[str]) -> tuple[str, ...]:
     """The lines of a log that tell why it failed: its errors, else its last words."""
-    said = [line for line in map(_plain, lines) if line and not EXIT.match(line)]
+    log_lines = [line for line in map(_plain, lines) if line and not EXIT.match(line)]
     errors = [
         line.removeprefix("##[error]")
-        for line in said
+        for line in log_lines
         if line.startswith(("##[error]", "Error:", "error:", "fatal:")) or "Error: " in line
     ]
-    last = [line for line in said if not line.startswith("##[")]
+    last = [line for line in log_lines if not line.startswith("##[")]
     return tuple(line[:LONGEST] for line in (errors or last)[-TELLING:])
 
 
@@ -179,14 +179,14 @@ def _standing_still(
 
 def missing(labels: tuple[str, ...], runners: Sequence[Runner]) -> str:
     """Why no runner takes a job that wants these labels."""
-    wanted = ", ".join(_plain(label) for label in labels) or "no labels"
+    label_names = ", ".join(_plain(label) for label in labels) or "no labels"
     able = [runner for runner in runners if runner.takes(labels)]
     online = [runner for runner in able if runner.online]
     if not able:
-        return f"no runner of the repository has the labels {wanted}"
+        return f"no runner of the repository has the labels {label_names}"
     if not online:
         names = ", ".join(_plain(runner.name) for runner in able[:5])
         return f"{'runner' if len(able) == 1 else 'runners'} {names} offline; start it again"
     if all(runner.busy for runner in online):
-        return f"every runner with the labels {wanted} is busy"
-    return f"a runner with the labels {wanted} is free, GitHub will hand it over"
+        return f"every runner with the labels {label_names} is busy"
+    return f"a runner with the labels {label_names} is free, GitHub will hand it over"

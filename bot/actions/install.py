@@ -84,40 +84,42 @@ def proposal_of(present: Mapping[str, str], new: Mapping[str, str], *, upgrade: 
     files: dict[str, str] = {}
     notes: list[str] = []
     for path, text in new.items():
-        there = present.get(path)
-        made, note = (
-            _one(path, there, base.get(path), text) if upgrade else _first(path, there, text)
+        present_text = present.get(path)
+        new_text, note = (
+            _one(path, present_text, base.get(path), text)
+            if upgrade
+            else _first(path, present_text, text)
         )
         notes += [note] if note else []
-        if made is not None and made != there:
-            files[path] = made
+        if new_text is not None and new_text != present_text:
+            files[path] = new_text
     record = json.dumps({"files": dict(new)}, indent=1, ensure_ascii=False) + "\n"
     if files or (upgrade and base != new):
         files[RECORD] = record
     return Proposal(files=files, notes=tuple(notes))
 
 
-def _first(path: str, there: str | None, text: str) -> tuple[str | None, str | None]:
-    if there is None:
+def _first(path: str, present_text: str | None, text: str) -> tuple[str | None, str | None]:
+    if present_text is None:
         return text, f"`{path}` is new"
-    return None, None if there == text else f"`{path}` is there already and stays as it is"
+    return None, None if present_text == text else f"`{path}` is there already and stays as it is"
 
 
 def _one(
-    path: str, there: str | None, base: str | None, text: str
+    path: str, present_text: str | None, base: str | None, text: str
 ) -> tuple[str | None, str | None]:
     """A file's new text, and what to say of it."""
-    if there is None:
+    if present_text is None:
         return (
             (None, f"`{path}` was removed and stays away") if base else (text, f"`{path}` is new")
         )
-    if base is None or base == text or there == text:
+    if base is None or base == text or present_text == text:
         return None, None
-    found = merged_text(base, there, text)
-    said = f"`{path}` is renewed" + ("" if there == base else "; your changes are kept")
-    for lost in found.refused:
-        said += f"\n  One change meets yours and is left to you:\n  ```\n{lost}  ```"
-    return found.text, said
+    merged = merged_text(base, present_text, text)
+    note = f"`{path}` is renewed" + ("" if present_text == base else "; your changes are kept")
+    for lost in merged.refused:
+        note += f"\n  One change meets yours and is left to you:\n  ```\n{lost}  ```"
+    return merged.text, note
 
 
 def installed_single(present: Mapping[str, str]) -> bool:
@@ -127,10 +129,10 @@ def installed_single(present: Mapping[str, str]) -> bool:
 
 def installed_namespace(present: Mapping[str, str]) -> str | None:
     """The owner on the Hub that was given when it was installed."""
-    found = re.search(
+    match = re.search(
         r"^  namespace: (\S+)$", _installed(present).get("bot.yaml", ""), re.MULTILINE
     )
-    return found[1] if found and found[1] != "null" else None
+    return match[1] if match and match[1] != "null" else None
 
 
 def _installed(present: Mapping[str, str]) -> dict[str, str]:

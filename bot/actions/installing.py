@@ -39,13 +39,13 @@ def into_folder(
         for path in install.paths()
         if (folder / path).is_file()
     }
-    found = _proposal(present, single=single, upgrade=upgrade, namespace=namespace)
+    proposal = _proposal(present, single=single, upgrade=upgrade, namespace=namespace)
     if not dry_run:
-        for path, text in found.files.items():
+        for path, text in proposal.files.items():
             write_text(folder / path, text)
             rights.hand_out(folder / path)
-    where = str(folder) if found.files and not dry_run else None
-    return Installed(where=where, files=found.files, notes=found.notes)
+    where = str(folder) if proposal.files and not dry_run else None
+    return Installed(where=where, files=proposal.files, notes=proposal.notes)
 
 
 def into_repository(
@@ -68,13 +68,13 @@ def into_repository(
         raise AccessError("GITHUB_TOKEN is not set; make one that may write contents and workflows")
     client = github.connect(token, settings.github.api_url or github.api_url())
     present = pull_requests.read_files(client, name, install.paths())
-    found = _proposal(present, single=single, upgrade=upgrade, namespace=namespace)
+    proposal = _proposal(present, single=single, upgrade=upgrade, namespace=namespace)
     where = None
-    if found.files and not dry_run:
+    if proposal.files and not dry_run:
         where = pull_requests.propose_files(
-            client, name, install.BRANCH, found.files, install.TITLE, found.body
+            client, name, install.BRANCH, proposal.files, install.TITLE, proposal.body
         )
-    return Installed(where=where, files=found.files, notes=found.notes)
+    return Installed(where=where, files=proposal.files, notes=proposal.notes)
 
 
 def _proposal(

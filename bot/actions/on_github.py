@@ -57,14 +57,14 @@ class OnGitHub:
 
     def __init__(
         self,
-        found: GithubRepository,
+        repository: GithubRepository,
         settings: GitHubSettings,
         ledger: Ledger,
         clock: Clock,
         say: Callable[[str], None],
         hub: str,
     ) -> None:
-        self._repository, self._settings, self._ledger = found, settings, ledger
+        self._repository, self._settings, self._ledger = repository, settings, ledger
         self._clock, self._say, self._hub = clock, say, hub
         self._ids: dict[str, int] = {}  # run ids by delivery
         self._seen: dict[
@@ -79,27 +79,27 @@ class OnGitHub:
         Raises UnreachableError and AccessError, when that cannot be said.
         """
         delivery = delivery_of_task(task)
-        at, seen = self._seen.get(delivery, (0.0, None))
-        if seen is not None and self._clock.now() - at < self._settings.poll_seconds:
-            return seen
+        at, last_attempt = self._seen.get(delivery, (0.0, None))
+        if last_attempt is not None and self._clock.now() - at < self._settings.poll_seconds:
+            return last_attempt
         run = self._run(task, delivery)
         if run is None:
             fresh = self._clock.now() - task.changed < UNLISTED
             return Attempt(good=None, link=task.link) if task.state == "running" and fresh else None
-        asked = self._ledger.remembered(cancelled_by_us(run.id)) is not None
+        by_us = self._ledger.remembered(cancelled_by_us(run.id)) is not None
         progress = follow_run(
             self._repository, run, self._clock.now(),
-            patience=self._settings.queued_minutes * 60, asked=asked,
+            patience=self._settings.queued_minutes * 60, by_us=by_us,
         )  # fmt: skip
-        found = as_run(progress)
-        if found.good:
-            found = replace(found, page=published_at(self._repository, run.id, self._hub))
-        self._tell(task, found)
-        if found.good is None:
-            self._seen[delivery] = self._clock.now(), found
+        attempt = as_run(progress)
+        if attempt.good:
+            attempt = replace(attempt, page=published_at(self._repository, run.id, self._hub))
+        self._tell(task, attempt)
+        if attempt.good is None:
+            self._seen[delivery] = self._clock.now(), attempt
         else:
             self._seen.pop(delivery, None)
-        return found
+        return attempt
 
     def start(self, task: QueuedRelease) -> str | None:
         """Start the present attempt; returns the address of its run."""
@@ -123,21 +123,25 @@ class OnGitHub:
             return
         self._shown = now
         running = {task.id for task in Queue(self._ledger).running()}
-        troubles = {task: said for task, said in self._troubles.items() if task in running}
+        troubles = {task: trouble for task, trouble in self._troubles.items() if task in running}
         try:
-            told = dashboard.dashboard_turn(self._repository, self._ledger, self._clock, troubles)
+            outcomes = dashboard.dashboard_turn(
+                self._repository, self._ledger, self._clock, troubles
+            )
         except BotError as error:
             if str(error) != self._complaint:
                 self._say(f"the dashboard: {error}")
             self._complaint = str(error)
             return
         self._complaint = ""
-        for one in told:
-            self._say(f"the dashboard: {one.command.verb} {one.command.repo}: {one.text}")
+        for outcome in outcomes:
+            self._say(
+                f"the dashboard: {outcome.command.verb} {outcome.command.repo}: {outcome.text}"
+            )
 
     def _run(self, task: QueuedRelease, delivery: str) -> WorkflowRun | None:
-        known = RUN.search(task.link or "")
-        run_id = self._ids.get(delivery) or (int(known[1]) if known else None)
+        match = RUN.search(task.link or "")
+        run_id = self._ids.get(delivery) or (int(match[1]) if match else None)
         if run_id is not None:
             try:
                 run = self._repository.run(run_id)
@@ -155,10 +159,10 @@ class OnGitHub:
         """Say that a run stands still, or goes on: once each, whatever watchers see it."""
         trouble, queue = run.error if run.good is None else None, Queue(self._ledger)
         name, now = f"stalled:{task.id}", self._clock.now()
-        kept = self._ledger.remembered(name)
+        stalled = self._ledger.remembered(name)
         if trouble is None:
             self._troubles.pop(task.id, None)
-            if kept is not None:
+            if stalled is not None:
                 self._ledger.forget(name)
                 if run.good is None:
                     queue.say(now, "goes_on", "a runner has it", task.repo, run.link)
@@ -167,7 +171,7 @@ class OnGitHub:
         if before is None or _kind(before) != _kind(trouble):
             self._say(f"{task.repo}: {trouble}")
             self._troubles[task.id] = trouble
-        if kept is None or kept[0] != _kind(trouble):
+        if stalled is None or stalled[0] != _kind(trouble):
             self._ledger.remember(name, _kind(trouble), now)
             queue.say(now, "stalled", trouble, task.repo, run.link)
 
@@ -197,13 +201,13 @@ def as_run(progress: Progress) -> Attempt:
     )
 
 
-def published_at(found: GithubRepository, run_id: int, hub: str) -> str | None:
+def published_at(repository: GithubRepository, run_id: int, hub: str) -> str | None:
     """The address on a Hub that the log of a run's job `publish` tells, if it does.
 
     Without it a release is published as well: what hinders the look is passed over.
     """
     try:
-        logs = [found.log(job.id) for job in found.jobs(run_id) if job.name in PUBLISHING]
+        logs = [repository.log(job.id) for job in repository.jobs(run_id) if job.name in PUBLISHING]
     except (AccessError, UnreachableError):
         return None
     named = re.compile(rf"\burl=({re.escape(hub)}/{HALF}/{HALF})(?![\w./-])")

@@ -58,14 +58,14 @@ class DispatchOrder:
         ):
             if not pattern.fullmatch(value):
                 raise SourceError(f"{value[:100]!r} is not sent to GitHub: {name}; correct it")
-        found = {
+        payload = {
             "model": self.model,
             "revision": self.revision,
             "tiers": ",".join(self.tiers),
             "delivery": self.delivery,
         }
-        require_small(found)
-        return found
+        require_small(payload)
+        return payload
 
 
 def require_small(payload: Mapping[str, Any]) -> None:
@@ -84,11 +84,11 @@ def delivery_of(*parts: object) -> str:
 
 def titled(run: WorkflowRun) -> tuple[str | None, str | None]:
     """Delivery and model that a run's title names."""
-    found = TITLE.search(run.display_title)
-    if found is None:
+    match = TITLE.search(run.display_title)
+    if match is None:
         return None, None
-    model = found[2] if found[2] and REPO_ID.fullmatch(found[2]) else None
-    return found[1], model
+    model = match[2] if match[2] and REPO_ID.fullmatch(match[2]) else None
+    return match[1], model
 
 
 def chosen_workflow(runs: Iterable[WorkflowRun], delivery: str) -> WorkflowRun | None:
@@ -131,10 +131,10 @@ def trigger(
     try:
         run_id = _send(repository, settings, inputs)
     except Unanswered as error:
-        found = _look(repository, settings, order.delivery, began, clock)
-        if found is None:
+        run = _look(repository, settings, order.delivery, began, clock)
+        if run is None:
             raise _in_doubt(order, UNLISTED - (clock.now() - began)) from error
-        return found
+        return run
     except BotError:  # in GitHub's own words: nothing was done
         ledger.forget(name)
         raise
@@ -161,19 +161,19 @@ def _sent_by_another(
     clock: Clock,
 ) -> WorkflowRun | None:
     """The run of an order that somebody sent at `sent`, or died over."""
-    found = _look(repository, settings, order.delivery, sent, clock)
-    if found is not None:
-        return found
-    kept = ledger.remembered(sent_name(order.delivery))
-    if kept is not None and kept[0] == TAKEN:
+    run = _look(repository, settings, order.delivery, sent, clock)
+    if run is not None:
+        return run
+    order_state = ledger.remembered(sent_name(order.delivery))
+    if order_state is not None and order_state[0] == TAKEN:
         return None
     raise _in_doubt(order, UNLISTED - (clock.now() - sent))
 
 
-def _in_doubt(order: DispatchOrder, left: float) -> UnreachableError:
+def _in_doubt(order: DispatchOrder, seconds_left: float) -> UnreachableError:
     return UnreachableError(
         f"whether GitHub took order {order.delivery} is not known, and it lists no run of it; "
-        f"run it again in {span(max(left, 60.0))}: until then it is looked for and not sent"
+        f"run it again in {span(max(seconds_left, 60.0))}: until then it is looked for and not sent"
     )
 
 
@@ -196,9 +196,9 @@ def _look(
 ) -> WorkflowRun | None:
     began = clock.now()
     for wait in LISTED_WITHIN:
-        found = find_run(repository, settings, delivery, since)
-        if found is not None:
-            return found
+        run = find_run(repository, settings, delivery, since)
+        if run is not None:
+            return run
         if clock.now() - began > sum(LISTED_WITHIN):
             return None  # slow answers: whoever starts a task has it for a limited time only
         clock.sleep(wait)

@@ -58,10 +58,12 @@ def card(
         folder = out or Path(repo_id.partition("/")[2])
         say = context.narrator.say
         settings = context.settings
-        made = sheet.write_card(path, folder, settings.templates, repo_id, say, settings.kept_apart)
-        emit(made) if as_json else click.echo(str(folder / "README.md"))
+        card_files = sheet.write_card(
+            path, folder, settings.templates, repo_id, say, settings.kept_apart
+        )
+        emit(card_files) if as_json else click.echo(str(folder / "README.md"))
         if preview:
-            _preview(context, folder, repo_id, made, port)
+            _preview(context, folder, repo_id, card_files, port)
         return
     if out is not None:
         raise click.UsageError("--out is for sheets; the card of a model lies in its job's folder")
@@ -111,14 +113,14 @@ def lint(
     from bot.lint.defects import defects_of as look
     from bot.lint.linted import read_repository
 
-    found = look(read_repository(ctx.obj.workplace, repository, revision, hashes=not no_hashes))
+    defects = look(read_repository(ctx.obj.workplace, repository, revision, hashes=not no_hashes))
     if as_json:
-        emit(tuple(found))
-    for defect in () if as_json else found:
+        emit(tuple(defects))
+    for defect in () if as_json else defects:
         click.echo(f"{defect.level:<8} {defect.rule:<18} {defect.path}: {defect.text}")
-    if not found and not as_json:
+    if not defects and not as_json:
         click.echo(f"nothing is wrong with {repository}")
-    ctx.exit(1 if any(defect.level == "error" for defect in found) else 0)
+    ctx.exit(1 if any(defect.level == "error" for defect in defects) else 0)
 
 
 @click.command()

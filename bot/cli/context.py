@@ -96,9 +96,9 @@ OF_A_FILE = tuple(
         callback=stands_above("source", key),
         expose_value=False,
         metavar=metavar,
-        help=said,
+        help=help_text,
     )
-    for key, metavar, said in (
+    for key, metavar, help_text in (
         ("base_model", "OWNER/NAME", "Of a file: the model on the Hub that it was made of."),
         ("license", "LICENCE", "Of a file: its licence, as the Hub names it."),
         ("license_name", "NAME", "Of a file: what its licence is called, where that is `other`."),

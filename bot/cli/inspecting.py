@@ -35,16 +35,20 @@ def inspect(context: Context, model: str, revision: str, as_json: bool) -> None:
 
     sight = sight_of(context, model, revision)
     if sight is not None:
-        emit(text_tables.sight_values(sight)) if as_json else click.echo(text_tables.sight(sight))
+        emit(text_tables.sight_values(sight)) if as_json else click.echo(
+            text_tables.sight_text(sight)
+        )
         return
     with road_of(context, model, revision, ()) as road:
-        found = road.value("model")
-    counted = found.architecture
+        model_info = road.value("model")
+    counted = model_info.architecture
     if as_json:
         emit(text_tables.architecture_values(counted))
     else:
         click.echo(
-            text_tables.architecture(counted, f"{found.source.path}, {found.source.sha256[:12]}")
+            text_tables.architecture_text(
+                counted, f"{model_info.source.path}, {model_info.source.sha256[:12]}"
+            )
         )
 
 
@@ -98,23 +102,23 @@ def plan(
     bot plan ./model-BF16.gguf
     bot plan ./model-BF16.gguf --recipe I-Mini > i-mini.txt
     """
-    made = sketched(context, model, revision, (recipe,) if recipe else tiers)
+    release_plan = sketched(context, model, revision, (recipe,) if recipe else tiers)
     from bot.cli.text import text_tables
 
     if as_json:
-        emit(text_tables.plan_values(made))
+        emit(text_tables.plan_values(release_plan))
     elif recipe:
-        click.echo(text_tables.recipe(made.recipes[0]))
+        click.echo(text_tables.recipe_lines(release_plan.recipes[0]))
     else:
-        click.echo(plan_text(context, made))
+        click.echo(plan_text(context, release_plan))
 
 
-def plan_text(context: Context, made: Plan[Sketch]) -> str:
+def plan_text(context: Context, release_plan: Plan[Sketch]) -> str:
     from bot.cli.text import text_tables
     from bot.release.room import reference_guess
 
-    vocabulary = made.model.architecture.vocabulary
-    return text_tables.plan(made, reference_guess(context.settings, vocabulary))
+    vocabulary = release_plan.model.architecture.vocabulary
+    return text_tables.plan_table(release_plan, reference_guess(context.settings, vocabulary))
 
 
 VERBS = (inspect, plan)

@@ -119,9 +119,9 @@ def main() -> None:
         ended = interrupts.heard()  # a terminal that hung up takes no words
         if ended is not None:
             interrupts.end_by_signal(ended)
-        told = of_machine(error)
-        if told is None:
+        system_error = of_machine(error)
+        if system_error is None:
             raise
-        click.echo(f"Error: {told}", err=True)
-        sys.exit(told.exit_code)
+        click.echo(f"Error: {system_error}", err=True)
+        sys.exit(system_error.exit_code)
     sys.exit(code if isinstance(code, int) else 0)

@@ -30,12 +30,12 @@ MEASURES = click.option(
 def texts(verb: Callable[..., None]) -> Callable[..., None]:
     """Options that say on what is measured; they stand above bot.yaml."""
 
-    def run(ctx: click.Context, **given: Any) -> None:
-        told = {name: given.pop(name) for name in ("text", "chunks", "context")}
-        asked = {name: str(value) for name, value in told.items() if value is not None}
-        if asked:
-            ctx.obj.overrides["evaluation"] = asked
-        ctx.invoke(verb, ctx.obj, **given)
+    def run(ctx: click.Context, **options: Any) -> None:
+        measured_on = {name: options.pop(name) for name in ("text", "chunks", "context")}
+        overrides = {name: str(value) for name, value in measured_on.items() if value is not None}
+        if overrides:
+            ctx.obj.overrides["evaluation"] = overrides
+        ctx.invoke(verb, ctx.obj, **options)
 
     update_wrapper(run, verb)
     wrapped: Callable[..., None] = click.pass_context(run)
@@ -88,10 +88,10 @@ def evaluate(
     if against is not None or measures:
         from bot.evaluate.files import evaluate_files as measure_files
 
-        found = measure_files(
+        evaluation = measure_files(
             context.workplace, files, against, measures, out=out, logits=keep_logits
         )
-        emit(found) if as_json else click.echo(text_tables.evaluation_text(found))
+        emit(evaluation) if as_json else click.echo(text_tables.evaluation_text(evaluation))
         return
     if len(files) > 1 or out or keep_logits:
         raise click.UsageError(
@@ -99,7 +99,7 @@ def evaluate(
         )
     with road_of(context, files[0], revision, tiers) as road:
         results = road.value("results")
-    emit(results) if as_json else click.echo(text_tables.results(results))
+    emit(results) if as_json else click.echo(text_tables.results_table(results))
 
 
 @click.command()
@@ -134,10 +134,14 @@ def compare(
     from bot.evaluate import files
 
     if path is not None:
-        found = files.stored_comparisons(path, one, other)
+        comparisons = files.stored_comparisons(path, one, other)
     else:
-        found = files.evaluate_files(context.workplace, (one, other), against, measures).comparisons
-    emit(found) if as_json else click.echo("\n".join(text_tables.comparisons(found)))
+        comparisons = files.evaluate_files(
+            context.workplace, (one, other), against, measures
+        ).comparisons
+    emit(comparisons) if as_json else click.echo(
+        "\n".join(text_tables.comparison_lines(comparisons))
+    )
 
 
 @click.command("import")
@@ -161,8 +165,8 @@ def import_(context: Context, files: tuple[Path, ...], as_json: bool) -> None:
     from bot.cli.text import text_tables
     from bot.measures.imported import read_imported
 
-    found = tuple(row for path in files for row in read_imported(path))
-    emit(found) if as_json else click.echo(text_tables.imported(found))
+    imported_rows = tuple(row for path in files for row in read_imported(path))
+    emit(imported_rows) if as_json else click.echo(text_tables.imported_table(imported_rows))
 
 
 VERBS = (evaluate, compare, import_)

@@ -31,10 +31,10 @@ class Place(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path as click would give it, whole."""
         try:
-            there = Path(value).expanduser().absolute()
+            path = Path(value).expanduser().absolute()
         except RuntimeError:
             self.fail(f"{value} begins with nobody's home folder", param, ctx)
-        return super().convert(there, param, ctx)
+        return super().convert(path, param, ctx)
 
 
 class RepositoryName(click.ParamType[str]):
@@ -51,12 +51,12 @@ class RepositoryName(click.ParamType[str]):
         text = str(value)
         if ctx is None or ctx.obj is None or not _may_be_address(text):
             return text
-        found = addresses.parse_address(text, ctx.obj.settings.hub.endpoint)
-        if found is None:
+        address = addresses.parse_address(text, ctx.obj.settings.hub.endpoint)
+        if address is None:
             return text
-        if found.revision:
-            ctx.meta[_PASTED] = found.revision
-        return found.repo
+        if address.revision:
+            ctx.meta[_PASTED] = address.revision
+        return address.repo
 
 
 def _may_be_address(text: str) -> bool:
@@ -67,8 +67,8 @@ def _may_be_address(text: str) -> bool:
 
 def pasted_revision(ctx: click.Context, param: click.Parameter, value: str) -> str:
     """A revision as given, else that of a pasted address."""
-    told = ctx.get_parameter_source(param.name or "") is not ParameterSource.DEFAULT
-    return value if told else ctx.meta.get(_PASTED, value)
+    explicit = ctx.get_parameter_source(param.name or "") is not ParameterSource.DEFAULT
+    return value if explicit else ctx.meta.get(_PASTED, value)
 
 
 REVISION = click.option(
@@ -112,9 +112,9 @@ class Sections(Verbs):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """A list of verbs for each heading; one without a heading stands last."""
-        known = {name for names in self.sections.values() for name in names}
-        others = [name for name in self.list_commands(ctx) if name not in known]
-        for title, names in (*self.sections.items(), ("Others", others)):
+        listed_names = {name for names in self.sections.values() for name in names}
+        other_names = [name for name in self.list_commands(ctx) if name not in listed_names]
+        for title, names in (*self.sections.items(), ("Others", other_names)):
             room = formatter.width - 6 - max(map(len, names), default=0)  # as click reckons
             rows = [(name, self._short(ctx, name, room)) for name in names if name in self.commands]
             if rows:
@@ -142,10 +142,10 @@ def anywhere(group: click.Group, options: Sequence[tuple[str, Callable[[Any, Any
     """
     own = {param.name: param for param in group.params}
     for command in leaves(group):
-        taken = {word for param in command.params for word in param.opts}
+        taken_words = {word for param in command.params for word in param.opts}
         for name, take in options:
             param = own[name]
-            if isinstance(param, click.Option) and not taken & set(param.opts):
+            if isinstance(param, click.Option) and not taken_words & set(param.opts):
                 command.params.append(_after(param, take))
 
 

@@ -28,10 +28,10 @@ def install(context: Context, as_json: bool) -> None:
     """
     from bot.toolchain import toolchain as chain
 
-    found = chain.install_toolchain(
+    converter = chain.install_toolchain(
         context.workplace.folders.toolchain, report=context.narrator.say
     )
-    emit(found) if as_json else click.echo(f"{found.version} in {found.tree}")
+    emit(converter) if as_json else click.echo(f"{converter.version} in {converter.tree}")
 
 
 @toolchain.command()
@@ -45,12 +45,14 @@ def show(context: Context, as_json: bool) -> None:
     """
     from bot.toolchain import toolchain as chain
 
-    found = chain.chosen_toolchain(context.settings.convert, context.workplace.folders.toolchain)
+    converter = chain.chosen_toolchain(
+        context.settings.convert, context.workplace.folders.toolchain
+    )
     if as_json:
-        emit(found)
+        emit(converter)
         return
-    models, projectors = chain.supported(found)
-    click.echo(f"{found.version} in {found.tree}")
+    models, projectors = chain.supported(converter)
+    click.echo(f"{converter.version} in {converter.tree}")
     click.echo(f"{len(models)} text architectures, {len(projectors)} vision and audio ones")
 
 
@@ -75,14 +77,14 @@ def convert(
     """
     from bot.source.converting import convert_folder
 
-    made = convert_folder(context.workplace, checkpoint, target, name)
+    converted = convert_folder(context.workplace, checkpoint, target, name)
     if as_json:
-        emit(made)
+        emit(converted)
         return
-    for path in (*made.model, made.projector, made.mtp):
+    for path in (*converted.model, converted.projector, converted.mtp):
         if path is not None:
             click.echo(str(path))
-    for note in made.notes:
+    for note in converted.notes:
         context.narrator.say(note)
 
 
@@ -103,14 +105,14 @@ def calibrate(
     from bot.cli.text import text_tables
 
     with road_of(context, model, revision, tiers) as road:
-        made, job = road.value("calibration"), road.value("job")
+        facts, job = road.value("calibration"), road.value("job")
     if as_json:
-        emit(made)
-    elif made is None:
+        emit(facts)
+    elif facts is None:
         click.echo("no tier needs an importance matrix")
     else:
         click.echo(str(job.paths.imatrix))
-        click.echo(text_tables.coverage(made))
+        click.echo(text_tables.coverage_text(facts))
 
 
 @click.command()
@@ -147,8 +149,8 @@ def quantize(
     if as_json:
         emit(built)
         return
-    for tier, made in built.items():
-        for file in made.files:
+    for tier, tier_file in built.items():
+        for file in tier_file.files:
             click.echo(f"{tier}\t{file.bytes}\t{file.sha256}\t{file.path}")
 
 
@@ -174,7 +176,7 @@ def verify(context: Context, file: Path, no_run: bool, as_json: bool) -> None:
         for finding in look(file, context.settings, context.narrator, run=not no_run):
             findings.append(finding)
             if finding.good is not False and not as_json:
-                click.echo(text_tables.finding(finding))
+                click.echo(text_tables.finding_line(finding))
     finally:
         if as_json:
             emit(tuple(findings))

@@ -66,7 +66,7 @@ def _publish(
     if as_json:
         emit(done)
     else:
-        click.echo(text_tables.ended(done, paths.results))
+        click.echo(text_tables.ended_text(done, paths.results))
 
 
 @click.command()
@@ -188,22 +188,22 @@ def _rehearse(
         if workplace.has_token:
             raise
         lines.append(f"a publication would end here: {error}")
-    made = sketched(context, model, revision, tiers)
-    require_room_ahead(workplace, made)
-    repo_id = target_of(workplace, made.model, to) if can_name(workplace, to) else None
-    lines += ahead.outlook(workplace, made, repo_id) if repo_id else ()
-    gone = None
+    plan = sketched(context, model, revision, tiers)
+    require_room_ahead(workplace, plan)
+    repo_id = target_of(workplace, plan.model, to) if can_name(workplace, to) else None
+    lines += ahead.outlook(workplace, plan, repo_id) if repo_id else ()
+    replaced = None
     if repo_id and context.settings.publish.prune:
         order = asked.order_of(context.settings, pin(workplace, model, revision), tiers)
-        gone = replaced_by_update(workplace, made, order, repo_id, others=unless_published)
+        replaced = replaced_by_update(workplace, plan, order, repo_id, others=unless_published)
     if as_json:
-        values = {"plan": text_tables.plan_values(made), "target": repo_id, "notes": lines}
-        emit(values if gone is None else {**values, "prune": gone})
+        values = {"plan": text_tables.plan_values(plan), "target": repo_id, "notes": lines}
+        emit(values if replaced is None else {**values, "prune": replaced})
         return
-    shown = [plan_text(context, made), "", *lines]
-    if repo_id and gone is not None:
-        shown.append(text_tables.would_prune(gone, repo_id))
-    click.echo("\n".join(shown))
+    paragraphs = [plan_text(context, plan), "", *lines]
+    if repo_id and replaced is not None:
+        paragraphs.append(text_tables.prune_text(replaced, repo_id))
+    click.echo("\n".join(paragraphs))
 
 
 def _timeline_text(path: Path) -> str:
@@ -259,15 +259,15 @@ def rollback(context: Context, repository: str, revision: str | None, as_json: b
     from bot.workplace.pinning import as_repo
 
     if revision is None:
-        found = published_builds(context.workplace, as_repo(repository))
-        emit(found) if as_json else click.echo(text_tables.builds(found))
+        versions = published_builds(context.workplace, as_repo(repository))
+        emit(versions) if as_json else click.echo(text_tables.builds_table(versions))
         return
     context.workplace.require_publisher()
     done = back(context.workplace, as_repo(repository), revision)
     if as_json:
         emit(done)
     else:
-        click.echo(text_tables.rolled_back(done))
+        click.echo(text_tables.rolled_back_text(done))
 
 
 VERBS = (push, publish, timeline, rollback)

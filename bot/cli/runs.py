@@ -144,21 +144,21 @@ def runs(context: Context, run: str | None, limit: int, as_json: bool) -> None:
 
     desk = _desk(context)
     if run is None or "/" in run:
-        found = desk.runs(run, limit)
+        listed = desk.runs(run, limit)
         if as_json:
-            _emit([asdict(one) for one in found])
+            _emit([asdict(listed_run) for listed_run in listed])
         else:
-            click.echo(runs_text(found, time.time()))
+            click.echo(runs_text(listed, time.time()))
         return
-    shown, jobs = desk.examined(run)
+    examined_run, jobs = desk.examined(run)
     if as_json:
-        _emit({**asdict(shown), "jobs": [job.model_dump(mode="json") for job in jobs]})
+        _emit({**asdict(examined_run), "jobs": [job.model_dump(mode="json") for job in jobs]})
     else:
-        click.echo(run_text(shown, jobs))
+        click.echo(run_text(examined_run, jobs))
 
 
-def _told(found: ListedRun, text: str, *, as_json: bool) -> None:
-    _emit(asdict(found)) if as_json else click.echo(f"{found.link} {text}")
+def _tell_run(run: ListedRun, text: str, *, as_json: bool) -> None:
+    _emit(asdict(run)) if as_json else click.echo(f"{run.link} {text}")
 
 
 @click.command()
@@ -175,7 +175,7 @@ def cancel(context: Context, run: str, force: bool, as_json: bool) -> None:
     bot cancel 17301938211
     bot cancel Qwen/Qwen3.6-35B-A3B
     """
-    _told(_desk(context).cancel(run, force=force), "is being cancelled", as_json=as_json)
+    _tell_run(_desk(context).cancel(run, force=force), "is being cancelled", as_json=as_json)
 
 
 @click.command()
@@ -191,7 +191,7 @@ def rerun(context: Context, run: str, failed: bool, as_json: bool) -> None:
     \b
     bot rerun 17301938211 --failed
     """
-    _told(_desk(context).rerun(run, failed=failed), "runs again", as_json=as_json)
+    _tell_run(_desk(context).rerun(run, failed=failed), "runs again", as_json=as_json)
 
 
 VERBS = (dispatch, runs, cancel, rerun)

@@ -82,15 +82,15 @@ def _tell(values: dict[str, Any], *, as_json: bool, to_jobs: dict[str, Any] | No
 
     A log is read by many: what proves who wrote a record is in no log.
     """
-    shown, told = _lines(values), _lines({**values, **(to_jobs or {})})
+    public_lines, all_lines = _lines(values), _lines({**values, **(to_jobs or {})})
     target = os.environ.get("GITHUB_OUTPUT")
     if target:
         with Path(target).open("a", encoding="utf-8") as file:
-            file.writelines(f"{name}={value}\n" for name, value in told.items())
+            file.writelines(f"{name}={value}\n" for name, value in all_lines.items())
     if as_json:
         click.echo(legible_json({**values, **({} if target else to_jobs or {})}))
     else:
-        for name, value in (shown if target else told).items():
+        for name, value in (public_lines if target else all_lines).items():
             click.echo(f"{name}={value}")
 
 
@@ -195,9 +195,9 @@ def describe(
     from bot.jobs.orders import Described
 
     folder = _folder(context, release)
-    found = describing.describe_release(context.workplace, folder, sentinel, to, seals)
-    told = {"repository": found.repo_id, "tiers": ",".join(found.tiers)}
-    _tell({**told, "described": folder.hash_of(Described)}, as_json=as_json)
+    release_card = describing.describe_release(context.workplace, folder, sentinel, to, seals)
+    values = {"repository": release_card.repo_id, "tiers": ",".join(release_card.tiers)}
+    _tell({**values, "described": folder.hash_of(Described)}, as_json=as_json)
 
 
 @step.command()
@@ -229,8 +229,8 @@ def publish(
     done, sent = sending.publish_described(
         context.workplace, folder, sentinel, described, private=hide
     )
-    told = {"published": dump(sent)}
-    _tell({"url": done.url, "commit": done.commit}, as_json=as_json, to_jobs=told)
+    to_jobs = {"published": dump(sent)}
+    _tell({"url": done.url, "commit": done.commit}, as_json=as_json, to_jobs=to_jobs)
 
 
 MAYBE = click.option("--release", envvar="APEX_RELEASE", default="", help="As `prepare` called it.")
@@ -267,15 +267,15 @@ def report(
 
     jobs = int(count) if count.isdecimal() else None
     folder = _folder(ctx.obj, release) if release else None
-    told = step_report.report_order(
+    account = step_report.report_order(
         ctx.obj.workplace, folder, sentinel, published, seals=seals, count=jobs
     )
     target = os.environ.get("GITHUB_STEP_SUMMARY")
     if target:
         with Path(target).open("a", encoding="utf-8") as file:
-            file.write(told.text)
-    click.echo(legible_json(asdict(told)) if as_json else told.text.rstrip("\n"))
-    ctx.exit(0 if told.good or told.waiting else 1)
+            file.write(account.text)
+    click.echo(legible_json(asdict(account)) if as_json else account.text.rstrip("\n"))
+    ctx.exit(0 if account.good or account.waiting else 1)
 
 
 @step.command()
@@ -316,9 +316,9 @@ def recall(context: Context, remote: str | None, as_json: bool) -> None:
     """
     from bot.watcher import remembering
 
-    found = remembering.recall_ledger(context.workplace.folders, remembering.shelf(remote))
-    text = "took the ledger of the last run" if found else "there is no ledger yet"
-    tell_result(text, as_json=as_json, found=found)
+    recalled = remembering.recall_ledger(context.workplace.folders, remembering.shelf(remote))
+    text = "took the ledger of the last run" if recalled else "there is no ledger yet"
+    tell_result(text, as_json=as_json, found=recalled)
 
 
 @step.command()

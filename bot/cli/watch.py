@@ -123,9 +123,11 @@ def why(context: Context, repo: str, as_json: bool) -> None:
     """
     from bot.watcher import explaining
 
-    found = explaining.why_decided(context.workplace, repo)
+    explanation = explaining.why_decided(context.workplace, repo)
     click.echo(
-        explaining.explanation_json(found) if as_json else explaining.explanation_text(found)
+        explaining.explanation_json(explanation)
+        if as_json
+        else explaining.explanation_text(explanation)
     )
 
 
@@ -142,15 +144,15 @@ def status(context: Context, stay: bool, as_json: bool) -> None:
     bot status --json
     """
     while True:
-        found = _board(context)
+        board = _board(context)
         if as_json:
-            click.echo(legible_json(asdict(found)))
+            click.echo(legible_json(asdict(board)))
         else:
             from bot.cli.text import boards
 
             if stay:
                 _wipe()
-            click.echo(boards.text(found))
+            click.echo(boards.board_text(board))
         if not stay:
             return
         time.sleep(EVERY)
@@ -292,17 +294,17 @@ def check(ctx: click.Context, file: Path | None, as_json: bool) -> None:
     from bot.workplace.demo_texts import EVERY_USE
 
     named = file or ctx.obj.config or Path("bot.yaml")
-    found = examined(named)
-    if not found:
+    mistakes = examined(named)
+    if not mistakes:
         ctx.obj.config = named
         workplace = ctx.obj.workplace
         releases = workplace.settings.hub.namespace is not None  # else none is spoken of yet
         lacks = needs.lacking_here(workplace, uses=EVERY_USE if releases else ())
-        found = at_lines(named, lacks)
-    lines = [f"{named}:{mistake}" for mistake in found] or [f"{named} is right"]
-    told = [asdict(mistake) for mistake in found]
-    tell_result("\n".join(lines), as_json=as_json, file=str(named), mistakes=told)
-    ctx.exit(3 if found else 0)
+        mistakes = at_lines(named, lacks)
+    lines = [f"{named}:{mistake}" for mistake in mistakes] or [f"{named} is right"]
+    mistake_values = [asdict(mistake) for mistake in mistakes]
+    tell_result("\n".join(lines), as_json=as_json, file=str(named), mistakes=mistake_values)
+    ctx.exit(3 if mistakes else 0)
 
 
 @config.command()
@@ -325,8 +327,8 @@ def schema(*, results: bool, table: bool) -> None:
     if table:
         click.echo(keys_table())
         return
-    made = schema_of(Results) if results else configcheck.settings_schema()
-    click.echo(made, nl=False)
+    schema_text = schema_of(Results) if results else configcheck.settings_schema()
+    click.echo(schema_text, nl=False)
 
 
 @click.group()

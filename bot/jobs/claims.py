@@ -73,23 +73,23 @@ def seals_of(folder: Folder, prepared: Prepared) -> Seals:
     The secret behind them lies in the ledger of `prepare` and never travels.
     """
     ledger = folder.open_ledger("prepare")
-    kept = ledger.remembered(SECRET)
-    if kept is None:
+    secret = ledger.remembered(SECRET)
+    if secret is None:
         ledger.remember(SECRET, secrets.token_hex(32), time.time())
-        kept = ledger.remembered(SECRET)
-    if kept is None:
+        secret = ledger.remembered(SECRET)
+    if secret is None:
         raise TypeError("what was kept is there")
     numbers = range(1, len(prepared.groups) + 1)
-    return {number: _mac(kept[0], f"{prepared.key} {number}")[:32] for number in numbers}
+    return {number: _mac(secret[0], f"{prepared.key} {number}")[:32] for number in numbers}
 
 
-def known_seals(folder: Folder, prepared: Prepared, told: str) -> Seals:
-    """The seals that the run told, or those of this machine where it prepared the release.
+def known_seals(folder: Folder, prepared: Prepared, seals_text: str) -> Seals:
+    """The seals that the run handed on, or those of this machine where it prepared the release.
 
     Raises SettingsError where neither is there.
     """
-    if told:
-        return read_seals(told)
+    if seals_text:
+        return read_seals(seals_text)
     if not folder.ledger("prepare").is_file():
         raise SettingsError("this machine did not prepare the release: give --seals, of `prepare`")
     return seals_of(folder, prepared)
@@ -102,13 +102,13 @@ def show_seals(seals: Seals) -> str:
 
 def read_seals(text: str) -> Seals:
     """Seals by their group, from `1:HEX,2:HEX`. Raises SettingsError for anything else."""
-    found = {}
+    seals = {}
     for part in text.split(",")[:64]:
         match = re.fullmatch(r"([1-9][0-9]?):([0-9a-f]{32})", part.strip())
         if match is None:
             raise SettingsError("--seals is not what `prepare` printed; take it from its outputs")
-        found[int(match[1])] = match[2]
-    return found
+        seals[int(match[1])] = match[2]
+    return seals
 
 
 def sealed(group: Group, number: int, seal: str) -> Group:
@@ -129,7 +129,7 @@ def _mac(key: str, text: str) -> str:
 
 def own(works: Sequence[Work], prepared: Prepared, tiers: Collection[str]) -> tuple[Work, ...]:
     """Of finished work, what a group with these tiers may speak of."""
-    hashes = {one.sha256[:12] for one in tier_files(works, prepared, tiers).values()}
+    hashes = {built.sha256[:12] for built in tier_files(works, prepared, tiers).values()}
 
     def mine(work: Work) -> bool:
         if work.job == prepared.key:
@@ -159,7 +159,7 @@ def tier_files(
     }
 
 
-def claimed(
+def claimed_group(
     folder: Folder, prepared: Prepared, number: int, seals: Seals, texts: Collection[Text] | None
 ) -> Group | str | None:
     """A group's record as far as it is believed: the record, why it is not, or None without one.
@@ -194,20 +194,20 @@ def complete_groups(
 
     Two that claim one file, or a file that was there before, are both not believed.
     """
-    found: dict[int, Group] = {}
+    believed: dict[int, Group] = {}
     wrong: dict[int, str] = {}
     for number in range(1, len(prepared.groups) + 1):
-        told = claimed(folder, prepared, number, seals, texts)
-        if isinstance(told, Group):
-            found[number] = told
-        elif told is not None:
-            wrong[number] = told
+        record = claimed_group(folder, prepared, number, seals, texts)
+        if isinstance(record, Group):
+            believed[number] = record
+        elif record is not None:
+            wrong[number] = record
     claims = Counter(_taken(prepared))
-    claims.update(hashed for group in found.values() for hashed in _hashes(group, prepared))
-    for number, group in found.items():
+    claims.update(hashed for group in believed.values() for hashed in _hashes(group, prepared))
+    for number, group in believed.items():
         if any(claims[hashed] > 1 for hashed in _hashes(group, prepared)):
             wrong[number] = f"the record of group {number} claims a file that is another's"
-    return {number: group for number, group in found.items() if number not in wrong}, wrong
+    return {number: group for number, group in believed.items() if number not in wrong}, wrong
 
 
 def _hashes(group: Group, prepared: Prepared) -> set[str]:
@@ -266,8 +266,8 @@ def _require_measure(work: Work, prepared: Prepared, texts: Collection[Text] | N
     if step is None:
         raise ValueError("a measure without a name")
     measure = step.measure
-    kept = load_record(_Value, _json(work.value))
-    run = kept.run
+    measured = load_record(_Value, _json(work.value))
+    run = measured.run
     if run.measure != measure or not run.model.startswith(step.file):
         raise ValueError("a measure of another name, or of another file")
     if run.tools != prepared.tools:
@@ -277,12 +277,12 @@ def _require_measure(work: Work, prepared: Prepared, texts: Collection[Text] | N
     kinds: dict[str, Any] = {
         "divergence": _Diverged, "perplexity": _Perplexed, "speed": tuple[Speed, ...]
     }  # fmt: skip
-    found = TypeAdapter(kinds.get(measure, Choices)).validate_python(kept.value)
-    if isinstance(found, Choices) and (
-        found.name != measure
-        or not 0 < found.tasks == len(found.answers)
-        or found.correct != found.answers.count("1")
-        or not set(found.answers) <= {"0", "1"}
+    measure_value = TypeAdapter(kinds.get(measure, Choices)).validate_python(measured.value)
+    if isinstance(measure_value, Choices) and (
+        measure_value.name != measure
+        or not 0 < measure_value.tasks == len(measure_value.answers)
+        or measure_value.correct != measure_value.answers.count("1")
+        or not set(measure_value.answers) <= {"0", "1"}
     ):
         raise ValueError("tasks of another name, or answers that do not add up")
 

@@ -14,7 +14,14 @@ from bot.evaluate.data import find_tasks, find_text
 from bot.evaluate.kept import JOB as MEASURES
 from bot.jobs import claims
 from bot.jobs.orders import Described, Folder, Prepared
-from bot.jobs.shared import given_works, ledger_with, moved, places, require_same, small_files
+from bot.jobs.shared import (
+    given_works,
+    ledger_with,
+    moved,
+    release_places,
+    require_same_plan,
+    written_files,
+)
 from bot.jobs.travel import Carrier, carried, carrier
 from bot.plan.models import Model, Plan
 from bot.quantize import tier_files
@@ -38,18 +45,18 @@ def describe_release(
     way = carrier(workplace, folder)
     way.records()
     prepared = folder.prepared(sentinel)
-    told = claims.known_seals(folder, prepared, seals)
-    brought = way.bring(prepared.needs.describe, places(workplace, prepared))
+    known_seals = claims.known_seals(folder, prepared, seals)
+    brought = way.bring(prepared.needs.describe, release_places(workplace, prepared))
     texts = [data.text for data in (find_text(workplace), *find_tasks(workplace))]
-    parts, wrong = claims.complete_groups(folder, prepared, told, texts)
+    parts, wrong = claims.complete_groups(folder, prepared, known_seals, texts)
     for why in wrong.values():
         workplace.narrator.say(f"{why}: its tiers are left out; rerun that job")
     done = {tier for part in parts.values() for tier in part.tiers}
     complete = tuple(tier for tier in prepared.tiers if tier in done)
     require_enough(workplace.settings.jobs.policy, complete, prepared.tiers)
-    given = given_works(way, prepared, brought, folder)
-    theirs = (work for part in parts.values() for work in part.work)
-    ledger = ledger_with(folder, "publish", (*given, *theirs))
+    prepared_works = given_works(way, prepared, brought, folder)
+    group_works = (work for part in parts.values() for work in part.work)
+    ledger = ledger_with(folder, "publish", (*prepared_works, *group_works))
     job = _whole(workplace, ledger, prepared, complete, way)
     repo_id = target_of(workplace, job.plan.model, to)
     with job.paths.locked(), _making_nothing(job, apart=way.apart):
@@ -62,15 +69,15 @@ def describe_release(
         verdict=next(iter(carried(folder.root, _verdict(job))), None),
     )
     record = describe.hashed(folder.write(described))
-    way.leave((*small_files(files).values(), *_verdict(job), record), "what is said of it")
+    way.leave((*written_files(files).values(), *_verdict(job), record), "what is said of it")
     return replace(described, files=files)
 
 
 def _described(job: Job, repo_id: str) -> dict[str, Built]:
     """The card and all beside it, of tiers that were made and measured."""
     request = Request(workplace=job.workplace, model=job.plan.model.name)
-    given = {"job": job, "repo_id": repo_id, "begun": None}
-    files: dict[str, Built] = Road(request, given).value("files")
+    values = {"job": job, "repo_id": repo_id, "begun": None}
+    files: dict[str, Built] = Road(request, values).value("files")
     return files
 
 
@@ -84,10 +91,10 @@ def _whole(
 ) -> Job:
     """The job of the complete tiers; its numbers are of the machine that made them."""
     llama = workplace.settings.llama.model_copy(update={"threads": prepared.tools.threads})
-    mine = workplace.beside(workplace.settings.model_copy(update={"llama": llama}), ledger)
-    plan: Plan[Model] = make_plan(mine, way.model(mine, prepared), tiers)
-    job = Job(mine, plan, key=prepared.key, tools=prepared.tools)
-    require_same(job, prepared)
+    narrowed = workplace.beside(workplace.settings.model_copy(update={"llama": llama}), ledger)
+    plan: Plan[Model] = make_plan(narrowed, way.model(narrowed, prepared), tiers)
+    job = Job(narrowed, plan, key=prepared.key, tools=prepared.tools)
+    require_same_plan(job, prepared)
     return job
 
 
@@ -124,10 +131,10 @@ def _numbers(ledger: Ledger) -> Iterator[tuple[str, str, str]]:
             yield work.job, work.step, work.inputs
 
 
-def require_enough(policy: str, complete: Sequence[str], wanted: Sequence[str]) -> None:
-    least = {"all": len(wanted), "any": 1}.get(policy) or int(policy.removeprefix("min:"))
-    if len(complete) < min(least, len(wanted)):
+def require_enough(policy: str, complete: Sequence[str], ordered: Sequence[str]) -> None:
+    least = {"all": len(ordered), "any": 1}.get(policy) or int(policy.removeprefix("min:"))
+    if len(complete) < min(least, len(ordered)):
         raise BuildError(
-            f"{len(complete)} of {len(wanted)} tiers are complete, jobs.policy is {policy}: "
+            f"{len(complete)} of {len(ordered)} tiers are complete, jobs.policy is {policy}: "
             "nothing is published; rerun the failed jobs"
         )

@@ -13,7 +13,7 @@ from bot.jobs import claims
 from bot.jobs.claims import Seals
 from bot.jobs.orders import Folder, Group, Prepared
 from bot.jobs.preparing import require_device
-from bot.jobs.shared import given_works, ledger_with, places, require_same
+from bot.jobs.shared import given_works, ledger_with, release_places, require_same_plan
 from bot.jobs.travel import Carrier, carrier, sweep
 from bot.quantize import tier_files, verify
 from bot.records.built import Built
@@ -47,7 +47,7 @@ def quantize_group(
         sweep(workplace, folder)
     room = sum(prepared.room[number - 1 : number])
     needed = (*prepared.needs.model, *prepared.needs.quantize)
-    brought = way.bring(needed, places(workplace, prepared), room)
+    brought = way.bring(needed, release_places(workplace, prepared), room)
     given = given_works(way, prepared, brought, folder)
     ledger = ledger_with(folder, name, (*given, *before.work))
     mine = workplace.beside(_of_group(workplace.settings, prepared.tools), ledger)
@@ -55,7 +55,7 @@ def quantize_group(
         mine, described(mine, prepared.model(folder.root)), prepared.groups[number - 1]
     )
     job = Job(mine, plan, key=prepared.key)
-    require_same(job, prepared)
+    require_same_plan(job, prepared)
     with job.paths.locked(name):
         require_room(job)
         _lose_what_is_gone(job, way)
@@ -76,9 +76,9 @@ def quantize_group(
 
 def _is_done(way: Carrier, prepared: Prepared, number: int, group: Group, root: Path) -> bool:
     """Whether all of a group is made, and lies where later jobs take it from."""
-    made = claims.tier_files(group.work, prepared, group.tiers).values()
-    there = (replace(file, path=str(root / file.path)) for one in made for file in one.files)
-    return set(group.tiers) == set(prepared.groups[number - 1]) and way.holds(there)
+    tiers = claims.tier_files(group.work, prepared, group.tiers).values()
+    files = (replace(file, path=str(root / file.path)) for built in tiers for file in built.files)
+    return set(group.tiers) == set(prepared.groups[number - 1]) and way.holds(files)
 
 
 def _lose_what_is_gone(job: Job, way: Carrier) -> None:
@@ -101,10 +101,10 @@ def _group(
     workplace: Workplace, folder: Folder, prepared: Prepared, number: int, seals: Seals
 ) -> Group:
     """What is done of a group; what others wrote in its name is named, and made anew."""
-    found = claims.claimed(folder, prepared, number, seals, None)
-    if isinstance(found, str):
-        workplace.narrator.say(f"{found}: its tiers are made anew")
-    return found if isinstance(found, Group) else Group(key=prepared.key, tiers=())
+    claim = claims.claimed_group(folder, prepared, number, seals, None)
+    if isinstance(claim, str):
+        workplace.narrator.say(f"{claim}: its tiers are made anew")
+    return claim if isinstance(claim, Group) else Group(key=prepared.key, tiers=())
 
 
 def _leave(job: Job, way: Carrier, tier: str, file: Built, record: Path) -> None:

@@ -306,11 +306,11 @@ class Folder:
 
         Raises CapacityError where this machine does not see what the preparing one wrote.
         """
-        found = self._named(sentinel)
-        if found is None:
+        record = self._named(sentinel)
+        if record is None:
             raise self.not_of("prepare")
         keep_text(self._known, sentinel)
-        return found
+        return record
 
     def not_of(self, job: str) -> CapacityError:
         """That a record here is not the one that this job of the run wrote."""

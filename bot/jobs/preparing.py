@@ -72,16 +72,21 @@ def prepare_order(workplace: Workplace, order: JobOrder) -> tuple[Folder, Prepar
 
 
 def _made(
-    workplace: Workplace, way: Carrier, folder: Folder, order: JobOrder, known: str, commit: str
+    workplace: Workplace,
+    way: Carrier,
+    folder: Folder,
+    order: JobOrder,
+    inputs_hash: str,
+    commit: str,
 ) -> Prepared:
     """What every tier needs, made and handed on."""
-    mine = workplace.beside(workplace.settings, folder.open_ledger("prepare"))
-    request = Request(workplace=mine, model=order.model, revision=commit, tiers=order.tiers)
+    preparing = workplace.beside(workplace.settings, folder.open_ledger("prepare"))
+    request = Request(workplace=preparing, model=order.model, revision=commit, tiers=order.tiers)
     with Road(request) as road:
         local, job = road.value("local"), road.value("job")
         plan = job.plan
         if way.apart:
-            size = plan.model.source.bytes + sum(plan.predicted(one) for one in plan.distinct)
+            size = plan.model.source.bytes + sum(plan.predicted(file) for file in plan.distinct)
             workplace.narrator.say(f"{size / 1e9:.1f} GB and more will lie between the jobs")
         road.value("matrix")
         road.value("reference")
@@ -89,7 +94,7 @@ def _made(
     parts, logits = groups(plan.recipes, workplace.settings.jobs.tiers), measure.logits_of(job)
     prepared = Prepared(
         order=order,
-        asked=known,
+        asked=inputs_hash,
         commit=commit,
         local=Handed.of(local, folder.root),
         key=job.key,
@@ -101,27 +106,27 @@ def _made(
         logits=RecordPath.of(logits, folder.root) if logits else None,
         needs=_needs(job, local, logits) if way.apart else Needs(),
     )
-    prepared = replace(prepared, work=tuple(claims.ours(mine.ledger.work(), prepared)))
+    prepared = replace(prepared, work=tuple(claims.ours(preparing.ledger.work(), prepared)))
     record = folder.write(prepared)
     folder.know()
-    placed = (one.built(folder.root / one.path.text) for one in prepared.needs.all)
+    placed = (file.built(folder.root / file.path.text) for file in prepared.needs.all)
     way.leave((*placed, describe.hashed(record)), f"what {order.model} is made of")
     return prepared
 
 
-def _still(before: Prepared, known: str, commit: str, settings: Settings) -> bool:
+def _still(before: Prepared, inputs_hash: str, commit: str, settings: Settings) -> bool:
     """Whether what was prepared before is what this machine would prepare."""
     here = replace(tools_of(settings), threads=before.tools.threads)
-    return (before.asked, before.commit, before.tools) == (known, commit, here)
+    return (before.asked, before.commit, before.tools) == (inputs_hash, commit, here)
 
 
 def _baselines(job: Job, *, apart: bool) -> None:
     """llama.cpp's own types, made and measured; nobody needs more of them than their numbers."""
     plain = tuple(recipe for recipe in job.plan.recipes if recipe.plain)
     part = Job(job.workplace, replace(job.plan, recipes=plain), key=job.key)
-    made = tier_files.make_tiers(part)
-    measure.measure_files(part, made)
-    for tier, file in made.items() if apart else ():
+    built = tier_files.make_tiers(part)
+    measure.measure_files(part, built)
+    for tier, file in built.items() if apart else ():
         tier_files.free_tier(part, tier, file)
 
 
@@ -133,11 +138,11 @@ def _needs(job: Job, local: Local, logits: Path | None) -> Needs:
         describe.hashed(path) for path in texts if not Path(inside(root, path)).is_absolute()
     ]
     shared = [*([matrix] if matrix else []), *fetched]
-    kept = [describe.hashed(logits)] if logits else []
+    logits_files = [describe.hashed(logits)] if logits else []
     extras = [describe.hashed(path) for path in (local.extras or {}).values()]
     return Needs(
         model=carried(root, hash_model(job.workplace, local)),
-        quantize=carried(root, [*shared, *kept]),
+        quantize=carried(root, [*shared, *logits_files]),
         describe=carried(root, [*shared, *extras]),
     )
 
@@ -145,8 +150,8 @@ def _needs(job: Job, local: Local, logits: Path | None) -> Needs:
 def groups(recipes: Sequence[Recipe], size: int) -> tuple[tuple[str, ...], ...]:
     """Tiers of each job, `size` files to be made in one; a coinciding tier goes with its file."""
     tiers = [recipe for recipe in recipes if not recipe.plain]
-    made = [recipe.tier for recipe in tiers if recipe.same_as is None]
-    parts = [made[start : start + size] for start in range(0, len(made), size)]
+    distinct = [recipe.tier for recipe in tiers if recipe.same_as is None]
+    parts = [distinct[start : start + size] for start in range(0, len(distinct), size)]
     return tuple(
         tuple(recipe.tier for recipe in tiers if (recipe.same_as or recipe.tier) in part)
         for part in parts

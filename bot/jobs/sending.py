@@ -11,7 +11,7 @@ from bot.disk.paths import remove, require_safe
 from bot.disk.writing import write_text
 from bot.errors import SourceError
 from bot.jobs.orders import Described, Folder, Prepared, Sent
-from bot.jobs.shared import moved, small_files
+from bot.jobs.shared import moved, written_files
 from bot.jobs.travel import Carrier, carried, carrier
 from bot.publish.afterwards import follow
 from bot.publish.publication import Published, send_release
@@ -19,15 +19,15 @@ from bot.workplace.workplace import Workplace
 
 
 def publish_described(
-    workplace: Workplace, folder: Folder, sentinel: str, told: str = "", *, private: bool
+    workplace: Workplace, folder: Folder, sentinel: str, described_hash: str = "", *, private: bool
 ) -> tuple[Published, Sent]:
     """Send what was described: one commit, verified, then public. No model is opened here.
 
-    `told` is the hash of what was described, by which another machine's is known; without it this
-    machine's own is sent. Also what later jobs of the run are told of it.
+    `described_hash` is the sha256 of described.json, where another machine wrote that; without it
+    this machine's own is sent. Also returns what later jobs of the run are handed.
     """
     way = carrier(workplace, folder)
-    prepared, described = _to_send(way, folder, sentinel, told)
+    prepared, described = _to_send(way, folder, sentinel, described_hash)
     message = f"APEX quants of {prepared.order.model} at {prepared.commit[:12]}"
     way.lend(workplace.hub, described.repo_id, described.files)
     done = send_release(
@@ -47,17 +47,19 @@ def publish_described(
     return follow(workplace, done, whole=sent.whole), sent
 
 
-def _to_send(way: Carrier, folder: Folder, sentinel: str, told: str) -> tuple[Prepared, Described]:
+def _to_send(
+    way: Carrier, folder: Folder, sentinel: str, described_hash: str
+) -> tuple[Prepared, Described]:
     """The plan and what was described of it, with its files here but for models.
 
     Raises CapacityError for another one than the describing job wrote.
     """
-    if told:
+    if described_hash:
         way.records()
     prepared, file = folder.prepared(sentinel), folder.file(Described)
-    if told and folder.hash_of(Described) != told:
+    if described_hash and folder.hash_of(Described) != described_hash:
         text = way.text(file)
-        if hashlib.sha256(text).hexdigest() != told:
+        if hashlib.sha256(text).hexdigest() != described_hash:
             raise folder.not_of("describe")
         write_text(file, text.decode())
     described = folder.read(Described)
@@ -67,7 +69,7 @@ def _to_send(way: Carrier, folder: Folder, sentinel: str, told: str) -> tuple[Pr
         described, files=moved(described.files, lambda path: str(folder.root / path))
     )
     _require_in_release(folder, prepared, described)
-    if told:
+    if described_hash:
         _bring_described(way, folder, prepared, described)
     return prepared, described
 
@@ -77,12 +79,12 @@ def _bring_described(
 ) -> None:
     """Have the card and what lies beside it here; what is left of an earlier one goes."""
     verdict = [described.verdict] if described.verdict is not None else []
-    wanted = (*carried(folder.root, small_files(described.files).values()), *verdict)
-    for one in wanted if way.apart else ():
-        path = one.path.below(folder.root, prepared.job)
-        if path.is_file() and sha256(path) != one.sha256:
+    carried_files = (*carried(folder.root, written_files(described.files).values()), *verdict)
+    for file in carried_files if way.apart else ():
+        path = file.path.below(folder.root, prepared.job)
+        if path.is_file() and sha256(path) != file.sha256:
             remove(path, folder.root / prepared.job)
-    way.bring(wanted, (prepared.job,))
+    way.bring(carried_files, (prepared.job,))
 
 
 def _require_in_release(folder: Folder, prepared: Prepared, described: Described) -> None:

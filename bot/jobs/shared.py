@@ -18,7 +18,7 @@ from bot.workplace.job import Job
 from bot.workplace.workplace import Workplace
 
 
-def places(workplace: Workplace, prepared: Prepared) -> tuple[str, ...]:
+def release_places(workplace: Workplace, prepared: Prepared) -> tuple[str, ...]:
     """Where files of this release may be brought to: its own folders, and texts of the settings."""
     space, root = workplace.folders, workplace.folders.root
     texts = (
@@ -46,20 +46,20 @@ def ledger_with(folder: Folder, name: str, works: Iterable[Work]) -> Ledger:
     return ledger
 
 
-def require_same(job: Job, prepared: Prepared) -> None:
+def require_same_plan(job: Job, prepared: Prepared) -> None:
     """Raise unless this machine makes what the preparing one planned, and measures alike."""
-    here, there = job.tools, prepared.tools
-    if here != there:
+    tools, planned_tools = job.tools, prepared.tools
+    if tools != planned_tools:
         names = ("bot", "llama_cpp_python", "llama_cpp", "device", "build")
-        name = next(name for name in names if getattr(here, name) != getattr(there, name))
+        name = next(name for name in names if getattr(tools, name) != getattr(planned_tools, name))
         raise CapacityError(
-            f"this machine differs from the preparing one in {name}: {getattr(here, name)!r}, not "
-            f"{getattr(there, name)!r}; numbers of one card come from machines of one kind: give "
-            "these a label of their own"
+            f"this machine differs from the preparing one in {name}: {getattr(tools, name)!r}, "
+            f"not {getattr(planned_tools, name)!r}; numbers of one card come from machines of one "
+            "kind: give these a label of their own"
         )
     planned = {recipe.tier: recipe.hash for recipe in job.plan.recipes}
-    known = {tier: prepared.recipes.get(tier) for tier in planned}
-    if planned != known or digest(job.evaluation) != prepared.evaluation:
+    prepared_hashes = {tier: prepared.recipes.get(tier) for tier in planned}
+    if planned != prepared_hashes or digest(job.evaluation) != prepared.evaluation:
         raise SettingsError(
             "settings or profiles changed since the release was prepared; rerun all jobs"
         )
@@ -70,6 +70,6 @@ def moved(files: Mapping[str, Built], to: Callable[[Path], str]) -> dict[str, Bu
     return {name: replace(file, path=to(Path(file.path))) for name, file in files.items()}
 
 
-def small_files(files: Mapping[str, Built]) -> dict[str, Built]:
+def written_files(files: Mapping[str, Built]) -> dict[str, Built]:
     """What was written for this publication; models are where they were left."""
     return {name: file for name, file in files.items() if Path(name).suffix != ".gguf"}

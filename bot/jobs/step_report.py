@@ -33,16 +33,16 @@ def report_order(
     workplace: Workplace,
     folder: Folder | None,
     sentinel: str,
-    told: str,
+    sent_text: str,
     *,
     seals: str = "",
     count: int | None = None,
 ) -> Account:
     """Say which tiers are complete and which are published. Without a folder nothing was begun.
 
-    What was ordered is known by its sentinel; `told` is what the publishing job said to the run
-    (Sent), and what the Hub holds is looked at. `count` are the jobs that `prepare` asked for;
-    none: all was published before.
+    What was ordered is known by its sentinel; `sent_text` is the JSON of Sent that the
+    publishing job handed to the run; the Hub is asked whether it holds these files. `count` are the
+    jobs that `prepare` asked for; 0: all was published before.
     """
     if count == 0:
         return Account(good=True, text="All of it was published before.\n")
@@ -50,7 +50,7 @@ def report_order(
         return account(None, None)
     carrier(workplace, folder).records()
     prepared = folder.prepared(sentinel)
-    sent = parse_record(Sent, told.encode()) if told else folder.read(Sent)
+    sent = parse_record(Sent, sent_text.encode()) if sent_text else folder.read(Sent)
     if sent is None or sent.key != prepared.key or not _is_ours(workplace, sent):
         return account(prepared, None, _complete(folder, prepared, seals))
     done = _complete(folder, prepared, seals)
@@ -84,8 +84,8 @@ def _lacking(workplace: Workplace, sent: Sent) -> frozenset[str]:
         held = workplace.hub.release(sent.repo_id, sent.commit).files
     except SourceError:
         return frozenset() if workplace.settings.publish.private else frozenset(sent.files)
-    there = {file.path: file.sha256 for file in held}
-    return frozenset(path for path, hashed in sent.files.items() if there.get(path) != hashed)
+    hashes = {file.path: file.sha256 for file in held}
+    return frozenset(path for path, hashed in sent.files.items() if hashes.get(path) != hashed)
 
 
 def account(
@@ -97,15 +97,15 @@ def account(
     """What was ordered, and what became of it; files that are `lacking` were lost again."""
     if prepared is None:
         return Account(good=False, text="Nothing was prepared: see the log of `prepare`.\n")
-    there = sent.tiers if sent is not None and not lacking else ()
-    waiting = sent.waiting if sent is not None and there else None
+    sent_tiers = sent.tiers if sent is not None and not lacking else ()
+    waiting = sent.waiting if sent is not None and sent_tiers else None
     rows = [
-        f"| {tier} | {number} | {_state(tier, complete, there, waiting)} |"
+        f"| {tier} | {number} | {_state(tier, complete, sent_tiers, waiting)} |"
         for number, tiers in enumerate(prepared.groups, 1)
         for tier in tiers
     ]
-    whole = set(prepared.tiers) <= set(there)
-    where = f"[{sent.repo_id}]({sent.url})" if sent is not None and there else "not published"
+    complete_order = set(prepared.tiers) <= set(sent_tiers)
+    where = f"[{sent.repo_id}]({sent.url})" if sent is not None and sent_tiers else "not published"
     lines = [
         f"### {prepared.order.model} at {prepared.commit[:12]}: {where}",
         "",
@@ -117,27 +117,31 @@ def account(
             f"The Hub does not hold {code_span(path)} as it was published."
             for path in sorted(lacking)
         ),
-        _rest(whole, waiting),
+        _rest(complete_order, waiting),
     ]
     text = "\n".join(lines) + "\n"
-    return Account(good=whole and not waiting, text=text, waiting=whole and waiting is not None)
+    return Account(
+        good=complete_order and not waiting,
+        text=text,
+        waiting=complete_order and waiting is not None,
+    )
 
 
-def _rest(whole: bool, waiting: str | None) -> str:
-    if not whole:
+def _rest(all_sent: bool, waiting: str | None) -> str:
+    if not all_sent:
         return "Rerun the failed jobs to complete it."
     if waiting:
         return f"Merge {waiting} to publish it, or close it to refuse; then order it again."
     return "All tiers are published."
 
 
-def _state(tier: str, complete: frozenset[str], there: tuple[str, ...], waiting: str | None) -> str:
-    if tier in there:
+def _state(tier: str, complete: frozenset[str], sent: tuple[str, ...], waiting: str | None) -> str:
+    if tier in sent:
         return "waits for a person" if waiting else "published"
     return "complete, not published" if tier in complete else "**failed or not reached**"
 
 
-def clean_order(workplace: Workplace, folder: Folder, sentinel: str, told: str) -> bool | None:
+def clean_order(workplace: Workplace, folder: Folder, sentinel: str, sent_text: str) -> bool | None:
     """Give disk back: unfinished files; and of an order that is all published, all but its record.
 
     Says whether the latter was done; then nothing travels any more either. None: there is nothing
@@ -153,7 +157,10 @@ def clean_order(workplace: Workplace, folder: Folder, sentinel: str, told: str) 
     with job.locked(patience=ENDING):
         for partial in job.folder.rglob("*.partial"):
             remove(partial, job.folder)
-        if workplace.settings.jobs.keep or not report_order(workplace, folder, sentinel, told).good:
+        if (
+            workplace.settings.jobs.keep
+            or not report_order(workplace, folder, sentinel, sent_text).good
+        ):
             return False
         give_back(folder, prepared)
     way.close()

@@ -56,7 +56,7 @@ class Carrier(Protocol):
         """A small file of the order as it was left; empty without one. Nobody vouches for it."""
 
     def bring(
-        self, wanted: Sequence[Carried], places: Sequence[str], room: int = 0
+        self, files: Sequence[Carried], places: Sequence[str], room: int = 0
     ) -> frozenset[str]:
         """Have files here, with `room` bytes left beside; the paths of those that were verified.
 
@@ -120,10 +120,10 @@ class Shared:
         return path.read_bytes() if path.is_file() else b""
 
     def bring(
-        self, wanted: Sequence[Carried], places: Sequence[str], room: int = 0
+        self, files: Sequence[Carried], places: Sequence[str], room: int = 0
     ) -> frozenset[str]:
         """They are there, as ledgers know them."""
-        del wanted, places, room
+        del files, places, room
         return frozenset()
 
     def model(self, workplace: Workplace, prepared: Prepared) -> Model:
@@ -180,9 +180,9 @@ class Staging:
     def _ours(self) -> Release:
         """The repository as it is now. Raises SettingsError unless it is private and ours."""
         held = self._hub.release(self.repo_id)
-        said = self._hub.read_json(self.repo_id, held.commit, SENTINEL, 10_000)
-        if not held.private or said != self._sentinel:
-            wrong = "is public" if said == self._sentinel else f"has no {SENTINEL} of this order"
+        mark = self._hub.read_json(self.repo_id, held.commit, SENTINEL, 10_000)
+        if not held.private or mark != self._sentinel:
+            wrong = "is public" if mark == self._sentinel else f"has no {SENTINEL} of this order"
             raise SettingsError(
                 f"{self.repo_id} {wrong} and is left alone; name another owner in jobs.staging"
             )
@@ -236,13 +236,13 @@ class Staging:
                 f"HF_TOKEN may not read {self.repo_id}; give it that right, and rerun"
             ) from error
         stored = {file.sha256: file for file in held.files if file.sha256}
-        there = {path: stored[f.sha256] for path, f in files.items() if f.sha256 in stored}
+        copied = {path: stored[f.sha256] for path, f in files.items() if f.sha256 in stored}
         for path, file in files.items():
-            if path not in there and not Path(file.path).is_file():
+            if path not in copied and not Path(file.path).is_file():
                 raise PublishError(
                     f"{self.repo_id} does not hold {path} as it was measured; rerun all jobs"
                 )
-        hub.copies(repo_id, there, held)
+        hub.copies(repo_id, copied, held)
 
     # ── from earlier jobs ───────────────────────────────────────────────────────────────────
 
@@ -252,11 +252,11 @@ class Staging:
         One that is longer than any record is none, and no reason to leave the others: empty here.
         """
         held = None if self.over() else self._ours()
-        there = {file.path: file.size for file in held.files} if held is not None else {}
+        sizes = {file.path: file.size for file in held.files} if held is not None else {}
         for path in self._records():
             named = inside(self._root, path)
-            text = "" if there.get(named, 0) > LONGEST else None
-            if held is not None and named in there and text is None:
+            text = "" if sizes.get(named, 0) > LONGEST else None
+            if held is not None and named in sizes and text is None:
                 text = self._hub.read_text(self.repo_id, held.commit, named, LONGEST)
             if text is None:
                 path.unlink(missing_ok=True)
@@ -273,52 +273,52 @@ class Staging:
         return [self._folder.file(Prepared), *groups]
 
     def bring(
-        self, wanted: Sequence[Carried], places: Sequence[str], room: int = 0
+        self, files: Sequence[Carried], places: Sequence[str], room: int = 0
     ) -> frozenset[str]:
         """Fetch what is not here, and compare every hash with the one that was recorded."""
-        for one in wanted:
-            one.path.below(self._root, *places)
-        files = [self._held(one) for one in wanted]
+        for file in files:
+            file.path.below(self._root, *places)
+        repo_files = [self._held(file) for file in files]
         with self._workplace.narrator.work(f"fetching from {self.repo_id}", unit="B") as report:
             fetch(
                 self._hub,
                 self._now,
-                files,
+                repo_files,
                 self._root,
                 workers=FETCHERS,
                 report=report,
                 reserve=self._workplace.settings.reserve + room,
             )
-        for one, file in zip(wanted, files, strict=True):
-            if file.sha256 is None and sha256(self._root / one.path.text) != one.sha256:
-                raise self._other(one)
-        return frozenset(one.path.text for one in wanted)
+        for file, repo_file in zip(files, repo_files, strict=True):
+            if repo_file.sha256 is None and sha256(self._root / file.path.text) != file.sha256:
+                raise self._other(file)
+        return frozenset(file.path.text for file in files)
 
     def model(self, workplace: Workplace, prepared: Prepared) -> Model:
         """The model told by its header, in a file apart that has nothing else."""
         headers = self._folder.path / "headers"
         headers.mkdir(parents=True, exist_ok=True)
         local, needs = prepared.model(self._root), prepared.needs.model
-        for one in needs:
-            path = one.path.below(self._root, *prepared.sources)
-            self._hub.gguf_header(self._now, self._held(one), headers / path.name)
+        for file in needs:
+            path = file.path.below(self._root, *prepared.sources)
+            self._hub.gguf_header(self._now, self._held(file), headers / path.name)
         header = replace(local, path=headers / local.path.name)
-        return described(workplace, header, together([one.built(headers) for one in needs]))
+        return described(workplace, header, together([file.built(headers) for file in needs]))
 
     @cached_property
     def _now(self) -> Release:
         return self._ours()
 
-    def _held(self, wanted: Carried) -> RepoFile:
-        for file in self._now.files:
-            same = (file.path, file.size) == (wanted.path.text, wanted.bytes)
-            if same and file.sha256 in (None, wanted.sha256):
-                return file
-        raise self._other(wanted)
+    def _held(self, file: Carried) -> RepoFile:
+        for repo_file in self._now.files:
+            same = (repo_file.path, repo_file.size) == (file.path.text, file.bytes)
+            if same and repo_file.sha256 in (None, file.sha256):
+                return repo_file
+        raise self._other(file)
 
-    def _other(self, wanted: Carried) -> SourceError:
+    def _other(self, file: Carried) -> SourceError:
         return SourceError(
-            f"{self.repo_id} does not hold {wanted.path.text} as it was prepared; rerun all jobs"
+            f"{self.repo_id} does not hold {file.path.text} as it was prepared; rerun all jobs"
         )
 
 
@@ -356,15 +356,15 @@ def give_back(folder: Folder, prepared: Prepared) -> None:
         ledger.unlink()
 
 
-def sweep(workplace: Workplace, mine: Folder) -> None:
+def sweep(workplace: Workplace, own_folder: Folder) -> None:
     """Give back the disk of orders that travelled through here and are over by now.
 
     Only of those whose plan was made here or named by the run: see `Folder.known`.
     """
-    for path in sorted(mine.path.parent.iterdir()) if mine.path.parent.is_dir() else ():
+    for path in sorted(own_folder.path.parent.iterdir()) if own_folder.path.parent.is_dir() else ():
         folder = Folder(path)
         prepared = folder.known if path.is_dir() and not path.is_symlink() else None
-        if path == mine.path or prepared is None or not prepared.needs.model:
+        if path == own_folder.path or prepared is None or not prepared.needs.model:
             continue
         if carrier(workplace, folder).over():
             give_back(folder, prepared)

@@ -46,11 +46,15 @@ class _Patient(H11Protocol):
         self._since, self._came = time.monotonic(), 0
         self._unread: float | None = None
         if len(self.connections) >= self.allowed.connections:
-            idle = [one for one in self.connections if isinstance(one, _Patient) and one.waits]
+            idle = [
+                client
+                for client in self.connections
+                if isinstance(client, _Patient) and client.waits
+            ]
             if not idle:
                 transport.abort()
                 return
-            min(idle, key=lambda one: one._since).transport.abort()
+            min(idle, key=lambda client: client._since).transport.abort()
         super().connection_made(transport)
         self._watch()
 

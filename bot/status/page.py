@@ -116,9 +116,9 @@ def serve_page(
     that cannot be had, and for one that others can reach while there is no token.
     """
     app = page_application(ledger, settings, hosts(host, names))
-    for known in (host, *names):
-        if not is_loopback(known) and app.state.token is None:
-            raise SettingsError(f"{known} can be reached from other machines; set {VARIABLE} first")
+    for name in (host, *names):
+        if not is_loopback(name) and app.state.token is None:
+            raise SettingsError(f"{name} can be reached from other machines; set {VARIABLE} first")
     with closing(listen(host, port)) as bound, signals_return():
         url = url_of(bound)
         Server(app, lambda: ready(url) if ready else None).run(sockets=[bound])
@@ -129,8 +129,8 @@ def serve_page(
 
 def page(request: Request) -> Response:
     """GET /."""
-    said = DONE.get(request.query_params.get("done", ""))
-    return _page(request, said=said)
+    notice = DONE.get(request.query_params.get("done", ""))
+    return _page(request, notice=notice)
 
 
 def board_json(request: Request) -> Response:
@@ -140,14 +140,14 @@ def board_json(request: Request) -> Response:
 
 def healthz(request: Request) -> Response:
     """GET /healthz: 200 while a watcher runs and reads its Hub, 503 otherwise."""
-    found = _board(request)
+    board = _board(request)
     body = {
-        "healthy": found.trouble is None,
-        "trouble": found.trouble,
-        "heartbeat": iso(found.heartbeat),
-        "looked": iso(found.looked),
+        "healthy": board.trouble is None,
+        "trouble": board.trouble,
+        "heartbeat": iso(board.heartbeat),
+        "looked": iso(board.looked),
     }
-    return JSONResponse(body, status_code=503 if found.trouble else 200)
+    return JSONResponse(body, status_code=503 if board.trouble else 200)
 
 
 def prometheus(request: Request) -> Response:
@@ -240,7 +240,7 @@ def _shown(value: object) -> object:
 
 @cache
 def _environment() -> Environment:
-    made = Environment(
+    environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
@@ -248,40 +248,40 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"span": span, "moment": moment}
-    made.tests["plain_link"] = is_plain_link
-    return made
+    environment.filters |= {"span": span, "moment": moment}
+    environment.tests["plain_link"] = is_plain_link
+    return environment
 
 
 @cache
 def _policy() -> str:
     """The page may run its own script, which is known by its hash, and nothing else."""
     script = (TEMPLATES / "refresh.js").read_bytes()
-    known = base64.b64encode(hashlib.sha256(script).digest()).decode()
+    script_hash = base64.b64encode(hashlib.sha256(script).digest()).decode()
     return (
-        f"default-src 'none'; script-src 'sha256-{known}'; style-src 'unsafe-inline';"
+        f"default-src 'none'; script-src 'sha256-{script_hash}'; style-src 'unsafe-inline';"
         " connect-src 'self'; img-src data:; base-uri 'none'; form-action 'self';"
         " frame-ancestors 'none'"
     )
 
 
 def _page(
-    request: Request, *, said: str | None = None, error: str | None = None, status: int = 200
+    request: Request, *, notice: str | None = None, error: str | None = None, status: int = 200
 ) -> Response:
     token = request.app.state.token
     session = sessions.session_of(request, token, CLOCK.now())
-    found = _board(request)
+    board = _board(request)
     html = (
         _environment()
         .get_template("status.html.j2")
         .render(
-            board=found,
-            logs={task.id for task in found.tasks if log_of(task)} if _may_read(request) else (),
+            board=board,
+            logs={task.id for task in board.tasks if log_of(task)} if _may_read(request) else (),
             endpoint=request.app.state.settings.hub.endpoint,
             proof=sessions.proof(token, session) if session else None,
             may_sign_in=token is not None,
             waits_for=WAITS_FOR,
-            said=said,
+            notice=notice,
             error=error,
             refresh=REFRESH,
             script=(TEMPLATES / "refresh.js").read_text(encoding="utf-8"),

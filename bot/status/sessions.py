@@ -41,13 +41,13 @@ def end_session(response: Response) -> None:
 
 def session_of(request: Request, token: SecretStr | None, now: float) -> str | None:
     """The session of a request, if it is one of ours and lasts still."""
-    found = request.cookies.get(COOKIE, "")
-    text, _, signature = found.rpartition(".")
+    cookie = request.cookies.get(COOKIE, "")
+    text, _, signature = cookie.rpartition(".")
     expires = text.partition(".")[0]
     if token is None or not expires.isdecimal() or int(expires) < now:
         return None
     good = hmac.compare_digest(signature.encode(), _signed(token, "session", text).encode())
-    return found if good else None
+    return cookie if good else None
 
 
 def proof(token: SecretStr, session: str) -> str:
@@ -55,10 +55,10 @@ def proof(token: SecretStr, session: str) -> str:
     return _signed(token, "form", session)
 
 
-def require_own_form(request: Request, token: SecretStr, session: str, given: str) -> None:
+def require_own_form(request: Request, token: SecretStr, session: str, form_proof: str) -> None:
     """Raise Refusal 403 unless a form was shown to this session by this page."""
     require_same_origin(request)
-    if not hmac.compare_digest(given.encode(), proof(token, session).encode()):
+    if not hmac.compare_digest(form_proof.encode(), proof(token, session).encode()):
         raise Refusal(403, "The form is not of this page or too old; load the page again")
 
 

@@ -44,9 +44,9 @@ def secret_of(variable: str) -> SecretStr | None:
     return SecretStr(value) if value else None
 
 
-def equal(given: str, secret: SecretStr) -> bool:
+def equal(text: str, secret: SecretStr) -> bool:
     """Whether they are the same, in a time that tells nothing."""
-    return hmac.compare_digest(given.encode(), secret.get_secret_value().encode())
+    return hmac.compare_digest(text.encode(), secret.get_secret_value().encode())
 
 
 async def receive(request: Request) -> Response:
@@ -80,8 +80,8 @@ def _named(payload: dict[str, Any], settings: Settings) -> tuple[str, str | None
         return None
     if watched and not matches(watched, name):
         return None
-    known = isinstance(commit, str) and _COMMIT.fullmatch(commit)
-    return name, commit if known else None
+    has_commit = isinstance(commit, str) and _COMMIT.fullmatch(commit)
+    return name, commit if has_commit else None
 
 
 ROUTES = [Route("/webhook", receive, methods=["POST"])]

@@ -45,8 +45,8 @@ def fill(store: Store, repo_id: str, files: Mapping[str, Built]) -> Repo:
     except Refusal as refusal:
         raise SettingsError(f"{repo_id}: {refusal.message}; choose another --to") from refusal
     puts = [_put(store, repo, path, file) for path, file in sorted(files.items())]
-    made = Changes(title="Preview", message="", parent=None, operations=tuple(puts))
-    commit(store, repo, "main", owner, made)
+    changes = Changes(title="Preview", message="", parent=None, operations=tuple(puts))
+    commit(store, repo, "main", owner, changes)
     return repo
 
 

@@ -70,27 +70,27 @@ class _Found:
     guard: Path | None = None  # whose locks they are; none: its own
 
 
-def clean_folders(workplace: Workplace, wanted: WantedCleaning) -> Cleaned:
-    """Remove what is over and nobody works with; see Wanted. Nothing outside of the folder goes."""
+def clean_folders(workplace: Workplace, request: WantedCleaning) -> Cleaned:
+    """Remove what is over and nobody works with; nothing outside of the working folder goes."""
     root = workplace.folders.root
-    shelf = _Shelf(workplace, wanted)
-    places = tuple(shelf.settle(found) for found in shelf.found())
+    shelf = _Shelf(workplace, request)
+    cleanables = tuple(shelf.settle(place) for place in shelf.found())
     return Cleaned(
         folder=str(root),
-        dry_run=wanted.dry_run,
-        freed=sum(place.bytes for place in places if place.goes),
-        places=places,
+        dry_run=request.dry_run,
+        freed=sum(cleanable.bytes for cleanable in cleanables if cleanable.goes),
+        places=cleanables,
     )
 
 
 class _Shelf:
     """The working folder as it is now."""
 
-    def __init__(self, workplace: Workplace, wanted: WantedCleaning) -> None:
-        self._space, self._wanted = workplace.folders, wanted
+    def __init__(self, workplace: Workplace, request: WantedCleaning) -> None:
+        self._space, self._request = workplace.folders, request
         self._root = workplace.folders.root
-        known = self._space.ledger.is_file()  # without one nobody watched here
-        queue = Queue(workplace.ledger) if known else None
+        has_ledger = self._space.ledger.is_file()  # without one nobody watched here
+        queue = Queue(workplace.ledger) if has_ledger else None
         self._open: Sequence[QueuedRelease] = queue.tasks(OPEN) if queue else ()
         self._given_up: Sequence[QueuedRelease] = queue.tasks(GIVEN_UP) if queue else ()
         self._needed = {_called(task.repo) for task in self._open}  # names of what is not over
@@ -110,34 +110,34 @@ class _Shelf:
         yield from self._runs()
         yield from self._orders()
 
-    def settle(self, found: _Found) -> Cleanable:
+    def settle(self, place: _Found) -> Cleanable:
         """Remove a place that is over, unless somebody works with it or it is too young."""
-        size, changed = self._measure(found.path)
-        goes, reason = found.over, found.reason
-        if goes and self._wanted.before is not None and changed >= self._wanted.before:
+        size, changed = self._measure(place.path)
+        goes, reason = place.over, place.reason
+        if goes and self._request.before is not None and changed >= self._request.before:
             goes, reason = False, "changed since"
         if goes:
-            goes, reason = self._give_back(found)
-        if not goes and found.name:
-            self._needed.add(found.name)
-        path = inside(self._root, found.path)
+            goes, reason = self._give_back(place)
+        if not goes and place.name:
+            self._needed.add(place.name)
+        path = inside(self._root, place.path)
         return Cleanable(path=path, bytes=size, goes=goes, reason=reason)
 
-    def _give_back(self, found: _Found) -> tuple[bool, str]:
+    def _give_back(self, place: _Found) -> tuple[bool, str]:
         """Remove a place that nobody works with; whether it went, or would, and why."""
-        guard, path = found.guard or found.path, found.path
-        dry = self._wanted.dry_run  # which leaves no lock behind
-        with unused(guard, [n for n in found.locks if not dry or (guard / n).exists()]) as free:
+        guard, path = place.guard or place.path, place.path
+        dry = self._request.dry_run  # which leaves no lock behind
+        with unused(guard, [n for n in place.locks if not dry or (guard / n).exists()]) as free:
             if not free:
-                self._held.add(found.name)
+                self._held.add(place.name)
                 return False, "a bot works with it"
             if dry:
-                return True, found.reason
+                return True, place.reason
             try:
                 remove(path, self._root / path.relative_to(self._root).parts[0])
             except SourceError:
                 return False, "a link on its way leads elsewhere"
-        return not path.exists(), "it cannot be removed" if path.exists() else found.reason
+        return not path.exists(), "it cannot be removed" if path.exists() else place.reason
 
     # ── what there is ───────────────────────────────────────────────────────────────────────
 
@@ -146,17 +146,17 @@ class _Shelf:
             name = path.name.rpartition("-")[0]
             if not self._is_asked(name):
                 continue
-            told = _published(JobFolder(path))
+            repo_id = _published(JobFolder(path))
             given_up = self._when_given_up(name)
-            if told is not None:
-                found = True, f"published as {told}"
+            if repo_id is not None:
+                verdict = True, f"published as {repo_id}"
             elif given_up is not None and _changed(path) <= given_up:
-                found = True, "the watcher gave it up"
+                verdict = True, "the watcher gave it up"
             else:
-                found = self._by_wish("it is not published")
-            if found[0]:
+                verdict = self._by_wish("it is not published")
+            if verdict[0]:
                 self._over.add(name)
-            yield _Found(path, name, *found, ("lock",))
+            yield _Found(path, name, *verdict, ("lock",))
 
     def _source(self, path: Path) -> Iterator[_Found]:
         """The files of a repository at a commit, and what a killed conversion left there."""
@@ -171,7 +171,7 @@ class _Shelf:
     def _measures(self) -> Iterator[_Found]:
         for path in _folders(self._root / "measures", "*"):
             name = self._reference(path)
-            if self._wanted.model is None and name is None:
+            if self._request.model is None and name is None:
                 yield self._common(path)
             elif name is not None and self._is_asked(name):
                 yield self._of_model(path, name)
@@ -187,7 +187,7 @@ class _Shelf:
 
     def _common(self, path: Path) -> _Found:
         """What builds of several models may share."""
-        if self._held or (self._needed and not self._wanted.everything):
+        if self._held or (self._needed and not self._request.everything):
             return _Found(path, "", False, "a build that is not over may need it")
         return _Found(path, "", True, "no build needs it")
 
@@ -212,33 +212,33 @@ class _Shelf:
                 for part in sorted((*path.glob("*.sqlite"), *_folders(path, "headers"))):
                     yield _Found(part, "", True, "all of the order is published", ())
             else:
-                found = self._by_wish("the order is not known to be published")
-                yield _Found(path, "", *found, ())
+                verdict = self._by_wish("the order is not known to be published")
+                yield _Found(path, "", *verdict, ())
 
     # ── what it means ───────────────────────────────────────────────────────────────────────
 
     @property
     def _is_named(self) -> bool:
-        return self._wanted.model is not None
+        return self._request.model is not None
 
     def _is_needed(self, name: str) -> bool:
         """Whether a build needs a place of its model; what was asked for goes where none runs."""
-        asked = self._is_named or self._wanted.everything
-        return name in self._held or (name in self._needed and not asked)
+        by_wish = self._is_named or self._request.everything
+        return name in self._held or (name in self._needed and not by_wish)
 
     def _is_asked(self, name: str, repo: str | None = None) -> bool:
         """Whether a place is looked at: all are where no model was named."""
-        wanted = self._wanted.model
-        if wanted is None:
+        model = self._request.model
+        if model is None:
             return True
-        owned = REPO_ID.fullmatch(wanted) is not None
-        return slug(wanted) == repo if owned and repo is not None else _called(wanted) == name
+        owned = REPO_ID.fullmatch(model) is not None
+        return slug(model) == repo if owned and repo is not None else _called(model) == name
 
     def _by_wish(self, reason: str) -> tuple[bool, str]:
         """Whether somebody wants a place to go that is not over, and why it stays otherwise."""
         if self._is_named:
             return True, "it was named"
-        return (True, "--all") if self._wanted.everything else (False, reason)
+        return (True, "--all") if self._request.everything else (False, reason)
 
     def _when_given_up(self, name: str) -> float | None:
         """When the watcher gave the last build of a model up; None where it did not."""
@@ -305,8 +305,8 @@ def _called(name: str) -> str:
 def _published(job: JobFolder) -> str | None:
     """Where a job was published, by its note."""
     try:
-        told = json.loads(job.published.read_bytes()[:LONGEST_NOTE])
+        note = json.loads(job.published.read_bytes()[:LONGEST_NOTE])
     except (OSError, ValueError, RecursionError):
         return None
-    where = told.get("repo_id") if isinstance(told, dict) else None
+    where = note.get("repo_id") if isinstance(note, dict) else None
     return where if isinstance(where, str) and REPO_ID.fullmatch(where) else None

@@ -52,12 +52,12 @@ class Demonstrated:
 
 
 def demonstrate(
-    folder: Path, narrator: Narrator, llama: LlamaSettings, seen: Callable[[Decision], None]
+    folder: Path, narrator: Narrator, llama: LlamaSettings, announce: Callable[[Decision], None]
 ) -> Demonstrated:
     """Run the main job in `folder`; a second run finds everything done.
 
-    `seen` is told each decision of the watcher as it falls. Raises what the stages raise, and
-    PublishError when a file downloaded again is not the one that was measured.
+    `announce` is called with each decision of the watcher as it falls. Raises what the stages
+    raise, and PublishError when a file downloaded again is not the one that was measured.
     """
     source = folder / "source" / "Tiny-MoE-14M-BF16.gguf"
     if not source.is_file():
@@ -77,7 +77,7 @@ def demonstrate(
         workplace = Workplace(settings, narrator, _token(server, folder, PUBLISHER))
         decisions = []
         for decision in look_at_listing(workplace.hub, settings):
-            seen(decision)
+            announce(decision)
             decisions.append(decision)
         chosen = _chosen(decisions)
         request = Request(
@@ -138,5 +138,5 @@ def _sample(workplace: Workplace, published: Published, row: Row, folder: Path) 
             f"{row.file} came back from the Hub changed; look at the local Hub's folder"
         )
     model = Loading(path=path, threads=workplace.settings.llama.threads)
-    asked = away(continuation, room_for(workplace.settings, path))
-    return PROMPT + asked(model, PROMPT, limit=40, n_ctx=256)
+    continue_text = away(continuation, room_for(workplace.settings, path))
+    return PROMPT + continue_text(model, PROMPT, limit=40, n_ctx=256)

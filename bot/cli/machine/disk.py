@@ -30,10 +30,10 @@ def _before(_ctx: click.Context, _param: click.Parameter, value: str | None) -> 
     """The instant that an age from now is."""
     if value is None:
         return None
-    found = AGE.fullmatch(value.strip())
-    if found is None:
+    match = AGE.fullmatch(value.strip())
+    if match is None:
         raise click.BadParameter("give hours, days or weeks, such as 12h, 30d or 4w")
-    return time.time() - int(found[1]) * SECONDS[found[2]]
+    return time.time() - int(match[1]) * SECONDS[match[2]]
 
 
 @click.command()
@@ -71,9 +71,9 @@ def clean(
     from bot.records.coding import to_json
     from bot.verbs.cleaning import WantedCleaning, clean_folders
 
-    wanted = WantedCleaning(model=model, everything=everything, before=before, dry_run=dry_run)
-    done = clean_folders(context.workplace, wanted)
-    click.echo(to_json(done) if as_json else text_tables.cleaned(done), nl=not as_json)
+    request = WantedCleaning(model=model, everything=everything, before=before, dry_run=dry_run)
+    done = clean_folders(context.workplace, request)
+    click.echo(to_json(done) if as_json else text_tables.cleaned_text(done), nl=not as_json)
 
 
 VERBS = (clean,)

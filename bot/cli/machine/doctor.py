@@ -63,10 +63,10 @@ def _ask(name: str, question: Callable[[], str]) -> Finding:
 def _llama() -> str:
     from bot.clients.llama import library
 
-    found = (
+    devices = (
         f"{d.name} ({d.description}, {d.memory_total / 1e9:.0f} GB)" for d in library.devices()
     )
-    return f"{library.library_version()}; devices: {', '.join(found)}"
+    return f"{library.library_version()}; devices: {', '.join(devices)}"
 
 
 def decoding(command: Sequence[str]) -> str:
@@ -136,9 +136,9 @@ def _converter(settings: Settings) -> Finding:
         return Finding(name="converter", good=None, text=text)
 
     def ask() -> str:
-        found = toolchain.chosen_toolchain(settings.convert, root)
-        models, _projectors = toolchain.supported(found)
-        return f"{found.version} knows {len(models)} architectures"
+        chain = toolchain.chosen_toolchain(settings.convert, root)
+        models, _projectors = toolchain.supported(chain)
+        return f"{chain.version} knows {len(models)} architectures"
 
     return _ask("converter", ask)
 
@@ -209,14 +209,14 @@ def _github(settings: Settings) -> Finding:
     address = settings.github.api_url or github.api_url()
 
     def ask() -> str:
-        left = github.requests_left(github.connect(github.token(), address))
+        requests_left = github.requests_left(github.connect(github.token(), address))
         runners = f"; {_runners(settings)}" if settings.github.repo and github.token() else ""
-        return f"{address} answers, {left} requests left this hour{runners}"
+        return f"{address} answers, {requests_left} requests left this hour{runners}"
 
-    found = _ask("github", ask)
+    finding = _ask("github", ask)
     if github.token() is not None:
-        return found
-    text = f"{found.text}; GITHUB_TOKEN is not set, dispatching to GitHub needs it"
+        return finding
+    text = f"{finding.text}; GITHUB_TOKEN is not set, dispatching to GitHub needs it"
     return Finding(name="github", good=None, text=text)
 
 
@@ -224,22 +224,20 @@ def _runners(settings: Settings) -> str:
     """Whether the workflow is there, and runners that take its jobs."""
     from bot.actions.on_github import builds_repository
 
-    found = builds_repository(settings.github)
-    found.runs(settings.github.workflow, 0.0, limit=1)
+    repository = builds_repository(settings.github)
+    repository.runs(settings.github.workflow, 0.0, limit=1)
     try:
-        runners = found.runners()
+        runners = repository.runners()
     except AccessError:
-        return f"{found.name} has {settings.github.workflow}; its runners may not be listed"
-    wanted = {"github.labels": settings.github.labels}
+        return f"{repository.name} has {settings.github.workflow}; its runners may not be listed"
+    labels_by_key = {"github.labels": settings.github.labels}
     if settings.github.workflow != SINGLE:
-        wanted["github.publish_labels"] = settings.github.publish_labels
-    told = "; ".join(_online(key, labels, runners) for key, labels in wanted.items())
-    both = [one.name for one in runners if all(map(one.takes, wanted.values()))]
-    if both and len(wanted) > 1:
-        told += (
-            f"; {both[0]} opens strangers' models and publishes: give `publish` to another machine"
-        )
-    return f"{found.name}: {told}"
+        labels_by_key["github.publish_labels"] = settings.github.publish_labels
+    text = "; ".join(_online(key, labels, runners) for key, labels in labels_by_key.items())
+    both = [runner.name for runner in runners if all(map(runner.takes, labels_by_key.values()))]
+    if both and len(labels_by_key) > 1:
+        text += f"; {both[0]} opens others' models and publishes: give `publish` to another machine"
+    return f"{repository.name}: {text}"
 
 
 def _online(key: str, labels: tuple[str, ...], runners: Sequence[Runner]) -> str:

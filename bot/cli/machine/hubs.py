@@ -59,8 +59,8 @@ def review(folder: Path, repository: str, number: int, agreed: bool | None, as_j
 
     if agreed is None:
         raise click.UsageError("say --merge or --close")
-    said = settle(Store(folder), repository, number, agreed=agreed)
-    tell_result(said, as_json=as_json, repository=repository, number=number, merged=agreed)
+    outcome = settle(Store(folder), repository, number, agreed=agreed)
+    tell_result(outcome, as_json=as_json, repository=repository, number=number, merged=agreed)
 
 
 @hub.command()

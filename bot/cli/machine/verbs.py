@@ -48,7 +48,7 @@ def demo(context: Context, folder: Path, stay: bool, port: int, as_json: bool) -
     if as_json:
         emit(done)
     else:
-        click.echo(text_tables.demonstrated(done, folder, port))
+        click.echo(text_tables.demonstrated_text(done, folder, port))
     if stay:
         from bot.localhub.server import serve_hub as run
 
@@ -72,7 +72,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     for finding in examine(ctx.obj.config):
         findings.append(finding)
         if not as_json:
-            click.echo(text_tables.finding(finding))
+            click.echo(text_tables.finding_line(finding))
     if as_json:
         emit(tuple(findings))
     ctx.exit(1 if any(finding.good is False for finding in findings) else 0)

@@ -38,7 +38,7 @@ def size(count: int) -> str:
     return f"{count / 1e3:.1f} kB"
 
 
-def architecture(a: Architecture, where: str) -> str:
+def architecture_text(a: Architecture, where: str) -> str:
     """What `bot inspect` says of what was counted; `where` names file or repository."""
     shared = a.shared_experts or int(a.shared_expert)
     facts = {
@@ -62,9 +62,9 @@ def architecture(a: Architecture, where: str) -> str:
     return _facts(facts)
 
 
-def sight(found: Sight) -> str:
+def sight_text(sight: Sight) -> str:
     """What `bot inspect` says of a repository."""
-    release, decision = found.release, found.decision
+    release, decision = sight.release, sight.decision
     lines = [
         _facts(
             {
@@ -76,40 +76,40 @@ def sight(found: Sight) -> str:
             }
         )
     ]
-    if found.sketch is not None:
+    if sight.sketch is not None:
         where = f"{release.repo_id} at {release.commit[:12]}" if release.commit else ""
-        lines.append(architecture(found.sketch.architecture, where))
-        lines.append(_facts({"guessed": guessed(found.sketch.guessed)}))
+        lines.append(architecture_text(sight.sketch.architecture, where))
+        lines.append(_facts({"guessed": guessed_text(sight.sketch.guessed)}))
     return "\n".join(filter(None, lines))
 
 
-def guessed(names: Sequence[str]) -> str:
+def guessed_text(names: Sequence[str]) -> str:
     """Tensors whose roles only words of their names told; empty where there are none."""
     if not names:
         return ""
     return f"the roles of {len(names):,} tensors by words of their names, first {names[0][:80]!r}"
 
 
-def sight_values(found: Sight) -> dict[str, Any]:
+def sight_values(sight: Sight) -> dict[str, Any]:
     """What `bot inspect --json` says; `architecture` is null for what is not built."""
-    release, decision, told = found.release, found.decision, found.experts
+    release, decision, experts = sight.release, sight.decision, sight.experts
     return {
         "repo_id": release.repo_id,
         "commit": release.commit,
         "decision": type(decision).__name__.lower(),
         "outcome": decision.outcome,
         "reason": decision.reason,
-        "experts": told.experts if told else None,
-        "experts_active": told.experts_active if told else None,
-        "experts_shared": told.shared if told else None,
+        "experts": experts.experts if experts else None,
+        "experts_active": experts.experts_active if experts else None,
+        "experts_shared": experts.shared if experts else None,
         "license": release.license,
         "licenses": licences.licences_of(release),
         "license_name": release.license_name,
         "license_link": release.license_link,
         "languages": release.languages,
         "pipeline_tag": release.pipeline_tag,
-        "architecture": architecture_values(found.sketch.architecture) if found.sketch else None,
-        "guessed": found.sketch.guessed if found.sketch else (),
+        "architecture": architecture_values(sight.sketch.architecture) if sight.sketch else None,
+        "guessed": sight.sketch.guessed if sight.sketch else (),
     }
 
 
@@ -122,12 +122,12 @@ def _facts(facts: Mapping[str, str]) -> str:
     return "\n".join(f"{name:<11} {legible(value)}" for name, value in facts.items() if value)
 
 
-def plan(made: Plan[Sketch], reference: int) -> str:
+def plan_table(plan: Plan[Sketch], reference: int) -> str:
     """What `bot plan` says: tiers, sizes, types of the routed experts by band, disk.
 
     `reference` is the size of the reference's log-probabilities, bytes.
     """
-    parameters = made.model.parameters
+    parameters = plan.model.parameters
     rows = [
         (
             recipe.tier,
@@ -135,19 +135,19 @@ def plan(made: Plan[Sketch], reference: int) -> str:
             "yes" if recipe.imatrix else "",
             f"{recipe.tensor_bytes * 8 / parameters:.2f}",
             f"{recipe.tensor_bytes:,}",
-            size(made.predicted(recipe)),
+            size(plan.predicted(recipe)),
             _band(recipe, "edge"),
             _band(recipe, "near"),
             _band(recipe, "middle"),
             f"same as {recipe.same_as}" if recipe.same_as else "",
         )
-        for recipe in made.recipes
+        for recipe in plan.recipes
     ]
     columns = ("tier", "base", "imatrix", "bpw", "tensor bytes", "file")
     bands = ("edge", "near", "middle", "")
-    windows = made.recipes[0].windows
-    disk = sum(made.predicted(recipe) for recipe in made.distinct)
-    layers = made.model.architecture.layers
+    windows = plan.recipes[0].windows
+    disk = sum(plan.predicted(recipe) for recipe in plan.distinct)
+    layers = plan.model.architecture.layers
     middle = max(layers - 2 * (windows.edge + windows.near), 0)
     depth = (
         f"{layers} layers: {windows.edge} edge and {windows.near} near at each end, "
@@ -160,9 +160,9 @@ def plan(made: Plan[Sketch], reference: int) -> str:
     return "\n".join((table((*columns, *bands), rows, left=3), "", depth, room))
 
 
-def plan_values(made: Plan[Sketch]) -> list[dict[str, Any]]:
+def plan_values(plan: Plan[Sketch]) -> list[dict[str, Any]]:
     """Recipes for machines, each with the size its file will have."""
-    return [{**dump(recipe), "file_bytes": made.predicted(recipe)} for recipe in made.recipes]
+    return [{**dump(recipe), "file_bytes": plan.predicted(recipe)} for recipe in plan.recipes]
 
 
 def _band(recipe: Recipe, band: str) -> str:
@@ -174,20 +174,20 @@ def _band(recipe: Recipe, band: str) -> str:
     return types.most_common(1)[0][0] if types else "-"
 
 
-def recipe(found: Recipe) -> str:
+def recipe_lines(recipe: Recipe) -> str:
     """A line for each tensor: name, role, band, type."""
     return "\n".join(
-        f"{legible_flat(a.tensor)}\t{a.role}\t{a.band}\t{a.type}" for a in found.assignments
+        f"{legible_flat(a.tensor)}\t{a.role}\t{a.band}\t{a.type}" for a in recipe.assignments
     )
 
 
-def coverage(found: CalibrationFacts) -> str:
+def coverage_text(facts: CalibrationFacts) -> str:
     """What `bot calibrate` says of texts and experts: layers in which some were hardly reached."""
-    chunks = f"{found.chunks} chunks of {found.context} tokens"
-    parts = zip(found.texts, found.taken, strict=False)
+    chunks = f"{facts.chunks} chunks of {facts.context} tokens"
+    parts = zip(facts.texts, facts.taken, strict=False)
     mix = legible(", ".join(f"{text.name} {count}" for text, count in parts))
     lines = [f"{chunks}: {mix}" if mix else chunks]
-    poor = [layer for layer in found.coverage if layer.unreached or layer.rare]
+    poor = [layer for layer in facts.coverage if layer.unreached or layer.rare]
     columns = ("layer", "experts", "fewest tokens", "median", "unreached", "rare")
     rows = [
         tuple(map(str, (c.layer, c.experts, c.fewest, c.median, len(c.unreached), len(c.rare))))
@@ -195,38 +195,38 @@ def coverage(found: CalibrationFacts) -> str:
     ]
     if poor:
         lines.append(table(columns, rows))
-    elif found.coverage:
-        fewest = min(layer.fewest for layer in found.coverage)
-        lines.append(f"every expert of {len(found.coverage)} layers saw at least {fewest} tokens")
+    elif facts.coverage:
+        fewest = min(layer.fewest for layer in facts.coverage)
+        lines.append(f"every expert of {len(facts.coverage)} layers saw at least {fewest} tokens")
     return "\n".join(lines)
 
 
-def results(found: Results) -> str:
+def results_table(results: Results) -> str:
     """The tier table of `bot evaluate`, largest first, and what it rests on."""
     rows = (
-        found.reference,
-        *sorted((*found.tiers, *found.baselines, *found.others), key=lambda row: -row.bytes),
+        results.reference,
+        *sorted((*results.tiers, *results.baselines, *results.others), key=lambda row: -row.bytes),
     )
-    return "\n".join((_scores(rows), *_noise(found.evaluation), *_imported(found.imported)))
+    return "\n".join((_scores(rows), *_noise(results.evaluation), *_imported(results.imported)))
 
 
-def evaluation_text(found: Evaluation) -> str:
+def evaluation_text(evaluation: Evaluation) -> str:
     """What `bot evaluate FILE...` says."""
-    rows = (*((found.reference,) if found.reference else ()), *found.files)
-    lines = [_scores(rows), *(_noise(found.evaluation) if found.evaluation else ())]
-    return "\n".join((*lines, *comparisons(found.comparisons)))
+    rows = (*((evaluation.reference,) if evaluation.reference else ()), *evaluation.files)
+    lines = [_scores(rows), *(_noise(evaluation.evaluation) if evaluation.evaluation else ())]
+    return "\n".join((*lines, *comparison_lines(evaluation.comparisons)))
 
 
-def comparisons(found: Sequence[Comparison]) -> list[str]:
+def comparison_lines(comparisons: Sequence[Comparison]) -> list[str]:
     """A line for each comparison."""
     lines = []
-    for c in found:
+    for c in comparisons:
         interval = f" [{c.low:+.6f}, {c.high:+.6f}]" if c.low is not None else ""
-        said = "differ" if c.differs else "cannot be told apart"
+        verdict = "differ" if c.differs else "cannot be told apart"
         corrected = "" if c.adjusted in (None, c.p) else f", corrected {c.adjusted:.4g}"
         lines.append(
             f"{c.measure}: {c.one} − {c.other} = {c.difference:+.6f}{interval}, "
-            f"p = {c.p:.4g}{corrected}: they {said}"
+            f"p = {c.p:.4g}{corrected}: they {verdict}"
         )
     return lines
 
@@ -248,10 +248,10 @@ def _noise(facts: EvaluationFacts) -> list[str]:
 
 
 def _imported(rows: Sequence[Imported]) -> list[str]:
-    return ["", imported(rows)] if rows else []
+    return ["", imported_table(rows)] if rows else []
 
 
-def imported(rows: Sequence[Imported]) -> str:
+def imported_table(rows: Sequence[Imported]) -> str:
     """Other people's numbers, apart from ours and marked."""
     columns = ("imported", "size", "PPL", "KLD mean", "median", "99.9 %", "max", "HellaSwag")
     body = [
@@ -284,77 +284,82 @@ def _measured(row: Row, named: Sequence[str], speeds: Sequence[str]) -> tuple[st
     return (*cells, *(rates.get(name, "—") for name in speeds))
 
 
-def published(done: Published) -> str:
+def published_text(done: Published) -> str:
     """How a publication ended, and what it lacks."""
     return "\n".join(map(legible, (_published(done, done.url), *done.lacks)))
 
 
-def ended(done: Published, measured: Path) -> str:
+def ended_text(done: Published, measured: Path) -> str:
     """How a publication ended: the table of what was sent, where that lies, what lacks data.
 
     `measured` is the results.json of its job, which need not be there.
     """
-    lines = [published(done), *gaps(measured)]
+    lines = [published_text(done), *gap_lines(measured)]
     if done.changed and measured.is_file():
         from bot.records.coding import from_json
 
-        lines = [results(from_json(Results, measured.read_bytes())), "", *lines]
+        lines = [results_table(from_json(Results, measured.read_bytes())), "", *lines]
     return "\n".join(lines)
 
 
-def gaps(results: Path) -> list[str]:
+def gap_lines(path: Path) -> list[str]:
     """A line for each tier of results.json that was rounded without data of some weights."""
     from bot.quantize.quantize import gap_text
     from bot.records.coding import from_json
 
-    if not results.is_file():
+    if not path.is_file():
         return []
-    found = from_json(Results, results.read_bytes())
-    return [legible(gap_text(gap)) for gap in found.calibration.gaps] if found.calibration else []
+    results = from_json(Results, path.read_bytes())
+    gaps = results.calibration.gaps if results.calibration else ()
+    return [legible(gap_text(gap)) for gap in gaps]
 
 
 def _published(done: Published, where: str) -> str:
-    seen = "public" if done.public else "private"
+    shown_as = "public" if done.public else "private"
     if done.waiting:
         return (
-            f"{where} ({seen}) waits for a person: merge {done.waiting} to publish "
+            f"{where} ({shown_as}) waits for a person: merge {done.waiting} to publish "
             f"{len(done.files)} files, or close it; then run the same command again"
         )
-    gone = f"; {size(done.reclaimed)} of replaced files given back" if done.reclaimed else ""
+    freed = f"; {size(done.reclaimed)} of replaced files given back" if done.reclaimed else ""
     if done.shown and not done.changed:
-        return f"{where} is public now: {len(done.files)} files, every hash verified{gone}"
+        return f"{where} is public now: {len(done.files)} files, every hash verified{freed}"
+    count = len(done.files)
     if not done.changed:
-        return f"nothing to do: {where} ({seen}) already holds these {len(done.files)} files{gone}"
-    sent = f"{len(done.changed)} of {len(done.files)} files"
-    return f"{where} ({seen}), {sent} in commit {done.commit[:12]}, every hash verified{gone}"
+        return f"nothing to do: {where} ({shown_as}) already holds these {count} files{freed}"
+    sent = f"{len(done.changed)} of {count} files"
+    return f"{where} ({shown_as}), {sent} in commit {done.commit[:12]}, every hash verified{freed}"
 
 
-def would_prune(gone: Sequence[Replaced], repo_id: str) -> str:
+def prune_text(replaced: Sequence[Replaced], repo_id: str) -> str:
     """What storage a publication would give back, and of which files."""
-    if not gone:
+    if not replaced:
         return f"--prune would give back nothing of {repo_id}"
-    rows = [(one.path, size(one.bytes), one.sha256[:12]) for one in gone]
-    whole = sum(one.bytes for one in gone)
-    said = f"--prune would give back {whole} bytes ({size(whole)}) of {repo_id}:"
-    return f"{said}\n{table(('file', 'size', 'sha256'), rows)}"
+    rows = [(file.path, size(file.bytes), file.sha256[:12]) for file in replaced]
+    total = sum(file.bytes for file in replaced)
+    head = f"--prune would give back {total} bytes ({size(total)}) of {repo_id}:"
+    return f"{head}\n{table(('file', 'size', 'sha256'), rows)}"
 
 
-def builds(found: Sequence[Version]) -> str:
+def builds_table(versions: Sequence[Version]) -> str:
     """What `bot rollback REPO` prints."""
-    if not found:
+    if not versions:
         return "no build of the bot's has a tag there"
-    rows = [(one.name, one.commit[:12], "now" if one.current else "") for one in found]
+    rows = [
+        (version.name, version.commit[:12], "now" if version.current else "")
+        for version in versions
+    ]
     return table(("build", "commit", ""), rows, left=3)
 
 
-def rolled_back(done: RolledBack) -> str:
+def rolled_back_text(done: RolledBack) -> str:
     """How a rollback ended."""
     if not done.changed:
         return f"nothing to do: {done.url} holds the files of {done.revision[:12]}"
     return f"{done.url} is back at {done.revision[:12]}: commit {done.commit[:12]}"
 
 
-def cleaned(done: Cleaned) -> str:
+def cleaned_text(done: Cleaned) -> str:
     """What `bot clean` removed, or would, and what stays; each with its reason."""
     if not done.places:
         return f"nothing to free in {done.folder}"
@@ -365,14 +370,14 @@ def cleaned(done: Cleaned) -> str:
     ]
     stays = sum(place.bytes for place in done.places if not place.goes)
     words = "would free" if done.dry_run else "freed"
-    told = f"{words} {size(done.freed)} of {done.folder}; {size(stays)} {verb[1]}"
-    return f"{table(('place', '', 'why', 'size'), rows, left=3)}\n{told}"
+    summary = f"{words} {size(done.freed)} of {done.folder}; {size(stays)} {verb[1]}"
+    return f"{table(('place', '', 'why', 'size'), rows, left=3)}\n{summary}"
 
 
-def finding(found: Finding) -> str:
+def finding_line(finding: Finding) -> str:
     """A line of the doctor."""
-    mark = {True: "ok", False: "FAIL", None: "note"}[found.good]
-    return f"{mark:<5} {found.name:<10} {legible(found.text)}"
+    mark = {True: "ok", False: "FAIL", None: "note"}[finding.good]
+    return f"{mark:<5} {finding.name:<10} {legible(finding.text)}"
 
 
 def _command() -> str:
@@ -383,12 +388,12 @@ def _command() -> str:
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
-def demonstrated(done: Demonstrated, folder: Path, port: int) -> str:
+def demonstrated_text(done: Demonstrated, folder: Path, port: int) -> str:
     """What the demo made, and how to look at it."""
     same = [f"{r.name} (the same as {r.same_as})" for r in done.results.tiers if r.same_as]
     gguf = sum(row.same_as is None for row in done.results.tiers)
     lines = [
-        results(done.results),
+        results_table(done.results),
         "",
         _published(done.published, f"{done.published.repo_id} on the local Hub"),
         f"{gguf} GGUF files" + (f"; not built again: {', '.join(same)}" if same else ""),

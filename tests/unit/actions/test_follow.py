@@ -40,7 +40,7 @@ def looked(
     repository: GithubRepository, run: Run, *, later: float = 0.0, asked: bool = False
 ) -> Progress:
     found = repository.run(run.id)
-    return follow_run(repository, found, time.time() + later, patience=1_800, asked=asked)
+    return follow_run(repository, found, time.time() + later, patience=1_800, by_us=asked)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from bot.actions.on_github import OnGitHub, on_github
 from bot.actions.trigger import titled
-from bot.cli.text.boards import text
+from bot.cli.text.boards import board_text
 from bot.errors import AccessError, SettingsError
 from bot.progress import Narrator
 from bot.settings.policies import Policy
@@ -326,7 +326,7 @@ def test_what_was_published_is_linked_where_the_run_tells(
     body = github.repository.issues[0].body
     assert (f"[repository]({there})" in body) is page
     assert f"[run]({done.link})" in body
-    said = text(board(desk.ledger, load(None), desk.clock.now()))
+    said = board_text(board(desk.ledger, load(None), desk.clock.now()))
     assert (there in said) is page
     assert str(done.link) in said
 

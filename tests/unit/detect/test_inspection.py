@@ -66,7 +66,9 @@ def test_mutated_configs_beside_real_headers(count: int, tmp_path: Path) -> None
                     refused.append(str(error))
                     continue
                 seen.add(sight.decision.outcome)
-                assert text_tables.sight(sight).isprintable() or "\n" in text_tables.sight(sight)
+                assert text_tables.sight_text(
+                    sight
+                ).isprintable() or "\n" in text_tables.sight_text(sight)
                 json.dumps(text_tables.sight_values(sight), allow_nan=False).encode()
     assert len(refused) > count // 50
     assert not any("\n" in line for line in refused)
@@ -198,7 +200,7 @@ def test_hub_and_folder_agree_on_which_files_are_the_model(
 def test_roles_told_by_words_are_shown(tmp_path: Path) -> None:
     indexed(tmp_path / "source", headers.deepseek_v4())
     seen = look_at_folder(tmp_path / "source")
-    assert "guessed" in text_tables.sight(seen)
+    assert "guessed" in text_tables.sight_text(seen)
     assert len(text_tables.sight_values(seen)["guessed"]) > 1
 
 

@@ -85,6 +85,6 @@ def test_chats_get_words_as_code(page: Page, slack: bool) -> None:
 
 
 def test_the_table_has_a_line_each(page: Page) -> None:
-    shown = boards.text(board(page.ledger, load(None), 2.0))
+    shown = boards.board_text(board(page.ledger, load(None), 2.0))
     assert not hidden(shown)
     assert not [line for line in shown.splitlines() if line.startswith("Error: forged")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from bot.cli.text.boards import text
+from bot.cli.text.boards import board_text
 from bot.settings.settings import load
 from bot.store.board import board
 from bot.store.ledger import Ledger
@@ -15,7 +15,7 @@ from tests.unit.status.status_page import alive, fill
 
 
 def test_an_empty_ledger_says_that_nobody_watches(tmp_path: Path) -> None:
-    said = text(board(Ledger(tmp_path / "l.sqlite"), load(None), time.time()))
+    said = board_text(board(Ledger(tmp_path / "l.sqlite"), load(None), time.time()))
     assert said.splitlines()[:2] == ["no watcher runs", "nothing queued yet; 0 waiting"]
 
 
@@ -24,7 +24,7 @@ def test_every_state_with_its_age_reason_and_link(tmp_path: Path) -> None:
     fill(ledger, now)
     alive(ledger, now)
     Queue(ledger).pause("a new disk", now)
-    lines = text(board(ledger, load(None), now)).splitlines()
+    lines = board_text(board(ledger, load(None), now)).splitlines()
     assert lines[:3] == [
         "PAUSED: a new disk; `bot resume` goes on",
         "watching, last whole look 0 s ago",
