@@ -128,7 +128,7 @@ def test_a_run_goes_on_when_its_starter_is_killed(
     executor = here(program)
     starter = (
         "import os, signal, sys; from pathlib import Path\n"
-        "from tests.unit.workplace.test_executing import TASK, Here\n"
+        "from tests.unit.actions.test_executing import TASK, Here\n"
         "Here(Path(sys.argv[1]), (sys.executable, '-c', sys.argv[2])).start(TASK)\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
