@@ -107,9 +107,9 @@ def command(
     files, that the cell shows under their own names; the root of the system is none of them, as
     what lies above an interpreter may be.
     """
-    shown = {**dict.fromkeys(reads, "ro"), **dict.fromkeys(writes, "rw")}
-    below = sorted((path for path in shown if path.parent != path), key=str)
-    lists = [word for path in below for word in (shown[path], str(path))]
+    modes = {**dict.fromkeys(reads, "ro"), **dict.fromkeys(writes, "rw")}
+    below = sorted((path for path in modes if path.parent != path), key=str)
+    lists = [word for path in below for word in (modes[path], str(path))]
     return [
         *(str(which("unshare")), "--user", "--map-root-user", "--net", "--mount", "--ipc", "--uts"),
         *("--pid", "--fork", "--kill-child", str(which("sh")), "-c", script(), "cell"),

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 import bot
 from bot.apart import sandbox
-from bot.apart.sandbox import Limits, Wanted
+from bot.apart.sandbox import IsolationSetting, Limits
 from bot.errors import BotError, BuildError, SettingsError
 from bot.foreign import last_lines
 from bot.legible import legible
@@ -44,7 +44,7 @@ def sent(
     *,
     limits: Limits,
     reads: Sequence[Path] = (),
-    isolation: Wanted = "best",
+    isolation: IsolationSetting = "best",
 ) -> Iterator[Path]:
     """The folder in which `module`, run in a child, left what it made of `order`.
 
@@ -64,7 +64,7 @@ def sent(
             limits=limits,
             watch=lambda: None,
             reads=(*programs(), *reads),
-            wanted=isolation,
+            isolation_setting=isolation,
         )
         if code:
             raise _failure(code, log, limits)
@@ -84,14 +84,14 @@ def carry_out(work: Callable[[str, Path], None]) -> None:
 
 
 def _command(python: Path, module: str, limits: Limits) -> list[str]:
-    given = (str(LARGEST), str(limits.memory or 0), module, *map(str, libraries()))
-    return [str(python), "-I", "-X", "utf8", "-c", SCRIPT, *given]
+    arguments = (str(LARGEST), str(limits.memory or 0), module, *map(str, libraries()))
+    return [str(python), "-I", "-X", "utf8", "-c", SCRIPT, *arguments]
 
 
 def libraries() -> list[Path]:
     """Where this process finds modules of others and of ours, without the current folder."""
-    found = [Path(place).resolve() for place in sys.path if place]
-    installed = [place for place in found if place.name in ("site-packages", "dist-packages")]
+    folders = [Path(place).resolve() for place in sys.path if place]
+    installed = [place for place in folders if place.name in ("site-packages", "dist-packages")]
     return [*installed, PACKAGE.parent]
 
 
@@ -99,15 +99,15 @@ def programs() -> tuple[Path, ...]:
     """What a child of ours reads to run: Python, its libraries, and the bot."""
     real = Path(sys.executable).resolve().parent.parent
     places = [Path(sys.prefix), Path(sys.base_prefix), real, *libraries()[:-1]]
-    found = dict.fromkeys(place.resolve() for place in places)
-    system = (place for place in found if not place.is_relative_to("/usr"))
+    folders = dict.fromkeys(place.resolve() for place in places)
+    system = (place for place in folders if not place.is_relative_to("/usr"))
     return (*system, PACKAGE)
 
 
 def _failure(code: int, log: Path, limits: Limits) -> BotError:
     """The child's own last words."""
-    told = [line for line in last_lines(log, LOG_END) if line.strip()]
-    last = legible(told[-1], LONGEST) if told else ""
+    lines = [line for line in last_lines(log, LOG_END) if line.strip()]
+    last = legible(lines[-1], LONGEST) if lines else ""
     reason = last or f"it ended with {code} and said nothing"
     if code == SettingsError.exit_code:
         return SettingsError(reason)

@@ -19,8 +19,8 @@ def free_memory(root: Path = Path("/")) -> int:
     Files that the kernel keeps in memory count as free. `root` is where /proc and /sys lie.
     """
     lines = _lines(root / "proc/meminfo") if sys.platform == "linux" else []
-    told = [int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")]
-    free = told[0] if told else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    available = [int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")]
+    free = available[0] if available else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min([free, *_left(root)])
 
 
@@ -45,8 +45,8 @@ def _of_all(base: Path, path: str, limit: str, usage: str, *cache: str) -> Itera
         most, used = _lines(folder / limit), _lines(folder / usage)
         if most and used and most[0].isdigit():
             counts = dict(line.split()[:2] for line in _lines(folder / "memory.stat"))
-            kept = sum(int(counts.get(name, 0)) for name in cache)
-            yield max(int(most[0]) - max(int(used[0]) - kept, 0), 0)
+            cached = sum(int(counts.get(name, 0)) for name in cache)
+            yield max(int(most[0]) - max(int(used[0]) - cached, 0), 0)
 
 
 def _lines(path: Path) -> list[str]:

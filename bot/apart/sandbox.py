@@ -22,7 +22,9 @@ from bot.clock import span
 from bot.errors import BuildError, CapacityError
 
 Isolation = Literal["cell", "offline", "none"]
-Wanted = Literal["best", "cell", "offline", "none"]  # best: the most there is; cell: no less
+IsolationSetting = Literal[
+    "best", "cell", "offline", "none"
+]  # best: the most there is; cell: no less
 OFFLINE = ("unshare", "--user", "--map-root-user", "--net")
 _EVERY = 0.2  # seconds between looks at the process
 _ANONYMOUS = re.compile(r"^RssAnon:\s+(\d+) kB", re.MULTILINE)
@@ -55,21 +57,21 @@ def isolation() -> Isolation:
     return "offline" if tried.returncode == 0 else "none"
 
 
-def chosen_isolation(wanted: Wanted) -> Isolation:
+def chosen_isolation(setting: IsolationSetting) -> Isolation:
     """The isolation that settings ask for: no more than they say, as good as this system can.
 
     Raises CapacityError where they want a cell and this system has none.
     """
-    there = isolation()
-    if wanted == "cell" and there != "cell":
+    available = isolation()
+    if setting == "cell" and available != "cell":
         raise CapacityError(
             "this system lets no process have namespaces of its own, and isolation is cell: "
             "allow user namespaces (kernel.unprivileged_userns_clone, or the container's "
             "seccomp profile), or set it to best"
         )
-    if wanted == "none" or there == "none":
+    if setting == "none" or available == "none":
         return "none"
-    return "offline" if wanted == "offline" else there
+    return "offline" if setting == "offline" else available
 
 
 def tethered() -> tuple[str, ...]:
@@ -105,7 +107,7 @@ def run_apart(
     watch: Callable[[], None],
     reads: Sequence[Path] = (),
     writes: Sequence[Path] = (),
-    wanted: Wanted = "best",
+    isolation_setting: IsolationSetting = "best",
 ) -> int:
     """Run `command` in `home`, its output appended to `log`; its exit code.
 
@@ -118,7 +120,7 @@ def run_apart(
     last = time.monotonic() + limits.seconds
     with log.open("ab") as output:
         process = subprocess.Popen(
-            enclosed(command, home, reads, writes, chosen_isolation(wanted)),
+            enclosed(command, home, reads, writes, chosen_isolation(isolation_setting)),
             cwd=home,
             env=env,
             stdin=subprocess.DEVNULL,
@@ -143,10 +145,10 @@ def require_made(path: Path, name: str) -> Path:
     Raises BuildError, naming what the process worked on, for a link or anything else.
     """
     try:
-        found = path.lstat()
+        status = path.lstat()
     except FileNotFoundError:
-        found = None
-    if found is None or not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+        status = None
+    if status is None or not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
         raise BuildError(f"what worked on {name} left no file of its own; do not use it")
     return path
 
@@ -195,13 +197,13 @@ def held_memory(pid: int) -> int:
 
 def _session(leader: int) -> Iterator[int]:
     """The processes of a session: field 6 of /proc/PID/stat, proc(5)."""
-    for told in Path("/proc").glob("[0-9]*/stat"):
+    for stat_file in Path("/proc").glob("[0-9]*/stat"):
         try:
-            fields = told.read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+            text = stat_file.read_text(encoding="ascii", errors="replace")
         except OSError:
             continue
-        if fields[3:4] == [str(leader)]:
-            yield int(told.parent.name)
+        if text.rpartition(")")[2].split()[3:4] == [str(leader)]:
+            yield int(stat_file.parent.name)
 
 
 def _own_memory(pid: int) -> int:

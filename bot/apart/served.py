@@ -54,8 +54,8 @@ def answer(call: dict[str, Any], answers: BinaryIO) -> None:
     """Do one call; its result, or why there is none, ends the answer."""
     voice = Voice(partial(_write, answers))
     try:
-        found = done(work_named(call["work"]), call["arguments"], voice)
-        voice.send({"result": found})
+        result = done(work_named(call["work"]), call["arguments"], voice)
+        voice.send({"result": result})
     except BotError as error:
         voice.send({"error": type(error).__name__, "text": str(error)})
     except MemoryError:
@@ -67,14 +67,14 @@ def answer(call: dict[str, Any], answers: BinaryIO) -> None:
 
 
 def _write(answers: BinaryIO, line: bytes) -> None:
-    left = memoryview(line)
-    while left:
-        left = left[answers.write(left) :]
+    unwritten = memoryview(line)
+    while unwritten:
+        unwritten = unwritten[answers.write(unwritten) :]
 
 
 def _refuse(voice: Voice, error: Exception) -> None:
-    said = str(error) if isinstance(error, BotError) else f"{type(error).__name__}: {error}"
-    voice.send({"error": type(error).__name__, "text": said})
+    text = str(error) if isinstance(error, BotError) else f"{type(error).__name__}: {error}"
+    voice.send({"error": type(error).__name__, "text": text})
 
 
 def work_named(name: str) -> Callable[..., Any]:
@@ -82,13 +82,17 @@ def work_named(name: str) -> Callable[..., Any]:
     module, _, function = name.partition(":")
     if module not in WORKS or function.startswith("_"):
         raise ValueError(f"{name} is no work")
-    found: Callable[..., Any] = getattr(import_module(module), function)
-    return found
+    work: Callable[..., Any] = getattr(import_module(module), function)
+    return work
 
 
-def done(work: Callable[..., Any], told: dict[str, Any], voice: Voice) -> Any:
+def done(work: Callable[..., Any], arguments: dict[str, Any], voice: Voice) -> Any:
     """A work's result as JSON values; arguments are read by the hints of its parameters."""
     hints = get_type_hints(work, include_extras=True)
     names = list(signature(work).parameters)[1:]
-    given = {n: TypeAdapter(hints[n]).validate_python(told[n]) for n in names if n in told}
-    return TypeAdapter(hints["return"]).dump_python(work(voice, **given), mode="json")
+    values = {
+        name: TypeAdapter(hints[name]).validate_python(arguments[name])
+        for name in names
+        if name in arguments
+    }
+    return TypeAdapter(hints["return"]).dump_python(work(voice, **values), mode="json")

@@ -1,4 +1,4 @@
-"""What a child says while it works for its parent; lines of JSON carry it."""
+"""Messages of a child to its parent while it works: a line of JSON each."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Voice:
         """So much is done."""
         self.send({"progress": [int(done), int(total)]})
 
-    def tell(self, found: Any) -> None:
+    def tell(self, part: Any) -> None:
         """A part of what was asked for: JSON that the parent's `hear` understands."""
-        self.send({"tell": found})
+        self.send({"tell": part})
 
     def send(self, message: dict[str, Any]) -> None:
         """One message, one line."""

@@ -33,7 +33,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from bot import errors
 from bot.apart import errand, sandbox
-from bot.apart.sandbox import Wanted
+from bot.apart.sandbox import IsolationSetting
 from bot.apart.voice import Voice
 from bot.clock import span
 from bot.errors import BotError, BuildError, CapacityError
@@ -53,7 +53,7 @@ KEPT = re.compile(
 # where devices that compute are found: a cell shows them, too
 DEVICES = ("nvidia*", "dri", "kfd", "dxg")
 LINE = 1 << 20  # bytes of an answer at most, unless a call allows more
-LAST_WORDS = 1 << 14  # bytes of what a child says to nobody
+LAST_WORDS = 1 << 14  # bytes of a child's stderr that are kept
 VIEW = 64  # files and folders that one child sees at most
 MACHINE = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")  # bytes of memory
 SLACK = 1 << 30  # bytes of memory that are room for stacks: asked for, hardly used
@@ -61,8 +61,8 @@ _EVERY, _LOOK = 0.2, 1.0  # seconds between looks at the clock, and at memory
 _TELLING = re.compile(r"GGML_ASSERT|what\(\):|terminate called|\berror\b|abort", re.IGNORECASE)
 _PLACE = re.compile(r"\A(?:\S{0,300}/)?(?=[\w.-]{1,80}:\d)")  # the folder of a line of source
 _SHORT = re.compile(r"bad_alloc|out of memory|cannot allocate", re.IGNORECASE)
-# errors that a child may say; any other word of its own is one of these
-_SAID = {
+# errors that a child may name; what it raises else becomes a BuildError
+_KINDS = {
     kind.__name__: kind
     for kind in vars(errors).values()
     if isinstance(kind, type) and issubclass(kind, BotError)
@@ -73,7 +73,7 @@ _SAID = {
 class ChildTerms:
     """What children may reach and use, by settings."""
 
-    isolation: Wanted = "best"
+    isolation: IsolationSetting = "best"
     silence: float = 7200.0  # seconds without a step forward, then it is ended
     memory: int | None = None  # bytes of its own; mapped files do not count
 
@@ -107,28 +107,28 @@ def away(work: Callable[Concatenate[Voice, P], R], room: Room) -> Callable[P, R]
     """
 
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        found = _ask(_request(work, args, kwargs), room)
+        answer = _ask(_request(work, args, kwargs), room)
         kind = get_type_hints(work, include_extras=True)["return"]
-        answered: R = _shaped(kind, found, room)
-        return answered
+        result: R = _shaped(kind, answer, room)
+        return result
 
     return call
 
 
 def _request(work: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
     hints = get_type_hints(work, include_extras=True)
-    given = signature(work).bind(None, *args, **kwargs).arguments
-    told = {
+    bound = signature(work).bind(None, *args, **kwargs).arguments
+    arguments = {
         name: TypeAdapter(hints[name]).dump_python(value, mode="json")
-        for name, value in list(given.items())[1:]
+        for name, value in list(bound.items())[1:]
     }
     name = f"{work.__module__}:{work.__qualname__}"
-    return json.dumps({"work": name, "arguments": told}).encode() + b"\n"
+    return json.dumps({"work": name, "arguments": arguments}).encode() + b"\n"
 
 
-def _shaped(kind: Any, found: Any, room: Room) -> Any:
+def _shaped(kind: Any, answer: Any, room: Room) -> Any:
     try:
-        return TypeAdapter(kind).validate_json(json.dumps(found), strict=True)
+        return TypeAdapter(kind).validate_json(json.dumps(answer), strict=True)
     except (ValidationError, ValueError) as error:
         raise _strange(room) from error
 
@@ -175,14 +175,14 @@ def _taken(room: Room) -> _Child:
         return _start(room, level, room.reads)
     with _LOCK:
         fits = next((child for child in _IDLE if child.serves(room, level)), None)
-        left = [] if fits else [*_IDLE]
-        _IDLE[:] = [child for child in _IDLE if child not in (fits, *left)]
+        idle = [] if fits else [*_IDLE]
+        _IDLE[:] = [child for child in _IDLE if child not in (fits, *idle)]
     if fits is not None:
         return fits
-    seen = [path for child in left for path in child.seen if path.exists()]
-    for child in left:
+    readable = [path for child in idle for path in child.reads if path.exists()]
+    for child in idle:
         child.close()
-    return _start(room, level, tuple(dict.fromkeys((*room.reads, *seen)))[:VIEW])
+    return _start(room, level, tuple(dict.fromkeys((*room.reads, *readable)))[:VIEW])
 
 
 def _start(room: Room, level: sandbox.Isolation, reads: tuple[Path, ...]) -> _Child:
@@ -206,9 +206,9 @@ def close_all() -> None:
 
 def _environment(home: Path) -> dict[str, str]:
     """All that a child gets to see: no token, no address; no debugger where llama.cpp crashes."""
-    kept = {name: value for name, value in os.environ.items() if KEPT.fullmatch(name)}
+    inherited = {name: value for name, value in os.environ.items() if KEPT.fullmatch(name)}
     own = {"PATH": str(Path(sys.executable).parent), "HOME": str(home), "TMPDIR": str(home)}
-    return {**kept, **own, "GGML_NO_BACKTRACE": "1"}
+    return {**inherited, **own, "GGML_NO_BACKTRACE": "1"}
 
 
 def _system() -> tuple[tuple[Path, ...], tuple[Path, ...]]:
@@ -224,17 +224,17 @@ def _system() -> tuple[tuple[Path, ...], tuple[Path, ...]]:
 def _mark(path: Path) -> tuple[int, int] | None:
     """What stands at a path: a mount shows what was there when it was made."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 class _Child:
     """One process, and the line to it."""
 
     def __init__(self, room: Room, level: sandbox.Isolation, reads: tuple[Path, ...]) -> None:
-        self.level, self.seen = level, reads
+        self.level, self.reads = level, reads
         self._marks = {path: _mark(path) for path in reads}
         self._folder = tempfile.TemporaryDirectory(prefix="apex-bot-")
         home = Path(self._folder.name).resolve()
@@ -243,9 +243,9 @@ class _Child:
         bound = "0" if devices else str(MACHINE + SLACK)
         places = map(str, errand.libraries())
         words = (sys.executable, "-I", "-X", "utf8", "-c", SCRIPT, bound, *places)
-        seen = (*errand.programs(), *libraries, *reads)
+        readable = (*errand.programs(), *libraries, *reads)
         self._process = subprocess.Popen(
-            sandbox.enclosed(words, home, seen, (*devices, *room.writes), level),
+            sandbox.enclosed(words, home, readable, (*devices, *room.writes), level),
             cwd=home,
             env=_environment(home),
             stdin=subprocess.PIPE,
@@ -255,7 +255,7 @@ class _Child:
         )
         for stream in self._streams:
             os.set_blocking(stream.fileno(), False)
-        self._last = b""  # of what it said to nobody
+        self._last = b""  # bytes of its stderr
 
     @property
     def _streams(self) -> tuple[Any, Any, Any]:
@@ -288,27 +288,27 @@ class _Child:
         answers = _Answers(room)
         for data in self._talk(request, room, answers):
             for line in answers.lines(data):
-                if (found := answers.read(line)) is not None:
-                    return found[0]
+                if (result := answers.read(line)) is not None:
+                    return result[0]
         raise self._crash(room)
 
     def _talk(self, request: bytes, room: Room, answers: _Answers) -> Iterator[bytes]:
-        """Hand the request over; what it answers, in pieces, until it ends."""
-        given, told, said = self._streams
-        left, looked = memoryview(request), time.monotonic()
+        """Write the request; what comes on its stdout, in pieces, until that ends."""
+        stdin, stdout, stderr = self._streams
+        unsent, looked = memoryview(request), time.monotonic()
         with selectors.DefaultSelector() as lines:
-            lines.register(given, selectors.EVENT_WRITE)
-            lines.register(told, selectors.EVENT_READ)
-            lines.register(said, selectors.EVENT_READ)
+            lines.register(stdin, selectors.EVENT_WRITE)
+            lines.register(stdout, selectors.EVENT_READ)
+            lines.register(stderr, selectors.EVENT_READ)
             while True:
                 for key, _ in lines.select(_EVERY):
-                    if key.fileobj is given:
-                        left = self._hand(left, lines)
+                    if key.fileobj is stdin:
+                        unsent = self._hand(unsent, lines)
                     elif not (data := os.read(key.fd, 1 << 16)):
                         lines.unregister(key.fileobj)
-                        if key.fileobj is told:
+                        if key.fileobj is stdout:
                             return
-                    elif key.fileobj is told:
+                    elif key.fileobj is stdout:
                         yield data
                     else:
                         self._last = (self._last + data)[-LAST_WORDS:]
@@ -316,16 +316,16 @@ class _Child:
                     looked = now
                     self._check(room, answers, now)
 
-    def _hand(self, left: memoryview, lines: selectors.BaseSelector) -> memoryview:
+    def _hand(self, unsent: memoryview, lines: selectors.BaseSelector) -> memoryview:
         try:
-            left = left[os.write(self._streams[0].fileno(), left) :]
+            unsent = unsent[os.write(self._streams[0].fileno(), unsent) :]
         except BlockingIOError:
-            return left
+            return unsent
         except BrokenPipeError:
-            left = left[len(left) :]  # its end is told by what it answers
-        if not left:
+            unsent = unsent[len(unsent) :]  # its end is told by what it answers
+        if not unsent:
             lines.unregister(self._streams[0])
-        return left
+        return unsent
 
     def _check(self, room: Room, answers: _Answers, now: float) -> None:
         terms, name = room.terms, room.about.name
@@ -354,9 +354,10 @@ class _Child:
                 self._last = (self._last + data)[-LAST_WORDS:]
         reason, name = _reason(self._last.decode("utf-8", "replace")), room.about.name
         if code == -signal.SIGKILL or _SHORT.search(reason):
-            told = f": {reason}" if reason else ""
+            because = f": {reason}" if reason else ""
             return CapacityError(
-                f"llama.cpp was ended while it worked on {name}, likely for memory{told}; free some"
+                f"llama.cpp was ended while it worked on {name}, likely for memory{because}; "
+                "free some"
             )
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         return BuildError(
@@ -365,15 +366,15 @@ class _Child:
         )
 
 
-def _reason(said: str) -> str:
+def _reason(stderr_text: str) -> str:
     """The line of a crash that tells most, without a folder of the machine that compiled it."""
-    lines = [" ".join(line.split()) for line in said.splitlines() if line.strip()]
+    lines = [" ".join(line.split()) for line in stderr_text.splitlines() if line.strip()]
     telling = [line for line in lines if _TELLING.search(line)] or lines[-1:]
     return printable(_PLACE.sub("", telling[-1])) if telling else ""
 
 
 class _Answers:
-    """What a child says in a call, read as a stranger's words."""
+    """The lines of a child in a call, read as a stranger's."""
 
     def __init__(self, room: Room) -> None:
         self._room, self._furthest = room, -1
@@ -388,9 +389,9 @@ class _Answers:
             raise _strange(self._room)
         if not more:
             return []
-        whole = [b"".join(self._parts), *more[:-1]]
+        complete = [b"".join(self._parts), *more[:-1]]
         self._parts = [more[-1]]
-        return whole
+        return complete
 
     def read(self, line: bytes) -> tuple[Any] | None:
         """The result, where a line is that. Raises the error that it tells."""
@@ -417,18 +418,18 @@ class _Answers:
 
     def _error(self, kind: str, text: str) -> BotError:
         name = self._room.about.name
-        if kind in _SAID:
-            return _SAID[kind](legible(text, 2000))
+        if kind in _KINDS:
+            return _KINDS[kind](legible(text, 2000))
         return BuildError(f"the work on {name} failed: {printable(text)}; do not use the file")
 
 
 def _message(line: bytes) -> tuple[str, Any, str]:
     """(kind, value, text) of a line; ValueError for anything that is no message."""
-    found = json.loads(line, parse_constant=_no_number)
-    if not isinstance(found, dict) or not found:
+    message = json.loads(line, parse_constant=_no_number)
+    if not isinstance(message, dict) or not message:
         raise ValueError("no message")
-    kind, value = next(iter(found.items()))
-    text = found.get("text", "")
+    kind, value = next(iter(message.items()))
+    text = message.get("text", "")
     if kind not in ("progress", "tell", "result", "error") or not isinstance(text, str):
         raise ValueError("no message")
     if kind == "error" and not isinstance(value, str):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bot.apart import errand
-from bot.apart.sandbox import Limits, Wanted
+from bot.apart.sandbox import IsolationSetting, Limits
 from bot.card.frontmatter import card_front_matter
 from bot.card.tables import CardFile
 from bot.errors import BuildError
@@ -50,7 +50,7 @@ class CardOrder:
     quantized_by: str | None = None
 
 
-def render(order: CardOrder, isolation: Wanted = "best") -> str:
+def render(order: CardOrder, isolation: IsolationSetting = "best") -> str:
     """The whole README.md, front matter first.
 
     Raises SettingsError, naming template and line, for a template that cannot be rendered,

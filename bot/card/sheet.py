@@ -32,7 +32,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from bot import rights
-from bot.apart.sandbox import Wanted
+from bot.apart.sandbox import IsolationSetting
 from bot.card.rendering import CardOrder, render
 from bot.card.tables import CardFile
 from bot.disk.hashes import sha256
@@ -163,7 +163,7 @@ def write_card(
     templates: Path | None,
     repo_id: str | None = None,
     say: Callable[[str], None] = lambda _line: None,
-    isolation: Wanted = "best",
+    isolation: IsolationSetting = "best",
 ) -> dict[str, Built]:
     """Write README.md and plots into `folder`; return them by their paths in the repository.
 

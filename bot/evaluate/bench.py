@@ -33,7 +33,7 @@ from bot.measures.opening import (
     pass_beside,
     perplexity_pass,
     reference_pass,
-    require_same,
+    require_same_cut,
     speeds_of,
 )
 from bot.measures.perplexity import perplexity_of
@@ -72,9 +72,9 @@ class Bench:
         return self._cutter.text
 
     @property
-    def made(self) -> int:
-        """Measures that were not in the ledger."""
-        return self._kept.made
+    def new_measures(self) -> int:
+        """How many measures were made now, and were not in the ledger."""
+        return self._kept.new_measures
 
     # ── what is asked ───────────────────────────────────────────────────────────────────────
 
@@ -86,11 +86,10 @@ class Bench:
         def work(report: Report) -> Any:
             self._sessions.require_memory(subject, text)
             journal = self._kept.journal(inputs)
-            asked = away(
-                perplexity_pass, self._sessions.pass_room(subject, report, text.windows, journal)
-            )
-            found = asked(self._sessions.reading(subject), text.windows, done=journal.coded)
-            return {"perplexity": dump(found)}
+            room = self._sessions.pass_room(subject, report, text.windows, journal)
+            measure = away(perplexity_pass, room)
+            perplexity = measure(self._sessions.reading(subject), text.windows, done=journal.coded)
+            return {"perplexity": dump(perplexity)}
 
         return self._kept.once("perplexity", subject, text.data, inputs, work)
 
@@ -113,8 +112,8 @@ class Bench:
         Raises CapacityError when neither disk nor memory has room for the reference, BuildError
         for a file of another vocabulary or tokenizer.
         """
-        if (known := self.known_divergence(subject)) is not None:
-            return known
+        if (measured := self.known_divergence(subject)) is not None:
+            return measured
         text, inputs = self._text, self._against(subject)
         self._require_same(subject)
         choice = self._choice(subject, candidates)
@@ -130,21 +129,23 @@ class Bench:
 
     def tasks(self, subject: Subject, data: Data) -> Measured:
         """The share of a set of tasks that a file answers rightly."""
-        wanted = self.settings.evaluation
-        more = {"count": data.count, "kind": data.kind, "context": wanted.context}
-        parallel = wanted.parallel
+        evaluation = self.settings.evaluation
+        more = {"count": data.count, "kind": data.kind, "context": evaluation.context}
+        parallel = evaluation.parallel
         inputs = self._kept.inputs("tasks", subject, data, parallel=parallel, **more)
 
         def work(report: Report) -> Any:
             if data.kind is None:
                 raise TypeError("a running text has no tasks")
-            found = read_tasks(data.path, data.kind, data.count)
-            sequences = max(parallel, *(len(task.texts) for task in found))
-            asked = away(answers_to, self._sessions.room(subject, report))
+            questions = read_tasks(data.path, data.kind, data.count)
+            sequences = max(parallel, *(len(task.texts) for task in questions))
+            answer = away(answers_to, self._sessions.room(subject, report))
             model = self._sessions.loading(subject)
-            answers = asked(model, found, n_ctx=together(self.settings), sequences=sequences)
-            if len(answers) != len(found):
-                raise BuildError(f"{subject.name} answered {len(answers)} of {len(found)} tasks")
+            answers = answer(model, questions, n_ctx=together(self.settings), sequences=sequences)
+            if len(answers) != len(questions):
+                raise BuildError(
+                    f"{subject.name} answered {len(answers)} of {len(questions)} tasks"
+                )
             return dump(choices.count(data.label, answers))
 
         return self._kept.once(data.label, subject, data, inputs, work)
@@ -155,9 +156,9 @@ class Bench:
         inputs = self._kept.inputs("speed", subject, None, repetitions=repetitions)
 
         def work(report: Report) -> Any:
-            asked = away(speeds_of, self._sessions.room(subject, report))
-            found = asked(self._sessions.loading(subject), repetitions=repetitions)
-            return [dump(one) for one in found]
+            measure = away(speeds_of, self._sessions.room(subject, report))
+            speeds = measure(self._sessions.loading(subject), repetitions=repetitions)
+            return [dump(speed) for speed in speeds]
 
         return self._kept.once("speed", subject, None, inputs, work)
 
@@ -174,8 +175,8 @@ class Bench:
 
         def work(report: Report) -> Any:
             folder = self._kept.folder(inputs)  # locked while a measure is made
-            found = self._noise(folder, reference, windows, sizes or (windows.together,), report)
-            return [dump(noise) for noise in found]
+            noises = self._noise(folder, reference, windows, sizes or (windows.together,), report)
+            return [dump(noise) for noise in noises]
 
         value = self._kept.once("noise", reference, text.data, inputs, work).value
         return load_record(tuple[Noise, ...], value)
@@ -187,8 +188,8 @@ class Bench:
 
     def make_logits(self, largest: int, candidates: int) -> None:
         """As `prepare`, where the settings let the reference's file be."""
-        wanted = self.settings.evaluation
-        if wanted.stride is None and wanted.reference != "beside":
+        evaluation = self.settings.evaluation
+        if evaluation.stride is None and evaluation.reference != "beside":
             self.prepare(largest, candidates)
 
     def kept_logits(self) -> Path | None:
@@ -220,18 +221,19 @@ class Bench:
     def _diverging(
         self, subject: Subject, file: Path | None, inputs: Mapping[str, Any], report: Report
     ) -> tuple[Perplexity, Divergence, dict[str, list[float]]]:
-        """Both, and the mean of each chunk, by which files are compared."""
+        """Both, and means of each chunk, by which files are compared: KLD and -ln p, in nats."""
         text, journal = self._text, self._kept.journal(inputs)
         if file is not None:
             self._sessions.require_memory(subject, text)
             room = self._sessions.pass_room(subject, report, text.windows, journal, beside=(file,))
-            asked, reading = away(divergence_pass, room), self._sessions.reading(subject)
-            ppl, kld = asked(reading, file.absolute(), together=None, done=journal.coded)
+            measure, reading = away(divergence_pass, room), self._sessions.reading(subject)
+            ppl, kld = measure(reading, file.absolute(), together=None, done=journal.coded)
         else:
             ppl, kld = self._beside(subject, journal, report)
         means = {"chunks": "kld", "nll": "nll"}
         scored, values = text.windows.scored, journal.values
-        return ppl, kld, {k: chunk_means(values[of], scored).tolist() for k, of in means.items()}
+        chunks = {k: chunk_means(values[of], scored).tolist() for k, of in means.items()}
+        return ppl, kld, chunks
 
     def _beside(
         self, subject: Subject, journal: Journal, report: Report
@@ -244,24 +246,26 @@ class Bench:
         )
         inputs = self._reference_inputs()
         # under the lock of this very measure: others of the same reference keep one of their own
-        told = Journal(journal.path.with_name("reference.tokens"), digest(inputs))
+        reference_journal = Journal(journal.path.with_name("reference.tokens"), digest(inputs))
         start = monotonic()
         beside = (reference.path,)
-        room = self._sessions.pass_room(subject, report, text.windows, journal, told, beside=beside)
-        found = away(pass_beside, room)(
+        room = self._sessions.pass_room(
+            subject, report, text.windows, journal, reference_journal, beside=beside
+        )
+        summary = away(pass_beside, room)(
             self._sessions.reading(subject),
             self._sessions.reading(reference),
             text.windows,
             done=journal.coded,
-            told=told.coded,
+            reference_done=reference_journal.coded,
         )
         if self._kept.known("perplexity", reference, inputs) is None:
-            value = {"perplexity": dump(perplexity_of(told.values["nll"]))}
+            value = {"perplexity": dump(perplexity_of(reference_journal.values["nll"]))}
             self._kept.record(
                 "perplexity", reference, inputs, value, monotonic() - start, text.data
             )
-        told.path.unlink()
-        return found
+        reference_journal.path.unlink()
+        return summary
 
     def _file(self) -> Path:
         """The reference's log-probabilities on disk, made if they are not there."""
@@ -271,23 +275,23 @@ class Bench:
         target = self.use_logits()
         size = base_bytes(text.vocabulary, text.windows.context, len(text.windows.tokens))
 
-        def there() -> bool:
+        def is_whole() -> bool:
             return target.is_file() and target.stat().st_size == size
 
-        if there():
+        if is_whole():
             return target
 
         def work(report: Report) -> Any:
             partial = partial_of(target)
             require_free(target.parent, size - taken(partial), self.settings.reserve)
             self._sessions.require_memory(reference, text)
-            found = self._refer(
+            perplexity = self._refer(
                 reference, text.windows, partial, self._kept.journal(inputs), report
             )
             partial.replace(target)
-            return {"perplexity": dump(found)}
+            return {"perplexity": dump(perplexity)}
 
-        self._kept.once("perplexity", reference, text.data, inputs, work, there=there)
+        self._kept.once("perplexity", reference, text.data, inputs, work, is_whole=is_whole)
         return target
 
     def _noise(
@@ -298,31 +302,31 @@ class Bench:
         sizes: tuple[int, ...],
         report: Report,
     ) -> list[Noise]:
-        file, journal = folder / "noise.logits", folder / "noise.tokens"
+        file, journal_file = folder / "noise.logits", folder / "noise.tokens"
         size = base_bytes(self._text.vocabulary, windows.context, len(windows.tokens))
         file.unlink(missing_ok=True)  # a killed run's; what it holds is measured again
         require_free(folder, size, self.settings.reserve)
-        told, found = Journal(journal, "0" * 64), []
+        journal, noises = Journal(journal_file, "0" * 64), []
         try:
-            told.keep(0)
-            self._refer(reference, windows, file, told, report)
+            journal.keep(0)
+            self._refer(reference, windows, file, journal, report)
             for together in sizes:
                 part = replace(windows, together=together)
-                told.keep(0)
-                room = self._sessions.pass_room(reference, report, part, told, beside=(file,))
-                asked, reading = away(divergence_pass, room), self._sessions.reading(reference)
-                _, kld = asked(reading, file.absolute(), together=together, done=[])
+                journal.keep(0)
+                room = self._sessions.pass_room(reference, report, part, journal, beside=(file,))
+                measure, reading = away(divergence_pass, room), self._sessions.reading(reference)
+                _, kld = measure(reading, file.absolute(), together=together, done=[])
                 batch = together * windows.context
                 chunks = len(windows.tokens)
-                found.append(
+                noises.append(
                     Noise(
                         batch=batch, sequences=together, chunks=chunks, mean=kld.mean, max=kld.max
                     )
                 )
         finally:
             file.unlink(missing_ok=True)
-            journal.unlink(missing_ok=True)
-        return found
+            journal_file.unlink(missing_ok=True)
+        return noises
 
     def _refer(
         self,
@@ -335,8 +339,8 @@ class Bench:
         """The reference's log-probabilities in `target`, and its perplexity."""
         folder = target.parent.absolute()
         room = self._sessions.pass_room(reference, report, windows, journal, writes=(folder,))
-        asked, reading = away(reference_pass, room), self._sessions.reading(reference)
-        return asked(reading, windows, folder / target.name, done=journal.coded)
+        measure, reading = away(reference_pass, room), self._sessions.reading(reference)
+        return measure(reading, windows, folder / target.name, done=journal.coded)
 
     @property
     def logits_path(self) -> Path:
@@ -366,25 +370,25 @@ class Bench:
             name=self._base.name if self._base is not None else self._model().name,
             vocabulary=text.vocabulary,
             tokenizer=text.tokenizer,
-            whole=self.settings.evaluation.stride is None,
+            all_windows=self.settings.evaluation.stride is None,
         )
-        asked = away(require_same, room_for(self.settings, subject.path))
-        asked(subject.path.absolute(), text.words, text.windows, reference)
+        require = away(require_same_cut, room_for(self.settings, subject.path))
+        require(subject.path.absolute(), text.words, text.windows, reference)
 
     def _choice(self, subject: Subject, candidates: int) -> ReferenceChoice:
-        wanted, text = self.settings.evaluation, self._text
+        evaluation, text = self.settings.evaluation, self._text
         if self._base is not None:
             return ReferenceChoice(
                 beside=False, reason=f"the log-probabilities of {self._base.name}"
             )
         size = base_bytes(text.vocabulary, text.windows.context, len(text.windows.tokens))
         file, partial = self.use_logits(), partial_of(self.logits_path)
-        if file.is_file() and file.stat().st_size == size and wanted.stride is None:
+        if file.is_file() and file.stat().st_size == size and evaluation.stride is None:
             return ReferenceChoice(
                 beside=False, reason=f"{size / 1e9:.2f} GB of log-probabilities, kept"
             )
         return choose(
-            "beside" if wanted.stride is not None else wanted.reference,
+            "beside" if evaluation.stride is not None else evaluation.reference,
             candidates=candidates,
             disk=size,
             free_disk=free_disk(file) + taken(partial) - self.settings.reserve,

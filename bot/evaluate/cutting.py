@@ -58,15 +58,15 @@ class Cutter:
             )
 
     def _cut(self, path: Path) -> CutText:
-        wanted, data = self._settings.evaluation, self.text
+        evaluation, data = self._settings.evaluation, self.text
         text = read_evaluation_text(data.path)
-        how = Cutting(context=wanted.context, limit=wanted.chunks, stride=wanted.stride)
+        how = Cutting(context=evaluation.context, limit=evaluation.chunks, stride=evaluation.stride)
         room = room_for(self._settings, path, line=LINE + A_TOKEN * len(text.encode()))
-        found = require_cut(path.name, away(cut_text, room)(path.absolute(), text, how), how)
+        cut = require_cut(path.name, away(cut_text, room)(path.absolute(), text, how), how)
         return CutText(
             data=data,
             words=text,
-            windows=found.windows,
-            vocabulary=found.vocabulary,
-            tokenizer=found.tokenizer,
+            windows=cut.windows,
+            vocabulary=cut.vocabulary,
+            tokenizer=cut.tokenizer,
         )

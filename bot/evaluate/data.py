@@ -37,34 +37,34 @@ def find_text(workplace: Workplace) -> Data:
     return _find(workplace, workplace.settings.evaluation.text, None)
 
 
-def find_one(workplace: Workplace, wanted: Path) -> Data:
+def find_task_set(workplace: Workplace, path: Path) -> Data:
     """A set of tasks by its path or name. Raises as `find_text`."""
-    return _find(workplace, wanted, "hellaswag")
+    return _find(workplace, path, "hellaswag")
 
 
 def find_tasks(workplace: Workplace) -> tuple[Data, ...]:
     """The sets of tasks of the settings, in their order."""
-    return tuple(find_one(workplace, wanted) for wanted in workplace.settings.evaluation.tasks)
+    return tuple(find_task_set(workplace, path) for path in workplace.settings.evaluation.tasks)
 
 
-def _find(workplace: Workplace, wanted: Path, kind: Kind | None) -> Data:
-    entry = workplace.settings.data.get(str(wanted))
+def _find(workplace: Workplace, path: Path, kind: Kind | None) -> Data:
+    entry = workplace.settings.data.get(str(path))
     if entry is not None:
-        return _registered(workplace, str(wanted), entry, kind)
-    if not wanted.is_file():
-        known = ", ".join(workplace.settings.data) or "nothing"
+        return _registered(workplace, str(path), entry, kind)
+    if not path.is_file():
+        names = ", ".join(workplace.settings.data) or "nothing"
         raise SettingsError(
-            f"{wanted} is neither a file nor a name in `data` (which has {known}); check evaluation"
+            f"{path} is neither a file nor a name in `data` (which has {names}); check evaluation"
         )
-    require_file_itself(wanted)
-    label = "HellaSwag" if "hellaswag" in wanted.name.lower() else "Endings"
+    require_file_itself(path)
+    label = "HellaSwag" if "hellaswag" in path.name.lower() else "Endings"
     count = workplace.settings.evaluation.task_count
-    return Data(path=wanted, text=text_of(wanted), kind=kind, label=label, count=count)
+    return Data(path=path, text=text_of(path), kind=kind, label=label, count=count)
 
 
 def _registered(workplace: Workplace, name: str, entry: DataSettings, kind: Kind | None) -> Data:
-    found = None if entry.kind == "text" else entry.kind
-    if (found is None) != (kind is None):
+    task_kind = None if entry.kind == "text" else entry.kind
+    if (task_kind is None) != (kind is None):
         raise SettingsError(f"data.{name} is of kind {entry.kind}; name it where that is wanted")
     path = entry.path
     if entry.repository is not None and entry.commit is not None:
@@ -79,7 +79,7 @@ def _registered(workplace: Workplace, name: str, entry: DataSettings, kind: Kind
         )
     where = f"{entry.repository}@{entry.commit}, " if entry.repository else ""
     text = Text(name=path.name, sha256=digest, origin=f"{where}{entry.licence}")
-    return Data(path=path, text=text, kind=found, label=entry.label or name, count=entry.count)
+    return Data(path=path, text=text, kind=task_kind, label=entry.label or name, count=entry.count)
 
 
 @dataclass(frozen=True, kw_only=True)

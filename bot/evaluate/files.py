@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,48 +83,82 @@ def evaluate_files(
     `logits` gets the reference's log-probabilities. Raises what measuring raises; what was
     measured before that stays known.
     """
-    asked = wanted_measures(workplace, measures, against is not None)
-    _require_texts(workplace, asked)
+    selection = wanted_measures(workplace, measures, against is not None)
+    _require_texts(workplace, selection)
     base = _base(against)
     publishers: dict[str, str] = {}
     subjects = [_subject(workplace, name, publishers) for name in files]
     reference = _subject(workplace, against, publishers) if against and base is None else None
     bench = Bench(workplace, tools_of(workplace.settings), reference, base)
 
-    def found(*, whole: bool) -> Evaluation:
-        rows = [row for subject in subjects if (row := _row(table, subject, publishers))]
-        text = asked.perplexity or asked.divergence
-        return Evaluation(
-            evaluation=table.facts(subjects[0]) if text else None,
-            reference=_row(table, reference, publishers) if reference else None,
-            files=tuple(rows),
-            comparisons=table.comparisons({r.sha256: r.name for r in rows}) if whole else (),
-        )
-
     def wrote() -> None:
         if out is not None:
-            _write(out, found(whole=False))
+            _write(out, rows.evaluation(complete=False))
 
-    table = ScoreTable(bench, subjects, tasks=asked.tasks, speed=asked.speed, wrote=wrote)
-    table.fill(divergence=asked.divergence, noise=asked.noise, perplexity=asked.perplexity)
+    table = ScoreTable(bench, subjects, tasks=selection.tasks, speed=selection.speed, wrote=wrote)
+    rows = _Rows(table, subjects, reference, publishers, selection)
+    table.fill(
+        divergence=selection.divergence, noise=selection.noise, perplexity=selection.perplexity
+    )
     if logits is not None:
         bench.keep_logits(logits)
-    done = found(whole=True)
+    evaluation = rows.evaluation(complete=True)
     if out is not None:
-        _write(out, done)
-    return done
+        _write(out, evaluation)
+    return evaluation
 
 
-def _write(out: Path, found: Evaluation) -> None:
+@dataclass(frozen=True)
+class _Rows:
+    """The rows of files as their table of scores fills."""
+
+    table: ScoreTable
+    subjects: Sequence[Subject]
+    reference: Subject | None
+    publishers: Mapping[str, str]  # REPOSITORY@COMMIT by sha256
+    selection: WantedMeasures
+
+    def evaluation(self, *, complete: bool) -> Evaluation:
+        """What is measured so far; comparisons only where that is `complete`."""
+        rows = [row for subject in self.subjects if (row := self._row(subject))]
+        of_text = self.selection.perplexity or self.selection.divergence
+        names = {row.sha256: row.name for row in rows}
+        return Evaluation(
+            evaluation=self.table.facts(self.subjects[0]) if of_text else None,
+            reference=self._row(self.reference) if self.reference else None,
+            files=tuple(rows),
+            comparisons=self.table.comparisons(names) if complete else (),
+        )
+
+    def _row(self, subject: Subject) -> Row | None:
+        scores = self.table.scores(subject.sha256)
+        if scores is None:
+            return None
+        header = gguf.read_split(subject.path)
+        parameters = sum(tensor.parameters for tensor in header.tensors)
+        return Row(
+            name=subject.name,
+            file=subject.path.name,
+            bytes=subject.bytes,
+            sha256=subject.sha256,
+            bits_per_weight=subject.bytes * 8 / parameters,
+            imatrix="quantize.imatrix.entries_count" in header.metadata,
+            scores=scores,
+            publisher=self.publishers.get(subject.sha256),
+        )
+
+
+def _write(out: Path, evaluation: Evaluation) -> None:
     """A file of the user's own, outside of the working folder."""
-    keep_text(out, to_json(found))
+    keep_text(out, to_json(evaluation))
     rights.hand_out(out)
 
 
-def _require_texts(workplace: Workplace, asked: WantedMeasures) -> None:
+def _require_texts(workplace: Workplace, measures: WantedMeasures) -> None:
     """Raise SettingsError where what is measured on would be the demo's, unless that is said."""
-    uses = {demo_texts.TEXT} if asked.perplexity or asked.divergence or asked.noise else set()
-    demo_texts.refuse(workplace.settings, uses | ({demo_texts.TASKS} if asked.tasks else set()))
+    of_text = measures.perplexity or measures.divergence or measures.noise
+    uses = {demo_texts.TEXT} if of_text else set()
+    demo_texts.refuse(workplace.settings, uses | ({demo_texts.TASKS} if measures.tasks else set()))
 
 
 def stored_comparisons(path: Path, one: str, other: str) -> tuple[Comparison, ...]:
@@ -133,17 +167,17 @@ def stored_comparisons(path: Path, one: str, other: str) -> tuple[Comparison, ..
     Raises SettingsError when it is none, or does not know the two.
     """
     try:
-        found = from_json(Results, path.read_bytes())
+        results = from_json(Results, path.read_bytes())
     except ValidationError as error:
         raise SettingsError(
             f"{path} is no results.json of this version; make it again with `bot evaluate`"
         ) from error
-    rows = (*found.tiers, *found.baselines, *found.others)
+    rows = (*results.tiers, *results.baselines, *results.others)
     names = {row.name: row.same_as or row.name for row in rows}
     if missing := [name for name in (one, other) if name not in names]:
         raise SettingsError(f"{path} has no row {missing[0]}, only {', '.join(names)}")
     pair = {names[one], names[other]}
-    return tuple(c for c in found.comparisons if {c.one, c.other} == pair)
+    return tuple(c for c in results.comparisons if {c.one, c.other} == pair)
 
 
 def _base(against: str | None) -> Path | None:
@@ -180,22 +214,7 @@ def subject_of(
     files = workplace.step(
         digest(inputs), "hash", inputs, paths, f"hashing {path.name}", lambda _report: None
     ).files
-    whole = files[0].sha256 if len(files) == 1 else digest([file.sha256 for file in files])
-    return Subject(name=name, path=path, bytes=sum(file.bytes for file in files), sha256=whole)
-
-
-def _row(table: ScoreTable, subject: Subject, publishers: dict[str, str]) -> Row | None:
-    scores = table.scores(subject.sha256)
-    if scores is None:
-        return None
-    header = gguf.read_split(subject.path)
-    return Row(
-        name=subject.name,
-        file=subject.path.name,
-        bytes=subject.bytes,
-        sha256=subject.sha256,
-        bits_per_weight=subject.bytes * 8 / sum(tensor.parameters for tensor in header.tensors),
-        imatrix="quantize.imatrix.entries_count" in header.metadata,
-        scores=scores,
-        publisher=publishers.get(subject.sha256),
+    model_sha256 = files[0].sha256 if len(files) == 1 else digest([file.sha256 for file in files])
+    return Subject(
+        name=name, path=path, bytes=sum(file.bytes for file in files), sha256=model_sha256
     )

@@ -35,13 +35,17 @@ class KeptMeasures:
     def __init__(self, workplace: Workplace, tools: Tools, reference: Callable[[], str]) -> None:
         self._workplace, self._settings = workplace, workplace.settings
         self._tools, self._reference = tools, reference
-        self.made = 0  # measures that were not in the ledger
+        self.new_measures = 0  # measures that were not in the ledger
 
     @property
     def window(self) -> dict[str, Any]:
         """How a text is cut."""
-        wanted = self._settings.evaluation
-        return {"context": wanted.context, "chunks": wanted.chunks, "stride": wanted.stride}
+        evaluation = self._settings.evaluation
+        return {
+            "context": evaluation.context,
+            "chunks": evaluation.chunks,
+            "stride": evaluation.stride,
+        }
 
     def inputs(
         self, measure: str, subject: Subject, data: Data | None, **more: Any
@@ -82,28 +86,28 @@ class KeptMeasures:
         inputs: Mapping[str, Any],
         work: Callable[[Report], Any],
         *,
-        there: Callable[[], bool] | None = None,
+        is_whole: Callable[[], bool] | None = None,
     ) -> Measured:
         """A measure from the ledger, or made now and kept there.
 
-        Where the file that the work leaves behind is not `there`, it is done again.
+        Where the file that the work leaves behind is not whole, by `is_whole`, it is done again.
         """
         folder = self.folder(inputs)
-        known = self.known(measure, subject, inputs)
-        if known is not None and (there is None or there()):
-            return known
+        measured = self.known(measure, subject, inputs)
+        if measured is not None and (is_whole is None or is_whole()):
+            return measured
         with alone(folder):
-            known = self.known(measure, subject, inputs)
-            if known is not None and (there is None or there()):
-                return known
+            measured = self.known(measure, subject, inputs)
+            if measured is not None and (is_whole is None or is_whole()):
+                return measured
             tell_isolation(self._workplace.narrator, self._settings)
             with self._workplace.narrator.work(f"{measure} of {subject.name}") as report:
                 start = monotonic()
                 value = work(report)
-            if known is None:
-                known = self.record(measure, subject, inputs, value, monotonic() - start, data)
+            if measured is None:
+                measured = self.record(measure, subject, inputs, value, monotonic() - start, data)
             (folder / "tokens").unlink(missing_ok=True)
-        return known
+        return measured
 
     def record(
         self,
@@ -115,7 +119,7 @@ class KeptMeasures:
         data: Data | None,
     ) -> Measured:
         """Keep a measure that took so many seconds."""
-        wanted = self._settings.evaluation
+        evaluation = self._settings.evaluation
         against = measure in ("divergence", "noise")
         run = Run(
             measure=measure,
@@ -123,17 +127,17 @@ class KeptMeasures:
             model=subject.sha256,
             reference=self._reference() if against else None,
             beside=isinstance(value, dict) and bool(value.get("beside")),
-            context=wanted.context,
-            stride=wanted.stride,
+            context=evaluation.context,
+            stride=evaluation.stride,
             batch=512 if measure == "speed" else together(self._settings),
             tools=self._tools,
             seconds=round(seconds, 3),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         step = _step(measure, subject, inputs)
-        kept = {"value": value, "run": dump(run)}
-        self._workplace.ledger.record(JOB, step, inputs, [], kept)
-        self.made += 1
+        entry = {"value": value, "run": dump(run)}
+        self._workplace.ledger.record(JOB, step, inputs, [], entry)
+        self.new_measures += 1
         return Measured(value=value, run=run)
 
 
@@ -170,11 +174,11 @@ def shape_of(measure: str) -> Any:
     return kinds.get(measure, _Kept[Choices])
 
 
-def speeds(found: Measured) -> tuple[Speed, ...]:
+def speeds(measured: Measured) -> tuple[Speed, ...]:
     """The two speeds of a measure."""
-    return load_record(tuple[Speed, ...], found.value)
+    return load_record(tuple[Speed, ...], measured.value)
 
 
-def answered(found: Measured) -> Choices:
+def answered(measured: Measured) -> Choices:
     """The accuracy of a measure."""
-    return load_record(Choices, found.value)
+    return load_record(Choices, measured.value)

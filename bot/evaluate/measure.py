@@ -22,23 +22,24 @@ from bot.workplace.job import Job
 
 
 def evaluate_job(job: Job, tiers: TierFiles, calibration: CalibrationFacts | None) -> Results:
-    """Every distinct tier measured against the reference; the outcome is results.json.
+    """Measure every distinct tier, baseline and file of others against the reference.
 
-    It is written after each measure, and holds what is known by then.
+    results.json is written after each measure, and holds what is measured by then. Raises what
+    `Bench` and `fetch_other` raise.
     """
     reference = reference_of(job)
     bench, others = Bench(job.workplace, job.tools, reference), _others(job)
-    made = 0
+    written = 0
 
     def wrote() -> None:
-        nonlocal made
-        if bench.made > made:  # what was known before is in the file already, or will be
-            made = bench.made
+        nonlocal written
+        if bench.new_measures > written:  # what was known before is in the file already, or will be
+            written = bench.new_measures
             _write(job, _results(job, tiers, calibration, table, reference, others))
 
     table = _table(job, bench, [*_subjects(tiers.files), *others], wrote)
     table.fill()
-    results = _results(job, tiers, calibration, table, reference, others, whole=True)
+    results = _results(job, tiers, calibration, table, reference, others, complete=True)
     _write(job, results)
     if results is None:
         raise TypeError("a filled table has a reference")
@@ -46,18 +47,18 @@ def evaluate_job(job: Job, tiers: TierFiles, calibration: CalibrationFacts | Non
 
 
 def measure_reference(job: Job) -> None:
-    """Measure what every tier is compared with: the reference, and the files of others.
+    """Measure what every tier is compared with: the reference, and other publishers' files.
 
-    The latter are noted: later jobs need their numbers, and not the files.
+    Hash and publisher of the latter go to the ledger: later jobs need not fetch the files.
     """
     bench = Bench(job.workplace, job.tools, reference_of(job))
     sizes = [job.plan.predicted(recipe) for recipe in job.plan.distinct]
     bench.make_logits(max(sizes), len(sizes) + len(job.settings.evaluation.others))
     _table(job, bench, list(_others(job)), _nothing).fill()
-    for wanted in job.settings.evaluation.others:
-        subject, publisher = _other_file(job, wanted)
+    for other_name in job.settings.evaluation.others:
+        subject, publisher = _other_file(job, other_name)
         value = {"subject": dump(subject), "publisher": publisher}
-        job.workplace.ledger.record(job.key, f"other {wanted}", {}, [], value)
+        job.workplace.ledger.record(job.key, f"other {other_name}", {}, [], value)
 
 
 def measure_files(job: Job, built: Mapping[str, Built]) -> None:
@@ -89,7 +90,7 @@ def _subjects(built: Mapping[str, Built]) -> list[Subject]:
 
 def _others(job: Job) -> dict[Subject, str]:
     """Other publishers' files, and whose they are."""
-    return dict(_other_file(job, wanted) for wanted in job.settings.evaluation.others)
+    return dict(_other_file(job, other_name) for other_name in job.settings.evaluation.others)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,12 +101,12 @@ class _Noted:
     publisher: str
 
 
-def _other_file(job: Job, wanted: str) -> tuple[Subject, str]:
+def _other_file(job: Job, other_name: str) -> tuple[Subject, str]:
     """Another publisher's file, fetched unless a job before this one did; and whose it is."""
-    noted = job.workplace.ledger.finished(job.key, f"other {wanted}", {}, shape=_Noted)
+    noted = job.workplace.ledger.finished(job.key, f"other {other_name}", {}, shape=_Noted)
     if noted is not None:
         return load_record(Subject, noted.value["subject"]), str(noted.value["publisher"])
-    other = fetch_other(job.workplace, wanted)
+    other = fetch_other(job.workplace, other_name)
     subject = subject_of(job.workplace, other.path, other.name, other.sha256, other.bytes)
     return subject, other.publisher
 
@@ -144,47 +145,56 @@ def _results(
     reference: Subject,
     others: Mapping[Subject, str],
     *,
-    whole: bool = False,
+    complete: bool = False,
 ) -> Results | None:
-    """What is known so far; None before the reference is measured."""
-    model = job.plan.model
-    scores = table.scores(reference.sha256)
+    """What is measured so far; None before the reference is. Comparisons are made once at the end.
+
+    `others` are other publishers' files, with REPOSITORY@COMMIT of each.
+    """
+    model, scores = job.plan.model, table.scores(reference.sha256)
     if scores is None:
         return None
     source = Built(path=model.source.path, bytes=model.source.bytes, sha256=model.source.sha256)
-    recipes = tiers.recipes
-    rows = [
-        _row(job, recipe.tier, file, found, recipe)
-        for recipe in recipes
-        for file in [tiers.files[recipe.same_as or recipe.tier]]
-        if (found := table.scores(file.sha256)) is not None
-    ]
-    theirs = [
-        _other(job, subject, found, publisher)
-        for subject, publisher in others.items()
-        if (found := table.scores(subject.sha256)) is not None
-    ]
-    plain = {recipe.tier for recipe in recipes if recipe.plain}
-    names = {row.sha256: row.name for row in (*rows, *theirs) if row.same_as is None}
+    rows, other_rows = _tier_rows(job, tiers, table), _other_rows(job, others, table)
+    plain = {recipe.tier for recipe in tiers.recipes if recipe.plain}
+    names = {row.sha256: row.name for row in (*rows, *other_rows) if row.same_as is None}
     return Results(
         release=model.release,
         origin=model.origin,
         name=None if model.release else job.settings.source.name,
         source_sha256=model.source.sha256,
         architecture=model.architecture,
-        windows=recipes[0].windows,
+        windows=tiers.recipes[0].windows,
         tools=job.tools,
         evaluation=table.facts(reference),
         calibration=calibration,
         reference=_row(job, reference.name, source, scores, None),
         tiers=tuple(row for row in rows if row.name not in plain),
         baselines=tuple(row for row in rows if row.name in plain),
-        others=tuple(theirs),
-        comparisons=table.comparisons(names) if whole else (),
+        others=tuple(other_rows),
+        comparisons=table.comparisons(names) if complete else (),
         imported=tuple(
             row for path in job.settings.evaluation.imported for row in read_imported(path)
         ),
     )
+
+
+def _tier_rows(job: Job, tiers: TierFiles, table: ScoreTable) -> list[Row]:
+    """Rows of the tiers and baselines that are measured; a coinciding tier has its twin's file."""
+    return [
+        _row(job, recipe.tier, file, scores, recipe)
+        for recipe in tiers.recipes
+        for file in [tiers.files[recipe.same_as or recipe.tier]]
+        if (scores := table.scores(file.sha256)) is not None
+    ]
+
+
+def _other_rows(job: Job, others: Mapping[Subject, str], table: ScoreTable) -> list[Row]:
+    return [
+        _other_row(job, subject, scores, publisher)
+        for subject, publisher in others.items()
+        if (scores := table.scores(subject.sha256)) is not None
+    ]
 
 
 def _row(job: Job, name: str, file: Built, scores: Scores, recipe: Recipe | None) -> Row:
@@ -202,7 +212,7 @@ def _row(job: Job, name: str, file: Built, scores: Scores, recipe: Recipe | None
     )
 
 
-def _other(job: Job, subject: Subject, scores: Scores, publisher: str) -> Row:
+def _other_row(job: Job, subject: Subject, scores: Scores, publisher: str) -> Row:
     return Row(
         name=subject.name,
         file=subject.path.name,

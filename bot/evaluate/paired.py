@@ -65,7 +65,7 @@ def compare_divergences(
     lopsidedly, which `against_the_tail` looks at; the larger p counts. The interval is of
     Hartigan's typical values (Using subsample values as typical values, Journal of the American
     Statistical Association 64, 1969), which is the same test turned round, and reaches 0 wherever
-    0 is not excluded. Corrected for the pairs that are compared here; see `claimed`.
+    0 is not excluded. Corrected for the pairs that are compared here; see `corrected`.
     """
     names = list(chunks)
     if len({len(chunks[name]) for name in names}) > 1:
@@ -77,25 +77,26 @@ def compare_divergences(
     enough = len(values) >= CHUNKS
     means = typical_means(values) if enough else np.empty((0, len(names)))
     at = {name: i for i, name in enumerate(names)}
-    found = []
+    comparisons = []
     for a, b in chosen:
         differences = values[:, at[a]] - values[:, at[b]]
         blank = Comparison(
             measure=measure, one=a, other=b, difference=float(differences.mean()),
             p=1.0, differs=False, test=f"none: {len(values)} chunks, {CHUNKS} at least",
         )  # fmt: skip
-        found.append(
+        comparisons.append(
             _tested(blank, differences, means[:, at[a]] - means[:, at[b]]) if enough else blank
         )
-    return claimed(found)
+    return corrected(comparisons)
 
 
-def claimed(found: Iterable[Comparison]) -> tuple[Comparison, ...]:
+def corrected(comparisons: Iterable[Comparison]) -> tuple[Comparison, ...]:
     """The comparisons as one family: which of them can be said, all at once, at the 95 % level."""
-    family = tuple(found)
-    adjusted = evidence.holm([one.p for one in family])
+    family = tuple(comparisons)
+    adjusted = evidence.holm([comparison.p for comparison in family])
     return tuple(
-        replace(one, adjusted=p, differs=p < LEVEL) for one, p in zip(family, adjusted, strict=True)
+        replace(comparison, adjusted=p, differs=p < LEVEL)
+        for comparison, p in zip(family, adjusted, strict=True)
     )
 
 

@@ -37,7 +37,7 @@ class ScoreTable:
     ) -> None:
         self._bench, self._subjects = bench, subjects
         self._tasks, self._speed, self._wrote = tasks, speed, wrote
-        self._found: dict[str, list[Measured]] = {}
+        self._measured: dict[str, list[Measured]] = {}
         self._chunks: dict[str, dict[str, list[float]]] = {KLD: {}, PPL: {}}
         self.noise: tuple[Noise, ...] = ()
 
@@ -64,23 +64,23 @@ class ScoreTable:
         bench = self._bench
         missing = [s.sha256 for s in self._subjects if bench.known_divergence(s) is None]
         for subject in self._subjects:
-            left = len(set(missing))
-            found = bench.divergence(subject, left)
+            candidates = len(set(missing))
+            measured = bench.divergence(subject, candidates)
             missing = [digest for digest in missing if digest != subject.sha256]
-            self._chunks[KLD][subject.sha256] = found.value["chunks"]
-            if "nll" in found.value:  # earlier versions kept none
-                self._chunks[PPL][subject.sha256] = found.value["nll"]
-            self._keep(subject.sha256, found)
+            self._chunks[KLD][subject.sha256] = measured.value["chunks"]
+            if "nll" in measured.value:  # earlier versions kept none
+                self._chunks[PPL][subject.sha256] = measured.value["nll"]
+            self._keep(subject.sha256, measured)
 
-    def _keep(self, digest: str, found: Measured) -> None:
-        rows = self._found.setdefault(digest, [])
-        if found not in rows:
-            rows.append(found)
+    def _keep(self, digest: str, measured: Measured) -> None:
+        rows = self._measured.setdefault(digest, [])
+        if measured not in rows:
+            rows.append(measured)
         self._wrote()
 
     def scores(self, digest: str) -> Scores | None:
-        """What is known of a file so far; None without anything."""
-        rows = self._found.get(digest)
+        """What was measured of a file so far; None where nothing was."""
+        rows = self._measured.get(digest)
         if not rows:
             return None
         values: dict[str, Any] = {}
@@ -102,10 +102,10 @@ class ScoreTable:
 
         All of them are one family: see docs/statistics.md.
         """
-        found: list[Comparison] = []
-        for measure, known in self._chunks.items():
-            chunks = {names[d]: np.array(values) for d, values in known.items() if d in names}
-            found += paired.compare_divergences(measure, chunks)
+        family: list[Comparison] = []
+        for measure, by_digest in self._chunks.items():
+            chunks = {names[d]: np.array(means) for d, means in by_digest.items() if d in names}
+            family += paired.compare_divergences(measure, chunks)
         for data in self._tasks:
             answers = {
                 name: [bit == "1" for bit in choice.answers]
@@ -113,11 +113,11 @@ class ScoreTable:
                 for choice in self._choices(digest)
                 if choice.name == data.label
             }
-            found += [
+            family += [
                 paired.compare_answers(data.label, one, other, (answers[one], answers[other]))
                 for one, other in combinations(answers, 2)
             ]
-        return paired.claimed(found)
+        return paired.corrected(family)
 
     def _choices(self, digest: str) -> tuple[Any, ...]:
         scores = self.scores(digest)

@@ -74,16 +74,18 @@ def answers_of(
     `session` needs `unified` memory and a sequence for each answer of a task. Raises SettingsError
     for a task that does not fit, BuildError for logits that are no numbers.
     """
-    asked = [_tokenized(session, number, task) for number, task in enumerate(tasks, 1)]
-    found: list[bool] = []
+    questions = [_tokenized(session, number, task) for number, task in enumerate(tasks, 1)]
+    answers: list[bool] = []
     with ThreadPoolExecutor(threads) as pool:
-        for group in _packed(session, asked):
-            progress(len(found), len(tasks))
+        for group in _packed(session, questions):
+            progress(len(answers), len(tasks))
             session.clear()
             logits = session.decode(_batch(group))
-            found += _answered(pool, logits, group, f"{session.path.name} at task {len(found) + 1}")
+            answers += _answered(
+                pool, logits, group, f"{session.path.name} at task {len(answers) + 1}"
+            )
     progress(len(tasks), len(tasks))
-    return tuple(found)
+    return tuple(answers)
 
 
 def _tokenized(session: Session, number: int, task: ChoiceTask) -> Question:
@@ -96,7 +98,7 @@ def _tokenized(session: Session, number: int, task: ChoiceTask) -> Question:
         picks = _after_choice(texts, prefix, bases)
     else:
         picks = _whole(texts, prefix)
-    asked = Question(
+    question = Question(
         texts=texts,
         prefix=prefix,
         every=bool(task.bases),
@@ -104,16 +106,16 @@ def _tokenized(session: Session, number: int, task: ChoiceTask) -> Question:
         right=task.right,
         last_of_equals=bool(task.bases),
     )
-    if asked.tokens > session.n_ctx:
+    if question.tokens > session.n_ctx:
         raise SettingsError(
-            f"task {number} takes {asked.tokens} tokens, {session.n_ctx} fit; "
+            f"task {number} takes {question.tokens} tokens, {session.n_ctx} fit; "
             "raise evaluation.context"
         )
     if len(texts) > session.sequences:
         raise SettingsError(
             f"task {number} has {len(texts)} answers, {session.sequences} fit; leave it out"
         )
-    return asked
+    return question
 
 
 def _common(texts: Sequence[Sequence[int]]) -> int:
@@ -156,11 +158,11 @@ def _after_choice(
     return tuple(picks)
 
 
-def _packed(session: Session, asked: Sequence[Question]) -> Iterator[list[Question]]:
+def _packed(session: Session, questions: Sequence[Question]) -> Iterator[list[Question]]:
     """As many tasks at a time as memory, sequences and logits have room for."""
     group: list[Question] = []
     tokens = sequences = rows = 0
-    for task in asked:
+    for task in questions:
         full = (
             tokens + task.tokens > session.n_ctx
             or sequences + len(task.texts) > session.sequences
@@ -213,16 +215,16 @@ def _answered(
         raise BuildError(
             f"{where} gives logits that are no numbers (NaN or infinity); make the file again"
         )
-    found, first = [], 0
+    answers, first = [], 0
     for task in group:
         scores = [_mean(logits, norms, first, picks) for picks in task.picks]
         if task.last_of_equals:  # first > second ? first : second
             best = 0 if scores[0] > scores[1] else 1
         else:
             best = int(np.argmax(scores))
-        found.append(best == task.right)
+        answers.append(best == task.right)
         first += task.rows
-    return found
+    return answers
 
 
 def _mean(

@@ -48,8 +48,8 @@ def compare_logits(logits: Floats, packed: Codes, targets: Ints, out: Values) ->
 
     f32 throughout, sums as good as llama-perplexity's in f64.
     """
-    found = softmax(logits)
-    total, kld = found.total, np.zeros(len(targets))
+    candidate = softmax(logits)
+    total, kld = candidate.total, np.zeros(len(targets))
     scale, floor = scales(packed)
     some_lost = floor.min() <= SMALLEST
     for part in parts(logits.shape[1]):
@@ -66,7 +66,7 @@ def compare_logits(logits: Floats, packed: Codes, targets: Ints, out: Values) ->
     out["kld"], out["nll"], out["nll_base"] = kld, nll, nll_base
     out["delta_p"] = np.exp(-nll) - np.exp(-nll_base)
     # codes rise with log-probabilities, and the first of equals is the tool's choice too
-    out["same_top"] = found.best == codes_of(packed)[:, : logits.shape[1]].argmax(axis=1)
+    out["same_top"] = candidate.best == codes_of(packed)[:, : logits.shape[1]].argmax(axis=1)
 
 
 def require_same_vocabulary(words: Vocabulary, vocabulary: int, reference: str) -> None:
@@ -83,10 +83,10 @@ def require_same_tokens(words: Vocabulary, text: str, windows: TextWindows, refe
 
     A text's beginning will do: as many windows are compared as it fills.
     """
-    own = words.tokenize(text)
-    count = min(len(own) // windows.context, len(windows.tokens))
-    theirs = windows.tokens[:count].reshape(-1)
-    if not count or own[: count * windows.context] != theirs.tolist():
+    candidate_tokens = words.tokenize(text)
+    count = min(len(candidate_tokens) // windows.context, len(windows.tokens))
+    reference_tokens = windows.tokens[:count].reshape(-1)
+    if not count or candidate_tokens[: count * windows.context] != reference_tokens.tolist():
         raise BuildError(
             f"{words.path.name} cuts the text into other tokens than {reference}: another "
             "tokenizer; compare files of one model"
@@ -129,42 +129,51 @@ def measure_beside(
     threads: int,
     progress: Progress,
 ) -> tuple[Perplexity, Divergence]:
-    """The same with the reference loaded too, and no file.
+    """Perplexity and divergence of a candidate with its reference loaded too, and no file.
 
     While one model decodes, the other's logits are worked on. `journals` are the candidate's and
-    the reference's; the latter ends with the values of its perplexity. Raises as `measure`.
+    the reference's; the latter ends with the values of its perplexity. Goes on behind the last
+    group that both have. Raises as `measure_divergence`.
     """
-    journal, told = journals
+    journal, reference_journal = journals
     require_same_vocabulary(session, reference.vocabulary, reference.path.name)
-    total = len(windows.tokens)
-    packed = np.empty((windows.together * windows.scored, width(session.vocabulary)), np.uint16)
-
-    def keep_base(logits: Floats, targets: Ints, *, group: int, row: int, out: Values) -> None:
-        del group
-        out["nll"] = pack(logits, targets, packed[row : row + len(targets)])
-
-    def score(logits: Floats, targets: Ints, *, group: int, row: int, out: Values) -> None:
-        del group
-        compare_logits(logits, packed[row : row + len(targets)], targets, out)
-
+    total, packed = len(windows.tokens), _PackedGroup(windows, session.vocabulary)
+    done = min(len(journal.groups), len(reference_journal.groups))
+    journal.keep(done)
+    reference_journal.keep(done)
     with ThreadPoolExecutor(threads) as pool:
         last: Running | None = None
-        done = min(len(journal.groups), len(told.groups))
-        journal.keep(done)
-        told.keep(done)
         for group in range(done, windows.groups):
             progress(group * windows.together, total)
-            theirs = decode(reference, windows, group)
+            reference_logits = decode(reference, windows, group)
             if last:
                 journal.add(last.wait())
-            packing = Running(pool, reference, windows, group, theirs, keep_base)
-            ours = decode(session, windows, group)
-            told.add(packing.wait())
-            last = Running(pool, session, windows, group, ours, score)
+            packing = Running(pool, reference, windows, group, reference_logits, packed.pack)
+            logits = decode(session, windows, group)
+            reference_journal.add(packing.wait())
+            last = Running(pool, session, windows, group, logits, packed.compare)
         if last:
             journal.add(last.wait())
     progress(total, total)
     return summary(journal.values)
+
+
+class _PackedGroup:
+    """A group's log-probabilities of the reference, as rows of the file, [rows, width]."""
+
+    def __init__(self, windows: TextWindows, vocabulary: int) -> None:
+        rows = windows.together * windows.scored
+        self._packed: Codes = np.empty((rows, width(vocabulary)), np.uint16)
+
+    def pack(self, logits: Floats, targets: Ints, *, group: int, row: int, out: Values) -> None:
+        """Take the reference's logits in; their -ln p goes to `out`."""
+        del group
+        out["nll"] = pack(logits, targets, self._packed[row : row + len(targets)])
+
+    def compare(self, logits: Floats, targets: Ints, *, group: int, row: int, out: Values) -> None:
+        """Score the candidate's logits against those that were packed last."""
+        del group
+        compare_logits(logits, self._packed[row : row + len(targets)], targets, out)
 
 
 def summary(values: Values) -> tuple[Perplexity, Divergence]:

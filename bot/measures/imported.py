@@ -60,18 +60,18 @@ def read_imported(path: Path) -> tuple[Imported, ...]:
 
 def _json(path: Path, text: str, origin: str) -> Imported:
     try:
-        given: Any = json.loads(text)
-        name = str(given["model"])[:200]
-        size = _number(given, "size_gb")
+        document: Any = json.loads(text)
+        name = str(document["model"])[:200]
+        size = _number(document, "size_gb")
         return Imported(
             name=name,
             origin=origin,
             bytes=None if size is None else round(size * (1 << 30)),  # its "GB" are GiB
-            perplexity=_number(given, "perplexity"),
-            perplexity_error=_number(given, "ppl_error"),
-            kld=_named(given, _KLD),
-            choices={name: share / 100 for name, share in _named(given, _CHOICES).items()},
-            speed=_named(given, _SPEED),
+            perplexity=_number(document, "perplexity"),
+            perplexity_error=_number(document, "ppl_error"),
+            kld=_named(document, _KLD),
+            choices={name: share / 100 for name, share in _named(document, _CHOICES).items()},
+            speed=_named(document, _SPEED),
         )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise SettingsError(
@@ -79,14 +79,14 @@ def _json(path: Path, text: str, origin: str) -> Imported:
         ) from error
 
 
-def _number(given: Mapping[str, Any], key: str) -> float | None:
-    value = given.get(key)
+def _number(document: Mapping[str, Any], key: str) -> float | None:
+    value = document.get(key)
     return None if value is None else float(value)
 
 
-def _named(given: Mapping[str, Any], keys: Mapping[str, str]) -> dict[str, float]:
-    found = {name: _number(given, key) for name, key in keys.items()}
-    return {name: value for name, value in found.items() if value is not None}
+def _named(document: Mapping[str, Any], keys: Mapping[str, str]) -> dict[str, float]:
+    numbers = {name: _number(document, key) for name, key in keys.items()}
+    return {name: value for name, value in numbers.items() if value is not None}
 
 
 def _table(text: str, origin: str) -> tuple[Imported, ...]:
@@ -117,19 +117,19 @@ def _of_table(name: str, values: dict[str, float], origin: str) -> Imported:
 def _log(name: str, text: str, origin: str) -> tuple[Imported, ...]:
     kld: dict[str, float] = {}
     for key, pattern in _LOG.items():
-        if found := re.search(pattern, text, re.MULTILINE):
-            kld[key] = float(found[1])
+        if match := re.search(pattern, text, re.MULTILINE):
+            kld[key] = float(match[1])
             if key == "mean":
-                kld["mean_error"] = float(found[2])
+                kld["mean_error"] = float(match[2])
     ppl = re.search(r"PPL(?:\(Q\))?\s*[:=] *([\d.]+) (?:\+/-|±) +([\d.]+)", text)
     choices: dict[str, float] = {}
     tasks = re.findall(r"^\d+\t([\d.]+)%\t\[", text, re.MULTILINE)
     if tasks:
         choices["HellaSwag"] = float(tasks[-1]) / 100
-    if found := re.search(r"Final Winogrande score\(\d+ tasks\): ([\d.]+)", text):
-        choices["Winogrande"] = float(found[1]) / 100
-    if found := re.search(r"^Final result: ([\d.]+) \+/-", text, re.MULTILINE):
-        choices["multiple choice"] = float(found[1]) / 100
+    if match := re.search(r"Final Winogrande score\(\d+ tasks\): ([\d.]+)", text):
+        choices["Winogrande"] = float(match[1]) / 100
+    if match := re.search(r"^Final result: ([\d.]+) \+/-", text, re.MULTILINE):
+        choices["multiple choice"] = float(match[1]) / 100
     if not (kld or ppl or choices):
         return ()
     return (

@@ -37,8 +37,8 @@ def coded(values: Values) -> str:
     return b64encode(values.tobytes()).decode()
 
 
-def decoded(text: str) -> Values:
-    """What `coded` said. Raises ValueError for anything else."""
+def values_of(text: str) -> Values:
+    """The values that `coded` gave as text. Raises ValueError for anything else."""
     return np.frombuffer(b64decode(text, validate=True), TOKEN)
 
 
@@ -48,12 +48,12 @@ class Journal:
     def __init__(self, path: Path, key: str) -> None:
         self.path = path
         self._head = MAGIC + bytes.fromhex(key)
-        self.groups, whole = _read(path, self._head)
+        self.groups, size = _read(path, self._head)
         path.parent.mkdir(parents=True, exist_ok=True)
-        if not whole:
+        if not size:
             path.write_bytes(self._head)
         else:
-            os.truncate(path, whole)
+            os.truncate(path, size)
 
     def add(self, values: Values) -> None:
         """Keep the next group."""

@@ -63,10 +63,10 @@ class _Room(threading.local):
 
     def take(self, name: str, rows: int, columns: int) -> Floats:
         """An f32 array [rows, columns] with anything in it, this thread's own."""
-        kept = self._kept.get(name)
-        if kept is None or kept.size < rows * columns:
-            kept = self._kept[name] = np.empty(rows * columns, np.float32)
-        return kept[: rows * columns].reshape(rows, columns)
+        buffer = self._kept.get(name)
+        if buffer is None or buffer.size < rows * columns:
+            buffer = self._kept[name] = np.empty(rows * columns, np.float32)
+        return buffer[: rows * columns].reshape(rows, columns)
 
 
 _room = _Room()
@@ -83,11 +83,11 @@ def dot(left: Floats, right: Floats) -> Doubles:
     Runs of 1,024 are summed in f32, in the processor's many lanes, and their sums in f64: a
     quarter of the time of f64 throughout, within 1e-7 of the sum of magnitudes of it.
     """
-    whole = left.shape[1] // RUN * RUN
-    runs = [side[:, :whole].reshape(len(side), -1, RUN) for side in (left, right)]
+    end_of_runs = left.shape[1] // RUN * RUN
+    runs = [side[:, :end_of_runs].reshape(len(side), -1, RUN) for side in (left, right)]
     total = np.vecdot(*runs).sum(axis=1, dtype=np.float64)
-    found: Doubles = total + np.vecdot(left[:, whole:], right[:, whole:])
-    return found
+    sums: Doubles = total + np.vecdot(left[:, end_of_runs:], right[:, end_of_runs:])
+    return sums
 
 
 class Softmax(NamedTuple):
@@ -117,8 +117,8 @@ def softmax(logits: Floats) -> Softmax:
 
 def nll_of(logits: Floats, targets: Ints) -> Floats:
     """-ln p(target) of each row, in f32."""
-    found: Floats = softmax(logits).total - logits[np.arange(len(targets)), targets]
-    return found
+    nll: Floats = softmax(logits).total - logits[np.arange(len(targets)), targets]
+    return nll
 
 
 def pack(logits: Floats, targets: Ints, out: Codes) -> Floats:
@@ -127,8 +127,8 @@ def pack(logits: Floats, targets: Ints, out: Codes) -> Floats:
     log_softmax(…, uint16_t *, …) of perplexity.cpp. A row that is not finite is not packed.
     """
     rows, vocabulary = logits.shape
-    _, highest, log_sum = found = softmax(logits)
-    nll: Floats = found.total - logits[np.arange(rows), targets]
+    _, highest, log_sum = normalizer = softmax(logits)
+    nll: Floats = normalizer.total - logits[np.arange(rows), targets]
     if not np.isfinite(nll).all():
         return nll
     lowest = np.maximum(logits.min(axis=1), highest - np.float32(16))
@@ -175,8 +175,8 @@ def unpack_one(rows: Codes, tokens: Ints) -> Floats:
     """The log-probability of one token in each row of the file."""
     scale, floor = scales(rows)
     codes = codes_of(rows)[np.arange(len(rows)), tokens]
-    found: Floats = codes.astype(np.float32) * scale + floor
-    return found
+    log_p: Floats = codes.astype(np.float32) * scale + floor
+    return log_p
 
 
 def room_for_codes(rows: int, vocabulary: int) -> Codes:
@@ -197,13 +197,13 @@ class BaseFile:
     def read(self, start: int, stop: int) -> Codes:
         """Rows `start` to `stop` of the whole file, [rows, width]; the thread's own until next."""
         rows = room_for_codes(stop - start, self.vocabulary)
-        left = rows.reshape(-1).view(np.uint8).data
+        unread = rows.reshape(-1).view(np.uint8).data
         place = self.offset + start * rows.shape[1] * 2
-        while left:
-            count = os.preadv(self.descriptor, [left], place)
+        while unread:
+            count = os.preadv(self.descriptor, [unread], place)
             if not count:
                 raise BuildError(f"{self.path} became shorter; measure the reference again")
-            left, place = left[count:], place + count
+            unread, place = unread[count:], place + count
         return rows
 
     def __enter__(self) -> Self:
@@ -229,10 +229,10 @@ def open_base(path: Path) -> BaseFile:
         if header.size != 3 or (header <= 0).any():
             raise BuildError(f"{path} is damaged; measure the reference again")
         context, vocabulary, chunks = (int(n) for n in header)
-        size, whole = path.stat().st_size, base_bytes(vocabulary, context, chunks)
-        if size != whole:
+        size, expected = path.stat().st_size, base_bytes(vocabulary, context, chunks)
+        if size != expected:
             raise BuildError(
-                f"{path} is not whole, {size:,} bytes of {whole:,}; measure the reference again"
+                f"{path} is not whole, {size:,} bytes of {expected:,}; measure the reference again"
             )
         tokens = np.fromfile(file, np.int32, context * chunks)
         offset = file.tell()
@@ -259,8 +259,8 @@ def write_base_header(descriptor: int, vocabulary: int, windows: TextWindows) ->
 
 def write_rows(descriptor: int, rows: Codes, start: int, windows: TextWindows) -> None:
     """Rows of the file, the first being row `start` of all. Any thread may write its own."""
-    left = rows.reshape(-1).view(np.uint8).data
+    unwritten = rows.reshape(-1).view(np.uint8).data
     place = HEADER + windows.tokens.nbytes + start * rows.shape[1] * 2
-    while left:
-        count = os.pwrite(descriptor, left, place)
-        left, place = left[count:], place + count
+    while unwritten:
+        count = os.pwrite(descriptor, unwritten, place)
+        unwritten, place = unwritten[count:], place + count

@@ -1,7 +1,7 @@
 """Measures of files that strangers may have made: works for a child, see bot/apart/worker.py.
 
-Each opens its file itself. What a pass found of a group of windows is told as soon as it is
-known, so that whoever waits keeps it and a later call goes on from there.
+Each opens its file itself. A pass sends each group's values as soon as it has them, so that its
+parent keeps them in a journal and a later call goes on from there.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bot.clients.llama.session import Session
 from bot.clients.llama.vocabulary import vocabulary_of
 from bot.errors import BuildError
 from bot.measures import choices, divergence, perplexity, speed
-from bot.measures.journal import TOKEN, Journal, Values, coded, decoded
+from bot.measures.journal import TOKEN, Journal, Values, coded, values_of
 from bot.measures.logits import open_base
 from bot.measures.tasks import ChoiceTask
 from bot.measures.windows import TextWindows, cut, sequences
@@ -48,7 +48,7 @@ class Reading:
     lanes: int = 1
 
     def session(self, windows: TextWindows) -> Session:
-        """It, with room for a group of the windows."""
+        """The model loaded, with room for a group of the windows."""
         return self.model.session(
             windows.together * windows.context,
             sequences=windows.together,
@@ -80,7 +80,7 @@ def cut_text(voice: Voice, path: Path, text: str, how: Cutting) -> Cut:
         )
 
 
-def require_same(
+def require_same_cut(
     voice: Voice, path: Path, text: str, windows: TextWindows, reference: Reference
 ) -> None:
     """Raise BuildError unless the file cuts a text as its reference did.
@@ -94,7 +94,7 @@ def require_same(
             part = text[: BEGINNING * windows.context]
             first = replace(windows, tokens=windows.tokens[:1])
             divergence.require_same_tokens(words, part, first, reference.name)
-        elif reference.whole:
+        elif reference.all_windows:
             divergence.require_same_tokens(words, text, windows, reference.name)
 
 
@@ -105,7 +105,7 @@ class Reference:
     name: str
     vocabulary: int
     tokenizer: str | None  # None where a file of log-probabilities is the reference
-    whole: bool  # whether all windows are compared
+    all_windows: bool  # whether they are compared, and not the text's beginning alone
 
 
 def perplexity_pass(
@@ -161,15 +161,15 @@ def pass_beside(
     windows: TextWindows,
     *,
     done: list[str],
-    told: list[str],
+    reference_done: list[str],
 ) -> tuple[Perplexity, Divergence]:
-    """The same with the reference loaded beside; `told` are the reference's own groups."""
-    with reference.session(windows) as theirs, reading.session(windows) as session:
+    """The same with the reference loaded beside, after both models' groups that are done."""
+    with reference.session(windows) as reference_session, reading.session(windows) as session:
         return divergence.measure_beside(
             session,
-            theirs,
+            reference_session,
             windows,
-            (Relayed(voice, 0, done), Relayed(voice, 1, told)),
+            (Relayed(voice, 0, done), Relayed(voice, 1, reference_done)),
             threads=reading.model.threads,
             progress=voice.progress,
         )
@@ -195,47 +195,47 @@ def speeds_of(voice: Voice, model: Loading, *, repetitions: int) -> tuple[Speed,
 
 
 class Relayed(Journal):
-    """A pass's journal in a child: it tells number `number` of its parent's journals."""
+    """A pass's journal in a child: what it gets goes to number `number` of its parent's."""
 
     def __init__(self, voice: Voice, number: int, done: Sequence[str]) -> None:
         self._voice, self._number = voice, number
-        self.groups = [decoded(group) for group in done]
+        self.groups = [values_of(group) for group in done]
 
     def add(self, values: Values) -> None:
-        """Tell the next group."""
+        """Send the next group."""
         self.groups.append(values)
         self._voice.tell({"journal": self._number, "group": coded(values)})
 
     def keep(self, groups: int) -> None:
-        """Tell that no more of the groups count."""
+        """Send that only the first `groups` count."""
         del self.groups[groups:]
         self._voice.tell({"journal": self._number, "keep": groups})
 
 
 class Listener:
-    """The parent's side: keeps what a pass tells, where it has the shape that was asked for."""
+    """The parent's side: keeps what a pass sends, where it has the shape that was asked for."""
 
     def __init__(self, windows: TextWindows, *journals: Journal) -> None:
         self._windows, self._journals = windows, journals
 
-    def hear(self, told: Any) -> None:
+    def hear(self, message: Any) -> None:
         """Take a message of `Relayed`. Raises ValueError for anything else."""
-        if not isinstance(told, dict) or type(number := told.get("journal")) is not int:
+        if not isinstance(message, dict) or type(number := message.get("journal")) is not int:
             raise ValueError("no journal")
         if not 0 <= number < len(self._journals):
             raise ValueError("another journal")
         journal = self._journals[number]
-        if "keep" in told:
-            _cut_back(journal, told["keep"])
+        if "keep" in message:
+            _cut_back(journal, message["keep"])
         else:
-            journal.add(self._group(len(journal.groups), told.get("group")))
+            journal.add(self._group(len(journal.groups), message.get("group")))
 
-    def _group(self, number: int, told: Any) -> Values:
-        left = len(self._windows.tokens) - number * self._windows.together
-        rows = min(left, self._windows.together) * self._windows.scored
-        if rows <= 0 or not isinstance(told, str):
+    def _group(self, number: int, group: Any) -> Values:
+        windows_left = len(self._windows.tokens) - number * self._windows.together
+        rows = min(windows_left, self._windows.together) * self._windows.scored
+        if rows <= 0 or not isinstance(group, str):
             raise ValueError("no group")
-        values = decoded(told)
+        values = values_of(group)
         truth = values.view(np.uint8).reshape(len(values), -1)[:, _TRUTH]
         numbers = all(np.isfinite(values[name]).all() for name in _NUMBERS)
         if len(values) != rows or not numbers or truth.max() > 1:
@@ -249,13 +249,13 @@ def _cut_back(journal: Journal, groups: Any) -> None:
     journal.keep(groups)
 
 
-def require_cut(name: str, found: Cut, how: Cutting) -> Cut:
-    """A text's windows as a child told them. Raises BuildError where they cannot be such."""
-    windows, tokens = found.windows, found.windows.tokens
+def require_cut(name: str, text_cut: Cut, how: Cutting) -> Cut:
+    """A text's windows as a child gave them. Raises BuildError where they cannot be such."""
+    windows, tokens = text_cut.windows, text_cut.windows.tokens
     most = how.limit or len(tokens)
     first = how.context // 2 if how.stride is None else how.context - 1 - how.stride
     shape = (windows.context, windows.first, windows.together)
     good = shape == (how.context, first, sequences(how.context)) and 1 <= len(tokens) <= most
-    if not good or not 0 <= tokens.min() <= tokens.max() < found.vocabulary <= MOST_WORDS:
+    if not good or not 0 <= tokens.min() <= tokens.max() < text_cut.vocabulary <= MOST_WORDS:
         raise BuildError(f"{name} cuts a text into what are no tokens of it; do not use it")
-    return found
+    return text_cut

@@ -45,19 +45,19 @@ class Running:
         targets = windows.targets(group)
         self._values = empty(len(targets))
         per_window, block = windows.scored, rows_at_once(logits.shape[1])
-        given = logits.reshape(-1, per_window + 1, logits.shape[1])
+        window_logits = logits.reshape(-1, per_window + 1, logits.shape[1])
 
         def work(window: int, first: int, last: int) -> None:
             for start in range(first, last, block):
                 stop, before = min(start + block, last), window * per_window
                 at = slice(before + start, before + stop)
-                rows, out = given[window, start:stop], self._values[at]
+                rows, out = window_logits[window, start:stop], self._values[at]
                 score(rows, targets[at], group=group, row=before + start, out=out)
 
         step = block * BLOCKS
         self._work = [
             pool.submit(work, window, first, min(first + step, per_window))
-            for window in range(len(given))
+            for window in range(len(window_logits))
             for first in range(0, per_window, step)
         ]
 

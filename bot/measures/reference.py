@@ -7,7 +7,7 @@ from typing import Literal
 
 from bot.errors import CapacityError
 
-Wanted = Literal["auto", "file", "beside"]
+Preference = Literal["auto", "file", "beside"]
 MICRO_BATCH = 512
 SOME = 256 << 20  # bytes: key-value memory, states, what the library itself takes
 
@@ -39,8 +39,8 @@ class Free:
     def shortage(self, need: Need) -> str:
         """What is needed and what is there."""
         if self.device is None:
-            there = f"{(need.host + need.device) / 1e9:.2f} GB of memory, {self.host / 1e9:.2f} GB"
-            return f"{there} are free"
+            memory = f"{(need.host + need.device) / 1e9:.2f} GB of memory, {self.host / 1e9:.2f} GB"
+            return f"{memory} are free"
         return (
             f"{need.device / 1e9:.2f} GB on the GPU and {need.host / 1e9:.2f} GB beside it, "
             f"{self.device / 1e9:.2f} and {self.host / 1e9:.2f} GB are free"
@@ -71,7 +71,7 @@ class ReferenceChoice:
 
 
 def choose(
-    wanted: Wanted, *, candidates: int, disk: int, free_disk: int, both: Need, free: Free
+    preference: Preference, *, candidates: int, disk: int, free_disk: int, both: Need, free: Free
 ) -> ReferenceChoice:
     """File or beside, for `candidates` files still to be measured.
 
@@ -81,7 +81,9 @@ def choose(
     """
     on_disk, in_memory = disk <= free_disk, free.holds(both)
     size = f"{disk / 1e9:.2f} GB of log-probabilities"
-    if wanted == "file" or (wanted == "auto" and on_disk and (candidates > 1 or not in_memory)):
+    if preference == "file" or (
+        preference == "auto" and on_disk and (candidates > 1 or not in_memory)
+    ):
         if not on_disk:
             raise CapacityError(
                 f"the reference takes {size}, {max(free_disk, 0) / 1e9:.2f} GB of disk are free; "
@@ -91,7 +93,7 @@ def choose(
         return ReferenceChoice(beside=False, reason=f"{size} on disk, for {candidates} to compare")
     if in_memory:
         return ReferenceChoice(beside=True, reason="beside the candidate in memory, no file")
-    if wanted == "beside":
+    if preference == "beside":
         raise CapacityError(
             f"reference and candidate together need {free.shortage(both)}; let "
             "evaluation.reference be auto"

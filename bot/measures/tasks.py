@@ -174,8 +174,8 @@ def _jsonl(path: Path, data: bytes) -> list[ChoiceTask]:
 
 def _object(path: Path, number: int, line: str) -> ChoiceTask:
     try:
-        given: Any = json.loads(line)
-        question, choices, right = given["question"], given["choices"], given["answer"]
+        row: Any = json.loads(line)
+        question, choices, right = row["question"], row["choices"], row["answer"]
         good = isinstance(question, str) and question and isinstance(choices, list)
         good = good and all(isinstance(choice, str) and choice for choice in choices)
         good = good and type(right) is int and 0 <= right < len(choices) <= MOST_CHOICES
@@ -190,10 +190,10 @@ def _object(path: Path, number: int, line: str) -> ChoiceTask:
 
 def draw_tasks(tasks: Sequence[ChoiceTask], count: int | None) -> list[ChoiceTask]:
     """HellaSwag's tasks: Lemire's method on std::mt19937(1), always, so that fewer are a prefix."""
-    left = list(tasks)
+    remaining = list(tasks)
     draws = _raw_draws()
-    wanted = len(left) if count is None else min(count, len(left))
-    return [left.pop(_below(len(left), draws)) for _ in range(wanted)]
+    size = len(remaining) if count is None else min(count, len(remaining))
+    return [remaining.pop(_below(len(remaining), draws)) for _ in range(size)]
 
 
 def draw_scaled(tasks: Sequence[ChoiceTask], count: int | None) -> list[ChoiceTask]:
@@ -207,14 +207,16 @@ def draw_scaled(tasks: Sequence[ChoiceTask], count: int | None) -> list[ChoiceTa
 
 
 def _scaled(size: int, count: int) -> Iterator[int]:
-    left, draws = list(range(size)), _raw_draws()
+    remaining, draws = list(range(size)), _raw_draws()
     scale = np.float32(2.0**-32)
     for _ in range(count):
-        at = int(scale * np.float32(draws()) * np.float32(len(left)))
-        at = min(at, len(left) - 1)  # f32 may round up to the end, where the tool reads past it
-        yield left[at]
-        left[at] = left[-1]
-        left.pop()
+        at = int(scale * np.float32(draws()) * np.float32(len(remaining)))
+        at = min(
+            at, len(remaining) - 1
+        )  # f32 may round up to the end, where the tool reads past it
+        yield remaining[at]
+        remaining[at] = remaining[-1]
+        remaining.pop()
 
 
 def _raw_draws() -> Callable[[], int]:

@@ -26,15 +26,15 @@ from bot.errors import SettingsError
 Ints = NDArray[np.int32]
 
 
-def _told(tokens: Ints) -> list[Any]:
+def _as_json(tokens: Ints) -> list[Any]:
     return [int(tokens.shape[1]), b64encode(tokens.astype("<i4").tobytes()).decode()]
 
 
-def _heard(told: Any) -> Ints:
-    """What `_told` said. Raises ValueError for anything else."""
-    if isinstance(told, np.ndarray):
-        return told
-    match told:
+def _from_json(pair: Any) -> Ints:
+    """Tokens, [windows, context], of what `_as_json` gave. Raises ValueError for anything else."""
+    if isinstance(pair, np.ndarray):
+        return pair
+    match pair:
         case [int(context), str(coded)] if context > 0:
             tokens = np.frombuffer(b64decode(coded, validate=True), "<i4")
             return tokens.reshape(-1, context).astype(np.int32)
@@ -42,7 +42,7 @@ def _heard(told: Any) -> Ints:
 
 
 # tokens on their way between processes
-Tokens = Annotated[Ints, PlainValidator(_heard), PlainSerializer(_told)]
+Tokens = Annotated[Ints, PlainValidator(_from_json), PlainSerializer(_as_json)]
 TOGETHER = 2048  # tokens decoded at once: llama-perplexity's own batch
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bot.apart import errand, sandbox
-from bot.apart.sandbox import Limits, Wanted
+from bot.apart.sandbox import IsolationSetting, Limits
 from bot.disk.writing import writing
 from bot.errors import BotError, BuildError
 from bot.foreign import printable, read_bounded
@@ -110,7 +110,9 @@ def pictures(
     return [sketch.picture(folder) for sketch in drawn], names
 
 
-def draw_pictures(results: Results, folder: Path, isolation: Wanted = "best") -> dict[str, str]:
+def draw_pictures(
+    results: Results, folder: Path, isolation: IsolationSetting = "best"
+) -> dict[str, str]:
     """Have every plot drawn into `folder`; the names of those left out, each with the reason.
 
     Nothing of an earlier plot of that name stays. Raises CapacityError where the system has not the

@@ -202,7 +202,7 @@ def _tasks(workplace: Workplace, wanted: Path) -> None:
         return
     if path.is_file():
         _plain(path)
-    found = data.find_one(workplace, wanted)
+    found = data.find_task_set(workplace, wanted)
     read_tasks(found.path, found.kind or "hellaswag", 1)
 
 

@@ -248,7 +248,7 @@ def _run(
         watch=watch,
         reads=_seen(job),
         writes=(job.work.resolve(),),
-        wanted=job.options.terms.isolation,
+        isolation_setting=job.options.terms.isolation,
     )
     files = sorted(out.glob("*.gguf"))
     if code or not files:

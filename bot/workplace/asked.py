@@ -85,54 +85,48 @@ def ordered(
 ) -> Order:
     """The same of profiles that are read already."""
     plain = baselines(settings.quantize.baselines)
-    weighed = any([one.imatrix for one in profiles] + [one.imatrix for one in plain])
-    matrix, measured = (
-        calibration_inputs(settings) if weighed else None,
-        evaluation_inputs(settings),
-    )
+    weighed = any(profile.imatrix for profile in profiles) or any(b.imatrix for b in plain)
+    matrix = calibration_inputs(settings) if weighed else None
+    measured = evaluation_inputs(settings)
     llama = version("llama-cpp-python")
-    stored = {one.tier: _stored(one) for one in profiles}
-    named = [one.name for one in plain]
+    stored = {profile.tier: _profile_inputs(profile) for profile in profiles}
+    named = [baseline.name for baseline in plain]
     key = digest([repo_id or name, commit, stored, named, llama, matrix, measured])
-    common = [repo_id or name, commit, llama, _made(settings)]
+    common = [repo_id or name, commit, llama, _file_inputs(settings)]
+    weighing = [matrix, settings.quantize.missing_data]  # tensors without data of a matrix, too
     asked = AskedFor(
         tiers={
-            one.tier: digest(
-                [*common, stored[one.tier], [matrix, _rounded(settings)] if one.imatrix else None]
+            profile.tier: digest(
+                [*common, stored[profile.tier], weighing if profile.imatrix else None]
             )
-            for one in profiles
+            for profile in profiles
         },
-        rest=digest([named, measured, [dump(one) for one in profiles], _shown(settings)]),
+        rest=digest([named, measured, [dump(p) for p in profiles], _card_inputs(settings)]),
     )
     return Order(pinned=pinned or Pinned(name=name, commit=commit), key=key, asked=asked)
 
 
-def _stored(profile: Profile) -> dict[str, Any]:
+def _profile_inputs(profile: Profile) -> dict[str, Any]:
     """All of a profile that decides its file."""
     return profile.model_dump(mode="json", exclude=set(SHOWN))
 
 
-def _made(settings: Settings) -> list[Any]:
+def _file_inputs(settings: Settings) -> list[Any]:
     """How files are made, whatever their tier."""
-    wanted, convert = settings.quantize, settings.convert
+    quantize, convert = settings.quantize, settings.convert
     other = toolchain.commit_of(convert.llama_cpp) if convert.llama_cpp else None
-    return [wanted.stamp, wanted.shard, settings.publish.file, convert.mtp, other]
+    return [quantize.stamp, quantize.shard, settings.publish.file, convert.mtp, other]
 
 
-def _rounded(settings: Settings) -> str:
-    """What becomes of tensors that an importance matrix says nothing of."""
-    return settings.quantize.missing_data
-
-
-def _shown(settings: Settings) -> list[Any]:
+def _card_inputs(settings: Settings) -> list[Any]:
     """What decides the card and all that lies beside the tiers."""
     measures = settings.evaluation.model_dump(mode="json", exclude=set(MACHINE))
     return [
         version("apex-bot"),
         measures,
         {
-            name: one.model_dump(mode="json", exclude={"path"})
-            for name, one in settings.data.items()
+            name: source.model_dump(mode="json", exclude={"path"})
+            for name, source in settings.data.items()
         },
         [sha256(path) for path in settings.evaluation.imported if path.is_file()],
         settings.calibration.name,
@@ -160,13 +154,17 @@ def calibration_inputs(settings: Settings) -> dict[str, Any]:
 
     Raises SettingsError for a file that is not there.
     """
-    wanted = settings.calibration
-    if wanted.file is not None:
-        if not wanted.file.is_file():
-            raise SettingsError(f"{wanted.file} does not exist; mend calibration.file")
-        return {"file": hash_of_file(settings, wanted.file)}
-    texts = [_portion(one) for one in wanted.texts]
-    sizes = {"context": wanted.context, "chunks": wanted.chunks, "batch": wanted.batch}
+    calibration = settings.calibration
+    if calibration.file is not None:
+        if not calibration.file.is_file():
+            raise SettingsError(f"{calibration.file} does not exist; mend calibration.file")
+        return {"file": hash_of_file(settings, calibration.file)}
+    texts = [_portion(source) for source in calibration.texts]
+    sizes = {
+        "context": calibration.context,
+        "chunks": calibration.chunks,
+        "batch": calibration.batch,
+    }
     return {"texts": texts, **sizes}
 
 
@@ -182,35 +180,40 @@ def hash_of_file(settings: Settings, path: Path) -> str:
     return done.files[0].sha256
 
 
-def _portion(one: CalibrationSource) -> dict[str, Any]:
+def _portion(source: CalibrationSource) -> dict[str, Any]:
     """A text of the mix: by its hash, or by the commit that it is pinned at."""
-    if one.path is None:
-        content = one.sha256 or text_origin(one)
+    if source.path is None:
+        content = source.sha256 or text_origin(source)
     else:
-        path = one.path.expanduser()
+        path = source.path.expanduser()
         if not path.is_file():
             raise SettingsError(f"calibration text {path} does not exist; mend calibration.texts")
-        content = one.sha256 or sha256(path)
-    return {"name": one.label, "content": content, "weight": one.weight, "licence": one.licence}
+        content = source.sha256 or sha256(path)
+    return {
+        "name": source.label,
+        "content": content,
+        "weight": source.weight,
+        "licence": source.licence,
+    }
 
 
 def evaluation_inputs(settings: Settings) -> dict[str, Any]:
     """All that decides the numbers but the files and the machine."""
-    wanted = settings.evaluation
+    evaluation = settings.evaluation
     return {
         "version": METRICS_VERSION,
-        "text": dump(_named(settings, wanted.text)),
-        "context": wanted.context,
-        "chunks": wanted.chunks,
-        "stride": wanted.stride,
-        "tasks": [dump(_named(settings, path)) for path in wanted.tasks],
-        "task_count": wanted.task_count,
+        "text": dump(_named(settings, evaluation.text)),
+        "context": evaluation.context,
+        "chunks": evaluation.chunks,
+        "stride": evaluation.stride,
+        "tasks": [dump(_named(settings, path)) for path in evaluation.tasks],
+        "task_count": evaluation.task_count,
     }
 
 
-def _named(settings: Settings, wanted: Path) -> Text:
+def _named(settings: Settings, path: Path) -> Text:
     """A text by its name in `data`, where the hash stands already, or by its path."""
-    entry = settings.data.get(str(wanted))
+    entry = settings.data.get(str(path))
     if entry is None:
-        return text_of(wanted)
-    return Text(name=str(wanted), sha256=entry.sha256, origin=entry.licence)
+        return text_of(path)
+    return Text(name=str(path), sha256=entry.sha256, origin=entry.licence)

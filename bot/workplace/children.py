@@ -46,13 +46,13 @@ def room_for(
     settings: Settings, file: Path, *beside: Path, writes: tuple[Path, ...] = (), **more: Any
 ) -> Room:
     """What a work on `file` sees: it, its shards, what is named `beside`; `more` is `Room`'s."""
-    seen = [place for path in (file, *beside) for place in places(path, settings.workdir)]
+    visible = [p for path in (file, *beside) for p in paths_of_file(path, settings.workdir)]
     for folder in writes:
         folder.mkdir(parents=True, exist_ok=True)
     return Room(
         about=file,
         terms=terms_of(settings),
-        reads=tuple(dict.fromkeys(seen)),
+        reads=tuple(dict.fromkeys(visible)),
         writes=writes,
         **more,
     )
@@ -68,8 +68,8 @@ def loading(path: Path, llama: LlamaSettings) -> Loading:
     )
 
 
-def places(path: Path, workdir: Path) -> tuple[Path, ...]:
-    """What shows a file in a cell: its folder where that is one of ours, else it and its shards.
+def paths_of_file(path: Path, workdir: Path) -> tuple[Path, ...]:
+    """Paths that show a file in a cell: its folder where that is ours, else it and its shards.
 
     A folder of ours holds the files of one job, one source or one measure, and more of them come.
     """

@@ -19,7 +19,7 @@ LINES = {  # what stands in bot.yaml instead
     (TASKS,): "evaluation: {tasks: [FILE]}",
     (TEXT, TASKS): "evaluation: {text: FILE, tasks: [FILE]}",
 }
-SAID = (
+ADVICE = (
     "only the demo's few pages, which say nothing of a real model; add to bot.yaml `{lines}`, "
     "or `demo_texts: true` to take them all the same"
 )
@@ -38,35 +38,38 @@ def not_named(
     matrix = (MATRIX,) if MATRIX in uses and _calibrated(settings, tiers) else ()
     for keys in (matrix, tuple(key for key in _measured(settings) if key in uses)):
         if keys:
-            yield keys[0], SAID.format(lines=LINES[keys])
+            yield keys[0], ADVICE.format(lines=LINES[keys])
 
 
 def refuse(settings: Settings, uses: Collection[str]) -> None:
     """Raise SettingsError where what is asked for would be the demo's."""
-    found = [f"{key}: {text}" for key, text in not_named(settings, uses, ())]
-    if found:
-        raise SettingsError("; ".join(found))
+    complaints = [f"{key}: {text}" for key, text in not_named(settings, uses, ())]
+    if complaints:
+        raise SettingsError("; ".join(complaints))
 
 
 def _calibrated(settings: Settings, tiers: Sequence[str]) -> bool:
     """Whether a matrix has to be made of a text of the demo's."""
-    wanted = settings.calibration
-    if wanted.file or not any(one.path and is_demo(one.path) for one in wanted.texts):
+    calibration = settings.calibration
+    if calibration.file or not any(
+        source.path and is_demo(source.path) for source in calibration.texts
+    ):
         return False
-    made = [one.imatrix for one in load_profiles(settings.profiles, tiers or None)]
-    return any(made + [one.imatrix for one in baselines(settings.quantize.baselines)])
+    profiles = load_profiles(settings.profiles, tiers or None)
+    plain = baselines(settings.quantize.baselines)
+    return any(profile.imatrix for profile in profiles) or any(b.imatrix for b in plain)
 
 
 def _measured(settings: Settings) -> Iterator[str]:
-    wanted = settings.evaluation
-    if _of_demo(settings, wanted.text):
+    evaluation = settings.evaluation
+    if _of_demo(settings, evaluation.text):
         yield TEXT
-    if any(_of_demo(settings, path) for path in wanted.tasks):
+    if any(_of_demo(settings, path) for path in evaluation.tasks):
         yield TASKS
 
 
-def _of_demo(settings: Settings, wanted: Path) -> bool:
-    entry = settings.data.get(str(wanted))
+def _of_demo(settings: Settings, path: Path) -> bool:
+    entry = settings.data.get(str(path))
     if entry is None:
-        return is_demo(wanted)
+        return is_demo(path)
     return entry.repository is None and is_demo(entry.path)

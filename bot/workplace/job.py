@@ -67,13 +67,17 @@ class Job:
         """All that decides the importance matrix but the model."""
         if not self.plan.needs_imatrix:
             return None
-        wanted = self.settings.calibration
-        if wanted.file is not None:
-            if not wanted.file.is_file():
-                raise SettingsError(f"{wanted.file} does not exist; mend calibration.file")
-            return {"file": asked.hash_of_file(self.settings, wanted.file)}
+        calibration = self.settings.calibration
+        if calibration.file is not None:
+            if not calibration.file.is_file():
+                raise SettingsError(f"{calibration.file} does not exist; mend calibration.file")
+            return {"file": asked.hash_of_file(self.settings, calibration.file)}
         texts = [dump(text) for text in calibration_texts(self.workplace)]
-        sizes = {"context": wanted.context, "chunks": wanted.chunks, "batch": wanted.batch}
+        sizes = {
+            "context": calibration.context,
+            "chunks": calibration.chunks,
+            "batch": calibration.batch,
+        }
         return {"texts": texts, **sizes}
 
     @cached_property

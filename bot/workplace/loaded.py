@@ -44,7 +44,9 @@ def expanded(voice: Voice, source: Path, target: Path, *, threads: int) -> None:
         to_bf16(source, target, threads)
 
 
-def types_told(voice: Voice, source: Path, *, file_type: int, weighed: bool) -> dict[str, str]:
+def chosen_tensor_types(
+    voice: Voice, source: Path, *, file_type: int, weighed: bool
+) -> dict[str, str]:
     """The type that llama.cpp itself gives each tensor in a file type."""
     voice.progress(0, 1)
     return chosen_types(source, file_type, imatrix=weighed)

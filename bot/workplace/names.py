@@ -41,22 +41,22 @@ def labels_in(stem: str) -> str | None:
     return None if plain == name else f"{plain} is called {name}: the label would be every file's"
 
 
-def file_name(wanted: PublishSettings, name: str, tier: str, base: str) -> str:
+def file_name(publish: PublishSettings, name: str, tier: str, base: str) -> str:
     """The file of a tier; one in shards has their numbers before its ending."""
     label = naming.tier_label(base, tier)
-    return wanted.file.format(name=name, tier=tier, label=label)
+    return publish.file.format(name=name, tier=tier, label=label)
 
 
-def require_files(wanted: PublishSettings, name: str, tiers: Iterable[Profile]) -> list[str]:
+def require_files(publish: PublishSettings, name: str, tiers: Iterable[Profile]) -> list[str]:
     """The names of all tiers' files.
 
     Raises SettingsError where two are one, share a label, or a program would take one for
     something else than a model.
     """
     owners: dict[str, str] = {}
-    found = []
+    file_names = []
     for profile in tiers:
-        file = file_name(wanted, name, profile.tier, profile.base)
+        file = file_name(publish, name, profile.tier, profile.base)
         other = owners.setdefault(file.casefold(), profile.tier)
         if other != profile.tier:
             raise SettingsError(
@@ -64,14 +64,14 @@ def require_files(wanted: PublishSettings, name: str, tiers: Iterable[Profile]) 
                 "publish.file"
             )
         _require_model(file)
-        found.append(file)
-    if shared := naming.ambiguous(found):
+        file_names.append(file)
+    if shared := naming.ambiguous(file_names):
         label, files = shared[0]
         raise SettingsError(
             f"{', '.join(files)} would all be called {label} on the Hub; use {{tier}} or {{label}} "
             "in publish.file, and a --name without a type"
         )
-    return found
+    return file_names
 
 
 def _require_model(file: str) -> None:
@@ -92,9 +92,9 @@ def _require_model(file: str) -> None:
         )
 
 
-def target(wanted: PublishSettings, name: str, owner: str) -> str:
+def target(publish: PublishSettings, name: str, owner: str) -> str:
     """The repository of a model by the template. Raises SourceError for what no Hub takes."""
-    repo_id = f"{owner}/{wanted.repository.format(name=name)}"
+    repo_id = f"{owner}/{publish.repository.format(name=name)}"
     require_repo_id(repo_id, "choose another --name or --to, or mend publish.repository")
     return repo_id
 

@@ -81,7 +81,7 @@ def as_repo(name: str) -> str:
     return name
 
 
-def origin_of(metadata: Mapping[str, Any], told: SourceSettings) -> Release:
+def origin_of(metadata: Mapping[str, Any], source: SourceSettings) -> Release:
     """What a file of the user's is under and made of: by settings, else by its own metadata.
 
     Keys: general.license, general.license.name, general.license.link, general.source.repo_url
@@ -92,14 +92,14 @@ def origin_of(metadata: Mapping[str, Any], told: SourceSettings) -> Release:
         value = metadata.get(f"general.{key}")
         return value.strip()[:400] or None if isinstance(value, str) else None
 
-    base = told.base_model or _repo_of(own("source.repo_url") or "")
-    given = told.license is not None
+    base = source.base_model or _repo_of(own("source.repo_url") or "")
+    has_licence = source.license is not None
     return Release(
         repo_id=base,
         commit="",
-        license=told.license or own("license"),
-        license_name=told.license_name if given else own("license.name"),
-        license_link=told.license_link if given else own("license.link"),
+        license=source.license or own("license"),
+        license_name=source.license_name if has_licence else own("license.name"),
+        license_link=source.license_link if has_licence else own("license.link"),
     )
 
 

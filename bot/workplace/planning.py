@@ -14,7 +14,7 @@ from bot.plan.profiles import load_profiles
 from bot.plan.recipe import file_type, make_recipes
 from bot.records.recipes import Recipe
 from bot.workplace.children import room_for
-from bot.workplace.loaded import types_told
+from bot.workplace.loaded import chosen_tensor_types
 from bot.workplace.workplace import Workplace
 
 S = TypeVar("S", bound=Sketch)
@@ -33,12 +33,12 @@ def make_plan(workplace: Workplace, model: S, tiers: Sequence[str] = ()) -> Plan
 
 
 def _baselines(workplace: Workplace, model: Model) -> tuple[Recipe, ...]:
-    wanted = baselines(workplace.settings.quantize.baselines)
-    return tuple(_plain(workplace, model, baseline) for baseline in wanted)
+    plain = baselines(workplace.settings.quantize.baselines)
+    return tuple(_plain(workplace, model, baseline) for baseline in plain)
 
 
 def _plain(workplace: Workplace, model: Model, baseline: Baseline) -> Recipe:
     source = Path(model.source.path)
-    asked = away(types_told, room_for(workplace.settings, source))
-    types = asked(source, file_type=file_type(baseline.base), weighed=baseline.imatrix)
+    ask_types = away(chosen_tensor_types, room_for(workplace.settings, source))
+    types = ask_types(source, file_type=file_type(baseline.base), weighed=baseline.imatrix)
     return plain_recipe(baseline, types, model.architecture, model.tensors)

@@ -70,34 +70,16 @@ def statement(
     results: Results, files: Mapping[str, Built], job: str, asked: AskedFor = NOTHING
 ) -> dict[str, Any]:
     """The statement about `files`, made by the job with this key."""
-    subjects = [{"name": path, "digest": _digest(files[path])} for path in sorted(files)]
-    tools, release = results.tools, results.release
-    recipes = {row.name: row.recipe for row in results.tiers if row.recipe}
-    parameters = {
-        "source": _source(results),
-        "recipes": recipes,
-        "calibration": results.calibration.sha256 if results.calibration else None,
-        "evaluation": {
-            "text": results.evaluation.text.sha256,
-            "context": results.evaluation.context,
-            "chunks": results.evaluation.chunks,
-        },
-        "asked": {"tiers": dict(asked.tiers), "rest": asked.rest},
-    }
+    tools = results.tools
     return {
         "_type": STATEMENT,
-        "subject": subjects,
+        "subject": [{"name": path, "digest": _digest(files[path])} for path in sorted(files)],
         "predicateType": PREDICATE,
         "predicate": {
             "buildDefinition": {
                 "buildType": BUILD,
-                "externalParameters": parameters,
-                "resolvedDependencies": [
-                    *([_dependency(release.repo_id, release.commit)] if release else []),
-                    {"name": "source", "digest": {"sha256": results.source_sha256}},
-                    *_texts(results),
-                    {"uri": f"pkg:pypi/llama-cpp-python@{tools.llama_cpp_python}"},
-                ],
+                "externalParameters": _parameters(results, asked),
+                "resolvedDependencies": [*_dependencies(results)],
             },
             "runDetails": {
                 "builder": {
@@ -110,9 +92,33 @@ def statement(
     }
 
 
-def statement_text(said: Mapping[str, Any]) -> str:
+def _parameters(results: Results, asked: AskedFor) -> dict[str, Any]:
+    """What decided the build, of all that was asked for: SLSA's externalParameters."""
+    return {
+        "source": _source(results),
+        "recipes": {row.name: row.recipe for row in results.tiers if row.recipe},
+        "calibration": results.calibration.sha256 if results.calibration else None,
+        "evaluation": {
+            "text": results.evaluation.text.sha256,
+            "context": results.evaluation.context,
+            "chunks": results.evaluation.chunks,
+        },
+        "asked": {"tiers": dict(asked.tiers), "rest": asked.rest},
+    }
+
+
+def _dependencies(results: Results) -> Iterator[dict[str, Any]]:
+    """What the build was made of: SLSA's resolvedDependencies."""
+    if (release := results.release) is not None:
+        yield _dependency(release.repo_id, release.commit)
+    yield {"name": "source", "digest": {"sha256": results.source_sha256}}
+    yield from _texts(results)
+    yield {"uri": f"pkg:pypi/llama-cpp-python@{results.tools.llama_cpp_python}"}
+
+
+def statement_text(statement: Mapping[str, Any]) -> str:
     """The statement as the file has it."""
-    return json.dumps(said, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(statement, indent=2, ensure_ascii=False) + "\n"
 
 
 def _digest(file: Built) -> dict[str, str]:
@@ -140,36 +146,37 @@ def _texts(results: Results) -> Iterator[dict[str, Any]]:
         yield {"name": text.name, "digest": {"sha256": text.sha256}}
 
 
-def parse_statement(said: Mapping[str, Any] | None) -> Made | None:
+def parse_statement(statement: Mapping[str, Any] | None) -> Made | None:
     """What a provenance.json of a repository says; None when it is none of ours.
 
     Whoever can write to the repository could have written it: paths and hashes are only compared.
     """
     try:
-        if said is None or said["predicateType"] != PREDICATE:
+        if statement is None or statement["predicateType"] != PREDICATE:
             return None
-        defined = said["predicate"]["buildDefinition"]
+        defined = statement["predicate"]["buildDefinition"]
         if defined["buildType"] != BUILD:
             return None
-        given, run = defined["externalParameters"], said["predicate"]["runDetails"]
-        digests = {str(one["name"]): one["digest"] for one in said["subject"]}
-        asked = given.get("asked", {})
+        parameters, run = defined["externalParameters"], statement["predicate"]["runDetails"]
+        digests = {str(row["name"]): row["digest"] for row in statement["subject"]}
+        asked = parameters.get("asked", {})
         return Made(
-            files={path: str(one["sha256"]) for path, one in digests.items()},
-            source=str(given["source"]),
+            files={path: str(hashes["sha256"]) for path, hashes in digests.items()},
+            source=str(parameters["source"]),
             llama=str(run["builder"]["version"]["llama.cpp"]),
             bot=str(run["builder"]["version"]["apex-bot"]),
-            recipes={str(tier): str(made) for tier, made in given["recipes"].items()},
-            calibration=str(given["calibration"]),
-            evaluation=str(given["evaluation"]),
-            blobs={p: str(one["gitBlob"]) for p, one in digests.items() if "gitBlob" in one},
-            asked=AskedFor(
-                tiers={str(tier): str(made) for tier, made in asked.get("tiers", {}).items()},
-                rest=str(asked.get("rest", "")),
-            ),
+            recipes=_hashes(parameters["recipes"]),
+            calibration=str(parameters["calibration"]),
+            evaluation=str(parameters["evaluation"]),
+            blobs={p: str(h["gitBlob"]) for p, h in digests.items() if "gitBlob" in h},
+            asked=AskedFor(tiers=_hashes(asked.get("tiers", {})), rest=str(asked.get("rest", ""))),
         )
     except (KeyError, TypeError, AttributeError):
         return None
+
+
+def _hashes(by_tier: Mapping[str, Any]) -> dict[str, str]:
+    return {str(tier): str(hash_) for tier, hash_ in by_tier.items()}
 
 
 def of_files(files: Mapping[str, Built]) -> Made | None:
@@ -190,17 +197,17 @@ def reasons(old: Made, new: Made) -> Iterator[str]:
         yield f"changed recipe: {', '.join(changed)}"
     if added := sorted(new.recipes.keys() - old.recipes.keys()):
         yield f"new tiers: {', '.join(added)}"
-    if gone := sorted(old.recipes.keys() - new.recipes.keys()):
-        yield f"tiers no longer published: {_line(', '.join(gone))}"
+    if removed := sorted(old.recipes.keys() - new.recipes.keys()):
+        yield f"tiers no longer published: {_line(', '.join(removed))}"
     if old.calibration != new.calibration:
         yield "calibrated anew"
     if old.evaluation != new.evaluation:
         yield "measured on another text"
 
 
-def _line(said: str) -> str:
+def _line(text: str) -> str:
     """Words of a file that others can write, on one short line."""
-    return legible(said, 160)
+    return legible(text, 160)
 
 
 # ── as a Hub has it ─────────────────────────────────────────────────────────────────────────
@@ -211,21 +218,21 @@ def said_of(hub: Hub, release: Release) -> Made | None:
     if NAME not in {file.path for file in release.files}:
         return None
     try:
-        said = hub.read_json(release.repo_id, release.commit, NAME, LIMIT)
+        statement = hub.read_json(release.repo_id, release.commit, NAME, LIMIT)
     except SourceError:  # no JSON object: not the bot's
         return None
-    return parse_statement(said)
+    return parse_statement(statement)
 
 
-def is_whole(release: Release, made: Made) -> bool:
+def is_whole(release: Release, provenance: Made) -> bool:
     """Whether every file of a build is there, with the content that its provenance names.
 
     Card and changelog need only be there: people may write in them.
     """
-    there = {file.path: file for file in release.files}
-    return there.keys() >= ALWAYS and all(
-        path in there and _is(there[path], sha256, made.blobs.get(path))
-        for path, sha256 in made.files.items()
+    hub_files = {file.path: file for file in release.files}
+    return hub_files.keys() >= ALWAYS and all(
+        path in hub_files and _is(hub_files[path], sha256, provenance.blobs.get(path))
+        for path, sha256 in provenance.files.items()
     )
 
 

@@ -37,22 +37,26 @@ def _origin(path: Path) -> str:
     return "comes with apex-bot, see bot/demo/ORIGIN.md" if own else "given by the publisher"
 
 
-def text_origin(one: CalibrationSource) -> str:
+def text_origin(source: CalibrationSource) -> str:
     """Where a text of the mix comes from: pinned on a Hub, or whose it is."""
-    return f"{one.dataset} at {one.commit}, {one.file}" if one.path is None else _origin(one.path)
+    return (
+        f"{source.dataset} at {source.commit}, {source.file}"
+        if source.path is None
+        else _origin(source.path)
+    )
 
 
 def calibration_texts(workplace: Workplace) -> tuple[CalibrationText, ...]:
     """The calibration mix; a text whose hash the settings tell is not fetched for this."""
     return tuple(
         CalibrationText(
-            name=one.label,
-            sha256=one.sha256 or sha256(locate(workplace, one)),
-            origin=text_origin(one),
-            weight=one.weight,
-            licence=one.licence,
+            name=source.label,
+            sha256=source.sha256 or sha256(locate(workplace, source)),
+            origin=text_origin(source),
+            weight=source.weight,
+            licence=source.licence,
         )
-        for one in workplace.settings.calibration.texts
+        for source in workplace.settings.calibration.texts
     )
 
 
@@ -63,10 +67,10 @@ def read_text(workplace: Workplace, source: CalibrationSource) -> str:
     """
     path = locate(workplace, source)
     require_file_itself(path)
-    found = sha256(path) if source.sha256 else None
-    if found != source.sha256:
+    content_hash = sha256(path) if source.sha256 else None
+    if content_hash != source.sha256:
         raise SettingsError(
-            f"calibration text {source.label} has sha256 {found}, not {source.sha256}; "
+            f"calibration text {source.label} has sha256 {content_hash}, not {source.sha256}; "
             "name the right file or hash"
         )
     return decoded(path.read_bytes(), f"calibration text {source.label}").removesuffix("\n")

@@ -167,11 +167,11 @@ def test_p_is_corrected_for_all_comparisons_of_a_family() -> None:
     chunks = paired.compare_divergences(KLD, values)
     answers = paired.compare_answers("T", "a", "b", ([True] * 6, [False] * 6))
     assert answers.differs
-    together = paired.claimed([*chunks, answers])
+    together = paired.corrected([*chunks, answers])
     assert [one.p for one in together] == [one.p for one in (*chunks, answers)]
     assert together[-1].adjusted == answers.p, "the largest of all is corrected by 1"
-    assert paired.claimed([answers] * 4)[0].adjusted == pytest.approx(4 * answers.p)
-    assert not paired.claimed([answers] * 4)[0].differs
+    assert paired.corrected([answers] * 4)[0].adjusted == pytest.approx(4 * answers.p)
+    assert not paired.corrected([answers] * 4)[0].differs
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,21 @@
 import pytest
 
 from bot.errors import CapacityError
-from bot.measures.reference import Free, Need, ReferenceChoice, Wanted, choose, need, require_memory
+from bot.measures.reference import (
+    Free,
+    Need,
+    Preference,
+    ReferenceChoice,
+    choose,
+    need,
+    require_memory,
+)
 
 GB = 10**9
 
 
 def chosen(
-    wanted: Wanted = "auto", candidates: int = 9, disk: int = 100, memory: int = 100
+    wanted: Preference = "auto", candidates: int = 9, disk: int = 100, memory: int = 100
 ) -> ReferenceChoice:
     """71 GB of log-probabilities, two models of 70 and 20 GB."""
     return choose(
@@ -42,7 +50,7 @@ def test_what_does_not_fit_decides() -> None:
         ("auto", -1, 91, "0.00 GB of disk"),
     ],
 )
-def test_both_shortages_are_named(wanted: Wanted, disk: int, memory: int, said: str) -> None:
+def test_both_shortages_are_named(wanted: Preference, disk: int, memory: int, said: str) -> None:
     with pytest.raises(CapacityError, match=said):
         chosen(wanted, disk=disk, memory=memory)
 

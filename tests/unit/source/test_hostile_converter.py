@@ -45,7 +45,7 @@ def test_what_each_isolation_stops(tmp_path: Path, user: tuple[str, ...], level:
         watch=lambda: None,
         reads=PROGRAMS,
         writes=(work,),
-        wanted=level,
+        isolation_setting=level,
     )
     assert status == 0, log.read_text()
     found: dict[str, bool] = json.loads(log.read_text())
