@@ -118,8 +118,8 @@ def of_machine(error: OSError) -> BotError | None:
         return CapacityError(f"no space left for {name}; free some and run it again")
     if error.errno == errno.EIO:
         return CapacityError(f"the disk fails at {name}; mend it and run it again")
-    gone = error.errno == errno.ENOENT and not Path(str(name)).parent.is_dir()
-    if error.filename and (gone or error.errno in _BARRED):
+    folder_missing = error.errno == errno.ENOENT and not Path(str(name)).parent.is_dir()
+    if error.filename and (folder_missing or error.errno in _BARRED):
         return SettingsError(
             f"{name} cannot be used ({error.strerror}); mend workdir or its rights"
         )

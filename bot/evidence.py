@@ -17,18 +17,18 @@ ROUNDING = 1e-12  # of a mean: a deviation below this share of it is none
 SKEW = 2.0  # a sample shows about half of its distribution's skewness: it lacks the rare chunks
 
 
-def holm(given: Sequence[float]) -> tuple[float, ...]:
+def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     """Each p, corrected for all of them being looked at, in the order given.
 
     Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of
     Statistics 6 (1979): whatever the tests have in common, the probability of one false claim or
     more is at most the level, for claims that were chosen by looking, too.
     """
-    found, least = [0.0] * len(given), 0.0
-    for rank, place in enumerate(sorted(range(len(given)), key=lambda i: given[i])):
-        least = max(least, min(1.0, given[place] * (len(given) - rank)))
-        found[place] = least
-    return tuple(found)
+    adjusted, least = [0.0] * len(p_values), 0.0
+    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        least = max(least, min(1.0, p_values[place] * (len(p_values) - rank)))
+        adjusted[place] = least
+    return tuple(adjusted)
 
 
 def sure(claims: int, *, sides: int = 2) -> float:

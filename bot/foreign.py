@@ -79,16 +79,16 @@ def instead(start: bytes) -> tuple[str, str] | None:
 
     `start` are the first `START` bytes, or all of a shorter file.
     """
-    seen = start[:START].removeprefix(b"\xef\xbb\xbf").lstrip()
-    told = ((what, todo) for begins, what, todo in _INSTEAD if begins.match(seen))
-    return next(told, None)
+    content = start[:START].removeprefix(b"\xef\xbb\xbf").lstrip()
+    matches = ((what, todo) for begins, what, todo in _INSTEAD if begins.match(content))
+    return next(matches, None)
 
 
 def require_itself(start: bytes, name: object) -> None:
     """Raise SourceError where a pointer, a page or a refusal stands in place of the file `name`."""
-    found = instead(start)
-    if found:
-        what, todo = found
+    stand_in = instead(start)
+    if stand_in:
+        what, todo = stand_in
         raise SourceError(f"{printable(str(name))} is {what}, not the file itself; {todo}")
 
 
@@ -198,20 +198,20 @@ def _counted(digits: str) -> int | float:
 
 def _pruned(text: str) -> str:
     """JSON without what is nested deeper than `DEEPEST`."""
-    kept, depth, since = list[str](), 0, 0
-    for found in _NESTING.finditer(text):
-        match found[0]:
+    parts, depth, since = list[str](), 0, 0
+    for token in _NESTING.finditer(text):
+        match token[0]:
             case "[" | "{":
                 depth += 1
                 if depth == DEEPEST + 1:
-                    kept.append(f"{text[since : found.start()]}null")
+                    parts.append(f"{text[since : token.start()]}null")
             case "]" | "}":
                 depth -= 1
                 if depth == DEEPEST:
-                    since = found.end()
+                    since = token.end()
             case _:
                 pass
-    return "".join((*kept, text[since:]))
+    return "".join((*parts, text[since:]))
 
 
 def has_few_values(content: bytes, most: int = MOST_VALUES) -> bool:
@@ -292,12 +292,12 @@ def require_within(folder: Path) -> None:
     allowed = [home]
     if home.parent.name == "snapshots":
         allowed.append(home.parent.parent / "blobs")
-    for seen, path in enumerate(_entries(folder)):
-        if seen == MOST_ENTRIES:
+    for number, path in enumerate(_entries(folder)):
+        if number == MOST_ENTRIES:
             raise SourceError(
                 f"{folder} has more than {MOST_ENTRIES} files; name the folder of one model"
             )
-        if path.is_symlink() and not any(path.resolve().is_relative_to(one) for one in allowed):
+        if path.is_symlink() and not any(path.resolve().is_relative_to(root) for root in allowed):
             raise SourceError(
                 f"{printable(str(path))} is a link that leads out of {folder}; copy the file that "
                 "you mean into its place, or remove it"

@@ -43,8 +43,8 @@ def legible(text: object, most: int = LONGEST, *, end: bool = False) -> str:
     Sequences that terminals obey, marks of direction and what is seen as nothing go; other
     controls, line ends and runs of blanks are one blank; what has no shape is shown as `UNSHOWN`.
     """
-    whole = str(text)
-    part = whole[-4 * most :] if end else whole[: 4 * most]
+    full_text = str(text)
+    part = full_text[-4 * most :] if end else full_text[: 4 * most]
     line = " ".join(legible_flat(part).split())
     if len(line) <= most:
         return line
@@ -61,15 +61,15 @@ def legible_block(text: str) -> str:
     return _shown(text, "\n\t")
 
 
-def _shown(text: str, kept: str) -> str:
-    if text.isascii() and text.translate(dict.fromkeys(map(ord, kept))).isprintable():
+def _shown(text: str, controls: str) -> str:
+    if text.isascii() and text.translate(dict.fromkeys(map(ord, controls))).isprintable():
         return text
     plain = _BLANK.sub("", _SEQUENCE.sub("", text))
-    return _STACKED.sub(r"\1", "".join(_seen(sign, kept) for sign in plain))
+    return _STACKED.sub(r"\1", "".join(_visible(sign, controls) for sign in plain))
 
 
-def _seen(sign: str, kept: str) -> str:
-    if sign in kept or sign.isprintable():
+def _visible(sign: str, controls: str) -> str:
+    if sign in controls or sign.isprintable():
         return sign
     match unicodedata.category(sign):
         case "Cf":
@@ -85,10 +85,10 @@ def legible_json(value: Any, indent: int | None = None) -> str:
 
     Raises ValueError for numbers that JSON lacks: infinity, and what is none.
     """
-    made = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
-    if made.isascii() and "\x7f" not in made and "##[" not in made:
-        return made
-    return _COMMAND_1.sub(r"#\\u0023", _HIDDEN.sub(lambda found: _named(found[0]), made))
+    json_text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+    if json_text.isascii() and "\x7f" not in json_text and "##[" not in json_text:
+        return json_text
+    return _COMMAND_1.sub(r"#\\u0023", _HIDDEN.sub(lambda found: _named(found[0]), json_text))
 
 
 def _named(sign: str) -> str:
@@ -126,7 +126,7 @@ class Defused:
     def __call__(self, text: str) -> str:
         """The piece as it may be written."""
         begun = self._before
-        whole = defused(begun + legible_block(text))
-        line = whole.rpartition("\n")[2]
+        defused_text = defused(begun + legible_block(text))
+        line = defused_text.rpartition("\n")[2]
         self._before = line.lstrip() if len(line.lstrip()) < 2 else f"x{line[-2:]}"
-        return whole[len(begun) :]
+        return defused_text[len(begun) :]

@@ -48,19 +48,19 @@ def expression(release: Release) -> str | None:
     return " AND ".join(licences_of(release)) or None
 
 
-def permitted(release: Release, wanted: Rules) -> tuple[bool, str]:
+def permitted(release: Release, rules: Rules) -> tuple[bool, str]:
     """Whether what was made of a release may be handed on, and why: known before any work."""
     named = licences_of(release)
     closed = [name for name in (*named, release.license_name or "") if _is_closed(name)]
     if closed or _CLOSED_LINK.search(release.license_link or ""):
-        shown = _shown(closed[0] if closed else release.license_link or "")
-        return False, f"the licence {shown} forbids to hand on a changed model"
+        licence = _shown(closed[0] if closed else release.license_link or "")
+        return False, f"the licence {licence} forbids to hand on a changed model"
     if UNREADABLE in named:
         return False, f"the card's licence has {UNREADABLE}: nobody knows what it forbids"
     if not named or any(_plain(name) in _NO_NAME for name in named):
-        good = wanted.unlicensed == "publish"
+        good = rules.unlicensed == "publish"
         return good, "the source names no licence" + ("" if good else ": gate.unlicensed is stop")
-    missing = _outside(named, release, wanted.licences)
+    missing = _outside(named, release, rules.licences)
     if missing is not None:
         return False, f"gate.licences does not hold {_shown(missing)}"
     return True, f"{', '.join(map(_shown, named))} lets us hand on a changed model"

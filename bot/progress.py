@@ -119,12 +119,12 @@ class Narrator:
         """
         title = legible(title)
         if self._console is not None:
-            shown = self._bar(title, unit)
+            reporting = self._bar(title, unit)
         else:
-            shown = self._as_events(title, unit) if self._events else self._lines(title, unit)
+            reporting = self._as_events(title, unit) if self._events else self._lines(title, unit)
         start, halt = time.monotonic(), _HALT.get()
         try:
-            with shown as report:
+            with reporting as report:
                 yield report if halt is None else _until(halt, report)
         finally:
             if self.listener is not None:
@@ -200,12 +200,12 @@ class Narrator:
 
 
 def _until(halt: threading.Event, report: Report) -> Report:
-    def told(done: int, total: int, note: str = "") -> None:
+    def checked(done: int, total: int, note: str = "") -> None:
         if halt.is_set():
             raise Halted
         report(done, total, note)
 
-    return told
+    return checked
 
 
 def _new_bars(console: Console | None) -> Progress:

@@ -88,8 +88,8 @@ def _close() -> None:
 
 def redacted(text: str) -> str:
     """The text with *** in the place of every kept value."""
-    for kept in list(_KEPT):  # another thread may keep one meanwhile
-        text = text.replace(kept, "***")
+    for secret in list(_KEPT):  # another thread may keep one meanwhile
+        text = text.replace(secret, "***")
     return text
 
 

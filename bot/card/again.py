@@ -23,7 +23,7 @@ def again(results: Results) -> str:
 
     Tiers that the gate left out are asked for, too: the release says so of them.
     """
-    tiers = [row.name for row in results.tiers] + [one.tier for one in results.left_out]
+    tiers = [row.name for row in results.tiers] + [left_out.tier for left_out in results.left_out]
     words = [*_model(results), "--tiers", ",".join(tiers)]
     if results.baselines:
         words += ["--baselines", ",".join(row.name for row in results.baselines)]
@@ -37,24 +37,24 @@ def _model(results: Results) -> Iterator[str]:
         return
     yield results.reference.file
     origin = results.origin
-    yield from _told(name=results.name)
+    yield from _options(name=results.name)
     if origin is not None:
-        yield from _told(
+        yield from _options(
             license=origin.license,
             license_name=origin.license_name,
             license_link=origin.license_link,
         )
-        yield from _told(base_model=origin.repo_id or None)
+        yield from _options(base_model=origin.repo_id or None)
     if origin is None or not origin.license:
         yield "--private"  # what nobody may hand on can be made again for oneself
 
 
-def _told(**said: str | None) -> Iterator[str]:
+def _options(**options: str | None) -> Iterator[str]:
     """Options that say this together. What they would refuse, the file is known to say itself."""
     try:
-        SourceSettings.model_validate(said)
+        SourceSettings.model_validate(options)
     except ValidationError:
         return
-    for key, value in said.items():
+    for key, value in options.items():
         if value:
             yield from (f"--{key.replace('_', '-')}", value)

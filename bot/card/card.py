@@ -67,11 +67,11 @@ def require_templates(templates: Path) -> None:
     What a template says of a release is known when one is described; how it is written, before.
     """
     environment = _environment(templates, "GB")
-    known = sorted(path.name for path in data_folder("card_templates").glob("*.j2"))
+    block_names = sorted(path.name for path in data_folder("card_templates").glob("*.j2"))
     for path in sorted(templates.iterdir()):
-        if path.name not in known:
+        if path.name not in block_names:
             raise SettingsError(
-                f"{path} replaces no block of the card; they are {', '.join(known)}"
+                f"{path} replaces no block of the card; they are {', '.join(block_names)}"
             )
         try:
             environment.get_template(path.name)
@@ -96,7 +96,7 @@ def _environment(templates: Path | None, sizes: formats.Sizes) -> SandboxedEnvir
         optimized=False,  # what a constant comes to is computed in the child alone
     )
     environment.filters |= {
-        "code": escape.code_span,
+        "code": escape.code_cell,
         "url": escape.url,
         "path": escape.path,
         "shell": escape.shell,
@@ -120,41 +120,65 @@ def _values(
     about: Mapping[str, str],
     look: CardSettings,
 ) -> dict[str, Any]:
-    model, release = results.architecture, results.release
-    tokens = min(look.context, model.context_length or look.context)
+    """All that templates may name, but the plots."""
     return {
         "results": results,
         "repo_id": repo_id,
         "look": look,
         "name": _name(results),
-        "model_url": model_url(release) if release else None,
-        "source_url": f"{model_url(release)}/tree/{release.commit}" if release else None,
-        "elsewhere": any(row.kind for row in results.imported),
         "benchmarks": benchmarks(results, look),
         "others": others(results, look),
+        "elsewhere": any(row.kind for row in results.imported),
         "choices": _choices(results),
-        "data": _there(files, "results.json"),
-        "sums": _there(files, "SHA256SUMS"),
-        "highlights": _told(results, look),
+        "data": _listed(files, "results.json"),
+        "sums": _listed(files, "SHA256SUMS"),
+        "highlights": _sentences(results, look),
         "files": available(results, files, about, look),
         "by_memory": choices(results, look),
-        "context": tokens,
-        "cache": cache_bytes(model, tokens),
         "coinciding": _coinciding(results),
-        "attention": words.attention_words(model.attention),
-        "experts": words.experts_words(model),
         "projector": any(file.path.startswith("mmproj") for file in files),
-        "coverage": coverage_lines(results.calibration),
-        "windows": words.windows_words(results.windows, model.layers),
-        "gradient": words.gradient(results.windows, model.layers),
-        "example": (shown := _example(results, files)),
-        "commands": _commands(results, repo_id, files, shown),
         "recipes": [row for row in distinct(results) if row.recipe],
+        **_source_values(results),
+        **_model_values(results, look),
+        **_command_values(results, repo_id, files),
+    }
+
+
+def _source_values(results: Results) -> dict[str, Any]:
+    """Where the model is from, and how what was made of it is made again."""
+    release = results.release
+    return {
+        "model_url": model_url(release) if release else None,
+        "source_url": f"{model_url(release)}/tree/{release.commit}" if release else None,
         "again": again(results),
         "measures": ",".join(["ppl", "kld", *(text.name for text in results.evaluation.tasks)]),
         "finished": max(
             (run.finished[:10] for row in _rows(results) for run in row.scores.runs), default=None
         ),
+    }
+
+
+def _model_values(results: Results, look: CardSettings) -> dict[str, Any]:
+    """The architecture in words, and what a context of the settings' length takes of memory."""
+    model = results.architecture
+    tokens = min(look.context, model.context_length or look.context)
+    return {
+        "context": tokens,
+        "cache": cache_bytes(model, tokens),
+        "attention": words.attention_words(model.attention),
+        "experts": words.experts_words(model),
+        "coverage": coverage_lines(results.calibration),
+        "windows": words.windows_words(results.windows, model.layers),
+        "gradient": words.gradient(results.windows, model.layers),
+    }
+
+
+def _command_values(results: Results, repo_id: str, files: Sequence[CardFile]) -> dict[str, Any]:
+    """The file that commands name, and the commands."""
+    example_file = _example(results, files)
+    return {
+        "example": example_file,
+        "commands": _commands(results, repo_id, files, example_file),
     }
 
 
@@ -175,7 +199,7 @@ def _letters(name: str) -> str:
     return "".join(sign for sign in name[:200].casefold() if sign.isalnum())
 
 
-def _there(files: Sequence[CardFile], path: str) -> str | None:
+def _listed(files: Sequence[CardFile], path: str) -> str | None:
     return next((file.path for file in files if file.path == path), None)
 
 
@@ -191,32 +215,32 @@ def _example(results: Results, files: Sequence[CardFile]) -> CardFile | None:
 
 
 def _commands(
-    results: Results, repo_id: str, files: Sequence[CardFile], shown: CardFile | None
+    results: Results, repo_id: str, files: Sequence[CardFile], example_file: CardFile | None
 ) -> list[CardCommand]:
-    if shown is None:
+    if example_file is None:
         return []
-    row = next((row for row in distinct(results) if row.file == shown.path), None)
-    tiers = row_names(results, row) if row else [shown.tier] if shown.tier else []
+    row = next((row for row in distinct(results) if row.file == example_file.path), None)
+    tiers = row_names(results, row) if row else [example_file.tier] if example_file.tier else []
     return card_commands(
         repo_id,
         [file.path for file in files],
-        shown.path,
+        example_file.path,
         tiers,
         shards=[shard.file for shard in row.shards] if row else (),
         context=min(results.architecture.context_length or 4096, 4096),
     )
 
 
-def _told(results: Results, look: CardSettings) -> tuple[str, ...]:
+def _sentences(results: Results, look: CardSettings) -> tuple[str, ...]:
     best = best_fits(results, look)
     return (*highlights(results, look.sizes), *([best] if best else []))
 
 
 def _choices(results: Results) -> list[Any]:
-    found = {
+    choices_by_name = {
         choice.name: choice for row in reversed(_rows(results)) for choice in row.scores.choices
     }
-    return list(found.values())
+    return list(choices_by_name.values())
 
 
 def _coinciding(results: Results) -> list[str]:
@@ -226,19 +250,19 @@ def _coinciding(results: Results) -> list[str]:
 
 def _blame(error: Exception) -> SettingsError:
     """The template and line that an error came from."""
-    what = legible(error, escape.LIMIT) or type(error).__name__
+    text = legible(error, escape.LIMIT) or type(error).__name__
     match error:
         case TemplateSyntaxError():
             where = f"{error.filename or error.name}, line {error.lineno}"
         case TemplateNotFound():
-            where, what = "card templates", f"{what} is missing"
+            where, text = "card templates", f"{text} is missing"
         case _:
             frames = traceback.extract_tb(error.__traceback__)
-            found = [frame for frame in frames if frame.filename.endswith(".j2")]
-            if not found:
+            template_frames = [frame for frame in frames if frame.filename.endswith(".j2")]
+            if not template_frames:
                 raise error
-            where = f"{found[-1].filename}, line {found[-1].lineno}"
-    return SettingsError(f"{where}: {what}; mend the template or take it out of the folder")
+            where = f"{template_frames[-1].filename}, line {template_frames[-1].lineno}"
+    return SettingsError(f"{where}: {text}; mend the template or take it out of the folder")
 
 
 def _tidy(body: str) -> str:
@@ -250,9 +274,9 @@ def _tidy(body: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _carried_out(order: str, made: Path) -> None:
+def _carried_out(order: str, folder: Path) -> None:
     text = body(from_json(CardOrder, order))
-    (made / BODY).write_text(text, encoding="utf-8", newline="\n")
+    (folder / BODY).write_text(text, encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":

@@ -30,8 +30,8 @@ def cache_bytes(model: Architecture, tokens: int) -> int:
 
     Recurrent states do not grow with context and are left to the buffers.
     """
-    seen = min(tokens, model.cache_window) if model.cache_window else tokens
-    return CACHE_BYTES * (model.cache_values * tokens + model.cache_window_values * seen)
+    window_tokens = min(tokens, model.cache_window) if model.cache_window else tokens
+    return CACHE_BYTES * (model.cache_values * tokens + model.cache_window_values * window_tokens)
 
 
 def choices(results: Results, look: CardSettings) -> list[Choice]:
@@ -43,11 +43,11 @@ def choices(results: Results, look: CardSettings) -> list[Choice]:
     model = results.architecture
     tokens = min(look.context, model.context_length or look.context)
     fixed = cache_bytes(model, tokens) + BUFFERS
-    found = []
+    chosen = []
     for memory in sorted(set(look.memory_gb)):
         fits = [row for row in files_of(results, "tier") if 0 < row.bytes <= memory * GIB - fixed]
         row = _best(results, fits)
-        found.append(
+        chosen.append(
             Choice(
                 memory=memory,
                 row=row,
@@ -56,7 +56,7 @@ def choices(results: Results, look: CardSettings) -> list[Choice]:
                 sure=row is not None and _is_sure(results, row, fits),
             )
         )
-    return found
+    return chosen
 
 
 def _best(results: Results, fits: list[CardRow]) -> CardRow | None:
@@ -81,5 +81,5 @@ def _longest(model: Architecture, room: int) -> int | None:
     """The context that fits into `room` bytes, in whole thousands below the model's own limit."""
     if not model.cache_values or cache_bytes(model, model.context_length) <= room:
         return None
-    left = room - CACHE_BYTES * model.cache_window_values * model.cache_window
-    return max(left, 0) // (CACHE_BYTES * model.cache_values) // 1000 * 1000
+    token_bytes = room - CACHE_BYTES * model.cache_window_values * model.cache_window
+    return max(token_bytes, 0) // (CACHE_BYTES * model.cache_values) // 1000 * 1000

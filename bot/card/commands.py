@@ -36,13 +36,13 @@ def card_commands(
 
     One that by the program's own rules would fetch another of `paths` is left out.
     """
-    given = _Given(repo_id, tuple(paths), file, tuple(tiers), tuple(shards), context)
-    found = (make(given) for make in _PROGRAMS)
-    return [command for command in found if command is not None]
+    target = _Target(repo_id, tuple(paths), file, tuple(tiers), tuple(shards), context)
+    commands = (make(target) for make in _PROGRAMS)
+    return [command for command in commands if command is not None]
 
 
 @dataclass(frozen=True)
-class _Given:
+class _Target:
     repo_id: str
     paths: tuple[str, ...]
     file: str
@@ -51,7 +51,7 @@ class _Given:
     context: int
 
     @property
-    def there(self) -> bool:
+    def listed(self) -> bool:
         """Whether the file is in the repository under the very name that a command would say."""
         return self.file in self.paths and _word(self.file) == self.file
 
@@ -64,11 +64,11 @@ def _quoted(value: str) -> str:
     return shlex.quote(_word(value))
 
 
-def _localai(given: _Given) -> CardCommand | None:
-    if not given.there or given.shards:
+def _localai(target: _Target) -> CardCommand | None:
+    if not target.listed or target.shards:
         return None
-    upstream = _quoted(f"{given.repo_id}@{given.file}")
-    address = _quoted(f"huggingface://{given.repo_id}/{given.file}")
+    upstream = _quoted(f"{target.repo_id}@{target.file}")
+    address = _quoted(f"huggingface://{target.repo_id}/{target.file}")
     return CardCommand(
         program="LocalAI",
         language="bash",
@@ -76,52 +76,52 @@ def _localai(given: _Given) -> CardCommand | None:
     )
 
 
-def _llama(given: _Given) -> CardCommand | None:
-    if not given.there:
+def _llama(target: _Target) -> CardCommand | None:
+    if not target.listed:
         return None
-    tag = llama_tag(given.paths, given.file, given.tiers)
+    tag = llama_tag(target.paths, target.file, target.tiers)
     if tag is not None:
-        line = f"llama-server -hf {_quoted(f'{given.repo_id}:{tag}')}"
-    elif llama_file(given.paths, None) == "preset.ini":
+        line = f"llama-server -hf {_quoted(f'{target.repo_id}:{tag}')}"
+    elif llama_file(target.paths, None) == "preset.ini":
         return None  # it takes over whatever the command says
     else:
-        line = f"llama-server -hf {_quoted(given.repo_id)} --hf-file {_quoted(given.file)}"
-    other = len(given.shards) - 1
+        line = f"llama-server -hf {_quoted(target.repo_id)} --hf-file {_quoted(target.file)}"
+    other = len(target.shards) - 1
     note = (
         f"It finds the other {other} part{'s' if other > 1 else ''} by itself." if other > 0 else ""
     )
     return CardCommand(program="llama.cpp", language="bash", lines=(line,), note=note)
 
 
-def _ollama(given: _Given) -> CardCommand | None:
-    tag = ollama_tag(given.repo_id, given.paths, given.file)
-    if given.shards or not given.there or tag is None:
+def _ollama(target: _Target) -> CardCommand | None:
+    tag = ollama_tag(target.repo_id, target.paths, target.file)
+    if target.shards or not target.listed or tag is None:
         return None
-    name = _quoted(f"hf.co/{given.repo_id}:{tag}")
+    name = _quoted(f"hf.co/{target.repo_id}:{tag}")
     return CardCommand(program="Ollama", language="bash", lines=(f"ollama run {name}",))
 
 
-def _download(given: _Given) -> str:
-    names = " ".join(_quoted(name) for name in given.shards or (given.file,))
-    return f"hf download {_quoted(given.repo_id)} {names} --local-dir ."
+def _download(target: _Target) -> str:
+    names = " ".join(_quoted(name) for name in target.shards or (target.file,))
+    return f"hf download {_quoted(target.repo_id)} {names} --local-dir ."
 
 
-def _lm_studio(given: _Given) -> CardCommand | None:
-    if not given.there or not set(given.shards) <= set(given.paths):
+def _lm_studio(target: _Target) -> CardCommand | None:
+    if not target.listed or not set(target.shards) <= set(target.paths):
         return None
-    if given.shards:
+    if target.shards:
         note = "LM Studio and others open the first part, with all parts side by side."
         return CardCommand(
-            program="Other programs", language="bash", lines=(_download(given),), note=note
+            program="Other programs", language="bash", lines=(_download(target),), note=note
         )
-    lines = (_download(given), f"lms import {_quoted('./' + given.file)}")
+    lines = (_download(target), f"lms import {_quoted('./' + target.file)}")
     return CardCommand(program="LM Studio", language="bash", lines=lines)
 
 
-def _python(given: _Given) -> CardCommand | None:
-    if given.shards or not given.there:
+def _python(target: _Target) -> CardCommand | None:
+    if target.shards or not target.listed:
         return None
-    repo, file = (json.dumps(_word(v), ensure_ascii=False) for v in (given.repo_id, given.file))
+    repo, file = (json.dumps(_word(v), ensure_ascii=False) for v in (target.repo_id, target.file))
     return CardCommand(
         program="llama-cpp-python",
         language="python",
@@ -133,13 +133,13 @@ def _python(given: _Given) -> CardCommand | None:
             f"    repo_id={repo},",
             f"    filename={file},",
             ")",
-            f"model = Llama(path, n_ctx={given.context})",
+            f"model = Llama(path, n_ctx={target.context})",
             'print(model("The quick brown fox", max_tokens=16)["choices"][0]["text"])',
         ),
     )
 
 
-_PROGRAMS: tuple[Callable[[_Given], CardCommand | None], ...] = (
+_PROGRAMS: tuple[Callable[[_Target], CardCommand | None], ...] = (
     _localai,
     _llama,
     _ollama,

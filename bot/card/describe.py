@@ -46,8 +46,14 @@ def wrong(job: Job, results: Results, files: Mapping[str, Built], repo_id: str) 
         ListedFile(path=path, bytes=file.bytes, sha256=file.sha256) for path, file in files.items()
     )
     text = Path(files[job.paths.card.name].path).read_text(encoding="utf-8")
-    found = defects_of(LintedRepository(files=listed, card=text, results=results, repo_id=repo_id))
-    errors = [f"{one.path}: {one.text} ({one.rule})" for one in found if one.level == "error"]
+    defects = defects_of(
+        LintedRepository(files=listed, card=text, results=results, repo_id=repo_id)
+    )
+    errors = [
+        f"{defect.path}: {defect.text} ({defect.rule})"
+        for defect in defects
+        if defect.level == "error"
+    ]
     return next(iter(errors), None)
 
 
@@ -92,8 +98,8 @@ def written(
 
 def _provenance(job: Job, results: Results, files: dict[str, Built]) -> Built:
     path = job.paths.release / provenance.NAME
-    said = provenance.statement(results, files, job.key, job.order.asked)
-    keep_text(path, provenance.statement_text(said))
+    statement = provenance.statement(results, files, job.key, job.order.asked)
+    keep_text(path, provenance.statement_text(statement))
     return hashed(path)
 
 
@@ -105,8 +111,8 @@ def sums(files: Mapping[str, Built]) -> str:
 def _plots(job: Job, results: Results, files: dict[str, Built]) -> list[Picture]:
     """Draw what was measured, and add the pictures to `files`; one that cannot be drawn is told."""
     folder, lacking = job.paths.plots, dict[str, str]()
-    shown, names = pictures(results, folder.name)
-    if not shown:
+    drawings, names = pictures(results, folder.name)
+    if not drawings:
         return []
 
     def work(_report: Report) -> None:
@@ -122,15 +128,15 @@ def _plots(job: Job, results: Results, files: dict[str, Built]) -> list[Picture]
         job.lacks = lacking_plots(lacking)
         for line in job.lacks:
             job.workplace.narrator.say(line)
-        shown, names = pictures(results, folder.name, lacking)
+        drawings, names = pictures(results, folder.name, lacking)
         drawn = tuple(hashed(job.paths.release / name) for name in names)
     files |= dict(zip(names, drawn, strict=True))
-    return shown
+    return drawings
 
 
 def _files(job: Job, results: Results, recipes: Sequence[Recipe]) -> dict[str, Built]:
     """The model files, the importance matrix and results.json, by name."""
-    found = {
+    files = {
         file.file: Built(
             path=str(job.paths.release / file.file), bytes=file.bytes, sha256=file.sha256
         )
@@ -140,17 +146,17 @@ def _files(job: Job, results: Results, recipes: Sequence[Recipe]) -> dict[str, B
     if results.calibration is not None:
         matrix = results.calibration
         path = str(job.paths.release / matrix.file)
-        found[matrix.file] = Built(path=path, bytes=matrix.bytes, sha256=matrix.sha256)
-    found |= _recipes(job, recipes)
+        files[matrix.file] = Built(path=path, bytes=matrix.bytes, sha256=matrix.sha256)
+    files |= _recipes(job, recipes)
     for name, extra in job.plan.model.extras.items():
-        found[name] = _extra(job, name, extra)
-    found[job.paths.results.name] = hashed(job.paths.results)
-    return found
+        files[name] = _extra(job, name, extra)
+    files[job.paths.results.name] = hashed(job.paths.results)
+    return files
 
 
 def _recipes(job: Job, recipes: Sequence[Recipe]) -> dict[str, Built]:
     """Each tier's recipe as `llama-quantize --tensor-type-file` reads it."""
-    found, model = {}, job.plan.model
+    recipe_files, model = {}, job.plan.model
     for recipe in recipes:
         if recipe.plain or recipe.same_as is not None:
             continue
@@ -159,8 +165,8 @@ def _recipes(job: Job, recipes: Sequence[Recipe]) -> dict[str, Built]:
         types = asked_types(recipe, model.architecture, model.tensors)
         lines = [f"^{name.replace('.', ESCAPED)}$={kind}\n" for name, kind in types.items()]
         keep_text(path, "".join(lines))
-        found[f"recipes/{path.name}"] = hashed(path)
-    return found
+        recipe_files[f"recipes/{path.name}"] = hashed(path)
+    return recipe_files
 
 
 def _extra(job: Job, name: str, path: Path) -> Built:

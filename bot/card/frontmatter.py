@@ -64,18 +64,22 @@ def card_front_matter(
 def _license(release: Release) -> dict[str, Any]:
     """The source's licences; what is no identifier of the Hub's becomes `other` with its name."""
     named = licences.licences_of(release)
-    known = [_identifier(name) for name in named]
-    found: dict[str, Any] = {}
-    if known:
-        ids = list(dict.fromkeys(one or "other" for one in known))
-        found["license"] = ids if len(ids) > 1 else ids[0]
-    own = [legible(name, 100) for name, one in zip(named, known, strict=True) if one is None]
+    identifiers = [_identifier(name) for name in named]
+    fields: dict[str, Any] = {}
+    if identifiers:
+        ids = list(dict.fromkeys(identifier or "other" for identifier in identifiers))
+        fields["license"] = ids if len(ids) > 1 else ids[0]
+    own = [
+        legible(name, 100)
+        for name, identifier in zip(named, identifiers, strict=True)
+        if identifier is None
+    ]
     name = legible(release.license_name, 100) if release.license_name else ", ".join(own)[:100]
     if name:
-        found["license_name"] = name
+        fields["license_name"] = name
     if release.license_link and (target := _license_link(release, release.license_link)):
-        found["license_link"] = target
-    return found
+        fields["license_link"] = target
+    return fields
 
 
 def _identifier(name: str) -> str | None:
@@ -84,13 +88,13 @@ def _identifier(name: str) -> str | None:
     return plain if LICENSE.fullmatch(plain) else None
 
 
-def _license_link(release: Release, given: str) -> str | None:
+def _license_link(release: Release, target: str) -> str | None:
     """An absolute address; a file of the source's repository is found there."""
-    address = url(given)
+    address = url(target)
     if address != "#":
         return str(address)
-    if release.commit and re.fullmatch(r"[\w.-]{1,100}", given, re.ASCII):
-        return str(url(f"{model_url(release)}/blob/{release.commit}/{given}"))
+    if release.commit and re.fullmatch(r"[\w.-]{1,100}", target, re.ASCII):
+        return str(url(f"{model_url(release)}/blob/{release.commit}/{target}"))
     return None
 
 
@@ -114,13 +118,13 @@ def _model_index(results: Results, repo_id: str) -> list[dict[str, Any]] | None:
     Keys: hub-docs, modelcard.md; each metric's name says of which tier it is.
     """
     rows = [row for row in files_of(results, "tier") if SAFE.fullmatch(row.label)]
-    found = [_index_entry("perplexity", results.evaluation.text.name, _perplexities(rows))]
+    entries = [_index_entry("perplexity", results.evaluation.text.name, _perplexities(rows))]
     tasks = dict.fromkeys(name for row in rows for name in row.shares)
-    found += [_index_entry("accuracy", name, _accuracies(rows, name)) for name in tasks]
-    told = [entry for entry in found if entry["metrics"]]
-    if not told or not REPO_ID.fullmatch(repo_id):
+    entries += [_index_entry("accuracy", name, _accuracies(rows, name)) for name in tasks]
+    measured = [entry for entry in entries if entry["metrics"]]
+    if not measured or not REPO_ID.fullmatch(repo_id):
         return None
-    return [{"name": repo_id.partition("/")[2], "results": told}]
+    return [{"name": repo_id.partition("/")[2], "results": measured}]
 
 
 def _index_entry(kind: str, data: str, values: list[tuple[str, float]]) -> dict[str, Any]:

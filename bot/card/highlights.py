@@ -28,13 +28,13 @@ BEATEN = 3  # sentences about baselines at most
 
 def highlights(results: Results, sizes: Sizes = "GB") -> tuple[str, ...]:
     """Plain-text sentences, none where no rule holds; see docs/statistics.md."""
-    told = (
+    sentences = (
         _least_divergent(results, sizes),
         *_beaten(results, sizes),
         *_imatrix_effects(results),
         _smallest_close(results, sizes),
     )
-    return tuple(sentence for sentence in told if sentence)
+    return tuple(sentence for sentence in sentences if sentence)
 
 
 def best_fits(results: Results, look: CardSettings) -> str | None:
@@ -42,16 +42,20 @@ def best_fits(results: Results, look: CardSettings) -> str | None:
 
     A size whose best is that of the size before is not told of again.
     """
-    told: list[tuple[int, CardRow]] = []
+    best_rows: list[tuple[int, CardRow]] = []
     for choice in choices(results, look):
-        if choice.sure and choice.row and (not told or told[-1][1].name != choice.row.name):
-            told.append((choice.memory, choice.row))
-    if len(told) < 2:  # the best of all is told already
+        if (
+            choice.sure
+            and choice.row
+            and (not best_rows or best_rows[-1][1].name != choice.row.name)
+        ):
+            best_rows.append((choice.memory, choice.row))
+    if len(best_rows) < 2:  # the best of all is told already
         return None
-    places = error_places([row.mean_error for _, row in told])
+    places = error_places([row.mean_error for _, row in best_rows])
     best = "; ".join(
         f"at {memory} GB {_sized(row, look.sizes)} with {_mean(row, places)}"
-        for memory, row in told
+        for memory, row in best_rows
     )
     return f"Lowest mean KL divergence of the tiers that fit, by memory: {best}."
 
@@ -84,19 +88,21 @@ def _least_divergent(results: Results, sizes: Sizes) -> str | None:
 def _beaten(results: Results, sizes: Sizes) -> list[str]:
     """Tiers that surely beat a file which is no smaller, and lose to it in nothing."""
     rivals = files_of(results, "baseline", "other")
-    found = []
+    sentences = []
     for tier in files_of(results, "tier"):
         larger = [rival for rival in rivals if tier.bytes <= rival.bytes * SAME_SIZE]
         beaten = [(rival, won) for rival in larger if (won := _won(results, tier, rival))]
         if beaten:  # the strongest of them
             rival, won = min(beaten, key=lambda pair: (pair[0].mean or 0, pair[0].name))
-            found.append(f"{_sized(tier, sizes)} beats {_sized(rival, sizes)}: {'; '.join(won)}.")
-    return found[:BEATEN]
+            sentences.append(
+                f"{_sized(tier, sizes)} beats {_sized(rival, sizes)}: {'; '.join(won)}."
+            )
+    return sentences[:BEATEN]
 
 
 def _won(results: Results, tier: CardRow, rival: CardRow) -> list[str]:
     """Measures in which `tier` is surely better; none where it is surely worse in another."""
-    told = []
+    won = []
     for better, words in (
         (less_divergent(results, tier, rival), _means(tier, rival)),
         (less_perplexed(results, tier, rival), _perplexities(tier, rival)),
@@ -105,52 +111,52 @@ def _won(results: Results, tier: CardRow, rival: CardRow) -> list[str]:
         if better is False:
             return []
         if better:
-            told.append(words)
-    return told
+            won.append(words)
+    return won
 
 
-def _means(one: CardRow, other: CardRow) -> str:
-    places = error_places([one.mean_error, other.mean_error])
-    return f"mean KL divergence {_mean(one, places)} against {_mean(other, places)}"
+def _means(tier: CardRow, rival: CardRow) -> str:
+    places = error_places([tier.mean_error, rival.mean_error])
+    return f"mean KL divergence {_mean(tier, places)} against {_mean(rival, places)}"
 
 
-def _perplexities(one: CardRow, other: CardRow) -> str:
-    places = error_places([one.perplexity_error, other.perplexity_error], 3)
-    pair = [with_error(row.perplexity or 0, row.perplexity_error, places) for row in (one, other)]
-    ratios = [row.ratio for row in (one, other) if row.ratio is not None]
-    told = (
+def _perplexities(tier: CardRow, rival: CardRow) -> str:
+    places = error_places([tier.perplexity_error, rival.perplexity_error], 3)
+    pair = [with_error(row.perplexity or 0, row.perplexity_error, places) for row in (tier, rival)]
+    ratios = [row.ratio for row in (tier, rival) if row.ratio is not None]
+    ratio_words = (
         f" ({' against '.join(fixed(ratio, 4) for ratio in ratios)} times the reference's)"
         if len(ratios) == 2
         else ""
     )
-    return f"PPL {' against '.join(pair)}{told}"
+    return f"PPL {' against '.join(pair)}{ratio_words}"
 
 
-def _answers(results: Results, one: CardRow, other: CardRow) -> Iterator[tuple[bool | None, str]]:
-    for name, share in one.shares.items():
-        if name in other.shares:
-            words = f"{name} {percent(share.value)} against {percent(other.shares[name].value)}"
-            yield supported_claim(results.comparisons, name, one.name, other.name), words
+def _answers(results: Results, tier: CardRow, rival: CardRow) -> Iterator[tuple[bool | None, str]]:
+    for name, share in tier.shares.items():
+        if name in rival.shares:
+            words = f"{name} {percent(share.value)} against {percent(rival.shares[name].value)}"
+            yield supported_claim(results.comparisons, name, tier.name, rival.name), words
 
 
 def _imatrix_effects(results: Results) -> Iterator[str]:
     """What the importance matrix changed between X and I-X, better and worse apart."""
-    found: dict[bool, list[str]] = {True: [], False: []}
+    effects: dict[bool, list[str]] = {True: [], False: []}
     for plain, weighted in _pairs(tier_rows(results)):
         better = less_divergent(results, weighted, plain)
         if better is not None and plain.mean and plain.mean > 0:
-            found[better].append(_effect(plain, weighted))
+            effects[better].append(_effect(plain, weighted))
     for verb, better in (("lowers", True), ("raises", False)):
-        if found[better]:
-            told = "; ".join(found[better])
-            yield f"The importance matrix {verb} the mean KL divergence: {told}."
+        if effects[better]:
+            sentence = "; ".join(effects[better])
+            yield f"The importance matrix {verb} the mean KL divergence: {sentence}."
 
 
 def _pairs(rows: Sequence[CardRow]) -> Iterator[tuple[CardRow, CardRow]]:
     plain = {name: row for row in rows if not row.imatrix for name in row.names}
     for weighted in rows:
-        found = (plain.get(name.removeprefix("I-")) for name in weighted.names)
-        partner = next((row for row in found if row), None)
+        partners = (plain.get(name.removeprefix("I-")) for name in weighted.names)
+        partner = next((row for row in partners if row), None)
         if weighted.imatrix and partner:
             yield partner, weighted
 

@@ -60,8 +60,8 @@ def render(order: CardOrder, isolation: IsolationSetting = "best") -> str:
     reads = [data_folder("card_templates"), *([order.templates] if order.templates else [])]
     with errand.sent(
         "bot.card.card", to_json(order), limits=LIMITS, reads=reads, isolation=isolation
-    ) as made:
-        return whole_card(order, _read(made / BODY))
+    ) as folder:
+        return whole_card(order, _read(folder / BODY))
 
 
 def whole_card(order: CardOrder, body: str) -> str:

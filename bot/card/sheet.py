@@ -98,7 +98,7 @@ class SheetRow(Part):
     name: str
     kind: Literal["reference", "tier", "baseline"]
     imatrix: bool = False
-    taken: Annotated[tuple[str, ...], Field(alias="from")] = ()
+    result_names: Annotated[tuple[str, ...], Field(alias="from")] = ()
     gib: Annotated[float, Field(gt=0)] | None = None
     perplexity: float | None = None
     perplexity_error: float | None = None
@@ -146,8 +146,8 @@ def read_sheet(path: Path) -> Sheet:
     if path.stat().st_size > LARGEST:
         raise SettingsError(f"{path} is too large for a sheet; put results into files of their own")
     try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return Sheet.model_validate(given)
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return Sheet.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
@@ -176,26 +176,13 @@ def write_card(
     lacking = draw_pictures(results, folder / "plots", isolation)
     for line in lacking_plots(lacking):
         say(line)
-    shown, drawn = pictures(results, "plots", lacking)
-    sizes = {row.name: row.bytes or 0 for row in results.imported}
-    files = [
-        CardFile(path=row.file, tier=row.name, bytes=sizes[row.name], sha256="", note=row.best_for)
-        for row in sheet.rows
-        if row.file is not None
-    ]
-    files += [
-        CardFile(
-            path=file.path, tier=file.profile, bytes=round((file.gib or 0) * GIB), sha256="",
-            note=file.best_for,
-        )
-        for file in sheet.files
-    ]  # fmt: skip
+    images, drawn = pictures(results, "plots", lacking)
     order = CardOrder(
         results=results,
         repo_id=repo_id or sheet.repository,
-        files=tuple(files),
+        files=tuple(_files(sheet, results)),
         about={},
-        plots=tuple(shown),
+        plots=tuple(images),
         look=sheet.card,
         templates=templates,
         quantized_by=sheet.quantized_by or (repo_id or sheet.repository).split("/")[0],
@@ -211,10 +198,23 @@ def write_card(
     }
 
 
+def _files(sheet: Sheet, results: Results) -> Iterator[CardFile]:
+    """Files of the repository: those of rows, then the others."""
+    sizes = {row.name: row.bytes or 0 for row in results.imported}
+    for row in sheet.rows:
+        if row.file is not None:
+            yield CardFile(
+                path=row.file, tier=row.name, bytes=sizes[row.name], sha256="", note=row.best_for
+            )
+    for file in sheet.files:
+        size = round((file.gib or 0) * GIB)
+        yield CardFile(path=file.path, tier=file.profile, bytes=size, sha256="", note=file.best_for)
+
+
 def to_results(sheet: Sheet, folder: Path) -> Results:
     """The sheet as results whose rows all are imported; paths of results start at `folder`."""
-    known = {row.name: row for row in _read_results(sheet, folder)}
-    rows = tuple(_row(row, known, sheet.tasks) for row in sheet.rows)
+    imported = {row.name: row for row in _read_results(sheet, folder)}
+    rows = tuple(_row(row, imported, sheet.tasks) for row in sheet.rows)
     first = next((row for row in rows if row.kind == "reference"), None)
     if first is None:
         raise SettingsError("rows: none has the kind reference; add the model itself to the sheet")
@@ -249,33 +249,34 @@ def to_results(sheet: Sheet, folder: Path) -> Results:
 
 def _read_results(sheet: Sheet, folder: Path) -> Iterator[Imported]:
     for pattern in sheet.results:
-        given = Path(pattern).expanduser()
-        root, name = (given.parent, given.name) if given.is_absolute() else (folder, pattern)
-        found = sorted(root.glob(name))
-        if not found:
+        glob_path = Path(pattern).expanduser()
+        root, name = (
+            (glob_path.parent, glob_path.name) if glob_path.is_absolute() else (folder, pattern)
+        )
+        paths = sorted(root.glob(name))
+        if not paths:
             raise SettingsError(f"results: nothing is at {pattern}; mend the sheet")
-        for path in found:
+        for path in paths:
             yield from read_imported(path)
 
 
-def _row(given: SheetRow, known: Mapping[str, Imported], tasks: Mapping[str, int]) -> Imported:
-    lacking = [name for name in given.taken if name not in known]
+def _row(entry: SheetRow, imported: Mapping[str, Imported], tasks: Mapping[str, int]) -> Imported:
+    lacking = [name for name in entry.result_names if name not in imported]
     if lacking:
-        raise SettingsError(
-            f"rows: {given.name}: no result is called {lacking[0]}; known: {', '.join(known)[:300]}"
-        )
-    row = Imported(name=given.name, origin="the sheet", kind=given.kind, imatrix=given.imatrix)
-    for name in given.taken:
-        row = _filled(row, known[name])
-    choices = {**row.choices, **given.choices}
+        names = ", ".join(imported)[:300]
+        raise SettingsError(f"rows: {entry.name}: no result is called {lacking[0]}; known: {names}")
+    row = Imported(name=entry.name, origin="the sheet", kind=entry.kind, imatrix=entry.imatrix)
+    for name in entry.result_names:
+        row = _filled(row, imported[name])
+    choices = {**row.choices, **entry.choices}
     return replace(
         row,
-        bytes=round(given.gib * GIB) if given.gib is not None else row.bytes,
-        perplexity=row.perplexity if given.perplexity is None else given.perplexity,
+        bytes=round(entry.gib * GIB) if entry.gib is not None else row.bytes,
+        perplexity=row.perplexity if entry.perplexity is None else entry.perplexity,
         perplexity_error=(
-            row.perplexity_error if given.perplexity_error is None else given.perplexity_error
+            row.perplexity_error if entry.perplexity_error is None else entry.perplexity_error
         ),
-        kld={**row.kld, **given.kld},
+        kld={**row.kld, **entry.kld},
         choices=choices,
         intervals=_intervals(choices, tasks),
     )
@@ -341,12 +342,12 @@ def _architecture(model: ModelFacts) -> Architecture:
     )
 
 
-def _calibration(given: CalibrationSheet | None) -> CalibrationFacts | None:
-    if given is None:
+def _calibration(calibration: CalibrationSheet | None) -> CalibrationFacts | None:
+    if calibration is None:
         return None
     return CalibrationFacts(
-        name=given.name,
-        texts=tuple(CalibrationText(name=text, sha256="", origin="") for text in given.texts),
+        name=calibration.name,
+        texts=tuple(CalibrationText(name=text, sha256="", origin="") for text in calibration.texts),
         context=0,
         chunks=0,
         file="",

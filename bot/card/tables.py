@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bot.records.measured import KLD, PPL, Row, best
 from bot.records.results import Results
 from bot.settings.showing import CardSettings
-from bot.wording.escape import Verbatim, code_span, escaped_text, link, path
+from bot.wording.escape import Verbatim, code_cell, escaped_text, link, path
 from bot.wording.formats import (
     MISSING,
     error_places,
@@ -117,42 +117,58 @@ def _columns(rows: Sequence[CardRow], look: CardSettings) -> list[_Column]:
     mean = error_places(row.mean_error for row in rows)
     inline = not _noted(look)
     columns = [
-        _Column(
-            title="PPL ↓",
-            key="ppl",
-            value=lambda row: row.perplexity,
-            error=lambda row: row.perplexity_error,
-            cell=lambda row: _value(row.perplexity, row.perplexity_error, ppl, inline),
-            measure=PPL,
-        ),
-        _Column(
-            title="KL mean ↓",
-            key="mean",
-            value=lambda row: row.mean,
-            error=lambda row: row.mean_error,
-            cell=lambda row: _value(row.mean, row.mean_error, mean, inline),
-            measure=KLD,
-        ),
+        _perplexity(ppl, inline),
+        _mean_divergence(mean, inline),
         _of_divergence(rows, "KL median ↓", "median", mean),
         _of_divergence(rows, "KL 99.9% ↓", "p999"),
         _of_divergence(rows, "KL max ↓", "max"),
-        _Column(
-            title="Same top ↑",
-            key="same_top",
-            value=lambda row: row.kld.get("same_top"),
-            cell=lambda row: _percent(row.kld.get("same_top"), 2),
-        ),
+        _same_top(),
         *(_task(name, inline) for name in _named(row.shares for row in rows)),
         *(_speed(name) for name in _named(row.speed for row in rows)),
-        _Column(
-            title="BPW",
-            key="bits",
-            value=lambda row: row.bits,
-            cell=lambda row: _value(row.bits, None, 2, inline),
-        ),
+        _bits(inline),
     ]
     optional = {"bits", "p999", "same_top", "speed"} - set(look.columns)
     return [column for column in columns if column.key not in optional]
+
+
+def _perplexity(places: int, inline: bool) -> _Column:
+    return _Column(
+        title="PPL ↓",
+        key="ppl",
+        value=lambda row: row.perplexity,
+        error=lambda row: row.perplexity_error,
+        cell=lambda row: _value(row.perplexity, row.perplexity_error, places, inline),
+        measure=PPL,
+    )
+
+
+def _mean_divergence(places: int, inline: bool) -> _Column:
+    return _Column(
+        title="KL mean ↓",
+        key="mean",
+        value=lambda row: row.mean,
+        error=lambda row: row.mean_error,
+        cell=lambda row: _value(row.mean, row.mean_error, places, inline),
+        measure=KLD,
+    )
+
+
+def _same_top() -> _Column:
+    return _Column(
+        title="Same top ↑",
+        key="same_top",
+        value=lambda row: row.kld.get("same_top"),
+        cell=lambda row: _percent(row.kld.get("same_top"), 2),
+    )
+
+
+def _bits(inline: bool) -> _Column:
+    return _Column(
+        title="BPW",
+        key="bits",
+        value=lambda row: row.bits,
+        cell=lambda row: _value(row.bits, None, 2, inline),
+    )
 
 
 def _of_divergence(
@@ -205,8 +221,8 @@ def _speed(name: str) -> _Column:
     )
 
 
-def _named(given: Iterable[Mapping[str, object]]) -> list[str]:
-    return list(dict.fromkeys(name for found in given for name in found))
+def _named(mappings: Iterable[Mapping[str, object]]) -> list[str]:
+    return list(dict.fromkeys(name for row in mappings for name in row))
 
 
 def _value(value: float | None, error: float | None, places: int, inline: bool) -> str:
@@ -229,8 +245,8 @@ def _missing(rows: Sequence[CardRow], columns: Sequence[_Column]) -> list[str]:
         if lacking:
             reasons.setdefault(lacking, []).append(column.title.rstrip(" ↓↑"))
     notes = [
-        f"Not measured: {', '.join(found)} of {_some(lacking, len(rows))}."
-        for lacking, found in reasons.items()
+        f"Not measured: {', '.join(titles)} of {_some(lacking, len(rows))}."
+        for lacking, titles in reasons.items()
     ]
     if any(_itself(row, column) for row in rows for column in columns):
         notes.insert(0, "The reference has no divergence from itself.")
@@ -241,36 +257,36 @@ def _itself(row: CardRow, column: _Column) -> bool:
     return row.kind == "reference" and column.key in ("mean", "median", "p999", "max", "same_top")
 
 
-def _some(given: Sequence[str], whole: int) -> str:
-    if len(given) == whole:
+def _some(titles: Sequence[str], row_count: int) -> str:
+    if len(titles) == row_count:
         return "every row"
-    more = [f"{len(given) - LISTED} more"] if len(given) > LISTED else []
-    return ", ".join([*given[:LISTED], *more])
+    more = [f"{len(titles) - LISTED} more"] if len(titles) > LISTED else []
+    return ", ".join([*titles[:LISTED], *more])
 
 
 def _footnotes(rows: Sequence[CardRow], columns: Sequence[_Column]) -> list[str]:
     """The errors that the cells leave out, from the smallest to the largest of a column."""
-    told, unknown = [], []
+    spans, without_error = [], []
     for column in columns:
         name = column.title.rstrip(" ↓↑")
         errors = [error for row in rows if (error := column.error(row)) is not None]
         if errors:
             places = error_places(errors)
-            told.append(f"{name} ± {_span(errors, places)} (one standard error)")
+            spans.append(f"{name} ± {_span(errors, places)} (one standard error)")
         elif column.key.startswith(TASK):
-            told += _intervals(rows, column, name)
+            spans += _intervals(rows, column, name)
         elif column.key in ("ppl", "mean"):
-            unknown.append(name)
-    notes = [f"Uncertainty: {'; '.join(told)}."] if told else []
-    if unknown:
-        notes.append(f"No error is known of {', '.join(unknown)}.")
+            without_error.append(name)
+    notes = [f"Uncertainty: {'; '.join(spans)}."] if spans else []
+    if without_error:
+        notes.append(f"No error is known of {', '.join(without_error)}.")
     return notes
 
 
 def _intervals(rows: Sequence[CardRow], column: _Column, name: str) -> list[str]:
     task = column.key.removeprefix(TASK)
-    found = [share for row in rows if (share := row.shares.get(task)) and share.low is not None]
-    halves = [100 * ((share.high or 0) - (share.low or 0)) / 2 for share in found]
+    shares = [share for row in rows if (share := row.shares.get(task)) and share.low is not None]
+    halves = [100 * ((share.high or 0) - (share.low or 0)) / 2 for share in shares]
     return [f"{name} ± {_span(halves, 1)} points (95% interval)"] if halves else []
 
 
@@ -281,10 +297,12 @@ def _span(values: Sequence[float], places: int) -> str:
 
 def _emboldened(table: CardTable, rows: Sequence[CardRow], bold: set[tuple[str, str]]) -> CardTable:
     titles = [str(column) for column in table.columns]
-    wanted = {(name, str(escaped_text(title))) for name, title in bold}
+    bold_cells = {(name, str(escaped_text(title))) for name, title in bold}
     body = tuple(
         tuple(
-            Verbatim(f"**{cell}**") if (row.name, title) in wanted and row.same_as is None else cell
+            Verbatim(f"**{cell}**")
+            if (row.name, title) in bold_cells and row.same_as is None
+            else cell
             for title, cell in zip(titles, cells, strict=True)
         )
         for row, cells in zip(rows, table.rows, strict=True)
@@ -314,11 +332,13 @@ def available(
 
     ordered = sorted((file for file in files if not file.path.startswith(PLOTS)), key=place)
     body = [_file(results, file, models.get(file.path), about, look) for file in ordered]
-    kept = [i for i in range(len(columns)) if i < 4 or any(line[i] != MISSING for line in body)]
+    shown_columns = [
+        i for i in range(len(columns)) if i < 4 or any(line[i] != MISSING for line in body)
+    ]
     return CardTable(
-        columns=tuple(escaped_text(columns[i]) for i in kept),
-        rows=tuple(tuple(line[i] for i in kept) for line in body),
-        sides="".join("llrlrrl"[i] for i in kept),
+        columns=tuple(escaped_text(columns[i]) for i in shown_columns),
+        rows=tuple(tuple(line[i] for i in shown_columns) for line in body),
+        sides="".join("llrlrrl"[i] for i in shown_columns),
     )
 
 
@@ -343,5 +363,5 @@ def _file(
         escaped_text(purpose or MISSING),
         escaped_text(fixed(row.bits_per_weight, 2) if row else MISSING),
         escaped_text(grouped(file.bytes) if exact else MISSING),
-        code_span(file.sha256[:12]) or escaped_text(MISSING),
+        code_cell(file.sha256[:12]) or escaped_text(MISSING),
     )

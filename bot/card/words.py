@@ -11,10 +11,10 @@ from bot.records.recipes import Windows
 
 def attention_words(layers: Sequence[str]) -> str:
     """`Hybrid (full attention every 4th layer, linear/Mamba otherwise)`; one kind as it is."""
-    told = patterns.attention_pattern(layers)
+    pattern = patterns.attention_pattern(layers)
     if len(set(layers)) < 2:
-        return told
-    return f"Hybrid ({told.replace('linear otherwise', 'linear/Mamba otherwise')})"
+        return pattern
+    return f"Hybrid ({pattern.replace('linear otherwise', 'linear/Mamba otherwise')})"
 
 
 def experts_words(model: Architecture) -> str:
@@ -23,19 +23,19 @@ def experts_words(model: Architecture) -> str:
     return f"{model.experts} routed{shared} ({model.experts_active} active per token)"
 
 
-def windows_words(given: Windows, layers: int) -> str:
+def windows_words(windows: Windows, layers: int) -> str:
     """How many layers at each end are protected, and what is left between them."""
-    middle = max(layers - 2 * (given.edge + given.near), 0)
+    middle = max(layers - 2 * (windows.edge + windows.near), 0)
     return (
-        f"{given.edge}+{given.edge} edge and {given.near}+{given.near} near layers, "
+        f"{windows.edge}+{windows.edge} edge and {windows.near}+{windows.near} near layers, "
         f"{middle or 'none'} of {layers} in the middle; "
-        f"{given.attention_edge}+{given.attention_edge} edge layers for attention"
+        f"{windows.attention_edge}+{windows.attention_edge} edge layers for attention"
     )
 
 
-def gradient(given: Windows, layers: int) -> str:
+def gradient(windows: Windows, layers: int) -> str:
     """`5+5 symmetric edge gradient across 40 layers`."""
-    return f"{given.edge}+{given.edge} symmetric edge gradient across {layers} layers"
+    return f"{windows.edge}+{windows.edge} symmetric edge gradient across {layers} layers"
 
 
 def enumerated(names: Sequence[str]) -> str:

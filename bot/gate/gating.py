@@ -10,7 +10,7 @@ from bot.clients.files import gguf
 from bot.disk.hashes import blob_id
 from bot.disk.writing import keep_text
 from bot.errors import AbsentError, GateError
-from bot.gate.verdicts import GateFacts, Verdict, judge, kept, verdict_text
+from bot.gate.verdicts import GateFacts, Verdict, judge, verdict_text, without_tiers
 from bot.records.coding import to_json
 from bot.records.releases import Release
 from bot.records.results import Results
@@ -32,13 +32,13 @@ def passed(job: Job, results: Results, looks: Looks, repo_id: str) -> Results:
     """
     verdict = gate(job, results, looks, repo_id)
     keep_text(job.paths.gate, verdict_text(verdict) + "\n")
-    for one in verdict.left_out:
-        job.workplace.narrator.say(f"{one.tier} is left out: {one.reason}")
+    for left_out in verdict.left_out:
+        job.workplace.narrator.say(f"{left_out.tier} is left out: {left_out.reason}")
     if verdict.stops is not None:
         if any(check.rule == "alone" and not check.good for check in verdict.checks):
-            job.workplace.ledger.forget(_seen(job, repo_id))  # the next run knows of it
+            job.workplace.ledger.forget(_before_key(job, repo_id))  # the next run knows of it
         raise GateError(f"{repo_id} is not published: {verdict.stops}; `bot gate` shows every rule")
-    good = kept(results, verdict.left_out)
+    good = without_tiers(results, verdict.left_out)
     if verdict.left_out:
         keep_text(job.paths.results, to_json(good))
     return good
@@ -53,7 +53,7 @@ def gate(job: Job, results: Results, looks: Looks, repo_id: str) -> Verdict:
     speech = {tier: wrong if at == "speech" else None for tier, (at, wrong) in looks.items()}
     facts = GateFacts(files=files, speech=speech, newest=_newest(job), alone=None)
     verdict = judge(results, facts, _rules(job.settings, results.release))
-    ours = to_json(kept(results, verdict.left_out))
+    ours = to_json(without_tiers(results, verdict.left_out))
     alone = GateFacts(
         files=files, speech=speech, newest=facts.newest, alone=_alone(job, repo_id, ours)
     )
@@ -69,8 +69,8 @@ def require_allowed(
     """
     path = as_file(model)
     if path is None:
-        found = release or workplace.hub.release(as_repo(model), revision)
-        require_licence(found, workplace.settings.gate)
+        source_release = release or workplace.hub.release(as_repo(model), revision)
+        require_licence(source_release, workplace.settings.gate)
         return
     origin = origin_of(gguf.read_gguf(path).metadata, workplace.settings.source)
     good, text = licences.permitted(origin, _rules(workplace.settings, None))
@@ -86,9 +86,9 @@ def _rules(settings: Settings, release: Release | None) -> GateSettings:
     return settings.gate
 
 
-def require_licence(release: Release, wanted: GateSettings) -> None:
+def require_licence(release: Release, rules: GateSettings) -> None:
     """Raise GateError, before anything is fetched, for a release that could not be published."""
-    good, text = licences.permitted(release, wanted)
+    good, text = licences.permitted(release, rules)
     if not good:
         raise GateError(
             f"nothing made of {release.repo_id} may be published: {text}; see gate in bot.yaml"
@@ -97,45 +97,45 @@ def require_licence(release: Release, wanted: GateSettings) -> None:
 
 def note_before(job: Job, repo_id: str) -> None:
     """Note what the repository holds before the work begins, unless a stopped run did."""
-    if job.workplace.ledger.remembered(_seen(job, repo_id)) is None:
-        held = _held(job, repo_id)
-        job.workplace.ledger.remember(_seen(job, repo_id), held, time.time())
+    if job.workplace.ledger.remembered(_before_key(job, repo_id)) is None:
+        held_blob = _held_blob(job, repo_id)
+        job.workplace.ledger.remember(_before_key(job, repo_id), held_blob, time.time())
 
 
 def forget_before(job: Job, repo_id: str) -> None:
     """The publication is done: what the repository held before is of no interest any more."""
-    job.workplace.ledger.forget(_seen(job, repo_id))
+    job.workplace.ledger.forget(_before_key(job, repo_id))
 
 
-def _seen(job: Job, repo_id: str) -> str:
+def _before_key(job: Job, repo_id: str) -> str:
     return f"before {job.key[:16]} {repo_id}"
 
 
-def _held(job: Job, repo_id: str) -> str:
+def _held_blob(job: Job, repo_id: str) -> str:
     """git's hash of the results.json that a repository holds; empty without one."""
     try:
         release = job.workplace.hub.release(repo_id)
     except AbsentError:
         return ""
-    found = {file.path: file for file in release.files}.get(RESULTS)
-    return (found.blob_id or found.sha256 or "") if found else ""
+    results_file = {file.path: file for file in release.files}.get(RESULTS)
+    return (results_file.blob_id or results_file.sha256 or "") if results_file else ""
 
 
 def _alone(job: Job, repo_id: str, ours: str) -> str | None:
     """Results that neither were there before nor are ours come from another bot of ours."""
-    before = job.workplace.ledger.remembered(_seen(job, repo_id))
+    before = job.workplace.ledger.remembered(_before_key(job, repo_id))
     if before is None:
         return None
-    held = _held(job, repo_id)
-    if held in (before[0], blob_id(ours.encode())) or _is_same(job, repo_id):
+    held_blob = _held_blob(job, repo_id)
+    if held_blob in (before[0], blob_id(ours.encode())) or _is_same(job, repo_id):
         return None
     return f"{repo_id} got other results from another bot meanwhile; run it again to replace them"
 
 
 def _is_same(job: Job, repo_id: str) -> bool:
     """Whether the other bot made what was asked for here."""
-    made = said_of(job.workplace.hub, job.workplace.hub.release(repo_id))
-    return made is not None and made.is_of(job.order.asked)
+    statement = said_of(job.workplace.hub, job.workplace.hub.release(repo_id))
+    return statement is not None and statement.is_of(job.order.asked)
 
 
 def _newest(job: Job) -> str | None:

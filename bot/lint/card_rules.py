@@ -14,36 +14,18 @@ from bot.wording.markdown import prose, without_code
 from bot.wording.naming import llama_file, models, ollama_file
 
 LONGEST_CARD = 4_000_000
-
-
 MOST = 200  # dead links that are told
-
-
 # bounded: no text makes them slower than its length
 LINK = re.compile(
     r"\]\([ \t\n]{0,8}<?([^()\s<>]{1,500})>?[^()]{0,100}\)"
     r"|(?:src|srcset|href)=\"([^\"]{1,500})\""
 )
-
-
 NAMED = re.compile(r"(?<![\w/:.@*~-])[\w.*/-]{1,200}(?![\w.*/-])", re.ASCII)
-
-
 FILE = re.compile(r"(?:[\w.-]+/)*[\w.*-]+\.(?:gguf|ya?ml|dat|imatrix)", re.ASCII)
-
-
 ADDRESS = re.compile(r"https?://\S+|\]\([^()\s]{1,500}")
-
-
 OPENED = re.compile(r"\ufeff?---[ \t]*(?:\r?\n|\Z)")
-
-
 KEY = re.compile(r"^([\w-]{1,100}):", re.MULTILINE | re.ASCII)
-
-
 LEAST = 4  # letters that names of one repository's files have in common, at least
-
-
 REMOVED = {
     "huggingface-cli": "hf",
     "hf whoami": "hf auth whoami",
@@ -52,16 +34,16 @@ REMOVED = {
 }
 
 
-def check_card(given: LintedRepository) -> Iterator[Defect]:
-    if given.card is None:
-        if "README.md" not in given.damaged:
+def check_card(repository: LintedRepository) -> Iterator[Defect]:
+    if repository.card is None:
+        if "README.md" not in repository.damaged:
             text = "there is no card; add one"
             yield Defect(rule="no-card", level="error", path="README.md", text=text)
         return
-    if wrong := _front_matter(given.card):
-        text = f"{wrong}; mend what stands between the two lines of ---"
+    if fault := _front_matter(repository.card):
+        text = f"{fault}; mend what stands between the two lines of ---"
         yield Defect(rule="front-matter", level="error", path="README.md", text=text)
-    if not split_card(given.card)[1].strip():
+    if not split_card(repository.card)[1].strip():
         text = "the card says nothing; write what the files are"
         yield Defect(rule="empty-card", level="error", path="README.md", text=text)
 
@@ -80,14 +62,14 @@ def _front_matter(card: str) -> str | None:
     return f"front matter has {twice!r} twice" if twice else None
 
 
-def check_links(given: LintedRepository) -> Iterator[Defect]:
+def check_links(repository: LintedRepository) -> Iterator[Defect]:
     """Links of the text; what looks like one in code is code."""
-    paths = set(given.paths)
+    paths = set(repository.paths)
     folders = {path[: at + 1] for path in paths for at, c in enumerate(path) if c == "/"}
     dead = {
         target
-        for found in LINK.findall(without_code(given.card or ""))
-        if (target := _local(found[0] or found[1]))
+        for match in LINK.findall(without_code(repository.card or ""))
+        if (target := _local(match[0] or match[1]))
         and target not in paths
         and f"{target.rstrip('/')}/" not in folders
     }
@@ -104,19 +86,21 @@ def _local(target: str) -> str | None:
     return unquote(target.split("#")[0].split("?")[0]).removeprefix("./") or None
 
 
-def check_named(given: LintedRepository) -> Iterator[Defect]:
+def check_named(repository: LintedRepository) -> Iterator[Defect]:
     """Files of this repository that the text speaks of, and that are not there.
 
     A name is one of its files' by a folder, or by what names of its models begin with; any other
     (`docker-compose.yml`, `model.gguf`) may be the reader's, and so is all that stands in code.
     """
-    known = {path.rpartition("/")[2] for path in given.paths}
-    sources = {given.results.reference.file} if given.results else set()
-    text = ADDRESS.sub("]", prose(given.card or ""))
-    told = {name.rstrip(".") for name in NAMED.findall(text)}
-    for name in sorted(name for name in told if FILE.fullmatch(name) and _is_ours(given, name)):
+    file_names = {path.rpartition("/")[2] for path in repository.paths}
+    sources = {repository.results.reference.file} if repository.results else set()
+    text = ADDRESS.sub("]", prose(repository.card or ""))
+    card_names = {name.rstrip(".") for name in NAMED.findall(text)}
+    for name in sorted(
+        name for name in card_names if FILE.fullmatch(name) and _is_ours(repository, name)
+    ):
         last = name.rpartition("/")[2]
-        if last in known or name in sources or ("*" in name and _fits(given, name)):
+        if last in file_names or name in sources or ("*" in name and _fits(repository, name)):
             continue
         yield Defect(
             rule="missing-file", level="error", path="README.md",
@@ -124,17 +108,21 @@ def check_named(given: LintedRepository) -> Iterator[Defect]:
         )  # fmt: skip
 
 
-def _fits(given: LintedRepository, pattern: str) -> bool:
+def _fits(repository: LintedRepository, pattern: str) -> bool:
     if pattern.count("*") > 3:
         return True
-    return any(fnmatch(path, pattern) for path in given.paths)
+    return any(fnmatch(path, pattern) for path in repository.paths)
 
 
-def _is_ours(given: LintedRepository, name: str) -> bool:
+def _is_ours(repository: LintedRepository, name: str) -> bool:
     if "/" in name:
         return not name.startswith(".")  # .github/, .config/: of another place
-    found = [path.rpartition("/")[2] for path in models(given.paths)]
-    shared = _beginning(found) if len(found) > 1 else re.split(r"[-.]", (found or [""])[0])[0]
+    model_names = [path.rpartition("/")[2] for path in models(repository.paths)]
+    shared = (
+        _beginning(model_names)
+        if len(model_names) > 1
+        else re.split(r"[-.]", (model_names or [""])[0])[0]
+    )
     return len(shared) >= min(LEAST, len(re.split(r"[-.]", name)[0])) and name.startswith(shared)
 
 
@@ -144,16 +132,16 @@ def _beginning(names: Sequence[str]) -> str:
     return first[:same]
 
 
-def check_commands(given: LintedRepository) -> Iterator[Defect]:
-    card = given.card or ""
+def check_commands(repository: LintedRepository) -> Iterator[Defect]:
+    card = repository.card or ""
     for old, new in REMOVED.items():
         if re.search(rf"(?<![\w-]){re.escape(old)}(?![\w-])", card):
             yield Defect(
                 rule="removed-command", level="error", path="README.md",
                 text=f"uses {old}, which huggingface_hub no longer has; write {new}",
             )  # fmt: skip
-    for command, repo, fetched in _fetches(card):
-        if given.repo_id in (None, repo) and fetched(given.paths) is None:
+    for command, repo, chosen_file in _fetches(card):
+        if repository.repo_id in (None, repo) and chosen_file(repository.paths) is None:
             yield Defect(
                 rule="wrong-command", level="error", path="README.md",
                 text=f"{command} fetches nothing of this repository; name a file that is there",
@@ -161,14 +149,8 @@ def check_commands(given: LintedRepository) -> Iterator[Defect]:
 
 
 REPO = r"[\w.-]{1,96}/[\w.-]{1,96}"
-
-
 BY_TAG = re.compile(rf"-hf(?:-repo)?[ \t]{{1,4}}'?({REPO}):([\w.-]{{1,200}})", re.ASCII)
-
-
 BY_OLLAMA = re.compile(rf"hf\.co/({REPO}):([\w.-]{{1,200}})", re.ASCII)
-
-
 BY_LOCALAI = re.compile(rf"(?<![\w.-])({REPO})@([\w./-]{{1,200}}\.gguf)(?!\w)", re.ASCII)
 
 
@@ -189,10 +171,12 @@ def _named_file(paths: Sequence[str], name: str) -> str | None:
     return name if name in paths else None
 
 
-def astray(card: str, repo_id: str, ours: Sequence[str], there: Sequence[str]) -> str | None:
-    """A command of our card that fetches another file of those `there` than of `ours`, if any."""
-    for command, repo, fetched in _fetches(card):
-        meant, found = fetched(ours), fetched(there)
-        if repo == repo_id and meant is not None and meant != found:
-            return f"{command} fetches {found or 'nothing'}, not {meant}"
+def astray(
+    card: str, repo_id: str, our_paths: Sequence[str], hub_paths: Sequence[str]
+) -> str | None:
+    """A command of our card that fetches another file of those on the Hub than of ours, if any."""
+    for command, repo, chosen_file in _fetches(card):
+        our_file, fetched_file = chosen_file(our_paths), chosen_file(hub_paths)
+        if repo == repo_id and our_file is not None and our_file != fetched_file:
+            return f"{command} fetches {fetched_file or 'nothing'}, not {our_file}"
     return None

@@ -20,8 +20,8 @@ def defects_of(repository: LintedRepository) -> list[Defect]:
         return [_cleaned(defect) for rule in RULES for defect in rule(repository)]
 
 
-def _cleaned(found: Defect) -> Defect:
-    return replace(found, path=legible(found.path), text=legible(found.text))
+def _cleaned(defect: Defect) -> Defect:
+    return replace(defect, path=legible(defect.path), text=legible(defect.text))
 
 
 RULES: Sequence[Callable[[LintedRepository], Iterator[Defect]]] = (

@@ -61,18 +61,18 @@ def of_folder(folder: Path, narrator: Narrator, *, hashes: bool) -> LintedReposi
             name = path.relative_to(folder).as_posix()
             files.append(ListedFile(path=name, bytes=path.stat().st_size, sha256=digest))
         report(len(paths), len(paths))
-    found = _Found(tuple(files))
+    scan = _Scan(tuple(files))
     for path in paths:
         name = path.relative_to(folder).as_posix()
         if _is_pointer(path):
-            found.damaged[name] = POINTER
+            scan.damaged[name] = POINTER
         elif path.suffix == ".gguf":
-            found.look(name, path)
-    return _repository(found, folder)
+            scan.look(name, path)
+    return _repository(scan, folder)
 
 
 @dataclass
-class _Found:
+class _Scan:
     """What files say of themselves, and which cannot be read, with the reason."""
 
     files: tuple[ListedFile, ...]
@@ -132,47 +132,47 @@ def _head(name: str, path: Path) -> Head | None:
 
 def _require_end(path: Path, model: gguf.GgufModel) -> None:
     """No bytes after the last tensor but its padding."""
-    told = model.get("general.alignment", gguf.ALIGNMENT)
-    unit = told if isinstance(told, int) and told > 0 else gguf.ALIGNMENT
+    alignment = model.get("general.alignment", gguf.ALIGNMENT)
+    unit = alignment if isinstance(alignment, int) and alignment > 0 else gguf.ALIGNMENT
     end = model.data_offset + sum(-(-tensor.bytes // unit) * unit for tensor in model.tensors)
     if path.stat().st_size > end:
         more = path.stat().st_size - end
         raise SourceError(f"{path} has {more:,} bytes after its last tensor; upload it again")
 
 
-def _repository(found: _Found, folder: Path, repo_id: str | None = None) -> LintedRepository:
-    card, sums, results = (_text(found, folder, name) for name in (CARD, SUMS, RESULTS))
+def _repository(scan: _Scan, folder: Path, repo_id: str | None = None) -> LintedRepository:
+    card, sums, results = (_text(scan, folder, name) for name in (CARD, SUMS, RESULTS))
     return LintedRepository(
-        files=found.files,
+        files=scan.files,
         card=card,
-        sums=None if sums is None else _parsed(found, sums),
-        results=None if results is None else _results(found, results),
-        heads=found.heads,
-        damaged=found.damaged,
+        sums=None if sums is None else _parsed(scan, sums),
+        results=None if results is None else _results(scan, results),
+        heads=scan.heads,
+        damaged=scan.damaged,
         repo_id=repo_id,
     )
 
 
-def _text(found: _Found, folder: Path, name: str) -> str | None:
+def _text(scan: _Scan, folder: Path, name: str) -> str | None:
     """A small text file; None where it is not there or no text, which is damage."""
     path = folder / name
-    if name in found.damaged or not path.is_file():
+    if name in scan.damaged or not path.is_file():
         return None
     if path.stat().st_size > LONGEST_CARD:
-        found.damaged[name] = f"has more than {LONGEST_CARD:,} bytes; shorten it"
+        scan.damaged[name] = f"has more than {LONGEST_CARD:,} bytes; shorten it"
         return None
     content = path.read_bytes()
-    if found_instead := instead(content[:START]):
-        found.damaged[name] = f"is {found_instead[0]}, not the file itself; {found_instead[1]}"
+    if stand_in := instead(content[:START]):
+        scan.damaged[name] = f"is {stand_in[0]}, not the file itself; {stand_in[1]}"
         return None
     try:
         return decoded(content, name)
     except SettingsError as error:
-        found.damaged[name] = str(error).removeprefix(f"{name} ")
+        scan.damaged[name] = str(error).removeprefix(f"{name} ")
         return None
 
 
-def _parsed(found: _Found, text: str) -> dict[str, str]:
+def _parsed(scan: _Scan, text: str) -> dict[str, str]:
     """SHA256SUMS by path, as sha256sum writes and reads it."""
     sums = {}
     for number, line in enumerate(text.splitlines(), 1):
@@ -180,17 +180,17 @@ def _parsed(found: _Found, text: str) -> dict[str, str]:
         if SHA256.fullmatch(digest) and path:
             sums[path.lstrip(" *").removeprefix("./")] = digest.lower()
         elif line.strip() and not line.startswith("#"):
-            found.damaged[SUMS] = f"line {number} is no hash with a name; make it again"
+            scan.damaged[SUMS] = f"line {number} is no hash with a name; make it again"
     return sums
 
 
-def _results(found: _Found, text: str) -> Results | None:
+def _results(scan: _Scan, text: str) -> Results | None:
     """Our results.json; None for a file of another program of that name."""
     try:
         return from_json(Results, text)
     except ValidationError as error:
-        if any(one["type"] == "json_invalid" for one in error.errors()):
-            found.damaged[RESULTS] = "is not JSON, or was cut; make it again"
+        if any(detail["type"] == "json_invalid" for detail in error.errors()):
+            scan.damaged[RESULTS] = "is not JSON, or was cut; make it again"
         return None
 
 
@@ -200,21 +200,21 @@ def _of_hub(workplace: Workplace, repo_id: str, revision: str) -> LintedReposito
     release = hub.release(repo_id, revision)
     files = tuple(ListedFile(path=f.path, bytes=f.size, sha256=f.sha256) for f in release.files)
     sizes = {file.path: file.size for file in release.files}
-    found = _Found(files)
+    scan = _Scan(files)
     with tempfile.TemporaryDirectory(prefix="bot-lint-") as place:
         folder = Path(place)
         for name in (CARD, RESULTS, SUMS):
             if sizes.get(name, 0) > LONGEST_CARD:
-                found.damaged[name] = f"has more than {LONGEST_CARD:,} bytes; shorten it"
+                scan.damaged[name] = f"has more than {LONGEST_CARD:,} bytes; shorten it"
             elif name in sizes:
                 hub.download(repo_id, release.commit, name, folder)
                 if _is_pointer(folder / name):
-                    found.damaged[name] = POINTER
-        _look_at_models(workplace, release, found, folder)
-        return _repository(found, folder, repo_id)
+                    scan.damaged[name] = POINTER
+        _look_at_models(workplace, release, scan, folder)
+        return _repository(scan, folder, repo_id)
 
 
-def _look_at_models(workplace: Workplace, release: Release, found: _Found, folder: Path) -> None:
+def _look_at_models(workplace: Workplace, release: Release, scan: _Scan, folder: Path) -> None:
     models = [file for file in release.files if file.path.endswith(".gguf")]
     with workplace.narrator.work(f"reading headers of {release.repo_id}") as report:
         for done, file in enumerate(models):
@@ -223,9 +223,9 @@ def _look_at_models(workplace: Workplace, release: Release, found: _Found, folde
             try:
                 workplace.hub.gguf_header(release, file, target)
             except SourceError as error:
-                found.damaged[file.path] = _reason(error, target)
+                scan.damaged[file.path] = _reason(error, target)
                 continue
-            found.look(file.path, target)
+            scan.look(file.path, target)
         report(len(models), len(models))
 
 

@@ -9,32 +9,33 @@ from bot.lint.contents import Defect, LintedRepository
 from bot.wording.naming import ambiguous, hub_label, hub_snippet, llama_file, models
 
 
-def check_labels(given: LintedRepository) -> Iterator[Defect]:
-    bare = [path for path in models(given.paths) if hub_label(path) is None]
+def check_labels(repository: LintedRepository) -> Iterator[Defect]:
+    bare = [path for path in models(repository.paths) if hub_label(path) is None]
     if bare:
-        others = f", nor in those of {len(bare) - 1} more" if len(bare) > 1 else ""
+        other_names = f", nor in those of {len(bare) - 1} more" if len(bare) > 1 else ""
         yield Defect(
             rule="no-label", level="warning", path=bare[0],
-            text=f"the Hub finds no quantization label in the name{others}; {{label}} in "
+            text=f"the Hub finds no quantization label in the name{other_names}; {{label}} in "
             "publish.file gives each tier one",
         )  # fmt: skip
-    for label, found in ambiguous(given.paths):
+    for label, labelled in ambiguous(repository.paths):
         yield Defect(
-            rule="ambiguous-label", level="error", path=found[0],
-            text=f"{label} names {len(found)} files ({', '.join(found)}); give each its own label",
+            rule="ambiguous-label", level="error", path=labelled[0],
+            text=f"{label} names {len(labelled)} files ({', '.join(labelled)}); "
+            "give each its own label",
         )  # fmt: skip
-    shown = hub_snippet(given.paths)
-    if bare and shown is not None and shown not in bare:
+    snippet_file = hub_snippet(repository.paths)
+    if bare and snippet_file is not None and snippet_file not in bare:
         yield Defect(
-            rule="misleading-snippet", level="error", path=shown,
+            rule="misleading-snippet", level="error", path=snippet_file,
             text="the Hub's own snippets fetch this file, as the others have no label; label them",
         )  # fmt: skip
 
 
-def check_tags(given: LintedRepository) -> Iterator[Defect]:
-    for path in models(given.paths):
+def check_tags(repository: LintedRepository) -> Iterator[Defect]:
+    for path in models(repository.paths):
         tier = re.search(r"-APEX-([\w-]{1,40}?)(?:-\d{5}-of-\d{5})?\.gguf$", path)
-        fetched = llama_file(given.paths, tier[1]) if tier else path
+        fetched = llama_file(repository.paths, tier[1]) if tier else path
         if tier and fetched != path:
             yield Defect(
                 rule="ambiguous-tag", level="warning", path=path,
@@ -45,15 +46,15 @@ def check_tags(given: LintedRepository) -> Iterator[Defect]:
 SHARD = re.compile(r"\A(.{1,400})-(\d{5})-of-(\d{5})(\.gguf|\.safetensors)")
 
 
-def check_shards(given: LintedRepository) -> Iterator[Defect]:
+def check_shards(repository: LintedRepository) -> Iterator[Defect]:
     """Each file of a model in several."""
     sets: dict[tuple[str, int, str], set[int]] = {}
-    for path in given.paths:
-        if found := SHARD.fullmatch(path):
-            sets.setdefault((found[1], int(found[3]), found[4]), set()).add(int(found[2]))
-    for (stem, count, end), there in sets.items():
-        first = next((n for n in range(1, count + 1) if n not in there), None)
+    for path in repository.paths:
+        if match := SHARD.fullmatch(path):
+            sets.setdefault((match[1], int(match[3]), match[4]), set()).add(int(match[2]))
+    for (stem, count, end), numbers in sets.items():
+        first = next((n for n in range(1, count + 1) if n not in numbers), None)
         if first is not None:
             path = f"{stem}-{first:05d}-of-{count:05d}{end}"
-            text = f"is not there, of {count} shards {len(there)} are; upload them all"
+            text = f"is not there, of {count} shards {len(numbers)} are; upload them all"
             yield Defect(rule="missing-shard", level="error", path=path, text=text)

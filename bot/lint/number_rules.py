@@ -10,27 +10,27 @@ from bot.lint.contents import Defect, LintedRepository
 from bot.wording.markdown import Cells, tables
 
 USUAL_CONTEXT = 512  # llama-perplexity's default
-
-
 STATED = re.compile(
     r"\b(?:ctx|context)(?:[ -](?:length|size|of)){0,2}[ \t]{0,4}[:=]?[ \t]{0,4}(\d[\d,]{2,8})\b",
     re.IGNORECASE,
 )
 
 
-def check_context(given: LintedRepository) -> Iterator[Defect]:
+def check_context(repository: LintedRepository) -> Iterator[Defect]:
     """A context said for perplexity that the numbers do not have."""
-    for line in (given.card or "").splitlines():
+    for line in (repository.card or "").splitlines():
         stated = {int(n.replace(",", "")) for n in STATED.findall(line) if n.strip(",")}
         if not stated or not re.search(r"\bPPL\b|perplexity", line, re.IGNORECASE):
             continue
-        real = (
-            given.results.evaluation.context if given.results else _used_context(given.card or "")
+        measured = (
+            repository.results.evaluation.context
+            if repository.results
+            else _used_context(repository.card or "")
         )
-        for context in sorted(stated - {real}) if real else ():
+        for context in sorted(stated - {measured}) if measured else ():
             yield Defect(
                 rule="context-differs", level="error", path="README.md",
-                text=f"says context {context}, measured was {real}; say what was measured",
+                text=f"says context {context}, measured was {measured}; say what was measured",
             )  # fmt: skip
 
 
@@ -39,18 +39,16 @@ def _used_context(card: str) -> int | None:
     command = re.search(r"llama-perplexity\b[^\n`]{0,1000}", card)
     if command is None:
         return None
-    given = re.search(r"(?:-c|--ctx-size)[ =](\d{1,9})", command[0])
-    return int(given[1]) if given else USUAL_CONTEXT
+    option = re.search(r"(?:-c|--ctx-size)[ =](\d{1,9})", command[0])
+    return int(option[1]) if option else USUAL_CONTEXT
 
 
 MEASURE = re.compile(r"\b(?:PPL|perplexity|HellaSwag|MMLU|ARC|KLD?|KL divergence)\b", re.IGNORECASE)
-
-
 ERROR = re.compile(r"±|\+/-|interval|standard error|std(?:err|dev)?\b|uncertainty", re.IGNORECASE)
 
 
-def check_uncertainty(given: LintedRepository) -> Iterator[Defect]:
-    card = given.card or ""
+def check_uncertainty(repository: LintedRepository) -> Iterator[Defect]:
+    card = repository.card or ""
     if any(map(_is_measured, tables(card))) and not ERROR.search(card):
         yield Defect(
             rule="no-uncertainty", level="error", path="README.md",
@@ -70,29 +68,19 @@ def _is_measured(table: Cells) -> bool:
 
 
 NAME = re.compile(r"(?<![\w.-])[\w.-]{1,200}\.gguf(?!\w)", re.ASCII)
-
-
 SIZE = re.compile(
     r"[*~≈ ]{0,4}(\d[\d,]{0,16}(?:\.\d{1,4})?)[ \u00a0]?(?:([kKMGT])i?B?|[Bb]ytes?)[* ]{0,4}"
 )
-
-
 THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
-
-
 HEAD = re.compile(r"\bsize\b", re.IGNORECASE)
-
-
 UNIT = re.compile(r"\b(?:[kKMGT]i?B|[Bb]ytes?)\b")
-
-
 POWERS = {None: 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
-def check_sizes(given: LintedRepository) -> Iterator[Defect]:
+def check_sizes(repository: LintedRepository) -> Iterator[Defect]:
     """Sizes that a table says of a file, decimal or binary, as far as their digits go."""
-    bytes_of = {file.path: file.bytes for file in given.files if file.path.endswith(".gguf")}
-    for table in tables(given.card or ""):
+    bytes_of = {file.path: file.bytes for file in repository.files if file.path.endswith(".gguf")}
+    for table in tables(repository.card or ""):
         for row in table.rows:
             path = _file_of(row, bytes_of)
             for head, cell in zip(table.head, row, strict=False) if path else ():
@@ -103,15 +91,15 @@ def check_sizes(given: LintedRepository) -> Iterator[Defect]:
                     )  # fmt: skip
 
 
-def _file_of(row: Sequence[str], known: Mapping[str, int]) -> str | None:
+def _file_of(row: Sequence[str], bytes_of: Mapping[str, int]) -> str | None:
     """The one whole file that a row names, by its name or by what follows the others' beginning."""
     text = unquote(" ".join(row))
     named = set(NAME.findall(text))
-    found = [path for path in known if path.rpartition("/")[2] in named]
+    paths = [path for path in bytes_of if path.rpartition("/")[2] in named]
     if not named:
         ends = [f"-{re.sub(r'[*` ]+', '-', cell.strip('*` '))}.gguf" for cell in row[:1] if cell]
-        found = [path for path in known for end in ends if path.endswith(end)]
-    return found[0] if len(found) == 1 and "-of-" not in found[0] else None
+        paths = [path for path in bytes_of for end in ends if path.endswith(end)]
+    return paths[0] if len(paths) == 1 and "-of-" not in paths[0] else None
 
 
 def _is_size(head: str, cell: str, count: int) -> bool:
@@ -123,8 +111,8 @@ def _is_size(head: str, cell: str, count: int) -> bool:
         return True
     power, numbers = POWERS[match[2]], [*_numbers(match[1])]
     return not numbers or any(
-        abs(said - count / base**power) <= max(1.01 * step, 0.005 * said)
-        for said, step in numbers
+        abs(stated - count / base**power) <= max(1.01 * step, 0.005 * stated)
+        for stated, step in numbers
         for base in (1000, 1024)
     )
 
@@ -139,11 +127,11 @@ def _numbers(digits: str) -> Iterator[tuple[float, float]]:
         yield float(plain), 10.0 ** -len(plain.partition(".")[2])
 
 
-def check_layers(given: LintedRepository) -> Iterator[Defect]:
-    stated = re.search(r"\*\*Layers\*\*:[ \t]{0,8}(\d{1,6})", given.card or "")
+def check_layers(repository: LintedRepository) -> Iterator[Defect]:
+    stated = re.search(r"\*\*Layers\*\*:[ \t]{0,8}(\d{1,6})", repository.card or "")
     if stated is None:
         return
-    for path, head in given.heads.items():
+    for path, head in repository.heads.items():
         if head.layers and head.layers != int(stated[1]):
             yield Defect(
                 rule="layers-differ", level="error", path=path,

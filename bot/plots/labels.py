@@ -47,19 +47,19 @@ def place(
 
     Greedy: the first free spot on widening rings of 16 directions, else the least covered one.
     """
-    taken = list(obstacles)
+    occupied = list(obstacles)
     placed = []
     for anchor, extent in zip(anchors, sizes, strict=True):
-        box = _best(_spots(anchor, extent, gap), taken, frame)
+        box = _best(_spots(anchor, extent, gap), occupied, frame)
         placed.append(box)
-        taken.append(box.grown(gap / 4))
+        occupied.append(box.grown(gap / 4))
     return placed
 
 
-def _best(spots: Iterator[Box], taken: Sequence[Box], frame: Box) -> Box:
+def _best(spots: Iterator[Box], occupied: Sequence[Box], frame: Box) -> Box:
     best, least = None, float("inf")
     for spot in spots:
-        cost = sum(spot.overlap(box) for box in taken) + 10 * spot.outside(frame)
+        cost = sum(spot.overlap(box) for box in occupied) + 10 * spot.outside(frame)
         if cost <= 0:
             return spot
         if cost < least:

@@ -75,13 +75,13 @@ class Drawing:
         return Picture(light=f"{folder}/{light}", dark=f"{folder}/{dark}", alt=self.alt)
 
 
-def sketches(results: Results) -> list[Drawing]:
+def drawings_of(results: Results) -> list[Drawing]:
     """Every plot that has something to show."""
     kld, ppl = points(results), points_of_perplexity(results)
-    found = [
+    drawings = [
         Drawing(name=name, inches=INCHES, alt=alt_text(results, short))
-        for name, short, shown in (("size-vs-kld", "kld", kld), ("size-vs-ppl", "ppl", ppl))
-        if shown
+        for name, short, plotted in (("size-vs-kld", "kld", kld), ("size-vs-ppl", "ppl", ppl))
+        if plotted
     ]
     charts = {
         "kl-max": by_maximum(results),
@@ -90,12 +90,12 @@ def sketches(results: Results) -> list[Drawing]:
     }
     for name, panels in charts.items():
         if panels:
-            rows = max(len(shown) for _, shown in panels)
+            rows = max(len(plotted) for _, plotted in panels)
             tall = min(max(FEWEST, 1.25 + ROW * rows), TALLEST)
             size = (INCHES[0], tall)
             alt = alt_text(results, name)
-            found.append(Drawing(name=name, inches=size, alt=alt, panels=tuple(panels)))
-    return found
+            drawings.append(Drawing(name=name, inches=size, alt=alt, panels=tuple(panels)))
+    return drawings
 
 
 def pictures(
@@ -105,9 +105,9 @@ def pictures(
 
     `folder` is the folder's name, as it stands in the repository.
     """
-    drawn = [sketch for sketch in sketches(results) if sketch.name not in lacking]
-    names = [f"{folder}/{name}" for sketch in drawn for name in sketch.names]
-    return [sketch.picture(folder) for sketch in drawn], names
+    drawn = [drawing for drawing in drawings_of(results) if drawing.name not in lacking]
+    names = [f"{folder}/{name}" for drawing in drawn for name in drawing.names]
+    return [drawing.picture(folder) for drawing in drawn], names
 
 
 def draw_pictures(
@@ -119,19 +119,19 @@ def draw_pictures(
     isolation that is asked for.
     """
     sandbox.chosen_isolation(isolation)
-    wanted = sketches(results)
-    if not wanted:
+    drawings = drawings_of(results)
+    if not drawings:
         return {}
-    for sketch in wanted:
-        for path in sketch.paths(folder):
+    for drawing in drawings:
+        for path in drawing.paths(folder):
             path.unlink(missing_ok=True)
     try:
         with errand.sent(
             "bot.plots.plots", to_json(results), limits=LIMITS, isolation=isolation
-        ) as made:
-            return _kept(wanted, made, folder)
+        ) as drawn_folder:
+            return _move_sound(drawings, drawn_folder, folder)
     except BotError as error:
-        return {sketch.name: str(error) for sketch in wanted}
+        return {drawing.name: str(error) for drawing in drawings}
 
 
 def lacking_plots(lacking: Mapping[str, str]) -> tuple[str, ...]:
@@ -139,17 +139,17 @@ def lacking_plots(lacking: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(f"without its plot {name}: {why}" for name, why in lacking.items())
 
 
-def _kept(wanted: Sequence[Drawing], made: Path, folder: Path) -> dict[str, str]:
+def _move_sound(drawings: Sequence[Drawing], drawn_folder: Path, folder: Path) -> dict[str, str]:
     """Move what is as it should be into `folder`; why the others are not."""
     reasons = {}
-    for sketch in wanted:
+    for drawing in drawings:
         try:
-            contents = [_read(path) for path in sketch.paths(made)]
-            _require_pictures(sketch, contents)
+            contents = [_read(path) for path in drawing.paths(drawn_folder)]
+            _require_pictures(drawing, contents)
         except BotError as error:
-            reasons[sketch.name] = _told(made / f"{sketch.name}{WHY}") or str(error)
+            reasons[drawing.name] = _reason_of(drawn_folder / f"{drawing.name}{WHY}") or str(error)
             continue
-        for path, content in zip(sketch.paths(folder), contents, strict=True):
+        for path, content in zip(drawing.paths(folder), contents, strict=True):
             with writing(path) as partial:
                 partial.write_bytes(content)
     return reasons
@@ -162,14 +162,14 @@ def _read(path: Path) -> bytes:
     return read_bounded(path, LARGEST)
 
 
-def _require_pictures(sketch: Drawing, contents: Sequence[bytes]) -> None:
-    wide, tall = (round(DPI * side) for side in sketch.inches)
+def _require_pictures(drawing: Drawing, contents: Sequence[bytes]) -> None:
+    wide, tall = (round(DPI * side) for side in drawing.inches)
     for png in contents[:2]:
         require_png(png, wide, tall)
     require_svg(contents[2])
 
 
-def _told(path: Path) -> str | None:
+def _reason_of(path: Path) -> str | None:
     if path.is_symlink() or not path.is_file():
         return None
     with path.open("rb") as file:

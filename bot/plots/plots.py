@@ -24,7 +24,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from bot.apart.errand import carry_out
 from bot.legible import legible
 from bot.plots.labels import Box, place
-from bot.plots.pictures import DPI, WHY, Drawing, sketches
+from bot.plots.pictures import DPI, WHY, Drawing, drawings_of
 from bot.plots.points import Point, front, points, points_of_perplexity
 from bot.records.coding import from_json
 from bot.records.results import Results
@@ -88,27 +88,27 @@ def draw_plots(results: Results, folder: Path) -> dict[str, str]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     reasons = {}
-    for sketch in sketches(results):
+    for drawing in drawings_of(results):
         try:
-            _save(sketch.inches, _work(results, sketch), sketch.paths(folder))
+            _save(drawing.inches, _work(results, drawing), drawing.paths(folder))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told and the rest drawn
-            reasons[sketch.name] = f"{type(error).__name__}: {error}"
+            reasons[drawing.name] = f"{type(error).__name__}: {error}"
     return reasons
 
 
-def _work(results: Results, sketch: Drawing) -> Draw:
-    match sketch.name:
+def _work(results: Results, drawing: Drawing) -> Draw:
+    match drawing.name:
         case "size-vs-kld":
             return lambda figure, theme: _kld(figure, theme, results)
         case "size-vs-ppl":
             return lambda figure, theme: _ppl(figure, theme, results)
         case _:
-            return _charted(results, sketch.name, sketch.panels)
+            return _charted(results, drawing.name, drawing.panels)
 
 
-def _carried_out(order: str, made: Path) -> None:
-    for name, reason in draw_plots(from_json(Results, order), made).items():
-        (made / f"{name}{WHY}").write_text(reason, encoding="utf-8", errors="replace")
+def _carried_out(order: str, folder: Path) -> None:
+    for name, reason in draw_plots(from_json(Results, order), folder).items():
+        (folder / f"{name}{WHY}").write_text(reason, encoding="utf-8", errors="replace")
 
 
 def _save(size: tuple[float, float], work: Draw, files: Sequence[Path]) -> None:
@@ -122,26 +122,26 @@ def _save(size: tuple[float, float], work: Draw, files: Sequence[Path]) -> None:
             work(figure, theme)
             figure.savefig(path, format="png", dpi=DPI, metadata={"Software": None})
             if theme is LIGHT:
-                given = {"Date": None, "Creator": None}
-                figure.savefig(vector, format="svg", metadata=given)
+                metadata = {"Date": None, "Creator": None}
+                figure.savefig(vector, format="svg", metadata=metadata)
 
 
 # ── size against a measure ──────────────────────────────────────────────────────────────────
 
 
 def _kld(figure: Figure, theme: _Theme, results: Results) -> None:
-    found = points(results)
+    file_points = points(results)
     axes = _frame(figure, theme, f"{_model(results)}: size and KL divergence")
     reference = _drawn(card_rows(results)[0].name, 30)
     axes.set_ylabel(
         f"mean KL divergence from {reference} (nats)", fontsize=11.5, color=theme.ink,
         parse_math=False,
     )  # fmt: skip
-    _scatter(axes, theme, found, logarithmic=True)
+    _scatter(axes, theme, file_points, logarithmic=True)
 
 
 def _ppl(figure: Figure, theme: _Theme, results: Results) -> None:
-    found = points_of_perplexity(results)
+    file_points = points_of_perplexity(results)
     axes = _frame(figure, theme, f"{_model(results)}: size and perplexity")
     axes.set_ylabel("perplexity", fontsize=11.5, color=theme.ink)
     reference = card_rows(results)[0]
@@ -150,7 +150,7 @@ def _ppl(figure: Figure, theme: _Theme, results: Results) -> None:
             reference.perplexity, color=theme.soft, linewidth=1.2, linestyle=(0, (1, 2)),
             zorder=1.5, label=_drawn(reference.name, 30),
         )  # fmt: skip
-    _scatter(axes, theme, found, logarithmic=False, least=reference.perplexity)
+    _scatter(axes, theme, file_points, logarithmic=False, least=reference.perplexity)
 
 
 def _model(results: Results) -> str:
@@ -182,26 +182,26 @@ def _lines(axes: Axes, theme: _Theme) -> None:
 def _scatter(
     axes: Axes,
     theme: _Theme,
-    found: Sequence[Point],
+    file_points: Sequence[Point],
     *,
     logarithmic: bool,
     least: float | None = None,
 ) -> None:
-    unit, name = (1e9, "GB") if max(p.bytes for p in found) >= 1e9 else (1e6, "MB")
+    unit, name = (1e9, "GB") if max(p.bytes for p in file_points) >= 1e9 else (1e6, "MB")
     axes.set_xlabel(f"file size ({name})", fontsize=11.5, color=theme.ink)
-    _scales(axes, found, unit, logarithmic=logarithmic, least=least)
+    _scales(axes, file_points, unit, logarithmic=logarithmic, least=least)
     for kind, look in LOOKS.items():
-        chosen = [p for p in found if p.kind == kind]
+        chosen = [p for p in file_points if p.kind == kind]
         if chosen:
             _points(axes, theme, chosen, unit, look)
-    best = front(found)
+    best = front(file_points)
     if len(best) > 1:
         axes.plot(
             [p.bytes / unit for p in best], [p.value for p in best], color=theme.soft,
             linewidth=1.3, linestyle=(0, (5, 3)), zorder=2, label="Pareto front",
         )  # fmt: skip
     _legend(axes, theme)
-    _label(axes, theme, found, unit, level=least)
+    _label(axes, theme, file_points, unit, level=least)
 
 
 def _legend(axes: Axes, theme: _Theme) -> None:
@@ -224,7 +224,7 @@ def _marks(theme: _Theme, look: _Look) -> dict[str, Any]:
 
 
 def _colour(theme: _Theme, look: _Look) -> str:
-    name = next(name for name, one in LOOKS.items() if one is look)
+    name = next(name for name, kind_look in LOOKS.items() if kind_look is look)
     return str(getattr(theme, name))
 
 
@@ -243,16 +243,16 @@ def _points(axes: Axes, theme: _Theme, chosen: Sequence[Point], unit: float, loo
 
 def _scales(
     axes: Axes,
-    found: Sequence[Point],
+    file_points: Sequence[Point],
     unit: float,
     *,
     logarithmic: bool,
     least: float | None,
 ) -> None:
-    sizes = [p.bytes / unit for p in found]
+    sizes = [p.bytes / unit for p in file_points]
     spread = max(max(sizes) - min(sizes), 0.02 * max(sizes))
     axes.set_xlim(min(sizes) - 0.1 * spread, max(sizes) + 0.12 * spread)
-    low, high = min(p.value for p in found), max(p.value for p in found)
+    low, high = min(p.value for p in file_points), max(p.value for p in file_points)
     if logarithmic:
         axes.set_yscale("log")
         margin = max((high / low) ** 0.12, 1.15)
@@ -272,24 +272,24 @@ def _ticks(axis: Axis, low: float, high: float) -> None:
 
 
 def _label(
-    axes: Axes, theme: _Theme, found: Sequence[Point], unit: float, level: float | None
+    axes: Axes, theme: _Theme, file_points: Sequence[Point], unit: float, level: float | None
 ) -> None:
     """Write every point's name beside it, with a thin line where it had to move away.
 
     `level` is where a line across lies, which labels keep off as well.
     """
     gap = (MARKER / 2 + 2.5) / PIXEL
-    where = [_pixels(axes, point, unit) for point in found]
+    where = [_pixels(axes, point, unit) for point in file_points]
     shared: dict[str, Any] = {
-        "fontsize": LABEL if len(found) <= 10 else LABEL - 1, "color": theme.ink, "zorder": 5,
+        "fontsize": LABEL if len(file_points) <= 10 else LABEL - 1, "color": theme.ink, "zorder": 5,
         "parse_math": False,
         "bbox": {"facecolor": theme.paper, "alpha": 0.75, "edgecolor": "none", "pad": 0.4},
     }  # fmt: skip
-    texts = [axes.text(0, 0, _drawn(point.label, 40), **shared) for point in found]
+    texts = [axes.text(0, 0, _drawn(point.label, 40), **shared) for point in file_points]
     extents = [text.get_window_extent() for text in texts]
     marks = [Box(x, y, x, y).grown((MARKER / 2 + 0.5) / PIXEL) for x, y in where]
-    marks += [bar for point in found if (bar := _bar(axes, point, unit))]
-    line = _beads([_pixels(axes, point, unit) for point in front(found)])
+    marks += [bar for point in file_points if (bar := _bar(axes, point, unit))]
+    line = _beads([_pixels(axes, point, unit) for point in front(file_points)])
     left, bottom, right, top = axes.get_window_extent().extents
     if level is not None:
         y = float(axes.transData.transform((0, level))[1])
@@ -358,14 +358,14 @@ def _charted(results: Results, name: str, panels: Sequence[tuple[str, Sequence[P
             0.02, 1 - 0.3 / height, f"{_model(results)}: {title}", fontsize=13.5, color=theme.ink,
             fontweight="bold", parse_math=False,
         )  # fmt: skip
-        order = list(dict.fromkeys(p.label for _, found in panels for p in found))
-        left, wide = 0.2, 0.78 / len(panels)
-        for i, (task, found) in enumerate(panels):
-            inside = (left + i * wide, 0.62 / height, wide - 0.02, 1 - 1.22 / height)
+        order = list(dict.fromkeys(p.label for _, panel_points in panels for p in panel_points))
+        left_edge, wide = 0.2, 0.78 / len(panels)
+        for i, (task, panel_points) in enumerate(panels):
+            inside = (left_edge + i * wide, 0.62 / height, wide - 0.02, 1 - 1.22 / height)
             axes = figure.add_axes(inside)
             axes.set_facecolor(theme.paper)
             _lines(axes, theme)
-            _chart(axes, theme, found, order, logarithmic=logarithmic)
+            _chart(axes, theme, panel_points, order, logarithmic=logarithmic)
             label = unit if len(panels) == 1 and not task else f"{_drawn(task, 30)} ({unit})"
             axes.set_xlabel(label, fontsize=10.5, color=theme.ink, parse_math=False)
             axes.set_yticks(
@@ -380,7 +380,7 @@ def _charted(results: Results, name: str, panels: Sequence[tuple[str, Sequence[P
 def _chart(
     axes: Axes,
     theme: _Theme,
-    found: Sequence[Point],
+    panel_points: Sequence[Point],
     order: Sequence[str],
     *,
     logarithmic: bool,
@@ -389,16 +389,16 @@ def _chart(
     axes.yaxis.grid(visible=False)
     if logarithmic:
         axes.set_xscale("log")
-        low, high = min(p.value for p in found), max(p.value for p in found)
+        low, high = min(p.value for p in panel_points), max(p.value for p in panel_points)
         margin = max((high / low) ** 0.06, 1.05)
         axes.set_xlim(low / margin, high * margin)
         _ticks(axes.xaxis, low, high)
     else:
         axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _place: f"{value:g}"))
-    _reference(axes, theme, found, order)
+    _reference(axes, theme, panel_points, order)
     for kind, look in LOOKS.items():
-        chosen = [p for p in found if p.kind == kind]
+        chosen = [p for p in panel_points if p.kind == kind]
         if not chosen:
             continue
         y = [order.index(p.label) for p in chosen]
@@ -411,8 +411,10 @@ def _chart(
         axes.plot(x, y, linestyle="none", label=look.label, **_marks(theme, look))
 
 
-def _reference(axes: Axes, theme: _Theme, found: Sequence[Point], order: Sequence[str]) -> None:
-    for point in (p for p in found if p.kind == "reference"):
+def _reference(
+    axes: Axes, theme: _Theme, panel_points: Sequence[Point], order: Sequence[str]
+) -> None:
+    for point in (p for p in panel_points if p.kind == "reference"):
         y = order.index(point.label)
         axes.axvline(point.value, color=theme.soft, linewidth=1.2, linestyle=(0, (1, 2)), zorder=1)
         axes.errorbar(

@@ -65,12 +65,12 @@ def _relative_error(row: CardRow, base: float | None) -> float | None:
     return row.perplexity_error
 
 
-def front(found: Sequence[Point]) -> list[Point]:
+def front(file_points: Sequence[Point]) -> list[Point]:
     """The Pareto front, smallest first: no other file is as small and has a lower value."""
     best = [
         p
-        for p in found
-        if not any(q.bytes <= p.bytes * SAME_SIZE and q.value < p.value for q in found)
+        for p in file_points
+        if not any(q.bytes <= p.bytes * SAME_SIZE and q.value < p.value for q in file_points)
     ]
     return sorted(best, key=lambda p: p.bytes)
 
@@ -80,8 +80,8 @@ Panel = tuple[str, list[Point]]
 
 def by_maximum(results: Results) -> list[Panel]:
     """Largest divergences, of the largest file first; empty when none is known."""
-    found = [_point(r, m) for r in files_of(results) if (m := r.kld.get("max")) and m > 0]
-    return [("", found)] if found else []
+    maxima = [_point(r, m) for r in files_of(results) if (m := r.kld.get("max")) and m > 0]
+    return [("", maxima)] if maxima else []
 
 
 def by_task(results: Results) -> list[Panel]:
@@ -126,12 +126,12 @@ def alt_text(results: Results, plot: str) -> str:
                 f"Plot of file size against mean KL divergence from {reference} in nats per token, "
                 "logarithmic, lower is better"
             )
-            return f"{what}: {_told(points(results), 4)}."
+            return f"{what}: {_values_by_size(points(results), 4)}."
         case "ppl":
             base = card_rows(results)[0].perplexity
             of = f" ({reference}: {fixed(base, 3)})" if base is not None else ""
             what = f"Plot of file size against perplexity, lower is better{of}"
-            return f"{what}: {_told(points_of_perplexity(results), 3)}."
+            return f"{what}: {_values_by_size(points_of_perplexity(results), 3)}."
         case "kl-max":
             what = "Chart of the largest observed KL divergence of each file in nats"
             return f"{what}: {_panels(by_maximum(results), _maximum)}."
@@ -143,32 +143,33 @@ def alt_text(results: Results, plot: str) -> str:
             return f"{what}: {_panels(by_speed(results), _rate)}."
 
 
-def _told(found: Sequence[Point], otherwise: int) -> str:
-    places = error_places((point.error for point in found), otherwise)
+def _values_by_size(file_points: Sequence[Point], otherwise: int) -> str:
+    places = error_places((point.error for point in file_points), otherwise)
     return "; ".join(
-        f"{p.label} {size_text(p.bytes)}, {with_error(p.value, p.error, places)}" for p in found
+        f"{p.label} {size_text(p.bytes)}, {with_error(p.value, p.error, places)}"
+        for p in file_points
     )
 
 
-def _panels(panels: Sequence[Panel], tell: Callable[[Sequence[Point]], str]) -> str:
+def _panels(panels: Sequence[Panel], words: Callable[[Sequence[Point]], str]) -> str:
     return ". ".join(
-        f"{legible(name, NAME_LIMIT)}: {tell(found)}" if name else tell(found)
-        for name, found in panels
+        f"{legible(name, NAME_LIMIT)}: {words(panel_points)}" if name else words(panel_points)
+        for name, panel_points in panels
     )
 
 
-def _maximum(found: Sequence[Point]) -> str:
-    places = value_places(point.value for point in found)
-    return "; ".join(f"{p.label} {fixed(p.value, places)}" for p in found)
+def _maximum(file_points: Sequence[Point]) -> str:
+    places = value_places(point.value for point in file_points)
+    return "; ".join(f"{p.label} {fixed(p.value, places)}" for p in file_points)
 
 
-def _accuracy(found: Sequence[Point]) -> str:
-    def told(p: Point) -> str:
+def _accuracy(file_points: Sequence[Point]) -> str:
+    def words(p: Point) -> str:
         bounds = f"{fixed(p.value - p.down, 1)}–{fixed(p.value + p.up, 1)}"
         return f"{p.label} {percent(p.value / 100)} ({bounds})"
 
-    return "; ".join(told(point) for point in found)
+    return "; ".join(words(point) for point in file_points)
 
 
-def _rate(found: Sequence[Point]) -> str:
-    return "; ".join(f"{p.label} {with_error(p.value, p.error, 1)}" for p in found)
+def _rate(file_points: Sequence[Point]) -> str:
+    return "; ".join(f"{p.label} {with_error(p.value, p.error, 1)}" for p in file_points)

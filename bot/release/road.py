@@ -20,7 +20,7 @@ from bot.detect import inspection
 from bot.errors import GateError, SourceError
 from bot.evaluate import measure
 from bot.gate import gating
-from bot.gate.verdicts import Verdict, kept, with_card
+from bot.gate.verdicts import Verdict, with_card, without_tiers
 from bot.plan.models import Local, Model
 from bot.publish.afterwards import follow
 from bot.publish.publication import Published, held_already, send_release, waits
@@ -216,7 +216,7 @@ def verdict(job: Job, tiers: TierFiles, results: Results, looks: Looks, repo_id:
     found = gating.gate(job, results, looks, repo_id)
     if found.stops is not None:
         return found
-    left = kept(results, found.left_out)
+    left = without_tiers(results, found.left_out)
     made = describe.written(job, left, tiers.recipes, repo_id)
     return with_card(found, describe.wrong(job, left, made, repo_id))
 

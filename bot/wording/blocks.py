@@ -53,23 +53,23 @@ def merged_card(held: str, new: str) -> str | None:
     People's text stays where it stands between the blocks, their keys stay in the front matter.
     """
     front, body = _front(held)
-    there = list(_blocks(body))
-    if not any(block.name for block in there):
+    held_blocks = list(_blocks(body))
+    if not any(block.name for block in held_blocks):
         return None
     new_front, new_body = _front(new)
-    ours = [block for block in _blocks(new_body) if block.name]
-    fresh = {block.name: block for block in ours}
-    result = [
-        block if block.name is None or not block.text.strip() else fresh[block.name]
-        for block in there
-        if block.name is None or not block.text.strip() or block.name in fresh
+    new_blocks = [block for block in _blocks(new_body) if block.name]
+    new_by_name = {block.name: block for block in new_blocks}
+    merged = [
+        block if block.name is None or not block.text.strip() else new_by_name[block.name]
+        for block in held_blocks
+        if block.name is None or not block.text.strip() or block.name in new_by_name
     ]
-    for i, block in enumerate(ours):
-        names = [held_block.name for held_block in result]
+    for i, block in enumerate(new_blocks):
+        names = [held_block.name for held_block in merged]
         if block.name not in names:
-            before = ours[i - 1].name if i else None
-            result.insert(names.index(before) + 1 if before in names else 0, block)
-    return _merged_front(front, new_front) + "".join(map(str, result))
+            before = new_blocks[i - 1].name if i else None
+            merged.insert(names.index(before) + 1 if before in names else 0, block)
+    return _merged_front(front, new_front) + "".join(map(str, merged))
 
 
 def sections(card: str) -> Iterator[tuple[str, str]]:
@@ -80,8 +80,8 @@ def sections(card: str) -> Iterator[tuple[str, str]]:
 
 def _front(card: str) -> tuple[str, str]:
     """Front matter with its fences, and what follows."""
-    found = _FRONT.match(card)
-    return (found[0], card[found.end() :]) if found else ("", card)
+    match = _FRONT.match(card)
+    return (match[0], card[match.end() :]) if match else ("", card)
 
 
 def _sections(body: str) -> Iterator[tuple[str, str]]:
@@ -102,11 +102,11 @@ def _slug(heading: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", heading.lower()).strip("-")[:56] or "section"
 
 
-def _free(name: str, taken: set[str | None]) -> str:
+def _free(name: str, used_names: set[str | None]) -> str:
     number = 1
-    while (found := name if number == 1 else f"{name}-{number}") in taken:
+    while (free_name := name if number == 1 else f"{name}-{number}") in used_names:
         number += 1
-    return found
+    return free_name
 
 
 def _blocks(body: str) -> Iterator[Block]:
@@ -133,14 +133,14 @@ def _blocks(body: str) -> Iterator[Block]:
 
 def _merged_front(held: str, new: str) -> str:
     """Our front matter, with the keys and tags that people added to the one that is there."""
-    ours, theirs = _data(new), _data(held)
-    added = {key: value for key, value in theirs.items() if key not in ours}
-    tags = [tag for tag in _tags(theirs) if tag not in _tags(ours)]
+    new_data, held_data = _data(new), _data(held)
+    added = {key: value for key, value in held_data.items() if key not in new_data}
+    tags = [tag for tag in _tags(held_data) if tag not in _tags(new_data)]
     if not added and not tags:
         return new
-    both = {**ours, **added}
+    both = {**new_data, **added}
     if tags:
-        both["tags"] = [*_tags(ours), *tags]
+        both["tags"] = [*_tags(new_data), *tags]
     return f"---\n{yaml.safe_dump(both, sort_keys=False, allow_unicode=True)}---\n"
 
 

@@ -16,11 +16,11 @@ WIDTH = 240  # wider than any table of ours: lines are never cut
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> str:
     """Aligned columns; the first `left` to the left, numbers to the right."""
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for i, name in enumerate(columns):
-        made.add_column(name, justify="left" if i < left else "right", no_wrap=True)
+        grid.add_column(name, justify="left" if i < left else "right", no_wrap=True)
     for row in rows:
-        made.add_row(*(Text(legible_flat(cell)) for cell in row))
+        grid.add_row(*(Text(legible_flat(cell)) for cell in row))
     out = io.StringIO()
-    Console(file=out, width=WIDTH, color_system=None).print(made)
+    Console(file=out, width=WIDTH, color_system=None).print(grid)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines())

@@ -12,7 +12,7 @@ import shlex
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from bot.legible import legible
+from bot.legible import code_span, legible
 
 LIMIT = 200
 
@@ -27,7 +27,6 @@ _AT = re.compile(r"@(?=\w)")  # GFM makes links of mail addresses however @ is e
 _ADDRESS = re.compile(r":(?=//)|(?<=www)\.", re.IGNORECASE)
 _LINE_START = re.compile(r"[-+=]|\d{1,9}(?=[.)](?:\s|$))")  # a list, or a heading's underline
 _HTML = {ord(sign): f"&#{ord(sign)};" for sign in "<>&\"'`\\"}
-_CODE = {ord("`"): "'", ord("|"): "¦"}
 
 
 class Verbatim(str):
@@ -50,10 +49,10 @@ def escaped_text(value: object, limit: int = LIMIT) -> Verbatim:
     return Verbatim(escaped)
 
 
-def code_span(value: object) -> Verbatim:
-    """A code span; a backtick and a pipe, which could end it or its cell, are replaced."""
-    line = legible(value, LIMIT).translate(_CODE)
-    return Verbatim(f"`{line}`" if line else "")
+def code_cell(value: object) -> Verbatim:
+    """A code span for a table too, whose cell a pipe would end; empty for what has no letters."""
+    line = legible(value, LIMIT)
+    return Verbatim(code_span(line, LIMIT).replace("|", "¦") if line else "")
 
 
 def url(value: object) -> Verbatim:

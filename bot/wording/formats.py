@@ -62,8 +62,8 @@ def percent(fraction: float, places: int = 1) -> str:
 
 def with_error(value: float, error: float | None, places: int) -> str:
     """A value, and its standard error where one is known."""
-    shown = fixed(value, places)
-    return shown if error is None else f"{shown} ± {fixed(error, places)}"
+    value_text = fixed(value, places)
+    return value_text if error is None else f"{value_text} ± {fixed(error, places)}"
 
 
 def error_places(errors: Iterable[float | None], otherwise: int = 4) -> int:
@@ -80,7 +80,7 @@ def value_places(values: Iterable[float]) -> int:
 
 
 def _places(values: Iterable[float | None], digits: int, otherwise: int) -> int:
-    known = [value for value in values if value is not None and value > 0 and isfinite(value)]
-    if not known:
+    positive = [value for value in values if value is not None and value > 0 and isfinite(value)]
+    if not positive:
         return otherwise
-    return min(max(digits - 1 - floor(log10(min(known))), 2), 6)
+    return min(max(digits - 1 - floor(log10(min(positive))), 2), 6)

@@ -20,13 +20,13 @@ def prose(card: str) -> str:
 def _outside(lines: list[str]) -> Iterator[str]:
     fence, blank = "", True
     for line in lines:
-        found = _FENCE.match(line)
+        fence_match = _FENCE.match(line)
         if fence:
-            if found and found[1].startswith(fence) and not line.strip(" `~"):
+            if fence_match and fence_match[1].startswith(fence) and not line.strip(" `~"):
                 fence = ""
             continue
-        if found:
-            fence = found[1]
+        if fence_match:
+            fence = fence_match[1]
             continue
         if blank and line.startswith(("    ", "\t")) and line.strip():
             continue  # so that the lines after it are code, too
@@ -44,7 +44,7 @@ def _bare(paragraph: str) -> str:
     later: dict[int, deque[int]] = defaultdict(deque)
     for place, (start, end) in enumerate(runs):
         later[end - start].append(place)
-    kept, at, place = [], 0, 0
+    prose_parts, at, place = [], 0, 0
     while place < len(runs):
         start, end = runs[place]
         same = later[end - start]
@@ -53,11 +53,11 @@ def _bare(paragraph: str) -> str:
         if not same:
             place += 1
             continue
-        kept.append(paragraph[at:start])
+        prose_parts.append(paragraph[at:start])
         place = same[0]
         at = runs[place][1]
         place += 1
-    return "".join([*kept, paragraph[at:]])
+    return "".join([*prose_parts, paragraph[at:]])
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Cells:
 
 def tables(card: str) -> list[Cells]:
     """Every table outside code."""
-    found: list[Cells] = []
+    card_tables: list[Cells] = []
     head: tuple[str, ...] = ()
     rows: list[tuple[str, ...]] | None = None
     for line in (*prose(card).splitlines(), ""):
@@ -79,13 +79,13 @@ def tables(card: str) -> list[Cells]:
             rows.append(row)
             continue
         if rows is not None:
-            found.append(Cells(head, tuple(rows)))
+            card_tables.append(Cells(head, tuple(rows)))
             rows = None
         if row and head and "-" in line and _RULE.fullmatch(line.strip()):
             rows = []
         else:
             head = row
-    return found
+    return card_tables
 
 
 def _cells(line: str) -> tuple[str, ...]:

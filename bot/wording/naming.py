@@ -30,8 +30,8 @@ _DEFAULTS = ("Q4_K_M", "Q8_0")
 
 def hub_label(path: str) -> str | None:
     """The label by which the Hub's widgets call a file; None where the name holds none."""
-    found: list[str] = _LABEL.findall(path.upper())
-    return found[-1] if found else None
+    labels: list[str] = _LABEL.findall(path.upper())
+    return labels[-1] if labels else None
 
 
 def tier_label(base: str, tier: str) -> str:
@@ -46,8 +46,8 @@ def tier_label(base: str, tier: str) -> str:
 
 def unlabelled(name: str) -> str:
     """A model's name without the labels in it, which every file of the model would be called by."""
-    while found := _WITHIN.search(name):
-        parts = (name[: found.start()].rstrip(_APART), name[found.end() :].lstrip(_APART))
+    while match := _WITHIN.search(name):
+        parts = (name[: match.start()].rstrip(_APART), name[match.end() :].lstrip(_APART))
         name = "-".join(part for part in parts if part)
     return name
 
@@ -71,23 +71,23 @@ def models(paths: Iterable[str]) -> list[str]:
 
 def llama_file(paths: Iterable[str], tag: str | None) -> str | None:
     """What `-hf REPO:TAG` fetches; the tag may be any text here and is taken literally."""
-    given = list(paths)
-    if "preset.ini" in given:
+    all_paths = list(paths)
+    if "preset.ini" in all_paths:
         return "preset.ini"
-    found = models(given)
-    for wanted in (tag,) if tag else _DEFAULTS:
-        pattern = re.compile(re.escape(wanted) + "[.-]", re.IGNORECASE)
-        for path in found:
+    model_paths = models(all_paths)
+    for label in (tag,) if tag else _DEFAULTS:
+        pattern = re.compile(re.escape(label) + "[.-]", re.IGNORECASE)
+        for path in model_paths:
             if pattern.search(path):
                 return path
-    return None if tag else next(iter(found), None)
+    return None if tag else next(iter(model_paths), None)
 
 
-def llama_tag(paths: Sequence[str], wanted: str, tiers: Sequence[str]) -> str | None:
-    """A short tag that fetches just `wanted`: a tier's name, APEX- before it, or its label."""
-    label = hub_label(wanted)
+def llama_tag(paths: Sequence[str], path: str, tiers: Sequence[str]) -> str | None:
+    """A short tag that fetches just `path`: a tier's name, APEX- before it, or its label."""
+    label = hub_label(path)
     for tag in [*(name for tier in tiers for name in (tier, f"APEX-{tier}")), label or ""]:
-        if re.fullmatch(r"[\w-]{1,80}", tag, re.ASCII) and llama_file(paths, tag) == wanted:
+        if re.fullmatch(r"[\w-]{1,80}", tag, re.ASCII) and llama_file(paths, tag) == path:
             return tag
     return None
 
@@ -99,23 +99,25 @@ def ollama_file(paths: Iterable[str], tag: str) -> str | None:
     """
     if not _OLLAMA.fullmatch(tag):
         return None
-    whole = [path for path in paths if is_model(path) and not _SPLIT.match(path[: -len(".gguf")])]
-    if tag in whole:
+    whole_files = [
+        path for path in paths if is_model(path) and not _SPLIT.match(path[: -len(".gguf")])
+    ]
+    if tag in whole_files:
         return tag
-    labelled = [path for path in whole if hub_label(path) == tag.upper()]
+    labelled = [path for path in whole_files if hub_label(path) == tag.upper()]
     return labelled[0] if len(labelled) == 1 else None
 
 
-def ollama_tag(repo_id: str, paths: Sequence[str], wanted: str) -> str | None:
-    """What to say after `hf.co/REPO:` for just `wanted`: its name, its label, or None for neither.
+def ollama_tag(repo_id: str, paths: Sequence[str], path: str) -> str | None:
+    """What to say after `hf.co/REPO:` for just `path`: its name, its label, or None for neither.
 
     Each part of the name that Ollama makes of it has at most 80 characters.
     """
     owner, _, name = repo_id.partition("/")
     if not _OLLAMA_OWNER.fullmatch(owner) or not _OLLAMA.fullmatch(name):
         return None
-    tags = [tag for tag in (wanted, hub_label(wanted)) if tag]
-    return next((tag for tag in tags if ollama_file(paths, tag) == wanted), None)
+    tags = [tag for tag in (path, hub_label(path)) if tag]
+    return next((tag for tag in tags if ollama_file(paths, tag) == path), None)
 
 
 def hub_snippet(paths: Iterable[str]) -> str | None:
@@ -133,4 +135,4 @@ def ambiguous(paths: Iterable[str]) -> list[tuple[str, tuple[str, ...]]]:
     for path in models(paths):
         if label := hub_label(path):
             by_label.setdefault(label, []).append(path)
-    return [(label, tuple(found)) for label, found in by_label.items() if len(found) > 1]
+    return [(label, tuple(sharing)) for label, sharing in by_label.items() if len(sharing) > 1]

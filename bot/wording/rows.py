@@ -77,7 +77,7 @@ PREFIX: Mapping[Kind, str] = {"tier": "APEX ", "baseline": "llama.cpp "}
 
 def entry(row: Row, kind: Kind, names: Sequence[str] = ()) -> CardRow:
     """What was measured here."""
-    ppl, found = row.scores.perplexity, row.scores.divergence
+    ppl, divergence = row.scores.perplexity, row.scores.divergence
     return CardRow(
         name=row.name,
         kind=kind,
@@ -89,9 +89,9 @@ def entry(row: Row, kind: Kind, names: Sequence[str] = ()) -> CardRow:
         bits=row.bits_per_weight or None,
         perplexity=ppl.value if ppl else None,
         perplexity_error=ppl.error if ppl else None,
-        ratio=found.ppl_ratio if found else None,
-        ratio_error=found.ppl_ratio_error if found else None,
-        kld=_divergence(found) if found else {},
+        ratio=divergence.ppl_ratio if divergence else None,
+        ratio_error=divergence.ppl_ratio_error if divergence else None,
+        kld=_divergence(divergence) if divergence else {},
         shares={
             c.name: Share(value=c.accuracy, low=c.low, high=c.high) for c in row.scores.choices
         },
@@ -99,31 +99,31 @@ def entry(row: Row, kind: Kind, names: Sequence[str] = ()) -> CardRow:
     )
 
 
-def _divergence(found: Divergence) -> dict[str, float]:
+def _divergence(divergence: Divergence) -> dict[str, float]:
     names = ("mean", "mean_error", "median", "p999", "max", "same_top")
-    return {name: getattr(found, name) for name in names}
+    return {name: getattr(divergence, name) for name in names}
 
 
-def imported_entry(given: Imported) -> CardRow:
+def imported_entry(imported: Imported) -> CardRow:
     """What others measured."""
-    bounds = given.intervals
+    bounds = imported.intervals
     return CardRow(
-        name=given.name,
-        kind=given.kind or "other",
-        bytes=given.bytes or 0,
-        names=(given.name,) if given.kind == "tier" else (),
-        prefix="APEX " if given.kind == "tier" else "",
-        imatrix=given.imatrix,
-        perplexity=given.perplexity,
-        perplexity_error=given.perplexity_error,
-        kld=given.kld,
+        name=imported.name,
+        kind=imported.kind or "other",
+        bytes=imported.bytes or 0,
+        names=(imported.name,) if imported.kind == "tier" else (),
+        prefix="APEX " if imported.kind == "tier" else "",
+        imatrix=imported.imatrix,
+        perplexity=imported.perplexity,
+        perplexity_error=imported.perplexity_error,
+        kld=imported.kld,
         shares={
             name: Share(
                 value=share, **dict(zip(("low", "high"), bounds.get(name, ()), strict=False))
             )
-            for name, share in given.choices.items()
+            for name, share in imported.choices.items()
         },
-        speed={name: (rate, None) for name, rate in given.speed.items()},
+        speed={name: (rate, None) for name, rate in imported.speed.items()},
     )
 
 
@@ -179,7 +179,7 @@ def tier_rows(results: Results) -> list[CardRow]:
     return [row for row in files_of(results, "tier") if row.mean is not None]
 
 
-Known = tuple[float | None, float | None]  # a value and its standard error
+Estimate = tuple[float | None, float | None]  # a value and its standard error
 
 
 def less_divergent(results: Results, one: CardRow, other: CardRow) -> bool | None:
@@ -201,7 +201,11 @@ def less_perplexed(results: Results, one: CardRow, other: CardRow) -> bool | Non
 
 
 def _less(
-    results: Results, measure: str, one: CardRow, other: CardRow, known: Callable[[CardRow], Known]
+    results: Results,
+    measure: str,
+    one: CardRow,
+    other: CardRow,
+    estimate: Callable[[CardRow], Estimate],
 ) -> bool | None:
     """By the paired test of a measure, else by both errors, which count as independent.
 
@@ -210,14 +214,14 @@ def _less(
     tested = {frozenset((c.one, c.other)) for c in results.comparisons if c.measure == measure}
     if frozenset((one.name, other.name)) in tested:
         return supported_claim(results.comparisons, measure, one.name, other.name)
-    (mine, error), (theirs, other_error) = known(one), known(other)
-    if mine is None or error is None or theirs is None or other_error is None:
+    (value, error), (other_value, other_error) = estimate(one), estimate(other)
+    if value is None or error is None or other_value is None or other_error is None:
         return None
     if too_few(results):
         return None
-    rows = sum(None not in known(row) for row in files_of(results))
+    rows = sum(None not in estimate(row) for row in files_of(results))
     least = evidence.sure(evidence.pairs(rows)) * hypot(error, other_error)
-    return mine < theirs if abs(mine - theirs) > least else None
+    return value < other_value if abs(value - other_value) > least else None
 
 
 def too_few(results: Results) -> bool:

@@ -72,7 +72,7 @@ def test_a_child_that_fails_costs_the_plots_alone(
 ) -> None:
     monkeypatch.setattr(pictures, "LIMITS", replace(pictures.LIMITS, memory=24 << 20))
     lacking = pictures.draw_pictures(nine_tiers(), tmp_path / "plots")
-    assert set(lacking) == {sketch.name for sketch in pictures.sketches(nine_tiers())}
+    assert set(lacking) == {sketch.name for sketch in pictures.drawings_of(nine_tiers())}
     assert not list(tmp_path.rglob("*.png"))
 
 

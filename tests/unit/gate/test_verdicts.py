@@ -8,7 +8,7 @@ from math import inf, nan
 import pytest
 
 from bot import licences as licence
-from bot.gate.verdicts import GateFacts, drop_tiers, judge, kept, limit_of
+from bot.gate.verdicts import GateFacts, accuracy_drop, judge, limit_of, without_tiers
 from bot.records.measured import Choices, Row
 from bot.records.releases import Release
 from bot.records.results import Results
@@ -70,7 +70,7 @@ def test_a_tier_above_a_limit_is_left_out(rule: str, values: dict[str, float]) -
     assert [(check.tier, check.rule) for check in failed] == [("I-Mini", rule)]
     assert [one.tier for one in verdict.left_out] == ["I-Mini"]
     assert verdict.stops is None
-    left = kept(results, verdict.left_out)
+    left = without_tiers(results, verdict.left_out)
     assert "I-Mini" not in {row.name for row in left.tiers}
     assert left.left_out == verdict.left_out
     assert len(left.tiers) == len(results.tiers) - 1
@@ -195,10 +195,10 @@ def choices(answers: str, *, kept_answers: bool = True) -> Choices:
 
 def test_a_drop_is_judged_by_pairs() -> None:
     theirs, ours = choices("1" * 80 + "0" * 20), choices("1" * 70 + "0" * 30)
-    value, error = drop_tiers(ours, theirs)
+    value, error = accuracy_drop(ours, theirs)
     assert value == pytest.approx(0.1)
     assert error == pytest.approx((10 - 100 / 100) ** 0.5 / 100)
-    apart = drop_tiers(choices(ours.answers, kept_answers=False), theirs)
+    apart = accuracy_drop(choices(ours.answers, kept_answers=False), theirs)
     assert apart[0] == pytest.approx(0.1)
     assert apart[1] == pytest.approx((0.7 * 0.3 / 100 + 0.8 * 0.2 / 100) ** 0.5)
 
@@ -222,7 +222,7 @@ def test_an_accuracy_drop_beyond_its_error_fails() -> None:
 def test_few_answers_are_no_drop_however_alike_they_fall(lost: int, asked: int, good: bool) -> None:
     """All that differ were lost: their standard error is 0, and chance does that to five."""
     ours, theirs = choices("0" * lost + "1" * (asked - lost)), choices("1" * asked)
-    assert drop_tiers(ours, theirs)[1] == 0
+    assert accuracy_drop(ours, theirs)[1] == 0
     results = sample()
     first = results.tiers[0]
     tier = replace(first, scores=replace(first.scores, choices=(ours,)))

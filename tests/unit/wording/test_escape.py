@@ -61,7 +61,7 @@ def test_a_table_keeps_its_columns(seed: int) -> None:
     value = _hostile(seed)
     cells = (
         escape.escaped_text(value),
-        escape.code_span(value),
+        escape.code_cell(value),
         escape.link(value, escape.path(value)),
     )
     line = f"| {' | '.join(cells)} |"
