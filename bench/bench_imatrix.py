@@ -90,8 +90,8 @@ def compare(ours: Observer, theirs: Path) -> str:
     found = imatrix.read_matrix(theirs)
     worst = 0.0
     for name, sums in found.sums.items():
-        own = ours.seen[name].sums.reshape(sums.shape)
-        if not np.array_equal(ours.seen[name].counts, found.counts[name]):
+        own = ours.stats[name].sums.reshape(sums.shape)
+        if not np.array_equal(ours.stats[name].counts, found.counts[name]):
             return f"counts of {name} differ"
         worst = max(worst, float((np.abs(own - sums) / np.maximum(sums, 1e-30)).max()))
     return "every sum and count equal to the bit" if worst == 0 else f"sums within {worst:.1e}"

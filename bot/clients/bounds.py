@@ -88,11 +88,11 @@ def one_question() -> Iterator[None]:
 
 def count_request(server: str) -> None:
     """One more GET of the question at hand. Raises Overfull beyond its bound."""
-    asked, most = _ASKED.get(), _BOUND.get().requests
-    if asked is None:
+    count, most = _ASKED.get(), _BOUND.get().requests
+    if count is None:
         return
-    asked[0] += 1
-    if asked[0] > most:
+    count[0] += 1
+    if count[0] > most:
         raise Overfull(
             f"{server} was asked {most:,} times for one thing, as often as apex-bot asks, and has "
             "still more"
@@ -189,17 +189,17 @@ class _Metered(httpx2.SyncByteStream):
 def _unzipped(pieces: Iterable[bytes]) -> Iterator[bytes]:
     unzip, begun = zlib.decompressobj(wbits=31), False
     for piece in pieces:
-        left, begun = piece, True
-        while left and not unzip.eof:
+        compressed, begun = piece, True
+        while compressed and not unzip.eof:
             try:
-                found = unzip.decompress(left, PIECE)
+                data = unzip.decompress(compressed, PIECE)
             except zlib.error as error:
                 raise httpx2.DecodingError(str(error)) from error
-            if found:
-                yield found
-            left = unzip.unconsumed_tail
-    while begun and not unzip.eof and (found := unzip.decompress(b"", PIECE)):
-        yield found
+            if data:
+                yield data
+            compressed = unzip.unconsumed_tail
+    while begun and not unzip.eof and (data := unzip.decompress(b"", PIECE)):
+        yield data
     if begun and not unzip.eof:
         raise httpx2.DecodingError("cut short")
 
@@ -210,11 +210,11 @@ class _Timely(httpcore2.NetworkBackend):
     def __init__(self, backend: httpcore2.NetworkBackend) -> None:
         self._backend = backend
 
-    def connect_tcp(self, host: str, *given: Any, **named: Any) -> httpcore2.NetworkStream:
-        return _TimelyStream(self._backend.connect_tcp(host, *given, **named), host)
+    def connect_tcp(self, host: str, *args: Any, **kwargs: Any) -> httpcore2.NetworkStream:
+        return _TimelyStream(self._backend.connect_tcp(host, *args, **kwargs), host)
 
-    def connect_unix_socket(self, path: str, *given: Any, **named: Any) -> httpcore2.NetworkStream:
-        return _TimelyStream(self._backend.connect_unix_socket(path, *given, **named), path)
+    def connect_unix_socket(self, path: str, *args: Any, **kwargs: Any) -> httpcore2.NetworkStream:
+        return _TimelyStream(self._backend.connect_unix_socket(path, *args, **kwargs), path)
 
     def sleep(self, seconds: float) -> None:
         self._backend.sleep(seconds)
@@ -229,10 +229,10 @@ class _TimelyStream(httpcore2.NetworkStream):
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         meter = self._meter = self._meter or Meter(self._server)
-        left = meter.left()
-        if left <= 0:
+        seconds = meter.left()
+        if seconds <= 0:
             raise httpcore2.ReadTimeout("the reply as a whole took too long")
-        data = self._stream.read(max_bytes, min(timeout or left, left))
+        data = self._stream.read(max_bytes, min(timeout or seconds, seconds))
         meter.took(data)
         return data
 
@@ -243,8 +243,8 @@ class _TimelyStream(httpcore2.NetworkStream):
     def close(self) -> None:
         self._stream.close()
 
-    def start_tls(self, *given: Any, **named: Any) -> httpcore2.NetworkStream:
-        return _TimelyStream(self._stream.start_tls(*given, **named), self._server)
+    def start_tls(self, *args: Any, **kwargs: Any) -> httpcore2.NetworkStream:
+        return _TimelyStream(self._stream.start_tls(*args, **kwargs), self._server)
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
@@ -256,23 +256,23 @@ class _TimelyStream(httpcore2.NetworkStream):
 class Adapter(HTTPAdapter):  # type: ignore[misc]  # requests has no types
     """Holds all replies of a session to the bound of who asks; none comes compressed."""
 
-    def init_poolmanager(self, *given: Any, **named: Any) -> None:
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """As the library, with connections of ours."""
-        super().init_poolmanager(*given, **named)
+        super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = _POOLS
 
-    def proxy_manager_for(self, *given: Any, **named: Any) -> Any:
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
         """As the library, with connections of ours."""
-        manager = super().proxy_manager_for(*given, **named)
+        manager = super().proxy_manager_for(*args, **kwargs)
         manager.pool_classes_by_scheme = _POOLS
         return manager
 
-    def send(self, request: Any, *given: Any, **named: Any) -> Any:
+    def send(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         """Send a request. Raises as the library, and Overfull."""
         if request.method == "GET":
             count_request(urlsplit(request.url).hostname or "")
         request.headers["Accept-Encoding"] = "identity"
-        reply = super().send(request, *given, **named)
+        reply = super().send(request, *args, **kwargs)
         encoding = str(reply.headers.get("Content-Encoding", "")).strip().lower()
         if encoding not in ("", "identity"):
             reply.close()
@@ -283,8 +283,8 @@ class Adapter(HTTPAdapter):  # type: ignore[misc]  # requests has no types
 class _Reply(http.client.HTTPResponse):
     """A reply that is read through its bound from the first byte of its headers on."""
 
-    def __init__(self, sock: socket.socket, *given: Any, **named: Any) -> None:
-        super().__init__(sock, *given, **named)
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
         self.fp.close()
         self.fp = io.BufferedReader(_Wire(sock))
 
@@ -301,10 +301,10 @@ class _Wire(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        left = self._meter.left()
-        if left <= 0:
+        seconds = self._meter.left()
+        if seconds <= 0:
             raise TimeoutError("the reply as a whole took too long")
-        self._socket.settimeout(min(self._timeout or left, left))
+        self._socket.settimeout(min(self._timeout or seconds, seconds))
         count = self._raw.readinto(buffer)
         self._meter.took(memoryview(buffer)[: count or 0], values=True)
         return int(count) if count is not None else None

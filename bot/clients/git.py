@@ -50,12 +50,12 @@ class Shelf:
             basic = base64.b64encode(f"x-access-token:{token}".encode()).decode()
             secrecy.keep(basic)  # the token in other letters
             # git-config, http.<url>.*: to this address alone, wherever it might be led
-            given = {
+            config = {
                 f"http.{remote}.extraheader": f"AUTHORIZATION: basic {basic}",
                 "http.followRedirects": "false",
             }
-            self._lent = {"GIT_CONFIG_COUNT": str(len(given))}
-            for i, (key, value) in enumerate(given.items()):
+            self._lent = {"GIT_CONFIG_COUNT": str(len(config))}
+            for i, (key, value) in enumerate(config.items()):
                 self._lent |= {f"GIT_CONFIG_KEY_{i}": key, f"GIT_CONFIG_VALUE_{i}": value}
 
     def take(self, name: str, target: Path) -> str | None:
@@ -70,10 +70,10 @@ class Shelf:
             if commit is None:
                 return None
             self._git(folder, "fetch", "--quiet", "--depth=1", self._remote, commit[0])
-            taken = Path(folder) / "taken"
-            with taken.open("wb") as file:
+            blob = Path(folder) / "taken"
+            with blob.open("wb") as file:
                 self._git(folder, "cat-file", "blob", f"{commit[0]}:{name}", into=file)
-            shutil.copyfile(taken, target)
+            shutil.copyfile(blob, target)
             return commit[0]
 
     def put(self, name: str, source: Path, expected: str | None) -> str:
@@ -102,11 +102,11 @@ class Shelf:
     def _git(self, folder: str, *arguments: str, into: IO[bytes] | None = None) -> bytes:
         """What git prints, at most `MOST` bytes of it; nothing where it goes `into` a file."""
         environment = self._environment | (self._lent if arguments[0] in ASKING else {})
-        with TemporaryFile() as out, TemporaryFile() as said:
+        with TemporaryFile() as out, TemporaryFile() as stderr:
             try:
                 done = subprocess.run(
                     ["git", *arguments], cwd=folder, env=environment, stdout=into or out,
-                    stdin=subprocess.DEVNULL, stderr=said, timeout=LIMIT, check=False,
+                    stdin=subprocess.DEVNULL, stderr=stderr, timeout=LIMIT, check=False,
                 )  # fmt: skip
             except FileNotFoundError as error:
                 raise CapacityError("git is not installed on this machine; install it") from error
@@ -117,13 +117,13 @@ class Shelf:
                 ) from error
             if done.returncode:
                 raise UnreachableError(
-                    f"git {arguments[0]}: {_end(said)}; look at the token and the address"
+                    f"git {arguments[0]}: {_end(stderr)}; look at the token and the address"
                 )
             out.seek(0)
             return out.read(MOST)
 
 
-def _end(said: IO[bytes]) -> str:
+def _end(stderr: IO[bytes]) -> str:
     """The end of what git complained of, on one line."""
-    said.seek(max(said.seek(0, os.SEEK_END) - MOST, 0))
-    return said.read(MOST).decode("utf-8", "replace").strip().replace("\n", "; ")[-300:]
+    stderr.seek(max(stderr.seek(0, os.SEEK_END) - MOST, 0))
+    return stderr.read(MOST).decode("utf-8", "replace").strip().replace("\n", "; ")[-300:]

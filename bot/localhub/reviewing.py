@@ -19,8 +19,8 @@ def review_pull(store: Store, repo_id: str, number: int, *, agreed: bool) -> str
         raise SourceError(f"this Hub has no {repo_id}; check the name")
     try:
         if agreed:
-            made = merge_pull(store, repo, number, repo.owner)
-            return f"{repo_id} #{number} is merged: commit {made.sha[:12]}"
+            merged = merge_pull(store, repo, number, repo.owner)
+            return f"{repo_id} #{number} is merged: commit {merged.sha[:12]}"
         with store.database.writing() as db:
             pull = pulls.open_one(db, repo, number)
             pulls.settle(db, repo, pull, "closed", repo.owner)

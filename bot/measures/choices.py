@@ -186,7 +186,7 @@ def _batch(group: Sequence[Question]) -> list[Token]:
     for task in group:
         everyone = tuple(range(first, first + len(task.texts)))
         batch += [
-            Token(id=token, position=i, sequences=everyone, wanted=i == task.prefix - 1)
+            Token(id=token, position=i, sequences=everyone, logits=i == task.prefix - 1)
             for i, token in enumerate(task.texts[0][: task.prefix])
         ]
         for sequence, text in zip(everyone, task.texts, strict=True):
@@ -195,7 +195,7 @@ def _batch(group: Sequence[Question]) -> list[Token]:
                     id=text[i],
                     position=i,
                     sequences=(sequence,),
-                    wanted=task.every or i < len(text) - 1,
+                    logits=task.every or i < len(text) - 1,
                 )
                 for i in range(task.prefix, len(text))
             ]

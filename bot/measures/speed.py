@@ -42,14 +42,14 @@ def measure_speed(session: Session, repetitions: int, progress: Progress) -> tup
 
     def generate() -> None:
         for position, token in enumerate(_random(session, random, GENERATED)):
-            session.decode([Token(id=int(token), position=position, wanted=True)])
+            session.decode([Token(id=int(token), position=position, logits=True)])
             session.wait()
 
     session.clear()
     prompt()  # warm-up
     prompts = timed(f"pp{PROMPT}", PROMPT, prompt, 0)
     session.clear()
-    session.decode([Token(id=int(_random(session, random, 1)[0]), position=0, wanted=True)])
+    session.decode([Token(id=int(_random(session, random, 1)[0]), position=0, logits=True)])
     generated = timed(f"tg{GENERATED}", GENERATED, generate, repetitions)
     progress(total, total)
     return prompts, generated

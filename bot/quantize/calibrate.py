@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bot.clients.llama.observer import Observer, Seen
+from bot.clients.llama.observer import Observer, Stats
 from bot.clients.llama.session import Session
 from bot.disk.writing import writing
 from bot.errors import SettingsError, SourceError
@@ -86,10 +86,10 @@ def collect_matrix(
             _decode(session, np.stack([tokens[text][chunk] for text, chunk in some]), batch)
             done += len(some)
             if checkpoint and done < len(picks) and done - noted >= checkpoint.every:
-                _note(observer.seen, checkpoint, key, done, context)
+                _note(observer.stats, checkpoint, key, done, context)
                 noted = done
     progress(len(picks), len(picks))
-    imatrix.write_matrix(target, observer.seen, [t.name for t in texts], len(picks), context)
+    imatrix.write_matrix(target, observer.stats, [t.name for t in texts], len(picks), context)
     if checkpoint:
         checkpoint.path.unlink(missing_ok=True)
     return _taken(picks, len(texts))
@@ -129,7 +129,7 @@ def _taken(picks: Sequence[Pick], texts: int) -> tuple[int, ...]:
     return tuple(sum(text == number for text, _ in picks) for number in range(texts))
 
 
-def _note(seen: dict[str, Seen], checkpoint: Savepoint, key: str, done: int, context: int) -> None:
+def _note(seen: dict[str, Stats], checkpoint: Savepoint, key: str, done: int, context: int) -> None:
     """What was seen so far, as an importance matrix that also says what it belongs to."""
     if any(one.counts.max() >= EXACT for one in seen.values()):
         return  # sums would go on exactly, counts would not
@@ -149,7 +149,7 @@ def _resume(observer: Observer, checkpoint: Savepoint | None, key: str) -> int:
         return 0
     observer.restore(
         {
-            name: Seen(np.array(sums), found.counts[name].astype(np.int64))
+            name: Stats(np.array(sums), found.counts[name].astype(np.int64))
             for name, sums in found.sums.items()
         }
     )

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bot.clients.files import gguf
-from bot.clients.llama.observer import Seen
+from bot.clients.llama.observer import Stats
 from bot.errors import SourceError
 from bot.foreign import require_file_itself
 from bot.quantize.legacy_imatrix import read_legacy
@@ -125,7 +125,7 @@ def _covered(layer: int, counts: Sequence[NDArray[np.float32]]) -> LayerCoverage
 
 def write_matrix(
     target: Path,
-    seen: Mapping[str, Seen],
+    seen: Mapping[str, Stats],
     datasets: Sequence[str],
     chunks: int,
     context: int,
@@ -157,7 +157,8 @@ def rewrite(source: Path, target: Path, context: int) -> None:
         shutil.copyfile(source, target)
         return
     seen = {
-        name: Seen(sums, matrix.counts[name].astype(np.int64)) for name, sums in matrix.sums.items()
+        name: Stats(sums, matrix.counts[name].astype(np.int64))
+        for name, sums in matrix.sums.items()
     }
     write_matrix(target, seen, matrix.datasets, matrix.chunks, context)
 

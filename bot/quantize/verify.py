@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bot.apart.worker import away
-from bot.clients.llama.check import Whole, check_headers, check_rows
+from bot.clients.llama.check import CheckedModel, check_headers, check_rows
 from bot.errors import BotError, BuildError, SourceError, UnsoundError
 from bot.plan.recipe import stored_hash
 from bot.progress import Narrator
@@ -31,7 +31,7 @@ def verify_file(
 
     The first thing that is wrong is yielded as a finding and then raised, a BotError.
     """
-    found: list[Whole] = []
+    found: list[CheckedModel] = []
 
     def header() -> Finding:
         found.append(check_headers(path))
@@ -65,7 +65,7 @@ def _step(name: str, work: Callable[[], Finding]) -> Iterator[Finding]:
         raise
 
 
-def _recipe(path: Path, whole: Whole) -> Finding:
+def _recipe(path: Path, whole: CheckedModel) -> Finding:
     """The types of all tensors against the recipe that the metadata names."""
     get = whole.metadata.get
     tier, told = get("apex.tier"), get("apex.recipe")

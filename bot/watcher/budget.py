@@ -27,7 +27,7 @@ class RequestBudget:
         while (wait := self._try(bucket)) > 0:
             self._clock.sleep(min(wait, NAP))
 
-    def told(self, bucket: Bucket, wait: float) -> None:
+    def limited(self, bucket: Bucket, wait: float) -> None:
         """Send nothing more of this kind for `wait` seconds, nobody."""
         until = self._clock.now() + wait
         with self._ledger.writing(lazily=True) as db:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from bot.clients.files import gguf
-from bot.clients.llama.observer import Seen
+from bot.clients.llama.observer import Stats
 from bot.disk.hashes import sha256
 from bot.quantize import imatrix
 from bot.settings.sections import DEMO
@@ -114,7 +114,7 @@ def test_a_tier_is_refused_or_gets_another_type_where_data_is_lacking(
     road: Road, demo_model: Path, ready: imatrix.Matrix
 ) -> None:
     path = road.folder / "ready.gguf"
-    seen = {n: Seen(s, ready.counts[n].astype(np.int64)) for n, s in ready.sums.items()}
+    seen = {n: Stats(s, ready.counts[n].astype(np.int64)) for n, s in ready.sums.items()}
     imatrix.write_matrix(path, seen, ("/home/me/chat.txt",), ready.chunks, 128)
     given = {"file": str(path)}
     road.settings(calibration=given)
@@ -167,7 +167,7 @@ def test_an_older_file_makes_the_same_tier(
 
 def test_a_matrix_of_another_model_is_refused(road: Road, demo_model: Path) -> None:
     path = road.folder / "other.gguf"
-    seen = {"blk.0.attn_qkv.weight": Seen(np.ones((1, 64), np.float32), np.array([9]))}
+    seen = {"blk.0.attn_qkv.weight": Stats(np.ones((1, 64), np.float32), np.array([9]))}
     imatrix.write_matrix(path, seen, (), 1, 128)
     arguments = ("quantize", str(demo_model), "--profiles", "I-Mini")
     setting = road.settings("ready.yaml", calibration={"file": str(path)})

@@ -73,20 +73,20 @@ def read_gguf(path: Path) -> GgufModel:
 def _kept(path: Path, header: RawHeader) -> Mapping[str, bytes]:
     """The keys that are read: no vocabulary, and no more of others than fits into little room."""
     lengths = {key: length(key, raw) for key, raw in header.keys.items()}
-    found = {
+    kept = {
         key: raw
         for key, raw in header.keys.items()
         if not key.startswith(VOCABULARY) and lengths[key] <= LONGEST_ARRAY
     }
-    arrays = [key for key in found if lengths[key] > 1]
-    elements, size = sum(lengths[key] for key in arrays), sum(len(found[key]) for key in arrays)
+    arrays = [key for key in kept if lengths[key] > 1]
+    elements, size = sum(lengths[key] for key in arrays), sum(len(kept[key]) for key in arrays)
     if elements > MOST_ELEMENTS or size > MOST_KEPT:
         raise SourceError(
             f"{path} has arrays of {elements:,} elements and {size:,} bytes beside its vocabulary, "
             f"more than the {MOST_ELEMENTS:,} and {MOST_KEPT:,} that this apex-bot reads; "
             "choose another model"
         )
-    return found
+    return kept
 
 
 def _placed(path: Path, header: RawHeader) -> Iterator[Tensor]:
@@ -185,19 +185,19 @@ def raw_headers(path: Path) -> tuple[tuple[Path, RawHeader], ...]:
     since vocabularies are stepped over. Raises SourceError as it.
     """
     first = read_header(path)
-    known = GgufModel(metadata=values(first.keys), tensors=(), data_offset=first.data_offset)
-    paths = shards(path, known)
-    found = [(path, first)]
+    model = GgufModel(metadata=values(first.keys), tensors=(), data_offset=first.data_offset)
+    paths = shards(path, model)
+    headers = [(path, first)]
     for shard in paths[1:]:
-        found.append((shard, _bare(read_header(shard))))
-        _require_few(path, sum(len(header.tensors) for _, header in found))
-    if len(found) > 1:
-        numbers = [values(header.keys).get("split.no") for _, header in found]
-        names = [tensor.name for _, header in found for tensor in header.tensors]
-        total = known.metadata.get("split.tensors.count", len(names))
-        if numbers != [*range(len(found))] or not total == len(names) == len(set(names)):
+        headers.append((shard, _bare(read_header(shard))))
+        _require_few(path, sum(len(header.tensors) for _, header in headers))
+    if len(headers) > 1:
+        numbers = [values(header.keys).get("split.no") for _, header in headers]
+        names = [tensor.name for _, header in headers for tensor in header.tensors]
+        total = model.metadata.get("split.tensors.count", len(names))
+        if numbers != [*range(len(headers))] or not total == len(names) == len(set(names)):
             raise SourceError(f"{path} and its shards do not fit together; fetch them again")
-    return tuple(found)
+    return tuple(headers)
 
 
 def _bare(header: RawHeader) -> RawHeader:
@@ -225,10 +225,10 @@ def read_arrays(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     arrays = {}
     for tensor, raw in zip(model.tensors, header.tensors, strict=True):
         start = model.data_offset + raw.offset
-        found: np.ndarray = data[start : start + tensor.bytes]
+        array: np.ndarray = data[start : start + tensor.bytes]
         if tensor.type == "F32":
-            found = found.view(np.float32).reshape(tensor.shape[::-1])
-        arrays[tensor.name] = found
+            array = array.view(np.float32).reshape(tensor.shape[::-1])
+        arrays[tensor.name] = array
     return dict(model.metadata), arrays
 
 
@@ -266,18 +266,18 @@ def tensor_names(family: str) -> Callable[[str], str | None]:
 
     For a family that the gguf package does not know, a name means what it means to most others.
     """
-    known = _names(family)
+    names = _names(family)
 
     def find(name: str) -> str | None:
         suffix = next((end for end in (".weight", ".bias") if name.endswith(end)), "")
         stem = name.removesuffix(suffix)
         layer = re.search(r"\.(\d{1,5})(?=\.)", stem)
-        found = known.get(
+        gguf_name = names.get(
             stem if layer is None else f"{stem[: layer.start()]}.0{stem[layer.end() :]}"
         )
-        if found is None or layer is None:
-            return found and found + suffix
-        return found.replace("blk.0.", f"blk.{layer[1]}.", 1) + suffix
+        if gguf_name is None or layer is None:
+            return gguf_name and gguf_name + suffix
+        return gguf_name.replace("blk.0.", f"blk.{layer[1]}.", 1) + suffix
 
     return find
 
@@ -288,21 +288,21 @@ def _names(family: str) -> dict[str, str]:
     arch = next((arch for arch, name in gguf.MODEL_ARCH_NAMES.items() if name == family), None)
     if arch is not None:
         return {name: own for name, (_, own) in _name_map(arch).items()}
-    table, known = gguf.TensorNameMap, dict[str, str]()
+    table, makers_names = gguf.TensorNameMap, dict[str, str]()
     for kind, names in [*table.mappings_cfg.items(), *table.block_mappings_cfg.items()]:
         own = gguf.TENSOR_NAMES[kind].format(bid=0)
         if own.startswith(("blk.", "token_embd", "output")):
             for name in names:
-                known.setdefault(name.format(bid=0), own)
-    return known
+                makers_names.setdefault(name.format(bid=0), own)
+    return makers_names
 
 
 def _name_map(arch: gguf.MODEL_ARCH) -> Mapping[str, tuple[gguf.MODEL_TENSOR, str]]:
     """A family's names. TensorNameMap writes Arctic's into the table of all families: undone."""
     table = gguf.TensorNameMap.block_mappings_cfg
-    kept = dict(table)
+    before = dict(table)
     try:
         return dict(gguf.get_tensor_name_map(arch, 1).mapping)
     finally:
         table.clear()
-        table.update(kept)
+        table.update(before)

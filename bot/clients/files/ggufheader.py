@@ -73,22 +73,22 @@ class _Reader:
 
     def count(self, form: str, most: int) -> int:
         """An integer that counts something, within bounds."""
-        found = self.number(form)
-        if not 0 <= found <= most:
+        number = self.number(form)
+        if not 0 <= number <= most:
             raise SourceError(f"{self._path} has a damaged header; fetch or convert it again")
-        return found
+        return number
 
     def entries(self, what: str, most: int, smallest: int) -> int:
         """How many keys or tensors of at least `smallest` bytes there are."""
-        found = self.number("<q")
-        if most < found <= len(self._data) // smallest:
+        count = self.number("<q")
+        if most < count <= len(self._data) // smallest:
             raise SourceError(
-                f"{self._path} has {found:,} {what}, more than the {most:,} that this apex-bot "
+                f"{self._path} has {count:,} {what}, more than the {most:,} that this apex-bot "
                 "reads; choose another model"
             )
-        if not 0 <= found <= most:
+        if not 0 <= count <= most:
             raise SourceError(f"{self._path} has a damaged header; fetch or convert it again")
-        return found
+        return count
 
     def raw(self, start: int) -> bytes:
         """Bytes from `start` to here."""
@@ -236,10 +236,10 @@ Value = int | float | bool | str | list[Any]
 def values(keys: Mapping[str, bytes]) -> dict[str, Plain]:
     """Those keys whose values are integers or strings, strictly UTF-8; others are left out."""
     kinds = {key: _kind(key, raw)[0] for key, raw in keys.items()}
-    wanted = {key: keys[key] for key, kind in kinds.items() if kind in _WHOLE or kind == STRING}
+    plain = {key: keys[key] for key, kind in kinds.items() if kind in _WHOLE or kind == STRING}
     return {
         key: value
-        for key, raw in wanted.items()
+        for key, raw in plain.items()
         if isinstance(value := header_contents(key, raw), Plain)
     }
 
@@ -252,12 +252,12 @@ def header_contents(key: str, raw: bytes) -> Value:
     inner, count = struct.unpack_from("<IQ", raw, at)
     if inner != STRING:
         return list(struct.unpack_from(f"<{count}{_FORMS[inner]}", raw, at + 12))
-    at, found = at + 12, []
+    at, texts = at + 12, []
     for _ in range(count):
         text = _scalar(key, raw, STRING, at)
         at += 8 + _LENGTH.unpack_from(raw, at)[0]
-        found.append(text)
-    return found
+        texts.append(text)
+    return texts
 
 
 def length(key: str, raw: bytes) -> int:
@@ -274,8 +274,8 @@ def _kind(key: str, raw: bytes) -> tuple[int, int]:
 
 def _scalar(key: str, raw: bytes, kind: int, at: int) -> int | float | bool | str:
     if kind != STRING:
-        found: int | float | bool = struct.unpack_from(f"<{_FORMS[kind]}", raw, at)[0]
-        return found
+        number: int | float | bool = struct.unpack_from(f"<{_FORMS[kind]}", raw, at)[0]
+        return number
     (size,) = _LENGTH.unpack_from(raw, at)
     try:
         return raw[at + 8 : at + 8 + size].decode("utf-8")
@@ -286,8 +286,9 @@ def _scalar(key: str, raw: bytes, kind: int, at: int) -> int | float | bool | st
 def alignment_of(keys: Mapping[str, bytes]) -> int:
     """`general.alignment` where a file has one."""
     raw = keys.get("general.alignment")
-    found = struct.unpack("<I", raw[-4:])[0] if raw is not None else ALIGNMENT
-    return found if found and found & (found - 1) == 0 and found <= 1 << 20 else ALIGNMENT
+    alignment = struct.unpack("<I", raw[-4:])[0] if raw is not None else ALIGNMENT
+    is_sane = 0 < alignment <= 1 << 20 and alignment & (alignment - 1) == 0
+    return alignment if is_sane else ALIGNMENT
 
 
 def u16(key: str, value: int) -> bytes:

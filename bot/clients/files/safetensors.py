@@ -81,16 +81,16 @@ def parse_header(header: bytes, path: str, room: int) -> tuple[HeaderTensor, ...
     Entry by entry, so that memory grows with the tensors that are kept and with nothing else.
     Raises SourceError for a header that is not JSON, not of the format, or not consistent.
     """
-    found: dict[str, HeaderTensor] = {}
+    tensors: dict[str, HeaderTensor] = {}
     starts, ends = array("q"), array("q")
     for name, entry in _entries(header, path):
-        if name in found:
+        if name in tensors:
             raise _damaged(path, f"its tensor {_shown(name)} is given twice")
-        if len(found) == MOST_TENSORS:
+        if len(tensors) == MOST_TENSORS:
             raise _beyond(path, f"more than {MOST_TENSORS:,} tensors")
-        found[name] = _tensor(name, entry, path, starts, ends)
+        tensors[name] = _tensor(name, entry, path, starts, ends)
     _require_apart(starts, ends, path, room)
-    return tuple(found.values())
+    return tuple(tensors.values())
 
 
 # an entry of a header, bounded: no value of a tensor's holds a brace or a string of any length
@@ -153,12 +153,12 @@ def _plain(usual: re.Match[bytes]) -> tuple[str, Any] | None:
     if name == b"__metadata__" or any(n[:1] in (b"", b"0") and n != b"0" for n in numbers):
         return None
     try:
-        told = {
+        entry = {
             "dtype": dtype.decode("ascii"),
             "shape": [int(number) for number in numbers[:-2]],
             "data_offsets": [int(start), int(end)],
         }
-        return name.decode("utf-8"), told
+        return name.decode("utf-8"), entry
     except UnicodeDecodeError:
         return None
 
@@ -171,10 +171,10 @@ def _json(text: bytes, path: str) -> Any:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    entries = dict(pairs)
+    if len(entries) != len(pairs):
         raise ValueError("a name is given twice")
-    return found
+    return entries
 
 
 def _tensor(name: str, entry: Any, path: str, starts: array[int], ends: array[int]) -> HeaderTensor:
@@ -241,8 +241,8 @@ def _shown(word: str) -> str:
 
 
 def _damaged(path: str, reason: str) -> SourceError:
-    shown = printable(path)
-    return SourceError(f"{shown} is not a safetensors file: {reason}; its maker has to repair it")
+    name = printable(path)
+    return SourceError(f"{name} is not a safetensors file: {reason}; its maker has to repair it")
 
 
 def _beyond(path: str, what: str) -> SourceError:
@@ -258,10 +258,10 @@ def stored_as(tensors: Iterable[HeaderTensor]) -> str | None:
 
     MLX stacks the experts of a layer under a name of its own (mlx-lm's SwitchGLU).
     """
-    found = Counter[str]()
+    bytes_by_type = Counter[str]()
     for tensor in tensors:
         if ".switch_mlp." in tensor.name:
             return "MLX"
         if len(tensor.shape) > 1:
-            found[tensor.dtype] += tensor.bytes
-    return next((dtype for dtype, _ in found.most_common()), None)
+            bytes_by_type[tensor.dtype] += tensor.bytes
+    return next((dtype for dtype, _ in bytes_by_type.most_common()), None)

@@ -38,13 +38,13 @@ def parse_index(content: bytes, name: str) -> dict[str, str]:
     if content.count(b"{") > NESTED or content.count(b"[") > NESTED:
         raise SourceError(f"{name} is no list of tensors; its maker has to repair it")
     entries = strict_object(content, name, MOST_TENSORS)
-    found = entries.get("weight_map")
-    if not isinstance(found, dict) or not found:
+    weight_map = entries.get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
         raise SourceError(f"{name} has no weight_map; its maker has to repair it")
-    wrong = next((value for value in found.values() if not isinstance(value, str)), None)
+    wrong = next((value for value in weight_map.values() if not isinstance(value, str)), None)
     if wrong is not None:
         raise SourceError(f"{name} names a file that is no text; its maker has to repair it")
-    return found
+    return weight_map
 
 
 def local_index(folder: Path) -> dict[str, str] | None:
@@ -83,14 +83,14 @@ def _require_promised(
     tensors: Iterable[HeaderTensor], index: Mapping[str, str], left_out: Collection[str], name: str
 ) -> None:
     """Every tensor that the index names is there, and no weight that it does not."""
-    there = {tensor.name for tensor in tensors}
-    lost = {tensor for tensor, file in index.items() if file not in left_out} - there
+    names = {tensor.name for tensor in tensors}
+    lost = {tensor for tensor, file in index.items() if file not in left_out} - names
     if lost:
         raise SourceError(
             f"{name} lacks {len(lost)} tensors of its index, the first is {printable(min(lost))}; "
             "wait for its maker or fetch it again"
         )
-    strange = {tensor for tensor in there - set(index) if part_of(tensor, None) != "none"}
+    strange = {tensor for tensor in names - set(index) if part_of(tensor, None) != "none"}
     if strange:
         raise SourceError(
             f"{name} holds {len(strange)} tensors that its index does not name, the first is "
@@ -118,7 +118,7 @@ def _each(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return [one.result() for one in work]
+    return [future.result() for future in work]
 
 
 def _distinct(headers: Iterable[tuple[HeaderTensor, ...]], name: str) -> Iterator[HeaderTensor]:

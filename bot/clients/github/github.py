@@ -89,10 +89,10 @@ class Redaction(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Let every record through, without secrets."""
-        said = record.getMessage()
-        clean = said.replace(self.token, "[token]") if self.token else said
+        message = record.getMessage()
+        clean = message.replace(self.token, "[token]") if self.token else message
         clean = re.sub(r"([?&](?:sig|signature|token)=)[^&\s\"']+", r"\1[…]", clean)
-        if clean != said:
+        if clean != message:
             record.msg, record.args = clean, ()
         return True
 
@@ -162,7 +162,7 @@ def explained(error: Exception, doing: str, now: float, patience: float = PATIEN
 
 
 def _refusal(error: Any, code: int, doing: str, now: float, patience: float) -> BotError:
-    said = _words(error.msg)
+    reason = _words(error.msg)
     if code >= 500:
         return Unanswered(f"GitHub is in trouble ({code}, {doing}); try again")
     until = _limited(error, code, now, patience)
@@ -171,12 +171,12 @@ def _refusal(error: Any, code: int, doing: str, now: float, patience: float) -> 
         return Limited(f"GitHub allows no more requests for {wait} s ({doing}); wait", until)
     if isinstance(error.msg, bytes):  # github3's sign of a body that is not in GitHub's own form
         return Unclear(
-            f"something refused ({code}, {doing}): {said}; try again, or look at the proxy"
+            f"something refused ({code}, {doing}): {reason}; try again, or look at the proxy"
         )
     if code == 401:
         return AccessError(f"GitHub refused the token ({code}); renew GITHUB_TOKEN")
     if code == 403:
-        return AccessError(f"GITHUB_TOKEN may not do this ({doing}: {said}); give it the right")
+        return AccessError(f"GITHUB_TOKEN may not do this ({doing}: {reason}); give it the right")
     if code == 404:
         return AccessError(
             f"GitHub has no such thing, or GITHUB_TOKEN may not see it ({doing}); look at `github` "
@@ -184,9 +184,9 @@ def _refusal(error: Any, code: int, doing: str, now: float, patience: float) -> 
         )
     if code in (409, 422):  # the only ones that tell of what was sent, and of nothing done
         return SettingsError(
-            f"GitHub refused ({code}, {doing}): {said}; `bot init --upgrade` may help"
+            f"GitHub refused ({code}, {doing}): {reason}; `bot init --upgrade` may help"
         )
-    return Unclear(f"GitHub refused ({code}, {doing}): {said}; try again, or look at the proxy")
+    return Unclear(f"GitHub refused ({code}, {doing}): {reason}; try again, or look at the proxy")
 
 
 def _limited(error: Any, code: int, now: float, patience: float) -> float | None:
@@ -223,15 +223,15 @@ class Actions(GitHubCore):  # type: ignore[misc]  # github3 has no types
 
     def rows(self, key: str, *parts: object) -> Iterator[dict[str, Any]]:
         """A listing, page by page; `key` is where its rows are."""
-        found = self._iter(
+        listing = self._iter(
             LISTED, self.address(*parts), dict, params={"per_page": 100}, list_key=key
         )
-        yield from found
+        yield from listing
 
     def one(self, *parts: object) -> dict[str, Any]:
         """One object."""
-        found: dict[str, Any] = self._json(self._get(self.address(*parts)), 200)
-        return found
+        answer: dict[str, Any] = self._json(self._get(self.address(*parts)), 200)
+        return answer
 
     def do(self, url: str, data: Mapping[str, Any] | None = None) -> Any:
         """A POST: the body of its answer, None where there is none."""
@@ -264,12 +264,12 @@ class Actions(GitHubCore):  # type: ignore[misc]  # github3 has no types
         answer = _json_of(reply)
         if reply.status_code != 200 or not isinstance(answer, dict):
             raise _not_taken(reply)
-        found = answer.get("workflow_run_id")
-        return found if isinstance(found, int) else None
+        run_id = answer.get("workflow_run_id")
+        return run_id if isinstance(run_id, int) else None
 
     def log(self, job_id: int) -> str:
         """The end of a job's log."""
-        kept = bytearray()
+        tail = bytearray()
         where = self.address("actions", "jobs", job_id, "logs")
         with bounds.within(bounds.LOG), self._get(where, stream=True) as reply:
             if reply.status_code in (404, 410):
@@ -277,9 +277,9 @@ class Actions(GitHubCore):  # type: ignore[misc]  # github3 has no types
             if reply.status_code >= 400:
                 raise error_for(reply)
             for part in reply.iter_content(64 * 1024):
-                kept += part
-                del kept[:-LOG_BYTES]
-        return kept.decode("utf-8", "replace")
+                tail += part
+                del tail[:-LOG_BYTES]
+        return tail.decode("utf-8", "replace")
 
     def edits(self, number: int) -> dict[str, Any]:
         """Who edited an issue's text: only GraphQL tells."""
@@ -301,18 +301,18 @@ def _json_of(reply: Any) -> Any:
 def _not_taken(reply: Any) -> GitHubException:
     """Why an answer does not say that an order was taken."""
     refused = reply.status_code >= 400
-    found: GitHubException = (
+    error: GitHubException = (
         error_for(reply)
         if refused
         else UnprocessableResponseBody("no answer of GitHub's to an order", reply)
     )
-    return found
+    return error
 
 
 def _message(reply: Any) -> str:
     """What a refusal says in GitHub's own form (`basic-error`); empty for any other."""
-    said = _json_of(reply)
-    return str(said.get("message", "")) if isinstance(said, dict) else ""
+    answer = _json_of(reply)
+    return str(answer.get("message", "")) if isinstance(answer, dict) else ""
 
 
 def asked(
@@ -327,11 +327,11 @@ def asked(
         question: Callable[Concatenate[GithubRepository, P], R],
     ) -> Callable[Concatenate[GithubRepository, P], R]:
         @wraps(question)
-        def careful(self: GithubRepository, /, *given: P.args, **named: P.kwargs) -> R:
+        def careful(self: GithubRepository, /, *args: P.args, **kwargs: P.kwargs) -> R:
             self.require_allowed(doing)
             try:
                 with bounds.one_question():
-                    answer = question(self, *given, **named)
+                    answer = question(self, *args, **kwargs)
             except (GitHubException, RequestException, ValidationError, *ODD) as error:
                 raise self.failed(error, doing) from error
             self.allowed()
@@ -369,11 +369,11 @@ class GithubRepository:
 
     def failed(self, error: Exception, doing: str) -> BotError:
         """Why GitHub did not answer; from now on silence, where it wants that."""
-        found = explained(error, doing, self._clock.now(), self._patience)
-        if isinstance(found, Limited):
-            self._silent_until = found.until
+        refusal = explained(error, doing, self._clock.now(), self._patience)
+        if isinstance(refusal, Limited):
+            self._silent_until = refusal.until
             self._patience = min(2 * self._patience, MOST_PATIENCE)
-        return found
+        return refusal
 
     # ── runs ────────────────────────────────────────────────────────────────────────────────
 
@@ -393,14 +393,14 @@ class GithubRepository:
 
         Never filtered by GitHub: its filters ask a search index, which lags.
         """
-        found: list[WorkflowRun] = []
+        started: list[WorkflowRun] = []
         rows = self._actions.rows("workflow_runs", "actions", "workflows", workflow, "runs")
         for row in rows:
             run = WorkflowRun.model_validate(row)
-            if run.created_at.timestamp() < since or len(found) >= limit:
+            if run.created_at.timestamp() < since or len(started) >= limit:
                 break
-            found.append(run)
-        return tuple(found)
+            started.append(run)
+        return tuple(started)
 
     @asked("a run")
     def run(self, run_id: int) -> WorkflowRun:
@@ -450,7 +450,7 @@ class GithubRepository:
         every = self._github3.issues(
             labels=label, state="all", sort="created", direction="asc", number=LISTED
         )
-        return tuple(_issue(found) for found in every if not found.pull_request_urls)
+        return tuple(_issue(issue) for issue in every if not issue.pull_request_urls)
 
     @asked("an issue")
     def issue(self, number: int) -> Issue:
@@ -465,9 +465,9 @@ class GithubRepository:
     @asked("editing an issue")
     def edit_issue(self, number: int, body: str) -> Issue:
         """Give an issue another text."""
-        found = self._github3.issue(number)
-        found.edit(body=body)
-        return _issue(found)
+        issue = self._github3.issue(number)
+        issue.edit(body=body)
+        return _issue(issue)
 
     @asked("an issue's history")
     def editors(self, number: int) -> Editors:
@@ -480,10 +480,10 @@ class GithubRepository:
         if not LOGIN.fullmatch(login):
             return False
         try:
-            found = self._actions.one("collaborators", login, "permission")
+            permission = self._actions.one("collaborators", login, "permission")
         except NotFoundError:
             return False  # there is no such person
-        return found.get("permission") in ("admin", "maintain", "write")
+        return permission.get("permission") in ("admin", "maintain", "write")
 
 
 def _issue(found: Any) -> Issue:

@@ -81,10 +81,10 @@ class Runner(Answer):
         """Whether it talks to GitHub."""
         return self.status == "online"
 
-    def takes(self, wanted: tuple[str, ...]) -> bool:
+    def takes(self, labels: tuple[str, ...]) -> bool:
         """Whether it has all labels that a job wants; letters of either case."""
         own = {label.name.casefold() for label in self.labels}
-        return {label.casefold() for label in wanted} <= own
+        return {label.casefold() for label in labels} <= own
 
 
 class Issue(Answer):

@@ -18,8 +18,8 @@ def read_files(client: GitHub, repo: str, paths: Iterable[str]) -> dict[str, str
     Raises AccessError, UnreachableError, and SettingsError for what is no text.
     """
     with asking(f"reading {repo}"):
-        found = _repository(client, repo)
-        texts = {path: _text(found, path, found.default_branch) for path in paths}
+        repository = _repository(client, repo)
+        texts = {path: _text(repository, path, repository.default_branch) for path in paths}
     return {path: text for path, text in texts.items() if text is not None}
 
 
@@ -31,24 +31,24 @@ def propose_files(
     Done again it does nothing more. Raises AccessError, SettingsError or UnreachableError.
     """
     with asking(f"proposing files to {repo}"):
-        found = _repository(client, repo)
+        repository = _repository(client, repo)
         owner = repo.partition("/")[0]
-        pulls = list(found.pull_requests(state="open", head=f"{owner}:{branch}"))
-        head = found.ref(f"heads/{found.default_branch}").object.sha
+        pulls = list(repository.pull_requests(state="open", head=f"{owner}:{branch}"))
+        head = repository.ref(f"heads/{repository.default_branch}").object.sha
         try:
-            there = found.ref(f"heads/{branch}")
+            reference = repository.ref(f"heads/{branch}")
         except NotFoundError:
-            found.create_ref(f"refs/heads/{branch}", head)
+            repository.create_ref(f"refs/heads/{branch}", head)
         else:
             if not pulls:  # left behind by a request that was merged or closed
-                there.update(head, force=True)
+                reference.update(head, force=True)
         for path, text in files.items():
-            _write(found, path, text, branch, title)
+            _write(repository, path, text, branch, title)
         if pulls:
             if (pulls[0].body or "").replace("\r\n", "\n") != body:
                 pulls[0].update(title=title, body=body)
             return str(pulls[0].html_url)
-        return str(found.create_pull(title, found.default_branch, branch, body).html_url)
+        return str(repository.create_pull(title, repository.default_branch, branch, body).html_url)
 
 
 def _repository(client: GitHub, repo: str) -> Any:
@@ -56,17 +56,17 @@ def _repository(client: GitHub, repo: str) -> Any:
     return client.repository(owner, name)
 
 
-def _contents(found: Any, path: str, branch: str) -> Any:
+def _contents(repository: Any, path: str, branch: str) -> Any:
     try:
-        return found.file_contents(path, branch)
+        return repository.file_contents(path, branch)
     except NotFoundError:
         return None
     except UnprocessableResponseBody as error:
         raise SettingsError(f"{path} is a folder there; move it away") from error
 
 
-def _text(found: Any, path: str, branch: str) -> str | None:
-    contents = _contents(found, path, branch)
+def _text(repository: Any, path: str, branch: str) -> str | None:
+    contents = _contents(repository, path, branch)
     if contents is None:
         return None
     try:
@@ -75,9 +75,9 @@ def _text(found: Any, path: str, branch: str) -> str | None:
         raise SettingsError(f"{path} is no text there; move it away") from error
 
 
-def _write(found: Any, path: str, text: str, branch: str, message: str) -> None:
-    contents, content = _contents(found, path, branch), text.encode()
+def _write(repository: Any, path: str, text: str, branch: str, message: str) -> None:
+    contents, content = _contents(repository, path, branch), text.encode()
     if contents is None:
-        found.create_file(path, message, content, branch=branch)
+        repository.create_file(path, message, content, branch=branch)
     elif contents.decoded != content:
         contents.update(message, content, branch=branch)

@@ -48,11 +48,11 @@ class Writer:
         The Hub copies large files itself; only `files`, by their path, are sent. Returns the
         commit's sha, `now`'s where nothing differs. Raises what `Hub.commit` raises.
         """
-        wanted = {file.path: file for file in then.files if file.path != ATTRIBUTES}
-        there = {file.path: file for file in now.files if file.path != ATTRIBUTES}
+        files_then = {file.path: file for file in then.files if file.path != ATTRIBUTES}
+        files_now = {file.path: file for file in now.files if file.path != ATTRIBUTES}
         among = set(paths)
-        copied = sorted(p for p in among & wanted.keys() if wanted[p] != there.get(p))
-        removed = sorted(among & there.keys() - wanted.keys())
+        copied = sorted(p for p in among & files_then.keys() if files_then[p] != files_now.get(p))
+        removed = sorted(among & files_now.keys() - files_then.keys())
         if not copied and not removed and not files:
             return now.commit
         operations = [
@@ -61,9 +61,9 @@ class Writer:
             *(CommitOperationDelete(path_in_repo=path) for path in removed),
         ]
 
-        def landed(found: Release) -> bool:
-            held = {file.path: file for file in found.files}
-            return all(held.get(path) == wanted.get(path) for path in (*copied, *removed))
+        def landed(release: Release) -> bool:
+            by_path = {file.path: file for file in release.files}
+            return all(by_path.get(path) == files_then.get(path) for path in (*copied, *removed))
 
         return self._hub.settle(
             now.repo_id,
@@ -79,22 +79,22 @@ class Writer:
 
         Contents of all commits, whether or not any branch still leads to them.
         """
-        found = self._hub.ask(
+        lfs_files = self._hub.ask(
             f"the storage of {repo_id}", lambda api: list(api.list_lfs_files(repo_id))
         )
-        return {file.file_oid: file.size for file in found}
+        return {file.file_oid: file.size for file in lfs_files}
 
     def discard(self, repo_id: str, contents: Iterable[str]) -> None:
         """Delete large contents for good, by sha256. Commits keep their names and lose the files.
 
         Done again it does nothing more.
         """
-        wanted = frozenset(contents)
+        oids = frozenset(contents)
 
         def delete(api: HfApi) -> None:
             # asked anew at each attempt: the one before may have been heard
-            there = [file for file in api.list_lfs_files(repo_id) if file.file_oid in wanted]
-            api.permanently_delete_lfs_files(repo_id, there, rewrite_history=False)
+            lfs_files = [file for file in api.list_lfs_files(repo_id) if file.file_oid in oids]
+            api.permanently_delete_lfs_files(repo_id, lfs_files, rewrite_history=False)
 
         self._hub.ask(f"the storage of {repo_id}", delete)
 
@@ -104,35 +104,38 @@ class Writer:
 
     def history(self, repo_id: str, limit: int) -> tuple[str, ...]:
         """Commits of main, the newest first, at most `limit`."""
-        found = self._hub.ask(
+        commits = self._hub.ask(
             f"the history of {repo_id}",
             lambda api: list(islice(api.list_repo_commits(repo_id), limit)),
         )
-        return tuple(commit.commit_id for commit in found)
+        return tuple(commit.commit_id for commit in commits)
 
     def tags(self, repo_id: str) -> dict[str, str]:
         """The commit of each tag."""
-        found = self._hub.ask(f"the tags of {repo_id}", lambda api: api.list_repo_refs(repo_id))
-        return {ref.name: ref.target_commit for ref in found.tags}
+        refs = self._hub.ask(f"the tags of {repo_id}", lambda api: api.list_repo_refs(repo_id))
+        return {ref.name: ref.target_commit for ref in refs.tags}
 
     def refs(self, repo_id: str) -> tuple[HubRef, ...]:
         """Branches, tags, and pull requests that may still be merged."""
-        found = self._hub.ask(
+        repo_refs = self._hub.ask(
             f"the branches of {repo_id}",
             lambda api: api.list_repo_refs(repo_id, include_pull_requests=True),
         )
-        pulls = {ref.ref for ref in found.pull_requests or ()}
+        pulls = {ref.ref for ref in repo_refs.pull_requests or ()}
         if pulls:  # merged and closed ones stay among the refs for ever
             pulls &= self._open_pulls(repo_id)
         return (
-            *(HubRef(kind="branch", name=ref.name) for ref in (*found.branches, *found.converts)),
-            *(HubRef(kind="tag", name=ref.name) for ref in found.tags),
+            *(
+                HubRef(kind="branch", name=ref.name)
+                for ref in (*repo_refs.branches, *repo_refs.converts)
+            ),
+            *(HubRef(kind="tag", name=ref.name) for ref in repo_refs.tags),
             *(HubRef(kind="pull request", name=name) for name in sorted(pulls)),
         )
 
     def _open_pulls(self, repo_id: str) -> set[str]:
-        found = self._hub.ask(
+        pulls = self._hub.ask(
             f"the pull requests of {repo_id}",
             lambda api: list(api.get_repo_discussions(repo_id, discussion_type="pull_request")),
         )
-        return {pull.git_reference or "" for pull in found if pull.status in ("open", "draft")}
+        return {pull.git_reference or "" for pull in pulls if pull.status in ("open", "draft")}

@@ -40,9 +40,9 @@ class Community:
         owner = repo_id.split("/")[0]
 
         def find(api: HfApi) -> str:
-            for found in api.list_collections(owner=owner):
-                if found.title == title:
-                    return found.slug
+            for collection in api.list_collections(owner=owner):
+                if collection.title == title:
+                    return collection.slug
             return api.create_collection(title, namespace=owner, exists_ok=True).slug
 
         def add(api: HfApi) -> None:
@@ -79,9 +79,9 @@ class Community:
         user, earlier = self._hub.whoami(), self.pull(repo_id, mark)
 
         def once(api: HfApi) -> HubPull:
-            there = self._newest(api, repo_id, user, mark)
-            if there is not None and there != earlier:  # an attempt before was heard
-                return there
+            pull = self._newest(api, repo_id, user, mark)
+            if pull is not None and pull != earlier:  # an attempt before was heard
+                return pull
             api.create_commit(
                 repo_id,
                 operations,
@@ -90,10 +90,10 @@ class Community:
                 parent_commit=parent,
                 create_pr=True,
             )
-            there = self._newest(api, repo_id, user, mark)
-            if there is None or there == earlier:
+            pull = self._newest(api, repo_id, user, mark)
+            if pull is None or pull == earlier:
                 raise ConnectionError("the pull request is not listed")
-            return there
+            return pull
 
         return self._hub.ask(f"the pull request to {repo_id}", once)
 
@@ -124,19 +124,21 @@ class Community:
         user = self._hub.whoami()
 
         def once(api: HfApi) -> None:
-            found = api.get_discussion_details(repo_id, pull.number)
-            said = [event for event in found.events if isinstance(event, DiscussionComment)]
-            if not any(event.author == user and mark in event.content for event in said):
+            discussion = api.get_discussion_details(repo_id, pull.number)
+            comments = [
+                event for event in discussion.events if isinstance(event, DiscussionComment)
+            ]
+            if not any(event.author == user and mark in event.content for event in comments):
                 api.comment_discussion(repo_id, pull.number, text)
 
         self._hub.ask(f"the pull request {pull.number} of {repo_id}", once)
 
     def _newest(self, api: HfApi, repo_id: str, user: str, mark: str) -> HubPull | None:
-        found = api.get_repo_discussions(repo_id, author=user, discussion_type="pull_request")
-        ours = [one for one in found if one.author == user and str(one.title).endswith(mark)]
+        pulls = api.get_repo_discussions(repo_id, author=user, discussion_type="pull_request")
+        ours = [pull for pull in pulls if pull.author == user and str(pull.title).endswith(mark)]
         if not ours:
             return None
-        last = max(ours, key=lambda one: one.num)
+        last = max(ours, key=lambda pull: pull.num)
         # a draft can be merged, too
         status = last.status if last.status in ("closed", "merged") else "open"
         url = f"{self._hub.name}/{repo_id}/discussions/{last.num}"

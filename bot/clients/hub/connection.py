@@ -91,7 +91,7 @@ class Gate(Protocol):
         """Return when one more request of this kind may be sent."""
         ...
 
-    def told(self, bucket: Bucket, wait: float) -> None:
+    def limited(self, bucket: Bucket, wait: float) -> None:
         """The Hub said that no more of this kind are answered for `wait` seconds."""
         ...
 
@@ -145,9 +145,9 @@ def _keep_token(request: httpx2.Request) -> None:
     The library gives it to whatever address a reply names: the next page of a listing (its
     utils/_pagination.py), where a sent file is confirmed (its lfs.py).
     """
-    held = request.headers.get("authorization", "").rpartition(" ")[2]
-    here = (request.url.scheme, request.url.host, request.url.port)
-    if held in _MEANT and here not in _MEANT[held]:
+    token = request.headers.get("authorization", "").rpartition(" ")[2]
+    server = (request.url.scheme, request.url.host, request.url.port)
+    if token in _MEANT and server not in _MEANT[token]:
         del request.headers["authorization"]
 
 
@@ -166,9 +166,9 @@ def _tell_gate(response: httpx2.Response) -> None:
     if not gate or not bucket:
         return
     if limit is not None and limit.remaining == 0:
-        gate.told(bucket, limit.reset_in_seconds + 1.0)
+        gate.limited(bucket, limit.reset_in_seconds + 1.0)
     elif response.status_code == 429:
-        gate.told(bucket, _retry_after(response.headers) or 60.0)
+        gate.limited(bucket, _retry_after(response.headers) or 60.0)
 
 
 def _gate_of(request: httpx2.Request) -> tuple[Gate | None, Bucket | None]:
@@ -224,8 +224,8 @@ class Connection:
         """The token of the next request; empty for none. Raises what a lender raises."""
         token = self._lender.token() if self._lender else self._own
         if token:
-            here = httpx2.URL(self.endpoint)
-            _MEANT.setdefault(token, set()).add((here.scheme, here.host, here.port))
+            url = httpx2.URL(self.endpoint)
+            _MEANT.setdefault(token, set()).add((url.scheme, url.host, url.port))
         return token
 
     @property
@@ -256,16 +256,16 @@ class Connection:
 
     def require_owner(self, owner: str) -> None:
         """Raise AccessError where the token's user surely may not publish for `owner`."""
-        asked = self._whoami
+        user = self._whoami
         roles = {
             str(org.get("name")): org.get("roleInOrg")
-            for org in asked.get("orgs") or ()
+            for org in user.get("orgs") or ()
             if isinstance(org, dict)
         }
         if owner != self._user and owner not in roles:
-            others = ", ".join((self._user, *roles))
+            owners = ", ".join((self._user, *roles))
             raise AccessError(
-                f"{self._user} may not publish for {owner} on {self.name}, only for {others}; "
+                f"{self._user} may not publish for {owner} on {self.name}, only for {owners}; "
                 "choose another owner, or another token"
             )
         if roles.get(owner) == "read":
@@ -284,10 +284,10 @@ class Connection:
             raise AccessError(
                 f"{self._variable} is not set; make a token at {self.name}/settings/tokens"
             )
-        reply: Any = self._repeat("the token's user", lambda: self._api.whoami())
-        if not isinstance(reply, dict):
+        user: Any = self._repeat("the token's user", lambda: self._api.whoami())
+        if not isinstance(user, dict):
             raise replies.not_a_hub(self.name)
-        return reply
+        return user
 
     def ask(self, what: str, call: Callable[[HfApi], T]) -> T:
         """A call of the library that is safe to repeat; for the modules beside this one."""
@@ -309,8 +309,8 @@ class Connection:
             url, params=dict(params) or None, headers=self._headers(), timeout=self._timeout
         )
         hf_raise_for_status(reply)
-        named = url.removeprefix(f"{self.endpoint}/api/models/").partition("/revision/")[0]
-        return self._parsed(json_reply, reply, f"what {self.name} says of {named}")
+        repo_id = url.removeprefix(f"{self.endpoint}/api/models/").partition("/revision/")[0]
+        return self._parsed(json_reply, reply, f"what {self.name} says of {repo_id}")
 
     def _parsed(self, parse: Callable[[bytes, str], T], reply: httpx2.Response, what: str) -> T:
         """A reply's JSON. Raises UnreachableError for what is none, SourceError as `parse` does."""
@@ -435,34 +435,37 @@ class Connection:
                 return self._unanswered(what, error)
 
     def _refused(self, response: httpx2.Response, message: str, what: str) -> BotError:
-        status, said = response.status_code, self._clean(message or response.reason_phrase)
-        if status in (402, 403, 413, 507) and re.search(r"storage|quota|disk", said, re.IGNORECASE):
+        status, reason = response.status_code, self._clean(message or response.reason_phrase)
+        if status in (402, 403, 413, 507) and re.search(
+            r"storage|quota|disk", reason, re.IGNORECASE
+        ):
             return CapacityError(
-                f"{self.name} has no room for {what} ({status} {said}); give some back there "
+                f"{self.name} has no room for {what} ({status} {reason}); give some back there "
                 "(bot publish --prune), or get more"
             )
         if status in (401, 403):
-            held = "may not do this" if status == 403 else "is not accepted"
+            verdict = "may not do this" if status == 403 else "is not accepted"
             if self._lender is not None:
                 lent_for = self._lender.repo_id
                 return AccessError(
-                    f"{self.name} refused {what} ({status} {said}): the token lent for {lent_for} "
-                    f"{held}; see {self.name}/{lent_for}/settings"
+                    f"{self.name} refused {what} ({status} {reason}): the token lent for "
+                    f"{lent_for} {verdict}; see {self.name}/{lent_for}/settings"
                 )
             return AccessError(
-                f"{self.name} refused {what} ({status} {said}): {self._variable} "
-                f"{held if self._own else 'is not set'}; see {self.name}/settings/tokens"
+                f"{self.name} refused {what} ({status} {reason}): {self._variable} "
+                f"{verdict if self._own else 'is not set'}; see {self.name}/settings/tokens"
             )
         if status == 429:
             return UnreachableError(f"{self.name} limits our requests; run it again in 5 minutes")
         if status in TRANSIENT or status >= 500:
             return UnreachableError(
-                f"{self.name} failed on {what} ({status} {said}); run the same command again later"
+                f"{self.name} failed on {what} ({status} {reason}); run the same command again "
+                "later"
             )
         if status in (409, 412):
             return moved_on(what)
         kind = AbsentError if response.request.method in ("GET", "HEAD") else PublishError
-        return kind(f"{self.name} does not accept {what} ({status} {said}); run `bot doctor`")
+        return kind(f"{self.name} does not accept {what} ({status} {reason}); run `bot doctor`")
 
     def _unanswered(self, what: str, error: BaseException) -> UnreachableError:
         return UnreachableError(
@@ -470,9 +473,9 @@ class Connection:
             "run the same command again later"
         )
 
-    def _clean(self, said: object) -> str:
+    def _clean(self, message: object) -> str:
         """Words of a server or library on one line, short, without a token."""
-        return legible(secrecy.redacted(str(said)), 200)
+        return legible(secrecy.redacted(str(message)), 200)
 
 
 class NoSuchFile(AbsentError):
@@ -514,8 +517,8 @@ def _wanted_wait(error: BaseException | None) -> float | None:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    told = headers.get("Retry-After", "")
-    return float(told) if re.fullmatch(r"[0-9]{1,6}", told) else None
+    seconds = headers.get("Retry-After", "")
+    return float(seconds) if re.fullmatch(r"[0-9]{1,6}", seconds) else None
 
 
 def date_of(headers: Mapping[str, str]) -> float | None:

@@ -189,9 +189,12 @@ class Hub(Reader):
         self, repo_id: str, files: Mapping[str, Path], deletions: Sequence[str] = ()
     ) -> list[CommitOperationAdd | CommitOperationCopy | CommitOperationDelete]:
         """A later commit's parts, as the library has them; contents of large files are sent."""
-        found = [self._addition(repo_id, path, file) for path, file in files.items()]
-        self._send_contents(repo_id, [one for one in found if isinstance(one, CommitOperationAdd)])
-        return [*found, *(CommitOperationDelete(path_in_repo=path) for path in deletions)]
+        additions = [self._addition(repo_id, path, file) for path, file in files.items()]
+        self._send_contents(
+            repo_id,
+            [addition for addition in additions if isinstance(addition, CommitOperationAdd)],
+        )
+        return [*additions, *(CommitOperationDelete(path_in_repo=path) for path in deletions)]
 
     def _send_contents(self, repo_id: str, additions: list[CommitOperationAdd]) -> None:
         """Send large contents; the library repeats its own requests, with the token it began with.
@@ -289,9 +292,9 @@ class Hub(Reader):
         raise AssertionError("the last attempt returns or raises")
 
     def _holds(self, now: Release, files: Mapping[str, Path], deletions: Sequence[str]) -> bool:
-        there = {file.path: file for file in now.files}
-        return not any(path in there for path in deletions) and all(
-            path in there and self._same(now, there[path], file) for path, file in files.items()
+        by_path = {file.path: file for file in now.files}
+        return not any(path in by_path for path in deletions) and all(
+            path in by_path and self._same(now, by_path[path], file) for path, file in files.items()
         )
 
     def sha256_of_small(self, release: Release, file: RepoFile) -> str:
@@ -299,17 +302,17 @@ class Hub(Reader):
         content = self._content(release.repo_id, release.commit, file.path, file.size)
         return hashlib.sha256(content).hexdigest()
 
-    def _same(self, now: Release, there: RepoFile, file: Path) -> bool:
-        if (copied := self._copied.get((now.repo_id, there.path))) is not None:
-            return there.sha256 == copied.sha256
+    def _same(self, now: Release, on_hub: RepoFile, file: Path) -> bool:
+        if (copied := self._copied.get((now.repo_id, on_hub.path))) is not None:
+            return on_hub.sha256 == copied.sha256
         if not file.is_file():  # freed after it was sent
-            sent = self._sent.get((now.repo_id, there.path))
-            return sent is not None and there.sha256 == sent.addition.upload_info.sha256.hex()
-        if there.size != file.stat().st_size:
+            sent = self._sent.get((now.repo_id, on_hub.path))
+            return sent is not None and on_hub.sha256 == sent.addition.upload_info.sha256.hex()
+        if on_hub.size != file.stat().st_size:
             return False
-        sha256 = there.sha256
+        sha256 = on_hub.sha256
         if sha256 is None:  # a small file, which the Hub does not hash
-            sha256 = self.sha256_of_small(now, there)
+            sha256 = self.sha256_of_small(now, on_hub)
         with file.open("rb") as stream:
             return sha256 == hashlib.file_digest(stream, "sha256").hexdigest()
 

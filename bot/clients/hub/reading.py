@@ -74,17 +74,17 @@ class Reader(Connection):
         meanwhile is given once.
         """
         following: str | None = None
-        seen: set[str] = set()
+        repo_ids: set[str] = set()
         idle = 0
-        while len(seen) < limit:
-            before = len(seen)
-            found = self.page(min(page, limit), sort, author, following=following)
-            for model in found.rows:
-                if model.repo_id not in seen and len(seen) < limit:
-                    seen.add(model.repo_id)
+        while len(repo_ids) < limit:
+            before = len(repo_ids)
+            reply = self.page(min(page, limit), sort, author, following=following)
+            for model in reply.rows:
+                if model.repo_id not in repo_ids and len(repo_ids) < limit:
+                    repo_ids.add(model.repo_id)
                     yield model
-            following = found.following
-            idle = idle + 1 if len(seen) == before else 0
+            following = reply.following
+            idle = idle + 1 if len(repo_ids) == before else 0
             if following is None or idle == MOST_IDLE:
                 return
 
@@ -105,12 +105,12 @@ class Reader(Connection):
         params: dict[str, Any] = {"sort": SORT_NAMES[sort], "limit": size}
         params |= {"expand": list(EXPANDED)} | ({"author": author} if author else {})
         url = following or f"{self.endpoint}/api/models"
-        given: Mapping[str, Any] = {} if following else params
+        query: Mapping[str, Any] = {} if following else params
         headers = self._headers() | ({"If-None-Match": etag} if etag else {})
 
         def ask() -> ReplyPage:
             reply = get_session().get(
-                url, params=dict(given) or None, headers=headers, timeout=self._timeout
+                url, params=dict(query) or None, headers=headers, timeout=self._timeout
             )
             if reply.status_code == 304:
                 return ReplyPage(rows=(), unchanged=True, etag=etag, now=date_of(reply.headers))
@@ -202,8 +202,8 @@ class Reader(Connection):
         """What the Hub read in the front matter of a card at a commit; empty without any."""
         url = f"{self._models(repo_id)}/revision/{quote(commit, safe='')}"
         reply = self._repeat(repo_id, lambda: self._json(url, {"expand": ["cardData"]}))
-        found = reply.get("cardData") if isinstance(reply, dict) else None
-        return found if isinstance(found, dict) else {}
+        card = reply.get("cardData") if isinstance(reply, dict) else None
+        return card if isinstance(card, dict) else {}
 
     def index(self, release: Release) -> dict[str, str] | None:
         """Tensor → file by the index of a checkpoint; None where there is none.
@@ -212,9 +212,9 @@ class Reader(Connection):
         """
         if not needs_index(release):
             return None
-        named = f"{INDEX} of {release.repo_id}"
+        name = f"{INDEX} of {release.repo_id}"
         content = self._content(release.repo_id, release.commit, INDEX, shards.LONGEST_INDEX)
-        return shards.parse_index(content, named)
+        return shards.parse_index(content, name)
 
     def safetensors(
         self,
@@ -325,12 +325,12 @@ class Reader(Connection):
         if size is None:
             raise replies.not_a_hub(self.name)
         with partial.open("ab") as file:
-            there = file.tell()
-            if there > size:  # of something else
-                there = file.seek(0)
+            offset = file.tell()
+            if offset > size:  # of something else
+                offset = file.seek(0)
                 file.truncate()
-            xet, large = stored.xet_file_data, size - there > MAX_HTTP_DOWNLOAD_SIZE
-            if there == size:
+            xet, large = stored.xet_file_data, size - offset > MAX_HTTP_DOWNLOAD_SIZE
+            if offset == size:
                 pass
             elif xet is not None and self._opened(xet, needed=large):
                 with _whole(what):
@@ -364,7 +364,7 @@ class Reader(Connection):
                     resume_size=file.tell(),
                     headers=headers,
                     expected_size=size,
-                    tqdm_class=_told(_at_most(size - file.tell(), what, advance)),
+                    tqdm_class=_progress_bar(_at_most(size - file.tell(), what, advance)),
                 )
         except HfHubHTTPError as error:
             if ours:
@@ -383,10 +383,10 @@ class Reader(Connection):
 
         def fetch() -> bytes:
             content = bytearray()
-            sent, limit_s = self._headers(), self._timeout
+            headers, limit_s = self._headers(), self._timeout
             with (
                 within(FILE),
-                get_session().stream("GET", url, headers=sent, timeout=limit_s) as reply,
+                get_session().stream("GET", url, headers=headers, timeout=limit_s) as reply,
             ):
                 hf_raise_for_status(reply)
                 for chunk in reply.iter_bytes():
@@ -403,14 +403,14 @@ class Reader(Connection):
     def _range(self, repo_id: str, commit: str, path: str, start: int, stop: int) -> bytes:
         """Bytes of a file from `start` to `stop`, whether or not the server knows of ranges."""
         url = self._file(repo_id, commit, path)
-        asked = {"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}
+        range_headers = {"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}
 
         def fetch() -> bytes:
             content = bytearray()
-            sent = {**self._headers(), **asked}
+            headers = {**self._headers(), **range_headers}
             with (
                 within(FILE),
-                get_session().stream("GET", url, headers=sent, timeout=30.0) as reply,
+                get_session().stream("GET", url, headers=headers, timeout=30.0) as reply,
             ):
                 hf_raise_for_status(reply)
                 skipped = 0 if reply.status_code == 206 else start
@@ -452,10 +452,10 @@ def _at_most(room: int, what: str, advance: Callable[[int], None]) -> Callable[[
     return more
 
 
-def _told(advance: Callable[[int], None]) -> type[tqdm]:
+def _progress_bar(advance: Callable[[int], None]) -> type[tqdm]:
     """A progress bar in the library's sense that shows nothing and tells `advance`."""
 
-    class Told(tqdm):
+    class ProgressBar(tqdm):
         def __init__(self, *_args: Any, **_kwargs: Any) -> None:
             super().__init__(disable=True)  # type: ignore[no-untyped-call]  # the library's
 
@@ -463,4 +463,4 @@ def _told(advance: Callable[[int], None]) -> type[tqdm]:
             advance(int(n or 0))
             return None
 
-    return Told
+    return ProgressBar

@@ -167,8 +167,8 @@ def _licences(value: Any) -> tuple[str, ...]:
     items = value if isinstance(value, list) else [value]
     named = [_word(item) or UNREADABLE for item in items[:MOST_WORDS] if item not in (None, "")]
     more = [UNREADABLE] if len(items) > MOST_WORDS else []
-    found = tuple(dict.fromkeys([*named, *more]))
-    return () if found == (UNREADABLE,) else found
+    licences = tuple(dict.fromkeys([*named, *more]))
+    return () if licences == (UNREADABLE,) else licences
 
 
 def _tagged(tags: Sequence[str]) -> tuple[str, ...]:

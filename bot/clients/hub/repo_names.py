@@ -13,7 +13,7 @@ def require_repo_id(repo_id: str, advice: str) -> None:
     try:
         validate_repo_id(repo_id)
     except HFValidationError as error:
-        said = str(error).replace(f": '{repo_id}'", "").rstrip(".")
-        raise SourceError(f"{repo_id!r} is no name on a Hub ({said}); {advice}") from error
+        reason = str(error).replace(f": '{repo_id}'", "").rstrip(".")
+        raise SourceError(f"{repo_id!r} is no name on a Hub ({reason}); {advice}") from error
     if repo_id.count("/") != 1:
         raise SourceError(f"{repo_id!r} is no OWNER/NAME of a Hub; {advice}")

@@ -53,9 +53,9 @@ class TrustedPublisher:
 
     def __init__(self, endpoint: str, repo_id: str, clock: Clock | None = None) -> None:
         require_offered()
-        wanted = secrecy.value(RESOURCE)
-        if wanted and wanted != repo_id:
-            raise AccessError(f"{RESOURCE} is {wanted}, not {repo_id}; unset it or check --to")
+        resource = secrecy.value(RESOURCE)
+        if resource and resource != repo_id:
+            raise AccessError(f"{RESOURCE} is {resource}, not {repo_id}; unset it or check --to")
         self.endpoint, self.repo_id = endpoint.rstrip("/"), repo_id
         self.name = re.sub(r"//[^/@]*@", "//", self.endpoint)  # for messages: no password
         self._clock = clock or SystemClock()
@@ -70,7 +70,7 @@ class TrustedPublisher:
         with self._lock:
             now = self._clock.now()
             if now >= self._until - (self._until - self._since) / SPARE:
-                self._token, lifetime = self._exchanged(self._vouched())
+                self._token, lifetime = self._exchange(self._id_token())
                 self._since, self._until = now, now + lifetime
             return self._token
 
@@ -78,27 +78,27 @@ class TrustedPublisher:
         """Whether a token that was given holds no more, by this machine's clock."""
         return token != self._token or self._clock.now() >= self._until
 
-    def _vouched(self) -> str:
+    def _id_token(self) -> str:
         """What the runner says of this job, signed, for this Hub alone."""
-        wanted = {"audience": self.endpoint}
+        audience = {"audience": self.endpoint}
         require_private(secrecy.value(ADDRESS), PASSWORD)
-        said = _asked(
+        answer = _answer(
             "the runner",
             lambda: get_session().get(
                 # it has a query of its own, which `params` would replace
-                httpx2.URL(secrecy.value(ADDRESS)).copy_merge_params(wanted),
+                httpx2.URL(secrecy.value(ADDRESS)).copy_merge_params(audience),
                 headers={"Authorization": f"Bearer {secrecy.value(PASSWORD)}"},
                 timeout=TIMEOUT,
                 follow_redirects=False,
             ),
             "give the job `id-token: write`",
         )
-        return _secret(said.get("value"), "the runner")
+        return _secret(answer.get("value"), "the runner")
 
-    def _exchanged(self, id_token: str) -> tuple[str, int]:
+    def _exchange(self, id_token: str) -> tuple[str, int]:
         """A token of the Hub, and the seconds that it holds."""
         require_private(self.endpoint, "the id token of this job")
-        said = _asked(
+        answer = _answer(
             self.name,
             lambda: get_session().post(
                 f"{self.endpoint}/oauth/token",
@@ -114,14 +114,14 @@ class TrustedPublisher:
             f"{self.repo_id} must exist and name this workflow as its trusted publisher: make it "
             f"once with a token that may write, then see {self.name}/{self.repo_id}/settings",
         )
-        token = _secret(said.get("access_token"), self.name)
-        lifetime = said.get("expires_in", LIFETIME)
+        token = _secret(answer.get("access_token"), self.name)
+        lifetime = answer.get("expires_in", LIFETIME)
         if type(lifetime) is not int or lifetime < 1:
             raise replies.not_a_hub(self.name)
         return token, lifetime
 
 
-def _asked(who: str, ask: Callable[[], httpx2.Response], advice: str) -> dict[str, Any]:
+def _answer(who: str, ask: Callable[[], httpx2.Response], advice: str) -> dict[str, Any]:
     """A reply's JSON object. A refusal ends in `advice`."""
     try:
         reply = ask()
@@ -129,23 +129,23 @@ def _asked(who: str, ask: Callable[[], httpx2.Response], advice: str) -> dict[st
         raise UnreachableError(
             f"{who} gave this job no token ({type(error).__name__}); run the same command again"
         ) from error
-    status, said = reply.status_code, _object(reply)
+    status, answer = reply.status_code, _object(reply)
     if status == 429 or status >= 500:
         raise UnreachableError(f"{who} gave this job no token ({status}); run it again later")
-    if status != 200 or not said:
-        why = secrecy.redacted(str(said.get("error_description") or said.get("error") or ""))
+    if status != 200 or not answer:
+        why = secrecy.redacted(str(answer.get("error_description") or answer.get("error") or ""))
         words = legible(f"{status} {why}", 200)
         raise AccessError(f"{who} gives this job no token ({words.strip()}); {advice}")
-    return said
+    return answer
 
 
 def _object(reply: httpx2.Response) -> dict[str, Any]:
     """A reply's JSON object; empty for what is none."""
     try:
-        said = reply.json()
+        answer = reply.json()
     except (ValueError, RecursionError):  # no JSON, or no UTF-8
         return {}
-    return said if isinstance(said, dict) else {}
+    return answer if isinstance(answer, dict) else {}
 
 
 def _secret(value: Any, who: str) -> str:

@@ -49,14 +49,15 @@ def is_known(address: str, hub: str) -> bool:
     one below it, or Xet's. A Hub of this machine may name others here, and a folder.
     """
     try:
-        there, ours = urlsplit(address), urlsplit(hub)
-        host, own = there.hostname or "", ours.hostname or ""
+        storage_url, hub_url = urlsplit(address), urlsplit(hub)
+        host, hub_host = storage_url.hostname or "", hub_url.hostname or ""
     except ValueError:
         return False
-    if is_this_machine(own) and (there.scheme == "local" or is_this_machine(host)):
+    if is_this_machine(hub_host) and (storage_url.scheme == "local" or is_this_machine(host)):
         return True
-    known = host == own or host.endswith((f".{own}", *STORAGES))
-    return there.scheme == "https" and bool(own) and known and "@" not in there.netloc
+    if storage_url.scheme != "https" or not hub_host or "@" in storage_url.netloc:
+        return False
+    return host == hub_host or host.endswith((f".{hub_host}", *STORAGES))
 
 
 def require_known(address: str, hub: str) -> None:
@@ -97,7 +98,7 @@ class Storage:
         if not is_xet_available() or (self.is_given_up and not needed):
             return False
         try:
-            given = _lent(self.hub, xet, headers)
+            connection = _read_connection(self.hub, xet, headers)
         except HfHubHTTPError as error:
             if needed or error.response.status_code != NOT_THERE:
                 raise
@@ -108,7 +109,7 @@ class Storage:
                 raise
             self.give_up(error)
             return False
-        return needed or self.is_reached(given.endpoint)
+        return needed or self.is_reached(connection.endpoint)
 
     def stream(
         self,
@@ -134,29 +135,33 @@ class Storage:
             raise
 
 
-def _lent(hub: str, xet: XetFileData, headers: dict[str, str]) -> XetConnectionInfo:
+def _read_connection(hub: str, xet: XetFileData, headers: dict[str, str]) -> XetConnectionInfo:
     """A token to read, kept by the library, and where it goes; the Hub itself is asked for it.
 
     Raises AccessError where either is of somebody else.
     """
-    route, own = urlsplit(xet.refresh_route), urlsplit(hub)
-    if (route.scheme, route.hostname, route.port) != (own.scheme, own.hostname, own.port):
+    route, hub_url = urlsplit(xet.refresh_route), urlsplit(hub)
+    if (route.scheme, route.hostname, route.port) != (
+        hub_url.scheme,
+        hub_url.hostname,
+        hub_url.port,
+    ):
         require_known(xet.refresh_route, "")
-    given = refresh_xet_connection_info(file_data=xet, headers=headers)
-    require_known(given.endpoint, hub)
-    return given
+    connection = refresh_xet_connection_info(file_data=xet, headers=headers)
+    require_known(connection.endpoint, hub)
+    return connection
 
 
 def _chunks(
     hub: str, xet: XetFileData, headers: dict[str, str], size: int, where: Callable[[], int]
 ) -> Iterator[bytes]:
     """Bytes from `where` to the end, as they come."""
-    given = _lent(hub, xet, headers)
+    connection = _read_connection(hub, xet, headers)
     session = get_xet_session()  # type: ignore[no-untyped-call]  # the library's
     group = session.new_download_stream_group(
-        endpoint=given.endpoint,
-        token=given.access_token,
-        token_expiry_unix_secs=given.expiration_unix_epoch,
+        endpoint=connection.endpoint,
+        token=connection.access_token,
+        token_expiry_unix_secs=connection.expiration_unix_epoch,
         token_refresh_url=xet.refresh_route,
         token_refresh_headers=headers,
         custom_headers=xet_headers_without_auth(headers),
@@ -181,16 +186,18 @@ def _answers(address: str) -> bool:
 @contextlib.contextmanager
 def by_lfs(additions: Sequence[CommitOperationAdd]) -> Iterator[None]:
     """Have the library send these without Xet: what comes from an open file goes by Git LFS."""
-    opened = [(one, one.path_or_fileobj) for one in additions if not is_sent(one)]
+    opened = [
+        (addition, addition.path_or_fileobj) for addition in additions if not is_sent(addition)
+    ]
     with contextlib.ExitStack() as stack:
         try:
-            for one, path in opened:
+            for addition, path in opened:
                 if isinstance(path, str):
-                    one.path_or_fileobj = stack.enter_context(open(path, "rb"))  # noqa: PTH123
+                    addition.path_or_fileobj = stack.enter_context(open(path, "rb"))  # noqa: PTH123
             yield
         finally:
-            for one, path in opened:
-                one.path_or_fileobj = path
+            for addition, path in opened:
+                addition.path_or_fileobj = path
 
 
 def _is_news(record: logging.LogRecord) -> bool:
@@ -217,14 +224,14 @@ class _Uploads:
         """As hf_xet's own, with a token and an address. Raises AccessError for a strange one."""
         reply = get_session().get(token_refresh_url, headers=dict(token_refresh_headers))
         hf_raise_for_status(reply)
-        given = parse_xet_connection_info_from_headers(reply.headers)
-        if given is None:
+        connection = parse_xet_connection_info_from_headers(reply.headers)
+        if connection is None:
             raise ConnectionError("the token of Xet names no storage")
-        require_known(given.endpoint, token_refresh_url)
+        require_known(connection.endpoint, token_refresh_url)
         return self._session.new_upload_commit(
-            endpoint=given.endpoint,
-            token=given.access_token,
-            token_expiry_unix_secs=given.expiration_unix_epoch,
+            endpoint=connection.endpoint,
+            token=connection.access_token,
+            token_expiry_unix_secs=connection.expiration_unix_epoch,
             token_refresh_url=token_refresh_url,
             token_refresh_headers=token_refresh_headers,
             **more,

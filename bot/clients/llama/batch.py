@@ -17,12 +17,12 @@ Ints = NDArray[np.int32]
 
 @dataclass(frozen=True, kw_only=True)
 class Token:
-    """One token of a batch: where it stands, whose it is, and whether its logits are wanted."""
+    """One token of a batch: its position, its sequences, whether logits are computed after it."""
 
     id: int
     position: int
     sequences: tuple[int, ...] = (0,)
-    wanted: bool = False
+    logits: bool = False  # as `llama_batch.logits`
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -33,7 +33,7 @@ class Batch:
     positions: Ints  # [tokens]
     sequences: Ints  # [tokens, most sequences of a token]
     counts: Ints  # [tokens]: how many of `sequences` count
-    wanted: NDArray[np.int8]  # [tokens]: 1 where logits are wanted
+    logits: NDArray[np.int8]  # [tokens]: 1 where logits are computed
 
     @classmethod
     def of(cls, tokens: Sequence[Token]) -> Batch:
@@ -47,15 +47,15 @@ class Batch:
             positions=np.array([token.position for token in tokens], np.int32),
             sequences=sequences,
             counts=counts,
-            wanted=np.array([token.wanted for token in tokens], np.int8),
+            logits=np.array([token.logits for token in tokens], np.int8),
         )
 
     @classmethod
-    def rows(cls, ids: Ints, first_wanted: int, *, start: int = 0) -> Batch:
+    def rows(cls, ids: Ints, first_logits: int, *, start: int = 0) -> Batch:
         """Texts of equal length, [sequences, tokens], each a sequence of its own.
 
-        Logits are wanted from `first_wanted` on, sequence after sequence. Positions begin at
-        `start`.
+        Logits are computed from column `first_logits` on, sequence after sequence. Positions
+        begin at `start`.
         """
         sequences, length = ids.shape
         return cls(
@@ -63,7 +63,7 @@ class Batch:
             positions=np.tile(np.arange(start, start + length, dtype=np.int32), sequences),
             sequences=np.repeat(np.arange(sequences, dtype=np.int32), length)[:, None].copy(),
             counts=np.ones(sequences * length, np.int32),
-            wanted=np.tile((np.arange(length) >= first_wanted).astype(np.int8), sequences),
+            logits=np.tile((np.arange(length) >= first_logits).astype(np.int8), sequences),
         )
 
     def __len__(self) -> int:
@@ -72,20 +72,20 @@ class Batch:
     @cached_property
     def outputs(self) -> int:
         """How many rows of logits come back."""
-        return int(self.wanted.sum())
+        return int(self.logits.sum())
 
     @cached_property
     def first_output(self) -> int:
         """The first token whose logits are wanted, -1 without any."""
-        return int(self.wanted.argmax()) if self.outputs else -1
+        return int(self.logits.argmax()) if self.outputs else -1
 
     @cached_property
     def _addresses(self) -> NDArray[np.uint64]:
         """Where each token's sequences lie."""
         step = np.uint64(self.sequences.shape[1] * self.sequences.itemsize)
         places = step * np.arange(len(self), dtype=np.uint64)
-        found: NDArray[np.uint64] = np.uint64(self.sequences.ctypes.data) + places
-        return found
+        addresses: NDArray[np.uint64] = np.uint64(self.sequences.ctypes.data) + places
+        return addresses
 
     @cached_property
     def native(self) -> Any:
@@ -97,7 +97,7 @@ class Batch:
             pos=_pointer(self.positions, c.llama_pos),
             n_seq_id=_pointer(self.counts, ctypes.c_int32),
             seq_id=_pointer(self._addresses, ctypes.POINTER(c.llama_seq_id)),
-            logits=_pointer(self.wanted, ctypes.c_int8),
+            logits=_pointer(self.logits, ctypes.c_int8),
         )
 
 

@@ -44,7 +44,7 @@ class StoredRows:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Whole:
+class CheckedModel:
     """A model whose headers are sound."""
 
     metadata: Mapping[str, int | str]
@@ -52,7 +52,7 @@ class Whole:
     tensors: tuple[StoredRows, ...]
 
 
-def check_headers(path: Path) -> Whole:
+def check_headers(path: Path) -> CheckedModel:
     """Headers of the file, or of all shards whose first it is, held against the files' sizes.
 
     As strict as gguf_init_from_file_impl of ggml's gguf.cpp: known types, rows that are whole
@@ -65,14 +65,14 @@ def check_headers(path: Path) -> Whole:
     tensors = [tensor for shard, header in files for tensor in _stored(shard, header)]
     if not isinstance(metadata.get("general.architecture"), str):
         raise SourceError(f"{path} names no architecture: it is no model; check the path")
-    return Whole(
+    return CheckedModel(
         metadata=metadata, paths=tuple(shard for shard, _ in files), tensors=tuple(tensors)
     )
 
 
 def _stored(path: Path, header: RawHeader) -> list[StoredRows]:
     alignment = alignment_of(header.keys)
-    found, end = [], 0
+    tensors, end = [], 0
     for raw in header.tensors:
         kind, row = _row(path, raw)
         if raw.offset != end:
@@ -81,46 +81,46 @@ def _stored(path: Path, header: RawHeader) -> list[StoredRows]:
             )
         size = row * prod(raw.shape[1:])
         start = header.data_offset + raw.offset
-        found.append(
+        tensors.append(
             StoredRows(
                 name=raw.name, type=kind, path=path, start=start, size=size, row=row,
                 length=raw.shape[0], experts=prod(raw.shape[2:]),
             )
         )  # fmt: skip
         end = -(-(raw.offset + size) // alignment) * alignment
-    last = found[-1].start + found[-1].size if found else header.data_offset
+    last = tensors[-1].start + tensors[-1].size if tensors else header.data_offset
     size = path.stat().st_size
     if size not in (last, header.data_offset + end):
-        wanted = header.data_offset + end
-        raise SourceError(f"{path} has {size:,} bytes, not {wanted:,}; fetch it again")
-    return found
+        expected = header.data_offset + end
+        raise SourceError(f"{path} has {size:,} bytes, not {expected:,}; fetch it again")
+    return tensors
 
 
 def _row(path: Path, raw: RawTensor) -> tuple[str, int]:
     """Type and bytes of a tensor's row."""
-    shown = f"{path}: {raw.name[:120]!r}"
+    what = f"{path}: {raw.name[:120]!r}"
     try:
         kind = type_name(raw.type)
     except BuildError as error:
-        raise SourceError(f"{shown} is of type {raw.type}, which ggml lacks") from error
+        raise SourceError(f"{what} is of type {raw.type}, which ggml lacks") from error
     if not raw.shape or min(raw.shape) < 1 or raw.shape[0] % kernels.block_length(kind):
-        raise SourceError(f"{shown} of shape {raw.shape} cannot be {kind}; fetch it again")
+        raise SourceError(f"{what} of shape {raw.shape} cannot be {kind}; fetch it again")
     return kind, kernels.row_bytes(kind, raw.shape[0])
 
 
-def check_rows(whole: Whole, *, threads: int, progress: Progress) -> int:
+def check_rows(model: CheckedModel, *, threads: int, progress: Progress) -> int:
     """Look at every row with ggml_validate_row_data; returns the bytes.
 
     Raises SourceError naming the first tensor with NaN, an infinity or an impossible scale, or of
     which a whole expert was rounded to zeros.
     """
-    total, done = sum(tensor.size for tensor in whole.tensors), 0
+    total, done = sum(tensor.size for tensor in model.tensors), 0
     with ThreadPoolExecutor(threads) as pool:
-        pieces = list(_pieces(whole.tensors))
+        pieces = list(_pieces(model.tensors))
         for size in pool.map(_look, pieces):
             done += size
             progress(done, total)
-        for _ in pool.map(_require_numbers, whole.tensors):
+        for _ in pool.map(_require_numbers, model.tensors):
             pass
     return total
 
@@ -177,30 +177,30 @@ def check_speech(session: Session) -> str:
     """
     random = np.random.default_rng(0)
     tokens = session.tokenize(PROMPT)
-    batch = [Token(id=t, position=i, wanted=i == len(tokens) - 1) for i, t in enumerate(tokens)]
-    made: list[int] = []
+    batch = [Token(id=t, position=i, logits=i == len(tokens) - 1) for i, t in enumerate(tokens)]
+    written: list[int] = []
     session.clear()
-    while len(made) < LENGTH:
+    while len(written) < LENGTH:
         logits = session.decode(batch)[0]
         if not np.isfinite(logits).all() or np.ptp(logits) == 0:
             raise UnsoundError(f"{session.path.name} predicts nothing; do not use it")
         # drawing from the softmax: the largest of logits with Gumbel noise
         token = int((logits / TEMPERATURE + random.gumbel(size=logits.size)).argmax())
-        if session.is_end(token) and made:
+        if session.is_end(token) and written:
             break
-        made.append(token)
-        batch = [Token(id=token, position=len(tokens) + len(made) - 1, wanted=True)]
-    loop = find_loop(made)
+        written.append(token)
+        batch = [Token(id=token, position=len(tokens) + len(written) - 1, logits=True)]
+    loop = find_loop(written)
     if loop:
         text = session.text(loop).strip()[:40]
         raise UnsoundError(f"{session.path.name} repeats {text!r} without end; do not use it")
-    return session.text(made)
+    return session.text(written)
 
 
 def require_finite(session: Session) -> None:
     """Decode a sentence. Raises RefusedError for a loaded model whose logits are no numbers."""
     ids = session.tokenize(PROBE)[:16]
-    batch = [Token(id=id_, position=i, wanted=True) for i, id_ in enumerate(ids)]
+    batch = [Token(id=id_, position=i, logits=True) for i, id_ in enumerate(ids)]
     if not batch or not np.isfinite(session.decode(batch)).all():
         raise RefusedError(
             f"{session.path.name} computes no finite numbers; its weights are damaged"

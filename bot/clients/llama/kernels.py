@@ -81,11 +81,11 @@ def to_f32(kind: str, data: NDArray[np.uint8], out: NDArray[np.float32]) -> None
 @cache
 def _row_converters() -> dict[str, Any]:
     base = ggml_base()
-    found = {"BF16": base.ggml_bf16_to_fp32_row, "F16": base.ggml_fp16_to_fp32_row}
-    for function in found.values():
+    converters = {"BF16": base.ggml_bf16_to_fp32_row, "F16": base.ggml_fp16_to_fp32_row}
+    for function in converters.values():
         function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
         function.restype = None
-    return found
+    return converters
 
 
 def from_f32(

@@ -75,8 +75,8 @@ class Log:
         plain = (" ".join(line.replace("===", "").split()) for line in self.errors)  # no frames
         bare = [_WHO.sub("", line, count=1) for line in plain]
         telling = [line for line in bare if not _NO_REASON.fullmatch(line)]
-        said = telling or bare or self.warnings[-1:] or ["llama.cpp gave no reason"]
-        return "; ".join(dict.fromkeys(said))[:REASON]
+        lines = telling or bare or self.warnings[-1:] or ["llama.cpp gave no reason"]
+        return "; ".join(dict.fromkeys(lines))[:REASON]
 
 
 @cache
@@ -98,10 +98,10 @@ class Device:
 
 def _library(name: str) -> ctypes.CDLL:
     folder = Path(llama_cpp.__file__).parent / "lib"
-    found = next((p for p in sorted(folder.glob(f"*{name}.*")) if p.suffix in _SUFFIXES), None)
-    if found is None:
+    path = next((p for p in sorted(folder.glob(f"*{name}.*")) if p.suffix in _SUFFIXES), None)
+    if path is None:
         raise BuildError(f"llama-cpp-python lacks lib{name}; install it again")
-    return ctypes.CDLL(str(found))
+    return ctypes.CDLL(str(path))
 
 
 _KINDS = ("cpu", "gpu", "igpu", "accel", "meta")  # enum ggml_backend_dev_type, ggml-backend.h
@@ -193,8 +193,8 @@ def _device(base: ctypes.CDLL, handle: int) -> Device:
 def device_list(names: Sequence[str]) -> ctypes.Array[ctypes.c_void_p]:
     """A NULL-terminated list of the named devices, as llama_model_params wants it."""
     base, ggml = ggml_base(), _ggml()
-    known = [ggml.ggml_backend_dev_get(i) for i in range(ggml.ggml_backend_dev_count())]
-    by_name = {base.ggml_backend_dev_name(handle).decode(): handle for handle in known}
+    handles = [ggml.ggml_backend_dev_get(i) for i in range(ggml.ggml_backend_dev_count())]
+    by_name = {base.ggml_backend_dev_name(handle).decode(): handle for handle in handles}
     missing = [name for name in names if name not in by_name]
     if missing:
         raise BuildError(
@@ -219,16 +219,16 @@ def ggml_type(name: str) -> int:
 
 def type_name(number: int) -> str:
     """Upper-case name of a ggml type. Raises BuildError for a number that has none."""
-    for name, known in _types().items():
-        if known == number:
+    for name, type_number in _types().items():
+        if type_number == number:
             return name
     raise BuildError(f"llama.cpp {package_version()} has no type number {number}")
 
 
 def used_devices(names: Sequence[str], *, gpu: bool) -> tuple[Device, ...]:
     """The devices a model runs on: the named ones, else every GPU if wanted, else the CPU."""
-    found = devices()
+    installed = devices()
     if names:
-        return tuple(device for device in found if device.name in names)
-    gpus = tuple(device for device in found if device.kind in ("gpu", "igpu"))
-    return gpus if gpus and gpu else tuple(device for device in found if device.kind == "cpu")
+        return tuple(device for device in installed if device.name in names)
+    gpus = tuple(device for device in installed if device.kind in ("gpu", "igpu"))
+    return gpus if gpus and gpu else tuple(device for device in installed if device.kind == "cpu")

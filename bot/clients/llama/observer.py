@@ -94,8 +94,8 @@ Inputs = tuple[int, int, int]  # addresses of activations and expert ids, number
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
-    """What a weight has seen: never changed, so that weights with the same inputs share one."""
+class Stats:
+    """Statistics of a weight's inputs; immutable: weights with the same inputs share them."""
 
     sums: Floats  # [experts, row length]: squared activations; a weight without experts has one
     counts: NDArray[np.int64]  # [experts], or [1] where matrices share a count
@@ -113,21 +113,21 @@ class Observer:
     """
 
     def __init__(self) -> None:
-        self.seen: dict[str, Seen] = {}
+        self.stats: dict[str, Stats] = {}
         self._sums = _Sums()
         self._error: BuildError | None = None
         self._mul, self._mul_experts = _operation("MUL_MAT"), _operation("MUL_MAT_ID")
-        self._found: dict[Inputs, tuple[Seen | None, Seen]] = {}  # before and after
+        self._found: dict[Inputs, tuple[Stats | None, Stats]] = {}  # before and after
         self._first: int | None = None  # weights of blocks before the first graph's last norm
         self._met = 0  # weights of blocks since a graph's last norm
         self.callback = c.ggml_backend_sched_eval_callback(self._ask)
 
-    def restore(self, seen: Mapping[str, Seen]) -> None:
-        """Go on from what an earlier run had seen; what is equal is shared again."""
-        first: dict[bytes, Seen] = {}
-        for name, one in seen.items():
-            same = sha256(one.sums.tobytes() + one.counts.tobytes()).digest()
-            self.seen[name] = first.setdefault(same, one)
+    def restore(self, stats: Mapping[str, Stats]) -> None:
+        """Go on from the statistics of an earlier run; equal ones are shared again."""
+        first: dict[bytes, Stats] = {}
+        for name, weight_stats in stats.items():
+            digest = sha256(weight_stats.sums.tobytes() + weight_stats.counts.tobytes()).digest()
+            self.stats[name] = first.setdefault(digest, weight_stats)
 
     def check(self) -> None:
         """Raise what went wrong inside the graph; nothing can be raised through C."""
@@ -171,9 +171,9 @@ class Observer:
         if not self._wanted(node, name):
             return False
         before, after = self._found.get(_inputs(node), (None, None))
-        if after is None or before is not self.seen.get(name):
+        if after is None or before is not self.stats.get(name):
             return True
-        self.seen[name] = after
+        self.stats[name] = after
         return False
 
     def _wanted(self, node: _Tensor, name: str) -> bool:
@@ -183,12 +183,12 @@ class Observer:
         return inputs.ne[1] >= 16 and inputs.type == c.GGML_TYPE_F32 and name.startswith(_BLOCKS)
 
     def _look(self, node: _Tensor, name: str) -> bool:
-        before = self.seen.get(name)
+        before = self.stats.get(name)
         by = self._sums.by_expert if node.op == self._mul_experts else self._sums.by_matrix
         after = by(node, before)
         if not np.isfinite(after.sums.max()):
             raise RefusedError("activations are not finite; the source file is damaged")
-        self.seen[name] = after
+        self.stats[name] = after
         self._found[_inputs(node)] = before, after
         return True
 
@@ -211,7 +211,7 @@ class _Sums:
         self._lines = np.empty(_BLOCK, np.float32)
         self._routed: tuple[bytes, Route] | None = None
 
-    def by_expert(self, node: _Tensor, before: Seen | None) -> Seen:
+    def by_expert(self, node: _Tensor, before: Stats | None) -> Stats:
         """Over the tokens that were routed to each expert."""
         experts = _matrices(node)
         x = _fetch(node.src[1].contents, "f4")[0]  # [tokens, used or 1, row length]
@@ -224,9 +224,9 @@ class _Sums:
         for expert in np.flatnonzero(counts):
             part = rows[end : (end := end + int(counts[expert]))]
             self._add(sums[expert], x, part)
-        return Seen(sums, start.counts + counts)
+        return Stats(sums, start.counts + counts)
 
-    def by_matrix(self, node: _Tensor, before: Seen | None) -> Seen:
+    def by_matrix(self, node: _Tensor, before: Stats | None) -> Stats:
         """Over all rows, for each matrix of the weight."""
         matrices = _matrices(node)
         x = _fetch(node.src[1].contents, "f4")  # [ne3, ne2, rows, row length]
@@ -235,7 +235,7 @@ class _Sums:
         parts = x.reshape(-1, matrices, *x.shape[2:])
         for matrix in range(matrices):
             self._add(sums[matrix], parts[:, matrix].reshape(-1, x.shape[3]))
-        return Seen(sums, start.counts + parts.shape[0] * parts.shape[2])
+        return Stats(sums, start.counts + parts.shape[0] * parts.shape[2])
 
     def _route(self, ids: NDArray[np.int32], experts: int) -> Route:
         """Where each expert's rows stand among all that the router chose.
@@ -274,10 +274,10 @@ def _rows(shape: tuple[int, int], inputs: int) -> NDArray[np.int64]:
     return np.asarray(token * inputs + rank % inputs)
 
 
-def _start(before: Seen | None, shape: tuple[int, int], counts: int) -> Seen:
-    """What the weight has seen so far. Raises ValueError when it had another shape."""
+def _start(before: Stats | None, shape: tuple[int, int], counts: int) -> Stats:
+    """Statistics of a weight so far. Raises ValueError where they have another shape."""
     if before is None:
-        return Seen(np.zeros(shape, np.float32), np.zeros(counts, np.int64))
+        return Stats(np.zeros(shape, np.float32), np.zeros(counts, np.int64))
     if len(before.counts) != counts:
         raise ValueError(f"{counts} counts after {len(before.counts)}")
-    return Seen(before.sums.reshape(shape), before.counts)  # a file knows no more than the size
+    return Stats(before.sums.reshape(shape), before.counts)  # a file knows no more than the size

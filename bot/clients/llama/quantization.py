@@ -67,17 +67,17 @@ def chosen_types(source: Path, file_type: int, *, imatrix: bool) -> dict[str, st
     some = {"any": np.ones(1, np.float32)}
     if imatrix:
         params.imatrix = _weights(some)
-    with start().heard() as said:
+    with start().heard() as lines:
         _run(source, source, params)
-    text = "".join(said)
+    text = "".join(lines)
     if "will require an imatrix" in text:
         raise BuildError("this file type needs an importance matrix; put I- before its name")
-    found = {name: (new or old).upper() for name, old, new in _TOLD.findall(text)}
-    if not found:
+    types = {name: (new or old).upper() for name, old, new in _TOLD.findall(text)}
+    if not types:
         raise BuildError(
             f"llama.cpp did not tell the types of {source.name}; install apex-bot's own version"
         )
-    return found
+    return types
 
 
 def _run(source: Path, target: Path, params: Any) -> None:

@@ -95,10 +95,10 @@ class Session(Vocabulary):
         `lost`: llama_decode came back with less than -1, where an allocation or a computation on a
         device failed (llama.h).
         """
-        said = f"{what}: {self._log.reason()}"
+        message = f"{what}: {self._log.reason()}"
         if lost or self._log.tells(_SHORT):
-            return CapacityError(f"{said}; free some memory, or lower llama.gpu_layers")
-        return BuildError(said)
+            return CapacityError(f"{message}; free some memory, or lower llama.gpu_layers")
+        return BuildError(message)
 
     def __enter__(self) -> Self:
         return self
@@ -121,7 +121,7 @@ class Session(Vocabulary):
         c.llama_memory_clear(c.llama_get_memory(self._contexts[lane]), True)
 
     def decode(self, tokens: Sequence[Token] | Batch, lane: int = 0) -> Floats:
-        """Run the model over a batch; logits of the wanted tokens, [wanted, vocabulary].
+        """Run the model over a batch; returns the logits that it asks for, [outputs, vocabulary].
 
         The array is a view of llama.cpp's own buffer, valid until the lane's next call.
         Raises BuildError when llama.cpp cannot decode (a full context, a device lost).
@@ -158,12 +158,12 @@ def generate(session: Session, prompt: str, limit: int) -> str:
     """The likeliest continuation of `prompt`, at most `limit` tokens, without the prompt."""
     tokens = session.tokenize(prompt)
     session.clear()
-    batch = [Token(id=t, position=i, wanted=i == len(tokens) - 1) for i, t in enumerate(tokens)]
-    made: list[int] = []
-    while len(made) < limit:
+    batch = [Token(id=t, position=i, logits=i == len(tokens) - 1) for i, t in enumerate(tokens)]
+    written: list[int] = []
+    while len(written) < limit:
         best = int(session.decode(batch)[0].argmax())
         if session.is_end(best):
             break
-        made.append(best)
-        batch = [Token(id=best, position=len(tokens) + len(made) - 1, wanted=True)]
-    return session.text(made)
+        written.append(best)
+        batch = [Token(id=best, position=len(tokens) + len(written) - 1, logits=True)]
+    return session.text(written)

@@ -66,9 +66,9 @@ def commit(store: Store, repo: Repo, branch: str, author: str, changes: Changes)
         _check_parent(_head(db, repo, branch), changes)
     _require_all(store, repo, changes)
     with store.database.writing() as db:
-        made = _apply(store, db, repo, branch, author, changes)
+        record = _apply(store, db, repo, branch, author, changes)
     store.close_areas(repo)
-    return made
+    return record
 
 
 def propose_commit(store: Store, repo: Repo, author: str, changes: Changes) -> tuple[Pull, Commit]:
@@ -81,9 +81,9 @@ def propose_commit(store: Store, repo: Repo, author: str, changes: Changes) -> t
         base = changes.parent or _head(db, repo, "main")
         _files(db, repo, base)
         pull = pulls.begin_pull(db, repo, author, changes.title, changes.message, base)
-        made = _apply(store, db, repo, pull.ref, author, changes)
+        record = _apply(store, db, repo, pull.ref, author, changes)
     store.close_areas(repo)
-    return pull, made
+    return pull, record
 
 
 def merge_pull(store: Store, repo: Repo, number: int, author: str) -> Commit:
@@ -93,17 +93,17 @@ def merge_pull(store: Store, repo: Repo, number: int, author: str) -> Commit:
     """
     with store.database.writing() as db:
         pull, main = pulls.open_one(db, repo, number), _head(db, repo, "main")
-        theirs = _files(db, repo, pull.sha)
+        proposed = _files(db, repo, pull.sha)
         files = pulls.mark_merged(
-            _files(db, repo, pull.base), _files(db, repo, main), theirs, attributes.FILE
+            _files(db, repo, pull.base), _files(db, repo, main), proposed, attributes.FILE
         )
-        large = [path for path, entry in theirs.items() if entry.lfs and files.get(path) == entry]
+        large = [path for path, entry in proposed.items() if entry.lfs and files.get(path) == entry]
         _cover(store, db, repo, files, large)
         title = f"{pull.title} (#{number})"
         changes = Changes(title=title, message="", parent=main, operations=())
-        made = _record(store, db, repo, "main", changes, files, main, author)
-        pulls.settle(db, repo, pull, "merged", author, made.sha)
-    return made
+        merged = _record(store, db, repo, "main", changes, files, main, author)
+        pulls.settle(db, repo, pull, "merged", author, merged.sha)
+    return merged
 
 
 def _require_all(store: Store, repo: Repo, changes: Changes) -> None:
@@ -235,7 +235,7 @@ def _record(
     tree, time = write_tree(db, files), now()
     content = [repo.id, tree, parent, author, time, changes.title, changes.message]
     sha = hashlib.sha1(json.dumps(content).encode(), usedforsecurity=False).hexdigest()
-    made = Commit(
+    commit_record = Commit(
         sha=sha,
         parent=parent,
         tree=tree,
@@ -247,15 +247,15 @@ def _record(
     )
     db.execute(
         "insert into commits values (?,?,?,?,?,?,?,?,?)",
-        (repo.row, sha, parent, tree, author, time, made.title, made.message,
-         json.dumps(made.facts)),
+        (repo.row, sha, parent, tree, author, time, commit_record.title, commit_record.message,
+         json.dumps(commit_record.facts)),
     )  # fmt: skip
     if pulls.REF.fullmatch(branch):
-        pulls.move_pulls(db, repo, branch, sha, author, made.title)
-        return made
+        pulls.move_pulls(db, repo, branch, sha, author, commit_record.title)
+        return commit_record
     db.execute(
         "insert into refs values (?, 'branch', ?, ?)"
         " on conflict (repo, kind, name) do update set sha = excluded.sha",
         (repo.row, branch, sha),
     )
-    return made
+    return commit_record

@@ -25,25 +25,25 @@ NO_MODEL = frozenset({"adapter", "mmproj", "imatrix", "vocab"})  # general.type;
 
 def gguf_facts(files: Mapping[str, Entry], read: Read) -> dict[str, Any] | None:
     """Of the first GGUF file that is a model; None where there is none."""
-    named = sorted(path for path in files if path.endswith(".gguf"))
-    for path in named[:LOOKED_AT]:
+    paths = sorted(path for path in files if path.endswith(".gguf"))
+    for path in paths[:LOOKED_AT]:
         header = _header(files[path], read)
         if header is not None and _is_model(header):
-            return dict(_told(header, _total(header, path, files, read)))
+            return dict(_facts(header, _total(header, path, files, read)))
     return None
 
 
 def _header(file: Entry, read: Read) -> RawHeader | None:
     """Its header, of which no more is read than it takes, and a bounded part at most."""
-    most, taken = min(file.size, ggufheader.LARGEST), ggufheader.FIRST
+    most, length = min(file.size, ggufheader.LARGEST), ggufheader.FIRST
     while True:
-        content = read(file.sha256, min(taken, most))
+        content = read(file.sha256, min(length, most))
         try:
             return ggufheader.parse_header(content, "a file")
         except SourceError:
-            if taken >= most or not content.startswith(ggufheader.MAGIC):
+            if length >= most or not content.startswith(ggufheader.MAGIC):
                 return None
-        taken *= 4
+        length *= 4
 
 
 def _is_model(header: RawHeader) -> bool:
@@ -61,16 +61,16 @@ def _total(header: RawHeader, path: str, files: Mapping[str, Entry], read: Read)
     if not path.endswith(end):
         return _weights([header])
     stem = path.removesuffix(end)
-    others = (f"{stem}-{number:05d}-of-{count:05d}.gguf" for number in range(2, count + 1))
-    more = (_header(files[name], read) for name in others if name in files)
-    return _weights([header, *(found for found in more if found is not None)])
+    names = (f"{stem}-{number:05d}-of-{count:05d}.gguf" for number in range(2, count + 1))
+    shards = (_header(files[name], read) for name in names if name in files)
+    return _weights([header, *(shard for shard in shards if shard is not None)])
 
 
 def _weights(headers: Iterable[RawHeader]) -> int:
     return sum(prod(tensor.shape) for header in headers for tensor in header.tensors)
 
 
-def _told(header: RawHeader, total: int) -> Iterator[tuple[str, Any]]:
+def _facts(header: RawHeader, total: int) -> Iterator[tuple[str, Any]]:
     family = _text(header, "general.architecture")
     yield "total", total
     values = {
@@ -95,13 +95,13 @@ def _token(header: RawHeader, which: str) -> str | None:
 
 
 def _text(header: RawHeader, key: str, most: int = WORD) -> str | None:
-    found = _contents(header, key)
-    return found if isinstance(found, str) and len(found) <= most else None
+    text = _contents(header, key)
+    return text if isinstance(text, str) and len(text) <= most else None
 
 
 def _number(header: RawHeader, key: str) -> int | None:
-    found = _contents(header, key)
-    return found if isinstance(found, int) and not isinstance(found, bool) else None
+    number = _contents(header, key)
+    return number if isinstance(number, int) and not isinstance(number, bool) else None
 
 
 def _contents(header: RawHeader, key: str) -> object:

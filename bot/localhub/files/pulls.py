@@ -156,23 +156,23 @@ def events(db: sqlite3.Connection, repo: Repo, pull: Pull) -> list[PullEvent]:
 
 
 def mark_merged(
-    base: Mapping[str, Entry], main: Mapping[str, Entry], theirs: Mapping[str, Entry], own: str
+    base: Mapping[str, Entry], main: Mapping[str, Entry], proposed: Mapping[str, Entry], own: str
 ) -> dict[str, Entry]:
     """What a pull request changed since `base`, done to `main`; main's file `own` stays.
 
     Raises Refusal 409 naming a file that both changed, and differently.
     """
     files = dict(main)
-    for path in sorted(base.keys() | theirs.keys()):
-        wanted = theirs.get(path)
-        if wanted == base.get(path) or wanted == main.get(path) or path == own:
+    for path in sorted(base.keys() | proposed.keys()):
+        entry = proposed.get(path)
+        if entry == base.get(path) or entry == main.get(path) or path == own:
             continue
         if main.get(path) != base.get(path):
             raise Refusal(409, f"{path} was changed on main, too")
-        if wanted is None:
+        if entry is None:
             del files[path]
         else:
-            files[path] = wanted
+            files[path] = entry
     return files
 
 

@@ -120,8 +120,8 @@ class Store:
                 " join commits on commits.repo = repos.id and commits.sha = refs.sha"
                 " order by repos.id"
             ).fetchall()
-        found = [(to_repo(row), to_commit(row)) for row in rows]
-        return [(repo, commit) for repo, commit in found if may_read(repo, viewer)]
+        heads = [(to_repo(row), to_commit(row)) for row in rows]
+        return [(repo, commit) for repo, commit in heads if may_read(repo, viewer)]
 
     def update(self, repo: Repo, *, private: bool, gated: str | None) -> None:
         """Change who may see a repository and its files."""
@@ -145,9 +145,11 @@ class Store:
     def delete(self, repo: Repo) -> None:
         """Remove a repository, and the contents that no other one holds."""
         with self.database.writing() as db:
-            held = db.execute("select sha256 from holdings where repo = ?", (repo.row,)).fetchall()
+            holdings = db.execute(
+                "select sha256 from holdings where repo = ?", (repo.row,)
+            ).fetchall()
             db.execute("delete from repos where id = ?", (repo.row,))
-            for row in held:
+            for row in holdings:
                 other = db.execute(
                     "select 1 from holdings where sha256 = ? limit 1", (row["sha256"],)
                 )
@@ -187,10 +189,10 @@ class Store:
         if (kind, name) == ("branch", "main"):
             raise Refusal(403, "Branch main cannot be deleted")
         with self.database.writing() as db:
-            found = db.execute(
+            cursor = db.execute(
                 "delete from refs where repo = ? and kind = ? and name = ?", (repo.row, kind, name)
             )
-            if found.rowcount == 0:
+            if cursor.rowcount == 0:
                 raise revision_not_found(name)
 
     def commit(self, repo: Repo, revision: str) -> Commit:
@@ -283,11 +285,11 @@ class Store:
         if row is not None:
             return str(row["xet"])
         path = self.objects.path(sha256)
-        found = xet_contents.xet_hash(path) if path.is_file() else None
-        if found is not None:
+        digest = xet_contents.xet_hash(path) if path.is_file() else None
+        if digest is not None:
             with self.database.writing() as db:
-                db.execute("insert or ignore into xet_hashes values (?, ?)", (sha256, found))
-        return found
+                db.execute("insert or ignore into xet_hashes values (?, ?)", (sha256, digest))
+        return digest
 
     def lend(self, source: Repo, target: Repo, sha256: str) -> bool:
         """Have `target` hold a large content of `source` too; whether that holds it."""
@@ -318,7 +320,7 @@ class Store:
         """Remove upload areas of which every file is stored by now."""
         folder = self.xet_folder(repo)
         for area in folder.iterdir() if folder.is_dir() else ():
-            listed = {file.sha256 for file in xet_contents.area_files(area)}
-            stored = {sha256 for sha256 in listed if self.holds(repo, sha256) is not None}
-            if listed:
+            uploaded = {file.sha256 for file in xet_contents.area_files(area)}
+            stored = {sha256 for sha256 in uploaded if self.holds(repo, sha256) is not None}
+            if uploaded:
                 xet_contents.close_area(area, stored)

@@ -54,8 +54,8 @@ def xet_hash(content: Path) -> str | None:
     """Xet's own hash of a content, as hf_xet would upload it; None where that is not installed."""
     if not xet_available():
         return None
-    (found,) = hf_xet.hash_files([str(content)])
-    return str(found.hash)
+    (file_info,) = hf_xet.hash_files([str(content)])
+    return str(file_info.hash)
 
 
 def open_area(folder: Path) -> Path:

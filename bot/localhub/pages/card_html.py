@@ -81,15 +81,15 @@ def chips(facts: Mapping[str, Any]) -> str:
     named = [
         f'<span class="tag"><strong>{html_text(key)}</strong> {html_text(value)}</span>'
         for key in CHIPS
-        if (value := _told(data.get(key)))
+        if (value := _chip_text(data.get(key)))
     ]
-    said = {part for key in CHIPS for part in _told(data.get(key)).split(", ")}
-    kept = [tag for tag in facts["tags"] if tag.rpartition(":")[2] not in said]
-    tags = [f'<span class="tag">{html_text(tag)}</span>' for tag in kept[:TAGGED]]
+    shown = {part for key in CHIPS for part in _chip_text(data.get(key)).split(", ")}
+    more = [tag for tag in facts["tags"] if tag.rpartition(":")[2] not in shown]
+    tags = [f'<span class="tag">{html_text(tag)}</span>' for tag in more[:TAGGED]]
     return f'<div class="chips">{"".join((*named, *tags))}</div>'
 
 
-def _told(value: Any) -> str:
+def _chip_text(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(str(part)[:60] for part in value[:8])
     return str(value)[:120] if isinstance(value, str | int | float) else ""
@@ -115,5 +115,5 @@ def _changed(before: list[str], after: list[str]) -> Iterator[str]:
         sign = line[0] if kind in ("add", "del") else ""
         text = line if kind == "at" else line[1:]
         spoken = {"add": "added: ", "del": "removed: "}.get(kind, "")
-        told = f'<span class="spoken">{spoken}</span>' if spoken else ""
-        yield f'<tr class="{kind}"><td>{sign}</td><td>{told}{html_text(text)}</td></tr>'
+        label = f'<span class="spoken">{spoken}</span>' if spoken else ""
+        yield f'<tr class="{kind}"><td>{sign}</td><td>{label}{html_text(text)}</td></tr>'

@@ -201,18 +201,18 @@ def discussion(request: Request) -> Response:
     with store.database.reading() as db:
         pull = pulls.find_pull(db, repo, request.path_params["number"])
         events = pulls.events(db, repo, pull)
-    told = "".join(_event(repo, pull, event) for event in events)
+    timeline = "".join(_event(repo, pull, event) for event in events)
     subtitle = (
         f'<a href="/{html_text(repo.id)}">{html_text(repo.id)}</a> · pull request #{pull.number} · '
         f'{pull.status} · <a href="/{html_text(repo.id)}/tree/{pull.ref}">its files</a>'
     )
-    return _page(pull.title, subtitle, told)
+    return _page(pull.title, subtitle, timeline)
 
 
 def _event(repo: Repo, pull: Pull, event: PullEvent) -> str:
-    said = {"comment": "says", "commit": "commits", "status-change": "makes it"}[event.kind]
-    told = "" if event.kind == "comment" else f" {html_text(event.text)}"
-    who = f"<b>{html_text(event.author)}</b> {said}{told} · {_when(event.time)}"
+    verb = {"comment": "says", "commit": "commits", "status-change": "makes it"}[event.kind]
+    subject = "" if event.kind == "comment" else f" {html_text(event.text)}"
+    who = f"<b>{html_text(event.author)}</b> {verb}{subject} · {_when(event.time)}"
     text = rendered(event.text, repo.id, pull.ref) if event.kind == "comment" else ""
     return f'<p class="soft">{who}</p><article>{text}</article>'
 

@@ -148,8 +148,8 @@ def post_repo(request: Request, body: bytes) -> Response:
 def _first_files(data: dict[str, Any]) -> dict[str, bytes]:
     """The files that a new repository begins with: those given, and a card for its license."""
     files = {}
-    for asked in json_objects(data, "files") if data.get("files") is not None else ():
-        files[checked_path(asked.get("path"))] = body_contents(asked)
+    for file in json_objects(data, "files") if data.get("files") is not None else ():
+        files[checked_path(file.get("path"))] = body_contents(file)
     name = data.get("license")
     if name is not None and CARD not in files:
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9.+-]{1,64}", name):
@@ -231,10 +231,10 @@ def paths_info(request: Request, body: bytes) -> Response:
     """POST /api/models/{id}/paths-info/{rev}: a form, or JSON, as the Hub's clients send it."""
     store, repo, commit = _revision(request)
     if request.headers.get("content-type", "").startswith("application/json"):
-        asked = json_object(body)
-        named = [str(path).strip("/") for path in asked.get("paths") or ()]
+        options = json_object(body)
+        named = [str(path).strip("/") for path in options.get("paths") or ()]
         return JSONResponse(
-            listing.paths_json(store, repo, commit, named, expand=asked.get("expand") is True)
+            listing.paths_json(store, repo, commit, named, expand=options.get("expand") is True)
         )
     try:
         form = parse_qs(body.decode(), max_num_fields=10_000)
@@ -252,9 +252,9 @@ def list_commits(request: Request) -> Response:
         commit = store.commit(repo, request.query_params["cursor"])
     limit = request.query_params.get("limit", "")
     page = min(int(limit), COMMITS_PAGE) if re.fullmatch("[1-9][0-9]{0,8}", limit) else COMMITS_PAGE
-    found = store.history(repo, commit, page + 1)
-    cursor = found[page].sha if len(found) > page else None
-    answer = paged(request, [*map(listing.commit_row, found[:page])], cursor)
+    commits = store.history(repo, commit, page + 1)
+    cursor = commits[page].sha if len(commits) > page else None
+    answer = paged(request, [*map(listing.commit_row, commits[:page])], cursor)
     answer.headers["X-Total-Count"] = str(store.length(repo, commit))
     return answer
 
@@ -264,27 +264,27 @@ def list_refs(request: Request) -> Response:
     refs: dict[str, list[dict[str, str]]] = {"branches": [], "converts": [], "tags": []}
     if "include_prs" in request.query_params:
         refs["pullRequests"] = []
-    folders = {"branch": ("branches", "refs/heads/"), "tag": ("tags", "refs/tags/")}
+    kinds = {"branch": ("branches", "refs/heads/"), "tag": ("tags", "refs/tags/")}
     store, repo = store_of(request), readable(request)
     for ref in store.refs(repo):
-        key, prefix = folders[ref.kind]
+        key, prefix = kinds[ref.kind]
         refs[key].append({"name": ref.name, "ref": prefix + ref.name, "targetCommit": ref.sha})
     for pull in store.pulls(repo) if "pullRequests" in refs else ():
-        named = {"name": str(pull.number), "ref": pull.ref, "targetCommit": pull.sha}
-        refs["pullRequests"].append(named)
+        row = {"name": str(pull.number), "ref": pull.ref, "targetCommit": pull.sha}
+        refs["pullRequests"].append(row)
     return JSONResponse(refs)
 
 
 def create_branch(request: Request, body: bytes) -> Response:
     """POST /api/models/{id}/branch/{name}."""
     store, repo = store_of(request), writable(request)
-    asked = json_object(body) if body else {}
-    if asked.get("emptyBranch"):
+    options = json_object(body) if body else {}
+    if options.get("emptyBranch"):
         raise Refusal(400, "The local Hub keeps no empty branches; name a startingPoint")
-    name, start = request.path_params["rev"], asked.get("startingPoint")
-    overwrite = asked.get("overwrite") is True
-    there = any((ref.kind, ref.name) == ("branch", name) for ref in store.refs(repo))
-    if not (there and overwrite and start is None):  # without a new start nothing would move
+    name, start = request.path_params["rev"], options.get("startingPoint")
+    overwrite = options.get("overwrite") is True
+    exists = any((ref.kind, ref.name) == ("branch", name) for ref in store.refs(repo))
+    if not (exists and overwrite and start is None):  # without a new start nothing would move
         sha = store.commit(repo, "main" if start is None else str(start)).sha
         store.add_ref(repo, Ref(kind="branch", name=name, sha=sha), overwrite=overwrite)
     return JSONResponse({})

@@ -37,9 +37,9 @@ def list_collections(request: Request) -> Response:
             "select * from collections where ?1 is null or owner = ?1 order by id desc",
             (params.get("owner"),),
         ).fetchall()
-        seen = [row for row in rows if _may_see(row, viewer)]
-        page = [_as_json(db, row, viewer, SHOWN) for row in seen[start : start + PAGE]]
-    return paged(request, page, str(start + PAGE) if len(seen) > start + PAGE else None)
+        visible = [row for row in rows if _may_see(row, viewer)]
+        page = [_as_json(db, row, viewer, SHOWN) for row in visible[start : start + PAGE]]
+    return paged(request, page, str(start + PAGE) if len(visible) > start + PAGE else None)
 
 
 def create_collection(request: Request, body: bytes) -> Response:
@@ -52,18 +52,18 @@ def create_collection(request: Request, body: bytes) -> Response:
         raise Refusal(400, f"A title has 1 to {TITLE} letters")
     slug = f"{owner}/{_slug(title)}-{secrets.token_hex(12)}"
     with store_of(request).database.writing() as db:
-        there = db.execute(
+        existing = db.execute(
             "select * from collections where owner = ? and title = ?", (owner, title)
         ).fetchone()
-        if there is None:
+        if existing is None:
             db.execute(
                 "insert into collections (slug, owner, title, private, updated_at)"
                 " values (?, ?, ?, ?, ?)",
                 (slug, owner, title, bool(data.get("private")), now()),
             )
-        row = there or _found(db, slug)
+        row = existing or _found(db, slug)
         reply = {**_as_json(db, row, user, None), "position": 0}
-    return JSONResponse(reply, status_code=200 if there is None else 409)
+    return JSONResponse(reply, status_code=200 if existing is None else 409)
 
 
 def _slug(title: str) -> str:
@@ -81,12 +81,12 @@ def one(request: Request) -> Response:
 def add_item(request: Request, body: bytes) -> Response:
     """POST /api/collections/{owner}/{slug}/items; 409 for one that is there."""
     data, user = json_object(body), user_of(request)
-    asked = data.get("item")
-    if not isinstance(asked, dict) or asked.get("type") != "model":
+    item = data.get("item")
+    if not isinstance(item, dict) or item.get("type") != "model":
         raise Refusal(400, "item is a model with its id")
     note = data.get("note")
     store = store_of(request)
-    repo = store.readable(str(asked.get("id")), user)
+    repo = store.readable(str(item.get("id")), user)
     with store.database.writing() as db:
         row = _visible(db, request, user)
         if not user.may_write(row["owner"]):
@@ -127,8 +127,8 @@ def _as_json(
     db: sqlite3.Connection, row: sqlite3.Row, viewer: Viewer | None, limit: int | None
 ) -> dict[str, Any]:
     """A collection as huggingface_hub's Collection reads it, with items that the viewer may see."""
-    found = [(item, to_repo(item)) for item in db.execute(ITEMS, (row["id"],))]
-    seen = [(item, repo) for item, repo in found if may_read(repo, viewer)][:limit]
+    items = [(item, to_repo(item)) for item in db.execute(ITEMS, (row["id"],))]
+    readable = [(item, repo) for item, repo in items if may_read(repo, viewer)][:limit]
     return {
         "slug": row["slug"],
         "title": row["title"],
@@ -145,7 +145,7 @@ def _as_json(
                 "position": number,
                 **({"note": {"text": item["note"]}} if item["note"] else {}),
             }
-            for number, (item, repo) in enumerate(seen)
+            for number, (item, repo) in enumerate(readable)
         ],
     }
 

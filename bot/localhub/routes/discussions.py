@@ -25,15 +25,15 @@ def list_pulls(request: Request) -> Response:
     repo, params = readable(request), request.query_params
     page = params.get("p", "0")
     start = PAGE * (int(page) if page.isdecimal() and len(page) < 7 else 0)
-    found = [
+    matching = [
         pull
         for pull in store_of(request).pulls(repo)
         if params.get("type", "all") in ("all", "pull_request")
         and params.get("author", pull.author) == pull.author
         and params.get("status", "all") in ("all", "open" if pull.status == "open" else "closed")
     ]
-    rows = [_row(repo, pull) for pull in found[start : start + PAGE]]
-    return JSONResponse({"discussions": rows, "count": len(found), "start": start})
+    rows = [_row(repo, pull) for pull in matching[start : start + PAGE]]
+    return JSONResponse({"discussions": rows, "count": len(matching), "start": start})
 
 
 def details(request: Request) -> Response:
@@ -74,14 +74,14 @@ def comment(request: Request, body: bytes) -> Response:
 def set_status(request: Request, body: bytes) -> Response:
     """POST /api/models/{id}/discussions/{n}/status {"status": "open" or "closed"}."""
     store, repo, user = store_of(request), writable(request), user_of(request)
-    wanted = json_object(body).get("status")
-    if wanted not in ("open", "closed"):
+    status = json_object(body).get("status")
+    if status not in ("open", "closed"):
         raise Refusal(400, "status is open or closed")
     with store.database.writing() as db:
         pull = pulls.find_pull(db, repo, request.path_params["number"])
         if pull.status == "merged":
             raise Refusal(400, f"Pull request {pull.number} is merged")
-        event = pulls.settle(db, repo, pull, wanted, user.name)
+        event = pulls.settle(db, repo, pull, status, user.name)
     return JSONResponse({"newStatus": _event(event)})
 
 

@@ -36,18 +36,18 @@ def _owned_by(request: Request, owner: str) -> Response:
         for repo, commit in store.repositories(user_of(request))
         if repo.owner.lower() == owner.lower()
     ]
-    whole = sum(row["usedStorage"] for row in rows)
-    return JSONResponse([_row(row, whole) for row in rows])
+    total = sum(row["usedStorage"] for row in rows)
+    return JSONResponse([_row(row, total) for row in rows])
 
 
-def _row(row: dict[str, Any], whole: int) -> dict[str, Any]:
+def _row(row: dict[str, Any], total: int) -> dict[str, Any]:
     return {
         "id": row["id"],
         "type": "model",
         "updatedAt": row["lastModified"],
         "visibility": "private" if row["private"] else "public",
         "storage": row["usedStorage"],
-        "storagePercent": 100 * row["usedStorage"] / whole if whole else 0,
+        "storagePercent": 100 * row["usedStorage"] / total if total else 0,
     }
 
 

@@ -75,15 +75,15 @@ def trusted_repository(
         )
 
 
-def _public(found: Any) -> Any:
+def _public(key_set: Any) -> Any:
     """A set of keys as the JWT library has it. Raises ValueError unless all are public."""
-    rows = found.get("keys") if isinstance(found, dict) else None
+    rows = key_set.get("keys") if isinstance(key_set, dict) else None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ValueError("no JSON Web Key Set")
     if any(row.get("kty") not in ("RSA", "EC") or "d" in row for row in rows):
         raise ValueError("a key that is not public")
     try:
-        return PyJWKSet.from_dict(found)
+        return PyJWKSet.from_dict(key_set)
     except PyJWTError as error:
         raise ValueError("no usable key") from error
 
@@ -101,11 +101,11 @@ def _publishers(db: sqlite3.Connection, repo: Repo) -> list[Publisher]:
 def claim_subject(publisher: Publisher, id_token: str, audience: str) -> str | None:
     """Who an id token says its bearer is; None unless this publisher is proven to be meant."""
     try:
-        named = jwt.get_unverified_header(id_token).get("kid")
-        keys = [key for key in _public(publisher.keys).keys if key.key_id == named]
+        key_id = jwt.get_unverified_header(id_token).get("kid")
+        keys = [key for key in _public(publisher.keys).keys if key.key_id == key_id]
         if len(keys) != 1:
             return None
-        said = jwt.decode(
+        token_claims = jwt.decode(
             id_token,
             keys[0],
             algorithms=ALGORITHMS,
@@ -116,33 +116,33 @@ def claim_subject(publisher: Publisher, id_token: str, audience: str) -> str | N
         )
     except (jwt.exceptions.PyJWTError, ValueError):
         return None
-    good = all(said.get(name) == value for name, value in publisher.claims.items())
-    return str(said["sub"])[:200] if good else None
+    good = all(token_claims.get(name) == value for name, value in publisher.claims.items())
+    return str(token_claims["sub"])[:200] if good else None
 
 
 def exchange(request: Request, body: bytes) -> Response:
     """POST /oauth/token. What was wrong with an id token is not said."""
     data, store = json_object(body), store_of(request)
-    asked = [data.get(name) for name in ("grant_type", "subject_token_type")]
+    types = [data.get(name) for name in ("grant_type", "subject_token_type")]
     id_token, resource = data.get("subject_token"), data.get("resource")
-    if asked != [EXCHANGE, ID_TOKEN] or not isinstance(resource, str):
+    if types != [EXCHANGE, ID_TOKEN] or not isinstance(resource, str):
         return _refused("invalid_request", "This Hub exchanges id tokens for tokens of a model")
     if not isinstance(id_token, str) or len(id_token) > LONGEST:
         return _refused("invalid_request", "There is no id token")
     audience = str(request.base_url).rstrip("/")
     repo = store.find(resource)
     with store.database.reading() as db:
-        trusted = _publishers(db, repo) if repo else []
-    found = (claim_subject(publisher, id_token, audience) for publisher in trusted)
-    subject = next((subject for subject in found if subject is not None), None)
+        publishers = _publishers(db, repo) if repo else []
+    subjects = (claim_subject(publisher, id_token, audience) for publisher in publishers)
+    subject = next((subject for subject in subjects if subject is not None), None)
     if repo is None or subject is None:
         return _refused("invalid_grant", "No publisher of that repository fits the id token")
     lifetime: int = request.app.state.lent_seconds
     with store.database.writing() as db:
         token = accounts.lend(db, repo, f"[OIDC] {subject}", lifetime)
-    said = {"access_token": token, "token_type": "bearer", "expires_in": lifetime}
+    answer = {"access_token": token, "token_type": "bearer", "expires_in": lifetime}
     return JSONResponse(
-        said | {"issued_token_type": ACCESS_TOKEN}, headers={"Cache-Control": "no-store"}
+        answer | {"issued_token_type": ACCESS_TOKEN}, headers={"Cache-Control": "no-store"}
     )
 
 

@@ -55,8 +55,8 @@ def batch(request: Request, body: bytes) -> Response:
         raise Refusal(400, "Only uploads by sha256 are possible here")
     transfers = data.get("transfers") or ["basic"]
     rows, multipart = [], False
-    for asked in json_objects(data, "objects"):
-        oid, size = _oid(asked), content_size(asked)
+    for content in json_objects(data, "objects"):
+        oid, size = _oid(content), content_size(content)
         row: dict[str, Any] = {"oid": oid, "size": size}
         if store.holds(repo, oid) is None:
             split = "multipart" in transfers and size > request.app.state.part_bytes
@@ -111,8 +111,8 @@ def _ticket(request: Request) -> tuple[Store, Repo, Ticket]:
         )
     except (KeyError, ValueError) as error:
         raise Refusal(403, "This is no upload address") from error
-    given = params.get("signature", "").encode()
-    signed = hmac.compare_digest(ticket.signature(store.secret).encode(), given)
+    signature = params.get("signature", "").encode()
+    signed = hmac.compare_digest(ticket.signature(store.secret).encode(), signature)
     if repo is None or not signed or ticket.expires < time.time():
         raise Refusal(403, "This upload address does not hold any more; ask for a new one")
     return store, repo, ticket

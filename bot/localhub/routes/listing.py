@@ -121,20 +121,20 @@ def models_json(store: Store, viewer: Viewer | None, query: Query) -> Page:
     """Repositories that match, the greatest sort key first. Raises Refusal 400."""
     if query.sort not in SORTS:
         raise Refusal(400, f"sort is one of {', '.join(SORTS)}")
-    found = [
+    matching = [
         (_sort_key(query.sort, repo, commit), repo, commit)
         for repo, commit in store.repositories(viewer)
         if _matches(query, repo, commit)
     ]
-    found.sort(key=lambda item: item[0], reverse=True)
+    matching.sort(key=lambda item: item[0], reverse=True)
     if query.cursor is not None:
         after = _decoded(query.cursor)
-        found = [item for item in found if item[0] < after]
+        matching = [item for item in matching if item[0] < after]
     rows = [
-        model_json(store, repo, commit, query.names) for _, repo, commit in found[: query.limit]
+        model_json(store, repo, commit, query.names) for _, repo, commit in matching[: query.limit]
     ]
-    more = len(found) > query.limit
-    return Page(rows=rows, cursor=_encoded(found[query.limit - 1][0]) if more else None)
+    more = len(matching) > query.limit
+    return Page(rows=rows, cursor=_encoded(matching[query.limit - 1][0]) if more else None)
 
 
 def _sort_key(sort: str, repo: Repo, commit: Commit) -> tuple[str, int]:
@@ -206,13 +206,13 @@ def paths_json(
     """
     files = store.tree(commit)
     items = items_of(files)
-    wanted = [path for path in dict.fromkeys(paths) if path in items]
-    found = [*rows(store, repo, commit, files, items, wanted, expand=expand)]
-    for row in found:
+    existing = [path for path in dict.fromkeys(paths) if path in items]
+    path_rows = [*rows(store, repo, commit, files, items, existing, expand=expand)]
+    for row in path_rows:
         entry = files.get(row["path"])
         if entry is not None and entry.lfs:
             row["xetHash"] = store.xet_hash(entry.sha256)
-    return found
+    return path_rows
 
 
 def items_of(files: Mapping[str, Entry]) -> dict[str, str]:
@@ -262,17 +262,17 @@ def last_commits(
     store: Store, repo: Repo, head: Commit, items: Mapping[str, str], paths: Iterable[str]
 ) -> dict[str, Commit]:
     """The commit that last changed each path."""
-    found: dict[str, Commit] = {}
+    last: dict[str, Commit] = {}
     open_paths, newer = set(paths), head
     for commit in store.history(repo, head, HISTORY)[1:]:
         if not open_paths:
             break
         older = items_of(store.tree(commit))
         changed = {path for path in open_paths if older.get(path) != items[path]}
-        found |= dict.fromkeys(changed, newer)
+        last |= dict.fromkeys(changed, newer)
         open_paths -= changed
         newer = commit
-    return found | dict.fromkeys(open_paths, newer)
+    return last | dict.fromkeys(open_paths, newer)
 
 
 def commit_row(commit: Commit) -> dict[str, Any]:

@@ -57,20 +57,20 @@ class KeptSlashes:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
         raw = scope.get("raw_path")
-        found = PLACE.fullmatch(raw.decode("latin-1").partition("?")[0]) if raw else None
-        if found is not None and SLASH in found[2].upper():
-            before, revision, after = map(unquote, found.groups())
+        match = PLACE.fullmatch(raw.decode("latin-1").partition("?")[0]) if raw else None
+        if match is not None and SLASH in match[2].upper():
+            before, revision, after = map(unquote, match.groups())
             scope = {**scope, "path": before + revision.replace("/", SLASH) + after}
         await self._app(scope, receive, send)
 
 
 def divided(store: Store, repo: Repo, revision: str, path: str) -> tuple[str, str]:
     """Where the name of a branch with bare slashes ends and the path in it begins."""
-    whole = f"{revision}/{path}"
+    full_path = f"{revision}/{path}"
     names = [ref.name for ref in store.refs(repo)]
     if revision in names:
         return revision, path
     for name in names:
-        if whole == name or whole.rstrip("/") == name or whole.startswith(f"{name}/"):
-            return name, whole[len(name) + 1 :]
+        if full_path == name or full_path.rstrip("/") == name or full_path.startswith(f"{name}/"):
+            return name, full_path[len(name) + 1 :]
     return revision, path

@@ -35,7 +35,7 @@ class Stored:
 def large_files(store: Store, repo: Repo) -> list[Stored]:
     """Every large content that the repository holds, the one seen first at the top."""
     with store.database.reading() as db:
-        held = {
+        sizes = {
             row["sha256"]: int(row["size"])
             for row in db.execute("select * from holdings where repo = ?", (repo.row,))
         }
@@ -43,21 +43,21 @@ def large_files(store: Store, repo: Repo) -> list[Stored]:
             "select tree, time from commits where repo = ? order by rowid", (repo.row,)
         ).fetchall()
         trees = [(read_tree(db, row["tree"]), row["time"]) for row in commits]
-    found: dict[str, Stored] = {}
+    by_sha256: dict[str, Stored] = {}
     regular: set[str] = set()
     for files, time in trees:
         for entry in files.values():
             if not entry.lfs:
                 regular.add(entry.sha256)
-            elif entry.sha256 in held and entry.sha256 not in found:
-                found[entry.sha256] = Stored(
+            elif entry.sha256 in sizes and entry.sha256 not in by_sha256:
+                by_sha256[entry.sha256] = Stored(
                     sha256=entry.sha256, size=entry.size, path=entry.path, time=time
                 )
-    waiting = held.keys() - found.keys() - regular
+    waiting = sizes.keys() - by_sha256.keys() - regular
     return [
-        *found.values(),
+        *by_sha256.values(),
         *(
-            Stored(sha256=oid, size=held[oid], path=oid, time=repo.created_at)
+            Stored(sha256=oid, size=sizes[oid], path=oid, time=repo.created_at)
             for oid in sorted(waiting)
         ),
     ]
@@ -65,9 +65,9 @@ def large_files(store: Store, repo: Repo) -> list[Stored]:
 
 def drop_large_files(store: Store, repo: Repo, oids: list[str]) -> None:
     """Delete large contents for good; commits that name them stay. Raises Refusal 404."""
-    there = {content.sha256 for content in large_files(store, repo)}
+    stored = {content.sha256 for content in large_files(store, repo)}
     for oid in oids:
-        if oid not in there:
+        if oid not in stored:
             raise Refusal(404, f"{repo.id} stores no large file {oid}")
     with store.database.writing() as db:
         for oid in oids:
@@ -81,9 +81,9 @@ def list_files(request: Request) -> Response:
     store, repo = store_of(request), writable(request)
     cursor = request.query_params.get("cursor", "0")
     start = int(cursor) if cursor.isdecimal() and len(cursor) < 10 else 0
-    found = large_files(store, repo)
-    rows = [_row(content) for content in found[start : start + PAGE]]
-    following = str(start + PAGE) if len(found) > start + PAGE else None
+    contents = large_files(store, repo)
+    rows = [_row(content) for content in contents[start : start + PAGE]]
+    following = str(start + PAGE) if len(contents) > start + PAGE else None
     return paged(request, rows, following)
 
 
@@ -104,13 +104,13 @@ def delete_files(request: Request, body: bytes) -> Response:
     History is never rewritten here: commits keep their names, the files in them are gone.
     """
     store, repo = store_of(request), writable(request)
-    asked = json_object(body).get("deletions")
-    if not isinstance(asked, dict):
+    deletions = json_object(body).get("deletions")
+    if not isinstance(deletions, dict):
         raise Refusal(400, "deletions is not an object")
-    oids = asked.get("sha")
+    oids = deletions.get("sha")
     if not isinstance(oids, list) or not all(_is_oid(oid) for oid in oids):
         raise Refusal(400, "deletions.sha is not a list of sha256")
-    if asked.get("rewriteHistory", True):
+    if deletions.get("rewriteHistory", True):
         raise Refusal(400, "The local Hub does not rewrite history; send rewriteHistory: false")
     drop_large_files(store, repo, oids)
     return JSONResponse({})
@@ -124,10 +124,10 @@ def duplicate_files(request: Request, body: bytes) -> Response:
     """
     store, repo, data = store_of(request), readable(request), json_object(body)
     check_gate(request, repo)
-    wanted = data.get("target")
-    if not isinstance(wanted, dict) or wanted.get("type") != "model":
+    target_field = data.get("target")
+    if not isinstance(target_field, dict) or target_field.get("type") != "model":
         raise Refusal(400, "target is not a model repository")
-    target = store.writable(str(wanted.get("name")), viewer_of(request))
+    target = store.writable(str(target_field.get("name")), viewer_of(request))
     done: list[dict[str, str]] = []
     failed: list[dict[str, str]] = []
     large = {content.sha256 for content in large_files(store, repo)}

@@ -47,9 +47,9 @@ def preupload(request: Request, body: bytes) -> Response:
     store, repo = store_of(request), writable(request)
     files = store.tree(store.commit(repo, request.path_params["rev"]))
     rows = []
-    for asked in json_objects(json_object(body), "files"):
-        path = checked_path(asked.get("path"))
-        lfs = attributes.wants_lfs(path, content_size(asked), _sample(asked))
+    for file in json_objects(json_object(body), "files"):
+        path = checked_path(file.get("path"))
+        lfs = attributes.wants_lfs(path, content_size(file), _sample(file))
         old = files.get(path)
         oid = None if old is None else old.sha256 if old.lfs else old.blob_id
         mode = "lfs" if lfs else "regular"
@@ -106,14 +106,14 @@ def _commit(request: Request, repo: Repo, body: Path) -> Response:
         changes = parse_body(body, staging, lambda oid: store.holds(repo, oid))
         pull = None
         if request.query_params.get("create_pr"):
-            pull, made = propose_commit(store, repo, viewer.name, changes)
+            pull, record = propose_commit(store, repo, viewer.name, changes)
         else:
-            made = commit(store, repo, request.path_params["rev"], viewer.name, changes)
+            record = commit(store, repo, request.path_params["rev"], viewer.name, changes)
     home = f"{request.base_url}{repo.id}"
     return JSONResponse(
         {
-            "commitUrl": f"{home}/commit/{made.sha}",
-            "commitOid": made.sha,
+            "commitUrl": f"{home}/commit/{record.sha}",
+            "commitOid": record.sha,
             "pullRequestUrl": f"{home}/discussions/{pull.number}" if pull else None,
         }
     )
@@ -133,14 +133,14 @@ def _file(request: Request, *, raw: bool) -> Response:
     store, repo = store_of(request), readable(request)
     check_gate(request, repo)
     revision, path = divided(store, repo, request.path_params["rev"], request.path_params["path"])
-    found = store.commit(repo, revision)
-    entry = store.tree(found).get(path)
+    revision_commit = store.commit(repo, revision)
+    entry = store.tree(revision_commit).get(path)
     if entry is None or store.holds(repo, entry.sha256) is None:  # its storage was given back
         refusal = entry_not_found(path)
-        headers = {**refusal.headers, "X-Repo-Commit": found.sha}
+        headers = {**refusal.headers, "X-Repo-Commit": revision_commit.sha}
         return JSONResponse({"error": refusal.message}, status_code=404, headers=headers)
     headers = {
-        "X-Repo-Commit": found.sha,
+        "X-Repo-Commit": revision_commit.sha,
         "ETag": f'"{entry.sha256 if entry.lfs else entry.blob_id}"',
         # strangers' files: never run as a page of this server
         "X-Content-Type-Options": "nosniff",

@@ -55,7 +55,7 @@ def test_shared_beginnings_are_decoded_once() -> None:
     assert task.picks == (((0, 3), (1, 4)), ((0, 5),), ((0, 3), (2, 6)), ((0, 7), (3, 8), (4, 9)))
     batch = choices._batch([task, task])
     assert [t.id for t in batch[:10]] == [1, 2, 3, 4, 5, 3, 6, 7, 8, 9]
-    assert [t.wanted for t in batch[:10]] == [
+    assert [t.logits for t in batch[:10]] == [
         *(False, True),
         *(True, False),
         False,
@@ -90,7 +90,7 @@ def test_scores_do_not_depend_on_decoding_together(demo_model: Path, sequences: 
             session.clear()
             begun = ids if session.bos is None else [session.bos, *ids[1:]]
             scores = session.decode(
-                [Token(id=t, position=i, wanted=i >= prefix - 1) for i, t in enumerate(begun)]
+                [Token(id=t, position=i, logits=i >= prefix - 1) for i, t in enumerate(begun)]
             )
             _, highest, log_sum = softmax(scores)
             picked = [

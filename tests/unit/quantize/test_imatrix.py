@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from bot.clients.files import gguf
-from bot.clients.llama.observer import Seen
+from bot.clients.llama.observer import Stats
 from bot.errors import SourceError
 from bot.quantize import imatrix
 from bot.records.model import Tensor
@@ -20,9 +20,9 @@ from tests.unit.quantize.test_legacy_imatrix import WHOLE as LEGACY
 
 UP, DOWN, QUERY = "blk.0.ffn_up_exps.weight", "blk.0.ffn_down_exps.weight", "blk.0.attn_q.weight"
 SEEN = {
-    UP: Seen(np.array([[2, 4], [0, 0], [9, 9]], np.float32), np.array([200, 0, 3])),
-    DOWN: Seen(np.array([[1, 1], [0, 0], [1, 1]], np.float32), np.array([200, 0, 3])),
-    QUERY: Seen(np.array([[5, 6]], np.float32), np.array([203])),
+    UP: Stats(np.array([[2, 4], [0, 0], [9, 9]], np.float32), np.array([200, 0, 3])),
+    DOWN: Stats(np.array([[1, 1], [0, 0], [1, 1]], np.float32), np.array([200, 0, 3])),
+    QUERY: Stats(np.array([[5, 6]], np.float32), np.array([203])),
 }
 
 
@@ -52,7 +52,7 @@ def test_sums_that_are_all_zero_are_no_data(tmp_path: Path) -> None:
     """Tokens came and nothing was seen: as weights they would make every number zero."""
     path = tmp_path / "imatrix.gguf"
     sums = np.array([[1, 2], [0, 0], [0, 3]], np.float32)
-    seen = {UP: Seen(sums, np.array([4, 4, 4])), QUERY: Seen(sums[1:2], np.array([7]))}
+    seen = {UP: Stats(sums, np.array([4, 4, 4])), QUERY: Stats(sums[1:2], np.array([7]))}
     imatrix.write_matrix(path, seen, (), 1, 512)
     found = imatrix.read_matrix(path)
     assert found.weights()[UP].tolist() == [0.25, 0.5, 1, 1, 0, 0.75]
@@ -79,7 +79,7 @@ def test_coverage_by_layer(path: Path) -> None:
 
 def test_matrices_that_share_a_count_make_one_long_row(tmp_path: Path) -> None:
     path = tmp_path / "imatrix.gguf"
-    imatrix.write_matrix(path, {"x": Seen(np.ones((3, 4), np.float32), np.array([5]))}, (), 1, 512)
+    imatrix.write_matrix(path, {"x": Stats(np.ones((3, 4), np.float32), np.array([5]))}, (), 1, 512)
     assert imatrix.read_matrix(path).sums["x"].shape == (1, 12)
 
 

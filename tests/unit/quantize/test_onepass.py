@@ -365,7 +365,7 @@ def test_shards_hold_what_the_single_file_holds(demo_model: Path, tmp_path: Path
 def logits(path: Path) -> list[float]:
     with Session(path, n_ctx=32, threads=1) as session:
         tokens = session.tokenize("The river rises in")
-        batch = [Token(id=t, position=i, wanted=True) for i, t in enumerate(tokens)]
+        batch = [Token(id=t, position=i, logits=True) for i, t in enumerate(tokens)]
         return [float(value) for value in session.decode(batch)[-1]]
 
 

@@ -43,8 +43,8 @@ def test_what_the_hub_demands_holds_for_all(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "l.sqlite")
     one, other = (RequestBudget(ledger, Budget(), clock) for _ in range(2))
     start = clock.now()
-    one.told("api", 100)
-    one.told("api", 5)  # a shorter demand takes nothing back
+    one.limited("api", 100)
+    one.limited("api", 5)  # a shorter demand takes nothing back
     other.pass_one("resolvers")
     assert clock.now() == start
     other.pass_one("api")

@@ -393,6 +393,6 @@ def test_a_sharded_gguf_is_fetched_and_gives_logits(
     for path in (first, demo_model):
         with Session(path, n_ctx=64, threads=1) as session:
             ids = session.tokenize(demo_text)[:64]
-            rows = session.decode([Token(id=t, position=i, wanted=True) for i, t in enumerate(ids)])
+            rows = session.decode([Token(id=t, position=i, logits=True) for i, t in enumerate(ids)])
             outputs.append(hashlib.sha256(rows.tobytes()).hexdigest())
     assert outputs[0] == outputs[1]

@@ -27,7 +27,7 @@ def shards(demo_model: Path, tmp_path_factory: pytest.TempPathFactory) -> list[P
 def logits(path: Path) -> np.ndarray:
     with Session(path, n_ctx=32, threads=1) as session:
         tokens = session.tokenize("The river rises in the north and")
-        batch = [Token(id=t, position=i, wanted=True) for i, t in enumerate(tokens)]
+        batch = [Token(id=t, position=i, logits=True) for i, t in enumerate(tokens)]
         found = np.array(session.decode(batch))
     assert found.shape[0] == len(tokens)
     assert np.isfinite(found).all()

@@ -16,7 +16,7 @@ from pathlib import Path
 from bot.clients.llama.session import Session, Token
 with Session(Path(sys.argv[1]), n_ctx=64, threads=2, gpu_layers=0) as session:
     tokens = session.tokenize("The river rises in the hills and")
-    rows = session.decode([Token(id=t, position=i, wanted=True) for i, t in enumerate(tokens)])
+    rows = session.decode([Token(id=t, position=i, logits=True) for i, t in enumerate(tokens)])
     print(hashlib.sha256(b"".join(row.tobytes() for row in rows)).hexdigest())
 """
 

@@ -47,10 +47,10 @@ def test_the_output_matrix_is_multiplied_once_only(demo_model: Path, demo_text: 
     output = whole.asked[-1]
     assert not output.startswith("blk.")
     assert (whole.asked.count(output), cut.asked.count(output)) == (GRAPHS, 1)
-    assert list(cut.seen) == list(whole.seen)
-    for name, seen in whole.seen.items():
-        assert np.array_equal(cut.seen[name].sums, seen.sums), name
-        assert np.array_equal(cut.seen[name].counts, seen.counts), name
+    assert list(cut.stats) == list(whole.stats)
+    for name, seen in whole.stats.items():
+        assert np.array_equal(cut.stats[name].sums, seen.sums), name
+        assert np.array_equal(cut.stats[name].counts, seen.counts), name
 
 
 def node(operation: str, name: bytes, weight: bytes = b"") -> _Tensor:
