@@ -53,14 +53,7 @@ def card(
     from bot.card import sheet
 
     if sheet.is_sheet(model):
-        path = Path(model).expanduser()
-        repo_id = to or sheet.read_sheet(path).repository
-        folder = out or Path(repo_id.partition("/")[2])
-        say = context.narrator.say
-        settings = context.settings
-        card_files = sheet.write_card(
-            path, folder, settings.templates, repo_id, say, settings.kept_apart
-        )
+        folder, repo_id, card_files = _sheet_card(context, Path(model).expanduser(), to, out)
         emit(card_files) if as_json else click.echo(str(folder / "README.md"))
         if preview:
             _preview(context, folder, repo_id, card_files, port)
@@ -75,6 +68,26 @@ def card(
         click.echo(str(job.paths.card))
     if preview:
         _preview(context, job.paths.folder, repo_id, files, port)
+
+
+def _sheet_card(
+    context: Context, path: Path, to: str | None, out: Path | None
+) -> tuple[Path, str, Mapping[str, Built]]:
+    """The card of a sheet: its folder, its repository, and the files by their path there."""
+    from bot.card import sheet
+
+    settings = context.settings
+    repo_id = to or sheet.read_sheet(path).repository
+    folder = out or Path(repo_id.partition("/")[2])
+    card_files = sheet.write_card(
+        path,
+        folder,
+        settings.templates,
+        repo_id,
+        context.narrator.say,
+        settings.kept_apart,
+    )
+    return folder, repo_id, card_files
 
 
 def _preview(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +12,9 @@ from bot.cli.context import TO, Context, emit, paths_of, require_own, staged
 from bot.cli.inspecting import plan_text, sketched
 from bot.cli.options import JSON, RepositoryName
 from bot.errors import AccessError
+
+if TYPE_CHECKING:
+    from bot.workplace.workplace import Workplace
 
 PRIVATE = click.option("--private", is_flag=True, help="Leave a new repository private.")
 
@@ -137,12 +141,8 @@ def publish(
     bot publish Qwen/Qwen3.6-35B-A3B --on github
     """
     if where == "github":
-        if to or private or unless_published or "publish" in context.overrides:
-            raise click.UsageError(
-                "--to, --private, --prune and --unless-published are the workflow's own with "
-                "--on github"
-            )
-        runs.publish(context, model, revision, tiers, as_json=as_json, dry_run=dry_run)
+        _require_own_options(context, to, private=private, unless_published=unless_published)
+        runs.publish_by_run(context, model, revision, tiers, as_json=as_json, dry_run=dry_run)
         return
     if not dry_run:
         _publish(
@@ -157,6 +157,17 @@ def publish(
     )
 
 
+def _require_own_options(
+    context: Context, to: str | None, *, private: bool, unless_published: bool
+) -> None:
+    """Raise for options of a publication here, which a workflow decides for itself."""
+    if to or private or unless_published or "publish" in context.overrides:
+        raise click.UsageError(
+            "--to, --private, --prune and --unless-published are the workflow's own with "
+            "--on github"
+        )
+
+
 def _rehearse(
     context: Context,
     model: str,
@@ -169,9 +180,8 @@ def _rehearse(
 ) -> None:
     """All that a publication would find before it makes anything, and what it would do."""
     from bot.cli.text import text_tables
-    from bot.gate import gating
     from bot.publish.replacing import replaced_by_update
-    from bot.release import ahead, needs
+    from bot.release import ahead
     from bot.release.room import require_room_ahead
     from bot.workplace import asked
     from bot.workplace.names import can_name, target_of
@@ -179,15 +189,7 @@ def _rehearse(
 
     require_own(context, model)
     workplace = context.workplace
-    lines = [*ahead.renamed(model)]
-    needs.require_all(workplace, tiers)
-    gating.require_allowed(workplace, model, revision)
-    try:
-        ahead.require_names(workplace, model, tiers, to)
-    except AccessError as error:
-        if workplace.has_token:
-            raise
-        lines.append(f"a publication would end here: {error}")
+    lines = _require_possible(workplace, model, revision, tiers, to)
     plan = sketched(context, model, revision, tiers)
     require_room_ahead(workplace, plan)
     repo_id = target_of(workplace, plan.model, to) if can_name(workplace, to) else None
@@ -204,6 +206,28 @@ def _rehearse(
     if repo_id and replaced is not None:
         paragraphs.append(text_tables.prune_text(replaced, repo_id))
     click.echo("\n".join(paragraphs))
+
+
+def _require_possible(
+    workplace: Workplace, model: str, revision: str, tiers: tuple[str, ...], to: str | None
+) -> list[str]:
+    """Raise what a publication would raise before it makes anything; notes for people.
+
+    Without a token a rehearsal goes on, and says where a publication would end.
+    """
+    from bot.gate import gating
+    from bot.release import ahead, needs
+
+    notes = [*ahead.renamed(model)]
+    needs.require_all(workplace, tiers)
+    gating.require_allowed(workplace, model, revision)
+    try:
+        ahead.require_names(workplace, model, tiers, to)
+    except AccessError as error:
+        if workplace.has_token:
+            raise
+        notes.append(f"a publication would end here: {error}")
+    return notes
 
 
 def _timeline_text(path: Path) -> str:

@@ -99,7 +99,7 @@ def _would_send(
         click.echo(f"  {name:<9} {value or '(all)'}")
 
 
-def publish(
+def publish_by_run(
     context: Context,
     model: str,
     revision: str,

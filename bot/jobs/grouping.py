@@ -38,40 +38,52 @@ def quantize_group(
     prepared = folder.prepared(sentinel)
     if not 1 <= number <= len(prepared.groups):
         raise SourceError(f"there is no group {number}; take one of 1 to {len(prepared.groups)}")
-    seal = claims.known_seals(folder, prepared, seals)
+    group_seals = claims.known_seals(folder, prepared, seals)
     require_device(workplace.settings)
-    before, name = _group(workplace, folder, prepared, number, seal), f"group-{number}"
+    before = _group(workplace, folder, prepared, number, group_seals)
     if way.apart:
         if _is_done(way, prepared, number, before, folder.root):
             return before.tiers
         sweep(workplace, folder)
-    room = sum(prepared.room[number - 1 : number])
-    needed = (*prepared.needs.model, *prepared.needs.quantize)
-    brought = way.bring(needed, release_places(workplace, prepared), room)
-    given = given_works(way, prepared, brought, folder)
-    ledger = ledger_with(folder, name, (*given, *before.work))
-    mine = workplace.beside(_of_group(workplace.settings, prepared.tools), ledger)
-    plan = make_plan(
-        mine, described(mine, prepared.model(folder.root)), prepared.groups[number - 1]
-    )
-    job = Job(mine, plan, key=prepared.key)
-    require_same_plan(job, prepared)
-    with job.paths.locked(name):
+    job = _group_job(workplace, folder, way, prepared, number, before)
+    done: tuple[str, ...] = ()
+    with job.paths.locked(f"group-{number}"):
         require_room(job)
         _lose_what_is_gone(job, way)
-        done: tuple[str, ...] = ()
         for tier, file in tier_files.make_tiers(job).items():
             measure.measure_files(job, {tier: file})
             verify.sound(job, tier, Path(file.path), file.sha256)
-            done += tuple(r.tier for r in plan.recipes if tier in (r.tier, r.same_as))
+            done += tuple(r.tier for r in job.plan.recipes if tier in (r.tier, r.same_as))
             if way.apart:
                 tier_files.let_go(job, tier, file)
-            group = Group(key=job.key, tiers=done, work=claims.own(ledger.work(), prepared, done))
-            if number not in seal:
+            works = claims.own(job.workplace.ledger.work(), prepared, done)
+            group = Group(key=job.key, tiers=done, work=works)
+            if number not in group_seals:
                 _unsealed(number)
-            record = folder.write(claims.sealed(group, number, seal[number]), number)
+            record = folder.write(claims.sealed(group, number, group_seals[number]), number)
             _leave(job, way, tier, file, record)
     return done
+
+
+def _group_job(
+    workplace: Workplace,
+    folder: Folder,
+    way: Carrier,
+    prepared: Prepared,
+    number: int,
+    before: Group,
+) -> Job:
+    """The plan of a group's tiers, with the work of `prepare` and what was done of it `before`."""
+    room = sum(prepared.room[number - 1 : number])
+    needed = (*prepared.needs.model, *prepared.needs.quantize)
+    brought = way.bring(needed, release_places(workplace, prepared), room)
+    prepared_works = given_works(way, prepared, brought, folder)
+    ledger = ledger_with(folder, f"group-{number}", (*prepared_works, *before.work))
+    narrowed = workplace.beside(_of_group(workplace.settings, prepared.tools), ledger)
+    model = described(narrowed, prepared.model(folder.root))
+    job = Job(narrowed, make_plan(narrowed, model, prepared.groups[number - 1]), key=prepared.key)
+    require_same_plan(job, prepared)
+    return job
 
 
 def _is_done(way: Carrier, prepared: Prepared, number: int, group: Group, root: Path) -> bool:

@@ -86,32 +86,41 @@ def _made(
         local, job = road.value("local"), road.value("job")
         plan = job.plan
         if way.apart:
-            size = plan.model.source.bytes + sum(plan.predicted(file) for file in plan.distinct)
+            size = plan.model.source.bytes + sum(plan.predicted(recipe) for recipe in plan.distinct)
             workplace.narrator.say(f"{size / 1e9:.1f} GB and more will lie between the jobs")
         road.value("matrix")
         road.value("reference")
         _baselines(job, apart=way.apart)
-    parts, logits = groups(plan.recipes, workplace.settings.jobs.tiers), measure.logits_of(job)
-    prepared = Prepared(
-        order=order,
-        asked=inputs_hash,
-        commit=commit,
-        local=Handed.of(local, folder.root),
-        key=job.key,
-        tools=job.tools,
-        evaluation=digest(job.evaluation),
-        recipes={recipe.tier: recipe.hash for recipe in plan.recipes},
-        groups=parts,
-        room=tuple(sum(plan.predicted(r) for r in plan.distinct if r.tier in p) for p in parts),
-        logits=RecordPath.of(logits, folder.root) if logits else None,
-        needs=_needs(job, local, logits) if way.apart else Needs(),
-    )
+    prepared = _record(job, local, order, inputs_hash, commit, apart=way.apart)
     prepared = replace(prepared, work=tuple(claims.ours(preparing.ledger.work(), prepared)))
     record = folder.write(prepared)
     folder.know()
     placed = (file.built(folder.root / file.path.text) for file in prepared.needs.all)
     way.leave((*placed, describe.hashed(record)), f"what {order.model} is made of")
     return prepared
+
+
+def _record(
+    job: Job, local: Local, order: JobOrder, inputs_hash: str, commit: str, *, apart: bool
+) -> Prepared:
+    """prepared.json of a job whose matrix and reference are made, without its finished work."""
+    plan, root = job.plan, job.workplace.folders.root
+    parts = groups(plan.recipes, job.workplace.settings.jobs.tiers)
+    logits = measure.logits_of(job)
+    return Prepared(
+        order=order,
+        asked=inputs_hash,
+        commit=commit,
+        local=Handed.of(local, root),
+        key=job.key,
+        tools=job.tools,
+        evaluation=digest(job.evaluation),
+        recipes={recipe.tier: recipe.hash for recipe in plan.recipes},
+        groups=parts,
+        room=tuple(sum(plan.predicted(r) for r in plan.distinct if r.tier in p) for p in parts),
+        logits=RecordPath.of(logits, root) if logits else None,
+        needs=_needs(job, local, logits) if apart else Needs(),
+    )
 
 
 def _still(before: Prepared, inputs_hash: str, commit: str, settings: Settings) -> bool:

@@ -29,7 +29,7 @@ from bot.records.results import Results
 from bot.release.road import Request, Road
 from bot.settings.making import LlamaSettings
 from bot.settings.sections import DEMO
-from bot.settings.settings import load
+from bot.settings.settings import Settings, load
 from bot.workplace.children import room_for
 from bot.workplace.loaded import continuation
 from bot.workplace.workplace import Workplace
@@ -59,21 +59,11 @@ def demonstrate(
     `announce` is called with each decision of the watcher as it falls. Raises what the stages
     raise, and PublishError when a file downloaded again is not the one that was measured.
     """
-    source = folder / "source" / "Tiny-MoE-14M-BF16.gguf"
-    if not source.is_file():
-        with narrator.work("expanding the demo model to BF16"), writing(source) as partial:
-            to_bf16(DEMO / "tiny-moe-Q8_0.gguf", partial, llama.threads)
+    source = _expanded(folder / "source", narrator, llama.threads)
     with RunningHub(folder / "hub") as server:
-        release = Hub(server.url, _token(server, folder, MAKER))
-        _release(release, source, narrator)
-        settings = load(
-            workdir=folder / "work",
-            hub={"endpoint": server.url, "namespace": PUBLISHER},
-            llama=llama.model_dump(),
-            evaluation={"chunks": 24, "task_count": 100},
-            calibration={"chunks": 40},
-            demo_texts=True,
-        )
+        maker_hub = Hub(server.url, _token(server, folder, MAKER))
+        _release(maker_hub, source, narrator)
+        settings = demo_settings(folder / "work", server.url, llama)
         workplace = Workplace(settings, narrator, _token(server, folder, PUBLISHER))
         decisions = []
         for decision in look_at_listing(workplace.hub, settings):
@@ -101,6 +91,27 @@ def demonstrate(
         sample=sample,
         sample_file=smallest.file,
     )
+
+
+def demo_settings(workdir: Path, endpoint: str, llama: LlamaSettings) -> Settings:
+    """Settings under which the whole road takes minutes; the texts are the demo's own."""
+    return load(
+        workdir=workdir,
+        hub={"endpoint": endpoint, "namespace": PUBLISHER},
+        llama=llama.model_dump(),
+        evaluation={"chunks": 24, "task_count": 100},
+        calibration={"chunks": 40},
+        demo_texts=True,
+    )
+
+
+def _expanded(folder: Path, narrator: Narrator, threads: int) -> Path:
+    """The demo model as its makers would publish it, in BF16; it comes with the bot in Q8_0."""
+    source = folder / "Tiny-MoE-14M-BF16.gguf"
+    if not source.is_file():
+        with narrator.work("expanding the demo model to BF16"), writing(source) as partial:
+            to_bf16(DEMO / "tiny-moe-Q8_0.gguf", partial, threads)
+    return source
 
 
 def _token(server: RunningHub, folder: Path, user: str) -> SecretStr:

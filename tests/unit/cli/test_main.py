@@ -8,8 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import click
-import pytest
 from click.testing import CliRunner
 
 from bot.cli.main import Bot, cli
@@ -55,14 +53,6 @@ def test_quiet_after_the_verb_is_quiet(tmp_path: Path, demo_model: Path) -> None
             [*BOT, *words], capture_output=True, text=True, env=environment, check=True
         )
         assert (done.stderr == "") is silent
-
-
-@pytest.mark.parametrize("verb", ["plan", "publish", "evaluate", "dispatch", "card"])
-def test_tiers_are_called_tiers_and_profiles_still(verb: str) -> None:
-    command = cli.commands[verb]
-    (option,) = (param for param in command.params if param.name == "tiers")
-    assert isinstance(option, click.Option)
-    assert option.opts == ["--tiers", "--profiles"]
 
 
 def test_the_shell_is_told_how_to_complete() -> None:

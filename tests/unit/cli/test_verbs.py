@@ -49,19 +49,3 @@ def test_what_a_short_answer_is_in_json(
     words, told = SAID[verb]
     done = CliRunner().invoke(cli, [*words, "--json"], catch_exceptions=False)
     assert (done.exit_code, json.loads(done.stdout)) == (0, told)
-
-
-def test_mistakes_of_settings_are_one_document(tmp_path: Path) -> None:
-    file = tmp_path / "bot.yaml"
-    file.write_text("workdr: x\nwatch: {pages: 3}\n")
-    done = CliRunner().invoke(cli, ["config", "check", str(file), "--json"])
-    assert done.exit_code == 3
-    found = json.loads(done.stdout)["mistakes"]
-    assert [(one["line"], one["key"]) for one in found] == [(1, "workdr"), (2, "watch.pages")]
-
-
-def test_a_hubs_user_is_one_document(tmp_path: Path) -> None:
-    words = ["hub", "add-user", str(tmp_path / "hub"), "me", "--org", "lab", "--json"]
-    told = json.loads(CliRunner().invoke(cli, words, catch_exceptions=False).stdout)
-    assert (told["name"], told["orgs"]) == ("me", ["lab"])
-    assert told["token"].startswith("hf_")

@@ -197,13 +197,6 @@ def test_hub_and_folder_agree_on_which_files_are_the_model(
     assert seen.sketch.tensors == here.sketch.tensors
 
 
-def test_roles_told_by_words_are_shown(tmp_path: Path) -> None:
-    indexed(tmp_path / "source", headers.deepseek_v4())
-    seen = look_at_folder(tmp_path / "source")
-    assert "guessed" in text_tables.sight_text(seen)
-    assert len(text_tables.sight_values(seen)["guessed"]) > 1
-
-
 def test_a_folder_tells_what_it_holds(tmp_path: Path, demo_model: Path) -> None:
     adapter, converted = tmp_path / "adapter", tmp_path / "converted-4bit"
     adapter.mkdir()

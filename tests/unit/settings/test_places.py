@@ -6,12 +6,10 @@ import typing
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 import yaml
 from pydantic import BaseModel
 
-from bot.cli.main import cli
 from bot.errors import SettingsError
 from bot.settings.making import DataSettings
 from bot.settings.settings import Settings, load
@@ -112,36 +110,3 @@ def test_a_policy_lies_beside_the_file_that_names_it(tmp_path: Path) -> None:
     (tmp_path / "deep" / "base.yaml").write_text("downloads: 9\n")
     policy = load(tmp_path / "bot.yaml").policy
     assert (policy.likes, policy.downloads) == (4, 9)
-
-
-def commands(group: click.Group) -> list[click.Command]:
-    """Every verb, those of groups too."""
-    found = [group, *group.commands.values()]
-    return [
-        *(c for c in found if not isinstance(c, click.Group) or c is group),
-        *(c for g in found[1:] if isinstance(g, click.Group) for c in commands(g)),
-    ]
-
-
-def test_every_path_of_the_command_line_is_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "target.gguf").write_bytes(b"")
-    (tmp_path / "link.gguf").symlink_to("target.gguf")
-    asked = [
-        parameter
-        for command in commands(cli)
-        for parameter in command.params
-        if isinstance(parameter.type, click.Path)
-    ]
-    assert len(asked) > 10
-    for parameter in asked:
-        kind = parameter.type
-        assert isinstance(kind, click.Path)
-        given = "~/x" if not kind.exists else "link.gguf" if kind.file_okay else "."
-        (tmp_path / "home" / "x").parent.mkdir(exist_ok=True)
-        made = Path(kind.convert(given, parameter, None))
-        assert made.is_absolute(), parameter.name
-        assert made.name in ("x", "link.gguf", tmp_path.name), "the name that was given"
-        assert "~" not in made.parts

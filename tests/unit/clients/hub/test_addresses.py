@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import click
 import pytest
-from click.testing import CliRunner
 
-from bot.cli.options import REVISION, RepositoryName
 from bot.clients.hub.addresses import parse_address
 from bot.errors import SourceError
 
@@ -81,30 +78,3 @@ def test_what_leads_elsewhere_is_said(text: str, said: str) -> None:
 
 def test_a_hub_below_a_path() -> None:
     assert parse_address("https://hub.lan/hf/org/M", "https://hub.lan/hf") == ("org/M", None)
-
-
-class _Settings:
-    """A command's settings as far as addresses need them."""
-
-    settings = type("Settings", (), {"hub": type("Hub", (), {"endpoint": SITE})})
-
-
-@pytest.mark.parametrize(
-    ("words", "shown"),
-    [
-        (["org/M"], "org/M main"),
-        (["hf.co/org/M/tree/v2"], "org/M v2"),
-        (["hf.co/org/M/tree/v2", "--revision", "main"], "org/M main"),
-        (["--revision", "v3", "hf.co/org/M/tree/v2"], "org/M v3"),
-        (["./a.gguf"], "./a.gguf main"),
-    ],
-)
-def test_a_pasted_revision_gives_way_to_one_that_was_given(words: list[str], shown: str) -> None:
-    @click.command()
-    @click.argument("model", type=RepositoryName())
-    @REVISION
-    def verb(model: str, revision: str) -> None:
-        click.echo(f"{model} {revision}")
-
-    done = CliRunner().invoke(verb, words, obj=_Settings())
-    assert done.output.strip() == shown
