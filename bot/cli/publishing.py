@@ -60,7 +60,7 @@ def _publish(
         to=to,
         publishing=True,
         built_only=built_only,
-        others=unless_published,
+        superset=unless_published,
     )
     with Road(request) as road:
         done = road.value("followed")
@@ -197,7 +197,7 @@ def _rehearse(
     replaced = None
     if repo_id and context.settings.publish.prune:
         order = asked.order_of(context.settings, pin(workplace, model, revision), tiers)
-        replaced = replaced_by_update(workplace, plan, order, repo_id, others=unless_published)
+        replaced = replaced_by_update(workplace, plan, order, repo_id, superset=unless_published)
     if as_json:
         values = {"plan": text_tables.plan_values(plan), "target": repo_id, "notes": lines}
         emit(values if replaced is None else {**values, "prune": replaced})

@@ -24,13 +24,13 @@ def lock_now(path: Path, kind: int) -> IO[str] | None:
     """A lock's file where the lock could be had at once, and was not removed meanwhile."""
     path.parent.mkdir(parents=True, exist_ok=True)
     file = path.open("a+")  # for reading too: on a network's folder a shared lock wants that
-    if _taken(file, kind) and _is_there(file.fileno(), path):
+    if _taken(file, kind) and has_its_name(file.fileno(), path):
         return file
     file.close()
     return None
 
 
-def _is_there(descriptor: int, path: Path) -> bool:
+def has_its_name(descriptor: int, path: Path) -> bool:
     """Whether an open file still has its name: whoever gives a folder back takes locks, too."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
@@ -62,8 +62,8 @@ def alone(folder: Path) -> Iterator[None]:
 
 def use(folder: Path) -> None:
     """Keep others from giving a folder back that jobs share, until this process ends."""
-    known = _USES.get(folder)
-    if known is not None and _is_there(known, folder / USED):
+    descriptor = _USES.get(folder)
+    if descriptor is not None and has_its_name(descriptor, folder / USED):
         return
     leave(folder)
     _USES[folder] = _locked(folder, USED, fcntl.LOCK_SH)
@@ -71,8 +71,8 @@ def use(folder: Path) -> None:
 
 def leave(folder: Path) -> None:
     """Need a folder no more."""
-    if (known := _USES.pop(folder, None)) is not None:
-        os.close(known)
+    if (descriptor := _USES.pop(folder, None)) is not None:
+        os.close(descriptor)
 
 
 def _locked(folder: Path, name: str, kind: int) -> int:
@@ -90,7 +90,7 @@ def _locked(folder: Path, name: str, kind: int) -> int:
         except BaseException:  # an interrupt while waiting
             os.close(file)
             raise
-        if _is_there(file, folder / name):
+        if has_its_name(file, folder / name):
             return file
         os.close(file)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from bot.disk.locks import _is_there
+from bot.disk.locks import has_its_name
 from bot.disk.space import require_free
 from bot.errors import SettingsError
 
@@ -68,8 +68,8 @@ def write_text(path: Path, text: str) -> None:
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
-    for left in path.parent.glob(f"{glob.escape(path.name)}.{'[0-9a-f]' * 8}.partial"):
-        _forget(left)
+    for abandoned in path.parent.glob(f"{glob.escape(path.name)}.{'[0-9a-f]' * 8}.partial"):
+        _forget(abandoned)
 
 
 def _draft(path: Path) -> tuple[Path, int]:
@@ -79,7 +79,7 @@ def _draft(path: Path) -> tuple[Path, int]:
         file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         with suppress(OSError):  # without locks nobody takes it away either
             fcntl.flock(file, fcntl.LOCK_EX)
-        if _is_there(file, draft):  # else it was taken for one that is left
+        if has_its_name(file, draft):  # else it was taken for one that is left
             return draft, file
         os.close(file)
 

@@ -29,7 +29,7 @@ from bot.records.built import Built, together
 from bot.records.coding import digest, dump, load_record
 from bot.records.measured import Choices, Divergence, Perplexity, Run, Speed, Text
 from bot.records.steps import Kind, MeasureStep, TierStep
-from bot.store.ledger import Kept, Work
+from bot.store.ledger import RecordedFile, Work
 
 SECRET = "secret of the groups' seals"  # noqa: S105 - a name in the ledger
 HASH = re.compile(r"[0-9a-f]{64}")
@@ -316,7 +316,7 @@ def of_release(works: Sequence[Work], prepared: Prepared, root: Path) -> tuple[W
     """
     places = (*prepared.sources, prepared.job, "measures", "texts")
 
-    def looked_at(file: Kept) -> Kept:
+    def looked_at(file: RecordedFile) -> RecordedFile:
         try:
             RecordPath(file.path).below(root, *places)
         except ValueError as error:

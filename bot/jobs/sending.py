@@ -44,7 +44,7 @@ def publish_described(
         waiting=done.waiting,
     )
     folder.write(sent)
-    return follow(workplace, done, whole=sent.whole), sent
+    return follow(workplace, done, complete=sent.whole), sent
 
 
 def _to_send(

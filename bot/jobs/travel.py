@@ -32,7 +32,7 @@ from bot.records.coding import digest
 from bot.records.releases import Release, RepoFile
 from bot.settings.tokens import staging_token
 from bot.source.obtain import described
-from bot.store.ledger import Kept, Work
+from bot.store.ledger import RecordedFile, Work
 from bot.workplace.fetch import FETCHERS, fetch
 from bot.workplace.workplace import Workplace
 
@@ -333,7 +333,7 @@ def carried(root: Path, files: Iterable[Built]) -> tuple[Carried, ...]:
 def works_here(works: Iterable[Work], brought: frozenset[str], root: Path) -> tuple[Work, ...]:
     """Finished work as of this machine: files that were brought have their time of here."""
 
-    def moved(file: Kept) -> Kept:
+    def moved(file: RecordedFile) -> RecordedFile:
         if file.path not in brought:
             return file
         return replace(file, changed=(root / file.path).stat().st_mtime_ns)

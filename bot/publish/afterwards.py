@@ -18,26 +18,26 @@ from bot.publish.reclaim import reclaim
 from bot.workplace.workplace import Workplace
 
 
-def follow(workplace: Workplace, done: Published, *, whole: bool = True) -> Published:
+def follow(workplace: Workplace, published: Published, *, complete: bool = True) -> Published:
     """Do what the settings ask for after a publication; what is done already is left alone.
 
     What waits for a person is no publication yet; one that is not `whole` goes on.
     """
-    if done.waiting:
-        return done
-    if whole:
-        _note(done)
-    if done.public:
-        _collect(workplace, done.repo_id)
-    return replace(done, reclaimed=_prune(workplace, done.repo_id))
+    if published.waiting:
+        return published
+    if complete:
+        _note(published)
+    if published.public:
+        _collect(workplace, published.repo_id)
+    return replace(published, reclaimed=_prune(workplace, published.repo_id))
 
 
-def _note(done: Published) -> None:
+def _note(published: Published) -> None:
     """Leave word in the job's folder, by which `bot clean` knows that it is over."""
-    job = JobFolder(Path(done.folder).parent)
+    job = JobFolder(Path(published.folder).parent)
     if job.release.is_dir():
-        told = {"repo_id": done.repo_id, "commit": done.commit, "url": done.url}
-        keep_text(job.published, json.dumps(told) + "\n")
+        record = {"repo_id": published.repo_id, "commit": published.commit, "url": published.url}
+        keep_text(job.published, json.dumps(record) + "\n")
 
 
 def _collect(workplace: Workplace, repo_id: str) -> None:
@@ -55,14 +55,14 @@ def _collect(workplace: Workplace, repo_id: str) -> None:
 
 def _prune(workplace: Workplace, repo_id: str) -> int:
     """Bytes of storage given back; none where the settings keep everything."""
-    wanted = workplace.settings.publish
-    if not wanted.prune:
+    settings = workplace.settings.publish
+    if not settings.prune:
         return 0
     try:
-        gone = reclaim(workplace.publisher(repo_id), repo_id, wanted.keep_builds)
+        replaced_files = reclaim(workplace.publisher(repo_id), repo_id, settings.keep_builds)
     except BotError as error:
         workplace.narrator.say(f"{repo_id} keeps the storage of replaced files: {error}")
         return 0
-    for one in gone:
-        workplace.narrator.say(f"{repo_id}: gave back {one.path}, {one.bytes} bytes")
-    return sum(one.bytes for one in gone)
+    for file in replaced_files:
+        workplace.narrator.say(f"{repo_id}: gave back {file.path}, {file.bytes} bytes")
+    return sum(file.bytes for file in replaced_files)

@@ -29,13 +29,13 @@ def pull_of(hub: Hub, repo_id: str, key: str) -> HubPull | None:
 
     Raises GateError for one that a person closed.
     """
-    found = Community(hub).pull(repo_id, mark(key))
-    if found is not None and found.status == "closed":
+    pull = Community(hub).pull(repo_id, mark(key))
+    if pull is not None and pull.status == "closed":
         raise GateError(
-            f"{repo_id} is not published: {found.url} was closed without a merge; "
+            f"{repo_id} is not published: {pull.url} was closed without a merge; "
             "open it again on the Hub, or build something else"
         )
-    return found
+    return pull
 
 
 def ask_people(
@@ -47,27 +47,27 @@ def ask_people(
     nobody else sees yet, the measured files are verified; card and changelog are as people left
     them. Raises GateError for what a person refused, Differs for what was merged otherwise.
     """
-    repo_id, found = before.repo_id, pull_of(hub, before.repo_id, key)
-    there = {file.path for file in before.files}
-    gone = tuple(path for path in update.deletions if path in there)
+    repo_id, pull = before.repo_id, pull_of(hub, before.repo_id, key)
+    held_paths = {file.path for file in before.files}
+    deletions = tuple(path for path in update.deletions if path in held_paths)
     changed = differing(before, update.files)
-    if found is not None and found.status == "merged" and before.private:
+    if pull is not None and pull.status == "merged" and before.private:
         verify_held(hub, repo_id, before.commit, measured_files(update))
-        return found
-    if (found is None or found.status == "merged") and (changed or gone):
+        return pull
+    if (pull is None or pull.status == "merged") and (changed or deletions):
         title, _, description = update.message.partition("\n\n")
         paths = {path: Path(update.files[path].path) for path in order_of(changed)}
-        found = Community(hub).propose(
-            repo_id, paths, title, description, before.commit, mark(key), gone
+        pull = Community(hub).propose(
+            repo_id, paths, title, description, before.commit, mark(key), deletions
         )
-    if found is None and before.private:
+    if pull is None and before.private:
         raise GateError(
             f"{repo_id} holds this build already and nobody agreed to it; "
             "show it on the Hub yourself"
         )
-    if found is not None and found.status == "open":
-        tell_people(hub, repo_id, found, evaluation)
-    return found
+    if pull is not None and pull.status == "open":
+        tell_people(hub, repo_id, pull, evaluation)
+    return pull
 
 
 def tell_people(hub: Hub, repo_id: str, pull: HubPull, evaluation: str) -> None:
@@ -88,12 +88,12 @@ def mark(key: str) -> str:
 
 def evaluation_comment(card: str, gate: str) -> str:
     """What a person decides on, as a comment: the card's benchmarks and the gate's verdict."""
-    shown = [text for name, text in sections(card) if name.startswith("benchmark")]
-    table = _PICTURE.sub("", "".join(shown)).strip()
-    said = (
+    benchmarks = [text for name, text in sections(card) if name.startswith("benchmark")]
+    table = _PICTURE.sub("", "".join(benchmarks)).strip()
+    comment = (
         f"{EVALUATION}\n{table}\n\n## Gate\n\n```text\n{gate.strip()}\n```\n\n"
         "Merge this pull request to agree, or close it to refuse; then run the same command again. "
         "After a merge every file is compared with what was measured before the repository is "
         "shown.\n"
     )
-    return said[:LONGEST]
+    return comment[:LONGEST]

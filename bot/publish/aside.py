@@ -27,7 +27,7 @@ def publish_aside(
     key: str,
     *,
     private: bool,
-    told: Callable[[int], None] = lambda _step: None,
+    report_step: Callable[[int], None] = lambda _step: None,
     look: Callable[[Release], None] = lambda _held: None,
 ) -> tuple[Pushed, Release]:
     """As `upload.publish`, through a pull request of the build with this key.
@@ -36,15 +36,15 @@ def publish_aside(
     Raises PublishError where somebody else changed the repository meanwhile.
     """
     repo_id, community = before.repo_id, Community(hub)
-    there = {file.path for file in before.files}
-    gone = tuple(path for path in update.deletions if path in there)
+    held_paths = {file.path for file in before.files}
+    deletions = tuple(path for path in update.deletions if path in held_paths)
     changed = order_of(differing(before, update.files))
-    if changed or gone:
-        pull = _proposed(hub, before, update, key, changed, gone)
-        told(1)
+    if changed or deletions:
+        pull = _proposed(hub, before, update, key, changed, deletions)
+        report_step(1)
         try:
             look(verify_held(hub, repo_id, pull.ref, update.files))
-            told(2)
+            report_step(2)
             if hub.head(repo_id) != before.commit:
                 raise moved_on(repo_id)
             community.merge(repo_id, pull)
@@ -52,24 +52,31 @@ def publish_aside(
             community.close(repo_id, pull, f"Not merged: {error}")
             raise
     held = verify_held(hub, repo_id, "main", update.files)
-    if not changed and not gone:
+    if not changed and not deletions:
         look(held)
     if held.private and not private:
         hub.make_public(repo_id)
-    told(3)
-    return Pushed(repo_id=repo_id, commit=held.commit, changed=(*changed, *gone)), held
+    report_step(3)
+    return Pushed(repo_id=repo_id, commit=held.commit, changed=(*changed, *deletions)), held
 
 
 def _proposed(
-    hub: Hub, before: Release, update: Update, key: str, changed: Sequence[str], gone: Sequence[str]
+    hub: Hub,
+    before: Release,
+    update: Update,
+    key: str,
+    changed: Sequence[str],
+    deletions: Sequence[str],
 ) -> HubPull:
     """The build's open pull request: that of a stopped run, if it holds just this, or a new one."""
     repo_id, community = before.repo_id, Community(hub)
-    found = community.pull(repo_id, mark(key))
-    if found is not None and found.status == "open":
-        if not differing(hub.release(repo_id, found.ref), update.files):
-            return found
-        community.close(repo_id, found, "Made again otherwise.")
+    pull = community.pull(repo_id, mark(key))
+    if pull is not None and pull.status == "open":
+        if not differing(hub.release(repo_id, pull.ref), update.files):
+            return pull
+        community.close(repo_id, pull, "Made again otherwise.")
     title, _, description = update.message.partition("\n\n")
     paths = {path: Path(update.files[path].path) for path in changed}
-    return community.propose(repo_id, paths, title, description, before.commit, mark(key), gone)
+    return community.propose(
+        repo_id, paths, title, description, before.commit, mark(key), deletions
+    )

@@ -57,16 +57,16 @@ class Unfit(Differs):
         self.path, self.why = path, why
 
 
-def read_as_written(repo_id: str, meant: Mapping[str, Any], read: Mapping[str, Any]) -> None:
+def read_as_written(repo_id: str, written: Mapping[str, Any], read: Mapping[str, Any]) -> None:
     """Raise Unfit unless the Hub read a card's front matter as it was meant; it may add to it."""
-    for key, value in meant.items():
+    for key, value in written.items():
         if key in INDEXED and not set(_words(value)) <= set(_words(read.get(key))):
             raise Unfit(repo_id, "README.md", f"the Hub does not read its {key} as it was written")
 
 
 def _words(value: Any) -> list[str]:
     """One value or a list of them, as text."""
-    return [str(one) for one in (value if isinstance(value, list) else [value])]
+    return [str(word) for word in (value if isinstance(value, list) else [value])]
 
 
 def verify_held(hub: Hub, repo_id: str, commit: str, files: Mapping[str, Built]) -> Release:

@@ -82,12 +82,12 @@ class Version:
 
 
 def held_already(
-    workplace: Workplace, repo_id: str, order: Order, *, private: bool, others: bool = False
+    workplace: Workplace, repo_id: str, order: Order, *, private: bool, superset: bool = False
 ) -> Published | None:
     """What a repository holds when all of this order is published there; else None.
 
     Two requests. Whoever made it: all inputs were the same, and every file is as its provenance
-    says. With `others` it may hold more tiers, leave out what its gate refused, and describe them
+    says. With `superset` it may hold more tiers, leave out what its gate refused, and describe them
     otherwise.
     """
     try:
@@ -96,10 +96,10 @@ def held_already(
         return None
     if release.private and not private:
         return None
-    made = said_of(workplace.hub, release)
-    if made is None or not is_whole(release, made):
+    statement = said_of(workplace.hub, release)
+    if statement is None or not is_whole(release, statement):
         return None
-    if not (made.asked.holds(order.asked) if others else made.is_of(order.asked)):
+    if not (statement.asked.holds(order.asked) if superset else statement.is_of(order.asked)):
         return None
     return Published(
         repo_id=repo_id,
@@ -135,16 +135,18 @@ def send_release(
         aside = workplace.settings.publish.hidden == "pull-request"
         before = (open_public if aside and not private else open_private)(hub, repo_id)
         try:
-            done = _sent(workplace, before, files, message, key, report, private=private)
+            published = _sent(workplace, before, files, message, key, report, private=private)
         except PublishError:
             before = hub.release(repo_id)
-            there = standing(hub, before, files)
-            if there is None or RESULTS in there:  # it is not another machine's, with its own times
+            standing_files = standing(hub, before, files)
+            if (
+                standing_files is None or RESULTS in standing_files
+            ):  # it is not another machine's, with its own times
                 raise
-            done = _sent(workplace, before, files, message, key, report, private=private)
-    if done.waiting is None:
-        tag(workplace, repo_id, f"build-{key[:12]}", done.commit)
-    return done
+            published = _sent(workplace, before, files, message, key, report, private=private)
+    if published.waiting is None:
+        tag(workplace, repo_id, f"build-{key[:12]}", published.commit)
+    return published
 
 
 def _sent(
@@ -158,11 +160,11 @@ def _sent(
     private: bool,
 ) -> Published:
     """One attempt on a repository as it was."""
-    repo_id, wanted = before.repo_id, workplace.settings.publish
+    repo_id, settings = before.repo_id, workplace.settings.publish
     hub = workplace.publisher(repo_id)
-    release, aside = Path(files[CARD].path).parent, wanted.hidden == "pull-request"
+    release, aside = Path(files[CARD].path).parent, settings.hidden == "pull-request"
     update = _update(hub, before, files, message)
-    if wanted.approval == "pull-request":
+    if settings.approval == "pull-request":
         pull = ask_people(hub, before, update, key, _evaluation(release))
         if pull is not None and pull.status == "open":
             return _waiting(workplace, repo_id, pull, release)
@@ -174,11 +176,11 @@ def _sent(
         update,
         key if aside else None,
         private=private,
-        told=lambda step: report(step, 3),
+        report_step=lambda step: report(step, 3),
         look=lambda held: _look(hub, held, files, update.files),
     )
-    for left in update.left:
-        workplace.narrator.say(f"{repo_id}: {left}")
+    for note in update.notes:
+        workplace.narrator.say(f"{repo_id}: {note}")
     return Published(
         repo_id=repo_id,
         url=f"{hub.endpoint}/{repo_id}",
@@ -193,9 +195,9 @@ def _sent(
 
 def _update(hub: Hub, before: Release, files: Mapping[str, Built], message: str) -> Update:
     """What is to be changed: nothing where the repository holds this build already."""
-    there = standing(hub, before, files)
-    if there is not None:
-        return Update(files=there, deletions=(), message=message, left=())
+    standing_files = standing(hub, before, files)
+    if standing_files is not None:
+        return Update(files=standing_files, deletions=(), message=message, notes=())
     folder = Path(files[CARD].path).parent.with_name("merged")
     return plan_update(hub, before, files, message, folder, _today())
 
@@ -207,12 +209,14 @@ def _commit(
     aside: str | None,
     *,
     private: bool,
-    told: Callable[[int], None],
+    report_step: Callable[[int], None],
     look: Callable[[Release], None],
 ) -> tuple[Pushed, Release]:
     """Straight to main, or through a pull request of the build with the key `aside`."""
     if aside is not None:
-        return publish_aside(hub, before, update, aside, private=private, told=told, look=look)
+        return publish_aside(
+            hub, before, update, aside, private=private, report_step=report_step, look=look
+        )
     return publish_commit(
         hub,
         before.repo_id,
@@ -221,12 +225,12 @@ def _commit(
         private=private,
         deletions=update.deletions,
         before=before,
-        told=told,
+        report_step=report_step,
         look=look,
     )
 
 
-def _look(hub: Hub, held: Release, made: Mapping[str, Built], sent: Mapping[str, Built]) -> None:
+def _look(hub: Hub, held: Release, files: Mapping[str, Built], sent: Mapping[str, Built]) -> None:
     """Whether the Hub reads the card as it was meant, and its commands fetch our files there.
 
     A card of somebody else's says what it likes. Raises Unfit.
@@ -235,9 +239,9 @@ def _look(hub: Hub, held: Release, made: Mapping[str, Built], sent: Mapping[str,
         return
     text = Path(sent[CARD].path).read_text(encoding="utf-8")
     read_as_written(held.repo_id, front_matter_of(text), hub.card_data(held.repo_id, held.commit))
-    ours, there = tuple(made), tuple(file.path for file in held.files)
-    card = Path(made[CARD].path).read_text(encoding="utf-8")
-    if (wrong := astray(card, held.repo_id, ours, there)) is not None:
+    ours, paths = tuple(files), tuple(file.path for file in held.files)
+    card = Path(files[CARD].path).read_text(encoding="utf-8")
+    if (wrong := astray(card, held.repo_id, ours, paths)) is not None:
         raise Unfit(held.repo_id, CARD, f"{wrong}; rename the other file there")
 
 
@@ -313,10 +317,10 @@ def _unshortened(hub: Hub, repo_id: str, revision: str) -> str:
     writer = Writer(hub)
     if any(ref.name == revision for ref in writer.refs(repo_id)):
         return revision
-    found = [one for one in writer.history(repo_id, HISTORY) if one.startswith(revision)]
-    if len(found) > 1:
-        raise SourceError(f"{repo_id} has {len(found)} commits {revision}…; name more digits")
-    return found[0] if found else revision
+    commits = [commit for commit in writer.history(repo_id, HISTORY) if commit.startswith(revision)]
+    if len(commits) > 1:
+        raise SourceError(f"{repo_id} has {len(commits)} commits {revision}…; name more digits")
+    return commits[0] if commits else revision
 
 
 def published_builds(workplace: Workplace, repo_id: str) -> tuple[Version, ...]:
@@ -327,7 +331,7 @@ def published_builds(workplace: Workplace, repo_id: str) -> tuple[Version, ...]:
     ours = [(name, commit) for name, commit in named.items() if name.startswith(TAG)]
     if order[0] not in named.values():  # made again with other names or card: the tag stays back
         ours.append(("main", order[0]))
-    ours.sort(key=lambda one: order.index(one[1]) if one[1] in order else HISTORY)
+    ours.sort(key=lambda build: order.index(build[1]) if build[1] in order else HISTORY)
     return tuple(
         Version(name=name, commit=commit, current=commit == order[0]) for name, commit in ours
     )

@@ -39,7 +39,7 @@ def replaced(
     present build, by sha256. Raises SourceError for a repository that is not there.
     """
     writer, head = Writer(hub), hub.release(repo_id)
-    if _said(hub, repo_id, head.commit) is None:  # not the bot's repository now
+    if _files_of_the_bot(hub, repo_id, head.commit) is None:  # not the bot's repository now
         return ()
     stored = writer.stored(repo_id)
     builds = list(_builds(hub, repo_id, writer.history(repo_id, HISTORY)))
@@ -47,7 +47,9 @@ def replaced(
     present = _large(head)
     if next_build is not None:
         present = (present - set(builds[0].values())) | set(next_build)
-    needed = present.union(*(_large(hub.release(repo_id, name)) for name in _kept(writer, repo_id)))
+    needed = present.union(
+        *(_large(hub.release(repo_id, name)) for name in _kept_revisions(writer, repo_id))
+    )
     first = 1 if next_build is None else 0
     for build in builds[first : first + keep]:
         needed |= set(build.values())
@@ -60,10 +62,10 @@ def replaced(
 
 def reclaim(hub: Hub, repo_id: str, keep: int = 0) -> tuple[Replaced, ...]:
     """Give back the storage of what `replaced` finds; it is gone for good."""
-    found = replaced(hub, repo_id, keep)
-    if found:
-        Writer(hub).discard(repo_id, [one.sha256 for one in found])
-    return found
+    replaced_files = replaced(hub, repo_id, keep)
+    if replaced_files:
+        Writer(hub).discard(repo_id, [file.sha256 for file in replaced_files])
+    return replaced_files
 
 
 def require_stored(hub: Hub, then: Release, paths: Mapping[str, str]) -> None:
@@ -71,16 +73,17 @@ def require_stored(hub: Hub, then: Release, paths: Mapping[str, str]) -> None:
     if not paths:
         return
     stored = Writer(hub).stored(then.repo_id)
-    gone = sorted(path for path, sha in paths.items() if sha not in stored)
-    if gone:
-        more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
+    lost_paths = sorted(path for path, sha in paths.items() if sha not in stored)
+    if lost_paths:
+        more = f" and {len(lost_paths) - 1} more" if len(lost_paths) > 1 else ""
         raise PublishError(
-            f"{then.repo_id} cannot go back to {then.commit[:12]}: the storage of {gone[0]}{more} "
-            "was given back (--prune); build that release again, or take a later revision"
+            f"{then.repo_id} cannot go back to {then.commit[:12]}: the storage of "
+            f"{lost_paths[0]}{more} was given back (--prune); build that release again, or take a "
+            "later revision"
         )
 
 
-def _kept(writer: Writer, repo_id: str) -> Iterator[str]:
+def _kept_revisions(writer: Writer, repo_id: str) -> Iterator[str]:
     """Revisions that lose no file."""
     for ref in writer.refs(repo_id):
         own = ref.kind == "tag" and ref.name.startswith(TAG)
@@ -90,22 +93,22 @@ def _kept(writer: Writer, repo_id: str) -> Iterator[str]:
 
 def _builds(hub: Hub, repo_id: str, commits: tuple[str, ...]) -> Iterator[Mapping[str, str]]:
     """The bot's builds in these commits, sha256 by path; each once, the newest first."""
-    seen = list[Mapping[str, str]]()
+    builds = list[Mapping[str, str]]()
     for commit in commits:
-        files = _said(hub, repo_id, commit)
-        if files is not None and files not in seen:
-            seen.append(files)
+        files = _files_of_the_bot(hub, repo_id, commit)
+        if files is not None and files not in builds:
+            builds.append(files)
             yield files
 
 
-def _said(hub: Hub, repo_id: str, commit: str) -> Mapping[str, str] | None:
+def _files_of_the_bot(hub: Hub, repo_id: str, commit: str) -> Mapping[str, str] | None:
     """The bot's files at a commit, as its provenance says."""
     try:
-        said = hub.read_json(repo_id, commit, provenance.NAME, provenance.LIMIT)
+        document = hub.read_json(repo_id, commit, provenance.NAME, provenance.LIMIT)
     except SourceError:  # somebody else's
         return None
-    made = provenance.parse_statement(said)
-    return made.files if made else None
+    statement = provenance.parse_statement(document)
+    return statement.files if statement else None
 
 
 def _large(release: Release) -> set[str]:

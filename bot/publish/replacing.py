@@ -23,51 +23,58 @@ SHARD = re.compile(r"-\d{5}-of-\d{5}(?=\.gguf$)")
 
 
 def replaced_by_update(
-    workplace: Workplace, plan: Plan[Sketch], order: Order, repo_id: str, *, others: bool = False
+    workplace: Workplace, plan: Plan[Sketch], order: Order, repo_id: str, *, superset: bool = False
 ) -> tuple[Replaced, ...]:
-    """What the same publication would give back in the end; `others` as for `held_already`.
+    """What the same publication would give back in the end; `superset` as for `held_already`.
 
     Nothing where a person has to merge it first. Plots of a release that is measured anew count as
     drawn anew.
     """
-    hub, wanted = workplace.hub, workplace.settings.publish
+    hub, publish = workplace.hub, workplace.settings.publish
     if not hub.exists(repo_id):
         return ()
-    if held_already(workplace, repo_id, order, private=wanted.private, others=others):
-        return replaced(hub, repo_id, wanted.keep_builds)
-    if wanted.approval != "none" or waits(workplace, repo_id, order):
+    if held_already(workplace, repo_id, order, private=publish.private, superset=superset):
+        return replaced(hub, repo_id, publish.keep_builds)
+    if publish.approval != "none" or waits(workplace, repo_id, order):
         return ()
-    made = said_of(hub, hub.release(repo_id))
-    if made is None:
+    statement = said_of(hub, hub.release(repo_id))
+    if statement is None:
         return ()
-    kept = [made.files[path] for path in _kept(workplace, plan, order, made)]
-    return replaced(hub, repo_id, wanted.keep_builds, next_build=kept)
+    kept_hashes = [statement.files[path] for path in _kept_paths(workplace, plan, order, statement)]
+    return replaced(hub, repo_id, publish.keep_builds, next_build=kept_hashes)
 
 
-def _kept(workplace: Workplace, plan: Plan[Sketch], order: Order, made: Made) -> Iterator[str]:
+def _kept_paths(
+    workplace: Workplace, plan: Plan[Sketch], order: Order, statement: Made
+) -> Iterator[str]:
     """Paths of a published build whose content the planned one has, too."""
-    settings, here = workplace.settings, _made_here(workplace, order)
+    settings, hashes_here = workplace.settings, _made_here(workplace, order)
     tiers = [recipe for recipe in plan.distinct if not recipe.plain]
-    same = [recipe for recipe in tiers if _is_asked(recipe.tier, order, made)]
-    files = {names.file_name(settings.publish, plan.model.name, one.tier, one.base) for one in same}
-    alike = not settings.quantize.stamp or made.bot == version("apex-bot")
-    for path, sha256 in made.files.items():
-        known = sha256 in here
+    same = [recipe for recipe in tiers if _is_asked(recipe.tier, order, statement)]
+    files = {
+        names.file_name(settings.publish, plan.model.name, recipe.tier, recipe.base)
+        for recipe in same
+    }
+    alike = not settings.quantize.stamp or statement.bot == version("apex-bot")
+    for path, sha256 in statement.files.items():
+        is_here = sha256 in hashes_here
         if SHARD.sub("", path) in files:
-            stays = known or alike
+            stays = is_here or alike
         elif path == MATRIX:
-            stays = any(one.imatrix for one in (tiers if known else same))
+            stays = any(recipe.imatrix for recipe in (tiers if is_here else same))
         elif path.startswith(BESIDE):
             stays = bool(same) and (settings.convert.projector != "none" or path != PROJECTOR)
         else:
-            stays = known and not path.endswith(".gguf")
+            stays = is_here and not path.endswith(".gguf")
         if stays:
             yield path
 
 
-def _is_asked(tier: str, order: Order, made: Made) -> bool:
+def _is_asked(tier: str, order: Order, statement: Made) -> bool:
     """Whether a tier that is published was asked for with the same inputs."""
-    return tier in made.recipes and order.asked.tiers.get(tier) == made.asked.tiers.get(tier)
+    return tier in statement.recipes and order.asked.tiers.get(tier) == statement.asked.tiers.get(
+        tier
+    )
 
 
 def _made_here(workplace: Workplace, order: Order) -> frozenset[str]:

@@ -18,8 +18,13 @@ def standing(hub: Hub, release: Release, files: Mapping[str, Built]) -> dict[str
     What differs between two machines, times above all, is no reason for a commit. None where it
     holds something else, or nothing whole.
     """
-    ours, made = provenance.of_files(files), said_of(hub, release)
-    if ours is None or made is None or not made.is_of(ours.asked) or not is_whole(release, made):
+    ours, statement = provenance.of_files(files), said_of(hub, release)
+    if (
+        ours is None
+        or statement is None
+        or not statement.is_of(ours.asked)
+        or not is_whole(release, statement)
+    ):
         return None
-    others = set(differing(release, files))
-    return {path: built for path, built in files.items() if path not in others}
+    differing_paths = set(differing(release, files))
+    return {path: built for path, built in files.items() if path not in differing_paths}

@@ -33,12 +33,12 @@ PLOTS = "plots/"  # drawn anew with every number: of no interest in a list of ch
 
 @dataclass(frozen=True, kw_only=True)
 class Update:
-    """What one commit shall do, and why; `left` says what was left alone."""
+    """What one commit shall do, and why; `notes` say what was left alone."""
 
     files: Mapping[str, Built]
     deletions: tuple[str, ...]
     message: str
-    left: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def plan_update(
@@ -51,24 +51,26 @@ def plan_update(
     """
     old = provenance.parse_statement(_json(hub, before, provenance.NAME))
     new = provenance.of_files(files)
-    there = {file.path: file for file in before.files}
-    mine = _owned(hub, before, old)
+    held_files = {file.path: file for file in before.files}
+    own_paths = _owned(hub, before, old)
     if foreign := [
-        p for p in differing(before, files) if p in there and p not in mine and p != CARD
+        p for p in differing(before, files) if p in held_files and p not in own_paths and p != CARD
     ]:
         raise PublishError(
             f"{before.repo_id} holds a {foreign[0]} that is not the bot's; rename it there or "
             "choose another repository with --to"
         )
-    wanted, left = dict(files), list[str]()
-    if CARD in there and CARD in files:
-        _merge_card(hub, before, wanted, folder, left)
-    gone = tuple(_gone(hub, before, old, files, left)) if old else ()
+    new_files, notes = dict(files), list[str]()
+    if CARD in held_files and CARD in files:
+        _merge_card(hub, before, new_files, folder, notes)
+    deletions = tuple(_deletions(hub, before, old, files, notes)) if old else ()
     why = list(provenance.reasons(old, new)) if old and new else []
-    if why or gone:
-        wanted[CHANGES] = _changelog(hub, before, folder, date, why, _replaced(old, new), gone)
-    message = _message(why, gone) if (why or gone) else first
-    return Update(files=wanted, deletions=gone, message=message, left=tuple(left))
+    if why or deletions:
+        new_files[CHANGES] = _changelog(
+            hub, before, folder, date, why, _replaced(old, new), deletions
+        )
+    message = _message(why, deletions) if (why or deletions) else first
+    return Update(files=new_files, deletions=deletions, message=message, notes=tuple(notes))
 
 
 def rollback_files(
@@ -84,17 +86,17 @@ def rollback_files(
         provenance.parse_statement(_json(hub, release, provenance.NAME)) for release in (now, then)
     ]
     ours = _owned(hub, now, held[0]) | _owned(hub, then, held[1])
-    there, wanted = ({f.path: f for f in release.files} for release in (now, then))
-    changed = [p for p in sorted(ours - {CHANGES}) if there.get(p) != wanted.get(p)]
+    files_now, files_then = ({f.path: f for f in release.files} for release in (now, then))
+    changed = [p for p in sorted(ours - {CHANGES}) if files_now.get(p) != files_then.get(p)]
     if not changed:
         return now.commit, ()
-    back = {path: file.sha256 for path in changed if (file := wanted.get(path)) and file.sha256}
+    back = {path: file.sha256 for path in changed if (file := files_then.get(path)) and file.sha256}
     require_stored(hub, then, back)
-    sent, left = dict[str, Built](), list[str]()
-    if CARD in changed and CARD in wanted and CARD in there:
+    sent, notes = dict[str, Built](), list[str]()
+    if CARD in changed and CARD in files_then and CARD in files_now:
         old = hub.read_text(repo_id, then.commit, CARD, TEXT_LIMIT)
-        sent[CARD] = _kept(folder / "then" / CARD, old or "")
-        _merge_card(hub, now, sent, folder, left)
+        sent[CARD] = _written(folder / "then" / CARD, old or "")
+        _merge_card(hub, now, sent, folder, notes)
         changed.remove(CARD)
     why = [f"back to what it was at {then.commit[:12]}"]
     sent[CHANGES] = _changelog(hub, now, folder, date, why, (), ())
@@ -109,25 +111,25 @@ def _owned(hub: Hub, before: Release, old: Made | None) -> frozenset[str]:
     """Paths that the bot put there. Before it wrote a provenance, results.json named them."""
     if old is not None:
         return BESIDE | frozenset(old.files)
-    found = _json(hub, before, "results.json")
-    if found is None or "tiers" not in found:
+    results = _json(hub, before, "results.json")
+    if results is None or "tiers" not in results:
         return frozenset()
     ours = (".gguf", ".png")
     return BESIDE | frozenset(f.path for f in before.files if f.path.endswith(ours))
 
 
-def _gone(
-    hub: Hub, before: Release, old: Made, files: Mapping[str, Built], left: list[str]
+def _deletions(
+    hub: Hub, before: Release, old: Made, files: Mapping[str, Built], notes: list[str]
 ) -> Iterator[str]:
     """Files of ours that the new build does not have; one that somebody changed stays."""
-    there = {file.path: file for file in before.files}
+    held_files = {file.path: file for file in before.files}
     for path in old.files:
-        if path in files or path not in there:
+        if path in files or path not in held_files:
             continue
-        if _is_as_made(hub, before, there[path], old):
+        if _is_as_made(hub, before, held_files[path], old):
             yield path
         else:
-            left.append(f"{path} is not the bot's any more and stays; remove it yourself")
+            notes.append(f"{path} is not the bot's any more and stays; remove it yourself")
 
 
 def _is_as_made(hub: Hub, before: Release, file: RepoFile, old: Made) -> bool:
@@ -140,15 +142,17 @@ def _is_as_made(hub: Hub, before: Release, file: RepoFile, old: Made) -> bool:
 
 
 def _merge_card(
-    hub: Hub, before: Release, wanted: dict[str, Built], folder: Path, left: list[str]
+    hub: Hub, before: Release, files: dict[str, Built], folder: Path, notes: list[str]
 ) -> None:
     held = hub.read_text(before.repo_id, before.commit, CARD, TEXT_LIMIT)
-    text = merged_card(held, Path(wanted[CARD].path).read_text(encoding="utf-8")) if held else None
+    text = merged_card(held, Path(files[CARD].path).read_text(encoding="utf-8")) if held else None
     if text is None:
-        left.append(f"{CARD} was written by somebody else and stays; its numbers are not the bot's")
-        del wanted[CARD]
+        notes.append(
+            f"{CARD} was written by somebody else and stays; its numbers are not the bot's"
+        )
+        del files[CARD]
     else:
-        wanted[CARD] = _kept(folder / CARD, text)
+        files[CARD] = _written(folder / CARD, text)
 
 
 def _replaced(old: Made | None, new: Made | None) -> list[str]:
@@ -164,22 +168,22 @@ def _changelog(
     date: str,
     why: Sequence[str],
     replaced: Sequence[str],
-    gone: Sequence[str],
+    deletions: Sequence[str],
 ) -> Built:
     """The repository's changelog with one more entry on top."""
     held = hub.read_text(before.repo_id, before.commit, CHANGES, TEXT_LIMIT) or TITLE
     lines = [
         *why,
         *(f"replaced: `{p}`" for p in replaced if not p.startswith(PLOTS)),
-        *(f"removed: `{p}`" for p in gone if not p.startswith(PLOTS)),
+        *(f"removed: `{p}`" for p in deletions if not p.startswith(PLOTS)),
     ]
     entry = f"\n## {date}\n\n" + "".join(f"- {line}\n" for line in lines)
     rest = held.removeprefix(TITLE)
-    return _kept(folder / CHANGES, TITLE + entry + rest if rest != held else entry + held)
+    return _written(folder / CHANGES, TITLE + entry + rest if rest != held else entry + held)
 
 
-def _message(why: Sequence[str], gone: Sequence[str]) -> str:
-    lines = [*why, *(f"removed: {path}" for path in gone)]
+def _message(why: Sequence[str], deletions: Sequence[str]) -> str:
+    lines = [*why, *(f"removed: {path}" for path in deletions)]
     return f"Update: {lines[0]}"[:200] + "\n\n" + "\n".join(f"* {line}" for line in lines)
 
 
@@ -192,6 +196,6 @@ def _json(hub: Hub, before: Release, path: str) -> dict[str, object] | None:
         return None
 
 
-def _kept(path: Path, text: str) -> Built:
+def _written(path: Path, text: str) -> Built:
     keep_text(path, text)
     return Built(path=str(path), bytes=path.stat().st_size, sha256=sha256(path))

@@ -35,7 +35,7 @@ def publish_commit(
     private: bool,
     deletions: Sequence[str] = (),
     before: Release | None = None,
-    told: Callable[[int], None] = lambda _step: None,
+    report_step: Callable[[int], None] = lambda _step: None,
     look: Callable[[Release], None] = lambda _held: None,
 ) -> tuple[Pushed, Release]:
     """Upload, verify, and only then show a repository; what it holds in the end.
@@ -49,7 +49,7 @@ def publish_commit(
     """
     before = before or open_private(hub, repo_id)
     pushed = upload(hub, before, files, message, deletions)
-    told(1)
+    report_step(1)
     try:
         held = verify_held(hub, repo_id, pushed.commit, files)
         look(held)
@@ -57,10 +57,10 @@ def publish_commit(
         if before.private or not pushed.changed:
             raise
         _put_back(hub, before, pushed, error)
-    told(2)
+    report_step(2)
     if held.private and not private:
         hub.make_public(repo_id)
-    told(3)
+    report_step(3)
     return pushed, held
 
 
@@ -107,14 +107,14 @@ def upload(
     meanwhile is an error of the Hub client, never overwritten.
     """
     changed = differing(before, files)
-    there = {file.path for file in before.files}
-    gone = tuple(path for path in deletions if path in there and path not in files)
-    if not changed and not gone:
+    held_paths = {file.path for file in before.files}
+    deleted = tuple(path for path in deletions if path in held_paths and path not in files)
+    if not changed and not deleted:
         return Pushed(repo_id=before.repo_id, commit=before.commit, changed=())
     order = order_of(changed)
     paths = {path: Path(files[path].path) for path in order}
-    commit = hub.commit(before.repo_id, paths, message, parent=before.commit, deletions=gone)
-    return Pushed(repo_id=before.repo_id, commit=commit, changed=(*order, *gone))
+    commit = hub.commit(before.repo_id, paths, message, parent=before.commit, deletions=deleted)
+    return Pushed(repo_id=before.repo_id, commit=commit, changed=(*order, *deleted))
 
 
 def order_of(paths: Iterable[str]) -> list[str]:

@@ -56,8 +56,8 @@ def from_json(kind: type[T], text: str | bytes) -> T:
 
 def schema_of(kind: type) -> str:
     """The JSON schema (2020-12) of a record as `to_json` writes it, with what docstrings say."""
-    made = TypeAdapter(kind).json_schema(mode="serialization")
-    return json.dumps({"$schema": SCHEMA} | made, indent=2, ensure_ascii=False) + "\n"
+    schema = TypeAdapter(kind).json_schema(mode="serialization")
+    return json.dumps({"$schema": SCHEMA} | schema, indent=2, ensure_ascii=False) + "\n"
 
 
 def digest(value: Any) -> str:

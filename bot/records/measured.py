@@ -183,12 +183,14 @@ class Comparison:
     adjusted: float | None = None  # p, corrected for all comparisons that were made beside it
 
 
-def supported_claim(found: Iterable[Comparison], measure: str, one: str, other: str) -> bool | None:
+def supported_claim(
+    comparisons: Iterable[Comparison], measure: str, one: str, other: str
+) -> bool | None:
     """Whether `one` is better than `other`: None where the tests cannot tell or were not made.
 
     Better is less KLD or perplexity, or more right answers.
     """
-    for comparison in found:
+    for comparison in comparisons:
         if comparison.measure != measure or {comparison.one, comparison.other} != {one, other}:
             continue
         if not comparison.differs:
@@ -198,12 +200,14 @@ def supported_claim(found: Iterable[Comparison], measure: str, one: str, other: 
     return None
 
 
-def best(found: Iterable[Comparison], measure: str, names: Sequence[str]) -> str | None:
+def best(comparisons: Iterable[Comparison], measure: str, names: Sequence[str]) -> str | None:
     """The one of `names` that is better than each of the others; None where that is not sure."""
-    listed = list(found)
+    all_comparisons = list(comparisons)
     for name in names:
-        others = [other for other in names if other != name]
-        if others and all(supported_claim(listed, measure, name, other) for other in others):
+        rivals = [other for other in names if other != name]
+        if rivals and all(
+            supported_claim(all_comparisons, measure, name, other) for other in rivals
+        ):
             return name
     return None
 

@@ -27,11 +27,11 @@ class TierStep:
     @classmethod
     def read(cls, name: str) -> Self | None:
         """The step of that name; None for another kind of step."""
-        found = _OF_A_TIER.fullmatch(name)
-        if found is None:
+        match = _OF_A_TIER.fullmatch(name)
+        if match is None:
             return None
-        (kind,) = (kind for kind in get_args(Kind) if kind == found[1])
-        return cls(kind, found[2])
+        (kind,) = (kind for kind in get_args(Kind) if kind == match[1])
+        return cls(kind, match[2])
 
 
 @dataclass(frozen=True)
@@ -55,5 +55,5 @@ class MeasureStep:
     @classmethod
     def read(cls, name: str) -> Self | None:
         """The measure of that name; None for what is no measure."""
-        found = _MEASURE.fullmatch(name)
-        return cls(found[1], found[2], found[3]) if found else None
+        match = _MEASURE.fullmatch(name)
+        return cls(match[1], match[2], match[3]) if match else None

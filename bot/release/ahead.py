@@ -49,9 +49,9 @@ def model_name(workplace: Workplace, model: str) -> str:
 def renamed(model: str) -> Iterator[str]:
     """What of a model's own name is not in ours."""
     path = as_file(model)
-    said = names.labels_in(names.stem_of(path) if path else as_repo(model).split("/")[1])
-    if said is not None:
-        yield said
+    labels = names.labels_in(names.stem_of(path) if path else as_repo(model).split("/")[1])
+    if labels is not None:
+        yield labels
 
 
 def outlook(workplace: Workplace, plan: Plan[Sketch], repo_id: str) -> Iterator[str]:
@@ -68,25 +68,27 @@ def outlook(workplace: Workplace, plan: Plan[Sketch], repo_id: str) -> Iterator[
     try:
         held = hub.release(repo_id)
     except SourceError:
-        seen = "stays private" if settings.publish.private else "public once it is verified"
-        yield f"{repo_id} does not exist yet: it will be made, {seen}, with {len(files)} tiers"
+        shown = "stays private" if settings.publish.private else "public once it is verified"
+        yield f"{repo_id} does not exist yet: it will be made, {shown}, with {len(files)} tiers"
         yield from _refused(repo_id, files)
         return
-    there = {file.path for file in held.files}
-    old = _made(workplace, held) if provenance.NAME in there else None
-    foreign = sorted(there & {*files} - set(old.files if old else ()))
-    if foreign and RESULTS not in there:  # of before a provenance was written: ours
+    held_paths = {file.path for file in held.files}
+    old = _statement_in(workplace, held) if provenance.NAME in held_paths else None
+    foreign = sorted(held_paths & {*files} - set(old.files if old else ()))
+    if foreign and RESULTS not in held_paths:  # of before a provenance was written: ours
         raise PublishError(
             f"{repo_id} holds a {foreign[0]} that is not the bot's; rename it there or choose "
             "another repository with --to"
         )
-    yield from _update(repo_id, old, plan, there)
+    yield from _update(repo_id, old, plan, held_paths)
     yield from _refused(repo_id, files)
 
 
-def _update(repo_id: str, old: Made | None, plan: Plan[Sketch], there: set[str]) -> Iterator[str]:
+def _update(
+    repo_id: str, old: Made | None, plan: Plan[Sketch], held_paths: set[str]
+) -> Iterator[str]:
     if old is None:
-        yield f"{repo_id} exists, with {len(there)} files and none of the bot's: they stay"
+        yield f"{repo_id} exists, with {len(held_paths)} files and none of the bot's: they stay"
         return
     why = list(provenance.reasons(old, _planned(plan, old)))
     if why:
@@ -95,13 +97,13 @@ def _update(repo_id: str, old: Made | None, plan: Plan[Sketch], there: set[str])
         yield f"{repo_id} holds these tiers of this source: what is measured anew may change"
 
 
-def _made(workplace: Workplace, held: Release) -> Made | None:
+def _statement_in(workplace: Workplace, held: Release) -> Made | None:
     try:
         name, limit = provenance.NAME, provenance.LIMIT
-        said = workplace.hub.read_json(held.repo_id, held.commit, name, limit)
+        document = workplace.hub.read_json(held.repo_id, held.commit, name, limit)
     except SourceError:  # no JSON object: not the bot's
         return None
-    return provenance.parse_statement(said)
+    return provenance.parse_statement(document)
 
 
 def _planned(plan: Plan[Sketch], old: Made) -> Made:

@@ -53,13 +53,13 @@ def _require_order(tasks: Sequence[LaneTask]) -> None:
     if len(names) < len(tasks):
         raise ValueError("two tasks have one name")
     met: set[str] = set()
-    left = list(tasks)
-    while left:
-        ready = [task for task in left if met.issuperset(task.needs)]
+    unordered = list(tasks)
+    while unordered:
+        ready = [task for task in unordered if met.issuperset(task.needs)]
         if not ready:
-            raise ValueError(f"{left[0].name} has needs that nothing meets")
+            raise ValueError(f"{unordered[0].name} has needs that nothing meets")
         met.update(task.name for task in ready)
-        left = [task for task in left if task.name not in met]
+        unordered = [task for task in unordered if task.name not in met]
 
 
 class _Run:
@@ -73,14 +73,14 @@ class _Run:
         waiting: Callable[[BaseException, str], None],
     ) -> None:
         self._lanes, self._around, self._waiting = lanes, around, waiting
-        self._left, self._done = list(tasks), set[str]()
+        self._remaining, self._done = list(tasks), set[str]()
         self._changed, self._halt = threading.Condition(), threading.Event()
         self._error: BaseException | None = None
         self._sending: str | None = None
 
     def run(self) -> None:
         """Until all is done or an error ended it."""
-        lanes = {self._lanes[task.resource] for task in self._left} - {HERE}
+        lanes = {self._lanes[task.resource] for task in self._remaining} - {HERE}
         threads = [
             threading.Thread(target=self._work, args=(lane,), name=lane) for lane in sorted(lanes)
         ]
@@ -112,10 +112,10 @@ class _Run:
         """The lane's next task once its needs are met; None when there is none, or an error."""
         with self._changed:
             while not self._halt.is_set():
-                own = [task for task in self._left if self._lanes[task.resource] == lane]
+                own = [task for task in self._remaining if self._lanes[task.resource] == lane]
                 ready = [task for task in own if self._done.issuperset(task.needs)]
                 if ready:
-                    self._left.remove(ready[0])
+                    self._remaining.remove(ready[0])
                     self._sending = ready[0].name if lane == HERE else self._sending
                     return ready[0]
                 if not own:

@@ -52,19 +52,19 @@ def run_lanes(
     `on` are the lanes of the resources, this machine's unless given. Raises what the stages raise.
     Nothing becomes visible on the Hub.
     """
-    found = on or lanes(job.settings.llama)
-    tasks = _Tasks(job, repo_id).all(one_lane=found["gpu"] == "cpu")
-    outlook = Outlook(tasks, found, job.workplace.narrator.say)
+    lane_names = on or lanes(job.settings.llama)
+    tasks = _Tasks(job, repo_id).all(one_lane=lane_names["gpu"] == "cpu")
+    outlook = Outlook(tasks, lane_names, job.workplace.narrator.say)
 
     @contextmanager
     def around(task: LaneTask) -> Iterator[None]:
-        with timeline.on(task.name, found[task.resource]), outlook.watching(task):
+        with timeline.on(task.name, lane_names[task.resource]), outlook.watching(task):
             yield
 
     def waiting(error: BaseException, name: str) -> None:
         job.workplace.narrator.say(f"{error}; {name} goes on to its end (Ctrl-C stops it)")
 
-    run_tasks(tasks, found, around=around, waiting=waiting)
+    run_tasks(tasks, lane_names, around=around, waiting=waiting)
 
 
 def remake_lost(job: Job, repo_id: str) -> None:
@@ -91,7 +91,7 @@ class _Tasks:
     def __init__(self, job: Job, repo_id: str | None) -> None:
         self._job, self._repo_id = job, repo_id
         self._bench = Bench(job.workplace, job.tools, reference_of(job))
-        self._made: dict[str, Built] = {}  # by tier, as passes end
+        self._built: dict[str, Built] = {}  # by tier, as passes end
         self._recipes = {recipe.tier: recipe for recipe in job.plan.distinct}
 
     def all(self, *, one_lane: bool) -> list[LaneTask]:
@@ -123,12 +123,12 @@ class _Tasks:
 
     def _is_tight(self) -> bool:
         """Whether sent files are freed: settings say so, and the disk does not hold all tiers."""
-        wanted = self._job.settings.publish.free
-        if wanted != "short" or self._repo_id is None:
-            return wanted == "always" and self._repo_id is not None
+        when = self._job.settings.publish.free
+        if when != "short" or self._repo_id is None:
+            return when == "always" and self._repo_id is not None
         missing = [tier for tier in self._recipes if tier_files.known_tier(self._job, tier) is None]
-        left = sum(self._job.plan.predicted(self._recipes[tier]) for tier in missing)
-        return left + self._job.settings.reserve > free_disk(self._job.paths.folder)
+        bytes_left = sum(self._job.plan.predicted(self._recipes[tier]) for tier in missing)
+        return bytes_left + self._job.settings.reserve > free_disk(self._job.paths.folder)
 
     def _pass(self, tiers: tuple[str, ...], after: tuple[str, ...] = ()) -> list[LaneTask]:
         """Making some tiers, measuring and sending each."""
@@ -136,7 +136,7 @@ class _Tasks:
         name = f"make {', '.join(tiers)}"
 
         def work() -> None:
-            self._made.update(tier_files.quantize_some(self._job, tiers))
+            self._built.update(tier_files.quantize_some(self._job, tiers))
 
         needs = (MATRIX, *after) if weighed else after
         tasks = [LaneTask(name=name, resource="cpu", work=work, needs=needs)]
@@ -144,13 +144,13 @@ class _Tasks:
             tasks += self._tier(self._recipes[tier], name)
         return tasks
 
-    def _tier(self, recipe: Recipe, made: str) -> list[LaneTask]:
+    def _tier(self, recipe: Recipe, make_task: str) -> list[LaneTask]:
         tier, name = recipe.tier, f"measure {recipe.tier}"
         measure = LaneTask(
             name=name,
             resource="gpu",
             work=lambda: self._measure(tier),
-            needs=(made, REFERENCE),
+            needs=(make_task, REFERENCE),
         )
         if self._repo_id is None or recipe.plain:
             return [measure]
@@ -166,8 +166,8 @@ class _Tasks:
         missing = [tier for tier in self._recipes if not self._is_measured(tier)]
         if missing:
             largest = max(self._job.plan.predicted(self._recipes[tier]) for tier in missing)
-            others = len(self._job.settings.evaluation.others)
-            self._bench.prepare(largest, len(missing) + others)
+            other_files = len(self._job.settings.evaluation.others)
+            self._bench.prepare(largest, len(missing) + other_files)
 
     def _is_measured(self, tier: str) -> bool:
         built = tier_files.known_tier(self._job, tier)
@@ -180,12 +180,12 @@ class _Tasks:
 
         The gate's own looks at the file come first: it may be gone when all tiers are judged.
         """
-        built = self._made[tier]
+        built = self._built[tier]
         sound(self._job, tier, Path(built.path), built.sha256)
         subject = _subject(tier, built)
-        left = sum(not self._is_measured(tier) for tier in self._recipes)
-        others = len(self._job.settings.evaluation.others)
-        self._bench.divergence(subject, left + others)
+        tiers_left = sum(not self._is_measured(tier) for tier in self._recipes)
+        other_files = len(self._job.settings.evaluation.others)
+        self._bench.divergence(subject, tiers_left + other_files)
         for data in find_tasks(self._job.workplace):
             self._bench.tasks(subject, data)
         if self._job.settings.publish.free != "never" and self._job.settings.evaluation.speed:
@@ -201,12 +201,12 @@ class _Tasks:
         """A tier that the gate will refuse stays; what the Hub does not answer for goes later."""
         if self._repo_id is None:
             raise TypeError("nothing is sent without a repository")
-        job, built = self._job, self._made[tier]
+        job, built = self._job, self._built[tier]
         _, wrong = sound(job, tier, Path(built.path), built.sha256)
         measured = self._bench.known_divergence(_subject(tier, built))
         if measured and not wrong:
-            found = load_record(Divergence, measured.value["divergence"])
-            wrong = broken(tier, found, job.settings.gate)
+            divergence = load_record(Divergence, measured.value["divergence"])
+            wrong = broken(tier, divergence, job.settings.gate)
         if wrong:
             job.workplace.narrator.say(f"{tier} is not sent: {wrong}")
             return

@@ -57,19 +57,19 @@ def require_here(
     _refuse([*lacking_here(workplace, tiers, uses)])
 
 
-def _refuse(found: list[Lack]) -> None:
-    if found:
-        told = "; ".join(f"{'.'.join(map(str, place))}: {text}" for place, text in found)
-        raise SettingsError(f"a release cannot be made with these settings: {told}")
+def _refuse(lacks: list[Lack]) -> None:
+    if lacks:
+        error_text = "; ".join(f"{'.'.join(map(str, place))}: {text}" for place, text in lacks)
+        raise SettingsError(f"a release cannot be made with these settings: {error_text}")
 
 
 def lacking_here(
     workplace: Workplace, tiers: Sequence[str] = (), uses: Collection[str] = EVERY_USE
 ) -> Iterator[Lack]:
     """What lacks on this machine; no request is made."""
-    found = [*_lacking(workplace)]
-    yield from found
-    if not {place[0] for place, _ in found} & {"profiles", "quantize"}:  # else tiers are unknown
+    lacks = [*_lacking(workplace)]
+    yield from lacks
+    if not {place[0] for place, _ in lacks} & {"profiles", "quantize"}:  # else tiers are unknown
         for key, text in demo_texts.not_named(workplace.settings, uses, tiers):
             yield tuple(key.split(".")), text
 
@@ -95,8 +95,8 @@ def lacking_there(workplace: Workplace) -> Iterator[Lack]:
 
 def _asked(workplace: Workplace) -> Iterator[Look]:
     settings, hub = workplace.settings, workplace.hub
-    for number, wanted in enumerate(settings.evaluation.others):
-        yield ("evaluation", "others", number), partial(data.find_other, workplace, wanted)
+    for number, other in enumerate(settings.evaluation.others):
+        yield ("evaluation", "others", number), partial(data.find_other, workplace, other)
     for name, entry in settings.data.items():
         if entry.repository is not None and entry.commit is not None:
             at = (entry.repository, entry.commit, str(entry.path), entry.repository_type)
@@ -123,11 +123,11 @@ def _profiles(settings: Settings) -> None:
 
 
 def _devices(settings: Settings) -> None:
-    wanted = set(settings.llama.devices)
-    known = [device.name for device in library.devices()] if wanted else []
-    if missing := sorted(wanted - {*known}):
+    named = set(settings.llama.devices)
+    available = [device.name for device in library.devices()] if named else []
+    if missing := sorted(named - {*available}):
         raise SettingsError(
-            f"llama.cpp finds no device {missing[0]!r} here, only {', '.join(known)}"
+            f"llama.cpp finds no device {missing[0]!r} here, only {', '.join(available)}"
         )
 
 
@@ -136,11 +136,11 @@ def _templates(folder: Path) -> None:
 
 
 def _calibration(workplace: Workplace) -> Iterator[Look]:
-    wanted = workplace.settings.calibration
-    if (file := wanted.file) is not None:
+    calibration = workplace.settings.calibration
+    if (file := calibration.file) is not None:
         yield ("calibration", "file"), lambda: _matrix(file)
         return
-    for number, text in enumerate(wanted.texts):
+    for number, text in enumerate(calibration.texts):
         if (path := text.path) is not None:
             place = ("calibration", "texts", number)
             yield place, partial(_mixed, workplace, text, path)
@@ -158,12 +158,12 @@ def _matrix(path: Path) -> None:
 
 
 def _evaluation(workplace: Workplace) -> Iterator[Look]:
-    wanted = workplace.settings.evaluation
-    yield ("evaluation", "text"), lambda: _text(workplace, wanted.text)
-    for number, path in enumerate(wanted.tasks):
+    evaluation = workplace.settings.evaluation
+    yield ("evaluation", "text"), lambda: _text(workplace, evaluation.text)
+    for number, path in enumerate(evaluation.tasks):
         place = ("evaluation", "tasks", number)
         yield place, partial(_tasks, workplace, path)
-    for number, path in enumerate(wanted.imported):
+    for number, path in enumerate(evaluation.imported):
         place = ("evaluation", "imported", number)
         yield place, partial(read_imported, path)
     for name, entry in workplace.settings.data.items():
@@ -174,36 +174,38 @@ def _evaluation(workplace: Workplace) -> Iterator[Look]:
 def _entry(entry: DataSettings) -> None:
     if not entry.path.is_file():
         raise SettingsError(f"{entry.path} does not exist; mend its path")
-    if (found := sha256(entry.path)) != entry.sha256:
-        raise SettingsError(f"{entry.path} has the sha256 {found}; name the right file or hash")
+    if (file_sha256 := sha256(entry.path)) != entry.sha256:
+        raise SettingsError(
+            f"{entry.path} has the sha256 {file_sha256}; name the right file or hash"
+        )
 
 
-def _local(workplace: Workplace, wanted: Path) -> Path | None:
+def _local(workplace: Workplace, path: Path) -> Path | None:
     """The file that a value of `evaluation` means; None for one of a Hub."""
-    entry = workplace.settings.data.get(str(wanted))
+    entry = workplace.settings.data.get(str(path))
     if entry is None:
-        return wanted
+        return path
     return entry.path if entry.repository is None else None
 
 
-def _text(workplace: Workplace, wanted: Path) -> None:
-    path = _local(workplace, wanted)
+def _text(workplace: Workplace, name_or_path: Path) -> None:
+    path = _local(workplace, name_or_path)
     if path is None:
         return
     if path.is_file():
         _plain(path)
-    found = data.find_text(workplace)
-    decoded(found.path.read_bytes(), str(found.path))
+    text = data.find_text(workplace)
+    decoded(text.path.read_bytes(), str(text.path))
 
 
-def _tasks(workplace: Workplace, wanted: Path) -> None:
-    path = _local(workplace, wanted)
+def _tasks(workplace: Workplace, name_or_path: Path) -> None:
+    path = _local(workplace, name_or_path)
     if path is None:
         return
     if path.is_file():
         _plain(path)
-    found = data.find_task_set(workplace, wanted)
-    read_tasks(found.path, found.kind or "hellaswag", 1)
+    task_set = data.find_task_set(workplace, name_or_path)
+    read_tasks(task_set.path, task_set.kind or "hellaswag", 1)
 
 
 def _plain(path: Path) -> None:

@@ -28,7 +28,7 @@ class Outlook:
         say: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._left, self._lanes, self._count = list(tasks), lanes, len(tasks)
+        self._remaining, self._lanes, self._count = list(tasks), lanes, len(tasks)
         self._say, self._clock, self._said = say, clock, clock()
         self._took: dict[str, list[float]] = {}
         self._lock = threading.Lock()
@@ -39,25 +39,25 @@ class Outlook:
         began = self._clock()
         yield
         with self._lock:
-            self._left.remove(task)
+            self._remaining.remove(task)
             took = self._clock() - began
             if took > INSTANT:
                 self._took.setdefault(_kind(task), []).append(took)
-            left, due = self.left(), self._clock() - self._said >= EVERY
-            if left is None or not due or not self._left:
+            seconds, due = self.seconds_left(), self._clock() - self._said >= EVERY
+            if seconds is None or not due or not self._remaining:
                 return
             self._said = self._clock()
-            done = self._count - len(self._left)
-        self._say(f"{done} of {self._count} steps are done, about {span(left)} left")
+            done = self._count - len(self._remaining)
+        self._say(f"{done} of {self._count} steps are done, about {span(seconds)} left")
 
-    def left(self) -> float | None:
+    def seconds_left(self) -> float | None:
         """Seconds until the last task ends; None while nothing took any time."""
-        known = [took for every in self._took.values() for took in every]
-        if not known:
+        durations = [took for every in self._took.values() for took in every]
+        if not durations:
             return None
         lanes: dict[str, float] = {}
-        for task in self._left:
-            alike = self._took.get(_kind(task), known)
+        for task in self._remaining:
+            alike = self._took.get(_kind(task), durations)
             lane = self._lanes[task.resource]
             lanes[lane] = lanes.get(lane, 0.0) + sum(alike) / len(alike)
         return max(lanes.values(), default=0.0)

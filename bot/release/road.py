@@ -56,9 +56,9 @@ class Request:
     matrix: Path | None = None  # a ready importance matrix, for this time
     publishing: bool = False  # it shall end on a Hub
     built_only: bool = False  # and nothing is to be made for it
-    others: bool = False  # a build with more tiers, or another card, is as good
+    superset: bool = False  # a build with more tiers, or another card, is as good
     timeline: Timeline = field(default_factory=Timeline)
-    held: ExitStack = field(default_factory=ExitStack)  # locks, as long as the work takes
+    locks: ExitStack = field(default_factory=ExitStack)  # held as long as the work takes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,8 +121,8 @@ def local(request: Request, pinned: Pinned) -> Local:
         if path is None:
             raise SourceError(f"{request.model} is gone; check the path")
         return Local(path=path)
-    found = inspection.candidate(request.workplace, pinned.release)
-    return obtain.bring(request.workplace, found)
+    candidate = inspection.candidate(request.workplace, pinned.release)
+    return obtain.bring(request.workplace, candidate)
 
 
 def model(request: Request, local: Local) -> Model:
@@ -132,9 +132,9 @@ def model(request: Request, local: Local) -> Model:
 
 def job(request: Request, model: Model) -> Job:
     """The recipes of all tiers, in a folder that this process holds."""
-    made = Job(request.workplace, make_plan(request.workplace, model, request.tiers))
-    request.held.enter_context(made.paths.locked())
-    return made
+    new_job = Job(request.workplace, make_plan(request.workplace, model, request.tiers))
+    request.locks.enter_context(new_job.paths.locked())
+    return new_job
 
 
 def begun(request: Request, job: Job) -> None:
@@ -157,8 +157,8 @@ def begun(request: Request, job: Job) -> None:
 
 def _overlaps(request: Request) -> bool:
     """Whether tiers are made, measured and sent side by side."""
-    wanted = request.workplace.settings.publish
-    return request.publishing and wanted.overlap and not request.built_only
+    publish = request.workplace.settings.publish
+    return request.publishing and publish.overlap and not request.built_only
 
 
 def side_by_side(request: Request, job: Job, repo_id: str) -> None:
@@ -204,39 +204,39 @@ def good(job: Job, results: Results, looks: Looks, repo_id: str) -> Results:
 
 def files(job: Job, tiers: TierFiles, good: Results, repo_id: str) -> dict[str, Built]:
     """Everything that is published, by its path; the card is made last."""
-    made = describe.written(job, good, tiers.recipes, repo_id)
-    wrong = describe.wrong(job, good, made, repo_id)
+    release_files = describe.written(job, good, tiers.recipes, repo_id)
+    wrong = describe.wrong(job, good, release_files, repo_id)
     if wrong is not None:
         raise GateError(f"{repo_id} is not published: {wrong}")
-    return made
+    return release_files
 
 
 def verdict(job: Job, tiers: TierFiles, results: Results, looks: Looks, repo_id: str) -> Verdict:
     """Every rule held against tiers and release, and against the card where it gets that far."""
-    found = gating.gate(job, results, looks, repo_id)
-    if found.stops is not None:
-        return found
-    left = without_tiers(results, found.left_out)
-    made = describe.written(job, left, tiers.recipes, repo_id)
-    return with_card(found, describe.wrong(job, left, made, repo_id))
+    by_numbers = gating.gate(job, results, looks, repo_id)
+    if by_numbers.stops is not None:
+        return by_numbers
+    passing = without_tiers(results, by_numbers.left_out)
+    release_files = describe.written(job, passing, tiers.recipes, repo_id)
+    return with_card(by_numbers, describe.wrong(job, passing, release_files, repo_id))
 
 
 def held(request: Request, order: Order, repo_id: str) -> Published | None:
     """What the Hub holds of this order already, or shows to a person who has to agree."""
     workplace, private = request.workplace, request.workplace.settings.publish.private
-    found = held_already(workplace, repo_id, order, private=private, others=request.others)
-    return found or waits(workplace, repo_id, order)
+    on_hub = held_already(workplace, repo_id, order, private=private, superset=request.superset)
+    return on_hub or waits(workplace, repo_id, order)
 
 
 def published(request: Request, job: Job, files: dict[str, Built], repo_id: str) -> Published:
     """One commit, verified, then shown. Raises as `publication.send`."""
     source, private = job.plan.model.source, request.workplace.settings.publish.private
     message = f"APEX quants of {source.repo_id or job.plan.model.name} at {source.commit[:12]}"
-    done = send_release(job.workplace, repo_id, files, message, job.key, private=private)
-    if done.waiting is None:
+    on_hub = send_release(job.workplace, repo_id, files, message, job.key, private=private)
+    if on_hub.waiting is None:
         gating.forget_before(job, repo_id)
     measure.drop_logits(job)
-    return replace(done, lacks=(*job.plan.model.architecture.lacks, *job.lacks))
+    return replace(on_hub, lacks=(*job.plan.model.architecture.lacks, *job.lacks))
 
 
 def followed(request: Request, published: Published) -> Published:
@@ -287,16 +287,16 @@ BY_NAME = {stage.makes: stage for stage in STAGES}
 class Road:
     """One release on its way. What a stage made is kept; locks are held until the block ends.
 
-    `given` are values that lie here already, such as the job of a workflow's group.
+    `values` are those that lie here already, such as the job of a workflow's group.
     """
 
-    def __init__(self, request: Request, given: Mapping[str, Any] | None = None) -> None:
-        self._request, self._made = request, dict(given or {})
+    def __init__(self, request: Request, values: Mapping[str, Any] | None = None) -> None:
+        self._request, self._values = request, dict(values or {})
 
     def __enter__(self) -> Road:
         request = self._request
         request.workplace.narrator.listener = request.timeline.heard
-        request.held.__enter__()
+        request.locks.__enter__()
         return self
 
     def __exit__(
@@ -305,11 +305,11 @@ class Road:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._request.held.__exit__(kind, error, trace)
+        self._request.locks.__exit__(kind, error, trace)
 
     def value(self, name: str) -> Any:
         """What a stage makes, and before it those that it needs; raises what they raise."""
-        if "job" not in self._made:
+        if "job" not in self._values:
             self._check(name)
         return self._value(BY_NAME[name])
 
@@ -326,20 +326,20 @@ class Road:
             needs.require_here(workplace, request.tiers, reads)
 
     def _value(self, stage: Stage) -> Any:
-        if stage.makes in self._made:
-            return self._made[stage.makes]
-        found = self._known(stage)
-        for before in needed(stage.makes)[:-1] if found is None else ():
-            if before.makes in self._made:
+        if stage.makes in self._values:
+            return self._values[stage.makes]
+        value = self._known(stage)
+        for before in needed(stage.makes)[:-1] if value is None else ():
+            if before.makes in self._values:
                 continue
             self._value(before)
-            if before.long and (found := self._known(stage)) is not None:
+            if before.long and (value := self._known(stage)) is not None:
                 break
-        if found is None:
+        if value is None:
             with self._on(stage):
-                found = stage.work(**self._arguments(stage.work))
-        self._made[stage.makes] = found
-        return found
+                value = stage.work(**self._arguments(stage.work))
+        self._values[stage.makes] = value
+        return value
 
     def _known(self, stage: Stage) -> Any:
         return stage.known(**self._arguments(stage.known)) if stage.known else None
@@ -357,8 +357,8 @@ class Road:
 
 def needed(name: str) -> tuple[Stage, ...]:
     """The stages that a value takes, in their order; its own comes last."""
-    wanted = {*_needed(name)}
-    return tuple(stage for stage in STAGES if stage.makes in wanted)
+    names = {*_needed(name)}
+    return tuple(stage for stage in STAGES if stage.makes in names)
 
 
 def _needed(name: str) -> Iterator[str]:

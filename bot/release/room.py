@@ -32,10 +32,10 @@ def require_room(job: Job, at_a_time: Sequence[Collection[str]] = ()) -> None:
     What a stopped run left counts: it is gone on with, or gives its room back. `at_a_time`
     are tiers that lie there together, where others are removed before.
     """
-    left = tiers_left(job.workplace, job.plan, job.paths, job.key)
-    groups = at_a_time or [[*left]]
-    needed = max(sum(left.get(tier, 0) for tier in group) for group in groups)
-    if left:
+    bytes_left = tiers_left(job.workplace, job.plan, job.paths, job.key)
+    groups = at_a_time or [[*bytes_left]]
+    needed = max(sum(bytes_left.get(tier, 0) for tier in group) for group in groups)
+    if bytes_left:
         needed += max(_reference_room(job.settings, job.plan) - _logits(job), 0)
     require_free(job.paths.folder, needed, job.settings.reserve)
 
@@ -52,13 +52,13 @@ def require_room_ahead(workplace: Workplace, plan: Plan[Sketch]) -> None:
     What lies here of source, 16-bit file and tiers counts.
     """
     model, settings, space = plan.model, workplace.settings, workplace.folders
-    left = {recipe.tier: plan.predicted(recipe) for recipe in plan.distinct}
+    bytes_left = {recipe.tier: plan.predicted(recipe) for recipe in plan.distinct}
     needed, source = 0, model.source if isinstance(model, Model) else model.release
     if source is not None:
         order = asked.ordered(settings, plan.profiles, model.name, source.repo_id, source.commit)
-        left = tiers_left(workplace, plan, order.paths(space), order.key)
-    if left:
-        needed = sum(left.values()) + _reference_room(settings, plan)
+        bytes_left = tiers_left(workplace, plan, order.paths(space), order.key)
+    if bytes_left:
+        needed = sum(bytes_left.values()) + _reference_room(settings, plan)
     if not isinstance(model, Model) and model.release is not None:
         needed += source_room(workplace, model, model.release)
     require_free(space.root, needed, settings.reserve)
@@ -69,12 +69,12 @@ def tiers_left(
 ) -> dict[str, int]:
     """Bytes that each tier still takes which is not made, or was made and freed."""
     freed = _freed(workplace, key)
-    found = {}
+    bytes_left = {}
     for recipe in plan.distinct:
         file = tier_file(workplace.settings, plan, paths, recipe)
         if recipe.tier not in freed and not _is_made(file):
-            found[recipe.tier] = max(plan.predicted(recipe) - _begun(file), 0)
-    return found
+            bytes_left[recipe.tier] = max(plan.predicted(recipe) - _begun(file), 0)
+    return bytes_left
 
 
 def _freed(workplace: Workplace, key: str) -> set[str]:
@@ -115,10 +115,10 @@ def _reference_room(settings: Settings, plan: Plan[Any]) -> int:
 
 def reference_guess(settings: Settings, vocabulary: int) -> int:
     """Bytes for the reference's log-probabilities; a token is taken to be three bytes."""
-    wanted = settings.evaluation
-    size = wanted.text.stat().st_size if wanted.text.is_file() else NOT_HERE
-    chunks = size // (3 * wanted.context) + 1
-    return base_bytes(vocabulary, wanted.context, min(chunks, wanted.chunks or chunks))
+    evaluation = settings.evaluation
+    size = evaluation.text.stat().st_size if evaluation.text.is_file() else NOT_HERE
+    chunks = size // (3 * evaluation.context) + 1
+    return base_bytes(vocabulary, evaluation.context, min(chunks, evaluation.chunks or chunks))
 
 
 def _is_made(file: Path) -> bool:

@@ -123,7 +123,7 @@ def read_timeline(path: Path) -> tuple[Span, ...]:
         raise SourceError(f"{path} does not exist; run `bot publish` first")
     try:
         events = json.loads(path.read_text(encoding="utf-8"))["traceEvents"]
-        found = [
+        spans = [
             Span(
                 name=str(event["name"]),
                 lane=LANES[event["tid"]],
@@ -137,7 +137,7 @@ def read_timeline(path: Path) -> tuple[Span, ...]:
         ]
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise SourceError(f"{path} is no timeline; remove it") from error
-    return tuple(sorted(found, key=lambda span: (span.start, span.part, -span.end)))
+    return tuple(sorted(spans, key=lambda span: (span.start, span.part, -span.end)))
 
 
 def busy(spans: Sequence[Span]) -> float:
@@ -152,33 +152,33 @@ def busy(spans: Sequence[Span]) -> float:
 def timeline_text(spans: Sequence[Span], width: int) -> str:
     """The last run's spans, a line for each piece of work, and how busy each resource was."""
     last = max((span.run for span in spans), default=0)
-    shown = [span for span in spans if span.run == last and not span.part]
-    if not shown:
+    tasks = [span for span in spans if span.run == last and not span.part]
+    if not tasks:
         return "nothing was done"
-    begin, end = min(span.start for span in shown), max(span.end for span in shown)
-    whole = max(end - begin, 1e-9)
-    longest = min(max(len(span.name) for span in shown), 34)
+    begin, end = min(span.start for span in tasks), max(span.end for span in tasks)
+    total = max(end - begin, 1e-9)
+    longest = min(max(len(span.name) for span in tasks), 34)
     room = max(width - longest - 30, 10)
     lines = [
         f"{span.start - begin:8.1f} {span.seconds:8.1f}  {span.lane:<7}  "
-        f"{span.name[:longest]:<{longest}}  {_bar(span, begin, whole, room)}".rstrip()
-        for span in shown
+        f"{span.name[:longest]:<{longest}}  {_bar(span, begin, total, room)}".rstrip()
+        for span in tasks
     ]
-    return "\n".join([f"{'start':>8} {'seconds':>8}  on", *lines, "", *_summary(shown, whole)])
+    return "\n".join([f"{'start':>8} {'seconds':>8}  on", *lines, "", *_summary(tasks, total)])
 
 
-def _bar(span: Span, begin: float, whole: float, room: int) -> str:
-    first = min(int((span.start - begin) / whole * room), room - 1)
-    last = max(round((span.end - begin) / whole * room), first + 1)
+def _bar(span: Span, begin: float, total: float, room: int) -> str:
+    first = min(int((span.start - begin) / total * room), room - 1)
+    last = max(round((span.end - begin) / total * room), first + 1)
     return " " * first + MARKS[span.lane] * (last - first)
 
 
-def _summary(shown: Sequence[Span], whole: float) -> Iterator[str]:
+def _summary(tasks: Sequence[Span], total: float) -> Iterator[str]:
     """The whole, each resource's part of it, and what one after another would have taken."""
-    total = 0.0
+    busy_seconds = 0.0
     for lane in LANES:
-        seconds = busy([span for span in shown if span.lane == lane])
-        total += seconds
+        seconds = busy([span for span in tasks if span.lane == lane])
+        busy_seconds += seconds
         if seconds:
-            yield f"{lane:<8} {seconds:8.1f} s busy, {seconds / whole:4.0%} of the time"
-    yield f"{'in all':<8} {whole:8.1f} s; one after another {total:.1f} s"
+            yield f"{lane:<8} {seconds:8.1f} s busy, {seconds / total:4.0%} of the time"
+    yield f"{'in all':<8} {total:8.1f} s; one after another {busy_seconds:.1f} s"

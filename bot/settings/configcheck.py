@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from bot.errors import SettingsError
 from bot.records.coding import SCHEMA
-from bot.settings.mistakes import each
+from bot.settings.mistakes import each_mistake
 from bot.settings.settings import Settings, load, read_file
 
 
@@ -44,37 +44,37 @@ def mistakes(file: Path) -> list[Mistake]:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
         return [Mistake(line=line, key="", text=f"not YAML: {error.problem or error.context}")]
-    found = [*_twice(root, ())]
+    file_mistakes = [*_twice(root, ())]
     try:
         Settings.model_validate(read_file(file))
     except ValidationError as error:
-        found += [_mistake(root, place, text) for place, text in each(error)]
+        file_mistakes += [_mistake(root, place, text) for place, text in each_mistake(error)]
     except SettingsError as error:
-        found.append(Mistake(line=1, key="", text=str(error).removeprefix(f"{file} ")))
-    return sorted(set(found), key=lambda mistake: (mistake.line, mistake.key))
+        file_mistakes.append(Mistake(line=1, key="", text=str(error).removeprefix(f"{file} ")))
+    return sorted(set(file_mistakes), key=lambda mistake: (mistake.line, mistake.key))
 
 
 def check(file: Path) -> list[Mistake]:
     """As `mistakes`; and where there are none, whether file and environment go together."""
-    found = mistakes(file)
-    if not found:
+    file_mistakes = mistakes(file)
+    if not file_mistakes:
         load(file)
-    return found
+    return file_mistakes
 
 
-def at_lines(file: Path, found: Iterable[tuple[Sequence[int | str], str]]) -> list[Mistake]:
+def at_lines(file: Path, problems: Iterable[tuple[Sequence[int | str], str]]) -> list[Mistake]:
     """What is wrong at some keys, with the lines on which these stand, or their sections."""
     root = yaml.compose(file.read_text(encoding="utf-8-sig"), Loader=yaml.SafeLoader)
-    return [_mistake(root, place, text) for place, text in found]
+    return [_mistake(root, place, text) for place, text in problems]
 
 
 def settings_schema() -> str:
     """The JSON schema of bot.yaml."""
-    made = Settings.model_json_schema(mode="validation")
+    schema = Settings.model_json_schema(mode="validation")
     for name in ("workdir", "hub", "llama"):  # defaults of the machine that made the schema
-        made["properties"].get(name, {}).pop("default", None)
+        schema["properties"].get(name, {}).pop("default", None)
     head = {"$schema": SCHEMA, "title": "bot.yaml of apex-bot"}
-    cleaned = _without_local(made)
+    cleaned = _without_local(schema)
     return json.dumps(head | {k: v for k, v in cleaned.items() if k != "title"}, indent=2) + "\n"
 
 
@@ -84,10 +84,10 @@ def _without_local(value: Any) -> Any:
         return [_without_local(inner) for inner in value]
     if not isinstance(value, dict):
         return value
-    kept = {key: _without_local(inner) for key, inner in value.items()}
-    if any("/" in str(part) for part in _leaves(kept.get("default"))):
-        del kept["default"]
-    return kept
+    cleaned = {key: _without_local(inner) for key, inner in value.items()}
+    if any("/" in str(part) for part in _leaves(cleaned.get("default"))):
+        del cleaned["default"]
+    return cleaned
 
 
 def _leaves(value: Any) -> Iterator[Any]:
@@ -126,13 +126,13 @@ def _step(node: yaml.Node | None, part: int | str) -> tuple[int, yaml.Node] | No
 def _twice(node: yaml.Node | None, path: tuple[str, ...]) -> Iterator[Mistake]:
     """Keys that stand twice: YAML keeps the last one silently."""
     if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
+        names: set[str] = set()
         for key, value in node.value:
             name = str(key.value)
-            if name in seen:
+            if name in names:
                 line = key.start_mark.line + 1
                 yield Mistake(line=line, key=".".join((*path, name)), text="stands here twice")
-            seen.add(name)
+            names.add(name)
             yield from _twice(value, (*path, name))
     elif isinstance(node, yaml.SequenceNode):
         for number, value in enumerate(node.value):

@@ -47,17 +47,17 @@ def _section(kind: Any) -> type[BaseModel] | None:
 
 
 def _takes(kind: Any) -> str:
-    origin, given = get_origin(kind), get_args(kind)
+    origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        return _takes(given[0])
+        return _takes(arguments[0])
     if origin is Literal:
-        return ", ".join(map(str, given))
+        return ", ".join(map(str, arguments))
     if origin in (Union, UnionType):
-        return " or ".join(_takes(one) for one in given if one is not NoneType)
+        return " or ".join(_takes(part) for part in arguments if part is not NoneType)
     if origin is tuple:
-        return f"a list: {_takes(given[0])}"
+        return f"a list: {_takes(arguments[0])}"
     if origin is dict:
-        return f"names with each {_takes(given[1])}"
+        return f"names with each {_takes(arguments[1])}"
     section = _section(kind)
     if section is not None:
         return "a map of " + ", ".join(f"`{name}`" for name in section.model_fields)

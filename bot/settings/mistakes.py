@@ -45,22 +45,24 @@ _KINDS = {
 }
 
 
-def each(error: ValidationError) -> list[tuple[tuple[int | str, ...], str]]:
+def each_mistake(error: ValidationError) -> list[tuple[tuple[int | str, ...], str]]:
     """Where and what is wrong, one for each place: what only follows from another is left out."""
-    found = error.errors()
-    within = {one["loc"][:end] for one in found for end in range(len(one["loc"]))}
-    told = [(one["loc"], said(one)) for one in found if one["loc"] not in within]
-    return list(dict.fromkeys(told or [(one["loc"], said(one)) for one in found]))
+    details = error.errors()
+    within = {detail["loc"][:end] for detail in details for end in range(len(detail["loc"]))}
+    own = [
+        (detail["loc"], mistake_text(detail)) for detail in details if detail["loc"] not in within
+    ]
+    return list(dict.fromkeys(own or [(detail["loc"], mistake_text(detail)) for detail in details]))
 
 
-def said(error: ErrorDetails) -> str:
+def mistake_text(error: ErrorDetails) -> str:
     """One mistake, without its key."""
     kind, value = error["type"], error.get("input")
     if kind in ("value_error", "assertion_error"):
         return error["msg"].partition(", ")[2]
     context: Mapping[str, Any] = error.get("ctx", {})
     if kind in _WORDS:
-        words = _WORDS[kind].format_map({name: _number(one) for name, one in context.items()})
+        words = _WORDS[kind].format_map({name: _number(limit) for name, limit in context.items()})
     else:
         named = kind.removesuffix("_type").removesuffix("_parsing").removesuffix("_parsing_size")
         words = f"{_KINDS[named]} is right" if named in _KINDS else error["msg"]

@@ -21,7 +21,7 @@ class Named:
     names: Callable[[Mapping[str, Any]], Collection[str]]
 
 
-def whole(value: str, folder: Path) -> str:
+def absolute(value: str, folder: Path) -> str:
     """An absolute path; one of a home that nobody has stays as it is, for `at_home` to refuse."""
     path = Path(value)
     if value.startswith("~"):
@@ -46,8 +46,8 @@ def placed(model: type[BaseModel], values: Any, folder: Path) -> Any:
     def at(kind: Any, value: Any, marks: tuple[Any, ...] = ()) -> Any:
         named = next((mark for mark in marks if isinstance(mark, Named)), None)
         if kind is Path or named:
-            known = named.names(root) if named else ()
-            return whole(str(value), folder) if _is_path(value, known) else value
+            names = named.names(root) if named else ()
+            return absolute(str(value), folder) if _is_path(value, names) else value
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             return section(kind, value)
         inner = get_args(kind)
@@ -65,20 +65,20 @@ def placed(model: type[BaseModel], values: Any, folder: Path) -> Any:
 
     def section(kind: type[BaseModel], value: Any) -> Any:
         short = "path" in kind.model_fields and _is_path(value)
-        given = {"path": value} if short else value
-        if not isinstance(given, Mapping):
+        mapping = {"path": value} if short else value
+        if not isinstance(mapping, Mapping):
             return value
         fields = kind.model_fields
-        elsewhere = given.get("repository") is not None  # then it is a path of that repository
+        elsewhere = mapping.get("repository") is not None  # then it is a path of that repository
         return {
-            key: at(fields[key].annotation, one, tuple(fields[key].metadata))
+            key: at(fields[key].annotation, inner, tuple(fields[key].metadata))
             if key in fields and not (elsewhere and key == "path")
-            else one
-            for key, one in given.items()
+            else inner
+            for key, inner in mapping.items()
         }
 
     return section(model, values)
 
 
-def _is_path(value: Any, known: Collection[str] = ()) -> bool:
-    return isinstance(value, str | Path) and str(value) not in ("", *known)
+def _is_path(value: Any, names: Collection[str] = ()) -> bool:
+    return isinstance(value, str | Path) and str(value) not in ("", *names)

@@ -96,18 +96,18 @@ class Policy(PolicyTerms):
 
     @model_validator(mode="before")
     @classmethod
-    def _extended(cls, given: Any) -> Any:
-        return extended(given) if isinstance(given, Mapping) else given
+    def _extended(cls, section: Any) -> Any:
+        return extended(section) if isinstance(section, Mapping) else section
 
     def terms(self, repo_id: str) -> PolicyTerms:
         """The terms for one repository: this section's, changed by the first rule that matches."""
-        kept = {name: getattr(self, name) for name in PolicyTerms.model_fields}
+        values = {name: getattr(self, name) for name in PolicyTerms.model_fields}
         for rule in self.rules:
             if matches(rule.match, repo_id):
                 changed = rule.model_fields_set - {"match"}
-                kept |= {name: getattr(rule, name) for name in changed}
+                values |= {name: getattr(rule, name) for name in changed}
                 break
-        return PolicyTerms.model_construct(**kept)
+        return PolicyTerms.model_construct(**values)
 
 
 def matches(patterns: Sequence[str], repo_id: str) -> bool:
@@ -120,39 +120,39 @@ def matches(patterns: Sequence[str], repo_id: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def _compiled(pattern: str) -> re.Pattern[str]:
-    whole = pattern if "/" in pattern else f"{pattern}/*"
-    return re.compile(translate(whole.casefold()))
+    owner_name = pattern if "/" in pattern else f"{pattern}/*"
+    return re.compile(translate(owner_name.casefold()))
 
 
-def extended(given: Mapping[str, Any], depth: int = 0) -> dict[str, Any]:
+def extended(section: Mapping[str, Any], depth: int = 0) -> dict[str, Any]:
     """A section with all that its `extends` brings. Raises ValueError naming a wrong preset."""
     if depth > DEEPEST:
         raise ValueError("extends goes in a circle")
-    names = given.get("extends", ())
+    names = section.get("extends", ())
     names = (names,) if isinstance(names, str) else names
     merged: dict[str, Any] = {}
     for name in names if isinstance(names, list | tuple) else ():
         merged = _over(extended(_preset(name), depth + 1), merged)
-    return _over({**given, "extends": names}, merged)
+    return _over({**section, "extends": names}, merged)
 
 
 def _over(upper: Mapping[str, Any], lower: Mapping[str, Any]) -> dict[str, Any]:
     """`upper` over `lower`; upper's rules are asked first."""
     merged = {**lower, **upper}
-    rules = [given.get("rules") or () for given in (upper, lower)]
+    rules = [section.get("rules") or () for section in (upper, lower)]
     if all(isinstance(part, list | tuple) for part in rules) and any(rules):
         merged["rules"] = [rule for part in rules for rule in part]
     return merged
 
 
 def _preset(name: Any) -> Mapping[str, Any]:
-    known = presets()
+    names = presets()
     if not isinstance(name, str):
-        raise ValueError(f"extends holds names of presets: {', '.join(known)}")
-    path = PRESETS / f"{name}.yaml" if name in known else Path(name)
+        raise ValueError(f"extends holds names of presets: {', '.join(names)}")
+    path = PRESETS / f"{name}.yaml" if name in names else Path(name)
     if not path.is_file():
         raise ValueError(
-            f"{path.name!r} is no file and no preset; presets are {', '.join(known)}, "
+            f"{path.name!r} is no file and no preset; presets are {', '.join(names)}, "
             f"files were looked for in {path.parent}"
         )
     try:
@@ -164,7 +164,7 @@ def _preset(name: Any) -> Mapping[str, Any]:
     return _beside(loaded, path.parent)
 
 
-def _beside(given: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
+def _beside(section: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
     """A preset's own `extends`, as it stands in a file of that folder."""
-    placed_values: Mapping[str, Any] = placed(Policy, given, folder)
+    placed_values: Mapping[str, Any] = placed(Policy, section, folder)
     return placed_values

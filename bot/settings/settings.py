@@ -29,7 +29,7 @@ from bot.settings.making import (
     QuantizeSettings,
     SourceSettings,
 )
-from bot.settings.mistakes import each
+from bot.settings.mistakes import each_mistake
 from bot.settings.places import placed
 from bot.settings.policies import Policy
 from bot.settings.running import GitHubSettings, JobsSettings, WatchSettings
@@ -66,7 +66,7 @@ def own_file() -> Path:
 class Settings(BaseSettings):
     """The whole of bot.yaml. Build one with `load`."""
 
-    told: ClassVar[Mapping[str, Any]] = {}  # by the file, its paths whole
+    file_values: ClassVar[Mapping[str, Any]] = {}  # by the file, its paths whole
 
     model_config = SettingsConfigDict(
         frozen=True, extra="forbid", env_prefix="BOT_", env_nested_delimiter="__"
@@ -98,8 +98,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _whole_paths(cls, given: Any) -> Any:
-        return placed(Settings, given, Path.cwd())
+    def _whole_paths(cls, values: Any) -> Any:
+        return placed(Settings, values, Path.cwd())
 
     @model_validator(mode="after")
     def _readable(self) -> Self:
@@ -131,72 +131,72 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Command line over environment over file; no .env and no secrets folder."""
         del dotenv_settings, file_secret_settings
-        told = InitSettingsSource(settings_cls, init_kwargs=dict(cls.told))
-        return (init_settings, env_settings, told)
+        file_values = InitSettingsSource(settings_cls, init_kwargs=dict(cls.file_values))
+        return (init_settings, env_settings, file_values)
 
 
-def load(file: Path | None = None, **given: Any) -> Settings:
+def load(file: Path | None = None, **values: Any) -> Settings:
     """Settings from `file` and the environment.
 
     Without `file`: from the user's own one and, over it, bot.yaml of the current folder, which may
-    not say what `OWN` lists. `given` are values of the command line, nested like the file; they
+    not say what `OWN` lists. `values` are those of the command line, nested like the file; they
     win. Raises SettingsError naming every wrong key and what it should hold.
     """
     if file is not None and not file.is_file():
         raise SettingsError(f"settings file {file} does not exist; leave --config out or make it")
     here = Path("bot.yaml")
-    files = [file] if file else [found for found in (own_file(), here) if found.is_file()]
+    files = [file] if file else [path for path in (own_file(), here) if path.is_file()]
 
     class Loaded(Settings):
-        told = _merged([_allowed(found, by_name=found is file) for found in files])
+        file_values = _merged([_allowed(path, by_name=path is file) for path in files])
 
     try:
-        return Loaded(**given)
+        return Loaded(**values)
     except ValidationError as error:
         name = " and ".join(map(str, files)) or "settings"
         check = "run `bot config check`" if files else "mend the environment or options"
-        raise SettingsError(f"{name}: {all_said(error)}; {check}") from error
+        raise SettingsError(f"{name}: {mistakes_text(error)}; {check}") from error
     except UnreadableError as error:
         raise SettingsError(f"{_variable(error)}; write its value as JSON") from error
 
 
 def _allowed(file: Path, *, by_name: bool) -> dict[str, Any]:
     """What a file says. Raises SettingsError for what one that was found here may not say."""
-    told = read_file(file)
+    values = read_file(file)
     if by_name or file == own_file():
-        return told
-    said = [key for key in OWN if _says(told, key.split("."))]
-    if said:
+        return values
+    keys = [key for key in OWN if _says(values, key.split("."))]
+    if keys:
         raise SettingsError(
-            f"{file} of the current folder sets {' and '.join(said)}, which decides where tokens "
+            f"{file} of the current folder sets {' and '.join(keys)}, which decides where tokens "
             f"go or what is executed; if it is yours, say --config {file} or BOT_CONFIG={file}, or "
             f"write that into {own_file()}"
         )
-    return told
+    return values
 
 
-def _says(told: Any, key: Sequence[str]) -> bool:
+def _says(values: Any, key: Sequence[str]) -> bool:
     for part in key:
-        if not isinstance(told, dict) or part not in told:
+        if not isinstance(values, dict) or part not in values:
             return False
-        told = told[part]
-    return told is not None
+        values = values[part]
+    return values is not None
 
 
 def _merged(files: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Sections of several files, key by key; later ones win."""
-    found: dict[str, Any] = {}
-    for told in files:
-        for key, value in told.items():
-            both = isinstance(value, dict) and isinstance(found.get(key), dict)
-            found[key] = _merged([found[key], value]) if both else value
-    return found
+    merged: dict[str, Any] = {}
+    for values in files:
+        for key, value in values.items():
+            both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+            merged[key] = _merged([merged[key], value]) if both else value
+    return merged
 
 
-def all_said(error: ValidationError) -> str:
+def mistakes_text(error: ValidationError) -> str:
     """All that is wrong, key by key, in one line."""
-    told = ((".".join(map(str, place)), text) for place, text in each(error))
-    return "; ".join(f"{key}: {text}" if key else text for key, text in told)
+    mistakes = ((".".join(map(str, place)), text) for place, text in each_mistake(error))
+    return "; ".join(f"{key}: {text}" if key else text for key, text in mistakes)
 
 
 def _variable(error: UnreadableError) -> str:
@@ -211,14 +211,14 @@ def read_file(file: Path) -> dict[str, Any]:
     Raises SettingsError for what is no file of YAML with keys.
     """
     try:
-        given = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
+        document = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{file} cannot be read ({error}); name a settings file") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())[:200]
         raise SettingsError(f"{file} is not YAML: {reason}; run `bot config check`") from error
-    if not isinstance(given or {}, dict):
+    if not isinstance(document or {}, dict):
         raise SettingsError(f"{file} holds no keys; write `key: value` lines, or empty it")
-    named = {str(key): value for key, value in (given or {}).items()}
+    named = {str(key): value for key, value in (document or {}).items()}
     placed_values: dict[str, Any] = placed(Settings, named, file.absolute().parent)
     return placed_values

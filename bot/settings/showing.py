@@ -28,12 +28,12 @@ class HubSettings(Part):
         return value.rstrip("/")
 
 
-def _template(value: str, known: Collection[str]) -> str:
+def _template(value: str, names: Collection[str]) -> str:
     """Raise ValueError unless nothing but these stand in braces, each whole."""
-    left = re.sub("|".join(rf"{{{name}}}" for name in known), "", value)
-    if "{" in left or "}" in left:
-        names = " and ".join(f"{{{name}}}" for name in known)
-        raise ValueError(f"only {names} can stand in braces here")
+    rest = re.sub("|".join(rf"{{{name}}}" for name in names), "", value)
+    if "{" in rest or "}" in rest:
+        allowed = " and ".join(f"{{{name}}}" for name in names)
+        raise ValueError(f"only {allowed} can stand in braces here")
     return value
 
 

@@ -53,8 +53,8 @@ def board(ledger: Ledger, settings: Settings, now: float) -> Board:
     """The state as of now."""
     queue, sightings = Queue(ledger), Sightings(ledger)
     beat, paused = ledger.remembered(HEARTBEAT), ledger.remembered(PAUSED)
-    wanted = {f"created:{owner}" for owner in settings.watch.owners} or {"created"}
-    looks = [f.looked for f in sightings.feeds() if f.name in wanted and f.looked]
+    feed_names = {f"created:{owner}" for owner in settings.watch.owners} or {"created"}
+    looks = [f.looked for f in sightings.feeds() if f.name in feed_names and f.looked]
     tasks = tuple(queue.tasks((*OPEN, "failed"), SHOWN))
     heartbeat, looked = beat[1] if beat else None, min(looks, default=None)
     return Board(
@@ -106,8 +106,8 @@ def tail(path: Path, size: int) -> str:
 
 def _step(task: QueuedRelease) -> Step | None:
     path = log_of(task) if task.state == "running" else None
-    said = [line.strip() for line in tail(path, WORDS).splitlines()] if path else []
-    last = next((line for line in reversed(said) if line), None)
+    lines = [line.strip() for line in tail(path, WORDS).splitlines()] if path else []
+    last = next((line for line in reversed(lines) if line), None)
     return step_of(legible(last, 300)) if last else None
 
 

@@ -42,7 +42,7 @@ class Finished:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kept:
+class RecordedFile:
     """A file as a row names it."""
 
     path: str  # from the working folder where it lies in there, else absolute
@@ -58,7 +58,7 @@ class Work:
     job: str
     step: str
     inputs: str  # digest
-    files: tuple[Kept, ...]
+    files: tuple[RecordedFile, ...]
     value: str  # JSON
 
 
@@ -92,10 +92,10 @@ class Ledger:
                 db.execute("COMMIT")
 
     def _version(self, db: sqlite3.Connection) -> int:
-        found = int(db.execute("PRAGMA user_version").fetchone()[0])
-        if found > VERSION:
+        version = int(db.execute("PRAGMA user_version").fetchone()[0])
+        if version > VERSION:
             raise SettingsError(f"{self.path} was made by a newer apex-bot; update this one")
-        return found
+        return version
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
@@ -193,24 +193,24 @@ class Ledger:
         """All finished work."""
         with self.reading() as db:
             rows = db.execute("SELECT * FROM work ORDER BY job, step").fetchall()
-        known = ((row, _read(row["files"], row["value"])) for row in rows)
+        parsed = ((row, _read(row["files"], row["value"])) for row in rows)
         return tuple(
             Work(
                 job=row["job"],
                 step=row["step"],
                 inputs=row["inputs"],
-                files=told[0],
+                files=content[0],
                 value=row["value"],
             )
-            for row, told in known
-            if told is not None and all(file.sha256 for file in told[0])
+            for row, content in parsed
+            if content is not None and all(file.sha256 for file in content[0])
         )
 
     def take(self, works: Iterable[Work]) -> None:
         """Know finished work of another ledger too."""
         rows = [
-            (one.job, one.step, one.inputs, json.dumps([*map(asdict, one.files)]), one.value)
-            for one in works
+            (work.job, work.step, work.inputs, json.dumps([*map(asdict, work.files)]), work.value)
+            for work in works
         ]
         with self.writing() as db:
             db.executemany(_KEEP, rows)
@@ -233,10 +233,10 @@ class Ledger:
             row = db.execute(
                 "SELECT inputs, files, value FROM work WHERE job=? AND step=?", (job, step)
             ).fetchone()
-        told = _read(row[1], row[2]) if row is not None else None
-        if told is None or row[0] != digest(inputs):
+        content = _read(row[1], row[2]) if row is not None else None
+        if content is None or row[0] != digest(inputs):
             return None
-        files, value = told
+        files, value = content
         if shape is not None and not _has_shape(value, shape):
             return None
         if files_too or not all(file.sha256 for file in files):
@@ -276,16 +276,16 @@ class Ledger:
         )
 
     def _keep(
-        self, rows: Iterable[tuple[str, str, Mapping[str, Any], Sequence[Kept], Any]]
+        self, rows: Iterable[tuple[str, str, Mapping[str, Any], Sequence[RecordedFile], Any]]
     ) -> None:
-        told = [
+        encoded = [
             (job, step, digest(inputs), json.dumps([*map(asdict, files)]), json.dumps(value))
             for job, step, inputs, files, value in rows
         ]
         with self.writing() as db:
-            db.executemany(_KEEP, told)
+            db.executemany(_KEEP, encoded)
 
-    def _built(self, files: Iterable[Kept]) -> tuple[Built, ...]:
+    def _built(self, files: Iterable[RecordedFile]) -> tuple[Built, ...]:
         return tuple(
             Built(path=str(self._root / f.path), bytes=f.bytes, sha256=f.sha256) for f in files
         )
@@ -301,15 +301,15 @@ def _split(script: str) -> Iterator[str]:
             statement = ""
 
 
-def _read(files: str, value: str) -> tuple[tuple[Kept, ...], Any] | None:
+def _read(files: str, value: str) -> tuple[tuple[RecordedFile, ...], Any] | None:
     """Files and value of a row; None for a damaged one, whose step is done again."""
     try:
-        kept = tuple(Kept(**file) for file in json.loads(files))
-        whole = all(
+        row_files = tuple(RecordedFile(**file) for file in json.loads(files))
+        well_typed = all(
             (type(f.path), type(f.bytes), type(f.changed), type(f.sha256)) == (str, int, int, str)
-            for f in kept
+            for f in row_files
         )
-        return (kept, json.loads(value)) if whole else None
+        return (row_files, json.loads(value)) if well_typed else None
     except (ValueError, TypeError, RecursionError):
         return None
 
@@ -323,18 +323,18 @@ def _has_shape(value: Any, shape: Any) -> bool:
     return True
 
 
-def _unhashed(path: Path, root: Path) -> Kept:
+def _unhashed(path: Path, root: Path) -> RecordedFile:
     status = path.stat()
-    return Kept(
+    return RecordedFile(
         path=inside(root, path), bytes=status.st_size, changed=status.st_mtime_ns, sha256=""
     )
 
 
-def _describe(path: Path, root: Path) -> Kept:
+def _describe(path: Path, root: Path) -> RecordedFile:
     return replace(_unhashed(path, root), sha256=sha256(path))
 
 
-def _held(path: Path, file: Kept) -> Kept | None:
+def _held(path: Path, file: RecordedFile) -> RecordedFile | None:
     """A file as it is now where it still holds what it held; hashed where that is not known."""
     if not path.is_file():
         return None

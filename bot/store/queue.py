@@ -91,11 +91,11 @@ class Queue:
                 "SELECT * FROM tasks WHERE repo = ? ORDER BY created DESC, rowid DESC LIMIT 1",
                 (repo,),
             ).fetchone()
-            made = _made(db, same["repo"]) if same else None
+            twin_created = _created_at(db, same["repo"]) if same else None
         return Memory(
             ignored=ignored["because"] if ignored else None,
             same=_task(same) if same else None,
-            same_created=made,
+            same_created=twin_created,
             own=_task(own) if own else None,
         )
 
@@ -105,7 +105,7 @@ class Queue:
         tiers: Sequence[str],
         now: float,
         *,
-        asked: bool,
+        needs_approval: bool,
         news: float | None = None,
     ) -> QueuedRelease | None:
         """Keep a decision to build and its task, in one transaction.
@@ -115,19 +115,23 @@ class Queue:
         `news`, the time from which on something is otherwise than it was. What was not started yet
         gives way: an older task of the same repository, and that of a copy to its original.
         """
-        state = "asked" if asked else "queued"
+        state = "asked" if needs_approval else "queued"
         with self.ledger.writing() as db:
             write_sighting(db, decided, now)
-            there = db.execute(
+            task_row = db.execute(
                 "SELECT id, state, changed FROM tasks WHERE commit_id = ? AND repo = ?",
                 (decided.commit, decided.repo),
             ).fetchone()
-            if there is not None:
-                if there["state"] == "asked" and not asked:
-                    _change(db, there["id"], "asked", "queued", now, due=now)
-                if there["state"] == "failed" and news is not None and there["changed"] < news:
-                    _change(db, there["id"], "failed", state, now, due=now)
-                    _anew(db, there["id"], now)
+            if task_row is not None:
+                if task_row["state"] == "asked" and not needs_approval:
+                    _change(db, task_row["id"], "asked", "queued", now, due=now)
+                if (
+                    task_row["state"] == "failed"
+                    and news is not None
+                    and task_row["changed"] < news
+                ):
+                    _change(db, task_row["id"], "failed", state, now, due=now)
+                    _anew(db, task_row["id"], now)
                     event(
                         db,
                         now,
@@ -138,7 +142,7 @@ class Queue:
                 return None
             twin = _twin(db, decided.repo, decided.commit, decided.weights)
             if twin is not None:
-                ours = is_original(decided.created, _task(twin), _made(db, twin["repo"]))
+                ours = is_original(decided.created, _task(twin), _created_at(db, twin["repo"]))
                 if not ours:
                     return None
                 because = f"its original {decided.repo} took its place"
@@ -158,7 +162,7 @@ class Queue:
                 ),
             )  # fmt: skip
             event(db, now, state, decided.repo, decided.reason)
-            return _one(db, task)
+            return _task_by_id(db, task)
 
     # ── doing ───────────────────────────────────────────────────────────────────────────────
 
@@ -180,7 +184,7 @@ class Queue:
                 db.execute(
                     "UPDATE tasks SET lease = ? WHERE id = ?", (now + STARTING, orphan["id"])
                 )
-                return _one(db, orphan["id"])
+                return _task_by_id(db, orphan["id"])
             row = _next_build(db, now, at_once, per_hour) or _next_look(db, now)
             if row is None:
                 return None
@@ -191,7 +195,7 @@ class Queue:
             )
             kind = "started" if row["look"] is None else "looked"
             event(db, now, kind, row["repo"], f"attempt {row['attempts'] + 1}")
-            return _one(db, row["id"])
+            return _task_by_id(db, row["id"])
 
     def running(self) -> list[QueuedRelease]:
         """Tasks that an executor has."""
@@ -241,7 +245,7 @@ class Queue:
         with self.ledger.writing() as db:
             if patience is None:
                 db.execute("UPDATE tasks SET faults = faults + 1 WHERE id = ?", (task.id,))
-                before = _one(db, task.id)
+                before = _task_by_id(db, task.id)
                 faults, final = before.faults, final or (repeats and before.error == error)
                 over = final or faults >= attempts
             else:
@@ -264,14 +268,14 @@ class Queue:
 
     def waits(self, task: QueuedRelease, link: str, now: float) -> None:
         """A person has to merge the pull request `link` first: look again later, uncounted."""
-        said = f"waits for a person: merge {link} to publish, or close it"
+        text = f"waits for a person: merge {link} to publish, or close it"
         with self.ledger.writing() as db:
             if _change(
-                db, task.id, task.state, "queued", now, due=now + AGREED, error=said, link=link
+                db, task.id, task.state, "queued", now, due=now + AGREED, error=text, link=link
             ):
                 _uncount(db, task, now, "person")
-                if task.error != said:
-                    event(db, now, "asked", task.repo, said, link)
+                if task.error != text:
+                    event(db, now, "asked", task.repo, text, link)
 
     def resumed(self, link: str, now: float) -> QueuedRelease | None:
         """What failed with this link runs again; None where no task did."""
@@ -284,7 +288,7 @@ class Queue:
             if row is None or not _change(db, row["id"], row["state"], "running", now):
                 return None
             event(db, now, "retried", row["repo"], "runs again", link)
-            return _one(db, row["id"])
+            return _task_by_id(db, row["id"])
 
     # ── people ──────────────────────────────────────────────────────────────────────────────
 
@@ -296,7 +300,7 @@ class Queue:
                 raise SourceError(f"nothing was asked about {repo}; see `bot status`")
             _change(db, task.id, "asked", "queued", now, due=now)
             event(db, now, "approved", repo, "approved")
-            return _one(db, task.id)
+            return _task_by_id(db, task.id)
 
     def retry(self, repo: str, now: float) -> QueuedRelease | None:
         """Queue what failed or was ignored, with all attempts again.
@@ -317,7 +321,7 @@ class Queue:
             _change(db, task.id, task.state, "queued", now, due=now)
             _anew(db, task.id, now)
             event(db, now, "retried", repo, "queued again")
-            return _one(db, task.id)
+            return _task_by_id(db, task.id)
 
     def ignore(self, repo: str, because: str, now: float) -> None:
         """Never build a repository, until `retry`. What runs already goes on."""
@@ -407,12 +411,14 @@ class Queue:
         return _task(row) if row else None
 
 
-def is_original(created: str | None, twin: QueuedRelease, made: str | None) -> bool:
-    """Whether a repository made at `created` goes before a twin of it that was made at `made`.
+def is_original(created: str | None, twin: QueuedRelease, twin_created: str | None) -> bool:
+    """Whether a repository goes before its twin, each with the time at which it was made.
 
     The older one does, unless work on the other has begun. Times are ISO 8601 in UTC.
     """
-    return twin.state in ("asked", "queued") and bool(created and made and created < made)
+    return twin.state in ("asked", "queued") and bool(
+        created and twin_created and created < twin_created
+    )
 
 
 def _twin(db: Connection, repo: str, commit: str, weights: str | None) -> Row | None:
@@ -425,7 +431,7 @@ def _twin(db: Connection, repo: str, commit: str, weights: str | None) -> Row | 
     return row
 
 
-def _made(db: Connection, repo: str) -> str | None:
+def _created_at(db: Connection, repo: str) -> str | None:
     """When a repository was made, by the latest decision about it."""
     row = db.execute(
         "SELECT facts FROM decisions WHERE repo = ? ORDER BY id DESC LIMIT 1", (repo,)
@@ -533,11 +539,11 @@ def _paused(db: Connection) -> bool:
     return row is not None
 
 
-def _count(db: Connection, question: str, *given: float) -> int:
-    return int(db.execute(question, given).fetchone()[0])
+def _count(db: Connection, question: str, *parameters: float) -> int:
+    return int(db.execute(question, parameters).fetchone()[0])
 
 
-def _one(db: Connection, task: str) -> QueuedRelease:
+def _task_by_id(db: Connection, task: str) -> QueuedRelease:
     return _task(db.execute("SELECT * FROM tasks WHERE id = ?", (task,)).fetchone())
 
 

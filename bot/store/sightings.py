@@ -20,7 +20,7 @@ MOST_HINTS = 2_000  # releases that webhooks may ask to look at before polling c
 
 
 @dataclass(frozen=True, kw_only=True)
-class Known:
+class Sighting:
     """A repository as it was last decided about."""
 
     repo: str
@@ -86,9 +86,9 @@ class Sightings:
 
     # ── releases ────────────────────────────────────────────────────────────────────────────
 
-    def known(self, repos: Sequence[str]) -> dict[str, Known]:
+    def known(self, repos: Sequence[str]) -> dict[str, Sighting]:
         """What is known of these repositories."""
-        found: dict[str, Known] = {}
+        sightings: dict[str, Sighting] = {}
         with self.ledger.reading() as db:
             for start in range(0, len(repos), MANY):
                 part = repos[start : start + MANY]
@@ -97,16 +97,16 @@ class Sightings:
                     f"SELECT * FROM releases WHERE repo IN ({marks})",  # noqa: S608 - marks only
                     part,
                 )
-                found |= {row["repo"]: _known(row) for row in rows}
-        return found
+                sightings |= {row["repo"]: _sighting(row) for row in rows}
+        return sightings
 
-    def due(self, now: float, limit: int) -> list[Known]:
+    def due(self, now: float, limit: int) -> list[Sighting]:
         """Releases to look at again by now, the longest due first."""
         with self.ledger.reading() as db:
             rows = db.execute(
                 "SELECT * FROM releases WHERE look_at <= ? ORDER BY look_at LIMIT ?", (now, limit)
             ).fetchall()
-        return [_known(row) for row in rows]
+        return [_sighting(row) for row in rows]
 
     def look_again(self, repo: str, at: float) -> None:
         """Have a release looked at again at a time."""
@@ -171,8 +171,8 @@ class Sightings:
     def record(self, decided: Iterable[Decided], now: float) -> None:
         """Keep decisions, all or none."""
         with self.ledger.writing(lazily=True) as db:
-            for one in decided:
-                write_sighting(db, one, now)
+            for decision in decided:
+                write_sighting(db, decision, now)
 
     def prune(self, before: float) -> None:
         """Forget decisions made before a time: all but the latest of what is, or may be, built."""
@@ -241,8 +241,8 @@ class Sightings:
         with self.ledger.writing() as db:
             db.execute("INSERT OR IGNORE INTO feeds (name) VALUES (?)", (name,))
             row = db.execute("SELECT * FROM feeds WHERE name = ?", (name,)).fetchone()
-            taken = row["lease"] is not None and row["lease"] > now and row["holder"] != holder
-            if taken and not is_dead(row["holder"]):
+            is_taken = row["lease"] is not None and row["lease"] > now and row["holder"] != holder
+            if is_taken and not is_dead(row["holder"]):
                 return None
             db.execute(
                 "UPDATE feeds SET holder = ?, lease = ? WHERE name = ?", (holder, now + LEASE, name)
@@ -300,21 +300,30 @@ def created_of(facts: Mapping[str, Any]) -> str | None:
     return created if isinstance(created, str) else None
 
 
-def write_sighting(db: Connection, one: Decided, now: float) -> None:
+def write_sighting(db: Connection, decided: Decided, now: float) -> None:
     """One decision: a new row unless the latest about this repository says the same."""
     latest = db.execute(
         "SELECT commit_id, kind, outcome, reason, until FROM decisions WHERE repo = ?"
         " ORDER BY id DESC LIMIT 1",
-        (one.repo,),
+        (decided.repo,),
     ).fetchone()
     if latest is None or tuple(latest) != (
-        one.commit, one.kind, one.outcome, one.reason, one.until,
+        decided.commit, decided.kind, decided.outcome, decided.reason, decided.until,
     ):  # fmt: skip
-        packed = zlib.compress(json.dumps(one.facts, separators=(",", ":")).encode(), 3)
+        packed = zlib.compress(json.dumps(decided.facts, separators=(",", ":")).encode(), 3)
         db.execute(
             "INSERT INTO decisions (repo, commit_id, at, kind, outcome, reason, until, facts)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (one.repo, one.commit, now, one.kind, one.outcome, one.reason, one.until, packed),
+            (
+                decided.repo,
+                decided.commit,
+                now,
+                decided.kind,
+                decided.outcome,
+                decided.reason,
+                decided.until,
+                packed,
+            ),
         )
     db.execute(
         "INSERT INTO releases VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
@@ -323,14 +332,14 @@ def write_sighting(db: Connection, one: Decided, now: float) -> None:
         " weights_at = coalesce(excluded.weights_at, weights_at),"
         " kind = excluded.kind, outcome = excluded.outcome, look_at = excluded.look_at",
         (
-            one.repo, one.commit, one.weights, one.weights_at, now, one.kind, one.outcome,
-            one.look_at,
+            decided.repo, decided.commit, decided.weights, decided.weights_at, now,
+            decided.kind, decided.outcome, decided.look_at,
         ),
     )  # fmt: skip
 
 
-def _known(row: Row) -> Known:
-    return Known(
+def _sighting(row: Row) -> Sighting:
+    return Sighting(
         repo=row["repo"],
         commit=row["commit_id"],
         kind=row["kind"],

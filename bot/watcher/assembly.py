@@ -34,7 +34,7 @@ AGAIN = 60.0  # seconds between looks at releases whose time has come
 DAY = 86_400.0
 UNPUBLISHED = ("asked", "queued", "starting", "running", "failed")
 
-Seen = Callable[[Decision], None]
+OnDecision = Callable[[Decision], None]
 Begin = Callable[[Clock], Executor]  # who builds, and waits on a clock that can be stopped
 
 
@@ -58,7 +58,9 @@ class Stopped(Exception):
     """The watcher was interrupted."""
 
 
-def watcher(workplace: Workplace, seen: Seen, clock: Clock, *, rested: float = 0.5) -> Watcher:
+def watcher_of(
+    workplace: Workplace, on_decision: OnDecision, clock: Clock, *, rested: float = 0.5
+) -> Watcher:
     """A watcher over the workplace's Hub and ledger."""
     budget = RequestBudget(workplace.ledger, workplace.settings.watch.budget, clock)
     presence, holder = _present(workplace)
@@ -71,7 +73,7 @@ def watcher(workplace: Workplace, seen: Seen, clock: Clock, *, rested: float = 0
         rested=rested,
         is_dead=presence.is_dead,
         machine=lambda: machine(workplace),
-        seen=seen,
+        on_decision=on_decision,
         say=workplace.narrator.say,
     )
 
@@ -86,30 +88,30 @@ def _present(workplace: Workplace) -> tuple[Presence, str]:
     return presence, holder
 
 
-def once(workplace: Workplace, seen: Seen, begin: Begin | None = None) -> None:
+def once(workplace: Workplace, on_decision: OnDecision, begin: Begin | None = None) -> None:
     """Look at all that is new since the last look, and tell every decision."""
     clock = SystemClock()
     executor = begin(clock) if begin is not None else None
-    made = watcher(workplace, seen, clock, rested=0.0)
-    made.changed()
-    for looked in (*made.created(), *made.modified()):
+    watcher = watcher_of(workplace, on_decision, clock, rested=0.0)
+    watcher.changed()
+    for looked in (*watcher.created(), *watcher.modified()):
         workplace.narrator.say(_as_line(looked))
-    for name in made.busy:
+    for name in watcher.busy:
         workplace.narrator.say(f"{name}: another watcher reads it now; nothing was looked at here")
-    made.again()
-    actor = Actor(workplace, made.queue, executor, clock)
+    watcher.again()
+    actor = Actor(workplace, watcher.queue, executor, clock)
     actor.turn()
     actor.prune()
 
 
-def forever(workplace: Workplace, seen: Seen, begin: Begin | None = None) -> None:
+def forever(workplace: Workplace, on_decision: OnDecision, begin: Begin | None = None) -> None:
     """Look now and then, as the settings say, until interrupted.
 
     An unreachable Hub is said and waited out; looks that were missed meanwhile become one.
     """
     clock, settings = StoppableClock(), workplace.settings.watch
     executor = begin(clock) if begin is not None else None
-    made = watcher(workplace, seen, clock)
+    watcher = watcher_of(workplace, on_decision, clock)
 
     def careful(work: Callable[[], object]) -> Callable[[], None]:
         def careful_work() -> None:
@@ -123,22 +125,22 @@ def forever(workplace: Workplace, seen: Seen, begin: Begin | None = None) -> Non
         return careful_work
 
     def look() -> None:
-        made.changed()
-        for looked in (*made.created(), *made.modified()):
+        watcher.changed()
+        for looked in (*watcher.created(), *watcher.modified()):
             if looked.decided:
                 workplace.narrator.say(_as_line(looked))
 
-    actor = Actor(workplace, made.queue, executor, clock)
+    actor = Actor(workplace, watcher.queue, executor, clock)
     turns = (
         Turn(name="look", every=settings.every_minutes * 60, work=careful(look), lane="looking"),
-        Turn(name="again", every=AGAIN, work=careful(made.again), lane="looking"),
+        Turn(name="again", every=AGAIN, work=careful(watcher.again), lane="looking"),
         Turn(
             name="trending",
             every=settings.trending_minutes * 60,
-            work=careful(made.trending),
+            work=careful(watcher.trending),
             lane="looking",
         ),
-        Turn(name="sweep", every=DAY, work=careful(made.sweep), lane="looking"),
+        Turn(name="sweep", every=DAY, work=careful(watcher.sweep), lane="looking"),
         Turn(name="act", every=ACT, work=careful(actor.turn), lane="acting"),
         Turn(name="prune", every=DAY, work=careful(actor.prune), lane="acting"),
     )

@@ -14,7 +14,7 @@ from bot.legible import legible, legible_flat, legible_json
 from bot.records.releases import Decision
 from bot.store.queue import Event, Memory, Queue
 from bot.store.sightings import AGAIN, DAMAGED, Past, Sightings
-from bot.watcher.assembly import as_line, watcher
+from bot.watcher.assembly import as_line, watcher_of
 from bot.watcher.rules import Weighed, memory_of
 from bot.workplace.workplace import Workplace
 
@@ -62,15 +62,15 @@ def why_decided(workplace: Workplace, repo: str) -> Explained:
 def replayed(workplace: Workplace, facts: dict[str, Any]) -> Decision:
     """The decision that kept facts lead to with today's policy and machine. Asks no Hub."""
     clock = SystemClock()
-    made = watcher(workplace, lambda _decision: None, clock)
-    found = Weighed(**facts["weights"]) if "weights" in facts else None
+    watcher = watcher_of(workplace, lambda _decision: None, clock)
+    weighed = Weighed(**facts["weights"]) if "weights" in facts else None
     memory = memory_of(facts["memory"]) if "memory" in facts else Memory()
-    return made.judge(unpacked(facts), memory, found, clock.now())
+    return watcher.judge(unpacked(facts), memory, weighed, clock.now())
 
 
-def explanation_json(found: Explained) -> str:
+def explanation_json(explained: Explained) -> str:
     """What `bot why --json` prints: as kept; what a config has instead of a number is null."""
-    return legible_json(_numbered(asdict(found)))
+    return legible_json(_numbered(asdict(explained)))
 
 
 def _numbered(value: Any) -> Any:
@@ -81,14 +81,17 @@ def _numbered(value: Any) -> Any:
     return None if isinstance(value, float) and not isfinite(value) else value
 
 
-def explanation_text(found: Explained) -> str:
+def explanation_text(explained: Explained) -> str:
     """What `bot why` prints."""
-    lines = [past_line(past) for past in found.decisions]
-    lines += ["", "rested on", *_facts(found.facts)]
-    verdict = "the same" if found.same else "another"
-    lines += ["", f"with today's settings, {verdict}: {found.today}"]
-    if found.events:
-        lines += ["", *(legible_flat(f"{moment(e.at)}  {e.kind}  {e.text}") for e in found.events)]
+    lines = [past_line(past) for past in explained.decisions]
+    lines += ["", "rested on", *_facts(explained.facts)]
+    verdict = "the same" if explained.same else "another"
+    lines += ["", f"with today's settings, {verdict}: {explained.today}"]
+    if explained.events:
+        lines += [
+            "",
+            *(legible_flat(f"{moment(e.at)}  {e.kind}  {e.text}") for e in explained.events),
+        ]
     return "\n".join(lines)
 
 

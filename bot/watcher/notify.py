@@ -66,15 +66,15 @@ def post(
     what it is would be refused for ever: it is said here, and the next goes out. Raises
     UnreachableError for trouble that all would meet.
     """
-    told = 0
+    sent = 0
     for event in queue.untold(settings.tell, clock.now() - STALE, AT_ONCE):
         body = message(event, settings.link, slack=not _is_discord(url))
         refused = _send(url, body)
         queue.told(event.id)
-        told += not refused
+        sent += not refused
         if refused:
             say(f"a notification was refused (status {refused}): {event.repo or ''} {event.text}")
-    return told
+    return sent
 
 
 def message(event: Event, page: str | None, *, slack: bool) -> dict[str, Any]:
@@ -83,9 +83,9 @@ def message(event: Event, page: str | None, *, slack: bool) -> dict[str, Any]:
     Words of strangers can neither mention anybody nor make links: they are code, and the addresses
     in them are none any more. Links are ours: to the run, to what was published, to `page`.
     """
-    said = chat_words(event.text, LONGEST)
+    words = chat_words(event.text, LONGEST)
     kind = WORDS.get(event.kind, event.kind)
-    text = f"{chat_words(event.repo, 200)} {kind}: {said}" if event.repo else said
+    text = f"{chat_words(event.repo, 200)} {kind}: {words}" if event.repo else words
     links = [link for link in (event.link,) if is_plain_link(link) and link]
     links += [page] if page and page.startswith("http") else []
     if slack:

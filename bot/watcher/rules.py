@@ -56,9 +56,9 @@ def refused_by_rules(
     if unwanted:
         return Skip(release=release, reason=unwanted, outcome="not_wanted")
     missing = [
-        f"{getattr(listed, name)} of {wanted} {name}"
+        f"{getattr(listed, name)} of {minimum} {name}"
         for name in ("likes", "downloads", "trending")
-        if getattr(listed, name) < (wanted := getattr(terms, name))
+        if getattr(listed, name) < (minimum := getattr(terms, name))
     ]
     if missing:
         reason = f"has {', '.join(missing)} yet"
@@ -80,8 +80,8 @@ def _unwanted(release: Release, policy: Policy, terms: PolicyTerms) -> str | Non
     named = {tag.removeprefix(LICENSE) for tag in release.tags if tag.startswith(LICENSE)}
     named.update(licences.licences_of(release))
     if terms.licenses and not (named and named <= {*terms.licenses}):
-        found = " and ".join(sorted(named)) or "no licence"
-        return f"policy.licenses does not hold {found}"
+        licence_names = " and ".join(sorted(named)) or "no licence"
+        return f"policy.licenses does not hold {licence_names}"
     return None
 
 
@@ -89,7 +89,7 @@ def wanted_by_policy(
     build: Build,
     policy: Policy,
     memory: Memory,
-    found: Weighed,
+    weight_files: Weighed,
     now: float,
     gate: GateSettings = GateSettings(),  # noqa: B008 - frozen
 ) -> Decision:
@@ -105,15 +105,15 @@ def wanted_by_policy(
         if licences.licences_of(build.release):
             return skip(reason, "not_wanted")
         return Wait(release=build.release, reason=reason, outcome="not_wanted")  # a card may come
-    past = _past(build.release, memory, terms, found)
+    past = _past(build.release, memory, terms, weight_files)
     if past:
         return skip(past, "done_before")
-    size = found.bytes / 1e9
+    size = weight_files.bytes / 1e9
     if size < terms.min_gb:
         return skip(f"{size:.3g} GB, policy.min_gb is {terms.min_gb:g}", "not_wanted")
     if terms.max_gb is not None and size > terms.max_gb:
         return skip(f"{size:.3g} GB, policy.max_gb is {terms.max_gb:g}", "not_wanted")
-    until = found.since + terms.settle_hours * 3600
+    until = weight_files.since + terms.settle_hours * 3600
     approved = memory.own is not None and memory.own.commit == build.release.commit
     if until > now and not approved:
         reason = f"{build.reason}; its weights shall rest until {moment(until)}"
@@ -123,7 +123,9 @@ def wanted_by_policy(
     return build
 
 
-def _past(release: Release, memory: Memory, terms: PolicyTerms, found: Weighed) -> str | None:
+def _past(
+    release: Release, memory: Memory, terms: PolicyTerms, weight_files: Weighed
+) -> str | None:
     """Why the past makes a build needless, or None."""
     same, own = memory.same, memory.own
     if same is not None and not is_original(release.created_at, same, memory.same_created):
@@ -132,7 +134,9 @@ def _past(release: Release, memory: Memory, terms: PolicyTerms, found: Weighed) 
     if own is None or own.commit == release.commit:
         return None
     done = own.state == "published"
-    if own.weights == found.digest and (own.state in OPEN or (done and terms.rebuild != "any")):
+    if own.weights == weight_files.digest and (
+        own.state in OPEN or (done and terms.rebuild != "any")
+    ):
         return f"its weights are those of {own.commit[:8]}, which is {own.state}"
     if done and terms.rebuild == "never":
         return f"published at {own.commit[:8]}, and policy.rebuild is never"
@@ -153,8 +157,8 @@ def memory_of(data: Mapping[str, Any]) -> Memory:
     """The memory that `recalled` took apart."""
 
     def task(name: str) -> QueuedRelease | None:
-        found = data[name]
-        return QueuedRelease(**{**found, "tiers": tuple(found["tiers"])}) if found else None
+        fields = data[name]
+        return QueuedRelease(**{**fields, "tiers": tuple(fields["tiers"])}) if fields else None
 
     return Memory(
         ignored=data["ignored"],

@@ -41,10 +41,10 @@ class LedgerTimes(MemoryJobStore):  # type: ignore[misc]  # apscheduler has no t
         with self._ledger.reading() as db:
             row = db.execute("SELECT next FROM schedule WHERE name = ?", (job.id,)).fetchone()
         if row is not None:
-            kept, now = datetime.fromtimestamp(row["next"], UTC), datetime.now(UTC)
+            noted, now = datetime.fromtimestamp(row["next"], UTC), datetime.now(UTC)
             latest = now + job.trigger.interval * (1 + JITTER)
             # counted from now: from a time long past, turn by turn, it would come again at once
-            job._modify(next_run_time=min(max(kept, now), latest))
+            job._modify(next_run_time=min(max(noted, now), latest))
         super().add_job(job)
         self._keep(job)
 
@@ -63,12 +63,12 @@ class LedgerTimes(MemoryJobStore):  # type: ignore[misc]  # apscheduler has no t
 
 def scheduler(ledger: Ledger, turns: tuple[Turn, ...]) -> BlockingScheduler:
     """A schedule of turns, ready to start."""
-    made = BlockingScheduler(timezone=UTC, jobstores={"default": LedgerTimes(ledger)})
+    schedule = BlockingScheduler(timezone=UTC, jobstores={"default": LedgerTimes(ledger)})
     for lane in {turn.lane for turn in turns}:
-        made.add_executor(ThreadPoolExecutor(1), lane)
+        schedule.add_executor(ThreadPoolExecutor(1), lane)
     now = datetime.now(UTC)
     for turn in turns:
-        made.add_job(
+        schedule.add_job(
             turn.work,
             "interval",
             id=turn.name,
@@ -80,7 +80,7 @@ def scheduler(ledger: Ledger, turns: tuple[Turn, ...]) -> BlockingScheduler:
             max_instances=1,
             misfire_grace_time=None,
         )
-    return made
+    return schedule
 
 
 def planned(ledger: Ledger) -> dict[str, float]:

@@ -38,7 +38,7 @@ from bot.records.releases import Ask, Build, Decision, Outcome, Release, Skip, W
 from bot.settings.settings import Settings
 from bot.store.ledger import Ledger
 from bot.store.queue import Memory, Queue
-from bot.store.sightings import Decided, Feed, Known, Sightings
+from bot.store.sightings import Decided, Feed, Sighting, Sightings
 from bot.watcher import rules
 
 DAY = 86_400.0
@@ -66,7 +66,7 @@ class Looked:
 
 
 class Watcher:
-    """One watcher; any number may share a ledger. `seen` is told of every decision.
+    """One watcher; any number may share a ledger. `on_decision` is told of every decision.
 
     A listing that was read to its end within `rested` times its interval, by whomever, is not
     read again. One that another holder reads is left to it unless that `is_dead`.
@@ -83,14 +83,14 @@ class Watcher:
         rested: float = 0.5,
         is_dead: Callable[[str], bool] = lambda _holder: False,
         machine: Callable[[], Machine] = Machine,
-        seen: Callable[[Decision], None] = lambda _decision: None,
+        on_decision: Callable[[Decision], None] = lambda _decision: None,
         say: Callable[[str], None] = lambda _text: None,
     ) -> None:
         self._hub, self._clock, self._holder, self._is_dead = hub, clock, holder, is_dead
         self.busy: list[str] = []  # listings that another watcher reads, since the last look
         self._watch, self._policy, self._gate = settings.watch, settings.policy, settings.gate
         self._builds = [part.model_dump(mode="json") for part in (settings.convert, settings.gate)]
-        self._machine, self._seen, self._say = machine, seen, say
+        self._machine, self._on_decision, self._say = machine, on_decision, say
         often, hourly = self._watch.every_minutes * 60, self._watch.trending_minutes * 60
         every: dict[Name, float] = {"created": often, "modified": often, "trending": hourly}
         self._rest = {name: rested * seconds for name, seconds in every.items()}
@@ -196,8 +196,8 @@ class Watcher:
 
     def _began(self, owner: str | None) -> float:
         """The creation time that the very first look went back to."""
-        found = self.sightings.ledger.remembered(_beginning(owner))
-        return float(found[0]) if found else self._clock.now()
+        began = self.sightings.ledger.remembered(_beginning(owner))
+        return float(began[0]) if began else self._clock.now()
 
     def _tell_gap(self, feed: Feed, looked: Looked) -> None:
         """Say what was read again after this watcher, and every other, was away."""
@@ -218,9 +218,9 @@ class Watcher:
         """Look again at the releases whose time has come; how many there were."""
         due = self.sightings.due(self._clock.now(), DUE_AT_ONCE)
         before: UnreachableError | None = None
-        for known in due:
+        for sighting in due:
             try:
-                self._again(known)
+                self._again(sighting)
             except UnreachableError as error:
                 if before is not None:  # two in turn: it is the Hub, and not what a release does
                     raise
@@ -264,38 +264,38 @@ class Watcher:
         gate = (self._gate.licences, self._gate.unlicensed)
         return digest([self._policy.model_dump(mode="json"), self._watch.owners, gate])
 
-    def _again(self, known: Known) -> None:
+    def _again(self, sighting: Sighting) -> None:
         try:
-            listed = self._hub.listed(known.repo)
+            listed = self._hub.listed(sighting.repo)
         except SourceError as error:
-            gone = isinstance(error, AbsentError)
-            self._hidden(known, "gone" if gone else "unreadable", str(error))
+            is_absent = isinstance(error, AbsentError)
+            self._hidden(sighting, "gone" if is_absent else "unreadable", str(error))
             return
         except AccessError as error:
-            self._hidden(known, "gated_no_access", str(error))
+            self._hidden(sighting, "gated_no_access", str(error))
             return
         except UnreachableError:  # the next turn begins with another
-            self.sightings.look_again(known.repo, self._clock.now() + SOONEST)
+            self.sightings.look_again(sighting.repo, self._clock.now() + SOONEST)
             raise
-        if listed.repo_id != known.repo:
-            self.sightings.renamed(known.repo, listed.repo_id)
-            known = replace(known, repo=listed.repo_id)
-        if listed.commit != known.commit:
+        if listed.repo_id != sighting.repo:
+            self.sightings.renamed(sighting.repo, listed.repo_id)
+            sighting = replace(sighting, repo=listed.repo_id)
+        if listed.commit != sighting.commit:
             self._take((listed,), again=True)
-        elif known.outcome == "no_weights_yet":
-            self._still(known, listed)
-        elif known.kind in ("build", "ask") or known.outcome == "done_before":
-            self.sightings.look_again(known.repo, self._clock.now() + DAY)
+        elif sighting.outcome == "no_weights_yet":
+            self._still(sighting, listed)
+        elif sighting.kind in ("build", "ask") or sighting.outcome == "done_before":
+            self.sightings.look_again(sighting.repo, self._clock.now() + DAY)
         else:
             self._take((listed,), again=True)
 
     def _take(self, rows: Sequence[Listed], *, again: bool = False) -> int:
         """Decide about what is new in a page: what its rows settle at once, the rest one by one."""
-        known = self.sightings.known([row.repo_id for row in rows])
+        by_repo = self.sightings.known([row.repo_id for row in rows])
         settled: list[Decided] = []
         open_: list[Listed] = []
         for row in rows:
-            before = known.get(row.repo_id)
+            before = by_repo.get(row.repo_id)
             if not again and before is not None and not _news(before, row):
                 continue
             facts = ListedFacts(listed=row)
@@ -303,12 +303,12 @@ class Watcher:
             if decision is None:
                 open_.append(row)
             else:
-                self._seen(decision)
+                self._on_decision(decision)
                 settled.append(self._decided(decision, facts, Memory(), before, None))
         if settled:
             self.sightings.record(settled, self._clock.now())
         for row in sorted(open_, key=_age):  # originals come before copies of them
-            self._examine(row, known.get(row.repo_id))
+            self._examine(row, by_repo.get(row.repo_id))
         return len(settled) + len(open_)
 
     def _ruled_out(self, facts: ListedFacts) -> Skip | None:
@@ -319,7 +319,7 @@ class Watcher:
         except SourceError:
             return None
 
-    def _examine(self, row: Listed, before: Known | None) -> None:
+    def _examine(self, row: Listed, before: Sighting | None) -> None:
         """Decide about one release and keep that, whatever the release does."""
         now = self._clock.now()
         try:
@@ -327,21 +327,21 @@ class Watcher:
                 decision, decided = self._looked_into(row, before, now)
         except (SourceError, CapacityError) as error:
             decision, decided = self._unreadable(row, before, error, now)
-        self._seen(decision)
+        self._on_decision(decision)
         if isinstance(decision, Build | Ask):
             tiers = self._policy.terms(row.repo_id).tiers
-            asked, news = isinstance(decision, Ask), self._news_of(row.repo_id)
-            self.queue.propose(decided, tiers, now, asked=asked, news=news)
+            needs_approval, news = isinstance(decision, Ask), self._news_of(row.repo_id)
+            self.queue.propose(decided, tiers, now, needs_approval=needs_approval, news=news)
         else:
             self.sightings.record([decided], now)
 
     def _unreadable(
-        self, row: Listed, before: Known | None, error: BotError, now: float
+        self, row: Listed, before: Sighting | None, error: BotError, now: float
     ) -> tuple[Decision, Decided]:
         """A release that no look comes to an end with; short memory is of the day."""
         kind: type[Skip | Wait] = Skip if isinstance(error, SourceError) else Wait
-        found: Decision = kind(release=as_listed(row), reason=str(error), outcome="unreadable")
-        decision = self._patient(_doubted(found, before), before, row, now)
+        unread: Decision = kind(release=as_listed(row), reason=str(error), outcome="unreadable")
+        decision = self._patient(_doubted(unread, before), before, row, now)
         trouble = Trouble(
             kind="skip" if kind is Skip else "wait", outcome="unreadable", reason=str(error)
         )
@@ -349,25 +349,25 @@ class Watcher:
         return decision, self._decided(decision, facts, Memory(), before, None)
 
     def _looked_into(
-        self, row: Listed, before: Known | None, now: float
+        self, row: Listed, before: Sighting | None, now: float
     ) -> tuple[Decision, Decided]:
         memory = self.queue.memory(row.repo_id, row.commit or "", None)
         early = rules.refused_by_rules(as_listed(row), row, self._policy, memory.ignored)
         facts = (
             ListedFacts(listed=row) if early else learn(self._hub, row, owners=self._watch.owners)
         )
-        found = None
+        weight_files = None
         if facts.release is not None:
-            found = rules.weighed(facts.release, _pushed(facts.release, now))
-            if before is not None and before.weights == found.digest and before.weights_at:
-                found = replace(found, since=before.weights_at)
-            memory = self.queue.memory(row.repo_id, facts.release.commit, found.digest)
-        decision = self.judge(facts, memory, found, now)
+            weight_files = rules.weighed(facts.release, _pushed(facts.release, now))
+            if before is not None and before.weights == weight_files.digest and before.weights_at:
+                weight_files = replace(weight_files, since=before.weights_at)
+            memory = self.queue.memory(row.repo_id, facts.release.commit, weight_files.digest)
+        decision = self.judge(facts, memory, weight_files, now)
         decision = self._patient(_doubted(decision, before), before, row, now)
-        return decision, self._decided(decision, facts, memory, before, found)
+        return decision, self._decided(decision, facts, memory, before, weight_files)
 
     def judge(
-        self, facts: ListedFacts, memory: Memory, found: rules.Weighed | None, now: float
+        self, facts: ListedFacts, memory: Memory, weight_files: rules.Weighed | None, now: float
     ) -> Decision:
         """The decision that facts, memory and policy lead to; asks nobody."""
         settled = ruled_out(facts, self._watch.owners)
@@ -377,12 +377,14 @@ class Watcher:
         if early:
             return early
         decision = conclude(facts, self._watch.owners, self._machine())
-        if isinstance(decision, Build) and found is not None:
-            return rules.wanted_by_policy(decision, self._policy, memory, found, now, self._gate)
+        if isinstance(decision, Build) and weight_files is not None:
+            return rules.wanted_by_policy(
+                decision, self._policy, memory, weight_files, now, self._gate
+            )
         return decision
 
     def _patient(
-        self, decision: Decision, before: Known | None, row: Listed, now: float
+        self, decision: Decision, before: Sighting | None, row: Listed, now: float
     ) -> Decision:
         """An end to waiting for what never comes."""
         if not isinstance(decision, Wait) or decision.outcome in ("unsupported_converter",):
@@ -401,16 +403,16 @@ class Watcher:
         decision: Decision,
         facts: ListedFacts,
         memory: Memory,
-        before: Known | None,
-        found: rules.Weighed | None,
+        before: Sighting | None,
+        weight_files: rules.Weighed | None,
     ) -> Decided:
         release = decision.release
         kind = type(decision).__name__.lower()
         past: dict[str, Any] = {}
         if memory != Memory():
             past = {"memory": rules.recalled(memory)}
-        if found is not None:
-            past["weights"] = dict(vars(found))
+        if weight_files is not None:
+            past["weights"] = dict(vars(weight_files))
         return Decided(
             repo=release.repo_id,
             commit=release.commit,
@@ -419,12 +421,12 @@ class Watcher:
             reason=decision.reason,
             until=decision.until if isinstance(decision, Wait) else None,
             look_at=self._look_at(decision, before),
-            weights=found.digest if found else None,
-            weights_at=found.since if found else None,
+            weights=weight_files.digest if weight_files else None,
+            weights_at=weight_files.since if weight_files else None,
             facts=packed(facts) | past,
         )
 
-    def _look_at(self, decision: Decision, before: Known | None) -> float | None:
+    def _look_at(self, decision: Decision, before: Sighting | None) -> float | None:
         """When to look again without a new commit in a listing; None: not before that."""
         now = self._clock.now()
         match decision:
@@ -443,52 +445,52 @@ class Watcher:
             case _:
                 return None
 
-    def _still(self, known: Known, listed: Listed) -> None:
+    def _still(self, sighting: Sighting, listed: Listed) -> None:
         """Nothing came meanwhile: wait longer, or no more."""
-        past = self.sightings.history(known.repo)
+        past = self.sightings.history(sighting.repo)
         reason = past[-1].reason if past else "no weights yet"
         wait = Wait(release=as_listed(listed), reason=reason, outcome="no_weights_yet")
-        decision = self._patient(wait, known, listed, self._clock.now())
+        decision = self._patient(wait, sighting, listed, self._clock.now())
         facts = ListedFacts(listed=listed)
         if isinstance(decision, Skip):
             gave_up = Trouble(kind="skip", outcome=decision.outcome, reason=decision.reason)
             facts = replace(facts, trouble=gave_up)
-            self._seen(decision)
-            decided = self._decided(decision, facts, Memory(), known, None)
+            self._on_decision(decision)
+            decided = self._decided(decision, facts, Memory(), sighting, None)
             self.sightings.record([decided], self._clock.now())
         else:
-            at = self._look_at(wait, known)
-            self.sightings.look_again(known.repo, at or self._clock.now() + DAY)
+            at = self._look_at(wait, sighting)
+            self.sightings.look_again(sighting.repo, at or self._clock.now() + DAY)
 
     def _news_of(self, repo: str) -> float | None:
         """Since when something is otherwise than it was: what failed before may be tried again."""
-        kept = map(self.sightings.ledger.remembered, (BUILDS, CONVERTER, POLICY))
-        changed = [found[1] for found in kept if found is not None]
+        remembered = map(self.sightings.ledger.remembered, (BUILDS, CONVERTER, POLICY))
+        changed = [entry[1] for entry in remembered if entry is not None]
         past = self.sightings.history(repo)
-        other = [one.at for one in past if one.kind in ("wait", "skip")]
-        return max((*changed, *other), default=None)
+        decided_at = [decision.at for decision in past if decision.kind in ("wait", "skip")]
+        return max((*changed, *decided_at), default=None)
 
-    def _hidden(self, known: Known, outcome: Outcome, why: str) -> None:
+    def _hidden(self, sighting: Sighting, outcome: Outcome, why: str) -> None:
         """A release that is not to be seen today: said, and looked for as long as others wait."""
-        now, past = self._clock.now(), self.sightings.history(known.repo)
+        now, past = self._clock.now(), self.sightings.history(sighting.repo)
         before = past[-1] if past else None
         since = before.at if before and (before.outcome, before.kind) == (outcome, "wait") else now
-        never = known.outcome == "hinted"  # somebody's word, and no listing's
+        never = sighting.outcome == "hinted"  # somebody's word, and no listing's
         over = never or now - since >= self._policy.wait_days * DAY
         patience = f"gave up after {self._policy.wait_days:g} days: "
         reason = f"{patience}{why}" if over and not never else why
         kind: type[Skip | Wait] = Skip if over else Wait
-        release = Release(repo_id=known.repo, commit=known.commit)
+        release = Release(repo_id=sighting.repo, commit=sighting.commit)
         listed = Listed(
-            repo_id=known.repo, commit=known.commit or None, created_at=None, last_modified=None,
-            private=False, gated=False, disabled=False, tags=(), pipeline_tag=None, library=None,
-            model_type=None, architectures=(), quant_method=None,
+            repo_id=sighting.repo, commit=sighting.commit or None, created_at=None,
+            last_modified=None, private=False, gated=False, disabled=False, tags=(),
+            pipeline_tag=None, library=None, model_type=None, architectures=(), quant_method=None,
         )  # fmt: skip
         trouble = Trouble(kind="skip" if over else "wait", outcome=outcome, reason=reason)
         decision = kind(release=release, reason=reason, outcome=outcome)
         facts = ListedFacts(listed=listed, trouble=trouble)
-        self._seen(decision)
-        decided = self._decided(decision, facts, Memory(), known, None)
+        self._on_decision(decision)
+        decided = self._decided(decision, facts, Memory(), sighting, None)
         self.sightings.record([decided], now)
 
 
@@ -502,7 +504,7 @@ def _age(row: Listed) -> float:
     return created if created is not None else float("inf")
 
 
-def _doubted(decision: Decision, before: Known | None) -> Decision:
+def _doubted(decision: Decision, before: Sighting | None) -> Decision:
     """What cannot be read is looked at once more before that is believed."""
     if not isinstance(decision, Skip) or decision.outcome != "unreadable":
         return decision
@@ -512,7 +514,7 @@ def _doubted(decision: Decision, before: Known | None) -> Decision:
     return Wait(release=decision.release, reason=decision.reason, outcome="unreadable")
 
 
-def _news(before: Known, row: Listed) -> bool:
+def _news(before: Sighting, row: Listed) -> bool:
     """Whether a listed release may be decided otherwise than before."""
     if before.commit != (row.commit or ""):
         return True
@@ -532,10 +534,10 @@ def _beginning(owner: str | None) -> str:
 def _times(page: ReplyPage, sort: Sort) -> list[float]:
     """Times of a page's rows, in its order; those that have none are left out."""
     name = TIMES.get(sort)
-    found: Iterable[float | None] = (
+    instants: Iterable[float | None] = (
         instant(getattr(row, name)) if name else None for row in page.rows
     )
-    return [time for time in found if time is not None]
+    return [time for time in instants if time is not None]
 
 
 def _believable(times: Sequence[float], now: float) -> Iterator[float]:

@@ -14,7 +14,7 @@ from bot.records.built import Built, together
 from bot.records.coding import digest
 from bot.records.releases import REPO_ID, Release
 from bot.settings.making import SourceSettings
-from bot.settings.places import whole
+from bot.settings.places import absolute
 from bot.workplace import names
 from bot.workplace.asked import Pinned
 from bot.workplace.workplace import Workplace
@@ -59,7 +59,7 @@ def as_file(name: str) -> Path | None:
 
     Raises SourceError for a path at which there is no file.
     """
-    path = Path(whole(name, Path()))
+    path = Path(absolute(name, Path()))
     if path.is_file():
         return path.absolute()
     if path.is_dir() and (name.startswith(PATHS) or not REPO_ID.fullmatch(name)):

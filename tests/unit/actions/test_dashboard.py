@@ -45,7 +45,7 @@ class Desk:
             reason="8 experts, @everybody", until=None, look_at=None, weights=letter,
             weights_at=None, facts={},
         )  # fmt: skip
-        made = self.queue.propose(decided, (), self.clock.now(), asked=asked)
+        made = self.queue.propose(decided, (), self.clock.now(), needs_approval=asked)
         assert made is not None
         return made
 

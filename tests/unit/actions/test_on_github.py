@@ -60,7 +60,7 @@ class Desk:
             repo=f"lab/{letter}", commit=letter * 40, kind="build", outcome="eligible",
             reason="r", until=None, look_at=None, weights=letter, weights_at=None, facts={},
         )  # fmt: skip
-        self.queue.propose(decided, ("I-Mini",), self.clock.now(), asked=False)
+        self.queue.propose(decided, ("I-Mini",), self.clock.now(), needs_approval=False)
 
     def turn(self, executor: OnGitHub | None = None, *, attempts: int = 4) -> None:
         policy = Policy.model_validate({"at_once": 9, "per_hour": 99, "attempts": attempts})
@@ -240,7 +240,7 @@ def test_what_is_no_order_is_given_up_and_stops_nobody(desk: Desk, github: GitHu
             repo='lab/x"; touch PWNED; "', commit="e" * 40, kind="build", outcome="eligible",
             reason="r", until=None, look_at=None, weights="e", weights_at=None, facts={},
         ),
-        (), desk.clock.now(), asked=False,
+        (), desk.clock.now(), needs_approval=False,
     )  # fmt: skip
     desk.turn()
     assert desk.task.state == "failed"

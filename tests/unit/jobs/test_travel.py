@@ -20,7 +20,7 @@ from bot.jobs.travel import Staging, carried, carrier, sweep, works_here
 from bot.progress import Narrator
 from bot.records.built import Built
 from bot.settings.settings import load
-from bot.store.ledger import Kept, Work
+from bot.store.ledger import RecordedFile, Work
 from bot.workplace.workplace import Workplace
 from tests.local_hub.server import Hub, regular
 from tests.unit.clients.hub.between import Fault, between
@@ -77,7 +77,11 @@ def test_files_reach_another_machine_once_and_are_compared(
             job="j",
             step="imatrix",
             inputs="i",
-            files=(Kept(path=wanted[0].path.text, bytes=5004, changed=1, sha256=wanted[0].sha256),),
+            files=(
+                RecordedFile(
+                    path=wanted[0].path.text, bytes=5004, changed=1, sha256=wanted[0].sha256
+                ),
+            ),
             value="null",
         ),
     )

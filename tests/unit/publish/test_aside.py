@@ -35,7 +35,7 @@ AT = ("500", "500 after it was done", "cut before", "cut after it was done", "qu
 
 
 def aside(client: Client, repo_id: str, files: Files, *, key: str = KEY) -> Pushed:
-    update = Update(files=files, deletions=(), message="Release\n\nwhy", left=())
+    update = Update(files=files, deletions=(), message="Release\n\nwhy", notes=())
     before = open_public(client, repo_id)
     return publish_aside(client, before, update, key, private=False)[0]
 

@@ -155,9 +155,9 @@ def test_some_of_the_tiers_are_held_only_for_who_asks_so(machine: Maker) -> None
     few = machine("2.5")
     few.order = order_of(few.workplace.settings, PINNED, ("I-Mini",))
     assert few.finds() is None
-    assert few.finds(others=True) is not None
+    assert few.finds(superset=True) is not None
     few.order = order_of(few.workplace.settings, PINNED, (*TIERS, "I-Nano"))
-    assert few.finds(others=True) is None
+    assert few.finds(superset=True) is None
 
 
 def test_a_tier_that_was_left_out_is_tried_again(machine: Maker, hub: Hub) -> None:
@@ -165,7 +165,7 @@ def test_a_tier_that_was_left_out_is_tried_again(machine: Maker, hub: Hub) -> No
     one.publish(("Balanced",))  # the gate refused the other, for want of memory perhaps
     two = machine("2.5")
     assert two.finds() is None
-    assert two.finds(others=True) is not None
+    assert two.finds(superset=True) is not None
     two.publish()
     assert hub.commits(REPO) == 2
     assert two.finds() is not None
@@ -177,7 +177,7 @@ def test_what_somebody_damaged_is_not_held(machine: Maker, hub: Hub, which: str)
     assert hub.commit(REPO, DAMAGES[which]).status == 200
     two = machine("2.5")
     assert two.finds() is None
-    assert two.finds(others=True) is None
+    assert two.finds(superset=True) is None
 
 
 def test_a_card_that_people_wrote_in_is_left_alone(machine: Maker, hub: Hub) -> None:

@@ -105,7 +105,7 @@ def test_an_update_is_one_commit_that_says_why(
     update = push(client, second, tmp_path / "m")
     assert hub.commits(REPO) == 2
     assert update.deletions == ("B.gguf",)
-    assert update.left == ()
+    assert update.notes == ()
     assert names(client) == {*second, CHANGES}
     head, message = title(hub)
     assert head.startswith("Update: new source: sample-lab/Sample-30B-A3B@")
@@ -147,7 +147,7 @@ def test_a_card_of_somebody_elses_is_left_with_a_warning(
     hub.create("model-APEX-GGUF", private=True)
     hub.commit(REPO, regular("README.md", b"# Mine\n"))
     update = push(client, first, tmp_path / "m")
-    assert "README.md" in update.left[0]
+    assert "README.md" in update.notes[0]
     assert text(client, "README.md") == "# Mine\n"
     assert set(first) <= names(client)
 
@@ -172,7 +172,7 @@ def test_a_file_that_somebody_replaced_is_not_removed(
     client.commit(REPO, {"B.gguf": other}, "mine", head)
     update = push(client, second, tmp_path / "m")
     assert update.deletions == ()
-    assert "B.gguf" in update.left[0]
+    assert "B.gguf" in update.notes[0]
     assert "B.gguf" in names(client)
 
 

@@ -69,12 +69,12 @@ def fill(ledger: Ledger, now: float) -> None:
             look_at=now + 600, weights=letter, weights_at=now, facts={},
         )  # fmt: skip
 
-    queue.propose(decided("lab/Failed", "f"), (), now - 90, asked=False)
+    queue.propose(decided("lab/Failed", "f"), (), now - 90, needs_approval=False)
     task = queue.claim(now - 80, at_once=1, per_hour=9)
     assert task is not None
     queue.failed(task, "<b>no room</b>", "/data/log", now - 70, attempts=1, final=False)
-    queue.propose(decided("lab/Asked", "a"), ("I-Mini",), now - 60, asked=True)
-    queue.propose(decided("lab/Queued", "b"), (), now - 50, asked=False)
+    queue.propose(decided("lab/Asked", "a"), ("I-Mini",), now - 60, needs_approval=True)
+    queue.propose(decided("lab/Queued", "b"), (), now - 50, needs_approval=False)
     sightings.record([decided("lab/Waiting", "d", "wait", "rests until later")], now - 40)
 
 

@@ -35,7 +35,7 @@ def page(tmp_path: Path) -> Iterator[Page]:
     """A ledger as another program, or an earlier version, may have left it."""
     with running_page(tmp_path) as running:
         for state, link in zip(("failed", "published", "asked"), LINKS, strict=True):
-            made = running.queue.propose(_decided(state), (), 1.0, asked=state == "asked")
+            made = running.queue.propose(_decided(state), (), 1.0, needs_approval=state == "asked")
             assert made is not None
             with running.ledger.writing() as db:
                 db.execute(

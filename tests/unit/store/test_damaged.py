@@ -29,7 +29,7 @@ DECIDED = Decided(
 def workplace(tmp_path: Path) -> Workplace:
     settings = Settings.model_validate({"workdir": tmp_path / "work"})
     made = Workplace(settings, Narrator(quiet=True), None)
-    Queue(made.ledger).propose(DECIDED, ["Mini"], 1.0, asked=False)
+    Queue(made.ledger).propose(DECIDED, ["Mini"], 1.0, needs_approval=False)
     return made
 
 

@@ -35,7 +35,7 @@ def queue(tmp_path: Path) -> Queue:
 def propose(
     queue: Queue, *, asked: bool = False, now: float = NOW, **changes: str
 ) -> QueuedRelease | None:
-    return queue.propose(decided(**changes), ("I-Mini",), now, asked=asked)
+    return queue.propose(decided(**changes), ("I-Mini",), now, needs_approval=asked)
 
 
 def claim(
@@ -199,9 +199,9 @@ def test_what_failed_is_queued_again_by_news_only(queue: Queue) -> None:
     propose(queue)
     queue.failed(running(queue), "no", None, NOW + 5, attempts=9, final=True)
     for news in (None, NOW, NOW + 5):
-        queue.propose(decided(), (), NOW + 9, asked=False, news=news)
+        queue.propose(decided(), (), NOW + 9, needs_approval=False, news=news)
         assert states(queue) == {"a": "failed"}
-    queue.propose(decided(), (), NOW + 9, asked=False, news=NOW + 6)
+    queue.propose(decided(), (), NOW + 9, needs_approval=False, news=NOW + 6)
     [task] = queue.tasks(("queued",))
     assert (task.attempts, task.faults, task.error) == (0, 0, None)
 
@@ -235,7 +235,7 @@ def test_what_waits_for_a_person_takes_no_turn_of_a_build(queue: Queue, waiting:
             queue.propose(
                 Decided(**{**vars(decided()), "repo": f"new/{name}", "commit": name.rjust(40, "e"),
                            "weights": name}),
-                (), now, asked=False,
+                (), now, needs_approval=False,
             )  # fmt: skip
         while (task := claim(queue, now, at_once=1, per_hour=4)) is not None:
             if task.look:

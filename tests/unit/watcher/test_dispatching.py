@@ -48,7 +48,7 @@ class Desk:
                 repo=f"maker/{letter}", commit=letter * 40, kind="build", outcome="eligible",
                 reason="r", until=None, look_at=None, weights=letter, weights_at=None, facts={},
             )  # fmt: skip
-            self.queue.propose(decided, (), self.clock.now(), asked=False)
+            self.queue.propose(decided, (), self.clock.now(), needs_approval=False)
             self.clock.time += 1
 
     def turn(self, **policy: int) -> None:

@@ -137,7 +137,7 @@ def _watcher(url: str, folder: Path, seen: list[Decision], clock: HandClock) -> 
     settings = load(None, watch={"page": 500, "limit": 500})
     return Watcher(
         Hub(url, None, pause=0.001, clock=clock), Ledger(folder / "l.sqlite"), settings, clock,
-        holder="me", rested=0.0, machine=Machine, seen=seen.append,
+        holder="me", rested=0.0, machine=Machine, on_decision=seen.append,
     )  # fmt: skip
 
 

@@ -44,7 +44,7 @@ class World:
     def watcher(
         self,
         holder: str = "me",
-        seen: Callable[[Decision], None] = lambda _decision: None,
+        on_decision: Callable[[Decision], None] = lambda _decision: None,
         policy: Any = None,
         **watch: Any,
     ) -> Watcher:
@@ -53,7 +53,7 @@ class World:
         hub = Hub(self.hub.url, None, pause=0.01, clock=self.clock, gate=gate)
         return Watcher(
             hub, self.ledger, settings, self.clock, holder=holder, rested=0.0,
-            machine=lambda: self.machine, seen=seen, say=self.said.append,
+            machine=lambda: self.machine, on_decision=on_decision, say=self.said.append,
         )  # fmt: skip
 
     def model(self, *, moe: bool = True, weights: bool = True, ago: float = 0.0) -> Model:
@@ -143,7 +143,7 @@ def test_reading_ends_at_the_mark_less_the_overlap(world: World) -> None:
 
 def test_originals_of_a_look_are_decided_before_their_copies(world: World) -> None:
     seen: list[str] = []
-    watcher = world.watcher(seen=lambda decision: seen.append(decision.release.repo_id))
+    watcher = world.watcher(on_decision=lambda decision: seen.append(decision.release.repo_id))
     copy, original = world.model(ago=HOUR), world.model(ago=2 * HOUR)
     watcher.created()
     assert seen == [original.name, copy.name]
@@ -415,7 +415,7 @@ def test_a_watcher_stopped_in_the_middle_of_a_look_misses_nothing(world: World) 
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        world.watcher(seen=die).created()
+        world.watcher(on_decision=die).created()
     assert len(world.queued()) == 4
     world.asked()
     world.watcher("next").created()
