@@ -6,13 +6,10 @@ import io
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from bot import secrecy
-from bot.errors import SettingsError
-from bot.settings.tokens import hub_token
 
 SECRET = "hf_plantedplantedplanted"
 
@@ -65,26 +62,3 @@ def test_a_traceback_holds_no_secret() -> None:
     )
     assert "ValueError: Bearer ***" in done.stderr
     assert SECRET not in done.stderr
-
-
-def test_a_token_of_a_file_that_only_its_owner_reads(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "token"
-    path.write_text(f"{SECRET}\n")
-    path.chmod(0o600)
-    monkeypatch.setenv("HF_TOKEN_FILE", str(path))
-    token = hub_token()
-    assert token is not None
-    assert token.get_secret_value() == SECRET
-    assert SECRET in secrecy._KEPT
-    path.chmod(0o640)
-    with pytest.raises(SettingsError, match="chmod 600"):
-        hub_token()
-    monkeypatch.setenv("HF_TOKEN_FILE", str(tmp_path / "missing"))
-    with pytest.raises(SettingsError, match="cannot be read"):
-        hub_token()
-    monkeypatch.setenv("HF_TOKEN", "hf_of_the_environment")
-    found = hub_token()
-    assert found is not None
-    assert found.get_secret_value() == "hf_of_the_environment"

@@ -4,7 +4,7 @@ import pytest
 from pydantic import SecretStr
 
 from bot.clients.hub.hub import Hub as Client
-from bot.disk.hashes import git_blob_id, sha256
+from bot.disk.hashes import sha256
 from bot.errors import PublishError
 from bot.publish.held import differing, verify_held
 from bot.publish.upload import open_private, upload
@@ -65,9 +65,3 @@ def test_what_differs_is_named(client: Client, files: dict[str, Built], tmp_path
             verify_held(client, REPO, pushed.commit, {**files, name: changed})
     missing = {**files, "more.gguf": files["model.gguf"]}
     assert differing(client.release(REPO), missing) == ("more.gguf",)
-
-
-def test_git_blob_id_is_gits(tmp_path: Path) -> None:
-    path = tmp_path / "hello"
-    path.write_bytes(b"hello\n")
-    assert git_blob_id(path) == "ce013625030ba8dba906f756967f9e9ca394464a"  # git hash-object

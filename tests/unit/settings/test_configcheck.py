@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 from bot.errors import SettingsError
-from bot.records.coding import schema_of
-from bot.records.results import RESULTS_VERSION, Results
 from bot.settings.configcheck import check, mistakes, settings_schema
 
 SHIPPED = Path(__file__).resolve().parents[3] / "bot.schema.json"
@@ -76,9 +73,3 @@ def test_the_environment_is_checked_too(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_the_shipped_schema_is_that_of_the_settings() -> None:
     assert SHIPPED.read_text(encoding="utf-8") == settings_schema(), "run bot config schema"
-
-
-def test_the_shipped_schema_of_results_is_that_of_the_records() -> None:
-    shipped = SHIPPED.with_name("results.schema.json").read_text(encoding="utf-8")
-    assert shipped == schema_of(Results), "run bot config schema --results"
-    assert json.loads(shipped)["properties"]["version"]["default"] == RESULTS_VERSION

@@ -6,7 +6,6 @@ import pytest
 
 from bot.errors import CapacityError, SettingsError
 from bot.store.ledger import Finished, Ledger
-from bot.store.schema import FINISHED_WORK
 
 INPUTS = {"source": "abc", "chunks": 3}
 
@@ -83,41 +82,6 @@ def test_a_damaged_ledger_is_said(tmp_path: Path) -> None:
     path.write_bytes(b"not a database, but long enough to be looked at" * 40)
     with pytest.raises(SettingsError, match="damaged"):
         Ledger(path)
-
-
-def test_a_ledger_of_the_first_version_opens_and_keeps_what_it_holds(
-    tmp_path: Path, made: Path
-) -> None:
-    path = tmp_path / "l.sqlite"
-    db = sqlite3.connect(path)
-    db.executescript(FINISHED_WORK)
-    db.execute("PRAGMA user_version=1")
-    db.close()
-    Ledger(path).record("job", "step", INPUTS, [made], 35.9)
-    again = Ledger(path)
-    assert again.finished("job", "step", INPUTS) is not None
-    again.remember("name", "value", 1.0)
-    assert again.remembered("name") == ("value", 1.0)
-
-
-def test_a_migration_that_fails_leaves_the_ledger_as_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "l.sqlite"
-    db = sqlite3.connect(path)
-    db.executescript(FINISHED_WORK)
-    db.execute("PRAGMA user_version=1")
-    db.close()
-    broken = (FINISHED_WORK, "CREATE TABLE fine (x TEXT) STRICT;\nCREATE TABLE broken (;\n")
-    with monkeypatch.context() as patched:
-        patched.setattr("bot.store.ledger.MIGRATIONS", broken)
-        with pytest.raises(SettingsError, match="cannot be used"):
-            Ledger(path)
-    db = sqlite3.connect(path)
-    assert db.execute("PRAGMA user_version").fetchone() == (1,)
-    assert db.execute("SELECT name FROM sqlite_master WHERE name='fine'").fetchone() is None
-    db.close()
-    Ledger(path)
 
 
 def test_a_backup_is_a_ledger_with_all_that_was_there(tmp_path: Path, made: Path) -> None:
