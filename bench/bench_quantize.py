@@ -39,7 +39,7 @@ from bot.plan.recipe import asked_types, file_type, make_recipes
 from bot.predict.architecture import architecture_of
 from bot.quantize import onepass, quantize
 from bot.quantize.imatrix import Matrix
-from bot.quantize.layout import WantedFile
+from bot.quantize.layout import OutputSpec
 from bot.records.model import Tensor
 from bot.settings.sections import DEMO, data_folder
 from tests.oracle import quantize_recipe
@@ -96,7 +96,7 @@ def made_up(model: Path) -> Matrix:
     return Matrix(datasets=("made-up",), chunks=1, sums=sums, counts=counts)
 
 
-def wanted(model: Path, folder: Path, tiers: list[str]) -> list[WantedFile]:
+def wanted(model: Path, folder: Path, tiers: list[str]) -> list[OutputSpec]:
     """The tiers as files to make; of one type alone where a tier is called as a type."""
     header, matrix = gguf.read_gguf(model), made_up(model)
     found = architecture_of(header.metadata, header.tensors)
@@ -104,7 +104,7 @@ def wanted(model: Path, folder: Path, tiers: list[str]) -> list[WantedFile]:
     if plain:
         return [_plain(folder, kind, header.tensors) for kind in plain]
     return [
-        WantedFile(
+        OutputSpec(
             target=folder / f"{recipe.tier}.gguf",
             file_type=file_type(recipe.base),
             types=asked_types(recipe, found, header.tensors),
@@ -117,8 +117,8 @@ def wanted(model: Path, folder: Path, tiers: list[str]) -> list[WantedFile]:
     ]
 
 
-def _plain(folder: Path, kind: str, tensors: Sequence[Tensor]) -> WantedFile:
-    return WantedFile(
+def _plain(folder: Path, kind: str, tensors: Sequence[Tensor]) -> OutputSpec:
+    return OutputSpec(
         target=folder / f"{kind}.gguf",
         file_type=FILE_TYPES[kind],
         types={tensor.name: kind for tensor in tensors if tensor.type == "BF16"},

@@ -14,15 +14,15 @@ from bot.quantize import onepass
 
 def one_pass(model: str, folder: str, tiers: str) -> None:
     """Make the tiers."""
-    from tests.unit.quantize.test_onepass import matrix_for, quiet, wanted_tiers
+    from tests.unit.quantize.test_onepass import matrix_for, quiet, tier_specs
 
     source = Path(model)
-    wanted = wanted_tiers(source, Path(folder), matrix_for(source), *tiers.split(","))
-    onepass.quantize_all(source, wanted, threads=1, memory=1 << 30, progress=quiet)
+    specs = tier_specs(source, Path(folder), matrix_for(source), *tiers.split(","))
+    onepass.quantize_all(source, specs, threads=1, memory=1 << 30, progress=quiet)
 
 
 if __name__ == "__main__":
-    onepass.NOTE_EVERY = onepass.KEEP_EVERY = 0.0
+    onepass.LOOK_EVERY = onepass.SAVE_EVERY = 0.0
     if sys.argv[1] == "pass":
         one_pass(*sys.argv[2:])
     else:

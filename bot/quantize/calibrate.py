@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bot.clients.llama.loading import Loading
 from bot.clients.llama.observer import Observer, Stats
 from bot.clients.llama.session import Session
 from bot.disk.writing import writing
@@ -41,16 +42,13 @@ class Savepoint:
 
 
 def collect_matrix(
-    model: Path,
+    model: Loading,
     target: Path,
     *,
     texts: Sequence[Portion],
     context: int,
     chunks: int | None,
     batch: int = 2048,
-    threads: int,
-    gpu_layers: int,
-    devices: Sequence[str],
     checkpoint: Savepoint | None = None,
     progress: Callable[[int, int], None],
 ) -> tuple[int, ...]:
@@ -62,44 +60,33 @@ def collect_matrix(
     Raises SettingsError for texts that are too short, BuildError as `Session` does.
     """
     sequences = min(max(1, batch // context), MOST_SEQUENCES)
-    observer = Observer()
-    with Session(
-        model,
-        n_ctx=sequences * context,
-        threads=threads,
-        gpu_layers=gpu_layers,
-        devices=devices,
-        sequences=sequences,
-        unified=False,
-        observer=observer,
-    ) as session:
+    observer, names = Observer(), [text.name for text in texts]
+    room = {"sequences": sequences, "unified": False, "observer": observer}
+    with model.session(sequences * context, **room) as session:
         tokens = _tokens(session, texts, context)
-        picks = mix([len(one) for one in tokens], [text.weight for text in texts], chunks)
-        key = digest(
-            [[t.name for t in texts], picks, context, batch, checkpoint and checkpoint.key]
-        )
-        done = _resume(observer, checkpoint, key)
-        noted = done
+        picks = mix([len(rows) for rows in tokens], [text.weight for text in texts], chunks)
+        key = digest([names, picks, context, batch, checkpoint and checkpoint.key])
+        done = noted = _resume(observer, checkpoint, key)
         while done < len(picks):
             progress(done, len(picks))
-            some = picks[done : done + sequences]
-            _decode(session, np.stack([tokens[text][chunk] for text, chunk in some]), batch)
-            done += len(some)
+            abreast = [tokens[text][chunk] for text, chunk in picks[done : done + sequences]]
+            _decode(session, np.stack(abreast), batch)
+            done += len(abreast)
             if checkpoint and done < len(picks) and done - noted >= checkpoint.every:
                 _note(observer.stats, checkpoint, key, done, context)
                 noted = done
     progress(len(picks), len(picks))
-    imatrix.write_matrix(target, observer.stats, [t.name for t in texts], len(picks), context)
+    imatrix.write_matrix(target, observer.stats, names, len(picks), context)
     if checkpoint:
         checkpoint.path.unlink(missing_ok=True)
-    return _taken(picks, len(texts))
+    return _chunk_counts(picks, len(texts))
 
 
 def _tokens(
     session: Session, texts: Sequence[Portion], context: int
 ) -> tuple[NDArray[np.int32], ...]:
     """Each text's whole chunks, [chunks, context]."""
-    made = []
+    chunks = []
     for text in texts:
         tokens = np.array(session.tokenize(text.text), np.int32)
         count = len(tokens) // context
@@ -108,12 +95,12 @@ def _tokens(
                 f"{text.name} has {len(tokens)} tokens, less than one chunk of {context}; "
                 "name a longer text"
             )
-        made.append(tokens[: count * context].reshape(count, context))
-    if sum(map(len, made)) < 2:
+        chunks.append(tokens[: count * context].reshape(count, context))
+    if sum(map(len, chunks)) < 2:
         raise SettingsError(
             f"the calibration text has less than two chunks of {context} tokens; name a longer one"
         )
-    return tuple(made)
+    return tuple(chunks)
 
 
 def _decode(session: Session, chunks: NDArray[np.int32], batch: int) -> None:
@@ -125,16 +112,18 @@ def _decode(session: Session, chunks: NDArray[np.int32], batch: int) -> None:
         session.decode_side_by_side(chunks[:, start : start + batch], start)
 
 
-def _taken(picks: Sequence[Pick], texts: int) -> tuple[int, ...]:
+def _chunk_counts(picks: Sequence[Pick], texts: int) -> tuple[int, ...]:
     return tuple(sum(text == number for text, _ in picks) for number in range(texts))
 
 
-def _note(seen: dict[str, Stats], checkpoint: Savepoint, key: str, done: int, context: int) -> None:
+def _note(
+    statistics: dict[str, Stats], checkpoint: Savepoint, key: str, done: int, context: int
+) -> None:
     """What was seen so far, as an importance matrix that also says what it belongs to."""
-    if any(one.counts.max() >= EXACT for one in seen.values()):
+    if any(tensor.counts.max() >= EXACT for tensor in statistics.values()):
         return  # sums would go on exactly, counts would not
     with writing(checkpoint.path) as partial:
-        imatrix.write_matrix(partial, seen, (), done, context, ((KEY, key),))
+        imatrix.write_matrix(partial, statistics, (), done, context, ((KEY, key),))
 
 
 def _resume(observer: Observer, checkpoint: Savepoint | None, key: str) -> int:
@@ -142,15 +131,15 @@ def _resume(observer: Observer, checkpoint: Savepoint | None, key: str) -> int:
     if checkpoint is None or not checkpoint.path.is_file():
         return 0
     try:
-        found = imatrix.read_matrix(checkpoint.path)
+        matrix = imatrix.read_matrix(checkpoint.path)
     except SourceError:
         return 0  # of another version, or damaged: it only saves time
-    if found.key != key:
+    if matrix.key != key:
         return 0
     observer.restore(
         {
-            name: Stats(np.array(sums), found.counts[name].astype(np.int64))
-            for name, sums in found.sums.items()
+            name: Stats(np.array(sums), matrix.counts[name].astype(np.int64))
+            for name, sums in matrix.sums.items()
         }
     )
-    return found.chunks
+    return matrix.chunks

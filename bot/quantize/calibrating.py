@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bot.apart.sandbox import require_made
 from bot.apart.worker import away
@@ -13,6 +13,7 @@ from bot.plan.recipe import raised_types, without_data
 from bot.progress import Report
 from bot.quantize import imatrix, quantize
 from bot.quantize.calibrate import Portion, Savepoint
+from bot.quantize.imatrix import Matrix
 from bot.quantize.quantize import gap_of
 from bot.quantize.works import calibrated
 from bot.records.built import Built
@@ -23,9 +24,6 @@ from bot.workplace.children import loading, room_for, tell_isolation
 from bot.workplace.job import Job
 from bot.workplace.texts import calibration_texts, read_text
 
-if TYPE_CHECKING:
-    from bot.quantize.imatrix import Matrix
-
 READING = 2  # of texts, raised where one of the same hash is read otherwise; 1: line ends made \n
 TAKEN = list[int]  # chunks of each text: what making a matrix returns
 
@@ -34,13 +32,13 @@ def job_matrix(job: Job) -> Built | None:
     """The importance matrix, if a tier wants one."""
     if job.calibration is None:
         return None
-    ready = job.settings.calibration.file
+    ready_file = job.settings.calibration.file
     inputs = _inputs(job)
 
     def work(report: Report) -> list[int]:
-        return _make(job, report) if ready is None else _take(job, ready)
+        return _make(job, report) if ready_file is None else _take(job, ready_file)
 
-    title = "calibrating" if ready is None else "taking the importance matrix"
+    title = "calibrating" if ready_file is None else "taking the importance matrix"
     return job.step("imatrix", inputs, [job.paths.imatrix], title, work, TAKEN).files[0]
 
 
@@ -51,49 +49,49 @@ def known_matrix(job: Job) -> Built | None:
 
 
 def _inputs(job: Job) -> dict[str, Any]:
-    told = {**(job.calibration or {}), "source": job.plan.model.source.sha256}
-    return told if job.settings.calibration.file else {**told, "reading": READING}
+    inputs = {**(job.calibration or {}), "source": job.plan.model.source.sha256}
+    return inputs if job.settings.calibration.file else {**inputs, "reading": READING}
 
 
 def _make(job: Job, report: Report) -> list[int]:
     """Calibrate; chunks taken of each text."""
-    wanted, llama = job.settings.calibration, job.settings.llama
-    described = calibration_texts(job.workplace)
+    calibration, llama = job.settings.calibration, job.settings.llama
+    text_facts = calibration_texts(job.workplace)
     texts = [
         Portion(
             name=f"{text.name} sha256:{text.sha256}",
             text=read_text(job.workplace, source),
             weight=source.weight,
         )
-        for text, source in zip(described, wanted.texts, strict=True)
+        for text, source in zip(text_facts, calibration.texts, strict=True)
     ]
     source, folder = Path(job.plan.model.source.path).absolute(), job.paths.handed.absolute()
-    made = folder / job.paths.imatrix.name
+    written = folder / job.paths.imatrix.name
     tell_isolation(job.workplace.narrator, job.settings)
     room = room_for(job.settings, source, writes=(folder,), report=report)
-    taken = away(calibrated, room)(
+    chunk_counts = away(calibrated, room)(
         loading(source, llama),
-        made,
+        written,
         texts,
-        context=wanted.context,
-        chunks=wanted.chunks,
-        batch=wanted.batch,
+        context=calibration.context,
+        chunks=calibration.chunks,
+        batch=calibration.batch,
         checkpoint=Savepoint(
             path=job.paths.checkpoint.absolute(),
-            every=wanted.checkpoint,
+            every=calibration.checkpoint,
             key=digest([job.key, _inputs(job)]),
         ),
     )
     with writing(job.paths.imatrix) as partial:
-        require_made(made, source.name).replace(partial)
-    return taken
+        require_made(written, source.name).replace(partial)
+    return chunk_counts
 
 
-def _take(job: Job, ready: Path) -> list[int]:
+def _take(job: Job, ready_file: Path) -> list[int]:
     """Use a ready file, in GGUF form."""
-    imatrix.read_matrix(ready).require_fit(job.plan.model.tensors)
+    imatrix.read_matrix(ready_file).require_fit(job.plan.model.tensors)
     with writing(job.paths.imatrix) as partial:
-        imatrix.rewrite(ready, partial, job.settings.calibration.context)
+        imatrix.rewrite(ready_file, partial, job.settings.calibration.context)
     return []
 
 
@@ -106,14 +104,14 @@ def settled(job: Job, matrix: Built | None) -> tuple[Recipe, ...]:
     recipes = job.plan.recipes
     if matrix is None or job.settings.quantize.missing_data == "refuse":
         return recipes
-    read = matrix_of(job, matrix)
+    by_expert = matrix_of(job, matrix)
     tensors = job.plan.model.tensors
 
     def settle(recipe: Recipe) -> Recipe:
         if not recipe.imatrix or recipe.plain:
             return recipe
         types = {assignment.tensor: assignment.type for assignment in recipe.assignments}
-        return without_data(recipe, quantize.tensors_without_data(types, read), tensors)
+        return without_data(recipe, quantize.tensors_without_data(types, by_expert), tensors)
 
     return tuple(settle(recipe) for recipe in recipes)
 
@@ -124,7 +122,7 @@ def matrix_of(job: Job, file: Built) -> Matrix:
 
 
 def gap(job: Job, recipe: Recipe, matrix: Matrix) -> Gap | None:
-    """What a tier rounds without data."""
+    """Tensors and experts that a tier rounds without data; None where it has data of all."""
     types = {assignment.tensor: assignment.type for assignment in recipe.assignments}
     return gap_of(recipe.tier, types, job.plan.model.tensors, matrix)
 
@@ -134,11 +132,11 @@ def facts(job: Job) -> CalibrationFacts | None:
     file = job_matrix(job)
     if file is None:
         return None
-    matrix, wanted = imatrix.read_matrix(Path(file.path)), job.settings.calibration
-    made = _facts(job, file, matrix)
-    if wanted.file is not None:
-        return replace(made, given=matrix.datasets)
-    return replace(made, texts=calibration_texts(job.workplace), taken=_taken(job))
+    matrix, calibration = imatrix.read_matrix(Path(file.path)), job.settings.calibration
+    matrix_facts = _facts(job, file, matrix)
+    if calibration.file is not None:
+        return replace(matrix_facts, given=matrix.datasets)
+    return replace(matrix_facts, texts=calibration_texts(job.workplace), taken=_taken(job))
 
 
 def _taken(job: Job) -> tuple[int, ...]:
@@ -154,7 +152,7 @@ def _facts(job: Job, file: Built, matrix: Matrix) -> CalibrationFacts:
     ]
     by_expert = matrix.of(job.plan.model.tensors)
     tiers = (recipe for recipe in settled(job, file) if recipe.imatrix and not recipe.plain)
-    gaps = [found for recipe in tiers if (found := gap(job, recipe, by_expert)) is not None]
+    gaps = [tier_gap for recipe in tiers if (tier_gap := gap(job, recipe, by_expert)) is not None]
     return CalibrationFacts(
         name=job.settings.calibration.name,
         texts=(),

@@ -88,8 +88,8 @@ class Matrix:
         """How often each layer's routed experts were reached. A `.dat` file cannot tell: empty."""
         layers: dict[int, list[NDArray[np.float32]]] = defaultdict(list)
         for name, counts in self.counts.items():
-            if (found := _EXPERTS.fullmatch(name)) and len(counts) > 1:
-                layers[int(found[1])].append(np.where(self.reached(name), counts, 0))
+            if (match := _EXPERTS.fullmatch(name)) and len(counts) > 1:
+                layers[int(match[1])].append(np.where(self.reached(name), counts, 0))
         return tuple(_covered(layer, layers[layer]) for layer in sorted(layers))
 
     def require_fit(self, tensors: Iterable[Tensor]) -> None:
@@ -97,17 +97,17 @@ class Matrix:
 
         llama.cpp would stop in the middle of a tier when a size differs.
         """
-        known = {tensor.name: tensor for tensor in tensors}
-        shared = [name for name in self.sums if name in known]
+        by_name = {tensor.name: tensor for tensor in tensors}
+        shared = [name for name in self.sums if name in by_name]
         if not shared:
             raise SourceError("the importance matrix knows no tensor of this model; name another")
         for name in shared:
-            shape = known[name].shape
-            wanted = shape[0] * int(np.prod(shape[2:], initial=1))
-            if self.sums[name].size != wanted:
+            shape = by_name[name].shape
+            size = shape[0] * int(np.prod(shape[2:], initial=1))
+            if self.sums[name].size != size:
                 raise SourceError(
                     f"the importance matrix has {self.sums[name].size} values for {name}, not "
-                    f"{wanted}; it was made from another model, name another"
+                    f"{size}; it was made from another model, name another"
                 )
 
 
@@ -125,7 +125,7 @@ def _covered(layer: int, counts: Sequence[NDArray[np.float32]]) -> LayerCoverage
 
 def write_matrix(
     target: Path,
-    seen: Mapping[str, Stats],
+    statistics: Mapping[str, Stats],
     datasets: Sequence[str],
     chunks: int,
     context: int,
@@ -140,13 +140,13 @@ def write_matrix(
         *notes,
     )
     arrays = []
-    for name in sorted(seen):
-        counts = seen[name].counts.astype(np.float32)[:, None]
+    for name in sorted(statistics):
+        counts = statistics[name].counts.astype(np.float32)[:, None]
         # several matrices that share a count (latent attention) make one long row, as in the tool
-        sums = seen[name].sums.reshape(len(counts), -1)
-        one = len(counts) == 1  # ggml drops a last dimension of 1 when it writes
-        arrays.append((f"{name}.in_sum2", sums[0] if one else sums))
-        arrays.append((f"{name}.counts", counts[0] if one else counts))
+        sums = statistics[name].sums.reshape(len(counts), -1)
+        single_row = len(counts) == 1  # ggml drops a last dimension of 1 when it writes
+        arrays.append((f"{name}.in_sum2", sums[0] if single_row else sums))
+        arrays.append((f"{name}.counts", counts[0] if single_row else counts))
     gguf.write_arrays(target, metadata, arrays)
 
 
@@ -156,11 +156,11 @@ def rewrite(source: Path, target: Path, context: int) -> None:
     if _is_gguf(source):
         shutil.copyfile(source, target)
         return
-    seen = {
+    statistics = {
         name: Stats(sums, matrix.counts[name].astype(np.int64))
         for name, sums in matrix.sums.items()
     }
-    write_matrix(target, seen, matrix.datasets, matrix.chunks, context)
+    write_matrix(target, statistics, matrix.datasets, matrix.chunks, context)
 
 
 def _is_gguf(path: Path) -> bool:
@@ -201,14 +201,14 @@ def read_matrix(path: Path) -> Matrix:
 
 
 def _read_legacy(path: Path) -> Matrix:
-    found = read_legacy(path)
-    names = [entry.name for entry in found.entries]
-    values = {entry.name: _numbers(path, entry.name, entry.values) for entry in found.entries}
+    legacy = read_legacy(path)
+    names = [entry.name for entry in legacy.entries]
+    values = {entry.name: _numbers(path, entry.name, entry.values) for entry in legacy.entries}
     return Matrix(
-        datasets=_names((found.dataset,) if found.dataset else ()),
-        chunks=found.chunks,
+        datasets=_names((legacy.dataset,) if legacy.dataset else ()),
+        chunks=legacy.chunks,
         sums={name: values[name][None, :] for name in names},
-        counts={entry.name: np.array([entry.calls], np.float32) for entry in found.entries},
+        counts={entry.name: np.array([entry.calls], np.float32) for entry in legacy.entries},
     )
 
 

@@ -1,4 +1,4 @@
-"""What a pass reads and what it writes: tensors in llama.cpp's order, and each file's header.
+"""The source of a pass and the files it writes: tensors in llama.cpp's order, headers, offsets.
 
 A file above a size is written as shards in gguf-split's layout (tools/gguf-split/gguf-split.cpp):
 NAME-00001-of-0000N.gguf and so on, all metadata in the first, `split.no`, `split.count` and
@@ -37,7 +37,7 @@ Entry = tuple[str, Sequence[int], int, int]  # name, shape, type number, bytes o
 
 
 @dataclass(frozen=True, kw_only=True)
-class WantedFile:
+class OutputSpec:
     """One model to make: `types` by tensor name, the importance matrix's weights, extra metadata.
 
     With `shard` it is written in shards whose tensors take at most as many bytes, as soon as one
@@ -107,23 +107,23 @@ class Output:
     offsets: tuple[int, ...]
 
 
-def outputs(source: PassSource, want: WantedFile) -> tuple[Output, ...]:
+def outputs(source: PassSource, spec: OutputSpec) -> tuple[Output, ...]:
     """The files of one model; their tensors follow one another in the source's order."""
-    entries = [_entry(tensor.raw, want) for tensor in source.tensors]
-    keys = _keys(source, want)
-    parts = _split([size for *_, size in entries], want.shard)
+    entries = [_entry(tensor.raw, spec) for tensor in source.tensors]
+    keys = _keys(source, spec)
+    parts = _split([size for *_, size in entries], spec.shard)
     if len(parts) == 1:
-        return (_output(want.target, keys, entries),)
-    made = []
+        return (_output(spec.target, keys, entries),)
+    shards = []
     for number, part in enumerate(parts):
         own = (
             u16("split.no", number),
             i32("split.tensors.count", len(entries)),
             u16("split.count", len(parts)),
         )
-        path = shard_path(want.target, number, len(parts))
-        made.append(_output(path, [*(() if number else keys), *own], entries[part]))
-    return tuple(made)
+        path = shard_path(spec.target, number, len(parts))
+        shards.append(_output(path, [*(() if number else keys), *own], entries[part]))
+    return tuple(shards)
 
 
 def shard_path(target: Path, number: int, count: int) -> Path:
@@ -132,42 +132,44 @@ def shard_path(target: Path, number: int, count: int) -> Path:
     return target.with_name(f"{stem}-{number + 1:05d}-of-{count:05d}.gguf")
 
 
-def _entry(raw: RawTensor, want: WantedFile) -> Entry:
-    kind = want.types.get(raw.name, type_name(raw.type))
+def _entry(raw: RawTensor, spec: OutputSpec) -> Entry:
+    kind = spec.types.get(raw.name, type_name(raw.type))
     size = kernels.row_bytes(kind, raw.shape[0]) * prod(raw.shape[1:])
     return raw.name, raw.shape, ggml_type(kind), size
 
 
-def _keys(source: PassSource, want: WantedFile) -> list[bytes]:
+def _keys(source: PassSource, spec: OutputSpec) -> list[bytes]:
     """The source's metadata with what llama_model_quantize changes, in its order."""
     changed: dict[str, int | str] = {
         "general.quantization_version": QUANTIZATION_VERSION,
-        "general.file_type": want.file_type,
-        **dict(want.notes),
+        "general.file_type": spec.file_type,
+        **dict(spec.notes),
     }
-    kept = {k: raw for k, raw in source.keys.items() if k not in {*changed, *SPLIT_KEYS}}
-    new = (u32(k, v) if isinstance(v, int) else text_value(k, v) for k, v in changed.items())
-    return [*kept.values(), *new]
+    unchanged = {k: raw for k, raw in source.keys.items() if k not in {*changed, *SPLIT_KEYS}}
+    changed_entries = (
+        u32(k, v) if isinstance(v, int) else text_value(k, v) for k, v in changed.items()
+    )
+    return [*unchanged.values(), *changed_entries]
 
 
 def _split(sizes: Sequence[int], limit: int | None) -> list[slice]:
     """Runs of tensors that share a file: as many as fit into `limit` bytes, at least one."""
-    starts, used = [0], 0
+    starts, file_bytes = [0], 0
     for number, size in enumerate(sizes):
-        used += _padded(size)
-        if limit is not None and used > limit and number > starts[-1]:
+        file_bytes += _padded(size)
+        if limit is not None and file_bytes > limit and number > starts[-1]:
             starts.append(number)
-            used = _padded(size)
+            file_bytes = _padded(size)
     return [slice(a, b) for a, b in zip(starts, [*starts[1:], len(sizes)], strict=True)]
 
 
 def _output(path: Path, keys: Sequence[bytes], entries: Sequence[Entry]) -> Output:
     head = write_header(keys, entries, ALIGNMENT)
-    offsets, at = [], len(head)
+    offsets, offset = [], len(head)
     for *_, size in entries:
-        offsets.append(at)
-        at += _padded(size)
-    return Output(path=path, head=head, size=at, offsets=tuple(offsets))
+        offsets.append(offset)
+        offset += _padded(size)
+    return Output(path=path, head=head, size=offset, offsets=tuple(offsets))
 
 
 def _padded(size: int) -> int:

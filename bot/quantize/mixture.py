@@ -19,26 +19,26 @@ def mix(
     chunk twice. At most `limit` chunks. Raises SettingsError when some texts have a weight and
     others have none.
     """
-    named = [weight for weight in weights if weight is not None]
-    if named and len(named) < len(weights):
+    given_weights = [weight for weight in weights if weight is not None]
+    if given_weights and len(given_weights) < len(weights):
         raise SettingsError("some calibration texts have a weight and others none; give all one")
-    shares = named or [float(length) for length in lengths]
+    shares = given_weights or [float(length) for length in lengths]
     total = sum(shares)
-    if not named:
+    if not given_weights:
         possible = sum(lengths)
     else:
-        fits = (length * total / share for length, share in zip(lengths, shares, strict=True))
-        possible = int(min(fits) + 1e-9)
+        limits = (length * total / share for length, share in zip(lengths, shares, strict=True))
+        possible = int(min(limits) + 1e-9)
     return _in_turn(lengths, shares, possible if limit is None else min(possible, limit))
 
 
 def _in_turn(lengths: Sequence[int], shares: Sequence[float], count: int) -> tuple[Pick, ...]:
     """Each time the text that is furthest behind its share, the first of several."""
-    taken, total = [0] * len(lengths), sum(shares)
+    chunk_counts, total = [0] * len(lengths), sum(shares)
     picks: list[Pick] = []
     for step in range(1, count + 1):
-        left = [i for i, length in enumerate(lengths) if taken[i] < length]
-        behind = max(left, key=lambda i: shares[i] * step / total - taken[i])
-        picks.append((behind, taken[behind]))
-        taken[behind] += 1
+        unfinished = [i for i, length in enumerate(lengths) if chunk_counts[i] < length]
+        behind = max(unfinished, key=lambda i: shares[i] * step / total - chunk_counts[i])
+        picks.append((behind, chunk_counts[behind]))
+        chunk_counts[behind] += 1
     return tuple(picks)

@@ -31,11 +31,11 @@ from bot.clients.llama import kernels
 from bot.clients.llama.library import library_version, package_version, type_name
 from bot.disk.writing import name_finished, partial_of, write_text
 from bot.errors import BuildError, CapacityError, RefusedError
-from bot.quantize.layout import Output, PassSource, SourceTensor, WantedFile, open_source, outputs
+from bot.quantize.layout import Output, OutputSpec, PassSource, SourceTensor, open_source, outputs
 from bot.records.coding import digest
 
-NOTE_EVERY = 2.0  # seconds between looks at how far a pass is
-KEEP_EVERY = 10.0  # seconds between notes on disk, which wait for all data before them
+LOOK_EVERY = 2.0  # seconds between looks at how far a pass is
+SAVE_EVERY = 10.0  # seconds between notes on disk, which wait for all data before them
 CHUNK = 1 << 18  # weights a task takes: small enough to share, large enough to hide Python
 QUEUED = 4  # tasks a thread has waiting
 MARK = b"APEXPASS"  # how a file begins, with its pass's key, until all of it is there
@@ -58,7 +58,7 @@ class _Part:
 
 @dataclass(frozen=True, kw_only=True)
 class _Tensor:
-    """A tensor of the source and all that shall become of it."""
+    """A tensor of the source and the results that files hold of it."""
 
     name: str
     kind: str
@@ -110,7 +110,7 @@ class Spent:
 
 def quantize_all(
     source: Path,
-    wanted: Sequence[WantedFile],
+    specs: Sequence[OutputSpec],
     *,
     threads: int,
     memory: int,
@@ -118,16 +118,16 @@ def quantize_all(
     spent: Spent | None = None,
     keep: Callable[[Files], object] = tuple,
 ) -> Files:
-    """Make every wanted model from the 16-bit `source`, in one reading of it; the files of each.
+    """Make a model for each of `specs` from the 16-bit `source`, read once; the files of each.
 
     `source` is the model's only or first file. `memory` bounds the bytes of rows in work. Each file
     grows as `TARGET.partial` and takes its name when all are whole; a pass that was killed goes on
     at the tensor it had reached. `keep` is told of the files before the pass forgets that it made
     them: killed until then, it finds them again. Passes over other files may run in the same folder
-    at once. Raises BuildError naming a tensor that holds NaN, lacks fitting
-    importance weights or whose result is not valid, CapacityError when the disk is full.
+    at once. Raises BuildError naming a tensor that holds NaN, RefusedError naming one that lacks
+    fitting importance weights or whose result is not valid, CapacityError when the disk is full.
     """
-    work = _Pass(open_source(source), wanted)
+    work = Pass(open_source(source), specs)
     try:
         with work:
             _Run(work, threads, memory, progress, spent or Spent()).run()
@@ -135,71 +135,71 @@ def quantize_all(
             if partial_of(output.path).is_file():
                 name_finished(partial_of(output.path), output.path)
     except OSError as error:
-        folder = wanted[0].target.parent
+        folder = specs[0].target.parent
         raise CapacityError(f"{folder}: {error.strerror}; mend the disk and run again") from error
-    made = tuple(tuple(output.path for output in files) for files in work.models)
-    keep(made)
+    paths = tuple(tuple(output.path for output in files) for files in work.models)
+    keep(paths)
     work.journal.unlink(missing_ok=True)
-    return made
+    return paths
 
 
 def forget(paths: Iterable[Path]) -> None:
-    """Remove notes of passes over any of these files, which are made, or are begun anew."""
-    made = list(paths)
-    names = {path.name for path in made}
-    for folder in {path.parent for path in made}:
+    """Remove the journals of passes over any of these files, which are made, or begun anew."""
+    model_files = list(paths)
+    names = {path.name for path in model_files}
+    for folder in {path.parent for path in model_files}:
         for journal in folder.glob("quantize-*.journal"):
-            if not names.isdisjoint(_noted(journal).get("files", ())):
+            if not names.isdisjoint(_read_journal(journal).get("files", ())):
                 journal.unlink(missing_ok=True)
 
 
-class _Pass:
-    """The files of a pass: what is read, what is written where, how far it got before.
+class Pass:
+    """The files of a pass: what is read, what is written where, how many tensors are whole.
 
     A file that grows begins with the pass's mark in place of its own header, so that whatever
     another pass, or another way of quantizing, left under its name is never gone on with.
     """
 
-    def __init__(self, source: PassSource, wanted: Sequence[WantedFile]) -> None:
-        self._source, self._wanted = source, wanted
-        self.models = [outputs(source, want) for want in wanted]
+    def __init__(self, source: PassSource, specs: Sequence[OutputSpec]) -> None:
+        self._source, self._specs = source, specs
+        self.models = [outputs(source, spec) for spec in specs]
         self.outputs = list(chain.from_iterable(self.models))
         places = list(zip(*self._places(), strict=True))
         self.tensors = [
-            self._tensor(tensor, where)
-            for tensor, where in zip(source.tensors, places, strict=True)
+            self._tensor(tensor, tensor_places)
+            for tensor, tensor_places in zip(source.tensors, places, strict=True)
         ]
         self._ends = [0, *accumulate(tensor.bytes for tensor in self.tensors)]
         self.key = self._key()
         self.ended = False  # whether only names are missing
         self.mark = MARK + bytes.fromhex(self.key)
-        self.journal = wanted[0].target.with_name(f"quantize-{self.key[:16]}.journal")
+        self.journal = specs[0].target.with_name(f"quantize-{self.key[:16]}.journal")
 
     def _key(self) -> str:
-        """Of all that decides the bytes of the files: the weights by what they are."""
-        told: dict[int, str] = {}
-        for want in self._wanted:
-            if want.weights is not None and id(want.weights) not in told:
-                told[id(want.weights)] = _content(want.weights)
-        weighed = [told.get(id(want.weights)) for want in self._wanted]
+        """Hash of all that decides the bytes of the files, importance weights by their content."""
+        matrix_hashes: dict[int, str] = {}
+        for spec in self._specs:
+            if spec.weights is not None and id(spec.weights) not in matrix_hashes:
+                matrix_hashes[id(spec.weights)] = _content(spec.weights)
+        weighed = [matrix_hashes.get(id(spec.weights)) for spec in self._specs]
         files = [[str(o.path), o.size, sha256(o.head).hexdigest()] for o in self.outputs]
-        made_by = [package_version(), library_version()]
-        return digest([self._source.state, made_by, weighed, files])
+        versions = [package_version(), library_version()]
+        return digest([self._source.state, versions, weighed, files])
 
     def _places(self) -> Iterator[list[tuple[int, int]]]:
         """For each model where its tensors' data begins: number of the file, offset."""
         number = 0
-        for made in self.models:
-            yield [(number + i, at) for i, o in enumerate(made) for at in o.offsets]
-            number += len(made)
+        for model_outputs in self.models:
+            yield [(number + i, at) for i, o in enumerate(model_outputs) for at in o.offsets]
+            number += len(model_outputs)
 
     def _tensor(self, tensor: SourceTensor, where: Sequence[tuple[int, int]]) -> _Tensor:
         raw, kind = tensor.raw, type_name(tensor.raw.type)
         places: dict[tuple[str, bool], list[tuple[int, int]]] = {}
-        for want, place in zip(self._wanted, where, strict=True):
-            target = want.types.get(raw.name, kind)
-            known = target != kind and want.weights is not None and raw.name in want.weights
-            places.setdefault((target, known), []).append(place)
+        for spec, place in zip(self._specs, where, strict=True):
+            target = spec.types.get(raw.name, kind)
+            has_weights = spec.weights is not None and raw.name in spec.weights
+            places.setdefault((target, target != kind and has_weights), []).append(place)
         length, rows, *more = (*raw.shape, 1)
         return _Tensor(
             name=raw.name,
@@ -210,12 +210,12 @@ class _Pass:
             rows=rows,
             experts=prod(more),
             parts=tuple(
-                _Part(type=target, weighed=weighed, places=tuple(found))
-                for (target, weighed), found in places.items()
+                _Part(type=target, weighed=weighed, places=tuple(part_places))
+                for (target, weighed), part_places in places.items()
             ),
         )
 
-    def __enter__(self) -> _Pass:
+    def __enter__(self) -> Pass:
         self.done = self._resumed()
         if not self.done:
             self._retire()
@@ -245,14 +245,14 @@ class _Pass:
 
     def _resumed(self) -> int:
         """How many tensors are whole in all files, if those are of this very pass."""
-        found = _noted(self.journal)
-        if found.get("pass") != self.key:
+        journal = _read_journal(self.journal)
+        if journal.get("pass") != self.key:
             return 0
-        done, states = int(found["tensors"]), found.get("states")
+        done, states = int(journal["tensors"]), journal.get("states")
         self.ended = states is not None
         if states is not None:
-            kept = zip(self.outputs, states, strict=True)
-            self.ended = all(_is_in(output, state) for output, state in kept)
+            output_states = zip(self.outputs, states, strict=True)
+            self.ended = all(_is_unchanged(output, state) for output, state in output_states)
             return done if self.ended else 0
         ending = done == len(self.tensors)
         return done if all(self._is_ours(output, ending) for output in self.outputs) else 0
@@ -286,8 +286,8 @@ class _Pass:
 
     def _write(self, tensors: int, **more: object) -> None:
         names = [output.path.name for output in self.outputs]
-        told = {"pass": self.key, "tensors": tensors, "files": names, **more}
-        write_text(self.journal, json.dumps(told))
+        entries = {"pass": self.key, "tensors": tensors, "files": names, **more}
+        write_text(self.journal, json.dumps(entries))
 
     def chunks(self) -> Iterator[_Chunk]:
         """All rows still to be made, in order."""
@@ -307,14 +307,14 @@ class _Pass:
         """A tensor's importance weights, [experts, row length]; one matrix serves all files."""
         if not any(part.weighed for part in tensor.parts):
             return None
-        known = (want.weights for want in self._wanted if want.weights is not None)
-        found = next(weights[tensor.name] for weights in known if tensor.name in weights)
-        if found.size != tensor.experts * tensor.length or not np.isfinite(found).all():
+        matrices = (spec.weights for spec in self._specs if spec.weights is not None)
+        numbers = next(weights[tensor.name] for weights in matrices if tensor.name in weights)
+        if numbers.size != tensor.experts * tensor.length or not np.isfinite(numbers).all():
             raise RefusedError(
-                f"the importance matrix has {found.size} numbers for {tensor.name}, not "
+                f"the importance matrix has {numbers.size} numbers for {tensor.name}, not "
                 f"{tensor.experts * tensor.length} finite ones; calibrate with this model"
             )
-        return found.reshape(tensor.experts, tensor.length)
+        return numbers.reshape(tensor.experts, tensor.length)
 
 
 def _content(weights: Mapping[str, NDArray[np.float32]]) -> str:
@@ -326,23 +326,23 @@ def _content(weights: Mapping[str, NDArray[np.float32]]) -> str:
     return hasher.hexdigest()
 
 
-def _noted(journal: Path) -> dict[str, Any]:
-    """What a journal says; nothing where there is none, or another form of it."""
+def _read_journal(journal: Path) -> dict[str, Any]:
+    """A journal's entries; none where there is no file, or another form of it."""
     try:
-        found = json.loads(journal.read_text(encoding="utf-8"))
+        entries = json.loads(journal.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return entries if isinstance(entries, dict) else {}
 
 
 def _state(status: os.stat_result) -> list[int]:
     return [status.st_size, status.st_mtime_ns]
 
 
-def _is_in(output: Output, state: list[int]) -> bool:
-    """Whether a finished file is there as it was noted, by its own name or its first one."""
-    here = [path for path in (partial_of(output.path), output.path) if path.is_file()]
-    return bool(here) and _state(here[0].stat()) == state
+def _is_unchanged(output: Output, state: list[int]) -> bool:
+    """Whether a finished file has the size and time of the journal, under either of its names."""
+    paths = [path for path in (partial_of(output.path), output.path) if path.is_file()]
+    return bool(paths) and _state(paths[0].stat()) == state
 
 
 class _Scratch(threading.local):
@@ -362,7 +362,7 @@ class _Run:
     """The work of a pass, spread over threads. Only the thread that calls `run` counts it."""
 
     def __init__(
-        self, work: _Pass, threads: int, memory: int, progress: Progress, spent: Spent
+        self, work: Pass, threads: int, memory: int, progress: Progress, spent: Spent
     ) -> None:
         self.work, self.progress, self.spent = work, progress, spent
         largest = max((tensor.step * tensor.length * 12 for tensor in work.tensors), default=1)
@@ -371,27 +371,27 @@ class _Run:
         self.grids: dict[str, Future[None]] = {}
         self.finished: SimpleQueue[tuple[_Chunk, Future[None]]] = SimpleQueue()
         self.unfinished: Counter[int] = Counter()  # chunks of each tensor, by its number
-        self.noted = self.kept = time.monotonic()
-        self.keeping: Future[None] | None = None  # the note that is on its way to the disk
+        self.told_at = self.saved_at = time.monotonic()
+        self.saving: Future[None] | None = None  # the note that is on its way to the disk
 
     def run(self) -> None:
-        """Do it all; the first error stops the pass and is raised."""
+        """Make every chunk; the first error stops the pass and is raised."""
         self._tell(self.work.done)
-        # notes wait for the disk in a thread of their own: the others go on meanwhile
-        with ThreadPoolExecutor(self.threads) as pool, ThreadPoolExecutor(1) as keeper:
+        # journals wait for the disk in a thread of their own: the others go on meanwhile
+        with ThreadPoolExecutor(self.threads) as pool, ThreadPoolExecutor(1) as saver:
             try:
                 self._start_grids(pool)
                 chunks = self.work.chunks()
                 for chunk in islice(chunks, QUEUED * self.threads):
                     self._start(pool, chunk)
                 while self.unfinished:
-                    self._collect(keeper)
+                    self._collect(saver)
                     for chunk in islice(chunks, 1):
                         self._start(pool, chunk)
             except BaseException:
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
-        self._kept()
+        self._is_saved()
         self._tell(len(self.work.tensors))
         if not self.work.ended:
             self.work.end()
@@ -399,9 +399,9 @@ class _Run:
     def _start_grids(self, pool: ThreadPoolExecutor) -> None:
         """Build search grids, the longest first; what needs none of them goes on beside."""
         tensors = self.work.tensors[self.work.done :]
-        wanted = {kernels.grid_of(part.type) for tensor in tensors for part in tensor.parts}
+        needed_grids = {kernels.grid_of(part.type) for tensor in tensors for part in tensor.parts}
         self.grids = {
-            grid: pool.submit(self._grid, grid) for grid in kernels.GRIDS if grid in wanted
+            grid: pool.submit(self._grid, grid) for grid in kernels.GRIDS if grid in needed_grids
         }
 
     def _grid(self, grid: str) -> None:
@@ -413,7 +413,7 @@ class _Run:
         future = pool.submit(self._make, chunk)
         future.add_done_callback(lambda done: self.finished.put((chunk, done)))
 
-    def _collect(self, keeper: Executor) -> None:
+    def _collect(self, saver: Executor) -> None:
         """Wait for a chunk; now and then write down how many tensors are whole, and say so."""
         chunk, future = self.finished.get()
         future.result()
@@ -421,40 +421,40 @@ class _Run:
         if not self.unfinished[chunk.number]:
             del self.unfinished[chunk.number]
         now = time.monotonic()
-        if now - self.noted >= NOTE_EVERY:
-            self.noted = now
+        if now - self.told_at >= LOOK_EVERY:
+            self.told_at = now
             # chunks start in order: whatever comes before the first unfinished one is whole
-            whole = min(self.unfinished, default=chunk.number)
-            self._tell(whole)
-            if now - self.kept >= KEEP_EVERY and self._kept():
-                self.keeping = keeper.submit(self.work.note, whole)
-                self.kept = now
+            whole_tensors = min(self.unfinished, default=chunk.number)
+            self._tell(whole_tensors)
+            if now - self.saved_at >= SAVE_EVERY and self._is_saved():
+                self.saving = saver.submit(self.work.note, whole_tensors)
+                self.saved_at = now
 
-    def _kept(self) -> bool:
+    def _is_saved(self) -> bool:
         """Whether the last note is written; raises what went wrong with it."""
-        if self.keeping is not None and self.keeping.done():
-            self.keeping.result()
-            self.keeping = None
-        return self.keeping is None
+        if self.saving is not None and self.saving.done():
+            self.saving.result()
+            self.saving = None
+        return self.saving is None
 
-    def _tell(self, whole: int) -> None:
-        words = f"{whole} of {len(self.work.tensors)} tensors"
-        self.progress(self.work.bytes_before(whole), self.work.bytes_before(None), words)
+    def _tell(self, whole_tensors: int) -> None:
+        words = f"{whole_tensors} of {len(self.work.tensors)} tensors"
+        self.progress(self.work.bytes_before(whole_tensors), self.work.bytes_before(None), words)
 
     # ── what the threads do ─────────────────────────────────────────────────────────────────
 
     def _make(self, chunk: _Chunk) -> None:
-        """All results of a chunk; those that wait for a grid come last."""
+        """All results of a chunk; types that wait for a search grid come last."""
         raw = self._read(chunk)
-        made = [part for part in chunk.tensor.parts if part.type != chunk.tensor.kind]
-        if not made:
+        parts = [part for part in chunk.tensor.parts if part.type != chunk.tensor.kind]
+        if not parts:
             return
         with self.spent.on("read"):
             size = chunk.rows * chunk.tensor.length
             self.scratch.rows = _roomy(self.scratch.rows, size)
             rows = self.scratch.rows[:size]
             kernels.to_f32(chunk.tensor.kind, raw, rows)
-        for part in sorted(made, key=lambda part: kernels.grid_of(part.type) is not None):
+        for part in sorted(parts, key=lambda part: kernels.grid_of(part.type) is not None):
             self._quantize(chunk, part, rows.reshape(chunk.rows, chunk.tensor.length))
 
     def _read(self, chunk: _Chunk) -> Bytes:
@@ -494,7 +494,7 @@ class _Run:
 
     def _write(self, chunk: _Chunk, part: _Part, width: int, data: Bytes) -> None:
         for file, start in part.places:
-            at, left = start + width * chunk.first, data.data
-            while left:
-                written = os.pwrite(self.work.files[file], left, at)
-                at, left = at + written, left[written:]
+            at, remaining = start + width * chunk.first, data.data
+            while remaining:
+                written = os.pwrite(self.work.files[file], remaining, at)
+                at, remaining = at + written, remaining[written:]

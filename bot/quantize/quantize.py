@@ -1,4 +1,4 @@
-"""What a recipe needs of an importance matrix, what it lacks, and what its file says of both."""
+"""Data that a recipe needs of an importance matrix, data that it lacks, and metadata on both."""
 
 from __future__ import annotations
 
@@ -52,15 +52,15 @@ def stamp_of(tier: str, recipe: str, bot: str) -> Notes:
 
 def notes(imatrix: Matrix) -> Notes:
     """Metadata about the importance matrix, in the order of tools/quantize/quantize.cpp."""
-    made: list[tuple[str, int | str]] = [("quantize.imatrix.file", IMATRIX_NAME)]
+    metadata: list[tuple[str, int | str]] = [("quantize.imatrix.file", IMATRIX_NAME)]
     if imatrix.datasets:
         # llama_model_kv_override has room for 127 bytes
         name = imatrix.datasets[0].encode()[:127].decode("utf-8", "ignore")
-        made.append(("quantize.imatrix.dataset", name))
-    made.append(("quantize.imatrix.entries_count", len(imatrix.sums)))
+        metadata.append(("quantize.imatrix.dataset", name))
+    metadata.append(("quantize.imatrix.entries_count", len(imatrix.sums)))
     if imatrix.chunks:
-        made.append(("quantize.imatrix.chunks_count", imatrix.chunks))
-    return tuple(made)
+        metadata.append(("quantize.imatrix.chunks_count", imatrix.chunks))
+    return tuple(metadata)
 
 
 def require_data(types: Mapping[str, str], imatrix: Matrix, *, experts: bool = True) -> None:
@@ -80,14 +80,14 @@ def require_data(types: Mapping[str, str], imatrix: Matrix, *, experts: bool = T
 
 def tensors_without_data(types: Mapping[str, str], imatrix: Matrix) -> dict[str, str]:
     """Tensors whose type needs data that the matrix lacks, with ` expert N` where it lacks it."""
-    found = {}
+    lacking = {}
     for name, kind in types.items():
         # llama.cpp asks no data for the embedding and the output
         if kind not in NEEDS_IMATRIX or not name.startswith("blk."):
             continue
         if places := imatrix.places(name):
-            found[name] = places[0].removeprefix(name)
-    return found
+            lacking[name] = places[0].removeprefix(name)
+    return lacking
 
 
 def gap_of(
@@ -104,9 +104,9 @@ def gap_of(
         if kind in (tensor.type, *WHOLE) or not tensor.name.startswith("blk."):
             continue
         lacking = imatrix.places(tensor.name)
-        whole = 1 if tensor.name in lacking else int(np.prod(tensor.shape[2:], initial=1))
+        places_in_all = 1 if tensor.name in lacking else int(np.prod(tensor.shape[2:], initial=1))
         rounded += tensor.parameters
-        without += tensor.parameters * len(lacking) // whole
+        without += tensor.parameters * len(lacking) // places_in_all
         places += lacking
     if not places:
         return None

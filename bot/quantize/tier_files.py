@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bot.plan.recipe import asked_types, file_type
 from bot.quantize import imatrix, onepass
 from bot.quantize import quantize as single
 from bot.quantize.calibrating import gap, job_matrix, matrix_of, settled
 from bot.quantize.calibrating import known_matrix as known_matrix
-from bot.quantize.layout import WantedFile
-from bot.quantize.quantize import Importance
+from bot.quantize.imatrix import Matrix
+from bot.quantize.layout import OutputSpec
+from bot.quantize.quantize import Importance, Notes
 from bot.records.built import Built, together
 from bot.records.recipes import Recipe
 from bot.records.results import TierFiles
@@ -20,30 +21,25 @@ from bot.records.steps import TierStep
 from bot.workplace.asked import hash_of_file
 from bot.workplace.job import Job
 
-if TYPE_CHECKING:
-    from bot.quantize.imatrix import Matrix
-    from bot.quantize.layout import WantedFile
-    from bot.quantize.quantize import Importance, Notes
 
-
-def make_tiers(job: Job, given: Path | None = None) -> dict[str, Built]:
+def make_tiers(job: Job, ready_matrix: Path | None = None) -> dict[str, Built]:
     """A model for each distinct tier and each baseline, by name; one in shards counts as one.
 
-    `given` is an importance matrix to use instead of calibrating.
+    `ready_matrix` is an importance matrix to use instead of calibrating.
     """
-    matrix = _matrix(job, given)
+    matrix = _matrix(job, ready_matrix)
     distinct = [recipe for recipe in settled(job, matrix) if recipe.same_as is None]
-    return _made(job, distinct, matrix)
+    return _files_of(job, distinct, matrix)
 
 
-def tier_files_of(job: Job, given: Path | None = None) -> TierFiles:
-    """As `quantize`, with the recipes as they were built."""
-    matrix = _matrix(job, given)
-    return TierFiles(files=make_tiers(job, given), recipes=settled(job, matrix))
+def tier_files_of(job: Job, ready_matrix: Path | None = None) -> TierFiles:
+    """As `make_tiers`, with the recipes as they were built."""
+    matrix = _matrix(job, ready_matrix)
+    return TierFiles(files=make_tiers(job, ready_matrix), recipes=settled(job, matrix))
 
 
-def _matrix(job: Job, given: Path | None) -> Built | None:
-    return _given(job, given) if given and job.plan.needs_imatrix else job_matrix(job)
+def _matrix(job: Job, ready_matrix: Path | None) -> Built | None:
+    return _ready(job, ready_matrix) if ready_matrix and job.plan.needs_imatrix else job_matrix(job)
 
 
 def passes(job: Job) -> list[tuple[str, ...]]:
@@ -52,20 +48,20 @@ def passes(job: Job) -> list[tuple[str, ...]]:
     Tiers of one pass share what they have in common; those of the next wait for nobody.
     """
     size = job.settings.quantize.together
-    found = []
+    tier_groups = []
     for weighed in (False, True):
         tiers = [recipe.tier for recipe in job.plan.distinct if recipe.imatrix == weighed]
         step = size or max(len(tiers), 1)
-        found += [tuple(tiers[start : start + step]) for start in range(0, len(tiers), step)]
-    return found
+        tier_groups += [tuple(tiers[start : start + step]) for start in range(0, len(tiers), step)]
+    return tier_groups
 
 
 def quantize_some(job: Job, tiers: Collection[str]) -> dict[str, Built]:
     """A model for each of some distinct tiers, in one pass."""
-    wanted = [recipe for recipe in job.plan.distinct if recipe.tier in tiers]
-    matrix = job_matrix(job) if any(recipe.imatrix for recipe in wanted) else None
+    planned = [recipe for recipe in job.plan.distinct if recipe.tier in tiers]
+    matrix = job_matrix(job) if any(recipe.imatrix for recipe in planned) else None
     recipes = [recipe for recipe in settled(job, matrix) if recipe.tier in tiers]
-    return _made(job, recipes, matrix)
+    return _files_of(job, recipes, matrix)
 
 
 def known_tier(job: Job, tier: str) -> Built | None:
@@ -79,15 +75,15 @@ def known_tier(job: Job, tier: str) -> Built | None:
 
 
 def _done(job: Job, recipe: Recipe, matrix: Built | None) -> Built | None:
-    """What was made of a recipe, if it is here, or was freed after it was sent."""
+    """A recipe's file, if it is here, or was freed after it was sent."""
     inputs, step = _quantize_inputs(job, recipe, matrix), TierStep("quantize", recipe.tier).name
     ledger = job.workplace.ledger
     done = ledger.finished(job.key, step, inputs)
     if done is None and (done := ledger.finished(job.key, step, inputs, files_too=False)):
         if not done.files:  # a damaged row
             return None
-        gone = {"sha256": together(done.files).sha256}
-        if ledger.finished(job.key, TierStep("free", recipe.tier).name, gone) is None:
+        freed_inputs = {"sha256": together(done.files).sha256}
+        if ledger.finished(job.key, TierStep("free", recipe.tier).name, freed_inputs) is None:
             return None
     return together(done.files) if done and done.files else None
 
@@ -113,23 +109,23 @@ def is_free(job: Job, tier: str) -> bool:
 
 
 def lose(job: Job, tier: str) -> None:
-    """A tier that was freed is made again: the Hub does not have it either."""
+    """Make a tier that was freed again: the Hub does not have it either."""
     job.workplace.ledger.record(job.key, TierStep("free", tier).name, {"sha256": None}, [], None)
 
 
-def _given(job: Job, path: Path) -> Built:
+def _ready(job: Job, path: Path) -> Built:
     """A ready importance matrix. Raises SourceError when it is none, or of another model."""
     imatrix.read_matrix(path).require_fit(job.plan.model.tensors)
     content = hash_of_file(job.settings, path)
     return Built(path=str(path), bytes=path.stat().st_size, sha256=content)
 
 
-def _made(job: Job, recipes: Sequence[Recipe], matrix: Built | None) -> dict[str, Built]:
+def _files_of(job: Job, recipes: Sequence[Recipe], matrix: Built | None) -> dict[str, Built]:
     """A model for each recipe; all that are not there yet in one reading of the source."""
-    found = {recipe.tier: _done(job, recipe, matrix) for recipe in recipes}
-    done = {tier: built for tier, built in found.items() if built is not None}
-    # whoever was killed once a pass was kept could not forget it any more
-    onepass.forget(Path(file.path) for one in done.values() for file in one.files)
+    known_files = {recipe.tier: _done(job, recipe, matrix) for recipe in recipes}
+    done = {tier: built for tier, built in known_files.items() if built is not None}
+    # a process killed after the ledger had its files left the journal of its pass
+    onepass.forget(Path(file.path) for tier_file in done.values() for file in tier_file.files)
     missing = [recipe for recipe in recipes if recipe.tier not in done]
     if missing:
         done |= _pass(job, missing, matrix)
@@ -137,22 +133,23 @@ def _made(job: Job, recipes: Sequence[Recipe], matrix: Built | None) -> dict[str
 
 
 def _pass(job: Job, missing: Sequence[Recipe], matrix: Built | None) -> dict[str, Built]:
-    read = Importance(matrix_of(job, matrix)) if matrix else None
-    wanted = [_wanted(job, recipe, read if recipe.imatrix else None) for recipe in missing]
-    tiers = "tier" if len(wanted) == 1 else "tiers"
+    importance = Importance(matrix_of(job, matrix)) if matrix else None
+    specs = [_spec_of(job, recipe, importance if recipe.imatrix else None) for recipe in missing]
+    tiers = "tier" if len(specs) == 1 else "tiers"
     ledger = job.workplace.ledger
     steps = [
-        (TierStep("quantize", one.tier).name, _quantize_inputs(job, one, matrix)) for one in missing
+        (TierStep("quantize", recipe.tier).name, _quantize_inputs(job, recipe, matrix))
+        for recipe in missing
     ]
 
-    def keep(made: onepass.Files) -> None:
-        noted = zip(steps, made, strict=True)
-        ledger.made(job.key, [(step, inputs, files) for (step, inputs), files in noted])
+    def keep(files_of_models: onepass.Files) -> None:
+        step_files = zip(steps, files_of_models, strict=True)
+        ledger.made(job.key, [(step, inputs, files) for (step, inputs), files in step_files])
 
-    with job.workplace.narrator.work(f"quantizing {len(wanted)} {tiers}", unit="B") as report:
-        made = onepass.quantize_all(
+    with job.workplace.narrator.work(f"quantizing {len(specs)} {tiers}", unit="B") as report:
+        files_of_models = onepass.quantize_all(
             Path(job.plan.model.source.path),
-            wanted,
+            specs,
             threads=job.settings.llama.threads,
             memory=job.settings.quantize.memory,
             progress=report,
@@ -160,18 +157,18 @@ def _pass(job: Job, missing: Sequence[Recipe], matrix: Built | None) -> dict[str
         )
         return {
             recipe.tier: together(ledger.record(job.key, step, inputs, files, None).files)
-            for recipe, (step, inputs), files in zip(missing, steps, made, strict=True)
+            for recipe, (step, inputs), files in zip(missing, steps, files_of_models, strict=True)
         }
 
 
-def _wanted(job: Job, recipe: Recipe, weights: Importance | None) -> WantedFile:
-    """What the pass shall make of a recipe; BuildError where the matrix lacks what it needs."""
+def _spec_of(job: Job, recipe: Recipe, weights: Importance | None) -> OutputSpec:
+    """A recipe's file for the pass. Raises RefusedError where the matrix lacks what it needs."""
     types = _types(job, recipe)
     if weights is not None:
         single.require_data(types, weights.matrix, experts=not recipe.plain)
         _say_gap(job, recipe, weights.matrix)
     notes = single.notes(weights.matrix) if weights is not None else ()
-    return WantedFile(
+    return OutputSpec(
         target=job.file_of(recipe),
         file_type=file_type(recipe.base),
         types=types,
@@ -182,14 +179,14 @@ def _wanted(job: Job, recipe: Recipe, weights: Importance | None) -> WantedFile:
 
 
 def _say_gap(job: Job, recipe: Recipe, matrix: Matrix) -> None:
-    """Tell what a tier rounds without data; BuildError where that is too much.
+    """Tell what a tier rounds without data. Raises RefusedError where that is too much.
 
     A baseline is llama-quantize's, whatever that makes of such a matrix.
     """
-    found = None if recipe.plain else gap(job, recipe, matrix)
-    single.require_share(found, job.settings.quantize.missing_share)
-    if found is not None:
-        job.workplace.narrator.say(single.gap_text(found))
+    tier_gap = None if recipe.plain else gap(job, recipe, matrix)
+    single.require_share(tier_gap, job.settings.quantize.missing_share)
+    if tier_gap is not None:
+        job.workplace.narrator.say(single.gap_text(tier_gap))
 
 
 def _types(job: Job, recipe: Recipe) -> dict[str, str]:
@@ -209,12 +206,12 @@ def _stamp(job: Job, recipe: Recipe) -> Notes:
 
 
 def _quantize_inputs(job: Job, recipe: Recipe, matrix: Built | None) -> dict[str, Any]:
-    wanted = job.settings.quantize
+    settings = job.settings.quantize
     return {
         "recipe": recipe.hash,
         "source": job.plan.model.source.sha256,
         "imatrix": matrix.sha256 if matrix and recipe.imatrix else None,
         "file": job.file_of(recipe).name,
         "shard": _shard(job, recipe),
-        "stamp": wanted.stamp and not recipe.plain,
+        "stamp": settings.stamp and not recipe.plain,
     }

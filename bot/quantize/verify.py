@@ -31,18 +31,18 @@ def verify_file(
 
     The first thing that is wrong is yielded as a finding and then raised, a BotError.
     """
-    found: list[CheckedModel] = []
+    headers: list[CheckedModel] = []
 
     def header() -> Finding:
-        found.append(check_headers(path))
-        size = sum(shard.stat().st_size for shard in found[0].paths)
-        files = f"{len(found[0].paths)} shards, " if len(found[0].paths) > 1 else ""
-        text = f"{files}{len(found[0].tensors)} tensors, {size:,} bytes"
+        headers.append(check_headers(path))
+        size = sum(shard.stat().st_size for shard in headers[0].paths)
+        files = f"{len(headers[0].paths)} shards, " if len(headers[0].paths) > 1 else ""
+        text = f"{files}{len(headers[0].tensors)} tensors, {size:,} bytes"
         return Finding(name="header", good=True, text=text)
 
     def rows() -> Finding:
         with narrator.work(f"reading {path.name}", unit="B") as report:
-            size = check_rows(found[0], threads=settings.llama.threads, progress=report)
+            size = check_rows(headers[0], threads=settings.llama.threads, progress=report)
         return Finding(name="rows", good=True, text=f"{size:,} bytes of valid numbers")
 
     def spoken() -> Finding:
@@ -52,7 +52,7 @@ def verify_file(
 
     yield from _step("header", header)
     yield from _step("rows", rows)
-    yield from _step("recipe", lambda: _recipe(path, found[0]))
+    yield from _step("recipe", lambda: _recipe(path, headers[0]))
     if run:
         yield from _step("speech", spoken)
 
@@ -65,20 +65,20 @@ def _step(name: str, work: Callable[[], Finding]) -> Iterator[Finding]:
         raise
 
 
-def _recipe(path: Path, whole: CheckedModel) -> Finding:
+def _recipe(path: Path, headers: CheckedModel) -> Finding:
     """The types of all tensors against the recipe that the metadata names."""
-    get = whole.metadata.get
-    tier, told = get("apex.tier"), get("apex.recipe")
-    if tier is None and told is None:
+    get = headers.metadata.get
+    tier, stored = get("apex.tier"), get("apex.recipe")
+    if tier is None and stored is None:
         text = "none named: another's file, a baseline, or made without the stamp"
         return Finding(name="recipe", good=None, text=text)
-    if not (isinstance(tier, str) and TIER.fullmatch(tier) and HASH.fullmatch(str(told))):
+    if not (isinstance(tier, str) and TIER.fullmatch(tier) and HASH.fullmatch(str(stored))):
         raise SourceError(f"{path} names no proper recipe; build it again")
-    types = {tensor.name: tensor.type for tensor in whole.tensors}
+    types = {tensor.name: tensor.type for tensor in headers.tensors}
     weighed = get("quantize.imatrix.file") is not None
-    if stored_hash(get("general.file_type"), types, imatrix=weighed) != told:
+    if stored_hash(get("general.file_type"), types, imatrix=weighed) != stored:
         raise SourceError(f"{path} holds other types than {tier}'s recipe; build it again")
-    return Finding(name="recipe", good=True, text=f"{tier}, {str(told)[:12]}, in every tensor")
+    return Finding(name="recipe", good=True, text=f"{tier}, {str(stored)[:12]}, in every tensor")
 
 
 def _speech(path: Path, settings: Settings) -> str:
@@ -111,9 +111,9 @@ def sound(job: Job, tier: str, file: Path, sha256: str) -> tuple[str, str | None
     if not file.is_file():
         raise BuildError(f"{file} is gone before it was looked at; run the same command again")
     at, wrong = "", None
-    seen = verify_file(file, job.settings, job.workplace.narrator, run=True)
+    findings = verify_file(file, job.settings, job.workplace.narrator, run=True)
     try:
-        for finding in seen:
+        for finding in findings:
             at = finding.name
     except (SourceError, UnsoundError) as error:
         wrong = _named_it(str(error), file)
@@ -121,7 +121,7 @@ def sound(job: Job, tier: str, file: Path, sha256: str) -> tuple[str, str | None
     return (at, wrong) if wrong else ("", None)
 
 
-def _named_it(said: str, file: Path) -> str:
+def _named_it(error_text: str, file: Path) -> str:
     """A reason as a card may quote it: it names no folder of ours, no file that is not there."""
     names = rf"{re.escape(file.stem)}(-\d{{5}}-of-\d{{5}})?{re.escape(file.suffix)}"
-    return re.sub(rf"({re.escape(str(file.parent))}/)?{names}", "the file", said)
+    return re.sub(rf"({re.escape(str(file.parent))}/)?{names}", "the file", error_text)

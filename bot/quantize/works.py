@@ -22,17 +22,14 @@ def calibrated(
     checkpoint: Savepoint,
 ) -> list[int]:
     """An importance matrix in `target`; chunks taken of each text."""
-    taken = calibrate.collect_matrix(
-        model.path,
+    chunk_counts = calibrate.collect_matrix(
+        model,
         target,
         texts=texts,
         context=context,
         chunks=chunks,
         batch=batch,
-        threads=model.threads,
-        gpu_layers=model.gpu_layers,
-        devices=model.devices,
         checkpoint=checkpoint,
         progress=voice.progress,
     )
-    return list(taken)
+    return list(chunk_counts)

@@ -13,6 +13,7 @@ import pytest
 from bot.apart.sandbox import Limits, isolation
 from bot.apart.worker import ChildTerms
 from bot.clients.files import gguf
+from bot.clients.llama.loading import Loading
 from bot.clients.llama.session import Session
 from bot.errors import (
     FOR_GOOD,
@@ -88,14 +89,11 @@ def build_and_measure(model: Path, folder: Path) -> tuple[float, float]:
     assert [a.tensor for a in recipe.assignments] == [t.name for t in header.tensors]
     text = (DEMO / "calibration.txt").read_text()
     collect_matrix(
-        model,
+        Loading(path=model, threads=THREADS, gpu_layers=0),
         folder / "imatrix.gguf",
         texts=[Portion(name="calibration.txt", text=text)],
         context=CONTEXT,
         chunks=6,
-        threads=THREADS,
-        gpu_layers=0,
-        devices=(),
         progress=no_progress,
     )
     tier = folder / "tier.gguf"

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bot.clients.llama.loading import Loading
 from bot.errors import SettingsError
 from bot.quantize import imatrix
 from bot.quantize.calibrate import Portion, Savepoint, collect_matrix
@@ -34,15 +35,12 @@ def collect(
     checkpoint: Savepoint | None = None,
 ) -> tuple[int, ...]:
     return collect_matrix(
-        model,
+        Loading(path=model, threads=2, gpu_layers=0),
         target,
         texts=texts,
         context=context,
         chunks=chunks,
         batch=batch,
-        threads=2,
-        gpu_layers=0,
-        devices=(),
         checkpoint=checkpoint,
         progress=quiet,
     )
@@ -52,20 +50,22 @@ def test_every_token_is_counted_once_for_each_active_expert(
     demo_model: Path, demo_text: str, tmp_path: Path
 ) -> None:
     target = tmp_path / "imatrix.gguf"
-    taken = collect(demo_model, target, [Portion(name="evaluation.txt", text=demo_text)], chunks=3)
-    found = imatrix.read_matrix(target)
-    assert taken == (3,)
-    assert (found.chunks, found.datasets) == (3, ("evaluation.txt",))
+    chunk_counts = collect(
+        demo_model, target, [Portion(name="evaluation.txt", text=demo_text)], chunks=3
+    )
+    matrix = imatrix.read_matrix(target)
+    assert chunk_counts == (3,)
+    assert (matrix.chunks, matrix.datasets) == (3, ("evaluation.txt",))
     tokens, active, layers = 3 * CONTEXT, 2, 8
-    experts = [name for name in found.counts if "_exps" in name]
+    experts = [name for name in matrix.counts if "_exps" in name]
     assert len(experts) == 3 * layers
     for name in experts:
-        assert found.counts[name].shape == (6,)
-        assert found.counts[name].sum() == tokens * active
-        assert found.sums[name].shape == (6, 256)
-    assert {float(found.counts[n][0]) for n in found.counts if "_exps" not in n} == {tokens}
+        assert matrix.counts[name].shape == (6,)
+        assert matrix.counts[name].sum() == tokens * active
+        assert matrix.sums[name].shape == (6, 256)
+    assert {float(matrix.counts[n][0]) for n in matrix.counts if "_exps" not in n} == {tokens}
     # gate and up see the same activations
-    gate, up = (found.sums[f"blk.0.ffn_{part}_exps.weight"] for part in ("gate", "up"))
+    gate, up = (matrix.sums[f"blk.0.ffn_{part}_exps.weight"] for part in ("gate", "up"))
     assert np.array_equal(gate, up)
 
 
@@ -76,9 +76,9 @@ def test_a_context_larger_than_the_batch_is_decoded_in_parts(
     text = [Portion(name="x", text=demo_text)]
     for batch in (64, 128):
         collect(demo_model, tmp_path / str(batch), text, chunks=2, batch=batch)
-    parts, whole = (imatrix.read_matrix(tmp_path / str(batch)) for batch in (64, 128))
-    for name, sums in whole.sums.items():
-        assert np.array_equal(parts.counts[name], whole.counts[name])
+    parts, at_once = (imatrix.read_matrix(tmp_path / str(batch)) for batch in (64, 128))
+    for name, sums in at_once.sums.items():
+        assert np.array_equal(parts.counts[name], at_once.counts[name])
         assert np.allclose(parts.sums[name], sums, rtol=2e-3)
 
 
@@ -92,8 +92,8 @@ def test_a_mix_takes_of_each_text_its_share(
         Portion(name="two", text=demo_text[half:], weight=1),
     ]
     assert collect(demo_model, tmp_path / "mix", texts, chunks=8) == (6, 2)
-    found = imatrix.read_matrix(tmp_path / "mix")
-    assert (found.datasets, found.chunks) == (("one", "two"), 8)
+    matrix = imatrix.read_matrix(tmp_path / "mix")
+    assert (matrix.datasets, matrix.chunks) == (("one", "two"), 8)
     collect(demo_model, tmp_path / "again", texts, chunks=8)
     assert (tmp_path / "mix").read_bytes() == (tmp_path / "again").read_bytes()
     collect(demo_model, tmp_path / "other", texts[::-1], chunks=8)
@@ -107,9 +107,9 @@ def test_texts_that_are_too_short_are_refused(
     short = Portion(name="short.txt", text="too short")
     with pytest.raises(SettingsError, match=r"short\.txt has \d+ tokens, less than one chunk"):
         collect(demo_model, target, [Portion(name="long", text=demo_text), short])
-    one = Portion(name="one", text=demo_text[:700])
+    portion = Portion(name="one", text=demo_text[:700])
     with pytest.raises(SettingsError, match="less than two chunks"):
-        collect(demo_model, target, [one])
+        collect(demo_model, target, [portion])
 
 
 KILLED = """
@@ -131,9 +131,9 @@ def portions() -> list[Portion]:
 
 @pytest.mark.long
 def test_killed_and_run_again_the_same_bits(demo_model: Path, tmp_path: Path) -> None:
-    whole, target, note = (tmp_path / name for name in ("whole", "target", "note"))
-    collect(demo_model, whole, portions())
-    total = imatrix.read_matrix(whole).chunks
+    calm, target, note = (tmp_path / name for name in ("whole", "target", "note"))
+    collect(demo_model, calm, portions())
+    total = imatrix.read_matrix(calm).chunks
     command = [sys.executable, "-c", KILLED, str(demo_model), str(target), str(note)]
     done = subprocess.run(command, cwd=Path(__file__).parents[3], check=False)
     assert done.returncode == -signal.SIGKILL
@@ -142,20 +142,17 @@ def test_killed_and_run_again_the_same_bits(demo_model: Path, tmp_path: Path) ->
     assert 0 < noted < total
     began: list[int] = []
     collect_matrix(
-        demo_model,
+        Loading(path=demo_model, threads=2, gpu_layers=0),
         target,
         texts=portions(),
         context=CONTEXT,
         chunks=None,
         batch=512,
-        threads=2,
-        gpu_layers=0,
-        devices=(),
         checkpoint=Savepoint(path=note, every=4, key="k"),
         progress=lambda done, _total: began.append(done),
     )
     assert began[0] == noted
-    assert target.read_bytes() == whole.read_bytes()
+    assert target.read_bytes() == calm.read_bytes()
     assert not note.exists()
 
 
@@ -164,29 +161,26 @@ def test_a_note_of_other_work_is_not_gone_on_from(
     demo_model: Path, demo_text: str, tmp_path: Path, damage: str
 ) -> None:
     texts = [Portion(name="x", text=demo_text)]
-    whole, target, note = (tmp_path / name for name in ("whole", "target", "note"))
-    collect(demo_model, whole, texts, chunks=4)
+    calm, target, note = (tmp_path / name for name in ("whole", "target", "note"))
+    collect(demo_model, calm, texts, chunks=4)
     if damage == "other key":
         half = Savepoint(path=note, every=1, key="other")
         with pytest.raises(KeyboardInterrupt):
             collect_matrix(
-                demo_model,
+                Loading(path=demo_model, threads=2, gpu_layers=0),
                 target,
                 texts=texts,
                 context=CONTEXT,
                 chunks=4,
                 batch=256,
-                threads=2,
-                gpu_layers=0,
-                devices=(),
                 checkpoint=half,
                 progress=Interrupt(2),
             )
         assert imatrix.read_matrix(note).chunks == 2
     else:
-        note.write_bytes(whole.read_bytes()[:500] if damage == "damaged" else demo_text.encode())
+        note.write_bytes(calm.read_bytes()[:500] if damage == "damaged" else demo_text.encode())
     collect(demo_model, target, texts, chunks=4, checkpoint=Savepoint(path=note, every=4, key="k"))
-    assert target.read_bytes() == whole.read_bytes()
+    assert target.read_bytes() == calm.read_bytes()
 
 
 class Interrupt:
@@ -220,11 +214,11 @@ def test_the_file_of_llama_imatrix(tmp_path: Path) -> None:
     )
     if target.read_bytes() == expected.read_bytes():
         return
-    ours, theirs = imatrix.read_matrix(target), imatrix.read_matrix(expected)
-    assert (list(ours.sums), ours.datasets) == (list(theirs.sums), theirs.datasets)
-    for name, sums in theirs.sums.items():
-        assert ours.counts[name].sum() == theirs.counts[name].sum()
-        assert np.allclose(ours.counts[name], theirs.counts[name], rtol=1e-3)
+    ours, llama_matrix = imatrix.read_matrix(target), imatrix.read_matrix(expected)
+    assert (list(ours.sums), ours.datasets) == (list(llama_matrix.sums), llama_matrix.datasets)
+    for name, sums in llama_matrix.sums.items():
+        assert ours.counts[name].sum() == llama_matrix.counts[name].sum()
+        assert np.allclose(ours.counts[name], llama_matrix.counts[name], rtol=1e-3)
         off = np.linalg.norm(ours.sums[name] - sums) / np.linalg.norm(sums)
         assert off < 2e-3, name
 
@@ -233,12 +227,23 @@ def test_the_file_of_llama_imatrix(tmp_path: Path) -> None:
 def test_the_file_of_the_tool_beside_us(demo_model: Path, tmp_path: Path) -> None:
     """Every sum and count to the bit, of llama-imatrix built on this machine."""
     text, target = DEMO / "evaluation.txt", tmp_path / "imatrix.gguf"
-    given = ("-m", demo_model, "-f", text, "-o", tmp_path / "theirs.gguf", "-c", "512", "-t", "2")
-    llama_tools.run("llama-imatrix", *given, "--chunks", "20", "-ngl", "0")
+    options = (
+        "-m",
+        demo_model,
+        "-f",
+        text,
+        "-o",
+        tmp_path / "theirs.gguf",
+        "-c",
+        "512",
+        "-t",
+        "2",
+    )
+    llama_tools.run("llama-imatrix", *options, "--chunks", "20", "-ngl", "0")
     portion = Portion(name=text.name, text=text.read_text())
     collect(demo_model, target, [portion], context=512, batch=2048, chunks=20)
-    ours, theirs = imatrix.read_matrix(target), imatrix.read_matrix(tmp_path / "theirs.gguf")
-    assert (list(ours.sums), ours.chunks) == (list(theirs.sums), theirs.chunks)
-    for name, sums in theirs.sums.items():
-        assert np.array_equal(ours.counts[name], theirs.counts[name]), name
+    ours, llama_matrix = imatrix.read_matrix(target), imatrix.read_matrix(tmp_path / "theirs.gguf")
+    assert (list(ours.sums), ours.chunks) == (list(llama_matrix.sums), llama_matrix.chunks)
+    for name, sums in llama_matrix.sums.items():
+        assert np.array_equal(ours.counts[name], llama_matrix.counts[name]), name
         assert np.array_equal(ours.sums[name], sums), name

@@ -84,8 +84,8 @@ def test_other_numbers_end_in_an_error_of_ours_or_in_none(
     demo_candidate: Path, tmp_path: Path, settings: Settings, key: str, number: int | None
 ) -> None:
     path = crafted.changed(demo_candidate, tmp_path / "crafted.gguf", key, number)
-    said = refused(path, settings)
-    assert said is None or "crafted" in said
+    error_text = refused(path, settings)
+    assert error_text is None or "crafted" in error_text
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_every_number_of_a_file_at_its_extremes(
     for key in crafted.numbers(read_header(demo_candidate)):
         for number in crafted.EXTREMES:
             path = crafted.changed(demo_candidate, tmp_path / "crafted.gguf", key, number)
-            said = refused(path, settings)
-            assert said is None or "crafted" in said, (key, number)
-            crashed += "crashed on" in (said or "")
+            error_text = refused(path, settings)
+            assert error_text is None or "crafted" in error_text, (key, number)
+            crashed += "crashed on" in (error_text or "")
     assert crashed > len(CRASHES)

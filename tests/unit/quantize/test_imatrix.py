@@ -34,42 +34,42 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_what_is_written_is_read(path: Path) -> None:
-    found = imatrix.read_matrix(path)
-    assert (found.datasets, found.chunks, found.key) == (("chat.txt",), 7, None)
-    assert list(found.sums) == sorted(SEEN)
-    for name, seen in SEEN.items():
-        assert np.array_equal(found.sums[name], seen.sums)
-        assert np.array_equal(found.counts[name], seen.counts)
+    matrix = imatrix.read_matrix(path)
+    assert (matrix.datasets, matrix.chunks, matrix.key) == (("chat.txt",), 7, None)
+    assert list(matrix.sums) == sorted(SEEN)
+    for name, statistics in SEEN.items():
+        assert np.array_equal(matrix.sums[name], statistics.sums)
+        assert np.array_equal(matrix.counts[name], statistics.counts)
 
 
 def test_an_expert_without_tokens_weighs_one_and_is_named(path: Path) -> None:
-    found = imatrix.read_matrix(path)
-    assert found.weights()[UP].tolist()[2:] == [1, 1, 3, 3]
-    assert found.unreached() == (f"{DOWN} expert 1", f"{UP} expert 1")
+    matrix = imatrix.read_matrix(path)
+    assert matrix.weights()[UP].tolist()[2:] == [1, 1, 3, 3]
+    assert matrix.unreached() == (f"{DOWN} expert 1", f"{UP} expert 1")
 
 
 def test_sums_that_are_all_zero_are_no_data(tmp_path: Path) -> None:
     """Tokens came and nothing was seen: as weights they would make every number zero."""
     path = tmp_path / "imatrix.gguf"
     sums = np.array([[1, 2], [0, 0], [0, 3]], np.float32)
-    seen = {UP: Stats(sums, np.array([4, 4, 4])), QUERY: Stats(sums[1:2], np.array([7]))}
-    imatrix.write_matrix(path, seen, (), 1, 512)
-    found = imatrix.read_matrix(path)
-    assert found.weights()[UP].tolist() == [0.25, 0.5, 1, 1, 0, 0.75]
-    assert found.weights()[QUERY].tolist() == [1, 1]
-    assert found.unreached() == (QUERY, f"{UP} expert 1")
-    assert found.coverage()[0].unreached == (1,)
+    statistics = {UP: Stats(sums, np.array([4, 4, 4])), QUERY: Stats(sums[1:2], np.array([7]))}
+    imatrix.write_matrix(path, statistics, (), 1, 512)
+    matrix = imatrix.read_matrix(path)
+    assert matrix.weights()[UP].tolist() == [0.25, 0.5, 1, 1, 0, 0.75]
+    assert matrix.weights()[QUERY].tolist() == [1, 1]
+    assert matrix.unreached() == (QUERY, f"{UP} expert 1")
+    assert matrix.coverage()[0].unreached == (1,)
 
 
 def test_experts_of_a_file_without_counts_of_each_show_by_their_zeros() -> None:
-    found = imatrix.Matrix(
+    matrix = imatrix.Matrix(
         datasets=(), chunks=1, sums={UP: np.array([[1, 2, 0, 0, 3, 4]], np.float32)},
         counts={UP: np.array([2], np.float32)},
     )  # fmt: skip
-    assert found.unreached() == ()
-    known = found.of([tensor(UP, 2, 8, 3)])
-    assert known.unreached() == (f"{UP} expert 1",)
-    assert known.weights()[UP].tolist() == [0.5, 1, 1, 1, 1.5, 2]
+    assert matrix.unreached() == ()
+    by_expert = matrix.of([tensor(UP, 2, 8, 3)])
+    assert by_expert.unreached() == (f"{UP} expert 1",)
+    assert by_expert.weights()[UP].tolist() == [0.5, 1, 1, 1, 1.5, 2]
 
 
 def test_coverage_by_layer(path: Path) -> None:
@@ -88,12 +88,12 @@ def tensor(name: str, *shape: int) -> Tensor:
 
 
 def test_a_matrix_of_another_model_is_refused(path: Path) -> None:
-    found = imatrix.read_matrix(path)
-    found.require_fit([tensor(UP, 2, 8, 3), tensor(QUERY, 2, 9), tensor("output.weight", 2, 5)])
+    matrix = imatrix.read_matrix(path)
+    matrix.require_fit([tensor(UP, 2, 8, 3), tensor(QUERY, 2, 9), tensor("output.weight", 2, 5)])
     with pytest.raises(SourceError, match="no tensor of this model"):
-        found.require_fit([tensor("blk.9.attn_q.weight", 2, 9)])
+        matrix.require_fit([tensor("blk.9.attn_q.weight", 2, 9)])
     with pytest.raises(SourceError, match=rf"6 values for {UP}, not 8"):
-        found.require_fit([tensor(UP, 2, 8, 4)])
+        matrix.require_fit([tensor(UP, 2, 8, 4)])
 
 
 def test_a_ready_file_keeps_its_bytes_and_an_old_one_its_weights(
@@ -105,11 +105,11 @@ def test_a_ready_file_keeps_its_bytes_and_an_old_one_its_weights(
     old = tmp_path / "imatrix.dat"
     old.write_bytes(LEGACY)
     imatrix.rewrite(old, target, 512)
-    ours, theirs = imatrix.read_matrix(target), imatrix.read_matrix(old)
+    rewritten, legacy = imatrix.read_matrix(target), imatrix.read_matrix(old)
     assert gguf.read_gguf(target).get("general.type") == "imatrix"
-    assert (ours.datasets, ours.chunks) == (theirs.datasets, theirs.chunks)
-    for name, weights in theirs.weights().items():
-        assert np.array_equal(ours.weights()[name], weights)
+    assert (rewritten.datasets, rewritten.chunks) == (legacy.datasets, legacy.chunks)
+    for name, weights in legacy.weights().items():
+        assert np.array_equal(rewritten.weights()[name], weights)
 
 
 def test_other_files_are_refused(demo_model: Path, tmp_path: Path) -> None:
@@ -144,9 +144,9 @@ def test_any_bytes_are_read_or_refused(path: Path, tmp_path: Path) -> None:
             data[: len(data) if chance.random() < 0.5 else int(chance.integers(len(data)))]
         )
         try:
-            found = imatrix.read_matrix(broken)
+            matrix = imatrix.read_matrix(broken)
         except SourceError:
             continue
         read += 1
-        assert all(np.isfinite(weights).all() for weights in found.weights().values())
+        assert all(np.isfinite(weights).all() for weights in matrix.weights().values())
     assert 0 < read < 600

@@ -29,13 +29,13 @@ def path(tmp_path: Path) -> Path:
 
 def test_values_calls_chunks_and_dataset(path: Path) -> None:
     path.write_bytes(WHOLE)
-    found = imatrix.read_matrix(path)
-    assert (found.chunks, found.datasets) == (9, ("chat.txt",))
-    weights = found.weights()  # load_imatrix of tools/quantize/quantize.cpp: value / calls
+    matrix = imatrix.read_matrix(path)
+    assert (matrix.chunks, matrix.datasets) == (9, ("chat.txt",))
+    weights = matrix.weights()  # load_imatrix of tools/quantize/quantize.cpp: value / calls
     assert weights["blk.0.attn_q.weight"].tolist() == [1.0, 2.0]
     assert weights["blk.0.ffn_up_exps.weight"].tolist() == [1.0, 3.0, 1.0, 1.0]
-    assert found.unreached() == ()
-    assert found.coverage() == ()  # the form cannot tell
+    assert matrix.unreached() == ()
+    assert matrix.coverage() == ()  # the form cannot tell
 
 
 @pytest.mark.parametrize("end", [b"", struct.pack("<i", 9), struct.pack("<ii", 9, 0)])
@@ -90,10 +90,10 @@ def test_any_bytes_are_read_or_refused(path: Path) -> None:
             data[: len(data) if chance.random() < 0.5 else int(chance.integers(len(data)))]
         )
         try:
-            found = read_legacy(path)
+            legacy = read_legacy(path)
         except SourceError:
             continue
         read += 1
-        assert sum(4 * e.values.size for e in found.entries) < len(data)
-        assert all(e.values.dtype == np.float32 and e.calls > 0 for e in found.entries)
+        assert sum(4 * e.values.size for e in legacy.entries) < len(data)
+        assert all(e.values.dtype == np.float32 and e.calls > 0 for e in legacy.entries)
     assert 0 < read < 3000

@@ -25,7 +25,7 @@ from bot.plan.recipe import asked_types, file_type, make_recipes
 from bot.predict.architecture import architecture_of
 from bot.quantize import imatrix, onepass, quantize
 from bot.quantize.imatrix import Matrix
-from bot.quantize.layout import WantedFile, open_source
+from bot.quantize.layout import OutputSpec, open_source
 from bot.settings.sections import data_folder
 from tests.oracle import quantize_recipe
 from tests.split_gguf import split
@@ -49,32 +49,32 @@ def matrix_for(model: Path) -> Matrix:
     return Matrix(datasets=("made-up.txt",), chunks=3, sums=sums, counts=counts)
 
 
-def wanted_tiers(model: Path, folder: Path, matrix: Matrix, *tiers: str) -> list[WantedFile]:
+def tier_specs(model: Path, folder: Path, matrix: Matrix, *tiers: str) -> list[OutputSpec]:
     header = gguf.read_gguf(model)
-    found = architecture_of(header.metadata, header.tensors)
+    architecture = architecture_of(header.metadata, header.tensors)
     profiles = load_profiles(data_folder("profiles"), tiers or None)
     return [
-        WantedFile(
+        OutputSpec(
             target=folder / f"{recipe.tier}.gguf",
             file_type=file_type(recipe.base),
-            types=asked_types(recipe, found, header.tensors),
+            types=asked_types(recipe, architecture, header.tensors),
             weights=matrix.weights() if recipe.imatrix else None,
             notes=quantize.notes(matrix) if recipe.imatrix else (),
         )
-        for recipe in make_recipes(profiles, found, header.tensors)
+        for recipe in make_recipes(profiles, architecture, header.tensors)
     ]
 
 
 def one_pass(
     model: Path,
-    wanted: list[WantedFile],
+    specs: list[OutputSpec],
     *,
     memory: int = 1 << 30,
     threads: int = 2,
     spent: onepass.Spent | None = None,
 ) -> tuple[tuple[Path, ...], ...]:
     return onepass.quantize_all(
-        model, wanted, threads=threads, memory=memory, progress=quiet, spent=spent
+        model, specs, threads=threads, memory=memory, progress=quiet, spent=spent
     )
 
 
@@ -85,23 +85,23 @@ def test_every_tier_equals_llama_cpp(
     demo_model: Path, tmp_path: Path, tiers: tuple[str, ...]
 ) -> None:
     matrix = matrix_for(demo_model)
-    wanted = wanted_tiers(demo_model, tmp_path, matrix, *tiers)
-    one_pass(demo_model, wanted)
-    assert len(wanted) == (len(tiers) or 9)
-    assert {path.name for path in tmp_path.glob("*")} >= {want.target.name for want in wanted}
+    specs = tier_specs(demo_model, tmp_path, matrix, *tiers)
+    one_pass(demo_model, specs)
+    assert len(specs) == (len(tiers) or 9)
+    assert {path.name for path in tmp_path.glob("*")} >= {spec.target.name for spec in specs}
     assert not list(tmp_path.glob("*.partial"))
     assert not list(tmp_path.glob("*.journal"))
     other = tmp_path / "llama.gguf"
-    for want in wanted:
+    for spec in specs:
         quantize_recipe(
             demo_model,
             other,
-            file_type=want.file_type,
-            types=want.types,
-            imatrix=matrix if want.weights is not None else None,
+            file_type=spec.file_type,
+            types=spec.types,
+            imatrix=matrix if spec.weights is not None else None,
             threads=2,
         )
-        assert sha256(want.target) == sha256(other), want.target.name
+        assert sha256(spec.target) == sha256(other), spec.target.name
 
 
 @pytest.mark.road
@@ -110,9 +110,9 @@ def test_little_memory_and_other_thread_counts_change_nothing(
 ) -> None:
     matrix, hashes = matrix_for(demo_model), set()
     for number, (memory, threads) in enumerate([(1 << 30, 2), (1, 1), (1, 3), (200_000, 2)]):
-        wanted = wanted_tiers(demo_model, tmp_path / str(number), matrix, "I-Compact")
-        one_pass(demo_model, wanted, memory=memory, threads=threads)
-        hashes.add(sha256(wanted[0].target))
+        specs = tier_specs(demo_model, tmp_path / str(number), matrix, "I-Compact")
+        one_pass(demo_model, specs, memory=memory, threads=threads)
+        hashes.add(sha256(specs[0].target))
     assert len(hashes) == 1
 
 
@@ -123,10 +123,10 @@ def test_every_low_type_equals_llama_cpp(demo_model: Path, tmp_path: Path) -> No
     names = ("blk.3.attn_q.weight",)
     kinds = ("IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ1_M", "IQ3_XXS", "IQ3_S")
     weights = matrix.weights()
-    wanted = [
+    specs = [
         _complete(
             demo_model,
-            WantedFile(
+            OutputSpec(
                 target=tmp_path / kind,
                 file_type=7,
                 types=dict.fromkeys(names, kind),
@@ -136,55 +136,55 @@ def test_every_low_type_equals_llama_cpp(demo_model: Path, tmp_path: Path) -> No
         )
         for kind in kinds
     ]
-    one_pass(demo_model, wanted)
-    for want in wanted:
+    one_pass(demo_model, specs)
+    for spec in specs:
         quantize_recipe(
             demo_model,
             tmp_path / "llama",
             file_type=7,
-            types=want.types,
+            types=spec.types,
             imatrix=matrix,
             threads=2,
         )
-        assert sha256(want.target) == sha256(tmp_path / "llama"), want.target.name
+        assert sha256(spec.target) == sha256(tmp_path / "llama"), spec.target.name
 
 
 def test_every_plain_type_equals_llama_cpp(demo_model: Path, tmp_path: Path) -> None:
     """One file a type, over tensors of which some rows do not divide into its blocks."""
     name = "blk.3.attn_q.weight"
     kinds = ("Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0", "IQ4_NL", "IQ4_XS", "Q2_K", "F16", "F32")
-    wanted = [
-        WantedFile(target=tmp_path / kind, file_type=7, types={name: kind}, weights=None)
+    specs = [
+        OutputSpec(target=tmp_path / kind, file_type=7, types={name: kind}, weights=None)
         for kind in kinds
     ]
-    one_pass(demo_model, [_complete(demo_model, want) for want in wanted])
-    for want in wanted:
+    one_pass(demo_model, [_complete(demo_model, spec) for spec in specs])
+    for spec in specs:
         quantize_recipe(
             demo_model,
             tmp_path / "llama",
             file_type=7,
-            types=_complete(demo_model, want).types,
+            types=_complete(demo_model, spec).types,
             imatrix=None,
             threads=2,
         )
-        assert sha256(want.target) == sha256(tmp_path / "llama"), want.target.name
+        assert sha256(spec.target) == sha256(tmp_path / "llama"), spec.target.name
 
 
-def _complete(model: Path, want: WantedFile) -> WantedFile:
+def _complete(model: Path, spec: OutputSpec) -> OutputSpec:
     """Name every other tensor too: llama.cpp would give it a type of its own choice."""
     types = {t.name: "Q8_0" for t in gguf.read_gguf(model).tensors if t.type == "BF16"}
-    return WantedFile(
-        target=want.target,
-        file_type=want.file_type,
-        types={**types, **want.types},
-        weights=want.weights,
-        notes=want.notes,
+    return OutputSpec(
+        target=spec.target,
+        file_type=spec.file_type,
+        types={**types, **spec.types},
+        weights=spec.weights,
+        notes=spec.notes,
     )
 
 
 def test_a_killed_pass_goes_on_where_it_was(demo_model: Path, tmp_path: Path) -> None:
     matrix = matrix_for(demo_model)
-    calm = wanted_tiers(demo_model, tmp_path / "calm", matrix, "I-Compact", "Compact")
+    calm = tier_specs(demo_model, tmp_path / "calm", matrix, "I-Compact", "Compact")
     one_pass(demo_model, calm)
     stored = tmp_path / "matrix"
     _store(stored, matrix)
@@ -192,21 +192,21 @@ def test_a_killed_pass_goes_on_where_it_was(demo_model: Path, tmp_path: Path) ->
         "import os\nfrom pathlib import Path\n"
         "from tests.unit.quantize.test_onepass import *\n"
         "from tests.steps import at_step\n"
-        "onepass.NOTE_EVERY = onepass.KEEP_EVERY = 0.0\n"
+        "onepass.LOOK_EVERY = onepass.SAVE_EVERY = 0.0\n"
         f"matrix = imatrix.read_matrix(Path({str(stored)!r}))\n"
         f"model = Path({str(demo_model)!r})\n"
         f"folder = Path({str(tmp_path / 'killed')!r})\n"
-        "wanted = wanted_tiers(model, folder, matrix, 'I-Compact', 'Compact')\n"
+        "specs = tier_specs(model, folder, matrix, 'I-Compact', 'Compact')\n"
         "kill = lambda _line: os.kill(os.getpid(), signal.SIGKILL)\n"
         "at_step('rename .*[.]journal$', 45, kill)\n"
-        "one_pass(model, wanted, memory=1)\n"
+        "one_pass(model, specs, memory=1)\n"
     )
     root = Path(__file__).resolve().parents[3]
     done = subprocess.run([sys.executable, "-c", program], cwd=root, check=False)
     assert done.returncode == -signal.SIGKILL
-    killed = wanted_tiers(demo_model, tmp_path / "killed", matrix, "I-Compact", "Compact")
-    work = onepass._Pass(open_source(demo_model), killed)
-    assert work._resumed() > 10  # how many were whole by then is up to threads
+    killed = tier_specs(demo_model, tmp_path / "killed", matrix, "I-Compact", "Compact")
+    with onepass.Pass(open_source(demo_model), killed) as work:
+        assert work.done > 10  # how many were whole by then is up to threads
     one_pass(demo_model, killed)
     for before, after in zip(calm, killed, strict=True):
         assert sha256(before.target) == sha256(after.target)
@@ -224,15 +224,15 @@ def test_a_partial_file_of_another_pass_is_not_gone_on_with(
     demo_model: Path, tmp_path: Path
 ) -> None:
     matrix = matrix_for(demo_model)
-    (want,) = wanted_tiers(demo_model, tmp_path, matrix, "Compact")
-    partial_of(want.target).write_bytes(b"something else")
-    with onepass._Pass(open_source(demo_model), [want]) as work:
+    (spec,) = tier_specs(demo_model, tmp_path, matrix, "Compact")
+    partial_of(spec.target).write_bytes(b"something else")
+    with onepass.Pass(open_source(demo_model), [spec]) as work:
         work.note(50)
-    partial_of(want.target).write_bytes(bytes(work.outputs[0].size))  # as long, by somebody else
-    one_pass(demo_model, [want])
-    (calm,) = wanted_tiers(demo_model, tmp_path / "calm", matrix, "Compact")
+    partial_of(spec.target).write_bytes(bytes(work.outputs[0].size))  # as long, by somebody else
+    one_pass(demo_model, [spec])
+    (calm,) = tier_specs(demo_model, tmp_path / "calm", matrix, "Compact")
     one_pass(demo_model, [calm])
-    assert sha256(want.target) == sha256(calm.target)
+    assert sha256(spec.target) == sha256(calm.target)
 
 
 def test_another_matrix_of_equal_names_and_counts_begins_anew(
@@ -241,17 +241,17 @@ def test_another_matrix_of_equal_names_and_counts_begins_anew(
     """Metadata of the two files would be equal to the byte, their weights are not."""
     first = matrix_for(demo_model)
     second = replace(first, sums={name: sums[:, ::-1] for name, sums in first.sums.items()})
-    (want,) = wanted_tiers(demo_model, tmp_path, first, "I-Compact")
-    with onepass._Pass(open_source(demo_model), [want]) as work:
+    (spec,) = tier_specs(demo_model, tmp_path, first, "I-Compact")
+    with onepass.Pass(open_source(demo_model), [spec]) as work:
         work.note(len(work.tensors) // 2)
-    (other,) = wanted_tiers(demo_model, tmp_path, second, "I-Compact")
-    with onepass._Pass(open_source(demo_model), [other]) as begun:
+    (other,) = tier_specs(demo_model, tmp_path, second, "I-Compact")
+    with onepass.Pass(open_source(demo_model), [other]) as begun:
         assert begun.done == 0
         begun.note(len(begun.tensors) // 2)
-    with onepass._Pass(open_source(demo_model), [want]) as again:
+    with onepass.Pass(open_source(demo_model), [spec]) as again:
         assert again.done == 0  # its file has become the other's
     one_pass(demo_model, [other])
-    (calm,) = wanted_tiers(demo_model, tmp_path / "calm", second, "I-Compact")
+    (calm,) = tier_specs(demo_model, tmp_path / "calm", second, "I-Compact")
     one_pass(demo_model, [calm])
     assert sha256(other.target) == sha256(calm.target)
     assert not list(tmp_path.glob("*.journal"))
@@ -261,10 +261,10 @@ def test_another_matrix_of_equal_names_and_counts_begins_anew(
 def test_a_pass_killed_at_its_very_end_is_not_made_again(
     demo_model: Path, tmp_path: Path, instant: str
 ) -> None:
-    wanted = wanted_tiers(demo_model, tmp_path, matrix_for(demo_model), "Compact", "Quality")
-    calm = wanted_tiers(demo_model, tmp_path / "calm", matrix_for(demo_model), "Compact", "Quality")
+    specs = tier_specs(demo_model, tmp_path, matrix_for(demo_model), "Compact", "Quality")
+    calm = tier_specs(demo_model, tmp_path / "calm", matrix_for(demo_model), "Compact", "Quality")
     one_pass(demo_model, calm)
-    with onepass._Pass(open_source(demo_model), wanted) as work:
+    with onepass.Pass(open_source(demo_model), specs) as work:
         for file, before in zip(work.files, calm, strict=True):
             os.pwrite(file, before.target.read_bytes(), 0)
             os.pwrite(file, work.mark, 0)
@@ -272,28 +272,28 @@ def test_a_pass_killed_at_its_very_end_is_not_made_again(
         if instant == "headed":
             os.pwrite(work.files[0], work.outputs[0].head, 0)
     spent = onepass.Spent()
-    one_pass(demo_model, wanted, spent=spent)
+    one_pass(demo_model, specs, spent=spent)
     assert spent.source_bytes == 0
-    assert [sha256(w.target) for w in wanted] == [sha256(c.target) for c in calm]
+    assert [sha256(w.target) for w in specs] == [sha256(c.target) for c in calm]
 
 
 def test_files_are_found_again_until_somebody_keeps_them(demo_model: Path, tmp_path: Path) -> None:
-    wanted = wanted_tiers(demo_model, tmp_path, matrix_for(demo_model), "Compact", "Quality")
+    specs = tier_specs(demo_model, tmp_path, matrix_for(demo_model), "Compact", "Quality")
 
     def fail(_files: object) -> None:
         raise KeyboardInterrupt
 
     def make(keep: Callable[[object], object], spent: onepass.Spent) -> None:
         onepass.quantize_all(
-            demo_model, wanted, threads=2, memory=1 << 30, progress=quiet, spent=spent, keep=keep
+            demo_model, specs, threads=2, memory=1 << 30, progress=quiet, spent=spent, keep=keep
         )
 
     with pytest.raises(KeyboardInterrupt):
         make(fail, onepass.Spent())
-    again, kept = onepass.Spent(), list[object]()
-    make(kept.append, again)
+    again, kept_files = onepass.Spent(), list[object]()
+    make(kept_files.append, again)
     assert again.source_bytes == 0
-    assert kept == [tuple((want.target,) for want in wanted)]
+    assert kept_files == [tuple((spec.target,) for spec in specs)]
     assert not list(tmp_path.glob("*.journal"))
 
 
@@ -305,61 +305,61 @@ def test_nan_in_the_source_names_its_tensor(demo_model: Path, tmp_path: Path) ->
     start = header.data_offset + tensor.offset + 4242
     content[start : start + 2] = b"\xff\xff"  # a NaN in BF16
     damaged.write_bytes(content)
-    wanted = wanted_tiers(damaged, tmp_path, matrix_for(damaged), "Compact")
+    specs = tier_specs(damaged, tmp_path, matrix_for(damaged), "Compact")
     with pytest.raises(BuildError, match=r"blk\.5\.ffn_up_exps\.weight holds NaN"):
-        one_pass(damaged, wanted)
-    assert not wanted[0].target.exists()
+        one_pass(damaged, specs)
+    assert not specs[0].target.exists()
 
 
 @pytest.mark.road
 def test_a_source_in_shards_gives_what_llama_cpp_makes_of_it(
     demo_model: Path, tmp_path: Path
 ) -> None:
-    first, *others = split(demo_model, tmp_path / "Tiny-BF16.gguf", 40)
-    assert len(others) > 2
+    first, *other_shards = split(demo_model, tmp_path / "Tiny-BF16.gguf", 40)
+    assert len(other_shards) > 2
     matrix = matrix_for(demo_model)
-    (whole,) = wanted_tiers(demo_model, tmp_path / "whole", matrix, "I-Compact")
-    (parts,) = wanted_tiers(demo_model, tmp_path / "parts", matrix, "I-Compact")
-    one_pass(demo_model, [whole])
-    one_pass(first, [parts])
+    (single_spec,) = tier_specs(demo_model, tmp_path / "whole", matrix, "I-Compact")
+    (shards_spec,) = tier_specs(demo_model, tmp_path / "parts", matrix, "I-Compact")
+    one_pass(demo_model, [single_spec])
+    one_pass(first, [shards_spec])
     quantize_recipe(
         first,
         tmp_path / "llama",
-        file_type=parts.file_type,
-        types=parts.types,
+        file_type=shards_spec.file_type,
+        types=shards_spec.types,
         imatrix=matrix,
         threads=2,
     )
-    assert sha256(parts.target) == sha256(tmp_path / "llama")
-    assert sha256(parts.target) == sha256(whole.target)
+    assert sha256(shards_spec.target) == sha256(tmp_path / "llama")
+    assert sha256(shards_spec.target) == sha256(single_spec.target)
 
 
 @pytest.mark.road
 def test_shards_hold_what_the_single_file_holds(demo_model: Path, tmp_path: Path) -> None:
     matrix = matrix_for(demo_model)
-    (want,) = wanted_tiers(demo_model, tmp_path, matrix, "I-Compact")
-    one_pass(demo_model, [want])
-    ((first, *others),) = one_pass(demo_model, [replace(want, shard=2_000_000)])
-    size = want.target.stat().st_size
-    assert len(others) >= size // 2_000_000
-    assert first.name == f"I-Compact-00001-of-0000{len(others) + 1}.gguf"
+    (spec,) = tier_specs(demo_model, tmp_path, matrix, "I-Compact")
+    one_pass(demo_model, [spec])
+    ((first, *other_shards),) = one_pass(demo_model, [replace(spec, shard=2_000_000)])
+    size = spec.target.stat().st_size
+    assert len(other_shards) >= size // 2_000_000
+    assert first.name == f"I-Compact-00001-of-0000{len(other_shards) + 1}.gguf"
     assert not list(tmp_path.glob("*.partial"))
-    whole, parts = gguf.read_gguf(want.target), gguf.read_split(first)
-    assert parts.tensors == whole.tensors
-    keys = read_header(want.target).keys
+    single, sharded = gguf.read_gguf(spec.target), gguf.read_split(first)
+    assert sharded.tensors == single.tensors
+    keys = read_header(spec.target).keys
     split_keys = ["split.no", "split.tensors.count", "split.count"]
     assert list(read_header(first).keys) == [*keys, *split_keys]
     assert all(read_header(first).keys[key] == raw for key, raw in keys.items())
-    for number, path in enumerate([first, *others]):
+    for number, path in enumerate([first, *other_shards]):
         assert list(read_header(path).keys)[-3:] == split_keys
         assert gguf.read_gguf(path).get("split.no") == number
         assert path.stat().st_size - read_header(path).data_offset <= 2_000_000
     # every byte of every tensor, in the same order
     joined = b"".join(
-        path.read_bytes()[read_header(path).data_offset :] for path in (first, *others)
+        path.read_bytes()[read_header(path).data_offset :] for path in (first, *other_shards)
     )
-    assert joined == want.target.read_bytes()[read_header(want.target).data_offset :]
-    assert logits(first) == logits(want.target)
+    assert joined == spec.target.read_bytes()[read_header(spec.target).data_offset :]
+    assert logits(first) == logits(spec.target)
 
 
 def logits(path: Path) -> list[float]:
@@ -373,44 +373,44 @@ def test_one_file_is_enough_below_the_limit_and_a_large_tensor_stands_alone(
     demo_model: Path, tmp_path: Path
 ) -> None:
     matrix = matrix_for(demo_model)
-    (want,) = wanted_tiers(demo_model, tmp_path, matrix, "Compact")
-    ((only,),) = one_pass(demo_model, [replace(want, shard=1 << 40)])
-    assert only == want.target
-    (tiny,) = one_pass(demo_model, [replace(want, shard=1)])
+    (spec,) = tier_specs(demo_model, tmp_path, matrix, "Compact")
+    ((only,),) = one_pass(demo_model, [replace(spec, shard=1 << 40)])
+    assert only == spec.target
+    (tiny,) = one_pass(demo_model, [replace(spec, shard=1)])
     assert len(tiny) == len(gguf.read_gguf(demo_model).tensors)
     assert gguf.read_split(tiny[0]).tensors == gguf.read_gguf(only).tensors
 
 
 def test_a_full_disk_is_said_in_one_line(demo_model: Path, tmp_path: Path) -> None:
-    (want,) = wanted_tiers(demo_model, tmp_path, matrix_for(demo_model), "Compact")
+    (spec,) = tier_specs(demo_model, tmp_path, matrix_for(demo_model), "Compact")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
     try:
         with pytest.raises(CapacityError, match="too large; mend the disk"):
-            one_pass(demo_model, [want])
+            one_pass(demo_model, [spec])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, before)
-    assert not want.target.exists()
+    assert not spec.target.exists()
 
 
 def test_a_matrix_of_another_model_is_refused(demo_model: Path, tmp_path: Path) -> None:
-    (want,) = wanted_tiers(demo_model, tmp_path, matrix_for(demo_model), "I-Compact")
-    assert want.weights is not None
+    (spec,) = tier_specs(demo_model, tmp_path, matrix_for(demo_model), "I-Compact")
+    assert spec.weights is not None
     name = "blk.3.ffn_up_exps.weight"
-    for wrong in (want.weights[name][:-1], np.full_like(want.weights[name], np.nan)):
-        given = replace(want, weights={**want.weights, name: wrong})
+    for wrong in (spec.weights[name][:-1], np.full_like(spec.weights[name], np.nan)):
+        damaged = replace(spec, weights={**spec.weights, name: wrong})
         with pytest.raises(BuildError, match=r"blk\.3\.ffn_up_exps\.weight.*finite"):
-            one_pass(demo_model, [given])
+            one_pass(demo_model, [damaged])
 
 
 def test_a_pass_killed_while_its_files_take_their_names(demo_model: Path, tmp_path: Path) -> None:
     matrix = matrix_for(demo_model)
-    calm = wanted_tiers(demo_model, tmp_path / "calm", matrix, "Compact", "Quality")
+    calm = tier_specs(demo_model, tmp_path / "calm", matrix, "Compact", "Quality")
     one_pass(demo_model, calm)
-    killed = wanted_tiers(demo_model, tmp_path / "killed", matrix, "Compact", "Quality")
-    with onepass._Pass(open_source(demo_model), killed) as work:
+    killed = tier_specs(demo_model, tmp_path / "killed", matrix, "Compact", "Quality")
+    with onepass.Pass(open_source(demo_model), killed) as work:
         for file, before in zip(work.files, calm, strict=True):
             os.pwrite(file, before.target.read_bytes(), 0)
         work.end()  # the journal of a whole pass, one file renamed already, the other not
@@ -427,20 +427,20 @@ def test_the_source_is_read_once_whatever_the_number_of_tiers(
     demo_model: Path, tmp_path: Path
 ) -> None:
     spent = onepass.Spent()
-    told: list[tuple[int, int, str]] = []
+    reports: list[tuple[int, int, str]] = []
     onepass.quantize_all(
         demo_model,
-        wanted_tiers(demo_model, tmp_path, matrix_for(demo_model), "Compact", "Quality"),
+        tier_specs(demo_model, tmp_path, matrix_for(demo_model), "Compact", "Quality"),
         threads=2,
         memory=1 << 30,
-        progress=lambda done, total, words: told.append((done, total, words)),
+        progress=lambda done, total, words: reports.append((done, total, words)),
         spent=spent,
     )
     source = gguf.read_gguf(demo_model)
     everything = sum(tensor.bytes for tensor in source.tensors)
     assert spent.source_bytes == everything
-    assert told[0] == (0, everything, f"0 of {len(source.tensors)} tensors")
-    assert told[-1] == (
+    assert reports[0] == (0, everything, f"0 of {len(source.tensors)} tensors")
+    assert reports[-1] == (
         everything,
         everything,
         f"{len(source.tensors)} of {len(source.tensors)} tensors",
@@ -453,8 +453,8 @@ def test_the_files_of_llama_quantize(tmp_path: Path) -> None:
     """All nine hashes of files that llama-quantize wrote, from one pass."""
     model = SHARED / "models" / "tiny-moe" / "tiny-moe-BF16.gguf"
     matrix = imatrix.read_matrix(SHARED / "expected" / "imatrix.gguf")
-    wanted = wanted_tiers(model, tmp_path, matrix)
-    one_pass(model, wanted)
+    specs = tier_specs(model, tmp_path, matrix)
+    one_pass(model, specs)
     lines = (SHARED / "expected" / "sha256.txt").read_text().splitlines()
     expected = {tier: digest for digest, tier, _ in map(str.split, lines)}
-    assert {want.target.stem.lower(): sha256(want.target) for want in wanted} == expected
+    assert {spec.target.stem.lower(): sha256(spec.target) for spec in specs} == expected

@@ -27,33 +27,35 @@ def lines(path: Path) -> list[list[str]]:
 
 
 def test_expanding_keeps_every_tensor(demo_model: Path) -> None:
-    packed, whole = gguf.read_gguf(DEMO / "tiny-moe-Q8_0.gguf"), gguf.read_gguf(demo_model)
-    assert [(t.name, t.shape) for t in packed.tensors] == [(t.name, t.shape) for t in whole.tensors]
-    assert {t.type for t in whole.tensors} == {"BF16", "F32"}
-    assert whole.get("general.file_type") == 32
+    packed, expanded = gguf.read_gguf(DEMO / "tiny-moe-Q8_0.gguf"), gguf.read_gguf(demo_model)
+    assert [(t.name, t.shape) for t in packed.tensors] == [
+        (t.name, t.shape) for t in expanded.tensors
+    ]
+    assert {t.type for t in expanded.tensors} == {"BF16", "F32"}
+    assert expanded.get("general.file_type") == 32
 
 
 def test_overrides_decide_and_low_bits_want_data(demo_model: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.gguf"
     name = "blk.0.ffn_up_exps.weight"
-    known = Matrix(
+    matrix = Matrix(
         datasets=("chat.txt",),
         chunks=7,
         sums={name: np.ones((6, 256), np.float32)},
         counts={name: np.ones(6, np.float32)},
     )
     quantize_recipe(
-        demo_model, target, file_type=18, types={name: "IQ2_XS"}, imatrix=known, threads=2
+        demo_model, target, file_type=18, types={name: "IQ2_XS"}, imatrix=matrix, threads=2
     )
-    made = gguf.read_gguf(target)
-    assert {t.name: t.type for t in made.tensors}[name] == "IQ2_XS"
-    assert made.get("quantize.imatrix.file") == "imatrix.gguf"
-    assert made.get("quantize.imatrix.dataset") == "chat.txt"
-    assert made.get("quantize.imatrix.entries_count") == 1
-    assert made.get("quantize.imatrix.chunks_count") == 7
+    quantized = gguf.read_gguf(target)
+    assert {t.name: t.type for t in quantized.tensors}[name] == "IQ2_XS"
+    assert quantized.get("quantize.imatrix.file") == "imatrix.gguf"
+    assert quantized.get("quantize.imatrix.dataset") == "chat.txt"
+    assert quantized.get("quantize.imatrix.entries_count") == 1
+    assert quantized.get("quantize.imatrix.chunks_count") == 7
     other = {"blk.1.ffn_up_exps.weight": "IQ2_XS"}
     with pytest.raises(BuildError, match=r"blk\.1\.ffn_up_exps\.weight has no data"):
-        quantize_recipe(demo_model, target, file_type=18, types=other, imatrix=known, threads=2)
+        quantize_recipe(demo_model, target, file_type=18, types=other, imatrix=matrix, threads=2)
 
 
 def test_an_expert_without_data_is_named() -> None:
@@ -118,16 +120,16 @@ def test_our_own_recipes_give_the_same_files(
     """Profile to file with nothing in between: the bytes that llama-quantize wrote."""
     source = SHARED / "models" / "tiny-moe" / "tiny-moe-BF16.gguf"
     header = gguf.read_gguf(source)
-    found = architecture_of(header.metadata, header.tensors)
+    architecture = architecture_of(header.metadata, header.tensors)
     (profile,) = load_profiles(data_folder("profiles"), [tier])
     assert profile.base == base.removeprefix("base=").upper()
-    recipe = make_recipe(profile, found, header.tensors)
+    recipe = make_recipe(profile, architecture, header.tensors)
     target = tmp_path / "out.gguf"
     quantize_recipe(
         source,
         target,
         file_type=file_type(recipe.base),
-        types=asked_types(recipe, found, header.tensors),
+        types=asked_types(recipe, architecture, header.tensors),
         imatrix=imatrix.read_matrix(SHARED / "expected" / "imatrix.gguf")
         if recipe.imatrix
         else None,

@@ -46,12 +46,12 @@ def job(tmp_path: Path, demo_model: Path) -> Job:
 def test_want_of_memory_is_no_fact_about_a_file(
     job: Job, demo_candidate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = ("Compact", demo_candidate, sha256(demo_candidate))
+    tier_file = ("Compact", demo_candidate, sha256(demo_candidate))
     with monkeypatch.context() as patched:
         patched.setattr(looks, "CONTEXT", TOO_LONG)
         with pytest.raises(CapacityError, match="free some memory"):
-            sound(job, *given)
-    assert sound(job, *given) == ("", None)
+            sound(job, *tier_file)
+    assert sound(job, *tier_file) == ("", None)
 
 
 @pytest.mark.usefixtures("little")
@@ -70,9 +70,9 @@ def test_what_a_file_holds_is_kept_without_its_name(
     assert "the file" in wrong
     assert "Broken" not in wrong
     assert str(tmp_path) not in wrong
-    given = ("Compact", broken, sha256(broken))
+    tier_file = ("Compact", broken, sha256(broken))
     broken.unlink()
-    assert sound(job, *given) == (at, wrong)  # known, wherever the file is by now
+    assert sound(job, *tier_file) == (at, wrong)  # known, wherever the file is by now
 
 
 def test_a_file_that_is_gone_is_no_fact_either(job: Job, tmp_path: Path) -> None:

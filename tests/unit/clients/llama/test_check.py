@@ -15,7 +15,7 @@ from bot.clients.llama.check import LENGTH, check_headers, check_rows, check_spe
 from bot.clients.llama.session import Session
 from bot.errors import BotError, BuildError, SourceError
 from bot.quantize import onepass
-from bot.quantize.layout import WantedFile
+from bot.quantize.layout import OutputSpec
 from tests.split_gguf import split
 
 
@@ -33,7 +33,7 @@ def good(demo_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         for tensor in gguf.read_gguf(demo_model).tensors
         if tensor.type == "BF16"
     }
-    want = WantedFile(target=path, file_type=15, types=types, weights=None)
+    want = OutputSpec(target=path, file_type=15, types=types, weights=None)
     onepass.quantize_all(demo_model, [want], threads=2, memory=1 << 30, progress=quiet)
     return path
 

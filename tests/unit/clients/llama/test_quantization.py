@@ -14,7 +14,7 @@ from bot.plan.profiles import FILE_TYPES
 from bot.plan.recipe import file_type
 from bot.quantize import imatrix, quantize
 from bot.quantize.imatrix import Matrix
-from bot.quantize.layout import WantedFile
+from bot.quantize.layout import OutputSpec
 from tests.oracle import quantize_recipe
 from tests.unit.quantize.test_onepass import _store, matrix_for, one_pass
 
@@ -32,7 +32,7 @@ WEIGHED = ("Q4_K_M", *(pytest.param(n, marks=SLOW) for n in ("IQ4_XS", "Q4_0", "
 def pair(model: Path, folder: Path, base: str, matrix: Matrix | None) -> tuple[str, str]:
     """Hashes of our file and of llama.cpp's."""
     types = chosen_types(model, file_type(base), imatrix=matrix is not None)
-    want = WantedFile(
+    want = OutputSpec(
         target=folder / f"{base}.gguf",
         file_type=file_type(base),
         types=types,
@@ -89,7 +89,7 @@ def test_the_stamp_changes_nothing_but_metadata(demo_model: Path, tmp_path: Path
     types = chosen_types(demo_model, 15, imatrix=True)
     stamp = quantize.stamp_of("I-Compact", "c0ffee" * 10, "0.1.0")
     wanted = [
-        WantedFile(
+        OutputSpec(
             target=tmp_path / f"{name}.gguf",
             file_type=15,
             types=types,
