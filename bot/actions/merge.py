@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +15,6 @@ from bot.errors import BuildError, CapacityError
 
 SIZE = 43  # characters of a mark of git's: longer than any line of marks in a text
 MOST = 127  # conflicts that its exit code can tell; what is beyond is a failure
-OURS = re.compile(rf"^={{{SIZE}}}\n(.*?)^>{{{SIZE}}} ours\n?", re.DOTALL | re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +31,20 @@ def merged_text(base: str, theirs: str, ours: str) -> Merged:
         for name, text in (("theirs", theirs), ("base", base), ("ours", ours)):
             (Path(folder) / name).write_bytes(text.encode())
         marked = _git(folder, "--diff3", "-L", "theirs", "-L", "base", "-L", "ours")
-        return Merged(text=_git(folder, "--ours"), refused=tuple(OURS.findall(marked)))
+        return Merged(text=_git(folder, "--ours"), refused=tuple(_refused(marked)))
+
+
+def _refused(marked: str) -> Iterator[str]:
+    """Our side of each conflict: the lines between its second mark and its last."""
+    lines: list[str] | None = None
+    for line in marked.splitlines(keepends=True):
+        if line.rstrip("\n") == "=" * SIZE:
+            lines = []
+        elif lines is not None and line.rstrip("\n") == ">" * SIZE + " ours":
+            yield "".join(lines)
+            lines = None
+        elif lines is not None:
+            lines.append(line)
 
 
 def _git(folder: str, *options: str) -> str:

@@ -165,7 +165,7 @@ def _refused(config: Mapping[str, Any], scopes: Sequence[Mapping[str, Any]]) -> 
     if any(key in config for key in ADAPTER_KEYS):
         return NotMoe(reason="an adapter, not a model", outcome="adapter")
     if any(key in config for key in DIFFUSION_KEYS):
-        reason = "a part of a diffusion workplace, not a text decoder"
+        reason = "a part of a diffusion pipeline, not a text decoder"
         return NotMoe(reason=reason, outcome="not_a_text_decoder")
     for switch in SWITCHES:
         values = [scope[switch.key] for scope in scopes if switch.key in scope]

@@ -27,7 +27,7 @@ MOST = 20.0
 # made of what a function is given: why that is bounded, or who tries it
 MADE = {
     "measures/imported.py: pattern": "a table's, tried below",
-    "gate/gating.py: f'({re.escape(str(file.parent))}/)?{names}'": "literal words, in a reason",
+    "quantize/verify.py: f'({re.escape(str(file.parent))}/)?{names}'": "literal words, in a reason",
     "actions/on_github.py: named": "an address of the settings, then bounded names",
     "predict/reshaping.py: names": "a table's, on a tensor's name, which a header bounds",
     "predict/conversion.py: spellings": "a table's, on a tensor's name, which a header bounds",
@@ -36,7 +36,7 @@ MADE = {
     "settings/policies.py: translate(whole.casefold())": "the user's, on ORG/NAME",
     r"lint/card_rules.py: f'(?<![\\w-]){re.escape(old)}(?![\\w-])'": "a literal word",
     "wording/naming.py: pattern": "a literal word and a character",
-    "settings/settings.py: left": "the user's own setting",
+    "settings/showing.py: left": "the user's own setting",
     "detect/makers.py: '^(?:' + '|'.join(map(re.escape, names)) + ')$'": "literal words",
     "tensors/weights.py: end": "a literal word and shard numbers, on a file's name",
     "tensors/weights.py: inside": "a literal word, on a file's name",
@@ -131,7 +131,7 @@ FOUND = [*_all(), *_of_logs()]
 
 def test_patterns_are_found() -> None:
     assert len(FOUND) > 120
-    assert any(one.place == "lint/defects.py: STATED" for one in FOUND)
+    assert any(one.place == "lint/number_rules.py: STATED" for one in FOUND)
     assert {one.place for one in FOUND if not one.pattern} <= set(MADE)
 
 
