@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Protocol
 
 from bot.clients.hub.changes import ATTRIBUTES, Writer
-from bot.clients.hub.connection import MovedOn
 from bot.clients.hub.hub import Hub
+from bot.clients.hub.refusals import MovedOn
 from bot.disk.hashes import sha256
 from bot.disk.locks import unused
 from bot.disk.paths import inside, remove, require_safe

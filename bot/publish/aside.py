@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bot.clients.hub.community import Community, HubPull
-from bot.clients.hub.connection import moved_on
 from bot.clients.hub.hub import Hub
+from bot.clients.hub.refusals import moved_on
 from bot.errors import PublishError
 from bot.publish.approval import mark
 from bot.publish.held import differing, verify_held

@@ -13,8 +13,8 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from bot.clients.hub.changes import Writer
-from bot.clients.hub.connection import MovedOn
 from bot.clients.hub.hub import Hub as Client
+from bot.clients.hub.refusals import MovedOn
 from bot.jobs.orders import LONGEST, Folder
 from bot.jobs.travel import SENTINEL, staging_name
 from tests.e2e.hostile import IGNORED, NONE, OTHER, OWN, PLANS, Attack, file_of, replan

@@ -1,4 +1,4 @@
-"""Requests to a Hub and what becomes of them: who asks, when again, and every refusal as our error.
+"""Requests to a Hub: with which token, through which gate, and when again.
 
 Reading is repeated a few times when the Hub stumbles. All requests of huggingface_hub go through
 one HTTP client of this process, with an end to its waiting.
@@ -13,7 +13,6 @@ import importlib.metadata
 import logging
 import random
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal, Protocol, TypeVar
@@ -28,20 +27,7 @@ from huggingface_hub import (
     set_client_factory,
 )
 from huggingface_hub.constants import HF_HUB_DISABLE_PROGRESS_BARS
-from huggingface_hub.errors import (
-    DisabledRepoError,
-    EntryNotFoundError,
-    FileDuplicationError,
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    LocalTokenNotFoundError,
-    OfflineModeIsEnabled,
-    RemoteEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils.tqdm import (
     disable_progress_bars,
 )
@@ -55,20 +41,11 @@ from bot.clients.hub.beyond import (
     default_client_factory,
     parse_ratelimit_headers,
 )
+from bot.clients.hub.refusals import RAISED, Refusals
 from bot.clients.wire import require_private
 from bot.clock import Clock, SystemClock
-from bot.errors import (
-    NO_SPACE,
-    AbsentError,
-    AccessError,
-    BotError,
-    CapacityError,
-    PublishError,
-    SourceError,
-    UnreachableError,
-)
+from bot.errors import AbsentError, AccessError, BotError, SourceError, UnreachableError
 from bot.foreign import json_reply, json_rows
-from bot.legible import legible
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -76,9 +53,6 @@ LIBRARY = "apex-bot"
 TRIES = 4
 LISTING = "the listing of models"
 LONGEST_WAIT = 330.0  # seconds; the Hub's rate limit window is 300
-TRANSIENT = (408, 429, 500, 502, 503, 504)
-READERS = ("huggingface_hub", "httpx2", "hf_xet")  # libraries that take replies apart
-STANDARD = sys.stdlib_module_names
 Bucket = Literal["api", "resolvers"]
 if HF_HUB_DISABLE_PROGRESS_BARS is None:  # the library's own would be drawn over the narrator's
     disable_progress_bars()
@@ -110,23 +84,34 @@ class Lender(Protocol):
         ...
 
 
-# of the Hub that speaks in this thread: the library has one HTTP client for all
-_SPEAKING: contextvars.ContextVar[tuple[str, Gate] | None] = contextvars.ContextVar(
-    "speaking", default=None
+# whom this thread asks: the library has one HTTP client for all
+_ASKED: contextvars.ContextVar[tuple[str, Gate] | None] = contextvars.ContextVar(
+    "asked", default=None
 )
-
-
+# a mark for each reply in the block of `_through`
+_REPLIES: contextvars.ContextVar[list[bool] | None] = contextvars.ContextVar(
+    "replies", default=None
+)
 # the servers that each token is for, as scheme, host and port
-_MEANT: dict[str, set[tuple[str, str, int | None]]] = {}
+_SERVERS: dict[str, set[tuple[str, str, int | None]]] = {}
 
-# whether any reply came in what is spoken about now
-_HEARD: contextvars.ContextVar[list[bool] | None] = contextvars.ContextVar("heard", default=None)
+
+@contextlib.contextmanager
+def _through(gate: tuple[str, Gate] | None) -> Iterator[list[bool]]:
+    """Requests of this block and thread to a host pass its gate; yields a mark for each reply."""
+    marks: list[bool] = []
+    asked_before, replies_before = _ASKED.set(gate), _REPLIES.set(marks)
+    try:
+        yield marks
+    finally:
+        _ASKED.reset(asked_before)
+        _REPLIES.reset(replies_before)
 
 
 def _patient_client() -> httpx2.Client:
     """The library's own HTTP client, which waits for ever, with an end to its waiting.
 
-    Every request it sends, redirects too, passes the gate of the Hub that speaks, and takes a
+    Every request it sends, redirects too, passes the gate of the Hub that is asked, and takes a
     token to that token's own Hub alone.
     """
     client = bounds.hold(default_client_factory())
@@ -147,7 +132,7 @@ def _keep_token(request: httpx2.Request) -> None:
     """
     token = request.headers.get("authorization", "").rpartition(" ")[2]
     server = (request.url.scheme, request.url.host, request.url.port)
-    if token in _MEANT and server not in _MEANT[token]:
+    if token in _SERVERS and server not in _SERVERS[token]:
         del request.headers["authorization"]
 
 
@@ -158,9 +143,9 @@ def _ask_gate(request: httpx2.Request) -> None:
 
 
 def _tell_gate(response: httpx2.Response) -> None:
-    heard = _HEARD.get()
-    if heard is not None:
-        heard.append(True)
+    marks = _REPLIES.get()
+    if marks is not None:
+        marks.append(True)
     gate, bucket = _gate_of(response.request)
     limit = parse_ratelimit_headers(response.headers)
     if not gate or not bucket:
@@ -172,10 +157,10 @@ def _tell_gate(response: httpx2.Response) -> None:
 
 
 def _gate_of(request: httpx2.Request) -> tuple[Gate | None, Bucket | None]:
-    speaking = _SPEAKING.get()
-    if speaking is None or request.url.host != speaking[0]:
+    asked = _ASKED.get()
+    if asked is None or request.url.host != asked[0]:
         return None, None
-    return speaking[1], "api" if request.url.path.startswith("/api/") else "resolvers"
+    return asked[1], "api" if request.url.path.startswith("/api/") else "resolvers"
 
 
 set_client_factory(_patient_client)
@@ -208,7 +193,12 @@ class Connection:
             raise AccessError(f"{variable} holds characters that no token has; copy it again")
         if token is not None:
             require_private(endpoint, variable)
-        self._variable = variable
+        self._refusals = Refusals(
+            hub=self.name,
+            variable=variable,
+            has_token=bool(self._own),
+            lent_for=self._lender.repo_id if self._lender else None,
+        )
         secrecy.keep(self._own)
         self._pause, self._timeout, self._clock = pause, timeout, clock or SystemClock()
         self._gate = (urlsplit(self.endpoint).hostname or "", gate) if gate else None
@@ -225,7 +215,7 @@ class Connection:
         token = self._lender.token() if self._lender else self._own
         if token:
             url = httpx2.URL(self.endpoint)
-            _MEANT.setdefault(token, set()).add((url.scheme, url.host, url.port))
+            _SERVERS.setdefault(token, set()).add((url.scheme, url.host, url.port))
         return token
 
     @property
@@ -237,7 +227,7 @@ class Connection:
     def ping(self) -> str | None:
         """None when a Hub answers within five seconds, else one line that says what is wrong."""
         try:
-            with self._speaking(LISTING):
+            with self._requests(LISTING):
                 reply = get_session().get(
                     f"{self.endpoint}/api/models",
                     params={"limit": 1},
@@ -281,9 +271,7 @@ class Connection:
     @functools.cached_property
     def _whoami(self) -> Mapping[str, Any]:
         if not self._secret:
-            raise AccessError(
-                f"{self._variable} is not set; make a token at {self.name}/settings/tokens"
-            )
+            raise self._refusals.no_token()
         user: Any = self._repeat("the token's user", lambda: self._api.whoami())
         if not isinstance(user, dict):
             raise replies.not_a_hub(self.name)
@@ -336,7 +324,7 @@ class Connection:
         """
         for attempt in range(1, TRIES):
             try:
-                with self._speaking(what):
+                with self._requests(what):
                     return call()
             except AbsentError as error:
                 if attempt > 1:
@@ -346,7 +334,7 @@ class Connection:
                 if isinstance(error.__cause__, OfflineModeIsEnabled):
                     raise
                 self._rest(error, attempt)
-        with self._speaking(what):
+        with self._requests(what):
             return call()
 
     def _rest(self, error: BotError, attempt: int) -> None:
@@ -357,153 +345,21 @@ class Connection:
         self._clock.sleep(min(wait, LONGEST_WAIT))
 
     @contextlib.contextmanager
-    def _speaking(self, what: str) -> Iterator[None]:
-        """The one place where the client's exceptions become ours."""
-        heard: list[bool] = []
-        speaking, hearing = _SPEAKING.set(self._gate), _HEARD.set(heard)
-        try:
-            with bounds.one_question():
-                yield
-        except bounds.Overfull as error:
-            if what == LISTING:
-                raise
-            raise SourceError(f"{what}: {error.fact}; choose another model") from error
-        except (httpx2.HTTPError, EntryNotFoundError, ConnectionError, TimeoutError) as error:
-            raise self._translated(error, what) from error
-        except LocalTokenNotFoundError as error:
-            raise AccessError(
-                f"{self._variable} is not set; make a token at {self.name}/settings/tokens"
-            ) from error
-        except HFValidationError as error:
-            raise SourceError(f"{what} is not a name on a Hub; write OWNER/NAME") from error
-        except FileDuplicationError as error:
-            raise PublishError(
-                f"{self.name} does not copy files to {what}: {self._clean(error)}; both "
-                "repositories must lie in one storage region, and the token read the source"
-            ) from error
-        except ImportError as error:
-            raise CapacityError(
-                f"{error.name or error} is not installed; install apex-bot with all it needs"
-            ) from error
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-            if isinstance(error.__cause__, HfHubHTTPError):  # create_commit, of README.md
-                raise PublishError(
-                    f"{self.name} does not accept {what}: {self._clean(error)}; correct the card"
-                ) from error
-            behind = error.__context__
-            if isinstance(behind, httpx2.HTTPStatusError):  # a reason that is not as a Hub gives it
-                raise self._refused(behind.response, "", what) from error
-            if not heard or not _of_a_reply(error):
-                raise  # a mistake of this program, not of the Hub's
-            raise replies.not_a_hub(self.name) from error  # a reply cut short, or no Hub's
-        except RuntimeError as error:
-            if type(error) is not RuntimeError:
-                raise
-            # hf_xet's way to say so, and that of an upload around its reason
-            raise self._translated(error.__cause__ or error, what) from error
-        except OSError as error:
-            if error.errno not in NO_SPACE:
-                raise
-            raise CapacityError(f"no space left for {what}; free some and run it again") from error
-        finally:
-            _SPEAKING.reset(speaking)
-            _HEARD.reset(hearing)
-
-    def _translated(self, error: BaseException, what: str) -> BotError:
-        match error:
-            case LocalEntryNotFoundError(__cause__=HfHubHTTPError() as reason):
-                return self._translated(reason, what)
-            case OfflineModeIsEnabled():
-                return UnreachableError("HF_HUB_OFFLINE is set; unset it to reach a Hub")
-            case GatedRepoError():
-                return AccessError(
-                    f"{what} is gated; ask for access at {self.name} as the user of "
-                    f"{self._variable}"
-                )
-            case RemoteEntryNotFoundError():
-                return NoSuchFile(f"{what} does not exist on {self.name}; check the name")
-            case RepositoryNotFoundError() | RevisionNotFoundError():
-                return AbsentError(
-                    f"{what} does not exist on {self.name}, or the token may not see it; "
-                    "check the name"
-                )
-            case DisabledRepoError():
-                return SourceError(f"{what} is disabled on {self.name}; choose another model")
-            case HfHubHTTPError():
-                return self._refused(error.response, error.server_message or "", what)
-            case _:
-                return self._unanswered(what, error)
-
-    def _refused(self, response: httpx2.Response, message: str, what: str) -> BotError:
-        status, reason = response.status_code, self._clean(message or response.reason_phrase)
-        if status in (402, 403, 413, 507) and re.search(
-            r"storage|quota|disk", reason, re.IGNORECASE
-        ):
-            return CapacityError(
-                f"{self.name} has no room for {what} ({status} {reason}); give some back there "
-                "(bot publish --prune), or get more"
-            )
-        if status in (401, 403):
-            verdict = "may not do this" if status == 403 else "is not accepted"
-            if self._lender is not None:
-                lent_for = self._lender.repo_id
-                return AccessError(
-                    f"{self.name} refused {what} ({status} {reason}): the token lent for "
-                    f"{lent_for} {verdict}; see {self.name}/{lent_for}/settings"
-                )
-            return AccessError(
-                f"{self.name} refused {what} ({status} {reason}): {self._variable} "
-                f"{verdict if self._own else 'is not set'}; see {self.name}/settings/tokens"
-            )
-        if status == 429:
-            return UnreachableError(f"{self.name} limits our requests; run it again in 5 minutes")
-        if status in TRANSIENT or status >= 500:
-            return UnreachableError(
-                f"{self.name} failed on {what} ({status} {reason}); run the same command again "
-                "later"
-            )
-        if status in (409, 412):
-            return moved_on(what)
-        kind = AbsentError if response.request.method in ("GET", "HEAD") else PublishError
-        return kind(f"{self.name} does not accept {what} ({status} {reason}); run `bot doctor`")
-
-    def _unanswered(self, what: str, error: BaseException) -> UnreachableError:
-        return UnreachableError(
-            f"{self.name} did not answer for {what} ({type(error).__name__}); "
-            "run the same command again later"
-        )
-
-    def _clean(self, message: object) -> str:
-        """Words of a server or library on one line, short, without a token."""
-        return legible(secrecy.redacted(str(message)), 200)
-
-
-class NoSuchFile(AbsentError):
-    """The repository is there, the file is not."""
-
-
-class MovedOn(PublishError):
-    """Somebody else's commit came between."""
-
-
-def moved_on(repo_id: str) -> MovedOn:
-    return MovedOn(f"{repo_id} was changed by somebody else meanwhile; run the same command again")
-
-
-def _of_a_reply(error: BaseException) -> bool:
-    """Whether an exception arose where a library took a reply apart, and not in code of ours.
-
-    What the library calls of ours, such as a progress report, is ours again.
-    """
-    trace, ours = error.__traceback__, False
-    while trace is not None:
-        module = str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
-        if module in READERS:
-            ours = False
-        elif module not in STANDARD:
-            ours = True
-        trace = trace.tb_next
-    return not ours
+    def _requests(self, what: str) -> Iterator[None]:
+        """Requests for `what`, which pass the gate; what the client raises becomes our errors."""
+        with _through(self._gate) as replied:
+            try:
+                with bounds.one_question():
+                    yield
+            except bounds.Overfull as error:
+                if what == LISTING:
+                    raise
+                raise SourceError(f"{what}: {error.fact}; choose another model") from error
+            except RAISED as error:
+                refusal = self._refusals.explained(error, what, replied=bool(replied))
+                if refusal is None:
+                    raise  # a mistake of this program, not of the Hub's
+                raise refusal from error
 
 
 def _wanted_wait(error: BaseException | None) -> float | None:

@@ -26,8 +26,9 @@ from pydantic import SecretStr
 
 from bot.clients.hub import xet_storage
 from bot.clients.hub.beyond import is_committed, is_sent, is_xet_available, mark_large, mark_sent
-from bot.clients.hub.connection import TRIES, Gate, Lender, moved_on
+from bot.clients.hub.connection import TRIES, Gate, Lender
 from bot.clients.hub.reading import Reader
+from bot.clients.hub.refusals import moved_on
 from bot.clock import Clock
 from bot.errors import (
     AbsentError,
@@ -101,7 +102,7 @@ class Hub(Reader):
         for path, built in files.items():
             addition, state = _announced(path, built), _state(Path(built.path))
             if state is None:
-                with self._speaking(repo_id):
+                with self._requests(repo_id):
                     mark_sent(addition, sent=self._keeps(repo_id, addition.upload_info))
             else:
                 self._send_contents(repo_id, [addition])
@@ -206,7 +207,7 @@ class Hub(Reader):
             token = self._repeat(repo_id, lambda: self._secret)
             by_xet = self._takes_xet(repo_id, additions)
             try:
-                with self._speaking(repo_id), contextlib.ExitStack() as way:
+                with self._requests(repo_id), contextlib.ExitStack() as way:
                     if not by_xet:
                         way.enter_context(xet_storage.by_lfs(additions))
                     self._api.preupload_lfs_files(repo_id, additions=additions, revision="main")
@@ -229,7 +230,7 @@ class Hub(Reader):
             return True
         self._asked_for_xet = True
         try:
-            with self._speaking(repo_id):
+            with self._requests(repo_id):
                 reply = get_session().get(
                     f"{self._models(repo_id)}/xet-write-token/main",
                     headers=self._headers(),
@@ -251,7 +252,7 @@ class Hub(Reader):
     def send(self, repo_id: str, operations: Sequence[Any], message: str, parent: str) -> str:
         """One commit of the library's operations, asked for once; returns its sha."""
         title, _, description = message.partition("\n\n")
-        with self._speaking(repo_id):
+        with self._requests(repo_id):
             return self._api.create_commit(
                 repo_id,
                 operations,
