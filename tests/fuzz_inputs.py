@@ -35,7 +35,8 @@ from pydantic import SecretStr
 
 from bot.clients.bounds import REPLY
 from bot.clients.files import shards
-from bot.clients.github.github import GithubRepository, connect, requests_left
+from bot.clients.github.github import GithubRepository
+from bot.clients.github.github_client import connect, requests_left
 from bot.clients.hub.changes import Writer
 from bot.clients.hub.community import Community
 from bot.clients.hub.hub import Hub

@@ -17,7 +17,9 @@ from bot.actions.trigger import (
     titled,
     trigger,
 )
-from bot.clients.github.github import LISTED, GithubRepository, Limited, Unanswered
+from bot.clients.github.github import GithubRepository
+from bot.clients.github.github_actions import LISTED
+from bot.clients.github.github_client import Limited, Unanswered
 from bot.clients.github.github_replies import RunJob, WorkflowRun
 from bot.clock import Clock, SystemClock, iso, span
 from bot.errors import AccessError, BotError, SourceError, UnreachableError

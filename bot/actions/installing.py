@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bot import rights
 from bot.actions import install
-from bot.clients.github import github, pull_requests
+from bot.clients.github import github_client, pull_requests
 from bot.disk.writing import write_text
 from bot.errors import AccessError, SettingsError
 from bot.settings.sections import data_folder
@@ -63,10 +63,10 @@ def into_repository(
     """
     if not NAME.fullmatch(name):
         raise SettingsError(f"{name!r} is neither OWNER/REPO nor a folder here; check it")
-    token = github.token()
+    token = github_client.token()
     if token is None:
         raise AccessError("GITHUB_TOKEN is not set; make one that may write contents and workflows")
-    client = github.connect(token, settings.github.api_url or github.api_url())
+    client = github_client.connect(token, settings.github.api_url or github_client.api_url())
     present = pull_requests.read_files(client, name, install.paths())
     proposal = _proposal(present, single=single, upgrade=upgrade, namespace=namespace)
     where = None

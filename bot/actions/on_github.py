@@ -10,7 +10,7 @@ from bot.actions import dashboard
 from bot.actions.executing import Attempt, NotStarted
 from bot.actions.follow import Progress, follow_run
 from bot.actions.trigger import UNLISTED, DispatchOrder, delivery_of, find_run, titled, trigger
-from bot.clients.github import github
+from bot.clients.github import github_client
 from bot.clients.github.github import GithubRepository
 from bot.clients.github.github_replies import WorkflowRun
 from bot.clock import Clock, SystemClock
@@ -37,13 +37,13 @@ PUBLISHING = ("publish", "release")  # jobs of the workflows, by name
 
 def builds_repository(settings: GitHubSettings, clock: Clock | None = None) -> GithubRepository:
     """The repository of the settings, seen with GITHUB_TOKEN."""
-    token = github.token()
+    token = github_client.token()
     if settings.repo is None:
         raise SettingsError("github.repo is not set; name the repository that has the workflows")
     if token is None:
         raise AccessError("GITHUB_TOKEN is not set; make a token that may write Actions and Issues")
-    address = settings.api_url or github.api_url()
-    client = github.connect(token, address, settings.timeout_seconds)
+    address = settings.api_url or github_client.api_url()
+    client = github_client.connect(token, address, settings.timeout_seconds)
     return GithubRepository(client, settings.repo, clock)
 
 

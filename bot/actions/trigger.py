@@ -14,7 +14,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bot.clients.github.github import GithubRepository, Unanswered
+from bot.clients.github.github import GithubRepository
+from bot.clients.github.github_client import Unanswered
 from bot.clients.github.github_replies import WorkflowRun
 from bot.clock import Clock, span
 from bot.errors import BotError, SettingsError, SourceError, UnreachableError

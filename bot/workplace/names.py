@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from bot.clients.hub.addresses import require_repo_id
+from bot.clients.hub.refusals import require_repo_id
 from bot.disk.paths import require_safe
 from bot.errors import SettingsError, SourceError
 from bot.plan.models import HasName

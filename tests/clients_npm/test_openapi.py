@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from bot.clients.github.github import DETAILS, GithubRepository, connect
+from bot.clients.github.github import GithubRepository
+from bot.clients.github.github_actions import DETAILS
+from bot.clients.github.github_client import connect
 from bot.errors import SettingsError
 from tests.clients_npm.node import HERE, clients
 from tests.local_github.scripted import FILES, Script

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bot.clients.github.github import connect
+from bot.clients.github.github_client import connect
 from tests.local_github.repository import FOLDER, Run
 from tests.local_github.server import TOKEN, GitHub
 from tests.local_github.workflow import evaluated, parsed

@@ -204,17 +204,21 @@ def _publishing(settings: Settings) -> Finding:
 
 def _github(settings: Settings) -> Finding:
     """GitHub is needed by those who dispatch to it; without a token it is only mentioned."""
-    from bot.clients.github import github
+    from bot.clients.github import github_client
 
-    address = settings.github.api_url or github.api_url()
+    address = settings.github.api_url or github_client.api_url()
 
     def ask() -> str:
-        requests_left = github.requests_left(github.connect(github.token(), address))
-        runners = f"; {_runners(settings)}" if settings.github.repo and github.token() else ""
+        requests_left = github_client.requests_left(
+            github_client.connect(github_client.token(), address)
+        )
+        runners = (
+            f"; {_runners(settings)}" if settings.github.repo and github_client.token() else ""
+        )
         return f"{address} answers, {requests_left} requests left this hour{runners}"
 
     finding = _ask("github", ask)
-    if github.token() is not None:
+    if github_client.token() is not None:
         return finding
     text = f"{finding.text}; GITHUB_TOKEN is not set, dispatching to GitHub needs it"
     return Finding(name="github", good=None, text=text)

@@ -8,7 +8,7 @@ from typing import Any
 from github3 import GitHub
 from github3.exceptions import NotFoundError, UnprocessableResponseBody
 
-from bot.clients.github.github import asking
+from bot.clients.github.github_client import asking
 from bot.errors import SettingsError
 
 

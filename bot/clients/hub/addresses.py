@@ -12,9 +12,6 @@ import re
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from huggingface_hub.errors import HFValidationError
-
-from bot.clients.hub.beyond import validate_repo_id
 from bot.errors import SourceError
 
 HOSTS = ("huggingface.co", "www.huggingface.co", "hf.co", "www.hf.co")
@@ -83,14 +80,3 @@ def _in_path(text: str, parts: list[str]) -> Address:
         pull = rest[1:4] if rest[1:3] == ["refs", "pr"] else rest[1:2]
         revision = "/".join(pull)
     return Address(f"{owner}/{name}", revision or None)
-
-
-def require_repo_id(repo_id: str, advice: str) -> None:
-    """Raise SourceError, ending in `advice`, for what is no OWNER/NAME of a Hub."""
-    try:
-        validate_repo_id(repo_id)
-    except HFValidationError as error:
-        reason = str(error).replace(f": '{repo_id}'", "").rstrip(".")
-        raise SourceError(f"{repo_id!r} is no name on a Hub ({reason}); {advice}") from error
-    if repo_id.count("/") != 1:
-        raise SourceError(f"{repo_id!r} is no OWNER/NAME of a Hub; {advice}")

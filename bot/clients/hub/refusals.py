@@ -26,6 +26,7 @@ from huggingface_hub.errors import (
 
 from bot import secrecy
 from bot.clients.hub import replies
+from bot.clients.hub.beyond import validate_repo_id
 from bot.errors import (
     NO_SPACE,
     AbsentError,
@@ -63,6 +64,17 @@ class MovedOn(PublishError):
 
 def moved_on(repo_id: str) -> MovedOn:
     return MovedOn(f"{repo_id} was changed by somebody else meanwhile; run the same command again")
+
+
+def require_repo_id(repo_id: str, advice: str) -> None:
+    """Raise SourceError, ending in `advice`, for what is no OWNER/NAME of a Hub."""
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        reason = str(error).replace(f": '{repo_id}'", "").rstrip(".")
+        raise SourceError(f"{repo_id!r} is no name on a Hub ({reason}); {advice}") from error
+    if repo_id.count("/") != 1:
+        raise SourceError(f"{repo_id!r} is no OWNER/NAME of a Hub; {advice}")
 
 
 @dataclass(frozen=True, kw_only=True)

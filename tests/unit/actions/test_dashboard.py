@@ -17,7 +17,8 @@ from bot.actions.dashboard import (
     dashboard_text,
     dashboard_turn,
 )
-from bot.clients.github.github import GithubRepository, connect
+from bot.clients.github.github import GithubRepository
+from bot.clients.github.github_client import connect
 from bot.errors import AccessError, UnreachableError
 from bot.store.ledger import Ledger
 from bot.store.queue import Queue, QueuedRelease

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 import pytest
 
 from bot.actions.follow import Progress, exit_code, follow_run, missing, state, telling
-from bot.clients.github.github import GithubRepository, connect
+from bot.clients.github.github import GithubRepository
+from bot.clients.github.github_client import connect
 from bot.clients.github.github_replies import Runner, WorkflowRun
 from tests.local_github.repository import Run
 from tests.local_github.repository import Runner as LocalRunner

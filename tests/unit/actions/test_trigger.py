@@ -19,7 +19,8 @@ from bot.actions.trigger import (
     titled,
     trigger,
 )
-from bot.clients.github.github import GithubRepository, Limited, connect
+from bot.clients.github.github import GithubRepository
+from bot.clients.github.github_client import Limited, connect
 from bot.errors import AccessError, BotError, SettingsError, SourceError, UnreachableError
 from bot.settings.running import GitHubSettings
 from bot.store.ledger import Ledger

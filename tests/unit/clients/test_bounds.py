@@ -17,7 +17,8 @@ import pytest
 from pydantic import SecretStr
 
 from bot.clients.bounds import REPLY, Bound, within
-from bot.clients.github.github import GithubRepository, connect
+from bot.clients.github.github import GithubRepository
+from bot.clients.github.github_client import connect
 from bot.clients.hub.hub import Hub
 from bot.errors import BotError, SourceError, UnreachableError
 from bot.store.queue import Event

@@ -10,7 +10,7 @@ import yaml
 from pydantic import SecretStr
 
 from bot.clients.git import Shelf
-from bot.clients.github.github import connect
+from bot.clients.github.github_client import connect
 from bot.clients.hub.hub import Hub
 from bot.clients.hub.trusted import ADDRESS, PASSWORD, TrustedPublisher
 from bot.clients.wire import require_private
