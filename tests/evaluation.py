@@ -9,9 +9,9 @@ import numpy as np
 
 from bot.clients.files.ggufheader import read_header
 from bot.clients.llama.session import Session
-from bot.measures import divergence, perplexity
+from bot.measures import divergence, logits, perplexity
 from bot.measures.journal import Journal
-from bot.measures.logits import open_base
+from bot.measures.logits import Codes, Floats, open_base
 from bot.measures.windows import TextWindows, cut
 from bot.records.measured import Divergence, Perplexity
 
@@ -51,7 +51,7 @@ def refer(path: Path, windows: TextWindows, base: Path, lanes: int = 1) -> Perpl
             session,
             windows,
             base,
-            Journal(base.with_suffix(".told"), KEY),
+            Journal(base.with_suffix(".journal"), KEY),
             threads=THREADS,
             progress=quiet,
         )
@@ -63,6 +63,25 @@ def diverge(path: Path, base: Path, journal: Path, lanes: int = 1) -> tuple[Perp
         return divergence.measure_divergence(
             session, opened, Journal(journal, KEY), threads=THREADS, progress=quiet
         )
+
+
+def some_logits(rows: int, vocabulary: int, seed: int = 0) -> Floats:
+    """Random rows, [rows, vocabulary], of a spread as models have it."""
+    numbers = np.random.default_rng(seed).normal(0, 4, (rows, vocabulary))
+    return numbers.astype(np.float32)
+
+
+def packed(rows: Floats) -> Codes:
+    """Rows of logits as rows of the file, [rows, width]."""
+    out = np.empty((len(rows), logits.width(rows.shape[1])), np.uint16)
+    logits.pack(rows, np.zeros(len(rows), np.int32), out)
+    return out
+
+
+def unpacked(rows: Codes, vocabulary: int) -> Floats:
+    """Log-probabilities of rows of the file, [rows, vocabulary]."""
+    scale, floor = logits.scales(rows)
+    return logits.unpack_rows(rows, scale, slice(vocabulary)) + floor[:, None]
 
 
 def with_nan(source: Path, target: Path) -> Path:

@@ -36,8 +36,8 @@ def test_wilson_interval_as_llama_perplexity_prints_it() -> None:
 
 
 def test_answers_are_kept_one_by_one() -> None:
-    found = choices.count("x", [True, False, True])
-    assert (found.correct, found.tasks, found.answers) == (2, 3, "101")
+    counted = choices.count("x", [True, False, True])
+    assert (counted.correct, counted.tasks, counted.answers) == (2, 3, "101")
 
 
 def asked(texts: tuple[tuple[int, ...], ...], prefix: int) -> choices.Question:
@@ -107,8 +107,8 @@ def test_what_does_not_fit_is_said(demo_model: Path) -> None:
     apart = ChoiceTask(texts=("One", "Two"), right=0)
     wrong = ((long, r"raise evaluation\.context"), (many, "8 answers, 4 fit"), (apart, "share no"))
     with Session(demo_model, n_ctx=256, threads=2, sequences=4) as session:
-        for task, said in wrong:
-            with pytest.raises(SettingsError, match=said):
+        for task, message in wrong:
+            with pytest.raises(SettingsError, match=message):
                 choices.answers_of(session, [task], threads=2, progress=quiet)
 
 
@@ -172,12 +172,12 @@ def test_same_answers_as_the_tool_beside_us(
         path.write_bytes(
             binary([(s[0], s[2 : 4 + i % 3], int(s[1]) % 2) for i, s in enumerate(six)])
         )
-    asked = () if count is None else (f"--{kind}-tasks", str(count))
-    given = ("-m", demo_model, option, path, f"--{kind}", *asked, "-t", "2")
-    printed = llama_tools.run("llama-perplexity", *given)
+    questions = () if count is None else (f"--{kind}-tasks", str(count))
+    arguments = ("-m", demo_model, option, path, f"--{kind}", *questions, "-t", "2")
+    printed = llama_tools.run("llama-perplexity", *arguments)
     expected = [float(s) for s in re.findall(r"^\d+\t *([\d.]+)", printed, re.MULTILINE)]
     with Session(demo_model, n_ctx=2048, threads=2, sequences=4) as session:
-        found = choices.answers_of(
+        answers = choices.answers_of(
             session, tasks.read_tasks(path, kind, count), threads=2, progress=quiet
         )
-    assert running(found) == pytest.approx(expected, abs=1e-4)
+    assert running(answers) == pytest.approx(expected, abs=1e-4)

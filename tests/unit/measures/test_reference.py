@@ -15,11 +15,11 @@ GB = 10**9
 
 
 def chosen(
-    wanted: Preference = "auto", candidates: int = 9, disk: int = 100, memory: int = 100
+    preference: Preference = "auto", candidates: int = 9, disk: int = 100, memory: int = 100
 ) -> ReferenceChoice:
     """71 GB of log-probabilities, two models of 70 and 20 GB."""
     return choose(
-        wanted,
+        preference,
         candidates=candidates,
         disk=71 * GB,
         free_disk=disk * GB,
@@ -42,7 +42,7 @@ def test_what_does_not_fit_decides() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "disk", "memory", "said"),
+    ("preference", "disk", "memory", "message"),
     [
         ("auto", 70, 91, "70.00 GB of disk are free, and beside .* need|92.00 GB of memory"),
         ("file", 70, 100, "71.00 GB of log-probabilities, 70.00 GB of disk"),
@@ -50,9 +50,11 @@ def test_what_does_not_fit_decides() -> None:
         ("auto", -1, 91, "0.00 GB of disk"),
     ],
 )
-def test_both_shortages_are_named(wanted: Preference, disk: int, memory: int, said: str) -> None:
-    with pytest.raises(CapacityError, match=said):
-        chosen(wanted, disk=disk, memory=memory)
+def test_both_shortages_are_named(
+    preference: Preference, disk: int, memory: int, message: str
+) -> None:
+    with pytest.raises(CapacityError, match=message):
+        chosen(preference, disk=disk, memory=memory)
 
 
 def test_memory_of_a_gpu_and_of_its_host_are_counted_apart() -> None:

@@ -19,10 +19,10 @@ def stored(text: str) -> bytes:
     return struct.pack("<I", len(data)) + data
 
 
-def binary(given: list[tuple[str, list[str], int]]) -> bytes:
+def binary(rows: list[tuple[str, list[str], int]]) -> bytes:
     """A task file as multiple_choice_task::deserialize() reads it."""
     bodies = []
-    for question, answers, right in given:
+    for question, answers, right in rows:
         labels = [int(i == right) for i in range(len(answers))]
         parts = [stored(question), struct.pack("<I", len(answers)), *map(stored, answers)]
         parts += [struct.pack(f"<{len(labels)}i", *labels), struct.pack("<I", 0)]
@@ -77,15 +77,17 @@ def test_winogrande_is_read_as_the_tool_reads_it(tmp_path: Path) -> None:
 
 
 def test_both_forms_of_multiple_choice_are_the_same_tasks(tmp_path: Path) -> None:
-    given = [("What?", ["this", "that", "neither"], 1), ("Which é?", ["a", "b"], 0)]
+    rows = [("What?", ["this", "that", "neither"], 1), ("Which é?", ["a", "b"], 0)]
     packed, lines = tmp_path / "tasks.bin", tmp_path / "tasks.jsonl"
-    packed.write_bytes(binary(given))
+    packed.write_bytes(binary(rows))
     lines.write_text(
-        "\n".join(json.dumps({"question": q, "choices": c, "answer": a}) for q, c, a in given)
+        "\n".join(json.dumps({"question": q, "choices": c, "answer": a}) for q, c, a in rows)
     )
-    found = tasks.read_tasks(packed, "multiple-choice", None)
-    assert found == tasks.read_tasks(lines, "multiple-choice", None)
-    assert found[0] == ChoiceTask(texts=("What? this", "What? that", "What? neither"), right=1)
+    binary_tasks = tasks.read_tasks(packed, "multiple-choice", None)
+    assert binary_tasks == tasks.read_tasks(lines, "multiple-choice", None)
+    assert binary_tasks[0] == ChoiceTask(
+        texts=("What? this", "What? that", "What? neither"), right=1
+    )
 
 
 GOOD = {"question": "q", "choices": ["a", "b"], "answer": 0}
@@ -110,9 +112,9 @@ WRONG: list[tuple[Kind, bytes, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "data", "said"), WRONG)
-def test_a_broken_task_file_is_said(tmp_path: Path, kind: Kind, data: bytes, said: str) -> None:
+@pytest.mark.parametrize(("kind", "data", "message"), WRONG)
+def test_a_broken_task_file_is_said(tmp_path: Path, kind: Kind, data: bytes, message: str) -> None:
     path = tmp_path / "tasks"
     path.write_bytes(data)
-    with pytest.raises(SettingsError, match=said):
+    with pytest.raises(SettingsError, match=message):
         tasks.read_tasks(path, kind, None)
