@@ -80,7 +80,7 @@ def answers_of(
         for group in _packed(session, questions):
             progress(len(answers), len(tasks))
             session.clear()
-            logits = session.decode(_batch(group))
+            logits = session.decode(batch_of(group))
             answers += _answered(
                 pool, logits, group, f"{session.path.name} at task {len(answers) + 1}"
             )
@@ -90,14 +90,14 @@ def answers_of(
 
 def _tokenized(session: Session, number: int, task: ChoiceTask) -> Question:
     texts = tuple(tuple(session.tokenize(text)) for text in task.texts)
-    prefix = _common(texts)
+    prefix = shared_beginning(texts)
     if prefix < 1:
         raise SettingsError(f"the answers of task {number} share no beginning; mend the task file")
     if task.bases:
         bases = [len(session.tokenize(base)) for base in task.bases]
-        picks = _after_choice(texts, prefix, bases)
+        picks = picks_after_choice(texts, prefix, bases)
     else:
-        picks = _whole(texts, prefix)
+        picks = picks_of_endings(texts, prefix)
     question = Question(
         texts=texts,
         prefix=prefix,
@@ -118,14 +118,16 @@ def _tokenized(session: Session, number: int, task: ChoiceTask) -> Question:
     return question
 
 
-def _common(texts: Sequence[Sequence[int]]) -> int:
+def shared_beginning(texts: Sequence[Sequence[int]]) -> int:
     """Tokens that all texts begin with; at least one token of each is left over."""
     shortest = min(len(text) for text in texts)
     same = (len({text[i] for text in texts}) == 1 for i in range(shortest - 1))
     return next((i for i, equal in enumerate(same) if not equal), shortest - 1)
 
 
-def _whole(texts: Sequence[Sequence[int]], prefix: int) -> tuple[tuple[tuple[int, int], ...], ...]:
+def picks_of_endings(
+    texts: Sequence[Sequence[int]], prefix: int
+) -> tuple[tuple[tuple[int, int], ...], ...]:
     """Every token after the shared beginning; row 0 is the beginning's last token."""
     picks, row = [], 1
     for text in texts:
@@ -136,7 +138,7 @@ def _whole(texts: Sequence[Sequence[int]], prefix: int) -> tuple[tuple[tuple[int
     return tuple(picks)
 
 
-def _after_choice(
+def picks_after_choice(
     texts: Sequence[tuple[int, ...]], prefix: int, bases: Sequence[int]
 ) -> tuple[tuple[tuple[int, int], ...], ...]:
     """Winogrande: what follows the choice, but for the last token, which is the full stop.
@@ -179,7 +181,7 @@ def _packed(session: Session, questions: Sequence[Question]) -> Iterator[list[Qu
         yield group
 
 
-def _batch(group: Sequence[Question]) -> list[Token]:
+def batch_of(group: Sequence[Question]) -> list[Token]:
     """Each task's shared beginning once, then each text's own tokens."""
     batch: list[Token] = []
     first = 0

@@ -191,9 +191,9 @@ def _object(path: Path, number: int, line: str) -> ChoiceTask:
 def draw_tasks(tasks: Sequence[ChoiceTask], count: int | None) -> list[ChoiceTask]:
     """HellaSwag's tasks: Lemire's method on std::mt19937(1), always, so that fewer are a prefix."""
     remaining = list(tasks)
-    draws = _raw_draws()
+    draws = raw_draws()
     size = len(remaining) if count is None else min(count, len(remaining))
-    return [remaining.pop(_below(len(remaining), draws)) for _ in range(size)]
+    return [remaining.pop(drawn_below(len(remaining), draws)) for _ in range(size)]
 
 
 def draw_scaled(tasks: Sequence[ChoiceTask], count: int | None) -> list[ChoiceTask]:
@@ -207,7 +207,7 @@ def draw_scaled(tasks: Sequence[ChoiceTask], count: int | None) -> list[ChoiceTa
 
 
 def _scaled(size: int, count: int) -> Iterator[int]:
-    remaining, draws = list(range(size)), _raw_draws()
+    remaining, draws = list(range(size)), raw_draws()
     scale = np.float32(2.0**-32)
     for _ in range(count):
         at = int(scale * np.float32(draws()) * np.float32(len(remaining)))
@@ -219,13 +219,13 @@ def _scaled(size: int, count: int) -> Iterator[int]:
         remaining.pop()
 
 
-def _raw_draws() -> Callable[[], int]:
+def raw_draws() -> Callable[[], int]:
     """32-bit outputs of std::mt19937(1): RandomState seeds the same generator the same way."""
     state = np.random.RandomState(1)
     return lambda: int(state.randint(0, 1 << 32, dtype=np.uint32))
 
 
-def _below(n: int, draw: Callable[[], int]) -> int:
+def drawn_below(n: int, draw: Callable[[], int]) -> int:
     """libstdc++'s uniform_int_distribution(0, n - 1) over 32-bit draws (uniform_int_dist.h)."""
     product = draw() * n
     while (product & 0xFFFFFFFF) < ((1 << 32) - n) % n:

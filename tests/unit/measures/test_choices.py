@@ -41,7 +41,7 @@ def test_answers_are_kept_one_by_one() -> None:
 
 
 def asked(texts: tuple[tuple[int, ...], ...], prefix: int) -> choices.Question:
-    picks = choices._whole(texts, prefix)
+    picks = choices.picks_of_endings(texts, prefix)
     return choices.Question(
         texts=texts, prefix=prefix, every=False, picks=picks, right=0, last_of_equals=False
     )
@@ -49,11 +49,11 @@ def asked(texts: tuple[tuple[int, ...], ...], prefix: int) -> choices.Question:
 
 def test_shared_beginnings_are_decoded_once() -> None:
     texts = ((1, 2, 3, 4), (1, 2, 5), (1, 2, 3, 6), (1, 2, 7, 8, 9))
-    assert choices._common(texts) == 2
+    assert choices.shared_beginning(texts) == 2
     task = asked(texts, 2)
     assert (task.tokens, task.rows) == (10, 5)
     assert task.picks == (((0, 3), (1, 4)), ((0, 5),), ((0, 3), (2, 6)), ((0, 7), (3, 8), (4, 9)))
-    batch = choices._batch([task, task])
+    batch = choices.batch_of([task, task])
     assert [t.id for t in batch[:10]] == [1, 2, 3, 4, 5, 3, 6, 7, 8, 9]
     assert [t.logits for t in batch[:10]] == [
         *(False, True),
@@ -63,19 +63,21 @@ def test_shared_beginnings_are_decoded_once() -> None:
         *(True, True, False),
     ]
     assert batch[10].sequences == (4, 5, 6, 7)
-    assert choices._common([[1, 2], [1, 2], [1, 2], [1, 2]]) == 1  # something is left to score
+    assert (
+        choices.shared_beginning([[1, 2], [1, 2], [1, 2], [1, 2]]) == 1
+    )  # something is left to score
 
 
 def test_winogrande_scores_what_follows_the_choice() -> None:
     long = ((1, 2, 8, 3, 4, 5, 6), (1, 2, 9, 9, 3, 4, 5, 6))
     # the choice ends after 3 and 4 tokens; the last token, a full stop, is left out
-    assert choices._after_choice(long, 2, (3, 4)) == (
+    assert choices.picks_after_choice(long, 2, (3, 4)) == (
         ((1, 3), (2, 4), (3, 5)),
         ((7, 3), (8, 4), (9, 5)),
     )
     short = ((1, 2, 8, 3), (1, 2, 9, 3))  # scored with the choice, the second from another's row
-    assert choices._after_choice(short, 2, (3, 3)) == (((0, 8),), ((2, 9),))
-    assert choices._after_choice((long[0], long[0]), 6, (3, 3)) == ((), ())
+    assert choices.picks_after_choice(short, 2, (3, 3)) == (((0, 8),), ((2, 9),))
+    assert choices.picks_after_choice((long[0], long[0]), 6, (3, 3)) == ((), ())
 
 
 @pytest.mark.parametrize("sequences", [4, 12])
@@ -86,7 +88,7 @@ def test_scores_do_not_depend_on_decoding_together(demo_model: Path, sequences: 
         alone = []
         for text in ALICE.texts:
             ids = session.tokenize(text)
-            prefix = choices._common([session.tokenize(other) for other in ALICE.texts])
+            prefix = choices.shared_beginning([session.tokenize(other) for other in ALICE.texts])
             session.clear()
             begun = ids if session.bos is None else [session.bos, *ids[1:]]
             scores = session.decode(

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from bot.errors import BuildError
-from bot.measures import logits
 from bot.measures.journal import Journal, Values
-from bot.measures.logits import Floats, Ints
+from bot.measures.logits import Floats, Ints, base_bytes, nll_of
 from bot.measures.passes import run_pass
 from tests.evaluation import KEY, chunks_of, diverge, quiet, reading, refer, with_nan
 
@@ -23,7 +22,7 @@ def test_a_model_against_itself(
     windows = chunks_of(demo_model, demo_text, 256, 18)  # two whole groups of eight and a part
     measured = refer(demo_model, windows, base, lanes)
     again, kld = diverge(demo_model, base, tmp_path / "tokens", lanes)
-    assert base.stat().st_size == logits.base_bytes(4096, 256, 18)
+    assert base.stat().st_size == base_bytes(4096, 256, 18)
     assert again == measured
     assert abs(kld.mean) < 1e-5
     assert kld.ppl_ratio == pytest.approx(1, abs=1e-5)
@@ -51,9 +50,9 @@ def test_a_pass_begins_at_a_group_and_keeps_them_in_order(demo_model: Path, demo
     kept: list[Values] = []
     scored: list[tuple[int, int]] = []
 
-    def score(rows: Floats, targets: Ints, *, group: int, row: int, out: Values) -> None:
+    def score(logits: Floats, targets: Ints, *, group: int, row: int, out: Values) -> None:
         scored.append((group, row))
-        out["nll"] = logits.nll_of(rows, targets)
+        out["nll"] = nll_of(logits, targets)
 
     def measure(start: int) -> None:
         with reading(demo_model, windows) as session:

@@ -34,15 +34,15 @@ def binary(rows: list[tuple[str, list[str], int]]) -> bytes:
 
 def test_the_generator_is_mt19937() -> None:
     """First outputs of std::mt19937(1), as any C++ standard library gives them."""
-    draw = tasks._raw_draws()
+    draw = tasks.raw_draws()
     assert [draw() for _ in range(4)] == [1791095845, 4282876139, 3093770124, 4005303368]
 
 
 def test_below_follows_lemire() -> None:
     # product = 1791095845 * 10042 = 4187 * 2^32 + rest, and the rest is not rejected
-    assert tasks._below(10042, lambda: 1791095845) == (1791095845 * 10042) >> 32
+    assert tasks.drawn_below(10042, lambda: 1791095845) == (1791095845 * 10042) >> 32
     draws = iter([0, 1 << 31])  # for 3, a low half below 2^32 mod 3 = 1 is drawn again
-    assert tasks._below(3, lambda: next(draws)) == 1
+    assert tasks.drawn_below(3, lambda: next(draws)) == 1
 
 
 def test_drawing_takes_each_task_once_and_fewer_are_a_prefix() -> None:
@@ -83,9 +83,9 @@ def test_both_forms_of_multiple_choice_are_the_same_tasks(tmp_path: Path) -> Non
     lines.write_text(
         "\n".join(json.dumps({"question": q, "choices": c, "answer": a}) for q, c, a in rows)
     )
-    binary_tasks = tasks.read_tasks(packed, "multiple-choice", None)
-    assert binary_tasks == tasks.read_tasks(lines, "multiple-choice", None)
-    assert binary_tasks[0] == ChoiceTask(
+    packed_tasks = tasks.read_tasks(packed, "multiple-choice", None)
+    assert packed_tasks == tasks.read_tasks(lines, "multiple-choice", None)
+    assert packed_tasks[0] == ChoiceTask(
         texts=("What? this", "What? that", "What? neither"), right=1
     )
 
