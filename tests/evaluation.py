@@ -9,16 +9,24 @@ import numpy as np
 
 from bot.clients.files.ggufheader import read_header
 from bot.clients.llama.session import Session
+from bot.evaluate.data import Data
 from bot.measures import divergence, logits, perplexity
 from bot.measures.journal import Journal
 from bot.measures.logits import Codes, Floats, open_base
 from bot.measures.windows import TextWindows, cut
-from bot.records.measured import Divergence, Perplexity
+from bot.records.measured import Divergence, Perplexity, Text
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 TINY = SHARED / "models" / "tiny-moe"
 KEY = "00" * 32
 THREADS = 2
+A_TEXT = Data(
+    path=Path("text.txt"),
+    text=Text(name="text.txt", sha256="c" * 64, origin="here"),
+    kind=None,
+    label="text",
+    count=None,
+)
 
 
 def quiet(_done: int, _total: int) -> None:

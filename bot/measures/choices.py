@@ -23,6 +23,8 @@ from bot.records.measured import Choices
 
 Progress = Callable[[int, int], None]  # done, total
 
+Picks = tuple[tuple[tuple[int, int], ...], ...]  # for each answer (row of the task, token)
+
 Z95 = 1.95996398454  # llama.cpp's own constant
 LOGITS = 1 << 28  # values of a batch at most: 1 GiB
 SHORT_TAIL = 3  # Winogrande: a shorter tail than this is scored with the choice itself
@@ -51,7 +53,7 @@ class Question:
     texts: tuple[tuple[int, ...], ...]
     prefix: int  # tokens that all texts begin with
     every: bool  # logits of a text's last token too
-    picks: tuple[tuple[tuple[int, int], ...], ...]  # for each answer (row of the task, token)
+    picks: Picks
     right: int
     last_of_equals: bool  # which of two equal scores wins
 
@@ -125,9 +127,7 @@ def shared_beginning(texts: Sequence[Sequence[int]]) -> int:
     return next((i for i, equal in enumerate(same) if not equal), shortest - 1)
 
 
-def picks_of_endings(
-    texts: Sequence[Sequence[int]], prefix: int
-) -> tuple[tuple[tuple[int, int], ...], ...]:
+def picks_of_endings(texts: Sequence[Sequence[int]], prefix: int) -> Picks:
     """Every token after the shared beginning; row 0 is the beginning's last token."""
     picks, row = [], 1
     for text in texts:
@@ -140,7 +140,7 @@ def picks_of_endings(
 
 def picks_after_choice(
     texts: Sequence[tuple[int, ...]], prefix: int, bases: Sequence[int]
-) -> tuple[tuple[tuple[int, int], ...], ...]:
+) -> Picks:
     """Winogrande: what follows the choice, but for the last token, which is the full stop.
 
     Where the tail is short the choice is scored too, and then the second text's first token meets

@@ -11,7 +11,6 @@ from threading import Thread
 import pytest
 
 from bot.errors import SettingsError, SourceError
-from bot.evaluate.data import find_text
 from bot.progress import Narrator
 from bot.quantize import calibrating
 from bot.settings.making import CalibrationSource
@@ -128,23 +127,6 @@ def test_a_text_that_is_no_text_is_refused(tmp_path: Path) -> None:
     found = workplace(tmp_path, {"path": str(path)})
     with pytest.raises(SettingsError, match="not UTF-8"):
         read_text(found, only(found))
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 9\n",
-        b"<!DOCTYPE html>\n<html><body>404</body></html>\n",
-    ],
-)
-def test_what_stands_in_place_of_an_evaluation_text_is_not_measured(
-    tmp_path: Path, content: bytes
-) -> None:
-    text = tmp_path / "wiki.test.raw"
-    text.write_bytes(content)
-    made = load(workdir=tmp_path / "work", evaluation={"text": text})
-    with pytest.raises(SourceError, match=r"wiki\.test\.raw is .*, not the file itself"):
-        find_text(Workplace(made, Narrator(quiet=True), None))
 
 
 def test_a_matrix_made_of_other_line_ends_is_made_again(tmp_path: Path, demo_model: Path) -> None:

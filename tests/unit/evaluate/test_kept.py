@@ -1,0 +1,96 @@
+"""Measures in the ledger: each made once, for all that decides its value."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot.evaluate.kept import KeptMeasures, answered, speeds
+from bot.evaluate.subject import Subject
+from bot.measures import choices
+from bot.progress import Report
+from bot.records.coding import dump
+from bot.records.measured import Speed
+from bot.workplace.job import tools_of
+from tests.evaluation import A_TEXT
+from tests.models import workplace_in
+
+SUBJECT = Subject(name="M", path=Path("m.gguf"), bytes=9, sha256="a" * 64)
+REFERENCE = "b" * 64
+PPL = {"perplexity": {"value": 8.5, "error": 0.1}}
+
+
+def kept(folder: Path, **evaluation: Any) -> KeptMeasures:
+    workplace = workplace_in(folder, llama={"gpu_layers": 0}, evaluation=evaluation)
+    return KeptMeasures(workplace, tools_of(workplace.settings), lambda: REFERENCE)
+
+
+def once(measures: KeptMeasures, value: Any = PPL, **more: Any) -> Any:
+    """Whether the work was done, and the value."""
+    done = []
+
+    def work(_report: Report) -> Any:
+        done.append(1)
+        return value
+
+    inputs = measures.inputs("perplexity", SUBJECT, A_TEXT, **measures.window)
+    measured = measures.once("perplexity", SUBJECT, A_TEXT, inputs, work, **more)
+    return bool(done), measured.value
+
+
+def test_what_was_measured_is_not_measured_again(tmp_path: Path) -> None:
+    first = kept(tmp_path)
+    assert once(first) == (True, PPL)
+    assert once(first, {"perplexity": "another"}) == (False, PPL)
+    assert first.new_measures == 1
+    again = kept(tmp_path)
+    assert once(again) == (False, PPL)
+    assert again.new_measures == 0
+
+
+@pytest.mark.parametrize("changed", [{"context": 256}, {"chunks": 7}, {"stride": 64}])
+def test_how_the_text_is_cut_makes_another_measure(tmp_path: Path, changed: Any) -> None:
+    once(kept(tmp_path))
+    assert once(kept(tmp_path, **changed)) == (True, PPL)
+    assert once(kept(tmp_path)) == (False, PPL)
+
+
+def test_a_file_that_is_gone_is_made_again_and_the_first_value_stays(tmp_path: Path) -> None:
+    measures = kept(tmp_path)
+    once(measures)
+    other = {"perplexity": {"value": 9.0, "error": 0.1}}
+    assert once(measures, other, is_whole=lambda: False) == (True, PPL)
+    assert once(measures, other, is_whole=lambda: True) == (False, PPL)
+    assert measures.new_measures == 1
+
+
+def test_a_run_says_how_a_value_came_about(tmp_path: Path) -> None:
+    measures = kept(tmp_path, context=256)
+    inputs = measures.inputs("noise", SUBJECT, None)
+    measured = measures.record("noise", SUBJECT, inputs, [], 1.23456, A_TEXT)
+    run = measured.run
+    assert (run.model, run.reference, run.seconds) == (SUBJECT.sha256, REFERENCE, 1.235)
+    assert (run.context, run.batch, run.beside) == (256, 2048, False)
+    assert measures.known("noise", SUBJECT, inputs) == measured
+    assert measures.known("noise", SUBJECT, {**inputs, "version": 0}) is None
+
+
+def test_a_journal_lies_in_the_measures_folder_until_it_is_done(tmp_path: Path) -> None:
+    measures = kept(tmp_path)
+    inputs = measures.inputs("perplexity", SUBJECT, A_TEXT, **measures.window)
+    path = measures.journal(inputs).path
+    assert path.parent == measures.folder(inputs)
+    assert path.is_file()
+    once(measures)
+    assert not path.exists()
+
+
+def test_values_are_read_as_records(tmp_path: Path) -> None:
+    measures = kept(tmp_path)
+    pair = tuple(Speed(name=name, mean=1.5, spread=0.1, repetitions=2) for name in ("pp", "tg"))
+    run = measures.record("speed", SUBJECT, {}, [dump(speed) for speed in pair], 1.0, None)
+    assert speeds(run) == pair
+    counted = choices.count("Endings", [True, False])
+    assert answered(measures.record("Endings", SUBJECT, {}, dump(counted), 1.0, A_TEXT)) == counted

@@ -1,0 +1,84 @@
+"""What a pass over a text needs of memory, and what its child sees."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bot.errors import CapacityError
+from bot.evaluate.cutting import CutText
+from bot.evaluate.loads import Sessions, on_gpu, together
+from bot.evaluate.subject import Subject
+from bot.measures.reference import MICRO_BATCH, SOME
+from bot.measures.windows import TextWindows
+from bot.settings.settings import Settings, load
+from tests.evaluation import A_TEXT
+
+TEXT = CutText(
+    data=A_TEXT,
+    words="words",
+    windows=TextWindows(tokens=np.zeros((9, 512), np.int32), first=256, together=4),
+    vocabulary=1000,
+    tokenizer="x",
+)
+
+
+def settings(folder: Path, **evaluation: object) -> Settings:
+    return load(
+        workdir=folder / "work",
+        llama={"threads": 3, "gpu_layers": 0},
+        evaluation=evaluation,
+    )
+
+
+def subject(folder: Path) -> Subject:
+    return Subject(name="M", path=folder / "m.gguf", bytes=7_000_000, sha256="0" * 64)
+
+
+@pytest.mark.parametrize(("context", "tokens"), [(512, 2048), (128, 2048), (4096, 4096)])
+def test_as_many_tokens_are_decoded_at_once_as_the_tool_does(
+    tmp_path: Path, context: int, tokens: int
+) -> None:
+    assert together(settings(tmp_path, context=context)) == tokens
+
+
+def test_without_layers_on_a_gpu_the_processor_decodes(tmp_path: Path) -> None:
+    assert not on_gpu(settings(tmp_path))
+
+
+@pytest.mark.parametrize(("overlap", "lanes"), [(True, 2), (False, 1)])
+def test_a_second_lane_takes_graph_and_logits_again(
+    tmp_path: Path, overlap: bool, lanes: int
+) -> None:
+    sessions = Sessions(settings(tmp_path, overlap=overlap))
+    need = sessions.need(subject(tmp_path), TEXT)
+    rows = 4 * 256  # windows of a group, each with its scored positions and the last
+    assert need.host == lanes * 4 * rows * 1000
+    assert need.device == 7_000_000 + SOME + lanes * 4 * MICRO_BATCH * 1000
+    reading = sessions.reading(subject(tmp_path))
+    assert (reading.lanes, reading.model.threads) == (lanes, 3)
+
+
+def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
+    sessions = Sessions(settings(tmp_path, memory_gb=0.01))
+    with pytest.raises(CapacityError, match=r"^M needs 0\.29 GB of memory, 0\.01 GB are free"):
+        sessions.require_memory(subject(tmp_path), TEXT)
+
+
+def unseen(done: int, total: int, note: str = "") -> None:
+    """Nobody looks how far it is."""
+
+
+def test_a_child_sees_its_file_and_what_is_named_beside_it(tmp_path: Path) -> None:
+    sessions = Sessions(settings(tmp_path))
+    beside, target = tmp_path / "reference.gguf", tmp_path / "made"
+    room = sessions.pass_room(
+        subject(tmp_path), unseen, TEXT.windows, beside=(beside,),
+        writes=(target,),
+    )  # fmt: skip
+    assert room.about == tmp_path / "m.gguf"
+    assert room.reads == (tmp_path / "m.gguf", beside)
+    assert room.writes == (target,)
+    assert target.is_dir()
+    with pytest.raises(ValueError, match="another journal"):
+        room.hear({"journal": 0})  # none was handed over
