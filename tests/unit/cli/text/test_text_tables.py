@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from bot.cli.text import text_tables
 from bot.detect.inspection import look_at_folder
+from bot.publish.publication import Published
+from bot.records.coding import to_json
+from bot.records.findings import Finding
 from tests import headers
+from tests.unit.card.samples import nine_tiers
 from tests.unit.detect.test_inspection import indexed
 
 
@@ -15,3 +23,57 @@ def test_roles_told_by_words_are_shown(tmp_path: Path) -> None:
     seen = look_at_folder(tmp_path / "source")
     assert "guessed" in text_tables.sight_text(seen)
     assert len(text_tables.sight_values(seen)["guessed"]) > 1
+
+
+def test_every_row_of_results_is_in_the_table_largest_first() -> None:
+    results = nine_tiers()
+    lines = text_tables.results_table(results).splitlines()
+    names = [line.split()[0] for line in lines if (line.split() and "GB" in line) or "MB" in line]
+    rows = (results.reference, *sorted(results.tiers, key=lambda row: -row.bytes))
+    assert names[: len(rows)] == [row.name for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(1_500, "1.5 kB"), (2_000_000, "2.0 MB"), (1_250_000_000, "1.2 GB")]
+)
+def test_bytes_are_shown_in_decimal_units(count: int, text: str) -> None:
+    assert text_tables.size(count) == text
+
+
+PUBLISHED = Published(
+    repo_id="me/M", url="http://hub/me/M", commit="0123456789abcdef", public=True,
+    changed=("a", "b"), files=("a", "b", "c"), folder="/x",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changed", "text"),
+    [
+        ({}, "(public), 2 of 3 files in commit 0123456789ab, every hash verified"),
+        ({"changed": ()}, "nothing to do: http://hub/me/M (public) already holds these 3 files"),
+        ({"changed": (), "shown": True}, "is public now: 3 files, every hash verified"),
+        ({"public": False, "waiting": "http://hub/1"}, "merge http://hub/1 to publish 3 files"),
+        ({"reclaimed": 2_000_000}, "; 2.0 MB of replaced files given back"),
+        ({"lacks": ("no projector",)}, "\nno projector"),
+    ],
+)
+def test_how_a_publication_ended(changed: dict[str, Any], text: str) -> None:
+    assert text in text_tables.published_text(replace(PUBLISHED, **changed))
+
+
+def test_without_results_a_publication_is_told_all_the_same(tmp_path: Path) -> None:
+    assert text_tables.ended_text(PUBLISHED, tmp_path / "none.json") == (
+        text_tables.published_text(PUBLISHED)
+    )
+    measured = tmp_path / "results.json"
+    measured.write_text(to_json(nine_tiers()))
+    assert text_tables.ended_text(PUBLISHED, measured).startswith(
+        text_tables.results_table(nine_tiers())
+    )
+
+
+def test_words_of_strangers_do_nothing_to_a_terminal() -> None:
+    finding = Finding(name="hub", good=False, text="\x1b[2Jgone")
+    assert text_tables.finding_line(finding).isprintable()
+    lacking = replace(PUBLISHED, lacks=("\x1b[2J",))
+    assert "\x1b" not in text_tables.published_text(lacking)
