@@ -35,7 +35,7 @@ from bot.workplace.workplace import Workplace
 
 @dataclass(frozen=True, kw_only=True)
 class ListedRun:
-    """A run for people and machines."""
+    """A run as `bot runs` prints it, as text or JSON."""
 
     id: int
     state: State
@@ -77,7 +77,7 @@ def numbered(order: DispatchOrder, number: int) -> DispatchOrder:
 
 
 class Desk:
-    """A person's view of the repository that has the workflows."""
+    """Runs of the settings' repository, as `bot dispatch`, `runs`, `cancel` and `rerun` use it."""
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ class Desk:
         for run in self._repository.runs(self._settings.workflow, 0.0, most):
             if model is None or titled(run)[1] == model:
                 waits = state(run) in ("queued", "running")
-                listed.append(listed_runs(run, self._look(run) if waits else None))
+                listed.append(listed_runs(run, self._progress(run) if waits else None))
             if len(listed) == limit:
                 break
         return tuple(listed)
@@ -137,9 +137,9 @@ class Desk:
         raise SourceError(f"{self._repository.name} has no run of {name}; see `bot runs`")
 
     def examined(self, name: str) -> tuple[ListedRun, tuple[RunJob, ...]]:
-        """A run with its jobs, and the telling lines of what failed."""
+        """A run with its jobs, and the log lines of what failed."""
         run = self.run(name)
-        return listed_runs(run, self._look(run)), self._repository.jobs(run.id)
+        return listed_runs(run, self._progress(run)), self._repository.jobs(run.id)
 
     def cancel(self, name: str, *, force: bool = False) -> ListedRun:
         """Cancel a run. Raises SourceError when it is over."""
@@ -173,7 +173,7 @@ class Desk:
     def follow(self, ordered: Ordered, say: Callable[[str], None]) -> ListedRun:
         """Wait for the end of a run. Failing answers of GitHub are waited out."""
         delivery, last_line = ordered.order.delivery, ""
-        for run in self._looks(delivery):
+        for run in self._polled(delivery):
             if run.state in ("succeeded", "failed", "cancelled"):
                 return run
             line = f"{run.link} is {run.state}" + (f": {run.trouble}" if run.trouble else "")
@@ -182,8 +182,8 @@ class Desk:
             last_line = line
         raise AssertionError  # looks never end
 
-    def _looks(self, delivery: str) -> Iterator[ListedRun]:
-        """A run again and again; a refused token ends it, silence does not."""
+    def _polled(self, delivery: str) -> Iterator[ListedRun]:
+        """The run of a delivery, polled for ever; UnreachableError is waited out."""
         began, run_id = self._clock.now(), None
         while True:
             try:
@@ -195,7 +195,7 @@ class Desk:
                     run = self._repository.run(run_id)
                 if run is not None:
                     run_id = run.id
-                    yield listed_runs(run, self._look(run))
+                    yield listed_runs(run, self._progress(run))
                 elif self._clock.now() - began > UNLISTED:
                     raise AccessError(f"GitHub lists no run {delivery}; see `bot runs`")
             except UnreachableError as error:
@@ -204,14 +204,14 @@ class Desk:
                     self._clock.sleep(max(error.until - self._clock.now(), 0.0))
             self._clock.sleep(self._settings.poll_seconds)
 
-    def _look(self, run: WorkflowRun) -> Progress:
+    def _progress(self, run: WorkflowRun) -> Progress:
         by_us = self._ledger.remembered(cancelled_by_us(run.id)) is not None
         patience = self._settings.queued_minutes * 60
         return follow_run(self._repository, run, self._clock.now(), patience=patience, by_us=by_us)
 
 
 def listed_runs(run: WorkflowRun, progress: Progress | None = None) -> ListedRun:
-    """A run for people and machines."""
+    """A run as it is listed; `progress` adds why it stands still or failed."""
     delivery, model = titled(run)
     failures = progress.failures if progress else ()
     return ListedRun(

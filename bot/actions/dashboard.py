@@ -130,7 +130,7 @@ def _name(task: QueuedRelease) -> str:
 
 
 def _fitting(parts: Sequence[str]) -> str:
-    """As much as GitHub takes; whole lines."""
+    """The text, cut at the end of a line where GitHub would refuse it."""
     text = "\n\n".join(parts) + "\n"
     if len(text) <= LONGEST_BODY:
         return text
@@ -143,7 +143,7 @@ def _fitting(parts: Sequence[str]) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Obeyed:
-    """What came of a ticked box."""
+    """The outcome of a ticked box."""
 
     command: Command
     done: bool
@@ -155,7 +155,7 @@ def dashboard_turn(
 ) -> tuple[Obeyed, ...]:
     """Do what ticked boxes say, then bring the text up to date. An issue that is closed stays.
 
-    Raises what `Repository` raises.
+    Raises what `GithubRepository` raises.
     """
     queue = Queue(ledger)
     issue = _issue(repository, ledger, clock)

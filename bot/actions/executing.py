@@ -51,7 +51,7 @@ class NotStarted(BotError):
 
 
 class Executor(Protocol):
-    """Somebody who builds and publishes. One attempt of a task is started once.
+    """What runs the attempts of tasks; each attempt is started once.
 
     `find` is asked before every start: the watcher that started it may have died before it could
     write that down.
@@ -130,7 +130,7 @@ class Here:
         return [*self._bot, *named, "--unless-published", "--json"]
 
     def _ended(self, folder: Path) -> Attempt | None:
-        """What a run left. A power cut leaves files empty; what was published is found again."""
+        """How a run ended. After a power cut files are empty; what was published is found again."""
         log = folder / "log"
         code = _exit_code(folder / "exit")
         if code is None:
@@ -159,7 +159,7 @@ def _exit_code(file: Path) -> int | None:
 
 
 def _good(file: Path, log: str) -> Attempt:
-    """What a run that ended well says it did."""
+    """The attempt of a run that ended with 0, from the JSON that it printed."""
     try:
         done = json.loads(file.read_bytes())
         url, waiting = done["url"], done.get("waiting")
@@ -178,7 +178,7 @@ def run_here(folder: Path, config: Path | None) -> Here:
 
 
 def _last_line(log: Path) -> str | None:
-    """The last line that says something, as far as it is printable."""
+    """The last line of a log that is not blank, printable, of at most 500 characters."""
     try:
         with log.open("rb") as file:
             file.seek(max(log.stat().st_size - LAST_WORDS, 0))

@@ -34,7 +34,7 @@ class Failure:
 
     @property
     def text(self) -> str:
-        """One line."""
+        """In one line: job, step, and the last line of its log."""
         where = f"{self.job}, {self.step}" if self.step else self.job
         why = self.lines[-1] if self.lines else "its log says nothing"
         return f"{where}: {why}"
@@ -152,7 +152,7 @@ def telling(lines: Iterable[str]) -> tuple[str, ...]:
 
 
 def _plain(line: str) -> str:
-    """Without time and colours; nothing that a terminal obeys."""
+    """A log line without its timestamp and control characters."""
     return legible(STAMP.sub("", line.removeprefix("\ufeff")))
 
 

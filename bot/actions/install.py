@@ -67,7 +67,7 @@ def _replace(texts: dict[str, str], path: str, old: str, new: str) -> None:
 
 
 def paths() -> tuple[str, ...]:
-    """All that is looked at in a repository."""
+    """Every path that is read in a repository."""
     return (*PLACES, RECORD)
 
 
@@ -86,9 +86,9 @@ def proposal_of(present: Mapping[str, str], new: Mapping[str, str], *, upgrade: 
     for path, text in new.items():
         present_text = present.get(path)
         new_text, note = (
-            _one(path, present_text, base.get(path), text)
+            _upgraded(path, present_text, base.get(path), text)
             if upgrade
-            else _first(path, present_text, text)
+            else _added(path, present_text, text)
         )
         notes += [note] if note else []
         if new_text is not None and new_text != present_text:
@@ -99,16 +99,16 @@ def proposal_of(present: Mapping[str, str], new: Mapping[str, str], *, upgrade: 
     return Proposal(files=files, notes=tuple(notes))
 
 
-def _first(path: str, present_text: str | None, text: str) -> tuple[str | None, str | None]:
+def _added(path: str, present_text: str | None, text: str) -> tuple[str | None, str | None]:
     if present_text is None:
         return text, f"`{path}` is new"
     return None, None if present_text == text else f"`{path}` is there already and stays as it is"
 
 
-def _one(
+def _upgraded(
     path: str, present_text: str | None, base: str | None, text: str
 ) -> tuple[str | None, str | None]:
-    """A file's new text, and what to say of it."""
+    """A file's text after an upgrade, None where it stays as it is; and a note about it."""
     if present_text is None:
         return (
             (None, f"`{path}` was removed and stays away") if base else (text, f"`{path}` is new")

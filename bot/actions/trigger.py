@@ -79,7 +79,7 @@ def require_small(payload: Mapping[str, Any]) -> None:
 
 
 def delivery_of(*parts: object) -> str:
-    """The delivery of what these parts name, always the same."""
+    """The delivery that follows from these parts: the same parts, the same delivery."""
     return digest([str(part) for part in parts])[:16]
 
 

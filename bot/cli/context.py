@@ -41,7 +41,7 @@ class Context:
 
     @cached_property
     def narrator(self) -> Narrator:
-        """Somebody who narrates on stderr."""
+        """Progress and notes on stderr, as text or as events in JSON."""
         from bot.progress import Narrator
 
         return Narrator(quiet=self.quiet, events=self.log == "json")
@@ -57,7 +57,7 @@ class Context:
 
     @cached_property
     def workplace(self) -> Workplace:
-        """The stages, with the settings and the token of the environment."""
+        """Settings, ledger, Hub and narrator, with the token of the environment."""
         from bot.settings.tokens import hub_token, token_origin
         from bot.workplace.workplace import Workplace
 
@@ -81,7 +81,7 @@ def emit(record: Any) -> None:
 
 
 def stands_above(section: str, key: str) -> Callable[[click.Context, click.Parameter, Any], None]:
-    """A callback by which an option stands above a key of the settings."""
+    """A click callback: the option's value overrides `section.key` of the settings."""
 
     def take(ctx: click.Context, _param: click.Parameter, value: Any) -> None:
         if value is not None:
@@ -124,7 +124,7 @@ BASELINES = click.option(
 
 
 def require_own(context: Context, model: str) -> None:
-    """Raise for options about a file beside a repository, which tells all of it itself."""
+    """Raise UsageError for options that describe a file where MODEL is a repository."""
     from bot.workplace.pinning import as_file
 
     if as_file(model) is None and context.overrides.get("source"):
@@ -167,7 +167,7 @@ def paths_of(context: Context, name: str, revision: str, tiers: tuple[str, ...])
 
 
 def staged(verb: Callable[..., None]) -> Callable[..., None]:
-    """Options that every verb working on a model's job has."""
+    """A decorator: MODEL and the options of every verb that works on a model's job."""
     wrapped = click.pass_obj(verb)
     for option in (JSON, *OF_A_FILE, BASELINES, TIERS, REVISION, MODEL):
         wrapped = option(wrapped)

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import click
 
+from bot.cli.context import Context
 from bot.cli.options import JSON
 
 if TYPE_CHECKING:
-    from bot.settings.settings import Settings
-
-
-class Context(Protocol):
-    """What the options before the verb said: see bot.cli."""
-
-    @property
-    def settings(self) -> Settings:
-        """The settings file and the environment."""
-        ...
+    pass
 
 
 @click.command()

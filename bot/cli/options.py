@@ -29,7 +29,7 @@ class Place(click.Path):
         super().__init__(exists=exists, file_okay=file, dir_okay=folder, path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The path as click would give it, whole."""
+        """The path, expanded and absolute, checked as click does."""
         try:
             path = Path(value).expanduser().absolute()
         except RuntimeError:
@@ -81,7 +81,7 @@ REVISION = click.option(
 
 
 def listed(ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[str, ...]:
-    """Words between commas."""
+    """A click callback: words between commas, without empty ones."""
     del ctx
     return tuple(name.strip() for name in (value or "").split(",") if name.strip())
 

@@ -4,35 +4,20 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from bot.cli.context import Context
 from bot.cli.options import JSON, REVISION, TIERS, RepositoryName
 from bot.errors import BotError
 from bot.legible import legible_json
 
 if TYPE_CHECKING:
     from bot.actions.by_hand import Desk, ListedRun
-    from bot.progress import Narrator
-    from bot.workplace.workplace import Workplace
 
 MODEL = click.argument("model", type=RepositoryName(), metavar="ORG/MODEL")
 RUN = click.argument("run", type=RepositoryName(), metavar="RUN")
-
-
-class Context(Protocol):
-    """What the options before the verb said: see bot.cli."""
-
-    @property
-    def workplace(self) -> Workplace:
-        """The stages."""
-        ...
-
-    @property
-    def narrator(self) -> Narrator:
-        """Somebody who narrates on stderr."""
-        ...
 
 
 def _desk(context: Context) -> Desk:

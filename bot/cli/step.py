@@ -6,31 +6,16 @@ import json
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from bot.cli.context import Context
 from bot.cli.options import JSON, RepositoryName, pasted_revision, tell_result
 from bot.legible import legible_flat, legible_json
 
 if TYPE_CHECKING:
     from bot.jobs.orders import Folder
-    from bot.settings.settings import Settings
-    from bot.workplace.workplace import Workplace
-
-
-class Context(Protocol):
-    """What the options before the verb said: see bot.cli."""
-
-    @property
-    def settings(self) -> Settings:
-        """The settings file and the environment."""
-        ...
-
-    @property
-    def workplace(self) -> Workplace:
-        """The stages."""
-        ...
 
 
 RELEASE = click.option(

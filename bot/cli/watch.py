@@ -7,40 +7,22 @@ import time
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from bot.cli.context import Context
 from bot.cli.options import JSON, Place, RepositoryName, tell_result
 from bot.legible import legible_json
 from bot.secrecy import obeyed
 
 if TYPE_CHECKING:
-    from bot.settings.settings import Settings
     from bot.store.board import Board
     from bot.store.queue import Queue, QueuedRelease
-    from bot.workplace.workplace import Workplace
 
 REPO = click.argument("repo", type=RepositoryName(), metavar="ORG/MODEL")
 UNITS = {"m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 EVERY = 5.0  # seconds between two tables of `bot status --watch`
-
-
-class Context(Protocol):
-    """What the options before the verb said: see bot.cli."""
-
-    config: Path | None
-    overrides: dict[str, Any]
-
-    @property
-    def settings(self) -> Settings:
-        """The settings file and the environment."""
-        ...
-
-    @property
-    def workplace(self) -> Workplace:
-        """The stages."""
-        ...
 
 
 def _span(ctx: click.Context, param: click.Parameter, value: str) -> float:

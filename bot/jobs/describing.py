@@ -57,7 +57,7 @@ def describe_release(
     prepared_works = given_works(way, prepared, brought, folder)
     group_works = (work for part in parts.values() for work in part.work)
     ledger = ledger_with(folder, "publish", (*prepared_works, *group_works))
-    job = _whole(workplace, ledger, prepared, complete, way)
+    job = _complete_job(workplace, ledger, prepared, complete, way)
     repo_id = target_of(workplace, job.plan.model, to)
     with job.paths.locked(), _making_nothing(job, apart=way.apart):
         files = _described(job, repo_id)
@@ -86,7 +86,7 @@ def _verdict(job: Job) -> list[Built]:
     return [describe.hashed(path)] if path.is_file() else []
 
 
-def _whole(
+def _complete_job(
     workplace: Workplace, ledger: Ledger, prepared: Prepared, tiers: Sequence[str], way: Carrier
 ) -> Job:
     """The job of the complete tiers; its numbers are of the machine that made them."""

@@ -64,14 +64,16 @@ def prepare_order(workplace: Workplace, order: JobOrder) -> tuple[Folder, Prepar
         way.open()
         way.records()
         before = folder.known  # what others left there is not adopted: it is made anew
-        if before is not None and _still(before, _known(inputs), release.commit, settings):
+        if before is not None and _is_as_before(
+            before, _inputs_hash(inputs), release.commit, settings
+        ):
             return folder, before
     if not folder.path.exists():
         _require_room(workplace, order)
-    return folder, _made(workplace, way, folder, order, _known(inputs), release.commit)
+    return folder, _make_all(workplace, way, folder, order, _inputs_hash(inputs), release.commit)
 
 
-def _made(
+def _make_all(
     workplace: Workplace,
     way: Carrier,
     folder: Folder,
@@ -123,7 +125,7 @@ def _record(
     )
 
 
-def _still(before: Prepared, inputs_hash: str, commit: str, settings: Settings) -> bool:
+def _is_as_before(before: Prepared, inputs_hash: str, commit: str, settings: Settings) -> bool:
     """Whether what was prepared before is what this machine would prepare."""
     here = replace(tools_of(settings), threads=before.tools.threads)
     return (before.asked, before.commit, before.tools) == (inputs_hash, commit, here)
@@ -180,7 +182,7 @@ def require_device(settings: Settings) -> str:
     return names
 
 
-def _known(inputs: asked.Order) -> str:
+def _inputs_hash(inputs: asked.Order) -> str:
     """A hash of all that an order comes to on whatever machine."""
     return digest([inputs.key, dump(inputs.asked)])
 

@@ -27,7 +27,7 @@ def publish_described(
     this machine's own is sent. Also returns what later jobs of the run are handed.
     """
     way = carrier(workplace, folder)
-    prepared, described = _to_send(way, folder, sentinel, described_hash)
+    prepared, described = _load_described(way, folder, sentinel, described_hash)
     message = f"APEX quants of {prepared.order.model} at {prepared.commit[:12]}"
     way.lend(workplace.hub, described.repo_id, described.files)
     done = send_release(
@@ -47,7 +47,7 @@ def publish_described(
     return follow(workplace, done, complete=sent.whole), sent
 
 
-def _to_send(
+def _load_described(
     way: Carrier, folder: Folder, sentinel: str, described_hash: str
 ) -> tuple[Prepared, Described]:
     """The plan and what was described of it, with its files here but for models.

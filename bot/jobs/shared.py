@@ -32,7 +32,7 @@ def release_places(workplace: Workplace, prepared: Prepared) -> tuple[str, ...]:
 def given_works(
     way: Carrier, prepared: Prepared, brought: frozenset[str], folder: Folder
 ) -> tuple[Work, ...]:
-    """What `prepare` finished, as of this machine."""
+    """Finished work of `prepare`; of files that were `brought`, with their change times here."""
     works = prepared.work
     if way.apart:
         works = claims.of_release(works, prepared, folder.root)

@@ -85,7 +85,7 @@ class _Patient(H11Protocol):
 
     @property
     def waits(self) -> bool:
-        """Whether it is the client's turn: its request is not whole, and is not kept back here."""
+        """Whether the client is to send: its request is incomplete, and reading is not paused."""
         unfinished = self.conn.their_state in (h11.IDLE, h11.SEND_BODY)
         return unfinished and not self.flow.read_paused
 

@@ -233,8 +233,8 @@ def _do(queue: Queue, action: str, form: dict[str, str]) -> None:
 # ── pages ───────────────────────────────────────────────────────────────────────────────────
 
 
-def _shown(value: object) -> object:
-    """What is printed: words made legible, what is HTML already as it is."""
+def _printable(value: object) -> object:
+    """A value as a template prints it: strings made legible, Markup (HTML already) unchanged."""
     return legible_flat(value) if type(value) is str else value
 
 
@@ -244,7 +244,7 @@ def _environment() -> Environment:
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=_shown,
+        finalize=_printable,
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -51,7 +51,7 @@ def session_of(request: Request, token: SecretStr | None, now: float) -> str | N
 
 
 def proof(token: SecretStr, session: str) -> str:
-    """What a form of ours holds and nobody else's can."""
+    """The hidden value of a form, against requests forged by other sites: HMAC of the session."""
     return _signed(token, "form", session)
 
 

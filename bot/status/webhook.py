@@ -45,7 +45,7 @@ def secret_of(variable: str) -> SecretStr | None:
 
 
 def equal(text: str, secret: SecretStr) -> bool:
-    """Whether they are the same, in a time that tells nothing."""
+    """Whether a text is the secret, compared in constant time."""
     return hmac.compare_digest(text.encode(), secret.get_secret_value().encode())
 
 

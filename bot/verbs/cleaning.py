@@ -50,7 +50,7 @@ class Cleanable:
 
 @dataclass(frozen=True, kw_only=True)
 class Cleaned:
-    """What was found. `freed` are bytes; of a dry run those that would be."""
+    """What was removed and what stays. `freed`: bytes, of a dry run those it would free."""
 
     folder: str
     dry_run: bool
@@ -186,7 +186,7 @@ class _Shelf:
         return _Found(path, "", *self._by_wish("no build of it was published"))
 
     def _common(self, path: Path) -> _Found:
-        """What builds of several models may share."""
+        """A place that models share: it goes when no build is open, or with --all."""
         if self._held or (self._needed and not self._request.everything):
             return _Found(path, "", False, "a build that is not over may need it")
         return _Found(path, "", True, "no build needs it")
@@ -222,12 +222,12 @@ class _Shelf:
         return self._request.model is not None
 
     def _is_needed(self, name: str) -> bool:
-        """Whether a build needs a place of its model; what was asked for goes where none runs."""
+        """Whether a build needs a model's places; a name or --all overrule it unless a bot runs."""
         by_wish = self._is_named or self._request.everything
         return name in self._held or (name in self._needed and not by_wish)
 
     def _is_asked(self, name: str, repo: str | None = None) -> bool:
-        """Whether a place is looked at: all are where no model was named."""
+        """Whether a place is of the model that was named, by repository or name; else all are."""
         model = self._request.model
         if model is None:
             return True
@@ -235,7 +235,7 @@ class _Shelf:
         return slug(model) == repo if owned and repo is not None else _called(model) == name
 
     def _by_wish(self, reason: str) -> tuple[bool, str]:
-        """Whether somebody wants a place to go that is not over, and why it stays otherwise."""
+        """Whether a place that is not over goes, named or by --all; and why it goes or stays."""
         if self._is_named:
             return True, "it was named"
         return (True, "--all") if self._request.everything else (False, reason)

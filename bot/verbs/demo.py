@@ -54,7 +54,7 @@ class Demonstrated:
 def demonstrate(
     folder: Path, narrator: Narrator, llama: LlamaSettings, announce: Callable[[Decision], None]
 ) -> Demonstrated:
-    """Run the main job in `folder`; a second run finds everything done.
+    """Run the whole road in `folder`; a second run finds everything done.
 
     `announce` is called with each decision of the watcher as it falls. Raises what the stages
     raise, and PublishError when a file downloaded again is not the one that was measured.

@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import re
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import click
 
+from bot.cli.context import Context
 from bot.cli.options import JSON, RepositoryName
 
 if TYPE_CHECKING:
-    from bot.workplace.workplace import Workplace
+    pass
 
 AGE = re.compile(r"(\d{1,5})([hdw])")
 SECONDS = {"h": 3600, "d": 86_400, "w": 7 * 86_400}
-
-
-class Context(Protocol):
-    """What the options before the verb said: see bot.cli."""
-
-    @property
-    def workplace(self) -> Workplace:
-        """The stages."""
-        ...
 
 
 def _before(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:

@@ -39,7 +39,7 @@ def size(count: int) -> str:
 
 
 def architecture_text(a: Architecture, where: str) -> str:
-    """What `bot inspect` says of what was counted; `where` names file or repository."""
+    """Lines of `bot inspect` for an architecture; `where` names its file or repository."""
     shared = a.shared_experts or int(a.shared_expert)
     facts = {
         "model": a.name,
@@ -63,7 +63,7 @@ def architecture_text(a: Architecture, where: str) -> str:
 
 
 def sight_text(sight: Sight) -> str:
-    """What `bot inspect` says of a repository."""
+    """Lines of `bot inspect` for a repository or a checkpoint's folder."""
     release, decision = sight.release, sight.decision
     lines = [
         _facts(
@@ -84,14 +84,14 @@ def sight_text(sight: Sight) -> str:
 
 
 def guessed_text(names: Sequence[str]) -> str:
-    """Tensors whose roles only words of their names told; empty where there are none."""
+    """How many tensors' roles were guessed from words of their names; empty for none."""
     if not names:
         return ""
     return f"the roles of {len(names):,} tensors by words of their names, first {names[0][:80]!r}"
 
 
 def sight_values(sight: Sight) -> dict[str, Any]:
-    """What `bot inspect --json` says; `architecture` is null for what is not built."""
+    """The JSON of `bot inspect`; `architecture` is null for what is not built."""
     release, decision, experts = sight.release, sight.decision, sight.experts
     return {
         "repo_id": release.repo_id,
@@ -123,7 +123,7 @@ def _facts(facts: Mapping[str, str]) -> str:
 
 
 def plan_table(plan: Plan[Sketch], reference: int) -> str:
-    """What `bot plan` says: tiers, sizes, types of the routed experts by band, disk.
+    """The table of `bot plan`: sizes, bits per weight, types of routed experts by band, disk.
 
     `reference` is the size of the reference's log-probabilities, bytes.
     """
@@ -182,7 +182,7 @@ def recipe_lines(recipe: Recipe) -> str:
 
 
 def coverage_text(facts: CalibrationFacts) -> str:
-    """What `bot calibrate` says of texts and experts: layers in which some were hardly reached."""
+    """What `bot calibrate` prints: texts, and layers in which some experts saw few tokens."""
     chunks = f"{facts.chunks} chunks of {facts.context} tokens"
     parts = zip(facts.texts, facts.taken, strict=False)
     mix = legible(", ".join(f"{text.name} {count}" for text, count in parts))
@@ -290,7 +290,7 @@ def published_text(done: Published) -> str:
 
 
 def ended_text(done: Published, measured: Path) -> str:
-    """How a publication ended: the table of what was sent, where that lies, what lacks data.
+    """How a publication ended: the scores of what was sent, its address, tensors without data.
 
     `measured` is the results.json of its job, which need not be there.
     """

@@ -17,7 +17,7 @@ from bot.jobs.recordpath import RecordPath
 from bot.records.coding import dump
 from bot.records.measured import Run, Text
 from bot.records.steps import MeasureStep, TierStep
-from bot.store.ledger import Kept, Work
+from bot.store.ledger import RecordedFile, Work
 from tests.unit.jobs.test_orders import COMMIT, prepared
 
 PLAN = prepared()
@@ -30,11 +30,11 @@ RUN = Run(
 
 def quantized(tier: str, letter: str, path: str | None = None) -> Work:
     """The step that made a tier's file, whose hash is one letter."""
-    kept = Kept(
+    recorded = RecordedFile(
         path=path or f"{PLAN.job}/release/{tier}.gguf", bytes=5, changed=0, sha256=letter * 64
     )
     step = TierStep("quantize", tier).name
-    return Work(job=PLAN.key, step=step, inputs="0" * 64, files=(kept,), value="null")
+    return Work(job=PLAN.key, step=step, inputs="0" * 64, files=(recorded,), value="null")
 
 
 def perplexity(letter: str, run: Run = RUN, text: str | None = None) -> Work:
@@ -207,8 +207,8 @@ def test_work_of_other_tiers_is_not_a_groups_own() -> None:
 
 
 def source(path: str) -> Work:
-    kept = Kept(path=path, bytes=5, changed=7, sha256="a" * 64)
-    return Work(job="sources", step="fetch", inputs="0" * 64, files=(kept,), value="null")
+    recorded = RecordedFile(path=path, bytes=5, changed=7, sha256="a" * 64)
+    return Work(job="sources", step="fetch", inputs="0" * 64, files=(recorded,), value="null")
 
 
 @pytest.mark.parametrize(
