@@ -1,4 +1,4 @@
-"""What to do with a release: build it, skip it, or wait for what is missing. Pure.
+"""Decisions about a release: build it, skip it, or wait for missing files. Pure.
 
 The rules are asked in the order of their cost: those of `glance` need a row of a listing only,
 those of `decide` the files and config.json at a pinned commit. Each names its outcome.
@@ -86,9 +86,9 @@ def from_files(release: Release, *, owners: Sequence[str] = (), named: bool = Fa
 
     Name and tags are hints: nothing to a checkpoint that is there, nor to who named the model.
     """
-    told = _closed(release, owners) or _by_files(release)
+    skip = _closed(release, owners) or _by_files(release)
     hint = None if named or _has_checkpoint(release) else _hint(release)
-    return told or hint
+    return skip or hint
 
 
 def decide(
@@ -121,8 +121,8 @@ def decide(
     if doubt:
         return doubt
     if source := weights.gguf(release):
-        found = _found(facts.experts, facts.experts_active)
-        return _from_gguf(release, found, source, free_disk)
+        counts = _experts(facts.experts, facts.experts_active)
+        return _from_gguf(release, counts, source, free_disk)
     chosen = chosen or weights.checkpoint(release)
     return _from_safetensors(facts, chosen, release, supported, free_disk)
 
@@ -131,15 +131,15 @@ def from_header(
     release: Release, experts: int, active: int, *, free_disk: int | None = None
 ) -> Decision:
     """Decide about a GGUF without a config.json, of which the header was read."""
-    return _from_gguf(release, _found(experts, active), weights.gguf(release), free_disk)
+    return _from_gguf(release, _experts(experts, active), weights.gguf(release), free_disk)
 
 
 def from_config(release: Release, config: Mapping[str, Any]) -> Skip | MoeFacts:
-    """What config.json alone tells: why not, or the experts that there are."""
+    """A config.json alone: a skip with its reason, or the counts of experts."""
     facts = moe_facts(config)
     method = quant_method(config)
-    made = method and not is_native(config, config_names(config.get("architectures")))
-    if made and (isinstance(facts, MoeFacts) or facts.outcome in ("not_moe", "dense_sibling")):
+    quantized = method and not is_native(config, config_names(config.get("architectures")))
+    if quantized and (isinstance(facts, MoeFacts) or facts.outcome in ("not_moe", "dense_sibling")):
         return _quantization(release, method)
     if isinstance(facts, NotMoe):
         return Skip(release=release, reason=facts.reason, outcome=facts.outcome)
@@ -169,7 +169,7 @@ def _adapter(release: Release) -> Skip:
 
 
 def _hint(release: Release) -> Skip | None:
-    """What a repository says of itself: that it is a quantization or an adapter."""
+    """A skip where tags or name say that a repository is a quantization or an adapter."""
     for tag in release.tags:
         if tag.startswith(QUANTIZED_FROM):
             reason = f"itself a quantization of {tag.removeprefix(QUANTIZED_FROM)}"
@@ -194,16 +194,18 @@ def _has_checkpoint(release: Release) -> bool:
 
 def _by_files(release: Release) -> Skip | None:
     """A repository whose files show that it is a quantization or an adapter."""
-    there = {PurePosixPath(file.path).name for file in release.files}
-    made_by = sorted(there & QUANTIZER_FILES)
-    if made_by:
-        return _quantization(release, f"has {made_by[0]}")
+    names = {PurePosixPath(file.path).name for file in release.files}
+    quantizer_files = sorted(names & QUANTIZER_FILES)
+    if quantizer_files:
+        return _quantization(release, f"has {quantizer_files[0]}")
     sixteen = weights.sixteen_bit(release) or weights.safetensors(release)
-    if "adapter_config.json" in there and not (sixteen and CONFIG in there):
+    if "adapter_config.json" in names and not (sixteen and CONFIG in names):
         return _adapter(release)
     if weights.ggufs(release) and not sixteen:
-        told = next((f": {f.path} is {f.stored}" for f in weights.ggufs(release) if f.stored), "")
-        reason = f"only quantized GGUF files{told}"
+        types = (
+            f": {file.path} is {file.stored}" for file in weights.ggufs(release) if file.stored
+        )
+        reason = f"only quantized GGUF files{next(types, '')}"
         return Skip(release=release, reason=reason, outcome="already_quantized")
     return None
 
@@ -220,9 +222,9 @@ def looked_into(
     source = weights.gguf(release)
     if source:
         return weights.in_doubt(release)
-    found = weights.checkpoint(release)
-    unsure = found.whole and facts.quant_method is None and _hint(release) is not None
-    return max(found.files, key=lambda file: file.size) if unsure else None
+    checkpoint = weights.checkpoint(release)
+    unsure = checkpoint.whole and facts.quant_method is None and _hint(release) is not None
+    return max(checkpoint.files, key=lambda file: file.size) if unsure else None
 
 
 def _doubt(release: Release, facts: MoeFacts, *, named: bool) -> Skip | None:
@@ -261,12 +263,12 @@ def _without_config(release: Release) -> Wait:
 
 
 def _from_gguf(
-    release: Release, found: str, source: Sequence[RepoFile], free_disk: int | None
+    release: Release, counts: str, source: Sequence[RepoFile], free_disk: int | None
 ) -> Decision:
     more = f" and {len(source) - 1} more" if len(source) > 1 else ""
-    reason = f"{found}; from {source[0].path}{more}"
+    reason = f"{counts}; from {source[0].path}{more}"
     size = weights.total(source)
-    small = _too_large(release, found, size + TIERS * size, free_disk)
+    small = _too_large(release, counts, size + TIERS * size, free_disk)
     return small or Build(release=release, reason=reason, outcome="eligible")
 
 
@@ -278,21 +280,21 @@ def _from_safetensors(
     free_disk: int | None,
 ) -> Decision:
     source = chosen.files
-    found = _found(facts.experts, facts.experts_active)
+    counts = _experts(facts.experts, facts.experts_active)
     missing = _missing(release, chosen)
     if missing:
-        return Wait(release=release, reason=f"{found}; {missing}", outcome="no_weights_yet")
+        return Wait(release=release, reason=f"{counts}; {missing}", outcome="no_weights_yet")
     if supported is not None and facts.converter_name not in supported:
         named = facts.converter_name or "a model without architectures in config.json"
-        reason = f"{found}; llama.cpp cannot convert {named} yet, asked again when it can"
+        reason = f"{counts}; llama.cpp cannot convert {named} yet, asked again when it can"
         return Wait(release=release, reason=reason, outcome="unsupported_converter")
     size = weights.total(source)
     sixteen = size * EXPANSION.get(facts.quant_method or "", 1.0)
-    small = _too_large(release, found, size + sixteen + TIERS * sixteen, free_disk)
+    small = _too_large(release, counts, size + sixteen + TIERS * sixteen, free_disk)
     if small:
         return small
     plural = "files" if len(source) > 1 else "file"
-    reason = f"{found}; from {len(source)} safetensors {plural}"
+    reason = f"{counts}; from {len(source)} safetensors {plural}"
     if supported is None:
         reason += "; whether llama.cpp can convert it was not checked"
     return Build(release=release, reason=reason, outcome="eligible")
@@ -305,7 +307,7 @@ def _missing(release: Release, chosen: weights.CheckpointFiles) -> str | None:
     if chosen.missing:
         count, first = len(chosen.missing), printable(chosen.missing[0])
         return f"{count} of its safetensors files are not there yet, the first is {first}"
-    if chosen.others:
+    if chosen.misnamed:
         return "no safetensors files called model*, which are what llama.cpp reads"
     if weights.sixteen_bit(release):
         return "its 16-bit GGUF lacks shards yet"
@@ -314,15 +316,15 @@ def _missing(release: Release, chosen: weights.CheckpointFiles) -> str | None:
     return "no weights yet"
 
 
-def _too_large(release: Release, found: str, need: float, free_disk: int | None) -> Skip | None:
+def _too_large(release: Release, counts: str, need: float, free_disk: int | None) -> Skip | None:
     if free_disk is None or need <= free_disk:
         return None
     reason = (
-        f"{found}; source, 16-bit file and tiers need about {need / 1e9:,.0f} GB of disk, "
+        f"{counts}; source, 16-bit file and tiers need about {need / 1e9:,.0f} GB of disk, "
         f"{free_disk / 1e9:,.0f} GB are free"
     )
     return Skip(release=release, reason=reason, outcome="too_large")
 
 
-def _found(experts: int, active: int) -> str:
+def _experts(experts: int, active: int) -> str:
     return f"{experts} experts, {active} active"

@@ -1,4 +1,4 @@
-"""A repository, a folder or a config → what it is, told without its weights."""
+"""A repository, a folder or a config → decision, experts and sketch; no weights are read."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ WHOLE = ("BF16", "F16", "F32", "F64")
 
 @dataclass(frozen=True, kw_only=True)
 class Sight:
-    """What a look at a repository tells, no weights read."""
+    """A repository by its files, config and headers; no weights are read."""
 
     release: Release
     decision: Decision
@@ -86,17 +86,17 @@ def _looked_at(workplace: Workplace, release: Release, machine: Machine) -> Sigh
         config = config_of(hub, named, named=True) if config is None and sketch else config
     files = chosen_files(workplace, named, config)
     decision = _decided(named, config, sketch, machine, files)
-    found = moe_facts(config) if config is not None else None
+    facts = moe_facts(config) if config is not None else None
     sight = Sight(
         release=release,
         decision=replace(decision, release=release),
-        experts=found if isinstance(found, MoeFacts) else None,
+        experts=facts if isinstance(facts, MoeFacts) else None,
         sketch=sketch if decision.outcome in SKETCHED else None,
         config=config,
     )
     if sketch is None and config is not None and decision.outcome in SKETCHED:
-        seen = _of_checkpoint(workplace, release, config, files)
-        sight = _weighed(replace(sight, sketch=seen))
+        checkpoint_sketch = _of_checkpoint(workplace, release, config, files)
+        sight = _weighed(replace(sight, sketch=checkpoint_sketch))
     return replace(sight, candidate=_candidate(sight, named, files, of_gguf=sketch is not None))
 
 
@@ -192,27 +192,28 @@ def look_at_folder(path: Path, left_out: frozenset[Part] = frozenset({"mtp"})) -
         if path.is_dir():
             require_within(path)
             return _look_inside(path, left_out)
-        return _told_by_config(path)
+        return _look_at_config(path)
 
 
-def _told_by_config(path: Path) -> Sight:
+def _look_at_config(path: Path) -> Sight:
     release = local_release(path.parent)
     config = read_json(path)
-    told = from_config(release, config)
-    decision = told if isinstance(told, Skip) else Build(release=release, reason=_alone(told))
-    facts = told if isinstance(told, MoeFacts) else None
-    return Sight(release=release, decision=decision, experts=facts, sketch=None, config=config)
+    facts = from_config(release, config)
+    if isinstance(facts, Skip):
+        return Sight(release=release, decision=facts, experts=None, sketch=None, config=config)
+    build = Build(release=release, reason=_alone(facts))
+    return Sight(release=release, decision=build, experts=facts, sketch=None, config=config)
 
 
 def _look_inside(folder: Path, left_out: frozenset[Part]) -> Sight:
-    there, index = folder / CONFIG, local_index(folder)
+    config_file, index = folder / CONFIG, local_index(folder)
     release = local_release(folder, index)
-    config = read_json(there) if there.exists() else None
+    config = read_json(config_file) if config_file.exists() else None
     named = parts_by_file(config or {}, index) if index is not None else None
     chosen = weights.checkpoint(release, named, left_out)
     decision = decide(release, config, chosen=chosen, named=True)
-    found = moe_facts(config) if config is not None else None
-    facts = found if isinstance(found, MoeFacts) else None
+    config_facts = moe_facts(config) if config is not None else None
+    facts = config_facts if isinstance(config_facts, MoeFacts) else None
     sight = Sight(release=release, decision=decision, experts=facts, sketch=None, config=config)
     if config is None or decision.outcome not in SKETCHED:
         return sight
@@ -220,22 +221,22 @@ def _look_inside(folder: Path, left_out: frozenset[Part]) -> Sight:
     if model:
         header = gguf.read_split(folder / model[0].path)
         return replace(sight, sketch=_from_header(release, header))
-    seen = preview(config, local_safetensors(folder, config, left_out), release)
-    return _weighed(replace(sight, sketch=_sketch(release, seen)))
+    previewed = preview(config, local_safetensors(folder, config, left_out), release)
+    return _weighed(replace(sight, sketch=_sketch(release, previewed)))
 
 
 def _alone(facts: MoeFacts) -> str:
     return f"{facts.experts} experts, {facts.experts_active} active, by its config alone"
 
 
-def _sketch(release: Release, seen: Preview) -> Sketch:
+def _sketch(release: Release, previewed: Preview) -> Sketch:
     return Sketch(
         name=name_of(release.repo_id.split("/")[-1]),
         release=release,
-        architecture=seen.architecture,
-        tensors=seen.tensors,
-        header_bytes=seen.header,
-        guessed=seen.guessed,
+        architecture=previewed.architecture,
+        tensors=previewed.tensors,
+        header_bytes=previewed.header,
+        guessed=previewed.guessed,
     )
 
 
@@ -306,10 +307,10 @@ def machine(workplace: Workplace) -> Machine:
     """What can be built here: converter and disk, as far as they are known."""
     chosen = toolchain.present(workplace.settings.convert, workplace.folders.toolchain)
     root = workplace.folders.root
-    there = next(folder for folder in (root, *root.parents) if folder.exists())
+    existing = next(folder for folder in (root, *root.parents) if folder.exists())
     return Machine(
         supported=_supported(chosen) if chosen else None,
-        free_disk=max(shutil.disk_usage(there).free - workplace.settings.reserve, 0),
+        free_disk=max(shutil.disk_usage(existing).free - workplace.settings.reserve, 0),
         dropped=dropped(workplace.settings),
         tools=" ".join((*map(version, BUILDERS), chosen.version if chosen else "")),
     )

@@ -1,4 +1,4 @@
-"""The Hub's feed: what can be learnt of a listed model, and the decision that it leads to.
+"""A listed model: facts that the Hub gives of it, and the decision that follows from them.
 
 Learning asks the Hub, deciding does not: the same facts lead to the same decision at any time.
 """
@@ -59,7 +59,7 @@ class ListedFacts:
     trouble: Trouble | None = None
 
     @property
-    def seen(self) -> Release:
+    def known_release(self) -> Release:
         """The release as far as it is known."""
         return self.release or as_listed(self.listed)
 
@@ -168,12 +168,12 @@ def conclude(
     trouble = facts.trouble
     if trouble is not None:
         kind = Skip if trouble.kind == "skip" else Wait
-        return kind(release=facts.seen, reason=trouble.reason, outcome=trouble.outcome)
+        return kind(release=facts.known_release, reason=trouble.reason, outcome=trouble.outcome)
     return decide(
-        facts.seen,
+        facts.known_release,
         facts.config,
         owners=owners,
-        chosen=weights.checkpoint(facts.seen, facts.index, machine.dropped),
+        chosen=weights.checkpoint(facts.known_release, facts.index, machine.dropped),
         supported=machine.supported,
         free_disk=machine.free_disk,
     )
@@ -183,7 +183,7 @@ def ruled_out(facts: ListedFacts, owners: tuple[str, ...] = ()) -> Skip | None:
     """What the row of the listing settles alone."""
     listed = facts.listed
     return glance(
-        facts.seen,
+        facts.known_release,
         owners=owners,
         disabled=listed.disabled,
         model_type=listed.model_type,

@@ -133,9 +133,9 @@ def moe_facts(config: Mapping[str, Any]) -> MoeFacts | NotMoe:
 
 def kind_refused(model_type: str | None, architectures: Sequence[str]) -> NotMoe | None:
     """Why a model of these names is no text decoder at all, or None."""
-    found = [name for name in (model_type, *architectures) if name]
+    names = [name for name in (model_type, *architectures) if name]
     for refusal in FAMILY_REFUSALS:
-        if any(refusal.names.search(name) for name in found):
+        if any(refusal.names.search(name) for name in names):
             return NotMoe(reason=refusal.reason, outcome="not_a_text_decoder")
     return None
 
@@ -177,10 +177,10 @@ def _refused(config: Mapping[str, Any], scopes: Sequence[Mapping[str, Any]]) -> 
 
 def _differing(scopes: Sequence[Mapping[str, Any]]) -> NotMoe | None:
     """Layers of several numbers of experts: llama.cpp's header has one number for all."""
-    found = differing_experts(scopes)
-    if found is None:
+    counts = differing_experts(scopes)
+    if counts is None:
         return None
-    reason = f"its layers have {found[0]} to {found[1]} experts; llama.cpp has one number for all"
+    reason = f"its layers have {counts[0]} to {counts[1]} experts; llama.cpp has one number for all"
     return NotMoe(reason=reason, outcome="unsupported_converter")
 
 

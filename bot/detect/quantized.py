@@ -37,8 +37,8 @@ _FLOATS = {(8, 0): "fp8", (4, 16): "nvfp4", (4, 32): "mxfp4"}
 
 def hinted(name: str) -> str | None:
     """The word of a repository's own name that says it was quantized."""
-    found = _NAMED.search(name)
-    return found[1] if found else None
+    match = _NAMED.search(name)
+    return match[1] if match else None
 
 
 def method_refused(method: str | None, architectures: Sequence[str]) -> bool:
@@ -47,8 +47,8 @@ def method_refused(method: str | None, architectures: Sequence[str]) -> bool:
     Without architectures, whether nobody's originals at all are.
     """
     natives = [NATIVE_PRECISION.get(name, {}) for name in architectures]
-    known = natives if architectures else NATIVE_PRECISION.values()
-    return method is not None and not any(method in native for native in known)
+    methods = natives if architectures else NATIVE_PRECISION.values()
+    return method is not None and not any(method in native for native in methods)
 
 
 def is_native(config: Mapping[str, Any], architectures: Sequence[str]) -> bool:
@@ -66,13 +66,13 @@ def is_native(config: Mapping[str, Any], architectures: Sequence[str]) -> bool:
 
 def precisions(config: Mapping[str, Any]) -> set[str]:
     """Every precision that a config's declarations name for weights, in lower case."""
-    found: set[str] = set()
+    words: set[str] = set()
     for scope in scopes_of(config):
         for key in DECLARATIONS:
             declared = scope.get(key)
             if isinstance(declared, Mapping):
-                found.update(_named(declared))
-    return found
+                words.update(_named(declared))
+    return words
 
 
 def _named(part: Mapping[str, Any]) -> Iterator[str]:

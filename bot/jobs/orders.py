@@ -128,7 +128,7 @@ class Handed:
             path=RecordPath.of(local.path, root),
             release=local.release,
             extras={name: RecordPath.of(path, root) for name, path in extras},
-            told=local.told,
+            told=local.architecture,
         )
 
 
@@ -189,7 +189,7 @@ class Prepared:
             release=handed.release,
             extras={name: path.below(root, *self.sources) for name, path in handed.extras.items()}
             or None,
-            told=handed.told,
+            architecture=handed.told,
         )
 
 

@@ -1,4 +1,4 @@
-"""A model, from what its headers tell to a file of this machine, and what shall be made of it."""
+"""A model: a sketch from headers, a candidate, a file of this machine; and a plan of its tiers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Sketch:
     architecture: Architecture
     tensors: tuple[Tensor, ...]  # of the 16-bit GGUF
     header_bytes: int  # before the first tensor's data
-    guessed: tuple[str, ...] = ()  # tensors whose roles were told by words of their names alone
+    guessed: tuple[str, ...] = ()  # tensors whose roles were guessed by words of their names
 
     @property
     def parameters(self) -> int:
@@ -61,7 +61,7 @@ class Local:
     path: Path  # its only file, or the first shard
     release: Release | None = None
     extras: Mapping[str, Path] | None = None  # projector and MTP files, by published name
-    told: Architecture | None = None  # by the checkpoint it was made of
+    architecture: Architecture | None = None  # of the checkpoint it was made of
 
     def moved(self, place: Callable[[Path], Path]) -> Local:
         """The same with other paths."""

@@ -35,37 +35,37 @@ class Baseline:
 
 def baselines(names: Sequence[str]) -> tuple[Baseline, ...]:
     """Parse names in any case of letters, each once. Raises SettingsError for an unknown one."""
-    found = dict.fromkeys(name.strip().upper() for name in names)
-    made = tuple(
+    upper_names = dict.fromkeys(name.strip().upper() for name in names)
+    parsed = tuple(
         Baseline(base=name.removeprefix(WEIGHED), imatrix=name.startswith(WEIGHED))
-        for name in found
+        for name in upper_names
     )
-    unknown = next((each for each in made if each.base not in FILE_TYPES), None)
+    unknown = next((each for each in parsed if each.base not in FILE_TYPES), None)
     if unknown is not None:
         raise SettingsError(
             f"llama.cpp has no file type {unknown.base!r} to compare with; choose from "
             f"{', '.join(FILE_TYPES)}, or one of them with {WEIGHED} before it"
         )
-    return made
+    return parsed
 
 
 def plain_recipe(
     baseline: Baseline, types: Mapping[str, str], model: Architecture, tensors: Sequence[Tensor]
 ) -> Recipe:
     """The recipe of a baseline; `types` by tensor are llama.cpp's choice, all tensors named."""
-    found = band_windows(model.layers)
+    windows = band_windows(model.layers)
 
     def where(tensor: Tensor) -> str:
         layer = layer_of(tensor.name)
         if layer is None or layer >= model.layers:
             return OUTSIDE
-        return band(layer, model.layers, found.edge, found.near)
+        return band(layer, model.layers, windows.edge, windows.near)
 
     return Recipe(
         tier=baseline.name,
         base=baseline.base,
         imatrix=baseline.imatrix,
-        windows=found,
+        windows=windows,
         assignments=tuple(
             Assignment(
                 tensor=tensor.name,

@@ -50,6 +50,7 @@ FILE_TYPES = {
     "IQ2_S": 28, "IQ2_M": 29, "IQ4_XS": 30, "IQ1_M": 31,
 }
 # fmt: on
+# types that llama.cpp quantizes a layer's tensor to with an importance matrix alone
 NEED_IMATRIX = frozenset({"IQ3_XXS", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ1_M", "IQ1_S"})
 LARGEST = 64_000  # bytes of a profile
 
@@ -112,27 +113,28 @@ class Profile(BaseModel):
         return self
 
 
-def load_profiles(folder: Path, wanted: Sequence[str] | None = None) -> tuple[Profile, ...]:
-    """The profiles of a folder in their order, or the wanted ones of them, in any case of letters.
+def load_profiles(folder: Path, tiers: Sequence[str] | None = None) -> tuple[Profile, ...]:
+    """The profiles of a folder in their order, or those of `tiers`, in any case of letters.
 
     Raises SettingsError for a folder without profiles, a broken file, a doubled or unknown tier.
     """
-    found = sorted((_read(path) for path in sorted(folder.glob("*.yaml"))), key=lambda p: p.order)
-    if not found:
+    profiles = [_read(path) for path in sorted(folder.glob("*.yaml"))]
+    profiles.sort(key=lambda profile: profile.order)
+    if not profiles:
         raise SettingsError(f"{folder} has no profiles; set `profiles` to a folder that has")
-    by_name = {profile.tier.lower(): profile for profile in found}
-    if len(by_name) < len(found):
-        names = [profile.tier.lower() for profile in found]
+    by_name = {profile.tier.lower(): profile for profile in profiles}
+    if len(by_name) < len(profiles):
+        names = [profile.tier.lower() for profile in profiles]
         double = next(name for name in names if names.count(name) > 1)
         raise SettingsError(f"{folder} has two profiles of the tier {double}; rename one")
-    if wanted is None:
-        return tuple(found)
-    chosen = {name.lower() for name in wanted}
+    if tiers is None:
+        return tuple(profiles)
+    chosen = {name.lower() for name in tiers}
     unknown = sorted(chosen - by_name.keys())
     if unknown:
-        known = ", ".join(profile.tier for profile in found)
-        raise SettingsError(f"there is no tier {unknown[0]!r}; choose from {known}")
-    return tuple(profile for profile in found if profile.tier.lower() in chosen)
+        choices = ", ".join(profile.tier for profile in profiles)
+        raise SettingsError(f"there is no tier {unknown[0]!r}; choose from {choices}")
+    return tuple(profile for profile in profiles if profile.tier.lower() in chosen)
 
 
 def _read(path: Path) -> Profile:
@@ -149,6 +151,6 @@ def _read(path: Path) -> Profile:
         raise SettingsError(f"{path} is not YAML; mend it or take it away") from error
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        said = " ".join(first["msg"].split())
-        raise SettingsError(f"{path}: {where or 'profile'}: {said}; mend it") from error
+        place = ".".join(str(part) for part in first["loc"])
+        problem = " ".join(first["msg"].split())
+        raise SettingsError(f"{path}: {place or 'profile'}: {problem}; mend it") from error

@@ -43,22 +43,22 @@ def band(layer: int, layers: int, edge: int, near: int) -> str:
 
 def make_recipe(profile: Profile, model: Architecture, tensors: Sequence[Tensor]) -> Recipe:
     """The recipe of one tier. Raises SourceError naming a tensor without exactly one rule."""
-    found = band_windows(model.layers)
+    windows = band_windows(model.layers)
     return Recipe(
         tier=profile.tier,
         base=profile.base,
         imatrix=profile.imatrix,
-        windows=found,
-        assignments=tuple(_assign(profile, model, found, tensor) for tensor in tensors),
+        windows=windows,
+        assignments=tuple(_assign(profile, model, windows, tensor) for tensor in tensors),
     )
 
 
-def _assign(profile: Profile, model: Architecture, found: Windows, tensor: Tensor) -> Assignment:
+def _assign(profile: Profile, model: Architecture, windows: Windows, tensor: Tensor) -> Assignment:
     role, layer = role_of(tensor.name), layer_of(tensor.name)
     where = attention = OUTSIDE
     if layer is not None and layer < model.layers:
-        where = band(layer, model.layers, found.edge, found.near)
-        attention = band(layer, model.layers, found.attention_edge, 0)
+        where = band(layer, model.layers, windows.edge, windows.near)
+        attention = band(layer, model.layers, windows.attention_edge, 0)
     elif layer is not None or role == "MTP":
         # a draft head stands at the very end of the model: it is treated as the last layer is
         where = attention = "edge"
@@ -122,12 +122,12 @@ def make_recipes(
     profiles: Sequence[Profile], model: Architecture, tensors: Sequence[Tensor]
 ) -> tuple[Recipe, ...]:
     """Recipes of several tiers; one that stores what an earlier one stores says so."""
-    made: list[Recipe] = []
+    recipes: list[Recipe] = []
     for profile in profiles:
         recipe = make_recipe(profile, model, tensors)
-        twin = next((r.tier for r in made if r.content == recipe.content), None)
-        made.append(replace(recipe, same_as=twin))
-    return tuple(made)
+        twin = next((r.tier for r in recipes if r.content == recipe.content), None)
+        recipes.append(replace(recipe, same_as=twin))
+    return tuple(recipes)
 
 
 def asked_types(recipe: Recipe, model: Architecture, tensors: Sequence[Tensor]) -> dict[str, str]:
@@ -165,5 +165,5 @@ def stored_hash(number: object, types: Mapping[str, str], *, imatrix: bool) -> s
 
     `number` is its `general.file_type`; None where no tier has such a base.
     """
-    base = next((name for name, (known, _) in BASES.items() if known == number), None)
+    base = next((name for name, (base_number, _) in BASES.items() if base_number == number), None)
     return base and recipe_hash(base, content_hash(types, imatrix=imatrix))

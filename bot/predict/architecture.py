@@ -4,102 +4,123 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from bot.errors import SourceError
 from bot.records.model import Architecture, Tensor
-from bot.tensors.configs import can_route
+from bot.tensors.configs import MOST_LAYERS, can_route
+from bot.tensors.roles import ROUTED, SHARED, has_role, layer_of
 from bot.tensors.weights import SIXTEEN_BIT, gguf_storage
 
-ROUTED = re.compile(r"\.ffn_(gate|up|down|gate_up)_(exps|chexps)\.weight$")
-SHARED = re.compile(r"\.ffn_(gate|up|down)_shexp\.weight$")
 EXPERT_ALONE = re.compile(r"\.ffn_(gate|up|down)\.\d+\.weight$")
-BLOCK = re.compile(r"^blk\.(\d+)\.")
 # models/llama4.cpp of llama.cpp: chunks of so many tokens, every 4th layer sees everything
 CHUNKED = {"llama4": 8192}
 _PERIODS = {"llama4": 4}
 
 
+@dataclass(frozen=True)
+class _Keys:
+    """A header's keys of its own family."""
+
+    metadata: Mapping[str, Any]
+    family: str
+
+    def get(self, key: str, default: object = None) -> Any:
+        """The value of FAMILY.key."""
+        return self.metadata.get(f"{self.family}.{key}", default)
+
+    def count(self, key: str) -> int:
+        """A number, 0 where there is none, of a list the largest. Raises SourceError for others."""
+        value = self.get(key, 0)
+        value = max(value, default=0) if isinstance(value, list) else value
+        if not isinstance(value, int) or value < 0:
+            raise SourceError(
+                f"{self.family}.{key} is {value!r}, not a count; convert the model again"
+            )
+        return value
+
+
 def architecture_of(metadata: Mapping[str, Any], tensors: Sequence[Tensor]) -> Architecture:
-    """What the model is. Raises SourceError when it is not a 16-bit mixture of experts."""
+    """The model of a file. Raises SourceError when it is not a 16-bit mixture of experts."""
     family = metadata.get("general.architecture")
     if not isinstance(family, str) or not tensors:
         raise SourceError("the file is not a language model; name a 16-bit GGUF of one")
-
-    def number(key: str) -> int:
-        value = metadata.get(f"{family}.{key}", 0)
-        value = max(value, default=0) if isinstance(value, list) else value
-        if not isinstance(value, int) or value < 0:
-            raise SourceError(f"{family}.{key} is {value!r}, not a count; convert the model again")
-        return value
-
+    keys = _Keys(metadata, family)
     name = str(metadata.get("general.name") or family)
-    experts, active = number("expert_count"), number("expert_used_count")
-    apart = next((t.name for t in tensors if EXPERT_ALONE.search(t.name)), None)
-    if apart is not None:
-        raise SourceError(
-            f"{name} keeps each expert in a tensor of its own ({apart[:120]}), as GGUF files of "
-            "early 2024 did; convert the original model again"
-        )
-    if experts < 2 or not any(ROUTED.search(t.name) for t in tensors):
-        raise SourceError(f"{name} is not a mixture of experts; apex-bot publishes only those")
-    if not can_route(experts, active):
-        raise SourceError(
-            f"{name} says that {active} of {experts} experts are active; convert it again"
-        )
-    mtp = number("nextn_predict_layers")
-    blocks = number("block_count")
-    if blocks <= mtp or blocks > 10_000:
-        raise SourceError(f"{name} has {blocks} layers, {mtp} of them MTP; convert it again")
-    layers = blocks - mtp
+    experts, active = _experts(keys, name, tensors)
+    layers, mtp = _layers(keys, name)
     by_layer = _by_layer(tensors)
-    main = [t for t in tensors if _layer(t.name, -1) < layers]
-    routed = sum(t.parameters for t in main if ROUTED.search(t.name))
-    total = sum(t.parameters for t in main)
-    kinds = tuple(kind_of(by_layer.get(i, ()), _named(metadata, family, i)) for i in range(layers))
-    whole = [i for i, kind in enumerate(kinds) if kind in ("full", "sparse")]
+    main = [tensor for tensor in tensors if (layer_of(tensor.name) or 0) < layers]
+    routed = sum(tensor.parameters for tensor in main if has_role(tensor.name, ROUTED))
+    total = sum(tensor.parameters for tensor in main)
+    kinds = tuple(kind_of(by_layer.get(i, ()), _named(keys, i)) for i in range(layers))
+    unbounded = [i for i, kind in enumerate(kinds) if kind in ("full", "sparse")]
     windows = [i for i, kind in enumerate(kinds) if kind in ("sliding", "chunked")]
+    sparse = {i for i, names in by_layer.items() if any(has_role(name, ROUTED) for name in names)}
     return Architecture(
         family=family,
         name=name,
         layers=layers,
         mtp_layers=mtp,
-        dense_layers=sum(
-            not any(ROUTED.search(n) for n in by_layer.get(i, ())) for i in range(layers)
-        ),
+        dense_layers=layers - len(sparse.intersection(range(layers))),
         experts=experts,
         experts_active=active,
-        shared_expert=any(SHARED.search(t.name) for t in main),
+        shared_expert=any(has_role(tensor.name, SHARED) for tensor in main),
         parameters=total,
         parameters_active=total - routed + routed * active // experts,
         attention=kinds,
-        cache_values=_cache(metadata, family, whole),
-        cache_window_values=_cache(metadata, family, windows),
-        cache_window=_window(metadata, family) if windows else 0,
-        context_length=number("context_length"),
+        cache_values=_cache(keys, unbounded),
+        cache_window_values=_cache(keys, windows),
+        cache_window=_window(keys) if windows else 0,
+        context_length=keys.count("context_length"),
         vocabulary=next((t.shape[1] for t in tensors if t.name == "token_embd.weight"), 0),
-        embedding_length=number("embedding_length"),
+        embedding_length=keys.count("embedding_length"),
         tied_embeddings=not any(t.name == "output.weight" for t in tensors),
         source_type=_source_type(name, tensors),
     )
 
 
-def _layer(name: str, otherwise: int) -> int:
-    match = BLOCK.match(name)
-    return int(match[1]) if match else otherwise
+def _experts(keys: _Keys, name: str, tensors: Iterable[Tensor]) -> tuple[int, int]:
+    """All experts and active ones. Raises SourceError where header and tensors are no mixture."""
+    experts, active = keys.count("expert_count"), keys.count("expert_used_count")
+    names = [tensor.name for tensor in tensors]
+    apart = next((own for own in names if EXPERT_ALONE.search(own)), None)
+    if apart is not None:
+        raise SourceError(
+            f"{name} keeps each expert in a tensor of its own ({apart[:120]}), as GGUF files of "
+            "early 2024 did; convert the original model again"
+        )
+    if experts < 2 or not any(has_role(own, ROUTED) for own in names):
+        raise SourceError(f"{name} is not a mixture of experts; apex-bot publishes only those")
+    if not can_route(experts, active):
+        raise SourceError(
+            f"{name} says that {active} of {experts} experts are active; convert it again"
+        )
+    return experts, active
+
+
+def _layers(keys: _Keys, name: str) -> tuple[int, int]:
+    """Layers of the text decoder, and layers of multi-token prediction after them."""
+    mtp, blocks = keys.count("nextn_predict_layers"), keys.count("block_count")
+    if blocks <= mtp or blocks > MOST_LAYERS:
+        raise SourceError(f"{name} has {blocks} layers, {mtp} of them MTP; convert it again")
+    return blocks - mtp, mtp
 
 
 def _by_layer(tensors: Iterable[Tensor]) -> dict[int, list[str]]:
     layers: dict[int, list[str]] = {}
     for tensor in tensors:
-        layers.setdefault(_layer(tensor.name, -1), []).append(tensor.name)
+        layer = layer_of(tensor.name)
+        if layer is not None:
+            layers.setdefault(layer, []).append(tensor.name)
     return layers
 
 
-def kind_of(names: Iterable[str], told: str) -> str:
-    """A layer's kind of attention by its tensors, `told` where these leave it open.
+def kind_of(names: Iterable[str], usual: str) -> str:
+    """A layer's kind of attention by its tensors, `usual` where these leave it open.
 
-    Indexers and compressors choose what is attended to, whatever else was told.
+    Indexers and compressors choose what is attended to, whatever else header or config say.
     """
     parts = {name.split(".")[2] for name in names}
     if any(part.startswith(("ssm_", "shortconv")) for part in parts):
@@ -108,21 +129,21 @@ def kind_of(names: Iterable[str], told: str) -> str:
         return "sparse"
     if not any(part.startswith("attn_") and not part.endswith("_norm") for part in parts):
         return "none"
-    return "full" if told == "none" else told
+    return "full" if usual == "none" else usual
 
 
-def _named(metadata: Mapping[str, Any], family: str, layer: int) -> str:
+def _named(keys: _Keys, layer: int) -> str:
     """What the metadata say of a layer (hparams.is_swa and swa_type of llama.cpp)."""
-    if _slides(metadata, family, layer):
-        return "chunked" if family in CHUNKED else "sliding"
+    if _slides(keys, layer):
+        return "chunked" if keys.family in CHUNKED else "sliding"
     # a layer without an indexer of its own attends to what the one before it chose
-    return "sparse" if f"{family}.attention.indexer.types" in metadata else "full"
+    return "full" if keys.get("attention.indexer.types") is None else "sparse"
 
 
-def _slides(metadata: Mapping[str, Any], family: str, layer: int) -> bool:
-    if not _window(metadata, family):
+def _slides(keys: _Keys, layer: int) -> bool:
+    if not _window(keys):
         return False
-    pattern = metadata.get(f"{family}.attention.sliding_window_pattern", _PERIODS.get(family))
+    pattern = keys.get("attention.sliding_window_pattern", _PERIODS.get(keys.family))
     if isinstance(pattern, list):
         return bool(pattern[layer]) if layer < len(pattern) else False
     if isinstance(pattern, int) and pattern > 1:
@@ -130,33 +151,34 @@ def _slides(metadata: Mapping[str, Any], family: str, layer: int) -> bool:
     return True
 
 
-def _window(metadata: Mapping[str, Any], family: str) -> int:
+def _window(keys: _Keys) -> int:
     """Tokens of the window, 0 for none. Some families of llama.cpp have one of their own."""
-    told = metadata.get(f"{family}.attention.sliding_window")
-    if family in CHUNKED:
-        return 0 if told == 0 else CHUNKED[family]
-    return told if isinstance(told, int) and told > 0 else 0
+    window = keys.get("attention.sliding_window")
+    if keys.family in CHUNKED:
+        return 0 if window == 0 else CHUNKED[keys.family]
+    return window if isinstance(window, int) and window > 0 else 0
 
 
-def _cache(metadata: Mapping[str, Any], family: str, layers: Sequence[int]) -> int:
-    """Keys and values of a token in these layers' cache; 0 where the heads are not told.
+def _cache(keys: _Keys, layers: Sequence[int]) -> int:
+    """Keys and values of a token in these layers' cache; 0 where the header has no heads.
 
     Lengths as in llama.cpp's llama_hparams (n_embd_k_gqa, n_embd_v_gqa).
     """
 
-    def told(key: str, layer: int) -> int:
-        value = metadata.get(f"{family}.{key}")
+    def of_layer(key: str, layer: int) -> int:
+        value = keys.get(key)
         if isinstance(value, list):
             value = value[layer] if layer < len(value) else None
         return value if isinstance(value, int) and value > 0 else 0
 
     total = 0
     for layer in layers:
-        heads = told("attention.head_count", layer)
-        usual = told("embedding_length", layer) // heads if heads else 0
-        width = sum(told(f"attention.{part}_length", layer) or usual for part in ("key", "value"))
-        values = (told("attention.head_count_kv", layer) or heads) * width
-        total += values // (told("attention.compress_ratios", layer) or 1)
+        heads = of_layer("attention.head_count", layer)
+        usual = of_layer("embedding_length", layer) // heads if heads else 0
+        widths = (of_layer(f"attention.{part}_length", layer) for part in ("key", "value"))
+        width = sum(own or usual for own in widths)
+        values = (of_layer("attention.head_count_kv", layer) or heads) * width
+        total += values // (of_layer("attention.compress_ratios", layer) or 1)
     return total
 
 

@@ -48,9 +48,9 @@ def attention_kinds(scopes: Scopes, layers: int) -> Layers | None:
     for rule in RULES:
         for scope in scopes:
             if scope.get(rule.key) is not None:
-                found = rule.reads(scope[rule.key], layers, scopes)
-                if found is not None:
-                    return found
+                kinds = rule.reads(scope[rule.key], layers, scopes)
+                if kinds is not None:
+                    return kinds
     return None
 
 
@@ -61,8 +61,8 @@ def _named(value: Any, layers: int, _scopes: Scopes) -> Layers | None:
     """A word or letter for each layer; further entries are of MTP layers."""
     if not isinstance(value, list | str) or not layers <= len(value) <= LONGEST_LIST:
         return None
-    found = [WORDS.get(item) if isinstance(item, str) else None for item in value[:layers]]
-    return tuple(word for word in found if word) if all(found) else None
+    words = [WORDS.get(item) if isinstance(item, str) else None for item in value[:layers]]
+    return tuple(word for word in words if word) if all(words) else None
 
 
 def _numbered(words: Mapping[int, str], other: str | None = None) -> Reader:
@@ -72,8 +72,8 @@ def _numbered(words: Mapping[int, str], other: str | None = None) -> Reader:
         if not isinstance(value, list) or not layers <= len(value) <= LONGEST_LIST:
             return None
         plain = [int(item) if isinstance(item, int) else None for item in value[:layers]]
-        found = [words.get(item, other) if item is not None else None for item in plain]
-        return tuple(word for word in found if word) if all(found) else None
+        kinds = [words.get(item, other) if item is not None else None for item in plain]
+        return tuple(kind for kind in kinds if kind) if all(kinds) else None
 
     return read
 
@@ -94,8 +94,8 @@ def _window_pattern(value: Any, layers: int, scopes: Scopes) -> Layers | None:
     """A number (every n-th layer is full) or letters that recur (LLLG)."""
     if isinstance(value, str) and 0 < len(value) <= LONGEST_LIST:
         words = [WORDS.get(letter) for letter in value]
-        found = [words[i % len(words)] for i in range(layers)]
-        return tuple(word for word in found if word) if all(found) else None
+        kinds = [words[i % len(words)] for i in range(layers)]
+        return tuple(kind for kind in kinds if kind) if all(kinds) else None
     if isinstance(value, list):
         return _numbered({0: "full", 1: "sliding"})(value, layers, scopes)
     return _every("full", "sliding")(value, layers, scopes)
@@ -142,9 +142,11 @@ def _by_family(value: Any, layers: int, scopes: Scopes) -> Layers | None:
 
 
 def _in_chunks(scopes: Scopes) -> bool:
-    told = [scope["attention_chunk_size"] for scope in scopes if "attention_chunk_size" in scope]
-    if told:
-        return bool(integer(told[0], 1 << 30))
+    chunk_sizes = [
+        scope["attention_chunk_size"] for scope in scopes if "attention_chunk_size" in scope
+    ]
+    if chunk_sizes:
+        return bool(integer(chunk_sizes[0], 1 << 30))
     types = [scope["model_type"] for scope in scopes if "model_type" in scope]
     return not types or any(kind in CHUNKED_TYPES for kind in types)
 

@@ -3,7 +3,7 @@
 So recipes and sizes of all tiers are known before anything is downloaded. Names come from the
 gguf package's table of the family; a name that no table knows stops the plan. Only where that
 package has no table of a family that the converter knows, a name is given a role by the words in
-it, and is told of; one that its own checkpoint speaks against stops the plan there, too.
+it and listed as guessed; one that no decoder has stops the plan there, too.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from bot.predict.layouts import require_known_layout
 from bot.predict.reshaping import Shape, Sizes, change
 from bot.records.model import Tensor
 from bot.tensors.configs import scopes_of
-from bot.tensors.roles import role_of
+from bot.tensors.roles import has_role
 from bot.tensors.sizes import TABLE, tensor_bytes
 from bot.tensors.stored import Content, StoredPart, expert_of, without_expert
 
@@ -115,7 +115,7 @@ def predict(config: Mapping[str, Any], content: Content) -> Predicted:
     if odd:
         raise _unknown(odd, family)
     tensors = tuple(
-        tensor for tensor in maker.made.values() if not (drops_head and tensor.name == HEAD)
+        tensor for tensor in maker.tensors.values() if not (drops_head and tensor.name == HEAD)
     )
     return Predicted(family=family, tensors=tensors, guessed=tuple(maker.guessed))
 
@@ -136,17 +136,17 @@ def _odd(names: Sequence[str], all_names: Iterable[str]) -> list[str]:
     """
     places = Counter(match[1] for name in all_names if (match := _PLACE.match(name)))
     usual = places.most_common(1)[0][0] if places else ""
-    found = []
+    odd_names = []
     for name in names:
         place = _PLACE.match(name)
         if place is None:
             module = name.removesuffix(".weight").removesuffix(".bias").rpartition(".")[2]
-            good = _OF_A_DECODER.fullmatch(module) is not None
+            is_decoders = _OF_A_DECODER.fullmatch(module) is not None
         else:
-            good = place[1] == usual and _WEIGHTS.search(name) is not None
-        if not good:
-            found.append(name)
-    return found
+            is_decoders = place[1] == usual and _WEIGHTS.search(name) is not None
+        if not is_decoders:
+            odd_names.append(name)
+    return odd_names
 
 
 def _tied(config: Mapping[str, Any]) -> bool:
@@ -191,9 +191,11 @@ def _converted(tensor: StoredPart, sizes: Sizes) -> list[tuple[str | None, Shape
     """What the table of changes makes of a tensor in a layer."""
     if tensor.layer is None:
         return None
-    own = tensor.name.split(f".{tensor.layer}.", 1)[-1]
-    made = change(own, tensor.shape, sizes)
-    return None if made is None else [(f"blk.{tensor.layer}.{name}", shape) for name, shape in made]
+    inner_name = tensor.name.split(f".{tensor.layer}.", 1)[-1]
+    pieces = change(inner_name, tensor.shape, sizes)
+    if pieces is None:
+        return None
+    return [(f"blk.{tensor.layer}.{name}", shape) for name, shape in pieces]
 
 
 # ── names ───────────────────────────────────────────────────────────────────────────────────
@@ -205,12 +207,12 @@ class _Maker:
 
     family: str
     find: Callable[[str], str | None]
-    made: dict[str, Tensor] = field(default_factory=dict)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
     guessed: list[str] = field(default_factory=list)
 
     def add(self, stored: StoredPart, name: str | None, shape: Shape) -> None:
         name = name if name is not None else self._known(stored.name)
-        if name is None or name in self.made:
+        if name is None or name in self.tensors:
             name = self._guess(stored, shape)
             self.guessed.append(stored.name)
             if len(self.guessed) > MOST_GUESSED:
@@ -221,13 +223,13 @@ class _Maker:
         ne = tuple(reversed(shape)) or (1,)
         if prod(ne):
             size = tensor_bytes(kind, ne)
-            self.made[name] = Tensor(name=name, shape=ne, type=kind, bytes=size)
+            self.tensors[name] = Tensor(name=name, shape=ne, type=kind, bytes=size)
 
     def _known(self, name: str) -> str | None:
         """What the family's table calls it, under any spelling of which a recipe knows the role."""
         spellings = (re.sub(pattern, instead, name, count=1) for pattern, instead in _SPELLINGS)
-        found = map(self.find, (name, *spellings))
-        return next((own for own in found if own is not None and _has_role(own)), None)
+        gguf_names = map(self.find, (name, *spellings))
+        return next((own for own in gguf_names if own is not None and has_role(own)), None)
 
     def _guess(self, stored: StoredPart, shape: Shape) -> str:
         """A free name in the role that the words of the maker's name tell."""
@@ -240,18 +242,10 @@ class _Maker:
                 if re.search(pattern, stored.name.split(".", 3)[-1] if inside else stored.name)
             )
             for word in words:
-                if f"{place}{word}.weight" not in self.made:
+                if f"{place}{word}.weight" not in self.tensors:
                     return f"{place}{word}.weight"
         return f"{place}unknown{len(self.guessed)}_norm.weight"
 
 
 def _is_exact(name: str) -> bool:
     return not name.endswith(".weight") or _EXACT.fullmatch(name) is not None
-
-
-def _has_role(name: str) -> bool:
-    try:
-        role_of(name)
-    except SourceError:
-        return False
-    return True

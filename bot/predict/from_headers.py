@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bot.errors import SourceError
-from bot.predict.architecture import ROUTED, SHARED, kind_of
+from bot.predict.architecture import kind_of
 from bot.predict.attention import attention_kinds
 from bot.predict.conversion import HEAD, Predicted
 from bot.predict.reshaping import HIDDEN_KEYS
@@ -22,7 +22,7 @@ from bot.tensors.configs import (
     scopes_of,
     shared_experts,
 )
-from bot.tensors.roles import layer_of
+from bot.tensors.roles import ROUTED, SHARED, has_role, layer_of
 from bot.tensors.stored import Content
 
 CONTEXT_KEYS = (
@@ -39,20 +39,16 @@ Scopes = Sequence[Mapping[str, Any]]
 def describe_predicted(
     config: Mapping[str, Any], content: Content, predicted: Predicted, release: Release
 ) -> Architecture:
-    """What a model is, counted from the tensors that the converter will write.
-
-    The config tells only the rest. Raises SourceError when they are no mixture of experts, or not
-    the config's.
-    """
+    """A model by the tensors that its conversion writes. Raises SourceError for no mixture."""
     scopes = tuple(scopes_of(config))
     name = release.repo_id.split("/")[-1]
     layers = _layers(content, name)
     by_layer = _by_layer(predicted.tensors, layers)
     active, experts = _experts(scopes, predicted.tensors, name)
-    routed = sum(t.parameters for t in predicted.tensors if ROUTED.search(t.name))
+    routed = sum(t.parameters for t in predicted.tensors if has_role(t.name, ROUTED))
     total = content.weights("main")
-    dense = [not any(ROUTED.search(n) for n in names) for names in by_layer]
-    shared = any(SHARED.search(t.name) for t in predicted.tensors)
+    dense = [not any(has_role(name, ROUTED) for name in names) for names in by_layer]
+    shared = any(has_role(tensor.name, SHARED) for tensor in predicted.tensors)
     relation, base = base_of(release)
     return Architecture(
         family=predicted.family,
@@ -92,61 +88,64 @@ def base_of(release: Release) -> tuple[str | None, str | None]:
 
 def _layers(content: Content, name: str) -> int:
     """Layers by the config, which must all be there; by the tensors where it counts none."""
-    there = {tensor.layer for tensor in content.main if tensor.layer is not None}
-    layers = content.layers or max(there, default=-1) + 1
-    if not there or len(there) != layers:
+    present = {tensor.layer for tensor in content.main if tensor.layer is not None}
+    layers = content.layers or max(present, default=-1) + 1
+    if not present or len(present) != layers:
         raise SourceError(
-            f"{name} has weights for {len(there)} layers, its config.json says {layers}; "
+            f"{name} has weights for {len(present)} layers, its config.json says {layers}; "
             "its maker has to repair it"
         )
     return layers
 
 
 def _by_layer(tensors: Iterable[Tensor], layers: int) -> list[list[str]]:
-    found: list[list[str]] = [[] for _ in range(layers)]
+    names: list[list[str]] = [[] for _ in range(layers)]
     for tensor in tensors:
         layer = layer_of(tensor.name)
         if layer is not None and layer < layers:
-            found[layer].append(tensor.name)
-    return found
+            names[layer].append(tensor.name)
+    return names
 
 
 def _experts(scopes: Scopes, tensors: Iterable[Tensor], name: str) -> tuple[int, int]:
     """Active and routed experts. Raises SourceError where config and tensors contradict."""
     by_layer = _routed_by_layer(tensors)
-    counts = {count for found in by_layer.values() for count in found}
+    counts = {count for layer_counts in by_layer.values() for count in layer_counts}
     if not counts:
         raise SourceError(f"{name} has no tensors of experts; apex-bot publishes only mixtures")
     if len(counts) > 1:
         raise _differing(by_layer, name)
-    there = max(counts)
-    told, active = number(scopes, EXPERT_KEYS), number(scopes, ACTIVE_KEYS) or 0
-    if told and told != there:
+    stored = max(counts)
+    declared, active = number(scopes, EXPERT_KEYS), number(scopes, ACTIVE_KEYS) or 0
+    if declared and declared != stored:
         raise SourceError(
-            f"{name} has {there} experts, its config.json says {told}; its maker has to repair it"
-        )
-    if not can_route(there, active):
-        raise SourceError(
-            f"{name} has {there} experts, its config.json says that {active} are active; "
+            f"{name} has {stored} experts, its config.json says {declared}; "
             "its maker has to repair it"
         )
-    return active, there
+    if not can_route(stored, active):
+        raise SourceError(
+            f"{name} has {stored} experts, its config.json says that {active} are active; "
+            "its maker has to repair it"
+        )
+    return active, stored
 
 
 def _routed_by_layer(tensors: Iterable[Tensor]) -> dict[int, set[int]]:
     """Numbers of routed experts in each layer's tensors: one, in a model that is whole."""
-    found: dict[int, set[int]] = {}
+    counts: dict[int, set[int]] = {}
     for tensor in tensors:
         layer = layer_of(tensor.name)
         if layer is not None and tensor.name.endswith("_exps.weight") and len(tensor.shape) > 2:
-            found.setdefault(layer, set()).add(tensor.shape[-1])
-    return found
+            counts.setdefault(layer, set()).add(tensor.shape[-1])
+    return counts
 
 
 def _differing(by_layer: Mapping[int, set[int]], name: str) -> SourceError:
     """Layers of several numbers of experts: expert_count is one number in llama.cpp's header."""
-    usual = Counter(min(found) for found in by_layer.values()).most_common(1)[0][0]
-    layer = next(layer for layer, found in sorted(by_layer.items()) if found != {usual})
+    usual = Counter(min(layer_counts) for layer_counts in by_layer.values()).most_common(1)[0][0]
+    layer = next(
+        layer for layer, layer_counts in sorted(by_layer.items()) if layer_counts != {usual}
+    )
     other = next(count for count in sorted(by_layer[layer]) if count != usual)
     return SourceError(
         f"{name} has {usual} experts in most layers and {other} in layer {layer}; "
@@ -154,9 +153,11 @@ def _differing(by_layer: Mapping[int, set[int]], name: str) -> SourceError:
     )
 
 
-def _attention(told: tuple[str, ...] | None, by_layer: Sequence[Sequence[str]]) -> tuple[str, ...]:
+def _attention(
+    config_words: tuple[str, ...] | None, by_layer: Sequence[Sequence[str]]
+) -> tuple[str, ...]:
     """The config's word for each layer, unless its tensors are plainly of another kind."""
-    words = told or ("full",) * len(by_layer)
+    words = config_words or ("full",) * len(by_layer)
     return tuple(kind_of(names, word) for word, names in zip(words, by_layer, strict=True))
 
 

@@ -1,4 +1,4 @@
-"""How many bytes stand before the tensors' data in a GGUF file that does not exist yet.
+"""Bytes that stand before the tensors' data in a GGUF file that does not exist yet.
 
 Tensor descriptions are exact (gguf_write_ti of ggml's gguf.cpp); the vocabulary, nearly all of the
 rest, is estimated from the sizes that a repository lists for its tokenizer's files.
@@ -50,10 +50,10 @@ def header_bytes(tensors: Iterable[Tensor], layers: int, vocabulary: int, releas
 
 def _tokens(count: int, sizes: Mapping[str, int]) -> float:
     """Tokens, their types, scores and merges: 8 bytes for the length of a string."""
-    found = _vocabulary(count, sizes)
-    stored = count * (8 + found.text + 4) + (4 * count if found.scores else 0)
-    if found.merges:
-        stored += max(count - BYTES, 0) * (8 + found.text + 1)
+    size = _vocabulary(count, sizes)
+    stored = count * (8 + size.text + 4) + (4 * count if size.scores else 0)
+    if size.merges:
+        stored += max(count - BYTES, 0) * (8 + size.text + 1)
     return stored
 
 
@@ -91,9 +91,9 @@ def _text_of_json(size: int, count: int) -> float:
     return _plausible(min(map(text, LAYOUTS), key=lambda found: abs(found - usual)), usual)
 
 
-def _plausible(found: float, usual: float) -> float:
-    """What was found, unless no vocabulary is like that: then the file holds something else."""
-    return found if 0.5 * usual <= found <= 2 * usual else usual
+def _plausible(text: float, usual: float) -> float:
+    """Bytes of an average token, `usual` where no vocabulary has such: the file holds more."""
+    return text if 0.5 * usual <= text <= 2 * usual else usual
 
 
 def _template(sizes: Mapping[str, int]) -> int:

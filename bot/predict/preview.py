@@ -21,13 +21,13 @@ class Preview:
     architecture: Architecture
     tensors: tuple[Tensor, ...]
     header: int  # bytes before the first tensor's data, estimated
-    guessed: tuple[str, ...]  # the checkpoint's tensors whose roles were told by words alone
+    guessed: tuple[str, ...]  # the checkpoint's tensors whose roles are guessed by words
 
 
 def preview(
     config: Mapping[str, Any], tensors: Sequence[HeaderTensor], release: Release
 ) -> Preview:
-    """What a checkpoint will become, from its config.json and safetensors headers alone.
+    """What a checkpoint becomes by conversion, from its config.json and safetensors headers alone.
 
     `release` gives the name, the tags and the sizes of the tokenizer's files. Raises SourceError
     when the tensors are no mixture of experts, not the config's, or of no known kind.

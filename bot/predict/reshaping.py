@@ -56,13 +56,13 @@ class Change(NamedTuple):
     makes: Callable[[Shape, Sizes, re.Match[str]], Pieces | None]
 
 
-def change(own: str, shape: Shape, sizes: Sizes) -> Pieces | None:
+def change(inner_name: str, shape: Shape, sizes: Sizes) -> Pieces | None:
     """What becomes of a tensor by its name within the layer; None when only its name changes."""
     for row in TABLE:
-        match = row.names.fullmatch(own)
-        made = row.makes(shape, sizes, match) if match else None
-        if made is not None:
-            return made
+        match = row.names.fullmatch(inner_name)
+        pieces = row.makes(shape, sizes, match) if match else None
+        if pieces is not None:
+            return pieces
     return None
 
 

@@ -25,9 +25,9 @@ from bot.foreign import require_file_itself
 from bot.quantize.legacy_imatrix import read_legacy
 from bot.records.model import Tensor
 from bot.records.results import RARE_TOKENS, LayerCoverage
+from bot.tensors.roles import ROUTED, has_role, layer_of
 
 MAGIC = b"GGUF"
-_EXPERTS = re.compile(r"blk\.(\d{1,5})\.ffn_\w*_?exps\.weight")
 _ABSOLUTE = re.compile(r"[/\\~]|[A-Za-z]:[/\\]|\.\.[/\\]")
 
 
@@ -88,8 +88,9 @@ class Matrix:
         """How often each layer's routed experts were reached. A `.dat` file cannot tell: empty."""
         layers: dict[int, list[NDArray[np.float32]]] = defaultdict(list)
         for name, counts in self.counts.items():
-            if (match := _EXPERTS.fullmatch(name)) and len(counts) > 1:
-                layers[int(match[1])].append(np.where(self.reached(name), counts, 0))
+            layer = layer_of(name)
+            if layer is not None and has_role(name, ROUTED) and len(counts) > 1:
+                layers[layer].append(np.where(self.reached(name), counts, 0))
         return tuple(_covered(layer, layers[layer]) for layer in sorted(layers))
 
     def require_fit(self, tensors: Iterable[Tensor]) -> None:

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bot.errors import RefusedError
+from bot.plan.profiles import NEED_IMATRIX
 from bot.quantize.imatrix import Matrix
 from bot.records.model import Tensor
 from bot.records.results import Gap
 
-NEEDS_IMATRIX = frozenset({"IQ3_XXS", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ1_M", "IQ1_S"})
 WHOLE = ("F32", "F16", "BF16")  # types that nothing is rounded to
 NAMED = 4  # places of a gap that a line names
 Floats = NDArray[np.float32]
@@ -83,7 +83,7 @@ def tensors_without_data(types: Mapping[str, str], imatrix: Matrix) -> dict[str,
     lacking = {}
     for name, kind in types.items():
         # llama.cpp asks no data for the embedding and the output
-        if kind not in NEEDS_IMATRIX or not name.startswith("blk."):
+        if kind not in NEED_IMATRIX or not name.startswith("blk."):
             continue
         if places := imatrix.places(name):
             lacking[name] = places[0].removeprefix(name)

@@ -1,4 +1,4 @@
-"""What small files of a checkpoint tell before its weights are fetched or converted.
+"""Checks of a checkpoint's small files before its weights are fetched or converted.
 
 Whether each file is itself, whether the tokenizer fits the embedding, and whether the vision or
 audio part can be converted: the same reading as the converter's, without its torch.
@@ -29,15 +29,15 @@ def require_whole(folder: Path, config: Mapping[str, Any], rows: int) -> None:
     for path in sorted(folder.iterdir()):
         if path.is_file() and path.suffix != ".safetensors":
             require_file_itself(path)
-    told = number(tuple(scopes_of(config)), ("vocab_size",), most=1 << 30) or 0
-    limit = min((count for count in (told, rows) if count), default=0)
+    declared = number(tuple(scopes_of(config)), ("vocab_size",), most=1 << 30) or 0
+    limit = min((count for count in (declared, rows) if count), default=0)
     if not limit or (folder / _SENTENCEPIECE).is_file():  # whose ids beyond are left out
         return
     top = max(_ids(folder), default=-1)
     if top >= limit:
         raise SourceError(
-            f"its tokenizer numbers tokens up to {top:,}, its embedding has {rows or told:,} rows "
-            f"and config.json says {told or rows:,}; its maker has to fit one to the other"
+            f"its tokenizer numbers tokens up to {top:,}, its embedding has {rows or declared:,} "
+            f"rows and config.json says {declared or rows:,}; its maker has to fit one to the other"
         )
 
 
@@ -80,13 +80,13 @@ def lacking_projector(folder: Path, config: Mapping[str, Any], toolchain: Toolch
     if architecture is None or architecture not in supported(toolchain)[1]:
         return f"llama.cpp's converter has none for {printable(architecture or 'it')}"
     needs = preprocessor_needs(toolchain.tree, architecture)
-    there = [folder / name for name in PROCESSORS if (folder / name).is_file()]
-    lost = sorted(needs - {key for path in there for key in _keys(read_json(path))})
+    processors = [folder / name for name in PROCESSORS if (folder / name).is_file()]
+    lost = sorted(needs - {key for path in processors for key in _keys(read_json(path))})
     if not lost:
         return None
-    if not there:
+    if not processors:
         return f"there is no {PROCESSORS[0]}, which tells {', '.join(lost)}"
-    return f"{' and '.join(path.name for path in there)} tell no {', '.join(lost)}"
+    return f"{' and '.join(path.name for path in processors)} tell no {', '.join(lost)}"
 
 
 def _keys(config: Mapping[str, Any]) -> set[str]:

@@ -49,8 +49,8 @@ class CheckpointFolder:
     def rows(self) -> int:
         """Rows of the embedding, as many as there may be tokens; 0 where no name tells it."""
         ends = ("embed_tokens.weight", "word_embeddings.weight", "embeddings.weight", "wte.weight")
-        found = (t for t in self.content.main if t.layer is None and t.name.endswith(ends))
-        return next((t.shape[0] for t in found if len(t.shape) == 2), 0)
+        embeddings = (t for t in self.content.main if t.layer is None and t.name.endswith(ends))
+        return next((t.shape[0] for t in embeddings if len(t.shape) == 2), 0)
 
     @property
     def has_mtp(self) -> bool:

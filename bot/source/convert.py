@@ -118,14 +118,14 @@ def _convert(job: _Job, target: Path, *, switch: bool, report: Progress) -> Conv
     if job.options.shard is not None:
         split = ("--split-max-size", str(job.options.shard))
     expected = _expected_bytes(job.checkpoint)
-    made = _run(job, target.name, ("--outtype", "bf16", *flags, *split), expected, report)
-    made = _expand(job, made)
+    files = _run(job, target.name, ("--outtype", "bf16", *flags, *split), expected, report)
+    files = _expand(job, files)
     threads, terms = job.options.threads, job.options.terms
-    converted.check_model(job.checkpoint, made, layers=layers, threads=threads, terms=terms)
+    converted.check_model(job.checkpoint, files, layers=layers, threads=threads, terms=terms)
     projector, without_projector, more = _projector(job, target)
     mtp, without_mtp = _prediction(job, target, switch=switch)
     lacks = tuple(reason for reason in (without_projector, without_mtp) if reason)
-    final = [_settle(path, target.parent) for path in reversed(made)]
+    final = [_settle(path, target.parent) for path in reversed(files)]
     return Converted(
         model=tuple(reversed(final)),
         projector=_settle(projector, target.parent) if projector else None,
@@ -146,8 +146,8 @@ def _projector(job: _Job, target: Path) -> tuple[Path | None, str | None, tuple[
     if reason is not None:
         return None, without("vision or audio part", reason), ()
     try:
-        made = _run(job, f"mmproj-{target.name}", ("--mmproj", "--outtype", kind))[0]
-        return made, None, converted.check_projector(job.checkpoint, made)
+        file = _run(job, f"mmproj-{target.name}", ("--mmproj", "--outtype", kind))[0]
+        return file, None, converted.check_projector(job.checkpoint, file)
     except BuildError as error:
         return None, without("vision or audio part", str(error)), ()
 
@@ -160,11 +160,11 @@ def _prediction(job: _Job, target: Path, *, switch: bool) -> tuple[Path | None, 
     if not switch:
         return None, without(part, "llama.cpp's converter makes none of this family")
     try:
-        made = _run(job, f"mtp-{target.name}", ("--mtp", "--outtype", "bf16"))[0]
-        converted.check_mtp(made)
+        file = _run(job, f"mtp-{target.name}", ("--mtp", "--outtype", "bf16"))[0]
+        converted.check_mtp(file)
     except BuildError as error:
         return None, without(part, str(error))
-    return made, None
+    return file, None
 
 
 def without(part: str, reason: str) -> str:
@@ -185,7 +185,7 @@ def _require_support(checkpoint: CheckpointFolder, toolchain: Toolchain) -> str:
 
 
 def _mtp_plan(
-    checkpoint: CheckpointFolder, wanted: Mtp, *, switch: bool
+    checkpoint: CheckpointFolder, mtp: Mtp, *, switch: bool
 ) -> tuple[Layers, tuple[str, ...], tuple[str, ...]]:
     """What becomes of MTP layers: (in the model, the converter's flags, notes).
 
@@ -193,13 +193,13 @@ def _mtp_plan(
     finetune that lost its layers, and promises them in metadata where only the config has them.
     """
     if not checkpoint.has_mtp:
-        lost = checkpoint.says_mtp or wanted != "drop"
+        lost = checkpoint.says_mtp or mtp != "drop"
         notes = ("the checkpoint has no multi-token prediction layers",) if lost else ()
         return "dropped", ("--no-nextn",) if switch else (), notes
     if not switch:
         note = "the converter decides about this family's multi-token prediction layers"
         return "either", (), (note,)
-    if wanted == "keep":
+    if mtp == "keep":
         return "kept", (), ()
     return "dropped", ("--no-nextn",), ()
 
@@ -210,8 +210,8 @@ def needed_bytes(checkpoint: CheckpointFolder) -> int:
     Packed experts lie there twice for a while, as they are and expanded.
     """
     packed = sum(t.bytes for t in checkpoint.tensors.values() if t.dtype == "U8")
-    seen = checkpoint.parameters("vision", "audio") or 0
-    return _expected_bytes(checkpoint) + packed + 2 * seen
+    media = checkpoint.parameters("vision", "audio") or 0
+    return _expected_bytes(checkpoint) + packed + 2 * media
 
 
 def _expected_bytes(checkpoint: CheckpointFolder) -> int:
@@ -291,9 +291,9 @@ def _failure(job: _Job, code: int) -> BuildError | CapacityError | SourceError:
 def is_of_this_machine(reason: str) -> bool:
     """Whether an exception of the converter's tells of its surroundings, not of the checkpoint."""
     name = reason.partition(":")[0].rpartition(".")[2].strip()
-    found = getattr(builtins, name, None)
-    return isinstance(found, type) and issubclass(
-        found, OSError | MemoryError | ImportError | KeyboardInterrupt | SystemError
+    exception = getattr(builtins, name, None)
+    return isinstance(exception, type) and issubclass(
+        exception, OSError | MemoryError | ImportError | KeyboardInterrupt | SystemError
     )
 
 
@@ -304,8 +304,8 @@ def _expand(job: _Job, files: list[Path]) -> list[Path]:
     target = job.work / "expanded" / files[0].name
     target.parent.mkdir()
     source, target = files[0].absolute(), target.absolute()
-    seen, made = (source.parent,), (target.parent,)
-    room = Room(about=source, terms=job.options.terms, reads=seen, writes=made)
+    reads, writes = (source.parent,), (target.parent,)
+    room = Room(about=source, terms=job.options.terms, reads=reads, writes=writes)
     away(expanded, room)(source, target, threads=job.options.threads)
     sandbox.require_made(target, job.name)
     for file in files:

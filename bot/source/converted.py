@@ -59,10 +59,10 @@ def check_projector(checkpoint: CheckpointFolder, file: Path) -> tuple[str, ...]
     header = gguf.read_gguf(file)
     if header.metadata.get("general.architecture") != "clip" or not header.tensors:
         raise RefusedError("the converter wrote no projector for this model; build without it")
-    stored, kept = checkpoint.parameters("vision", "audio"), _count(header.tensors)
-    if stored is None or stored == kept:
+    stored, written = checkpoint.parameters("vision", "audio"), _count(header.tensors)
+    if stored is None or stored == written:
         return ()
-    return (f"the projector holds {kept:,} of the checkpoint's {stored:,} weights",)
+    return (f"the projector holds {written:,} of the checkpoint's {stored:,} weights",)
 
 
 def check_mtp(file: Path) -> None:
@@ -77,13 +77,13 @@ def _count(tensors: Iterable[Tensor]) -> int:
 
 def _by_layer(tensors: Iterable[Tensor]) -> dict[int, int]:
     """Weights by layer, -1 for those outside."""
-    found: dict[int, int] = {}
+    weights: dict[int, int] = {}
     for tensor in tensors:
         if tensor.name not in _GENERATED:
             parts = tensor.name.split(".")
             layer = int(parts[1]) if parts[0] == "blk" and parts[1].isdecimal() else -1
-            found[layer] = found.get(layer, 0) + tensor.parameters
-    return found
+            weights[layer] = weights.get(layer, 0) + tensor.parameters
+    return weights
 
 
 def _compare(
@@ -92,31 +92,32 @@ def _compare(
     layers: Literal["dropped", "kept", "either"],
 ) -> None:
     main, mtp = checkpoint.content.by_layer("main"), checkpoint.parameters("mtp")
-    made = _by_layer(tensors)
+    by_layer = _by_layer(tensors)
     total = _count(tensors)
     if main is None or mtp is None:
-        _require_layers(checkpoint, made)
+        _require_layers(checkpoint, by_layer)
         return
     numbered = [layer for layer in main if layer >= 0]
-    wrong = next((n for n in numbered if made.get(n) != main[n]), None)
+    wrong = next((n for n in numbered if by_layer.get(n) != main[n]), None)
     if wrong is not None and numbered:
         raise RefusedError(
-            f"layer {wrong} has {made.get(wrong, 0):,} weights after conversion, {main[wrong]:,} "
-            "before; the converter does not suit this model, wait for a newer llama.cpp"
+            f"layer {wrong} has {by_layer.get(wrong, 0):,} weights after conversion, "
+            f"{main[wrong]:,} before; the converter does not suit this model, wait for a newer "
+            "llama.cpp"
         )
     plain = sum(main.values())
-    wanted = {"dropped": {plain}, "kept": {plain + mtp}, "either": {plain, plain + mtp}}[layers]
-    wanted |= {number - checkpoint.tied_head for number in wanted}
-    if total not in wanted:
+    totals = {"dropped": {plain}, "kept": {plain + mtp}, "either": {plain, plain + mtp}}[layers]
+    totals |= {number - checkpoint.tied_head for number in totals}
+    if total not in totals:
         raise RefusedError(
-            f"the converted model has {total:,} weights, the checkpoint {max(wanted):,}; the "
+            f"the converted model has {total:,} weights, the checkpoint {max(totals):,}; the "
             "converter does not suit this model, wait for a newer llama.cpp"
         )
 
 
-def _require_layers(checkpoint: CheckpointFolder, made: dict[int, int]) -> None:
+def _require_layers(checkpoint: CheckpointFolder, by_layer: dict[int, int]) -> None:
     layers = checkpoint.text.get("num_hidden_layers")
-    missing = [n for n in range(layers if isinstance(layers, int) else 0) if n not in made]
+    missing = [n for n in range(layers if isinstance(layers, int) else 0) if n not in by_layer]
     if missing:
         raise RefusedError(f"layer {missing[0]} is missing after conversion; wait for a newer one")
 

@@ -50,7 +50,7 @@ def convert_with(
         terms=terms,
     )
     with workplace.narrator.work(f"converting {facts.name}", unit="B") as report:
-        made = convert_checkpoint(
+        converted = convert_checkpoint(
             folder,
             target,
             toolchain=chosen,
@@ -58,8 +58,8 @@ def convert_with(
             options=options,
             report=report,
         )
-    if made.isolation != "cell":
-        workplace.narrator.say(ISOLATED[made.isolation])
-    for note in (*made.notes, *made.lacks):
+    if converted.isolation != "cell":
+        workplace.narrator.say(ISOLATED[converted.isolation])
+    for note in (*converted.notes, *converted.lacks):
         workplace.narrator.say(note)
-    return made
+    return converted

@@ -46,20 +46,20 @@ def known_local(workplace: Workplace, release: Release) -> Local | None:
         return None
     use(workplace.folders.converted(release.repo_id, release.commit))
     done = workplace.ledger.finished(
-        job, "convert", inputs, shape=_Told
+        job, "convert", inputs, shape=_ConversionFacts
     )  # not given back meanwhile
     return _local(release, done) if done is not None and done.files else None
 
 
-def bring(workplace: Workplace, found: Candidate) -> Local:
+def bring(workplace: Workplace, candidate: Candidate) -> Local:
     """Fetch a release, and convert it where it is no GGUF; a second call finds both done.
 
     Raises CapacityError before a download that would not fit, SettingsError when the converter is
     needed and not installed, SourceError for what the small files of a checkpoint rule out.
     """
-    release = found.release
-    if found.checkpoint is not None:
-        return _converted(workplace, found, found.checkpoint)
+    release = candidate.release
+    if candidate.checkpoint is not None:
+        return _converted(workplace, candidate, candidate.checkpoint)
     folder = workplace.folders.sources(release.repo_id, release.commit)
     _fetch(workplace, release, plan_fetch(release), folder, 0)
     model = weights.gguf(release)
@@ -86,24 +86,24 @@ def source_room(workplace: Workplace, sketch: Sketch, release: Release) -> int:
             return 0
     files = weights.checkpoint(release).files
     stored = sum(file.size - bytes_here(here, file) for file in files)
-    left = sum(taken(path) for path in folder.glob(f"*{WORK}/**/*") if path.is_file())
-    return max(stored + sixteen - left, 0)
+    leftover = sum(taken(path) for path in folder.glob(f"*{WORK}/**/*") if path.is_file())
+    return max(stored + sixteen - leftover, 0)
 
 
 # ── what lies here ──────────────────────────────────────────────────────────────────────────
 
 
-def described(workplace: Workplace, local: Local, whole: Built | None = None) -> Model:
+def described(workplace: Workplace, local: Local, known_content: Built | None = None) -> Model:
     """A 16-bit GGUF of this machine, hashed and described.
 
-    Where its content is known as `whole`, its header alone may be here. Raises SourceError when
+    Where `known_content` gives size and hash, its header alone may be here. Raises SourceError when
     it is none, or no mixture of experts.
     """
     path, release = local.path.absolute(), local.release  # a link has the model's name
     with read_of(str(path)):
         header = gguf.read_split(path)
         architecture = architecture_of(header.metadata, header.tensors)
-    content = whole or together(hash_model(workplace, local))
+    content = known_content or together(hash_model(workplace, local))
     source = Source(
         repo_id=release.repo_id if release else None,
         commit=release.commit if release else content.sha256,
@@ -119,29 +119,29 @@ def described(workplace: Workplace, local: Local, whole: Built | None = None) ->
         else names.name_of(release.repo_id.split("/")[1]),
         tensors=header.tensors,
         header_bytes=header.data_offset,
-        architecture=told_too(architecture, local.told),
+        architecture=with_checkpoint(architecture, local.architecture),
         extras=local.extras or {},
         origin=None if release else origin_of(header.metadata, workplace.settings.source),
     )
 
 
-def told_too(counted: Architecture, told: Architecture | None) -> Architecture:
-    """What a GGUF file counts, and what only the checkpoint it was made of tells."""
-    if told is None:
+def with_checkpoint(counted: Architecture, by_checkpoint: Architecture | None) -> Architecture:
+    """An architecture counted from a GGUF file, with the fields that its checkpoint alone has."""
+    if by_checkpoint is None:
         return counted
-    same = len(told.attention) == counted.layers
+    same = len(by_checkpoint.attention) == counted.layers
     return replace(
         counted,
-        attention=told.attention if same else counted.attention,
-        shared_experts=told.shared_experts,
-        dense_leading_layers=told.dense_leading_layers,
-        vision=told.vision,
-        audio=told.audio,
-        parameters_other=told.parameters_other,
-        source_precision=told.source_precision,
-        base_model=told.base_model,
-        base_relation=told.base_relation,
-        lacks=told.lacks,
+        attention=by_checkpoint.attention if same else counted.attention,
+        shared_experts=by_checkpoint.shared_experts,
+        dense_leading_layers=by_checkpoint.dense_leading_layers,
+        vision=by_checkpoint.vision,
+        audio=by_checkpoint.audio,
+        parameters_other=by_checkpoint.parameters_other,
+        source_precision=by_checkpoint.source_precision,
+        base_model=by_checkpoint.base_model,
+        base_relation=by_checkpoint.base_relation,
+        lacks=by_checkpoint.lacks,
     )
 
 
@@ -149,24 +149,24 @@ def told_too(counted: Architecture, told: Architecture | None) -> Architecture:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Told:
-    """What the ledger keeps of a conversion beside its files."""
+class _ConversionFacts:
+    """A conversion's value in the ledger, beside its files."""
 
     architecture: Architecture
     extras: Mapping[str, str]  # paths
 
 
-def _converted(workplace: Workplace, found: Candidate, files: weights.CheckpointFiles) -> Local:
-    release = found.release
+def _converted(workplace: Workplace, candidate: Candidate, files: weights.CheckpointFiles) -> Local:
+    release = candidate.release
     chosen = toolchain.chosen_toolchain(workplace.settings.convert, workplace.folders.toolchain)
     job, inputs = _conversion(workplace, release, chosen)
     folder = workplace.folders.converted(release.repo_id, release.commit)
     use(folder)
     with alone(folder):
-        done = workplace.ledger.finished(job, "convert", inputs, shape=_Told)
+        done = workplace.ledger.finished(job, "convert", inputs, shape=_ConversionFacts)
         if done is None or not done.files:
             _sweep(folder)
-            done = _convert(workplace, found, files, chosen, job, inputs)
+            done = _convert(workplace, candidate, files, chosen, job, inputs)
     return _local(release, done)
 
 
@@ -175,7 +175,7 @@ def _local(release: Release, done: Finished) -> Local:
         path=Path(done.files[0].path),
         release=release,
         extras={name: Path(path) for name, path in done.value["extras"].items()},
-        told=load_record(Architecture, done.value["architecture"]),
+        architecture=load_record(Architecture, done.value["architecture"]),
     )
 
 
@@ -202,33 +202,34 @@ def _sweep(folder: Path) -> None:
 
 def _convert(
     workplace: Workplace,
-    found: Candidate,
-    files: weights.CheckpointFiles,
+    candidate: Candidate,
+    checkpoint: weights.CheckpointFiles,
     chosen: Toolchain,
     job: str,
     inputs: Mapping[str, Any],
 ) -> Finished:
     """Fetch a checkpoint and convert it; what its small files tell is known before its weights."""
-    release, config, sketch = found.release, found.config or {}, found.sketch
+    release, config, sketch = candidate.release, candidate.config or {}, candidate.sketch
     sixteen = sum(tensor.bytes for tensor in sketch.tensors)
     source = workplace.folders.sources(release.repo_id, release.commit)
     _fetch(workplace, release, small_files(release), source, sixteen)
     require_whole(source, config, sketch.architecture.vocabulary)
     _foretell(workplace, source, config, chosen, sketch.architecture)
-    _fetch(workplace, release, plan_fetch(release, files), source, sixteen)
+    _fetch(workplace, release, plan_fetch(release, checkpoint), source, sixteen)
     folder = workplace.folders.converted(release.repo_id, release.commit)
     target = folder / f"{release.repo_id.split('/')[1]}-BF16.gguf"
-    made = convert_with(workplace, source, target, chosen, _facts(workplace, release))
+    converted = convert_with(workplace, source, target, chosen, _facts(workplace, release))
     extras = {}
-    if made.projector:
-        extras["mmproj.gguf"] = made.projector
-    if made.mtp:
-        extras[f"mtp-{sketch.name}.gguf"] = made.mtp
+    if converted.projector:
+        extras["mmproj.gguf"] = converted.projector
+    if converted.mtp:
+        extras[f"mtp-{sketch.name}.gguf"] = converted.mtp
     value = {
-        "architecture": dump(replace(sketch.architecture, lacks=made.lacks)),
+        "architecture": dump(replace(sketch.architecture, lacks=converted.lacks)),
         "extras": {name: str(path) for name, path in extras.items()},
     }
-    return workplace.ledger.record(job, "convert", inputs, [*made.model, *extras.values()], value)
+    files = [*converted.model, *extras.values()]
+    return workplace.ledger.record(job, "convert", inputs, files, value)
 
 
 def _fetch(
@@ -255,8 +256,8 @@ def _foretell(
     model: Architecture,
 ) -> None:
     """Say before the weights are fetched that the vision or audio part cannot be converted."""
-    seen = (model.vision or model.audio) and workplace.settings.convert.projector != "none"
-    reason = lacking_projector(folder, config, chosen) if seen else None
+    has_media = (model.vision or model.audio) and workplace.settings.convert.projector != "none"
+    reason = lacking_projector(folder, config, chosen) if has_media else None
     if reason is not None:
         workplace.narrator.say(without("vision or audio part", reason))
 

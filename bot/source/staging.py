@@ -53,8 +53,8 @@ def stage(
     """
     staged = folder / slug(facts.name)
     staged.mkdir(parents=True)
-    shown = zip(weight_names(len(checkpoint.files)), checkpoint.files, strict=True)
-    for name, file in (*shown, *((own, own) for own in _data_files(checkpoint.folder))):
+    links = zip(weight_names(len(checkpoint.files)), checkpoint.files, strict=True)
+    for name, file in (*links, *((own, own) for own in _data_files(checkpoint.folder))):
         if name not in _REWRITTEN:
             _show((checkpoint.folder / file).resolve(), staged / name)
     _write_json(staged / "config.json", _config(checkpoint.config, without_mtp=without_mtp))
@@ -70,16 +70,16 @@ def stage(
     return staged
 
 
-def _show(source: Path, shown: Path) -> None:
+def _show(source: Path, link: Path) -> None:
     """Link a file; one of JSON with a byte order mark, which Python's json refuses, without it."""
     marked = False
-    if shown.suffix == ".json":
+    if link.suffix == ".json":
         with source.open("rb") as file:
             marked = file.read(3) == b"\xef\xbb\xbf"
     if marked:
-        shown.write_bytes(source.read_bytes()[3:])
+        link.write_bytes(source.read_bytes()[3:])
     else:
-        shown.symlink_to(source)
+        link.symlink_to(source)
 
 
 def write_metadata(path: Path, facts: ConvertFacts) -> None:
@@ -123,8 +123,8 @@ def _data_files(folder: Path) -> list[str]:
 
 def _card(facts: ConvertFacts) -> str:
     """A model card of our own: the converter takes a licence from nowhere else."""
-    given = {"license": facts.license, "language": facts.languages, "tags": facts.tags}
-    front = {key: value for key, value in given.items() if value}
+    fields = {"license": facts.license, "language": facts.languages, "tags": facts.tags}
+    front = {key: value for key, value in fields.items() if value}
     return f"---\n{json.dumps(front)}\n---\n"  # JSON is YAML
 
 

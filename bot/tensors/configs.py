@@ -132,8 +132,8 @@ def number(
 ) -> int | None:
     """The first positive count under any of `keys`, else 0 where one says 0, else None."""
     layers = None if keys is LAYER_KEYS else number(scopes, LAYER_KEYS, MOST_LAYERS)
-    found = [integer(scope.get(key), most, layers) for scope in scopes for key in keys]
-    return next((value for value in found if value), 0 if 0 in found else None)
+    counts = [integer(scope.get(key), most, layers) for scope in scopes for key in keys]
+    return next((value for value in counts if value), 0 if 0 in counts else None)
 
 
 def differing_experts(scopes: Sequence[Mapping[str, Any]]) -> tuple[int, int] | None:
@@ -146,13 +146,13 @@ def differing_experts(scopes: Sequence[Mapping[str, Any]]) -> tuple[int, int] | 
         lists = [scope.get(key) for key in EXPERT_KEYS]
         parts = (value for value in scope.values() if isinstance(value, list))
         lists += [[_experts_of(part) for part in value[:LONGEST_LIST]] for value in parts]
-        for found in lists:
-            if isinstance(found, list) and 2 < len(found) <= LONGEST_LIST:
-                plain = (count for count in found if not isinstance(count, list))
-                counts = {integer(count, MOST_EXPERTS) for count in plain} - {None, 0, 1}
-                told = sorted(count for count in counts if count is not None)
-                if len(told) > 1:
-                    return told[0], told[-1]
+        for layer_list in lists:
+            if isinstance(layer_list, list) and 2 < len(layer_list) <= LONGEST_LIST:
+                layer_counts = (count for count in layer_list if not isinstance(count, list))
+                counts = {integer(count, MOST_EXPERTS) for count in layer_counts} - {None, 0, 1}
+                ordered = sorted(count for count in counts if count is not None)
+                if len(ordered) > 1:
+                    return ordered[0], ordered[-1]
     return None
 
 
@@ -175,8 +175,8 @@ def layer_count(scopes: Sequence[Mapping[str, Any]]) -> int | None:
     if count is not None:
         return count
     lists = (scope.get(key) for scope in scopes for key in LAYER_LISTS)
-    found = next((value for value in lists if isinstance(value, str | list) and value), ())
-    return len(found) if 0 < len(found) <= LONGEST_LIST else None
+    layer_list = next((value for value in lists if isinstance(value, str | list) and value), ())
+    return len(layer_list) if 0 < len(layer_list) <= LONGEST_LIST else None
 
 
 def shared_experts(scopes: Sequence[Mapping[str, Any]]) -> int:
@@ -202,8 +202,8 @@ def converter_name(config: Mapping[str, Any]) -> str | None:
     outer = next(iter(config_names(config.get("architectures"))), None)
     parts = (scope.get("architectures") for scope in scopes_of(config) if scope is not config)
     inner = next((name for part in parts for name in config_names(part)), None)
-    found = outer if outer in OUTER_NAME_WINS or inner is None else inner
-    return SPELLINGS.get(found, found) if found else None
+    architecture = outer if outer in OUTER_NAME_WINS or inner is None else inner
+    return SPELLINGS.get(architecture, architecture) if architecture else None
 
 
 def quant_method(config: Mapping[str, Any]) -> str | None:

@@ -1,6 +1,7 @@
-"""What a tensor is for, read off its name, and what llama.cpp does with it by its shape.
+"""A tensor's role by its name, and what llama.cpp does with it by its shape.
 
-Names are those of LLM_TENSOR_NAMES in llama.cpp's src/llama-arch.cpp.
+The one table of roles: planning, prediction and importance matrices ask here. Names are those of
+LLM_TENSOR_NAMES in llama.cpp's src/llama-arch.cpp.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from bot.errors import SourceError
 from bot.records.model import Tensor
 from bot.tensors.sizes import BLOCKS
 
+ROUTED, SHARED = "routed expert", "shared expert"
+
 # One row a role; a name must match exactly one. Biases, scales and other small things are kept.
 TABLE: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("routed expert", (r"ffn_(gate|up|down|gate_up)_(exps|chexps)\.weight",)),
-    ("shared expert", (r"ffn_(gate|up|down|gate_up)_shexp\.weight",)),
+    (ROUTED, (r"ffn_(gate|up|down|gate_up)_(exps|chexps)\.weight",)),
+    (SHARED, (r"ffn_(gate|up|down|gate_up)_shexp\.weight",)),
     (
         "router",
         (
@@ -65,9 +68,7 @@ TABLE: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 # norms, MTP and what is kept stand in layers and outside of them; these do not
 _OUTSIDE_LAYERS = frozenset({"embedding", "output"})
-_IN_LAYERS = frozenset(
-    {"routed expert", "shared expert", "router", "attention", "linear attention", "dense"}
-)
+_IN_LAYERS = frozenset({ROUTED, SHARED, "router", "attention", "linear attention", "dense"})
 
 _ROLES = tuple((role, re.compile("|".join(parts))) for role, parts in TABLE)
 _BLOCK = re.compile(r"blk\.(\d{1,5})\.(.+)")
@@ -110,17 +111,27 @@ def layer_of(name: str) -> int | None:
 
 def role_of(name: str) -> str:
     """A tensor's role. Raises SourceError naming a tensor without exactly one."""
-    match = _BLOCK.fullmatch(name)
-    own = match[2] if match else name
-    elsewhere = _OUTSIDE_LAYERS if match else _IN_LAYERS
-    found = [r for r, pattern in _ROLES if r not in elsewhere and pattern.fullmatch(own)]
-    if len(found) != 1:
-        what = f"has the roles {', '.join(found)}" if found else "has no role"
+    roles = _roles_of(name)
+    if len(roles) != 1:
+        what = f"has the roles {', '.join(roles)}" if roles else "has no role"
         raise SourceError(
             f"tensor {name[:120]!r} {what}; this model needs a rule of its own in "
             "bot/tensors/roles.py"
         )
-    return found[0]
+    return roles[0]
+
+
+def has_role(name: str, role: str | None = None) -> bool:
+    """Whether a tensor has exactly one role, and where `role` is given, this one."""
+    roles = _roles_of(name)
+    return len(roles) == 1 and role in (None, roles[0])
+
+
+def _roles_of(name: str) -> list[str]:
+    match = _BLOCK.fullmatch(name)
+    inner_name = match[2] if match else name
+    misplaced = _OUTSIDE_LAYERS if match else _IN_LAYERS
+    return [r for r, pattern in _ROLES if r not in misplaced and pattern.fullmatch(inner_name)]
 
 
 def allows_quantization(tensor: Tensor, family: str) -> bool:
@@ -136,10 +147,10 @@ def allows_quantization(tensor: Tensor, family: str) -> bool:
     return not any(part in name for part in _NEVER)
 
 
-def stored_type(wanted: str, tensor: Tensor) -> str:
-    """The type a tensor is stored in when `wanted` is asked for (tensor_type_fallback)."""
+def stored_type(kind: str, tensor: Tensor) -> str:
+    """The type a tensor is stored in when `kind` is asked for (tensor_type_fallback)."""
     row = tensor.shape[0]
-    if row % BLOCKS[wanted][0] == 0:
-        return wanted
-    instead = _FALLBACK.get(wanted, wanted)
-    return instead if row % BLOCKS[instead][0] == 0 else "F16"
+    if row % BLOCKS[kind][0] == 0:
+        return kind
+    fallback = _FALLBACK.get(kind, kind)
+    return fallback if row % BLOCKS[fallback][0] == 0 else "F16"

@@ -1,4 +1,4 @@
-"""How many bytes a tensor takes in each type, and a file."""
+"""Bytes of a tensor in each type of ggml, and of a GGUF file."""
 
 from __future__ import annotations
 

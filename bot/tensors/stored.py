@@ -1,4 +1,4 @@
-"""What the tensors of a checkpoint are: the one table of parts, weights, scales and helpers.
+"""Tensors of a checkpoint: the one table of parts, weights, scales and helpers.
 
 Plan, prediction and the check after conversion all ask here. Names are the makers' own; parts
 follow filter_tensors of llama.cpp's conversion/base.py and of its families. Packed weights are
@@ -101,18 +101,18 @@ class Content:
         own = [tensor for tensor in self.tensors if tensor.part in parts]
         if not all(tensor.exact for tensor in own):
             return None
-        found = Counter[int]()
+        weights = Counter[int]()
         for tensor in own:
-            found[-1 if tensor.layer is None else tensor.layer] += tensor.weights
-        return dict(found)
+            weights[-1 if tensor.layer is None else tensor.layer] += tensor.weights
+        return dict(weights)
 
     @property
     def precision(self) -> str:
         """How most of the text decoder's weights are stored."""
-        found = Counter[str]()
+        weights = Counter[str]()
         for tensor in self.main:
-            found[tensor.precision] += tensor.weights
-        return found.most_common(1)[0][0] if found else ""
+            weights[tensor.precision] += tensor.weights
+        return weights.most_common(1)[0][0] if weights else ""
 
     @property
     def mtp_layers(self) -> int:
@@ -126,8 +126,8 @@ def read_content(config: Mapping[str, Any], tensors: Sequence[HeaderTensor]) -> 
     """What the tensors of a checkpoint are, by their names and the layers its config counts."""
     layers = layer_count(tuple(scopes_of(config)))
     packing = _Packing.of(config, tensors)
-    found = (_stored(tensor, packing, layers) for tensor in tensors)
-    return Content(layers=layers, tensors=tuple(tensor for tensor in found if tensor is not None))
+    parts = (_stored(tensor, packing, layers) for tensor in tensors)
+    return Content(layers=layers, tensors=tuple(tensor for tensor in parts if tensor is not None))
 
 
 def expert_of(name: str) -> int | None:
@@ -158,10 +158,10 @@ def parts_by_file(
 ) -> dict[str, tuple[Part, ...]]:
     """What each file of an index holds: tensor → file becomes file → parts, in order of names."""
     layers = layer_count(tuple(scopes_of(config)))
-    found: dict[str, set[Part]] = {}
+    parts: dict[str, set[Part]] = {}
     for name, file in weight_map.items():
-        found.setdefault(file, set()).add(part_of(name, layers))
-    return {file: tuple(sorted(found[file])) for file in sorted(found)}
+        parts.setdefault(file, set()).add(part_of(name, layers))
+    return {file: tuple(sorted(parts[file])) for file in sorted(parts)}
 
 
 def _stored(tensor: HeaderTensor, packing: _Packing, layers: int | None) -> StoredPart | None:
@@ -296,6 +296,6 @@ def _bits(config: Mapping[str, Any]) -> int:
 
 def dropped_parts(mtp: str, projector: str) -> frozenset[Part]:
     """Parts of a checkpoint that are not converted: they may be missing."""
-    ahead: tuple[Part, ...] = ("mtp",) if mtp == "drop" else ()
-    seen: tuple[Part, ...] = ("vision", "audio") if projector == "none" else ()
-    return frozenset({*ahead, *seen})
+    prediction: tuple[Part, ...] = ("mtp",) if mtp == "drop" else ()
+    media: tuple[Part, ...] = ("vision", "audio") if projector == "none" else ()
+    return frozenset({*prediction, *media})

@@ -40,7 +40,7 @@ _SAME_AGAIN = 0.9  # a lone file of this share of all shards together holds them
 def gguf(release: Release) -> tuple[RepoFile, ...]:
     """The GGUF that a build starts from: one file, or all its shards in order; () without any.
 
-    What headers told goes before what names say. BF16 goes before F16 and F32, then the largest,
+    What a header says goes before what names say. BF16 goes before F16 and F32, then the largest,
     then a single file before shards. A name that tells no type is believed last, and not at all
     beside a checkpoint.
     """
@@ -64,17 +64,17 @@ def in_doubt(release: Release) -> RepoFile | None:
 def with_storage(release: Release, file: RepoFile, stored: str) -> Release:
     """The release, with what the header of a file says of it and of the shards beside it."""
     same = next((files for files in _grouped(release.files) if file in files), (file,))
-    files = (replace(one, stored=stored) if one in same else one for one in release.files)
+    files = (replace(f, stored=stored) if f in same else f for f in release.files)
     return replace(release, files=tuple(files))
 
 
 def gguf_storage(tensors: Iterable[Tensor]) -> str | None:
     """The type of most matrices of a GGUF file; the first one below 16 bits where there is any."""
-    found = Counter[str]()
+    parameters = Counter[str]()
     for tensor in tensors:
         if len(tensor.shape) > 1:
-            found[tensor.type] += tensor.parameters
-    kinds = [kind for kind, _ in found.most_common() if not INTEGER.fullmatch(kind)]
+            parameters[tensor.type] += tensor.parameters
+    kinds = [kind for kind, _ in parameters.most_common() if not INTEGER.fullmatch(kind)]
     below = [kind for kind in kinds if kind not in SIXTEEN_BIT]
     return next(iter(below or kinds), None)
 
@@ -88,7 +88,7 @@ def ggufs(release: Release) -> list[RepoFile]:
 
 def projector(release: Release, model: RepoFile) -> RepoFile | None:
     """The vision or audio part for a GGUF `model`: beside it or in the root, F16 before BF16."""
-    found = [
+    projectors = [
         file
         for file in _of_kind(release, ".gguf")
         if "mmproj" in _name(file).lower()
@@ -98,11 +98,11 @@ def projector(release: Release, model: RepoFile) -> RepoFile | None:
     order = ("f16", "bf16")
 
     def rank(file: RepoFile) -> tuple[int, str]:
-        named = _SIXTEEN_BIT.search(_name(file))
-        kind = named[1].lower().replace("fp", "f") if named else ""
+        match = _SIXTEEN_BIT.search(_name(file))
+        kind = match[1].lower().replace("fp", "f") if match else ""
         return (order.index(kind) if kind in order else len(order), file.path)
 
-    return min(found, key=rank, default=None)
+    return min(projectors, key=rank, default=None)
 
 
 # ── safetensors ─────────────────────────────────────────────────────────────────────────────
@@ -120,7 +120,7 @@ class CheckpointFiles:
     files: tuple[RepoFile, ...]
     missing: tuple[str, ...] = ()  # names of files that belong to it and are needed
     left_out: tuple[str, ...] = ()  # names of absent files of parts that are not converted
-    others: bool = False  # there are safetensors files, but none that is the model's
+    misnamed: bool = False  # there are safetensors files, but none that is the model's
 
     @property
     def whole(self) -> bool:
@@ -134,7 +134,7 @@ class CheckpointFiles:
             return f"lacks {count} of its safetensors files, the first is {first}"
         if self.files:
             return None
-        if self.others:
+        if self.misnamed:
             return "has no safetensors files called model*, which are what llama.cpp reads"
         return "has no safetensors files"
 
@@ -153,21 +153,21 @@ def checkpoint(
     whole set of shards, rather than a single file of the same content or a variant in another
     precision. Where there is an index that was not read, this is a guess by names.
     """
-    there = {file.path: file for file in _of_kind(release, ".safetensors")}
-    root = [file for name, file in sorted(there.items()) if _folder(file) == "."]
+    by_name = {file.path: file for file in _of_kind(release, ".safetensors")}
+    root = [file for name, file in sorted(by_name.items()) if _folder(file) == "."]
     if index is not None:
-        absent = [name for name in index if name not in there]
-        spared = {name for name in absent if set(index[name]) <= {*dropped, "none"}}
+        absent = [name for name in index if name not in by_name]
+        dropped_files = {name for name in absent if set(index[name]) <= {*dropped, "none"}}
         return CheckpointFiles(
-            files=tuple(there[name] for name in sorted(index) if name in there),
-            missing=tuple(sorted(set(absent) - spared)),
-            left_out=tuple(sorted(spared)),
-            others=bool(root),
+            files=tuple(by_name[name] for name in sorted(index) if name in by_name),
+            missing=tuple(sorted(set(absent) - dropped_files)),
+            left_out=tuple(sorted(dropped_files)),
+            misnamed=bool(root),
         )
     unread = needs_index(release)
-    own = [f for f in root if unread or f.path.startswith("model")]
-    chosen = list(_each_once(_one_set(_no_copies(own))))
-    return CheckpointFiles(files=tuple(chosen), missing=_absent(chosen), others=bool(root))
+    candidates = [f for f in root if unread or f.path.startswith("model")]
+    chosen = list(_each_once(_one_set(_no_copies(candidates))))
+    return CheckpointFiles(files=tuple(chosen), missing=_absent(chosen), misnamed=bool(root))
 
 
 def needs_index(release: Release) -> bool:
@@ -191,8 +191,8 @@ def _one_set(files: list[RepoFile]) -> list[RepoFile]:
     for group in _grouped(files):
         if _total(group[0]):
             sets.setdefault(_SHARD.sub("", group[0].path), []).append(group)
-    kept = {file.path for groups in sets.values() for group in _wholest(groups) for file in group}
-    return [file for file in files if not _total(file) or file.path in kept]
+    chosen = {file.path for groups in sets.values() for group in _wholest(groups) for file in group}
+    return [file for file in files if not _total(file) or file.path in chosen]
 
 
 def _wholest(groups: list[tuple[RepoFile, ...]]) -> list[tuple[RepoFile, ...]]:
@@ -211,8 +211,8 @@ def _absent(files: Iterable[RepoFile]) -> tuple[str, ...]:
 
 
 def _numbers_absent(group: tuple[RepoFile, ...], count: int) -> list[int]:
-    there = {int(match[1]) for file in group if (match := _SHARD.search(file.path))}
-    return sorted(set(range(1, count + 1)) - there)
+    present = {int(match[1]) for file in group if (match := _SHARD.search(file.path))}
+    return sorted(set(range(1, count + 1)) - present)
 
 
 def gguf_models(release: Release) -> list[tuple[RepoFile, ...]]:
@@ -228,11 +228,11 @@ def named(release: Release, pattern: str) -> list[tuple[RepoFile, ...]]:
     word = rf"(?<![A-Za-z0-9]){re.escape(pattern)}"
     end = re.compile(rf"{word}(-\d{{5}}-of-\d{{5}})?\.gguf$", re.IGNORECASE)
     inside = re.compile(rf"{word}(?![A-Za-z0-9_])", re.IGNORECASE)
-    found = [files for files in gguf_models(release) if end.search(_name(files[0]))]
-    if len(found) > 1:  # Q4_K_XL also ends UD-Q4_K_XL: the plainest name is meant
-        shortest = min(len(_name(files[0])) for files in found)
-        found = [files for files in found if len(_name(files[0])) == shortest]
-    return found or [files for files in gguf_models(release) if inside.search(_name(files[0]))]
+    models = [files for files in gguf_models(release) if end.search(_name(files[0]))]
+    if len(models) > 1:  # Q4_K_XL also ends UD-Q4_K_XL: the plainest name is meant
+        shortest = min(len(_name(files[0])) for files in models)
+        models = [files for files in models if len(_name(files[0])) == shortest]
+    return models or [files for files in gguf_models(release) if inside.search(_name(files[0]))]
 
 
 def has_pickles(release: Release) -> bool:
@@ -296,16 +296,17 @@ def _type(release: Release, file: RepoFile) -> str:
     """BF16, F16 or F32; "quantized"; "" where nothing tells. A model's own name tells nothing."""
     if file.stored is not None:
         return file.stored if file.stored in SIXTEEN_BIT else "quantized"
-    own = release.repo_id.rpartition("/")[2]
-    own = re.sub(r"[-_.]gguf$", "", own, flags=re.IGNORECASE).casefold()
+    model_name = release.repo_id.rpartition("/")[2]
+    model_name = re.sub(r"[-_.]gguf$", "", model_name, flags=re.IGNORECASE).casefold()
     name = _name(file)
-    told = name[len(own) :] if own and name.casefold().startswith(own) else name
+    is_named_so = bool(model_name) and name.casefold().startswith(model_name)
+    file_words = name[len(model_name) :] if is_named_so else name
     folder = "" if _folder(file) == "." else _folder(file)
-    for words in (told, folder):
+    for words in (file_words, folder):
         if _QUANTIZED.search(words):
             return "quantized"
-        if found := _SIXTEEN_BIT.search(words):
-            return found[1].upper().replace("FP", "F")
+        if match := _SIXTEEN_BIT.search(words):
+            return match[1].upper().replace("FP", "F")
     return ""
 
 

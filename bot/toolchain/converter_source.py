@@ -1,4 +1,4 @@
-"""What llama.cpp's converter can do, read from its source: nothing is imported or run."""
+"""Architectures and switches of llama.cpp's converter, read from its source; none of it runs."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ def maps(tree: Path) -> dict[str, dict[str, str]]:
     Raises BuildError when `tree` is not a llama.cpp source tree with such maps.
     """
     path = tree / "conversion" / "__init__.py"
-    found: dict[str, dict[str, str]] = {}
+    model_maps: dict[str, dict[str, str]] = {}
     for node in _parse(path).body:
         match node:
             case ast.AnnAssign(target=ast.Name(id=name), value=ast.Dict() as value):
                 if name in MAPS:
-                    found[name] = ast.literal_eval(value)
+                    model_maps[name] = ast.literal_eval(value)
             case _:
                 continue
-    if len(found) != len(MAPS):
+    if len(model_maps) != len(MAPS):
         raise BuildError(f"{path} lacks the maps of architectures; name another convert.llama_cpp")
-    return found
+    return model_maps
 
 
 def source_has_mtp_switch(tree: Path, architecture: str) -> bool:
@@ -84,23 +84,24 @@ def _origins(parsed: ast.Module) -> dict[str, tuple[str, str]]:
     }
 
 
-def _attribute(tree: Path, module: str, name: str, wanted: str) -> object:
+def _attribute(tree: Path, module: str, name: str, attribute: str) -> object:
     """A constant class attribute, looked up in the class, then in its bases; None if nowhere."""
     parsed = _parse(tree / "conversion" / f"{module}.py")
     origins = _origins(parsed)
     classes = {node.name: node for node in parsed.body if isinstance(node, ast.ClassDef)}
     if name not in classes:
         origin = origins.get(name)
-        return _attribute(tree, *origin, wanted) if origin else None
+        return _attribute(tree, *origin, attribute) if origin else None
     for node in classes[name].body:
         targets = node.targets if isinstance(node, ast.Assign) else []
         targets = [node.target] if isinstance(node, ast.AnnAssign) else targets
         value = getattr(node, "value", None)
-        if any(isinstance(t, ast.Name) and t.id == wanted for t in targets) and value is not None:
+        names = {target.id for target in targets if isinstance(target, ast.Name)}
+        if attribute in names and value is not None:
             return value.value if isinstance(value, ast.Constant) else None
     for base in classes[name].bases:
         if isinstance(base, ast.Name):
-            value = _attribute(tree, module, base.id, wanted)
+            value = _attribute(tree, module, base.id, attribute)
             if value is not None:
                 return value
     return None
@@ -115,21 +116,22 @@ def preprocessor_needs(tree: Path, architecture: str) -> frozenset[str]:
     module = maps(tree)["MMPROJ_MODEL_MAP"].get(architecture)
     if module is None:
         return frozenset()
-    own = [
+    class_names = [
         node.name
         for node in _parse(tree / "conversion" / f"{module}.py").body
         if isinstance(node, ast.ClassDef)
         and architecture in _registered(node)
         and _descends(tree, module, node.name, "MmprojModel")
     ]
-    classes = [one for name in own[:1] for one in _line(tree, module, name)]
-    sees = any(_attribute(tree, module, name, "has_vision_encoder") is not False for name in own)
-    wants = {"image_mean", "image_std"} if sees and own else set[str]()
-    fills = set[str]()
-    for node in (one for one in classes if one.name != "MmprojModel"):
-        wants |= _read_always(node)
-        fills |= _filled_in(node)
-    return frozenset(wants - fills)
+    encoders = (_attribute(tree, module, name, "has_vision_encoder") for name in class_names)
+    needed, filled = set[str](), set[str]()
+    if any(encoder is not False for encoder in encoders):
+        needed |= {"image_mean", "image_std"}
+    for node in _line(tree, module, class_names[0]) if class_names else []:
+        if node.name != "MmprojModel":
+            needed |= _read_always(node)
+            filled |= _filled_in(node)
+    return frozenset(needed - filled)
 
 
 def _line(tree: Path, module: str, name: str) -> list[ast.ClassDef]:
@@ -140,7 +142,7 @@ def _line(tree: Path, module: str, name: str) -> list[ast.ClassDef]:
         origin = _origins(parsed).get(name)
         return _line(tree, *origin) if origin else []
     bases = [base.id for base in node.bases if isinstance(base, ast.Name)]
-    return [node, *(one for base in bases for one in _line(tree, module, base))]
+    return [node, *(ancestor for base in bases for ancestor in _line(tree, module, base))]
 
 
 def _descends(tree: Path, module: str, name: str, ancestor: str) -> bool:
@@ -167,27 +169,27 @@ def _read_always(node: ast.ClassDef) -> set[str]:
         and isinstance(part.ctx, ast.Load)
         and _is_config(part.value)
         and isinstance(part.slice, ast.Constant)
-        and not any(isinstance(one, ast.IfExp) for one in ast.walk(statement))
+        and not any(isinstance(expression, ast.IfExp) for expression in ast.walk(statement))
     }
 
 
 def _filled_in(node: ast.ClassDef) -> set[str]:
     """Keys that a class's methods put into the config."""
-    found = set[str]()
+    config_keys = set[str]()
     for part in ast.walk(node):
         match part:
             case ast.Subscript(value=value, slice=ast.Constant(value=str(key)), ctx=ast.Store()):
-                found |= {key} if _is_config(value) else set()
+                config_keys |= {key} if _is_config(value) else set()
             case ast.Call(
                 func=ast.Attribute(value=value, attr="setdefault"),
                 args=[ast.Constant(value=key), *_],
             ):
-                found |= {str(key)} if _is_config(value) else set()
+                config_keys |= {str(key)} if _is_config(value) else set()
             case ast.Assign(targets=[target], value=ast.Dict(keys=keys)) if _is_config(target):
-                found |= {str(key.value) for key in keys if isinstance(key, ast.Constant)}
+                config_keys |= {str(key.value) for key in keys if isinstance(key, ast.Constant)}
             case _:
                 continue
-    return found
+    return config_keys
 
 
 def _is_config(node: ast.expr) -> bool:

@@ -26,10 +26,10 @@ _ENTRY = re.compile(
 def lock_entries() -> dict[str, str]:
     """Each package's lines. Raises BuildError where a line of the lock is none of a package's."""
     text = LOCK.read_text(encoding="utf-8")
-    found = {entry[1]: entry[0] for entry in _ENTRY.finditer(text)}
-    if "".join(found.values()) != text:
+    entries = {entry[1]: entry[0] for entry in _ENTRY.finditer(text)}
+    if "".join(entries.values()) != text:
         raise BuildError(f"{LOCK} is damaged; install apex-bot again")
-    return found
+    return entries
 
 
 def whole_lock() -> str:
@@ -39,8 +39,8 @@ def whole_lock() -> str:
 
 def everywhere() -> str:
     """What every system needs but torch itself."""
-    others = (entry for name, entry in lock_entries().items() if name != "torch")
-    return "".join(entry for entry in others if " ; " not in entry)
+    entries = [entry for name, entry in lock_entries().items() if name != "torch"]
+    return "".join(entry for entry in entries if " ; " not in entry)
 
 
 def without_cuda() -> str:

@@ -68,9 +68,9 @@ def installed(root: Path) -> Toolchain | None:
         stamp = json.loads((folder / _STAMP).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    found = _at(folder)
-    whole = found.converter.is_file() and found.python.exists()
-    return found if whole and stamp == _stamp() else None
+    toolchain = _at(folder)
+    is_whole = toolchain.converter.is_file() and toolchain.python.exists()
+    return toolchain if is_whole and stamp == _stamp() else None
 
 
 def present(settings: ConvertSettings, root: Path) -> Toolchain | None:
@@ -102,21 +102,21 @@ def install_toolchain(root: Path, *, report: Say) -> Toolchain:
     Raises BusyError while another process installs there, BuildError when pip fails or the source
     distribution is not the known one, CapacityError without room.
     """
-    if found := _already(root, report):  # nobody has to wait for somebody who only looks
-        return found
+    if toolchain := _already(root, report):  # nobody has to wait for somebody who only looks
+        return toolchain
     with _locked(root):
-        if found := _already(root, report):
-            return found
-        known = _known_sdist()
+        if toolchain := _already(root, report):
+            return toolchain
+        sdist_hash = _known_sdist()
         require_free(root, _ROOM, 0)
         folder = toolchain_folder(root)
         partial = folder.with_name(f"{folder.name}.partial")
-        for left in (partial, folder):
-            shutil.rmtree(left, ignore_errors=True)
+        for leftover in (partial, folder):
+            shutil.rmtree(leftover, ignore_errors=True)
         partial.mkdir(parents=True)
         try:
             _install_packages(partial, report)
-            _fetch(partial, known, report)
+            _fetch(partial, sdist_hash, report)
             write_text(partial / _STAMP, json.dumps(_stamp(), indent=2) + "\n")
             partial.rename(folder)
         finally:
@@ -126,10 +126,11 @@ def install_toolchain(root: Path, *, report: Say) -> Toolchain:
 
 
 def _already(root: Path, report: Say) -> Toolchain | None:
-    found = installed(root)
-    if found is not None:
-        report(f"the converter of {found.version} is installed in {toolchain_folder(root)} already")
-    return found
+    toolchain = installed(root)
+    if toolchain is not None:
+        folder = toolchain_folder(root)
+        report(f"the converter of {toolchain.version} is installed in {folder} already")
+    return toolchain
 
 
 def supported(toolchain: Toolchain) -> tuple[frozenset[str], frozenset[str]]:
@@ -190,30 +191,31 @@ def commit_of(tree: Path) -> str:
 def _known_sdist() -> str:
     """The hash of this runtime's source distribution; asked before anything is installed."""
     version = _runtime()
-    known = SDISTS.get(version)
-    if known is None:
+    sdist_hash = SDISTS.get(version)
+    if sdist_hash is None:
         raise BuildError(
             f"the source distribution of llama-cpp-python {version} is not known; "
             f"install {', '.join(SDISTS)} or name a checkout as convert.llama_cpp"
         )
-    return known
+    return sdist_hash
 
 
-def _fetch(folder: Path, known: str, report: Say) -> None:
-    """The converter's files out of the source distribution, whose sha256 has to be `known`."""
+def _fetch(folder: Path, sdist_hash: str, report: Say) -> None:
+    """The converter's files out of the source distribution, whose sha256 has to be `sdist_hash`."""
     version = _runtime()
     report(f"fetching the source distribution of llama-cpp-python {version} (76 MB) …")
     downloads = folder / "download"
     downloads.mkdir()
-    wanted = downloads / "requirements.txt"
+    requirements = downloads / "requirements.txt"
     # pip runs a source distribution's own code to learn its metadata: only after the hash matched,
     # and with the build tools of the environment, whose hashes matched, too
-    wanted.write_text(f"llama-cpp-python=={version} --hash=sha256:{known}\n", encoding="utf-8")
+    line = f"llama-cpp-python=={version} --hash=sha256:{sdist_hash}\n"
+    requirements.write_text(line, encoding="utf-8")
     arguments = ("--no-deps", "--no-binary", "llama-cpp-python", "--no-build-isolation")
-    given = ("--require-hashes", "-d", str(downloads), "-r", str(wanted))
-    _pip(folder, *_inside(folder), "download", *arguments, *given)
+    files = ("--require-hashes", "-d", str(downloads), "-r", str(requirements))
+    _pip(folder, *_inside(folder), "download", *arguments, *files)
     archive = next(downloads.glob("*.tar.gz"), None)
-    if archive is None or sha256(archive) != known:
+    if archive is None or sha256(archive) != sdist_hash:
         raise BuildError("pip brought another source distribution than asked for; run it again")
     unpack_source(archive, folder / "llama.cpp")
     shutil.rmtree(downloads)
@@ -264,10 +266,10 @@ def install_locked(folder: Path, requirements: str) -> None:
 
     Raises BuildError, with nothing installed, where one is not to be had or is another.
     """
-    wanted = folder / "requirements.txt"
-    wanted.write_text(requirements, encoding="utf-8")
+    requirements_file = folder / "requirements.txt"
+    requirements_file.write_text(requirements, encoding="utf-8")
     strict = ("--require-hashes", "--no-deps", "--only-binary", ":all:")
-    _pip(folder, *_inside(folder), "install", *strict, "-r", str(wanted))
+    _pip(folder, *_inside(folder), "install", *strict, "-r", str(requirements_file))
 
 
 def _inside(folder: Path) -> tuple[str, str]:

@@ -372,7 +372,7 @@ class Watcher:
         """The decision that facts, memory and policy lead to; asks nobody."""
         settled = ruled_out(facts, self._watch.owners)
         early = settled or rules.refused_by_rules(
-            facts.seen, facts.listed, self._policy, memory.ignored
+            facts.known_release, facts.listed, self._policy, memory.ignored
         )
         if early:
             return early
