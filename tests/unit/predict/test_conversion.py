@@ -13,14 +13,15 @@ from typing import Any
 import pytest
 
 from bot.clients.files import gguf
+from bot.clients.files.gguf import tensor_names
 from bot.clients.files.shards import local_release, local_safetensors
 from bot.errors import SourceError
 from bot.plan.profiles import load_profiles
 from bot.plan.recipe import asked_types, file_type, make_recipes
 from bot.predict.architecture import architecture_of
-from bot.predict.header_size import header_bytes, usual_text
+from bot.predict.conversion import predict
 from bot.predict.preview import Preview, preview
-from bot.records.model import HeaderTensor, Tensor
+from bot.records.model import HeaderTensor
 from bot.records.recipes import Recipe
 from bot.records.releases import Release, RepoFile
 from bot.settings.sections import data_folder
@@ -34,6 +35,7 @@ from tests import checkpoints, headers
 from tests.checkpoints import FAMILIES
 from tests.headers import MODELS, H, Model
 from tests.oracle import quantize_recipe
+from tests.tensor_names import NAMES, model
 
 DATA = Path(__file__).resolve().parents[3].parent / "shared" / "data"
 TINY = DATA / "models" / "tiny-moe"
@@ -387,73 +389,20 @@ def test_published_sizes_within_half_a_percent(
     assert abs(size / GIB / published - 1) < 0.005
 
 
-# ── the header ──────────────────────────────────────────────────────────────────────────────
+# ── names ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def vocabulary_bytes(count: int, **files: int) -> int:
-    listed = tuple(RepoFile(path=n.replace("_", "."), size=size) for n, size in files.items())
-    return header_bytes((), 0, count, replace(RELEASE, files=listed))
+@pytest.mark.parametrize("family", NAMES)
+def test_every_name_of_a_family_is_known(family: str) -> None:
+    config, tensors = model(family)
+    content = read_content(config, tensors)
+    found = predict(config, content)
+    assert (found.family, found.guessed) == (family, ())
+    assert sum(tensor.parameters for tensor in found.tensors) == content.weights("main")
 
 
-def test_tensor_descriptions_are_exact() -> None:
-    tensor = Tensor(name="blk.0.ffn_up_exps.weight", shape=(256, 256, 6), type="BF16", bytes=1)
-    many = header_bytes([tensor] * 32, 0, 0, RELEASE) - header_bytes((), 0, 0, RELEASE)
-    assert many == 32 * (8 + len(tensor.name) + 4 + 3 * 8 + 4 + 8)
-
-
-@pytest.mark.parametrize(
-    ("count", "size", "real"),
-    [
-        # tokenizer.json as published, and llama.cpp's own models/ggml-vocab-*.gguf of it
-        (151_936, 7_028_015, 5_928_681),  # Qwen2
-        (50_257, 1_355_256, 1_766_807),  # GPT-2, in one line
-        (102_400, 4_612_394, 3_970_167),  # DeepSeek-LLM
-    ],
-)
-def test_vocabularies_within_a_few_percent(count: int, size: int, real: int) -> None:
-    assert abs(vocabulary_bytes(count, tokenizer_json=size) / real - 1) < 0.03
-
-
-def test_the_same_vocabulary_in_any_layout_of_json_is_the_same_size() -> None:
-    count, text = 50_000, round(usual_text(50_000))
-    tokens = {f"{'t' * (text - 5)}{i:05d}": i for i in range(count)}
-    pairs = [[name[:3], name[3:]] for name in tokens][256:]
-    layouts = [
-        json.dumps({"vocab": tokens, "merges": merges}, indent=indent, separators=signs)
-        for merges in (pairs, [" ".join(pair) for pair in pairs])
-        for indent, signs in ((2, None), (None, (",", ":")))
-    ]
-    assert len({len(layout) for layout in layouts}) == 4
-    real = vocabulary_bytes(count, tokenizer_json=len(layouts[0]))
-    stored = sum(8 + len(n) + 4 for n in tokens) + sum(8 + len(a + b) + 1 for a, b in pairs)
-    assert abs(real / stored - 1) < 0.05
-    for layout in layouts[1:]:
-        assert abs(vocabulary_bytes(count, tokenizer_json=len(layout)) / stored - 1) < 0.12
-
-
-def test_other_tokenizers_and_none() -> None:
-    # llama.cpp's ggml-vocab-llama-spm.gguf, of a tokenizer.model of 499,723 bytes
-    assert abs(vocabulary_bytes(32_000, tokenizer_model=499_723) / 723_869 - 1) < 0.03
-    assert vocabulary_bytes(32_000, tokenizer_model=10**12) == vocabulary_bytes(
-        32_000, tokenizer_model=10**11
-    )
-    assert vocabulary_bytes(0) < 5_000
-    usual = vocabulary_bytes(160_000)
-    assert abs(vocabulary_bytes(160_000, tiktoken_model=2_800_000) / usual - 1) < 0.2
-
-
-def test_a_chat_template_counts() -> None:
-    def with_files(**files: int) -> int:
-        listed = tuple(RepoFile(path=n.replace("_", "."), size=size) for n, size in files.items())
-        return header_bytes((), 0, 1000, replace(RELEASE, files=listed))
-
-    plain = with_files()
-    template = RepoFile(path="chat_template.jinja", size=6400)
-    release = replace(RELEASE, files=(template,))
-    assert header_bytes((), 0, 1000, release) == plain + 6400
-    config = RepoFile(path="tokenizer_config.json", size=10**9)
-    assert header_bytes((), 0, 1000, replace(RELEASE, files=(config,))) - plain < 13_000
-
-
-def test_what_is_padded_is_a_whole_number_of_blocks() -> None:
-    assert header_bytes((), 3, 1001, RELEASE) % 32 == 0
+def test_looking_at_one_family_changes_no_other() -> None:
+    """The gguf package writes Arctic's names into the table that all families share."""
+    name = "model.layers.0.post_attention_layernorm.weight"
+    tensor_names("arctic")
+    assert tensor_names("qwen2moe")(name) == "blk.0.ffn_norm.weight"

@@ -7,7 +7,7 @@ import pytest
 from bot.clients.files import gguf
 from bot.disk.hashes import sha256
 from bot.errors import BuildError
-from bot.plan.profiles import NEED_IMATRIX, load_profiles
+from bot.plan.profiles import load_profiles
 from bot.plan.recipe import asked_types, file_type, make_recipe
 from bot.predict.architecture import architecture_of
 from bot.quantize import imatrix, quantize
@@ -171,8 +171,3 @@ def test_byte_identical_with_llama_quantize(
         threads=2,
     )
     assert sha256(target) == digest
-
-
-def test_planning_and_quantizing_agree_on_what_needs_data() -> None:
-    """Stages do not import each other, so each names the types that want an importance matrix."""
-    assert quantize.NEEDS_IMATRIX == NEED_IMATRIX

@@ -1,4 +1,4 @@
-"""What of a converter's last words is said of the checkpoint, and what of the machine."""
+"""Last words of the converter: of the checkpoint, or of the machine it ran on."""
 
 from __future__ import annotations
 

@@ -14,51 +14,7 @@ from bot.settings.making import ConvertSettings
 from bot.toolchain import locked
 from bot.toolchain import toolchain as toolchains
 from bot.toolchain.toolchain import Toolchain
-
-MAPS = """
-from .base import ModelBase
-TEXT_MODEL_MAP: dict[str, str] = {"A": "one", "B": "two", "C": "two", "D": "two"}
-MMPROJ_MODEL_MAP: dict[str, str] = {"A": "one"}
-raise RuntimeError("never imported")
-"""
-ONE = """
-class Mixin:
-    supports_mtp_export = True
-
-@ModelBase.register("A")
-class ASeen(MmprojModel):
-    pass
-
-@ModelBase.register("A", "Other")
-@ModelBase.example("org/a")
-class AModel(Mixin, TextModel):
-    pass
-"""
-TWO = """
-from .base import TextModel
-from .one import AModel as First
-
-@ModelBase.register("B")
-class BModel(First):
-    supports_mtp_export: bool = False
-
-@ModelBase.register("C")
-class CModel(First):
-    pass
-
-@ModelBase.register("D")
-class DModel(TextModel):
-    pass
-"""
-
-
-def tree(folder: Path) -> Path:
-    modules = {"__init__": MAPS, "one": ONE, "two": TWO, "base": "class TextModel: pass\n"}
-    (folder / "conversion").mkdir(parents=True)
-    (folder / "convert_hf_to_gguf.py").write_text("")
-    for name, text in modules.items():
-        (folder / "conversion" / f"{name}.py").write_text(text)
-    return folder
+from tests.unit.toolchain.test_converter_source import tree
 
 
 def archive(path: Path, members: dict[str, bytes], links: dict[str, str] | None = None) -> Path:
@@ -72,38 +28,6 @@ def archive(path: Path, members: dict[str, bytes], links: dict[str, str] | None 
             entry.type, entry.linkname = tarfile.SYMTYPE, to
             tar.addfile(entry)
     return path
-
-
-def test_support_is_read_without_running_anything(tmp_path: Path) -> None:
-    made = Toolchain(tree=tree(tmp_path), python=tmp_path / "none", version="test")
-    assert toolchains.supported(made) == (frozenset("ABCD"), frozenset("A"))
-    switches = {name: toolchains.has_mtp_switch(made, name) for name in "ABCDE"}
-    assert switches == {"A": True, "B": False, "C": True, "D": False, "E": False}
-
-
-def test_a_tree_that_is_no_converter_is_refused(tmp_path: Path) -> None:
-    made = Toolchain(tree=tmp_path, python=tmp_path, version="test")
-    with pytest.raises(BuildError, match=r"not llama\.cpp's converter"):
-        toolchains.supported(made)
-    (tmp_path / "conversion").mkdir()
-    (tmp_path / "conversion" / "__init__.py").write_text("TEXT_MODEL_MAP = make()\n")
-    with pytest.raises(BuildError, match="lacks the maps"):
-        toolchains.supported(made)
-
-
-@pytest.mark.long
-def test_the_real_converter_is_understood(toolchain: Toolchain) -> None:
-    text, projectors = toolchains.supported(toolchain)
-    assert {"MixtralForCausalLM", "Qwen3_5MoeForConditionalGeneration", "GptOssForCausalLM"} <= text
-    assert "Qwen3_5MoeForConditionalGeneration" in projectors
-    assert "JetMoeForCausalLM" not in text
-    switched = {name for name in text if toolchains.has_mtp_switch(toolchain, name)}
-    # as asked of the converter itself: supports_mtp_export of each registered class
-    assert {"Qwen3NextForCausalLM", "Glm4MoeForCausalLM", "Step3p7ForConditionalGeneration"} < (
-        switched
-    )
-    assert not switched & {"DeepseekV3ForCausalLM", "Qwen3MoeForCausalLM", "Qwen4ExpForCausalLM"}
-    assert len(switched) == 25
 
 
 def test_only_the_converter_is_unpacked(tmp_path: Path) -> None:
@@ -243,27 +167,3 @@ def test_a_package_with_another_content_is_not_installed(
     sha = hashlib.sha256(made.read_bytes()).hexdigest()
     toolchains.install_locked(folder, f"certifi=={locked.version('certifi')} --hash=sha256:{sha}\n")
     assert len(list(folder.rglob("certifi.py"))) == 1
-
-
-def test_every_package_has_hashes_and_is_what_was_asked_for() -> None:
-    asked = (locked.LOCK.with_name("packages.in")).read_text(encoding="utf-8").splitlines()
-    wanted = {line for line in asked if line and not line.startswith("#")}
-    found = {f"{name}=={locked.version(name)}" for name in locked.lock_entries()}
-    assert wanted <= found
-    assert all("--hash=sha256:" in entry for entry in locked.lock_entries().values())
-    assert "torch==" not in locked.everywhere()
-    assert " ; " not in locked.everywhere()
-    assert {"triton", "torch"} <= set(locked.lock_entries())
-
-
-def test_a_lock_with_a_line_of_its_own_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    text = locked.LOCK.read_text(encoding="utf-8")
-    monkeypatch.setattr(locked, "LOCK", tmp_path / "packages.lock")
-    for more in ("--extra-index-url x\n", "evil==1.0\n", "evil @ file:///evil.whl\n"):
-        (tmp_path / "packages.lock").write_text(text + more)
-        locked.lock_entries.cache_clear()
-        with pytest.raises(BuildError, match="is damaged"):
-            locked.whole_lock()
-    locked.lock_entries.cache_clear()
