@@ -96,10 +96,10 @@ def made_up(model: Path) -> Matrix:
     return Matrix(datasets=("made-up",), chunks=1, sums=sums, counts=counts)
 
 
-def wanted(model: Path, folder: Path, tiers: list[str]) -> list[OutputSpec]:
+def tier_specs(model: Path, folder: Path, tiers: list[str]) -> list[OutputSpec]:
     """The tiers as files to make; of one type alone where a tier is called as a type."""
     header, matrix = gguf.read_gguf(model), made_up(model)
-    found = architecture_of(header.metadata, header.tensors)
+    architecture = architecture_of(header.metadata, header.tensors)
     plain = [tier for tier in tiers if tier in FILE_TYPES]
     if plain:
         return [_plain(folder, kind, header.tensors) for kind in plain]
@@ -107,12 +107,12 @@ def wanted(model: Path, folder: Path, tiers: list[str]) -> list[OutputSpec]:
         OutputSpec(
             target=folder / f"{recipe.tier}.gguf",
             file_type=file_type(recipe.base),
-            types=asked_types(recipe, found, header.tensors),
+            types=asked_types(recipe, architecture, header.tensors),
             weights=quantize.Importance(matrix) if recipe.imatrix else None,
             notes=quantize.notes(matrix) if recipe.imatrix else (),
         )
         for recipe in make_recipes(
-            load_profiles(data_folder("profiles"), tiers or None), found, header.tensors
+            load_profiles(data_folder("profiles"), tiers or None), architecture, header.tensors
         )
     ]
 
@@ -128,7 +128,7 @@ def _plain(folder: Path, kind: str, tensors: Sequence[Tensor]) -> OutputSpec:
 
 def side(engine: str, model: Path, folder: Path, tiers: list[str]) -> None:
     """Do one side's work and print what it took as JSON."""
-    files, matrix = wanted(model, folder, tiers), made_up(model)
+    files, matrix = tier_specs(model, folder, tiers), made_up(model)
     spent = onepass.Spent()
     usage = resource.getrusage(resource.RUSAGE_SELF)
     cpu, start = usage.ru_utime + usage.ru_stime, time.monotonic()
@@ -142,20 +142,20 @@ def side(engine: str, model: Path, folder: Path, tiers: list[str]) -> None:
             spent=spent,
         )
     else:
-        for want in files:
+        for spec in files:
             quantize_recipe(
                 model,
-                want.target,
-                file_type=want.file_type,
-                types=want.types,
-                imatrix=matrix if want.weights is not None else None,
+                spec.target,
+                file_type=spec.file_type,
+                types=spec.types,
+                imatrix=matrix if spec.weights is not None else None,
                 threads=THREADS,
             )
     end = time.monotonic()
     usage = resource.getrusage(resource.RUSAGE_SELF)
     took = {"start": start, "end": end, "cpu": usage.ru_utime + usage.ru_stime - cpu}
     took["memory"] = usage.ru_maxrss * 1024
-    hashes = {want.target.name: sha256(want.target) for want in files}
+    hashes = {spec.target.name: sha256(spec.target) for spec in files}
     told = {"spent": spent.seconds, "read": spent.source_bytes, "hashes": hashes}
     print(json.dumps({**took, **told}))
 

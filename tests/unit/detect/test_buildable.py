@@ -357,7 +357,7 @@ def test_a_model_s_own_name_tells_no_type() -> None:
 
 
 @pytest.mark.parametrize(
-    ("paths", "told", "outcome"),
+    ("paths", "stored_types", "outcome"),
     [
         (["m.gguf"], {}, "eligible"),
         (["m.gguf"], {"m.gguf": "F32"}, "eligible"),
@@ -369,19 +369,19 @@ def test_a_model_s_own_name_tells_no_type() -> None:
     ],
 )
 def test_a_gguf_is_judged_by_its_header(
-    paths: list[str], told: dict[str, str], outcome: str
+    paths: list[str], stored_types: dict[str, str], outcome: str
 ) -> None:
     release = a_release("config.json", *paths)
     for file in release.files:
-        if file.path in told:
-            release = weights.with_storage(release, file, told[file.path])
+        if file.path in stored_types:
+            release = weights.with_storage(release, file, stored_types[file.path])
     assert decide(release, MOE).outcome == outcome
 
 
 def test_a_header_speaks_for_all_shards() -> None:
     release = a_release(*(f"m-{n:05d}-of-00002.gguf" for n in (1, 2)))
-    told = weights.with_storage(release, release.files[0], "BF16")
-    assert [file.stored for file in told.files] == ["BF16", "BF16"]
+    release_read = weights.with_storage(release, release.files[0], "BF16")
+    assert [file.stored for file in release_read.files] == ["BF16", "BF16"]
 
 
 WHOLE = ("config.json", "model.safetensors")
@@ -437,8 +437,8 @@ def test_tags_and_names_are_hints_and_files_decide(
 def test_a_header_confirms_a_name_or_refutes_it(stored: str, outcome: str) -> None:
     release = a_release(*WHOLE, repo_id="google/gemma-qat-q4_0-unquantized", tags=("awq",))
     assert decide(release, MOE).outcome == "already_quantized"
-    told = weights.with_storage(release, release.files[1], stored)
-    assert decide(told, MOE).outcome == outcome
+    release_read = weights.with_storage(release, release.files[1], stored)
+    assert decide(release_read, MOE).outcome == outcome
 
 
 @pytest.mark.parametrize(
@@ -496,7 +496,7 @@ def test_every_real_config_has_the_outcome_and_counts_of_the_index() -> None:
         rows = list(csv.DictReader(stream))
     assert len(rows) == 65
     assert {row["kind"] for row in rows} == set(OUTCOMES)
-    wrong = {row["file"]: said for row in rows if (said := _misjudged(row))}
+    wrong = {row["file"]: reason for row in rows if (reason := _misjudged(row))}
     assert wrong == {}
 
 
@@ -512,6 +512,6 @@ def _misjudged(row: dict[str, str]) -> str | None:
     keys = ("n_layers", "n_routed_experts", "n_active_experts", "n_shared_experts")
     counts = tuple(int(row[key] or 0) for key in keys)
     if isinstance(facts, MoeFacts):
-        found = (facts.layers, facts.experts, facts.experts_active, facts.shared)
-        return None if found == counts else f"{found} for {counts}"
+        facts_counts = (facts.layers, facts.experts, facts.experts_active, facts.shared)
+        return None if facts_counts == counts else f"{facts_counts} for {counts}"
     return None

@@ -50,7 +50,7 @@ def mutated(config: dict[str, object], dice: random.Random) -> bytes:
 @pytest.mark.parametrize("count", [100, pytest.param(10_000, marks=pytest.mark.long)])
 def test_mutated_configs_beside_real_headers(count: int, tmp_path: Path) -> None:
     dice = random.Random(count)  # noqa: S311 - a seed, so that a failure repeats
-    seen, refused = set(), list[str]()
+    outcomes, refused = set(), list[str]()
     for name in ("mixtral", "granite", "deepseek2", "qwen35moe"):
         family = checkpoints.FAMILIES[name]()
         folder = tmp_path / name
@@ -65,15 +65,15 @@ def test_mutated_configs_beside_real_headers(count: int, tmp_path: Path) -> None
                 except SourceError as error:
                     refused.append(str(error))
                     continue
-                seen.add(sight.decision.outcome)
+                outcomes.add(sight.decision.outcome)
                 assert text_tables.sight_text(
                     sight
                 ).isprintable() or "\n" in text_tables.sight_text(sight)
                 json.dumps(text_tables.sight_values(sight), allow_nan=False).encode()
     assert len(refused) > count // 50
     assert not any("\n" in line for line in refused)
-    assert seen > {"eligible", "not_moe"}
-    assert seen <= OUTCOMES
+    assert outcomes > {"eligible", "not_moe"}
+    assert outcomes <= OUTCOMES
 
 
 @pytest.fixture
@@ -107,18 +107,18 @@ def test_a_gguf_is_what_its_header_says(
     files = {name: DEMO / "tiny-moe-Q8_0.gguf" if quantized else demo_model}
     files |= {"config.json": DEMO / "config.json"} if config else {}
     repo_id = released(workplace, "Tiny-GGUF", files)
-    seen = look_at(workplace, repo_id, "main", ANY_MACHINE)
-    assert seen.decision.outcome == outcome, seen.decision.reason
+    sight = look_at(workplace, repo_id, "main", ANY_MACHINE)
+    assert sight.decision.outcome == outcome, sight.decision.reason
     if quantized:
-        assert f"{name} is Q8_0" in seen.decision.reason
+        assert f"{name} is Q8_0" in sight.decision.reason
         with pytest.raises(SourceError, match="already_quantized"):
             local_of(workplace, workplace.hub.release(repo_id))
-        assert not workplace.folders.sources(repo_id, seen.release.commit).exists()
+        assert not workplace.folders.sources(repo_id, sight.release.commit).exists()
     else:
-        assert seen.sketch is not None
-        assert "6 experts, 2 active" in seen.decision.reason
+        assert sight.sketch is not None
+        assert "6 experts, 2 active" in sight.decision.reason
         local = local_of(workplace, workplace.hub.release(repo_id))
-        assert described(workplace, local).architecture == seen.sketch.architecture
+        assert described(workplace, local).architecture == sight.sketch.architecture
 
 
 def checkpoint(folder: Path, dtype: str = "BF16") -> dict[str, Path]:
@@ -139,8 +139,8 @@ def test_weights_below_16_bits_are_seen_in_headers(
 ) -> None:
     files = checkpoint(tmp_path / "source", dtype)
     repo_id = released(workplace, name, files)
-    seen = look_at(workplace, repo_id, "main", ANY_MACHINE)
-    assert seen.decision.outcome == outcome, seen.decision.reason
+    sight = look_at(workplace, repo_id, "main", ANY_MACHINE)
+    assert sight.decision.outcome == outcome, sight.decision.reason
     assert look_at_folder(tmp_path / "source").decision.outcome == outcome
     (row,) = workplace.hub.newest(10, 10)
     facts = learn(workplace.hub, row)  # a name is a reason to look into a header
@@ -185,16 +185,16 @@ def test_hub_and_folder_agree_on_which_files_are_the_model(
 ) -> None:
     files = indexed(tmp_path / "source", headers.qwen3moe(), **beside)
     repo_id = released(workplace, "Indexed", files)
-    seen, here = (
+    on_hub, here = (
         look_at(workplace, repo_id, "main", ANY_MACHINE),
         look_at_folder(tmp_path / "source"),
     )
-    for sight in (seen, here):
+    for sight in (on_hub, here):
         assert sight.decision.outcome == "eligible", sight.decision.reason
         assert "from 2 safetensors files" in sight.decision.reason
-    assert seen.sketch is not None
+    assert on_hub.sketch is not None
     assert here.sketch is not None
-    assert seen.sketch.tensors == here.sketch.tensors
+    assert on_hub.sketch.tensors == here.sketch.tensors
 
 
 def test_a_folder_tells_what_it_holds(tmp_path: Path, demo_model: Path) -> None:
@@ -206,7 +206,7 @@ def test_a_folder_tells_what_it_holds(tmp_path: Path, demo_model: Path) -> None:
     converted.mkdir()
     (converted / "config.json").write_bytes((DEMO / "config.json").read_bytes())
     shutil.copyfile(demo_model, converted / "model-BF16.gguf")
-    seen = look_at_folder(converted)
-    assert seen.decision.outcome == "eligible"
-    assert seen.sketch is not None
+    sight = look_at_folder(converted)
+    assert sight.decision.outcome == "eligible"
+    assert sight.sketch is not None
     assert look_at_folder(tmp_path).decision.outcome == "no_weights_yet"

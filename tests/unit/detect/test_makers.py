@@ -578,12 +578,12 @@ INSIDE = {"kimi_k3": "text_config", "kimi_vl": "text_config"}
 
 def _words(cell: str) -> str:
     """The keys of a cell: `a->b; b=8; c(legacy)` gives a, b, c; computed properties are none."""
-    found = []
+    words = []
     for item in filter(None, re.split(r";\s*", cell)):
         match = KEYS.match(item.strip())
         if match and match[2] not in ("property", "computed") and match[1] != "shared_expert_sink":
-            found += [match[1], *([match[3]] if match[3] else [])]
-    return " ".join(dict.fromkeys(found))
+            words += [match[1], *([match[3]] if match[3] else [])]
+    return " ".join(dict.fromkeys(words))
 
 
 def surveyed(row: dict[str, str]) -> Family:

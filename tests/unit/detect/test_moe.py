@@ -383,9 +383,9 @@ def _check(config: dict[str, Any]) -> tuple[type, str]:
 
 def test_mutated_configs_give_a_decision() -> None:
     dice = random.Random(20261123)  # noqa: S311 - a seed, so that a failure repeats
-    seen = {_check(config) for config in _configs(300, dice)}
-    assert {kind for kind, _ in seen} == {NotMoe, MoeFacts}
-    assert {outcome for _, outcome in seen} >= {"eligible", "not_moe", "dense_sibling"}
+    outcomes = {_check(config) for config in _configs(300, dice)}
+    assert {kind for kind, _ in outcomes} == {NotMoe, MoeFacts}
+    assert {outcome for _, outcome in outcomes} >= {"eligible", "not_moe", "dense_sibling"}
 
 
 @pytest.mark.long
@@ -402,7 +402,7 @@ def test_deep_nesting_is_no_trouble() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "found"),
+    ("changes", "extremes"),
     [
         ({"num_local_experts": [8, 8, 6, 8]}, (6, 8)),
         ({"num_local_experts": 8, "num_experts": [64, 32, 64]}, (32, 64)),
@@ -414,13 +414,13 @@ def test_deep_nesting_is_no_trouble() -> None:
     ],
 )
 def test_layers_with_other_numbers_of_experts(
-    told: dict[str, Any], found: tuple[int, int] | None
+    changes: dict[str, Any], extremes: tuple[int, int] | None
 ) -> None:
-    config = {"model_type": "mixtral", "num_local_experts": 8, "num_experts_per_tok": 2} | told
+    config = {"model_type": "mixtral", "num_local_experts": 8, "num_experts_per_tok": 2} | changes
     facts = moe_facts(config)
-    if found is None:
+    if extremes is None:
         assert isinstance(facts, MoeFacts)
     else:
         assert isinstance(facts, NotMoe)
-        assert f"have {found[0]} to {found[1]} experts" in facts.reason
+        assert f"have {extremes[0]} to {extremes[1]} experts" in facts.reason
         assert facts.outcome == "unsupported_converter"

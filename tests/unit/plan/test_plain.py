@@ -12,8 +12,8 @@ from tests.unit.plan.test_recipe import model, stack, tensor
 
 
 def test_names_in_any_case_each_once() -> None:
-    found = baselines(["q8_0", " I-q4_k_m ", "Q8_0"])
-    assert [(b.name, b.base, b.imatrix) for b in found] == [
+    parsed = baselines(["q8_0", " I-q4_k_m ", "Q8_0"])
+    assert [(b.name, b.base, b.imatrix) for b in parsed] == [
         ("Q8_0", "Q8_0", False),
         ("I-Q4_K_M", "Q4_K_M", True),
     ]
@@ -35,21 +35,21 @@ def test_a_baseline_takes_the_types_it_is_told() -> None:
     norm = tensor("blk.0.attn_norm.weight", 2048, kind="F32")
     tensors = [norm, *stack(8)]
     types = {t.name: "Q8_0" for t in tensors} | {norm.name: "F32"}
-    made = plain_recipe(Baseline(base="Q8_0", imatrix=False), types, model(8), tensors)
-    assert (made.tier, made.base, made.plain, made.imatrix) == ("Q8_0", "Q8_0", True, False)
-    assert {a.tensor: a.type for a in made.assignments} == types
-    assert made.tensor_bytes == norm.bytes + sum(tensor_bytes("Q8_0", t.shape) for t in stack(8))
-    assert {a.band for a in made.assignments} == {"edge", "near", "middle"}
+    recipe = plain_recipe(Baseline(base="Q8_0", imatrix=False), types, model(8), tensors)
+    assert (recipe.tier, recipe.base, recipe.plain, recipe.imatrix) == ("Q8_0", "Q8_0", True, False)
+    assert {a.tensor: a.type for a in recipe.assignments} == types
+    assert recipe.tensor_bytes == norm.bytes + sum(tensor_bytes("Q8_0", t.shape) for t in stack(8))
+    assert {a.band for a in recipe.assignments} == {"edge", "near", "middle"}
 
 
 def test_a_recipe_is_known_again_by_what_its_file_holds() -> None:
     (profile,) = load_profiles(data_folder("profiles"), ["I-Mini"])
-    made = make_recipe(profile, model(8), stack(8))
-    types = {a.tensor: a.type for a in reversed(made.assignments)}  # llama.cpp's order is another
-    assert stored_hash(file_type(made.base), types, imatrix=True) == made.hash
-    assert stored_hash(file_type(made.base), types, imatrix=False) != made.hash
-    assert stored_hash(file_type("Q8_0"), types, imatrix=True) != made.hash
+    recipe = make_recipe(profile, model(8), stack(8))
+    types = {a.tensor: a.type for a in reversed(recipe.assignments)}  # llama.cpp's order is another
+    assert stored_hash(file_type(recipe.base), types, imatrix=True) == recipe.hash
+    assert stored_hash(file_type(recipe.base), types, imatrix=False) != recipe.hash
+    assert stored_hash(file_type("Q8_0"), types, imatrix=True) != recipe.hash
     first, *_ = types
-    assert stored_hash(file_type(made.base), {**types, first: "F16"}, imatrix=True) != made.hash
+    assert stored_hash(file_type(recipe.base), {**types, first: "F16"}, imatrix=True) != recipe.hash
     assert stored_hash(None, types, imatrix=True) is None
-    assert replace(made, same_as="I-Compact").hash == made.hash
+    assert replace(recipe, same_as="I-Compact").hash == recipe.hash

@@ -46,7 +46,7 @@ attention: Q6_K
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "reason"),
     [
         ("tier: [", r":\d+ is not YAML"),
         ("just words", "profile: Input should be"),
@@ -61,9 +61,9 @@ attention: Q6_K
         ("a: &a [*a]", "profile|is not YAML|Field required|Extra"),
     ],
 )
-def test_a_broken_profile_is_one_line_that_names_it(tmp_path: Path, text: str, said: str) -> None:
+def test_a_broken_profile_is_one_line_that_names_it(tmp_path: Path, text: str, reason: str) -> None:
     (tmp_path / "own.yaml").write_text(text)
-    with pytest.raises(SettingsError, match=said) as refused:
+    with pytest.raises(SettingsError, match=reason) as refused:
         load_profiles(tmp_path)
     assert "own.yaml" in str(refused.value)
     assert "\n" not in str(refused.value)

@@ -91,10 +91,10 @@ PUBLISHED = {
 
 @pytest.mark.parametrize("tier", PUBLISHED)
 def test_published_values_over_40_layers(profiles: dict[str, Profile], tier: str) -> None:
-    made = types(make_recipe(profiles[tier], model(40), stack(40)))
+    recipe = types(make_recipe(profiles[tier], model(40), stack(40)))
 
     def over(part: str) -> list[str]:
-        return [made[f"blk.{layer}.{part}.weight"] for layer in range(40)]
+        return [recipe[f"blk.{layer}.{part}.weight"] for layer in range(40)]
 
     edge, near, middle, shared_edge, shared, attention_edge, attention = PUBLISHED[tier]
     assert over("ffn_up_exps") == 5 * [edge] + 5 * [near] + 20 * [middle] + 5 * [near] + 5 * [edge]
@@ -102,7 +102,7 @@ def test_published_values_over_40_layers(profiles: dict[str, Profile], tier: str
     assert over("attn_qkv") == 3 * [attention_edge] + 34 * [attention] + 3 * [attention_edge]
     assert over("ssm_out") == over("attn_qkv")
     if f"I-{tier}" in profiles:
-        assert types(make_recipe(profiles[f"I-{tier}"], model(40), stack(40))) == made
+        assert types(make_recipe(profiles[f"I-{tier}"], model(40), stack(40))) == recipe
 
 
 @pytest.mark.skipif(not PUBLIC, reason="shared data not present")
@@ -111,8 +111,8 @@ def test_the_public_recipes(profiles: dict[str, Profile], path: Path) -> None:
     listed = dict(line.split("=") for line in path.read_text().split())
     layers = 1 + max(int(name.split(".")[1]) for name in listed)
     name = next(word for word in re.split("[_-]", path.stem) if f"I-{word.title()}" in profiles)
-    made = types(make_recipe(profiles[f"I-{name.title()}"], model(layers), stack(layers)))
-    assert {f"{part}.weight": kind.upper() for part, kind in listed.items()} == made
+    recipe = types(make_recipe(profiles[f"I-{name.title()}"], model(layers), stack(layers)))
+    assert {f"{part}.weight": kind.upper() for part, kind in listed.items()} == recipe
 
 
 def test_windows() -> None:
@@ -148,13 +148,13 @@ def test_an_unknown_tensor_is_named(profiles: dict[str, Profile], name: str) -> 
 
 def test_every_tensor_of_the_demo_model(demo_model: Path, profiles: dict[str, Profile]) -> None:
     header = gguf.read_gguf(demo_model)
-    found = architecture_of(header.metadata, header.tensors)
-    recipes = make_recipes(list(profiles.values()), found, header.tensors)
+    architecture = architecture_of(header.metadata, header.tensors)
+    recipes = make_recipes(list(profiles.values()), architecture, header.tensors)
     for recipe in recipes:
         assert [a.tensor for a in recipe.assignments] == [t.name for t in header.tensors]
-        asked = asked_types(recipe, found, header.tensors)
-        assert asked["token_embd.weight"] == ("Q5_K" if recipe.base[:2] == "IQ" else "Q6_K")
-        assert set(asked) == {t.name for t in header.tensors if t.type == "BF16"}
+        llama_types = asked_types(recipe, architecture, header.tensors)
+        assert llama_types["token_embd.weight"] == ("Q5_K" if recipe.base[:2] == "IQ" else "Q6_K")
+        assert set(llama_types) == {t.name for t in header.tensors if t.type == "BF16"}
         assert recipe.same_as is None
         assert file_bytes((a.bytes for a in recipe.assignments), 0) >= recipe.tensor_bytes
 
@@ -162,17 +162,17 @@ def test_every_tensor_of_the_demo_model(demo_model: Path, profiles: dict[str, Pr
 def test_tiers_that_coincide_are_said(profiles: dict[str, Profile]) -> None:
     """Without a middle Quality and Balanced store the same; so do they without experts' middle."""
     chosen = [profiles["Quality"], profiles["Balanced"], profiles["I-Quality"]]
-    made = make_recipes(chosen, model(4), stack(4))
-    assert [recipe.same_as for recipe in made] == [None, "Quality", None]
-    assert made[0].content == made[1].content
-    assert made[0].hash != made[1].hash  # their base types differ
-    assert made[0].content != made[2].content  # one is made with an importance matrix
+    recipes = make_recipes(chosen, model(4), stack(4))
+    assert [recipe.same_as for recipe in recipes] == [None, "Quality", None]
+    assert recipes[0].content == recipes[1].content
+    assert recipes[0].hash != recipes[1].hash  # their base types differ
+    assert recipes[0].content != recipes[2].content  # one is made with an importance matrix
 
 
 def test_hash_is_stable(profiles: dict[str, Profile]) -> None:
     """A changed hash makes every published file a new one: it must be meant."""
-    made = make_recipe(profiles["I-Mini"], model(8), stack(8))
-    assert made.hash == HASH
+    recipe = make_recipe(profiles["I-Mini"], model(8), stack(8))
+    assert recipe.hash == HASH
 
 
 def test_embeddings_and_output_follow_llama_cpp(profiles: dict[str, Profile]) -> None:
@@ -194,8 +194,8 @@ def test_mtp_and_dense_layers(profiles: dict[str, Profile]) -> None:
         tensor("blk.40.attn_q.weight", 256, 256),
         tensor("blk.40.attn_norm.weight", 256, kind="F32"),
     ]
-    made = make_recipe(profiles["I-Micro"], model(40), tensors)
-    assert [(a.role, a.type) for a in made.assignments] == [
+    recipe = make_recipe(profiles["I-Micro"], model(40), tensors)
+    assert [(a.role, a.type) for a in recipe.assignments] == [
         ("dense", "Q4_K"),
         ("MTP", "Q3_K"),
         ("MTP", "Q4_K"),
@@ -206,17 +206,17 @@ def test_mtp_and_dense_layers(profiles: dict[str, Profile]) -> None:
 
 def test_what_must_stay_is_asked_to_stay(profiles: dict[str, Profile]) -> None:
     """A router gate that llama.cpp would quantize is named with its own type."""
-    kept = tensor("blk.0.ffn_gate_inp_shexp.weight", 256, 8, kind="F32")
-    made = make_recipe(profiles["I-Micro"], model(8), [kept])
-    assert asked_types(made, model(8), [kept]) == {kept.name: "F32"}
+    gate = tensor("blk.0.ffn_gate_inp_shexp.weight", 256, 8, kind="F32")
+    recipe = make_recipe(profiles["I-Micro"], model(8), [gate])
+    assert asked_types(recipe, model(8), [gate]) == {gate.name: "F32"}
 
 
 def test_a_table_of_integers_stays(profiles: dict[str, Profile]) -> None:
     """DeepSeek-V4 looks the experts of its first layers up by token; ggml cannot quantize I32."""
     table = Tensor(name="blk.0.ffn_gate_tid2eid.weight", shape=(6, 100), type="I32", bytes=2400)
-    made = make_recipe(profiles["I-Micro"], model(8), [table])
-    assert [(a.role, a.type, a.bytes) for a in made.assignments] == [("router", "I32", 2400)]
-    assert asked_types(made, model(8), [table]) == {}
+    recipe = make_recipe(profiles["I-Micro"], model(8), [table])
+    assert [(a.role, a.type, a.bytes) for a in recipe.assignments] == [("router", "I32", 2400)]
+    assert asked_types(recipe, model(8), [table]) == {}
 
 
 def test_the_next_type_is_larger_and_needs_no_data() -> None:

@@ -36,35 +36,39 @@ TENSORS = (
 
 
 def test_counted_from_tensors() -> None:
-    found = architecture_of(metadata(), TENSORS)
-    assert (found.layers, found.mtp_layers, found.dense_layers) == (3, 0, 1)
-    assert (found.experts, found.experts_active, found.shared_expert) == (8, 2, True)
-    assert found.attention == ("full", "full", "linear")
+    architecture = architecture_of(metadata(), TENSORS)
+    assert (architecture.layers, architecture.mtp_layers, architecture.dense_layers) == (3, 0, 1)
+    assert (architecture.experts, architecture.experts_active, architecture.shared_expert) == (
+        8,
+        2,
+        True,
+    )
+    assert architecture.attention == ("full", "full", "linear")
     routed = 2 * 64 * 32 * 8
-    others = 2 * 6400 + 3 * 4096 + 2 * 2048 + 512 + 64
-    assert found.parameters == routed + others
-    assert found.parameters_active == others + routed // 4
-    assert (found.vocabulary, found.tied_embeddings) == (100, False)
+    unnumbered = 2 * 6400 + 3 * 4096 + 2 * 2048 + 512 + 64
+    assert architecture.parameters == routed + unnumbered
+    assert architecture.parameters_active == unnumbered + routed // 4
+    assert (architecture.vocabulary, architecture.tied_embeddings) == (100, False)
 
 
 def test_all_experts_may_be_active() -> None:
-    found = architecture_of(metadata(expert_used_count=8), TENSORS)
-    assert (found.experts, found.experts_active) == (8, 8)
-    assert found.parameters_active == found.parameters
+    architecture = architecture_of(metadata(expert_used_count=8), TENSORS)
+    assert (architecture.experts, architecture.experts_active) == (8, 8)
+    assert architecture.parameters_active == architecture.parameters
 
 
 def test_a_routing_table_is_not_a_lossy_type() -> None:
     table = tensor("blk.1.ffn_gate_tid2eid.weight", 8, 100, kind="I32")
-    found = architecture_of(metadata(), (*TENSORS, table))
-    assert found.source_type == "BF16"
-    assert found.parameters == architecture_of(metadata(), TENSORS).parameters
+    architecture = architecture_of(metadata(), (*TENSORS, table))
+    assert architecture.source_type == "BF16"
+    assert architecture.parameters == architecture_of(metadata(), TENSORS).parameters
 
 
 def test_mtp_layers_are_not_main_layers() -> None:
-    found = architecture_of(metadata(nextn_predict_layers=1), TENSORS)
-    assert (found.layers, found.mtp_layers) == (2, 1)
-    assert found.attention == ("full", "full")
-    assert found.parameters == architecture_of(metadata(), TENSORS[:-3]).parameters
+    architecture = architecture_of(metadata(nextn_predict_layers=1), TENSORS)
+    assert (architecture.layers, architecture.mtp_layers) == (2, 1)
+    assert architecture.attention == ("full", "full")
+    assert architecture.parameters == architecture_of(metadata(), TENSORS[:-3]).parameters
 
 
 @pytest.mark.parametrize(
@@ -106,18 +110,20 @@ INDEXED = (
 )
 def test_an_indexer_makes_attention_sparse(more: dict[str, object], words: tuple[str, ...]) -> None:
     heads = {"attention.head_count": 4, "attention.key_length": 16, "attention.value_length": 16}
-    found = architecture_of(metadata(**heads, **more), INDEXED)
-    assert found.attention == words
-    whole = sum(word != "sliding" for word in words)
-    assert found.cache_values == whole * 4 * 32  # an indexer chooses among all that is kept
+    architecture = architecture_of(metadata(**heads, **more), INDEXED)
+    assert architecture.attention == words
+    unindexed = sum(word != "sliding" for word in words)
+    assert (
+        architecture.cache_values == unindexed * 4 * 32
+    )  # an indexer chooses among all that is kept
 
 
 def test_compressors_make_attention_sparse() -> None:
     tensors = (*INDEXED, tensor("blk.2.attn_compressor_kv.weight", 64, 16))
     more = {"attention.sliding_window": 128, "attention.compress_ratios": [0, 4, 128]}
-    found = architecture_of(metadata(**{"attention.head_count": 4}, **more), tensors)
-    assert found.attention == ("sliding", "sparse", "sparse")
-    assert found.cache_values == 4 * 32 // 4 + 4 * 32 // 128
+    architecture = architecture_of(metadata(**{"attention.head_count": 4}, **more), tensors)
+    assert architecture.attention == ("sliding", "sparse", "sparse")
+    assert architecture.cache_values == 4 * 32 // 4 + 4 * 32 // 128
 
 
 @pytest.mark.parametrize(
@@ -133,13 +139,13 @@ def test_llama_4_attends_in_chunks(more: dict[str, object], attention: str, wind
     data = {"general.architecture": "llama4"} | {f"llama4.{k}": v for k, v in counts.items()}
     tensors = [tensor("blk.0.ffn_up_exps.weight", 64, 32, 2)]
     tensors += [tensor(f"blk.{i}.attn_q.weight", 64, 64) for i in range(4)]
-    found = architecture_of(data, tensors)
-    letters = "".join(word[0] for word in found.attention)
-    assert (letters, found.cache_window) == (attention, window)
+    architecture = architecture_of(data, tensors)
+    letters = "".join(word[0] for word in architecture.attention)
+    assert (letters, architecture.cache_window) == (attention, window)
 
 
 @pytest.mark.parametrize(
-    ("data", "tensors", "said"),
+    ("data", "tensors", "reason"),
     [
         ({}, TENSORS, "not a language model"),
         (metadata(), (), "not a language model"),
@@ -159,19 +165,19 @@ def test_llama_4_attends_in_chunks(more: dict[str, object], attention: str, wind
         (metadata(), (*TENSORS, tensor("x.weight", 4, 4, kind="Q4_K")), "quantized already"),
     ],
 )
-def test_refused(data: dict[str, object], tensors: tuple[Tensor, ...], said: str) -> None:
-    with pytest.raises(SourceError, match=said):
+def test_refused(data: dict[str, object], tensors: tuple[Tensor, ...], reason: str) -> None:
+    with pytest.raises(SourceError, match=reason):
         architecture_of(data, tensors)
 
 
 def test_the_demo_model(demo_model: Path) -> None:
     header = gguf.read_gguf(demo_model)
-    found: Architecture = architecture_of(header.metadata, header.tensors)
-    assert found.family == "qwen35moe"
-    assert (found.layers, found.experts, found.experts_active) == (8, 6, 2)
-    assert found.attention == ("linear", "linear", "linear", "full") * 2
-    assert found.shared_expert
-    assert found.tied_embeddings
-    assert found.source_type == "BF16"
-    assert found.parameters == sum(t.parameters for t in header.tensors)
-    assert 0.4 < found.parameters_active / found.parameters < 0.6
+    architecture: Architecture = architecture_of(header.metadata, header.tensors)
+    assert architecture.family == "qwen35moe"
+    assert (architecture.layers, architecture.experts, architecture.experts_active) == (8, 6, 2)
+    assert architecture.attention == ("linear", "linear", "linear", "full") * 2
+    assert architecture.shared_expert
+    assert architecture.tied_embeddings
+    assert architecture.source_type == "BF16"
+    assert architecture.parameters == sum(t.parameters for t in header.tensors)
+    assert 0.4 < architecture.parameters_active / architecture.parameters < 0.6

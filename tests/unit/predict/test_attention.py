@@ -61,8 +61,8 @@ def test_every_real_mixture_has_a_word_for_each_layer_or_none(file: str) -> None
     scopes = tuple(scopes_of(config))
     layers = layer_count(scopes)
     assert layers
-    found = attention_kinds(scopes, layers)
-    assert found is None or len(found) == layers
+    kinds = attention_kinds(scopes, layers)
+    assert kinds is None or len(kinds) == layers
 
 
 @pytest.mark.parametrize(
@@ -112,5 +112,5 @@ def test_every_real_mixture_has_a_word_for_each_layer_or_none(file: str) -> None
 )
 def test_each_way_to_tell_attention(config: dict[str, Any], words: str | None) -> None:
     letters = {"full": "f", "sliding": "s", "linear": "l", "none": "n", "chunked": "c"}
-    found = attention_kinds((config,), 4)
-    assert (found and "".join(letters.get(word, "p") for word in found)) == words
+    kinds = attention_kinds((config,), 4)
+    assert (kinds and "".join(letters.get(word, "p") for word in kinds)) == words

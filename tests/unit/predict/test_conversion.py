@@ -50,18 +50,18 @@ def foreseen(model: Model) -> Preview:
     return preview(model.config, model.tensors, RELEASE)
 
 
-def recipes(found: Preview) -> tuple[Recipe, ...]:
-    return make_recipes(PROFILES, found.architecture, found.tensors)
+def recipes(previewed: Preview) -> tuple[Recipe, ...]:
+    return make_recipes(PROFILES, previewed.architecture, previewed.tensors)
 
 
-def predicted(found: Preview, recipe: Recipe) -> int:
+def predicted(previewed: Preview, recipe: Recipe) -> int:
     """Bytes of a recipe's file."""
-    return file_bytes((assignment.bytes for assignment in recipe.assignments), found.header)
+    return file_bytes((assignment.bytes for assignment in recipe.assignments), previewed.header)
 
 
-def source_bytes(found: Preview) -> int:
+def source_bytes(previewed: Preview) -> int:
     """Bytes of the BF16 file that the recipes start from."""
-    return file_bytes((tensor.bytes for tensor in found.tensors), found.header)
+    return file_bytes((tensor.bytes for tensor in previewed.tensors), previewed.header)
 
 
 # ── tensors ─────────────────────────────────────────────────────────────────────────────────
@@ -70,14 +70,16 @@ def source_bytes(found: Preview) -> int:
 @pytest.mark.parametrize("make", MODELS, ids=lambda make: make.__name__)
 def test_every_tensor_gets_a_name_a_shape_and_a_rule(make: Make) -> None:
     model = make()
-    found = foreseen(model)
-    shapes = {tensor.name: tensor.shape for tensor in found.tensors}
-    assert len(shapes) == len(found.tensors)
+    previewed = foreseen(model)
+    shapes = {tensor.name: tensor.shape for tensor in previewed.tensors}
+    assert len(shapes) == len(previewed.tensors)
     assert model.becomes.items() <= shapes.items()
-    assert sum(tensor.parameters for tensor in found.tensors) == found.architecture.parameters
-    for recipe in recipes(found):
+    assert (
+        sum(tensor.parameters for tensor in previewed.tensors) == previewed.architecture.parameters
+    )
+    for recipe in recipes(previewed):
         assert [a.tensor for a in recipe.assignments] == list(shapes)
-        assert found.header < predicted(found, recipe) < source_bytes(found)
+        assert previewed.header < predicted(previewed, recipe) < source_bytes(previewed)
 
 
 @pytest.mark.parametrize("make", MODELS, ids=lambda make: make.__name__)
@@ -92,12 +94,12 @@ def test_no_name_of_a_known_family_is_guessed(make: Make) -> None:
 def test_what_is_foreseen_has_as_many_weights_as_the_checkpoint(make: Make) -> None:
     """Plan, prediction and the check after conversion count with one table."""
     model = make()
-    content, made = read_content(model.config, model.tensors), Counter[int]()
+    content, weights = read_content(model.config, model.tensors), Counter[int]()
     for tensor in foreseen(model).tensors:
         layer = layer_of(tensor.name)
-        made[-1 if layer is None else layer] += tensor.parameters
-    assert content.by_layer("main") in (made, None)
-    assert sum(made.values()) == content.weights("main")
+        weights[-1 if layer is None else layer] += tensor.parameters
+    assert content.by_layer("main") in (weights, None)
+    assert sum(weights.values()) == content.weights("main")
 
 
 def test_a_name_that_no_rule_knows_stops_the_plan() -> None:
@@ -156,11 +158,11 @@ def test_a_strange_tensor_stops_the_plan_where_gguf_has_no_table_too(name: str) 
 
 
 def test_integers_that_route_are_no_weights() -> None:
-    found = foreseen(headers.deepseek_v4())
-    (table,) = (tensor for tensor in found.tensors if "tid2eid" in tensor.name)
+    previewed = foreseen(headers.deepseek_v4())
+    (table,) = (tensor for tensor in previewed.tensors if "tid2eid" in tensor.name)
     assert (table.type, table.parameters, table.bytes) == ("I32", 0, 4 * 2 * 1024)
-    assert not any(tensor.name == "blk.0.exp_probs_b.bias" for tensor in found.tensors)
-    for recipe in recipes(found):
+    assert not any(tensor.name == "blk.0.exp_probs_b.bias" for tensor in previewed.tensors)
+    for recipe in recipes(previewed):
         assert {a.type for a in recipe.assignments if a.tensor == table.name} == {"I32"}
 
 
@@ -202,11 +204,11 @@ def test_types_are_the_converters() -> None:
 
 
 def test_a_tied_head_that_is_stored_is_left_out_where_the_converter_does() -> None:
-    for make, kept in ((headers.deepseek_v3, False), (headers.qwen3moe, True)):
+    for make, has_head in ((headers.deepseek_v3, False), (headers.qwen3moe, True)):
         model = make()
-        found = preview(model.config | {"tie_word_embeddings": True}, model.tensors, RELEASE)
-        assert any(tensor.name == "output.weight" for tensor in found.tensors) is kept
-        assert found.architecture.tied_embeddings is not kept
+        previewed = preview(model.config | {"tie_word_embeddings": True}, model.tensors, RELEASE)
+        assert any(tensor.name == "output.weight" for tensor in previewed.tensors) is has_head
+        assert previewed.architecture.tied_embeddings is not has_head
 
 
 def test_vision_and_prediction_layers_are_not_in_the_file() -> None:
@@ -230,7 +232,9 @@ def test_the_converter_writes_what_was_foreseen(
 ) -> None:
     family = FAMILIES[name]()
     source = checkpoints.write(family, tmp_path / "source", toolchain)
-    found = preview(family.config, local_safetensors(source, family.config), local_release(source))
+    previewed = preview(
+        family.config, local_safetensors(source, family.config), local_release(source)
+    )
     target = tmp_path / "out" / "tiny.gguf"
     facts = ConvertFacts(name="Tiny", repo_id="org/Tiny", commit="0" * 40)
     convert_checkpoint(
@@ -241,12 +245,12 @@ def test_the_converter_writes_what_was_foreseen(
         options=Options(threads=1),
         report=lambda _done, _total: None,
     )
-    made = gguf.read_gguf(target)
-    assert set(found.tensors) == set(made.tensors)
-    assert found.architecture.family == made.metadata["general.architecture"]
+    header = gguf.read_gguf(target)
+    assert set(previewed.tensors) == set(header.tensors)
+    assert previewed.architecture.family == header.metadata["general.architecture"]
     # gpt-oss's file does not say which layers slide: llama.cpp knows it by the family
-    told = architecture_of(made.metadata, made.tensors).attention
-    assert name == "gptoss" or found.architecture.attention == told
+    attention = architecture_of(header.metadata, header.tensors).attention
+    assert name == "gptoss" or previewed.architecture.attention == attention
 
 
 # ── sizes ───────────────────────────────────────────────────────────────────────────────────
@@ -258,27 +262,27 @@ def test_all_tiers_of_the_miniature_within_half_a_percent(tmp_path: Path) -> Non
     """Against the real file's tensors behind its header; those without an imatrix are made."""
     folder = TINY / "hf"
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    found = preview(config, local_safetensors(folder, config), local_release(folder))
+    previewed = preview(config, local_safetensors(folder, config), local_release(folder))
     source = TINY / "tiny-moe-BF16.gguf"
     header = gguf.read_gguf(source)
-    assert set(found.tensors) == set(header.tensors)
-    assert abs(source_bytes(found) / source.stat().st_size - 1) < 0.005
+    assert set(previewed.tensors) == set(header.tensors)
+    assert abs(source_bytes(previewed) / source.stat().st_size - 1) < 0.005
     model = architecture_of(header.metadata, header.tensors)
     real = make_recipes(PROFILES, model, header.tensors)
     assert len(real) == 9
-    for ours, recipe in zip(recipes(found), real, strict=True):
+    for ours, recipe in zip(recipes(previewed), real, strict=True):
         true = file_bytes((a.bytes for a in recipe.assignments), header.data_offset)
         assert {(a.tensor, a.type) for a in ours.assignments} == {
             (a.tensor, a.type) for a in recipe.assignments
         }
-        assert abs(predicted(found, ours) / true - 1) < 0.005
-    for ours, recipe in zip(recipes(found), real, strict=True):
+        assert abs(predicted(previewed, ours) / true - 1) < 0.005
+    for ours, recipe in zip(recipes(previewed), real, strict=True):
         if not recipe.imatrix:
-            made = tmp_path / f"{recipe.tier}.gguf"
+            target = tmp_path / f"{recipe.tier}.gguf"
             types = asked_types(recipe, model, header.tensors)
             kind = file_type(recipe.base)
-            quantize_recipe(source, made, types=types, file_type=kind, imatrix=None, threads=2)
-            assert abs(predicted(found, ours) / made.stat().st_size - 1) < 0.005
+            quantize_recipe(source, target, types=types, file_type=kind, imatrix=None, threads=2)
+            assert abs(predicted(previewed, ours) / target.stat().st_size - 1) < 0.005
 
 
 def qwen3moe(config: dict[str, Any]) -> list[HeaderTensor]:
@@ -287,10 +291,10 @@ def qwen3moe(config: dict[str, Any]) -> list[HeaderTensor]:
     query, key = (config[f"num_{n}_heads"] * config["head_dim"] for n in ("attention", "key_value"))
     shapes = {"model.embed_tokens.weight": (config["vocab_size"], hidden)}
     shapes |= {"lm_head.weight": (config["vocab_size"], hidden)}
-    one: dict[str, tuple[int, ...]] = {"model.norm.weight": (hidden,)}
+    vectors: dict[str, tuple[int, ...]] = {"model.norm.weight": (hidden,)}
     for layer in (f"model.layers.{i}" for i in range(config["num_hidden_layers"])):
-        one |= {f"{layer}.{n}_layernorm.weight": (hidden,) for n in ("input", "post_attention")}
-        one |= {f"{layer}.self_attn.{n}_norm.weight": (config["head_dim"],) for n in "qk"}
+        vectors |= {f"{layer}.{n}_layernorm.weight": (hidden,) for n in ("input", "post_attention")}
+        vectors |= {f"{layer}.self_attn.{n}_norm.weight": (config["head_dim"],) for n in "qk"}
         rows = {"q_proj": query, "k_proj": key, "v_proj": key}
         shapes |= {f"{layer}.self_attn.{name}.weight": (n, hidden) for name, n in rows.items()}
         shapes[f"{layer}.self_attn.o_proj.weight"] = (hidden, query)
@@ -298,7 +302,7 @@ def qwen3moe(config: dict[str, Any]) -> list[HeaderTensor]:
         for expert in (f"{layer}.mlp.experts.{e}" for e in range(config["num_experts"])):
             shapes |= {f"{expert}.{n}_proj.weight": (width, hidden) for n in ("gate", "up")}
             shapes[f"{expert}.down_proj.weight"] = (hidden, width)
-    return headers.tensors({**shapes, **one})
+    return headers.tensors({**shapes, **vectors})
 
 
 def qwen35moe(config: dict[str, Any]) -> list[HeaderTensor]:
@@ -375,14 +379,14 @@ def test_published_sizes_within_half_a_percent(
 ) -> None:
     config = json.loads((DATA / "configs" / file).read_text(encoding="utf-8"))
     release = replace(RELEASE, files=(RepoFile(path="tokenizer.json", size=11_422_654),))
-    found = preview(config, make(config), release)
-    assert found.architecture.parameters == parameters
-    assert found.guessed == ()
-    size = next((predicted(found, r) for r in recipes(found) if r.tier == tier), None)
+    previewed = preview(config, make(config), release)
+    assert previewed.architecture.parameters == parameters
+    assert previewed.guessed == ()
+    size = next((predicted(previewed, r) for r in recipes(previewed) if r.tier == tier), None)
     if size is None:
         kinds = {"BF16": "Q8_0", "F32": "F32"}
         size = file_bytes(
-            (tensor_bytes(kinds[t.type], t.shape) for t in found.tensors), found.header
+            (tensor_bytes(kinds[t.type], t.shape) for t in previewed.tensors), previewed.header
         )
     path = DATA / "apex" / "results" / f"{result}.json"
     published = json.loads(path.read_text(encoding="utf-8"))["size_gb"]
@@ -396,9 +400,9 @@ def test_published_sizes_within_half_a_percent(
 def test_every_name_of_a_family_is_known(family: str) -> None:
     config, tensors = model(family)
     content = read_content(config, tensors)
-    found = predict(config, content)
-    assert (found.family, found.guessed) == (family, ())
-    assert sum(tensor.parameters for tensor in found.tensors) == content.weights("main")
+    predicted_model = predict(config, content)
+    assert (predicted_model.family, predicted_model.guessed) == (family, ())
+    assert sum(tensor.parameters for tensor in predicted_model.tensors) == content.weights("main")
 
 
 def test_looking_at_one_family_changes_no_other() -> None:

@@ -22,13 +22,13 @@ DECIDED_LATER = {
 def registered(tree: Path) -> dict[str, str]:
     """Model class → the architecture of the Python class that the converter runs for it."""
     classes = {node.name: node for path in modules(tree) for node in classes_of(path)}
-    named, found = names(tree), {}
+    named, families = names(tree), {}
     for node in classes.values():
         arch = architecture(node, classes)
         for name in names_of(node):
             if arch is not None and not arch.startswith("MMPROJ"):
-                found[name] = named[arch]
-    return found
+                families[name] = named[arch]
+    return families
 
 
 def names(tree: Path) -> dict[str, str]:
@@ -62,17 +62,17 @@ def architecture(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> str | 
             case _:
                 continue
     bases = [classes[b.id] for b in node.bases if isinstance(b, ast.Name) and b.id in classes]
-    return next((found for base in bases if (found := architecture(base, classes))), None)
+    return next((families for base in bases if (families := architecture(base, classes))), None)
 
 
 def test_every_class_has_the_converters_architecture(toolchain: Toolchain) -> None:
-    known = registered(toolchain.tree)
+    known_classes = registered(toolchain.tree)
     listed = {name: family for family, own in CLASSES.items() for name in own}
     assert set(listed) <= set(converter_source.maps(toolchain.tree)["TEXT_MODEL_MAP"])
     wrong = {
-        name: (family, known.get(name))
+        name: (family, known_classes.get(name))
         for name, family in listed.items()
-        if name not in DECIDED_LATER and known.get(name) != family
+        if name not in DECIDED_LATER and known_classes.get(name) != family
     }
     assert wrong == {}
     assert {family for family, _ in BY_TYPE} <= set(CLASSES)

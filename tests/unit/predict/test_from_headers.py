@@ -42,20 +42,24 @@ def described(model: Model, release: Release = RELEASE) -> Architecture:
 @pytest.mark.parametrize("make", MODELS, ids=lambda make: make.__name__)
 def test_a_family_is_described_from_its_headers(make: Make) -> None:
     model = make()
-    found = described(model)
-    assert (found.name, found.family) == ("Model-8x1B", model.family)
-    assert (found.experts, found.experts_active, found.shared_experts) == model.experts
-    assert (found.layers, found.dense_layers, found.mtp_layers) == model.layers
-    assert found.attention_pattern == model.attention
-    assert found.source_precision == model.precision
-    assert (found.vocabulary, found.embedding_length) == (1024, H)
-    assert found.context_length == 4096
+    architecture = described(model)
+    assert (architecture.name, architecture.family) == ("Model-8x1B", model.family)
+    assert (
+        architecture.experts,
+        architecture.experts_active,
+        architecture.shared_experts,
+    ) == model.experts
+    assert (architecture.layers, architecture.dense_layers, architecture.mtp_layers) == model.layers
+    assert architecture.attention_pattern == model.attention
+    assert architecture.source_precision == model.precision
+    assert (architecture.vocabulary, architecture.embedding_length) == (1024, H)
+    assert architecture.context_length == 4096
 
 
 @pytest.mark.parametrize("make", MODELS, ids=lambda make: make.__name__)
 def test_parameters_are_counted_from_shapes(make: Make) -> None:
     model = make()
-    found = described(model)
+    architecture = described(model)
     words = [
         "vision",
         "scale_inv",
@@ -65,10 +69,10 @@ def test_parameters_are_counted_from_shapes(make: Make) -> None:
     ]
     words = ["vision"] if model.family == "gemma4" else words
     plain = sum(prod(t.shape) for t in model.tensors if not any(w in t.name for w in words))
-    assert found.parameters == plain + model.packed
+    assert architecture.parameters == plain + model.packed
     routed = [t for t in model.tensors if "expert" in t.name and "shared" not in t.name]
     assert routed
-    idle = found.parameters - found.parameters_active
+    idle = architecture.parameters - architecture.parameters_active
     experts, active, _ = model.experts
     sparse = model.layers[0] - model.layers[1]
     matrices = 2 if model.family == "nemotron_h_moe" else 3
@@ -92,22 +96,22 @@ CONVERTED = {
 def test_families_that_the_converter_is_tried_on(name: str) -> None:
     family = FAMILIES[name]()
     tensors = stored(family)
-    found = preview(family.config, tensors, RELEASE).architecture
+    architecture = preview(family.config, tensors, RELEASE).architecture
     assert (
-        found.experts_active,
-        found.shared_experts,
-        found.dense_layers,
-        found.mtp_layers,
-        found.attention_pattern,
-        found.source_precision,
+        architecture.experts_active,
+        architecture.shared_experts,
+        architecture.dense_layers,
+        architecture.mtp_layers,
+        architecture.attention_pattern,
+        architecture.source_precision,
     ) == CONVERTED[name]
-    assert found.experts == EXPERTS
-    assert found.dense_leading_layers == found.dense_layers
-    assert found.vision is (name == "qwen35moe")
-    assert found.parameters_other == sum(
+    assert architecture.experts == EXPERTS
+    assert architecture.dense_leading_layers == architecture.dense_layers
+    assert architecture.vision is (name == "qwen35moe")
+    assert architecture.parameters_other == sum(
         prod(t.shape) for t in tensors if t.name.startswith("model.visual.")
     )
-    assert found.tied_embeddings is bool(family.config.get("tie_word_embeddings"))
+    assert architecture.tied_embeddings is bool(family.config.get("tie_word_embeddings"))
 
 
 def stored(family: Family) -> list[HeaderTensor]:
@@ -139,11 +143,11 @@ def test_packed_weights_are_told_by_their_scales() -> None:
         return described(replace(model, tensors=[*plain, *low]))
 
     # ModelOpt's NVFP4, MXFP4 as in DeepSeek-V4
-    found = {
+    by_precision = {
         "NVFP4": repacked("U8", "F8_E4M3", ".weight_scale"),
         "MXFP4": repacked("I8", "F8_E8M0", ".scale"),
     }
-    for precision, architecture in found.items():
+    for precision, architecture in by_precision.items():
         assert architecture.source_precision == precision
         assert architecture.parameters == sixteen.parameters
         assert architecture.parameters_active == sixteen.parameters_active
@@ -151,13 +155,13 @@ def test_packed_weights_are_told_by_their_scales() -> None:
 
 def test_a_finetune_that_lost_its_prediction_layer_has_none() -> None:
     model = headers.deepseek_v3()
-    kept = [t for t in model.tensors if not t.name.startswith("model.layers.3.")]
-    assert described(replace(model, tensors=kept)).mtp_layers == 0
+    tensors = [t for t in model.tensors if not t.name.startswith("model.layers.3.")]
+    assert described(replace(model, tensors=tensors)).mtp_layers == 0
     assert model.config["num_nextn_predict_layers"] == 1
 
 
 @pytest.mark.parametrize(
-    ("tags", "told"),
+    ("tags", "base"),
     [
         ((), (None, None)),
         (("base_model:org/Base",), (None, "org/Base")),
@@ -166,10 +170,10 @@ def test_a_finetune_that_lost_its_prediction_layer_has_none() -> None:
     ],
 )
 def test_the_base_model_is_what_the_hub_says(
-    tags: tuple[str, ...], told: tuple[str | None, str | None]
+    tags: tuple[str, ...], base: tuple[str | None, str | None]
 ) -> None:
-    found = described(headers.dbrx(), replace(RELEASE, tags=tags))
-    assert (found.base_relation, found.base_model) == told
+    architecture = described(headers.dbrx(), replace(RELEASE, tags=tags))
+    assert (architecture.base_relation, architecture.base_model) == base
 
 
 @pytest.mark.parametrize(
@@ -198,22 +202,24 @@ def test_a_dense_model_is_refused() -> None:
 
 
 def test_a_description_goes_into_json_and_back() -> None:
-    found = described(headers.gemma4())
-    assert from_json(Architecture, to_json(found)) == found
+    architecture = described(headers.gemma4())
+    assert from_json(Architecture, to_json(architecture)) == architecture
 
 
 @pytest.mark.skipif(not TINY.is_dir(), reason="the miniature is not beside the checkout")
 def test_the_miniature_is_described_as_its_gguf_is() -> None:
     folder = TINY / "hf"
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    found = preview(config, local_safetensors(folder, config), local_release(folder)).architecture
+    architecture = preview(
+        config, local_safetensors(folder, config), local_release(folder)
+    ).architecture
     header = gguf.read_gguf(TINY / "tiny-moe-BF16.gguf")
     real = architecture_of(header.metadata, header.tensors)
-    told = ("cache_values", "cache_window_values", "cache_window")
-    cache = {name: getattr(real, name) for name in told}
+    fields = ("cache_values", "cache_window_values", "cache_window")
+    cache = {name: getattr(real, name) for name in fields}
     own = {"name": real.name, "shared_experts": 0, "source_precision": "", **cache}
-    assert replace(found, **own) == real
-    assert found.attention_pattern == "full attention every 4th layer, linear otherwise"
+    assert replace(architecture, **own) == real
+    assert architecture.attention_pattern == "full attention every 4th layer, linear otherwise"
 
 
 # ── hostile ─────────────────────────────────────────────────────────────────────────────────
@@ -229,9 +235,11 @@ def test_mutated_configs_describe_or_are_refused(count: int) -> None:
     dice = random.Random(20261123)  # noqa: S311 - a seed, so that a failure repeats
     models = [make() for make in MODELS]
     outcomes = [outcome(dice.choice(models), dice) for _ in range(count)]
-    assert {type(one) for one in outcomes} == {Architecture, str}
-    for one in outcomes:
-        assert isinstance(one, Architecture) or (one.isprintable() and len(one) < 400)
+    assert {type(description) for description in outcomes} == {Architecture, str}
+    for description in outcomes:
+        assert isinstance(description, Architecture) or (
+            description.isprintable() and len(description) < 400
+        )
 
 
 def outcome(model: Model, dice: random.Random) -> Architecture | str:

@@ -61,10 +61,10 @@ def test_a_source_in_shards_has_the_tensors_of_the_single_file(
         tensor.raw.name for tensor in source.tensors
     ]
     for tensor, single in zip(sharded.tensors, source.tensors, strict=True):
-        with shards[tensor.file].open("rb") as shard, demo_model.open("rb") as whole:
+        with shards[tensor.file].open("rb") as shard, demo_model.open("rb") as model:
             shard.seek(tensor.start)
-            whole.seek(single.start)
-            assert shard.read(64) == whole.read(64)
+            model.seek(single.start)
+            assert shard.read(64) == model.read(64)
 
 
 def test_a_source_that_changed_has_another_state(demo_model: Path, tmp_path: Path) -> None:
@@ -94,8 +94,8 @@ def test_a_header_has_the_sources_keys_and_the_types_of_its_spec(
         "Q8_0",
         row_bytes("Q8_0", up.shape[0]) * up.shape[1] * up.shape[2],
     )
-    others = {tensor.type for tensor in header.tensors if tensor.name != UP}
-    assert others == {"BF16", "F32"}
+    types = {tensor.type for tensor in header.tensors if tensor.name != UP}
+    assert types == {"BF16", "F32"}
 
 
 def test_tensors_follow_one_another_aligned(source: PassSource, spec: OutputSpec) -> None:

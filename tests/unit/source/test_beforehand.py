@@ -69,8 +69,8 @@ def test_a_tokenizer_larger_than_the_embedding_is_told_with_both_sizes(
 def test_a_vision_part_that_cannot_be_converted_is_foretold(
     files: dict[str, Any], reason: str | None, tmp_path: Path, toolchain: Toolchain
 ) -> None:
-    found = lacking_projector(write(tmp_path, **files), SEES, toolchain)
-    assert found == reason if reason is None else reason in (found or "")
+    lacking = lacking_projector(write(tmp_path, **files), SEES, toolchain)
+    assert lacking == reason if reason is None else reason in (lacking or "")
 
 
 @pytest.mark.parametrize(
@@ -86,5 +86,5 @@ def test_a_vision_part_that_cannot_be_converted_is_foretold(
 def test_what_a_family_wants_is_read_from_its_converter(
     architecture: str, reason: str | None, tmp_path: Path, toolchain: Toolchain
 ) -> None:
-    found = lacking_projector(tmp_path, {"architectures": [architecture]}, toolchain)
-    assert found is None if reason is None else reason in (found or "")
+    lacking = lacking_projector(tmp_path, {"architectures": [architecture]}, toolchain)
+    assert lacking is None if reason is None else reason in (lacking or "")

@@ -25,17 +25,17 @@ def total(shapes: Any) -> int:
 
 def test_one_file_or_several_hold_the_same(tmp_path: Path) -> None:
     family = checkpoints.mixtral()
-    whole = written(tmp_path / "whole", family)
+    single = written(tmp_path / "whole", family)
     cut = written(tmp_path / "cut", family, shards=3)
-    assert whole.files == ("model.safetensors",)
+    assert single.files == ("model.safetensors",)
     assert len(cut.files) == 3
-    assert {n: t.shape for n, t in whole.tensors.items()} == {
+    assert {n: t.shape for n, t in single.tensors.items()} == {
         n: t.shape for n, t in cut.tensors.items()
     }
-    assert whole.parameters("main") == total(family.shapes)
-    assert whole.architecture("text") == "MixtralForCausalLM"
-    assert (whole.has_projector, whole.has_mtp, whole.tied_head) == (False, False, 0)
-    by_layer = whole.content.by_layer("main")
+    assert single.parameters("main") == total(family.shapes)
+    assert single.architecture("text") == "MixtralForCausalLM"
+    assert (single.has_projector, single.has_mtp, single.tied_head) == (False, False, 0)
+    by_layer = single.content.by_layer("main")
     assert by_layer is not None
     assert sorted(by_layer) == [-1, 0, 1, 2]
 
@@ -44,12 +44,12 @@ def test_vision_and_mtp_are_told_apart(tmp_path: Path) -> None:
     family = checkpoints.qwen35moe()
     model = written(tmp_path / "model", family)
     parts = {part: model.content.weights(part) for part in ("main", "mtp", "vision", "none")}
-    seen = {n: s for n, s in family.shapes.items() if "visual" in n}
+    vision = {n: s for n, s in family.shapes.items() if "visual" in n}
     ahead = {n: s for n, s in family.shapes.items() if n.startswith("mtp.")}
-    assert parts["vision"] == total(seen)
+    assert parts["vision"] == total(vision)
     assert parts["mtp"] == total(ahead)
     assert parts["none"] == 0
-    assert parts["main"] == total(family.shapes) - total(seen) - total(ahead)
+    assert parts["main"] == total(family.shapes) - total(vision) - total(ahead)
     assert (model.has_projector, model.has_mtp, model.says_mtp) == (True, True, True)
     lost = written(tmp_path / "lost", checkpoints.qwen35moe(mtp=False))
     assert (lost.has_mtp, lost.says_mtp) == (False, True)
@@ -90,8 +90,8 @@ def header(folder: Path, raw: bytes, length: int | None = None, data: bytes = b"
 
 
 def entry(**changes: Any) -> bytes:
-    given = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8], **changes}
-    return json.dumps({"w": given}).encode()
+    tensor = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8], **changes}
+    return json.dumps({"w": tensor}).encode()
 
 
 @pytest.mark.parametrize(
@@ -143,8 +143,8 @@ def test_the_decoders_own_name_wins(tmp_path: Path) -> None:
     model = checkpoint.CheckpointFolder(folder=tmp_path, config=config, files=(), tensors={})
     assert model.architecture("text") == "InnerForCausalLM"
     assert model.architecture("projector") == "OuterForConditionalGeneration"
-    kept = {**config, "architectures": ["KimiK3ForConditionalGeneration"]}
-    model = checkpoint.CheckpointFolder(folder=tmp_path, config=kept, files=(), tensors={})
+    outer_config = {**config, "architectures": ["KimiK3ForConditionalGeneration"]}
+    model = checkpoint.CheckpointFolder(folder=tmp_path, config=outer_config, files=(), tensors={})
     assert model.architecture("text") == "KimiK3ForConditionalGeneration"
     wrongs: list[dict[str, Any]] = [{}, {"architectures": [3]}]
     for wrong in (*wrongs, {"architectures": []}):

@@ -42,8 +42,8 @@ def test_every_other_is_a_refusal(words: str) -> None:
 
 
 def test_a_refusal_is_final_by_its_kind_and_trouble_of_the_day_never_is() -> None:
-    found = (kind for kind in vars(errors).values() if isinstance(kind, type))
-    kinds = [kind for kind in found if issubclass(kind, errors.BotError)]
+    classes = (kind for kind in vars(errors).values() if isinstance(kind, type))
+    kinds = [kind for kind in classes if issubclass(kind, errors.BotError)]
     final = {kind for kind in kinds if kind.exit_code in errors.FOR_GOOD}
     assert final == {errors.SourceError, errors.RefusedError, errors.GateError}
     assert not errors.FOR_GOOD & errors.OF_THE_DAY

@@ -25,8 +25,8 @@ ROOT = Path(__file__).resolve().parents[3]
 @pytest.fixture
 def user(tmp_path: Path) -> Iterator[tuple[str, ...]]:
     """What a hostile process looks for; see tests/hostile_process.py."""
-    with a_user(tmp_path) as found:
-        yield found
+    with a_user(tmp_path) as names:
+        yield names
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -48,8 +48,8 @@ def test_what_each_isolation_stops(tmp_path: Path, user: tuple[str, ...], level:
         isolation_setting=level,
     )
     assert status == 0, log.read_text()
-    found: dict[str, bool] = json.loads(log.read_text())
-    reached = {name for name, good in found.items() if good}
+    attempts: dict[str, bool] = json.loads(log.read_text())
+    reached = {name for name, good in attempts.items() if good}
     assert reached - ROOTS == REACHES[level]
     if level == "cell":
         assert not reached & ROOTS
@@ -108,10 +108,10 @@ def test_what_is_stopped_where_the_kernel_refuses(
     work.mkdir()
     done = container(kind, sys.executable, "-c", INSIDE, str(work), TOLD, *user)
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert (found.pop("level"), found.pop("status")) == (LEFT[kind], 0)
-    assert " isolation is cell" in found.pop("refused")
-    reached = {name for name, good in found.items() if good}
+    attempts = json.loads(done.stdout)
+    assert (attempts.pop("level"), attempts.pop("status")) == (LEFT[kind], 0)
+    assert " isolation is cell" in attempts.pop("refused")
+    reached = {name for name, good in attempts.items() if good}
     assert reached - ROOTS == REACHES[LEFT[kind]]
 
 
@@ -154,9 +154,9 @@ def test_a_cell_shows_what_it_is_given_and_holds_nothing(
         home=home, env=sandbox.environment(python, home), log=log,
         limits=Limits(seconds=60), watch=lambda: None, reads=(*PROGRAMS, *more, tmp_path / "given"),
     )  # fmt: skip
-    said = log.read_text()
-    assert status == 0, said
-    assert "read me" in said
-    assert "other" not in said
-    assert "WROTE given" not in said
+    output = log.read_text()
+    assert status == 0, output
+    assert "read me" in output
+    assert "other" not in output
+    assert "WROTE given" not in output
     assert list((home / ".cell").iterdir()) == []

@@ -24,13 +24,13 @@ def test_a_link_of_a_cache_has_the_name_of_the_model(tmp_path: Path, demo_model:
         blob = blobs / f"{number:064x}"
         piece.rename(blob) if number else blob.symlink_to(piece)
         (snapshot / piece.name).symlink_to(Path("../../blobs") / blob.name)
-    mine = workplace_in(tmp_path)
-    whole = described(mine, Local(path=snapshot / demo_model.name))
-    parts = described(mine, Local(path=snapshot / pieces[0].name))
-    assert (whole.name, parts.name) == ("Tiny-MoE-14M", "Tiny-MoE")
-    assert Path(whole.source.path).name == demo_model.name
-    assert {t.name for t in parts.tensors} == {t.name for t in whole.tensors}
+    workplace = workplace_in(tmp_path)
+    single = described(workplace, Local(path=snapshot / demo_model.name))
+    sharded = described(workplace, Local(path=snapshot / pieces[0].name))
+    assert (single.name, sharded.name) == ("Tiny-MoE-14M", "Tiny-MoE")
+    assert Path(single.source.path).name == demo_model.name
+    assert {t.name for t in sharded.tensors} == {t.name for t in single.tensors}
     with pytest.raises(SourceError, match="is a hash and no name"):
-        described(mine, Local(path=blobs / f"{0:064x}"))
+        described(workplace, Local(path=blobs / f"{0:064x}"))
     named = workplace_in(tmp_path, source={"name": "Mine"})
     assert described(named, Local(path=blobs / f"{0:064x}")).name == "Mine"

@@ -48,28 +48,28 @@ def read(path: Path) -> Any:
 
 
 def test_only_data_is_shown(tmp_path: Path) -> None:
-    shown = staged(tmp_path, {}, {})
-    names = {str(path.relative_to(shown)) for path in shown.rglob("*")}
+    folder = staged(tmp_path, {}, {})
+    names = {str(path.relative_to(folder)) for path in folder.rglob("*")}
     assert names == {
         *("config.json", "tokenizer_config.json", "tokenizer.json", "tokenizer.model"),
         *("chat_template.jinja", "merges.txt", SHOWN, "README.md"),
         *("additional_chat_templates", "additional_chat_templates/tool_use.jinja"),
     }
-    assert shown.name == "Tiny-4x1M"
-    assert "never shown" not in (shown / "README.md").read_text()
+    assert folder.name == "Tiny-4x1M"
+    assert "never shown" not in (folder / "README.md").read_text()
     weights = tmp_path / "source" / "model.safetensors"
-    assert (shown / SHOWN).resolve() == weights
+    assert (folder / SHOWN).resolve() == weights
 
 
 def test_configs_name_neither_code_nor_paths(tmp_path: Path) -> None:
     code = {"auto_map": {"AutoConfig": "evil.Config"}, "_name_or_path": "/home/someone/run"}
     config = {**code, "text_config": {**code, "kept": 1}}
-    shown = staged(tmp_path, config, {**code, "tokenizer_class": "LlamaTokenizer"})
-    text = (shown / "config.json").read_text() + (shown / "tokenizer_config.json").read_text()
+    folder = staged(tmp_path, config, {**code, "tokenizer_class": "LlamaTokenizer"})
+    text = (folder / "config.json").read_text() + (folder / "tokenizer_config.json").read_text()
     assert "evil" not in text
     assert "/home" not in text
-    assert read(shown / "config.json")["text_config"] == {"kept": 1}
-    assert read(shown / "tokenizer_config.json") == {"tokenizer_class": "LlamaTokenizer"}
+    assert read(folder / "config.json")["text_config"] == {"kept": 1}
+    assert read(folder / "tokenizer_config.json") == {"tokenizer_class": "LlamaTokenizer"}
 
 
 def test_what_transformers_5_renamed_is_named_as_before(tmp_path: Path) -> None:
@@ -81,21 +81,21 @@ def test_what_transformers_5_renamed_is_named_as_before(tmp_path: Path) -> None:
 def test_absent_mtp_layers_are_denied(tmp_path: Path) -> None:
     config = {"num_nextn_predict_layers": 1, "text_config": {"mtp_num_hidden_layers": 1}}
     model = checkpoint.read_checkpoint(source(tmp_path / "source", config, {}))
-    shown = staging.stage(model, tmp_path / "work", FACTS, without_mtp=True)
-    made = read(shown / "config.json")
-    assert made["num_nextn_predict_layers"] == 0
-    assert made["text_config"] == {"mtp_num_hidden_layers": 0}
-    assert "mtp_num_hidden_layers" not in made
+    staged = staging.stage(model, tmp_path / "work", FACTS, without_mtp=True)
+    staged_config = read(staged / "config.json")
+    assert staged_config["num_nextn_predict_layers"] == 0
+    assert staged_config["text_config"] == {"mtp_num_hidden_layers": 0}
+    assert "mtp_num_hidden_layers" not in staged_config
 
 
 def test_metadata_names_the_source_and_no_folder(tmp_path: Path) -> None:
     staging.write_metadata(tmp_path / "metadata.json", FACTS)
-    made = read(tmp_path / "metadata.json")
+    metadata = read(tmp_path / "metadata.json")
     url = "https://huggingface.co/org/Tiny-4x1M"
-    assert made["general.name"] == "Tiny-4x1M"
-    assert made["general.source.repo_url"] == url
-    assert made["general.source.url"] == f"{url}/tree/{FACTS.commit}"
-    assert made["general.base_models"] == [
+    assert metadata["general.name"] == "Tiny-4x1M"
+    assert metadata["general.source.repo_url"] == url
+    assert metadata["general.source.url"] == f"{url}/tree/{FACTS.commit}"
+    assert metadata["general.base_models"] == [
         {"name": "Tiny-4x1M", "organization": "org", "repo_url": url, "version": FACTS.commit}
     ]
     staging.write_metadata(tmp_path / "bare.json", ConvertFacts(name="Mine"))

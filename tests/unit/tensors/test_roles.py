@@ -73,7 +73,7 @@ def test_names_without_weight_and_outside_the_layers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "row", "stored"),
+    ("kind", "row", "stored"),
     [
         ("Q6_K", 256, "Q6_K"),
         ("Q6_K", 96, "Q8_0"),
@@ -88,8 +88,8 @@ def test_names_without_weight_and_outside_the_layers() -> None:
         ("Q6_K", 100, "F16"),
     ],
 )
-def test_rows_that_a_block_does_not_divide(wanted: str, row: int, stored: str) -> None:
-    assert stored_type(wanted, tensor("blk.0.attn_q.weight", row, 4)) == stored
+def test_rows_that_a_block_does_not_divide(kind: str, row: int, stored: str) -> None:
+    assert stored_type(kind, tensor("blk.0.attn_q.weight", row, 4)) == stored
 
 
 @pytest.mark.parametrize(

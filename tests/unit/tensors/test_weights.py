@@ -103,13 +103,13 @@ def test_an_index_names_the_files(
     missing: Sequence[str],
     left_out: Sequence[str],
 ) -> None:
-    there = ("a", "b", "sub/d", "c", "model-00001-of-00003")
-    release = a_release(*((f"{name}.safetensors", 1) for name in there), ("empty.safetensors", 0))
-    found = weights.checkpoint(release, index, dropped={"mtp"})
-    assert [file.path for file in found.files] == [f"{name}.safetensors" for name in files]
-    assert found.missing == tuple(f"{name}.safetensors" for name in missing)
-    assert found.left_out == tuple(f"{name}.safetensors" for name in left_out)
-    assert found.whole is (found.lacks() is None)
+    present = ("a", "b", "sub/d", "c", "model-00001-of-00003")
+    release = a_release(*((f"{name}.safetensors", 1) for name in present), ("empty.safetensors", 0))
+    checkpoint = weights.checkpoint(release, index, dropped={"mtp"})
+    assert [file.path for file in checkpoint.files] == [f"{name}.safetensors" for name in files]
+    assert checkpoint.missing == tuple(f"{name}.safetensors" for name in missing)
+    assert checkpoint.left_out == tuple(f"{name}.safetensors" for name in left_out)
+    assert checkpoint.whole is (checkpoint.lacks() is None)
     assert not weights.checkpoint(release, {"m.safetensors": MTP}).whole  # MTP is wanted
 
 
@@ -139,9 +139,9 @@ def test_missing_shards_are_named() -> None:
     ],
 )
 def test_a_gguf_is_taken_whole(files: list[tuple[str, int]], chosen: int) -> None:
-    found = [file.path for file in weights.gguf(a_release(*files))]
-    assert len(found) == chosen
-    assert found == sorted(found)
+    files_found = [file.path for file in weights.gguf(a_release(*files))]
+    assert len(files_found) == chosen
+    assert files_found == sorted(files_found)
 
 
 @pytest.mark.parametrize(
@@ -158,5 +158,5 @@ def test_a_gguf_is_taken_whole(files: list[tuple[str, int]], chosen: int) -> Non
 def test_the_projector_is_the_one_beside_the_model(files: list[str], chosen: str | None) -> None:
     release = a_release(("BF16/m.gguf", 9), *((name, 1) for name in files))
     (model,) = weights.gguf(release)
-    found = weights.projector(release, model)
-    assert (found.path if found else None) == chosen
+    projector = weights.projector(release, model)
+    assert (projector.path if projector else None) == chosen

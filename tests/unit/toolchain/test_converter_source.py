@@ -57,20 +57,20 @@ def tree(folder: Path) -> Path:
 
 
 def test_support_is_read_without_running_anything(tmp_path: Path) -> None:
-    made = Toolchain(tree=tree(tmp_path), python=tmp_path / "none", version="test")
-    assert toolchains.supported(made) == (frozenset("ABCD"), frozenset("A"))
-    switches = {name: toolchains.has_mtp_switch(made, name) for name in "ABCDE"}
+    toolchain = Toolchain(tree=tree(tmp_path), python=tmp_path / "none", version="test")
+    assert toolchains.supported(toolchain) == (frozenset("ABCD"), frozenset("A"))
+    switches = {name: toolchains.has_mtp_switch(toolchain, name) for name in "ABCDE"}
     assert switches == {"A": True, "B": False, "C": True, "D": False, "E": False}
 
 
 def test_a_tree_that_is_no_converter_is_refused(tmp_path: Path) -> None:
-    made = Toolchain(tree=tmp_path, python=tmp_path, version="test")
+    toolchain = Toolchain(tree=tmp_path, python=tmp_path, version="test")
     with pytest.raises(BuildError, match=r"not llama\.cpp's converter"):
-        toolchains.supported(made)
+        toolchains.supported(toolchain)
     (tmp_path / "conversion").mkdir()
     (tmp_path / "conversion" / "__init__.py").write_text("TEXT_MODEL_MAP = make()\n")
     with pytest.raises(BuildError, match="lacks the maps"):
-        toolchains.supported(made)
+        toolchains.supported(toolchain)
 
 
 @pytest.mark.long

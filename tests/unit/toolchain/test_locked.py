@@ -11,10 +11,10 @@ from bot.toolchain import locked
 
 
 def test_every_package_has_hashes_and_is_what_was_asked_for() -> None:
-    asked = (locked.LOCK.with_name("packages.in")).read_text(encoding="utf-8").splitlines()
-    wanted = {line for line in asked if line and not line.startswith("#")}
-    found = {f"{name}=={locked.version(name)}" for name in locked.lock_entries()}
-    assert wanted <= found
+    lines = (locked.LOCK.with_name("packages.in")).read_text(encoding="utf-8").splitlines()
+    requirements = {line for line in lines if line and not line.startswith("#")}
+    locked_versions = {f"{name}=={locked.version(name)}" for name in locked.lock_entries()}
+    assert requirements <= locked_versions
     assert all("--hash=sha256:" in entry for entry in locked.lock_entries().values())
     assert "torch==" not in locked.everywhere()
     assert " ; " not in locked.everywhere()

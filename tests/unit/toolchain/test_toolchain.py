@@ -41,10 +41,12 @@ def test_only_the_converter_is_unpacked(tmp_path: Path) -> None:
         f"{inside}/models/other.bin": b"other",
         "setup.py": b"setup",
     }
-    made = archive(tmp_path / "a.tar.gz", members, {f"{inside}/conversion/link.py": "/etc/passwd"})
-    toolchains.unpack_source(made, tmp_path / "out")
-    found = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*")}
-    assert found == {
+    archive_file = archive(
+        tmp_path / "a.tar.gz", members, {f"{inside}/conversion/link.py": "/etc/passwd"}
+    )
+    toolchains.unpack_source(archive_file, tmp_path / "out")
+    unpacked = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*")}
+    assert unpacked == {
         *("convert_hf_to_gguf.py", "conversion", "conversion/base.py", "models"),
         *("gguf-py", "gguf-py/gguf", "gguf-py/gguf/gguf.py", "models/ggml-vocab-gpt-2.gguf"),
     }
@@ -64,17 +66,17 @@ def test_an_archive_that_reaches_out_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_second_install_does_nothing_and_says_so(toolchain_root: Path) -> None:
-    said: list[str] = []
+    messages: list[str] = []
     before = {
         p: p.stat().st_mtime_ns for p in toolchains.toolchain_folder(toolchain_root).iterdir()
     }
-    made = toolchains.install_toolchain(toolchain_root, report=said.append)
-    assert made == toolchains.installed(toolchain_root)
-    assert len(said) == 1
-    assert "already" in said[0]
+    toolchain = toolchains.install_toolchain(toolchain_root, report=messages.append)
+    assert toolchain == toolchains.installed(toolchain_root)
+    assert len(messages) == 1
+    assert "already" in messages[0]
     with (toolchain_root / "lock").open("w") as file:  # somebody else looks at it just now
         fcntl.flock(file, fcntl.LOCK_SH)
-        assert toolchains.install_toolchain(toolchain_root, report=said.append) == made
+        assert toolchains.install_toolchain(toolchain_root, report=messages.append) == toolchain
     after = {p: p.stat().st_mtime_ns for p in toolchains.toolchain_folder(toolchain_root).iterdir()}
     assert before == after
 
@@ -118,8 +120,8 @@ def test_settings_choose_the_toolchain(tmp_path: Path, toolchain_root: Path) -> 
     (checkout / ".git" / "refs" / "heads").mkdir(parents=True)
     (checkout / ".git" / "HEAD").write_text("ref: refs/heads/master\n")
     (checkout / ".git" / "refs" / "heads" / "master").write_text("0c1e57098aaaaaaaa\n")
-    made = toolchains.chosen_toolchain(ConvertSettings(llama_cpp=checkout), toolchain_root)
-    assert made == Toolchain(tree=checkout, python=own.python, version="llama.cpp 0c1e57098")
+    chosen = toolchains.chosen_toolchain(ConvertSettings(llama_cpp=checkout), toolchain_root)
+    assert chosen == Toolchain(tree=checkout, python=own.python, version="llama.cpp 0c1e57098")
     with pytest.raises(SettingsError, match=r"convert\.llama_cpp"):
         toolchains.chosen_toolchain(ConvertSettings(llama_cpp=tmp_path), toolchain_root)
     with pytest.raises(SettingsError, match=r"convert\.python"):
@@ -149,9 +151,9 @@ def wheel(folder: Path, name: str, version: str, code: str) -> Path:
 def test_a_package_with_another_content_is_not_installed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = wheel(tmp_path / "found", "certifi", locked.version("certifi"), "EVIL = True\n")
+    wheel_file = wheel(tmp_path / "found", "certifi", locked.version("certifi"), "EVIL = True\n")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(made.parent))
+    monkeypatch.setenv("PIP_FIND_LINKS", str(wheel_file.parent))
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     folder = tmp_path / "made"
     folder.mkdir()
@@ -164,6 +166,6 @@ def test_a_package_with_another_content_is_not_installed(
     with pytest.raises(BuildError, match="installing failed"):  # none without a hash
         toolchains.install_locked(folder, f"certifi=={locked.version('certifi')}\n")
     assert not list(folder.rglob("certifi*"))
-    sha = hashlib.sha256(made.read_bytes()).hexdigest()
+    sha = hashlib.sha256(wheel_file.read_bytes()).hexdigest()
     toolchains.install_locked(folder, f"certifi=={locked.version('certifi')} --hash=sha256:{sha}\n")
     assert len(list(folder.rglob("certifi.py"))) == 1
