@@ -1,4 +1,4 @@
-"""Why llama.cpp does not load a file: its own line reaches the user, whatever the reason is."""
+"""The installed llama.cpp: its types and devices, and why it does not load a file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from bot.clients.llama.library import ERROR, Log, start
+from bot.clients.llama.library import (
+    ERROR,
+    devices,
+    ggml_type,
+    start,
+    type_name,
+    used_devices,
+)
 from bot.clients.llama.session import Session
 from bot.clients.llama.vocabulary import vocabulary_of
 from bot.errors import BuildError
@@ -52,19 +59,35 @@ def test_what_failed_before_is_no_reason(tmp_path: Path) -> None:
 
 def test_of_several_lines_the_cause_comes_first() -> None:
     """As a GPU whose memory falls short tells it: ggml-cuda.cu, ggml-alloc.c, llama-model.cpp."""
-    start()
-    log = Log.__new__(Log)
-    log.warnings, log.errors, log._heard = [], [], None
+    log = start()
+    log.forget()
     for line in (
         "ggml_backend_cuda_buffer_type_alloc_buffer: cudaMalloc failed: out of memory\n",
         "alloc_tensor_range: failed to allocate CUDA0 buffer of size 1\n",
         "llama_model_load: error loading model: unable to allocate CUDA0 buffer\n",
         "llama_model_load_from_file_impl: failed to load model\n",
     ):
-        log._take(ERROR, line.encode(), None)
+        log.callback(ERROR, line.encode(), None)
     assert log.reason() == (
         "cudaMalloc failed: out of memory; failed to allocate CUDA0 buffer of "
         "size 1; unable to allocate CUDA0 buffer"
     )
     log.forget()
     assert log.reason() == "llama.cpp gave no reason"
+
+
+def test_types_have_a_name_and_a_number() -> None:
+    assert [type_name(ggml_type(name)) for name in ("F32", "BF16", "Q6_K", "IQ2_XXS")] == [
+        "F32", "BF16", "Q6_K", "IQ2_XXS"]  # fmt: skip
+    with pytest.raises(BuildError, match="has no type Q9_K; mend the profile"):
+        ggml_type("Q9_K")
+    with pytest.raises(BuildError, match="has no type number 9999"):
+        type_name(9999)
+
+
+def test_a_model_runs_on_the_devices_that_are_named_else_on_the_processor() -> None:
+    processors = [device.name for device in devices() if device.kind == "cpu"]
+    assert processors
+    assert [device.name for device in used_devices((), gpu=False)] == processors
+    assert [device.name for device in used_devices(processors[:1], gpu=True)] == processors[:1]
+    assert used_devices(("CUDA99",), gpu=True) == ()
