@@ -44,3 +44,16 @@ def test_parts_are_joined_and_checked(hub: Hub) -> None:
     assert hub.ask("POST", upload["href"], done).status == 400  # the size is not the announced one
     missing = {"oid": oid, "parts": [{"partNumber": 1}, {"partNumber": 2}]}
     assert hub.ask("POST", upload["href"], missing).status == 400
+
+
+def test_a_large_file_is_announced_as_javascript_does(hub: Hub) -> None:
+    repo_id = hub.create("model")
+    batch = {
+        "operation": "upload",
+        "transfers": ["basic", "multipart", "xet"],
+        "hash_algo": "sha_256",
+        "objects": [{"oid": "0" * 64, "size": 3}],
+    }
+    reply = hub.ask("POST", f"/{repo_id}.git/info/lfs/objects/batch", batch, token=hub.token)
+    assert reply.status == 200
+    assert "upload" in reply.json["objects"][0]["actions"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 
-import pytest
 from huggingface_hub import HfApi  # noqa: TID251 - the client that reads these pages
 
 from tests.local_hub.server import Hub, large, regular
@@ -94,45 +93,3 @@ def test_long_trees_come_in_pages(hub: Hub) -> None:
     rows = list(api.list_repo_tree(repo, path_in_repo="d", expand=True))
     assert [row.path for row in rows] == [f"d/{number:03}.txt" for number in range(120)]
     assert [row.path for row in api.list_repo_tree(repo)] == [".gitattributes", "d"]
-
-
-@pytest.mark.parametrize(
-    "query",
-    ["sort=id", "limit=0", "limit=x", "expand=passwords", "cursor=%5B%5D", "cursor=!!",
-     "num_parameters=min:6B"],
-)  # fmt: skip
-def test_wrong_queries_are_refused(hub: Hub, query: str) -> None:
-    hub.create("tiny")
-    assert hub.ask("GET", f"/api/models?{query}").status == 400
-
-
-def test_what_is_not_there_has_the_clients_codes(hub: Hub) -> None:
-    repo = hub.create("tiny")
-    for target, code in (
-        (f"/api/models/{repo}/tree/nobranch", "RevisionNotFound"),
-        (f"/api/models/{repo}/revision/{'0' * 40}", "RevisionNotFound"),
-        (f"/api/models/{repo}/tree/main/nofolder", "EntryNotFound"),
-        (f"/{repo}/resolve/main/no.txt", "EntryNotFound"),
-        (f"/{repo}/resolve/main/../../../etc/passwd", "EntryNotFound"),
-        (f"/{repo}/resolve/main/%2e%2e/%2e%2e/hub.sqlite", "EntryNotFound"),
-    ):
-        reply = hub.ask("GET", target)
-        assert (reply.status, reply.code) == (404, code)
-        assert reply.headers["X-Error-Message"]
-
-
-def test_branches_and_tags(hub: Hub) -> None:
-    repo = hub.create("tiny")
-    api = HfApi(endpoint=hub.url, token=hub.token)
-    api.create_branch(repo, branch="dev")
-    api.create_tag(repo, tag="v1")
-    api.upload_file(path_or_fileobj=b"x", path_in_repo="a.txt", repo_id=repo, revision="dev")
-    assert api.file_exists(repo, "a.txt", revision="dev")
-    assert not api.file_exists(repo, "a.txt")
-    refs = api.list_repo_refs(repo)
-    assert [ref.name for ref in refs.branches] == ["dev", "main"]
-    assert [ref.name for ref in refs.tags] == ["v1"]
-    api.delete_branch(repo, branch="dev")
-    api.delete_tag(repo, tag="v1")
-    assert len(api.list_repo_refs(repo).branches) == 1
-    assert hub.ask("DELETE", f"/api/models/{repo}/branch/main", token=hub.token).status == 403

@@ -83,3 +83,22 @@ def test_bodies_are_bounded(hub: Hub) -> None:
     body = b'{"content": "' + b"x" * (9 << 20) + b'"}'
     assert hub.ask("POST", "/api/validate-yaml", body).status == 413
     assert hub.ask("POST", "/api/validate-yaml", b"[1").status == 400
+
+
+def test_git_s_own_content_is_raw(hub: Hub) -> None:
+    repo_id = hub.create("model")
+    oid = hub.send(repo_id, b"gguf")
+    hub.commit(repo_id, large("a.gguf", oid, 4), regular("a.txt", b"text"))
+    assert hub.ask("GET", f"/{repo_id}/raw/main/a.txt").body == b"text"
+    assert f"oid sha256:{oid}".encode() in hub.ask("GET", f"/{repo_id}/raw/main/a.gguf").body
+    assert hub.ask("GET", f"/{repo_id}/resolve/main/a.gguf").body == b"gguf"
+
+
+def test_an_empty_file_is_whole_whatever_range_is_asked_for(hub: Hub) -> None:
+    repo_id = hub.create("model")
+    hub.commit(repo_id, regular("a.txt", b""))
+    for target in ("resolve", "raw"):
+        address = f"/{repo_id}/{target}/main/a.txt"
+        found = hub.ask("GET", address, headers={"Range": "bytes=0-0"})
+        assert (found.status, found.body) == (200, b"")
+        assert found.headers["Content-Range"] == "bytes */0"

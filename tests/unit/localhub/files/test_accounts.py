@@ -79,8 +79,3 @@ def test_a_name_means_one_thing(hub: Hub) -> None:
     hub.create("Tiny")
     reply = hub.ask("POST", "/api/repos/create", {"name": "tiny"}, token=hub.token)
     assert reply.status == 409
-
-
-def test_another_host_name_is_not_answered(hub: Hub) -> None:
-    reply = hub.ask("GET", "/api/models", headers={"Host": "evil.example"})
-    assert reply.status == 400

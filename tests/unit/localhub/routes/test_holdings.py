@@ -1,4 +1,4 @@
-"""What somebody owns at the local Hub is listed and moves, by the `hf` command; their tokens."""
+"""What somebody owns at the local Hub is listed and moves, by the `hf` command."""
 
 from __future__ import annotations
 
@@ -64,9 +64,3 @@ def test_a_repository_goes_only_where_its_mover_may_write(hub: Hub) -> None:
     assert (row["id"], row["storagePercent"]) == ("lab/three", 100)
     (row,) = hub.ask("GET", "/api/settings/repositories", token=hub.token).json
     assert (row["id"], row["visibility"]) == (two, "public")
-
-
-def test_the_page_of_tokens_says_how_one_is_made(hub: Hub) -> None:
-    page = hub.ask("GET", "/settings/tokens", headers={"Accept": "text/html"})
-    assert page.status == 200
-    assert b"bot hub add-user FOLDER NAME" in page.body

@@ -1,4 +1,4 @@
-"""Large files from one repository to another, no byte sent, by the Hub's unmodified client."""
+"""Large files of a repository: listed, given back, held by another one with no byte sent."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from huggingface_hub.errors import (  # noqa: TID251 - what it makes of our refu
 )
 
 from bot.localhub.files import xet_contents
-from tests.local_hub.server import Hub
+from tests.local_hub.server import Hub, large, regular
 
 # huggingface_hub's own way to send contents
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")
@@ -105,3 +105,56 @@ def test_the_xet_hash_is_that_of_hf_xet(api: HfApi, tmp_path: Path) -> None:
     (found,) = hf_xet.hash_files([str(tmp_path / "a.gguf")])
     assert row.xet_hash == found.hash  # type: ignore[union-attr]
     assert xet_contents.xet_hash(tmp_path / "a.gguf") == found.hash
+
+
+def stored(hub: Hub, target: str = FROM, query: str = "") -> Any:
+    return hub.ask("GET", f"/api/models/{target}/lfs-files{query}", token=hub.token).json
+
+
+def deletion(hub: Hub, body: Any, token: str | None) -> int:
+    target = f"/api/models/{FROM}/lfs-files/batch"
+    return hub.ask("POST", target, {"deletions": body}, token=token).status
+
+
+def test_large_files_are_listed_with_the_name_of_their_first_commit(hub: Hub) -> None:
+    repo = hub.create("large")
+    first, waiting = hub.send(repo, b"first"), hub.send(repo, b"no commit names it")
+    hub.commit(repo, large("a.gguf", first, 5))
+    hub.commit(repo, large("b.gguf", first, 5), regular("small.txt", b"x"))
+    rows = stored(hub, repo)
+    assert [(row["fileOid"], row["filename"], row["size"]) for row in rows] == [
+        (first, "a.gguf", 5), (waiting, waiting, 18)]  # fmt: skip
+    assert stored(hub, repo, "?cursor=1") == rows[1:]
+    assert hub.ask("GET", f"/api/models/{repo}/lfs-files").status == 401
+
+
+def test_what_is_given_back_is_gone_from_every_commit(hub: Hub, api: HfApi) -> None:
+    (row,) = stored(hub)
+    oid = row["fileOid"]
+    bob = hub.store.add_user("bob")
+    api.update_repo_settings(FROM, visibility="public")
+    asked = {"sha": [oid], "rewriteHistory": False}
+    assert [deletion(hub, asked, token) for token in (None, bob)] == [401, 403]
+    for wrong in (None, {"sha": oid}, {"sha": ["x"]}, {"sha": [oid]}):
+        assert deletion(hub, wrong, hub.token) == 400
+    assert deletion(hub, asked | {"sha": ["0" * 64]}, hub.token) == 404
+    assert stored(hub) == [row]
+    assert deletion(hub, asked, hub.token) == 200
+    assert stored(hub) == []
+    assert not hub.store.objects.path(oid).exists()
+    assert "deep/a.gguf" in api.list_repo_files(FROM), "the commit keeps the name"
+    assert hub.ask("GET", f"/{FROM}/resolve/main/deep/a.gguf").status == 404
+    assert deletion(hub, asked, hub.token) == 404
+
+
+def test_a_content_that_another_repository_holds_stays(hub: Hub) -> None:
+    one, two = hub.create("one"), hub.create("two")
+    oid = hub.send(one, b"both")
+    assert hub.send(two, b"both") == oid
+    for repo in (one, two):
+        hub.commit(repo, large("a.gguf", oid, 4))
+    body = {"deletions": {"sha": [oid], "rewriteHistory": False}}
+    reply = hub.ask("POST", f"/api/models/{one}/lfs-files/batch", body, token=hub.token)
+    assert reply.status == 200
+    assert hub.ask("GET", f"/{one}/resolve/main/a.gguf").status == 404
+    assert hub.ask("GET", f"/{two}/resolve/main/a.gguf").body == b"both"

@@ -14,6 +14,7 @@ import pytest
 from bot.errors import SettingsError
 from bot.localhub.files.repositories import Store
 from bot.localhub.server import RunningHub, serve_hub
+from tests.local_hub.server import Hub
 
 PROGRAM = """
 import sys
@@ -68,3 +69,8 @@ def test_interrupted_transfers_are_swept(tmp_path: Path) -> None:
     assert not content.path.exists()
     with pytest.raises(ValueError, match="sha256"):
         store.objects.path("../../etc/passwd")
+
+
+def test_another_host_name_is_not_answered(hub: Hub) -> None:
+    reply = hub.ask("GET", "/api/models", headers={"Host": "evil.example"})
+    assert reply.status == 400
