@@ -20,7 +20,7 @@ from bot.errors import BuildError
 from bot.evaluate.cutting import Cutter, CutText
 from bot.evaluate.data import Data
 from bot.evaluate.kept import KeptMeasures
-from bot.evaluate.loads import Sessions, on_gpu, together
+from bot.evaluate.loads import Sessions, on_gpu, tokens_at_once
 from bot.evaluate.paired import chunk_means
 from bot.evaluate.subject import Measured, Subject
 from bot.measures import choices
@@ -141,7 +141,9 @@ class Bench:
             sequences = max(parallel, *(len(task.texts) for task in questions))
             answer = away(answers_to, self._sessions.room(subject, report))
             model = self._sessions.loading(subject)
-            answers = answer(model, questions, n_ctx=together(self.settings), sequences=sequences)
+            answers = answer(
+                model, questions, n_ctx=tokens_at_once(self.settings), sequences=sequences
+            )
             if len(answers) != len(questions):
                 raise BuildError(
                     f"{subject.name} answered {len(answers)} of {len(questions)} tasks"

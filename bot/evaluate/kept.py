@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from bot.disk.locks import alone
 from bot.evaluate.data import Data
-from bot.evaluate.loads import together
+from bot.evaluate.loads import tokens_at_once
 from bot.evaluate.subject import Measured, Subject
 from bot.measures.journal import Journal
 from bot.progress import Report
@@ -129,7 +129,7 @@ class KeptMeasures:
             beside=isinstance(value, dict) and bool(value.get("beside")),
             context=evaluation.context,
             stride=evaluation.stride,
-            batch=512 if measure == "speed" else together(self._settings),
+            batch=512 if measure == "speed" else tokens_at_once(self._settings),
             tools=self._tools,
             seconds=round(seconds, 3),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),

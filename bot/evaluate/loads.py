@@ -20,7 +20,7 @@ from bot.workplace.children import loading, room_for
 from bot.workplace.job import free_memory_of
 
 
-def together(settings: Settings) -> int:
+def tokens_at_once(settings: Settings) -> int:
     """Tokens that are decoded at once."""
     context = settings.evaluation.context
     return sequences(context) * context

@@ -29,7 +29,7 @@ from bot.tensors import weights
 from bot.toolchain import toolchain
 from bot.toolchain.toolchain import Toolchain
 from bot.workplace import names
-from bot.workplace.fetch import FETCHERS, bytes_here, fetch, plan_fetch, small_files
+from bot.workplace.fetch import FETCHERS, bytes_here, converter_files, fetch, plan_fetch
 from bot.workplace.pinning import hash_model, name_of_file, origin_of
 from bot.workplace.workplace import Workplace
 
@@ -212,7 +212,7 @@ def _convert(
     release, config, sketch = candidate.release, candidate.config or {}, candidate.sketch
     sixteen = sum(tensor.bytes for tensor in sketch.tensors)
     source = workplace.folders.sources(release.repo_id, release.commit)
-    _fetch(workplace, release, small_files(release), source, sixteen)
+    _fetch(workplace, release, converter_files(release), source, sixteen)
     require_whole(source, config, sketch.architecture.vocabulary)
     _foretell(workplace, source, config, chosen, sketch.architecture)
     _fetch(workplace, release, plan_fetch(release, checkpoint), source, sixteen)

@@ -91,10 +91,10 @@ def _checkpoint(release: Release, chosen: weights.CheckpointFiles) -> list[RepoF
     lacks = chosen.lacks()
     if lacks:
         raise SourceError(f"{release.repo_id} {lacks}; wait for its maker or choose another model")
-    return [*chosen.files, *small_files(release)]
+    return [*chosen.files, *converter_files(release)]
 
 
-def small_files(release: Release) -> list[RepoFile]:
+def converter_files(release: Release) -> list[RepoFile]:
     """What the converter reads beside weights: config, index, tokenizer, template; the licence."""
     small = [file for file in release.files if file.path in NAMED and file.size <= SMALL]
     return [*small, *_words(release)]

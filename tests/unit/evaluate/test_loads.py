@@ -7,7 +7,7 @@ import pytest
 
 from bot.errors import CapacityError
 from bot.evaluate.cutting import CutText
-from bot.evaluate.loads import Sessions, on_gpu, together
+from bot.evaluate.loads import Sessions, on_gpu, tokens_at_once
 from bot.evaluate.subject import Subject
 from bot.measures.reference import MICRO_BATCH, SOME
 from bot.measures.windows import TextWindows
@@ -39,7 +39,7 @@ def subject(folder: Path) -> Subject:
 def test_as_many_tokens_are_decoded_at_once_as_the_tool_does(
     tmp_path: Path, context: int, tokens: int
 ) -> None:
-    assert together(settings(tmp_path, context=context)) == tokens
+    assert tokens_at_once(settings(tmp_path, context=context)) == tokens
 
 
 def test_without_layers_on_a_gpu_the_processor_decodes(tmp_path: Path) -> None:
