@@ -166,18 +166,3 @@ def test_whoever_waits_longest_makes_room(tmp_path: Path) -> None:
         idle[-1].sendall(b"\r\n")
         idle[-1].settimeout(SLOW)
         assert idle[-1].recv(12).startswith(b"HTTP/1.1 ")
-
-
-@pytest.mark.parametrize(
-    "body", [b"[" + b"[]," * 200_000 + b"1]", b'{"a":' * 900, b'{"a":"\\ud800"}']
-)
-def test_a_body_of_json_is_bounded_in_values_and_depth(tmp_path: Path, body: bytes) -> None:
-    token = Store(tmp_path / "hub").add_user("alice")
-    sent = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-    with (
-        serving(tmp_path, "hub", Patience()) as address,
-        closing(http.client.HTTPConnection(*address, timeout=SLOW)) as line,
-    ):
-        line.request("POST", "/api/repos/create", body, sent)
-        reply = line.getresponse()
-        assert (reply.status, b"The body" in reply.read()) == (400, True)

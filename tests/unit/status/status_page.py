@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -21,6 +22,8 @@ from bot.store.sightings import Decided, Feed, Sightings
 
 TOKEN = "a-token-that-is-long-enough"
 SECRET = "a-secret-that-is-long-enough"
+
+ACT = {"action": "approve", "repo": "lab/Asked"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,3 +105,17 @@ def running_page(folder: Path, **watch: Any) -> Iterator[Page]:
         finally:
             server.should_exit = True
             thread.join(timeout=20)
+
+
+def signed_in(page: Page) -> tuple[str, str]:
+    """A session's cookie and the proof that its forms hold."""
+    status, headers, _ = page.ask("POST", "/sign-in", {"token": TOKEN})
+    assert status == 303
+    cookie = headers["Set-Cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=strict" in cookie
+    session = cookie.partition(";")[0]
+    _, _, text = page.ask("GET", "/", headers={"Cookie": session})
+    proof = re.search(r'name="proof" value="([0-9a-f]{64})"', text)
+    assert proof is not None
+    return session, proof[1]

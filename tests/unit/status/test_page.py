@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,29 +13,7 @@ from bot.settings.settings import load
 from bot.status.page import VARIABLE, serve_page
 from bot.store.ledger import Ledger
 from bot.store.sightings import Decided, Feed
-from tests.unit.status.status_page import TOKEN, Page, alive, fill, running_page
-
-
-@pytest.fixture
-def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
-    monkeypatch.setenv(VARIABLE, TOKEN)
-    with running_page(tmp_path) as running:
-        fill(running.ledger, time.time())
-        yield running
-
-
-def signed_in(page: Page) -> tuple[str, str]:
-    """A session's cookie and the proof that its forms hold."""
-    status, headers, _ = page.ask("POST", "/sign-in", {"token": TOKEN})
-    assert status == 303
-    cookie = headers["Set-Cookie"]
-    assert "HttpOnly" in cookie
-    assert "SameSite=strict" in cookie
-    session = cookie.partition(";")[0]
-    _, _, text = page.ask("GET", "/", headers={"Cookie": session})
-    proof = re.search(r'name="proof" value="([0-9a-f]{64})"', text)
-    assert proof is not None
-    return session, proof[1]
+from tests.unit.status.status_page import ACT, Page, alive, fill, running_page, signed_in
 
 
 def test_everybody_sees_the_state_and_nobody_a_button(page: Page) -> None:
@@ -142,17 +118,6 @@ def test_health_is_of_the_listings_that_the_settings_name(tmp_path: Path) -> Non
         assert page.ask("GET", "/healthz")[0] == 200
 
 
-def test_metrics_are_prometheus_text(page: Page) -> None:
-    alive(page.ledger, time.time())
-    status, headers, text = page.ask("GET", "/metrics")
-    assert status == 200
-    assert headers["Content-Type"].startswith("text/plain; version=0.0.4")
-    line = re.compile(r'(# (HELP|TYPE) apex_bot_\w+ .+|apex_bot_\w+(\{\w+="\w+"\})? [\d.e+]+)')
-    assert all(line.fullmatch(found) for found in text.splitlines())
-    for value in ('tasks{state="asked"} 1', 'waiting{outcome="settling"} 1', "healthy 1"):
-        assert f"apex_bot_{value}\n" in text
-
-
 @pytest.mark.parametrize(
     ("form", "expected"),
     [
@@ -178,39 +143,6 @@ def test_pausing_and_resuming(page: Page) -> None:
         form = {"action": action, "proof": proof}
         assert page.ask("POST", "/act", form, {"Cookie": session})[0] == 303
         assert (page.ledger.remembered("paused") is not None) is paused
-
-
-ACT = {"action": "approve", "repo": "lab/Asked"}
-
-
-def test_a_wrong_token_a_forged_form_or_another_site_does_nothing(page: Page) -> None:
-    session, proof = signed_in(page)
-    other_session, other_proof = signed_in(page)
-    assert session != other_session
-    before = page.states()
-    good = {"Cookie": session}
-    changed = session[:-1] + ("0" if session[-1] != "0" else "1")
-    later = re.sub(r"=(\d+)\.", lambda m: f"={int(m[1]) + 9}.", session)
-    forged = [
-        ({**ACT, "proof": proof}, {}),
-        ({**ACT, "proof": proof}, {"Cookie": "bot_session=1.2.3"}),
-        ({**ACT, "proof": proof}, {"Cookie": changed}),
-        ({**ACT, "proof": proof}, {"Cookie": later}),
-        (ACT, good),
-        ({**ACT, "proof": "0" * 64}, good),
-        ({**ACT, "proof": other_proof}, good),
-        ({**ACT, "proof": proof}, {**good, "Origin": "https://evil.example"}),
-        ({**ACT, "proof": proof}, {**good, "Origin": "null"}),
-        ({**ACT, "proof": proof}, {**good, "Sec-Fetch-Site": "cross-site"}),
-    ]
-    for form, sent in forged:
-        assert page.ask("POST", "/act", form, sent)[0] == 403, (form, sent)
-    status, headers, text = page.ask("POST", "/sign-in", {"token": "wrong"})
-    assert status == 403
-    assert "Set-Cookie" not in headers
-    assert "That is not the token" in text
-    assert page.ask("GET", "/act", headers=good)[0] == 405
-    assert page.states() == before
 
 
 def test_what_cannot_be_done_is_said(page: Page) -> None:
