@@ -132,7 +132,7 @@ class Narrator:
 
     @contextmanager
     def _lines(self, title: str, unit: Unit) -> Iterator[Report]:
-        pace = _Pace()
+        pace = Pace()
 
         def report(done: int, total: int, note: str = "") -> None:
             if pace.due(done, EVERY):
@@ -144,7 +144,7 @@ class Narrator:
 
     @contextmanager
     def _as_events(self, title: str, unit: Unit) -> Iterator[Report]:
-        pace = _Pace()
+        pace = Pace()
 
         def report(done: int, total: int, note: str = "") -> None:
             if pace.due(done, EVENTS_EVERY) or done == total:
@@ -233,7 +233,7 @@ def _new_bars(console: Console | None) -> Progress:
     )
 
 
-class _Pace:
+class Pace:
     """How fast a piece of work goes. What was done before it started does not count."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

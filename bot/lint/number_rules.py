@@ -84,7 +84,7 @@ def check_sizes(repository: LintedRepository) -> Iterator[Defect]:
         for row in table.rows:
             path = _file_of(row, bytes_of)
             for head, cell in zip(table.head, row, strict=False) if path else ():
-                if HEAD.search(head[:200]) and path and not _is_size(head, cell, bytes_of[path]):
+                if HEAD.search(head[:200]) and path and not is_size(head, cell, bytes_of[path]):
                     yield Defect(
                         rule="size-differs", level="error", path=path,
                         text=f"has {bytes_of[path]:,} bytes, the card says {cell[:40]}; correct it",
@@ -102,7 +102,7 @@ def _file_of(row: Sequence[str], bytes_of: Mapping[str, int]) -> str | None:
     return paths[0] if len(paths) == 1 and "-of-" not in paths[0] else None
 
 
-def _is_size(head: str, cell: str, count: int) -> bool:
+def is_size(head: str, cell: str, count: int) -> bool:
     """Whether a cell can mean so many bytes; yes for one that holds no size."""
     match, unit = SIZE.fullmatch(cell[:60]), UNIT.search(head)
     if match is None and unit is not None:

@@ -365,7 +365,7 @@ def _charted(results: Results, name: str, panels: Sequence[tuple[str, Sequence[P
             axes = figure.add_axes(inside)
             axes.set_facecolor(theme.paper)
             _lines(axes, theme)
-            _chart(axes, theme, panel_points, order, logarithmic=logarithmic)
+            draw_chart(axes, theme, panel_points, order, logarithmic=logarithmic)
             label = unit if len(panels) == 1 and not task else f"{_drawn(task, 30)} ({unit})"
             axes.set_xlabel(label, fontsize=10.5, color=theme.ink, parse_math=False)
             axes.set_yticks(
@@ -377,7 +377,7 @@ def _charted(results: Results, name: str, panels: Sequence[tuple[str, Sequence[P
     return work
 
 
-def _chart(
+def draw_chart(
     axes: Axes,
     theme: _Theme,
     panel_points: Sequence[Point],

@@ -93,14 +93,16 @@ def test_the_page_answers_behind_the_web_server_of_the_guide(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("token", "name", "said"),
+    ("token", "name", "error_text"),
     [
         ("", "status.example.org", "can be reached from other machines; set BOT_STATUS_TOKEN"),
         ("t" * 24, "*", "is no name of a web server; correct --name"),
         ("t" * 24, "https://status.example.org", "is no name of a web server; correct --name"),
     ],
 )
-def test_a_name_wants_a_token_and_is_one(tmp_path: Path, token: str, name: str, said: str) -> None:
+def test_a_name_wants_a_token_and_is_one(
+    tmp_path: Path, token: str, name: str, error_text: str
+) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "bot", "serve", "--port", "0", "--name", name],
         env={"HOME": str(tmp_path), "BOT_WORKDIR": str(tmp_path / "w"), "BOT_STATUS_TOKEN": token},
@@ -109,4 +111,4 @@ def test_a_name_wants_a_token_and_is_one(tmp_path: Path, token: str, name: str, 
         check=False,
     )
     assert done.returncode == 3
-    assert said in done.stderr
+    assert error_text in done.stderr

@@ -49,9 +49,9 @@ def blocks(text: str, language: str) -> list[str]:
 @pytest.mark.parametrize("name", ALL)
 def test_settings_that_a_page_shows_are_valid(name: str) -> None:
     for block in blocks(ALL[name], "yaml"):
-        told = yaml.safe_load(block)
-        if told.keys() <= Settings.model_fields.keys():
-            Settings.model_validate(told)
+        settings = yaml.safe_load(block)
+        if settings.keys() <= Settings.model_fields.keys():
+            Settings.model_validate(settings)
 
 
 def test_the_page_of_settings_shows_every_section() -> None:
@@ -68,8 +68,10 @@ def test_the_page_of_settings_lists_every_key_as_it_is() -> None:
 def test_commands_that_a_page_shows_exist_with_their_options(name: str) -> None:
     for block in blocks(ALL[name], "sh"):
         for line in block.splitlines():
-            for told in re.findall(r"\bbot ((?:[^#|&;$()`]|(?<=\S)#)+)", line.partition("  #")[0]):
-                known(shlex.split(told))
+            for command in re.findall(
+                r"\bbot ((?:[^#|&;$()`]|(?<=\S)#)+)", line.partition("  #")[0]
+            ):
+                known(shlex.split(command))
 
 
 def known(words: list[str]) -> None:
@@ -78,9 +80,9 @@ def known(words: list[str]) -> None:
     options = {name for option in cli.params for name in option.opts}
     for word in words:
         if isinstance(command, click.Group) and not word.startswith("-"):
-            found = command.commands.get(word)
-            assert found is not None, f"bot {' '.join(words)}"
-            command = found
+            subcommand = command.commands.get(word)
+            assert subcommand is not None, f"bot {' '.join(words)}"
+            command = subcommand
             options |= {name for option in command.params for name in option.opts}
         elif word.startswith("--"):
             assert word.partition("=")[0] in {*options, "--help"}, f"bot {' '.join(words)}: {word}"

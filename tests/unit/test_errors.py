@@ -13,9 +13,9 @@ from bot.errors import CapacityError, SettingsError, of_machine
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.ENOTDIR])
 def test_a_folder_that_may_not_be_written_is_a_setting(number: int) -> None:
-    told = of_machine(OSError(number, os.strerror(number), "/work/jobs/a"))
-    assert isinstance(told, SettingsError)
-    assert "/work/jobs/a" in str(told)
+    error = of_machine(OSError(number, os.strerror(number), "/work/jobs/a"))
+    assert isinstance(error, SettingsError)
+    assert "/work/jobs/a" in str(error)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
@@ -27,5 +27,5 @@ def test_a_folder_that_was_removed_is_said_and_a_missing_file_is_a_defect(tmp_pa
     for path, kind in ((tmp_path / "gone" / "file", SettingsError), (tmp_path / "file", None)):
         with pytest.raises(FileNotFoundError) as raised:
             path.read_bytes()
-        told = of_machine(raised.value)
-        assert told is None if kind is None else isinstance(told, kind)
+        error = of_machine(raised.value)
+        assert error is None if kind is None else isinstance(error, kind)

@@ -86,8 +86,8 @@ def test_what_is_read_is_the_file_itself(
     ],
 )
 def test_what_stands_in_place_of_a_file(start: bytes, what: str | None) -> None:
-    found = instead(start)
-    assert (found[0] if found else None) == what
+    stand_in = instead(start)
+    assert (stand_in[0] if stand_in else None) == what
 
 
 @pytest.mark.parametrize(

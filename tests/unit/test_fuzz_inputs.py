@@ -36,7 +36,7 @@ COUNTS = {
 class Measured:
     """What a process said, and what it took, seen from here."""
 
-    said: dict[str, Any]
+    reply: dict[str, Any]
     megabytes: int  # beyond what it had when it was ready
     seconds: float  # of CPU, without what it took to be ready
 
@@ -68,42 +68,43 @@ def measured(kind: str, seed: int, count: int) -> Measured:
             before, began = memory(process.pid, "VmRSS"), cpu(process.pid)
             process.stdin.write("go\n")
             process.stdin.flush()
-            said = process.stdout.readline()
-            if said:
+            line = process.stdout.readline()
+            if line:
                 most, ended = memory(process.pid, "VmHWM"), cpu(process.pid)
         process.stdin.close()
         code = process.wait()
         complaints.seek(0)
         assert code == 0, complaints.read()[-3_000:]
-    return Measured(said=json.loads(said), megabytes=most - before, seconds=round(ended - began, 2))
+    spent = round(ended - began, 2)
+    return Measured(reply=json.loads(line), megabytes=most - before, seconds=spent)
 
 
-def outcomes(found: Measured) -> int:
-    return sum(found.said.get(name, 0) for name in ("read", "refused"))
+def outcomes(measured: Measured) -> int:
+    return sum(measured.reply.get(name, 0) for name in ("read", "refused"))
 
 
 def test_damaged_inputs_are_read_or_refused() -> None:
     """Some of each kind; the long tests read all."""
-    found = measured("all", 1, 30)
-    assert outcomes(found) == 30 * len(COUNTS)
-    assert found.said["read"] > 30
-    assert found.megabytes < SMALL
+    run = measured("all", 1, 30)
+    assert outcomes(run) == 30 * len(COUNTS)
+    assert run.reply["read"] > 30
+    assert run.megabytes < SMALL
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("kind", COUNTS)
 def test_5000_damaged_inputs_are_read_or_refused(kind: str) -> None:
-    found = measured(kind, 2, COUNTS[kind])
-    print(kind, found)  # noqa: T201 - what was measured is shown with -s
-    assert outcomes(found) == COUNTS[kind]
-    assert found.megabytes < SMALL
+    run = measured(kind, 2, COUNTS[kind])
+    print(kind, run)  # noqa: T201 - what was measured is shown with -s
+    assert outcomes(run) == COUNTS[kind]
+    assert run.megabytes < SMALL
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("number", range(24))
 def test_inputs_as_large_as_may_be(number: int) -> None:
-    found = measured("large", number, 0)
-    print(number, found)  # noqa: T201 - what was measured is shown with -s
-    megabytes, seconds = LARGE[found.said["name"].split()[0]]
-    assert found.megabytes < megabytes
-    assert found.seconds < seconds
+    run = measured("large", number, 0)
+    print(number, run)  # noqa: T201 - what was measured is shown with -s
+    megabytes, seconds = LARGE[run.reply["name"].split()[0]]
+    assert run.megabytes < megabytes
+    assert run.seconds < seconds

@@ -63,8 +63,8 @@ def ended(
         first = process.stderr.readline() if again else ""
         if again:
             process.send_signal(number)
-        _, said = process.communicate(timeout=120)
-    return process.returncode, [line for line in (first + said).splitlines() if line]
+        _, rest = process.communicate(timeout=120)
+    return process.returncode, [line for line in (first + rest).splitlines() if line]
 
 
 LAST = "{}; the same command goes on where this one stopped."
@@ -82,17 +82,17 @@ LAST = "{}; the same command goes on where this one stopped."
 def test_each_signal_has_its_word_and_its_code(
     number: signal.Signals, code: int, word: str, afterwards: str
 ) -> None:
-    found, said = ended(afterwards, number)
-    assert (found, said[-1]) == (code, LAST.format(word))
+    exit_code, lines = ended(afterwards, number)
+    assert (exit_code, lines[-1]) == (code, LAST.format(word))
 
 
 @pytest.mark.parametrize("afterwards", ["its own", "native"])
 def test_what_does_not_end_is_told_of_and_ended(afterwards: str) -> None:
-    code, said = ended(afterwards)
+    code, lines = ended(afterwards)
     assert code == 130
-    assert said == ["Interrupted: ending what is under way …", LAST.format("Interrupted")]
+    assert lines == ["Interrupted: ending what is under way …", LAST.format("Interrupted")]
 
 
 def test_a_second_signal_ends_what_had_time_left() -> None:
-    code, said = ended("its own", grace=1e6, again=True)
-    assert (code, said[-1]) == (130, LAST.format("Interrupted"))
+    code, lines = ended("its own", grace=1e6, again=True)
+    assert (code, lines[-1]) == (130, LAST.format("Interrupted"))

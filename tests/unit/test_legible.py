@@ -31,7 +31,7 @@ from tests.hostile import HOSTILE, commands, hidden
 
 
 @pytest.mark.parametrize(
-    ("said", "seen"),
+    ("text", "line"),
     [
         ("plain words", "plain words"),
         ("a\r\nb\x0bc\x0cd\x85e\u2028f\u2029g", "a b c d e f g"),
@@ -52,13 +52,13 @@ from tests.hostile import HOSTILE, commands, hidden
         ("日本語 Ünïcödé, µ ≤ 2 × 3 …", "日本語 Ünïcödé, µ ≤ 2 × 3 …"),
     ],
 )
-def test_a_line_shows_what_it_holds(said: str, seen: str) -> None:
-    assert legible(said) == seen
+def test_a_line_shows_what_it_holds(text: str, line: str) -> None:
+    assert legible(text) == line
 
 
 def test_every_letter_of_unicode_is_shown_or_gone() -> None:
-    shown = legible_flat("".join(map(chr, range(0x110000))))
-    assert {unicodedata.category(sign) for sign in shown if sign != " "}.isdisjoint(
+    text = legible_flat("".join(map(chr, range(0x110000))))
+    assert {unicodedata.category(sign) for sign in text if sign != " "}.isdisjoint(
         {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"}
     )
 
@@ -76,11 +76,11 @@ def test_lines_stay_lines_where_they_are_ours() -> None:
 
 def test_json_says_the_same_with_nothing_hidden() -> None:
     value = {"a": HOSTILE, "ü\u202e": ["日本", "\x7f\x9b", {"##[x]": "##[add-mask]y"}]}
-    told = legible_json(value)
-    assert json.loads(told) == value
-    assert not hidden(told)
-    assert not commands(told)
-    assert "日本" in told
+    json_text = legible_json(value)
+    assert json.loads(json_text) == value
+    assert not hidden(json_text)
+    assert not commands(json_text)
+    assert "日本" in json_text
     assert json.loads(legible_json(value, 2)) == value
     with pytest.raises(ValueError, match="JSON"):
         legible_json(float("nan"))
@@ -172,9 +172,9 @@ def test_a_log_of_a_library_takes_one_line() -> None:
 
 
 def test_errors_and_reasons_take_one_line() -> None:
-    for said in (str(SourceError(HOSTILE)), f"{SourceError(HOSTILE)}"):
-        assert not hidden(said)
-        assert "\n" not in said
+    for text in (str(SourceError(HOSTILE)), f"{SourceError(HOSTILE)}"):
+        assert not hidden(text)
+        assert "\n" not in text
     reason = Skip(release=Release(repo_id="a/b", commit=""), reason=HOSTILE).reason
     assert not hidden(reason)
     assert "\n" not in reason
@@ -203,8 +203,8 @@ def test_code_and_chats_show_words_that_do_nothing() -> None:
 def test_no_module_cleans_by_itself() -> None:
     """Who joins what is printable has a cleaner of its own; ask `legible`."""
     root = secrecy.__file__.rpartition("/")[0]
-    found = subprocess.run(
+    lines = subprocess.run(
         ["grep", "-rnE", r"join\(.*isprintable|re\.escape\(.x1b|errors=.surrogateescape", root],
         capture_output=True, text=True, check=False,
     ).stdout  # fmt: skip
-    assert re.sub(r".*legible\.py.*\n", "", found) == ""
+    assert re.sub(r".*legible\.py.*\n", "", lines) == ""

@@ -45,7 +45,7 @@ def test_bytes_come_with_rate_and_time_left(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_pace_counts_what_this_run_did() -> None:
     now = [100.0]
-    pace = progress._Pace(lambda: now[0])
+    pace = progress.Pace(lambda: now[0])
     assert not pace.due(400, 10)
     now[0] = 105.0
     assert not pace.due(450, 10)
@@ -69,8 +69,8 @@ def test_events_for_machines(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(KeyError), narrator.work("measuring"):
         raise KeyError
     events = [json.loads(line) for line in out.getvalue().splitlines()]
-    told = [(e["event"], e.get("work", e.get("text"))) for e in events]
-    assert told == [
+    spoken = [(e["event"], e.get("work", e.get("text"))) for e in events]
+    assert spoken == [
         ("say", "hello"),
         ("start", "quantizing"),
         *[("progress", "quantizing")] * 2,
@@ -116,12 +116,12 @@ def test_an_error_is_not_called_done() -> None:
 def _read_all(terminal: int) -> str:
     """What was written to a terminal so far; it comes in pieces."""
     os.set_blocking(terminal, False)
-    found = b""
+    content = b""
     try:
         while piece := os.read(terminal, 1 << 16):
-            found += piece
+            content += piece
     except BlockingIOError:
-        return found.decode()
+        return content.decode()
     raise AssertionError("the terminal was closed")
 
 
@@ -138,14 +138,14 @@ def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
             report(5_000_000, 10_000_000, "7 of 12 tensors")
         with narrator.work("hashing"):
             pass
-        shown = _read_all(reading)
+        text = _read_all(reading)
     os.close(reading)
-    assert "measuring Quality" in shown
-    assert "10/10" in shown
-    assert "hashing" in shown
-    assert "5.0/10.0 MB" in shown
-    assert "7 of 12 tensors" in shown
-    assert "0/?" not in shown
+    assert "measuring Quality" in text
+    assert "10/10" in text
+    assert "hashing" in text
+    assert "5.0/10.0 MB" in text
+    assert "7 of 12 tensors" in text
+    assert "0/?" not in text
 
 
 def test_two_works_at_once_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,10 +159,10 @@ def test_two_works_at_once_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Non
                 narrator.say("reference: [kept]")
             report(1, 3)
         narrator.say("after all")
-        shown = _read_all(reading)
+        text = _read_all(reading)
     os.close(reading)
-    assert "reference: [kept]" in shown
-    last = shown[shown.rindex("1/3") :]
+    assert "reference: [kept]" in text
+    last = text[text.rindex("1/3") :]
     assert "sending Quality" not in last
     assert "after all" in last
 
@@ -178,25 +178,25 @@ def test_a_terminal_obeys_our_signs_and_no_strangers(monkeypatch: pytest.MonkeyP
         with narrator.work(words) as report:
             narrator.say(HOSTILE + words)
             report(1, 3, words + HOSTILE)
-        shown = _read_all(reading)
+        text = _read_all(reading)
     os.close(reading)
-    assert shown.count("visible") > 10
-    assert shown.count("[link=https://evil.example]") > 1
-    assert ":bomb:" in shown
-    assert "\x1b]" not in shown
-    ours = re.sub(r"\x1b\[(?:[0-9;]*m|[0-9]*[AK]|2K|\?25[lh])", "", shown)
+    assert text.count("visible") > 10
+    assert text.count("[link=https://evil.example]") > 1
+    assert ":bomb:" in text
+    assert "\x1b]" not in text
+    ours = re.sub(r"\x1b\[(?:[0-9;]*m|[0-9]*[AK]|2K|\?25[lh])", "", text)
     assert not hidden(ours.replace("\r", ""))
 
 
 def test_work_is_stopped_where_it_reports() -> None:
-    told, heard = threading.Event(), []
+    halt, heard = threading.Event(), []
     narrator = Narrator(quiet=True)
     narrator.listener = lambda title, start, end: heard.append((title, end >= start))
 
     def measure() -> None:
-        with halting(told), narrator.work("measuring") as report:
+        with halting(halt), narrator.work("measuring") as report:
             report(1, 2)
-            told.set()
+            halt.set()
             report(2, 2)
 
     with pytest.raises(Halted):

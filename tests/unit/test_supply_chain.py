@@ -100,21 +100,21 @@ def test_a_chat_template_is_not_executed(tmp_path: Path) -> None:
     template = "{{ cycler.__init__.__globals__.os.system('touch MARK') }}".replace(
         "MARK", str(mark)
     )
-    whole = (DEMO / "tiny-moe-Q8_0.gguf").read_bytes()
-    found = ggufheader.read_header(DEMO / "tiny-moe-Q8_0.gguf")
+    content = (DEMO / "tiny-moe-Q8_0.gguf").read_bytes()
+    header = ggufheader.read_header(DEMO / "tiny-moe-Q8_0.gguf")
     keys = {
-        **found.keys,
+        **header.keys,
         "tokenizer.chat_template": ggufheader.text_value("tokenizer.chat_template", template),
     }
-    ends = [*(t.offset for t in found.tensors[1:]), len(whole) - found.data_offset]
+    ends = [*(t.offset for t in header.tensors[1:]), len(content) - header.data_offset]
     entries = [
         (t.name, t.shape, t.type, end - t.offset)
-        for t, end in zip(found.tensors, ends, strict=True)
+        for t, end in zip(header.tensors, ends, strict=True)
     ]
     path = tmp_path / "model.gguf"
     path.write_bytes(
         ggufheader.write_header(keys.values(), entries, ggufheader.ALIGNMENT)
-        + whole[found.data_offset :]
+        + content[header.data_offset :]
     )
     with Session(path, n_ctx=64, threads=1) as session:
         assert generate(session, "The little girl", 4)
@@ -149,9 +149,9 @@ def test_nothing_that_executes_what_it_reads_is_imported() -> None:
 def test_packages_of_other_programs_are_named_by_hash_and_by_no_place() -> None:
     folder = PACKAGE.parent / "tests" / "clients_npm"
     locked = json.loads((folder / "package-lock.json").read_text())["packages"]
-    wanted = json.loads((folder / "package.json").read_text())["dependencies"]
+    dependencies = json.loads((folder / "package.json").read_text())["dependencies"]
     packages = {name: package for name, package in locked.items() if name}
-    assert {f"node_modules/{name}" for name in wanted} <= packages.keys()
+    assert {f"node_modules/{name}" for name in dependencies} <= packages.keys()
     assert all(package["integrity"].startswith("sha512-") for package in packages.values())
     assert not any("resolved" in package for package in packages.values())
     assert "ignore-scripts=true" in (folder / ".npmrc").read_text().splitlines()

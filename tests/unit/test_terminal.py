@@ -33,7 +33,7 @@ cli.main()
 
 def shown(hub: Hub, folder: Path, how: list[str]) -> str:
     """All that a command writes to a terminal that sends a large and a small file."""
-    ours, theirs = pty.openpty()
+    reading, terminal = pty.openpty()
     environment = {
         "PATH": os.environ["PATH"], "HOME": str(folder), "HF_TOKEN": hub.token,
         "HF_ENDPOINT": hub.url, "DEMO": str(DEMO), "PYTHONPATH": str(ROOT), "TERM": "xterm",
@@ -41,17 +41,17 @@ def shown(hub: Hub, folder: Path, how: list[str]) -> str:
     }  # fmt: skip
     with subprocess.Popen(
         [sys.executable, "-c", PROGRAM, *how, "sends"],
-        cwd=folder, env=environment, stdin=theirs, stdout=theirs, stderr=theirs,
+        cwd=folder, env=environment, stdin=terminal, stdout=terminal, stderr=terminal,
     ) as process:  # fmt: skip
-        os.close(theirs)
+        os.close(terminal)
         content = bytearray()
         try:
-            while part := os.read(ours, 65_536):
+            while part := os.read(reading, 65_536):
                 content += part
         except OSError:  # how Linux says that nobody writes any more
             pass
         process.wait(60)
-    os.close(ours)
+    os.close(reading)
     assert process.returncode == 0, content
     return content.decode()
 

@@ -65,13 +65,13 @@ def divergence(mean: float, error: float, **changed: float) -> Divergence:
 def row(
     name: str,
     size: int,
-    found: Divergence | None,
+    measured: Divergence | None,
     *,
     correct: int = 330,
     same_as: str | None = None,
 ) -> Row:
     """A tier's row; its perplexity follows from the ratio to the reference's 6.7221."""
-    ratio = found.ppl_ratio if found else 1.0
+    ratio = measured.ppl_ratio if measured else 1.0
     share = correct / 400
     return Row(
         name=name,
@@ -82,7 +82,7 @@ def row(
         imatrix=name.startswith("I-"),
         scores=Scores(
             perplexity=Perplexity(value=6.7221 * ratio, error=0.0432 * ratio),
-            divergence=found,
+            divergence=measured,
             choices=(
                 Choices(
                     name="HellaSwag",
@@ -250,16 +250,16 @@ def coinciding() -> Results:
     return replace(full, tiers=tiers)
 
 
-def rendered(results: Results, **given: Any) -> str:
+def rendered(results: Results, **values: Any) -> str:
     """A card as the child makes it, made here; see CardOrder for what may be given."""
     for name in ("files", "plots"):
-        given[name] = tuple(given.get(name, ()))
-    order = CardOrder(results=results, **given)
+        values[name] = tuple(values.get(name, ()))
+    order = CardOrder(results=results, **values)
     return whole_card(order, card.body(order))
 
 
 def drawn(results: Results, folder: Path) -> tuple[list[Picture], list[Path]]:
     """The plots as the child makes them, made here."""
     assert plots.draw_plots(results, folder) == {}
-    shown, names = pictures(results, folder.name)
-    return shown, [folder.parent / name for name in names]
+    images, names = pictures(results, folder.name)
+    return images, [folder.parent / name for name in names]

@@ -35,31 +35,31 @@ def taken(results: Results) -> click.Context:
     return cli.commands["publish"].make_context("publish", words, obj=Context(None, quiet=True))
 
 
-def of_a_file(**said: Any) -> Results:
-    return replace(coinciding(), release=None, origin=Release(commit="", **said))
+def of_a_file(**origin: Any) -> Results:
+    return replace(coinciding(), release=None, origin=Release(commit="", **origin))
 
 
 def test_a_release_of_a_repository_is_named_by_its_commit() -> None:
     results = nine_tiers()
-    given = taken(results).params
+    params = taken(results).params
     assert results.release is not None
-    assert given["model"] == results.release.repo_id
-    assert given["revision"] == results.release.commit
-    assert given["tiers"] == tuple(row.name for row in results.tiers)
-    assert not given["private"]
+    assert params["model"] == results.release.repo_id
+    assert params["revision"] == results.release.commit
+    assert params["tiers"] == tuple(row.name for row in results.tiers)
+    assert not params["private"]
 
 
 def test_baselines_and_what_the_gate_left_out_are_asked_for_again() -> None:
     out = LeftOut(tier="I-Odd", recipe=None, reason="too far off")
     results = replace(with_baselines(), left_out=(out,))
-    found = taken(results)
-    assert found.params["tiers"] == (*(row.name for row in results.tiers), "I-Odd")
-    wanted = tuple(row.name for row in results.baselines)
-    assert found.obj.overrides["quantize"]["baselines"] == wanted
+    command = taken(results)
+    assert command.params["tiers"] == (*(row.name for row in results.tiers), "I-Odd")
+    baselines = tuple(row.name for row in results.baselines)
+    assert command.obj.overrides["quantize"]["baselines"] == baselines
 
 
 @pytest.mark.parametrize(
-    "said",
+    "origin",
     [
         {"repo_id": "", "license": "mit"},
         {"repo_id": "some-lab/Model", "license": "apache-2.0"},
@@ -71,14 +71,14 @@ def test_baselines_and_what_the_gate_left_out_are_asked_for_again() -> None:
         },
     ],
 )
-def test_licence_and_source_of_a_file_are_those_of_the_release(said: dict[str, str]) -> None:
-    results = replace(of_a_file(**said), name="Other-30B")
-    found = taken(results)
-    settings = load(None, **found.obj.overrides)
+def test_licence_and_source_of_a_file_are_those_of_the_release(origin: dict[str, str]) -> None:
+    results = replace(of_a_file(**origin), name="Other-30B")
+    command = taken(results)
+    settings = load(None, **command.obj.overrides)
     assert origin_of({}, settings.source) == results.origin
     assert settings.source.name == "Other-30B"
-    assert found.params["model"] == results.reference.file
-    assert not found.params["private"]
+    assert command.params["model"] == results.reference.file
+    assert not command.params["private"]
 
 
 @pytest.mark.parametrize(

@@ -42,11 +42,11 @@ def test_the_child_makes_what_would_be_made_here(tmp_path: Path) -> None:
     reference = replace(results.reference, name=NAMES[2])
     results = replace(results, release=None, architecture=model, tiers=tiers, reference=reference)
     assert pictures.draw_pictures(results, tmp_path / "child" / "plots") == {}
-    _, made = drawn(results, tmp_path / "here" / "plots")
-    for path in made:
+    _, plot_files = drawn(results, tmp_path / "here" / "plots")
+    for path in plot_files:
         assert (tmp_path / "child" / "plots" / path.name).read_bytes() == path.read_bytes()
-    given: dict[str, Any] = {"repo_id": REPO, "files": tuple(files(results)), "about": ABOUT}
-    assert render(CardOrder(results=results, **given)) == rendered(results, **given)
+    values: dict[str, Any] = {"repo_id": REPO, "files": tuple(files(results)), "about": ABOUT}
+    assert render(CardOrder(results=results, **values)) == rendered(results, **values)
 
 
 def test_a_plot_that_breaks_is_left_out_alone(tmp_path: Path) -> None:

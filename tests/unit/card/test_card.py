@@ -46,14 +46,14 @@ SECTIONS = [
 
 
 def _card(results: Results, **changed: Any) -> str:
-    given: dict[str, Any] = {
+    values: dict[str, Any] = {
         "repo_id": REPO,
         "files": files(results),
         "about": ABOUT,
         "plots": [PLOT],
         "quantized_by": "someone",
     }
-    return rendered(results, **{**given, **changed})
+    return rendered(results, **{**values, **changed})
 
 
 def _sections(page: Page) -> list[str]:
@@ -112,12 +112,12 @@ def test_front_matter_is_what_the_hub_wants() -> None:
 
 @pytest.mark.parametrize("results", [nine_tiers(), coinciding(), with_baselines()])
 def test_the_hubs_own_client_reads_the_front_matter(results: Results) -> None:
-    told = ModelCard(_card(results), ignore_metadata_errors=False).data
-    index = told.get("eval_results")
+    card_data = ModelCard(_card(results), ignore_metadata_errors=False).data
+    index = card_data.get("eval_results")
     assert index, "its model-index is one that the client takes apart"
-    assert {found.metric_type for found in index} == {"perplexity", "accuracy"}
-    assert told.get("base_model") == "sample-lab/Sample-30B-A3B"
-    assert told.get("license") == "apache-2.0"
+    assert {evaluation.metric_type for evaluation in index} == {"perplexity", "accuracy"}
+    assert card_data.get("base_model") == "sample-lab/Sample-30B-A3B"
+    assert card_data.get("license") == "apache-2.0"
 
 
 def test_front_matter_without_release_or_imatrix() -> None:
@@ -129,7 +129,7 @@ def test_front_matter_without_release_or_imatrix() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("licence", "keys"),
     [
         (
             {"license": "other", "license_name": "lab-licence"},
@@ -144,13 +144,13 @@ def test_front_matter_without_release_or_imatrix() -> None:
         ),
     ],
 )
-def test_licences(given: dict[str, str | None], told: dict[str, str]) -> None:
+def test_licences(licence: dict[str, str | None], keys: dict[str, str]) -> None:
     results = nine_tiers()
     assert results.release is not None
     empty = dict.fromkeys(("license", "license_name", "license_link"))
-    release = replace(results.release, **{**empty, **given})  # type: ignore[arg-type]  # strings and None
+    release = replace(results.release, **{**empty, **licence})  # type: ignore[arg-type]  # strings and None
     front = read(_card(replace(results, release=release))).front
-    assert {k: v for k, v in front.items() if k.startswith("license")} == told
+    assert {k: v for k, v in front.items() if k.startswith("license")} == keys
 
 
 def test_a_licence_file_is_found_in_the_source() -> None:
@@ -182,35 +182,35 @@ def test_every_number_of_the_benchmark_table() -> None:
     tiers = sorted(results.tiers, key=lambda tier: -tier.bytes)
     names = ["BF16 (reference)", *(f"APEX {tier.name}" for tier in tiers)]
     assert [cells[0] for cells in body] == names
-    for cells, found in zip(body, [results.reference, *tiers], strict=True):
-        _check_row(cells, found)
+    for cells, tier_row in zip(body, [results.reference, *tiers], strict=True):
+        _check_row(cells, tier_row)
 
 
-def _check_row(cells: list[str], found: Row) -> None:
-    size, ppl, mean, *others, accuracy, bits = cells[1:]
-    _same(bits, found.bits_per_weight)
-    _same(size.removesuffix(" GB"), found.bytes / 1e9)
-    assert found.scores.perplexity
-    _same(ppl.split(" ± ")[0], found.scores.perplexity.value)
-    _same(ppl.split(" ± ")[1], found.scores.perplexity.error)
-    choice = found.scores.choices[0]
+def _check_row(cells: list[str], tier_row: Row) -> None:
+    size, ppl, mean, *divergences, accuracy, bits = cells[1:]
+    _same(bits, tier_row.bits_per_weight)
+    _same(size.removesuffix(" GB"), tier_row.bytes / 1e9)
+    assert tier_row.scores.perplexity
+    _same(ppl.split(" ± ")[0], tier_row.scores.perplexity.value)
+    _same(ppl.split(" ± ")[1], tier_row.scores.perplexity.error)
+    choice = tier_row.scores.choices[0]
     share, low, high = re.fullmatch(r"(\S+%) \(([\d.]+)–([\d.]+)\)", accuracy).groups()  # type: ignore[union-attr]  # a mismatch fails the test
     _same(share, choice.accuracy, 100)
     _same(low, choice.low, 100)
     _same(high, choice.high, 100)
-    if found.scores.divergence is None:
-        assert [mean, *others] == ["—"] * 5
+    if tier_row.scores.divergence is None:
+        assert [mean, *divergences] == ["—"] * 5
     else:
-        _check_divergence(mean, others, found.scores.divergence)
+        _check_divergence(mean, divergences, tier_row.scores.divergence)
 
 
-def _check_divergence(mean: str, others: list[str], found: Divergence) -> None:
-    _same(mean.split(" ± ")[0], found.mean)
-    _same(mean.split(" ± ")[1], found.mean_error)
+def _check_divergence(mean: str, cells: list[str], measured: Divergence) -> None:
+    _same(mean.split(" ± ")[0], measured.mean)
+    _same(mean.split(" ± ")[1], measured.mean_error)
     assert float(mean.split(" ± ")[1]) > 0, "an error must not round to nothing"
-    for cell, value in zip(others, (found.median, found.p999, found.max), strict=False):
+    for cell, value in zip(cells, (measured.median, measured.p999, measured.max), strict=False):
         _same(cell, value)
-    _same(others[3], found.same_top, 100)
+    _same(cells[3], measured.same_top, 100)
 
 
 def test_missing_values_are_dashes() -> None:

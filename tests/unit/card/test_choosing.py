@@ -22,29 +22,29 @@ def _cached() -> Results:
 
 def test_the_best_file_that_fits_with_its_cache() -> None:
     look = CardSettings()
-    found = {choice.memory: choice for choice in choices(_cached(), look)}
-    assert list(found) == [8, 12, 16, 24, 32, 48, 80]
-    names = {memory: c.row.name if c.row else None for memory, c in found.items()}
+    by_memory = {choice.memory: choice for choice in choices(_cached(), look)}
+    assert list(by_memory) == [8, 12, 16, 24, 32, 48, 80]
+    names = {memory: c.row.name if c.row else None for memory, c in by_memory.items()}
     assert names == {
         8: None, 12: "I-Nano", 16: "I-Compact", 24: "I-Balanced", 32: "I-Balanced",
         48: "I-Balanced", 80: "I-Balanced",
     }  # fmt: skip
     cache = 2 * VALUES * 8192
     assert cache_bytes(_cached().architecture, 8192) == cache
-    for choice in found.values():
+    for choice in by_memory.values():
         if choice.row:
             assert choice.needed == choice.row.bytes + cache + BUFFERS <= choice.memory * GIB
 
 
 def test_the_longest_context_is_what_is_left() -> None:
-    (found,) = choices(_cached(), CardSettings(memory_gb=(16,)))
-    assert found.row is not None
-    assert found.longest is not None
-    left = 16 * GIB - BUFFERS - found.row.bytes
-    assert cache_bytes(_cached().architecture, found.longest) <= left
-    assert cache_bytes(_cached().architecture, found.longest + 1000) > left
-    (whole,) = choices(_cached(), CardSettings(memory_gb=(80,)))
-    assert whole.longest is None
+    (choice,) = choices(_cached(), CardSettings(memory_gb=(16,)))
+    assert choice.row is not None
+    assert choice.longest is not None
+    room = 16 * GIB - BUFFERS - choice.row.bytes
+    assert cache_bytes(_cached().architecture, choice.longest) <= room
+    assert cache_bytes(_cached().architecture, choice.longest + 1000) > room
+    (largest,) = choices(_cached(), CardSettings(memory_gb=(80,)))
+    assert largest.longest is None
 
 
 def test_a_window_bounds_the_cache() -> None:
@@ -59,15 +59,15 @@ def test_of_two_that_cannot_be_told_apart_the_smaller_is_taken() -> None:
     large = row("L", 9 * GIB, divergence(0.0100, 0.0002))
     small = row("S", 5 * GIB, divergence(0.0103, 0.0002))
     look = CardSettings(memory_gb=(16,))
-    (found,) = choices(replace(nine_tiers(), tiers=(large, small)), look)
-    assert found.row is not None
-    assert found.row.name == "S"
+    (choice,) = choices(replace(nine_tiers(), tiers=(large, small)), look)
+    assert choice.row is not None
+    assert choice.row.name == "S"
     surely = Comparison(
         measure=KLD, one="L", other="S", difference=-0.0003, p=0.001, differs=True, test="paired"
     )
-    (found,) = choices(replace(nine_tiers(), tiers=(large, small), comparisons=(surely,)), look)
-    assert found.row is not None
-    assert found.row.name == "L", "a paired test sees what both errors together do not"
+    (choice,) = choices(replace(nine_tiers(), tiers=(large, small), comparisons=(surely,)), look)
+    assert choice.row is not None
+    assert choice.row.name == "L", "a paired test sees what both errors together do not"
 
 
 def _bold(results: Results) -> dict[str, list[str]]:
@@ -83,18 +83,23 @@ def _bold(results: Results) -> dict[str, list[str]]:
 
 
 def test_bold_needs_a_paired_comparison_with_every_other_file() -> None:
-    one, other = row("A", 10**10, divergence(0.01, 1e-4)), row("B", 10**10, divergence(0.02, 1e-4))
-    results = replace(nine_tiers(), tiers=(one, other))
+    first, second = (
+        row("A", 10**10, divergence(0.01, 1e-4)),
+        row("B", 10**10, divergence(0.02, 1e-4)),
+    )
+    results = replace(nine_tiers(), tiers=(first, second))
     assert not any(_bold(results).values()), "errors that do not overlap are no paired comparison"
-    known = Comparison(
+    comparison = Comparison(
         measure=KLD, one="A", other="B", difference=-0.01, p=1e-9, differs=True, test="paired"
     )
-    bold = _bold(replace(results, comparisons=(known,)))
+    bold = _bold(replace(results, comparisons=(comparison,)))
     assert bold["APEX A"] == ["KL mean ↓"]
     assert sum(map(len, bold.values())) == 1
-    assert not any(_bold(replace(results, comparisons=(replace(known, differs=False),))).values())
+    assert not any(
+        _bold(replace(results, comparisons=(replace(comparison, differs=False),))).values()
+    )
     third = row("D", 5 * 10**9, divergence(0.03, 1e-4))
-    more = replace(results, tiers=(one, other, third), comparisons=(known,))
+    more = replace(results, tiers=(first, second, third), comparisons=(comparison,))
     assert not any(_bold(more).values()), "D was not compared"
 
 
@@ -102,10 +107,10 @@ def test_bold_stands_at_no_file_that_another_surely_beats() -> None:
     """The best of two small files is no best of a column, as whoever reads it would think."""
     rows = [row(n, size, divergence(m, 1e-4)) for n, size, m in
             (("A", 3 * 10**10, 0.01), ("B", 10**10, 0.3), ("C", 10**10, 0.4))]  # fmt: skip
-    found = [
-        Comparison(measure=KLD, one=one.name, other=other.name, difference=-0.1, p=1e-9,
+    comparisons = [
+        Comparison(measure=KLD, one=first.name, other=second.name, difference=-0.1, p=1e-9,
                    differs=True, test="paired")
-        for one, other in combinations(rows, 2)
+        for first, second in combinations(rows, 2)
     ]  # fmt: skip
-    bold = _bold(replace(nine_tiers(), tiers=tuple(rows), comparisons=tuple(found)))
+    bold = _bold(replace(nine_tiers(), tiers=tuple(rows), comparisons=tuple(comparisons)))
     assert {name: cells for name, cells in bold.items() if cells} == {"APEX A": ["KL mean ↓"]}

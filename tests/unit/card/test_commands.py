@@ -14,21 +14,21 @@ from tests.unit.wording.test_naming import SEED
 REPO = "mudler/Qwen3.6-35B-A3B-APEX-GGUF"
 
 
-def _by_program(found: list[CardCommand]) -> dict[str, CardCommand]:
-    return {command.program: command for command in found}
+def _by_program(commands: list[CardCommand]) -> dict[str, CardCommand]:
+    return {command.program: command for command in commands}
 
 
 @pytest.mark.parametrize("tier", ["Quality", "I-Quality", "Balanced", "I-Mini"])
 def test_every_program_fetches_the_file(tier: str) -> None:
     file = f"Qwen3.6-35B-A3B-APEX-{tier}.gguf"
-    found = _by_program(card_commands(REPO, SEED, file, [tier]))
-    assert list(found) == ["LocalAI", "llama.cpp", "Ollama", "LM Studio", "llama-cpp-python"]
-    assert found["LocalAI"].lines[0] == f"local-ai run {REPO}@{file}"
-    repo, _, tag = shlex.split(found["llama.cpp"].lines[0])[-1].partition(":")
+    commands = _by_program(card_commands(REPO, SEED, file, [tier]))
+    assert list(commands) == ["LocalAI", "llama.cpp", "Ollama", "LM Studio", "llama-cpp-python"]
+    assert commands["LocalAI"].lines[0] == f"local-ai run {REPO}@{file}"
+    repo, _, tag = shlex.split(commands["llama.cpp"].lines[0])[-1].partition(":")
     assert (repo, llama_file(SEED, tag)) == (REPO, file)
-    assert found["Ollama"].lines == (f"ollama run hf.co/{REPO}:{file}",)
-    assert shlex.split(found["LM Studio"].lines[0])[2:4] == [REPO, file]
-    python = "\n".join(found["llama-cpp-python"].lines)
+    assert commands["Ollama"].lines == (f"ollama run hf.co/{REPO}:{file}",)
+    assert shlex.split(commands["LM Studio"].lines[0])[2:4] == [REPO, file]
+    python = "\n".join(commands["llama-cpp-python"].lines)
     assert {REPO, file} <= {
         n.value for n in ast.walk(ast.parse(python)) if isinstance(n, ast.Constant)
     }
@@ -51,7 +51,7 @@ def test_what_would_fetch_something_else_is_not_printed() -> None:
 
 def test_shards_are_for_programs_that_read_them() -> None:
     shards = [f"M-I-Mini-0000{n}-of-00003.gguf" for n in (1, 2, 3)]
-    found = _by_program(card_commands(REPO, shards, shards[0], ["I-Mini"], shards=shards))
-    assert list(found) == ["llama.cpp", "Other programs"]
-    assert found["llama.cpp"].note == "It finds the other 2 parts by itself."
-    assert set(shards) <= set(shlex.split(found["Other programs"].lines[0]))
+    commands = _by_program(card_commands(REPO, shards, shards[0], ["I-Mini"], shards=shards))
+    assert list(commands) == ["llama.cpp", "Other programs"]
+    assert commands["llama.cpp"].note == "It finds the other 2 parts by itself."
+    assert set(shards) <= set(shlex.split(commands["Other programs"].lines[0]))

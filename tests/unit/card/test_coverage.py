@@ -28,8 +28,8 @@ def test_nothing_is_said_where_every_expert_saw_enough() -> None:
 
 def test_layers_with_experts_that_saw_little_and_what_was_done() -> None:
     raised = ("I-Nano blk.3.ffn_up_exps.weight IQ2_XXS Q2_K",)
-    found = facts(layer(0), layer(3, (5, 9)), layer(4, rare=(1, 2, 3)), raised=raised)
-    assert coverage_lines(found) == [
+    coverage = facts(layer(0), layer(3, (5, 9)), layer(4, rare=(1, 2, 3)), raised=raised)
+    assert coverage_lines(coverage) == [
         ("Experts that no calibration token reached", "layer 3: 5, 9"),
         (
             "Experts that less than 64 calibration tokens reached",

@@ -60,17 +60,17 @@ def test_nothing_follows_from_a_maximum() -> None:
     weighted = row("I-X", 9_000_000_000, divergence(0.015, 0.0001, max=0.304, **FAR))
     eight = row("Q8_0", 20_000_000_000, divergence(0.001, 0.0001, max=0.306, **FAR))
     for results in (_results(plain, weighted), replace(_results(weighted), baselines=(eight,))):
-        told = " ".join(highlights(results))
-        assert "max" not in told
-        assert "0.304" not in told
+        text = " ".join(highlights(results))
+        assert "max" not in text
+        assert "0.304" not in text
 
 
 def test_what_the_imatrix_raised_is_told_as_well() -> None:
     plain = row("X", 9_000_000_000, divergence(0.015, 0.0001, max=9.0, **FAR))
     weighted = row("I-X", 9_000_000_000, divergence(0.018, 0.0001, max=5.0, **FAR))
-    told = highlights(_results(plain, weighted))[-1]
-    assert told.startswith("The importance matrix raises the mean KL divergence: X 0.01500")
-    assert told.endswith("(20.0% more).")
+    sentence = highlights(_results(plain, weighted))[-1]
+    assert sentence.startswith("The importance matrix raises the mean KL divergence: X 0.01500")
+    assert sentence.endswith("(20.0% more).")
 
 
 def test_an_imatrix_within_the_error_changed_nothing() -> None:
@@ -80,10 +80,10 @@ def test_an_imatrix_within_the_error_changed_nothing() -> None:
 
 
 def test_coinciding_tiers_are_compared_once() -> None:
-    told = [line for line in highlights(coinciding()) if "importance matrix" in line]
-    assert len(told) == 1
-    assert told[0].count("→ I-Balanced = I-Quality 0.01030") == 1
-    assert "Balanced = Quality 0.01170 ± 0.00010 →" in told[0]
+    sentences = [line for line in highlights(coinciding()) if "importance matrix" in line]
+    assert len(sentences) == 1
+    assert sentences[0].count("→ I-Balanced = I-Quality 0.01030") == 1
+    assert "Balanced = Quality 0.01170 ± 0.00010 →" in sentences[0]
 
 
 def test_the_smallest_file_near_the_reference() -> None:
@@ -114,9 +114,9 @@ def test_a_tier_that_a_smaller_one_beats_is_not_recommended() -> None:
 def test_of_equal_sizes_the_less_divergent_is_named() -> None:
     plain = row("X", 5_000_000_000, divergence(0.02, 0.02, ppl_ratio=1.02, ppl_ratio_error=0.001))
     better = row("Y", 5_000_000_256, divergence(0.01, 0.02, ppl_ratio=1.03, ppl_ratio_error=0.001))
-    told = highlights(_results(plain, better))
-    assert len(told) == 1
-    assert told[0].startswith("Y (5.0 GB) is within 5%")
+    sentences = highlights(_results(plain, better))
+    assert len(sentences) == 1
+    assert sentences[0].startswith("Y (5.0 GB) is within 5%")
 
 
 def test_a_near_file_that_a_smaller_far_one_beats_silences_the_rule() -> None:
@@ -155,10 +155,12 @@ def test_a_tier_that_beats_a_larger_baseline_in_everything_that_is_sure() -> Non
     sure = Comparison(
         measure="HellaSwag", one="A", other="Q4_K_M", difference=0.1, p=1e-4, differs=True, test="m"
     )
-    (told,) = (line for line in _beside(tier, plain, comparisons=(sure,)) if "beats" in line)
-    assert told.startswith("A (9.0 GB) beats Q4_K_M (9.5 GB): mean KL divergence 0.01000 ± 0.00020")
-    assert "HellaSwag 85.0% against 75.0%" in told
-    assert "1.5000 against 1.6000 times the reference's" in told
+    (sentence,) = (line for line in _beside(tier, plain, comparisons=(sure,)) if "beats" in line)
+    assert sentence.startswith(
+        "A (9.0 GB) beats Q4_K_M (9.5 GB): mean KL divergence 0.01000 ± 0.00020"
+    )
+    assert "HellaSwag 85.0% against 75.0%" in sentence
+    assert "1.5000 against 1.6000 times the reference's" in sentence
 
 
 @pytest.mark.parametrize(
@@ -172,7 +174,7 @@ def test_a_tier_that_beats_a_larger_baseline_in_everything_that_is_sure() -> Non
 def test_a_baseline_is_not_beaten_by_half(size: int, mean: float, sure: bool) -> None:
     tier = row("A", 9_000_000_000, divergence(0.010, 0.0002, **FAR), correct=300)
     plain = row("Q4_K_M", size, divergence(mean, 0.0002, **FAR), correct=340)
-    found = Comparison(
+    comparison = Comparison(
         measure="HellaSwag",
         one="A",
         other="Q4_K_M",
@@ -181,7 +183,7 @@ def test_a_baseline_is_not_beaten_by_half(size: int, mean: float, sure: bool) ->
         differs=sure,
         test="m",
     )
-    assert not [line for line in _beside(tier, plain, comparisons=(found,)) if "beats" in line]
+    assert not [line for line in _beside(tier, plain, comparisons=(comparison,)) if "beats" in line]
 
 
 def test_a_paired_test_decides_where_there_is_one() -> None:
@@ -191,8 +193,8 @@ def test_a_paired_test_decides_where_there_is_one() -> None:
         measure="kld", one="B", other="A", difference=0.0003, p=1e-6, differs=True, test="paired"
     )
     assert highlights(_results(one, other)) == ()
-    told = highlights(replace(_results(one, other), comparisons=(sure,)))
-    assert told[0].startswith("A (9.0 GB) has the lowest mean KL divergence")
+    sentences = highlights(replace(_results(one, other), comparisons=(sure,)))
+    assert sentences[0].startswith("A (9.0 GB) has the lowest mean KL divergence")
 
 
 def test_the_best_at_each_size_of_memory() -> None:
@@ -219,7 +221,7 @@ def _random(dice: random.Random) -> Results:
     """
     names = ["X", "I-X", "Y", "I-Y", "Z"]
     middle = dice.choice([0.01, 0.1])
-    made = [
+    rows = [
         row(
             name,
             dice.randrange(5, 30) * 10**9,
@@ -234,45 +236,45 @@ def _random(dice: random.Random) -> Results:
         )
         for name in [*names, "Q8_0", "Q4_K_M"]
     ]
-    return replace(nine_tiers(), tiers=tuple(made[:5]), baselines=tuple(made[5:]))
+    return replace(nine_tiers(), tiers=tuple(rows[:5]), baselines=tuple(rows[5:]))
 
 
-def _surely_less(one: tuple[float, float], other: tuple[float, float]) -> bool:
+def _surely_less(lower: tuple[float, float], higher: tuple[float, float]) -> bool:
     """Of seven rows, 21 pairs: Bonferroni's normal quantile at 5 %, two-sided."""
-    return other[0] - one[0] > 3.0380 * hypot(one[1], other[1])
+    return higher[0] - lower[0] > 3.0380 * hypot(lower[1], higher[1])
 
 
-def _mean(found: Row) -> tuple[float, float]:
-    assert found.scores.divergence is not None
-    return found.scores.divergence.mean, found.scores.divergence.mean_error
+def _mean(tier_row: Row) -> tuple[float, float]:
+    assert tier_row.scores.divergence is not None
+    return tier_row.scores.divergence.mean, tier_row.scores.divergence.mean_error
 
 
-def _ratio(found: Row) -> tuple[float, float]:
-    assert found.scores.divergence is not None
-    return found.scores.divergence.ppl_ratio, found.scores.divergence.ppl_ratio_error
+def _ratio(tier_row: Row) -> tuple[float, float]:
+    assert tier_row.scores.divergence is not None
+    return tier_row.scores.divergence.ppl_ratio, tier_row.scores.divergence.ppl_ratio_error
 
 
 def _unsupported(sentence: str, rows: dict[str, Row], tiers: list[str]) -> str | None:
     """What a sentence claims without right, judged from the rows alone."""
-    if found := re.match(r"(\S+) \(.*?\) has the lowest mean KL divergence of all tiers", sentence):
-        mine = _mean(rows[found[1]])
-        rest = [_mean(rows[name]) for name in tiers if name != found[1]]
-        return None if all(_surely_less(mine, other) for other in rest) else "not the lowest mean"
-    if found := re.match(r"(\S+) \(.*?\) beats (\S+) \(.*?\): ", sentence):
-        one, other = rows[found[1]], rows[found[2]]
+    if match := re.match(r"(\S+) \(.*?\) has the lowest mean KL divergence of all tiers", sentence):
+        best = _mean(rows[match[1]])
+        rest = [_mean(rows[name]) for name in tiers if name != match[1]]
+        return None if all(_surely_less(best, other) for other in rest) else "not the lowest mean"
+    if match := re.match(r"(\S+) \(.*?\) beats (\S+) \(.*?\): ", sentence):
+        one, other = rows[match[1]], rows[match[2]]
         won = [_surely_less(m(one), m(other)) for m in (_mean, _ratio)]
         lost = [_surely_less(m(other), m(one)) for m in (_mean, _ratio)]
-        told = ["mean KL" in sentence, "PPL" in sentence]
-        fair = any(won) and not any(lost) and told == won and one.bytes <= other.bytes * 1.001
+        claimed = ["mean KL" in sentence, "PPL" in sentence]
+        fair = any(won) and not any(lost) and claimed == won and one.bytes <= other.bytes * 1.001
         return None if fair and "HellaSwag" not in sentence else "does not beat it"
-    if found := re.match(r"The importance matrix (lowers|raises) the mean", sentence):
+    if match := re.match(r"The importance matrix (lowers|raises) the mean", sentence):
         for before, after in re.findall(r"(\S+) [\d.]+ ± [\d.]+ → (\S+) [\d.]+ ±", sentence):
             pair = [_mean(rows[after]), _mean(rows[before])]
-            if not _surely_less(*(pair if found[1] == "lowers" else reversed(pair))):
+            if not _surely_less(*(pair if match[1] == "lowers" else reversed(pair))):
                 return f"{before} and {after} cannot be told apart"
         return None
-    if found := re.match(r"(\S+) \(.*?\) is within 5% of BF16's perplexity", sentence):
-        value, error = _ratio(rows[found[1]])
+    if match := re.match(r"(\S+) \(.*?\) is within 5% of BF16's perplexity", sentence):
+        value, error = _ratio(rows[match[1]])
         return None if value + 2.3263 * error < 1.05 else "not surely within"  # of five tiers
     if sentence.startswith("Lowest mean KL divergence of the tiers that fit"):
         return _unfit(sentence, rows, tiers)
@@ -297,7 +299,7 @@ def test_no_sentence_about_random_results_is_without_support() -> None:
     count = 0
     for _ in range(1000):
         results = _random(dice)
-        rows = {found.name: found for found in (*results.tiers, *results.baselines)}
+        rows = {tier_row.name: tier_row for tier_row in (*results.tiers, *results.baselines)}
         best = best_fits(results, CardSettings())
         for sentence in (*highlights(results), *([best] if best else [])):
             count += 1

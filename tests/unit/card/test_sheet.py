@@ -58,8 +58,8 @@ def sheet(tmp_path: Path) -> Path:
 
 
 def _card(sheet: Path, folder: Path) -> tuple[str, Page]:
-    made = write_card(sheet, folder, None)["README.md"]
-    text = Path(made.path).read_text(encoding="utf-8")
+    readme = write_card(sheet, folder, None)["README.md"]
+    text = Path(readme.path).read_text(encoding="utf-8")
     return text, read_card(text)
 
 

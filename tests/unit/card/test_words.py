@@ -12,7 +12,7 @@ from tests.unit.card.samples import nine_tiers
 
 
 @pytest.mark.parametrize(
-    ("layers", "told"),
+    ("layers", "text"),
     [
         (
             ("linear", "linear", "linear", "full") * 10,
@@ -45,8 +45,8 @@ from tests.unit.card.samples import nine_tiers
         ((), "unknown"),
     ],
 )
-def test_attention(layers: tuple[str, ...], told: str) -> None:
-    assert words.attention_words(layers) == told
+def test_attention(layers: tuple[str, ...], text: str) -> None:
+    assert words.attention_words(layers) == text
 
 
 def test_experts() -> None:
@@ -57,12 +57,12 @@ def test_experts() -> None:
 
 
 def test_windows() -> None:
-    given = Windows(edge=5, near=5, attention_edge=3)
-    assert words.gradient(given, 40) == "5+5 symmetric edge gradient across 40 layers"
-    assert words.windows_words(given, 40).startswith(
+    windows = Windows(edge=5, near=5, attention_edge=3)
+    assert words.gradient(windows, 40) == "5+5 symmetric edge gradient across 40 layers"
+    assert words.windows_words(windows, 40).startswith(
         "5+5 edge and 5+5 near layers, 20 of 40 in the middle"
     )
-    assert "none of 16 in the middle" in words.windows_words(given, 16)
+    assert "none of 16 in the middle" in words.windows_words(windows, 16)
 
 
 def test_lists() -> None:

@@ -23,9 +23,9 @@ def sample() -> Results:
     results = nine_tiers()
 
     def one(row: Row) -> Row:
-        found = row.scores.divergence
-        assert found is not None
-        mild = replace(found, max=min(found.max, 20.0))
+        divergence = row.scores.divergence
+        assert divergence is not None
+        mild = replace(divergence, max=min(divergence.max, 20.0))
         return replace(row, scores=replace(row.scores, divergence=mild))
 
     return replace(results, tiers=tuple(map(one, results.tiers)))
@@ -68,12 +68,12 @@ def test_a_tier_above_a_limit_is_left_out(rule: str, values: dict[str, float]) -
     verdict = judge(results, FINE, GateSettings())
     failed = [check for check in verdict.checks if not check.good]
     assert [(check.tier, check.rule) for check in failed] == [("I-Mini", rule)]
-    assert [one.tier for one in verdict.left_out] == ["I-Mini"]
+    assert [left_out.tier for left_out in verdict.left_out] == ["I-Mini"]
     assert verdict.stops is None
-    left = without_tiers(results, verdict.left_out)
-    assert "I-Mini" not in {row.name for row in left.tiers}
-    assert left.left_out == verdict.left_out
-    assert len(left.tiers) == len(results.tiers) - 1
+    good = without_tiers(results, verdict.left_out)
+    assert "I-Mini" not in {row.name for row in good.tiers}
+    assert good.left_out == verdict.left_out
+    assert len(good.tiers) == len(results.tiers) - 1
 
 
 def test_a_value_within_its_error_of_the_limit_passes() -> None:
@@ -95,7 +95,7 @@ def test_tiers_that_are_the_same_file_fall_together() -> None:
     results = replace(results, tiers=(first, twin, *rest))
     facts = replace(FINE, files={first.name: "holds rows that are no numbers"})
     verdict = judge(results, facts, GateSettings())
-    assert {one.tier for one in verdict.left_out} == {first.name, twin.name}
+    assert {left_out.tier for left_out in verdict.left_out} == {first.name, twin.name}
 
 
 def test_nothing_left_stops() -> None:
@@ -189,16 +189,16 @@ def test_all_licences_must_be_allowed(
 
 def choices(answers: str, *, kept_answers: bool = True) -> Choices:
     right = answers.count("1")
-    given = answers if kept_answers else ""
-    return Choices(name="T", tasks=len(answers), correct=right, low=0, high=1, answers=given)
+    per_task = answers if kept_answers else ""
+    return Choices(name="T", tasks=len(answers), correct=right, low=0, high=1, answers=per_task)
 
 
 def test_a_drop_is_judged_by_pairs() -> None:
-    theirs, ours = choices("1" * 80 + "0" * 20), choices("1" * 70 + "0" * 30)
-    value, error = accuracy_drop(ours, theirs)
+    reference, ours = choices("1" * 80 + "0" * 20), choices("1" * 70 + "0" * 30)
+    value, error = accuracy_drop(ours, reference)
     assert value == pytest.approx(0.1)
     assert error == pytest.approx((10 - 100 / 100) ** 0.5 / 100)
-    apart = accuracy_drop(choices(ours.answers, kept_answers=False), theirs)
+    apart = accuracy_drop(choices(ours.answers, kept_answers=False), reference)
     assert apart[0] == pytest.approx(0.1)
     assert apart[1] == pytest.approx((0.7 * 0.3 / 100 + 0.8 * 0.2 / 100) ** 0.5)
 
@@ -218,16 +218,16 @@ def test_an_accuracy_drop_beyond_its_error_fails() -> None:
     assert [(c.tier, c.rule) for c in verdict.checks if not c.good] == [("I-Micro", "accuracy")]
 
 
-@pytest.mark.parametrize(("lost", "asked", "good"), [(1, 1, True), (5, 5, True), (6, 6, False)])
-def test_few_answers_are_no_drop_however_alike_they_fall(lost: int, asked: int, good: bool) -> None:
+@pytest.mark.parametrize(("lost", "tasks", "good"), [(1, 1, True), (5, 5, True), (6, 6, False)])
+def test_few_answers_are_no_drop_however_alike_they_fall(lost: int, tasks: int, good: bool) -> None:
     """All that differ were lost: their standard error is 0, and chance does that to five."""
-    ours, theirs = choices("0" * lost + "1" * (asked - lost)), choices("1" * asked)
-    assert accuracy_drop(ours, theirs)[1] == 0
+    ours, right = choices("0" * lost + "1" * (tasks - lost)), choices("1" * tasks)
+    assert accuracy_drop(ours, right)[1] == 0
     results = sample()
     first = results.tiers[0]
     tier = replace(first, scores=replace(first.scores, choices=(ours,)))
     reference = replace(
-        results.reference, scores=replace(results.reference.scores, choices=(theirs,))
+        results.reference, scores=replace(results.reference.scores, choices=(right,))
     )
     verdict = judge(replace(results, tiers=(tier,), reference=reference), FINE, GateSettings())
     (check,) = (check for check in verdict.checks if check.rule == "accuracy")

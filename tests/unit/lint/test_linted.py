@@ -18,7 +18,7 @@ from bot.clients.files.gguf import write_arrays
 from bot.lint.contents import Defect, Head, LintedRepository, ListedFile
 from bot.lint.defects import defects_of
 from bot.lint.linted import of_folder
-from bot.lint.number_rules import _is_size
+from bot.lint.number_rules import is_size
 from bot.progress import Narrator
 from bot.records.coding import to_json
 from bot.records.model import Tensor
@@ -292,9 +292,9 @@ def test_sizes_are_right_as_far_as_their_digits_go() -> None:
         (21_256_789_000, "21,256,789,000 bytes"), (30_000, "30B"), (21_256_789_000, "1,2,3 GB"),
         (950_000_000, "0.95G"), (21_256_789_000, "—"), (21_256_789_000, "see below"),
     ):  # fmt: skip
-        assert _is_size("Size", cell, count), cell
+        assert is_size("Size", cell, count), cell
     for cell in ("25 GB", "21.3 MB", "18.0 GB", "2.13 GB", "2,13 GB", "21,256,789 bytes"):
-        assert not _is_size("Size", cell, 21_256_789_000), cell
+        assert not is_size("Size", cell, 21_256_789_000), cell
 
 
 @pytest.mark.parametrize("defect", MADE)
@@ -306,18 +306,18 @@ def test_each_defect_is_found_and_nothing_else(folder: Path, defect: str) -> Non
 
 def test_a_weight_that_no_rule_covered() -> None:
     narrow = Tensor(name="a", shape=(256, 256), type="Q6_K", bytes=1)
-    left = Tensor(name="blk.0.ffn_gate_up_exps.weight", shape=(256, 64), type="BF16", bytes=1)
-    head = Head(name="M 30B", file_type=18, layers=40, tensors=(narrow, left))
-    given = LintedRepository(files=(ListedFile(path="M-Q6_K.gguf", bytes=1),), card=CARD, sums={},
-                       heads={"M-Q6_K.gguf": head})  # fmt: skip
-    assert "left-wide" in {defect.rule for defect in defects_of(given)}
+    wide = Tensor(name="blk.0.ffn_gate_up_exps.weight", shape=(256, 64), type="BF16", bytes=1)
+    head = Head(name="M 30B", file_type=18, layers=40, tensors=(narrow, wide))
+    files = (ListedFile(path="M-Q6_K.gguf", bytes=1),)
+    repository = LintedRepository(files=files, card=CARD, sums={}, heads={"M-Q6_K.gguf": head})
+    assert "left-wide" in {defect.rule for defect in defects_of(repository)}
 
 
 def test_files_are_held_against_their_measurements(folder: Path) -> None:
     _results(folder)
-    told = found(folder)
-    assert {"size-differs", "missing-file"} <= {defect.rule for defect in told}
-    assert sum("is in results.json and not in" in defect.text for defect in told) == 8
+    defects = found(folder)
+    assert {"size-differs", "missing-file"} <= {defect.rule for defect in defects}
+    assert sum("is in results.json and not in" in defect.text for defect in defects) == 8
 
 
 def test_without_a_gate_it_is_said(folder: Path) -> None:

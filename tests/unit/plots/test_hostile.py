@@ -135,10 +135,10 @@ def good() -> Page:
     return _page(_results())[1]
 
 
-def _left(given: Sequence[Any], whole: Sequence[Any]) -> bool:
+def _left(part: Sequence[Any], whole: Sequence[Any]) -> bool:
     """Whether `given` is `whole` without some of its members, in the same order."""
     rest = iter(whole)
-    return all(any(one == other for other in rest) for one in given)
+    return all(any(member == other for other in rest) for member in part)
 
 
 @pytest.mark.parametrize(
@@ -148,14 +148,14 @@ def test_structure_stays(seed: int, good: Page) -> None:
     poison = _hostile(seed)
     card, page = _page(load_record(Results, _poisoned(dump(_results()), poison)), poison)
     # Ollama takes fewer names than a command line
-    others = {"h1", "Ollama"}
-    blocks = [name for name in good.headings if not others & {*name}]
+    apart = {"h1", "Ollama"}
+    blocks = [name for name in good.headings if not apart & {*name}]
     if legible(poison + "x.gguf", 1000) == poison + "x.gguf" and len(poison) < 200:
-        assert [name for name in page.headings if not others & {*name}] == blocks
+        assert [name for name in page.headings if not apart & {*name}] == blocks
     else:  # a name that no command line could say: there are no commands, but all else
-        assert _left([name for name in page.headings if not others & {*name}], blocks)
-        gone = {name for _, name in blocks} - {name for _, name in page.headings}
-        assert gone <= COMMANDS
+        assert _left([name for name in page.headings if not apart & {*name}], blocks)
+        missing = {name for _, name in blocks} - {name for _, name in page.headings}
+        assert missing <= COMMANDS
     assert set(page.front) <= {*good.front, "license_name"}
     assert {*good.front} - set(page.front) <= REFUSED
     assert page.front["tags"][:5] == good.front["tags"][:5]

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from bot.plots.labels import Box, place
 from bot.plots.pictures import pictures
-from bot.plots.plots import LIGHT, _chart
+from bot.plots.plots import LIGHT, draw_chart
 from bot.plots.points import Point, alt_text, front, points
 from bot.records.measured import Row, Speed
 from bot.records.results import Results
@@ -49,8 +49,8 @@ def with_speed() -> Results:
         Speed(name="tg128", mean=62.0, spread=0.4, repetitions=5),
     )
 
-    def fast(given: Row) -> Row:
-        return replace(given, scores=replace(given.scores, speed=speeds))
+    def fast(timed: Row) -> Row:
+        return replace(timed, scores=replace(timed.scores, speed=speeds))
 
     return replace(
         full,
@@ -62,24 +62,24 @@ def with_speed() -> Results:
 
 @pytest.mark.parametrize("ratio", [1, 1.001, 1.3, 2, 4, 4.9, 5.1, 8, 60, 1e4])
 def test_a_logarithmic_axis_has_numbers_to_read_it_by(ratio: float) -> None:
-    found = [
+    three_points = [
         Point(label=str(i), kind="plain", bytes=10**9, value=0.304 * ratio**i) for i in (0, 0.5, 1)
     ]
     axes = Figure().add_subplot()
-    _chart(axes, LIGHT, found, [p.label for p in found], logarithmic=True)
+    draw_chart(axes, LIGHT, three_points, [p.label for p in three_points], logarithmic=True)
     low, high = axes.get_xlim()
     ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
     assert len(ticks) >= 2, ticks
-    assert low < min(p.value for p in found)
-    assert high > max(p.value for p in found)
+    assert low < min(p.value for p in three_points)
+    assert high > max(p.value for p in three_points)
 
 
 def test_the_same_numbers_give_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shown, files = drawn(with_speed(), tmp_path / "plots")
+    images, files = drawn(with_speed(), tmp_path / "plots")
     names = ("size-vs-kld", "size-vs-ppl", "kl-max", "accuracy", "speed")
-    assert [picture.light for picture in shown] == [f"plots/{name}.png" for name in names]
+    assert [picture.light for picture in images] == [f"plots/{name}.png" for name in names]
     first = _written(tmp_path / "plots")
     assert set(first) == {f"{n}{end}" for n in names for end in (".png", "-dark.png", ".svg")}
     assert {file.name for file in files} == set(first)
@@ -89,7 +89,7 @@ def test_the_same_numbers_give_the_same_bytes(
     assert _written(tmp_path / "again" / "plots") == first
     assert mpl.rcParams["font.size"] == 30, "the process's own settings stay"
     assert pictures(with_speed(), "plots") == (
-        shown,
+        images,
         [f"plots/{n}{end}" for n in names for end in (".png", "-dark.png", ".svg")],
     )
     png = first["size-vs-kld.png"]
@@ -104,17 +104,17 @@ def test_other_numbers_give_another_picture(tmp_path: Path) -> None:
     results = nine_tiers()
     drawn(results, tmp_path / "a")
     drawn(replace(results, tiers=results.tiers[1:]), tmp_path / "b")
-    one, other = _written(tmp_path / "a"), _written(tmp_path / "b")
-    assert set(one) == set(other)
-    assert all(one[name] != other[name] for name in one)
+    before, after = _written(tmp_path / "a"), _written(tmp_path / "b")
+    assert set(before) == set(after)
+    assert all(before[name] != after[name] for name in before)
 
 
 def test_what_was_not_measured_is_not_drawn(tmp_path: Path) -> None:
     bare = row("A", 10**9, None)
     bare = replace(bare, scores=replace(bare.scores, choices=()))
     reference = replace(nine_tiers().reference, scores=bare.scores)
-    shown, _ = drawn(replace(nine_tiers(), reference=reference, tiers=(bare,)), tmp_path / "a")
-    assert [picture.light for picture in shown] == ["a/size-vs-ppl.png"]
+    images, _ = drawn(replace(nine_tiers(), reference=reference, tiers=(bare,)), tmp_path / "a")
+    assert [picture.light for picture in images] == ["a/size-vs-ppl.png"]
 
 
 def test_the_alternative_text_holds_the_numbers() -> None:
@@ -133,14 +133,14 @@ def test_the_alternative_text_holds_the_numbers() -> None:
 @pytest.mark.parametrize("mean", [None, 0.0, -1e-6])
 def test_what_has_no_place_on_a_logarithmic_axis_is_left_out(mean: float | None) -> None:
     tier = row("A", 10**9, divergence(mean, 1e-6, same_top=1.0) if mean is not None else None)
-    shown, _ = pictures(replace(nine_tiers(), tiers=(tier,)), "plots")
-    assert "plots/size-vs-kld.png" not in [picture.light for picture in shown]
+    images, _ = pictures(replace(nine_tiers(), tiers=(tier,)), "plots")
+    assert "plots/size-vs-kld.png" not in [picture.light for picture in images]
 
 
 def test_a_large_error_and_a_single_file_draw(tmp_path: Path) -> None:
     tier = row("A", 5_000_000, divergence(0.01, 0.5))
-    shown, _ = drawn(replace(nine_tiers(), tiers=(tier,)), tmp_path / "a")
-    assert "5.0 MB, 0.01 ± 0.50" in shown[0].alt
+    images, _ = drawn(replace(nine_tiers(), tiers=(tier,)), tmp_path / "a")
+    assert "5.0 MB, 0.01 ± 0.50" in images[0].alt
 
 
 def test_the_pareto_front() -> None:

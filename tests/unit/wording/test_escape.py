@@ -46,14 +46,14 @@ def _plain(value: str) -> str:
 @pytest.mark.parametrize("seed", range(300))
 def test_text_shows_itself_and_nothing_else(seed: int) -> None:
     value = _hostile(seed)
-    shown = _plain(value)
+    text = _plain(value)
     tokens = PARSER.parse(escape.escaped_text(value))
-    if not shown:
+    if not text:
         assert tokens == []
         return
     assert [token.type for token in tokens] == ["paragraph_open", "inline", "paragraph_close"]
     assert {child.type for child in tokens[1].children or ()} <= {"text", "text_special"}
-    assert words(tokens[1]) == shown
+    assert words(tokens[1]) == text
 
 
 @pytest.mark.parametrize("seed", range(100))
@@ -66,10 +66,10 @@ def test_a_table_keeps_its_columns(seed: int) -> None:
     )
     line = f"| {' | '.join(cells)} |"
     tokens = PARSER.parse(f"| a | b | c |\n| - | - | - |\n{line}\n")
-    shown = [words(tokens[i + 1]) for i, t in enumerate(tokens) if t.type == "td_open"]
-    assert len(shown) == 3
-    assert shown[0] == shown[2] == _plain(value)
-    assert shown[1] == legible(value, escape.LIMIT).replace("`", "'").replace("|", "¦")
+    texts = [words(tokens[i + 1]) for i, t in enumerate(tokens) if t.type == "td_open"]
+    assert len(texts) == 3
+    assert texts[0] == texts[2] == _plain(value)
+    assert texts[1] == legible(value, escape.LIMIT).replace("`", "'").replace("|", "¦")
 
 
 def test_clean_bounds_and_flattens() -> None:

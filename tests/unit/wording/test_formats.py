@@ -8,7 +8,7 @@ from bot.wording import formats
 
 
 @pytest.mark.parametrize(
-    ("count", "shown"),
+    ("count", "text"),
     [
         (0, "0.0 kB"),
         (18_204, "18.2 kB"),
@@ -20,12 +20,12 @@ from bot.wording import formats
         (267_000_000_000, "267.0 GB"),
     ],
 )
-def test_sizes_are_decimal_with_one_place(count: int, shown: str) -> None:
-    assert formats.size_text(count) == shown
+def test_sizes_are_decimal_with_one_place(count: int, text: str) -> None:
+    assert formats.size_text(count) == text
 
 
 @pytest.mark.parametrize(
-    ("count", "shown"),
+    ("count", "text"),
     [
         (30_532_122_624, "~31B"),
         (3_345_212_416, "~3B"),
@@ -34,8 +34,8 @@ def test_sizes_are_decimal_with_one_place(count: int, shown: str) -> None:
         (812, "812"),
     ],
 )
-def test_parameter_counts_are_short(count: int, shown: str) -> None:
-    assert formats.large(count) == shown
+def test_parameter_counts_are_short(count: int, text: str) -> None:
+    assert formats.large(count) == text
 
 
 @pytest.mark.parametrize(
@@ -61,19 +61,19 @@ def test_places_show_three_digits_of_the_smallest_value(values: list[float], pla
 
 
 @pytest.mark.parametrize(
-    ("count", "shown"),
+    ("count", "text"),
     [(64 << 30, "64 GB"), ((64 << 30) + 1, "65 GB"), (round(23.8 * 2**30), "24 GB"), (9, "~1 GB")],
 )
-def test_sizes_can_be_rounded_up_in_gib(count: int, shown: str) -> None:
-    assert formats.size_text(count, "GiB rounded up") == shown
+def test_sizes_can_be_rounded_up_in_gib(count: int, text: str) -> None:
+    assert formats.size_text(count, "GiB rounded up") == text
 
 
 @pytest.mark.parametrize(
-    ("value", "places", "shown"),
+    ("value", "places", "text"),
     [(6.7525, 3, "6.753"), (0.0145, 3, "0.015"), (2.5, 0, "3"), (float("inf"), 2, "—")],
 )
-def test_halves_round_away_from_zero(value: float, places: int, shown: str) -> None:
-    assert formats.fixed(value, places) == shown
+def test_halves_round_away_from_zero(value: float, places: int, text: str) -> None:
+    assert formats.fixed(value, places) == text
     assert formats.percent(0.8325) == "83.3%"
 
 
@@ -83,7 +83,7 @@ def test_a_value_and_its_error_have_the_same_places() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "error", "shown"),
+    ("value", "error", "text"),
     [
         (1.7e308, None, "1.7e+308"),
         (-3e15, None, "-3.0e+15"),
@@ -92,8 +92,8 @@ def test_a_value_and_its_error_have_the_same_places() -> None:
     ],
 )
 def test_what_a_broken_model_measures_can_be_written(
-    value: float, error: float | None, shown: str
+    value: float, error: float | None, text: str
 ) -> None:
     places = formats.error_places([error], 1)
-    assert formats.with_error(value, error, places) == shown
+    assert formats.with_error(value, error, places) == text
     assert formats.percent(value) in ("—", "99000000000000000.0%")

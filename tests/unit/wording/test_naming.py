@@ -66,8 +66,8 @@ def test_shards_are_fetched_by_their_first() -> None:
     ("tier", "tag"), [("Quality", "APEX-Quality"), ("I-Quality", "I-Quality"), ("no tag!", None)]
 )
 def test_a_tag_is_offered_only_where_it_leads_to_the_file(tier: str, tag: str | None) -> None:
-    wanted = f"Qwen3.6-35B-A3B-APEX-{tier}.gguf"
-    assert llama_tag([*SEED, wanted], wanted, [tier]) == tag
+    path = f"Qwen3.6-35B-A3B-APEX-{tier}.gguf"
+    assert llama_tag([*SEED, path], path, [tier]) == tag
 
 
 def test_ollama_takes_a_file_name_or_a_label_of_one_file() -> None:
