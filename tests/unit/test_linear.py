@@ -24,7 +24,8 @@ TRIED, WHOLE = 1 << 14, 1_000_000  # characters: of each candidate, and of the w
 # seconds of CPU for the whole: a quiet machine takes less than one, and what is not linear hours
 MOST = 20.0
 
-# patterns that a function makes of what it is given, by the function: why that is bounded, or who tries it
+# patterns that a function makes of what it is given, by the function:
+# why they are bounded, or who tries them
 MADE = {
     "measures/imported.py: _log": "a table's, tried below",
     "quantize/verify.py: _named_it": "literal words, in a reason",

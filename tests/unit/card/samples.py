@@ -13,7 +13,7 @@ from bot.card.tables import CardFile
 from bot.plots import plots
 from bot.plots.pictures import Picture, pictures
 from bot.records.built import Shard
-from bot.records.measured import Choices, Divergence, Perplexity, Row, Scores, Text, Tools
+from bot.records.measured import Choices, Divergence, Perplexity, Row, Scores, Speed, Text, Tools
 from bot.records.model import Architecture
 from bot.records.recipes import Windows
 from bot.records.releases import Release
@@ -21,6 +21,7 @@ from bot.records.results import CalibrationFacts, CalibrationText, EvaluationFac
 
 PARAMETERS = 30_532_122_624
 REPO = "someone/Sample-30B-A3B-APEX-GGUF"
+PLOT = Picture(light="plots/size-vs-kld.png", dark="plots/size-vs-kld-dark.png", alt="Sizes | <x>")
 ABOUT = {
     "I-Balanced": "All-round use where memory allows",
     "Balanced": "All-round use, no calibration text involved",
@@ -224,6 +225,25 @@ def with_baselines() -> Results:
     return replace(nine_tiers(), baselines=plain)
 
 
+def with_speed() -> Results:
+    """Baselines, and tokens per second of every row."""
+    full = with_baselines()
+    speeds = (
+        Speed(name="pp512", mean=1900.0, spread=12.0, repetitions=5),
+        Speed(name="tg128", mean=62.0, spread=0.4, repetitions=5),
+    )
+
+    def fast(timed: Row) -> Row:
+        return replace(timed, scores=replace(timed.scores, speed=speeds))
+
+    return replace(
+        full,
+        reference=fast(full.reference),
+        tiers=tuple(map(fast, full.tiers)),
+        baselines=tuple(map(fast, full.baselines)),
+    )
+
+
 def in_shards() -> Results:
     """Two tiers, the smaller in one file, the larger in three."""
     full = nine_tiers()
@@ -263,3 +283,15 @@ def drawn(results: Results, folder: Path) -> tuple[list[Picture], list[Path]]:
     assert plots.draw_plots(results, folder) == {}
     images, names = pictures(results, folder.name)
     return images, [folder.parent / name for name in names]
+
+
+def readme(results: Results, **changed: Any) -> str:
+    """A whole card, with files, a plot and a line for each tier."""
+    values: dict[str, Any] = {
+        "repo_id": REPO,
+        "files": files(results),
+        "about": ABOUT,
+        "plots": [PLOT],
+        "quantized_by": "someone",
+    }
+    return rendered(results, **{**values, **changed})

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import combinations
 
 from bot.card.choosing import BUFFERS, GIB, cache_bytes, choices
-from bot.card.tables import benchmarks
 from bot.records.measured import KLD, Comparison
 from bot.records.results import Results
 from bot.settings.showing import CardSettings
@@ -68,49 +66,3 @@ def test_of_two_that_cannot_be_told_apart_the_smaller_is_taken() -> None:
     (choice,) = choices(replace(nine_tiers(), tiers=(large, small), comparisons=(surely,)), look)
     assert choice.row is not None
     assert choice.row.name == "L", "a paired test sees what both errors together do not"
-
-
-def _bold(results: Results) -> dict[str, list[str]]:
-    table = benchmarks(results, CardSettings())
-    return {
-        str(line[0]): [
-            str(title)
-            for title, cell in zip(table.columns, line, strict=True)
-            if cell.startswith("**")
-        ]
-        for line in table.rows
-    }
-
-
-def test_bold_needs_a_paired_comparison_with_every_other_file() -> None:
-    first, second = (
-        row("A", 10**10, divergence(0.01, 1e-4)),
-        row("B", 10**10, divergence(0.02, 1e-4)),
-    )
-    results = replace(nine_tiers(), tiers=(first, second))
-    assert not any(_bold(results).values()), "errors that do not overlap are no paired comparison"
-    comparison = Comparison(
-        measure=KLD, one="A", other="B", difference=-0.01, p=1e-9, differs=True, test="paired"
-    )
-    bold = _bold(replace(results, comparisons=(comparison,)))
-    assert bold["APEX A"] == ["KL mean ↓"]
-    assert sum(map(len, bold.values())) == 1
-    assert not any(
-        _bold(replace(results, comparisons=(replace(comparison, differs=False),))).values()
-    )
-    third = row("D", 5 * 10**9, divergence(0.03, 1e-4))
-    more = replace(results, tiers=(first, second, third), comparisons=(comparison,))
-    assert not any(_bold(more).values()), "D was not compared"
-
-
-def test_bold_stands_at_no_file_that_another_surely_beats() -> None:
-    """The best of two small files is no best of a column, as whoever reads it would think."""
-    rows = [row(n, size, divergence(m, 1e-4)) for n, size, m in
-            (("A", 3 * 10**10, 0.01), ("B", 10**10, 0.3), ("C", 10**10, 0.4))]  # fmt: skip
-    comparisons = [
-        Comparison(measure=KLD, one=first.name, other=second.name, difference=-0.1, p=1e-9,
-                   differs=True, test="paired")
-        for first, second in combinations(rows, 2)
-    ]  # fmt: skip
-    bold = _bold(replace(nine_tiers(), tiers=tuple(rows), comparisons=tuple(comparisons)))
-    assert {name: cells for name, cells in bold.items() if cells} == {"APEX A": ["KL mean ↓"]}

@@ -13,7 +13,6 @@ from bot.card.highlights import best_fits, highlights
 from bot.records.measured import Comparison, Row
 from bot.records.results import Results
 from bot.settings.showing import CardSettings
-from bot.wording.rows import close_to_reference, example
 from tests.unit.card.samples import coinciding, divergence, nine_tiers, row
 
 FAR = {"ppl_ratio": 1.5}  # keeps the perplexity rule silent
@@ -104,13 +103,6 @@ def test_a_perplexity_that_may_be_five_percent_off_is_not_near(ratio: float, err
     assert highlights(_results(tier)) == ()
 
 
-def test_a_tier_that_a_smaller_one_beats_is_not_recommended() -> None:
-    large = row("L", 9_000_000_000, divergence(0.03, 0.02, ppl_ratio=1.01, ppl_ratio_error=0.0))
-    small = row("S", 5_000_000_000, divergence(0.02, 0.02, ppl_ratio=1.2, ppl_ratio_error=0.0))
-    assert close_to_reference(_results(large, small)) is None
-    assert highlights(_results(large, small)) == ()
-
-
 def test_of_equal_sizes_the_less_divergent_is_named() -> None:
     plain = row("X", 5_000_000_000, divergence(0.02, 0.02, ppl_ratio=1.02, ppl_ratio_error=0.001))
     better = row("Y", 5_000_000_256, divergence(0.01, 0.02, ppl_ratio=1.03, ppl_ratio_error=0.001))
@@ -124,17 +116,6 @@ def test_a_near_file_that_a_smaller_far_one_beats_silences_the_rule() -> None:
     middle = row("M", 6_000_000_000, divergence(0.030, 0.02, ppl_ratio=1.02, ppl_ratio_error=0.0))
     small = row("S", 5_000_000_000, divergence(0.020, 0.02, ppl_ratio=1.20, ppl_ratio_error=0.0))
     assert highlights(_results(large, middle, small)) == ()
-
-
-def test_the_example_is_near_the_reference_or_the_least_divergent() -> None:
-    chosen = example(nine_tiers())
-    assert chosen is not None
-    assert chosen.name == "I-Mini"
-    far = [row(n, s, divergence(m, 0.01, **FAR)) for n, s, m in (("A", 9, 0.3), ("B", 8, 0.9))]
-    least = example(_results(*far))
-    assert least is not None
-    assert least.name == "A"
-    assert example(_results()) is None
 
 
 def test_unmeasured_tiers_say_nothing() -> None:
