@@ -53,14 +53,14 @@ def op(code: int, value: int, yes: int = 0, no: int = 0) -> bytes:
 def rules(kind: str) -> bytes:
     """The filter of a kind."""
     arch, numbers = MACHINES[platform.machine()]
-    found = op(LOAD, ARCH) + op(EQUAL, arch, yes=1) + op(RETURN, ALLOW) + op(LOAD, NUMBER)
+    code = op(LOAD, ARCH) + op(EQUAL, arch, yes=1) + op(RETURN, ALLOW) + op(LOAD, NUMBER)
     for name in DENIED[kind]:
-        found += op(EQUAL, numbers[name], no=1) + op(RETURN, ERRNO | errno.EPERM)
+        code += op(EQUAL, numbers[name], no=1) + op(RETURN, ERRNO | errno.EPERM)
     if kind == "seccomp":
-        found += op(EQUAL, numbers["clone3"], no=1) + op(RETURN, ERRNO | errno.ENOSYS)
-        found += op(EQUAL, numbers["clone"], no=3) + op(LOAD, FIRST)
-        found += op(ANY, NAMESPACES, no=1) + op(RETURN, ERRNO | errno.EPERM)
-    return found + op(RETURN, ALLOW)
+        code += op(EQUAL, numbers["clone3"], no=1) + op(RETURN, ERRNO | errno.ENOSYS)
+        code += op(EQUAL, numbers["clone"], no=3) + op(LOAD, FIRST)
+        code += op(ANY, NAMESPACES, no=1) + op(RETURN, ERRNO | errno.EPERM)
+    return code + op(RETURN, ALLOW)
 
 
 def filtered(kind: str) -> None:

@@ -35,8 +35,8 @@ def sent(work: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, 
     code = f"from bot.apart.errand import carry_out\n{WORKS[work]}\ncarry_out(work)\n"
     (place / "trial_errand.py").write_text(code)
     monkeypatch.setattr(sys, "path", [*sys.path, str(place)])
-    with errand.sent("trial_errand", "abc", limits=LIMITS) as made:
-        return {path.name: path.read_text() for path in made.iterdir()}
+    with errand.sent("trial_errand", "abc", limits=LIMITS) as answers:
+        return {path.name: path.read_text() for path in answers.iterdir()}
 
 
 def test_an_order_goes_in_and_files_come_out(
@@ -46,7 +46,7 @@ def test_an_order_goes_in_and_files_come_out(
 
 
 @pytest.mark.parametrize(
-    ("work", "kind", "said"),
+    ("work", "kind", "message"),
     [
         ("told", SettingsError, r"^ab; mend it$"),
         ("crash", BuildError, "^the trial failed: ValueError: abc$"),
@@ -56,7 +56,7 @@ def test_an_order_goes_in_and_files_come_out(
     ],
 )
 def test_what_goes_wrong_is_said_on_a_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: str, kind: type[BotError], said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: str, kind: type[BotError], message: str
 ) -> None:
-    with pytest.raises(kind, match=said):
+    with pytest.raises(kind, match=message):
         sent(work, tmp_path, monkeypatch)

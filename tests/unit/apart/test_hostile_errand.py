@@ -43,10 +43,10 @@ def test_what_each_isolation_stops(
     limits = Limits(seconds=60, memory=1 << 30, name="the trial")
     with (
         a_user(tmp_path) as user,
-        errand.sent("hostile_errand", json.dumps(user), limits=limits) as made,
+        errand.sent("hostile_errand", json.dumps(user), limits=limits) as answers,
     ):
-        found: dict[str, bool] = json.loads((made / "said").read_text())
-    reached = {name for name, good in found.items() if good}
+        attempts: dict[str, bool] = json.loads((answers / "said").read_text())
+    reached = {name for name, good in attempts.items() if good}
     assert reached - ROOTS == REACHES[level]
     if level == "cell":
         assert reached == OWN

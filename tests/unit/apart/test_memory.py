@@ -10,8 +10,8 @@ GB = 1 << 30
 
 
 def machine(root: Path, files: dict[str, str]) -> Path:
-    told = {"proc/meminfo": f"MemTotal: {64 << 20} kB\nMemAvailable: {60 << 20} kB\n", **files}
-    for name, text in told.items():
+    texts = {"proc/meminfo": f"MemTotal: {64 << 20} kB\nMemAvailable: {60 << 20} kB\n", **files}
+    for name, text in texts.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
     return root

@@ -39,13 +39,13 @@ def run(code: str, folder: Path, limits: Limits = LONG, *arguments: str) -> tupl
 def test_no_secret_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    status, said = run("import os; print(sorted(os.environ), os.getcwd())", tmp_path)
+    status, output = run("import os; print(sorted(os.environ), os.getcwd())", tmp_path)
     assert status == 0
-    assert str(tmp_path / "home") in said
-    assert "TOKEN" not in said
-    assert "PYTHONPATH" not in said
-    _, said = run("import os; print(dict(os.environ))", tmp_path)
-    assert "hf_secret" not in said
+    assert str(tmp_path / "home") in output
+    assert "TOKEN" not in output
+    assert "PYTHONPATH" not in output
+    _, output = run("import os; print(dict(os.environ))", tmp_path)
+    assert "hf_secret" not in output
 
 
 def test_no_network_is_reached(tmp_path: Path) -> None:
@@ -55,9 +55,9 @@ def test_no_network_is_reached(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = str(server.getsockname()[1])
         with socket.create_connection(("127.0.0.1", int(port)), 5):
-            status, said = run(code, tmp_path, LONG, port)
+            status, output = run(code, tmp_path, LONG, port)
     assert status == 1
-    assert "OSError" in said or "unreachable" in said
+    assert "OSError" in output or "unreachable" in output
 
 
 def test_time_ends_the_whole_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,9 +140,9 @@ def test_nothing_is_left_running_where_there_is_no_unshare(
             time.sleep(0.02)
         process.send_signal(number)
         process.communicate(timeout=60)
-    there = Path(f"/proc/{int(pid.read_text())}/stat")
+    stat = Path(f"/proc/{int(pid.read_text())}/stat")
     end = time.monotonic() + 60
-    while _runs(there):
+    while _runs(stat):
         assert time.monotonic() < end, "the command outlived the process that started it"
         time.sleep(0.02)
 

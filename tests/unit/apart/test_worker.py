@@ -50,11 +50,11 @@ def test_what_each_isolation_stops(
 ) -> None:
     if LEVELS.index(level) > LEVELS.index(sandbox.isolation()):
         pytest.skip(f"this system has no isolation of the kind {level}")
-    given = tmp_path / "given"
-    given.mkdir()
-    (given / "model.gguf").write_text("weights")
+    folder = tmp_path / "given"
+    folder.mkdir()
+    (folder / "model.gguf").write_text("weights")
     with a_user(tmp_path) as user:
-        model = f'"{given}/model.gguf"'
+        model = f'"{folder}/model.gguf"'
         program = (
             f"sys.argv[1:] = {[*user]!r}\n{TRIES}\n"
             f"attempt('the model')(lambda: open({model}).read())\n"
@@ -62,8 +62,8 @@ def test_what_each_isolation_stops(
             f"say(result=reached)\n{WAIT}"
         )
         hostile(program)
-        found = asked(tmp_path, terms=ChildTerms(isolation=level), reads=(given,))
-    reached = {name for name, good in found.items() if good}
+        attempts = asked(tmp_path, terms=ChildTerms(isolation=level), reads=(folder,))
+    reached = {name for name, good in attempts.items() if good}
     changes = set() if level == "cell" else {"changing the model"}
     assert reached - ROOTS == REACHES[level] | {"the model"} | changes
     assert level != "cell" or not reached & ROOTS
@@ -76,9 +76,9 @@ def test_no_secret_and_no_debugger_is_seen(
         monkeypatch.setenv(name, "secret")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     hostile("import os\nsay(result=dict.fromkeys(os.environ, True))\n" + WAIT)
-    seen = set(asked(tmp_path))
-    assert {"GGML_NO_BACKTRACE", "CUDA_VISIBLE_DEVICES", "HOME"} <= seen
-    assert not seen & {"HF_TOKEN", "SSH_AUTH_SOCK", "PYTHONPATH", "https_proxy"}
+    names = set(asked(tmp_path))
+    assert {"GGML_NO_BACKTRACE", "CUDA_VISIBLE_DEVICES", "HOME"} <= names
+    assert not names & {"HF_TOKEN", "SSH_AUTH_SOCK", "PYTHONPATH", "https_proxy"}
     hostile("import resource\ncore = resource.getrlimit(resource.RLIMIT_CORE)\n"
             "say(result={str(core): True})\n" + WAIT)  # fmt: skip
     worker.close_all()
@@ -89,7 +89,7 @@ STRANGE = "answered what was not asked"
 
 
 @pytest.mark.parametrize(
-    ("program", "kind", "said"),
+    ("program", "kind", "message"),
     [
         ("print('nonsense', flush=True)", BuildError, STRANGE),
         ("print('[' * 100000, flush=True)", BuildError, STRANGE),
@@ -118,10 +118,10 @@ def test_what_a_child_may_not_answer(
     hostile: Callable[[str], None],
     program: str,
     kind: type[BotError],
-    said: str,
+    message: str,
 ) -> None:
     hostile(f"{program}\n{WAIT}")
-    with pytest.raises(kind, match=said) as raised:
+    with pytest.raises(kind, match=message) as raised:
         asked(tmp_path)
     assert len(str(raised.value)) < 600
     assert str(raised.value).isprintable()
@@ -184,21 +184,23 @@ def test_one_child_serves_calls_on_what_it_sees(
         "import os\nmine = str(time.monotonic())\nfor line in sys.stdin:\n"
         "    say(result={mine: True})\n"
     )
-    one, other = tmp_path / "one", tmp_path / "other"
-    one.mkdir()
-    other.mkdir()
-    first = asked(tmp_path, reads=(one,))
-    assert asked(tmp_path, reads=(one,)) == first
-    second = asked(tmp_path, reads=(other,))
+    first_folder, second_folder = tmp_path / "one", tmp_path / "other"
+    first_folder.mkdir()
+    second_folder.mkdir()
+    first = asked(tmp_path, reads=(first_folder,))
+    assert asked(tmp_path, reads=(first_folder,)) == first
+    second = asked(tmp_path, reads=(second_folder,))
     if sandbox.isolation() == "cell":
         assert second != first
-    assert asked(tmp_path, reads=(one, other)) == second  # it sees what the first saw, too
-    assert asked(tmp_path, reads=(one,), writes=(other,)) != second  # used once
-    assert asked(tmp_path, reads=(one,)) == second
-    one.rmdir()
-    one.mkdir()  # what a mount shows is another folder now
+    assert (
+        asked(tmp_path, reads=(first_folder, second_folder)) == second
+    )  # it sees what the first saw, too
+    assert asked(tmp_path, reads=(first_folder,), writes=(second_folder,)) != second  # used once
+    assert asked(tmp_path, reads=(first_folder,)) == second
+    first_folder.rmdir()
+    first_folder.mkdir()  # what a mount shows is another folder now
     if sandbox.isolation() == "cell":
-        assert asked(tmp_path, reads=(one,)) != second
+        assert asked(tmp_path, reads=(first_folder,)) != second
     worker.close_all()
 
 

@@ -44,8 +44,9 @@ def _lopsided(kind: str, random: np.random.Generator, shape: tuple[int, int]) ->
 def _called(differences: Floats, subsets: int) -> int:
     """How many columns of [chunks, trials] are called different."""
     if len(differences) < CHUNKS:
-        found = paired.compare_divergences(KLD, {"a": differences[:, 0], "b": differences[:, 1]})
-        return sum(one.differs for one in found)
+        pair = {"a": differences[:, 0], "b": differences[:, 1]}
+        comparisons = paired.compare_divergences(KLD, pair)
+        return sum(comparison.differs for comparison in comparisons)
     typical = paired.typical_means(differences, subsets)
     columns = zip(differences.T, typical.T, strict=True)
     return sum(paired.probability(*column) < LEVEL for column in columns)
@@ -78,10 +79,10 @@ def _claims(kind: str, count: int, trials: int) -> tuple[int, int]:
     for _ in range(trials):
         rows = _rows(kind, random, count)
         first = min(rows, key=lambda name: rows[name].mean())
-        found = paired.compare_divergences(KLD, rows)
-        anything += any(one.differs for one in found)
-        leading += best(found, KLD, list(rows)) is not None
-        assert best(found, KLD, list(rows)) in (None, first)
+        comparisons = paired.compare_divergences(KLD, rows)
+        anything += any(comparison.differs for comparison in comparisons)
+        leading += best(comparisons, KLD, list(rows)) is not None
+        assert best(comparisons, KLD, list(rows)) in (None, first)
     return anything, leading
 
 
@@ -115,19 +116,19 @@ def test_two_equal_files_in_two_thousand_trials_as_they_are_compared(kind: str, 
     called = 0
     for difference in _symmetric(kind, random, (count, TRIALS)).T:
         hard = random.gamma(1.0, 0.1, count)
-        (found,) = paired.compare_divergences(KLD, {"a": hard, "b": hard + difference})
-        called += found.differs
+        (comparison,) = paired.compare_divergences(KLD, {"a": hard, "b": hard + difference})
+        called += comparison.differs
     assert called <= MOST
 
 
 def test_below_the_least_number_of_chunks_nothing_is_claimed() -> None:
     few = {"a": np.zeros(CHUNKS - 1), "b": np.arange(1.0, CHUNKS)}
-    (found,) = paired.compare_divergences(KLD, few)
-    assert (found.differs, found.p, found.low) == (False, 1.0, None)
-    assert found.test == f"none: {CHUNKS - 1} chunks, {CHUNKS} at least"
+    (comparison,) = paired.compare_divergences(KLD, few)
+    assert (comparison.differs, comparison.p, comparison.low) == (False, 1.0, None)
+    assert comparison.test == f"none: {CHUNKS - 1} chunks, {CHUNKS} at least"
     enough = {"a": np.zeros(CHUNKS), "b": np.linspace(1.0, 1.1, CHUNKS)}
-    (found,) = paired.compare_divergences(KLD, enough)
-    assert found.differs
+    (comparison,) = paired.compare_divergences(KLD, enough)
+    assert comparison.differs
 
 
 @pytest.mark.parametrize(("count", "apart", "share"), [(24, 1.0, 0.9), (60, 0.5, 0.85)])
@@ -140,22 +141,22 @@ def test_a_difference_is_not_lost_for_being_large() -> None:
     """A transformation that is not monotonic would call it none."""
     random = np.random.default_rng(3)
     for apart in (2, 5, 20, 1000):
-        (found,) = paired.compare_divergences(
+        (comparison,) = paired.compare_divergences(
             KLD, {"a": random.normal(0, 1, 60), "b": random.normal(apart, 1, 60)}
         )
-        assert found.differs
-        assert found.high is not None
-        assert found.high < 0
+        assert comparison.differs
+        assert comparison.high is not None
+        assert comparison.high < 0
 
 
 def test_an_interval_excludes_nothing_that_the_test_does_not() -> None:
     random = np.random.default_rng(11)
     for _ in range(40):
         differences = random.lognormal(0, 1, 12) - random.uniform(0, 4)
-        (found,) = paired.compare_divergences(KLD, {"a": differences, "b": np.zeros(12)})
-        assert found.low is not None
-        assert found.high is not None
-        assert found.p < LEVEL or found.low <= 0 <= found.high
+        (comparison,) = paired.compare_divergences(KLD, {"a": differences, "b": np.zeros(12)})
+        assert comparison.low is not None
+        assert comparison.high is not None
+        assert comparison.p < LEVEL or comparison.low <= 0 <= comparison.high
 
 
 def test_p_is_corrected_for_all_comparisons_of_a_family() -> None:
@@ -164,7 +165,7 @@ def test_p_is_corrected_for_all_comparisons_of_a_family() -> None:
     answers = paired.compare_answers("T", "a", "b", ([True] * 6, [False] * 6))
     assert answers.differs
     together = paired.corrected([*chunks, answers])
-    assert [one.p for one in together] == [one.p for one in (*chunks, answers)]
+    assert [c.p for c in together] == [c.p for c in (*chunks, answers)]
     assert together[-1].adjusted == answers.p, "the largest of all is corrected by 1"
     assert paired.corrected([answers] * 4)[0].adjusted == pytest.approx(4 * answers.p)
     assert not paired.corrected([answers] * 4)[0].differs
@@ -192,13 +193,13 @@ def test_the_power_of_the_page_is_what_comes_out() -> None:
     rows = re.findall(r"^\| (\d+) \|((?: *\d+ % \|)+)$", PAGE, re.MULTILINE)
     assert [int(count) for count, _ in rows] == [10, 12, 24, 60, 150]
     for count, cells in rows:
-        told = [int(share) / 100 for share in re.findall(r"\d+", cells)]
+        shares = [int(share) / 100 for share in re.findall(r"\d+", cells)]
         random = np.random.default_rng(int(count))
         for place, apart in enumerate((0.5, 1, 2)):
             differences = random.normal(apart, 1, (int(count), 200))
             typical = paired.typical_means(differences, 1 << 13)
             pairs = zip(differences.T, typical.T, strict=True)
             alone = [paired.probability(*pair) for pair in pairs]
-            for share, level in ((told[place], LEVEL), (told[place + 3], LEVEL / 66)):
-                seen = sum(p < level for p in alone) / 200
-                assert abs(seen - share) < 0.14, (count, apart, level)
+            for share, level in ((shares[place], LEVEL), (shares[place + 3], LEVEL / 66)):
+                called = sum(p < level for p in alone) / 200
+                assert abs(called - share) < 0.14, (count, apart, level)

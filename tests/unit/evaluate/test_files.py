@@ -21,8 +21,8 @@ FEW = {"context": 128, "chunks": 2, "noise_chunks": 0, "task_count": 2}
 
 
 def at_work(folder: Path, **given: Any) -> Workplace:
-    told = {"llama": {"threads": 2, "gpu_layers": 0}, "evaluation": FEW, "demo_texts": True}
-    return workplace_in(folder, **{**told, **given})
+    default = {"llama": {"threads": 2, "gpu_layers": 0}, "evaluation": FEW, "demo_texts": True}
+    return workplace_in(folder, **{**default, **given})
 
 
 def test_measures_by_name_or_all_of_the_settings(tmp_path: Path) -> None:
@@ -82,8 +82,8 @@ def test_shards_are_one_subject(tmp_path: Path, demo_candidate: Path) -> None:
     subject = subject_of(workplace, shards[0], "tiny")
     assert subject.bytes == sum(path.stat().st_size for path in shards)
     assert subject.sha256 == digest([sha256(path) for path in shards])
-    whole = subject_of(workplace, demo_candidate, "tiny")
-    assert whole.sha256 == sha256(demo_candidate)
+    unsplit = subject_of(workplace, demo_candidate, "tiny")
+    assert unsplit.sha256 == sha256(demo_candidate)
     text = tmp_path / "text.gguf"
     text.write_text("no GGUF")
     with pytest.raises(SourceError, match=r"text\.gguf"):

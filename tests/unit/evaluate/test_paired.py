@@ -31,9 +31,9 @@ def test_a_small_steady_difference_is_seen_where_single_errors_hide_it() -> None
         "b": hard * 1.05,
         "c": hard + random.normal(0, 0.02, 60) - 0.0001,
     }
-    found = paired.compare_divergences(KLD, values)
-    assert [(c.one, c.other) for c in found] == [("a", "b"), ("a", "c"), ("b", "c")]
-    ab, ac, _ = found
+    comparisons = paired.compare_divergences(KLD, values)
+    assert [(c.one, c.other) for c in comparisons] == [("a", "b"), ("a", "c"), ("b", "c")]
+    ab, ac, _ = comparisons
     assert ab.differs
     assert ab.difference == pytest.approx(-0.05 * hard.mean())
     assert ab.low is not None
@@ -41,7 +41,7 @@ def test_a_small_steady_difference_is_seen_where_single_errors_hide_it() -> None
     assert ab.low < ab.difference < ab.high < 0
     assert hard.std() / np.sqrt(60) > abs(ab.difference)  # inside one standard error of either
     assert not ac.differs
-    assert paired.compare_divergences(KLD, values) == found  # the seed is fixed
+    assert paired.compare_divergences(KLD, values) == comparisons  # the seed is fixed
 
 
 def test_typical_means_agree_with_the_normal_interval() -> None:
@@ -58,8 +58,8 @@ def test_typical_means_are_those_of_every_subset_where_few_are_there() -> None:
 
 def test_equal_files_do_not_differ() -> None:
     same = np.linspace(0, 1, 30)
-    (found,) = paired.compare_divergences(KLD, {"a": same, "b": same.copy()})
-    assert (found.differs, found.p, found.difference) == (False, 1.0, 0.0)
+    (comparison,) = paired.compare_divergences(KLD, {"a": same, "b": same.copy()})
+    assert (comparison.differs, comparison.p, comparison.difference) == (False, 1.0, 0.0)
 
 
 def test_other_chunks_cannot_be_paired() -> None:
@@ -70,16 +70,16 @@ def test_other_chunks_cannot_be_paired() -> None:
 def test_claims_are_made_only_where_supported() -> None:
     values = {"a": np.linspace(1, 2, 40), "b": np.linspace(1.1, 2.1, 40), "c": np.full(40, 9.0)}
     answers = {"a": [True] * 20 + [False] * 20, "b": [False] * 40}
-    found = [
+    comparisons = [
         *paired.compare_divergences(KLD, values),
         paired.compare_answers("HellaSwag", "a", "b", (answers["a"], answers["b"])),
     ]
-    assert supported_claim(found, KLD, "a", "b") is True
+    assert supported_claim(comparisons, KLD, "a", "b") is True
     assert supported_claim(paired.compare_divergences(PPL, values), PPL, "a", "b") is True
-    assert supported_claim(found, KLD, "b", "a") is False
-    assert supported_claim(found, "HellaSwag", "b", "a") is False
-    assert supported_claim(found, "HellaSwag", "a", "b") is True
-    assert supported_claim(found, "HellaSwag", "a", "c") is None
-    assert best(found, KLD, ["c", "b", "a"]) == "a"
-    assert best(found, "HellaSwag", ["a", "b", "c"]) is None
-    assert best(found, KLD, ["a"]) is None
+    assert supported_claim(comparisons, KLD, "b", "a") is False
+    assert supported_claim(comparisons, "HellaSwag", "b", "a") is False
+    assert supported_claim(comparisons, "HellaSwag", "a", "b") is True
+    assert supported_claim(comparisons, "HellaSwag", "a", "c") is None
+    assert best(comparisons, KLD, ["c", "b", "a"]) == "a"
+    assert best(comparisons, "HellaSwag", ["a", "b", "c"]) is None
+    assert best(comparisons, KLD, ["a"]) is None

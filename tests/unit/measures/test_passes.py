@@ -47,7 +47,7 @@ def test_logits_that_are_no_numbers_are_named(
 
 def test_a_pass_begins_at_a_group_and_keeps_them_in_order(demo_model: Path, demo_text: str) -> None:
     windows = replace(chunks_of(demo_model, demo_text, 128, 5), together=2)
-    kept: list[Values] = []
+    groups: list[Values] = []
     scored: list[tuple[int, int]] = []
 
     def score(logits: Floats, targets: Ints, *, group: int, row: int, out: Values) -> None:
@@ -56,14 +56,14 @@ def test_a_pass_begins_at_a_group_and_keeps_them_in_order(demo_model: Path, demo
 
     def measure(start: int) -> None:
         with reading(demo_model, windows) as session:
-            run_pass(session, windows, score, kept.append, start=start, threads=2, progress=quiet)
+            run_pass(session, windows, score, groups.append, start=start, threads=2, progress=quiet)
 
     measure(0)
-    assert [len(values) for values in kept] == [2 * 63, 2 * 63, 63]
+    assert [len(values) for values in groups] == [2 * 63, 2 * 63, 63]
     assert {group for group, _ in scored} == {0, 1, 2}
-    whole = kept.copy()
-    kept.clear()
+    all_groups = groups.copy()
+    groups.clear()
     scored.clear()
     measure(2)
     assert {group for group, _ in scored} == {2}
-    assert np.array_equal(kept[0], whole[2])
+    assert np.array_equal(groups[0], all_groups[2])

@@ -78,20 +78,20 @@ def test_what_lies_beside_is_asked_too(tmp_path: Path, which: str) -> None:
 def test_texts_and_templates_count_by_what_they_hold(tmp_path: Path) -> None:
     text, folder = tmp_path / "text.txt", tmp_path / "templates"
     folder.mkdir()
-    given: dict[str, Any] = {
+    sections: dict[str, Any] = {
         "evaluation": {"text": text},
         "calibration": {"texts": [text]},
         "templates": folder,
     }
     text.write_text("one")
-    first = asked(tmp_path, **given)
-    assert asked(tmp_path, **given) == first
+    first = asked(tmp_path, **sections)
+    assert asked(tmp_path, **sections) == first
     (folder / "card.md.j2").write_text("x")
-    second = asked(tmp_path, **given)
+    second = asked(tmp_path, **sections)
     assert (second.key, second.asked.tiers) == (first.key, first.asked.tiers)
     assert second.asked.rest != first.asked.rest
     text.write_text("two")
-    third = asked(tmp_path, **given)
+    third = asked(tmp_path, **sections)
     assert third.key != second.key
     assert third.asked.tiers["Balanced"] == first.asked.tiers["Balanced"]  # it needs no text
     assert third.asked.tiers["I-Mini"] != first.asked.tiers["I-Mini"]
@@ -99,12 +99,12 @@ def test_texts_and_templates_count_by_what_they_hold(tmp_path: Path) -> None:
 
 def test_a_pinned_text_of_a_hub_is_not_fetched(tmp_path: Path) -> None:
     text = {"dataset": "some-org/texts", "commit": COMMIT, "file": "a.txt"}
-    given: dict[str, Any] = {
+    sections: dict[str, Any] = {
         "calibration": {"texts": [text]},
         "hub": {"endpoint": "http://x.invalid"},
     }
     moved: dict[str, Any] = {"calibration": {"texts": [{**text, "commit": COMMIT[::-1]}]}}
-    assert asked(tmp_path, **given).key != asked(tmp_path, **moved).key
+    assert asked(tmp_path, **sections).key != asked(tmp_path, **moved).key
 
 
 def test_profiles_count_by_what_they_store(tmp_path: Path) -> None:
@@ -118,10 +118,10 @@ def test_profiles_count_by_what_they_store(tmp_path: Path) -> None:
     mini = folder / "i-mini.yaml"
     lines = mini.read_text().splitlines()
     mini.write_text("\n".join("about: Other words" if x.startswith("about:") else x for x in lines))
-    told = asked(tmp_path, profiles=folder)
-    assert told.key == was.key
-    assert told.asked.tiers == was.asked.tiers
-    assert told.asked.rest != was.asked.rest
+    described = asked(tmp_path, profiles=folder)
+    assert described.key == was.key
+    assert described.asked.tiers == was.asked.tiers
+    assert described.asked.rest != was.asked.rest
     mini.write_text(mini.read_text().replace("IQ2_S", "IQ2_XS"))
     changed = asked(tmp_path, profiles=folder)
     assert changed.key != was.key
@@ -168,15 +168,15 @@ DAMAGES: dict[str, Any] = {
 def test_a_matrix_that_is_given_is_read_again_only_when_it_changed(tmp_path: Path) -> None:
     matrix = tmp_path / "m.gguf"
     matrix.write_bytes(b"one")
-    told = settings(tmp_path, calibration={"file": matrix})
+    with_matrix = settings(tmp_path, calibration={"file": matrix})
     first = {"file": hashlib.sha256(b"one").hexdigest()}
-    assert calibration_inputs(told) == first
+    assert calibration_inputs(with_matrix) == first
     assert not (tmp_path / "work").exists()  # to look leaves nothing behind
     Ledger(tmp_path / "work" / "ledger.sqlite")
-    assert calibration_inputs(told) == first
+    assert calibration_inputs(with_matrix) == first
     times = matrix.stat().st_atime_ns, matrix.stat().st_mtime_ns
     matrix.write_bytes(b"two")
     os.utime(matrix, ns=times)  # nothing but reading it would tell
-    assert calibration_inputs(told) == first
+    assert calibration_inputs(with_matrix) == first
     os.utime(matrix, ns=(times[0], times[1] + 1))
-    assert calibration_inputs(told) == {"file": hashlib.sha256(b"two").hexdigest()}
+    assert calibration_inputs(with_matrix) == {"file": hashlib.sha256(b"two").hexdigest()}

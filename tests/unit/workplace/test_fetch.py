@@ -89,7 +89,7 @@ def a_release(*paths: str, size: int = 10) -> Release:
 
 
 def test_a_checkpoint_is_weights_config_tokenizer_template_and_licence() -> None:
-    wanted = [
+    needed = [
         *(ONE, TWO, "config.json", "generation_config.json", "merges.txt", "vocab.json"),
         *("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "added_tokens.json"),
         *("special_tokens_map.json", "tekken.json", "qwen.tiktoken", "chat_template.jinja"),
@@ -97,16 +97,16 @@ def test_a_checkpoint_is_weights_config_tokenizer_template_and_licence() -> None
         *("video_preprocessor_config.json", "processor_config.json", "chat_template.json"),
         *("model.safetensors.index.json", "LICENCE", "NOTICE.txt", "USE_POLICY.md"),
     ]
-    others = [
+    left_out = [
         *("README.md", "modeling_x.py", "tokenization_x.py", "pytorch_model.bin", "a.pkl"),
         *("original/model.safetensors", "fp32/model.safetensors", "model.fp32.safetensors"),
         *("consolidated.safetensors", "training_args.bin", "optimizer.pt", "LICENSE.py"),
         *("figures/a.png", "evil/config.json", "onnx/model.onnx", "m-BF16.gguf", "LICENSE.bin"),
         *("model.ckpt", "tf_model.h5", "tokenizer.json.partial", "LICENSE.partial"),
     ]
-    release = a_release(*wanted, *others)
+    release = a_release(*needed, *left_out)
     chosen = plan_fetch(release, weights.checkpoint(release))
-    assert sorted(file.path for file in chosen) == sorted(wanted)
+    assert sorted(file.path for file in chosen) == sorted(needed)
     assert [file.path for file in chosen[:2]] == [ONE, TWO]
 
 
@@ -118,7 +118,7 @@ def test_a_gguf_is_its_shards_and_its_projector() -> None:
 
 
 @pytest.mark.parametrize(
-    ("paths", "gguf_wanted", "said"),
+    ("paths", "gguf_wanted", "message"),
     [
         (("config.json",), False, "no safetensors"),
         ((ONE,), False, "lacks 1 of its safetensors"),
@@ -130,10 +130,10 @@ def test_a_gguf_is_its_shards_and_its_projector() -> None:
     ],
 )
 def test_what_cannot_be_built_from_is_refused(
-    paths: tuple[str, ...], gguf_wanted: bool, said: str
+    paths: tuple[str, ...], gguf_wanted: bool, message: str
 ) -> None:
     release = a_release(*paths)
-    with pytest.raises(SourceError, match=said):
+    with pytest.raises(SourceError, match=message):
         plan_fetch(release, None if gguf_wanted else weights.checkpoint(release))
 
 
@@ -188,8 +188,8 @@ def test_only_what_is_needed_is_asked_for_and_nothing_twice(
     assert reports[0] == (0, total)
     assert reports[-1] == (total, total)
     assert sorted(reports) == reports
-    found = {str(p.relative_to(tmp_path / "here")) for p in (tmp_path / "here").rglob("*")}
-    assert found == {*needed, ".verified.json", ".lock", ".use"}
+    paths = {str(p.relative_to(tmp_path / "here")) for p in (tmp_path / "here").rglob("*")}
+    assert paths == {*needed, ".verified.json", ".lock", ".use"}
 
     proxy.requests.clear()
     assert fetched(proxy, tmp_path / "here") == [(total, total)]

@@ -69,12 +69,12 @@ def test_calibration_counts_where_a_tier_needs_it(tmp_path: Path, demo_model: Pa
     calibration = job_of(tmp_path, demo_model, "I-Compact").calibration
     assert calibration is not None
     assert [text["name"] for text in calibration["texts"]] == ["calibration.txt"]
-    given = tmp_path / "given.gguf"
-    named = {"calibration": {"file": str(given)}}
-    given.write_bytes(b"a matrix")
+    matrix = tmp_path / "given.gguf"
+    named = {"calibration": {"file": str(matrix)}}
+    matrix.write_bytes(b"a matrix")
     job = job_of(tmp_path, demo_model, "I-Compact", **named)
     assert set(job.calibration or {}) == {"file"}
-    given.unlink()
+    matrix.unlink()
     job = Job(job.workplace, job.plan, key=job.key)
     with pytest.raises(SettingsError, match=r"given\.gguf does not exist"):
         _ = job.calibration

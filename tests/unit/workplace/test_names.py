@@ -18,7 +18,7 @@ BY_LABEL = PublishSettings(file="{name}-APEX-{label}.gguf")
 
 
 @pytest.mark.parametrize(
-    ("given", "name"),
+    ("stem", "name"),
     [
         ("NVIDIA-Nemotron-3-Nano-30B-A3B-BF16", "NVIDIA-Nemotron-3-Nano-30B-A3B"),
         ("gpt-oss-120b-MXFP4", "gpt-oss-120b"),
@@ -30,26 +30,26 @@ BY_LABEL = PublishSettings(file="{name}-APEX-{label}.gguf")
         ("Qwen3.6-35B-A3B", "Qwen3.6-35B-A3B"),
     ],
 )
-def test_a_label_leaves_the_name_of_a_model(given: str, name: str) -> None:
-    assert names.name_of(given) == name
+def test_a_label_leaves_the_name_of_a_model(stem: str, name: str) -> None:
+    assert names.name_of(stem) == name
     files = names.require_files(PublishSettings(), name, PROFILES)
     assert not any(hub_label(file) for file in files)
-    assert (names.labels_in(given) is None) == (names.BESIDE.sub("", given) == name)
+    assert (names.labels_in(stem) is None) == (names.BESIDE.sub("", stem) == name)
 
 
 @pytest.mark.parametrize(
-    "given", ["0" * 64, "sha256-" + "ab" * 32, "ef" * 20, "BF16", "-", "Q8_0-F16"]
+    "stem", ["0" * 64, "sha256-" + "ab" * 32, "ef" * 20, "BF16", "-", "Q8_0-F16"]
 )
-def test_a_hash_or_a_type_is_no_name(given: str) -> None:
+def test_a_hash_or_a_type_is_no_name(stem: str) -> None:
     with pytest.raises(SourceError, match="--name"):
-        names.name_of(given)
+        names.name_of(stem)
 
 
 @pytest.mark.parametrize("base", BASES)
 def test_every_tier_has_a_label_of_its_own(base: str) -> None:
-    found = {tier_label(base, profile.tier) for profile in PROFILES}
-    assert len(found) == len(PROFILES)
-    for label in found:
+    labels = {tier_label(base, profile.tier) for profile in PROFILES}
+    assert len(labels) == len(PROFILES)
+    for label in labels:
         file = f"Model-30B-A3B-APEX-{label}.gguf"
         assert hub_label(file) == label
         assert hub_label(f"Model-30B-A3B-APEX-{label}-00001-of-00002.gguf") == label

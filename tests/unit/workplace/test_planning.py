@@ -52,15 +52,15 @@ def test_a_baseline_is_what_llama_itself_chooses(tmp_path: Path, demo_model: Pat
     tier, baseline = plan.recipes
     assert (tier.plain, baseline.plain, baseline.tier) == (False, True, "Q4_K_M")
     types = chosen_types(demo_model, Q4_K_M, imatrix=False)
-    given = {each.tensor: each.type for each in baseline.assignments}
-    assert {name: given[name] for name in types} == types
+    assigned = {each.tensor: each.type for each in baseline.assignments}
+    assert {name: assigned[name] for name in types} == types
 
 
 def test_of_a_sketch_there_are_no_baselines(tmp_path: Path, demo_model: Path) -> None:
     """llama.cpp cannot be asked about a model that is not here."""
     workplace = at_work(tmp_path, "Q4_K_M")
     model = model_of(workplace, str(demo_model))
-    told: dict[str, Any] = {name: getattr(model, name) for name in Sketch.__dataclass_fields__}
-    sketch = replace(Sketch(**told), name="Sketched")
+    fields: dict[str, Any] = {name: getattr(model, name) for name in Sketch.__dataclass_fields__}
+    sketch = replace(Sketch(**fields), name="Sketched")
     plan = make_plan(workplace, sketch, ("Compact",))
     assert [recipe.tier for recipe in plan.recipes] == ["Compact"]

@@ -45,9 +45,9 @@ def built(path: Path, content: bytes) -> Built:
 
 
 def made_of(files: dict[str, Built]) -> Made:
-    made = parse_statement(statement(RESULTS, files, "key", ASKED))
-    assert made is not None
-    return made
+    provenance = parse_statement(statement(RESULTS, files, "key", ASKED))
+    assert provenance is not None
+    return provenance
 
 
 def test_a_statement_is_in_toto_and_slsa(files: dict[str, Built]) -> None:
@@ -67,13 +67,13 @@ def test_a_statement_is_in_toto_and_slsa(files: dict[str, Built]) -> None:
 
 
 def test_what_was_stated_is_read_again(files: dict[str, Built], tmp_path: Path) -> None:
-    made = made_of(files)
-    assert made.files == {name: file.sha256 for name, file in files.items()}
-    assert set(made.blobs) == {"README.md"}
-    assert made.recipes == {row.name: row.recipe for row in RESULTS.tiers if row.recipe}
-    assert (made.asked, made.llama) == (ASKED, RESULTS.tools.llama_cpp)
+    provenance = made_of(files)
+    assert provenance.files == {name: file.sha256 for name, file in files.items()}
+    assert set(provenance.blobs) == {"README.md"}
+    assert provenance.recipes == {row.name: row.recipe for row in RESULTS.tiers if row.recipe}
+    assert (provenance.asked, provenance.llama) == (ASKED, RESULTS.tools.llama_cpp)
     text = statement_text(statement(RESULTS, files, "key", ASKED)).encode()
-    assert of_files({**files, NAME: built(tmp_path / NAME, text)}) == made
+    assert of_files({**files, NAME: built(tmp_path / NAME, text)}) == provenance
     assert of_files(files) is None
 
 
@@ -111,15 +111,15 @@ def test_what_is_none_of_ours_says_nothing(
 
 
 def test_a_build_is_that_of_an_order_where_all_inputs_are_equal(files: dict[str, Built]) -> None:
-    made = made_of(files)
-    assert made.is_of(ASKED)
-    assert not made.is_of(replace(ASKED, rest="3" * 64))
-    assert not made.is_of(AskedFor())
+    provenance = made_of(files)
+    assert provenance.is_of(ASKED)
+    assert not provenance.is_of(replace(ASKED, rest="3" * 64))
+    assert not provenance.is_of(AskedFor())
     two = AskedFor(tiers={**ASKED.tiers, "Compact": "4" * 64}, rest=ASKED.rest)
     assert two.holds(ASKED)
     assert not ASKED.holds(two)
     assert not two.holds(AskedFor())
-    assert not replace(made, recipes={}).is_of(ASKED)  # a tier was left out
+    assert not replace(provenance, recipes={}).is_of(ASKED)  # a tier was left out
 
 
 def test_why_files_are_others_is_told(files: dict[str, Built]) -> None:
@@ -148,16 +148,16 @@ def test_why_files_are_others_is_told(files: dict[str, Built]) -> None:
 
 
 def test_a_repository_is_whole_where_every_file_has_its_content(files: dict[str, Built]) -> None:
-    made = made_of(files)
+    provenance = made_of(files)
     listed = {
         "Balanced.gguf": {"sha256": files["Balanced.gguf"].sha256},
-        "README.md": {"blob_id": made.blobs["README.md"]},
+        "README.md": {"blob_id": provenance.blobs["README.md"]},
         **{name: {"blob_id": "0" * 40} for name in (NAME, "SHA256SUMS", "results.json")},
     }
 
     def whole(**files: dict[str, str]) -> bool:
         rows = tuple(RepoFile(path=path, size=1, **hashes) for path, hashes in files.items())
-        return is_whole(Release(repo_id="a/b", commit="c" * 40, files=rows), made)
+        return is_whole(Release(repo_id="a/b", commit="c" * 40, files=rows), provenance)
 
     assert whole(**listed)
     assert not whole(**{**listed, "Balanced.gguf": {"sha256": "0" * 64}})

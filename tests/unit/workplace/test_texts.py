@@ -29,7 +29,7 @@ SHA = hashlib.sha256(DATA).hexdigest()
 @contextmanager
 def dataset_hub() -> Iterator[tuple[str, list[str]]]:
     """A Hub with one dataset file, and the requests it was sent."""
-    asked: list[str] = []
+    requests: list[str] = []
 
     class Answer(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
@@ -39,16 +39,16 @@ def dataset_hub() -> Iterator[tuple[str, list[str]]]:
             self._answer(body=True)
 
         def _answer(self, *, body: bool) -> None:
-            asked.append(f"{self.command} {self.path}")
-            found = self.path == f"/datasets/org/mix/resolve/{COMMIT}/de/chat.txt"
-            self.send_response(200 if found else 404)
-            if not found:
+            requests.append(f"{self.command} {self.path}")
+            is_there = self.path == f"/datasets/org/mix/resolve/{COMMIT}/de/chat.txt"
+            self.send_response(200 if is_there else 404)
+            if not is_there:
                 self.send_header("X-Error-Code", "EntryNotFound")
             self.send_header("X-Repo-Commit", COMMIT)
             self.send_header("ETag", f'"{SHA}"')
-            self.send_header("Content-Length", str(len(DATA) if found else 0))
+            self.send_header("Content-Length", str(len(DATA) if is_there else 0))
             self.end_headers()
-            if body and found:
+            if body and is_there:
                 self.wfile.write(DATA)
 
         def log_message(self, *_args: object) -> None:
@@ -58,7 +58,7 @@ def dataset_hub() -> Iterator[tuple[str, list[str]]]:
     thread = Thread(target=server.serve_forever)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}", asked
+        yield f"http://127.0.0.1:{server.server_port}", requests
     finally:
         server.shutdown()
         server.server_close()
@@ -72,36 +72,36 @@ def workplace(
     return Workplace(settings, Narrator(quiet=True), None)
 
 
-def only(found: Workplace) -> CalibrationSource:
-    return found.settings.calibration.texts[0]
+def only(workplace: Workplace) -> CalibrationSource:
+    return workplace.settings.calibration.texts[0]
 
 
 def test_a_text_of_a_dataset_is_fetched_once_and_described(tmp_path: Path) -> None:
     source = {"dataset": "org/mix", "commit": COMMIT, "file": "de/chat.txt", "licence": "CC0-1.0"}
-    with dataset_hub() as (url, asked):
-        found = workplace(tmp_path, source, url)
-        (text,) = calibration_texts(found)
-        assert read_text(found, only(found)) == DATA.decode().removesuffix("\n")
-        assert len([request for request in asked if request.startswith("GET")]) == 1
+    with dataset_hub() as (url, requests):
+        at_work = workplace(tmp_path, source, url)
+        (text,) = calibration_texts(at_work)
+        assert read_text(at_work, only(at_work)) == DATA.decode().removesuffix("\n")
+        assert len([request for request in requests if request.startswith("GET")]) == 1
     assert (text.name, text.sha256, text.licence) == ("chat.txt", SHA, "CC0-1.0")
     assert text.origin == f"org/mix at {COMMIT}, de/chat.txt"
 
 
 def test_a_hash_in_the_settings_spares_the_fetch_until_the_text_is_needed(tmp_path: Path) -> None:
     named = {"dataset": "org/mix", "commit": COMMIT, "file": "de/chat.txt", "sha256": SHA}
-    with dataset_hub() as (url, asked):
-        found = workplace(tmp_path, named, url)
-        assert calibration_texts(found)[0].sha256 == SHA
-        assert asked == []
-        assert read_text(found, only(found)) == DATA.decode().removesuffix("\n")
+    with dataset_hub() as (url, requests):
+        at_work = workplace(tmp_path, named, url)
+        assert calibration_texts(at_work)[0].sha256 == SHA
+        assert requests == []
+        assert read_text(at_work, only(at_work)) == DATA.decode().removesuffix("\n")
 
 
 def test_another_content_than_named_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "chat.txt"
     path.write_bytes(DATA)
-    found = workplace(tmp_path, {"path": str(path), "sha256": "0" * 64})
+    at_work = workplace(tmp_path, {"path": str(path), "sha256": "0" * 64})
     with pytest.raises(SettingsError, match=f"has sha256 {SHA}, not 000"):
-        read_text(found, only(found))
+        read_text(at_work, only(at_work))
 
 
 def test_a_text_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -124,21 +124,22 @@ def test_line_ends_stay_as_they_are_and_the_last_goes(tmp_path: Path) -> None:
 def test_a_text_that_is_no_text_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "chat.txt"
     path.write_bytes(b"\xff\xfe")
-    found = workplace(tmp_path, {"path": str(path)})
+    at_work = workplace(tmp_path, {"path": str(path)})
     with pytest.raises(SettingsError, match="not UTF-8"):
-        read_text(found, only(found))
+        read_text(at_work, only(at_work))
 
 
 def test_a_matrix_made_of_other_line_ends_is_made_again(tmp_path: Path, demo_model: Path) -> None:
     """Older bots read CR LF as LF: the same hash, another text."""
     path = tmp_path / "chat.txt"
     path.write_bytes(b"Good day.\r\n" * 9)
-    found = workplace(tmp_path, {"path": str(path)})
-    job = Job(found, make_plan(found, model_of(found, str(demo_model)), ("I-Mini",)))
+    at_work = workplace(tmp_path, {"path": str(path)})
+    job = Job(at_work, make_plan(at_work, model_of(at_work, str(demo_model)), ("I-Mini",)))
     job.paths.imatrix.parent.mkdir(parents=True)
     job.paths.imatrix.write_bytes(b"made by an older bot")
     older = {**(job.calibration or {}), "source": job.plan.model.source.sha256}
-    record = partial(found.ledger.record, job.key, "imatrix", paths=[job.paths.imatrix], value=[1])
+    paths = [job.paths.imatrix]
+    record = partial(at_work.ledger.record, job.key, "imatrix", paths=paths, value=[1])
     record(inputs=older)
     assert calibrating.known_matrix(job) is None
     record(inputs={**older, "reading": calibrating.READING})
