@@ -18,7 +18,7 @@ from bot.settings.settings import Settings
 from bot.settings.showing import GateSettings
 from bot.workplace.job import Job
 from bot.workplace.pinning import as_file, as_repo, origin_of
-from bot.workplace.provenance import said_of
+from bot.workplace.provenance import provenance_of
 from bot.workplace.workplace import Workplace
 
 RESULTS = "results.json"
@@ -134,7 +134,7 @@ def _alone(job: Job, repo_id: str, ours: str) -> str | None:
 
 def _is_same(job: Job, repo_id: str) -> bool:
     """Whether the other bot made what was asked for here."""
-    statement = said_of(job.workplace.hub, job.workplace.hub.release(repo_id))
+    statement = provenance_of(job.workplace.hub, job.workplace.hub.release(repo_id))
     return statement is not None and statement.is_of(job.order.asked)
 
 

@@ -33,7 +33,7 @@ from bot.records.built import Built
 from bot.records.releases import Release
 from bot.wording.blocks import front_matter_of
 from bot.workplace.asked import Order
-from bot.workplace.provenance import is_whole, said_of
+from bot.workplace.provenance import is_whole, provenance_of
 from bot.workplace.workplace import Workplace
 
 RESULTS = "results.json"
@@ -96,7 +96,7 @@ def held_already(
         return None
     if release.private and not private:
         return None
-    statement = said_of(workplace.hub, release)
+    statement = provenance_of(workplace.hub, release)
     if statement is None or not is_whole(release, statement):
         return None
     if not (statement.asked.holds(order.asked) if superset else statement.is_of(order.asked)):

@@ -14,7 +14,7 @@ from bot.publish.publication import held_already, waits
 from bot.publish.reclaim import Replaced, replaced
 from bot.workplace import names
 from bot.workplace.asked import Order
-from bot.workplace.provenance import Made, said_of
+from bot.workplace.provenance import Provenance, provenance_of
 from bot.workplace.workplace import Workplace
 
 MATRIX, PROJECTOR = "imatrix.gguf", "mmproj.gguf"  # as they are published
@@ -37,7 +37,7 @@ def replaced_by_update(
         return replaced(hub, repo_id, publish.keep_builds)
     if publish.approval != "none" or waits(workplace, repo_id, order):
         return ()
-    statement = said_of(hub, hub.release(repo_id))
+    statement = provenance_of(hub, hub.release(repo_id))
     if statement is None:
         return ()
     kept_hashes = [statement.files[path] for path in _kept_paths(workplace, plan, order, statement)]
@@ -45,7 +45,7 @@ def replaced_by_update(
 
 
 def _kept_paths(
-    workplace: Workplace, plan: Plan[Sketch], order: Order, statement: Made
+    workplace: Workplace, plan: Plan[Sketch], order: Order, statement: Provenance
 ) -> Iterator[str]:
     """Paths of a published build whose content the planned one has, too."""
     settings, hashes_here = workplace.settings, _made_here(workplace, order)
@@ -70,7 +70,7 @@ def _kept_paths(
             yield path
 
 
-def _is_asked(tier: str, order: Order, statement: Made) -> bool:
+def _is_asked(tier: str, order: Order, statement: Provenance) -> bool:
     """Whether a tier that is published was asked for with the same inputs."""
     return tier in statement.recipes and order.asked.tiers.get(tier) == statement.asked.tiers.get(
         tier

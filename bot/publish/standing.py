@@ -9,7 +9,7 @@ from bot.publish.held import differing
 from bot.records.built import Built
 from bot.records.releases import Release
 from bot.workplace import provenance
-from bot.workplace.provenance import is_whole, said_of
+from bot.workplace.provenance import is_whole, provenance_of
 
 
 def standing(hub: Hub, release: Release, files: Mapping[str, Built]) -> dict[str, Built] | None:
@@ -18,7 +18,7 @@ def standing(hub: Hub, release: Release, files: Mapping[str, Built]) -> dict[str
     What differs between two machines, times above all, is no reason for a commit. None where it
     holds something else, or nothing whole.
     """
-    ours, statement = provenance.of_files(files), said_of(hub, release)
+    ours, statement = provenance.of_files(files), provenance_of(hub, release)
     if (
         ours is None
         or statement is None

@@ -22,7 +22,7 @@ from bot.records.built import Built
 from bot.records.releases import Release, RepoFile
 from bot.wording.blocks import merged_card
 from bot.workplace import provenance
-from bot.workplace.provenance import Made
+from bot.workplace.provenance import Provenance
 
 CHANGES = "CHANGELOG.md"
 TEXT_LIMIT = 1_000_000  # bytes of a card or changelog
@@ -107,7 +107,7 @@ def rollback_files(
     return commit, (*changed, *sent)
 
 
-def _owned(hub: Hub, before: Release, old: Made | None) -> frozenset[str]:
+def _owned(hub: Hub, before: Release, old: Provenance | None) -> frozenset[str]:
     """Paths that the bot put there. Before it wrote a provenance, results.json named them."""
     if old is not None:
         return BESIDE | frozenset(old.files)
@@ -119,7 +119,7 @@ def _owned(hub: Hub, before: Release, old: Made | None) -> frozenset[str]:
 
 
 def _deletions(
-    hub: Hub, before: Release, old: Made, files: Mapping[str, Built], notes: list[str]
+    hub: Hub, before: Release, old: Provenance, files: Mapping[str, Built], notes: list[str]
 ) -> Iterator[str]:
     """Files of ours that the new build does not have; one that somebody changed stays."""
     held_files = {file.path: file for file in before.files}
@@ -132,7 +132,7 @@ def _deletions(
             notes.append(f"{path} is not the bot's any more and stays; remove it yourself")
 
 
-def _is_as_made(hub: Hub, before: Release, file: RepoFile, old: Made) -> bool:
+def _is_as_made(hub: Hub, before: Release, file: RepoFile, old: Provenance) -> bool:
     """Whether a file is still what the build made; the Hub has no sha256 of small ones."""
     if file.sha256 is not None:
         return file.sha256 == old.files[file.path]
@@ -155,7 +155,7 @@ def _merge_card(
         files[CARD] = _written(folder / CARD, text)
 
 
-def _replaced(old: Made | None, new: Made | None) -> list[str]:
+def _replaced(old: Provenance | None, new: Provenance | None) -> list[str]:
     if old is None or new is None:
         return []
     return sorted(p for p, sha in new.files.items() if old.files.get(p, sha) != sha)

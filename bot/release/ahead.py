@@ -13,7 +13,7 @@ from bot.records.releases import Release
 from bot.workplace import names, provenance
 from bot.workplace.names import target_of
 from bot.workplace.pinning import as_file, as_repo, name_of_file
-from bot.workplace.provenance import Made
+from bot.workplace.provenance import Provenance
 from bot.workplace.workplace import Workplace
 
 RESULTS = "results.json"
@@ -85,7 +85,7 @@ def outlook(workplace: Workplace, plan: Plan[Sketch], repo_id: str) -> Iterator[
 
 
 def _update(
-    repo_id: str, old: Made | None, plan: Plan[Sketch], held_paths: set[str]
+    repo_id: str, old: Provenance | None, plan: Plan[Sketch], held_paths: set[str]
 ) -> Iterator[str]:
     if old is None:
         yield f"{repo_id} exists, with {len(held_paths)} files and none of the bot's: they stay"
@@ -97,7 +97,7 @@ def _update(
         yield f"{repo_id} holds these tiers of this source: what is measured anew may change"
 
 
-def _statement_in(workplace: Workplace, held: Release) -> Made | None:
+def _statement_in(workplace: Workplace, held: Release) -> Provenance | None:
     try:
         name, limit = provenance.NAME, provenance.LIMIT
         document = workplace.hub.read_json(held.repo_id, held.commit, name, limit)
@@ -106,7 +106,7 @@ def _statement_in(workplace: Workplace, held: Release) -> Made | None:
     return provenance.parse_statement(document)
 
 
-def _planned(plan: Plan[Sketch], old: Made) -> Made:
+def _planned(plan: Plan[Sketch], old: Provenance) -> Provenance:
     """What this plan would say of itself; what is not known before is taken to stay."""
     model = plan.model
     source = old.source
@@ -114,7 +114,7 @@ def _planned(plan: Plan[Sketch], old: Made) -> Made:
         source = f"{model.release.repo_id}@{model.release.commit}"
     elif isinstance(model, Model):
         source = f"sha256:{model.source.sha256}"
-    return Made(
+    return Provenance(
         files={},
         source=source,
         llama=library.library_version(),

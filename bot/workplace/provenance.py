@@ -46,7 +46,7 @@ NOTHING = AskedFor()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Made:
+class Provenance:
     """What a provenance says, as far as two of them are compared."""
 
     files: Mapping[str, str]  # sha256 by path
@@ -146,7 +146,7 @@ def _texts(results: Results) -> Iterator[dict[str, Any]]:
         yield {"name": text.name, "digest": {"sha256": text.sha256}}
 
 
-def parse_statement(statement: Mapping[str, Any] | None) -> Made | None:
+def parse_statement(statement: Mapping[str, Any] | None) -> Provenance | None:
     """What a provenance.json of a repository says; None when it is none of ours.
 
     Whoever can write to the repository could have written it: paths and hashes are only compared.
@@ -160,7 +160,7 @@ def parse_statement(statement: Mapping[str, Any] | None) -> Made | None:
         parameters, run = defined["externalParameters"], statement["predicate"]["runDetails"]
         digests = {str(row["name"]): row["digest"] for row in statement["subject"]}
         asked = parameters.get("asked", {})
-        return Made(
+        return Provenance(
             files={path: str(hashes["sha256"]) for path, hashes in digests.items()},
             source=str(parameters["source"]),
             llama=str(run["builder"]["version"]["llama.cpp"]),
@@ -179,14 +179,14 @@ def _hashes(by_tier: Mapping[str, Any]) -> dict[str, str]:
     return {str(tier): str(hash_) for tier, hash_ in by_tier.items()}
 
 
-def of_files(files: Mapping[str, Built]) -> Made | None:
+def of_files(files: Mapping[str, Built]) -> Provenance | None:
     """What the provenance among files of this machine says; None without one."""
     if NAME not in files:
         return None
     return parse_statement(json.loads(Path(files[NAME].path).read_bytes()))
 
 
-def reasons(old: Made, new: Made) -> Iterator[str]:
+def reasons(old: Provenance, new: Provenance) -> Iterator[str]:
     """Why the files of `new` are others than those of `old`, a sentence each."""
     if old.source != new.source:
         yield f"new source: {_line(old.source)} → {_line(new.source)}"
@@ -213,7 +213,7 @@ def _line(text: str) -> str:
 # ── as a Hub has it ─────────────────────────────────────────────────────────────────────────
 
 
-def said_of(hub: Hub, release: Release) -> Made | None:
+def provenance_of(hub: Hub, release: Release) -> Provenance | None:
     """What the bot said it made of this repository, at this commit; None where it said nothing."""
     if NAME not in {file.path for file in release.files}:
         return None
@@ -224,7 +224,7 @@ def said_of(hub: Hub, release: Release) -> Made | None:
     return parse_statement(statement)
 
 
-def is_whole(release: Release, provenance: Made) -> bool:
+def is_whole(release: Release, provenance: Provenance) -> bool:
     """Whether every file of a build is there, with the content that its provenance names.
 
     Card and changelog need only be there: people may write in them.

@@ -17,7 +17,7 @@ from bot.workplace.provenance import (
     PREDICATE,
     STATEMENT,
     AskedFor,
-    Made,
+    Provenance,
     is_whole,
     of_files,
     parse_statement,
@@ -44,7 +44,7 @@ def built(path: Path, content: bytes) -> Built:
     return Built(path=str(path), bytes=len(content), sha256=sha256(path))
 
 
-def made_of(files: dict[str, Built]) -> Made:
+def made_of(files: dict[str, Built]) -> Provenance:
     provenance = parse_statement(statement(RESULTS, files, "key", ASKED))
     assert provenance is not None
     return provenance
