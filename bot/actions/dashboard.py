@@ -18,7 +18,8 @@ from bot.clock import Clock, iso, moment
 from bot.errors import AccessError, SettingsError, SourceError
 from bot.legible import code_span
 from bot.store.ledger import Ledger
-from bot.store.queue import PAUSED, Queue, QueuedRelease
+from bot.store.queue import Queue
+from bot.store.queue_tables import PAUSED, QueuedRelease
 
 MARK = "<!-- apex-bot:dashboard -->"
 TITLE = "apex-bot: releases"

@@ -16,7 +16,7 @@ from bot import secrecy
 from bot.disk.writing import write_text
 from bot.errors import FOR_GOOD, OF_THE_DAY, BotError, BuildError, BusyError
 from bot.legible import legible
-from bot.store.queue import QueuedRelease
+from bot.store.queue_tables import QueuedRelease
 
 LAST_WORDS = 2_000  # bytes of a log in which the error is looked for
 # the work is left to init: a watcher that stays has no children to bury, one that goes none to lose

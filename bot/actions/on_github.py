@@ -28,7 +28,8 @@ from bot.errors import (
 from bot.records.releases import HALF
 from bot.settings.running import GitHubSettings
 from bot.store.ledger import Ledger
-from bot.store.queue import Queue, QueuedRelease
+from bot.store.queue import Queue
+from bot.store.queue_tables import QueuedRelease
 
 SHOWN_EVERY = 60.0  # seconds between looks at the dashboard
 RUN = re.compile(r"/actions/runs/([0-9]{1,18})$")

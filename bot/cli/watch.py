@@ -18,7 +18,8 @@ from bot.secrecy import obeyed
 
 if TYPE_CHECKING:
     from bot.store.board import Board
-    from bot.store.queue import Queue, QueuedRelease
+    from bot.store.queue import Queue
+    from bot.store.queue_tables import QueuedRelease
 
 REPO = click.argument("repo", type=RepositoryName(), metavar="ORG/MODEL")
 UNITS = {"m": 60, "h": 3_600, "d": 86_400, "w": 604_800}

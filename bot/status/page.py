@@ -43,7 +43,8 @@ from bot.settings.settings import Settings
 from bot.status import metrics, sessions, webhook
 from bot.store.board import Board, board, log_of, tail
 from bot.store.ledger import Ledger
-from bot.store.queue import OPEN, Queue
+from bot.store.queue import Queue
+from bot.store.queue_tables import OPEN
 from bot.store.sightings import Sightings
 
 VARIABLE = "BOT_STATUS_TOKEN"

@@ -9,7 +9,8 @@ from bot.legible import legible, legible_block
 from bot.progress import Step, step_of
 from bot.settings.settings import Settings
 from bot.store.ledger import Ledger
-from bot.store.queue import OPEN, PAUSED, Event, Queue, QueuedRelease
+from bot.store.queue import Queue
+from bot.store.queue_tables import OPEN, PAUSED, Event, QueuedRelease
 from bot.store.sightings import Past, Sightings
 
 HEARTBEAT = "heartbeat"

@@ -19,7 +19,8 @@ from bot.disk.paths import inside, remove, slug
 from bot.errors import SourceError
 from bot.jobs.orders import Folder, Sent
 from bot.records.releases import REPO_ID
-from bot.store.queue import OPEN, Queue, QueuedRelease
+from bot.store.queue import Queue
+from bot.store.queue_tables import OPEN, QueuedRelease
 from bot.workplace import names
 from bot.workplace.workplace import Workplace
 

@@ -23,9 +23,10 @@ from bot.store.sightings import Sightings
 from bot.watcher import notify
 from bot.watcher.budget import RequestBudget
 from bot.watcher.dispatching import queue_turn
+from bot.watcher.feeds import Looked
 from bot.watcher.presence import Presence
 from bot.watcher.schedule import Turn, scheduler
-from bot.watcher.watcher import Looked, Watcher
+from bot.watcher.watcher import Watcher
 from bot.workplace import demo_texts
 from bot.workplace.workplace import Workplace
 
@@ -109,20 +110,21 @@ def forever(workplace: Workplace, on_decision: OnDecision, begin: Begin | None =
 
     An unreachable Hub is said and waited out; looks that were missed meanwhile become one.
     """
-    clock, settings = StoppableClock(), workplace.settings.watch
+    clock = StoppableClock()
     executor = begin(clock) if begin is not None else None
     watcher = watcher_of(workplace, on_decision, clock)
+    actor = Actor(workplace, watcher.queue, executor, clock)
+    schedule = scheduler(workplace.ledger, turns_of(workplace, watcher, actor))
+    try:
+        schedule.start()
+    finally:
+        clock.stop()
+        schedule.shutdown(wait=False)
 
-    def careful(work: Callable[[], object]) -> Callable[[], None]:
-        def careful_work() -> None:
-            try:
-                work()
-            except BotError as error:
-                workplace.narrator.say(str(error))
-            except Stopped:
-                return
 
-        return careful_work
+def turns_of(workplace: Workplace, watcher: Watcher, actor: Actor) -> tuple[Turn, ...]:
+    """What a watcher does how often; trouble of one turn is said, and the next comes as planned."""
+    settings = workplace.settings.watch
 
     def look() -> None:
         watcher.changed()
@@ -130,26 +132,31 @@ def forever(workplace: Workplace, on_decision: OnDecision, begin: Begin | None =
             if looked.decided:
                 workplace.narrator.say(_as_line(looked))
 
-    actor = Actor(workplace, watcher.queue, executor, clock)
-    turns = (
-        Turn(name="look", every=settings.every_minutes * 60, work=careful(look), lane="looking"),
-        Turn(name="again", every=AGAIN, work=careful(watcher.again), lane="looking"),
-        Turn(
-            name="trending",
-            every=settings.trending_minutes * 60,
-            work=careful(watcher.trending),
-            lane="looking",
-        ),
-        Turn(name="sweep", every=DAY, work=careful(watcher.sweep), lane="looking"),
-        Turn(name="act", every=ACT, work=careful(actor.turn), lane="acting"),
-        Turn(name="prune", every=DAY, work=careful(actor.prune), lane="acting"),
+    def turn(name: str, every: float, work: Callable[[], object], lane: str = "looking") -> Turn:
+        return Turn(name=name, every=every, work=_careful(work, workplace.narrator.say), lane=lane)
+
+    return (
+        turn("look", settings.every_minutes * 60, look),
+        turn("again", AGAIN, watcher.again),
+        turn("trending", settings.trending_minutes * 60, watcher.trending),
+        turn("sweep", DAY, watcher.sweep),
+        turn("act", ACT, actor.turn, "acting"),
+        turn("prune", DAY, actor.prune, "acting"),
     )
-    schedule = scheduler(workplace.ledger, turns)
-    try:
-        schedule.start()
-    finally:
-        clock.stop()
-        schedule.shutdown(wait=False)
+
+
+def _careful(work: Callable[[], object], say: Callable[[str], None]) -> Callable[[], None]:
+    """Work whose trouble is said, and which ends quietly when its watcher is stopped."""
+
+    def careful_work() -> None:
+        try:
+            work()
+        except BotError as error:
+            say(str(error))
+        except Stopped:
+            return
+
+    return careful_work
 
 
 class Actor:

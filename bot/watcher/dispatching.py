@@ -7,7 +7,8 @@ from bot.clock import Clock
 from bot.errors import BotError
 from bot.progress import Narrator
 from bot.settings.policies import Policy
-from bot.store.queue import Queue, QueuedRelease
+from bot.store.queue import Queue
+from bot.store.queue_tables import QueuedRelease
 
 AT_ONCE = 20  # tasks started in one turn
 DAY = 86_400.0

@@ -12,7 +12,8 @@ from bot.detect.listed import unpacked
 from bot.errors import SettingsError, SourceError
 from bot.legible import legible, legible_flat, legible_json
 from bot.records.releases import Decision
-from bot.store.queue import Event, Memory, Queue
+from bot.store.queue import Queue
+from bot.store.queue_tables import Event, Memory
 from bot.store.sightings import AGAIN, DAMAGED, Past, Sightings
 from bot.watcher.assembly import as_line, watcher_of
 from bot.watcher.rules import Weighed, memory_of

@@ -21,7 +21,8 @@ from bot.clock import Clock
 from bot.errors import SettingsError, UnreachableError
 from bot.legible import chat_words
 from bot.settings.running import WatchSettings
-from bot.store.queue import Event, Queue
+from bot.store.queue import Queue
+from bot.store.queue_tables import Event
 
 VARIABLE = "BOT_NOTIFY_URL"
 STALE = 86_400.0  # seconds after which an event is no news

@@ -16,7 +16,7 @@ from bot.records.coding import digest
 from bot.records.releases import Ask, Build, Decision, Outcome, Release, RepoFile, Skip, Wait
 from bot.settings.policies import Policy, PolicyTerms, matches
 from bot.settings.showing import GateSettings
-from bot.store.queue import OPEN, Memory, QueuedRelease, is_original
+from bot.store.queue_tables import OPEN, Memory, QueuedRelease, is_original
 from bot.tensors import weights
 
 LICENSE = "license:"

@@ -20,7 +20,7 @@ from bot.errors import BotError, UnreachableError
 from bot.progress import Narrator
 from bot.settings.settings import Settings, load
 from bot.store.ledger import Ledger
-from bot.store.queue import QueuedRelease
+from bot.store.queue_tables import QueuedRelease
 from bot.watcher.budget import RequestBudget
 from bot.watcher.dispatching import queue_turn
 from bot.watcher.watcher import Watcher

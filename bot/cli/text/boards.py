@@ -5,7 +5,7 @@ from __future__ import annotations
 from bot.clock import span
 from bot.legible import legible
 from bot.store.board import Board
-from bot.store.queue import QueuedRelease
+from bot.store.queue_tables import QueuedRelease
 from bot.wording.columns import table
 
 LONGEST = 56  # letters of a reason

@@ -21,7 +21,8 @@ from bot.clients.github.github import GithubRepository
 from bot.clients.github.github_client import connect
 from bot.errors import AccessError, UnreachableError
 from bot.store.ledger import Ledger
-from bot.store.queue import Queue, QueuedRelease
+from bot.store.queue import Queue
+from bot.store.queue_tables import QueuedRelease
 from bot.store.sightings import Decided
 from tests.hand_clock import HandClock
 from tests.local_github.server import BOT, TOKEN, GitHub

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from bot.actions.executing import Attempt, Here
-from bot.store.queue import QueuedRelease
+from bot.store.queue_tables import QueuedRelease
 
 TASK = QueuedRelease(
     id="abc", repo="maker/Model", commit="c" * 40, weights="w", tiers=("I-Mini", "I-Nano"),

@@ -21,7 +21,8 @@ from bot.settings.running import GitHubSettings, WatchSettings
 from bot.settings.settings import load
 from bot.store.board import board
 from bot.store.ledger import Ledger
-from bot.store.queue import STARTING, Queue, QueuedRelease
+from bot.store.queue import STARTING, Queue
+from bot.store.queue_tables import QueuedRelease
 from bot.store.sightings import Decided
 from bot.watcher.assembly import Actor
 from bot.watcher.dispatching import queue_turn

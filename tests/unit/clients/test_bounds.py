@@ -21,7 +21,7 @@ from bot.clients.github.github import GithubRepository
 from bot.clients.github.github_client import connect
 from bot.clients.hub.hub import Hub
 from bot.errors import BotError, SourceError, UnreachableError
-from bot.store.queue import Event
+from bot.store.queue_tables import Event
 from bot.watcher import notify
 
 Pieces = Iterator[bytes]

@@ -13,7 +13,7 @@ from bot.clients.files import ggufheader as header
 from bot.jobs import orders
 from bot.localhub.routes import request
 from bot.serving.patience import Patience
-from bot.watcher import watcher
+from bot.watcher import feeds
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "bounds.md").read_text(encoding="utf-8")
 
@@ -30,7 +30,7 @@ def mib(size: int | None) -> str:
         f"last byte | {bounds.REPLY.seconds:.0f} |",
         f"{bounds.REPLY.requests}; {bounds.FILE.requests:,} for a file",
         f"{bounds.FILE.seconds:.0f}, and one more for each {bounds.FILE.slowest:,.0f} bytes",
-        f"{watcher.MOST_PAGES:,}; 5 in a row",
+        f"{feeds.MOST_PAGES:,}; 5 in a row",
         f"{mib(foreign.LARGEST_CONFIG)}, {foreign.MOST_VALUES:,} values, {foreign.DEEPEST} levels",
         f"{mib(shards.LONGEST_INDEX)}, {shards.MOST_TENSORS:,} tensors",
         f"{safetensors.LONGEST:,} bytes, {safetensors.MOST_TENSORS:,} tensors",

@@ -5,8 +5,7 @@ from pydantic import SecretStr
 
 from bot.clients.hub.hub import Hub as Client
 from bot.disk.hashes import sha256
-from bot.errors import PublishError
-from bot.publish.held import differing, verify_held
+from bot.publish.held import verify_held
 from bot.publish.upload import open_private, upload
 from bot.records.built import Built
 from tests.local_hub.server import Hub
@@ -54,14 +53,3 @@ def test_only_what_differs_is_sent(
     assert pushed.changed == ("results.json",)
     verify_held(client, REPO, pushed.commit, files)
     assert hub.commits(REPO) == 2
-
-
-def test_what_differs_is_named(client: Client, files: dict[str, Built], tmp_path: Path) -> None:
-    pushed = upload(client, open_private(client, REPO), files, "Release")
-    for name in files:
-        changed = Built(path=str(tmp_path / "other"), bytes=files[name].bytes, sha256="0" * 64)
-        Path(changed.path).write_bytes(b"?" * changed.bytes)
-        with pytest.raises(PublishError, match=name):
-            verify_held(client, REPO, pushed.commit, {**files, name: changed})
-    missing = {**files, "more.gguf": files["model.gguf"]}
-    assert differing(client.release(REPO), missing) == ("more.gguf",)

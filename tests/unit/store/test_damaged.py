@@ -13,7 +13,7 @@ from bot.errors import SettingsError
 from bot.evaluate.kept import JOB, shape_of
 from bot.progress import Narrator
 from bot.settings.settings import Settings
-from bot.store.queue import OPEN, Queue
+from bot.store.queue import Queue
 from bot.store.sightings import Decided, Sightings
 from bot.watcher.explaining import why_decided
 from bot.workplace.workplace import Workplace
@@ -48,14 +48,6 @@ def test_facts_that_are_damaged_are_named(workplace: Workplace, facts: bytes) ->
         why_decided(workplace, REPO)
     Queue(workplace.ledger).memory("lab/Other", "c" * 40, None)  # whose twin it is
     assert Sightings(workplace.ledger).history(REPO)[0].reason == "x"
-
-
-@pytest.mark.parametrize("tiers", ["", "{", "7", "{}", '"Mini"', "[1]", "[" * 50_000])
-def test_a_task_that_is_damaged_is_named(workplace: Workplace, tiers: str) -> None:
-    with workplace.ledger.writing() as db:
-        db.execute("UPDATE tasks SET tiers = ?", (tiers,))
-    with pytest.raises(SettingsError, match=r"task of lab/M is damaged"):
-        Queue(workplace.ledger).tasks(OPEN)
 
 
 @pytest.mark.parametrize("value", [None, 7, "x", [], {}, {"value": {}}, {"value": 1, "run": 2}])

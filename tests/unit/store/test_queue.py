@@ -11,7 +11,8 @@ import pytest
 
 from bot.errors import SourceError
 from bot.store.ledger import Ledger
-from bot.store.queue import STARTING, Queue, QueuedRelease
+from bot.store.queue import STARTING, Queue
+from bot.store.queue_tables import QueuedRelease
 from bot.store.sightings import Decided, Sightings
 
 NOW = 1_790_000_000.0

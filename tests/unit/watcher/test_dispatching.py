@@ -11,7 +11,8 @@ from bot.errors import UnreachableError
 from bot.progress import Narrator
 from bot.settings.policies import Policy
 from bot.store.ledger import Ledger
-from bot.store.queue import AGREED, STARTING, Queue, QueuedRelease
+from bot.store.queue import AGREED, STARTING, Queue
+from bot.store.queue_tables import QueuedRelease
 from bot.store.sightings import Decided
 from bot.watcher.dispatching import queue_turn
 from tests.hand_clock import HandClock

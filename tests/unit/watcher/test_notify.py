@@ -16,7 +16,8 @@ from pydantic import SecretStr
 from bot.errors import SettingsError, UnreachableError
 from bot.settings.running import WatchSettings
 from bot.store.ledger import Ledger
-from bot.store.queue import Event, Queue
+from bot.store.queue import Queue
+from bot.store.queue_tables import Event
 from bot.watcher.notify import VARIABLE, address, message, post
 from tests.hand_clock import HandClock
 from tests.hostile import HOSTILE, hidden

@@ -11,7 +11,7 @@ from bot.clients.hub.replies import Listed, listed_of
 from bot.records.releases import Ask, Build, Release, RepoFile, Skip, Wait
 from bot.settings.policies import Policy
 from bot.settings.showing import GateSettings
-from bot.store.queue import Memory, QueuedRelease
+from bot.store.queue_tables import Memory, QueuedRelease
 from bot.watcher.rules import (
     Weighed,
     memory_of,

@@ -2,143 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
-
 import pytest
 
-from bot.clients.hub.hub import Hub
 from bot.detect.listed import Machine
-from bot.errors import UnreachableError
-from bot.records.releases import Decision
-from bot.settings.settings import load
-from bot.store.ledger import Ledger
-from bot.store.queue import Queue
-from bot.store.sightings import Sightings
-from bot.watcher.budget import RequestBudget
-from bot.watcher.presence import Presence
-from bot.watcher.watcher import Watcher
-from tests.hand_clock import HandClock
-from tests.simulation.hub import SimulatedHub
-from tests.simulation.population import DAY, HOUR, START, Model, Population
-
-MINUTES = 60.0
-
-
-class World:
-    """A Hub, a clock, a ledger and as many watchers as a test wants."""
-
-    def __init__(self, folder: Path) -> None:
-        self.clock = HandClock(START)
-        self.population = Population(known=0, daily=0, days=0, moe=0, seed=1)
-        self.hub = SimulatedHub(self.population, self.clock.now)
-        self.ledger = Ledger(folder / "l.sqlite")
-        self.queue, self.sightings = Queue(self.ledger), Sightings(self.ledger)
-        self.said: list[str] = []
-        self.machine = Machine()
-
-    def watcher(
-        self,
-        holder: str = "me",
-        on_decision: Callable[[Decision], None] = lambda _decision: None,
-        policy: Any = None,
-        **watch: Any,
-    ) -> Watcher:
-        settings = load(None, watch={"page": 10, "limit": 50, **watch}, policy=policy or {})
-        gate = RequestBudget(self.ledger, settings.watch.budget, self.clock)
-        hub = Hub(self.hub.url, None, pause=0.01, clock=self.clock, gate=gate)
-        return Watcher(
-            hub, self.ledger, settings, self.clock, holder=holder, rested=0.0,
-            machine=lambda: self.machine, on_decision=on_decision, say=self.said.append,
-        )  # fmt: skip
-
-    def model(self, *, moe: bool = True, weights: bool = True, ago: float = 0.0) -> Model:
-        """A new repository, that may have been private until now."""
-        self.population.advance(self.clock.time)
-        at = self.clock.time - ago
-        model = self.population._add(at, self.clock.time, moe=moe, weights=weights)
-        self.population.by_created.remove((model.created, model.row))
-        model.created = at  # without the skew of the Hub's clocks
-        self.population.by_created.append((at, model.row))
-        self.population.by_created.sort()
-        return model
-
-    def push(self, model: Model, *, weights: bool) -> None:
-        """A commit: new weights, or only a card."""
-        self.population.advance(self.clock.time)
-        self.population._push(model, weights=weights)
-
-    def last(self, model: Model) -> tuple[str, str]:
-        """The latest decision about a model."""
-        past = self.sightings.history(model.name)[-1]
-        return past.kind, past.outcome
-
-    def queued(self) -> list[str]:
-        return sorted(task.repo for task in self.queue.tasks(("queued",)))
-
-    def asked(self) -> int:
-        """Requests since the last call."""
-        count = self.hub.requests.total()
-        self.hub.requests.clear()
-        return count
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path)
-    thread = threading.Thread(target=world.hub.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield world
-    world.hub.shutdown()
-    thread.join()
-    world.hub.server_close()
-
-
-def test_a_look_asks_for_pages_and_for_candidates_and_for_nothing_twice(world: World) -> None:
-    for _ in range(25):
-        world.model(moe=False)
-    moe = world.model()
-    watcher = world.watcher()
-    [looked] = watcher.created()
-    assert (looked.pages, looked.decided) == (4, 26)  # pages of ten repeat three rows
-    assert world.asked() == 4 + 2
-    assert world.queued() == [moe.name]
-    world.clock.time += 10 * MINUTES
-    [again] = watcher.created()
-    assert again.decided == 0
-    late = world.model()
-    world.clock.time += 10 * MINUTES
-    world.asked()
-    [third] = watcher.created()
-    assert third.decided == 1
-    assert world.queued() == sorted((moe.name, late.name))
-
-
-def test_a_listing_that_did_not_change_is_not_sent_again(world: World) -> None:
-    world.model()
-    watcher = world.watcher()
-    watcher.created()
-    world.clock.time += 10 * MINUTES
-    [looked] = watcher.created()
-    assert (looked.pages, looked.rows) == (1, 0)
-
-
-def test_reading_ends_at_the_mark_less_the_overlap(world: World) -> None:
-    watcher = world.watcher(overlap_minutes=30)
-    for _ in range(40):
-        world.clock.time += 10 * MINUTES
-        world.model(moe=False)
-    watcher.created()
-    world.clock.time += 10 * MINUTES
-    world.model(moe=False)
-    [looked] = watcher.created()
-    assert looked.pages == 1
-    assert looked.since is not None
-    assert looked.since < world.clock.time - 40 * MINUTES
+from tests.simulation.population import DAY, HOUR, START
+from tests.unit.watcher.world import MINUTES, World
 
 
 def test_originals_of_a_look_are_decided_before_their_copies(world: World) -> None:
@@ -147,38 +15,6 @@ def test_originals_of_a_look_are_decided_before_their_copies(world: World) -> No
     copy, original = world.model(ago=HOUR), world.model(ago=2 * HOUR)
     watcher.created()
     assert seen == [original.name, copy.name]
-
-
-def test_an_outage_is_made_up_for_and_said(world: World) -> None:
-    watcher = world.watcher()
-    world.model(moe=False)
-    watcher.created()
-    expected = []
-    for _ in range(30):
-        world.clock.time += HOUR
-        expected.append(world.model().name)
-    watcher.created()
-    assert world.queued() == sorted(expected)
-    [said] = world.said
-    assert said.startswith("away for 1 d 6 h: read created again since ")
-    assert "30 new" in said
-    assert world.queue.events(1)[0].text == said
-
-
-def test_a_time_from_the_future_hides_nothing(world: World) -> None:
-    watcher = world.watcher(overlap_minutes=5)
-    strange = world.model(moe=False)
-    world.population.by_created[:] = [(world.clock.time + 400 * DAY, strange.row)]
-    strange.created = world.clock.time + 400 * DAY
-    watcher.created()
-    world.clock.time += HOUR
-    for _ in range(20):
-        world.model(moe=False)
-    moe = world.model()
-    for _ in range(20):
-        world.model(moe=False)
-    watcher.created()
-    assert world.queued() == [moe.name]
 
 
 def test_weights_that_come_late_are_seen_with_fewer_and_fewer_looks(world: World) -> None:
@@ -210,21 +46,6 @@ def test_waiting_ends(world: World) -> None:
     world.asked()
     world.clock.time += 9 * DAY
     assert watcher.again() == 0
-
-
-def test_a_model_made_public_later_is_found_by_the_sweep(world: World) -> None:
-    watcher = world.watcher()
-    world.model(moe=False)
-    watcher.created()
-    world.clock.time += 10 * DAY
-    for _ in range(15):
-        world.model(moe=False)
-    watcher.created()
-    hidden = world.model(ago=5 * DAY)
-    watcher.created()
-    assert world.queued() == []
-    watcher.sweep()
-    assert world.queued() == [hidden.name]
 
 
 def test_a_renamed_model_is_the_same(world: World) -> None:
@@ -388,41 +209,6 @@ def test_an_ignored_model_stays_so_until_somebody_asks_again(world: World) -> No
     assert world.queued() == [model.name]
 
 
-def test_two_watchers_do_not_read_a_listing_side_by_side(world: World) -> None:
-    world.model()
-    one, other = world.watcher("one"), world.watcher("other")
-    assert world.sightings.take("created", "one", world.clock.time) is not None
-    assert other.created() == []
-    assert len(one.created()) == 1
-    assert len(other.created()) == 1
-
-
-def test_a_dead_watcher_is_replaced(world: World) -> None:
-    world.model()
-    world.sightings.take("created", "dead", world.clock.time)
-    world.clock.time += HOUR
-    assert len(world.watcher().created()) == 1
-
-
-def test_a_watcher_stopped_in_the_middle_of_a_look_misses_nothing(world: World) -> None:
-    models = [world.model() for _ in range(12)]
-    left = 5
-
-    def die(_decision: Decision) -> None:
-        nonlocal left
-        left -= 1
-        if left == 0:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        world.watcher(on_decision=die).created()
-    assert len(world.queued()) == 4
-    world.asked()
-    world.watcher("next").created()
-    assert world.queued() == sorted(model.name for model in models)
-    assert world.asked() == 2 + 2 * 8
-
-
 def test_one_repository_in_trouble_stops_no_other(world: World) -> None:
     watcher = world.watcher()
     broken, fine = world.model(weights=False), world.model(weights=False)
@@ -432,18 +218,6 @@ def test_one_repository_in_trouble_stops_no_other(world: World) -> None:
     world.clock.time += DAY
     watcher.again()
     assert world.queued() == [fine.name]
-
-
-def test_a_hub_that_is_away_is_an_error_and_loses_nothing(world: World) -> None:
-    watcher = world.watcher()
-    model = world.model()
-    world.hub.trouble = 1.0
-    with pytest.raises(UnreachableError):
-        watcher.created()
-    world.hub.trouble = 0.0
-    world.clock.time += HOUR
-    watcher.created()
-    assert world.queued() == [model.name]
 
 
 def test_the_budget_is_never_exceeded(world: World) -> None:
@@ -456,21 +230,9 @@ def test_the_budget_is_never_exceeded(world: World) -> None:
         assert max(n for (b, _), n in world.hub.windows.items() if b == bucket) <= most
 
 
-def test_changes_of_followed_owners_are_read(world: World) -> None:
-    model = world.model(weights=False)
-    owner = model.name.partition("/")[0]
-    watcher = world.watcher(follow=[owner])
-    watcher.created()
-    world.push(model, weights=True)
-    world.clock.time += MINUTES
-    [looked] = watcher.modified()
-    assert looked.feed == f"modified:{owner}"
-    assert world.queued() == [model.name]
-
-
 def test_decisions_are_made_again_from_what_was_kept(world: World) -> None:
     from bot.detect.listed import unpacked
-    from bot.store.queue import Memory
+    from bot.store.queue_tables import Memory
     from bot.watcher.rules import Weighed, memory_of
 
     models = [world.model(), world.model(moe=False), world.model(weights=False)]
@@ -546,47 +308,3 @@ def test_one_answer_that_a_release_is_not_there_loses_nothing(world: World) -> N
     watcher.created()
     watcher.again()
     assert world.queued() == [model.name]
-
-
-def test_a_listing_that_cannot_be_read_does_not_keep_others_from_being_read(world: World) -> None:
-    model = world.model()
-    owner = model.name.partition("/")[0]
-    watcher = world.watcher(owners=["nobody", owner])
-    world.hub.odd = lambda path: 500 if "nobody" in path else None
-    with pytest.raises(UnreachableError):
-        watcher.created()
-    assert world.queued() == [model.name]
-
-
-HOLDER = """
-import sys; from pathlib import Path; from bot.watcher.presence import Presence
-present = Presence(Path(sys.argv[1])); present.begin("killed"); print(flush=True); input()
-"""
-
-
-def test_a_listing_of_a_watcher_that_was_killed_is_read_at_once(
-    world: World, tmp_path: Path
-) -> None:
-    world.model()
-    presence = Presence(tmp_path / "watchers")
-    killed = subprocess.Popen(
-        [
-            sys.executable, "-c",
-            HOLDER,
-            str(tmp_path / "watchers"),
-        ],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-    )  # fmt: skip
-    assert killed.stdout is not None
-    killed.stdout.readline()
-    assert world.sightings.take("created", "killed", world.clock.time) is not None
-    watcher = world.watcher("other")
-    watcher._is_dead = presence.is_dead
-    assert watcher.created() == []
-    assert watcher.busy == ["created"]
-    killed.kill()
-    killed.communicate()
-    assert len(watcher.created()) == 1
-    assert not presence.is_dead("never-heard-of")
-    presence.clear()
-    assert list((tmp_path / "watchers").iterdir()) == []
