@@ -32,10 +32,9 @@ class SourceError(BotError):
 
 
 class AbsentError(SourceError):
-    """A Hub does not have it, or does not show it: today, with this token.
+    """A Hub does not have a repository or file, or does not show it with this token.
 
-    A repository may be private for a while, and a server may be wrong once; so nobody knows yet
-    that it stays so.
+    It may be tried again: a repository may be private for a while, and a server wrong once.
     """
 
     exit_code = 12
@@ -66,11 +65,11 @@ class BuildError(BotError):
 
 
 class RefusedError(SourceError, BuildError):
-    """What llama.cpp says of this model, or makes of it, with these settings: the same again."""
+    """llama.cpp refuses this model or makes wrong bytes of it, and would so with these settings."""
 
 
 class UnsoundError(BuildError):
-    """What a file itself holds is wrong, on whatever machine it is looked at."""
+    """A file's own content is wrong, on every machine."""
 
 
 class PublishError(BotError):
@@ -112,7 +111,7 @@ _BARRED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ESTALE)
 
 
 def of_machine(error: OSError) -> BotError | None:
-    """What a file system's refusal means for the user; None where it is a defect of ours."""
+    """A file system's refusal as an error for the user; None where it is a defect of the bot."""
     name = error.filename or "the disk"
     if error.errno in NO_SPACE:
         return CapacityError(f"no space left for {name}; free some and run it again")

@@ -75,7 +75,7 @@ _INSTEAD: tuple[tuple[re.Pattern[bytes], str, str], ...] = (
 
 
 def instead(start: bytes) -> tuple[str, str] | None:
-    """What a file that begins so is instead of itself, and what to do; None for anything else.
+    """What stands in a file's place (a pointer, a page, a refusal), and what to do; else None.
 
     `start` are the first `START` bytes, or all of a shorter file.
     """

@@ -1,7 +1,7 @@
 """The command that makes a release again, as `bot publish` takes it.
 
-What a file of the user's tells of itself is left to it; what options or settings told stands in
-the command, and so it does where both could have.
+For a GGUF file of the user's: a name, licence or source that only the file's own metadata could
+have given is read from it again; what options or settings can say stands in the command.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def again(results: Results) -> str:
 
 
 def _model(results: Results) -> Iterator[str]:
-    """Which model, and what has to be said of it."""
+    """The model and its commit; for a file, the options that its name, licence and source take."""
     if results.release is not None:
         yield from (results.release.repo_id, "--revision", results.release.commit)
         return
@@ -50,7 +50,7 @@ def _model(results: Results) -> Iterator[str]:
 
 
 def _options(**options: str | None) -> Iterator[str]:
-    """Options that say this together. What they would refuse, the file is known to say itself."""
+    """These as options; none where settings refuse them: the file's metadata has them then."""
     try:
         SourceSettings.model_validate(options)
     except ValidationError:

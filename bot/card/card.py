@@ -62,9 +62,10 @@ def body(order: CardOrder) -> str:
 
 
 def require_templates(templates: Path) -> None:
-    """Raise SettingsError for a folder that is none, or a file in it that can be no block.
+    """Raise SettingsError for a folder that does not exist, or a file in it that is no template.
 
-    What a template says of a release is known when one is described; how it is written, before.
+    A file has to replace a block of the card, and to compile; names that it asks for are looked up
+    when a release is described.
     """
     environment = _environment(templates, "GB")
     block_names = sorted(path.name for path in data_folder("card_templates").glob("*.j2"))
@@ -187,7 +188,7 @@ def _rows(results: Results) -> list[Row]:
 
 
 def _name(results: Results) -> str:
-    """The model's own name where it only writes the repository's in another way, else that."""
+    """The header's name where it has the repository's letters and digits, else the repository's."""
     own = results.architecture.name
     if results.release is None:
         return own

@@ -71,7 +71,7 @@ def whole_card(order: CardOrder, body: str) -> str:
 
 
 def _read(path: Path) -> str:
-    """The child's text, bounded, without what only terminals would act on."""
+    """The child's text without control characters. Raises BuildError above `LARGEST` bytes."""
     if path.is_symlink() or not path.is_file() or path.stat().st_size > LARGEST:
         raise BuildError(f"the card is none, or larger than {LARGEST >> 20} MB; look at templates")
     text = path.read_text(encoding="utf-8", errors="replace")

@@ -83,7 +83,7 @@ def benchmarks(results: Results, look: CardSettings) -> CardTable:
 
 
 def others(results: Results, look: CardSettings) -> CardTable | None:
-    """What others measured on texts and machines of their own; None without any."""
+    """Imported rows without a kind, measured elsewhere on other texts; None without any."""
     rows = elsewhere(results)
     return _table(rows, look) if rows else None
 

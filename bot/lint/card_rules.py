@@ -35,6 +35,7 @@ REMOVED = {
 
 
 def check_card(repository: LintedRepository) -> Iterator[Defect]:
+    """A card is there, its front matter is read by the Hub, and it has a body."""
     if repository.card is None:
         if "README.md" not in repository.damaged:
             text = "there is no card; add one"
@@ -133,6 +134,7 @@ def _beginning(names: Sequence[str]) -> str:
 
 
 def check_commands(repository: LintedRepository) -> Iterator[Defect]:
+    """Commands that programs no longer have, and those that fetch no file of this repository."""
     card = repository.card or ""
     for old, new in REMOVED.items():
         if re.search(rf"(?<![\w-]){re.escape(old)}(?![\w-])", card):

@@ -1,4 +1,4 @@
-"""All of a repository that is looked at, and what may be wrong with it."""
+"""A repository as the rules of lint read it, and a defect as they report it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ListedFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
-    """What a GGUF file says of itself."""
+    """What the rules read of a GGUF file's header."""
 
     name: str
     file_type: int | None
@@ -33,7 +33,7 @@ class Head:
 
 @dataclass(frozen=True, kw_only=True)
 class LintedRepository:
-    """All that is looked at."""
+    """A repository's files, card, hashes, results and GGUF headers, as the rules read them."""
 
     files: tuple[ListedFile, ...]
     card: str | None = None
@@ -51,7 +51,7 @@ class LintedRepository:
 
 @dataclass(frozen=True, kw_only=True)
 class Defect:
-    """One thing that is wrong; the text ends in what to do."""
+    """A broken rule, at a path; the text ends in what to do."""
 
     rule: str
     level: Level

@@ -12,11 +12,13 @@ WIDE = ("F32", "F16", "BF16")
 
 
 def check_damaged(repository: LintedRepository) -> Iterator[Defect]:
+    """Files that could not be read, with the reason."""
     for path, why in repository.damaged.items():
         yield Defect(rule="damaged-file", level="error", path=path, text=why)
 
 
 def check_sums(repository: LintedRepository) -> Iterator[Defect]:
+    """Files against SHA256SUMS."""
     if repository.sums is None:
         if repository.results is None and any(p.endswith(".gguf") for p in repository.paths):
             yield Defect(

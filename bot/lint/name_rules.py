@@ -10,6 +10,7 @@ from bot.wording.naming import ambiguous, hub_label, hub_snippet, llama_file, mo
 
 
 def check_labels(repository: LintedRepository) -> Iterator[Defect]:
+    """Model files need a label of the Hub (Q4_K_M), each its own."""
     bare = [path for path in models(repository.paths) if hub_label(path) is None]
     if bare:
         other_names = f", nor in those of {len(bare) - 1} more" if len(bare) > 1 else ""
@@ -33,6 +34,7 @@ def check_labels(repository: LintedRepository) -> Iterator[Defect]:
 
 
 def check_tags(repository: LintedRepository) -> Iterator[Defect]:
+    """A tier's name as llama.cpp's tag fetches the tier's own file."""
     for path in models(repository.paths):
         tier = re.search(r"-APEX-([\w-]{1,40}?)(?:-\d{5}-of-\d{5})?\.gguf$", path)
         fetched = llama_file(repository.paths, tier[1]) if tier else path

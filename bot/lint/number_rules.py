@@ -48,6 +48,7 @@ ERROR = re.compile(r"±|\+/-|interval|standard error|std(?:err|dev)?\b|uncertain
 
 
 def check_uncertainty(repository: LintedRepository) -> Iterator[Defect]:
+    """A table of measurements needs errors or intervals somewhere on the card."""
     card = repository.card or ""
     if any(map(_is_measured, tables(card))) and not ERROR.search(card):
         yield Defect(
@@ -128,6 +129,7 @@ def _numbers(digits: str) -> Iterator[tuple[float, float]]:
 
 
 def check_layers(repository: LintedRepository) -> Iterator[Defect]:
+    """The card's number of layers against the files' headers."""
     stated = re.search(r"\*\*Layers\*\*:[ \t]{0,8}(\d{1,6})", repository.card or "")
     if stated is None:
         return

@@ -1,6 +1,7 @@
 """Whether a file is the picture it should be, before it is published: PNG and SVG, bounded.
 
-Who drew it worked on strangers' words; a picture that leads anywhere, or runs anything, is none.
+Whoever drew it read names that strangers chose: an SVG with a script, an address or an element that
+ours never have is refused.
 PNG: W3C, Portable Network Graphics, 5.2 to 5.4 and 11.2; SVG: what matplotlib's backend writes.
 """
 

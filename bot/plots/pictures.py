@@ -1,7 +1,7 @@
 """Which plots a card has, and having them drawn: by a child, whose files are looked at.
 
-Matplotlib meets names of strangers there, and whatever becomes of it, a release is described: a
-plot that cannot be drawn is left out and told of.
+Matplotlib lays out names that strangers chose, so it runs apart. A plot that cannot be drawn is
+left out of the card, with the reason, and the release goes on.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def lacking_plots(lacking: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _move_sound(drawings: Sequence[Drawing], drawn_folder: Path, folder: Path) -> dict[str, str]:
-    """Move what is as it should be into `folder`; why the others are not."""
+    """Check each drawing's files and move them into `folder`; the reasons of those left out."""
     reasons = {}
     for drawing in drawings:
         try:

@@ -385,6 +385,7 @@ def draw_chart(
     *,
     logarithmic: bool,
 ) -> None:
+    """Points as rows of a chart, in the order of labels, with their bars."""
     axes.set_ylim(len(order) - 0.4, -0.6)
     axes.yaxis.grid(visible=False)
     if logarithmic:

@@ -150,7 +150,7 @@ def _tags(data: dict[str, Any]) -> list[str]:
 
 
 def front_matter_of(card: str) -> dict[str, Any]:
-    """What a card says of itself for machines; empty where it cannot be read."""
+    """A card's front matter; empty where it is no mapping in YAML."""
     return _data(_front(card)[0])
 
 

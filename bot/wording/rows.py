@@ -55,7 +55,7 @@ class CardRow:
 
     @property
     def title(self) -> str:
-        """How tables call it."""
+        """Its name in tables."""
         same = f" (= {self.same_as})" if self.same_as else ""
         return f"{self.prefix}{self.name}{same}" + (
             " (reference)" if self.kind == "reference" else ""
@@ -76,7 +76,7 @@ PREFIX: Mapping[Kind, str] = {"tier": "APEX ", "baseline": "llama.cpp "}
 
 
 def entry(row: Row, kind: Kind, names: Sequence[str] = ()) -> CardRow:
-    """What was measured here."""
+    """A row that was measured here."""
     ppl, divergence = row.scores.perplexity, row.scores.divergence
     return CardRow(
         name=row.name,
@@ -105,7 +105,7 @@ def _divergence(divergence: Divergence) -> dict[str, float]:
 
 
 def imported_entry(imported: Imported) -> CardRow:
-    """What others measured."""
+    """A row of numbers that were read from others' result files or logs."""
     bounds = imported.intervals
     return CardRow(
         name=imported.name,
@@ -143,7 +143,7 @@ def card_rows(results: Results) -> list[CardRow]:
 
 
 def elsewhere(results: Results) -> list[CardRow]:
-    """What others measured and belongs into no table of ours."""
+    """Imported rows without a kind: they stand in a table of their own."""
     return [imported_entry(row) for row in results.imported if not row.kind]
 
 

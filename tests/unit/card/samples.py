@@ -260,12 +260,12 @@ def in_shards() -> Results:
 def coinciding() -> Results:
     """A shallow model on which Quality is the same file as Balanced, with and without imatrix."""
     full = nine_tiers()
-    one, two = divergence(0.0117, 0.0001), divergence(0.0103, 0.0001)
+    plain, weighted = divergence(0.0117, 0.0001), divergence(0.0103, 0.0001)
     tiers = (
-        row("Balanced", 5_100_000_000, one),
-        row("I-Balanced", 5_100_000_256, two),
-        row("Quality", 5_100_000_000, one, same_as="Balanced"),
-        row("I-Quality", 5_100_000_256, two, same_as="I-Balanced"),
+        row("Balanced", 5_100_000_000, plain),
+        row("I-Balanced", 5_100_000_256, weighted),
+        row("Quality", 5_100_000_000, plain, same_as="Balanced"),
+        row("I-Quality", 5_100_000_256, weighted, same_as="I-Balanced"),
     )
     return replace(full, tiers=tiers)
 

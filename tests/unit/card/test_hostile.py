@@ -135,9 +135,9 @@ def good() -> Page:
     return _page(_results())[1]
 
 
-def _left(part: Sequence[Any], whole: Sequence[Any]) -> bool:
+def _left(part: Sequence[Any], all_members: Sequence[Any]) -> bool:
     """Whether `given` is `whole` without some of its members, in the same order."""
-    rest = iter(whole)
+    rest = iter(all_members)
     return all(any(member == other for other in rest) for member in part)
 
 

@@ -17,7 +17,7 @@ def test_labels_keep_off_each_other_and_off_markers() -> None:
     anchors += [(500, 250), (500, 252), (503, 250)]
     marks = [Box(x, y, x, y).grown(8) for x, y in anchors]
     boxes = place(anchors, [(90, 18)] * len(anchors), marks, frame, 14)
-    assert all(one.overlap(other) == 0 for one, other in combinations(boxes, 2))
+    assert all(first.overlap(second) == 0 for first, second in combinations(boxes, 2))
     assert all(box.overlap(mark) == 0 for box in boxes for mark in marks)
     assert all(box.outside(frame) == pytest.approx(0) for box in boxes)
     assert boxes == place(anchors, [(90, 18)] * len(anchors), marks, frame, 14)

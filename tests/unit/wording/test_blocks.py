@@ -28,34 +28,34 @@ def test_each_section_is_a_block() -> None:
 
 @pytest.mark.parametrize(("held", "new"), [(ONE, ONE), (ONE, TWO), (TWO, ONE), (TWO, TWO)])
 def test_a_card_nobody_touched_becomes_the_new_one(held: str, new: str) -> None:
-    found = merged_card(held, new)
-    assert found is not None
-    assert "".join(found.split()) == "".join(new.split())
-    assert merged_card(found, new) == found
+    merged = merged_card(held, new)
+    assert merged is not None
+    assert "".join(merged.split()) == "".join(new.split())
+    assert merged_card(merged, new) == merged
 
 
 def test_words_between_the_blocks_stay() -> None:
     held = ONE.replace("<!-- apex-bot: files -->", "Tip: use a fan.\n\n<!-- apex-bot: files -->")
-    found = merged_card(held + "\nBye.\n", TWO)
-    assert found is not None
-    assert found.index("Intro") < found.index("Tip: use a fan.") < found.index("| b |")
-    assert found.rstrip().endswith("Bye.")
-    assert "| a |" not in found
-    assert merged_card(found, TWO) == found
+    merged = merged_card(held + "\nBye.\n", TWO)
+    assert merged is not None
+    assert merged.index("Intro") < merged.index("Tip: use a fan.") < merged.index("| b |")
+    assert merged.rstrip().endswith("Bye.")
+    assert "| a |" not in merged
+    assert merged_card(merged, TWO) == merged
 
 
 def test_a_block_that_was_emptied_stays_empty() -> None:
     start, end = ONE.index("## Run it"), ONE.index("<!-- /apex-bot: run-it -->")
-    found = merged_card(ONE[:start] + ONE[end:], TWO)
-    assert found is not None
-    assert "## Run it" not in found
-    assert "new" in found
+    merged = merged_card(ONE[:start] + ONE[end:], TWO)
+    assert merged is not None
+    assert "## Run it" not in merged
+    assert "new" in merged
 
 
 def test_our_block_is_ours_even_if_changed() -> None:
-    found = merged_card(ONE.replace("| a |", "| better |"), TWO)
-    assert found is not None
-    assert "better" not in found
+    merged = merged_card(ONE.replace("| a |", "| better |"), TWO)
+    assert merged is not None
+    assert "better" not in merged
 
 
 def test_a_card_without_our_blocks_is_not_touched() -> None:
@@ -65,9 +65,9 @@ def test_a_card_without_our_blocks_is_not_touched() -> None:
 def test_keys_and_tags_that_people_added_stay() -> None:
     held = ONE.replace("license: mit\n", "license: apache-2.0\ndatasets: [a/b]\n")
     held = held.replace("- gguf\n", "- gguf\n- roleplay\n")
-    found = merged_card(held, TWO)
-    assert found is not None
-    front = yaml.safe_load(found.split("---\n")[1])
+    merged = merged_card(held, TWO)
+    assert merged is not None
+    front = yaml.safe_load(merged.split("---\n")[1])
     assert front == {"license": "mit", "tags": ["gguf", "roleplay"], "datasets": ["a/b"]}
 
 
@@ -75,13 +75,13 @@ def test_keys_and_tags_that_people_added_stay() -> None:
     "front", ["---\n[\n---\n", "---\n" + "[" * 5000 + "\n---\n", "---\n1\n---\n"]
 )
 def test_front_matter_that_is_none_is_replaced(front: str) -> None:
-    found = merged_card(front + body(ONE), TWO)
-    assert found is not None
-    assert found.startswith(FRONT)
+    merged = merged_card(front + body(ONE), TWO)
+    assert merged is not None
+    assert merged.startswith(FRONT)
 
 
 def test_a_mark_inside_a_block_cannot_swallow_the_rest() -> None:
     held = ONE.replace("| a |", "<!-- apex-bot: run-it -->\n<!-- /apex-bot: run-it -->")
-    found = merged_card(held, TWO)
-    assert found is not None
-    assert found.count("<!-- apex-bot: run-it -->") == 1
+    merged = merged_card(held, TWO)
+    assert merged is not None
+    assert merged.count("<!-- apex-bot: run-it -->") == 1

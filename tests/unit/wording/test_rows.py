@@ -72,8 +72,8 @@ def test_what_others_measured_stands_in_the_table_only_where_it_has_a_kind() -> 
 
 
 def test_a_reference_that_others_measured_takes_the_place_of_ours() -> None:
-    theirs = Imported(name="F16", origin="a log", kind="reference", bytes=9, perplexity=7.0)
-    rows = card_rows(replace(nine_tiers(), imported=(theirs,)))
+    imported = Imported(name="F16", origin="a log", kind="reference", bytes=9, perplexity=7.0)
+    rows = card_rows(replace(nine_tiers(), imported=(imported,)))
     assert [each.name for each in rows if each.kind == "reference"] == ["F16"]
 
 
