@@ -51,7 +51,7 @@ def confine(memory: int) -> None:
 
 
 def answer(call: dict[str, Any], answers: BinaryIO) -> None:
-    """Do one call; its result, or why there is none, ends the answer."""
+    """Do one call; the last message of its answer is its result, or its error."""
     voice = Voice(partial(_write, answers))
     try:
         result = done(work_named(call["work"]), call["arguments"], voice)

@@ -14,7 +14,7 @@ class Voice:
         self._say = say
 
     def progress(self, done: int, total: int) -> None:
-        """So much is done."""
+        """How far the work is: `done` of `total`, in any unit."""
         self.send({"progress": [int(done), int(total)]})
 
     def tell(self, part: Any) -> None:

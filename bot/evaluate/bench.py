@@ -1,4 +1,4 @@
-"""Files measured against one reference, each measure made once."""
+"""Measures of files against one reference, each made once and kept in the ledger."""
 
 from __future__ import annotations
 
@@ -94,9 +94,9 @@ class Bench:
         return self._kept.once("perplexity", subject, text.data, inputs, work)
 
     def prepare(self, largest: int, candidates: int) -> None:
-        """Make the reference's file of log-probabilities ahead, where it will be used.
+        """Make the reference's file of log-probabilities ahead, where the choice falls on a file.
 
-        For `candidates` files still to be measured, of which the largest has `largest` bytes.
+        `candidates` files are still to be measured, of which the largest has `largest` bytes.
         """
         subject = replace(self._model(), name="tiers", bytes=largest)
         if not self._choice(subject, candidates).beside:
@@ -165,7 +165,7 @@ class Bench:
         return self._kept.once("speed", subject, None, inputs, work)
 
     def noise(self) -> tuple[Noise, ...]:
-        """The reference against itself: in the same batches, and on a GPU in smaller ones too."""
+        """Divergence of the reference from itself, in its batches; on a GPU in single ones too."""
         chunks, reference = self.settings.evaluation.noise_chunks, self.reference
         if not chunks or reference is None or self._kept.window["stride"] is not None:
             return ()
@@ -189,7 +189,7 @@ class Bench:
         rights.hand_out(target)
 
     def make_logits(self, largest: int, candidates: int) -> None:
-        """As `prepare`, where the settings let the reference's file be."""
+        """As `prepare`, unless settings want a stride or the reference beside: then nothing."""
         evaluation = self.settings.evaluation
         if evaluation.stride is None and evaluation.reference != "beside":
             self.prepare(largest, candidates)

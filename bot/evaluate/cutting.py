@@ -1,4 +1,4 @@
-"""The text of perplexity and divergence, cut by the vocabulary of who is measured against."""
+"""The text of perplexity and divergence, cut into windows by the reference's tokenizer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ A_TOKEN = 16  # bytes of a token at most on its way from another process
 
 @dataclass(frozen=True, kw_only=True)
 class CutText:
-    """The text as a vocabulary cuts it."""
+    """The text in windows, [windows, context], as a vocabulary of so many tokens cuts it."""
 
     data: Data
     words: str

@@ -39,7 +39,7 @@ class KeptMeasures:
 
     @property
     def window(self) -> dict[str, Any]:
-        """How a text is cut."""
+        """How a text is cut: tokens of a window, windows at most, tokens between windows."""
         evaluation = self._settings.evaluation
         return {
             "context": evaluation.context,
@@ -71,7 +71,7 @@ class KeptMeasures:
         return Journal(self.folder(inputs) / "tokens", digest(inputs))
 
     def known(self, measure: str, subject: Subject, inputs: Mapping[str, Any]) -> Measured | None:
-        """A measure that was made before."""
+        """A measure of the ledger; None where it was not made, or is damaged."""
         step, shape = _step(measure, subject, inputs), shape_of(measure)
         done = self._workplace.ledger.finished(JOB, step, inputs, shape=shape)
         if done is None:
@@ -175,10 +175,10 @@ def shape_of(measure: str) -> Any:
 
 
 def speeds(measured: Measured) -> tuple[Speed, ...]:
-    """The two speeds of a measure."""
+    """Prompt processing and generation, in tokens per second, of a measure of speed."""
     return load_record(tuple[Speed, ...], measured.value)
 
 
 def answered(measured: Measured) -> Choices:
-    """The accuracy of a measure."""
+    """Answers, share and interval of a measure of tasks."""
     return load_record(Choices, measured.value)

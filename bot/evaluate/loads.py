@@ -21,7 +21,7 @@ from bot.workplace.job import free_memory_of
 
 
 def tokens_at_once(settings: Settings) -> int:
-    """Tokens that are decoded at once."""
+    """Tokens of the windows that are decoded together, as llama-perplexity does."""
     context = settings.evaluation.context
     return sequences(context) * context
 

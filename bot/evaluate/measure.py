@@ -62,7 +62,7 @@ def measure_reference(job: Job) -> None:
 
 
 def measure_files(job: Job, built: Mapping[str, Built]) -> None:
-    """Measure files of the job, and leave the numbers in the ledger."""
+    """Measure files of the job, by tier, and leave the numbers in the ledger."""
     bench = Bench(job.workplace, job.tools, reference_of(job))
     _table(job, bench, _subjects(built), _nothing).fill()
 
@@ -73,7 +73,10 @@ def logits_of(job: Job) -> Path | None:
 
 
 def logits_path(job: Job) -> Path:
-    """Where that file lies, or will lie; others leave it alone while this process runs."""
+    """Where the reference's log-probabilities lie, or will lie.
+
+    Other processes do not remove the file while this one runs.
+    """
     return Bench(job.workplace, job.tools, reference_of(job)).use_logits()
 
 
@@ -89,20 +92,20 @@ def _subjects(built: Mapping[str, Built]) -> list[Subject]:
 
 
 def _others(job: Job) -> dict[Subject, str]:
-    """Other publishers' files, and whose they are."""
+    """Other publishers' files, with REPOSITORY@COMMIT of each."""
     return dict(_other_file(job, other_name) for other_name in job.settings.evaluation.others)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Noted:
-    """What is kept of another publisher's file."""
+    """What the ledger keeps of another publisher's file."""
 
     subject: Subject
     publisher: str
 
 
 def _other_file(job: Job, other_name: str) -> tuple[Subject, str]:
-    """Another publisher's file, fetched unless a job before this one did; and whose it is."""
+    """Another publisher's file and REPOSITORY@COMMIT; fetched unless the ledger knows it."""
     noted = job.workplace.ledger.finished(job.key, f"other {other_name}", {}, shape=_Noted)
     if noted is not None:
         return load_record(Subject, noted.value["subject"]), str(noted.value["publisher"])

@@ -23,7 +23,7 @@ Progress = Callable[[int, int], None]  # windows done, windows in all
 
 
 class Score(Protocol):
-    """What is done with some rows of logits, on any thread."""
+    """Scores some rows of logits, [rows, vocabulary], on any thread."""
 
     def __call__(self, logits: Floats, targets: Ints, *, group: int, row: int, out: Values) -> None:
         """Fill `out`, one value a row; `row` is the first row's place in the group."""

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from bot.disk.folders import Folders
+from bot.disk.folders import Folders, JobFolder
 from bot.disk.hashes import sha256
 from bot.disk.paths import inside
 from bot.errors import SettingsError
@@ -28,9 +28,6 @@ from bot.store.ledger import Ledger
 from bot.toolchain import toolchain
 from bot.workplace.provenance import AskedFor
 from bot.workplace.texts import text_of, text_origin
-
-if TYPE_CHECKING:
-    from bot.disk.folders import JobFolder
 
 METRICS_VERSION = 2  # raised when a change of ours changes a number
 SHOWN = ("order", "about")  # of a profile: decides no byte of a file
@@ -83,7 +80,7 @@ def ordered(
     *,
     pinned: Pinned | None = None,
 ) -> Order:
-    """The same of profiles that are read already."""
+    """As `order_of`, with profiles that are read; `repo_id` is None for a file of this machine."""
     plain = baselines(settings.quantize.baselines)
     weighed = any(profile.imatrix for profile in profiles) or any(b.imatrix for b in plain)
     matrix = calibration_inputs(settings) if weighed else None

@@ -1,4 +1,4 @@
-"""What a child may see, reach and use for one call on a model's file, by settings and folders."""
+"""What a child may see, reach and use for a call on a model's file, by settings and folders."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ REACHES: dict[str, str] = {
     "none": "llama.cpp opens files without a token, but can read this user's and reach the "
     "network; isolation: cell refuses to go on like that",
 }
-_TOLD = {"cell"}
+_SAID = {"cell"}
 LIBRARY = 1 << 30  # bytes that Python and llama.cpp themselves may take
 _SHARD = re.compile(r"\A(.*)-\d{5}-of-(\d{5})\.gguf")
 
 
 def terms_of(settings: Settings) -> ChildTerms:
-    """By settings; of memory about what is free, which is a stop and no budget."""
+    """Isolation, patience and memory of children; memory is a stop and no budget.
+
+    Where settings do not limit it, it is about what is free now.
+    """
     limit = settings.evaluation.memory_gb
     return ChildTerms(
         isolation=settings.kept_apart,
@@ -37,15 +40,18 @@ def terms_of(settings: Settings) -> ChildTerms:
 def tell_isolation(narrator: Narrator, settings: Settings) -> None:
     """Say once what a child may reach, where this system, or a setting, lets it reach much."""
     level = sandbox.chosen_isolation(settings.kept_apart)
-    if level not in _TOLD:
-        _TOLD.add(level)
+    if level not in _SAID:
+        _SAID.add(level)
         narrator.say(REACHES[level])
 
 
 def room_for(
     settings: Settings, file: Path, *beside: Path, writes: tuple[Path, ...] = (), **more: Any
 ) -> Room:
-    """What a work on `file` sees: it, its shards, what is named `beside`; `more` is `Room`'s."""
+    """The room of a work on `file`: it sees that, its shards, and the paths `beside`.
+
+    The folders `writes` are made where they are not there; `more` are other fields of `Room`.
+    """
     visible = [p for path in (file, *beside) for p in paths_of_file(path, settings.workdir)]
     for folder in writes:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The demo's texts are for the demo: what a real model is calibrated and measured on is named."""
+"""Refuses to calibrate or measure a real model on the demo's texts, unless settings allow it."""
 
 from __future__ import annotations
 

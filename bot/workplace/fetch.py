@@ -212,7 +212,7 @@ def _have(
     for _ in range(2):
         if not path.is_file() or path.stat().st_size != file.size:
             hub.download(release.repo_id, release.commit, file.path, verified.folder, progress)
-        if path.stat().st_size == file.size and right(path, file):
+        if path.stat().st_size == file.size and has_listed_hash(path, file):
             verified.add(file)
             return
         progress(-min(path.stat().st_size, file.size))
@@ -222,7 +222,7 @@ def _have(
     )
 
 
-def right(path: Path, file: RepoFile) -> bool:
+def has_listed_hash(path: Path, file: RepoFile) -> bool:
     """Whether content matches the Hub's hash: sha256 of LFS files, git's blob hash of others."""
     if file.sha256:
         return sha256(path) == file.sha256

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bot.apart.memory import free_memory
 from bot.clients.llama import library
+from bot.disk.folders import JobFolder
 from bot.errors import SettingsError
 from bot.measures.reference import Free
 from bot.plan.models import Model, Plan, Sketch
@@ -23,10 +24,6 @@ from bot.workplace import asked
 from bot.workplace.names import file_name
 from bot.workplace.texts import calibration_texts
 from bot.workplace.workplace import Workplace
-
-if TYPE_CHECKING:
-    from bot.disk.folders import JobFolder
-    from bot.measures.reference import Free
 
 
 class Job:
@@ -52,7 +49,7 @@ class Job:
 
     @cached_property
     def order(self) -> asked.Order:
-        """What was asked for: it can be told before the model is here."""
+        """All inputs but the weights: what `asked.order_of` gave before the model was here."""
         plan, model = self.plan, self.plan.model
         repo_id, commit = model.source.repo_id, model.source.commit
         return asked.ordered(self.settings, plan.profiles, model.name, repo_id, commit)
@@ -120,6 +117,7 @@ def tools_of(settings: Settings) -> Tools:
 
 
 def tier_file(settings: Settings, plan: Plan[Sketch], paths: JobFolder, recipe: Recipe) -> Path:
+    """As `Job.file_of`, before the model is here: of a sketch's plan, in the job's folder."""
     if recipe.plain:
         return paths.baselines / f"{plan.model.name}-{recipe.tier}.gguf"
     tier = recipe.same_as or recipe.tier

@@ -82,7 +82,7 @@ def as_repo(name: str) -> str:
 
 
 def origin_of(metadata: Mapping[str, Any], source: SourceSettings) -> Release:
-    """What a file of the user's is under and made of: by settings, else by its own metadata.
+    """Licence and base model of a file of the user's: by settings, else by its own metadata.
 
     Keys: general.license, general.license.name, general.license.link, general.source.repo_url
     (gguf-py's constants.py).

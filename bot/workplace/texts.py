@@ -61,7 +61,7 @@ def calibration_texts(workplace: Workplace) -> tuple[CalibrationText, ...]:
 
 
 def read_text(workplace: Workplace, source: CalibrationSource) -> str:
-    """A text of the mix, as -f of llama-imatrix takes it: see bot.evaluate.windows.
+    """A text of the mix, as -f of llama-imatrix takes it: see bot/measures/windows.py.
 
     Raises SettingsError when it is not the one that was named, or not UTF-8.
     """

@@ -1,4 +1,4 @@
-"""From a name to a plan: the pinned source, what it is, and what shall be made of it."""
+"""What every stage is given: settings, a ledger of finished steps, a Hub, and a narrator."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ from bot.store.ledger import Finished, Ledger
 
 
 class Workplace:
-    """Settings, a ledger, a Hub and somebody who narrates: what every stage is given."""
+    """Settings, folders, ledger, Hub and narrator of one working folder.
+
+    Ledger and Hub are made when they are first needed; `variable` names where the token is from.
+    """
 
     def __init__(
         self,
