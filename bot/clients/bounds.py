@@ -1,9 +1,9 @@
-"""How much of a reply is read, and for how long: of every server, before anybody takes it apart.
+"""Bounds of every HTTP reply, held while it is read: bytes, JSON values, seconds, requests.
 
-A bound counts what a reply is after it was decompressed, and ends its waiting as a whole: a server
-that sends one byte a second is not waited for. Both HTTP libraries of this program are held to it
-at the socket: httpx2, which huggingface_hub speaks through, by `hold`, and requests, which github3
-speaks through, by `Adapter`.
+Bytes are counted after decompression. Seconds are those of the whole reply, not of one read: a
+server that sends one byte a second runs into them. Both HTTP libraries of this program are bounded
+at the socket: httpx2, which huggingface_hub uses, by `hold`, and requests, which github3 uses, by
+`Adapter`.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ PIECE = 1 << 20  # bytes that are decompressed at once
 
 @dataclass(frozen=True, kw_only=True)
 class Bound:
-    """Of one reply: bytes and values of JSON, and seconds, from the request's last byte on.
+    """Limits of one reply: bytes, JSON values, and seconds from the request's last byte on.
 
-    `slowest` are bytes a second that give more time: a file of 100 GB takes as long as it takes,
-    as long as it comes. `requests` are those that one question may take: pages of a listing, which
-    may name a next one for ever, or parts of a file whose connection breaks again and again.
+    `slowest`, in bytes a second, extends the time by what has come: a file of 100 GB may take hours
+    while it arrives. `requests` limits the GETs of one question: pages of a listing, which may
+    name a next one for ever, or parts of a file whose connection breaks again and again.
     """
 
     bytes: int | None
@@ -100,14 +100,14 @@ def count_request(server: str) -> None:
 
 
 class Meter:
-    """What was taken of one reply so far."""
+    """Bytes, values and seconds that one reply has taken so far."""
 
     def __init__(self, server: str, bound: Bound | None = None) -> None:
         self._bound, self._server = bound or _BOUND.get(), server
         self._began, self._bytes, self._values = time.monotonic(), 0, 0
 
     def left(self) -> float:
-        """Seconds that are left for the rest; none is left where it is not positive."""
+        """Seconds until the bound; not positive once it is reached."""
         bound = self._bound
         more = self._bytes / bound.slowest if bound.slowest else 0.0
         return self._began + bound.seconds + more - time.monotonic()
@@ -133,7 +133,7 @@ class Meter:
 
 
 def hold(client: httpx2.Client) -> httpx2.Client:
-    """Hold all replies of a client to the bound of who asks."""
+    """Apply the bound in force (`within`) to every reply of a client."""
     client.headers["Accept-Encoding"] = "gzip"
     hooks = client.event_hooks
     client.event_hooks = {
@@ -154,7 +154,7 @@ def _count(request: httpx2.Request) -> None:
 
 
 def _decoded(reply: httpx2.Response) -> None:
-    """Have a reply read through its bound, decompressed here."""
+    """Meter a reply's body and decompress it here. Raises httpx2.DecodingError for no gzip."""
     encoding = reply.headers.get("Content-Encoding", "identity").strip().lower()
     if reply.request.method == "HEAD":
         return
@@ -205,7 +205,7 @@ def _unzipped(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 class _Timely(httpcore2.NetworkBackend):
-    """Connections whose replies come to an end."""
+    """Connections whose replies have a deadline as a whole."""
 
     def __init__(self, backend: httpcore2.NetworkBackend) -> None:
         self._backend = backend
@@ -254,7 +254,7 @@ class _TimelyStream(httpcore2.NetworkStream):
 
 
 class Adapter(HTTPAdapter):  # type: ignore[misc]  # requests has no types
-    """Holds all replies of a session to the bound of who asks; none comes compressed."""
+    """Applies the bound in force (`within`) to every reply of a session; none is compressed."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """As the library, with connections of ours."""

@@ -1,4 +1,4 @@
-"""Where a secret may be sent: through TLS to anybody it is meant for, in the open to nobody."""
+"""Whether a URL may carry a secret: over TLS, or over plain HTTP to this machine alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A person's answer to a pull request of the local Hub, given on this machine."""
+"""Merging or closing a pull request of the local Hub from this machine, without HTTP."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Reading and writing GGUF files: the only module that knows the gguf package.
 
-Of that package names, sizes and the writer are used; files are taken apart by bot.ggufheader, which
+Of that package names, sizes and the writer are used; headers are parsed by `ggufheader`, which
 bounds everything.
 """
 
@@ -71,7 +71,10 @@ def read_gguf(path: Path) -> GgufModel:
 
 
 def _kept(path: Path, header: RawHeader) -> Mapping[str, bytes]:
-    """The keys that are read: no vocabulary, and no more of others than fits into little room."""
+    """The keys that are read: no vocabulary, and of other arrays at most `MOST_KEPT` bytes.
+
+    Raises SourceError beyond that.
+    """
     lengths = {key: length(key, raw) for key, raw in header.keys.items()}
     kept = {
         key: raw
@@ -90,9 +93,9 @@ def _kept(path: Path, header: RawHeader) -> Mapping[str, bytes]:
 
 
 def _placed(path: Path, header: RawHeader) -> Iterator[Tensor]:
-    """Tensors, held against each other and the file's size.
+    """Tensors whose offsets fit each other and the file's size. Raises SourceError for others.
 
-    As gguf_init_from_file_impl of ggml's gguf.cpp: one after another, each aligned, without a gap.
+    As gguf_init_from_file_impl of ggml's gguf.cpp: consecutive, each aligned, without a gap.
     """
     alignment, end, reached = alignment_of(header.keys), 0, header.data_offset
     for raw in header.tensors:
@@ -153,7 +156,7 @@ def read_split(path: Path) -> GgufModel:
     """Header of a GGUF model in one file or in shards, `path` being the first.
 
     Tensors are those of all shards in order, metadata is the first's; `data_offset` is that of
-    the one file that quantizing makes of them, within 128 bytes. Raises SourceError as `read`
+    the one file that quantizing makes of them, within 128 bytes. Raises SourceError as `read_gguf`
     and `shards` do, and when shards do not fit together.
     """
     first = read_gguf(path)
@@ -201,7 +204,7 @@ def raw_headers(path: Path) -> tuple[tuple[Path, RawHeader], ...]:
 
 
 def _bare(header: RawHeader) -> RawHeader:
-    """A header without the many keys that nobody asks a shard for."""
+    """A header with the keys of `OF_A_SHARD` alone."""
     keys = {key: header.keys[key] for key in OF_A_SHARD if key in header.keys}
     return replace(header, keys=keys)
 

@@ -1,8 +1,8 @@
-"""The raw header of a GGUF file: where its parts lie, and a new one made of them.
+"""The raw header of a GGUF file: parsing it within bounds, and writing one.
 
-Format: docs/gguf.md of ggml. Keys and values are kept as the bytes they are, so that a header can
-be written as llama.cpp's own functions write it. Files are strangers': every count and length is
-bounded before anything is made of it, so that no header takes a second or 100 MB to refuse.
+Format: docs/gguf.md of ggml. Keys and values stay the bytes they are, so that a header can be
+written as llama.cpp's own functions write it. Files are strangers': every count and length is
+bounded before anything is allocated for it, so that no header takes a second or 100 MB to refuse.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class RawHeader:
 
 
 class _Reader:
-    """Takes a header apart. Every length is checked against what is left."""
+    """A position in a header's bytes. Every length is checked against the bytes that remain."""
 
     def __init__(self, data: mmap.mmap | bytes, path: Path | str) -> None:
         self._data, self._path, self.at = data, path, 0
@@ -72,7 +72,7 @@ class _Reader:
         return int(struct.unpack_from(form, self._data, self.take(struct.calcsize(form)))[0])
 
     def count(self, form: str, most: int) -> int:
-        """An integer that counts something, within bounds."""
+        """An unsigned count of at most `most`. Raises SourceError."""
         number = self.number(form)
         if not 0 <= number <= most:
             raise SourceError(f"{self._path} has a damaged header; fetch or convert it again")

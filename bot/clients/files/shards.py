@@ -82,7 +82,7 @@ def read_headers(
 def _require_promised(
     tensors: Iterable[HeaderTensor], index: Mapping[str, str], left_out: Collection[str], name: str
 ) -> None:
-    """Every tensor that the index names is there, and no weight that it does not."""
+    """The files hold every tensor that the index names, and no weight that it does not."""
     names = {tensor.name for tensor in tensors}
     lost = {tensor for tensor, file in index.items() if file not in left_out} - names
     if lost:

@@ -34,7 +34,7 @@ def asked(
     [Callable[Concatenate[GithubRepository, P], R]],
     Callable[Concatenate[GithubRepository, P], R],
 ]:
-    """A question to GitHub: kept back while it wants silence, its failures put in our words."""
+    """Decorates a request to GitHub: refused while its rate limit holds, failures as our errors."""
 
     def wrap(
         question: Callable[Concatenate[GithubRepository, P], R],
@@ -70,18 +70,18 @@ class GithubRepository:
         self._found: Any = None
 
     def require_allowed(self, doing: str) -> None:
-        """Ask nothing while GitHub wants silence: it bans those who go on."""
+        """Raise Limited while GitHub's rate limit holds: it bans those who go on."""
         wait = self._silent_until - self._clock.now()
         if wait > 0:
             text = f"GitHub allows no more requests for {int(wait) + 1} s ({doing}); wait"
             raise Limited(text, self._silent_until)
 
     def allowed(self) -> None:
-        """GitHub answered."""
+        """Reset the back-off after an answer."""
         self._patience = PATIENCE
 
     def failed(self, error: Exception, doing: str) -> BotError:
-        """Why GitHub did not answer; from now on silence, where it wants that."""
+        """The error to raise; after a rate limit no request is sent until it ends."""
         refusal = explained(error, doing, self._clock.now(), self._patience)
         if isinstance(refusal, Limited):
             self._silent_until = refusal.until

@@ -36,7 +36,7 @@ PATIENCE, MOST_PATIENCE = 60.0, 3_600.0  # seconds after a refusal that names no
 
 
 class Unanswered(UnreachableError):
-    """GitHub said nothing of use: whether it did what it was asked is not known."""
+    """No usable answer: whether GitHub did what it was asked is not known."""
 
 
 class Unclear(Unanswered):
@@ -111,7 +111,7 @@ def requests_left(client: GitHub) -> int:
 
 @contextmanager
 def asking(doing: str) -> Iterator[None]:
-    """One question to GitHub, its failures put in our words. `doing` is what it is asked for."""
+    """One request to GitHub, its failures as our errors. `doing` names the request in messages."""
     try:
         with bounds.one_question():
             yield
@@ -120,7 +120,7 @@ def asking(doing: str) -> Iterator[None]:
 
 
 def explained(error: Exception, doing: str, now: float, patience: float = PATIENCE) -> BotError:
-    """An exception of github3 in this bot's words. `doing` is what GitHub was asked for."""
+    """An exception of github3 as our error. `doing` names the request in messages."""
     code = getattr(error, "code", None)
     if isinstance(error, GitHubError) and code is not None and int(code) >= 400:
         return _refusal(error, int(code), doing, now, patience)
@@ -160,7 +160,7 @@ def _refusal(error: Any, code: int, doing: str, now: float, patience: float) -> 
 
 
 def _limited(error: Any, code: int, now: float, patience: float) -> float | None:
-    """Until when a 403 or 429 wants silence; None where it is about something else.
+    """When the rate limit behind a 403 or 429 ends, POSIX seconds; None for another refusal.
 
     The rules are those of GitHub's "Rate limits for the REST API": Retry-After, else the reset
     of a limit that is used up, else a minute and ever longer.

@@ -1,7 +1,7 @@
 """Requests to a Hub: with which token, through which gate, and when again.
 
-Reading is repeated a few times when the Hub stumbles. All requests of huggingface_hub go through
-one HTTP client of this process, with an end to its waiting.
+Reads are repeated a few times after errors that may pass. All requests of huggingface_hub go
+through one HTTP client of this process, which has timeouts.
 """
 
 from __future__ import annotations
@@ -59,28 +59,28 @@ if HF_HUB_DISABLE_PROGRESS_BARS is None:  # the library's own would be drawn ove
 
 
 class Gate(Protocol):
-    """Somebody who lets requests through one by one."""
+    """Limits the rate of requests to a Hub."""
 
     def pass_one(self, bucket: Bucket) -> None:
         """Return when one more request of this kind may be sent."""
         ...
 
     def limited(self, bucket: Bucket, wait: float) -> None:
-        """The Hub said that no more of this kind are answered for `wait` seconds."""
+        """The Hub's rate limit for this kind is used up for `wait` seconds."""
         ...
 
 
 class Lender(Protocol):
-    """Somebody who gives tokens that hold for a while; `repo_id` is all they may change."""
+    """A source of short-lived tokens, which may change the repository `repo_id` alone."""
 
     repo_id: str
 
     def token(self) -> str:
-        """One that holds for some time yet."""
+        """A token that is valid for some minutes at least."""
         ...
 
     def is_over(self, token: str) -> bool:
-        """Whether a token that was given holds no more."""
+        """Whether a token that was lent has expired."""
         ...
 
 
@@ -109,7 +109,7 @@ def _through(gate: tuple[str, Gate] | None) -> Iterator[list[bool]]:
 
 
 def _patient_client() -> httpx2.Client:
-    """The library's own HTTP client, which waits for ever, with an end to its waiting.
+    """The library's own HTTP client, with timeouts, which it lacks.
 
     Every request it sends, redirects too, passes the gate of the Hub that is asked, and takes a
     token to that token's own Hub alone.
@@ -167,7 +167,7 @@ set_client_factory(_patient_client)
 
 
 class Connection:
-    """One Hub, seen with one token, or with the tokens that a lender gives one after another.
+    """Requests to one Hub with one token, or with the tokens of a lender, one after another.
 
     Without a token nothing is sent, and none is looked for elsewhere. `pause` is the first wait, in
     seconds, before a repeated request, by `clock`, `timeout` that of a small reply. Every request

@@ -31,7 +31,7 @@ _REPOSITORY = re.compile(r"(?:[\w.-]{1,96}/)?[\w.-]{1,96}", re.ASCII)
 
 @dataclass(frozen=True, kw_only=True)
 class Listed:
-    """One row of a listing: what is known of a repository before any request of its own."""
+    """One row of a listing."""
 
     repo_id: str
     commit: str | None
@@ -63,7 +63,7 @@ class ReplyPage:
 
 
 def listed_of(row: Any) -> Listed | None:
-    """A row of `GET /api/models`, or None when it does not even name a repository."""
+    """A row of `GET /api/models`; None where it names no repository."""
     data = _object(row)
     repo_id = _word(data.get("id"))
     if repo_id is None or not _REPOSITORY.fullmatch(repo_id):

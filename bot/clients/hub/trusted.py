@@ -63,7 +63,7 @@ class TrustedPublisher:
         self._token, self._since, self._until = "", 0.0, 0.0
 
     def token(self) -> str:
-        """One that holds for a while; a new one shortly before the last runs out.
+        """A valid token; a new one is exchanged shortly before the last expires.
 
         Raises AccessError where runner or Hub refuse, UnreachableError where they do not answer.
         """
@@ -79,7 +79,7 @@ class TrustedPublisher:
         return token != self._token or self._clock.now() >= self._until
 
     def _id_token(self) -> str:
-        """What the runner says of this job, signed, for this Hub alone."""
+        """The runner's signed id token of this job, with this Hub as its audience."""
         audience = {"audience": self.endpoint}
         require_private(secrecy.value(ADDRESS), PASSWORD)
         answer = _answer(

@@ -70,7 +70,7 @@ def require_known(address: str, hub: str) -> None:
 
 
 class Storage:
-    """What was found of one Hub's storage, each once for the life of this object."""
+    """The Xet storage of one Hub: whether it answers, asked once for each address."""
 
     def __init__(self, hub: str) -> None:
         self.hub = hub
@@ -86,7 +86,7 @@ class Storage:
         return self._reached[address]
 
     def give_up(self, reason: object) -> None:
-        """Use it no more."""
+        """Stop using Xet for the life of this object."""
         log.info("going on without Xet: %s", reason)
         self.is_given_up = True
 
@@ -136,7 +136,7 @@ class Storage:
 
 
 def _read_connection(hub: str, xet: XetFileData, headers: dict[str, str]) -> XetConnectionInfo:
-    """A token to read, kept by the library, and where it goes; the Hub itself is asked for it.
+    """A token to read and the storage's address, from the Hub, cached by the library.
 
     Raises AccessError where either is of somebody else.
     """
@@ -174,7 +174,7 @@ def _chunks(
 
 
 def _answers(address: str) -> bool:
-    """No token goes there: whatever it says is an answer."""
+    """Whether an address answers at all, with any status; no token is sent."""
     try:
         with httpx2.stream("GET", address, timeout=PATIENCE):
             return True

@@ -1,4 +1,4 @@
-"""Is a GGUF file whole: its header, every row of its tensors, and what it writes when it runs."""
+"""Checks of a GGUF file: its header, every row of its tensors, and text that it generates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of llama.cpp is installed: its libraries, versions, devices, and what it last said."""
+"""The installed llama.cpp: its libraries, versions, types and devices, and its log."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ class Log:
             self.errors.append(line)
 
     def forget(self) -> None:
-        """What was said before is no reason for what comes."""
+        """Drop earlier lines: they are no reason for a later failure."""
         self.warnings.clear()
         self.errors.clear()
 
     @contextmanager
     def heard(self) -> Iterator[list[str]]:
-        """Everything that is said inside the block, in pieces as llama.cpp says them."""
+        """Collects the log of the block, in pieces as llama.cpp writes them."""
         self._heard = []
         try:
             yield self._heard

@@ -1,4 +1,4 @@
-"""What it takes to load a file, as JSON can tell it to another process."""
+"""Parameters that load a model, so that another process can be given them as JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Watching a graph: the activations that meet each weight, as llama-imatrix collects them."""
+"""Sums of squared activations before each weight of a graph, as llama-imatrix collects them."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class Observer:
             self.stats[name] = first.setdefault(digest, weight_stats)
 
     def check(self) -> None:
-        """Raise what went wrong inside the graph; nothing can be raised through C."""
+        """Raise an error of the callback: nothing can be raised through C."""
         if self._error is not None:
             raise self._error
 

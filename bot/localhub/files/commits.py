@@ -87,7 +87,7 @@ def propose_commit(store: Store, repo: Repo, author: str, changes: Changes) -> t
 
 
 def merge_pull(store: Store, repo: Repo, number: int, author: str) -> Commit:
-    """What a pull request changed, as one commit on main.
+    """Merge a pull request: its changes as one commit on main.
 
     Raises Refusal: 404 without one, 400 when it is not open, 409 when main changed the same files.
     """
@@ -157,7 +157,7 @@ def _check_parent(head: str, changes: Changes) -> None:
 
 
 def _require(store: Store, repo: Repo, entry: Entry) -> None:
-    """The content must be here, whole, with the named hash and size, before it is listed."""
+    """Raise Refusal 400 unless the repository holds a content of this hash and size."""
     size = store.holds(repo, entry.sha256)
     if size is None and store.receive_xet(repo, entry.sha256, entry.size):
         return

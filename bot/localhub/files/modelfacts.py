@@ -1,4 +1,4 @@
-"""What the Hub tells of a repository's GGUF files: a part of the first model's header.
+"""The `gguf` field of a repository: facts of the header of its first GGUF model.
 
 Keys as huggingface_hub's ModelInfo.gguf and the Hub's pages have them. Files are strangers': what
 does not parse counts as absent.
@@ -34,7 +34,7 @@ def gguf_facts(files: Mapping[str, Entry], read: Read) -> dict[str, Any] | None:
 
 
 def _header(file: Entry, read: Read) -> RawHeader | None:
-    """Its header, of which no more is read than it takes, and a bounded part at most."""
+    """The header of a file, or None; reads at most `ggufheader.LARGEST` bytes of it."""
     most, length = min(file.size, ggufheader.LARGEST), ggufheader.FIRST
     while True:
         content = read(file.sha256, min(length, most))

@@ -135,7 +135,7 @@ def note(
     text: str,
     sha: str | None = None,
 ) -> PullEvent:
-    """Keep an event."""
+    """Record an event of a pull request."""
     time = now()
     row = db.execute(
         "insert into pull_events (repo, number, kind, author, time, text, sha)"
@@ -158,9 +158,9 @@ def events(db: sqlite3.Connection, repo: Repo, pull: Pull) -> list[PullEvent]:
 def mark_merged(
     base: Mapping[str, Entry], main: Mapping[str, Entry], proposed: Mapping[str, Entry], own: str
 ) -> dict[str, Entry]:
-    """What a pull request changed since `base`, done to `main`; main's file `own` stays.
+    """A three-way merge by whole files: changes since `base`, applied to `main`.
 
-    Raises Refusal 409 naming a file that both changed, and differently.
+    main's file `own` stays. Raises Refusal 409 naming a file that both changed, and differently.
     """
     files = dict(main)
     for path in sorted(base.keys() | proposed.keys()):

@@ -274,7 +274,7 @@ class Store:
     def place(
         self, db: sqlite3.Connection, row: int, partial: Path, sha256: str, size: int
     ) -> None:
-        """Rename and record inside one transaction, so that `delete` cannot come between."""
+        """Record and rename a content inside the caller's transaction, so that `delete` waits."""
         db.execute("insert or ignore into holdings values (?, ?, ?)", (row, sha256, size))
         self.objects.place(partial, sha256)
 
@@ -292,7 +292,7 @@ class Store:
         return digest
 
     def lend(self, source: Repo, target: Repo, sha256: str) -> bool:
-        """Have `target` hold a large content of `source` too; whether that holds it."""
+        """Have `target` hold a large content of `source` too; False where `source` does not."""
         with self.database.writing() as db:
             row = db.execute(
                 "select size from holdings where repo = ? and sha256 = ?", (source.row, sha256)

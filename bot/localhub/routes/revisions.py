@@ -65,7 +65,7 @@ class KeptSlashes:
 
 
 def divided(store: Store, repo: Repo, revision: str, path: str) -> tuple[str, str]:
-    """Where the name of a branch with bare slashes ends and the path in it begins."""
+    """(revision, path) of an address in which a branch may be named with bare slashes."""
     full_path = f"{revision}/{path}"
     names = [ref.name for ref in store.refs(repo)]
     if revision in names:

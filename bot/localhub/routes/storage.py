@@ -1,6 +1,4 @@
-"""What a repository's large files take on the Hub, over all of its history; giving it back, and
-having another repository hold the same.
-"""
+"""Routes of a repository's large files, over all of its history: listed, deleted, duplicated."""
 
 from __future__ import annotations
 
