@@ -106,13 +106,13 @@ class Meter:
         self._bound, self._server = bound or _BOUND.get(), server
         self._began, self._bytes, self._values = time.monotonic(), 0, 0
 
-    def left(self) -> float:
+    def seconds_left(self) -> float:
         """Seconds until the bound; not positive once it is reached."""
         bound = self._bound
         more = self._bytes / bound.slowest if bound.slowest else 0.0
         return self._began + bound.seconds + more - time.monotonic()
 
-    def took(self, data: bytes | memoryview, *, values: bool = False) -> None:
+    def count(self, data: bytes | memoryview, *, values: bool = False) -> None:
         """Count bytes, and with `values` what they hold of JSON. Raises Overfull."""
         bound = self._bound
         self._bytes += len(data)
@@ -179,7 +179,7 @@ class _Metered(httpx2.SyncByteStream):
 
     def __iter__(self) -> Iterator[bytes]:
         for piece in _unzipped(self._stream) if self._gzip else self._stream:
-            self._meter.took(piece, values=True)
+            self._meter.count(piece, values=True)
             yield piece
 
     def close(self) -> None:
@@ -229,11 +229,11 @@ class _TimelyStream(httpcore2.NetworkStream):
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         meter = self._meter = self._meter or Meter(self._server)
-        seconds = meter.left()
+        seconds = meter.seconds_left()
         if seconds <= 0:
             raise httpcore2.ReadTimeout("the reply as a whole took too long")
         data = self._stream.read(max_bytes, min(timeout or seconds, seconds))
-        meter.took(data)
+        meter.count(data)
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
@@ -301,12 +301,12 @@ class _Wire(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        seconds = self._meter.left()
+        seconds = self._meter.seconds_left()
         if seconds <= 0:
             raise TimeoutError("the reply as a whole took too long")
         self._socket.settimeout(min(self._timeout or seconds, seconds))
         count = self._raw.readinto(buffer)
-        self._meter.took(memoryview(buffer)[: count or 0], values=True)
+        self._meter.count(memoryview(buffer)[: count or 0], values=True)
         return int(count) if count is not None else None
 
     def close(self) -> None:

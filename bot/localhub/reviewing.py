@@ -22,7 +22,7 @@ def review_pull(store: Store, repo_id: str, number: int, *, agreed: bool) -> str
             merged = merge_pull(store, repo, number, repo.owner)
             return f"{repo_id} #{number} is merged: commit {merged.sha[:12]}"
         with store.database.writing() as db:
-            pull = pulls.open_one(db, repo, number)
+            pull = pulls.open_pull(db, repo, number)
             pulls.settle(db, repo, pull, "closed", repo.owner)
     except Refusal as refusal:
         raise SourceError(f"{refusal.message}; see the page of {repo_id}") from refusal

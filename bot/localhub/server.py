@@ -74,7 +74,7 @@ def hub_application(
             Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts)),
             Middleware(KeptSlashes),
         ],
-        exception_handlers={Refusal: _refused, ClientDisconnect: _gone},
+        exception_handlers={Refusal: _refused, ClientDisconnect: _disconnected},
     )
     app.state.store = store
     app.state.part_bytes = parts
@@ -92,7 +92,7 @@ def _refused(request: Request, error: Exception) -> Response:
     return JSONResponse(body, status_code=error.status, headers=error.headers)
 
 
-def _gone(request: Request, error: Exception) -> Response:
+def _disconnected(request: Request, error: Exception) -> Response:
     """Nobody reads this: the client went away in the middle of its request."""
     del request, error
     return Response(status_code=400)

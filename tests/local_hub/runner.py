@@ -57,8 +57,8 @@ class Runner(ThreadingHTTPServer):
             "exp": now + 300,
             **CLAIMS,
         }
-        said = {name: value for name, value in (usual | claims).items() if value is not None}
-        return jwt.encode(said, key or self.key, "RS256", {"kid": "one"})
+        payload = {name: value for name, value in (usual | claims).items() if value is not None}
+        return jwt.encode(payload, key or self.key, "RS256", {"kid": "one"})
 
     def public_keys(self, folder: Path) -> Path:
         """The JWKS file of this issuer."""
@@ -72,13 +72,13 @@ class _Handler(BaseHTTPRequestHandler):
     server: Runner
 
     def do_GET(self) -> None:
-        asked = parse_qs(urlsplit(self.path).query)
+        query = parse_qs(urlsplit(self.path).query)
         status = self.server.status
-        if self.headers.get("Authorization") != f"Bearer {PASSWORD}" or "api-version" not in asked:
+        if self.headers.get("Authorization") != f"Bearer {PASSWORD}" or "api-version" not in query:
             status = 401
         body: dict[str, Any] = {"message": "no"}
         if status == 200:
-            token = self.server.signed(asked["audience"][0])
+            token = self.server.signed(query["audience"][0])
             self.server.given.append(token)
             body = {"count": len(token), "value": token}
         content = json.dumps(body).encode()

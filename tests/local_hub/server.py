@@ -92,9 +92,9 @@ class Hub:
         oid = hashlib.sha256(data).hexdigest()
         batch = {"operation": "upload", "objects": [{"oid": oid, "size": len(data)}]}
         target = f"/{repo_id}.git/info/lfs/objects/batch"
-        found = self.ask("POST", target, batch, token=self.token).json["objects"][0]
-        if "actions" in found:
-            reply = self.ask("PUT", found["actions"]["upload"]["href"], data)
+        announced = self.ask("POST", target, batch, token=self.token).json["objects"][0]
+        if "actions" in announced:
+            reply = self.ask("PUT", announced["actions"]["upload"]["href"], data)
             assert reply.status == 200, reply.body
         return oid
 

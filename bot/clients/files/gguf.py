@@ -65,12 +65,12 @@ def read_gguf(path: Path) -> GgufModel:
     if not path.is_file():
         raise SourceError(f"{path} does not exist; check the path")
     header = read_header(path)
-    metadata = {key: header_contents(key, raw) for key, raw in _kept(path, header).items()}
+    metadata = {key: header_contents(key, raw) for key, raw in _keys_to_read(path, header).items()}
     tensors = tuple(_placed(path, header))
     return GgufModel(metadata=metadata, tensors=tensors, data_offset=header.data_offset)
 
 
-def _kept(path: Path, header: RawHeader) -> Mapping[str, bytes]:
+def _keys_to_read(path: Path, header: RawHeader) -> Mapping[str, bytes]:
     """The keys that are read: no vocabulary, and of other arrays at most `MOST_KEPT` bytes.
 
     Raises SourceError beyond that.

@@ -44,7 +44,7 @@ BITS = {
 }
 
 
-_ONE = threading.Lock()  # held while a large header is read: some files are read at once
+_LARGE_HEADER = threading.Lock()  # held while a large header is read: some files are read at once
 
 # ── one header ──────────────────────────────────────────────────────────────────────────────
 
@@ -61,7 +61,7 @@ def read_safetensors(fetch: Fetch, path: str, size: int) -> tuple[HeaderTensor, 
         raise _damaged(path, "its header is longer than the file")
     if length > LONGEST:
         raise _beyond(path, f"a header of {length:,} bytes")
-    with _ONE if length > LARGE else contextlib.nullcontext():
+    with _LARGE_HEADER if length > LARGE else contextlib.nullcontext():
         return _rest(fetch, path, size, start, 8 + length)
 
 
@@ -85,7 +85,7 @@ def parse_header(header: bytes, path: str, room: int) -> tuple[HeaderTensor, ...
     starts, ends = array("q"), array("q")
     for name, entry in _entries(header, path):
         if name in tensors:
-            raise _damaged(path, f"its tensor {_shown(name)} is given twice")
+            raise _damaged(path, f"its tensor {_quoted(name)} is given twice")
         if len(tensors) == MOST_TENSORS:
             raise _beyond(path, f"more than {MOST_TENSORS:,} tensors")
         tensors[name] = _tensor(name, entry, path, starts, ends)
@@ -94,7 +94,7 @@ def parse_header(header: bytes, path: str, room: int) -> tuple[HeaderTensor, ...
 
 
 # an entry of a header, bounded: no value of a tensor's holds a brace or a string of any length
-_OTHERS = tuple(bytes([sign]) for sign in b'["tfn-0123456789')  # begin other values of JSON
+_OTHER_JSON = tuple(bytes([sign]) for sign in b'["tfn-0123456789')  # begin other values of JSON
 _OPEN = re.compile(rb"\s*+\{\s*+(\}?)")
 _NAME = re.compile(rb'("(?:[^"\\\x00-\x1f]|\\.){0,4000}+")\s*+:\s*+')
 _LONG = re.compile(rb'"(?:[^"\\\x00-\x1f]|\\.){4000}')
@@ -114,12 +114,12 @@ def _entries(header: bytes, path: str) -> Iterator[tuple[str, Any]]:
     """Names and JSON values of a header's tensors, in their order."""
     begun = _OPEN.match(header)
     if begun is None:
-        kind = "not a JSON object" if header.lstrip().startswith(_OTHERS) else "not JSON"
+        kind = "not a JSON object" if header.lstrip().startswith(_OTHER_JSON) else "not JSON"
         raise _damaged(path, f"its header is {kind}")
     at, more = begun.end(), not begun[1]
     while more:
         usual = _USUAL.match(header, at)
-        if usual is not None and (plain := _plain(usual)) is not None:
+        if usual is not None and (plain := _usual_entry(usual)) is not None:
             yield plain
             after = _NEXT.match(header, usual.end())
             if after is None:
@@ -135,7 +135,7 @@ def _entries(header: bytes, path: str) -> Iterator[tuple[str, Any]]:
         metadata = name == "__metadata__"
         value = (_TEXTS if metadata else _VALUE).match(header, named.end())
         if value is None:
-            raise _damaged(path, f"its tensor {_shown(name)} makes no sense")
+            raise _damaged(path, f"its tensor {_quoted(name)} makes no sense")
         if not metadata:
             yield name, _json(value[0], path)
         after = _NEXT.match(header, value.end())
@@ -146,7 +146,7 @@ def _entries(header: bytes, path: str) -> Iterator[tuple[str, Any]]:
         raise _damaged(path, "its header is not JSON")
 
 
-def _plain(usual: re.Match[bytes]) -> tuple[str, Any] | None:
+def _usual_entry(usual: re.Match[bytes]) -> tuple[str, Any] | None:
     """The entry that was matched; None where it is no JSON, or has to be read with more care."""
     name, dtype, shape, start, end = usual.groups()
     numbers = (*shape.split(b","), start, end) if shape else (start, end)
@@ -165,12 +165,12 @@ def _plain(usual: re.Match[bytes]) -> tuple[str, Any] | None:
 
 def _json(text: bytes, path: str) -> Any:
     try:
-        return json.loads(text, object_pairs_hook=_once)
+        return json.loads(text, object_pairs_hook=_unique_names)
     except ValueError as error:
         raise _damaged(path, "its header is not JSON") from error
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     entries = dict(pairs)
     if len(entries) != len(pairs):
         raise ValueError("a name is given twice")
@@ -184,7 +184,7 @@ def _tensor(name: str, entry: Any, path: str, starts: array[int], ends: array[in
         case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [start, end]}:
             bits = BITS.get(dtype)
             if bits is None:
-                raise _beyond(path, f"a tensor of the type {_shown(dtype)}")
+                raise _beyond(path, f"a tensor of the type {_quoted(dtype)}")
             count = _count(shape)
             if (
                 _is_place(start, end)
@@ -199,7 +199,7 @@ def _tensor(name: str, entry: Any, path: str, starts: array[int], ends: array[in
                 )
         case _:
             pass
-    raise _damaged(path, f"its tensor {_shown(name)} makes no sense")
+    raise _damaged(path, f"its tensor {_quoted(name)} makes no sense")
 
 
 def _is_place(start: Any, end: Any) -> bool:
@@ -236,7 +236,7 @@ def _require_apart(starts: array[int], ends: array[int], path: str, room: int) -
         raise _damaged(path, "its tensors lie outside of it")
 
 
-def _shown(word: str) -> str:
+def _quoted(word: str) -> str:
     return repr(legible(word, 120))
 
 

@@ -67,7 +67,7 @@ class GithubRepository:
         self._client, self._clock = client, clock or SystemClock()
         self._actions = Actions({"owner": self._owner, "repo": self._repo}, client)
         self._silent_until, self._patience = 0.0, PATIENCE
-        self._found: Any = None
+        self._cached_repository: Any = None
 
     def require_allowed(self, doing: str) -> None:
         """Raise Limited while GitHub's rate limit holds: it bans those who go on."""
@@ -153,9 +153,9 @@ class GithubRepository:
 
     @property
     def _github3(self) -> Any:
-        if self._found is None:
-            self._found = self._client.repository(self._owner, self._repo)
-        return self._found
+        if self._cached_repository is None:
+            self._cached_repository = self._client.repository(self._owner, self._repo)
+        return self._cached_repository
 
     @asked("its issues")
     def issues(self, label: str) -> tuple[Issue, ...]:

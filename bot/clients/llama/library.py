@@ -32,14 +32,14 @@ class Log:
     def __init__(self) -> None:
         self.warnings: list[str] = []
         self.errors: list[str] = []
-        self._heard: list[str] | None = None
+        self._captured: list[str] | None = None
         self.callback = llama_cpp.llama_log_callback(self._take)
         c.llama_log_set(self.callback, ctypes.c_void_p(0))
 
     def _take(self, level: int, text: bytes, _user: Any) -> None:
         line = text.decode("utf-8", "replace")
-        if self._heard is not None:
-            self._heard.append(line)
+        if self._captured is not None:
+            self._captured.append(line)
         line = line.strip()
         if not line.strip(".="):
             return
@@ -54,15 +54,15 @@ class Log:
         self.errors.clear()
 
     @contextmanager
-    def heard(self) -> Iterator[list[str]]:
+    def captured(self) -> Iterator[list[str]]:
         """Collects the log of the block, in pieces as llama.cpp writes them."""
-        self._heard = []
+        self._captured = []
         try:
-            yield self._heard
+            yield self._captured
         finally:
-            self._heard = None
+            self._captured = None
 
-    def tells(self, words: re.Pattern[str]) -> bool:
+    def contains(self, words: re.Pattern[str]) -> bool:
         """Whether any line since `forget` has these words."""
         return any(words.search(line) for line in (*self.errors, *self.warnings))
 

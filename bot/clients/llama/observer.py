@@ -18,11 +18,11 @@ from bot.clients.llama.library import ggml_base
 from bot.errors import BuildError, RefusedError
 
 
-class _Tensor(ctypes.Structure):
+class GraphTensor(ctypes.Structure):
     """struct ggml_tensor (ggml.h), as far as its name."""
 
 
-_Tensor._fields_ = [
+GraphTensor._fields_ = [
     ("type", ctypes.c_int),
     ("buffer", ctypes.c_void_p),
     ("ne", ctypes.c_int64 * 4),
@@ -30,8 +30,8 @@ _Tensor._fields_ = [
     ("op", ctypes.c_int),
     ("op_params", ctypes.c_int32 * 16),
     ("flags", ctypes.c_int32),
-    ("src", ctypes.POINTER(_Tensor) * 10),
-    ("view_src", ctypes.POINTER(_Tensor)),
+    ("src", ctypes.POINTER(GraphTensor) * 10),
+    ("view_src", ctypes.POINTER(GraphTensor)),
     ("view_offs", ctypes.c_size_t),
     ("data", ctypes.c_void_p),
     ("name", ctypes.c_char * 64),
@@ -41,20 +41,20 @@ _Tensor._fields_ = [
 
 
 @cache
-def _operation(name: str) -> int:
+def operation_number(name: str) -> int:
     """Number of a ggml operation: the enum shifts between versions, its names do not."""
     return next(i for i in range(256) if ggml_base().ggml_op_name(i) == name.encode())
 
 
-def _weight_name(raw: bytes) -> str:
+def weight_name(raw: bytes) -> str:
     """A weight's name without the `CUDA0#NAME#0` of a scheduler copy (imatrix.cpp)."""
     parts = raw.decode("utf-8", "replace").split("#")
     return parts[1] if len(parts) > 1 else parts[0]
 
 
-def _fetch(tensor: _Tensor, kind: str) -> NDArray[Any]:
+def _fetch(tensor: GraphTensor, kind: str) -> NDArray[Any]:
     """A tensor's values, [ne3, ne2, ne1, ne0], copied to this process where they lie elsewhere."""
-    layout = ctypes.string_at(ctypes.addressof(tensor) + _Tensor.ne.offset, _LAYOUT.size)
+    layout = ctypes.string_at(ctypes.addressof(tensor) + GraphTensor.ne.offset, _LAYOUT.size)
     base = ggml_base()
     if base.ggml_backend_buffer_is_host(tensor.buffer):
         return _view(tensor.data, layout, kind)
@@ -81,7 +81,7 @@ def _array(memory: Any, layout: bytes, kind: str) -> NDArray[Any]:
     return np.ndarray(sizes[3::-1], kind, memory, strides=sizes[:3:-1])
 
 
-_OP, _NAME = _Tensor.op.offset, _Tensor.name.offset
+_OP, _NAME = GraphTensor.op.offset, GraphTensor.name.offset
 _LAST_NORM = b"result_norm\0"  # llama.cpp's name for what the output matrix is multiplied with
 _BLOCKS = "blk."
 _LAYOUT = struct.Struct("4q4N")  # ne and nb
@@ -116,8 +116,8 @@ class Observer:
         self.stats: dict[str, Stats] = {}
         self._sums = _Sums()
         self._error: BuildError | None = None
-        self._mul, self._mul_experts = _operation("MUL_MAT"), _operation("MUL_MAT_ID")
-        self._found: dict[Inputs, tuple[Stats | None, Stats]] = {}  # before and after
+        self._mul, self._mul_experts = operation_number("MUL_MAT"), operation_number("MUL_MAT_ID")
+        self._by_inputs: dict[Inputs, tuple[Stats | None, Stats]] = {}  # before and after
         self._first: int | None = None  # weights of blocks before the first graph's last norm
         self._met = 0  # weights of blocks since a graph's last norm
         self.callback = c.ggml_backend_sched_eval_callback(self._ask)
@@ -138,8 +138,8 @@ class Observer:
         # asked about every node of the graph: most are no multiplications and cost only this look
         if ctypes.c_int.from_address(address + _OP).value not in (self._mul, self._mul_experts):
             return ask and self._at_end(address)
-        node = _Tensor.from_address(address)
-        name = _weight_name(node.src[0].contents.name)
+        node = GraphTensor.from_address(address)
+        name = weight_name(node.src[0].contents.name)
         self._met += ask and name.startswith(_BLOCKS)
         try:
             return self._stop(node, name) if ask else self._look(node, name)
@@ -162,7 +162,7 @@ class Observer:
             return False
         return met == self._first
 
-    def _stop(self, node: _Tensor, name: str) -> bool:
+    def _stop(self, node: GraphTensor, name: str) -> bool:
         """Whether the graph must stop after this node: only for activations not seen yet.
 
         Addresses tell the nodes of one graph apart. A later graph may reuse them, but by then the
@@ -170,36 +170,36 @@ class Observer:
         """
         if not self._wanted(node, name):
             return False
-        before, after = self._found.get(_inputs(node), (None, None))
+        before, after = self._by_inputs.get(_inputs(node), (None, None))
         if after is None or before is not self.stats.get(name):
             return True
         self.stats[name] = after
         return False
 
-    def _wanted(self, node: _Tensor, name: str) -> bool:
+    def _wanted(self, node: GraphTensor, name: str) -> bool:
         if node.op == self._mul_experts:
             return True
         inputs = node.src[1].contents
         return inputs.ne[1] >= 16 and inputs.type == c.GGML_TYPE_F32 and name.startswith(_BLOCKS)
 
-    def _look(self, node: _Tensor, name: str) -> bool:
+    def _look(self, node: GraphTensor, name: str) -> bool:
         before = self.stats.get(name)
         by = self._sums.by_expert if node.op == self._mul_experts else self._sums.by_matrix
         after = by(node, before)
         if not np.isfinite(after.sums.max()):
             raise RefusedError("activations are not finite; the source file is damaged")
         self.stats[name] = after
-        self._found[_inputs(node)] = before, after
+        self._by_inputs[_inputs(node)] = before, after
         return True
 
 
-def _inputs(node: _Tensor) -> Inputs:
+def _inputs(node: GraphTensor) -> Inputs:
     """What the sums depend on."""
     ids = ctypes.addressof(node.src[2].contents) if node.src[2] else 0
     return ctypes.addressof(node.src[1].contents), ids, _matrices(node)
 
 
-def _matrices(node: _Tensor) -> int:
+def _matrices(node: GraphTensor) -> int:
     weight = node.src[0].contents
     return int(weight.ne[2] * weight.ne[3])
 
@@ -211,7 +211,7 @@ class _Sums:
         self._lines = np.empty(_BLOCK, np.float32)
         self._routed: tuple[bytes, Route] | None = None
 
-    def by_expert(self, node: _Tensor, before: Stats | None) -> Stats:
+    def by_expert(self, node: GraphTensor, before: Stats | None) -> Stats:
         """Over the tokens that were routed to each expert."""
         experts = _matrices(node)
         x = _fetch(node.src[1].contents, "f4")[0]  # [tokens, used or 1, row length]
@@ -226,7 +226,7 @@ class _Sums:
             self._add(sums[expert], x, part)
         return Stats(sums, start.counts + counts)
 
-    def by_matrix(self, node: _Tensor, before: Stats | None) -> Stats:
+    def by_matrix(self, node: GraphTensor, before: Stats | None) -> Stats:
         """Over all rows, for each matrix of the weight."""
         matrices = _matrices(node)
         x = _fetch(node.src[1].contents, "f4")  # [ne3, ne2, rows, row length]

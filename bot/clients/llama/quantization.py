@@ -48,7 +48,7 @@ def quantize_file(
     _run(source, target, params)
 
 
-_TOLD = re.compile(
+_TYPE_LINE = re.compile(
     r"^\[ *\d+/ *\d+\] (\S+) +- \[.*?\], type = +(\w+), size = +[\d.]+ MiB"
     r"(?: -> +[\d.]+ MiB \((\w+)\))?$",
     re.MULTILINE,
@@ -67,12 +67,12 @@ def chosen_types(source: Path, file_type: int, *, imatrix: bool) -> dict[str, st
     some = {"any": np.ones(1, np.float32)}
     if imatrix:
         params.imatrix = _weights(some)
-    with start().heard() as lines:
+    with start().captured() as lines:
         _run(source, source, params)
     text = "".join(lines)
     if "will require an imatrix" in text:
         raise BuildError("this file type needs an importance matrix; put I- before its name")
-    types = {name: (new or old).upper() for name, old, new in _TOLD.findall(text)}
+    types = {name: (new or old).upper() for name, old, new in _TYPE_LINE.findall(text)}
     if not types:
         raise BuildError(
             f"llama.cpp did not tell the types of {source.name}; install apex-bot's own version"

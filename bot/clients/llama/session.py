@@ -96,7 +96,7 @@ class Session(Vocabulary):
         device failed (llama.h).
         """
         message = f"{what}: {self._log.reason()}"
-        if lost or self._log.tells(_SHORT):
+        if lost or self._log.contains(_SHORT):
             return CapacityError(f"{message}; free some memory, or lower llama.gpu_layers")
         return BuildError(message)
 

@@ -92,7 +92,7 @@ def merge_pull(store: Store, repo: Repo, number: int, author: str) -> Commit:
     Raises Refusal: 404 without one, 400 when it is not open, 409 when main changed the same files.
     """
     with store.database.writing() as db:
-        pull, main = pulls.open_one(db, repo, number), _head(db, repo, "main")
+        pull, main = pulls.open_pull(db, repo, number), _head(db, repo, "main")
         proposed = _files(db, repo, pull.sha)
         files = pulls.mark_merged(
             _files(db, repo, pull.base), _files(db, repo, main), proposed, attributes.FILE

@@ -95,14 +95,14 @@ def move_pulls(
     match = REF.fullmatch(ref)
     if match is None:
         raise AssertionError("only refs of pull requests come here")
-    pull = open_one(db, repo, int(match[1]))
+    pull = open_pull(db, repo, int(match[1]))
     db.execute(
         "update pulls set sha = ? where repo = ? and number = ?", (sha, repo.row, pull.number)
     )
     note(db, repo, pull, "commit", author, title, sha)
 
 
-def open_one(db: sqlite3.Connection, repo: Repo, number: int) -> Pull:
+def open_pull(db: sqlite3.Connection, repo: Repo, number: int) -> Pull:
     """An open pull request. Raises Refusal 400 for one that was merged or closed."""
     pull = find_pull(db, repo, number)
     if pull.status != "open":

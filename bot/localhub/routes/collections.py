@@ -61,7 +61,7 @@ def create_collection(request: Request, body: bytes) -> Response:
                 " values (?, ?, ?, ?, ?)",
                 (slug, owner, title, bool(data.get("private")), now()),
             )
-        row = existing or _found(db, slug)
+        row = existing or _row_of(db, slug)
         reply = {**_as_json(db, row, user, None), "position": 0}
     return JSONResponse(reply, status_code=200 if existing is None else 409)
 
@@ -70,7 +70,7 @@ def _slug(title: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "collection"
 
 
-def one(request: Request) -> Response:
+def show_collection(request: Request) -> Response:
     """GET /api/collections/{owner}/{slug}, with all its items."""
     viewer = viewer_of(request)
     with store_of(request).database.reading() as db:
@@ -99,10 +99,10 @@ def add_item(request: Request, body: bytes) -> Response:
         except sqlite3.IntegrityError as error:
             raise Refusal(409, f"{repo.id} is in {row['slug']} already") from error
         db.execute("update collections set updated_at = ? where id = ?", (now(), row["id"]))
-        return JSONResponse({**_as_json(db, _found(db, row["slug"]), user, None), "position": 0})
+        return JSONResponse({**_as_json(db, _row_of(db, row["slug"]), user, None), "position": 0})
 
 
-def _found(db: sqlite3.Connection, slug: str) -> sqlite3.Row:
+def _row_of(db: sqlite3.Connection, slug: str) -> sqlite3.Row:
     row: sqlite3.Row | None = db.execute(
         "select * from collections where slug = ?", (slug,)
     ).fetchone()
@@ -113,7 +113,7 @@ def _found(db: sqlite3.Connection, slug: str) -> sqlite3.Row:
 
 def _visible(db: sqlite3.Connection, request: Request, viewer: Viewer | None) -> sqlite3.Row:
     slug = f"{request.path_params['owner']}/{request.path_params['slug']}"
-    row = _found(db, slug)
+    row = _row_of(db, slug)
     if not _may_see(row, viewer):
         raise Refusal(404, f"Collection {slug} not found")
     return row
@@ -153,6 +153,6 @@ def _as_json(
 ROUTES = [
     Route("/api/collections", list_collections),
     Route("/api/collections", with_body(create_collection), methods=["POST"]),
-    Route("/api/collections/{owner}/{slug}", one),
+    Route("/api/collections/{owner}/{slug}", show_collection),
     Route("/api/collections/{owner}/{slug}/items", with_body(add_item), methods=["POST"]),
 ]

@@ -14,7 +14,7 @@ from bot.serving.bodies import json_object
 from bot.serving.refusal import Refusal
 
 
-def mine(request: Request) -> Response:
+def own_repositories(request: Request) -> Response:
     """GET /api/settings/repositories: the user's own."""
     return _owned_by(request, user_of(request).name)
 
@@ -65,7 +65,7 @@ def move_repository(request: Request, body: bytes) -> Response:
 
 
 ROUTES = [
-    Route("/api/settings/repositories", mine),
+    Route("/api/settings/repositories", own_repositories),
     Route("/api/organizations/{name}/settings/repositories", of_organization),
     Route("/api/repos/move", with_body(move_repository), methods=["POST"]),
 ]

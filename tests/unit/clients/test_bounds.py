@@ -35,18 +35,18 @@ def server(reply: Callable[[str, str], Pieces]) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as bound:
         url = f"http://127.0.0.1:{bound.getsockname()[1]}"
 
-        def answer(taken: socket.socket) -> None:
-            with taken:
+        def answer(connection: socket.socket) -> None:
+            with connection:
                 head = b""
-                while b"\r\n\r\n" not in head and (more := taken.recv(65_536)):
+                while b"\r\n\r\n" not in head and (more := connection.recv(65_536)):
                     head += more
                 try:
                     for piece in reply(url, head.partition(b"\r\n")[0].decode()):
-                        taken.sendall(piece)
+                        connection.sendall(piece)
                     # what is unread when a socket closes is answered by a reset: read it before
-                    taken.shutdown(socket.SHUT_WR)
-                    taken.settimeout(5)
-                    while taken.recv(65_536):
+                    connection.shutdown(socket.SHUT_WR)
+                    connection.settimeout(5)
+                    while connection.recv(65_536):
                         pass
                 except OSError:
                     return
@@ -54,10 +54,10 @@ def server(reply: Callable[[str, str], Pieces]) -> Iterator[str]:
         def serve() -> None:
             while True:
                 try:
-                    taken = bound.accept()[0]
+                    connection = bound.accept()[0]
                 except OSError:
                     return
-                threading.Thread(target=answer, args=(taken,), daemon=True).start()
+                threading.Thread(target=answer, args=(connection,), daemon=True).start()
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
@@ -162,22 +162,22 @@ ENDLESS: dict[str, tuple[Callable[[str, str], Pieces], str]] = {
 
 @pytest.mark.parametrize("name", ENDLESS)
 def test_a_hub_is_heard_to_a_bound(name: str) -> None:
-    reply, says = ENDLESS[name]
+    reply, message = ENDLESS[name]
     with (
         server(reply) as url,
         within(SHORT),
-        pytest.raises(BotError, match=says),
+        pytest.raises(BotError, match=message),
     ):
         Hub(url, None, pause=0.0).release("org/model")
 
 
 @pytest.mark.parametrize("name", ENDLESS)
 def test_github_is_heard_to_a_bound(name: str) -> None:
-    reply, says = ENDLESS[name]
+    reply, message = ENDLESS[name]
     with server(reply) as url, within(SHORT), pytest.raises(BotError) as caught:
         GithubRepository(connect(None, url), "org/repo").run(5)
-    if says.startswith("answered") and "bomb" not in name:
-        assert says in str(caught.value)
+    if message.startswith("answered") and "bomb" not in name:
+        assert message in str(caught.value)
 
 
 def test_a_bound_of_ours_is_no_fault_of_a_repository() -> None:
@@ -244,8 +244,8 @@ def test_pages_of_github_come_to_an_end() -> None:
 def test_no_more_of_a_file_reaches_the_disk_than_it_has(tmp_path: Path) -> None:
     def longer(_url: str, line: str) -> Pieces:
         if line.startswith("HEAD"):
-            known = ("ETag: x", f"X-Repo-Commit: {COMMIT}", "X-Linked-Size: 100000")
-            return iter([head("Content-Length: 100000", *known)])
+            headers = ("ETag: x", f"X-Repo-Commit: {COMMIT}", "X-Linked-Size: 100000")
+            return iter([head("Content-Length: 100000", *headers)])
         return itertools.chain([head()], itertools.repeat(b"x" * 65_536))
 
     with server(longer) as url, pytest.raises(UnreachableError, match="came longer than it is"):
@@ -261,8 +261,8 @@ def test_a_file_takes_as_long_as_it_comes() -> None:
         yield from slowly(b'{"model_type": "aaaaaaaa"}')
 
     with server(slow) as url, within(SHORT):
-        found = Hub(url, None, pause=0.0).read_json("org/model", COMMIT, "config.json")
-    assert found == {"model_type": "aaaaaaaa"}
+        config = Hub(url, None, pause=0.0).read_json("org/model", COMMIT, "config.json")
+    assert config == {"model_type": "aaaaaaaa"}
 
 
 def test_gzip_is_read() -> None:

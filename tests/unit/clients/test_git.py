@@ -33,10 +33,10 @@ def test_each_version_replaces_the_last(remote: str, tmp_path: Path) -> None:
     file.write_bytes(b"two")
     second = shelf.put("state.gz", file, first)
     assert (shelf.take("state.gz", back), back.read_bytes()) == (second, b"two")
-    told = subprocess.run(
+    process = subprocess.run(
         ["git", "-C", remote, "rev-list", "--count", "state"], capture_output=True, check=True
     )
-    assert told.stdout == b"1\n"  # no history
+    assert process.stdout == b"1\n"  # no history
 
 
 def test_what_somebody_else_wrote_is_not_replaced(remote: str, tmp_path: Path) -> None:
@@ -57,12 +57,12 @@ def test_no_server_is_said(tmp_path: Path) -> None:
 
 
 @contextmanager
-def refusing(seen: list[str | None], leads_to: str | None = None) -> Iterator[str]:
+def refusing(authorizations: list[str | None], leads_to: str | None = None) -> Iterator[str]:
     """A server's address that lets nobody in, or leads elsewhere; what it is shown is `seen`."""
 
     class Refusing(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            seen.append(self.headers["Authorization"])
+            authorizations.append(self.headers["Authorization"])
             self.send_response(302 if leads_to else 403)
             if leads_to:
                 self.send_header("Location", f"{leads_to}{self.path}")
@@ -113,13 +113,16 @@ def test_only_the_commands_that_ask_the_server_are_given_the_token(
             shelf.take("x", tmp_path / "out")
         with pytest.raises(UnreachableError):
             shelf.put("x", file, None)
-    told: dict[str, bool] = {}
+    has_token: dict[str, bool] = {}
     for line in noted.read_text().splitlines():
         if "=" not in line:
             command = line
-        told[command] = told.get(command, False) or "eC1hY2Nlc3MtdG9r" in line
-    assert {command for command, given in told.items() if given} == {"ls-remote", "push"}
-    assert {"init", "add", "commit", "rev-parse"} < set(told)
+        has_token[command] = has_token.get(command, False) or "eC1hY2Nlc3MtdG9r" in line
+    assert {command for command, with_token in has_token.items() if with_token} == {
+        "ls-remote",
+        "push",
+    }
+    assert {"init", "add", "commit", "rev-parse"} < set(has_token)
 
 
 def test_a_program_is_no_remote(tmp_path: Path) -> None:
@@ -129,11 +132,11 @@ def test_a_program_is_no_remote(tmp_path: Path) -> None:
 
 
 def test_a_token_goes_to_the_server_and_into_no_message(tmp_path: Path) -> None:
-    seen: list[str | None] = []
-    with refusing(seen) as url:
+    authorizations: list[str | None] = []
+    with refusing(authorizations) as url:
         shelf = Shelf(f"{url}/me/x.git", "state", "secret-token")
         with pytest.raises(UnreachableError) as refused:
             shelf.take("x", tmp_path / "out")
-    assert seen[0] == "basic eC1hY2Nlc3MtdG9rZW46c2VjcmV0LXRva2Vu"
+    assert authorizations[0] == "basic eC1hY2Nlc3MtdG9rZW46c2VjcmV0LXRva2Vu"
     assert "secret-token" not in str(refused.value)
     assert "eC1hY2" not in str(refused.value)

@@ -46,7 +46,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a repository with a card, all plots, and two versions of the card."""
     folder = tmp_path_factory.mktemp("rehearsal")
     results = samples.with_baselines()
-    shown, drawn = samples.drawn(results, folder / "plots")
+    plots, drawn = samples.drawn(results, folder / "plots")
     listed = [
         *samples.files(results),
         *(
@@ -55,7 +55,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         ),
     ]
     card = samples.rendered(
-        results, repo_id=REPO, files=listed, about=samples.ABOUT, plots=shown,
+        results, repo_id=REPO, files=listed, about=samples.ABOUT, plots=plots,
         quantized_by="someone",
         look=CardSettings(columns=("bits", "p999", "same_top", "speed")),
     )  # fmt: skip
@@ -87,8 +87,8 @@ def test_the_page_fits_is_legible_and_says_no_error(
     chromium.open(page)
     chromium.run("document.querySelectorAll('details').forEach(d => d.open = true)")
     chromium.wait("[...document.images].every(i => i.complete && i.naturalWidth)")
-    shown = chromium.run("document.querySelector('article img').currentSrc")
-    assert shown.endswith("size-vs-kld-dark.png" if scheme == "dark" else "size-vs-kld.png")
+    script = chromium.run("document.querySelector('article img').currentSrc")
+    assert script.endswith("size-vs-kld-dark.png" if scheme == "dark" else "size-vs-kld.png")
     assert chromium.run("document.documentElement.scrollWidth") <= width
     assert chromium.run(PALE) == []
     assert chromium.run("[...document.images].every(i => i.alt.length > 40)")
@@ -123,8 +123,8 @@ def test_tables_are_whole_on_a_desk_and_titles_have_words_on_a_phone(
 def test_everything_is_reached_with_the_keyboard(chromium: Browser, page: str) -> None:
     chromium.size(1280, 900)
     chromium.open(page)
-    shown = f'[...document.querySelectorAll("{WANTED}")].filter(e => e.checkVisibility())'
-    chromium.run(f"window.left = new Set({shown})")
+    script = f'[...document.querySelectorAll("{WANTED}")].filter(e => e.checkVisibility())'
+    chromium.run(f"window.left = new Set({script})")
     count = chromium.run("window.left.size")
     assert count > 40
     for _ in range(count + 20):

@@ -57,8 +57,8 @@ def visit(hub: Hub, folder: Path, *, xet: bool) -> dict[str, Any]:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    seen: dict[str, Any] = json.loads(done.stdout)
-    return seen
+    answers: dict[str, Any] = json.loads(done.stdout)
+    return answers
 
 
 @pytest.mark.parametrize("xet", [True, False], ids=["xet", "lfs"])
@@ -66,8 +66,8 @@ def test_what_the_client_uploads_comes_back(tmp_path: Path, xet: bool) -> None:
     expected = folder_to_upload(tmp_path / "work")
     # parts of 5 MB: without Xet the large file goes up in three parts
     with running_hub(tmp_path / "hub", part_bytes=5_000_000) as hub:
-        seen = visit(hub, tmp_path / "work", xet=xet)
-        sha = seen["sha"]
+        answers = visit(hub, tmp_path / "work", xet=xet)
+        sha = answers["sha"]
         with urllib.request.urlopen(
             urllib.request.Request(
                 f"{hub.url}/lab/Tiny-MoE-GGUF/resolve/{sha}/tiny-Q6_K.gguf",
@@ -75,30 +75,30 @@ def test_what_the_client_uploads_comes_back(tmp_path: Path, xet: bool) -> None:
             )
         ) as part:
             piece, status, headers = part.read(), part.status, part.headers
-        left = list(hub.store.xet_folder(hub.store.readable("lab/Tiny-MoE-GGUF", None)).glob("*"))
-    assert seen["xet"] is xet
-    assert seen["user"] == "alice"
-    assert seen["history"][:4] == seen["commits"][::-1]
-    assert seen["titles"][-1] == "initial commit"
-    assert seen["sha"] == seen["commits"][3]
-    assert seen["private"] == [True, False]
-    assert seen["files"]["tiny-Q6_K.gguf"] == [LARGE, expected["tiny-Q6_K.gguf"]]
-    assert seen["files"]["README.md"] == [len(CARD), None]
-    assert not any(name.startswith("plots/") for name in seen["files"])
-    assert seen["tree"]["eval/raw"] == "RepoFolder"
-    assert seen["last"]["tiny-Q6_K.gguf"] == seen["commits"][0]
-    assert seen["last"]["eval/results.json"] == seen["commits"][2]
-    assert sorted(seen["infos"]) == ["README.md", "eval"]
-    assert seen["refs"] == [seen["commits"][2]]
-    assert seen["downloads"]["single"] == expected["tiny-Q6_K.gguf"]
-    assert {path: seen["downloads"][path] for path in expected} == expected
-    assert "plots/tiers with spaces.png" in seen["downloads"]
-    assert {"gguf", "moe", "license:mit", "base_model:quantized:org/Tiny-MoE"} <= {*seen["tags"]}
-    assert seen["license"] == "mit"
+        areas = list(hub.store.xet_folder(hub.store.readable("lab/Tiny-MoE-GGUF", None)).glob("*"))
+    assert answers["xet"] is xet
+    assert answers["user"] == "alice"
+    assert answers["history"][:4] == answers["commits"][::-1]
+    assert answers["titles"][-1] == "initial commit"
+    assert answers["sha"] == answers["commits"][3]
+    assert answers["private"] == [True, False]
+    assert answers["files"]["tiny-Q6_K.gguf"] == [LARGE, expected["tiny-Q6_K.gguf"]]
+    assert answers["files"]["README.md"] == [len(CARD), None]
+    assert not any(name.startswith("plots/") for name in answers["files"])
+    assert answers["tree"]["eval/raw"] == "RepoFolder"
+    assert answers["last"]["tiny-Q6_K.gguf"] == answers["commits"][0]
+    assert answers["last"]["eval/results.json"] == answers["commits"][2]
+    assert sorted(answers["infos"]) == ["README.md", "eval"]
+    assert answers["refs"] == [answers["commits"][2]]
+    assert answers["downloads"]["single"] == expected["tiny-Q6_K.gguf"]
+    assert {path: answers["downloads"][path] for path in expected} == expected
+    assert "plots/tiers with spaces.png" in answers["downloads"]
+    assert {"gguf", "moe", "license:mit", "base_model:quantized:org/Tiny-MoE"} <= {*answers["tags"]}
+    assert answers["license"] == "mit"
     assert piece == (tmp_path / "work" / "large.bin").read_bytes()[1_000_000:1_000_010]
     assert (status, headers["Content-Range"]) == (206, f"bytes 1000000-1000009/{LARGE}")
     assert headers["X-Linked-Etag"] == f'"{expected["tiny-Q6_K.gguf"]}"'
-    assert left == []  # upload areas go when their files are stored
+    assert areas == []  # upload areas go when their files are stored
 
 
 @pytest.mark.road

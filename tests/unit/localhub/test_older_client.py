@@ -38,9 +38,9 @@ def test_an_older_python_client_uploads_lists_and_downloads(hub: Hub, tmp_path: 
     python = tmp_path / "venv" / "bin" / "python"
     subprocess.run([sys.executable, "-m", "venv", python.parent.parent], check=True, timeout=120)
     install = [str(python), "-m", "pip", "install", "--quiet", "huggingface_hub==0.36.2"]
-    got = subprocess.run(install, capture_output=True, text=True, timeout=300, check=False)
-    if got.returncode:
-        pytest.skip(f"pip does not get huggingface_hub 0.36: {got.stderr.strip()[-200:]}")
+    pip = subprocess.run(install, capture_output=True, text=True, timeout=300, check=False)
+    if pip.returncode:
+        pytest.skip(f"pip does not get huggingface_hub 0.36: {pip.stderr.strip()[-200:]}")
     folder = tmp_path / "files"
     (folder / "b").mkdir(parents=True)
     (folder / "a.gguf").write_bytes(os.urandom(300_000))
@@ -59,7 +59,7 @@ def test_an_older_python_client_uploads_lists_and_downloads(hub: Hub, tmp_path: 
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    seen = json.loads(done.stdout.splitlines()[-1])
-    assert seen["files"] == [".gitattributes", "a.gguf", "b/c.txt"]
-    assert seen["sizes"]["a.gguf"] == seen["bytes"] == 300_000
-    assert (seen["text"], seen["listed"]) == ("text", ["alice/model"])
+    answers = json.loads(done.stdout.splitlines()[-1])
+    assert answers["files"] == [".gitattributes", "a.gguf", "b/c.txt"]
+    assert answers["sizes"]["a.gguf"] == answers["bytes"] == 300_000
+    assert (answers["text"], answers["listed"]) == ("text", ["alice/model"])

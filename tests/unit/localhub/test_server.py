@@ -48,8 +48,8 @@ def test_others_cannot_reach_a_hub_without_users(tmp_path: Path) -> None:
 
 
 def test_a_taken_port_is_named(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
         with pytest.raises(SettingsError, match=str(port)), RunningHub(tmp_path / "hub", port):
             pytest.fail("two servers on one port")
 

@@ -20,16 +20,16 @@ def fuzz(kind: str, seed: int, count: int) -> dict[str, int]:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    found: dict[str, int] = json.loads(done.stdout)
-    return found
+    counts: dict[str, int] = json.loads(done.stdout)
+    return counts
 
 
 @pytest.mark.parametrize("kind", ["gguf", "safetensors"])
 def test_2500_headers_are_refused_or_read(kind: str) -> None:
-    found = fuzz(kind, 9, 2_500)
-    assert found["refused"] > 1_500
-    assert found["read"] > 100  # the maker of cases makes whole ones, too
-    assert sum(found.values()) == 2_500
+    counts = fuzz(kind, 9, 2_500)
+    assert counts["refused"] > 1_500
+    assert counts["read"] > 100  # the maker of cases makes whole ones, too
+    assert sum(counts.values()) == 2_500
 
 
 @pytest.mark.long
@@ -41,6 +41,6 @@ def test_50000_headers_are_refused_or_read(kind: str, seed: int) -> None:
 
 @pytest.mark.long
 def test_headers_as_large_as_may_be() -> None:
-    found = fuzz("large", 0, 0)
-    assert found["read"] >= 3
-    assert found["refused"] >= 6
+    counts = fuzz("large", 0, 0)
+    assert counts["read"] >= 3
+    assert counts["refused"] >= 6

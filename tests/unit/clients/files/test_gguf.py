@@ -28,37 +28,37 @@ def logits(path: Path) -> np.ndarray:
     with Session(path, n_ctx=32, threads=1) as session:
         tokens = session.tokenize("The river rises in the north and")
         batch = [Token(id=t, position=i, logits=True) for i, t in enumerate(tokens)]
-        found = np.array(session.decode(batch))
-    assert found.shape[0] == len(tokens)
-    assert np.isfinite(found).all()
-    return found
+        rows = np.array(session.decode(batch))
+    assert rows.shape[0] == len(tokens)
+    assert np.isfinite(rows).all()
+    return rows
 
 
 def test_shards_are_one_model(demo_model: Path, shards: list[Path]) -> None:
-    whole, parts = gguf.read_gguf(demo_model), gguf.read_split(shards[0])
+    single, parts = gguf.read_gguf(demo_model), gguf.read_split(shards[0])
     assert len(shards) > 2
     assert gguf.shards(shards[0], parts) == tuple(shards)
-    assert parts.tensors == whole.tensors
-    assert abs(parts.data_offset - whole.data_offset) <= 128
+    assert parts.tensors == single.tensors
+    assert abs(parts.data_offset - single.data_offset) <= 128
     assert architecture_of(parts.metadata, parts.tensors) == architecture_of(
-        whole.metadata, whole.tensors
+        single.metadata, single.tensors
     )
     assert len(gguf.read_gguf(shards[0]).tensors) == 40  # the first alone is not the model
 
 
 def test_raw_headers_are_those_of_all_shards(demo_model: Path, shards: list[Path]) -> None:
-    found = gguf.raw_headers(shards[0])
-    assert [path for path, _ in found] == shards
-    names = [tensor.name for _, header in found for tensor in header.tensors]
+    headers = gguf.raw_headers(shards[0])
+    assert [path for path, _ in headers] == shards
+    names = [tensor.name for _, header in headers for tensor in header.tensors]
     assert names == [tensor.name for tensor in gguf.read_gguf(demo_model).tensors]
     ((only, _),) = gguf.raw_headers(demo_model)
     assert only == demo_model
 
 
 def test_a_single_file_is_its_own_only_shard(demo_model: Path) -> None:
-    whole = gguf.read_split(demo_model)
-    assert whole == gguf.read_gguf(demo_model)
-    assert gguf.shards(demo_model, whole) == (demo_model,)
+    model = gguf.read_split(demo_model)
+    assert model == gguf.read_gguf(demo_model)
+    assert gguf.shards(demo_model, model) == (demo_model,)
 
 
 def test_llama_cpp_gives_the_same_logits_and_files(
@@ -86,7 +86,7 @@ def _the_same_twice(paths: list[Path]) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("broken", "said"),
+    ("broken", "message"),
     [
         (_without_the_last, "does not exist; fetch all"),
         (_renamed, "name the first, NAME-00001-of-"),
@@ -95,14 +95,14 @@ def _the_same_twice(paths: list[Path]) -> Path:
     ],
 )
 def test_broken_sets_are_refused(
-    shards: list[Path], tmp_path: Path, broken: Callable[[list[Path]], Path], said: str
+    shards: list[Path], tmp_path: Path, broken: Callable[[list[Path]], Path], message: str
 ) -> None:
     copies = [tmp_path / path.name for path in shards]
     for path, copy in zip(shards, copies, strict=True):
         copy.write_bytes(path.read_bytes())
     first = broken(copies)
     for read in (gguf.read_split, gguf.raw_headers):
-        with pytest.raises(SourceError, match=said):
+        with pytest.raises(SourceError, match=message):
             read(first)
 
 
@@ -112,7 +112,7 @@ def array(key: str, inner: int, count: int, data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("keys", "said"),
+    ("keys", "message"),
     [
         # each is short, all together are 8 MB of bytes, which Python's numbers make 290 MB of
         ([array(f"k{n}", 1, 65_536, b"\x80" * 65_536) for n in range(128)], "8,388,608 elements"),
@@ -127,10 +127,10 @@ def array(key: str, inner: int, count: int, data: bytes) -> bytes:
     ],
     ids=["numbers", "texts in an array", "texts"],
 )
-def test_metadata_is_bounded_as_a_whole(tmp_path: Path, keys: list[bytes], said: str) -> None:
+def test_metadata_is_bounded_as_a_whole(tmp_path: Path, keys: list[bytes], message: str) -> None:
     path = tmp_path / "x.gguf"
     path.write_bytes(write_header(keys, [], 32))
-    with pytest.raises(SourceError, match=f"{said}.*that this apex-bot reads; choose another"):
+    with pytest.raises(SourceError, match=f"{message}.*that this apex-bot reads; choose another"):
         gguf.read_gguf(path)
 
 
@@ -144,9 +144,9 @@ def test_a_vocabulary_is_stepped_over_whatever_its_size(tmp_path: Path) -> None:
 
 
 def test_of_shards_only_tensors_are_kept(shards: list[Path]) -> None:
-    first, *others = (header for _, header in gguf.raw_headers(shards[0]))
+    first, *later = (header for _, header in gguf.raw_headers(shards[0]))
     assert "tokenizer.ggml.tokens" in first.keys
-    assert others
-    for header in others:
+    assert later
+    for header in later:
         assert set(header.keys) <= set(gguf.OF_A_SHARD)
         assert header.tensors

@@ -15,12 +15,12 @@ MODEL = DEMO / "tiny-moe-Q8_0.gguf"
 
 
 def test_a_header_comes_back_byte_for_byte() -> None:
-    found = ggufheader.read_header(MODEL)
-    ends = sorted([t.offset for t in found.tensors] + [MODEL.stat().st_size - found.data_offset])
+    header = ggufheader.read_header(MODEL)
+    ends = sorted([t.offset for t in header.tensors] + [MODEL.stat().st_size - header.data_offset])
     sizes = {offset: after - offset for offset, after in pairwise(ends)}
-    entries = [(t.name, t.shape, t.type, sizes[t.offset]) for t in found.tensors]
-    written = ggufheader.write_header(found.keys.values(), entries, ggufheader.ALIGNMENT)
-    assert written == MODEL.read_bytes()[: found.data_offset]
+    entries = [(t.name, t.shape, t.type, sizes[t.offset]) for t in header.tensors]
+    written = ggufheader.write_header(header.keys.values(), entries, ggufheader.ALIGNMENT)
+    assert written == MODEL.read_bytes()[: header.data_offset]
 
 
 def test_keys_are_what_gguf_reads(tmp_path: Path) -> None:
@@ -75,14 +75,14 @@ def test_crafted_headers_are_refused(tmp_path: Path, case: str) -> None:
 
 def test_damaged_headers_are_refused_or_read_quickly(tmp_path: Path) -> None:
     """Seeded damage: never another error, never slow, never much memory."""
-    whole = MODEL.read_bytes()[:200_000]
+    content = MODEL.read_bytes()[:200_000]
     chance = random.Random(5)  # noqa: S311 - damage, not secrets
     path = tmp_path / "damaged.gguf"
     tracemalloc.start()
     slowest = 0.0
     refused = 0
     for _ in range(500):
-        data = bytearray(whole)
+        data = bytearray(content)
         for _ in range(chance.randint(1, 8)):
             at = chance.randrange(min(len(data), chance.choice([64, 4000, len(data)])))
             data[at] = chance.randrange(256)
@@ -115,9 +115,9 @@ def test_values_are_integers_and_texts(tmp_path: Path) -> None:
         "split.tensors.count": -7,
         "llama.block_count": 1 << 31,
     }
-    found = ggufheader.values(ggufheader.read_header(MODEL).keys)
-    assert found["general.architecture"] == "qwen35moe"
-    assert "tokenizer.ggml.tokens" not in found
+    metadata = ggufheader.values(ggufheader.read_header(MODEL).keys)
+    assert metadata["general.architecture"] == "qwen35moe"
+    assert "tokenizer.ggml.tokens" not in metadata
 
 
 def test_a_text_that_is_none_and_doubled_names_are_refused(tmp_path: Path) -> None:

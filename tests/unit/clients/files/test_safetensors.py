@@ -35,9 +35,9 @@ REPO = "maker/Model"
 PLAIN = {"a.weight": ("BF16", (4, 8)), "b.weight": ("F8_E4M3", (16,)), "c": ("F4", (2, 8))}
 
 
-def reader(content: bytes, asked: list[tuple[int, int]]) -> Callable[[str, int, int], bytes]:
+def reader(content: bytes, ranges: list[tuple[int, int]]) -> Callable[[str, int, int], bytes]:
     def fetch(_path: str, start: int, stop: int) -> bytes:
-        asked.append((start, stop))
+        ranges.append((start, stop))
         return content[start:stop]
 
     return fetch
@@ -66,24 +66,24 @@ def long_header(count: int, *, experts: str = "") -> bytes:
 
 
 def test_a_header_tells_names_types_and_shapes() -> None:
-    asked: list[tuple[int, int]] = []
+    ranges: list[tuple[int, int]] = []
     content = headers.file(PLAIN)
-    found = read_safetensors(reader(content, asked), "x.safetensors", len(content))
-    assert [(t.name, t.dtype, t.shape, t.bytes) for t in found] == [
+    tensors = read_safetensors(reader(content, ranges), "x.safetensors", len(content))
+    assert [(t.name, t.dtype, t.shape, t.bytes) for t in tensors] == [
         ("a.weight", "BF16", (4, 8), 64),
         ("b.weight", "F8_E4M3", (16,), 16),
         ("c", "F4", (2, 8), 8),
     ]
-    assert {t.file for t in found} == {"x.safetensors"}
-    assert asked == [(0, len(content))]
+    assert {t.file for t in tensors} == {"x.safetensors"}
+    assert ranges == [(0, len(content))]
 
 
 def test_a_long_header_takes_one_more_request_for_the_rest() -> None:
-    asked: list[tuple[int, int]] = []
+    ranges: list[tuple[int, int]] = []
     content = long_header(2000)
     length = 8 + int.from_bytes(content[:8], "little")
-    assert len(read_safetensors(reader(content, asked), "x", len(content))) == 2000
-    assert asked == [(0, FIRST), (FIRST, length)]
+    assert len(read_safetensors(reader(content, ranges), "x", len(content))) == 2000
+    assert ranges == [(0, FIRST), (FIRST, length)]
 
 
 def test_an_empty_checkpoint_and_padding_are_of_the_format() -> None:
@@ -135,21 +135,21 @@ def test_a_file_that_is_none_is_refused(content: bytes, reason: str) -> None:
 
 
 def test_tensors_may_not_overlap_nor_bear_hostile_names() -> None:
-    one = {"dtype": "U8", "shape": [4], "data_offsets": [0, 4]}
+    entry = {"dtype": "U8", "shape": [4], "data_offsets": [0, 4]}
     two = {"dtype": "U8", "shape": [4], "data_offsets": [3, 7]}
     with pytest.raises(SourceError, match="overlap"):
-        parse_header(json.dumps({"a": one, "b": two}).encode(), "x", 100)
+        parse_header(json.dumps({"a": entry, "b": two}).encode(), "x", 100)
     for name in ("\x1b[2J", "a\nb", ""):
         with pytest.raises(SourceError, match="makes no sense") as refusal:
-            parse_header(json.dumps({name: one}).encode(), "x", 100)
+            parse_header(json.dumps({name: entry}).encode(), "x", 100)
         assert str(refusal.value).isprintable()
 
 
 @pytest.mark.road
 def test_a_bound_of_ours_is_called_ours() -> None:
-    one = {"dtype": "U8", "shape": [4], "data_offsets": [0, 4]}
+    usual = {"dtype": "U8", "shape": [4], "data_offsets": [0, 4]}
     with pytest.raises(SourceError, match="501 characters, which this apex-bot does not read"):
-        parse_header(json.dumps({"n" * 501: one}).encode(), "x", 100)
+        parse_header(json.dumps({"n" * 501: usual}).encode(), "x", 100)
     entry = '"{:06x}":{{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}'
     many = ",".join(entry.format(i) for i in range(MOST_TENSORS))
     assert len(parse_header(f"{{{many}}}".encode(), "x", 0)) == MOST_TENSORS
@@ -159,24 +159,24 @@ def test_a_bound_of_ours_is_called_ours() -> None:
 
 def test_metadata_of_a_header_is_stepped_over() -> None:
     """It is text by the format, which may hold anything, and be as long as the index."""
-    one = {"dtype": "U8", "shape": [4], "data_offsets": [0, 4]}
+    entry = {"dtype": "U8", "shape": [4], "data_offsets": [0, 4]}
     text = json.dumps(
         {"config": json.dumps({"a": [{"b": {}}] * 5000}), "emoji": "🙂" * 9}, indent=1
     )
     for header in (
-        f'{{"__metadata__": {text}, "a": {json.dumps(one)}}}',
-        f'{{"a": {json.dumps(one)}, "__metadata__": {text}}}  ',
-        f'{{"__metadata__":{{}},"\\u0061":{json.dumps(one)}}}',
+        f'{{"__metadata__": {text}, "a": {json.dumps(entry)}}}',
+        f'{{"a": {json.dumps(entry)}, "__metadata__": {text}}}  ',
+        f'{{"__metadata__":{{}},"\\u0061":{json.dumps(entry)}}}',
     ):
         assert [t.name for t in parse_header(header.encode(), "x", 4)] == ["a"]
 
 
 def test_a_header_beyond_the_bound_is_never_fetched() -> None:
-    asked: list[tuple[int, int]] = []
+    ranges: list[tuple[int, int]] = []
     start = (LONGEST + 1).to_bytes(8, "little") + b"{" * FIRST
     with pytest.raises(SourceError, match=f"{LONGEST + 1:,} bytes, which this apex-bot does not"):
-        read_safetensors(reader(start, asked), "x", 1 << 40)
-    assert asked == [(0, FIRST)]
+        read_safetensors(reader(start, ranges), "x", 1 << 40)
+    assert ranges == [(0, FIRST)]
 
 
 @pytest.mark.parametrize("unit", [b"{},", b"[],", b"0,", b"[", b'{"a":', b"9" * 5000 + b","])
@@ -264,12 +264,12 @@ def test_two_hundred_shards_cost_no_more_than_two_requests_each(
     release = hub.release("maker/Large")
     assert release == before
     assert hub.read_json("maker/Large", release.commit, "config.json")
-    told: list[tuple[int, int]] = []
-    found = hub.safetensors(release, report=lambda done, total: told.append((done, total)))
-    assert len(found) == 20 * 900 + 180
+    reports: list[tuple[int, int]] = []
+    tensors = hub.safetensors(release, report=lambda done, total: reports.append((done, total)))
+    assert len(tensors) == 20 * 900 + 180
     assert len(proxy.requests) == 1 + 1 + 200 + 20
     assert all(f"/resolve/{release.commit}/" in line for line in proxy.requests[1:])
-    assert told == [(i, 200) for i in range(1, 201)]
+    assert reports == [(i, 200) for i in range(1, 201)]
 
 
 def test_the_first_trouble_ends_the_reading(hub: Hub, proxy: Between, tmp_path: Path) -> None:
@@ -297,10 +297,10 @@ def test_trouble_of_the_network_is_repeated_and_has_an_end(
 def test_a_server_without_ranges_is_read_no_further_than_needed(
     hub: Hub, proxy: Between, tmp_path: Path
 ) -> None:
-    whole = long_header(900) + bytes(1 << 20)
-    release = committed(hub, tmp_path, "maker/Whole", {"model.safetensors": whole})
+    content = long_header(900) + bytes(1 << 20)
+    release = committed(hub, tmp_path, "maker/Whole", {"model.safetensors": content})
     proxy.faults.append(
-        Fault(method="GET", part="/resolve/", status=200, arrives=False, times=2, body=whole)
+        Fault(method="GET", part="/resolve/", status=200, arrives=False, times=2, body=content)
     )
     assert len(hub.safetensors(release)) == 900
     cut = Fault(method="GET", part="/resolve/", status=206, arrives=False, times=99, body=b"short")
@@ -318,8 +318,8 @@ def test_an_index_tells_the_files(hub: Hub, proxy: Between, tmp_path: Path) -> N
     index = hub.index(release)
     assert index == named
     chosen = weights.checkpoint(release, parts_by_file({}, index))
-    found = hub.safetensors(release, chosen, index)
-    assert [tensor.name for tensor in found] == list(named)
+    tensors = hub.safetensors(release, chosen, index)
+    assert [tensor.name for tensor in tensors] == list(named)
     assert len(proxy.requests) == 3
 
 

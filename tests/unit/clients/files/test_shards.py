@@ -157,13 +157,13 @@ def test_the_tensors_of_all_files_are_bounded() -> None:
     )
     header = b"{" + entries + b"}"
     data = len(header).to_bytes(8, "little") + header
-    asked: list[str] = []
+    paths: list[str] = []
 
     def fetch(path: str, start: int, stop: int) -> bytes:
-        asked.append(path)
+        paths.append(path)
         return data[start:stop]
 
     files = tuple(RepoFile(path=f"{n}.safetensors", size=len(data)) for n in range(60))
     with pytest.raises(SourceError, match="more than the 400,000 tensors that this apex-bot reads"):
         read_headers(fetch, "org/model", weights.CheckpointFiles(files=files))
-    assert len(set(asked)) < 20
+    assert len(set(paths)) < 20

@@ -36,14 +36,14 @@ def repository(github: GitHub, clock: HandClock) -> GithubRepository:
 
 def seen(github: GitHub, clock: HandClock | None = None, token: str = TOKEN) -> GithubRepository:
     """The repository as the client sees it; patient for a second."""
-    found = github_client.connect(token, github.url, timeout=1.0)
-    return GithubRepository(found, github.repository.name, clock)
+    client = github_client.connect(token, github.url, timeout=1.0)
+    return GithubRepository(client, github.repository.name, clock)
 
 
 def begun(repository: GithubRepository) -> int:
-    found = repository.start("release.yml", "main", INPUTS)
-    assert found is not None
-    return found
+    run_id = repository.start("release.yml", "main", INPUTS)
+    assert run_id is not None
+    return run_id
 
 
 def test_the_examples_of_github_are_understood() -> None:
@@ -68,7 +68,7 @@ def test_a_run_is_started_followed_and_its_jobs_are_listed(
     assert repository.runs("release.yml", run.created_at.timestamp() + 1) == ()
     assert [job.name for job in repository.jobs(run_id)] == ["prepare", "quantize", "publish"]
     assert [runner.name for runner in repository.runners()] == ["gpu-1"]
-    sent = next(asked for asked in github.asked if asked.path.endswith("/dispatches"))
+    sent = next(request for request in github.asked if request.path.endswith("/dispatches"))
     assert sent.headers["X-GitHub-Api-Version"] == github_client.API_VERSION
     assert json.loads(sent.body)["inputs"] == INPUTS
 
@@ -85,8 +85,8 @@ def test_more_runs_than_a_page_are_listed(repository: GithubRepository, github: 
     with github.repository.held():
         event = {"inputs": INPUTS}
         begin = github.repository.begin
-        made = {begin("release.yml", "workflow_dispatch", event, "main").id for _ in range(105)}
-        assert {run.id for run in repository.runs("release.yml", 0.0)} == made
+        run_ids = {begin("release.yml", "workflow_dispatch", event, "main").id for _ in range(105)}
+        assert {run.id for run in repository.runs("release.yml", 0.0)} == run_ids
         assert len(repository.runs("release.yml", 0.0, limit=7)) == 7
 
 
@@ -129,7 +129,7 @@ def test_the_end_of_a_log_is_read_where_github_signs_it_without_the_token(
     log = repository.log(repository.jobs(run_id)[0].id)
     assert log.endswith("the end")
     assert len(log) == LOG_BYTES
-    signed = next(asked for asked in github.asked if asked.path.startswith("/signed/"))
+    signed = next(request for request in github.asked if request.path.startswith("/signed/"))
     assert "Authorization" not in signed.headers
     github.fail("GET", "logs$", "404")
     assert repository.log(1) == ""
@@ -142,8 +142,8 @@ def test_issues_are_opened_listed_and_edited(repository: GithubRepository, githu
     assert [i.number for i in repository.issues("apex-bot")] == [issue.number]
     assert repository.edit_issue(issue.number, "new").body == "new"
     github.edit("writer", str.upper)
-    found = repository.issue(issue.number)
-    assert (found.body, found.author, found.open) == ("NEW", BOT, False)
+    edited = repository.issue(issue.number)
+    assert (edited.body, edited.author, edited.open) == ("NEW", BOT, False)
     editors = repository.editors(issue.number)
     assert [edit.login for edit in editors.edits] == ["writer", BOT]
     assert repository.may_write("writer")
@@ -175,10 +175,10 @@ def test_what_goes_wrong_with_a_post_is_told_and_it_is_sent_once(
     repository: GithubRepository, github: GitHub, kind: Kind, error: type[BotError], words: str
 ) -> None:
     github.fail("POST", "dispatches$", kind)
-    with pytest.raises(error, match=words) as told:
+    with pytest.raises(error, match=words) as caught:
         repository.start("release.yml", "main", INPUTS)
     assert github.count("POST", "dispatches$") == 1
-    assert TOKEN not in str(told.value)
+    assert TOKEN not in str(caught.value)
 
 
 @pytest.mark.parametrize(("kind", "times"), [("500", 3), ("502-html", 2), ("cut-before", 1)])
@@ -208,16 +208,16 @@ def test_silence_grows_where_github_names_no_time(
     github.fail("GET", "runners$", "429", times=3)
     waits = []
     for _ in range(3):
-        with pytest.raises(Limited) as told:
+        with pytest.raises(Limited) as caught:
             repository.runners()
-        waits.append(told.value.until - clock.now())
+        waits.append(caught.value.until - clock.now())
         clock.sleep(waits[-1] + 1)
     assert waits == [60.0, 120.0, 240.0]
     repository.runners()
     github.fail("GET", "runners$", "429")
-    with pytest.raises(Limited) as told:
+    with pytest.raises(Limited) as caught:
         repository.runners()
-    assert told.value.until - clock.now() == 60.0
+    assert caught.value.until - clock.now() == 60.0
 
 
 def test_what_github_refuses_is_told_in_its_words(repository: GithubRepository) -> None:
@@ -270,9 +270,9 @@ def test_no_token_and_no_signature_is_logged(
     with pytest.raises(UnreachableError):
         begun(repository)
     logging.getLogger("github3").debug("Authorization: token %s", TOKEN)
-    said = heard()
-    assert "POST " in said
-    assert said.count("/signed/") >= 3
-    assert TOKEN not in said
-    assert "SIGNATURE" not in said
+    log = heard()
+    assert "POST " in log
+    assert log.count("/signed/") >= 3
+    assert TOKEN not in log
+    assert "SIGNATURE" not in log
     assert TOKEN[:8] not in repr(repository) + repr(vars(repository)["_actions"])

@@ -17,11 +17,11 @@ from bot.errors import AccessError, UnreachableError
 @contextmanager
 def answering(status: int, body: object) -> Iterator[tuple[str, list[dict[str, str]]]]:
     """A GitHub that gives one answer; yields its address and the headers it was asked with."""
-    asked: list[dict[str, str]] = []
+    requests: list[dict[str, str]] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.append({"path": self.path, **dict(self.headers)})
+            requests.append({"path": self.path, **dict(self.headers)})
             data = json.dumps(body).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
@@ -36,7 +36,7 @@ def answering(status: int, body: object) -> Iterator[tuple[str, list[dict[str, s
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}/api/v3/", asked
+        yield f"http://127.0.0.1:{server.server_port}/api/v3/", requests
     finally:
         server.shutdown()
         thread.join()
@@ -47,17 +47,17 @@ LIMITS = {"resources": {"core": {"limit": 5000, "remaining": 4321, "reset": 1}}}
 
 
 def test_requests_left_with_the_pinned_version() -> None:
-    with answering(200, LIMITS) as (url, asked):
+    with answering(200, LIMITS) as (url, requests):
         assert github_client.requests_left(github_client.connect("ghp_secret", url)) == 4321
-    assert asked[0]["path"] == "/api/v3/rate_limit"
-    assert asked[0]["X-GitHub-Api-Version"] == github_client.API_VERSION
-    assert asked[0]["Authorization"] == "token ghp_secret"
+    assert requests[0]["path"] == "/api/v3/rate_limit"
+    assert requests[0]["X-GitHub-Api-Version"] == github_client.API_VERSION
+    assert requests[0]["Authorization"] == "token ghp_secret"
 
 
 def test_no_token_is_sent_where_there_is_none() -> None:
-    with answering(200, LIMITS) as (url, asked):
+    with answering(200, LIMITS) as (url, requests):
         github_client.requests_left(github_client.connect(None, url))
-    assert "Authorization" not in asked[0]
+    assert "Authorization" not in requests[0]
 
 
 def test_a_refused_token_is_said_and_not_shown() -> None:

@@ -114,11 +114,11 @@ class _Handler(BaseHTTPRequestHandler):
         self, status: int, headers: list[tuple[str, str]], content: bytes, drops: float = 0.0
     ) -> None:
         self.send_response(status)
-        given = {name.lower(): value for name, value in headers}
+        by_name = {name.lower(): value for name, value in headers}
         for name, value in headers:
             if name.lower() not in HOP_BY_HOP:
                 self.send_header(name, value)
-        length = given.get("content-length") if self.command == "HEAD" else None
+        length = by_name.get("content-length") if self.command == "HEAD" else None
         self.send_header("Content-Length", length or str(len(content)))
         self.end_headers()
         if self.command != "HEAD":
@@ -149,6 +149,6 @@ def between(upstream: str) -> Iterator[Between]:
 
 def closed_port() -> str:
     """An address of this machine at which nobody listens."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{taken.getsockname()[1]}"
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{bound.getsockname()[1]}"

@@ -62,7 +62,7 @@ def test_other_words_are_no_addresses(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("https://huggingface.co/datasets/org/texts", "is a dataset, not a model"),
         ("hf.co/spaces/org/demo", "is a space, not a model"),
@@ -71,8 +71,8 @@ def test_other_words_are_no_addresses(text: str) -> None:
         ("https://example.com/org/Model", "is not on http://127.0.0.1:8910"),
     ],
 )
-def test_what_leads_elsewhere_is_said(text: str, said: str) -> None:
-    with pytest.raises(SourceError, match=said):
+def test_what_leads_elsewhere_is_said(text: str, message: str) -> None:
+    with pytest.raises(SourceError, match=message):
         parse_address(text, SITE)
 
 

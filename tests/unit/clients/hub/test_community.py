@@ -32,8 +32,13 @@ def community(hub: Hub) -> Community:
 def shown(hub: Hub, owner: str, token: str | bool = False) -> list[tuple[str, list[str]]]:
     """Titles and items of an owner's collections, as their pages have them."""
     api = HfApi(endpoint=hub.url, token=token)
-    found = [api.get_collection(one.slug) for one in api.list_collections(owner=owner)]
-    return [(one.title, [item.item_id for item in one.items]) for one in found]
+    collections = [
+        api.get_collection(collection.slug) for collection in api.list_collections(owner=owner)
+    ]
+    return [
+        (collection.title, [item.item_id for item in collection.items])
+        for collection in collections
+    ]
 
 
 def test_a_collection_is_made_once_and_each_repository_is_in_it_once(
@@ -131,10 +136,10 @@ def test_a_pull_request_holds_the_files_beside_main(hub: Hub, files: dict[str, P
     community.comment(repo, pull, "said\n<!-- x -->", "<!-- x -->")
     community.comment(repo, pull, "said otherwise\n<!-- x -->", "<!-- x -->")
     api = HfApi(endpoint=hub.url, token=hub.token)
-    told = api.get_discussion_details(repo, 1)
-    assert (told.title, told.status) == (f"First {MARK}", "open")
-    said = [e.content for e in told.events if isinstance(e, DiscussionComment)]
-    assert said == ["Why", "said\n<!-- x -->"]
+    discussion = api.get_discussion_details(repo, 1)
+    assert (discussion.title, discussion.status) == (f"First {MARK}", "open")
+    comments = [e.content for e in discussion.events if isinstance(e, DiscussionComment)]
+    assert comments == ["Why", "said\n<!-- x -->"]
     # others may speak of what they see, and merge nothing
     bob = HfApi(endpoint=hub.url, token=hub.store.add_user("bob"))
     with pytest.raises(HfHubHTTPError):
@@ -167,9 +172,9 @@ def test_a_closed_one_can_be_opened_again(hub: Hub, files: dict[str, Path]) -> N
     proposed(client, repo, files)
     for status in ("closed", "open"):
         api.change_discussion_status(repo, 1, status)
-        found = Community(client).pull(repo, MARK)
-        assert found is not None
-        assert found.status == status
+        pull = Community(client).pull(repo, MARK)
+        assert pull is not None
+        assert pull.status == status
     assert Writer(client).refs(repo)[-1].name == "refs/pr/1"
     api.change_discussion_status(repo, 1, "closed")
     assert [ref.name for ref in Writer(client).refs(repo)] == ["main"]
@@ -210,7 +215,7 @@ def test_an_unknown_outcome_opens_no_second_one(
     pull = proposed(client, repo, files)
     Community(client).comment(repo, pull, "said", "said")
     api = HfApi(endpoint=hub.url, token=hub.token)
-    assert [one.num for one in api.get_repo_discussions(repo)] == [1]
+    assert [discussion.num for discussion in api.get_repo_discussions(repo)] == [1]
     events = api.get_discussion_details(repo, 1).events
     assert [e.type for e in events] == ["comment", "commit", "comment"]
 

@@ -128,12 +128,12 @@ def test_a_mistake_of_our_own_is_not_the_hubs_and_is_not_repeated(
 
 
 def test_what_is_not_there_is_asked_for_twice(client: Hub, proxy: Between) -> None:
-    gone = {"X-Error-Code": "RepoNotFound"}
+    headers = {"X-Error-Code": "RepoNotFound"}
     once = Fault(method="GET", part="/whoami", status=404, arrives=False)
     proxy.faults = [once]
     assert client.whoami() == "maker"
     proxy.faults = [
-        Fault(method="GET", part="/revision/", status=404, headers=gone, arrives=False, times=9)
+        Fault(method="GET", part="/revision/", status=404, headers=headers, arrives=False, times=9)
     ]
     with pytest.raises(AbsentError, match="does not exist"):
         client.release(MODEL)

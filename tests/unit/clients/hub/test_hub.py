@@ -69,9 +69,9 @@ def test_a_commit_that_landed_unheard_is_found(
     parent = client.head(repo_id)
     proxy.faults = [Fault(method="POST", part="/commit/main", status=status, arrives=True)]
     proxy.requests.clear()
-    made = client.commit(repo_id, files, "first", parent)
+    commit = client.commit(repo_id, files, "first", parent)
     assert proxy.count("POST", "/commit/main") == 1
-    assert made == client.head(repo_id) != parent
+    assert commit == client.head(repo_id) != parent
 
 
 @pytest.mark.parametrize("status", [500, 429, None])
@@ -104,21 +104,21 @@ def test_somebody_elses_commit_is_not_taken_for_ours(
     client: Hub, proxy: Between, repo_id: str, files: dict[str, Path], changed: str | None
 ) -> None:
     parent = client.head(repo_id)
-    theirs = dict(files)
+    other_files = dict(files)
     if changed:
         content = bytearray(files[changed].read_bytes())
         content[-1] ^= 1  # the same size, another byte
-        theirs[changed] = files[changed].with_name("theirs")
-        theirs[changed].write_bytes(content)
+        other_files[changed] = files[changed].with_name("theirs")
+        other_files[changed].write_bytes(content)
     else:
-        del theirs["config.json"]
+        del other_files["config.json"]
     proxy.faults = [
         Fault(
             method="POST",
             part="/commit/main",
             status=500,
             arrives=False,
-            meanwhile=lambda: client.commit(repo_id, theirs, "theirs", parent),
+            meanwhile=lambda: client.commit(repo_id, other_files, "theirs", parent),
         )
     ]
     with pytest.raises(PublishError, match="changed by somebody else"):

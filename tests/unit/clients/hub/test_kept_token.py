@@ -101,11 +101,11 @@ def test_where_a_sent_file_is_confirmed_elsewhere_gets_none(
     path.write_bytes(b"content" * 99)
     places = {name: {"href": f"{stranger.url}/{name}"} for name in ("upload", "verify")}
     entry = {"oid": sha256(path), "size": path.stat().st_size, "actions": places}
-    told = json.dumps({"transfer": "basic", "objects": [entry]}).encode()
+    body = json.dumps({"transfer": "basic", "objects": [entry]}).encode()
     kind = {"Content-Type": "application/vnd.git-lfs+json"}
     proxy.faults = [
         answer(None),
-        Fault(method="POST", part="objects/batch", status=200, headers=kind, body=told,
+        Fault(method="POST", part="objects/batch", status=200, headers=kind, body=body,
               arrives=False),
     ]  # fmt: skip
     with pytest.raises(BotError):

@@ -91,14 +91,14 @@ def answered(
         return Fault(method="", part="", status=status, headers=JSON, body=body, arrives=False)
 
     proxy.choose = choose
-    said: BotError | None = None
+    refusal: BotError | None = None
     try:
         call(Client(proxy.url, SecretStr(token), pause=0.0))
     except BotError as error:
-        said = error
+        refusal = error
     proxy.choose = None
-    assert said is None or said.exit_code in (4, 5, 6, 7, 9, 12), str(said)
-    assert "\n" not in str(said)
+    assert refusal is None or refusal.exit_code in (4, 5, 6, 7, 9, 12), str(refusal)
+    assert "\n" not in str(refusal)
 
 
 def tried(hub: Hub, folder: Path, which: str, replies: dict[str, tuple[int, bytes]]) -> int:

@@ -27,11 +27,11 @@ def test_a_release_is_what_was_committed(
     assert len(proxy.requests) == 1
     assert (release.repo_id, release.commit, release.private) == (repo_id, commit, True)
     assert (release.license, release.languages) == ("mit", ("en", "de"))
-    there = {file.path: file for file in release.files}
+    by_path = {file.path: file for file in release.files}
     gguf = files["Model-BF16.gguf"].read_bytes()
-    assert there["Model-BF16.gguf"].size == len(gguf)
-    assert there["Model-BF16.gguf"].sha256 == hashlib.sha256(gguf).hexdigest()
-    assert there["config.json"].size == files["config.json"].stat().st_size
+    assert by_path["Model-BF16.gguf"].size == len(gguf)
+    assert by_path["Model-BF16.gguf"].sha256 == hashlib.sha256(gguf).hexdigest()
+    assert by_path["config.json"].size == files["config.json"].stat().st_size
     fetched = client.download(repo_id, commit, "Model-BF16.gguf", tmp_path / "fetched")
     assert fetched.read_bytes() == gguf
     assert fetched.is_relative_to(tmp_path / "fetched")

@@ -73,8 +73,8 @@ def test_any_other_refusal_is_passed_on_in_the_hubs_words(
     kind: type[BotError],
 ) -> None:
     parent = client.head(repo_id)
-    said = b'{"error": "The\\nmoon is\\u0007 full"}'
-    proxy.faults = [Fault(method=method, part=part, status=400, body=said, arrives=False, times=9)]
+    body = b'{"error": "The\\nmoon is\\u0007 full"}'
+    proxy.faults = [Fault(method=method, part=part, status=400, body=body, arrives=False, times=9)]
     with pytest.raises(kind, match=r"\(400 The moon is full\); run `bot doctor`"):
         client.commit(repo_id, files, "x", parent) if method == "POST" else client.release(repo_id)
 
@@ -93,23 +93,23 @@ def test_json_of_another_shape_is_no_hubs(
     proxy.faults = [
         Fault(method="GET", part="/api/", status=200, body=body, arrives=False, times=9)
     ]
-    asked: dict[str, Callable[[], object]] = {
+    calls: dict[str, Callable[[], object]] = {
         "release": lambda: client.release(MODEL),
         "whoami": client.whoami,
         "listed": lambda: client.listed(MODEL),
         "refs": lambda: Writer(client).refs(MODEL),
     }
     with pytest.raises(UnreachableError, match=r"not as a Hub does; check hub\.endpoint"):
-        asked[what]()
+        calls[what]()
 
 
 def test_every_error_ends_in_what_to_do(client: Hub, closed: str) -> None:
-    asked: list[Callable[[], Any]] = [
+    calls: list[Callable[[], Any]] = [
         lambda: client.release("maker/NoSuchModel"),
         lambda: Hub(closed, None, pause=0.001).release(MODEL),
         lambda: Hub(client.endpoint, SecretStr(WRONG), pause=0.001).release(MODEL),
     ]
-    for ask in asked:
+    for ask in calls:
         with pytest.raises(BotError) as caught:
             ask()
         message = str(caught.value)

@@ -68,9 +68,9 @@ def test_a_row_of_a_listing() -> None:
 def test_every_licence_of_a_card_counts(
     said: Any, tags: tuple[str, ...], named: tuple[str, ...]
 ) -> None:
-    found = release(REPLY | {"cardData": {"license": said}, "tags": list(tags)}, "http://hub")
-    assert licences_of(found) == named
-    assert found.license == next(iter(named), None)
+    parsed = release(REPLY | {"cardData": {"license": said}, "tags": list(tags)}, "http://hub")
+    assert licences_of(parsed) == named
+    assert parsed.license == next(iter(named), None)
 
 
 @pytest.mark.parametrize("key", sorted(ROW))
@@ -94,20 +94,20 @@ def test_what_names_no_repository_is_no_row(row: Any) -> None:
 
 
 def test_a_release() -> None:
-    found = release(REPLY, ENDPOINT)
-    assert [(file.path, file.size, file.sha256) for file in found.files] == [
+    parsed = release(REPLY, ENDPOINT)
+    assert [(file.path, file.size, file.sha256) for file in parsed.files] == [
         ("config.json", 7, None),
         ("m.gguf", 9000, "ab" * 32),  # the file's size, not its pointer's
     ]
-    assert (found.license, found.license_name, found.license_link) == ("other", "own", None)
-    assert found.languages == ("en",)
-    assert found.gated
+    assert (parsed.license, parsed.license_name, parsed.license_link) == ("other", "own", None)
+    assert parsed.languages == ("en",)
+    assert parsed.gated
 
 
 def test_card_fields_of_strangers_are_words_or_absent() -> None:
     card = {"license": {"a": 1}, "license_link": "javascript:\n", "language": ["en", 5, "x" * 999]}
-    found = release(REPLY | {"cardData": card}, ENDPOINT)
-    assert (found.license, found.license_link, found.languages) == (None, None, ("en",))
+    parsed = release(REPLY | {"cardData": card}, ENDPOINT)
+    assert (parsed.license, parsed.license_link, parsed.languages) == (None, None, ("en",))
     assert release(REPLY | {"cardData": "text"}, ENDPOINT).license is None
 
 

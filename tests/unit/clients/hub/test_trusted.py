@@ -62,12 +62,12 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
 @pytest.fixture
 def files(tmp_path: Path) -> Files:
     contents = {"a.gguf": b"a" * 70_000, "b.gguf": b"b" * 50_000, "README.md": b"# Model\n"}
-    made = {}
+    built_files = {}
     for name, content in contents.items():
         path = tmp_path / name
         path.write_bytes(content)
-        made[name] = Built(path=str(path), bytes=len(content), sha256=sha256(path))
-    return made
+        built_files[name] = Built(path=str(path), bytes=len(content), sha256=sha256(path))
+    return built_files
 
 
 def seen(scene: Scene) -> set[str]:
@@ -186,14 +186,14 @@ def test_a_failed_exchange_raises_and_nobody_elses_token_is_used(
                 times=99,
             )
         ]
-    with pytest.raises(kind, match=match) as told:
+    with pytest.raises(kind, match=match) as caught:
         publish_commit(scene.client(), scene.repo, files, "Release", private=False)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(caught.value)
     assert scene.hub.commits(scene.repo) == 0
     # nothing was asked for but the exchange itself
     assert all(line == "POST /oauth/token" for line in scene.proxy.requests)
     secrets = (OWN, PASSWORD, *scene.runner.given)
-    assert not any(secret in str(told.value) for secret in secrets)
+    assert not any(secret in str(caught.value) for secret in secrets)
 
 
 def test_a_hub_that_repeats_the_id_token_is_not_repeated(scene: Scene) -> None:

@@ -34,12 +34,12 @@ def proxy(hub: LocalHub) -> Iterator[Between]:
 
 @pytest.fixture
 def files(tmp_path: Path) -> dict[str, Built]:
-    found = {}
+    built_files = {}
     for name, content in CONTENTS.items():
         path = tmp_path / name
         path.write_bytes(content)
-        found[name] = Built(path=str(path), bytes=len(content), sha256=sha256(path))
-    return found
+        built_files[name] = Built(path=str(path), bytes=len(content), sha256=sha256(path))
+    return built_files
 
 
 def answer(address: str | None) -> Fault:
@@ -76,9 +76,9 @@ def published(proxy: Between, hub: LocalHub, files: dict[str, Built], *, ahead: 
     paths = {name: Path(built.path) for name, built in files.items()}
     commit = client.commit(repo, paths, "Release", client.head(repo))
     held = verify_held(client, repo, commit, files)
-    there = {file.path: file.sha256 for file in held.files}
+    hashes = {file.path: file.sha256 for file in held.files}
     for name in ("A.gguf", "B.gguf"):
-        assert there[name] == hashlib.sha256(CONTENTS[name]).hexdigest()
+        assert hashes[name] == hashlib.sha256(CONTENTS[name]).hexdigest()
         assert hub.ask("GET", f"/{repo}/resolve/main/{name}").body == CONTENTS[name]
     return client
 

@@ -80,17 +80,17 @@ def test_contents_go_by_lfs_where_the_storage_is_strange(
 def test_a_hub_that_names_another_storage_afterwards_gets_nothing_sent(
     hub: LocalHub, proxy: Between, file: Path
 ) -> None:
-    asked: list[str] = []
+    paths: list[str] = []
 
     def choose(_number: int, _method: str, path: str) -> Fault | None:
-        asked.extend([path] if "xet-write-token" in path else [])
-        return answer(STRANGE) if "xet-write-token" in path and len(asked) > 1 else None
+        paths.extend([path] if "xet-write-token" in path else [])
+        return answer(STRANGE) if "xet-write-token" in path and len(paths) > 1 else None
 
     proxy.choose = choose
     client, repo = Hub(proxy.url, SecretStr(hub.token), pause=0.001), hub.create("Model")
     with pytest.raises(AccessError, match="nothing is sent there"):
         client.commit(repo, {"A.gguf": file}, "Release", client.head(repo))
-    assert len(asked) == 2
+    assert len(paths) == 2
 
 
 def test_who_asks_twice_is_followed_no_further(hub: LocalHub, proxy: Between, file: Path) -> None:
@@ -110,20 +110,20 @@ def test_a_token_to_read_is_neither_asked_of_strangers_nor_brought_to_them(
     client = Hub(proxy.url, SecretStr(hub.token), pause=0.001)
     commit = client.head(repo)
     with between(hub.url) as stranger:
-        asked = stranger.url if where == "token" else proxy.url
+        refresh_url = stranger.url if where == "token" else proxy.url
         head = {
             "ETag": '"x"',
             "X-Repo-Commit": commit,
             "X-Linked-Size": str(len(CONTENT)),
             "Content-Length": "0",
             "X-Xet-Hash": "ab" * 32,
-            "X-Xet-Refresh-Route": f"{asked}/api/models/{repo}/xet-read-token/{commit}",
+            "X-Xet-Refresh-Route": f"{refresh_url}/api/models/{repo}/xet-read-token/{commit}",
         }
-        told = answer(STRANGE)
-        told.part = "xet-read-token"
+        fault = answer(STRANGE)
+        fault.part = "xet-read-token"
         proxy.faults = [
             Fault(method="HEAD", part="A.gguf", status=200, headers=head, body=b"", arrives=False),
-            told,
+            fault,
         ]
         path = client.download(repo, commit, "A.gguf", tmp_path / "got")
         assert path.read_bytes() == CONTENT

@@ -51,15 +51,15 @@ def tensor_of(path: Path, name: str) -> tuple[RawTensor, int]:
 
 def test_whole_files_pass(good: Path, demo_model: Path, tmp_path: Path) -> None:
     for path in (good, demo_model, *split(demo_model, tmp_path / "T.gguf", 60)[:1]):
-        whole = check_headers(path)
-        told: list[tuple[int, int]] = []
+        model = check_headers(path)
+        reports: list[tuple[int, int]] = []
 
-        def tell(done: int, total: int, told: list[tuple[int, int]] = told) -> None:
-            told.append((done, total))
+        def tell(done: int, total: int, reports: list[tuple[int, int]] = reports) -> None:
+            reports.append((done, total))
 
-        size = check_rows(whole, threads=2, progress=tell)
+        size = check_rows(model, threads=2, progress=tell)
         assert size == sum(tensor.bytes for tensor in gguf.read_split(path).tensors)
-        assert told[-1] == (size, size)
+        assert reports[-1] == (size, size)
 
 
 def cut(data: bytearray, _path: Path) -> bytearray:
@@ -133,11 +133,11 @@ DAMAGE = {
 
 @pytest.mark.parametrize("what", DAMAGE)
 def test_damage_is_named_in_one_line(good: Path, tmp_path: Path, what: str) -> None:
-    damage, said = DAMAGE[what]
+    damage, message = DAMAGE[what]
     path = tmp_path / "damaged.gguf"
     path.write_bytes(damage(bytearray(good.read_bytes()), good))
     assert path.read_bytes() != good.read_bytes()
-    with pytest.raises(SourceError, match=said) as refused:
+    with pytest.raises(SourceError, match=message) as refused:
         look(path)
     assert "\n" not in str(refused.value)
 
@@ -189,13 +189,13 @@ def test_files_that_are_no_models(tmp_path: Path) -> None:
 
 
 def test_seeded_damage_never_ends_in_another_error(good: Path, tmp_path: Path) -> None:
-    whole = good.read_bytes()
+    content = good.read_bytes()
     head = read_header(good).data_offset
     random = np.random.default_rng(3)
     path = tmp_path / "damaged.gguf"
     refused = 0
     for _ in range(60):
-        data = bytearray(whole)
+        data = bytearray(content)
         for at in random.integers(0, head, 3):
             data[at] = random.integers(256)
         path.write_bytes(data)
@@ -211,8 +211,8 @@ def test_seeded_damage_never_ends_in_another_error(good: Path, tmp_path: Path) -
 
 @pytest.fixture
 def session(good: Path) -> Iterator[Session]:
-    with Session(good, n_ctx=256, threads=2) as made:
-        yield made
+    with Session(good, n_ctx=256, threads=2) as loaded:
+        yield loaded
 
 
 def test_a_sound_model_writes_the_same_text_each_time(session: Session) -> None:

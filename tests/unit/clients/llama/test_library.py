@@ -50,7 +50,9 @@ def test_the_line_that_tells_why_reaches_the_user(reason: str, tmp_path: Path) -
 def test_what_failed_before_is_no_reason(tmp_path: Path) -> None:
     path = tmp_path / "model.gguf"
     for reason in ("unknown model architecture", "invalid magic"):
-        path.write_bytes(next(data for told, data in DAMAGED.items() if told.startswith(reason)))
+        path.write_bytes(
+            next(data for message, data in DAMAGED.items() if message.startswith(reason))
+        )
         with pytest.raises(BuildError) as failed, vocabulary_of(path):
             pytest.fail("it was read")
         assert reason in str(failed.value)

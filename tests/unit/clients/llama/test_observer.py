@@ -2,30 +2,33 @@
 
 import ctypes  # noqa: TID251 - nodes are made as C lays them out
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from bot.clients.llama.observer import Observer, _operation, _Tensor
+from bot.clients.llama.observer import GraphTensor, Observer, operation_number, weight_name
 from bot.clients.llama.session import Session
 
 CONTEXT, GRAPHS = 64, 3
+MULTIPLICATIONS = (operation_number("MUL_MAT"), operation_number("MUL_MAT_ID"))
 Asked = list[str]  # names of the weights that a graph was about to multiply
 
 
 class Listening(Observer):
-    """Notes what it is asked about; `whole` never lets a graph end early."""
+    """Notes the weights that it is asked about; `whole` never lets a graph end early."""
 
     def __init__(self, *, whole: bool) -> None:
         super().__init__()
         self.asked: Asked = []
-        self._whole = whole
+        answer = self.callback
 
-    def _stop(self, node: _Tensor, name: str) -> bool:
-        self.asked.append(name)
-        return super()._stop(node, name)
+        def listen(address: int, ask: bool, user: Any) -> bool:
+            node = GraphTensor.from_address(address)
+            if ask and node.op in MULTIPLICATIONS:
+                self.asked.append(weight_name(node.src[0].contents.name))
+            return bool(answer(address, ask, user)) or (whole and not ask)
 
-    def _at_end(self, address: int) -> bool:
-        return super()._at_end(address) and not self._whole
+        self.callback = type(answer)(listen)
 
 
 def watched(model: Path, text: str, *, whole: bool) -> Listening:
@@ -48,29 +51,29 @@ def test_the_output_matrix_is_multiplied_once_only(demo_model: Path, demo_text: 
     assert not output.startswith("blk.")
     assert (whole.asked.count(output), cut.asked.count(output)) == (GRAPHS, 1)
     assert list(cut.stats) == list(whole.stats)
-    for name, seen in whole.stats.items():
-        assert np.array_equal(cut.stats[name].sums, seen.sums), name
-        assert np.array_equal(cut.stats[name].counts, seen.counts), name
+    for name, stats in whole.stats.items():
+        assert np.array_equal(cut.stats[name].sums, stats.sums), name
+        assert np.array_equal(cut.stats[name].counts, stats.counts), name
 
 
-def node(operation: str, name: bytes, weight: bytes = b"") -> _Tensor:
+def node(operation: str, name: bytes, weight: bytes = b"") -> GraphTensor:
     """A node of a graph; multiplications of one row are asked about and not looked at."""
-    made = _Tensor(op=_operation(operation), name=name)
+    tensor = GraphTensor(op=operation_number(operation), name=name)
     if weight:
-        made.src[0] = ctypes.pointer(_Tensor(name=weight))
-        made.src[1] = ctypes.pointer(_Tensor(ne=(1, 1, 1, 1)))
-    return made
+        tensor.src[0] = ctypes.pointer(GraphTensor(name=weight))
+        tensor.src[1] = ctypes.pointer(GraphTensor(ne=(1, 1, 1, 1)))
+    return tensor
 
 
-def ends(graph: list[_Tensor]) -> list[bool]:
+def ends(graph: list[GraphTensor]) -> list[bool]:
     """Whether each of three runs of a graph ends at its norm."""
     observer = Observer()
-    return [any(stopped(observer, one) for one in graph) for _ in range(3)]
+    return [any(stopped(observer, graph_node) for graph_node in graph) for _ in range(3)]
 
 
-def stopped(observer: Observer, one: _Tensor) -> bool:
+def stopped(observer: Observer, graph_node: GraphTensor) -> bool:
     """Whether the graph stops after a node and is not to go on."""
-    address = ctypes.addressof(one)
+    address = ctypes.addressof(graph_node)
     return observer.callback(address, True, None) and not observer.callback(address, False, None)
 
 

@@ -88,7 +88,7 @@ def test_the_stamp_changes_nothing_but_metadata(demo_model: Path, tmp_path: Path
     matrix = matrix_for(demo_model)
     types = chosen_types(demo_model, 15, imatrix=True)
     stamp = quantize.stamp_of("I-Compact", "c0ffee" * 10, "0.1.0")
-    wanted = [
+    wanted_files = [
         OutputSpec(
             target=tmp_path / f"{name}.gguf",
             file_type=15,
@@ -98,8 +98,8 @@ def test_the_stamp_changes_nothing_but_metadata(demo_model: Path, tmp_path: Path
         )
         for name, more in (("stamped", stamp), ("plain", ()))
     ]
-    one_pass(demo_model, wanted)
-    stamped, plain = (want.target for want in wanted)
+    one_pass(demo_model, wanted_files)
+    stamped, plain = (want.target for want in wanted_files)
     other = tmp_path / "llama.gguf"
     quantize_recipe(
         demo_model, other, file_type=15, types=types, imatrix=matrix, threads=2, stamp=stamp

@@ -23,11 +23,11 @@ with Session(Path(sys.argv[1]), n_ctx=64, threads=2, gpu_layers=0) as session:
 
 def decoded(model: Path, **environment: str) -> tuple[str, str]:
     """A hash of logits, and what libgomp says of itself when it is loaded."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("OMP_")}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("OMP_")}
     done = subprocess.run(
         [sys.executable, "-c", DECODES, str(model)],
         cwd=ROOT,
-        env={**kept, "OMP_DISPLAY_ENV": "true", **environment},
+        env={**inherited, "OMP_DISPLAY_ENV": "true", **environment},
         capture_output=True,
         text=True,
         check=True,
@@ -36,10 +36,10 @@ def decoded(model: Path, **environment: str) -> tuple[str, str]:
 
 
 def test_waiting_threads_sleep_and_no_number_differs(demo_candidate: Path) -> None:
-    ours, said = decoded(demo_candidate)
-    if "OMP_WAIT_POLICY" not in said:
+    ours, settings = decoded(demo_candidate)
+    if "OMP_WAIT_POLICY" not in settings:
         pytest.skip("llama.cpp was not compiled with libgomp")
-    assert "OMP_WAIT_POLICY = 'PASSIVE'" in said
-    theirs, said = decoded(demo_candidate, OMP_WAIT_POLICY="active")
-    assert "OMP_WAIT_POLICY = 'ACTIVE'" in said
+    assert "OMP_WAIT_POLICY = 'PASSIVE'" in settings
+    theirs, settings = decoded(demo_candidate, OMP_WAIT_POLICY="active")
+    assert "OMP_WAIT_POLICY = 'ACTIVE'" in settings
     assert ours == theirs

@@ -43,11 +43,11 @@ def test_a_wrong_size_is_refused(hub: Hub) -> None:
 
 
 def test_the_content_of_another_repository_must_be_sent_again(hub: Hub) -> None:
-    secret, mine = hub.create("secret", private=True), hub.create("mine")
+    secret, target = hub.create("secret", private=True), hub.create("mine")
     oid = hub.send(secret, b"private weights")
-    assert hub.commit(mine, large("a.gguf", oid, 15)).status == 400
-    assert hub.send(mine, b"private weights") == oid
-    assert hub.commit(mine, large("a.gguf", oid, 15)).status == 200
+    assert hub.commit(target, large("a.gguf", oid, 15)).status == 400
+    assert hub.send(target, b"private weights") == oid
+    assert hub.commit(target, large("a.gguf", oid, 15)).status == 200
 
 
 def test_a_stale_parent_is_refused(hub: Hub) -> None:

@@ -40,12 +40,12 @@ def model(*more: bytes, family: str = "llama", shape: tuple[int, ...] = (32, 4))
 def test_the_header_of_a_model_is_told_as_the_hub_tells_it() -> None:
     import gguf  # noqa: TID251 - the other opinion
 
-    told = described(A=DEMO_MODEL)["gguf"]
+    facts = described(A=DEMO_MODEL)["gguf"]
     read = gguf.GGUFReader(DEMO / "tiny-moe-Q8_0.gguf")
     fields = {name: field.contents() for name, field in read.fields.items()}
     words = fields["tokenizer.ggml.tokens"]
     family = fields["general.architecture"]
-    assert told == {
+    assert facts == {
         "total": sum(int(tensor.n_elements) for tensor in read.tensors),
         "architecture": family,
         "context_length": fields[f"{family}.context_length"],
@@ -100,7 +100,7 @@ def test_clients_see_it_in_a_listing_and_on_a_model(hub: Hub) -> None:
     assert hub.commit(repo, line).status == 200
     api = HfApi(endpoint=hub.url, token=hub.token)
     (listed,) = api.list_models(expand=["gguf"])
-    told = described(A=DEMO_MODEL)["gguf"]
-    assert listed.gguf == told
-    assert api.model_info(repo).gguf == told
-    assert api.model_info(repo, expand=["gguf"]).gguf == told
+    facts = described(A=DEMO_MODEL)["gguf"]
+    assert listed.gguf == facts
+    assert api.model_info(repo).gguf == facts
+    assert api.model_info(repo, expand=["gguf"]).gguf == facts

@@ -97,9 +97,9 @@ def test_the_difference_of_two_cards(hub: Hub) -> None:
     assert html.count("/changes/") == 1, "of four commits one changed a card that was there"
     page = f"/{repo}/changes/{shas[2]}/{shas[1]}"
     assert f'href="{page}"' in html
-    told = hub.ask("GET", page).body.decode()
-    assert '<tr class="add"><td>+</td>' in told
-    assert "# &lt;i&gt;N&lt;/i&gt;</td>" in told
-    assert "removed: </span># M</td>" in told
+    difference = hub.ask("GET", page).body.decode()
+    assert '<tr class="add"><td>+</td>' in difference
+    assert "# &lt;i&gt;N&lt;/i&gt;</td>" in difference
+    assert "removed: </span># M</td>" in difference
     assert "the same" in hub.ask("GET", f"/{repo}/changes/{shas[0]}/{shas[1]}").body.decode()
     assert hub.ask("GET", f"/{repo}/changes/{shas[0]}/nothing").status == 404

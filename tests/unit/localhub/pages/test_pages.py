@@ -18,9 +18,9 @@ def test_a_page_lists_files_and_history(hub: Hub) -> None:
 
 
 def test_the_index_shows_public_repositories(hub: Hub) -> None:
-    shown, hidden = hub.create("shown"), hub.create("hidden", private=True)
+    public, hidden = hub.create("shown"), hub.create("hidden", private=True)
     html = hub.ask("GET", "/").body.decode()
-    assert f'href="/{shown}"' in html
+    assert f'href="/{public}"' in html
     assert hidden not in html
 
 

@@ -15,34 +15,34 @@ def test_paths_are_asked_for_in_json(hub: Hub) -> None:
     repo_id = hub.create("model")
     hub.commit(repo_id, regular("a/b.txt", b"x"))
     target = f"/api/models/{repo_id}/paths-info/main"
-    asked = {"paths": ["a/b.txt", "a", "no"], "expand": True}
-    rows = hub.ask("POST", target, asked, headers=JSON).json
+    body = {"paths": ["a/b.txt", "a", "no"], "expand": True}
+    rows = hub.ask("POST", target, body, headers=JSON).json
     assert [row["path"] for row in rows] == ["a/b.txt", "a"]
     assert "lastCommit" in rows[0]
 
 
 def test_head_is_main_and_a_new_repository_has_its_id(hub: Hub) -> None:
-    made = hub.ask("POST", "/api/repos/create", {"name": "new"}, token=hub.token)
-    assert made.json["id"] == "alice/new"
-    found = hub.ask("GET", "/api/models/alice/new/revision/HEAD?expand=xetEnabled&expand=sha")
-    assert found.status == 200
-    assert found.json["xetEnabled"] is xet_contents.xet_available()
-    assert found.json["sha"] == hub.ask("GET", "/api/models/alice/new").json["sha"]
+    created = hub.ask("POST", "/api/repos/create", {"name": "new"}, token=hub.token)
+    assert created.json["id"] == "alice/new"
+    reply = hub.ask("GET", "/api/models/alice/new/revision/HEAD?expand=xetEnabled&expand=sha")
+    assert reply.status == 200
+    assert reply.json["xetEnabled"] is xet_contents.xet_available()
+    assert reply.json["sha"] == hub.ask("GET", "/api/models/alice/new").json["sha"]
 
 
 def test_a_page_of_commits_says_how_many_there_are(hub: Hub) -> None:
     repo_id = hub.create("model")
     for text in (b"1", b"2"):
         hub.commit(repo_id, regular("a.txt", text))
-    found = hub.ask("GET", f"/api/models/{repo_id}/commits/main?limit=1")
-    assert (len(found.json), found.headers["X-Total-Count"]) == (1, "3")
-    assert 'rel="next"' in found.headers["Link"]
+    reply = hub.ask("GET", f"/api/models/{repo_id}/commits/main?limit=1")
+    assert (len(reply.json), reply.headers["X-Total-Count"]) == (1, "3")
+    assert 'rel="next"' in reply.headers["Link"]
 
 
 def test_a_repository_begins_with_the_files_and_license_asked_for(hub: Hub) -> None:
     files = [{"path": "a/b.txt", "content": "eA==", "encoding": "base64"}]
-    asked = {"name": "new", "files": files, "license": "mit"}
-    assert hub.ask("POST", "/api/repos/create", asked, token=hub.token).status == 200
+    body = {"name": "new", "files": files, "license": "mit"}
+    assert hub.ask("POST", "/api/repos/create", body, token=hub.token).status == 200
     assert hub.ask("GET", "/alice/new/resolve/main/a/b.txt").body == b"x"
     assert "license:mit" in hub.ask("GET", "/api/models/alice/new").json["tags"]
     for bad in ({"files": [{"path": "../x", "content": ""}]}, {"license": "a\nb: c"}):

@@ -57,8 +57,10 @@ def test_nobody_changes_or_sees_what_is_not_theirs(hub: Hub) -> None:
     assert add(hub, public, hidden, bob).status == 404
     assert hub.ask("GET", f"{LIST}/{public}", token=bob).json["items"] == []
     assert hub.ask("GET", f"{LIST}/{private}", token=bob).status == 404
-    seen = {token: hub.ask("GET", f"{LIST}?owner=alice", token=token).json for token in (None, bob)}
-    assert [[row["title"] for row in rows] for rows in seen.values()] == [["All"], ["All"]]
+    rows_by_token = {
+        token: hub.ask("GET", f"{LIST}?owner=alice", token=token).json for token in (None, bob)
+    }
+    assert [[row["title"] for row in rows] for rows in rows_by_token.values()] == [["All"], ["All"]]
     own = hub.ask("GET", f"{LIST}?owner=alice", token=hub.token).json
     assert [row["title"] for row in own] == ["Mine", "All"]
 

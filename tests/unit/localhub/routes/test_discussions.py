@@ -36,12 +36,14 @@ def test_a_pull_request_tells_all_that_happened(hub: Hub, repo: str) -> None:
     assert ask(hub, repo, f"/{number}/status", {"status": "closed"}).status == 200
     assert ask(hub, repo, f"/{number}/status", {"status": "open"}).status == 200
     assert ask(hub, repo, f"/{number}/merge", {}).status == 200
-    told = ask(hub, repo, f"/{number}").json
-    assert [event["type"] for event in told["events"]] == [
+    discussion = ask(hub, repo, f"/{number}").json
+    assert [event["type"] for event in discussion["events"]] == [
         "commit", "comment", "status-change", "status-change", "status-change"]  # fmt: skip
-    assert [e["data"]["status"] for e in told["events"][2:]] == ["closed", "open", "merged"]
-    assert told["events"][1]["data"]["latest"]["raw"] == "Why?"
-    assert told["changes"]["mergeCommitId"] == hub.ask("GET", f"/api/models/{repo}").json["sha"]
+    assert [e["data"]["status"] for e in discussion["events"][2:]] == ["closed", "open", "merged"]
+    assert discussion["events"][1]["data"]["latest"]["raw"] == "Why?"
+    assert (
+        discussion["changes"]["mergeCommitId"] == hub.ask("GET", f"/api/models/{repo}").json["sha"]
+    )
     assert hub.ask("GET", f"/{repo}/resolve/main/a.txt").body == b"1"
 
 

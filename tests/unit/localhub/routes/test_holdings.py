@@ -39,8 +39,8 @@ def test_hf_lists_and_moves_repositories(hub: Hub, tmp_path: Path) -> None:
     assert (row["id"], row["type"], row["visibility"]) == ("lab/other", "model", "private")
     own = hf(hub, tmp_path, "repos", "ls", "--format", "json")
     assert (own.returncode, json.loads(own.stdout)) == (0, [])
-    found = hub.ask("GET", "/lab/other/resolve/main/a.txt", token=hub.token)
-    assert found.body == b"x"
+    reply = hub.ask("GET", "/lab/other/resolve/main/a.txt", token=hub.token)
+    assert reply.body == b"x"
 
 
 def test_a_repository_goes_only_where_its_mover_may_write(hub: Hub) -> None:

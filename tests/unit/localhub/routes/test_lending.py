@@ -24,8 +24,8 @@ WANTED = {name: CLAIMS[name] for name in ("repository", "environment")}
 
 @pytest.fixture
 def runner() -> Iterator[Runner]:
-    with running_runner() as made:
-        yield made
+    with running_runner() as running:
+        yield running
 
 
 @pytest.fixture
@@ -66,16 +66,16 @@ def test_a_lent_token_writes_to_its_repository_alone(hub: Hub, runner: Runner, r
     public = {"visibility": "public"}
     assert hub.ask("PUT", f"/api/models/{other}/settings", public, token=hub.token).status == 200
     assert write(other) == 403
-    for method, target, said in (
+    for method, target, payload in (
         ("POST", "/api/repos/create", {"name": "new", "organization": "alice"}),
         ("DELETE", "/api/repos/delete", {"name": "model", "organization": "alice"}),
         ("PUT", f"/api/models/{repo}/settings", {"visibility": "private"}),
         ("POST", "/api/collections", {"title": "x", "namespace": "alice"}),
     ):
-        assert hub.ask(method, target, said, token=token).status == 403, target
-    found = hub.store.find(repo)
-    assert found is not None
-    author = hub.store.commit(found, "main").author
+        assert hub.ask(method, target, payload, token=token).status == 403, target
+    repository = hub.store.find(repo)
+    assert repository is not None
+    author = hub.store.commit(repository, "main").author
     assert author == "[OIDC] repo:me/builds:environment:hub-publish"
 
 

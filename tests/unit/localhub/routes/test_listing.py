@@ -19,22 +19,22 @@ CONFIG = {
 
 
 def test_pages_join_to_the_whole_list_newest_first(hub: Hub) -> None:
-    made = [hub.create(f"model-{number}") for number in range(7)]
+    repo_ids = [hub.create(f"model-{number}") for number in range(7)]
     api = HfApi(endpoint=hub.url, token=False)
-    found = list(api.list_models(sort="created_at", limit=100, expand=["createdAt"]))
-    assert [model.id for model in found] == made[::-1]
-    seen, target = [], "/api/models?sort=createdAt&limit=3&filter=&expand[]=createdAt"
+    models = list(api.list_models(sort="created_at", limit=100, expand=["createdAt"]))
+    assert [model.id for model in models] == repo_ids[::-1]
+    listed, target = [], "/api/models?sort=createdAt&limit=3&filter=&expand[]=createdAt"
     sizes = []
     while target:
         reply = hub.ask("GET", target)
         sizes.append(len(reply.json))
-        seen += [row["id"] for row in reply.json]
+        listed += [row["id"] for row in reply.json]
         link = re.fullmatch(r'<(.+)>; rel="next"', reply.headers["Link"] or "")
         target = link[1] if link else ""
         if len(sizes) == 1:
             hub.create("made-in-between")
     assert sizes == [3, 3, 1]
-    assert seen == made[::-1]
+    assert listed == repo_ids[::-1]
 
 
 def test_a_change_moves_a_repository_to_the_front(hub: Hub) -> None:
@@ -51,8 +51,8 @@ def test_filters_and_expansion(hub: Hub) -> None:
     config = regular("config.json", json.dumps(CONFIG).encode())
     hub.commit(repo, regular("README.md", CARD), config, large("tiny.gguf", oid, 4))
     api = HfApi(endpoint=hub.url, token=False)
-    wanted = ["gguf", "base_model:quantized:org/Base"]
-    assert [m.id for m in api.list_models(filter=wanted)] == [repo]
+    tags = ["gguf", "base_model:quantized:org/Base"]
+    assert [m.id for m in api.list_models(filter=tags)] == [repo]
     assert [m.id for m in api.list_models(filter="moe")] == []
     assert len(list(api.list_models(author="alice"))) == 2
     assert len(list(api.list_models(author="lab"))) == 0

@@ -31,12 +31,12 @@ def api(hub: Hub, tmp_path: Path) -> HfApi:
     """Alice's client, and her private repository with a large and a small file."""
     file = tmp_path / "a.gguf"
     file.write_bytes(DATA)
-    made = HfApi(endpoint=hub.url, token=hub.token)
-    made.create_repo(FROM, private=True)
+    client = HfApi(endpoint=hub.url, token=hub.token)
+    client.create_repo(FROM, private=True)
     operations = [CommitOperationAdd("deep/a.gguf", file), CommitOperationAdd("small.txt", b"hi")]
-    made.create_commit(FROM, operations, commit_message="files")
-    made.create_repo(TO, private=False)
-    return made
+    client.create_commit(FROM, operations, commit_message="files")
+    client.create_repo(TO, private=False)
+    return client
 
 
 def copying(path: str, to: str) -> CommitOperationCopy:
@@ -102,9 +102,9 @@ def test_the_xet_hash_is_that_of_hf_xet(api: HfApi, tmp_path: Path) -> None:
     import hf_xet
 
     (row,) = api.get_paths_info(FROM, ["deep/a.gguf"])
-    (found,) = hf_xet.hash_files([str(tmp_path / "a.gguf")])
-    assert row.xet_hash == found.hash  # type: ignore[union-attr]
-    assert xet_contents.xet_hash(tmp_path / "a.gguf") == found.hash
+    (file_info,) = hf_xet.hash_files([str(tmp_path / "a.gguf")])
+    assert row.xet_hash == file_info.hash  # type: ignore[union-attr]
+    assert xet_contents.xet_hash(tmp_path / "a.gguf") == file_info.hash
 
 
 def stored(hub: Hub, target: str = FROM, query: str = "") -> Any:
@@ -133,18 +133,18 @@ def test_what_is_given_back_is_gone_from_every_commit(hub: Hub, api: HfApi) -> N
     oid = row["fileOid"]
     bob = hub.store.add_user("bob")
     api.update_repo_settings(FROM, visibility="public")
-    asked = {"sha": [oid], "rewriteHistory": False}
-    assert [deletion(hub, asked, token) for token in (None, bob)] == [401, 403]
+    deletions = {"sha": [oid], "rewriteHistory": False}
+    assert [deletion(hub, deletions, token) for token in (None, bob)] == [401, 403]
     for wrong in (None, {"sha": oid}, {"sha": ["x"]}, {"sha": [oid]}):
         assert deletion(hub, wrong, hub.token) == 400
-    assert deletion(hub, asked | {"sha": ["0" * 64]}, hub.token) == 404
+    assert deletion(hub, deletions | {"sha": ["0" * 64]}, hub.token) == 404
     assert stored(hub) == [row]
-    assert deletion(hub, asked, hub.token) == 200
+    assert deletion(hub, deletions, hub.token) == 200
     assert stored(hub) == []
     assert not hub.store.objects.path(oid).exists()
     assert "deep/a.gguf" in api.list_repo_files(FROM), "the commit keeps the name"
     assert hub.ask("GET", f"/{FROM}/resolve/main/deep/a.gguf").status == 404
-    assert deletion(hub, asked, hub.token) == 404
+    assert deletion(hub, deletions, hub.token) == 404
 
 
 def test_a_content_that_another_repository_holds_stays(hub: Hub) -> None:

@@ -20,7 +20,7 @@ def target(hub: Hub) -> str:
 
 
 @pytest.mark.parametrize(
-    ("asked", "expected", "said"),
+    ("range_header", "expected", "content_range"),
     [
         ("bytes=0-9", DATA[:10], "bytes 0-9/10240"),
         ("bytes=10000-", DATA[10000:], "bytes 10000-10239/10240"),
@@ -28,10 +28,12 @@ def target(hub: Hub) -> str:
         ("bytes=10230-99999", DATA[10230:], "bytes 10230-10239/10240"),
     ],
 )
-def test_ranges(hub: Hub, target: str, asked: str, expected: bytes, said: str) -> None:
-    reply = hub.ask("GET", target, headers={"Range": asked})
+def test_ranges(
+    hub: Hub, target: str, range_header: str, expected: bytes, content_range: str
+) -> None:
+    reply = hub.ask("GET", target, headers={"Range": range_header})
     assert (reply.status, reply.body) == (206, expected)
-    assert reply.headers["Content-Range"] == said
+    assert reply.headers["Content-Range"] == content_range
 
 
 def test_a_range_behind_the_end_is_refused(hub: Hub, target: str) -> None:
@@ -60,7 +62,7 @@ def test_pages_of_strangers_are_not_run(hub: Hub) -> None:
 
 def test_which_files_go_as_lfs(hub: Hub) -> None:
     repo = hub.create("tiny")
-    asked = [
+    announced = [
         ("model.gguf", b"GGUF", 4, "lfs"),
         ("README.md", b"# Hi", 4, "regular"),
         ("plot.PNG", b"x", 1, "lfs"),
@@ -70,11 +72,11 @@ def test_which_files_go_as_lfs(hub: Hub) -> None:
     ]
     files = [
         {"path": path, "sample": base64.b64encode(sample).decode(), "size": size}
-        for path, sample, size, _ in asked
+        for path, sample, size, _ in announced
     ]
     where = f"/api/models/{repo}/preupload/main"
     rows = hub.ask("POST", where, {"files": files}, token=hub.token).json["files"]
-    assert [row["uploadMode"] for row in rows] == [mode for *_, mode in asked]
+    assert [row["uploadMode"] for row in rows] == [mode for *_, mode in announced]
     hostile = {"files": [{"path": "../x", "sample": "", "size": 1}]}
     assert hub.ask("POST", where, hostile, token=hub.token).status == 400
 
@@ -99,6 +101,6 @@ def test_an_empty_file_is_whole_whatever_range_is_asked_for(hub: Hub) -> None:
     hub.commit(repo_id, regular("a.txt", b""))
     for target in ("resolve", "raw"):
         address = f"/{repo_id}/{target}/main/a.txt"
-        found = hub.ask("GET", address, headers={"Range": "bytes=0-0"})
-        assert (found.status, found.body) == (200, b"")
-        assert found.headers["Content-Range"] == "bytes */0"
+        reply = hub.ask("GET", address, headers={"Range": "bytes=0-0"})
+        assert (reply.status, reply.body) == (200, b"")
+        assert reply.headers["Content-Range"] == "bytes */0"
