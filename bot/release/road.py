@@ -7,7 +7,7 @@ here once is a part of all of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from inspect import signature
@@ -329,7 +329,7 @@ class Road:
         if stage.makes in self._values:
             return self._values[stage.makes]
         value = self._known(stage)
-        for before in needed(stage.makes)[:-1] if value is None else ():
+        for before in needed(stage.makes, self._values)[:-1] if value is None else ():
             if before.makes in self._values:
                 continue
             self._value(before)
@@ -355,13 +355,17 @@ class Road:
         return self._request.timeline.on(stage.makes, stage.lane)
 
 
-def needed(name: str) -> tuple[Stage, ...]:
-    """The stages that a value takes, in their order; its own comes last."""
-    names = {*_needed(name)}
+def needed(name: str, values: Collection[str] = ()) -> tuple[Stage, ...]:
+    """The stages that a value takes, in their order; its own comes last.
+
+    `values` are there already: what leads to them alone is left out.
+    """
+    names = {*_needed(name, values)}
     return tuple(stage for stage in STAGES if stage.makes in names)
 
 
-def _needed(name: str) -> Iterator[str]:
+def _needed(name: str, values: Collection[str]) -> Iterator[str]:
     yield name
     for need in BY_NAME[name].needs:
-        yield from _needed(need)
+        if need not in values:
+            yield from _needed(need, values)

@@ -77,8 +77,8 @@ class Desk:
         return self.github.repository.issues[0].body
 
     def state(self, name: str) -> str:
-        [found] = [t.state for t in self.queue.tasks(STATES) if t.repo == f"lab/{name}"]
-        return found
+        [tasks] = [t.state for t in self.queue.tasks(STATES) if t.repo == f"lab/{name}"]
+        return tasks
 
     def tick(self, name: str, login: str) -> None:
         """Somebody ticks a release's box on the page."""
@@ -94,9 +94,9 @@ class Desk:
 
 @pytest.fixture
 def desk(tmp_path: Path, github: GitHub) -> Desk:
-    made = Desk(tmp_path, github)
-    made.fill()
-    return made
+    new_desk = Desk(tmp_path, github)
+    new_desk.fill()
+    return new_desk
 
 
 def test_everything_is_listed_with_its_boxes(desk: Desk) -> None:
@@ -149,8 +149,11 @@ def test_boxes_are_obeyed_from_people_who_may_write(desk: Desk, login: str) -> N
     desk.clock.time = time.time()
     desk.tick("asked", login)
     desk.tick("failed", login)
-    told = desk.turn()
-    assert [(one.command.verb, one.done) for one in told] == [("approve", True), ("retry", True)]
+    outcomes = desk.turn()
+    assert [(outcome.command.verb, outcome.done) for outcome in outcomes] == [
+        ("approve", True),
+        ("retry", True),
+    ]
     assert (desk.state("asked"), desk.state("failed")) == ("queued", "queued")
     assert dashboard_commands(desk.body) == ()
     assert desk.turn() == ()
@@ -161,8 +164,8 @@ def test_boxes_are_not_obeyed_from_others(desk: Desk, login: str) -> None:
     desk.turn()
     desk.tick("asked", "writer")
     desk.tick("failed", login)
-    told = desk.turn()
-    assert {(one.done, one.text) for one in told} == {
+    outcomes = desk.turn()
+    assert {(outcome.done, outcome.text) for outcome in outcomes} == {
         (False, f"{login} may not write to me/builds")
     }
     assert (desk.state("asked"), desk.state("failed")) == ("asked", "failed")
@@ -173,8 +176,8 @@ def test_a_box_of_another_commit_or_of_a_release_that_went_on_does_nothing(desk:
     desk.turn()
     desk.github.edit("writer", lambda body: body.replace("e" * 40, "0" * 40))
     desk.tick("asked", "writer")
-    [told] = desk.turn()
-    assert (told.done, told.text) == (False, "nothing waits for it any more")
+    [outcome] = desk.turn()
+    assert (outcome.done, outcome.text) == (False, "nothing waits for it any more")
     assert desk.state("asked") == "asked"
 
 
@@ -192,8 +195,8 @@ def test_the_box_of_an_older_commit_does_not_queue_a_newer_one(desk: Desk) -> No
     desk.github.edit(
         "writer", lambda body: body.replace(f"[ ] <!-- apex-bot:{old}", f"[x] <!-- apex-bot:{old}")
     )
-    [told] = desk.turn()
-    assert (told.command.commit[0], told.done) == ("b", False)
+    [outcome] = desk.turn()
+    assert (outcome.command.commit[0], outcome.done) == ("b", False)
     assert "## Failed (2)" in desk.body
 
 
@@ -201,15 +204,15 @@ def test_who_ticked_is_not_known(desk: Desk) -> None:
     desk.turn()
     desk.tick("asked", "writer")
     desk.github.repository.issues[0].edits.clear()
-    [told] = desk.turn()
-    assert told.text == "nobody is known who ticked it"
+    [outcome] = desk.turn()
+    assert outcome.text == "nobody is known who ticked it"
     assert desk.state("asked") == "asked"
 
 
 def test_a_new_ledger_finds_its_issue_and_never_takes_a_strangers(desk: Desk) -> None:
     desk.turn()
     desk.ledger.forget("dashboard")
-    theirs = desk.repository.open_issue("mine", MARK, "apex-bot")
+    strangers_issue = desk.repository.open_issue("mine", MARK, "apex-bot")
     desk.github.repository.issues[1].author = "reader"
     desk.turn()
     desk.turn()
@@ -218,7 +221,7 @@ def test_a_new_ledger_finds_its_issue_and_never_takes_a_strangers(desk: Desk) ->
     desk.github.repository.issues[0].state = "closed"
     desk.turn()
     assert len(desk.github.repository.issues) == 3
-    assert desk.repository.issue(theirs.number).body == MARK
+    assert desk.repository.issue(strangers_issue.number).body == MARK
 
 
 def test_a_closed_issue_is_left_alone(desk: Desk) -> None:

@@ -52,8 +52,8 @@ def test_a_good_run_tells_where_it_published(here: Callable[[str], Here], tmp_pa
     assert executor.find(TASK) is None
     link = executor.start(TASK)
     assert link == str(tmp_path / "runs" / "abc-1-7" / "log")
-    wanted = f"publish maker/Model --revision {'c' * 40} --tiers I-Mini,I-Nano"
-    assert ended(executor).link == f"http://hub/{wanted} --unless-published --json"
+    words = f"publish maker/Model --revision {'c' * 40} --tiers I-Mini,I-Nano"
+    assert ended(executor).link == f"http://hub/{words} --unless-published --json"
     assert ended(executor).good is True
     assert executor.find(replace(TASK, attempts=2)) is None
 
@@ -135,9 +135,9 @@ def test_a_run_goes_on_when_its_starter_is_killed(
     command = [sys.executable, "-c", starter, str(tmp_path / "runs"), program]
     root = Path(__file__).resolve().parents[3]
     assert subprocess.run(command, cwd=root, check=False).returncode == -signal.SIGKILL
-    found = executor.find(TASK)
-    assert found is not None
-    assert found.good is None
+    attempt = executor.find(TASK)
+    assert attempt is not None
+    assert attempt.good is None
     go.touch()
     assert ended(executor).good is True
 

@@ -38,10 +38,10 @@ def begun(github: GitHub, delivery: str = "a" * 16) -> Run:
 
 
 def looked(
-    repository: GithubRepository, run: Run, *, later: float = 0.0, asked: bool = False
+    repository: GithubRepository, run: Run, *, later: float = 0.0, by_us: bool = False
 ) -> Progress:
-    found = repository.run(run.id)
-    return follow_run(repository, found, time.time() + later, patience=1_800, by_us=asked)
+    workflow_run = repository.run(run.id)
+    return follow_run(repository, workflow_run, time.time() + later, patience=1_800, by_us=by_us)
 
 
 @pytest.mark.parametrize(
@@ -65,15 +65,15 @@ def looked(
     ],
 )
 def test_states(status: str, conclusion: str | None, expected: str) -> None:
-    given = {**EXAMPLES["workflow-run"], "status": status, "conclusion": conclusion}
-    assert state(WorkflowRun.model_validate(given)) == expected
+    fields = {**EXAMPLES["workflow-run"], "status": status, "conclusion": conclusion}
+    assert state(WorkflowRun.model_validate(fields)) == expected
 
 
 def test_a_run_that_ended_well(repository: GithubRepository, github: GitHub) -> None:
     run = begun(github)
     github.repository.wait()
-    found = looked(repository, run)
-    assert (found.state, found.trouble, found.failures) == ("succeeded", None, ())
+    progress = looked(repository, run)
+    assert (progress.state, progress.trouble, progress.failures) == ("succeeded", None, ())
 
 
 def test_a_failed_step_is_named_with_what_its_log_tells(
@@ -83,13 +83,13 @@ def test_a_failed_step_is_named_with_what_its_log_tells(
     script.log = LOG
     run = begun(github)
     github.repository.wait()
-    found = looked(repository, run)
-    [failure] = found.failures
-    assert found.state == "failed"
-    assert found.again
+    progress = looked(repository, run)
+    [failure] = progress.failures
+    assert progress.state == "failed"
+    assert progress.again
     assert (failure.job, failure.step, failure.exit_code) == ("quantize", "Run quantize", 5)
     assert failure.lines == ("Error: 41.2 GB are needed in /data, 12.0 GB are free; make room",)
-    assert found.trouble == f"quantize, Run quantize: {failure.lines[0]}"
+    assert progress.trouble == f"quantize, Run quantize: {failure.lines[0]}"
 
 
 def test_only_the_lines_of_the_failed_step_are_read(
@@ -132,10 +132,10 @@ def test_cancelled_by_us_by_somebody_and_by_nobody(
         run = begun(github)
         github.repository.cancel(run)
         nobody = looked(repository, run)
-        ours = looked(repository, run, asked=True)
+        ours = looked(repository, run, by_us=True)
     run.started = run.updated
     somebody = looked(repository, run)
-    assert {found.state for found in (nobody, ours, somebody)} == {"cancelled"}
+    assert {progress.state for progress in (nobody, ours, somebody)} == {"cancelled"}
     assert "nobody asked for it" in (nobody.trouble or "")
     assert "`bot cancel`" in (ours.trouble or "")
     assert "somebody cancelled it on GitHub" in (somebody.trouble or "")
@@ -163,15 +163,15 @@ def test_a_run_queued_too_long_is_explained(repository: GithubRepository, github
 
 def test_why_no_runner_takes_a_job() -> None:
     def runner(*, online: bool, busy: bool) -> Runner:
-        given = {"status": "online" if online else "offline", "busy": busy, "name": "one"}
-        return Runner.model_validate({**EXAMPLES["runner"], **given})
+        fields = {"status": "online" if online else "offline", "busy": busy, "name": "one"}
+        return Runner.model_validate({**EXAMPLES["runner"], **fields})
 
-    wanted = ("self-hosted",)
-    assert "is busy" in missing(wanted, (runner(online=True, busy=True),))
-    assert "is free" in missing(wanted, (runner(online=True, busy=False),))
+    labels = ("self-hosted",)
+    assert "is busy" in missing(labels, (runner(online=True, busy=True),))
+    assert "is free" in missing(labels, (runner(online=True, busy=False),))
     both = (runner(online=False, busy=False), runner(online=False, busy=False))
-    assert missing(wanted, both) == "runners one, one offline; start it again"
-    assert "labels self-hosted" in missing(wanted, ())
+    assert missing(labels, both) == "runners one, one offline; start it again"
+    assert "labels self-hosted" in missing(labels, ())
 
 
 def test_words_of_a_log_do_nothing_to_a_terminal() -> None:

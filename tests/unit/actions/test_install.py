@@ -32,14 +32,14 @@ def installed(**changed: str) -> dict[str, str]:
 @pytest.mark.parametrize("single", [False, True])
 def test_an_empty_repository_gets_everything(single: bool) -> None:
     new = wanted_files(data_folder("workflows"), single=single)
-    found = proposal_of({}, new, upgrade=False)
-    assert set(found.files) == (set(PLACES) - {RELEASE if single else SINGLE}) | {RECORD}
+    proposal = proposal_of({}, new, upgrade=False)
+    assert set(proposal.files) == (set(PLACES) - {RELEASE if single else SINGLE}) | {RECORD}
     name = "release-single.yml" if single else "release.yml"
-    assert f"workflow: {name}\n" in found.files["bot.yaml"]
+    assert f"workflow: {name}\n" in proposal.files["bot.yaml"]
     title = yaml.safe_load((data_folder("workflows") / name).read_text())["name"]
-    assert f"*{title}*" in found.files["APEX-BOT.md"]
-    assert json.loads(found.files[RECORD])["files"] == new
-    assert "Nothing runs until this is merged" in found.body
+    assert f"*{title}*" in proposal.files["APEX-BOT.md"]
+    assert json.loads(proposal.files[RECORD])["files"] == new
+    assert "Nothing runs until this is merged" in proposal.body
 
 
 def test_what_is_to_be_installed_comes_from_no_name_that_anybody_may_register() -> None:
@@ -54,8 +54,8 @@ def test_what_is_to_be_installed_comes_from_no_name_that_anybody_may_register() 
 def test_the_namespace_that_was_given_stays_with_an_upgrade() -> None:
     new = wanted_files(data_folder("workflows"), single=False, namespace="lab")
     assert yaml.safe_load(new["bot.yaml"])["hub"]["namespace"] == "lab"
-    there = proposal_of({}, new, upgrade=False).files
-    assert installed_namespace(there) == "lab"
+    present = proposal_of({}, new, upgrade=False).files
+    assert installed_namespace(present) == "lab"
     assert installed_namespace(installed()) is None
 
 
@@ -64,36 +64,36 @@ def test_the_settings_that_are_proposed_are_right() -> None:
 
 
 def test_a_file_that_is_there_stays_and_twice_is_once() -> None:
-    found = proposal_of({"bot.yaml": "mine: 1\n"}, NEW, upgrade=False)
-    assert "bot.yaml" not in found.files
-    assert "`bot.yaml` is there already and stays as it is" in found.notes
+    proposal = proposal_of({"bot.yaml": "mine: 1\n"}, NEW, upgrade=False)
+    assert "bot.yaml" not in proposal.files
+    assert "`bot.yaml` is there already and stays as it is" in proposal.notes
     assert proposal_of({**NEW, RECORD: ""}, NEW, upgrade=False).files == {}
 
 
 def test_an_upgrade_keeps_what_the_user_changed() -> None:
-    mine = "one\nTWO\nthree\nfour\nfive\n"
-    found = proposal_of(installed(**{RELEASE: mine}), NEW, upgrade=True)
-    assert found.files[RELEASE] == "one\nTWO\nthree\nfour\nFIVE\n"
-    assert found.notes == (f"`{RELEASE}` is renewed; your changes are kept",)
-    assert json.loads(found.files[RECORD])["files"] == NEW
-    merged = {**installed(**{RELEASE: mine}), **found.files}
+    edited = "one\nTWO\nthree\nfour\nfive\n"
+    proposal = proposal_of(installed(**{RELEASE: edited}), NEW, upgrade=True)
+    assert proposal.files[RELEASE] == "one\nTWO\nthree\nfour\nFIVE\n"
+    assert proposal.notes == (f"`{RELEASE}` is renewed; your changes are kept",)
+    assert json.loads(proposal.files[RECORD])["files"] == NEW
+    merged = {**installed(**{RELEASE: edited}), **proposal.files}
     assert proposal_of(merged, NEW, upgrade=True).files == {}
 
 
 def test_an_upgrade_never_overrides_a_line_of_the_users() -> None:
-    mine = "one\ntwo\nthree\nfour\nmine\n"
-    found = proposal_of(installed(**{RELEASE: mine}), NEW, upgrade=True)
-    assert RELEASE not in found.files
-    assert "FIVE" in found.body
-    assert "left to you" in found.body
+    edited = "one\ntwo\nthree\nfour\nmine\n"
+    proposal = proposal_of(installed(**{RELEASE: edited}), NEW, upgrade=True)
+    assert RELEASE not in proposal.files
+    assert "FIVE" in proposal.body
+    assert "left to you" in proposal.body
 
 
 def test_an_upgrade_brings_back_nothing_that_was_removed() -> None:
-    there = installed()
-    del there[RELEASE]
-    found = proposal_of(there, {**NEW, "APEX-BOT.md": "new\n"}, upgrade=True)
-    assert RELEASE not in found.files
-    assert found.files["APEX-BOT.md"] == "new\n"
+    present = installed()
+    del present[RELEASE]
+    proposal = proposal_of(present, {**NEW, "APEX-BOT.md": "new\n"}, upgrade=True)
+    assert RELEASE not in proposal.files
+    assert proposal.files["APEX-BOT.md"] == "new\n"
 
 
 def test_an_upgrade_of_nothing_is_refused() -> None:

@@ -44,11 +44,11 @@ class Desk:
         self.github, self.clock = github, HandClock(time.time())
         self.ledger = Ledger(folder / "ledger")
         self.queue = Queue(self.ledger)
-        given = {
+        values = {
             "repo": "me/builds", "api_url": github.url, "timeout_seconds": 1.0,
             "poll_seconds": 0.01, **settings,
         }  # fmt: skip
-        self.settings = GitHubSettings.model_validate(given)
+        self.settings = GitHubSettings.model_validate(values)
         self.said: list[str] = []
         self.executor = self.another()
 
@@ -259,9 +259,9 @@ def test_an_offline_runner_is_said_once_and_shown(desk: Desk, github: GitHub) ->
     for _ in range(3):
         desk.turn()
         desk.clock.time += 3_600
-    [said] = desk.said
-    assert said.startswith("lab/a: prepare waits since")
-    assert said.endswith("runner gpu-1 offline; start it again")
+    [text] = desk.said
+    assert text.startswith("lab/a: prepare waits since")
+    assert text.endswith("runner gpu-1 offline; start it again")
     desk.executor.show()
     assert "runner gpu-1 offline" in github.repository.issues[0].body
     assert desk.task.state == "running"
@@ -321,15 +321,15 @@ def test_what_was_published_is_linked_where_the_run_tells(
     script.log = line
     desk.release("a")
     done = desk.until("published")
-    there = "https://huggingface.co/me/a-GGUF"
-    assert done.page == (there if page else None)
+    address = "https://huggingface.co/me/a-GGUF"
+    assert done.page == (address if page else None)
     desk.executor.show()
     body = github.repository.issues[0].body
-    assert (f"[repository]({there})" in body) is page
+    assert (f"[repository]({address})" in body) is page
     assert f"[run]({done.link})" in body
-    said = board_text(board(desk.ledger, load(None), desk.clock.now()))
-    assert (there in said) is page
-    assert str(done.link) in said
+    table_text = board_text(board(desk.ledger, load(None), desk.clock.now()))
+    assert (address in table_text) is page
+    assert str(done.link) in table_text
 
 
 def test_a_log_that_cannot_be_read_keeps_nothing_from_being_published(

@@ -112,10 +112,10 @@ def test_a_limit_means_that_nothing_was_sent(
     repository: GithubRepository, github: GitHub, kind: Kind, clock: HandClock, ledger: Ledger
 ) -> None:
     github.fail("POST", "dispatches$", kind)
-    with pytest.raises(Limited) as told:
+    with pytest.raises(Limited) as error:
         trigger(repository, BY_INPUTS, ORDER, ledger, clock)
     assert github.count("GET", "") == 0
-    clock.sleep(told.value.until - clock.now() + 1)
+    clock.sleep(error.value.until - clock.now() + 1)
     assert trigger(repository, BY_INPUTS, ORDER, ledger, clock) is not None
     assert len(github.repository.runs) == 1
 
@@ -139,9 +139,9 @@ def test_of_a_double_delivery_the_run_that_works_counts(
         trigger(repository, BY_INPUTS, ORDER, ledger, clock)
         first, second = github.repository.runs
         github.repository.cancel(first)
-        found = find_run(repository, BY_INPUTS, ORDER.delivery, clock.now())
-        assert found is not None
-        assert found.id == second.id
+        chosen = find_run(repository, BY_INPUTS, ORDER.delivery, clock.now())
+        assert chosen is not None
+        assert chosen.id == second.id
     github.repository.wait()
     github.repository.cancel(first)
     second.conclusion = "failure"

@@ -113,10 +113,10 @@ def test_every_job_ends_and_may_do_little() -> None:
         assert isinstance(job["timeout-minutes"], int), (file, name)
         assert "self-hosted" in job["runs-on"], (file, name)
     for path in FILES:
-        whole = yaml.safe_load(path.read_text())
-        assert whole["permissions"] == {}, path.name
-        assert whole["concurrency"]["cancel-in-progress"] is False, path.name
-        assert set(whole[True]) <= {"repository_dispatch", "workflow_dispatch", "schedule"}
+        text = yaml.safe_load(path.read_text())
+        assert text["permissions"] == {}, path.name
+        assert text["concurrency"]["cancel-in-progress"] is False, path.name
+        assert set(text[True]) <= {"repository_dispatch", "workflow_dispatch", "schedule"}
 
 
 def test_only_the_step_that_sends_has_the_token_that_may_write() -> None:
@@ -127,8 +127,8 @@ def test_only_the_step_that_sends_has_the_token_that_may_write() -> None:
                 assert (step["run"], name in WRITING) == ("bot step publish", True)
                 assert job["environment"] == "hub-publish"
             if step.get("run") in ("bot step quantize", "bot step describe"):
-                said = str(step).replace("secrets.HF_STAGING_TOKEN", "")
-                assert "secrets" not in said, (file, name)
+                text = str(step).replace("secrets.HF_STAGING_TOKEN", "")
+                assert "secrets" not in text, (file, name)
 
 
 def test_no_job_may_ask_for_an_id_token_unless_the_user_lets_the_sending_one() -> None:
@@ -148,4 +148,4 @@ def test_actions_run_on_a_node_that_github_keeps() -> None:
         if "uses: " in line
     ]
     assert used
-    assert all(found is not None and int(found[1]) >= 5 for found in used)
+    assert all(match is not None and int(match[1]) >= 5 for match in used)

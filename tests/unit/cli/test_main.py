@@ -19,10 +19,10 @@ BOT = (sys.executable, "-m", "bot")
 def test_every_verb_stands_below_one_heading() -> None:
     listed = [name for names in Bot.sections.values() for name in names]
     assert sorted(listed) == sorted(cli.commands)
-    shown = CliRunner().invoke(cli, ["--help"]).output
-    assert "Others:" not in shown
+    help_text = CliRunner().invoke(cli, ["--help"]).output
+    assert "Others:" not in help_text
     for title in Bot.sections:
-        assert f"{title}:" in shown
+        assert f"{title}:" in help_text
 
 
 def test_options_of_the_whole_command_stand_before_or_after_the_verb(tmp_path: Path) -> None:

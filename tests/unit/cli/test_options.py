@@ -30,7 +30,7 @@ class _Settings:
         (["./a.gguf"], "./a.gguf main"),
     ],
 )
-def test_a_pasted_revision_gives_way_to_one_that_was_given(words: list[str], shown: str) -> None:
+def test_a_pasted_revision_gives_way_to_one_that_was_given(words: list[str], printed: str) -> None:
     @click.command()
     @click.argument("model", type=RepositoryName())
     @REVISION
@@ -38,7 +38,7 @@ def test_a_pasted_revision_gives_way_to_one_that_was_given(words: list[str], sho
         click.echo(f"{model} {revision}")
 
     done = CliRunner().invoke(verb, words, obj=_Settings())
-    assert done.output.strip() == shown
+    assert done.output.strip() == printed
 
 
 def test_every_path_of_the_command_line_is_whole(

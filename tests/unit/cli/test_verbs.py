@@ -46,6 +46,6 @@ def test_what_a_short_answer_is_in_json(
 ) -> None:
     monkeypatch.setenv("BOT_WORKDIR", str(tmp_path / "work"))
     monkeypatch.chdir(tmp_path)
-    words, told = SAID[verb]
+    words, values = SAID[verb]
     done = CliRunner().invoke(cli, [*words, "--json"], catch_exceptions=False)
-    assert (done.exit_code, json.loads(done.stdout)) == (0, told)
+    assert (done.exit_code, json.loads(done.stdout)) == (0, values)

@@ -21,8 +21,11 @@ def test_mistakes_of_settings_are_one_document(tmp_path: Path) -> None:
     file.write_text("workdr: x\nwatch: {pages: 3}\n")
     done = CliRunner().invoke(cli, ["config", "check", str(file), "--json"])
     assert done.exit_code == 3
-    found = json.loads(done.stdout)["mistakes"]
-    assert [(one["line"], one["key"]) for one in found] == [(1, "workdr"), (2, "watch.pages")]
+    mistakes = json.loads(done.stdout)["mistakes"]
+    assert [(mistake["line"], mistake["key"]) for mistake in mistakes] == [
+        (1, "workdr"),
+        (2, "watch.pages"),
+    ]
 
 
 @pytest.fixture
@@ -35,8 +38,8 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def counts() -> dict[str, int]:
-    found: dict[str, int] = json.loads(bot("status", "--json"))["counts"]
-    return found
+    by_state: dict[str, int] = json.loads(bot("status", "--json"))["counts"]
+    return by_state
 
 
 @pytest.mark.usefixtures("work")

@@ -20,8 +20,8 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 def order(**changed: object) -> JobOrder:
-    given = {"model": "lab/Model", "revision": COMMIT, "tiers": (), "delivery": "0123456789abcdef"}
-    return JobOrder(**{**given, **changed})  # type: ignore[arg-type]  # what a stranger sends
+    fields = {"model": "lab/Model", "revision": COMMIT, "tiers": (), "delivery": "0123456789abcdef"}
+    return JobOrder(**{**fields, **changed})  # type: ignore[arg-type]  # what a stranger sends
 
 
 def prepared(key: str = "c") -> Prepared:
@@ -77,13 +77,13 @@ def test_what_one_job_writes_another_reads(tmp_path: Path) -> None:
 
 
 def test_another_folder_is_recognised(tmp_path: Path) -> None:
-    here, there = Folder(tmp_path / "here"), Folder(tmp_path / "there")
+    here, other = Folder(tmp_path / "here"), Folder(tmp_path / "there")
     here.write(prepared())
     with pytest.raises(CapacityError, match="that all runners share"):
-        there.prepared(here.sentinel)
-    there.write(prepared("d"))
+        other.prepared(here.sentinel)
+    other.write(prepared("d"))
     with pytest.raises(CapacityError, match="that all runners share"):
-        there.prepared(here.sentinel)
+        other.prepared(here.sentinel)
 
 
 def test_a_record_with_anything_to_spare_is_none(tmp_path: Path) -> None:

@@ -17,14 +17,16 @@ def recipes() -> tuple[Recipe, ...]:
 
 
 def test_every_tier_is_in_one_job_and_with_the_file_that_it_shares() -> None:
-    made = recipes()
-    found = groups(made, 2)
-    assert sorted(tier for group in found for tier in group) == sorted(r.tier for r in made)
-    home = {tier: number for number, group in enumerate(found) for tier in group}
-    assert all(home[r.tier] == home[r.same_as] for r in made if r.same_as)
-    shared = {r.tier for r in made if r.same_as}
+    all_recipes = recipes()
+    tier_groups = groups(all_recipes, 2)
+    assert sorted(tier for group in tier_groups for tier in group) == sorted(
+        r.tier for r in all_recipes
+    )
+    home = {tier: number for number, group in enumerate(tier_groups) for tier in group}
+    assert all(home[r.tier] == home[r.same_as] for r in all_recipes if r.same_as)
+    shared = {r.tier for r in all_recipes if r.same_as}
     assert shared
-    assert all(len([tier for tier in group if tier not in shared]) <= 2 for group in found)
+    assert all(len([tier for tier in group if tier not in shared]) <= 2 for group in tier_groups)
 
 
 def test_an_order_of_nothing_has_no_jobs() -> None:

@@ -23,10 +23,10 @@ from tests.unit.jobs.test_orders import COMMIT, prepared
 def test_the_report_says_what_became_of_each_tier() -> None:
     assert not account(None, None).good
     complete = frozenset({"I-Mini", "Mini"})
-    told = account(prepared(), None, complete)
-    assert not told.good
-    assert "| Mini | 1 | complete, not published |" in told.text
-    assert "| Quality | 2 | **failed or not reached** |" in told.text
+    unpublished = account(prepared(), None, complete)
+    assert not unpublished.good
+    assert "| Mini | 1 | complete, not published |" in unpublished.text
+    assert "| Quality | 2 | **failed or not reached** |" in unpublished.text
     sent = Sent(
         key="c" * 64, repo_id="me/Model", url="http://hub/me/Model", commit=COMMIT,
         tiers=("I-Mini", "Mini", "Quality"), whole=True, files={"M.gguf": "f" * 64},
@@ -77,8 +77,8 @@ def test_what_the_run_was_told_counts_as_far_as_the_hub_holds_it(
 ) -> None:
     sent = published(hub, tmp_path)
 
-    def report(told: Sent | None) -> Account:
-        text = to_json(told) if told else ""
+    def report(handed: Sent | None) -> Account:
+        text = to_json(handed) if handed else ""
         return report_order(workplace, folder, folder.sentinel, text)
 
     assert not report(None).good

@@ -52,25 +52,25 @@ def file(root: Path, name: str, content: bytes) -> Built:
 def test_files_reach_another_machine_once_and_are_compared(
     tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, one = machine(tmp_path / "one", hub, monkeypatch)
-    one.open()
-    one.open()  # it is found as ours
+    _, sender = machine(tmp_path / "one", hub, monkeypatch)
+    sender.open()
+    sender.open()  # it is found as ours
     sent = [
         file(tmp_path / "one", "jobs/a/imatrix.gguf", b"GGUF" + bytes(5000)),
         file(tmp_path / "one", "texts/t.txt", TEXT.encode()),
     ]
-    one.leave(sent, "files")
-    one.leave(sent, "files")  # there is nothing to do
-    assert hub.commits(one.repo_id) == 2
-    repo = hub.store.find(one.repo_id)
+    sender.leave(sent, "files")
+    sender.leave(sent, "files")  # there is nothing to do
+    assert hub.commits(sender.repo_id) == 2
+    repo = hub.store.find(sender.repo_id)
     assert repo is not None
     assert repo.private
     _, other = machine(tmp_path / "other", hub, monkeypatch)
-    wanted = carried(tmp_path / "one", sent)
+    carried_files = carried(tmp_path / "one", sent)
     places = ("jobs", "texts")
-    brought = other.bring(wanted, places)
+    brought = other.bring(carried_files, places)
     assert brought == {"jobs/a/imatrix.gguf", "texts/t.txt"}
-    for built in wanted:
+    for built in carried_files:
         assert sha256(tmp_path / "other" / built.path.text) == built.sha256
     works = (
         Work(
@@ -79,23 +79,29 @@ def test_files_reach_another_machine_once_and_are_compared(
             inputs="i",
             files=(
                 RecordedFile(
-                    path=wanted[0].path.text, bytes=5004, changed=1, sha256=wanted[0].sha256
+                    path=carried_files[0].path.text,
+                    bytes=5004,
+                    changed=1,
+                    sha256=carried_files[0].sha256,
                 ),
             ),
             value="null",
         ),
     )
     (moved,) = works_here(works, brought, tmp_path / "other")
-    assert moved.files[0].changed == (tmp_path / "other" / wanted[0].path.text).stat().st_mtime_ns
+    assert (
+        moved.files[0].changed
+        == (tmp_path / "other" / carried_files[0].path.text).stat().st_mtime_ns
+    )
     for wrong in (
-        replace(wanted[0], sha256="0" * 64),  # the Hub knows its hash
-        replace(wanted[1], sha256="0" * 64),  # here it is hashed
-        replace(wanted[0], path=RecordPath("jobs/none.gguf")),
+        replace(carried_files[0], sha256="0" * 64),  # the Hub knows its hash
+        replace(carried_files[1], sha256="0" * 64),  # here it is hashed
+        replace(carried_files[0], path=RecordPath("jobs/none.gguf")),
     ):
         with pytest.raises(SourceError, match="as it was prepared"):
             machine(tmp_path / "third", hub, monkeypatch)[1].bring([wrong], places)
     with pytest.raises(SourceError, match="not where this release's files lie"):
-        machine(tmp_path / "fourth", hub, monkeypatch)[1].bring(wanted, ("jobs",))
+        machine(tmp_path / "fourth", hub, monkeypatch)[1].bring(carried_files, ("jobs",))
     assert not (tmp_path / "fourth" / "texts").exists()
     other.close()
     assert other.over()
@@ -106,18 +112,18 @@ def test_a_record_that_is_too_long_is_none_and_others_are_read(
     tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever makes one group's record too long loses that group, not the release."""
-    workplace, one = machine(tmp_path / "one", hub, monkeypatch)
-    one.open()
+    workplace, sender = machine(tmp_path / "one", hub, monkeypatch)
+    sender.open()
     folder = Folder(workplace.folders.order("lab/Model", COMMIT))
-    one.leave([file(tmp_path / "one", _inside(folder, 1), b" " * 32_000_001)], "too much")
+    sender.leave([file(tmp_path / "one", _inside(folder, 1), b" " * 32_000_001)], "too much")
     folder.write(Group(key="0" * 64, tiers=("Quality",)), 2)
-    one.leave([_built(folder.file(Group, 2))], "a record")
+    sender.leave([_built(folder.file(Group, 2))], "a record")
     other_pipeline, other = machine(tmp_path / "other", hub, monkeypatch)
-    there = Folder(other_pipeline.folders.order("lab/Model", COMMIT))
+    other_folder = Folder(other_pipeline.folders.order("lab/Model", COMMIT))
     other.records()
-    assert there.file(Group, 1).read_bytes() == b""
-    assert there.read(Group, 1) is None
-    assert there.read(Group, 2) == Group(key="0" * 64, tiers=("Quality",))
+    assert other_folder.file(Group, 1).read_bytes() == b""
+    assert other_folder.read(Group, 1) is None
+    assert other_folder.read(Group, 2) == Group(key="0" * 64, tiers=("Quality",))
 
 
 def _inside(folder: Folder, number: int) -> str:
@@ -132,38 +138,38 @@ def test_what_was_handed_on_is_looked_for_by_its_content(
     tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another content of the same size is none, nor is a small file where a large one was."""
-    _, one = machine(tmp_path, hub, monkeypatch)
-    one.open()
+    _, sender = machine(tmp_path, hub, monkeypatch)
+    sender.open()
     sent = file(tmp_path, "jobs/a/release/tier.gguf", b"GGUF" + bytes(5000))
-    one.leave([sent], "a tier")
+    sender.leave([sent], "a tier")
     Path(sent.path).unlink()
-    assert one.holds([])
-    assert one.holds([sent])
-    assert not one.holds([replace(sent, sha256="0" * 64)])
-    assert not one.holds([replace(sent, path=str(tmp_path / "jobs/a/release/other.gguf"))])
+    assert sender.holds([])
+    assert sender.holds([sent])
+    assert not sender.holds([replace(sent, sha256="0" * 64)])
+    assert not sender.holds([replace(sent, path=str(tmp_path / "jobs/a/release/other.gguf"))])
     small = file(tmp_path, "jobs/a/release/small.txt", TEXT.encode())
-    one.leave([small], "a text")
+    sender.leave([small], "a text")
     Path(small.path).unlink()
-    assert not one.holds([small])
+    assert not sender.holds([small])
 
 
 def test_jobs_side_by_side_lose_nothing(
     tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another job's commit lands between the look and the commit of this one."""
-    _, one = machine(tmp_path / "one", hub, monkeypatch)
-    one.open()
+    _, quick = machine(tmp_path / "one", hub, monkeypatch)
+    quick.open()
     with between(hub.url) as line:
         _, slow = machine(tmp_path / "two", replace(hub, url=line.url), monkeypatch)
         meanwhile = file(tmp_path / "one", "orders/a/group-1.json", b"1")
         line.faults.append(
             Fault(
                 method="POST", part="/commit/main", status=0, arrives=True,
-                meanwhile=lambda: one.leave([meanwhile], "one"),
+                meanwhile=lambda: quick.leave([meanwhile], "one"),
             )
         )  # fmt: skip
         slow.leave([file(tmp_path / "two", "orders/a/group-2.json", b"2")], "two")
-    held = {f.path for f in Client(hub.url, SecretStr(hub.token)).release(one.repo_id).files}
+    held = {f.path for f in Client(hub.url, SecretStr(hub.token)).release(quick.repo_id).files}
     assert {"orders/a/group-1.json", "orders/a/group-2.json"} < held
 
 
@@ -243,14 +249,14 @@ def test_the_disk_of_orders_that_are_over_is_given_back(
     needs = Needs(model=carried(tmp_path / "one", [source]))
     folder.write(replace(prepared(), needs=needs))
     way.open()
-    mine = Folder(workplace.folders.order("lab/Next", COMMIT))
-    sweep(workplace, mine)
+    next_order = Folder(workplace.folders.order("lab/Next", COMMIT))
+    sweep(workplace, next_order)
     assert Path(source.path).is_file()  # it is on the way still
     way.close()
-    sweep(workplace, mine)
+    sweep(workplace, next_order)
     assert Path(source.path).is_file()  # nobody told this machine that the plan is ours
     folder.know()
-    sweep(workplace, mine)
+    sweep(workplace, next_order)
     assert not Path(source.path).exists()
     assert not folder.path.exists()
 

@@ -57,9 +57,9 @@ def test_the_page_shows_words_and_no_link_of_theirs(page: Page) -> None:
     assert "<script>alert" not in html
     assert not [to for to in re.findall(r'(?:href|src|action)="([^"]*)"', html) if "evil" in to]
     assert "javascript:" not in re.sub(r">[^<]*<", "><", html)
-    _, _, told = page.ask("GET", "/status.json")
-    assert not hidden(told)
-    assert json.loads(told)["paused"] == WORDS
+    _, _, json_text = page.ask("GET", "/status.json")
+    assert not hidden(json_text)
+    assert json.loads(json_text)["paused"] == WORDS
 
 
 def test_the_dashboard_shows_words_as_code(page: Page) -> None:
@@ -85,6 +85,6 @@ def test_chats_get_words_as_code(page: Page, slack: bool) -> None:
 
 
 def test_the_table_has_a_line_each(page: Page) -> None:
-    shown = boards.board_text(board(page.ledger, load(None), 2.0))
-    assert not hidden(shown)
-    assert not [line for line in shown.splitlines() if line.startswith("Error: forged")]
+    text = boards.board_text(board(page.ledger, load(None), 2.0))
+    assert not hidden(text)
+    assert not [line for line in text.splitlines() if line.startswith("Error: forged")]

@@ -29,9 +29,9 @@ def test_everybody_sees_the_state_and_nobody_a_button(page: Page) -> None:
 
 def test_the_same_as_json(page: Page) -> None:
     _, _, text = page.ask("GET", "/status.json")
-    found = json.loads(text)
-    assert found["counts"] == {"asked": 1, "failed": 1, "queued": 1}
-    assert found["waiting"][0]["decision"]["repo"] == "lab/Waiting"
+    values = json.loads(text)
+    assert values["counts"] == {"asked": 1, "failed": 1, "queued": 1}
+    assert values["waiting"][0]["decision"]["repo"] == "lab/Waiting"
 
 
 def test_health_is_a_living_watcher_that_reads(page: Page) -> None:

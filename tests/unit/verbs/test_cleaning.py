@@ -45,11 +45,11 @@ def put(path: Path, text: str = "x" * 10_000) -> Path:
 
 
 def published(workplace: Workplace, job: Path) -> None:
-    there = Published(
+    publication = Published(
         repo_id="me/A-APEX-GGUF", url="http://hub/me/A-APEX-GGUF", commit=COMMIT, public=True,
         changed=(), files=(), folder=str(job / "release"),
     )  # fmt: skip
-    follow(workplace, there)
+    follow(workplace, publication)
 
 
 @pytest.fixture
@@ -189,14 +189,14 @@ def test_the_verb_says_paths_sizes_and_reasons(
     monkeypatch.setenv("BOT_WORKDIR", str(two))
     monkeypatch.chdir(tmp_path)
     words = ["clean", "--dry-run", "--older", "0h"]
-    told = json.loads(CliRunner().invoke(cli, [*words, "--json"], catch_exceptions=False).stdout)
-    (job,) = (place for place in told["places"] if place["path"] == "jobs/A-0123456789ab")
+    values = json.loads(CliRunner().invoke(cli, [*words, "--json"], catch_exceptions=False).stdout)
+    (job,) = (place for place in values["places"] if place["path"] == "jobs/A-0123456789ab")
     assert (job["goes"], job["reason"]) == (True, "published as me/A-APEX-GGUF")
-    assert told["dry_run"]
-    assert told["freed"] >= job["bytes"] >= 10_000
-    said = CliRunner().invoke(cli, words, catch_exceptions=False).stdout
-    assert "would free" in said
-    assert "it is not published" in said
+    assert values["dry_run"]
+    assert values["freed"] >= job["bytes"] >= 10_000
+    text = CliRunner().invoke(cli, words, catch_exceptions=False).stdout
+    assert "would free" in text
+    assert "it is not published" in text
     assert CliRunner().invoke(cli, ["clean", "--older", "soon"]).exit_code == 2
 
 

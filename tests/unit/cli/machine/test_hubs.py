@@ -12,6 +12,6 @@ from bot.cli.main import cli
 
 def test_a_hubs_user_is_one_document(tmp_path: Path) -> None:
     words = ["hub", "add-user", str(tmp_path / "hub"), "me", "--org", "lab", "--json"]
-    told = json.loads(CliRunner().invoke(cli, words, catch_exceptions=False).stdout)
-    assert (told["name"], told["orgs"]) == ("me", ["lab"])
-    assert told["token"].startswith("hf_")
+    values = json.loads(CliRunner().invoke(cli, words, catch_exceptions=False).stdout)
+    assert (values["name"], values["orgs"]) == ("me", ["lab"])
+    assert values["token"].startswith("hf_")

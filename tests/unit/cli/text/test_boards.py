@@ -15,8 +15,8 @@ from tests.unit.status.status_page import alive, fill
 
 
 def test_an_empty_ledger_says_that_nobody_watches(tmp_path: Path) -> None:
-    said = board_text(board(Ledger(tmp_path / "l.sqlite"), load(None), time.time()))
-    assert said.splitlines()[:2] == ["no watcher runs", "nothing queued yet; 0 waiting"]
+    text = board_text(board(Ledger(tmp_path / "l.sqlite"), load(None), time.time()))
+    assert text.splitlines()[:2] == ["no watcher runs", "nothing queued yet; 0 waiting"]
 
 
 def test_every_state_with_its_age_reason_and_link(tmp_path: Path) -> None:

@@ -20,9 +20,9 @@ from tests.unit.detect.test_inspection import indexed
 
 def test_roles_told_by_words_are_shown(tmp_path: Path) -> None:
     indexed(tmp_path / "source", headers.deepseek_v4())
-    seen = look_at_folder(tmp_path / "source")
-    assert "guessed" in text_tables.sight_text(seen)
-    assert len(text_tables.sight_values(seen)["guessed"]) > 1
+    sight = look_at_folder(tmp_path / "source")
+    assert "guessed" in text_tables.sight_text(sight)
+    assert len(text_tables.sight_values(sight)["guessed"]) > 1
 
 
 def test_every_row_of_results_is_in_the_table_largest_first() -> None:
