@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -139,9 +139,8 @@ def send_release(
         except PublishError:
             before = hub.release(repo_id)
             standing_files = standing(hub, before, files)
-            if (
-                standing_files is None or RESULTS in standing_files
-            ):  # it is not another machine's, with its own times
+            # else it is another machine's build, with times of its own
+            if standing_files is None or RESULTS in standing_files:
                 raise
             published = _sent(workplace, before, files, message, key, report, private=private)
     if published.waiting is None:
@@ -171,13 +170,7 @@ def _sent(
         if pull is not None and before.private:
             update = replace(update, files=measured_files(update), deletions=())
     pushed, held = _commit(
-        hub,
-        before,
-        update,
-        key if aside else None,
-        private=private,
-        report_step=lambda step: report(step, 3),
-        look=lambda held: _look(hub, held, files, update.files),
+        hub, before, update, files, key if aside else None, report, private=private
     )
     for note in update.notes:
         workplace.narrator.say(f"{repo_id}: {note}")
@@ -206,13 +199,20 @@ def _commit(
     hub: Hub,
     before: Release,
     update: Update,
+    files: Mapping[str, Built],
     aside: str | None,
+    report: Report,
     *,
     private: bool,
-    report_step: Callable[[int], None],
-    look: Callable[[Release], None],
 ) -> tuple[Pushed, Release]:
     """Straight to main, or through a pull request of the build with the key `aside`."""
+
+    def report_step(step: int) -> None:
+        report(step, 3)
+
+    def look(held: Release) -> None:
+        _look(hub, held, files, update.files)
+
     if aside is not None:
         return publish_aside(
             hub, before, update, aside, private=private, report_step=report_step, look=look

@@ -132,10 +132,13 @@ class EvaluationSettings(Part):
     text: DataPlace = DEMO / "evaluation.txt"
     context: Annotated[int, Field(ge=32, le=131072)] = 512
     chunks: Annotated[int, Field(ge=1)] | None = None
-    stride: Annotated[int, Field(ge=1)] | None = None  # overlapping windows; needs "beside"
+    # tokens between windows that overlap: more context for each scored token, for as many times
+    # the work as windows overlap; compares only with numbers of the same stride
+    stride: Annotated[int, Field(ge=1)] | None = None
     tasks: tuple[DataPlace, ...] = (DEMO / "tasks.txt",)
     task_count: Annotated[int, Field(ge=1)] = 400  # of each set that says nothing else
     parallel: Annotated[int, Field(ge=4, le=256)] = 4  # answers decoded side by side, as the tool
+    # where the reference's log-probabilities come from: a file, or a run beside each candidate
     reference: Literal["auto", "file", "beside"] = "auto"
     overlap: bool = True  # work on logits during the next decode: a second context of memory
     memory_gb: Annotated[float, Field(gt=0)] | None = None  # None: what is free
@@ -149,6 +152,15 @@ class EvaluationSettings(Part):
     @classmethod
     def _listed(cls, value: Any) -> Any:
         return () if value is None else (value,) if isinstance(value, (str, Path)) else value
+
+    @model_validator(mode="after")
+    def _beside_where_windows_overlap(self) -> Self:
+        if self.stride is not None and self.reference == "file":
+            raise ValueError(
+                "overlapping windows run beside the reference, without a file of its "
+                "log-probabilities: leave out stride, or reference: file"
+            )
+        return self
 
 
 class SourceSettings(Part):

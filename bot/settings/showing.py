@@ -43,10 +43,15 @@ class PublishSettings(Part):
     repository: str = "{name}-APEX-GGUF"
     file: str = "{name}-APEX-{tier}.gguf"
     private: bool = False
-    hidden: Literal["private", "pull-request"] = "private"  # where a build is until verified
+    # where a build lies until its hashes are compared: in a repository that is private till then,
+    # or on a pull request, which takes no private storage and never touches main before
+    hidden: Literal["private", "pull-request"] = "private"
     overlap: bool = True  # make, measure and send side by side; else one after another
-    free: Literal["never", "short", "always"] = "never"  # remove files sent; short: the disk is
-    approval: Literal["none", "pull-request"] = "none"  # a person merges before it is shown
+    # whether a tier's file goes once it is sent and measured: never, so that the disk holds all of
+    # them; where it does not hold all; or always, so that others have the disk
+    free: Literal["never", "short", "always"] = "never"
+    # who merges: nobody is asked, or a person by a pull request, wherever the build lies till then
+    approval: Literal["none", "pull-request"] = "none"
     trusted_publisher: bool = False  # in GitHub Actions: the Hub lends tokens, HF_TOKEN only reads
     collection: Annotated[str, Field(min_length=1, max_length=60)] | None = None  # of the owner
     prune: bool = False  # give back the Hub's storage of files that updates replaced
@@ -71,6 +76,15 @@ class PublishSettings(Part):
     def made_private(self) -> bool:
         """Whether a new repository is private, if only until it is verified."""
         return self.private or self.hidden == "private"
+
+    @model_validator(mode="after")
+    def _sent_while_others_are_made(self) -> Self:
+        if self.free != "never" and not self.overlap:
+            raise ValueError(
+                f"free: {self.free} removes files that are sent while others are made, and with "
+                "overlap: false none is; leave one of them as it is"
+            )
+        return self
 
     @model_validator(mode="after")
     def _known_author(self) -> Self:

@@ -82,6 +82,13 @@ def test_a_licence_s_name_follows_the_licence(source: dict[str, str], reason: st
         load(source=source)
 
 
+def test_overlapping_windows_make_no_file_of_the_reference() -> None:
+    for reference in ("auto", "beside"):
+        assert load(evaluation={"stride": 64, "reference": reference}).evaluation.stride == 64
+    with pytest.raises(SettingsError, match="leave out stride, or reference: file"):
+        load(evaluation={"stride": 64, "reference": "file"})
+
+
 def test_sizes_are_decimal_and_tasks_may_be_one_or_none(tmp_path: Path) -> None:
     quantize = load(quantize={"memory_gb": 1.5, "shard_gb": 2}).quantize
     assert (quantize.memory, quantize.shard) == (1_500_000_000, 2_000_000_000)

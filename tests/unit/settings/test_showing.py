@@ -47,6 +47,14 @@ def test_a_new_repository_is_private_unless_builds_lie_on_pull_requests() -> Non
     assert load(publish={"hidden": "pull-request", "private": True}).publish.made_private
 
 
+def test_files_go_while_others_are_made_or_not_at_all() -> None:
+    assert load(publish={"overlap": False}).publish.free == "never"
+    for free in ("short", "always"):
+        assert load(publish={"free": free}).publish.overlap
+        with pytest.raises(SettingsError, match=f"publish: free: {free} removes files that are"):
+            load(publish={"free": free, "overlap": False})
+
+
 def test_a_hub_has_a_web_address() -> None:
     assert load(hub={"endpoint": "http://localhost:1/"}).hub.endpoint == "http://localhost:1"
     with pytest.raises(SettingsError, match="an endpoint starts with http"):

@@ -24,7 +24,8 @@ def asked(folder: Path, tiers: tuple[str, ...] = TIERS, **given: Any) -> Order:
 
 MACHINES: dict[str, dict[str, Any]] = {
     "threads": {"llama": {"threads": 1, "gpu_layers": 0}},
-    "disk": {"reserve_gb": 3, "publish": {"free": "always", "overlap": False}},
+    "disk": {"reserve_gb": 3, "publish": {"free": "always"}},
+    "one after another": {"publish": {"overlap": False}},
     "memory": {"quantize": {"memory_gb": 1.0, "together": 1}, "evaluation": {"memory_gb": 2.0}},
     "reference": {"quantize": {"together": 2}, "evaluation": {"reference": "file"}},
     "watcher": {"watch": {"every_minutes": 1}, "github": {"repo": "me/builds"}},
