@@ -10,12 +10,10 @@ asks the executor whether it was started.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from sqlite3 import Connection, Row
 
 from bot.errors import SourceError
-from bot.records.coding import digest
 from bot.store.ledger import Ledger
 from bot.store.queue_tables import (
     PAUSED,
@@ -25,6 +23,7 @@ from bot.store.queue_tables import (
     change_state,
     created_at_of,
     event_of,
+    insert_task,
     is_original,
     is_paused,
     next_build,
@@ -103,15 +102,7 @@ class Queue:
                 " changed = ? WHERE repo = ? AND state IN ('asked', 'queued')",
                 (now, decided.repo),
             )
-            task_id = digest([decided.repo, decided.commit])[:16]
-            db.execute(
-                "INSERT INTO tasks (id, repo, commit_id, weights, tiers, reason, state, due,"
-                " created, changed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    task_id, decided.repo, decided.commit, decided.weights,
-                    json.dumps(list(tiers)), decided.reason, state, now, now, now,
-                ),
-            )  # fmt: skip
+            task_id = insert_task(db, decided, tiers, state, now)
             write_event(db, now, state, decided.repo, decided.reason)
             return task_by_id(db, task_id)
 

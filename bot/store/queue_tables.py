@@ -6,12 +6,14 @@ All but the records take the connection of a transaction that the caller holds.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from sqlite3 import Connection, Row
 
 from bot.errors import SettingsError
 from bot.legible import legible
-from bot.store.sightings import created_of, opened
+from bot.records.coding import digest
+from bot.store.sightings import Decided, created_of, opened
 
 OPEN = ("asked", "queued", "starting", "running")  # states of what is not over
 PAUSED = "paused"  # name in the ledger's memory, with the reason as its value
@@ -69,6 +71,22 @@ def is_original(created: str | None, twin: QueuedRelease, twin_created: str | No
     return twin.state in ("asked", "queued") and bool(
         created and twin_created and created < twin_created
     )
+
+
+def insert_task(
+    db: Connection, decided: Decided, tiers: Sequence[str], state: str, now: float
+) -> str:
+    """Add the task of a decision to build, due now; its id, which follows from name and commit."""
+    task_id = digest([decided.repo, decided.commit])[:16]
+    db.execute(
+        "INSERT INTO tasks (id, repo, commit_id, weights, tiers, reason, state, due,"
+        " created, changed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            task_id, decided.repo, decided.commit, decided.weights, json.dumps(list(tiers)),
+            decided.reason, state, now, now, now,
+        ),
+    )  # fmt: skip
+    return task_id
 
 
 def twin_of(db: Connection, repo: str, commit: str, weights: str | None) -> Row | None:
