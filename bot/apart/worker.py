@@ -57,7 +57,7 @@ LAST_WORDS = 1 << 14  # bytes of a child's stderr that are kept
 VIEW = 64  # files and folders that one child sees at most
 MACHINE = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")  # bytes of memory
 SLACK = 1 << 30  # bytes of memory that are room for stacks: asked for, hardly used
-_EVERY, _LOOK = 0.2, 1.0  # seconds between looks at the clock, and at memory
+_EVERY, LOOK_EVERY = 0.2, 1.0  # seconds between looks at the clock, and at memory
 _TELLING = re.compile(r"GGML_ASSERT|what\(\):|terminate called|\berror\b|abort", re.IGNORECASE)
 _PLACE = re.compile(r"\A(?:\S{0,300}/)?(?=[\w.-]{1,80}:\d)")  # the folder of a line of source
 _SHORT = re.compile(r"bad_alloc|out of memory|cannot allocate", re.IGNORECASE)
@@ -143,7 +143,7 @@ def _strange(room: Room) -> BuildError:
 # ── which child does a call ─────────────────────────────────────────────────────────────────
 
 
-_IDLE: list[_Child] = []
+IDLE: list[_Child] = []
 _LOCK = threading.Lock()
 
 
@@ -165,7 +165,7 @@ def _borrowed(room: Room) -> Iterator[_Child]:
         child.close()
     else:
         with _LOCK:
-            _IDLE.append(child)
+            IDLE.append(child)
 
 
 def _taken(room: Room) -> _Child:
@@ -174,9 +174,9 @@ def _taken(room: Room) -> _Child:
     if room.writes:
         return _start(room, level, room.reads)
     with _LOCK:
-        fits = next((child for child in _IDLE if child.serves(room, level)), None)
-        idle = [] if fits else [*_IDLE]
-        _IDLE[:] = [child for child in _IDLE if child not in (fits, *idle)]
+        fits = next((child for child in IDLE if child.serves(room, level)), None)
+        idle = [] if fits else [*IDLE]
+        IDLE[:] = [child for child in IDLE if child not in (fits, *idle)]
     if fits is not None:
         return fits
     readable = [path for child in idle for path in child.reads if path.exists()]
@@ -199,7 +199,7 @@ def _starter() -> ThreadPoolExecutor:
 def close_all() -> None:
     """End the children that wait for another call."""
     with _LOCK:
-        idle, _IDLE[:] = _IDLE[:], []
+        idle, IDLE[:] = IDLE[:], []
     for child in idle:
         child.close()
 
@@ -312,7 +312,7 @@ class _Child:
                         yield data
                     else:
                         self._last = (self._last + data)[-LAST_WORDS:]
-                if (now := time.monotonic()) - looked > _LOOK:
+                if (now := time.monotonic()) - looked > LOOK_EVERY:
                     looked = now
                     self._check(room, answers, now)
 

@@ -156,7 +156,7 @@ def test_a_child_that_is_killed_is_followed_by_another(
 def test_memory_and_time_have_an_end(
     tmp_path: Path, hostile: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "_LOOK", 0.0)
+    monkeypatch.setattr(worker, "LOOK_EVERY", 0.0)
     hostile("held = bytearray(b'x') * 300_000_000\n" + WAIT)
     with pytest.raises(CapacityError, match=r"memory for model\.gguf, 0\.1 GB are there"):
         asked(tmp_path, terms=ChildTerms(memory=100_000_000))
@@ -174,7 +174,7 @@ def test_an_interrupt_ends_the_child(tmp_path: Path, hostile: Callable[[str], No
 
     with pytest.raises(KeyboardInterrupt):
         asked(tmp_path, report=interrupt)
-    assert not worker._IDLE
+    assert not worker.IDLE
 
 
 def test_one_child_serves_calls_on_what_it_sees(

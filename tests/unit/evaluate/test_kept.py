@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
-from bot.evaluate.kept import KeptMeasures, answered, speeds
+from bot.evaluate.kept import JOB, KeptMeasures, answered, shape_of, speeds
 from bot.evaluate.subject import Subject
 from bot.measures import choices
 from bot.progress import Report
 from bot.records.coding import dump
 from bot.records.measured import Speed
+from bot.store.ledger import Ledger
 from bot.workplace.job import tools_of
 from tests.evaluation import A_TEXT
 from tests.models import workplace_in
@@ -94,3 +97,23 @@ def test_values_are_read_as_records(tmp_path: Path) -> None:
     assert speeds(run) == pair
     counted = choices.count("Endings", [True, False])
     assert answered(measures.record("Endings", SUBJECT, {}, dump(counted), 1.0, A_TEXT)) == counted
+
+
+@pytest.mark.parametrize("value", [None, 7, "x", [], {}, {"value": {}}, {"value": 1, "run": 2}])
+@pytest.mark.parametrize("measure", ["divergence", "perplexity", "speed", "noise", "HellaSwag"])
+def test_a_measure_that_is_damaged_is_none(tmp_path: Path, measure: str, value: object) -> None:
+    ledger = workplace_in(tmp_path).ledger
+    ledger.record(JOB, measure, {}, [], value)
+    assert ledger.finished(JOB, measure, {}, shape=shape_of(measure)) is None
+
+
+def test_what_was_measured_is_what_is_read(measured: Path) -> None:
+    """Rows that the bot wrote have the shapes that are asked for."""
+    measures = set()
+    with Ledger(measured / "ledger.sqlite").reading() as db:
+        rows = db.execute("SELECT step, value FROM work WHERE job = ?", (JOB,)).fetchall()
+    for row in rows:
+        measure = row["step"].rsplit(" ", 2)[0]
+        measures.add(measure)
+        TypeAdapter(shape_of(measure)).validate_python(json.loads(row["value"]))
+    assert {"divergence", "perplexity", "noise"} <= measures

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -108,3 +109,19 @@ def test_a_matrix_has_a_row_for_each_expert(make_job: MakeJob, demo_model: Path)
     for tensor in gguf.read_gguf(demo_model).tensors:
         if tensor.name.endswith("_exps.weight"):
             assert matrix.counts[tensor.name].shape == (tensor.shape[2],)
+
+
+def test_a_matrix_made_of_other_line_ends_is_made_again(make_job: MakeJob, tmp_path: Path) -> None:
+    """Older bots read CR LF as LF: the same hash, another text."""
+    path = tmp_path / "chat.txt"
+    path.write_bytes(b"Good day.\r\n" * 9)
+    job = make_job("I-Mini", calibration={"texts": [{"path": str(path)}]})
+    job.paths.imatrix.parent.mkdir(parents=True)
+    job.paths.imatrix.write_bytes(b"made by an older bot")
+    older = {**(job.calibration or {}), "source": job.plan.model.source.sha256}
+    ledger, paths = job.workplace.ledger, [job.paths.imatrix]
+    record = partial(ledger.record, job.key, "imatrix", paths=paths, value=[1])
+    record(inputs=older)
+    assert calibrating.known_matrix(job) is None
+    record(inputs={**older, "reading": calibrating.READING})
+    assert calibrating.known_matrix(job) is not None

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from pathlib import Path
 
 import pytest
-from pydantic import TypeAdapter
 
 from bot.errors import SettingsError
-from bot.evaluate.kept import JOB, shape_of
 from bot.progress import Narrator
 from bot.settings.settings import Settings
 from bot.store.queue import Queue
@@ -48,26 +45,3 @@ def test_facts_that_are_damaged_are_named(workplace: Workplace, facts: bytes) ->
         why_decided(workplace, REPO)
     Queue(workplace.ledger).memory("lab/Other", "c" * 40, None)  # whose twin it is
     assert Sightings(workplace.ledger).history(REPO)[0].reason == "x"
-
-
-@pytest.mark.parametrize("value", [None, 7, "x", [], {}, {"value": {}}, {"value": 1, "run": 2}])
-@pytest.mark.parametrize("measure", ["divergence", "perplexity", "speed", "noise", "HellaSwag"])
-def test_a_measure_that_is_damaged_is_none(
-    workplace: Workplace, measure: str, value: object
-) -> None:
-    workplace.ledger.record(JOB, measure, {}, [], value)
-    assert workplace.ledger.finished(JOB, measure, {}, shape=shape_of(measure)) is None
-
-
-def test_what_was_measured_is_what_is_read(measured: Path) -> None:
-    """Rows that the bot wrote have the shapes that are asked for."""
-    settings = Settings.model_validate({"workdir": measured})
-    ledger = Workplace(settings, Narrator(quiet=True), None).ledger
-    seen = set()
-    with ledger.reading() as db:
-        rows = db.execute("SELECT step, value FROM work WHERE job = ?", (JOB,)).fetchall()
-    for row in rows:
-        measure = row["step"].rsplit(" ", 2)[0]
-        seen.add(measure)
-        TypeAdapter(shape_of(measure)).validate_python(json.loads(row["value"]))
-    assert {"divergence", "perplexity", "noise"} <= seen

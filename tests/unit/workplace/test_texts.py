@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -12,14 +11,10 @@ import pytest
 
 from bot.errors import SettingsError, SourceError
 from bot.progress import Narrator
-from bot.quantize import calibrating
 from bot.settings.making import CalibrationSource
 from bot.settings.settings import load
-from bot.workplace.job import Job
-from bot.workplace.planning import make_plan
 from bot.workplace.texts import calibration_texts, read_text
 from bot.workplace.workplace import Workplace
-from tests.models import model_of
 
 COMMIT = "ab" * 20
 DATA = b"Guten Tag, good day, bonjour.\n" * 50
@@ -127,20 +122,3 @@ def test_a_text_that_is_no_text_is_refused(tmp_path: Path) -> None:
     at_work = workplace(tmp_path, {"path": str(path)})
     with pytest.raises(SettingsError, match="not UTF-8"):
         read_text(at_work, only(at_work))
-
-
-def test_a_matrix_made_of_other_line_ends_is_made_again(tmp_path: Path, demo_model: Path) -> None:
-    """Older bots read CR LF as LF: the same hash, another text."""
-    path = tmp_path / "chat.txt"
-    path.write_bytes(b"Good day.\r\n" * 9)
-    at_work = workplace(tmp_path, {"path": str(path)})
-    job = Job(at_work, make_plan(at_work, model_of(at_work, str(demo_model)), ("I-Mini",)))
-    job.paths.imatrix.parent.mkdir(parents=True)
-    job.paths.imatrix.write_bytes(b"made by an older bot")
-    older = {**(job.calibration or {}), "source": job.plan.model.source.sha256}
-    paths = [job.paths.imatrix]
-    record = partial(at_work.ledger.record, job.key, "imatrix", paths=paths, value=[1])
-    record(inputs=older)
-    assert calibrating.known_matrix(job) is None
-    record(inputs={**older, "reading": calibrating.READING})
-    assert calibrating.known_matrix(job) is not None
