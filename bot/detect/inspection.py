@@ -24,7 +24,7 @@ from bot.predict.preview import Preview, preview
 from bot.records.releases import Build, Decision, Outcome, Release, RepoFile, Skip
 from bot.tensors import weights
 from bot.tensors.configs import quant_method
-from bot.tensors.stored import Part, dropped_parts, parts_by_file
+from bot.tensors.stored import FULL_DTYPES, Part, dropped_parts, parts_by_file
 from bot.toolchain import toolchain
 from bot.workplace.names import name_of
 
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from bot.workplace.workplace import Workplace
 
 SKETCHED: tuple[Outcome, ...] = ("eligible", "too_large")
-WHOLE = ("BF16", "F16", "F32", "F64")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +49,7 @@ class Sight:
 
 
 def look_at(workplace: Workplace, name: str, revision: str, machine: Machine) -> Sight:
-    """Say what ORG/MODEL is: one request for its files, one for config.json, then headers.
+    """Look at ORG/MODEL: one request for its files, one for config.json, then headers.
 
     Raises SourceError when there is no such repository or its headers are damaged.
     """
@@ -145,7 +144,7 @@ def _decided(
     machine: Machine,
     chosen: Chosen,
 ) -> Decision:
-    """What becomes of a model that was named; without a config.json its GGUF's header tells."""
+    """The decision about a model that was named; of its GGUF's header without a config.json."""
     if config is None and sketch is not None:
         counted = sketch.architecture
         return from_header(
@@ -172,7 +171,7 @@ def _weighed(sight: Sight) -> Sight:
 
 def _undeclared(sketch: Sketch | None, config: Mapping[str, Any] | None) -> str | None:
     stored = sketch.architecture.source_precision if sketch else ""
-    if not stored or stored in WHOLE or config is None or quant_method(config):
+    if not stored or stored in FULL_DTYPES or config is None or quant_method(config):
         return None
     return f"itself a quantization: its weights are {stored}, of which config.json says nothing"
 
@@ -183,7 +182,7 @@ def dropped(settings: Settings) -> frozenset[Part]:
 
 
 def look_at_folder(path: Path, left_out: frozenset[Part] = frozenset({"mtp"})) -> Sight:
-    """Say what a checkpoint's folder here is, or a config.json alone.
+    """Look at a checkpoint's folder here, or at a config.json alone.
 
     `left_out` are parts that are not converted and may be missing. Raises SourceError when there is
     none, or the headers are damaged.
@@ -304,7 +303,7 @@ BUILDERS = ("apex-bot", "llama-cpp-python")  # packages that a build rests on
 
 
 def machine(workplace: Workplace) -> Machine:
-    """What can be built here: converter and disk, as far as they are known."""
+    """This machine's converter and free disk, as far as they are known."""
     chosen = toolchain.present(workplace.settings.convert, workplace.folders.toolchain)
     root = workplace.folders.root
     existing = next(folder for folder in (root, *root.parents) if folder.exists())

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What building here can take: see `decide`. None where it is not known."""
+    """Converter, disk and settings that `decide` is given. None where one is not known."""
 
     supported: frozenset[str] | None = None
     free_disk: int | None = None
@@ -50,7 +50,7 @@ class Trouble:
 
 @dataclass(frozen=True, kw_only=True)
 class ListedFacts:
-    """All that the Hub told about a model: its row, and more where the row was not enough."""
+    """A model's row of a listing, and the Hub's further answers where that was not enough."""
 
     listed: Listed
     release: Release | None = None
@@ -134,7 +134,7 @@ def _stored(hub: Hub, release: Release, file: RepoFile) -> str | None:
 def learn(hub: Hub, listed: Listed, *, owners: tuple[str, ...] = ()) -> ListedFacts:
     """Ask the Hub about a listed model as long as what is known does not settle it.
 
-    None of its troubles raises but an UnreachableError's wait is a fact, too.
+    A model that cannot be read is a `trouble` of its facts; nothing raises.
     """
     facts = ListedFacts(listed=listed)
     if ruled_out(facts, owners):
@@ -161,7 +161,7 @@ def learn(hub: Hub, listed: Listed, *, owners: tuple[str, ...] = ()) -> ListedFa
 def conclude(
     facts: ListedFacts, owners: tuple[str, ...] = (), machine: Machine = ANY_MACHINE
 ) -> Decision:
-    """What the facts say: whether this is a mixture of experts that can be built."""
+    """The decision that follows from the facts; nothing is asked."""
     settled = ruled_out(facts, owners)
     if settled:
         return settled
@@ -180,7 +180,7 @@ def conclude(
 
 
 def ruled_out(facts: ListedFacts, owners: tuple[str, ...] = ()) -> Skip | None:
-    """What the row of the listing settles alone."""
+    """A skip by the row of the listing alone."""
     listed = facts.listed
     return glance(
         facts.known_release,

@@ -1,4 +1,4 @@
-"""What is known of model families by name alone: data for `moe`, no logic.
+"""Model families by name alone: refusals, dense ones, precisions of originals. Data, no logic.
 
 Names are `model_type` and `architectures` of config.json as transformers 5.23, remote code on
 the Hub and llama.cpp's converter spell them.
@@ -144,7 +144,7 @@ WITH_SPARSE_MEMBERS = frozenset(
 
 
 class Native(NamedTuple):
-    """What the makers themselves publish by a method: an original is stored so."""
+    """A precision that makers themselves publish their originals in."""
 
     precision: str
     types: tuple[str, ...] = ()  # model types of which it is true; empty: all

@@ -77,7 +77,7 @@ PATTERNS = (
 
 @dataclass(frozen=True, kw_only=True)
 class MoeFacts:
-    """What a config says of its experts. Counts are of the text decoder."""
+    """A mixture of experts by its config. Counts are of the text decoder."""
 
     experts: int
     experts_active: int
@@ -202,7 +202,7 @@ def _counts_wrong(
 
 
 def _no_count(scopes: Sequence[Mapping[str, Any]]) -> NotMoe:
-    """Which expert key there is, and what it holds instead of a count."""
+    """A refusal that names the expert key there is, and its value instead of a count."""
     types = {text_config(scope.get("model_type")) for scope in scopes}
     for scope in scopes:
         for key in EXPERT_KEYS:

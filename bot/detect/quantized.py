@@ -88,7 +88,7 @@ def _named(part: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _stored(part: Mapping[str, Any]) -> Iterator[str]:
-    """What a group's numbers say: bits of floats or integers, and how many share a scale."""
+    """The precision of a group: bits of floats or integers, and how many share a scale."""
     bits = next((part[key] for key in _BITS if type(part.get(key)) is int), None)
     if bits is None:
         return

@@ -34,7 +34,7 @@ class Portion:
 
 @dataclass(frozen=True, kw_only=True)
 class Savepoint:
-    """Where to note every `every` chunks what was seen; `key` says of which model."""
+    """A file that keeps the sums every `every` chunks; `key` is of all that decides them."""
 
     path: Path
     every: int
@@ -52,7 +52,7 @@ def collect_matrix(
     checkpoint: Savepoint | None = None,
     progress: Callable[[int, int], None],
 ) -> tuple[int, ...]:
-    """Decode `texts` through `model`, write what its weights saw; chunks taken of each text.
+    """Decode `texts` through `model` and write its importance matrix; chunks taken of each text.
 
     `batch` tokens are decoded together, as llama-imatrix does with its default of 2048: with the
     same batch sums are equal to the bit on the same machine. Every token's logits are asked for,
@@ -119,7 +119,7 @@ def _chunk_counts(picks: Sequence[Pick], texts: int) -> tuple[int, ...]:
 def _note(
     statistics: dict[str, Stats], checkpoint: Savepoint, key: str, done: int, context: int
 ) -> None:
-    """What was seen so far, as an importance matrix that also says what it belongs to."""
+    """Write the sums so far as an importance matrix, with the key of the work they belong to."""
     if any(tensor.counts.max() >= EXACT for tensor in statistics.values()):
         return  # sums would go on exactly, counts would not
     with writing(checkpoint.path) as partial:
@@ -127,7 +127,7 @@ def _note(
 
 
 def _resume(observer: Observer, checkpoint: Savepoint | None, key: str) -> int:
-    """Go on from a checkpoint, if there is one of this very work; chunks that are done."""
+    """Restore the sums of a checkpoint of the same key; chunks that are done, 0 without one."""
     if checkpoint is None or not checkpoint.path.is_file():
         return 0
     try:

@@ -1,4 +1,4 @@
-"""A job's importance matrix: made, or taken ready, and what is known about it."""
+"""A job's importance matrix: calibrated or taken ready; recipes that follow it; facts about it."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _make(job: Job, report: Report) -> list[int]:
 
 
 def _take(job: Job, ready_file: Path) -> list[int]:
-    """Use a ready file, in GGUF form."""
+    """Copy a ready file, in GGUF form; no chunks. Raises SourceError for another model's."""
     imatrix.read_matrix(ready_file).require_fit(job.plan.model.tensors)
     with writing(job.paths.imatrix) as partial:
         imatrix.rewrite(ready_file, partial, job.settings.calibration.context)
@@ -96,7 +96,7 @@ def _take(job: Job, ready_file: Path) -> list[int]:
 
 
 def settled(job: Job, matrix: Built | None) -> tuple[Recipe, ...]:
-    """The plan's recipes as they are built.
+    """The plan's recipes with the types that the matrix has data for.
 
     With `quantize.missing_data: next` a tensor whose type needs data that the matrix lacks gets
     the next larger type that needs none; otherwise building such a tier is refused.
@@ -128,7 +128,7 @@ def gap(job: Job, recipe: Recipe, matrix: Matrix) -> Gap | None:
 
 
 def facts(job: Job) -> CalibrationFacts | None:
-    """All that is known about the importance matrix, for results and the card."""
+    """Facts about the importance matrix, for results and the card; None where no tier wants one."""
     file = job_matrix(job)
     if file is None:
         return None

@@ -42,14 +42,14 @@ class Matrix:
     key: str | None = None  # of a checkpoint: what it belongs to
 
     def weights(self) -> dict[str, NDArray[np.float32]]:
-        """What llama_model_quantize wants: sum / count, and 1 where an expert was never reached.
+        """Weights for llama_model_quantize: sum / count, and 1 where an expert was never reached.
 
         The division is in f32, as in load_imatrix (tools/quantize/quantize.cpp).
         """
         return {name: self._weights(name) for name in self.sums}
 
     def reached(self, name: str) -> NDArray[np.bool_]:
-        """Of which experts of a tensor there is data, [experts].
+        """Whether there is data of each expert of a tensor, [experts].
 
         Sums that are all zero though tokens came are none (a layer that a device skipped, sums that
         overflowed): taken as weights they would make every number of the expert zero.
@@ -79,7 +79,7 @@ class Matrix:
         return tuple(place for name in self.counts for place in self.places(name))
 
     def places(self, name: str) -> tuple[str, ...]:
-        """What of a tensor there is no data of: itself, some of its experts, or nothing."""
+        """Places of a tensor without data: its name, some of its experts, or none."""
         if name not in self.counts or not self.reached(name).any():
             return (name,)
         return tuple(f"{name} expert {expert}" for expert in np.flatnonzero(~self.reached(name)))
@@ -132,7 +132,7 @@ def write_matrix(
     context: int,
     notes: Sequence[tuple[str, str]] = (),
 ) -> None:
-    """Write what weights saw. `datasets` are names for the metadata, without local paths."""
+    """Write sums and counts by weight. `datasets` are names for the metadata, no local paths."""
     metadata = (
         ("general.type", "imatrix"),
         ("imatrix.datasets", list(datasets)),

@@ -29,6 +29,7 @@ from bot.clients.files.ggufheader import (
 from bot.clients.llama import kernels
 from bot.clients.llama.library import ggml_type, type_name
 from bot.records.coding import digest
+from bot.tensors.sizes import padded
 
 QUANTIZATION_VERSION = 2  # GGML_QNT_VERSION
 SPLIT_KEYS = ("split.no", "split.count", "split.tensors.count")
@@ -71,7 +72,7 @@ class PassSource:
 
     @property
     def state(self) -> str:
-        """Changes when a file does."""
+        """Hash of all files' paths, sizes and times."""
         states = [(str(path), path.stat()) for path in self.paths]
         return digest([[path, status.st_size, status.st_mtime_ns] for path, status in states])
 
@@ -156,10 +157,10 @@ def _split(sizes: Sequence[int], limit: int | None) -> list[slice]:
     """Runs of tensors that share a file: as many as fit into `limit` bytes, at least one."""
     starts, file_bytes = [0], 0
     for number, size in enumerate(sizes):
-        file_bytes += _padded(size)
+        file_bytes += padded(size)
         if limit is not None and file_bytes > limit and number > starts[-1]:
             starts.append(number)
-            file_bytes = _padded(size)
+            file_bytes = padded(size)
     return [slice(a, b) for a, b in zip(starts, [*starts[1:], len(sizes)], strict=True)]
 
 
@@ -168,9 +169,5 @@ def _output(path: Path, keys: Sequence[bytes], entries: Sequence[Entry]) -> Outp
     offsets, offset = [], len(head)
     for *_, size in entries:
         offsets.append(offset)
-        offset += _padded(size)
+        offset += padded(size)
     return Output(path=path, head=head, size=offset, offsets=tuple(offsets))
-
-
-def _padded(size: int) -> int:
-    return -(-size // ALIGNMENT) * ALIGNMENT

@@ -33,7 +33,7 @@ class LegacyEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class Legacy:
-    """A whole file."""
+    """A `.dat` file: its entries, chunks, and the dataset's name, empty in the oldest."""
 
     entries: tuple[LegacyEntry, ...]
     chunks: int
@@ -41,7 +41,7 @@ class Legacy:
 
 
 class _Reader:
-    """Takes the file apart; every length is checked against what is left."""
+    """Cursor over the file's bytes; every length is checked against the bytes that are left."""
 
     def __init__(self, data: bytes | mmap.mmap, path: Path) -> None:
         self._data, self._path, self.at = data, path, 0

@@ -240,11 +240,11 @@ class Pass:
             os.close(file)
 
     def _retire(self) -> None:
-        """Forget passes that were stopped over any of these files: they begin anew here."""
+        """Remove journals of stopped passes over any of these files, which begin anew here."""
         forget(output.path for output in self.outputs)
 
     def _resumed(self) -> int:
-        """How many tensors are whole in all files, if those are of this very pass."""
+        """Number of tensors that are whole in all files of this pass; 0 where it begins anew."""
         journal = _read_journal(self.journal)
         if journal.get("pass") != self.key:
             return 0
@@ -290,7 +290,7 @@ class Pass:
         write_text(self.journal, json.dumps(entries))
 
     def chunks(self) -> Iterator[_Chunk]:
-        """All rows still to be made, in order."""
+        """Chunks of all tensors that are not whole yet, in order."""
         for number, tensor in enumerate(self.tensors[self.done :], self.done):
             weights = self._weights(tensor)
             for expert in range(tensor.experts):
@@ -414,7 +414,7 @@ class _Run:
         future.add_done_callback(lambda done: self.finished.put((chunk, done)))
 
     def _collect(self, saver: Executor) -> None:
-        """Wait for a chunk; now and then write down how many tensors are whole, and say so."""
+        """Wait for a chunk; now and then report how many tensors are whole, and save a journal."""
         chunk, future = self.finished.get()
         future.result()
         self.unfinished[chunk.number] -= 1
@@ -431,7 +431,7 @@ class _Run:
                 self.saved_at = now
 
     def _is_saved(self) -> bool:
-        """Whether the last note is written; raises what went wrong with it."""
+        """Whether the last journal is written; raises what went wrong with it."""
         if self.saving is not None and self.saving.done():
             self.saving.result()
             self.saving = None

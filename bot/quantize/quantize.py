@@ -13,8 +13,8 @@ from bot.plan.profiles import NEED_IMATRIX
 from bot.quantize.imatrix import Matrix
 from bot.records.model import Tensor
 from bot.records.results import Gap
+from bot.tensors.weights import SIXTEEN_BIT
 
-WHOLE = ("F32", "F16", "BF16")  # types that nothing is rounded to
 NAMED = 4  # places of a gap that a line names
 Floats = NDArray[np.float32]
 Notes = tuple[tuple[str, int | str], ...]
@@ -93,7 +93,7 @@ def tensors_without_data(types: Mapping[str, str], imatrix: Matrix) -> dict[str,
 def gap_of(
     tier: str, types: Mapping[str, str], tensors: Iterable[Tensor], imatrix: Matrix
 ) -> Gap | None:
-    """What a tier rounds without data, of whatever type; None where it has data of everything.
+    """Tensors and experts that a tier rounds without data; None where it has data of all.
 
     Tensors of layers alone: no importance matrix has any of the embedding and the output.
     """
@@ -101,7 +101,7 @@ def gap_of(
     rounded = without = 0
     for tensor in tensors:
         kind = types.get(tensor.name, tensor.type)
-        if kind in (tensor.type, *WHOLE) or not tensor.name.startswith("blk."):
+        if kind in (tensor.type, *SIXTEEN_BIT) or not tensor.name.startswith("blk."):
             continue
         lacking = imatrix.places(tensor.name)
         places_in_all = 1 if tensor.name in lacking else int(np.prod(tensor.shape[2:], initial=1))

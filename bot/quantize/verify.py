@@ -1,4 +1,4 @@
-"""Is a GGUF file what it says it is: one finding for each thing that was looked at."""
+"""Checks of a finished GGUF file: header, rows, recipe and speech, a finding each."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _speech(path: Path, settings: Settings) -> str:
 
 
 def look_at_files(job: Job, results: Results) -> dict[str, tuple[str, str | None]]:
-    """What looking at each measured tier's file found, as `sound` says it."""
+    """The result of `sound` for each measured tier's file."""
     return {
         row.name: sound(job, row.name, job.paths.release / row.file, row.sha256)
         for row in results.tiers
@@ -98,7 +98,7 @@ def look_at_files(job: Job, results: Results) -> dict[str, tuple[str, str | None
 
 
 def sound(job: Job, tier: str, file: Path, sha256: str) -> tuple[str, str | None]:
-    """At which look a tier's file failed and why; ("", None) for a sound one.
+    """The check that a tier's file failed and why; ("", None) for a sound one.
 
     Looked at once: afterwards the file may be freed. Only what the file itself holds is kept: what
     this machine lacks to look at it is raised, and of no file's making.

@@ -1,4 +1,4 @@
-"""Making files of strangers' files with llama.cpp: works for a child (apart/worker.py)."""
+"""Calibration as a work for a child process (apart/worker.py): the model is a stranger's."""
 
 from __future__ import annotations
 

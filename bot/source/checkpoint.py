@@ -28,7 +28,7 @@ class CheckpointFolder:
 
     @cached_property
     def content(self) -> Content:
-        """What the tensors are: parts, layers, weights."""
+        """The tensors by part, layer and precision."""
         return read_content(self.config, tuple(self.tensors.values()))
 
     @cached_property

@@ -50,7 +50,7 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True)
 class Converted:
-    """What the converter made; everything was loaded and compared with the checkpoint."""
+    """Files of a conversion, loaded and compared with the checkpoint."""
 
     model: tuple[Path, ...]  # one file, or its shards in order
     projector: Path | None
@@ -101,7 +101,7 @@ def convert_checkpoint(
 
 @dataclass(frozen=True)
 class _Job:
-    """What every run of the converter for one checkpoint shares."""
+    """Arguments that all runs of the converter for one checkpoint share."""
 
     checkpoint: CheckpointFolder
     toolchain: Toolchain
@@ -168,7 +168,7 @@ def _prediction(job: _Job, target: Path, *, switch: bool) -> tuple[Path | None, 
 
 
 def without(part: str, reason: str) -> str:
-    """How a part that could not be made is told of, on card, page and screen."""
+    """The sentence about a part that could not be made, for card, page and screen."""
     return f"without its {part}: {reason.split('; its whole log is')[0]}"
 
 
@@ -187,7 +187,7 @@ def _require_support(checkpoint: CheckpointFolder, toolchain: Toolchain) -> str:
 def _mtp_plan(
     checkpoint: CheckpointFolder, mtp: Mtp, *, switch: bool
 ) -> tuple[Layers, tuple[str, ...], tuple[str, ...]]:
-    """What becomes of MTP layers: (in the model, the converter's flags, notes).
+    """MTP layers: whether they stay in the model, the converter's flags, notes.
 
     --no-nextn is given to every family that takes it: without it the converter asserts for a
     finetune that lost its layers, and promises them in metadata where only the config has them.
@@ -205,7 +205,7 @@ def _mtp_plan(
 
 
 def needed_bytes(checkpoint: CheckpointFolder) -> int:
-    """About what converting takes on disk at its peak, the checkpoint itself left out.
+    """About the bytes that converting takes on disk at its peak, without the checkpoint itself.
 
     Packed experts lie there twice for a while, as they are and expanded.
     """
@@ -215,7 +215,7 @@ def needed_bytes(checkpoint: CheckpointFolder) -> int:
 
 
 def _expected_bytes(checkpoint: CheckpointFolder) -> int:
-    """About what the file will take: two bytes a weight, or as much as is stored where packed."""
+    """About the bytes of the file: two for a weight, or as many as are stored where packed."""
     weights = checkpoint.parameters("main")
     return checkpoint.bytes if weights is None else 2 * weights
 
@@ -246,7 +246,7 @@ def _run(
         log=job.log,
         limits=job.options.limits,
         watch=watch,
-        reads=_seen(job),
+        reads=_readable(job),
         writes=(job.work.resolve(),),
         isolation_setting=job.options.terms.isolation,
     )
@@ -256,8 +256,8 @@ def _run(
     return [sandbox.require_made(file, job.name) for file in files]
 
 
-def _seen(job: _Job) -> tuple[Path, ...]:
-    """What the converter reads: its own files, its interpreter's, and the checkpoint's.
+def _readable(job: _Job) -> tuple[Path, ...]:
+    """Folders that the converter may read: its own, its interpreter's, and the checkpoint's.
 
     A file of the checkpoint may be a link into a cache, an interpreter one into the system's.
     """
@@ -271,7 +271,7 @@ def _seen(job: _Job) -> tuple[Path, ...]:
 
 
 def _failure(job: _Job, code: int) -> BuildError | CapacityError | SourceError:
-    """The error that the converter's log tells."""
+    """The error for an exit code, with the reason in the converter's log."""
     lines = last_lines(job.log)
     telling = [line for line in lines if _ERROR.match(line)] or [line for line in lines if line]
     reason = " ".join(telling[-1].split())[:300] if telling else "it said nothing"

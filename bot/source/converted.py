@@ -1,4 +1,4 @@
-"""Whether a converted file holds what its checkpoint held, and runs."""
+"""Checks after conversion: every weight of the checkpoint is there, and the file computes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from bot.clients.llama.loading import Loading
 from bot.errors import RefusedError
 from bot.records.model import Tensor
 from bot.source.checkpoint import CheckpointFolder
+from bot.tensors.roles import layer_of
+from bot.tensors.weights import SIXTEEN_BIT
 from bot.workplace.loaded import computes
 
 PACKED = ("MXFP4",)
-_SIXTEEN_BIT = ("F32", "F16", "BF16")
 # tensors that the converter makes up (generate_extra_tensors): they are in no checkpoint
 _GENERATED = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
 
@@ -43,7 +44,7 @@ def check_model(
     """
     headers = [gguf.read_gguf(file) for file in files]
     tensors = [tensor for header in headers for tensor in header.tensors]
-    low = next((t for t in tensors if t.type not in _SIXTEEN_BIT), None)
+    low = next((t for t in tensors if t.type not in SIXTEEN_BIT), None)
     if low is not None:
         raise RefusedError(f"{low.name} was converted to {low.type}; start from another source")
     _compare(checkpoint, tensors, layers)
@@ -80,9 +81,9 @@ def _by_layer(tensors: Iterable[Tensor]) -> dict[int, int]:
     weights: dict[int, int] = {}
     for tensor in tensors:
         if tensor.name not in _GENERATED:
-            parts = tensor.name.split(".")
-            layer = int(parts[1]) if parts[0] == "blk" and parts[1].isdecimal() else -1
-            weights[layer] = weights.get(layer, 0) + tensor.parameters
+            layer = layer_of(tensor.name)
+            place = -1 if layer is None else layer
+            weights[place] = weights.get(place, 0) + tensor.parameters
     return weights
 
 

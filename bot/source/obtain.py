@@ -195,7 +195,7 @@ def _conversion(
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what a conversion left that was killed; the folder is held alone."""
+    """Remove work folders of conversions that were killed; the folder is held alone."""
     for work in folder.glob(f"*{WORK}"):
         remove(work, folder)
 
@@ -208,7 +208,7 @@ def _convert(
     job: str,
     inputs: Mapping[str, Any],
 ) -> Finished:
-    """Fetch a checkpoint and convert it; what its small files tell is known before its weights."""
+    """Fetch a checkpoint and convert it; its small files come first and are checked."""
     release, config, sketch = candidate.release, candidate.config or {}, candidate.sketch
     sixteen = sum(tensor.bytes for tensor in sketch.tensors)
     source = workplace.folders.sources(release.repo_id, release.commit)

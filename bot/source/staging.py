@@ -1,4 +1,4 @@
-"""The folder the converter is shown: data files of a checkpoint, and metadata that we vouch for.
+"""The folder that the converter reads: a checkpoint's data files, and metadata that we vouch for.
 
 No Python file, no pickle and no model card of the repository is in it, and its configs name no
 code. What the converter would guess from a card or a folder's name is written here instead.
@@ -30,7 +30,7 @@ _MTP_KEYS = ("num_nextn_predict_layers", "mtp_num_hidden_layers")
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertFacts:
-    """What the file shall say of itself; all of it optional but the name."""
+    """Metadata for the converted file; all of it optional but the name."""
 
     name: str  # general.name, such as Qwen3.6-35B-A3B
     repo_id: str | None = None

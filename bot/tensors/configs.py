@@ -1,4 +1,4 @@
-"""Reading a config.json of any model family: where its text decoder speaks, and in which words.
+"""Fields of any family's config.json: keys by meaning, and where a text decoder's own lie.
 
 The tables are the union of the names that transformers' configuration classes, remote code and
 llama.cpp's converter use; a family is a row here, never a branch below. Configs are written by

@@ -49,7 +49,7 @@ _SCALE = re.compile(
 _OF_A_WEIGHT = re.compile(r"[._](input_|weight_|activation_)?scales?(_inv|_2)?$")
 _PACKED_NAMES = re.compile(r"(?<=\.weight)_packed$|(?<=\.)qweight$|_blocks$")
 
-_SIXTEEN = ("BF16", "F16", "F32", "F64")
+FULL_DTYPES = ("BF16", "F16", "F32", "F64")
 _EIGHT = ("F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ")
 _LOW = frozenset({*_EIGHT, "I8", "U8", "F4", "F6_E2M3", "F6_E3M2"})
 
@@ -108,7 +108,7 @@ class Content:
 
     @property
     def precision(self) -> str:
-        """How most of the text decoder's weights are stored."""
+        """The precision of most of the text decoder's weights; "" without any."""
         weights = Counter[str]()
         for tensor in self.main:
             weights[tensor.precision] += tensor.weights
@@ -123,7 +123,7 @@ class Content:
 
 
 def read_content(config: Mapping[str, Any], tensors: Sequence[HeaderTensor]) -> Content:
-    """What the tensors of a checkpoint are, by their names and the layers its config counts."""
+    """A checkpoint's tensors by part, layer and precision, of their names and its config."""
     layers = layer_count(tuple(scopes_of(config)))
     packing = _Packing.of(config, tensors)
     parts = (_stored(tensor, packing, layers) for tensor in tensors)
@@ -156,7 +156,7 @@ def part_of(name: str, layers: int | None) -> Part:
 def parts_by_file(
     config: Mapping[str, Any], weight_map: Mapping[str, str]
 ) -> dict[str, tuple[Part, ...]]:
-    """What each file of an index holds: tensor → file becomes file → parts, in order of names."""
+    """Parts in each file of an index: tensor → file becomes file → parts, in order of names."""
     layers = layer_count(tuple(scopes_of(config)))
     parts: dict[str, set[Part]] = {}
     for name, file in weight_map.items():
@@ -239,7 +239,7 @@ class _Packing:
     def unpack(self, tensor: HeaderTensor) -> tuple[tuple[int, ...], str]:
         """The shape of the weights, and what they are called at that precision."""
         name, dtype, shape = tensor.name, tensor.dtype, tensor.shape
-        if dtype in _SIXTEEN or not shape:
+        if dtype in FULL_DTYPES or not shape:
             return shape, dtype
         if dtype in _EIGHT:
             return shape, "FP8"

@@ -38,13 +38,13 @@ def whole_lock() -> str:
 
 
 def everywhere() -> str:
-    """What every system needs but torch itself."""
+    """Packages that every system needs, without torch itself, as pip reads requirements."""
     entries = [entry for name, entry in lock_entries().items() if name != "torch"]
     return "".join(entry for entry in entries if " ; " not in entry)
 
 
 def without_cuda() -> str:
-    """A torch that wants nothing beside."""
+    """torch without CUDA, which needs no further package, as pip reads requirements."""
     hashes = "".join(f" --hash=sha256:{sha}" for sha in WITHOUT_CUDA)
     return f"torch=={version('torch')}+cpu{hashes}\n"
 
@@ -55,5 +55,5 @@ def version(name: str) -> str:
 
 
 def lock_digest() -> str:
-    """What changes with every version and every hash."""
+    """Hash of all versions and hashes."""
     return hashlib.sha256((whole_lock() + without_cuda()).encode()).hexdigest()

@@ -74,7 +74,7 @@ def installed(root: Path) -> Toolchain | None:
 
 
 def present(settings: ConvertSettings, root: Path) -> Toolchain | None:
-    """As `chosen`; None where settings name none and none is installed."""
+    """As `chosen_toolchain`; None where settings name none and none is installed."""
     return chosen_toolchain(settings, root) if settings.llama_cpp or installed(root) else None
 
 
