@@ -213,7 +213,7 @@ def _by_files(release: Release) -> Skip | None:
 def looked_into(
     release: Release, config: Mapping[str, Any] | None, *, owners: Sequence[str] = ()
 ) -> RepoFile | None:
-    """The file whose header settles what files' names, or the release's own, leave in doubt."""
+    """The file whose header settles a type that names leave in doubt; None without such."""
     if config is None or from_files(release, owners=owners):
         return None
     facts = from_config(release, config)
@@ -301,7 +301,7 @@ def _from_safetensors(
 
 
 def _missing(release: Release, chosen: weights.CheckpointFiles) -> str | None:
-    """What a checkpoint lacks yet, or None when it is whole as far as names tell."""
+    """The sentence about files that a checkpoint lacks yet; None when it is whole by names."""
     if chosen.whole:
         return None
     if chosen.missing:

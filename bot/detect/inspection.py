@@ -95,7 +95,7 @@ def _looked_at(workplace: Workplace, release: Release, machine: Machine) -> Sigh
     )
     if sketch is None and config is not None and decision.outcome in SKETCHED:
         checkpoint_sketch = _of_checkpoint(workplace, release, config, files)
-        sight = _weighed(replace(sight, sketch=checkpoint_sketch))
+        sight = _unless_quantized(replace(sight, sketch=checkpoint_sketch))
     return replace(sight, candidate=_candidate(sight, named, files, of_gguf=sketch is not None))
 
 
@@ -160,8 +160,8 @@ def _decided(
     )
 
 
-def _weighed(sight: Sight) -> Sight:
-    """The same, unless headers show weights below 16 bits of which its config says nothing."""
+def _unless_quantized(sight: Sight) -> Sight:
+    """The sight, or a skip where headers show weights below 16 bits that no config declares."""
     low = _undeclared(sight.sketch, sight.config)
     if low is None:
         return sight
@@ -221,7 +221,7 @@ def _look_inside(folder: Path, left_out: frozenset[Part]) -> Sight:
         header = gguf.read_split(folder / model[0].path)
         return replace(sight, sketch=_from_header(release, header))
     previewed = preview(config, local_safetensors(folder, config, left_out), release)
-    return _weighed(replace(sight, sketch=_sketch(release, previewed)))
+    return _unless_quantized(replace(sight, sketch=_sketch(release, previewed)))
 
 
 def _alone(facts: MoeFacts) -> str:
@@ -240,7 +240,7 @@ def _sketch(release: Release, previewed: Preview) -> Sketch:
 
 
 def _likeliest(release: Release) -> tuple[RepoFile, ...]:
-    """The GGUF to look into next: as names and headers read so far say; () when there is none.
+    """The GGUF to look into next, by names and headers read so far; () when there is none.
 
     Where all names tell of quantizations, the largest is looked into before that is believed.
     """
@@ -251,7 +251,7 @@ def _likeliest(release: Release) -> tuple[RepoFile, ...]:
 
 
 def _of_gguf(workplace: Workplace, release: Release) -> tuple[Release, Sketch | None]:
-    """The release with what headers of its GGUF files tell, and the first one of 16 bits.
+    """The release with the types in headers of its GGUF files; a sketch of the first of 16 bits.
 
     Raises SourceError where that is no mixture of experts.
     """

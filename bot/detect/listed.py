@@ -99,14 +99,14 @@ def index_of(hub: Hub, release: Release, config: Mapping[str, Any] | None) -> di
     return hub.index(release)
 
 
-def headers_told(
+def with_headers(
     hub: Hub,
     release: Release,
     config: Mapping[str, Any] | None,
     *,
     owners: tuple[str, ...] = (),
 ) -> Release:
-    """The release with what headers say of weights whose names leave it open.
+    """The release with types by headers, for files whose names leave them open.
 
     Asks for a range or two of each file in doubt: there is one, or a GGUF after another until one
     has 16 bits.
@@ -132,7 +132,7 @@ def _stored(hub: Hub, release: Release, file: RepoFile) -> str | None:
 
 
 def learn(hub: Hub, listed: Listed, *, owners: tuple[str, ...] = ()) -> ListedFacts:
-    """Ask the Hub about a listed model as long as what is known does not settle it.
+    """Ask the Hub about a listed model until its facts settle the decision.
 
     A model that cannot be read is a `trouble` of its facts; nothing raises.
     """
@@ -142,7 +142,7 @@ def learn(hub: Hub, listed: Listed, *, owners: tuple[str, ...] = ()) -> ListedFa
     try:
         release = hub.release(listed.repo_id, listed.commit or "main")
         config = config_of(hub, release, owners=owners)
-        release = headers_told(hub, release, config, owners=owners)
+        release = with_headers(hub, release, config, owners=owners)
         index = index_of(hub, release, config)
         named = parts_by_file(config, index) if config and index else None
     except AbsentError as error:  # it was listed a moment ago

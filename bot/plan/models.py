@@ -43,7 +43,7 @@ class Sketch:
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A release that can be built: which of its files are the model, and what headers tell of it.
+    """A release that can be built: its model's files, config, and sketch by headers.
 
     `release` says of its GGUF files how they store weights, where that was read.
     """
@@ -84,7 +84,7 @@ M = TypeVar("M", bound=Sketch, covariant=True)
 
 @dataclass(frozen=True, kw_only=True)
 class Plan(Generic[M]):
-    """What shall be built of a model."""
+    """Recipes of a model for some profiles."""
 
     model: M
     profiles: tuple[Profile, ...]

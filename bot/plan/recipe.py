@@ -150,18 +150,18 @@ def without_data(recipe: Recipe, lacking: Container[str], tensors: Sequence[Tens
 
 
 def raised_types(planned: Recipe, built: Recipe) -> tuple[str, ...]:
-    """What `without_data` changed, as `TENSOR OLD NEW`."""
+    """Types that `without_data` raised, as `TENSOR OLD NEW`."""
     pairs = zip(planned.assignments, built.assignments, strict=True)
     return tuple(f"{a.tensor} {a.type} {b.type}" for a, b in pairs if a.type != b.type)
 
 
 def file_type(base: str) -> int:
-    """What `general.file_type` holds for a tier's base type or a baseline's file type."""
+    """The number of `general.file_type` for a tier's base type or a baseline's file type."""
     return BASES[base][0] if base in BASES else FILE_TYPES[base]
 
 
 def stored_hash(number: object, types: Mapping[str, str], *, imatrix: bool) -> str | None:
-    """The hash of the recipe by which a file was made, from what the file holds.
+    """The hash of a file's recipe, computed from its own types.
 
     `number` is its `general.file_type`; None where no tier has such a base.
     """

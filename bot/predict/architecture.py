@@ -133,7 +133,7 @@ def kind_of(names: Iterable[str], usual: str) -> str:
 
 
 def _named(keys: _Keys, layer: int) -> str:
-    """What the metadata say of a layer (hparams.is_swa and swa_type of llama.cpp)."""
+    """A layer's kind of attention by the header (hparams.is_swa and swa_type of llama.cpp)."""
     if _slides(keys, layer):
         return "chunked" if keys.family in CHUNKED else "sliding"
     # a layer without an indexer of its own attends to what the one before it chose

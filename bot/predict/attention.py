@@ -37,14 +37,14 @@ CHUNKED_TYPES = ("llama4", "llama4_text")
 
 
 class AttentionRule(NamedTuple):
-    """A key, and what its value says of a number of layers; None for nothing."""
+    """A key, and the reader of its value: kinds for a number of layers, None for another form."""
 
     key: str
     reads: Reader
 
 
 def attention_kinds(scopes: Scopes, layers: int) -> Layers | None:
-    """The kind of attention of each of `layers` layers, None where the config does not tell."""
+    """The kind of attention of each of `layers` layers, None where no key gives it."""
     for rule in RULES:
         for scope in scopes:
             if scope.get(rule.key) is not None:

@@ -188,7 +188,7 @@ def _require_all_numbers(name: str, numbers: set[int]) -> None:
 
 
 def _converted(tensor: StoredPart, sizes: Sizes) -> list[tuple[str | None, Shape]] | None:
-    """What the table of changes makes of a tensor in a layer."""
+    """GGUF names and shapes of a tensor in a layer by the table of changes; None without a row."""
     if tensor.layer is None:
         return None
     inner_name = tensor.name.split(f".{tensor.layer}.", 1)[-1]
@@ -226,13 +226,13 @@ class _Maker:
             self.tensors[name] = Tensor(name=name, shape=ne, type=kind, bytes=size)
 
     def _known(self, name: str) -> str | None:
-        """What the family's table calls it, under any spelling of which a recipe knows the role."""
+        """Its name in the family's table, under the first spelling whose name has a role."""
         spellings = (re.sub(pattern, instead, name, count=1) for pattern, instead in _SPELLINGS)
         gguf_names = map(self.find, (name, *spellings))
         return next((own for own in gguf_names if own is not None and has_role(own)), None)
 
     def _guess(self, stored: StoredPart, shape: Shape) -> str:
-        """A free name in the role that the words of the maker's name tell."""
+        """A free name in the role that words of the maker's name suggest."""
         inside = stored.layer is not None
         place = f"blk.{stored.layer}." if inside else ""
         if len([length for length in shape if length > 1]) > 1:

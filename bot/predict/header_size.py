@@ -33,7 +33,7 @@ LAYOUTS = (Layout(12, 40), Layout(12, 11), Layout(4, 8), Layout(4, 4))
 
 
 class TokenizerSize(NamedTuple):
-    """Bytes of an average token's text, and what GGUF stores beside the texts."""
+    """Bytes of an average token's text, and whether GGUF stores merges or scores beside it."""
 
     text: float
     merges: bool  # pairs of tokens, as strings

@@ -16,7 +16,7 @@ from bot.tensors.stored import read_content
 
 @dataclass(frozen=True, kw_only=True)
 class Preview:
-    """What the converter will make of a checkpoint."""
+    """The GGUF that the converter will make of a checkpoint."""
 
     architecture: Architecture
     tensors: tuple[Tensor, ...]

@@ -23,7 +23,7 @@ HIDDEN_KEYS = ("hidden_size", "d_model", "n_embd", "dim", "model_dim")
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """What a config says that shapes alone do not tell; 0 where it says nothing."""
+    """Sizes of a config that do not follow from shapes; 0 where it has none."""
 
     family: str
     experts: int
@@ -50,14 +50,14 @@ class Sizes:
 
 
 class Change(NamedTuple):
-    """Names, and what is made of such a tensor; None leaves it as it is."""
+    """Names within a layer, and the pieces of such a tensor; None leaves it as it is."""
 
     names: re.Pattern[str]
     makes: Callable[[Shape, Sizes, re.Match[str]], Pieces | None]
 
 
 def change(inner_name: str, shape: Shape, sizes: Sizes) -> Pieces | None:
-    """What becomes of a tensor by its name within the layer; None when only its name changes."""
+    """Pieces of a tensor by its name within the layer; None when only its name changes."""
     for row in TABLE:
         match = row.names.fullmatch(inner_name)
         pieces = row.makes(shape, sizes, match) if match else None

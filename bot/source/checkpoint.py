@@ -47,7 +47,7 @@ class CheckpointFolder:
 
     @property
     def rows(self) -> int:
-        """Rows of the embedding, as many as there may be tokens; 0 where no name tells it."""
+        """Rows of the embedding, as many as there may be tokens; 0 where no tensor is named so."""
         ends = ("embed_tokens.weight", "word_embeddings.weight", "embeddings.weight", "wte.weight")
         embeddings = (t for t in self.content.main if t.layer is None and t.name.endswith(ends))
         return next((t.shape[0] for t in embeddings if len(t.shape) == 2), 0)

@@ -289,7 +289,7 @@ def _failure(job: _Job, code: int) -> BuildError | CapacityError | SourceError:
 
 
 def is_of_this_machine(reason: str) -> bool:
-    """Whether an exception of the converter's tells of its surroundings, not of the checkpoint."""
+    """Whether the converter's exception is of its surroundings, not of the checkpoint."""
     name = reason.partition(":")[0].rpartition(".")[2].strip()
     exception = getattr(builtins, name, None)
     return isinstance(exception, type) and issubclass(

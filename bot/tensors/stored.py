@@ -131,7 +131,7 @@ def read_content(config: Mapping[str, Any], tensors: Sequence[HeaderTensor]) -> 
 
 
 def expert_of(name: str) -> int | None:
-    """The number of the routed expert that a tensor's name tells."""
+    """The number of the routed expert in a tensor's name; None without one."""
     match = None if "shared_expert" in name else _EXPERT.search(name)
     return int(match[1]) if match else None
 
@@ -216,7 +216,7 @@ class _Packing:
         )
 
     def is_no_weight(self, tensor: HeaderTensor) -> bool:
-        """Whether other tensors tell that this one is none: a scale, or a bias nobody reads.
+        """Whether it is no weight by the tensors beside it: a scale, or a bias nobody reads.
 
         A scale stands beside a weight of low precision, whatever it is called; other scales are
         weights. DeepSeek-V4's layers that route by a table leave the router's bias unused.
@@ -231,13 +231,13 @@ class _Packing:
         return any(self.dtypes.get(way) in _LOW for way in beside)
 
     def is_exact(self, tensor: HeaderTensor) -> bool:
-        """Whether the shape tells the number of weights: rows of packed words may be padded."""
+        """Whether the shape has the number of weights: rows of packed words may be padded."""
         if _PACKED_NAMES.search(tensor.name) and tensor.dtype in ("I32", "U32"):
             return False
         return not tensor.name.endswith("_packed") or bool(self._scale(tensor.name))
 
     def unpack(self, tensor: HeaderTensor) -> tuple[tuple[int, ...], str]:
-        """The shape of the weights, and what they are called at that precision."""
+        """The shape of the weights, and the name of their precision."""
         name, dtype, shape = tensor.name, tensor.dtype, tensor.shape
         if dtype in FULL_DTYPES or not shape:
             return shape, dtype

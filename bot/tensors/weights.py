@@ -56,13 +56,13 @@ def sixteen_bit(release: Release) -> list[RepoFile]:
 
 
 def in_doubt(release: Release) -> RepoFile | None:
-    """The first file of the GGUF that a build would start from, if nothing tells its type yet."""
+    """The first file of the GGUF that a build would start from, if its type is not known yet."""
     first = next(iter(gguf(release)), None)
     return first if first is not None and not _type(release, first) else None
 
 
 def with_storage(release: Release, file: RepoFile, stored: str) -> Release:
-    """The release, with what the header of a file says of it and of the shards beside it."""
+    """The release with the type of weights in a file's header, for that file and its shards."""
     same = next((files for files in _grouped(release.files) if file in files), (file,))
     files = (replace(f, stored=stored) if f in same else f for f in release.files)
     return replace(release, files=tuple(files))
@@ -109,13 +109,13 @@ def projector(release: Release, model: RepoFile) -> RepoFile | None:
 
 
 def safetensors(release: Release) -> tuple[RepoFile, ...]:
-    """The files of a checkpoint as far as names tell: see `checkpoint`."""
+    """The files of a checkpoint by their names alone: see `checkpoint`."""
     return checkpoint(release).files
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointFiles:
-    """The safetensors files of a model, and what of it is not there."""
+    """The safetensors files of a model, and files of it that are missing."""
 
     files: tuple[RepoFile, ...]
     missing: tuple[str, ...] = ()  # names of files that belong to it and are needed
@@ -128,7 +128,7 @@ class CheckpointFiles:
         return bool(self.files) and not self.missing
 
     def lacks(self) -> str | None:
-        """What is not there, in words; None for a whole checkpoint."""
+        """The sentence about missing files; None for a whole checkpoint."""
         if self.missing:
             count, first = len(self.missing), printable(self.missing[0])
             return f"lacks {count} of its safetensors files, the first is {first}"
@@ -293,7 +293,7 @@ def _whole(files: tuple[RepoFile, ...]) -> bool:
 
 
 def _type(release: Release, file: RepoFile) -> str:
-    """BF16, F16 or F32; "quantized"; "" where nothing tells. A model's own name tells nothing."""
+    """BF16, F16 or F32; "quantized"; "" where it is unknown. A model's own name does not count."""
     if file.stored is not None:
         return file.stored if file.stored in SIXTEEN_BIT else "quantized"
     model_name = release.repo_id.rpartition("/")[2]

@@ -178,7 +178,7 @@ def _checkout(tree: Path, python: Path) -> Toolchain:
 
 
 def commit_of(tree: Path) -> str:
-    """A checkout's commit, as far as its .git tells without running git."""
+    """A checkout's commit by its .git, without running git; words where it is not found."""
     try:
         head = (tree / ".git" / "HEAD").read_text(encoding="utf-8").strip()
         if head.startswith("ref: "):
