@@ -9,8 +9,7 @@ from typing import Any
 from bot.plan.recipe import asked_types, file_type
 from bot.quantize import imatrix, onepass
 from bot.quantize import quantize as single
-from bot.quantize.calibrating import gap, job_matrix, matrix_of, settled
-from bot.quantize.calibrating import known_matrix as known_matrix
+from bot.quantize.calibrating import gap, job_matrix, known_matrix, matrix_of, settled
 from bot.quantize.imatrix import Matrix
 from bot.quantize.layout import OutputSpec
 from bot.quantize.quantize import Importance, Notes
