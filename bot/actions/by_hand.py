@@ -72,8 +72,8 @@ def order_run(
 
 def numbered(order: DispatchOrder, number: int) -> DispatchOrder:
     """The same order for the first time, the second and so on: each has a delivery of its own."""
-    named = (order.model, order.revision, *order.tiers)
-    return replace(order, delivery=delivery_of("by hand", number, *named))
+    order_parts = (order.model, order.revision, *order.tiers)
+    return replace(order, delivery=delivery_of("by hand", number, *order_parts))
 
 
 class Desk:
@@ -118,8 +118,8 @@ class Desk:
     def runs(self, model: str | None, limit: int) -> tuple[ListedRun, ...]:
         """The latest runs, of one model or of all; why, where one stands still."""
         listed: list[ListedRun] = []
-        most = limit if model is None else LISTED
-        for run in self._repository.runs(self._settings.workflow, 0.0, most):
+        fetch_limit = limit if model is None else LISTED
+        for run in self._repository.runs(self._settings.workflow, 0.0, fetch_limit):
             if model is None or titled(run)[1] == model:
                 waits = state(run) in ("queued", "running")
                 listed.append(listed_runs(run, self._progress(run) if waits else None))

@@ -75,9 +75,9 @@ def dashboard_text(
     def running(task: QueuedRelease) -> str:
         return _running(task, troubles.get(task.id))
 
-    parts = [MARK, INTRODUCTION]
+    sections = [MARK, INTRODUCTION]
     if paused is not None:
-        parts.append(f"**Paused:** {code_span(paused)}. `bot resume` goes on.")
+        sections.append(f"**Paused:** {code_span(paused)}. `bot resume` goes on.")
     for title, states, line in (
         ("Waiting for approval", ("asked",), _asked),
         ("Running", ("running", "starting", "queued"), running),
@@ -90,8 +90,8 @@ def dashboard_text(
         if total > len(items):
             items.append(f"- and {total - len(items)} more, see `bot status`")
         if items:
-            parts.append("\n".join((f"## {title} ({total})", "", *items)))
-    return _fitting(parts)
+            sections.append("\n".join((f"## {title} ({total})", "", *items)))
+    return _fitting(sections)
 
 
 def _asked(task: QueuedRelease) -> str:
@@ -103,8 +103,8 @@ def _running(task: QueuedRelease, trouble: str | None) -> str:
         last = f": {code_span(task.error)}" if task.error else ""
         how = f"queued, tried {task.attempts}×{last}" if task.attempts else "queued"
         return f"- {_name(task)} — {how}"
-    odd = f" — {code_span(trouble)}" if trouble else ""
-    return f"- {_name(task)} — attempt {task.attempts}, since {moment(task.changed)}{odd}"
+    trouble_text = f" — {code_span(trouble)}" if trouble else ""
+    return f"- {_name(task)} — attempt {task.attempts}, since {moment(task.changed)}{trouble_text}"
 
 
 def _failed(task: QueuedRelease) -> str:
@@ -130,9 +130,9 @@ def _name(task: QueuedRelease) -> str:
     return f"{name} ([run]({link}))" if is_plain_link(link) else name
 
 
-def _fitting(parts: Sequence[str]) -> str:
+def _fitting(sections: Sequence[str]) -> str:
     """The text, cut at the end of a line where GitHub would refuse it."""
-    text = "\n\n".join(parts) + "\n"
+    text = "\n\n".join(sections) + "\n"
     if len(text) <= LONGEST_BODY:
         return text
     shortened = text[:LONGEST_BODY].rpartition("\n")[0]
@@ -167,7 +167,7 @@ def dashboard_turn(
     if issue is not None and ticked:
         refused = _stranger(repository, ledger, issue)
         outcomes = tuple(_obey(queue, command, refused, clock.now()) for command in ticked)
-    every = [task for state, most in SHOWN.items() for task in queue.tasks((state,), most)]
+    every = [task for state, limit in SHOWN.items() for task in queue.tasks((state,), limit)]
     paused = ledger.remembered(PAUSED)
     body = dashboard_text(every, queue.counts(), troubles, paused[0] if paused else None)
     if issue is None:

@@ -126,8 +126,8 @@ class Here:
 
     def _command(self, task: QueuedRelease) -> list[str]:
         tiers = ["--tiers", ",".join(task.tiers)] if task.tiers else []
-        named = ["publish", task.repo, "--revision", task.commit, *tiers]
-        return [*self._bot, *named, "--unless-published", "--json"]
+        words = ["publish", task.repo, "--revision", task.commit, *tiers]
+        return [*self._bot, *words, "--unless-published", "--json"]
 
     def _ended(self, folder: Path) -> Attempt | None:
         """How a run ended. After a power cut files are empty; what was published is found again."""
@@ -161,9 +161,9 @@ def _exit_code(file: Path) -> int | None:
 def _good(file: Path, log: str) -> Attempt:
     """The attempt of a run that ended with 0, from the JSON that it printed."""
     try:
-        done = json.loads(file.read_bytes())
-        url, waiting = done["url"], done.get("waiting")
-        lacks = tuple(map(str, done.get("lacks") or ()))
+        printed = json.loads(file.read_bytes())
+        url, waiting = printed["url"], printed.get("waiting")
+        lacks = tuple(map(str, printed.get("lacks") or ()))
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return Attempt(good=False, error="it ended well and its result is lost", link=log)
     if waiting:
@@ -173,8 +173,8 @@ def _good(file: Path, log: str) -> Attempt:
 
 def run_here(folder: Path, config: Path | None) -> Here:
     """The executor of this machine, with the settings file that the watcher has."""
-    named = ("--config", str(config.absolute())) if config else ()
-    return Here(folder, (sys.executable, "-m", "bot", *named))
+    config_options = ("--config", str(config.absolute())) if config else ()
+    return Here(folder, (sys.executable, "-m", "bot", *config_options))
 
 
 def _last_line(log: Path) -> str | None:

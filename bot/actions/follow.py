@@ -83,21 +83,24 @@ def follow_run(
         case "failed":
             return _failed(repository, run)
         case open_state:
-            late = now - run.created_at.timestamp() > patience
-            trouble = _standing_still(repository, run, now, patience) if late else None
+            overdue = now - run.created_at.timestamp() > patience
+            trouble = _standing_still(repository, run, now, patience) if overdue else None
             return Progress(run=run, state=open_state, trouble=trouble)
 
 
 def _cancelled(repository: GithubRepository, run: WorkflowRun, *, by_us: bool) -> Progress:
     if by_us:
-        text, again = "it was cancelled by `bot cancel`", False
+        text, may_retry = "it was cancelled by `bot cancel`", False
     elif any(job.runner_name for job in repository.jobs(run.id)):
-        text, again = "somebody cancelled it on GitHub while it ran; `bot retry` queues it", False
+        text, may_retry = (
+            "somebody cancelled it on GitHub while it ran; `bot retry` queues it",
+            False,
+        )
     else:
         # GitHub does this to the older of two runs that wait in a group, and after 24 hours
         text = "cancelled, and nobody asked for it: GitHub gave it up before a runner took it"
-        again = True
-    return Progress(run=run, state="cancelled", trouble=text, again=again)
+        may_retry = True
+    return Progress(run=run, state="cancelled", trouble=text, again=may_retry)
 
 
 def _failed(repository: GithubRepository, run: WorkflowRun) -> Progress:
@@ -166,10 +169,10 @@ def _standing_still(
         for job in repository.jobs(run.id)
         if job.status in ("queued", "pending")
     ]
-    late = [(job, age) for job, age in waiting if age > patience]
-    if not late:
+    overdue = [(job, age) for job, age in waiting if age > patience]
+    if not overdue:
         return "it waits for another run of the same model" if run.status == "pending" else None
-    job, age = late[0]
+    job, age = overdue[0]
     try:
         runners = repository.runners()
     except AccessError:  # it takes an administrator's token
@@ -180,13 +183,15 @@ def _standing_still(
 def missing(labels: tuple[str, ...], runners: Sequence[Runner]) -> str:
     """Why no runner takes a job that wants these labels."""
     label_names = ", ".join(_plain(label) for label in labels) or "no labels"
-    able = [runner for runner in runners if runner.takes(labels)]
-    online = [runner for runner in able if runner.online]
-    if not able:
+    able_runners = [runner for runner in runners if runner.takes(labels)]
+    online = [runner for runner in able_runners if runner.online]
+    if not able_runners:
         return f"no runner of the repository has the labels {label_names}"
     if not online:
-        names = ", ".join(_plain(runner.name) for runner in able[:5])
-        return f"{'runner' if len(able) == 1 else 'runners'} {names} offline; start it again"
+        names = ", ".join(_plain(runner.name) for runner in able_runners[:5])
+        return (
+            f"{'runner' if len(able_runners) == 1 else 'runners'} {names} offline; start it again"
+        )
     if all(runner.busy for runner in online):
         return f"every runner with the labels {label_names} is busy"
     return f"a runner with the labels {label_names} is free, GitHub will hand it over"

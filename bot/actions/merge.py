@@ -50,11 +50,13 @@ def _refused(marked: str) -> Iterator[str]:
 def _git(folder: str, *options: str) -> str:
     command = ("git", "merge-file", "-p", f"--marker-size={SIZE}", *options)
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             (*command, "theirs", "base", "ours"), cwd=folder, capture_output=True, check=False
         )
     except FileNotFoundError as error:
         raise CapacityError("git is not installed on this machine; install it") from error
-    if not 0 <= done.returncode <= MOST:
-        raise BuildError(f"git merge-file failed: {done.stderr.decode('utf-8', 'replace')[:200]}")
-    return done.stdout.decode()
+    if not 0 <= process.returncode <= MOST:
+        raise BuildError(
+            f"git merge-file failed: {process.stderr.decode('utf-8', 'replace')[:200]}"
+        )
+    return process.stdout.decode()

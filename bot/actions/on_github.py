@@ -168,8 +168,8 @@ class OnGitHub:
                 if run.good is None:
                     queue.say(now, "goes_on", "a runner has it", task.repo, run.link)
             return
-        before = self._troubles.get(task.id)
-        if before is None or _kind(before) != _kind(trouble):
+        last_trouble = self._troubles.get(task.id)
+        if last_trouble is None or _kind(last_trouble) != _kind(trouble):
             self._say(f"{task.repo}: {trouble}")
             self._troubles[task.id] = trouble
         if stalled is None or stalled[0] != _kind(trouble):
@@ -211,8 +211,8 @@ def published_at(repository: GithubRepository, run_id: int, hub: str) -> str | N
         logs = [repository.log(job.id) for job in repository.jobs(run_id) if job.name in PUBLISHING]
     except (AccessError, UnreachableError):
         return None
-    named = re.compile(rf"\burl=({re.escape(hub)}/{HALF}/{HALF})(?![\w./-])")
-    return next((match[1] for log in logs for match in named.finditer(log)), None)
+    url_pattern = re.compile(rf"\burl=({re.escape(hub)}/{HALF}/{HALF})(?![\w./-])")
+    return next((match[1] for log in logs for match in url_pattern.finditer(log)), None)
 
 
 def on_github(

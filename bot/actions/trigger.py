@@ -98,12 +98,12 @@ def chosen_workflow(runs: Iterable[WorkflowRun], delivery: str) -> WorkflowRun |
     GitHub may deliver twice. Of two runs the one that succeeded counts, else one that is not
     over, else the latest: the workflow sees to it that only one of them works.
     """
-    same = [run for run in runs if titled(run)[0] == delivery]
+    candidates = [run for run in runs if titled(run)[0] == delivery]
 
     def rank(run: WorkflowRun) -> tuple[bool, bool, int]:
         return run.conclusion == "success", run.status != "completed", run.id
 
-    return max(same, key=rank, default=None)
+    return max(candidates, key=rank, default=None)
 
 
 def find_run(
@@ -126,9 +126,9 @@ def trigger(
     looks first, and sends it no more for `UNLISTED` seconds.
     """
     inputs, began, name = order.inputs(), clock.now(), sent_name(order.delivery)
-    before = ledger.remember_first(name, ON_ITS_WAY, began, since=began - UNLISTED)
-    if before is not None:
-        return _sent_by_another(repository, settings, order, ledger, before, clock)
+    sent_at = ledger.remember_first(name, ON_ITS_WAY, began, since=began - UNLISTED)
+    if sent_at is not None:
+        return _sent_by_another(repository, settings, order, ledger, sent_at, clock)
     try:
         run_id = _send(repository, settings, inputs)
     except Unanswered as error:

@@ -50,18 +50,18 @@ def init(
     into = partial(installing.into_repository, context.settings, repo)
     if folder.is_dir():
         into = partial(installing.into_folder, folder)
-    done = into(single=single, upgrade=upgrade, dry_run=dry_run, namespace=namespace)
+    installed = into(single=single, upgrade=upgrade, dry_run=dry_run, namespace=namespace)
     if as_json:
-        click.echo(to_json(done), nl=False)
+        click.echo(to_json(installed), nl=False)
         return
-    for note in done.notes:
+    for note in installed.notes:
         click.echo(note)
-    if not done.files:
+    if not installed.files:
         click.echo("nothing to do")
     elif dry_run:
-        click.echo("nothing was written: " + ", ".join(done.files))
+        click.echo("nothing was written: " + ", ".join(installed.files))
     else:
-        click.echo(done.where)
+        click.echo(installed.where)
 
 
 VERBS = (init,)

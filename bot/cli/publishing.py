@@ -63,14 +63,14 @@ def _publish(
         superset=unless_published,
     )
     with Road(request) as road:
-        done = road.value("followed")
+        published = road.value("followed")
         paths = road.value("order").paths(context.workplace.folders)
     if show_timeline:
         click.echo(_timeline_text(paths.timeline), err=True)
     if as_json:
-        emit(done)
+        emit(published)
     else:
-        click.echo(text_tables.ended_text(done, paths.results))
+        click.echo(text_tables.ended_text(published, paths.results))
 
 
 @click.command()
@@ -287,11 +287,11 @@ def rollback(context: Context, repository: str, revision: str | None, as_json: b
         emit(versions) if as_json else click.echo(text_tables.builds_table(versions))
         return
     context.workplace.require_publisher()
-    done = back(context.workplace, as_repo(repository), revision)
+    rolled_back = back(context.workplace, as_repo(repository), revision)
     if as_json:
-        emit(done)
+        emit(rolled_back)
     else:
-        click.echo(text_tables.rolled_back_text(done))
+        click.echo(text_tables.rolled_back_text(rolled_back))
 
 
 VERBS = (push, publish, timeline, rollback)

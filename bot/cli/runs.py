@@ -59,13 +59,17 @@ def dispatch(
     if dry_run:
         _would_send(context, model, revision, tiers, as_json=as_json)
         return
-    done = _desk(context).dispatch(model, revision, tiers, again=again)
+    ordered = _desk(context).dispatch(model, revision, tiers, again=again)
     if as_json:
-        _emit(asdict(done))
-    elif done.run is None:
-        click.echo(f"GitHub took order {done.order.delivery}; `bot runs` will show its run")
+        _emit(asdict(ordered))
+    elif ordered.run is None:
+        click.echo(f"GitHub took order {ordered.order.delivery}; `bot runs` will show its run")
     else:
-        click.echo(done.run.link if done.new else f"{done.run.link} is {done.run.state} already")
+        click.echo(
+            ordered.run.link
+            if ordered.new
+            else f"{ordered.run.link} is {ordered.run.state} already"
+        )
 
 
 def _would_send(

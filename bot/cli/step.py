@@ -120,8 +120,8 @@ def prepare(
     from bot.jobs import claims, preparing
     from bot.jobs.orders import JobOrder
 
-    named = tuple(tier.strip() for tier in tiers.split(",") if tier.strip())
-    order = JobOrder(model=model, revision=revision or "main", tiers=named, delivery=delivery)
+    tier_names = tuple(tier.strip() for tier in tiers.split(",") if tier.strip())
+    order = JobOrder(model=model, revision=revision or "main", tiers=tier_names, delivery=delivery)
     folder, prepared = preparing.prepare_order(context.workplace, order)
     seals = claims.seals_of(folder, prepared) if prepared is not None else {}
     jobs = preparing.workflow_matrix(prepared, seals) if prepared is not None else {"include": []}
@@ -151,10 +151,10 @@ def quantize(
 
     folder = _folder(context, release)
     if group is None:
-        done = grouping.quantize_groups(context.workplace, folder, sentinel, seals)
+        done_tiers = grouping.quantize_groups(context.workplace, folder, sentinel, seals)
     else:
-        done = grouping.quantize_group(context.workplace, folder, sentinel, group, seals)
-    _tell({"tiers": ",".join(done)}, as_json=as_json)
+        done_tiers = grouping.quantize_group(context.workplace, folder, sentinel, group, seals)
+    _tell({"tiers": ",".join(done_tiers)}, as_json=as_json)
 
 
 @step.command()
@@ -209,13 +209,13 @@ def publish(
     from bot.jobs import sending
     from bot.records.coding import dump
 
-    hide = private or context.settings.publish.private
+    stays_private = private or context.settings.publish.private
     folder = _folder(context, release)
-    done, sent = sending.publish_described(
-        context.workplace, folder, sentinel, described, private=hide
+    published, sent = sending.publish_described(
+        context.workplace, folder, sentinel, described, private=stays_private
     )
     to_jobs = {"published": dump(sent)}
-    _tell({"url": done.url, "commit": done.commit}, as_json=as_json, to_jobs=to_jobs)
+    _tell({"url": published.url, "commit": published.commit}, as_json=as_json, to_jobs=to_jobs)
 
 
 MAYBE = click.option("--release", envvar="APEX_RELEASE", default="", help="As `prepare` called it.")
@@ -278,10 +278,10 @@ def clean(context: Context, release: str, sentinel: str, published: str, as_json
     from bot.jobs.step_report import clean_order as sweep
 
     folder = _folder(context, release) if release and sentinel else None
-    done = sweep(context.workplace, folder, sentinel, published) if folder else None
-    words = {True: "removed the model's files", False: "removed unfinished files"}
-    text = words[done] if done is not None else "nothing of it is here"
-    tell_result(text, as_json=as_json, release=release, model_removed=done)
+    model_removed = sweep(context.workplace, folder, sentinel, published) if folder else None
+    texts = {True: "removed the model's files", False: "removed unfinished files"}
+    text = texts[model_removed] if model_removed is not None else "nothing of it is here"
+    tell_result(text, as_json=as_json, release=release, model_removed=model_removed)
 
 
 REMOTE = click.option(

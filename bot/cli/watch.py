@@ -276,17 +276,17 @@ def check(ctx: click.Context, file: Path | None, as_json: bool) -> None:
     from bot.settings.configcheck import check as examined
     from bot.workplace.demo_texts import EVERY_USE
 
-    named = file or ctx.obj.config or Path("bot.yaml")
-    mistakes = examined(named)
+    settings_file = file or ctx.obj.config or Path("bot.yaml")
+    mistakes = examined(settings_file)
     if not mistakes:
-        ctx.obj.config = named
+        ctx.obj.config = settings_file
         workplace = ctx.obj.workplace
         releases = workplace.settings.hub.namespace is not None  # else none is spoken of yet
         lacks = needs.lacking_here(workplace, uses=EVERY_USE if releases else ())
-        mistakes = at_lines(named, lacks)
-    lines = [f"{named}:{mistake}" for mistake in mistakes] or [f"{named} is right"]
+        mistakes = at_lines(settings_file, lacks)
+    lines = [f"{settings_file}:{mistake}" for mistake in mistakes] or [f"{settings_file} is right"]
     mistake_values = [asdict(mistake) for mistake in mistakes]
-    tell_result("\n".join(lines), as_json=as_json, file=str(named), mistakes=mistake_values)
+    tell_result("\n".join(lines), as_json=as_json, file=str(settings_file), mistakes=mistake_values)
     ctx.exit(3 if mistakes else 0)
 
 

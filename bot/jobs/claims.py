@@ -195,19 +195,19 @@ def complete_groups(
     Two that claim one file, or a file that was there before, are both not believed.
     """
     believed: dict[int, Group] = {}
-    wrong: dict[int, str] = {}
+    refusals: dict[int, str] = {}
     for number in range(1, len(prepared.groups) + 1):
         record = claimed_group(folder, prepared, number, seals, texts)
         if isinstance(record, Group):
             believed[number] = record
         elif record is not None:
-            wrong[number] = record
+            refusals[number] = record
     claims = Counter(_taken(prepared))
     claims.update(hashed for group in believed.values() for hashed in _hashes(group, prepared))
     for number, group in believed.items():
         if any(claims[hashed] > 1 for hashed in _hashes(group, prepared)):
-            wrong[number] = f"the record of group {number} claims a file that is another's"
-    return {number: group for number, group in believed.items() if number not in wrong}, wrong
+            refusals[number] = f"the record of group {number} claims a file that is another's"
+    return {number: group for number, group in believed.items() if number not in refusals}, refusals
 
 
 def _hashes(group: Group, prepared: Prepared) -> set[str]:
@@ -253,10 +253,10 @@ def _require_made(work: Work) -> None:
         if value is not None:
             raise ValueError("a value where there is none")
         return
-    at, wrong = value if isinstance(value, list) and len(value) == 2 else (None, None)
-    if not (isinstance(at, str) and (wrong is None or isinstance(wrong, str))):
+    at, error_text = value if isinstance(value, list) and len(value) == 2 else (None, None)
+    if not (isinstance(at, str) and (error_text is None or isinstance(error_text, str))):
         raise ValueError("a look at a file that is none")
-    if len(at) > 100 or len(wrong or "") > LONGEST:
+    if len(at) > 100 or len(error_text or "") > LONGEST:
         raise ValueError("a look at a file that says too much")
 
 

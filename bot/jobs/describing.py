@@ -22,7 +22,7 @@ from bot.jobs.shared import (
     require_same_plan,
     written_files,
 )
-from bot.jobs.travel import Carrier, carried, carrier
+from bot.jobs.travel import Carrier, carried, carrier_of
 from bot.plan.models import Model, Plan
 from bot.quantize import tier_files
 from bot.records.built import Built
@@ -42,24 +42,24 @@ def describe_release(
     A group whose record its job did not write, or that claims more than its own, counts as not
     complete and is named. Raises BuildError when the policy wants more tiers than are complete.
     """
-    way = carrier(workplace, folder)
-    way.records()
+    carrier = carrier_of(workplace, folder)
+    carrier.records()
     prepared = folder.prepared(sentinel)
     known_seals = claims.known_seals(folder, prepared, seals)
-    brought = way.bring(prepared.needs.describe, release_places(workplace, prepared))
+    brought = carrier.bring(prepared.needs.describe, release_places(workplace, prepared))
     texts = [data.text for data in (find_text(workplace), *find_tasks(workplace))]
-    parts, wrong = claims.complete_groups(folder, prepared, known_seals, texts)
-    for why in wrong.values():
+    groups, refusals = claims.complete_groups(folder, prepared, known_seals, texts)
+    for why in refusals.values():
         workplace.narrator.say(f"{why}: its tiers are left out; rerun that job")
-    done = {tier for part in parts.values() for tier in part.tiers}
-    complete = tuple(tier for tier in prepared.tiers if tier in done)
+    done_tiers = {tier for group in groups.values() for tier in group.tiers}
+    complete = tuple(tier for tier in prepared.tiers if tier in done_tiers)
     require_enough(workplace.settings.jobs.policy, complete, prepared.tiers)
-    prepared_works = given_works(way, prepared, brought, folder)
-    group_works = (work for part in parts.values() for work in part.work)
+    prepared_works = given_works(carrier, prepared, brought, folder)
+    group_works = (work for group in groups.values() for work in group.work)
     ledger = ledger_with(folder, "publish", (*prepared_works, *group_works))
-    job = _complete_job(workplace, ledger, prepared, complete, way)
+    job = _complete_job(workplace, ledger, prepared, complete, carrier)
     repo_id = target_of(workplace, job.plan.model, to)
-    with job.paths.locked(), _making_nothing(job, apart=way.apart):
+    with job.paths.locked(), _making_nothing(job, apart=carrier.apart):
         files = _described(job, repo_id)
     described = Described(
         key=job.key,
@@ -69,7 +69,7 @@ def describe_release(
         verdict=next(iter(carried(folder.root, _verdict(job))), None),
     )
     record = describe.hashed(folder.write(described))
-    way.leave((*written_files(files).values(), *_verdict(job), record), "what is said of it")
+    carrier.leave((*written_files(files).values(), *_verdict(job), record), "what is said of it")
     return replace(described, files=files)
 
 
@@ -87,12 +87,12 @@ def _verdict(job: Job) -> list[Built]:
 
 
 def _complete_job(
-    workplace: Workplace, ledger: Ledger, prepared: Prepared, tiers: Sequence[str], way: Carrier
+    workplace: Workplace, ledger: Ledger, prepared: Prepared, tiers: Sequence[str], carrier: Carrier
 ) -> Job:
     """The job of the complete tiers; its numbers are of the machine that made them."""
     llama = workplace.settings.llama.model_copy(update={"threads": prepared.tools.threads})
     narrowed = workplace.beside(workplace.settings.model_copy(update={"llama": llama}), ledger)
-    plan: Plan[Model] = make_plan(narrowed, way.model(narrowed, prepared), tiers)
+    plan: Plan[Model] = make_plan(narrowed, carrier.model(narrowed, prepared), tiers)
     job = Job(narrowed, plan, key=prepared.key, tools=prepared.tools)
     require_same_plan(job, prepared)
     return job
@@ -108,7 +108,7 @@ def _making_nothing(job: Job, *, apart: bool) -> Iterator[None]:
         yield
         return
     ledger = job.workplace.ledger
-    before = set(_numbers(ledger))
+    numbers_before = set(_numbers(ledger))
     missing = [
         recipe.tier
         for recipe in job.plan.distinct
@@ -119,7 +119,7 @@ def _making_nothing(job: Job, *, apart: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        if set(_numbers(ledger)) != before:
+        if set(_numbers(ledger)) != numbers_before:
             ledger.path.unlink()
             raise BuildError("the jobs before did not measure all of it; rerun all jobs")
 
@@ -132,8 +132,8 @@ def _numbers(ledger: Ledger) -> Iterator[tuple[str, str, str]]:
 
 
 def require_enough(policy: str, complete: Sequence[str], ordered: Sequence[str]) -> None:
-    least = {"all": len(ordered), "any": 1}.get(policy) or int(policy.removeprefix("min:"))
-    if len(complete) < min(least, len(ordered)):
+    minimum = {"all": len(ordered), "any": 1}.get(policy) or int(policy.removeprefix("min:"))
+    if len(complete) < min(minimum, len(ordered)):
         raise BuildError(
             f"{len(complete)} of {len(ordered)} tiers are complete, jobs.policy is {policy}: "
             "nothing is published; rerun the failed jobs"

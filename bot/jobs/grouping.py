@@ -14,7 +14,7 @@ from bot.jobs.claims import Seals
 from bot.jobs.orders import Folder, Group, Prepared
 from bot.jobs.preparing import require_device
 from bot.jobs.shared import given_works, ledger_with, release_places, require_same_plan
-from bot.jobs.travel import Carrier, carrier, sweep
+from bot.jobs.travel import Carrier, carrier_of, sweep
 from bot.quantize import tier_files, verify
 from bot.records.built import Built
 from bot.records.measured import Tools
@@ -33,52 +33,52 @@ def quantize_group(
 
     `seals` has that of the group; where this machine prepared the release it need not be told.
     """
-    way = carrier(workplace, folder)
-    way.records()
+    carrier = carrier_of(workplace, folder)
+    carrier.records()
     prepared = folder.prepared(sentinel)
     if not 1 <= number <= len(prepared.groups):
         raise SourceError(f"there is no group {number}; take one of 1 to {len(prepared.groups)}")
     group_seals = claims.known_seals(folder, prepared, seals)
     require_device(workplace.settings)
-    before = _group(workplace, folder, prepared, number, group_seals)
-    if way.apart:
-        if _is_done(way, prepared, number, before, folder.root):
-            return before.tiers
+    group_before = _group(workplace, folder, prepared, number, group_seals)
+    if carrier.apart:
+        if _is_done(carrier, prepared, number, group_before, folder.root):
+            return group_before.tiers
         sweep(workplace, folder)
-    job = _group_job(workplace, folder, way, prepared, number, before)
-    done: tuple[str, ...] = ()
+    job = _group_job(workplace, folder, carrier, prepared, number, group_before)
+    done_tiers: tuple[str, ...] = ()
     with job.paths.locked(f"group-{number}"):
         require_room(job)
-        _lose_what_is_gone(job, way)
+        _lose_what_is_gone(job, carrier)
         for tier, file in tier_files.make_tiers(job).items():
             measure.measure_files(job, {tier: file})
             verify.sound(job, tier, Path(file.path), file.sha256)
-            done += tuple(r.tier for r in job.plan.recipes if tier in (r.tier, r.same_as))
-            if way.apart:
+            done_tiers += tuple(r.tier for r in job.plan.recipes if tier in (r.tier, r.same_as))
+            if carrier.apart:
                 tier_files.let_go(job, tier, file)
-            works = claims.own(job.workplace.ledger.work(), prepared, done)
-            group = Group(key=job.key, tiers=done, work=works)
+            works = claims.own(job.workplace.ledger.work(), prepared, done_tiers)
+            group = Group(key=job.key, tiers=done_tiers, work=works)
             if number not in group_seals:
                 _unsealed(number)
             record = folder.write(claims.sealed(group, number, group_seals[number]), number)
-            _leave(job, way, tier, file, record)
-    return done
+            _leave(job, carrier, tier, file, record)
+    return done_tiers
 
 
 def _group_job(
     workplace: Workplace,
     folder: Folder,
-    way: Carrier,
+    carrier: Carrier,
     prepared: Prepared,
     number: int,
-    before: Group,
+    group_before: Group,
 ) -> Job:
     """The plan of a group's tiers, with the work of `prepare` and what was done of it `before`."""
     room = sum(prepared.room[number - 1 : number])
     needed = (*prepared.needs.model, *prepared.needs.quantize)
-    brought = way.bring(needed, release_places(workplace, prepared), room)
-    prepared_works = given_works(way, prepared, brought, folder)
-    ledger = ledger_with(folder, f"group-{number}", (*prepared_works, *before.work))
+    brought = carrier.bring(needed, release_places(workplace, prepared), room)
+    prepared_works = given_works(carrier, prepared, brought, folder)
+    ledger = ledger_with(folder, f"group-{number}", (*prepared_works, *group_before.work))
     narrowed = workplace.beside(_of_group(workplace.settings, prepared.tools), ledger)
     model = described(narrowed, prepared.model(folder.root))
     job = Job(narrowed, make_plan(narrowed, model, prepared.groups[number - 1]), key=prepared.key)
@@ -86,21 +86,21 @@ def _group_job(
     return job
 
 
-def _is_done(way: Carrier, prepared: Prepared, number: int, group: Group, root: Path) -> bool:
+def _is_done(carrier: Carrier, prepared: Prepared, number: int, group: Group, root: Path) -> bool:
     """Whether all of a group is made, and lies where later jobs take it from."""
     tiers = claims.tier_files(group.work, prepared, group.tiers).values()
     files = (replace(file, path=str(root / file.path)) for built in tiers for file in built.files)
-    return set(group.tiers) == set(prepared.groups[number - 1]) and way.holds(files)
+    return set(group.tiers) == set(prepared.groups[number - 1]) and carrier.holds(files)
 
 
-def _lose_what_is_gone(job: Job, way: Carrier) -> None:
+def _lose_what_is_gone(job: Job, carrier: Carrier) -> None:
     """Tiers that were handed on and did not stay there are made again."""
     for recipe in job.plan.distinct:
         built = tier_files.known_tier(job, recipe.tier)
         if (
             built is not None
             and tier_files.is_free(job, recipe.tier)
-            and not way.holds(built.files)
+            and not carrier.holds(built.files)
         ):
             tier_files.lose(job, recipe.tier)
 
@@ -119,12 +119,12 @@ def _group(
     return claim if isinstance(claim, Group) else Group(key=prepared.key, tiers=())
 
 
-def _leave(job: Job, way: Carrier, tier: str, file: Built, record: Path) -> None:
+def _leave(job: Job, carrier: Carrier, tier: str, file: Built, record: Path) -> None:
     """Hand a tier and its numbers on; what other machines have need not lie here."""
-    if not way.apart:
+    if not carrier.apart:
         return
     try:
-        way.leave((*file.files, describe.hashed(record)), tier)
+        carrier.leave((*file.files, describe.hashed(record)), tier)
     except PublishError:
         if tier_files.is_free(job, tier):
             tier_files.lose(job, tier)
@@ -140,16 +140,16 @@ def quantize_groups(
     Raises the first failure when all have been tried.
     """
     failures: list[BotError] = []
-    done: tuple[str, ...] = ()
+    done_tiers: tuple[str, ...] = ()
     for number in range(1, len(folder.prepared(sentinel).groups) + 1):
         try:
-            done += quantize_group(workplace, folder, sentinel, number, seals)
+            done_tiers += quantize_group(workplace, folder, sentinel, number, seals)
         except BotError as error:
             workplace.narrator.say(f"group {number}: {error}")
             failures.append(error)
     if failures:
         raise failures[0]
-    return done
+    return done_tiers
 
 
 def _of_group(settings: Settings, tools: Tools) -> Settings:

@@ -298,8 +298,8 @@ class Folder:
     def _named(self, sentinel: str) -> Prepared | None:
         """The record with this hash: one reading serves both looks."""
         text = _bytes(self.file(Prepared))
-        same = hashlib.sha256(text).hexdigest() == sentinel
-        return parse_record(Prepared, text) if same else None
+        is_named = hashlib.sha256(text).hexdigest() == sentinel
+        return parse_record(Prepared, text) if is_named else None
 
     def prepared(self, sentinel: str) -> Prepared:
         """What was prepared, by the sentinel that the run itself carried here.

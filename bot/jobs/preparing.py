@@ -19,7 +19,7 @@ from bot.jobs import claims
 from bot.jobs.claims import Seals
 from bot.jobs.orders import Folder, Handed, JobOrder, Needs, Prepared, Sent
 from bot.jobs.recordpath import RecordPath
-from bot.jobs.travel import Carrier, carried, carrier, sweep
+from bot.jobs.travel import Carrier, carried, carrier_of, sweep
 from bot.plan.models import Local
 from bot.publish.publication import held_already
 from bot.quantize import calibrating, tier_files
@@ -58,24 +58,26 @@ def prepare_order(workplace: Workplace, order: JobOrder) -> tuple[Folder, Prepar
     inputs = asked.order_of(settings, pinned, order.tiers)
     if _is_published(workplace, folder, inputs):
         return folder, None
-    way = carrier(workplace, folder)
-    if way.apart:
+    carrier = carrier_of(workplace, folder)
+    if carrier.apart:
         sweep(workplace, folder)
-        way.open()
-        way.records()
-        before = folder.known  # what others left there is not adopted: it is made anew
-        if before is not None and _is_as_before(
-            before, _inputs_hash(inputs), release.commit, settings
+        carrier.open()
+        carrier.records()
+        prepared_before = folder.known  # what others left there is not adopted: it is made anew
+        if prepared_before is not None and _is_as_before(
+            prepared_before, _inputs_hash(inputs), release.commit, settings
         ):
-            return folder, before
+            return folder, prepared_before
     if not folder.path.exists():
         _require_room(workplace, order)
-    return folder, _make_all(workplace, way, folder, order, _inputs_hash(inputs), release.commit)
+    return folder, _make_all(
+        workplace, carrier, folder, order, _inputs_hash(inputs), release.commit
+    )
 
 
 def _make_all(
     workplace: Workplace,
-    way: Carrier,
+    carrier: Carrier,
     folder: Folder,
     order: JobOrder,
     inputs_hash: str,
@@ -87,18 +89,18 @@ def _make_all(
     with Road(request) as road:
         local, job = road.value("local"), road.value("job")
         plan = job.plan
-        if way.apart:
+        if carrier.apart:
             size = plan.model.source.bytes + sum(plan.predicted(recipe) for recipe in plan.distinct)
             workplace.narrator.say(f"{size / 1e9:.1f} GB and more will lie between the jobs")
         road.value("matrix")
         road.value("reference")
-        _baselines(job, apart=way.apart)
-    prepared = _record(job, local, order, inputs_hash, commit, apart=way.apart)
+        _baselines(job, apart=carrier.apart)
+    prepared = _record(job, local, order, inputs_hash, commit, apart=carrier.apart)
     prepared = replace(prepared, work=tuple(claims.ours(preparing.ledger.work(), prepared)))
     record = folder.write(prepared)
     folder.know()
     placed = (file.built(folder.root / file.path.text) for file in prepared.needs.all)
-    way.leave((*placed, describe.hashed(record)), f"what {order.model} is made of")
+    carrier.leave((*placed, describe.hashed(record)), f"what {order.model} is made of")
     return prepared
 
 
@@ -107,7 +109,7 @@ def _record(
 ) -> Prepared:
     """prepared.json of a job whose matrix and reference are made, without its finished work."""
     plan, root = job.plan, job.workplace.folders.root
-    parts = groups(plan.recipes, job.workplace.settings.jobs.tiers)
+    tier_groups = groups(plan.recipes, job.workplace.settings.jobs.tiers)
     logits = measure.logits_of(job)
     return Prepared(
         order=order,
@@ -118,27 +120,29 @@ def _record(
         tools=job.tools,
         evaluation=digest(job.evaluation),
         recipes={recipe.tier: recipe.hash for recipe in plan.recipes},
-        groups=parts,
-        room=tuple(sum(plan.predicted(r) for r in plan.distinct if r.tier in p) for p in parts),
+        groups=tier_groups,
+        room=tuple(
+            sum(plan.predicted(r) for r in plan.distinct if r.tier in p) for p in tier_groups
+        ),
         logits=RecordPath.of(logits, root) if logits else None,
         needs=_needs(job, local, logits) if apart else Needs(),
     )
 
 
-def _is_as_before(before: Prepared, inputs_hash: str, commit: str, settings: Settings) -> bool:
+def _is_as_before(prepared: Prepared, inputs_hash: str, commit: str, settings: Settings) -> bool:
     """Whether what was prepared before is what this machine would prepare."""
-    here = replace(tools_of(settings), threads=before.tools.threads)
-    return (before.asked, before.commit, before.tools) == (inputs_hash, commit, here)
+    tools = replace(tools_of(settings), threads=prepared.tools.threads)
+    return (prepared.asked, prepared.commit, prepared.tools) == (inputs_hash, commit, tools)
 
 
 def _baselines(job: Job, *, apart: bool) -> None:
     """llama.cpp's own types, made and measured; nobody needs more of them than their numbers."""
     plain = tuple(recipe for recipe in job.plan.recipes if recipe.plain)
-    part = Job(job.workplace, replace(job.plan, recipes=plain), key=job.key)
-    built = tier_files.make_tiers(part)
-    measure.measure_files(part, built)
+    baseline_job = Job(job.workplace, replace(job.plan, recipes=plain), key=job.key)
+    built = tier_files.make_tiers(baseline_job)
+    measure.measure_files(baseline_job, built)
     for tier, file in built.items() if apart else ():
-        tier_files.free_tier(part, tier, file)
+        tier_files.free_tier(baseline_job, tier, file)
 
 
 def _needs(job: Job, local: Local, logits: Path | None) -> Needs:
@@ -162,10 +166,10 @@ def groups(recipes: Sequence[Recipe], size: int) -> tuple[tuple[str, ...], ...]:
     """Tiers of each job, `size` files to be made in one; a coinciding tier goes with its file."""
     tiers = [recipe for recipe in recipes if not recipe.plain]
     distinct = [recipe.tier for recipe in tiers if recipe.same_as is None]
-    parts = [distinct[start : start + size] for start in range(0, len(distinct), size)]
+    built_together = [distinct[start : start + size] for start in range(0, len(distinct), size)]
     return tuple(
-        tuple(recipe.tier for recipe in tiers if (recipe.same_as or recipe.tier) in part)
-        for part in parts
+        tuple(recipe.tier for recipe in tiers if (recipe.same_as or recipe.tier) in built_tiers)
+        for built_tiers in built_together
     )
 
 

@@ -12,7 +12,7 @@ from bot.disk.writing import write_text
 from bot.errors import SourceError
 from bot.jobs.orders import Described, Folder, Prepared, Sent
 from bot.jobs.shared import moved, written_files
-from bot.jobs.travel import Carrier, carried, carrier
+from bot.jobs.travel import Carrier, carried, carrier_of
 from bot.publish.afterwards import follow
 from bot.publish.publication import Published, send_release
 from bot.workplace.workplace import Workplace
@@ -26,39 +26,39 @@ def publish_described(
     `described_hash` is the sha256 of described.json, where another machine wrote that; without it
     this machine's own is sent. Also returns what later jobs of the run are handed.
     """
-    way = carrier(workplace, folder)
-    prepared, described = _load_described(way, folder, sentinel, described_hash)
+    carrier = carrier_of(workplace, folder)
+    prepared, described = _load_described(carrier, folder, sentinel, described_hash)
     message = f"APEX quants of {prepared.order.model} at {prepared.commit[:12]}"
-    way.lend(workplace.hub, described.repo_id, described.files)
-    done = send_release(
+    carrier.lend(workplace.hub, described.repo_id, described.files)
+    published = send_release(
         workplace, described.repo_id, described.files, message, prepared.key, private=private
     )
     sent = Sent(
         key=prepared.key,
-        repo_id=done.repo_id,
-        url=done.url,
-        commit=done.commit,
+        repo_id=published.repo_id,
+        url=published.url,
+        commit=published.commit,
         tiers=described.tiers,
         whole=set(prepared.tiers) <= set(described.tiers),
         files=_large(described),
-        waiting=done.waiting,
+        waiting=published.waiting,
     )
     folder.write(sent)
-    return follow(workplace, done, complete=sent.whole), sent
+    return follow(workplace, published, complete=sent.whole), sent
 
 
 def _load_described(
-    way: Carrier, folder: Folder, sentinel: str, described_hash: str
+    carrier: Carrier, folder: Folder, sentinel: str, described_hash: str
 ) -> tuple[Prepared, Described]:
     """The plan and what was described of it, with its files here but for models.
 
     Raises CapacityError for another one than the describing job wrote.
     """
     if described_hash:
-        way.records()
+        carrier.records()
     prepared, file = folder.prepared(sentinel), folder.file(Described)
     if described_hash and folder.hash_of(Described) != described_hash:
-        text = way.text(file)
+        text = carrier.text(file)
         if hashlib.sha256(text).hexdigest() != described_hash:
             raise folder.not_of("describe")
         write_text(file, text.decode())
@@ -70,21 +70,21 @@ def _load_described(
     )
     _require_in_release(folder, prepared, described)
     if described_hash:
-        _bring_described(way, folder, prepared, described)
+        _bring_described(carrier, folder, prepared, described)
     return prepared, described
 
 
 def _bring_described(
-    way: Carrier, folder: Folder, prepared: Prepared, described: Described
+    carrier: Carrier, folder: Folder, prepared: Prepared, described: Described
 ) -> None:
     """Have the card and what lies beside it here; what is left of an earlier one goes."""
     verdict = [described.verdict] if described.verdict is not None else []
     carried_files = (*carried(folder.root, written_files(described.files).values()), *verdict)
-    for file in carried_files if way.apart else ():
+    for file in carried_files if carrier.apart else ():
         path = file.path.below(folder.root, prepared.job)
         if path.is_file() and sha256(path) != file.sha256:
             remove(path, folder.root / prepared.job)
-    way.bring(carried_files, (prepared.job,))
+    carrier.bring(carried_files, (prepared.job,))
 
 
 def _require_in_release(folder: Folder, prepared: Prepared, described: Described) -> None:

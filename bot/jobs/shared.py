@@ -20,9 +20,9 @@ from bot.workplace.workplace import Workplace
 
 def release_places(workplace: Workplace, prepared: Prepared) -> tuple[str, ...]:
     """Where files of this release may be brought to: its own folders, and texts of the settings."""
-    space, root = workplace.folders, workplace.folders.root
+    folders, root = workplace.folders, workplace.folders.root
     texts = (
-        inside(root, space.texts(entry.repository, entry.commit))
+        inside(root, folders.texts(entry.repository, entry.commit))
         for entry in workplace.settings.data.values()
         if entry.repository is not None and entry.commit is not None
     )
@@ -30,11 +30,11 @@ def release_places(workplace: Workplace, prepared: Prepared) -> tuple[str, ...]:
 
 
 def given_works(
-    way: Carrier, prepared: Prepared, brought: frozenset[str], folder: Folder
+    carrier: Carrier, prepared: Prepared, brought: frozenset[str], folder: Folder
 ) -> tuple[Work, ...]:
     """Finished work of `prepare`; of files that were `brought`, with their change times here."""
     works = prepared.work
-    if way.apart:
+    if carrier.apart:
         works = claims.of_release(works, prepared, folder.root)
     return works_here(works, brought, folder.root)
 

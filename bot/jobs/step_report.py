@@ -9,7 +9,7 @@ from bot.disk.paths import remove
 from bot.errors import SourceError
 from bot.jobs import claims
 from bot.jobs.orders import Folder, Prepared, Sent, parse_record
-from bot.jobs.travel import carrier, give_back
+from bot.jobs.travel import carrier_of, give_back
 from bot.legible import code_span
 from bot.records.releases import REPO_ID
 from bot.workplace.workplace import Workplace
@@ -48,32 +48,32 @@ def report_order(
         return Account(good=True, text="All of it was published before.\n")
     if folder is None or not sentinel:
         return account(None, None)
-    carrier(workplace, folder).records()
+    carrier_of(workplace, folder).records()
     prepared = folder.prepared(sentinel)
     sent = parse_record(Sent, sent_text.encode()) if sent_text else folder.read(Sent)
     if sent is None or sent.key != prepared.key or not _is_ours(workplace, sent):
         return account(prepared, None, _complete(folder, prepared, seals))
-    done = _complete(folder, prepared, seals)
-    return account(prepared, sent, done, _lacking(workplace, sent))
+    complete = _complete(folder, prepared, seals)
+    return account(prepared, sent, complete, _lacking(workplace, sent))
 
 
 def _complete(folder: Folder, prepared: Prepared, seals: str) -> frozenset[str]:
     """Tiers whose jobs are done, as far as this machine can tell."""
     if not seals and not folder.ledger("prepare").is_file():
         return frozenset()
-    parts, _ = claims.complete_groups(
+    believed, _ = claims.complete_groups(
         folder, prepared, claims.known_seals(folder, prepared, seals), None
     )
-    return frozenset(tier for part in parts.values() for tier in part.tiers)
+    return frozenset(tier for group in believed.values() for tier in group.tiers)
 
 
 def _is_ours(workplace: Workplace, sent: Sent) -> bool:
     """Whether its addresses are those of the repository it names, on the Hub of the settings."""
     site = workplace.settings.hub.endpoint
     waiting = re.fullmatch(r"/discussions/[0-9]{1,9}", (sent.waiting or "").removeprefix(sent.url))
-    named = REPO_ID.fullmatch(sent.repo_id) is not None
+    is_repo_id = REPO_ID.fullmatch(sent.repo_id) is not None
     ours = sent.url == f"{site}/{sent.repo_id}"
-    return named and ours and (waiting is not None or sent.waiting is None)
+    return is_repo_id and ours and (waiting is not None or sent.waiting is None)
 
 
 def _lacking(workplace: Workplace, sent: Sent) -> frozenset[str]:
@@ -147,8 +147,8 @@ def clean_order(workplace: Workplace, folder: Folder, sentinel: str, sent_text: 
     Says whether the latter was done; then nothing travels any more either. None: there is nothing
     that this run is known to have prepared.
     """
-    way = carrier(workplace, folder)
-    way.records()
+    carrier = carrier_of(workplace, folder)
+    carrier.records()
     prepared = folder.prepared(sentinel) if folder.file(Prepared).is_file() else None
     if prepared is None:
         return None
@@ -163,5 +163,5 @@ def clean_order(workplace: Workplace, folder: Folder, sentinel: str, sent_text: 
         ):
             return False
         give_back(folder, prepared)
-    way.close()
+    carrier.close()
     return True

@@ -83,7 +83,7 @@ class Carrier(Protocol):
         """Nothing travels any more. Raises SettingsError for what is not ours."""
 
 
-def carrier(workplace: Workplace, folder: Folder) -> Carrier:
+def carrier_of(workplace: Workplace, folder: Folder) -> Carrier:
     """The way of the settings. Raises AccessError without the token that it takes."""
     jobs = workplace.settings.jobs
     if jobs.travel == "folder" or jobs.staging is None:
@@ -180,11 +180,11 @@ class Staging:
     def _ours(self) -> Release:
         """The repository as it is now. Raises SettingsError unless it is private and ours."""
         held = self._hub.release(self.repo_id)
-        mark = self._hub.read_json(self.repo_id, held.commit, SENTINEL, 10_000)
-        if not held.private or mark != self._sentinel:
-            wrong = "is public" if mark == self._sentinel else f"has no {SENTINEL} of this order"
+        marker = self._hub.read_json(self.repo_id, held.commit, SENTINEL, 10_000)
+        if not held.private or marker != self._sentinel:
+            fault = "is public" if marker == self._sentinel else f"has no {SENTINEL} of this order"
             raise SettingsError(
-                f"{self.repo_id} {wrong} and is left alone; name another owner in jobs.staging"
+                f"{self.repo_id} {fault} and is left alone; name another owner in jobs.staging"
             )
         return held
 
@@ -205,15 +205,17 @@ class Staging:
 
         Raises PublishError for a file that is neither here nor there.
         """
-        named = {inside(self._root, Path(file.path)): file for file in files}
-        for path in named:
+        files_by_path = {inside(self._root, Path(file.path)): file for file in files}
+        for path in files_by_path:
             require_safe(path, self.repo_id)
-        missing = {path: named[path] for path in differing(self._ours(), named)}
+        missing = {path: files_by_path[path] for path in differing(self._ours(), files_by_path)}
         with self._workplace.narrator.work(f"sending {title} to {self.repo_id}"):
             self._hub.preupload(self.repo_id, missing)
             for _ in range(TRIES):
                 now = self._hub.release(self.repo_id)
-                paths = {path: Path(named[path].path) for path in differing(now, named)}
+                paths = {
+                    path: Path(files_by_path[path].path) for path in differing(now, files_by_path)
+                }
                 if not paths:
                     return
                 try:
@@ -224,8 +226,8 @@ class Staging:
 
     def holds(self, files: Iterable[Built]) -> bool:
         """Whether they lie there under their names, by the hashes that were measured."""
-        named = {inside(self._root, Path(file.path)): file for file in files}
-        return not named or not differing(self._ours(), named)
+        files_by_path = {inside(self._root, Path(file.path)): file for file in files}
+        return not files_by_path or not differing(self._ours(), files_by_path)
 
     def lend(self, hub: Hub, repo_id: str, files: Mapping[str, Built]) -> None:
         """Have the Hub copy to `repo_id` what is held here, by the hashes that were measured."""
@@ -254,10 +256,10 @@ class Staging:
         held = None if self.over() else self._ours()
         sizes = {file.path: file.size for file in held.files} if held is not None else {}
         for path in self._records():
-            named = inside(self._root, path)
-            text = "" if sizes.get(named, 0) > LONGEST else None
-            if held is not None and named in sizes and text is None:
-                text = self._hub.read_text(self.repo_id, held.commit, named, LONGEST)
+            record_path = inside(self._root, path)
+            text = "" if sizes.get(record_path, 0) > LONGEST else None
+            if held is not None and record_path in sizes and text is None:
+                text = self._hub.read_text(self.repo_id, held.commit, record_path, LONGEST)
             if text is None:
                 path.unlink(missing_ok=True)
             else:
@@ -265,8 +267,10 @@ class Staging:
 
     def text(self, path: Path) -> bytes:
         """A small file as it lies there now."""
-        named = inside(self._root, path)
-        return (self._hub.read_text(self.repo_id, self._now.commit, named, LONGEST) or "").encode()
+        record_path = inside(self._root, path)
+        return (
+            self._hub.read_text(self.repo_id, self._now.commit, record_path, LONGEST) or ""
+        ).encode()
 
     def _records(self) -> list[Path]:
         groups = [self._folder.file(Group, number) for number in range(1, GROUPS + 1)]
@@ -311,8 +315,8 @@ class Staging:
 
     def _held(self, file: Carried) -> RepoFile:
         for repo_file in self._now.files:
-            same = (repo_file.path, repo_file.size) == (file.path.text, file.bytes)
-            if same and repo_file.sha256 in (None, file.sha256):
+            is_same_file = (repo_file.path, repo_file.size) == (file.path.text, file.bytes)
+            if is_same_file and repo_file.sha256 in (None, file.sha256):
                 return repo_file
         raise self._other(file)
 
@@ -366,7 +370,7 @@ def sweep(workplace: Workplace, own_folder: Folder) -> None:
         prepared = folder.known if path.is_dir() and not path.is_symlink() else None
         if path == own_folder.path or prepared is None or not prepared.needs.model:
             continue
-        if carrier(workplace, folder).over():
+        if carrier_of(workplace, folder).over():
             give_back(folder, prepared)
             remove(path, path.parent)
             workplace.narrator.say(f"removed what was left of {path.name}")

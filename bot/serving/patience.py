@@ -105,5 +105,5 @@ class _Patient(H11Protocol):
         if self._unread is not None and now - self._unread > self.allowed.seconds:
             return True
         answered = self.conn.our_state is h11.DONE  # what still comes is thrown away
-        more = 0.0 if answered else self._came / self.allowed.slowest
-        return self.waits and now - self._since > self.allowed.seconds + more
+        allowance = 0.0 if answered else self._came / self.allowed.slowest
+        return self.waits and now - self._since > self.allowed.seconds + allowance

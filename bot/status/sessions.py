@@ -46,8 +46,8 @@ def session_of(request: Request, token: SecretStr | None, now: float) -> str | N
     expires = text.partition(".")[0]
     if token is None or not expires.isdecimal() or int(expires) < now:
         return None
-    good = hmac.compare_digest(signature.encode(), _signed(token, "session", text).encode())
-    return cookie if good else None
+    is_valid = hmac.compare_digest(signature.encode(), _signed(token, "session", text).encode())
+    return cookie if is_valid else None
 
 
 def proof(token: SecretStr, session: str) -> str:

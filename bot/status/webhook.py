@@ -57,11 +57,11 @@ async def receive(request: Request) -> Response:
     if not equal(request.headers.get("x-webhook-secret", ""), secret):
         raise Refusal(403, "The secret is wrong")
     payload = json_object(await bounded(request, LONGEST))
-    named = _named(payload, request.app.state.settings)
-    if named is None:
+    hint = _named(payload, request.app.state.settings)
+    if hint is None:
         return JSONResponse({"looking": False})
     sightings: Sightings = request.app.state.sightings
-    news = await run_in_threadpool(sightings.hint, *named, SystemClock().now())
+    news = await run_in_threadpool(sightings.hint, *hint, SystemClock().now())
     return JSONResponse({"looking": news}, status_code=202 if news else 200)
 
 

@@ -206,12 +206,12 @@ class _Shelf:
             if not self._is_asked(name, repo):
                 continue
             prepared, sent = folder.known, folder.read(Sent)
-            same = prepared is not None and sent is not None and prepared.key == sent.key
+            is_same_plan = prepared is not None and sent is not None and prepared.key == sent.key
             if self._is_needed(name):
                 yield _Found(path, "", False, "a build that is not over needs it", ())
-            elif same and sent is not None and sent.whole and not sent.waiting:
-                for part in sorted((*path.glob("*.sqlite"), *_folders(path, "headers"))):
-                    yield _Found(part, "", True, "all of the order is published", ())
+            elif is_same_plan and sent is not None and sent.whole and not sent.waiting:
+                for file in sorted((*path.glob("*.sqlite"), *_folders(path, "headers"))):
+                    yield _Found(file, "", True, "all of the order is published", ())
             else:
                 verdict = self._by_wish("the order is not known to be published")
                 yield _Found(path, "", *verdict, ())
@@ -309,5 +309,5 @@ def _published(job: JobFolder) -> str | None:
         note = json.loads(job.published.read_bytes()[:LONGEST_NOTE])
     except (OSError, ValueError, RecursionError):
         return None
-    where = note.get("repo_id") if isinstance(note, dict) else None
-    return where if isinstance(where, str) and REPO_ID.fullmatch(where) else None
+    repo_id = note.get("repo_id") if isinstance(note, dict) else None
+    return repo_id if isinstance(repo_id, str) and REPO_ID.fullmatch(repo_id) else None

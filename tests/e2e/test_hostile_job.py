@@ -20,7 +20,7 @@ from bot.disk.writing import write_text
 from bot.errors import BotError
 from bot.jobs import claims, describing, grouping, preparing, sending, step_report
 from bot.jobs.orders import JobOrder, order_folder
-from bot.jobs.travel import SENTINEL, Staging, carrier
+from bot.jobs.travel import SENTINEL, Staging, carrier_of
 from bot.progress import Narrator
 from bot.records.coding import from_json
 from bot.records.results import Results
@@ -87,7 +87,7 @@ class Scene:
     @property
     def staging(self) -> str:
         workplace, _ = self.machine("a")
-        way = carrier(workplace, order_folder(workplace.folders, self.release))
+        way = carrier_of(workplace, order_folder(workplace.folders, self.release))
         assert isinstance(way, Staging)
         return way.repo_id
 

@@ -64,8 +64,8 @@ def clean(
     from bot.verbs.cleaning import WantedCleaning, clean_folders
 
     request = WantedCleaning(model=model, everything=everything, before=before, dry_run=dry_run)
-    done = clean_folders(context.workplace, request)
-    click.echo(to_json(done) if as_json else text_tables.cleaned_text(done), nl=not as_json)
+    cleaned = clean_folders(context.workplace, request)
+    click.echo(to_json(cleaned) if as_json else text_tables.cleaned_text(cleaned), nl=not as_json)
 
 
 VERBS = (clean,)

@@ -75,16 +75,16 @@ def decoding(command: Sequence[str]) -> str:
     Raises BuildError when it cannot. Known cause: compiled by GCC for a processor with AMX, whose
     _tile_loadconfig (amxtileintrin.h) loses most of the configuration it should load.
     """
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode < 0:
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    if run.returncode < 0:
         flags = "-mno-amx-tile -mno-amx-int8 -mno-amx-bf16"
         raise BuildError(
-            f"llama.cpp crashes ({signal.Signals(-done.returncode).name}) when it decodes; compile "
+            f"llama.cpp crashes ({signal.Signals(-run.returncode).name}) when it decodes; compile "
             f"it again: CFLAGS='{flags}' CXXFLAGS='{flags}' pip install --force-reinstall "
             "--no-deps --no-cache-dir llama-cpp-python"
         )
-    if done.returncode:
-        raise BuildError(done.stderr.strip().splitlines()[-1] if done.stderr else done.stdout)
+    if run.returncode:
+        raise BuildError(run.stderr.strip().splitlines()[-1] if run.stderr else run.stdout)
     return "a quantized model loads and writes"
 
 
@@ -130,8 +130,8 @@ def _converter(settings: Settings) -> Finding:
     from bot.toolchain import toolchain
 
     root = Folders(settings.workdir).toolchain
-    named = settings.convert.llama_cpp is not None or settings.convert.python is not None
-    if not named and toolchain.installed(root) is None:
+    configured = settings.convert.llama_cpp is not None or settings.convert.python is not None
+    if not configured and toolchain.installed(root) is None:
         text = "not installed; models in safetensors need it: `bot toolchain install` (1.2 GB)"
         return Finding(name="converter", good=None, text=text)
 
@@ -240,15 +240,17 @@ def _runners(settings: Settings) -> str:
     text = "; ".join(_online(key, labels, runners) for key, labels in labels_by_key.items())
     both = [runner.name for runner in runners if all(map(runner.takes, labels_by_key.values()))]
     if both and len(labels_by_key) > 1:
-        text += f"; {both[0]} opens others' models and publishes: give `publish` to another machine"
+        text += (
+            f"; {both[0]} opens strangers' models and publishes: give `publish` to another machine"
+        )
     return f"{repository.name}: {text}"
 
 
 def _online(key: str, labels: tuple[str, ...], runners: Sequence[Runner]) -> str:
     """How many runners take jobs with these labels. Raises CapacityError where none is online."""
-    able = [runner for runner in runners if runner.takes(labels)]
-    online = sum(runner.online for runner in able)
-    text = f"{online} of {len(able)} runners with the labels {', '.join(labels)} are online"
+    able_runners = [runner for runner in runners if runner.takes(labels)]
+    online = sum(runner.online for runner in able_runners)
+    text = f"{online} of {len(able_runners)} runners with the labels {', '.join(labels)} are online"
     if online == 0:
         raise CapacityError(f"{text}; start one, or correct {key}")
     return text

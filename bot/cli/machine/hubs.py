@@ -99,12 +99,12 @@ def trust(
     from bot.localhub.files.repositories import Store
     from bot.localhub.routes.lending import trusted_repository as name_publisher
 
-    named = dict(claim.partition("=")[::2] for claim in claims)
-    if not all(named.values()):
+    claim_values = dict(claim.partition("=")[::2] for claim in claims)
+    if not all(claim_values.values()):
         raise click.UsageError("a claim is NAME=VALUE")
-    name_publisher(Store(folder), repository, issuer, keys, named)
+    name_publisher(Store(folder), repository, issuer, keys, claim_values)
     text = f"{repository} trusts jobs of {issuer} with {', '.join(claims)}"
-    tell_result(text, as_json=as_json, repository=repository, issuer=issuer, claims=named)
+    tell_result(text, as_json=as_json, repository=repository, issuer=issuer, claims=claim_values)
 
 
 @hub.command("add-user")

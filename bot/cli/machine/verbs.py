@@ -39,16 +39,16 @@ def demo(context: Context, folder: Path, stay: bool, port: int, as_json: bool) -
     from bot.watcher import assembly
 
     narrator = context.narrator
-    done = demonstrate(
+    made_by_demo = demonstrate(
         folder,
         narrator,
         context.settings.llama,
         lambda decision: narrator.say(assembly.as_line(decision)),
     )
     if as_json:
-        emit(done)
+        emit(made_by_demo)
     else:
-        click.echo(text_tables.demonstrated_text(done, folder, port))
+        click.echo(text_tables.demonstrated_text(made_by_demo, folder, port))
     if stay:
         from bot.localhub.server import serve_hub as run
 

@@ -14,29 +14,29 @@ NAME = 52  # letters of a release's name
 
 def board_text(board: Board) -> str:
     """What `bot status` prints."""
-    parts = [_head(board)]
+    sections = [_head(board)]
     if board.tasks:
-        parts.append(_tasks(board, board.tasks))
+        sections.append(_tasks(board, board.tasks))
     if board.published:
-        parts.append(_tasks(board, board.published))
+        sections.append(_tasks(board, board.published))
     if board.waiting:
         rows = [
             (_short(w.decision.repo, NAME), w.decision.outcome, _age(board, w.decision.at),
              _until(board, w.look_at), _short(w.decision.reason))
             for w in board.waiting
         ]  # fmt: skip
-        parts.append(table(("waits", "for", "since", "next look", "why"), rows, left=5))
-    return "\n\n".join(parts)
+        sections.append(table(("waits", "for", "since", "next look", "why"), rows, left=5))
+    return "\n\n".join(sections)
 
 
 def _head(board: Board) -> str:
     states = ("asked", "queued", "starting", "running", "failed", "published", "ignored")
     counts = ", ".join(f"{board.counts[s]} {s}" for s in states if board.counts.get(s))
     waiting = sum(board.waiting_counts.values())
-    well = board.trouble or f"watching, last whole look {_age(board, board.looked)} ago"
+    health = board.trouble or f"watching, last whole look {_age(board, board.looked)} ago"
     spent = ", ".join(f"{board.spent.get(b, 0)} of {n} {b}" for b, n in board.allowed.items())
     lines = [
-        well,
+        health,
         f"{counts or 'nothing queued yet'}; {waiting} waiting",
         f"requests in five minutes: {spent}",
     ]

@@ -184,16 +184,16 @@ def recipe_lines(recipe: Recipe) -> str:
 def coverage_text(facts: CalibrationFacts) -> str:
     """What `bot calibrate` prints: texts, and layers in which some experts saw few tokens."""
     chunks = f"{facts.chunks} chunks of {facts.context} tokens"
-    parts = zip(facts.texts, facts.taken, strict=False)
-    mix = legible(", ".join(f"{text.name} {count}" for text, count in parts))
+    text_chunks = zip(facts.texts, facts.taken, strict=False)
+    mix = legible(", ".join(f"{text.name} {count}" for text, count in text_chunks))
     lines = [f"{chunks}: {mix}" if mix else chunks]
-    poor = [layer for layer in facts.coverage if layer.unreached or layer.rare]
+    poor_layers = [layer for layer in facts.coverage if layer.unreached or layer.rare]
     columns = ("layer", "experts", "fewest tokens", "median", "unreached", "rare")
     rows = [
         tuple(map(str, (c.layer, c.experts, c.fewest, c.median, len(c.unreached), len(c.rare))))
-        for c in poor
+        for c in poor_layers
     ]
-    if poor:
+    if poor_layers:
         lines.append(table(columns, rows))
     elif facts.coverage:
         fewest = min(layer.fewest for layer in facts.coverage)
@@ -233,10 +233,10 @@ def comparison_lines(comparisons: Sequence[Comparison]) -> list[str]:
 
 def _scores(rows: Sequence[Row]) -> str:
     fixed = ("tier", "size", "bpw", "PPL", "±", "KLD mean", "±", "median", "99.9 %", "max")
-    named = dict.fromkeys(choice.name for row in rows for choice in row.scores.choices)
+    choice_names = dict.fromkeys(choice.name for row in rows for choice in row.scores.choices)
     speeds = dict.fromkeys(speed.name for row in rows for speed in row.scores.speed)
-    columns = (*fixed, "same top", *named, *(f"{name} t/s" for name in speeds))
-    return table(columns, [_measured(row, list(named), list(speeds)) for row in rows])
+    columns = (*fixed, "same top", *choice_names, *(f"{name} t/s" for name in speeds))
+    return table(columns, [_measured(row, list(choice_names), list(speeds)) for row in rows])
 
 
 def _noise(facts: EvaluationFacts) -> list[str]:
@@ -269,7 +269,7 @@ def imported_table(rows: Sequence[Imported]) -> str:
     )
 
 
-def _measured(row: Row, named: Sequence[str], speeds: Sequence[str]) -> tuple[str, ...]:
+def _measured(row: Row, choice_names: Sequence[str], speeds: Sequence[str]) -> tuple[str, ...]:
     ppl, kld = row.scores.perplexity, row.scores.divergence
     cells = [row.name, size(row.bytes), f"{row.bits_per_weight:.2f}"]
     cells += [f"{ppl.value:.4f}", f"{ppl.error:.4f}"] if ppl else ["—", "—"]
@@ -279,23 +279,23 @@ def _measured(row: Row, named: Sequence[str], speeds: Sequence[str]) -> tuple[st
         cells += [f"{kld.mean:.6f}", f"{kld.mean_error:.6f}", f"{kld.median:.6f}"]
         cells += [f"{kld.p999:.4f}", f"{kld.max:.4f}", f"{kld.same_top:.2%}"]
     shares = {choice.name: f"{choice.accuracy:.1%}" for choice in row.scores.choices}
-    cells += [shares.get(name, "—") for name in named]
+    cells += [shares.get(name, "—") for name in choice_names]
     rates = {speed.name: f"{speed.mean:.1f} ± {speed.spread:.1f}" for speed in row.scores.speed}
     return (*cells, *(rates.get(name, "—") for name in speeds))
 
 
-def published_text(done: Published) -> str:
+def published_text(published: Published) -> str:
     """How a publication ended, and what it lacks."""
-    return "\n".join(map(legible, (_published(done, done.url), *done.lacks)))
+    return "\n".join(map(legible, (_published(published, published.url), *published.lacks)))
 
 
-def ended_text(done: Published, measured: Path) -> str:
+def ended_text(published: Published, measured: Path) -> str:
     """How a publication ended: the scores of what was sent, its address, tensors without data.
 
     `measured` is the results.json of its job, which need not be there.
     """
-    lines = [published_text(done), *gap_lines(measured)]
-    if done.changed and measured.is_file():
+    lines = [published_text(published), *gap_lines(measured)]
+    if published.changed and measured.is_file():
         from bot.records.coding import from_json
 
         lines = [results_table(from_json(Results, measured.read_bytes())), "", *lines]
@@ -314,21 +314,24 @@ def gap_lines(path: Path) -> list[str]:
     return [legible(gap_text(gap)) for gap in gaps]
 
 
-def _published(done: Published, where: str) -> str:
-    shown_as = "public" if done.public else "private"
-    if done.waiting:
+def _published(published: Published, where: str) -> str:
+    access = "public" if published.public else "private"
+    if published.waiting:
         return (
-            f"{where} ({shown_as}) waits for a person: merge {done.waiting} to publish "
-            f"{len(done.files)} files, or close it; then run the same command again"
+            f"{where} ({access}) waits for a person: merge {published.waiting} to publish "
+            f"{len(published.files)} files, or close it; then run the same command again"
         )
-    freed = f"; {size(done.reclaimed)} of replaced files given back" if done.reclaimed else ""
-    if done.shown and not done.changed:
-        return f"{where} is public now: {len(done.files)} files, every hash verified{freed}"
-    count = len(done.files)
-    if not done.changed:
-        return f"nothing to do: {where} ({shown_as}) already holds these {count} files{freed}"
-    sent = f"{len(done.changed)} of {count} files"
-    return f"{where} ({shown_as}), {sent} in commit {done.commit[:12]}, every hash verified{freed}"
+    freed = (
+        f"; {size(published.reclaimed)} of replaced files given back" if published.reclaimed else ""
+    )
+    if published.shown and not published.changed:
+        return f"{where} is public now: {len(published.files)} files, every hash verified{freed}"
+    count = len(published.files)
+    if not published.changed:
+        return f"nothing to do: {where} ({access}) already holds these {count} files{freed}"
+    sent = f"{len(published.changed)} of {count} files"
+    commit = published.commit[:12]
+    return f"{where} ({access}), {sent} in commit {commit}, every hash verified{freed}"
 
 
 def prune_text(replaced: Sequence[Replaced], repo_id: str) -> str:
@@ -359,18 +362,18 @@ def rolled_back_text(done: RolledBack) -> str:
     return f"{done.url} is back at {done.revision[:12]}: commit {done.commit[:12]}"
 
 
-def cleaned_text(done: Cleaned) -> str:
+def cleaned_text(cleaned: Cleaned) -> str:
     """What `bot clean` removed, or would, and what stays; each with its reason."""
-    if not done.places:
-        return f"nothing to free in {done.folder}"
-    verb = ("goes", "stays") if done.dry_run else ("removed", "kept")
+    if not cleaned.places:
+        return f"nothing to free in {cleaned.folder}"
+    verb = ("goes", "stays") if cleaned.dry_run else ("removed", "kept")
     rows = [
         (place.path, verb[0] if place.goes else verb[1], place.reason, size(place.bytes))
-        for place in done.places
+        for place in cleaned.places
     ]
-    stays = sum(place.bytes for place in done.places if not place.goes)
-    words = "would free" if done.dry_run else "freed"
-    summary = f"{words} {size(done.freed)} of {done.folder}; {size(stays)} {verb[1]}"
+    stays = sum(place.bytes for place in cleaned.places if not place.goes)
+    verb_text = "would free" if cleaned.dry_run else "freed"
+    summary = f"{verb_text} {size(cleaned.freed)} of {cleaned.folder}; {size(stays)} {verb[1]}"
     return f"{table(('place', '', 'why', 'size'), rows, left=3)}\n{summary}"
 
 
@@ -388,19 +391,20 @@ def _command() -> str:
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
-def demonstrated_text(done: Demonstrated, folder: Path, port: int) -> str:
+def demonstrated_text(demo: Demonstrated, folder: Path, port: int) -> str:
     """What the demo made, and how to look at it."""
-    same = [f"{r.name} (the same as {r.same_as})" for r in done.results.tiers if r.same_as]
-    gguf = sum(row.same_as is None for row in done.results.tiers)
+    coinciding = [f"{r.name} (the same as {r.same_as})" for r in demo.results.tiers if r.same_as]
+    gguf = sum(row.same_as is None for row in demo.results.tiers)
     lines = [
-        results_table(done.results),
+        results_table(demo.results),
         "",
-        _published(done.published, f"{done.published.repo_id} on the local Hub"),
-        f"{gguf} GGUF files" + (f"; not built again: {', '.join(same)}" if same else ""),
-        f"files: {done.published.folder}",
-        f"{done.sample_file}, downloaded again, continues: {' '.join(done.sample.split())!r}",
+        _published(demo.published, f"{demo.published.repo_id} on the local Hub"),
+        f"{gguf} GGUF files"
+        + (f"; not built again: {', '.join(coinciding)}" if coinciding else ""),
+        f"files: {demo.published.folder}",
+        f"{demo.sample_file}, downloaded again, continues: {' '.join(demo.sample.split())!r}",
         "",
         f"see the card:  {_command()} hub serve {folder / 'hub'} --port {port}",
-        f"               then open http://127.0.0.1:{port}/{done.published.repo_id}",
+        f"               then open http://127.0.0.1:{port}/{demo.published.repo_id}",
     ]
     return "\n".join(lines)

@@ -16,7 +16,7 @@ from bot.disk.hashes import sha256
 from bot.errors import AccessError, CapacityError, PublishError, SettingsError, SourceError
 from bot.jobs.orders import Folder, Group, Needs, Prepared
 from bot.jobs.recordpath import RecordPath
-from bot.jobs.travel import Staging, carried, carrier, sweep, works_here
+from bot.jobs.travel import Staging, carried, carrier_of, sweep, works_here
 from bot.progress import Narrator
 from bot.records.built import Built
 from bot.settings.settings import load
@@ -37,7 +37,7 @@ def machine(folder: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> tuple[Wo
     jobs = {"travel": "hub", "staging": "lab"}
     settings = load(None, workdir=folder, jobs=jobs, hub={"endpoint": hub.url})
     workplace = Workplace(settings, Narrator(io.StringIO()), None)
-    way = carrier(workplace, Folder(workplace.folders.order("lab/Model", COMMIT)))
+    way = carrier_of(workplace, Folder(workplace.folders.order("lab/Model", COMMIT)))
     assert isinstance(way, Staging)
     return workplace, way
 
@@ -267,7 +267,7 @@ def test_without_the_token_nothing_begins(
     workplace, _ = machine(tmp_path / "one", hub, monkeypatch)
     monkeypatch.delenv("HF_STAGING_TOKEN")
     with pytest.raises(AccessError, match="HF_STAGING_TOKEN is not set"):
-        carrier(workplace, Folder(tmp_path / "one/orders/x"))
+        carrier_of(workplace, Folder(tmp_path / "one/orders/x"))
     assert "HF_STAGING_TOKEN" in secrecy.VARIABLES
     changed: dict[str, Any] = {"travel": "hub"}
     with pytest.raises(SettingsError, match="needs staging"):
