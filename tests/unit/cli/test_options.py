@@ -21,7 +21,7 @@ class _Settings:
 
 
 @pytest.mark.parametrize(
-    ("words", "shown"),
+    ("words", "printed"),
     [
         (["org/M"], "org/M main"),
         (["hf.co/org/M/tree/v2"], "org/M v2"),
