@@ -14,7 +14,7 @@ def git_blob_id(path: Path) -> str:
 
 
 def blob_id(content: bytes) -> str:
-    """The same of the content itself."""
+    """sha1 that git gives a blob with this content."""
     return hashlib.sha1(b"blob %d\0%s" % (len(content), content), usedforsecurity=False).hexdigest()
 
 

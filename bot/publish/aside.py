@@ -30,7 +30,7 @@ def publish_aside(
     report_step: Callable[[int], None] = lambda _step: None,
     look: Callable[[Release], None] = lambda _held: None,
 ) -> tuple[Pushed, Release]:
-    """As `upload.publish`, through a pull request of the build with this key.
+    """As `upload.publish_commit`, through a pull request of the build with this key.
 
     What is not as it was measured is never merged: its pull request is closed, and Differs raised.
     Raises PublishError where somebody else changed the repository meanwhile.

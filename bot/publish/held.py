@@ -65,7 +65,7 @@ def read_as_written(repo_id: str, written: Mapping[str, Any], read: Mapping[str,
 
 
 def _words(value: Any) -> list[str]:
-    """One value or a list of them, as text."""
+    """A value of front matter as words: one, or those of a list."""
     return [str(word) for word in (value if isinstance(value, list) else [value])]
 
 

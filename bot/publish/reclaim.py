@@ -35,8 +35,8 @@ def replaced(
 ) -> tuple[Replaced, ...]:
     """Contents of the bot's that may go when `keep` builds before the present one stay.
 
-    With `next_build` it is told of the time after an update that keeps just these contents of the
-    present build, by sha256. Raises SourceError for a repository that is not there.
+    With `next_build`, those after an update that keeps just these contents (sha256) of the present
+    build. Raises SourceError for a repository that is not there.
     """
     writer, head = Writer(hub), hub.release(repo_id)
     if _files_of_the_bot(hub, repo_id, head.commit) is None:  # not the bot's repository now

@@ -40,7 +40,7 @@ def dump(record: Any) -> Any:
 
 
 def load_record(kind: type[T], data: Any) -> T:
-    """The record that `dump` took apart. Raises pydantic.ValidationError on anything else."""
+    """The record of JSON values that `dump` made. Raises pydantic.ValidationError on others."""
     return TypeAdapter(kind).validate_python(data)
 
 

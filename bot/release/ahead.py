@@ -47,7 +47,7 @@ def model_name(workplace: Workplace, model: str) -> str:
 
 
 def renamed(model: str) -> Iterator[str]:
-    """What of a model's own name is not in ours."""
+    """A line where the published name leaves out labels of a model's own name."""
     path = as_file(model)
     labels = names.labels_in(names.stem_of(path) if path else as_repo(model).split("/")[1])
     if labels is not None:
@@ -125,7 +125,7 @@ def _planned(plan: Plan[Sketch], old: Provenance) -> Provenance:
 
 
 def _refused(repo_id: str, files: Sequence[str]) -> Iterator[str]:
-    """Whom names are too long for."""
+    """Programs that the card has no command for, since names are too long for them."""
     if without := names.without_command(repo_id, files):
         yield (
             f"Ollama takes no name with a part of more than 80 characters: the card has no command "

@@ -53,7 +53,7 @@ def require_all(workplace: Workplace, tiers: Sequence[str] = ()) -> None:
 def require_here(
     workplace: Workplace, tiers: Sequence[str] = (), uses: Collection[str] = EVERY_USE
 ) -> None:
-    """The same of this machine alone; `uses` says which texts and tasks will be read."""
+    """As `require_all`, of this machine alone; `uses`: which texts and tasks will be read."""
     _refuse([*lacking_here(workplace, tiers, uses)])
 
 

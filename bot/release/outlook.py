@@ -15,7 +15,7 @@ INSTANT = 0.05  # seconds: such a task found its work done, and tells nothing of
 
 
 class Outlook:
-    """Of one run of tasks on lanes, which may be told of from any of them.
+    """The time that one run of tasks on lanes still takes; any thread may report to it.
 
     A task is expected to take what others of its kind took on the average, the first word of its
     name; a lane what its tasks take together; the whole as long as the longest lane.

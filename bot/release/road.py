@@ -229,7 +229,7 @@ def held(request: Request, order: Order, repo_id: str) -> Published | None:
 
 
 def published(request: Request, job: Job, files: dict[str, Built], repo_id: str) -> Published:
-    """One commit, verified, then shown. Raises as `publication.send`."""
+    """One commit, verified, then shown. Raises as `publication.send_release`."""
     source, private = job.plan.model.source, request.workplace.settings.publish.private
     message = f"APEX quants of {source.repo_id or job.plan.model.name} at {source.commit[:12]}"
     on_hub = send_release(job.workplace, repo_id, files, message, job.key, private=private)

@@ -145,7 +145,7 @@ def change_state(
 
 
 def reset_attempts(db: Connection, task: str, now: float) -> None:
-    """All attempts again."""
+    """Count attempts and failures of a task from nothing."""
     db.execute(
         "UPDATE tasks SET attempts = 0, faults = 0, error = NULL, created = ? WHERE id = ?",
         (now, task),
@@ -153,9 +153,9 @@ def reset_attempts(db: Connection, task: str, now: float) -> None:
 
 
 def uncount_attempt(db: Connection, task: QueuedRelease, now: float, look: str) -> None:
-    """An attempt is known by its number and the time: the next shall be another.
+    """Take back an attempt that turned out to be a look and built nothing.
 
-    What was started turned out to be a look, and did not build.
+    Executors know an attempt by its number and `created`: the next gets another time.
     """
     db.execute(
         "UPDATE tasks SET attempts = attempts - 1, created = ?, look = ? WHERE id = ?",

@@ -1,6 +1,7 @@
 """What the policy and the past say of a release: pure, facts in, a decision out.
 
-Asked in the order of their cost: `refused` needs a row of a listing only, `wanted` everything.
+Asked in the order of their cost: `refused_by_rules` needs a row of a listing only,
+`wanted_by_policy` everything.
 """
 
 from __future__ import annotations
