@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gguf
 import numpy as np
@@ -29,10 +29,6 @@ from bot.clients.files.ggufheader import (
 )
 from bot.errors import SourceError
 from bot.records.model import Tensor
-
-if TYPE_CHECKING:
-    import numpy as np
-
 
 ALIGNMENT = 32  # GGUF_DEFAULT_ALIGNMENT, gguf.h
 LONGEST_ARRAY = 65_536  # elements of a value that is kept; vocabularies are not

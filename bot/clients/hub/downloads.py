@@ -200,14 +200,14 @@ def _at_most(room: int, what: str, advance: Callable[[int], None]) -> Callable[[
     """`advance` as long as no more comes than a file still lacks: nothing else reaches the disk."""
     came = 0
 
-    def more(count: int) -> None:
+    def bounded(count: int) -> None:
         nonlocal came
         came += count
         if came > room:
             raise UnreachableError(f"{what} came longer than it is; run the same command again")
         advance(count)
 
-    return more
+    return bounded
 
 
 def _progress_bar(advance: Callable[[int], None]) -> type[tqdm]:

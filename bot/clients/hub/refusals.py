@@ -63,6 +63,7 @@ class MovedOn(PublishError):
 
 
 def moved_on(repo_id: str) -> MovedOn:
+    """The error for a repository whose head is not what a change was made for."""
     return MovedOn(f"{repo_id} was changed by somebody else meanwhile; run the same command again")
 
 

@@ -81,6 +81,7 @@ class Log:
 
 @cache
 def start() -> Log:
+    """The log of llama.cpp, whose backends are loaded by the first call of a process."""
     c.llama_backend_init()
     return Log()
 
@@ -109,6 +110,7 @@ _KINDS = ("cpu", "gpu", "igpu", "accel", "meta")  # enum ggml_backend_dev_type, 
 
 @cache
 def ggml_base() -> ctypes.CDLL:
+    """libggml-base, with the signatures that this room calls. Raises BuildError without it."""
     base = _library("ggml-base")
     for name in ("ggml_version", "ggml_commit", "ggml_op_name", "ggml_type_name"):
         getattr(base, name).restype = ctypes.c_char_p

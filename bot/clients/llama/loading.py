@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bot.clients.llama.session import Session
-
-if TYPE_CHECKING:
-    from bot.clients.llama.session import Session
 
 
 @dataclass(frozen=True, kw_only=True)
