@@ -152,7 +152,6 @@ def _source_values(results: Results) -> dict[str, Any]:
         "model_url": model_url(release) if release else None,
         "source_url": f"{model_url(release)}/tree/{release.commit}" if release else None,
         "again": again(results),
-        "measures": ",".join(["ppl", "kld", *(text.name for text in results.evaluation.tasks)]),
         "finished": max(
             (run.finished[:10] for row in _rows(results) for run in row.scores.runs), default=None
         ),

@@ -162,11 +162,6 @@ def row_names(results: Results, row: Row) -> list[str]:
     return [row.name, *(other.name for other in by_size(results) if other.same_as == row.name)]
 
 
-def label(results: Results, row: Row) -> str:
-    """The tiers that the row's file is, in one bounded line: `Balanced = Quality`."""
-    return " = ".join(legible(name, NAME_LIMIT) for name in row_names(results, row))
-
-
 def files_of(results: Results, *kinds: Kind) -> list[CardRow]:
     """Each file once, the largest first; of all kinds but the reference unless told."""
     rows = [row for row in card_rows(results)[1:] if row.same_as is None]

@@ -18,7 +18,6 @@ from bot.wording.rows import (
     entry,
     example,
     files_of,
-    label,
     less_divergent,
     less_perplexed,
     recommended,
@@ -81,7 +80,6 @@ def test_tiers_that_are_one_file_are_named_together_and_counted_once() -> None:
     results = coinciding()
     assert [each.name for each in distinct(results)] == ["I-Balanced", "Balanced"]
     assert row_names(results, results.tiers[0]) == ["Balanced", "Quality"]
-    assert label(results, results.tiers[1]) == "I-Balanced = I-Quality"
     assert [each.label for each in files_of(results)] == [
         "I-Balanced = I-Quality",
         "Balanced = Quality",
