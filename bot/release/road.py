@@ -326,23 +326,28 @@ class Road:
             needs.require_here(workplace, request.tiers, reads)
 
     def _value(self, stage: Stage) -> Any:
-        if stage.makes in self._values:
-            return self._values[stage.makes]
-        value = self._known(stage)
-        for before in needed(stage.makes, self._values)[:-1] if value is None else ():
-            if before.makes in self._values:
-                continue
-            self._value(before)
-            if before.long and (value := self._known(stage)) is not None:
-                break
-        if value is None:
-            with self._on(stage):
-                value = stage.work(**self._arguments(stage.work))
-        self._values[stage.makes] = value
-        return value
+        if stage.makes not in self._values:
+            self._recall(stage)
+        while stage.makes not in self._values:
+            first = next(
+                s for s in needed(stage.makes, self._values) if s.makes not in self._values
+            )
+            with self._on(first):
+                self._values[first.makes] = first.work(**self._arguments(first.work))
+            if first.long:
+                self._recall(stage)
+        return self._values[stage.makes]
 
-    def _known(self, stage: Stage) -> Any:
-        return stage.known(**self._arguments(stage.known)) if stage.known else None
+    def _recall(self, stage: Stage) -> None:
+        """Take what is known already, the last first: what led to it is not needed then."""
+        for before in reversed(STAGES):
+            if before.known is None or before.makes in self._values:
+                continue
+            if before not in needed(stage.makes, self._values):
+                continue
+            value = before.known(**self._arguments(before.known))
+            if value is not None:
+                self._values[before.makes] = value
 
     def _arguments(self, work: Callable[..., Any]) -> dict[str, Any]:
         names = signature(work).parameters

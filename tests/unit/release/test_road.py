@@ -75,10 +75,12 @@ def test_what_is_known_spares_all_before_it(monkeypatch: pytest.MonkeyPatch) -> 
     stages = (
         Stage(makes="fetched", lane="network", work=never),
         Stage(makes="built", lane="cpu", work=lambda fetched: fetched, known=lambda: "kept"),
+        Stage(makes="after", lane="cpu", work=lambda built: f"{built} and more"),
     )
     monkeypatch.setattr(road, "STAGES", stages)
     monkeypatch.setattr(road, "BY_NAME", {stage.makes: stage for stage in stages})
     made = road.Road(Request(workplace=None, model="m"), {"job": None})  # type: ignore[arg-type]
+    assert made.value("after") == "kept and more"
     assert made.value("built") == "kept"
     with pytest.raises(Told):
         made.value("fetched")
@@ -100,9 +102,10 @@ def test_what_took_long_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> N
         Stage(makes="long", lane="cpu", work=long, long=True),
         Stage(makes="card", lane="cpu", work=lambda: seen.append("card"), after=("long",)),
         Stage(makes="sent", lane="network", work=lambda: "ours", known=known, after=("card",)),
+        Stage(makes="after", lane="cpu", work=lambda sent: f"{sent} and more"),
     )
     monkeypatch.setattr(road, "STAGES", stages)
     monkeypatch.setattr(road, "BY_NAME", {stage.makes: stage for stage in stages})
     made = road.Road(Request(workplace=None, model="m"), {"job": None})  # type: ignore[arg-type]
-    assert made.value("sent") == "theirs"
+    assert made.value("after") == "theirs and more"
     assert seen == ["asked", "long", "asked"]
