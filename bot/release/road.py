@@ -98,12 +98,17 @@ def repo_id(request: Request, pinned: Pinned) -> str:
     return target_of(request.workplace, pinned, request.to)
 
 
-def allowed(request: Request, pinned: Pinned, order: Order) -> None:
-    """Whether a licence lets it be handed on, and whether a Hub has what settings name."""
+def allowed(request: Request, pinned: Pinned) -> None:
+    """Whether settings and its licence let the model be handed on."""
+    if request.publishing:
+        gating.require_allowed(request.workplace, request.model, request.revision, pinned.release)
+
+
+def ready(request: Request, order: Order) -> None:
+    """Whether a build that is wanted is there, and a Hub has what settings name."""
     workplace = request.workplace
     if not request.publishing:
         return
-    gating.require_allowed(workplace, request.model, request.revision, pinned.release)
     if request.built_only and not order.paths(workplace.folders).card.is_file():
         raise SourceError(f"{request.model} is not built with these settings; run `bot publish`")
     needs.require_all(workplace, request.tiers)
@@ -221,8 +226,12 @@ def verdict(job: Job, tiers: TierFiles, results: Results, looks: Looks, repo_id:
     return with_card(by_numbers, describe.wrong(job, passing, release_files, repo_id))
 
 
-def held(request: Request, order: Order, repo_id: str) -> Published | None:
-    """What the Hub holds of this order already, or shows to a person who has to agree."""
+def held(request: Request, order: Order, repo_id: str, allowed: None) -> Published | None:
+    """What the Hub holds of this order already, or shows to a person who has to agree.
+
+    Only what is `allowed` today counts: who must not hand it on is told so, not that it is there.
+    """
+    del allowed
     workplace, private = request.workplace, request.workplace.settings.publish.private
     on_hub = held_already(workplace, repo_id, order, private=private, superset=request.superset)
     return on_hub or waits(workplace, repo_id, order)
@@ -247,12 +256,11 @@ def followed(request: Request, published: Published) -> Published:
 WEIGHED = frozenset({MATRIX})
 STAGES = (
     Stage(makes="pinned", lane="network", work=pinned),
+    Stage(makes="allowed", lane="network", work=allowed),
     Stage(makes="order", lane="cpu", work=order),
     Stage(makes="repo_id", lane="network", work=repo_id),
-    Stage(makes="allowed", lane="network", work=allowed),
-    Stage(
-        makes="local", lane="network", work=local, known=converted, after=("allowed",), long=True
-    ),
+    Stage(makes="ready", lane="network", work=ready, after=("allowed",)),
+    Stage(makes="local", lane="network", work=local, known=converted, after=("ready",), long=True),
     Stage(makes="model", lane="cpu", work=model),
     Stage(makes="job", lane="cpu", work=job),
     Stage(makes="begun", lane="network", work=begun),

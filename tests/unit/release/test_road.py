@@ -109,3 +109,9 @@ def test_what_took_long_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> N
     made = road.Road(Request(workplace=None, model="m"), {"job": None})  # type: ignore[arg-type]
     assert made.value("after") == "theirs and more"
     assert seen == ["asked", "long", "asked"]
+
+
+def test_who_may_not_hand_it_on_is_told_so_though_it_is_published() -> None:
+    known = BY_NAME["published"].known
+    assert known is not None
+    assert "allowed" in signature(known).parameters
