@@ -34,6 +34,7 @@ from bot.clients.files.ggufheader import read_header, text_value, u32, write_hea
 from bot.clients.llama.library import ggml_type
 from bot.clients.llama.quantization import to_bf16
 from bot.disk.hashes import sha256
+from bot.kernels.choice import Kernels
 from bot.plan.profiles import FILE_TYPES, load_profiles
 from bot.plan.recipe import asked_types, file_type, make_recipes
 from bot.predict.architecture import architecture_of
@@ -47,6 +48,7 @@ from tests.oracle import quantize_recipe
 THREADS = 2
 ALONE = ("Quality", "I-Compact", "I-Nano")
 ROUNDS, SMALL = 5, 100_000_000  # rounds for a source of fewer bytes
+KERNELS = Path(tempfile.gettempdir()) / "apex-bench-kernels"  # compiled by the first run
 TURN = 0.5  # seconds that a side runs before the other does
 RAW = argparse.RawDescriptionHelpFormatter
 
@@ -140,6 +142,7 @@ def side(engine: str, model: Path, folder: Path, tiers: list[str]) -> None:
             memory=4 << 30,
             progress=lambda _done, _total, _words: None,
             spent=spent,
+            kernels=Kernels(folder=KERNELS),
         )
     else:
         for spec in files:

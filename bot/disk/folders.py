@@ -38,6 +38,11 @@ class Folders:
         """llama.cpp's converter and the environment it runs in."""
         return self.root / "toolchain"
 
+    @property
+    def kernels(self) -> Path:
+        """Kernels as machine code, and for which types they make the library's bytes."""
+        return self.root / "kernels"
+
     def sources(self, repo_id: str, commit: str) -> Path:
         """Where the files of a repository at a commit are kept, shared by all jobs."""
         return self.root / "sources" / slug(repo_id) / commit

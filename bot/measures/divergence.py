@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from bot.clients.llama.kernels import exponentials
+from bot.clients.llama.ggml import exponentials
 from bot.clients.llama.session import Session
 from bot.clients.llama.vocabulary import Vocabulary
 from bot.errors import BuildError

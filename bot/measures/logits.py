@@ -18,7 +18,7 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bot.clients.llama.kernels import exponentials
+from bot.clients.llama.ggml import exponentials
 from bot.errors import BuildError
 from bot.measures.windows import TextWindows, first_scored, scored_per_chunk, sequences
 

@@ -26,7 +26,7 @@ from bot.clients.files.ggufheader import (
     u32,
     write_header,
 )
-from bot.clients.llama import kernels
+from bot.clients.llama import ggml
 from bot.clients.llama.library import ggml_type, type_name
 from bot.records.coding import digest
 from bot.tensors.sizes import padded
@@ -135,7 +135,7 @@ def shard_path(target: Path, number: int, count: int) -> Path:
 
 def _entry(raw: RawTensor, spec: OutputSpec) -> Entry:
     kind = spec.types.get(raw.name, type_name(raw.type))
-    size = kernels.row_bytes(kind, raw.shape[0]) * prod(raw.shape[1:])
+    size = ggml.row_bytes(kind, raw.shape[0]) * prod(raw.shape[1:])
     return raw.name, raw.shape, ggml_type(kind), size
 
 

@@ -27,10 +27,12 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bot.clients.llama import kernels
+from bot.clients.llama import ggml
 from bot.clients.llama.library import library_version, package_version, type_name
 from bot.disk.writing import name_finished, partial_of, write_text
 from bot.errors import BuildError, CapacityError, RefusedError
+from bot.kernels.choice import LIBRARY_ONLY, Kernels
+from bot.kernels.quantizers import Quantizers
 from bot.quantize.layout import Output, OutputSpec, PassSource, SourceTensor, open_source, outputs
 from bot.records.coding import digest
 
@@ -72,7 +74,7 @@ class _Tensor:
     @property
     def bytes(self) -> int:
         """Data in the source."""
-        return kernels.row_bytes(self.kind, self.length) * self.rows * self.experts
+        return ggml.row_bytes(self.kind, self.length) * self.rows * self.experts
 
     @property
     def step(self) -> int:
@@ -93,7 +95,7 @@ class _Chunk:
 
 @dataclass(kw_only=True)
 class Spent:
-    """CPU seconds of our threads by what they went into: a type, `grid TYPE`, `read`, `write`."""
+    """CPU seconds of our threads: a type, `kernel TYPE`, `grid TYPE`, `read`, `write`."""
 
     seconds: dict[str, float] = field(default_factory=dict)
     source_bytes: int = 0  # read of the source
@@ -117,6 +119,7 @@ def quantize_all(
     progress: Progress,
     spent: Spent | None = None,
     keep: Callable[[Files], object] = tuple,
+    kernels: Kernels = LIBRARY_ONLY,
 ) -> Files:
     """Make a model for each of `specs` from the 16-bit `source`, read once; the files of each.
 
@@ -124,13 +127,14 @@ def quantize_all(
     grows as `TARGET.partial` and takes its name when all are whole; a pass that was killed goes on
     at the tensor it had reached. `keep` is told of the files before the pass forgets that it made
     them: killed until then, it finds them again. Passes over other files may run in the same folder
-    at once. Raises BuildError naming a tensor that holds NaN, RefusedError naming one that lacks
+    at once. `kernels` make what they can of it, the library the rest, with the same bits.
+    Raises BuildError naming a tensor that holds NaN, RefusedError naming one that lacks
     fitting importance weights or whose result is not valid, CapacityError when the disk is full.
     """
     work = Pass(open_source(source), specs)
     try:
         with work:
-            _Run(work, threads, memory, progress, spent or Spent()).run()
+            _Run(work, threads, memory, progress, spent or Spent()).run(kernels)
         for output in work.outputs:
             if partial_of(output.path).is_file():
                 name_finished(partial_of(output.path), output.path)
@@ -368,19 +372,21 @@ class _Run:
         largest = max((tensor.step * tensor.length * 12 for tensor in work.tensors), default=1)
         self.threads = max(1, min(threads, memory // largest))
         self.scratch = _Scratch()
-        self.grids: dict[str, Future[None]] = {}
         self.finished: SimpleQueue[tuple[_Chunk, Future[None]]] = SimpleQueue()
         self.unfinished: Counter[int] = Counter()  # chunks of each tensor, by its number
         self.told_at = self.saved_at = time.monotonic()
         self.saving: Future[None] | None = None  # the note that is on its way to the disk
 
-    def run(self) -> None:
+    def run(self, kernels: Kernels) -> None:
         """Make every chunk; the first error stops the pass and is raised."""
         self._tell(self.work.done)
         # journals wait for the disk in a thread of their own: the others go on meanwhile
-        with ThreadPoolExecutor(self.threads) as pool, ThreadPoolExecutor(1) as saver:
+        with (
+            Quantizers(kernels, self._kinds(), self.spent.on) as self.quantizers,
+            ThreadPoolExecutor(self.threads) as pool,
+            ThreadPoolExecutor(1) as saver,
+        ):
             try:
-                self._start_grids(pool)
                 chunks = self.work.chunks()
                 for chunk in islice(chunks, QUEUED * self.threads):
                     self._start(pool, chunk)
@@ -396,17 +402,11 @@ class _Run:
         if not self.work.ended:
             self.work.end()
 
-    def _start_grids(self, pool: ThreadPoolExecutor) -> None:
-        """Build search grids, the longest first; what needs none of them goes on beside."""
+    def _kinds(self) -> list[str]:
+        """Types that are made, those of most results first."""
         tensors = self.work.tensors[self.work.done :]
-        needed_grids = {kernels.grid_of(part.type) for tensor in tensors for part in tensor.parts}
-        self.grids = {
-            grid: pool.submit(self._grid, grid) for grid in kernels.GRIDS if grid in needed_grids
-        }
-
-    def _grid(self, grid: str) -> None:
-        with self.spent.on(f"grid {grid}"):
-            kernels.prepare_kernels(grid)
+        parts = ((tensor.kind, part.type) for tensor in tensors for part in tensor.parts)
+        return [kind for kind, _ in Counter(b for a, b in parts if a != b).most_common()]
 
     def _start(self, pool: ThreadPoolExecutor, chunk: _Chunk) -> None:
         self.unfinished[chunk.number] += 1
@@ -444,7 +444,7 @@ class _Run:
     # ── what the threads do ─────────────────────────────────────────────────────────────────
 
     def _make(self, chunk: _Chunk) -> None:
-        """All results of a chunk; types that wait for a search grid come last."""
+        """All results of a chunk; types whose kernel is not compiled yet come last."""
         raw = self._read(chunk)
         parts = [part for part in chunk.tensor.parts if part.type != chunk.tensor.kind]
         if not parts:
@@ -453,20 +453,20 @@ class _Run:
             size = chunk.rows * chunk.tensor.length
             self.scratch.rows = _roomy(self.scratch.rows, size)
             rows = self.scratch.rows[:size]
-            kernels.to_f32(chunk.tensor.kind, raw, rows)
-        for part in sorted(parts, key=lambda part: kernels.grid_of(part.type) is not None):
+            ggml.to_f32(chunk.tensor.kind, raw, rows)
+        for part in sorted(parts, key=lambda part: not self.quantizers.is_ready(part.type)):
             self._quantize(chunk, part, rows.reshape(chunk.rows, chunk.tensor.length))
 
     def _read(self, chunk: _Chunk) -> Bytes:
         """Raw rows; parts that keep the source's type are copied on the way."""
         tensor = chunk.tensor
         with self.spent.on("read"):
-            width = kernels.row_bytes(tensor.kind, tensor.length)
+            width = ggml.row_bytes(tensor.kind, tensor.length)
             self.scratch.raw = _roomy(self.scratch.raw, width * chunk.rows)
             raw = self.scratch.raw[: width * chunk.rows]
             source = self.work.sources[tensor.file]
             read = os.preadv(source, [raw.data], tensor.start + width * chunk.first)
-            if read != raw.size or not kernels.valid(tensor.kind, raw):
+            if read != raw.size or not ggml.valid(tensor.kind, raw):
                 raise BuildError(
                     f"the source's {tensor.name} holds NaN or is cut; fetch or convert it again"
                 )
@@ -479,16 +479,11 @@ class _Run:
         return raw
 
     def _quantize(self, chunk: _Chunk, part: _Part, rows: Rows) -> None:
-        tensor, grid = chunk.tensor, kernels.grid_of(part.type)
-        if grid is not None:
-            self.grids[grid].result()
-        with self.spent.on(part.type):
-            width = kernels.row_bytes(part.type, tensor.length)
-            self.scratch.out = _roomy(self.scratch.out, width * chunk.rows)
-            out = self.scratch.out[: width * chunk.rows]
-            kernels.from_f32(part.type, rows, chunk.weights if part.weighed else None, out)
-            if not kernels.valid(part.type, out):
-                raise RefusedError(f"{tensor.name} as {part.type} is not valid; leave the tier out")
+        tensor, weights = chunk.tensor, chunk.weights if part.weighed else None
+        width = ggml.row_bytes(part.type, tensor.length)
+        self.scratch.out = _roomy(self.scratch.out, width * chunk.rows)
+        out = self.scratch.out[: width * chunk.rows]
+        self.quantizers.quantize(tensor.name, part.type, rows, weights, out)
         with self.spent.on("write"):
             self._write(chunk, part, width, out)
 

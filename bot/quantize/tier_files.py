@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+from bot.kernels.choice import Kernels
 from bot.plan.recipe import asked_types, file_type
 from bot.quantize import imatrix, onepass
 from bot.quantize import quantize as single
@@ -19,6 +20,7 @@ from bot.records.results import TierFiles
 from bot.records.steps import TierStep
 from bot.workplace.asked import hash_of_file
 from bot.workplace.job import Job
+from bot.workplace.workplace import Workplace
 
 
 def make_tiers(job: Job, ready_matrix: Path | None = None) -> dict[str, Built]:
@@ -153,11 +155,18 @@ def _pass(job: Job, missing: Sequence[Recipe], matrix: Built | None) -> dict[str
             memory=job.settings.quantize.memory,
             progress=report,
             keep=keep,
+            kernels=kernels_of(job.workplace),
         )
         return {
             recipe.tier: together(ledger.record(job.key, step, inputs, files, None).files)
             for recipe, (step, inputs), files in zip(missing, steps, files_of_models, strict=True)
         }
+
+
+def kernels_of(workplace: Workplace) -> Kernels:
+    """Our kernels, compiled in the workdir, unless settings say that there shall be none."""
+    used = workplace.settings.quantize.kernels
+    return Kernels(folder=workplace.folders.kernels if used else None)
 
 
 def _spec_of(job: Job, recipe: Recipe, weights: Importance | None) -> OutputSpec:

@@ -34,6 +34,7 @@ class QuantizeSettings(Part):
     missing_data: Literal["refuse", "next"] = "refuse"  # or the next type that needs no imatrix
     # tiers made in one reading while `bot publish` measures others; None: all in one
     together: Annotated[int, Field(ge=1)] | None = 3
+    kernels: bool = True  # our own quantizers, several times faster, where bytes are the same
     stamp: bool = True  # tier, recipe hash and bot version in each file's metadata
     baselines: tuple[str, ...] = ()  # llama.cpp's own file types to compare with: Q8_0, Q4_K_M
 

@@ -41,6 +41,7 @@ def examine(config: Path | None) -> Iterator[Finding]:
         return
     yield Finding(name="settings", good=True, text=f"workdir {settings.workdir}")
     yield _ask("profiles", lambda: _profiles(settings))
+    yield Finding(name="kernels", good=True, text=_kernels(settings))
     yield _ask("needs", lambda: _needs(settings))
     yield _ask("disk", lambda: _disk(settings))
     yield _ask("workdir", lambda: _workdir(settings))
@@ -92,6 +93,19 @@ def _profiles(settings: Settings) -> str:
     from bot.plan.profiles import load_profiles
 
     return ", ".join(profile.tier for profile in load_profiles(settings.profiles))
+
+
+def _kernels(settings: Settings) -> str:
+    """How each type is quantized, types of one way together."""
+    from bot.disk.folders import Folders
+    from bot.kernels.choice import Kernels, form
+
+    folder = Folders(settings.workdir).kernels if settings.quantize.kernels else None
+    ways: dict[str, list[str]] = {}
+    for kind, way in Kernels(folder=folder).reasons().items():
+        ways.setdefault(way, []).append(kind)
+    told = (f"{', '.join(kinds)}: {way}" for way, kinds in ways.items())
+    return f"{form()}; {'; '.join(told)}"
 
 
 def _needs(settings: Settings) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 
 import gguf
 import numpy as np
+from gguf import quants
 
 from bot.clients.files.ggufheader import (
     MOST_TENSORS,
@@ -305,3 +306,15 @@ def _name_map(arch: gguf.MODEL_ARCH) -> Mapping[str, tuple[gguf.MODEL_TENSOR, st
     finally:
         table.clear()
         table.update(before)
+
+
+def grid_points(kind: str) -> np.ndarray:
+    """Points of the grid of an IQ type, [points, 8 or 4], in the order of their numbers.
+
+    Each number is a level, counted from 0, not what it stands for.
+    """
+    source = getattr(quants, kind)
+    source.init_grid()
+    numbers = np.asarray(source.grid, np.float32).reshape(source.grid_shape)
+    steps = np.array(sorted(source.grid_map), np.float32)
+    return np.searchsorted(steps, numbers).astype(np.int64)

@@ -13,7 +13,7 @@ import numpy as np
 
 from bot.clients.files import gguf
 from bot.clients.files.ggufheader import RawHeader, RawTensor, alignment_of, values
-from bot.clients.llama import kernels
+from bot.clients.llama import ggml
 from bot.clients.llama.library import type_name
 from bot.clients.llama.session import Session, Token
 from bot.errors import BuildError, RefusedError, SourceError, UnsoundError
@@ -103,9 +103,9 @@ def _row(path: Path, raw: RawTensor) -> tuple[str, int]:
         kind = type_name(raw.type)
     except BuildError as error:
         raise SourceError(f"{what} is of type {raw.type}, which ggml lacks") from error
-    if not raw.shape or min(raw.shape) < 1 or raw.shape[0] % kernels.block_length(kind):
+    if not raw.shape or min(raw.shape) < 1 or raw.shape[0] % ggml.block_length(kind):
         raise SourceError(f"{what} of shape {raw.shape} cannot be {kind}; fetch it again")
-    return kind, kernels.row_bytes(kind, raw.shape[0])
+    return kind, ggml.row_bytes(kind, raw.shape[0])
 
 
 def check_rows(model: CheckedModel, *, threads: int, progress: Progress) -> int:
@@ -147,7 +147,7 @@ def _require_numbers(tensor: StoredRows) -> None:
 
 
 def _has_number(tensor: StoredRows, row: bytes) -> bool:
-    return kernels.any_number(tensor.type, np.frombuffer(row, np.uint8), tensor.length)
+    return ggml.any_number(tensor.type, np.frombuffer(row, np.uint8), tensor.length)
 
 
 def _pieces(tensors: Sequence[StoredRows]) -> Iterator[tuple[StoredRows, int, int]]:
@@ -162,7 +162,7 @@ def _look(piece: tuple[StoredRows, int, int]) -> int:
     tensor, at, size = piece
     with tensor.path.open("rb", buffering=0) as file:
         data = np.frombuffer(os.pread(file.fileno(), size, tensor.start + at), np.uint8)
-    if data.size != size or not kernels.valid(tensor.type, data):
+    if data.size != size or not ggml.valid(tensor.type, data):
         raise SourceError(
             f"{tensor.path}: {tensor.name[:120]} holds rows that are no valid {tensor.type}; "
             "fetch or build it again"

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -98,11 +99,21 @@ class Device:
 
 
 def _library(name: str) -> ctypes.CDLL:
+    return ctypes.CDLL(str(_library_path(name)))
+
+
+@cache
+def base_digest() -> str:
+    """SHA-256 of libggml-base, whose code decides every byte of a quantized row."""
+    return sha256(_library_path("ggml-base").read_bytes()).hexdigest()
+
+
+def _library_path(name: str) -> Path:
     folder = Path(llama_cpp.__file__).parent / "lib"
     path = next((p for p in sorted(folder.glob(f"*{name}.*")) if p.suffix in _SUFFIXES), None)
     if path is None:
         raise BuildError(f"llama-cpp-python lacks lib{name}; install it again")
-    return ctypes.CDLL(str(path))
+    return path
 
 
 _KINDS = ("cpu", "gpu", "igpu", "accel", "meta")  # enum ggml_backend_dev_type, ggml-backend.h

@@ -32,7 +32,7 @@ def grid_of(kind: str) -> str | None:
     return _SHARED_GRID.get(kind, kind) if kind in GRIDS else None
 
 
-def prepare_kernels(grid: str) -> None:
+def prepare_grid(grid: str) -> None:
     """Build a search grid, once per process; calls for different grids may run side by side."""
     base = ggml_base()
     if grid.startswith("IQ3"):

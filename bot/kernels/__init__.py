@@ -1,0 +1,1 @@
+"""ggml's quantizers, sixteen numbers at a time, with the same bits."""

@@ -1,0 +1,109 @@
+"""Which types are quantized by our kernels, and by which not, with the reason.
+
+A kernel is used where it makes the same bytes as the installed library: tried once for each
+library, version of the kernels and processor, on blocks of chosen classes, in which libraries that
+were compiled to round otherwise differ. What is known is kept beside the compiled code.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib import import_module
+from importlib.metadata import version as version_of
+from pathlib import Path
+from types import ModuleType
+
+from bot.clients.llama.library import base_digest
+from bot.disk.locks import alone
+from bot.disk.writing import write_text
+from bot.kernels.kernel import Kernel
+from bot.kernels.trial import differing
+from bot.records.coding import digest
+
+KINDS = (
+    *("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ1_M"),
+    *("IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_XS"),
+)
+LARGEST_RECORD = 1 << 16  # bytes of what is known
+_ROOM = Path(__file__).parent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kernels:
+    """The kernels of this machine, compiled in `folder` when they are first asked for.
+
+    Without a folder there are none.
+    """
+
+    folder: Path | None
+
+    def kernel(self, kind: str) -> Kernel | None:
+        """The kernel of a type, if there is one that makes the library's bytes."""
+        if self.folder is None or kind not in KINDS or isinstance(table := load(), str):
+            return None
+        place = self.folder / version()
+        place.mkdir(parents=True, exist_ok=True)
+        with alone(place):  # one process compiles, the others find what it made
+            kernel = Kernel(kind=kind, entry=table.compiled(kind, place), row=table.ROWS[kind])
+            known = _known(place, table)
+            if kind not in known:
+                known[kind] = differing(kernel) == 0
+                write_text(_record(place, table), json.dumps(known, sort_keys=True))
+        return kernel if known[kind] else None
+
+    def reasons(self) -> dict[str, str]:
+        """For each type how it is quantized, in words; compiles nothing."""
+        if self.folder is None:
+            return dict.fromkeys(KINDS, "the library (quantize.kernels is off)")
+        if isinstance(table := load(), str):
+            return dict.fromkeys(KINDS, f"the library ({table})")
+        known = _known(self.folder / version(), table)
+        words = {True: "our kernel", False: "the library (the kernel's bytes differ from its)"}
+        untried = "our kernel, if its bytes prove equal when it is first used"
+        return {kind: words[known[kind]] if kind in known else untried for kind in KINDS}
+
+
+LIBRARY_ONLY = Kernels(folder=None)
+
+
+def load() -> ModuleType | str:
+    """The table of kernels; why there is none where Numba is missing or does not run here."""
+    try:
+        return import_module("bot.kernels.table")
+    except (ImportError, OSError, SystemError) as error:
+        return f"Numba does not run here: {' '.join(str(error).split())[:200]}"
+
+
+def form() -> str:
+    """Which instructions kernels use on this processor, or why there are none."""
+    table = load()
+    return table if isinstance(table, str) else str(table.simd.form())
+
+
+def version() -> str:
+    """Name of a folder for code compiled of these sources by this Numba."""
+    hasher = sha256(version_of("numba").encode())
+    for path in sorted(_ROOM.rglob("*.py")):
+        hasher.update(path.relative_to(_ROOM).as_posix().encode() + b"\0" + path.read_bytes())
+    return hasher.hexdigest()[:16]
+
+
+def _record(place: Path, table: ModuleType) -> Path:
+    """What is known of the kernels for one library on one processor."""
+    return place / f"equal-{digest([base_digest(), table.processor()])[:16]}.json"
+
+
+def _known(place: Path, table: ModuleType) -> dict[str, bool]:
+    """Types that were tried: whether bytes are equal. Nothing where the record cannot be read."""
+    try:
+        path = _record(place, table)
+        if path.stat().st_size > LARGEST_RECORD:
+            return {}
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    if not isinstance(record, dict):
+        return {}
+    return {k: v for k, v in record.items() if k in KINDS and isinstance(v, bool)}

@@ -1,0 +1,1 @@
+"""The IQ types: levels that are points of a grid, or not evenly spaced."""
