@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +30,7 @@ _IMPORT_HOME = tempfile.mkdtemp(prefix="bot-tests-")
 os.environ["HF_HOME"] = _IMPORT_HOME
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+os.environ["NUMBA_CACHE_DIR"] = str(Path(sys.prefix) / "kernels")  # compiled once for all tests
 os.environ["MPLCONFIGDIR"] = str(Path(_IMPORT_HOME) / "matplotlib")  # its list of fonts, made once
 for _name in (*SECRETS, *PLACES):
     os.environ.pop(_name, None)

@@ -8,6 +8,7 @@ were compiled to round otherwise differ. What is known is kept beside the compil
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib import import_module
@@ -43,15 +44,19 @@ class Kernels:
         """The kernel of a type, if there is one that makes the library's bytes."""
         if self.folder is None or kind not in KINDS or isinstance(table := load(), str):
             return None
-        place = self.folder / version()
+        place = self._place()
         place.mkdir(parents=True, exist_ok=True)
         with alone(place):  # one process compiles, the others find what it made
             kernel = Kernel(kind=kind, entry=table.compiled(kind, place), row=table.ROWS[kind])
             known = _known(place, table)
             if kind not in known:
                 known[kind] = differing(kernel) == 0
-                write_text(_record(place, table), json.dumps(known, sort_keys=True))
+                write_text(record_path(place, table), json.dumps(known, sort_keys=True))
         return kernel if known[kind] else None
+
+    def _place(self) -> Path:
+        """Where this version's code is: Numba's own variable goes before the workdir."""
+        return Path(os.environ.get("NUMBA_CACHE_DIR") or self.folder or "") / version()
 
     def reasons(self) -> dict[str, str]:
         """For each type how it is quantized, in words; compiles nothing."""
@@ -59,7 +64,7 @@ class Kernels:
             return dict.fromkeys(KINDS, "the library (quantize.kernels is off)")
         if isinstance(table := load(), str):
             return dict.fromkeys(KINDS, f"the library ({table})")
-        known = _known(self.folder / version(), table)
+        known = _known(self._place(), table)
         words = {True: "our kernel", False: "the library (the kernel's bytes differ from its)"}
         untried = "our kernel, if its bytes prove equal when it is first used"
         return {kind: words[known[kind]] if kind in known else untried for kind in KINDS}
@@ -90,7 +95,7 @@ def version() -> str:
     return hasher.hexdigest()[:16]
 
 
-def _record(place: Path, table: ModuleType) -> Path:
+def record_path(place: Path, table: ModuleType) -> Path:
     """What is known of the kernels for one library on one processor."""
     return place / f"equal-{digest([base_digest(), table.processor()])[:16]}.json"
 
@@ -98,7 +103,7 @@ def _record(place: Path, table: ModuleType) -> Path:
 def _known(place: Path, table: ModuleType) -> dict[str, bool]:
     """Types that were tried: whether bytes are equal. Nothing where the record cannot be read."""
     try:
-        path = _record(place, table)
+        path = record_path(place, table)
         if path.stat().st_size > LARGEST_RECORD:
             return {}
         record = json.loads(path.read_text(encoding="utf-8"))

@@ -103,13 +103,13 @@ def from_f32(
     if length % block_length(kind):  # where it is not a whole number of blocks some kernels abort
         raise BuildError(f"rows of {length} numbers cannot be {kind}; take another type")
     importance = None if weights is None else weights.ctypes.data
-    written = _quantizer(kind)(rows.ctypes.data, out.ctypes.data, count, length, importance)
+    written = quantizer(kind)(rows.ctypes.data, out.ctypes.data, count, length, importance)
     if written != out.size:
         raise BuildError(f"ggml wrote {written} bytes of {kind}, not {out.size}; look at the shape")
 
 
 @cache
-def _quantizer(kind: str) -> Any:
+def quantizer(kind: str) -> Any:
     base = ggml_base()
     if kind in _FUNCTIONS:
         function = getattr(base, _FUNCTIONS[kind])
