@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bot.kernels.iq.points import nearest_of_size
+from bot.kernels.iq.nearest import nearest_of_size
 from bot.kernels.rounding import (
     BLOCK,
     BLOCK_BYTES,

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from bot.kernels.iq.points import FAR, levels_of_size, nearest_of_size
+from bot.kernels.iq.nearest import FAR, levels_of_size, nearest_of_size
 from bot.kernels.rounding import (
     BLOCK_BYTES,
     GROUP_BYTES,
