@@ -20,6 +20,8 @@ from bot.kernels.choice import Kernels
 from bot.kernels.guarded import is_risky, quantize_apart
 from bot.kernels.kernel import BLOCK, Kernel
 
+MANY = 4  # where a quarter of the blocks is left, the library does all of them in one call
+
 Rows = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 Timed = Callable[[str], AbstractContextManager[object]]
@@ -60,13 +62,16 @@ class Quantizers:
         cannot make the type of its numbers.
         """
         kernel = self._compiled[kind].result()
-        if kernel is None:
+        if kernel is None or rows.shape[1] % BLOCK:
             self._by_library(tensor, kind, rows, weights, out)
         else:
             with self._timed(kind):
                 hard = kernel(rows, weights, out)
-            for number in hard.tolist():
-                self._block(tensor, kind, rows, weights, out, number)
+            if hard.size > rows.size // BLOCK // MANY:
+                self._by_library(tensor, kind, rows, weights, out)
+            else:
+                for number in hard.tolist():
+                    self._block(tensor, kind, rows, weights, out, number)
         if not ggml.valid(kind, out):
             raise RefusedError(f"{tensor} as {kind} is not valid; leave the tier out")
 

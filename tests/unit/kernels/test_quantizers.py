@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from bot.clients.llama import ggml
-from bot.errors import RefusedError
+from bot.errors import BuildError, RefusedError
 from bot.kernels.choice import LIBRARY_ONLY, Kernels
 from bot.kernels.guarded import is_risky
 from bot.kernels.quantizers import Quantizers
@@ -42,6 +42,18 @@ def test_blocks_that_a_kernel_leaves_are_the_librarys() -> None:
     rows[1, 300:310], rows[4, 1000] = 5e4, -4e4
     kernels, library = both("Q4_K", rows, None)
     assert kernels == library
+
+
+def test_where_most_is_left_the_library_does_all() -> None:
+    rows = usual(np.random.default_rng(3), 2, 1024) * np.float32(1e6)
+    weights = np.full(1024, 1e20, np.float32)
+    kernels, library = both("Q4_K", rows, weights)
+    assert kernels == library
+
+
+def test_rows_that_are_no_whole_blocks_are_refused_as_the_library_refuses_them() -> None:
+    with pytest.raises(BuildError, match="rows of 384 numbers cannot be Q4_K"):
+        both("Q4_K", np.ones((2, 384), np.float32), None)
 
 
 @pytest.mark.parametrize("kind", ["IQ4_NL", "Q8_0", "Q4_0"])
