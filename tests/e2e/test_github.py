@@ -50,6 +50,7 @@ def desk(tmp_path: Path, hub: Hub, github: GitHub) -> Desk:
     return made
 
 
+@pytest.mark.road
 def test_the_watcher_has_a_release_built_by_github_and_shows_it(desk: Desk, script: Script) -> None:
     assert [found["decision"] for found in lines(desk.bot("watch", "--once", "--build", "--json"))]
     desk.github.repository.wait()

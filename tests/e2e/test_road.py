@@ -292,6 +292,7 @@ def test_pushing_what_is_not_built_is_refused(road: Road, demo_model: Path) -> N
     assert "run `bot publish`" in done.stderr
 
 
+@pytest.mark.road
 def test_a_second_bot_on_the_same_job_is_refused(road: Road, demo_model: Path) -> None:
     arguments = ("quantize", str(demo_model), "--profiles", "Compact")
     with road.held_at(r"write .*\.partial$", *arguments) as first:
@@ -303,6 +304,7 @@ def test_a_second_bot_on_the_same_job_is_refused(road: Road, demo_model: Path) -
     assert "another bot works" in second.stderr
 
 
+@pytest.mark.road
 def test_the_hub_command_serves_and_keeps_its_users(road: Road) -> None:
     folder = road.folder / "own-hub"
     made = road.bot("hub", "add-user", str(folder), "me")

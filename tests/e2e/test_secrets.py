@@ -63,6 +63,7 @@ def dumping() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 
+@pytest.mark.road
 @linux
 def test_no_secret_anywhere(road: Road, hub: Hub, demo_model: Path, told: dict[str, str]) -> None:
     """In output, files, arguments and environments; each program that is started is looked at."""

@@ -36,6 +36,7 @@ def bench_of(workplace: Workplace, reference: Path | None, base: Path | None = N
     return Bench(workplace, tools_of(workplace.settings), model, base)
 
 
+@pytest.mark.road
 def test_a_divergence_is_the_same_from_a_file_and_beside(
     tmp_path: Path, demo_model: Path, demo_candidate: Path
 ) -> None:
@@ -107,6 +108,7 @@ def test_a_file_of_another_tokenizer_is_refused_before_it_is_measured(
     assert bench.new_measures == 0
 
 
+@pytest.mark.road
 def test_tasks_and_noise_are_kept_too(tmp_path: Path, demo_model: Path) -> None:
     workplace = at_work(tmp_path)
     bench, reference = bench_of(workplace, demo_model), subject(workplace, demo_model)

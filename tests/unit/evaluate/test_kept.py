@@ -107,6 +107,7 @@ def test_a_measure_that_is_damaged_is_none(tmp_path: Path, measure: str, value: 
     assert ledger.finished(JOB, measure, {}, shape=shape_of(measure)) is None
 
 
+@pytest.mark.road
 def test_what_was_measured_is_what_is_read(measured: Path) -> None:
     """Rows that the bot wrote have the shapes that are asked for."""
     measures = set()

@@ -83,6 +83,7 @@ def test_results_hold_every_tier_against_the_reference(
     assert (results.baselines, results.others, results.calibration) == ((), (), None)
 
 
+@pytest.mark.road
 def test_what_is_measured_already_is_not_measured_again(job: Job, tiers: TierFiles) -> None:
     with job.paths.locked():
         measure_reference(job)

@@ -19,7 +19,7 @@ LENGTHS = (
     *(256, 512, 768, 1024, 1280, 1536, 2048, 2304, 2560, 2816),
     *(3072, 4096, 5120, 5376, 6144, 6400, 7168, 8192),
 )
-FEW = ("Q4_K", "IQ2_S", "IQ4_XS")  # compiled in `make test`; all others in `make test-roads`
+FEW = ("Q4_K", "IQ4_XS")  # compiled in `make test`; all others in `make test-roads`
 EVERY = [pytest.param(kind, marks=[] if kind in FEW else [pytest.mark.road]) for kind in KINDS]
 
 

@@ -10,6 +10,7 @@ import httpx2
 import pytest
 from pydantic import SecretStr
 
+from bot.clock import SystemClock
 from bot.progress import Narrator
 from bot.publish.afterwards import follow
 from bot.publish.publication import Published
@@ -82,13 +83,15 @@ def test_earlier_builds_are_kept_as_the_settings_say(machine: Maker) -> None:
     assert follow(two.workplace, published).reclaimed == 0
 
 
-def test_a_hub_that_is_away_by_then_is_said_and_the_release_is_out(machine: Maker) -> None:
+def test_a_hub_that_is_away_by_then_is_said_and_the_release_is_out(
+    machine: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SystemClock, "sleep", lambda _clock, _seconds: None)  # no patience
     one = machine("1.5", publish={"collection": "Quants", "prune": True})
     published = one.publish()
     away = machine("2.5", url="http://127.0.0.1:1", publish={"collection": "Quants", "prune": True})
     out = io.StringIO()
     workplace = Workplace(away.workplace.settings, Narrator(out), SecretStr("token"))
-    workplace.hub._pause = 0.01
     assert follow(workplace, published) == published
     assert [line.partition(":")[0] for line in out.getvalue().splitlines()] == [
         f"{REPO} is not in the collection 'Quants' yet",

@@ -138,6 +138,7 @@ def test_a_copy_begun_before_gives_its_room_back(disk: Path, tmp_path: Path) -> 
     assert {path.name for path in disk.iterdir()} == {"target"}
 
 
+@pytest.mark.road
 def test_what_a_killed_measure_of_noise_left_gives_its_room_back(
     disk: Path, tmp_path: Path, demo_model: Path
 ) -> None:
