@@ -150,6 +150,7 @@ def test_the_command_writes_llama_quantizes_files(road: Road) -> None:
     assert not list(road.folder.glob("work/jobs/*/release/imatrix.gguf"))  # nothing was calibrated
 
 
+@pytest.mark.road
 def test_progress_for_machines(road: Road, demo_model: Path) -> None:
     done = road.bot("--log", "json", "quantize", str(demo_model), "--profiles", "Compact")
     assert done.returncode == 0, done.stderr

@@ -71,6 +71,7 @@ def test_publishing_from_a_file_and_again(road: Road, hub: Hub, demo_model: Path
     assert hub.commits(REPO) == 1
 
 
+@pytest.mark.road
 @pytest.mark.usefixtures("work")
 def test_the_numbers_of_the_card_are_those_of_results(road: Road, demo_model: Path) -> None:
     done = road.bot("card", str(demo_model), "--profiles", TIERS, "--to", REPO, "--json")

@@ -97,6 +97,7 @@ def test_the_card_of_a_sheet(sheet: Path, tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.road
 def test_the_command_writes_it_where_it_is_told(sheet: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(cli, ["card", str(sheet), "--out", str(tmp_path / "out"), "--json"])
     assert done.exit_code == 0, done.output

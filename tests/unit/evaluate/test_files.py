@@ -58,6 +58,7 @@ def test_the_demos_text_is_not_measured_on_unasked(tmp_path: Path, demo_candidat
         evaluate_files(workplace, (str(demo_candidate),), None, ("ppl",))
 
 
+@pytest.mark.road
 def test_a_file_is_a_row_with_its_comparisons(
     tmp_path: Path, demo_model: Path, demo_candidate: Path
 ) -> None:

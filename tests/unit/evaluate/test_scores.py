@@ -47,6 +47,7 @@ def table(tmp_path: Path, demo_model: Path, demo_candidate: Path) -> Table:
     return Table(tmp_path, demo_model, demo_candidate, tasks=True)
 
 
+@pytest.mark.road
 def test_rows_fill_measure_by_measure_and_are_compared(table: Table) -> None:
     assert table.table.scores(table.reference.sha256) is None
     table.table.fill()

@@ -75,6 +75,7 @@ def test_the_same_numbers_give_the_same_bytes(
     assert b"<dc:date>" not in first["speed.svg"]
 
 
+@pytest.mark.road
 def test_other_numbers_give_another_picture(tmp_path: Path) -> None:
     results = nine_tiers()
     drawn(results, tmp_path / "a")

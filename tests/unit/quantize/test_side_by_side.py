@@ -62,6 +62,7 @@ def _held(folder: Path) -> dict[str, str]:
     return {path.name: sha256(path) for path in folder.iterdir()}
 
 
+@pytest.mark.road
 @pytest.mark.parametrize(
     "step", [pytest.param(n, marks=() if n in QUICK else pytest.mark.long) for n in STEPS]
 )

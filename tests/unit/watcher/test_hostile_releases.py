@@ -195,6 +195,7 @@ def test_a_release_that_turns_odd_ends_no_turn(tmp_path: Path) -> None:
         assert kept.history("lab/odd")[-1].outcome == "gone"
 
 
+@pytest.mark.road
 @pytest.mark.parametrize("step", STEPS)
 def test_a_release_that_is_named_is_an_error_of_one_line(tmp_path: Path, step: int) -> None:
     strangers = list(_strangers(step))
