@@ -286,12 +286,6 @@ def get_long(builder, address):
     return _load(builder, address, I64)
 
 
-@_function(types.none, types.int64, types.int64)
-def put_long(builder, address, value):
-    """A number of 64 bits."""
-    return _store(builder, address, value)
-
-
 @_function(types.int32, types.float32)
 def bits_of(builder, value):
     """The bits of one float."""
@@ -332,12 +326,6 @@ def negatives(builder, value):
 def bits(builder, value):
     """The bits of sixteen floats."""
     return builder.bitcast(value, INTS.vector)
-
-
-@_function(FLOATS, INTS)
-def from_bits(builder, value):
-    """The floats that have these bits."""
-    return builder.bitcast(value, FLOATS.vector)
 
 
 @_function(FLOATS, INTS)
@@ -418,12 +406,6 @@ def _tree(builder: ir.IRBuilder, value: ir.Value, join: Callable[..., ir.Value])
 def lowest(builder, value):
     """The least of sixteen, none of which is NaN."""
     return _tree(builder, value, lambda b, x, y: b.select(b.fcmp_ordered("<", x, y), x, y))
-
-
-@_function(types.int32, INTS)
-def lowest_int(builder, value):
-    """The least of sixteen integers."""
-    return _tree(builder, value, lambda b, x, y: b.select(b.icmp_signed("<", x, y), x, y))
 
 
 @_function(types.int32, INTS)

@@ -53,7 +53,7 @@ from bot.kernels.simd import (
 
 _nearest_point = nearest_of_size(8)
 SMALLEST = np.float32(1e-7)  # GROUP_MAX_EPS_IQ1_M
-DELTA = np.float32(0.125)  # IQ1M_DELTA
+# -1, 0 and 1, shifted by IQ1M_DELTA
 UP = (np.float32(-0.875), np.float32(0.125), np.float32(1.125))
 DOWN = (np.float32(-1.125), np.float32(-0.125), np.float32(0.875))
 LOWEST = np.float32(-3.4028234663852886e38)
