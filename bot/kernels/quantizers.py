@@ -30,7 +30,8 @@ Timed = Callable[[str], AbstractContextManager[object]]
 class Quantizers:
     """How each of some types is made, for the length of a block. Threads share it.
 
-    `timed(what)` counts what its block takes of a thread: a type, `kernel TYPE`, `grid TYPE`.
+    `timed(what)` counts what its block takes of a thread: a type, `kernel TYPE`, `grid TYPE`,
+    `check`.
     """
 
     def __init__(self, kernels: Kernels, kinds: Iterable[str], timed: Timed) -> None:
@@ -72,7 +73,9 @@ class Quantizers:
             else:
                 for number in hard.tolist():
                     self._block(tensor, kind, rows, weights, out, number)
-        if not ggml.valid(kind, out):
+        with self._timed("check"):
+            is_valid = ggml.valid(kind, out)
+        if not is_valid:
             raise RefusedError(f"{tensor} as {kind} is not valid; leave the tier out")
 
     def _kernel(self, kind: str) -> Kernel | None:

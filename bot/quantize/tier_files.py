@@ -13,6 +13,7 @@ from bot.quantize import quantize as single
 from bot.quantize.calibrating import gap, job_matrix, known_matrix, matrix_of, settled
 from bot.quantize.imatrix import Matrix
 from bot.quantize.layout import OutputSpec
+from bot.quantize.passfiles import forget
 from bot.quantize.quantize import Importance, Notes
 from bot.records.built import Built, together
 from bot.records.recipes import Recipe
@@ -126,7 +127,7 @@ def _files_of(job: Job, recipes: Sequence[Recipe], matrix: Built | None) -> dict
     known_files = {recipe.tier: _done(job, recipe, matrix) for recipe in recipes}
     done = {tier: built for tier, built in known_files.items() if built is not None}
     # a process killed after the ledger had its files left the journal of its pass
-    onepass.forget(Path(file.path) for tier_file in done.values() for file in tier_file.files)
+    forget(Path(file.path) for tier_file in done.values() for file in tier_file.files)
     missing = [recipe for recipe in recipes if recipe.tier not in done]
     if missing:
         done |= _pass(job, missing, matrix)
@@ -157,10 +158,8 @@ def _pass(job: Job, missing: Sequence[Recipe], matrix: Built | None) -> dict[str
             keep=keep,
             kernels=kernels_of(job.workplace),
         )
-        return {
-            recipe.tier: together(ledger.record(job.key, step, inputs, files, None).files)
-            for recipe, (step, inputs), files in zip(missing, steps, files_of_models, strict=True)
-        }
+    tier_files = zip(missing, files_of_models, strict=True)
+    return {recipe.tier: together(files) for recipe, files in tier_files}
 
 
 def kernels_of(workplace: Workplace) -> Kernels:

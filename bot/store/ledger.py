@@ -258,7 +258,8 @@ class Ledger:
         files again, and hashes them.
         """
         if paths:
-            self.made(job, [(step, inputs, paths)], value)
+            unhashed = tuple(_unhashed(path, self._root) for path in paths)
+            self._keep([(job, step, inputs, unhashed, value)])
         files = tuple(_describe(path, self._root) for path in paths)
         self._keep([(job, step, inputs, files, value)])
         return Finished(files=self._built(files), value=value)
@@ -266,13 +267,18 @@ class Ledger:
     def made(
         self,
         job: str,
-        steps: Iterable[tuple[str, Mapping[str, Any], Sequence[Path]]],
-        value: Any = None,
+        steps: Iterable[tuple[str, Mapping[str, Any], Sequence[Built]]],
     ) -> None:
-        """Note all steps, with their inputs and files, as done: `record` each of them next."""
+        """Note all steps, with their inputs and files, as done; their hashes are known."""
         self._keep(
-            (job, step, inputs, tuple(_unhashed(path, self._root) for path in paths), value)
-            for step, inputs, paths in steps
+            (
+                job,
+                step,
+                inputs,
+                tuple(replace(_unhashed(Path(f.path), self._root), sha256=f.sha256) for f in files),
+                None,
+            )
+            for step, inputs, files in steps
         )
 
     def _keep(

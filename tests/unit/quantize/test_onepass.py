@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import resource
 import signal
@@ -24,8 +26,11 @@ from bot.plan.profiles import load_profiles
 from bot.plan.recipe import asked_types, file_type, make_recipes
 from bot.predict.architecture import architecture_of
 from bot.quantize import imatrix, onepass, quantize
+from bot.quantize.growing import GrowingFile
 from bot.quantize.imatrix import Matrix
 from bot.quantize.layout import OutputSpec, open_source
+from bot.quantize.passfiles import Pass
+from bot.records.built import Built
 from bot.settings.sections import data_folder
 from tests.oracle import quantize_recipe
 from tests.split_gguf import split
@@ -72,7 +77,7 @@ def one_pass(
     memory: int = 1 << 30,
     threads: int = 2,
     spent: onepass.Spent | None = None,
-) -> tuple[tuple[Path, ...], ...]:
+) -> tuple[tuple[Built, ...], ...]:
     return onepass.quantize_all(
         model, specs, threads=threads, memory=memory, progress=quiet, spent=spent
     )
@@ -205,7 +210,7 @@ def test_a_killed_pass_goes_on_where_it_was(demo_model: Path, tmp_path: Path) ->
     done = subprocess.run([sys.executable, "-c", program], cwd=root, check=False)
     assert done.returncode == -signal.SIGKILL
     killed = tier_specs(demo_model, tmp_path / "killed", matrix, "I-Compact", "Compact")
-    with onepass.Pass(open_source(demo_model), killed) as work:
+    with Pass(open_source(demo_model), killed) as work:
         assert work.done > 10  # how many were whole by then is up to threads
     one_pass(demo_model, killed)
     for before, after in zip(calm, killed, strict=True):
@@ -226,7 +231,7 @@ def test_a_partial_file_of_another_pass_is_not_gone_on_with(
     matrix = matrix_for(demo_model)
     (spec,) = tier_specs(demo_model, tmp_path, matrix, "Compact")
     partial_of(spec.target).write_bytes(b"something else")
-    with onepass.Pass(open_source(demo_model), [spec]) as work:
+    with Pass(open_source(demo_model), [spec]) as work:
         work.note(50)
     partial_of(spec.target).write_bytes(bytes(work.outputs[0].size))  # as long, by somebody else
     one_pass(demo_model, [spec])
@@ -242,13 +247,13 @@ def test_another_matrix_of_equal_names_and_counts_begins_anew(
     first = matrix_for(demo_model)
     second = replace(first, sums={name: sums[:, ::-1] for name, sums in first.sums.items()})
     (spec,) = tier_specs(demo_model, tmp_path, first, "I-Compact")
-    with onepass.Pass(open_source(demo_model), [spec]) as work:
+    with Pass(open_source(demo_model), [spec]) as work:
         work.note(len(work.tensors) // 2)
     (other,) = tier_specs(demo_model, tmp_path, second, "I-Compact")
-    with onepass.Pass(open_source(demo_model), [other]) as begun:
+    with Pass(open_source(demo_model), [other]) as begun:
         assert begun.done == 0
         begun.note(len(begun.tensors) // 2)
-    with onepass.Pass(open_source(demo_model), [spec]) as again:
+    with Pass(open_source(demo_model), [spec]) as again:
         assert again.done == 0  # its file has become the other's
     one_pass(demo_model, [other])
     (calm,) = tier_specs(demo_model, tmp_path / "calm", second, "I-Compact")
@@ -264,7 +269,7 @@ def test_a_pass_killed_at_its_very_end_is_not_made_again(
     specs = tier_specs(demo_model, tmp_path, matrix_for(demo_model), "Compact", "Quality")
     calm = tier_specs(demo_model, tmp_path / "calm", matrix_for(demo_model), "Compact", "Quality")
     one_pass(demo_model, calm)
-    with onepass.Pass(open_source(demo_model), specs) as work:
+    with Pass(open_source(demo_model), specs) as work:
         for file, before in zip(work.files, calm, strict=True):
             os.pwrite(file, before.target.read_bytes(), 0)
             os.pwrite(file, work.mark, 0)
@@ -293,8 +298,58 @@ def test_files_are_found_again_until_somebody_keeps_them(demo_model: Path, tmp_p
     again, kept_files = onepass.Spent(), list[object]()
     make(kept_files.append, again)
     assert again.source_bytes == 0
-    assert kept_files == [tuple((spec.target,) for spec in specs)]
+    assert kept_files == [tuple((_described(spec.target),) for spec in specs)]
     assert not list(tmp_path.glob("*.journal"))
+
+
+def _described(path: Path) -> Built:
+    return Built(path=str(path), bytes=path.stat().st_size, sha256=sha256(path))
+
+
+def test_files_are_hashed_while_they_grow(demo_model: Path, tmp_path: Path) -> None:
+    specs = tier_specs(demo_model, tmp_path, matrix_for(demo_model), "Compact", "Quality")
+    spent = onepass.Spent()
+    files = one_pass(demo_model, specs, spent=spent)
+    assert files == tuple((_described(spec.target),) for spec in specs)
+    assert spent.seconds["hash"] > 0
+
+
+def test_hashes_of_an_ended_pass_are_in_its_journal(
+    demo_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is killed before anybody keeps the files does not read them again."""
+    specs = tier_specs(demo_model, tmp_path, matrix_for(demo_model), "Compact", "Quality")
+
+    def fail(_files: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        onepass.quantize_all(
+            demo_model, specs, threads=2, memory=1 << 30, progress=quiet, keep=fail
+        )
+    (journal,) = tmp_path.glob("*.journal")
+    noted = journal.read_text()
+    with monkeypatch.context() as patched:
+        patched.setattr(GrowingFile, "follow", None)
+        with Pass(open_source(demo_model), specs) as work:
+            assert (work.ended, work.hashes) == (True, tuple(sha256(s.target) for s in specs))
+        for damage in ([], ["0" * 63, "0" * 64], ["0" * 64], 5, None):
+            journal.write_text(json.dumps({**json.loads(noted), "hashes": damage}))
+            with Pass(open_source(demo_model), specs) as work:
+                assert (work.ended, work.hashes) == (True, None)
+    files = one_pass(demo_model, specs)  # without hashes the files are read
+    assert files == tuple((_described(spec.target),) for spec in specs)
+
+
+def test_a_file_that_is_cut_while_it_is_hashed(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"....tensor data")
+    with (tmp_path / "file").open("rb") as file:
+        growing = GrowingFile(file.fileno(), b"head")
+        growing.follow(10)
+        growing.follow(15)
+        assert growing.sha256 == hashlib.sha256(b"headtensor data").hexdigest()
+        with pytest.raises(BuildError, match="written to byte 16 ends at byte 15"):
+            growing.follow(16)
 
 
 def test_nan_in_the_source_names_its_tensor(demo_model: Path, tmp_path: Path) -> None:
@@ -339,7 +394,9 @@ def test_shards_hold_what_the_single_file_holds(demo_model: Path, tmp_path: Path
     matrix = matrix_for(demo_model)
     (spec,) = tier_specs(demo_model, tmp_path, matrix, "I-Compact")
     one_pass(demo_model, [spec])
-    ((first, *other_shards),) = one_pass(demo_model, [replace(spec, shard=2_000_000)])
+    (shards,) = one_pass(demo_model, [replace(spec, shard=2_000_000)])
+    assert [sha256(Path(shard.path)) for shard in shards] == [shard.sha256 for shard in shards]
+    first, *other_shards = (Path(shard.path) for shard in shards)
     size = spec.target.stat().st_size
     assert len(other_shards) >= size // 2_000_000
     assert first.name == f"I-Compact-00001-of-0000{len(other_shards) + 1}.gguf"
@@ -375,10 +432,10 @@ def test_one_file_is_enough_below_the_limit_and_a_large_tensor_stands_alone(
     matrix = matrix_for(demo_model)
     (spec,) = tier_specs(demo_model, tmp_path, matrix, "Compact")
     ((only,),) = one_pass(demo_model, [replace(spec, shard=1 << 40)])
-    assert only == spec.target
+    assert only == _described(spec.target)
     (tiny,) = one_pass(demo_model, [replace(spec, shard=1)])
     assert len(tiny) == len(gguf.read_gguf(demo_model).tensors)
-    assert gguf.read_split(tiny[0]).tensors == gguf.read_gguf(only).tensors
+    assert gguf.read_split(Path(tiny[0].path)).tensors == gguf.read_gguf(spec.target).tensors
 
 
 def test_a_full_disk_is_said_in_one_line(demo_model: Path, tmp_path: Path) -> None:
@@ -410,10 +467,10 @@ def test_a_pass_killed_while_its_files_take_their_names(demo_model: Path, tmp_pa
     calm = tier_specs(demo_model, tmp_path / "calm", matrix, "Compact", "Quality")
     one_pass(demo_model, calm)
     killed = tier_specs(demo_model, tmp_path / "killed", matrix, "Compact", "Quality")
-    with onepass.Pass(open_source(demo_model), killed) as work:
+    with Pass(open_source(demo_model), killed) as work:
         for file, before in zip(work.files, calm, strict=True):
             os.pwrite(file, before.target.read_bytes(), 0)
-        work.end()  # the journal of a whole pass, one file renamed already, the other not
+        work.end([sha256(before.target) for before in calm])  # what the journal of a whole pass has
     partial_of(killed[0].target).rename(killed[0].target)
     spent = onepass.Spent()
     one_pass(demo_model, killed, spent=spent)

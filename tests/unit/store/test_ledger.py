@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from bot.errors import CapacityError, SettingsError
+from bot.records.built import Built
 from bot.store.ledger import Finished, Ledger
 
 INPUTS = {"source": "abc", "chunks": 3}
@@ -154,17 +155,41 @@ def test_a_file_whose_time_changed_is_hashed_once_more(ledger: Ledger, made: Pat
     assert ledger.finished("job", "quantize", INPUTS) is not None
 
 
-def test_what_was_made_and_not_hashed_is_found_again(ledger: Ledger, made: Path) -> None:
-    ledger.made("job", [("quantize", INPUTS, [made])], 1.5)
+def test_a_step_killed_while_its_files_are_hashed_is_found_again(
+    ledger: Ledger, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(_path: Path) -> str:
+        raise KeyboardInterrupt
+
+    def record() -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr("bot.store.ledger.sha256", killed)
+            with pytest.raises(KeyboardInterrupt):
+                ledger.record("job", "convert", INPUTS, [made], 1.5)
+
+    record()
     assert ledger.work() == ()  # nothing that others could check
-    done = ledger.finished("job", "quantize", INPUTS)
+    done = ledger.finished("job", "convert", INPUTS)
     assert done is not None
     assert (done.value, len(done.files[0].sha256)) == (1.5, 64)
     assert ledger.work()[0].files[0].sha256 == done.files[0].sha256
-    ledger.made("job", [("quantize", INPUTS, [made])])
+    record()
     os.utime(made, ns=(5, 5))  # somebody else's by now
-    assert ledger.finished("job", "quantize", INPUTS) is None
-    assert ledger.finished("job", "quantize", INPUTS, files_too=False) is None
+    assert ledger.finished("job", "convert", INPUTS) is None
+    assert ledger.finished("job", "convert", INPUTS, files_too=False) is None
+
+
+def test_files_that_are_hashed_already_are_not_read(
+    ledger: Ledger, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = Built(path=str(made), bytes=made.stat().st_size, sha256="a" * 64)
+    with monkeypatch.context() as patched:
+        patched.setattr("bot.store.ledger.sha256", None)
+        ledger.made("job", [("quantize I-Mini", INPUTS, [built]), ("quantize I-Nano", {}, [built])])
+        done = ledger.finished("job", "quantize I-Mini", INPUTS)
+        assert done is not None
+        assert done.files == (built,)
+        assert ledger.finished("job", "quantize I-Nano", {}) is not None
 
 
 @pytest.mark.parametrize(
