@@ -24,7 +24,7 @@ from numba.extending import intrinsic, models, register_model
 WIDTH = 16
 
 I1, I8, I16, I32, I64 = (ir.IntType(n) for n in (1, 8, 16, 32, 64))
-F32 = ir.FloatType()
+F32, F64 = ir.FloatType(), ir.DoubleType()
 
 
 class Lanes(types.Type):
@@ -36,6 +36,7 @@ class Lanes(types.Type):
 
 
 FLOATS = Lanes("floats16", F32)
+DOUBLES = Lanes("doubles16", F64)
 INTS = Lanes("ints16", I32)
 MASK = Lanes("mask16", I1)
 
@@ -65,6 +66,12 @@ def form() -> str:
     if "+avx512f" in features and "+avx512vl" in features:
         return "avx512"
     return "avx2" if "+avx2" in features else "plain"
+
+
+def has_fused() -> bool:
+    """Whether code may use fused multiply-add; every processor but old x86 has it."""
+    machine = llvm.get_process_triple().split("-")[0]
+    return machine not in ("x86_64", "i386", "i686") or "+fma" in _features().split(",")
 
 
 # ── operators ───────────────────────────────────────────────────────────────────────────────
@@ -115,6 +122,7 @@ for _symbol, _float, _int in (
         _operator(_symbol, FLOATS, FLOATS, getattr(ir.IRBuilder, _float))
     if _int:
         _operator(_symbol, INTS, INTS, getattr(ir.IRBuilder, _int))
+_operator(operator.add, DOUBLES, DOUBLES, ir.IRBuilder.fadd)
 for _symbol in (operator.and_, operator.or_, operator.xor):
     _name = {"and_": "and_", "or_": "or_", "xor": "xor"}[_symbol.__name__]
     _operator(_symbol, MASK, MASK, getattr(ir.IRBuilder, _name))
@@ -208,6 +216,17 @@ def store(builder, address, value):
     return _store(builder, address, value)
 
 
+@_function(types.none, types.int64)
+def soon(builder, address):
+    """Have 64 bytes fetched that will be read soon; they may lie beyond all that there is."""
+    kinds = [ir.IntType(8).as_pointer(), I32, I32, I32]
+    name = "llvm.prefetch.p0i8"
+    kind = ir.FunctionType(ir.VoidType(), kinds)
+    function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+    hints = [ir.Constant(I32, n) for n in (0, 3, 1)]
+    return builder.call(function, [_pointer(builder, address, I8), *hints])
+
+
 @_function(INTS, types.int64)
 def load_ints(builder, address):
     """Sixteen 32-bit integers from an address."""
@@ -224,6 +243,12 @@ def store_ints(builder, address, value):
 def load_words(builder, address):
     """Sixteen unsigned 16-bit integers from an address."""
     return builder.zext(_load(builder, address, ir.VectorType(I16, WIDTH)), INTS.vector)
+
+
+@_function(types.none, types.int64, INTS)
+def store_words(builder, address, value):
+    """The low 16 bits of sixteen integers to an address."""
+    return _store(builder, address, builder.trunc(value, ir.VectorType(I16, WIDTH)))
 
 
 @_function(types.none, types.int64, INTS)
@@ -284,6 +309,18 @@ def put_word(builder, address, value):
 def get_long(builder, address):
     """A number of 64 bits."""
     return _load(builder, address, I64)
+
+
+@_function(types.none, types.int64, types.int64)
+def put_long(builder, address, value):
+    """A number of 64 bits."""
+    return _store(builder, address, value)
+
+
+@_function(types.none, types.int64, types.float64)
+def put_double(builder, address, value):
+    """One number in double precision."""
+    return _store(builder, address, value)
 
 
 @_function(types.int32, types.float32)
@@ -370,6 +407,26 @@ def first_bit(builder, value):
     return builder.cttz(value, ir.Constant(I1, 1))
 
 
+@_function(FLOATS, FLOATS, FLOATS, FLOATS)
+def multiplied(builder, a, b, c):
+    """a * b + c, rounded once where the processor can."""
+    if has_fused():
+        return _call(builder, "llvm.fma.v16f32", FLOATS.vector, a, b, c)
+    return builder.fadd(builder.fmul(a, b), c)
+
+
+@_function(DOUBLES)
+def no_doubles(builder):
+    """Sixteen zeros in double precision."""
+    return ir.Constant(DOUBLES.vector, None)
+
+
+@_function(DOUBLES, FLOATS)
+def doubled(builder, value):
+    """Floats in double precision."""
+    return builder.fpext(value, DOUBLES.vector)
+
+
 @_function(types.float32, FLOATS, types.int32)
 def lane(builder, value, number):
     """One of sixteen floats."""
@@ -400,6 +457,18 @@ def _tree(builder: ir.IRBuilder, value: ir.Value, join: Callable[..., ir.Value])
         order = [(i + step) % WIDTH for i in range(WIDTH)]
         value = join(builder, value, _shuffle(builder, value, undefined, order))
     return builder.extract_element(value, ir.Constant(I32, 0))
+
+
+@_function(types.float64, DOUBLES)
+def summed(builder, value):
+    """The sum of sixteen, halves first."""
+    return _tree(builder, value, ir.IRBuilder.fadd)
+
+
+@_function(types.float32, FLOATS)
+def highest(builder, value):
+    """The greatest of sixteen, none of which is NaN."""
+    return _tree(builder, value, lambda b, x, y: b.select(b.fcmp_ordered(">", x, y), x, y))
 
 
 @_function(types.float32, FLOATS)

@@ -1,0 +1,322 @@
+"""Rows of logits: their softmax, rows of llama.cpp's file, and a candidate against such a row.
+
+Each row is read twice: once for its highest logit and the sum of exponentials, which are taken
+piece by piece above the highest so far, and once for what is done with them. Exponentials are f32,
+within 2 units in the last place; sums over a row are f64. Rows have at least 16 numbers; the last
+sixteen overlap those before them where the length is no multiple, and what was counted is not
+counted again. A row with NaN or infinity gives NaN or infinity.
+
+Arguments are addresses and counts: `logits` f32, its rows `stride` bytes apart, each of `length`
+numbers. `found` is f64, a row of FOUND numbers for each row of logits.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bot.kernels.rounding import MAGIC, inlined
+from bot.kernels.simd import (
+    bits,
+    doubled,
+    floats,
+    from_bits,
+    get,
+    get_int,
+    get_word,
+    highest,
+    highest_int,
+    ints,
+    load,
+    load_words,
+    lowest,
+    mask_bits,
+    mask_of,
+    multiplied,
+    no_doubles,
+    put,
+    put_double,
+    put_word,
+    soon,
+    store_words,
+    summed,
+    to_floats,
+    where,
+    where_ints,
+)
+
+FOUND = 6  # best token, highest, log of the sum; or KLD, -ln p, the reference's, same top
+PIECE = 2048  # numbers whose exponentials are taken together: 8 KiB stay in the nearest cache
+WORDS = 4  # of 16 bits before the codes of a row: scale and floor
+SPAN = np.float32(16.0)  # of log-probabilities that a row of the file can tell
+STEPS = np.float32(65535.0)
+INFINITY = np.float32(np.inf)
+
+LOG2E = np.float32(1.4426950408889634)
+LN2_HIGH = np.float32(0.693145751953125)  # 16 bits: whole numbers times it are exact
+LN2_LOW = np.float32(1.4286068203094172e-06)
+# least relative error of exp over ±ln(2)/2, 1 + r + C2 r² + …, 3e-9
+C2, C3 = np.float32(0.4999999403953552), np.float32(0.1666651964187622)
+C4, C5 = np.float32(0.04166839271783829), np.float32(0.008368780836462975)
+C6 = np.float32(0.001381446490995586)
+LEAST, MOST = np.float32(-87.0), np.float32(89.0)  # below: next to nothing; above: not finite
+
+
+@inlined
+def _bounded(value):
+    """A number's whole powers of two and what is left, of NaN and of large ones the largest's."""
+    value = where(value < floats(MOST), value, floats(MOST))
+    value = where(value > floats(LEAST), value, floats(LEAST))
+    moved = multiplied(value, floats(LOG2E), floats(MAGIC))
+    whole = moved - floats(MAGIC)
+    rest = multiplied(whole, floats(-LN2_HIGH), value)
+    return moved, multiplied(whole, floats(-LN2_LOW), rest)
+
+
+@inlined
+def _raised(moved, rest):
+    """exp, of what `_bounded` gives."""
+    square = rest * rest
+    upper = multiplied(floats(C6), rest, floats(C5))
+    middle = multiplied(floats(C4), rest, floats(C3))
+    lower = multiplied(floats(C2), rest, floats(1.0))
+    sums = multiplied(upper, square, middle)
+    sums = multiplied(sums, square, lower)
+    sums = multiplied(sums, rest, floats(1.0))
+    return from_bits(bits(sums) + (bits(moved) << ints(23)))
+
+
+@inlined
+def _exponentials(value):
+    """exp of sixteen numbers; of NaN and of those above 88.7 what is not finite."""
+    moved, rest = _bounded(value)
+    return _raised(moved, rest)
+
+
+@inlined
+def _four_exponentials(a, b, c, d):
+    """Of four times sixteen, side by side: one alone would wait for itself."""
+    am, ar = _bounded(a)
+    bm, br = _bounded(b)
+    cm, cr = _bounded(c)
+    dm, dr = _bounded(d)
+    return _raised(am, ar), _raised(bm, br), _raised(cm, cr), _raised(dm, dr)
+
+
+@inlined
+def _fresh(length):
+    """Which lanes of a row's last sixteen numbers are not in a group before them."""
+    rest = length % 16
+    return mask_of(0xFFFF if rest == 0 else (0xFFFF << (16 - rest)) & 0xFFFF)
+
+
+@inlined
+def _extremes(row, start, end, length):
+    """Highest and lowest of a piece of a row, [start, end); NaN is passed over."""
+    most = a = b = c = d = floats(-INFINITY)
+    least = e = f = g = h = floats(INFINITY)
+    fours = start + (end - start) // 64 * 64
+    for at in range(row + 4 * start, row + 4 * fours, 256):
+        p, q, r, s = load(at), load(at + 64), load(at + 128), load(at + 192)
+        a, b, c, d = _larger(p, a), _larger(q, b), _larger(r, c), _larger(s, d)
+        e, f, g, h = _smaller(p, e), _smaller(q, f), _smaller(r, g), _smaller(s, h)
+    for i in range(fours, end, 16):
+        value = load(row + 4 * min(i, length - 16))
+        most, least = _larger(value, most), _smaller(value, least)
+    most = _larger(most, _larger(_larger(a, b), _larger(c, d)))
+    least = _smaller(least, _smaller(_smaller(e, f), _smaller(g, h)))
+    return highest(most), lowest(least)
+
+
+@inlined
+def _larger(a, b):
+    return where(a > b, a, b)
+
+
+@inlined
+def _smaller(a, b):
+    return where(a < b, a, b)
+
+
+@inlined
+def _sum(row, start, end, length, top):
+    """Sum of exp(number - top) over a piece of a row, four numbers in f32, all in f64."""
+    total, tops = no_doubles(), floats(top)
+    fours = start + (end - start) // 64 * 64
+    for at in range(row + 4 * start, row + 4 * fours, 256):
+        for line in range(4):
+            soon(at + 4 * PIECE + 64 * line)
+        a, b, c, d = _four_exponentials(
+            load(at) - tops, load(at + 64) - tops, load(at + 128) - tops, load(at + 192) - tops
+        )
+        total = total + doubled((a + b) + (c + d))
+    whole = end // 16 * 16
+    for i in range(fours, whole, 16):
+        total = total + doubled(_exponentials(load(row + 4 * i) - tops))
+    if whole < end:
+        value = _exponentials(load(row + 4 * (length - 16)) - tops)
+        total = total + doubled(where(_fresh(length), value, floats(0.0)))
+    return summed(total)
+
+
+@inlined
+def _first(row, start, length, value):
+    """Number of the first that is equal to `value`, from `start` on; 0 where none is."""
+    for i in range(start, length, 16):
+        at = min(i, length - 16)
+        equal = mask_bits(load(row + 4 * at) == floats(value))
+        if equal:
+            return at + np.int64(_lowest_bit(equal))
+    return 0
+
+
+@inlined
+def _lowest_bit(mask):
+    count = 0
+    while not mask & 1:
+        mask >>= 1
+        count += 1
+    return count
+
+
+@inlined
+def _normalized(row, length):
+    """Of a row: the number of its highest, that, its lowest, ln of the sum of exp(x - highest)."""
+    top, bottom, total, where_top = -INFINITY, INFINITY, 0.0, 0
+    for start in range(0, length, PIECE):
+        end = min(start + PIECE, length)
+        most, least = _extremes(row, start, end, length)
+        bottom = min(bottom, least)
+        if most > top:
+            total *= np.exp(np.float64(top) - np.float64(most))
+            top, where_top = most, start
+        total += _sum(row, start, end, length, top)
+    return _first(row, where_top, length, top), top, bottom, np.float32(np.log(total))
+
+
+def softmax(logits, stride, rows, length, targets, found):
+    """Into `found`: each row's best token, highest logit, ln of its sum, -ln p of its target."""
+    for i in range(rows):
+        row, out = logits + i * stride, found + 8 * FOUND * i
+        best, top, _, log_sum = _normalized(row, length)
+        nll = (top + log_sum) - get(row + 4 * get_int(targets + 4 * i))
+        put_double(out, np.float64(best))
+        put_double(out + 8, np.float64(top))
+        put_double(out + 16, np.float64(log_sum))
+        put_double(out + 24, np.float64(nll))
+    return 0
+
+
+@inlined
+def _sixteen_codes(address, lowest_logits, inverses):
+    steps = (load(address) - lowest_logits) * inverses
+    steps = _smaller(_larger(steps, floats(0.0)), floats(STEPS))
+    return bits(steps + floats(MAGIC))
+
+
+@inlined
+def _codes(row, length, target, lowest_logit, inverse):
+    """Codes of a row: round((logit - lowest) / scale), from 0 to 65535."""
+    lowest_logits, inverses = floats(lowest_logit), floats(inverse)
+    fours = length // 64 * 64
+    for i in range(0, fours, 64):
+        at, to = row + 4 * i, target + 2 * i
+        store_words(to, _sixteen_codes(at, lowest_logits, inverses))
+        store_words(to + 32, _sixteen_codes(at + 64, lowest_logits, inverses))
+        store_words(to + 64, _sixteen_codes(at + 128, lowest_logits, inverses))
+        store_words(to + 96, _sixteen_codes(at + 192, lowest_logits, inverses))
+    for i in range(fours, length, 16):
+        at = min(i, length - 16)
+        store_words(target + 2 * at, _sixteen_codes(row + 4 * at, lowest_logits, inverses))
+
+
+def pack(logits, stride, rows, length, targets, found, packed, width):
+    """Rows of the file to `packed`, `width` words each; -ln p of each target into `found`.
+
+    A row whose -ln p is not finite is not packed.
+    """
+    for i in range(rows):
+        row, out = logits + i * stride, packed + 2 * width * i
+        _, top, bottom, log_sum = _normalized(row, length)
+        nll = (top + log_sum) - get(row + 4 * get_int(targets + 4 * i))
+        put_double(found + 8 * FOUND * i, np.float64(nll))
+        if not np.isfinite(nll):
+            continue
+        least = max(bottom, top - SPAN)
+        scale = (top - least) / STEPS
+        inverse = np.float32(1.0) / scale if scale != 0 else np.float32(0.0)
+        put(out, scale)
+        put(out + 4, (least - top) - log_sum)
+        for j in range(WORDS + length, width):
+            put_word(out + 2 * j, 0)
+        _codes(row, length, out + 2 * WORDS, least, inverse)
+    return 0
+
+
+@inlined
+def _term(row, codes, at, scale, floor, total, fewest):
+    """Sixteen terms of a divergence, and their codes; what the file has lost is no part of it."""
+    code = load_words(codes + 2 * at)
+    above = to_floats(code) * scale
+    p = _exponentials(above + floor)
+    term = ((above - load(row + 4 * at)) + total) * p
+    return where(above > fewest, term, floats(0.0)), code
+
+
+@inlined
+def _divergence(row, codes, length, scale, floor, total):
+    """KL divergence of a row of logits from a row of the file, and the highest code."""
+    fewest = floats(np.float32(-16.0) - floor if floor <= -16 else -INFINITY)
+    scales, floors, totals = floats(scale), floats(floor), floats(floor + total)
+    kld, most = no_doubles(), ints(0)
+    fours, whole = length // 64 * 64, length // 16 * 16
+    for i in range(0, fours, 64):
+        a, p = _term(row, codes, i, scales, floors, totals, fewest)
+        b, q = _term(row, codes, i + 16, scales, floors, totals, fewest)
+        c, r = _term(row, codes, i + 32, scales, floors, totals, fewest)
+        d, s = _term(row, codes, i + 48, scales, floors, totals, fewest)
+        kld = kld + doubled((a + b) + (c + d))
+        most = _larger_int(most, _larger_int(_larger_int(p, q), _larger_int(r, s)))
+    for i in range(fours, whole, 16):
+        a, p = _term(row, codes, i, scales, floors, totals, fewest)
+        kld, most = kld + doubled(a), _larger_int(most, p)
+    if whole < length:
+        a, p = _term(row, codes, length - 16, scales, floors, totals, fewest)
+        kld = kld + doubled(where(_fresh(length), a, floats(0.0)))
+        most = _larger_int(most, p)
+    return summed(kld), highest_int(most)
+
+
+@inlined
+def _larger_int(a, b):
+    return where_ints(a > b, a, b)
+
+
+@inlined
+def _is_first(codes, best, length, most):
+    """Whether a row's first code that is `most` is the one at `best`."""
+    if get_word(codes + 2 * best) != most:
+        return False
+    for i in range(0, best, 16):
+        at = min(i, length - 16)
+        equal = mask_bits(load_words(codes + 2 * at) == ints(most))
+        if equal and at + _lowest_bit(equal) < best:
+            return False
+    return True
+
+
+def compare(logits, stride, rows, length, targets, found, packed, width):
+    """Into `found`: KL divergence, -ln p of the target in both, whether both think alike."""
+    for i in range(rows):
+        row, reference = logits + i * stride, packed + 2 * width * i
+        out, codes = found + 8 * FOUND * i, reference + 2 * WORDS
+        scale, floor = get(reference), get(reference + 4)
+        target = np.int64(get_int(targets + 4 * i))
+        best, top, _, log_sum = _normalized(row, length)
+        total = top + log_sum
+        kld, most = _divergence(row, codes, length, scale, floor, total)
+        known = np.float32(get_word(codes + 2 * target)) * scale + floor
+        put_double(out, kld)
+        put_double(out + 8, np.float64(total - get(row + 4 * target)))
+        put_double(out + 16, np.float64(-known))
+        put_double(out + 24, 1.0 if _is_first(codes, best, length, most) else 0.0)
+    return 0

@@ -1,0 +1,137 @@
+"""Sums of squared activations, column by column, one row after another.
+
+Each sum is f32, and its row's squares are added in the order that is given, as llama-imatrix adds
+them: 128 columns at a time stay in registers over all rows of a matrix. Where rows are used several
+times, by several experts, their squares are made once and kept in `scratch`.
+
+Arguments are addresses and counts: `source` f32, `inputs` rows of `width` numbers; `order` i64, which
+of the rows are added, matrix after matrix, or 0 for all as they lie; `counts` i64, how many of them
+each matrix has; `before` and `after` f32, sums [matrices, width]; `scratch` 0 or room for `inputs`
+rows of LINE bytes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bot.kernels.rounding import inlined
+from bot.kernels.simd import floats, get_long, load, magnitudes, mask_bits, store
+
+COLUMNS = 128
+LINE = 4 * COLUMNS  # bytes
+INFINITY = np.float32(np.inf)
+
+
+@inlined
+def _finite(value):
+    """Whether sixteen numbers are."""
+    return mask_bits(magnitudes(value) < floats(INFINITY)) == 0xFFFF
+
+
+@inlined
+def _square(address):
+    value = load(address)
+    return value * value
+
+
+@inlined
+def _many(squared, source, stride, order, first, count, before, after):
+    """128 columns: the rows first to first + count of an order; whether sums are finite."""
+    a, b, c, d = load(before), load(before + 64), load(before + 128), load(before + 192)
+    e, f, g, h = load(before + 256), load(before + 320), load(before + 384), load(before + 448)
+    for i in range(first, first + count):
+        row = source + (get_long(order + 8 * i) if order else i) * stride
+        if squared:
+            a, b, c, d = a + load(row), b + load(row + 64), c + load(row + 128), d + load(row + 192)
+            e, f = e + load(row + 256), f + load(row + 320)
+            g, h = g + load(row + 384), h + load(row + 448)
+        else:
+            a, b = a + _square(row), b + _square(row + 64)
+            c, d = c + _square(row + 128), d + _square(row + 192)
+            e, f = e + _square(row + 256), f + _square(row + 320)
+            g, h = g + _square(row + 384), h + _square(row + 448)
+    store(after, a)
+    store(after + 64, b)
+    store(after + 128, c)
+    store(after + 192, d)
+    store(after + 256, e)
+    store(after + 320, f)
+    store(after + 384, g)
+    store(after + 448, h)
+    good = _finite(a) and _finite(b) and _finite(c) and _finite(d)
+    return good and _finite(e) and _finite(f) and _finite(g) and _finite(h)
+
+
+@inlined
+def _few(source, stride, order, first, count, before, after):
+    """16 columns, as `_many`."""
+    total = load(before)
+    for i in range(first, first + count):
+        row = source + (get_long(order + 8 * i) if order else i) * stride
+        total = total + _square(row)
+    store(after, total)
+    return _finite(total)
+
+
+@inlined
+def _keep(source, stride, inputs, scratch):
+    """The squares of 128 columns of all rows."""
+    for i in range(inputs):
+        for j in range(0, LINE, 64):
+            store(scratch + LINE * i + j, _square(source + stride * i + j))
+
+
+@inlined
+def _shared(source, inputs, order, counts, matrices, width, before, after, start, stop, scratch):
+    """Whole groups of 128 columns from `start` to `stop`, squares made once."""
+    good = True
+    for column in range(start, stop, COLUMNS):
+        _keep(source + 4 * column, 4 * width, inputs, scratch)
+        first = 0
+        for m in range(matrices):
+            count = get_long(counts + 8 * m)
+            at = 4 * (m * width + column)
+            if not _many(True, scratch, LINE, order, first, count, before + at, after + at):
+                good = False
+            first += count
+    return good
+
+
+@inlined
+def _direct(source, order, counts, matrices, width, before, after, start, stop):
+    """Columns from `start` to `stop`; the last sixteen may overlap others of the same part."""
+    good, first, stride = True, 0, 4 * width
+    for m in range(matrices):
+        count = get_long(counts + 8 * m)
+        column = start
+        while column + COLUMNS <= stop:
+            at, row = 4 * (m * width + column), source + 4 * column
+            if not _many(False, row, stride, order, first, count, before + at, after + at):
+                good = False
+            column += COLUMNS
+        while column < stop:
+            column = min(column, stop - 16)
+            at, row = 4 * (m * width + column), source + 4 * column
+            if not _few(row, stride, order, first, count, before + at, after + at):
+                good = False
+            column += 16
+        first += count
+    return good
+
+
+def squares(
+    source, inputs, order, counts, matrices, width, before, after, start, stop, scratch
+):
+    """Sums of columns `start` to `stop`, 16 at least, after the rows; 1 where all are finite."""
+    good, whole = True, start
+    if scratch:
+        whole = start + (stop - start) // COLUMNS * COLUMNS
+        if not _shared(
+            source, inputs, order, counts, matrices, width, before, after, start, whole, scratch
+        ):
+            good = False
+    if whole < stop:
+        low = min(whole, stop - 16)
+        if not _direct(source, order, counts, matrices, width, before, after, low, stop):
+            good = False
+    return 1 if good else 0
