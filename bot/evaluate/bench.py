@@ -86,9 +86,10 @@ class Bench:
         def work(report: Report) -> Any:
             self._sessions.require_memory(subject, text)
             journal = self._kept.journal(inputs)
-            room = self._sessions.pass_room(subject, report, text.windows, journal)
+            reading = self._sessions.reading(subject, text)
+            room = self._sessions.pass_room(reading, report, text.windows, journal)
             measure = away(perplexity_pass, room)
-            perplexity = measure(self._sessions.reading(subject), text.windows, done=journal.coded)
+            perplexity = measure(reading, text.windows, done=journal.coded)
             return {"perplexity": dump(perplexity)}
 
         return self._kept.once("perplexity", subject, text.data, inputs, work)
@@ -227,8 +228,9 @@ class Bench:
         text, journal = self._text, self._kept.journal(inputs)
         if file is not None:
             self._sessions.require_memory(subject, text)
-            room = self._sessions.pass_room(subject, report, text.windows, journal, beside=(file,))
-            measure, reading = away(divergence_pass, room), self._sessions.reading(subject)
+            reading = self._sessions.reading(subject, text)
+            room = self._sessions.pass_room(reading, report, text.windows, journal, beside=(file,))
+            measure = away(divergence_pass, room)
             ppl, kld = measure(reading, file.absolute(), together=None, done=journal.coded)
         else:
             ppl, kld = self._beside(subject, journal, report)
@@ -250,13 +252,13 @@ class Bench:
         # under the lock of this very measure: others of the same reference keep one of their own
         reference_journal = Journal(journal.path.with_name("reference.tokens"), digest(inputs))
         start = monotonic()
-        beside = (reference.path,)
+        beside, reading = (reference.path,), self._sessions.reading(subject, text)
         room = self._sessions.pass_room(
-            subject, report, text.windows, journal, reference_journal, beside=beside
+            reading, report, text.windows, journal, reference_journal, beside=beside
         )
         summary = away(pass_beside, room)(
-            self._sessions.reading(subject),
-            self._sessions.reading(reference),
+            reading,
+            self._sessions.reading(reference, text),
             text.windows,
             done=journal.coded,
             reference_done=reference_journal.coded,
@@ -309,14 +311,15 @@ class Bench:
         file.unlink(missing_ok=True)  # a killed run's; what it holds is measured again
         require_free(folder, size, self.settings.reserve)
         journal, noises = Journal(journal_file, "0" * 64), []
+        reading = self._sessions.reading(reference, self._text)
         try:
             journal.keep(0)
             self._refer(reference, windows, file, journal, report)
             for together in sizes:
                 part = replace(windows, together=together)
                 journal.keep(0)
-                room = self._sessions.pass_room(reference, report, part, journal, beside=(file,))
-                measure, reading = away(divergence_pass, room), self._sessions.reading(reference)
+                room = self._sessions.pass_room(reading, report, part, journal, beside=(file,))
+                measure = away(divergence_pass, room)
                 _, kld = measure(reading, file.absolute(), together=together, done=[])
                 batch = together * windows.context
                 chunks = len(windows.tokens)
@@ -340,8 +343,9 @@ class Bench:
     ) -> Perplexity:
         """The reference's log-probabilities in `target`, and its perplexity."""
         folder = target.parent.absolute()
-        room = self._sessions.pass_room(reference, report, windows, journal, writes=(folder,))
-        measure, reading = away(reference_pass, room), self._sessions.reading(reference)
+        reading = self._sessions.reading(reference, self._text)
+        room = self._sessions.pass_room(reading, report, windows, journal, writes=(folder,))
+        measure = away(reference_pass, room)
         return measure(reading, windows, folder / target.name, done=journal.coded)
 
     @property

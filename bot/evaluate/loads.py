@@ -16,8 +16,10 @@ from bot.measures.reference import Need, need, require_memory
 from bot.measures.windows import TextWindows, sequences
 from bot.progress import Report
 from bot.settings.settings import Settings
-from bot.workplace.children import loading, room_for
+from bot.workplace.children import loading, room_for, row_kernels
 from bot.workplace.job import free_memory_of
+
+MANY = 1 << 31  # logits of a pass, for fewer Numba takes longer to import than kernels save
 
 
 def tokens_at_once(settings: Settings) -> int:
@@ -56,9 +58,11 @@ class Sessions:
         """A subject as it is loaded."""
         return loading(subject.path, self.settings.llama)
 
-    def reading(self, subject: Subject) -> Reading:
-        """A subject as a pass over a text loads it."""
-        return Reading(model=self.loading(subject), lanes=self._lanes)
+    def reading(self, subject: Subject, text: CutText) -> Reading:
+        """A subject as a pass over a text loads it; with kernels where the text is long for it."""
+        logits = len(text.windows.tokens) * text.windows.scored * text.vocabulary
+        kernels = row_kernels(self.settings) if logits >= MANY else None
+        return Reading(model=self.loading(subject), lanes=self._lanes, kernels=kernels)
 
     def room(self, subject: Subject, report: Report) -> Room:
         """A child's room for one subject."""
@@ -66,7 +70,7 @@ class Sessions:
 
     def pass_room(
         self,
-        subject: Subject,
+        reading: Reading,
         report: Report,
         windows: TextWindows,
         *journals: Journal,
@@ -75,6 +79,5 @@ class Sessions:
     ) -> Room:
         """A child's room for a pass over windows, whose groups go to the journals."""
         hear = Listener(windows, *journals).hear
-        return room_for(
-            self.settings, subject.path, *beside, writes=writes, report=report, hear=hear
-        )
+        path, seen = reading.model.path, (*beside, *filter(None, [reading.kernels]))
+        return room_for(self.settings, path, *seen, writes=writes, report=report, hear=hear)

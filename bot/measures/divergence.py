@@ -18,6 +18,7 @@ from bot.clients.llama.ggml import exponentials
 from bot.clients.llama.session import Session
 from bot.clients.llama.vocabulary import Vocabulary
 from bot.errors import BuildError
+from bot.kernels.rows.rowwork import Compared, RowKernels
 from bot.measures.journal import Journal, Values
 from bot.measures.logits import (
     BaseFile,
@@ -43,11 +44,27 @@ from bot.records.measured import Divergence, Perplexity
 SMALLEST = np.float32(-16)  # log-probabilities below are lost in the file's 16 bits
 
 
-def compare_logits(logits: Floats, packed: Codes, targets: Ints, out: Values) -> None:
+def compare_logits(
+    logits: Floats,
+    packed: Codes,
+    targets: Ints,
+    out: Values,
+    kernels: RowKernels | None = None,
+) -> None:
     """Score rows of candidate logits, [rows, vocabulary], against rows of the file.
 
-    f32 throughout, sums as good as llama-perplexity's in f64.
+    f32 throughout, sums as good as llama-perplexity's in f64; by `kernels` where they are given,
+    and fit: the same but for rounding.
     """
+    if kernels is not None and kernels.fit(logits, targets) and packed.flags.c_contiguous:
+        kld, nll, nll_base, same_top = kernels.compare(logits, packed, targets)
+    else:
+        kld, nll, nll_base, same_top = _compared(logits, packed, targets)
+    out["kld"], out["nll"], out["nll_base"], out["same_top"] = kld, nll, nll_base, same_top
+    out["delta_p"] = np.exp(-nll) - np.exp(-nll_base)
+
+
+def _compared(logits: Floats, packed: Codes, targets: Ints) -> Compared:
     candidate = softmax(logits)
     total, kld = candidate.total, np.zeros(len(targets))
     scale, floor = scales(packed)
@@ -62,11 +79,9 @@ def compare_logits(logits: Floats, packed: Codes, targets: Ints, out: Values) ->
         above += (floor + total)[:, None]
         kld += dot(above, p)
     nll = total - logits[np.arange(len(targets)), targets]
-    nll_base = -unpack_one(packed, targets)
-    out["kld"], out["nll"], out["nll_base"] = kld, nll, nll_base
-    out["delta_p"] = np.exp(-nll) - np.exp(-nll_base)
     # codes rise with log-probabilities, and the first of equals is the tool's choice too
-    out["same_top"] = candidate.best == codes_of(packed)[:, : logits.shape[1]].argmax(axis=1)
+    same_top = candidate.best == codes_of(packed)[:, : logits.shape[1]].argmax(axis=1)
+    return Compared(kld, nll, -unpack_one(packed, targets), same_top)
 
 
 def require_same_vocabulary(words: Vocabulary, vocabulary: int, reference: str) -> None:
@@ -101,6 +116,7 @@ def measure_divergence(
     together: int | None = None,
     threads: int,
     progress: Progress,
+    kernels: RowKernels | None = None,
 ) -> tuple[Perplexity, Divergence]:
     """Perplexity and divergence of a loaded candidate in one pass over the reference's tokens.
 
@@ -113,7 +129,8 @@ def measure_divergence(
 
     def score(logits: Floats, targets: Ints, *, group: int, row: int, out: Values) -> None:
         first = group * rows + row
-        compare_logits(logits, base.read(first, first + len(targets)), targets, out)
+        packed = base.read(first, first + len(targets))
+        compare_logits(logits, packed, targets, out, kernels)
 
     start = len(journal.groups)
     run_pass(session, windows, score, journal.add, start=start, threads=threads, progress=progress)
@@ -128,6 +145,7 @@ def measure_beside(
     *,
     threads: int,
     progress: Progress,
+    kernels: RowKernels | None = None,
 ) -> tuple[Perplexity, Divergence]:
     """Perplexity and divergence of a candidate with its reference loaded too, and no file.
 
@@ -137,7 +155,7 @@ def measure_beside(
     """
     journal, reference_journal = journals
     require_same_vocabulary(session, reference.vocabulary, reference.path.name)
-    total, packed = len(windows.tokens), _PackedGroup(windows, session.vocabulary)
+    total, packed = len(windows.tokens), _PackedGroup(windows, session.vocabulary, kernels)
     done = min(len(journal.groups), len(reference_journal.groups))
     journal.keep(done)
     reference_journal.keep(done)
@@ -161,19 +179,21 @@ def measure_beside(
 class _PackedGroup:
     """A group's log-probabilities of the reference, as rows of the file, [rows, width]."""
 
-    def __init__(self, windows: TextWindows, vocabulary: int) -> None:
-        rows = windows.together * windows.scored
+    def __init__(self, windows: TextWindows, vocabulary: int, kernels: RowKernels | None) -> None:
+        rows, self._kernels = windows.together * windows.scored, kernels
         self._packed: Codes = np.empty((rows, width(vocabulary)), np.uint16)
 
     def pack(self, logits: Floats, targets: Ints, *, group: int, row: int, out: Values) -> None:
         """Take the reference's logits in; their -ln p goes to `out`."""
         del group
-        out["nll"] = pack(logits, targets, self._packed[row : row + len(targets)])
+        packed = self._packed[row : row + len(targets)]
+        out["nll"] = pack(logits, targets, packed, self._kernels)
 
     def compare(self, logits: Floats, targets: Ints, *, group: int, row: int, out: Values) -> None:
         """Score the candidate's logits against those that were packed last."""
         del group
-        compare_logits(logits, self._packed[row : row + len(targets)], targets, out)
+        packed = self._packed[row : row + len(targets)]
+        compare_logits(logits, packed, targets, out, self._kernels)
 
 
 def summary(values: Values) -> tuple[Perplexity, Divergence]:

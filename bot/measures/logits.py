@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from bot.clients.llama.ggml import exponentials
 from bot.errors import BuildError
+from bot.kernels.rows.rowwork import RowKernels
 from bot.measures.windows import TextWindows, first_scored, scored_per_chunk, sequences
 
 Floats = NDArray[np.float32]
@@ -115,17 +116,21 @@ def softmax(logits: Floats) -> Softmax:
         return Softmax(best, highest, np.log(total).astype(np.float32))
 
 
-def nll_of(logits: Floats, targets: Ints) -> Floats:
-    """-ln p(target) of each row, in f32."""
+def nll_of(logits: Floats, targets: Ints, kernels: RowKernels | None = None) -> Floats:
+    """-ln p(target) of each row, in f32; by `kernels` where they are given, and fit."""
+    if kernels is not None and kernels.fit(logits, targets):
+        return kernels.nll(logits, targets)
     nll: Floats = softmax(logits).total - logits[np.arange(len(targets)), targets]
     return nll
 
 
-def pack(logits: Floats, targets: Ints, out: Codes) -> Floats:
+def pack(logits: Floats, targets: Ints, out: Codes, kernels: RowKernels | None = None) -> Floats:
     """Rows of the file into `out`, [rows, width]; comes back with -ln p(target) of each row.
 
     log_softmax(…, uint16_t *, …) of perplexity.cpp. A row that is not finite is not packed.
     """
+    if kernels is not None and kernels.fit(logits, targets) and out.flags.c_contiguous:
+        return kernels.pack(logits, targets, out)
     rows, vocabulary = logits.shape
     _, highest, log_sum = normalizer = softmax(logits)
     nll: Floats = normalizer.total - logits[np.arange(rows), targets]

@@ -18,6 +18,7 @@ from bot.clients.llama.loading import Loading
 from bot.clients.llama.session import Session
 from bot.clients.llama.vocabulary import vocabulary_of
 from bot.errors import BuildError
+from bot.kernels.rows.rowwork import RowKernels, loaded
 from bot.measures import choices, divergence, perplexity, speed
 from bot.measures.journal import TOKEN, Journal, Values, coded, values_of
 from bot.measures.logits import open_base
@@ -46,6 +47,11 @@ class Reading:
 
     model: Loading
     lanes: int = 1
+    kernels: Path | None = None  # folder of `prepared`; None: logits are worked on by NumPy
+
+    def row_kernels(self) -> RowKernels | None:
+        """Kernels that work on its logits."""
+        return None if self.kernels is None else loaded(self.kernels)
 
     def session(self, windows: TextWindows) -> Session:
         """The model loaded, with room for a group of the windows."""
@@ -119,6 +125,7 @@ def perplexity_pass(
             Relayed(voice, 0, done),
             threads=reading.model.threads,
             progress=voice.progress,
+            kernels=reading.row_kernels(),
         )
 
 
@@ -134,6 +141,7 @@ def reference_pass(
             Relayed(voice, 0, done),
             threads=reading.model.threads,
             progress=voice.progress,
+            kernels=reading.row_kernels(),
         )
 
 
@@ -151,6 +159,7 @@ def divergence_pass(
                 together=together,
                 threads=reading.model.threads,
                 progress=voice.progress,
+                kernels=reading.row_kernels(),
             )
 
 
@@ -172,6 +181,7 @@ def pass_beside(
             (Relayed(voice, 0, done), Relayed(voice, 1, reference_done)),
             threads=reading.model.threads,
             progress=voice.progress,
+            kernels=reading.row_kernels(),
         )
 
 

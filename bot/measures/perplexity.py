@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bot.clients.llama.session import Session
+from bot.kernels.rows.rowwork import RowKernels
 from bot.measures.journal import Journal, Values
 from bot.measures.logits import (
     Floats,
@@ -46,13 +47,19 @@ def perplexity_of(nll: NDArray[np.floating]) -> Perplexity:
 
 
 def measure_perplexity(
-    session: Session, windows: TextWindows, journal: Journal, *, threads: int, progress: Progress
+    session: Session,
+    windows: TextWindows,
+    journal: Journal,
+    *,
+    threads: int,
+    progress: Progress,
+    kernels: RowKernels | None = None,
 ) -> Perplexity:
     """Perplexity alone, from where the journal ends."""
 
     def score(logits: Floats, targets: Ints, *, group: int, row: int, out: Values) -> None:
         del group, row
-        out["nll"] = nll_of(logits, targets)
+        out["nll"] = nll_of(logits, targets, kernels)
 
     start = len(journal.groups)
     run_pass(session, windows, score, journal.add, start=start, threads=threads, progress=progress)
@@ -67,6 +74,7 @@ def reference_perplexity(
     *,
     threads: int,
     progress: Progress,
+    kernels: RowKernels | None = None,
 ) -> Perplexity:
     """Perplexity of the reference; its log-probabilities go to `target`, a partial file perhaps.
 
@@ -87,7 +95,7 @@ def reference_perplexity(
 
         def score(logits: Floats, targets: Ints, *, group: int, row: int, out: Values) -> None:
             packed = room_for_codes(len(logits), session.vocabulary)
-            out["nll"] = pack(logits, targets, packed)
+            out["nll"] = pack(logits, targets, packed, kernels)
             write_rows(descriptor, packed, group * rows + row, windows)
 
         def keep(values: Values) -> None:

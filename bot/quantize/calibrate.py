@@ -14,6 +14,7 @@ from bot.clients.llama.observer import Observer, Stats
 from bot.clients.llama.session import Session
 from bot.disk.writing import writing
 from bot.errors import SettingsError, SourceError
+from bot.kernels.rows.rowwork import RowKernels
 from bot.quantize import imatrix
 from bot.quantize.mixture import Pick, mix
 from bot.records.coding import digest
@@ -51,16 +52,19 @@ def collect_matrix(
     batch: int = 2048,
     checkpoint: Savepoint | None = None,
     progress: Callable[[int, int], None],
+    kernels: RowKernels | None = None,
 ) -> tuple[int, ...]:
     """Decode `texts` through `model` and write its importance matrix; chunks taken of each text.
 
     `batch` tokens are decoded together, as llama-imatrix does with its default of 2048: with the
     same batch sums are equal to the bit on the same machine. Every token's logits are asked for,
-    since llama.cpp leaves out the last layer's work for the others.
+    since llama.cpp leaves out the last layer's work for the others. `kernels`, where there are
+    some, add up on the model's threads, with the same bits.
     Raises SettingsError for texts that are too short, BuildError as `Session` does.
     """
     sequences = min(max(1, batch // context), MOST_SEQUENCES)
-    observer, names = Observer(), [text.name for text in texts]
+    adding = None if kernels is None else kernels.squares(model.threads)
+    observer, names = Observer(adding), [text.name for text in texts]
     room = {"sequences": sequences, "unified": False, "observer": observer}
     with model.session(sequences * context, **room) as session:
         tokens = _tokens(session, texts, context)

@@ -20,11 +20,12 @@ from bot.records.built import Built
 from bot.records.coding import digest
 from bot.records.recipes import Recipe
 from bot.records.results import CalibrationFacts, Gap
-from bot.workplace.children import loading, room_for, tell_isolation
+from bot.workplace.children import loading, room_for, row_kernels, tell_isolation
 from bot.workplace.job import Job
 from bot.workplace.texts import calibration_texts, read_text
 
 READING = 2  # of texts, raised where one of the same hash is read otherwise; 1: line ends made \n
+LARGE = 1 << 32  # bytes of a model; a smaller one's sums are made before Numba is imported
 TAKEN = list[int]  # chunks of each text: what making a matrix returns
 
 
@@ -68,7 +69,9 @@ def _make(job: Job, report: Report) -> list[int]:
     source, folder = Path(job.plan.model.source.path).absolute(), job.paths.handed.absolute()
     written = folder / job.paths.imatrix.name
     tell_isolation(job.workplace.narrator, job.settings)
-    room = room_for(job.settings, source, writes=(folder,), report=report)
+    kernels = row_kernels(job.settings) if job.plan.model.source.bytes >= LARGE else None
+    seen = (source,) if kernels is None else (source, kernels)
+    room = room_for(job.settings, *seen, writes=(folder,), report=report)
     chunk_counts = away(calibrated, room)(
         loading(source, llama),
         written,
@@ -81,6 +84,7 @@ def _make(job: Job, report: Report) -> list[int]:
             every=calibration.checkpoint,
             key=digest([job.key, _inputs(job)]),
         ),
+        kernels=kernels,
     )
     with writing(job.paths.imatrix) as partial:
         require_made(written, source.name).replace(partial)

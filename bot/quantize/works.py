@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bot.apart.voice import Voice
 from bot.clients.llama.loading import Loading
+from bot.kernels.rows.rowwork import loaded
 from bot.quantize import calibrate
 from bot.quantize.calibrate import Portion, Savepoint
 
@@ -20,8 +21,12 @@ def calibrated(
     chunks: int | None,
     batch: int,
     checkpoint: Savepoint,
+    kernels: Path | None,
 ) -> list[int]:
-    """An importance matrix in `target`; chunks taken of each text."""
+    """An importance matrix in `target`; chunks taken of each text.
+
+    `kernels` is the folder of kernels on rows; None: NumPy adds up.
+    """
     chunk_counts = calibrate.collect_matrix(
         model,
         target,
@@ -31,5 +36,6 @@ def calibrated(
         batch=batch,
         checkpoint=checkpoint,
         progress=voice.progress,
+        kernels=None if kernels is None else loaded(kernels),
     )
     return list(chunk_counts)

@@ -10,6 +10,9 @@ from bot.apart import sandbox
 from bot.apart.memory import free_memory
 from bot.apart.worker import ChildTerms, Room
 from bot.clients.llama.loading import Loading
+from bot.disk.folders import Folders
+from bot.kernels.choice import Kernels
+from bot.kernels.rows.rowwork import prepared
 from bot.progress import Narrator
 from bot.settings.making import LlamaSettings
 from bot.settings.settings import Settings
@@ -72,6 +75,12 @@ def loading(path: Path, llama: LlamaSettings) -> Loading:
         gpu_layers=llama.gpu_layers,
         devices=llama.devices,
     )
+
+
+def row_kernels(settings: Settings) -> Path | None:
+    """The folder with our kernels on rows, for a child to load; None where there are none."""
+    used = settings.quantize.kernels
+    return prepared(Kernels(folder=Folders(settings.workdir).kernels if used else None))
 
 
 def paths_of_file(path: Path, workdir: Path) -> tuple[Path, ...]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from hashlib import sha256
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from llama_cpp import llama_cpp as c
@@ -87,9 +87,12 @@ _BLOCKS = "blk."
 _LAYOUT = struct.Struct("4q4N")  # ne and nb
 
 _BLOCK = 1 << 16  # f32 values, 256 KiB: what stays in the processor's cache
+NOT_FINITE = "activations are not finite; the source file is damaged"
+NARROW = 16  # rows of fewer numbers are added here, whoever adds the others
 
 Floats = NDArray[np.float32]
-Route = tuple[NDArray[np.int64], NDArray[np.int64]]  # an order that sorts by expert; counts
+Longs = NDArray[np.int64]
+Route = tuple[Longs, Longs]  # an order that sorts by expert; counts
 Inputs = tuple[int, int, int]  # addresses of activations and expert ids, number of matrices
 
 
@@ -101,6 +104,17 @@ class Stats:
     counts: NDArray[np.int64]  # [experts], or [1] where matrices share a count
 
 
+class Adding(Protocol):
+    """Adds squares of activations to sums, one row after another, in f32."""
+
+    def __call__(self, x: Floats, order: Longs | None, counts: Longs, before: Floats) -> Floats:
+        """`before`, [matrices, width], and after it the squares of rows of `x`, [rows, width].
+
+        `order` tells which rows, matrix after matrix; None: all as they lie. `counts` [matrices]
+        are how many of them each matrix has. Raises RefusedError where a sum is not finite.
+        """
+
+
 class Observer:
     """Sums of squared activations before each weight, to the bit as llama-imatrix collects them.
 
@@ -109,12 +123,13 @@ class Observer:
     that are fed by the same activations (query, key and value; gate and up) are looked at once,
     and the graph does not stop for the others. It ends at the norm before the output matrix, whose
     sums are not kept: logits of an observed decode mean nothing. The first graph runs to its end,
-    to see that no weight of a block comes later.
+    to see that no weight of a block comes later. `adding` does the arithmetic, where it is not
+    NumPy's.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, adding: Adding | None = None) -> None:
         self.stats: dict[str, Stats] = {}
-        self._sums = _Sums()
+        self._sums = Sums(adding)
         self._error: BuildError | None = None
         self._mul, self._mul_experts = operation_number("MUL_MAT"), operation_number("MUL_MAT_ID")
         self._by_inputs: dict[Inputs, tuple[Stats | None, Stats]] = {}  # before and after
@@ -183,11 +198,13 @@ class Observer:
         return inputs.ne[1] >= 16 and inputs.type == c.GGML_TYPE_F32 and name.startswith(_BLOCKS)
 
     def _look(self, node: GraphTensor, name: str) -> bool:
-        before = self.stats.get(name)
-        by = self._sums.by_expert if node.op == self._mul_experts else self._sums.by_matrix
-        after = by(node, before)
-        if not np.isfinite(after.sums.max()):
-            raise RefusedError("activations are not finite; the source file is damaged")
+        before, matrices = self.stats.get(name), _matrices(node)
+        x = _fetch(node.src[1].contents, "f4")  # [ne3, ne2, ne1, row length]
+        if node.op == self._mul_experts:
+            ids = _fetch(node.src[2].contents, "i4")[0, 0]  # [tokens, used]
+            after = self._sums.by_expert(x[0], ids, matrices, before)
+        else:
+            after = self._sums.by_matrix(x, matrices, before)
         self.stats[name] = after
         self._by_inputs[_inputs(node)] = before, after
         return True
@@ -204,38 +221,41 @@ def _matrices(node: GraphTensor) -> int:
     return int(weight.ne[2] * weight.ne[3])
 
 
-class _Sums:
-    """The arithmetic, block by block."""
+class Sums:
+    """Statistics of a weight after further activations."""
 
-    def __init__(self) -> None:
-        self._lines = np.empty(_BLOCK, np.float32)
+    def __init__(self, adding: Adding | None = None) -> None:
+        self._narrow = NumpySquares()
+        self._wide = adding or self._narrow
         self._routed: tuple[bytes, Route] | None = None
 
-    def by_expert(self, node: GraphTensor, before: Stats | None) -> Stats:
-        """Over the tokens that were routed to each expert."""
-        experts = _matrices(node)
-        x = _fetch(node.src[1].contents, "f4")[0]  # [tokens, used or 1, row length]
-        ids = _fetch(node.src[2].contents, "i4")[0, 0]  # [tokens, used]
+    def by_expert(
+        self, x: Floats, ids: NDArray[np.int32], experts: int, before: Stats | None
+    ) -> Stats:
+        """Over the tokens that were routed to each expert.
+
+        `x` [tokens, used or 1, row length]; `ids` [tokens, used] are the experts chosen.
+        """
         start = _start(before, (experts, x.shape[2]), experts)
         order, counts = self._route(ids, experts)
+        if len(counts) != experts:
+            raise IndexError(f"an expert {len(counts) - 1} of {experts}")
         rows = _rows(ids.shape, x.shape[1])[order]
-        sums, end = start.sums.copy(), 0
-        x = x.reshape(-1, x.shape[2])
-        for expert in np.flatnonzero(counts):
-            part = rows[end : (end := end + int(counts[expert]))]
-            self._add(sums[expert], x, part)
-        return Stats(sums, start.counts + counts)
+        return Stats(self._added(x, rows, counts, start.sums), start.counts + counts)
 
-    def by_matrix(self, node: GraphTensor, before: Stats | None) -> Stats:
-        """Over all rows, for each matrix of the weight."""
-        matrices = _matrices(node)
-        x = _fetch(node.src[1].contents, "f4")  # [ne3, ne2, rows, row length]
+    def by_matrix(self, x: Floats, matrices: int, before: Stats | None) -> Stats:
+        """Over all rows, for each matrix of the weight; `x` [ne3, ne2, rows, row length]."""
         start = _start(before, (matrices, x.shape[3]), 1)
-        sums = start.sums.copy()
         parts = x.reshape(-1, matrices, *x.shape[2:])
-        for matrix in range(matrices):
-            self._add(sums[matrix], parts[:, matrix].reshape(-1, x.shape[3]))
-        return Stats(sums, start.counts + parts.shape[0] * parts.shape[2])
+        count, places = parts.shape[0] * parts.shape[2], np.arange(parts[..., 0].size)
+        order = places.reshape(parts.shape[:3]).swapaxes(0, 1).reshape(-1)
+        counts = np.full(matrices, count)
+        sums = self._added(x, None if matrices == 1 else order, counts, start.sums)
+        return Stats(sums, start.counts + count)
+
+    def _added(self, x: Floats, order: Longs | None, counts: Longs, before: Floats) -> Floats:
+        adding = self._narrow if x.shape[-1] < NARROW else self._wide
+        return adding(x.reshape(-1, x.shape[-1]), order, counts, before)
 
     def _route(self, ids: NDArray[np.int32], experts: int) -> Route:
         """Where each expert's rows stand among all that the router chose.
@@ -251,7 +271,27 @@ class _Sums:
             self._routed = chosen, (np.argsort(short, kind="stable"), counts)
         return self._routed[1]
 
-    def _add(self, total: Floats, x: Floats, rows: NDArray[np.int64] | None = None) -> None:
+
+class NumpySquares:
+    """`Adding` by NumPy, block by block, in one thread."""
+
+    def __init__(self) -> None:
+        self._lines = np.empty(_BLOCK, np.float32)
+
+    def __call__(self, x: Floats, order: Longs | None, counts: Longs, before: Floats) -> Floats:
+        """As `Adding`."""
+        sums, end = before.copy(), 0
+        if order is None:
+            self._add(sums[0], x)
+        else:
+            for matrix in np.flatnonzero(counts):
+                part = order[end : (end := end + int(counts[matrix]))]
+                self._add(sums[matrix], x, part)
+        if not np.isfinite(sums.max()):
+            raise RefusedError(NOT_FINITE)
+        return sums
+
+    def _add(self, total: Floats, x: Floats, rows: Longs | None = None) -> None:
         """Add the squares of one row of `x` after another to `total`, in f32."""
         width, count = len(total), len(x if rows is None else rows)
         at_once = max(_BLOCK // width - 1, 1)

@@ -119,9 +119,7 @@ def _direct(source, order, counts, matrices, width, before, after, start, stop):
     return good
 
 
-def squares(
-    source, inputs, order, counts, matrices, width, before, after, start, stop, scratch
-):
+def squares(source, inputs, order, counts, matrices, width, before, after, start, stop, scratch):
     """Sums of columns `start` to `stop`, 16 at least, after the rows; 1 where all are finite."""
     good, whole = True, start
     if scratch:
