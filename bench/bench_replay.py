@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
@@ -97,7 +96,10 @@ def of_layers(ours: RowKernels, threads: int, rounds: int) -> None:
     for part in ("experts", "dense", "all"):
         found = {name: [layer.added(sums, {}, part)] for name, sums in sides.items()}
         took = in_turn(
-            [lambda n=n: found[n].append(layer.added(sides[n], found[n].pop(), part)) for n in sides],
+            [
+                lambda n=n: found[n].append(layer.added(sides[n], found[n].pop(), part))
+                for n in sides
+            ],
             rounds,
             time.perf_counter,
         )
@@ -212,21 +214,28 @@ def alone(side: str, what: str, threads: int) -> None:
     used = ours if side == "kernels" else None
     if what == "sums":
         layer, sums = Activations(), Sums(ours.squares(threads) if used else None)
-        before = held()
+        before = forget()
         after = layer.added(sums, {}, "all")
         for _ in range(3):
             after = layer.added(sums, after, "all")
     else:
         work = Rows(2, int(what))
-        before = held()
+        before = forget()
         work.pack(used)
         work.compare(used)
-    print((held() - before) / 1e3)
+    print((held("VmHWM") - before) / 1e3)
 
 
-def held() -> int:
-    """Peak of this process so far, KB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def held(what: str) -> int:
+    """What this process holds (VmRSS) or held at most since `forget` (VmHWM), KB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{what}:"))
+
+
+def forget() -> int:
+    """From now on count the peak anew; what is held now, KB."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return held("VmRSS")
 
 
 def main() -> None:
@@ -245,6 +254,8 @@ def main() -> None:
     of_layers(ours, given.threads, given.rounds)
     for vocabulary in VOCABULARIES:
         of_logits(ours, vocabulary, given.rows, given.rounds)
+    if not Path("/proc/self/clear_refs").exists():
+        return  # Linux alone tells a peak apart from what was before
     for what in ("sums", *map(str, VOCABULARIES)):
         old, new = (peak(side, what, given) for side in ("numpy", "kernels"))
         print(f"peak memory above the data, {what}: {old:.1f} MB by NumPy, {new:.1f} MB by kernels")

@@ -415,6 +415,22 @@ def multiplied(builder, a, b, c):
     return builder.fadd(builder.fmul(a, b), c)
 
 
+@_function(FLOATS, FLOATS, FLOATS)
+def times_power(builder, value, power):
+    """Floats times 2 to whole powers from -126 on; infinite above 127. NaN stays what it is."""
+    if form() == "avx512":
+        mask, rounding = ir.Constant(I16, -1), ir.Constant(I32, 4)
+        name = "llvm.x86.avx512.mask.scalef.ps.512"
+        return _call(builder, name, FLOATS.vector, value, power, value, mask, rounding)
+    most = _splat(builder, FLOATS.vector, ir.Constant(F32, 128.0))
+    power = builder.select(builder.fcmp_ordered("<", power, most), power, most)
+    biased = builder.add(
+        builder.fptosi(power, INTS.vector), _splat(builder, INTS.vector, ir.Constant(I32, 127))
+    )
+    shift = _splat(builder, INTS.vector, ir.Constant(I32, 23))
+    return builder.fmul(value, builder.bitcast(builder.shl(biased, shift), FLOATS.vector))
+
+
 @_function(DOUBLES)
 def no_doubles(builder):
     """Sixteen zeros in double precision."""

@@ -19,7 +19,6 @@ from bot.kernels.simd import (
     bits,
     doubled,
     floats,
-    from_bits,
     get,
     get_int,
     get_word,
@@ -39,6 +38,7 @@ from bot.kernels.simd import (
     soon,
     store_words,
     summed,
+    times_power,
     to_floats,
     where,
     where_ints,
@@ -46,6 +46,7 @@ from bot.kernels.simd import (
 
 FOUND = 6  # best token, highest, log of the sum; or KLD, -ln p, the reference's, same top
 PIECE = 2048  # numbers whose exponentials are taken together: 8 KiB stay in the nearest cache
+AHEAD = 4096  # bytes of codes that are fetched before it is their turn
 WORDS = 4  # of 16 bits before the codes of a row: scale and floor
 SPAN = np.float32(16.0)  # of log-probabilities that a row of the file can tell
 STEPS = np.float32(65535.0)
@@ -58,47 +59,44 @@ LN2_LOW = np.float32(1.4286068203094172e-06)
 C2, C3 = np.float32(0.4999999403953552), np.float32(0.1666651964187622)
 C4, C5 = np.float32(0.04166839271783829), np.float32(0.008368780836462975)
 C6 = np.float32(0.001381446490995586)
-LEAST, MOST = np.float32(-87.0), np.float32(89.0)  # below: next to nothing; above: not finite
+LEAST = np.float32(-87.0)  # below it is next to nothing
 
 
 @inlined
-def _bounded(value):
-    """A number's whole powers of two and what is left, of NaN and of large ones the largest's."""
-    value = where(value < floats(MOST), value, floats(MOST))
-    value = where(value > floats(LEAST), value, floats(LEAST))
-    moved = multiplied(value, floats(LOG2E), floats(MAGIC))
-    whole = moved - floats(MAGIC)
+def _divided(value):
+    """A number's whole powers of two, and what is left over."""
+    value = where(value < floats(LEAST), floats(LEAST), value)
+    whole = multiplied(value, floats(LOG2E), floats(MAGIC)) - floats(MAGIC)
     rest = multiplied(whole, floats(-LN2_HIGH), value)
-    return moved, multiplied(whole, floats(-LN2_LOW), rest)
+    return whole, multiplied(whole, floats(-LN2_LOW), rest)
 
 
 @inlined
-def _raised(moved, rest):
-    """exp, of what `_bounded` gives."""
+def _raised(whole, rest):
+    """exp, of what `_divided` gives."""
     square = rest * rest
     upper = multiplied(floats(C6), rest, floats(C5))
     middle = multiplied(floats(C4), rest, floats(C3))
     lower = multiplied(floats(C2), rest, floats(1.0))
     sums = multiplied(upper, square, middle)
     sums = multiplied(sums, square, lower)
-    sums = multiplied(sums, rest, floats(1.0))
-    return from_bits(bits(sums) + (bits(moved) << ints(23)))
+    return times_power(multiplied(sums, rest, floats(1.0)), whole)
 
 
 @inlined
 def _exponentials(value):
-    """exp of sixteen numbers; of NaN and of those above 88.7 what is not finite."""
-    moved, rest = _bounded(value)
+    """exp of sixteen numbers; NaN of NaN, infinity above 88.7."""
+    moved, rest = _divided(value)
     return _raised(moved, rest)
 
 
 @inlined
 def _four_exponentials(a, b, c, d):
     """Of four times sixteen, side by side: one alone would wait for itself."""
-    am, ar = _bounded(a)
-    bm, br = _bounded(b)
-    cm, cr = _bounded(c)
-    dm, dr = _bounded(d)
+    am, ar = _divided(a)
+    bm, br = _divided(b)
+    cm, cr = _divided(c)
+    dm, dr = _divided(d)
     return _raised(am, ar), _raised(bm, br), _raised(cm, cr), _raised(dm, dr)
 
 
@@ -220,6 +218,8 @@ def _codes(row, length, target, lowest_logit, inverse):
     fours = length // 64 * 64
     for i in range(0, fours, 64):
         at, to = row + 4 * i, target + 2 * i
+        soon(to + AHEAD)
+        soon(to + AHEAD + 64)
         store_words(to, _sixteen_codes(at, lowest_logits, inverses))
         store_words(to + 32, _sixteen_codes(at + 64, lowest_logits, inverses))
         store_words(to + 64, _sixteen_codes(at + 128, lowest_logits, inverses))
@@ -270,6 +270,8 @@ def _divergence(row, codes, length, scale, floor, total):
     kld, most = no_doubles(), ints(0)
     fours, whole = length // 64 * 64, length // 16 * 16
     for i in range(0, fours, 64):
+        soon(codes + 2 * i + AHEAD)
+        soon(codes + 2 * i + AHEAD + 64)
         a, p = _term(row, codes, i, scales, floors, totals, fewest)
         b, q = _term(row, codes, i + 16, scales, floors, totals, fewest)
         c, r = _term(row, codes, i + 32, scales, floors, totals, fewest)

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -126,7 +127,7 @@ def _parts(width: int, most: int) -> Iterable[tuple[int, int]]:
     groups = max(1, width // COLUMNS)
     count = min(most, groups)
     ends = [groups * i // count * COLUMNS for i in range(count)] + [width]
-    return zip(ends[:-1], ends[1:], strict=True)
+    return pairwise(ends)
 
 
 # ── on their way ────────────────────────────────────────────────────────────────────────────

@@ -4,10 +4,10 @@ Each sum is f32, and its row's squares are added in the order that is given, as 
 them: 128 columns at a time stay in registers over all rows of a matrix. Where rows are used several
 times, by several experts, their squares are made once and kept in `scratch`.
 
-Arguments are addresses and counts: `source` f32, `inputs` rows of `width` numbers; `order` i64, which
-of the rows are added, matrix after matrix, or 0 for all as they lie; `counts` i64, how many of them
-each matrix has; `before` and `after` f32, sums [matrices, width]; `scratch` 0 or room for `inputs`
-rows of LINE bytes.
+Arguments are addresses and counts: `source` f32, `inputs` rows of `width` numbers; `order` i64,
+which of the rows are added, matrix after matrix, or 0 for all as they lie; `counts` i64, how many
+of them each matrix has; `before` and `after` f32, two arrays of sums [matrices, width]; `scratch` 0
+or room for `inputs` rows of LINE bytes.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from __future__ import annotations
 import numpy as np
 
 from bot.kernels.rounding import inlined
-from bot.kernels.simd import floats, get_long, load, magnitudes, mask_bits, store
+from bot.kernels.simd import floats, get_long, load, magnitudes, mask_bits, soon, store
 
 COLUMNS = 128
 LINE = 4 * COLUMNS  # bytes
+AHEAD = 12  # rows that are fetched before they are squared
+ROWS = 8  # that are read side by side
 INFINITY = np.float32(np.inf)
 
 
@@ -78,6 +80,7 @@ def _keep(source, stride, inputs, scratch):
     """The squares of 128 columns of all rows."""
     for i in range(inputs):
         for j in range(0, LINE, 64):
+            soon(source + stride * (i + AHEAD) + j)
             store(scratch + LINE * i + j, _square(source + stride * i + j))
 
 
@@ -98,24 +101,44 @@ def _shared(source, inputs, order, counts, matrices, width, before, after, start
 
 
 @inlined
+def _columns(source, stride, order, first, count, before, after, start, stop):
+    """Columns from `start` to `stop`, a multiple of 16, of a few rows."""
+    good, column = True, start
+    while column + COLUMNS <= stop:
+        row, old, new = source + 4 * column, before + 4 * column, after + 4 * column
+        if not _many(False, row, stride, order, first, count, old, new):
+            good = False
+        column += COLUMNS
+    while column < stop:
+        row, old, new = source + 4 * column, before + 4 * column, after + 4 * column
+        if not _few(row, stride, order, first, count, old, new):
+            good = False
+        column += 16
+    return good
+
+
+@inlined
 def _direct(source, order, counts, matrices, width, before, after, start, stop):
-    """Columns from `start` to `stop`; the last sixteen may overlap others of the same part."""
-    good, first, stride = True, 0, 4 * width
+    """Columns from `start` to `stop`, a few rows at a time so that they are read as they lie.
+
+    Where they are no multiple of 16, the last sixteen are added up by themselves, some of them for
+    the second time, from `before`.
+    """
+    good, begun, stride = True, 0, 4 * width
+    whole, tail = start + (stop - start) // 16 * 16, 4 * (stop - 16)
     for m in range(matrices):
-        count = get_long(counts + 8 * m)
-        column = start
-        while column + COLUMNS <= stop:
-            at, row = 4 * (m * width + column), source + 4 * column
-            if not _many(False, row, stride, order, first, count, before + at, after + at):
-                good = False
-            column += COLUMNS
-        while column < stop:
-            column = min(column, stop - 16)
-            at, row = 4 * (m * width + column), source + 4 * column
-            if not _few(row, stride, order, first, count, before + at, after + at):
-                good = False
-            column += 16
+        number, old, new = get_long(counts + 8 * m), before + stride * m, after + stride * m
+        first, end = begun, begun + number
+        count = min(ROWS, number)
+        good &= _columns(source, stride, order, first, count, old, new, start, whole)
         first += count
+        while first < end:
+            count = min(ROWS, end - first)
+            good &= _columns(source, stride, order, first, count, new, new, start, whole)
+            first += count
+        if whole < stop:
+            good &= _few(source + tail, stride, order, begun, number, old + tail, new + tail)
+        begun = end
     return good
 
 
@@ -124,12 +147,10 @@ def squares(source, inputs, order, counts, matrices, width, before, after, start
     good, whole = True, start
     if scratch:
         whole = start + (stop - start) // COLUMNS * COLUMNS
-        if not _shared(
+        good &= _shared(
             source, inputs, order, counts, matrices, width, before, after, start, whole, scratch
-        ):
-            good = False
+        )
     if whole < stop:
         low = min(whole, stop - 16)
-        if not _direct(source, order, counts, matrices, width, before, after, low, stop):
-            good = False
+        good &= _direct(source, order, counts, matrices, width, before, after, low, stop)
     return 1 if good else 0
