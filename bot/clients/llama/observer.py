@@ -281,9 +281,10 @@ class NumpySquares:
     def __call__(self, x: Floats, order: Longs | None, counts: Longs, before: Floats) -> Floats:
         """As `Adding`."""
         sums, end = before.copy(), 0
-        if order is None:
-            self._add(sums[0], x)
-        else:
+        with np.errstate(over="ignore", invalid="ignore"):  # it is told below
+            if order is None:
+                self._add(sums[0], x)
+                counts = counts[:0]
             for matrix in np.flatnonzero(counts):
                 part = order[end : (end := end + int(counts[matrix]))]
                 self._add(sums[matrix], x, part)

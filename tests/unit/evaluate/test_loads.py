@@ -55,7 +55,7 @@ def test_a_second_lane_takes_graph_and_logits_again(
     rows = 4 * 256  # windows of a group, each with its scored positions and the last
     assert need.host == lanes * 4 * rows * 1000
     assert need.device == 7_000_000 + SOME + lanes * 4 * MICRO_BATCH * 1000
-    reading = sessions.reading(subject(tmp_path))
+    reading = sessions.reading(subject(tmp_path), TEXT)
     assert (reading.lanes, reading.model.threads) == (lanes, 3)
 
 
@@ -73,7 +73,7 @@ def test_a_child_sees_its_file_and_what_is_named_beside_it(tmp_path: Path) -> No
     sessions = Sessions(settings(tmp_path))
     beside, target = tmp_path / "reference.gguf", tmp_path / "made"
     room = sessions.pass_room(
-        subject(tmp_path), unseen, TEXT.windows, beside=(beside,),
+        sessions.reading(subject(tmp_path), TEXT), unseen, TEXT.windows, beside=(beside,),
         writes=(target,),
     )  # fmt: skip
     assert room.about == tmp_path / "m.gguf"
