@@ -19,7 +19,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,26 +89,30 @@ def same_sums(one: Layer, other: Layer) -> bool:
     return sums and all(np.array_equal(one[name].counts, other[name].counts) for name in one)
 
 
+class Side:
+    """One way to add up, with what it has added so far."""
+
+    def __init__(self, layer: Activations, part: str, sums: Sums) -> None:
+        self._layer, self._part, self._sums = layer, part, sums
+        self.stats: Layer = {}
+
+    def add(self) -> None:
+        """Another 512 tokens."""
+        self.stats = self._layer.added(self._sums, self.stats, self._part)
+
+
 def of_layers(ours: RowKernels, threads: int, rounds: int) -> None:
-    """Sums of a layer: both sides, and ours on one thread."""
-    layer = Activations()
-    sides = {"NumPy": Sums(), "1 thread": Sums(ours.squares(1))}
-    if threads > 1:
-        sides[f"{threads} threads"] = Sums(ours.squares(threads))
+    """Sums of a layer: by NumPy, by ours on one thread and on all."""
+    layer, counts = Activations(), sorted({1, threads})
+    names = ["NumPy", *(f"{count} thread{'s' * (count > 1)}" for count in counts)]
     for part in ("experts", "dense", "all"):
-        found = {name: [layer.added(sums, {}, part)] for name, sums in sides.items()}
-        took = in_turn(
-            [
-                lambda n=n: found[n].append(layer.added(sides[n], found[n].pop(), part))
-                for n in sides
-            ],
-            rounds,
-            time.perf_counter,
-        )
-        equal = all(same_sums(found["NumPy"][0], found[name][0]) for name in sides)
-        ways = [f"{name} {1e3 * s:.2f} ms" for name, s in zip(sides, took, strict=True)]
+        ways = [Sums(), *(Sums(ours.squares(count)) for count in counts)]
+        sides = [Side(layer, part, way) for way in ways]
+        took = in_turn([side.add for side in sides], rounds, time.perf_counter)
+        equal = all(same_sums(sides[0].stats, side.stats) for side in sides)
+        told = [f"{name} {1e3 * s:.2f} ms" for name, s in zip(names, took, strict=True)]
         ratios = ", ".join(f"{took[0] / s:.1f}" for s in took[1:])
-        print(f"sums, {part:<8}{', '.join(ways)}: {ratios} times; equal to the bit: {equal}")
+        print(f"sums, {part:<8}{', '.join(told)}: {ratios} times; equal to the bit: {equal}")
 
 
 # ── logits ──────────────────────────────────────────────────────────────────────────────────
@@ -169,18 +175,19 @@ def of_logits(ours: RowKernels, vocabulary: int, rows: int, rounds: int) -> None
     for name, call in (("compared", work.compare), ("packed", work.pack), ("nll", work.nll)):
         theirs, codes = call(None), work.packed.copy()
         mine = call(ours)
-        took = in_turn([lambda c=call: c(None), lambda c=call: c(ours)], rounds, time.thread_time)
+        sides = [partial(call, None), partial(call, ours)]
+        took = in_turn(sides, rounds, time.thread_time)
         old, new = (rows / seconds for seconds in took)
         told = f"{old:,.0f} and {new:,.0f} positions/s and core: {new / old:.1f} times"
         print(f"{vocabulary:,}, {name:<9}{told}; {differences(theirs, mine)}", end="")
         print(f", codes differ: {(codes[:, 4:] != work.packed[:, 4:]).sum()}" * (name == "packed"))
 
 
-def differences(theirs: NDArray[np.generic], mine: NDArray[np.generic]) -> str:
+def differences(theirs: Any, mine: Any) -> str:
     """How far two sides' values are from each other."""
     if theirs.dtype.names is None:
         theirs, mine = (side.view([("nll", side.dtype)]) for side in (theirs, mine))
-    names = theirs.dtype.names or ()
+    names = theirs.dtype.names
     apart = (np.abs(theirs[n].astype(np.float64) - mine[n].astype(np.float64)) for n in names)
     return "apart by " + ", ".join(f"{n} {a.max():.0e}" for n, a in zip(names, apart, strict=True))
 
@@ -247,7 +254,7 @@ def main() -> None:
     parser.add_argument("--side", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.side:
-        alone(*given.side, given.threads)
+        alone(given.side[0], given.side[1], given.threads)
         return
     ours = kernels()
     print(f"{processor()}, {form()}; best of {given.rounds} rounds")

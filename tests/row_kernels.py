@@ -11,7 +11,10 @@ from tests.demo_files import once
 
 def compiled_rows(factory: pytest.TempPathFactory) -> Path:
     """The folder that `prepared` makes."""
-    folder = once(factory, "row-kernels", lambda made: prepared(Kernels(folder=made)))
-    place = prepared(Kernels(folder=folder))
+
+    def compile_in(folder: Path) -> None:
+        prepared(Kernels(folder=folder))
+
+    place = prepared(Kernels(folder=once(factory, "row-kernels", compile_in)))
     assert place
     return place

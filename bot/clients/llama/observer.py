@@ -110,8 +110,9 @@ class Adding(Protocol):
     def __call__(self, x: Floats, order: Longs | None, counts: Longs, before: Floats) -> Floats:
         """`before`, [matrices, width], and after it the squares of rows of `x`, [rows, width].
 
-        `order` tells which rows, matrix after matrix; None: all as they lie. `counts` [matrices]
-        are how many of them each matrix has. Raises RefusedError where a sum is not finite.
+        `order` tells which rows, matrix after matrix; None, for one matrix: all as they lie.
+        `counts` [matrices] are how many of them each matrix has. Raises RefusedError where a sum
+        is not finite.
         """
 
 
@@ -282,12 +283,9 @@ class NumpySquares:
         """As `Adding`."""
         sums, end = before.copy(), 0
         with np.errstate(over="ignore", invalid="ignore"):  # it is told below
-            if order is None:
-                self._add(sums[0], x)
-                counts = counts[:0]
             for matrix in np.flatnonzero(counts):
-                part = order[end : (end := end + int(counts[matrix]))]
-                self._add(sums[matrix], x, part)
+                begin, end = end, end + int(counts[matrix])
+                self._add(sums[matrix], x, None if order is None else order[begin:end])
         if not np.isfinite(sums.max()):
             raise RefusedError(NOT_FINITE)
         return sums

@@ -14,7 +14,7 @@ FUNCTIONS = {
     "softmax": (logprobs.softmax, 6),
     "pack": (logprobs.pack, 8),
     "compare": (logprobs.compare, 8),
-    "squares": (squares.squares, 11),
+    "squares": (squares.squares, 9),
 }
 
 

@@ -35,7 +35,7 @@ Entry = Callable[..., int]
 
 LEAST = 16  # numbers of a row: fewer fill no register
 FOUND = 6  # numbers that a kernel tells of a row of logits, logprobs.FOUND
-COLUMNS, LINE = 128, 512  # that are summed together, and their bytes: squares.COLUMNS, LINE
+COLUMNS = 128  # that are summed together, squares.COLUMNS
 
 
 class Compared(NamedTuple):
@@ -96,7 +96,6 @@ class Squares:
     def __init__(self, entry: Entry, threads: int) -> None:
         self._entry, self._threads = entry, threads
         self._pool = ThreadPoolExecutor(threads, "sums")
-        self._scratch = np.empty(0, np.uint8)
 
     def __call__(self, x: Floats, order: Longs | None, counts: Longs, before: Floats) -> Floats:
         """As `Adding` of the observer, to the bit."""
@@ -105,19 +104,13 @@ class Squares:
         counts, after = np.ascontiguousarray(counts, np.int64), np.empty_like(before)
         order = None if order is None else np.ascontiguousarray(order, np.int64)
         parts = [*_parts(width, self._threads)]
-        room = LINE * len(x) if order is not None and len(order) > len(x) else 0
-        if self._scratch.size < room * self._threads:
-            self._scratch = np.empty(room * self._threads, np.uint8)
-        head = (x.ctypes.data, len(x), 0 if order is None else order.ctypes.data)
+        head = (x.ctypes.data, 0 if order is None else order.ctypes.data)
         arrays = (counts.ctypes.data, matrices, width, before.ctypes.data, after.ctypes.data)
 
-        def work(thread: int) -> bool:
-            scratch = self._scratch.ctypes.data + thread * room if room else 0
-            mine = parts[thread :: self._threads]
-            return all(self._entry(*head, *arrays, *part, scratch) for part in mine)
+        def work(part: tuple[int, int]) -> bool:
+            return bool(self._entry(*head, *arrays, *part))
 
-        busy = range(min(self._threads, len(parts)))
-        if not all(map(work, busy) if len(busy) == 1 else [*self._pool.map(work, busy)]):
+        if not all(map(work, parts) if len(parts) == 1 else [*self._pool.map(work, parts)]):
             raise RefusedError(NOT_FINITE)
         return after
 
