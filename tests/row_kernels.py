@@ -12,9 +12,15 @@ from tests.demo_files import once
 def compiled_rows(factory: pytest.TempPathFactory) -> Path:
     """The folder that `prepared` makes."""
 
-    def compile_in(folder: Path) -> None:
-        prepared(Kernels(folder=folder))
-
-    place = prepared(Kernels(folder=once(factory, "row-kernels", compile_in)))
+    place = prepared(Kernels(folder=workdir_with_rows(factory) / "kernels"))
     assert place
     return place
+
+
+def workdir_with_rows(factory: pytest.TempPathFactory) -> Path:
+    """A workdir in which they are compiled."""
+
+    def compile_in(folder: Path) -> None:
+        prepared(Kernels(folder=folder / "kernels"))
+
+    return once(factory, "row-kernels", compile_in)

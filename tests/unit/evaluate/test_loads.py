@@ -1,5 +1,6 @@
 """What a pass over a text needs of memory, and what its child sees."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,12 +8,14 @@ import pytest
 
 from bot.errors import CapacityError
 from bot.evaluate.cutting import CutText
-from bot.evaluate.loads import Sessions, on_gpu, tokens_at_once
+from bot.evaluate.loads import MANY, Sessions, on_gpu, tokens_at_once
 from bot.evaluate.subject import Subject
+from bot.kernels.choice import load as load_kernels
 from bot.measures.reference import MICRO_BATCH, SOME
 from bot.measures.windows import TextWindows
 from bot.settings.settings import Settings, load
 from tests.evaluation import A_TEXT
+from tests.row_kernels import workdir_with_rows
 
 TEXT = CutText(
     data=A_TEXT,
@@ -33,6 +36,10 @@ def settings(folder: Path, **evaluation: object) -> Settings:
 
 def subject(folder: Path) -> Subject:
     return Subject(name="M", path=folder / "m.gguf", bytes=7_000_000, sha256="0" * 64)
+
+
+def unseen(done: int, total: int, note: str = "") -> None:
+    """Nobody looks how far it is."""
 
 
 @pytest.mark.parametrize(("context", "tokens"), [(512, 2048), (128, 2048), (4096, 4096)])
@@ -59,14 +66,26 @@ def test_a_second_lane_takes_graph_and_logits_again(
     assert (reading.lanes, reading.model.threads) == (lanes, 3)
 
 
+@pytest.mark.skipif(isinstance(load_kernels(), str), reason="Numba does not run here")
+def test_a_long_pass_gets_kernels_and_sees_them(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Where settings want them; a short one would be done before they are loaded."""
+    workdir = workdir_with_rows(tmp_path_factory)
+    long = replace(TEXT, vocabulary=1_000_000)
+    assert len(TEXT.windows.tokens) * TEXT.windows.scored * 1_000_000 > MANY
+    for text, wanted, used in ((long, True, True), (long, False, False), (TEXT, True, False)):
+        sessions = Sessions(load(workdir=workdir, quantize={"kernels": wanted}))
+        reading = sessions.reading(subject(tmp_path), text)
+        room = sessions.pass_room(reading, unseen, text.windows)
+        assert (reading.kernels is not None) == used
+        assert (workdir.resolve() / "kernels" in [path.resolve() for path in room.reads]) == used
+
+
 def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
     sessions = Sessions(settings(tmp_path, memory_gb=0.01))
     with pytest.raises(CapacityError, match=r"^M needs 0\.29 GB of memory, 0\.01 GB are free"):
         sessions.require_memory(subject(tmp_path), TEXT)
-
-
-def unseen(done: int, total: int, note: str = "") -> None:
-    """Nobody looks how far it is."""
 
 
 def test_a_child_sees_its_file_and_what_is_named_beside_it(tmp_path: Path) -> None:
