@@ -317,7 +317,8 @@ def compare(logits, stride, rows, length, targets, found, packed, width):
         total = top + log_sum
         kld, most = _divergence(row, codes, length, scale, floor, total)
         known = np.float32(get_word(codes + 2 * target)) * scale + floor
-        put_double(out, kld)
+        # a file whose scale or floor is no number has no divergence either
+        put_double(out, kld + np.float64(known - known))
         put_double(out + 8, np.float64(total - get(row + 4 * target)))
         put_double(out + 16, np.float64(-known))
         put_double(out + 24, 1.0 if _is_first(codes, best, length, most) else 0.0)

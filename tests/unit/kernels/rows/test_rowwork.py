@@ -194,6 +194,17 @@ def test_logits_that_are_no_numbers_are_told(kernels: RowKernels, wrong: float, 
     assert not np.isfinite(kernels.compare(reference, codes, targets).nll).any()
 
 
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_file_whose_scale_is_no_number_is_told(
+    kernels: RowKernels, wrong: float, place: int
+) -> None:
+    reference, targets = some_logits(1, 100), np.array([3], np.int32)
+    codes = packed(reference)
+    codes[0, 2 * place : 2 * place + 2] = np.array([wrong], np.float32).view(np.uint16)
+    assert not np.isfinite(kernels.compare(reference, codes, targets).kld).any()
+
+
 def test_what_kernels_cannot_look_at_is_numpys(kernels: RowKernels) -> None:
     """Fewer tokens than lanes; every second one."""
     narrow, targets = some_logits(2, 15), np.array([0, 14], np.int32)
