@@ -7,6 +7,7 @@ at before anybody believes it.
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ ORDER, MADE = "order.json", "made"
 LARGEST = 32 << 20  # bytes of a file that a child writes, its log among them
 LOG_END = 64 << 10  # bytes of a log that are read
 LONGEST = 600  # letters of what a child says last
+CRASHES = {-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS, -signal.SIGFPE, -signal.SIGILL}
 PACKAGE = Path(bot.__file__).resolve().parent
 # limits hold before anything else is read; the last one is the kernel's, which never comes late
 SCRIPT = """
@@ -35,6 +37,10 @@ for what, most in ((resource.RLIMIT_FSIZE, size), (resource.RLIMIT_DATA, memory)
 sys.path += [place for place in places if place not in sys.path]
 runpy.run_module(module, run_name="__main__")
 """
+
+
+class CrashedError(BuildError):
+    """A child that ended itself in a library: a failed assertion, a place that is not its own."""
 
 
 @contextmanager
@@ -49,7 +55,7 @@ def sent(
     """The folder in which `module`, run in a child, left what it made of `order`.
 
     It is gone after the block. Raises SettingsError or BuildError in the child's own words,
-    BuildError or CapacityError past a limit.
+    CrashedError where it had none left, BuildError or CapacityError past a limit.
     """
     with TemporaryDirectory(prefix="apex-bot-") as folder:
         home, log = Path(folder).resolve() / "home", Path(folder) / "log"
@@ -111,4 +117,6 @@ def _failure(code: int, log: Path, limits: Limits) -> BotError:
     reason = last or f"it ended with {code} and said nothing"
     if code == SettingsError.exit_code:
         return SettingsError(reason)
-    return BuildError(f"{limits.name} failed: {reason}")
+    # a cell's first process hands on a signal as 128 and its number, as a shell does
+    crashed = code in CRASHES or 128 - code in CRASHES
+    return (CrashedError if crashed else BuildError)(f"{limits.name} failed: {reason}")

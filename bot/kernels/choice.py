@@ -27,6 +27,12 @@ KINDS = (
     *("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ1_M"),
     *("IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_XS"),
 )
+EQUAL, DIFFERENT, UNCOMPILED = "equal", "different", "uncompiled"  # outcomes of a trial
+WORDS = {
+    EQUAL: "our kernel",
+    DIFFERENT: "the library (the kernel's bytes differ from its)",
+    UNCOMPILED: "the library (Numba cannot compile the kernel for this processor)",
+}
 LARGEST_RECORD = 1 << 16  # bytes of what is known
 _ROOM = Path(__file__).parent
 
@@ -47,12 +53,14 @@ class Kernels:
         place = self._place()
         place.mkdir(parents=True, exist_ok=True)
         with alone(place):  # one process compiles, the others find what it made
-            kernel = Kernel(kind=kind, entry=table.compiled(kind, place), row=table.ROWS[kind])
             known = _known(place, table)
+            if known.get(kind) == UNCOMPILED:
+                return None
+            kernel = _compiled(kind, place, table)
             if kind not in known:
-                known[kind] = differing(kernel) == 0
+                known[kind] = UNCOMPILED if kernel is None else _outcome(kernel)
                 write_text(record_path(place, table), json.dumps(known, sort_keys=True))
-        return kernel if known[kind] else None
+        return kernel if known[kind] == EQUAL else None
 
     def _place(self) -> Path:
         """Where this version's code is: Numba's own variable goes before the workdir."""
@@ -65,9 +73,21 @@ class Kernels:
         if isinstance(table := load(), str):
             return dict.fromkeys(KINDS, f"the library ({table})")
         known = _known(self._place(), table)
-        words = {True: "our kernel", False: "the library (the kernel's bytes differ from its)"}
         untried = "our kernel, if its bytes prove equal when it is first used"
-        return {kind: words[known[kind]] if kind in known else untried for kind in KINDS}
+        return {kind: WORDS[known[kind]] if kind in known else untried for kind in KINDS}
+
+
+def _compiled(kind: str, place: Path, table: ModuleType) -> Kernel | None:
+    """A type's kernel; None where Numba cannot compile it for this processor."""
+    try:
+        entry = table.compiled(kind, place)
+    except table.NumbaError:
+        return None
+    return Kernel(kind=kind, entry=entry, row=table.ROWS[kind])
+
+
+def _outcome(kernel: Kernel) -> str:
+    return EQUAL if differing(kernel) == 0 else DIFFERENT
 
 
 LIBRARY_ONLY = Kernels(folder=None)
@@ -100,8 +120,8 @@ def record_path(place: Path, table: ModuleType) -> Path:
     return place / f"equal-{digest([base_digest(), table.processor()])[:16]}.json"
 
 
-def _known(place: Path, table: ModuleType) -> dict[str, bool]:
-    """Types that were tried: whether bytes are equal. Nothing where the record cannot be read."""
+def _known(place: Path, table: ModuleType) -> dict[str, str]:
+    """Types that were tried, with the outcome. Nothing where the record cannot be read."""
     try:
         path = record_path(place, table)
         if path.stat().st_size > LARGEST_RECORD:
@@ -111,4 +131,4 @@ def _known(place: Path, table: ModuleType) -> dict[str, bool]:
         return {}
     if not isinstance(record, dict):
         return {}
-    return {k: v for k, v in record.items() if k in KINDS and isinstance(v, bool)}
+    return {k: v for k, v in record.items() if k in KINDS and isinstance(v, str) and v in WORDS}

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bot.apart.errand import carry_out, sent
+from bot.apart.errand import CrashedError, carry_out, sent
 from bot.apart.sandbox import Limits
 from bot.clients.llama import ggml
 from bot.errors import BuildError, RefusedError
@@ -39,7 +39,11 @@ def quantize_apart(
     weights: NDArray[np.float32] | None,
     out: NDArray[np.uint8],
 ) -> None:
-    """As `ggml.from_f32`, in a child. Raises RefusedError naming the tensor when that dies."""
+    """As `ggml.from_f32`, in a child.
+
+    Raises RefusedError when llama.cpp ends that, BuildError for any other failure of it; both name
+    the tensor.
+    """
     order = {
         "kind": kind,
         "shape": list(rows.shape),
@@ -50,12 +54,14 @@ def quantize_apart(
     try:
         with sent(__name__, json.dumps(order), limits=limits) as folder:
             data = np.frombuffer((folder / RESULT).read_bytes(), np.uint8)
-    except BuildError as error:
+    except CrashedError as error:
         largest = float(np.abs(rows).max())
         raise RefusedError(
             f"{tensor} holds numbers up to {largest:.1e}, of which llama.cpp cannot make {kind} "
             f"({error}); leave the tier out, or give the tensor another type"
         ) from error
+    except BuildError as error:
+        raise BuildError(f"{tensor} as {kind}: {error}") from error
     if data.size != out.size:
         raise BuildError(f"a child made {data.size} bytes of {tensor} as {kind}, not {out.size}")
     out[:] = data

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from numba import config, njit
+from numba.core.errors import NumbaError
 from numpy.typing import NDArray
 
 from bot.kernels import kquants, simd

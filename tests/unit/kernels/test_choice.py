@@ -51,7 +51,7 @@ def test_what_was_tried_is_known_and_code_is_kept(
     assert kernels.reasons()[KIND] == "our kernel"
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{" * 5000, '{"Q4_K": "yes", "Q5_K": 1, "no": true}'])
+@pytest.mark.parametrize("text", ["", "[]", "{" * 5000, '{"Q4_K": "yes", "Q5_K": 1, "no": "equal"}'])
 def test_a_record_that_cannot_be_read_says_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
@@ -77,6 +77,24 @@ def test_a_kernel_whose_bytes_differ_is_not_used(
     kernels = Kernels(folder=tmp_path)
     assert kernels.kernel(KIND) is None
     assert kernels.reasons()[KIND] == "the library (the kernel's bytes differ from its)"
+
+
+def test_a_kernel_that_cannot_be_compiled_leaves_its_type_to_the_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = choice.load()
+    assert not isinstance(table, str)
+
+    def untyped(source, target, blocks, per_row, weights, hard, scratch, lookup):  # type: ignore[no-untyped-def]
+        return source + "text"
+
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    monkeypatch.setitem(table.ROWS, KIND, replace(table.ROWS[KIND], function=untyped))
+    kernels = Kernels(folder=tmp_path)
+    assert kernels.kernel(KIND) is None
+    assert "Numba cannot compile" in kernels.reasons()[KIND]
+    monkeypatch.setattr(table, "compiled", None)  # it is not tried again
+    assert kernels.kernel(KIND) is None
 
 
 def test_chosen_blocks_tell_one_wrong_bit(kernel: Callable[[str], Kernel]) -> None:

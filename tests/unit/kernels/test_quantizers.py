@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bot.clients.llama import ggml
 from bot.errors import BuildError, RefusedError
+from bot.kernels import guarded
 from bot.kernels.choice import LIBRARY_ONLY, Kernels
 from bot.kernels.guarded import is_risky
 from bot.kernels.quantizers import Quantizers
@@ -91,3 +92,13 @@ def test_numbers_that_end_llama_cpp_name_the_tensor_and_not_the_bot() -> None:
     weights = np.ones(256, np.float32)
     with pytest.raises(RefusedError, match=r"blk\.0\.ffn_up_exps\.weight holds numbers up to"):
         both("IQ2_XS", rows, weights)
+
+
+def test_a_child_that_fails_otherwise_is_not_taken_for_such_numbers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(guarded, "SECONDS", 0.0)
+    rows = usual(np.random.default_rng(6), 1, 256) * np.float32(1e7)
+    with pytest.raises(BuildError, match=r"blk\.0\.ffn_up_exps\.weight as IQ3_XXS") as failure:
+        both("IQ3_XXS", rows, None)
+    assert not isinstance(failure.value, RefusedError)
