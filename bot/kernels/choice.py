@@ -79,11 +79,8 @@ class Kernels:
 
 def _compiled(kind: str, place: Path, table: ModuleType) -> Kernel | None:
     """A type's kernel; None where Numba cannot compile it for this processor."""
-    try:
-        entry = table.compiled(kind, place)
-    except table.NumbaError:
-        return None
-    return Kernel(kind=kind, entry=entry, row=table.ROWS[kind])
+    entry = table.compiled(kind, place)
+    return None if entry is None else Kernel(kind=kind, entry=entry, row=table.ROWS[kind])
 
 
 def _outcome(kernel: Kernel) -> str:

@@ -118,10 +118,17 @@ ROWS = {
 }
 
 
-def compiled(kind: str, folder: Path) -> Entry:
-    """A kernel as machine code of this processor, which is kept in `folder`."""
+def compiled(kind: str, folder: Path) -> Entry | None:
+    """A kernel as machine code of this processor, which is kept in `folder`.
+
+    None where Numba cannot make it.
+    """
     config.CACHE_DIR = str(folder)
-    entry: Entry = njit(SIGNATURE, nogil=True, error_model="numpy", cache=True)(ROWS[kind].function)
+    jit = njit(SIGNATURE, nogil=True, error_model="numpy", cache=True)
+    try:
+        entry: Entry = jit(ROWS[kind].function)
+    except NumbaError:
+        return None
     return entry
 
 

@@ -51,7 +51,9 @@ def test_what_was_tried_is_known_and_code_is_kept(
     assert kernels.reasons()[KIND] == "our kernel"
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{" * 5000, '{"Q4_K": "yes", "Q5_K": 1, "no": "equal"}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{" * 5000, '{"Q4_K": "yes", "Q5_K": 1, "no": "equal"}']
+)
 def test_a_record_that_cannot_be_read_says_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
@@ -85,8 +87,8 @@ def test_a_kernel_that_cannot_be_compiled_leaves_its_type_to_the_library(
     table = choice.load()
     assert not isinstance(table, str)
 
-    def untyped(source, target, blocks, per_row, weights, hard, scratch, lookup):  # type: ignore[no-untyped-def]
-        return source + "text"
+    def untyped(*addresses: int) -> str:
+        return f"no number of {len(addresses)}"
 
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     monkeypatch.setitem(table.ROWS, KIND, replace(table.ROWS[KIND], function=untyped))
