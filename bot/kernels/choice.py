@@ -50,7 +50,7 @@ class Kernels:
         """The kernel of a type, if there is one that makes the library's bytes."""
         if self.folder is None or kind not in KINDS or isinstance(table := load(), str):
             return None
-        place = self._place()
+        place = self.place()
         place.mkdir(parents=True, exist_ok=True)
         with alone(place):  # one process compiles, the others find what it made
             known = _known(place, table)
@@ -62,8 +62,8 @@ class Kernels:
                 write_text(record_path(place, table), json.dumps(known, sort_keys=True))
         return kernel if known[kind] == EQUAL else None
 
-    def _place(self) -> Path:
-        """Where this version's code is: Numba's own variable goes before the workdir."""
+    def place(self) -> Path:
+        """Where this version's code is: Numba's own variable goes before `folder`."""
         return Path(os.environ.get("NUMBA_CACHE_DIR") or self.folder or "") / version()
 
     def reasons(self) -> dict[str, str]:
@@ -72,7 +72,7 @@ class Kernels:
             return dict.fromkeys(KINDS, "the library (quantize.kernels is off)")
         if isinstance(table := load(), str):
             return dict.fromkeys(KINDS, f"the library ({table})")
-        known = _known(self._place(), table)
+        known = _known(self.place(), table)
         untried = "our kernel, if its bytes prove equal when it is first used"
         return {kind: WORDS[known[kind]] if kind in known else untried for kind in KINDS}
 

@@ -46,7 +46,7 @@ class Road:
         """What the command sees of the world: no token but this one."""
         home = self.folder / "home"
         home.mkdir(exist_ok=True)
-        names = ("PATH", "LANG", "TMPDIR", "MPLCONFIGDIR")
+        names = ("PATH", "LANG", "TMPDIR", "MPLCONFIGDIR", "NUMBA_CACHE_DIR")
         kept = {name: os.environ[name] for name in names if name in os.environ}
         own = {"HOME": str(home), "HF_HOME": str(home / "hf"), "HF_ENDPOINT": self.url}
         own["GITHUB_API_URL"] = "http://127.0.0.1:9"  # nothing of a test leaves this machine

@@ -89,7 +89,8 @@ class Act:
     def _environment(self) -> dict[str, str]:
         """All that a step sees of this machine: act hands on everything."""
         path = os.pathsep.join([str(BIN), os.environ["PATH"]])
-        return {"PATH": path, "HOME": str(self.home), "LANG": "C.UTF-8", **self.machine}
+        kept = {"NUMBA_CACHE_DIR": os.environ["NUMBA_CACHE_DIR"]}  # as on a machine that ran before
+        return {"PATH": path, "HOME": str(self.home), "LANG": "C.UTF-8", **kept, **self.machine}
 
 
 def _kind(event: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from numba import config, njit
+from numba.core.errors import NumbaError
 
 from bot.kernels.rows import logprobs, squares
 
@@ -18,10 +19,16 @@ FUNCTIONS = {
 }
 
 
-def compiled(name: str, folder: Path) -> Entry:
-    """A kernel as machine code of this processor, kept in `folder`; it takes addresses, counts."""
+def compiled(name: str, folder: Path) -> Entry | None:
+    """A kernel as machine code of this processor, kept in `folder`; it takes addresses, counts.
+
+    None where Numba cannot make it.
+    """
     config.CACHE_DIR = str(folder)
     function, arguments = FUNCTIONS[name]
     signature = f"int64({', '.join(['int64'] * arguments)})"
-    entry: Entry = njit(signature, nogil=True, error_model="numpy", cache=True)(function)
+    try:
+        entry: Entry = njit(signature, nogil=True, error_model="numpy", cache=True)(function)
+    except NumbaError:
+        return None
     return entry

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from bot.clients.llama.observer import NOT_FINITE
 from bot.disk.locks import alone
 from bot.errors import RefusedError
-from bot.kernels.choice import Kernels, version
+from bot.kernels.choice import Kernels
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -131,12 +131,11 @@ def prepared(kernels: Kernels) -> Path | None:
     """The folder with all kernels on rows, compiled; None where there are none."""
     if kernels.folder is None or (table := _table()) is None:
         return None
-    place = kernels.folder / version()
+    place = kernels.place()
     place.mkdir(parents=True, exist_ok=True)
     with alone(place):  # as for the quantizers, whose folder it is
-        for name in table.FUNCTIONS:
-            table.compiled(name, place)
-    return place.absolute()
+        entries = [table.compiled(name, place) for name in table.FUNCTIONS]
+    return None if None in entries else place.absolute()
 
 
 @cache
@@ -148,6 +147,8 @@ def loaded(place: Path) -> RowKernels | None:
         for folder in place.glob("rows_*"):  # Numba calls folders so by a module's package
             shutil.copytree(folder, Path(name) / folder.name)
         entries = {kind: table.compiled(kind, Path(name)) for kind in table.FUNCTIONS}
+    if None in entries.values():
+        return None
     return RowKernels(
         softmax=entries["softmax"],
         packing=entries["pack"],

@@ -9,8 +9,17 @@ import pytest
 
 from bot.kernels.choice import Kernels
 from bot.kernels.kernel import Kernel
+from bot.kernels.rows.rowwork import prepared
 
 FOLDER = Path("of the suite")  # NUMBA_CACHE_DIR of tests/conftest.py goes before it
+
+
+@pytest.fixture(scope="session")
+def rows_place() -> Path:
+    """The folder of kernels on rows."""
+    place = prepared(Kernels(folder=FOLDER))
+    assert place is not None
+    return place
 
 
 @pytest.fixture(scope="session")

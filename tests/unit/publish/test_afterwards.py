@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import replace
+from unittest.mock import Mock
 
 import httpx2
 import pytest
@@ -87,6 +88,7 @@ def test_a_hub_that_is_away_by_then_is_said_and_the_release_is_out(
     machine: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(SystemClock, "sleep", lambda _clock, _seconds: None)  # no patience
+    monkeypatch.setattr("huggingface_hub.utils._http.time", Mock())  # it has its own
     one = machine("1.5", publish={"collection": "Quants", "prune": True})
     published = one.publish()
     away = machine("2.5", url="http://127.0.0.1:1", publish={"collection": "Quants", "prune": True})

@@ -22,6 +22,7 @@ from bot.clients.llama.session import Session, Token
 from bot.disk.hashes import sha256
 from bot.disk.writing import partial_of
 from bot.errors import BuildError, CapacityError
+from bot.kernels.choice import LIBRARY_ONLY, Kernels
 from bot.plan.profiles import load_profiles
 from bot.plan.recipe import asked_types, file_type, make_recipes
 from bot.predict.architecture import architecture_of
@@ -36,6 +37,9 @@ from tests.oracle import quantize_recipe
 from tests.split_gguf import split
 
 SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "data"
+
+
+OURS = Kernels(folder=Path("of the suite"))  # NUMBA_CACHE_DIR of tests/conftest.py goes before it
 
 
 def quiet(_done: int, _total: int, _words: str) -> None:
@@ -77,9 +81,16 @@ def one_pass(
     memory: int = 1 << 30,
     threads: int = 2,
     spent: onepass.Spent | None = None,
+    kernels: Kernels = OURS,
 ) -> tuple[tuple[Built, ...], ...]:
     return onepass.quantize_all(
-        model, specs, threads=threads, memory=memory, progress=quiet, spent=spent
+        model,
+        specs,
+        threads=threads,
+        memory=memory,
+        progress=quiet,
+        spent=spent,
+        kernels=kernels,
     )
 
 
@@ -141,7 +152,8 @@ def test_every_low_type_equals_llama_cpp(demo_model: Path, tmp_path: Path) -> No
         )
         for kind in kinds
     ]
-    one_pass(demo_model, specs)
+    ours, library = (one_pass(demo_model, specs, kernels=k) for k in (OURS, LIBRARY_ONLY))
+    assert ours == library
     for spec in specs:
         quantize_recipe(
             demo_model,
@@ -162,7 +174,9 @@ def test_every_plain_type_equals_llama_cpp(demo_model: Path, tmp_path: Path) -> 
         OutputSpec(target=tmp_path / kind, file_type=7, types={name: kind}, weights=None)
         for kind in kinds
     ]
-    one_pass(demo_model, [_complete(demo_model, spec) for spec in specs])
+    whole_specs = [_complete(demo_model, spec) for spec in specs]
+    ours, library = (one_pass(demo_model, whole_specs, kernels=k) for k in (OURS, LIBRARY_ONLY))
+    assert ours == library
     for spec in specs:
         quantize_recipe(
             demo_model,
@@ -506,12 +520,13 @@ def test_the_source_is_read_once_whatever_the_number_of_tiers(
 
 @pytest.mark.long
 @pytest.mark.skipif(not SHARED.is_dir(), reason="shared data not present")
-def test_the_files_of_llama_quantize(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kernels", [OURS, LIBRARY_ONLY])
+def test_the_files_of_llama_quantize(tmp_path: Path, kernels: Kernels) -> None:
     """All nine hashes of files that llama-quantize wrote, from one pass."""
     model = SHARED / "models" / "tiny-moe" / "tiny-moe-BF16.gguf"
     matrix = imatrix.read_matrix(SHARED / "expected" / "imatrix.gguf")
     specs = tier_specs(model, tmp_path, matrix)
-    one_pass(model, specs)
+    one_pass(model, specs, kernels=kernels)
     lines = (SHARED / "expected" / "sha256.txt").read_text().splitlines()
     expected = {tier: digest for digest, tier, _ in map(str.split, lines)}
     assert {spec.target.stem.lower(): sha256(spec.target) for spec in specs} == expected

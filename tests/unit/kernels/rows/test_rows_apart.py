@@ -14,7 +14,6 @@ from bot.quantize import imatrix
 from bot.quantize.calibrate import Portion, Savepoint
 from bot.quantize.works import calibrated
 from tests.evaluation import KEY, chunks_of
-from tests.row_kernels import compiled_rows
 
 pytestmark = [
     pytest.mark.road,
@@ -27,10 +26,10 @@ def test_measures_with_kernels_are_those_without(
     demo_candidate: Path,
     demo_text: str,
     tmp_path: Path,
-    tmp_path_factory: pytest.TempPathFactory,
+    rows_place: Path,
 ) -> None:
     windows = chunks_of(demo_model, demo_text, 128, 8)
-    place, results = compiled_rows(tmp_path_factory), []
+    place, results = rows_place, []
     for name, kernels in (("ours", place), ("numpy", None)):
         folder = tmp_path / name
         folder.mkdir()
@@ -58,9 +57,9 @@ def test_measures_with_kernels_are_those_without(
 
 
 def test_calibration_with_kernels_has_the_same_bits(
-    demo_model: Path, demo_text: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+    demo_model: Path, demo_text: str, tmp_path: Path, rows_place: Path
 ) -> None:
-    place, made = compiled_rows(tmp_path_factory), []
+    place, made = rows_place, []
     for name, kernels in (("ours", place), ("numpy", None)):
         folder = tmp_path / name
         folder.mkdir()

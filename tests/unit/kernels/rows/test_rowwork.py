@@ -1,6 +1,7 @@
 """Kernels on rows against NumPy: sums to the bit, codes to the bit, the rest but for rounding."""
 
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,16 +14,15 @@ from bot.kernels.rows.rowwork import RowKernels, loaded, prepared
 from bot.measures import divergence, logits
 from bot.measures.journal import Values, empty
 from tests.evaluation import packed, some_logits
-from tests.row_kernels import compiled_rows
 
 pytestmark = pytest.mark.skipif(isinstance(load(), str), reason="Numba does not run here")
 VOCABULARIES = (16, 17, 700, 2049, 2 * logits.IN_CACHE + 11)
 
 
 @pytest.fixture(scope="session")
-def kernels(tmp_path_factory: pytest.TempPathFactory) -> RowKernels:
-    """Compiled once for all processes of a run."""
-    made = loaded(compiled_rows(tmp_path_factory))
+def kernels(rows_place: Path) -> RowKernels:
+    """As a child loads them."""
+    made = loaded(rows_place)
     assert made
     return made
 
