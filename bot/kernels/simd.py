@@ -415,20 +415,50 @@ def multiplied(builder, a, b, c):
     return builder.fadd(builder.fmul(a, b), c)
 
 
+def _has_fraction() -> bool:
+    return form() == "avx512" and "+avx512dq" in _features().split(",")
+
+
+@_function(FLOATS, FLOATS)
+def fraction(builder, value):
+    """What numbers are above the whole ones below them: from 0 to less than 1."""
+    if not _has_fraction():
+        return builder.fsub(value, _floor(builder, value))
+    name = "llvm.x86.avx512.mask.reduce.ps.512"
+    to_floor, mask, rounding = ir.Constant(I32, 9), ir.Constant(I16, -1), ir.Constant(I32, 4)
+    return _call(builder, name, FLOATS.vector, value, to_floor, value, mask, rounding)
+
+
 @_function(FLOATS, FLOATS, FLOATS)
 def times_power(builder, value, power):
-    """Floats times 2 to whole powers from -126 on; infinite above 127. NaN stays what it is."""
+    """Floats times 2 to the whole part of others, from -126 to 127, beyond that nothing, infinity.
+
+    NaN stays what it is.
+    """
     if form() == "avx512":
         mask, rounding = ir.Constant(I16, -1), ir.Constant(I32, 4)
         name = "llvm.x86.avx512.mask.scalef.ps.512"
         return _call(builder, name, FLOATS.vector, value, power, value, mask, rounding)
     most = _splat(builder, FLOATS.vector, ir.Constant(F32, 128.0))
+    power = _floor(builder, power)
     power = builder.select(builder.fcmp_ordered("<", power, most), power, most)
     biased = builder.add(
         builder.fptosi(power, INTS.vector), _splat(builder, INTS.vector, ir.Constant(I32, 127))
     )
     shift = _splat(builder, INTS.vector, ir.Constant(I32, 23))
     return builder.fmul(value, builder.bitcast(builder.shl(biased, shift), FLOATS.vector))
+
+
+def _floor(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+    """Whole numbers below floats, -127 for what is below it; beyond 2^22 in magnitude as it is."""
+    least = _splat(builder, FLOATS.vector, ir.Constant(F32, -127.0))
+    value = builder.select(builder.fcmp_ordered("<", value, least), least, value)
+    if form() == "avx2":
+        return _call(builder, "llvm.floor.v16f32", FLOATS.vector, value)
+    magic = _splat(builder, FLOATS.vector, ir.Constant(F32, 12582912.0))  # 1.5 * 2^23
+    near = builder.fsub(builder.fadd(value, magic), magic)
+    one = _splat(builder, FLOATS.vector, ir.Constant(F32, 1.0))
+    return builder.select(builder.fcmp_ordered(">", near, value), builder.fsub(near, one), near)
 
 
 @_function(DOUBLES)

@@ -1,10 +1,10 @@
 """Rows of logits: their softmax, rows of llama.cpp's file, and a candidate against such a row.
 
-Each row is read twice: once for its highest logit and the sum of exponentials, which are taken
-piece by piece above the highest so far, and once for what is done with them. Exponentials are f32,
-within 2 units in the last place; sums over a row are f64. Rows have at least 16 numbers; the last
-sixteen overlap those before them where the length is no multiple, and what was counted is not
-counted again. A row with NaN or infinity gives NaN or infinity.
+Each row is read once for its highest logit and the sum of exponentials, and once for what is done
+with them. Exponentials are f32, with a relative error of 2e-7 and 6e-8 for each power of two that
+they are below 1; sums over a row are f64. Rows have at least 16 numbers; the last sixteen overlap
+those before them where the length is no multiple, and what was counted is not counted again. A row
+with NaN or infinity gives NaN or infinity.
 
 Arguments are addresses and counts: `logits` f32, its rows `stride` bytes apart, each of `length`
 numbers. `found` is f64, a row of FOUND numbers for each row of logits.
@@ -19,6 +19,7 @@ from bot.kernels.simd import (
     bits,
     doubled,
     floats,
+    fraction,
     get,
     get_int,
     get_word,
@@ -44,60 +45,35 @@ from bot.kernels.simd import (
     where_ints,
 )
 
-FOUND = 6  # best token, highest, log of the sum; or KLD, -ln p, the reference's, same top
-PIECE = 2048  # numbers whose exponentials are taken together: 8 KiB stay in the nearest cache
-AHEAD = 4096  # bytes of codes that are fetched before it is their turn
+FOUND = 4  # KLD, -ln p, the reference's, same top; or -ln p alone
+PIECE = 2048  # numbers among which the highest is looked for again, to know where it stands
+AHEAD = 4096  # bytes that are fetched before it is their turn
 WORDS = 4  # of 16 bits before the codes of a row: scale and floor
 SPAN = np.float32(16.0)  # of log-probabilities that a row of the file can tell
 STEPS = np.float32(65535.0)
 INFINITY = np.float32(np.inf)
 
 LOG2E = np.float32(1.4426950408889634)
-LN2_HIGH = np.float32(0.693145751953125)  # 16 bits: whole numbers times it are exact
-LN2_LOW = np.float32(1.4286068203094172e-06)
-# least relative error of exp over ±ln(2)/2, 1 + r + C2 r² + …, 3e-9
-C2, C3 = np.float32(0.4999999403953552), np.float32(0.1666651964187622)
-C4, C5 = np.float32(0.04166839271783829), np.float32(0.008368780836462975)
-C6 = np.float32(0.001381446490995586)
-LEAST = np.float32(-87.0)  # below it is next to nothing
+LN2 = 0.6931471805599453
+# least relative error of 2^f, 0 ≤ f < 1, by a polynomial of degree 5: 7.5e-8
+P0, P1, P2 = (
+    np.float32(0.9999999403953552),
+    np.float32(0.6931530833244324),
+    np.float32(0.2401536107),
+)
+P3, P4, P5 = np.float32(0.0558263175), np.float32(0.0089893397), np.float32(0.0018775767)
+FAR = np.float32(40.0)  # above the highest so far, and sums may leave f32
 
 
 @inlined
-def _divided(value):
-    """A number's whole powers of two, and what is left over."""
-    value = where(value < floats(LEAST), floats(LEAST), value)
-    whole = multiplied(value, floats(LOG2E), floats(MAGIC)) - floats(MAGIC)
-    rest = multiplied(whole, floats(-LN2_HIGH), value)
-    return whole, multiplied(whole, floats(-LN2_LOW), rest)
-
-
-@inlined
-def _raised(whole, rest):
-    """exp, of what `_divided` gives."""
+def _powers(value):
+    """2 to sixteen numbers; infinite from 128 on, next to nothing below -126, NaN of NaN."""
+    rest = fraction(value)
     square = rest * rest
-    upper = multiplied(floats(C6), rest, floats(C5))
-    middle = multiplied(floats(C4), rest, floats(C3))
-    lower = multiplied(floats(C2), rest, floats(1.0))
-    sums = multiplied(upper, square, middle)
-    sums = multiplied(sums, square, lower)
-    return times_power(multiplied(sums, rest, floats(1.0)), whole)
-
-
-@inlined
-def _exponentials(value):
-    """exp of sixteen numbers; NaN of NaN, infinity above 88.7."""
-    moved, rest = _divided(value)
-    return _raised(moved, rest)
-
-
-@inlined
-def _four_exponentials(a, b, c, d):
-    """Of four times sixteen, side by side: one alone would wait for itself."""
-    am, ar = _divided(a)
-    bm, br = _divided(b)
-    cm, cr = _divided(c)
-    dm, dr = _divided(d)
-    return _raised(am, ar), _raised(bm, br), _raised(cm, cr), _raised(dm, dr)
+    upper = multiplied(floats(P5), rest, floats(P4))
+    middle = multiplied(floats(P3), rest, floats(P2))
+    lower = multiplied(floats(P1), rest, floats(P0))
+    return times_power(multiplied(multiplied(upper, square, middle), square, lower), value)
 
 
 @inlined
@@ -108,21 +84,25 @@ def _fresh(length):
 
 
 @inlined
-def _extremes(row, start, end, length):
-    """Highest and lowest of a piece of a row, [start, end); NaN is passed over."""
-    most = a = b = c = d = floats(-INFINITY)
+def _most(row, end, length):
+    """The highest of a row's first numbers; NaN is passed over."""
+    most = floats(-INFINITY)
+    for i in range(0, end, 16):
+        most = _larger(load(row + 4 * min(i, length - 16)), most)
+    return highest(most)
+
+
+@inlined
+def _least(row, length):
+    """The lowest of a row's numbers; NaN is passed over."""
     least = e = f = g = h = floats(INFINITY)
-    fours = start + (end - start) // 64 * 64
-    for at in range(row + 4 * start, row + 4 * fours, 256):
+    fours = length // 64 * 64
+    for at in range(row, row + 4 * fours, 256):
         p, q, r, s = load(at), load(at + 64), load(at + 128), load(at + 192)
-        a, b, c, d = _larger(p, a), _larger(q, b), _larger(r, c), _larger(s, d)
         e, f, g, h = _smaller(p, e), _smaller(q, f), _smaller(r, g), _smaller(s, h)
-    for i in range(fours, end, 16):
-        value = load(row + 4 * min(i, length - 16))
-        most, least = _larger(value, most), _smaller(value, least)
-    most = _larger(most, _larger(_larger(a, b), _larger(c, d)))
-    least = _smaller(least, _smaller(_smaller(e, f), _smaller(g, h)))
-    return highest(most), lowest(least)
+    for i in range(fours, length, 16):
+        least = _smaller(load(row + 4 * min(i, length - 16)), least)
+    return lowest(_smaller(least, _smaller(_smaller(e, f), _smaller(g, h))))
 
 
 @inlined
@@ -136,24 +116,27 @@ def _smaller(a, b):
 
 
 @inlined
-def _sum(row, start, end, length, top):
-    """Sum of exp(number - top) over a piece of a row, four numbers in f32, all in f64."""
-    total, tops = no_doubles(), floats(top)
-    fours = start + (end - start) // 64 * 64
+def _summed(row, start, end, length, shift):
+    """Of a piece of a row, [start, end): its highest, and the sum of 2^(x·log2(e) + shift)."""
+    most = a = b = c = d = floats(-INFINITY)
+    total, log2e, shifts = no_doubles(), floats(LOG2E), floats(shift)
+    fours, whole = start + (end - start) // 64 * 64, end // 16 * 16
     for at in range(row + 4 * start, row + 4 * fours, 256):
         for line in range(4):
-            soon(at + 4 * PIECE + 64 * line)
-        a, b, c, d = _four_exponentials(
-            load(at) - tops, load(at + 64) - tops, load(at + 128) - tops, load(at + 192) - tops
-        )
-        total = total + doubled((a + b) + (c + d))
-    whole = end // 16 * 16
+            soon(at + AHEAD + 64 * line)
+        p, q, r, s = load(at), load(at + 64), load(at + 128), load(at + 192)
+        a, b, c, d = _larger(p, a), _larger(q, b), _larger(r, c), _larger(s, d)
+        p, q = _powers(multiplied(p, log2e, shifts)), _powers(multiplied(q, log2e, shifts))
+        r, s = _powers(multiplied(r, log2e, shifts)), _powers(multiplied(s, log2e, shifts))
+        total = total + doubled((p + q) + (r + s))
     for i in range(fours, whole, 16):
-        total = total + doubled(_exponentials(load(row + 4 * i) - tops))
+        p = load(row + 4 * i)
+        most, total = _larger(p, most), total + doubled(_powers(multiplied(p, log2e, shifts)))
     if whole < end:
-        value = _exponentials(load(row + 4 * (length - 16)) - tops)
-        total = total + doubled(where(_fresh(length), value, floats(0.0)))
-    return summed(total)
+        p = load(row + 4 * (length - 16))
+        fresh = where(_fresh(length), _powers(multiplied(p, log2e, shifts)), floats(0.0))
+        most, total = _larger(p, most), total + doubled(fresh)
+    return highest(_larger(most, _larger(_larger(a, b), _larger(c, d)))), summed(total)
 
 
 @inlined
@@ -177,30 +160,52 @@ def _lowest_bit(mask):
 
 
 @inlined
+def _shift(top):
+    """What brings a number's power of two to 0, as nearly as f32 tells."""
+    return -top * LOG2E if top > -INFINITY else np.float32(0.0)
+
+
+@inlined
 def _normalized(row, length):
-    """Of a row: the number of its highest, that, its lowest, ln of the sum of exp(x - highest)."""
-    top, bottom, total, where_top = -INFINITY, INFINITY, 0.0, 0
+    """Of a row: where a piece begins that has its highest, that, ln of the sum of exp(x - it).
+
+    A piece is summed above the highest of those before it, and what that amounts to is made good in
+    f64, as is what a shift has lost in f32.
+    """
+    top, where_top, total = _most(row, min(PIECE, length), length), 0, 0.0
+    shift = _shift(top)
     for start in range(0, length, PIECE):
         end = min(start + PIECE, length)
-        most, least = _extremes(row, start, end, length)
-        bottom = min(bottom, least)
+        most, part = _summed(row, start, end, length, shift)
         if most > top:
-            total *= np.exp(np.float64(top) - np.float64(most))
-            top, where_top = most, start
-        total += _sum(row, start, end, length, top)
-    return _first(row, where_top, length, top), top, bottom, np.float32(np.log(total))
+            if most > top + FAR:
+                _, part = _summed(row, start, end, length, _shift(most))
+            else:
+                part *= _ratio(_shift(most), shift)
+            total *= _ratio(_shift(most), shift)
+            top, where_top, shift = most, start, _shift(most)
+        total += part
+    return where_top, top, np.float32(np.log(total) - _exponent(top, shift))
 
 
-def softmax(logits, stride, rows, length, targets, found):
-    """Into `found`: each row's best token, highest logit, ln of its sum, -ln p of its target."""
+@inlined
+def _exponent(value, shift):
+    """The exponent that a power of x·log2(e) + shift has, with log2(e) as f32 has it."""
+    return (np.float64(value) * np.float64(LOG2E) + np.float64(shift)) * LN2
+
+
+@inlined
+def _ratio(shift, other):
+    return np.exp((np.float64(shift) - np.float64(other)) * LN2)
+
+
+def nll(logits, stride, rows, length, targets, found):
+    """Into `found`: -ln p of each row's target."""
     for i in range(rows):
-        row, out = logits + i * stride, found + 8 * FOUND * i
-        best, top, _, log_sum = _normalized(row, length)
-        nll = (top + log_sum) - get(row + 4 * get_int(targets + 4 * i))
-        put_double(out, np.float64(best))
-        put_double(out + 8, np.float64(top))
-        put_double(out + 16, np.float64(log_sum))
-        put_double(out + 24, np.float64(nll))
+        row = logits + i * stride
+        _, top, log_sum = _normalized(row, length)
+        surprise = (top + log_sum) - get(row + 4 * get_int(targets + 4 * i))
+        put_double(found + 8 * FOUND * i, np.float64(surprise))
     return 0
 
 
@@ -236,12 +241,12 @@ def pack(logits, stride, rows, length, targets, found, packed, width):
     """
     for i in range(rows):
         row, out = logits + i * stride, packed + 2 * width * i
-        _, top, bottom, log_sum = _normalized(row, length)
-        nll = (top + log_sum) - get(row + 4 * get_int(targets + 4 * i))
-        put_double(found + 8 * FOUND * i, np.float64(nll))
-        if not np.isfinite(nll):
+        _, top, log_sum = _normalized(row, length)
+        surprise = (top + log_sum) - get(row + 4 * get_int(targets + 4 * i))
+        put_double(found + 8 * FOUND * i, np.float64(surprise))
+        if not np.isfinite(surprise):
             continue
-        least = max(bottom, top - SPAN)
+        least = max(_least(row, length), top - SPAN)
         scale = (top - least) / STEPS
         inverse = np.float32(1.0) / scale if scale != 0 else np.float32(0.0)
         put(out, scale)
@@ -253,11 +258,11 @@ def pack(logits, stride, rows, length, targets, found, packed, width):
 
 
 @inlined
-def _term(row, codes, at, scale, floor, total, fewest):
+def _term(row, codes, at, scale, power, total, fewest):
     """Sixteen terms of a divergence, and their codes; what the file has lost is no part of it."""
     code = load_words(codes + 2 * at)
     above = to_floats(code) * scale
-    p = _exponentials(above + floor)
+    p = _powers(multiplied(above, floats(LOG2E), power))
     term = ((above - load(row + 4 * at)) + total) * p
     return where(above > fewest, term, floats(0.0)), code
 
@@ -266,26 +271,30 @@ def _term(row, codes, at, scale, floor, total, fewest):
 def _divergence(row, codes, length, scale, floor, total):
     """KL divergence of a row of logits from a row of the file, and the highest code."""
     fewest = floats(np.float32(-16.0) - floor if floor <= -16 else -INFINITY)
-    scales, floors, totals = floats(scale), floats(floor), floats(floor + total)
+    power = floor * LOG2E
+    scales, powers, totals = floats(scale), floats(power), floats(floor + total)
     kld, most = no_doubles(), ints(0)
     fours, whole = length // 64 * 64, length // 16 * 16
     for i in range(0, fours, 64):
         soon(codes + 2 * i + AHEAD)
         soon(codes + 2 * i + AHEAD + 64)
-        a, p = _term(row, codes, i, scales, floors, totals, fewest)
-        b, q = _term(row, codes, i + 16, scales, floors, totals, fewest)
-        c, r = _term(row, codes, i + 32, scales, floors, totals, fewest)
-        d, s = _term(row, codes, i + 48, scales, floors, totals, fewest)
+        a, p = _term(row, codes, i, scales, powers, totals, fewest)
+        b, q = _term(row, codes, i + 16, scales, powers, totals, fewest)
+        c, r = _term(row, codes, i + 32, scales, powers, totals, fewest)
+        d, s = _term(row, codes, i + 48, scales, powers, totals, fewest)
         kld = kld + doubled((a + b) + (c + d))
         most = _larger_int(most, _larger_int(_larger_int(p, q), _larger_int(r, s)))
     for i in range(fours, whole, 16):
-        a, p = _term(row, codes, i, scales, floors, totals, fewest)
+        a, p = _term(row, codes, i, scales, powers, totals, fewest)
         kld, most = kld + doubled(a), _larger_int(most, p)
     if whole < length:
-        a, p = _term(row, codes, length - 16, scales, floors, totals, fewest)
+        a, p = _term(row, codes, length - 16, scales, powers, totals, fewest)
         kld = kld + doubled(where(_fresh(length), a, floats(0.0)))
         most = _larger_int(most, p)
-    return summed(kld), highest_int(most)
+    # what rounding has taken of the greatest terms: their logits are the most that codes tell
+    above = scale * STEPS
+    lost = (np.float64(floor) + np.float64(above)) - _exponent(above, power)
+    return summed(kld) * np.exp(lost), highest_int(most)
 
 
 @inlined
@@ -313,8 +322,8 @@ def compare(logits, stride, rows, length, targets, found, packed, width):
         out, codes = found + 8 * FOUND * i, reference + 2 * WORDS
         scale, floor = get(reference), get(reference + 4)
         target = np.int64(get_int(targets + 4 * i))
-        best, top, _, log_sum = _normalized(row, length)
-        total = top + log_sum
+        where_top, top, log_sum = _normalized(row, length)
+        best, total = _first(row, where_top, length, top), top + log_sum
         kld, most = _divergence(row, codes, length, scale, floor, total)
         known = np.float32(get_word(codes + 2 * target)) * scale + floor
         # a file whose scale or floor is no number has no divergence either

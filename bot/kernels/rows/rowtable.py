@@ -12,7 +12,7 @@ from bot.kernels.rows import logprobs, squares
 
 Entry = Callable[..., int]
 FUNCTIONS = {
-    "softmax": (logprobs.softmax, 6),
+    "nll": (logprobs.nll, 6),
     "pack": (logprobs.pack, 8),
     "compare": (logprobs.compare, 8),
     "squares": (squares.squares, 9),

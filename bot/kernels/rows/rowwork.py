@@ -34,7 +34,8 @@ Codes = NDArray[np.uint16]
 Entry = Callable[..., int]
 
 LEAST = 16  # numbers of a row: fewer fill no register
-FOUND = 6  # numbers that a kernel tells of a row of logits, logprobs.FOUND
+FOUND = 4  # numbers that a kernel tells of a row of logits, logprobs.FOUND
+SHARED = 1 << 21  # bytes of activations that are worth another thread
 COLUMNS = 128  # that are summed together, squares.COLUMNS
 
 
@@ -51,7 +52,7 @@ class Compared(NamedTuple):
 class RowKernels:
     """Compiled kernels on rows. Calls let other threads run."""
 
-    softmax: Entry
+    surprising: Entry
     packing: Entry
     comparing: Entry
     squaring: Entry
@@ -64,8 +65,8 @@ class RowKernels:
     def nll(self, logits: Floats, targets: Ints) -> Floats:
         """-ln p(target) of each row."""
         found = np.empty((len(targets), FOUND))
-        self.softmax(*_rows(logits, targets, found))
-        return found[:, 3].astype(np.float32)
+        self.surprising(*_rows(logits, targets, found))
+        return found[:, 0].astype(np.float32)
 
     def pack(self, logits: Floats, targets: Ints, out: Codes) -> Floats:
         """Rows of llama.cpp's file into `out`, [rows, width]; -ln p(target) of each row."""
@@ -103,7 +104,8 @@ class Squares:
         x, before = np.ascontiguousarray(x), np.ascontiguousarray(before)
         counts, after = np.ascontiguousarray(counts, np.int64), np.empty_like(before)
         order = None if order is None else np.ascontiguousarray(order, np.int64)
-        parts = [*_parts(width, self._threads)]
+        added = 4 * width * int(counts.sum())
+        parts = [*_parts(width, min(self._threads, 1 + added // SHARED))]
         head = (x.ctypes.data, 0 if order is None else order.ctypes.data)
         arrays = (counts.ctypes.data, matrices, width, before.ctypes.data, after.ctypes.data)
 
@@ -150,7 +152,7 @@ def loaded(place: Path) -> RowKernels | None:
     if None in entries.values():
         return None
     return RowKernels(
-        softmax=entries["softmax"],
+        surprising=entries["nll"],
         packing=entries["pack"],
         comparing=entries["compare"],
         squaring=entries["squares"],
