@@ -423,6 +423,7 @@ def _has_fraction() -> bool:
 def fraction(builder, value):
     """What numbers are above the whole ones below them: from 0 to less than 1."""
     if not _has_fraction():
+        value = _not_below(builder, value)
         return builder.fsub(value, _floor(builder, value))
     name = "llvm.x86.avx512.mask.reduce.ps.512"
     to_floor, mask, rounding = ir.Constant(I32, 9), ir.Constant(I16, -1), ir.Constant(I32, 4)
@@ -440,7 +441,7 @@ def times_power(builder, value, power):
         name = "llvm.x86.avx512.mask.scalef.ps.512"
         return _call(builder, name, FLOATS.vector, value, power, value, mask, rounding)
     most = _splat(builder, FLOATS.vector, ir.Constant(F32, 128.0))
-    power = _floor(builder, power)
+    power = _floor(builder, _not_below(builder, power))
     power = builder.select(builder.fcmp_ordered("<", power, most), power, most)
     biased = builder.add(
         builder.fptosi(power, INTS.vector), _splat(builder, INTS.vector, ir.Constant(I32, 127))
@@ -449,10 +450,14 @@ def times_power(builder, value, power):
     return builder.fmul(value, builder.bitcast(builder.shl(biased, shift), FLOATS.vector))
 
 
-def _floor(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
-    """Whole numbers below floats, -127 for what is below it; beyond 2^22 in magnitude as it is."""
+def _not_below(builder: ir.IRBuilder, power: ir.Value) -> ir.Value:
+    """-127 for what is below it: a power of two that is nothing."""
     least = _splat(builder, FLOATS.vector, ir.Constant(F32, -127.0))
-    value = builder.select(builder.fcmp_ordered("<", value, least), least, value)
+    return builder.select(builder.fcmp_ordered("<", power, least), least, power)
+
+
+def _floor(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+    """The whole numbers below floats of at most 2^22 in magnitude."""
     if form() == "avx2":
         return _call(builder, "llvm.floor.v16f32", FLOATS.vector, value)
     magic = _splat(builder, FLOATS.vector, ir.Constant(F32, 12582912.0))  # 1.5 * 2^23

@@ -54,7 +54,6 @@ STEPS = np.float32(65535.0)
 INFINITY = np.float32(np.inf)
 
 LOG2E = np.float32(1.4426950408889634)
-LN2 = 0.6931471805599453
 # least relative error of 2^f, 0 ≤ f < 1, by a polynomial of degree 5: 7.5e-8
 P0, P1, P2 = (
     np.float32(0.9999999403953552),
@@ -62,18 +61,19 @@ P0, P1, P2 = (
     np.float32(0.2401536107),
 )
 P3, P4, P5 = np.float32(0.0558263175), np.float32(0.0089893397), np.float32(0.0018775767)
-FAR = np.float32(40.0)  # above the highest so far, and sums may leave f32
+FAR = np.float32(20.0)  # above what exponentials are taken of: higher, and they would leave f32
 
 
 @inlined
-def _powers(value):
-    """2 to sixteen numbers; infinite from 128 on, next to nothing below -126, NaN of NaN."""
-    rest = fraction(value)
+def _exponentials(value):
+    """exp of sixteen numbers: infinite from 88.7 on, nothing below -87.3, NaN of NaN."""
+    power = value * floats(LOG2E)
+    rest = fraction(power)
     square = rest * rest
     upper = multiplied(floats(P5), rest, floats(P4))
     middle = multiplied(floats(P3), rest, floats(P2))
     lower = multiplied(floats(P1), rest, floats(P0))
-    return times_power(multiplied(multiplied(upper, square, middle), square, lower), value)
+    return times_power(multiplied(multiplied(upper, square, middle), square, lower), power)
 
 
 @inlined
@@ -116,25 +116,25 @@ def _smaller(a, b):
 
 
 @inlined
-def _summed(row, start, end, length, shift):
-    """Of a piece of a row, [start, end): its highest, and the sum of 2^(x·log2(e) + shift)."""
+def _summed(row, start, end, length, base):
+    """Of a piece of a row, [start, end): its highest, and the sum of exp(x - base)."""
     most = a = b = c = d = floats(-INFINITY)
-    total, log2e, shifts = no_doubles(), floats(LOG2E), floats(shift)
+    total, bases = no_doubles(), floats(base)
     fours, whole = start + (end - start) // 64 * 64, end // 16 * 16
     for at in range(row + 4 * start, row + 4 * fours, 256):
         for line in range(4):
             soon(at + AHEAD + 64 * line)
         p, q, r, s = load(at), load(at + 64), load(at + 128), load(at + 192)
         a, b, c, d = _larger(p, a), _larger(q, b), _larger(r, c), _larger(s, d)
-        p, q = _powers(multiplied(p, log2e, shifts)), _powers(multiplied(q, log2e, shifts))
-        r, s = _powers(multiplied(r, log2e, shifts)), _powers(multiplied(s, log2e, shifts))
+        p, q = _exponentials(p - bases), _exponentials(q - bases)
+        r, s = _exponentials(r - bases), _exponentials(s - bases)
         total = total + doubled((p + q) + (r + s))
     for i in range(fours, whole, 16):
         p = load(row + 4 * i)
-        most, total = _larger(p, most), total + doubled(_powers(multiplied(p, log2e, shifts)))
+        most, total = _larger(p, most), total + doubled(_exponentials(p - bases))
     if whole < end:
         p = load(row + 4 * (length - 16))
-        fresh = where(_fresh(length), _powers(multiplied(p, log2e, shifts)), floats(0.0))
+        fresh = where(_fresh(length), _exponentials(p - bases), floats(0.0))
         most, total = _larger(p, most), total + doubled(fresh)
     return highest(_larger(most, _larger(_larger(a, b), _larger(c, d)))), summed(total)
 
@@ -160,43 +160,23 @@ def _lowest_bit(mask):
 
 
 @inlined
-def _shift(top):
-    """What brings a number's power of two to 0, as nearly as f32 tells."""
-    return -top * LOG2E if top > -INFINITY else np.float32(0.0)
-
-
-@inlined
 def _normalized(row, length):
     """Of a row: where a piece begins that has its highest, that, ln of the sum of exp(x - it).
 
-    A piece is summed above the highest of those before it, and what that amounts to is made good in
-    f64, as is what a shift has lost in f32.
+    A piece is summed above what is high before it; where that is not enough, it is summed again.
     """
     top, where_top, total = _most(row, min(PIECE, length), length), 0, 0.0
-    shift = _shift(top)
+    base = top if top > -INFINITY else np.float32(0.0)
     for start in range(0, length, PIECE):
         end = min(start + PIECE, length)
-        most, part = _summed(row, start, end, length, shift)
+        most, part = _summed(row, start, end, length, base)
+        if most > base + FAR:
+            total, base = total * np.exp(np.float64(base) - np.float64(most)), most
+            _, part = _summed(row, start, end, length, base)
         if most > top:
-            if most > top + FAR:
-                _, part = _summed(row, start, end, length, _shift(most))
-            else:
-                part *= _ratio(_shift(most), shift)
-            total *= _ratio(_shift(most), shift)
-            top, where_top, shift = most, start, _shift(most)
+            top, where_top = most, start
         total += part
-    return where_top, top, np.float32(np.log(total) - _exponent(top, shift))
-
-
-@inlined
-def _exponent(value, shift):
-    """The exponent that a power of x·log2(e) + shift has, with log2(e) as f32 has it."""
-    return (np.float64(value) * np.float64(LOG2E) + np.float64(shift)) * LN2
-
-
-@inlined
-def _ratio(shift, other):
-    return np.exp((np.float64(shift) - np.float64(other)) * LN2)
+    return where_top, top, np.float32(np.log(total) + (np.float64(base) - np.float64(top)))
 
 
 def nll(logits, stride, rows, length, targets, found):
@@ -258,11 +238,11 @@ def pack(logits, stride, rows, length, targets, found, packed, width):
 
 
 @inlined
-def _term(row, codes, at, scale, power, total, fewest):
+def _term(row, codes, at, scale, floor, total, fewest):
     """Sixteen terms of a divergence, and their codes; what the file has lost is no part of it."""
     code = load_words(codes + 2 * at)
     above = to_floats(code) * scale
-    p = _powers(multiplied(above, floats(LOG2E), power))
+    p = _exponentials(above + floor)
     term = ((above - load(row + 4 * at)) + total) * p
     return where(above > fewest, term, floats(0.0)), code
 
@@ -271,30 +251,26 @@ def _term(row, codes, at, scale, power, total, fewest):
 def _divergence(row, codes, length, scale, floor, total):
     """KL divergence of a row of logits from a row of the file, and the highest code."""
     fewest = floats(np.float32(-16.0) - floor if floor <= -16 else -INFINITY)
-    power = floor * LOG2E
-    scales, powers, totals = floats(scale), floats(power), floats(floor + total)
+    scales, floors, totals = floats(scale), floats(floor), floats(floor + total)
     kld, most = no_doubles(), ints(0)
     fours, whole = length // 64 * 64, length // 16 * 16
     for i in range(0, fours, 64):
         soon(codes + 2 * i + AHEAD)
         soon(codes + 2 * i + AHEAD + 64)
-        a, p = _term(row, codes, i, scales, powers, totals, fewest)
-        b, q = _term(row, codes, i + 16, scales, powers, totals, fewest)
-        c, r = _term(row, codes, i + 32, scales, powers, totals, fewest)
-        d, s = _term(row, codes, i + 48, scales, powers, totals, fewest)
+        a, p = _term(row, codes, i, scales, floors, totals, fewest)
+        b, q = _term(row, codes, i + 16, scales, floors, totals, fewest)
+        c, r = _term(row, codes, i + 32, scales, floors, totals, fewest)
+        d, s = _term(row, codes, i + 48, scales, floors, totals, fewest)
         kld = kld + doubled((a + b) + (c + d))
         most = _larger_int(most, _larger_int(_larger_int(p, q), _larger_int(r, s)))
     for i in range(fours, whole, 16):
-        a, p = _term(row, codes, i, scales, powers, totals, fewest)
+        a, p = _term(row, codes, i, scales, floors, totals, fewest)
         kld, most = kld + doubled(a), _larger_int(most, p)
     if whole < length:
-        a, p = _term(row, codes, length - 16, scales, powers, totals, fewest)
+        a, p = _term(row, codes, length - 16, scales, floors, totals, fewest)
         kld = kld + doubled(where(_fresh(length), a, floats(0.0)))
         most = _larger_int(most, p)
-    # what rounding has taken of the greatest terms: their logits are the most that codes tell
-    above = scale * STEPS
-    lost = (np.float64(floor) + np.float64(above)) - _exponent(above, power)
-    return summed(kld) * np.exp(lost), highest_int(most)
+    return summed(kld), highest_int(most)
 
 
 @inlined
