@@ -3,19 +3,25 @@
     python bench/bench_quantize.py                          the demo model
     python bench/bench_quantize.py --gb 2                   a synthetic source of that size
     python bench/bench_quantize.py --gb 0.5 --tiers I-Nano  one tier alone
+    python bench/bench_quantize.py --gb 2 --avx2            beside it kernels of AVX2 alone
     python bench/bench_quantize.py --grow 1.5,3,6           memory and time by size
 
 Prints wall-clock and CPU seconds of both, their ratios, bytes read of the source, and the share of
-each type: nine tiers, then some tiers alone. Each side runs in a process of its own, because search
-grids are built once a process. The two run in turn, half a second each while the other is stopped,
-so that other work on the machine weighs on both alike; of a small source several rounds are made,
-and the median of each side is compared.
+each type and of all that is around it: reading, conversion to f32, checks, writing, hashing,
+handing over; nine tiers, then some tiers alone. Each side runs in a process of its own, because
+search grids are built once a process. Kernels are compiled before, and how long that takes is told
+apart; ours hashes its files meanwhile, llama.cpp's are hashed when the clock has stopped. The sides
+run in turn, half a second each while the others are stopped, so that other work on the machine
+weighs on all alike; of a small source several rounds are made, and the median of each side is
+compared.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import platform
 import resource
 import shutil
 import signal
@@ -38,15 +44,22 @@ from bot.kernels.choice import Kernels
 from bot.plan.profiles import FILE_TYPES, load_profiles
 from bot.plan.recipe import asked_types, file_type, make_recipes
 from bot.predict.architecture import architecture_of
-from bot.quantize import onepass, quantize
+from bot.quantize import quantize
 from bot.quantize.imatrix import Matrix
-from bot.quantize.layout import OutputSpec
+from bot.quantize.passes import onepass
+from bot.quantize.passes.layout import OutputSpec
 from bot.records.model import Tensor
 from bot.settings.sections import DEMO, data_folder
 from tests.oracle import quantize_recipe
 
 THREADS = 2
-ALONE = ("Quality", "I-Compact", "I-Nano")
+ALONE = ("Quality", "Compact", "I-Mini", "I-Nano")
+AVX2 = {
+    "NUMBA_CPU_NAME": "haswell",
+    "NUMBA_CPU_FEATURES": "+64bit,+avx,+avx2,+bmi,+bmi2,+cmov,+cx16,+f16c,+fma,+fxsr,+lzcnt,+mmx,"
+    "+movbe,+popcnt,+sse,+sse2,+sse3,+sse4.1,+sse4.2,+ssse3,+xsave",
+}
+OURS, AVX2_SIDE, THEIRS = "one pass", "one pass, AVX2", "llama.cpp"
 ROUNDS, SMALL = 5, 100_000_000  # rounds for a source of fewer bytes
 KERNELS = Path(tempfile.gettempdir()) / "apex-bench-kernels"  # compiled by the first run
 TURN = 0.5  # seconds that a side runs before the other does
@@ -134,7 +147,7 @@ def side(engine: str, model: Path, folder: Path, tiers: list[str]) -> None:
     spent = onepass.Spent()
     usage = resource.getrusage(resource.RUSAGE_SELF)
     cpu, start = usage.ru_utime + usage.ru_stime, time.monotonic()
-    if engine == "one-pass":
+    if engine != THEIRS:
         onepass.quantize_all(
             model,
             files,
@@ -163,6 +176,24 @@ def side(engine: str, model: Path, folder: Path, tiers: list[str]) -> None:
     print(json.dumps({**took, **told}))
 
 
+def compile_kernels(avx2: bool) -> None:
+    """All kernels, where they are not compiled yet; how long that took."""
+    start, usage = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    program = (
+        "from pathlib import Path\nfrom bot.kernels.choice import KINDS, Kernels, form\n"
+        f"kernels = Kernels(folder=Path({str(KERNELS)!r}))\n"
+        "used = [kind for kind in KINDS if kernels.kernel(kind) is not None]\n"
+        "print(form(), len(used), 'of', len(KINDS), 'types')"
+    )
+    environment = {**os.environ, **(AVX2 if avx2 else {})}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - usage.ru_utime - usage.ru_stime
+    took = f"{time.monotonic() - start:.1f} s, {cpu:.1f} s CPU"
+    print(f"kernels: {done.stdout.strip()}; compiled and tried, or found: {took}")
+
+
 def run(engines: Sequence[str], model: Path, folder: Path, tiers: str) -> list[dict[str, Any]]:
     """Sides in processes of their own, in turn; their files are taken away again.
 
@@ -173,7 +204,8 @@ def run(engines: Sequence[str], model: Path, folder: Path, tiers: str) -> list[d
     for engine in engines:
         (folder / engine).mkdir()
         whole = [*command, engine, str(model), str(folder / engine)]
-        sides.append(subprocess.Popen(whole, stdout=subprocess.PIPE, text=True))
+        environment = {**os.environ, **(AVX2 if engine == AVX2_SIDE else {})}
+        sides.append(subprocess.Popen(whole, stdout=subprocess.PIPE, text=True, env=environment))
         sides[-1].send_signal(signal.SIGSTOP)
     turns: list[list[tuple[float, float]]] = [[] for _ in sides]
     while any(side.returncode is None for side in sides):
@@ -209,8 +241,8 @@ def _told(
     return found
 
 
-def compare(model: Path, folder: Path, tiers: str) -> None:
-    """Both sides in turn, and their ratios."""
+def compare(model: Path, folder: Path, tiers: str, *, avx2: bool) -> None:
+    """All sides in turn, and their ratios."""
     count = len(tiers.split(",")) if tiers else 9
     size = model.stat().st_size
     rounds = ROUNDS if size < SMALL else 1
@@ -218,9 +250,10 @@ def compare(model: Path, folder: Path, tiers: str) -> None:
         f"{size / 1e9:.2f} GB source, {tiers or 'all nine tiers'}, {THREADS} threads, "
         f"rounds: {rounds}"
     )
-    sides = [run(("one-pass", "llama"), model, folder, tiers) for _ in range(rounds)]
-    ours, theirs = (_median(side) for side in zip(*sides, strict=True))
-    report(ours, theirs, size, count)
+    names = (OURS, AVX2_SIDE, THEIRS) if avx2 else (OURS, THEIRS)
+    sides = [run(names, model, folder, tiers) for _ in range(rounds)]
+    medians = [_median(side) for side in zip(*sides, strict=True)]
+    report(dict(zip(names, medians, strict=True)), size, count)
 
 
 def _median(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -228,24 +261,34 @@ def _median(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return sorted(rounds, key=lambda took: float(took["wall"]))[len(rounds) // 2]
 
 
-def report(ours: dict[str, Any], theirs: dict[str, Any], size: int, count: int) -> None:
+def report(sides: dict[str, dict[str, Any]], size: int, count: int) -> None:
     """The comparison as text."""
-    sides = {"one pass": ours, "llama.cpp": theirs}
+    ours, theirs = sides[OURS], sides[THEIRS]
     for name in ("wall", "cpu"):
         line = "   ".join(f"{side} {took[name]:8.2f} s" for side, took in sides.items())
-        print(f"{name:<6} {line}   ratio {ours[name] / theirs[name]:.2f}")
+        mine = (took for side, took in sides.items() if side != THEIRS)
+        ratios = ", ".join(f"{took[name] / theirs[name]:.3f}" for took in mine)
+        print(f"{name:<6} {line}   ratio {ratios}")
     busy = (f"{side} {took['cpu'] / took['wall']:.2f}" for side, took in sides.items())
     print(f"cores busy: {', '.join(busy)}")
     memory = (f"{side} {took['memory'] / 1e6:.0f} MB" for side, took in sides.items())
     print(f"peak memory: {', '.join(memory)}")
     share = ours["read"] / (count * size)
     print(f"source bytes read: {ours['read']:,} against {count} times {size:,} ({share:.3f})")
-    print(f"same bytes: {ours['hashes'] == theirs['hashes']}")
-    # search grids are built on all cores, of which only one is a thread of ours
-    spent = {**ours["spent"], "grids, other cores": ours["cpu"] - sum(ours["spent"].values())}
-    for what, seconds in sorted(spent.items(), key=lambda item: -item[1]):
-        print(f"  {what:<18} {seconds:8.1f} s  {seconds / ours['cpu']:5.1%}")
+    print(f"same bytes: {all(took['hashes'] == theirs['hashes'] for took in sides.values())}")
+    for side, took in sides.items():
+        if side != THEIRS:
+            _shares(side, took)
     print(flush=True)
+
+
+def _shares(side: str, took: dict[str, Any]) -> None:
+    """What a pass spent its processor time on; Python's start and imports are the rest."""
+    spent = {**took["spent"], "the rest": took["cpu"] - sum(took["spent"].values())}
+    print(f"shares of {side}:")
+    for what, seconds in sorted(spent.items(), key=lambda item: -item[1]):
+        if seconds >= 0.005 * took["cpu"]:
+            print(f"  {what:<18} {seconds:8.1f} s  {seconds / took['cpu']:5.1%}")
 
 
 def grow(folder: Path, sizes: list[float]) -> None:
@@ -254,7 +297,7 @@ def grow(folder: Path, sizes: list[float]) -> None:
     for size in sizes:
         model = folder / "source.gguf"
         synthetic(model, size)
-        [took], exact = run(("one-pass",), model, folder, "Q4_0"), model.stat().st_size / 1e9
+        [took], exact = run((OURS,), model, folder, "Q4_0"), model.stat().st_size / 1e9
         print(
             f"{exact:5.2f} GB  {took['wall']:6.1f} s  {took['cpu']:6.1f} s CPU  "
             f"{took['cpu'] / exact:5.2f} s CPU/GB  peak memory {took['memory'] / 1e6:.0f} MB",
@@ -267,6 +310,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=RAW)
     parser.add_argument("--gb", type=float, default=0.0, help="size of a synthetic source")
     parser.add_argument("--tiers", default=None, help="only these, together in one pass")
+    parser.add_argument("--avx2", action="store_true", help="kernels of AVX2 alone, too")
     parser.add_argument("--grow", default="", help="sizes in GB, such as 1.5,3,6")
     parser.add_argument("--folder", type=Path, help="where the files go for a while")
     parser.add_argument("--side", nargs=3, help=argparse.SUPPRESS)
@@ -285,8 +329,19 @@ def main() -> None:
             synthetic(model, given.gb)
         else:
             to_bf16(DEMO / "tiny-moe-Q8_0.gguf", model, THREADS)
+        print(f"{processor()}, {len(os.sched_getaffinity(0))} cores")
+        for avx2 in (False, True) if given.avx2 else (False,):
+            compile_kernels(avx2)
         for tiers in ("", *ALONE) if given.tiers is None else (given.tiers,):
-            compare(model, folder, tiers)
+            compare(model, folder, tiers, avx2=given.avx2)
+
+
+def processor() -> str:
+    """Its name, as the system calls it."""
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text().splitlines() if told.is_file() else []
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())
 
 
 if __name__ == "__main__":

@@ -9,12 +9,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from bot.quantize import onepass
+from bot.quantize.passes import onepass
 
 
 def one_pass(model: str, folder: str, tiers: str) -> None:
     """Make the tiers."""
-    from tests.unit.quantize.test_onepass import matrix_for, quiet, tier_specs
+    from tests.unit.quantize.passes.test_onepass import matrix_for, quiet, tier_specs
 
     source = Path(model)
     specs = tier_specs(source, Path(folder), matrix_for(source), *tiers.split(","))

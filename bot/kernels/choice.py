@@ -101,7 +101,7 @@ def load() -> ModuleType | str:
 def form() -> str:
     """Which instructions kernels use on this processor, or why there are none."""
     table = load()
-    return table if isinstance(table, str) else str(table.simd.form())
+    return table if isinstance(table, str) else str(table.machine.form())
 
 
 def version() -> str:

@@ -1,7 +1,8 @@
 """Rows of f32 → blocks of a type: by our kernel where there is one, by llama.cpp's function else.
 
-Both make the same bytes. Kernels are compiled one after another in a thread of their own; the
-library's search grids are built when the first block is left to it.
+Both make the same bytes. Kernels are compiled one after another in a thread of their own, while the
+library begins with what it needs no search grid for; its grids are built when the first block is
+left to it.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class Quantizers:
         Raises RefusedError naming the tensor where a block of it is not valid, or where llama.cpp
         cannot make the type of its numbers.
         """
-        kernel = self._compiled[kind].result()
+        kernel = self._kernel_by_now(kind)
         if kernel is None or rows.shape[1] % BLOCK:
             self._by_library(tensor, kind, rows, weights, out)
         else:
@@ -77,6 +78,16 @@ class Quantizers:
             is_valid = ggml.valid(kind, out)
         if not is_valid:
             raise RefusedError(f"{tensor} as {kind} is not valid; leave the tier out")
+
+    def _kernel_by_now(self, kind: str) -> Kernel | None:
+        """A type's kernel; None where the library makes it, or can begin before it is compiled.
+
+        Where the library would have to build a grid first, that takes as long as compiling does.
+        """
+        compiled = self._compiled[kind]
+        if not compiled.done() and ggml.grid_of(kind) is None:
+            return None
+        return compiled.result()
 
     def _kernel(self, kind: str) -> Kernel | None:
         with self._timed(f"kernel {kind}"):

@@ -8,8 +8,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from bot.kernels.rounding import EPS, LANE_BYTES, between, between_ints, inlined, nearest, rounded
-from bot.kernels.simd import (
+from bot.kernels.lanes.rounding import (
+    EPS,
+    LANE_BYTES,
+    between,
+    between_ints,
+    inlined,
+    nearest,
+    rounded,
+)
+from bot.kernels.lanes.simd import (
     floats,
     ints,
     load,

@@ -15,8 +15,9 @@ from numba import config, njit
 from numba.core.errors import NumbaError
 from numpy.typing import NDArray
 
-from bot.kernels import kquants, simd
 from bot.kernels.iq import grids, iq1, iq2, iq3, iq4, tries
+from bot.kernels.kquants import groups, q2, q36, q45
+from bot.kernels.lanes import processor as machine
 
 SIGNATURE = "int64(int64, int64, int64, int64, int64, int64, int64, int64)"
 Arrays = tuple[NDArray[np.generic], ...]
@@ -24,23 +25,23 @@ Entry = Callable[[int, int, int, int, int, int, int, int], int]
 
 
 def _q2_k(source, target, blocks, per_row, weights, hard, scratch, table):
-    return kquants.q2_k(source, target, blocks, per_row, weights, hard, scratch)
+    return q2.q2_k(source, target, blocks, per_row, weights, hard, scratch)
 
 
 def _q3_k(source, target, blocks, per_row, weights, hard, scratch, table):
-    return kquants.q3_k(source, target, blocks, per_row, weights, hard, scratch)
+    return q36.q3_k(source, target, blocks, per_row, weights, hard, scratch)
 
 
 def _q4_k(source, target, blocks, per_row, weights, hard, scratch, table):
-    return kquants.q4_k(source, target, blocks, per_row, weights, hard, scratch)
+    return q45.q4_k(source, target, blocks, per_row, weights, hard, scratch)
 
 
 def _q5_k(source, target, blocks, per_row, weights, hard, scratch, table):
-    return kquants.q5_k(source, target, blocks, per_row, weights, hard, scratch)
+    return q45.q5_k(source, target, blocks, per_row, weights, hard, scratch)
 
 
 def _q6_k(source, target, blocks, per_row, weights, hard, scratch, table):
-    return kquants.q6_k(source, target, blocks, per_row, weights, hard, scratch)
+    return q36.q6_k(source, target, blocks, per_row, weights, hard, scratch)
 
 
 def _iq1_m(source, target, blocks, per_row, weights, hard, scratch, table):
@@ -99,11 +100,11 @@ class Row:
 
 
 ROWS = {
-    "Q2_K": Row(function=_q2_k, scratch=kquants.SCRATCH),
-    "Q3_K": Row(function=_q3_k, scratch=kquants.SCRATCH),
-    "Q4_K": Row(function=_q4_k, scratch=kquants.SCRATCH),
-    "Q5_K": Row(function=_q5_k, scratch=kquants.SCRATCH),
-    "Q6_K": Row(function=_q6_k, scratch=kquants.SCRATCH),
+    "Q2_K": Row(function=_q2_k, scratch=groups.SCRATCH),
+    "Q3_K": Row(function=_q3_k, scratch=groups.SCRATCH),
+    "Q4_K": Row(function=_q4_k, scratch=groups.SCRATCH),
+    "Q5_K": Row(function=_q5_k, scratch=groups.SCRATCH),
+    "Q6_K": Row(function=_q6_k, scratch=groups.SCRATCH),
     "IQ1_M": Row(function=_iq1_m, scratch=iq1.SCRATCH, lookup=lambda: _grid("IQ1_M")),
     "IQ2_XXS": Row(
         function=_iq2_xxs, scratch=tries.SCRATCH, lookup=lambda: _grid("IQ2_XXS"), weighed=True
@@ -134,4 +135,4 @@ def compiled(kind: str, folder: Path) -> Entry | None:
 
 def processor() -> str:
     """What code is compiled for: form of the lanes, the processor and its features."""
-    return f"{simd.form()} {simd.target()}"
+    return f"{machine.form()} {machine.target()}"

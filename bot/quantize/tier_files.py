@@ -8,12 +8,13 @@ from typing import Any
 
 from bot.kernels.choice import Kernels
 from bot.plan.recipe import asked_types, file_type
-from bot.quantize import imatrix, onepass
+from bot.quantize import imatrix
 from bot.quantize import quantize as single
 from bot.quantize.calibrating import gap, job_matrix, known_matrix, matrix_of, settled
 from bot.quantize.imatrix import Matrix
-from bot.quantize.layout import OutputSpec
-from bot.quantize.passfiles import forget
+from bot.quantize.passes import onepass
+from bot.quantize.passes.layout import OutputSpec
+from bot.quantize.passes.passfiles import forget
 from bot.quantize.quantize import Importance, Notes
 from bot.records.built import Built, together
 from bot.records.recipes import Recipe

@@ -11,7 +11,8 @@ from __future__ import annotations
 import numpy as np
 
 from bot.kernels.iq.nearest import nearest_of_size
-from bot.kernels.rounding import (
+from bot.kernels.lanes.moves import transpose
+from bot.kernels.lanes.rounding import (
     BLOCK,
     BLOCK_BYTES,
     GROUP,
@@ -25,7 +26,7 @@ from bot.kernels.rounding import (
     ordinary,
     squares,
 )
-from bot.kernels.simd import (
+from bot.kernels.lanes.simd import (
     floats,
     get,
     get_byte,
@@ -46,7 +47,6 @@ from bot.kernels.simd import (
     roots,
     store,
     store_ints,
-    transpose,
     where,
     where_ints,
 )

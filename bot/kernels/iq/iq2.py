@@ -27,7 +27,8 @@ from bot.kernels.iq.tries import (
     AT_X,
     search_of,
 )
-from bot.kernels.rounding import (
+from bot.kernels.lanes.moves import transpose
+from bot.kernels.lanes.rounding import (
     BLOCK,
     BLOCK_BYTES,
     EPS,
@@ -39,8 +40,8 @@ from bot.kernels.rounding import (
     ordinary,
     put_half,
 )
+from bot.kernels.lanes.simd import get, get_byte, put, put_byte, put_int, put_word, store
 from bot.kernels.searches import positive
-from bot.kernels.simd import get, get_byte, put, put_byte, put_int, put_word, store, transpose
 
 _search_xxs = search_of(32, 8, 13, 0.1, wide=True, far=True, again=1)
 _search_xs = search_of(16, 8, 19, 0.1, wide=True)

@@ -6,8 +6,8 @@ import numpy as np
 
 from bot.kernels.iq.subblocks import blocks_of, highest, index_of, most_of, nibbles, step_of
 from bot.kernels.iq.tries import AT_SCALES, AT_SIGNS, AT_X, search_of
-from bot.kernels.rounding import clear, inlined, put_half
-from bot.kernels.simd import get, get_byte, put, put_byte, put_int
+from bot.kernels.lanes.rounding import clear, inlined, put_half
+from bot.kernels.lanes.simd import get, get_byte, put, put_byte, put_int
 
 TINY = np.float32(2.0**-100)
 _search_xxs = search_of(32, 4, 31, 0.2, wide=False)

@@ -11,7 +11,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from bot.kernels.rounding import (
+from bot.kernels.lanes.moves import pick, pick32
+from bot.kernels.lanes.rounding import (
     BLOCK,
     BLOCK_BYTES,
     EPS,
@@ -26,7 +27,7 @@ from bot.kernels.rounding import (
     put_half,
     squares,
 )
-from bot.kernels.simd import (
+from bot.kernels.lanes.simd import (
     bits,
     first_bit,
     float_of,
@@ -37,8 +38,6 @@ from bot.kernels.simd import (
     ints,
     load,
     mask_bits,
-    pick,
-    pick32,
     put,
     put_byte,
     put_int,

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from bot.kernels.rounding import inlined
-from bot.kernels.simd import (
+from bot.kernels.lanes.moves import pick4, pick8
+from bot.kernels.lanes.rounding import inlined
+from bot.kernels.lanes.simd import (
     first_bit,
     floats,
     get,
@@ -21,8 +22,6 @@ from bot.kernels.simd import (
     load_words,
     lowest,
     mask_bits,
-    pick4,
-    pick8,
     to_floats,
     where,
     where_ints,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bot.kernels.iq.tries import AT_FINAL, AT_PAD, AT_ROOT, AT_SIGNS, AT_SQUARES, AT_T, AT_W, AT_X
-from bot.kernels.rounding import (
+from bot.kernels.lanes.rounding import (
     BLOCK,
     BLOCK_BYTES,
     GROUP,
@@ -21,7 +21,7 @@ from bot.kernels.rounding import (
     ordinary,
     squares,
 )
-from bot.kernels.simd import (
+from bot.kernels.lanes.simd import (
     floats,
     get,
     get_int,

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from bot.kernels.iq.nearest import FAR, levels_of_size, nearest_of_size
-from bot.kernels.rounding import (
+from bot.kernels.lanes.rounding import (
     BLOCK_BYTES,
     GROUP_BYTES,
     LANE_BYTES,
@@ -28,7 +28,7 @@ from bot.kernels.rounding import (
     nearest,
     nearest_one,
 )
-from bot.kernels.simd import (
+from bot.kernels.lanes.simd import (
     bits,
     first_bit,
     floats,

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from bot.kernels.rounding import MAGIC, inlined
-from bot.kernels.simd import (
+from bot.kernels.lanes.powers import fraction, multiplied, times_power
+from bot.kernels.lanes.rounding import MAGIC, inlined
+from bot.kernels.lanes.simd import (
     bits,
     doubled,
     floats,
-    fraction,
     get,
     get_int,
     get_word,
@@ -31,7 +31,6 @@ from bot.kernels.simd import (
     lowest,
     mask_bits,
     mask_of,
-    multiplied,
     no_doubles,
     put,
     put_double,
@@ -39,7 +38,6 @@ from bot.kernels.simd import (
     soon,
     store_words,
     summed,
-    times_power,
     to_floats,
     where,
     where_ints,

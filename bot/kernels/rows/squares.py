@@ -10,8 +10,8 @@ matrix has; `before` and `after` f32, two arrays of sums [matrices, width].
 
 from __future__ import annotations
 
-from bot.kernels.rounding import inlined
-from bot.kernels.simd import floats, get_long, load, mask_bits, store
+from bot.kernels.lanes.rounding import inlined
+from bot.kernels.lanes.simd import floats, get_long, load, mask_bits, store
 
 COLUMNS = 128
 ROWS = 16  # that are read side by side

@@ -14,8 +14,8 @@ from bot.clients.files.ggufheader import RawTensor, read_header
 from bot.clients.llama.check import LENGTH, check_headers, check_rows, check_speech, find_loop
 from bot.clients.llama.session import Session
 from bot.errors import BotError, BuildError, SourceError
-from bot.quantize import onepass
-from bot.quantize.layout import OutputSpec
+from bot.quantize.passes import onepass
+from bot.quantize.passes.layout import OutputSpec
 from tests.split_gguf import split
 
 

@@ -14,9 +14,9 @@ from bot.plan.profiles import FILE_TYPES
 from bot.plan.recipe import file_type
 from bot.quantize import imatrix, quantize
 from bot.quantize.imatrix import Matrix
-from bot.quantize.layout import OutputSpec
+from bot.quantize.passes.layout import OutputSpec
 from tests.oracle import quantize_recipe
-from tests.unit.quantize.test_onepass import _store, matrix_for, one_pass
+from tests.unit.quantize.passes.test_onepass import _store, matrix_for, one_pass
 
 SLOW = pytest.mark.long
 PLAIN = (

@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from bot.kernels.simd import (
+from bot.kernels.lanes.moves import transpose
+from bot.kernels.lanes.simd import (
     bits,
     bits_of,
     float_of,
@@ -22,7 +23,6 @@ from bot.kernels.simd import (
     load_ints,
     put_byte,
     store,
-    transpose,
     where,
     where_ints,
 )

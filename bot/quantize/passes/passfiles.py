@@ -24,7 +24,7 @@ from bot.clients.llama import ggml
 from bot.clients.llama.library import library_version, package_version, type_name
 from bot.disk.writing import partial_of, write_text
 from bot.errors import RefusedError
-from bot.quantize.layout import Output, OutputSpec, PassSource, SourceTensor, outputs
+from bot.quantize.passes.layout import Output, OutputSpec, PassSource, SourceTensor, outputs
 from bot.records.coding import digest
 
 CHUNK = 1 << 18  # weights a task takes: small enough to share, large enough to hide Python

@@ -10,7 +10,7 @@ import pytest
 from bot.clients.files import gguf
 from bot.clients.files.ggufheader import ALIGNMENT, read_header
 from bot.clients.llama.ggml import row_bytes
-from bot.quantize.layout import (
+from bot.quantize.passes.layout import (
     SPLIT_KEYS,
     OutputSpec,
     PassSource,

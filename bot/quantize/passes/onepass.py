@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
@@ -29,13 +30,14 @@ from bot.disk.writing import name_finished, partial_of
 from bot.errors import BuildError, CapacityError
 from bot.kernels.choice import LIBRARY_ONLY, Kernels
 from bot.kernels.quantizers import Quantizers
-from bot.quantize.growing import GrowingFile
-from bot.quantize.layout import OutputSpec, open_source
-from bot.quantize.passfiles import Pass, PassChunk, PassPart
+from bot.quantize.passes.growing import GrowingFile
+from bot.quantize.passes.layout import OutputSpec, open_source
+from bot.quantize.passes.passfiles import Pass, PassChunk, PassPart
 from bot.records.built import Built
 
 LOOK_EVERY = 2.0  # seconds between looks at how far a pass is
 SAVE_EVERY = 10.0  # seconds between notes on disk, which wait for all data before them
+FEW = 1 << 24  # weights that the library makes in the second that importing Numba takes
 QUEUED = 4  # tasks a thread has waiting
 Progress = Callable[[int, int, str], None]  # bytes of the source done, and all; tensors, in words
 Files = tuple[tuple[Built, ...], ...]  # of each model, in order
@@ -150,7 +152,7 @@ class _Run:
             return
         # journals wait for the disk in a thread of their own: the others go on meanwhile
         with (
-            Quantizers(kernels, self._kinds(), self.spent.on) as self.quantizers,
+            Quantizers(self._worthwhile(kernels), self._kinds, self.spent.on) as self.quantizers,
             ThreadPoolExecutor(self.threads) as pool,
             ThreadPoolExecutor(1) as saver,
             self.spent.on("hand-over"),
@@ -173,11 +175,20 @@ class _Run:
         self._tell(len(self.work.tensors))
         self.work.end([file.sha256 for file in self.growing])
 
-    def _kinds(self) -> list[str]:
-        """Types that are made, those of most results first."""
-        tensors = self.work.tensors[self.work.done :]
-        parts = ((tensor.kind, part.type) for tensor in tensors for part in tensor.parts)
-        return [kind for kind, _ in Counter(b for a, b in parts if a != b).most_common()]
+    @cached_property
+    def _kinds(self) -> dict[str, int]:
+        """Weights that are made of each type, the type of most first."""
+        weights = Counter[str]()
+        for tensor in self.work.tensors[self.work.done :]:
+            for part in tensor.parts:
+                if part.type != tensor.kind:
+                    weights[part.type] += tensor.length * tensor.rows * tensor.experts
+        return dict(weights.most_common())
+
+    def _worthwhile(self, kernels: Kernels) -> Kernels:
+        """None where the library, without a search grid, is done before Numba is imported."""
+        grids = [kind for kind in self._kinds if ggml.grid_of(kind) is not None]
+        return kernels if grids or sum(self._kinds.values()) >= FEW else LIBRARY_ONLY
 
     def _start(self, pool: ThreadPoolExecutor, chunk: PassChunk) -> None:
         self.unfinished[chunk.number] += 1

@@ -26,17 +26,18 @@ from bot.kernels.choice import LIBRARY_ONLY, Kernels
 from bot.plan.profiles import load_profiles
 from bot.plan.recipe import asked_types, file_type, make_recipes
 from bot.predict.architecture import architecture_of
-from bot.quantize import imatrix, onepass, quantize
-from bot.quantize.growing import GrowingFile
+from bot.quantize import imatrix, quantize
 from bot.quantize.imatrix import Matrix
-from bot.quantize.layout import OutputSpec, open_source
-from bot.quantize.passfiles import Pass
+from bot.quantize.passes import onepass
+from bot.quantize.passes.growing import GrowingFile
+from bot.quantize.passes.layout import OutputSpec, open_source
+from bot.quantize.passes.passfiles import Pass
 from bot.records.built import Built
 from bot.settings.sections import data_folder
 from tests.oracle import quantize_recipe
 from tests.split_gguf import split
 
-SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "data"
+SHARED = Path(__file__).resolve().parents[4].parent / "shared" / "data"
 
 
 OURS = Kernels(folder=Path("of the suite"))  # NUMBA_CACHE_DIR of tests/conftest.py goes before it
@@ -209,7 +210,7 @@ def test_a_killed_pass_goes_on_where_it_was(demo_model: Path, tmp_path: Path) ->
     _store(stored, matrix)
     program = (
         "import os\nfrom pathlib import Path\n"
-        "from tests.unit.quantize.test_onepass import *\n"
+        "from tests.unit.quantize.passes.test_onepass import *\n"
         "from tests.steps import at_step\n"
         "onepass.LOOK_EVERY = onepass.SAVE_EVERY = 0.0\n"
         f"matrix = imatrix.read_matrix(Path({str(stored)!r}))\n"
@@ -220,7 +221,7 @@ def test_a_killed_pass_goes_on_where_it_was(demo_model: Path, tmp_path: Path) ->
         "at_step('rename .*[.]journal$', 45, kill)\n"
         "one_pass(model, specs, memory=1)\n"
     )
-    root = Path(__file__).resolve().parents[3]
+    root = Path(__file__).resolve().parents[4]
     done = subprocess.run([sys.executable, "-c", program], cwd=root, check=False)
     assert done.returncode == -signal.SIGKILL
     killed = tier_specs(demo_model, tmp_path / "killed", matrix, "I-Compact", "Compact")

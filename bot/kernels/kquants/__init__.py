@@ -1,0 +1,1 @@
+"""Q2_K to Q6_K, sixteen super-blocks at a time."""
