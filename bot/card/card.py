@@ -141,7 +141,7 @@ def _values(
         "recipes": [row for row in distinct(results) if row.recipe],
         **_source_values(results),
         **_model_values(results, look),
-        **_command_values(results, repo_id, files),
+        **_command_values(results, repo_id, files, look),
     }
 
 
@@ -173,12 +173,14 @@ def _model_values(results: Results, look: CardSettings) -> dict[str, Any]:
     }
 
 
-def _command_values(results: Results, repo_id: str, files: Sequence[CardFile]) -> dict[str, Any]:
+def _command_values(
+    results: Results, repo_id: str, files: Sequence[CardFile], look: CardSettings
+) -> dict[str, Any]:
     """The file that commands name, and the commands."""
     example_file = _example(results, files)
     return {
         "example": example_file,
-        "commands": _commands(results, repo_id, files, example_file),
+        "commands": _commands(results, repo_id, files, example_file, look),
     }
 
 
@@ -215,7 +217,11 @@ def _example(results: Results, files: Sequence[CardFile]) -> CardFile | None:
 
 
 def _commands(
-    results: Results, repo_id: str, files: Sequence[CardFile], example_file: CardFile | None
+    results: Results,
+    repo_id: str,
+    files: Sequence[CardFile],
+    example_file: CardFile | None,
+    look: CardSettings,
 ) -> list[CardCommand]:
     if example_file is None:
         return []
@@ -228,6 +234,7 @@ def _commands(
         tiers,
         shards=[shard.file for shard in row.shards] if row else (),
         context=min(results.architecture.context_length or 4096, 4096),
+        gallery=look.localai_gallery,
     )
 
 

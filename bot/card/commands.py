@@ -8,7 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bot.legible import legible
-from bot.wording.naming import llama_file, llama_tag, ollama_tag
+from bot.resolvers.llamacpp import PRESET, llama_tag
+from bot.resolvers.localai import localai_address
+from bot.resolvers.ollama import ollama_tag
 
 LONGEST = 1000  # characters of a name in a command
 
@@ -31,12 +33,14 @@ def card_commands(
     *,
     shards: Sequence[str] = (),
     context: int = 4096,
+    gallery: bool = False,
 ) -> list[CardCommand]:
     """Each program's command for `file`, or for a model in `shards` of which it is the first.
 
-    One that by the program's own rules would fetch another of `paths` is left out.
+    One that by the program's own rules would fetch another of `paths` is left out. `gallery`: for
+    LocalAI also the form that only an entry of its gallery answers.
     """
-    target = _Target(repo_id, tuple(paths), file, tuple(tiers), tuple(shards), context)
+    target = _Target(repo_id, tuple(paths), file, tuple(tiers), tuple(shards), context, gallery)
     commands = (make(target) for make in _PROGRAMS)
     return [command for command in commands if command is not None]
 
@@ -49,6 +53,7 @@ class _Target:
     tiers: tuple[str, ...]
     shards: tuple[str, ...]
     context: int
+    gallery: bool
 
     @property
     def listed(self) -> bool:
@@ -65,15 +70,14 @@ def _quoted(value: str) -> str:
 
 
 def _localai(target: _Target) -> CardCommand | None:
-    if not target.listed or target.shards:
+    address = localai_address(target.repo_id, target.file)
+    if not target.listed or target.shards or address is None:
         return None
-    upstream = _quoted(f"{target.repo_id}@{target.file}")
-    address = _quoted(f"huggingface://{target.repo_id}/{target.file}")
-    return CardCommand(
-        program="LocalAI",
-        language="bash",
-        lines=(f"local-ai run {upstream}", f"local-ai run {address}  # the same, as an address"),
-    )
+    lines = (f"local-ai run {_quoted(address)}",)
+    if target.gallery:
+        entry = _quoted(f"{target.repo_id}@{target.file}")
+        lines = (*lines, f"local-ai run {entry}  # once LocalAI's gallery has it")
+    return CardCommand(program="LocalAI", language="bash", lines=lines)
 
 
 def _llama(target: _Target) -> CardCommand | None:
@@ -82,7 +86,7 @@ def _llama(target: _Target) -> CardCommand | None:
     tag = llama_tag(target.paths, target.file, target.tiers)
     if tag is not None:
         line = f"llama-server -hf {_quoted(f'{target.repo_id}:{tag}')}"
-    elif llama_file(target.paths, None) == "preset.ini":
+    elif PRESET in target.paths:
         return None  # it takes over whatever the command says
     else:
         line = f"llama-server -hf {_quoted(target.repo_id)} --hf-file {_quoted(target.file)}"
@@ -114,7 +118,8 @@ def _lm_studio(target: _Target) -> CardCommand | None:
         return CardCommand(
             program="Other programs", language="bash", lines=(_download(target),), note=note
         )
-    lines = (_download(target), f"lms import {_quoted('./' + target.file)}")
+    place = f"--user-repo {_quoted(target.repo_id)} -y"  # without it questions are asked
+    lines = (_download(target), f"lms import {_quoted('./' + target.file)} {place}")
     return CardCommand(program="LM Studio", language="bash", lines=lines)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bot.card.rendering import CardOrder, render
 from bot.card.tables import CardFile
+from bot.disk.folders import MATRIX
 from bot.disk.hashes import sha256
 from bot.disk.paths import inside
 from bot.disk.writing import copy, keep_text
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from bot.plots.pictures import Picture
 
 NOTES = {
-    "imatrix.gguf": "Importance matrix that the I- tiers were made with",
+    MATRIX: "Importance matrix that the I- tiers were made with",
     "results.json": "Every measured value of this card, for machines",
     "provenance.json": "What was made of what, by which programs (in-toto, SLSA)",
     "SHA256SUMS": "Hashes of all other files, for sha256sum -c",

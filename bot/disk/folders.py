@@ -68,6 +68,10 @@ class Folders:
         return JobFolder(self.root / "jobs" / f"{slug(name)}-{key[:12]}")
 
 
+# as it is published: LocalAI and other programs take the last .gguf of a repository for the model
+MATRIX = "imatrix.gguf_file"
+
+
 @dataclass(frozen=True)
 class JobFolder:
     """One job's folder: what is published lies in `release`, all else beside it."""
@@ -82,7 +86,7 @@ class JobFolder:
     @property
     def imatrix(self) -> Path:
         """The importance matrix."""
-        return self.release / "imatrix.gguf"
+        return self.release / MATRIX
 
     @property
     def baselines(self) -> Path:

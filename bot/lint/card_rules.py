@@ -10,8 +10,9 @@ from urllib.parse import unquote
 
 from bot.lint.contents import Defect, LintedRepository
 from bot.localhub.files.card_data import front_matter, split_card
+from bot.resolvers.llamacpp import llama_file, models
+from bot.resolvers.ollama import ollama_file
 from bot.wording.markdown import prose, without_code
-from bot.wording.naming import llama_file, models, ollama_file
 
 LONGEST_CARD = 4_000_000
 MOST = 200  # dead links that are told
@@ -142,6 +143,12 @@ def check_commands(repository: LintedRepository) -> Iterator[Defect]:
                 rule="removed-command", level="error", path="README.md",
                 text=f"uses {old}, which huggingface_hub no longer has; write {new}",
             )  # fmt: skip
+    for repo, file in BY_LOCALAI.findall(card)[:1]:
+        yield Defect(
+            rule="gallery-command", level="warning", path="README.md",
+            text=f"{repo}@{file} is looked up in LocalAI's gallery alone, and fails where that has "
+            f"no such entry; write huggingface://{repo}/{file}",
+        )  # fmt: skip
     for command, repo, chosen_file in _fetches(card):
         if repository.repo_id in (None, repo) and chosen_file(repository.paths) is None:
             yield Defect(
@@ -154,6 +161,7 @@ REPO = r"[\w.-]{1,96}/[\w.-]{1,96}"
 BY_TAG = re.compile(rf"-hf(?:-repo)?[ \t]{{1,4}}'?({REPO}):([\w.-]{{1,200}})", re.ASCII)
 BY_OLLAMA = re.compile(rf"hf\.co/({REPO}):([\w.-]{{1,200}})", re.ASCII)
 BY_LOCALAI = re.compile(rf"(?<![\w.-])({REPO})@([\w./-]{{1,200}}\.gguf)(?!\w)", re.ASCII)
+BY_ADDRESS = re.compile(rf"huggingface://({REPO})/([\w./-]{{1,200}})(?![\w])", re.ASCII)
 
 
 Fetched = Callable[[Sequence[str]], str | None]  # the file that is taken of a repository's
@@ -167,6 +175,8 @@ def _fetches(card: str) -> Iterator[tuple[str, str, Fetched]]:
         yield f"hf.co/{repo}:{tag}", repo, partial(ollama_file, tag=tag)
     for repo, file in BY_LOCALAI.findall(card):
         yield f"{repo}@{file}", repo, partial(_named_file, name=file)
+    for repo, file in BY_ADDRESS.findall(card):
+        yield f"huggingface://{repo}/{file}", repo, partial(_named_file, name=file)
 
 
 def _named_file(paths: Sequence[str], name: str) -> str | None:

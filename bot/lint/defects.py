@@ -10,7 +10,7 @@ from bot.legible import legible
 from bot.lint.card_rules import check_card, check_commands, check_links, check_named
 from bot.lint.contents import Defect, LintedRepository
 from bot.lint.file_rules import check_damaged, check_heads, check_measured, check_sums
-from bot.lint.name_rules import check_labels, check_shards, check_tags
+from bot.lint.name_rules import check_alone, check_labels, check_shards, check_tags
 from bot.lint.number_rules import check_context, check_layers, check_sizes, check_uncertainty
 
 
@@ -29,6 +29,7 @@ RULES: Sequence[Callable[[LintedRepository], Iterator[Defect]]] = (
     check_shards,
     check_labels,
     check_tags,
+    check_alone,
     check_card,
     check_links,
     check_named,

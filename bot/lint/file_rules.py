@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bot.lint.contents import Defect, LintedRepository
-from bot.wording.naming import models
+from bot.resolvers.llamacpp import models
 
 LARGE = 0.01  # share of a model's weights that a tensor left in 16 bits may have
 WIDE = ("F32", "F16", "BF16")

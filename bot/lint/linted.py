@@ -21,7 +21,7 @@ from bot.progress import Narrator
 from bot.records.coding import from_json
 from bot.records.releases import Release
 from bot.records.results import Results
-from bot.wording.naming import is_model
+from bot.resolvers.llamacpp import is_model
 from bot.workplace.pinning import as_repo
 from bot.workplace.workplace import Workplace
 

@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterator
 
 from bot.lint.contents import Defect, LintedRepository
-from bot.wording.naming import ambiguous, hub_label, hub_snippet, llama_file, models
+from bot.resolvers.labels import hub_label
+from bot.resolvers.llamacpp import ambiguous, llama_file, models
+from bot.resolvers.programs import PROGRAMS
 
 
 def check_labels(repository: LintedRepository) -> Iterator[Defect]:
@@ -25,12 +27,6 @@ def check_labels(repository: LintedRepository) -> Iterator[Defect]:
             text=f"{label} names {len(labelled)} files ({', '.join(labelled)}); "
             "give each its own label",
         )  # fmt: skip
-    snippet_file = hub_snippet(repository.paths)
-    if bare and snippet_file is not None and snippet_file not in bare:
-        yield Defect(
-            rule="misleading-snippet", level="error", path=snippet_file,
-            text="the Hub's own snippets fetch this file, as the others have no label; label them",
-        )  # fmt: skip
 
 
 def check_tags(repository: LintedRepository) -> Iterator[Defect]:
@@ -42,6 +38,26 @@ def check_tags(repository: LintedRepository) -> Iterator[Defect]:
             yield Defect(
                 rule="ambiguous-tag", level="warning", path=path,
                 text=f"`-hf REPO:{tier[1]}` fetches {fetched}; say :APEX-{tier[1]} or --hf-file",
+            )  # fmt: skip
+
+
+def check_alone(repository: LintedRepository) -> Iterator[Defect]:
+    """What programs take that are given the repository alone is a model, and one to recommend."""
+    model_paths = models(repository.paths)
+    for program in PROGRAMS if model_paths else ():
+        taken = program.alone(repository.repo_id or "", repository.paths)
+        if taken.path is not None and taken.path not in model_paths:
+            yield Defect(
+                rule="no-model-taken", level="error", path=taken.path,
+                text=f"{program.name} takes this file for the model where it is given the "
+                f"repository alone ({program.source}); give it another ending than .gguf, or a "
+                "name that sorts before the models'",
+            )  # fmt: skip
+        elif taken.path is None and program.name == "LocalAI":
+            yield Defect(
+                rule="nothing-taken", level="error", path=model_paths[0],
+                text=f"LocalAI finds nothing in this repository: {taken.why}; have one level of "
+                "folders at most",
             )  # fmt: skip
 
 

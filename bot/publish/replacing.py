@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from importlib.metadata import version
 
+from bot.disk.folders import MATRIX
 from bot.plan.models import Plan, Sketch
 from bot.publish.publication import held_already, waits
 from bot.publish.reclaim import Replaced, replaced
@@ -17,7 +18,7 @@ from bot.workplace.asked import Order
 from bot.workplace.provenance import Provenance, provenance_of
 from bot.workplace.workplace import Workplace
 
-MATRIX, PROJECTOR = "imatrix.gguf", "mmproj.gguf"  # as they are published
+PROJECTOR = "mmproj.gguf"  # as it is published
 BESIDE = ("mmproj", "mtp-")  # parts of the model that are no tier
 SHARD = re.compile(r"-\d{5}-of-\d{5}(?=\.gguf$)")
 

@@ -18,7 +18,7 @@ from bot.tensors.weights import SIXTEEN_BIT
 NAMED = 4  # places of a gap that a line names
 Floats = NDArray[np.float32]
 Notes = tuple[tuple[str, int | str], ...]
-IMATRIX_NAME = "imatrix.gguf"  # as it lies beside the file; never a path of this machine
+IMATRIX_NAME = "imatrix.gguf"  # as llama-imatrix calls it; never a path of this machine
 
 
 @dataclass(frozen=True)

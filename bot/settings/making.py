@@ -28,7 +28,7 @@ class QuantizeSettings(Part):
     """How tiers are made."""
 
     memory_gb: Annotated[float, Field(gt=0)] = 4.0  # bound on rows in work
-    shard_gb: Annotated[float, Field(ge=0.001)] | None = 48.0  # None: one file, however large
+    shard_gb: Annotated[float, Field(ge=0.001)] | None = 200.0  # None: one file, however large
     # of a tier's rounded weights, the largest share without calibration data
     missing_share: Annotated[float, Field(ge=0, le=1)] = 0.1
     missing_data: Literal["refuse", "next"] = "refuse"  # or the next type that needs no imatrix

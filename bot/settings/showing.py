@@ -42,6 +42,8 @@ class PublishSettings(Part):
 
     repository: str = "{name}-APEX-GGUF"
     file: str = "{name}-APEX-{tier}.gguf"
+    # the tier that programs take that are told no other: Q4_K_M stands in its name; null: none
+    default_tier: str | None = "I-Compact"
     private: bool = False
     # where a build lies until its hashes are compared: in a repository that is private till then,
     # or on a pull request, which takes no private storage and never touches main before
@@ -124,5 +126,6 @@ class CardSettings(Part):
     context: Annotated[int, Field(ge=1)] = 8192  # tokens of KV cache that a choice counts with
     memory_gb: tuple[Annotated[int, Field(ge=1)], ...] = (8, 12, 16, 24, 32, 48, 80)
     tags: tuple[Annotated[str, Field(max_length=64)], ...] = ()  # beside ours
+    localai_gallery: bool = False  # `local-ai run REPO@FILE`, which fails until a gallery has it
     team: str | None = None  # whom the card thanks first, and their address
     team_url: str | None = None

@@ -11,14 +11,17 @@ from bot.disk.paths import require_safe
 from bot.errors import SettingsError, SourceError
 from bot.plan.models import HasName
 from bot.plan.profiles import Profile
+from bot.resolvers.labels import tier_label, unlabelled
+from bot.resolvers.llamacpp import ambiguous, models
+from bot.resolvers.ollama import ollama_tag
 from bot.settings.showing import PublishSettings
-from bot.wording import naming
 from bot.workplace.workplace import Workplace
 
 # what a 16-bit file's name says beside the model's: its type, its place among shards
 BESIDE = re.compile(r"([-_.](bf16|f16|fp16|f32|fp32))?(-\d{5}-of-\d{5})?$", re.IGNORECASE)
 HASH = re.compile(r"(sha256[-:])?[0-9a-f]{40,64}", re.IGNORECASE)  # of a cache, no name
 SHARD = "-00001-of-00002"
+DEFAULT = "Q4_K_M"  # what llama.cpp, LocalAI, Ollama and the Hub's commands take by themselves
 
 
 def name_of(stem: str) -> str:
@@ -27,7 +30,7 @@ def name_of(stem: str) -> str:
     Labels of the Hub's leave it: with `…-MXFP4-APEX-I-Mini.gguf` and its like all files of a
     release would be called MXFP4. Raises SourceError for what is no name.
     """
-    name = naming.unlabelled(BESIDE.sub("", stem))
+    name = unlabelled(BESIDE.sub("", stem))
     if HASH.fullmatch(stem):
         raise SourceError(f"{stem} is a hash and no name of a model; name it with --name")
     if not re.search(r"[A-Za-z0-9]", name):
@@ -42,8 +45,16 @@ def labels_in(stem: str) -> str | None:
 
 
 def file_name(publish: PublishSettings, name: str, tier: str, base: str) -> str:
-    """The file of a tier; one in shards has their numbers before its ending."""
-    label = naming.tier_label(base, tier)
+    """The file of a tier; one in shards has their numbers before its ending.
+
+    That of `publish.default_tier` is labelled DEFAULT, which programs look for that are told
+    nothing else.
+    """
+    label = tier_label(base, tier)
+    if tier == publish.default_tier and tier_label(base, "") == DEFAULT:
+        label = DEFAULT
+        if "{label}" not in publish.file:
+            name = f"{name}-{DEFAULT}"
     return publish.file.format(name=name, tier=tier, label=label)
 
 
@@ -65,7 +76,12 @@ def require_files(publish: PublishSettings, name: str, tiers: Iterable[Profile])
             )
         _require_model(file)
         file_names.append(file)
-    if shared := naming.ambiguous(file_names):
+        if profile.tier == publish.default_tier and tier_label(profile.base, "") != DEFAULT:
+            raise SettingsError(
+                f"{profile.tier} is {profile.base}, and programs take {DEFAULT} where they are "
+                "told nothing; name a tier on Q4_K in publish.default_tier, or null"
+            )
+    if shared := ambiguous(file_names):
         label, files = shared[0]
         raise SettingsError(
             f"{', '.join(files)} would all be called {label} on the Hub; use {{tier}} or {{label}} "
@@ -85,7 +101,7 @@ def _require_model(file: str) -> None:
         ) from error
     if not file[0].isalnum():
         raise SettingsError(f"{file} would be an option to most programs; mend publish.file")
-    if naming.models([file]) != [file] or naming.models([first]) != [first]:
+    if models([file]) != [file] or models([first]) != [first]:
         raise SettingsError(
             f"llama.cpp would take {file} for a part of a model, by a word in its name; choose "
             "another --name, or mend publish.file"
@@ -101,7 +117,7 @@ def target(publish: PublishSettings, name: str, owner: str) -> str:
 
 def without_command(repo_id: str, files: Sequence[str]) -> list[str]:
     """Files for which no command of Ollama's can be printed: a part of its name is too long."""
-    return [file for file in files if naming.ollama_tag(repo_id, files, file) is None]
+    return [file for file in files if ollama_tag(repo_id, files, file) is None]
 
 
 def stem_of(path: Path) -> str:

@@ -32,7 +32,7 @@ def road(tmp_path: Path, hub: Hub) -> Road:
 
 
 def matrix_of(road: Road) -> Path:
-    (path,) = road.folder.glob("work/jobs/*/release/imatrix.gguf")
+    (path,) = road.folder.glob("work/jobs/*/release/imatrix.gguf_file")
     return path
 
 
@@ -91,10 +91,10 @@ def test_killed_on_the_way_and_run_again(road: Road, demo_model: Path) -> None:
             time.sleep(0.01)
         held.kill()
     assert noted()
-    assert not list(road.folder.glob("work/jobs/*/release/imatrix.gguf"))
+    assert not list(road.folder.glob("work/jobs/*/release/imatrix.gguf_file"))
     done = road.bot("calibrate", str(demo_model))
     assert done.returncode == 0, done.stderr
-    (calm_matrix,) = road.folder.glob("calm/jobs/*/release/imatrix.gguf")
+    (calm_matrix,) = road.folder.glob("calm/jobs/*/release/imatrix.gguf_file")
     assert matrix_of(road).read_bytes() == calm_matrix.read_bytes()
     assert not noted()
 

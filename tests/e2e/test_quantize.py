@@ -147,7 +147,9 @@ def test_the_command_writes_llama_quantizes_files(road: Road) -> None:
     expected = {tier: digest for digest, tier, _ in map(str.split, lines)}
     assert len(expected) == 9
     assert {tier.lower(): sha256(path) for tier, path in made.items()} == expected
-    assert not list(road.folder.glob("work/jobs/*/release/imatrix.gguf"))  # nothing was calibrated
+    assert not list(
+        road.folder.glob("work/jobs/*/release/imatrix.gguf_file")
+    )  # nothing was calibrated
 
 
 @pytest.mark.road

@@ -56,7 +56,7 @@ def test_publishing_from_a_file_and_again(road: Road, hub: Hub, demo_model: Path
         name: digest for name, digest in held.items() if name.endswith(".gguf")
     }
     there = {file.path for file in visible.files}
-    assert {"README.md", "results.json", "imatrix.gguf", "plots/size-vs-kld.svg"} <= there
+    assert {"README.md", "results.json", "imatrix.gguf_file", "plots/size-vs-kld.svg"} <= there
     lines = (folder / "SHA256SUMS").read_text().splitlines()
     listed = {path: digest for digest, path in (line.split("  ") for line in lines)}
     assert set(listed) == there - {"README.md", "SHA256SUMS", ".gitattributes"}

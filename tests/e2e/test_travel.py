@@ -136,7 +136,7 @@ def test_runners_without_a_common_disk_publish_what_one_machine_does(
     # between the jobs, so every job fetches the model, and makes the same bytes
     assert sum(asked.startswith("HEAD") for asked in again) == 4
 
-    tiers = {oid for path, oid in models(hub, REPO).items() if path != "imatrix.gguf"}
+    tiers = {oid for path, oid in models(hub, REPO).items() if path != "imatrix.gguf_file"}
     uploads = sent(line)
     for oid in tiers:
         there = [repo for repo, sha in uploads if sha == oid]

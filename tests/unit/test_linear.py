@@ -36,7 +36,7 @@ MADE = {
     "tensors/roles.py: _ROLES": "a table's, on a tensor's name, which a header bounds",
     "settings/policies.py: _compiled": "the user's, on ORG/NAME",
     "lint/card_rules.py: check_commands": "a literal word",
-    "wording/naming.py: llama_file": "a literal word and a character",
+    "resolvers/llamacpp.py: llama_file": "a literal word and a character",
     "settings/showing.py: _template": "the user's own setting",
     "detect/makers.py: _exactly": "literal words",
     "tensors/weights.py: named": "a literal word and shard numbers, on a file's name",

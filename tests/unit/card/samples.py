@@ -155,7 +155,7 @@ def nine_tiers() -> Results:
             ),
             context=512,
             chunks=200,
-            file="imatrix.gguf",
+            file="imatrix.gguf_file",
             bytes=192_412_160,
             sha256=sha("imatrix"),
             unreached=("blk.3.ffn_up_exps.weight expert 5",),
@@ -186,7 +186,7 @@ def files(results: Results) -> list[CardFile]:
     return [
         *models,
         CardFile(
-            path="imatrix.gguf",
+            path="imatrix.gguf_file",
             tier=None,
             bytes=192_412_160,
             sha256=sha("imatrix"),

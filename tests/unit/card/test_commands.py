@@ -8,8 +8,8 @@ import shlex
 import pytest
 
 from bot.card.commands import CardCommand, card_commands
-from bot.wording.naming import llama_file
-from tests.unit.wording.test_naming import SEED
+from bot.resolvers.llamacpp import llama_file
+from tests.unit.resolvers.test_names_of_others import SEED
 
 REPO = "mudler/Qwen3.6-35B-A3B-APEX-GGUF"
 

@@ -52,7 +52,7 @@ def test_everything_that_is_published_has_its_path_and_hash(files: dict[str, Bui
     tiers = {row.file for row in results_of().tiers}
     texts = {"results.json", "provenance.json", "SHA256SUMS", "README.md"}
     recipes = {f"recipes/{tier}.txt" for tier in TIERS}
-    assert set(files) == {*tiers, *texts, *recipes, *PLOTS, "imatrix.gguf"}
+    assert set(files) == {*tiers, *texts, *recipes, *PLOTS, "imatrix.gguf_file"}
     assert list(files)[-1] == "README.md", "the card tells of all others"
     for path in {*texts, *recipes, *PLOTS}:
         file = Path(files[path].path)

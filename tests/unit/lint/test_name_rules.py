@@ -27,7 +27,7 @@ def _unlabelled(folder: Path) -> None:
 
 # a defect as repositories have it: how it is made, and the rules that find it
 MADE = {
-    "label-less": (_unlabelled, {"no-label", "misleading-snippet", "ambiguous-tag"}),
+    "label-less": (_unlabelled, {"no-label", "no-model-taken", "ambiguous-tag"}),
     "ambiguous": (with_model("Other-Q6_K.gguf"), {"ambiguous-label"}),
 }
 

@@ -56,7 +56,7 @@ def test_a_matrix_is_made_once_and_its_facts_are_told(make_job: MakeJob) -> None
     assert (facts.context, facts.chunks, facts.sha256) == (CONTEXT, CHUNKS, built.sha256)
     assert sum(facts.taken) == CHUNKS
     assert len(facts.texts) == len(facts.taken)
-    assert (facts.file, facts.bytes) == ("imatrix.gguf", Path(built.path).stat().st_size)
+    assert (facts.file, facts.bytes) == ("imatrix.gguf_file", Path(built.path).stat().st_size)
     assert len(facts.coverage) == job.plan.model.architecture.layers
     names = imatrix.read_matrix(Path(built.path)).datasets
     assert all("sha256:" in name and "/" not in name for name in names)

@@ -6,9 +6,10 @@ import pytest
 
 from bot.errors import SettingsError, SourceError
 from bot.plan.profiles import BASES, load_profiles
+from bot.resolvers.labels import hub_label, tier_label
+from bot.resolvers.llamacpp import ambiguous, models
 from bot.settings.sections import data_folder
 from bot.settings.showing import PublishSettings
-from bot.wording.naming import ambiguous, hub_label, models, tier_label
 from bot.workplace import names
 
 PROFILES = load_profiles(data_folder("profiles"))

@@ -5,17 +5,9 @@ from __future__ import annotations
 import pytest
 
 from bot.card.commands import card_commands
-from bot.wording.naming import (
-    ambiguous,
-    hub_label,
-    hub_snippet,
-    llama_file,
-    llama_tag,
-    models,
-    ollama_file,
-    ollama_tag,
-    unlabelled,
-)
+from bot.resolvers.labels import hub_label, hub_snippet, unlabelled
+from bot.resolvers.llamacpp import ambiguous, llama_file, llama_tag, models
+from bot.resolvers.ollama import ollama_file, ollama_tag
 
 SEED = [
     *(

@@ -1,0 +1,1 @@
+"""Which file each program takes of a repository: its rules, with their source and date."""
