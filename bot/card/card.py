@@ -165,6 +165,7 @@ def _model_values(results: Results, look: CardSettings) -> dict[str, Any]:
     return {
         "context": tokens,
         "cache": cache_bytes(model, tokens),
+        "sampling": words.sampling_words(model.sampling),
         "attention": words.attention_words(model.attention),
         "experts": words.experts_words(model),
         "coverage": coverage_lines(results.calibration),

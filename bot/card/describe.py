@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 from bot.card.rendering import CardOrder, render
 from bot.card.tables import CardFile
+from bot.catalogue import localai_gallery, ollama_params
+from bot.catalogue.localai_gallery import SidePart, gallery_text
+from bot.catalogue.ollama_params import params_text
 from bot.disk.folders import MATRIX
 from bot.disk.hashes import sha256
 from bot.disk.paths import inside
@@ -33,6 +36,8 @@ NOTES = {
     MATRIX: "Importance matrix that the I- tiers were made with",
     "results.json": "Every measured value of this card, for machines",
     "provenance.json": "What was made of what, by which programs (in-toto, SLSA)",
+    localai_gallery.NAME: "Entries for LocalAI's gallery, with hashes",
+    ollama_params.NAME: "The makers' sampling settings, as Ollama reads them",
     "SHA256SUMS": "Hashes of all other files, for sha256sum -c",
 }
 ESCAPED = "\\."
@@ -66,6 +71,7 @@ def written(
     `recipes` are the tiers', as they were built.
     """
     files = _files(job, results, recipes)
+    files |= _told(job, results, files, repo_id)
     plots = _plots(job, results, files)
     files[provenance.NAME] = _provenance(job, results, files)
     keep_text(job.paths.sums, sums(files))
@@ -153,6 +159,24 @@ def _files(job: Job, results: Results, recipes: Sequence[Recipe]) -> dict[str, B
         files[name] = _extra(job, name, extra)
     files[job.paths.results.name] = hashed(job.paths.results)
     return files
+
+
+def _told(job: Job, results: Results, files: Mapping[str, Built], repo_id: str) -> dict[str, Built]:
+    """What programs read of the repository: LocalAI's gallery entries, Ollama's parameters."""
+    seeing = next((path for path in sorted(files) if path.startswith("mmproj")), None)
+    projector = SidePart(path=seeing, sha256=files[seeing].sha256) if seeing else None
+    name = job.plan.model.name
+    texts = {
+        localai_gallery.NAME: gallery_text(results, repo_id, name=name, projector=projector),
+        ollama_params.NAME: params_text(results.architecture),
+    }
+    told = {}
+    for path, text in texts.items():
+        if text is None:
+            continue
+        keep_text(job.paths.release / path, text)
+        told[path] = hashed(job.paths.release / path)
+    return told
 
 
 def _recipes(job: Job, recipes: Sequence[Recipe]) -> dict[str, Built]:

@@ -41,3 +41,17 @@ def gradient(windows: Windows, layers: int) -> str:
 def enumerated(names: Sequence[str]) -> str:
     """`A, B and C`."""
     return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
+
+
+SETTINGS = {
+    "temp": "temperature",
+    "top_k": "top-k",
+    "top_p": "top-p",
+    "min_p": "min-p",
+    "penalty_repeat": "a repetition penalty of",
+}
+
+
+def sampling_words(sampling: Sequence[tuple[str, float]]) -> str:
+    """`temperature 0.7, top-k 20`; nothing where the makers set none."""
+    return ", ".join(f"{SETTINGS[name]} {value:g}" for name, value in sampling if name in SETTINGS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 from bot.errors import SourceError
@@ -16,6 +17,7 @@ from bot.tensors.weights import SIXTEEN_BIT, gguf_storage
 EXPERT_ALONE = re.compile(r"\.ffn_(gate|up|down)\.\d+\.weight$")
 # models/llama4.cpp of llama.cpp: chunks of so many tokens, every 4th layer sees everything
 CHUNKED = {"llama4": 8192}
+SAMPLING = ("temp", "top_k", "top_p", "min_p", "penalty_repeat", "penalty_last_n")
 _PERIODS = {"llama4": 4}
 
 
@@ -78,6 +80,17 @@ def architecture_of(metadata: Mapping[str, Any], tensors: Sequence[Tensor]) -> A
         embedding_length=keys.count("embedding_length"),
         tied_embeddings=not any(t.name == "output.weight" for t in tensors),
         source_type=_source_type(name, tensors),
+        sampling=_sampling(metadata),
+    )
+
+
+def _sampling(metadata: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
+    """The settings that converters take from generation_config.json, where they are numbers."""
+    found = ((name, metadata.get(f"general.sampling.{name}")) for name in SAMPLING)
+    return tuple(
+        (name, float(f"{value:.6g}") if isinstance(value, float) else value)  # f32, as it was meant
+        for name, value in found
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
     )
 
 

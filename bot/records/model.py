@@ -76,6 +76,8 @@ class Architecture:
     cache_values: int = 0
     cache_window_values: int = 0
     cache_window: int = 0
+    # how its makers sample from it, by the names of general.sampling.*: temp, top_k, top_p, …
+    sampling: tuple[tuple[str, float], ...] = ()
 
     @property
     def attention_pattern(self) -> str:

@@ -1,0 +1,1 @@
+"""What programs are told of a release besides its files: entries of galleries, parameters."""

@@ -1,0 +1,158 @@
+"""A release as entries of LocalAI's gallery: one a tier, and one that chooses among them.
+
+Keys are those of GalleryModel and Metadata (core/gallery/models_types.go, metadata_type.go), with
+names, tags and places of files as .github/ci/apexentries makes them; source of August 2026. A
+variant is an entry that has none of its own; LocalAI takes the one that suits its machine.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from bot import licences
+from bot.legible import legible
+from bot.records.built import Shard
+from bot.records.measured import Row
+from bot.records.results import Results
+from bot.resolvers.localai import localai_address
+from bot.wording.rows import distinct, example
+
+NAME = "localai-gallery.yaml"
+BASE = "github:mudler/LocalAI/gallery/virtual.yaml@master"  # of an entry that has all in overrides
+LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}")
+LONGEST = 96  # characters of a name
+# what each is called there (schema.PredictionOptions)
+SAMPLING = {
+    "temp": "temperature",
+    "top_k": "top_k",
+    "top_p": "top_p",
+    "min_p": "min_p",
+    "penalty_repeat": "repeat_penalty",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SidePart:
+    """A file that goes with every tier: a projector."""
+
+    path: str
+    sha256: str
+
+
+def gallery_text(
+    results: Results, repo_id: str, *, name: str, projector: SidePart | None = None
+) -> str | None:
+    """The entries as YAML; None where a file's name cannot stand in an address.
+
+    `name` is the model's, as files have it.
+    """
+    entries = gallery_entries(results, repo_id, name=name, projector=projector)
+    if not entries:
+        return None
+    return yaml.safe_dump(entries, sort_keys=False, allow_unicode=True, width=1000)
+
+
+def gallery_entries(
+    results: Results, repo_id: str, *, name: str, projector: SidePart | None = None
+) -> list[dict[str, Any]]:
+    """First the one that chooses, which itself is the tier that the card names; then all tiers."""
+    rows = distinct(results)
+    paths = [file.file for row in rows for file in row.files]
+    paths += [projector.path] if projector else []
+    if not rows or any(localai_address(repo_id, path) is None for path in paths):
+        return []
+    shared = _shared(results, repo_id, projector)
+    tiers = {row.name: _entry(results, repo_id, name, row, projector, shared) for row in rows}
+    best = example(results)
+    chosen = tiers[best.name if best and best.name in tiers else rows[0].name]
+    hub = {
+        **chosen,
+        "name": slug(name),
+        "description": _about(results, repo_id, None),
+        "variants": [{"model": entry["name"]} for entry in tiers.values()],
+    }
+    return [hub, *tiers.values()]
+
+
+def slug(name: str) -> str:
+    """A name as the gallery writes it: small letters, digits, dots and single hyphens."""
+    return re.sub(r"[^a-z0-9.]+", "-", name.lower())[:LONGEST].strip("-.") or "model"
+
+
+def _entry(
+    results: Results,
+    repo_id: str,
+    name: str,
+    row: Row,
+    projector: SidePart | None,
+    shared: Mapping[str, Any],
+) -> dict[str, Any]:
+    files = [_file(repo_id, "models", file.file, file.sha256) for file in _in_order(row.files)]
+    overrides = dict(shared["overrides"])
+    overrides["parameters"] = {"model": files[0]["filename"], **_sampling(results)}
+    if projector is not None:
+        part = _file(repo_id, "mmproj", projector.path, projector.sha256)
+        overrides["mmproj"] = part["filename"]
+        files.append(part)
+    return {
+        "name": slug(f"{name}-apex-{row.name}"),
+        "url": BASE,
+        "description": _about(results, repo_id, row),
+        **{key: value for key, value in shared.items() if key != "overrides"},
+        "overrides": overrides,
+        "files": files,
+    }
+
+
+def _in_order(files: Sequence[Shard]) -> list[Shard]:
+    """LocalAI loads the first file that is listed."""
+    return sorted(files, key=lambda file: file.file)
+
+
+def _file(repo_id: str, kind: str, path: str, sha256: str) -> dict[str, str]:
+    return {
+        "filename": f"llama-cpp/{kind}/{repo_id}/{path}",
+        "sha256": sha256,
+        "uri": localai_address(repo_id, path) or "",
+    }
+
+
+def _shared(results: Results, repo_id: str, projector: SidePart | None) -> dict[str, Any]:
+    """What all entries have in common."""
+    release = results.release or results.origin
+    named = [text.strip().lower() for text in licences.licences_of(release)] if release else []
+    licence = next((text for text in named if LICENSE.fullmatch(text)), None)
+    seeing = ["vision", "multimodal"] if projector else []
+    return {
+        **({"license": licence} if licence else {}),
+        "urls": [f"https://huggingface.co/{repo_id}"],
+        "tags": ["llm", "gguf", "apex", "moe", *seeing],
+        "overrides": {
+            "backend": "llama-cpp",
+            "function": {"automatic_tool_parsing_fallback": True, "grammar": {"disable": True}},
+            "known_usecases": ["chat", *(["vision"] if projector else [])],
+            "options": ["use_jinja:true"],
+            "template": {"use_tokenizer_template": True},
+        },
+    }
+
+
+def _sampling(results: Results) -> dict[str, float]:
+    told = dict(results.architecture.sampling)
+    return {theirs: told[ours] for ours, theirs in SAMPLING.items() if ours in told}
+
+
+def _about(results: Results, repo_id: str, row: Row | None) -> str:
+    model = legible(results.architecture.name, LONGEST)
+    if row is None:
+        return f"{model} in APEX quantizations of {repo_id}; the one that fits is chosen."
+    ppl, kld = row.scores.perplexity, row.scores.divergence
+    measured = [f"perplexity {ppl.value:.4g}"] if ppl else []
+    measured += [f"mean KL divergence {kld.mean:.3g}"] if kld else []
+    size = f"{row.bytes / 1e9:.1f} GB"
+    return f"{model}, APEX {row.name}: {', '.join([size, *measured])}."
