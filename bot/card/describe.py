@@ -132,8 +132,9 @@ def _plots(job: Job, results: Results, files: dict[str, Built]) -> list[Picture]
     try:
         drawn = job.step("plots", inputs, paths, "drawing", work).files
     except BuildError:
-        job.lacks = lacking_plots(lacking)
-        for line in job.lacks:
+        told = lacking_plots(lacking)
+        job.lacks = (*job.lacks, *told)
+        for line in told:
             job.workplace.narrator.say(line)
         drawings, names = pictures(results, folder.name, lacking)
         drawn = tuple(hashed(job.paths.release / name) for name in names)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from bot.apart.worker import away
+from bot.clients.files import gguf
 from bot.clients.llama.check import CheckedModel, check_headers, check_rows
 from bot.errors import BotError, BuildError, SourceError, UnsoundError
 from bot.plan.recipe import stored_hash
 from bot.progress import Narrator
+from bot.quantize.chat_template import template_facts
 from bot.records.findings import Finding
 from bot.records.results import Results
 from bot.records.steps import TierStep
@@ -27,7 +29,7 @@ TIER, HASH = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,31}"), re.compile(r"[0-9a-f]
 def verify_file(
     path: Path, settings: Settings, narrator: Narrator, *, run: bool
 ) -> Iterator[Finding]:
-    """Look at header, rows, recipe and, with `run`, at what the model writes.
+    """Look at header, rows, recipe, chat template and, with `run`, at what the model writes.
 
     The first thing that is wrong is yielded as a finding and then raised, a BotError.
     """
@@ -53,6 +55,7 @@ def verify_file(
     yield from _step("header", header)
     yield from _step("rows", rows)
     yield from _step("recipe", lambda: _recipe(path, headers[0]))
+    yield from _step("template", lambda: _template(headers[0], settings))
     if run:
         yield from _step("speech", spoken)
 
@@ -81,6 +84,14 @@ def _recipe(path: Path, headers: CheckedModel) -> Finding:
     return Finding(name="recipe", good=True, text=f"{tier}, {str(stored)[:12]}, in every tensor")
 
 
+def _template(headers: CheckedModel, settings: Settings) -> Finding:
+    """Whether the chat template can be rendered; a file that has none, or a bad one, is sound."""
+    facts = template_facts(headers.metadata, settings.kept_apart)
+    if facts is None:
+        return Finding(name="template", good=None, text="none: a program brings its own, or none")
+    return Finding(name="template", good=None if facts.fault else True, text=facts.words)
+
+
 def _speech(path: Path, settings: Settings) -> str:
     return away(speech, room_for(settings, path))(loading(path, settings.llama), n_ctx=CONTEXT)
 
@@ -89,12 +100,25 @@ def _speech(path: Path, settings: Settings) -> str:
 
 
 def look_at_files(job: Job, results: Results) -> dict[str, tuple[str, str | None]]:
-    """The result of `sound` for each measured tier's file."""
+    """The result of `sound` for each measured tier's file; a bad chat template is told."""
+    rows = [row for row in results.tiers if row.same_as is None]
+    _look_at_template(job, [job.paths.release / row.file for row in rows])
     return {
-        row.name: sound(job, row.name, job.paths.release / row.file, row.sha256)
-        for row in results.tiers
-        if row.same_as is None
+        row.name: sound(job, row.name, job.paths.release / row.file, row.sha256) for row in rows
     }
+
+
+def _look_at_template(job: Job, files: Sequence[Path]) -> None:
+    """All tiers have the source's: the first that is here is asked, once."""
+    candidates = (Path(job.plan.model.source.path), *files)
+    here = next((path for path in candidates if path.is_file()), None)
+    if here is None:
+        return
+    facts = template_facts(gguf.read_gguf(here).metadata, job.settings.kept_apart)
+    if facts is not None and facts.fault is not None:
+        lack = f"a chat template that works: it {facts.words}"
+        job.lacks = (*job.lacks, lack)
+        job.workplace.narrator.say(f"the release is without {lack}")
 
 
 def sound(job: Job, tier: str, file: Path, sha256: str) -> tuple[str, str | None]:
