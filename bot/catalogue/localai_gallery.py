@@ -156,3 +156,42 @@ def _about(results: Results, repo_id: str, row: Row | None) -> str:
     measured += [f"mean KL divergence {kld.mean:.3g}"] if kld else []
     size = f"{row.bytes / 1e9:.1f} GB"
     return f"{model}, APEX {row.name}: {', '.join([size, *measured])}."
+
+
+# ── into an index ───────────────────────────────────────────────────────────────────────────
+
+
+def with_entries(index: str, entries: str, repo_id: str) -> tuple[str, tuple[str, ...]]:
+    """A gallery's index with a release's entries in it, and names that are somebody else's there.
+
+    Both are YAML lists as they are written by hand: an entry begins at the line's beginning. All
+    other entries stay byte for byte; an entry is ours where it names the repository.
+    """
+    ours = {_name(text): text for text in _items(entries)[1:]}
+    preamble, *items = _items(index)
+    taken = {_name(text): _ours(text, repo_id) for text in items}
+    left = tuple(name for name in ours if taken.get(name) is False)
+    texts = [
+        ours.get(_name(text), text) if taken[_name(text)] and _name(text) in ours else text
+        for text in items
+    ]
+    new = [text for name, text in ours.items() if name not in taken]
+    whole = "".join((preamble, *texts))
+    if new and whole and not whole.endswith("\n"):
+        whole += "\n"
+    return whole + "".join(new), left
+
+
+def _items(text: str) -> list[str]:
+    """What stands before the first entry, then each entry."""
+    return re.split(r"(?m)^(?=- )", text)
+
+
+def _name(item: str) -> str:
+    """An entry's name; empty where it has none that stands alone in its line."""
+    found = re.search(r"(?m)^(?:- |  )name: {0,3}[\"']?([^\"'\n]{1,200}?)[\"']? {0,3}$", item)
+    return found[1] if found else ""
+
+
+def _ours(item: str, repo_id: str) -> bool:
+    return f"/{repo_id}/" in item or f"/{repo_id}\n" in item

@@ -1,4 +1,4 @@
-"""What follows a publication: the owner's collection, storage given back.
+"""What follows a publication: the owner's collection, a gallery's entries, storage given back.
 
 The release is out by then: what fails here is said, and done by the next run.
 """
@@ -13,6 +13,7 @@ from bot.clients.hub.community import Community
 from bot.disk.folders import JobFolder
 from bot.disk.writing import keep_text
 from bot.errors import BotError
+from bot.publish.offering import offer
 from bot.publish.publication import Published
 from bot.publish.reclaim import reclaim
 from bot.workplace.workplace import Workplace
@@ -29,6 +30,7 @@ def follow(workplace: Workplace, published: Published, *, complete: bool = True)
         _note(published)
     if published.public:
         _collect(workplace, published.repo_id)
+        offer(workplace, published)
     return replace(published, reclaimed=_prune(workplace, published.repo_id))
 
 

@@ -37,6 +37,13 @@ def _template(value: str, names: Collection[str]) -> str:
     return value
 
 
+class GallerySettings(Part):
+    """A gallery of LocalAI's on GitHub, to which releases are proposed."""
+
+    repository: Annotated[str, Field(pattern=r"^[\w.-]{1,100}/[\w.-]{1,100}$")]
+    file: str = "gallery/index.yaml"
+
+
 class PublishSettings(Part):
     """Names on the Hub, and how a release gets there."""
 
@@ -56,6 +63,7 @@ class PublishSettings(Part):
     approval: Literal["none", "pull-request"] = "none"
     trusted_publisher: bool = False  # in GitHub Actions: the Hub lends tokens, HF_TOKEN only reads
     collection: Annotated[str, Field(min_length=1, max_length=60)] | None = None  # of the owner
+    gallery: GallerySettings | None = None  # of LocalAI's: releases are proposed to it
     prune: bool = False  # give back the Hub's storage of files that updates replaced
     keep_builds: Annotated[int, Field(ge=0)] = 0  # earlier ones that pruning leaves for a rollback
     quantized_by: str | None = None

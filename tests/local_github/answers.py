@@ -180,19 +180,28 @@ def ref(url: str, found: Repository, branch: str) -> dict[str, Any]:
 def content(url: str, found: Repository, path: str, branch: str) -> dict[str, Any]:
     """A file."""
     data = found.branches[branch][path]
-    home = f"{url}/repos/{found.name}/contents/{path}"
+    home, is_large = f"{url}/repos/{found.name}/contents/{path}", len(data) > 1 << 20
     return shaped(
         "content-file",
         type="file",
-        encoding="base64",
+        encoding="none" if is_large else "base64",  # rest/repos/contents: from 1 to 100 MB
         size=len(data),
         name=path.rpartition("/")[2],
         path=path,
-        content=base64.encodebytes(data).decode(),
+        content="" if is_large else base64.encodebytes(data).decode(),
         sha=blob_sha(data),
         url=f"{home}?ref={branch}",
         _links={"self": home, "git": None, "html": None},
     )
+
+
+def blob(url: str, found: Repository, data: bytes) -> dict[str, Any]:
+    """A file's content by its hash."""
+    sha = blob_sha(data)
+    return {
+        "content": base64.encodebytes(data).decode(), "encoding": "base64", "sha": sha,
+        "url": f"{url}/repos/{found.name}/git/blobs/{sha}", "size": len(data), "node_id": sha,
+    }  # fmt: skip
 
 
 def file_commit(url: str, found: Repository, path: str, branch: str) -> dict[str, Any]:

@@ -274,6 +274,15 @@ def _content(request: Request) -> Answer:
     return Answer(200, "content-file", found)
 
 
+@route("GET", REPO + r"/git/blobs/(?P<sha>[0-9a-f]{40})")
+def _blob(request: Request) -> Answer:
+    branches = request.repository.branches.values()
+    for data in (data for files in branches for data in files.values()):
+        if blob_sha(data) == request.match["sha"]:
+            return Answer(200, "blob", answers.blob(request.url, request.repository, data))
+    raise Refusal(404, "Not Found")
+
+
 @route("PUT", REPO + r"/contents/(?P<path>.+)")
 def _put_content(request: Request) -> Answer:
     branch, path = request.json.get("branch", "main"), request.match["path"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -65,12 +66,21 @@ def _contents(repository: Any, path: str, branch: str) -> Any:
         raise SettingsError(f"{path} is a folder there; move it away") from error
 
 
+def _decoded(repository: Any, contents: Any) -> bytes:
+    """A file's bytes. Above 1 MiB its contents come without them (`encoding` none); its blob has
+    them (docs.github.com, rest/repos/contents, rest/git/blobs).
+    """
+    if contents.encoding != "none":
+        return bytes(contents.decoded)
+    return base64.b64decode(repository.blob(contents.sha).content)
+
+
 def _text(repository: Any, path: str, branch: str) -> str | None:
     contents = _contents(repository, path, branch)
     if contents is None:
         return None
     try:
-        return str(contents.decoded.decode("utf-8"))
+        return _decoded(repository, contents).decode("utf-8")
     except UnicodeDecodeError as error:
         raise SettingsError(f"{path} is no text there; move it away") from error
 
@@ -79,5 +89,5 @@ def _write(repository: Any, path: str, text: str, branch: str, message: str) -> 
     contents, content = _contents(repository, path, branch), text.encode()
     if contents is None:
         repository.create_file(path, message, content, branch=branch)
-    elif contents.decoded != content:
+    elif _decoded(repository, contents) != content:
         contents.update(message, content, branch=branch)
