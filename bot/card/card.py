@@ -40,7 +40,7 @@ from bot.records.results import Results
 from bot.settings.sections import data_folder
 from bot.settings.showing import CardSettings
 from bot.wording import escape, formats
-from bot.wording.rows import NAME_LIMIT, distinct, example, row_names
+from bot.wording.rows import NAME_LIMIT, distinct, largest_measured, row_names, to_take
 
 CARD = "card.md.j2"
 ALT_LIMIT = 2000
@@ -136,6 +136,8 @@ def _values(
         "highlights": _sentences(results, look),
         "files": available(results, files, about, look),
         "by_memory": choices(results, look),
+        "best": to_take(results),
+        "largest": largest_measured(results),
         "coinciding": _coinciding(results),
         "projector": any(file.path.startswith("mmproj") for file in files),
         "recipes": [row for row in distinct(results) if row.recipe],
@@ -208,7 +210,7 @@ def _listed(files: Sequence[CardFile], path: str) -> str | None:
 
 def _example(results: Results, files: Sequence[CardFile]) -> CardFile | None:
     """The model's file that commands name: the first where it is in several."""
-    row = example(results)
+    row = to_take(results)
     if row is None:
         return None
     first = next((tier.file for tier in distinct(results) if tier.name == row.name), None)

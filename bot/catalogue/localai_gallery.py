@@ -20,7 +20,7 @@ from bot.records.built import Shard
 from bot.records.measured import Row
 from bot.records.results import Results
 from bot.resolvers.localai import localai_address
-from bot.wording.rows import distinct, example
+from bot.wording.rows import distinct, to_take
 
 NAME = "localai-gallery.yaml"
 BASE = "github:mudler/LocalAI/gallery/virtual.yaml@master"  # of an entry that has all in overrides
@@ -68,7 +68,7 @@ def gallery_entries(
         return []
     shared = _shared(results, repo_id, projector)
     tiers = {row.name: _entry(results, repo_id, name, row, projector, shared) for row in rows}
-    best = example(results)
+    best = to_take(results)
     chosen = tiers[best.name if best and best.name in tiers else rows[0].name]
     hub = {
         **chosen,

@@ -257,10 +257,31 @@ def close_to_reference(results: Results) -> CardRow | None:
     return best if best in recommended(results) else None
 
 
-def example(results: Results) -> CardRow | None:
-    """The file that commands show: near the reference if one is, else the least divergent."""
-    if close := close_to_reference(results):
-        return close
-    if rows := tier_rows(results):
+def largest_measured(results: Results) -> CardRow | None:
+    """The largest of our files that have a divergence; of two of one size the less divergent."""
+    rows = tier_rows(results)
+    most = max((row.bytes for row in rows), default=0)
+    as_large = [row for row in rows if row.bytes * SAME_SIZE >= most]
+    return min(as_large, key=lambda row: row.mean or 0, default=None)
+
+
+def to_take(results: Results) -> CardRow | None:
+    """The one to take, which commands name: the smallest that no measure tells from the largest.
+
+    Where too little text was measured to tell any two apart, the least divergent; where none was,
+    the largest.
+    """
+    rows, largest = tier_rows(results), largest_measured(results)
+    if largest is None:
+        return next(iter(files_of(results, "tier")), None)
+    if too_few(results):
         return min(rows, key=lambda row: row.mean or 0)
-    return next(iter(files_of(results, "tier")), None)
+    alike = [row for row in rows if not _is_worse(results, row, largest)]
+    return min(alike, key=lambda row: (row.bytes, row.mean or 0))
+
+
+def _is_worse(results: Results, row: CardRow, largest: CardRow) -> bool:
+    """Whether a measure is sure that a file is further from the reference than the largest is."""
+    if row.name == largest.name:
+        return False
+    return any(less(results, largest, row) for less in (less_divergent, less_perplexed))

@@ -51,7 +51,7 @@ def test_each_file_is_there_with_its_hash() -> None:
 
 def test_the_one_that_chooses_is_what_the_card_names() -> None:
     hub = entries(nine_tiers())[0]
-    assert hub["overrides"]["parameters"]["model"].endswith("I-Mini.gguf")  # type: ignore[index]
+    assert hub["overrides"]["parameters"]["model"].endswith("I-Balanced.gguf")  # type: ignore[index]
 
 
 def test_a_projector_goes_with_every_tier() -> None:

@@ -16,12 +16,12 @@ from bot.wording.rows import (
     distinct,
     elsewhere,
     entry,
-    example,
     files_of,
     less_divergent,
     less_perplexed,
     recommended,
     row_names,
+    to_take,
 )
 from tests.unit.card.samples import coinciding, divergence, nine_tiers, row, with_baselines
 
@@ -39,15 +39,27 @@ def test_a_tier_that_a_smaller_one_beats_is_not_recommended() -> None:
     assert highlights(_results(large, small)) == ()
 
 
-def test_the_example_is_near_the_reference_or_the_least_divergent() -> None:
-    chosen = example(nine_tiers())
+def test_the_one_to_take_is_the_smallest_that_is_as_good_as_the_largest() -> None:
+    chosen = to_take(nine_tiers())
     assert chosen is not None
-    assert chosen.name == "I-Mini"
-    far = [row(n, s, divergence(m, 0.01, **FAR)) for n, s, m in (("A", 9, 0.3), ("B", 8, 0.9))]
-    least = example(_results(*far))
-    assert least is not None
-    assert least.name == "A"
-    assert example(_results()) is None
+    assert chosen.name == "I-Balanced"
+    alike = [
+        row(name, size, divergence(mean, 0.01, **FAR))
+        for name, size, mean in (("A", 9, 0.30), ("B", 8, 0.31), ("C", 7, 0.305), ("D", 6, 0.9))
+    ]
+    smallest = to_take(_results(*alike))
+    assert smallest is not None
+    assert smallest.name == "C"  # D is surely worse than A
+    assert to_take(_results()) is None
+
+
+def test_with_too_little_text_the_least_divergent_is_the_one_to_take() -> None:
+    results = nine_tiers()
+    few = replace(results, evaluation=replace(results.evaluation, chunks=evidence.CHUNKS - 1))
+    tiers = [row(n, s, divergence(m, 0.01, **FAR)) for n, s, m in (("A", 9, 0.3), ("B", 8, 0.29))]
+    chosen = to_take(replace(few, tiers=tuple(tiers)))
+    assert chosen is not None
+    assert chosen.name == "B"
 
 
 def test_rows_stand_by_size_below_the_reference() -> None:
