@@ -10,6 +10,7 @@ from bot.errors import PublishError, SourceError
 from bot.plan.models import Model, Plan, Sketch
 from bot.plan.profiles import load_profiles
 from bot.records.releases import Release
+from bot.resolvers.programs import PROGRAMS
 from bot.workplace import names, provenance
 from bot.workplace.names import target_of
 from bot.workplace.pinning import as_file, as_repo, name_of_file
@@ -71,6 +72,7 @@ def outlook(workplace: Workplace, plan: Plan[Sketch], repo_id: str) -> Iterator[
         shown = "stays private" if settings.publish.private else "public once it is verified"
         yield f"{repo_id} does not exist yet: it will be made, {shown}, with {len(files)} tiers"
         yield from _refused(repo_id, files)
+        yield from _taken(repo_id, files)
         return
     held_paths = {file.path for file in held.files}
     old = _statement_in(workplace, held) if provenance.NAME in held_paths else None
@@ -82,6 +84,7 @@ def outlook(workplace: Workplace, plan: Plan[Sketch], repo_id: str) -> Iterator[
         )
     yield from _update(repo_id, old, plan, held_paths)
     yield from _refused(repo_id, files)
+    yield from _taken(repo_id, files)
 
 
 def _update(
@@ -130,4 +133,18 @@ def _refused(repo_id: str, files: Sequence[str]) -> Iterator[str]:
         yield (
             f"Ollama takes no name with a part of more than 80 characters: the card has no command "
             f"of its for {without[0]}; shorten publish.file or publish.repository"
+        )
+
+
+def _taken(repo_id: str, files: Sequence[str]) -> Iterator[str]:
+    """What programs will take that are given the repository alone, where it is more than one."""
+    takers: dict[str, list[str]] = {}
+    for program in PROGRAMS:
+        if (path := program.alone(repo_id, files).path) is not None:
+            takers.setdefault(path, []).append(program.name)
+    if len(takers) > 1:
+        told = (f"{' and '.join(programs)} take {path}" for path, programs in takers.items())
+        yield (
+            f"given the repository alone, {', '.join(told)}; with publish.default_tier among the "
+            "tiers all take that"
         )

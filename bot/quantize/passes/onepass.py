@@ -139,7 +139,7 @@ class _Run:
             GrowingFile(file, output.head)
             for file, output in zip(work.files, work.outputs, strict=True)
         ]
-        self.hashing: dict[int, Future[None]] = {}  # the last of each file, by its number
+        self.hashing: dict[int, Future[None]] = {}  # what is under way, by the file's number
         self.finished: SimpleQueue[tuple[PassChunk, Future[None]]] = SimpleQueue()
         self.unfinished: Counter[int] = Counter()  # chunks of each tensor, by its number
         self.told_at = self.saved_at = time.monotonic()
@@ -207,7 +207,7 @@ class _Run:
                 behind = True
                 continue
             if last is not None:
-                last.result()
+                self.hashing.pop(number).result()
             if file.hashed < end:
                 self.hashing[number] = pool.submit(self._follow, file, end)
                 behind = True
