@@ -73,10 +73,10 @@ def _localai(target: _Target) -> CardCommand | None:
     address = localai_address(target.repo_id, target.file)
     if not target.listed or target.shards or address is None:
         return None
-    lines = (f"local-ai run {_quoted(address)}",)
+    lines: tuple[str, ...] = (f"local-ai run {_quoted(address)}",)
     if target.gallery:
         entry = _quoted(f"{target.repo_id}@{target.file}")
-        lines = (*lines, f"local-ai run {entry}  # once LocalAI's gallery has it")
+        lines = (*lines, "# or, once LocalAI's gallery has it:", f"local-ai run {entry}")
     return CardCommand(program="LocalAI", language="bash", lines=lines)
 
 

@@ -7,6 +7,7 @@ variant is an entry that has none of its own; LocalAI takes the one that suits i
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -54,7 +55,8 @@ def gallery_text(
     entries = gallery_entries(results, repo_id, name=name, projector=projector)
     if not entries:
         return None
-    return yaml.safe_dump(entries, sort_keys=False, allow_unicode=True, width=1000)
+    apart = json.loads(json.dumps(entries))  # what two entries share would be an alias in YAML
+    return yaml.safe_dump(apart, sort_keys=False, allow_unicode=True, width=1000)
 
 
 def gallery_entries(

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 
 from bot.lint.contents import Defect, LintedRepository
-from bot.resolvers.labels import hub_label
-from bot.resolvers.llamacpp import ambiguous, llama_file, models
+from bot.resolvers.hub_labels import hub_label
+from bot.resolvers.llamacpp import ambiguous, is_model, llama_file, models
 from bot.resolvers.programs import PROGRAMS
 
 
@@ -46,7 +46,7 @@ def check_alone(repository: LintedRepository) -> Iterator[Defect]:
     model_paths = models(repository.paths)
     for program in PROGRAMS if model_paths else ():
         taken = program.alone(repository.repo_id or "", repository.paths)
-        if taken.path is not None and taken.path not in model_paths:
+        if taken.path is not None and not is_model(taken.path):
             yield Defect(
                 rule="no-model-taken", level="error", path=taken.path,
                 text=f"{program.name} takes this file for the model where it is given the "

@@ -143,7 +143,7 @@ def _taken(repo_id: str, files: Sequence[str]) -> Iterator[str]:
         if (path := program.alone(repo_id, files).path) is not None:
             takers.setdefault(path, []).append(program.name)
     if len(takers) > 1:
-        told = (f"{' and '.join(programs)} take {path}" for path, programs in takers.items())
+        told = (f"{path} is taken by {' and '.join(named)}" for path, named in takers.items())
         yield (
             f"given the repository alone, {', '.join(told)}; with publish.default_tier among the "
             "tiers all take that"

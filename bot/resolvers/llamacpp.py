@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from bot.resolvers.labels import hub_label
+from bot.resolvers.hub_labels import hub_label
 
 _SPLIT = re.compile(r"^(.+)-([0-9]{5})-of-([0-9]{5})$", re.IGNORECASE)
 _ASIDE = ("mmproj", "imatrix", "mtp-", "eagle3-", "dflash-", "dspark-")

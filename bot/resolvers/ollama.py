@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from bot.resolvers.labels import hub_label
+from bot.resolvers.hub_labels import hub_label
 from bot.resolvers.llamacpp import is_model, is_split
 
 # parts of a name of Ollama's (isValidPart of types/model/name.go): an owner has no dot

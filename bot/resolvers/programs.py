@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bot.resolvers.labels import hub_snippet
+from bot.resolvers.hub_labels import hub_snippet
 from bot.resolvers.llamacpp import PRESET, llama_file
 from bot.resolvers.localai import listed, localai_address, localai_file
 from bot.resolvers.ollama import ollama_file, ollama_tag

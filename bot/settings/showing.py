@@ -40,7 +40,7 @@ def _template(value: str, names: Collection[str]) -> str:
 class GallerySettings(Part):
     """A gallery of LocalAI's on GitHub, to which releases are proposed."""
 
-    repository: Annotated[str, Field(pattern=r"^[\w.-]{1,100}/[\w.-]{1,100}$")]
+    repository: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100}$")]
     file: str = "gallery/index.yaml"
 
 

@@ -268,14 +268,14 @@ def largest_measured(results: Results) -> CardRow | None:
 def to_take(results: Results) -> CardRow | None:
     """The one to take, which commands name: the smallest that no measure tells from the largest.
 
-    Where too little text was measured to tell any two apart, the least divergent; where none was,
-    the largest.
+    Where too little is known to tell files apart, one that is near the reference, else the least
+    divergent; where nothing is, the largest.
     """
     rows, largest = tier_rows(results), largest_measured(results)
     if largest is None:
         return next(iter(files_of(results, "tier")), None)
-    if too_few(results):
-        return min(rows, key=lambda row: row.mean or 0)
+    if too_few(results) or any(row.mean_error is None for row in rows):
+        return close_to_reference(results) or min(rows, key=lambda row: row.mean or 0)
     alike = [row for row in rows if not _is_worse(results, row, largest)]
     return min(alike, key=lambda row: (row.bytes, row.mean or 0))
 

@@ -11,7 +11,7 @@ from bot.disk.paths import require_safe
 from bot.errors import SettingsError, SourceError
 from bot.plan.models import HasName
 from bot.plan.profiles import Profile
-from bot.resolvers.labels import tier_label, unlabelled
+from bot.resolvers.hub_labels import tier_label, unlabelled
 from bot.resolvers.llamacpp import ambiguous, models
 from bot.resolvers.ollama import ollama_tag
 from bot.settings.showing import PublishSettings

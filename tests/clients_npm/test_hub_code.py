@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bot.clients.files import gguf
-from bot.resolvers.labels import hub_label
+from bot.resolvers.hub_labels import hub_label
 from tests.clients_npm.node import clients, run
 from tests.e2e.road import Road
 from tests.local_hub.server import Hub

@@ -36,6 +36,7 @@ MADE = {
     "tensors/roles.py: _ROLES": "a table's, on a tensor's name, which a header bounds",
     "settings/policies.py: _compiled": "the user's, on ORG/NAME",
     "lint/card_rules.py: check_commands": "a literal word",
+    "resolvers/localai.py: _has_word": "a literal word",
     "resolvers/llamacpp.py: llama_file": "a literal word and a character",
     "settings/showing.py: _template": "the user's own setting",
     "detect/makers.py: _exactly": "literal words",

@@ -55,7 +55,10 @@ def test_relative_links_lead_to_files_of_the_repository() -> None:
     results = nine_tiers()
     page = read(readme(results))
     local = {link for link in page.links if not link.startswith("https://")}
-    assert local | {PLOT.light} == {file.path for file in files(results)}
+    assert local - {"#which-file-should-i-choose"} | {PLOT.light} == {
+        file.path for file in files(results)
+    }
+    assert ("h2", "Which file should I choose?") in page.headings  # the Hub's anchor of it
 
 
 def test_coinciding_tiers_are_one_file() -> None:

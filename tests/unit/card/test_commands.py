@@ -23,7 +23,7 @@ def test_every_program_fetches_the_file(tier: str) -> None:
     file = f"Qwen3.6-35B-A3B-APEX-{tier}.gguf"
     commands = _by_program(card_commands(REPO, SEED, file, [tier]))
     assert list(commands) == ["LocalAI", "llama.cpp", "Ollama", "LM Studio", "llama-cpp-python"]
-    assert commands["LocalAI"].lines[0] == f"local-ai run {REPO}@{file}"
+    assert commands["LocalAI"].lines == (f"local-ai run huggingface://{REPO}/{file}",)
     repo, _, tag = shlex.split(commands["llama.cpp"].lines[0])[-1].partition(":")
     assert (repo, llama_file(SEED, tag)) == (REPO, file)
     assert commands["Ollama"].lines == (f"ollama run hf.co/{REPO}:{file}",)
@@ -55,3 +55,12 @@ def test_shards_are_for_programs_that_read_them() -> None:
     assert list(commands) == ["llama.cpp", "Other programs"]
     assert commands["llama.cpp"].note == "It finds the other 2 parts by itself."
     assert set(shards) <= set(shlex.split(commands["Other programs"].lines[0]))
+
+
+def test_the_gallerys_form_is_printed_where_it_is_asked_for() -> None:
+    made = _by_program(card_commands(REPO, SEED, SEED[0], ["Balanced"], gallery=True))
+    assert made["LocalAI"].lines == (
+        f"local-ai run huggingface://{REPO}/{SEED[0]}",
+        "# or, once LocalAI's gallery has it:",
+        f"local-ai run {REPO}@{SEED[0]}",
+    )

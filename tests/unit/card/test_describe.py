@@ -48,11 +48,14 @@ def files(job: Job) -> dict[str, Built]:
     return describe.written(job, results_of(), job.plan.recipes, REPO)
 
 
+OTHERS = ("imatrix.gguf_file", "localai-gallery.yaml")
+
+
 def test_everything_that_is_published_has_its_path_and_hash(files: dict[str, Built]) -> None:
     tiers = {row.file for row in results_of().tiers}
     texts = {"results.json", "provenance.json", "SHA256SUMS", "README.md"}
     recipes = {f"recipes/{tier}.txt" for tier in TIERS}
-    assert set(files) == {*tiers, *texts, *recipes, *PLOTS, "imatrix.gguf_file"}
+    assert set(files) == {*tiers, *texts, *recipes, *PLOTS, *OTHERS}
     assert list(files)[-1] == "README.md", "the card tells of all others"
     for path in {*texts, *recipes, *PLOTS}:
         file = Path(files[path].path)
@@ -62,7 +65,7 @@ def test_everything_that_is_published_has_its_path_and_hash(files: dict[str, Bui
 def test_sums_are_those_of_every_file_but_the_card(job: Job, files: dict[str, Built]) -> None:
     lines = job.paths.sums.read_text().splitlines()
     assert {line.split("  ")[1] for line in lines} == set(files) - {"README.md", "SHA256SUMS"}
-    made_here = [line for line in lines if not line.endswith(".gguf")]
+    made_here = [line for line in lines if not line.endswith((".gguf", ".gguf_file"))]
     subprocess.run(
         ["sha256sum", "--check", "--strict", "--quiet"],
         cwd=job.paths.release, input="\n".join(made_here) + "\n", text=True, check=True,

@@ -147,8 +147,8 @@ def _left(part: Sequence[Any], all_members: Sequence[Any]) -> bool:
 def test_structure_stays(seed: int, good: Page) -> None:
     poison = _hostile(seed)
     card, page = _page(load_record(Results, _poisoned(dump(_results()), poison)), poison)
-    # Ollama takes fewer names than a command line
-    apart = {"h1", "Ollama"}
+    # Ollama and LocalAI take fewer names than a command line
+    apart = {"h1", "Ollama", "LocalAI"}
     blocks = [name for name in good.headings if not apart & {*name}]
     if legible(poison + "x.gguf", 1000) == poison + "x.gguf" and len(poison) < 200:
         assert [name for name in page.headings if not apart & {*name}] == blocks

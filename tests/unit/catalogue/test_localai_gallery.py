@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import yaml
@@ -16,10 +17,10 @@ from tests.unit.card.samples import nine_tiers
 REPO, NAME = "someone/Sample-30B-A3B-APEX-GGUF", "Sample-30B-A3B"
 
 
-def entries(results: Results, projector: SidePart | None = None) -> list[dict[str, object]]:
+def entries(results: Results, projector: SidePart | None = None) -> list[dict[str, Any]]:
     text = gallery_text(results, REPO, name=NAME, projector=projector)
     assert text is not None
-    loaded: list[dict[str, object]] = yaml.safe_load(text)
+    loaded: list[dict[str, Any]] = yaml.safe_load(text)
     return loaded
 
 
@@ -37,11 +38,7 @@ def test_entries_are_what_the_gallery_takes() -> None:
 
 def test_each_file_is_there_with_its_hash() -> None:
     results = nine_tiers()
-    told = {
-        file["uri"]: file["sha256"]  # type: ignore[index]
-        for entry in entries(results)
-        for file in entry["files"]  # type: ignore[attr-defined]
-    }
+    told = {file["uri"]: file["sha256"] for entry in entries(results) for file in entry["files"]}
     assert told == {
         f"huggingface://{REPO}/{file.file}": file.sha256
         for row in results.tiers
@@ -51,7 +48,7 @@ def test_each_file_is_there_with_its_hash() -> None:
 
 def test_the_one_that_chooses_is_what_the_card_names() -> None:
     hub = entries(nine_tiers())[0]
-    assert hub["overrides"]["parameters"]["model"].endswith("I-Balanced.gguf")  # type: ignore[index]
+    assert hub["overrides"]["parameters"]["model"].endswith("I-Balanced.gguf")
 
 
 def test_a_projector_goes_with_every_tier() -> None:
@@ -59,9 +56,9 @@ def test_a_projector_goes_with_every_tier() -> None:
     assert violations(made) == []
     for entry in made:
         overrides = entry["overrides"]
-        assert overrides["mmproj"] == f"llama-cpp/mmproj/{REPO}/mmproj.gguf"  # type: ignore[index]
-        assert overrides["known_usecases"] == ["chat", "vision"]  # type: ignore[index]
-        assert "vision" in entry["tags"]  # type: ignore[operator]
+        assert overrides["mmproj"] == f"llama-cpp/mmproj/{REPO}/mmproj.gguf"
+        assert overrides["known_usecases"] == ["chat", "vision"]
+        assert "vision" in entry["tags"]
 
 
 def test_shards_are_listed_with_the_first_first() -> None:
@@ -73,10 +70,10 @@ def test_shards_are_listed_with_the_first_first() -> None:
     made = entries(replace(results, tiers=(tier,)))
     assert violations(made) == []
     for entry in made:
-        first, second = entry["files"]  # type: ignore[misc]
-        assert entry["overrides"]["parameters"]["model"] == first["filename"]  # type: ignore[index]
-        assert first["uri"].endswith("M-00001-of-00002.gguf")  # type: ignore[has-type]
-        assert second["sha256"] == "2" * 64  # type: ignore[has-type]
+        first, second = entry["files"]
+        assert entry["overrides"]["parameters"]["model"] == first["filename"]
+        assert first["uri"].endswith("M-00001-of-00002.gguf")
+        assert second["sha256"] == "2" * 64
 
 
 def test_sampling_settings_are_the_makers() -> None:
@@ -84,7 +81,7 @@ def test_sampling_settings_are_the_makers() -> None:
     told = (("temp", 0.7), ("top_k", 20), ("penalty_last_n", 64))
     model = replace(results.architecture, sampling=told)
     hub = entries(replace(results, architecture=model))[0]
-    parameters = hub["overrides"]["parameters"]  # type: ignore[index]
+    parameters = hub["overrides"]["parameters"]
     assert (parameters["temperature"], parameters["top_k"]) == (0.7, 20)
     assert set(parameters) == {"model", "temperature", "top_k"}
 

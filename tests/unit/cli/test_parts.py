@@ -29,6 +29,7 @@ def test_a_file_is_looked_at_without_being_run() -> None:
     assert done.exit_code == 0, done.output
     assert [line.split()[:2] for line in done.stdout.splitlines()] == [
         ["ok", "header"], ["ok", "rows"], ["note", "recipe"],
+        ["note", "template"],
     ]  # fmt: skip
 
 

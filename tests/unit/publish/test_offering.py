@@ -134,7 +134,7 @@ def test_a_gallery_of_megabytes_is_read_too(offered: Offered) -> None:
 def test_an_entry_of_somebody_elses_stays(offered: Offered) -> None:
     theirs = OTHERS + "- name: sample-30b-a3b\n  url: u\n  files: []\n"
     offered.github.repository.push({FILE: theirs.encode()})
-    assert "somebody else's sample-30b-a3b, which is left alone" in offered()
+    assert "sample-30b-a3b of somebody else's: it is left alone" in offered()
     merged = yaml.safe_load(offered.text(BRANCH))
     assert [entry["name"] for entry in merged].count("sample-30b-a3b") == 1
     assert len(merged) == 3 + 9

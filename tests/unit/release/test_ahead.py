@@ -15,6 +15,11 @@ from tests.local_hub.server import Hub
 from tests.models import model_of
 from tests.publishing import REPO, Machine
 
+TAKEN = (
+    "given the repository alone, I-Mini.gguf is taken by LocalAI, Balanced.gguf is taken by "
+    "llama.cpp; with publish.default_tier among the tiers all take that"
+)
+
 
 @pytest.fixture
 def here(tmp_path: Path, hub: Hub) -> Machine:
@@ -29,7 +34,8 @@ def plan(here: Machine, demo_model: Path) -> Plan[Model]:
 
 def test_a_new_repository_is_told_of(here: Machine, plan: Plan[Model]) -> None:
     assert [*outlook(here.workplace, plan, REPO)] == [
-        f"{REPO} does not exist yet: it will be made, public once it is verified, with 2 tiers"
+        f"{REPO} does not exist yet: it will be made, public once it is verified, with 2 tiers",
+        TAKEN,
     ]
 
 
@@ -40,7 +46,7 @@ def test_files_of_people_stay_unless_one_has_a_name_of_ours(
     (tmp_path / "words").write_text("words\n")
     before = open_public(hub, REPO)
     commit = hub.commit(REPO, {"notes.txt": tmp_path / "words"}, "Notes", parent=before.commit)
-    [line] = outlook(here.workplace, plan, REPO)
+    [line, _taken] = outlook(here.workplace, plan, REPO)
     assert line.endswith("and none of the bot's: they stay")
     hub.commit(REPO, {"I-Mini.gguf": tmp_path / "words"}, "A file", parent=commit)
     with pytest.raises(PublishError, match=r"holds a I-Mini\.gguf that is not the bot's"):
@@ -49,7 +55,7 @@ def test_files_of_people_stay_unless_one_has_a_name_of_ours(
 
 def test_an_update_is_told_with_its_reasons(here: Machine, plan: Plan[Model]) -> None:
     here.publish()
-    [line] = outlook(here.workplace, plan, REPO)
+    [line, _taken] = outlook(here.workplace, plan, REPO)
     assert line.startswith(f"{REPO} will be updated: ")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bot.card.commands import card_commands
-from bot.resolvers.labels import hub_label, hub_snippet, unlabelled
+from bot.resolvers.hub_labels import hub_label, hub_snippet, unlabelled
 from bot.resolvers.llamacpp import ambiguous, llama_file, llama_tag, models
 from bot.resolvers.ollama import ollama_file, ollama_tag
 

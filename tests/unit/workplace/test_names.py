@@ -6,7 +6,7 @@ import pytest
 
 from bot.errors import SettingsError, SourceError
 from bot.plan.profiles import BASES, load_profiles
-from bot.resolvers.labels import hub_label, tier_label
+from bot.resolvers.hub_labels import hub_label, tier_label
 from bot.resolvers.llamacpp import ambiguous, models
 from bot.settings.sections import data_folder
 from bot.settings.showing import PublishSettings
@@ -34,7 +34,8 @@ BY_LABEL = PublishSettings(file="{name}-APEX-{label}.gguf")
 def test_a_label_leaves_the_name_of_a_model(stem: str, name: str) -> None:
     assert names.name_of(stem) == name
     files = names.require_files(PublishSettings(), name, PROFILES)
-    assert not any(hub_label(file) for file in files)
+    labelled = {file: label for file in files if (label := hub_label(file))}
+    assert labelled == {f"{name}-Q4_K_M-APEX-I-Compact.gguf": "Q4_K_M"}  # the default tier's
     assert (names.labels_in(stem) is None) == (names.BESIDE.sub("", stem) == name)
 
 
