@@ -172,7 +172,7 @@ def _q45_k(source, target, blocks, per_row, weights, hard, scratch, top, low, st
             store(scales + 32 * s, load(found))
             store(least + 32 * s, load(found + LANE_BYTES))
         if weights:
-            _scales_of_q45(scratch)
+            _scales_of_q45(scratch, 63 if top == 31 else 255)
         else:
             _plain_scales_of_q45(scratch)
         for s in range(0, GROUP, 2):
@@ -218,18 +218,23 @@ def _final_pair(scratch, s, top, size, out):
 
 
 @inlined
-def _scales_of_q45(scratch):
-    """A group's scales, their levels and those of the least numbers, searched with importance."""
+def _scales_of_q45(scratch, most):
+    """A group's scales, their levels and those of the least numbers, searched with importance.
+
+    A level below zero is a byte there; Q5_K alone has it cut (`most`): quantize_row_q5_K_impl.
+    """
     turned, weighed, levels = scratch + IN_TURNED, scratch + IN_TURNED2, scratch + IN_TURNED3
     transpose(scratch + IN_SUMS, 32, weighed)
     transpose(scratch + IN_SCALES, 32, turned)
     store(scratch + IN_D, positive(turned, weighed, 8, 63, levels))
     for j in range(8):
-        store_ints(scratch + IN_LS + LANE_BYTES * j, nearest(load(levels + LANE_BYTES * j)))
+        level = between_ints(nearest(load(levels + LANE_BYTES * j)), 0, most)
+        store_ints(scratch + IN_LS + LANE_BYTES * j, level)
     transpose(scratch + IN_LEAST, 32, turned)
     store(scratch + IN_D + LANE_BYTES, positive(turned, weighed, 8, 63, levels))
     for j in range(8):
-        store_ints(scratch + IN_LM + LANE_BYTES * j, nearest(load(levels + LANE_BYTES * j)))
+        level = between_ints(nearest(load(levels + LANE_BYTES * j)), 0, most)
+        store_ints(scratch + IN_LM + LANE_BYTES * j, level)
     transpose(scratch + IN_LS, 64, scratch + IN_LS)
     transpose(scratch + IN_LM, 64, scratch + IN_LM)
 
