@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bot.clients.llama import library
-from bot.errors import PublishError, SourceError
+from bot.errors import PublishError, SettingsError, SourceError
 from bot.plan.models import Model, Plan, Sketch
 from bot.plan.profiles import load_profiles
 from bot.records.releases import Release
@@ -58,7 +58,8 @@ def renamed(model: str) -> Iterator[str]:
 def outlook(workplace: Workplace, plan: Plan[Sketch], repo_id: str) -> Iterator[str]:
     """What a publication does to its repository, and why, a line each; two requests at most.
 
-    Raises PublishError where a file of somebody else has the name of one of ours.
+    Raises PublishError where a file of somebody else has the name of one of ours, SettingsError
+    where a program would take something else than a tier.
     """
     settings, hub = workplace.settings, workplace.hub
     files = [
@@ -72,7 +73,7 @@ def outlook(workplace: Workplace, plan: Plan[Sketch], repo_id: str) -> Iterator[
         shown = "stays private" if settings.publish.private else "public once it is verified"
         yield f"{repo_id} does not exist yet: it will be made, {shown}, with {len(files)} tiers"
         yield from _refused(repo_id, files)
-        yield from _taken(repo_id, files)
+        yield from _taken(workplace, plan, repo_id, files)
         return
     held_paths = {file.path for file in held.files}
     old = _statement_in(workplace, held) if provenance.NAME in held_paths else None
@@ -84,7 +85,7 @@ def outlook(workplace: Workplace, plan: Plan[Sketch], repo_id: str) -> Iterator[
         )
     yield from _update(repo_id, old, plan, held_paths)
     yield from _refused(repo_id, files)
-    yield from _taken(repo_id, files)
+    yield from _taken(workplace, plan, repo_id, files)
 
 
 def _update(
@@ -136,11 +137,22 @@ def _refused(repo_id: str, files: Sequence[str]) -> Iterator[str]:
         )
 
 
-def _taken(repo_id: str, files: Sequence[str]) -> Iterator[str]:
-    """What programs will take that are given the repository alone, where it is more than one."""
+def _taken(
+    workplace: Workplace, plan: Plan[Sketch], repo_id: str, files: Sequence[str]
+) -> Iterator[str]:
+    """What programs will take that are given the repository alone, where it is more than one file.
+
+    Raises SettingsError where it is none of the tiers.
+    """
     takers: dict[str, list[str]] = {}
     for program in PROGRAMS:
-        if (path := program.alone(repo_id, files).path) is not None:
+        path = program.alone(repo_id, [*files, *_beside(workplace, plan.model)]).path
+        if path is not None and path not in files:
+            raise SettingsError(
+                f"{program.name}, given {repo_id} alone, would take {path} for the model; have "
+                "publish.default_tier among the tiers, or convert.mtp other than separate"
+            )
+        if path is not None:
             takers.setdefault(path, []).append(program.name)
     if len(takers) > 1:
         told = (f"{path} is taken by {' and '.join(named)}" for path, named in takers.items())
@@ -148,3 +160,14 @@ def _taken(repo_id: str, files: Sequence[str]) -> Iterator[str]:
             f"given the repository alone, {', '.join(told)}; with publish.default_tier among the "
             "tiers all take that"
         )
+
+
+def _beside(workplace: Workplace, model: Sketch) -> list[str]:
+    """Parts that will be published beside the tiers, as far as they are known."""
+    if isinstance(model, Model):
+        return [*model.extras]
+    convert = workplace.settings.convert
+    seeing = model.architecture.vision or model.architecture.audio
+    projector = ["mmproj.gguf"] if seeing and convert.projector != "none" else []
+    apart = convert.mtp == "separate" and model.architecture.mtp_layers > 0
+    return [*projector, *([f"mtp-{model.name}.gguf"] if apart else [])]

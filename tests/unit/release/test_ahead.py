@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bot.errors import AccessError, PublishError, SourceError
-from bot.plan.models import Model, Plan
+from bot.errors import AccessError, PublishError, SettingsError, SourceError
+from bot.plan.models import Model, Plan, Sketch
 from bot.publish.upload import open_public
 from bot.release.ahead import outlook, renamed, require_names
 from bot.workplace.planning import make_plan
@@ -71,3 +72,33 @@ def test_a_label_in_a_name_is_told_of() -> None:
     assert [*renamed("lab/Model-30B")] == []
     [line] = renamed("lab/Model-30B-Q8_0")
     assert line.startswith("Model-30B-Q8_0 is called Model-30B: ")
+
+
+def test_what_a_program_would_take_for_the_model_is_known_before(
+    here: Machine, plan: Plan[Model], hub: Hub, tmp_path: Path
+) -> None:
+    """LocalAI takes the last file, where none is labelled as it wants."""
+    beside = {"mmproj.gguf": tmp_path / "a", "mtp-x.gguf": tmp_path / "b"}
+    parts = replace(plan, model=replace(plan.model, extras=beside))
+    with pytest.raises(SettingsError, match=r"LocalAI, .* would take mtp-x\.gguf for the model"):
+        list(outlook(here.workplace, parts, REPO))
+    named = Machine(tmp_path / "named", hub.url, hub.token, "1.5")
+    labelled = make_plan(named.workplace, plan.model, ("Balanced", "I-Compact"))
+    whole = replace(labelled, model=replace(labelled.model, extras=beside))
+    assert len([*outlook(named.workplace, whole, REPO)]) == 1
+
+
+def test_parts_of_a_checkpoint_are_counted_as_they_will_be(
+    here: Machine, plan: Plan[Model]
+) -> None:
+    sketch = Sketch(
+        name="M", release=None, tensors=plan.model.tensors, header_bytes=0,
+        architecture=replace(plan.model.architecture, mtp_layers=1, vision=True),
+    )  # fmt: skip
+    separate = Plan(model=sketch, profiles=plan.profiles, recipes=plan.recipes)
+    assert len([*outlook(here.workplace, separate, REPO)]) == 2  # the layers are dropped
+    settings = here.workplace.settings
+    convert = settings.convert.model_copy(update={"mtp": "separate"})
+    here.workplace.settings = settings.model_copy(update={"convert": convert})
+    with pytest.raises(SettingsError, match=r"would take mtp-M\.gguf"):
+        list(outlook(here.workplace, separate, REPO))
