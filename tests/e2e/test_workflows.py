@@ -475,6 +475,6 @@ def test_jobs_side_by_side_make_what_one_machine_makes(builds: Builds, hub: Hub)
 
 
 def models(hub: Hub, repo_id: str) -> dict[str, str | None]:
-    """Hashes of a repository's GGUF files."""
+    """Hashes of a repository's GGUF files, the importance matrix among them."""
     files = Client(hub.url, None).release(repo_id).files
-    return {file.path: file.sha256 for file in files if file.path.endswith(".gguf")}
+    return {f.path: f.sha256 for f in files if f.path.endswith((".gguf", ".gguf_file"))}
