@@ -96,6 +96,7 @@ def ours(folder: Path, asked: Asked, together: int | None) -> Outcome:
         "evaluation": {"context": CONTEXT, "chunks": asked.chunks, "task_count": asked.tasks},
         "publish": {"overlap": together is not None},
         "demo_texts": True,  # of the demo's model: its own
+        "source": {"license": "apache-2.0"},
     }
     config = folder / "bot.yaml"
     config.write_text(yaml.safe_dump(settings))
