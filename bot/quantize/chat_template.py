@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Never
 
@@ -91,6 +92,11 @@ def template_facts(
         return None
     if not isinstance(template, str) or len(template) > LARGEST:
         return TemplateFacts(fault="it is no text of a size that anybody could read")
+    return _rendered(template, isolation)
+
+
+@lru_cache(maxsize=4)  # all tiers of a model have the same
+def _rendered(template: str, isolation: IsolationSetting) -> TemplateFacts:
     try:
         with sent(__name__, json.dumps(template), limits=LIMITS, isolation=isolation) as folder:
             told = read_bounded(folder / RESULT, LARGEST)

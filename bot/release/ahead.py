@@ -9,6 +9,7 @@ from bot.clients.llama import library
 from bot.errors import PublishError, SettingsError, SourceError
 from bot.plan.models import Model, Plan, Sketch
 from bot.plan.profiles import load_profiles
+from bot.publish.replacing import PROJECTOR
 from bot.records.releases import Release
 from bot.resolvers.programs import PROGRAMS
 from bot.workplace import names, provenance
@@ -168,6 +169,6 @@ def _beside(workplace: Workplace, model: Sketch) -> list[str]:
         return [*model.extras]
     convert = workplace.settings.convert
     seeing = model.architecture.vision or model.architecture.audio
-    projector = ["mmproj.gguf"] if seeing and convert.projector != "none" else []
+    projector = [PROJECTOR] if seeing and convert.projector != "none" else []
     apart = convert.mtp == "separate" and model.architecture.mtp_layers > 0
     return [*projector, *([f"mtp-{model.name}.gguf"] if apart else [])]
