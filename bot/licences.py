@@ -22,6 +22,7 @@ _CLOSED = re.compile(
 _CLOSED_LINK = re.compile(r"creativecommons\.org/licenses/[a-z-]*nd\b", re.IGNORECASE)
 # words that name no licence at all; `unlicense` is one
 _NO_NAME = frozenset({"unknown", "none", "null", "unlicensed", "no-license", "no-licence", "n-a"})
+IDENTIFIER = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}")
 
 
 class Rules(Protocol):
@@ -85,3 +86,9 @@ def _plain(name: str) -> str:
 
 def _shown(name: str) -> str:
     return name[:60] if name.isprintable() else "?"
+
+
+def identifier(name: str) -> str | None:
+    """A licence as the Hub's metadata write one; None for what is none of its identifiers."""
+    plain = name.strip().lower()
+    return plain if IDENTIFIER.fullmatch(plain) else None

@@ -21,7 +21,6 @@ from bot.settings.showing import CardSettings
 from bot.wording.escape import url
 from bot.wording.rows import CardRow, files_of
 
-LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}")
 LANGUAGE = re.compile(r"[a-z]{2,3}(?:-[A-Za-z0-9]{2,8}){0,3}|multilingual")
 SAFE = re.compile(r"[\w .=+-]{1,200}")
 SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -64,7 +63,7 @@ def card_front_matter(
 def _license(release: Release) -> dict[str, Any]:
     """The source's licences; what is no identifier of the Hub's becomes `other` with its name."""
     named = licences.licences_of(release)
-    identifiers = [_identifier(name) for name in named]
+    identifiers = [licences.identifier(name) for name in named]
     fields: dict[str, Any] = {}
     if identifiers:
         ids = list(dict.fromkeys(identifier or "other" for identifier in identifiers))
@@ -80,12 +79,6 @@ def _license(release: Release) -> dict[str, Any]:
     if release.license_link and (target := _license_link(release, release.license_link)):
         fields["license_link"] = target
     return fields
-
-
-def _identifier(name: str) -> str | None:
-    """A licence as the Hub's metadata write one; None for what is none of its identifiers."""
-    plain = name.strip().lower()
-    return plain if LICENSE.fullmatch(plain) else None
 
 
 def _license_link(release: Release, target: str) -> str | None:

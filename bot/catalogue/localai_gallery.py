@@ -25,7 +25,6 @@ from bot.wording.rows import distinct, to_take
 
 NAME = "localai-gallery.yaml"
 BASE = "github:mudler/LocalAI/gallery/virtual.yaml@master"  # of an entry that has all in overrides
-LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}")
 LONGEST = 96  # characters of a name
 # what each is called there (schema.PredictionOptions)
 SAMPLING = {
@@ -127,8 +126,8 @@ def _file(repo_id: str, kind: str, path: str, sha256: str) -> dict[str, str]:
 def _shared(results: Results, repo_id: str, projector: SidePart | None) -> dict[str, Any]:
     """What all entries have in common."""
     release = results.release or results.origin
-    named = [text.strip().lower() for text in licences.licences_of(release)] if release else []
-    licence = next((text for text in named if LICENSE.fullmatch(text)), None)
+    named = map(licences.identifier, licences.licences_of(release) if release else ())
+    licence = next(filter(None, named), None)
     seeing = ["vision", "multimodal"] if projector else []
     return {
         **({"license": licence} if licence else {}),
