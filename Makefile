@@ -18,8 +18,10 @@ test: lint
 test-roads: $(STAMP)
 	@$(PYTEST) -m "road and not long"
 
+# with llama.cpp's own programs, which are built once
 test-all: lint
-	@$(PYTEST)
+	@$(BIN)/python -m tests.build_llama_tools $(VENV)/llama-tools
+	@BOT_TEST_LLAMA_TOOLS=$(abspath $(VENV))/llama-tools $(PYTEST)
 
 test-families: $(STAMP)
 	@$(PYTEST) -m long tests/e2e/test_convert.py tests/e2e/test_source.py \

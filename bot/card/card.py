@@ -25,7 +25,7 @@ from jinja2.sandbox import SandboxedEnvironment
 from bot.apart.errand import carry_out
 from bot.card import words
 from bot.card.again import again
-from bot.card.choosing import cache_bytes, choices
+from bot.card.choosing import cache_bytes, card_machines, choices
 from bot.card.commands import CardCommand, card_commands
 from bot.card.coverage import coverage_lines
 from bot.card.frontmatter import model_url
@@ -54,8 +54,9 @@ def body(order: CardOrder) -> str:
     """
     environment = _environment(order.templates, order.look.sizes)
     values = _values(order.results, order.repo_id, order.files, order.about, order.look)
+    values |= {"plots": order.plots, "machines": card_machines(order.fits)}
     try:
-        text = environment.get_template(CARD).render(values | {"plots": order.plots})
+        text = environment.get_template(CARD).render(values)
     except (TemplateError, ArithmeticError, AttributeError, TypeError, ValueError) as error:
         raise _blame(error) from error
     return _tidy(text)
@@ -121,7 +122,7 @@ def _values(
     about: Mapping[str, str],
     look: CardSettings,
 ) -> dict[str, Any]:
-    """All that templates may name, but the plots."""
+    """All that templates may name, but plots and machines."""
     return {
         "results": results,
         "repo_id": repo_id,

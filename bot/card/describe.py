@@ -18,24 +18,29 @@ from bot.disk.writing import copy, keep_text
 from bot.errors import BuildError
 from bot.lint.contents import LintedRepository, ListedFile
 from bot.lint.defects import defects_of
+from bot.placement.asking import NamedFile, usual_fits
 from bot.plan.recipe import asked_types
 from bot.plots.pictures import draw_pictures, lacking_plots, pictures
 from bot.progress import Report
 from bot.records.built import Built
-from bot.records.coding import digest, to_json
+from bot.records.coding import digest, from_json, to_json
+from bot.records.placements import Fits
 from bot.records.recipes import Recipe
 from bot.records.results import Results
 from bot.wording.blocks import marked
+from bot.wording.rows import worth_taking
 from bot.workplace import provenance
 from bot.workplace.job import Job
 
 if TYPE_CHECKING:
     from bot.plots.pictures import Picture
 
+FITS = "fits.json"
 NOTES = {
     MATRIX: "Importance matrix that the I- tiers were made with",
     "results.json": "Every measured value of this card, for machines",
     "provenance.json": "What was made of what, by which programs (in-toto, SLSA)",
+    FITS: "Which file usual machines hold, with llama.cpp's arguments",
     localai_gallery.NAME: "Entries for LocalAI's gallery, with hashes",
     ollama_params.NAME: "The makers' sampling settings, as Ollama reads them",
     "SHA256SUMS": "Hashes of all other files, for sha256sum -c",
@@ -71,6 +76,7 @@ def written(
     `recipes` are the tiers', as they were built.
     """
     files = _files(job, results, recipes)
+    fits = _fits(job, results, recipes, files)
     files |= _told(job, results, files, repo_id)
     plots = _plots(job, results, files)
     files[provenance.NAME] = _provenance(job, results, files)
@@ -95,6 +101,7 @@ def written(
         files=tuple(listed),
         about={profile.tier: profile.about for profile in job.plan.profiles},
         plots=tuple(plots),
+        fits=fits,
         look=job.settings.card,
         templates=job.settings.templates,
         quantized_by=job.settings.publish.quantized_by or repo_id.split("/")[0],
@@ -178,6 +185,35 @@ def _told(job: Job, results: Results, files: Mapping[str, Built], repo_id: str) 
         keep_text(job.paths.release / path, text)
         told[path] = hashed(job.paths.release / path)
     return told
+
+
+def _fits(
+    job: Job, results: Results, recipes: Sequence[Recipe], files: dict[str, Built]
+) -> Fits | None:
+    """What usual machines hold best, added to `files`; None where the settings leave it out."""
+    if not job.settings.card.machines:
+        return None
+    seeing = [file.bytes for path, file in sorted(files.items()) if path.startswith("mmproj")]
+    types = {recipe.tier: {a.tensor: a.type for a in recipe.assignments} for recipe in recipes}
+    source = Path(job.plan.model.source.path)
+    models = [
+        NamedFile(name=row.name, path=source, types=types[row.name], file=row.file)
+        for row in worth_taking(results)
+    ]
+    path = job.paths.release / FITS
+
+    def work(report: Report) -> None:
+        keep_text(path, to_json(usual_fits(job.settings, models, sum(seeing[:1]), report)))
+
+    inputs = {
+        "source": job.plan.model.source.sha256,
+        "models": digest([[model.name, model.file, model.types] for model in models]),
+        "projector": sum(seeing[:1]),
+        "llama.cpp": results.tools.llama_cpp,
+    }
+    made = job.step("fits", inputs, [path], "placing on usual machines", work)
+    files[FITS] = made.files[0]
+    return from_json(Fits, path.read_text(encoding="utf-8"))
 
 
 def _recipes(job: Job, recipes: Sequence[Recipe]) -> dict[str, Built]:

@@ -17,6 +17,7 @@ from bot.card.tables import CardFile
 from bot.errors import BuildError
 from bot.plots.pictures import Picture
 from bot.records.coding import to_json
+from bot.records.placements import Fits
 from bot.records.results import Results
 from bot.settings.sections import data_folder
 from bot.settings.showing import CardSettings
@@ -45,6 +46,7 @@ class CardOrder:
     files: tuple[CardFile, ...]
     about: Mapping[str, str]
     plots: tuple[Picture, ...] = ()
+    fits: Fits | None = None
     look: CardSettings = field(default_factory=CardSettings)
     templates: Path | None = None
     quantized_by: str | None = None

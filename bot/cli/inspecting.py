@@ -1,4 +1,4 @@
-"""What a model is, and what would be made of it."""
+"""What a model is, what would be made of it, and which machine holds it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from bot.cli.context import MODEL, Context, emit, road_of, staged
-from bot.cli.options import JSON, REVISION
+from bot.cli.options import JSON, REVISION, RepositoryName
 from bot.errors import SourceError
 
 if TYPE_CHECKING:
     from bot.detect.inspection import Sight
+    from bot.placement.machines import Machine
     from bot.plan.models import Plan, Sketch
 
 
@@ -121,4 +122,112 @@ def plan_text(context: Context, release_plan: Plan[Sketch]) -> str:
     return text_tables.plan_table(release_plan, reference_guess(context.settings, vocabulary))
 
 
-VERBS = (inspect, plan)
+CACHES = ("F32", "F16", "BF16", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0", "IQ4_NL")
+
+
+@click.command()
+@click.argument("model", type=RepositoryName(), metavar="FILE | MODEL")
+@click.option(
+    "--vram",
+    multiple=True,
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="GIB",
+    help="Memory of a graphics card; once for each card.",
+)
+@click.option(
+    "--ram", type=click.FloatRange(min=0, min_open=True), metavar="GIB", help="Main memory."
+)
+@click.option(
+    "--context",
+    "tokens",
+    type=click.IntRange(min=32),
+    metavar="TOKENS",
+    help="Context [default: 32,768 and what fits beyond; less where that is too much]",
+)
+@click.option(
+    "--cache",
+    "cache_type",
+    type=click.Choice(CACHES, case_sensitive=False),
+    default="F16",
+    show_default=True,
+    help="Type of the KV cache.",
+)
+@click.option(
+    "--spare",
+    type=click.FloatRange(min=0),
+    default=1.0,
+    show_default=True,
+    metavar="GIB",
+    help="What each card keeps free: its driver, a screen.",
+)
+@click.option(
+    "--spare-ram",
+    type=click.FloatRange(min=0),
+    default=4.0,
+    show_default=True,
+    metavar="GIB",
+    help="What main memory keeps free: the system, other programs.",
+)
+@REVISION
+@JSON
+@click.pass_obj
+def fits(
+    context: Context,
+    model: str,
+    vram: tuple[float, ...],
+    ram: float | None,
+    tokens: int | None,
+    cache_type: str,
+    spare: float,
+    spare_ram: float,
+    revision: str,
+    as_json: bool,
+) -> None:
+    """Say which file a machine holds best, and llama-server's arguments for it.
+
+    For any GGUF: FILE is a path, of a folder too, MODEL is ORG/NAME or ORG/NAME:PATTERN on the
+    Hub, of which only headers are read. llama.cpp itself tells what would lie where, to the byte,
+    on cards that need not be here; experts that find no room stay in main memory, as few bytes of
+    them as can be. Without --vram and --ram: a table of usual machines.
+
+    \b
+    bot fits mudler/Qwen3.6-35B-A3B-APEX-GGUF --vram 24 --ram 64
+    bot fits ./model-I-Quality.gguf --vram 24 --vram 24 --ram 128 --context 131072 --cache q8_0
+    bot fits unsloth/Qwen3.6-35B-A3B-GGUF:UD-Q4_K_XL
+    """
+    from bot.cli.text import fits_text
+    from bot.placement.asking import fitter_of, models_of
+    from bot.placement.fitting import Wish
+    from bot.placement.machines import GIB, Machine, usual_machines
+
+    if (vram and ram is None) or (ram is not None and ram <= spare_ram):
+        raise click.UsageError("--ram has to be said, and to be more than --spare-ram")
+    wish = Wish(context=tokens, cache_type=cache_type.upper())
+
+    def machine_of(cards: tuple[float, ...], memory: float) -> Machine:
+        return Machine(
+            cards=tuple(int(card * GIB) for card in cards),
+            memory=int(memory * GIB),
+            spare=int(spare * GIB),
+            spare_memory=int(spare_ram * GIB),
+        )
+
+    machines = [machine_of(vram, ram)] if ram is not None else usual_machines()
+    with (
+        models_of(context.workplace, model, revision) as (files, projector),
+        fitter_of(context.settings, files, wish, projector=projector) as fitter,
+        context.narrator.work("placing") as report,
+    ):
+        placed = []
+        for number, machine in enumerate(machines):
+            placed.append(fitter.place(machine))
+            report(number + 1, len(machines))
+    if as_json:
+        emit(placed[0] if ram is not None else placed)
+    elif ram is not None:
+        click.echo(fits_text.placement_text(placed[0], machines[0]))
+    else:
+        click.echo(fits_text.machines_table(placed))
+
+
+VERBS = (inspect, plan, fits)

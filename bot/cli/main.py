@@ -41,7 +41,7 @@ class Bot(Sections):
 
     sections: ClassVar[Mapping[str, Sequence[str]]] = {
         "A release": (
-            "inspect", "plan", "publish", "push", "card", "gate", "timeline", "rollback",
+            "inspect", "plan", "fits", "publish", "push", "card", "gate", "timeline", "rollback",
         ),
         "Its parts": (
             "toolchain", "convert", "calibrate", "quantize", "verify", "evaluate", "compare",

@@ -133,6 +133,7 @@ class CardSettings(Part):
     columns: tuple[Literal["bits", "p999", "same_top", "speed"], ...] = ()  # beside the usual ones
     context: Annotated[int, Field(ge=1)] = 8192  # tokens of KV cache that a choice counts with
     memory_gb: tuple[Annotated[int, Field(ge=1)], ...] = (8, 12, 16, 24, 32, 48, 80)
+    machines: bool = True  # which file usual machines hold, experts in main memory or not
     tags: tuple[Annotated[str, Field(max_length=64)], ...] = ()  # beside ours
     localai_gallery: bool = False  # `local-ai run REPO@FILE`, which fails until a gallery has it
     team: str | None = None  # whom the card thanks first, and their address

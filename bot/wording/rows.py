@@ -280,6 +280,19 @@ def to_take(results: Results) -> CardRow | None:
     return min(alike, key=lambda row: (row.bytes, row.mean or 0))
 
 
+def worth_taking(results: Results) -> list[Row]:
+    """The files that somebody should take: the one to take first, then smaller ones, largest first.
+
+    Not those that a file as small beats.
+    """
+    first, rows = to_take(results), {row.name: row for row in distinct(results)}
+    if first is None or first.name not in rows:
+        return []
+    listed = [row.name for row in recommended(results) or files_of(results, "tier")]
+    smaller = [name for name in listed if name in rows and rows[name].bytes < first.bytes]
+    return [rows[name] for name in (first.name, *smaller)]
+
+
 def _is_worse(results: Results, row: CardRow, largest: CardRow) -> bool:
     """Whether a measure is sure that a file is further from the reference than the largest is."""
     if row.name == largest.name:

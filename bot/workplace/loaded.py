@@ -10,6 +10,7 @@ from pathlib import Path
 from bot.apart.voice import Voice
 from bot.clients.llama import check
 from bot.clients.llama.loading import Loading
+from bot.clients.llama.placing import Asked, Placed, place
 from bot.clients.llama.quantization import chosen_types, to_bf16
 from bot.clients.llama.session import generate
 
@@ -50,6 +51,12 @@ def chosen_tensor_types(
     """The type that llama.cpp itself gives each tensor in a file type."""
     voice.progress(0, 1)
     return chosen_types(source, file_type, imatrix=weighed)
+
+
+def placed(voice: Voice, path: Path, asked: Asked) -> Placed:
+    """What each device would hold of a file on paper."""
+    voice.progress(0, 1)
+    return place(path, asked)
 
 
 @contextmanager

@@ -48,7 +48,7 @@ def files(job: Job) -> dict[str, Built]:
     return describe.written(job, results_of(), job.plan.recipes, REPO)
 
 
-OTHERS = ("imatrix.gguf_file", "localai-gallery.yaml")
+OTHERS = ("imatrix.gguf_file", "localai-gallery.yaml", "fits.json")
 
 
 def test_everything_that_is_published_has_its_path_and_hash(files: dict[str, Built]) -> None:

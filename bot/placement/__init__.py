@@ -1,0 +1,1 @@
+"""Where a model's weights go on a machine: graphics cards and main memory."""
