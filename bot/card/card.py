@@ -31,12 +31,13 @@ from bot.card.coverage import coverage_lines
 from bot.card.frontmatter import model_url
 from bot.card.highlights import best_fits, highlights
 from bot.card.rendering import BODY, CardOrder
-from bot.card.tables import CardFile, available, benchmarks, others
+from bot.card.tables import CardFile, available, benchmarks, drafts, others
 from bot.errors import SettingsError
 from bot.legible import legible
 from bot.records.coding import from_json
 from bot.records.measured import Row
 from bot.records.results import Results
+from bot.resolvers.llamacpp import PREDICTION
 from bot.settings.sections import data_folder
 from bot.settings.showing import CardSettings
 from bot.wording import escape, formats
@@ -55,6 +56,7 @@ def body(order: CardOrder) -> str:
     environment = _environment(order.templates, order.look.sizes)
     values = _values(order.results, order.repo_id, order.files, order.about, order.look)
     values |= {"plots": order.plots, "machines": card_machines(order.fits)}
+    values |= {"thinking": order.thinking}
     try:
         text = environment.get_template(CARD).render(values)
     except (TemplateError, ArithmeticError, AttributeError, TypeError, ValueError) as error:
@@ -122,7 +124,7 @@ def _values(
     about: Mapping[str, str],
     look: CardSettings,
 ) -> dict[str, Any]:
-    """All that templates may name, but plots and machines."""
+    """All that templates may name, but plots, machines and thinking."""
     return {
         "results": results,
         "repo_id": repo_id,
@@ -130,6 +132,8 @@ def _values(
         "name": _name(results),
         "benchmarks": benchmarks(results, look),
         "others": others(results, look),
+        "drafts": drafts(results),
+        "drafting": _drafting(results, files),
         "elsewhere": any(row.kind for row in results.imported),
         "choices": _choices(results),
         "data": _listed(files, "results.json"),
@@ -240,6 +244,24 @@ def _commands(
         context=min(results.architecture.context_length or 4096, 4096),
         gallery=look.localai_gallery,
     )
+
+
+def _drafting(results: Results, files: Sequence[CardFile]) -> dict[str, Any] | None:
+    """Where the prediction layers are, how many guesses pay most, and whether the text stayed."""
+    apart = next((file.path for file in files if file.path.startswith(PREDICTION)), None)
+    measured = [one for row in distinct(results) for one in row.scores.drafts]
+    if apart is None and not results.architecture.mtp_layers:
+        return None
+    best = to_take(results)
+    own = next((r.scores.drafts for r in distinct(results) if best and r.name == best.name), ())
+    paying = max(own, key=lambda one: one.rate, default=None)
+    return {
+        "apart": apart,
+        "guesses": paying.guesses if paying else 1,
+        "pays": paying is not None and paying.rate > paying.rate_without,
+        "texts": sum(one.texts for one in measured),
+        "same": sum(one.same_texts for one in measured),
+    }
 
 
 def _sentences(results: Results, look: CardSettings) -> tuple[str, ...]:

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bot.apart.chat_template import template_facts
 from bot.card.rendering import CardOrder, render
 from bot.card.tables import CardFile
 from bot.catalogue import localai_gallery, ollama_params
-from bot.catalogue.localai_gallery import SidePart, gallery_text
+from bot.catalogue.localai_gallery import SidePart, SideParts, gallery_text
 from bot.catalogue.ollama_params import params_text
+from bot.clients.files.gguf import read_gguf
 from bot.disk.folders import MATRIX
 from bot.disk.hashes import sha256
 from bot.disk.paths import inside
@@ -27,6 +29,7 @@ from bot.records.coding import digest, from_json, to_json
 from bot.records.placements import Fits
 from bot.records.recipes import Recipe
 from bot.records.results import Results
+from bot.resolvers.llamacpp import PREDICTION
 from bot.wording.blocks import marked
 from bot.wording.rows import worth_taking
 from bot.workplace import provenance
@@ -69,13 +72,19 @@ def wrong(job: Job, results: Results, files: Mapping[str, Built], repo_id: str) 
 
 
 def written(
-    job: Job, results: Results, recipes: Sequence[Recipe], repo_id: str
+    job: Job,
+    results: Results,
+    recipes: Sequence[Recipe],
+    repo_id: str,
+    drafter: Built | None = None,
 ) -> dict[str, Built]:
     """Everything that is published, by its path in the repository; the card is made last.
 
-    `recipes` are the tiers', as they were built.
+    `recipes` are the tiers', as they were built, `drafter` the layers that predict tokens ahead.
     """
     files = _files(job, results, recipes)
+    if drafter is not None:
+        files[Path(drafter.path).name] = drafter
     fits = _fits(job, results, recipes, files)
     files |= _told(job, results, files, repo_id)
     plots = _plots(job, results, files)
@@ -102,12 +111,22 @@ def written(
         about={profile.tier: profile.about for profile in job.plan.profiles},
         plots=tuple(plots),
         fits=fits,
+        thinking=_thinks(job),
         look=job.settings.card,
         templates=job.settings.templates,
         quantized_by=job.settings.publish.quantized_by or repo_id.split("/")[0],
     )
     keep_text(job.paths.card, marked(render(order, job.settings.kept_apart)))
     return {**files, job.paths.card.name: hashed(job.paths.card)}
+
+
+def _thinks(job: Job) -> bool:
+    """Whether the model's chat template knows a switch for thinking."""
+    source = Path(job.plan.model.source.path)
+    if not source.is_file():
+        return False
+    facts = template_facts(read_gguf(source).metadata, job.settings.kept_apart)
+    return facts is not None and facts.thinking
 
 
 def _provenance(job: Job, results: Results, files: dict[str, Built]) -> Built:
@@ -164,18 +183,23 @@ def _files(job: Job, results: Results, recipes: Sequence[Recipe]) -> dict[str, B
         files[matrix.file] = Built(path=path, bytes=matrix.bytes, sha256=matrix.sha256)
     files |= _recipes(job, recipes)
     for name, extra in job.plan.model.extras.items():
-        files[name] = _extra(job, name, extra)
+        if not name.startswith(PREDICTION):
+            files[name] = _extra(job, name, extra)
     files[job.paths.results.name] = hashed(job.paths.results)
     return files
 
 
 def _told(job: Job, results: Results, files: Mapping[str, Built], repo_id: str) -> dict[str, Built]:
     """What programs read of the repository: LocalAI's gallery entries, Ollama's parameters."""
-    seeing = next((path for path in sorted(files) if path.startswith("mmproj")), None)
-    projector = SidePart(path=seeing, sha256=files[seeing].sha256) if seeing else None
+
+    def part(start: str) -> SidePart | None:
+        path = next((path for path in sorted(files) if path.startswith(start)), None)
+        return SidePart(path=path, sha256=files[path].sha256) if path else None
+
+    beside = SideParts(projector=part("mmproj"), drafter=part(PREDICTION))
     name = job.plan.model.name
     texts = {
-        localai_gallery.NAME: gallery_text(results, repo_id, name=name, projector=projector),
+        localai_gallery.NAME: gallery_text(results, repo_id, name=name, beside=beside),
         ollama_params.NAME: params_text(results.architecture),
     }
     told = {}
@@ -232,7 +256,7 @@ def _recipes(job: Job, recipes: Sequence[Recipe]) -> dict[str, Built]:
 
 
 def _extra(job: Job, name: str, path: Path) -> Built:
-    """A projector or MTP file of the source, beside the tiers."""
+    """A projector of the source, beside the tiers."""
     target = job.paths.release / name
 
     def work(_report: Report) -> None:
@@ -248,8 +272,8 @@ def _extra(job: Job, name: str, path: Path) -> Built:
 def _note(path: str) -> str:
     if path.startswith("mmproj"):
         return "Vision or audio part, for --mmproj"
-    if path.startswith("mtp-"):
-        return "Multi-token prediction layers, apart"
+    if path.startswith(PREDICTION):
+        return "Layers that predict tokens ahead, for --spec-type draft-mtp"
     if path.startswith("recipes/"):
         return "Recipe, for llama-quantize --tensor-type-file"
     return PLOTS if path.startswith("plots/") else NOTES.get(path, "")

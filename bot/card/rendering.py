@@ -47,6 +47,7 @@ class CardOrder:
     about: Mapping[str, str]
     plots: tuple[Picture, ...] = ()
     fits: Fits | None = None
+    thinking: bool = False  # whether the chat template knows a switch for it
     look: CardSettings = field(default_factory=CardSettings)
     templates: Path | None = None
     quantized_by: str | None = None

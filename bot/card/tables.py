@@ -88,6 +88,45 @@ def others(results: Results, look: CardSettings) -> CardTable | None:
     return _table(rows, look) if rows else None
 
 
+def drafts(results: Results) -> CardTable | None:
+    """What prediction layers bring to each tier; None where nothing was measured of them.
+
+    Shares of guesses kept, first, second and third of a draft, and tokens per second.
+    """
+    rows = [row for row in results.tiers if row.same_as is None and row.scores.drafts]
+    if not rows:
+        return None
+    most = max(row.scores.drafts[-1].guesses for row in rows)
+    heads = (
+        *("Model", *(f"{place} kept" for place in PLACES[:most]), "tok/s without"),
+        *(f"tok/s with {number + 1}" for number in range(most)),
+    )
+    return CardTable(
+        columns=tuple(escaped_text(head) for head in heads),
+        rows=tuple(_drafted(row, most) for row in rows),
+        sides="l" + "r" * (len(heads) - 1),
+    )
+
+
+PLACES = ("1st", "2nd", "3rd")
+
+
+def _drafted(row: Row, most: int) -> tuple[Verbatim, ...]:
+    drafts, longest = row.scores.drafts, row.scores.drafts[-1]
+    shares = [
+        f"{percent(place.kept / place.offered)} ({percent(place.low)}–{percent(place.high)})"
+        if place.offered
+        else MISSING
+        for place in longest.places
+    ]
+    rates = [fixed(one.rate, 1) for one in drafts]
+    cells = (
+        *(row.name, *shares, *[MISSING] * (most - len(shares))),
+        *(fixed(longest.rate_without, 1), *rates, *[MISSING] * (most - len(rates))),
+    )
+    return tuple(escaped_text(cell) for cell in cells)
+
+
 def _table(rows: Sequence[CardRow], look: CardSettings) -> CardTable:
     columns = _columns(rows, look)
     body = tuple(

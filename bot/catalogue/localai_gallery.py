@@ -36,22 +36,41 @@ SAMPLING = {
 }
 
 
+GUESSES = 2  # tokens at a time, where nothing was measured
+
+
 @dataclass(frozen=True, kw_only=True)
 class SidePart:
-    """A file that goes with every tier: a projector."""
+    """A file that goes with every tier: a projector, or layers that predict tokens ahead."""
 
     path: str
     sha256: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class SideParts:
+    """What lies beside the tiers."""
+
+    projector: SidePart | None = None
+    drafter: SidePart | None = None
+
+    @property
+    def paths(self) -> list[str]:
+        """Those that there are."""
+        return [part.path for part in (self.projector, self.drafter) if part is not None]
+
+
+NOTHING = SideParts()
+
+
 def gallery_text(
-    results: Results, repo_id: str, *, name: str, projector: SidePart | None = None
+    results: Results, repo_id: str, *, name: str, beside: SideParts = NOTHING
 ) -> str | None:
     """The entries as YAML; None where a file's name cannot stand in an address.
 
     `name` is the model's, as files have it.
     """
-    entries = gallery_entries(results, repo_id, name=name, projector=projector)
+    entries = gallery_entries(results, repo_id, name=name, beside=beside)
     if not entries:
         return None
     apart = json.loads(json.dumps(entries))  # what two entries share would be an alias in YAML
@@ -59,16 +78,16 @@ def gallery_text(
 
 
 def gallery_entries(
-    results: Results, repo_id: str, *, name: str, projector: SidePart | None = None
+    results: Results, repo_id: str, *, name: str, beside: SideParts = NOTHING
 ) -> list[dict[str, Any]]:
     """First the one that chooses, which itself is the tier that the card names; then all tiers."""
     rows = distinct(results)
     paths = [file.file for row in rows for file in row.files]
-    paths += [projector.path] if projector else []
+    paths += beside.paths
     if not rows or any(localai_address(repo_id, path) is None for path in paths):
         return []
-    shared = _shared(results, repo_id, projector)
-    tiers = {row.name: _entry(results, repo_id, name, row, projector, shared) for row in rows}
+    shared = _shared(results, repo_id, beside)
+    tiers = {row.name: _entry(results, repo_id, name, row, beside, shared) for row in rows}
     best = to_take(results)
     chosen = tiers[best.name if best and best.name in tiers else rows[0].name]
     hub = {
@@ -90,16 +109,24 @@ def _entry(
     repo_id: str,
     name: str,
     row: Row,
-    projector: SidePart | None,
+    beside: SideParts,
     shared: Mapping[str, Any],
 ) -> dict[str, Any]:
     files = [_file(repo_id, "models", file.file, file.sha256) for file in _in_order(row.files)]
     overrides = dict(shared["overrides"])
     overrides["parameters"] = {"model": files[0]["filename"], **_sampling(results)}
-    if projector is not None:
-        part = _file(repo_id, "mmproj", projector.path, projector.sha256)
-        overrides["mmproj"] = part["filename"]
-        files.append(part)
+    for kind, key, part in (
+        ("mmproj", "mmproj", beside.projector),
+        ("models", "draft_model", beside.drafter),
+    ):
+        if part is not None:
+            files.append(_file(repo_id, kind, part.path, part.sha256))
+            overrides[key] = files[-1]["filename"]
+    if beside.drafter is not None:
+        drafts = max(row.scores.drafts, key=lambda one: one.rate, default=None)
+        guesses = drafts.guesses if drafts else GUESSES
+        drafting = ["spec_type:draft-mtp", f"spec_n_max:{guesses}", "spec_p_min:0"]
+        overrides["options"] = [*overrides["options"], *drafting]
     return {
         "name": slug(f"{name}-apex-{row.name}"),
         "url": BASE,
@@ -123,20 +150,21 @@ def _file(repo_id: str, kind: str, path: str, sha256: str) -> dict[str, str]:
     }
 
 
-def _shared(results: Results, repo_id: str, projector: SidePart | None) -> dict[str, Any]:
+def _shared(results: Results, repo_id: str, beside: SideParts) -> dict[str, Any]:
     """What all entries have in common."""
     release = results.release or results.origin
     named = map(licences.identifier, licences.licences_of(release) if release else ())
     licence = next(filter(None, named), None)
-    seeing = ["vision", "multimodal"] if projector else []
+    more = ["vision", "multimodal"] if beside.projector else []
+    more += ["mtp", "speculative"] if beside.drafter else []
     return {
         **({"license": licence} if licence else {}),
         "urls": [f"https://huggingface.co/{repo_id}"],
-        "tags": ["llm", "gguf", "apex", "moe", *seeing],
+        "tags": ["llm", "gguf", "apex", "moe", *more],
         "overrides": {
             "backend": "llama-cpp",
             "function": {"automatic_tool_parsing_fallback": True, "grammar": {"disable": True}},
-            "known_usecases": ["chat", *(["vision"] if projector else [])],
+            "known_usecases": ["chat", *(["vision"] if beside.projector else [])],
             "options": ["use_jinja:true"],
             "template": {"use_tokenizer_template": True},
         },

@@ -27,9 +27,11 @@ from bot.measures import choices
 from bot.measures.journal import Journal
 from bot.measures.logits import base_bytes
 from bot.measures.opening import (
+    Predicting,
     Reference,
     answers_to,
     divergence_pass,
+    drafts_of,
     pass_beside,
     perplexity_pass,
     reference_pass,
@@ -38,9 +40,11 @@ from bot.measures.opening import (
 )
 from bot.measures.perplexity import perplexity_of
 from bot.measures.reference import Need, ReferenceChoice, choose, require_memory
+from bot.measures.speed import OPENING, TEXTS
 from bot.measures.tasks import read_tasks
 from bot.measures.windows import TextWindows
 from bot.progress import Report
+from bot.records.built import Built
 from bot.records.coding import digest, dump, load_record
 from bot.records.measured import Divergence, Noise, Perplexity, Tools
 from bot.workplace.children import room_for
@@ -164,6 +168,26 @@ class Bench:
             return [dump(speed) for speed in speeds]
 
         return self._kept.once("speed", subject, None, inputs, work)
+
+    def drafts(self, subject: Subject, drafter: Built | None) -> Measured:
+        """Tokens guessed ahead by the model's prediction layers, in `drafter` or in the subject.
+
+        Raises BuildError where llama.cpp cannot draft with this family.
+        """
+        text = self._text_for(subject)
+        drafter_hash = drafter.sha256 if drafter else None
+        path = Path(drafter.path) if drafter else None
+        inputs = self._kept.inputs("drafts", subject, text.data, drafter=drafter_hash)
+
+        def work(report: Report) -> Any:
+            beginnings = text.windows.tokens[:TEXTS, :OPENING].tolist()
+            room = self._sessions.room(subject, report, *([path] if path else []))
+            measure = away(drafts_of, room)
+            model = Predicting(model=self._sessions.loading(subject), drafter=path)
+            drafts = measure(model, prompts=tuple(map(tuple, beginnings)))
+            return [dump(one) for one in drafts]
+
+        return self._kept.once("drafts", subject, text.data, inputs, work)
 
     def noise(self) -> tuple[Noise, ...]:
         """Divergence of the reference from itself, in its batches; on a GPU in single ones too."""

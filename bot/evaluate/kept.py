@@ -16,7 +16,7 @@ from bot.evaluate.subject import Measured, Subject
 from bot.measures.journal import Journal
 from bot.progress import Report
 from bot.records.coding import digest, dump, load_record
-from bot.records.measured import Choices, Divergence, Noise, Perplexity, Run, Speed, Tools
+from bot.records.measured import Choices, Divergence, Drafts, Noise, Perplexity, Run, Speed, Tools
 from bot.records.steps import MeasureStep
 from bot.workplace.asked import METRICS_VERSION
 from bot.workplace.children import tell_isolation
@@ -169,6 +169,7 @@ def shape_of(measure: str) -> Any:
         "divergence": _Kept[_Diverged],
         "perplexity": _Kept[_Perplexed],
         "speed": _Kept[tuple[Speed, ...]],
+        "drafts": _Kept[tuple[Drafts, ...]],
         "noise": _Kept[tuple[Noise, ...]],
     }
     return kinds.get(measure, _Kept[Choices])
@@ -177,6 +178,11 @@ def shape_of(measure: str) -> Any:
 def speeds(measured: Measured) -> tuple[Speed, ...]:
     """Prompt processing and generation, in tokens per second, of a measure of speed."""
     return load_record(tuple[Speed, ...], measured.value)
+
+
+def drafted(measured: Measured) -> tuple[Drafts, ...]:
+    """Tokens guessed ahead, by how many at a time."""
+    return load_record(tuple[Drafts, ...], measured.value)
 
 
 def answered(measured: Measured) -> Choices:

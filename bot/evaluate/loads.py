@@ -64,9 +64,9 @@ class Sessions:
         kernels = row_kernels(self.settings) if logits >= MANY else None
         return Reading(model=self.loading(subject), lanes=self._lanes, kernels=kernels)
 
-    def room(self, subject: Subject, report: Report) -> Room:
-        """A child's room for one subject."""
-        return room_for(self.settings, subject.path, report=report)
+    def room(self, subject: Subject, report: Report, *beside: Path) -> Room:
+        """A child's room for one subject, and files beside it."""
+        return room_for(self.settings, subject.path, *beside, report=report)
 
     def pass_room(
         self,

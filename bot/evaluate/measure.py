@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bot.disk.writing import keep_text
+from bot.errors import BuildError
 from bot.evaluate.bench import Bench
 from bot.evaluate.data import fetch_other, find_tasks
 from bot.evaluate.files import subject_of
@@ -21,9 +22,15 @@ from bot.records.results import CalibrationFacts, Results, TierFiles
 from bot.workplace.job import Job
 
 
-def evaluate_job(job: Job, tiers: TierFiles, calibration: CalibrationFacts | None) -> Results:
+def evaluate_job(
+    job: Job,
+    tiers: TierFiles,
+    calibration: CalibrationFacts | None,
+    drafter: Built | None = None,
+) -> Results:
     """Measure every distinct tier, baseline and file of others against the reference.
 
+    And of a model with prediction layers, in `drafter` or in itself, what they guess.
     results.json is written after each measure, and holds what is measured by then. Raises what
     `Bench` and `fetch_other` raise.
     """
@@ -39,11 +46,30 @@ def evaluate_job(job: Job, tiers: TierFiles, calibration: CalibrationFacts | Non
 
     table = _table(job, bench, [*_subjects(tiers.files), *others], wrote)
     table.fill()
+    if drafter is not None or job.plan.model.architecture.mtp_layers:
+        _draft(job, tiers, table, drafter)
     results = _results(job, tiers, calibration, table, reference, others, complete=True)
     _write(job, results)
     if results is None:
         raise TypeError("a filled table has a reference")
     return results
+
+
+def _draft(job: Job, tiers: TierFiles, table: ScoreTable, drafter: Built | None) -> None:
+    """Guesses of each tier whose file is here; where llama.cpp cannot make any, it is said."""
+    if not job.settings.evaluation.drafts:
+        return
+    plain = {recipe.tier for recipe in job.plan.recipes if recipe.plain}
+    for subject in _subjects(tiers.files):
+        if subject.name in plain or not subject.path.is_file():
+            continue
+        try:
+            table.draft(subject, drafter)
+        except BuildError as error:
+            reason = f"without a measure of its prediction layers: {error}"
+            job.lacks = (*job.lacks, reason)
+            job.workplace.narrator.say(reason)
+            return
 
 
 def measure_reference(job: Job) -> None:

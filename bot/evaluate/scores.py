@@ -11,8 +11,9 @@ import numpy as np
 from bot.evaluate import paired
 from bot.evaluate.bench import Bench
 from bot.evaluate.data import Data
-from bot.evaluate.kept import answered, speeds
+from bot.evaluate.kept import answered, drafted, speeds
 from bot.evaluate.subject import Measured, Subject
+from bot.records.built import Built
 from bot.records.coding import load_record
 from bot.records.measured import KLD, PPL, Comparison, Divergence, Noise, Perplexity, Scores
 from bot.records.results import EvaluationFacts
@@ -61,6 +62,10 @@ class ScoreTable:
             if self._speed:
                 self._keep(subject.sha256, self._bench.speed(subject))
 
+    def draft(self, subject: Subject, drafter: Built | None) -> None:
+        """Measure the guesses of a file's prediction layers. Raises as `Bench.drafts`."""
+        self._keep(subject.sha256, self._bench.drafts(subject, drafter))
+
     def _divergences(self) -> None:
         bench = self._bench
         missing = [s.sha256 for s in self._subjects if bench.known_divergence(s) is None]
@@ -95,6 +100,7 @@ class ScoreTable:
             divergence=load_record(Divergence, kld) if kld else None,
             choices=tuple(answered(row) for row in rows if row.run.measure in named),
             speed=next((speeds(row) for row in rows if row.run.measure == "speed"), ()),
+            drafts=next((drafted(row) for row in rows if row.run.measure == "drafts"), ()),
             runs=tuple(row.run for row in rows),
         )
 

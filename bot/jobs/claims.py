@@ -27,7 +27,7 @@ from bot.jobs.orders import Folder, Group, Prepared
 from bot.jobs.recordpath import RecordPath
 from bot.records.built import Built, together
 from bot.records.coding import digest, dump, load_record
-from bot.records.measured import Choices, Divergence, Perplexity, Run, Speed, Text
+from bot.records.measured import Choices, Divergence, Drafts, Perplexity, Run, Speed, Text
 from bot.records.steps import Kind, MeasureStep, TierStep
 from bot.store.ledger import RecordedFile, Work
 
@@ -275,7 +275,8 @@ def _require_measure(work: Work, prepared: Prepared, texts: Collection[Text] | N
     if texts is not None and run.data is not None and run.data not in texts:
         raise ValueError("a measure on another text")
     kinds: dict[str, Any] = {
-        "divergence": _Diverged, "perplexity": _Perplexed, "speed": tuple[Speed, ...]
+        "divergence": _Diverged, "perplexity": _Perplexed, "speed": tuple[Speed, ...],
+        "drafts": tuple[Drafts, ...],
     }  # fmt: skip
     measure_value = TypeAdapter(kinds.get(measure, Choices)).validate_python(measured.value)
     if isinstance(measure_value, Choices) and (

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from bot.apart.voice import Voice
+from bot.clients.llama.drafting import Drafting
 from bot.clients.llama.loading import Loading
 from bot.clients.llama.session import Session
 from bot.clients.llama.vocabulary import vocabulary_of
@@ -24,7 +25,7 @@ from bot.measures.journal import TOKEN, Journal, Values, coded, values_of
 from bot.measures.logits import open_base
 from bot.measures.tasks import ChoiceTask
 from bot.measures.windows import TextWindows, cut, sequences
-from bot.records.measured import Divergence, Perplexity, Speed
+from bot.records.measured import Divergence, Drafts, Perplexity, Speed
 
 BEGINNING = 16  # characters a token at most, for the part of a text that tokenizers are compared on
 _NUMBERS = ("nll", "nll_base", "kld", "delta_p")
@@ -199,6 +200,31 @@ def speeds_of(voice: Voice, model: Loading, *, repetitions: int) -> tuple[Speed,
     """Tokens per second, read and written."""
     with model.session(speed.PROMPT, sequences=1, unified=False) as session:
         return speed.measure_speed(session, repetitions, voice.progress)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predicting:
+    """A model and its prediction layers: in a file of their own, or in the model's."""
+
+    model: Loading
+    drafter: Path | None
+
+
+def drafts_of(
+    voice: Voice, model: Predicting, *, prompts: tuple[tuple[int, ...], ...]
+) -> tuple[Drafts, ...]:
+    """How many tokens that were guessed ahead are kept, and tokens per second."""
+    loading = model.model
+    with Drafting(
+        loading.path,
+        model.drafter,
+        n_ctx=speed.ROOM,
+        drafts=max(speed.GUESSES),
+        threads=loading.threads,
+        gpu_layers=loading.gpu_layers,
+        devices=loading.devices,
+    ) as drafting:
+        return speed.measure_drafts(drafting, prompts, voice.progress)
 
 
 # ── groups on their way ─────────────────────────────────────────────────────────────────────

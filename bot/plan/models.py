@@ -36,6 +36,12 @@ class Sketch:
     guessed: tuple[str, ...] = ()  # tensors whose roles were guessed by words of their names
 
     @property
+    def stem(self) -> str:
+        """What its files are called: `-MTP` stands in it where they predict tokens ahead."""
+        ahead = any(".nextn." in tensor.name for tensor in self.tensors)
+        return f"{self.name}-MTP" if ahead and "MTP" not in self.name else self.name
+
+    @property
     def parameters(self) -> int:
         """All weights of the file, MTP layers too."""
         return sum(tensor.parameters for tensor in self.tensors)

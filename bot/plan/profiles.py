@@ -103,11 +103,14 @@ class Profile(BaseModel):
     experts: Annotated[Bands, _one_type(("edge", "near", "middle"))]
     shared: Annotated[Bands, _one_type(("edge", "near", "middle"))]
     attention: Annotated[Edges, _one_type(("edge", "middle"))]
+    # of layers that predict tokens ahead; without it they are treated as the last layer is
+    prediction: Kind | None = None
 
     @model_validator(mode="after")
     def _data_for_low_bits(self) -> Self:
         used = {*dict(self.experts).values(), *dict(self.shared).values()}
-        low = sorted((used | set(dict(self.attention).values())) & NEED_IMATRIX)
+        used |= {*dict(self.attention).values(), *([self.prediction] if self.prediction else [])}
+        low = sorted(used & NEED_IMATRIX)
         if low and not self.imatrix:
             raise ValueError(f"{low[0]} needs an importance matrix; set imatrix: true")
         return self

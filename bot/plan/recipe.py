@@ -63,15 +63,18 @@ def _assign(profile: Profile, model: Architecture, windows: Windows, tensor: Ten
         # a draft head stands at the very end of the model: it is treated as the last layer is
         where = attention = "edge"
     kind, size = tensor.type, tensor.bytes
+    ahead = role == "MTP" or (layer is not None and layer >= model.layers)
     if allows_quantization(tensor, model.family):
         kind = _wanted(profile, model, role, where, attention, tensor)
+        if ahead and profile.prediction and kind != tensor.type:
+            kind = profile.prediction
     if kind != tensor.type:  # what stays may be of any type: a table of DeepSeek-V4 is I32
         kind = stored_type(kind, tensor)
         size = tensor_bytes(kind, tensor.shape)
     by_attention = role in ("attention", "linear attention")
     return Assignment(
         tensor=tensor.name,
-        role="MTP" if layer is not None and layer >= model.layers else role,
+        role="MTP" if ahead else role,
         band=attention if by_attention else where,
         type=kind,
         bytes=size,

@@ -53,7 +53,7 @@ def _kept_paths(
     tiers = [recipe for recipe in plan.distinct if not recipe.plain]
     same = [recipe for recipe in tiers if _is_asked(recipe.tier, order, statement)]
     files = {
-        names.file_name(settings.publish, plan.model.name, recipe.tier, recipe.base)
+        names.file_name(settings.publish, plan.model.stem, recipe.tier, recipe.base)
         for recipe in same
     }
     alike = not settings.quantize.stamp or statement.bot == version("apex-bot")

@@ -6,13 +6,13 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from bot.apart.chat_template import template_facts
 from bot.apart.worker import away
 from bot.clients.files import gguf
 from bot.clients.llama.check import CheckedModel, check_headers, check_rows
 from bot.errors import BotError, BuildError, SourceError, UnsoundError
 from bot.plan.recipe import stored_hash
 from bot.progress import Narrator
-from bot.quantize.chat_template import template_facts
 from bot.records.findings import Finding
 from bot.records.results import Results
 from bot.records.steps import TierStep

@@ -96,13 +96,41 @@ class Speed:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DraftPlace:
+    """Of guesses at one place of their draft: how many there were, and how many were kept."""
+
+    offered: int
+    kept: int
+    low: float  # 95 % Wilson interval of the share
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drafts:
+    """Text written with multi-token prediction, `guesses` tokens at a time, and without.
+
+    `rate` and `rate_without` are tokens per second. Of `texts` texts `same_texts` were equal.
+    """
+
+    guesses: int
+    drafts: int
+    offered: int  # tokens guessed
+    kept: int  # of them
+    places: tuple[DraftPlace, ...]
+    rate: float
+    rate_without: float
+    texts: int
+    same_texts: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """How a measure came about: on what, by which program, on which machine, how long.
 
     Without the hash of its data no measure can be stored; speed has none, its tokens are random.
     """
 
-    measure: str  # perplexity, divergence, speed, or the name of a set of tasks
+    measure: str  # perplexity, divergence, speed, drafts, or the name of a set of tasks
     data: Text | None
     model: str  # sha256
     reference: str | None  # sha256 of the file that a divergence is from
@@ -127,6 +155,7 @@ class Scores:
     divergence: Divergence | None = None
     choices: tuple[Choices, ...] = ()
     speed: tuple[Speed, ...] = ()
+    drafts: tuple[Drafts, ...] = ()  # of a model with multi-token prediction layers
     runs: tuple[Run, ...] = ()  # one for each measure
 
 

@@ -11,7 +11,8 @@ from bot.plan.models import Model, Plan, Sketch
 from bot.plan.profiles import load_profiles
 from bot.publish.replacing import PROJECTOR
 from bot.records.releases import Release
-from bot.resolvers.programs import PROGRAMS
+from bot.resolvers.llamacpp import PREDICTION
+from bot.resolvers.programs import PROGRAMS, takes_alone
 from bot.workplace import names, provenance
 from bot.workplace.names import target_of
 from bot.workplace.pinning import as_file, as_repo, name_of_file
@@ -64,7 +65,7 @@ def outlook(workplace: Workplace, plan: Plan[Sketch], repo_id: str) -> Iterator[
     """
     settings, hub = workplace.settings, workplace.hub
     files = [
-        names.file_name(settings.publish, plan.model.name, recipe.tier, recipe.base)
+        names.file_name(settings.publish, plan.model.stem, recipe.tier, recipe.base)
         for recipe in plan.distinct
         if not recipe.plain
     ]
@@ -143,15 +144,27 @@ def _taken(
 ) -> Iterator[str]:
     """What programs will take that are given the repository alone, where it is more than one file.
 
-    Raises SettingsError where it is none of the tiers.
+    And prediction layers that are left out, since one would take them. Raises SettingsError where
+    it is none of the tiers.
     """
+
+    def left_out(name: str) -> bool:
+        return name.startswith(PREDICTION) and bool(takes_alone(repo_id, [*files, name], name))
+
+    for name in filter(left_out, _beside(workplace, plan.model)):
+        yield (
+            f"{name} will be left out: {takes_alone(repo_id, [*files, name], name)}, given the "
+            "repository alone, would take it for the model; have publish.default_tier among the "
+            "tiers"
+        )
     takers: dict[str, list[str]] = {}
     for program in PROGRAMS:
-        path = program.alone(repo_id, [*files, *_beside(workplace, plan.model)]).path
+        beside = [name for name in _beside(workplace, plan.model) if not left_out(name)]
+        path = program.alone(repo_id, [*files, *beside]).path
         if path is not None and path not in files:
             raise SettingsError(
                 f"{program.name}, given {repo_id} alone, would take {path} for the model; have "
-                "publish.default_tier among the tiers, or convert.mtp other than separate"
+                "publish.default_tier among the tiers"
             )
         if path is not None:
             takers.setdefault(path, []).append(program.name)

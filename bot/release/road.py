@@ -24,7 +24,7 @@ from bot.gate.verdicts import Verdict, with_card, without_tiers
 from bot.plan.models import Local, Model
 from bot.publish.afterwards import follow
 from bot.publish.publication import Published, held_already, send_release, waits
-from bot.quantize import calibrating, tier_files, verify
+from bot.quantize import calibrating, prediction, tier_files, verify
 from bot.records.built import Built
 from bot.records.results import CalibrationFacts, Results, TierFiles
 from bot.release import ahead, lanes, needs
@@ -192,9 +192,16 @@ def calibration(job: Job) -> CalibrationFacts | None:
     return calibrating.facts(job)
 
 
-def results(job: Job, tiers: TierFiles, calibration: CalibrationFacts | None) -> Results:
+def drafter(job: Job) -> Built | None:
+    """The model's layers that predict tokens ahead, where they are in a file of their own."""
+    return prediction.prediction_file(job)
+
+
+def results(
+    job: Job, tiers: TierFiles, calibration: CalibrationFacts | None, drafter: Built | None
+) -> Results:
     """Every tier measured against the reference."""
-    return measure.evaluate_job(job, tiers, calibration)
+    return measure.evaluate_job(job, tiers, calibration, drafter)
 
 
 def looks(job: Job, results: Results) -> Looks:
@@ -207,22 +214,31 @@ def good(job: Job, results: Results, looks: Looks, repo_id: str) -> Results:
     return gating.passed(job, results, looks, repo_id)
 
 
-def files(job: Job, tiers: TierFiles, good: Results, repo_id: str) -> dict[str, Built]:
+def files(
+    job: Job, tiers: TierFiles, good: Results, drafter: Built | None, repo_id: str
+) -> dict[str, Built]:
     """Everything that is published, by its path; the card is made last."""
-    release_files = describe.written(job, good, tiers.recipes, repo_id)
+    release_files = describe.written(job, good, tiers.recipes, repo_id, drafter)
     wrong = describe.wrong(job, good, release_files, repo_id)
     if wrong is not None:
         raise GateError(f"{repo_id} is not published: {wrong}")
     return release_files
 
 
-def verdict(job: Job, tiers: TierFiles, results: Results, looks: Looks, repo_id: str) -> Verdict:
+def verdict(
+    job: Job,
+    tiers: TierFiles,
+    results: Results,
+    looks: Looks,
+    drafter: Built | None,
+    repo_id: str,
+) -> Verdict:
     """Every rule held against tiers and release, and against the card where it gets that far."""
     by_numbers = gating.gate(job, results, looks, repo_id)
     if by_numbers.stops is not None:
         return by_numbers
     passing = without_tiers(results, by_numbers.left_out)
-    release_files = describe.written(job, passing, tiers.recipes, repo_id)
+    release_files = describe.written(job, passing, tiers.recipes, repo_id, drafter)
     return with_card(by_numbers, describe.wrong(job, passing, release_files, repo_id))
 
 
@@ -278,6 +294,7 @@ STAGES = (
     ),
     Stage(makes="calibration", lane="cpu", work=calibration, after=("matrix",), reads=WEIGHED),
     Stage(makes="tiers", lane="cpu", work=tiers, after=("matrix",), reads=WEIGHED, long=True),
+    Stage(makes="drafter", lane="cpu", work=drafter, after=("begun",)),
     Stage(makes="results", lane="gpu", work=results, reads=EVERY_USE, long=True),
     Stage(makes="looks", lane="gpu", work=looks),
     Stage(makes="good", lane="cpu", work=good),

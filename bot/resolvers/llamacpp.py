@@ -13,7 +13,8 @@ from collections.abc import Iterable, Sequence
 from bot.resolvers.hub_labels import hub_label
 
 _SPLIT = re.compile(r"^(.+)-([0-9]{5})-of-([0-9]{5})$", re.IGNORECASE)
-_ASIDE = ("mmproj", "imatrix", "mtp-", "eagle3-", "dflash-", "dspark-")
+PREDICTION = "mtp-"  # layers that guess tokens ahead
+_ASIDE = ("mmproj", "imatrix", PREDICTION, "eagle3-", "dflash-", "dspark-")
 _DEFAULTS = ("Q4_K_M", "Q8_0")
 PRESET = "preset.ini"  # taken instead of any model
 

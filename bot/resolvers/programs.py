@@ -150,3 +150,8 @@ PROGRAMS: tuple[Program, ...] = (
         named=_any_named,
     ),
 )
+
+
+def takes_alone(repo_id: str, paths: Paths, path: str) -> str | None:
+    """The first program that takes `path` where it is given the repository alone."""
+    return next((p.name for p in PROGRAMS if p.alone(repo_id, paths).path == path), None)

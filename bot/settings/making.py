@@ -145,6 +145,7 @@ class EvaluationSettings(Part):
     memory_gb: Annotated[float, Field(gt=0)] | None = None  # None: what is free
     noise_chunks: Annotated[int, Field(ge=0)] = 8  # of the reference against itself; 0: none
     speed: bool = False
+    drafts: bool = True  # of models with multi-token prediction layers: guesses kept, speed
     repetitions: Annotated[int, Field(ge=1, le=100)] = 5
     others: tuple[str, ...] = ()  # ORG/REPOSITORY:PATTERN of other publishers
     imported: tuple[Place, ...] = ()  # results of the APEX project, logs of llama-perplexity
@@ -189,7 +190,8 @@ class ConvertSettings(Part):
 
     llama_cpp: Place | None = None  # a llama.cpp checkout instead of the installed toolchain
     python: Place | None = None  # its interpreter, which has torch and transformers
-    mtp: Literal["drop", "keep", "separate"] = "drop"  # multi-token prediction layers
+    # multi-token prediction layers: in a file beside the tiers, inside of each, or left out
+    mtp: Literal["drop", "keep", "separate"] = "separate"
     projector: Literal["F16", "BF16", "none"] = "F16"  # type of mmproj.gguf; none leaves it out
     timeout_hours: Annotated[float, Field(gt=0)] = 12.0
     memory_gb: Annotated[float, Field(gt=0)] | None = None

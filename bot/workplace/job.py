@@ -122,7 +122,7 @@ def tier_file(settings: Settings, plan: Plan[Sketch], paths: JobFolder, recipe: 
         return paths.baselines / f"{plan.model.name}-{recipe.tier}.gguf"
     tier = recipe.same_as or recipe.tier
     base = next((r.base for r in plan.recipes if r.tier == tier), recipe.base)
-    return paths.release / file_name(settings.publish, plan.model.name, tier, base)
+    return paths.release / file_name(settings.publish, plan.model.stem, tier, base)
 
 
 def free_memory_of(settings: Settings) -> Free:

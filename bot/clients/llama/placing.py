@@ -19,7 +19,7 @@ from bot.errors import BuildError
 
 KINDS = {"cuda": CUDA, "rpc": RPC}
 BATCH = 2048  # tokens that llama-server takes at once: its default
-_COMPUTE = re.compile(r"(\S+) compute buffer size = +(\d+\.\d+) MiB")
+_COMPUTE = re.compile(r"(\S{1,64}) compute buffer size = {1,16}(\d{1,12}\.\d{1,4}) MiB")
 _CACHE = "cache_"  # llama.cpp's names of what a layer remembers
 _MIB = 1 << 20
 

@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 import yaml
 
-from bot.catalogue.localai_gallery import SidePart, gallery_entries, gallery_text, slug
+from bot.catalogue.localai_gallery import (
+    SidePart,
+    SideParts,
+    gallery_entries,
+    gallery_text,
+    slug,
+)
 from bot.records.built import Shard
 from bot.records.results import Results
 from tests.gallery_rules import violations
@@ -17,8 +23,11 @@ from tests.unit.card.samples import nine_tiers
 REPO, NAME = "someone/Sample-30B-A3B-APEX-GGUF", "Sample-30B-A3B"
 
 
-def entries(results: Results, projector: SidePart | None = None) -> list[dict[str, Any]]:
-    text = gallery_text(results, REPO, name=NAME, projector=projector)
+def entries(
+    results: Results, projector: SidePart | None = None, drafter: SidePart | None = None
+) -> list[dict[str, Any]]:
+    beside = SideParts(projector=projector, drafter=drafter)
+    text = gallery_text(results, REPO, name=NAME, beside=beside)
     assert text is not None
     loaded: list[dict[str, Any]] = yaml.safe_load(text)
     return loaded
@@ -49,6 +58,19 @@ def test_each_file_is_there_with_its_hash() -> None:
 def test_the_one_that_chooses_is_what_the_card_names() -> None:
     hub = entries(nine_tiers())[0]
     assert hub["overrides"]["parameters"]["model"].endswith("I-Balanced.gguf")
+
+
+def test_prediction_layers_go_with_every_tier_and_are_switched_on() -> None:
+    made = entries(nine_tiers(), drafter=SidePart(path="mtp-Sample.gguf", sha256="e" * 64))
+    assert violations(made) == []
+    for entry in made:
+        overrides = entry["overrides"]
+        assert overrides["draft_model"] == f"llama-cpp/models/{REPO}/mtp-Sample.gguf"
+        assert overrides["options"] == [
+            *("use_jinja:true", "spec_type:draft-mtp", "spec_n_max:2", "spec_p_min:0")
+        ]
+        assert {"mtp", "speculative"} <= set(entry["tags"])
+        assert entry["files"][-1]["sha256"] == "e" * 64
 
 
 def test_a_projector_goes_with_every_tier() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bot.quantize.chat_template import KEY, TemplateFacts, template_facts, tried
+from bot.apart.chat_template import KEY, TemplateFacts, template_facts, tried
 
 CHATML = (
     "{%- for message in messages %}{{ '<|im_start|>' + message.role + '\\n' + message.content }}"
@@ -68,7 +68,7 @@ def test_a_template_runs_in_a_child_with_an_end() -> None:
 
 @pytest.mark.road
 def test_one_that_never_ends_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    from bot.quantize import chat_template
+    from bot.apart import chat_template
 
     limits = chat_template.LIMITS
     monkeypatch.setattr(chat_template, "LIMITS", limits.__class__(seconds=2, memory=1 << 30))
