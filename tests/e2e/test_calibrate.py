@@ -165,6 +165,7 @@ def test_an_older_file_makes_the_same_tier(
     assert one == two
 
 
+@pytest.mark.road
 def test_a_matrix_of_another_model_is_refused(road: Road, demo_model: Path) -> None:
     path = road.folder / "other.gguf"
     seen = {"blk.0.attn_qkv.weight": Stats(np.ones((1, 64), np.float32), np.array([9]))}

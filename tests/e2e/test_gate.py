@@ -26,10 +26,11 @@ def road(tmp_path: Path, hub: Hub) -> Road:
     return made
 
 
-pytestmark = pytest.mark.usefixtures("work")
+built = pytest.mark.usefixtures("work")  # two tiers that were made and measured before
 
 
 @pytest.mark.road
+@built
 def test_a_tier_is_left_out_named_and_explained(road: Road, hub: Hub, demo_model: Path) -> None:
     asked = (str(demo_model), "--profiles", TIERS)
     early = road.bot("gate", *asked)
@@ -64,6 +65,7 @@ def test_a_tier_is_left_out_named_and_explained(road: Road, hub: Hub, demo_model
 
 
 @pytest.mark.road
+@built
 def test_nothing_is_made_where_nothing_may_go(road: Road, hub: Hub, demo_model: Path) -> None:
     config = road.settings(gate={"max_kld": {"*": 1e-9}})
     done = road.bot("publish", str(demo_model), "--profiles", "Balanced", config=config)
@@ -91,6 +93,7 @@ def test_what_may_not_be_handed_on_is_not_even_fetched(
 
 
 @pytest.mark.long
+@built
 def test_a_card_with_errors_stops_the_release(road: Road, hub: Hub, demo_model: Path) -> None:
     templates = road.folder / "templates"
     templates.mkdir()
@@ -117,6 +120,7 @@ def test_a_card_with_errors_stops_the_release(road: Road, hub: Hub, demo_model: 
 
 
 @pytest.mark.road
+@built
 def test_another_bot_that_published_meanwhile(road: Road, hub: Hub, demo_model: Path) -> None:
     """Its results came after this run began: nothing is overwritten until somebody says so."""
     theirs = regular("results.json", b'{"tiers": []}\n')

@@ -125,6 +125,7 @@ def _run(folder: Path, lines: Sequence[Sequence[str]], **environment: str) -> li
     ]
 
 
+@pytest.mark.road
 @pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_no_stream_of_any_command_holds_what_strangers_wrote_for_it(
     hub: HostileHub, tmp_path: Path, whole: bool

@@ -141,7 +141,7 @@ def _watcher(url: str, folder: Path, seen: list[Decision], clock: HandClock) -> 
     )  # fmt: skip
 
 
-STEPS = [pytest.param(19, id="some"), pytest.param(1, id="all", marks=pytest.mark.long)]
+STEPS = [pytest.param(41, id="some"), pytest.param(1, id="all", marks=pytest.mark.long)]
 
 
 @pytest.mark.parametrize("step", STEPS)
