@@ -83,6 +83,7 @@ def outcomes(measured: Measured) -> int:
     return sum(measured.reply.get(name, 0) for name in ("read", "refused"))
 
 
+@pytest.mark.road
 def test_damaged_inputs_are_read_or_refused() -> None:
     """Some of each kind; the long tests read all."""
     run = measured("all", 1, 30)

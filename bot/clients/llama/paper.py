@@ -269,14 +269,11 @@ class _Breakdown(ctypes.Structure):
 def ask_for_sizes(context: Any) -> None:
     """Make llama.cpp ask every device for the size of each tensor that it would hold.
 
-    By llama_get_memory_breakdown (llama-ext.h), under the names that compilers give it.
+    By llama_get_memory_breakdown (llama-ext.h). Raises BuildError where the library has it not.
     """
     library: Any = c._lib
-    names = (
-        "_Z26llama_get_memory_breakdownPK13llama_context",
-        "?llama_get_memory_breakdown@@YA?AV?$map@PEAUggml_backend_buffer_type@@",
-    )
-    function = next((f for n in names if (f := getattr(library, n, None)) is not None), None)
+    # the name that GCC and Clang give it; Microsoft's compiler has another, and no such struct
+    function = getattr(library, "_Z26llama_get_memory_breakdownPK13llama_context", None)
     if function is None:
         raise BuildError("this llama.cpp does not tell what a device would hold; install the pin")
     function.argtypes, function.restype = [_POINTER], _Breakdown

@@ -94,6 +94,7 @@ def test_numbers_that_end_llama_cpp_name_the_tensor_and_not_the_bot() -> None:
         both("IQ2_XS", rows, weights)
 
 
+@pytest.mark.road
 def test_a_child_that_fails_otherwise_is_not_taken_for_such_numbers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -44,7 +44,7 @@ def opened(model: Path, drafter: Path | None) -> Drafting:
     ("family", "apart"),
     [
         ("qwen35moe", False),
-        ("deepseek2", True),
+        pytest.param("deepseek2", True, marks=pytest.mark.road),
         pytest.param("qwen35moe", True, marks=pytest.mark.long),
         pytest.param("deepseek2", False, marks=pytest.mark.long),
     ],

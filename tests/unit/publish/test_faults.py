@@ -132,6 +132,7 @@ def scene(quick: None, tmp_path: Path) -> Iterator[tuple[Hub, Between, Client]]:
         yield hub, proxy, Client(proxy.url, SecretStr(hub.token), pause=0.01, timeout=5.0)
 
 
+@pytest.mark.road
 def test_the_matrix_sampled(
     scene: tuple[Hub, Between, Client], fixtures: tuple[Files, Files]
 ) -> None:

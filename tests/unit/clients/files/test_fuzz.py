@@ -24,6 +24,7 @@ def fuzz(kind: str, seed: int, count: int) -> dict[str, int]:
     return counts
 
 
+@pytest.mark.road
 @pytest.mark.parametrize("kind", ["gguf", "safetensors"])
 def test_2500_headers_are_refused_or_read(kind: str) -> None:
     counts = fuzz(kind, 9, 2_500)
