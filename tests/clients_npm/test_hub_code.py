@@ -7,13 +7,21 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from bot.clients.files import gguf
-from bot.resolvers.hub_labels import hub_label
+from bot.resolvers.hub_labels import hub_label, hub_snippet
+from bot.resolvers.programs import PROGRAMS
 from tests.clients_npm.node import clients, run
 from tests.e2e.road import Road
 from tests.local_hub.server import Hub
+from tests.unit.resolvers.test_programs import BESIDE, DEMO, LONG_NAMED, SHARDED
 
 pytestmark = clients
+LLAMA, OLLAMA, LOCALAI = (
+    next(program for program in PROGRAMS if program.name == name)
+    for name in ("llama.cpp", "Ollama", "LocalAI")
+)
 
 MODELS = ["Tiny-MoE-14M", "Qwen3.6-35B-A3B", "Some-30B-A3B-BF16", "gpt-oss-20b-MXFP4", "m.q4_k_m"]
 ENDINGS = [
@@ -31,6 +39,27 @@ def test_labels_are_those_that_the_hub_finds() -> None:
     ]
     found = run("labels.mjs", given=names)
     assert dict(zip(names, found, strict=True)) == {name: hub_label(name) for name in names}
+
+
+REPOSITORIES = {
+    "demo": DEMO, "with parts beside": BESIDE, "in shards": SHARDED, "long": LONG_NAMED,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REPOSITORIES)
+def test_the_commands_of_the_hubs_page_lead_to_the_file_that_it_shows(name: str) -> None:
+    """Made by its own code for the file that its page chooses; taken by each program's rules."""
+    repo, paths = "someone/Repo", REPOSITORIES[name]
+    shown = hub_snippet(paths)
+    assert shown is not None
+    [commands] = run("snippets.mjs", given=[[repo, shown]])
+    assert f"llama-server -hf {repo}:Q4_K_M" in commands["llama.cpp"]
+    assert LLAMA.tagged(repo, paths, "Q4_K_M").path == shown
+    assert commands["ollama"] == f"ollama run hf.co/{repo}:Q4_K_M"
+    if name != "in shards":
+        assert OLLAMA.tagged(repo, paths, "Q4_K_M").path == shown
+    assert f"local-ai run huggingface://{repo}/{shown}" in commands["localai"]
+    assert LOCALAI.named(repo, paths, shown).path == shown
 
 
 def require_same(seen: Any, path: Path) -> None:
