@@ -17,6 +17,7 @@ from bot.settings.sections import DEMO
 from bot.toolchain.toolchain import Toolchain
 
 H, FFN, EXPERTS, HEADS, KV, DIM = 256, 256, 4, 4, 2, 64
+ODD = 288  # no whole number of 256
 SPM, BPE = 1000, 50257  # vocabularies: made here; GPT-2's, from llama.cpp's models folder
 
 Shapes = dict[str, tuple[int, ...]]
@@ -31,7 +32,13 @@ class Family:
     shapes: Mapping[str, tuple[int, ...]]
     vocabulary: int
     packed: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # U8 tensors
+    typed: Mapping[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict)  # any dtype
     fp8: bool = False  # linear weights in FP8 with a scale for each 128×128 block
+
+    @property
+    def fours(self) -> bool:
+        """Whether its experts have four bits."""
+        return bool(self.packed) or any(dtype == "I8" for dtype, _ in self.typed.values())
 
 
 # ── the parts of a layer ────────────────────────────────────────────────────────────────────
@@ -307,26 +314,139 @@ def olmoe() -> Family:
     return Family(config=config, shapes=shapes, vocabulary=BPE)
 
 
-def gptoss() -> Family:
-    """Experts in MXFP4, four bits with a shared exponent for each 32 weights."""
-    shapes, packed = around(BPE, tied=False), Shapes()
+def gptoss(*, vocabulary: int = BPE) -> Family:
+    """Experts in MXFP4, four bits with a shared exponent for each 32 weights.
+
+    Its rows of 288 are to blocks of 32 and 256 what gpt-oss's own of 2,880 are.
+    """
+    wide = ODD
+    shapes: Shapes = {"model.embed_tokens.weight": (vocabulary, wide), "model.norm.weight": (wide,)}
+    shapes["lm_head.weight"] = (vocabulary, wide)
+    packed = Shapes()
     for layer in (f"model.layers.{i}" for i in range(2)):
-        shapes |= norms(layer, "input_layernorm", "post_attention_layernorm")
-        shapes |= attention(layer, bias=True)
+        for name in ("input_layernorm", "post_attention_layernorm"):
+            shapes[f"{layer}.{name}.weight"] = (wide,)
+        for name, (rows, columns) in {
+            **{"q": (HEADS * DIM, wide), "k": (KV * DIM, wide), "v": (KV * DIM, wide)},
+            "o": (wide, HEADS * DIM),
+        }.items():
+            shapes[f"{layer}.self_attn.{name}_proj.weight"] = (rows, columns)
+            shapes[f"{layer}.self_attn.{name}_proj.bias"] = (rows,)
         shapes[f"{layer}.self_attn.sinks"] = (HEADS,)
-        shapes[f"{layer}.mlp.router.weight"] = (EXPERTS, H)
+        shapes[f"{layer}.mlp.router.weight"] = (EXPERTS, wide)
         shapes[f"{layer}.mlp.router.bias"] = (EXPERTS,)
-        shapes[f"{layer}.mlp.experts.gate_up_proj_bias"] = (EXPERTS, 2 * FFN)
-        shapes[f"{layer}.mlp.experts.down_proj_bias"] = (EXPERTS, H)
-        packed[f"{layer}.mlp.experts.gate_up_proj_blocks"] = (EXPERTS, 2 * FFN, H // 32, 16)
-        packed[f"{layer}.mlp.experts.gate_up_proj_scales"] = (EXPERTS, 2 * FFN, H // 32)
-        packed[f"{layer}.mlp.experts.down_proj_blocks"] = (EXPERTS, H, FFN // 32, 16)
-        packed[f"{layer}.mlp.experts.down_proj_scales"] = (EXPERTS, H, FFN // 32)
+        for name, rows in {"gate_up": 2 * wide, "down": wide}.items():
+            shapes[f"{layer}.mlp.experts.{name}_proj_bias"] = (EXPERTS, rows)
+            packed[f"{layer}.mlp.experts.{name}_proj_blocks"] = (EXPERTS, rows, wide // 32, 16)
+            packed[f"{layer}.mlp.experts.{name}_proj_scales"] = (EXPERTS, rows, wide // 32)
     more: dict[str, Any] = {"num_local_experts": EXPERTS, "num_experts_per_tok": 2, "head_dim": DIM}
-    more |= {"sliding_window": 128, "layer_types": ["sliding_attention", "full_attention"]}
+    more |= {"hidden_size": wide, "intermediate_size": wide, "sliding_window": 128}
+    more |= {"layer_types": ["sliding_attention", "full_attention"]}
     more |= {"tie_word_embeddings": False, "quantization_config": {"quant_method": "mxfp4"}}
-    config = base("GptOssForCausalLM", "gpt_oss", 2, BPE, **more)
-    return Family(config=config, shapes=shapes, vocabulary=BPE, packed=packed)
+    config = base("GptOssForCausalLM", "gpt_oss", 2, vocabulary) | more
+    return Family(config=config, shapes=shapes, vocabulary=vocabulary, packed=packed)
+
+
+def deepseek4() -> Family:
+    """FP4 experts, FP8 attention, a layer that routes by a table, and both kinds of compression."""
+    ratios = [0, 128, 4]
+    more: dict[str, Any] = {
+        **{"n_routed_experts": EXPERTS, "n_shared_experts": 1, "num_experts_per_tok": 2},
+        **{"moe_intermediate_size": FFN, "num_hash_layers": 1, "routed_scaling_factor": 1.5},
+        **{"norm_topk_prob": True, "scoring_func": "sqrtsoftplus", "topk_method": "noaux_tc"},
+        **{"swiglu_limit": 10.0, "head_dim": DIM, "qk_rope_head_dim": DIM // 2},
+        **{"q_lora_rank": 128, "o_lora_rank": 128, "o_groups": 2, "sliding_window": 128},
+        **{"index_n_heads": 2, "index_head_dim": 64, "index_topk": 16, "hc_mult": 4},
+        **{"hc_eps": 1e-6, "hc_sinkhorn_iters": 4, "compress_rope_theta": 160000.0},
+        **{"compress_ratios": ratios, "num_key_value_heads": 1, "expert_dtype": "fp4"},
+        **{"num_nextn_predict_layers": 0, "tie_word_embeddings": False},
+        "quantization_config": {
+            **{"quant_method": "fp8", "fmt": "e4m3", "scale_fmt": "ue8m0"},
+            "weight_block_size": [128, 128],
+        },
+    }
+    config = base("DeepseekV4ForCausalLM", "deepseek_v4", len(ratios), BPE) | more
+    return Family(config=config, shapes={}, vocabulary=BPE, typed=deepseek4_tensors(config))
+
+
+Typed = dict[str, tuple[str, tuple[int, ...]]]
+
+
+def deepseek4_tensors(config: Mapping[str, Any]) -> Typed:
+    """All tensors of a DeepSeek-V4 of these sizes, but its layer of multi-token prediction.
+
+    Names and shapes as models/deepseek4.cpp and conversion/deepseek.py of llama.cpp read them.
+    """
+    wide, mult, rows = config["hidden_size"], config["hc_mult"], config["vocab_size"]
+    typed: Typed = {f"{name}.weight": ("BF16", (rows, wide)) for name in ("embed", "head")}
+    typed |= {"norm.weight": ("BF16", (wide,)), "hc_head_fn": ("F32", (mult, mult * wide))}
+    typed |= {"hc_head_base": ("F32", (mult,)), "hc_head_scale": ("F32", (1,))}
+    for i in range(config["num_hidden_layers"]):
+        layer = f"layers.{i}"
+        for part in (
+            *(_attention_of_4(config, config["compress_ratios"][i]), _experts_of_4(config)),
+            _connections_of_4(config),
+        ):
+            typed |= {f"{layer}.{name}": tensor for name, tensor in part.items()}
+        if i < config["num_hash_layers"]:
+            typed[f"{layer}.ffn.gate.tid2eid"] = ("I64", (rows, config["num_experts_per_tok"]))
+        else:
+            typed[f"{layer}.ffn.gate.bias"] = ("F32", (config["n_routed_experts"],))
+    return typed
+
+
+def _attention_of_4(config: Mapping[str, Any], ratio: int) -> Typed:
+    wide, head, lora = (config[n] for n in ("hidden_size", "head_dim", "q_lora_rank"))
+    groups, out = config["o_groups"], config["o_groups"] * config["o_lora_rank"]
+    index, all_heads = config["index_head_dim"], config["num_attention_heads"] * head
+    plain: Shapes = {"q_norm": (lora,), "kv_norm": (head,)}
+    eight = {
+        **{"wq_a": (lora, wide), "wq_b": (all_heads, lora), "wkv": (head, wide)},
+        **{"wo_a": (out, all_heads // groups), "wo_b": (wide, out)},
+    }
+    compressed = {"compressor": (head * (2 if ratio == 4 else 1), head)} if ratio else {}
+    if ratio == 4:
+        eight["indexer.wq_b"] = (config["index_n_heads"] * index, lora)
+        plain["indexer.weights_proj"] = (config["index_n_heads"], wide)
+        compressed["indexer.compressor"] = (2 * index, index)
+    typed: Typed = {"attn.attn_sink": ("F32", (config["num_attention_heads"],))}
+    for name, (rows, width) in compressed.items():
+        plain |= {f"{name}.wkv": (rows, wide), f"{name}.wgate": (rows, wide)}
+        plain[f"{name}.norm"] = (width,)
+        typed[f"attn.{name}.ape"] = ("F32", (ratio, rows))
+    typed |= {f"attn.{name}.weight": ("BF16", shape) for name, shape in plain.items()}
+    return typed | _eights({f"attn.{name}": shape for name, shape in eight.items()})
+
+
+def _experts_of_4(config: Mapping[str, Any]) -> Typed:
+    wide, width = config["hidden_size"], config["moe_intermediate_size"]
+    count = config["n_routed_experts"]
+    shapes = {"w1": (width, wide), "w2": (wide, width), "w3": (width, wide)}
+    typed: Typed = {"ffn.gate.weight": ("BF16", (count, wide))}
+    for number in range(count):
+        for name, (rows, columns) in shapes.items():
+            own = f"ffn.experts.{number}.{name}"
+            typed[f"{own}.weight"] = ("I8", (rows, columns // 2))
+            typed[f"{own}.scale"] = ("F8_E8M0", (rows, columns // 32))
+    return typed | _eights({f"ffn.shared_experts.{name}": s for name, s in shapes.items()})
+
+
+def _connections_of_4(config: Mapping[str, Any]) -> Typed:
+    wide, mult = config["hidden_size"], config["hc_mult"]
+    mixes = (2 + mult) * mult
+    typed: Typed = {f"{part}_norm.weight": ("BF16", (wide,)) for part in ("attn", "ffn")}
+    for part in ("attn", "ffn"):
+        typed[f"hc_{part}_fn"] = ("F32", (mixes, mult * wide))
+        typed |= {f"hc_{part}_base": ("F32", (mixes,)), f"hc_{part}_scale": ("F32", (3,))}
+    return typed
+
+
+def _eights(shapes: Mapping[str, tuple[int, int]]) -> Typed:
+    """Matrices in FP8 with an exponent for each block of 128×128."""
+    typed: Typed = {f"{name}.weight": ("F8_E4M3", shape) for name, shape in shapes.items()}
+    for name, (rows, columns) in shapes.items():
+        typed[f"{name}.scale"] = ("F8_E8M0", (-(-rows // 128), -(-columns // 128)))
+    return typed
 
 
 FAMILIES: dict[str, Callable[[], Family]] = {
@@ -338,6 +458,7 @@ FAMILIES: dict[str, Callable[[], Family]] = {
     "qwen35moe": qwen35moe,
     "olmoe": olmoe,
     "gptoss": gptoss,
+    "deepseek4": deepseek4,
 }
 
 
@@ -395,7 +516,24 @@ def arrays(family: Family) -> dict[str, tuple[str, Array]]:
     for name, shape in family.packed.items():
         low, high = (115, 122) if name.endswith("scales") else (0, 256)
         made[name] = ("U8", random.integers(low, high, shape, np.uint8))
-    return made
+    return made | {n: (d, _typed(random, n, d, s)) for n, (d, s) in family.typed.items()}
+
+
+def _typed(random: np.random.Generator, name: str, dtype: str, shape: tuple[int, ...]) -> Array:
+    match dtype:
+        case "BF16":
+            values = random.standard_normal(shape, np.float32) * np.float32(0.02)
+            return bf16(values + np.float32("norm" in name))
+        case "F32":
+            return random.standard_normal(shape, np.float32) * np.float32(0.02)
+        case "F8_E4M3":
+            return _fp8(random, shape)
+        case "F8_E8M0":  # 2 to the power of the number less 127
+            return random.integers(115, 119, shape, np.uint8)
+        case "I64":
+            return random.integers(0, EXPERTS, shape, np.int64)
+        case _:
+            return random.integers(0, 256, shape, np.uint8)
 
 
 def bf16(values: NDArray[np.float32]) -> NDArray[np.uint16]:

@@ -21,7 +21,7 @@ def quantize_recipe(
     threads: int,
     stamp: Notes = (),
 ) -> None:
-    """Write `target` from the 16-bit `source`, each named tensor in its type.
+    """Write `target` from `source`, each named tensor in its type.
 
     With an importance matrix the file carries the `quantize.imatrix.*` metadata of llama-quantize;
     `stamp` is metadata that comes after it.
@@ -38,4 +38,5 @@ def quantize_recipe(
         imatrix=imatrix.weights() if imatrix is not None else None,
         notes=(*(notes(imatrix) if imatrix is not None else ()), *stamp),
         threads=threads,
+        requantize=True,  # a source may have the maker's own four bits
     )

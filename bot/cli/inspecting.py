@@ -56,11 +56,17 @@ def inspect(context: Context, model: str, revision: str, as_json: bool) -> None:
 def sight_of(context: Context, model: str, revision: str) -> Sight | None:
     """What a repository, a checkpoint or a config is; None for a GGUF file, which tells itself."""
     from bot.detect import inspection
+    from bot.plan.profiles import load_profiles
     from bot.workplace.pinning import as_file, as_repo
 
     path = Path(model).expanduser()
     if path.is_dir() or path.suffix == ".json":
-        return inspection.look_at_folder(path, inspection.dropped(context.settings))
+        return inspection.look_at_folder(
+            path,
+            inspection.dropped(context.settings),
+            load_profiles(context.settings.profiles),
+            context.settings.quantize.least_saving,
+        )
     if as_file(model):
         return None
     machine = inspection.machine(context.workplace)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+from bot.detect.foreseen import TIERS, Foreseen, guessed_room
 from bot.detect.moe import MoeFacts, NotMoe, clearly_dense, moe_facts
 from bot.detect.quantized import HINTING_TAGS, hinted, is_native, method_refused
 from bot.foreign import printable
@@ -45,10 +46,6 @@ OTHER_TASKS = frozenset(
         *("time-series-forecasting", "visual-document-retrieval"),
     }
 )
-# 16-bit bytes for one byte of an original at this precision
-EXPANSION = {"fp8": 2.0, "mxfp4": 4.0, "compressed-tensors": 4.0}
-# all nine tiers together, as a share of the 16-bit file: 2.3 for a 35B model, and some room
-TIERS = 2.5
 
 
 def glance(
@@ -100,14 +97,17 @@ def decide(
     supported: frozenset[str] | None = None,
     free_disk: int | None = None,
     named: bool = False,
+    foreseen: Foreseen | None = None,
+    least_saving: float = 0.0,
 ) -> Decision:
     """Decide about a release from its files and its config.json, None when there is none to read.
 
     `named` says that a person named it: it is built unless its files forbid it. `chosen` are its
     safetensors files where its index was read; else their names decide. `supported` are the text
     architectures of llama.cpp's converter and `free_disk` the bytes that the runner may fill; None
-    where unknown, and then not held against the release. A config.json that is listed but was not
-    given means a gate that our token has not passed.
+    where unknown, and then not held against the release. `foreseen` is what its headers tell of
+    its tiers, of which one must save `least_saving` of the model's bytes. A config.json that is
+    listed but was not given means a gate that our token has not passed.
     """
     settled = from_files(release, owners=owners, named=named)
     if settled:
@@ -124,7 +124,16 @@ def decide(
         counts = _experts(facts.experts, facts.experts_active)
         return _from_gguf(release, counts, source, free_disk)
     chosen = chosen or weights.checkpoint(release)
-    return _from_safetensors(facts, chosen, release, supported, free_disk)
+    counts = _experts(facts.experts, facts.experts_active)
+    unready = _not_yet(facts, chosen, release, supported) or _no_gain(
+        release, counts, foreseen, least_saving
+    )
+    if unready:
+        return unready
+    size = weights.total(chosen.files)
+    need = foreseen.room(size) if foreseen else guessed_room(config, size)
+    small = _too_large(release, counts, need, free_disk)
+    return small or _from_safetensors(counts, chosen, release, supported)
 
 
 def from_header(
@@ -272,14 +281,12 @@ def _from_gguf(
     return small or Build(release=release, reason=reason, outcome="eligible")
 
 
-def _from_safetensors(
+def _not_yet(
     facts: MoeFacts,
     chosen: weights.CheckpointFiles,
     release: Release,
     supported: frozenset[str] | None,
-    free_disk: int | None,
-) -> Decision:
-    source = chosen.files
+) -> Wait | None:
     counts = _experts(facts.experts, facts.experts_active)
     missing = _missing(release, chosen)
     if missing:
@@ -288,13 +295,30 @@ def _from_safetensors(
         named = facts.converter_name or "a model without architectures in config.json"
         reason = f"{counts}; llama.cpp cannot convert {named} yet, asked again when it can"
         return Wait(release=release, reason=reason, outcome="unsupported_converter")
-    size = weights.total(source)
-    sixteen = size * EXPANSION.get(facts.quant_method or "", 1.0)
-    small = _too_large(release, counts, size + sixteen + TIERS * sixteen, free_disk)
-    if small:
-        return small
-    plural = "files" if len(source) > 1 else "file"
-    reason = f"{counts}; from {len(source)} safetensors {plural}"
+    return None
+
+
+def _no_gain(release: Release, counts: str, foreseen: Foreseen | None, least: float) -> Skip | None:
+    """A skip where the original is stored in so few bits that tiers save next to nothing."""
+    if foreseen is None or foreseen.saves(least):
+        return None
+    reason = (
+        f"{counts}; its weights have few bits already: of {foreseen.converted / 1e9:,.1f} GB the "
+        f"smallest tier would take {foreseen.smallest / 1e9:,.1f}, which saves less than the "
+        f"{least:.0%} of quantize.least_saving"
+    )
+    return Skip(release=release, reason=reason, outcome="no_gain")
+
+
+def _from_safetensors(
+    counts: str,
+    chosen: weights.CheckpointFiles,
+    release: Release,
+    supported: frozenset[str] | None,
+) -> Build:
+    count = len(chosen.files)
+    plural = "files" if count > 1 else "file"
+    reason = f"{counts}; from {count} safetensors {plural}"
     if supported is None:
         reason += "; whether llama.cpp can convert it was not checked"
     return Build(release=release, reason=reason, outcome="eligible")
@@ -320,7 +344,7 @@ def _too_large(release: Release, counts: str, need: float, free_disk: int | None
     if free_disk is None or need <= free_disk:
         return None
     reason = (
-        f"{counts}; source, 16-bit file and tiers need about {need / 1e9:,.0f} GB of disk, "
+        f"{counts}; source, its GGUF and tiers need about {need / 1e9:,.0f} GB of disk, "
         f"{free_disk / 1e9:,.0f} GB are free"
     )
     return Skip(release=release, reason=reason, outcome="too_large")

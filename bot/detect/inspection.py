@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 from bot.clients.files import gguf
 from bot.clients.files.shards import local_index, local_release, local_safetensors
 from bot.detect.buildable import CONFIG, decide, from_config, from_header
+from bot.detect.foreseen import Foreseen, foresee, sketch_of
 from bot.detect.listed import Machine, config_of, index_of
 from bot.detect.moe import MoeFacts, moe_facts
 from bot.errors import AccessError, SourceError
 from bot.foreign import read_json, read_of, require_within
 from bot.plan.models import Candidate, Sketch
+from bot.plan.profiles import Profile, load_profiles
 from bot.predict.architecture import architecture_of
-from bot.predict.preview import Preview, preview
+from bot.predict.preview import preview
 from bot.records.releases import Build, Decision, Outcome, Release, RepoFile, Skip
 from bot.tensors import weights
 from bot.tensors.configs import quant_method
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from bot.toolchain.toolchain import Toolchain
     from bot.workplace.workplace import Workplace
 
-SKETCHED: tuple[Outcome, ...] = ("eligible", "too_large")
+SKETCHED: tuple[Outcome, ...] = ("eligible", "too_large", "no_gain")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,7 @@ class Sight:
     sketch: Sketch | None  # counted from headers, for what can be built
     config: Mapping[str, Any] | None
     candidate: Candidate | None = None  # of a repository that can be built
+    foreseen: Foreseen | None = None  # sizes of what would be made of a checkpoint
 
 
 def look_at(workplace: Workplace, name: str, revision: str, machine: Machine) -> Sight:
@@ -95,12 +98,20 @@ def _looked_at(workplace: Workplace, release: Release, machine: Machine) -> Sigh
     )
     if sketch is None and config is not None and decision.outcome in SKETCHED:
         checkpoint_sketch = _of_checkpoint(workplace, release, config, files)
-        sight = _unless_quantized(replace(sight, sketch=checkpoint_sketch))
+        foreseen = foresee(checkpoint_sketch, load_profiles(workplace.settings.profiles))
+        decision = _decided(named, config, sketch, machine, files, foreseen)
+        sight = replace(
+            sight,
+            decision=replace(decision, release=release),
+            sketch=checkpoint_sketch,
+            foreseen=foreseen,
+        )
+        sight = _unless_quantized(sight)
     return replace(sight, candidate=_candidate(sight, named, files, of_gguf=sketch is not None))
 
 
 def _candidate(sight: Sight, named: Release, chosen: Chosen, *, of_gguf: bool) -> Candidate | None:
-    if sight.sketch is None:
+    if sight.sketch is None or sight.decision.outcome == "no_gain":
         return None
     return Candidate(
         release=replace(named, private=sight.release.private),
@@ -143,6 +154,7 @@ def _decided(
     sketch: Sketch | None,
     machine: Machine,
     chosen: Chosen,
+    foreseen: Foreseen | None = None,
 ) -> Decision:
     """The decision about a model that was named; of its GGUF's header without a config.json."""
     if config is None and sketch is not None:
@@ -157,6 +169,8 @@ def _decided(
         supported=machine.supported,
         free_disk=machine.free_disk,
         named=True,
+        foreseen=foreseen,
+        least_saving=machine.least_saving,
     )
 
 
@@ -181,17 +195,22 @@ def dropped(settings: Settings) -> frozenset[Part]:
     return dropped_parts(settings.convert.mtp, settings.convert.projector)
 
 
-def look_at_folder(path: Path, left_out: frozenset[Part] = frozenset({"mtp"})) -> Sight:
+def look_at_folder(
+    path: Path,
+    left_out: frozenset[Part] = frozenset({"mtp"}),
+    profiles: Sequence[Profile] = (),
+    least_saving: float = 0.0,
+) -> Sight:
     """Look at a checkpoint's folder here, or at a config.json alone.
 
-    `left_out` are parts that are not converted and may be missing. Raises SourceError when there is
-    none, or the headers are damaged.
+    `left_out` are parts that are not converted and may be missing; tiers of `profiles` must save
+    `least_saving` of the model. Raises SourceError when there is none, or the headers are damaged.
     """
     with read_of(str(path)):
-        if path.is_dir():
-            require_within(path)
-            return _look_inside(path, left_out)
-        return _look_at_config(path)
+        if not path.is_dir():
+            return _look_at_config(path)
+        require_within(path)
+        return _look_inside(path, left_out, profiles, least_saving)
 
 
 def _look_at_config(path: Path) -> Sight:
@@ -204,7 +223,9 @@ def _look_at_config(path: Path) -> Sight:
     return Sight(release=release, decision=build, experts=facts, sketch=None, config=config)
 
 
-def _look_inside(folder: Path, left_out: frozenset[Part]) -> Sight:
+def _look_inside(
+    folder: Path, left_out: frozenset[Part], profiles: Sequence[Profile], least_saving: float
+) -> Sight:
     config_file, index = folder / CONFIG, local_index(folder)
     release = local_release(folder, index)
     config = read_json(config_file) if config_file.exists() else None
@@ -221,22 +242,18 @@ def _look_inside(folder: Path, left_out: frozenset[Part]) -> Sight:
         header = gguf.read_split(folder / model[0].path)
         return replace(sight, sketch=_from_header(release, header))
     previewed = preview(config, local_safetensors(folder, config, left_out), release)
-    return _unless_quantized(replace(sight, sketch=_sketch(release, previewed)))
+    sketch = sketch_of(release, previewed)
+    if not profiles:
+        return _unless_quantized(replace(sight, sketch=sketch))
+    foreseen = foresee(sketch, profiles)
+    decision = decide(
+        release, config, chosen=chosen, named=True, foreseen=foreseen, least_saving=least_saving
+    )
+    return _unless_quantized(replace(sight, sketch=sketch, foreseen=foreseen, decision=decision))
 
 
 def _alone(facts: MoeFacts) -> str:
     return f"{facts.experts} experts, {facts.experts_active} active, by its config alone"
-
-
-def _sketch(release: Release, previewed: Preview) -> Sketch:
-    return Sketch(
-        name=name_of(release.repo_id.split("/")[-1]),
-        release=release,
-        architecture=previewed.architecture,
-        tensors=previewed.tensors,
-        header_bytes=previewed.header,
-        guessed=previewed.guessed,
-    )
 
 
 def _likeliest(release: Release) -> tuple[RepoFile, ...]:
@@ -296,7 +313,7 @@ def _of_checkpoint(
     with workplace.narrator.work("reading headers") as report:
         tensors = workplace.hub.safetensors(release, chosen.files, chosen.index, report)
     with read_of(release.repo_id):
-        return _sketch(release, preview(config, tensors, release))
+        return sketch_of(release, preview(config, tensors, release))
 
 
 BUILDERS = ("apex-bot", "llama-cpp-python")  # packages that a build rests on
@@ -309,6 +326,7 @@ def machine(workplace: Workplace) -> Machine:
     existing = next(folder for folder in (root, *root.parents) if folder.exists())
     return Machine(
         supported=_supported(chosen) if chosen else None,
+        least_saving=workplace.settings.quantize.least_saving,
         free_disk=max(shutil.disk_usage(existing).free - workplace.settings.reserve, 0),
         dropped=dropped(workplace.settings),
         tools=" ".join((*map(version, BUILDERS), chosen.version if chosen else "")),

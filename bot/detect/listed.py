@@ -5,8 +5,9 @@ Learning asks the Hub, deciding does not: the same facts lead to the same decisi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,7 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from bot.clients.files import gguf, safetensors
 from bot.clients.hub.replies import Listed
 from bot.detect.buildable import CONFIG, decide, from_config, from_files, glance, looked_into
+from bot.detect.foreseen import Foreseen, foresee, keeps_its_bits, sketch_of
 from bot.errors import AbsentError, AccessError, BotError, SourceError
+from bot.foreign import read_of
+from bot.plan.profiles import Profile, load_profiles
+from bot.predict.preview import preview
 from bot.records.coding import dump, load_record
 from bot.records.releases import Decision, Outcome, Release, RepoFile, Skip, Wait
 from bot.tensors import weights
@@ -34,6 +39,7 @@ class Machine:
     free_disk: int | None = None
     dropped: frozenset[str] = frozenset({"mtp"})  # parts of a model that are not converted
     tools: str = ""  # versions that a build rests on
+    least_saving: float = 0.0  # share of a model's bytes that its smallest tier must save
 
 
 ANY_MACHINE = Machine()
@@ -57,6 +63,7 @@ class ListedFacts:
     config: Mapping[str, Any] | None = None
     index: Mapping[str, Sequence[str]] | None = None  # files that its index names, parts in them
     trouble: Trouble | None = None
+    foreseen: Foreseen | None = None  # where its headers were read
 
     @property
     def known_release(self) -> Release:
@@ -74,10 +81,11 @@ def look_at_listing(
     watch.owners set, the listing is asked of each owner. A model that cannot be read is a
     decision too; only a listing that cannot be read raises (UnreachableError, AccessError).
     """
-    watch = settings.watch
+    watch, profiles = settings.watch, partial(load_profiles, settings.profiles)
     for owner in watch.owners or (None,):
         for listed in hub.newest(watch.limit, watch.page, author=owner):
-            yield conclude(learn(hub, listed, owners=watch.owners), watch.owners, machine)
+            facts = learn(hub, listed, owners=watch.owners, profiles=profiles)
+            yield conclude(facts, watch.owners, machine)
 
 
 def config_of(
@@ -131,10 +139,18 @@ def _stored(hub: Hub, release: Release, file: RepoFile) -> str | None:
         return weights.gguf_storage(gguf.read_gguf(target).tensors)
 
 
-def learn(hub: Hub, listed: Listed, *, owners: tuple[str, ...] = ()) -> ListedFacts:
+def learn(
+    hub: Hub,
+    listed: Listed,
+    *,
+    owners: tuple[str, ...] = (),
+    profiles: Callable[[], Sequence[Profile]] | None = None,
+) -> ListedFacts:
     """Ask the Hub about a listed model until its facts settle the decision.
 
-    A model that cannot be read is a `trouble` of its facts; nothing raises.
+    Headers of all its files are asked for where the model keeps its own bits below 16: only they
+    tell what tiers of `profiles` would save. A model that cannot be read is a `trouble` of its
+    facts; nothing raises but SettingsError for profiles that are wrong.
     """
     facts = ListedFacts(listed=listed)
     if ruled_out(facts, owners):
@@ -145,6 +161,7 @@ def learn(hub: Hub, listed: Listed, *, owners: tuple[str, ...] = ()) -> ListedFa
         release = with_headers(hub, release, config, owners=owners)
         index = index_of(hub, release, config)
         named = parts_by_file(config, index) if config and index else None
+        foreseen = _foreseen(hub, release, config, index, profiles)
     except AbsentError as error:  # it was listed a moment ago
         trouble = Trouble(kind="wait", outcome="gone", reason=str(error))
     except SourceError as error:
@@ -154,8 +171,29 @@ def learn(hub: Hub, listed: Listed, *, owners: tuple[str, ...] = ()) -> ListedFa
     except BotError as error:
         trouble = Trouble(kind="wait", outcome="unreadable", reason=str(error))
     else:
-        return replace(facts, release=release, config=config, index=named)
+        return replace(facts, release=release, config=config, index=named, foreseen=foreseen)
     return replace(facts, trouble=trouble)
+
+
+def _foreseen(
+    hub: Hub,
+    release: Release,
+    config: Mapping[str, Any] | None,
+    index: Mapping[str, str] | None,
+    profiles: Callable[[], Sequence[Profile]] | None,
+) -> Foreseen | None:
+    """Sizes of GGUF and tiers by headers; None where these would decide nothing."""
+    if profiles is None or config is None or not keeps_its_bits(config) or weights.gguf(release):
+        return None
+    if isinstance(from_config(release, config), Skip):
+        return None
+    named = parts_by_file(config, index) if index else None
+    chosen = weights.checkpoint(release, named, ("mtp",))
+    if not chosen.whole:
+        return None
+    tensors = hub.safetensors(release, chosen, index)
+    with read_of(release.repo_id):
+        return foresee(sketch_of(release, preview(config, tensors, release)), profiles())
 
 
 def conclude(
@@ -176,6 +214,8 @@ def conclude(
         chosen=weights.checkpoint(facts.known_release, facts.index, machine.dropped),
         supported=machine.supported,
         free_disk=machine.free_disk,
+        foreseen=facts.foreseen,
+        least_saving=machine.least_saving,
     )
 
 
@@ -200,6 +240,7 @@ def packed(facts: ListedFacts) -> dict[str, Any]:
         "config": facts.config,
         "index": facts.index,
         "trouble": dict(vars(facts.trouble)) if facts.trouble else None,
+        "foreseen": dump(facts.foreseen) if facts.foreseen else None,
     }
 
 
@@ -211,6 +252,7 @@ def unpacked(data: Mapping[str, Any]) -> ListedFacts:
         config=data["config"],
         index=data.get("index"),  # facts kept by earlier versions have none
         trouble=load_record(Trouble, data["trouble"]) if data["trouble"] else None,
+        foreseen=load_record(Foreseen, data["foreseen"]) if data.get("foreseen") else None,
     )
 
 

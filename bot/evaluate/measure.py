@@ -14,11 +14,12 @@ from bot.evaluate.files import subject_of
 from bot.evaluate.scores import ScoreTable, Wrote
 from bot.evaluate.subject import Subject
 from bot.measures.imported import read_imported
+from bot.plan.recipe import NO_SMALLER
 from bot.records.built import Built
 from bot.records.coding import dump, load_record, to_json
 from bot.records.measured import Row, Scores
 from bot.records.recipes import Recipe
-from bot.records.results import CalibrationFacts, Results, TierFiles
+from bot.records.results import CalibrationFacts, LeftOut, Results, TierFiles
 from bot.workplace.job import Job
 
 
@@ -202,6 +203,10 @@ def _results(
         baselines=tuple(row for row in rows if row.name in plain),
         others=tuple(other_rows),
         comparisons=table.comparisons(names) if complete else (),
+        left_out=tuple(
+            LeftOut(tier=recipe.tier, recipe=recipe.hash, reason=NO_SMALLER, made=False)
+            for recipe in job.plan.left_out
+        ),
         imported=tuple(
             row for path in job.settings.evaluation.imported for row in read_imported(path)
         ),

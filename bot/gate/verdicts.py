@@ -71,10 +71,11 @@ def judge(results: Results, facts: GateFacts, rules: GateSettings) -> Verdict:
 def without_tiers(results: Results, left_out: Iterable[LeftOut]) -> Results:
     """The results without the tiers that are left out, which they name."""
     reasons = tuple(left_out)
+    unmade = tuple(tier for tier in results.left_out if not tier.made)
     out = {tier_out.tier for tier_out in reasons}
     rows = tuple(row for row in results.tiers if row.name not in out)
     compared = (c for c in results.comparisons if not {c.one, c.other} & out)
-    return replace(results, tiers=rows, comparisons=tuple(compared), left_out=reasons)
+    return replace(results, tiers=rows, comparisons=tuple(compared), left_out=(*unmade, *reasons))
 
 
 def with_card(verdict: Verdict, wrong: str | None) -> Verdict:

@@ -95,6 +95,7 @@ class Plan(Generic[M]):
     model: M
     profiles: tuple[Profile, ...]
     recipes: tuple[Recipe, ...]
+    left_out: tuple[Recipe, ...] = ()  # tiers that would be as large as their source: not made
 
     @property
     def distinct(self) -> tuple[Recipe, ...]:

@@ -9,10 +9,11 @@ from bot.plan.profiles import BASES, FILE_TYPES, Profile
 from bot.records.model import Architecture, Tensor
 from bot.records.recipes import Assignment, Recipe, Windows, content_hash, recipe_hash
 from bot.tensors.roles import allows_quantization, layer_of, role_of, stored_type
-from bot.tensors.sizes import BLOCKS, tensor_bytes
+from bot.tensors.sizes import tensor_bytes
 
 FIVE_BIT_OUTPUT = ("IQ2_XXS", "IQ2_XS", "IQ3_XXS", "IQ1_S", "IQ2_S", "IQ1_M")
 OUTSIDE = "-"
+NO_SMALLER = "it would be as large as the original"
 # the next larger type that can do without an importance matrix, by bytes of a block (BLOCKS)
 NEXT = dict.fromkeys(("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S"), "Q2_K") | {
     "IQ3_XXS": "IQ3_S"
@@ -68,9 +69,13 @@ def _assign(profile: Profile, model: Architecture, windows: Windows, tensor: Ten
         kind = _wanted(profile, model, role, where, attention, tensor)
         if ahead and profile.prediction and kind != tensor.type:
             kind = profile.prediction
+    asked = kind
     if kind != tensor.type:  # what stays may be of any type: a table of DeepSeek-V4 is I32
         kind = stored_type(kind, tensor)
         size = tensor_bytes(kind, tensor.shape)
+    fell = asked if kind != asked else None
+    if size >= tensor.bytes:  # nothing is gained: the source's own bits pass through
+        kind, size = tensor.type, tensor.bytes
     by_attention = role in ("attention", "linear attention")
     return Assignment(
         tensor=tensor.name,
@@ -78,6 +83,7 @@ def _assign(profile: Profile, model: Architecture, windows: Windows, tensor: Ten
         band=attention if by_attention else where,
         type=kind,
         bytes=size,
+        asked=fell,
     )
 
 
@@ -93,20 +99,21 @@ def _wanted(
         case "attention" | "linear attention" | "MTP":
             return str(getattr(profile.attention, attention))
         case "output":
-            return _output_type(profile, tensor)
+            return _output_type(profile)
         case "embedding" if model.tied_embeddings:
-            return _output_type(profile, tensor)
+            return _output_type(profile)
         case "embedding":
             return _embedding_type(profile)
         case _:
             return tensor.type  # norms, routers and the like stay as they are
 
 
-def _output_type(profile: Profile, tensor: Tensor) -> str:
-    """llama_tensor_get_type_impl (llama-quant.cpp) for output, and embeddings tied to it."""
+def _output_type(profile: Profile) -> str:
+    """llama_tensor_get_type_impl (llama-quant.cpp) for output, and embeddings tied to it.
+
+    Not its Q8_0 for rows that are no whole blocks of 256: these fall back as any others do.
+    """
     default = BASES[profile.base][1]
-    if tensor.shape[0] % BLOCKS[default][0]:
-        return "Q8_0"
     if profile.base in FIVE_BIT_OUTPUT:
         return "Q5_K"
     return default if default == "Q8_0" else "Q6_K"
@@ -131,6 +138,12 @@ def make_recipes(
         twin = next((r.tier for r in recipes if r.content == recipe.content), None)
         recipes.append(replace(recipe, same_as=twin))
     return tuple(recipes)
+
+
+def no_smaller(recipes: Sequence[Recipe], tensors: Sequence[Tensor]) -> tuple[Recipe, ...]:
+    """Recipes whose files would be as large as their source: there is nothing to make."""
+    source = sum(tensor.bytes for tensor in tensors)
+    return tuple(recipe for recipe in recipes if recipe.tensor_bytes >= source)
 
 
 def asked_types(recipe: Recipe, model: Architecture, tensors: Sequence[Tensor]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from bot.errors import SourceError
 from bot.records.model import Architecture, Tensor
 from bot.tensors.configs import MOST_LAYERS, can_route
 from bot.tensors.roles import ROUTED, SHARED, has_role, layer_of
-from bot.tensors.weights import SIXTEEN_BIT, gguf_storage
+from bot.tensors.weights import is_original, original_storage
 
 EXPERT_ALONE = re.compile(r"\.ffn_(gate|up|down)\.\d+\.weight$")
 # models/llama4.cpp of llama.cpp: chunks of so many tokens, every 4th layer sees everything
@@ -44,7 +44,10 @@ class _Keys:
 
 
 def architecture_of(metadata: Mapping[str, Any], tensors: Sequence[Tensor]) -> Architecture:
-    """The model of a file. Raises SourceError when it is not a 16-bit mixture of experts."""
+    """The model of a file. Raises SourceError when it is no mixture of experts, or no original.
+
+    An original has 16 bits, or the types that the converter keeps of its family (`KEPT`).
+    """
     family = metadata.get("general.architecture")
     if not isinstance(family, str) or not tensors:
         raise SourceError("the file is not a language model; name a 16-bit GGUF of one")
@@ -79,7 +82,7 @@ def architecture_of(metadata: Mapping[str, Any], tensors: Sequence[Tensor]) -> A
         vocabulary=next((t.shape[1] for t in tensors if t.name == "token_embd.weight"), 0),
         embedding_length=keys.count("embedding_length"),
         tied_embeddings=not any(t.name == "output.weight" for t in tensors),
-        source_type=_source_type(name, tensors),
+        source_type=_source_type(name, family, tensors),
         sampling=_sampling(metadata),
     )
 
@@ -195,11 +198,11 @@ def _cache(keys: _Keys, layers: Sequence[int]) -> int:
     return total
 
 
-def _source_type(name: str, tensors: Iterable[Tensor]) -> str:
-    """The type of most weights; anything below 16 bits is not a source."""
-    kind = gguf_storage(tensors)
+def _source_type(name: str, family: str, tensors: Iterable[Tensor]) -> str:
+    """The type of most weights; what makers do not publish themselves is not a source."""
+    kind = original_storage(tensors, family)
     if kind is None:
         raise SourceError(f"{name} has no weights; convert it again")
-    if kind not in SIXTEEN_BIT:
+    if not is_original(kind, family):
         raise SourceError(f"{name} is quantized already ({kind}); start from a 16-bit file")
     return kind

@@ -18,14 +18,22 @@ from typing import Any
 from bot.clients.files.gguf import knows, tensor_names
 from bot.errors import SourceError
 from bot.foreign import printable
-from bot.predict.converter_classes import ALL_MATRICES_BF16, CLASSES, DROPS_TIED_HEAD, family_of
+from bot.predict.converter_classes import (
+    ALL_MATRICES_BF16,
+    AS_STORED,
+    CLASSES,
+    DROPS_TIED_HEAD,
+    family_of,
+)
 from bot.predict.layouts import require_known_layout
+from bot.predict.own_names import own_name
 from bot.predict.reshaping import Shape, Sizes, change
 from bot.records.model import Tensor
 from bot.tensors.configs import scopes_of
 from bot.tensors.roles import has_role
-from bot.tensors.sizes import TABLE, tensor_bytes
+from bot.tensors.sizes import BLOCKS, TABLE, tensor_bytes
 from bot.tensors.stored import Content, StoredPart, expert_of, without_expert
+from bot.tensors.weights import kept_type
 
 HEAD = "output.weight"
 
@@ -97,7 +105,9 @@ class Predicted:
 
 
 def predict(config: Mapping[str, Any], content: Content) -> Predicted:
-    """The tensors that the converter writes in BF16: the text decoder without MTP layers.
+    """The tensors that the converter writes: the text decoder without MTP layers.
+
+    Matrices are BF16, or of the type in which it keeps the family's own precision.
 
     Raises SourceError naming a tensor that no rule knows, or a layout that is not read.
     """
@@ -118,6 +128,18 @@ def predict(config: Mapping[str, Any], content: Content) -> Predicted:
         tensor for tensor in maker.tensors.values() if not (drops_head and tensor.name == HEAD)
     )
     return Predicted(family=family, tensors=tensors, guessed=tuple(maker.guessed))
+
+
+def converted_bytes(config: Mapping[str, Any], content: Content) -> int:
+    """About the bytes of the converted text decoder: by weights, whatever their names."""
+    family = family_of(config)
+
+    def size(tensor: StoredPart) -> int:
+        kept = kept_type(family, tensor.precision)
+        block, width = BLOCKS[kept or "BF16"]
+        return -(-tensor.weights // block) * width
+
+    return sum(map(size, content.main))
 
 
 def _unknown(names: Sequence[str], family: str) -> SourceError:
@@ -211,19 +233,31 @@ class _Maker:
     guessed: list[str] = field(default_factory=list)
 
     def add(self, stored: StoredPart, name: str | None, shape: Shape) -> None:
-        name = name if name is not None else self._known(stored.name)
+        if name is None:
+            own = own_name(self.family, stored.name, stored.layer)
+            name = own or self._known(stored.name)
         if name is None or name in self.tensors:
             name = self._guess(stored, shape)
             self.guessed.append(stored.name)
             if len(self.guessed) > MOST_GUESSED:
                 raise _unknown(self.guessed, self.family)
-        exact = self.family not in ALL_MATRICES_BF16 and _is_exact(name)
-        kind = "F32" if len(shape) <= 1 or exact else "BF16"
-        kind = TABLE if stored.is_table else kind
+        kind = self._type(stored, name, shape)
         ne = tuple(reversed(shape)) or (1,)
         if prod(ne):
             size = tensor_bytes(kind, ne)
             self.tensors[name] = Tensor(name=name, shape=ne, type=kind, bytes=size)
+
+    def _type(self, stored: StoredPart, name: str, shape: Shape) -> str:
+        if stored.is_table:
+            return TABLE
+        if len(shape) <= 1 or name.endswith("_norm.weight"):
+            return "F32"
+        if self.family in AS_STORED and stored.precision in ("BF16", "F32"):
+            return stored.precision
+        if self.family not in ALL_MATRICES_BF16 and _is_exact(name):
+            return "F32"
+        kept = kept_type(self.family, stored.precision)
+        return kept if kept and shape[-1] % BLOCKS[kept][0] == 0 else "BF16"
 
     def _known(self, name: str) -> str | None:
         """Its name in the family's table, under the first spelling whose name has a role."""

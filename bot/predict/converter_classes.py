@@ -92,6 +92,9 @@ FUSED = frozenset({"gemma4", "granite_swa", "mistral4", "cohere2moe"})
 # whose converter leaves every matrix in 16 bits, routers too (tensor_force_quant)
 ALL_MATRICES_BF16 = frozenset({"dbrx"})
 
+# whose converter leaves matrices in BF16 or F32 as they are stored (tensor_force_quant)
+AS_STORED = frozenset({"deepseek4"})
+
 # whose converter leaves out an output head that is stored though it is tied to the embedding
 DROPS_TIED_HEAD = frozenset(
     {

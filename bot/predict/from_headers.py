@@ -24,6 +24,7 @@ from bot.tensors.configs import (
 )
 from bot.tensors.roles import ROUTED, SHARED, has_role, layer_of
 from bot.tensors.stored import Content
+from bot.tensors.weights import original_storage
 
 CONTEXT_KEYS = (
     *("max_position_embeddings", "model_max_length", "max_sequence_length", "max_seq_len"),
@@ -69,8 +70,9 @@ def describe_predicted(
         vocabulary=_vocabulary(scopes, predicted.tensors),
         embedding_length=number(scopes, HIDDEN_KEYS, MOST) or 0,
         tied_embeddings=not any(t.name == HEAD for t in predicted.tensors),
-        source_type="BF16",  # what the converter is asked for
+        source_type=original_storage(predicted.tensors, predicted.family) or "BF16",
         source_precision=content.precision,
+        source_shares=content.shares,
         vision=content.has("vision"),
         audio=content.has("audio"),
         base_relation=relation,

@@ -53,7 +53,8 @@ def prediction_name(job: Job) -> str | None:
 
 def _made(job: Job, name: str) -> Built:
     source, target = job.plan.model.extras[name], job.paths.release / name
-    profile = max(job.plan.profiles, key=lambda p: _bytes(job, p))
+    sizes = {recipe.tier: recipe.tensor_bytes for recipe in job.plan.recipes}
+    profile = max(job.plan.profiles, key=lambda p: sizes.get(p.tier, 0))
     types = _types(job, profile, source)
 
     def work(report: Report) -> None:
@@ -73,10 +74,6 @@ def _made(job: Job, name: str) -> Built:
 
     inputs = {"source": job.plan.model.source.sha256, "types": digest(types)}
     return job.step("prediction", inputs, [target], f"quantizing {name}", work).files[0]
-
-
-def _bytes(job: Job, profile: Profile) -> int:
-    return next(r.tensor_bytes for r in job.plan.recipes if r.tier == profile.tier)
 
 
 def _types(job: Job, profile: Profile, source: Path) -> dict[str, str]:

@@ -42,6 +42,15 @@ class HeaderTensor:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StoredShare:
+    """What of a checkpoint is stored in one precision."""
+
+    precision: str  # BF16, F16, F32, FP8, MXFP4, NVFP4, INT4, INT8, …; "scales" of all others
+    weights: int
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Architecture:
     """What a model is made of, counted from its own file."""
 
@@ -68,6 +77,7 @@ class Architecture:
     audio: bool = False
     parameters_other: int = 0  # of vision and audio parts, not among `parameters`
     source_precision: str = ""  # as published: BF16, F16, F32, FP8, MXFP4, NVFP4, INT4, INT8
+    source_shares: tuple[StoredShare, ...] = ()  # of all its parts; scales last
     base_model: str | None = None
     base_relation: str | None = None  # finetune, quantized, adapter, merge
     lacks: tuple[str, ...] = ()  # parts that could not be converted: `without its …: reason`
@@ -78,6 +88,11 @@ class Architecture:
     cache_window: int = 0
     # how its makers sample from it, by the names of general.sampling.*: temp, top_k, top_p, …
     sampling: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def source_bytes(self) -> int:
+        """Bytes of the published tensors, as they are; 0 where no checkpoint told."""
+        return sum(share.bytes for share in self.source_shares)
 
     @property
     def attention_pattern(self) -> str:

@@ -27,6 +27,7 @@ class Assignment:
     band: str  # edge, near, middle; "-" outside the layers
     type: str  # what will be stored, after llama.cpp's fallbacks
     bytes: int  # tensor data of that type
+    asked: str | None = None  # the tier's own type, where rows are no whole blocks of it
 
 
 def content_hash(types: Mapping[str, str], *, imatrix: bool) -> str:

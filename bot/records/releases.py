@@ -45,7 +45,7 @@ class Release:
     files: tuple[RepoFile, ...] = ()
 
 
-# What a release was found to be. Detection ends in one of the first ten; the next two say that
+# What a release was found to be. Detection ends in one of the first eleven; the next two say that
 # there was none: the release is not one to look at, or its files could not be read. The others
 # are of eligible releases: what the policy and the past say of them.
 Outcome = Literal[
@@ -58,6 +58,7 @@ Outcome = Literal[
     "gated_no_access",
     "unsupported_converter",
     "too_large",
+    "no_gain",
     "no_weights_yet",
     "not_watched",
     "unreadable",

@@ -90,11 +90,12 @@ class TierFiles:
 
 @dataclass(frozen=True, kw_only=True)
 class LeftOut:
-    """A tier that was built and is not published."""
+    """A tier that is not published: it failed the gate, or there was nothing to make."""
 
     tier: str
     recipe: str | None  # hash
     reason: str
+    made: bool = True  # False: it would have been as large as the source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +117,7 @@ class Results:
     others: tuple[Row, ...] = ()  # other publishers' files, measured here
     comparisons: tuple[Comparison, ...] = ()
     imported: tuple[Imported, ...] = ()
-    left_out: tuple[LeftOut, ...] = ()  # by the gate
+    left_out: tuple[LeftOut, ...] = ()  # by the gate, and for nothing to gain
     # of a file of the user's: its licence, and as `repo_id` the model it was made of, or nothing
     origin: Release | None = None
     name: str | None = None  # what the user called a file of theirs, where the file says otherwise

@@ -31,6 +31,8 @@ class QuantizeSettings(Part):
     shard_gb: Annotated[float, Field(ge=0.001)] | None = 200.0  # None: one file, however large
     # of a tier's rounded weights, the largest share without calibration data
     missing_share: Annotated[float, Field(ge=0, le=1)] = 0.1
+    # of a model's own bytes, the smallest share that its smallest tier must save to be built
+    least_saving: Annotated[float, Field(ge=0, lt=1)] = 0.1
     missing_data: Literal["refuse", "next"] = "refuse"  # or the next type that needs no imatrix
     # tiers made in one reading while `bot publish` measures others; None: all in one
     together: Annotated[int, Field(ge=1)] | None = 3

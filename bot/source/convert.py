@@ -1,4 +1,7 @@
-"""A safetensors checkpoint → a 16-bit GGUF file, by llama.cpp's converter in a subprocess."""
+"""A safetensors checkpoint → a GGUF file, by llama.cpp's converter in a subprocess.
+
+Weights have 16 bits there, or their own fewer ones, where the converter writes those.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,12 @@ from typing import Literal
 
 from bot.apart import sandbox
 from bot.apart.sandbox import Isolation, Limits
-from bot.apart.worker import ChildTerms, Room, away
+from bot.apart.worker import ChildTerms
 from bot.disk.folders import WORK
 from bot.disk.space import require_free
 from bot.errors import BuildError, CapacityError, RefusedError, SourceError
 from bot.foreign import last_lines
+from bot.predict.conversion import converted_bytes
 from bot.source import checkpoint as checkpoints
 from bot.source import converted, staging
 from bot.source.beforehand import lacking_projector, require_whole
@@ -25,7 +29,6 @@ from bot.source.checkpoint import CheckpointFolder
 from bot.source.staging import ConvertFacts
 from bot.tensors.stored import dropped_parts
 from bot.toolchain.toolchain import Toolchain, has_mtp_switch, supported
-from bot.workplace.loaded import expanded
 
 Progress = Callable[[int, int], None]  # bytes written, bytes expected
 Mtp = Literal["drop", "keep", "separate"]
@@ -119,7 +122,6 @@ def _convert(job: _Job, target: Path, *, switch: bool, report: Progress) -> Conv
         split = ("--split-max-size", str(job.options.shard))
     expected = _expected_bytes(job.checkpoint)
     files = _run(job, target.name, ("--outtype", "bf16", *flags, *split), expected, report)
-    files = _expand(job, files)
     threads, terms = job.options.threads, job.options.terms
     converted.check_model(job.checkpoint, files, layers=layers, threads=threads, terms=terms)
     projector, without_projector, more = _projector(job, target)
@@ -205,19 +207,17 @@ def _mtp_plan(
 
 
 def needed_bytes(checkpoint: CheckpointFolder) -> int:
-    """About the bytes that converting takes on disk at its peak, without the checkpoint itself.
-
-    Packed experts lie there twice for a while, as they are and expanded.
-    """
-    packed = sum(t.bytes for t in checkpoint.tensors.values() if t.dtype == "U8")
+    """About the bytes that converting takes on disk, without the checkpoint itself."""
     media = checkpoint.parameters("vision", "audio") or 0
-    return _expected_bytes(checkpoint) + packed + 2 * media
+    return _expected_bytes(checkpoint) + 2 * media
 
 
 def _expected_bytes(checkpoint: CheckpointFolder) -> int:
-    """About the bytes of the file: two for a weight, or as many as are stored where packed."""
-    weights = checkpoint.parameters("main")
-    return checkpoint.bytes if weights is None else 2 * weights
+    """About the bytes of the file: two for a weight, fewer where its own precision is kept.
+
+    Rows of packed words may be padded: then it is a little more than will be written.
+    """
+    return converted_bytes(checkpoint.config, checkpoint.content)
 
 
 def _run(
@@ -295,22 +295,6 @@ def is_of_this_machine(reason: str) -> bool:
     return isinstance(exception, type) and issubclass(
         exception, OSError | MemoryError | ImportError | KeyboardInterrupt | SystemError
     )
-
-
-def _expand(job: _Job, files: list[Path]) -> list[Path]:
-    """MXFP4 experts, which the converter keeps as they are, to BF16, which holds them exactly."""
-    if not converted.is_packed(files):
-        return files
-    target = job.work / "expanded" / files[0].name
-    target.parent.mkdir()
-    source, target = files[0].absolute(), target.absolute()
-    reads, writes = (source.parent,), (target.parent,)
-    room = Room(about=source, terms=job.options.terms, reads=reads, writes=writes)
-    away(expanded, room)(source, target, threads=job.options.threads)
-    sandbox.require_made(target, job.name)
-    for file in files:
-        file.unlink()
-    return [target]
 
 
 def _settle(path: Path, folder: Path) -> Path:

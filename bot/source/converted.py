@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -13,17 +13,12 @@ from bot.errors import RefusedError
 from bot.records.model import Tensor
 from bot.source.checkpoint import CheckpointFolder
 from bot.tensors.roles import layer_of
-from bot.tensors.weights import SIXTEEN_BIT
+from bot.tensors.sizes import TABLE
+from bot.tensors.weights import KEPT_ANYWHERE, SIXTEEN_BIT, kept_type
 from bot.workplace.loaded import computes
 
-PACKED = ("MXFP4",)
 # tensors that the converter makes up (generate_extra_tensors): they are in no checkpoint
 _GENERATED = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
-
-
-def is_packed(files: Sequence[Path]) -> bool:
-    """Whether the converter kept weights in a four-bit type that BF16 can hold exactly."""
-    return any(tensor.type in PACKED for file in files for tensor in gguf.read_gguf(file).tensors)
 
 
 def check_model(
@@ -36,19 +31,33 @@ def check_model(
 ) -> None:
     """Raise RefusedError unless the file has every weight of the checkpoint and computes.
 
-    The number of weights must be equal, in each layer and outside them. Not counted are tensors
-    that the converter makes up; MTP layers count when they were kept; an output head that is
-    stored though it is tied to the embedding may be missing. Where a packed format hides the
-    number of weights, only the layers' presence is compared. Then llama.cpp loads the file and
-    its logits for a sentence must be finite.
+    The number of weights must be equal, in each layer and outside them; fewer than 16 bits have
+    only those that have them in the checkpoint. Not counted are tensors that the converter makes
+    up; MTP layers count when they were kept; an output head that is stored though it is tied to
+    the embedding may be missing. Where a packed format hides the number of weights, only the
+    layers' presence is compared. Then llama.cpp loads the file and its logits for a sentence must
+    be finite.
     """
     headers = [gguf.read_gguf(file) for file in files]
     tensors = [tensor for header in headers for tensor in header.tensors]
-    low = next((t for t in tensors if t.type not in SIXTEEN_BIT), None)
+    family = str(headers[0].metadata.get("general.architecture"))
+    low = next(_below_its_own(checkpoint, tensors, family), None)
     if low is not None:
         raise RefusedError(f"{low.name} was converted to {low.type}; start from another source")
     _compare(checkpoint, tensors, layers)
     _compute(files[0], threads, terms)
+
+
+def _below_its_own(
+    checkpoint: CheckpointFolder, tensors: Sequence[Tensor], family: str
+) -> Iterator[Tensor]:
+    """Tensors with fewer bits than 16 in a layer where the checkpoint has none of that type."""
+    stored = checkpoint.content.tensors
+    kept = {(tensor.layer, kept_type(family, tensor.precision)) for tensor in stored}
+    for tensor in tensors:
+        usual = tensor.type in (*SIXTEEN_BIT, TABLE)
+        if not usual and (layer_of(tensor.name), tensor.type) not in kept:
+            yield tensor
 
 
 def check_projector(checkpoint: CheckpointFolder, file: Path) -> tuple[str, ...]:
@@ -72,18 +81,24 @@ def check_mtp(file: Path) -> None:
         raise RefusedError("the converter wrote no multi-token prediction layers; set convert.mtp")
 
 
-def _count(tensors: Iterable[Tensor]) -> int:
-    return sum(tensor.parameters for tensor in tensors if tensor.name not in _GENERATED)
+def _counted(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Tensors that hold weights of the checkpoint: no scales of four-bit ones, nothing made up."""
+    scaled = {t.name.removesuffix("weight") for t in tensors if t.type in KEPT_ANYWHERE.values()}
+    scales = {f"{stem}{scale}" for stem in scaled for scale in ("scale", "input_scale")}
+    return [tensor for tensor in tensors if tensor.name not in {*_GENERATED, *scales}]
 
 
-def _by_layer(tensors: Iterable[Tensor]) -> dict[int, int]:
+def _count(tensors: Sequence[Tensor]) -> int:
+    return sum(tensor.parameters for tensor in _counted(tensors))
+
+
+def _by_layer(tensors: Sequence[Tensor]) -> dict[int, int]:
     """Weights by layer, -1 for those outside."""
     weights: dict[int, int] = {}
-    for tensor in tensors:
-        if tensor.name not in _GENERATED:
-            layer = layer_of(tensor.name)
-            place = -1 if layer is None else layer
-            weights[place] = weights.get(place, 0) + tensor.parameters
+    for tensor in _counted(tensors):
+        layer = layer_of(tensor.name)
+        place = -1 if layer is None else layer
+        weights[place] = weights.get(place, 0) + tensor.parameters
     return weights
 
 

@@ -33,7 +33,7 @@ from bot.workplace.fetch import FETCHERS, bytes_here, converter_files, fetch, pl
 from bot.workplace.pinning import hash_model, name_of_file, origin_of
 from bot.workplace.workplace import Workplace
 
-VERSION = 1  # raised when a change of ours changes a converted file
+VERSION = 2  # raised when a change of ours changes a converted file
 
 
 def known_local(workplace: Workplace, release: Release) -> Local | None:
@@ -139,6 +139,7 @@ def with_checkpoint(counted: Architecture, by_checkpoint: Architecture | None) -
         audio=by_checkpoint.audio,
         parameters_other=by_checkpoint.parameters_other,
         source_precision=by_checkpoint.source_precision,
+        source_shares=by_checkpoint.source_shares,
         base_model=by_checkpoint.base_model,
         base_relation=by_checkpoint.base_relation,
         lacks=by_checkpoint.lacks,

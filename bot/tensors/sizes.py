@@ -19,6 +19,8 @@ BLOCKS = {
     "Q4_1": (32, 20),
     "Q4_0": (32, 18),
     "IQ4_NL": (32, 18),
+    "MXFP4": (32, 17),
+    "NVFP4": (64, 36),
     "Q6_K": (256, 210),
     "Q5_K": (256, 176),
     "Q4_K": (256, 144),
@@ -35,6 +37,12 @@ BLOCKS = {
     "TQ2_0": (256, 66),
     "TQ1_0": (256, 54),
 }
+
+
+def bits_per_weight(kind: str) -> float:
+    """Bits that a weight takes in a type, scales counted."""
+    block, size = BLOCKS[kind]
+    return size * 8 / block
 
 
 def tensor_bytes(kind: str, shape: Sequence[int]) -> int:

@@ -15,10 +15,11 @@ from functools import cached_property
 from math import prod
 from typing import Any, Literal
 
-from bot.records.model import INTEGER, HeaderTensor
+from bot.records.model import INTEGER, HeaderTensor, StoredShare
 from bot.tensors.configs import integer, layer_count, quant_method, scopes_of
 
 Part = Literal["main", "mtp", "vision", "audio", "none"]
+SCALES = "scales"  # the share of tensors that belong to weights and are none
 
 # what the converter leaves to the projector
 _AUDIO = re.compile(
@@ -63,6 +64,7 @@ class StoredPart:
     part: Part
     layer: int | None  # None outside the layers
     precision: str  # BF16, F16, F32, FP8, MXFP4, NVFP4, INT4, INT8, …; I64 of a routing table
+    bytes: int  # as it is stored, without its scales
     exact: bool = True  # False where packing hides how many weights there are
 
     @property
@@ -82,6 +84,22 @@ class Content:
 
     layers: int | None
     tensors: tuple[StoredPart, ...]
+    bytes: int  # of all tensors of its files, scales and helpers too
+
+    @cached_property
+    def shares(self) -> tuple[StoredShare, ...]:
+        """All weights by precision, the largest share first; scales and helpers come last."""
+        weights, sizes = Counter[str](), Counter[str]()
+        for tensor in self.tensors:
+            weights[tensor.precision] += tensor.weights
+            sizes[tensor.precision] += tensor.bytes
+        shares = [
+            StoredShare(precision=precision, weights=weights[precision], bytes=size)
+            for precision, size in sizes.most_common()
+        ]
+        rest = self.bytes - sizes.total()
+        more = (StoredShare(precision=SCALES, weights=0, bytes=rest),) if rest else ()
+        return (*shares, *more)
 
     @cached_property
     def main(self) -> tuple[StoredPart, ...]:
@@ -127,7 +145,11 @@ def read_content(config: Mapping[str, Any], tensors: Sequence[HeaderTensor]) -> 
     layers = layer_count(tuple(scopes_of(config)))
     packing = _Packing.of(config, tensors)
     parts = (_stored(tensor, packing, layers) for tensor in tensors)
-    return Content(layers=layers, tensors=tuple(tensor for tensor in parts if tensor is not None))
+    return Content(
+        layers=layers,
+        tensors=tuple(tensor for tensor in parts if tensor is not None),
+        bytes=sum(tensor.bytes for tensor in tensors),
+    )
 
 
 def expert_of(name: str) -> int | None:
@@ -176,6 +198,7 @@ def _stored(tensor: HeaderTensor, packing: _Packing, layers: int | None) -> Stor
         part=part,
         layer=int(layer[1]) if layer else None,
         precision=precision,
+        bytes=tensor.bytes,
         exact=packing.is_exact(tensor),
     )
 
@@ -219,9 +242,12 @@ class _Packing:
         """Whether it is no weight by the tensors beside it: a scale, or a bias nobody reads.
 
         A scale stands beside a weight of low precision, whatever it is called; other scales are
-        weights. DeepSeek-V4's layers that route by a table leave the router's bias unused.
+        weights. DeepSeek-V4's layers that route by a table leave the router's bias unused; norms of
+        Kimi-K3's residuals are multiplied into the projection beside them (_try_fuse_res).
         """
         name = tensor.name
+        if name.endswith("_res_norm.weight"):
+            return f"{name.removesuffix('norm.weight')}proj.weight" in self.dtypes
         if name.endswith(".bias") and f"{name.removesuffix('bias')}tid2eid" in self.dtypes:
             return True
         stem = _OF_A_WEIGHT.sub("", name)
@@ -273,8 +299,11 @@ class _Packing:
         return next((self.dtypes[way] for way in ways if way in self.dtypes), "")
 
     def _four_bits(self, name: str) -> str:
-        """NVFP4 has FP8 scales, MXFP4 exponents."""
-        return "NVFP4" if self._scale(name) in _EIGHT else "MXFP4"
+        """NVFP4 has FP8 scales, MXFP4 exponents; integers are scaled by full numbers."""
+        scale = self._scale(name)
+        if scale in _EIGHT:
+            return "NVFP4"
+        return "INT4" if scale in FULL_DTYPES else "MXFP4"
 
 
 def _bits(config: Mapping[str, Any]) -> int:

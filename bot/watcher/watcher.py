@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache, partial
 from typing import Any
 
 from bot.clients.hub.hub import Hub
@@ -32,6 +33,7 @@ from bot.errors import (
     UnreachableError,
 )
 from bot.foreign import read_of
+from bot.plan.profiles import load_profiles
 from bot.records.coding import digest
 from bot.records.releases import Ask, Build, Decision, Outcome, Release, Skip, Wait
 from bot.settings.settings import Settings
@@ -47,7 +49,7 @@ SOONEST, LATEST = 600.0, DAY  # seconds between two looks at a release that wait
 AGING = 4.0  # a release that waits is looked at again after this part of its age
 DUE_AT_ONCE = 200  # releases looked at again in one turn
 CONVERTER, POLICY, BUILDS = "converter", "policy", "way of building"
-POLITIC = ("not_wanted", "unpopular", "settling", "awaiting_approval", "not_watched")
+POLITIC = (*("not_wanted", "unpopular", "settling", "awaiting_approval", "not_watched", "no_gain"),)
 
 
 class Watcher:
@@ -73,6 +75,8 @@ class Watcher:
         self._hub, self._clock = hub, clock
         self._watch, self._policy, self._gate = settings.watch, settings.policy, settings.gate
         self._builds = [part.model_dump(mode="json") for part in (settings.convert, settings.gate)]
+        self._profiles = cache(partial(load_profiles, settings.profiles))
+        self._least_saving = settings.quantize.least_saving
         self._machine, self._on_decision, self._say = machine, on_decision, say
         self.sightings, self.queue = Sightings(ledger), Queue(ledger)
         self._feeds = Feeds(
@@ -153,7 +157,8 @@ class Watcher:
     def _wishes(self) -> str:
         """All that people say of what shall be built."""
         gate = (self._gate.licences, self._gate.unlicensed)
-        return digest([self._policy.model_dump(mode="json"), self._watch.owners, gate])
+        policy = self._policy.model_dump(mode="json")
+        return digest([policy, self._watch.owners, gate, self._least_saving])
 
     def _again(self, sighting: Sighting) -> None:
         try:
@@ -245,7 +250,9 @@ class Watcher:
         memory = self.queue.memory(row.repo_id, row.commit or "", None)
         early = rules.refused_by_rules(as_listed(row), row, self._policy, memory.ignored)
         facts = (
-            ListedFacts(listed=row) if early else learn(self._hub, row, owners=self._watch.owners)
+            ListedFacts(listed=row)
+            if early
+            else learn(self._hub, row, owners=self._watch.owners, profiles=self._profiles)
         )
         weight_files = None
         if facts.release is not None:

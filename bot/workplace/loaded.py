@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from bot.apart.voice import Voice
 from bot.clients.llama import check
 from bot.clients.llama.loading import Loading
 from bot.clients.llama.placing import Asked, Placed, place
-from bot.clients.llama.quantization import chosen_types, to_bf16
+from bot.clients.llama.quantization import chosen_types
 from bot.clients.llama.session import generate
 
-EVERY = 1.0  # seconds between looks at a file that grows
 SENTENCE = 64  # tokens of memory for a sentence
 
 
@@ -39,12 +35,6 @@ def computes(voice: Voice, model: Loading) -> None:
         check.require_finite(session)
 
 
-def expanded(voice: Voice, source: Path, target: Path, *, threads: int) -> None:
-    """Four-bit weights as BF16."""
-    with growing(voice, target, source):
-        to_bf16(source, target, threads)
-
-
 def chosen_tensor_types(
     voice: Voice, source: Path, *, file_type: int, weighed: bool
 ) -> dict[str, str]:
@@ -57,22 +47,3 @@ def placed(voice: Voice, path: Path, asked: Asked) -> Placed:
     """What each device would hold of a file on paper."""
     voice.progress(0, 1)
     return place(path, asked)
-
-
-@contextmanager
-def growing(voice: Voice, target: Path, source: Path) -> Iterator[None]:
-    """Tell how far a file is while llama.cpp, which says nothing of it, writes it."""
-    over, most = threading.Event(), 4 * source.stat().st_size
-
-    def look() -> None:
-        while not over.wait(EVERY):
-            size = target.stat().st_size if target.exists() else 0
-            voice.progress(min(size, most), most)
-
-    watching = threading.Thread(target=look)
-    watching.start()
-    try:
-        yield
-    finally:
-        over.set()
-        watching.join()

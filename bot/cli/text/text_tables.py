@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from bot import licences
 from bot.legible import legible, legible_flat
+from bot.plan.recipe import NO_SMALLER
 from bot.records.coding import dump
 from bot.records.measured import Comparison, Imported, Row
 from bot.records.model import Architecture
@@ -19,6 +20,7 @@ from bot.records.results import CalibrationFacts, Evaluation, EvaluationFacts, R
 from bot.wording.columns import table
 
 if TYPE_CHECKING:
+    from bot.detect.foreseen import Foreseen
     from bot.detect.inspection import Sight
     from bot.plan.models import Plan, Sketch
     from bot.publish.publication import Published, RolledBack, Version
@@ -46,6 +48,7 @@ def architecture_text(a: Architecture, where: str) -> str:
         "family": a.family,
         "source": where,
         "precision": a.source_precision or a.source_type,
+        "stored": stored_text(a),
         "parameters": f"{a.parameters:,} ({a.parameters_active:,} active)"
         + (f", {a.parameters_other:,} of other parts" if a.parameters_other else ""),
         "layers": f"{a.layers}"
@@ -60,6 +63,18 @@ def architecture_text(a: Architecture, where: str) -> str:
         "base model": f"{a.base_relation or 'made'} of {a.base_model}" if a.base_model else "",
     }
     return _facts(facts)
+
+
+def stored_text(a: Architecture) -> str:
+    """The published bytes of all parts, and what of them each precision takes."""
+    if not a.source_shares:
+        return ""
+    shares = (
+        f"{share.precision} {size(share.bytes)}"
+        + (f" ({share.weights:,} weights)" if share.weights else "")
+        for share in a.source_shares
+    )
+    return f"{a.source_bytes:,} bytes: {', '.join(shares)}"
 
 
 def sight_text(sight: Sight) -> str:
@@ -80,7 +95,25 @@ def sight_text(sight: Sight) -> str:
         where = f"{release.repo_id} at {release.commit[:12]}" if release.commit else ""
         lines.append(architecture_text(sight.sketch.architecture, where))
         lines.append(_facts({"guessed": guessed_text(sight.sketch.guessed)}))
+    if sight.foreseen is not None:
+        lines.append(foreseen_text(sight.foreseen, sight.sketch))
     return "\n".join(filter(None, lines))
+
+
+def foreseen_text(foreseen: Foreseen, sketch: Sketch | None) -> str:
+    """What would be made of a checkpoint, and the disk it takes."""
+    sizes = [tier_size for _, tier_size in foreseen.tiers]
+    span = f"{size(min(sizes))} to {size(max(sizes))}" if sizes else ""
+    gone = f"; as large as the source: {', '.join(foreseen.left_out)}" if foreseen.left_out else ""
+    source = sketch.architecture.source_bytes if sketch else 0
+    return _facts(
+        {
+            "as GGUF": size(foreseen.converted)
+            + (f", {sketch.architecture.source_type}" if sketch else ""),
+            "tiers": f"{len(sizes)}: {span}{gone}" if sizes else f"none{gone}",
+            "disk": f"{size(foreseen.room(source))} for source, GGUF and tiers",
+        }
+    )
 
 
 def guessed_text(names: Sequence[str]) -> str:
@@ -110,12 +143,14 @@ def sight_values(sight: Sight) -> dict[str, Any]:
         "pipeline_tag": release.pipeline_tag,
         "architecture": architecture_values(sight.sketch.architecture) if sight.sketch else None,
         "guessed": sight.sketch.guessed if sight.sketch else (),
+        "foreseen": dump(sight.foreseen) if sight.foreseen else None,
     }
 
 
 def architecture_values(a: Architecture) -> dict[str, Any]:
     """An architecture for machines, with its attention in words too."""
-    return {**dump(a), "attention_pattern": a.attention_pattern}
+    pattern, stored = a.attention_pattern, a.source_bytes
+    return {**dump(a), "attention_pattern": pattern, "source_bytes": stored}
 
 
 def _facts(facts: Mapping[str, str]) -> str:
@@ -143,6 +178,7 @@ def plan_table(plan: Plan[Sketch], reference: int) -> str:
         )
         for recipe in plan.recipes
     ]
+    gone = [f"not made, as large as the original: {r.tier}" for r in plan.left_out]
     columns = ("tier", "base", "imatrix", "bpw", "tensor bytes", "file")
     bands = ("edge", "near", "middle", "")
     windows = plan.recipes[0].windows
@@ -157,12 +193,33 @@ def plan_table(plan: Plan[Sketch], reference: int) -> str:
         f"disk: {size(disk)} for files, about {size(reference)} for the "
         "reference's log-probabilities"
     )
-    return "\n".join((table((*columns, *bands), rows, left=3), "", depth, room))
+    lines = (table((*columns, *bands), rows, left=3), "", depth, *_fallbacks(plan), *gone, room)
+    return "\n".join(lines)
+
+
+def _fallbacks(plan: Plan[Sketch]) -> list[str]:
+    """A line for each kind of row that no block of 256 divides, with what it takes instead."""
+    by_kind: dict[tuple[str, str], Counter[int]] = {}
+    for recipe in plan.recipes:
+        for given, tensor in zip(recipe.assignments, plan.model.tensors, strict=True):
+            if given.asked is not None:
+                rows = by_kind.setdefault((given.asked, given.type), Counter())
+                rows[tensor.shape[0]] += 1
+    return [
+        f"fallback: {asked} → {kind} where rows are of "
+        f"{', '.join(f'{row:,}' for row in sorted(rows))} weights"
+        for (asked, kind), rows in sorted(by_kind.items())
+    ]
 
 
 def plan_values(plan: Plan[Sketch]) -> list[dict[str, Any]]:
     """Recipes for machines, each with the size its file will have."""
-    return [{**dump(recipe), "file_bytes": plan.predicted(recipe)} for recipe in plan.recipes]
+    made = [{**dump(recipe), "file_bytes": plan.predicted(recipe)} for recipe in plan.recipes]
+    gone = [
+        {**dump(recipe), "file_bytes": plan.predicted(recipe), "left_out": NO_SMALLER}
+        for recipe in plan.left_out
+    ]
+    return [*made, *gone]
 
 
 def _band(recipe: Recipe, band: str) -> str:

@@ -68,24 +68,29 @@ def _row_size() -> Any:
 
 
 def to_f32(kind: str, data: NDArray[np.uint8], out: NDArray[np.float32]) -> None:
-    """Expand `data`, raw bytes of a 16- or 32-bit type, into `out`, which sets the count."""
+    """Expand `data`, raw bytes of any type of ggml, into `out`, which sets the count.
+
+    Raises BuildError for a type that the library does not expand.
+    """
     if kind == "F32":
         out[:] = data.view(np.float32)
         return
-    convert = _row_converters().get(kind)
-    if convert is None:
-        raise BuildError(f"{kind} is not a 16-bit type; start from a BF16 or F16 file")
-    convert(data.ctypes.data, out.ctypes.data, out.size)
+    expand = _expander(kind)
+    if expand is None:
+        raise BuildError(f"{kind} cannot be expanded; start from a BF16 or F16 file")
+    expand(data.ctypes.data, out.ctypes.data, out.size)
 
 
 @cache
-def _row_converters() -> dict[str, Any]:
-    base = ggml_base()
-    converters = {"BF16": base.ggml_bf16_to_fp32_row, "F16": base.ggml_fp16_to_fp32_row}
-    for function in converters.values():
+def _expander(kind: str) -> Any:
+    """The function that makes f32 of a type's blocks; None where ggml has none."""
+    wide = {"BF16": "ggml_bf16_to_fp32_row", "F16": "ggml_fp16_to_fp32_row"}
+    name = wide.get(kind, f"dequantize_row_{kind.lower().replace('_k', '_K')}")
+    function = getattr(ggml_base(), name, None)
+    if function is not None:
         function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
         function.restype = None
-    return converters
+    return function
 
 
 def from_f32(
@@ -144,10 +149,9 @@ def _validator() -> Any:
 
 def any_number(kind: str, row: NDArray[np.uint8], length: int) -> bool:
     """Whether one of a row's `length` numbers is not zero; yes where ggml cannot expand a type."""
-    expand = getattr(ggml_base(), f"dequantize_row_{kind.lower().replace('_k', '_K')}", None)
+    expand = _expander(kind)
     if expand is None:
         return True
-    expand.argtypes, expand.restype = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64], None
     numbers = np.empty(length, np.float32)
     expand(row.ctypes.data, numbers.ctypes.data, length)
     return bool(numbers.any())

@@ -32,7 +32,9 @@ def test_a_checkpoint_is_told_by_its_headers(checkpoint: Path) -> None:
     assert values["architecture"]["experts"] == values["experts"]
     text = bot("inspect", str(checkpoint))
     assert f"{values['experts']} routed" in text
-    assert "guessed" in text
+    assert f"stored      {values['architecture']['source_bytes']:,} bytes: MXFP4 " in text
+    assert "for source, GGUF and tiers" in text
+    assert values["foreseen"]["converted"] > 0
 
 
 def test_a_gguf_file_tells_itself(demo_model: Path) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from bot.detect.buildable import EXPANSION, TIERS, decide, glance
+from bot.detect.buildable import decide, glance
+from bot.detect.foreseen import EXPANSION, TIERS
 from bot.detect.moe import MoeFacts, moe_facts
 from bot.records.releases import Build, Release, RepoFile, Skip, Wait
 from bot.tensors import weights

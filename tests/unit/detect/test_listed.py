@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,11 @@ from bot.detect.listed import (
     unpacked,
 )
 from bot.errors import UnreachableError
+from bot.plan.profiles import load_profiles
 from bot.records.releases import Build, Decision, Skip, Wait
 from bot.settings.settings import Settings, load
 from bot.tensors import weights
+from tests import checkpoints
 from tests.local_hub.server import Hub as LocalHub
 from tests.local_hub.server import running_hub
 from tests.unit.clients.hub.between import Between, Fault, between
@@ -286,3 +289,33 @@ def test_an_index_says_whether_a_release_is_whole(
         assert conclude(unpacked(packed(facts)), machine=machine) == decision
     assert type(decision) is kind
     assert re.search(reason, decision.reason)
+
+
+def test_what_no_tier_makes_much_smaller_is_seen_in_headers(tmp_path: Path) -> None:
+    """Headers of an original in four bits are asked for; what they tell is kept with the facts."""
+    family = checkpoints.gptoss(vocabulary=64)
+    checkpoints.weights(family, tmp_path, shards=2)
+    contents = {path.name: path.read_bytes() for path in tmp_path.glob("model*")}
+    contents["config.json"] = json.dumps(family.config).encode()
+    with running_hub(tmp_path / "hub") as running:
+        owner = Hub(running.url, SecretStr(running.store.add_user("maker")))
+        _publish(owner, "maker/Four", contents, tmp_path)
+        settings = _settings()
+
+        def decided(share: float) -> Decision:
+            hub = Hub(running.url, None, pause=0.001)
+            machine = Machine(least_saving=share)
+            (decision,) = look_at_listing(hub, settings, machine)
+            return decision
+
+        assert isinstance(decided(0.1), Build)
+        skip = decided(0.9)
+        assert isinstance(skip, Skip)
+        assert skip.outcome == "no_gain"
+        assert "4 experts, 2 active; its weights have few bits already" in skip.reason
+        hub = Hub(running.url, None, pause=0.001)
+        (row,) = hub.newest(1, 1)
+        profiles = partial(load_profiles, settings.profiles)
+        facts = learn(hub, row, profiles=profiles)
+        assert facts.foreseen is not None
+        assert unpacked(packed(facts)) == facts

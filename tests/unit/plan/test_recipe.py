@@ -183,7 +183,24 @@ def test_embeddings_and_output_follow_llama_cpp(profiles: dict[str, Profile]) ->
     assert own["I-Nano"] == {"token_embd.weight": "Q2_K", "output.weight": "Q5_K"}
     assert own["I-Micro"] == {"token_embd.weight": "Q2_K", "output.weight": "Q5_K"}
     odd = [tensor("output.weight", 96, 10)]
-    assert types(make_recipe(profiles["Quality"], model(8), odd)) == {"output.weight": "Q8_0"}
+    assert types(make_recipe(profiles["Quality"], model(8), odd)) == {"output.weight": "Q5_1"}
+
+
+def test_what_a_tier_would_not_make_smaller_passes_through(profiles: dict[str, Profile]) -> None:
+    """Experts in four bits stay as they are unless the tier asks for fewer; the rest follows it."""
+    four = tensor("blk.20.ffn_up_exps.weight", 256, 4, 8, kind="MXFP4")
+    odd = tensor("blk.20.ffn_down_exps.weight", 288, 4, 8, kind="MXFP4")
+    eight = tensor("blk.20.attn_q.weight", 256, 4, kind="Q8_0")
+    shapes = [four, odd, eight, tensor("blk.20.attn_k.weight", 288, 4)]
+    stored = {name: types(make_recipe(p, model(40), shapes)) for name, p in profiles.items()}
+    for tier, kinds in stored.items():
+        whole = dict(zip(shapes, kinds.values(), strict=True))
+        assert all(tensor_bytes(k, t.shape) <= t.bytes for t, k in whole.items()), tier
+        assert kinds[odd.name] == "MXFP4"  # no smaller type has blocks that fit
+    assert [kinds[four.name] for kinds in stored.values()].count("MXFP4") == 4
+    assert stored["I-Mini"][four.name] == "IQ2_S"
+    assert (stored["Quality"][eight.name], stored["I-Mini"][eight.name]) == ("Q6_K", "Q3_K")
+    assert stored["I-Mini"]["blk.20.attn_k.weight"] == "IQ4_NL"
 
 
 def test_mtp_and_dense_layers(profiles: dict[str, Profile]) -> None:

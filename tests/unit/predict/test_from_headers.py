@@ -89,6 +89,7 @@ CONVERTED = {
     "qwen35moe": (2, 1, 0, 1, "linear attention in 3 layers, full attention in 1 layer", "BF16"),
     "olmoe": (2, 0, 0, 0, "full attention in every layer", "BF16"),
     "gptoss": (2, 0, 0, 0, "sliding attention in 1 layer, full attention in 1 layer", "BF16"),
+    "deepseek4": (2, 1, 0, 0, "sparse attention in 2 layers, sliding attention in 1 layer", "BF16"),
 }
 
 
@@ -126,6 +127,7 @@ def stored(family: Family) -> list[HeaderTensor]:
         *headers.tensors(low, "F8_E4M3"),
         *headers.tensors(scales, "F32"),
         *headers.tensors(family.packed, "U8"),
+        *(t for n, (dtype, s) in family.typed.items() for t in headers.tensors({n: s}, dtype)),
     ]
 
 
@@ -218,7 +220,8 @@ def test_the_miniature_is_described_as_its_gguf_is() -> None:
     fields = ("cache_values", "cache_window_values", "cache_window")
     cache = {name: getattr(real, name) for name in fields}
     own = {"name": real.name, "shared_experts": 0, "source_precision": "", **cache}
-    assert replace(architecture, **own) == real
+    assert architecture.source_bytes == sum(2 * prod(t.shape) for t in header.tensors)
+    assert replace(architecture, source_shares=(), **own) == real
     assert architecture.attention_pattern == "full attention every 4th layer, linear otherwise"
 
 

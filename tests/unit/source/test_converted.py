@@ -138,7 +138,28 @@ def test_weights_below_16_bits_are_refused(tmp_path: Path) -> None:
     path = write_gguf(tmp_path / "m.gguf", NAMES, "Q8_0")
     with pytest.raises(RefusedError, match=r"token_embd\.weight was converted to Q8_0"):
         check(checkpoint_of(SHAPES), path)
-    assert not converted.is_packed([path])
+
+
+def test_four_bits_are_kept_where_the_checkpoint_has_them(tmp_path: Path) -> None:
+    """Of the family whose converter keeps them, and of no checkpoint in 16 bits."""
+    blocks = {
+        f"model.layers.{layer}.mlp.up_proj_blocks": (4, WIDTH // 32, 16) for layer in range(LAYERS)
+    }
+    scales = {name.replace("blocks", "scales"): shape[:2] for name, shape in blocks.items()}
+    plain = checkpoint_of({"model.embed_tokens.weight": (8, WIDTH)})
+    packed = headers.tensors(blocks, "U8") + headers.tensors(scales, "U8")
+    four = replace(plain, tensors={**plain.tensors, **{t.name: t for t in packed}})
+    layers = {name: shape for name, shape in NAMES.items() if name.startswith("blk.")}
+    own = write_gguf(tmp_path / "own.gguf", layers, "MXFP4", "gpt-oss")
+    other = write_gguf(tmp_path / "other.gguf", layers, "MXFP4", "llama")
+    for checkpoint, path in ((checkpoint_of(SHAPES), own), (four, other)):
+        with pytest.raises(RefusedError, match=r"blk\.0\.ffn_up\.weight was converted to MXFP4"):
+            check(checkpoint, path)
+    embedded = write_gguf(tmp_path / "m.gguf", NAMES, "MXFP4", "gpt-oss")
+    with pytest.raises(RefusedError, match=r"token_embd\.weight was converted to MXFP4"):
+        check(four, embedded)
+    with pytest.raises(RefusedError, match="has 768 weights, the checkpoint 1,280"):
+        check(four, own)  # every type is as it should be: weights are counted next
 
 
 def test_a_projector_that_lacks_weights_is_noted_and_no_projector_refused(tmp_path: Path) -> None:

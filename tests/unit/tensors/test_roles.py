@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from bot.clients.llama import ggml
 from bot.records.model import Tensor
-from bot.tensors.roles import allows_quantization, layer_of, role_of, stored_type
-from bot.tensors.sizes import tensor_bytes
+from bot.tensors.roles import (
+    SHORT_BLOCKS,
+    allows_quantization,
+    layer_of,
+    role_of,
+    stored_type,
+)
+from bot.tensors.sizes import BLOCKS, bits_per_weight, tensor_bytes
 
 
 def tensor(name: str, *shape: int, kind: str = "BF16") -> Tensor:
@@ -76,11 +84,13 @@ def test_names_without_weight_and_outside_the_layers() -> None:
     ("kind", "row", "stored"),
     [
         ("Q6_K", 256, "Q6_K"),
-        ("Q6_K", 96, "Q8_0"),
-        ("Q5_K", 96, "Q5_1"),
-        ("Q4_K", 96, "Q5_0"),
-        ("Q3_K", 96, "Q4_0"),
-        ("IQ4_XS", 96, "IQ4_NL"),
+        ("Q6_K", 96, "Q5_1"),
+        ("Q5_K", 96, "Q5_0"),
+        ("Q4_K", 96, "IQ4_NL"),
+        ("Q3_K", 96, "IQ4_NL"),
+        ("IQ4_XS", 96, "MXFP4"),
+        ("NVFP4", 96, "IQ4_NL"),
+        ("MXFP4", 100, "F16"),
         ("IQ1_M", 96, "IQ4_NL"),
         ("Q8_0", 96, "Q8_0"),
         ("Q8_0", 100, "F16"),
@@ -108,3 +118,37 @@ def test_rows_that_a_block_does_not_divide(kind: str, row: int, stored: str) -> 
 )
 def test_what_llama_cpp_never_quantizes(name: str, shape: tuple[int, ...], allowed: bool) -> None:
     assert allows_quantization(tensor(name, *shape), "llama") is allowed
+
+
+@pytest.mark.parametrize("kind", [kind for kind, (block, _) in BLOCKS.items() if block > 32])
+@pytest.mark.parametrize("row", [2880, 288, 1440, 704])
+def test_a_fallback_is_never_larger_than_it_must_be(kind: str, row: int) -> None:
+    """No larger than what was asked for; where nothing is as small, than the next quarter bit."""
+    whole = tensor("blk.0.attn_q.weight", row, 4)
+    stored = stored_type(kind, whole)
+    fitting = [
+        bits_per_weight(short)
+        for short, (block, _) in BLOCKS.items()
+        if 1 < block <= 32 and row % block == 0
+    ]
+    most = max(bits_per_weight(kind), min(fitting) + 0.25)
+    if any(bits <= bits_per_weight(kind) for bits in fitting):
+        most = bits_per_weight(kind)
+    assert bits_per_weight(stored) <= most
+
+
+def test_the_order_of_fallbacks_is_that_of_their_errors() -> None:
+    """Measured here with ggml itself, of normally distributed weights, all as important."""
+    random = np.random.default_rng(0)
+    rows = random.standard_normal((16, 2880), np.float32)
+    weights = np.ones(2880, np.float32)
+
+    def error(kind: str) -> float:
+        stored = np.empty(16 * ggml.row_bytes(kind, 2880), np.uint8)
+        ggml.from_f32(kind, rows, weights, stored)
+        back = np.empty_like(rows)
+        ggml.to_f32(kind, stored, back.reshape(-1))
+        return float(np.square(back - rows).mean())
+
+    errors = [error(kind) for kind in SHORT_BLOCKS]
+    assert errors == sorted(errors)

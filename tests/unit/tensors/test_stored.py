@@ -91,6 +91,8 @@ def test_weights_are_counted_by_part_and_layer() -> None:
         ({".qweight": ("I32", (16, 64))}, {"bits": 4, "quant_method": "gptq"}, "INT4"),
         ({".qweight": ("I32", (128, 8))}, {"bits": 4, "quant_method": "awq"}, "INT4"),
         ({".weight_packed": ("I32", (64, 32))}, {"num_bits": 8}, "INT8"),
+        ({".weight": ("U8", (64, 64)), ".weight_scale": ("F32", (64, 1))}, {}, "INT4"),
+        ({".weight_packed": ("U8", (64, 64)), ".weight_scale": ("U8", (64, 4))}, {}, "MXFP4"),
     ],
 )
 def test_packed_weights_are_counted_as_weights(
@@ -104,6 +106,27 @@ def test_packed_weights_are_counted_as_weights(
     content = read_content(CONFIG | {"quantization_config": config}, stored)
     assert content.precision == precision
     assert content.weights("main") == 64 * 128
+    weights, *scales = content.shares
+    assert (weights.precision, weights.weights) == (precision, 64 * 128)
+    assert weights.bytes == stored[0].bytes
+    assert [share.bytes for share in scales] == [sum(t.bytes for t in stored[1:])][: len(scales)]
+    assert content.bytes == sum(tensor.bytes for tensor in stored)
+
+
+def test_precision_is_a_fact_of_each_tensor() -> None:
+    """DeepSeek-V4 declares FP8 and keeps most of its weights in four bits."""
+    model = headers.deepseek_v4()
+    content = read_content(model.config, model.tensors)
+    by_name = {tensor.name: tensor.precision for tensor in content.tensors}
+    assert by_name["layers.1.ffn.experts.0.w1.weight"] == "MXFP4"
+    assert by_name["layers.1.ffn.shared_experts.w1.weight"] == "FP8"
+    assert by_name["layers.1.ffn.gate.weight"] == "BF16"
+    assert by_name["layers.0.ffn.gate.tid2eid"] == "I64"
+    assert {share.precision for share in content.shares} == {
+        *by_name.values(),
+        "scales",
+    }
+    assert content.bytes == sum(tensor.bytes for tensor in model.tensors)
 
 
 def test_a_padded_format_hides_how_many_weights_there_are() -> None:

@@ -10,19 +10,47 @@ import pytest
 
 from bot.cli.text import text_tables
 from bot.detect.inspection import look_at_folder
+from bot.plan.profiles import load_profiles
 from bot.publish.publication import Published
 from bot.records.coding import to_json
 from bot.records.findings import Finding
+from bot.settings.sections import data_folder
 from tests import headers
 from tests.unit.card.samples import nine_tiers
 from tests.unit.detect.test_inspection import indexed
 
 
 def test_roles_told_by_words_are_shown(tmp_path: Path) -> None:
-    indexed(tmp_path / "source", headers.deepseek_v4())
+    model = headers.deepseek_v4()
+    newer = [
+        t for i in range(2) for t in headers.tensors({f"layers.{i}.attn.wq_c.weight": (512, 512)})
+    ]
+    indexed(tmp_path / "source", replace(model, tensors=[*model.tensors, *newer]))
     sight = look_at_folder(tmp_path / "source")
     assert "guessed" in text_tables.sight_text(sight)
-    assert len(text_tables.sight_values(sight)["guessed"]) > 1
+    assert len(text_tables.sight_values(sight)["guessed"]) == 2
+
+
+def test_true_bytes_and_each_precision_are_shown(tmp_path: Path) -> None:
+    """Of DeepSeek-V4, whose config.json says FP8 of weights that have four bits."""
+    model = headers.deepseek_v4()
+    indexed(tmp_path / "source", model)
+    profiles = load_profiles(data_folder("profiles"))
+    sight = look_at_folder(tmp_path / "source", profiles=profiles)
+    text, values = text_tables.sight_text(sight), text_tables.sight_values(sight)
+    size = sum(tensor.bytes for tensor in model.tensors)
+    assert f"stored      {size:,} bytes: MXFP4 " in text
+    assert "scales " in text
+    for word in ("as GGUF", "tiers", "disk"):
+        assert f"\n{word} " in text
+    assert values["architecture"]["source_bytes"] == size
+    shares = values["architecture"]["source_shares"]
+    assert shares[0]["precision"] == "MXFP4"
+    assert sum(share["bytes"] for share in shares) == size
+    assert values["foreseen"]["converted"] < 1.1 * size
+    skipped = look_at_folder(tmp_path / "source", profiles=profiles, least_saving=0.99)
+    assert skipped.decision.outcome == "no_gain"
+    assert "quantize.least_saving" in text_tables.sight_text(skipped)
 
 
 def test_every_row_of_results_is_in_the_table_largest_first() -> None:
