@@ -173,6 +173,7 @@ def _model_values(results: Results, look: CardSettings) -> dict[str, Any]:
         "context": tokens,
         "cache": cache_bytes(model, tokens),
         "sampling": words.sampling_words(model.sampling),
+        "native": words.native_words(model),
         "attention": words.attention_words(model.attention),
         "experts": words.experts_words(model),
         "coverage": coverage_lines(results.calibration),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from bot.records import patterns
 from bot.records.model import Architecture
 from bot.records.recipes import Windows
+from bot.tensors.weights import SIXTEEN_BIT, kept_type
 
 
 def attention_words(layers: Sequence[str]) -> str:
@@ -15,6 +16,19 @@ def attention_words(layers: Sequence[str]) -> str:
     if len(set(layers)) < 2:
         return pattern
     return f"Hybrid ({pattern.replace('linear otherwise', 'linear/Mamba otherwise')})"
+
+
+def native_words(model: Architecture) -> str:
+    """`MXFP4, BF16`: what an original below 16 bits is measured in; "" of 16 bits.
+
+    A precision that its GGUF has no type for is told with the one that it has instead.
+    """
+    if model.source_type in SIXTEEN_BIT:
+        return ""
+    stored = [share.precision for share in model.source_shares if share.weights]
+    types = {own: kept_type(model.family, own) or own for own in stored}
+    words = [own if kept == own else f"{own} as {kept}" for own, kept in types.items()]
+    return ", ".join(words) or model.source_type
 
 
 def experts_words(model: Architecture) -> str:

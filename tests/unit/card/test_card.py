@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from bot.errors import SettingsError
+from bot.plan.recipe import NO_SMALLER
 from bot.plots.pictures import Picture
+from bot.records.model import StoredShare
+from bot.records.results import LeftOut
 from tests.unit.card.markdown import Page, read
 from tests.unit.card.samples import (
     PLOT,
@@ -149,3 +152,22 @@ def test_without_tiers_there_is_nothing_to_run() -> None:
     silent = ("Highlights", "Which file should I choose?", "Run with")
     assert _sections(page) == [name for name in SECTIONS if name not in silent]
     assert len(page.tables[0]) == 2
+
+
+def test_an_original_in_four_bits_is_the_reference_as_it_is_and_unmade_tiers_are_named() -> None:
+    results = nine_tiers()
+    shares = (
+        StoredShare(precision="MXFP4", weights=9, bytes=5),
+        StoredShare(precision="BF16", weights=1, bytes=2),
+    )
+    model = replace(
+        results.architecture, family="gpt-oss", source_type="MXFP4", source_shares=shares
+    )
+    unmade = LeftOut(tier="Quality", recipe="0" * 64, reason=NO_SMALLER, made=False)
+    tiers = tuple(row for row in results.tiers if row.name != "Quality")
+    native = replace(results, architecture=model, tiers=tiers, left_out=(unmade,))
+    text = readme(native)
+    assert "the original in its makers' own precision (MXFP4, BF16), nothing expanded" in text
+    assert "**Source precision**: MXFP4, BF16, as published" in text
+    assert "Quality is not made: it would be as large as the original." in text
+    assert "nothing expanded" not in readme(results)

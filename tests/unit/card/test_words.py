@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from bot.card import words
+from bot.records.model import StoredShare
 from bot.records.recipes import Windows
 from tests.unit.card.samples import nine_tiers
 
@@ -69,3 +70,29 @@ def test_lists() -> None:
     assert words.enumerated(["A"]) == "A"
     assert words.enumerated(["A", "B"]) == "A and B"
     assert words.enumerated(["A", "B", "C"]) == "A, B and C"
+
+
+SHARES = (
+    StoredShare(precision="MXFP4", weights=9, bytes=5),
+    StoredShare(precision="FP8", weights=3, bytes=3),
+    StoredShare(precision="BF16", weights=1, bytes=2),
+    StoredShare(precision="scales", weights=0, bytes=1),
+)
+
+
+@pytest.mark.parametrize(
+    ("family", "kind", "shares", "text"),
+    [
+        ("qwen3moe", "BF16", SHARES, ""),
+        ("deepseek4", "MXFP4", SHARES, "MXFP4, FP8 as Q8_0, BF16"),
+        ("gpt-oss", "MXFP4", (SHARES[0], SHARES[2]), "MXFP4, BF16"),
+        ("gpt-oss", "MXFP4", (), "MXFP4"),
+    ],
+)
+def test_what_an_original_below_16_bits_is_measured_in(
+    family: str, kind: str, shares: tuple[StoredShare, ...], text: str
+) -> None:
+    model = replace(
+        nine_tiers().architecture, family=family, source_type=kind, source_shares=shares
+    )
+    assert words.native_words(model) == text

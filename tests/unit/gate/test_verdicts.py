@@ -9,7 +9,7 @@ import pytest
 
 from bot.gate.verdicts import GateFacts, accuracy_drop, judge, limit_of, without_tiers
 from bot.records.measured import Choices, Row
-from bot.records.results import Results
+from bot.records.results import LeftOut, Results
 from bot.settings.showing import GateSettings
 from tests.unit.card.samples import nine_tiers
 
@@ -193,3 +193,12 @@ def test_an_unmeasured_tier_fails_unless_allowed() -> None:
     results = replace(results, tiers=(*rows, *results.tiers[1:]))
     assert not judge(results, FINE, GateSettings()).good
     assert judge(results, FINE, GateSettings(measured=False)).good
+
+
+def test_what_was_not_made_stays_told_beside_what_failed() -> None:
+    unmade = LeftOut(tier="Quality", recipe=None, reason="as large", made=False)
+    results = replace(changed("I-Mini", ppl_ratio=3.0), left_out=(unmade,))
+    verdict = judge(results, FINE, GateSettings())
+    good = without_tiers(results, verdict.left_out)
+    assert [tier.tier for tier in good.left_out] == ["Quality", "I-Mini"]
+    assert without_tiers(good, verdict.left_out) == good
