@@ -21,6 +21,7 @@ ODD = 288  # no whole number of 256
 SPM, BPE = 1000, 50257  # vocabularies: made here; GPT-2's, from llama.cpp's models folder
 
 Shapes = dict[str, tuple[int, ...]]
+Typed = dict[str, tuple[str, tuple[int, ...]]]  # dtype, shape
 Array = NDArray[Any]
 
 
@@ -38,7 +39,7 @@ class Family:
     @property
     def fours(self) -> bool:
         """Whether its experts have four bits."""
-        return bool(self.packed) or any(dtype == "I8" for dtype, _ in self.typed.values())
+        return bool(self.packed) or any(dtype in ("I8", "U8") for dtype, _ in self.typed.values())
 
 
 # ── the parts of a layer ────────────────────────────────────────────────────────────────────
@@ -191,6 +192,27 @@ def qwen3moe(*, fp8: bool = False, vocabulary: int = BPE) -> Family:
         block = {"quant_method": "fp8", "weight_block_size": [128, 128]}
         config["quantization_config"] = block
     return Family(config=config, shapes=shapes, vocabulary=vocabulary, fp8=fp8)
+
+
+def nvfp4() -> Family:
+    """Qwen3-MoE with experts as NVIDIA's modelopt packs them: 16 weights share an FP8 scale.
+
+    A scale of its own for each expert, and one of activations (_generate_nvfp4_tensors).
+    """
+    family = qwen3moe(vocabulary=BPE)
+    shapes, typed = dict[str, tuple[int, ...]](), Typed()
+    for name, shape in family.shapes.items():
+        if ".experts." not in name:
+            shapes[name] = shape
+            continue
+        rows, columns = shape
+        stem = name.removesuffix(".weight")
+        typed[name] = ("U8", (rows, columns // 2))
+        typed[f"{stem}.weight_scale"] = ("F8_E4M3", (rows, columns // 16))
+        typed |= {f"{stem}.{scale}": ("F32", ()) for scale in ("weight_scale_2", "input_scale")}
+    quantization = {"quant_method": "modelopt", "quant_algo": "NVFP4"}
+    config = {**family.config, "quantization_config": quantization}
+    return Family(config=config, shapes=shapes, vocabulary=BPE, typed=typed)
 
 
 def qwen35moe(*, mtp: bool = True) -> Family:
@@ -369,9 +391,6 @@ def deepseek4() -> Family:
     return Family(config=config, shapes={}, vocabulary=BPE, typed=deepseek4_tensors(config))
 
 
-Typed = dict[str, tuple[str, tuple[int, ...]]]
-
-
 def deepseek4_tensors(config: Mapping[str, Any]) -> Typed:
     """All tensors of a DeepSeek-V4 of these sizes, but its layer of multi-token prediction.
 
@@ -460,6 +479,8 @@ FAMILIES: dict[str, Callable[[], Family]] = {
     "gptoss": gptoss,
     "deepseek4": deepseek4,
 }
+# of four bits that makers publish beside 16-bit originals, and the converter keeps all the same
+QUANTIZATIONS = {"nvfp4": nvfp4}
 
 
 # ── writing them ────────────────────────────────────────────────────────────────────────────
@@ -524,8 +545,12 @@ def _typed(random: np.random.Generator, name: str, dtype: str, shape: tuple[int,
         case "BF16":
             values = random.standard_normal(shape, np.float32) * np.float32(0.02)
             return bf16(values + np.float32("norm" in name))
+        case "F32" if not shape:
+            return np.asarray(2.0**-4 + 2.0**-9 * random.random(), np.float32)
         case "F32":
             return random.standard_normal(shape, np.float32) * np.float32(0.02)
+        case "F8_E4M3" if name.endswith("_scale"):  # from 2^-3 to 2^3
+            return random.integers(0x20, 0x50, shape, np.uint8)
         case "F8_E4M3":
             return _fp8(random, shape)
         case "F8_E8M0":  # 2 to the power of the number less 127

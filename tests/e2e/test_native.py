@@ -38,6 +38,7 @@ Floats = NDArray[np.float32]
 class Native:
     """A converted checkpoint with four-bit experts."""
 
+    kind: str  # of its experts
     family: Family
     path: Path
     architecture: Architecture
@@ -49,16 +50,17 @@ class Native:
         return make_recipes(profiles, self.architecture, self.tensors)
 
 
-@pytest.fixture(scope="module", params=["gptoss", "deepseek4"])
+@pytest.fixture(scope="module", params=["gptoss", "deepseek4", "nvfp4"])
 def native(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, toolchain: Toolchain
 ) -> Native:
     folder = tmp_path_factory.mktemp(request.param)
-    family = checkpoints.FAMILIES[request.param]()
+    family = {**checkpoints.FAMILIES, **checkpoints.QUANTIZATIONS}[request.param]()
     source = checkpoints.write(family, folder / "source", toolchain)
     path = converting(source, toolchain).model[0]
     header = gguf.read_gguf(path)
     return Native(
+        kind="NVFP4" if request.param == "nvfp4" else "MXFP4",
         family=family,
         path=path,
         architecture=architecture_of(header.metadata, header.tensors),
@@ -76,11 +78,18 @@ def raw(path: Path) -> dict[str, NDArray[np.uint8]]:
     return {name: data[at : at + sizes[name]] for name, at in starts.items()}
 
 
-def unpacked(pairs: NDArray[np.uint8], exponents: NDArray[np.uint8]) -> Floats:
-    """Numbers of E2M1 pairs, the lower half first, each 32 with their exponent."""
+def unpacked(pairs: NDArray[np.uint8], scales: NDArray[np.uint8]) -> Floats:
+    """Numbers of E2M1 pairs, the lower half first: 32 share an E8M0 exponent, 16 an E4M3 number."""
     halves = NUMBERS[np.stack([pairs & 15, pairs >> 4], axis=-1)]
-    scaled = halves.reshape(-1, 32) * np.exp2(exponents.reshape(-1, 1).astype(np.float32) - 127)
-    return np.asarray(scaled, np.float32)
+    together = halves.size // scales.size
+    codes = scales.reshape(-1, 1).astype(np.float32)
+    factors = np.exp2(codes - 127) if together == 32 else e4m3(codes)
+    return np.asarray(halves.reshape(-1, together) * factors, np.float32)
+
+
+def e4m3(codes: Floats) -> Floats:
+    """Positive numbers of FP8 that are not the smallest ones: exponent by 7, eighths."""
+    return np.asarray(np.exp2(codes // 8 - 7) * (1 + codes % 8 / 8), np.float32)
 
 
 def published(family: Family) -> dict[str, Floats]:
@@ -95,13 +104,20 @@ def published(family: Family) -> dict[str, Floats]:
             "down": [arrays[f"{own}.down_proj_{end}"] for end in ("blocks", "scales")],
         }
     else:
-        numbers = range(checkpoints.EXPERTS)
+        v4 = "embed.weight" in arrays
+        own = "layers.0.ffn.experts" if v4 else "model.layers.0.mlp.experts"
+        names = {"gate": "w1", "up": "w3", "down": "w2"}
         parts = {
             part: [
-                np.stack([arrays[f"layers.0.ffn.experts.{n}.{w}.{end}"] for n in numbers])
-                for end in ("weight", "scale")
+                np.stack(
+                    [
+                        arrays[f"{own}.{n}.{names[part] if v4 else f'{part}_proj'}.{end}"]
+                        for n in range(checkpoints.EXPERTS)
+                    ]
+                )
+                for end in ("weight", "scale" if v4 else "weight_scale")
             ]
-            for part, w in (("gate", "w1"), ("up", "w3"), ("down", "w2"))
+            for part in names
         }
     return {f"blk.0.ffn_{p}_exps.weight": unpacked(*arrays) for p, arrays in parts.items()}
 
@@ -125,11 +141,11 @@ def built(native: Native, recipes: tuple[Recipe, ...], folder: Path) -> list[Pat
 @pytest.mark.road
 def test_four_bits_of_the_checkpoint_are_those_of_the_file(native: Native) -> None:
     experts = [tensor for tensor in native.tensors if "_exps.weight" in tensor.name]
-    assert {tensor.type for tensor in experts} == {"MXFP4"}
-    assert native.architecture.source_type == "MXFP4"
+    assert {tensor.type for tensor in experts} == {native.kind}
+    assert native.architecture.source_type == native.kind
     for name, numbers in published(native.family).items():
         stored = np.empty(numbers.size, np.float32)
-        ggml.to_f32("MXFP4", native.bytes[name], stored)
+        ggml.to_f32(native.kind, native.bytes[name], stored)
         assert np.array_equal(stored.reshape(numbers.shape), numbers)
 
 
@@ -144,7 +160,7 @@ def test_no_tensor_of_any_tier_is_larger_than_its_source(native: Native) -> None
         assert recipe.tensor_bytes < sum(tensor.bytes for tensor in native.tensors)
     kinds = {a.type for r in recipes for a in r.assignments if a.role == "routed expert"}
     odd = native.family.config["hidden_size"] == ODD
-    assert kinds == {"MXFP4"} if odd else {"MXFP4", "Q3_K", "IQ2_S"} <= kinds
+    assert kinds == {"MXFP4"} if odd else {native.kind, "Q3_K", "IQ2_S"} <= kinds
 
 
 @pytest.mark.road
