@@ -56,11 +56,13 @@ class Question:
     picks: Picks
     right: int
     last_of_equals: bool  # which of two equal scores wins
+    coupled: bool = True  # False: each text has the beginning for itself
 
     @property
     def tokens(self) -> int:
         """Tokens to decode."""
-        return self.prefix + sum(len(text) - self.prefix for text in self.texts)
+        again = 1 if self.coupled else len(self.texts)
+        return again * self.prefix + sum(len(text) - self.prefix for text in self.texts)
 
     @property
     def rows(self) -> int:
@@ -107,6 +109,7 @@ def _tokenized(session: Session, number: int, task: ChoiceTask) -> Question:
         picks=picks,
         right=task.right,
         last_of_equals=bool(task.bases),
+        coupled=session.couples,
     )
     if question.tokens > session.n_ctx:
         raise SettingsError(
@@ -182,16 +185,15 @@ def _packed(session: Session, questions: Sequence[Question]) -> Iterator[list[Qu
 
 
 def batch_of(group: Sequence[Question]) -> list[Token]:
-    """Each task's shared beginning once, then each text's own tokens."""
+    """Each task's shared beginning once, then each text's own tokens; apart, each text whole."""
     batch: list[Token] = []
     first = 0
     for task in group:
         everyone = tuple(range(first, first + len(task.texts)))
-        batch += [
-            Token(id=token, position=i, sequences=everyone, logits=i == task.prefix - 1)
-            for i, token in enumerate(task.texts[0][: task.prefix])
-        ]
+        batch += _beginning(task, everyone if task.coupled else everyone[:1], scored=True)
         for sequence, text in zip(everyone, task.texts, strict=True):
+            if not task.coupled and sequence != first:
+                batch += _beginning(task, (sequence,), scored=False)
             batch += [
                 Token(
                     id=text[i],
@@ -203,6 +205,14 @@ def batch_of(group: Sequence[Question]) -> list[Token]:
             ]
         first += len(task.texts)
     return batch
+
+
+def _beginning(task: Question, sequences: tuple[int, ...], *, scored: bool) -> list[Token]:
+    """The shared beginning for some sequences; its last logits are asked for once a task."""
+    return [
+        Token(id=token, position=i, sequences=sequences, logits=scored and i == task.prefix - 1)
+        for i, token in enumerate(task.texts[0][: task.prefix])
+    ]
 
 
 def _answered(

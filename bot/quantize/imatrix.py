@@ -105,11 +105,21 @@ class Matrix:
         for name in shared:
             shape = by_name[name].shape
             size = shape[0] * int(np.prod(shape[2:], initial=1))
-            if self.sums[name].size != size:
+            grouped = len(shape) == 2 and groups_of(self.sums[name].size, *shape)
+            if self.sums[name].size != size and not grouped:
                 raise SourceError(
                     f"the importance matrix has {self.sums[name].size} values for {name}, not "
                     f"{size}; it was made from another model, name another"
                 )
+
+
+def groups_of(numbers: int, length: int, rows: int) -> int | None:
+    """Into how many groups of rows a matrix of `length` columns is divided by so many numbers.
+
+    None where they are of another matrix.
+    """
+    groups, rest = divmod(numbers, length)
+    return groups if groups and not rest and not rows % groups else None
 
 
 def _covered(layer: int, counts: Sequence[NDArray[np.float32]]) -> LayerCoverage:

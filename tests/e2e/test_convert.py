@@ -32,6 +32,8 @@ from bot.plan.recipe import asked_types, file_type, make_recipes
 from bot.predict.architecture import architecture_of
 from bot.quantize import imatrix
 from bot.quantize.calibrate import Portion, collect_matrix
+from bot.quantize.passes.layout import OutputSpec
+from bot.quantize.passes.onepass import quantize_all
 from bot.records.model import HeaderTensor
 from bot.settings.sections import DEMO, data_folder
 from bot.source import checkpoint, converted
@@ -42,7 +44,6 @@ from bot.toolchain.toolchain import Toolchain
 from tests import checkpoints
 from tests.checkpoints import FAMILIES, Family
 from tests.e2e.road import Road
-from tests.oracle import quantize_recipe
 
 THREADS, CONTEXT = 2, 64
 FACTS = ConvertFacts(
@@ -101,14 +102,14 @@ def build_and_measure(model: Path, folder: Path) -> tuple[float, float]:
         progress=no_progress,
     )
     tier = folder / "tier.gguf"
-    quantize_recipe(
-        model,
-        tier,
+    # not llama.cpp's own function: it refuses the importance of DeepSeek-V4's grouped rows
+    spec = OutputSpec(
+        target=tier,
         file_type=file_type(recipe.base),
         types=asked_types(recipe, architecture, header.tensors),
-        imatrix=imatrix.read_matrix(folder / "imatrix.gguf"),
-        threads=THREADS,
+        weights=imatrix.read_matrix(folder / "imatrix.gguf").weights(),
     )
+    quantize_all(model, [spec], threads=THREADS, memory=1 << 30, progress=lambda *_: None)
     stored = {t.name: t.type for t in gguf.read_gguf(tier).tensors}
     assert stored == {a.tensor: a.type for a in recipe.assignments}
     assert any(kind.startswith(LOW) for kind in stored.values())

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from bot.clients.files import gguf
 from bot.clients.llama import ggml
+from bot.clients.llama.session import Session, Token
+from bot.measures.choices import Question, batch_of, picks_of_endings
 from bot.plan.profiles import load_profiles
 from bot.plan.recipe import asked_types, file_type, make_recipes
 from bot.predict.architecture import architecture_of
@@ -196,3 +198,27 @@ def test_divergence_is_measured_against_the_native_model(native: Native, tmp_pat
     assert 0 < kld < 1
     _, itself = measure(native.path, native.path, tmp_path / "own.logits")
     assert itself < 1e-6 < kld
+
+
+@pytest.mark.road
+def test_answers_are_scored_as_if_each_stood_alone(native: Native) -> None:
+    """Several tasks in a batch, whatever tokens the family's cache can share."""
+    texts = tuple((1000, 2000, 3000, *range(n, 2 * n + 1)) for n in (4, 2, 3, 1))
+    with Session(native.path, n_ctx=256, threads=THREADS, gpu_layers=0, sequences=8) as session:
+        question = Question(
+            texts=texts,
+            prefix=3,
+            every=False,
+            picks=picks_of_endings(texts, 3),
+            right=0,
+            last_of_equals=False,
+            coupled=session.couples,
+        )
+        assert question.coupled == (native.architecture.family != "deepseek4")
+        together = session.decode(batch_of([question, question])).copy()
+        alone = []
+        for number, text in enumerate(texts):
+            session.clear()
+            tokens = [Token(id=t, position=i, logits=True) for i, t in enumerate(text)]
+            alone += [*session.decode(tokens).copy()][2 if number == 0 else 3 : -1]
+    assert np.allclose(together, np.array(alone * 2), atol=1e-4)

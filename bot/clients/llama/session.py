@@ -29,6 +29,9 @@ _SHORT = re.compile(
     r"|out of memory|insufficient memory|OutOfDeviceMemory",
     re.IGNORECASE,
 )
+# families whose cache takes no token for several sequences unless all have equal lengths
+# (dsv4_build_raw_write_ubatch of llama-kv-cache-dsv4.cpp, which ends the process)
+UNCOUPLED = frozenset({"deepseek4"})
 MICRO_BATCH = 512  # tokens that go through the graph at once: llama.cpp's own default
 
 
@@ -115,6 +118,13 @@ class Session(Vocabulary):
         for context in self._contexts:
             c.llama_free(context)
         c.llama_model_free(self._model)
+
+    @property
+    def couples(self) -> bool:
+        """Whether a token may stand in several sequences of unequal lengths."""
+        buffer = ctypes.create_string_buffer(128)
+        c.llama_model_meta_val_str(self._model, b"general.architecture", buffer, len(buffer))
+        return buffer.value.decode("utf-8", "replace") not in UNCOUPLED
 
     def clear(self, lane: int = 0) -> None:
         """Forget everything that was decoded."""

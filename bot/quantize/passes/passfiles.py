@@ -24,6 +24,7 @@ from bot.clients.llama import ggml
 from bot.clients.llama.library import library_version, package_version, type_name
 from bot.disk.writing import partial_of, write_text
 from bot.errors import RefusedError
+from bot.quantize.imatrix import groups_of
 from bot.quantize.passes.layout import Output, OutputSpec, PassSource, SourceTensor, outputs
 from bot.records.coding import digest
 
@@ -50,7 +51,7 @@ class PassTensor:
     start: int  # of its data in the source
     length: int  # of a row
     rows: int  # of one expert
-    experts: int
+    experts: int  # or groups of rows that have importance weights of their own
     parts: tuple[PassPart, ...]
 
     @property
@@ -133,19 +134,30 @@ class Pass:
             has_weights = spec.weights is not None and raw.name in spec.weights
             places.setdefault((target, target != kind and has_weights), []).append(place)
         length, rows, *more = (*raw.shape, 1)
+        groups = self._groups(raw.name, length, rows) if len(raw.shape) == 2 else 1
         return PassTensor(
             name=raw.name,
             kind=kind,
             file=tensor.file,
             start=tensor.start,
             length=length,
-            rows=rows,
-            experts=prod(more),
+            rows=rows // groups,
+            experts=groups * prod(more),
             parts=tuple(
                 PassPart(type=target, weighed=weighed, places=tuple(part_places))
                 for (target, weighed), part_places in places.items()
             ),
         )
+
+    def _groups(self, name: str, length: int, rows: int) -> int:
+        """Groups of rows of a matrix whose inputs differ, by the numbers that a matrix has of it.
+
+        llama.cpp divides attn_output_a of DeepSeek-V4 so when it loads it (load_arch_tensors).
+        """
+        for spec in self._specs:
+            if spec.weights is not None and name in spec.weights:
+                return groups_of(spec.weights[name].size, length, rows) or 1
+        return 1
 
     def __enter__(self) -> Pass:
         self.done = self._resumed()

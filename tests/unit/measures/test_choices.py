@@ -1,5 +1,6 @@
 import bz2
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,20 @@ def test_shared_beginnings_are_decoded_once() -> None:
     assert (
         choices.shared_beginning([[1, 2], [1, 2], [1, 2], [1, 2]]) == 1
     )  # something is left to score
+
+
+def test_where_sequences_share_no_token_each_text_is_decoded_whole() -> None:
+    """DeepSeek-V4's cache ends the process over a token of sequences of unequal lengths."""
+    texts = ((1, 2, 3, 4), (1, 2, 5), (1, 2, 7, 8, 9))
+    together = asked(texts, 2)
+    apart = replace(together, coupled=False)
+    assert (apart.tokens, apart.rows) == (12, together.rows)
+    batch = choices.batch_of([apart, apart])
+    assert [t.id for t in batch[:12]] == [1, 2, 3, 4, 1, 2, 5, 1, 2, 7, 8, 9]
+    assert all(len(token.sequences) == 1 for token in batch)
+    scored = [(t.sequences[0], t.position) for t in batch if t.logits]
+    alone = [(t.sequences[0], t.position) for t in choices.batch_of([together] * 2) if t.logits]
+    assert scored == alone  # the same rows in the same order
 
 
 def test_winogrande_scores_what_follows_the_choice() -> None:

@@ -94,6 +94,9 @@ def test_a_matrix_of_another_model_is_refused(path: Path) -> None:
         matrix.require_fit([tensor("blk.9.attn_q.weight", 2, 9)])
     with pytest.raises(SourceError, match=rf"6 values for {UP}, not 8"):
         matrix.require_fit([tensor(UP, 2, 8, 4)])
+    matrix.require_fit([tensor(UP, 2, 9)])  # a matrix that llama.cpp divides into three
+    with pytest.raises(SourceError, match="6 values"):
+        matrix.require_fit([tensor(UP, 2, 8)])
 
 
 def test_a_ready_file_keeps_its_bytes_and_an_old_one_its_weights(

@@ -17,11 +17,12 @@ import numpy as np
 import pytest
 
 from bot.clients.files import gguf
-from bot.clients.files.ggufheader import read_header
+from bot.clients.files.ggufheader import read_header, text_value, write_header
+from bot.clients.llama.library import ggml_type
 from bot.clients.llama.session import Session, Token
 from bot.disk.hashes import sha256
 from bot.disk.writing import partial_of
-from bot.errors import BuildError, CapacityError
+from bot.errors import BuildError, CapacityError, RefusedError
 from bot.kernels.choice import LIBRARY_ONLY, Kernels
 from bot.plan.profiles import load_profiles
 from bot.plan.recipe import asked_types, file_type, make_recipes
@@ -531,3 +532,28 @@ def test_the_files_of_llama_quantize(tmp_path: Path, kernels: Kernels) -> None:
     lines = (SHARED / "expected" / "sha256.txt").read_text().splitlines()
     expected = {tier: digest for digest, tier, _ in map(str.split, lines)}
     assert {spec.target.stem.lower(): sha256(spec.target) for spec in specs} == expected
+
+
+def test_rows_in_groups_have_importance_of_their_own(tmp_path: Path) -> None:
+    """A matrix that llama.cpp divides when it loads it is quantized as if stored divided."""
+    name, random = "blk.0.attn_output_a.weight", np.random.default_rng(3)
+    numbers = random.standard_normal((8, 256), np.float32)
+    weights = random.gamma(1.0, 1.0, 768).astype(np.float32)
+
+    def made(shape: tuple[int, ...], count: int) -> bytes:
+        source = tmp_path / f"{len(shape)}-{count}.gguf"
+        entries = [(name, shape, ggml_type("F32"), numbers.nbytes)]
+        keys = [text_value("general.architecture", "deepseek4")]
+        source.write_bytes(write_header(keys, entries, 32) + numbers.tobytes())
+        spec = OutputSpec(
+            target=source.with_suffix(".out"),
+            file_type=15,
+            types={name: "Q4_K"},
+            weights={name: weights[:count]},
+        )
+        one_pass(source, [spec], kernels=LIBRARY_ONLY)
+        return spec.target.read_bytes()[-8 * 144 :]
+
+    assert made((256, 8), 512) == made((256, 4, 2), 512) != made((256, 8), 256)
+    with pytest.raises(RefusedError, match="has 768 numbers"):  # eight rows are not three groups
+        made((256, 8), 768)
