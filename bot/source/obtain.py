@@ -218,7 +218,8 @@ def _convert(
     _foretell(workplace, source, config, chosen, sketch.architecture)
     _fetch(workplace, release, plan_fetch(release, checkpoint), source, sixteen)
     folder = workplace.folders.converted(release.repo_id, release.commit)
-    target = folder / f"{release.repo_id.split('/')[1]}-BF16.gguf"
+    kind = sketch.architecture.source_type
+    target = folder / f"{release.repo_id.split('/')[1]}-{kind}.gguf"
     converted = convert_with(workplace, source, target, chosen, _facts(workplace, release))
     extras = {}
     if converted.projector:

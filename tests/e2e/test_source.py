@@ -123,7 +123,9 @@ def test_a_checkpoint_on_a_hub_is_published(
         assert gguf.read_gguf(folder / "mmproj.gguf").get("general.architecture") == "clip"
         assert "mmproj.gguf" in (folder / "README.md").read_text()
 
-    (converted,) = work.glob("converted/*/*/Tiny-4x1M-BF16.gguf")
+    native = before["source_type"] != "BF16"
+    assert ("in its makers' own precision" in (folder / "README.md").read_text()) == native
+    (converted,) = work.glob(f"converted/*/*/Tiny-4x1M-{before['source_type']}.gguf")
     said = gguf.read_gguf(converted)
     assert said.get("general.license") == "apache-2.0"
     assert said.get("general.source.url").endswith(seen["commit"])
