@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from bot.records import patterns
 from bot.records.model import Architecture
 from bot.records.recipes import Windows
-from bot.tensors.weights import SIXTEEN_BIT, kept_type
+from bot.tensors.originals import kept_type
+from bot.tensors.weights import SIXTEEN_BIT
 
 
 def attention_words(layers: Sequence[str]) -> str:

@@ -14,8 +14,8 @@ from bot.predict.converter_classes import family_of
 from bot.predict.preview import Preview
 from bot.records.releases import Release
 from bot.tensors.configs import config_names, quant_method, scopes_of, text_config
+from bot.tensors.originals import KEPT
 from bot.tensors.sizes import file_bytes
-from bot.tensors.weights import KEPT
 from bot.workplace.names import name_of
 
 # 16-bit bytes for one byte of an original at this precision

@@ -11,8 +11,8 @@ from typing import Any
 from bot.errors import SourceError
 from bot.records.model import Architecture, Tensor
 from bot.tensors.configs import MOST_LAYERS, can_route
+from bot.tensors.originals import is_original, original_storage
 from bot.tensors.roles import ROUTED, SHARED, has_role, layer_of
-from bot.tensors.weights import is_original, original_storage
 
 EXPERT_ALONE = re.compile(r"\.ffn_(gate|up|down)\.\d+\.weight$")
 # models/llama4.cpp of llama.cpp: chunks of so many tokens, every 4th layer sees everything

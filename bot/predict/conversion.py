@@ -30,10 +30,10 @@ from bot.predict.own_names import own_name
 from bot.predict.reshaping import Shape, Sizes, change
 from bot.records.model import Tensor
 from bot.tensors.configs import scopes_of
+from bot.tensors.originals import kept_type
 from bot.tensors.roles import has_role
 from bot.tensors.sizes import BLOCKS, TABLE, tensor_bytes
 from bot.tensors.stored import Content, StoredPart, expert_of, without_expert
-from bot.tensors.weights import kept_type
 
 HEAD = "output.weight"
 

@@ -22,9 +22,9 @@ from bot.tensors.configs import (
     scopes_of,
     shared_experts,
 )
+from bot.tensors.originals import original_storage
 from bot.tensors.roles import ROUTED, SHARED, has_role, layer_of
 from bot.tensors.stored import Content
-from bot.tensors.weights import original_storage
 
 CONTEXT_KEYS = (
     *("max_position_embeddings", "model_max_length", "max_sequence_length", "max_seq_len"),

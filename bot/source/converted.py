@@ -12,9 +12,10 @@ from bot.clients.llama.loading import Loading
 from bot.errors import RefusedError
 from bot.records.model import Tensor
 from bot.source.checkpoint import CheckpointFolder
+from bot.tensors.originals import KEPT_ANYWHERE, kept_type
 from bot.tensors.roles import layer_of
 from bot.tensors.sizes import TABLE
-from bot.tensors.weights import KEPT_ANYWHERE, SIXTEEN_BIT, kept_type
+from bot.tensors.weights import SIXTEEN_BIT
 from bot.workplace.loaded import computes
 
 # tensors that the converter makes up (generate_extra_tensors): they are in no checkpoint

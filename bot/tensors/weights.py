@@ -20,15 +20,6 @@ PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 MOST_SHARDS = 2_000
 
 SIXTEEN_BIT = ("BF16", "F16", "F32")  # what a build starts from, the likeliest original first
-# originals below 16 bits that llama.cpp's converter writes as they are, or in the type that is
-# nearest: by its architecture, a checkpoint's precision → the GGUF's type. MXFP4 bit for bit
-# (repack_mxfp4_blocks of conversion/base.py), FP8 of DeepSeek-V4 by its tensor_force_quant.
-KEPT = {
-    "gpt-oss": {"MXFP4": "MXFP4"},
-    "kimi-k3": {"MXFP4": "MXFP4"},
-    "deepseek4": {"MXFP4": "MXFP4", "FP8": "Q8_0"},
-}
-KEPT_ANYWHERE = {"NVFP4": "NVFP4"}  # _repack_nvfp4 there: of any family
 _SIXTEEN_BIT = re.compile(r"(?<![a-z0-9])(bf16|fp?16|fp?32)(?![a-z0-9])", re.IGNORECASE)
 _QUANTIZED = re.compile(
     r"(?<![a-z0-9])(i?q[1-8]_|q[2-8](?![a-z0-9])|tq[12]_|mxfp4|nvfp4)", re.IGNORECASE
@@ -79,37 +70,18 @@ def with_storage(release: Release, file: RepoFile, stored: str) -> Release:
 
 def gguf_storage(tensors: Iterable[Tensor]) -> str | None:
     """The type of most matrices of a GGUF file; the first one below 16 bits where there is any."""
-    kinds = _types_by_weights(tensors)
+    kinds = types_by_weights(tensors)
     below = [kind for kind in kinds if kind not in SIXTEEN_BIT]
     return next(iter(below or kinds), None)
 
 
-def original_storage(tensors: Iterable[Tensor], family: str) -> str | None:
-    """As `gguf_storage`; before all others the first that no original of the family has."""
-    kinds = _types_by_weights(tensors)
-    foreign = [kind for kind in kinds if not is_original(kind, family)]
-    below = [kind for kind in kinds if kind not in SIXTEEN_BIT]
-    return next(iter(foreign or below or kinds), None)
-
-
-def _types_by_weights(tensors: Iterable[Tensor]) -> list[str]:
+def types_by_weights(tensors: Iterable[Tensor]) -> list[str]:
     """Types of matrices, that of most weights first."""
     parameters = Counter[str]()
     for tensor in tensors:
         if len(tensor.shape) > 1:
             parameters[tensor.type] += tensor.parameters
     return [kind for kind, _ in parameters.most_common() if not INTEGER.fullmatch(kind)]
-
-
-def kept_type(family: str, precision: str) -> str | None:
-    """The type below 16 bits that a checkpoint's precision has in a GGUF; None where it is BF16."""
-    return KEPT.get(family, {}).get(precision) or KEPT_ANYWHERE.get(precision)
-
-
-def is_original(kind: str, family: str) -> bool:
-    """Whether an original of a family may be stored in a type of ggml."""
-    kept = {*KEPT.get(family, {}).values(), *KEPT_ANYWHERE.values()}
-    return kind in SIXTEEN_BIT or kind in kept
 
 
 def ggufs(release: Release) -> list[RepoFile]:
