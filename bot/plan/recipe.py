@@ -75,7 +75,7 @@ def _assign(profile: Profile, model: Architecture, windows: Windows, tensor: Ten
         size = tensor_bytes(kind, tensor.shape)
     fell = asked if kind != asked else None
     if size >= tensor.bytes:  # nothing is gained: the source's own bits pass through
-        kind, size = tensor.type, tensor.bytes
+        kind, size, fell = tensor.type, tensor.bytes, None
     by_attention = role in ("attention", "linear attention")
     return Assignment(
         tensor=tensor.name,

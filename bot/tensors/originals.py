@@ -16,6 +16,7 @@ KEPT = {
     "deepseek4": {"MXFP4": "MXFP4", "FP8": "Q8_0"},
 }
 KEPT_ANYWHERE = {"NVFP4": "NVFP4"}  # _repack_nvfp4 there: of any family
+FOUR_BITS = ("MXFP4", "NVFP4")  # of those types, what holds a checkpoint's weights bit for bit
 
 
 def kept_type(family: str, precision: str) -> str | None:

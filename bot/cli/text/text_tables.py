@@ -17,6 +17,8 @@ from bot.records.measured import Comparison, Imported, Row
 from bot.records.model import Architecture
 from bot.records.recipes import Recipe
 from bot.records.results import CalibrationFacts, Evaluation, EvaluationFacts, Results
+from bot.tensors.originals import FOUR_BITS
+from bot.tensors.weights import SIXTEEN_BIT
 from bot.wording.columns import table
 
 if TYPE_CHECKING:
@@ -193,8 +195,20 @@ def plan_table(plan: Plan[Sketch], reference: int) -> str:
         f"disk: {size(disk)} for files, about {size(reference)} for the "
         "reference's log-probabilities"
     )
-    lines = (table((*columns, *bands), rows, left=3), "", depth, *_fallbacks(plan), *gone, room)
-    return "\n".join(lines)
+    notes = (*_native(plan), *_fallbacks(plan), *gone)
+    return "\n".join((table((*columns, *bands), rows, left=3), "", depth, *notes, room))
+
+
+def _native(plan: Plan[Sketch]) -> list[str]:
+    """A line on what of an original below 16 bits stays as it is in every tier."""
+    if plan.model.architecture.source_type in SIXTEEN_BIT:
+        return []
+    kinds = Counter[str]()
+    for given in zip(*(recipe.assignments for recipe in plan.recipes), strict=True):
+        if len({assignment.type for assignment in given}) == 1:
+            kinds[given[0].type] += given[0].bytes
+    kept = ", ".join(f"{kind} {size(kinds[kind])}" for kind in kinds if kind in FOUR_BITS)
+    return [f"passes through in every tier: {kept}"] if kept else []
 
 
 def _fallbacks(plan: Plan[Sketch]) -> list[str]:

@@ -201,6 +201,9 @@ def test_what_a_tier_would_not_make_smaller_passes_through(profiles: dict[str, P
     assert stored["I-Mini"][four.name] == "IQ2_S"
     assert (stored["Quality"][eight.name], stored["I-Mini"][eight.name]) == ("Q6_K", "Q3_K")
     assert stored["I-Mini"]["blk.20.attn_k.weight"] == "IQ4_NL"
+    quality = make_recipe(profiles["Quality"], model(40), shapes)
+    fell = {a.tensor: a.asked for a in quality.assignments if a.asked is not None}
+    assert fell == {"blk.20.attn_k.weight": "Q6_K"}  # what passes through did not fall back
 
 
 def test_mtp_and_dense_layers(profiles: dict[str, Profile]) -> None:

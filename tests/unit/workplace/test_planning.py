@@ -98,6 +98,7 @@ def test_tiers_as_large_as_the_source_are_not_made_and_the_plan_says_so(
     assert plan.recipes
     assert all(recipe.tensor_bytes < source for recipe in plan.recipes)
     text = text_tables.plan_table(plan, 0)
+    assert "passes through in every tier: MXFP4 " in text
     for recipe in plan.left_out:
         assert f"not made, as large as the original: {recipe.tier}" in text
     values = text_tables.plan_values(plan)
