@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 SMALL = 200  # MB more than a process has before, for any of the small ones: bombs are among them
 LARGE = {  # MB, and seconds of CPU: of inputs as large as may be
     "config": (60, 1.0),
-    "index": (250, 3.0),
+    "index": (450, 3.0),
     "reply": (200, 3.0),
     "record": (350, 3.0),
     "gguf": (150, 3.0),

@@ -23,8 +23,8 @@ from bot.tensors.stored import part_of, parts_by_file
 Report = Callable[[int, int], None]  # files read, files in all
 
 PARALLEL = 8
-MOST_TENSORS = 400_000  # of a checkpoint; 61 layers of 384 experts, with scales, are 140,544
-LONGEST_INDEX = 32 << 20  # bytes: so many tensors' names and files
+MOST_TENSORS = 600_000  # of a checkpoint; Kimi-K3's 92 layers of 896 experts are 497,052
+LONGEST_INDEX = 64 << 20  # bytes: so many tensors' names and files; Kimi-K3's are 56 MiB
 NESTED = 64  # objects and lists of an index: it has two or three
 
 # ── the index ───────────────────────────────────────────────────────────────────────────────

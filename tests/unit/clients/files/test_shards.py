@@ -125,7 +125,7 @@ def test_a_tensor_in_two_files_is_named(tmp_path: Path) -> None:
         (b'{"weight_map": {"a": "\xff"}}', "is not UTF-8"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9", "Git LFS pointer"),
         (b"<!DOCTYPE html><html>", "a web page"),
-        (b" " * (LONGEST_INDEX + 1), "larger than the 33,554,432 bytes that apex-bot reads"),
+        (b" " * (LONGEST_INDEX + 1), "larger than the 67,108,864 bytes that apex-bot reads"),
     ],
 )
 def test_an_index_that_is_none_is_said_so(tmp_path: Path, content: bytes, reason: str) -> None:
@@ -144,7 +144,7 @@ def test_an_index_may_have_a_mark_and_many_tensors() -> None:
 def test_an_index_of_more_tensors_than_are_read_is_not_its_makers_fault(tmp_path: Path) -> None:
     entries = b",".join(b'"%d":"a"' % n for n in range(MOST_TENSORS + 2))
     (tmp_path / weights.INDEX).write_bytes(b'{"weight_map":{' + entries + b"}}")
-    with pytest.raises(SourceError, match="400,000 values that apex-bot reads; choose another"):
+    with pytest.raises(SourceError, match="600,000 values that apex-bot reads; choose another"):
         local_index(tmp_path)
 
 
@@ -164,6 +164,6 @@ def test_the_tensors_of_all_files_are_bounded() -> None:
         return data[start:stop]
 
     files = tuple(RepoFile(path=f"{n}.safetensors", size=len(data)) for n in range(60))
-    with pytest.raises(SourceError, match="more than the 400,000 tensors that this apex-bot reads"):
+    with pytest.raises(SourceError, match="more than the 600,000 tensors that this apex-bot reads"):
         read_headers(fetch, "org/model", weights.CheckpointFiles(files=files))
     assert len(set(paths)) < 20
