@@ -1,4 +1,4 @@
-"""The parts of a release one by one: converter, matrix, files, and a look at one."""
+"""The parts of a release one by one: converter, matrix, files, a look at one, new metadata."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from bot.cli.context import Context, emit, road_of, staged
-from bot.cli.options import JSON, Place, Verbs
+from bot.cli.options import JSON, REVISION, Place, RepositoryName, Verbs
 
 
 @click.group(cls=Verbs)
@@ -182,4 +182,59 @@ def verify(context: Context, file: Path, no_run: bool, as_json: bool) -> None:
             emit(tuple(findings))
 
 
-VERBS = (toolchain, convert, calibrate, quantize, verify)
+@click.command()
+@click.argument("file", type=Place(exists=True, folder=False))
+@click.option(
+    "--template",
+    type=Place(exists=True, folder=False),
+    help="A Jinja file that becomes the chat template.",
+)
+@click.option(
+    "--from",
+    "model",
+    type=RepositoryName(),
+    metavar="ORG/MODEL",
+    help="A model on the Hub whose tokenizer, template, sampling and licence it takes.",
+)
+@click.option(
+    "--output",
+    type=Place(folder=False),
+    metavar="FILE",
+    help="Where the new file goes [default: it replaces FILE]",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would change; write nothing.")
+@REVISION
+@JSON
+@click.pass_obj
+def refresh(
+    context: Context,
+    file: Path,
+    template: Path | None,
+    model: str | None,
+    output: Path | None,
+    dry_run: bool,
+    revision: str,
+    as_json: bool,
+) -> None:
+    """Give a GGUF file new metadata; its tensors stay bit for bit, and nothing is quantized.
+
+    FILE is any GGUF, or the first of its shards. --from takes what llama.cpp's converter would
+    write for the model by now; of its weights, headers alone are read. The new file is whole or not
+    there: every tensor's hash is compared, and the same command goes on where it stopped.
+
+    \b
+    bot refresh ./model-Q4_K_M.gguf --template ./chat_template.jinja
+    bot refresh ./model-Q4_K_M.gguf --from Qwen/Qwen3.6-35B-A3B --dry-run
+    bot refresh ./model-Q4_K_M.gguf --from Qwen/Qwen3.6-35B-A3B --output ./new.gguf
+    """
+    from bot.cli.text.refreshed import file_text
+    from bot.release.own_file import Wanted, refresh_file
+
+    if template is None and model is None:
+        raise click.UsageError("say what shall change: --template FILE, --from ORG/MODEL")
+    wanted = Wanted(template=template, model=model, revision=revision)
+    refreshed = refresh_file(context.workplace, file, wanted, output, dry_run=dry_run)
+    emit(refreshed) if as_json else click.echo(file_text(refreshed))
+
+
+VERBS = (toolchain, convert, calibrate, quantize, verify, refresh)

@@ -218,7 +218,7 @@ def _convert(
     _fetch(workplace, release, plan_fetch(release, checkpoint), source, sixteen)
     folder = workplace.folders.converted(release.repo_id, release.commit)
     target = folder / f"{release.repo_id.split('/')[1]}-BF16.gguf"
-    converted = convert_with(workplace, source, target, chosen, _facts(workplace, release))
+    converted = convert_with(workplace, source, target, chosen, facts_of(workplace, release))
     extras = {}
     if converted.projector:
         extras["mmproj.gguf"] = converted.projector
@@ -262,7 +262,8 @@ def _foretell(
         workplace.narrator.say(without("vision or audio part", reason))
 
 
-def _facts(workplace: Workplace, release: Release) -> ConvertFacts:
+def facts_of(workplace: Workplace, release: Release) -> ConvertFacts:
+    """What the converter is told of a release."""
     return ConvertFacts(
         name=release.repo_id.split("/")[1],
         repo_id=release.repo_id,
