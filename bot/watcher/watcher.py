@@ -314,6 +314,7 @@ class Watcher:
             look_at=self._look_at(decision, before),
             weights=weight_files.digest if weight_files else None,
             weights_at=weight_files.since if weight_files else None,
+            texts=weight_files.texts if weight_files else {},
             facts=packed(facts) | past,
         )
 

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+import gguf  # noqa: TID251 - the other opinion of what files hold
 import pytest
 from pydantic import SecretStr
 
@@ -22,12 +29,21 @@ from bot.workplace.workplace import Workplace
 from tests import checkpoints
 from tests.checkpoints import FAMILIES
 from tests.e2e.road import Road
-from tests.e2e.test_source import released, told, with_converter
-from tests.local_hub.server import Hub
+from tests.e2e.test_source import ORIGINALS, released, told, with_converter
+from tests.local_hub.server import Hub, running_hub
 
 QUICK = ("granite",)
 OLD = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<assistant>"
-NEW = OLD + "{% if enable_thinking %}<think>{% endif %}"
+NEW = OLD.replace("<", "[").replace(">", "]") + "{% if enable_thinking %}<think>{% endif %}"
+# what a client of others sends the model: llama-cpp-python's own chat, in a process of its own
+CHAT = """
+import json, sys
+from llama_cpp import Llama
+model = Llama(sys.argv[1], n_ctx=128, n_threads=2, verbose=False)
+answer = model.create_chat_completion([{"role": "user", "content": "Hi"}], max_tokens=2)
+told = model.tokenize(sys.argv[2].encode(), add_bos=False, special=True)
+print(json.dumps([answer["usage"]["prompt_tokens"], len(told), answer["choices"][0]["message"]]))
+"""
 
 
 @pytest.fixture
@@ -37,7 +53,7 @@ def road(tmp_path: Path, hub: Hub) -> Road:
 
 @pytest.mark.road
 @pytest.mark.parametrize(
-    "family", [pytest.param(n, marks=() if n in QUICK else pytest.mark.long) for n in FAMILIES]
+    "family", [pytest.param(n, marks=() if n in QUICK else pytest.mark.long) for n in ORIGINALS]
 )
 def test_the_converter_writes_the_same_metadata_with_and_without_weights(
     family: str, road: Road, hub: Hub, toolchain: Toolchain
@@ -85,3 +101,181 @@ def test_a_file_takes_the_metadata_that_its_makers_have_by_now(
     assert after.tensors == before.tensors
     assert told(road, "refresh", str(mine), "--from", repo_id)["changes"] == []
     assert not [*(road.folder / "work").glob("sources/*")]
+
+
+# ── published releases ──────────────────────────────────────────────────────────────────────
+
+REPO = "alice/Tiny-4x1M-APEX-GGUF"
+TIERS = ("Balanced", "I-Compact")
+
+
+@pytest.fixture
+def chunky(tmp_path: Path) -> Iterator[Hub]:
+    """A Hub to which Xet sends what it does not hold."""
+    with running_hub(tmp_path / "chunky", deduplicates=True) as running:
+        yield running
+
+
+def watched(road: Road, published: int) -> None:
+    """Look and build until as many builds are published."""
+    end = time.monotonic() + 300
+    while time.monotonic() < end:
+        done = road.bot("watch", "--once", "--build")
+        assert done.returncode == 0, done.stderr
+        (board,) = (json.loads(x) for x in road.bot("status", "--json").stdout.splitlines())
+        assert not board["counts"].get("failed"), board["tasks"]
+        if board["counts"].get("published") == published:
+            return
+        time.sleep(0.5)
+    raise AssertionError(board)
+
+
+def tensors(path: Path) -> dict[str, str]:
+    """Each tensor's sha256, by gguf's own reader."""
+    reader = gguf.GGUFReader(path)
+    return {t.name: hashlib.sha256(t.data.tobytes()).hexdigest() for t in reader.tensors}
+
+
+def fetched(hub: Hub, folder: Path) -> dict[str, Path]:
+    """The published files of models, by path."""
+    client = Client(hub.url, None)
+    release = client.release(REPO)
+    paths = [file.path for file in release.files if file.path.endswith(".gguf")]
+    return {path: client.download(REPO, release.commit, path, folder) for path in paths}
+
+
+def log_of(road: Road) -> str:
+    """What the latest build said."""
+    logs = sorted((road.folder / "work").glob("runs/*/log"), key=lambda path: path.stat().st_mtime)
+    return logs[-1].read_text()
+
+
+def answers(file: Path, prompt: str) -> None:
+    """A conversation with a file is the one that `prompt` begins, and gets an answer."""
+    done = subprocess.run(
+        [sys.executable, "-c", CHAT, str(file), prompt], capture_output=True, text=True, check=True
+    )
+    sent, expected, message = json.loads(done.stdout.splitlines()[-1])
+    assert sent - expected in (0, 1)  # a token that begins every text
+    assert message["role"] == "assistant"
+
+
+def text(hub: Hub, path: str) -> str:
+    """A small file of the published repository."""
+    client = Client(hub.url, None)
+    return client.read_text(REPO, client.head(REPO), path, 1 << 20) or ""
+
+
+def read(hub: Hub, path: str) -> Any:
+    return json.loads(text(hub, path))
+
+
+def reweighed(file: Path, number: int) -> None:
+    """Other weights of the same shapes: the last ones in another order."""
+    data = file.read_bytes()
+    end = data[-1024:]
+    file.write_bytes(data[:-1024] + end[2 * number :] + end[: 2 * number])
+
+
+def begun(
+    hub: Hub, folder: Path, toolchain: Toolchain, tiers: Sequence[str]
+) -> tuple[Road, Path, str]:
+    """A checkpoint on the Hub, seen by a watcher and published: the road, its folder, its name."""
+    road = Road(folder=folder, url=hub.url, token=hub.token)
+    source = checkpoints.write(FAMILIES["granite"](), folder / "source", toolchain)
+    (source / "chat_template.jinja").write_text(OLD)
+    repo_id = released(hub, source, "Tiny-4x1M")
+    converter = {"llama_cpp": str(toolchain.tree), "python": str(toolchain.python)}
+    road.settings(convert=converter, policy={"tiers": list(tiers)}, watch={"follow": ["lab"]})
+    watched(road, 1)
+    return road, source, repo_id
+
+
+def sent(hub: Hub, kind: str, work: Callable[[], object]) -> int:
+    """Bytes by which a folder of the Hub grows meanwhile: what Xet sent, or whole contents."""
+
+    def size() -> int:
+        folder = hub.store.folder / kind
+        paths = folder.rglob("xorbs/xorbs/*" if kind == "chunks" else "*")
+        return sum(path.stat().st_size for path in paths if path.is_file())
+
+    before = size()
+    work()
+    return size() - before
+
+
+@pytest.mark.road
+def test_a_new_template_is_seen_and_published_in_one_commit(
+    chunky: Hub, tmp_path: Path, toolchain: Toolchain
+) -> None:
+    hub = chunky
+    road, source, repo_id = begun(hub, tmp_path, toolchain, TIERS)
+    before, results = fetched(hub, tmp_path / "before"), read(hub, "results.json")
+    assert hub.commits(REPO) == 1
+    for path in before.values():
+        answers(path, "<user>Hi<assistant>")
+
+    (source / "chat_template.jinja").write_text(NEW)
+    (source / "generation_config.json").write_text(json.dumps({"temperature": 0.6}))
+    released(hub, source, "Tiny-4x1M")
+    by_xet = sent(hub, "chunks", lambda: watched(road, 2))
+    assert hub.commits(REPO) == 2
+    assert "quantizing" not in log_of(road)
+    after = fetched(hub, tmp_path / "after")
+    assert [tensors(path) for path in before.values()] == [tensors(p) for p in after.values()]
+    for path in after.values():
+        said = read_gguf(path)
+        assert said.metadata["tokenizer.chat_template"] == NEW
+        assert said.get("general.sampling.temp") == pytest.approx(0.6)
+        assert said.get("general.source.url").endswith(Client(hub.url, None).head(repo_id))
+        answers(path, "[user]Hi[assistant]")
+    new = read(hub, "results.json")
+    assert [row["scores"] for row in new["tiers"]] == [row["scores"] for row in results["tiers"]]
+    assert new["refreshed"]["measured_at"] == results["release"]["commit"]
+    assert new["refreshed"]["changed"] == ["chat_template.jinja", "generation_config.json"]
+    card = text(hub, "README.md")
+    assert "Measured with the metadata of commit" in card
+    assert "enable_thinking" in card
+    assert "temperature 0.6" in card
+    assert "metadata alone: chat_template.jinja, generation_config.json" in text(
+        hub, "CHANGELOG.md"
+    )
+    lint = road.bot("lint", REPO, "--json")
+    assert lint.returncode == 0, lint.stdout
+    assert told(road, "refresh", repo_id)["texts"] == []
+    publish = told(road, "publish", repo_id, "--tiers", ",".join(TIERS))
+    assert publish["changed"] == []  # it is what would be published
+
+    (source / "chat_template.jinja").write_text(OLD)
+    released(hub, source, "Tiny-4x1M")
+    off = {"HF_HUB_DISABLE_XET": "1"}
+    before_off = fetched(hub, tmp_path / "before-off")
+    whole = sent(hub, "objects", lambda: told(road, "refresh", repo_id, **off))
+    assert [*map(tensors, fetched(hub, tmp_path / "off").values())] == [
+        *map(tensors, before_off.values())
+    ]
+    size = sum(path.stat().st_size for path in after.values())
+    assert by_xet < whole / 8, f"{by_xet:,} bytes with Xet, {whole:,} without, of {size:,}"
+    assert whole >= size
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("template", [NEW, OLD])
+def test_new_weights_are_built_with_a_new_template_and_without(
+    template: str, chunky: Hub, tmp_path: Path, toolchain: Toolchain
+) -> None:
+    hub = chunky
+    road, source, _repo_id = begun(hub, tmp_path, toolchain, TIERS[:1])
+    before = fetched(hub, tmp_path / "before")
+    reweighed(source / "model.safetensors", 1)
+    (source / "chat_template.jinja").write_text(template)
+    released(hub, source, "Tiny-4x1M")
+    watched(road, 2)
+    assert hub.commits(REPO) == 2
+    assert "its weights changed" in log_of(road)
+    after = fetched(hub, tmp_path / "after")
+    assert [*map(tensors, after.values())] != [*map(tensors, before.values())]
+    assert [read_gguf(path).metadata["tokenizer.chat_template"] for path in after.values()] == [
+        template
+    ]
+    assert read(hub, "results.json")["refreshed"] is None
