@@ -28,7 +28,7 @@ from bot.cli import (
 )
 from bot.cli.context import Context
 from bot.cli.machine import disk, hubs, verbs
-from bot.cli.options import Place, Sections, anywhere
+from bot.cli.options import Place, Sections, anywhere, before_each
 from bot.errors import BotError, of_machine
 
 EPILOG = """
@@ -121,6 +121,7 @@ anywhere(
         ("log", lambda obj, value: obj.log_as(value)),
     ),
 )
+before_each(cli, lambda obj: obj.choose_library())
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bot.apart import sandbox
 from bot.apart.sandbox import Limits
+from bot.errors import SettingsError
 from bot.source.convert import Converted, convert_checkpoint
 from bot.source.converter_run import Options
 from bot.source.staging import ConvertFacts
@@ -27,7 +28,7 @@ def convert_folder(workplace: Workplace, folder: Path, target: Path, name: str |
     Raises SettingsError without a toolchain, SourceError for a checkpoint that cannot be
     converted, BuildError naming the converter's log when it fails.
     """
-    chosen = toolchain.chosen_toolchain(workplace.settings.convert, workplace.folders.toolchain)
+    chosen = matching_toolchain(workplace)
     facts = ConvertFacts(name=name or folder.resolve().name)
     return convert_with(workplace, folder, target, chosen, facts)
 
@@ -51,6 +52,20 @@ def convert_with(
     for note in (*converted.notes, *converted.lacks):
         workplace.narrator.say(note)
     return converted
+
+
+def matching_toolchain(workplace: Workplace) -> Toolchain:
+    """The converter that settings name, or the installed one.
+
+    Raises SettingsError where there is none, or it is of another llama.cpp than the library.
+    """
+    settings = workplace.settings
+    if settings.llama.library is not None and settings.convert.llama_cpp is None:
+        raise SettingsError(
+            f"llama.library {settings.llama.library} lies in no checkout of llama.cpp, whose "
+            "converter belongs to it; name that as convert.llama_cpp"
+        )
+    return toolchain.chosen_toolchain(settings.convert, workplace.folders.toolchain)
 
 
 def converter_options(workplace: Workplace) -> Options:

@@ -22,7 +22,7 @@ from bot.records.model import Architecture, Source
 from bot.records.releases import Release, RepoFile
 from bot.source.beforehand import lacking_projector, require_whole
 from bot.source.convert import without
-from bot.source.converting import convert_with
+from bot.source.converting import convert_with, matching_toolchain
 from bot.source.staging import ConvertFacts
 from bot.store.ledger import Finished
 from bot.tensors import weights
@@ -158,7 +158,7 @@ class _ConversionFacts:
 
 def _converted(workplace: Workplace, candidate: Candidate, files: weights.CheckpointFiles) -> Local:
     release = candidate.release
-    chosen = toolchain.chosen_toolchain(workplace.settings.convert, workplace.folders.toolchain)
+    chosen = matching_toolchain(workplace)
     job, inputs = _conversion(workplace, release, chosen)
     folder = workplace.folders.converted(release.repo_id, release.commit)
     use(folder)

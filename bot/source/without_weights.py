@@ -23,7 +23,7 @@ from bot.source import staging
 from bot.source.beforehand import require_whole
 from bot.source.checkpoint import CheckpointFolder, read_checkpoint
 from bot.source.converter_run import ConverterRun, Options, layer_flags, run_converter
-from bot.source.converting import converter_options
+from bot.source.converting import converter_options, matching_toolchain
 from bot.source.obtain import facts_of
 from bot.tensors import weights
 from bot.tensors.stored import dropped_parts, parts_by_file
@@ -65,7 +65,7 @@ def _of_gguf(
 
 
 def _converted(workplace: Workplace, release: Release, folder: Path) -> dict[str, bytes]:
-    chosen = toolchain.chosen_toolchain(workplace.settings.convert, workplace.folders.toolchain)
+    chosen = matching_toolchain(workplace)
     options = converter_options(workplace)
     source = folder / "source"
     with workplace.narrator.work(f"reading the small files of {release.repo_id}") as report:
