@@ -71,6 +71,11 @@ class PolicyTerms(BaseModel):
         "when only its template, tokenizer, sampling or licence do; build at any commit; never",
     )
 
+    stale: Literal["rebuild", "ask", "leave"] = Field(
+        default="ask",
+        description="what becomes of published models with a fault that an advisory names",
+    )
+
     @field_validator("rebuild", mode="before")
     @classmethod
     def _one_word(cls, value: Any) -> Any:

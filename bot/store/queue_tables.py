@@ -41,6 +41,7 @@ class QueuedRelease:
     faults: int = 0  # attempts that failed for a reason of its own
     look: str | None = None  # whose end its next start asks for: a person's, another bot's ("busy")
     texts: Mapping[str, str] | None = None  # hashes beside the weights, by path; None: not known
+    stale: str | None = None  # what is known to be wrong with what was published
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,6 +237,7 @@ def task_of(row: Row) -> QueuedRelease:
         faults=row["faults"],
         look=row["look"],
         texts=_texts(row),
+        stale=row["stale"],
     )
 
 

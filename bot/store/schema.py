@@ -137,5 +137,9 @@ TEXTS = """
 ALTER TABLE tasks ADD COLUMN texts TEXT;  -- JSON: hashes of what is beside the weights, by path
 """
 
-MIGRATIONS = (FINISHED_WORK, WATCHING, PAGES, TWINS, LOOKS, TEXTS)
+STALE = """
+ALTER TABLE tasks ADD COLUMN stale TEXT;  -- what an advisory says is wrong with what was published
+"""
+
+MIGRATIONS = (FINISHED_WORK, WATCHING, PAGES, TWINS, LOOKS, TEXTS, STALE)
 VERSION = len(MIGRATIONS)

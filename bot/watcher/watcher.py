@@ -34,12 +34,14 @@ from bot.errors import (
 from bot.foreign import read_of
 from bot.records.coding import digest
 from bot.records.releases import Ask, Build, Decision, Outcome, Release, Skip, Wait
+from bot.settings.advisories import load_advisories
 from bot.settings.settings import Settings
 from bot.store.ledger import Ledger
 from bot.store.queue import Queue
 from bot.store.queue_tables import Memory
 from bot.store.sightings import Decided, Sighting, Sightings
 from bot.watcher import rules
+from bot.watcher.advised import mark_stale
 from bot.watcher.feeds import Feeds, Looked
 
 DAY = 86_400.0
@@ -136,7 +138,13 @@ class Watcher:
                 again += count
             if before is None or before[0] != value:
                 ledger.remember(name, value, now)
+        self._advised(now)
         return again + self._built_otherwise(now)
+
+    def _advised(self, now: float) -> None:
+        """Mark published releases of which something is known to be wrong."""
+        advisories = load_advisories(self._watch.advisories)
+        mark_stale(self._hub, self.sightings.ledger, self._policy, advisories, now, self._say)
 
     def _built_otherwise(self, now: float) -> int:
         """Have what failed looked at again where builds are made or judged otherwise by now."""
