@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bot.errors import RefusedError, SourceError
+from bot.errors import SourceError
 from bot.gate.gating import require_licence
 from bot.publish.afterwards import follow
 from bot.publish.publication import Published, send_release
@@ -83,7 +83,13 @@ def find_stale(workplace: Workplace, model: str, revision: str, to: str | None) 
     source, _, commit = statement.source.partition("@")
     if source != after.repo_id:
         raise NotRefreshable(f"{repo_id} was made of {statement.source}; run `bot publish {model}`")
-    before = hub.release(source, commit)
+    try:
+        before = hub.release(source, commit)
+    except SourceError as error:
+        raise NotRefreshable(
+            f"{source} has its commit {commit[:12]} no more, with which it could be compared; run "
+            f"`bot publish {model}`"
+        ) from error
     return Stale(
         pinned=pinned,
         published=published,
@@ -99,8 +105,8 @@ def refresh_release(
 ) -> RefreshedRelease:
     """Give a published release its source's metadata of today, in one verified commit.
 
-    Raises NotRefreshable where it has to be built, GateError where it may not be handed on any
-    more, and what publishing raises.
+    A repository that is private stays so. Raises NotRefreshable where it has to be built, GateError
+    where it may not be handed on any more, and what publishing raises.
     """
     stale = find_stale(workplace, model, revision, to)
     if (reason := stale.change.needs_build) is not None:
@@ -123,7 +129,7 @@ def refreshed_if_possible(
     """As `refresh_release`; None, with the reason said, where the release has to be built."""
     try:
         refreshed = refresh_release(workplace, model, revision, to)
-    except (NotRefreshable, RefusedError) as error:
+    except SourceError as error:  # if it cannot be built either, the build says so
         workplace.narrator.say(f"to be built: {error}")
         return None
     return refreshed if refreshed.changed or refreshed.waiting else None
@@ -146,7 +152,8 @@ def _refreshed(
     with paths.locked():
         tiers = rewritten_tiers(workplace, headers, paths)
         files = described(workplace, headers, tiers, paths)
-        repo_id, private = stale.published.repo_id, workplace.settings.publish.private
+        repo_id = stale.published.repo_id
+        private = workplace.settings.publish.private or stale.published.private
         message = f"Metadata of {stale.after.repo_id} at {stale.after.commit[:12]}"
         published = send_release(workplace, repo_id, files, message, order.key, private=private)
         published = follow(workplace, published)

@@ -41,7 +41,7 @@ def known_local(workplace: Workplace, release: Release) -> Local | None:
     chosen = toolchain.present(workplace.settings.convert, workplace.folders.toolchain)
     if chosen is None:
         return None
-    job, inputs = _conversion(workplace, release, chosen)
+    job, inputs = conversion(workplace, release, chosen)
     if workplace.ledger.finished(job, "convert", inputs) is None:
         return None
     use(workplace.folders.converted(release.repo_id, release.commit))
@@ -81,7 +81,7 @@ def source_room(workplace: Workplace, sketch: Sketch, release: Release) -> int:
     folder = space.converted(release.repo_id, release.commit)
     chosen = toolchain.present(workplace.settings.convert, space.toolchain)
     if chosen is not None:
-        job, inputs = _conversion(workplace, release, chosen)
+        job, inputs = conversion(workplace, release, chosen)
         if workplace.ledger.finished(job, "convert", inputs) is not None:
             return 0
     files = weights.checkpoint(release).files
@@ -159,7 +159,7 @@ class _ConversionFacts:
 def _converted(workplace: Workplace, candidate: Candidate, files: weights.CheckpointFiles) -> Local:
     release = candidate.release
     chosen = matching_toolchain(workplace)
-    job, inputs = _conversion(workplace, release, chosen)
+    job, inputs = conversion(workplace, release, chosen)
     folder = workplace.folders.converted(release.repo_id, release.commit)
     use(folder)
     with alone(folder):
@@ -179,7 +179,7 @@ def _local(release: Release, done: Finished) -> Local:
     )
 
 
-def _conversion(
+def conversion(
     workplace: Workplace, release: Release, chosen: Toolchain
 ) -> tuple[str, dict[str, Any]]:
     """The job of a conversion, and all that decides what it makes."""

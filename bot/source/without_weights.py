@@ -15,8 +15,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from bot.clients.files.ggufheader import read_header
+from bot.disk.writing import copy
 from bot.errors import SourceError
 from bot.foreign import read_of
+from bot.progress import Report
 from bot.records.model import HeaderTensor
 from bot.records.releases import Release, RepoFile
 from bot.source import staging
@@ -24,7 +26,7 @@ from bot.source.beforehand import require_whole
 from bot.source.checkpoint import CheckpointFolder, read_checkpoint
 from bot.source.converter_run import ConverterRun, Options, layer_flags, run_converter
 from bot.source.converting import converter_options, matching_toolchain
-from bot.source.obtain import facts_of
+from bot.source.obtain import conversion, facts_of
 from bot.tensors import weights
 from bot.tensors.stored import dropped_parts, parts_by_file
 from bot.toolchain import toolchain
@@ -48,11 +50,10 @@ def keys_of_release(workplace: Workplace, release: Release) -> dict[str, bytes]:
         if not model:
             raise SourceError(f"{release.repo_id} has no weights; name the model's own repository")
     with TemporaryDirectory(prefix="apex-bot-") as place, read_of(release.repo_id):
-        folder = Path(place)
         return (
-            _of_gguf(workplace, release, model[0], folder)
+            _of_gguf(workplace, release, model[0], Path(place))
             if model
-            else _converted(workplace, release, folder)
+            else _converted(workplace, release)
         )
 
 
@@ -64,19 +65,38 @@ def _of_gguf(
     return dict(read_header(target).keys)
 
 
-def _converted(workplace: Workplace, release: Release, folder: Path) -> dict[str, bytes]:
-    chosen = matching_toolchain(workplace)
-    options = converter_options(workplace)
-    source = folder / "source"
-    with workplace.narrator.work(f"reading the small files of {release.repo_id}") as report:
-        files = converter_files(release)
-        fetch(workplace.hub, release, files, source, workers=FETCHERS, report=report, reserve=0)
-        _write_stand_ins(source, _headers(workplace, release, options))
+def _converted(workplace: Workplace, release: Release) -> dict[str, bytes]:
+    """The converter's answer, kept beside conversions of the same commit: a header and no more."""
+    chosen, options = matching_toolchain(workplace), converter_options(workplace)
+    job, inputs = conversion(workplace, release, chosen)
+    folder = workplace.folders.converted(release.repo_id, release.commit)
+    target = folder / "metadata.gguf"
+
+    def work(report: Report) -> None:
+        with TemporaryDirectory(prefix="apex-bot-") as place:
+            made = _made(workplace, release, chosen, options, Path(place), report)
+            copy(made, target, options.reserve)
+
+    title = f"converting the metadata of {release.repo_id}"
+    workplace.step(job, "metadata", inputs, [target], title, work)
+    return dict(read_header(target).keys)
+
+
+def _made(
+    workplace: Workplace,
+    release: Release,
+    chosen: toolchain.Toolchain,
+    options: Options,
+    folder: Path,
+    report: Report,
+) -> Path:
+    source, files = folder / "source", converter_files(release)
+    fetch(workplace.hub, release, files, source, workers=FETCHERS, report=report, reserve=0)
+    _write_stand_ins(source, _headers(workplace, release, options))
     parts = dropped_parts(options.mtp, options.projector)
     checkpoint = read_checkpoint(source, parts)
     require_whole(source, checkpoint.config, checkpoint.rows)
-    with workplace.narrator.work(f"converting the metadata of {release.repo_id}"):
-        return _run(workplace, release, checkpoint, chosen, options, folder)
+    return _run(workplace, release, checkpoint, chosen, options, folder)
 
 
 def _headers(workplace: Workplace, release: Release, options: Options) -> tuple[HeaderTensor, ...]:
@@ -120,8 +140,8 @@ def _run(
     chosen: toolchain.Toolchain,
     options: Options,
     folder: Path,
-) -> dict[str, bytes]:
-    """The keys of the file that the converter writes of metadata alone."""
+) -> Path:
+    """The file that the converter writes of metadata alone."""
     architecture = checkpoint.architecture("text")
     if architecture not in toolchain.supported(chosen)[0]:
         raise SourceError(
@@ -139,4 +159,4 @@ def _run(
     job = ConverterRun(checkpoint, chosen, options, work, staged, facts.name, log)
     layers = layer_flags(checkpoint, options.mtp, switch=switch)
     flags = ("--vocab-only", "--outtype", "bf16", *layers)
-    return dict(read_header(run_converter(job, "metadata.gguf", flags)[0]).keys)
+    return run_converter(job, "metadata.gguf", flags)[0]

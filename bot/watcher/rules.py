@@ -113,13 +113,10 @@ def wanted_by_policy(
     past = _past(build.release, memory, terms, weight_files)
     if past:
         return skip(past, "done_before")
-    own, texts = memory.own, _new_texts(memory, weight_files, build.release)
-    if own is not None and texts:
-        reason = f"{texts} changed, its weights are those of {own.commit[:8]}"
-        if own.state in OPEN:
-            reason = f"{reason}, which is {own.state}"
-            return Wait(release=build.release, reason=reason, outcome="settling", until=now + HOUR)
-        build = replace(build, reason=f"{build.reason}; {reason}")
+    refreshed = _with_texts(build, memory, weight_files, now)
+    if isinstance(refreshed, Wait):
+        return refreshed
+    build = refreshed
     size = weight_files.bytes / 1e9
     if size < terms.min_gb:
         return skip(f"{size:.3g} GB, policy.min_gb is {terms.min_gb:g}", "not_wanted")
@@ -154,6 +151,18 @@ def _past(
         words = " and ".join(terms.rebuild)
         return f"published at {own.commit[:8]}, and policy.rebuild is {words}"
     return None
+
+
+def _with_texts(build: Build, memory: Memory, weight_files: Weighed, now: float) -> Build | Wait:
+    """The build with what changed beside the weights as its reason; later, where they are built."""
+    own, texts = memory.own, _new_texts(memory, weight_files, build.release)
+    if own is None or not texts:
+        return build
+    reason = f"{texts} changed, its weights are those of {own.commit[:8]}"
+    if own.state in OPEN:
+        reason = f"{reason}, which is {own.state}"
+        return Wait(release=build.release, reason=reason, outcome="settling", until=now + HOUR)
+    return replace(build, reason=f"{build.reason}; {reason}")
 
 
 def _new_texts(memory: Memory, weight_files: Weighed, release: Release) -> str:

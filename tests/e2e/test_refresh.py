@@ -255,6 +255,7 @@ def test_a_new_template_is_seen_and_published_in_one_commit(
         *map(tensors, before_off.values())
     ]
     size = sum(path.stat().st_size for path in after.values())
+    (tmp_path / "sent").write_text(f"{by_xet:,} bytes with Xet, {whole:,} without, of {size:,}")
     assert by_xet < whole / 8, f"{by_xet:,} bytes with Xet, {whole:,} without, of {size:,}"
     assert whole >= size
 
@@ -279,3 +280,28 @@ def test_new_weights_are_built_with_a_new_template_and_without(
         template
     ]
     assert read(hub, "results.json")["refreshed"] is None
+
+
+@pytest.mark.long
+def test_killed_anywhere_the_same_command_goes_on(
+    chunky: Hub, tmp_path: Path, toolchain: Toolchain
+) -> None:
+    hub = chunky
+    road, source, repo_id = begun(hub, tmp_path, toolchain, TIERS[:1])
+    before = fetched(hub, tmp_path / "before")
+    (source / "chat_template.jinja").write_text(NEW)
+    released(hub, source, "Tiny-4x1M")
+    for at in (
+        r"rename \S+metadata.gguf",
+        r"write \S+Balanced.gguf.partial",
+        r"write \S+SHA256SUMS",
+    ):
+        road.killed_at(at, "refresh", repo_id)
+        assert hub.commits(REPO) == 1
+    done = told(road, "refresh", repo_id)
+    assert hub.commits(REPO) == 2
+    after = fetched(hub, tmp_path / "after")
+    assert [*map(tensors, after.values())] == [*map(tensors, before.values())]
+    assert set(done["tensors"]) == set(after)
+    assert told(road, "refresh", repo_id)["changed"] == []
+    assert hub.commits(REPO) == 2
