@@ -168,10 +168,11 @@ def _with_texts(build: Build, memory: Memory, weight_files: Weighed, now: float)
 def _new_texts(memory: Memory, weight_files: Weighed, release: Release) -> str:
     """What changed beside the weights since the latest task; empty where that is not known."""
     own = memory.own
-    if own is None or own.texts is None or own.commit == release.commit:
+    known = own is not None and own.texts is not None and weight_files.texts
+    if own is None or not known or own.commit == release.commit:
         return ""
     same = own.weights == weight_files.digest and (own.state in OPEN or own.state == "published")
-    return ", ".join(differing_texts(own.texts, weight_files.texts)) if same else ""
+    return ", ".join(differing_texts(own.texts or {}, weight_files.texts)) if same else ""
 
 
 def recalled(memory: Memory) -> dict[str, Any]:

@@ -74,6 +74,7 @@ class Watcher:
     ) -> None:
         self._hub, self._clock = hub, clock
         self._watch, self._policy, self._gate = settings.watch, settings.policy, settings.gate
+        self._refreshes = settings.github.repo is None  # the jobs of a workflow build anew
         self._builds = [part.model_dump(mode="json") for part in (settings.convert, settings.gate)]
         self._machine, self._on_decision, self._say = machine, on_decision, say
         self.sightings, self.queue = Sightings(ledger), Queue(ledger)
@@ -258,6 +259,8 @@ class Watcher:
         weight_files = None
         if facts.release is not None:
             weight_files = rules.weighed(facts.release, _pushed(facts.release, now))
+            if not self._refreshes:
+                weight_files = replace(weight_files, texts={})
             if before is not None and before.weights == weight_files.digest and before.weights_at:
                 weight_files = replace(weight_files, since=before.weights_at)
             memory = self.queue.memory(row.repo_id, facts.release.commit, weight_files.digest)

@@ -178,11 +178,11 @@ def reweighed(file: Path, number: int) -> None:
 
 
 def begun(
-    hub: Hub, folder: Path, toolchain: Toolchain, tiers: Sequence[str]
+    hub: Hub, folder: Path, toolchain: Toolchain, tiers: Sequence[str], family: str = "granite"
 ) -> tuple[Road, Path, str]:
     """A checkpoint on the Hub, seen by a watcher and published: the road, its folder, its name."""
     road = Road(folder=folder, url=hub.url, token=hub.token)
-    source = checkpoints.write(FAMILIES["granite"](), folder / "source", toolchain)
+    source = checkpoints.write(FAMILIES[family](), folder / "source", toolchain)
     (source / "chat_template.jinja").write_text(OLD)
     repo_id = released(hub, source, "Tiny-4x1M")
     converter = {"llama_cpp": str(toolchain.tree), "python": str(toolchain.python)}
@@ -305,3 +305,26 @@ def test_killed_anywhere_the_same_command_goes_on(
     assert set(done["tensors"]) == set(after)
     assert told(road, "refresh", repo_id)["changed"] == []
     assert hub.commits(REPO) == 2
+
+
+@pytest.mark.long
+def test_prediction_layers_follow_and_a_projector_stays(
+    chunky: Hub, tmp_path: Path, toolchain: Toolchain
+) -> None:
+    hub = chunky
+    road, source, repo_id = begun(hub, tmp_path, toolchain, TIERS[:1], "qwen35moe")
+    before = fetched(hub, tmp_path / "before")
+    assert {path.partition("-")[0] for path in before} == {"Tiny", "mtp", "mmproj.gguf"}
+    (source / "chat_template.jinja").write_text(NEW)
+    released(hub, source, "Tiny-4x1M")
+    done = told(road, "refresh", repo_id)
+    after = fetched(hub, tmp_path / "after")
+    assert set(done["tensors"]) == set(after) - {"mmproj.gguf"}
+    for path, file in after.items():
+        assert tensors(file) == tensors(before[path])
+        same = file.read_bytes() == before[path].read_bytes()
+        assert same == (path == "mmproj.gguf")
+        if not same:
+            assert read_gguf(file).metadata["tokenizer.chat_template"] == NEW
+    lint = road.bot("lint", REPO, "--json")
+    assert lint.returncode == 0, lint.stdout

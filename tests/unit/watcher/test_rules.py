@@ -231,8 +231,8 @@ def test_new_metadata_is_a_reason_of_its_own(
 
 
 def test_unchanged_or_unknown_metadata_is_none() -> None:
-    for texts in (NEW, None):  # None: a task of an older bot
-        found = decide(Memory(own=task(texts=texts)), replace(FOUND, texts=NEW))
+    for before, now in ((NEW, NEW), (None, NEW), (OLD, {})):  # None: a task of an older bot
+        found = decide(Memory(own=task(texts=before)), replace(FOUND, texts=now))
         assert (type(found), found.outcome) == (Skip, "done_before")
 
 
