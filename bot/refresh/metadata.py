@@ -80,7 +80,7 @@ def changing(keys: Keys, edits: Edits) -> dict[str, bytes | None]:
 
 
 def edited(keys: Keys, edits: Edits) -> dict[str, bytes]:
-    """The keys after the edits: each in its place, new ones behind their group."""
+    """The keys after the edits: each in its place, new ones behind all others."""
     changed = {
         key: raw
         for key, old in keys.items()

@@ -55,7 +55,7 @@ class RefreshedRelease:
     repo_id: str
     url: str
     source: str  # ORG/MODEL@COMMIT that its metadata is of
-    measured: str  # and the commit that its numbers were made with
+    before: str  # and the commit that it was of until then
     texts: tuple[str, ...]  # the source's files that changed
     keys: tuple[KeyChange, ...]
     tensors: Mapping[str, str]
@@ -173,7 +173,7 @@ def _told(
         repo_id=repo_id,
         url=f"{workplace.hub.endpoint}/{repo_id}",
         source=f"{stale.after.repo_id}@{stale.after.commit}",
-        measured=stale.before.commit,
+        before=stale.before.commit,
         texts=stale.change.texts,
         keys=metadata.changes_of(keys, edits),
         tensors=tensors or {},

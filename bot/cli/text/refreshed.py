@@ -38,7 +38,7 @@ def release_text(refreshed: RefreshedRelease) -> str:
     if not refreshed.texts:
         return f"{refreshed.url} has the metadata of {refreshed.source} already"
     lines = [_changes(refreshed.keys), "", f"changed in the source: {', '.join(refreshed.texts)}"]
-    lines.append(f"numbers stay those of {refreshed.measured}")
+    lines.append(f"its metadata was of {refreshed.before[:12]}, numbers stay as they are")
     for path, tensors in refreshed.tensors.items():
         lines.append(f"{path}: every tensor is what it was ({tensors[:12]})")
     if refreshed.waiting:
