@@ -60,17 +60,17 @@ class Context:
     def choose_library(self) -> None:
         """Have llama.cpp's libraries be those of `llama.library`, before any is loaded.
 
-        Raises SettingsError for a build that does not fit. Settings that cannot be read are told
-        of where a verb reads them.
+        A folder that the binding's own variable names is tried, too. Raises SettingsError for a
+        build that does not fit. Settings that cannot be read are told of where a verb reads them.
         """
-        from bot.disk.own_build import VARIABLE, build_id
+        from bot.disk.own_build import VARIABLE, build_id, own_folder
         from bot.settings.settings import load
 
         try:
             settings = load(self.config, **self.overrides)
         except SettingsError:
             return
-        folder = settings.llama.library
+        folder = settings.llama.library or own_folder()
         if folder is None:
             return
         from bot.apart.library_trial import require_fit

@@ -79,6 +79,9 @@ def test_a_build_that_does_not_fit_does_nothing(
         done = road.bot(*words)
         assert done.returncode == 3
         assert "does not fit llama-cpp-python" in done.stderr.splitlines()[-1]
+    named = {"LLAMA_CPP_LIB_PATH": str(tmp_path / "build")}  # by the binding's own variable
+    done = use(road, None).bot("verify", str(demo_model), config=None, **named)
+    assert done.returncode == 3
     assert not (road.folder / "work").exists()
 
 
