@@ -95,7 +95,7 @@ def dashboard_text(
 
 
 def _asked(task: QueuedRelease) -> str:
-    return f"{_box('approve', task)} {_name(task)} — {code_span(task.reason)}"
+    return f"{_box('approve', task)} {_name(task)} — {code_span(task.stale or task.reason)}"
 
 
 def _running(task: QueuedRelease, trouble: str | None) -> str:

@@ -127,7 +127,7 @@ class Here:
     def _command(self, task: QueuedRelease) -> list[str]:
         tiers = ["--tiers", ",".join(task.tiers)] if task.tiers else []
         words = ["publish", task.repo, "--revision", task.commit, *tiers]
-        return [*self._bot, *words, "--unless-published", "--json"]
+        return [*self._bot, *words, "--refresh", "--unless-published", "--json"]
 
     def _ended(self, folder: Path) -> Attempt | None:
         """How a run ended. After a power cut files are empty; what was published is found again."""

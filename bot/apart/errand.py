@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 import bot
 from bot.apart import sandbox
 from bot.apart.sandbox import IsolationSetting, Limits
+from bot.disk.own_build import VARIABLE, folders_of, own_folder
 from bot.errors import BotError, BuildError, SettingsError
 from bot.foreign import last_lines
 from bot.legible import legible
@@ -51,25 +52,31 @@ def sent(
     limits: Limits,
     reads: Sequence[Path] = (),
     isolation: IsolationSetting = "best",
+    library: Path | None = None,
+    binding: bool = False,
 ) -> Iterator[Path]:
     """The folder in which `module`, run in a child, left what it made of `order`.
 
-    It is gone after the block. Raises SettingsError or BuildError in the child's own words,
-    CrashedError where it had none left, BuildError or CapacityError past a limit.
+    The child has llama.cpp's libraries that this process has, those of the folder `library`, or
+    with `binding` the binding's own. What it made is gone after the block. Raises SettingsError or
+    BuildError in the child's own words, CrashedError where it had none left, BuildError or
+    CapacityError past a limit.
     """
     with TemporaryDirectory(prefix="apex-bot-") as folder:
         home, log = Path(folder).resolve() / "home", Path(folder) / "log"
         (home / MADE).mkdir(parents=True)
         (home / ORDER).write_text(order, encoding="utf-8")
         python = Path(sys.executable)
+        chosen = None if binding else library or own_folder()
+        own = {VARIABLE: str(chosen)} if chosen else {}
         code = sandbox.run_apart(
             _command(python, module, limits),
             home=home,
-            env={**sandbox.environment(python, home), "OPENBLAS_NUM_THREADS": "1"},
+            env={**sandbox.environment(python, home), **own, "OPENBLAS_NUM_THREADS": "1"},
             log=log,
             limits=limits,
             watch=lambda: None,
-            reads=(*programs(), *reads),
+            reads=(*programs(), *(folders_of(chosen) if chosen else ()), *reads),
             isolation_setting=isolation,
         )
         if code:
@@ -107,7 +114,8 @@ def programs() -> tuple[Path, ...]:
     places = [Path(sys.prefix), Path(sys.base_prefix), real, *libraries()[:-1]]
     folders = dict.fromkeys(place.resolve() for place in places)
     system = (place for place in folders if not place.is_relative_to("/usr"))
-    return (*system, PACKAGE)
+    own = own_folder()
+    return (*system, PACKAGE, *(folders_of(own) if own else ()))
 
 
 def _failure(code: int, log: Path, limits: Limits) -> BotError:

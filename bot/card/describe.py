@@ -38,7 +38,7 @@ from bot.workplace.job import Job
 if TYPE_CHECKING:
     from bot.plots.pictures import Picture
 
-FITS = "fits.json"
+FITS, CARD = "fits.json", "README.md"
 NOTES = {
     MATRIX: "Importance matrix that the I- tiers were made with",
     "results.json": "Every measured value of this card, for machines",
@@ -54,14 +54,17 @@ PLOTS = "Plot of the measurements"
 
 def wrong(job: Job, results: Results, files: Mapping[str, Built], repo_id: str) -> str | None:
     """The first error that `bot lint` would find in what is to be published."""
-    if not job.settings.gate.card:
-        return None
-    listed = tuple(
+    return first_error(results, files, repo_id) if job.settings.gate.card else None
+
+
+def first_error(results: Results, files: Mapping[str, Built], repo_id: str) -> str | None:
+    """The first error that `bot lint` would find in a repository with these files."""
+    listed_files = tuple(
         ListedFile(path=path, bytes=file.bytes, sha256=file.sha256) for path, file in files.items()
     )
-    text = Path(files[job.paths.card.name].path).read_text(encoding="utf-8")
+    text = Path(files[CARD].path).read_text(encoding="utf-8")
     defects = defects_of(
-        LintedRepository(files=listed, card=text, results=results, repo_id=repo_id)
+        LintedRepository(files=listed_files, card=text, results=results, repo_id=repo_id)
     )
     errors = [
         f"{defect.path}: {defect.text} ({defect.rule})"
@@ -86,28 +89,15 @@ def written(
     if drafter is not None:
         files[Path(drafter.path).name] = drafter
     fits = _fits(job, results, recipes, files)
-    files |= _told(job, results, files, repo_id)
+    files |= told(job.paths.release, results, files, repo_id, job.plan.model.name)
     plots = _plots(job, results, files)
     files[provenance.NAME] = _provenance(job, results, files)
     keep_text(job.paths.sums, sums(files))
     files[job.paths.sums.name] = hashed(job.paths.sums)
-    tiers = {
-        file.file: row.name for row in results.tiers if row.same_as is None for file in row.files
-    }
-    listed = [
-        CardFile(
-            path=path,
-            tier=tiers.get(path),
-            bytes=file.bytes,
-            sha256=file.sha256,
-            note=_note(path),
-        )
-        for path, file in files.items()
-    ]
     order = CardOrder(
         results=results,
         repo_id=repo_id,
-        files=tuple(listed),
+        files=listed(results, files),
         about={profile.tier: profile.about for profile in job.plan.profiles},
         plots=tuple(plots),
         fits=fits,
@@ -118,6 +108,23 @@ def written(
     )
     keep_text(job.paths.card, marked(render(order, job.settings.kept_apart)))
     return {**files, job.paths.card.name: hashed(job.paths.card)}
+
+
+def listed(results: Results, files: Mapping[str, Built]) -> tuple[CardFile, ...]:
+    """Files of a repository as its card lists them."""
+    tiers = {
+        file.file: row.name for row in results.tiers if row.same_as is None for file in row.files
+    }
+    return tuple(
+        CardFile(
+            path=path,
+            tier=tiers.get(path),
+            bytes=file.bytes,
+            sha256=file.sha256,
+            note=_note(path),
+        )
+        for path, file in files.items()
+    )
 
 
 def _thinks(job: Job) -> bool:
@@ -189,26 +196,30 @@ def _files(job: Job, results: Results, recipes: Sequence[Recipe]) -> dict[str, B
     return files
 
 
-def _told(job: Job, results: Results, files: Mapping[str, Built], repo_id: str) -> dict[str, Built]:
-    """What programs read of the repository: LocalAI's gallery entries, Ollama's parameters."""
+def told(
+    folder: Path, results: Results, files: Mapping[str, Built], repo_id: str, name: str
+) -> dict[str, Built]:
+    """What programs read of the repository: LocalAI's gallery entries, Ollama's parameters.
+
+    `name` is the model's, as files have it.
+    """
 
     def part(start: str) -> SidePart | None:
         path = next((path for path in sorted(files) if path.startswith(start)), None)
         return SidePart(path=path, sha256=files[path].sha256) if path else None
 
     beside = SideParts(projector=part("mmproj"), drafter=part(PREDICTION))
-    name = job.plan.model.name
     texts = {
         localai_gallery.NAME: gallery_text(results, repo_id, name=name, beside=beside),
         ollama_params.NAME: params_text(results.architecture),
     }
-    told = {}
+    made = {}
     for path, text in texts.items():
         if text is None:
             continue
-        keep_text(job.paths.release / path, text)
-        told[path] = hashed(job.paths.release / path)
-    return told
+        keep_text(folder / path, text)
+        made[path] = hashed(folder / path)
+    return made
 
 
 def _fits(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import cached_property, update_wrapper
 from pathlib import Path
@@ -11,6 +12,7 @@ import click
 
 from bot import rights
 from bot.cli.options import JSON, REVISION, TIERS, RepositoryName
+from bot.errors import SettingsError
 
 if TYPE_CHECKING:
     from bot.disk.folders import JobFolder
@@ -54,6 +56,28 @@ class Context:
         settings = load(self.config, **self.overrides)
         rights.share(settings.workdir_access)
         return settings
+
+    def choose_library(self) -> None:
+        """Have llama.cpp's libraries be those of `llama.library`, before any is loaded.
+
+        A folder that the binding's own variable names is tried, too. Raises SettingsError for a
+        build that does not fit. Settings that cannot be read are told of where a verb reads them.
+        """
+        from bot.disk.own_build import VARIABLE, build_id, own_folder
+        from bot.settings.settings import load
+
+        try:
+            settings = load(self.config, **self.overrides)
+        except SettingsError:
+            return
+        folder = settings.llama.library or own_folder()
+        if folder is None:
+            return
+        from bot.apart.library_trial import require_fit
+
+        kept = settings.workdir / "libraries"
+        require_fit(folder, build_id(folder), kept, settings.kept_apart)
+        os.environ[VARIABLE] = str(folder)
 
     @cached_property
     def workplace(self) -> Workplace:

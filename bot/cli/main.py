@@ -15,10 +15,20 @@ from typing import ClassVar
 import click
 
 from bot import interrupts, rights, secrecy
-from bot.cli import cards, init, inspecting, numbers, parts, publishing, runs, step, watch
+from bot.cli import (
+    cards,
+    init,
+    inspecting,
+    numbers,
+    parts,
+    publishing,
+    runs,
+    step,
+    watch,
+)
 from bot.cli.context import Context
 from bot.cli.machine import disk, hubs, verbs
-from bot.cli.options import Place, Sections, anywhere
+from bot.cli.options import Place, Sections, anywhere, before_each
 from bot.errors import BotError, of_machine
 
 EPILOG = """
@@ -41,7 +51,8 @@ class Bot(Sections):
 
     sections: ClassVar[Mapping[str, Sequence[str]]] = {
         "A release": (
-            "inspect", "plan", "fits", "publish", "push", "card", "gate", "timeline", "rollback",
+            "inspect", "plan", "fits", "publish", "push", "refresh", "card", "gate",
+            "timeline", "rollback",
         ),
         "Its parts": (
             "toolchain", "convert", "calibrate", "quantize", "verify", "evaluate", "compare",
@@ -85,7 +96,20 @@ def cli(ctx: click.Context, config: Path | None, quiet: bool, log: str) -> None:
     ctx.obj.log_as(log)
 
 
-NOUNS = (inspecting, publishing, cards, parts, numbers, watch, init, runs, step, verbs, disk, hubs)
+NOUNS = (
+    inspecting,
+    publishing,
+    cards,
+    parts,
+    numbers,
+    watch,
+    init,
+    runs,
+    step,
+    verbs,
+    disk,
+    hubs,
+)
 for verb in chain.from_iterable(noun.VERBS for noun in NOUNS):
     cli.add_command(verb)
 
@@ -97,6 +121,7 @@ anywhere(
         ("log", lambda obj, value: obj.log_as(value)),
     ),
 )
+before_each(cli, lambda obj: obj.choose_library())
 
 
 def main() -> None:

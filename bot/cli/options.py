@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import update_wrapper
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -147,6 +148,20 @@ def anywhere(group: click.Group, options: Sequence[tuple[str, Callable[[Any, Any
             param = own[name]
             if isinstance(param, click.Option) and not taken_words & set(param.opts):
                 command.params.append(_after(param, take))
+
+
+def before_each(group: click.Group, prepare: Callable[[Any], None]) -> None:
+    """Have `prepare` called with the context's object before the work of every verb."""
+    for command in leaves(group):
+        command.callback = _prepared(command.callback, prepare)
+
+
+def _prepared(work: Callable[..., Any] | None, prepare: Callable[[Any], None]) -> Any:
+    def prepared(*args: Any, **kwargs: Any) -> Any:
+        prepare(click.get_current_context().obj)
+        return work(*args, **kwargs) if work else None
+
+    return prepared if work is None else update_wrapper(prepared, work)
 
 
 def _after(param: click.Option, take: Callable[[Any, Any], None]) -> click.Option:

@@ -1,4 +1,4 @@
-"""The parts of a release one by one: converter, matrix, files, and a look at one."""
+"""The parts of a release one by one: converter, matrix, files, a look at one, new metadata."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from bot.cli.context import Context, emit, road_of, staged
-from bot.cli.options import JSON, Place, Verbs
+from bot.cli.context import TO, Context, emit, road_of, staged
+from bot.cli.options import JSON, REVISION, Place, RepositoryName, Verbs
 
 
 @click.group(cls=Verbs)
@@ -182,4 +182,74 @@ def verify(context: Context, file: Path, no_run: bool, as_json: bool) -> None:
             emit(tuple(findings))
 
 
-VERBS = (toolchain, convert, calibrate, quantize, verify)
+@click.command()
+@click.argument("model", type=RepositoryName(), metavar="FILE | MODEL")
+@click.option(
+    "--template",
+    type=Place(exists=True, folder=False),
+    help="Of a file: a Jinja file that becomes its chat template.",
+)
+@click.option(
+    "--from",
+    "makers",
+    type=RepositoryName(),
+    metavar="ORG/MODEL",
+    help="Of a file: the model whose tokenizer, template, sampling and licence it takes.",
+)
+@click.option(
+    "--output",
+    type=Place(folder=False),
+    metavar="FILE",
+    help="Of a file: where the new one goes [default: it takes the old one's place]",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would change; write and send nothing.")
+@TO
+@REVISION
+@JSON
+@click.pass_obj
+def refresh(
+    context: Context,
+    model: str,
+    template: Path | None,
+    makers: str | None,
+    output: Path | None,
+    dry_run: bool,
+    to: str | None,
+    revision: str,
+    as_json: bool,
+) -> None:
+    """Give a GGUF file, or all files of a published release, new metadata and the same tensors.
+
+    MODEL is the source of a release of yours. Where only its template, tokenizer, sampling settings
+    or licence changed, headers are rewritten, looked at again and sent in one commit; changed
+    weights are refused: `bot publish` builds them.
+
+    FILE is any GGUF, or the first of its shards. --from takes what llama.cpp's converter would
+    write for the model by now; of its weights, headers alone are read. Nothing is quantized, every
+    tensor's hash is compared, and the same command goes on where it stopped.
+
+    \b
+    bot refresh Qwen/Qwen3.6-35B-A3B --dry-run
+    bot refresh ./model-Q4_K_M.gguf --template ./chat_template.jinja
+    bot refresh ./model-Q4_K_M.gguf --from Qwen/Qwen3.6-35B-A3B --output ./new.gguf
+    """
+    from bot.cli.text.refreshed import file_text, release_text
+    from bot.release.own_file import Wanted, refresh_file
+    from bot.release.refreshing import refresh_release
+    from bot.workplace.pinning import as_file
+
+    file = as_file(model)
+    if file is None:
+        if template or makers or output:
+            raise click.UsageError("--template, --from and --output are for a file of this machine")
+        release = refresh_release(context.workplace, model, revision, to, dry_run=dry_run)
+        emit(release) if as_json else click.echo(release_text(release))
+        return
+    if template is None and makers is None:
+        raise click.UsageError("say what shall change: --template FILE, --from ORG/MODEL")
+    wanted = Wanted(template=template, model=makers, revision=revision)
+    refreshed = refresh_file(context.workplace, file, wanted, output, dry_run=dry_run)
+    emit(refreshed) if as_json else click.echo(file_text(refreshed))
+
+
+VERBS = (toolchain, convert, calibrate, quantize, verify, refresh)

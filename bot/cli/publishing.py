@@ -45,6 +45,7 @@ def _publish(
     built_only: bool,
     unless_published: bool = False,
     show_timeline: bool = False,
+    refresh: bool = False,
 ) -> None:
     from bot.cli.text import text_tables
     from bot.release.road import Request, Road
@@ -52,6 +53,8 @@ def _publish(
     if private:
         context.override("publish", private=True)
     require_own(context, model)
+    if refresh and _refreshed(context, model, revision, to, as_json=as_json):
+        return
     request = Request(
         workplace=context.workplace,
         model=model,
@@ -71,6 +74,19 @@ def _publish(
         emit(published)
     else:
         click.echo(text_tables.ended_text(published, paths.results))
+
+
+def _refreshed(
+    context: Context, model: str, revision: str, to: str | None, *, as_json: bool
+) -> bool:
+    """Whether new headers were all that a published release needed."""
+    from bot.cli.text.refreshed import release_text
+    from bot.release.refreshing import refreshed_if_possible
+
+    refreshed = refreshed_if_possible(context.workplace, model, revision, to)
+    if refreshed is not None:
+        emit(refreshed) if as_json else click.echo(release_text(refreshed))
+    return refreshed is not None
 
 
 @click.command()
@@ -106,6 +122,11 @@ def push(
     help="Do nothing where the Hub holds these tiers of this commit already.",
 )
 @click.option(
+    "--refresh",
+    is_flag=True,
+    help="Rewrite headers alone where no weights changed since it was published.",
+)
+@click.option(
     "--on",
     "where",
     type=click.Choice(["here", "github"]),
@@ -125,6 +146,7 @@ def publish(
     private: bool,
     dry_run: bool,
     unless_published: bool,
+    refresh: bool,
     where: str,
     show_timeline: bool,
 ) -> None:
@@ -141,13 +163,15 @@ def publish(
     bot publish Qwen/Qwen3.6-35B-A3B --on github
     """
     if where == "github":
-        _require_own_options(context, to, private=private, unless_published=unless_published)
+        of_here = unless_published or refresh
+        _require_own_options(context, to, private=private, unless_published=of_here)
         runs.publish_by_run(context, model, revision, tiers, as_json=as_json, dry_run=dry_run)
         return
     if not dry_run:
         _publish(
             context, model, revision, tiers, as_json, to, private,
             built_only=False, unless_published=unless_published, show_timeline=show_timeline,
+            refresh=refresh,
         )  # fmt: skip
         return
     if private:
@@ -163,8 +187,8 @@ def _require_own_options(
     """Raise for options of a publication here, which a workflow decides for itself."""
     if to or private or unless_published or "publish" in context.overrides:
         raise click.UsageError(
-            "--to, --private, --prune and --unless-published are the workflow's own with "
-            "--on github"
+            "--to, --private, --prune, --refresh and --unless-published are the workflow's own "
+            "with --on github"
         )
 
 

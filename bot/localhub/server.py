@@ -123,13 +123,14 @@ def serve_hub(
     ready: Callable[[str], None] | None = None,
     *,
     bandwidth: float | None = None,
+    deduplicates: bool = False,
 ) -> None:
     """Serve `folder` until SIGINT or SIGTERM; `ready` gets the URL once it can be asked.
 
     Port 0 picks a free one. Raises SettingsError for an address that cannot be had, and for one
     that others can reach while nobody has a token.
     """
-    store = Store(folder)
+    store = Store(folder, deduplicates=deduplicates)
     if not is_loopback(host) and not store.has_tokens():
         raise SettingsError(
             f"{host} can be reached from other machines and this Hub has no token yet; "
@@ -155,8 +156,9 @@ class RunningHub:
         part_bytes: int = PART_BYTES,
         bandwidth: float | None = None,
         lent_seconds: int = lending.LIFETIME,
+        deduplicates: bool = False,
     ) -> None:
-        self.store = Store(folder)
+        self.store = Store(folder, deduplicates=deduplicates)
         self.url = ""
         self._port = port
         self._part_bytes, self._bandwidth = part_bytes, bandwidth

@@ -83,11 +83,11 @@ def architecture_of(metadata: Mapping[str, Any], tensors: Sequence[Tensor]) -> A
         embedding_length=keys.count("embedding_length"),
         tied_embeddings=not any(t.name == "output.weight" for t in tensors),
         source_type=_source_type(name, family, tensors),
-        sampling=_sampling(metadata),
+        sampling=sampling_of(metadata),
     )
 
 
-def _sampling(metadata: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
+def sampling_of(metadata: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
     """The settings that converters take from generation_config.json, where they are numbers."""
     found = ((name, metadata.get(f"general.sampling.{name}")) for name in SAMPLING)
     return tuple(

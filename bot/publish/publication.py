@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from bot.publish.update import Update, plan_update, rollback_files
 from bot.publish.upload import CARD, Pushed, open_private, open_public, publish_commit
 from bot.records.built import Built
 from bot.records.releases import Release
+from bot.settings.advisories import Advisory, load_advisories
 from bot.wording.blocks import front_matter_of
 from bot.workplace.asked import Order
 from bot.workplace.provenance import is_whole, provenance_of
@@ -162,7 +163,8 @@ def _sent(
     repo_id, settings = before.repo_id, workplace.settings.publish
     hub = workplace.publisher(repo_id)
     release, aside = Path(files[CARD].path).parent, settings.hidden == "pull-request"
-    update = _update(hub, before, files, message)
+    advisories = load_advisories(workplace.settings.watch.advisories)
+    update = _update(hub, before, files, message, advisories)
     if settings.approval == "pull-request":
         pull = ask_people(hub, before, update, key, _evaluation(release))
         if pull is not None and pull.status == "open":
@@ -186,13 +188,19 @@ def _sent(
     )
 
 
-def _update(hub: Hub, before: Release, files: Mapping[str, Built], message: str) -> Update:
+def _update(
+    hub: Hub,
+    before: Release,
+    files: Mapping[str, Built],
+    message: str,
+    advisories: Sequence[Advisory],
+) -> Update:
     """What is to be changed: nothing where the repository holds this build already."""
     standing_files = standing(hub, before, files)
     if standing_files is not None:
         return Update(files=standing_files, deletions=(), message=message, notes=())
     folder = Path(files[CARD].path).parent.with_name("merged")
-    return plan_update(hub, before, files, message, folder, _today())
+    return plan_update(hub, before, files, message, folder, _today(), advisories)
 
 
 def _commit(

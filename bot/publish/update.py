@@ -6,9 +6,11 @@ a card that they wrote into is merged block by block.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bot.clients.hub.changes import Writer
 from bot.clients.hub.hub import Hub
@@ -20,11 +22,12 @@ from bot.publish.reclaim import require_stored
 from bot.publish.upload import CARD
 from bot.records.built import Built
 from bot.records.releases import Release, RepoFile
+from bot.settings.advisories import Advisory, concerning
 from bot.wording.blocks import merged_card
 from bot.workplace import provenance
 from bot.workplace.provenance import Provenance
 
-CHANGES = "CHANGELOG.md"
+CHANGES, RESULTS = "CHANGELOG.md", "results.json"
 TEXT_LIMIT = 1_000_000  # bytes of a card or changelog
 BESIDE = provenance.ALWAYS | {CHANGES}
 TITLE = "# Changes\n"
@@ -42,7 +45,13 @@ class Update:
 
 
 def plan_update(
-    hub: Hub, before: Release, files: Mapping[str, Built], first: str, folder: Path, date: str
+    hub: Hub,
+    before: Release,
+    files: Mapping[str, Built],
+    first: str,
+    folder: Path,
+    date: str,
+    advisories: Sequence[Advisory] = (),
 ) -> Update:
     """The commit that makes the repository hold `files`; merged texts are written to `folder`.
 
@@ -65,12 +74,32 @@ def plan_update(
         _merge_card(hub, before, new_files, folder, notes)
     deletions = tuple(_deletions(hub, before, old, files, notes)) if old else ()
     why = list(provenance.reasons(old, new)) if old and new else []
+    if why and advisories:
+        why += _mended(_json(hub, before, RESULTS), files, advisories)
     if why or deletions:
         new_files[CHANGES] = _changelog(
             hub, before, folder, date, why, _replaced(old, new), deletions
         )
     message = _message(why, deletions) if (why or deletions) else first
     return Update(files=new_files, deletions=deletions, message=message, notes=tuple(notes))
+
+
+def _mended(
+    old: Mapping[str, Any] | None, files: Mapping[str, Built], advisories: Sequence[Advisory]
+) -> list[str]:
+    """What was wrong with the published build, by the advisories, and is not with the new one."""
+    new = json.loads(Path(files[RESULTS].path).read_bytes()) if RESULTS in files else None
+    was, now = (concerning(advisories, *_made_with(results)) for results in (old, new))
+    return [f"mended: {advisory.wrong}" for advisory in was if advisory not in now]
+
+
+def _made_with(results: Mapping[str, Any] | None) -> tuple[str, str]:
+    """llama-cpp-python's version and the family that a results.json names; empty where none."""
+    try:
+        tools, model = (results or {})["tools"], (results or {})["architecture"]
+        return str(tools["llama_cpp_python"]), str(model["family"])
+    except (KeyError, TypeError):
+        return "", ""
 
 
 def rollback_files(
@@ -111,7 +140,7 @@ def _owned(hub: Hub, before: Release, old: Provenance | None) -> frozenset[str]:
     """Paths that the bot put there. Before it wrote a provenance, results.json named them."""
     if old is not None:
         return BESIDE | frozenset(old.files)
-    results = _json(hub, before, "results.json")
+    results = _json(hub, before, RESULTS)
     if results is None or "tiers" not in results:
         return frozenset()
     ours = (".gguf", ".png")

@@ -99,6 +99,15 @@ class LeftOut:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Refreshing:
+    """Metadata that is newer than the numbers; tensors are bit for bit those that were measured."""
+
+    measured_at: str  # the source's commit whose metadata the numbers were made with
+    changed: tuple[str, ...]  # of the source's files since then
+    latest: tuple[str, ...]  # of these, by the latest commit that headers were rewritten for
+
+
+@dataclass(frozen=True, kw_only=True)
 class Results:
     """results.json: the machine-readable truth that the card is rendered from."""
 
@@ -121,6 +130,7 @@ class Results:
     # of a file of the user's: its licence, and as `repo_id` the model it was made of, or nothing
     origin: Release | None = None
     name: str | None = None  # what the user called a file of theirs, where the file says otherwise
+    refreshed: Refreshing | None = None  # where headers were rewritten since it was measured
 
 
 @dataclass(frozen=True, kw_only=True)

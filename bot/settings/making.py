@@ -22,6 +22,9 @@ class LlamaSettings(Part):
     gpu_layers: Annotated[int, Field(ge=-1)] = -1
     devices: tuple[str, ...] = ()
     patience_hours: Annotated[float, Field(gt=0)] = 2.0  # without a step forward at a file
+    library: Place | None = (
+        None  # a folder of libllama of your own build, in place of the binding's
+    )
 
 
 class QuantizeSettings(Part):

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from bot.settings.places import Named, placed
 
@@ -64,10 +64,30 @@ class PolicyTerms(BaseModel):
     finetunes: bool = Field(default=True, description="build finetunes of other models")
     merges: bool = Field(default=True, description="build merges of other models")
     tiers: tuple[str, ...] = Field(default=(), description="tiers to build; none: all")
-    rebuild: Literal["weights", "any", "never"] = Field(
-        default="weights",
-        description="build a published model again when its weights change, at any commit, never",
+    rebuild: tuple[Literal["weights", "metadata", "any", "never"], ...] = Field(
+        default=("weights", "metadata"),
+        min_length=1,
+        description="of a published model: build it again when its weights change; rewrite headers "
+        "when only its template, tokenizer, sampling or licence do; build at any commit; never",
     )
+
+    stale: Literal["rebuild", "ask", "leave"] = Field(
+        default="ask",
+        description="what becomes of published models with a fault that an advisory names",
+    )
+
+    @field_validator("rebuild", mode="before")
+    @classmethod
+    def _one_word(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("rebuild", mode="after")
+    @classmethod
+    def _alone(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for word in ("any", "never"):
+            if word in value and len(value) > 1:
+                raise ValueError(f"{word} stands alone")
+        return value
 
 
 class Rule(PolicyTerms):

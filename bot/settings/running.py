@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from bot.settings.sections import NAME, Part
+from bot.settings.sections import NAME, Part, Place
 
 
 class Budget(Part):
@@ -20,7 +20,7 @@ class Budget(Part):
 
 
 Told = Literal[
-    "asked", "queued", "started", "stalled", "goes_on", "published", "failed", "gave_up",
+    "asked", "queued", "started", "stalled", "goes_on", "published", "stale", "failed", "gave_up",
     "caught_up",
 ]  # fmt: skip
 
@@ -42,6 +42,7 @@ class WatchSettings(Part):
     link: str | None = None  # address of the status page, for notifications
     # decisions, events and folders of runs older than this are removed; null: kept for ever
     keep_days: Annotated[float, Field(ge=2)] | None = 180.0
+    advisories: tuple[Place, ...] = ()  # files on what is wrong with releases, beside the bot's own
 
 
 class JobsSettings(Part):

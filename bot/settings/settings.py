@@ -45,12 +45,14 @@ def _data_home() -> Path:
 
 # where tokens go, what is executed and what that may reach: a file that merely lies in the current
 # folder, which may be a stranger's, does not say it
+CONVERTER = "convert_hf_to_gguf.py"  # of a checkout of llama.cpp
 OWN = (
     "hub.endpoint",
     "github.api_url",
     "jobs.staging",
     "convert.python",
     "convert.llama_cpp",
+    "llama.library",
     "templates",
     "isolation",
     "convert.isolation",
@@ -99,7 +101,7 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _whole_paths(cls, values: Any) -> Any:
-        return placed(Settings, values, Path.cwd())
+        return _with_converter(placed(Settings, values, Path.cwd()))
 
     @model_validator(mode="after")
     def _readable(self) -> Self:
@@ -158,6 +160,17 @@ def load(file: Path | None = None, **values: Any) -> Settings:
         raise SettingsError(f"{name}: {mistakes_text(error)}; {check}") from error
     except UnreadableError as error:
         raise SettingsError(f"{_variable(error)}; write its value as JSON") from error
+
+
+def _with_converter(values: Any) -> Any:
+    """The checkout in which a library was built is that of its converter, unless one is named."""
+    llama, convert = (values.get(key) or {} for key in ("llama", "convert"))
+    library = llama.get("library") if isinstance(llama, Mapping) else None
+    if library is None or not isinstance(convert, Mapping) or convert.get("llama_cpp"):
+        return values
+    above = (folder for folder in Path(library).parents if (folder / CONVERTER).is_file())
+    tree = next(above, None)
+    return {**values, "convert": {**convert, "llama_cpp": tree}} if tree else values
 
 
 def _allowed(file: Path, *, by_name: bool) -> dict[str, Any]:

@@ -5,50 +5,35 @@ Weights have 16 bits there, or their own fewer ones, where the converter writes 
 
 from __future__ import annotations
 
-import builtins
 import os
-import re
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from bot.apart import sandbox
-from bot.apart.sandbox import Isolation, Limits
-from bot.apart.worker import ChildTerms
+from bot.apart.sandbox import Isolation
 from bot.disk.folders import WORK
 from bot.disk.space import require_free
-from bot.errors import BuildError, CapacityError, RefusedError, SourceError
-from bot.foreign import last_lines
+from bot.errors import BuildError, SourceError
 from bot.predict.conversion import converted_bytes
 from bot.source import checkpoint as checkpoints
 from bot.source import converted, staging
 from bot.source.beforehand import lacking_projector, require_whole
 from bot.source.checkpoint import CheckpointFolder
+from bot.source.converter_run import (
+    ConverterRun,
+    Mtp,
+    Options,
+    Progress,
+    layer_flags,
+    run_converter,
+)
 from bot.source.staging import ConvertFacts
 from bot.tensors.stored import dropped_parts
 from bot.toolchain.toolchain import Toolchain, has_mtp_switch, supported
 
-Progress = Callable[[int, int], None]  # bytes written, bytes expected
-Mtp = Literal["drop", "keep", "separate"]
 Layers = Literal["dropped", "kept", "either"]
-
-_ERROR = re.compile(r"^(?:[\w.]*(?:Error|Exception|Interrupt)\b.*|ERROR:[\w-]+:.*)$")
-_DAY = Limits(seconds=24 * 3600)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """How to convert; see ConvertSettings."""
-
-    mtp: Mtp = "drop"
-    projector: Literal["F16", "BF16", "none"] = "F16"
-    shard: int | None = None  # bytes a file may have
-    threads: int = 1
-    reserve: int = 0  # bytes that must stay free on the disk
-    limits: Limits = field(default=_DAY)
-    terms: ChildTerms = field(default_factory=ChildTerms)  # of what else opens the files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,32 +81,19 @@ def convert_checkpoint(
     try:
         staged = staging.stage(checkpoint, work, facts, without_mtp=denied)
         staging.write_metadata(work / "metadata.json", facts)
-        job = _Job(checkpoint, toolchain, options, work, staged, facts.name, log)
+        job = ConverterRun(checkpoint, toolchain, options, work, staged, facts.name, log)
         return _convert(job, target, switch=switch, report=report)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
-@dataclass(frozen=True)
-class _Job:
-    """Arguments that all runs of the converter for one checkpoint share."""
-
-    checkpoint: CheckpointFolder
-    toolchain: Toolchain
-    options: Options
-    work: Path
-    staged: Path
-    name: str
-    log: Path
-
-
-def _convert(job: _Job, target: Path, *, switch: bool, report: Progress) -> Converted:
+def _convert(job: ConverterRun, target: Path, *, switch: bool, report: Progress) -> Converted:
     layers, flags, notes = _mtp_plan(job.checkpoint, job.options.mtp, switch=switch)
     split: tuple[str, ...] = ()
     if job.options.shard is not None:
         split = ("--split-max-size", str(job.options.shard))
     expected = _expected_bytes(job.checkpoint)
-    files = _run(job, target.name, ("--outtype", "bf16", *flags, *split), expected, report)
+    files = run_converter(job, target.name, ("--outtype", "bf16", *flags, *split), expected, report)
     threads, terms = job.options.threads, job.options.terms
     converted.check_model(job.checkpoint, files, layers=layers, threads=threads, terms=terms)
     projector, without_projector, more = _projector(job, target)
@@ -139,7 +111,7 @@ def _convert(job: _Job, target: Path, *, switch: bool, report: Progress) -> Conv
     )
 
 
-def _projector(job: _Job, target: Path) -> tuple[Path | None, str | None, tuple[str, ...]]:
+def _projector(job: ConverterRun, target: Path) -> tuple[Path | None, str | None, tuple[str, ...]]:
     """The vision or audio part in a file; why there is none though there should be; notes."""
     kind = job.options.projector.lower()
     if kind == "none" or not job.checkpoint.has_projector:
@@ -148,13 +120,13 @@ def _projector(job: _Job, target: Path) -> tuple[Path | None, str | None, tuple[
     if reason is not None:
         return None, without("vision or audio part", reason), ()
     try:
-        file = _run(job, f"mmproj-{target.name}", ("--mmproj", "--outtype", kind))[0]
+        file = run_converter(job, f"mmproj-{target.name}", ("--mmproj", "--outtype", kind))[0]
         return file, None, converted.check_projector(job.checkpoint, file)
     except BuildError as error:
         return None, without("vision or audio part", str(error)), ()
 
 
-def _prediction(job: _Job, target: Path, *, switch: bool) -> tuple[Path | None, str | None]:
+def _prediction(job: ConverterRun, target: Path, *, switch: bool) -> tuple[Path | None, str | None]:
     """MTP layers in a file of their own; why there is none though there should be."""
     if job.options.mtp != "separate" or not job.checkpoint.has_mtp:
         return None, None
@@ -162,7 +134,7 @@ def _prediction(job: _Job, target: Path, *, switch: bool) -> tuple[Path | None, 
     if not switch:
         return None, without(part, "llama.cpp's converter makes none of this family")
     try:
-        file = _run(job, f"mtp-{target.name}", ("--mtp", "--outtype", "bf16"))[0]
+        file = run_converter(job, f"mtp-{target.name}", ("--mtp", "--outtype", "bf16"))[0]
         converted.check_mtp(file)
     except BuildError as error:
         return None, without(part, str(error))
@@ -189,21 +161,16 @@ def _require_support(checkpoint: CheckpointFolder, toolchain: Toolchain) -> str:
 def _mtp_plan(
     checkpoint: CheckpointFolder, mtp: Mtp, *, switch: bool
 ) -> tuple[Layers, tuple[str, ...], tuple[str, ...]]:
-    """MTP layers: whether they stay in the model, the converter's flags, notes.
-
-    --no-nextn is given to every family that takes it: without it the converter asserts for a
-    finetune that lost its layers, and promises them in metadata where only the config has them.
-    """
+    """MTP layers: whether they stay in the model, the converter's flags, notes."""
+    flags = layer_flags(checkpoint, mtp, switch=switch)
     if not checkpoint.has_mtp:
         lost = checkpoint.says_mtp or mtp != "drop"
         notes = ("the checkpoint has no multi-token prediction layers",) if lost else ()
-        return "dropped", ("--no-nextn",) if switch else (), notes
+        return "dropped", flags, notes
     if not switch:
         note = "the converter decides about this family's multi-token prediction layers"
-        return "either", (), (note,)
-    if mtp == "keep":
-        return "kept", (), ()
-    return "dropped", ("--no-nextn",), ()
+        return "either", flags, (note,)
+    return ("dropped" if flags else "kept"), flags, ()
 
 
 def needed_bytes(checkpoint: CheckpointFolder) -> int:
@@ -220,81 +187,6 @@ def _expected_bytes(checkpoint: CheckpointFolder) -> int:
     return converted_bytes(checkpoint.config, checkpoint.content)
 
 
-def _run(
-    job: _Job, name: str, flags: Sequence[str], expected: int = 0, report: Progress | None = None
-) -> list[Path]:
-    """Run the converter once; the files it wrote, in order."""
-    out = job.work / f"out-{name}"
-    out.mkdir()
-    python, home = job.toolchain.python, job.work / "home"
-    command = (
-        # -E and -s: no PYTHON* variable and no user site; the script's folder alone is importable
-        *(str(python.absolute()), "-E", "-s", str(job.toolchain.converter)),
-        *(str(job.staged), "--outfile", str(out / name), "--model-name", job.name),
-        *("--metadata", str(job.work / "metadata.json"), *flags),
-    )
-
-    def watch() -> None:
-        if report is not None:
-            written = sum(path.stat().st_size for path in out.iterdir())
-            report(min(written, expected), expected)
-
-    code = sandbox.run_apart(
-        command,
-        home=home,
-        env=sandbox.environment(python.absolute(), home),
-        log=job.log,
-        limits=job.options.limits,
-        watch=watch,
-        reads=_readable(job),
-        writes=(job.work.resolve(),),
-        isolation_setting=job.options.terms.isolation,
-    )
-    files = sorted(out.glob("*.gguf"))
-    if code or not files:
-        raise _failure(job, code)
-    return [sandbox.require_made(file, job.name) for file in files]
-
-
-def _readable(job: _Job) -> tuple[Path, ...]:
-    """Folders that the converter may read: its own, its interpreter's, and the checkpoint's.
-
-    A file of the checkpoint may be a link into a cache, an interpreter one into the system's.
-    """
-    python, folder = job.toolchain.python.absolute(), job.checkpoint.folder.resolve()
-    blobs = {path.resolve().parent for path in folder.iterdir() if path.is_symlink()}
-    places = (
-        *(job.toolchain.tree.resolve(), python.parent.parent, python.resolve().parent.parent),
-        *(folder, *blobs),
-    )
-    return tuple(path for path in dict.fromkeys(places) if not path.is_relative_to("/usr"))
-
-
-def _failure(job: _Job, code: int) -> BuildError | CapacityError | SourceError:
-    """The error for an exit code, with the reason in the converter's log."""
-    lines = last_lines(job.log)
-    telling = [line for line in lines if _ERROR.match(line)] or [line for line in lines if line]
-    reason = " ".join(telling[-1].split())[:300] if telling else "it said nothing"
-    if code == -9:
-        return CapacityError(f"the converter was killed, likely for memory; its log is {job.log}")
-    if any("No space left on device" in line for line in lines[-50:]):
-        return CapacityError(f"the disk is full; free some and run again, the log is {job.log}")
-    if staging.names_code(job.checkpoint):
-        return SourceError(
-            f"the tokenizer wants code of its own repository, which apex-bot never runs "
-            f"({reason}); convert it yourself and name the GGUF, the log is {job.log}"
-        )
-    kind = BuildError if code < 0 or is_of_this_machine(reason) else RefusedError
-    return kind(f"the converter failed: {reason}; its whole log is {job.log}")
-
-
-def is_of_this_machine(reason: str) -> bool:
-    """Whether the converter's exception is of its surroundings, not of the checkpoint."""
-    name = reason.partition(":")[0].rpartition(".")[2].strip()
-    exception = getattr(builtins, name, None)
-    return isinstance(exception, type) and issubclass(
-        exception, OSError | MemoryError | ImportError | KeyboardInterrupt | SystemError
-    )
 
 
 def _settle(path: Path, folder: Path) -> Path:

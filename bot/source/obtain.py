@@ -22,7 +22,7 @@ from bot.records.model import Architecture, Source
 from bot.records.releases import Release, RepoFile
 from bot.source.beforehand import lacking_projector, require_whole
 from bot.source.convert import without
-from bot.source.converting import convert_with
+from bot.source.converting import convert_with, matching_toolchain
 from bot.source.staging import ConvertFacts
 from bot.store.ledger import Finished
 from bot.tensors import weights
@@ -41,7 +41,7 @@ def known_local(workplace: Workplace, release: Release) -> Local | None:
     chosen = toolchain.present(workplace.settings.convert, workplace.folders.toolchain)
     if chosen is None:
         return None
-    job, inputs = _conversion(workplace, release, chosen)
+    job, inputs = conversion(workplace, release, chosen)
     if workplace.ledger.finished(job, "convert", inputs) is None:
         return None
     use(workplace.folders.converted(release.repo_id, release.commit))
@@ -81,7 +81,7 @@ def source_room(workplace: Workplace, sketch: Sketch, release: Release) -> int:
     folder = space.converted(release.repo_id, release.commit)
     chosen = toolchain.present(workplace.settings.convert, space.toolchain)
     if chosen is not None:
-        job, inputs = _conversion(workplace, release, chosen)
+        job, inputs = conversion(workplace, release, chosen)
         if workplace.ledger.finished(job, "convert", inputs) is not None:
             return 0
     files = weights.checkpoint(release).files
@@ -159,8 +159,8 @@ class _ConversionFacts:
 
 def _converted(workplace: Workplace, candidate: Candidate, files: weights.CheckpointFiles) -> Local:
     release = candidate.release
-    chosen = toolchain.chosen_toolchain(workplace.settings.convert, workplace.folders.toolchain)
-    job, inputs = _conversion(workplace, release, chosen)
+    chosen = matching_toolchain(workplace)
+    job, inputs = conversion(workplace, release, chosen)
     folder = workplace.folders.converted(release.repo_id, release.commit)
     use(folder)
     with alone(folder):
@@ -180,7 +180,7 @@ def _local(release: Release, done: Finished) -> Local:
     )
 
 
-def _conversion(
+def conversion(
     workplace: Workplace, release: Release, chosen: Toolchain
 ) -> tuple[str, dict[str, Any]]:
     """The job of a conversion, and all that decides what it makes."""
@@ -220,7 +220,7 @@ def _convert(
     folder = workplace.folders.converted(release.repo_id, release.commit)
     kind = sketch.architecture.source_type
     target = folder / f"{release.repo_id.split('/')[1]}-{kind}.gguf"
-    converted = convert_with(workplace, source, target, chosen, _facts(workplace, release))
+    converted = convert_with(workplace, source, target, chosen, facts_of(workplace, release))
     extras = {}
     if converted.projector:
         extras["mmproj.gguf"] = converted.projector
@@ -264,7 +264,8 @@ def _foretell(
         workplace.narrator.say(without("vision or audio part", reason))
 
 
-def _facts(workplace: Workplace, release: Release) -> ConvertFacts:
+def facts_of(workplace: Workplace, release: Release) -> ConvertFacts:
+    """What the converter is told of a release."""
     return ConvertFacts(
         name=release.repo_id.split("/")[1],
         repo_id=release.repo_id,

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from sqlite3 import Connection, Row
 
 from bot.errors import SourceError
+from bot.legible import legible
 from bot.store.ledger import Ledger
 from bot.store.queue_tables import (
     PAUSED,
@@ -163,6 +164,7 @@ class Queue:
         """
         with self.ledger.writing() as db:
             if change_state(db, task.id, task.state, "published", now, link=link, page=page):
+                db.execute("UPDATE tasks SET stale = NULL WHERE id = ?", (task.id,))
                 text = "; ".join((f"attempt {task.attempts}", *lacks))
                 write_event(db, now, "published", task.repo, text, page or link)
 
@@ -220,6 +222,25 @@ class Queue:
                 uncount_attempt(db, task, now, "person")
                 if task.error != text:
                     write_event(db, now, "asked", task.repo, text, link)
+
+    def stale(self, task: QueuedRelease, wrong: str, then: str, now: float) -> None:
+        """Mark what was published: something is wrong with it. `then`: rebuild, ask or leave.
+
+        A mark that stands already is no news.
+        """
+        with self.ledger.writing() as db:
+            marked = db.execute(
+                "UPDATE tasks SET stale = ? WHERE id = ? AND state = 'published'"
+                " AND stale IS NOT ?",
+                (legible(wrong), task.id, legible(wrong)),
+            )
+            if not marked.rowcount:
+                return
+            write_event(db, now, "stale", task.repo, wrong, task.page or task.link)
+            if then != "leave":
+                state = "queued" if then == "rebuild" else "asked"
+                change_state(db, task.id, "published", state, now, due=now)
+                reset_attempts(db, task.id, now)
 
     def resumed(self, link: str, now: float) -> QueuedRelease | None:
         """What failed with this link runs again; None where no task did."""

@@ -6,9 +6,10 @@ All but the records take the connection of a transaction that the caller holds.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from sqlite3 import Connection, Row
+from typing import Any
 
 from bot.errors import SettingsError
 from bot.legible import legible
@@ -39,6 +40,8 @@ class QueuedRelease:
     page: str | None = None  # of the published repository, where its run told
     faults: int = 0  # attempts that failed for a reason of its own
     look: str | None = None  # whose end its next start asks for: a person's, another bot's ("busy")
+    texts: Mapping[str, str] | None = None  # hashes beside the weights, by path; None: not known
+    stale: str | None = None  # what is known to be wrong with what was published
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,10 +83,10 @@ def insert_task(
     task_id = digest([decided.repo, decided.commit])[:16]
     db.execute(
         "INSERT INTO tasks (id, repo, commit_id, weights, tiers, reason, state, due,"
-        " created, changed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " created, changed, texts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             task_id, decided.repo, decided.commit, decided.weights, json.dumps(list(tiers)),
-            decided.reason, state, now, now, now,
+            decided.reason, state, now, now, now, json.dumps(dict(decided.texts)),
         ),
     )  # fmt: skip
     return task_id
@@ -233,20 +236,41 @@ def task_of(row: Row) -> QueuedRelease:
         page=row["page"],
         faults=row["faults"],
         look=row["look"],
+        texts=_texts(row),
+        stale=row["stale"],
     )
 
 
 def _tiers(row: Row) -> tuple[str, ...]:
-    try:
-        tiers = json.loads(row["tiers"])
-    except (ValueError, TypeError, RecursionError):
-        tiers = None
+    tiers = _loaded(row["tiers"])
     if not isinstance(tiers, list) or not all(isinstance(tier, str) for tier in tiers):
-        raise SettingsError(
-            f"the ledger's task of {row['repo']} is damaged; put a copy of the ledger in its place "
-            "(`bot db backup` makes one)"
-        )
+        raise _damaged(row)
     return tuple(tiers)
+
+
+def _texts(row: Row) -> dict[str, str] | None:
+    """None for a task of an older bot."""
+    if row["texts"] is None:
+        return None
+    texts = _loaded(row["texts"])
+    if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
+        raise _damaged(row)
+    return texts or None
+
+
+def _loaded(text: Any) -> Any:
+    """A value of JSON; None for what is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, TypeError, RecursionError):
+        return None
+
+
+def _damaged(row: Row) -> SettingsError:
+    return SettingsError(
+        f"the ledger's task of {row['repo']} is damaged; put a copy of the ledger in its place "
+        "(`bot db backup` makes one)"
+    )
 
 
 def event_of(row: Row) -> Event:

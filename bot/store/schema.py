@@ -133,5 +133,13 @@ ALTER TABLE tasks ADD COLUMN look TEXT;  -- 'person', 'busy': its next start onl
 ALTER TABLE tasks ADD COLUMN faults INTEGER NOT NULL DEFAULT 0;  -- attempts that failed by its own
 """
 
-MIGRATIONS = (FINISHED_WORK, WATCHING, PAGES, TWINS, LOOKS)
+TEXTS = """
+ALTER TABLE tasks ADD COLUMN texts TEXT;  -- JSON: hashes of what is beside the weights, by path
+"""
+
+STALE = """
+ALTER TABLE tasks ADD COLUMN stale TEXT;  -- what an advisory says is wrong with what was published
+"""
+
+MIGRATIONS = (FINISHED_WORK, WATCHING, PAGES, TWINS, LOOKS, TEXTS, STALE)
 VERSION = len(MIGRATIONS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from sqlite3 import Connection, Row
 from typing import Any
 
@@ -47,6 +47,7 @@ class Decided:
     weights: str | None
     weights_at: float | None
     facts: Mapping[str, Any]
+    texts: Mapping[str, str] = field(default_factory=dict)  # hashes beside the weights, by path
 
     @property
     def created(self) -> str | None:

@@ -7,7 +7,7 @@ Asked in the order of their cost: `refused_by_rules` needs a row of a listing on
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bot import licences
@@ -15,21 +15,24 @@ from bot.clients.hub.replies import Listed
 from bot.clock import moment
 from bot.records.coding import digest
 from bot.records.releases import Ask, Build, Decision, Outcome, Release, RepoFile, Skip, Wait
+from bot.refresh.sources import differing_texts, texts_of
 from bot.settings.policies import Policy, PolicyTerms, matches
 from bot.settings.showing import GateSettings
 from bot.store.queue_tables import OPEN, Memory, QueuedRelease, is_original
 from bot.tensors import weights
 
 LICENSE = "license:"
+HOUR = 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Weighed:
-    """The weight files of a release: what they are, how large, since when."""
+    """The weight files of a release: what they are, how large, since when; and what is beside."""
 
     digest: str
     bytes: int
     since: float
+    texts: Mapping[str, str] = field(default_factory=dict)  # hashes of metadata, by path
 
 
 def weighed(release: Release, since: float) -> Weighed:
@@ -39,6 +42,7 @@ def weighed(release: Release, since: float) -> Weighed:
         digest=digest(sorted(_content(file) for file in files)),
         bytes=weights.total(files),
         since=since,
+        texts=texts_of(release),
     )
 
 
@@ -109,6 +113,10 @@ def wanted_by_policy(
     past = _past(build.release, memory, terms, weight_files)
     if past:
         return skip(past, "done_before")
+    refreshed = _with_texts(build, memory, weight_files, now)
+    if isinstance(refreshed, Wait):
+        return refreshed
+    build = refreshed
     size = weight_files.bytes / 1e9
     if size < terms.min_gb:
         return skip(f"{size:.3g} GB, policy.min_gb is {terms.min_gb:g}", "not_wanted")
@@ -134,14 +142,37 @@ def _past(
         return f"the same {what} as {same.repo}, which is {same.state}"
     if own is None or own.commit == release.commit:
         return None
-    done = own.state == "published"
-    if own.weights == weight_files.digest and (
-        own.state in OPEN or (done and terms.rebuild != "any")
-    ):
-        return f"its weights are those of {own.commit[:8]}, which is {own.state}"
-    if done and terms.rebuild == "never":
-        return f"published at {own.commit[:8]}, and policy.rebuild is never"
+    rebuild, done = frozenset(terms.rebuild), own.state == "published"
+    if own.weights == weight_files.digest and (own.state in OPEN or done):
+        refreshed = "metadata" in rebuild and _new_texts(memory, weight_files, release)
+        if not refreshed and not (done and "any" in rebuild):
+            return f"its weights are those of {own.commit[:8]}, which is {own.state}"
+    elif done and not rebuild & {"weights", "any"}:
+        words = " and ".join(terms.rebuild)
+        return f"published at {own.commit[:8]}, and policy.rebuild is {words}"
     return None
+
+
+def _with_texts(build: Build, memory: Memory, weight_files: Weighed, now: float) -> Build | Wait:
+    """The build with what changed beside the weights as its reason; later, where they are built."""
+    own, texts = memory.own, _new_texts(memory, weight_files, build.release)
+    if own is None or not texts:
+        return build
+    reason = f"{texts} changed, its weights are those of {own.commit[:8]}"
+    if own.state in OPEN:
+        reason = f"{reason}, which is {own.state}"
+        return Wait(release=build.release, reason=reason, outcome="settling", until=now + HOUR)
+    return replace(build, reason=f"{build.reason}; {reason}")
+
+
+def _new_texts(memory: Memory, weight_files: Weighed, release: Release) -> str:
+    """What changed beside the weights since the latest task; empty where that is not known."""
+    own = memory.own
+    known = own is not None and own.texts is not None and weight_files.texts
+    if own is None or not known or own.commit == release.commit:
+        return ""
+    same = own.weights == weight_files.digest and (own.state in OPEN or own.state == "published")
+    return ", ".join(differing_texts(own.texts or {}, weight_files.texts)) if same else ""
 
 
 def recalled(memory: Memory) -> dict[str, Any]:

@@ -36,12 +36,14 @@ from bot.foreign import read_of
 from bot.plan.profiles import load_profiles
 from bot.records.coding import digest
 from bot.records.releases import Ask, Build, Decision, Outcome, Release, Skip, Wait
+from bot.settings.advisories import load_advisories
 from bot.settings.settings import Settings
 from bot.store.ledger import Ledger
 from bot.store.queue import Queue
 from bot.store.queue_tables import Memory
 from bot.store.sightings import Decided, Sighting, Sightings
 from bot.watcher import rules
+from bot.watcher.advised import mark_stale
 from bot.watcher.feeds import Feeds, Looked
 
 DAY = 86_400.0
@@ -74,6 +76,7 @@ class Watcher:
     ) -> None:
         self._hub, self._clock = hub, clock
         self._watch, self._policy, self._gate = settings.watch, settings.policy, settings.gate
+        self._refreshes = settings.github.repo is None  # the jobs of a workflow build anew
         self._builds = [part.model_dump(mode="json") for part in (settings.convert, settings.gate)]
         self._profiles = cache(partial(load_profiles, settings.profiles))
         self._least_saving = settings.quantize.least_saving
@@ -140,7 +143,13 @@ class Watcher:
                 again += count
             if before is None or before[0] != value:
                 ledger.remember(name, value, now)
+        self._advised(now)
         return again + self._built_otherwise(now)
+
+    def _advised(self, now: float) -> None:
+        """Mark published releases of which something is known to be wrong."""
+        advisories = load_advisories(self._watch.advisories)
+        mark_stale(self._hub, self.sightings.ledger, self._policy, advisories, now, self._say)
 
     def _built_otherwise(self, now: float) -> int:
         """Have what failed looked at again where builds are made or judged otherwise by now."""
@@ -257,6 +266,8 @@ class Watcher:
         weight_files = None
         if facts.release is not None:
             weight_files = rules.weighed(facts.release, _pushed(facts.release, now))
+            if not self._refreshes:
+                weight_files = replace(weight_files, texts={})
             if before is not None and before.weights == weight_files.digest and before.weights_at:
                 weight_files = replace(weight_files, since=before.weights_at)
             memory = self.queue.memory(row.repo_id, facts.release.commit, weight_files.digest)
@@ -321,6 +332,7 @@ class Watcher:
             look_at=self._look_at(decision, before),
             weights=weight_files.digest if weight_files else None,
             weights_at=weight_files.since if weight_files else None,
+            texts=weight_files.texts if weight_files else {},
             facts=packed(facts) | past,
         )
 

@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from bot.clients.llama.library import known_build
 from bot.disk.folders import Folders, JobFolder
 from bot.disk.hashes import sha256
 from bot.disk.paths import inside
@@ -85,7 +86,7 @@ def ordered(
     weighed = any(profile.imatrix for profile in profiles) or any(b.imatrix for b in plain)
     matrix = calibration_inputs(settings) if weighed else None
     measured = evaluation_inputs(settings)
-    llama = version("llama-cpp-python")
+    llama = known_build()
     stored = {profile.tier: _profile_inputs(profile) for profile in profiles}
     named = [baseline.name for baseline in plain]
     key = digest([repo_id or name, commit, stored, named, llama, matrix, measured])

@@ -18,6 +18,7 @@ from bot.disk.hashes import git_blob_id
 from bot.errors import SourceError
 from bot.legible import legible
 from bot.records.built import Built
+from bot.records.coding import dump
 from bot.records.releases import Release, RepoFile
 from bot.records.results import Results
 
@@ -58,6 +59,8 @@ class Provenance:
     blobs: Mapping[str, str] = field(default_factory=dict)  # git's names of the same files
     asked: AskedFor = NOTHING
     bot: str = ""  # version
+    job: str = ""  # key
+    refreshed: tuple[str, ...] = ()  # files of the source by which headers alone were rewritten
 
     def is_of(self, asked: AskedFor) -> bool:
         """Whether this is what was asked for, neither more nor less, and no tier was left out."""
@@ -104,6 +107,7 @@ def _parameters(results: Results, asked: AskedFor) -> dict[str, Any]:
             "chunks": results.evaluation.chunks,
         },
         "asked": {"tiers": dict(asked.tiers), "rest": asked.rest},
+        **({"refreshed": dump(results.refreshed)} if results.refreshed else {}),
     }
 
 
@@ -170,6 +174,8 @@ def parse_statement(statement: Mapping[str, Any] | None) -> Provenance | None:
             evaluation=str(parameters["evaluation"]),
             blobs={p: str(h["gitBlob"]) for p, h in digests.items() if "gitBlob" in h},
             asked=AskedFor(tiers=_hashes(asked.get("tiers", {})), rest=str(asked.get("rest", ""))),
+            job=str(run.get("metadata", {}).get("invocationId", "")),
+            refreshed=tuple(map(str, parameters.get("refreshed", {}).get("latest", ()))),
         )
     except (KeyError, TypeError, AttributeError):
         return None
@@ -190,6 +196,9 @@ def reasons(old: Provenance, new: Provenance) -> Iterator[str]:
     """Why the files of `new` are others than those of `old`, a sentence each."""
     if old.source != new.source:
         yield f"new source: {_line(old.source)} → {_line(new.source)}"
+    if new.refreshed and old.source != new.source:
+        texts = _line(", ".join(new.refreshed))
+        yield f"metadata alone: {texts}; tensors and measurements are what they were"
     if old.llama != new.llama:
         yield f"new llama.cpp: {_line(old.llama)} → {_line(new.llama)}"
     both = old.recipes.keys() & new.recipes.keys()

@@ -37,7 +37,8 @@ from bot.quantize.passes.onepass import quantize_all
 from bot.records.model import HeaderTensor
 from bot.settings.sections import DEMO, data_folder
 from bot.source import checkpoint, converted
-from bot.source.convert import Converted, Options, convert_checkpoint
+from bot.source.convert import Converted, convert_checkpoint
+from bot.source.converter_run import Options
 from bot.source.staging import ConvertFacts
 from bot.tensors.sizes import file_bytes
 from bot.toolchain.toolchain import Toolchain

@@ -57,8 +57,8 @@ def released(hub: Hub, folder: Path, name: str, **card: Any) -> str:
     return repo_id
 
 
-def told(road: Road, *arguments: str) -> Any:
-    done = road.bot(*arguments, "--json")
+def told(road: Road, *arguments: str, **environment: str) -> Any:
+    done = road.bot(*arguments, "--json", config=None, **environment)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

@@ -115,10 +115,16 @@ def large(path: str, oid: str, size: int) -> dict[str, Any]:
 
 @contextmanager
 def running_hub(
-    folder: Path, *, part_bytes: int = PART_BYTES, lent_seconds: int = LIFETIME
+    folder: Path,
+    *,
+    part_bytes: int = PART_BYTES,
+    lent_seconds: int = LIFETIME,
+    deduplicates: bool = False,
 ) -> Iterator[Hub]:
     """Serve `folder` on a free port of 127.0.0.1 until the end of the block."""
-    hub = RunningHub(folder, part_bytes=part_bytes, lent_seconds=lent_seconds)
+    hub = RunningHub(
+        folder, part_bytes=part_bytes, lent_seconds=lent_seconds, deduplicates=deduplicates
+    )
     token = hub.store.add_user(USER, orgs=[ORG])
     with hub:
         yield Hub(url=hub.url, token=token, store=hub.store)

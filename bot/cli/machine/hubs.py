@@ -26,8 +26,15 @@ def hub() -> None:
     metavar="MB",
     help="MB a second that uploads share, to rehearse a slow line; without Xet.",
 )
+@click.option(
+    "--deduplicate",
+    is_flag=True,
+    help="Keep what Xet sent, so that an update sends its change alone; twice the disk.",
+)
 @JSON
-def serve(folder: Path, port: int, host: str, bandwidth: float | None, as_json: bool) -> None:
+def serve(
+    folder: Path, port: int, host: str, bandwidth: float | None, deduplicate: bool, as_json: bool
+) -> None:
     """Serve the Hub kept in FOLDER until interrupted.
 
     \b
@@ -39,7 +46,8 @@ def serve(folder: Path, port: int, host: str, bandwidth: float | None, as_json: 
     def ready(url: str) -> None:
         tell_result(f"serving {folder} at {url}", as_json=as_json, folder=str(folder), url=url)
 
-    run(folder, port, host, ready, bandwidth=bandwidth * 1e6 if bandwidth else None)
+    rate = bandwidth * 1e6 if bandwidth else None
+    run(folder, port, host, ready, bandwidth=rate, deduplicates=deduplicate)
 
 
 @hub.command()

@@ -53,7 +53,7 @@ def _tasks(board: Board, tasks: tuple[QueuedRelease, ...]) -> str:
             task.commit[:8],
             _age(board, task.changed),
             str(task.attempts or ""),
-            _short("" if task.state == "published" else task.error or task.reason),
+            _short(_why(task)),
         )
         for task in tasks
     ]
@@ -62,6 +62,12 @@ def _tasks(board: Board, tasks: tuple[QueuedRelease, ...]) -> str:
         (_short(task.repo, NAME), link) for task in tasks for link in (task.page, task.link) if link
     ]
     return "\n\n".join((task_table, *([_links(links)] if links else [])))
+
+
+def _why(task: QueuedRelease) -> str:
+    if task.stale is not None:
+        return f"stale: {task.stale}"
+    return "" if task.state == "published" else task.error or task.reason
 
 
 def _links(links: list[tuple[str, str]]) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 import llama_cpp
 from llama_cpp import llama_cpp as c
 
+from bot.disk.own_build import build_id, library_in, own_folder
 from bot.errors import BuildError
 
 _LOG_LIMIT = 40
@@ -24,7 +25,8 @@ WARNING, ERROR = 3, 4  # GGML_LOG_LEVEL_WARN and _ERROR of ggml.h; the binding n
 _NO_REASON = re.compile(r"(?:llama_model_loader: )?failed to load (?:the )?model(?: from .*)?")
 _WHO = re.compile(r"\A\w{1,64}: (?:error loading model: )?")
 TYPES = int(c.GGML_TYPE_COUNT)
-_SUFFIXES = (".so", ".dylib", ".dll")
+ROOM = 4096  # bytes: more than any struct of parameters has
+OBJECT = 32  # bytes of struct ggml_object (ggml.c)
 
 
 class Log:
@@ -109,10 +111,11 @@ def base_digest() -> str:
 
 
 def _library_path(name: str) -> Path:
-    folder = Path(llama_cpp.__file__).parent / "lib"
-    path = next((p for p in sorted(folder.glob(f"*{name}.*")) if p.suffix in _SUFFIXES), None)
+    own = own_folder()
+    folder = own or Path(llama_cpp.__file__).parent / "lib"
+    path = library_in(folder, name)
     if path is None:
-        raise BuildError(f"llama-cpp-python lacks lib{name}; install it again")
+        raise BuildError(f"{folder} lacks lib{name}; install llama-cpp-python again, or build it")
     return path
 
 
@@ -173,7 +176,15 @@ def library_version() -> str:
     version, commit = base.ggml_version().decode(), base.ggml_commit().decode()
     # every build of the source distribution calls itself dirty: it is a copy, not a checkout
     commit = commit.removesuffix("-dirty")
-    return f"{commit} (ggml {version})" if commit not in ("", "unknown") else f"ggml {version}"
+    own = own_folder()
+    words = f"{commit} (ggml {version})" if commit not in ("", "unknown") else f"ggml {version}"
+    return f"{words}, own build {build_id(own)}" if own else words
+
+
+def known_build() -> str:
+    """How llama.cpp stands in a job's key: by version, and by content where it is the user's."""
+    own = own_folder()
+    return f"{package_version()}+{build_id(own)}" if own else package_version()
 
 
 def build_flags() -> str:
@@ -245,3 +256,52 @@ def used_devices(names: Sequence[str], *, gpu: bool) -> tuple[Device, ...]:
         return tuple(device for device in installed if device.name in names)
     gpus = tuple(device for device in installed if device.kind in ("gpu", "igpu"))
     return gpus if gpus and gpu else tuple(device for device in installed if device.kind == "cpu")
+
+
+# ── how a library that is not the binding's own lays out what both fill ─────────────────────
+
+
+def struct_bytes(struct: str | type[ctypes.Structure]) -> int:
+    """Bytes of a struct as the binding, or this room, declares it."""
+    return ctypes.sizeof(getattr(c, struct) if isinstance(struct, str) else struct)
+
+
+def bytes_written(function: str) -> int:
+    """Bytes of a large struct that a library's function gives by value, by what it overwrites.
+
+    On x86-64 its place is the first argument (System V ABI, 3.2.3); padding at its end may stay.
+    """
+    give = getattr(ctypes.CDLL(str(_library_path("llama"))), function)
+    give.restype, give.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+    touched = 0
+    for fill in (b"\xaa", b"\x55"):
+        place = ctypes.create_string_buffer(fill * ROOM, ROOM)
+        give(place)
+        touched = max(touched, len(place.raw.rstrip(fill)))
+    return touched
+
+
+def defaults_of(function: str) -> Iterator[tuple[str, str]]:
+    """Fields of a struct that a function gives by value, as the binding reads them.
+
+    Of pointers only whether they are set.
+    """
+    struct = getattr(c, function)()
+    for name, *_ in struct._fields_:
+        value = getattr(struct, name)
+        plain = isinstance(value, (bool, int, float)) and not name.endswith("_data")
+        yield name, repr(value) if plain else str(bool(value))
+
+
+def tensor_bytes() -> int:
+    """Bytes of struct ggml_tensor: its overhead in a context, without its ggml_object (ggml.c)."""
+    overhead = ggml_base().ggml_tensor_overhead
+    overhead.restype = ctypes.c_size_t
+    return int(overhead()) - OBJECT
+
+
+def type_shapes() -> dict[str, tuple[int, int, int]]:
+    """Each type's number, weights of a block, and bytes of one."""
+    block, size = ggml_base().ggml_blck_size, ggml_base().ggml_type_size
+    block.restype, size.restype = ctypes.c_int64, ctypes.c_size_t
+    return {name: (number, block(number), size(number)) for name, number in _types().items()}

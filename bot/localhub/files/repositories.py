@@ -38,7 +38,9 @@ ABANDONED = 7 * 24 * 3600  # seconds before a transfer that never ended is remov
 class Store:
     """All of one local Hub. Safe to use from many threads, and beside a running server."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, deduplicates: bool = False) -> None:
+        """Open a folder, or make it. `deduplicates`: chunks that Xet sent are not sent again."""
+        self._deduplicates = deduplicates
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.folder = folder.resolve()
         self.objects = Objects(self.folder)
@@ -323,4 +325,12 @@ class Store:
             uploaded = {file.sha256 for file in xet_contents.area_files(area)}
             stored = {sha256 for sha256 in uploaded if self.holds(repo, sha256) is not None}
             if uploaded:
-                xet_contents.close_area(area, stored)
+                xet_contents.close_area(area, stored, self._kept(repo))
+
+    def open_area(self, repo: Repo) -> Path:
+        """A new area for what Xet uploads into a repository."""
+        return xet_contents.open_area(self.xet_folder(repo), self._kept(repo))
+
+    def _kept(self, repo: Repo) -> Path | None:
+        folder = self.xet_folder(repo)
+        return folder.parent.with_name("chunks") / folder.name if self._deduplicates else None

@@ -3,6 +3,8 @@
 The Hub's client asks for a write token and gets `local:///folder` as the address of the storage;
 hf_xet then keeps chunks (xorbs) and file lists (shards) there instead of sending them anywhere.
 Every token opens an upload area of its own, so an area can go as soon as its files are stored.
+A Hub that deduplicates, as the world's does, keeps what an area held and lays it into the next of
+the same repository; without that each upload sends everything anew, and takes half the disk.
 Shards follow the MDB format of huggingface/xet-core, spec/shard.md: entries of 48 bytes, little
 endian; a hash is four 64-bit numbers, and its text is their hexadecimal digits.
 """
@@ -33,6 +35,9 @@ WITH_METADATA = 1 << 30
 SHARD_LIMIT = 256 << 20  # bytes; hf_xet starts a new shard at 64 MiB
 WINDOW = 64 << 20  # bytes read ahead at most
 ABANDONED = 24 * 3600  # seconds without a write
+SEEDED = "seeded"  # in an area: the shards that it began with
+# of an area, what the storage knows, and what hf_xet remembers of it, elsewhere in the user's cache
+KEPT = ("xorbs/xorbs", "xorbs/shards", "shard-cache")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +63,8 @@ def xet_hash(content: Path) -> str | None:
     return str(file_info.hash)
 
 
-def open_area(folder: Path) -> Path:
-    """A new upload area; abandoned ones are removed on the way."""
+def open_area(folder: Path, kept: Path | None = None) -> Path:
+    """A new upload area, with what lies in `kept`; abandoned ones are removed on the way."""
     folder.mkdir(parents=True, exist_ok=True)
     oldest = time.time() - ABANDONED
     for area in folder.iterdir():
@@ -67,7 +72,28 @@ def open_area(folder: Path) -> Path:
             shutil.rmtree(area, ignore_errors=True)
     area = folder / uuid.uuid4().hex
     area.mkdir()
+    if kept is not None and kept.is_dir():
+        _link(kept, area, KEPT)
+        names = sorted(path.name for path in _shards(area))
+        (area / SEEDED).write_text("\n".join(names), encoding="utf-8")
     return area
+
+
+def _shards(area: Path) -> list[Path]:
+    return sorted((area / "xet" / "xorbs" / "shards").glob("*.mdb"))
+
+
+def _link(source: Path, target: Path, kinds: tuple[str, ...]) -> None:
+    """Lay the files of one area into another: contents are linked, the small database is copied."""
+    for kind in kinds:
+        folder = target / "xet" / kind
+        folder.mkdir(parents=True, exist_ok=True)
+        found = source / "xet" / kind
+        for path in found.iterdir() if found.is_dir() else ():
+            if path.is_file() and not (folder / path.name).exists():
+                (folder / path.name).hardlink_to(path)
+    for path in (source / "xet" / "xorbs").glob("*.redb"):
+        shutil.copyfile(path, target / "xet" / "xorbs" / path.name)
 
 
 def _last_write(area: Path) -> float:
@@ -84,8 +110,10 @@ def find_upload(folder: Path, sha256: str) -> Iterator[XetFile]:
 
 def area_files(area: Path) -> Iterator[XetFile]:
     """All files whose upload into this area was finished."""
-    for shard in sorted((area / "xet" / "xorbs" / "shards").glob("*.mdb")):
-        if shard.stat().st_size <= SHARD_LIMIT:
+    seeded = area / SEEDED
+    known = seeded.read_text(encoding="utf-8").split() if seeded.is_file() else []
+    for shard in _shards(area):
+        if shard.name not in known and shard.stat().st_size <= SHARD_LIMIT:
             yield from shard_files(area, shard.read_bytes())
 
 
@@ -142,20 +170,16 @@ def _view(area: Path) -> Iterator[Path]:
     """
     view = area / f"view-{uuid.uuid4().hex}"
     try:
-        for kind in ("xorbs", "shards"):
-            folder = view / "xet" / "xorbs" / kind
-            folder.mkdir(parents=True)
-            for path in (area / "xet" / "xorbs" / kind).iterdir():
-                if path.is_file():
-                    (folder / path.name).hardlink_to(path)
-        for path in (area / "xet" / "xorbs").glob("*.redb"):
-            shutil.copyfile(path, view / "xet" / "xorbs" / path.name)
+        _link(area, view, KEPT[:2])
         yield view
     finally:
         shutil.rmtree(view, ignore_errors=True)
 
 
-def close_area(area: Path, stored: set[str]) -> None:
-    """Remove an area when all files that it lists are stored."""
-    if all(file.sha256 in stored for file in area_files(area)):
-        shutil.rmtree(area, ignore_errors=True)
+def close_area(area: Path, stored: set[str], kept: Path | None = None) -> None:
+    """Remove an area when all files that it lists are stored; what it holds goes to `kept`."""
+    if not all(file.sha256 in stored for file in area_files(area)):
+        return
+    if kept is not None:
+        _link(area, kept, KEPT)
+    shutil.rmtree(area, ignore_errors=True)

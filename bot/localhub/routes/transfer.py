@@ -73,7 +73,7 @@ def xet_write_token(request: Request) -> Response:
     limited = request.app.state.bandwidth.rate is not None  # hf_xet would go past it
     if not _is_loopback(request) or not xet_contents.xet_available() or limited:
         raise Refusal(404, "This Hub does not take Xet from here; set HF_HUB_DISABLE_XET=1")
-    url = f"local://{xet_contents.open_area(store.xet_folder(repo))}"
+    url = f"local://{store.open_area(repo)}"
     expires = int(time.time()) + LIFETIME
     token = {"casUrl": url, "accessToken": "local", "exp": expires}
     headers = {"X-Xet-Access-Token": "local", "X-Xet-Token-Expiration": str(expires)}

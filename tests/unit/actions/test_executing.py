@@ -53,7 +53,7 @@ def test_a_good_run_tells_where_it_published(here: Callable[[str], Here], tmp_pa
     link = executor.start(TASK)
     assert link == str(tmp_path / "runs" / "abc-1-7" / "log")
     words = f"publish maker/Model --revision {'c' * 40} --tiers I-Mini,I-Nano"
-    assert ended(executor).link == f"http://hub/{words} --unless-published --json"
+    assert ended(executor).link == f"http://hub/{words} --refresh --unless-published --json"
     assert ended(executor).good is True
     assert executor.find(replace(TASK, attempts=2)) is None
 

@@ -16,7 +16,8 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [("--to", "me/M"), ("--private",), ("--prune",), ("--unless-published",)]
+    "words",
+    [("--to", "me/M"), ("--private",), ("--prune",), ("--unless-published",), ("--refresh",)],
 )
 def test_options_of_a_publication_here_are_refused_for_a_workflow(words: tuple[str, ...]) -> None:
     refused = bot("publish", "lab/Model", "--on", "github", *words, code=2)

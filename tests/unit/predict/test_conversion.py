@@ -25,7 +25,8 @@ from bot.records.model import HeaderTensor
 from bot.records.recipes import Recipe
 from bot.records.releases import Release, RepoFile
 from bot.settings.sections import data_folder
-from bot.source.convert import Options, convert_checkpoint
+from bot.source.convert import convert_checkpoint
+from bot.source.converter_run import Options
 from bot.source.staging import ConvertFacts
 from bot.tensors.roles import layer_of
 from bot.tensors.sizes import file_bytes, tensor_bytes

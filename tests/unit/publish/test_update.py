@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from bot.publish.update import CHANGES, Update, plan_update, rollback_files
 from bot.publish.upload import open_private, publish_commit
 from bot.records.built import Built
 from bot.records.results import Results
+from bot.settings.advisories import Advisory
 from bot.wording.blocks import marked
 from bot.workplace import provenance
 from tests.local_hub.server import Hub, regular
@@ -219,3 +221,26 @@ def test_a_provenance_that_is_none_is_not_believed() -> None:
         {**good, "predicate": []},
     ):
         assert provenance.parse_statement(spoilt) is None
+
+
+@pytest.mark.parametrize("family", ["qwen3moe", "llama"])
+def test_a_fault_that_is_gone_stands_in_the_changelog(
+    family: str, client: Client, tmp_path: Path
+) -> None:
+    rope = Advisory(id="rope", before="0.3.36", families=("qwen3*",), wrong="no rotary factors")
+    pushed = []
+    for version in ("0.3.30", "0.3.36"):
+        results = nine_tiers()
+        tools = replace(results.tools, llama_cpp_python=version, llama_cpp=version)
+        files = release(tmp_path / version, replace(results, tools=tools), {"A.gguf": b"a" * 9000})
+        said = {"tools": {"llama_cpp_python": version}, "architecture": {"family": family}}
+        path = Path(files["results.json"].path)
+        path.write_text(json.dumps(said))
+        files["results.json"] = built(path)
+        before = open_private(client, REPO)
+        update = plan_update(client, before, files, "First", tmp_path, TODAY, [rope])
+        publish_commit(client, REPO, update.files, update.message, private=False, before=before)
+        pushed.append(update)
+    assert "mended" not in pushed[0].message
+    changes = Path(pushed[1].files[CHANGES].path).read_text()
+    assert ("- mended: no rotary factors\n" in changes) == (family == "qwen3moe")

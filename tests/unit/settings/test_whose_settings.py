@@ -25,6 +25,7 @@ VALUES: dict[str, Any] = {
     "jobs.staging": "evil",
     "convert.python": "./python",
     "convert.llama_cpp": "./llama.cpp",
+    "llama.library": "./libraries",
     "templates": "./templates",
     "isolation": "none",
     "convert.isolation": "best",

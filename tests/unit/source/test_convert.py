@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bot import errors
-from bot.source.convert import is_of_this_machine
+from bot.source.converter_run import is_of_this_machine
 
 
 @pytest.mark.parametrize(

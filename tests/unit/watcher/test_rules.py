@@ -201,6 +201,66 @@ def test_what_is_built_again(memory: Memory, policy: dict[str, Any]) -> None:
     assert decide(memory, **policy) is BUILD
 
 
+OLD = {"chat_template.jinja": "a", "config.json": "c", "README.md": "d"}
+NEW = {**OLD, "chat_template.jinja": "b", "generation_config.json": "e"}
+WORDS = "chat_template.jinja, generation_config.json changed, its weights are those of dddddddd"
+
+
+@pytest.mark.parametrize(
+    ("state", "policy", "kind", "outcome"),
+    [
+        ("published", {}, Build, "eligible"),
+        ("published", {"rebuild": ["metadata"]}, Build, "eligible"),
+        ("published", {"rebuild": "weights"}, Skip, "done_before"),
+        ("published", {"rebuild": "never"}, Skip, "done_before"),
+        ("published", {"rebuild": "any"}, Build, "eligible"),
+        ("running", {}, Wait, "settling"),
+        ("failed", {}, Build, "eligible"),
+        ("published", {"approval": True}, Ask, "awaiting_approval"),
+    ],
+)
+def test_new_metadata_is_a_reason_of_its_own(
+    state: str, policy: dict[str, Any], kind: type, outcome: str
+) -> None:
+    memory = Memory(own=task(state=state, texts=OLD))
+    found = decide(memory, replace(FOUND, texts=NEW), **policy)
+    assert (type(found), found.outcome) == (kind, outcome)
+    named = kind is not Skip and state != "failed" and policy.get("rebuild") != "any"
+    assert not named or WORDS in found.reason
+    assert memory_of(recalled(memory)) == memory
+
+
+def test_unchanged_or_unknown_metadata_is_none() -> None:
+    for before, now in ((NEW, NEW), (None, NEW), (OLD, {})):  # None: a task of an older bot
+        found = decide(Memory(own=task(texts=before)), replace(FOUND, texts=now))
+        assert (type(found), found.outcome) == (Skip, "done_before")
+
+
+def test_new_weights_are_no_business_of_metadata_alone() -> None:
+    found = decide(Memory(own=task(weights="v", texts=OLD)), rebuild=["metadata"])
+    assert isinstance(found, Skip)
+    assert found.reason == "published at dddddddd, and policy.rebuild is metadata"
+
+
+@pytest.mark.parametrize("words", ["sometimes", [], ["any", "weights"], ["never", "metadata"]])
+def test_words_of_rebuild_that_mean_nothing(words: Any) -> None:
+    with pytest.raises(ValueError, match="rebuild"):
+        Policy.model_validate({"rebuild": words})
+
+
+def test_of_a_card_only_what_a_header_holds_counts() -> None:
+    card = RepoFile(path="README.md", size=9, blob_id="1")
+    one = weighed(release(files=(card,)), NOW)
+    prose = weighed(release(files=(replace(card, blob_id="2"),)), NOW)
+    assert one.texts == prose.texts
+    assert weighed(release(files=(card,), license="apache-2.0"), NOW).texts != one.texts
+    assert weighed(release(files=(card,), tags=("license:mit", "moe")), NOW).texts != one.texts
+    template = RepoFile(path="chat_template.jinja", size=9, blob_id="3")
+    assert weighed(release(files=(card, template)), NOW).texts.keys() - one.texts.keys() == {
+        "chat_template.jinja"
+    }
+
+
 def test_weights_are_told_apart_by_content_not_by_name() -> None:
     def of(*files: RepoFile) -> Weighed:
         return weighed(release(files=files), NOW)

@@ -84,6 +84,32 @@ def test_new_weights_are_built_and_a_new_card_is_not(world: World) -> None:
     assert world.queued() == [model.name]
 
 
+@pytest.mark.parametrize(
+    ("github", "decision"),
+    [({}, ("build", "eligible")), ({"repo": "me/builds"}, ("skip", "done_before"))],
+)
+def test_a_new_template_is_refreshed_where_builds_are_made_here(
+    world: World, github: dict[str, str], decision: tuple[str, str]
+) -> None:
+    watcher = world.watcher(github=github)
+    model = world.model()
+    watcher.created()
+    task = world.queue.claim(world.clock.time, at_once=1, per_hour=1)
+    assert task is not None
+    world.queue.started(task, None, world.clock.time)
+    world.clock.time += DAY
+    model.templates += 1  # while it is built: seen when that is over
+    world.push(model, weights=False)
+    watcher.again()
+    while_built = ("wait", "settling") if not github else ("skip", "done_before")
+    assert world.last(model) == while_built
+    world.queue.published(world.queue.running()[0], None, world.clock.time)
+    world.clock.time += DAY
+    watcher.again()
+    assert world.last(model) == decision
+    assert world.queued() == ([] if github else [model.name])
+
+
 @pytest.mark.parametrize(("rebuild", "card", "weights"), [("any", 1, 1), ("never", 0, 0)])
 def test_rebuilding_is_a_matter_of_policy(
     world: World, rebuild: str, card: int, weights: int

@@ -42,10 +42,13 @@ class World:
         holder: str = "me",
         on_decision: Callable[[Decision], None] = lambda _decision: None,
         policy: Any = None,
+        github: Any = None,
         is_dead: Callable[[str], bool] = lambda _holder: False,
         **watch: Any,
     ) -> Watcher:
-        settings = load(None, watch={"page": 10, "limit": 50, **watch}, policy=policy or {})
+        settings = load(
+            None, watch={"page": 10, "limit": 50, **watch}, policy=policy or {}, github=github or {}
+        )
         gate = RequestBudget(self.ledger, settings.watch.budget, self.clock)
         hub = Hub(self.hub.url, None, pause=0.01, clock=self.clock, gate=gate)
         return Watcher(

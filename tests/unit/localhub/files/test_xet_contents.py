@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bot.localhub.files import xet_contents
-from tests.local_hub.server import Hub, large
+from tests.local_hub.server import Hub, large, running_hub
 
 hf_xet = pytest.importorskip("hf_xet", reason="hf_xet has no wheel for this machine")
 
@@ -92,3 +92,49 @@ def test_abandoned_areas_are_removed(tmp_path: Path) -> None:
     os.utime(old, (0, 0))
     new = xet_contents.open_area(tmp_path)
     assert (old.exists(), new.exists()) == (False, True)
+
+
+def xorbs(area: Path) -> int:
+    """Bytes that the storage holds in an area."""
+    folder = area / "xet" / "xorbs" / "xorbs"
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def test_a_hub_that_deduplicates_is_sent_the_change_alone(tmp_path: Path) -> None:
+    data = os.urandom(4_000_000)
+    changed = data[:100_000] + b"new" + data[100_000:]
+    sent = []
+    with running_hub(tmp_path / "one", deduplicates=True) as hub:
+        repo = hub.create("tiny")
+        for content in (data, changed):
+            oid, area = hashlib.sha256(content).hexdigest(), area_of(hub, repo)
+            folder = Path(area.removeprefix("local://"))
+            before = xorbs(folder) if (folder / "xet").exists() else 0
+            upload(area, content, oid)
+            sent.append(xorbs(folder) - before)
+            idle = Path(area_of(hub, repo).removeprefix("local://"))
+            assert hub.commit(repo, large("a.gguf", oid, len(content))).status == 200
+            assert not folder.exists()
+            assert idle.exists()  # somebody else may be about to upload into it
+            assert hub.ask("GET", f"/{repo}/resolve/main/a.gguf").body == content
+    assert sent[0] > len(data)
+    assert sent[1] < 500_000
+
+
+def test_what_several_uploads_sent_side_by_side_is_known_to_the_next(tmp_path: Path) -> None:
+    contents = [os.urandom(2_000_000) for _ in range(3)]
+    with running_hub(tmp_path / "one", deduplicates=True) as hub:
+        repo = hub.create("tiny")
+        areas = [area_of(hub, repo) for _ in contents]
+        oids = [hashlib.sha256(content).hexdigest() for content in contents]
+        for area, content, oid in zip(areas, contents, oids, strict=True):
+            upload(area, content, oid)
+        rows = [large(f"{oid}.gguf", oid, 2_000_000) for oid in oids]
+        assert hub.commit(repo, *rows).status == 200
+        area = area_of(hub, repo)
+        folder = Path(area.removeprefix("local://"))
+        before = xorbs(folder)
+        for content in contents:
+            changed = b"new" + content[:-1] + b"!"
+            upload(area, changed, hashlib.sha256(changed).hexdigest())
+        assert xorbs(folder) - before < 1_500_000

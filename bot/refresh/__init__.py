@@ -1,0 +1,1 @@
+"""New metadata in GGUF files whose tensors stay as they are."""
