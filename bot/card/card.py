@@ -27,13 +27,15 @@ from bot.card import words
 from bot.card.again import again
 from bot.card.choosing import cache_bytes, card_machines, choices
 from bot.card.commands import CardCommand, card_commands
-from bot.card.coverage import coverage_lines
+from bot.card.fitted_section import fitted_section
 from bot.card.frontmatter import model_url
 from bot.card.highlights import best_fits, highlights
 from bot.card.rendering import BODY, CardOrder
 from bot.card.tables import CardFile, available, benchmarks, drafts, others
+from bot.disk.folders import SENSITIVITY
 from bot.errors import SettingsError
 from bot.legible import legible
+from bot.plots.pictures import TYPES
 from bot.records.coding import from_json
 from bot.records.measured import Row
 from bot.records.results import Results
@@ -55,7 +57,9 @@ def body(order: CardOrder) -> str:
     """
     environment = _environment(order.templates, order.look.sizes)
     values = _values(order.results, order.repo_id, order.files, order.about, order.look)
-    values |= {"plots": order.plots, "machines": card_machines(order.fits)}
+    maps = [plot for plot in order.plots if f"/{TYPES}" in plot.light]
+    values |= {"plots": [plot for plot in order.plots if plot not in maps], "fitted_plots": maps}
+    values |= {"machines": card_machines(order.fits)}
     values |= {"thinking": order.thinking}
     try:
         text = environment.get_template(CARD).render(values)
@@ -136,6 +140,8 @@ def _values(
         "drafting": _drafting(results, files),
         "elsewhere": any(row.kind for row in results.imported),
         "choices": _choices(results),
+        "fitted": fitted_section(results, look),
+        "sensitivity": _listed(files, SENSITIVITY),
         "data": _listed(files, "results.json"),
         "sums": _listed(files, "SHA256SUMS"),
         "highlights": _sentences(results, look),
@@ -176,7 +182,7 @@ def _model_values(results: Results, look: CardSettings) -> dict[str, Any]:
         "native": words.native_words(model),
         "attention": words.attention_words(model.attention),
         "experts": words.experts_words(model),
-        "coverage": coverage_lines(results.calibration),
+        "coverage": words.coverage_lines(results.calibration),
         "windows": words.windows_words(results.windows, model.layers),
         "gradient": words.gradient(results.windows, model.layers),
     }

@@ -13,7 +13,7 @@ from bot.catalogue import localai_gallery, ollama_params
 from bot.catalogue.localai_gallery import SidePart, SideParts, gallery_text
 from bot.catalogue.ollama_params import params_text
 from bot.clients.files.gguf import read_gguf
-from bot.disk.folders import MATRIX
+from bot.disk.folders import MATRIX, SENSITIVITY
 from bot.disk.hashes import sha256
 from bot.disk.paths import inside
 from bot.disk.writing import copy, keep_text
@@ -43,6 +43,7 @@ NOTES = {
     MATRIX: "Importance matrix that the I- tiers were made with",
     "results.json": "Every measured value of this card, for machines",
     "provenance.json": "What was made of what, by which programs (in-toto, SLSA)",
+    SENSITIVITY: "How much each tensor matters: the probes that fitted tiers rest on",
     FITS: "Which file usual machines hold, with llama.cpp's arguments",
     localai_gallery.NAME: "Entries for LocalAI's gallery, with hashes",
     ollama_params.NAME: "The makers' sampling settings, as Ollama reads them",
@@ -189,6 +190,9 @@ def _files(job: Job, results: Results, recipes: Sequence[Recipe]) -> dict[str, B
         path = str(job.paths.release / matrix.file)
         files[matrix.file] = Built(path=path, bytes=matrix.bytes, sha256=matrix.sha256)
     files |= _recipes(job, recipes)
+    sensed = job.paths.release / SENSITIVITY
+    if results.fitted and sensed.is_file():
+        files[SENSITIVITY] = hashed(sensed)
     for name, extra in job.plan.model.extras.items():
         if not name.startswith(PREDICTION):
             files[name] = _extra(job, name, extra)

@@ -1,14 +1,17 @@
-"""What a model is and how its layers are treated, in words."""
+"""What a model is, how its layers are treated and calibration reached its experts, in words."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from bot.records import patterns
 from bot.records.model import Architecture
 from bot.records.recipes import Windows
+from bot.records.results import RARE_TOKENS, CalibrationFacts
 from bot.tensors.originals import kept_type
 from bot.tensors.weights import SIXTEEN_BIT
+
+MOST = 12  # layers, tensors or experts that are named before `and N more`
 
 
 def attention_words(layers: Sequence[str]) -> str:
@@ -70,3 +73,39 @@ SETTINGS = {
 def sampling_words(sampling: Sequence[tuple[str, float]]) -> str:
     """`temperature 0.7, top-k 20`; nothing where the makers set none."""
     return ", ".join(f"{SETTINGS[name]} {value:g}" for name, value in sampling if name in SETTINGS)
+
+
+def coverage_lines(facts: CalibrationFacts | None) -> list[tuple[str, str]]:
+    """Title and text of each thing to know; empty when every expert saw enough."""
+    if facts is None:
+        return []
+    none = [
+        f"layer {c.layer}: {_some(map(str, c.unreached), ', ')}"
+        for c in facts.coverage
+        if c.unreached
+    ]
+    rare = [
+        f"layer {c.layer}: {len(c.rare)} of {c.experts}, the least used {c.fewest}"
+        for c in facts.coverage
+        if c.rare
+    ]
+    gaps = [f"{gap.tier} {gap.share:.1%}: {_some(gap.places, ', ')}" for gap in facts.gaps]
+    raised = [_change(change) for change in facts.raised]
+    titles = {
+        "Experts that no calibration token reached": none,
+        f"Experts that less than {RARE_TOKENS} calibration tokens reached": rare,
+        "Rounded without calibration data, by share of a tier's weights": gaps,
+        "Larger types for lack of calibration data": raised,
+    }
+    return [(title, _some(lines, "; ")) for title, lines in titles.items() if lines]
+
+
+def _change(line: str) -> str:
+    tier, tensor, old, new = line.split(" ")
+    return f"{tier} {tensor} {new} for {old}"
+
+
+def _some(lines: Iterable[str], between: str) -> str:
+    every = list(lines)
+    more = [f"and {len(every) - MOST} more (results.json)"] if len(every) > MOST else []
+    return between.join([*every[:MOST], *more])

@@ -17,7 +17,7 @@ import click
 from bot import interrupts, rights, secrecy
 from bot.cli import (
     cards,
-    init,
+    fitting_sizes,
     inspecting,
     numbers,
     parts,
@@ -55,7 +55,7 @@ class Bot(Sections):
             "timeline", "rollback",
         ),
         "Its parts": (
-            "toolchain", "convert", "calibrate", "quantize", "verify", "evaluate", "compare",
+            "toolchain", "convert", "calibrate", "fit", "quantize", "verify", "evaluate", "compare",
             "import", "lint",
         ),
         "Watching": (
@@ -101,9 +101,9 @@ NOUNS = (
     publishing,
     cards,
     parts,
+    fitting_sizes,
     numbers,
     watch,
-    init,
     runs,
     step,
     verbs,

@@ -70,6 +70,7 @@ class Folders:
 
 # as it is published: LocalAI and other programs take the last .gguf of a repository for the model
 MATRIX = "imatrix.gguf_file"
+SENSITIVITY = "sensitivity.json"  # how much each tensor matters, where tiers were fitted
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bot.apart.worker import Room
 from bot.clients.llama import library
-from bot.clients.llama.loading import Loading
+from bot.clients.llama.session import Loading
 from bot.evaluate.cutting import CutText
 from bot.evaluate.subject import Subject
 from bot.measures.journal import Journal

@@ -202,6 +202,7 @@ def _results(
         tiers=tuple(row for row in rows if row.name not in plain),
         baselines=tuple(row for row in rows if row.name in plain),
         others=tuple(other_rows),
+        fitted=tiers.fitted,
         comparisons=table.comparisons(names) if complete else (),
         left_out=tuple(
             LeftOut(tier=recipe.tier, recipe=recipe.hash, reason=NO_SMALLER, made=False)

@@ -10,6 +10,7 @@ from typing import Any
 from bot.card import describe
 from bot.clients.llama import library
 from bot.detect import inspection
+from bot.disk.folders import SENSITIVITY
 from bot.disk.paths import inside
 from bot.errors import CapacityError, SettingsError
 from bot.evaluate import measure
@@ -93,6 +94,7 @@ def _make_all(
             size = plan.model.source.bytes + sum(plan.predicted(recipe) for recipe in plan.distinct)
             workplace.narrator.say(f"{size / 1e9:.1f} GB and more will lie between the jobs")
         road.value("matrix")
+        road.value("fitted")
         road.value("reference")
         _baselines(job, apart=carrier.apart)
     prepared = _record(job, local, order, inputs_hash, commit, apart=carrier.apart)
@@ -153,12 +155,14 @@ def _needs(job: Job, local: Local, logits: Path | None) -> Needs:
         describe.hashed(path) for path in texts if not Path(inside(root, path)).is_absolute()
     ]
     shared = [*([matrix] if matrix else []), *fetched]
+    sensed = job.paths.release / SENSITIVITY
+    beside = [describe.hashed(sensed)] if sensed.is_file() else []
     logits_files = [describe.hashed(logits)] if logits else []
     extras = [describe.hashed(path) for path in (local.extras or {}).values()]
     return Needs(
         model=carried(root, hash_model(job.workplace, local)),
         quantize=carried(root, [*shared, *logits_files]),
-        describe=carried(root, [*shared, *extras]),
+        describe=carried(root, [*shared, *extras, *beside]),
     )
 
 

@@ -80,6 +80,21 @@ class Journal:
         return [coded(group) for group in self.groups]
 
 
+class Passing(Journal):
+    """Of a pass that nobody goes on with: its groups are kept as long as it takes."""
+
+    def __init__(self) -> None:
+        self.groups = []
+
+    def add(self, values: Values) -> None:
+        """Keep the next group."""
+        self.groups.append(values)
+
+    def keep(self, groups: int) -> None:
+        """Keep so many groups."""
+        del self.groups[groups:]
+
+
 def _read(path: Path, head: bytes) -> tuple[list[Values], int]:
     """Whole groups under `head`, and the bytes they take with it; 0 where the head is another."""
     data = path.read_bytes() if path.is_file() else b""

@@ -15,8 +15,7 @@ import numpy as np
 
 from bot.apart.voice import Voice
 from bot.clients.llama.drafting import Drafting
-from bot.clients.llama.loading import Loading
-from bot.clients.llama.session import Session
+from bot.clients.llama.session import Loading, Session
 from bot.clients.llama.vocabulary import vocabulary_of
 from bot.errors import BuildError
 from bot.kernels.rows.rowwork import RowKernels, loaded

@@ -56,7 +56,7 @@ def fitter_of(
             )
             for number, file in enumerate(files)
         ]
-        yield Fitter(candidates, wish, _asking(settings))
+        yield Fitter(candidates, wish, asking(settings))
 
 
 def usual_fits(
@@ -83,7 +83,9 @@ def usual_fits(
     )
 
 
-def _asking(settings: Settings) -> Callable[[OnPaper, Asked], Placed]:
+def asking(settings: Settings) -> Callable[[OnPaper, Asked], Placed]:
+    """llama.cpp's answers on a paper, each given by a child."""
+
     def ask(paper: OnPaper, asked: Asked) -> Placed:
         return away(placed, room_for(settings, paper.path))(paper.path, asked)
 

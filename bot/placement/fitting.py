@@ -63,6 +63,10 @@ class Fitter:
         room = sum(machine.room) + machine.room_in_memory
         return Unplaced(cards=machine.cards, memory=machine.memory, lacking=max(smallest - room, 1))
 
+    def all_on_cards(self, candidate: Candidate, machine: Machine, context: int) -> int:
+        """Bytes that cards hold of a candidate where nothing of it goes elsewhere."""
+        return sum(self._at(candidate, context).split(machine).cards)
+
     def _contexts(self) -> list[int]:
         if self.wish.context is not None:
             return [self.wish.context]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from bot.plan.profiles import BASES, FILE_TYPES, Profile
+from bot.plan.profiles import BASES, FILE_TYPES, Profile, RolesProfile
 from bot.records.model import Architecture, Tensor
 from bot.records.recipes import Assignment, Recipe, Windows, content_hash, recipe_hash
 from bot.tensors.roles import allows_quantization, layer_of, role_of, stored_type
@@ -13,6 +13,7 @@ from bot.tensors.sizes import tensor_bytes
 
 FIVE_BIT_OUTPUT = ("IQ2_XXS", "IQ2_XS", "IQ3_XXS", "IQ1_S", "IQ2_S", "IQ1_M")
 OUTSIDE = "-"
+Types = Mapping[str, str]  # by tensor
 NO_SMALLER = "it would be as large as the original"
 # the next larger type that can do without an importance matrix, by bytes of a block (BLOCKS)
 NEXT = dict.fromkeys(("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S"), "Q2_K") | {
@@ -42,19 +43,38 @@ def band(layer: int, layers: int, edge: int, near: int) -> str:
     return "near" if depth < edge + near else "middle"
 
 
-def make_recipe(profile: Profile, model: Architecture, tensors: Sequence[Tensor]) -> Recipe:
-    """The recipe of one tier. Raises SourceError naming a tensor without exactly one rule."""
+def make_recipe(
+    profile: Profile, model: Architecture, tensors: Sequence[Tensor], types: Types | None = None
+) -> Recipe:
+    """The recipe of one tier; `types` are those of a tier that has no roles of its own.
+
+    Raises SourceError naming a tensor without exactly one rule.
+    """
     windows = band_windows(model.layers)
+    placed = [(tensor, _place(model, windows, tensor)) for tensor in tensors]
     return Recipe(
         tier=profile.tier,
         base=profile.base,
         imatrix=profile.imatrix,
         windows=windows,
-        assignments=tuple(_assign(profile, model, windows, tensor) for tensor in tensors),
+        assignments=tuple(
+            _assignment(tensor, place, *_type_of(profile, model, tensor, place, types))
+            for tensor, place in placed
+        ),
     )
 
 
-def _assign(profile: Profile, model: Architecture, windows: Windows, tensor: Tensor) -> Assignment:
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """What a tensor is for and where it lies: its band, and by the attention's own edge."""
+
+    role: str
+    band: str
+    attention: str
+    ahead: bool  # of layers that predict tokens ahead
+
+
+def _place(model: Architecture, windows: Windows, tensor: Tensor) -> _Place:
     role, layer = role_of(tensor.name), layer_of(tensor.name)
     where = attention = OUTSIDE
     if layer is not None and layer < model.layers:
@@ -63,41 +83,54 @@ def _assign(profile: Profile, model: Architecture, windows: Windows, tensor: Ten
     elif layer is not None or role == "MTP":
         # a draft head stands at the very end of the model: it is treated as the last layer is
         where = attention = "edge"
-    kind, size = tensor.type, tensor.bytes
     ahead = role == "MTP" or (layer is not None and layer >= model.layers)
+    return _Place(role=role, band=where, attention=attention, ahead=ahead)
+
+
+def _type_of(
+    profile: Profile, model: Architecture, tensor: Tensor, place: _Place, types: Types | None
+) -> tuple[str, str | None]:
+    """The type that a tensor is stored in, and the one asked for where that does not divide it.
+
+    Its own where nothing is to be done with it, or gained.
+    """
+    kind = tensor.type
     if allows_quantization(tensor, model.family):
-        kind = _wanted(profile, model, role, where, attention, tensor)
-        if ahead and profile.prediction and kind != tensor.type:
+        if types is not None:
+            kind = types.get(tensor.name, kind)
+        elif isinstance(profile, RolesProfile):
+            kind = _wanted(profile, model, place, tensor)
+        if place.ahead and profile.prediction and kind != tensor.type:
             kind = profile.prediction
     asked = kind
     if kind != tensor.type:  # what stays may be of any type: a table of DeepSeek-V4 is I32
         kind = stored_type(kind, tensor)
-        size = tensor_bytes(kind, tensor.shape)
-    fell = asked if kind != asked else None
-    if size >= tensor.bytes:  # nothing is gained: the source's own bits pass through
-        kind, size, fell = tensor.type, tensor.bytes, None
-    by_attention = role in ("attention", "linear attention")
+    if kind == tensor.type or tensor_bytes(kind, tensor.shape) >= tensor.bytes:
+        return tensor.type, None  # nothing is gained: the source's own bits pass through
+    return kind, asked if kind != asked else None
+
+
+def _assignment(tensor: Tensor, place: _Place, kind: str, asked: str | None) -> Assignment:
+    by_attention = place.role in ("attention", "linear attention")
     return Assignment(
         tensor=tensor.name,
-        role="MTP" if ahead else role,
-        band=attention if by_attention else where,
+        role="MTP" if place.ahead else place.role,
+        band=place.attention if by_attention else place.band,
         type=kind,
-        bytes=size,
-        asked=fell,
+        bytes=tensor.bytes if kind == tensor.type else tensor_bytes(kind, tensor.shape),
+        asked=asked,
     )
 
 
-def _wanted(
-    profile: Profile, model: Architecture, role: str, where: str, attention: str, tensor: Tensor
-) -> str:
-    match role:
+def _wanted(profile: RolesProfile, model: Architecture, place: _Place, tensor: Tensor) -> str:
+    match place.role:
         case "routed expert":
-            return str(getattr(profile.experts, where))
+            return str(getattr(profile.experts, place.band))
         case "shared expert" | "dense":
             # every token passes through both, so a dense layer is given what a shared expert gets
-            return str(getattr(profile.shared, where))
+            return str(getattr(profile.shared, place.band))
         case "attention" | "linear attention" | "MTP":
-            return str(getattr(profile.attention, attention))
+            return str(getattr(profile.attention, place.attention))
         case "output":
             return _output_type(profile)
         case "embedding" if model.tied_embeddings:
@@ -129,15 +162,25 @@ def _embedding_type(profile: Profile) -> str:
 
 
 def make_recipes(
-    profiles: Sequence[Profile], model: Architecture, tensors: Sequence[Tensor]
+    profiles: Sequence[Profile],
+    model: Architecture,
+    tensors: Sequence[Tensor],
+    types: Mapping[str, Types] | None = None,
 ) -> tuple[Recipe, ...]:
+    """Recipes of several tiers; `types`, by tier, of those that have no roles of their own."""
+    by_tier = types or {}
+    return without_twins(
+        make_recipe(profile, model, tensors, by_tier.get(profile.tier)) for profile in profiles
+    )
+
+
+def without_twins(recipes: Iterable[Recipe]) -> tuple[Recipe, ...]:
     """Recipes of several tiers; one that stores what an earlier one stores says so."""
-    recipes: list[Recipe] = []
-    for profile in profiles:
-        recipe = make_recipe(profile, model, tensors)
-        twin = next((r.tier for r in recipes if r.content == recipe.content), None)
-        recipes.append(replace(recipe, same_as=twin))
-    return tuple(recipes)
+    distinct: list[Recipe] = []
+    for recipe in recipes:
+        twin = next((r.tier for r in distinct if r.content == recipe.content), None)
+        distinct.append(replace(recipe, same_as=twin))
+    return tuple(distinct)
 
 
 def no_smaller(recipes: Sequence[Recipe], tensors: Sequence[Tensor]) -> tuple[Recipe, ...]:

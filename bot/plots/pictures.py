@@ -25,12 +25,15 @@ from bot.plots.points import (
     points,
     points_of_perplexity,
 )
+from bot.plots.type_words import rows_of, types_words
 from bot.records.coding import to_json
 from bot.records.results import Results
 
 INCHES, DPI = (8.0, 5.0), 150  # 1200 × 750 pixels
 ROW, FEWEST, TALLEST = 0.3, 2.6, 100.0  # inches of a row of a chart, of the least, of the tallest
 PANELS = 3  # side by side at most
+TYPES = "types-"  # begins the names of maps of types
+MAP_ROW, MAPS = 0.24, 3  # inches of a row of a map; maps of fitted tiers at most
 WHY = ".why"  # ends the name of a file that tells why there is no plot of that name
 REASON = 4096  # bytes of it
 LIMITS = Limits(
@@ -95,6 +98,10 @@ def drawings_of(results: Results) -> list[Drawing]:
             size = (INCHES[0], tall)
             alt = alt_text(results, name)
             drawings.append(Drawing(name=name, inches=size, alt=alt, panels=tuple(panels)))
+    for fit in results.fitted[:MAPS]:
+        size = (INCHES[0], min(2.2 + MAP_ROW * len(rows_of(fit)), TALLEST))
+        name = f"{TYPES}{fit.tier}"
+        drawings.append(Drawing(name=name, inches=size, alt=types_words(fit)))
     return drawings
 
 

@@ -24,8 +24,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from bot.apart.errand import carry_out
 from bot.legible import legible
 from bot.plots.labels import Box, place
-from bot.plots.pictures import DPI, WHY, Drawing, drawings_of
+from bot.plots.pictures import DPI, TYPES, WHY, Drawing, drawings_of
 from bot.plots.points import Point, front, points, points_of_perplexity
+from bot.plots.type_map import draw_types
 from bot.records.coding import from_json
 from bot.records.results import Results
 from bot.wording.rows import card_rows
@@ -102,8 +103,24 @@ def _work(results: Results, drawing: Drawing) -> Draw:
             return lambda figure, theme: _kld(figure, theme, results)
         case "size-vs-ppl":
             return lambda figure, theme: _ppl(figure, theme, results)
+        case name if name.startswith(TYPES):
+            return _mapped(results, name.removeprefix(TYPES))
         case _:
             return _charted(results, drawing.name, drawing.panels)
+
+
+def _mapped(results: Results, tier: str) -> Draw:
+    (fit,) = (fit for fit in results.fitted if fit.tier == tier)
+
+    def work(figure: Figure, theme: _Theme) -> None:
+        title = f"{_model(results)}: types by layer and tensor"
+        figure.text(
+            0.02, 1 - 0.3 / figure.get_figheight(), title, fontsize=13.5, color=theme.ink,
+            fontweight="bold", parse_math=False,
+        )  # fmt: skip
+        draw_types(figure, fit, theme.ink, theme.paper)
+
+    return work
 
 
 def _carried_out(order: str, folder: Path) -> None:

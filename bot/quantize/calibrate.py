@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bot.clients.llama.loading import Loading
 from bot.clients.llama.observer import Observer, Stats
-from bot.clients.llama.session import Session
+from bot.clients.llama.session import Loading, Session
 from bot.disk.writing import writing
 from bot.errors import SettingsError, SourceError
 from bot.kernels.rows.rowwork import RowKernels

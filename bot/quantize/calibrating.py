@@ -13,6 +13,7 @@ from bot.plan.recipe import raised_types, without_data
 from bot.progress import Report
 from bot.quantize import imatrix, quantize
 from bot.quantize.calibrate import Portion, Savepoint
+from bot.quantize.fitted_tiers import fitted_of, fitted_profiles, with_fitted
 from bot.quantize.imatrix import Matrix
 from bot.quantize.quantize import gap_of
 from bot.quantize.works import calibrated
@@ -100,12 +101,13 @@ def _take(job: Job, ready_file: Path) -> list[int]:
 
 
 def settled(job: Job, matrix: Built | None) -> tuple[Recipe, ...]:
-    """The plan's recipes with the types that the matrix has data for.
+    """The plan's recipes: those of fitted tiers as they were fitted, which is done here at first,
+    others with the types that the matrix has data for.
 
     With `quantize.missing_data: next` a tensor whose type needs data that the matrix lacks gets
     the next larger type that needs none; otherwise building such a tier is refused.
     """
-    recipes = job.plan.recipes
+    recipes = job.plan.recipes if matrix is None else with_fitted(job, fitted_of(job, matrix))
     if matrix is None or job.settings.quantize.missing_data == "refuse":
         return recipes
     by_expert = matrix_of(job, matrix)
@@ -149,9 +151,11 @@ def _taken(job: Job) -> tuple[int, ...]:
 
 
 def _facts(job: Job, file: Built, matrix: Matrix) -> CalibrationFacts:
+    fitted_tiers = {profile.tier for profile in fitted_profiles(job)}
     raised = [
         f"{recipe.tier} {change}"
         for planned, recipe in zip(job.plan.recipes, settled(job, file), strict=True)
+        if recipe.tier not in fitted_tiers
         for change in raised_types(planned, recipe)
     ]
     by_expert = matrix.of(job.plan.model.tensors)

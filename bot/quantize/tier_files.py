@@ -11,6 +11,7 @@ from bot.plan.recipe import asked_types, file_type
 from bot.quantize import imatrix
 from bot.quantize import quantize as single
 from bot.quantize.calibrating import gap, job_matrix, known_matrix, matrix_of, settled
+from bot.quantize.fitted_tiers import fitted_of, known_fitted
 from bot.quantize.imatrix import Matrix
 from bot.quantize.passes import onepass
 from bot.quantize.passes.layout import OutputSpec
@@ -30,18 +31,23 @@ def make_tiers(job: Job, ready_matrix: Path | None = None) -> dict[str, Built]:
 
     `ready_matrix` is an importance matrix to use instead of calibrating.
     """
-    matrix = _matrix(job, ready_matrix)
+    matrix = matrix_for(job, ready_matrix)
     distinct = [recipe for recipe in settled(job, matrix) if recipe.same_as is None]
     return _files_of(job, distinct, matrix)
 
 
 def tier_files_of(job: Job, ready_matrix: Path | None = None) -> TierFiles:
     """As `make_tiers`, with the recipes as they were built."""
-    matrix = _matrix(job, ready_matrix)
-    return TierFiles(files=make_tiers(job, ready_matrix), recipes=settled(job, matrix))
+    matrix = matrix_for(job, ready_matrix)
+    return TierFiles(
+        files=make_tiers(job, ready_matrix),
+        recipes=settled(job, matrix),
+        fitted=fitted_of(job, matrix) if matrix else (),
+    )
 
 
-def _matrix(job: Job, ready_matrix: Path | None) -> Built | None:
+def matrix_for(job: Job, ready_matrix: Path | None) -> Built | None:
+    """The importance matrix that tiers are made with: the one given, or the job's own."""
     return _ready(job, ready_matrix) if ready_matrix and job.plan.needs_imatrix else job_matrix(job)
 
 
@@ -71,7 +77,7 @@ def known_tier(job: Job, tier: str) -> Built | None:
     """A tier's model, if it is made already."""
     (planned,) = (recipe for recipe in job.plan.recipes if recipe.tier == tier)
     matrix = known_matrix(job) if planned.imatrix else None
-    if planned.imatrix and matrix is None:
+    if planned.imatrix and (matrix is None or known_fitted(job, matrix) is None):
         return None
     (recipe,) = (recipe for recipe in settled(job, matrix) if recipe.tier == tier)
     return _done(job, recipe, matrix)

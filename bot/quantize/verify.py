@@ -11,6 +11,7 @@ from bot.apart.worker import away
 from bot.clients.files import gguf
 from bot.clients.llama.check import CheckedModel, check_headers, check_rows
 from bot.errors import BotError, BuildError, SourceError, UnsoundError
+from bot.plan.profiles import TIER_NAME
 from bot.plan.recipe import stored_hash
 from bot.progress import Narrator
 from bot.records.findings import Finding
@@ -23,7 +24,7 @@ from bot.workplace.loaded import speech
 
 CONTEXT = 256
 LOOKS = 2  # raised when a look changes: verdicts of earlier versions are asked again
-TIER, HASH = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,31}"), re.compile(r"[0-9a-f]{64}")
+TIER, HASH = re.compile(TIER_NAME), re.compile(r"[0-9a-f]{64}")
 
 
 def verify_file(

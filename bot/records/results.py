@@ -11,6 +11,7 @@ from bot.records.measured import Comparison, Imported, Noise, Row, Text, Tools
 from bot.records.model import Architecture
 from bot.records.recipes import Recipe, Windows
 from bot.records.releases import Release
+from bot.records.sensitivity import Fitted
 
 RARE_TOKENS = 64  # of calibration: an expert that saw fewer has little to say about its weights
 
@@ -86,6 +87,7 @@ class TierFiles:
 
     files: Mapping[str, Built]  # by tier; one in shards counts as one
     recipes: tuple[Recipe, ...]  # of all tiers, as they were built
+    fitted: tuple[Fitted, ...] = ()  # how types were chosen of tiers that name a size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +129,7 @@ class Results:
     comparisons: tuple[Comparison, ...] = ()
     imported: tuple[Imported, ...] = ()
     left_out: tuple[LeftOut, ...] = ()  # by the gate, and for nothing to gain
+    fitted: tuple[Fitted, ...] = ()  # how types were chosen of tiers that name a size
     # of a file of the user's: its licence, and as `repo_id` the model it was made of, or nothing
     origin: Release | None = None
     name: str | None = None  # what the user called a file of theirs, where the file says otherwise

@@ -24,9 +24,10 @@ from bot.gate.verdicts import Verdict, with_card, without_tiers
 from bot.plan.models import Local, Model
 from bot.publish.afterwards import follow
 from bot.publish.publication import Published, held_already, send_release, waits
-from bot.quantize import calibrating, prediction, tier_files, verify
+from bot.quantize import calibrating, fitted_tiers, prediction, tier_files, verify
 from bot.records.built import Built
 from bot.records.results import CalibrationFacts, Results, TierFiles
+from bot.records.sensitivity import Fitted
 from bot.release import ahead, lanes, needs
 from bot.release.graph import Resource
 from bot.release.room import require_room
@@ -177,6 +178,12 @@ def matrix(request: Request, job: Job) -> Built | None:
     return None if request.matrix else calibrating.job_matrix(job)
 
 
+def fitted(request: Request, job: Job) -> tuple[Fitted, ...]:
+    """The types of each tier that names a size, by how much each tensor matters."""
+    matrix = tier_files.matrix_for(job, request.matrix)
+    return fitted_tiers.fitted_of(job, matrix) if matrix else ()
+
+
 def tiers(request: Request, job: Job) -> TierFiles:
     """A file for each tier and baseline."""
     return tier_files.tier_files_of(job, request.matrix)
@@ -293,7 +300,8 @@ STAGES = (
         makes="reference", lane="gpu", work=reference, after=("begun",), reads=EVERY_USE, long=True
     ),
     Stage(makes="calibration", lane="cpu", work=calibration, after=("matrix",), reads=WEIGHED),
-    Stage(makes="tiers", lane="cpu", work=tiers, after=("matrix",), reads=WEIGHED, long=True),
+    Stage(makes="fitted", lane="gpu", work=fitted, after=("matrix",), reads=WEIGHED, long=True),
+    Stage(makes="tiers", lane="cpu", work=tiers, after=("fitted",), reads=WEIGHED, long=True),
     Stage(makes="drafter", lane="cpu", work=drafter, after=("begun",)),
     Stage(makes="results", lane="gpu", work=results, reads=EVERY_USE, long=True),
     Stage(makes="looks", lane="gpu", work=looks),

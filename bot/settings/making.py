@@ -112,6 +112,20 @@ class CalibrationSettings(Part):
         return value
 
 
+class FitSettings(Part):
+    """How types are chosen for a tier that names a size."""
+
+    # types allowed, all where none is named; `K`: K-quants alone, which old processors are fast at
+    types: tuple[str, ...] = ()
+    # the smallest type of a role, or of tensors by a pattern: {output: Q6_K, "blk.0.*": Q4_K}
+    floors: dict[str, str] = {}
+    chunks: Annotated[int, Field(ge=2, le=1000)] = 8  # of the calibration texts, for each probe
+    context: Annotated[int, Field(ge=32, le=131072)] = 512
+    # groups of tensors are made for these; 0: none, errors of types alone decide
+    probes: Annotated[int, Field(ge=0, le=100_000)] = 400
+    rounds: Annotated[int, Field(ge=0, le=8)] = 2  # corrections by measurement, at most
+
+
 class DataSettings(Part):
     """A text or a set of tasks that has a name: where it comes from, and which it is."""
 

@@ -25,6 +25,7 @@ from bot.settings.making import (
     ConvertSettings,
     DataSettings,
     EvaluationSettings,
+    FitSettings,
     LlamaSettings,
     QuantizeSettings,
     SourceSettings,
@@ -85,6 +86,7 @@ class Settings(BaseSettings):
     llama: LlamaSettings = LlamaSettings()
     quantize: QuantizeSettings = QuantizeSettings()
     calibration: CalibrationSettings = CalibrationSettings()
+    fit: FitSettings = FitSettings()
     demo_texts: bool = False  # calibrate and measure on the demo's few pages where none is named
     data: dict[str, DataSettings] = {}
     evaluation: EvaluationSettings = EvaluationSettings()

@@ -187,8 +187,6 @@ def _expected_bytes(checkpoint: CheckpointFolder) -> int:
     return converted_bytes(checkpoint.config, checkpoint.content)
 
 
-
-
 def _settle(path: Path, folder: Path) -> Path:
     """Give a finished file its place, on disk for good."""
     with path.open("rb+") as file:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from bot.apart.worker import ChildTerms, Room, away
 from bot.clients.files import gguf
-from bot.clients.llama.loading import Loading
+from bot.clients.llama.session import Loading
 from bot.errors import RefusedError
 from bot.records.model import Tensor
 from bot.source.checkpoint import CheckpointFolder

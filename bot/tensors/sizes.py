@@ -38,6 +38,8 @@ BLOCKS = {
     "TQ1_0": (256, 54),
 }
 
+K_QUANTS = ("Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q3_K", "Q2_K")
+
 
 def bits_per_weight(kind: str) -> float:
     """Bits that a weight takes in a type, scales counted."""

@@ -11,8 +11,8 @@ from pydantic import SecretStr
 from bot import rights
 from bot.apart.worker import away
 from bot.clients.hub.hub import Hub
-from bot.clients.llama.loading import Loading
 from bot.clients.llama.quantization import to_bf16
+from bot.clients.llama.session import Loading
 from bot.detect.listed import look_at_listing
 from bot.disk.hashes import sha256
 from bot.disk.writing import writing

@@ -19,7 +19,7 @@ from bot.disk.hashes import sha256
 from bot.disk.paths import inside
 from bot.errors import SettingsError
 from bot.plan.plain import baselines
-from bot.plan.profiles import Profile, load_profiles
+from bot.plan.profiles import FittedProfile, Profile, load_profiles
 from bot.records.coding import digest, dump
 from bot.records.measured import Text
 from bot.records.releases import Release
@@ -87,7 +87,7 @@ def ordered(
     matrix = calibration_inputs(settings) if weighed else None
     measured = evaluation_inputs(settings)
     llama = known_build()
-    stored = {profile.tier: _profile_inputs(profile) for profile in profiles}
+    stored = {profile.tier: _profile_inputs(settings, profile) for profile in profiles}
     named = [baseline.name for baseline in plain]
     key = digest([repo_id or name, commit, stored, named, llama, matrix, measured])
     common = [repo_id or name, commit, llama, _file_inputs(settings)]
@@ -104,9 +104,12 @@ def ordered(
     return Order(pinned=pinned or Pinned(name=name, commit=commit), key=key, asked=asked)
 
 
-def _profile_inputs(profile: Profile) -> dict[str, Any]:
-    """All of a profile that decides its file."""
-    return profile.model_dump(mode="json", exclude=set(SHOWN))
+def _profile_inputs(settings: Settings, profile: Profile) -> dict[str, Any]:
+    """All of a profile that decides its file; of one that is fitted, how it is."""
+    inputs = profile.model_dump(mode="json", exclude=set(SHOWN))
+    if not isinstance(profile, FittedProfile):
+        return inputs
+    return {**inputs, "how": settings.fit.model_dump(mode="json"), **calibration_mix(settings)}
 
 
 def _file_inputs(settings: Settings) -> list[Any]:
@@ -157,13 +160,17 @@ def calibration_inputs(settings: Settings) -> dict[str, Any]:
         if not calibration.file.is_file():
             raise SettingsError(f"{calibration.file} does not exist; mend calibration.file")
         return {"file": hash_of_file(settings, calibration.file)}
-    texts = [_portion(source) for source in calibration.texts]
     sizes = {
         "context": calibration.context,
         "chunks": calibration.chunks,
         "batch": calibration.batch,
     }
-    return {"texts": texts, **sizes}
+    return {**calibration_mix(settings), **sizes}
+
+
+def calibration_mix(settings: Settings) -> dict[str, Any]:
+    """The calibration texts and their proportions."""
+    return {"texts": [_portion(source) for source in settings.calibration.texts]}
 
 
 def hash_of_file(settings: Settings, path: Path) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from bot.apart import sandbox
 from bot.apart.memory import free_memory
 from bot.apart.worker import ChildTerms, Room
-from bot.clients.llama.loading import Loading
+from bot.clients.llama.session import Loading
 from bot.disk.folders import Folders
 from bot.kernels.choice import Kernels
 from bot.kernels.rows.rowwork import prepared

@@ -6,10 +6,9 @@ from pathlib import Path
 
 from bot.apart.voice import Voice
 from bot.clients.llama import check
-from bot.clients.llama.loading import Loading
 from bot.clients.llama.placing import Asked, Placed, place
 from bot.clients.llama.quantization import chosen_types
-from bot.clients.llama.session import generate
+from bot.clients.llama.session import Loading, generate
 
 SENTENCE = 64  # tokens of memory for a sentence
 

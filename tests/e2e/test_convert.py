@@ -13,8 +13,7 @@ import pytest
 from bot.apart.sandbox import Limits, isolation
 from bot.apart.worker import ChildTerms
 from bot.clients.files import gguf
-from bot.clients.llama.loading import Loading
-from bot.clients.llama.session import Session
+from bot.clients.llama.session import Loading, Session
 from bot.errors import (
     FOR_GOOD,
     BotError,

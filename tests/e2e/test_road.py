@@ -42,6 +42,7 @@ def client(road: Road) -> Client:
     return Client(road.url, SecretStr(road.token))
 
 
+@pytest.mark.road
 def test_publishing_from_a_file_and_again(road: Road, hub: Hub, demo_model: Path) -> None:
     first = road.bot("publish", str(demo_model), "--profiles", TIERS, "--json")
     assert first.returncode == 0, first.stderr

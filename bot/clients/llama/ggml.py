@@ -149,12 +149,31 @@ def _validator() -> Any:
 
 def any_number(kind: str, row: NDArray[np.uint8], length: int) -> bool:
     """Whether one of a row's `length` numbers is not zero; yes where ggml cannot expand a type."""
-    expand = _expander(kind)
-    if expand is None:
+    if _expander(kind) is None:
         return True
     numbers = np.empty(length, np.float32)
-    expand(row.ctypes.data, numbers.ctypes.data, length)
+    to_f32(kind, row, numbers)
     return bool(numbers.any())
+
+
+def from_f32_to_16(kind: str, rows: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Rows as BF16, F16 or F32, as they lie in a file."""
+    if kind == "F32":
+        return rows.reshape(-1).view(np.uint8).copy()
+    out = np.empty(rows.size * 2, np.uint8)
+    _to_16(kind)(rows.ctypes.data, out.ctypes.data, rows.size)
+    return out
+
+
+@cache
+def _to_16(kind: str) -> Any:
+    base = ggml_base()
+    functions = {"BF16": base.ggml_fp32_to_bf16_row, "F16": base.ggml_fp32_to_fp16_row}
+    if kind not in functions:
+        raise BuildError(f"{kind} is not a 16-bit type; start from a BF16 or F16 file")
+    functions[kind].argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
+    functions[kind].restype = None
+    return functions[kind]
 
 
 def exponentials(

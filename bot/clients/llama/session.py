@@ -6,6 +6,7 @@ import ctypes
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,12 +16,13 @@ from llama_cpp import llama_cpp as c
 from numpy.typing import NDArray
 
 from bot.clients.llama.batch import Batch, Token
+from bot.clients.llama.inplace import LoadedWeights
 from bot.clients.llama.library import device_list, start
 from bot.clients.llama.observer import Observer
 from bot.clients.llama.vocabulary import Vocabulary
 from bot.errors import BuildError, CapacityError
 
-__all__ = ["Batch", "Floats", "Session", "Token", "generate"]
+__all__ = ["Batch", "Floats", "Loading", "Session", "Token", "generate"]
 
 Floats = NDArray[np.float32]
 # how ggml's and llama.cpp's own lines speak of memory that they did not get
@@ -41,7 +43,7 @@ class Session(Vocabulary):
     `n_ctx` is the whole memory in tokens of `sequences` sequences; they share it as they need it
     when `unified`, else each has its part. `lanes` are contexts of equal shape over the same
     weights: the logits of one stay while another decodes. `observer`, if given, is asked about
-    every operation of the graph (see `Observer`).
+    every operation of the graph (see `Observer`). `writable`: its weights may be replaced.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Session(Vocabulary):
         lanes: int = 1,
         micro_batch: int = MICRO_BATCH,
         observer: Observer | None = None,
+        writable: bool = False,
     ) -> None:
         self._log = start()
         self._log.forget()
@@ -65,6 +68,8 @@ class Session(Vocabulary):
         self.micro_batch = min(micro_batch, n_ctx)
         model_params = c.llama_model_default_params()
         model_params.n_gpu_layers = gpu_layers
+        if writable:  # in memory of its own, and as the file has it
+            model_params.load_mode, model_params.use_extra_bufts = 0, False
         self._devices = device_list(devices) if devices else None
         if self._devices is not None:
             model_params.devices = ctypes.cast(self._devices, ctypes.c_void_p)
@@ -102,6 +107,11 @@ class Session(Vocabulary):
         if lost or self._log.contains(_SHORT):
             return CapacityError(f"{message}; free some memory, or lower llama.gpu_layers")
         return BuildError(message)
+
+    @property
+    def weights(self) -> LoadedWeights:
+        """The loaded weights, to be replaced where it is `writable`."""
+        return LoadedWeights(self._model)
 
     def __enter__(self) -> Self:
         return self
@@ -162,6 +172,27 @@ class Session(Vocabulary):
     def wait(self, lane: int = 0) -> None:
         """Wait until a device has finished what it was given."""
         c.llama_synchronize(self._contexts[lane])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loading:
+    """A model's file, or the first of its shards, and where it computes."""
+
+    path: Path
+    threads: int
+    gpu_layers: int = -1
+    devices: tuple[str, ...] = ()
+
+    def session(self, n_ctx: int, **more: Any) -> Session:
+        """Load it; `more` is `Session`'s. Raises as that does."""
+        return Session(
+            self.path,
+            n_ctx=n_ctx,
+            threads=self.threads,
+            gpu_layers=self.gpu_layers,
+            devices=self.devices,
+            **more,
+        )
 
 
 def generate(session: Session, prompt: str, limit: int) -> str:

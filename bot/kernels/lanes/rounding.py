@@ -13,7 +13,7 @@ from numba import njit
 from bot.kernels.lanes.moves import transpose
 from bot.kernels.lanes.simd import (
     bits,
-    bits_of,
+    bits_per_weight,
     float_of,
     floats,
     get_byte,
@@ -69,20 +69,20 @@ def between_ints(values, low, high):
 @inlined
 def nearest_one(value):
     """nearest_int of one float."""
-    return (np.int64(bits_of(value + MAGIC)) & 0x7FFFFF) - 0x400000
+    return (np.int64(bits_per_weight(value + MAGIC)) & 0x7FFFFF) - 0x400000
 
 
 @inlined
 def half(value):
     """The bits of a float as a half, as ggml_compute_fp32_to_fp16 has them."""
-    word = np.int64(bits_of(value)) & 0xFFFFFFFF
+    word = np.int64(bits_per_weight(value)) & 0xFFFFFFFF
     base = abs(value) * np.float32(2.0**112) * np.float32(2.0**-110)
     doubled = (word + word) & 0xFFFFFFFF
     bias = doubled & 0xFF000000
     if bias < 0x71000000:
         bias = np.int64(0x71000000)
     base = float_of((bias >> 1) + 0x07800000) + base
-    found = np.int64(bits_of(base)) & 0xFFFFFFFF
+    found = np.int64(bits_per_weight(base)) & 0xFFFFFFFF
     rest = 0x7E00 if doubled > 0xFF000000 else ((found >> 13) & 0x7C00) + (found & 0xFFF)
     return ((word & 0x80000000) >> 16) | rest
 

@@ -296,7 +296,7 @@ def put_double(builder, address, value):
 
 
 @operation(types.int32, types.float32)
-def bits_of(builder, value):
+def bits_per_weight(builder, value):
     """The bits of one float."""
     return builder.bitcast(value, I32)
 

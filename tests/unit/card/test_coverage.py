@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from bot.card.coverage import MOST, coverage_lines
+from bot.card.words import MOST, coverage_lines
 from bot.records.results import CalibrationFacts, LayerCoverage
 from tests.unit.card import samples
 

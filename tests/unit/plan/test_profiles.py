@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bot.errors import SettingsError
-from bot.plan.profiles import BASES, Profile, load_profiles
+from bot.plan.profiles import BASES, Profile, RolesProfile, load_profiles
 from bot.plan.recipe import file_type
 from bot.settings.sections import data_folder
 
@@ -74,6 +74,7 @@ def test_profiles_of_ones_own(tmp_path: Path) -> None:
         load_profiles(tmp_path)
     (tmp_path / "own.yaml").write_text(PROFILE)
     (own,) = load_profiles(tmp_path, ["OWN"])
+    assert isinstance(own, RolesProfile)
     assert (own.experts.middle, own.shared.near, own.attention.edge) == ("IQ2_S", "Q8_0", "Q6_K")
     with pytest.raises(SettingsError, match="no tier 'mine'; choose from Own"):
         load_profiles(tmp_path, ["mine"])

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bot.clients.llama.loading import Loading
+from bot.clients.llama.session import Loading
 from bot.errors import SettingsError
 from bot.quantize import imatrix
 from bot.quantize.calibrate import Portion, Savepoint, collect_matrix

@@ -130,7 +130,7 @@ def test_profiles_count_by_what_they_store(tmp_path: Path) -> None:
 
 
 def test_an_unknown_tier_is_known_before_anything_else(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="there is no tier 'i-huge'"):
+    with pytest.raises(SettingsError, match="there is no tier 'I-Huge'"):
         asked(tmp_path, ("I-Huge",))
 
 

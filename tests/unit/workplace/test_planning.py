@@ -46,7 +46,7 @@ def test_a_recipe_names_every_tensor_of_the_model(tmp_path: Path, demo_model: Pa
 
 
 def test_a_tier_that_is_none_is_said(tmp_path: Path, demo_model: Path) -> None:
-    with pytest.raises(SettingsError, match=r"there is no tier .enormous."):
+    with pytest.raises(SettingsError, match=r"there is no tier .Enormous."):
         plan_of(at_work(tmp_path), demo_model, "Enormous")
 
 

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from bot.clients.llama.batch import Batch, Token
-from bot.clients.llama.loading import Loading
-from bot.clients.llama.session import Session, generate
+from bot.clients.llama.session import Loading, Session, generate
 from bot.errors import BuildError
 from bot.settings.sections import DEMO
 

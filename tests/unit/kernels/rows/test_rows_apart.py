@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bot.apart.worker import Room, away
-from bot.clients.llama.loading import Loading
+from bot.clients.llama.session import Loading
 from bot.kernels.choice import load
 from bot.measures.journal import Journal
 from bot.measures.opening import Listener, Reading, divergence_pass, reference_pass
