@@ -19,7 +19,7 @@ from bot.evaluate.measure import reference_of
 from bot.evaluate.subject import Subject
 from bot.gate.verdicts import broken
 from bot.publish.send import send_files
-from bot.quantize import calibrating, tier_files
+from bot.quantize import calibrating, fitted_tiers, tier_files
 from bot.quantize.verify import sound
 from bot.records.built import Built
 from bot.records.coding import load_record
@@ -111,9 +111,7 @@ class _Tasks:
             if self._is_tight():  # the next pass waits for the room of this one
                 before = tuple(task.name for task in tasks)
         reference = LaneTask(name=REFERENCE, resource="gpu", work=self._reference)
-        matrix = LaneTask(
-            name=MATRIX, resource="gpu", work=lambda: calibrating.job_matrix(self._job)
-        )
+        matrix = LaneTask(name=MATRIX, resource="gpu", work=self._weigh)
         last = LaneTask(name="rest of the reference", resource="gpu", work=self._measure_reference)
         if not calibrated:
             return [reference, *plain, last]
@@ -160,6 +158,12 @@ class _Tasks:
         return [measure, sending]
 
     # ── what tasks do ───────────────────────────────────────────────────────────────────────
+
+    def _weigh(self) -> None:
+        """The matrix, and what fitted tiers are chosen by: both load the 16-bit model."""
+        built = calibrating.job_matrix(self._job)
+        if built is not None:
+            fitted_tiers.fitted_of(self._job, built)
 
     def _reference(self) -> None:
         """The reference's log-probabilities, unless every tier was measured with them before."""

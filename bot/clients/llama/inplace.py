@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 from functools import cache
 from typing import Any
 
@@ -27,6 +28,7 @@ class LoadedWeights:
 
     def __init__(self, model: Any) -> None:
         self._model, self._get = model, _getter()
+        self._one = threading.Lock()  # a device far away answers one request at a time
 
     def kind(self, name: str) -> str:
         """A tensor's type."""
@@ -54,7 +56,8 @@ class LoadedWeights:
         move = getattr(ggml_base(), function)
         move.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t]
         move.restype = None
-        move(ctypes.addressof(self._tensor(name)), data.ctypes.data, start, data.size)
+        with self._one:
+            move(ctypes.addressof(self._tensor(name)), data.ctypes.data, start, data.size)
 
     def _tensor(self, name: str) -> GraphTensor:
         address = self._get(self._model, name.encode())
