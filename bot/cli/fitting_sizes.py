@@ -104,7 +104,7 @@ def fit(
     """
     from bot.cli.text import fitted_text
 
-    tiers = (*(f"Fit-{gb:.9g}GB" for gb in sizes), *(f"Fit-{b:g}bits" for b in bits))
+    tiers = (*(f"Fit-{gb:.9g}GB" for gb in sizes), *(f"Fit-{b:.9g}bits" for b in bits))
     tiers += tuple(f"Fit-{name}" for name in like)
     if vram is not None:
         tiers += (f"Fit-{_held_by(context, model, revision, vram, tokens):.9g}GB",)

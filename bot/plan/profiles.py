@@ -160,7 +160,7 @@ class FitSize(BaseModel):
         """As tiers are called by it: 15.5GB."""
         if self.like is not None:
             return self.like
-        return f"{self.gb:g}GB" if self.gb else f"{self.bits:g}bits"
+        return f"{self.gb:.9g}GB" if self.gb else f"{self.bits:.9g}bits"
 
 
 class FittedProfile(Profile):
