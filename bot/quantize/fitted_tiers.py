@@ -16,6 +16,7 @@ from bot.apart.worker import Room, away
 from bot.disk.folders import SENSITIVITY
 from bot.disk.locks import alone
 from bot.disk.writing import keep_text
+from bot.errors import SettingsError
 from bot.fitting.fitter import Target
 from bot.fitting.handing import compiled
 from bot.fitting.probe_groups import groups_of
@@ -40,6 +41,7 @@ from bot.workplace.job import Job
 from bot.workplace.texts import calibration_texts, read_text
 
 FOUND = "found.jsonl"  # a line for each probe and each tensor's errors
+LETTERS = 6  # of a token, at most on average: texts have more chunks than is reckoned with
 LONGEST = 1 << 24  # bytes of a line: types of a few thousand tensors take 100,000
 
 
@@ -198,11 +200,16 @@ def free_types(job: Job, matrix: Matrix) -> dict[str, tuple[str, ...]]:
 
 
 def _parts(job: Job) -> tuple[TextPart, ...]:
-    """Texts of the mix, each with its share of the chunks."""
-    sources = job.settings.calibration.texts
+    """Texts of the mix, each with its share of the chunks. Raises SettingsError for too few."""
+    sources, fit = job.settings.calibration.texts, job.settings.fit
     texts = [read_text(job.workplace, source) for source in sources]
-    lengths = [max(len(text) // (3 * job.settings.fit.context), 1) for text in texts]
-    picks = mix(lengths, [source.weight for source in sources], job.settings.fit.chunks)
+    lengths = [max(len(text) // (LETTERS * fit.context), 1) for text in texts]
+    picks = mix(lengths, [source.weight for source in sources], fit.chunks)
+    if len(picks) < fit.chunks:
+        raise SettingsError(
+            f"the calibration texts are sure to give {len(picks)} chunks of {fit.context} tokens, "
+            f"not {fit.chunks}; name longer ones, or lower fit.chunks"
+        )
     counts = [sum(text == number for text, _ in picks) for number in range(len(texts))]
     return tuple(TextPart(text=t, chunks=n) for t, n in zip(texts, counts, strict=True))
 
