@@ -26,6 +26,7 @@ PROBED_PLAIN = "Q2_K"  # any small change brings about, are not all that is hear
 PROBED_SHORT = "Q4_0"
 ANCHORS = (2.2, 2.8, 3.6, 4.6, 6.0)  # bits a weight of whole choices that are measured ahead
 STEP = 0.7  # of a correction: the power to which what was measured changes what is believed
+WORTH = 0.01  # a corrected choice is kept that is better by more: a set share, no paired test
 Tell = Callable[[Probe], None]
 Types = Mapping[str, str]
 
@@ -99,7 +100,7 @@ class TypeFitter:
     def sense(self) -> Sensitivity:
         """Probe each group, and some whole choices."""
         for group in self._groups:
-            self._measures.of(probe_types(group, self._tensors, self._found.rounding))
+            self._measures.of(probe_types(group, self._found.rounding))
         rooms = [room for bits in ANCHORS if (room := self._bytes_at(bits)) >= self._least]
         choices = [choose(self._options(self.costs), room).types for room in rooms]
         self._anchors = [self._measures.of(types) for types in choices]
@@ -124,7 +125,7 @@ class TypeFitter:
         while True:
             predicted = self.curve(costs).at(costs.of(chosen.types))
             probe = self._measures.of(chosen.types)
-            if best is not None and not probe.mean < best.measured - 0.5 * self._noise(probe):
+            if best is not None and probe.mean >= best.measured - WORTH * probe.mean:
                 break
             best = _fitted(target, chosen, probe, predicted, number)
             if number == rounds:
@@ -142,10 +143,6 @@ class TypeFitter:
             like_bytes=target.like_bytes,
             like_measured=measured,
         )
-
-    def _noise(self, probe: Probe) -> float:
-        """What two choices on one text may differ by without being two: a paired error."""
-        return 0.02 * probe.mean
 
     def _corrected(self, costs: Costs, probe: Probe) -> Costs:
         """Costs with each layer's share as it was measured around a choice.
@@ -197,12 +194,9 @@ def stored_bytes(tensor: StoredTensor, kind: str) -> int:
 
 
 def probe_types(
-    group: Sequence[str],
-    tensors: Mapping[str, StoredTensor],
-    rounding: Mapping[str, Mapping[str, float]],
+    group: Sequence[str], rounding: Mapping[str, Mapping[str, float]]
 ) -> dict[str, str]:
     """What each tensor of a group is rounded to for its probe."""
-    del tensors
     return {name: _probed(rounding[name]) for name in group}
 
 

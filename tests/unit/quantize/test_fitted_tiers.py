@@ -131,7 +131,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same(
 def test_what_a_folder_holds_that_is_no_record_is_not_there(tmp_path: Path, line: str) -> None:
     good = '{"rounded": {"tensor": "a", "errors": {"Q4_K": 0.1}, "energy": 2.0}}\n'
     path = tmp_path / FOUND
-    path.write_text(f"{good}{line}\n{good.replace('tensor', 'tensor')}")
+    path.write_text(good + line + "\n" + good.replace('"a"', '"b"'))
     found = fitted_tiers.read_found(path)
     assert [*found] == ["a"]
     assert path.read_text() == good
