@@ -10,9 +10,9 @@ Every file is made by `bot quantize`, and measured on texts that no probe has re
 size: mean KLD of both, how much less, and whether that is sure: a paired test over chunks (signs of
 differences exchanged), corrected for the number of sizes (Holm); 99.9 % KLD by a paired bootstrap
 over chunks; tasks by McNemar's test. `--ablate` makes the same sizes without a part of the work: no
-probes (errors of types alone), a tenth of them, no correction. `--predict` asks for so many random
-sizes and holds what was predicted of each, before it was measured, against what its types give on
-the probe text.
+probes (errors of types alone), a tenth of them, probes of whole layers, no correction. `--predict`
+asks for so many random sizes and holds what was predicted of each, before it was measured, against
+what its types give on the probe text.
 """
 
 from __future__ import annotations
@@ -252,8 +252,9 @@ def ablate(arguments: argparse.Namespace, work: Path) -> None:
     """Mean KLD on each text of what each way of fitting makes of the weighed tiers' sizes."""
     weighed = [tier for tier in TIERS if tier.startswith("I-")]
     fits = [f"Fit-{tier}" for tier in weighed]
-    ways: dict[str, dict[str, int]] = {"as it is": {}, "no correction": {"rounds": 0}}
+    ways: dict[str, dict[str, int | str]] = {"as it is": {}, "no correction": {"rounds": 0}}
     ways |= {"a tenth of the probes": {"probes": arguments.tenth}}
+    ways |= {"probes of whole layers": {"probes": "layers"}}
     ways |= {"no probes": {"probes": 0, "rounds": 0}}
     files = {}
     for way, values in ways.items():

@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+import numpy as np
+
+from bot.evidence import LEVEL, student
 from bot.fitting.costs import Costs, Curve, costs_of, curve_of
 from bot.fitting.probe_groups import Groups, layers_of
 from bot.fitting.probing import Prober
@@ -24,9 +27,9 @@ from bot.tensors.sizes import bits_per_weight, padded
 PROBED = "IQ1_M"  # what tensors are rounded to: far enough that experts chosen otherwise, which
 PROBED_PLAIN = "Q2_K"  # any small change brings about, are not all that is heard
 PROBED_SHORT = "Q4_0"
+PROBED_TYPES = (PROBED, PROBED_PLAIN, PROBED_SHORT)
 ANCHORS = (2.2, 2.8, 3.6, 4.6, 6.0)  # bits a weight of whole choices that are measured ahead
 STEP = 0.7  # of a correction: the power to which what was measured changes what is believed
-WORTH = 0.01  # a corrected choice is kept that is better by more: a set share, no paired test
 Tell = Callable[[Probe], None]
 Types = Mapping[str, str]
 
@@ -57,9 +60,13 @@ class Measures:
         key = _key(types)
         if key not in self._known:
             with self._prober.rounded(types):
-                found = self._prober.divergence()
+                found, chunks = self._prober.divergence()
             probe = Probe(
-                types=dict(types), mean=found.mean, error=found.mean_error, p999=found.p999
+                types=dict(types),
+                mean=found.mean,
+                error=found.mean_error,
+                p999=found.p999,
+                chunks=chunks,
             )
             self._known[key] = probe
             self._tell(probe)
@@ -118,21 +125,22 @@ class TypeFitter:
     def fit(self, target: Target, rounds: int) -> Fitted:
         """The best choice for a size that was measured, after at most so many corrections.
 
+        A corrected one is kept, and corrected again, where it is better beyond error.
+
         Raises SettingsError where the smallest types do not fit.
         """
         costs = self.costs
-        best, chosen, number = None, choose(self._options(costs), target.room), 0
-        while True:
-            predicted = self.curve(costs).at(costs.of(chosen.types))
-            probe = self._measures.of(chosen.types)
-            if best is not None and probe.mean >= best.measured - WORTH * probe.mean:
-                break
-            best = _fitted(target, chosen, probe, predicted, number)
-            if number == rounds:
-                break
-            number += 1
-            costs = self._corrected(costs, probe)
+        chosen = choose(self._options(costs), target.room)
+        kept = self._measures.of(chosen.types)
+        best = _fitted(target, chosen, kept, self.curve(costs).at(costs.of(chosen.types)), 0)
+        for number in range(1, rounds + 1):
+            costs = self._corrected(costs, kept)
             chosen = choose(self._options(costs), target.room)
+            probe = self._measures.of(chosen.types)
+            if not better(probe, kept):
+                break
+            predicted = self.curve(costs).at(costs.of(chosen.types))
+            best, kept = _fitted(target, chosen, probe, predicted, number), probe
         if target.like is None:
             return best
         measured = self._measures.of(target.like_types).mean
@@ -188,6 +196,15 @@ class TypeFitter:
         )
 
 
+def better(one: Probe, other: Probe) -> bool:
+    """Whether `one` diverges less than `other` beyond error: Student's t over paired chunks."""
+    less = np.subtract(other.chunks, one.chunks)
+    error = float(less.std(ddof=1)) / len(less) ** 0.5
+    if less.mean() <= 0 or not error:
+        return bool(less.mean() > 0)
+    return student(float(less.mean()) / error, len(less) - 1) < LEVEL
+
+
 def stored_bytes(tensor: StoredTensor, kind: str) -> int:
     """Bytes of a tensor in a file, padding counted."""
     return padded(int(bits_per_weight(kind) * tensor.length / 8) * tensor.rows * tensor.matrices)
@@ -201,7 +218,7 @@ def probe_types(
 
 
 def _probed(errors: Mapping[str, float]) -> str:
-    for kind in (PROBED, PROBED_PLAIN, PROBED_SHORT):
+    for kind in PROBED_TYPES:
         if kind in errors:
             return kind
     return max(errors, key=errors.__getitem__)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Literal
 
 from bot.tensors.roles import ROUTED, layer_of, role_of
 
@@ -12,12 +13,15 @@ Key = Callable[[str], Hashable]
 Groups = tuple[tuple[str, ...], ...]
 
 
-def groups_of(names: Sequence[str], budget: int) -> Groups:
+def groups_of(names: Sequence[str], budget: int | Literal["layers"]) -> Groups:
     """Tensors in at most `budget` groups, as fine as that allows.
 
     None without a budget; one by one; a layer's experts by matrix, and its attention and shared
     expert as one each; a layer's roles; the roles of 2, 3 and more layers that follow each other.
+    Or each whole layer.
     """
+    if budget == "layers":
+        return layers_of(names)
     if not budget:
         return ()
     for key in _keys(names):

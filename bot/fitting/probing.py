@@ -51,17 +51,19 @@ class Prober:
         self._rounding, self._kernels = rounding, kernels
         self._weights = session.weights
 
-    def divergence(self) -> Divergence:
-        """Of the model as it is now from the model as it was."""
+    def divergence(self) -> tuple[Divergence, tuple[float, ...]]:
+        """Of the model as it is now from the model as it was, and the mean of each chunk."""
+        journal = Passing()
         _, divergence = measure_divergence(
             self._session,
             self._base,
-            Passing(),
+            journal,
             threads=self._rounding.threads,
             progress=nothing,
             kernels=self._kernels,
         )
-        return divergence
+        chunks = journal.values["kld"].reshape(-1, self._base.windows.scored).mean(axis=1)
+        return divergence, tuple(chunks.tolist())
 
     @contextmanager
     def rounded(self, types: Mapping[str, str]) -> Iterator[None]:

@@ -14,7 +14,14 @@ from bot.apart.voice import Voice
 from bot.clients.llama.session import Loading, Session
 from bot.clients.llama.vocabulary import Vocabulary
 from bot.errors import SettingsError
-from bot.fitting.fitter import Measures, Target, TypeFitter, corrections, rounding_of
+from bot.fitting.fitter import (
+    PROBED_TYPES,
+    Measures,
+    Target,
+    TypeFitter,
+    corrections,
+    rounding_of,
+)
 from bot.fitting.handing import copied
 from bot.fitting.probe_groups import Groups, layers_of
 from bot.fitting.probing import Prober, nothing
@@ -92,13 +99,20 @@ def opened(model: Loading, order: FitOrder, importance: Importance) -> Iterator[
     rows = None if order.row_kernels is None else loaded(order.row_kernels)
     with (
         copied(order.kernels) as kernels,
-        Quantizers(kernels, GAUSSIAN, untimed) as quantizers,
+        Quantizers(kernels, rounded_types(order), untimed) as quantizers,
         session_of(model, order.context) as session,
         own_numbers(session, windows_of(session, order), order.folder / BASE, rows) as base,
     ):
         rounding = Rounding(quantizers, importance, model.threads)
         prober = Prober(session, base, tensors, rounding, rows)
         yield Work(session=session, prober=prober, rounding=rounding, tensors=tensors)
+
+
+def rounded_types(order: FitOrder) -> tuple[str, ...]:
+    """All types that a tensor may be rounded to."""
+    chosen = {*PROBED_TYPES, *(kind for kinds in order.free.values() for kind in kinds)}
+    chosen.update(kind for target in order.targets for kind in target.like_types.values())
+    return tuple(kind for kind in GAUSSIAN if kind in chosen)
 
 
 def session_of(model: Loading, context: int) -> Session:

@@ -20,9 +20,9 @@ from bot.errors import SettingsError
 from bot.fitting.fitter import Target
 from bot.fitting.handing import compiled
 from bot.fitting.probe_groups import groups_of
-from bot.fitting.work import FitOrder, Known, Rounded, TextPart, sensitivity_of
+from bot.fitting.work import FitOrder, Known, Rounded, TextPart, rounded_types, sensitivity_of
 from bot.kernels.choice import Kernels
-from bot.plan.fitted import GAUSSIAN, Freedom, asked_bytes, fitted_names, typed_recipe
+from bot.plan.fitted import Freedom, asked_bytes, fitted_names, typed_recipe
 from bot.plan.profiles import FittedProfile, RolesProfile, load_profiles
 from bot.plan.recipe import asked_types, file_type, make_recipe, without_twins
 from bot.progress import Report
@@ -63,6 +63,8 @@ def fitted_of(job: Job, matrix: Built) -> tuple[Fitted, ...]:
             for profile, fit in zip(missing, _fit(job, missing, matrix, report), strict=True):
                 inputs = _inputs(job, profile, matrix)
                 job.workplace.ledger.record(job.key, _step(profile), inputs, [], dump(fit))
+    elif fitted_profiles(job) and not (job.paths.release / SENSITIVITY).is_file():
+        _publish_again(job, matrix)
     return known_fitted(job, matrix) or ()
 
 
@@ -128,7 +130,8 @@ def _fit(job: Job, profiles: Sequence[FittedProfile], matrix: Built, report: Rep
     with alone(folder):
         found = read_found(folder / FOUND)
         source = Path(job.plan.model.source.path).absolute()
-        order = _order(job, profiles, matrix, folder / "handed")
+        order = _order(job, profiles, matrix)
+        order = replace(order, kernels=compiled(_kernels(job), rounded_types(order)))
         tell_isolation(job.workplace.narrator, job.settings)
         with (folder / FOUND).open("a", encoding="utf-8") as file:
 
@@ -171,10 +174,13 @@ def _ask(
     return away(fitted, room)(loading(source, job.settings.llama), order, matrix, known_of(found))
 
 
-def _order(job: Job, profiles: Sequence[FittedProfile], matrix: Built, folder: Path) -> FitOrder:
+def _kernels(job: Job) -> Kernels:
+    return Kernels(folder=job.workplace.folders.kernels if job.settings.quantize.kernels else None)
+
+
+def _order(job: Job, profiles: Sequence[FittedProfile], matrix: Built) -> FitOrder:
     model, settings = job.plan.model, job.settings
     by_expert = read_matrix(Path(matrix.path)).of(model.tensors)
-    kernels = Kernels(folder=job.workplace.folders.kernels if settings.quantize.kernels else None)
     free = free_types(job, by_expert)
     return FitOrder(
         parts=_parts(job),
@@ -183,9 +189,9 @@ def _order(job: Job, profiles: Sequence[FittedProfile], matrix: Built, folder: P
         groups=groups_of([*free], settings.fit.probes),
         targets=tuple(_target(job, profile, by_expert) for profile in profiles),
         rounds=settings.fit.rounds,
-        folder=folder.absolute(),
+        folder=(folder_of(job, matrix) / "handed").absolute(),
         row_kernels=row_kernels(settings),
-        kernels=compiled(kernels, GAUSSIAN),
+        kernels=None,  # `_fit` has them compiled
     )
 
 
@@ -317,6 +323,13 @@ def known_of(found: dict[str, Any]) -> Known:
         probes=tuple(each for each in found.values() if isinstance(each, Probe)),
         rounded=tuple(each for each in found.values() if isinstance(each, Rounded)),
     )
+
+
+def _publish_again(job: Job, matrix: Built) -> None:
+    """Where this machine still has what was found: a job that was handed its types has not."""
+    path = folder_of(job, matrix) / FOUND
+    if path.is_file():
+        _publish(job, _order(job, fitted_profiles(job), matrix), matrix, read_found(path))
 
 
 def _publish(job: Job, order: FitOrder, matrix: Built, found: dict[str, Any]) -> None:

@@ -16,13 +16,14 @@ class Probe:
     """What was measured with some tensors rounded in place and all others as they are.
 
     `mean` is their divergence in nats over the scored tokens of the text, `error` its standard
-    error, `p999` its 99.9 % percentile.
+    error, `p999` its 99.9 % percentile, `chunks` the mean of each chunk.
     """
 
     types: Mapping[str, str]  # by tensor
     mean: float
     error: float
     p999: float
+    chunks: tuple[float, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

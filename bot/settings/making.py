@@ -121,8 +121,8 @@ class FitSettings(Part):
     floors: dict[str, str] = {}
     chunks: Annotated[int, Field(ge=2, le=1000)] = 8  # of the calibration texts, for each probe
     context: Annotated[int, Field(ge=32, le=131072)] = 512
-    # groups of tensors are made for these; 0: none, errors of types alone decide
-    probes: Annotated[int, Field(ge=0, le=100_000)] = 400
+    # groups of tensors are made for these; 0: none, errors of types alone decide; or whole layers
+    probes: Annotated[int, Field(ge=0, le=100_000)] | Literal["layers"] = 400
     rounds: Annotated[int, Field(ge=0, le=8)] = 2  # corrections by measurement, at most
 
 

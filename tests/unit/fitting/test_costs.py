@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bot.fitting.costs import Curve, costs_of, curve_of
+from bot.fitting.fitter import better
 from bot.fitting.probe_groups import groups_of, layers_of
 from bot.records.sensitivity import Probe, ProbeText, Sensitivity
 
@@ -16,7 +17,7 @@ NAMES = ["token_embd.weight", *FFN, *ATTENTION]
 
 
 def probe(mean: float, **types: str) -> Probe:
-    return Probe(types=types, mean=mean, error=0.0, p999=0.0)
+    return Probe(types=types, mean=mean, error=0.0, p999=0.0, chunks=(mean, mean))
 
 
 def sensitivity(*probes: Probe) -> Sensitivity:
@@ -81,3 +82,28 @@ def test_groups_are_as_fine_as_probes_allow(budget: int, groups: int) -> None:
 def test_layers_are_put_back_whole() -> None:
     layers = layers_of(NAMES)
     assert [len(names) for names in layers] == [1, *(6,) * 8]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ((0.9, 1.9, 2.9, 3.9), (1.0, 2.0, 3.0, 4.0), True),  # less in each, by the same
+        ((1.0, 2.0, 3.0, 4.0), (0.9, 1.9, 2.9, 3.9), False),
+        ((1.0, 2.0, 3.0, 4.0), (1.0, 2.0, 3.0, 4.0), False),
+        ((0.9, 2.3, 2.6, 3.9), (1.0, 2.0, 3.0, 4.0), False),  # less on the whole, within error
+        ((0.5, 1.2, 2.4, 3.6), (1.0, 2.0, 3.0, 4.0), True),
+    ],
+)
+def test_a_correction_is_better_where_its_chunks_say_so(
+    one: tuple[float, ...], other: tuple[float, ...], expected: bool
+) -> None:
+    def measured(chunks: tuple[float, ...]) -> Probe:
+        return Probe(types={}, mean=sum(chunks) / 4, error=9.0, p999=0.0, chunks=chunks)
+
+    assert better(measured(one), measured(other)) is expected
+
+
+def test_whole_layers_can_be_probed() -> None:
+    groups = groups_of(NAMES, "layers")
+    assert groups == layers_of(NAMES)
+    assert len(groups) == 9

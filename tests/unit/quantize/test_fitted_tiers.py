@@ -123,6 +123,9 @@ def test_a_killed_run_goes_on_and_ends_with_the_same(
         assert fitted_tiers.fitted_of(job, matrix) == whole
         assert (job.paths.release / "sensitivity.json").read_text() == text
         assert sorted(path.read_text().splitlines(keepends=True)) == sorted(lines)
+        (job.paths.release / "sensitivity.json").unlink()
+        assert fitted_tiers.fitted_of(job, matrix) == whole  # known, and its file is not there
+        assert (job.paths.release / "sensitivity.json").read_text() == text
 
 
 @pytest.mark.parametrize(
