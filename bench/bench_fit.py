@@ -86,9 +86,10 @@ def settings(arguments: argparse.Namespace, work: Path) -> Path:
     work.mkdir(parents=True, exist_ok=True)
     path = work / "bot.yaml"
     texts = [str(text.absolute()) for text in arguments.calibration]
+    matrix = {} if arguments.matrix is None else {"file": str(arguments.matrix.absolute())}
     values = {
         "workdir": str((work / "work").absolute()),
-        "calibration": {"file": str(arguments.matrix.absolute()), "texts": texts},
+        "calibration": {**matrix, "texts": texts},
         "evaluation": {"tasks": []},
         "llama": {"threads": arguments.threads},
         "fit": json.loads(arguments.fit),
@@ -294,7 +295,7 @@ if __name__ == "__main__":
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("model", type=Path)
-    parser.add_argument("--matrix", type=Path, required=True)
+    parser.add_argument("--matrix", type=Path, help="[default: taken on the calibration texts]")
     parser.add_argument("--calibration", type=Path, action="append", required=True)
     parser.add_argument("--text", type=Path, action="append", default=[])
     parser.add_argument("--tasks", type=Path)

@@ -414,6 +414,25 @@ def deepseek4_tensors(config: Mapping[str, Any]) -> Typed:
     return typed
 
 
+def deepseek4_prediction(config: Mapping[str, Any]) -> Typed:
+    """The layers of multi-token prediction that lie beside `deepseek4_tensors`.
+
+    Named as DeepseekV4Model.filter_tensors in conversion/deepseek.py of llama.cpp reads them.
+    """
+    wide, mult, layers = (config[n] for n in ("hidden_size", "hc_mult", "num_hidden_layers"))
+    typed: Typed = {}
+    for i in range(config["num_nextn_predict_layers"]):
+        own = _attention_of_4(config, config["compress_ratios"][layers + i])
+        own |= _experts_of_4(config) | _connections_of_4(config)
+        own |= _eights({f"{name}_proj": (wide, wide) for name in "eh"})
+        own |= {f"{name}.weight": ("BF16", (wide,)) for name in ("enorm", "hnorm", "norm")}
+        own |= {"hc_head_fn": ("F32", (mult, mult * wide)), "hc_head_base": ("F32", (mult,))}
+        own |= {"hc_head_scale": ("F32", (1,))}
+        own["ffn.gate.bias"] = ("F32", (config["n_routed_experts"],))
+        typed |= {f"mtp.{i}.{name}": tensor for name, tensor in own.items()}
+    return typed
+
+
 def _attention_of_4(config: Mapping[str, Any], ratio: int) -> Typed:
     wide, head, lora = (config[n] for n in ("hidden_size", "head_dim", "q_lora_rank"))
     groups, out = config["o_groups"], config["o_groups"] * config["o_lora_rank"]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bot.records.model import HeaderTensor
-from tests.checkpoints import Typed, deepseek4_tensors
+from tests.checkpoints import Typed, deepseek4_prediction, deepseek4_tensors
 from tests.headers import tensors
 
 Config = Mapping[str, Any]
@@ -66,6 +66,11 @@ def gpt_oss(config: Config) -> Typed:
             typed[f"{experts}.{name}_proj_scales"] = ("U8", (count, rows_, columns // 32))
         typed |= plain(shapes)
     return typed
+
+
+def deepseek_v4(config: Config) -> Typed:
+    """Experts in FP4, most else in FP8; its layer of multi-token prediction is 2 % of it."""
+    return deepseek4_tensors(config) | deepseek4_prediction(config)
 
 
 def minimax_m2(config: Config) -> Typed:
@@ -294,8 +299,8 @@ def glm5_nvfp4(config: Config) -> Typed:
 
 PUBLISHED: dict[str, Callable[[Config], Typed]] = {
     "openai__gpt-oss-120b": gpt_oss,
-    "deepseek-ai__DeepSeek-V4-Flash": deepseek4_tensors,
-    "deepseek-ai__DeepSeek-V4-Pro": deepseek4_tensors,
+    "deepseek-ai__DeepSeek-V4-Flash": deepseek_v4,
+    "deepseek-ai__DeepSeek-V4-Pro": deepseek_v4,
     "moonshotai__Kimi-K3": kimi_k3,
     "MiniMaxAI__MiniMax-M2.7": minimax_m2,
     "nvidia__MiniMax-M2.5-NVFP4": minimax_m2,
