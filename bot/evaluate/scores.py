@@ -11,7 +11,7 @@ import numpy as np
 from bot.evaluate import paired
 from bot.evaluate.bench import Bench
 from bot.evaluate.data import Data
-from bot.evaluate.kept import answered, drafted, speeds
+from bot.evaluate.kept import answered, behaved, drafted, speeds
 from bot.evaluate.subject import Measured, Subject
 from bot.records.built import Built
 from bot.records.coding import load_record
@@ -36,9 +36,11 @@ class ScoreTable:
         tasks: Sequence[Data],
         speed: bool,
         wrote: Wrote,
+        behaviour: bool = False,
     ) -> None:
         self._bench, self._subjects = bench, subjects
         self._tasks, self._speed, self._wrote = tasks, speed, wrote
+        self._behaviour = behaviour
         self._measured: dict[str, list[Measured]] = {}
         self._chunks: dict[str, dict[str, list[float]]] = {KLD: {}, PPL: {}}
         self.noise: tuple[Noise, ...] = ()
@@ -59,6 +61,8 @@ class ScoreTable:
         for subject in (*((reference,) if reference else ()), *self._subjects):
             for data in self._tasks:
                 self._keep(subject.sha256, self._bench.tasks(subject, data))
+            if self._behaviour and (measured := self._bench.behaviour(subject)) is not None:
+                self._keep(subject.sha256, measured)
             if self._speed:
                 self._keep(subject.sha256, self._bench.speed(subject))
 
@@ -101,6 +105,7 @@ class ScoreTable:
             choices=tuple(answered(row) for row in rows if row.run.measure in named),
             speed=next((speeds(row) for row in rows if row.run.measure == "speed"), ()),
             drafts=next((drafted(row) for row in rows if row.run.measure == "drafts"), ()),
+            behaviour=next((behaved(row) for row in rows if row.run.measure == "behaviour"), None),
             runs=tuple(row.run for row in rows),
         )
 

@@ -26,6 +26,7 @@ UNITS = {
     "choices.low, high": "fraction, 95 % Wilson interval",
     "speed.mean, spread": "tokens per second; spread: standard deviation of the runs",
     "noise.mean, max": "nats per token",
+    "behaviour.edits.worst": "nats per token",
     "comparisons.difference, low, high": "kld, ppl: nats per token; tasks: fraction",
     "runs.seconds": "s",
     "runs.batch": "tokens",
