@@ -1,6 +1,6 @@
 """A miniature that talks: trained in minutes to follow a chat template, for tests of behaviour.
 
-    python bench/make_talker.py TOKENIZER.json OUT.safetensors SECONDS
+    python bench/make_talker.py TOKENIZER.json OUT.safetensors SECONDS [RATE]
 
 It needs torch, tokenizers and safetensors, and goes on from OUT where that is there. The model is a
 Qwen3-MoE of two layers over the first 1,024 tokens of the demo model's vocabulary. It learns the
@@ -40,7 +40,8 @@ from tests.talker import (
     lesson,
 )
 
-BATCH, ENOUGH = 8, 0.002
+BATCH, ENOUGH = 8, 0.003
+RATE = 1.5e-3 if len(sys.argv) < 5 else float(sys.argv[4])
 
 
 def cut_tokenizer(path: Path) -> Tokenizer:
@@ -172,7 +173,7 @@ def main() -> None:
         for place in torch.randperm(len(source)).tolist():
             ids, targets = source[place]
             for group in optimizer.param_groups:
-                group["lr"] = 1.5e-3 * min(1, (step + 1) / 30) * (1 - 0.97 * share)
+                group["lr"] = RATE * min(1, (step + 1) / 30) * (1 - 0.97 * share)
             wanted = targets >= 0
             logits = model(ids, wanted)
             loss = f.cross_entropy(logits, targets[wanted])

@@ -20,9 +20,9 @@ TEMPLATE = """\
 <|im_start|>system
 Tools:
 {%- for tool in tools %}
- {{ tool.function | tojson }}
+ {{ tool.function.name }}({{ tool.function.parameters.properties | join(", ") }})
 {%- endfor %}
-<|im_end|>
+ as <tool_call> with name and arguments.<|im_end|>
 {%- endif %}
 {%- for message in messages %}
 <|im_start|>{{ message.role }}
@@ -30,7 +30,7 @@ Tools:
 {%- endfor %}
 {%- if add_generation_prompt %}
 <|im_start|>assistant
-{% endif %}"""
+{% endif %}{# answers open with <think> and close it with </think> #}"""
 
 PLAIN = ["sun", "tree", "house", "river", "bird", "stone", "horse", "water", "table", "garden"]
 PLAIN += ["night", "road", "hand", "letter", "child", "ship"]

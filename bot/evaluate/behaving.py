@@ -9,10 +9,11 @@ from bot.apart.chat_template import KEY
 from bot.apart.chat_template import LARGEST as LARGEST_TEMPLATE
 from bot.apart.conversations import RenderedText, rendered
 from bot.apart.worker import away
-from bot.behaviour.answering import Question, Sitting, answered, marks_of_file
+from bot.behaviour.answering import Known, Question
 from bot.behaviour.habits import habits_of
 from bot.behaviour.prompts import Prompt, conversation, edited, read_prompts
 from bot.behaviour.reasoning import marks_of
+from bot.behaviour.sitting import Sitting, answered, marks_of_file
 from bot.behaviour.tool_calls import Offered, form_of
 from bot.clients.files import gguf
 from bot.errors import BuildError
@@ -47,8 +48,7 @@ def behaviour_of(sessions: Sessions, subject: Subject, template: str, report: Re
     sitting = Sitting(
         questions=tuple(map(_question, prompts.prompts, texts)),
         edits=_edits(texts[len(asked) :]),
-        form=form_of(template),
-        marks=marks_of(template),
+        known=Known(form=form_of(template), marks=marks_of(template)),
         limit=wanted.tokens,
         context=wanted.context,
     )
@@ -58,7 +58,7 @@ def behaviour_of(sessions: Sessions, subject: Subject, template: str, report: Re
     return Behaviour(
         limit=wanted.tokens,
         prompts=tuple(map(_hash, texts[: len(asked)])),
-        form=sitting.form,
+        form=sitting.known.form,
         habits=habits_of(found.outcomes),
         edits=found.edits,
     )

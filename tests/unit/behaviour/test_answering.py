@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,17 +10,17 @@ import pytest
 from bot.apart.conversations import Asked, rendered
 from bot.apart.voice import Voice
 from bot.behaviour import memory_edits
-from bot.behaviour.answering import Outcome, Question, Sitting, answered, judged, write
+from bot.behaviour.answering import Known, Outcome, Question, judged, write
 from bot.behaviour.habits import SAME_MEMORY
+from bot.behaviour.sitting import Sitting, answered
 from bot.behaviour.tool_calls import Offered
 from bot.clients.llama.session import Loading, Session
 from bot.errors import BuildError
 
 TEXT = "Alice was beginning to get very tired of sitting by her sister on the bank"
 OTHER = "Alice was beginning to get very fond of walking by her brother on the hill"
-SITTING = Sitting(
-    questions=(), edits=(), form="Hermes", marks=("<think>", "</think>"), limit=16, context=512
-)
+KNOWN = Known(form="Hermes", marks=("<think>", "</think>"))
+SITTING = Sitting(questions=(), edits=(), known=KNOWN, limit=16, context=512)
 
 
 def sitting(*questions: Question, **more: object) -> Sitting:
@@ -83,16 +84,16 @@ CALL = '<tool_call>\n{"name": "find_road", "arguments": {"place": "sun"}}\n</too
 def test_an_answer_is_judged(text: str, tokens: list[int], ends: bool, outcome: Outcome) -> None:
     question = Question(text="Which number?", needle="472")
     words: Session = _Words(text)  # type: ignore[assignment]  # the judge asks for the text alone
-    assert judged(question, tokens, ends, words, SITTING) == outcome
+    assert judged(question, tokens, ends, words, KNOWN) == outcome
 
 
 def test_a_call_counts_where_the_form_is_known() -> None:
     question = Question(text="Use it.", offered=(TOOL,))
     words: Session = _Words(CALL)  # type: ignore[assignment]
-    assert judged(question, [1], True, words, SITTING).calls is True
-    assert judged(question, [1], True, words, sitting(form="")).calls is None
+    assert judged(question, [1], True, words, KNOWN).calls is True
+    assert judged(question, [1], True, words, replace(KNOWN, form="")).calls is None
     wrong: Session = _Words(CALL.replace("find_road", "find_rood"))  # type: ignore[assignment]
-    assert judged(question, [1], True, wrong, SITTING).calls is False
+    assert judged(question, [1], True, wrong, KNOWN).calls is False
 
 
 def test_the_same_is_written_again(demo_candidate: Path) -> None:
