@@ -7,14 +7,14 @@ same.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from bot.behaviour.reasoning import reasoned
 from bot.behaviour.tool_calls import Offered, is_proper
 from bot.clients.llama.check import find_loop
-from bot.clients.llama.session import Session, Token
+from bot.clients.llama.session import Floats, Session, Token
 
 LOOK = 16  # tokens between looks at whether an answer goes in circles
 
@@ -47,32 +47,61 @@ class Outcome:
     closes: bool | None = None  # the reasoning block that was opened
 
 
-def write(session: Session, prompt: Sequence[int], limit: int) -> tuple[list[int], bool]:
-    """The likeliest tokens after a prompt, and whether a token came that ends them.
+@dataclass(kw_only=True)
+class Answer:
+    """Tokens written so far; `ends`: whether a token came that ends them."""
+
+    written: list[int] = field(default_factory=list)
+    ends: bool = False
+    over: bool = False  # nothing more will be written
+
+
+def write(session: Session, prompts: Sequence[Sequence[int]], limit: int) -> list[Answer]:
+    """The likeliest tokens after each prompt, side by side, each a sequence of the session.
 
     At most `limit`; fewer where they go in circles, or where nothing is likeliest.
     """
     session.clear()
-    batch = [Token(id=t, position=i, logits=i == len(prompt) - 1) for i, t in enumerate(prompt)]
-    written: list[int] = []
-    while len(written) < limit:
-        logits = session.decode(batch)[0]
-        if not np.isfinite(logits).all():
-            break
-        token = int(logits.argmax())
-        if session.is_end(token):
-            return written, True
-        written.append(token)
-        if len(written) % LOOK == 0 and find_loop(written):
-            break
-        batch = [Token(id=token, position=len(prompt) + len(written) - 1, logits=True)]
-    return written, False
+    answers = [Answer() for _ in prompts]
+    for number, prompt in enumerate(prompts):
+        last = len(prompt) - 1
+        batch = [
+            Token(id=token, position=i, sequences=(number,), logits=i == last)
+            for i, token in enumerate(prompt)
+        ]
+        _go_on(session, answers[number], session.decode(batch)[0], limit)
+    while live := [number for number, answer in enumerate(answers) if not answer.over]:
+        batch = [
+            Token(
+                id=answers[number].written[-1],
+                position=len(prompts[number]) + len(answers[number].written) - 1,
+                sequences=(number,),
+                logits=True,
+            )
+            for number in live
+        ]
+        for number, logits in zip(live, session.decode(batch), strict=True):
+            _go_on(session, answers[number], logits, limit)
+    return answers
 
 
-def judged(
-    question: Question, written: Sequence[int], ends: bool, words: Session, known: Known
-) -> Outcome:
+def _go_on(session: Session, answer: Answer, logits: Floats, limit: int) -> None:
+    """Write the likeliest token, if there is one and it does not end the answer."""
+    if not np.isfinite(logits).all():
+        answer.over = True
+        return
+    token = int(logits.argmax())
+    if session.is_end(token):
+        answer.ends = answer.over = True
+        return
+    answer.written.append(token)
+    count = len(answer.written)
+    answer.over = count >= limit or (count % LOOK == 0 and bool(find_loop(answer.written)))
+
+
+def judged(question: Question, answer: Answer, words: Session, known: Known) -> Outcome:
     """The outcome of an answer: what its text says, by the template's own marks."""
+    written, ends = answer.written, answer.ends
     text = words.text(written, control=True)
     reason = reasoned(question.text, text, known.marks)
     calls = bool(question.offered and known.form)

@@ -10,9 +10,9 @@ import pytest
 from bot.apart.conversations import Asked, rendered
 from bot.apart.voice import Voice
 from bot.behaviour import memory_edits
-from bot.behaviour.answering import Known, Outcome, Question, judged, write
+from bot.behaviour.answering import Answer, Known, Outcome, Question, judged, write
 from bot.behaviour.habits import SAME_MEMORY
-from bot.behaviour.sitting import Sitting, answered
+from bot.behaviour.sitting import Sitting, answered, groups_of
 from bot.behaviour.tool_calls import Offered
 from bot.clients.llama.session import Loading, Session
 from bot.errors import BuildError
@@ -84,24 +84,37 @@ CALL = '<tool_call>\n{"name": "find_road", "arguments": {"place": "sun"}}\n</too
 def test_an_answer_is_judged(text: str, tokens: list[int], ends: bool, outcome: Outcome) -> None:
     question = Question(text="Which number?", needle="472")
     words: Session = _Words(text)  # type: ignore[assignment]  # the judge asks for the text alone
-    assert judged(question, tokens, ends, words, KNOWN) == outcome
+    assert judged(question, Answer(written=tokens, ends=ends), words, KNOWN) == outcome
 
 
 def test_a_call_counts_where_the_form_is_known() -> None:
-    question = Question(text="Use it.", offered=(TOOL,))
+    question, ended = Question(text="Use it.", offered=(TOOL,)), Answer(written=[1], ends=True)
     words: Session = _Words(CALL)  # type: ignore[assignment]
-    assert judged(question, [1], True, words, KNOWN).calls is True
-    assert judged(question, [1], True, words, replace(KNOWN, form="")).calls is None
+    assert judged(question, ended, words, KNOWN).calls is True
+    assert judged(question, ended, words, replace(KNOWN, form="")).calls is None
     wrong: Session = _Words(CALL.replace("find_road", "find_rood"))  # type: ignore[assignment]
-    assert judged(question, [1], True, wrong, KNOWN).calls is False
+    assert judged(question, ended, wrong, KNOWN).calls is False
 
 
 def test_the_same_is_written_again(demo_candidate: Path) -> None:
     with Session(demo_candidate, n_ctx=128, threads=1, gpu_layers=0) as session:
         prompt = session.tokenize_prompt(TEXT)
-        first, again = (write(session, prompt, 12) for _ in range(2))
+        first, again = (write(session, [prompt], 12) for _ in range(2))
     assert first == again
-    assert len(first[0]) == 12 or first[1]
+    assert len(first[0].written) == 12 or first[0].ends
+
+
+def test_side_by_side_the_same_is_written(demo_candidate: Path) -> None:
+    with Session(demo_candidate, n_ctx=256, threads=1, gpu_layers=0, sequences=2) as session:
+        prompts = [session.tokenize_prompt(text) for text in (TEXT, OTHER)]
+        alone = [write(session, [prompt], 12)[0] for prompt in prompts]
+        assert write(session, prompts, 12) == alone
+
+
+def test_groups_hold_what_fits() -> None:
+    assert groups_of([10, 0, 500, 20, 90], 10, 100) == [[0, 3], [4]]
+    assert groups_of([], 10, 100) == []
+    assert [len(group) for group in groups_of([1] * 70, 1, 1000)] == [32, 32, 6]
 
 
 def test_control_tokens_of_a_prompt_are_read_and_written(demo_candidate: Path) -> None:
