@@ -41,8 +41,8 @@ def main() -> None:
         for name, path in planted:
             print(f"fault {name}: {failed(behaviour(path, asked), reference) or 'MISSED'}")
         for name, template in () if first else BROKEN.items():
-            found = failed(behaviour(TALKER, asked, template), reference)
-            print(f"fault template, {name}: {found or 'MISSED'}", flush=True)
+            broken = failed(behaviour(TALKER, asked, template), reference)
+            print(f"fault template, {name}: {broken or 'MISSED'}", flush=True)
         runs = refused = 0
         for seed in range(first, first + seeds):
             source = sibling(folder, seed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -11,11 +11,21 @@ import numpy as np
 from bot.evaluate import paired
 from bot.evaluate.bench import Bench
 from bot.evaluate.data import Data
+from bot.evaluate.intervals import over_chunks, perplexity_interval
 from bot.evaluate.kept import answered, behaved, drafted, speeds
 from bot.evaluate.subject import Measured, Subject
 from bot.records.built import Built
 from bot.records.coding import load_record
-from bot.records.measured import KLD, PPL, Comparison, Divergence, Noise, Perplexity, Scores
+from bot.records.measured import (
+    KLD,
+    PPL,
+    ChunkInterval,
+    Comparison,
+    Divergence,
+    Noise,
+    Perplexity,
+    Scores,
+)
 from bot.records.results import EvaluationFacts
 
 Wrote = Callable[[], None]  # told after each measure
@@ -106,8 +116,17 @@ class ScoreTable:
             speed=next((speeds(row) for row in rows if row.run.measure == "speed"), ()),
             drafts=next((drafted(row) for row in rows if row.run.measure == "drafts"), ()),
             behaviour=next((behaved(row) for row in rows if row.run.measure == "behaviour"), None),
+            intervals=tuple(self._intervals(digest)),
             runs=tuple(row.run for row in rows),
         )
+
+    def _intervals(self, digest: str) -> Iterator[ChunkInterval]:
+        """Of perplexity and mean KLD, where chunks of the file are known, and enough of them."""
+        for of, interval in ((PPL, perplexity_interval), (KLD, over_chunks)):
+            means = self._chunks[of].get(digest)
+            found = interval(np.array(means)) if means else None
+            if found is not None:
+                yield ChunkInterval(of=of, low=found.low, high=found.high)
 
     def comparisons(self, names: Mapping[str, str]) -> tuple[Comparison, ...]:
         """Every pair of files, by `names` of their hashes, in every measure both have.

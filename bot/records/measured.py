@@ -195,6 +195,15 @@ class Run:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ChunkInterval:
+    """A 95 % interval over chunks, which allows for tokens of one that depend on each other."""
+
+    of: str  # "ppl", or "kld" for the mean KLD
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scores:
     """Everything measured of one file. The reference has no divergence."""
 
@@ -204,6 +213,7 @@ class Scores:
     speed: tuple[Speed, ...] = ()
     drafts: tuple[Drafts, ...] = ()  # of a model with multi-token prediction layers
     behaviour: Behaviour | None = None  # of a file with a chat template
+    intervals: tuple[ChunkInterval, ...] = ()  # where as many chunks were measured as it takes
     runs: tuple[Run, ...] = ()  # one for each measure
 
 
