@@ -53,6 +53,13 @@ def discordant(gained: int, lost: int) -> float:
     return min(1.0, float(Fraction(2 * tail, 2**differing)))
 
 
+def worsened(gained: int, lost: int) -> float:
+    """Exact one-sided p of the same test: that so many more are lost than gained by chance."""
+    differing = gained + lost
+    tail = sum(comb(differing, k) for k in range(lost, differing + 1))
+    return float(Fraction(tail, 2**differing))
+
+
 def student(t: float, degrees: int) -> float:
     """Two-sided p of Student's t with a whole number of degrees of freedom.
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import gguf  # noqa: TID251 - its own writer makes the files that ours must read
+import numpy as np
 
 LAYER = re.compile(r"blk\.(\d+)\.")
 BY_EXPERT = re.compile(r"ffn_((gate|up|down)_exps|gate_inp)\.weight$")
@@ -63,3 +64,20 @@ def _finish(writer: gguf.GGUFWriter) -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def changed_weights(
+    source: Path,
+    target: Path,
+    change: Callable[[str, np.ndarray], np.ndarray],
+    metadata: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write `source` in F32 with what `change` makes of each tensor, and some other metadata."""
+    reader = gguf.GGUFReader(source)
+    writer = _begun(reader, target, metadata or {})
+    for tensor in reader.tensors:
+        array = gguf.dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
+        array = array.reshape([int(n) for n in tensor.shape][::-1])
+        writer.add_tensor(tensor.name, np.ascontiguousarray(change(tensor.name, array)))
+    _finish(writer)
+    return target

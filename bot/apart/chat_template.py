@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Never
 
-from jinja2 import nodes
+from jinja2 import Template, nodes
 from jinja2.exceptions import TemplateError
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
@@ -140,10 +140,18 @@ def _environment() -> ImmutableSandboxedEnvironment:
     return environment
 
 
+def compiled(text: str) -> Template:
+    """A template that can be rendered, in this process, which must be a child's.
+
+    Raises whatever a stranger's program may raise.
+    """
+    return _environment().from_string(text)
+
+
 def tried(text: str) -> TemplateFacts:
     """What comes of rendering a template in this process, which must be a child's."""
     try:
-        template = _environment().from_string(text)
+        template = compiled(text)
 
         def written(messages: Sequence[Mapping[str, str]], **more: Any) -> str:
             return template.render(
@@ -157,7 +165,7 @@ def tried(text: str) -> TemplateFacts:
         if WORD not in written([USER]):
             return TemplateFacts(fault="what the user says is not in it")
     except Exception as error:  # noqa: BLE001 - a stranger's program may raise anything
-        return TemplateFacts(fault=_reason(error))
+        return TemplateFacts(fault=reason_of(error))
 
     def takes(*expected: str, messages: Sequence[Mapping[str, str]], **more: Any) -> bool:
         try:
@@ -180,7 +188,8 @@ def tried(text: str) -> TemplateFacts:
     )
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """What a template raised, in one bounded line."""
     line = getattr(error, "lineno", None)
     where = f" (line {line})" if isinstance(line, int) else ""
     return legible(f"{type(error).__name__}: {error}", LONGEST) + where

@@ -127,6 +127,44 @@ def _drafted(row: Row, most: int) -> tuple[Verbatim, ...]:
     return tuple(escaped_text(cell) for cell in cells)
 
 
+def behaviour(results: Results) -> CardTable | None:
+    """What each file did with prompts in its chat template: good answers of those judged.
+
+    None where nothing was asked. A habit that the reference was never judged for has no column.
+    """
+    tiers = [row for row in results.tiers if row.same_as is None and row.scores.behaviour]
+    reference = results.reference.scores.behaviour
+    if reference is None or not tiers:
+        return None
+    names = [habit.name for habit in reference.habits if habit.judged]
+    rows = [results.reference, *sorted(tiers, key=lambda row: -row.bytes)]
+    heads = ("Model", *(BEHAVIOUR[name] for name in names), "Edited middle, nats")
+    return CardTable(
+        columns=tuple(escaped_text(head) for head in heads),
+        rows=tuple(_behaved(row, names) for row in rows),
+        sides="l" + "r" * (len(heads) - 1),
+    )
+
+
+BEHAVIOUR = {
+    "ends": "Ends by its stop token",
+    "goes on": "No repetition",
+    "calls": "Tool calls",
+    "finds": "Found in long text",
+    "closes": "Reasoning closed",
+}
+
+
+def _behaved(row: Row, names: Sequence[str]) -> tuple[Verbatim, ...]:
+    found = row.scores.behaviour
+    habits = [found.habit(name) if found else None for name in names]
+    counts = [f"{h.good} of {h.judged}" if h and h.judged else MISSING for h in habits]
+    worst = [edit.worst for edit in found.edits] if found else []
+    known = [value for value in worst if value is not None]
+    edits = f"{max(known):.1e}" if known and len(known) == len(worst) else MISSING
+    return tuple(escaped_text(cell) for cell in (row.name, *counts, edits))
+
+
 def _table(rows: Sequence[CardRow], look: CardSettings) -> CardTable:
     columns = _columns(rows, look)
     body = tuple(

@@ -23,7 +23,8 @@ MEASURES = click.option(
     "--measures",
     callback=listed,
     metavar="NAME,NAME",
-    help="ppl, kld, noise, speed, tasks, or sets of tasks by name [default: as in bot.yaml]",
+    help="ppl, kld, noise, speed, behaviour, tasks, or names of sets of tasks [default: as in "
+    "bot.yaml]",
 )
 
 

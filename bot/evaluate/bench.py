@@ -17,6 +17,7 @@ from bot.disk.paths import inside
 from bot.disk.space import free_disk, require_free, taken
 from bot.disk.writing import copy, keep_text, partial_of
 from bot.errors import BuildError
+from bot.evaluate import behaving
 from bot.evaluate.cutting import Cutter, CutText
 from bot.evaluate.data import Data
 from bot.evaluate.kept import KeptMeasures
@@ -47,8 +48,10 @@ from bot.progress import Report
 from bot.records.built import Built
 from bot.records.coding import digest, dump, load_record
 from bot.records.measured import Divergence, Noise, Perplexity, Tools
+from bot.workplace.asked import behaviour_inputs
 from bot.workplace.children import room_for
 from bot.workplace.job import free_memory_of
+from bot.workplace.texts import prompts_text
 from bot.workplace.workplace import Workplace
 
 
@@ -188,6 +191,27 @@ class Bench:
             return [dump(one) for one in drafts]
 
         return self._kept.once("drafts", subject, text.data, inputs, work)
+
+    def behaviour(self, subject: Subject) -> Measured | None:
+        """How a file answers prompts; None for one without a chat template, or if not wanted."""
+        wanted = behaviour_inputs(self.settings)
+        if wanted is None:
+            return None
+        text = prompts_text(self.settings.evaluation.behaviour.prompts)
+        inputs = self._kept.inputs("behaviour", subject, None, wanted=wanted, how=behaving.VERSION)
+        prompts = self.settings.evaluation.behaviour.prompts
+        data = Data(path=prompts, text=text, kind=None, label="behaviour", count=None)
+        known = self._kept.known("behaviour", subject, inputs)
+        if known is not None or not subject.path.is_file():
+            return known
+        template = behaving.template_of(subject.path)
+        if template is None:
+            return None
+
+        def work(report: Report) -> Any:
+            return dump(behaving.behaviour_of(self._sessions, subject, template, report))
+
+        return self._kept.once("behaviour", subject, data, inputs, work)
 
     def noise(self) -> tuple[Noise, ...]:
         """Divergence of the reference from itself, in its batches; on a GPU in single ones too."""

@@ -25,7 +25,7 @@ from bot.workplace import demo_texts
 from bot.workplace.job import tools_of
 from bot.workplace.workplace import Workplace
 
-PLAIN = ("ppl", KLD, "tasks", "speed", "noise")
+PLAIN = ("ppl", KLD, "tasks", "speed", "noise", "behaviour")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +36,7 @@ class WantedMeasures:
     divergence: bool
     noise: bool
     speed: bool
+    behaviour: bool
     tasks: tuple[Data, ...]
 
 
@@ -64,6 +65,7 @@ def wanted_measures(workplace: Workplace, measures: Sequence[str], against: bool
         divergence=KLD in names,
         noise="noise" in names,
         speed="speed" in names,
+        behaviour="behaviour" in names,
         tasks=tuple(chosen),
     )
 
@@ -95,7 +97,14 @@ def evaluate_files(
         if out is not None:
             _write(out, rows.evaluation(complete=False))
 
-    table = ScoreTable(bench, subjects, tasks=selection.tasks, speed=selection.speed, wrote=wrote)
+    table = ScoreTable(
+        bench,
+        subjects,
+        tasks=selection.tasks,
+        speed=selection.speed,
+        wrote=wrote,
+        behaviour=selection.behaviour,
+    )
     rows = _Rows(table, subjects, reference, publishers, selection)
     table.fill(
         divergence=selection.divergence, noise=selection.noise, perplexity=selection.perplexity

@@ -16,7 +16,17 @@ from bot.evaluate.subject import Measured, Subject
 from bot.measures.journal import Journal
 from bot.progress import Report
 from bot.records.coding import digest, dump, load_record
-from bot.records.measured import Choices, Divergence, Drafts, Noise, Perplexity, Run, Speed, Tools
+from bot.records.measured import (
+    Behaviour,
+    Choices,
+    Divergence,
+    Drafts,
+    Noise,
+    Perplexity,
+    Run,
+    Speed,
+    Tools,
+)
 from bot.records.steps import MeasureStep
 from bot.workplace.asked import METRICS_VERSION
 from bot.workplace.children import tell_isolation
@@ -171,6 +181,7 @@ def shape_of(measure: str) -> Any:
         "speed": _Kept[tuple[Speed, ...]],
         "drafts": _Kept[tuple[Drafts, ...]],
         "noise": _Kept[tuple[Noise, ...]],
+        "behaviour": _Kept[Behaviour],
     }
     return kinds.get(measure, _Kept[Choices])
 
@@ -183,6 +194,11 @@ def speeds(measured: Measured) -> tuple[Speed, ...]:
 def drafted(measured: Measured) -> tuple[Drafts, ...]:
     """Tokens guessed ahead, by how many at a time."""
     return load_record(tuple[Drafts, ...], measured.value)
+
+
+def behaved(measured: Measured) -> Behaviour:
+    """Habits and edits of a measure of behaviour."""
+    return load_record(Behaviour, measured.value)
 
 
 def answered(measured: Measured) -> Choices:

@@ -148,6 +148,7 @@ def _table(job: Job, bench: Bench, subjects: Sequence[Subject], wrote: Wrote) ->
         tasks=find_tasks(job.workplace),
         speed=job.settings.evaluation.speed,
         wrote=wrote,
+        behaviour=True,
     )
 
 

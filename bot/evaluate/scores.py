@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -11,11 +11,21 @@ import numpy as np
 from bot.evaluate import paired
 from bot.evaluate.bench import Bench
 from bot.evaluate.data import Data
-from bot.evaluate.kept import answered, drafted, speeds
+from bot.evaluate.intervals import over_chunks, perplexity_interval
+from bot.evaluate.kept import answered, behaved, drafted, speeds
 from bot.evaluate.subject import Measured, Subject
 from bot.records.built import Built
 from bot.records.coding import load_record
-from bot.records.measured import KLD, PPL, Comparison, Divergence, Noise, Perplexity, Scores
+from bot.records.measured import (
+    KLD,
+    PPL,
+    ChunkInterval,
+    Comparison,
+    Divergence,
+    Noise,
+    Perplexity,
+    Scores,
+)
 from bot.records.results import EvaluationFacts
 
 Wrote = Callable[[], None]  # told after each measure
@@ -36,9 +46,11 @@ class ScoreTable:
         tasks: Sequence[Data],
         speed: bool,
         wrote: Wrote,
+        behaviour: bool = False,
     ) -> None:
         self._bench, self._subjects = bench, subjects
         self._tasks, self._speed, self._wrote = tasks, speed, wrote
+        self._behaviour = behaviour
         self._measured: dict[str, list[Measured]] = {}
         self._chunks: dict[str, dict[str, list[float]]] = {KLD: {}, PPL: {}}
         self.noise: tuple[Noise, ...] = ()
@@ -59,6 +71,8 @@ class ScoreTable:
         for subject in (*((reference,) if reference else ()), *self._subjects):
             for data in self._tasks:
                 self._keep(subject.sha256, self._bench.tasks(subject, data))
+            if self._behaviour and (measured := self._bench.behaviour(subject)) is not None:
+                self._keep(subject.sha256, measured)
             if self._speed:
                 self._keep(subject.sha256, self._bench.speed(subject))
 
@@ -101,8 +115,18 @@ class ScoreTable:
             choices=tuple(answered(row) for row in rows if row.run.measure in named),
             speed=next((speeds(row) for row in rows if row.run.measure == "speed"), ()),
             drafts=next((drafted(row) for row in rows if row.run.measure == "drafts"), ()),
+            behaviour=next((behaved(row) for row in rows if row.run.measure == "behaviour"), None),
+            intervals=tuple(self._intervals(digest)),
             runs=tuple(row.run for row in rows),
         )
+
+    def _intervals(self, digest: str) -> Iterator[ChunkInterval]:
+        """Of perplexity and mean KLD, where chunks of the file are known, and enough of them."""
+        for of, interval in ((PPL, perplexity_interval), (KLD, over_chunks)):
+            means = self._chunks[of].get(digest)
+            found = interval(np.array(means)) if means else None
+            if found is not None:
+                yield ChunkInterval(of=of, low=found.low, high=found.high)
 
     def comparisons(self, names: Mapping[str, str]) -> tuple[Comparison, ...]:
         """Every pair of files, by `names` of their hashes, in every measure both have.

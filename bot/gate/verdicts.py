@@ -8,8 +8,9 @@ from fnmatch import fnmatchcase
 from math import hypot, inf, sqrt
 
 from bot import evidence, licences
+from bot.behaviour.habits import losses, other_prompts, stale
 from bot.legible import legible
-from bot.records.measured import Choices, Divergence, Row
+from bot.records.measured import Behaviour, Choices, Divergence, Row
 from bot.records.results import LeftOut, Results
 from bot.settings.showing import GateSettings
 from bot.wording.columns import table
@@ -117,6 +118,10 @@ def _tier(row: Row, reference: Row, facts: GateFacts, rules: GateSettings) -> It
         yield check("measured", not rules.measured, "its divergence was not measured")
     else:
         yield from (check(*limit_check) for limit_check in _divergence(row.name, divergence, rules))
+    if row.scores.behaviour is not None and reference.scores.behaviour is not None:
+        limit = limit_of(rules.behaviour_drop, row.name)
+        found = behaviour_checks(row.scores.behaviour, reference.scores.behaviour, limit)
+        yield from (check(*one) for one in found)
     reference_choices = {choices.name: choices for choices in reference.scores.choices}
     for ours in row.scores.choices:
         if ours.name in reference_choices:
@@ -143,6 +148,33 @@ def _divergence(
         "max kld",
         *_held(divergence.max, 0.0, limit, f"maximum KLD {divergence.max:.2f}", f"{limit:g}"),
     )
+
+
+def behaviour_checks(
+    ours: Behaviour, reference: Behaviour, limit: float
+) -> Iterable[tuple[str, bool, str]]:
+    """Rules of behaviour, each relative to the 16-bit model: rule, whether it holds, why.
+
+    A habit is lost where the net loss is above the limit and surely no chance. Prompts and memory
+    are the same or not; of a memory that fails for the model itself no tier is to blame.
+    """
+    others = other_prompts(ours, reference)
+    told = f"its chat template renders {others} of {len(reference.prompts)} prompts otherwise"
+    same = f"renders all {len(reference.prompts)} prompts as the reference does"
+    yield "template", not others, f"{told} than the reference's" if others else same
+    for loss in losses(ours, reference):
+        text = (
+            f"{loss.habit}: {loss.lost} lost and {loss.gained} won of {loss.judged} answers, "
+            f"p = {loss.p:.2g}"
+        )
+        good = not (loss.is_sure and loss.share > limit)
+        yield "behaviour", good, text if good else f"{text}, more than {limit:.0%} surely lost"
+    if ours.edits:
+        (bad, worst), (blamed, _) = stale(ours), stale(reference)
+        good = not bad or bool(blamed)
+        told = "no numbers" if worst is None else f"{worst:.2g} nats"
+        text = f"{told} at most from a fresh run after {len(ours.edits)} edits"
+        yield "memory", good, text if good else f"{text}: {bad} were stale"
 
 
 def _held(value: float, error: float, limit: float, text: str, limit_text: str) -> tuple[bool, str]:

@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
+from bot.behaviour.habits import is_whole
 from bot.errors import SettingsError, SourceError
 from bot.evaluate.kept import JOB as MEASURES
 from bot.foreign import has_few_values
@@ -27,7 +28,16 @@ from bot.jobs.orders import Folder, Group, Prepared
 from bot.jobs.recordpath import RecordPath
 from bot.records.built import Built, together
 from bot.records.coding import digest, dump, load_record
-from bot.records.measured import Choices, Divergence, Drafts, Perplexity, Run, Speed, Text
+from bot.records.measured import (
+    Behaviour,
+    Choices,
+    Divergence,
+    Drafts,
+    Perplexity,
+    Run,
+    Speed,
+    Text,
+)
 from bot.records.steps import Kind, MeasureStep, TierStep
 from bot.store.ledger import RecordedFile, Work
 
@@ -276,9 +286,11 @@ def _require_measure(work: Work, prepared: Prepared, texts: Collection[Text] | N
         raise ValueError("a measure on another text")
     kinds: dict[str, Any] = {
         "divergence": _Diverged, "perplexity": _Perplexed, "speed": tuple[Speed, ...],
-        "drafts": tuple[Drafts, ...],
+        "drafts": tuple[Drafts, ...], "behaviour": Behaviour,
     }  # fmt: skip
     measure_value = TypeAdapter(kinds.get(measure, Choices)).validate_python(measured.value)
+    if isinstance(measure_value, Behaviour) and not is_whole(measure_value):
+        raise ValueError("answers that are none")
     if isinstance(measure_value, Choices) and (
         measure_value.name != measure
         or not 0 < measure_value.tasks == len(measure_value.answers)

@@ -31,6 +31,7 @@ from bot.store.ledger import Ledger
 from bot.workplace.job import Job
 from bot.workplace.names import target_of
 from bot.workplace.planning import make_plan
+from bot.workplace.texts import prompts_text
 from bot.workplace.workplace import Workplace
 
 
@@ -48,6 +49,7 @@ def describe_release(
     known_seals = claims.known_seals(folder, prepared, seals)
     brought = carrier.bring(prepared.needs.describe, release_places(workplace, prepared))
     texts = [data.text for data in (find_text(workplace), *find_tasks(workplace))]
+    texts.append(prompts_text(workplace.settings.evaluation.behaviour.prompts))
     groups, refusals = claims.complete_groups(folder, prepared, known_seals, texts)
     for why in refusals.values():
         workplace.narrator.say(f"{why}: its tiers are left out; rerun that job")

@@ -26,6 +26,8 @@ UNITS = {
     "choices.low, high": "fraction, 95 % Wilson interval",
     "speed.mean, spread": "tokens per second; spread: standard deviation of the runs",
     "noise.mean, max": "nats per token",
+    "intervals.low, high": "kld: nats per token; ppl: as perplexity; 95 %, over chunks",
+    "behaviour.edits.worst": "nats per token",
     "comparisons.difference, low, high": "kld, ppl: nats per token; tasks: fraction",
     "runs.seconds": "s",
     "runs.batch": "tokens",

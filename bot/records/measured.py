@@ -124,13 +124,60 @@ class Drafts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Habit:
+    """One thing that answers are looked at for, over all prompts in their order."""
+
+    name: str  # ends, goes on, calls, finds, closes: see docs/behaviour.md
+    answers: str  # of each prompt "1" for a good answer, "0" for a bad one, "-" where not judged
+
+    @property
+    def judged(self) -> int:
+        """Answers that were looked at for this."""
+        return len(self.answers) - self.answers.count("-")
+
+    @property
+    def good(self) -> int:
+        """Good ones of them."""
+        return self.answers.count("1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryEdit:
+    """A conversation went on after its middle was changed: llama.cpp's memory and a fresh run.
+
+    `worst` is the largest KL divergence of a next token, in nats; None where the library refused,
+    or gave no numbers.
+    """
+
+    kept: int  # tokens before the change
+    tokens: int  # after it, each compared
+    dropped: bool  # whether the memory could drop its end; else all was decoded again
+    worst: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Behaviour:
+    """What a file answered to prompts in its own chat template, greedily."""
+
+    limit: int  # tokens of an answer at most
+    prompts: tuple[str, ...]  # of each rendered prompt the sha256's beginning; "" where none came
+    form: str  # of tool calls, by the template; "" where it is none that is known
+    habits: tuple[Habit, ...]
+    edits: tuple[MemoryEdit, ...] = ()
+
+    def habit(self, name: str) -> Habit | None:
+        """A habit by its name."""
+        return next((habit for habit in self.habits if habit.name == name), None)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """How a measure came about: on what, by which program, on which machine, how long.
 
     Without the hash of its data no measure can be stored; speed has none, its tokens are random.
     """
 
-    measure: str  # perplexity, divergence, speed, drafts, or the name of a set of tasks
+    measure: str  # perplexity, divergence, speed, drafts, behaviour, or the name of a set of tasks
     data: Text | None
     model: str  # sha256
     reference: str | None  # sha256 of the file that a divergence is from
@@ -148,6 +195,15 @@ class Run:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ChunkInterval:
+    """A 95 % interval over chunks, which allows for tokens of one that depend on each other."""
+
+    of: str  # "ppl", or "kld" for the mean KLD
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scores:
     """Everything measured of one file. The reference has no divergence."""
 
@@ -156,6 +212,8 @@ class Scores:
     choices: tuple[Choices, ...] = ()
     speed: tuple[Speed, ...] = ()
     drafts: tuple[Drafts, ...] = ()  # of a model with multi-token prediction layers
+    behaviour: Behaviour | None = None  # of a file with a chat template
+    intervals: tuple[ChunkInterval, ...] = ()  # where as many chunks were measured as it takes
     runs: tuple[Run, ...] = ()  # one for each measure
 
 

@@ -192,6 +192,7 @@ class _Tasks:
         self._bench.divergence(subject, tiers_left + other_files)
         for data in find_tasks(self._job.workplace):
             self._bench.tasks(subject, data)
+        self._bench.behaviour(subject)
         if self._job.settings.publish.free != "never" and self._job.settings.evaluation.speed:
             self._bench.speed(subject)  # the file may be gone when nothing runs beside
 
@@ -199,6 +200,7 @@ class _Tasks:
         reference = reference_of(self._job)
         for data in find_tasks(self._job.workplace):
             self._bench.tasks(reference, data)
+        self._bench.behaviour(reference)
         self._bench.noise()
 
     def _send(self, tier: str) -> None:

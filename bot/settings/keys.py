@@ -21,6 +21,7 @@ HERE = {
     "workdir": "`~/.local/share/apex-bot`",
     "llama.threads": "the cores that this process may use",
     "profiles": "the bot's own tiers",
+    "evaluation.behaviour.prompts": "the bot's own prompts",
     **dict.fromkeys(("calibration.texts", "evaluation.text", "evaluation.tasks"), "the demo's"),
 }
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from bot.settings.sections import DEMO, NAME, DataPlace, Part, Place
+from bot.settings.sections import DEMO, NAME, PACKAGE, DataPlace, Part, Place
 
 
 def _usable_cores() -> int:
@@ -146,6 +146,15 @@ class DataSettings(Part):
         return self
 
 
+class BehaviourSettings(Part):
+    """What files of models with a chat template are asked, to see how they behave."""
+
+    measure: bool = True
+    prompts: Place = PACKAGE / "behaviour" / "prompts.json"
+    tokens: Annotated[int, Field(ge=16, le=32768)] = 256  # of an answer at most
+    context: Annotated[int, Field(ge=256, le=1048576)] = 8192  # longer prompts are not asked
+
+
 class EvaluationSettings(Part):
     """The texts and tasks that tiers are measured on, by path or by their name in `data`."""
 
@@ -165,6 +174,7 @@ class EvaluationSettings(Part):
     noise_chunks: Annotated[int, Field(ge=0)] = 8  # of the reference against itself; 0: none
     speed: bool = False
     drafts: bool = True  # of models with multi-token prediction layers: guesses kept, speed
+    behaviour: BehaviourSettings = BehaviourSettings()
     repetitions: Annotated[int, Field(ge=1, le=100)] = 5
     others: tuple[str, ...] = ()  # ORG/REPOSITORY:PATTERN of other publishers
     imported: tuple[Place, ...] = ()  # results of the APEX project, logs of llama-perplexity

@@ -118,6 +118,8 @@ class GateSettings(Part):
     mean_kld: dict[str, float] = {"*-Nano": 0.8, "*-Micro": 1.2, "*": 0.4}  # nats per token
     max_kld: dict[str, float] = {"*": 30.0}
     accuracy_drop: dict[str, float] = {"*-Nano": 0.1, "*-Micro": 0.15, "*": 0.05}  # fraction
+    # of prompts that the model is good at, the share that a tier may surely lose, for each habit
+    behaviour_drop: dict[str, float] = {"*-Nano": 0.3, "*-Micro": 0.5, "*": 0.1}
     measured: bool = True  # a tier without a divergence fails
     card: bool = True  # stop when `bot lint` would find errors in what is to be published
     newest: bool = True  # stop when the source has other weights by now

@@ -28,12 +28,14 @@ from bot.settings.settings import Settings
 from bot.store.ledger import Ledger
 from bot.toolchain import toolchain
 from bot.workplace.provenance import AskedFor
-from bot.workplace.texts import text_of, text_origin
+from bot.workplace.texts import prompts_text, text_of, text_origin
 
 METRICS_VERSION = 2  # raised when a change of ours changes a number
 SHOWN = ("order", "about")  # of a profile: decides no byte of a file
 # settings of a measure that decide how it is done on this machine, not its numbers
-MACHINE = frozenset({"text", "tasks", "imported", "parallel", "memory_gb", "overlap", "reference"})
+MACHINE = frozenset(
+    ("text", "tasks", "imported", "parallel", "memory_gb", "overlap", "reference", "behaviour")
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,7 +215,17 @@ def evaluation_inputs(settings: Settings) -> dict[str, Any]:
         "stride": evaluation.stride,
         "tasks": [dump(_named(settings, path)) for path in evaluation.tasks],
         "task_count": evaluation.task_count,
+        "behaviour": behaviour_inputs(settings),
     }
+
+
+def behaviour_inputs(settings: Settings) -> dict[str, Any] | None:
+    """All that decides what files are asked to see how they behave; None where nothing is."""
+    behaviour = settings.evaluation.behaviour
+    if not behaviour.measure:
+        return None
+    sizes = {"tokens": behaviour.tokens, "context": behaviour.context}
+    return {"prompts": dump(prompts_text(behaviour.prompts)), **sizes}
 
 
 def _named(settings: Settings, path: Path) -> Text:

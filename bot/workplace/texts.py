@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -13,7 +14,7 @@ from bot.foreign import require_file_itself
 from bot.records.measured import Text
 from bot.records.results import CalibrationText
 from bot.settings.making import CalibrationSource
-from bot.settings.sections import DEMO
+from bot.settings.sections import DEMO, PACKAGE
 
 if TYPE_CHECKING:
     from bot.workplace.workplace import Workplace
@@ -25,6 +26,15 @@ def text_of(path: Path) -> Text:
     """What a text file is, for results and keys. Raises SourceError for a pointer or a page."""
     require_file_itself(path)
     return Text(name=path.name, sha256=sha256(path), origin=_origin(path))
+
+
+def prompts_text(path: Path) -> Text:
+    """What a file of prompts is. Raises SettingsError where it is not there, else as `text_of`."""
+    if not path.is_file():
+        raise SettingsError(f"{path} does not exist; mend evaluation.behaviour.prompts")
+    text = text_of(path)
+    own = path.resolve().is_relative_to(PACKAGE)
+    return replace(text, origin="comes with apex-bot") if own else text
 
 
 def is_demo(path: Path) -> bool:

@@ -140,6 +140,14 @@ class Session(Vocabulary):
         """Forget everything that was decoded."""
         c.llama_memory_clear(c.llama_get_memory(self._contexts[lane]), True)
 
+    def forget_from(self, position: int, lane: int = 0) -> bool:
+        """Forget what was decoded from a position on; False where the memory cannot: see `clear`.
+
+        A recurrent state is of all that it read, and cannot be taken back.
+        """
+        memory = c.llama_get_memory(self._contexts[lane])
+        return bool(c.llama_memory_seq_rm(memory, 0, position, -1))
+
     def decode(self, tokens: Sequence[Token] | Batch, lane: int = 0) -> Floats:
         """Run the model over a batch; returns the logits that it asks for, [outputs, vocabulary].
 

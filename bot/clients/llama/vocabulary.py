@@ -36,20 +36,42 @@ class Vocabulary:
 
         As `common_tokenize(ctx, text, true)` of llama.cpp's tools: parse_special is false.
         """
+        return self._tokens(text, begin=True, control=False)
+
+    def tokenize_prompt(self, text: str) -> list[int]:
+        """Token ids of a rendered chat template: its control tokens are such, and one BOS is there.
+
+        As llama-server has it: a template that writes a BOS itself gets no second one
+        (common_chat_templates_apply_jinja of common/chat.cpp).
+        """
+        begin = self.bos is not None and not text.startswith(self.piece(self.bos))
+        return self._tokens(text, begin=begin, control=True)
+
+    def _tokens(self, text: str, *, begin: bool, control: bool) -> list[int]:
         data = text.encode("utf-8", "surrogateescape")
         room = len(data) + 8
         buffer = (c.llama_token * room)()
-        count = c.llama_tokenize(self._vocab, data, len(data), buffer, room, True, False)
+        count = c.llama_tokenize(self._vocab, data, len(data), buffer, room, begin, control)
         if count < 0:
             raise BuildError(f"{self.path.name} could not tokenize {len(data)} bytes of text")
         return list(buffer[:count])
 
-    def text(self, tokens: Sequence[int]) -> str:
-        """The text of token ids, without control tokens."""
+    def piece(self, token: int) -> str:
+        """The text of one token, a control token's too."""
+        return self.text([token], control=True)
+
+    @property
+    def marks(self) -> tuple[str, str]:
+        """Texts of BOS and EOS as chat templates are given them; empty where there is none."""
+        bos, eos = (int(f(self._vocab)) for f in (c.llama_vocab_bos, c.llama_vocab_eos))
+        return (self.piece(bos) if bos >= 0 else "", self.piece(eos) if eos >= 0 else "")
+
+    def text(self, tokens: Sequence[int], *, control: bool = False) -> str:
+        """The text of token ids, without control tokens unless they are asked for."""
         pieces = bytearray()
         buffer = ctypes.create_string_buffer(512)
         for token in tokens:
-            size = c.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, False)
+            size = c.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, control)
             pieces += buffer.raw[: max(size, 0)]
         return pieces.decode("utf-8", "replace")
 

@@ -26,7 +26,10 @@ EVERYWHERE: dict[str, Any] = {
             "sha256": "0" * 64, "licence": "MIT",
         },
     },
-    "evaluation": {"text": "rel/text", "tasks": ["here", "rel/tasks"], "imported": ["rel/log"]},
+    "evaluation": {
+        "text": "rel/text", "tasks": ["here", "rel/tasks"], "imported": ["rel/log"],
+        "behaviour": {"prompts": "rel/prompts.json"},
+    },
     "convert": {"llama_cpp": "rel/llama", "python": "rel/python"},
     "llama": {"library": "rel/libraries"},
     "watch": {"advisories": ["rel/advisories.yaml"]},
@@ -75,7 +78,7 @@ def test_relative_paths_of_the_file_start_at_its_folder(
         assert path.resolve().is_relative_to(file.parent / "rel"), path
     assert found.data["there"].path == Path("in/repository.txt")
     # every kind of path that settings have is among those that were tried
-    assert kinds(Settings) == 13
+    assert kinds(Settings) == 14
 
 
 def test_home_is_meant_by_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

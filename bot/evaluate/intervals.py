@@ -1,0 +1,67 @@
+"""95 % intervals of means over chunks: tokens of one chunk depend on each other, chunks do not.
+
+± as llama-perplexity prints it counts tokens as if they were independent; see docs/statistics.md.
+"""
+
+from __future__ import annotations
+
+from math import exp
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bot.evidence import CHUNKS, LEVEL, ROUNDING, student
+
+Floats = NDArray[np.float64]
+
+
+class Interval(NamedTuple):
+    """Bounds of a 95 % interval."""
+
+    low: float
+    high: float
+
+
+def over_chunks(means: Floats) -> Interval | None:
+    """Of a mean, from the mean of each chunk, [chunks]; None where there are fewer than `CHUNKS`.
+
+    Student's t of Hall's cubic transformation, turned round (On the removal of skewness by
+    transformation, Journal of the Royal Statistical Society B 54, 1992): of lopsided chunks, such
+    as of KL divergence, a symmetric interval ends too early above.
+    """
+    count = len(means)
+    if count < CHUNKS:
+        return None
+    mean, deviation = float(means.mean()), float(means.std(ddof=1))
+    if deviation <= ROUNDING * abs(mean):
+        return Interval(mean, mean)
+    spread = means - mean
+    skew = float((spread**3).mean()) / float((spread**2).mean()) ** 1.5
+    reach = quantile(count - 1) / count**0.5
+    low, high = (mean - deviation * _untransformed(bound, skew, count) for bound in (reach, -reach))
+    return Interval(low, high)
+
+
+def perplexity_interval(means: Floats) -> Interval | None:
+    """Of a perplexity, from each chunk's mean -ln p, [chunks]."""
+    found = over_chunks(means)
+    return None if found is None else Interval(exp(found.low), exp(found.high))
+
+
+def quantile(degrees: int) -> float:
+    """Student's t that is exceeded on either side with the probability `LEVEL`, by bisection."""
+    low, high = 0.0, 1e3
+    while high - low > 1e-9:
+        middle = (low + high) / 2
+        low, high = (middle, high) if student(middle, degrees) > LEVEL else (low, middle)
+    return high
+
+
+def _untransformed(bound: float, skew: float, count: int) -> float:
+    """The share of a deviation whose transformation is `bound`."""
+    if abs(skew) < ROUNDING:
+        return bound
+    third = skew / 3
+    inner = 1 + 3 * third * (bound - skew / (6 * count))
+    return float(np.cbrt(inner) - 1) / third
