@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Never
 
-from jinja2 import nodes
+from jinja2 import Template, nodes
 from jinja2.exceptions import TemplateError
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
@@ -140,10 +140,18 @@ def _environment() -> ImmutableSandboxedEnvironment:
     return environment
 
 
+def template_of(text: str) -> Template:
+    """A template, to be rendered in this process, which must be a child's.
+
+    Raises jinja2.TemplateError for what is none.
+    """
+    return _environment().from_string(text)
+
+
 def tried(text: str) -> TemplateFacts:
     """What comes of rendering a template in this process, which must be a child's."""
     try:
-        template = _environment().from_string(text)
+        template = template_of(text)
 
         def written(messages: Sequence[Mapping[str, str]], **more: Any) -> str:
             return template.render(

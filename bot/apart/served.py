@@ -25,7 +25,12 @@ from bot.apart.voice import Voice
 from bot.errors import BotError, CapacityError, of_machine
 
 # modules whose public functions are works: each takes a Voice first, then what its hints say
-WORKS = ("bot.workplace.loaded", "bot.quantize.works", "bot.measures.opening")
+WORKS = (
+    "bot.workplace.loaded",
+    "bot.quantize.works",
+    "bot.measures.opening",
+    "bot.benchmarks.works",
+)
 PR_SET_DUMPABLE = 4
 
 

@@ -17,6 +17,7 @@ from bot.disk.paths import inside
 from bot.disk.space import free_disk, require_free, taken
 from bot.disk.writing import copy, keep_text, partial_of
 from bot.errors import BuildError
+from bot.evaluate.benchmarking import Benchmarking
 from bot.evaluate.cutting import Cutter, CutText
 from bot.evaluate.data import Data
 from bot.evaluate.kept import KeptMeasures
@@ -69,6 +70,7 @@ class Bench:
         self.tools, self.reference, self._base = tools, reference, base
         self._cutter, self._sessions = Cutter(workplace), Sessions(workplace.settings)
         self._kept = KeptMeasures(workplace, tools, lambda: self._reference_hash)
+        self.benchmarks = Benchmarking(workplace, self._kept)
 
     @property
     def text(self) -> Data:

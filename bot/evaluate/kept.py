@@ -16,7 +16,18 @@ from bot.evaluate.subject import Measured, Subject
 from bot.measures.journal import Journal
 from bot.progress import Report
 from bot.records.coding import digest, dump, load_record
-from bot.records.measured import Choices, Divergence, Drafts, Noise, Perplexity, Run, Speed, Tools
+from bot.records.measured import (
+    BENCHMARK,
+    Benchmark,
+    Choices,
+    Divergence,
+    Drafts,
+    Noise,
+    Perplexity,
+    Run,
+    Speed,
+    Tools,
+)
 from bot.records.steps import MeasureStep
 from bot.workplace.asked import METRICS_VERSION
 from bot.workplace.children import tell_isolation
@@ -172,6 +183,8 @@ def shape_of(measure: str) -> Any:
         "drafts": _Kept[tuple[Drafts, ...]],
         "noise": _Kept[tuple[Noise, ...]],
     }
+    if measure.startswith(BENCHMARK):
+        return _Kept[Benchmark]
     return kinds.get(measure, _Kept[Choices])
 
 
@@ -183,6 +196,11 @@ def speeds(measured: Measured) -> tuple[Speed, ...]:
 def drafted(measured: Measured) -> tuple[Drafts, ...]:
     """Tokens guessed ahead, by how many at a time."""
     return load_record(tuple[Drafts, ...], measured.value)
+
+
+def benchmarked(measured: Measured) -> Benchmark:
+    """What lm-evaluation-harness found by one of its tasks, groups or tags."""
+    return load_record(Benchmark, measured.value)
 
 
 def answered(measured: Measured) -> Choices:

@@ -11,12 +11,22 @@ import numpy as np
 from bot.evaluate import paired
 from bot.evaluate.bench import Bench
 from bot.evaluate.data import Data
-from bot.evaluate.kept import answered, drafted, speeds
+from bot.evaluate.kept import answered, benchmarked, drafted, speeds
 from bot.evaluate.subject import Measured, Subject
 from bot.records.built import Built
 from bot.records.coding import load_record
-from bot.records.measured import KLD, PPL, Comparison, Divergence, Noise, Perplexity, Scores
+from bot.records.measured import (
+    BENCHMARK,
+    KLD,
+    PPL,
+    Comparison,
+    Divergence,
+    Noise,
+    Perplexity,
+    Scores,
+)
 from bot.records.results import EvaluationFacts
+from bot.settings.making import BenchmarkTask
 
 Wrote = Callable[[], None]  # told after each measure
 
@@ -35,9 +45,10 @@ class ScoreTable:
         *,
         tasks: Sequence[Data],
         speed: bool,
+        benchmarks: Sequence[BenchmarkTask] = (),
         wrote: Wrote,
     ) -> None:
-        self._bench, self._subjects = bench, subjects
+        self._bench, self._subjects, self._benchmarks = bench, subjects, benchmarks
         self._tasks, self._speed, self._wrote = tasks, speed, wrote
         self._measured: dict[str, list[Measured]] = {}
         self._chunks: dict[str, dict[str, list[float]]] = {KLD: {}, PPL: {}}
@@ -61,6 +72,8 @@ class ScoreTable:
                 self._keep(subject.sha256, self._bench.tasks(subject, data))
             if self._speed:
                 self._keep(subject.sha256, self._bench.speed(subject))
+            for task in self._benchmarks:
+                self._keep(subject.sha256, self._bench.benchmarks.benchmark(subject, task))
 
     def draft(self, subject: Subject, drafter: Built | None) -> None:
         """Measure the guesses of a file's prediction layers. Raises as `Bench.drafts`."""
@@ -101,6 +114,9 @@ class ScoreTable:
             choices=tuple(answered(row) for row in rows if row.run.measure in named),
             speed=next((speeds(row) for row in rows if row.run.measure == "speed"), ()),
             drafts=next((drafted(row) for row in rows if row.run.measure == "drafts"), ()),
+            benchmarks=tuple(
+                benchmarked(row) for row in rows if row.run.measure.startswith(BENCHMARK)
+            ),
             runs=tuple(row.run for row in rows),
         )
 
@@ -113,22 +129,31 @@ class ScoreTable:
         for measure, by_digest in self._chunks.items():
             chunks = {names[d]: np.array(means) for d, means in by_digest.items() if d in names}
             family += paired.compare_divergences(measure, chunks)
-        for data in self._tasks:
-            answers = {
-                name: [bit == "1" for bit in choice.answers]
-                for digest, name in names.items()
-                for choice in self._choices(digest)
-                if choice.name == data.label
-            }
+        answers: dict[str, dict[str, list[bool]]] = {}
+        for digest, name in names.items():
+            for measure, bits in self._answers(digest).items():
+                answers.setdefault(measure, {})[name] = [bit == "1" for bit in bits]
+        for measure, by_name in answers.items():
             family += [
-                paired.compare_answers(data.label, one, other, (answers[one], answers[other]))
-                for one, other in combinations(answers, 2)
+                paired.compare_answers(measure, one, other, (by_name[one], by_name[other]))
+                for one, other in combinations(by_name, 2)
             ]
         return paired.corrected(family)
 
-    def _choices(self, digest: str) -> tuple[Any, ...]:
+    def _answers(self, digest: str) -> dict[str, str]:
+        """Right and wrong answers of a file, by measure: sets of tasks, and benchmarks whose
+        metric is that for each document."""
         scores = self.scores(digest)
-        return scores.choices if scores else ()
+        if scores is None:
+            return {}
+        found = {choice.name: choice.answers for choice in scores.choices}
+        for benchmark in scores.benchmarks:
+            found |= {
+                one.measure: one.right
+                for one in benchmark.scores
+                if one.right and one.higher_is_better
+            }
+        return found
 
     def facts(self, subject: Subject) -> EvaluationFacts:
         """How perplexity and divergence were measured, of `subject` where there is no reference."""

@@ -31,27 +31,37 @@ class Vocabulary:
         """Whether the vocabulary puts a BOS token before a text."""
         return bool(c.llama_vocab_get_add_bos(self._vocab))
 
-    def tokenize(self, text: str) -> list[int]:
-        """Token ids of a text, BOS added where the vocabulary wants it, control tokens read.
+    @property
+    def opening(self) -> int:
+        """What stands before a text that has nothing before it: BOS, or else the end of a text.
 
-        As `common_tokenize(ctx, text, true)` of llama.cpp's tools: parse_special is false.
+        BOS where the vocabulary adds it: of others llama.cpp names one that they may not have.
+        """
+        return int(c.llama_vocab_eos(self._vocab)) if self.bos is None else self.bos
+
+    def tokenize(self, text: str, *, special: bool = False, begins: bool = True) -> list[int]:
+        """Token ids of a text, BOS added where the vocabulary wants it and the text `begins`.
+
+        As `common_tokenize(ctx, text, true)` of llama.cpp's tools: parse_special is false. With
+        `special` names of control tokens in the text become these, as in a rendered conversation.
         """
         data = text.encode("utf-8", "surrogateescape")
         room = len(data) + 8
         buffer = (c.llama_token * room)()
-        count = c.llama_tokenize(self._vocab, data, len(data), buffer, room, True, False)
+        count = c.llama_tokenize(self._vocab, data, len(data), buffer, room, begins, special)
         if count < 0:
             raise BuildError(f"{self.path.name} could not tokenize {len(data)} bytes of text")
         return list(buffer[:count])
 
     def text(self, tokens: Sequence[int]) -> str:
         """The text of token ids, without control tokens."""
-        pieces = bytearray()
+        return b"".join(map(self.piece, tokens)).decode("utf-8", "replace")
+
+    def piece(self, token: int) -> bytes:
+        """The bytes of one token, which may end within a letter; none of a control token."""
         buffer = ctypes.create_string_buffer(512)
-        for token in tokens:
-            size = c.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, False)
-            pieces += buffer.raw[: max(size, 0)]
-        return pieces.decode("utf-8", "replace")
+        size = c.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, False)
+        return buffer.raw[: max(size, 0)]
 
     def is_end(self, token: int) -> bool:
         """Whether a token ends a generation."""
