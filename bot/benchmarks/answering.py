@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bot.benchmarks.requests import Answer, Request
-from bot.benchmarks.sharing import MOST_STEMS, Line, Pack, Packing
+from bot.benchmarks.sharing import MOST_STEMS, Line, Pack, Packing, decoded
 from bot.clients.llama.session import Session, Token
 from bot.clients.llama.vocabulary import Vocabulary
 from bot.errors import BuildError, SettingsError
@@ -138,6 +138,35 @@ def encoded(words: Vocabulary, text: str, *, begins: bool = True) -> list[int]:
     return tokens
 
 
+def prompt_of(words: Vocabulary, context: int, request: Request) -> Line:
+    """A text to write, as a line. Raises SettingsError where it leaves no room for its prompt."""
+    most = context - request.limit
+    if most < 1 or request.limit < 1:
+        raise SettingsError(
+            f"a request writes up to {request.limit} tokens, {context} fit with its prompt; "
+            "raise evaluation.benchmarks.context, or set its most_tokens"
+        )
+    tokens = encoded(words, request.context)[-most:] or [words.opening]
+    return Line(tokens=tuple(tokens), first=len(tokens) - 1, room=request.limit)
+
+
+def tokens_to_read(words: Vocabulary, bounds: Bounds, requests: Sequence[Request]) -> int:
+    """Tokens of all that is asked, beginnings that are shared once; raises as `prompt_of`."""
+    cutting = Cutting(words, bounds.context)
+    texts: list[Line] = []
+    for number, request in enumerate(requests):
+        if request.kind == "text":
+            texts.append(prompt_of(words, bounds.context, request))
+        else:
+            cutting.add(number, request)
+    packings = [
+        Packing(lines=lines, room=bounds.memory, sequences=bounds.sequences)
+        for lines in (cutting.lines, texts)
+        if lines
+    ]
+    return sum(decoded(packing.lines, packing.packs()) for packing in packings)
+
+
 # ── stems ───────────────────────────────────────────────────────────────────────────────────
 
 
@@ -145,7 +174,7 @@ class Stems:
     """Beginnings that are held decoded, one on another, in a session's last sequences."""
 
     def __init__(
-        self, session: Session, bounds: Bounds, decode: Callable[[list[Token]], None]
+        self, session: Session, bounds: Bounds, decode: Callable[[list[Token]], object]
     ) -> None:
         self._session, self._bounds, self._decode = session, bounds, decode
         self._held: list[tuple[int, ...]] = []
@@ -331,7 +360,8 @@ class Answering:
         return totals, np.concatenate([one.best for one in blocks])
 
     def _write(self, requests: Sequence[Request], done: Collection[str], give: Give) -> None:
-        lines = [self._prompt(request) for request in requests]
+        words, context = self._session, self._bounds.context
+        lines = [prompt_of(words, context, request) for request in requests]
         wanted = {n for n, request in enumerate(requests) if request.key not in done}
         for pack, depth in self._packs(lines, wanted):
             logits = self._session.decode(_batch(lines, pack, depth, every=False))
@@ -352,22 +382,16 @@ class Answering:
             for one, token in zip(writing, best, strict=True):
                 one.take(self._session, int(token))
                 if not one.done:
-                    where = {"position": one.position, "sequences": (one.sequence,)}
-                    batch.append(Token(id=int(token), logits=True, **where))
+                    sequences = (one.sequence,)
+                    batch.append(
+                        Token(
+                            id=int(token), position=one.position, sequences=sequences, logits=True
+                        )
+                    )
                     one.position += 1
             writing = [one for one in writing if not one.done]
             if writing:
                 logits = self._session.decode(batch)
-
-    def _prompt(self, request: Request) -> Line:
-        most = self._bounds.context - request.limit
-        if most < 1 or request.limit < 1:
-            raise SettingsError(
-                f"a request writes up to {request.limit} tokens, {self._bounds.context} fit with "
-                "its prompt; raise evaluation.benchmarks.context, or set its most_tokens"
-            )
-        tokens = encoded(self._session, request.context)[-most:] or [self._session.opening]
-        return Line(tokens=tuple(tokens), first=len(tokens) - 1, room=request.limit)
 
 
 def _by_line(scored: Sequence[Scored]) -> dict[int, list[Scored]]:

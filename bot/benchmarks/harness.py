@@ -191,8 +191,9 @@ def require_harmless(manager: Any, asked: Asked) -> None:
             raise SettingsError(
                 f"{name} runs what the model writes; evaluation.benchmarks.code allows it"
             )
-        own = asked.folder is not None and path is not None and path.is_relative_to(asked.folder)
-        if own and _has_code(path):
+        if path is None or asked.folder is None:
+            continue
+        if path.is_relative_to(asked.folder) and _has_code(path):
             raise SettingsError(
                 f"{path.name} names functions, which would be run; "
                 "evaluation.benchmarks.code allows it"

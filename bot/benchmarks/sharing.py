@@ -9,7 +9,7 @@ a run that goes on from where another was killed decodes the same batches.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -55,6 +55,22 @@ class Pack:
     def lines(self) -> tuple[int, ...]:
         """All lines, in the order of their sequences."""
         return tuple(line for group in self.groups for line in group.lines)
+
+
+def decoded(lines: Sequence[Line], packs: Iterable[Pack]) -> int:
+    """Tokens that are decoded for packs in their order, those of stems among them."""
+    tokens = 0
+    held: tuple[tuple[int, ...], ...] = ()
+    for pack in packs:
+        beginning = lines[pack.lines[0]].tokens
+        stems = tuple(beginning[:end] for end in pack.stems)
+        same = [one for one, other in zip(held, stems, strict=False) if one == other]
+        tokens += pack.depth - (len(same[-1]) if same else 0)
+        held = stems
+        for group in pack.groups:
+            own = sum(len(lines[line].tokens) - group.shared for line in group.lines)
+            tokens += group.shared - pack.depth + own
+    return tokens
 
 
 @dataclass(frozen=True, kw_only=True)

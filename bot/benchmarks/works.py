@@ -12,10 +12,10 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bot.apart.voice import Voice
-from bot.benchmarks.answering import Answering, Bounds
+from bot.benchmarks.answering import Answering, Bounds, tokens_to_read
 from bot.benchmarks.asked import Asked
 from bot.benchmarks.requests import (
     Answer,
@@ -26,10 +26,12 @@ from bot.benchmarks.requests import (
     write_requests,
 )
 from bot.clients.llama.session import Loading
+from bot.clients.llama.vocabulary import vocabulary_of
 from bot.errors import BotError, SettingsError
 from bot.records.coding import dump
 from bot.records.measured import BenchmarkScore
 
+T = TypeVar("T")
 REASON = 300  # letters of what a task says when it fails
 
 
@@ -58,6 +60,13 @@ def data_of(voice: Voice, asked: Asked) -> tuple[str, ...]:
     return _in_words(asked.task, lambda: _data(asked))
 
 
+def ends_of(voice: Voice, path: Path) -> tuple[str, str]:
+    """What a model's BOS and end of a text are called, for its chat template."""
+    voice.progress(0, 1)
+    with vocabulary_of(path) as words:
+        return words.ends
+
+
 def respond(voice: Voice, model: Loading, bounds: Bounds, requests: Path, answers: Path) -> int:
     """Answer all requests of a file but those that `answers` has; how many that were.
 
@@ -76,6 +85,31 @@ def respond(voice: Voice, model: Loading, bounds: Bounds, requests: Path, answer
         answering = Answering(session, bounds, threads=model.threads)
         answering.answer(asked, known, give, voice.progress)
     return told
+
+
+@dataclass(frozen=True, kw_only=True)
+class Foreseen:
+    """How much a round asks. `tokens`: to be read, beginnings that are shared once."""
+
+    requests: int
+    texts: int
+    tokens: int
+    most_tokens: int  # to be written at most
+
+
+def sized(voice: Voice, path: Path, bounds: Bounds, requests: Path) -> Foreseen:
+    """How much the requests of a file are for a model, of which the vocabulary alone is loaded."""
+    asked = read_requests(requests)
+    voice.progress(0, 1)
+    with vocabulary_of(path) as words:
+        tokens = tokens_to_read(words, bounds, asked)
+    texts = [request for request in asked if request.kind == "text"]
+    return Foreseen(
+        requests=len(asked),
+        texts=len(texts),
+        tokens=tokens,
+        most_tokens=sum(request.limit for request in texts),
+    )
 
 
 class AnswerListener:
@@ -126,7 +160,7 @@ def _alone() -> None:
     )
 
 
-def _in_words(task: str, work: Callable[[], Any]) -> Any:
+def _in_words(task: str, work: Callable[[], T]) -> T:
     """What the harness raises, which may be anything, as an error of ours."""
     try:
         return work()

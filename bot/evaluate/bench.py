@@ -20,7 +20,7 @@ from bot.errors import BuildError
 from bot.evaluate.benchmarking import Benchmarking
 from bot.evaluate.cutting import Cutter, CutText
 from bot.evaluate.data import Data
-from bot.evaluate.kept import KeptMeasures
+from bot.evaluate.kept import KeptMeasures, speeds
 from bot.evaluate.loads import Sessions, on_gpu, tokens_at_once
 from bot.evaluate.paired import chunk_means
 from bot.evaluate.subject import Measured, Subject
@@ -47,7 +47,7 @@ from bot.measures.windows import TextWindows
 from bot.progress import Report
 from bot.records.built import Built
 from bot.records.coding import digest, dump, load_record
-from bot.records.measured import Divergence, Noise, Perplexity, Tools
+from bot.records.measured import Divergence, Noise, Perplexity, Speed, Tools
 from bot.workplace.children import room_for
 from bot.workplace.job import free_memory_of
 from bot.workplace.workplace import Workplace
@@ -170,6 +170,13 @@ class Bench:
             return [dump(speed) for speed in speeds]
 
         return self._kept.once("speed", subject, None, inputs, work)
+
+    def known_speed(self, subject: Subject) -> tuple[Speed, ...] | None:
+        """Tokens per second, if they were measured before."""
+        repetitions = self.settings.evaluation.repetitions
+        inputs = self._kept.inputs("speed", subject, None, repetitions=repetitions)
+        known = self._kept.known("speed", subject, inputs)
+        return None if known is None else speeds(known)
 
     def drafts(self, subject: Subject, drafter: Built | None) -> Measured:
         """Tokens guessed ahead by the model's prediction layers, in `drafter` or in the subject.

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from bot.apart.worker import Room, away
 from bot.benchmarks.answering import Bounds
 from bot.benchmarks.asked import Asked, Chat
 from bot.benchmarks.requests import Answers, read_requests
-from bot.benchmarks.works import AnswerListener, Consulted, consult, data_of, respond
+from bot.benchmarks.works import (
+    AnswerListener,
+    Consulted,
+    Foreseen,
+    consult,
+    data_of,
+    ends_of,
+    respond,
+    sized,
+)
 from bot.clients.files import gguf
 from bot.disk.hashes import sha256
 from bot.errors import BuildError, SettingsError
@@ -25,7 +34,7 @@ from bot.progress import Report
 from bot.records.coding import digest, dump
 from bot.records.measured import BENCHMARK, Benchmark, BenchmarkData, Text
 from bot.settings.making import BenchmarkTask
-from bot.workplace.children import terms_of
+from bot.workplace.children import room_for, terms_of
 from bot.workplace.workplace import Workplace
 
 HARNESS = "lm_eval"  # the harness's package
@@ -71,7 +80,7 @@ class Benchmarking:
         inputs = self._inputs(subject, task, asked, data)
         origin = f"lm-evaluation-harness {self.harness}"
         told = ", ".join(f"{one.name}@{one.commit}" if one.commit else one.name for one in data)
-        identity = digest([inputs["harness"], inputs["data sets"], inputs["own tasks"], task.name])
+        identity = digest([inputs["harness"], inputs["sets"], inputs["own"], task.name])
         text = Text(name=task.name, sha256=identity, origin=f"{origin}; {told}" if told else origin)
         known = Data(path=Path(task.name), text=text, kind=None, label=task.name, count=task.limit)
 
@@ -96,15 +105,18 @@ class Benchmarking:
         self._drop(self._kept.folder(inputs))
         return measured
 
-    def requests(self, subject: Subject, task: BenchmarkTask) -> tuple[int, int]:
-        """How many requests the first round of a benchmark has, and how many are texts to write."""
+    def foreseen(self, subject: Subject, task: BenchmarkTask) -> Foreseen:
+        """What a benchmark's first round would ask of a file; raises as `benchmark`."""
         asked, data = self._question(subject, task)
-        folder = self._kept.folder(self._inputs(subject, task, asked, data))
-        consulted = self._consult(asked, folder)
-        if not consulted.missing:
-            return 0, 0
-        requests = read_requests(folder / "asked" / "requests.jsonl")
-        return len(requests), sum(request.kind == "text" for request in requests)
+        inputs = self._inputs(subject, task, asked, data)
+        if self._kept.known(f"{BENCHMARK}{task.name}", subject, inputs) is not None:
+            return Foreseen(requests=0, texts=0, tokens=0, most_tokens=0)
+        with TemporaryDirectory() as name:
+            folder = Path(name).resolve()
+            self._consult(asked, folder)
+            requests = folder / "asked" / "requests.jsonl"
+            room = room_for(self._settings, subject.path, requests)
+            return away(sized, room)(subject.path.absolute(), self.bounds, requests)
 
     # ── rounds ──────────────────────────────────────────────────────────────────────────────
 
@@ -158,21 +170,18 @@ class Benchmarking:
     ) -> dict[str, Any]:
         """All that decides what is found."""
         bounds = self.bounds
+        how = [task.fewshot, task.limit, task.most_tokens, asked.code]
+        sets = [[one.name, one.commit or _folder_hash(self._data[one.name][1])] for one in data]
         return self._kept.inputs(
             f"{BENCHMARK}{task.name}",
             subject,
             None,
             harness=self.harness,
-            asked=[task.fewshot, task.limit, task.most_tokens, asked.code, dump(asked.chat)]
-            if asked.chat
-            else [task.fewshot, task.limit, task.most_tokens, asked.code, None],
+            asked=[*how, dump(asked.chat) if asked.chat else None],
             bounds=[bounds.context, bounds.memory, bounds.sequences],
-            **{
-                "data sets": [[one.name, one.commit or _folder_hash(self._data[one.name][1])]
-                              for one in data],
-                "own tasks": _folder_hash(asked.folder) if asked.folder else None,
-            },
-        )  # fmt: skip
+            sets=sets,
+            own=_folder_hash(asked.folder) if asked.folder else None,
+        )
 
     def _question(
         self, subject: Subject, task: BenchmarkTask
@@ -221,18 +230,9 @@ class Benchmarking:
             raise SettingsError(
                 f"{subject.name} has no chat template; set evaluation.benchmarks.chat: false"
             )
-        return Chat(template=template, bos=_token(header, "bos"), eos=_token(header, "eos"))
-
-
-def _token(header: Mapping[str, Any], which: str) -> str:
-    """A control token's text, as transformers gives it to templates."""
-    tokens, number = (
-        header.get("tokenizer.ggml.tokens"),
-        header.get(f"tokenizer.ggml.{which}_token_id"),
-    )
-    if number is None or tokens is None or not 0 <= int(number) < len(tokens):
-        return ""
-    return str(tokens[int(number)])
+        ends = away(ends_of, room_for(self._settings, subject.path))
+        bos, eos = ends(subject.path.absolute())
+        return Chat(template=template, bos=bos, eos=eos)
 
 
 def _folder_hash(folder: Path) -> str:

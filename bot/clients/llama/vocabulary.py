@@ -63,6 +63,15 @@ class Vocabulary:
         size = c.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, False)
         return buffer.raw[: max(size, 0)]
 
+    @property
+    def ends(self) -> tuple[str, str]:
+        """What BOS and the end of a text are called in templates; nothing where there is none."""
+        bos = -1 if self.bos is None else self.bos
+        numbers = (bos, int(c.llama_vocab_eos(self._vocab)))
+        names = [c.llama_vocab_get_text(self._vocab, n) if n >= 0 else b"" for n in numbers]
+        first, last = ((name or b"").decode("utf-8", "replace") for name in names)
+        return first, last
+
     def is_end(self, token: int) -> bool:
         """Whether a token ends a generation."""
         return bool(c.llama_vocab_is_eog(self._vocab, token))

@@ -43,7 +43,7 @@ def session(model: Path) -> Iterator[Session]:
 
 def opened(path: Path, bounds: Bounds = BOUNDS) -> Session:
     return Session(
-        path, n_ctx=bounds.memory, threads=2, gpu_layers=0, sequences=bounds.held, unified=True
+        path, n_ctx=bounds.memory, threads=1, gpu_layers=0, sequences=bounds.held, unified=True
     )
 
 
@@ -51,7 +51,7 @@ def answered(
     session: Session, requests: Sequence[Request], bounds: Bounds = BOUNDS, done: Sequence[str] = ()
 ) -> dict[str, Answer]:
     found: dict[str, Answer] = {}
-    Answering(session, bounds, threads=2).answer(requests, done, found.update, quiet)
+    Answering(session, bounds, threads=1).answer(requests, done, found.update, quiet)
     return found
 
 

@@ -1,27 +1,10 @@
 import random
 
-from bot.benchmarks.sharing import MOST_STEMS, Line, Pack, Packing
+from bot.benchmarks.sharing import MOST_STEMS, Line, Pack, Packing, decoded
 
 
 def line(*tokens: int, first: int | None = None, room: int = 0) -> Line:
     return Line(tokens=tokens, first=len(tokens) - 1 if first is None else first, room=room)
-
-
-def decoded(lines: list[Line], packs: list[Pack]) -> int:
-    """Tokens that are decoded for packs in their order, stems among them."""
-    tokens, held = 0, ()
-    for pack in packs:
-        beginning = lines[pack.lines[0]].tokens
-        stems = tuple(beginning[:end] for end in pack.stems)
-        same = 0
-        while same < min(len(held), len(stems)) and held[same] == stems[same]:
-            same += 1
-        tokens += (len(stems[-1]) if stems else 0) - (len(held[same - 1]) if same else 0)
-        held = stems
-        for group in pack.groups:
-            tokens += group.shared - pack.depth
-            tokens += sum(len(lines[n].tokens) - group.shared for n in group.lines)
-    return tokens
 
 
 def require_sound(lines: list[Line], packing: Packing) -> list[Pack]:
