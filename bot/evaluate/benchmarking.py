@@ -9,6 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import yaml
+
 from bot.apart.worker import Room, away
 from bot.benchmarks.answering import Bounds
 from bot.benchmarks.asked import Asked, Chat
@@ -30,6 +32,8 @@ from bot.evaluate.data import Data
 from bot.evaluate.kept import KeptMeasures
 from bot.evaluate.loads import Sessions
 from bot.evaluate.subject import Measured, Subject
+from bot.foreign import read_bounded
+from bot.legible import legible
 from bot.progress import Report
 from bot.records.coding import digest, dump
 from bot.records.measured import BENCHMARK, Benchmark, BenchmarkData, Text
@@ -41,6 +45,7 @@ HARNESS = "lm_eval"  # the harness's package
 EXTRA = "pip install 'apex-bot[lm-eval]'"
 ROUNDS = 4  # the harness asks a round for each kind of request, and there are three
 LINE = 64 << 20  # bytes of what the harness counted of a group of many tasks
+LARGEST_CARD = 1 << 16  # bytes of a data set's eval.yaml
 MOST_FILES = 10_000  # of a folder of tasks or data
 TEMPLATE = "tokenizer.chat_template"
 
@@ -220,7 +225,8 @@ class Benchmarking:
                 )
             if not place.is_dir():
                 raise SettingsError(f"{place} is no folder; mend evaluation.benchmarks.data")
-            self._data[name] = BenchmarkData(name=name), place.resolve()
+            facts = BenchmarkData(name=name, registered=_registered(place))
+            self._data[name] = facts, place.resolve()
         return self._data[name]
 
     def _chat(self, subject: Subject) -> Chat:
@@ -233,6 +239,23 @@ class Benchmarking:
         ends = away(ends_of, room_for(self._settings, subject.path))
         bos, eos = ends(subject.path.absolute())
         return Chat(template=template, bos=bos, eos=eos)
+
+
+def _registered(place: Path) -> str | None:
+    """The one task that a data set's eval.yaml names (hub-docs, docs/hub/eval-results.md).
+
+    None without such a file, or where it names several: which was run, is not told.
+    """
+    path = place / "eval.yaml"
+    if not path.is_file():
+        return None
+    try:
+        told = yaml.safe_load(read_bounded(path, LARGEST_CARD))
+    except (yaml.YAMLError, RecursionError, ValueError):
+        return None
+    tasks = told.get("tasks") if isinstance(told, dict) else None
+    ids = [task.get("id") for task in tasks or () if isinstance(task, dict)]
+    return legible(ids[0], 100) if len(ids) == 1 and isinstance(ids[0], str) else None
 
 
 def _folder_hash(folder: Path) -> str:

@@ -112,10 +112,15 @@ class BenchmarkScore:
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkData:
-    """A data set that a benchmark took, at a commit; none where a folder was given."""
+    """A data set that a benchmark took, at a commit; none where a folder was given.
+
+    `registered` is what the data set's own eval.yaml calls its task, where the Hub may list it as
+    a benchmark.
+    """
 
     name: str
     commit: str | None = None
+    registered: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +136,11 @@ class Benchmark:
     requests: int
     data: tuple[BenchmarkData, ...]
     scores: tuple[BenchmarkScore, ...]
+
+    @property
+    def measure(self) -> str:
+        """What its run is called."""
+        return f"{BENCHMARK}{self.name}"
 
 
 @dataclass(frozen=True, kw_only=True)
