@@ -176,7 +176,7 @@ class Benchmarking:
         """All that decides what is found."""
         bounds = self.bounds
         how = [task.fewshot, task.limit, task.most_tokens, asked.code]
-        sets = [[one.name, one.commit or _folder_hash(self._data[one.name][1])] for one in data]
+        sets = [[one.name, one.commit, _folder_hash(self._data[one.name][1])] for one in data]
         return self._kept.inputs(
             f"{BENCHMARK}{task.name}",
             subject,
@@ -225,7 +225,8 @@ class Benchmarking:
                 )
             if not place.is_dir():
                 raise SettingsError(f"{place} is no folder; mend evaluation.benchmarks.data")
-            facts = BenchmarkData(name=name, registered=_registered(place))
+            commit = self._asked_for.commits.get(name)
+            facts = BenchmarkData(name=name, commit=commit, registered=_registered(place))
             self._data[name] = facts, place.resolve()
         return self._data[name]
 

@@ -112,7 +112,7 @@ class BenchmarkScore:
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkData:
-    """A data set that a benchmark took, at a commit; none where a folder was given.
+    """A data set that a benchmark took, and the commit that settings say its folder is at.
 
     `registered` is what the data set's own eval.yaml calls its task, where the Hub may list it as
     a benchmark.
