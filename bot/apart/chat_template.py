@@ -140,10 +140,10 @@ def _environment() -> ImmutableSandboxedEnvironment:
     return environment
 
 
-def compiled(text: str) -> Template:
-    """A template that can be rendered, in this process, which must be a child's.
+def template_of(text: str) -> Template:
+    """A template, to be rendered in this process, which must be a child's.
 
-    Raises whatever a stranger's program may raise.
+    Raises jinja2.TemplateError for what is none; rendering it, whatever a stranger's program may.
     """
     return _environment().from_string(text)
 
@@ -151,7 +151,7 @@ def compiled(text: str) -> Template:
 def tried(text: str) -> TemplateFacts:
     """What comes of rendering a template in this process, which must be a child's."""
     try:
-        template = compiled(text)
+        template = template_of(text)
 
         def written(messages: Sequence[Mapping[str, str]], **more: Any) -> str:
             return template.render(

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bot.apart.chat_template import LIMITS, LONGEST, compiled, reason_of
+from bot.apart.chat_template import LIMITS, LONGEST, reason_of, template_of
 from bot.apart.errand import carry_out, sent
 from bot.apart.sandbox import IsolationSetting
 from bot.errors import BuildError
@@ -74,7 +74,7 @@ def rendered_here(
 ) -> tuple[RenderedText, ...]:
     """What comes of rendering in this process, which must be a child's."""
     try:
-        template = compiled(text)
+        template = template_of(text)
     except Exception as error:  # noqa: BLE001 - a stranger's program may raise anything
         return (RenderedText(fault=reason_of(error)),) * len(asked)
 

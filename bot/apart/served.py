@@ -26,8 +26,12 @@ from bot.errors import BotError, CapacityError, of_machine
 
 # modules whose public functions are works: each takes a Voice first, then what its hints say
 WORKS = (
-    "bot.workplace.loaded", "bot.quantize.works", "bot.measures.opening", "bot.behaviour.sitting",
-)  # fmt: skip
+    "bot.workplace.loaded",
+    "bot.quantize.works",
+    "bot.measures.opening",
+    "bot.behaviour.sitting",
+    "bot.benchmarks.works",
+)
 PR_SET_DUMPABLE = 4
 
 

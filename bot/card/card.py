@@ -31,7 +31,15 @@ from bot.card.fitted_section import fitted_section
 from bot.card.frontmatter import model_url
 from bot.card.highlights import best_fits, highlights
 from bot.card.rendering import BODY, CardOrder
-from bot.card.tables import CardFile, available, behaviour, benchmarks, drafts, others
+from bot.card.tables import (
+    CardFile,
+    answers_of_harness,
+    available,
+    behaviour,
+    benchmarks,
+    drafts,
+    others,
+)
 from bot.disk.folders import SENSITIVITY
 from bot.errors import SettingsError
 from bot.legible import legible
@@ -138,6 +146,8 @@ def _values(
         "others": others(results, look),
         "drafts": drafts(results),
         "behaviour": behaviour(results),
+        "answers": answers_of_harness(results),
+        "harness": _harness(results),
         "drafting": _drafting(results, files),
         "elsewhere": any(row.kind for row in results.imported),
         "choices": _choices(results),
@@ -252,6 +262,13 @@ def _commands(
         context=min(results.architecture.context_length or 4096, 4096),
         gallery=look.localai_gallery,
     )
+
+
+def _harness(results: Results) -> dict[str, Any]:
+    """How benchmarks of lm-evaluation-harness were asked, each once."""
+    asked = {one.name: one for row in results.tiers for one in row.scores.benchmarks}
+    versions = dict.fromkeys(one.harness for one in asked.values())
+    return {"versions": list(versions), "benchmarks": list(asked.values())}
 
 
 def _drafting(results: Results, files: Sequence[CardFile]) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from bot.apart.chat_template import template_facts
 from bot.card.rendering import CardOrder, render
 from bot.card.tables import CardFile
 from bot.catalogue import localai_gallery, ollama_params
+from bot.catalogue.eval_results import eval_results
 from bot.catalogue.localai_gallery import SidePart, SideParts, gallery_text
 from bot.catalogue.ollama_params import params_text
 from bot.clients.files.gguf import read_gguf
@@ -31,7 +32,7 @@ from bot.records.recipes import Recipe
 from bot.records.results import Results
 from bot.resolvers.llamacpp import PREDICTION
 from bot.wording.blocks import marked
-from bot.wording.rows import worth_taking
+from bot.wording.rows import to_take, worth_taking
 from bot.workplace import provenance
 from bot.workplace.job import Job
 
@@ -216,14 +217,23 @@ def told(
     texts = {
         localai_gallery.NAME: gallery_text(results, repo_id, name=name, beside=beside),
         ollama_params.NAME: params_text(results.architecture),
+        **_registered(results),
     }
     made = {}
     for path, text in texts.items():
         if text is None:
             continue
+        (folder / path).parent.mkdir(exist_ok=True)
         keep_text(folder / path, text)
         made[path] = hashed(folder / path)
     return made
+
+
+def _registered(results: Results) -> dict[str, str]:
+    """Results of registered benchmarks, of the file that the card says to take."""
+    first = to_take(results)
+    row = next((row for row in results.tiers if first and row.name == first.name), None)
+    return eval_results(row) if row else {}
 
 
 def _fits(

@@ -108,6 +108,36 @@ def drafts(results: Results) -> CardTable | None:
     )
 
 
+def answers_of_harness(results: Results) -> CardTable | None:
+    """What lm-evaluation-harness found of each file; None where nothing was asked.
+
+    Of a group its own numbers, not those of its tasks. ± is the harness's standard error.
+    """
+    files = [row for row in (*results.tiers, *results.baselines) if row.same_as is None]
+    rows = [row for row in (results.reference, *files, *results.others) if row.scores.benchmarks]
+    titles = dict.fromkeys(title for row in rows for title in _of_harness(row))
+    if not titles:
+        return None
+    heads = ("Model", *titles)
+    body = ((row.name, *(_of_harness(row).get(title, MISSING) for title in titles)) for row in rows)
+    return CardTable(
+        columns=tuple(escaped_text(head) for head in heads),
+        rows=tuple(tuple(escaped_text(cell) for cell in cells) for cells in body),
+        sides="l" + "r" * len(titles),
+    )
+
+
+def _of_harness(row: Row) -> dict[str, str]:
+    return {
+        f"{one.measure} {'↓' if one.higher_is_better is False else '↑'}": with_error(
+            100 * one.value, None if one.error is None else 100 * one.error, 1
+        )
+        for benchmark in row.scores.benchmarks
+        for one in benchmark.scores
+        if one.task == benchmark.name or not any(s.task == benchmark.name for s in benchmark.scores)
+    }
+
+
 PLACES = ("1st", "2nd", "3rd")
 
 

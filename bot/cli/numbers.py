@@ -23,8 +23,16 @@ MEASURES = click.option(
     "--measures",
     callback=listed,
     metavar="NAME,NAME",
-    help="ppl, kld, noise, speed, behaviour, tasks, or names of sets of tasks [default: as in "
-    "bot.yaml]",
+    help="ppl, kld, noise, speed, behaviour, tasks, benchmarks, or sets of tasks by name "
+    "[default: as in bot.yaml]",
+)
+
+
+BENCHMARKS = click.option(
+    "--benchmarks",
+    callback=listed,
+    metavar="NAME,NAME",
+    help="Tasks of lm-evaluation-harness; without --measures these alone.",
 )
 
 
@@ -53,6 +61,8 @@ def texts(verb: Callable[..., None]) -> Callable[..., None]:
 @click.argument("files", nargs=-1, required=True, type=RepositoryName(), metavar="MODEL | FILE...")
 @AGAINST
 @MEASURES
+@BENCHMARKS
+@click.option("--dry-run", is_flag=True, help="Say what --benchmarks would ask; ask no model.")
 @texts
 @click.option("--out", type=Place(), help="Results, after each measure anew.")
 @click.option(
@@ -68,6 +78,8 @@ def evaluate(
     files: tuple[str, ...],
     against: str | None,
     measures: tuple[str, ...],
+    benchmarks: tuple[str, ...],
+    dry_run: bool,
     out: Path | None,
     keep_logits: Path | None,
     tiers: tuple[str, ...],
@@ -83,9 +95,20 @@ def evaluate(
     bot evaluate ./model-BF16.gguf --tiers I-Quality --json
     bot evaluate a.gguf b.gguf --against model-BF16.gguf --measures ppl,kld,hellaswag
     bot evaluate unsloth/Qwen3.6-35B-A3B-GGUF:UD-Q4_K_XL --against ./model-BF16.gguf
+    bot evaluate a.gguf b.gguf --benchmarks gsm8k,ifeval --dry-run
     """
     from bot.cli.text import text_tables
 
+    if benchmarks:
+        asked = {"benchmarks": {"tasks": [{"name": name} for name in benchmarks]}}
+        context.overrides["evaluation"] = {**context.overrides.get("evaluation", {}), **asked}
+        measures = measures or ("benchmarks",)
+    if dry_run:
+        from bot.evaluate.files import foreseen_benchmarks
+
+        foreseen = foreseen_benchmarks(context.workplace, files)
+        emit(foreseen) if as_json else click.echo(text_tables.asked_table(foreseen))
+        return
     if against is not None or measures:
         from bot.evaluate.files import evaluate_files as measure_files
 

@@ -25,6 +25,9 @@ def slug(name: str) -> str:
     return clean[:120] or "model"
 
 
+RESULTS = ".eval_results"  # the one folder of a repository whose name begins with a dot
+
+
 def is_safe(path: str) -> bool:
     """Whether `path`, a stranger's, stays below a folder on any system."""
     parts = path.split("/")
@@ -34,7 +37,7 @@ def is_safe(path: str) -> bool:
         and not re.search(r'[\\:*?"<>|]', path)
         and len(parts) <= DEEPEST
         and all(part.strip(" .") and len(part.encode()) <= LONGEST_NAME for part in parts)
-        and not parts[0].startswith(".")
+        and (not parts[0].startswith(".") or parts[0] == RESULTS)
         and not PurePosixPath(path).is_absolute()
     )
 

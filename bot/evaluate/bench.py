@@ -18,9 +18,10 @@ from bot.disk.space import free_disk, require_free, taken
 from bot.disk.writing import copy, keep_text, partial_of
 from bot.errors import BuildError
 from bot.evaluate import behaving
+from bot.evaluate.benchmarking import Benchmarking
 from bot.evaluate.cutting import Cutter, CutText
 from bot.evaluate.data import Data
-from bot.evaluate.kept import KeptMeasures
+from bot.evaluate.kept import KeptMeasures, speeds
 from bot.evaluate.loads import Sessions, on_gpu, tokens_at_once
 from bot.evaluate.paired import chunk_means
 from bot.evaluate.subject import Measured, Subject
@@ -47,7 +48,7 @@ from bot.measures.windows import TextWindows
 from bot.progress import Report
 from bot.records.built import Built
 from bot.records.coding import digest, dump, load_record
-from bot.records.measured import Divergence, Noise, Perplexity, Tools
+from bot.records.measured import Divergence, Noise, Perplexity, Speed, Tools
 from bot.workplace.asked import behaviour_inputs
 from bot.workplace.children import room_for
 from bot.workplace.job import free_memory_of
@@ -72,6 +73,7 @@ class Bench:
         self.tools, self.reference, self._base = tools, reference, base
         self._cutter, self._sessions = Cutter(workplace), Sessions(workplace.settings)
         self._kept = KeptMeasures(workplace, tools, lambda: self._reference_hash)
+        self.benchmarks = Benchmarking(workplace, self._kept)
 
     @property
     def text(self) -> Data:
@@ -171,6 +173,13 @@ class Bench:
             return [dump(speed) for speed in speeds]
 
         return self._kept.once("speed", subject, None, inputs, work)
+
+    def known_speed(self, subject: Subject) -> tuple[Speed, ...] | None:
+        """Tokens per second, if they were measured before."""
+        repetitions = self.settings.evaluation.repetitions
+        inputs = self._kept.inputs("speed", subject, None, repetitions=repetitions)
+        known = self._kept.known("speed", subject, inputs)
+        return None if known is None else speeds(known)
 
     def drafts(self, subject: Subject, drafter: Built | None) -> Measured:
         """Tokens guessed ahead by the model's prediction layers, in `drafter` or in the subject.

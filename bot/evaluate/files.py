@@ -21,11 +21,12 @@ from bot.measures.logits import MAGIC
 from bot.records.coding import digest, from_json, to_json
 from bot.records.measured import KLD, Comparison, Row
 from bot.records.results import Evaluation, Results
+from bot.settings.making import BenchmarkTask
 from bot.workplace import demo_texts
 from bot.workplace.job import tools_of
 from bot.workplace.workplace import Workplace
 
-PLAIN = ("ppl", KLD, "tasks", "speed", "noise", "behaviour")
+PLAIN = ("ppl", KLD, "tasks", "speed", "noise", "behaviour", "benchmarks")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,7 @@ class WantedMeasures:
     speed: bool
     behaviour: bool
     tasks: tuple[Data, ...]
+    benchmarks: tuple[BenchmarkTask, ...] = ()
 
 
 def wanted_measures(workplace: Workplace, measures: Sequence[str], against: bool) -> WantedMeasures:
@@ -47,9 +49,11 @@ def wanted_measures(workplace: Workplace, measures: Sequence[str], against: bool
     """
     tasks = find_tasks(workplace)
     labels = {data.label.lower(): data for data in tasks}
+    given = "benchmarks" in measures
     if not measures:
         speed = workplace.settings.evaluation.speed
-        measures = ("ppl", "tasks", *((KLD, "noise") if against else ()), *(("speed",) * speed))
+        usual = ("ppl", "tasks", "benchmarks", *((KLD, "noise") if against else ()))
+        measures = (*usual, *(("speed",) * speed))
     for name in measures:
         if name.lower() not in (*PLAIN, *labels):
             raise SettingsError(
@@ -67,7 +71,18 @@ def wanted_measures(workplace: Workplace, measures: Sequence[str], against: bool
         speed="speed" in names,
         behaviour="behaviour" in names,
         tasks=tuple(chosen),
+        benchmarks=_benchmarks(workplace, given) if "benchmarks" in names else (),
     )
+
+
+def _benchmarks(workplace: Workplace, named: bool) -> tuple[BenchmarkTask, ...]:
+    """The settings' benchmarks. Raises SettingsError where they are `named` and there are none."""
+    tasks = workplace.settings.evaluation.benchmarks.tasks
+    if named and not tasks:
+        raise SettingsError(
+            "no benchmark is named; give --benchmarks, or set evaluation.benchmarks.tasks"
+        )
+    return tasks
 
 
 def evaluate_files(
@@ -102,8 +117,9 @@ def evaluate_files(
         subjects,
         tasks=selection.tasks,
         speed=selection.speed,
-        wrote=wrote,
         behaviour=selection.behaviour,
+        benchmarks=selection.benchmarks,
+        wrote=wrote,
     )
     rows = _Rows(table, subjects, reference, publishers, selection)
     table.fill(
@@ -226,4 +242,44 @@ def subject_of(
     model_sha256 = files[0].sha256 if len(files) == 1 else digest([file.sha256 for file in files])
     return Subject(
         name=name, path=path, bytes=sum(file.bytes for file in files), sha256=model_sha256
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskedOf:
+    """What a benchmark would ask of a file: requests that are not known yet, texts among them."""
+
+    file: str
+    benchmark: str
+    requests: int
+    texts: int
+    most_tokens: int  # of all its texts together
+    seconds: float | None  # at the rates of its measure of speed; None where there is none
+
+
+def foreseen_benchmarks(workplace: Workplace, files: Sequence[str]) -> tuple[AskedOf, ...]:
+    """What the benchmarks of the settings would ask of files, without a model at work.
+
+    The time counts one text after another; side by side they take less. Raises SettingsError as
+    `Benchmarking.benchmark` does.
+    """
+    bench = Bench(workplace, tools_of(workplace.settings), None)
+    subjects = [_subject(workplace, name, {}) for name in files]
+    tasks = _benchmarks(workplace, named=True)
+    return tuple(_asked_of(bench, subject, task) for subject in subjects for task in tasks)
+
+
+def _asked_of(bench: Bench, subject: Subject, task: BenchmarkTask) -> AskedOf:
+    asked, rates = bench.benchmarks.foreseen(subject, task), bench.known_speed(subject)
+    seconds = None
+    if rates is not None:
+        read, write = (rate.mean for rate in rates)
+        seconds = round(asked.tokens / read + asked.most_tokens / write, 1)
+    return AskedOf(
+        file=subject.name,
+        benchmark=task.name,
+        requests=asked.requests,
+        texts=asked.texts,
+        most_tokens=asked.most_tokens,
+        seconds=seconds,
     )

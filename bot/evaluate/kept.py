@@ -17,7 +17,9 @@ from bot.measures.journal import Journal
 from bot.progress import Report
 from bot.records.coding import digest, dump, load_record
 from bot.records.measured import (
+    BENCHMARK,
     Behaviour,
+    Benchmark,
     Choices,
     Divergence,
     Drafts,
@@ -183,6 +185,8 @@ def shape_of(measure: str) -> Any:
         "noise": _Kept[tuple[Noise, ...]],
         "behaviour": _Kept[Behaviour],
     }
+    if measure.startswith(BENCHMARK):
+        return _Kept[Benchmark]
     return kinds.get(measure, _Kept[Choices])
 
 
@@ -199,6 +203,11 @@ def drafted(measured: Measured) -> tuple[Drafts, ...]:
 def behaved(measured: Measured) -> Behaviour:
     """Habits and edits of a measure of behaviour."""
     return load_record(Behaviour, measured.value)
+
+
+def benchmarked(measured: Measured) -> Benchmark:
+    """What lm-evaluation-harness found by one of its tasks, groups or tags."""
+    return load_record(Benchmark, measured.value)
 
 
 def answered(measured: Measured) -> Choices:

@@ -147,6 +147,7 @@ def _table(job: Job, bench: Bench, subjects: Sequence[Subject], wrote: Wrote) ->
         subjects,
         tasks=find_tasks(job.workplace),
         speed=job.settings.evaluation.speed,
+        benchmarks=job.settings.evaluation.benchmarks.tasks,
         wrote=wrote,
         behaviour=True,
     )

@@ -12,11 +12,12 @@ from bot.evaluate import paired
 from bot.evaluate.bench import Bench
 from bot.evaluate.data import Data
 from bot.evaluate.intervals import over_chunks, perplexity_interval
-from bot.evaluate.kept import answered, behaved, drafted, speeds
+from bot.evaluate.kept import answered, behaved, benchmarked, drafted, speeds
 from bot.evaluate.subject import Measured, Subject
 from bot.records.built import Built
 from bot.records.coding import load_record
 from bot.records.measured import (
+    BENCHMARK,
     KLD,
     PPL,
     ChunkInterval,
@@ -27,6 +28,7 @@ from bot.records.measured import (
     Scores,
 )
 from bot.records.results import EvaluationFacts
+from bot.settings.making import BenchmarkTask
 
 Wrote = Callable[[], None]  # told after each measure
 
@@ -45,10 +47,11 @@ class ScoreTable:
         *,
         tasks: Sequence[Data],
         speed: bool,
+        benchmarks: Sequence[BenchmarkTask] = (),
         wrote: Wrote,
         behaviour: bool = False,
     ) -> None:
-        self._bench, self._subjects = bench, subjects
+        self._bench, self._subjects, self._benchmarks = bench, subjects, benchmarks
         self._tasks, self._speed, self._wrote = tasks, speed, wrote
         self._behaviour = behaviour
         self._measured: dict[str, list[Measured]] = {}
@@ -75,6 +78,8 @@ class ScoreTable:
                 self._keep(subject.sha256, measured)
             if self._speed:
                 self._keep(subject.sha256, self._bench.speed(subject))
+            for task in self._benchmarks:
+                self._keep(subject.sha256, self._bench.benchmarks.benchmark(subject, task))
 
     def draft(self, subject: Subject, drafter: Built | None) -> None:
         """Measure the guesses of a file's prediction layers. Raises as `Bench.drafts`."""
@@ -117,6 +122,9 @@ class ScoreTable:
             drafts=next((drafted(row) for row in rows if row.run.measure == "drafts"), ()),
             behaviour=next((behaved(row) for row in rows if row.run.measure == "behaviour"), None),
             intervals=tuple(self._intervals(digest)),
+            benchmarks=tuple(
+                benchmarked(row) for row in rows if row.run.measure.startswith(BENCHMARK)
+            ),
             runs=tuple(row.run for row in rows),
         )
 
@@ -137,22 +145,31 @@ class ScoreTable:
         for measure, by_digest in self._chunks.items():
             chunks = {names[d]: np.array(means) for d, means in by_digest.items() if d in names}
             family += paired.compare_divergences(measure, chunks)
-        for data in self._tasks:
-            answers = {
-                name: [bit == "1" for bit in choice.answers]
-                for digest, name in names.items()
-                for choice in self._choices(digest)
-                if choice.name == data.label
-            }
+        answers: dict[str, dict[str, list[bool]]] = {}
+        for digest, name in names.items():
+            for measure, bits in self._answers(digest).items():
+                answers.setdefault(measure, {})[name] = [bit == "1" for bit in bits]
+        for measure, by_name in answers.items():
             family += [
-                paired.compare_answers(data.label, one, other, (answers[one], answers[other]))
-                for one, other in combinations(answers, 2)
+                paired.compare_answers(measure, one, other, (by_name[one], by_name[other]))
+                for one, other in combinations(by_name, 2)
             ]
         return paired.corrected(family)
 
-    def _choices(self, digest: str) -> tuple[Any, ...]:
+    def _answers(self, digest: str) -> dict[str, str]:
+        """Right and wrong answers of a file, by measure: sets of tasks, and benchmarks whose
+        metric is that for each document."""
         scores = self.scores(digest)
-        return scores.choices if scores else ()
+        if scores is None:
+            return {}
+        found = {choice.name: choice.answers for choice in scores.choices}
+        for benchmark in scores.benchmarks:
+            found |= {
+                one.measure: one.right
+                for one in benchmark.scores
+                if one.right and one.higher_is_better
+            }
+        return found
 
     def facts(self, subject: Subject) -> EvaluationFacts:
         """How perplexity and divergence were measured, of `subject` where there is no reference."""

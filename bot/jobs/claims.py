@@ -29,7 +29,9 @@ from bot.jobs.recordpath import RecordPath
 from bot.records.built import Built, together
 from bot.records.coding import digest, dump, load_record
 from bot.records.measured import (
+    BENCHMARK,
     Behaviour,
+    Benchmark,
     Choices,
     Divergence,
     Drafts,
@@ -282,15 +284,19 @@ def _require_measure(work: Work, prepared: Prepared, texts: Collection[Text] | N
         raise ValueError("a measure of another name, or of another file")
     if run.tools != prepared.tools:
         raise ValueError("a measure by another machine")
-    if texts is not None and run.data is not None and run.data not in texts:
+    of_harness = measure.startswith(BENCHMARK)  # whose data is none of the settings' texts
+    if texts is not None and run.data is not None and run.data not in texts and not of_harness:
         raise ValueError("a measure on another text")
     kinds: dict[str, Any] = {
         "divergence": _Diverged, "perplexity": _Perplexed, "speed": tuple[Speed, ...],
         "drafts": tuple[Drafts, ...], "behaviour": Behaviour,
     }  # fmt: skip
-    measure_value = TypeAdapter(kinds.get(measure, Choices)).validate_python(measured.value)
+    kind = Benchmark if of_harness else kinds.get(measure, Choices)
+    measure_value = TypeAdapter(kind).validate_python(measured.value)
     if isinstance(measure_value, Behaviour) and not is_whole(measure_value):
         raise ValueError("answers that are none")
+    if of_harness and f"{BENCHMARK}{measure_value.name}" != measure:
+        raise ValueError("a benchmark of another name")
     if isinstance(measure_value, Choices) and (
         measure_value.name != measure
         or not 0 < measure_value.tasks == len(measure_value.answers)

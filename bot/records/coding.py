@@ -24,6 +24,7 @@ UNITS = {
     "divergence.ppl_ratio": "1, relative to the reference; error: one standard error",
     "divergence.delta_p_mean, delta_p_rms, same_top": "fraction; error: one standard error",
     "choices.low, high": "fraction, 95 % Wilson interval",
+    "benchmarks.scores.value": "as the harness has it; error: its own standard error",
     "speed.mean, spread": "tokens per second; spread: standard deviation of the runs",
     "noise.mean, max": "nats per token",
     "intervals.low, high": "kld: nats per token; ppl: as perplexity; 95 %, over chunks",

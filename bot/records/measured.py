@@ -11,6 +11,9 @@ from bot.records.built import Shard
 KLD = "kld"  # name of the divergence among comparisons
 
 
+BENCHMARK = "benchmark "  # what names of measures by lm-evaluation-harness begin with
+
+
 PPL = "ppl"  # and of the negative log-likelihood, whose mean's exponential is the perplexity
 
 
@@ -83,6 +86,61 @@ class Choices:
     def accuracy(self) -> float:
         """Fraction answered rightly."""
         return self.correct / self.tasks
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkScore:
+    """A number of lm-evaluation-harness, as it counts it, with its own standard error."""
+
+    task: str  # the harness's name, of a task or of a group
+    metric: str  # "acc", "exact_match", …
+    filter: str  # how an answer was taken out of a text; "none" where it was not
+    value: float
+    error: float | None
+    higher_is_better: bool | None
+    documents: int
+    version: str  # of the task's definition
+    fewshot: int | None  # examples before each question
+    right: str = ""  # "1" or "0" for each document, where the metric is that
+
+    @property
+    def measure(self) -> str:
+        """What comparisons call it: `gsm8k exact_match, strict-match`."""
+        filtered = "" if self.filter == "none" else f", {self.filter}"
+        return f"{self.task} {self.metric}{filtered}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkData:
+    """A data set that a benchmark took, and the commit that settings say its folder is at.
+
+    `registered` is what the data set's own eval.yaml calls its task, where the Hub may list it as
+    a benchmark.
+    """
+
+    name: str
+    commit: str | None = None
+    registered: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benchmark:
+    """A task, group or tag of lm-evaluation-harness, by its name, and all that it found."""
+
+    name: str
+    harness: str  # its version
+    fewshot: int | None  # as asked for; None: as the task has it
+    limit: int | None  # documents of each task at most
+    chat: bool  # whether the model's chat template was applied
+    most_tokens: int | None  # of a text, where the task allowed more
+    requests: int
+    data: tuple[BenchmarkData, ...]
+    scores: tuple[BenchmarkScore, ...]
+
+    @property
+    def measure(self) -> str:
+        """What its run is called."""
+        return f"{BENCHMARK}{self.name}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +235,8 @@ class Run:
     Without the hash of its data no measure can be stored; speed has none, its tokens are random.
     """
 
-    measure: str  # perplexity, divergence, speed, drafts, behaviour, or the name of a set of tasks
+    # perplexity, divergence, speed, drafts, behaviour, `benchmark NAME`, or a set of tasks by name
+    measure: str
     data: Text | None
     model: str  # sha256
     reference: str | None  # sha256 of the file that a divergence is from
@@ -214,6 +273,7 @@ class Scores:
     drafts: tuple[Drafts, ...] = ()  # of a model with multi-token prediction layers
     behaviour: Behaviour | None = None  # of a file with a chat template
     intervals: tuple[ChunkInterval, ...] = ()  # where as many chunks were measured as it takes
+    benchmarks: tuple[Benchmark, ...] = ()  # of lm-evaluation-harness
     runs: tuple[Run, ...] = ()  # one for each measure
 
 

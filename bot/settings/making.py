@@ -155,6 +155,48 @@ class BehaviourSettings(Part):
     context: Annotated[int, Field(ge=256, le=1048576)] = 8192  # longer prompts are not asked
 
 
+class BenchmarkTask(Part):
+    """A task, group or tag of lm-evaluation-harness, and how much of it."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]{0,79}$")]
+    fewshot: Annotated[int, Field(ge=0, le=100)] | None = None  # None: as the task has it
+    limit: Annotated[int, Field(ge=1)] | None = None  # documents of each task; None: all
+    most_tokens: Annotated[int, Field(ge=1)] | None = None  # of a text; None: as the task has it
+
+
+def _name_alone(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+class BenchmarksSettings(Part):
+    """Benchmarks of lm-evaluation-harness, which is installed as `apex-bot[lm-eval]`."""
+
+    tasks: tuple[Annotated[BenchmarkTask, BeforeValidator(_name_alone)], ...] = ()
+    folder: Place | None = None  # YAML files of your own tasks, and their data
+    chat: bool = False  # questions in the model's own chat template
+    context: Annotated[int, Field(ge=32, le=1 << 20)] = 4096  # tokens of a request at most
+    memory: Annotated[int, Field(ge=32, le=1 << 24)] = 16384  # tokens decoded side by side
+    parallel: Annotated[int, Field(ge=1, le=192)] = 16  # requests decoded side by side
+    # data sets by their names on the Hub: their folders, and the commits that these were taken at
+    data: dict[str, Place] = {}
+    commits: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]] = {}
+    # whether what a model writes may be run (HumanEval), and functions beside your own tasks
+    code: bool = False
+
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return tuple(value.split(",")) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Self:
+        if self.memory < self.context:
+            raise ValueError("a request of `context` tokens does not fit into `memory`: raise it")
+        if len({task.name for task in self.tasks}) < len(self.tasks):
+            raise ValueError("a benchmark is named twice; name it once")
+        return self
+
+
 class EvaluationSettings(Part):
     """The texts and tasks that tiers are measured on, by path or by their name in `data`."""
 
@@ -176,6 +218,7 @@ class EvaluationSettings(Part):
     drafts: bool = True  # of models with multi-token prediction layers: guesses kept, speed
     behaviour: BehaviourSettings = BehaviourSettings()
     repetitions: Annotated[int, Field(ge=1, le=100)] = 5
+    benchmarks: BenchmarksSettings = BenchmarksSettings()
     others: tuple[str, ...] = ()  # ORG/REPOSITORY:PATTERN of other publishers
     imported: tuple[Place, ...] = ()  # results of the APEX project, logs of llama-perplexity
 

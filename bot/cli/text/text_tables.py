@@ -24,6 +24,7 @@ from bot.wording.columns import table
 if TYPE_CHECKING:
     from bot.detect.foreseen import Foreseen
     from bot.detect.inspection import Sight
+    from bot.evaluate.files import AskedOf
     from bot.plan.models import Plan, Sketch
     from bot.publish.publication import Published, RolledBack, Version
     from bot.publish.reclaim import Replaced
@@ -278,13 +279,15 @@ def results_table(results: Results) -> str:
         results.reference,
         *sorted((*results.tiers, *results.baselines, *results.others), key=lambda row: -row.bytes),
     )
-    return "\n".join((_scores(rows), *_noise(results.evaluation), *_imported(results.imported)))
+    parts = (*_benchmarks(rows), *_noise(results.evaluation), *_imported(results.imported))
+    return "\n".join((_scores(rows), *parts))
 
 
 def evaluation_text(evaluation: Evaluation) -> str:
     """What `bot evaluate FILE...` says."""
     rows = (*((evaluation.reference,) if evaluation.reference else ()), *evaluation.files)
-    lines = [_scores(rows), *(_noise(evaluation.evaluation) if evaluation.evaluation else ())]
+    lines = [_scores(rows), *_benchmarks(rows)]
+    lines += [*(_noise(evaluation.evaluation) if evaluation.evaluation else ())]
     return "\n".join((*lines, *comparison_lines(evaluation.comparisons)))
 
 
@@ -308,6 +311,43 @@ def _scores(rows: Sequence[Row]) -> str:
     speeds = dict.fromkeys(speed.name for row in rows for speed in row.scores.speed)
     columns = (*fixed, "same top", *choice_names, *(f"{name} t/s" for name in speeds))
     return table(columns, [_measured(row, list(choice_names), list(speeds)) for row in rows])
+
+
+def _benchmarks(rows: Sequence[Row]) -> list[str]:
+    """Each number of lm-evaluation-harness, row by row; nothing without any."""
+    body = [
+        (
+            row.name,
+            one.task,
+            one.metric if one.filter == "none" else f"{one.metric}, {one.filter}",
+            f"{one.value:.4f}",
+            f"{one.error:.4f}" if one.error is not None else "—",
+            str(one.documents),
+            "—" if one.fewshot is None else str(one.fewshot),
+        )
+        for row in rows
+        for benchmark in row.scores.benchmarks
+        for one in benchmark.scores
+    ]
+    columns = ("tier", "benchmark", "metric", "value", "±", "documents", "few-shot")
+    return ["", table(columns, body)] if body else []
+
+
+def asked_table(rows: Sequence[AskedOf]) -> str:
+    """What benchmarks would ask of files."""
+    columns = ("file", "benchmark", "requests", "texts", "tokens to write, at most", "time")
+    body = [
+        (
+            row.file,
+            row.benchmark,
+            f"{row.requests:,}",
+            f"{row.texts:,}",
+            f"{row.most_tokens:,}",
+            "not known: measure speed first" if row.seconds is None else f"up to {row.seconds:,} s",
+        )
+        for row in rows
+    ]
+    return table(columns, body)
 
 
 def _noise(facts: EvaluationFacts) -> list[str]:

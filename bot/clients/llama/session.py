@@ -148,6 +148,17 @@ class Session(Vocabulary):
         memory = c.llama_get_memory(self._contexts[lane])
         return bool(c.llama_memory_seq_rm(memory, 0, position, -1))
 
+    def copy(self, source: int, target: int) -> None:
+        """Let sequence `target`, which holds nothing, go on from all that `source` holds.
+
+        Nothing is decoded again; with `unified` memory both share what is stored.
+        """
+        c.llama_memory_seq_cp(c.llama_get_memory(self._contexts[0]), source, target, -1, -1)
+
+    def forget(self, sequence: int) -> None:
+        """Forget all of one sequence, but for what others share with it."""
+        c.llama_memory_seq_rm(c.llama_get_memory(self._contexts[0]), sequence, -1, -1)
+
     def decode(self, tokens: Sequence[Token] | Batch, lane: int = 0) -> Floats:
         """Run the model over a batch; returns the logits that it asks for, [outputs, vocabulary].
 

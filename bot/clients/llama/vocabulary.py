@@ -31,12 +31,27 @@ class Vocabulary:
         """Whether the vocabulary puts a BOS token before a text."""
         return bool(c.llama_vocab_get_add_bos(self._vocab))
 
-    def tokenize(self, text: str) -> list[int]:
-        """Token ids of a text, BOS added where the vocabulary wants it, control tokens read.
+    @property
+    def opening(self) -> int:
+        """What stands before a text that has nothing before it: BOS, or else the end of a text.
 
-        As `common_tokenize(ctx, text, true)` of llama.cpp's tools: parse_special is false.
+        BOS where the vocabulary adds it: of others llama.cpp names one that they may not have.
         """
-        return self._tokens(text, begin=True, control=False)
+        return int(c.llama_vocab_eos(self._vocab)) if self.bos is None else self.bos
+
+    def tokenize(self, text: str, *, special: bool = False, begins: bool = True) -> list[int]:
+        """Token ids of a text, BOS added where the vocabulary wants it and the text `begins`.
+
+        As `common_tokenize(ctx, text, true)` of llama.cpp's tools: parse_special is false. With
+        `special` names of control tokens in the text become these, as in a rendered conversation.
+        """
+        data = text.encode("utf-8", "surrogateescape")
+        room = len(data) + 8
+        buffer = (c.llama_token * room)()
+        count = c.llama_tokenize(self._vocab, data, len(data), buffer, room, begins, special)
+        if count < 0:
+            raise BuildError(f"{self.path.name} could not tokenize {len(data)} bytes of text")
+        return list(buffer[:count])
 
     def tokenize_prompt(self, text: str) -> list[int]:
         """Token ids of a rendered chat template: its control tokens are such, and one BOS is there.
@@ -44,36 +59,26 @@ class Vocabulary:
         As llama-server has it: a template that writes a BOS itself gets no second one
         (common_chat_templates_apply_jinja of common/chat.cpp).
         """
-        begin = self.bos is not None and not text.startswith(self.piece(self.bos))
-        return self._tokens(text, begin=begin, control=True)
+        begins = self.bos is not None and not text.startswith(self.marks[0])
+        return self.tokenize(text, special=True, begins=begins)
 
-    def _tokens(self, text: str, *, begin: bool, control: bool) -> list[int]:
-        data = text.encode("utf-8", "surrogateescape")
-        room = len(data) + 8
-        buffer = (c.llama_token * room)()
-        count = c.llama_tokenize(self._vocab, data, len(data), buffer, room, begin, control)
-        if count < 0:
-            raise BuildError(f"{self.path.name} could not tokenize {len(data)} bytes of text")
-        return list(buffer[:count])
+    def piece(self, token: int, *, control: bool = False) -> bytes:
+        """The bytes of one token, which may end within a letter; control tokens if asked for."""
+        buffer = ctypes.create_string_buffer(512)
+        size = c.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, control)
+        return buffer.raw[: max(size, 0)]
 
-    def piece(self, token: int) -> str:
-        """The text of one token, a control token's too."""
-        return self.text([token], control=True)
+    def text(self, tokens: Sequence[int], *, control: bool = False) -> str:
+        """The text of token ids, without control tokens unless they are asked for."""
+        pieces = (self.piece(token, control=control) for token in tokens)
+        return b"".join(pieces).decode("utf-8", "replace")
 
     @property
     def marks(self) -> tuple[str, str]:
         """Texts of BOS and EOS as chat templates are given them; empty where there is none."""
-        bos, eos = (int(f(self._vocab)) for f in (c.llama_vocab_bos, c.llama_vocab_eos))
-        return (self.piece(bos) if bos >= 0 else "", self.piece(eos) if eos >= 0 else "")
-
-    def text(self, tokens: Sequence[int], *, control: bool = False) -> str:
-        """The text of token ids, without control tokens unless they are asked for."""
-        pieces = bytearray()
-        buffer = ctypes.create_string_buffer(512)
-        for token in tokens:
-            size = c.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, control)
-            pieces += buffer.raw[: max(size, 0)]
-        return pieces.decode("utf-8", "replace")
+        ids = (int(f(self._vocab)) for f in (c.llama_vocab_bos, c.llama_vocab_eos))
+        bos, eos = (self.text([token], control=True) if token >= 0 else "" for token in ids)
+        return bos, eos
 
     def is_end(self, token: int) -> bool:
         """Whether a token ends a generation."""
