@@ -29,7 +29,7 @@ WORKS = (
     "bot.workplace.loaded",
     "bot.quantize.works",
     "bot.measures.opening",
-    "bot.benchmarks.works",
+    "bot.benchmarks.benchmark_works",
 )
 PR_SET_DUMPABLE = 4
 
