@@ -141,6 +141,7 @@ def test_texts_that_leave_no_room_are_refused(session: Session, limit: int) -> N
         answered(session, [HarnessRequest(kind="text", context="Once", limit=limit)])
 
 
+@pytest.mark.road
 def test_a_run_that_was_killed_ends_with_the_same_bits(session: Session) -> None:
     """Wherever it was killed: batches follow from what is asked, not from what is done."""
     texts = [HarnessRequest(kind="text", context=EXAMPLES + q, limit=4) for q in QUESTIONS]

@@ -169,6 +169,7 @@ def test_what_was_asked_once_is_known(tmp_path: Path, tasks: Path) -> None:
     assert first.benchmarks.foreseen(model, task).requests == 0
 
 
+@pytest.mark.road
 @pytest.mark.parametrize(
     ("more", "reason"),
     [
