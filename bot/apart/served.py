@@ -30,7 +30,7 @@ WORKS = (
     "bot.quantize.works",
     "bot.measures.opening",
     "bot.behaviour.sitting",
-    "bot.benchmarks.works",
+    "bot.benchmarks.benchmark_works",
 )
 PR_SET_DUMPABLE = 4
 

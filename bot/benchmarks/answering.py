@@ -14,157 +14,18 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from bot.benchmarks.requests import Answer, Request
-from bot.benchmarks.sharing import MOST_STEMS, Line, Pack, Packing, decoded
+from bot.benchmarks.harness_requests import HarnessRequest, ModelAnswer
+from bot.benchmarks.request_lines import Bounds, RequestCutter, Scored, prompt_of
+from bot.benchmarks.sharing import Line, Pack, Packing
 from bot.clients.llama.session import Session, Token
 from bot.clients.llama.vocabulary import Vocabulary
-from bot.errors import BuildError, SettingsError
+from bot.errors import BuildError
 from bot.measures.logits import Floats, rows_at_once, softmax
 
-Give = Callable[[Sequence[tuple[str, Answer]]], None]
+Give = Callable[[Sequence[tuple[str, ModelAnswer]]], None]
 Progress = Callable[[int, int], None]  # done, total
 
 LOGITS = 1 << 28  # values that one call gives at most: 1 GiB
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bounds:
-    """How much is decoded together.
-
-    `context`: tokens of a request at most, with those to be written; longer ones lose their
-    beginning. `memory`: tokens that all sequences share. `sequences`: requests side by side.
-    """
-
-    context: int
-    memory: int
-    sequences: int
-
-    @property
-    def held(self) -> int:
-        """Sequences that a session needs, with those of stems."""
-        return self.sequences + MOST_STEMS
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scored:
-    """Of a request: the tokens of a line whose log-probabilities are summed, and where."""
-
-    number: int  # among all that are scored
-    request: int
-    line: int
-    first: int  # the token before the first target
-    targets: tuple[int, ...]
-
-
-# ── requests as tokens ──────────────────────────────────────────────────────────────────────
-
-
-class Cutting:
-    """Requests as lines of tokens, by one vocabulary; equal tokens are one line."""
-
-    def __init__(self, words: Vocabulary, context: int) -> None:
-        self._words, self._context = words, context
-        self.scored: list[Scored] = []
-        self._lines: dict[tuple[int, ...], int] = {}
-        self._first: list[int] = []
-
-    @property
-    def lines(self) -> list[Line]:
-        """Lines to decode for all that was added."""
-        return [
-            Line(tokens=tokens, first=self._first[number]) for tokens, number in self._lines.items()
-        ]
-
-    def add(self, number: int, request: Request) -> None:
-        """A request for log-probabilities."""
-        pairs = self._windows(request) if request.kind == "rolling" else [self._pair(request)]
-        for before, targets in pairs:
-            if not 0 < len(targets) <= self._context:
-                raise SettingsError(
-                    f"a request scores {len(targets)} tokens, 1 to {self._context} fit; "
-                    "raise evaluation.benchmarks.context"
-                )
-            whole = [*before, *targets][-(self._context + 1) :][:-1]
-            tokens = tuple(whole)
-            line = self._lines.setdefault(tokens, len(self._lines))
-            first = len(tokens) - len(targets)
-            if line == len(self._first):
-                self._first.append(first)
-            self._first[line] = min(self._first[line], first)
-            self.scored.append(
-                Scored(
-                    number=len(self.scored),
-                    request=number,
-                    line=line,
-                    first=first,
-                    targets=tuple(targets),
-                )
-            )
-
-    def _pair(self, request: Request) -> tuple[list[int], list[int]]:
-        """Context and continuation, as `TemplateLM.loglikelihood` and `_encode_pair` cut them."""
-        if not request.context:
-            targets = encoded(self._words, request.continuation, begins=False)
-            opening = self._words.opening
-            if targets[:1] == [opening]:
-                return targets[:1], targets[1:]
-            return [opening], targets
-        bare = request.context.rstrip()
-        continuation = request.context[len(bare) :] + request.continuation
-        before = encoded(self._words, bare)
-        return before, encoded(self._words, bare + continuation)[len(before) :]
-
-    def _windows(self, request: Request) -> Iterator[tuple[list[int], list[int]]]:
-        """All tokens of a text, each scored once (get_rolling_token_windows of lm_eval/utils.py,
-        with a context of one token, and make_disjoint_window)."""
-        tokens, size = encoded(self._words, request.continuation), self._context
-        first = tokens[:size]
-        if first:
-            yield [self._words.opening], first
-        done = len(first)
-        while done < len(tokens):
-            end = done + min(len(tokens) - done, size)
-            before = tokens[end - size - 1 : end - 1]
-            targets = tokens[done:end]
-            yield before[: len(before) - len(targets) + 1], targets
-            done = end
-
-
-def encoded(words: Vocabulary, text: str, *, begins: bool = True) -> list[int]:
-    """Tokens as transformers' tokenizers give them: names of control tokens are these."""
-    tokens = words.tokenize(text, special=True, begins=begins)
-    if begins and words.bos is not None and tokens[:2] == [words.bos] * 2:
-        return tokens[1:]  # the text began with it, as rendered conversations do
-    return tokens
-
-
-def prompt_of(words: Vocabulary, context: int, request: Request) -> Line:
-    """A text to write, as a line. Raises SettingsError where it leaves no room for its prompt."""
-    most = context - request.limit
-    if most < 1 or request.limit < 1:
-        raise SettingsError(
-            f"a request writes up to {request.limit} tokens, {context} fit with its prompt; "
-            "raise evaluation.benchmarks.context, or set its most_tokens"
-        )
-    tokens = encoded(words, request.context)[-most:] or [words.opening]
-    return Line(tokens=tuple(tokens), first=len(tokens) - 1, room=request.limit)
-
-
-def tokens_to_read(words: Vocabulary, bounds: Bounds, requests: Sequence[Request]) -> int:
-    """Tokens of all that is asked, beginnings that are shared once; raises as `prompt_of`."""
-    cutting = Cutting(words, bounds.context)
-    texts: list[Line] = []
-    for number, request in enumerate(requests):
-        if request.kind == "text":
-            texts.append(prompt_of(words, bounds.context, request))
-        else:
-            cutting.add(number, request)
-    packings = [
-        Packing(lines=lines, room=bounds.memory, sequences=bounds.sequences)
-        for lines in (cutting.lines, texts)
-        if lines
-    ]
-    return sum(decoded(packing.lines, packing.packs()) for packing in packings)
 
 
 # ── stems ───────────────────────────────────────────────────────────────────────────────────
@@ -216,7 +77,7 @@ class _Sum:
 class _Writing:
     """A text on its way."""
 
-    request: Request
+    request: HarnessRequest
     position: int
     sequence: int
     pieces: bytearray = field(default_factory=bytearray)
@@ -253,7 +114,7 @@ class Answering:
 
     def answer(
         self,
-        requests: Sequence[Request],
+        requests: Sequence[HarnessRequest],
         done: Collection[str],
         give: Give,
         progress: Progress,
@@ -264,7 +125,7 @@ class Answering:
         """
         told = len([request for request in requests if request.key in done])
 
-        def gave(answers: Sequence[tuple[str, Answer]]) -> None:
+        def gave(answers: Sequence[tuple[str, ModelAnswer]]) -> None:
             nonlocal told
             give(answers)
             told += len(answers)
@@ -301,8 +162,8 @@ class Answering:
             for sequence in range(len(pack.lines)):
                 self._session.forget(sequence)
 
-    def _score(self, requests: Sequence[Request], done: Collection[str], give: Give) -> None:
-        cutting = Cutting(self._session, self._bounds.context)
+    def _score(self, requests: Sequence[HarnessRequest], done: Collection[str], give: Give) -> None:
+        cutting = RequestCutter(self._session, self._bounds.context)
         for number, request in enumerate(requests):
             cutting.add(number, request)
         lines, by_line = cutting.lines, _by_line(cutting.scored)
@@ -312,7 +173,7 @@ class Answering:
                 sums[one.request].missing += 1
         wanted = {one.line for one in cutting.scored if one.request in sums}
         for pack, depth in self._packs(lines, wanted):
-            whole: list[tuple[str, Answer]] = []
+            whole: list[tuple[str, ModelAnswer]] = []
             rows = _rows(lines, pack, by_line)
             found = self._decoded(_batch(lines, pack, depth, every=True), rows)
             for one, (logprob, greedy) in found.items():
@@ -322,11 +183,11 @@ class Answering:
                 total.greedy &= greedy
                 total.missing -= 1
                 if not total.missing:
-                    answer = Answer(logprob=total.logprob, greedy=total.greedy)
+                    answer = ModelAnswer(logprob=total.logprob, greedy=total.greedy)
                     whole.append((requests[one.request].key, answer))
             give(whole)
         empty = [n for n, total in sums.items() if not any(s.request == n for s in cutting.scored)]
-        give([(requests[n].key, Answer(greedy=True)) for n in empty])
+        give([(requests[n].key, ModelAnswer(greedy=True)) for n in empty])
 
     def _decoded(
         self, batch: list[Token], rows: Sequence[Sequence[tuple[Scored, int]]] | None
@@ -359,7 +220,7 @@ class Answering:
             )
         return totals, np.concatenate([one.best for one in blocks])
 
-    def _write(self, requests: Sequence[Request], done: Collection[str], give: Give) -> None:
+    def _write(self, requests: Sequence[HarnessRequest], done: Collection[str], give: Give) -> None:
         words, context = self._session, self._bounds.context
         lines = [prompt_of(words, context, request) for request in requests]
         wanted = {n for n, request in enumerate(requests) if request.key not in done}
@@ -370,7 +231,7 @@ class Answering:
                 for sequence, line in enumerate(pack.lines)
             ]
             self._go_on(writing, logits)
-            texts = [(one.request.key, Answer(text=one.text)) for one in writing]
+            texts = [(one.request.key, ModelAnswer(text=one.text)) for one in writing]
             give([text for text in texts if text[0] not in done])
 
     def _go_on(self, writing: list[_Writing], logits: Floats) -> None:

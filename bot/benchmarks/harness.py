@@ -20,12 +20,12 @@ from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 
-from bot.benchmarks.asked import Asked, Chat
-from bot.benchmarks.requests import Answer, Request
+from bot.benchmarks.harness_requests import HarnessRequest, ModelAnswer
+from bot.benchmarks.harness_task import AskedTask, Chat
 from bot.errors import SettingsError
 from bot.records.measured import BenchmarkScore
 
-Respond = Callable[[Sequence[Request]], Sequence[Answer]]
+Respond = Callable[[Sequence[HarnessRequest]], Sequence[ModelAnswer]]
 
 WRITTEN = 256  # tokens of a text where a task says nothing: the harness's own default
 # readers of `datasets` that take files, not a data set of that name
@@ -46,14 +46,16 @@ class HarnessModel(LM):  # type: ignore[misc]  # the harness has no types
     def loglikelihood(self, requests: list[Any]) -> list[tuple[float, bool]]:
         """Of each (context, continuation): log-probability in nats, whether it is the greedy one"""
         asked = [
-            Request(kind="likelihood", context=context, continuation=continuation)
+            HarnessRequest(kind="likelihood", context=context, continuation=continuation)
             for context, continuation in (request.args for request in requests)
         ]
         return [(answer.logprob, answer.greedy) for answer in self._respond(asked)]
 
     def loglikelihood_rolling(self, requests: list[Any]) -> list[float]:
         """Of each (text,): the log-probability of all of it, in nats."""
-        asked = [Request(kind="rolling", continuation=request.args[0]) for request in requests]
+        asked = [
+            HarnessRequest(kind="rolling", continuation=request.args[0]) for request in requests
+        ]
         return [answer.logprob for answer in self._respond(asked)]
 
     def generate_until(self, requests: list[Any]) -> list[str]:
@@ -66,7 +68,7 @@ class HarnessModel(LM):  # type: ignore[misc]  # the harness has no types
             for answer in self._respond([self._text(*request.args) for request in requests])
         ]
 
-    def _text(self, context: str, wanted: Mapping[str, Any]) -> Request:
+    def _text(self, context: str, wanted: Mapping[str, Any]) -> HarnessRequest:
         settings = normalize_gen_kwargs(dict(wanted), WRITTEN)
         if settings["do_sample"] and float(settings.get("temperature", 0.0)) > 0:
             raise SettingsError(
@@ -74,7 +76,9 @@ class HarnessModel(LM):  # type: ignore[misc]  # the harness has no types
                 "leave it out"
             )
         limit = min(int(settings["max_gen_toks"]), self._most or 1 << 30)
-        return Request(kind="text", context=context, until=tuple(settings["until"]), limit=limit)
+        return HarnessRequest(
+            kind="text", context=context, until=tuple(settings["until"]), limit=limit
+        )
 
     def apply_chat_template(
         self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
@@ -97,15 +101,15 @@ class HarnessModel(LM):  # type: ignore[misc]  # the harness has no types
 class MissingError(Exception):
     """Requests that nobody has answered yet."""
 
-    def __init__(self, requests: list[Request]) -> None:
+    def __init__(self, requests: list[HarnessRequest]) -> None:
         super().__init__(f"{len(requests)} requests")
         self.requests = requests
 
 
-def looked_up(known: Mapping[str, Answer]) -> Respond:
+def looked_up(known: Mapping[str, ModelAnswer]) -> Respond:
     """Answers that are known; raises MissingError with all of a round, where one is not."""
 
-    def respond(requests: Sequence[Request]) -> list[Answer]:
+    def respond(requests: Sequence[HarnessRequest]) -> list[ModelAnswer]:
         if any(request.key not in known for request in requests):
             raise MissingError(list(requests))
         return [known[request.key] for request in requests]
@@ -113,7 +117,7 @@ def looked_up(known: Mapping[str, Answer]) -> Respond:
     return respond
 
 
-def evaluated(asked: Asked, respond: Respond) -> dict[str, Any]:
+def evaluated(asked: AskedTask, respond: Respond) -> dict[str, Any]:
     """What the harness finds, as `simple_evaluate` gives it.
 
     Raises SettingsError for a task that it does not know, or that may not run here.
@@ -121,7 +125,7 @@ def evaluated(asked: Asked, respond: Respond) -> dict[str, Any]:
     lm = HarnessModel(respond, chat=asked.chat, most_tokens=asked.most_tokens)
     with _surroundings(asked):
         manager = manager_for(asked)
-        require_harmless(manager, asked)
+        require_no_code(manager, asked)
         results: dict[str, Any] = simple_evaluate(
             model=lm,
             tasks=[asked.task],
@@ -135,7 +139,7 @@ def evaluated(asked: Asked, respond: Respond) -> dict[str, Any]:
     return results
 
 
-def manager_for(asked: Asked) -> Any:
+def manager_for(asked: AskedTask) -> Any:
     """The harness's tasks; those of the own folder alone where they have the name: it has many.
 
     Raises SettingsError for a name that neither has.
@@ -151,14 +155,14 @@ def manager_for(asked: Asked) -> Any:
     return manager
 
 
-def leaves(manager: Any, name: str) -> Iterator[tuple[str, dict[str, Any], Path | None]]:
+def leaf_tasks(manager: Any, name: str) -> Iterator[tuple[str, dict[str, Any], Path | None]]:
     """Name, settings and file of each task that a name means; functions in them are not loaded."""
     entry = manager.task_index.get(name)
     if entry is None:
         return
     if entry.kind.name == "TAG":
         for member in sorted(entry.tags):
-            yield from leaves(manager, member)
+            yield from leaf_tasks(manager, member)
         return
     config = entry.cfg or load_yaml(entry.yaml_path, resolve_func=False)
     if entry.kind.name != "GROUP":
@@ -172,21 +176,21 @@ def _members(manager: Any, config: Mapping[str, Any]) -> Iterator[Any]:
         if isinstance(member, Mapping):
             child = member.get("group") or member.get("task")
             if isinstance(child, str) and child in manager.task_index:
-                yield from leaves(manager, child)
+                yield from leaf_tasks(manager, child)
             elif "group" in member:
                 yield from _members(manager, member)
             else:
                 yield str(child), dict(member), None
         else:
-            yield from leaves(manager, str(member))
+            yield from leaf_tasks(manager, str(member))
 
 
-def require_harmless(manager: Any, asked: Asked) -> None:
+def require_no_code(manager: Any, asked: AskedTask) -> None:
     """Raise SettingsError where code would run that settings do not allow: the model's own, or
     functions that stand beside task files of one's own."""
     if asked.code:
         return
-    for name, config, path in leaves(manager, asked.task):
+    for name, config, path in leaf_tasks(manager, asked.task):
         if config.get("unsafe_code"):
             raise SettingsError(
                 f"{name} runs what the model writes; evaluation.benchmarks.code allows it"
@@ -208,12 +212,12 @@ def _has_code(path: Path) -> bool:
 
 def data_sets(manager: Any, name: str) -> tuple[str, ...]:
     """Names of the data sets of a Hub that a task takes."""
-    found = (config.get("dataset_path") for _, config, _ in leaves(manager, name))
+    found = (config.get("dataset_path") for _, config, _ in leaf_tasks(manager, name))
     return tuple(sorted({path for path in found if isinstance(path, str)} - READERS))
 
 
 @contextmanager
-def _surroundings(asked: Asked) -> Iterator[None]:
+def _surroundings(asked: AskedTask) -> Iterator[None]:
     """A current folder in which data sets lie under their names, and own files under theirs."""
     before = Path.cwd()
     with TemporaryDirectory(dir=before) as name:

@@ -32,7 +32,7 @@ class Line:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Group:
+class Alike:
     """Lines, by number, of which the first `shared` tokens are the same."""
 
     lines: tuple[int, ...]
@@ -44,7 +44,7 @@ class Pack:
     """What one batch decodes, after stems that end at tokens `stems` of each of its lines."""
 
     stems: tuple[int, ...]
-    groups: tuple[Group, ...]
+    groups: tuple[Alike, ...]
 
     @property
     def depth(self) -> int:
@@ -57,7 +57,7 @@ class Pack:
         return tuple(line for group in self.groups for line in group.lines)
 
 
-def decoded(lines: Sequence[Line], packs: Iterable[Pack]) -> int:
+def tokens_decoded(lines: Sequence[Line], packs: Iterable[Pack]) -> int:
     """Tokens that are decoded for packs in their order, those of stems among them."""
     tokens = 0
     held: tuple[tuple[int, ...], ...] = ()
@@ -92,7 +92,7 @@ class Packing:
         if self.couples:
             yield from self._walk(order, ())
         else:
-            yield from self._side_by_side([Group(lines=(line,), shared=0) for line in order], ())
+            yield from self._side_by_side([Alike(lines=(line,), shared=0) for line in order], ())
 
     def _walk(self, part: Sequence[int], stems: tuple[int, ...]) -> Iterator[Pack]:
         """Packs of sorted lines that share a beginning, which the stems hold so far."""
@@ -100,11 +100,11 @@ class Packing:
         shared = self._shared(part)
         if not self._fits(part, depth) and shared - depth >= WORTH and len(stems) < MOST_STEMS:
             stems, depth = (*stems, shared), shared
-        groups: list[Group] = []
+        groups: list[Alike] = []
         for _, alike in groupby(part, lambda line: self.lines[line].tokens[: depth + 1]):
             child = tuple(alike)
             if self._fits(child, depth):
-                groups.append(Group(lines=child, shared=max(self._shared(child), depth)))
+                groups.append(Alike(lines=child, shared=max(self._shared(child), depth)))
                 continue
             further = self._shared(child) - depth >= WORTH and len(stems) < MOST_STEMS
             if further:
@@ -112,13 +112,13 @@ class Packing:
                 groups = []
                 yield from self._walk(child, stems)
             else:
-                groups += [Group(lines=(line,), shared=depth) for line in child]
+                groups += [Alike(lines=(line,), shared=depth) for line in child]
         yield from self._side_by_side(groups, stems)
 
-    def _side_by_side(self, groups: Sequence[Group], stems: tuple[int, ...]) -> Iterator[Pack]:
+    def _side_by_side(self, groups: Sequence[Alike], stems: tuple[int, ...]) -> Iterator[Pack]:
         """As many groups at a time as there is room for."""
         depth = stems[-1] if stems else 0
-        pack: list[Group] = []
+        pack: list[Alike] = []
         for group in groups:
             if pack and not self._hold([*pack, group], depth):
                 yield Pack(stems=stems, groups=tuple(pack))
@@ -135,9 +135,9 @@ class Packing:
 
     def _fits(self, part: Sequence[int], depth: int) -> bool:
         shared = max(self._shared(part), depth)
-        return self._hold([Group(lines=tuple(part), shared=shared)], depth)
+        return self._hold([Alike(lines=tuple(part), shared=shared)], depth)
 
-    def _hold(self, groups: Sequence[Group], depth: int) -> bool:
+    def _hold(self, groups: Sequence[Alike], depth: int) -> bool:
         """Whether a pack has room for groups."""
         sizes = [
             group.shared - depth + sum(self.lines[line].size - group.shared for line in group.lines)

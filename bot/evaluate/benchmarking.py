@@ -12,19 +12,19 @@ from typing import Any
 import yaml
 
 from bot.apart.worker import Room, away
-from bot.benchmarks.answering import Bounds
-from bot.benchmarks.asked import Asked, Chat
-from bot.benchmarks.requests import Answers, read_requests
-from bot.benchmarks.works import (
+from bot.benchmarks.benchmark_works import (
     AnswerListener,
     Consulted,
-    Foreseen,
+    RoundSize,
     consult,
     data_of,
     ends_of,
     respond,
     sized,
 )
+from bot.benchmarks.harness_requests import Answers, read_requests
+from bot.benchmarks.harness_task import AskedTask, Chat
+from bot.benchmarks.request_lines import Bounds
 from bot.clients.files import gguf
 from bot.disk.hashes import sha256
 from bot.errors import BuildError, SettingsError
@@ -110,12 +110,12 @@ class Benchmarking:
         self._drop(self._kept.folder(inputs))
         return measured
 
-    def foreseen(self, subject: Subject, task: BenchmarkTask) -> Foreseen:
+    def foreseen(self, subject: Subject, task: BenchmarkTask) -> RoundSize:
         """What a benchmark's first round would ask of a file; raises as `benchmark`."""
         asked, data = self._question(subject, task)
         inputs = self._inputs(subject, task, asked, data)
         if self._kept.known(f"{BENCHMARK}{task.name}", subject, inputs) is not None:
-            return Foreseen(requests=0, texts=0, tokens=0, most_tokens=0)
+            return RoundSize(requests=0, texts=0, tokens=0, most_tokens=0)
         with TemporaryDirectory() as name:
             folder = Path(name).resolve()
             self._consult(asked, folder)
@@ -126,7 +126,7 @@ class Benchmarking:
     # ── rounds ──────────────────────────────────────────────────────────────────────────────
 
     def _rounds(
-        self, subject: Subject, asked: Asked, folder: Path, report: Report
+        self, subject: Subject, asked: AskedTask, folder: Path, report: Report
     ) -> tuple[Consulted, int]:
         """Ask the harness and the model in turns, until nothing is missing."""
         answers = Answers(folder / "answers.jsonl")
@@ -144,13 +144,13 @@ class Benchmarking:
                 raise BuildError(f"{subject.name} left requests of {asked.task} unanswered")
         raise BuildError(f"{asked.task} asks on and on; leave it out of evaluation.benchmarks")
 
-    def _consult(self, asked: Asked, folder: Path) -> Consulted:
+    def _consult(self, asked: AskedTask, folder: Path) -> Consulted:
         out = folder / "asked"
         out.mkdir(parents=True, exist_ok=True)
         room = replace(self._room(asked, folder), writes=(out,))
         return away(consult, room)(asked, folder / "answers.jsonl", out / "requests.jsonl")
 
-    def _room(self, asked: Asked, *folders: Path) -> Room:
+    def _room(self, asked: AskedTask, *folders: Path) -> Room:
         """What the harness sees: its tasks, data and answers, and no model."""
         own = (asked.folder,) if asked.folder else ()
         return Room(
@@ -170,7 +170,7 @@ class Benchmarking:
         self,
         subject: Subject,
         task: BenchmarkTask,
-        asked: Asked,
+        asked: AskedTask,
         data: tuple[BenchmarkData, ...],
     ) -> dict[str, Any]:
         """All that decides what is found."""
@@ -190,7 +190,7 @@ class Benchmarking:
 
     def _question(
         self, subject: Subject, task: BenchmarkTask
-    ) -> tuple[Asked, tuple[BenchmarkData, ...]]:
+    ) -> tuple[AskedTask, tuple[BenchmarkData, ...]]:
         """A task as the harness is asked it, with its data sets here; and which they are."""
         version = self.harness
         del version  # asked for before anything is fetched
@@ -198,7 +198,7 @@ class Benchmarking:
         folder = None if own is None else own.resolve()
         if folder is not None and not folder.is_dir():
             raise SettingsError(f"{own} is no folder; mend evaluation.benchmarks.folder")
-        asked = Asked(
+        asked = AskedTask(
             task=task.name,
             fewshot=task.fewshot,
             limit=task.limit,

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bot.benchmarks.answering import Answering, Bounds, encoded
-from bot.benchmarks.requests import Answer, Request
+from bot.benchmarks.answering import Answering
+from bot.benchmarks.harness_requests import HarnessRequest, ModelAnswer
+from bot.benchmarks.request_lines import Bounds, encoded
 from bot.clients.llama.quantization import quantize_file
 from bot.clients.llama.session import Session, Token, generate
 from bot.errors import BuildError, SettingsError
@@ -48,15 +49,18 @@ def opened(path: Path, bounds: Bounds = BOUNDS) -> Session:
 
 
 def answered(
-    session: Session, requests: Sequence[Request], bounds: Bounds = BOUNDS, done: Sequence[str] = ()
-) -> dict[str, Answer]:
-    found: dict[str, Answer] = {}
+    session: Session,
+    requests: Sequence[HarnessRequest],
+    bounds: Bounds = BOUNDS,
+    done: Sequence[str] = (),
+) -> dict[str, ModelAnswer]:
+    found: dict[str, ModelAnswer] = {}
     Answering(session, bounds, threads=1).answer(requests, done, found.update, quiet)
     return found
 
 
-def likely(context: str, continuation: str) -> Request:
-    return Request(kind="likelihood", context=context, continuation=continuation)
+def likely(context: str, continuation: str) -> HarnessRequest:
+    return HarnessRequest(kind="likelihood", context=context, continuation=continuation)
 
 
 def plainly(session: Session, before: list[int], targets: list[int]) -> tuple[float, bool]:
@@ -94,20 +98,20 @@ def test_whole_texts_are_scored_token_by_token_once(session: Session) -> None:
     text = EXAMPLES * 4
     tokens = session.tokenize(text)
     assert len(tokens) > 2 * BOUNDS.context
-    request = Request(kind="rolling", continuation=text)
-    found = answered(session, [request, Request(kind="rolling", continuation="")])
+    request = HarnessRequest(kind="rolling", continuation=text)
+    found = answered(session, [request, HarnessRequest(kind="rolling", continuation="")])
     size, total = BOUNDS.context, 0.0
     for start in range(0, len(tokens), size):
         targets = tokens[start : start + size]
         before = [session.opening, *tokens][: start + 1][-(size + 1 - len(targets)) :]
         total += plainly(session, before, targets)[0]
     assert found[request.key].logprob == pytest.approx(total, abs=0.05)
-    assert found[Request(kind="rolling", continuation="").key] == Answer(greedy=True)
+    assert found[HarnessRequest(kind="rolling", continuation="").key] == ModelAnswer(greedy=True)
 
 
 def test_texts_are_those_of_greedy_decoding_alone(session: Session) -> None:
     prompts = [EXAMPLES + question for question in QUESTIONS]
-    requests = [Request(kind="text", context=prompt, limit=12) for prompt in prompts]
+    requests = [HarnessRequest(kind="text", context=prompt, limit=12) for prompt in prompts]
     found = answered(session, requests)
     for prompt, request in zip(prompts, requests, strict=True):
         assert found[request.key].text == generate(session, prompt, 12)
@@ -117,7 +121,7 @@ def test_texts_end_before_the_first_stop(session: Session) -> None:
     prompt = EXAMPLES + QUESTIONS[0]
     whole = generate(session, prompt, 24)
     stops = (whole[9:12], whole[15:17], "")
-    request = Request(kind="text", context=prompt, until=stops, limit=24)
+    request = HarnessRequest(kind="text", context=prompt, until=stops, limit=24)
     (answer,) = answered(session, [request]).values()
     assert answer.text == whole.split(stops[0])[0].split(stops[1])[0] != ""
     assert not any(stop in answer.text for stop in stops[:2])
@@ -125,7 +129,7 @@ def test_texts_end_before_the_first_stop(session: Session) -> None:
 
 def test_long_prompts_lose_their_beginning(session: Session) -> None:
     prompt = EXAMPLES * 2
-    request = Request(kind="text", context=prompt, limit=16)
+    request = HarnessRequest(kind="text", context=prompt, limit=16)
     (answer,) = answered(session, [request]).values()
     kept = session.tokenize(prompt)[-(BOUNDS.context - 16) :]
     assert answer.text == generate(session, session.text(kept), 16)
@@ -134,13 +138,14 @@ def test_long_prompts_lose_their_beginning(session: Session) -> None:
 @pytest.mark.parametrize("limit", [0, 128])
 def test_texts_that_leave_no_room_are_refused(session: Session, limit: int) -> None:
     with pytest.raises(SettingsError, match="most_tokens"):
-        answered(session, [Request(kind="text", context="Once", limit=limit)])
+        answered(session, [HarnessRequest(kind="text", context="Once", limit=limit)])
 
 
+@pytest.mark.road
 def test_a_run_that_was_killed_ends_with_the_same_bits(session: Session) -> None:
     """Wherever it was killed: batches follow from what is asked, not from what is done."""
-    texts = [Request(kind="text", context=EXAMPLES + q, limit=4) for q in QUESTIONS]
-    requests = [*ASKED[:9], *texts, Request(kind="rolling", continuation=EXAMPLES)]
+    texts = [HarnessRequest(kind="text", context=EXAMPLES + q, limit=4) for q in QUESTIONS]
+    requests = [*ASKED[:9], *texts, HarnessRequest(kind="rolling", continuation=EXAMPLES)]
     whole = answered(session, requests)
     for kept in (0, 5, 13, len(whole) - 1):
         done = dict(list(whole.items())[:kept])

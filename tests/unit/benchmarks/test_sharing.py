@@ -1,6 +1,6 @@
 import random
 
-from bot.benchmarks.sharing import MOST_STEMS, Line, Pack, Packing, decoded
+from bot.benchmarks.sharing import MOST_STEMS, Line, Pack, Packing, tokens_decoded
 
 
 def line(*tokens: int, first: int | None = None, room: int = 0) -> Line:
@@ -34,14 +34,14 @@ def test_examples_before_questions_are_decoded_once() -> None:
     lines = [line(*examples, 7, i, i + 1, first=401) for i in range(60)]
     packs = require_sound(lines, Packing(lines=lines, room=600, sequences=8))
     assert {pack.stems for pack in packs} == {(401,)}
-    assert decoded(lines, packs) == 401 + 60 * 2
+    assert tokens_decoded(lines, packs) == 401 + 60 * 2
 
 
 def test_answers_to_one_question_share_it_within_a_batch() -> None:
     lines = [line(*range(50), 100 + i, 3, first=49) for i in range(4)]
     (pack,) = require_sound(lines, Packing(lines=lines, room=200, sequences=4))
     assert (pack.stems, pack.groups[0].shared) == ((), 49)
-    assert decoded(lines, [pack]) == 49 + 4 * 3
+    assert tokens_decoded(lines, [pack]) == 49 + 4 * 3
 
 
 def test_no_more_is_shared_than_stands_before_what_is_scored() -> None:
@@ -59,7 +59,7 @@ def test_stems_lie_on_stems() -> None:
     ]
     packs = require_sound(lines, Packing(lines=lines, room=250, sequences=16))
     assert {pack.stems for pack in packs} == {(40, 100)}
-    assert decoded(lines, packs) == 40 + 3 * 60 + 60 * 20
+    assert tokens_decoded(lines, packs) == 40 + 3 * 60 + 60 * 20
 
 
 def test_room_for_texts_is_kept() -> None:
@@ -71,7 +71,7 @@ def test_room_for_texts_is_kept() -> None:
 def test_where_sequences_share_no_token_each_line_is_decoded_whole() -> None:
     lines = [line(*range(100), i) for i in range(6)]
     packs = require_sound(lines, Packing(lines=lines, room=400, sequences=8, couples=False))
-    assert decoded(lines, packs) == 606
+    assert tokens_decoded(lines, packs) == 606
     assert {pack.stems for pack in packs} == {()}
 
 
@@ -90,4 +90,4 @@ def test_any_lines_are_packed_soundly() -> None:
         )  # fmt: skip
         packs = require_sound(lines, packing)
         assert packs == list(packing.packs())
-        assert decoded(lines, packs) <= sum(len(one.tokens) for one in lines)
+        assert tokens_decoded(lines, packs) <= sum(len(one.tokens) for one in lines)

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from bot.benchmarks.answering import Answering, Bounds
-from bot.benchmarks.asked import Asked
-from bot.benchmarks.requests import Answer, Request, read_answers
+from bot.benchmarks.answering import Answering
+from bot.benchmarks.harness_requests import HarnessRequest, ModelAnswer, read_answers
+from bot.benchmarks.harness_task import AskedTask
+from bot.benchmarks.request_lines import Bounds
 from bot.clients.llama.session import Session
 from bot.errors import SettingsError
 from bot.evaluate.bench import Bench
@@ -107,13 +108,13 @@ def counted_by_the_harness(task: str, tasks: Path) -> Any:
     ) as session:
         answering = Answering(session, bounds, threads=1)
 
-        def respond(requests: Any) -> list[Answer]:
-            found: dict[str, Answer] = {}
-            unique: list[Request] = list({one.key: one for one in requests}.values())
+        def respond(requests: Any) -> list[ModelAnswer]:
+            found: dict[str, ModelAnswer] = {}
+            unique: list[HarnessRequest] = list({one.key: one for one in requests}.values())
             answering.answer(unique, (), found.update, quiet)
             return [found[one.key] for one in requests]
 
-        return harness.evaluated(Asked(task=task, folder=tasks), respond)
+        return harness.evaluated(AskedTask(task=task, folder=tasks), respond)
 
 
 @pytest.mark.road
@@ -168,6 +169,7 @@ def test_what_was_asked_once_is_known(tmp_path: Path, tasks: Path) -> None:
     assert first.benchmarks.foreseen(model, task).requests == 0
 
 
+@pytest.mark.road
 @pytest.mark.parametrize(
     ("more", "reason"),
     [

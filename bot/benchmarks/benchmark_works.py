@@ -15,16 +15,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bot.apart.voice import Voice
-from bot.benchmarks.answering import Answering, Bounds, tokens_to_read
-from bot.benchmarks.asked import Asked
-from bot.benchmarks.requests import (
-    Answer,
+from bot.benchmarks.answering import Answering
+from bot.benchmarks.harness_requests import (
     Answers,
+    ModelAnswer,
     answer_of,
     read_answers,
     read_requests,
     write_requests,
 )
+from bot.benchmarks.harness_task import AskedTask
+from bot.benchmarks.request_lines import Bounds, tokens_to_read
 from bot.clients.llama.session import Loading
 from bot.clients.llama.vocabulary import vocabulary_of
 from bot.errors import BotError, SettingsError
@@ -43,7 +44,7 @@ class Consulted:
     scores: tuple[BenchmarkScore, ...]
 
 
-def consult(voice: Voice, asked: Asked, answers: Path, out: Path) -> Consulted:
+def consult(voice: Voice, asked: AskedTask, answers: Path, out: Path) -> Consulted:
     """The scores of a benchmark; where `answers` lacks some, the requests of a round, in `out`.
 
     Raises SettingsError for what the harness cannot do with the task.
@@ -53,7 +54,7 @@ def consult(voice: Voice, asked: Asked, answers: Path, out: Path) -> Consulted:
     return _in_words(asked.task, lambda: _consulted(asked, answers, out))
 
 
-def data_of(voice: Voice, asked: Asked) -> tuple[str, ...]:
+def data_of(voice: Voice, asked: AskedTask) -> tuple[str, ...]:
     """Names of the data sets of a Hub that a benchmark takes. Raises as `consult`."""
     voice.progress(0, 1)
     _alone()
@@ -68,14 +69,14 @@ def ends_of(voice: Voice, path: Path) -> tuple[str, str]:
 
 
 def respond(voice: Voice, model: Loading, bounds: Bounds, requests: Path, answers: Path) -> int:
-    """Answer all requests of a file but those that `answers` has; how many that were.
+    """ModelAnswer all requests of a file but those that `answers` has; how many that were.
 
     Each answer goes to the parent as soon as its batch is decoded.
     """
     asked, known = read_requests(requests), read_answers(answers)
     told = 0
 
-    def give(found: Sequence[tuple[str, Answer]]) -> None:
+    def give(found: Sequence[tuple[str, ModelAnswer]]) -> None:
         nonlocal told
         told += len(found)
         for key, answer in found:
@@ -88,7 +89,7 @@ def respond(voice: Voice, model: Loading, bounds: Bounds, requests: Path, answer
 
 
 @dataclass(frozen=True, kw_only=True)
-class Foreseen:
+class RoundSize:
     """How much a round asks. `tokens`: to be read, beginnings that are shared once."""
 
     requests: int
@@ -97,14 +98,14 @@ class Foreseen:
     most_tokens: int  # to be written at most
 
 
-def sized(voice: Voice, path: Path, bounds: Bounds, requests: Path) -> Foreseen:
+def sized(voice: Voice, path: Path, bounds: Bounds, requests: Path) -> RoundSize:
     """How much the requests of a file are for a model, of which the vocabulary alone is loaded."""
     asked = read_requests(requests)
     voice.progress(0, 1)
     with vocabulary_of(path) as words:
         tokens = tokens_to_read(words, bounds, asked)
     texts = [request for request in asked if request.kind == "text"]
-    return Foreseen(
+    return RoundSize(
         requests=len(asked),
         texts=len(texts),
         tokens=tokens,
@@ -128,7 +129,7 @@ class AnswerListener:
         self._answers.add([(key, answer)])
 
 
-def _consulted(asked: Asked, answers: Path, out: Path) -> Consulted:
+def _consulted(asked: AskedTask, answers: Path, out: Path) -> Consulted:
     from bot.benchmarks import harness
 
     try:
@@ -139,11 +140,11 @@ def _consulted(asked: Asked, answers: Path, out: Path) -> Consulted:
     return Consulted(missing=0, scores=harness.scores_of(results))
 
 
-def _data(asked: Asked) -> tuple[str, ...]:
+def _data(asked: AskedTask) -> tuple[str, ...]:
     from bot.benchmarks import harness
 
     manager = harness.manager_for(asked)
-    harness.require_harmless(manager, asked)
+    harness.require_no_code(manager, asked)
     return harness.data_sets(manager, asked.task)
 
 

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from bot.benchmarks.requests import (
-    Answer,
+from bot.benchmarks.harness_requests import (
     Answers,
-    Request,
+    HarnessRequest,
+    ModelAnswer,
     answer_of,
     read_answers,
     read_requests,
@@ -13,8 +13,8 @@ from bot.benchmarks.requests import (
 )
 from bot.errors import BuildError
 
-LIKELY = Request(kind="likelihood", context="Is it?", continuation=" Yes")
-TEXT = Request(kind="text", context="Häuser:\n", until=("\n\n", "Q:"), limit=20)
+LIKELY = HarnessRequest(kind="likelihood", context="Is it?", continuation=" Yes")
+TEXT = HarnessRequest(kind="text", context="Häuser:\n", until=("\n\n", "Q:"), limit=20)
 
 
 def test_requests_come_back_and_each_once(tmp_path: Path) -> None:
@@ -24,10 +24,10 @@ def test_requests_come_back_and_each_once(tmp_path: Path) -> None:
 
 def test_keys_hold_all_that_is_asked() -> None:
     others = (
-        Request(kind="likelihood", context="Is it", continuation="? Yes"),
-        Request(kind="rolling", continuation=" Yes"),
-        Request(kind="text", context="Häuser:\n", until=("\n\n", "Q:"), limit=21),
-        Request(kind="text", context="Häuser:\n", until=("\n\n",), limit=20),
+        HarnessRequest(kind="likelihood", context="Is it", continuation="? Yes"),
+        HarnessRequest(kind="rolling", continuation=" Yes"),
+        HarnessRequest(kind="text", context="Häuser:\n", until=("\n\n", "Q:"), limit=21),
+        HarnessRequest(kind="text", context="Häuser:\n", until=("\n\n",), limit=20),
     )
     assert len({one.key for one in (LIKELY, TEXT, *others)}) == 6
 
@@ -42,9 +42,9 @@ def test_other_lines_are_refused(line: str, tmp_path: Path) -> None:
 def test_answers_that_were_whole_are_there_again(tmp_path: Path) -> None:
     """However a kill cuts the file: what is known are the first answers, as they were given."""
     given = [
-        (LIKELY.key, Answer(logprob=-1.25, greedy=True)),
-        (TEXT.key, Answer(text="ein Dach\n")),
-        ("x", Answer(logprob=-0.1)),
+        (LIKELY.key, ModelAnswer(logprob=-1.25, greedy=True)),
+        (TEXT.key, ModelAnswer(text="ein Dach\n")),
+        ("x", ModelAnswer(logprob=-0.1)),
     ]
     answers = Answers(tmp_path / "a")
     for one in given:
@@ -56,13 +56,13 @@ def test_answers_that_were_whole_are_there_again(tmp_path: Path) -> None:
         assert list(known.items()) == given[: len(known)]
         assert len(known) == whole[:size].count(b"\n")
         again = Answers(tmp_path / "b")
-        again.add([("y", Answer())])
-        assert read_answers(tmp_path / "b") == {**known, "y": Answer()}
+        again.add([("y", ModelAnswer())])
+        assert read_answers(tmp_path / "b") == {**known, "y": ModelAnswer()}
 
 
 def test_a_damaged_answer_ends_what_is_known(tmp_path: Path) -> None:
     answers = Answers(tmp_path / "a")
-    answers.add([("x", Answer(logprob=-1.0)), ("y", Answer(logprob=-2.0))])
+    answers.add([("x", ModelAnswer(logprob=-1.0)), ("y", ModelAnswer(logprob=-2.0))])
     data = (tmp_path / "a").read_bytes()
     (tmp_path / "a").write_bytes(data.replace(b"-2.0", b"-3.0"))
     assert list(read_answers(tmp_path / "a")) == ["x"]

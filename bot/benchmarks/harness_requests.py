@@ -23,7 +23,7 @@ MOST = 4_000_000  # requests of a benchmark: each of MMLU's questions asks four
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class HarnessRequest:
     """One of the harness's three kinds of request (lm_eval/api/model.py, `LM`).
 
     `likelihood`: how likely is `continuation` after `context`. `rolling`: how likely is all of
@@ -44,7 +44,7 @@ class Request:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class ModelAnswer:
     """`likelihood`, `rolling`: the sum of log-probabilities, in nats, and whether each token is
     the likeliest one at its place; `text`: what was written."""
 
@@ -53,10 +53,10 @@ class Answer:
     text: str = ""
 
 
-_REQUEST, _ANSWER = TypeAdapter(Request), TypeAdapter(Answer)
+_REQUEST, _ANSWER = TypeAdapter(HarnessRequest), TypeAdapter(ModelAnswer)
 
 
-def write_requests(path: Path, requests: Iterable[Request]) -> None:
+def write_requests(path: Path, requests: Iterable[HarnessRequest]) -> None:
     """All requests, each once, in the order asked."""
     unique = {request.key: request for request in requests}
     with path.open("w", encoding="utf-8") as file:
@@ -64,7 +64,7 @@ def write_requests(path: Path, requests: Iterable[Request]) -> None:
             file.write(json.dumps(asdict(request)) + "\n")
 
 
-def read_requests(path: Path) -> list[Request]:
+def read_requests(path: Path) -> list[HarnessRequest]:
     """Requests as `write_requests` left them. Raises BuildError for anything else."""
     return [_read(_REQUEST, line, path) for line in _lines(path)]
 
@@ -87,7 +87,7 @@ def _read(kind: TypeAdapter[Any], line: str, path: Path) -> Any:
 # ── answers, as they come ───────────────────────────────────────────────────────────────────
 
 
-def answer_of(data: Any) -> Answer:
+def answer_of(data: Any) -> ModelAnswer:
     """An answer from JSON values. Raises ValueError (ValidationError is one) for another shape."""
     return _ANSWER.validate_json(json.dumps(data), strict=True)
 
@@ -106,7 +106,7 @@ class Answers:
         with path.open("ab") as file:
             file.truncate(size)
 
-    def add(self, answers: Sequence[tuple[str, Answer]]) -> None:
+    def add(self, answers: Sequence[tuple[str, ModelAnswer]]) -> None:
         """Keep answers."""
         lines = [_line(key, answer) for key, answer in answers]
         with self.path.open("ab") as file:
@@ -114,18 +114,18 @@ class Answers:
         self.known.update(answers)
 
 
-def read_answers(path: Path) -> dict[str, Answer]:
+def read_answers(path: Path) -> dict[str, ModelAnswer]:
     """The answers of a file, for a process that may not write it."""
     return _known(path)[0]
 
 
-def _line(key: str, answer: Answer) -> bytes:
+def _line(key: str, answer: ModelAnswer) -> bytes:
     values = [key, asdict(answer)]
     return json.dumps([*values, digest(values)]).encode() + b"\n"
 
 
-def _known(path: Path) -> tuple[dict[str, Answer], int]:
-    known: dict[str, Answer] = {}
+def _known(path: Path) -> tuple[dict[str, ModelAnswer], int]:
+    known: dict[str, ModelAnswer] = {}
     size = 0
     if not path.is_file():
         return known, size

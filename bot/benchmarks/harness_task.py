@@ -50,7 +50,7 @@ class Chat:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class AskedTask:
     """One task, group or tag of the harness by its name, and how it is asked.
 
     `folder` has task files of one's own. `data` maps names of data sets to folders with their
