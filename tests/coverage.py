@@ -9,7 +9,8 @@ import numpy as np
 from scipy.signal import lfilter
 
 from bot.evaluate.intervals import over_chunks
-from bot.evaluate.paired import LEVEL, typical_means
+from bot.evaluate.paired import typical_means
+from bot.evidence import LEVEL
 from bot.measures.choices import wilson
 from bot.measures.perplexity import mean_and_error
 
@@ -27,7 +28,8 @@ def correlated(random: np.random.Generator, chunks: int) -> Floats:
     noise = random.normal(size=(chunks, SCORED))
     noise[:, 1:] *= np.sqrt(1 - NEXT**2)
     noise = lfilter([1.0], [1.0, -NEXT], noise, axis=1)
-    return np.sqrt(CHUNK) * own + np.sqrt(1 - CHUNK) * noise
+    values: Floats = np.sqrt(CHUNK) * own + np.sqrt(1 - CHUNK) * noise
+    return values
 
 
 def coverage(chunks: int, trials: int, seed: int) -> dict[str, float]:

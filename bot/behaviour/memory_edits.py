@@ -29,7 +29,8 @@ def common(one: Sequence[int], other: Sequence[int]) -> int:
 def after_edit(session: Session, before: Sequence[int], after: Sequence[int]) -> MemoryEdit:
     """The largest divergence of the next token, nats, of the kept memory from a fresh run's.
 
-    Both decode the tokens after the common part in one batch, so that nothing else differs.
+    Both decode the common part in one batch, and what follows in another: a sum that is rounded
+    otherwise may send a token to another expert, which is no fault of a memory.
     Infinite where the library refuses to go on from what it kept.
     """
     kept = min(common(before, after), len(after) - 1)
@@ -38,7 +39,9 @@ def after_edit(session: Session, before: Sequence[int], after: Sequence[int]) ->
         _read(session, after[:kept], 0)
     fresh = log_probabilities(_read(session, after[kept:], kept))
     session.clear()
-    _read(session, before, 0)
+    for part, start in ((before[:kept], 0), (before[kept:], kept)):
+        if part:
+            _read(session, part, start)
     dropped = session.forget_from(kept)
     if not dropped:
         session.clear()

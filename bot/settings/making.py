@@ -152,7 +152,7 @@ class BehaviourSettings(Part):
     measure: bool = True
     prompts: Place = PACKAGE / "behaviour" / "prompts.json"
     tokens: Annotated[int, Field(ge=16, le=32768)] = 256  # of an answer at most
-    context: Annotated[int, Field(ge=256, le=1048576)] = 8192  # longer prompts are not asked
+    context: Annotated[int, Field(ge=256, le=1048576)] = 8192  # prompts and answers at once
 
 
 class BenchmarkTask(Part):

@@ -10,11 +10,13 @@ import pytest
 from bot.apart.conversations import Asked, rendered
 from bot.apart.voice import Voice
 from bot.behaviour import memory_edits
-from bot.behaviour.answering import Answer, Known, Outcome, Question, judged, write
+from bot.behaviour.answering import LOOK, Answer, Known, Outcome, Question, judged, write
 from bot.behaviour.habits import SAME_MEMORY
 from bot.behaviour.sitting import Sitting, answered, groups_of
 from bot.behaviour.tool_calls import Offered
+from bot.clients.llama.check import find_loop
 from bot.clients.llama.session import Loading, Session
+from bot.clients.llama.vocabulary import vocabulary_of
 from bot.errors import BuildError
 
 TEXT = "Alice was beginning to get very tired of sitting by her sister on the bank"
@@ -109,6 +111,14 @@ def test_side_by_side_the_same_is_written(demo_candidate: Path) -> None:
         prompts = [session.tokenize_prompt(text) for text in (TEXT, OTHER)]
         alone = [write(session, [prompt], 12)[0] for prompt in prompts]
         assert write(session, prompts, 12) == alone
+
+
+def test_plain_text_does_not_go_in_circles(demo_candidate: Path, demo_text: str) -> None:
+    with vocabulary_of(demo_candidate) as words:
+        tokens = words.tokenize(demo_text)
+    ends = range(LOOK, len(tokens), LOOK)
+    assert len(ends) > 1_000
+    assert not any(find_loop(tokens[max(0, end - 256) : end]) for end in ends)
 
 
 def test_groups_hold_what_fits() -> None:
