@@ -31,7 +31,7 @@ from bot.card.fitted_section import fitted_section
 from bot.card.frontmatter import model_url
 from bot.card.highlights import best_fits, highlights
 from bot.card.rendering import BODY, CardOrder
-from bot.card.tables import CardFile, available, benchmarks, drafts, others
+from bot.card.tables import CardFile, available, benchmarks, domains, drafts, others
 from bot.disk.folders import SENSITIVITY
 from bot.errors import SettingsError
 from bot.legible import legible
@@ -136,6 +136,7 @@ def _values(
         "name": _name(results),
         "benchmarks": benchmarks(results, look),
         "others": others(results, look),
+        "domains": domains(results),
         "drafts": drafts(results),
         "drafting": _drafting(results, files),
         "elsewhere": any(row.kind for row in results.imported),

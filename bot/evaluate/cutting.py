@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from bot.apart.chat_template import KEY
+from bot.apart.conversing import Speaking, rendered
 from bot.apart.worker import LINE, away
+from bot.clients.files.gguf import read_gguf
+from bot.errors import BuildError
 from bot.evaluate.data import Data, find_text
 from bot.measures.logits import open_base
-from bot.measures.opening import Cutting, cut_text, require_cut
+from bot.measures.opening import Cutting, cut_rendered, cut_text, ends_of, require_cut
 from bot.measures.windows import TextWindows, read_evaluation_text
 from bot.workplace.children import room_for
 from bot.workplace.workplace import Workplace
@@ -26,6 +30,7 @@ class CutText:
     windows: TextWindows
     vocabulary: int
     tokenizer: str | None  # None where a file of log-probabilities is the reference
+    conversations: tuple[str, ...] = ()  # rendered by the model's own template; then `words` is ""
 
 
 class Cutter:
@@ -59,6 +64,8 @@ class Cutter:
 
     def _cut(self, path: Path) -> CutText:
         evaluation, data = self._settings.evaluation, self.text
+        if data.conversations:
+            return self._cut_conversations(path)
         text = read_evaluation_text(data.path)
         how = Cutting(context=evaluation.context, limit=evaluation.chunks, stride=evaluation.stride)
         room = room_for(self._settings, path, line=LINE + A_TOKEN * len(text.encode()))
@@ -70,3 +77,34 @@ class Cutter:
             vocabulary=cut.vocabulary,
             tokenizer=cut.tokenizer,
         )
+
+    def _cut_conversations(self, path: Path) -> CutText:
+        """Conversations by the template of a model's file, and its tokenizer."""
+        evaluation, data, template = self._settings.evaluation, self.text, chat_template_of(path)
+        if template is None:
+            raise BuildError(
+                f"{path.name} has no chat template to render {data.label} with; name a text"
+            )
+        bos, eos = away(ends_of, room_for(self._settings, path))(path.absolute())
+        speaking = Speaking(template=template, bos=bos, eos=eos)
+        told = rendered(data.path, speaking, self._settings.kept_apart)
+        how = Cutting(context=evaluation.context, limit=evaluation.chunks, stride=None)
+        letters = sum(len(text.encode()) for text in told.texts)
+        room = room_for(self._settings, path, line=LINE + A_TOKEN * letters)
+        cut = require_cut(
+            path.name, away(cut_rendered, room)(path.absolute(), told.texts, how), how
+        )
+        return CutText(
+            data=data,
+            words="",
+            windows=cut.windows,
+            vocabulary=cut.vocabulary,
+            tokenizer=cut.tokenizer,
+            conversations=told.texts,
+        )
+
+
+def chat_template_of(path: Path) -> str | None:
+    """The chat template in a model's header: None where there is none, as base models have it."""
+    template = read_gguf(path).metadata.get(KEY)
+    return template if isinstance(template, str) and template.strip() else None

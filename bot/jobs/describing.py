@@ -10,7 +10,7 @@ from bot.card import describe
 from bot.disk.folders import GATE
 from bot.disk.paths import inside
 from bot.errors import BuildError
-from bot.evaluate.data import find_tasks, find_text
+from bot.evaluate.data import find_domains, find_tasks, find_text
 from bot.evaluate.kept import JOB as MEASURES
 from bot.jobs import claims
 from bot.jobs.orders import Described, Folder, Prepared
@@ -47,7 +47,8 @@ def describe_release(
     prepared = folder.prepared(sentinel)
     known_seals = claims.known_seals(folder, prepared, seals)
     brought = carrier.bring(prepared.needs.describe, release_places(workplace, prepared))
-    texts = [data.text for data in (find_text(workplace), *find_tasks(workplace))]
+    domains = find_domains(workplace, conversations=True).values()
+    texts = [data.text for data in (find_text(workplace), *find_tasks(workplace), *domains)]
     groups, refusals = claims.complete_groups(folder, prepared, known_seals, texts)
     for why in refusals.values():
         workplace.narrator.say(f"{why}: its tiers are left out; rerun that job")

@@ -69,6 +69,14 @@ class Divergence:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DomainDivergence:
+    """The divergence on one named set: conversations, code, tool calls, a long context, …"""
+
+    name: str
+    divergence: Divergence
+
+
+@dataclass(frozen=True, kw_only=True)
 class Choices:
     """A multiple-choice measure: share of right answers with its 95 % Wilson interval."""
 
@@ -130,7 +138,7 @@ class Run:
     Without the hash of its data no measure can be stored; speed has none, its tokens are random.
     """
 
-    measure: str  # perplexity, divergence, speed, drafts, or the name of a set of tasks
+    measure: str  # perplexity, divergence, divergence on DOMAIN, speed, drafts, a set of tasks
     data: Text | None
     model: str  # sha256
     reference: str | None  # sha256 of the file that a divergence is from
@@ -153,6 +161,7 @@ class Scores:
 
     perplexity: Perplexity | None = None
     divergence: Divergence | None = None
+    domains: tuple[DomainDivergence, ...] = ()  # in the order of the settings
     choices: tuple[Choices, ...] = ()
     speed: tuple[Speed, ...] = ()
     drafts: tuple[Drafts, ...] = ()  # of a model with multi-token prediction layers

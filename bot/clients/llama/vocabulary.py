@@ -31,18 +31,31 @@ class Vocabulary:
         """Whether the vocabulary puts a BOS token before a text."""
         return bool(c.llama_vocab_get_add_bos(self._vocab))
 
-    def tokenize(self, text: str) -> list[int]:
-        """Token ids of a text, BOS added where the vocabulary wants it, control tokens read.
+    def tokenize(self, text: str, *, special: bool = False) -> list[int]:
+        """Token ids of a text, BOS added where the vocabulary wants it.
 
-        As `common_tokenize(ctx, text, true)` of llama.cpp's tools: parse_special is false.
+        As `common_tokenize(ctx, text, true, special)` of llama.cpp's tools: where `special`, words
+        of control tokens, which chat templates write, become these tokens.
         """
         data = text.encode("utf-8", "surrogateescape")
         room = len(data) + 8
         buffer = (c.llama_token * room)()
-        count = c.llama_tokenize(self._vocab, data, len(data), buffer, room, True, False)
+        count = c.llama_tokenize(self._vocab, data, len(data), buffer, room, True, special)
         if count < 0:
             raise BuildError(f"{self.path.name} could not tokenize {len(data)} bytes of text")
         return list(buffer[:count])
+
+    def word(self, token: int) -> str:
+        """The text of one token of the vocabulary, control tokens too; empty for none."""
+        if not 0 <= token < self.vocabulary:
+            return ""
+        return (c.llama_vocab_get_text(self._vocab, token) or b"").decode("utf-8", "replace")
+
+    @property
+    def ends(self) -> tuple[str, str]:
+        """The texts of BOS and EOS, as chat templates name them; empty where there is none."""
+        bos, eos = c.llama_vocab_bos(self._vocab), c.llama_vocab_eos(self._vocab)
+        return self.word(int(bos)), self.word(int(eos))
 
     def text(self, tokens: Sequence[int]) -> str:
         """The text of token ids, without control tokens."""
