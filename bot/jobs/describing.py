@@ -16,6 +16,7 @@ from bot.jobs import claims
 from bot.jobs.orders import Described, Folder, Prepared
 from bot.jobs.shared import (
     given_works,
+    hold_data,
     ledger_with,
     moved,
     release_places,
@@ -45,6 +46,7 @@ def describe_release(
     carrier = carrier_of(workplace, folder)
     carrier.records()
     prepared = folder.prepared(sentinel)
+    hold_data(workplace, prepared)
     known_seals = claims.known_seals(folder, prepared, seals)
     brought = carrier.bring(prepared.needs.describe, release_places(workplace, prepared))
     domains = find_domains(workplace, conversations=True).values()

@@ -37,7 +37,7 @@ from bot.workplace.job import Job, tools_of
 from bot.workplace.names import name_of, target_of
 from bot.workplace.pinning import hash_model
 from bot.workplace.planning import make_plan
-from bot.workplace.texts import pin_data
+from bot.workplace.texts import locked_files, pin_data
 from bot.workplace.workplace import Workplace
 
 
@@ -132,6 +132,7 @@ def _record(
         ),
         logits=RecordPath.of(logits, root) if logits else None,
         needs=_needs(job, local, logits) if apart else Needs(),
+        locked=locked_files(job.workplace.settings),
     )
 
 

@@ -30,6 +30,11 @@ def release_places(workplace: Workplace, prepared: Prepared) -> tuple[str, ...]:
     return (*prepared.sources, f"{prepared.job}/release", "measures", *texts)
 
 
+def hold_data(workplace: Workplace, prepared: Prepared) -> None:
+    """Data sets are those of the preparing machine, whose lock is not here, or not as new."""
+    workplace.settings = workplace.settings.pinned(prepared.locked)
+
+
 def given_works(
     carrier: Carrier, prepared: Prepared, brought: frozenset[str], folder: Folder
 ) -> tuple[Work, ...]:

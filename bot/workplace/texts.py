@@ -13,7 +13,7 @@ from bot.disk.paths import require_safe
 from bot.disk.writing import decoded
 from bot.errors import SettingsError
 from bot.foreign import require_file_itself
-from bot.kit.lock import LockedFile, add_to_lock, lock_key
+from bot.kit.lock import LockedFile, add_to_lock, lock_key, read_lock
 from bot.records.coding import digest
 from bot.records.measured import Text
 from bot.records.results import CalibrationText
@@ -271,6 +271,17 @@ def pin_data(workplace: Workplace, uses: Collection[str]) -> None:
         workplace.narrator.say(
             f"recorded in {settings.lock_file}, to be held to it from now on: {', '.join(rows)}"
         )
+
+
+def locked_files(settings: Settings) -> dict[str, LockedFile]:
+    """The lock's rows of the data sets that settings name."""
+    rows = read_lock(settings.lock_file)
+    keys = {
+        lock_key(entry.repository_type, entry.repository, str(entry.path))
+        for entry in settings.data.values()
+        if entry.repository is not None
+    }
+    return {key: row for key, row in rows.items() if key in keys}
 
 
 def _first_seen(workplace: Workplace, name: str, entry: DataSettings) -> LockedFile:

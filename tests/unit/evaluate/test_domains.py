@@ -142,7 +142,8 @@ def test_the_chat_domain_is_what_llama_perplexity_says_of_the_same_tokens(
             assert match is not None, printed
             numbers = [float(group) for group in match.groups()]
             close = 1e-5 if factor == 1 else 1e-3
-            assert factor * getattr(divergence, name) == pytest.approx(numbers[0], abs=close), name
+            ours = factor * getattr(divergence, name)
+            assert ours == pytest.approx(numbers[0], abs=close), name
             if len(numbers) > 1:
                 error = factor * getattr(divergence, f"{name}_error")
                 assert error == pytest.approx(numbers[1], abs=close), name
