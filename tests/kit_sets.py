@@ -12,8 +12,8 @@ from typing import Any
 
 from bot.settings.sections import DEMO
 
-TASKS, PAIRS = 12, 40
-LETTERS = 56_000  # of a text: two chunks of 8,192 tokens
+TASKS, PAIRS = 12, 16
+LETTERS = 55_000  # of a text: two chunks of 8,192 tokens
 WORD = {"type": "object", "properties": {"word": {"type": "string"}}, "required": ["word"]}
 TOOL = {"name": "look_up", "description": "Look a word up.", "parameters": WORD}
 TEMPLATE = (
@@ -26,11 +26,11 @@ TEMPLATE = (
 )
 
 
-def write_kit(root: Path) -> Path:
-    """Every file that presets name, as ORG/NAME/FILE below `root`."""
+def write_kit(root: Path, letters: int = LETTERS) -> Path:
+    """Every file that presets name, as ORG/NAME/FILE below `root`; texts of so many letters."""
     words = _paragraphs("evaluation.txt"), _paragraphs("calibration.txt")
     pairs = [*zip(*words, strict=False)][:PAIRS]
-    _zip(root / "ggml-org/ci/wikitext-2-raw-v1.zip")
+    _zip(root / "ggml-org/ci/wikitext-2-raw-v1.zip", letters)
     tasks = root / "ikawrakow/validation-datasets-for-llama.cpp/hellaswag-validation.bin"
     _write(tasks, binary_tasks(TASKS))
     trees = (
@@ -70,11 +70,11 @@ def _write(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-def _zip(path: Path) -> None:
+def _zip(path: Path, letters: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for member, text in (("test", "evaluation.txt"), ("train", "calibration.txt")):
-            content = (DEMO / text).read_text(encoding="utf-8")[:LETTERS]
+            content = (DEMO / text).read_text(encoding="utf-8")[:letters]
             archive.writestr(f"wikitext-2-raw/wiki.{member}.raw", content)
 
 

@@ -19,10 +19,13 @@ from tests.local_hub.server import Hub
 SOURCE, REPO = "lab/Tiny-MoE-14M", "alice/Tiny-MoE-14M-APEX-GGUF"
 LINES = """\
 hub: {namespace: alice}
-evaluation: {preset: recommended}
+evaluation: {preset: %s}
 calibration: {preset: recommended}
 """
 DOMAINS = ["chat", "code", "tool calls", "multilingual", "long context"]
+CONTEXTS = [1024, 1024, 2048, 1024, 8192]
+CODE = "ise-uiuc/Magicoder-OSS-Instruct-75K/data-oss_instruct-decontaminated.jsonl"
+MODEL = ("--profiles", "I-Compact")
 
 
 @pytest.fixture
@@ -42,12 +45,20 @@ def released(tmp_path: Path, hub: Hub, demo_model: Path) -> str:
     return SOURCE
 
 
-@pytest.mark.road
-def test_three_lines_are_enough_and_the_lock_holds(tmp_path: Path, hub: Hub, released: str) -> None:
-    sets = write_kit(hub.store.folder / "datasets")
+@pytest.mark.parametrize(
+    ("preset", "domains", "letters"),
+    [
+        pytest.param("seed", [], 6_000, marks=pytest.mark.road),
+        pytest.param("recommended", DOMAINS, 55_000, marks=pytest.mark.long),
+    ],
+)
+def test_three_lines_are_enough_and_the_lock_holds(
+    tmp_path: Path, hub: Hub, released: str, preset: str, domains: list[str], letters: int
+) -> None:
+    sets = write_kit(hub.store.folder / "datasets", letters)
     road = Road(folder=tmp_path, url=hub.url, token=hub.token)
-    (tmp_path / "bot.yaml").write_text(LINES)
-    done = road.bot("publish", released, "--profiles", "Balanced,I-Compact")
+    (tmp_path / "bot.yaml").write_text(LINES % preset)
+    done = road.bot("publish", released, *MODEL)
     assert done.returncode == 0, done.stderr
 
     lock = json.loads((tmp_path / "bot.lock").read_text())["files"]
@@ -58,31 +69,32 @@ def test_three_lines_are_enough_and_the_lock_holds(tmp_path: Path, hub: Hub, rel
     release = client.release(REPO)
     stored = client.read_text(REPO, release.commit, "results.json", 1 << 24)
     results = from_json(Results, stored or "")
-    facts = results.evaluation
-    assert [domain.name for domain in facts.domains] == DOMAINS
-    assert [domain.rendered for domain in facts.domains] == [True] * 4 + [False]
-    assert facts.chat_template
-    assert [domain.context for domain in facts.domains] == [1024, 1024, 2048, 1024, 8192]
-    assert wiki["commit"] in facts.text.origin
-    for row in results.tiers:
-        assert [domain.name for domain in row.scores.domains] == DOMAINS
-        assert all(0 < domain.divergence.mean < domain.divergence.p999 < domain.divergence.max
-                   for domain in row.scores.domains)  # fmt: skip
-        assert row.scores.choices[0].tasks == TASKS
-    assert results.calibration is not None
-    assert {text.licence for text in results.calibration.texts} == {"Apache-2.0", "MIT",
-                                                                     "CC-BY-SA-3.0"}  # fmt: skip
+    _require_measured(results, domains)
+    assert wiki["commit"] in results.evaluation.text.origin
     card = client.read_text(REPO, release.commit, "README.md", 1 << 20) or ""
-    assert "### Divergence by domain" in card
-    assert "| Model | KL 99.9% ↓ | KL mean ↓ | chat |" in card
-    again = road.bot("publish", released, "--profiles", "Balanced,I-Compact", "--json")
+    assert ("| Model | KL 99.9% ↓ | KL mean ↓ | chat |" in card) == bool(domains)
+    again = road.bot("publish", released, *MODEL, "--json")
     assert again.returncode == 0, again.stderr
     assert client.head(REPO) == release.commit  # nothing was made again
 
-    file = sets / "ise-uiuc/Magicoder-OSS-Instruct-75K/data-oss_instruct-decontaminated.jsonl"
-    file.write_bytes(file.read_bytes().replace(b"the", b"teh"))
-    other = Road(folder=tmp_path, url=hub.url, token=hub.token)
-    moved = other.bot("publish", released, "--profiles", "Balanced,Compact",
-                      XDG_DATA_HOME=str(tmp_path / "empty"))  # fmt: skip
+    (sets / CODE).write_bytes((sets / CODE).read_bytes().replace(b"the", b"teh"))
+    moved = road.bot("quantize", released, *MODEL, XDG_DATA_HOME=str(tmp_path / "empty"))
     assert moved.returncode != 0
     assert "ise-uiuc/Magicoder-OSS-Instruct-75K" in moved.stderr
+
+
+def _require_measured(results: Results, domains: list[str]) -> None:
+    facts, [tier] = results.evaluation, results.tiers
+    assert facts.chat_template
+    assert [(domain.name, domain.rendered) for domain in facts.domains] == [
+        (name, name != "long context") for name in domains
+    ]
+    assert [domain.context for domain in facts.domains] == CONTEXTS[: len(domains)]
+    assert [domain.name for domain in tier.scores.domains] == domains
+    for domain in tier.scores.domains:
+        divergence = domain.divergence
+        assert 0 < divergence.mean < divergence.p999 <= divergence.max
+    assert tier.scores.choices[0].tasks == TASKS
+    assert results.calibration is not None
+    licences = {text.licence for text in results.calibration.texts}
+    assert licences == {"Apache-2.0", "MIT", "CC-BY-SA-3.0"}
