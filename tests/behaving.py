@@ -9,17 +9,18 @@ from pathlib import Path
 
 import numpy as np
 
-from bot.apart.conversations import rendered_here
+from bot.apart.conversing import Speaking, prompts_rendered
 from bot.apart.voice import Voice
 from bot.behaviour.answering import Known, Question
 from bot.behaviour.habits import habits_of
 from bot.behaviour.prompts import conversation, edited, read_prompts
 from bot.behaviour.reasoning import marks_of
-from bot.behaviour.sitting import Sitting, answered, marks_of_file
+from bot.behaviour.sitting import Sitting, answered
 from bot.behaviour.tool_calls import Offered, form_of
 from bot.clients.llama.quantization import quantize_file
 from bot.clients.llama.session import Loading
 from bot.gate.verdicts import behaviour_checks, limit_of
+from bot.measures.opening import ends_of
 from bot.plan.profiles import FILE_TYPES
 from bot.records.measured import Behaviour
 from bot.settings.showing import GateSettings
@@ -53,12 +54,13 @@ def prompt_file(folder: Path) -> Path:
 
 
 def behaviour(path: Path, asked: Path, template: str = TEMPLATE) -> Behaviour:
-    """As `behaviour_of` of bot/evaluate/behaving.py, in this process and with one thread."""
+    """As `behaviour_of` of bot/evaluate/asking/behaving.py, in this process and with one thread."""
     given, voice = read_prompts(asked), Voice(lambda _line: None)
-    marks = marks_of_file(voice, path)
+    bos, eos = ends_of(voice, path)
+    speaking = Speaking(template=template, bos=bos, eos=eos)
     waiting = [conversation(one, given.filler, n) for n, one in enumerate(given.prompts)]
     edits = [turns for edit in given.edits for turns in edited(edit)]
-    texts = [text.text for text in rendered_here(template, marks, [*waiting, *edits])]
+    texts = [text.text for text in prompts_rendered(speaking, [*waiting, *edits])]
     pairs = texts[len(waiting) :]
     questions = tuple(
         Question(

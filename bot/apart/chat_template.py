@@ -9,7 +9,7 @@ and its time and memory have an end.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -109,14 +109,23 @@ def _rendered(template: str, isolation: IsolationSetting) -> TemplateFacts:
 
 
 class _Generation(Extension):
-    """`{% generation %}`, by which trainers mark answers: what is inside is written as it is."""
+    """`{% generation %}`, by which trainers mark answers: what is inside is written as it is.
+
+    A call block, as transformers has it: what is set inside does not hold outside.
+    """
 
     tags = {"generation"}  # noqa: RUF012 - as jinja2's own class has it
 
-    def parse(self, parser: Parser) -> list[nodes.Node]:
-        """The block's statements."""
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+    def parse(self, parser: Parser) -> nodes.CallBlock:
+        """The block's statements, called for what they write."""
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        block = nodes.CallBlock(self.call_method("_written"), [], [], body)
+        block.set_lineno(line)
+        return block
+
+    def _written(self, caller: Callable[[], str]) -> str:
+        return caller()
 
 
 def _refuse(message: str) -> Never:
@@ -127,11 +136,24 @@ def _now(form: str) -> str:
     return datetime.fromtimestamp(SystemClock().now()).astimezone().strftime(form)
 
 
-def _as_json(value: Any, indent: int | None = None, **_more: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent)
+def _as_json(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    return json.dumps(
+        value,
+        ensure_ascii=ensure_ascii,
+        indent=indent,
+        separators=separators,
+        sort_keys=sort_keys,
+    )
 
 
-def _environment() -> ImmutableSandboxedEnvironment:
+def template_environment() -> ImmutableSandboxedEnvironment:
+    """What a template is rendered in, in this process, which must be a child's."""
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
     )
@@ -145,7 +167,7 @@ def template_of(text: str) -> Template:
 
     Raises jinja2.TemplateError for what is none; rendering it, whatever a stranger's program may.
     """
-    return _environment().from_string(text)
+    return template_environment().from_string(text)
 
 
 def tried(text: str) -> TemplateFacts:

@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from bot.apart.conversations import Asked
+from bot.apart.conversing import Asked
 from bot.errors import SettingsError
 from bot.foreign import read_bounded
 from bot.settings.sections import Part

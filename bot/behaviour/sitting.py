@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from bot.apart.voice import Voice
 from bot.behaviour.answering import Known, Outcome, Question, judged, write
@@ -38,13 +37,6 @@ class Answered:
 
     outcomes: tuple[Outcome, ...]
     edits: tuple[MemoryEdit, ...]
-
-
-def marks_of_file(voice: Voice, path: Path) -> tuple[str, str]:
-    """Texts of a file's BOS and EOS tokens, as its chat template is given them."""
-    voice.progress(0, 1)
-    with vocabulary_of(path) as words:
-        return words.marks
 
 
 def answered(voice: Voice, model: Loading, sitting: Sitting) -> Answered:

@@ -61,13 +61,6 @@ def data_of(voice: Voice, asked: AskedTask) -> tuple[str, ...]:
     return _in_words(asked.task, lambda: _data(asked))
 
 
-def ends_of(voice: Voice, path: Path) -> tuple[str, str]:
-    """What a model's BOS and end of a text are called, for its chat template."""
-    voice.progress(0, 1)
-    with vocabulary_of(path) as words:
-        return words.marks
-
-
 def respond(voice: Voice, model: Loading, bounds: Bounds, requests: Path, answers: Path) -> int:
     """ModelAnswer all requests of a file but those that `answers` has; how many that were.
 

@@ -20,8 +20,9 @@ from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 
+from bot.apart.conversing import Speaking
 from bot.benchmarks.harness_requests import HarnessRequest, ModelAnswer
-from bot.benchmarks.harness_task import AskedTask, Chat
+from bot.benchmarks.harness_task import AskedTask, chat_prompt
 from bot.errors import SettingsError
 from bot.records.measured import BenchmarkScore
 
@@ -38,7 +39,7 @@ class HarnessModel(LM):  # type: ignore[misc]  # the harness has no types
     """The harness's model, whose answers come from `respond`: a session, or a file of answers."""
 
     def __init__(
-        self, respond: Respond, *, chat: Chat | None = None, most_tokens: int | None = None
+        self, respond: Respond, *, chat: Speaking | None = None, most_tokens: int | None = None
     ) -> None:
         super().__init__()
         self._respond, self._chat, self._most = respond, chat, most_tokens
@@ -86,7 +87,7 @@ class HarnessModel(LM):  # type: ignore[misc]  # the harness has no types
         """A conversation as the model's own template writes it."""
         if self._chat is None:
             raise SettingsError("the model has no chat template; set evaluation.benchmarks.chat")
-        return self._chat.prompt(chat_history, answer_next=add_generation_prompt)
+        return chat_prompt(self._chat, chat_history, answer_next=add_generation_prompt)
 
     def chat_template(self, chat_template: bool | str = False) -> str | None:
         """The template's text, for the harness's notes."""

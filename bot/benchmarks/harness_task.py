@@ -9,44 +9,36 @@ from pathlib import Path
 from jinja2.exceptions import TemplateError
 
 from bot.apart.chat_template import template_of
+from bot.apart.conversing import Speaking, written
+
+Messages = Sequence[Mapping[str, str]]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Chat:
-    """A model's own template, and what its control tokens are called."""
+def chat_prompt(speaking: Speaking, messages: Messages, *, answer_next: bool) -> str:
+    """Messages as `HFLM.apply_chat_template` renders them (lm_eval/models/huggingface.py).
 
-    template: str
-    bos: str = ""
-    eos: str = ""
+    In a child. A template that refuses a system's message is rendered without one. Without
+    `answer_next` the last message goes on: what the template writes after it is cut off, as
+    transformers' `continue_final_message` does.
+    """
+    try:
+        return _prompt(speaking, messages, answer_next)
+    except TemplateError:
+        others = [message for message in messages if message["role"] != "system"]
+        return _prompt(speaking, others, answer_next)
 
-    def prompt(self, messages: Sequence[Mapping[str, str]], *, answer_next: bool) -> str:
-        """Messages as `HFLM.apply_chat_template` renders them (lm_eval/models/huggingface.py).
 
-        A template that refuses a system's message is rendered without one. Without `answer_next`
-        the last message goes on: what the template writes after it is cut off, as transformers'
-        `continue_final_message` does.
-        """
-        try:
-            return self._rendered(messages, answer_next)
-        except TemplateError:
-            others = [message for message in messages if message["role"] != "system"]
-            return self._rendered(others, answer_next)
-
-    def _rendered(self, messages: Sequence[Mapping[str, str]], answer_next: bool) -> str:
-        text = template_of(self.template).render(
-            messages=list(messages),
-            add_generation_prompt=answer_next,
-            bos_token=self.bos,
-            eos_token=self.eos,
-        )
-        if answer_next:
-            return text
-        last = messages[-1]["content"]
-        at = text.rfind(last.strip())
-        if at < 0:
-            raise TemplateError("the last message is not in it")
-        kept = last.lstrip() if text[at:].startswith(last.lstrip()) else last.strip()
-        return text[: at + len(kept)]
+def _prompt(speaking: Speaking, messages: Messages, answer_next: bool) -> str:
+    template = template_of(speaking.template)
+    text = written(template, speaking, messages, add_generation_prompt=answer_next)
+    if answer_next:
+        return text
+    last = messages[-1]["content"]
+    at = text.rfind(last.strip())
+    if at < 0:
+        raise TemplateError("the last message is not in it")
+    kept = last.lstrip() if text[at:].startswith(last.lstrip()) else last.strip()
+    return text[: at + len(kept)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +53,7 @@ class AskedTask:
     fewshot: int | None = None
     limit: int | None = None  # documents of each task
     most_tokens: int | None = None  # of a text, where a task allows more
-    chat: Chat | None = None
+    chat: Speaking | None = None
     folder: Path | None = None
     data: Mapping[str, Path] = field(default_factory=dict)
     code: bool = False

@@ -37,6 +37,7 @@ from bot.card.tables import (
     available,
     behaviour,
     benchmarks,
+    domains,
     drafts,
     others,
 )
@@ -144,6 +145,7 @@ def _values(
         "name": _name(results),
         "benchmarks": benchmarks(results, look),
         "others": others(results, look),
+        "domains": domains(results),
         "drafts": drafts(results),
         "behaviour": behaviour(results),
         "answers": answers_of_harness(results),

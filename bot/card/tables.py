@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from bot.records.measured import KLD, PPL, Row, best
 from bot.records.results import Results
@@ -136,6 +137,37 @@ def _of_harness(row: Row) -> dict[str, str]:
         for one in benchmark.scores
         if one.task == benchmark.name or not any(s.task == benchmark.name for s in benchmark.scores)
     }
+
+
+def domains(results: Results) -> CardTable | None:
+    """Divergence by domain, in nats; None where none was measured.
+
+    First the means over domains of 99.9 % and mean, then of each domain both, and same top.
+    """
+    facts = results.evaluation.domains
+    files = [*results.tiers, *results.baselines, *results.others]
+    rows = [row for row in files if row.same_as is None and row.scores.domains]
+    if not facts or not rows:
+        return None
+    heads = ("Model", "KL 99.9% ↓", "KL mean ↓", *(domain.name for domain in facts))
+    return CardTable(
+        columns=tuple(escaped_text(head) for head in heads),
+        rows=tuple(_on_domains(row, [domain.name for domain in facts]) for row in rows),
+        sides="l" + "r" * (len(heads) - 1),
+    )
+
+
+def _on_domains(row: Row, names: Sequence[str]) -> tuple[Verbatim, ...]:
+    by_name = {domain.name: domain.divergence for domain in row.scores.domains}
+    known = [by_name[name] for name in names if name in by_name]
+    whole = len(known) == len(names)
+    p999, mean = (fmean(values) for values in ([d.p999 for d in known], [d.mean for d in known]))
+    cells = [
+        f"{fixed(of.p999, 2)} / {fixed(of.mean, 4)} / {percent(of.same_top)}" if of else MISSING
+        for of in map(by_name.get, names)
+    ]
+    over = (fixed(p999, 2), fixed(mean, 4)) if whole else (MISSING, MISSING)
+    return tuple(escaped_text(cell) for cell in (row.name, *over, *cells))
 
 
 PLACES = ("1st", "2nd", "3rd")

@@ -187,7 +187,7 @@ def paths_of(context: Context, name: str, revision: str, tiers: tuple[str, ...])
 
     workplace = context.workplace
     pinned = pin(workplace, name, revision)
-    return asked.order_of(context.settings, pinned, tiers).paths(workplace.folders)
+    return asked.order_of(workplace.settings, pinned, tiers).paths(workplace.folders)
 
 
 def staged(verb: Callable[..., None]) -> Callable[..., None]:

@@ -17,10 +17,10 @@ from bot.disk.paths import inside
 from bot.disk.space import free_disk, require_free, taken
 from bot.disk.writing import copy, keep_text, partial_of
 from bot.errors import BuildError
-from bot.evaluate import behaving
-from bot.evaluate.benchmarking import Benchmarking
-from bot.evaluate.cutting import Cutter, CutText
-from bot.evaluate.data import Data
+from bot.evaluate.asking import behaving
+from bot.evaluate.asking.benchmarking import Benchmarking
+from bot.evaluate.cutting import Cutter, CutText, chat_template_of, speaking_of
+from bot.evaluate.data import Data, find_domains
 from bot.evaluate.kept import KeptMeasures, speeds
 from bot.evaluate.loads import Sessions, on_gpu, tokens_at_once
 from bot.evaluate.paired import chunk_means
@@ -38,6 +38,7 @@ from bot.measures.opening import (
     perplexity_pass,
     reference_pass,
     require_same_cut,
+    require_same_rendered,
     speeds_of,
 )
 from bot.measures.perplexity import perplexity_of
@@ -49,6 +50,7 @@ from bot.progress import Report
 from bot.records.built import Built
 from bot.records.coding import digest, dump, load_record
 from bot.records.measured import Divergence, Noise, Perplexity, Speed, Tools
+from bot.settings.making import DomainSettings
 from bot.workplace.asked import behaviour_inputs
 from bot.workplace.children import room_for
 from bot.workplace.job import free_memory_of
@@ -83,7 +85,8 @@ class Bench:
     @property
     def new_measures(self) -> int:
         """How many measures were made now, and were not in the ledger."""
-        return self._kept.new_measures
+        own = self._kept.new_measures
+        return own + sum(bench.new_measures for bench in self.domains.values())
 
     # ── what is asked ───────────────────────────────────────────────────────────────────────
 
@@ -213,12 +216,12 @@ class Bench:
         known = self._kept.known("behaviour", subject, inputs)
         if known is not None or not subject.path.is_file():
             return known
-        template = behaving.template_of(subject.path)
-        if template is None:
+        speaking = speaking_of(self.settings, subject.path)
+        if speaking is None:
             return None
 
         def work(report: Report) -> Any:
-            return dump(behaving.behaviour_of(self._sessions, subject, template, report))
+            return dump(behaving.behaviour_of(self._sessions, subject, speaking, report))
 
         return self._kept.once("behaviour", subject, data, inputs, work)
 
@@ -270,11 +273,40 @@ class Bench:
 
         Whoever else works with them is the one to remove them.
         """
+        for bench in self.domains.values():
+            bench.drop_logits()
         path = self.logits_path
         leave(path.parent)
         with unused(path.parent) as ours:
             if ours:
                 path.unlink(missing_ok=True)
+
+    # ── domains ─────────────────────────────────────────────────────────────────────────────
+
+    @cached_property
+    def chats(self) -> bool:
+        """Whether the reference has a chat template: instruction-tuned models do."""
+        return self.reference is not None and chat_template_of(self.reference.path) is not None
+
+    @cached_property
+    def domains(self) -> Mapping[str, Bench]:
+        """For each domain of the settings a bench with its text and context, and the reference.
+
+        Conversations are left out where the reference has no chat template to render them with.
+        """
+        if self.reference is None:
+            return {}
+        evaluation = self.settings.evaluation
+        names = find_domains(self._workplace, conversations=self.chats)
+        return {name: self._on(evaluation.domains[name]) for name in names}
+
+    def _on(self, domain: DomainSettings) -> Bench:
+        values = {"text": domain.data, "context": domain.context, "chunks": domain.chunks}
+        alone: dict[str, Any] = {"domains": {}, "tasks": (), "stride": None, "noise_chunks": 0}
+        evaluation = self.settings.evaluation.model_copy(update={**values, **alone})
+        settings = self.settings.model_copy(update={"evaluation": evaluation})
+        place = self._workplace.beside(settings, self._workplace.ledger)
+        return Bench(place, self.tools, self.reference)
 
     # ── how it is done ──────────────────────────────────────────────────────────────────────
 
@@ -435,8 +467,12 @@ class Bench:
             tokenizer=text.tokenizer,
             all_windows=self.settings.evaluation.stride is None,
         )
-        require = away(require_same_cut, room_for(self.settings, subject.path))
-        require(subject.path.absolute(), text.words, text.windows, reference)
+        path, room = subject.path.absolute(), room_for(self.settings, subject.path)
+        if text.conversations:
+            require_rendered = away(require_same_rendered, room)
+            require_rendered(path, text.conversations, text.windows, reference)
+        else:
+            away(require_same_cut, room)(path, text.words, text.windows, reference)
 
     def _choice(self, subject: Subject, candidates: int) -> ReferenceChoice:
         evaluation, text = self.settings.evaluation, self._text

@@ -15,7 +15,7 @@ from bot.records.releases import HALF, Release, RepoFile
 from bot.settings.making import DataSettings
 from bot.tensors import weights
 from bot.workplace.fetch import FETCHERS, fetch
-from bot.workplace.texts import fetched, text_of
+from bot.workplace.texts import data_file, entry_origin, text_of
 from bot.workplace.workplace import Workplace
 
 OTHER = re.compile(rf"({HALF}/{HALF}):([\w.-]{{1,100}})(?:@(\w+))?")
@@ -30,6 +30,7 @@ class Data:
     kind: Kind | None  # None: a running text
     label: str
     count: int | None  # tasks to ask; None: all
+    conversations: bool = False  # a JSON object a line, for the model's own template to render
 
 
 def find_text(workplace: Workplace) -> Data:
@@ -45,6 +46,13 @@ def find_task_set(workplace: Workplace, path: Path) -> Data:
 def find_tasks(workplace: Workplace) -> tuple[Data, ...]:
     """The sets of tasks of the settings, in their order."""
     return tuple(find_task_set(workplace, path) for path in workplace.settings.evaluation.tasks)
+
+
+def find_domains(workplace: Workplace, *, conversations: bool) -> dict[str, Data]:
+    """What divergences are measured on one by one, by name; `conversations`: those too."""
+    domains = workplace.settings.evaluation.domains
+    found = {name: _find(workplace, domain.data, None) for name, domain in domains.items()}
+    return {name: data for name, data in found.items() if conversations or not data.conversations}
 
 
 def _find(workplace: Workplace, path: Path, kind: Kind | None) -> Data:
@@ -63,23 +71,21 @@ def _find(workplace: Workplace, path: Path, kind: Kind | None) -> Data:
 
 
 def _registered(workplace: Workplace, name: str, entry: DataSettings, kind: Kind | None) -> Data:
-    task_kind = None if entry.kind == "text" else entry.kind
-    if (task_kind is None) != (kind is None):
+    running = entry.kind in ("text", "conversations")
+    if running != (kind is None):
         raise SettingsError(f"data.{name} is of kind {entry.kind}; name it where that is wanted")
-    path = entry.path
-    if entry.repository is not None and entry.commit is not None:
-        path = fetched(workplace, entry.repository, entry.commit, str(path), entry.repository_type)
-    if not path.is_file():
-        raise SettingsError(f"{path} of data.{name} does not exist; mend its path")
-    require_file_itself(path)
-    if (digest := sha256(path)) != entry.sha256:
-        raise SettingsError(
-            f"{path} of data.{name} has the sha256 {digest}, not {entry.sha256}; "
-            "it is another file than the settings name"
-        )
-    where = f"{entry.repository}@{entry.commit}, " if entry.repository else ""
-    text = Text(name=path.name, sha256=digest, origin=f"{where}{entry.licence}")
-    return Data(path=path, text=text, kind=task_kind, label=entry.label or name, count=entry.count)
+    path = data_file(workplace, name, entry)
+    task_kind = None if entry.kind == "text" or entry.kind == "conversations" else entry.kind
+    return Data(
+        path=path,
+        text=Text(
+            name=entry.member or entry.path.name, sha256=sha256(path), origin=entry_origin(entry)
+        ),
+        kind=task_kind,
+        label=entry.label or name,
+        count=entry.count,
+        conversations=entry.kind == "conversations",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,7 @@ from bot.records.results import Evaluation, Results
 from bot.settings.making import BenchmarkTask
 from bot.workplace import demo_texts
 from bot.workplace.job import tools_of
+from bot.workplace.texts import pin_data
 from bot.workplace.workplace import Workplace
 
 PLAIN = ("ppl", KLD, "tasks", "speed", "noise", "behaviour", "benchmarks")
@@ -100,6 +101,7 @@ def evaluate_files(
     `logits` gets the reference's log-probabilities. Raises what measuring raises; what was
     measured before that stays known.
     """
+    pin_data(workplace, {demo_texts.TEXT, demo_texts.TASKS})
     selection = wanted_measures(workplace, measures, against is not None)
     _require_texts(workplace, selection)
     base = _base(against)

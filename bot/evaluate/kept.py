@@ -35,6 +35,7 @@ from bot.workplace.children import tell_isolation
 from bot.workplace.workplace import Workplace
 
 V = TypeVar("V")
+RENDERED = 1  # raised where the same conversations are cut into other windows
 JOB = "measures"  # of the ledger: measures belong to files, not to a job
 
 
@@ -71,6 +72,7 @@ class KeptMeasures:
             "data": data.text.sha256 if data else None,
             "tools": [self._tools.llama_cpp_python, self._tools.llama_cpp, self._tools.build],
             "machine": [self._tools.device, llama.threads, llama.gpu_layers],
+            **({"rendered": RENDERED} if data and data.conversations else {}),
             **more,
         }
 

@@ -80,7 +80,9 @@ def measure_reference(job: Job) -> None:
     """
     bench = Bench(job.workplace, job.tools, reference_of(job))
     sizes = [job.plan.predicted(recipe) for recipe in job.plan.distinct]
-    bench.make_logits(max(sizes), len(sizes) + len(job.settings.evaluation.others))
+    candidates = len(sizes) + len(job.settings.evaluation.others)
+    for one in (bench, *bench.domains.values()):
+        one.make_logits(max(sizes), candidates)
     _table(job, bench, list(_others(job)), _nothing).fill()
     for other_name in job.settings.evaluation.others:
         subject, publisher = _other_file(job, other_name)

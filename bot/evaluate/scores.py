@@ -11,6 +11,7 @@ import numpy as np
 from bot.evaluate import paired
 from bot.evaluate.bench import Bench
 from bot.evaluate.data import Data
+from bot.evaluate.domains import domain_divergence, domain_facts, domain_runs
 from bot.evaluate.intervals import over_chunks, perplexity_interval
 from bot.evaluate.kept import answered, behaved, benchmarked, drafted, speeds
 from bot.evaluate.subject import Measured, Subject
@@ -56,6 +57,7 @@ class ScoreTable:
         self._behaviour = behaviour
         self._measured: dict[str, list[Measured]] = {}
         self._chunks: dict[str, dict[str, list[float]]] = {KLD: {}, PPL: {}}
+        self._on_domain: dict[str, dict[str, Measured]] = {}  # by hash and name
         self.noise: tuple[Noise, ...] = ()
 
     def fill(self, *, divergence: bool = True, noise: bool = True, perplexity: bool = True) -> None:
@@ -63,6 +65,7 @@ class ScoreTable:
         reference = self._bench.reference
         if divergence:
             self._divergences()
+            self._on_domains()
         elif perplexity:
             for subject in self._subjects:
                 self._keep(subject.sha256, self._bench.perplexity(subject))
@@ -97,6 +100,16 @@ class ScoreTable:
                 self._chunks[PPL][subject.sha256] = measured.value["nll"]
             self._keep(subject.sha256, measured)
 
+    def _on_domains(self) -> None:
+        """The divergence on each domain, one after another: its reference's file is one of many."""
+        for name, bench in self._bench.domains.items():
+            missing = [s.sha256 for s in self._subjects if bench.known_divergence(s) is None]
+            for subject in self._subjects:
+                measured = bench.divergence(subject, len(set(missing)))
+                missing = [digest for digest in missing if digest != subject.sha256]
+                self._on_domain.setdefault(subject.sha256, {})[name] = measured
+                self._wrote()
+
     def _keep(self, digest: str, measured: Measured) -> None:
         rows = self._measured.setdefault(digest, [])
         if measured not in rows:
@@ -114,9 +127,11 @@ class ScoreTable:
                 values |= row.value
         ppl, kld = values.get("perplexity"), values.get("divergence")
         named = {data.label for data in self._tasks}
+        on_domains = self._on_domain.get(digest, {})
         return Scores(
             perplexity=load_record(Perplexity, ppl) if ppl else None,
             divergence=load_record(Divergence, kld) if kld else None,
+            domains=tuple(domain_divergence(name, row) for name, row in on_domains.items()),
             choices=tuple(answered(row) for row in rows if row.run.measure in named),
             speed=next((speeds(row) for row in rows if row.run.measure == "speed"), ()),
             drafts=next((drafted(row) for row in rows if row.run.measure == "drafts"), ()),
@@ -125,7 +140,7 @@ class ScoreTable:
             benchmarks=tuple(
                 benchmarked(row) for row in rows if row.run.measure.startswith(BENCHMARK)
             ),
-            runs=tuple(row.run for row in rows),
+            runs=(*(row.run for row in rows), *domain_runs(on_domains)),
         )
 
     def _intervals(self, digest: str) -> Iterator[ChunkInterval]:
@@ -183,4 +198,6 @@ class ScoreTable:
             stride=settings.stride,
             batch=windows.together * windows.context,
             noise=self.noise,
+            chat_template=self._bench.chats,
+            domains=tuple(domain_facts(name, on) for name, on in self._bench.domains.items()),
         )

@@ -55,7 +55,8 @@ class Verdict:
 def judge(results: Results, facts: GateFacts, rules: GateSettings) -> Verdict:
     """Hold every built tier and the release against the rules."""
     rows = [row for row in results.tiers if row.same_as is None]
-    checks = [check for row in rows for check in _tier(row, results.reference, facts, rules)]
+    chats = results.evaluation.chat_template
+    checks = [check for row in rows for check in _tier(row, results.reference, facts, rules, chats)]
     checks += _release(results, facts, rules)
     failed: dict[str, list[str]] = {}
     for check in checks:
@@ -86,9 +87,14 @@ def with_card(verdict: Verdict, wrong: str | None) -> Verdict:
     return replace(verdict, checks=(*verdict.checks, check), stops=verdict.stops or wrong)
 
 
-def broken(tier: str, divergence: Divergence, rules: GateSettings) -> str | None:
-    """What of a tier's divergence breaks a limit: known long before the release is judged."""
-    wrong = [text for _, good, text in _divergence(tier, divergence, rules) if not good]
+def broken(
+    tier: str, divergence: Divergence, rules: GateSettings, *, chats: bool = False
+) -> str | None:
+    """What of a tier's divergence breaks a limit: known long before the release is judged.
+
+    `chats`: the model has a chat template.
+    """
+    wrong = [text for _, good, text in _divergence(tier, divergence, rules, chats) if not good]
     return "; ".join(wrong) or None
 
 
@@ -105,7 +111,9 @@ def _stops(
     return None
 
 
-def _tier(row: Row, reference: Row, facts: GateFacts, rules: GateSettings) -> Iterable[Check]:
+def _tier(
+    row: Row, reference: Row, facts: GateFacts, rules: GateSettings, chats: bool
+) -> Iterable[Check]:
     def check(rule: str, good: bool, text: str) -> Check:
         return Check(rule=rule, tier=row.name, good=good, text=text)
 
@@ -117,7 +125,9 @@ def _tier(row: Row, reference: Row, facts: GateFacts, rules: GateSettings) -> It
     if divergence is None:
         yield check("measured", not rules.measured, "its divergence was not measured")
     else:
-        yield from (check(*limit_check) for limit_check in _divergence(row.name, divergence, rules))
+        limit_checks = _divergence(row.name, divergence, rules, chats)
+        yield from (check(*limit_check) for limit_check in limit_checks)
+    yield from (check(*limit_check) for limit_check in _on_domains(row, rules))
     if row.scores.behaviour is not None and reference.scores.behaviour is not None:
         limit = limit_of(rules.behaviour_drop, row.name)
         found = behaviour_checks(row.scores.behaviour, reference.scores.behaviour, limit)
@@ -134,11 +144,24 @@ def _tier(row: Row, reference: Row, facts: GateFacts, rules: GateSettings) -> It
             yield check("accuracy", good, text)
 
 
+def _on_domains(row: Row, rules: GateSettings) -> Iterable[tuple[str, bool, str]]:
+    """Each domain by its mean and its 99.9 %, whose error nobody knows: it counts as it is."""
+    for domain in row.scores.domains:
+        of = domain.divergence
+        limit = limit_of(rules.p999_kld, row.name)
+        text = f"99.9 % KLD on {domain.name} {of.p999:.2f}"
+        yield "domain", *_held(of.p999, 0.0, limit, text, f"{limit:g}")
+        limit = limit_of(rules.mean_kld, row.name)
+        text = f"mean KLD on {domain.name} {of.mean:.4f} ± {of.mean_error:.4f}"
+        yield "domain", *_held(of.mean, of.mean_error, limit, text, f"{limit:g}")
+
+
 def _divergence(
-    tier: str, divergence: Divergence, rules: GateSettings
+    tier: str, divergence: Divergence, rules: GateSettings, chats: bool
 ) -> Iterable[tuple[str, bool, str]]:
-    limit = limit_of(rules.ppl_ratio, tier)
+    limit = inf if chats else limit_of(rules.ppl_ratio, tier)
     text = f"PPL ratio {divergence.ppl_ratio:.4f} ± {divergence.ppl_ratio_error:.4f}"
+    text += " of a model with a chat template" if chats else ""
     yield "ppl", *_held(divergence.ppl_ratio, divergence.ppl_ratio_error, limit, text, f"{limit:g}")
     limit = limit_of(rules.mean_kld, tier)
     text = f"mean KLD {divergence.mean:.4f} ± {divergence.mean_error:.4f}"

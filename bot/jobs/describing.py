@@ -10,12 +10,13 @@ from bot.card import describe
 from bot.disk.folders import GATE
 from bot.disk.paths import inside
 from bot.errors import BuildError
-from bot.evaluate.data import find_tasks, find_text
+from bot.evaluate.data import find_domains, find_tasks, find_text
 from bot.evaluate.kept import JOB as MEASURES
 from bot.jobs import claims
 from bot.jobs.orders import Described, Folder, Prepared
 from bot.jobs.shared import (
     given_works,
+    hold_data,
     ledger_with,
     moved,
     release_places,
@@ -46,9 +47,11 @@ def describe_release(
     carrier = carrier_of(workplace, folder)
     carrier.records()
     prepared = folder.prepared(sentinel)
+    hold_data(workplace, prepared)
     known_seals = claims.known_seals(folder, prepared, seals)
     brought = carrier.bring(prepared.needs.describe, release_places(workplace, prepared))
-    texts = [data.text for data in (find_text(workplace), *find_tasks(workplace))]
+    domains = find_domains(workplace, conversations=True).values()
+    texts = [data.text for data in (find_text(workplace), *find_tasks(workplace), *domains)]
     texts.append(prompts_text(workplace.settings.evaluation.behaviour.prompts))
     groups, refusals = claims.complete_groups(folder, prepared, known_seals, texts)
     for why in refusals.values():

@@ -13,7 +13,7 @@ from bot.jobs import claims
 from bot.jobs.claims import Seals
 from bot.jobs.orders import Folder, Group, Prepared
 from bot.jobs.preparing import require_device
-from bot.jobs.shared import given_works, ledger_with, release_places, require_same_plan
+from bot.jobs.shared import given_works, hold_data, ledger_with, release_places, require_same_plan
 from bot.jobs.travel import Carrier, carrier_of, sweep
 from bot.quantize import tier_files, verify
 from bot.records.built import Built
@@ -36,6 +36,7 @@ def quantize_group(
     carrier = carrier_of(workplace, folder)
     carrier.records()
     prepared = folder.prepared(sentinel)
+    hold_data(workplace, prepared)
     if not 1 <= number <= len(prepared.groups):
         raise SourceError(f"there is no group {number}; take one of 1 to {len(prepared.groups)}")
     group_seals = claims.known_seals(folder, prepared, seals)

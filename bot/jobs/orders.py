@@ -19,7 +19,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -31,6 +31,7 @@ from bot.disk.writing import keep_text, write_text
 from bot.errors import CapacityError, SourceError
 from bot.foreign import has_few_values
 from bot.jobs.recordpath import RecordPath
+from bot.kit.lock import LockedFile
 from bot.plan.models import Local
 from bot.records.built import Built
 from bot.records.coding import from_json, to_json
@@ -150,6 +151,7 @@ class Prepared:
     logits: RecordPath | None = None  # the reference's log-probabilities, where they were made
     needs: Needs = Needs()
     work: tuple[Work, ...] = ()
+    locked: Mapping[str, LockedFile] = field(default_factory=dict)  # of bot.lock: data sets
 
     def __post_init__(self) -> None:
         """Raises ValueError for groups that are too many, or share a tier, or another release."""

@@ -14,7 +14,7 @@ from bot.disk.folders import SENSITIVITY
 from bot.disk.paths import inside
 from bot.errors import CapacityError, SettingsError
 from bot.evaluate import measure
-from bot.evaluate.data import find_tasks, find_text
+from bot.evaluate.data import find_domains, find_tasks, find_text
 from bot.gate import gating
 from bot.jobs import claims
 from bot.jobs.claims import Seals
@@ -32,10 +32,12 @@ from bot.release.room import require_room_ahead
 from bot.settings.settings import Settings
 from bot.workplace import asked
 from bot.workplace.asked import Pinned
+from bot.workplace.demo_texts import EVERY_USE
 from bot.workplace.job import Job, tools_of
 from bot.workplace.names import name_of, target_of
 from bot.workplace.pinning import hash_model
 from bot.workplace.planning import make_plan
+from bot.workplace.texts import locked_files, pin_data
 from bot.workplace.workplace import Workplace
 
 
@@ -50,6 +52,8 @@ def prepare_order(workplace: Workplace, order: JobOrder) -> tuple[Folder, Prepar
     devices = require_device(settings)
     workplace.narrator.say(f"devices: {devices}")
     needs.require_all(workplace, order.tiers)
+    pin_data(workplace, EVERY_USE)
+    settings = workplace.settings
     release = workplace.hub.release(order.model, order.revision)
     gating.require_licence(release, settings.gate)
     folder = Folder(workplace.folders.order(order.model, release.commit))
@@ -128,6 +132,7 @@ def _record(
         ),
         logits=RecordPath.of(logits, root) if logits else None,
         needs=_needs(job, local, logits) if apart else Needs(),
+        locked=locked_files(job.workplace.settings),
     )
 
 
@@ -150,7 +155,9 @@ def _baselines(job: Job, *, apart: bool) -> None:
 def _needs(job: Job, local: Local, logits: Path | None) -> Needs:
     """What jobs on other machines cannot make, or should not make again."""
     root, matrix = job.workplace.folders.root, calibrating.known_matrix(job)
-    texts = [data.path for data in (find_text(job.workplace), *find_tasks(job.workplace))]
+    domains = find_domains(job.workplace, conversations=True).values()
+    named = (find_text(job.workplace), *find_tasks(job.workplace), *domains)
+    texts = [data.path for data in named]
     fetched = [
         describe.hashed(path) for path in texts if not Path(inside(root, path)).is_absolute()
     ]

@@ -22,11 +22,17 @@ def release_places(workplace: Workplace, prepared: Prepared) -> tuple[str, ...]:
     """Where files of this release may be brought to: its own folders, and texts of the settings."""
     folders, root = workplace.folders, workplace.folders.root
     texts = (
-        inside(root, folders.texts(entry.repository, entry.commit))
+        inside(root, folders.texts(entry.repository, state))
         for entry in workplace.settings.data.values()
-        if entry.repository is not None and entry.commit is not None
+        for state in (entry.commit, None if entry.is_plain else entry.sha256)
+        if entry.repository is not None and state is not None
     )
     return (*prepared.sources, f"{prepared.job}/release", "measures", *texts)
+
+
+def hold_data(workplace: Workplace, prepared: Prepared) -> None:
+    """Data sets are those of the preparing machine, whose lock is not here, or not as new."""
+    workplace.settings = workplace.settings.pinned(prepared.locked)
 
 
 def given_works(

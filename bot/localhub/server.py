@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from bot.errors import SettingsError
+from bot.localhub import data_files
 from bot.localhub.files.repositories import Store
 from bot.localhub.pages import pages
 from bot.localhub.routes import (
@@ -60,6 +61,7 @@ def hub_application(
     """
     app = Starlette(
         routes=[
+            *data_files.ROUTES,
             *api.ROUTES,
             *holdings.ROUTES,
             *lfs.ROUTES,

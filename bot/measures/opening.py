@@ -23,7 +23,7 @@ from bot.measures import choices, divergence, perplexity, speed
 from bot.measures.journal import TOKEN, Journal, Values, coded, values_of
 from bot.measures.logits import open_base
 from bot.measures.tasks import ChoiceTask
-from bot.measures.windows import TextWindows, cut, sequences
+from bot.measures.windows import TextWindows, cut, cut_conversations, sequences
 from bot.records.measured import Divergence, Drafts, Perplexity, Speed
 
 BEGINNING = 16  # characters a token at most, for the part of a text that tokenizers are compared on
@@ -84,6 +84,41 @@ def cut_text(voice: Voice, path: Path, text: str, how: Cutting) -> Cut:
             vocabulary=words.vocabulary,
             tokenizer=words.tokenizer,
         )
+
+
+def ends_of(voice: Voice, path: Path) -> tuple[str, str]:
+    """The texts of a file's BOS and EOS, as chat templates name them."""
+    voice.progress(0, 1)
+    with vocabulary_of(path) as words:
+        return words.ends
+
+
+def cut_rendered(voice: Voice, path: Path, texts: tuple[str, ...], how: Cutting) -> Cut:
+    """Rendered conversations in windows. Raises BuildError, or SettingsError for too few."""
+    voice.progress(0, 1)
+    with vocabulary_of(path) as words:
+        return Cut(
+            windows=cut_conversations(words, texts, context=how.context, limit=how.limit),
+            vocabulary=words.vocabulary,
+            tokenizer=words.tokenizer,
+        )
+
+
+def require_same_rendered(
+    voice: Voice, path: Path, texts: tuple[str, ...], windows: TextWindows, reference: Reference
+) -> None:
+    """As `require_same_cut`, of rendered conversations: the first window where words agree."""
+    voice.progress(0, 1)
+    with vocabulary_of(path) as words:
+        divergence.require_same_vocabulary(words, reference.vocabulary, reference.name)
+        same = reference.tokenizer is not None and words.tokenizer == reference.tokenizer
+        count = 1 if same else len(windows.tokens)
+        own = cut_conversations(words, texts, context=windows.context, limit=count)
+        if not np.array_equal(own.tokens, windows.tokens[:count]):
+            raise BuildError(
+                f"{path.name} cuts conversations into other tokens than {reference.name}: another "
+                "tokenizer; compare files of one model"
+            )
 
 
 def require_same_cut(

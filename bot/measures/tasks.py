@@ -1,6 +1,7 @@
 """Task files as llama-perplexity reads them, and the tasks it draws from them.
 
-HellaSwag: six lines a task (context, index of the right ending, four endings). Winogrande: CSV,
+HellaSwag: six lines a task (context, index of the right ending, four endings), or the binary file
+of the same tasks, in the same order; the same are drawn of both. Winogrande: CSV,
 `index,sentence with _,choice 1,choice 2,1 or 2`. Multiple choice: llama.cpp's binary files
 (multiple_choice_task::deserialize of tools/perplexity/perplexity.cpp), or JSONL:
 
@@ -55,7 +56,10 @@ def read_tasks(path: Path, kind: Kind, count: int | None) -> list[ChoiceTask]:
 
 
 def _hellaswag(path: Path) -> list[ChoiceTask]:
-    lines = decoded(path.read_bytes(), str(path)).split("\n")
+    data = path.read_bytes()
+    if data[3:4] == b"\0":  # of a number of tasks
+        return _binary(path, data)
+    lines = decoded(data, str(path)).split("\n")
     if lines and not lines[-1]:
         lines.pop()
     if not lines or len(lines) % LINES:

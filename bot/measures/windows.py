@@ -138,9 +138,40 @@ def cut(
             f"a stride of {stride} needs a context of more than {stride} tokens; "
             "lower evaluation.stride"
         )
-    chosen = starts[: limit or None]
+    return _windows(tokens, starts[: limit or None], context, first)
+
+
+def cut_conversations(
+    words: Vocabulary, texts: Sequence[str], *, context: int, limit: int | None = None
+) -> TextWindows:
+    """Rendered conversations as windows of `context` tokens, at most `limit` of them.
+
+    A window begins where a conversation begins, is filled up with the following ones, and the last
+    of these is cut at its end; the next window begins with the next. BOS stands before each
+    conversation once, where the vocabulary adds one, as llama-server has it. Raises SettingsError
+    when they do not fill one.
+    """
+    tokens: list[int] = []
+    starts: list[int] = []
+    for text in texts:
+        if limit is not None and len(starts) == limit and len(tokens) >= starts[-1] + context:
+            break
+        if not starts or len(tokens) >= starts[-1] + context:
+            starts.append(len(tokens))
+        bos = words.ends[0] if words.adds_bos else ""
+        tokens += words.tokenize(text.removeprefix(bos), special=True)
+    whole = [start for start in starts if start + context <= len(tokens)]
+    if not whole:
+        raise SettingsError(
+            f"the conversations have {len(tokens)} tokens, which fill no chunk of {context}; "
+            "name more of them or lower the domain's context"
+        )
+    return _windows(tokens, whole[:limit], context, first_scored(context))
+
+
+def _windows(tokens: list[int], starts: Sequence[int], context: int, first: int) -> TextWindows:
     return TextWindows(
-        tokens=np.array([tokens[start : start + context] for start in chosen], np.int32),
+        tokens=np.array([tokens[start : start + context] for start in starts], np.int32),
         first=first,
         together=sequences(context),
     )

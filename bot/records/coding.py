@@ -23,6 +23,7 @@ UNITS = {
     "divergence.mean_error": "nats per token, one standard error",
     "divergence.ppl_ratio": "1, relative to the reference; error: one standard error",
     "divergence.delta_p_mean, delta_p_rms, same_top": "fraction; error: one standard error",
+    "domains.divergence": "as divergence",
     "choices.low, high": "fraction, 95 % Wilson interval",
     "benchmarks.scores.value": "as the harness has it; error: its own standard error",
     "speed.mean, spread": "tokens per second; spread: standard deviation of the runs",

@@ -72,6 +72,14 @@ class Divergence:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DomainDivergence:
+    """The divergence on one named set: conversations, code, tool calls, a long context, …"""
+
+    name: str
+    divergence: Divergence
+
+
+@dataclass(frozen=True, kw_only=True)
 class Choices:
     """A multiple-choice measure: share of right answers with its 95 % Wilson interval."""
 
@@ -235,7 +243,8 @@ class Run:
     Without the hash of its data no measure can be stored; speed has none, its tokens are random.
     """
 
-    # perplexity, divergence, speed, drafts, behaviour, `benchmark NAME`, or a set of tasks by name
+    # perplexity, divergence, `divergence on DOMAIN`, speed, drafts, behaviour, `benchmark NAME`, or
+    # a set of tasks by its name
     measure: str
     data: Text | None
     model: str  # sha256
@@ -268,6 +277,7 @@ class Scores:
 
     perplexity: Perplexity | None = None
     divergence: Divergence | None = None
+    domains: tuple[DomainDivergence, ...] = ()  # in the order of the settings
     choices: tuple[Choices, ...] = ()
     speed: tuple[Speed, ...] = ()
     drafts: tuple[Drafts, ...] = ()  # of a model with multi-token prediction layers

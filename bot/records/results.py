@@ -20,6 +20,18 @@ RESULTS_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
+class DomainFacts:
+    """What the divergence of a domain was measured on."""
+
+    name: str
+    text: Text
+    context: int
+    chunks: int
+    scored_tokens: int
+    rendered: bool  # conversations, by the model's own chat template
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluationFacts:
     """How the numbers were made; two results compare only where this is equal."""
 
@@ -31,6 +43,8 @@ class EvaluationFacts:
     stride: int | None = None  # tokens between windows; None: they do not overlap
     batch: int = 0  # tokens decoded at once
     noise: tuple[Noise, ...] = ()
+    chat_template: bool = False  # whether the reference has one, as instruction-tuned models do
+    domains: tuple[DomainFacts, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

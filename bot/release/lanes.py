@@ -171,12 +171,14 @@ class _Tasks:
         if missing:
             largest = max(self._job.plan.predicted(self._recipes[tier]) for tier in missing)
             other_files = len(self._job.settings.evaluation.others)
-            self._bench.prepare(largest, len(missing) + other_files)
+            for bench in (self._bench, *self._bench.domains.values()):
+                bench.prepare(largest, len(missing) + other_files)
 
     def _is_measured(self, tier: str) -> bool:
         built = tier_files.known_tier(self._job, tier)
-        return built is not None and (
-            self._bench.known_divergence(_subject(tier, built)) is not None
+        benches = (self._bench, *self._bench.domains.values())
+        return built is not None and all(
+            bench.known_divergence(_subject(tier, built)) is not None for bench in benches
         )
 
     def _measure(self, tier: str) -> None:
@@ -190,6 +192,8 @@ class _Tasks:
         tiers_left = sum(not self._is_measured(tier) for tier in self._recipes)
         other_files = len(self._job.settings.evaluation.others)
         self._bench.divergence(subject, tiers_left + other_files)
+        for on_domain in self._bench.domains.values():
+            on_domain.divergence(subject, tiers_left + other_files)
         for data in find_tasks(self._job.workplace):
             self._bench.tasks(subject, data)
         self._bench.behaviour(subject)
@@ -212,7 +216,7 @@ class _Tasks:
         measured = self._bench.known_divergence(_subject(tier, built))
         if measured and not wrong:
             divergence = load_record(Divergence, measured.value["divergence"])
-            wrong = broken(tier, divergence, job.settings.gate)
+            wrong = broken(tier, divergence, job.settings.gate, chats=self._bench.chats)
         if wrong:
             job.workplace.narrator.say(f"{tier} is not sent: {wrong}")
             return

@@ -98,11 +98,12 @@ def _asked(workplace: Workplace) -> Iterator[Look]:
     for number, other in enumerate(settings.evaluation.others):
         yield ("evaluation", "others", number), partial(data.find_other, workplace, other)
     for name, entry in settings.data.items():
-        if entry.repository is not None and entry.commit is not None:
-            at = (entry.repository, entry.commit, str(entry.path), entry.repository_type)
+        if entry.repository is not None and settings.data_from is None:
+            commit = entry.commit or "main"
+            at = (entry.repository, commit, str(entry.path), entry.repository_type)
             yield ("data", name), partial(hub.require_file, *at)
     for number, text in enumerate(settings.calibration.texts):
-        if text.path is None and settings.calibration.file is None:
+        if any(text.hub) and settings.calibration.file is None:
             yield ("calibration", "texts", number), partial(hub.require_file, *text.hub, "dataset")
 
 
@@ -144,6 +145,14 @@ def _calibration(workplace: Workplace) -> Iterator[Look]:
         if (path := text.path) is not None:
             place = ("calibration", "texts", number)
             yield place, partial(_mixed, workplace, text, path)
+        elif (name := text.data) is not None:
+            yield ("calibration", "texts", number), partial(_running, workplace, name)
+
+
+def _running(workplace: Workplace, name: str) -> None:
+    """Raise SettingsError for a name that is none, or that of tasks."""
+    if texts.entry_of(workplace.settings, name).kind not in ("text", "conversations"):
+        raise SettingsError(f"data.{name} holds tasks; name a text or conversations")
 
 
 def _mixed(workplace: Workplace, text: CalibrationSource, path: Path) -> None:
@@ -160,6 +169,8 @@ def _matrix(path: Path) -> None:
 def _evaluation(workplace: Workplace) -> Iterator[Look]:
     evaluation = workplace.settings.evaluation
     yield ("evaluation", "text"), lambda: _text(workplace, evaluation.text)
+    for domain, of in evaluation.domains.items():
+        yield ("evaluation", "domains", domain), partial(_text, workplace, of.data)
     for number, path in enumerate(evaluation.tasks):
         place = ("evaluation", "tasks", number)
         yield place, partial(_tasks, workplace, path)
@@ -169,6 +180,8 @@ def _evaluation(workplace: Workplace) -> Iterator[Look]:
     for name, entry in workplace.settings.data.items():
         if entry.repository is None:
             yield ("data", name), partial(_entry, entry)
+        elif (folder := workplace.settings.data_from) is not None:
+            yield ("data", name), partial(_there, folder / entry.repository / entry.path)
 
 
 def _entry(entry: DataSettings) -> None:
@@ -180,12 +193,17 @@ def _entry(entry: DataSettings) -> None:
         )
 
 
+def _there(path: Path) -> None:
+    if not path.is_file():
+        raise SettingsError(f"{path} does not exist; put it there, or leave data_from out")
+
+
 def _local(workplace: Workplace, path: Path) -> Path | None:
     """The file that a value of `evaluation` means; None for one of a Hub."""
     entry = workplace.settings.data.get(str(path))
     if entry is None:
         return path
-    return entry.path if entry.repository is None else None
+    return entry.path if entry.repository is None and entry.is_plain else None
 
 
 def _text(workplace: Workplace, name_or_path: Path) -> None:

@@ -40,6 +40,7 @@ from bot.workplace.job import Job
 from bot.workplace.names import target_of
 from bot.workplace.pinning import as_file, pin
 from bot.workplace.planning import make_plan
+from bot.workplace.texts import pin_data
 from bot.workplace.workplace import Workplace
 
 Looks = Mapping[str, tuple[str, str | None]]
@@ -357,6 +358,7 @@ class Road:
             reads -= WEIGHED
         if reads or request.publishing:
             needs.require_here(workplace, request.tiers, reads)
+            pin_data(workplace, EVERY_USE)
 
     def _value(self, stage: Stage) -> Any:
         if stage.makes not in self._values:

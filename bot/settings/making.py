@@ -55,10 +55,11 @@ class QuantizeSettings(Part):
 
 
 class CalibrationSource(Part):
-    """A text of the calibration mix: a file here, or one of a dataset on the Hub, pinned."""
+    """A text of the calibration mix: here, of a dataset on the Hub, pinned, or a name in `data`."""
 
     name: Annotated[str, Field(pattern=r"^[\w .+-]+$", max_length=48)] | None = None
     path: Place | None = None
+    data: Annotated[str, Field(min_length=1, max_length=100)] | None = None  # a name in `data`
     dataset: Annotated[str, Field(pattern=rf"^{NAME}{{1,96}}/{NAME}{{1,96}}$")] | None = None
     commit: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
     file: Annotated[str, Field(min_length=1, max_length=400)] | None = None
@@ -69,19 +70,24 @@ class CalibrationSource(Part):
     @model_validator(mode="after")
     def _one_place(self) -> Self:
         named = [bool(part) for part in self.hub]
-        if not (all(named) if self.path is None else not any(named)):
-            raise ValueError("a text has either a path, or a dataset with its commit and file")
+        elsewhere = [self.path is not None, self.data is not None, any(named)]
+        if sum(elsewhere) != 1 or any(named) != all(named):
+            raise ValueError(
+                "a text has either a path, or a dataset with its commit and file, or a name in data"
+            )
+        if self.data is not None and (self.sha256 or self.licence):
+            raise ValueError("hash and licence of a text of `data` stand there")
         return self
 
     @property
     def hub(self) -> tuple[str, str, str]:
-        """Dataset, commit and file; empty for a file here."""
+        """Dataset, commit and file; empty for a file here, and for one of `data`."""
         return self.dataset or "", self.commit or "", self.file or ""
 
     @property
     def label(self) -> str:
         """What the text is called in files and on cards; never a path of this machine."""
-        return self.name or Path(self.path or self.file or "").name
+        return self.name or self.data or Path(self.path or self.file or "").name
 
 
 def _path_alone(value: Any) -> Any:
@@ -91,6 +97,7 @@ def _path_alone(value: Any) -> Any:
 class CalibrationSettings(Part):
     """The importance matrix: texts, and how much of them; or a ready file."""
 
+    preset: Literal["recommended"] | None = None  # a mix of texts that comes with the bot
     texts: Annotated[
         tuple[Annotated[CalibrationSource, BeforeValidator(_path_alone)], ...],
         Field(min_length=1, max_length=64),
@@ -127,23 +134,57 @@ class FitSettings(Part):
 
 
 class DataSettings(Part):
-    """A text or a set of tasks that has a name: where it comes from, and which it is."""
+    """A text or a set of tasks that has a name: where it comes from, and which it is.
 
-    kind: Literal["text", "hellaswag", "winogrande", "multiple-choice"] = "text"
+    A file of a repository may leave its commit and hash to bot.lock: those of its first use count.
+    """
+
+    kind: Literal["text", "conversations", "hellaswag", "winogrande", "multiple-choice"] = "text"
     label: str | None = None  # in tables; default: the name
     path: Place  # here, or in `repository`
     repository: str | None = None  # ORG/NAME on the Hub
     repository_type: Literal["dataset", "model"] = "dataset"
     commit: Annotated[str, Field(pattern="[0-9a-f]{40}")] | None = None
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
     licence: str
     count: Annotated[int, Field(ge=1)] | None = None  # tasks to draw; default: all
+    member: Annotated[str, Field(max_length=400)] | None = None  # the file that is meant of a zip
+    field: Annotated[str, Field(max_length=100)] | None = None  # of JSON records: where the text is
+    half: Literal["even", "odd"] | None = None  # of the records: the other half is for another use
+    where: dict[str, tuple[str, ...]] = {}  # only records with one of these values in a field
 
     @model_validator(mode="after")
     def _pinned(self) -> Self:
-        if (self.repository is None) != (self.commit is None):
+        if (self.repository is None) != (self.commit is None) and self.sha256 is not None:
             raise ValueError("a repository and its commit stand together")
+        if self.repository is None and self.sha256 is None:
+            raise ValueError(
+                "sha256 is missing, which only a repository's file may leave to bot.lock"
+            )
+        if (self.half or self.where) and self.kind != "conversations" and self.field is None:
+            raise ValueError("half and where choose among records: of conversations, or with field")
         return self
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the file is read as it lies, not unpacked or made of records first."""
+        packed = self.member or self.field or str(self.path).endswith((".gz", ".zip"))
+        return self.kind != "conversations" and not packed
+
+    @property
+    def reading(self) -> list[Any]:
+        """What of a file is read, and how; empty where it is read as it lies."""
+        where = sorted((name, list(values)) for name, values in self.where.items())
+        return [] if self.is_plain else [self.kind, self.member, self.field, self.half, where]
+
+
+class DomainSettings(Part):
+    """What a divergence is measured on beside the text: conversations, code, other languages, …"""
+
+    data: DataPlace  # a name in `data`, or a text here
+    # tokens of a window; conversations begin windows, and are cut at their ends
+    context: Annotated[int, Field(ge=32, le=131072)] = 512
+    chunks: Annotated[int, Field(ge=1)] = 32
 
 
 class BehaviourSettings(Part):
@@ -200,6 +241,7 @@ class BenchmarksSettings(Part):
 class EvaluationSettings(Part):
     """The texts and tasks that tiers are measured on, by path or by their name in `data`."""
 
+    preset: Literal["seed", "recommended"] | None = None  # what comes with the bot to measure on
     text: DataPlace = DEMO / "evaluation.txt"
     context: Annotated[int, Field(ge=32, le=131072)] = 512
     chunks: Annotated[int, Field(ge=1)] | None = None
@@ -208,6 +250,8 @@ class EvaluationSettings(Part):
     stride: Annotated[int, Field(ge=1)] | None = None
     tasks: tuple[DataPlace, ...] = (DEMO / "tasks.txt",)
     task_count: Annotated[int, Field(ge=1)] = 400  # of each set that says nothing else
+    # sets that the divergence is measured on one by one; conversations by the model's own template
+    domains: dict[Annotated[str, Field(pattern="^[a-z][a-z0-9 -]{0,23}$")], DomainSettings] = {}
     parallel: Annotated[int, Field(ge=4, le=256)] = 4  # answers decoded side by side, as the tool
     # where the reference's log-probabilities come from: a file, or a run beside each candidate
     reference: Literal["auto", "file", "beside"] = "auto"

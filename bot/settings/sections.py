@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
+from bot.kit.presets import data_sets
 from bot.settings.places import Named, at_home
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -29,7 +30,7 @@ def data_folder(name: Literal["card_templates", "profiles", "workflows"]) -> Pat
 
 def _data_names(root: Mapping[str, Any]) -> Collection[str]:
     named = root.get("data")
-    return named if isinstance(named, Mapping) else ()
+    return {*(named if isinstance(named, Mapping) else ()), *data_sets()}
 
 
 Place = Annotated[Path, AfterValidator(at_home)]

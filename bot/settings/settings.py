@@ -19,6 +19,8 @@ from pydantic_settings import (
 from pydantic_settings import SettingsError as UnreadableError
 
 from bot.errors import SettingsError
+from bot.kit.lock import FILE, LockedFile, lock_key, read_lock
+from bot.kit.presets import with_presets
 from bot.rights import Access
 from bot.settings.making import (
     CalibrationSettings,
@@ -89,6 +91,8 @@ class Settings(BaseSettings):
     fit: FitSettings = FitSettings()
     demo_texts: bool = False  # calibrate and measure on the demo's few pages where none is named
     data: dict[str, DataSettings] = {}
+    lock: Place | None = None  # what data sets were at first use; default: bot.lock beside bot.yaml
+    data_from: Place | None = None  # offline: a folder with data sets' files, as ORG/NAME/FILE
     evaluation: EvaluationSettings = EvaluationSettings()
     source: SourceSettings = SourceSettings()
     convert: ConvertSettings = ConvertSettings()
@@ -103,7 +107,7 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _whole_paths(cls, values: Any) -> Any:
-        return _with_converter(placed(Settings, values, Path.cwd()))
+        return _with_converter(placed(Settings, with_presets(values), Path.cwd()))
 
     @model_validator(mode="after")
     def _readable(self) -> Self:
@@ -118,6 +122,16 @@ class Settings(BaseSettings):
     def reserve(self) -> int:
         """`reserve_gb` in bytes."""
         return int(self.reserve_gb * 1e9)
+
+    @property
+    def lock_file(self) -> Path:
+        """Where it stands what data sets were at their first use."""
+        return self.lock or self.workdir / FILE
+
+    def pinned(self, rows: Mapping[str, LockedFile]) -> Self:
+        """The same with commits and hashes of the lock, where data sets say none themselves."""
+        held = {name: _held(entry, rows) for name, entry in self.data.items()}
+        return self.model_copy(update={"data": held})
 
     @property
     def kept_apart(self) -> Literal["best", "cell", "offline", "none"]:
@@ -151,17 +165,31 @@ def load(file: Path | None = None, **values: Any) -> Settings:
     here = Path("bot.yaml")
     files = [file] if file else [path for path in (own_file(), here) if path.is_file()]
 
+    beside: list[dict[str, Any]] = [{"lock": path.absolute().parent / FILE} for path in files]
+
     class Loaded(Settings):
-        file_values = _merged([_allowed(path, by_name=path is file) for path in files])
+        file_values = _merged(
+            beside[-1:] + [_allowed(path, by_name=path is file) for path in files]
+        )
 
     try:
-        return Loaded(**values)
+        loaded = Loaded(**values)
+        return loaded.pinned(read_lock(loaded.lock_file))
     except ValidationError as error:
         name = " and ".join(map(str, files)) or "settings"
         check = "run `bot config check`" if files else "mend the environment or options"
         raise SettingsError(f"{name}: {mistakes_text(error)}; {check}") from error
     except UnreadableError as error:
         raise SettingsError(f"{_variable(error)}; write its value as JSON") from error
+
+
+def _held(entry: DataSettings, rows: Mapping[str, LockedFile]) -> DataSettings:
+    if entry.repository is None or entry.sha256 is not None:
+        return entry
+    row = rows.get(lock_key(entry.repository_type, entry.repository, str(entry.path)))
+    if row is None or (entry.commit is not None and row.commit not in (None, entry.commit)):
+        return entry
+    return entry.model_copy(update={"commit": entry.commit or row.commit, "sha256": row.sha256})
 
 
 def _with_converter(values: Any) -> Any:

@@ -109,14 +109,17 @@ class PublishSettings(Part):
 class GateSettings(Part):
     """What a tier must be worth, and a release allowed, to be published.
 
-    Limits go by tier: the first pattern that fits counts. A value counts as above its limit when
-    it exceeds it by two standard errors.
+    A model with a chat template is judged by divergence, and not by `ppl_ratio`: the perplexity of
+    plain text says little of it. Limits go by tier: the first pattern that fits counts. A value
+    counts as above its limit when it exceeds it by two standard errors.
     """
 
     failing: Literal["leave-out", "stop"] = "leave-out"  # what a failing tier does to the release
     ppl_ratio: dict[str, float] = {"*-Nano": 1.5, "*-Micro": 2.0, "*": 1.2}
     mean_kld: dict[str, float] = {"*-Nano": 0.8, "*-Micro": 1.2, "*": 0.4}  # nats per token
     max_kld: dict[str, float] = {"*": 30.0}
+    # of a domain, where some are measured: of 1,000 tokens the one that diverges most, nats
+    p999_kld: dict[str, float] = {"*-Nano": 16.0, "*-Micro": 20.0, "*": 12.0}
     accuracy_drop: dict[str, float] = {"*-Nano": 0.1, "*-Micro": 0.15, "*": 0.05}  # fraction
     # of prompts that the model is good at, the share that a tier may surely lose, for each habit
     behaviour_drop: dict[str, float] = {"*-Nano": 0.3, "*-Micro": 0.5, "*": 0.1}

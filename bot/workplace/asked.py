@@ -28,7 +28,14 @@ from bot.settings.settings import Settings
 from bot.store.ledger import Ledger
 from bot.toolchain import toolchain
 from bot.workplace.provenance import AskedFor
-from bot.workplace.texts import prompts_text, text_of, text_origin
+from bot.workplace.texts import (
+    content_of,
+    entry_of,
+    licence_of,
+    prompts_text,
+    text_of,
+    text_origin,
+)
 
 METRICS_VERSION = 2  # raised when a change of ours changes a number
 SHOWN = ("order", "about")  # of a profile: decides no byte of a file
@@ -172,7 +179,7 @@ def calibration_inputs(settings: Settings) -> dict[str, Any]:
 
 def calibration_mix(settings: Settings) -> dict[str, Any]:
     """The calibration texts and their proportions."""
-    return {"texts": [_portion(source) for source in settings.calibration.texts]}
+    return {"texts": [_portion(settings, source) for source in settings.calibration.texts]}
 
 
 def hash_of_file(settings: Settings, path: Path) -> str:
@@ -187,10 +194,12 @@ def hash_of_file(settings: Settings, path: Path) -> str:
     return done.files[0].sha256
 
 
-def _portion(source: CalibrationSource) -> dict[str, Any]:
+def _portion(settings: Settings, source: CalibrationSource) -> dict[str, Any]:
     """A text of the mix: by its hash, or by the commit that it is pinned at."""
-    if source.path is None:
-        content = source.sha256 or text_origin(source)
+    if source.data is not None:
+        content = content_of(source.data, entry_of(settings, source.data))
+    elif source.path is None:
+        content = source.sha256 or text_origin(source, settings)
     else:
         path = source.path.expanduser()
         if not path.is_file():
@@ -200,14 +209,19 @@ def _portion(source: CalibrationSource) -> dict[str, Any]:
         "name": source.label,
         "content": content,
         "weight": source.weight,
-        "licence": source.licence,
+        "licence": licence_of(source, settings),
     }
 
 
 def evaluation_inputs(settings: Settings) -> dict[str, Any]:
     """All that decides the numbers but the files and the machine."""
     evaluation = settings.evaluation
+    domains = {
+        name: [dump(_named(settings, domain.data)), domain.context, domain.chunks]
+        for name, domain in evaluation.domains.items()
+    }
     return {
+        **({"domains": domains} if domains else {}),
         "version": METRICS_VERSION,
         "text": dump(_named(settings, evaluation.text)),
         "context": evaluation.context,
@@ -233,4 +247,4 @@ def _named(settings: Settings, path: Path) -> Text:
     entry = settings.data.get(str(path))
     if entry is None:
         return text_of(path)
-    return Text(name=str(path), sha256=entry.sha256, origin=entry.licence)
+    return Text(name=str(path), sha256=content_of(str(path), entry), origin=entry.licence)

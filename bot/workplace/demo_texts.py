@@ -14,10 +14,10 @@ from bot.workplace.texts import is_demo
 MATRIX, TEXT, TASKS = "calibration.texts", "evaluation.text", "evaluation.tasks"  # keys
 EVERY_USE = frozenset({MATRIX, TEXT, TASKS})
 LINES = {  # what stands in bot.yaml instead
-    (MATRIX,): "calibration: {texts: [FILE]}",
+    (MATRIX,): "calibration: {preset: recommended}",
     (TEXT,): "evaluation: {text: FILE}",
     (TASKS,): "evaluation: {tasks: [FILE]}",
-    (TEXT, TASKS): "evaluation: {text: FILE, tasks: [FILE]}",
+    (TEXT, TASKS): "evaluation: {preset: recommended}",
 }
 ADVICE = (
     "only the demo's few pages, which say nothing of a real model; add to bot.yaml `{lines}`, "

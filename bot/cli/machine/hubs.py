@@ -37,6 +37,8 @@ def serve(
 ) -> None:
     """Serve the Hub kept in FOLDER until interrupted.
 
+    Data sets are read from FOLDER/datasets/OWNER/NAME as they lie there.
+
     \b
     bot hub serve ./my-hub --port 8910
     HF_ENDPOINT=http://127.0.0.1:8910 bot publish ./model-BF16.gguf

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -22,6 +23,8 @@ from bot.clients.hub.beyond import XetFileData
 from bot.clients.hub.connection import Connection
 from bot.disk.paths import require_safe
 from bot.errors import CapacityError, SourceError, UnreachableError
+
+_SHA1 = re.compile(r"[0-9a-f]{40}")
 
 
 class Downloader(Connection):
@@ -68,6 +71,20 @@ class Downloader(Connection):
         require_safe(path, repo_id)
         url = self._file(repo_id, commit, path, kind)
         self._repeat(f"{path} of {repo_id}", lambda: self._stored(url))
+
+    def commit_of_file(
+        self, repo_id: str, revision: str, path: str, kind: Literal["model", "dataset"] = "model"
+    ) -> str:
+        """The commit at which a revision's file is served. One request, nothing fetched.
+
+        Raises SourceError where there is no such file, or the Hub names no commit.
+        """
+        require_safe(path, repo_id)
+        url = self._file(repo_id, revision, path, kind)
+        stored = self._repeat(f"{path} of {repo_id}", lambda: self._stored(url))
+        if stored.commit_hash is None or not _SHA1.fullmatch(stored.commit_hash):
+            raise replies.not_a_hub(self.name)
+        return stored.commit_hash
 
     def _stored(self, url: str) -> HfFileMetadata:
         """Where and how a file is stored: size, address, Xet hash. Redirects of the Hub only."""

@@ -42,8 +42,8 @@ class Vocabulary:
     def tokenize(self, text: str, *, special: bool = False, begins: bool = True) -> list[int]:
         """Token ids of a text, BOS added where the vocabulary wants it and the text `begins`.
 
-        As `common_tokenize(ctx, text, true)` of llama.cpp's tools: parse_special is false. With
-        `special` names of control tokens in the text become these, as in a rendered conversation.
+        As `common_tokenize(ctx, text, begins, special)` of llama.cpp's tools: where `special`,
+        words of control tokens, which chat templates write, become these tokens.
         """
         data = text.encode("utf-8", "surrogateescape")
         room = len(data) + 8
@@ -59,8 +59,20 @@ class Vocabulary:
         As llama-server has it: a template that writes a BOS itself gets no second one
         (common_chat_templates_apply_jinja of common/chat.cpp).
         """
-        begins = self.bos is not None and not text.startswith(self.marks[0])
+        begins = self.bos is not None and not text.startswith(self.ends[0])
         return self.tokenize(text, special=True, begins=begins)
+
+    def word(self, token: int) -> str:
+        """The text of one token of the vocabulary, control tokens too; empty for none."""
+        if not 0 <= token < self.vocabulary:
+            return ""
+        return (c.llama_vocab_get_text(self._vocab, token) or b"").decode("utf-8", "replace")
+
+    @property
+    def ends(self) -> tuple[str, str]:
+        """The texts of BOS and EOS, as chat templates name them; empty where there is none."""
+        bos, eos = c.llama_vocab_bos(self._vocab), c.llama_vocab_eos(self._vocab)
+        return self.word(int(bos)), self.word(int(eos))
 
     def piece(self, token: int, *, control: bool = False) -> bytes:
         """The bytes of one token, which may end within a letter; control tokens if asked for."""
@@ -72,13 +84,6 @@ class Vocabulary:
         """The text of token ids, without control tokens unless they are asked for."""
         pieces = (self.piece(token, control=control) for token in tokens)
         return b"".join(pieces).decode("utf-8", "replace")
-
-    @property
-    def marks(self) -> tuple[str, str]:
-        """Texts of BOS and EOS as chat templates are given them; empty where there is none."""
-        ids = (int(f(self._vocab)) for f in (c.llama_vocab_bos, c.llama_vocab_eos))
-        bos, eos = (self.text([token], control=True) if token >= 0 else "" for token in ids)
-        return bos, eos
 
     def is_end(self, token: int) -> bool:
         """Whether a token ends a generation."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.apart.conversations import Asked, rendered
+from bot.apart.conversing import Asked, Speaking, rendered_prompts
 from bot.apart.voice import Voice
 from bot.behaviour import memory_edits
 from bot.behaviour.answering import LOOK, Answer, Known, Outcome, Question, judged, write
@@ -132,7 +132,7 @@ def test_control_tokens_of_a_prompt_are_read_and_written(demo_candidate: Path) -
         ids = session.tokenize_prompt("<|im_start|>user")
         assert len(ids) < len(session.tokenize("<|im_start|>user"))
         assert session.text(ids, control=True) == "<|im_start|>user"
-        assert session.marks[1] == session.text(ids[:1], control=True).replace("start", "end")
+        assert session.ends[1] == session.text(ids[:1], control=True).replace("start", "end")
 
 
 def test_a_hybrid_memory_is_decoded_again_after_an_edit(demo_candidate: Path) -> None:
@@ -183,12 +183,14 @@ PLAIN = (
 def test_conversations_are_rendered_in_a_child_each_by_itself() -> None:
     fails = Asked(messages=[], tools=[], thinking=False, prompts=True)
     template = PLAIN.replace("{% if", "{{ messages[0].content.upper() }}{% if")
-    first, second = rendered(template, ("<s>", "</s>"), [USER, fails])
+    first, second = rendered_prompts(
+        Speaking(template=template, bos="<s>", eos="</s>"), [USER, fails], "best"
+    )
     assert first.text == "<s>user: Hi</s>HIassistant:2026-01-01"
     assert second.text == ""
     assert "Undefined" in (second.fault or "")
 
 
 def test_a_template_that_is_none_renders_nothing() -> None:
-    (only,) = rendered("{% for", ("", ""), [USER])
+    (only,) = rendered_prompts(Speaking(template="{% for"), [USER], "best")
     assert "TemplateSyntaxError" in (only.fault or "")

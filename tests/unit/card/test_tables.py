@@ -7,8 +7,8 @@ from dataclasses import replace
 from itertools import combinations
 
 from bot.card.tables import CardFile, benchmarks
-from bot.records.measured import KLD, Comparison, Divergence, Row
-from bot.records.results import Results
+from bot.records.measured import KLD, Comparison, Divergence, DomainDivergence, Row, Text
+from bot.records.results import DomainFacts, Results
 from bot.settings.showing import CardSettings
 from tests.unit.card.markdown import read
 from tests.unit.card.samples import (
@@ -160,3 +160,36 @@ def test_bold_stands_at_no_file_that_another_surely_beats() -> None:
     ]  # fmt: skip
     bold = _bold(replace(nine_tiers(), tiers=tuple(rows), comparisons=tuple(comparisons)))
     assert {name: cells for name, cells in bold.items() if cells} == {"APEX A": ["KL mean ↓"]}
+
+
+def test_domains_lead_with_the_means_of_99_9_percent_and_mean() -> None:
+    results = nine_tiers()
+    assert "by domain" not in readme(results)
+    text = Text(name="chats.jsonl.gz", sha256="ab" * 32, origin="a/b@c, chats.jsonl.gz, MIT")
+    facts = [
+        DomainFacts(
+            name=name, text=text, context=512, chunks=4, scored_tokens=1020, rendered=rendered
+        )
+        for name, rendered in (("chat", True), ("code", False))
+    ]
+
+    def measured(tier: Row, worse: float) -> Row:
+        values = {"chat": (0.01 * worse, 1.0), "code": (0.03 * worse, 2.0)}
+        domains = tuple(
+            DomainDivergence(name=name, divergence=divergence(mean, 0.001, p999=p999, same_top=0.9))
+            for name, (mean, p999) in values.items()
+        )
+        return replace(tier, scores=replace(tier.scores, domains=domains))
+
+    tiers = [measured(tier, n + 1) for n, tier in enumerate(results.tiers)]
+    partly = replace(tiers[-1].scores, domains=tiers[-1].scores.domains[:1])
+    tiers[-1] = replace(tiers[-1], scores=partly)
+    evaluation = replace(results.evaluation, domains=tuple(facts))
+    page = readme(replace(results, tiers=tuple(tiers), evaluation=evaluation))
+    head, first, *_, last = read(page).tables[0]
+    assert head == ["Model", "KL 99.9% ↓", "KL mean ↓", "chat", "code"]
+    assert first[1:] == ["1.50", "0.0200", "1.00 / 0.0100 / 90.0%", "2.00 / 0.0300 / 90.0%"]
+    assert (last[1], last[2], last[4]) == ("—", "—", "—")
+    assert (
+        "4 chunks of 512 tokens, 1,020 scored, rendered with the model's own chat template" in page
+    )

@@ -8,7 +8,7 @@ from math import inf, nan
 import pytest
 
 from bot.gate.verdicts import GateFacts, accuracy_drop, judge, limit_of, without_tiers
-from bot.records.measured import Choices, Row
+from bot.records.measured import Choices, DomainDivergence, Row
 from bot.records.results import LeftOut, Results
 from bot.settings.showing import GateSettings
 from tests.unit.card.samples import nine_tiers
@@ -78,6 +78,42 @@ def test_a_value_within_its_error_of_the_limit_passes() -> None:
     limit = GateSettings(mean_kld={"I-Mini": 0.4})
     assert judge(changed("I-Mini", mean=0.44, mean_error=0.03), FINE, limit).good
     assert not judge(changed("I-Mini", mean=0.44, mean_error=0.01), FINE, limit).good
+
+
+def chatting(**values: float) -> Results:
+    """The sample of a model with a chat template; I-Mini's divergence on chats changed."""
+
+    def one(row: Row) -> Row:
+        assert row.scores.divergence is not None
+        worse = values if row.name == "I-Mini" else {}
+        on_chats = replace(row.scores.divergence, **{"p999": 2.0, **worse})
+        domains = (DomainDivergence(name="chat", divergence=on_chats),)
+        return replace(row, scores=replace(row.scores, domains=domains))
+
+    results = sample()
+    facts = replace(results.evaluation, chat_template=True)
+    return replace(results, tiers=tuple(map(one, results.tiers)), evaluation=facts)
+
+
+@pytest.mark.parametrize("values", [{"p999": 13.0}, {"mean": 2.0}, {"p999": nan}])
+def test_a_domain_has_limits_of_its_own(values: dict[str, float]) -> None:
+    assert judge(chatting(), FINE, GateSettings()).good
+    failed = [c for c in judge(chatting(**values), FINE, GateSettings()).checks if not c.good]
+    assert [(check.tier, check.rule) for check in failed] == [("I-Mini", "domain")]
+    assert "KLD on chat" in failed[0].text
+
+
+def test_a_model_with_a_chat_template_is_not_judged_by_its_ppl_ratio() -> None:
+    plain = changed("I-Mini", ppl_ratio=800.0)
+    facts = replace(plain.evaluation, chat_template=True)
+    assert not judge(plain, FINE, GateSettings()).good
+    verdict = judge(replace(plain, evaluation=facts), FINE, GateSettings())
+    assert verdict.good
+    told = [check.text for check in verdict.checks if (check.tier, check.rule) == ("I-Mini", "ppl")]
+    assert told[0].endswith("of a model with a chat template, no limit")
+    worse = changed("I-Mini", ppl_ratio=800.0, mean=2.0)
+    failed = judge(replace(worse, evaluation=facts), FINE, GateSettings()).left_out
+    assert [left_out.tier for left_out in failed] == ["I-Mini"]
 
 
 def test_the_policy_may_stop_the_release() -> None:

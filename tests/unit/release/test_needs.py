@@ -202,7 +202,7 @@ def test_the_check_asks_for_texts_once_it_is_said_who_publishes(tmp_path: Path) 
     shown = CliRunner().invoke(cli, ["config", "check", str(file)])
     assert (shown.exit_code, shown.stdout.count("`demo_texts: true`")) == (3, 2)
     found = examined(file)
-    assert (found.good, "evaluation: {text: FILE, tasks: [FILE]}" in found.text) == (False, True)
+    assert (found.good, "evaluation: {preset: recommended}" in found.text) == (False, True)
     file.write_text("workdir: work\n")
     assert CliRunner().invoke(cli, ["config", "check", str(file)]).exit_code == 0
     assert examined(file).good is False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,11 +61,13 @@ def test_what_is_no_mix_is_refused(name: str) -> None:
     ("entry", "reason"),
     [
         ({"repository": "org/texts"}, "a repository and its commit stand together"),
+        ({"sha256": None}, "sha256 is missing, which only a repository's file may leave"),
+        ({"half": "odd"}, "half and where choose among records"),
         ({"commit": "ab" * 20}, "a repository and its commit stand together"),
         ({"sha256": "abc"}, "pattern"),
     ],
 )
-def test_a_text_of_a_repository_is_pinned(entry: dict[str, str], reason: str) -> None:
+def test_a_text_of_a_repository_is_pinned(entry: dict[str, Any], reason: str) -> None:
     text = {"path": "a.txt", "licence": "MIT", "sha256": "0" * 64}
     with pytest.raises(SettingsError, match=reason):
         load(data={"text": {**text, **entry}})

@@ -42,7 +42,7 @@ def test_every_mistake_is_named_in_our_words(tmp_path: Path) -> None:
         "quantize.shard_gb: at least 0.001 is right, not -1",
         "hub: keys with values is right, not a list of 1",
         "publish.collection: at least 1 letters are right, not ''",
-        "data.x.sha256: it is missing",
+        "data.x: sha256 is missing",
         "github.repo: it does not fit the pattern",
     ):
         assert expected in said, expected

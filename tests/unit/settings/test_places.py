@@ -16,6 +16,8 @@ from bot.settings.settings import Settings, load
 
 EVERYWHERE: dict[str, Any] = {
     "workdir": "rel/work",
+    "lock": "rel/bot.lock",
+    "data_from": "rel/sets",
     "profiles": "rel/profiles",
     "templates": "rel/templates",
     "calibration": {"file": "rel/im.gguf", "texts": ["rel/a.txt", {"name": "b", "path": "rel/b"}]},
@@ -28,7 +30,7 @@ EVERYWHERE: dict[str, Any] = {
     },
     "evaluation": {
         "text": "rel/text", "tasks": ["here", "rel/tasks"], "imported": ["rel/log"],
-        "behaviour": {"prompts": "rel/prompts.json"},
+        "behaviour": {"prompts": "rel/prompts.json"}, "domains": {"chat": {"data": "rel/chat"}},
     },
     "convert": {"llama_cpp": "rel/llama", "python": "rel/python"},
     "llama": {"library": "rel/libraries"},
@@ -78,7 +80,7 @@ def test_relative_paths_of_the_file_start_at_its_folder(
         assert path.resolve().is_relative_to(file.parent / "rel"), path
     assert found.data["there"].path == Path("in/repository.txt")
     # every kind of path that settings have is among those that were tried
-    assert kinds(Settings) == 14
+    assert kinds(Settings) == 17
 
 
 def test_home_is_meant_by_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

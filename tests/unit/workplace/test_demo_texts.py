@@ -24,8 +24,8 @@ def keys(made: Settings, *tiers: str, uses: frozenset[str] = EVERY_USE) -> list[
 def test_each_use_of_a_demo_text_is_named_with_what_to_write(tmp_path: Path) -> None:
     (matrix, of_matrix), (text, of_measures) = not_named(settings(tmp_path), EVERY_USE, ())
     assert (matrix, text) == (MATRIX, TEXT)
-    assert "`calibration: {texts: [FILE]}`" in of_matrix
-    assert "`evaluation: {text: FILE, tasks: [FILE]}`" in of_measures
+    assert "`calibration: {preset: recommended}`" in of_matrix
+    assert "`evaluation: {preset: recommended}`" in of_measures
     with pytest.raises(SettingsError, match=r"^evaluation\.tasks: only the demo's few pages"):
         refuse(settings(tmp_path), {TASKS})
     refuse(settings(tmp_path), ())

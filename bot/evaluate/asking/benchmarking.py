@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from bot.apart.conversing import Speaking
 from bot.apart.worker import Room, away
 from bot.benchmarks.benchmark_works import (
     AnswerListener,
@@ -18,16 +19,15 @@ from bot.benchmarks.benchmark_works import (
     RoundSize,
     consult,
     data_of,
-    ends_of,
     respond,
     sized,
 )
 from bot.benchmarks.harness_requests import Answers, read_requests
-from bot.benchmarks.harness_task import AskedTask, Chat
+from bot.benchmarks.harness_task import AskedTask
 from bot.benchmarks.request_lines import Bounds
-from bot.clients.files import gguf
 from bot.disk.hashes import sha256
 from bot.errors import BuildError, SettingsError
+from bot.evaluate.cutting import speaking_of
 from bot.evaluate.data import Data
 from bot.evaluate.kept import KeptMeasures
 from bot.evaluate.loads import Sessions
@@ -47,7 +47,6 @@ ROUNDS = 4  # the harness asks a round for each kind of request, and there are t
 LINE = 64 << 20  # bytes of what the harness counted of a group of many tasks
 LARGEST_CARD = 1 << 16  # bytes of a data set's eval.yaml
 MOST_FILES = 10_000  # of a folder of tasks or data
-TEMPLATE = "tokenizer.chat_template"
 
 
 class Benchmarking:
@@ -230,16 +229,13 @@ class Benchmarking:
             self._data[name] = facts, place.resolve()
         return self._data[name]
 
-    def _chat(self, subject: Subject) -> Chat:
-        header = gguf.read_split(subject.path).metadata
-        template = header.get(TEMPLATE)
-        if not isinstance(template, str):
+    def _chat(self, subject: Subject) -> Speaking:
+        speaking = speaking_of(self._settings, subject.path)
+        if speaking is None:
             raise SettingsError(
                 f"{subject.name} has no chat template; set evaluation.benchmarks.chat: false"
             )
-        ends = away(ends_of, room_for(self._settings, subject.path))
-        bos, eos = ends(subject.path.absolute())
-        return Chat(template=template, bos=bos, eos=eos)
+        return speaking
 
 
 def _registered(place: Path) -> str | None:

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 
-from bot.apart.chat_template import KEY
-from bot.apart.chat_template import LARGEST as LARGEST_TEMPLATE
-from bot.apart.conversations import RenderedText, rendered
+from bot.apart.conversing import RenderedText, Speaking, rendered_prompts
 from bot.apart.worker import away
 from bot.behaviour.answering import Known, Question
 from bot.behaviour.habits import habits_of
 from bot.behaviour.prompts import Prompt, conversation, edited, read_prompts
 from bot.behaviour.reasoning import marks_of
-from bot.behaviour.sitting import Sitting, answered, marks_of_file
+from bot.behaviour.sitting import Sitting, answered
 from bot.behaviour.tool_calls import Offered, form_of
-from bot.clients.files import gguf
 from bot.errors import BuildError
 from bot.evaluate.loads import Sessions
 from bot.evaluate.subject import Subject
@@ -26,14 +22,9 @@ VERSION = 1  # raised when what is asked, or how answers are judged, changes
 LETTERS = 12  # of a rendered prompt's hash
 
 
-def template_of(path: Path) -> str | None:
-    """A file's chat template; None where it has none, or none that anybody could render."""
-    template = gguf.read_gguf(path).metadata.get(KEY)
-    usable = isinstance(template, str) and 0 < len(template) <= LARGEST_TEMPLATE
-    return template if usable else None
-
-
-def behaviour_of(sessions: Sessions, subject: Subject, template: str, report: Report) -> Behaviour:
+def behaviour_of(
+    sessions: Sessions, subject: Subject, speaking: Speaking, report: Report
+) -> Behaviour:
     """A file's answers to the prompts of the settings.
 
     Raises SettingsError for prompts that are none, BuildError where the file cannot be asked.
@@ -41,14 +32,13 @@ def behaviour_of(sessions: Sessions, subject: Subject, template: str, report: Re
     wanted = sessions.settings.evaluation.behaviour
     prompts = read_prompts(wanted.prompts)
     loading = sessions.loading(subject)
-    marks = away(marks_of_file, sessions.room(subject, report))(loading.path)
     asked = [conversation(one, prompts.filler, n) for n, one in enumerate(prompts.prompts)]
     edits = [turns for edit in prompts.edits for turns in edited(edit)]
-    texts = rendered(template, marks, [*asked, *edits], sessions.settings.kept_apart)
+    texts = rendered_prompts(speaking, [*asked, *edits], sessions.settings.kept_apart)
     sitting = Sitting(
         questions=tuple(map(_question, prompts.prompts, texts)),
         edits=_edits(texts[len(asked) :]),
-        known=Known(form=form_of(template), marks=marks_of(template)),
+        known=Known(form=form_of(speaking.template), marks=marks_of(speaking.template)),
         limit=wanted.tokens,
         context=wanted.context,
     )

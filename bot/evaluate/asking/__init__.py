@@ -1,0 +1,1 @@
+"""What files answer to questions: prompts of ours, and tasks of lm-evaluation-harness."""

@@ -1,0 +1,1 @@
+"""Presets of what is measured and calibrated on, and the lock that keeps data sets as they were."""
