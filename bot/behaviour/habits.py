@@ -15,8 +15,8 @@ from bot.records.measured import Behaviour, Habit
 
 HABITS = ("ends", "goes on", "calls", "finds", "closes")
 LEVEL = 0.001  # probability that a file as good as the model is said to have lost a habit
-# nats of one next token: the same tokens in the same batch differ by rounding alone, at most 1e-4
-# with caches of 16 bits; one that keeps what was changed differs by tenths
+# nats of one next token: the same tokens in the same batches gave the same bits wherever tried; a
+# memory that keeps what was changed differs by tenths and more
 SAME_MEMORY = 0.01
 _LETTER = {True: "1", False: "0", None: "-"}
 

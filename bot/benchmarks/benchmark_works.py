@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bot.apart.voice import Voice
-from bot.benchmarks.answering import Answering
 from bot.benchmarks.harness_requests import (
     Answers,
     ModelAnswer,
@@ -26,6 +25,7 @@ from bot.benchmarks.harness_requests import (
 )
 from bot.benchmarks.harness_task import AskedTask
 from bot.benchmarks.request_lines import Bounds, tokens_to_read
+from bot.benchmarks.responding import Answering
 from bot.clients.llama.session import Loading
 from bot.clients.llama.vocabulary import vocabulary_of
 from bot.errors import BotError, SettingsError

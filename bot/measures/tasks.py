@@ -57,7 +57,7 @@ def read_tasks(path: Path, kind: Kind, count: int | None) -> list[ChoiceTask]:
 
 def _hellaswag(path: Path) -> list[ChoiceTask]:
     data = path.read_bytes()
-    if data[3:4] == b"\0":  # of a number of tasks
+    if _is_binary(data):
         return _binary(path, data)
     lines = decoded(data, str(path)).split("\n")
     if lines and not lines[-1]:
@@ -147,6 +147,15 @@ class _Reader:
             f"{self._path} is no task file of llama.cpp at byte {self.place}: {what}; "
             "fetch it again"
         )
+
+
+def _is_binary(data: bytes) -> bool:
+    """Whether there is a number of tasks, and where the first of them lies behind all places."""
+    if len(data) < 2 * _U32.size:
+        return False
+    (count,), (first,) = _U32.unpack_from(data), _U32.unpack_from(data, _U32.size)
+    places = _U32.size * (1 + int(count))
+    return bool(count) and places <= int(first) < len(data)
 
 
 def _binary(path: Path, data: bytes) -> list[ChoiceTask]:

@@ -172,6 +172,7 @@ WRONG = {
 }
 
 
+@pytest.mark.road
 @pytest.mark.parametrize("case", WRONG)
 def test_baselines_that_cannot_be(road: Road, demo_model: Path, case: str) -> None:
     more, code, said = WRONG[case]

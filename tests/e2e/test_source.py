@@ -258,6 +258,7 @@ def test_what_is_not_built_is_told_and_refused(
     assert not any((road.folder / "work").glob("sources/*"))
 
 
+@pytest.mark.road
 def test_a_model_too_large_for_the_disk_is_told(road: Road, hub: Hub, tmp_path: Path) -> None:
     road.settings(reserve_gb=10**9)
     folder = tmp_path / "source"

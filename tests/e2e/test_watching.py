@@ -100,6 +100,7 @@ def test_pause_ignore_and_retry(road: Road) -> None:
     assert status(road)["counts"] == {"queued": 1}
 
 
+@pytest.mark.road
 @pytest.mark.parametrize(
     ("licence", "decision"), [("null", "wait"), ("[mit, cc-by-nc-nd-4.0]", "skip")]
 )

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from bot.benchmarks.answering import Answering
 from bot.benchmarks.harness_requests import HarnessRequest, ModelAnswer
 from bot.benchmarks.request_lines import Bounds
+from bot.benchmarks.responding import Answering
 from bot.clients.llama.quantization import quantize_file
 from bot.clients.llama.session import Session
 from tests.evaluation import TINY, quiet

@@ -53,6 +53,7 @@ def test_a_table_without_a_machine(tmp_path: Path) -> None:
     assert all("262,144" in line for line in lines[2:9])
 
 
+@pytest.mark.road
 def test_of_a_folder_the_largest_that_fits_but_no_16_bits(tmp_path: Path) -> None:
     write_hole(tmp_path / "a-BF16.gguf", layers=4)
     write_hole(tmp_path / "a-Q8.gguf", layers=4, types=EIGHT_BITS)

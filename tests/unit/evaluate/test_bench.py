@@ -54,6 +54,7 @@ def test_a_divergence_is_the_same_from_a_file_and_beside(
     assert len(from_file["chunks"]) == len(from_file["nll"]) == 2
 
 
+@pytest.mark.road
 def test_log_probabilities_are_kept_copied_and_dropped(
     tmp_path: Path, demo_model: Path, demo_candidate: Path
 ) -> None:

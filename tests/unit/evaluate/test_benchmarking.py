@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from bot.benchmarks.answering import Answering
 from bot.benchmarks.harness_requests import HarnessRequest, ModelAnswer, read_answers
 from bot.benchmarks.harness_task import AskedTask
 from bot.benchmarks.request_lines import Bounds
+from bot.benchmarks.responding import Answering
 from bot.clients.llama.session import Session
 from bot.errors import SettingsError
 from bot.evaluate.bench import Bench

@@ -40,7 +40,10 @@ def test_measures_by_name_or_all_of_the_settings(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("measures", "message"),
     [
-        (("kdl",), r"no measure 'kdl', only ppl, kld, tasks, speed, noise, behaviour, endings"),
+        (
+            ("kdl",),
+            r"no measure 'kdl', only ppl, kld, tasks, speed, noise, behaviour, benchmarks, endings",
+        ),
         (("kld",), r"a divergence needs a reference; name it with --against"),
         (("noise",), r"a divergence needs a reference"),
     ],

@@ -65,6 +65,7 @@ def test_a_second_lane_takes_graph_and_logits_again(
     assert (reading.lanes, reading.model.threads) == (lanes, 3)
 
 
+@pytest.mark.road
 @pytest.mark.skipif(isinstance(load_kernels(), str), reason="Numba does not run here")
 def test_a_long_pass_gets_kernels_and_sees_them(tmp_path: Path) -> None:
     """Where settings want them; a short one would be done before they are loaded."""

@@ -68,6 +68,7 @@ def tiers(job: Job, tmp_path: Path, demo_model: Path, demo_candidate: Path) -> T
     return TierFiles(files=files, recipes=job.plan.recipes)
 
 
+@pytest.mark.road
 def test_results_hold_every_tier_against_the_reference(
     job: Job, tiers: TierFiles, demo_model: Path
 ) -> None:

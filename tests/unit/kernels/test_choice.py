@@ -41,6 +41,7 @@ def test_without_numba_the_library_does_all(
     assert "Numba does not run here" in Kernels(folder=tmp_path).reasons()[KIND]
 
 
+@pytest.mark.road
 def test_what_was_tried_is_known_and_code_is_kept(
     kernel: Callable[[str], Kernel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

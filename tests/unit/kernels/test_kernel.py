@@ -48,6 +48,7 @@ def differing(
     return blocks, wrong
 
 
+@pytest.mark.road
 @pytest.mark.parametrize("kind", EVERY)
 def test_all_bits_of_all_classes_are_the_librarys(
     kernel: Callable[[str], Kernel], kind: str

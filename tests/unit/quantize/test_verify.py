@@ -42,6 +42,7 @@ def job(tmp_path: Path, demo_model: Path) -> Job:
     return Job(workplace, make_plan(workplace, model_of(workplace, str(demo_model)), ("Compact",)))
 
 
+@pytest.mark.road
 @pytest.mark.usefixtures("little")
 def test_want_of_memory_is_no_fact_about_a_file(
     job: Job, demo_candidate: Path, monkeypatch: pytest.MonkeyPatch

@@ -197,6 +197,7 @@ def test_a_watcher_that_builds_here_says_so_at_its_start(tmp_path: Path, hub: Hu
     assert "`demo_texts: true`" in str(done.exception)
 
 
+@pytest.mark.road
 def test_the_check_asks_for_texts_once_it_is_said_who_publishes(tmp_path: Path) -> None:
     file = folder_with(tmp_path, {"demo_texts": False, "hub": {"namespace": "alice"}})
     shown = CliRunner().invoke(cli, ["config", "check", str(file)])

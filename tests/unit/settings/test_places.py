@@ -80,7 +80,7 @@ def test_relative_paths_of_the_file_start_at_its_folder(
         assert path.resolve().is_relative_to(file.parent / "rel"), path
     assert found.data["there"].path == Path("in/repository.txt")
     # every kind of path that settings have is among those that were tried
-    assert kinds(Settings) == 17
+    assert kinds(Settings) == 19
 
 
 def test_home_is_meant_by_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -207,6 +207,7 @@ def test_what_failed_is_queued_again_by_news_only(queue: Queue) -> None:
     assert (task.attempts, task.faults, task.error) == (0, 0, None)
 
 
+@pytest.mark.road
 @pytest.mark.parametrize("waiting", [4, 12])
 def test_what_waits_for_a_person_takes_no_turn_of_a_build(queue: Queue, waiting: int) -> None:
     """Each look lasts five minutes; a release every quarter of an hour begins at once."""

@@ -144,6 +144,7 @@ def _watcher(url: str, folder: Path, seen: list[Decision], clock: HandClock) -> 
 STEPS = [pytest.param(41, id="some"), pytest.param(1, id="all", marks=pytest.mark.long)]
 
 
+@pytest.mark.road
 @pytest.mark.parametrize("step", STEPS)
 def test_every_release_is_decided_and_the_one_behind_is_found(tmp_path: Path, step: int) -> None:
     seen, clock, strangers = list[Decision](), HandClock(1_793_600_000.0), list(_strangers(step))

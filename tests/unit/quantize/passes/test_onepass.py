@@ -203,6 +203,7 @@ def _complete(model: Path, spec: OutputSpec) -> OutputSpec:
     )
 
 
+@pytest.mark.road
 def test_a_killed_pass_goes_on_where_it_was(demo_model: Path, tmp_path: Path) -> None:
     matrix = matrix_for(demo_model)
     calm = tier_specs(demo_model, tmp_path / "calm", matrix, "I-Compact", "Compact")
@@ -278,6 +279,7 @@ def test_another_matrix_of_equal_names_and_counts_begins_anew(
     assert not list(tmp_path.glob("*.journal"))
 
 
+@pytest.mark.road
 @pytest.mark.parametrize("instant", ["noted", "headed"])
 def test_a_pass_killed_at_its_very_end_is_not_made_again(
     demo_model: Path, tmp_path: Path, instant: str

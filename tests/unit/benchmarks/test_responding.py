@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bot.benchmarks.answering import Answering
 from bot.benchmarks.harness_requests import HarnessRequest, ModelAnswer
 from bot.benchmarks.request_lines import Bounds, encoded
+from bot.benchmarks.responding import Answering
 from bot.clients.llama.quantization import quantize_file
 from bot.clients.llama.session import Session, Token, generate
 from bot.errors import BuildError, SettingsError
