@@ -89,7 +89,7 @@ def settings(arguments: argparse.Namespace, work: Path) -> Path:
     matrix = {} if arguments.matrix is None else {"file": str(arguments.matrix.absolute())}
     values = {
         "workdir": str((work / "work").absolute()),
-        "calibration": {**matrix, "texts": texts},
+        "calibration": {**matrix, "texts": texts, "chunks": arguments.calibration_chunks},
         "evaluation": {"tasks": []},
         "llama": {"threads": arguments.threads},
         "fit": json.loads(arguments.fit),
@@ -113,12 +113,21 @@ def made(arguments: argparse.Namespace, work: Path) -> list[Pair]:
     if arguments.against == "tiers":
         fits = [f"Fit-{tier}" for tier in TIERS]
         files = asked(arguments, work, "quantize", model, "--tiers", ",".join([*TIERS, *fits]))
-        return [Pair(t, _path(files[t]), _path(files[f"Fit-{t}"])) for t in TIERS]
+        # a tier that coincides with another is that one's file
+        return [Pair(t, _path(files[t]), _fitted(files, t)) for t in TIERS if t in files]
     named = ("quantize", model, "--tiers", "I-Mini", "--baselines", ",".join(BASELINES))
     files = asked(arguments, work, *named)
     sizes = {name: f"Fit-{_bytes(files[name]) / 1e9:.9g}GB" for name in BASELINES}
     fitted = asked(arguments, work, "quantize", model, "--tiers", ",".join(sizes.values()))
     return [Pair(n, _path(files[n]), _path(fitted[sizes[n]])) for n in BASELINES]
+
+
+def _fitted(files: dict[str, Any], tier: str) -> Path:
+    """The file fitted to a tier's size; the largest that fits, where two are one file."""
+    room = _bytes(files[tier])
+    fits = [built for name, built in files.items() if name.startswith("Fit-")]
+    largest = max((each for each in fits if _bytes(each) <= room), key=_bytes)
+    return _path(files.get(f"Fit-{tier}", largest))
 
 
 def _path(built: dict[str, Any]) -> Path:
@@ -296,6 +305,7 @@ if __name__ == "__main__":
     )
     parser.add_argument("model", type=Path)
     parser.add_argument("--matrix", type=Path, help="[default: taken on the calibration texts]")
+    parser.add_argument("--calibration-chunks", type=int, help="of the matrix [default: all]")
     parser.add_argument("--calibration", type=Path, action="append", required=True)
     parser.add_argument("--text", type=Path, action="append", default=[])
     parser.add_argument("--tasks", type=Path)
