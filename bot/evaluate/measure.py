@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bot.disk.writing import keep_text
+from bot.disk.writing import keep_text, partial_of
 from bot.errors import BuildError
 from bot.evaluate.bench import Bench
 from bot.evaluate.data import fetch_other, find_tasks
@@ -107,6 +107,13 @@ def logits_path(job: Job) -> Path:
     Other processes do not remove the file while this one runs.
     """
     return Bench(job.workplace, job.tools, reference_of(job)).use_logits()
+
+
+def reference_files(job: Job) -> tuple[Path, ...]:
+    """Where log-probabilities lie of the text and of each domain, whole or begun, or will begin."""
+    bench = Bench(job.workplace, job.tools, reference_of(job))
+    every = (bench, *bench.domains.values())
+    return tuple(each.kept_logits() or partial_of(each.use_logits()) for each in every)
 
 
 def _nothing() -> None:

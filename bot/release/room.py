@@ -10,7 +10,7 @@ from typing import Any
 from bot.disk.folders import JobFolder
 from bot.disk.space import require_free, taken
 from bot.disk.writing import partial_of
-from bot.evaluate.measure import logits_of, logits_path
+from bot.evaluate.measure import reference_files
 from bot.measures.logits import base_bytes
 from bot.measures.reference import need
 from bot.measures.windows import TOGETHER
@@ -42,8 +42,7 @@ def require_room(job: Job, at_a_time: Sequence[Collection[str]] = ()) -> None:
 
 def _logits(job: Job) -> int:
     """Bytes that the reference's log-probabilities take already, whole or not."""
-    path = logits_of(job) or partial_of(logits_path(job))
-    return taken(path)
+    return sum(map(taken, reference_files(job)))
 
 
 def require_room_ahead(workplace: Workplace, plan: Plan[Sketch]) -> None:
@@ -114,11 +113,13 @@ def _reference_room(settings: Settings, plan: Plan[Any]) -> int:
 
 
 def reference_guess(settings: Settings, vocabulary: int) -> int:
-    """Bytes for the reference's log-probabilities; a token is taken to be three bytes."""
+    """Bytes for the reference's log-probabilities, of domains too; a token is taken to be three."""
     evaluation = settings.evaluation
     size = evaluation.text.stat().st_size if evaluation.text.is_file() else NOT_HERE
     chunks = size // (3 * evaluation.context) + 1
-    return base_bytes(vocabulary, evaluation.context, min(chunks, evaluation.chunks or chunks))
+    text = base_bytes(vocabulary, evaluation.context, min(chunks, evaluation.chunks or chunks))
+    domains = evaluation.domains.values()
+    return text + sum(base_bytes(vocabulary, each.context, each.chunks) for each in domains)
 
 
 def _is_made(file: Path) -> bool:

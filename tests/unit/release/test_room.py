@@ -12,7 +12,8 @@ from bot.disk.writing import copy, partial_of
 from bot.errors import CapacityError
 from bot.evaluate.bench import Bench
 from bot.evaluate.files import subject_of
-from bot.evaluate.measure import logits_path
+from bot.evaluate.measure import logits_path, reference_files
+from bot.measures.logits import base_bytes
 from bot.progress import Narrator
 from bot.quantize import tier_files
 from bot.records.built import Built
@@ -42,6 +43,29 @@ def test_a_partial_file_and_logits_are_not_asked_for_again(
     for path in (partial_of(job.file_of(recipe)), partial_of(logits_path(job))):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x" * (plan.predicted(recipe) + 10_000_000))
+    with pytest.raises(CapacityError, match=r"needs 0\.00 GB and 1000000"):
+        room.require_room(job)
+
+
+def test_references_of_domains_are_asked_for_too(tmp_path: Path, demo_model: Path) -> None:
+    text = tmp_path / "code.txt"
+    text.write_text("def bloom(): return 'rose'\n" * 400)
+    told = {"workdir": tmp_path / "work", "llama": {"threads": 2, "gpu_layers": 0}}
+    domains = {"code": {"data": text, "context": 128, "chunks": 20}}
+    evaluation = {"reference": "file", "chunks": 4, "context": 128, "domains": domains}
+    settings = Settings.model_validate({**told, "evaluation": evaluation, "reserve_gb": 1e6})
+    workplace = Workplace(settings, Narrator(quiet=True), None)
+    plan = make_plan(workplace, model_of(workplace, str(demo_model)), ("Compact",))
+    job = Job(workplace, plan)
+    alone = base_bytes(4096, 128, 4)
+    assert room.reference_guess(settings, 4096) == alone + base_bytes(4096, 128, 20)
+    of_text, of_code = reference_files(job)
+    assert of_text.parent != of_code.parent
+    (file,) = (job.file_of(recipe) for recipe in plan.distinct)
+    put(partial_of(file), 20_000_000)
+    with pytest.raises(CapacityError, match=r"needs 0\.01 GB and 1000000"):
+        room.require_room(job)
+    put(of_code, 20_000_000)
     with pytest.raises(CapacityError, match=r"needs 0\.00 GB and 1000000"):
         room.require_room(job)
 
