@@ -16,6 +16,11 @@ from bot.evidence import CHUNKS, LEVEL, ROUNDING, student
 Floats = NDArray[np.float64]
 
 
+# a sample shows less skewness than its distribution has: with this share more, intervals of
+# log-normal divergences hold the truth as often as they say, from 20 chunks on (bench_coverage.py)
+LACKING = 1.5
+
+
 class Interval(NamedTuple):
     """Bounds of a 95 % interval."""
 
@@ -37,7 +42,7 @@ def over_chunks(means: Floats) -> Interval | None:
     if deviation <= ROUNDING * abs(mean):
         return Interval(mean, mean)
     spread = means - mean
-    skew = float((spread**3).mean()) / float((spread**2).mean()) ** 1.5
+    skew = LACKING * float((spread**3).mean()) / float((spread**2).mean()) ** 1.5
     reach = quantile(count - 1) / count**0.5
     low, high = (mean - deviation * _untransformed(bound, skew, count) for bound in (reach, -reach))
     return Interval(low, high)
