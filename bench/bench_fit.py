@@ -260,7 +260,8 @@ def compare_tasks(arguments: argparse.Namespace, pairs: Sequence[Pair]) -> None:
 
 def ablate(arguments: argparse.Namespace, work: Path) -> None:
     """Mean KLD on each text of what each way of fitting makes of the weighed tiers' sizes."""
-    weighed = [tier for tier in TIERS if tier.startswith("I-")]
+    weighed = arguments.sizes.split(",")
+    asked_for = json.loads(arguments.fit)
     fits = [f"Fit-{tier}" for tier in weighed]
     ways: dict[str, dict[str, int | str]] = {"as it is": {}, "no correction": {"rounds": 0}}
     ways |= {"a tenth of the probes": {"probes": arguments.tenth}}
@@ -268,7 +269,7 @@ def ablate(arguments: argparse.Namespace, work: Path) -> None:
     ways |= {"no probes": {"probes": 0, "rounds": 0}}
     files = {}
     for way, values in ways.items():
-        arguments.fit = json.dumps(values)
+        arguments.fit = json.dumps({**asked_for, **values})
         told = asked(arguments, work, "quantize", str(arguments.model), "--tiers", ",".join(fits))
         files[way] = [_path(told[fit]) for fit in fits]
     arguments.fit = "{}"
@@ -315,6 +316,8 @@ if __name__ == "__main__":
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--fit", default="{}", help="settings of the section fit, as JSON")
     parser.add_argument("--ablate", action="store_true")
+    weighed = ",".join(tier for tier in TIERS if tier.startswith("I-"))
+    parser.add_argument("--sizes", default=weighed, help="of --ablate: tiers [default: I- ones]")
     parser.add_argument("--tenth", type=int, default=9, help="probes that are a tenth")
     parser.add_argument("--predict", type=int, default=0, metavar="SIZES")
     parser.add_argument("--work", type=Path, help="a folder to go on in")
