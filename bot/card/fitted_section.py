@@ -34,7 +34,13 @@ def fitted_section(results: Results, look: CardSettings) -> FittedSection | None
         "was made by. What the files give on other text is in the table above."
     )
     times = {1: "once", 2: "twice"}.get(corrected, f"{corrected} times")
-    more = (f"What was measured around a choice corrected it, up to {times}.",) if corrected else ()
+    more = [f"What was measured around a choice corrected it, up to {times}."] * (corrected > 0)
+    kept = [fit.tier for fit in results.fitted if fit.by_roles]
+    if kept:
+        more.append(
+            f"{', '.join(kept)}: the types of the tier by roles, made to fit, measured better than "
+            "those that probes gave."
+        )
     return FittedSection(
         table=CardTable(
             columns=tuple(escaped_text(head) for head in heads),

@@ -30,6 +30,7 @@ PROBED_SHORT = "Q4_0"
 PROBED_TYPES = (PROBED, PROBED_PLAIN, PROBED_SHORT)
 ANCHORS = (2.2, 2.8, 3.6, 4.6, 6.0)  # bits a weight of whole choices that are measured ahead
 STEP = 0.7  # of a correction: the power to which what was measured changes what is believed
+RELUCTANCE = 1000.0  # by which a type costs more that is smaller than a tier's own
 Tell = Callable[[Probe], None]
 Types = Mapping[str, str]
 
@@ -81,7 +82,7 @@ class Measures:
 
 def corrections(targets: int, rounds: int, layers: int) -> int:
     """Probes of whole choices, and of layers put back around them, at most."""
-    return len(ANCHORS) + targets * (2 + rounds * (1 + layers))
+    return len(ANCHORS) + targets * (3 + rounds * (1 + layers))
 
 
 def _key(types: Types) -> str:
@@ -125,7 +126,8 @@ class TypeFitter:
     def fit(self, target: Target, rounds: int) -> Fitted:
         """The best choice for a size that was measured, after at most so many corrections.
 
-        A corrected one is kept, and corrected again, where it is better beyond error.
+        A corrected one is kept, and corrected again, where it is better beyond error. With few
+        probes costs say little: the tier by roles, made to fit, is taken where it measures better.
 
         Raises SettingsError where the smallest types do not fit.
         """
@@ -143,14 +145,24 @@ class TypeFitter:
             best, kept = _fitted(target, chosen, probe, predicted, number), probe
         if target.like is None:
             return best
-        measured = self._measures.of(target.like_types).mean
         return replace(
-            best,
+            self._guarded(target, best),
             like=target.like,
             like_types=target.like_types,
             like_bytes=target.like_bytes,
-            like_measured=measured,
+            like_measured=self._measures.of(target.like_types).mean,
         )
+
+    def _guarded(self, target: Target, best: Fitted) -> Fitted:
+        """The choice, or the types of the tier by roles, made to fit, if these diverge less."""
+        costs = self.costs
+        chosen = choose(self._options(costs, target.like_types), target.room)
+        probe = self._measures.of(chosen.types)
+        if probe.mean >= best.measured:
+            return best
+        predicted = self.curve(costs).at(costs.of(chosen.types))
+        found = _fitted(target, chosen, probe, predicted, best.rounds)
+        return replace(found, by_roles=True)
 
     def _corrected(self, costs: Costs, probe: Probe) -> Costs:
         """Costs with each layer's share as it was measured around a choice.
@@ -171,17 +183,18 @@ class TypeFitter:
                 factors |= dict.fromkeys(names, factor**STEP)
         return costs.weighed(factors)
 
-    def _options(self, costs: Costs) -> dict[str, tuple[Option, ...]]:
+    def _options(self, costs: Costs, around: Types | None = None) -> dict[str, tuple[Option, ...]]:
+        """What each tensor may get; of less than its type in `around` only where it must be."""
+
+        def option(name: str, kind: str) -> Option:
+            tensor = self._tensors[name]
+            size, cost = stored_bytes(tensor, kind), costs.by_tensor[name].get(kind, 0.0)
+            if around is not None and size < stored_bytes(tensor, around[name]):
+                cost *= RELUCTANCE
+            return Option(type=kind, cost=cost, bytes=size)
+
         return {
-            name: tuple(
-                Option(
-                    type=kind,
-                    cost=costs.by_tensor[name].get(kind, 0.0),
-                    bytes=stored_bytes(self._tensors[name], kind),
-                )
-                for kind in kinds
-            )
-            for name, kinds in self._free.items()
+            name: tuple(option(name, kind) for kind in kinds) for name, kinds in self._free.items()
         }
 
     def _bytes_at(self, bits: float) -> int:

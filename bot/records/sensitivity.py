@@ -74,3 +74,4 @@ class Fitted:
     like_types: Mapping[str, str] = field(default_factory=dict)  # of it, by tensor
     like_bytes: int | None = None  # of its file
     like_measured: float | None = None  # what its types gave on the same text
+    by_roles: bool = False  # `types` are those of `like`, made to fit: better than any by probes

@@ -61,6 +61,11 @@ def test_a_tier_beside_which_nothing_stands_has_a_dash() -> None:
     assert len(section.table.notes) == 1
 
 
+def test_a_fit_that_roles_beat_says_so() -> None:
+    card = readme(with_fit(fitted(by_roles=True)))
+    assert "Fit-I-Mini: the types of the tier by roles, made to fit, measured better" in card
+
+
 def test_the_map_has_a_row_for_each_tensor_of_a_layer(tmp_path: Path) -> None:
     results = with_fit(fitted())
     assert rows_of(results.fitted[0]) == ["token_embd", "attn_q", "ffn_up_exps"]

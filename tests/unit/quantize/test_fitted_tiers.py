@@ -98,7 +98,7 @@ def test_another_size_costs_no_probe_of_a_group(make_job: MakeJob, tmp_path: Pat
         fitted_tiers.fitted_of(other, matrix)
     new = [json.loads(line) for line in found_lines(tmp_path)[len(before) :]]
     assert ahead.known == ahead.probes
-    assert len(new) == 2  # the choice, and the tier by roles beside it
+    assert len(new) == 3  # the choice; the tier by roles beside it, as it is and made to fit
     assert all(len(each["probe"]["types"]) == ahead.tensors for each in new)
 
 
