@@ -4,7 +4,7 @@
      "files": {"datasets/ORG/NAME/PATH": {"commit": "…", "sha256": "…", "bytes": 1290590}}}
 
 It lies beside bot.yaml and belongs into the same version control. `commit` is null where the file
-came from a folder.
+came from a folder. `datasets/ORG/NAME/` is all of a data set: its hash is that of paths and hashes.
 """
 
 from __future__ import annotations

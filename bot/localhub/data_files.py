@@ -10,7 +10,7 @@ import hashlib
 from pathlib import Path
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from bot.localhub.files.accounts import valid_name
@@ -41,7 +41,7 @@ def _commit(request: Request, files: dict[str, Path]) -> str:
     """The commit that there is. Raises Refusal RevisionNotFound where another one is asked for."""
     states = [(name, path.stat().st_size, path.stat().st_mtime_ns) for name, path in files.items()]
     commit = hashlib.sha1(repr(states).encode(), usedforsecurity=False).hexdigest()
-    revision = request.path_params["rev"]
+    revision = request.path_params.get("rev", "main")
     if revision not in ("main", commit):
         raise revision_not_found(revision)
     return commit
@@ -63,4 +63,26 @@ def resolve_data(request: Request) -> Response:
     return FileResponse(path, headers=headers, media_type="application/octet-stream")
 
 
-ROUTES = [Route("/datasets/{owner}/{name}/resolve/{rev}/{path:path}", resolve_data)]
+def data_info(request: Request) -> Response:
+    """GET /api/datasets/{id}, /revision/{rev}: its commit and files, with their sizes."""
+    files = _files(_home(request))
+    siblings = [
+        {"rfilename": name, "size": path.stat().st_size, "blobId": _blob(path)}
+        for name, path in files.items()
+    ]
+    found = {"id": repo_id(request), "sha": _commit(request, files), "siblings": siblings}
+    return JSONResponse({**found, "private": False, "gated": False, "disabled": False, "tags": []})
+
+
+def _blob(path: Path) -> str:
+    """Git's name of a content (gitobjects: a header with its length comes first)."""
+    content = path.read_bytes()
+    head = f"blob {len(content)}\0".encode()
+    return hashlib.sha1(head + content, usedforsecurity=False).hexdigest()
+
+
+ROUTES = [
+    Route("/api/datasets/{owner}/{name}", data_info),
+    Route("/api/datasets/{owner}/{name}/revision/{rev}", data_info),
+    Route("/datasets/{owner}/{name}/resolve/{rev}/{path:path}", resolve_data),
+]

@@ -218,7 +218,7 @@ class BenchmarksSettings(Part):
     context: Annotated[int, Field(ge=32, le=1 << 20)] = 4096  # tokens of a request at most
     memory: Annotated[int, Field(ge=32, le=1 << 24)] = 16384  # tokens decoded side by side
     parallel: Annotated[int, Field(ge=1, le=192)] = 16  # requests decoded side by side
-    # data sets by their names on the Hub: their folders, and the commits that these were taken at
+    # data sets by their names on the Hub: where they lie in folders, and commits to take them at
     data: dict[str, Place] = {}
     commits: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]] = {}
     # whether what a model writes may be run (HumanEval), and functions beside your own tasks

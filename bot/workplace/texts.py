@@ -284,14 +284,14 @@ def pin_data(workplace: Workplace, uses: Collection[str]) -> None:
 
 
 def locked_files(settings: Settings) -> dict[str, LockedFile]:
-    """The lock's rows of the data sets that settings name."""
+    """The lock's rows of the data sets that settings name, and of those that benchmarks took."""
     rows = read_lock(settings.lock_file)
     keys = {
         lock_key(entry.repository_type, entry.repository, str(entry.path))
         for entry in settings.data.values()
         if entry.repository is not None
     }
-    return {key: row for key, row in rows.items() if key in keys}
+    return {key: row for key, row in rows.items() if key in keys or key.endswith("/")}
 
 
 def _first_seen(workplace: Workplace, name: str, entry: DataSettings) -> LockedFile:

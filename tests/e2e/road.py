@@ -6,6 +6,7 @@ settings of `Road`: tests of what comes after begin with a copy of it.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -21,6 +22,7 @@ import yaml
 
 from bot.clients.hub.hub import Hub as Client
 from bot.records.coding import from_json, to_json
+from bot.settings.sections import PACKAGE
 from tests.demo_files import once
 from tests.local_hub.server import Hub, running_hub
 from tests.steps import Held, holding, steps
@@ -32,6 +34,7 @@ TIERS = "Balanced,Compact,I-Compact"
 CHOSEN = ("--profiles", "Balanced,I-Compact")  # of an undisturbed publication
 REPO = "alice/Tiny-MoE-14M-APEX-GGUF"
 FEWER = 10  # steps
+FEW = {"context": 128, "chunks": 4, "task_count": 4}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +44,7 @@ class Road:
     folder: Path
     url: str
     token: str
+    patience: float = 900  # seconds that a verb may take
 
     def environment(self, **more: str) -> dict[str, str]:
         """What the command sees of the world: no token but this one."""
@@ -59,12 +63,22 @@ class Road:
             "workdir": str(self.folder / "work"),
             "llama": {"threads": 2, "gpu_layers": 0},
             "calibration": {"context": 128, "chunks": 4},
-            "evaluation": {"context": 128, "chunks": 4, "task_count": 4},
+            "evaluation": {**FEW, "behaviour": {"tokens": 16, "prompts": self._prompts()}},
             "source": {"license": "apache-2.0"},
             "demo_texts": True,
         }
         path.write_text(yaml.safe_dump({**default, **values}))
         return path
+
+    def _prompts(self) -> str:
+        """One prompt of each kind and one edit: answers of miniatures are all alike."""
+        whole = json.loads((PACKAGE / "behaviour" / "prompts.json").read_text())
+        one = {prompt["kind"]: prompt for prompt in reversed(whole["prompts"])}
+        path = self.folder / "prompts.json"
+        path.write_text(
+            json.dumps({**whole, "prompts": [*one.values()], "edits": whole["edits"][:1]})
+        )
+        return str(path)
 
     def bot(
         self, *arguments: str, config: Path | None = None, **environment: str
@@ -76,7 +90,7 @@ class Road:
             cwd=self.folder,
             capture_output=True,
             text=True,
-            timeout=900,
+            timeout=self.patience,
             check=False,
         )
 

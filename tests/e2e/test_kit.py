@@ -56,7 +56,7 @@ def test_three_lines_are_enough_and_the_lock_holds(
     tmp_path: Path, hub: Hub, released: str, preset: str, domains: list[str], letters: int
 ) -> None:
     sets = write_kit(hub.store.folder / "datasets", letters)
-    road = Road(folder=tmp_path, url=hub.url, token=hub.token)
+    road = Road(folder=tmp_path, url=hub.url, token=hub.token, patience=5400)
     (tmp_path / "bot.yaml").write_text(LINES % preset)
     done = road.bot("publish", released, *MODEL)
     assert done.returncode == 0, done.stderr

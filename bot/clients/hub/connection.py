@@ -281,8 +281,8 @@ class Connection:
         """A call of the library that is safe to repeat; for the modules beside this one."""
         return self._repeat(what, lambda: call(self._api))
 
-    def _models(self, repo_id: str) -> str:
-        return f"{self.endpoint}/api/models/{quote(repo_id)}"
+    def _models(self, repo_id: str, kind: str = "model") -> str:
+        return f"{self.endpoint}/api/{kind}s/{quote(repo_id)}"
 
     def _file(self, repo_id: str, commit: str, path: str, kind: str = "model") -> str:
         return hf_hub_url(repo_id, path, repo_type=kind, revision=commit, endpoint=self.endpoint)

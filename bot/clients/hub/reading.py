@@ -134,12 +134,14 @@ class Reader(Downloader):
             raise replies.not_a_hub(self.name)
         return row
 
-    def release(self, repo_id: str, revision: str = "main") -> Release:
+    def release(
+        self, repo_id: str, revision: str = "main", kind: Literal["model", "dataset"] = "model"
+    ) -> Release:
         """A repository at the commit that `revision` names now, with sizes and hashes of files.
 
         One request. Raises SourceError, AccessError, UnreachableError.
         """
-        url = f"{self._models(repo_id)}/revision/{quote(revision, safe='')}"
+        url = f"{self._models(repo_id, kind)}/revision/{quote(revision, safe='')}"
         reply = self._repeat(f"{repo_id}@{revision}", lambda: self._json(url, {"blobs": "true"}))
         with read_of(repo_id):
             return replies.release(reply, self.name)

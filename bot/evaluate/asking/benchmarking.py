@@ -9,8 +9,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import yaml
-
 from bot.apart.conversing import Speaking
 from bot.apart.worker import Room, away
 from bot.benchmarks.benchmark_works import (
@@ -25,15 +23,13 @@ from bot.benchmarks.benchmark_works import (
 from bot.benchmarks.harness_requests import Answers, read_requests
 from bot.benchmarks.harness_task import AskedTask
 from bot.benchmarks.request_lines import Bounds
-from bot.disk.hashes import sha256
 from bot.errors import BuildError, SettingsError
+from bot.evaluate.asking.data_folders import DataFolders, folder_hash
 from bot.evaluate.cutting import speaking_of
 from bot.evaluate.data import Data
 from bot.evaluate.kept import KeptMeasures
 from bot.evaluate.loads import Sessions
 from bot.evaluate.subject import Measured, Subject
-from bot.foreign import read_bounded
-from bot.legible import legible
 from bot.progress import Report
 from bot.records.coding import digest, dump
 from bot.records.measured import BENCHMARK, Benchmark, BenchmarkData, Text
@@ -45,8 +41,6 @@ HARNESS = "lm_eval"  # the harness's package
 EXTRA = "pip install 'apex-bot[lm-eval]'"
 ROUNDS = 4  # the harness asks a round for each kind of request, and there are three
 LINE = 64 << 20  # bytes of what the harness counted of a group of many tasks
-LARGEST_CARD = 1 << 16  # bytes of a data set's eval.yaml
-MOST_FILES = 10_000  # of a folder of tasks or data
 
 
 class Benchmarking:
@@ -57,7 +51,7 @@ class Benchmarking:
         self._settings = workplace.settings
         self._asked_for = self._settings.evaluation.benchmarks
         self._sessions = Sessions(self._settings)
-        self._data: dict[str, tuple[BenchmarkData, Path]] = {}
+        self._data = DataFolders(workplace)
 
     @cached_property
     def harness(self) -> str:
@@ -175,7 +169,7 @@ class Benchmarking:
         """All that decides what is found."""
         bounds = self.bounds
         how = [task.fewshot, task.limit, task.most_tokens, asked.code]
-        sets = [[one.name, one.commit, _folder_hash(self._data[one.name][1])] for one in data]
+        sets = [[one.name, one.commit, self._data.content(one.name)] for one in data]
         return self._kept.inputs(
             f"{BENCHMARK}{task.name}",
             subject,
@@ -184,7 +178,7 @@ class Benchmarking:
             asked=[*how, dump(asked.chat) if asked.chat else None],
             bounds=[bounds.context, bounds.memory, bounds.sequences],
             sets=sets,
-            own=_folder_hash(asked.folder) if asked.folder else None,
+            own=folder_hash(asked.folder) if asked.folder else None,
         )
 
     def _question(
@@ -214,20 +208,7 @@ class Benchmarking:
 
     def _data_set(self, name: str, own: Path | None) -> tuple[BenchmarkData, Path] | None:
         """A data set's folder on this machine; None where it stands among the own tasks."""
-        if own is not None and (own / name).is_dir():
-            return None
-        if name not in self._data:
-            if (place := self._asked_for.data.get(name)) is None:
-                raise SettingsError(
-                    f"the data set {name} is not here; name its folder in "
-                    "evaluation.benchmarks.data"
-                )
-            if not place.is_dir():
-                raise SettingsError(f"{place} is no folder; mend evaluation.benchmarks.data")
-            commit = self._asked_for.commits.get(name)
-            facts = BenchmarkData(name=name, commit=commit, registered=_registered(place))
-            self._data[name] = facts, place.resolve()
-        return self._data[name]
+        return None if own is not None and (own / name).is_dir() else self._data.of(name)
 
     def _chat(self, subject: Subject) -> Speaking:
         speaking = speaking_of(self._settings, subject.path)
@@ -236,28 +217,3 @@ class Benchmarking:
                 f"{subject.name} has no chat template; set evaluation.benchmarks.chat: false"
             )
         return speaking
-
-
-def _registered(place: Path) -> str | None:
-    """The one task that a data set's eval.yaml names (hub-docs, docs/hub/eval-results.md).
-
-    None without such a file, or where it names several: which was run, is not told.
-    """
-    path = place / "eval.yaml"
-    if not path.is_file():
-        return None
-    try:
-        told = yaml.safe_load(read_bounded(path, LARGEST_CARD))
-    except (yaml.YAMLError, RecursionError, ValueError):
-        return None
-    tasks = told.get("tasks") if isinstance(told, dict) else None
-    ids = [task.get("id") for task in tasks or () if isinstance(task, dict)]
-    return legible(ids[0], 100) if len(ids) == 1 and isinstance(ids[0], str) else None
-
-
-def _folder_hash(folder: Path) -> str:
-    """A hash of all files of a folder. Raises SettingsError for one of too many."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    if len(files) > MOST_FILES:
-        raise SettingsError(f"{folder} holds more than {MOST_FILES:,} files; name a smaller folder")
-    return digest([[str(file.relative_to(folder)), sha256(file)] for file in files])

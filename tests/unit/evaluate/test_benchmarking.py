@@ -18,10 +18,12 @@ from bot.errors import SettingsError
 from bot.evaluate.bench import Bench
 from bot.evaluate.files import subject_of
 from bot.evaluate.kept import benchmarked
+from bot.kit.lock import read_lock
 from bot.settings.making import BenchmarkTask
 from bot.settings.sections import DEMO
 from bot.workplace.job import tools_of
 from tests.evaluation import quiet
+from tests.local_hub.server import Hub
 from tests.models import workplace_in
 from tests.steps import holding
 
@@ -56,6 +58,7 @@ metric_list:
   - {metric: exact_match, aggregation: mean, higher_is_better: true}
 metadata: {version: 2}
 """
+KEY = "datasets/made/for-this/"
 QUESTIONS = ("what is a river?", "who went home?", "where is the house?")
 
 
@@ -93,7 +96,8 @@ def bench(folder: Path, tasks: Path, **more: Any) -> Bench:
     workplace = workplace_in(
         folder,
         llama={"threads": 1, "gpu_layers": 0},
-        evaluation={"benchmarks": {"folder": tasks, **BOUNDS, **more}},
+        evaluation={"benchmarks": {"folder": tasks, **BOUNDS}},
+        **more,
     )
     return Bench(workplace, tools_of(workplace.settings), None)
 
@@ -187,3 +191,22 @@ def test_code_is_refused_before_it_is_read(
     with pytest.raises(SettingsError, match=reason):
         asking.benchmarks.benchmark(model, BenchmarkTask(name="own_choice"))
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.road
+def test_a_data_set_of_the_hub_gives_what_a_folder_gives(
+    tmp_path: Path, tasks: Path, hub: Hub
+) -> None:
+    task, places = BenchmarkTask(name="own_writing"), [tmp_path / "here", tmp_path / "there"]
+    own = bench(places[0], tasks)
+    model = subject_of(own._workplace, MODEL, "demo")
+    given = benchmarked(own.benchmarks.benchmark(model, task))
+
+    (hub.store.folder / "datasets").mkdir(exist_ok=True)
+    (tasks / "made").rename(hub.store.folder / "datasets" / "made")
+    lock = tmp_path / "bot.lock"
+    afar = bench(places[1], tasks, hub={"endpoint": hub.url}, lock=lock)
+    fetched = benchmarked(afar.benchmarks.benchmark(model, task))
+    assert fetched.scores == given.scores
+    (data,) = fetched.data
+    assert (data.name, data.commit) == ("made/for-this", read_lock(lock)[KEY].commit)
