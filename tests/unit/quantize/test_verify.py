@@ -95,5 +95,5 @@ def test_an_expert_in_anothers_place_is_named(
     assert "rounding to Q8_0 takes 0.00023" in wrong
     gate = job.settings.gate.model_copy(update={"expert_rows": 0})
     unasked = job.settings.model_copy(update={"gate": gate})
-    monkeypatch.setattr(job.workplace, "settings", unasked)
+    monkeypatch.setattr(job, "settings", unasked)
     assert sound(job, "Compact", swapped, sha256(swapped)) == ("", None)
