@@ -20,6 +20,7 @@ from bot.records.coding import load_record
 from bot.records.measured import (
     BENCHMARK,
     KLD,
+    ON_DOMAIN,
     PPL,
     ChunkInterval,
     Comparison,
@@ -157,7 +158,7 @@ class ScoreTable:
         All of them are one family: see docs/statistics.md.
         """
         family: list[Comparison] = []
-        for measure, by_digest in self._chunks.items():
+        for measure, by_digest in (*self._chunks.items(), *self._chunks_of_domains().items()):
             chunks = {names[d]: np.array(means) for d, means in by_digest.items() if d in names}
             family += paired.compare_divergences(measure, chunks)
         answers: dict[str, dict[str, list[bool]]] = {}
@@ -170,6 +171,14 @@ class ScoreTable:
                 for one, other in combinations(by_name, 2)
             ]
         return paired.corrected(family)
+
+    def _chunks_of_domains(self) -> dict[str, dict[str, list[float]]]:
+        """Mean KLD of each chunk of a domain, by what comparisons call it, and by hash."""
+        chunks: dict[str, dict[str, list[float]]] = {}
+        for digest, by_domain in self._on_domain.items():
+            for name, measured in by_domain.items():
+                chunks.setdefault(f"{ON_DOMAIN}{name}", {})[digest] = measured.value["chunks"]
+        return chunks
 
     def _answers(self, digest: str) -> dict[str, str]:
         """Right and wrong answers of a file, by measure: sets of tasks, and benchmarks whose

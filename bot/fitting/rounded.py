@@ -24,34 +24,34 @@ AT_ONCE = 1 << 20  # numbers that a thread takes together
 LEAST = 1 << 13  # numbers of a matrix that a limit is good for
 FEWEST = 64  # rows of a tensor, however few matrices it has
 
-# Squared error over squared size, of `LEAST` numbers or more: 1.5 times the largest that
+# Squared error over squared size, of `LEAST` numbers or more: twice the largest that
 # bench/bench_rounding.py finds, at most `OTHER`. Zeros are at 1, another expert at 2, one with
-# turned signs at 4. Of 16 bits a step of the mantissa, squared.
+# turned signs at 4. Of 16 bits half a step of the mantissa.
 OTHER = 0.95  # of a type that is not listed
 LIMITS: Mapping[str, float] = {
     "F32": 0.0,
     "F16": 2.0**-22,
     "BF16": 2.0**-16,
-    "Q8_0": 2.2e-4,
-    "Q6_K": 0.031,
-    "Q5_1": 0.015,
-    "Q5_K": 0.026,
-    "Q5_0": 0.035,
-    "Q4_1": 0.063,
-    "Q4_K": 0.065,
-    "IQ4_NL": 0.062,
-    "IQ4_XS": 0.05,
-    "Q4_0": 0.048,
-    "MXFP4": 0.05,
-    "IQ3_S": 0.35,
-    "Q3_K": 0.092,
-    "IQ3_XXS": 0.31,
-    "IQ2_S": 0.64,
-    "Q2_K": 0.37,
-    "IQ2_XS": 0.64,
+    "Q8_0": 0.0003,
+    "Q6_K": 0.041,
+    "Q5_1": 0.024,
+    "Q5_K": 0.039,
+    "Q5_0": 0.055,
+    "Q4_1": 0.096,
+    "Q4_K": 0.13,
+    "IQ4_NL": 0.11,
+    "IQ4_XS": 0.091,
+    "Q4_0": 0.064,
+    "MXFP4": 0.093,
+    "IQ3_S": 0.55,
+    "Q3_K": 0.13,
+    "IQ3_XXS": 0.59,
+    "IQ2_S": OTHER,
+    "Q2_K": 0.49,
+    "IQ2_XS": 0.85,
     "IQ2_XXS": OTHER,
-    "IQ1_M": 0.62,
-    "IQ1_S": 0.94,
+    "IQ1_M": 0.83,
+    "IQ1_S": OTHER,
 }
 OWN_RANGE = ("F32", "BF16", "MXFP4")  # types that no F16 number stands in
 STEP = 2.0**-13  # what a scale in 16 bits may add to a number: 2^-25, at most 4,096 times (Q6_K)

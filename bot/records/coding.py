@@ -30,7 +30,7 @@ UNITS = {
     "noise.mean, max": "nats per token",
     "intervals.low, high": "kld: nats per token; ppl: as perplexity; 95 %, over chunks",
     "behaviour.edits.worst": "nats per token",
-    "comparisons.difference, low, high": "kld, ppl: nats per token; tasks: fraction",
+    "comparisons.difference, low, high": "kld, kld on, ppl: nats per token; tasks: fraction",
     "runs.seconds": "s",
     "runs.batch": "tokens",
     "bytes": "bytes",

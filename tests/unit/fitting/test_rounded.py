@@ -50,9 +50,7 @@ def test_every_corrupt_expert_is_named(original: Path, tmp_path: Path) -> None:
         place = f"blk.{layer.split()[1]}.ffn_down_exps.weight {expert} "
         with pytest.raises(SourceError, match=f"{place}is not the 16-bit model's: ") as error:
             compared(tier(path, tmp_path / "tier.gguf", "Q4_K_M"), original)
-        assert "takes 0.065 at most" in str(error.value) or "takes 0.031 at most" in str(
-            error.value
-        )
+        assert "takes 0.13 at most" in str(error.value) or "takes 0.041 at most" in str(error.value)
         caught += 1
     assert caught == 8
 
@@ -66,7 +64,7 @@ def test_16_bits_are_a_rounding_too(original: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("factor", "kind", "named"),
-    [(1.3, "Q4_K_M", "0.09"), (0.95, "Q8_0", "0.0025"), (0.0, "Q6_K", "1")],
+    [(1.5, "Q4_K_M", "0.2"), (0.95, "Q8_0", "0.0025"), (0.0, "Q6_K", "1")],
 )
 def test_a_scale_that_rounding_does_not_explain(
     original: Path, tmp_path: Path, factor: float, kind: str, named: str

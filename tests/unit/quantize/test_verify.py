@@ -92,7 +92,7 @@ def test_an_expert_in_anothers_place_is_named(
     assert wrong is not None
     assert wrong.startswith(f"the file: {name} expert ")
     assert "is not the 16-bit model's (and 1 more): " in wrong
-    assert "rounding to Q8_0 takes 0.00023" in wrong
+    assert "rounding to Q8_0 takes 0.0003" in wrong
     gate = job.settings.gate.model_copy(update={"expert_rows": 0})
     unasked = job.settings.model_copy(update={"gate": gate})
     monkeypatch.setattr(job, "settings", unasked)
