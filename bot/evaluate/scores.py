@@ -12,7 +12,7 @@ from bot.evaluate import paired
 from bot.evaluate.bench import Bench
 from bot.evaluate.data import Data
 from bot.evaluate.domains import domain_divergence, domain_facts, domain_runs
-from bot.evaluate.intervals import over_chunks, perplexity_interval
+from bot.evaluate.intervals import divergence_interval, over_chunks, perplexity_interval
 from bot.evaluate.kept import answered, behaved, benchmarked, drafted, speeds
 from bot.evaluate.subject import Measured, Subject
 from bot.records.built import Built
@@ -145,12 +145,17 @@ class ScoreTable:
         )
 
     def _intervals(self, digest: str) -> Iterator[ChunkInterval]:
-        """Of perplexity and mean KLD, where chunks of the file are known, and enough of them."""
+        """Of what is a mean over tokens, where chunks of the file are known, and enough of them."""
         for of, interval in ((PPL, perplexity_interval), (KLD, over_chunks)):
             means = self._chunks[of].get(digest)
             found = interval(np.array(means)) if means else None
             if found is not None:
                 yield ChunkInterval(of=of, low=found.low, high=found.high)
+        for row in self._measured.get(digest, ()):
+            if row.run.measure == "divergence":  # earlier versions kept no means
+                for of, means in row.value.get("means", {}).items():
+                    if (found := divergence_interval(of, np.array(means))) is not None:
+                        yield ChunkInterval(of=of, low=found.low, high=found.high)
 
     def comparisons(self, names: Mapping[str, str]) -> tuple[Comparison, ...]:
         """Every pair of files, by `names` of their hashes, in every measure both have.

@@ -28,7 +28,7 @@ UNITS = {
     "benchmarks.scores.value": "as the harness has it; error: its own standard error",
     "speed.mean, spread": "tokens per second; spread: standard deviation of the runs",
     "noise.mean, max": "nats per token",
-    "intervals.low, high": "kld: nats per token; ppl: as perplexity; 95 %, over chunks",
+    "intervals.low, high": "kld: nats per token; others: as what they are of; 95 %, over chunks",
     "behaviour.edits.worst": "nats per token",
     "comparisons.difference, low, high": "kld, kld on, ppl: nats per token; tasks: fraction",
     "runs.seconds": "s",

@@ -268,7 +268,7 @@ class Run:
 class ChunkInterval:
     """A 95 % interval over chunks, which allows for tokens of one that depend on each other."""
 
-    of: str  # "ppl", or "kld" for the mean KLD
+    of: str  # "ppl", "kld" for the mean KLD, or ppl_ratio, delta_p_mean, delta_p_rms, same_top
     low: float
     high: float
 
