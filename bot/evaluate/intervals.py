@@ -84,8 +84,23 @@ def divergence_interval(of: str, means: Floats) -> Interval | None:
         return found
     if of == "ppl_ratio":
         return Interval(exp(found.low), exp(found.high))
-    low, high = max(found.low, 0.0), max(found.high, 0.0)
-    return Interval(sqrt(low), sqrt(high)) if of == "delta_p_rms" else Interval(low, min(high, 1.0))
+    if of == "delta_p_rms":
+        wider = _wider(found, means)
+        return Interval(sqrt(max(wider.low, 0.0)), sqrt(wider.high))
+    return Interval(max(found.low, 0.0), min(found.high, 1.0))
+
+
+def _wider(found: Interval, means: Floats) -> Interval:
+    """The bounds that are further out: these, or those of the mean's logarithm by Student's t.
+
+    Squares are so lopsided that few chunks show too little of it for either alone.
+    """
+    mean = float(means.mean())
+    if mean <= 0:
+        return found
+    error = float(means.std(ddof=1)) / len(means) ** 0.5
+    factor = exp(quantile(len(means) - 1) * error / mean)
+    return Interval(min(found.low, mean / factor), max(found.high, mean * factor))
 
 
 def quantile(degrees: int) -> float:
