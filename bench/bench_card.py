@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from bot.card.tables import CardFile
+from bot.card.tables.cells import CardFile
 from bot.records.measured import Speed
 from bot.records.results import Results
 from tests.unit.card import samples

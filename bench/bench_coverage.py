@@ -1,6 +1,6 @@
 """How often printed intervals hold what they are of: simulated measurements of known truth.
 
-    python bench/bench_coverage.py [TRIALS]
+    python bench/bench_coverage.py [TRIALS [CHUNKS...]]
 
 Tokens of a chunk are correlated (a level of the chunk's own, and each token with the one before),
 log-probabilities are lopsided, KL divergences heavy-tailed: log-normal, the mean some seven times
@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import sys
 
-from tests.coverage import SIZES, coverage
+from tests.coverage import SIZES, coverage, pairs_coverage
 
 if __name__ == "__main__":
     trials = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
-    for size in SIZES:
-        for name, share in coverage(size, trials, seed=size).items():
-            print(f"| {size} | {name} | {share:.1%} |", flush=True)
+    for size in [int(word) for word in sys.argv[2:]] or SIZES:
+        for measured in (pairs_coverage, coverage):
+            for name, share in measured(size, trials, seed=size).items():
+                print(f"| {size} | {name} | {share:.1%} |", flush=True)

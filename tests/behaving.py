@@ -118,8 +118,8 @@ def tier(source: Path, target: Path, kind: str) -> Path:
     return target
 
 
-def corrupt_experts(folder: Path) -> Iterator[tuple[str, Path]]:
-    """One expert of one layer, spoilt in several ways."""
+def corrupt_experts(folder: Path, source: Path = TALKER) -> Iterator[tuple[str, Path]]:
+    """One expert of one layer, spoilt in several ways; F32."""
     random = np.random.default_rng(3)
 
     def spoilt(how: str, layer: int, expert: int) -> Path:
@@ -137,7 +137,7 @@ def corrupt_experts(folder: Path) -> Iterator[tuple[str, Path]]:
             return array
 
         name = f"{how.replace(' ', '-')}-{layer}-{expert}.gguf"
-        return changed_weights(TALKER, folder / name, change)
+        return changed_weights(source, folder / name, change)
 
     for layer, expert in ((0, 1), (1, 2)):
         for how in ("turned", "mixed rows", "eightfold", "a neighbour's"):

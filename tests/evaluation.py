@@ -10,6 +10,7 @@ import numpy as np
 from bot.clients.files.ggufheader import read_header
 from bot.clients.llama.session import Session
 from bot.evaluate.data import Data
+from bot.fitting.sixteen import stored_tensors
 from bot.measures import divergence, logits, perplexity
 from bot.measures.journal import Journal
 from bot.measures.logits import Codes, Floats, open_base
@@ -100,6 +101,19 @@ def with_nan(source: Path, target: Path) -> Path:
     with target.open("r+b") as file:
         file.seek(header.data_offset + norm.offset)
         file.write(np.full(8, np.nan, np.float32).tobytes())
+    return target
+
+
+def with_swapped_experts(source: Path, target: Path, name: str) -> Path:
+    """A copy of a model in which the first two experts of a tensor changed places."""
+    shutil.copyfile(source, target)
+    tensor, header = stored_tensors(source)[name], read_header(target)
+    raw = next(tensor for tensor in header.tensors if tensor.name == name)
+    start, size = header.data_offset + raw.offset, tensor.rows * tensor.row_bytes
+    one, other = (tensor.data[at : at + size].tobytes() for at in (0, size))
+    with target.open("r+b") as file:
+        file.seek(start)
+        file.write(other + one)
     return target
 
 

@@ -31,16 +31,10 @@ from bot.card.fitted_section import fitted_section
 from bot.card.frontmatter import model_url
 from bot.card.highlights import best_fits, highlights
 from bot.card.rendering import BODY, CardOrder
-from bot.card.tables import (
-    CardFile,
-    answers_of_harness,
-    available,
-    behaviour,
-    benchmarks,
-    domains,
-    drafts,
-    others,
-)
+from bot.card.tables.cells import CardFile
+from bot.card.tables.file_table import available
+from bot.card.tables.measured_table import benchmarks, intervals, others
+from bot.card.tables.subject_tables import answers_of_harness, behaviour, domains, drafts
 from bot.disk.folders import SENSITIVITY
 from bot.errors import SettingsError
 from bot.legible import legible
@@ -144,6 +138,7 @@ def _values(
         "look": look,
         "name": _name(results),
         "benchmarks": benchmarks(results, look),
+        "intervals": intervals(results),
         "others": others(results, look),
         "domains": domains(results),
         "drafts": drafts(results),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bot.card.tables import CardTable
+from bot.card.tables.cells import CardTable
 from bot.placement.fitting import command
 from bot.records.model import Architecture
 from bot.records.placements import Fits, Placement, Unplaced

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bot.apart.chat_template import template_facts
 from bot.card.rendering import CardOrder, render
-from bot.card.tables import CardFile
+from bot.card.tables.cells import CardFile
 from bot.catalogue import localai_gallery, ollama_params
 from bot.catalogue.eval_results import eval_results
 from bot.catalogue.localai_gallery import SidePart, SideParts, gallery_text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bot.card.tables import CardTable
+from bot.card.tables.cells import CardTable
 from bot.plan.knapsack import GAP
 from bot.records.results import Results
 from bot.records.sensitivity import Fitted

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from bot import licences
-from bot.card.tables import CardFile
+from bot.card.tables.cells import CardFile
 from bot.legible import legible
 from bot.records.releases import REPO_ID, Release
 from bot.records.results import Results

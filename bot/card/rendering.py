@@ -13,7 +13,7 @@ from pathlib import Path
 from bot.apart import errand
 from bot.apart.sandbox import IsolationSetting, Limits
 from bot.card.frontmatter import card_front_matter
-from bot.card.tables import CardFile
+from bot.card.tables.cells import CardFile
 from bot.errors import BuildError
 from bot.plots.pictures import Picture
 from bot.records.coding import to_json

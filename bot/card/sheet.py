@@ -34,7 +34,7 @@ from pydantic import Field, ValidationError
 from bot import rights
 from bot.apart.sandbox import IsolationSetting
 from bot.card.rendering import CardOrder, render
-from bot.card.tables import CardFile
+from bot.card.tables.cells import CardFile
 from bot.disk.hashes import sha256
 from bot.disk.writing import keep_text
 from bot.errors import SettingsError

@@ -156,16 +156,22 @@ def quantize(
 
 @click.command()
 @click.argument("file", type=Place(folder=False))
+@click.option(
+    "--against",
+    type=Place(exists=True, folder=False),
+    help="The 16-bit model: rows of every expert are held against its.",
+)
 @click.option("--no-run", is_flag=True, help="Do not load it: where memory is short.")
 @JSON
 @click.pass_obj
-def verify(context: Context, file: Path, no_run: bool, as_json: bool) -> None:
+def verify(context: Context, file: Path, against: Path | None, no_run: bool, as_json: bool) -> None:
     """Check a GGUF file: header, every row, its recipe, and that it writes sensible text.
 
     FILE is a model, or the first of its shards. The exit code is 0 when nothing is wrong.
 
     \b
     bot verify ./model-APEX-I-Mini.gguf
+    bot verify ./model-APEX-I-Mini.gguf --against ./model-BF16.gguf
     bot verify ./model-APEX-Quality-00001-of-00004.gguf --no-run --json
     """
     from bot.cli.text import text_tables
@@ -173,7 +179,8 @@ def verify(context: Context, file: Path, no_run: bool, as_json: bool) -> None:
 
     findings = []
     try:
-        for finding in look(file, context.settings, context.narrator, run=not no_run):
+        looks = look(file, context.settings, context.narrator, run=not no_run, source=against)
+        for finding in looks:
             findings.append(finding)
             if finding.good is not False and not as_json:
                 click.echo(text_tables.finding_line(finding))

@@ -21,6 +21,7 @@ from bot.evaluate.asking import behaving
 from bot.evaluate.asking.benchmarking import Benchmarking
 from bot.evaluate.cutting import Cutter, CutText, chat_template_of, speaking_of
 from bot.evaluate.data import Data, find_domains
+from bot.evaluate.intervals import means_of_chunks
 from bot.evaluate.kept import KeptMeasures, speeds
 from bot.evaluate.loads import Sessions, on_gpu, tokens_at_once
 from bot.evaluate.paired import chunk_means
@@ -312,8 +313,9 @@ class Bench:
 
     def _diverging(
         self, subject: Subject, file: Path | None, inputs: Mapping[str, Any], report: Report
-    ) -> tuple[Perplexity, Divergence, dict[str, list[float]]]:
-        """Both, and means of each chunk, by which files are compared: KLD and -ln p, in nats."""
+    ) -> tuple[Perplexity, Divergence, dict[str, Any]]:
+        """Both, and means of each chunk: KLD and -ln p, in nats, by which files are compared, and
+        those that other intervals are of."""
         text, journal = self._text, self._kept.journal(inputs)
         if file is not None:
             self._sessions.require_memory(subject, text)
@@ -326,7 +328,7 @@ class Bench:
         means = {"chunks": "kld", "nll": "nll"}
         scored, values = text.windows.scored, journal.values
         chunks = {k: chunk_means(values[of], scored).tolist() for k, of in means.items()}
-        return ppl, kld, chunks
+        return ppl, kld, {**chunks, "means": means_of_chunks(values, scored)}
 
     def _beside(
         self, subject: Subject, journal: Journal, report: Report

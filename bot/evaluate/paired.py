@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bot import evidence
 from bot.errors import BotError
 from bot.evidence import CHUNKS, LEVEL
-from bot.records.measured import Comparison
+from bot.records.measured import UNTESTED, Comparison
 
 SEED = 20260521
 SUBSETS = 1 << 15  # of chunks; all there are where there are no more
@@ -82,7 +82,8 @@ def compare_divergences(
         differences = values[:, at[a]] - values[:, at[b]]
         blank = Comparison(
             measure=measure, one=a, other=b, difference=float(differences.mean()),
-            p=1.0, differs=False, test=f"none: {len(values)} chunks, {CHUNKS} at least",
+            p=1.0, adjusted=1.0, differs=False,
+            test=f"{UNTESTED}: {len(values)} chunks, {CHUNKS} at least",
         )  # fmt: skip
         comparisons.append(
             _tested(blank, differences, means[:, at[a]] - means[:, at[b]]) if enough else blank
@@ -91,12 +92,15 @@ def compare_divergences(
 
 
 def corrected(comparisons: Iterable[Comparison]) -> tuple[Comparison, ...]:
-    """The comparisons as one family: which of them can be said, all at once, at the 95 % level."""
-    family = tuple(comparisons)
-    adjusted = evidence.holm([comparison.p for comparison in family])
+    """The comparisons as one family: which of them can be said, all at once, at the 95 % level.
+
+    One that had too few chunks for a test, which no number of them can change, is none of it.
+    """
+    every = tuple(comparisons)
+    adjusted = iter(evidence.holm([each.p for each in every if each.is_tested]))
     return tuple(
-        replace(comparison, adjusted=p, differs=p < LEVEL)
-        for comparison, p in zip(family, adjusted, strict=True)
+        replace(each, adjusted=(p := next(adjusted)), differs=p < LEVEL) if each.is_tested else each
+        for each in every
     )
 
 

@@ -12,7 +12,7 @@ from bot.evaluate import paired
 from bot.evaluate.bench import Bench
 from bot.evaluate.data import Data
 from bot.evaluate.domains import domain_divergence, domain_facts, domain_runs
-from bot.evaluate.intervals import over_chunks, perplexity_interval
+from bot.evaluate.intervals import divergence_interval, over_chunks, perplexity_interval
 from bot.evaluate.kept import answered, behaved, benchmarked, drafted, speeds
 from bot.evaluate.subject import Measured, Subject
 from bot.records.built import Built
@@ -20,6 +20,7 @@ from bot.records.coding import load_record
 from bot.records.measured import (
     BENCHMARK,
     KLD,
+    ON_DOMAIN,
     PPL,
     ChunkInterval,
     Comparison,
@@ -144,12 +145,17 @@ class ScoreTable:
         )
 
     def _intervals(self, digest: str) -> Iterator[ChunkInterval]:
-        """Of perplexity and mean KLD, where chunks of the file are known, and enough of them."""
+        """Of what is a mean over tokens, where chunks of the file are known, and enough of them."""
         for of, interval in ((PPL, perplexity_interval), (KLD, over_chunks)):
             means = self._chunks[of].get(digest)
             found = interval(np.array(means)) if means else None
             if found is not None:
                 yield ChunkInterval(of=of, low=found.low, high=found.high)
+        for row in self._measured.get(digest, ()):
+            if row.run.measure == "divergence":  # earlier versions kept no means
+                for of, means in row.value.get("means", {}).items():
+                    if (found := divergence_interval(of, np.array(means))) is not None:
+                        yield ChunkInterval(of=of, low=found.low, high=found.high)
 
     def comparisons(self, names: Mapping[str, str]) -> tuple[Comparison, ...]:
         """Every pair of files, by `names` of their hashes, in every measure both have.
@@ -157,7 +163,7 @@ class ScoreTable:
         All of them are one family: see docs/statistics.md.
         """
         family: list[Comparison] = []
-        for measure, by_digest in self._chunks.items():
+        for measure, by_digest in (*self._chunks.items(), *self._chunks_of_domains().items()):
             chunks = {names[d]: np.array(means) for d, means in by_digest.items() if d in names}
             family += paired.compare_divergences(measure, chunks)
         answers: dict[str, dict[str, list[bool]]] = {}
@@ -170,6 +176,14 @@ class ScoreTable:
                 for one, other in combinations(by_name, 2)
             ]
         return paired.corrected(family)
+
+    def _chunks_of_domains(self) -> dict[str, dict[str, list[float]]]:
+        """Mean KLD of each chunk of a domain, by what comparisons call it, and by hash."""
+        chunks: dict[str, dict[str, list[float]]] = {}
+        for digest, by_domain in self._on_domain.items():
+            for name, measured in by_domain.items():
+                chunks.setdefault(f"{ON_DOMAIN}{name}", {})[digest] = measured.value["chunks"]
+        return chunks
 
     def _answers(self, digest: str) -> dict[str, str]:
         """Right and wrong answers of a file, by measure: sets of tasks, and benchmarks whose

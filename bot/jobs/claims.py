@@ -14,9 +14,9 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
@@ -57,9 +57,12 @@ class _Diverged:
     chunks: list[float]
     nll: list[float]
     beside: bool
+    means: dict[Literal["ppl_ratio", "delta_p_mean", "delta_p_rms", "same_top"], list[float]] = (
+        field(default_factory=dict)
+    )
 
     def __post_init__(self) -> None:
-        if len(self.chunks) != len(self.nll):
+        if {len(self.chunks)} != {len(each) for each in (self.nll, *self.means.values())}:
             raise ValueError("chunks of two lengths")
 
 

@@ -1,4 +1,4 @@
-"""Checks of a finished GGUF file: header, rows, recipe and speech, a finding each."""
+"""Checks of a finished GGUF file: header, rows, weights, recipe, speech, a finding each."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from bot.apart.worker import away
 from bot.clients.files import gguf
 from bot.clients.llama.check import CheckedModel, check_headers, check_rows
 from bot.errors import BotError, BuildError, SourceError, UnsoundError
+from bot.fitting.rounded import compare_rows
 from bot.plan.profiles import TIER_NAME
 from bot.plan.recipe import stored_hash
 from bot.progress import Narrator
@@ -23,16 +24,17 @@ from bot.workplace.job import Job
 from bot.workplace.loaded import speech
 
 CONTEXT = 256
-LOOKS = 2  # raised when a look changes: verdicts of earlier versions are asked again
+LOOKS = 3  # raised when a look changes: verdicts of earlier versions are asked again
 TIER, HASH = re.compile(TIER_NAME), re.compile(r"[0-9a-f]{64}")
 
 
 def verify_file(
-    path: Path, settings: Settings, narrator: Narrator, *, run: bool
+    path: Path, settings: Settings, narrator: Narrator, *, run: bool, source: Path | None = None
 ) -> Iterator[Finding]:
     """Look at header, rows, recipe, chat template and, with `run`, at what the model writes.
 
-    The first thing that is wrong is yielded as a finding and then raised, a BotError.
+    With `source`, the 16-bit model, rows of every expert are held against its. The first thing that
+    is wrong is yielded as a finding and then raised, a BotError.
     """
     headers: list[CheckedModel] = []
 
@@ -48,6 +50,9 @@ def verify_file(
             size = check_rows(headers[0], threads=settings.llama.threads, progress=report)
         return Finding(name="rows", good=True, text=f"{size:,} bytes of valid numbers")
 
+    def weights() -> Finding:
+        return _weights(path, source or path, settings, narrator)
+
     def spoken() -> Finding:
         tell_isolation(narrator, settings)
         text = " ".join(_speech(path, settings).split())
@@ -55,6 +60,8 @@ def verify_file(
 
     yield from _step("header", header)
     yield from _step("rows", rows)
+    if source is not None:
+        yield from _step("weights", weights)
     yield from _step("recipe", lambda: _recipe(path, headers[0]))
     yield from _step("template", lambda: _template(headers[0], settings))
     if run:
@@ -67,6 +74,25 @@ def _step(name: str, work: Callable[[], Finding]) -> Iterator[Finding]:
     except BotError as error:
         yield Finding(name=name, good=False, text=str(error))
         raise
+
+
+def _weights(path: Path, source: Path, settings: Settings, narrator: Narrator) -> Finding:
+    """Rows of every expert against the 16-bit model's: no further away than rounding takes them."""
+    with narrator.work(f"comparing {path.name} with {source.name}") as report:
+        found = compare_rows(
+            path,
+            source,
+            rows=settings.gate.expert_rows,
+            threads=settings.llama.threads,
+            progress=report,
+        )
+    furthest = found.furthest
+    text = (
+        f"{found.rows:,} rows of {found.matrices:,} experts and other matrices are the 16-bit "
+        f"model's, rounded; {furthest.place} is furthest, at {furthest.share:.0%} of what "
+        f"{furthest.kind} may do"
+    )
+    return Finding(name="weights", good=True, text=text)
 
 
 def _recipe(path: Path, headers: CheckedModel) -> Finding:
@@ -129,21 +155,47 @@ def sound(job: Job, tier: str, file: Path, sha256: str) -> tuple[str, str | None
     this machine lacks to look at it is raised, and of no file's making.
     """
     ledger, step = job.workplace.ledger, TierStep("check", tier).name
-    inputs = {"file": sha256, "version": LOOKS}
-    done = ledger.finished(job.key, step, inputs, shape=tuple[str, str | None])
-    if done is not None:
-        return done.value[0], done.value[1]
+    source = _source_of(job)
+    # what was found beside the 16-bit model still holds where it is gone
+    for against in (True,) if source else (True, False):
+        inputs = _look_inputs(job, sha256, against=against)
+        done = ledger.finished(job.key, step, inputs, shape=tuple[str, str | None])
+        if done is not None:
+            return done.value[0], done.value[1]
     if not file.is_file():
         raise BuildError(f"{file} is gone before it was looked at; run the same command again")
     at, wrong = "", None
-    findings = verify_file(file, job.settings, job.workplace.narrator, run=True)
+    findings = verify_file(file, job.settings, job.workplace.narrator, run=True, source=source)
     try:
         for finding in findings:
             at = finding.name
     except (SourceError, UnsoundError) as error:
         wrong = _named_it(str(error), file)
+    inputs = _look_inputs(job, sha256, against=source is not None)
     ledger.record(job.key, step, inputs, [], (at if wrong else "", wrong))
     return (at, wrong) if wrong else ("", None)
+
+
+def _source_of(job: Job) -> Path | None:
+    """The 16-bit file that a tier's rows are held against; None where it is not here, or not to."""
+    path = Path(job.plan.model.source.path)
+    if not job.settings.gate.expert_rows:
+        return None
+    if not path.is_file():
+        job.workplace.narrator.say("weights are not compared: the 16-bit file is not here")
+        return None
+    return path
+
+
+def _look_inputs(job: Job, sha256: str, *, against: bool) -> dict[str, str | int | None]:
+    """What a verdict rests on."""
+    rows = job.settings.gate.expert_rows if against else 0
+    return {
+        "file": sha256,
+        "version": LOOKS,
+        "source": job.plan.model.source.sha256 if rows else None,
+        "rows": rows,
+    }
 
 
 def _named_it(error_text: str, file: Path) -> str:

@@ -9,6 +9,8 @@ from typing import Literal
 from bot.records.built import Shard
 
 KLD = "kld"  # name of the divergence among comparisons
+ON_DOMAIN = f"{KLD} on "  # what names of divergences on domains begin with
+UNTESTED = "none"  # what a comparison's test begins with where there was too little for one
 
 
 BENCHMARK = "benchmark "  # what names of measures by lm-evaluation-harness begin with
@@ -266,7 +268,7 @@ class Run:
 class ChunkInterval:
     """A 95 % interval over chunks, which allows for tokens of one that depend on each other."""
 
-    of: str  # "ppl", or "kld" for the mean KLD
+    of: str  # "ppl", "kld" for the mean KLD, or ppl_ratio, delta_p_mean, delta_p_rms, same_top
     low: float
     high: float
 
@@ -328,7 +330,7 @@ class Comparison:
     ratio of perplexities), a fraction for accuracies.
     """
 
-    measure: str  # "kld", "ppl", or the name of a set of tasks
+    measure: str  # "kld", "kld on DOMAIN", "ppl", or the name of a set of tasks
     one: str  # names of rows
     other: str
     difference: float
@@ -338,6 +340,11 @@ class Comparison:
     low: float | None = None  # 95 % interval of the difference, where the test gives one
     high: float | None = None
     adjusted: float | None = None  # p, corrected for all comparisons that were made beside it
+
+    @property
+    def is_tested(self) -> bool:
+        """Whether there was enough to test: else nothing can be claimed, whatever the numbers."""
+        return not self.test.startswith(UNTESTED)
 
 
 def supported_claim(
@@ -353,7 +360,7 @@ def supported_claim(
         if not comparison.differs:
             return None
         more = (comparison.difference > 0) == (comparison.one == one)
-        return more != (measure in (KLD, PPL))
+        return more != (measure in (KLD, PPL) or measure.startswith(ON_DOMAIN))
     return None
 
 

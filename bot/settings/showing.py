@@ -123,6 +123,9 @@ class GateSettings(Part):
     accuracy_drop: dict[str, float] = {"*-Nano": 0.1, "*-Micro": 0.15, "*": 0.05}  # fraction
     # of prompts that the model is good at, the share that a tier may surely lose, for each habit
     behaviour_drop: dict[str, float] = {"*-Nano": 0.3, "*-Micro": 0.5, "*": 0.1}
+    # rows of every expert, held against the 16-bit model's; 0: none. What is further away than
+    # rounding takes it fails: see docs/publish.md
+    expert_rows: Annotated[int, Field(ge=0, le=1 << 16)] = 4
     measured: bool = True  # a tier without a divergence fails
     card: bool = True  # stop when `bot lint` would find errors in what is to be published
     newest: bool = True  # stop when the source has other weights by now

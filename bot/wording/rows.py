@@ -47,6 +47,7 @@ class CardRow:
     kld: Mapping[str, float] = field(default_factory=dict)  # mean, mean_error, median, p999, …
     shares: Mapping[str, Share] = field(default_factory=dict)
     speed: Mapping[str, tuple[float, float | None]] = field(default_factory=dict)
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # PPL, KLD: 95 %
 
     @property
     def label(self) -> str:
@@ -96,6 +97,7 @@ def entry(row: Row, kind: Kind, names: Sequence[str] = ()) -> CardRow:
             c.name: Share(value=c.accuracy, low=c.low, high=c.high) for c in row.scores.choices
         },
         speed={s.name: (s.mean, s.spread) for s in row.scores.speed},
+        intervals={bounds.of: (bounds.low, bounds.high) for bounds in row.scores.intervals},
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from bot.card import card
 from bot.card.rendering import CardOrder, whole_card
-from bot.card.tables import CardFile
+from bot.card.tables.cells import CardFile
 from bot.plots import plots
 from bot.plots.pictures import Picture, pictures
 from bot.records.built import Shard

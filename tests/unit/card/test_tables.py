@@ -6,8 +6,18 @@ import re
 from dataclasses import replace
 from itertools import combinations
 
-from bot.card.tables import CardFile, benchmarks
-from bot.records.measured import KLD, Comparison, Divergence, DomainDivergence, Row, Text
+from bot.card.tables.cells import CardFile
+from bot.card.tables.measured_table import benchmarks
+from bot.records.measured import (
+    KLD,
+    PPL,
+    ChunkInterval,
+    Comparison,
+    Divergence,
+    DomainDivergence,
+    Row,
+    Text,
+)
 from bot.records.results import DomainFacts, Results
 from bot.settings.showing import CardSettings
 from tests.unit.card.markdown import read
@@ -193,3 +203,56 @@ def test_domains_lead_with_the_means_of_99_9_percent_and_mean() -> None:
     assert (
         "4 chunks of 512 tokens, 1,020 scored, rendered with the model's own chat template" in page
     )
+
+
+def _with_intervals(results: Results) -> Results:
+    """PPL and mean KLD from 2 % below to 3 % above."""
+
+    def known(tier: Row) -> Row:
+        ppl, kld = tier.scores.perplexity, tier.scores.divergence
+        values = {PPL: ppl.value if ppl else None, KLD: kld.mean if kld else None}
+        bounds = tuple(
+            ChunkInterval(of=of, low=0.98 * value, high=1.03 * value)
+            for of, value in values.items()
+            if value is not None
+        )
+        return replace(tier, scores=replace(tier.scores, intervals=bounds))
+
+    return replace(
+        results,
+        reference=known(results.reference),
+        tiers=tuple(known(tier) for tier in results.tiers),
+    )
+
+
+def test_intervals_over_chunks_stand_by_themselves() -> None:
+    results = _with_intervals(nine_tiers())
+    text = readme(results)
+    table = read(text).tables[1]
+    assert table[0] == ["Model", "PPL, 95%", "KL mean, 95%"]
+    assert table[1][2] == "—", "the reference has no divergence"
+    assert len(table) == 1 + 1 + len(results.tiers)
+    tiers = {f"APEX {tier.name}": tier for tier in results.tiers}
+    for title, *cells in table[2:]:
+        tier = tiers[title]
+        for cell, bounds in zip(cells, tier.scores.intervals, strict=True):
+            low, high = cell.split("–")
+            _same(low, bounds.low)
+            _same(high, bounds.high)
+    assert "one standard error, over tokens as if they were independent" in text
+    assert "95% intervals" not in readme(nine_tiers())
+    assert max(len("".join(line)) for line in table) < 50, "three columns of a phone"
+
+
+def test_footnotes_tell_how_far_intervals_reach() -> None:
+    look = CardSettings(errors="footnote")
+    (note,) = (n for n in benchmarks(_with_intervals(nine_tiers()), look).notes if "Uncert" in n)
+    ppl_note, mean, _accuracy = note.removeprefix("Uncertainty: ").split("; ")
+    measured = [tier.scores.perplexity for tier in nine_tiers().tiers]
+    highest = max(ppl.value for ppl in measured if ppl)
+    reach = f"−{0.02 * highest:.3f} to +{0.03 * highest:.3f}"
+    assert ppl_note == f"PPL {reach} at most (95% interval over chunks)"
+    assert mean.startswith("KL mean −0.0")
+    partly = _with_intervals(nine_tiers())
+    partly = replace(partly, tiers=(nine_tiers().tiers[0], *partly.tiers[1:]))
+    assert all("over chunks" not in note for note in benchmarks(partly, look).notes)

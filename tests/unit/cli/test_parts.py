@@ -33,6 +33,14 @@ def test_a_file_is_looked_at_without_being_run() -> None:
     ]  # fmt: skip
 
 
+def test_a_file_is_held_against_its_model() -> None:
+    done = run("verify", str(SMALL), "--against", str(SMALL), "--no-run", "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)[2]
+    assert (found["name"], found["good"]) == ("weights", True)
+    assert "are the 16-bit model's, rounded" in found["text"]
+
+
 def test_findings_before_the_wrong_one_are_in_the_document_too(tmp_path: Path) -> None:
     broken = tmp_path / "m.gguf"
     broken.write_bytes(SMALL.read_bytes()[:1_000_000])

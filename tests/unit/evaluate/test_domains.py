@@ -29,7 +29,7 @@ from tests.models import workplace_in
 from tests.unit.evaluate.test_bench import at_work, bench_of, subject
 
 CHATS = "OpenAssistant/oasst2/2023-11-05_oasst2_ready.trees.jsonl.gz"
-CHAT = {"data": "chats", "context": 128, "chunks": 3}
+CHAT = {"data": "chats", "context": 128, "chunks": 12}
 PAGES = {"data": str(DEMO / "evaluation.txt"), "context": 256, "chunks": 1}
 PRINTED = {
     "mean": (r"Mean    KLD: +(-?[\d.]+) ± +([\d.]+)", 1),
@@ -97,7 +97,19 @@ def test_each_domain_is_measured_and_kept_apart(
     facts = table.facts(candidate)
     assert facts.chat_template
     assert [(d.name, d.context, d.chunks, d.scored_tokens, d.rendered) for d in facts.domains] == [
-        ("chat", 128, 3, 3 * 63, True), ("pages", 256, 1, 127, False)]  # fmt: skip
+        ("chat", 128, 12, 12 * 63, True), ("pages", 256, 1, 127, False)]  # fmt: skip
+    other = subject(workplace, chatting)
+    both = ScoreTable(bench, [candidate, other], tasks=(), speed=False, wrote=lambda: None)
+    both.fill(noise=False)
+    compared = both.comparisons({candidate.sha256: "one", other.sha256: "other"})
+    assert [(c.measure, c.test.split(":")[0]) for c in compared] == [
+        ("kld", "none"), ("ppl", "none"), ("kld on chat", "signs of 12 chunks"),
+        ("kld on pages", "none")]  # fmt: skip
+    on_chat = compared[2]
+    mean = scores.domains[0].divergence.mean
+    assert on_chat.difference == pytest.approx(mean, abs=1e-5), "the other is the reference"
+    assert on_chat.adjusted == on_chat.p, "the one of the family that can be tested"
+    assert on_chat.differs
     made = bench.new_measures
     again = ScoreTable(bench, [candidate], tasks=(), speed=False, wrote=lambda: None)
     again.fill(noise=False)

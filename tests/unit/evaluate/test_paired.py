@@ -3,7 +3,7 @@ import pytest
 
 from bot.errors import BotError
 from bot.evaluate import paired
-from bot.records.measured import KLD, PPL, best, supported_claim
+from bot.records.measured import KLD, ON_DOMAIN, PPL, best, supported_claim
 
 
 @pytest.mark.parametrize(
@@ -77,9 +77,23 @@ def test_claims_are_made_only_where_supported() -> None:
     assert supported_claim(comparisons, KLD, "a", "b") is True
     assert supported_claim(paired.compare_divergences(PPL, values), PPL, "a", "b") is True
     assert supported_claim(comparisons, KLD, "b", "a") is False
+    on_code = paired.compare_divergences(f"{ON_DOMAIN}code", values)
+    assert supported_claim(on_code, f"{ON_DOMAIN}code", "a", "b") is True
+    assert supported_claim(on_code, KLD, "a", "b") is None
     assert supported_claim(comparisons, "HellaSwag", "b", "a") is False
     assert supported_claim(comparisons, "HellaSwag", "a", "b") is True
     assert supported_claim(comparisons, "HellaSwag", "a", "c") is None
     assert best(comparisons, KLD, ["c", "b", "a"]) == "a"
     assert best(comparisons, "HellaSwag", ["a", "b", "c"]) is None
     assert best(comparisons, KLD, ["a"]) is None
+
+
+def test_what_cannot_be_tested_takes_nothing_from_what_can() -> None:
+    """A domain of three chunks is told as such, and others are not corrected for it."""
+    tested = paired.compare_divergences(KLD, {"a": np.linspace(1, 2, 40), "b": np.full(40, 3.0)})
+    few = paired.compare_divergences(f"{ON_DOMAIN}code", {"a": np.ones(3), "b": np.full(3, 2.0)})
+    one, other = paired.corrected([*few, *tested])
+    assert (one.differs, one.adjusted, one.test) == (False, 1.0, "none: 3 chunks, 10 at least")
+    assert other == tested[0]
+    both = paired.corrected([*tested, *tested])
+    assert both[0].adjusted == pytest.approx(2 * tested[0].p)

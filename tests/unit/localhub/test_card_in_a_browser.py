@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.card.tables import CardFile
+from bot.card.tables.cells import CardFile
 from bot.disk.hashes import sha256
 from bot.localhub.server import RunningHub
 from bot.records.built import Built

@@ -18,7 +18,7 @@ from bot.settings.settings import Settings
 from bot.workplace.job import Job
 from bot.workplace.planning import make_plan
 from bot.workplace.workplace import Workplace
-from tests.evaluation import with_nan
+from tests.evaluation import with_nan, with_swapped_experts
 from tests.models import model_of
 
 TOO_LONG = 1 << 24  # tokens, which take 16 GiB
@@ -79,3 +79,21 @@ def test_what_a_file_holds_is_kept_without_its_name(
 def test_a_file_that_is_gone_is_no_fact_either(job: Job, tmp_path: Path) -> None:
     with pytest.raises(BuildError, match="is gone"):
         sound(job, "Compact", tmp_path / "none.gguf", "0" * 64)
+
+
+def test_an_expert_in_anothers_place_is_named(
+    job: Job, demo_candidate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It writes text that is as good, and every row is valid: only the model itself tells."""
+    name = "blk.7.ffn_down_exps.weight"
+    swapped = with_swapped_experts(demo_candidate, tmp_path / "Swapped-I-Mini.gguf", name)
+    at, wrong = sound(job, "Compact", swapped, sha256(swapped))
+    assert at == "weights"
+    assert wrong is not None
+    assert wrong.startswith(f"the file: {name} expert ")
+    assert "is not the 16-bit model's (and 1 more): " in wrong
+    assert "rounding to Q8_0 takes 0.0003" in wrong
+    gate = job.settings.gate.model_copy(update={"expert_rows": 0})
+    unasked = job.settings.model_copy(update={"gate": gate})
+    monkeypatch.setattr(job, "settings", unasked)
+    assert sound(job, "Compact", swapped, sha256(swapped)) == ("", None)

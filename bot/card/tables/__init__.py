@@ -1,0 +1,1 @@
+"""The card's tables: cells ready to print, in order."""
