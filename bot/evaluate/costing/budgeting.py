@@ -16,8 +16,8 @@ from typing import Any
 
 from bot.errors import BuildError, SettingsError, SourceError
 from bot.evaluate.bench import Bench
+from bot.evaluate.costing.allotting import Countable, counts_within, seconds_of
 from bot.evaluate.costing.measure_costs import Candidates, Costing, MeasureCost, WantedMeasures
-from bot.evaluate.costing.sharing import Countable, counts_within, seconds_of
 from bot.evaluate.data import find_tasks
 from bot.evaluate.subject import model_subject
 from bot.plan.models import Model, Plan, Sketch
@@ -124,7 +124,7 @@ def _kept(workplace: Workplace, key: str, inputs: Mapping[str, Any]) -> Budget |
 
 
 def budget_of(costs: Sequence[MeasureCost], minutes: float) -> Budget:
-    """Minutes shared by the rule of `sharing`.
+    """Minutes shared by the rule of `allotting`.
 
     Raises SettingsError where they are less than the least numbers take.
     """

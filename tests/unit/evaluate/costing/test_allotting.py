@@ -8,7 +8,7 @@ from math import sqrt
 import numpy as np
 import pytest
 
-from bot.evaluate.costing.sharing import (
+from bot.evaluate.costing.allotting import (
     Countable,
     counts_within,
     seconds_of,
