@@ -15,6 +15,7 @@ from bot.evaluate.costing import budgeting
 from bot.evaluate.costing.budgeting import budget_line, budget_of, settled, times_within
 from bot.evaluate.costing.measure_costs import MeasureCost
 from bot.evaluate.costing.paces import PACES, Pace, PastWork, host_of, keep_pace
+from bot.evaluate.data import find_tasks
 from bot.evidence import CHUNKS, LEVEL, TASKS, fewest_chunks, pairs
 from bot.release.road import Request, Road
 from bot.settings.settings import load
@@ -152,7 +153,7 @@ def pace(workplace: Workplace, family: str, *, chunk: float, task: float) -> Non
     for kind, seconds in (("perplexity", chunk), ("divergence", chunk)):
         work = PastWork(kind=kind, units=10, seconds=10 * seconds, **common)  # type: ignore[arg-type]
         keep_pace(workplace.ledger, "before", work)
-    data = budgeting.find_tasks(workplace)[0]
+    data = find_tasks(workplace)[0]
     of_set = {**common, "data": data.text.sha256, "kind": data.label}
     keep_pace(workplace.ledger, "before", PastWork(units=10, seconds=10 * task, **of_set))  # type: ignore[arg-type]
 
