@@ -28,6 +28,7 @@ from bot.errors import BotError, CapacityError, of_machine
 WORKS = (
     "bot.workplace.loaded",
     "bot.quantize.works",
+    "bot.evaluate.costing.trying",
     "bot.measures.opening",
     "bot.behaviour.sitting",
     "bot.benchmarks.benchmark_works",

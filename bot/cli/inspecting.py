@@ -13,6 +13,7 @@ from bot.errors import SourceError
 
 if TYPE_CHECKING:
     from bot.detect.inspection import Sight
+    from bot.evaluate.costing.budgeting import MeasureTimes
     from bot.placement.machines import Machine
     from bot.plan.models import Plan, Sketch
 
@@ -91,6 +92,12 @@ def sketched(context: Context, model: str, revision: str, tiers: tuple[str, ...]
 
 @click.command()
 @click.option("--recipe", metavar="TIER", help="Print one tier's recipe, a line for each tensor.")
+@click.option(
+    "--time",
+    "timed",
+    is_flag=True,
+    help="Say how long measuring takes, after a short trial where it is not known.",
+)
 @staged
 def plan(
     context: Context,
@@ -99,25 +106,44 @@ def plan(
     tiers: tuple[str, ...],
     as_json: bool,
     recipe: str | None,
+    timed: bool,
 ) -> None:
     """Show each tier's recipe: sizes, bits per weight, types by band, disk needed.
 
-    Nothing is downloaded: for ORG/NAME on the Hub, headers are enough.
+    Nothing is downloaded: for ORG/NAME on the Hub, headers are enough. With --time the 16-bit
+    model has to be here.
 
     \b
     bot plan Qwen/Qwen3.6-35B-A3B
+    bot plan ./model-BF16.gguf --time
     bot plan ./model-BF16.gguf
     bot plan ./model-BF16.gguf --recipe I-Mini > i-mini.txt
     """
     release_plan = sketched(context, model, revision, (recipe,) if recipe else tiers)
-    from bot.cli.text import text_tables
+    from bot.cli.text import text_tables, times_text
 
-    if as_json:
+    if timed and not recipe:
+        times = times_of(context, release_plan)
+        recipes = text_tables.plan_values(release_plan)
+        values = {"recipes": recipes, "measuring": times_text.times_values(times)}
+        words = [plan_text(context, release_plan), "", times_text.times_text(times)]
+        emit(values) if as_json else click.echo("\n".join(words))
+    elif as_json:
         emit(text_tables.plan_values(release_plan))
     elif recipe:
         click.echo(text_tables.recipe_lines(release_plan.recipes[0]))
     else:
         click.echo(plan_text(context, release_plan))
+
+
+def times_of(context: Context, release_plan: Plan[Sketch]) -> MeasureTimes:
+    """What measuring a plan's files takes, and what a budget makes of it; see `plan_times`."""
+    from bot.evaluate.costing.budgeting import plan_times
+    from bot.workplace.demo_texts import EVERY_USE
+    from bot.workplace.texts import pin_data
+
+    pin_data(context.workplace, EVERY_USE)
+    return plan_times(context.workplace, release_plan)
 
 
 def plan_text(context: Context, release_plan: Plan[Sketch]) -> str:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import update_wrapper
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bot.cli.context import Context, emit, road_of
+from bot.cli.inspecting import sketched, times_of
 from bot.cli.options import JSON, REVISION, TIERS, Place, RepositoryName, listed
+
+if TYPE_CHECKING:
+    from bot.evaluate.costing.budgeting import MeasureTimes
 
 AGAINST = click.option(
     "--against",
@@ -62,7 +66,9 @@ def texts(verb: Callable[..., None]) -> Callable[..., None]:
 @AGAINST
 @MEASURES
 @BENCHMARKS
-@click.option("--dry-run", is_flag=True, help="Say what --benchmarks would ask; ask no model.")
+@click.option(
+    "--dry-run", is_flag=True, help="Say how long it takes; with --benchmarks what they ask."
+)
 @texts
 @click.option("--out", type=Place(), help="Results, after each measure anew.")
 @click.option(
@@ -95,19 +101,26 @@ def evaluate(
     bot evaluate ./model-BF16.gguf --tiers I-Quality --json
     bot evaluate a.gguf b.gguf --against model-BF16.gguf --measures ppl,kld,hellaswag
     bot evaluate unsloth/Qwen3.6-35B-A3B-GGUF:UD-Q4_K_XL --against ./model-BF16.gguf
+    bot evaluate ./model-BF16.gguf --dry-run
     bot evaluate a.gguf b.gguf --benchmarks gsm8k,ifeval --dry-run
     """
-    from bot.cli.text import text_tables
+    from bot.cli.text import text_tables, times_text
 
     if benchmarks:
         asked = {"benchmarks": {"tasks": [{"name": name} for name in benchmarks]}}
         context.overrides["evaluation"] = {**context.overrides.get("evaluation", {}), **asked}
         measures = measures or ("benchmarks",)
-    if dry_run:
+    if dry_run and benchmarks:
         from bot.evaluate.files import foreseen_benchmarks
 
         foreseen = foreseen_benchmarks(context.workplace, files)
         emit(foreseen) if as_json else click.echo(text_tables.asked_table(foreseen))
+        return
+    if dry_run:
+        times = _times(context, files, against, measures, revision, tiers)
+        emit(times_text.times_values(times)) if as_json else click.echo(
+            times_text.times_text(times)
+        )
         return
     if against is not None or measures:
         from bot.evaluate.files import evaluate_files as measure_files
@@ -124,6 +137,24 @@ def evaluate(
     with road_of(context, files[0], revision, tiers) as road:
         results = road.value("results")
     emit(results) if as_json else click.echo(text_tables.results_table(results))
+
+
+def _times(
+    context: Context,
+    files: tuple[str, ...],
+    against: str | None,
+    measures: tuple[str, ...],
+    revision: str,
+    tiers: tuple[str, ...],
+) -> MeasureTimes:
+    """What measuring would take; see `foreseen_measures` and `plan_times`."""
+    from bot.evaluate.costing.budgeting import times_within
+    from bot.evaluate.files import foreseen_measures
+
+    if against is None and not measures and len(files) == 1:
+        return times_of(context, sketched(context, files[0], revision, tiers))
+    costs = foreseen_measures(context.workplace, files, against, measures)
+    return times_within(costs, context.settings.evaluation.budget_minutes)
 
 
 @click.command()

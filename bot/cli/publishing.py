@@ -9,7 +9,7 @@ import click
 
 from bot.cli import runs
 from bot.cli.context import TO, Context, emit, paths_of, require_own, staged
-from bot.cli.inspecting import plan_text, sketched
+from bot.cli.inspecting import plan_text, sketched, times_of
 from bot.cli.options import JSON, RepositoryName
 from bot.errors import AccessError
 
@@ -203,7 +203,8 @@ def _rehearse(
     unless_published: bool,
 ) -> None:
     """All that a publication would find before it makes anything, and what it would do."""
-    from bot.cli.text import text_tables
+    from bot.cli.text import text_tables, times_text
+    from bot.plan.models import Model
     from bot.publish.replacing import replaced_by_update
     from bot.release import ahead
     from bot.release.room import require_room_ahead
@@ -218,15 +219,19 @@ def _rehearse(
     require_room_ahead(workplace, plan)
     repo_id = target_of(workplace, plan.model, to) if can_name(workplace, to) else None
     lines += ahead.outlook(workplace, plan, repo_id) if repo_id else ()
+    times = times_of(context, plan) if isinstance(plan.model, Model) else None
     replaced = None
     if repo_id and context.settings.publish.prune:
         order = asked.order_of(context.settings, pin(workplace, model, revision), tiers)
         replaced = replaced_by_update(workplace, plan, order, repo_id, superset=unless_published)
     if as_json:
-        values = {"plan": text_tables.plan_values(plan), "target": repo_id, "notes": lines}
+        measuring = {} if times is None else {"measuring": times_text.times_values(times)}
+        planned = {"plan": text_tables.plan_values(plan), **measuring}
+        values = {**planned, "target": repo_id, "notes": lines}
         emit(values if replaced is None else {**values, "prune": replaced})
         return
-    paragraphs = [plan_text(context, plan), "", *lines]
+    said = [] if times is None else [times_text.times_text(times), ""]
+    paragraphs = [plan_text(context, plan), "", *said, *lines]
     if repo_id and replaced is not None:
         paragraphs.append(text_tables.prune_text(replaced, repo_id))
     click.echo("\n".join(paragraphs))

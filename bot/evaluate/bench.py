@@ -75,7 +75,8 @@ class Bench:
         self._workplace, self.settings = workplace, workplace.settings
         self.tools, self.reference, self._base = tools, reference, base
         self._cutter, self._sessions = Cutter(workplace), Sessions(workplace.settings)
-        self._kept = KeptMeasures(workplace, tools, lambda: self._reference_hash)
+        family = reference.sha256 if reference is not None else None
+        self._kept = KeptMeasures(workplace, tools, lambda: self._reference_hash, family)
         self.benchmarks = Benchmarking(workplace, self._kept)
 
     @property
@@ -93,7 +94,7 @@ class Bench:
 
     def perplexity(self, subject: Subject) -> Measured:
         """Perplexity alone; the reference's own where `subject` is it."""
-        text = self._text_for(subject)
+        text = self.cut_of(subject)
         inputs = self._perplexity_inputs(subject)
 
         def work(report: Report) -> Any:
@@ -105,16 +106,22 @@ class Bench:
             perplexity = measure(reading, text.windows, done=journal.coded)
             return {"perplexity": dump(perplexity)}
 
-        return self._kept.once("perplexity", subject, text.data, inputs, work)
+        chunks = len(text.windows.tokens)
+        return self._kept.once("perplexity", subject, text.data, inputs, work, chunks=chunks)
 
     def prepare(self, largest: int, candidates: int) -> None:
         """Make the reference's file of log-probabilities ahead, where the choice falls on a file.
 
         `candidates` files are still to be measured, of which the largest has `largest` bytes.
         """
-        subject = replace(self._model(), name="tiers", bytes=largest)
-        if not self._choice(subject, candidates).beside:
+        self.use_logits()
+        if not self.beside(largest, candidates):
             self._file()
+
+    def beside(self, largest: int, candidates: int) -> bool:
+        """Whether the reference runs beside each of so many files, and no file is made of it."""
+        subject = replace(self._model(), name="tiers", bytes=largest)
+        return self._choice(subject, candidates).beside
 
     def known_divergence(self, subject: Subject) -> Measured | None:
         """The divergence of a subject, if it was measured before."""
@@ -130,6 +137,8 @@ class Bench:
             return measured
         text, inputs = self._text, self._against(subject)
         self._require_same(subject)
+        if self._base is None:
+            self.use_logits()
         choice = self._choice(subject, candidates)
         self._workplace.narrator.say(f"reference of {subject.name}: {choice.reason}")
         file = None if choice.beside else self._file()
@@ -190,7 +199,7 @@ class Bench:
 
         Raises BuildError where llama.cpp cannot draft with this family.
         """
-        text = self._text_for(subject)
+        text = self.cut_of(subject)
         drafter_hash = drafter.sha256 if drafter else None
         path = Path(drafter.path) if drafter else None
         inputs = self._kept.inputs("drafts", subject, text.data, drafter=drafter_hash)
@@ -386,7 +395,8 @@ class Bench:
             partial.replace(target)
             return {"perplexity": dump(perplexity)}
 
-        self._kept.once("perplexity", reference, text.data, inputs, work, is_whole=is_whole)
+        of = ("perplexity", reference, text.data, inputs, work)
+        self._kept.once(*of, is_whole=is_whole, chunks=len(text.windows.tokens))
         return target
 
     def _noise(
@@ -455,9 +465,10 @@ class Bench:
 
     def windows(self, subject: Subject) -> TextWindows:
         """What the text is cut into, by `subject` itself where there is no reference."""
-        return self._text_for(subject).windows
+        return self.cut_of(subject).windows
 
-    def _text_for(self, subject: Subject) -> CutText:
+    def cut_of(self, subject: Subject) -> CutText:
+        """The text as it is cut for a subject: by the reference, or by itself without one."""
         alone = self.reference is None and self._base is None
         return self._cutter.by_model(subject.path) if alone else self._text
 
@@ -483,7 +494,7 @@ class Bench:
                 beside=False, reason=f"the log-probabilities of {self._base.name}"
             )
         size = base_bytes(text.vocabulary, text.windows.context, len(text.windows.tokens))
-        file, partial = self.use_logits(), partial_of(self.logits_path)
+        file, partial = self.logits_path, partial_of(self.logits_path)
         if file.is_file() and file.stat().st_size == size and evaluation.stride is None:
             return ReferenceChoice(
                 beside=False, reason=f"{size / 1e9:.2f} GB of log-probabilities, kept"

@@ -30,6 +30,7 @@ class Data:
     kind: Kind | None  # None: a running text
     label: str
     count: int | None  # tasks to ask; None: all
+    name: str | None = None  # in `data` of the settings; None: it is named by its path
     conversations: bool = False  # a JSON object a line, for the model's own template to render
 
 
@@ -83,6 +84,7 @@ def _registered(workplace: Workplace, name: str, entry: DataSettings, kind: Kind
         ),
         kind=task_kind,
         label=entry.label or name,
+        name=name,
         count=entry.count,
         conversations=entry.kind == "conversations",
     )

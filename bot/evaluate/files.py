@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -14,33 +14,23 @@ from bot.disk.paths import inside
 from bot.disk.writing import keep_text
 from bot.errors import SettingsError
 from bot.evaluate.bench import Bench
-from bot.evaluate.data import Data, fetch_other, find_tasks, is_other
+from bot.evaluate.costing import budgeting
+from bot.evaluate.costing.measure_costs import Candidates, Costing, MeasureCost, WantedMeasures
+from bot.evaluate.data import fetch_other, find_tasks, is_other
 from bot.evaluate.scores import ScoreTable
 from bot.evaluate.subject import Subject
 from bot.measures.logits import MAGIC
 from bot.records.coding import digest, from_json, to_json
 from bot.records.measured import KLD, Comparison, Row
-from bot.records.results import Evaluation, Results
+from bot.records.results import Budget, Evaluation, Results
 from bot.settings.making import BenchmarkTask
 from bot.workplace import demo_texts
+from bot.workplace.asked import evaluation_inputs
 from bot.workplace.job import tools_of
 from bot.workplace.texts import pin_data
 from bot.workplace.workplace import Workplace
 
 PLAIN = ("ppl", KLD, "tasks", "speed", "noise", "behaviour", "benchmarks")
-
-
-@dataclass(frozen=True, kw_only=True)
-class WantedMeasures:
-    """Which measures; `tasks` are sets of tasks by label."""
-
-    perplexity: bool
-    divergence: bool
-    noise: bool
-    speed: bool
-    behaviour: bool
-    tasks: tuple[Data, ...]
-    benchmarks: tuple[BenchmarkTask, ...] = ()
 
 
 def wanted_measures(workplace: Workplace, measures: Sequence[str], against: bool) -> WantedMeasures:
@@ -101,14 +91,8 @@ def evaluate_files(
     `logits` gets the reference's log-probabilities. Raises what measuring raises; what was
     measured before that stays known.
     """
-    pin_data(workplace, {demo_texts.TEXT, demo_texts.TASKS})
-    selection = wanted_measures(workplace, measures, against is not None)
-    _require_texts(workplace, selection)
-    base = _base(against)
-    publishers: dict[str, str] = {}
-    subjects = [_subject(workplace, name, publishers) for name in files]
-    reference = _subject(workplace, against, publishers) if against and base is None else None
-    bench = Bench(workplace, tools_of(workplace.settings), reference, base)
+    asked = _settled(_asked_for(workplace, files, against, measures), measures)
+    bench, subjects, selection = asked.bench, asked.subjects, asked.selection
 
     def wrote() -> None:
         if out is not None:
@@ -123,7 +107,7 @@ def evaluate_files(
         benchmarks=selection.benchmarks,
         wrote=wrote,
     )
-    rows = _Rows(table, subjects, reference, publishers, selection)
+    rows = _Rows(table, asked)
     table.fill(
         divergence=selection.divergence, noise=selection.noise, perplexity=selection.perplexity
     )
@@ -135,24 +119,92 @@ def evaluate_files(
     return evaluation
 
 
+@dataclass(frozen=True, kw_only=True)
+class _AskedFiles:
+    """Files that shall be measured, against what, and by what."""
+
+    workplace: Workplace
+    bench: Bench
+    subjects: Sequence[Subject]
+    reference: Subject | None
+    base: Path | None  # log-probabilities in place of a reference
+    publishers: Mapping[str, str]  # REPOSITORY@COMMIT by sha256
+    selection: WantedMeasures
+    budget: Budget | None = None
+
+    @property
+    def costing(self) -> Costing:
+        """What measuring them takes."""
+        largest = max(subject.bytes for subject in self.subjects)
+        candidates = Candidates(count=len(self.subjects), largest=largest)
+        model = self.reference or self.subjects[0]
+        return Costing(self.workplace, self.bench, model, candidates, self.selection)
+
+
+def _asked_for(
+    workplace: Workplace, files: Sequence[str], against: str | None, measures: Sequence[str]
+) -> _AskedFiles:
+    """Files as they are named, hashed and fetched. Raises SettingsError for a wrong measure."""
+    pin_data(workplace, {demo_texts.TEXT, demo_texts.TASKS})
+    selection = wanted_measures(workplace, measures, against is not None)
+    _require_texts(workplace, selection)
+    base = _base(against)
+    publishers: dict[str, str] = {}
+    subjects = [_subject(workplace, name, publishers) for name in files]
+    reference = _subject(workplace, against, publishers) if against and base is None else None
+    return _AskedFiles(
+        workplace=workplace,
+        bench=Bench(workplace, tools_of(workplace.settings), reference, base),
+        subjects=subjects,
+        reference=reference,
+        base=base,
+        publishers=publishers,
+        selection=selection,
+    )
+
+
+def _settled(asked: _AskedFiles, measures: Sequence[str]) -> _AskedFiles:
+    """The same with as much of each text and set as a budget has room for, where there is one."""
+    workplace = asked.workplace
+    minutes = workplace.settings.evaluation.budget_minutes
+    if minutes is None:
+        return asked
+    hashes = [subject.sha256 for subject in asked.subjects]
+    against = asked.reference.sha256 if asked.reference else str(asked.base)
+    wanted = [against, sorted({*measures}), evaluation_inputs(workplace.settings)]
+    inputs = {"files": hashes, "wanted": wanted}
+    budget = budgeting.settled_files(workplace, inputs, minutes, asked.costing)
+    place = workplace.with_settings(budgeting.settled(workplace.settings, budget))
+    bench = Bench(place, asked.bench.tools, asked.reference, asked.base)
+    against_any = asked.reference is not None or asked.base is not None
+    selection = wanted_measures(place, measures, against_any)
+    return replace(asked, workplace=place, bench=bench, selection=selection, budget=budget)
+
+
+def foreseen_measures(
+    workplace: Workplace, files: Sequence[str], against: str | None, measures: Sequence[str]
+) -> tuple[MeasureCost, ...]:
+    """What `evaluate_files` would take, of whole texts and sets. Raises as that does."""
+    return _asked_for(workplace, files, against, measures).costing.costs()
+
+
 @dataclass(frozen=True)
 class _Rows:
     """The rows of files as their table of scores fills."""
 
     table: ScoreTable
-    subjects: Sequence[Subject]
-    reference: Subject | None
-    publishers: Mapping[str, str]  # REPOSITORY@COMMIT by sha256
-    selection: WantedMeasures
+    asked: _AskedFiles
 
     def evaluation(self, *, complete: bool) -> Evaluation:
         """What is measured so far; comparisons only where that is `complete`."""
-        rows = [row for subject in self.subjects if (row := self._row(subject))]
-        of_text = self.selection.perplexity or self.selection.divergence
+        asked = self.asked
+        rows = [row for subject in asked.subjects if (row := self._row(subject))]
+        of_text = asked.selection.perplexity or asked.selection.divergence
         names = {row.sha256: row.name for row in rows}
+        facts = self.table.facts(asked.subjects[0]) if of_text else None
         return Evaluation(
-            evaluation=self.table.facts(self.subjects[0]) if of_text else None,
-            reference=self._row(self.reference) if self.reference else None,
+            evaluation=replace(facts, budget=asked.budget) if facts else None,
+            reference=self._row(asked.reference) if asked.reference else None,
             files=tuple(rows),
             comparisons=self.table.comparisons(names) if complete else (),
         )
@@ -171,7 +223,7 @@ class _Rows:
             bits_per_weight=subject.bytes * 8 / parameters,
             imatrix="quantize.imatrix.entries_count" in header.metadata,
             scores=scores,
-            publisher=self.publishers.get(subject.sha256),
+            publisher=self.asked.publishers.get(subject.sha256),
         )
 
 

@@ -10,6 +10,7 @@ from time import monotonic
 from typing import Any, Generic, TypeVar
 
 from bot.disk.locks import alone
+from bot.evaluate.costing.paces import PastWork, host_of, keep_pace, units_of
 from bot.evaluate.data import Data
 from bot.evaluate.loads import tokens_at_once
 from bot.evaluate.subject import Measured, Subject
@@ -37,17 +38,25 @@ from bot.workplace.workplace import Workplace
 V = TypeVar("V")
 RENDERED = 1  # raised where the same conversations are cut into other windows
 JOB = "measures"  # of the ledger: measures belong to files, not to a job
+BEGUN = ("tokens", "answers.jsonl")  # what a measure that was stopped leaves to go on from
 
 
 class KeptMeasures:
     """The ledger's measures, of files that are measured with the same tools and settings.
 
-    `reference` is the hash of what divergences are measured against.
+    `reference` is the hash of what divergences are measured against, `family` that of the model
+    whose files these are, where it is here.
     """
 
-    def __init__(self, workplace: Workplace, tools: Tools, reference: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        workplace: Workplace,
+        tools: Tools,
+        reference: Callable[[], str],
+        family: str | None = None,
+    ) -> None:
         self._workplace, self._settings = workplace, workplace.settings
-        self._tools, self._reference = tools, reference
+        self._tools, self._reference, self._family = tools, reference, family
         self.new_measures = 0  # measures that were not in the ledger
 
     @property
@@ -101,10 +110,12 @@ class KeptMeasures:
         work: Callable[[Report], Any],
         *,
         is_whole: Callable[[], bool] | None = None,
+        chunks: int = 0,
     ) -> Measured:
-        """A measure from the ledger, or made now and kept there.
+        """A measure from the ledger, or made now and kept there, with its pace.
 
         Where the file that the work leaves behind is not whole, by `is_whole`, it is done again.
+        `chunks` of a text are read for a perplexity.
         """
         folder = self.folder(inputs)
         measured = self.known(measure, subject, inputs)
@@ -116,10 +127,15 @@ class KeptMeasures:
                 return measured
             tell_isolation(self._workplace.narrator, self._settings)
             with self._workplace.narrator.work(f"{measure} of {subject.name}") as report:
+                begun = any((folder / name).is_file() for name in BEGUN)
                 start = monotonic()
                 value = work(report)
+                seconds = monotonic() - start
             if measured is None:
-                measured = self.record(measure, subject, inputs, value, monotonic() - start, data)
+                measured = self.record(measure, subject, inputs, value, seconds, data)
+            if not begun:  # else a part of it was done before
+                units = units_of(measure, value, chunks)
+                self._note_pace(measured.run, digest(inputs), units, seconds)
             (folder / "tokens").unlink(missing_ok=True)
         return measured
 
@@ -153,6 +169,19 @@ class KeptMeasures:
         self._workplace.ledger.record(JOB, step, inputs, [], entry)
         self.new_measures += 1
         return Measured(value=value, run=run)
+
+    def _note_pace(self, run: Run, inputs: str, units: int, seconds: float) -> None:
+        """How long a measure took, for those who ask how long the next will."""
+        work = PastWork(
+            kind=f"{run.measure} beside" if run.beside else run.measure,
+            family=self._family or run.model,
+            data=run.data.sha256 if run.data else None,
+            context=run.context,
+            units=units,
+            seconds=seconds,
+            host=host_of(self._tools, self._settings.llama),
+        )
+        keep_pace(self._workplace.ledger, f"{run.model[:12]} {inputs[:16]}", work)
 
 
 def _step(measure: str, subject: Subject, inputs: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bot.disk.writing import keep_text, partial_of
@@ -12,7 +12,7 @@ from bot.evaluate.bench import Bench
 from bot.evaluate.data import fetch_other, find_tasks
 from bot.evaluate.files import subject_of
 from bot.evaluate.scores import ScoreTable, Wrote
-from bot.evaluate.subject import Subject
+from bot.evaluate.subject import Subject, model_subject
 from bot.measures.imported import read_imported
 from bot.plan.recipe import NO_SMALLER
 from bot.records.built import Built
@@ -169,8 +169,7 @@ def drop_logits(job: Job) -> None:
 
 def reference_of(job: Job) -> Subject:
     """The 16-bit model that tiers are made from and measured against."""
-    source, name = job.plan.model.source, job.plan.model.architecture.source_type
-    return Subject(name=name, path=Path(source.path), bytes=source.bytes, sha256=source.sha256)
+    return model_subject(job.plan.model)
 
 
 def _write(job: Job, results: Results | None) -> None:
@@ -207,7 +206,7 @@ def _results(
         architecture=model.architecture,
         windows=tiers.recipes[0].windows,
         tools=job.tools,
-        evaluation=table.facts(reference),
+        evaluation=replace(table.facts(reference), budget=job.budget),
         calibration=calibration,
         reference=_row(job, reference.name, source, scores, None),
         tiers=tuple(row for row in rows if row.name not in plain),

@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from bot import evidence
 from bot.errors import BotError
-from bot.evidence import CHUNKS, LEVEL
+from bot.evidence import CHUNKS, LEVEL, SIGNS
 from bot.records.measured import UNTESTED, Comparison
 
 SEED = 20260521
-SUBSETS = 1 << 15  # of chunks; all there are where there are no more
 BLOCK = 1024  # subsets in work
 Floats = NDArray[np.float64]
 
@@ -104,7 +103,7 @@ def corrected(comparisons: Iterable[Comparison]) -> tuple[Comparison, ...]:
     )
 
 
-def typical_means(values: Floats, subsets: int = SUBSETS) -> Floats:
+def typical_means(values: Floats, subsets: int = SIGNS) -> Floats:
     """Means over subsets of the rows of `values`, [rows, columns]: [subsets, columns].
 
     Every subset but the empty one where there are no more than `subsets`, else that many, drawn

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bot.plan.models import Model
 from bot.records.measured import Run
 
 
@@ -17,6 +18,12 @@ class Subject:
     path: Path
     bytes: int
     sha256: str
+
+
+def model_subject(model: Model) -> Subject:
+    """A 16-bit model of this machine, to be measured."""
+    source, name = model.source, model.architecture.source_type
+    return Subject(name=name, path=Path(source.path), bytes=source.bytes, sha256=source.sha256)
 
 
 @dataclass(frozen=True, kw_only=True)

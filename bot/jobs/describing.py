@@ -10,6 +10,7 @@ from bot.card import describe
 from bot.disk.folders import GATE
 from bot.disk.paths import inside
 from bot.errors import BuildError
+from bot.evaluate.costing import budgeting
 from bot.evaluate.data import find_domains, find_tasks, find_text
 from bot.evaluate.kept import JOB as MEASURES
 from bot.jobs import claims
@@ -99,6 +100,7 @@ def _complete_job(
     narrowed = workplace.beside(workplace.settings.model_copy(update={"llama": llama}), ledger)
     plan: Plan[Model] = make_plan(narrowed, carrier.model(narrowed, prepared), tiers)
     job = Job(narrowed, plan, key=prepared.key, tools=prepared.tools)
+    budgeting.settle(job, choosing=False)
     require_same_plan(job, prepared)
     return job
 

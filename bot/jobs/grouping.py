@@ -9,6 +9,7 @@ from typing import NoReturn
 from bot.card import describe
 from bot.errors import BotError, PublishError, SettingsError, SourceError
 from bot.evaluate import measure
+from bot.evaluate.costing import budgeting
 from bot.jobs import claims
 from bot.jobs.claims import Seals
 from bot.jobs.orders import Folder, Group, Prepared
@@ -83,6 +84,7 @@ def _group_job(
     narrowed = workplace.beside(_of_group(workplace.settings, prepared.tools), ledger)
     model = described(narrowed, prepared.model(folder.root))
     job = Job(narrowed, make_plan(narrowed, model, prepared.groups[number - 1]), key=prepared.key)
+    budgeting.settle(job, choosing=False)
     require_same_plan(job, prepared)
     return job
 

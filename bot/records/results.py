@@ -32,6 +32,30 @@ class DomainFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BudgetShare:
+    """How much of a text, or of sets of tasks, a budget has room for."""
+
+    setting: str  # that it stands for: evaluation.chunks
+    measures: tuple[str, ...]
+    taken: int  # chunks or tasks, of a set of tasks at most
+    of: int  # all that there are
+    seconds: float  # foreseen, of all files
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """How minutes were shared among measures, so that the sum of all/taken is least.
+
+    See docs/statistics.md.
+    """
+
+    minutes: float
+    shares: tuple[BudgetShare, ...]
+    rest_seconds: float  # foreseen, of measures that a budget does not shorten
+    origin: str  # of what a unit takes: "measured", "tried", or both
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluationFacts:
     """How the numbers were made; two results compare only where this is equal."""
 
@@ -45,6 +69,7 @@ class EvaluationFacts:
     noise: tuple[Noise, ...] = ()
     chat_template: bool = False  # whether the reference has one, as instruction-tuned models do
     domains: tuple[DomainFacts, ...] = ()
+    budget: Budget | None = None  # where minutes decided how much was measured
 
 
 @dataclass(frozen=True, kw_only=True)

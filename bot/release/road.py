@@ -19,6 +19,7 @@ from bot.card import describe
 from bot.detect import inspection
 from bot.errors import GateError, SourceError
 from bot.evaluate import measure
+from bot.evaluate.costing import budgeting
 from bot.gate import gating
 from bot.gate.verdicts import Verdict, with_card, without_tiers
 from bot.plan.models import Local, Model
@@ -26,7 +27,7 @@ from bot.publish.afterwards import follow
 from bot.publish.publication import Published, held_already, send_release, waits
 from bot.quantize import calibrating, fitted_tiers, prediction, tier_files, verify
 from bot.records.built import Built
-from bot.records.results import CalibrationFacts, Results, TierFiles
+from bot.records.results import Budget, CalibrationFacts, Results, TierFiles
 from bot.records.sensitivity import Fitted
 from bot.release import ahead, lanes, needs
 from bot.release.graph import Resource
@@ -162,6 +163,11 @@ def begun(request: Request, job: Job) -> None:
     request.timeline.keep_in(job.paths.timeline)
 
 
+def budget(job: Job) -> Budget | None:
+    """How much is measured, where settings name minutes for it; settled once for a job."""
+    return budgeting.settle(job)
+
+
 def _overlaps(request: Request) -> bool:
     """Whether tiers are made, measured and sent side by side."""
     publish = request.workplace.settings.publish
@@ -288,23 +294,29 @@ STAGES = (
     Stage(makes="model", lane="cpu", work=model),
     Stage(makes="job", lane="cpu", work=job),
     Stage(makes="begun", lane="network", work=begun),
+    Stage(makes="budget", lane="gpu", work=budget, after=("begun",), reads=EVERY_USE),
     Stage(
         makes="side_by_side",
         lane="gpu",
         work=side_by_side,
-        after=("begun",),
+        after=("begun", "budget"),
         reads=EVERY_USE,
         long=True,
     ),
     Stage(makes="matrix", lane="gpu", work=matrix, after=("begun",), reads=WEIGHED, long=True),
     Stage(
-        makes="reference", lane="gpu", work=reference, after=("begun",), reads=EVERY_USE, long=True
+        makes="reference",
+        lane="gpu",
+        work=reference,
+        after=("begun", "budget"),
+        reads=EVERY_USE,
+        long=True,
     ),
     Stage(makes="calibration", lane="cpu", work=calibration, after=("matrix",), reads=WEIGHED),
     Stage(makes="fitted", lane="gpu", work=fitted, after=("matrix",), reads=WEIGHED, long=True),
     Stage(makes="tiers", lane="cpu", work=tiers, after=("fitted",), reads=WEIGHED, long=True),
     Stage(makes="drafter", lane="cpu", work=drafter, after=("begun",)),
-    Stage(makes="results", lane="gpu", work=results, reads=EVERY_USE, long=True),
+    Stage(makes="results", lane="gpu", work=results, after=("budget",), reads=EVERY_USE, long=True),
     Stage(makes="looks", lane="gpu", work=looks),
     Stage(makes="good", lane="cpu", work=good),
     Stage(makes="files", lane="cpu", work=files),

@@ -255,6 +255,9 @@ class EvaluationSettings(Part):
     parallel: Annotated[int, Field(ge=4, le=256)] = 4  # answers decoded side by side, as the tool
     # where the reference's log-probabilities come from: a file, or a run beside each candidate
     reference: Literal["auto", "file", "beside"] = "auto"
+    # minutes for all measures of a release: as many chunks and tasks as make errors least in them,
+    # never more than are said here
+    budget_minutes: Annotated[float, Field(gt=0, le=1e6)] | None = None
     overlap: bool = True  # work on logits during the next decode: a second context of memory
     memory_gb: Annotated[float, Field(gt=0)] | None = None  # None: what is free
     noise_chunks: Annotated[int, Field(ge=0)] = 8  # of the reference against itself; 0: none

@@ -222,6 +222,7 @@ def evaluation_inputs(settings: Settings) -> dict[str, Any]:
     }
     return {
         **({"domains": domains} if domains else {}),
+        **({"minutes": evaluation.budget_minutes} if evaluation.budget_minutes else {}),
         "version": METRICS_VERSION,
         "text": dump(_named(settings, evaluation.text)),
         "context": evaluation.context,

@@ -18,6 +18,7 @@ from bot.progress import Report
 from bot.records.coding import dump
 from bot.records.measured import Tools
 from bot.records.recipes import Recipe
+from bot.records.results import Budget
 from bot.settings.settings import Settings
 from bot.store.ledger import Finished
 from bot.workplace import asked
@@ -43,6 +44,7 @@ class Job:
     ) -> None:
         self.workplace, self.plan = workplace, plan
         self.settings, self._tools = workplace.settings, tools
+        self.budget: Budget | None = None  # what decided how much is measured
         self.lacks: tuple[str, ...] = ()  # what could not be made and is not needed, and why
         self.key = key or self.order.key
         self.paths = workplace.folders.job(plan.model.name, self.key)
@@ -77,7 +79,16 @@ class Job:
         }
         return {"texts": texts, **sizes}
 
-    @cached_property
+    def settle(self, budget: Budget, settings: Settings) -> None:
+        """Measure from now on by `settings`, which name what a budget has room for.
+
+        What the job was asked for, and so its key, stays what it was.
+        """
+        _ = self.order
+        self.budget, self.settings = budget, settings
+        self.workplace = self.workplace.with_settings(settings)
+
+    @property
     def evaluation(self) -> dict[str, Any]:
         """All that decides the numbers but the files and the machine."""
         return asked.evaluation_inputs(self.settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,13 @@ class Workplace:
         """The same Hub and narrator, with other settings and a ledger of its own."""
         name = self._variable
         return Workplace(settings, self.narrator, self._token, ledger=ledger, variable=name)
+
+    def with_settings(self, settings: Settings) -> Workplace:
+        """All the same, Hubs and ledger too, with other settings."""
+        _ = self.ledger, self.hub  # made once, for both
+        other = copy(self)
+        other.settings = settings
+        return other
 
     @cached_property
     def ledger(self) -> Ledger:

@@ -181,8 +181,8 @@ def test_the_page_of_rules_has_the_numbers_of_the_program() -> None:
     assert f"Below {CHUNKS} chunks nothing is claimed" in words
     assert f"at most {LEVEL:.0%}".replace("%", " %") in words
     assert f"exceeded by {SURE:g} standard errors" in words
-    assert f"a fixed sample of {paired.SUBSETS:,} from 16 chunks on" in words
-    assert 2**15 <= paired.SUBSETS < 2**16
+    assert f"a fixed sample of {evidence.SIGNS:,} from 16 chunks on" in words
+    assert 2**15 <= evidence.SIGNS < 2**16
     assert f"{2 / 2**CHUNKS:.4f}" in words
     assert evidence.SKEW == 2
     assert "twice the sample's skewness" in words

@@ -57,6 +57,7 @@ def test_a_verb_takes_no_stage_that_it_does_not_need(value: str, without: set[st
 def test_what_is_there_already_takes_no_stage_before_it() -> None:
     stages = [stage.makes for stage in needed("files", {"job", "repo_id", "begun"})]
     made = [
+        "budget",
         "matrix",
         "calibration",
         "fitted",

@@ -51,6 +51,7 @@ FILES: dict[str, dict[str, Any]] = {
 BESIDE: dict[str, dict[str, Any]] = {
     "baselines": {"quantize": {"baselines": ["Q4_K_M"]}},
     "chunks": {"evaluation": {"chunks": 5}},
+    "budget": {"evaluation": {"budget_minutes": 5}},
     "speed": {"evaluation": {"speed": True}},
     "others": {"evaluation": {"others": ["a/b:Q4_K_M"]}},
     "gate": {"gate": {"measured": False}},
