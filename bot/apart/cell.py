@@ -23,6 +23,11 @@ NEEDED = ("unshare", "setpriv", "mount", "umount", "pivot_root", "mkdir", "ln", 
 READ_ONLY = ("ro,nosuid,nodev", "ro,nosuid,nodev,noexec", "ro,nosuid,nodev,noatime",
              "ro,nosuid,nodev,relatime", "ro")  # fmt: skip
 
+# SIOCSIFFLAGS with IFF_UP and IFF_RUNNING (netdevice(7)): a new network has its loopback down
+LOOPBACK = (
+    "import fcntl, socket, struct; fcntl.ioctl(socket.socket(), 0x8914, "
+    'struct.pack("16sH14x", b"lo", 0x41))'
+)
 SCRIPT = r"""
 set -eu
 root=$1 place=$2 path=$PATH
@@ -53,7 +58,11 @@ for name in DEVICES; do seen rw "/dev/$name"; done
 mkdir -p "$root/dev/shm" "$root/tmp" "$root/proc" "$root/.old"
 mount -t tmpfs -o mode=1777,size=256m,nosuid,nodev cell "$root/dev/shm"
 mount -t tmpfs -o mode=1777,size=256m,nosuid,nodev cell "$root/tmp"
-while [ "$1" != -- ]; do seen "$1" "$2"; shift 2; done
+up=
+while [ "$1" != -- ]; do
+    if [ "$1" = up ]; then up=$2; else seen "$1" "$2"; fi
+    shift 2
+done
 shift
 mount -t proc -o nosuid,nodev,noexec proc "$root/proc"
 pivot_root "$root" "$root/.old"
@@ -61,6 +70,7 @@ cd /
 umount -l /.old
 mount -o remount,ro,mode=755,size=16m / 2>/dev/null || :
 cd "$place"
+[ -z "$up" ] || "$up" -I -S -c 'LOOPBACK'
 setpriv=$(command -v setpriv)
 PATH=$path
 exec "$setpriv" --no-new-privs --inh-caps=-all --bounding-set=-all -- "$@"
@@ -74,7 +84,7 @@ def script() -> str:
     text = SCRIPT
     for name, words in lists.items():
         text = text.replace(f"in {name};", f"in {' '.join(words)};")
-    return text
+    return text.replace("LOOPBACK", LOOPBACK)
 
 
 @cache
@@ -100,16 +110,18 @@ def command(
     place: Path,
     reads: Iterable[Path],
     writes: Iterable[Path],
+    loopback: Path | None = None,
 ) -> list[str]:
     """The command line that runs `words` in a cell, in the folder `place`.
 
     `root` is an empty folder of ours, which stays empty. `reads` and `writes` are the folders, or
     files, that the cell shows under their own names; the root of the system is none of them, as
-    what lies above an interpreter may be.
+    what lies above an interpreter may be. `loopback`: a Python that lets the cell reach itself.
     """
     modes = {**dict.fromkeys(reads, "ro"), **dict.fromkeys(writes, "rw")}
     below = sorted((path for path in modes if path.parent != path), key=str)
     lists = [word for path in below for word in (modes[path], str(path))]
+    lists += ["up", str(loopback)] if loopback is not None else []
     return [
         *(str(which("unshare")), "--user", "--map-root-user", "--net", "--mount", "--ipc", "--uts"),
         *("--pid", "--fork", "--kill-child", str(which("sh")), "-c", script(), "cell"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import stat
 import subprocess
@@ -159,16 +160,28 @@ def enclosed(
     reads: Sequence[Path],
     writes: Sequence[Path],
     level: Isolation,
+    *,
+    loopback: bool = False,
 ) -> list[str]:
-    """The command in an isolation; it dies with the thread that starts it, however that ends."""
+    """The command in an isolation; it dies with the thread that starts it, however that ends.
+
+    `loopback`: without a network it still reaches ports of its own.
+    """
     if level != "cell":
         # found by full path: the subprocess's PATH does not lead to unshare
         offline = [str(which("unshare")), *OFFLINE[1:]] if level == "offline" else []
-        return [*offline, *tethered(), *command]
+        raised = f"{shlex.quote(sys.executable)} -I -S -c {shlex.quote(cell.LOOPBACK)}"
+        up = (str(which("sh")), "-c", f'{raised}; exec "$@"', "up")
+        return [*offline, *(up if offline and loopback else ()), *tethered(), *command]
     root = home / ".cell"
     root.mkdir(exist_ok=True)
     own = cell.command(
-        command, root=root, place=home, reads=reads, writes=(*writes, home.resolve())
+        command,
+        root=root,
+        place=home,
+        reads=reads,
+        writes=(*writes, home.resolve()),
+        loopback=Path(sys.executable) if loopback else None,
     )
     return [*tethered(), *own]
 

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, get_type_hints
 
 from pydantic import TypeAdapter
 
+from bot.apart.far.relay import listen_within
 from bot.apart.voice import Voice
 from bot.errors import BotError, CapacityError, of_machine
 
@@ -41,6 +42,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # whatever a library prints is no answer
     confine(int(sys.argv[1]))
+    listen_within()
     for module in WORKS:  # while nothing is asked yet
         import_module(module)
     for line in sys.stdin.buffer:

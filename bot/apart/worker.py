@@ -33,10 +33,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from bot import errors
 from bot.apart import errand, sandbox
+from bot.apart.far.relay import Relay, relay_of
 from bot.apart.sandbox import IsolationSetting
 from bot.apart.voice import Voice
+from bot.clients import rpc_servers
 from bot.clock import span
-from bot.errors import BotError, BuildError, CapacityError
+from bot.errors import BotError, BuildError, CapacityError, UnreachableError
 from bot.foreign import printable
 from bot.legible import legible
 
@@ -60,6 +62,9 @@ SLACK = 1 << 30  # bytes of memory that are room for stacks: asked for, hardly u
 _EVERY, LOOK_EVERY = 0.2, 1.0  # seconds between looks at the clock, and at memory
 _TELLING = re.compile(r"GGML_ASSERT|what\(\):|terminate called|\berror\b|abort", re.IGNORECASE)
 _PLACE = re.compile(r"\A(?:\S{0,300}/)?(?=[\w.-]{1,80}:\d)")  # the folder of a line of source
+_LOST = re.compile(  # ggml-rpc.cpp, which ends its process there
+    r"Remote RPC server crashed|Failed to connect to \d|RPC (handshake|transport)"
+)
 _SHORT = re.compile(r"bad_alloc|out of memory|cannot allocate", re.IGNORECASE)
 # errors that a child may name; what it raises else becomes a BuildError
 _KINDS = {
@@ -204,11 +209,12 @@ def close_all() -> None:
         child.close()
 
 
-def _environment(home: Path) -> dict[str, str]:
+def _environment(home: Path, relay: Relay | None) -> dict[str, str]:
     """All that a child gets to see: no token, no address; no debugger where llama.cpp crashes."""
     inherited = {name: value for name, value in os.environ.items() if KEPT.fullmatch(name)}
     own = {"PATH": str(Path(sys.executable).parent), "HOME": str(home), "TMPDIR": str(home)}
-    return {**inherited, **own, "GGML_NO_BACKTRACE": "1"}
+    far = relay.environment if relay else {rpc_servers.REACHED: ",".join(rpc_servers.named())}
+    return {**inherited, **own, **far, "GGML_NO_BACKTRACE": "1"}
 
 
 def _system() -> tuple[tuple[Path, ...], tuple[Path, ...]]:
@@ -239,15 +245,20 @@ class _Child:
         self._folder = tempfile.TemporaryDirectory(prefix="apex-bot-")
         home = Path(self._folder.name).resolve()
         libraries, devices = _system()
+        relay = relay_of(rpc_servers.named()) if rpc_servers.named() and level != "none" else None
         # drivers of devices reserve what they never use
         bound = "0" if devices else str(MACHINE + SLACK)
         places = map(str, errand.libraries())
         words = (sys.executable, "-I", "-X", "utf8", "-c", SCRIPT, bound, *places)
-        readable = (*errand.programs(), *libraries, *reads)
+        far = [relay.folder] if relay else []
+        readable = (*errand.programs(), *libraries, *far, *reads)
         self._process = subprocess.Popen(
-            sandbox.enclosed(words, home, readable, (*devices, *room.writes), level),
+            sandbox.enclosed(
+                *(words, home, readable, (*devices, *room.writes), level),
+                loopback=relay is not None,
+            ),
             cwd=home,
-            env=_environment(home),
+            env=_environment(home, relay),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -353,6 +364,11 @@ class _Child:
             while data := os.read(self._streams[2].fileno(), 1 << 16):
                 self._last = (self._last + data)[-LAST_WORDS:]
         reason, name = _reason(self._last.decode("utf-8", "replace")), room.about.name
+        if _LOST.search(reason):
+            return UnreachableError(
+                f"a server of llama.rpc went away, or is none of this llama.cpp, at {name}; start "
+                "it and run the same command again: it goes on"
+            )
         if code == -signal.SIGKILL or _SHORT.search(reason):
             because = f": {reason}" if reason else ""
             return CapacityError(

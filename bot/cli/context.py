@@ -63,6 +63,7 @@ class Context:
         A folder that the binding's own variable names is tried, too. Raises SettingsError for a
         build that does not fit. Settings that cannot be read are told of where a verb reads them.
         """
+        from bot.clients import rpc_servers
         from bot.disk.own_build import VARIABLE, build_id, own_folder
         from bot.settings.settings import load
 
@@ -70,6 +71,7 @@ class Context:
             settings = load(self.config, **self.overrides)
         except SettingsError:
             return
+        rpc_servers.name(settings.llama.rpc, anywhere=settings.llama.rpc_anywhere)
         folder = settings.llama.library or own_folder()
         if folder is None:
             return

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bot.apart.worker import Room
-from bot.clients.llama import library
 from bot.clients.llama.session import Loading
 from bot.evaluate.cutting import CutText
 from bot.evaluate.subject import Subject
@@ -16,7 +15,7 @@ from bot.measures.reference import Need, need, require_memory
 from bot.measures.windows import TextWindows, sequences
 from bot.progress import Report
 from bot.settings.settings import Settings
-from bot.workplace.children import loading, room_for, row_kernels
+from bot.workplace.children import loading, room_for, row_kernels, used_devices_of
 from bot.workplace.job import free_memory_of
 
 MANY = 1 << 31  # logits of a pass, for fewer Numba takes longer to import than kernels save
@@ -30,8 +29,7 @@ def tokens_at_once(settings: Settings) -> int:
 
 def on_gpu(settings: Settings) -> bool:
     """Whether a device other than the processor decodes."""
-    llama = settings.llama
-    used = library.used_devices(llama.devices, gpu=llama.gpu_layers != 0)
+    used = used_devices_of(settings)
     return any(device.kind != "cpu" for device in used)
 
 

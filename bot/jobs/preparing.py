@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from bot.card import describe
-from bot.clients.llama import library
 from bot.detect import inspection
 from bot.disk.folders import SENSITIVITY
 from bot.disk.paths import inside
@@ -32,6 +31,7 @@ from bot.release.room import require_room_ahead
 from bot.settings.settings import Settings
 from bot.workplace import asked
 from bot.workplace.asked import Pinned
+from bot.workplace.children import used_devices_of
 from bot.workplace.demo_texts import EVERY_USE
 from bot.workplace.job import Job, tools_of
 from bot.workplace.names import name_of, target_of
@@ -186,8 +186,7 @@ def groups(recipes: Sequence[Recipe], size: int) -> tuple[tuple[str, ...], ...]:
 
 def require_device(settings: Settings) -> str:
     """The devices that llama.cpp will use. Raises CapacityError where a GPU is due and missing."""
-    llama = settings.llama
-    used = library.used_devices(llama.devices, gpu=llama.gpu_layers != 0)
+    used = used_devices_of(settings)
     names = ", ".join(f"{device.name} ({device.description})" for device in used)
     if settings.jobs.require_gpu and not any(device.kind == "gpu" for device in used):
         raise CapacityError(

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from bot.clients.llama import library
 from bot.disk.space import free_disk
 from bot.errors import PublishError, UnreachableError
 from bot.evaluate.bench import Bench
@@ -28,15 +27,16 @@ from bot.records.recipes import Recipe
 from bot.release.graph import LaneTask, Resource, run_tasks
 from bot.release.outlook import Outlook
 from bot.release.timeline import Timeline
-from bot.settings.making import LlamaSettings
+from bot.settings.settings import Settings
+from bot.workplace.children import used_devices_of
 from bot.workplace.job import Job
 
 MATRIX, REFERENCE = "importance matrix", "reference"
 
 
-def lanes(llama: LlamaSettings) -> Mapping[Resource, str]:
+def lanes(settings: Settings) -> Mapping[Resource, str]:
     """Which resources this machine has: without a GPU, decoding takes the processor's turn."""
-    used = library.used_devices(llama.devices, gpu=llama.gpu_layers != 0)
+    used = used_devices_of(settings)
     gpu = "gpu" if any(device.kind != "cpu" for device in used) else "cpu"
     return {"cpu": "cpu", "gpu": gpu, "network": "network"}
 
@@ -52,7 +52,7 @@ def run_lanes(
     `on` are the lanes of the resources, this machine's unless given. Raises what the stages raise.
     Nothing becomes visible on the Hub.
     """
-    lane_names = on or lanes(job.settings.llama)
+    lane_names = on or lanes(job.settings)
     tasks = _Tasks(job, repo_id).all(one_lane=lane_names["gpu"] == "cpu")
     outlook = Outlook(tasks, lane_names, job.workplace.narrator.say)
 

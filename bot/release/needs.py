@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 
 from bot.card.card import require_templates
-from bot.clients.llama import library
 from bot.disk.hashes import sha256
 from bot.disk.writing import decoded
 from bot.errors import AccessError, BotError, SettingsError, SourceError
@@ -23,6 +22,7 @@ from bot.quantize import imatrix
 from bot.settings.making import CalibrationSource, DataSettings
 from bot.settings.settings import Settings
 from bot.workplace import demo_texts, names, texts
+from bot.workplace.children import devices_of
 from bot.workplace.demo_texts import EVERY_USE
 from bot.workplace.workplace import Workplace
 
@@ -125,7 +125,7 @@ def _profiles(settings: Settings) -> None:
 
 def _devices(settings: Settings) -> None:
     named = set(settings.llama.devices)
-    available = [device.name for device in library.devices()] if named else []
+    available = [device.name for device in devices_of(settings)] if named else []
     if missing := sorted(named - {*available}):
         raise SettingsError(
             f"llama.cpp finds no device {missing[0]!r} here, only {', '.join(available)}"

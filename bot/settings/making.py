@@ -21,6 +21,9 @@ class LlamaSettings(Part):
     threads: Annotated[int, Field(ge=1, le=1024)] = Field(default_factory=_usable_cores)
     gpu_layers: Annotated[int, Field(ge=-1)] = -1
     devices: tuple[str, ...] = ()
+    # llama.cpp's RPC servers, HOST:PORT, whose devices are used before this machine's
+    rpc: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,253}:[0-9]{1,5}$")], ...] = ()
+    rpc_anywhere: bool = False  # servers outside of private networks, too
     patience_hours: Annotated[float, Field(gt=0)] = 2.0  # without a step forward at a file
     library: Place | None = (
         None  # a folder of libllama of your own build, in place of the binding's

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from bot.apart import sandbox
 from bot.apart.memory import free_memory
-from bot.apart.worker import ChildTerms, Room
+from bot.apart.worker import ChildTerms, Room, away
+from bot.clients import rpc_servers
+from bot.clients.llama.library import Device, devices, used_devices
 from bot.clients.llama.session import Loading
 from bot.disk.folders import Folders
 from bot.kernels.choice import Kernels
@@ -16,6 +19,7 @@ from bot.kernels.rows.rowwork import prepared
 from bot.progress import Narrator
 from bot.settings.making import LlamaSettings
 from bot.settings.settings import Settings
+from bot.workplace.loaded import installed_devices
 
 REACHES: dict[str, str] = {
     "offline": "llama.cpp opens files without a token and a network, but can read this user's",
@@ -65,6 +69,28 @@ def room_for(
         writes=writes,
         **more,
     )
+
+
+def devices_of(settings: Settings) -> tuple[Device, ...]:
+    """Every device that llama.cpp finds; with RPC servers, which take one client, as of the start.
+
+    Raises UnreachableError where a server is not there.
+    """
+    if not rpc_servers.named():
+        return devices()
+    return _devices_afar(rpc_servers.named(), terms_of(settings))
+
+
+@cache
+def _devices_afar(servers: tuple[str, ...], terms: ChildTerms) -> tuple[Device, ...]:
+    # ggml ends its process where a server is not there
+    return away(installed_devices, Room(about=Path(servers[0]), terms=terms))()
+
+
+def used_devices_of(settings: Settings) -> tuple[Device, ...]:
+    """The devices that models run on, by settings."""
+    llama = settings.llama
+    return used_devices(devices_of(settings), llama.devices, gpu=llama.gpu_layers != 0)
 
 
 def loading(path: Path, llama: LlamaSettings) -> Loading:

@@ -22,6 +22,7 @@ from bot.records.results import Budget
 from bot.settings.settings import Settings
 from bot.store.ledger import Finished
 from bot.workplace import asked
+from bot.workplace.children import used_devices_of
 from bot.workplace.names import file_name
 from bot.workplace.texts import calibration_texts
 from bot.workplace.workplace import Workplace
@@ -116,7 +117,7 @@ class Job:
 def tools_of(settings: Settings) -> Tools:
     """Versions and device that numbers made with these settings depend on."""
     llama = settings.llama
-    used = library.used_devices(llama.devices, gpu=llama.gpu_layers != 0)
+    used = used_devices_of(settings)
     return Tools(
         bot=version("apex-bot"),
         llama_cpp_python=library.package_version(),
@@ -139,7 +140,7 @@ def tier_file(settings: Settings, plan: Plan[Sketch], paths: JobFolder, recipe: 
 def free_memory_of(settings: Settings) -> Free:
     """Memory that models may take here, or what the settings allow of it."""
     llama, limit = settings.llama, settings.evaluation.memory_gb
-    used = library.used_devices(llama.devices, gpu=llama.gpu_layers != 0)
+    used = used_devices_of(settings)
     gpus = [device.memory_free for device in used if device.kind == "gpu"]
     most = int(limit * 1e9) if limit else None
     host = free_memory() if most is None else min(most, free_memory())

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bot.apart.voice import Voice
 from bot.clients.llama import check
+from bot.clients.llama.library import Device, devices
 from bot.clients.llama.placing import Asked, Placed, place
 from bot.clients.llama.quantization import chosen_types
 from bot.clients.llama.session import Loading, generate
@@ -40,6 +41,12 @@ def chosen_tensor_types(
     """The type that llama.cpp itself gives each tensor in a file type."""
     voice.progress(0, 1)
     return chosen_types(source, file_type, imatrix=weighed)
+
+
+def installed_devices(voice: Voice) -> tuple[Device, ...]:
+    """Every device that a child finds."""
+    voice.progress(0, 1)
+    return devices()
 
 
 def placed(voice: Voice, path: Path, asked: Asked) -> Placed:

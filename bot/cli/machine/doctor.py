@@ -42,6 +42,8 @@ def examine(config: Path | None) -> Iterator[Finding]:
     yield Finding(name="settings", good=True, text=f"workdir {settings.workdir}")
     yield _ask("profiles", lambda: _profiles(settings))
     yield Finding(name="kernels", good=True, text=_kernels(settings))
+    if settings.llama.rpc:
+        yield _ask("rpc", lambda: _servers(settings))
     yield _ask("needs", lambda: _needs(settings))
     yield _ask("disk", lambda: _disk(settings))
     yield _ask("workdir", lambda: _workdir(settings))
@@ -68,6 +70,15 @@ def _llama() -> str:
         f"{d.name} ({d.description}, {d.memory_total / 1e9:.0f} GB)" for d in library.devices()
     )
     return f"{library.library_version()}; devices: {', '.join(devices)}"
+
+
+def _servers(settings: Settings) -> str:
+    """What llama.cpp's RPC servers offer. Raises UnreachableError where one is not there."""
+    from bot.workplace.children import devices_of
+
+    found = (d for d in devices_of(settings) if d.name.startswith("RPC"))
+    told = ", ".join(f"{d.name} with {d.memory_free / 1e9:.1f} GB free" for d in found)
+    return f"{', '.join(settings.llama.rpc)}: {told}; no encryption, no passwords"
 
 
 def decoding(command: Sequence[str]) -> str:

@@ -23,7 +23,7 @@ from llama_cpp import llama_cpp as c
 from llama_cpp import llama_cpp_ext as ext
 from numpy.typing import NDArray
 
-from bot.clients.llama.library import device_list, start
+from bot.clients.llama.library import device_list, reach_servers, start
 from bot.clients.llama.session import MICRO_BATCH
 from bot.clients.llama.vocabulary import Vocabulary
 from bot.errors import BuildError
@@ -105,6 +105,8 @@ class Drafting(Vocabulary):
         devices: Sequence[str] = (),
     ) -> None:
         self._log = start()
+        if gpu_layers:
+            reach_servers()
         self._log.forget()
         self.n_ctx, self._threads = n_ctx, threads
         self._devices = device_list(devices) if devices else None

@@ -15,6 +15,7 @@ from typing import Any
 import llama_cpp
 from llama_cpp import llama_cpp as c
 
+from bot.clients.rpc_servers import reached
 from bot.disk.own_build import build_id, library_in, own_folder
 from bot.errors import BuildError
 
@@ -87,6 +88,44 @@ def start() -> Log:
     """The log of llama.cpp, whose backends are loaded by the first call of a process."""
     c.llama_backend_init()
     return Log()
+
+
+@cache
+def reach_servers() -> None:
+    """Make the devices of RPC servers this process's, as common/arg.cpp of llama.cpp does.
+
+    A server takes one client at a time, and others wait. Where nobody answers, ggml ends the
+    process. Raises BuildError where the library has no RPC backend, or a server no device.
+    """
+    for server in reached():
+        _register(server)
+
+
+def _register(server: str) -> None:
+    ggml, base = _ggml(), ggml_base()
+    ggml.ggml_backend_reg_by_name.argtypes = [ctypes.c_char_p]
+    ggml.ggml_backend_reg_by_name.restype = ctypes.c_void_p
+    ggml.ggml_backend_register.argtypes = [ctypes.c_void_p]
+    base.ggml_backend_reg_get_proc_address.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
+    base.ggml_backend_reg_get_proc_address.restype = ctypes.c_void_p
+    backend = ggml.ggml_backend_reg_by_name(b"RPC")
+    if not backend:  # a library of its own, which nothing has loaded
+        try:
+            rpc = _library("ggml-rpc")
+        except BuildError as error:
+            raise BuildError(
+                "this llama.cpp has no RPC backend; name a build with -DGGML_RPC=ON in "
+                "llama.library, or leave llama.rpc out"
+            ) from error
+        rpc.ggml_backend_rpc_reg.restype = ctypes.c_void_p
+        backend = rpc.ggml_backend_rpc_reg()
+        ggml.ggml_backend_register(backend)
+    address = base.ggml_backend_reg_get_proc_address(backend, b"ggml_backend_rpc_add_server")
+    add = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_char_p)(address)
+    registered = add(server.encode())
+    if not registered:
+        raise BuildError(f"the RPC server {server} has no device; start it with one")
+    ggml.ggml_backend_register(registered)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,8 +232,9 @@ def build_flags() -> str:
 
 
 def devices() -> tuple[Device, ...]:
-    """Every device the installed build finds, in llama.cpp's order."""
+    """Every device the installed build finds, in llama.cpp's order; in a child servers' too."""
     start()
+    reach_servers()
     base, ggml = ggml_base(), _ggml()
     return tuple(
         _device(base, ggml.ggml_backend_dev_get(i)) for i in range(ggml.ggml_backend_dev_count())
@@ -249,9 +289,10 @@ def type_name(number: int) -> str:
     raise BuildError(f"llama.cpp {package_version()} has no type number {number}")
 
 
-def used_devices(names: Sequence[str], *, gpu: bool) -> tuple[Device, ...]:
+def used_devices(
+    installed: Sequence[Device], names: Sequence[str], *, gpu: bool
+) -> tuple[Device, ...]:
     """The devices a model runs on: the named ones, else every GPU if wanted, else the CPU."""
-    installed = devices()
     if names:
         return tuple(device for device in installed if device.name in names)
     gpus = tuple(device for device in installed if device.kind in ("gpu", "igpu"))

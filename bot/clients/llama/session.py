@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from bot.clients.llama.batch import Batch, Token
 from bot.clients.llama.inplace import LoadedWeights
-from bot.clients.llama.library import device_list, start
+from bot.clients.llama.library import device_list, reach_servers, start
 from bot.clients.llama.observer import Observer
 from bot.clients.llama.vocabulary import Vocabulary
 from bot.errors import BuildError, CapacityError
@@ -63,6 +63,8 @@ class Session(Vocabulary):
     ) -> None:
         self._log = start()
         self._log.forget()
+        if gpu_layers:
+            reach_servers()
         self.path, self.n_ctx, self.threads = path, n_ctx, threads
         self.sequences, self.unified, self.lanes = sequences, unified, lanes
         self.micro_batch = min(micro_batch, n_ctx)

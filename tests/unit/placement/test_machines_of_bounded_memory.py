@@ -43,17 +43,22 @@ def servers(memory: Sequence[int]) -> Iterator[list[str]]:
     with ExitStack() as stack:
         addresses = []
         for size in memory:
-            port = _free_port()
+            port = free_port()
             command = [str(tool("ggml-rpc-server")), "-H", "127.0.0.1", "-p", str(port), "-t", "1"]
             process = stack.enter_context(
                 subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             )
             stack.callback(process.send_signal, signal.SIGKILL)
-            _wait_for(port)
-            bound = _data_of(process.pid) + size + PASSING
-            resource.prlimit(process.pid, resource.RLIMIT_DATA, (bound, bound))
+            wait_for(port)
+            bounded(process.pid, size)
             addresses.append(f"127.0.0.1:{port}")
         yield addresses
+
+
+def bounded(pid: int, size: int) -> None:
+    """Let a server take so many bytes for models, beside what it has."""
+    bound = _data_of(pid) + size + PASSING
+    resource.prlimit(pid, resource.RLIMIT_DATA, (bound, bound))
 
 
 def _data_of(pid: int) -> int:
@@ -62,14 +67,16 @@ def _data_of(pid: int) -> int:
     return int(re.findall(r"^VmData:\s+(\d+) kB", status, re.MULTILINE)[0]) << 10
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens on."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         port: int = bound.getsockname()[1]
         return port
 
 
-def _wait_for(port: int) -> None:
+def wait_for(port: int) -> None:
+    """Wait until somebody listens."""
     until = time.monotonic() + LISTENING
     while time.monotonic() < until:
         try:
@@ -83,7 +90,7 @@ def _wait_for(port: int) -> None:
 def reported(model: Path, addresses: Sequence[str], words: Sequence[str]) -> dict[str, float]:
     """Bytes that llama-server says it holds on each device, loaded with these arguments."""
     command = [
-        *(str(tool("llama-server")), "-m", str(model), "--port", str(_free_port())),
+        *(str(tool("llama-server")), "-m", str(model), "--port", str(free_port())),
         *("--rpc", ",".join(addresses), "--load-mode", "none", "--no-warmup", "-v", "-fit", "off"),
         *("--no-repack", "-t", "1", *words),
     ]

@@ -90,6 +90,8 @@ def test_types_have_a_name_and_a_number() -> None:
 def test_a_model_runs_on_the_devices_that_are_named_else_on_the_processor() -> None:
     processors = [device.name for device in devices() if device.kind == "cpu"]
     assert processors
-    assert [device.name for device in used_devices((), gpu=False)] == processors
-    assert [device.name for device in used_devices(processors[:1], gpu=True)] == processors[:1]
-    assert used_devices(("CUDA99",), gpu=True) == ()
+    assert [device.name for device in used_devices(devices(), (), gpu=False)] == processors
+    assert [
+        device.name for device in used_devices(devices(), processors[:1], gpu=True)
+    ] == processors[:1]
+    assert used_devices(devices(), ("CUDA99",), gpu=True) == ()

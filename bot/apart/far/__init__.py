@@ -1,0 +1,1 @@
+"""RPC servers of llama.cpp, reached from a child that has no network."""
