@@ -56,6 +56,8 @@ OWN = (
     "convert.python",
     "convert.llama_cpp",
     "llama.library",
+    "llama.rpc",
+    "llama.rpc_anywhere",
     "templates",
     "isolation",
     "convert.isolation",

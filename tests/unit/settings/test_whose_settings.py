@@ -26,6 +26,8 @@ VALUES: dict[str, Any] = {
     "convert.python": "./python",
     "convert.llama_cpp": "./llama.cpp",
     "llama.library": "./libraries",
+    "llama.rpc": ["10.0.0.7:50052"],
+    "llama.rpc_anywhere": True,
     "templates": "./templates",
     "isolation": "none",
     "convert.isolation": "best",
