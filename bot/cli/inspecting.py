@@ -33,22 +33,22 @@ def inspect(context: Context, model: str, revision: str, as_json: bool) -> None:
     bot inspect Qwen/Qwen3.6-35B-A3B
     bot inspect ./model-BF16.gguf --json
     """
-    from bot.cli.text import text_tables
+    from bot.cli.text import model_text
 
     sight = sight_of(context, model, revision)
     if sight is not None:
-        emit(text_tables.sight_values(sight)) if as_json else click.echo(
-            text_tables.sight_text(sight)
+        emit(model_text.sight_values(sight)) if as_json else click.echo(
+            model_text.sight_text(sight)
         )
         return
     with road_of(context, model, revision, ()) as road:
         model_info = road.value("model")
     counted = model_info.architecture
     if as_json:
-        emit(text_tables.architecture_values(counted))
+        emit(model_text.architecture_values(counted))
     else:
         click.echo(
-            text_tables.architecture_text(
+            model_text.architecture_text(
                 counted, f"{model_info.source.path}, {model_info.source.sha256[:12]}"
             )
         )
@@ -120,18 +120,18 @@ def plan(
     bot plan ./model-BF16.gguf --recipe I-Mini > i-mini.txt
     """
     release_plan = sketched(context, model, revision, (recipe,) if recipe else tiers)
-    from bot.cli.text import text_tables, times_text
+    from bot.cli.text import model_text, times_text
 
     if timed and not recipe:
         times = times_of(context, release_plan)
-        recipes = text_tables.plan_values(release_plan)
+        recipes = model_text.plan_values(release_plan)
         values = {"recipes": recipes, "measuring": times_text.times_values(times)}
         words = [plan_text(context, release_plan), "", times_text.times_text(times)]
         emit(values) if as_json else click.echo("\n".join(words))
     elif as_json:
-        emit(text_tables.plan_values(release_plan))
+        emit(model_text.plan_values(release_plan))
     elif recipe:
-        click.echo(text_tables.recipe_lines(release_plan.recipes[0]))
+        click.echo(model_text.recipe_lines(release_plan.recipes[0]))
     else:
         click.echo(plan_text(context, release_plan))
 
@@ -147,11 +147,11 @@ def times_of(context: Context, release_plan: Plan[Sketch]) -> MeasureTimes:
 
 
 def plan_text(context: Context, release_plan: Plan[Sketch]) -> str:
-    from bot.cli.text import text_tables
+    from bot.cli.text import model_text
     from bot.release.room import reference_guess
 
     vocabulary = release_plan.model.architecture.vocabulary
-    return text_tables.plan_table(release_plan, reference_guess(context.settings, vocabulary))
+    return model_text.plan_table(release_plan, reference_guess(context.settings, vocabulary))
 
 
 CACHES = ("F32", "F16", "BF16", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0", "IQ4_NL")

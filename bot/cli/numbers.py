@@ -104,7 +104,7 @@ def evaluate(
     bot evaluate ./model-BF16.gguf --dry-run
     bot evaluate a.gguf b.gguf --benchmarks gsm8k,ifeval --dry-run
     """
-    from bot.cli.text import text_tables, times_text
+    from bot.cli.text import scores_text, times_text
 
     if benchmarks:
         asked = {"benchmarks": {"tasks": [{"name": name} for name in benchmarks]}}
@@ -114,7 +114,7 @@ def evaluate(
         from bot.evaluate.files import foreseen_benchmarks
 
         foreseen = foreseen_benchmarks(context.workplace, files)
-        emit(foreseen) if as_json else click.echo(text_tables.asked_table(foreseen))
+        emit(foreseen) if as_json else click.echo(scores_text.asked_table(foreseen))
         return
     if dry_run:
         times = _times(context, files, against, measures, revision, tiers)
@@ -128,7 +128,7 @@ def evaluate(
         evaluation = measure_files(
             context.workplace, files, against, measures, out=out, logits=keep_logits
         )
-        emit(evaluation) if as_json else click.echo(text_tables.evaluation_text(evaluation))
+        emit(evaluation) if as_json else click.echo(scores_text.evaluation_text(evaluation))
         return
     if len(files) > 1 or out or keep_logits:
         raise click.UsageError(
@@ -136,7 +136,7 @@ def evaluate(
         )
     with road_of(context, files[0], revision, tiers) as road:
         results = road.value("results")
-    emit(results) if as_json else click.echo(text_tables.results_table(results))
+    emit(results) if as_json else click.echo(scores_text.results_table(results))
 
 
 def _times(
@@ -185,7 +185,7 @@ def compare(
     bot compare a.gguf b.gguf --against model-BF16.gguf --measures kld,hellaswag
     bot compare I-Mini I-Nano --results results.json
     """
-    from bot.cli.text import text_tables
+    from bot.cli.text import scores_text
     from bot.evaluate import files
 
     if path is not None:
@@ -195,7 +195,7 @@ def compare(
             context.workplace, (one, other), against, measures
         ).comparisons
     emit(comparisons) if as_json else click.echo(
-        "\n".join(text_tables.comparison_lines(comparisons))
+        "\n".join(scores_text.comparison_lines(comparisons))
     )
 
 
@@ -217,11 +217,11 @@ def import_(context: Context, files: tuple[Path, ...], as_json: bool) -> None:
     bot import coder30b/*.json qwen36_35b/kl_results.txt
     """
     del context
-    from bot.cli.text import text_tables
+    from bot.cli.text import scores_text
     from bot.measures.imported import read_imported
 
     imported_rows = tuple(row for path in files for row in read_imported(path))
-    emit(imported_rows) if as_json else click.echo(text_tables.imported_table(imported_rows))
+    emit(imported_rows) if as_json else click.echo(scores_text.imported_table(imported_rows))
 
 
 VERBS = (evaluate, compare, import_)

@@ -102,7 +102,7 @@ def calibrate(
     bot calibrate ./model-BF16.gguf
     bot calibrate some-org/model-BF16-GGUF --json
     """
-    from bot.cli.text import text_tables
+    from bot.cli.text import scores_text
 
     with road_of(context, model, revision, tiers) as road:
         facts, job = road.value("calibration"), road.value("job")
@@ -112,7 +112,7 @@ def calibrate(
         click.echo("no tier needs an importance matrix")
     else:
         click.echo(str(job.paths.imatrix))
-        click.echo(text_tables.coverage_text(facts))
+        click.echo(scores_text.coverage_text(facts))
 
 
 @click.command()
@@ -174,7 +174,7 @@ def verify(context: Context, file: Path, against: Path | None, no_run: bool, as_
     bot verify ./model-APEX-I-Mini.gguf --against ./model-BF16.gguf
     bot verify ./model-APEX-Quality-00001-of-00004.gguf --no-run --json
     """
-    from bot.cli.text import text_tables
+    from bot.cli.text import ending_text
     from bot.quantize.verify import verify_file as look
 
     findings = []
@@ -183,7 +183,7 @@ def verify(context: Context, file: Path, against: Path | None, no_run: bool, as_
         for finding in looks:
             findings.append(finding)
             if finding.good is not False and not as_json:
-                click.echo(text_tables.finding_line(finding))
+                click.echo(ending_text.finding_line(finding))
     finally:
         if as_json:
             emit(tuple(findings))

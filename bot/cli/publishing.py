@@ -47,7 +47,7 @@ def _publish(
     show_timeline: bool = False,
     refresh: bool = False,
 ) -> None:
-    from bot.cli.text import text_tables
+    from bot.cli.text import ending_text
     from bot.release.road import Request, Road
 
     if private:
@@ -73,7 +73,7 @@ def _publish(
     if as_json:
         emit(published)
     else:
-        click.echo(text_tables.ended_text(published, paths.results))
+        click.echo(ending_text.ended_text(published, paths.results))
 
 
 def _refreshed(
@@ -203,7 +203,7 @@ def _rehearse(
     unless_published: bool,
 ) -> None:
     """All that a publication would find before it makes anything, and what it would do."""
-    from bot.cli.text import text_tables, times_text
+    from bot.cli.text import ending_text, model_text, times_text
     from bot.plan.models import Model
     from bot.publish.replacing import replaced_by_update
     from bot.release import ahead
@@ -226,14 +226,14 @@ def _rehearse(
         replaced = replaced_by_update(workplace, plan, order, repo_id, superset=unless_published)
     if as_json:
         measuring = {} if times is None else {"measuring": times_text.times_values(times)}
-        planned = {"plan": text_tables.plan_values(plan), **measuring}
+        planned = {"plan": model_text.plan_values(plan), **measuring}
         values = {**planned, "target": repo_id, "notes": lines}
         emit(values if replaced is None else {**values, "prune": replaced})
         return
     said = [] if times is None else [times_text.times_text(times), ""]
     paragraphs = [plan_text(context, plan), "", *said, *lines]
     if repo_id and replaced is not None:
-        paragraphs.append(text_tables.prune_text(replaced, repo_id))
+        paragraphs.append(ending_text.prune_text(replaced, repo_id))
     click.echo("\n".join(paragraphs))
 
 
@@ -307,20 +307,20 @@ def rollback(context: Context, repository: str, revision: str | None, as_json: b
     bot rollback my-name/model-APEX-GGUF
     bot rollback my-name/model-APEX-GGUF 1f2e3d4c5b6a
     """
-    from bot.cli.text import text_tables
+    from bot.cli.text import ending_text
     from bot.publish.publication import back, published_builds
     from bot.workplace.pinning import as_repo
 
     if revision is None:
         versions = published_builds(context.workplace, as_repo(repository))
-        emit(versions) if as_json else click.echo(text_tables.builds_table(versions))
+        emit(versions) if as_json else click.echo(ending_text.builds_table(versions))
         return
     context.workplace.require_publisher()
     rolled_back = back(context.workplace, as_repo(repository), revision)
     if as_json:
         emit(rolled_back)
     else:
-        click.echo(text_tables.rolled_back_text(rolled_back))
+        click.echo(ending_text.rolled_back_text(rolled_back))
 
 
 VERBS = (push, publish, timeline, rollback)

@@ -52,7 +52,7 @@ def publish_original(client: Client, folder: Path, model: Path) -> None:
     client.make_public(MODEL)
 
 
-@pytest.mark.road
+@pytest.mark.long
 def test_a_budget_decides_what_a_release_measures_in_all_its_jobs(
     tmp_path: Path, demo_model: Path
 ) -> None:

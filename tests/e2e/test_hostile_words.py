@@ -25,7 +25,7 @@ from tests.hostile_hub import MOE, HostileHub, Stranger, hostile_hub
 # argv: a folder for streams, then a JSON list of command lines
 DRIVER = """
 import json, os, sys
-import bot.cli.main, bot.cli.text.text_tables, bot.watcher.assembly
+import bot.cli.main, bot.cli.text.ending_text, bot.watcher.assembly
 import bot.detect.inspection, bot.lint.defects
 folder, lines = sys.argv[1], json.loads(sys.argv[2])
 for number, line in enumerate(lines):

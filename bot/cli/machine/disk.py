@@ -59,13 +59,13 @@ def clean(
     bot clean --older 30d
     bot clean Qwen/Qwen3.6-35B-A3B
     """
-    from bot.cli.text import text_tables
+    from bot.cli.text import ending_text
     from bot.records.coding import to_json
     from bot.verbs.cleaning import WantedCleaning, clean_folders
 
     request = WantedCleaning(model=model, everything=everything, before=before, dry_run=dry_run)
     cleaned = clean_folders(context.workplace, request)
-    click.echo(to_json(cleaned) if as_json else text_tables.cleaned_text(cleaned), nl=not as_json)
+    click.echo(to_json(cleaned) if as_json else ending_text.cleaned_text(cleaned), nl=not as_json)
 
 
 VERBS = (clean,)

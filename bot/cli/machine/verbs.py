@@ -34,7 +34,7 @@ def demo(context: Context, folder: Path, stay: bool, port: int, as_json: bool) -
 
     # read when the Hub client is imported; nothing of the demo enters the user's own caches
     os.environ["HF_HOME"] = str(folder / "hf-home")
-    from bot.cli.text import text_tables
+    from bot.cli.text import ending_text
     from bot.verbs.demo import demonstrate
     from bot.watcher import assembly
 
@@ -48,7 +48,7 @@ def demo(context: Context, folder: Path, stay: bool, port: int, as_json: bool) -
     if as_json:
         emit(made_by_demo)
     else:
-        click.echo(text_tables.demonstrated_text(made_by_demo, folder, port))
+        click.echo(ending_text.demonstrated_text(made_by_demo, folder, port))
     if stay:
         from bot.localhub.server import serve_hub as run
 
@@ -66,13 +66,13 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     bot --config /etc/apex-bot/bot.yaml doctor --json
     """
     from bot.cli.machine.doctor import examine
-    from bot.cli.text import text_tables
+    from bot.cli.text import ending_text
 
     findings = []
     for finding in examine(ctx.obj.config):
         findings.append(finding)
         if not as_json:
-            click.echo(text_tables.finding_line(finding))
+            click.echo(ending_text.finding_line(finding))
     if as_json:
         emit(tuple(findings))
     ctx.exit(1 if any(finding.good is False for finding in findings) else 0)

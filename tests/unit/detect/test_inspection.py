@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from bot.cli.text import text_tables
+from bot.cli.text import model_text
 from bot.clients.hub.hub import Hub as Client
 from bot.detect.buildable import decide
 from bot.detect.inspection import look_at, look_at_folder
@@ -66,10 +66,10 @@ def test_mutated_configs_beside_real_headers(count: int, tmp_path: Path) -> None
                     refused.append(str(error))
                     continue
                 outcomes.add(sight.decision.outcome)
-                assert text_tables.sight_text(
+                assert model_text.sight_text(sight).isprintable() or "\n" in model_text.sight_text(
                     sight
-                ).isprintable() or "\n" in text_tables.sight_text(sight)
-                json.dumps(text_tables.sight_values(sight), allow_nan=False).encode()
+                )
+                json.dumps(model_text.sight_values(sight), allow_nan=False).encode()
     assert len(refused) > count // 50
     assert not any("\n" in line for line in refused)
     assert outcomes > {"eligible", "not_moe"}

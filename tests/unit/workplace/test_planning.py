@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bot.cli.text import text_tables
+from bot.cli.text import model_text
 from bot.clients.llama.quantization import chosen_types
 from bot.errors import SettingsError, SourceError
 from bot.plan.models import Model, Plan, Sketch
@@ -97,11 +97,11 @@ def test_tiers_as_large_as_the_source_are_not_made_and_the_plan_says_so(
     assert all(recipe.tensor_bytes == source for recipe in plan.left_out)
     assert plan.recipes
     assert all(recipe.tensor_bytes < source for recipe in plan.recipes)
-    text = text_tables.plan_table(plan, 0)
+    text = model_text.plan_table(plan, 0)
     assert "passes through in every tier: MXFP4 " in text
     for recipe in plan.left_out:
         assert f"not made, as large as the original: {recipe.tier}" in text
-    values = text_tables.plan_values(plan)
+    values = model_text.plan_values(plan)
     assert {v["tier"] for v in values if "left_out" in v} == {r.tier for r in plan.left_out}
     assert len(values) == len(plan.profiles)
 
@@ -118,8 +118,8 @@ def test_the_plan_shows_what_falls_back(tmp_path: Path, demo_model: Path) -> Non
     wide = tuple(
         replace(t, type="BF16", bytes=tensor_bytes("BF16", t.shape)) for t in sketch.tensors
     )
-    text = text_tables.plan_table(make_plan(workplace, replace(sketch, tensors=wide)), 0)
+    text = model_text.plan_table(make_plan(workplace, replace(sketch, tensors=wide)), 0)
     assert "fallback: Q6_K → Q5_1 where rows are of 288 weights" in text
     assert "fallback: IQ2_S → IQ4_NL where rows are of 288 weights" in text
-    plain = text_tables.plan_table(plan_of(workplace, demo_model), 0)
+    plain = model_text.plan_table(plan_of(workplace, demo_model), 0)
     assert "fallback" not in plain

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bot.cli.text import text_tables
+from bot.cli.text import ending_text, model_text, scores_text, short_size
 from bot.detect.inspection import look_at_folder
 from bot.plan.profiles import load_profiles
 from bot.publish.publication import Published
@@ -27,8 +27,8 @@ def test_roles_told_by_words_are_shown(tmp_path: Path) -> None:
     ]
     indexed(tmp_path / "source", replace(model, tensors=[*model.tensors, *newer]))
     sight = look_at_folder(tmp_path / "source")
-    assert "guessed" in text_tables.sight_text(sight)
-    assert len(text_tables.sight_values(sight)["guessed"]) == 2
+    assert "guessed" in model_text.sight_text(sight)
+    assert len(model_text.sight_values(sight)["guessed"]) == 2
 
 
 def test_true_bytes_and_each_precision_are_shown(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_true_bytes_and_each_precision_are_shown(tmp_path: Path) -> None:
     indexed(tmp_path / "source", model)
     profiles = load_profiles(data_folder("profiles"))
     sight = look_at_folder(tmp_path / "source", profiles=profiles)
-    text, values = text_tables.sight_text(sight), text_tables.sight_values(sight)
+    text, values = model_text.sight_text(sight), model_text.sight_values(sight)
     size = sum(tensor.bytes for tensor in model.tensors)
     assert f"stored      {size:,} bytes: MXFP4 " in text
     assert "scales " in text
@@ -50,12 +50,12 @@ def test_true_bytes_and_each_precision_are_shown(tmp_path: Path) -> None:
     assert values["foreseen"]["converted"] < 1.1 * size
     skipped = look_at_folder(tmp_path / "source", profiles=profiles, least_saving=0.99)
     assert skipped.decision.outcome == "no_gain"
-    assert "quantize.least_saving" in text_tables.sight_text(skipped)
+    assert "quantize.least_saving" in model_text.sight_text(skipped)
 
 
 def test_every_row_of_results_is_in_the_table_largest_first() -> None:
     results = nine_tiers()
-    lines = text_tables.results_table(results).splitlines()
+    lines = scores_text.results_table(results).splitlines()
     names = [line.split()[0] for line in lines if (line.split() and "GB" in line) or "MB" in line]
     rows = (results.reference, *sorted(results.tiers, key=lambda row: -row.bytes))
     assert names[: len(rows)] == [row.name for row in rows]
@@ -65,7 +65,7 @@ def test_every_row_of_results_is_in_the_table_largest_first() -> None:
     ("count", "text"), [(1_500, "1.5 kB"), (2_000_000, "2.0 MB"), (1_250_000_000, "1.2 GB")]
 )
 def test_bytes_are_shown_in_decimal_units(count: int, text: str) -> None:
-    assert text_tables.size(count) == text
+    assert short_size.size(count) == text
 
 
 PUBLISHED = Published(
@@ -86,22 +86,22 @@ PUBLISHED = Published(
     ],
 )
 def test_how_a_publication_ended(changed: dict[str, Any], text: str) -> None:
-    assert text in text_tables.published_text(replace(PUBLISHED, **changed))
+    assert text in ending_text.published_text(replace(PUBLISHED, **changed))
 
 
 def test_without_results_a_publication_is_told_all_the_same(tmp_path: Path) -> None:
-    assert text_tables.ended_text(PUBLISHED, tmp_path / "none.json") == (
-        text_tables.published_text(PUBLISHED)
+    assert ending_text.ended_text(PUBLISHED, tmp_path / "none.json") == (
+        ending_text.published_text(PUBLISHED)
     )
     measured = tmp_path / "results.json"
     measured.write_text(to_json(nine_tiers()))
-    assert text_tables.ended_text(PUBLISHED, measured).startswith(
-        text_tables.results_table(nine_tiers())
+    assert ending_text.ended_text(PUBLISHED, measured).startswith(
+        scores_text.results_table(nine_tiers())
     )
 
 
 def test_words_of_strangers_do_nothing_to_a_terminal() -> None:
     finding = Finding(name="hub", good=False, text="\x1b[2Jgone")
-    assert text_tables.finding_line(finding).isprintable()
+    assert ending_text.finding_line(finding).isprintable()
     lacking = replace(PUBLISHED, lacks=("\x1b[2J",))
-    assert "\x1b" not in text_tables.published_text(lacking)
+    assert "\x1b" not in ending_text.published_text(lacking)
