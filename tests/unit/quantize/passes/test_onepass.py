@@ -220,7 +220,7 @@ def test_a_killed_pass_goes_on_where_it_was(demo_model: Path, tmp_path: Path) ->
         f"folder = Path({str(tmp_path / 'killed')!r})\n"
         "specs = tier_specs(model, folder, matrix, 'I-Compact', 'Compact')\n"
         "kill = lambda _line: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "at_step('rename .*[.]journal$', 45, kill)\n"
+        "at_step('rename .*[.]journal$', 6, kill)\n"
         "one_pass(model, specs, memory=1)\n"
     )
     root = Path(__file__).resolve().parents[4]
@@ -228,7 +228,7 @@ def test_a_killed_pass_goes_on_where_it_was(demo_model: Path, tmp_path: Path) ->
     assert done.returncode == -signal.SIGKILL
     killed = tier_specs(demo_model, tmp_path / "killed", matrix, "I-Compact", "Compact")
     with Pass(open_source(demo_model), killed) as work:
-        assert work.done > 10  # how many were whole by then is up to threads
+        assert work.done  # how many were whole by then is up to threads
     one_pass(demo_model, killed)
     for before, after in zip(calm, killed, strict=True):
         assert sha256(before.target) == sha256(after.target)
