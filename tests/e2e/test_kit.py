@@ -22,7 +22,7 @@ hub: {namespace: alice}
 evaluation: {preset: %s}
 calibration: {preset: recommended}
 """
-FEW_WORDS = {"BOT_EVALUATION__BEHAVIOUR__TOKENS": "16"}  # a miniature's answers are all alike
+FEW = "16"  # tokens of an answer: a miniature's are all alike
 DOMAINS = ["chat", "code", "tool calls", "multilingual", "long context"]
 CONTEXTS = [1024, 1024, 2048, 1024, 8192]
 CODE = "ise-uiuc/Magicoder-OSS-Instruct-75K/data-oss_instruct-decontaminated.jsonl"
@@ -59,7 +59,7 @@ def test_three_lines_are_enough_and_the_lock_holds(
     sets = write_kit(hub.store.folder / "datasets", letters)
     road = Road(folder=tmp_path, url=hub.url, token=hub.token, patience=5400)
     (tmp_path / "bot.yaml").write_text(LINES % preset)
-    done = road.bot("publish", released, *MODEL, **FEW_WORDS)
+    done = road.bot("publish", released, *MODEL, BOT_EVALUATION__BEHAVIOUR__TOKENS=FEW)
     assert done.returncode == 0, done.stderr
 
     lock = json.loads((tmp_path / "bot.lock").read_text())["files"]
@@ -74,7 +74,7 @@ def test_three_lines_are_enough_and_the_lock_holds(
     assert wiki["commit"] in results.evaluation.text.origin
     card = client.read_text(REPO, release.commit, "README.md", 1 << 20) or ""
     assert ("| Model | KL 99.9% ↓ | KL mean ↓ | chat |" in card) == bool(domains)
-    again = road.bot("publish", released, *MODEL, "--json", **FEW_WORDS)
+    again = road.bot("publish", released, *MODEL, "--json", BOT_EVALUATION__BEHAVIOUR__TOKENS=FEW)
     assert again.returncode == 0, again.stderr
     assert client.head(REPO) == release.commit  # nothing was made again
 
