@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Any, Generic, TypeVar
 
 from bot.disk.locks import alone
-from bot.evaluate.costing.paces import PastWork, host_of, keep_pace, units_of
+from bot.evaluate.costing.measured_units import units_of
 from bot.evaluate.data import Data
 from bot.evaluate.loads import tokens_at_once
 from bot.evaluate.subject import Measured, Subject
@@ -31,6 +31,7 @@ from bot.records.measured import (
     Tools,
 )
 from bot.records.steps import MeasureStep
+from bot.store.paces import PastWork, host_of, keep_pace
 from bot.workplace.asked import METRICS_VERSION
 from bot.workplace.children import tell_isolation
 from bot.workplace.workplace import Workplace
@@ -135,7 +136,7 @@ class KeptMeasures:
                 measured = self.record(measure, subject, inputs, value, seconds, data)
             if not begun:  # else a part of it was done before
                 units = units_of(measure, value, chunks)
-                self._note_pace(measured.run, digest(inputs), units, seconds)
+                self._note_pace(measured.run, subject, digest(inputs), units, seconds)
             (folder / "tokens").unlink(missing_ok=True)
         return measured
 
@@ -170,7 +171,9 @@ class KeptMeasures:
         self.new_measures += 1
         return Measured(value=value, run=run)
 
-    def _note_pace(self, run: Run, inputs: str, units: int, seconds: float) -> None:
+    def _note_pace(
+        self, run: Run, subject: Subject, inputs: str, units: int, seconds: float
+    ) -> None:
         """How long a measure took, for those who ask how long the next will."""
         work = PastWork(
             kind=f"{run.measure} beside" if run.beside else run.measure,
@@ -180,6 +183,7 @@ class KeptMeasures:
             units=units,
             seconds=seconds,
             host=host_of(self._tools, self._settings.llama),
+            bytes=subject.bytes,
         )
         keep_pace(self._workplace.ledger, f"{run.model[:12]} {inputs[:16]}", work)
 

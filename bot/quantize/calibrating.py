@@ -21,6 +21,8 @@ from bot.records.built import Built
 from bot.records.coding import digest
 from bot.records.recipes import Recipe
 from bot.records.results import CalibrationFacts, Gap
+from bot.store.paces import CALIBRATE, PastWork, host_of, paced
+from bot.workplace.asked import calibration_inputs
 from bot.workplace.children import loading, room_for, row_kernels, tell_isolation
 from bot.workplace.job import Job
 from bot.workplace.texts import calibration_texts, read_text
@@ -55,8 +57,23 @@ def _inputs(job: Job) -> dict[str, Any]:
     return inputs if job.settings.calibration.file else {**inputs, "reading": READING}
 
 
-def _make(job: Job, report: Report) -> list[int]:
-    """Calibrate; chunks taken of each text."""
+def _make(job: Job, told: Report) -> list[int]:
+    """Calibrate; chunks taken of each text. How long that took is kept."""
+    work = PastWork(
+        kind=CALIBRATE,
+        family=job.plan.model.source.sha256,
+        data=digest(calibration_inputs(job.settings)),
+        context=job.settings.calibration.context,
+        units=1,
+        seconds=0,
+        host=host_of(job.tools, job.settings.llama),
+    )
+    ledger = job.workplace.ledger
+    with paced(ledger, job.key[:12], work, told, counted=True) as report:
+        return _calibrate(job, report)
+
+
+def _calibrate(job: Job, report: Report) -> list[int]:
     calibration, llama = job.settings.calibration, job.settings.llama
     text_facts = calibration_texts(job.workplace)
     texts = [

@@ -17,12 +17,13 @@ from bot.disk.folders import SENSITIVITY
 from bot.disk.locks import alone
 from bot.disk.writing import keep_text
 from bot.errors import SettingsError
-from bot.fitting.fitter import Target
+from bot.fitting.fitter import Target, corrections
 from bot.fitting.handing import compiled
 from bot.fitting.probe_groups import groups_of
 from bot.fitting.work import FitOrder, Known, Rounded, TextPart, rounded_types, sensitivity_of
 from bot.kernels.choice import Kernels
 from bot.plan.fitted import Freedom, asked_bytes, fitted_names, typed_recipe
+from bot.plan.models import Plan
 from bot.plan.profiles import FittedProfile, RolesProfile, load_profiles
 from bot.plan.recipe import asked_types, file_type, make_recipe, without_twins
 from bot.progress import Report
@@ -35,6 +36,8 @@ from bot.records.built import Built
 from bot.records.coding import digest, dump, load_record, to_json
 from bot.records.recipes import Recipe
 from bot.records.sensitivity import Fitted, Probe
+from bot.settings.making import FitSettings
+from bot.store.paces import FIT, PastWork, host_of, paced
 from bot.tensors.sizes import padded
 from bot.workplace.children import loading, room_for, row_kernels, tell_isolation
 from bot.workplace.job import Job
@@ -59,13 +62,35 @@ def fitted_of(job: Job, matrix: Built) -> tuple[Fitted, ...]:
     missing = [p for p in fitted_profiles(job) if _known_fit(job, p, matrix) is None]
     if missing:
         names = ", ".join(profile.tier for profile in missing)
-        with job.workplace.narrator.work(f"fitting {names}") as report:
+        with (
+            job.workplace.narrator.work(f"fitting {names}") as told,
+            paced(job.workplace.ledger, job.key[:12], _fit_work(job, len(missing)), told) as report,
+        ):
             for profile, fit in zip(missing, _fit(job, missing, matrix, report), strict=True):
                 inputs = _inputs(job, profile, matrix)
                 job.workplace.ledger.record(job.key, _step(profile), inputs, [], dump(fit))
     elif fitted_profiles(job) and not (job.paths.release / SENSITIVITY).is_file():
         _publish_again(job, matrix)
     return known_fitted(job, matrix) or ()
+
+
+def _fit_work(job: Job, targets: int) -> PastWork:
+    """A fit, for those who ask how long the next will take; its units are passes over the text."""
+    return PastWork(
+        kind=FIT,
+        family=job.plan.model.source.sha256,
+        context=job.settings.fit.context,
+        units=fit_passes(job.plan, job.settings.fit, targets) * job.settings.fit.chunks,
+        seconds=0,
+        host=host_of(job.tools, job.settings.llama),
+    )
+
+
+def fit_passes(plan: Plan[Any], fit: FitSettings, targets: int) -> int:
+    """Passes over the text that types for so many sizes take, at most."""
+    names = fitted_names(plan.model.architecture, plan.model.tensors)
+    layers = 1 + plan.model.architecture.layers
+    return len(groups_of(names, fit.probes)) + corrections(targets, fit.rounds, layers) + 1
 
 
 def known_fitted(job: Job, matrix: Built) -> tuple[Fitted, ...] | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bot.kernels.choice import Kernels
+from bot.plan.models import Plan
 from bot.plan.recipe import asked_types, file_type
 from bot.quantize import imatrix
 from bot.quantize import quantize as single
@@ -16,11 +17,13 @@ from bot.quantize.imatrix import Matrix
 from bot.quantize.passes import onepass
 from bot.quantize.passes.layout import OutputSpec
 from bot.quantize.passes.passfiles import forget
+from bot.quantize.passes.rounding_units import rounding_units
 from bot.quantize.quantize import Importance, Notes
 from bot.records.built import Built, together
 from bot.records.recipes import Recipe
 from bot.records.results import TierFiles
 from bot.records.steps import TierStep
+from bot.store.paces import QUANTIZE, PastWork, paced
 from bot.workplace.asked import hash_of_file
 from bot.workplace.job import Job
 from bot.workplace.workplace import Workplace
@@ -51,16 +54,15 @@ def matrix_for(job: Job, ready_matrix: Path | None) -> Built | None:
     return _ready(job, ready_matrix) if ready_matrix and job.plan.needs_imatrix else job_matrix(job)
 
 
-def passes(job: Job) -> list[tuple[str, ...]]:
+def passes(plan: Plan[Any], together_at_most: int | None) -> list[tuple[str, ...]]:
     """Tiers to be made together while others are measured: what needs no matrix comes first.
 
     Tiers of one pass share what they have in common; those of the next wait for nobody.
     """
-    size = job.settings.quantize.together
     tier_groups = []
     for weighed in (False, True):
-        tiers = [recipe.tier for recipe in job.plan.distinct if recipe.imatrix == weighed]
-        step = size or max(len(tiers), 1)
+        tiers = [recipe.tier for recipe in plan.distinct if recipe.imatrix == weighed]
+        step = together_at_most or max(len(tiers), 1)
         tier_groups += [tuple(tiers[start : start + step]) for start in range(0, len(tiers), step)]
     return tier_groups
 
@@ -155,7 +157,11 @@ def _pass(job: Job, missing: Sequence[Recipe], matrix: Built | None) -> dict[str
         step_files = zip(steps, files_of_models, strict=True)
         ledger.made(job.key, [(step, inputs, files) for (step, inputs), files in step_files])
 
-    with job.workplace.narrator.work(f"quantizing {len(specs)} {tiers}", unit="B") as report:
+    title = f"quantizing {len(specs)} {tiers}"
+    with (
+        job.workplace.narrator.work(title, unit="B") as told,
+        paced(ledger, job.key[:12], _pass_work(job, missing), told) as report,
+    ):
         files_of_models = onepass.quantize_all(
             Path(job.plan.model.source.path),
             specs,
@@ -167,6 +173,12 @@ def _pass(job: Job, missing: Sequence[Recipe], matrix: Built | None) -> dict[str
         )
     tier_files = zip(missing, files_of_models, strict=True)
     return {recipe.tier: together(files) for recipe, files in tier_files}
+
+
+def _pass_work(job: Job, recipes: Sequence[Recipe]) -> PastWork:
+    """A pass over the source, for those who ask how long the next will take."""
+    units = rounding_units(job.plan.model.tensors, recipes)
+    return PastWork(kind=QUANTIZE, units=units, seconds=0, bytes=job.plan.model.source.bytes)
 
 
 def kernels_of(workplace: Workplace) -> Kernels:

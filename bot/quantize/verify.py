@@ -19,6 +19,7 @@ from bot.records.findings import Finding
 from bot.records.results import Results
 from bot.records.steps import TierStep
 from bot.settings.settings import Settings
+from bot.store.paces import LOOK, PastWork, paced
 from bot.workplace.children import loading, room_for, tell_isolation
 from bot.workplace.job import Job
 from bot.workplace.loaded import speech
@@ -166,9 +167,11 @@ def sound(job: Job, tier: str, file: Path, sha256: str) -> tuple[str, str | None
         raise BuildError(f"{file} is gone before it was looked at; run the same command again")
     at, wrong = "", None
     findings = verify_file(file, job.settings, job.workplace.narrator, run=True, source=source)
+    work = PastWork(kind=LOOK, units=file.stat().st_size, seconds=0)
     try:
-        for finding in findings:
-            at = finding.name
+        with paced(ledger, sha256[:12], work, lambda *_: None):
+            for finding in findings:
+                at = finding.name
     except (SourceError, UnsoundError) as error:
         wrong = _named_it(str(error), file)
     inputs = _look_inputs(job, sha256, against=source is not None)

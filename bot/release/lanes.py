@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from time import monotonic
 
 from bot.disk.space import free_disk
 from bot.errors import PublishError, UnreachableError
@@ -23,22 +25,13 @@ from bot.quantize.verify import sound
 from bot.records.built import Built
 from bot.records.coding import load_record
 from bot.records.measured import Divergence
-from bot.records.recipes import Recipe
+from bot.release.forecast.planned import PlannedTask, lanes_of, planned_tasks
 from bot.release.graph import LaneTask, Resource, run_tasks
 from bot.release.outlook import Outlook
 from bot.release.timeline import Timeline
-from bot.settings.settings import Settings
+from bot.store.paces import SEND, PastWork, keep_pace
 from bot.workplace.children import used_devices_of
 from bot.workplace.job import Job
-
-MATRIX, REFERENCE = "importance matrix", "reference"
-
-
-def lanes(settings: Settings) -> Mapping[Resource, str]:
-    """Which resources this machine has: without a GPU, decoding takes the processor's turn."""
-    used = used_devices_of(settings)
-    gpu = "gpu" if any(device.kind != "cpu" for device in used) else "cpu"
-    return {"cpu": "cpu", "gpu": gpu, "network": "network"}
 
 
 def run_lanes(
@@ -52,7 +45,7 @@ def run_lanes(
     `on` are the lanes of the resources, this machine's unless given. Raises what the stages raise.
     Nothing becomes visible on the Hub.
     """
-    lane_names = on or lanes(job.settings)
+    lane_names = on or lanes_of(used_devices_of(job.settings))
     tasks = _Tasks(job, repo_id).all(one_lane=lane_names["gpu"] == "cpu")
     outlook = Outlook(tasks, lane_names, job.workplace.narrator.say)
 
@@ -86,7 +79,7 @@ def remake_lost(job: Job, repo_id: str) -> None:
 
 
 class _Tasks:
-    """The tasks of a job, in the order in which a lane prefers them."""
+    """The tasks of a job with the work of each, in the order in which a lane prefers them."""
 
     def __init__(self, job: Job, repo_id: str | None) -> None:
         self._job, self._repo_id = job, repo_id
@@ -95,29 +88,24 @@ class _Tasks:
         self._recipes = {recipe.tier: recipe for recipe in job.plan.distinct}
 
     def all(self, *, one_lane: bool) -> list[LaneTask]:
-        """Those of every tier, and what they need.
-
-        Where calibrating takes the processor, too, what can do without comes before it: the
-        network begins early. With a GPU it comes first: the next pass waits for it.
-        """
-        passes = tier_files.passes(self._job)
-        plain: list[LaneTask] = []
-        calibrated: list[LaneTask] = []
-        before: tuple[str, ...] = ()
-        for tiers in passes:
-            tasks = self._pass(tiers, before)
-            weighed = any(self._recipes[tier].imatrix for tier in tiers)
-            (calibrated if weighed else plain).extend(tasks)
-            if self._is_tight():  # the next pass waits for the room of this one
-                before = tuple(task.name for task in tasks)
-        reference = LaneTask(name=REFERENCE, resource="gpu", work=self._reference)
-        matrix = LaneTask(name=MATRIX, resource="gpu", work=self._weigh)
-        last = LaneTask(name="rest of the reference", resource="gpu", work=self._measure_reference)
-        if not calibrated:
-            return [reference, *plain, last]
-        if one_lane:
-            return [reference, *plain, matrix, *calibrated, last]
-        return [matrix, reference, *plain, *calibrated, last]
+        """As they are planned, in `forecast/planned.py`."""
+        plan, together = self._job.plan, self._job.settings.quantize.together
+        planned = planned_tasks(
+            plan,
+            tier_files.passes(plan, together),
+            one_lane=one_lane,
+            one_by_one=self._is_tight(),
+            sends=self._repo_id is not None,
+        )
+        return [
+            LaneTask(
+                name=task.name,
+                resource=task.resource,
+                work=partial(self._do, task),
+                needs=task.needs,
+            )
+            for task in planned
+        ]
 
     def _is_tight(self) -> bool:
         """Whether sent files are freed: settings say so, and the disk does not hold all tiers."""
@@ -128,36 +116,22 @@ class _Tasks:
         bytes_left = sum(self._job.plan.predicted(self._recipes[tier]) for tier in missing)
         return bytes_left + self._job.settings.reserve > free_disk(self._job.paths.folder)
 
-    def _pass(self, tiers: tuple[str, ...], after: tuple[str, ...] = ()) -> list[LaneTask]:
-        """Making some tiers, measuring and sending each."""
-        weighed = any(self._recipes[tier].imatrix for tier in tiers)
-        name = f"make {', '.join(tiers)}"
-
-        def work() -> None:
-            self._built.update(tier_files.quantize_some(self._job, tiers))
-
-        needs = (MATRIX, *after) if weighed else after
-        tasks = [LaneTask(name=name, resource="cpu", work=work, needs=needs)]
-        for tier in tiers:
-            tasks += self._tier(self._recipes[tier], name)
-        return tasks
-
-    def _tier(self, recipe: Recipe, make_task: str) -> list[LaneTask]:
-        tier, name = recipe.tier, f"measure {recipe.tier}"
-        measure = LaneTask(
-            name=name,
-            resource="gpu",
-            work=lambda: self._measure(tier),
-            needs=(make_task, REFERENCE),
-        )
-        if self._repo_id is None or recipe.plain:
-            return [measure]
-        sending = LaneTask(
-            name=f"send {tier}", resource="network", work=lambda: self._send(tier), needs=(name,)
-        )
-        return [measure, sending]
-
     # ── what tasks do ───────────────────────────────────────────────────────────────────────
+
+    def _do(self, task: PlannedTask) -> None:
+        match task.kind:
+            case "matrix":
+                self._weigh()
+            case "reference":
+                self._reference()
+            case "rest":
+                self._measure_reference()
+            case "make":
+                self._built.update(tier_files.quantize_some(self._job, task.tiers))
+            case "measure":
+                self._measure(*task.tiers)
+            case "send":
+                self._send(*task.tiers)
 
     def _weigh(self) -> None:
         """The matrix, and what fitted tiers are chosen by: both load the 16-bit model."""
@@ -223,6 +197,7 @@ class _Tasks:
         files = {Path(file.path).name: file for file in built.files}
         hub = job.workplace.publisher(self._repo_id)
         freed = tier_files.is_free(job, tier)
+        began = monotonic()
         with job.workplace.narrator.work(f"sending {tier}"):
             try:
                 sent = send_files(
@@ -237,6 +212,10 @@ class _Tasks:
                 if freed:  # lost since `remake_lost` looked
                     tier_files.lose(job, tier)
                 raise
+        if sent:
+            size = sum(files[path].bytes for path in sent)
+            work = PastWork(kind=SEND, units=size, seconds=monotonic() - began)
+            keep_pace(job.workplace.ledger, f"{job.key[:12]} {tier}", work)
         if all(hub.is_sent(self._repo_id, path) for path in sent) and self._is_tight():
             tier_files.free_tier(job, tier, built)
 

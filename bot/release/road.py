@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from inspect import signature
 from pathlib import Path
+from time import monotonic
 from types import TracebackType
 from typing import Any
 
@@ -20,6 +21,7 @@ from bot.detect import inspection
 from bot.errors import GateError, SourceError
 from bot.evaluate import measure
 from bot.evaluate.costing import budgeting
+from bot.evaluate.costing.measure_costs import UnknownPaceError
 from bot.gate import gating
 from bot.gate.verdicts import Verdict, with_card, without_tiers
 from bot.plan.models import Local, Model
@@ -30,10 +32,12 @@ from bot.records.built import Built
 from bot.records.results import Budget, CalibrationFacts, Results, TierFiles
 from bot.records.sensitivity import Fitted
 from bot.release import ahead, lanes, needs
+from bot.release.forecast.foreseeing import forecast_here
 from bot.release.graph import Resource
 from bot.release.room import require_room
 from bot.release.timeline import Timeline
 from bot.source import obtain
+from bot.store.paces import COMMIT, DESCRIBE, PastWork, keep_pace
 from bot.workplace import asked
 from bot.workplace.asked import Order, Pinned
 from bot.workplace.demo_texts import EVERY_USE, MATRIX
@@ -159,8 +163,24 @@ def begun(request: Request, job: Job) -> None:
     gating.note_before(job, target)
     lanes.remake_lost(job, target)
     freed = _overlaps(request) and job.settings.publish.free != "never"
-    require_room(job, tier_files.passes(job) if freed else ())
+    require_room(job, _passes(job) if freed else ())
     request.timeline.keep_in(job.paths.timeline)
+    if request.timeline.is_first:  # else a part of it is done
+        _foresee(request, job)
+
+
+def _foresee(request: Request, job: Job) -> None:
+    """Note what all of it will take, where that is known by earlier work and without a trial."""
+    try:
+        forecast = forecast_here(request.workplace, job.plan, tries=False)
+    except UnknownPaceError:
+        return
+    known = {task.name: task.seconds for task in forecast.tasks if task.pace is not None}
+    request.timeline.foresee(known, forecast.seconds)
+
+
+def _passes(job: Job) -> list[tuple[str, ...]]:
+    return tier_files.passes(job.plan, job.settings.quantize.together)
 
 
 def budget(job: Job) -> Budget | None:
@@ -232,7 +252,10 @@ def files(
     job: Job, tiers: TierFiles, good: Results, drafter: Built | None, repo_id: str
 ) -> dict[str, Built]:
     """Everything that is published, by its path; the card is made last."""
+    began, is_new = monotonic(), not job.paths.card.is_file()
     release_files = describe.written(job, good, tiers.recipes, repo_id, drafter)
+    if is_new:
+        _note(job, DESCRIBE, began)
     wrong = describe.wrong(job, good, release_files, repo_id)
     if wrong is not None:
         raise GateError(f"{repo_id} is not published: {wrong}")
@@ -271,11 +294,20 @@ def published(request: Request, job: Job, files: dict[str, Built], repo_id: str)
     """One commit, verified, then shown. Raises as `publication.send_release`."""
     source, private = job.plan.model.source, request.workplace.settings.publish.private
     message = f"APEX quants of {source.repo_id or job.plan.model.name} at {source.commit[:12]}"
+    began = monotonic()
     on_hub = send_release(job.workplace, repo_id, files, message, job.key, private=private)
+    if _overlaps(request):  # else all files were sent just now, too
+        _note(job, COMMIT, began)
     if on_hub.waiting is None:
         gating.forget_before(job, repo_id)
     measure.drop_logits(job)
     return replace(on_hub, lacks=(*job.plan.model.architecture.lacks, *job.lacks))
+
+
+def _note(job: Job, kind: str, began: float) -> None:
+    """Keep how long a stage took that began then."""
+    work = PastWork(kind=kind, units=1, seconds=monotonic() - began)
+    keep_pace(job.workplace.ledger, job.key[:12], work)
 
 
 def followed(request: Request, published: Published) -> Published:

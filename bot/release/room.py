@@ -46,7 +46,13 @@ def _logits(job: Job) -> int:
 
 
 def require_room_ahead(workplace: Workplace, plan: Plan[Sketch]) -> None:
-    """Raise CapacityError unless all of a plan fits, the source too where it is not here yet.
+    """Raise CapacityError unless all of a plan fits, the source too where it is not here yet."""
+    needed = room_ahead(workplace, plan)
+    require_free(workplace.folders.root, needed, workplace.settings.reserve)
+
+
+def room_ahead(workplace: Workplace, plan: Plan[Sketch]) -> int:
+    """Bytes that all of a plan takes, the source too where it is not here yet.
 
     What lies here of source, 16-bit file and tiers counts.
     """
@@ -60,7 +66,7 @@ def require_room_ahead(workplace: Workplace, plan: Plan[Sketch]) -> None:
         needed = sum(bytes_left.values()) + _reference_room(settings, plan)
     if not isinstance(model, Model) and model.release is not None:
         needed += source_room(workplace, model, model.release)
-    require_free(space.root, needed, settings.reserve)
+    return needed
 
 
 def tiers_left(

@@ -10,15 +10,16 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from bot.disk.writing import write_text
 from bot.errors import SourceError
+from bot.records.coding import load_record
 
 LANES = ("cpu", "gpu", "network")
 TRANSFERS = ("fetching", "reading headers")  # works outside of tasks that wait for the network
@@ -44,6 +45,23 @@ class Span:
         return self.end - self.start
 
 
+@dataclass(frozen=True, kw_only=True)
+class Foreseen:
+    """What was predicted of a run before it began: seconds of each piece of work, and of all."""
+
+    run: int
+    seconds: dict[str, float]
+    whole: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class PastTimeline:
+    """What a file holds."""
+
+    spans: tuple[Span, ...]
+    foreseen: tuple[Foreseen, ...] = ()
+
+
 class Timeline:
     """The spans of one run as they end, added to those of earlier runs in `path`."""
 
@@ -53,13 +71,30 @@ class Timeline:
         self._lock = threading.Lock()
         self._path: Path | None = None
         self._before: list[Span] = []
+        self._foreseen: list[Foreseen] = []
+
+    @property
+    def is_first(self) -> bool:
+        """Whether no run was kept before this one."""
+        return not self._before
+
+    def foresee(self, seconds: Mapping[str, float], whole: float) -> None:
+        """Note what this run is thought to take, to be held against what it takes."""
+        seen = Foreseen(run=self._number, seconds=dict(seconds), whole=whole)
+        self._foreseen.append(seen)
+        self._write()
+
+    @property
+    def _number(self) -> int:
+        return max((span.run for span in self._before), default=0) + 1
 
     def keep_in(self, path: Path) -> None:
         """Write to `path` from now on, after each task."""
         self._path = path
-        earlier = read_timeline(path) if path.is_file() else ()
-        runs = sorted({span.run for span in earlier})[-RUNS:]
-        self._before = [span for span in earlier if span.run in runs]
+        earlier = read_timeline(path) if path.is_file() else PastTimeline(spans=())
+        runs = sorted({span.run for span in earlier.spans})[-RUNS:]
+        self._before = [span for span in earlier.spans if span.run in runs]
+        self._foreseen = [seen for seen in earlier.foreseen if seen.run in runs]
         self._write()
 
     @contextmanager
@@ -89,11 +124,12 @@ class Timeline:
         with self._lock:
             if self._path is None:
                 return
-            number = max((span.run for span in self._before), default=0) + 1
-            own = [{**_event(span), "pid": number} for span in self._spans]
+            own = [{**_event(span), "pid": self._number} for span in self._spans]
             events = [*map(_event, self._before), *own]
             named = [_thread(run, lane) for run in {e["pid"] for e in events} for lane in LANES]
-            trace = {"displayTimeUnit": "ms", "traceEvents": [*named, *events]}
+            foreseen = {"foreseen": [asdict(seen) for seen in self._foreseen]}
+            trace: dict[str, Any] = {"displayTimeUnit": "ms", "traceEvents": [*named, *events]}
+            trace |= {"otherData": foreseen} if self._foreseen else {}
             write_text(self._path, json.dumps(trace, ensure_ascii=False) + "\n")
 
 
@@ -114,15 +150,17 @@ def _thread(run: int, lane: str) -> dict[str, Any]:
     return {**named, "args": {"name": lane}}
 
 
-def read_timeline(path: Path) -> tuple[Span, ...]:
-    """The spans of a file, in order of time.
+def read_timeline(path: Path) -> PastTimeline:
+    """What a file holds, its spans in order of time.
 
     Raises SourceError where there is none, or it is not ours.
     """
     if not path.is_file():
         raise SourceError(f"{path} does not exist; run `bot publish` first")
     try:
-        events = json.loads(path.read_text(encoding="utf-8"))["traceEvents"]
+        trace = json.loads(path.read_text(encoding="utf-8"))
+        events, other = trace["traceEvents"], trace.get("otherData", {})
+        foreseen = tuple(load_record(Foreseen, one) for one in other.get("foreseen", ()))
         spans = [
             Span(
                 name=str(event["name"]),
@@ -135,9 +173,10 @@ def read_timeline(path: Path) -> tuple[Span, ...]:
             for event in events
             if event["ph"] == "X"
         ]
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise SourceError(f"{path} is no timeline; remove it") from error
-    return tuple(sorted(spans, key=lambda span: (span.start, span.part, -span.end)))
+    spans.sort(key=lambda span: (span.start, span.part, -span.end))
+    return PastTimeline(spans=tuple(spans), foreseen=foreseen)
 
 
 def busy(spans: Sequence[Span]) -> float:
@@ -149,22 +188,37 @@ def busy(spans: Sequence[Span]) -> float:
     return total
 
 
-def timeline_text(spans: Sequence[Span], width: int) -> str:
-    """The last run's spans, a line for each piece of work, and how busy each resource was."""
-    last = max((span.run for span in spans), default=0)
-    tasks = [span for span in spans if span.run == last and not span.part]
+def timeline_text(past: PastTimeline, width: int) -> str:
+    """The last run's spans, a line for each piece of work, and how busy each resource was.
+
+    Where it was predicted, what each should have taken stands beside what it took.
+    """
+    last = max((span.run for span in past.spans), default=0)
+    tasks = [span for span in past.spans if span.run == last and not span.part]
     if not tasks:
         return "nothing was done"
+    foreseen = next((seen for seen in past.foreseen if seen.run == last), None)
     begin, end = min(span.start for span in tasks), max(span.end for span in tasks)
     total = max(end - begin, 1e-9)
     longest = min(max(len(span.name) for span in tasks), 34)
-    room = max(width - longest - 30, 10)
+    ahead = 10 if foreseen else 0
+    room = max(width - longest - 30 - ahead, 10)
     lines = [
-        f"{span.start - begin:8.1f} {span.seconds:8.1f}  {span.lane:<7}  "
-        f"{span.name[:longest]:<{longest}}  {_bar(span, begin, total, room)}".rstrip()
+        f"{span.start - begin:8.1f} {span.seconds:8.1f}{_ahead(span.name, foreseen)}  "
+        f"{span.lane:<7}  {span.name[:longest]:<{longest}}  "
+        f"{_bar(span, begin, total, room)}".rstrip()
         for span in tasks
     ]
-    return "\n".join([f"{'start':>8} {'seconds':>8}  on", *lines, "", *_summary(tasks, total)])
+    head = f"{'start':>8} {'seconds':>8}{' predicted' if foreseen else ''}  on"
+    return "\n".join([head, *lines, "", *_summary(tasks, total, foreseen)])
+
+
+def _ahead(name: str, foreseen: Foreseen | None) -> str:
+    """A cell of what was predicted, empty where nothing was."""
+    if foreseen is None:
+        return ""
+    seconds = foreseen.seconds.get(name)
+    return f"{'' if seconds is None else f'{seconds:.1f}':>10}"
 
 
 def _bar(span: Span, begin: float, total: float, room: int) -> str:
@@ -173,8 +227,11 @@ def _bar(span: Span, begin: float, total: float, room: int) -> str:
     return " " * first + MARKS[span.lane] * (last - first)
 
 
-def _summary(tasks: Sequence[Span], total: float) -> Iterator[str]:
-    """The whole, each resource's part of it, and what one after another would have taken."""
+def _summary(tasks: Sequence[Span], total: float, foreseen: Foreseen | None) -> Iterator[str]:
+    """The whole, each resource's part of it, and what one after another would have taken.
+
+    What was predicted is held against the time from the first predicted task to the last.
+    """
     busy_seconds = 0.0
     for lane in LANES:
         seconds = busy([span for span in tasks if span.lane == lane])
@@ -182,3 +239,6 @@ def _summary(tasks: Sequence[Span], total: float) -> Iterator[str]:
         if seconds:
             yield f"{lane:<8} {seconds:8.1f} s busy, {seconds / total:4.0%} of the time"
     yield f"{'in all':<8} {total:8.1f} s; one after another {busy_seconds:.1f} s"
+    if foreseen is not None and (told := [s for s in tasks if s.name in foreseen.seconds]):
+        took = max(span.end for span in told) - min(span.start for span in told)
+        yield f"{'predicted':<9} {foreseen.whole:7.1f} s for what took {took:.1f} s"

@@ -64,6 +64,24 @@ class JobsSettings(Part):
         return self
 
 
+class RunnerSettings(Part):
+    """A machine that `bot plan --time --runner NAME` reckons for: what it is said to do."""
+
+    down_mbit: Annotated[float, Field(gt=0)] = 1000.0  # line from the Hub
+    up_mbit: Annotated[float, Field(gt=0)] = 1000.0  # and to it
+    disk_gb: Annotated[float, Field(gt=0)] = 2000.0  # of the working folder's disk
+    disk_gb_s: Annotated[float, Field(gt=0)] = 1.5  # read and hashed
+    memory_gb: Annotated[float, Field(gt=0)] = 128.0  # main memory for models
+    memory_gb_s: Annotated[float, Field(gt=0)] = 60.0
+    cores: Annotated[int, Field(ge=1, le=4096)] = 16
+    core_speed: Annotated[float, Field(gt=0)] = 1.0  # at rounding, beside docs/speed.md's machine
+    device_gb: Annotated[float, Field(ge=0)] = 24.0  # memory of all its GPUs for models; 0: none
+    device_gb_s: Annotated[float, Field(gt=0)] = 900.0
+    tflops: Annotated[float, Field(gt=0)] = 50.0  # reached at reading texts
+    bus_gb_s: Annotated[float, Field(gt=0)] = 20.0  # from main memory to the GPUs
+    price_hour: Annotated[float, Field(ge=0)] | None = None  # in whatever currency
+
+
 class GitHubSettings(Part):
     """The repository whose workflows build releases, and how its runs are followed."""
 

@@ -35,7 +35,7 @@ from bot.settings.making import (
 from bot.settings.mistakes import each_mistake
 from bot.settings.places import placed
 from bot.settings.policies import Policy
-from bot.settings.running import GitHubSettings, JobsSettings, WatchSettings
+from bot.settings.running import GitHubSettings, JobsSettings, RunnerSettings, WatchSettings
 from bot.settings.sections import Place, data_folder
 from bot.settings.showing import CardSettings, GateSettings, HubSettings, PublishSettings
 
@@ -104,6 +104,7 @@ class Settings(BaseSettings):
     watch: WatchSettings = WatchSettings()
     jobs: JobsSettings = JobsSettings()
     github: GitHubSettings = GitHubSettings()
+    runners: dict[str, RunnerSettings] = {}  # machines that `bot plan --time` reckons for, by name
     policy: Policy = Policy()
 
     @model_validator(mode="before")

@@ -25,6 +25,7 @@ from bot.source.convert import without
 from bot.source.converting import convert_with, matching_toolchain
 from bot.source.staging import ConvertFacts
 from bot.store.ledger import Finished
+from bot.store.paces import CONVERT, FETCH, PastWork, paced
 from bot.tensors import weights
 from bot.toolchain import toolchain
 from bot.toolchain.toolchain import Toolchain
@@ -220,7 +221,9 @@ def _convert(
     folder = workplace.folders.converted(release.repo_id, release.commit)
     kind = sketch.architecture.source_type
     target = folder / f"{release.repo_id.split('/')[1]}-{kind}.gguf"
-    converted = convert_with(workplace, source, target, chosen, facts_of(workplace, release))
+    work = PastWork(kind=CONVERT, units=max(sixteen, 1), seconds=0)
+    with paced(workplace.ledger, release.commit[:12], work, lambda *_: None):
+        converted = convert_with(workplace, source, target, chosen, facts_of(workplace, release))
     extras = {}
     if converted.projector:
         extras["mmproj.gguf"] = converted.projector
@@ -238,7 +241,12 @@ def _fetch(
     workplace: Workplace, release: Release, files: Sequence[RepoFile], folder: Path, more: int
 ) -> None:
     """Have files here, where `more` bytes beside them must fit, too."""
-    with workplace.narrator.work(f"fetching {release.repo_id}", unit="B") as report:
+    work = PastWork(kind=FETCH, units=max(weights.total(files), 1), seconds=0)
+    name = f"{release.commit[:12]} {len(files)}"
+    with (
+        workplace.narrator.work(f"fetching {release.repo_id}", unit="B") as told,
+        paced(workplace.ledger, name, work, told) as report,
+    ):
         fetch(
             workplace.hub,
             release,

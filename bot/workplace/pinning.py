@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from bot.clients.files import gguf
@@ -15,6 +16,7 @@ from bot.records.coding import digest
 from bot.records.releases import REPO_ID, Release
 from bot.settings.making import SourceSettings
 from bot.settings.places import absolute
+from bot.store.paces import HASH, PastWork, keep_pace
 from bot.workplace import names
 from bot.workplace.asked import Pinned
 from bot.workplace.workplace import Workplace
@@ -50,7 +52,13 @@ def hash_model(workplace: Workplace, local: Local) -> tuple[Built, ...]:
     paths = gguf.shards(path, gguf.read_gguf(path))
     inputs = {"path": inside(workplace.folders.root, path)}
     title = f"hashing {path.name}"
-    done = workplace.step(digest(inputs), "hash", inputs, paths, title, lambda _report: None)
+    began, key = monotonic(), digest(inputs)
+    known = workplace.ledger.finished(key, "hash", inputs) is not None
+    done = workplace.step(key, "hash", inputs, paths, title, lambda _report: None)
+    if not known:
+        size = max(sum(file.bytes for file in done.files), 1)
+        work = PastWork(kind=HASH, units=size, seconds=monotonic() - began)
+        keep_pace(workplace.ledger, key[:12], work)
     return done.files
 
 

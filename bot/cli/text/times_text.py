@@ -11,7 +11,7 @@ from bot.evaluate.costing.measure_costs import MeasureCost
 from bot.records.coding import dump
 from bot.wording.columns import table
 
-ORIGINS = {"measured": "measured before", "tried": "trial now"}
+ORIGINS = {"measured": "measured before", "tried": "trial now", "assumed": "assumed"}
 
 
 def times_text(times: MeasureTimes) -> str:

@@ -56,12 +56,18 @@ def times_within(costs: tuple[MeasureCost, ...], minutes: float | None) -> Measu
     return MeasureTimes(costs=tuple(cost.of(taken) for cost in costs), budget=budget)
 
 
-def plan_costs(workplace: Workplace, plan: Plan[Sketch]) -> tuple[MeasureCost, ...]:
-    """What measuring all files of a plan takes, whole texts and sets as settings name them."""
+def plan_costs(
+    workplace: Workplace, plan: Plan[Sketch], *, tries: bool = True
+) -> tuple[MeasureCost, ...]:
+    """What measuring all files of a plan takes, whole texts and sets as settings name them.
+
+    Raises SourceError where the model is not here, and what `Costing.costs` raises.
+    """
     evaluation, model = workplace.settings.evaluation, plan.model
     if not isinstance(model, Model):
         raise SourceError(
-            f"{model.name} is not here, so nobody knows how fast it is; name its 16-bit GGUF"
+            f"{model.name} is not here, so nobody knows how fast it is; name its 16-bit GGUF, "
+            "or a machine of settings with --runner"
         )
     reference = model_subject(model)
     sizes = [plan.predicted(recipe) for recipe in plan.distinct]
@@ -77,7 +83,7 @@ def plan_costs(workplace: Workplace, plan: Plan[Sketch]) -> tuple[MeasureCost, .
     )
     candidates = Candidates(count=len(sizes) + len(evaluation.others), largest=max(sizes))
     bench = Bench(workplace, tools_of(workplace.settings), reference)
-    return Costing(workplace, bench, reference, candidates, wanted).costs()
+    return Costing(workplace, bench, reference, candidates, wanted, tries=tries).costs()
 
 
 def _drafter(model: Model) -> bool:

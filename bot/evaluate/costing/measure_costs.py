@@ -12,19 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal
 
 from bot.apart.worker import away
 from bot.behaviour.prompts import read_prompts
+from bot.errors import BuildError
 from bot.evaluate.bench import Bench
-from bot.evaluate.costing.paces import (
-    READING,
-    WRITING,
-    Pace,
-    PastWork,
-    host_of,
-    keep_pace,
-    past_works,
-)
 from bot.evaluate.costing.trying import task_tokens, tried
 from bot.evaluate.cutting import speaking_of
 from bot.evaluate.data import Data
@@ -35,10 +28,29 @@ from bot.measures.speed import GENERATED, PROMPT, TEXTS, WRITTEN
 from bot.measures.tasks import read_tasks
 from bot.records.measured import BENCHMARK
 from bot.settings.making import BenchmarkTask
+from bot.store.paces import (
+    READING,
+    WRITING,
+    Pace,
+    PastWork,
+    host_of,
+    keep_pace,
+    most_like,
+    past_works,
+)
 from bot.workplace.children import room_for
 from bot.workplace.workplace import Workplace
 
 DRAFTINGS = 4  # without guesses, and with up to 1, 2 and 3 at a time
+
+
+Whose = Literal["reference", "tiers", "all"]
+# in which part of a release: first of all, with each tier, when tiers are measured, at the end
+When = Literal["first", "tier", "rest", "end"]
+
+
+class UnknownPaceError(BuildError):
+    """Nothing was measured of a model yet, and nothing shall be tried."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +78,9 @@ class MeasureCost:
     tokens: int | None  # of each file: to be read, or written at most; None: not known
     pace: Pace  # of a unit, of one file
     setting: str | None = None  # that says how many units; None where a budget changes nothing
+    whose: Whose = "all"  # which files it is made of
+    when: When = "tier"
+    works: tuple[PastWork, ...] = ()  # samples of the pace, by files of their sizes
     least: int = 1  # units with which anything can be said
     step: int = 1  # units that are decoded together
 
@@ -79,6 +94,11 @@ class MeasureCost:
         """Of `seconds`, by the spread of the pace, as if all files were slow or fast together."""
         spread = self.pace.deviation
         return None if spread is None else self.files * self.units * spread
+
+    def of_file(self, size: int) -> Pace:
+        """Of the whole measure of one file of so many bytes: by those that were most like it."""
+        works = most_like(self.works, lambda work: work.bytes, size)
+        return (Pace.of(works) if works else self.pace).times(self.units)
 
     def of(self, counts: Mapping[str, int]) -> MeasureCost:
         """Of no more units than `counts` says for its setting."""
@@ -105,10 +125,13 @@ class Costing:
         model: Subject,
         candidates: Candidates,
         wanted: WantedMeasures,
+        *,
+        tries: bool = True,
     ) -> None:
+        """`tries`: where nothing is known of the model, a short trial tells."""
         self._workplace, self._settings = workplace, workplace.settings
         self._bench, self._model, self._wanted = bench, model, wanted
-        self._candidates = candidates
+        self._candidates, self._tries = candidates, tries
         self._all = candidates.count + (bench.reference is not None)
         self._host = host_of(bench.tools, self._settings.llama)
 
@@ -116,7 +139,7 @@ class Costing:
         """Of each measure, in the order in which they are made.
 
         Raises what cutting texts and reading tasks raises, CapacityError where a trial is needed
-        and the model does not fit into memory.
+        and the model does not fit into memory, UnknownPaceError where none shall be made.
         """
         costs = (
             *self._texts(),
@@ -156,7 +179,8 @@ class Costing:
         elif bench.beside(self._candidates.largest, count):
             yield self._pass(bench, f"PPL and KLD, {name}", setting, least, count, beside=True)
         else:
-            yield self._pass(bench, f"reference, {name}", setting, least, 1, of="perplexity")
+            cost = self._pass(bench, f"reference, {name}", setting, least, 1, of="perplexity")
+            yield replace(cost, whose="reference", when="first")
             yield self._pass(bench, f"PPL and KLD, {name}", setting, least, count)
 
     def _pass(
@@ -173,7 +197,8 @@ class Costing:
         windows = bench.windows(self._model)
         units, context = len(windows.tokens), windows.context
         kind = "divergence beside" if beside else of
-        pace = self._known(kind, None, context)
+        works = tuple(self._past_of(kind, None, context))
+        pace = Pace.of(works) if works else None
         if pace is None:
             once = self._known("divergence", None, context) or self._known(
                 "perplexity", None, context
@@ -188,6 +213,8 @@ class Costing:
             tokens=units * context,
             pace=pace,
             setting=setting,
+            whose="tiers" if bench.reference is not None else "all",
+            works=works,
             least=min(least, units),
             step=windows.together,
         )
@@ -208,6 +235,8 @@ class Costing:
             units=units,
             tokens=units * windows.context,
             pace=pace or self._reading.times(windows.context),
+            whose="reference",
+            when="rest",
         )
 
     # ── questions ───────────────────────────────────────────────────────────────────────────
@@ -217,7 +246,8 @@ class Costing:
             tasks = read_tasks(data.path, data.kind or "hellaswag", data.count)
             room = room_for(self._settings, self._model.path)
             tokens = away(task_tokens, room)(self._model.path.absolute(), tasks)
-            pace = self._known(data.label, data.text.sha256)
+            works = tuple(self._past_of(data.label, data.text.sha256))
+            pace = Pace.of(works) if works else None
             yield MeasureCost(
                 measure=data.label,
                 files=self._all,
@@ -226,6 +256,7 @@ class Costing:
                 tokens=tokens,
                 pace=pace or self._reading.times(tokens / len(tasks)),
                 setting=f"data.{data.name}.count" if data.name else "evaluation.task_count",
+                works=works,
                 least=min(TASKS, len(tasks)),
             )
 
@@ -236,7 +267,8 @@ class Costing:
         if speaking_of(self._settings, self._model.path) is None:
             return
         prompts = len(read_prompts(asked.prompts).prompts)
-        pace = self._known("behaviour", None)
+        works = tuple(self._past_of("behaviour", None))
+        pace = Pace.of(works) if works else None
         yield MeasureCost(
             measure="behaviour",
             files=self._all,
@@ -244,6 +276,7 @@ class Costing:
             units=prompts,
             tokens=prompts * asked.tokens,
             pace=pace or self._writing.times(asked.tokens),
+            works=works,
         )
 
     def _benchmarks(self) -> Iterator[MeasureCost]:
@@ -266,25 +299,28 @@ class Costing:
                 units=units,
                 tokens=size.tokens + size.most_tokens if size.requests else None,
                 pace=pace,
+                when="end",
+                works=tuple(past),
             )
 
     def _speeds(self) -> Iterator[MeasureCost]:
         if self._wanted.speed:
             runs = self._settings.evaluation.repetitions + 1
-            pace = self._known("speed", None)
+            works = tuple(self._past_of("speed", None))
+            pace = Pace.of(works) if works else None
             trial = pace or self._reading.times(runs * PROMPT).plus(
                 self._writing.times(runs * GENERATED)
             )
             yield MeasureCost(
                 measure="speed", files=self._all, unit="runs", units=1,
-                tokens=runs * (PROMPT + GENERATED), pace=trial,
+                tokens=runs * (PROMPT + GENERATED), pace=trial, when="end", works=works,
             )  # fmt: skip
         if self._wanted.drafts:
             tokens = DRAFTINGS * TEXTS * WRITTEN
             pace = self._known("drafts", None)
             yield MeasureCost(
                 measure="tokens guessed ahead", files=self._candidates.count, unit="runs", units=1,
-                tokens=tokens, pace=pace or self._writing.times(tokens),
+                tokens=tokens, pace=pace or self._writing.times(tokens), whose="tiers", when="end",
             )  # fmt: skip
 
     # ── paces ───────────────────────────────────────────────────────────────────────────────
@@ -325,6 +361,8 @@ class Costing:
 
     def _try(self, context: int) -> None:
         """Have the model read and write a little, and keep what that took."""
+        if not self._tries:
+            raise UnknownPaceError(f"nobody knows how fast {self._model.name} is")
         settings, model = self._settings, self._model
         sessions = Sessions(settings)
         text = self._bench.cut_of(model)

@@ -104,7 +104,7 @@ def test_passes_without_a_matrix_come_first(
     make_job: MakeJob, together: int | None, groups: list[tuple[str, ...]]
 ) -> None:
     job = make_job(("I-Compact", *TIERS), quantize={"together": together})
-    assert tier_files.passes(job) == groups
+    assert tier_files.passes(job.plan, job.settings.quantize.together) == groups
 
 
 def test_a_ready_matrix_is_used_and_named_in_the_file(

@@ -59,7 +59,7 @@ def test_two_lanes_of_one_machine_give_the_numbers_of_one(demo_model: Path, tmp_
     with job.paths.locked():
         timeline.keep_in(job.paths.timeline)
         lanes.run_lanes(job, None, timeline, GPU)
-        done = {span.name: span for span in read_timeline(job.paths.timeline)}
+        done = {span.name: span for span in read_timeline(job.paths.timeline).spans}
         results = measured(job)
     assert {span.lane for span in done.values()} == {"cpu", "gpu"}
     assert done["make Balanced"].start < done["importance matrix"].end  # it needs none

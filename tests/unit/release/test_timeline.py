@@ -5,7 +5,7 @@ import pytest
 
 from bot.errors import SourceError
 from bot.progress import Narrator
-from bot.release.timeline import Span, Timeline, busy, read_timeline, timeline_text
+from bot.release.timeline import PastTimeline, Span, Timeline, busy, read_timeline, timeline_text
 
 
 def span(name: str, lane: str, start: float, end: float, run: int = 1) -> Span:
@@ -21,7 +21,7 @@ RELEASE = (
 
 
 def test_text_says_where_the_time_went() -> None:
-    lines = timeline_text(RELEASE, 80).splitlines()
+    lines = timeline_text(PastTimeline(spans=RELEASE), 80).splitlines()
     assert lines[0].split() == ["start", "seconds", "on"]
     assert lines[1].split()[:4] == ["0.0", "40.0", "cpu", "make"]
     assert lines[4].split()[:4] == ["70.0", "30.0", "network", "send"]
@@ -34,8 +34,8 @@ def test_text_says_where_the_time_went() -> None:
 
 def test_only_the_last_run_is_shown() -> None:
     later = (span("commit", "network", 500, 501, run=2),)
-    assert "make" not in timeline_text([*RELEASE, *later], 80)
-    assert timeline_text((), 80) == "nothing was done"
+    assert "make" not in timeline_text(PastTimeline(spans=(*RELEASE, *later)), 80)
+    assert timeline_text(PastTimeline(spans=()), 80) == "nothing was done"
 
 
 def test_busy_counts_no_second_twice() -> None:
@@ -54,7 +54,7 @@ def test_a_file_holds_every_run_and_its_works(tmp_path: Path) -> None:
         timeline.keep_in(path)
         with timeline.on(name, "network"), narrator.work("sending"):
             pass
-    spans = read_timeline(path)
+    spans = read_timeline(path).spans
     told = [(s.run, s.name, s.lane, s.part) for s in spans]
     assert told == [
         (run, *rest)
@@ -76,7 +76,7 @@ def test_a_span_is_kept_when_its_work_fails(tmp_path: Path) -> None:
     timeline.keep_in(tmp_path / "timeline.json")
     with pytest.raises(KeyError), timeline.on("make a", "cpu"):
         raise KeyError
-    assert [s.name for s in read_timeline(tmp_path / "timeline.json")] == ["make a"]
+    assert [s.name for s in read_timeline(tmp_path / "timeline.json").spans] == ["make a"]
 
 
 @pytest.mark.parametrize(

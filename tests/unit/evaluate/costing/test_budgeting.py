@@ -14,12 +14,12 @@ from bot.errors import BuildError, SettingsError
 from bot.evaluate.costing import budgeting
 from bot.evaluate.costing.budgeting import budget_line, budget_of, settled, times_within
 from bot.evaluate.costing.measure_costs import MeasureCost
-from bot.evaluate.costing.paces import PACES, Pace, PastWork, host_of, keep_pace
 from bot.evaluate.data import find_tasks
 from bot.evidence import CHUNKS, LEVEL, TASKS, fewest_chunks, pairs
 from bot.release.road import Request, Road
 from bot.settings.settings import load
 from bot.store.ledger import Ledger
+from bot.store.paces import PACES, Pace, PastWork, host_of, keep_pace
 from bot.workplace.job import Job, tools_of
 from bot.workplace.workplace import Workplace
 from tests.models import workplace_in

@@ -8,7 +8,9 @@ from statistics import stdev
 
 import pytest
 
-from bot.evaluate.costing.paces import (
+from bot.settings.making import LlamaSettings
+from bot.store.ledger import Ledger
+from bot.store.paces import (
     PACES,
     READING,
     Pace,
@@ -16,10 +18,7 @@ from bot.evaluate.costing.paces import (
     host_of,
     keep_pace,
     past_works,
-    units_of,
 )
-from bot.settings.making import LlamaSettings
-from bot.store.ledger import Ledger
 from bot.workplace.job import tools_of
 from tests.models import workplace_in
 
@@ -64,20 +63,3 @@ def test_a_machine_is_its_device_threads_and_llama(tmp_path: Path) -> None:
         host_of(replace(tools, llama_cpp="another"), two),
     )
     assert len({host_of(tools, two), *others}) == 5
-
-
-@pytest.mark.parametrize(
-    ("measure", "value", "units"),
-    [
-        ("divergence", {"chunks": [0.1, 0.2, 0.3]}, 3),
-        ("perplexity", {"perplexity": {}}, 7),
-        ("noise", [{"chunks": 8}, {"chunks": 8}], 24),
-        ("speed", [{}, {}], 1),
-        ("drafts", [{}], 1),
-        ("behaviour", {"prompts": ["a", "b"]}, 2),
-        ("benchmark gsm8k", {"requests": 11}, 11),
-        ("HellaSwag", {"tasks": 400}, 400),
-    ],
-)
-def test_units_of_a_measure_stand_in_its_value(measure: str, value: object, units: int) -> None:
-    assert units_of(measure, value, 7) == units

@@ -1,0 +1,117 @@
+"""The forecast of a plan: for this machine, or for one that settings describe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from bot.errors import SettingsError
+from bot.evaluate.costing.budgeting import plan_costs, times_within
+from bot.evaluate.costing.measure_costs import MeasureCost
+from bot.plan.models import Model, Plan, Sketch
+from bot.quantize.tier_files import kernels_of
+from bot.records.coding import digest
+from bot.release.forecast.foretold import Forecast, Foreteller, SourceAhead
+from bot.release.forecast.planned import lanes_of
+from bot.release.forecast.rates import MeasuredRates, StatedRates
+from bot.release.forecast.stated_costs import stated_costs
+from bot.release.graph import Resource
+from bot.release.room import reference_guess, room_ahead
+from bot.settings.settings import Settings
+from bot.store.paces import host_of, past_works
+from bot.workplace.asked import calibration_inputs
+from bot.workplace.children import used_devices_of
+from bot.workplace.job import tools_of
+from bot.workplace.workplace import Workplace
+
+LETTERS = 4  # of a token of a calibration text, about
+NOT_FETCHED = 2_000_000  # bytes that a text still to be fetched is taken to have
+
+
+def forecast_here(
+    workplace: Workplace, plan: Plan[Sketch], *, sends: bool = True, tries: bool = True
+) -> Forecast:
+    """On this machine, by what it did before; `tries`: else by short trials.
+
+    Raises SourceError where the model is not here, UnknownPaceError where nobody knows how fast it
+    is and nothing shall be tried.
+    """
+    minutes = workplace.settings.evaluation.budget_minutes
+    times = times_within(plan_costs(workplace, plan, tries=tries), minutes)
+    return forecast_by(workplace, plan, times.costs, sends=sends)
+
+
+def forecast_by(
+    workplace: Workplace,
+    plan: Plan[Sketch],
+    costs: tuple[MeasureCost, ...],
+    *,
+    sends: bool = True,
+) -> Forecast:
+    """On this machine, where it is known what measuring costs."""
+    settings, model = workplace.settings, plan.model
+    source = model.source if isinstance(model, Model) else None
+    known = past_works(workplace.ledger, "", host_of(tools_of(settings), settings.llama))
+    family = source.sha256 if source is not None else ""
+    rates = MeasuredRates(
+        [work for work in known if work.family in ("", family)],
+        kernels_of(workplace),
+        settings.llama.threads,
+        Path(source.path) if source is not None else None,
+    )
+    foreteller = Foreteller(
+        settings=settings,
+        plan=plan,
+        rates=rates,
+        costs=costs,
+        calibration=_calibration(settings),
+        lanes=lanes_of(used_devices_of(settings)),
+        sends=sends,
+    )
+    return foreteller.forecast(SourceAhead(), room_ahead(workplace, plan))
+
+
+def forecast_on(
+    workplace: Workplace, plan: Plan[Sketch], name: str, *, sends: bool = True
+) -> Forecast:
+    """On a machine of settings, from nothing: the model is not needed.
+
+    Raises SettingsError where `runners` has no such name.
+    """
+    settings, model = workplace.settings, plan.model
+    runner = settings.runners.get(name)
+    if runner is None:
+        names = ", ".join(settings.runners) or "nothing"
+        raise SettingsError(f"runners has no {name} (it has {names}); describe it in bot.yaml")
+    rates = StatedRates(runner, model.parameters, model.architecture.parameters_active)
+    sixteen = model.header_bytes + sum(tensor.bytes for tensor in model.tensors)
+    sizes = [plan.predicted(recipe) for recipe in plan.distinct]
+    graphics: Mapping[Resource, str] = {"cpu": "cpu", "gpu": "gpu", "network": "network"}
+    foreteller = Foreteller(
+        settings=settings,
+        plan=plan,
+        rates=rates,
+        costs=stated_costs(settings, rates, [*sizes, sixteen]),
+        calibration=_calibration(settings),
+        lanes=graphics if runner.device_gb else {**graphics, "gpu": "cpu"},
+        sends=sends,
+        one_by_one=sum(sizes) + 2 * sixteen > runner.disk_gb * 1e9,
+    )
+    fetched = sum(file.size for file in model.release.files) if model.release else sixteen
+    is_gguf = model.release is not None and any(
+        file.path.endswith(".gguf") for file in model.release.files
+    )
+    source = SourceAhead(fetched=fetched, converted=0 if is_gguf else sixteen, hashed=sixteen)
+    kept = 0 if is_gguf else fetched
+    logits = reference_guess(settings, model.architecture.vocabulary)
+    return foreteller.forecast(source, kept + sixteen + sum(sizes) + logits)
+
+
+def _calibration(settings: Settings) -> tuple[str, int]:
+    """What decides the importance matrix, and its chunks: those of the texts at most."""
+    calibration = settings.calibration
+    paths = [text.path for text in calibration.texts]
+    sizes = [p.stat().st_size if p is not None and p.is_file() else NOT_FETCHED for p in paths]
+    whole = sum(sizes) // (LETTERS * calibration.context)
+    chunks = min(calibration.chunks or whole, whole)
+    return digest(calibration_inputs(settings)), max(chunks, 1)
