@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bot.cli.context import MODEL, Context, emit, road_of, staged
 from bot.cli.options import JSON, REVISION, RepositoryName
-from bot.errors import SourceError
+from bot.errors import SettingsError, SourceError
 
 if TYPE_CHECKING:
     from bot.detect.inspection import Sight
@@ -96,7 +96,12 @@ def sketched(context: Context, model: str, revision: str, tiers: tuple[str, ...]
     "--time",
     "timed",
     is_flag=True,
-    help="Say how long measuring takes, after a short trial where it is not known.",
+    help="Say what all of it takes: time, disk, memory; after short trials where it is not known.",
+)
+@click.option(
+    "--runner",
+    metavar="NAME",
+    help="With --time: on a machine that `runners` of bot.yaml describes; no model is needed.",
 )
 @staged
 def plan(
@@ -107,33 +112,54 @@ def plan(
     as_json: bool,
     recipe: str | None,
     timed: bool,
+    runner: str | None,
 ) -> None:
     """Show each tier's recipe: sizes, bits per weight, types by band, disk needed.
 
     Nothing is downloaded: for ORG/NAME on the Hub, headers are enough. With --time the 16-bit
-    model has to be here.
+    model has to be here, unless --runner names another machine.
 
     \b
     bot plan Qwen/Qwen3.6-35B-A3B
     bot plan ./model-BF16.gguf --time
-    bot plan ./model-BF16.gguf
+    bot plan Qwen/Qwen3.6-35B-A3B --time --runner box
     bot plan ./model-BF16.gguf --recipe I-Mini > i-mini.txt
     """
     release_plan = sketched(context, model, revision, (recipe,) if recipe else tiers)
-    from bot.cli.text import model_text, times_text
+    from bot.cli.text import model_text
 
+    if runner is not None and not timed:
+        raise SettingsError("--runner says where --time reckons for; give both")
     if timed and not recipe:
-        times = times_of(context, release_plan)
-        recipes = model_text.plan_values(release_plan)
-        values = {"recipes": recipes, "measuring": times_text.times_values(times)}
-        words = [plan_text(context, release_plan), "", times_text.times_text(times)]
-        emit(values) if as_json else click.echo("\n".join(words))
+        _timed(context, release_plan, runner, as_json=as_json)
     elif as_json:
         emit(model_text.plan_values(release_plan))
     elif recipe:
         click.echo(model_text.recipe_lines(release_plan.recipes[0]))
     else:
         click.echo(plan_text(context, release_plan))
+
+
+def _timed(
+    context: Context, release_plan: Plan[Sketch], runner: str | None, *, as_json: bool
+) -> None:
+    """A plan and what all of it takes, here or on a runner; measures one by one where they are."""
+    from bot.cli.text import forecast_text, model_text, times_text
+    from bot.release.forecast.foreseeing import forecast_by, forecast_on
+
+    values: dict[str, Any] = {"recipes": model_text.plan_values(release_plan)}
+    words = [plan_text(context, release_plan), ""]
+    if runner is not None:
+        forecast = forecast_on(context.workplace, release_plan, runner)
+        price = context.settings.runners[runner].price_hour
+    else:
+        times, price = times_of(context, release_plan), None
+        forecast = forecast_by(context.workplace, release_plan, times.costs)
+        values["measuring"] = times_text.times_values(times)
+        words += [times_text.times_text(times), ""]
+    values["release"] = forecast_text.forecast_values(forecast, price)
+    words.append(forecast_text.forecast_text(forecast, price))
+    emit(values) if as_json else click.echo("\n".join(words))
 
 
 def times_of(context: Context, release_plan: Plan[Sketch]) -> MeasureTimes:
