@@ -29,6 +29,7 @@ READING, WRITING = "reading", "writing"  # works of a trial; their units are tok
 FETCH, HASH, CONVERT, CALIBRATE, FIT = "fetch", "hash", "convert", "calibrate", "fit"
 QUANTIZE, LOOK, SEND, DESCRIBE, COMMIT = "quantize", "look", "send", "describe", "commit"
 Origin = Literal["measured", "tried", "assumed"]
+ORIGINS: tuple[Origin, ...] = ("measured", "tried", "assumed")  # the surest first
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +90,7 @@ class Pace:
             seconds=self.seconds + other.seconds,
             deviation=sqrt(sum(one * one for one in known)) if known else None,
             samples=min(self.samples, other.samples),
-            origin=self.origin if self.origin == other.origin else "tried",
+            origin=max(self.origin, other.origin, key=ORIGINS.index),
         )
 
 

@@ -11,7 +11,7 @@ from bot.evaluate.costing.measure_costs import MeasureCost
 from bot.records.coding import dump
 from bot.wording.columns import table
 
-ORIGINS = {"measured": "measured before", "tried": "trial now", "assumed": "assumed"}
+KNOWN_BY = {"measured": "measured before", "tried": "trial now", "assumed": "assumed"}
 
 
 def times_text(times: MeasureTimes) -> str:
@@ -24,7 +24,7 @@ def times_text(times: MeasureTimes) -> str:
             f"{cost.units:,} {cost.unit}",
             "" if cost.tokens is None else f"{cost.tokens:,}",
             _minutes(cost.seconds, cost.deviation),
-            f"{ORIGINS[cost.pace.origin]} ({cost.pace.samples})",
+            f"{KNOWN_BY[cost.pace.origin]} ({cost.pace.samples})",
         )
         for cost in times.costs
     ]

@@ -98,7 +98,8 @@ class MeasureCost:
     def of_file(self, size: int) -> Pace:
         """Of the whole measure of one file of so many bytes: by those that were most like it."""
         works = most_like(self.works, lambda work: work.bytes, size)
-        return (Pace.of(works) if works else self.pace).times(self.units)
+        pace = replace(Pace.of(works), origin=self.pace.origin) if works else self.pace
+        return pace.times(self.units)
 
     def of(self, counts: Mapping[str, int]) -> MeasureCost:
         """Of no more units than `counts` says for its setting."""
