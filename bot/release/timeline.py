@@ -46,7 +46,7 @@ class Span:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Foreseen:
+class ForeseenRun:
     """What was predicted of a run before it began: seconds of each piece of work, and of all."""
 
     run: int
@@ -59,7 +59,7 @@ class PastTimeline:
     """What a file holds."""
 
     spans: tuple[Span, ...]
-    foreseen: tuple[Foreseen, ...] = ()
+    foreseen: tuple[ForeseenRun, ...] = ()
 
 
 class Timeline:
@@ -71,7 +71,7 @@ class Timeline:
         self._lock = threading.Lock()
         self._path: Path | None = None
         self._before: list[Span] = []
-        self._foreseen: list[Foreseen] = []
+        self._foreseen: list[ForeseenRun] = []
 
     @property
     def is_first(self) -> bool:
@@ -80,7 +80,7 @@ class Timeline:
 
     def foresee(self, seconds: Mapping[str, float], whole: float) -> None:
         """Note what this run is thought to take, to be held against what it takes."""
-        seen = Foreseen(run=self._number, seconds=dict(seconds), whole=whole)
+        seen = ForeseenRun(run=self._number, seconds=dict(seconds), whole=whole)
         self._foreseen.append(seen)
         self._write()
 
@@ -160,7 +160,7 @@ def read_timeline(path: Path) -> PastTimeline:
     try:
         trace = json.loads(path.read_text(encoding="utf-8"))
         events, other = trace["traceEvents"], trace.get("otherData", {})
-        foreseen = tuple(load_record(Foreseen, one) for one in other.get("foreseen", ()))
+        foreseen = tuple(load_record(ForeseenRun, one) for one in other.get("foreseen", ()))
         spans = [
             Span(
                 name=str(event["name"]),
@@ -213,7 +213,7 @@ def timeline_text(past: PastTimeline, width: int) -> str:
     return "\n".join([head, *lines, "", *_summary(tasks, total, foreseen)])
 
 
-def _ahead(name: str, foreseen: Foreseen | None) -> str:
+def _ahead(name: str, foreseen: ForeseenRun | None) -> str:
     """A cell of what was predicted, empty where nothing was."""
     if foreseen is None:
         return ""
@@ -227,7 +227,7 @@ def _bar(span: Span, begin: float, total: float, room: int) -> str:
     return " " * first + MARKS[span.lane] * (last - first)
 
 
-def _summary(tasks: Sequence[Span], total: float, foreseen: Foreseen | None) -> Iterator[str]:
+def _summary(tasks: Sequence[Span], total: float, foreseen: ForeseenRun | None) -> Iterator[str]:
     """The whole, each resource's part of it, and what one after another would have taken.
 
     What was predicted is held against the time from the first predicted task to the last.
