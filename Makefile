@@ -13,7 +13,7 @@ demo: $(STAMP)
 	@$(BIN)/bot demo
 
 test: lint
-	@$(PYTEST) -m "not long and not road"
+	@$(PYTEST) -m "not long and not road and not rig"
 
 test-roads: $(STAMP)
 	@$(PYTEST) -m "road and not long"
@@ -21,7 +21,7 @@ test-roads: $(STAMP)
 # with llama.cpp's own programs, which are built once
 test-all: lint
 	@$(BIN)/python -m tests.build_llama_tools $(VENV)/llama-tools
-	@BOT_TEST_LLAMA_TOOLS=$(abspath $(VENV))/llama-tools $(PYTEST)
+	@BOT_TEST_LLAMA_TOOLS=$(abspath $(VENV))/llama-tools $(PYTEST) -m "not rig"
 
 test-families: $(STAMP)
 	@$(PYTEST) -m long tests/e2e/test_convert.py tests/e2e/test_source.py \

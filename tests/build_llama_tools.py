@@ -49,7 +49,8 @@ def build(folder: Path) -> None:
     stamp.touch()
 
 
-def _source(folder: Path) -> Path:
+def download(folder: Path) -> Path:
+    """The source distribution of the installed binding, fetched into `folder`."""
     name = f"llama-cpp-python=={version('llama-cpp-python')}"
     subprocess.run(
         [sys.executable, "-m", "pip", "download", "-q", "--no-deps",
@@ -57,6 +58,11 @@ def _source(folder: Path) -> Path:
         check=False,
     )  # fmt: skip
     [archive] = folder.glob("llama_cpp_python-*.tar.gz")
+    return archive
+
+
+def _source(folder: Path) -> Path:
+    archive = download(folder)
     with tarfile.open(archive) as tar:
         tar.extractall(folder / "source", filter="data")
     [source] = (folder / "source").glob("*/vendor/llama.cpp")

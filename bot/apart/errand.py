@@ -33,7 +33,8 @@ SCRIPT = """
 import resource, runpy, sys
 size, memory, module, *places = sys.argv[1:]
 for what, most in ((resource.RLIMIT_FSIZE, size), (resource.RLIMIT_DATA, memory)):
-    if int(most):
+    given = resource.getrlimit(what)[1]  # who was given less has less
+    if int(most) and (given == resource.RLIM_INFINITY or int(most) < given):
         resource.setrlimit(what, (int(most), int(most)))
 sys.path += [place for place in places if place not in sys.path]
 runpy.run_module(module, run_name="__main__")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,14 +15,22 @@ _CACHE_V1 = ("total_inactive_file", "total_active_file")
 
 
 def free_memory(root: Path = Path("/")) -> int:
-    """Bytes that this process may still take: the machine's, or less where a cgroup says so.
+    """Bytes that a process of ours may take: the machine's, or less where a cgroup or a limit of
+    this process (RLIMIT_DATA, as of `ulimit -d`) says so.
 
     Files that the kernel keeps in memory count as free. `root` is where /proc and /sys lie.
     """
     lines = _lines(root / "proc/meminfo") if sys.platform == "linux" else []
     available = [int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")]
     free = available[0] if available else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return min([free, *_left(root)])
+    return min([free, *_left(root), *_limit()])
+
+
+def _limit() -> Iterator[int]:
+    """What the system lets a process of this user's have; files that are mapped do not count."""
+    most = resource.getrlimit(resource.RLIMIT_DATA)[0]
+    if most != resource.RLIM_INFINITY:
+        yield most
 
 
 def _left(root: Path) -> Iterator[int]:

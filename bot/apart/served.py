@@ -50,10 +50,15 @@ def main() -> None:
 
 
 def confine(memory: int) -> None:
-    """No core dumps, nobody looks into this process, and no more than `memory` bytes; 0: any."""
+    """No core dumps, nobody looks into this process, and no more than `memory` bytes; 0: any.
+
+    Where the system lets it have fewer, it has those.
+    """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if memory and sys.platform == "linux":
-        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+        given = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        most = memory if given == resource.RLIM_INFINITY else min(memory, given)
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     prctl = getattr(ctypes.CDLL(None), "prctl", None)
     if prctl is not None:
         prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)

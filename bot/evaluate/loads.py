@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bot.apart.worker import Room
@@ -15,6 +15,7 @@ from bot.measures.reference import Need, need, require_memory
 from bot.measures.windows import TextWindows, sequences
 from bot.progress import Report
 from bot.settings.settings import Settings
+from bot.tensors.weights import SIXTEEN_BIT
 from bot.workplace.children import loading, room_for, row_kernels, used_devices_of
 from bot.workplace.job import free_memory_of
 
@@ -49,8 +50,16 @@ class Sessions:
         return need(subject.bytes, text.vocabulary, rows, self._lanes)
 
     def require_memory(self, subject: Subject, text: CutText) -> None:
-        """Raise CapacityError unless a pass fits into memory."""
-        require_memory(subject.name, self.need(subject, text), free_memory_of(self.settings))
+        """Raise CapacityError unless a pass fits into memory.
+
+        A 16-bit file that the processor decodes is mapped as it is: what memory does not hold of it
+        is read from the disk again, for each batch, and takes hours instead. Others are copied in
+        part, into an order that llama.cpp computes faster with.
+        """
+        needed, free = self.need(subject, text), free_memory_of(self.settings)
+        if free.device is None and subject.name in SIXTEEN_BIT:
+            needed = replace(needed, device=needed.device - subject.bytes)
+        require_memory(subject.name, needed, free)
 
     def loading(self, subject: Subject) -> Loading:
         """A subject as it is loaded."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -60,3 +61,13 @@ def test_what_goes_wrong_is_said_on_a_line(
 ) -> None:
     with pytest.raises(kind, match=message):
         sent(work, tmp_path, monkeypatch)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems bound no memory")
+def test_who_was_given_less_memory_keeps_to_that() -> None:
+    program = (
+        "import resource, sys\nfrom bot.apart import errand\n"
+        "resource.setrlimit(resource.RLIMIT_DATA, (1 << 29, 1 << 29))\n"
+        "sys.argv[1:] = ['0', str(1 << 30), 'platform']\nexec(errand.SCRIPT)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL)

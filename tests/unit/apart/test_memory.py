@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 from bot.apart.memory import free_memory
 
@@ -57,3 +61,15 @@ def test_without_a_limit_the_machine_counts(tmp_path: Path) -> None:
     none = {"proc/self/cgroup": "4:memory:/\n", "sys/fs/cgroup/memory/memory.limit_in_bytes": "x"}
     assert free_memory(machine(tmp_path, none)) == 60 * GB
     assert free_memory() > 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems bound no memory")
+def test_a_limit_of_the_process_counts() -> None:
+    program = (
+        "import resource\nfrom bot.apart.memory import free_memory\n"
+        "resource.setrlimit(resource.RLIMIT_DATA, (1 << 29, 1 << 30))\nprint(free_memory())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) == GB // 2

@@ -115,3 +115,17 @@ def test_a_confined_process_has_an_end_of_memory_and_dumps_no_core() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines() == ["(0, 0) (268435456, 268435456)", "refused"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems bound no memory")
+def test_who_was_given_less_memory_keeps_to_that() -> None:
+    """As of `ulimit -d`, or of LimitDATA in a unit of systemd: no process can have more of it."""
+    program = (
+        "import resource\nfrom bot.apart import served\n"
+        "resource.setrlimit(resource.RLIMIT_DATA, (1 << 29, 1 << 29))\n"
+        "served.confine(1 << 30)\nprint(resource.getrlimit(resource.RLIMIT_DATA))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "(536870912, 536870912)\n"

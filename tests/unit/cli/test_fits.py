@@ -14,12 +14,12 @@ from bot.localhub.server import RunningHub
 from bot.records.built import Built
 from bot.verbs.card_preview import fill
 from tests.split_gguf import split
-from tests.true_shapes import shapes, write_hole
+from tests.true_shapes import QWEN, write_hole
 from tests.unit.cli.running import bot
 
 EIGHT_BITS = {
     name: "Q8_0"
-    for name, shape in shapes(8).items()
+    for name, shape in QWEN.tensors(QWEN.sized(8)).items()
     if len(shape) > 1 and "conv1d" not in name and "gate_inp" not in name
 }
 

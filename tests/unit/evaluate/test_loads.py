@@ -85,6 +85,20 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
         sessions.require_memory(subject(tmp_path), TEXT)
 
 
+def test_a_mapped_file_may_be_larger_than_memory(tmp_path: Path) -> None:
+    """What is computed with it has to fit, and so has a file of a type that is copied."""
+    large = replace(subject(tmp_path), bytes=8_000_000_000)
+    sessions = Sessions(settings(tmp_path, memory_gb=0.5))
+    sessions.require_memory(replace(large, name="BF16"), TEXT)
+    with pytest.raises(
+        CapacityError, match=r"^Quality needs 8\.28 GB of memory, 0\.50 GB are free"
+    ):
+        sessions.require_memory(replace(large, name="Quality"), TEXT)
+    little = Sessions(settings(tmp_path, memory_gb=0.1))
+    with pytest.raises(CapacityError, match=r"^BF16 needs 0\.28 GB of memory, 0\.10 GB are free"):
+        little.require_memory(replace(large, name="BF16"), TEXT)
+
+
 def test_a_child_sees_its_file_and_what_is_named_beside_it(tmp_path: Path) -> None:
     sessions = Sessions(settings(tmp_path))
     beside, target = tmp_path / "reference.gguf", tmp_path / "made"
