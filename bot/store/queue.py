@@ -20,6 +20,7 @@ from bot.store.queue_tables import (
     PAUSED,
     Event,
     Memory,
+    Order,
     QueuedRelease,
     change_state,
     created_at_of,
@@ -109,12 +110,28 @@ class Queue:
 
     # ── doing ───────────────────────────────────────────────────────────────────────────────
 
-    def claim(self, now: float, *, at_once: int, per_hour: int) -> QueuedRelease | None:
+    def claim(
+        self,
+        now: float,
+        *,
+        at_once: int,
+        per_hour: int,
+        hours_per_tb: float = 0.0,
+        small_gb: float = 0.0,
+    ) -> QueuedRelease | None:
         """Take the next task to start, or one whose starter died; None where nothing may start.
+
+        A task stands where it would if it had come `hours_per_tb` later for each 10^12 bytes of
+        its weights: what comes after that time never overtakes it. Of several places, one is kept
+        for tasks of at most `small_gb` (10^9 bytes), and for larger ones from that time on; 0
+        keeps none.
 
         What waits for a person is only looked at: one such look at a time, beside the builds, and
         neither it nor a look whether another bot is done counts as a build of the hour.
         """
+        order = Order(
+            at_once=at_once, per_hour=per_hour, hours_per_tb=hours_per_tb, small_gb=small_gb
+        )
         with self.ledger.writing() as db:
             if is_paused(db):
                 return None
@@ -128,7 +145,7 @@ class Queue:
                     "UPDATE tasks SET lease = ? WHERE id = ?", (now + STARTING, orphan["id"])
                 )
                 return task_by_id(db, orphan["id"])
-            row = next_build(db, now, at_once, per_hour) or next_look(db, now)
+            row = next_build(db, now, order) or next_look(db, now)
             if row is None:
                 return None
             db.execute(

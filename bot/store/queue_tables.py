@@ -42,6 +42,19 @@ class QueuedRelease:
     look: str | None = None  # whose end its next start asks for: a person's, another bot's ("busy")
     texts: Mapping[str, str] | None = None  # hashes beside the weights, by path; None: not known
     stale: str | None = None  # what is known to be wrong with what was published
+    bytes: int | None = (
+        None  # of the weights that it is built from; None for a task of an older bot
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """How many builds may begin, and which first; see `Queue.claim`."""
+
+    at_once: int
+    per_hour: int
+    hours_per_tb: float
+    small_gb: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,10 +96,10 @@ def insert_task(
     task_id = digest([decided.repo, decided.commit])[:16]
     db.execute(
         "INSERT INTO tasks (id, repo, commit_id, weights, tiers, reason, state, due,"
-        " created, changed, texts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " created, changed, texts, bytes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             task_id, decided.repo, decided.commit, decided.weights, json.dumps(list(tiers)),
-            decided.reason, state, now, now, now, json.dumps(dict(decided.texts)),
+            decided.reason, state, now, now, now, json.dumps(dict(decided.texts)), decided.bytes,
         ),
     )  # fmt: skip
     return task_id
@@ -171,21 +184,30 @@ def uncount_attempt(db: Connection, task: QueuedRelease, now: float, look: str) 
     )
 
 
-def next_build(db: Connection, now: float, at_once: int, per_hour: int) -> Row | None:
-    """The queued task that was due first, if the limits let another build begin."""
-    busy = _count(
-        db,
-        "SELECT count(*) FROM tasks WHERE state IN ('starting', 'running')"
-        " AND look IS NOT 'person'",
-    )
-    recent = _count(db, "SELECT count(*) FROM events WHERE kind = 'started' AND at > ?", now - 3600)
-    if busy >= at_once:
+def next_build(db: Connection, now: float, order: Order) -> Row | None:
+    """The queued task whose turn it is, if the limits let another build begin."""
+    limits = {
+        "now": now,
+        "small": order.small_gb * 1e9,
+        "second": order.hours_per_tb * 3600 / 1e12,  # for each byte
+    }
+    building = "state IN ('starting', 'running') AND look IS NOT 'person'"
+    busy, large = db.execute(
+        f"SELECT count(*), count(*) FILTER (WHERE bytes > :small) FROM tasks WHERE {building}",  # noqa: S608 - ours
+        limits,
+    ).fetchone()
+    if busy >= order.at_once:
         return None
-    looks_only = recent >= per_hour
+    recent = _count(db, "SELECT count(*) FROM events WHERE kind = 'started' AND at > ?", now - 3600)
+    kept = order.small_gb > 0 and large >= order.at_once - 1 > 0
     row: Row | None = db.execute(
-        "SELECT * FROM tasks WHERE state = 'queued' AND due <= ? AND look IS NOT 'person'"
-        " AND (look = 'busy' OR NOT ?) ORDER BY due, created LIMIT 1",
-        (now, looks_only),
+        # a size that is not known counts as none
+        "WITH standing AS (SELECT *, coalesce(bytes, 0) AS size,"
+        "  due + coalesce(bytes, 0) * :second AS place FROM tasks)"
+        " SELECT * FROM standing WHERE state = 'queued' AND due <= :now AND look IS NOT 'person'"
+        " AND (look = 'busy' OR NOT :looks_only)"
+        " AND (size <= :small OR place <= :now OR NOT :kept) ORDER BY place, created LIMIT 1",
+        limits | {"looks_only": recent >= order.per_hour, "kept": kept},
     ).fetchone()
     return row
 
@@ -238,6 +260,7 @@ def task_of(row: Row) -> QueuedRelease:
         look=row["look"],
         texts=_texts(row),
         stale=row["stale"],
+        bytes=row["bytes"],
     )
 
 

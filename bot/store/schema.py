@@ -141,5 +141,9 @@ STALE = """
 ALTER TABLE tasks ADD COLUMN stale TEXT;  -- what an advisory says is wrong with what was published
 """
 
-MIGRATIONS = (FINISHED_WORK, WATCHING, PAGES, TWINS, LOOKS, TEXTS, STALE)
+SIZES = """
+ALTER TABLE tasks ADD COLUMN bytes INTEGER;  -- of the weights that a build starts from
+"""
+
+MIGRATIONS = (FINISHED_WORK, WATCHING, PAGES, TWINS, LOOKS, TEXTS, STALE, SIZES)
 VERSION = len(MIGRATIONS)

@@ -48,6 +48,7 @@ class Decided:
     weights_at: float | None
     facts: Mapping[str, Any]
     texts: Mapping[str, str] = field(default_factory=dict)  # hashes beside the weights, by path
+    bytes: int | None = None  # of the weights
 
     @property
     def created(self) -> str | None:

@@ -31,7 +31,13 @@ def queue_turn(
         if run.good is not None:
             _settle(queue, task, run, policy, clock)
     for _ in range(AT_ONCE):
-        claimed = queue.claim(clock.now(), at_once=policy.at_once, per_hour=policy.per_hour)
+        claimed = queue.claim(
+            clock.now(),
+            at_once=policy.at_once,
+            per_hour=policy.per_hour,
+            hours_per_tb=policy.hours_per_tb,
+            small_gb=policy.small_gb,
+        )
         if claimed is None:
             return
         _start(queue, executor, claimed, policy, clock, narrator)

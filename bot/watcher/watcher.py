@@ -333,6 +333,7 @@ class Watcher:
             weights=weight_files.digest if weight_files else None,
             weights_at=weight_files.since if weight_files else None,
             texts=weight_files.texts if weight_files else {},
+            bytes=weight_files.bytes if weight_files else None,
             facts=packed(facts) | past,
         )
 

@@ -122,6 +122,102 @@ def test_limits_at_once_and_an_hour(queue: Queue) -> None:
     assert claim(queue, NOW + 3601, at_once=3, per_hour=1) is not None
 
 
+GB, HOUR = 10**9, 3600.0
+
+
+def sized(queue: Queue, name: str, size: int | None, now: float = NOW) -> None:
+    """A task of so many 10^9 bytes; None: as an older bot kept it."""
+    release = replace(
+        decided(f"maker/{name}", weights=name), commit=name.rjust(40, "0"), bytes=size and size * GB
+    )
+    queue.propose(release, (), now, needs_approval=False)
+
+
+def claimed(
+    queue: Queue, now: float, *, at_once: int = 9, hours_per_tb: float, small_gb: float = 0
+) -> str:
+    """All that may start now, in order."""
+    names = []
+    while (
+        task := queue.claim(
+            now, at_once=at_once, per_hour=99, hours_per_tb=hours_per_tb, small_gb=small_gb
+        )
+    ) is not None:
+        names.append(task.repo.removeprefix("maker/"))
+        queue.started(task, None, now)
+    return " ".join(names)
+
+
+@pytest.mark.parametrize(
+    ("hours_per_tb", "order"),
+    [
+        (0, "a b c d"),  # first come, first served
+        (10, "a c b d"),  # a terabyte goes before what comes more than ten hours after it
+        (1e6, "a c d b"),  # shortest first
+    ],
+)
+def test_large_tasks_stand_further_behind(queue: Queue, hours_per_tb: float, order: str) -> None:
+    sized(queue, "a", 70)
+    sized(queue, "b", 1_000)
+    sized(queue, "c", 70, NOW + 9 * HOUR)
+    sized(queue, "d", 80, NOW + 11 * HOUR)
+    assert claimed(queue, NOW + 12 * HOUR, hours_per_tb=hours_per_tb) == order
+
+
+def test_tasks_of_an_older_bot_stand_by_their_time_alone(queue: Queue) -> None:
+    sized(queue, "a", 70)
+    sized(queue, "b", None, NOW + HOUR)
+    [task] = [task for task in queue.tasks(("queued",)) if task.repo == "maker/b"]
+    assert task.bytes is None
+    assert claimed(queue, NOW + HOUR, hours_per_tb=100, small_gb=50) == "b a"
+
+
+def test_a_giant_is_overtaken_for_its_hours_and_no_longer(queue: Queue) -> None:
+    """One place, and a small release every hour, more than the place can take."""
+    sized(queue, "giant", 2_000)
+    for hour in range(20):
+        now = NOW + hour * HOUR
+        sized(queue, f"{hour:02}", 25, now)
+        if claimed(queue, now, at_once=1, hours_per_tb=5) == "giant":
+            break
+        [task] = queue.running()
+        queue.published(task, None, now)
+    assert hour == 10  # two terabytes
+
+
+def test_one_of_several_places_is_kept_for_small_tasks(queue: Queue) -> None:
+    sized(queue, "a", 2_000)
+    sized(queue, "b", 1_000)
+    assert claimed(queue, NOW, at_once=2, hours_per_tb=10, small_gb=500) == "b"
+    sized(queue, "c", 500, NOW + HOUR)
+    assert claimed(queue, NOW + HOUR, at_once=2, hours_per_tb=10, small_gb=500) == "c"
+    sized(queue, "d", 50, NOW + HOUR)
+    assert claimed(queue, NOW + HOUR, at_once=3, hours_per_tb=10, small_gb=500) == "d"
+
+
+def test_a_kept_place_is_given_to_a_large_task_once_its_hours_are_over(queue: Queue) -> None:
+    sized(queue, "a", 1_000)
+    sized(queue, "b", 2_000)
+    now = NOW + 20 * HOUR
+    assert claimed(queue, now - 1, at_once=2, hours_per_tb=10, small_gb=500) == "a"
+    assert claimed(queue, now, at_once=2, hours_per_tb=10, small_gb=500) == "b"
+
+
+def test_of_one_place_none_is_kept(queue: Queue) -> None:
+    sized(queue, "a", 2_000)
+    assert claimed(queue, NOW, at_once=1, hours_per_tb=10, small_gb=500) == "a"
+
+
+def test_what_waits_for_a_person_takes_no_place_of_a_large_task(queue: Queue) -> None:
+    sized(queue, "a", 2_000)
+    assert claimed(queue, NOW, at_once=2, hours_per_tb=10, small_gb=500) == "a"
+    [task] = queue.running()
+    queue.waits(task, "http://pull/1", NOW)
+    sized(queue, "b", 1_000, NOW + 2 * HOUR)
+    names = claimed(queue, NOW + 2 * HOUR, at_once=2, hours_per_tb=10, small_gb=500)
+    assert names == "b a"  # the second is the look whether somebody merged
+
+
 def test_a_task_whose_starter_died_is_given_to_the_next_without_a_new_attempt(
     queue: Queue,
 ) -> None:

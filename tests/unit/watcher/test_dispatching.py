@@ -45,12 +45,17 @@ class Desk:
     def __init__(self, folder: Path) -> None:
         self.queue, self.clock, self.outside = Queue(Ledger(folder / "l")), HandClock(), Outside()
         for letter in "abc":
-            decided = Decided(
-                repo=f"maker/{letter}", commit=letter * 40, kind="build", outcome="eligible",
-                reason="r", until=None, look_at=None, weights=letter, weights_at=None, facts={},
-            )  # fmt: skip
-            self.queue.propose(decided, (), self.clock.now(), needs_approval=False)
-            self.clock.time += 1
+            self.propose(letter)
+
+    def propose(self, letter: str, size: float | None = None) -> None:
+        """A task of so many TB."""
+        decided = Decided(
+            repo=f"maker/{letter}", commit=letter * 40, kind="build", outcome="eligible",
+            reason="r", until=None, look_at=None, weights=letter, weights_at=None, facts={},
+            bytes=None if size is None else int(size * 1e12),
+        )  # fmt: skip
+        self.queue.propose(decided, (), self.clock.now(), needs_approval=False)
+        self.clock.time += 1
 
     def turn(self, **policy: int) -> None:
         chosen = Policy.model_validate({"at_once": 9, "per_hour": 99, **policy})
@@ -169,3 +174,29 @@ def test_what_waits_for_a_person_is_looked_at_again_and_they_are_asked_once(desk
     desk.outside.runs["maker/a 1"] = Attempt(good=True, link="http://hub/me/model")
     desk.turn()
     assert desk.states() == "published published published"
+
+
+def test_small_releases_go_first_and_keep_a_place_as_the_policy_says(desk: Desk) -> None:
+    desk.turn()
+    for key in desk.outside.started:
+        desk.outside.runs[key] = Attempt(good=True, link="http://hub")
+    for letter, size in (("d", 2.0), ("e", 1.4), ("f", 0.06)):
+        desk.propose(letter, size)
+    desk.outside.started.clear()
+    desk.turn(at_once=2)
+    assert desk.outside.started == ["maker/f 1", "maker/e 1"]
+    desk.outside.runs["maker/f 1"] = Attempt(good=True, link="http://hub")
+    desk.turn(at_once=2)
+    assert desk.outside.started[2:] == []  # the second place is kept
+    desk.turn(at_once=2, small_gb=0)
+    assert desk.outside.started[2:] == ["maker/d 1"]
+
+
+def test_first_come_is_first_served_where_the_policy_says_so(desk: Desk) -> None:
+    desk.turn()
+    for key in desk.outside.started:
+        desk.outside.runs[key] = Attempt(good=True, link="http://hub")
+    for letter, size in (("d", 2.0), ("e", 0.06)):
+        desk.propose(letter, size)
+    desk.turn(at_once=1, hours_per_tb=0)
+    assert desk.outside.started[3:] == ["maker/d 1"]

@@ -64,6 +64,15 @@ def test_a_renamed_model_is_the_same(world: World) -> None:
     assert len(world.queue.tasks(("queued",))) == 2
 
 
+def test_a_task_knows_how_large_its_weights_are(world: World) -> None:
+    world.model()
+    watcher = world.watcher()
+    watcher.created()
+    [task] = world.queue.tasks(("queued",))
+    [past] = world.sightings.history(task.repo)
+    assert task.bytes == world.sightings.facts(past.id)["weights"]["bytes"] > 0
+
+
 def test_new_weights_are_built_and_a_new_card_is_not(world: World) -> None:
     watcher = world.watcher()
     model = world.model()
