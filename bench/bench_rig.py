@@ -225,7 +225,7 @@ def running(
 def report(work: Path, watch: Watch, seconds: float) -> None:
     """A row for each task, by when it began, and one for all."""
     paths = work.glob("jobs/*/timeline.json")
-    spans = [span for path in paths for span in read_timeline(path) if not span.part]
+    spans = [span for path in paths for span in read_timeline(path).spans if not span.part]
     begin = min(sample.at for sample in watch.samples)
     print(f"{'task':<44} {'from':>6} {'s':>7} {'own GB':>7} {'mapped':>7} {'disk GB':>8}")
     for span in spans:

@@ -105,8 +105,14 @@ class Shape:
 
 def write_hole(target: Path, *, layers: int = 40, types: Mapping[str, str] | None = None) -> None:
     """Qwen3.6-35B-A3B of so many layers without a tokenizer, or with the types of `types`."""
-    size = QWEN.sized(layers)
-    head, whole = QWEN.header(size, [text_value("tokenizer.ggml.model", "none")], types)
+    write_header_of(QWEN, QWEN.sized(layers), target, types)
+
+
+def write_header_of(
+    shape: Shape, size: Size, target: Path, types: Mapping[str, str] | None = None
+) -> None:
+    """A release's header and, as long as its data would be, a hole."""
+    head, whole = shape.header(size, [text_value("tokenizer.ggml.model", "none")], types)
     with target.open("wb") as file:
         file.write(head)
         file.truncate(whole)

@@ -103,6 +103,13 @@ def sketched(context: Context, model: str, revision: str, tiers: tuple[str, ...]
     metavar="NAME",
     help="With --time: on a machine that `runners` of bot.yaml describes; no model is needed.",
 )
+@click.option(
+    "--machines",
+    type=click.IntRange(1, 100),
+    default=1,
+    show_default=True,
+    help="With --runner: on so many such machines, as jobs of a workflow.",
+)
 @staged
 def plan(
     context: Context,
@@ -113,6 +120,7 @@ def plan(
     recipe: str | None,
     timed: bool,
     runner: str | None,
+    machines: int,
 ) -> None:
     """Show each tier's recipe: sizes, bits per weight, types by band, disk needed.
 
@@ -131,7 +139,7 @@ def plan(
     if runner is not None and not timed:
         raise SettingsError("--runner says where --time reckons for; give both")
     if timed and not recipe:
-        _timed(context, release_plan, runner, as_json=as_json)
+        _timed(context, release_plan, runner, machines, as_json=as_json)
     elif as_json:
         emit(model_text.plan_values(release_plan))
     elif recipe:
@@ -141,7 +149,12 @@ def plan(
 
 
 def _timed(
-    context: Context, release_plan: Plan[Sketch], runner: str | None, *, as_json: bool
+    context: Context,
+    release_plan: Plan[Sketch],
+    runner: str | None,
+    machines: int,
+    *,
+    as_json: bool,
 ) -> None:
     """A plan and what all of it takes, here or on a runner; measures one by one where they are."""
     from bot.cli.text import forecast_text, model_text, times_text
@@ -150,7 +163,7 @@ def _timed(
     values: dict[str, Any] = {"recipes": model_text.plan_values(release_plan)}
     words = [plan_text(context, release_plan), ""]
     if runner is not None:
-        forecast = forecast_on(context.workplace, release_plan, runner)
+        forecast = forecast_on(context.workplace, release_plan, runner, machines=machines)
         price = context.settings.runners[runner].price_hour
     else:
         times, price = times_of(context, release_plan), None

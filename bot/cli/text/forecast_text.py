@@ -22,7 +22,7 @@ def forecast_text(forecast: Forecast, price_hour: float | None) -> str:
     body = [
         (
             task.name,
-            forecast.lanes[task.resource],
+            task.lane,
             span(forecast.times[task.name][0]),
             _takes(task.pace),
             _known_by(task.pace),
@@ -77,8 +77,7 @@ def lane_seconds(forecast: Forecast) -> dict[str, float]:
     """Work on each lane."""
     seconds: dict[str, float] = {}
     for task in forecast.tasks:
-        lane = forecast.lanes[task.resource]
-        seconds[lane] = seconds.get(lane, 0.0) + task.seconds
+        seconds[task.lane] = seconds.get(task.lane, 0.0) + task.seconds
     return seconds
 
 
@@ -88,7 +87,7 @@ def forecast_values(forecast: Forecast, price_hour: float | None) -> dict[str, A
         "tasks": [
             {
                 "task": task.name,
-                "lane": forecast.lanes[task.resource],
+                "lane": task.lane,
                 "begin": forecast.times[task.name][0],
                 "seconds": None if task.pace is None else task.seconds,
                 "seconds_deviation": None if task.pace is None else task.pace.deviation,

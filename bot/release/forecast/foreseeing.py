@@ -14,6 +14,7 @@ from bot.records.coding import digest
 from bot.release.forecast.foretold import Forecast, Foreteller, SourceAhead
 from bot.release.forecast.planned import lanes_of
 from bot.release.forecast.rates import MeasuredRates, StatedRates
+from bot.release.forecast.several import forecast_of_several
 from bot.release.forecast.stated_costs import stated_costs
 from bot.release.graph import Resource
 from bot.release.room import reference_guess, room_ahead
@@ -72,9 +73,14 @@ def forecast_by(
 
 
 def forecast_on(
-    workplace: Workplace, plan: Plan[Sketch], name: str, *, sends: bool = True
+    workplace: Workplace,
+    plan: Plan[Sketch],
+    name: str,
+    *,
+    sends: bool = True,
+    machines: int = 1,
 ) -> Forecast:
-    """On a machine of settings, from nothing: the model is not needed.
+    """On a machine of settings, or several such, from nothing: the model is not needed.
 
     Raises SettingsError where `runners` has no such name.
     """
@@ -83,8 +89,9 @@ def forecast_on(
     if runner is None:
         names = ", ".join(settings.runners) or "nothing"
         raise SettingsError(f"runners has no {name} (it has {names}); describe it in bot.yaml")
-    rates = StatedRates(runner, model.parameters, model.architecture.parameters_active)
     sixteen = model.header_bytes + sum(tensor.bytes for tensor in model.tensors)
+    active = model.architecture.parameters_active
+    rates = StatedRates(runner, sixteen, model.parameters, active)
     sizes = [plan.predicted(recipe) for recipe in plan.distinct]
     graphics: Mapping[Resource, str] = {"cpu": "cpu", "gpu": "gpu", "network": "network"}
     foreteller = Foreteller(
@@ -104,7 +111,11 @@ def forecast_on(
     source = SourceAhead(fetched=fetched, converted=0 if is_gguf else sixteen, hashed=sixteen)
     kept = 0 if is_gguf else fetched
     logits = reference_guess(settings, model.architecture.vocabulary)
-    return foreteller.forecast(source, kept + sixteen + sum(sizes) + logits)
+    disk_bytes = kept + sixteen + sum(sizes) + logits
+    if machines == 1:
+        return foreteller.forecast(source, disk_bytes)
+    handed = 0 if settings.jobs.travel == "folder" else sixteen + logits
+    return forecast_of_several(foreteller, source, disk_bytes, machines=machines, handed=handed)
 
 
 def _calibration(settings: Settings) -> tuple[str, int]:

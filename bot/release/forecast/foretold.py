@@ -40,7 +40,6 @@ from bot.store.paces import (
 )
 
 NOTHING = Pace(seconds=0.0, deviation=None, samples=0, origin="measured")
-BEFORE, AFTER = ("local", "model"), ("results", "files", "published")
 Lanes = Mapping[Resource, str]
 
 
@@ -58,7 +57,7 @@ class ForetoldTask:
     """A task, how long it will take, and why that is thought."""
 
     name: str
-    resource: Resource
+    lane: str
     pace: Pace | None  # of the whole task; None: nobody knows
     needs: tuple[str, ...] = ()
 
@@ -74,7 +73,6 @@ class Forecast:
 
     tasks: tuple[ForetoldTask, ...]
     times: Mapping[str, tuple[float, float]]  # begin and end of each, from the first's begin
-    lanes: Lanes
     fetched_bytes: int
     sent_bytes: int
     disk_bytes: int  # at most, of what is not here yet
@@ -121,59 +119,65 @@ class Foreteller:
             one_by_one=self.one_by_one,
             sends=self.sends,
         )
-        lanes = self.lanes if overlaps else dict.fromkeys(self.lanes, "one")
-        tasks = [*self._before(source)]
+        tasks = [*self.before(source)]
         after_source = (tasks[-1].name,) if tasks else ()
         side_by_side = [
-            ForetoldTask(
-                name=task.name,
-                resource=task.resource,
-                pace=self._of(task),
-                needs=task.needs or after_source,
-            )
+            self.task(task.name, task.resource, self.pace_of(task), task.needs or after_source)
             for task in planned
         ]
         tasks += side_by_side
-        tasks += self._after(tuple(task.name for task in side_by_side))
+        tasks += self.after(tuple(task.name for task in side_by_side))
+        return self.whole(tasks, source, disk_bytes)
+
+    def whole(
+        self, tasks: Sequence[ForetoldTask], source: SourceAhead, disk_bytes: int
+    ) -> Forecast:
+        """These tasks, and what else a release needs."""
         return Forecast(
             tasks=tuple(tasks),
-            times=scheduled(tasks, lanes),
-            lanes=lanes,
+            times=scheduled(tasks),
             fetched_bytes=source.fetched,
             sent_bytes=sum(self._size(recipe) for recipe in self._sent) if self.sends else 0,
             disk_bytes=disk_bytes,
             memory=self._memory(),
         )
 
+    def task(
+        self, name: str, resource: Resource, pace: Pace | None, needs: tuple[str, ...] = ()
+    ) -> ForetoldTask:
+        """A task on the lane of what it takes; all on one where nothing runs side by side."""
+        side_by_side = self.sends and self.settings.publish.overlap
+        lane = self.lanes[resource] if side_by_side else "one"
+        return ForetoldTask(name=name, lane=lane, pace=pace, needs=needs)
+
     # ── before and after the lanes ──────────────────────────────────────────────────────────
 
-    def _before(self, source: SourceAhead) -> list[ForetoldTask]:
+    def before(self, source: SourceAhead) -> list[ForetoldTask]:
+        """What makes the 16-bit model."""
         rates, tasks = self.rates, list[ForetoldTask]()
         if source.fetched or source.converted:
             parts = [rates.of(FETCH, source.fetched) if source.fetched else NOTHING]
             parts += [rates.of(CONVERT, source.converted)] if source.converted else []
-            tasks.append(ForetoldTask(name="local", resource="network", pace=_together(parts)))
+            tasks.append(self.task("local", "network", _together(parts)))
         if source.hashed:
             pace, needs = rates.of(HASH, source.hashed), tuple(task.name for task in tasks)
-            tasks.append(ForetoldTask(name="model", resource="cpu", pace=pace, needs=needs))
+            tasks.append(self.task("model", "cpu", pace, needs))
         return tasks
 
-    def _after(self, needs: tuple[str, ...]) -> list[ForetoldTask]:
+    def after(self, needs: tuple[str, ...]) -> list[ForetoldTask]:
         """What waits for all tiers: speeds and benchmarks, other people's files, card, commit."""
         files, tasks = [*map(self._size, self._tiers), self._sixteen], list[ForetoldTask]()
         pace = _together([self._measured("end", files), self._others()])
-        tasks.append(ForetoldTask(name="results", resource="gpu", pace=pace, needs=needs))
-        pace = self.rates.of(DESCRIBE, 1)
-        tasks.append(ForetoldTask(name="files", resource="cpu", pace=pace, needs=("results",)))
+        tasks.append(self.task("results", "gpu", pace, needs))
+        tasks.append(self.task("files", "cpu", self.rates.of(DESCRIBE, 1), ("results",)))
         if self.sends:
-            pace = self.rates.of(COMMIT, 1)
-            done = ForetoldTask(name="published", resource="network", pace=pace, needs=("files",))
-            tasks.append(done)
+            tasks.append(self.task("published", "network", self.rates.of(COMMIT, 1), ("files",)))
         return tasks
 
     # ── on the lanes ────────────────────────────────────────────────────────────────────────
 
-    def _of(self, task: PlannedTask) -> Pace | None:
+    def pace_of(self, task: PlannedTask) -> Pace | None:
+        """How long a task on the lanes takes."""
         recipes = [recipe for recipe in self._tiers if recipe.tier in task.tiers]
         match task.kind:
             case "matrix":

@@ -153,8 +153,10 @@ class StatedRates:
     room there is read from the disk again and again.
     """
 
-    def __init__(self, runner: RunnerSettings, parameters: int, active: int) -> None:
-        self._runner, self._parameters, self._active = runner, parameters, active
+    def __init__(self, runner: RunnerSettings, sixteen: int, parameters: int, active: int) -> None:
+        """`sixteen`: bytes of the model that tiers are made of."""
+        self._runner, self._sixteen = runner, sixteen
+        self._parameters, self._active = parameters, active
 
     def of(self, kind: str, units: int) -> Pace | None:
         """As `Rates.of`."""
@@ -176,7 +178,7 @@ class StatedRates:
     def decoding(self, kind: str, data: str, units: int, tokens: int) -> Pace | None:
         """As `Rates.decoding`."""
         del kind, data, units
-        return Pace.said(self.reading(2 * self._parameters, tokens))
+        return Pace.said(self.reading(self._sixteen, tokens))
 
     def reading(self, size: int, tokens: int) -> float:
         """Seconds for so many tokens of texts, by a file of `size` bytes."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Protocol
-
-from bot.release.graph import Resource
 
 
 class Timed(Protocol):
@@ -17,8 +15,8 @@ class Timed(Protocol):
         ...
 
     @property
-    def resource(self) -> Resource:
-        """What it takes."""
+    def lane(self) -> str:
+        """What it takes, one at a time."""
         ...
 
     @property
@@ -32,22 +30,20 @@ class Timed(Protocol):
         ...
 
 
-def scheduled(
-    tasks: Sequence[Timed], lanes: Mapping[Resource, str]
-) -> dict[str, tuple[float, float]]:
+def scheduled(tasks: Sequence[Timed]) -> dict[str, tuple[float, float]]:
     """Begin and end of each task, in seconds from the first: one at a time on each lane.
 
     Whenever a task ends, each free lane takes the first of its tasks whose needs have ended.
     Raises ValueError for needs that cannot be met.
     """
     waiting, times = list(tasks), dict[str, tuple[float, float]]()
-    free = {lanes[task.resource]: 0.0 for task in tasks}
+    free = {task.lane: 0.0 for task in tasks}
     now = 0.0
     while waiting:
         ended = {name for name, (_, end) in times.items() if end <= now}
         started = False
         for lane in free:
-            ready = (t for t in waiting if lanes[t.resource] == lane and ended.issuperset(t.needs))
+            ready = (t for t in waiting if t.lane == lane and ended.issuperset(t.needs))
             if free[lane] <= now and (task := next(ready, None)) is not None:
                 waiting.remove(task)
                 free[lane] = now + task.seconds

@@ -82,7 +82,7 @@ def test_a_model_beyond_the_devices_reads_over_the_bus_and_beyond_memory_from_di
         device_gb=10, device_gb_s=1_000, memory_gb=20, memory_gb_s=50, bus_gb_s=20, disk_gb_s=2,
         tflops=100,
     )  # fmt: skip
-    rates = StatedRates(runner, 10**10, 10**9)
+    rates = StatedRates(runner, 20 * 10**9, 10**10, 10**9)
     batch = 512
     assert rates.reading(10**9, batch) == pytest.approx(2 * 10**9 * batch / 1e14)
     assert rates.reading(20 * 10**9, batch) == pytest.approx(0.01024 + 10 / 20)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import pytest
@@ -19,7 +19,7 @@ class Piece:
     """A task of known length."""
 
     name: str
-    resource: Resource
+    lane: Resource
     seconds: float
     needs: tuple[str, ...] = ()
 
@@ -33,11 +33,11 @@ def test_lanes_go_on_side_by_side_and_take_what_is_ready_in_order() -> None:
         Piece("measure b", "gpu", 1.0, ("make b",)),
         Piece("send b", "network", 4.0, ("measure b",)),
     ]
-    assert scheduled(pieces, LANES) == {
+    assert scheduled(pieces) == {
         "make a": (0.0, 2.0), "make b": (2.0, 4.0), "measure a": (2.0, 7.0),
         "measure b": (7.0, 8.0), "send a": (7.0, 8.0), "send b": (8.0, 12.0),
     }  # fmt: skip
-    alone = scheduled(pieces, dict.fromkeys(LANES, "one"))
+    alone = scheduled([replace(piece, lane="cpu") for piece in pieces])
     assert max(end for _, end in alone.values()) == 15.0
     assert [name for name, _ in sorted(alone.items(), key=lambda item: item[1])] == [
         piece.name for piece in pieces]  # fmt: skip
@@ -49,10 +49,10 @@ def test_what_takes_no_time_holds_nobody_up_and_needs_must_be_met() -> None:
         Piece("b", "gpu", 0.0, ("a",)),
         Piece("c", "cpu", 1.0, ("b",)),
     ]
-    assert scheduled(pieces, LANES)["c"] == (0.0, 1.0)
-    assert scheduled([], LANES) == {}
+    assert scheduled(pieces)["c"] == (0.0, 1.0)
+    assert scheduled([]) == {}
     with pytest.raises(ValueError, match="d has needs that nothing meets"):
-        scheduled([*pieces, Piece("d", "gpu", 1.0, ("e",))], LANES)
+        scheduled([*pieces, Piece("d", "gpu", 1.0, ("e",))])
 
 
 def _note(began: list[str], name: str) -> None:
@@ -75,12 +75,12 @@ def test_tasks_that_run_begin_in_the_order_that_was_foretold() -> None:
         one = dict.fromkeys(LANES, "one")
         run_tasks(
             [
-                LaneTask(name=p.name, resource=p.resource, needs=p.needs,
+                LaneTask(name=p.name, resource=p.lane, needs=p.needs,
                          work=partial(note, p.name))
                 for p in pieces
             ],
             one,
         )  # fmt: skip
-        times = scheduled(pieces, one)
+        times = scheduled(pieces)
         order = sorted(times, key=lambda name: (times[name], began.index(name)))
         assert order == began
