@@ -58,6 +58,9 @@ class PolicyTerms(BaseModel):
     max_gb: Annotated[float, Field(gt=0)] | None = Field(
         default=None, description="largest source; null: any"
     )
+    max_hours: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="longest that a build may take on `runner`, by its forecast"
+    )
     licenses: tuple[str, ...] = Field(
         default=(), description="licences as the Hub names them; none: any"
     )
@@ -115,6 +118,9 @@ class Policy(PolicyTerms):
         default=500.0,
         description="of several places (at_once) one is kept for releases up to this, until those "
         "hours of a larger one are over; 0: none is",
+    )
+    runner: str | None = Field(
+        default=None, description="the machine of `runners` that max_hours reckons with"
     )
     attempts: Annotated[int, Field(ge=1, le=50)] = Field(
         default=4, description="tries before a build is given up"

@@ -113,6 +113,15 @@ class Settings(BaseSettings):
         return _with_converter(placed(Settings, with_presets(values), Path.cwd()))
 
     @model_validator(mode="after")
+    def _reckoned(self) -> Self:
+        terms = (self.policy, *self.policy.rules)
+        if any(one.max_hours for one in terms) and self.policy.runner not in self.runners:
+            raise ValueError(
+                "policy.max_hours needs policy.runner, the name of a machine of `runners`"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _readable(self) -> Self:
         if self.publish.trusted_publisher and self.jobs.travel == "hub":
             raise ValueError(

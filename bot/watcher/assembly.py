@@ -8,6 +8,7 @@ import socket
 import threading
 import uuid
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from bot.actions.executing import Executor, Here, run_here
@@ -17,6 +18,7 @@ from bot.detect.inspection import machine
 from bot.errors import BotError
 from bot.legible import legible_json
 from bot.records.releases import Decision, Wait
+from bot.release.forecast.release_hours import build_hours
 from bot.store.board import HEARTBEAT
 from bot.store.queue import Queue
 from bot.store.sightings import Sightings
@@ -65,8 +67,9 @@ def watcher_of(
     """A watcher over the workplace's Hub and ledger."""
     budget = RequestBudget(workplace.ledger, workplace.settings.watch.budget, clock)
     presence, holder = _present(workplace)
+    hub = workplace.gated_hub(budget, clock)
     return Watcher(
-        workplace.gated_hub(budget, clock),
+        hub,
         workplace.ledger,
         workplace.settings,
         clock,
@@ -74,6 +77,7 @@ def watcher_of(
         rested=rested,
         is_dead=presence.is_dead,
         machine=lambda: machine(workplace),
+        hours=partial(build_hours, workplace.behind(hub)),
         on_decision=on_decision,
         say=workplace.narrator.say,
     )

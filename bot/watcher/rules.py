@@ -33,6 +33,7 @@ class Weighed:
     bytes: int
     since: float
     texts: Mapping[str, str] = field(default_factory=dict)  # hashes of metadata, by path
+    hours: float | None = None  # that a build is thought to take, where the policy asks for it
 
 
 def weighed(release: Release, since: float) -> Weighed:
@@ -122,6 +123,10 @@ def wanted_by_policy(
         return skip(f"{size:.3g} GB, policy.min_gb is {terms.min_gb:g}", "not_wanted")
     if terms.max_gb is not None and size > terms.max_gb:
         return skip(f"{size:.3g} GB, policy.max_gb is {terms.max_gb:g}", "not_wanted")
+    hours = weight_files.hours
+    if terms.max_hours is not None and hours is not None and hours > terms.max_hours:
+        reason = f"would take {hours:.3g} hours, policy.max_hours is {terms.max_hours:g}"
+        return skip(reason, "not_wanted")
     until = weight_files.since + terms.settle_hours * 3600
     approved = memory.own is not None and memory.own.commit == build.release.commit
     if until > now and not approved:

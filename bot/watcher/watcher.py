@@ -71,6 +71,7 @@ class Watcher:
         rested: float = 0.5,
         is_dead: Callable[[str], bool] = lambda _holder: False,
         machine: Callable[[], Machine] = Machine,
+        hours: Callable[[Release, tuple[str, ...]], float | None] = lambda _release, _tiers: None,
         on_decision: Callable[[Decision], None] = lambda _decision: None,
         say: Callable[[str], None] = lambda _text: None,
     ) -> None:
@@ -81,6 +82,7 @@ class Watcher:
         self._profiles = cache(partial(load_profiles, settings.profiles))
         self._least_saving = settings.quantize.least_saving
         self._machine, self._on_decision, self._say = machine, on_decision, say
+        self._hours = hours  # that a build of some tiers takes; it reads headers of the weights
         self.sightings, self.queue = Sightings(ledger), Queue(ledger)
         self._feeds = Feeds(
             hub, self.sightings, self.queue, self._watch, clock, self._take,
@@ -272,6 +274,11 @@ class Watcher:
                 weight_files = replace(weight_files, since=before.weights_at)
             memory = self.queue.memory(row.repo_id, facts.release.commit, weight_files.digest)
         decision = self.judge(facts, memory, weight_files, now)
+        terms = self._policy.terms(row.repo_id)
+        if terms.max_hours is not None and weight_files and isinstance(decision, Build | Ask):
+            hours = self._hours(decision.release, terms.tiers)
+            weight_files = replace(weight_files, hours=hours)
+            decision = self.judge(facts, memory, weight_files, now)
         decision = self._patient(_doubted(decision, before), before, row, now)
         return decision, self._decided(decision, facts, memory, before, weight_files)
 

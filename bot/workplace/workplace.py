@@ -54,6 +54,12 @@ class Workplace:
         other.settings = settings
         return other
 
+    def behind(self, hub: Hub) -> Workplace:
+        """All the same, with another client of the Hub."""
+        other = copy(self)
+        other.__dict__["hub"] = hub
+        return other
+
     @cached_property
     def ledger(self) -> Ledger:
         """The ledger given, or the working folder's, made when first needed."""

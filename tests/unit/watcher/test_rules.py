@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from bot.clients.hub.replies import Listed, listed_of
+from bot.errors import SettingsError
 from bot.records.releases import Ask, Build, Release, RepoFile, Skip, Wait
 from bot.settings.policies import Policy
+from bot.settings.settings import load
 from bot.settings.showing import GateSettings
 from bot.store.queue_tables import Memory, QueuedRelease
 from bot.watcher.rules import (
@@ -110,6 +112,19 @@ def test_without_a_policy_or_a_past_it_is_built() -> None:
 def test_sizes(policy: dict[str, Any], reason: str) -> None:
     found = decide(**policy)
     assert (type(found), found.outcome, found.reason) == (Skip, "not_wanted", reason)
+
+
+def test_hours_count_where_the_policy_bounds_them() -> None:
+    found = decide(found=replace(FOUND, hours=50.0), max_hours=48, runner="box")
+    assert isinstance(found, Skip)
+    assert found.reason == "would take 50 hours, policy.max_hours is 48"
+    assert decide(found=replace(FOUND, hours=47.9), max_hours=48, runner="box") is BUILD
+    assert decide(found=replace(FOUND, hours=50.0)) is BUILD
+    assert decide(max_hours=48, runner="box") is BUILD, "nobody knows"
+    with pytest.raises(SettingsError, match="max_hours needs policy.runner"):
+        load(None, policy={"max_hours": 3, "runner": "box"})
+    load(None, policy={"rules": [{"match": ["a/*"], "max_hours": 3}], "runner": "box"},
+         runners={"box": {}})  # fmt: skip
 
 
 def test_weights_rest_from_when_they_were_pushed() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bot.detect.listed import Machine
+from bot.records.releases import Release
 from tests.simulation.population import DAY, HOUR, START
 from tests.unit.watcher.world import MINUTES, World
 
@@ -71,6 +72,25 @@ def test_a_task_knows_how_large_its_weights_are(world: World) -> None:
     [task] = world.queue.tasks(("queued",))
     [past] = world.sightings.history(task.repo)
     assert task.bytes == world.sightings.facts(past.id)["weights"]["bytes"] > 0
+
+
+def test_what_takes_too_long_on_the_named_machine_is_not_built(world: World) -> None:
+    asked: list[tuple[str, tuple[str, ...]]] = []
+
+    def hours(release: Release, tiers: tuple[str, ...]) -> float:
+        asked.append((release.repo_id, tiers))
+        return 30.0 if release.repo_id == long.name else 3.0
+
+    policy = {"max_hours": 24, "runner": "box", "tiers": ["I-Mini"]}
+    watcher = world.watcher(policy=policy, hours=hours)
+    short, long, dense = world.model(), world.model(), world.model(moe=False)
+    watcher.created()
+    assert world.queued() == [short.name]
+    assert world.last(long) == ("skip", "not_wanted")
+    [past] = world.sightings.history(long.name)
+    assert past.reason == "would take 30 hours, policy.max_hours is 24"
+    assert sorted(asked) == sorted([(short.name, ("I-Mini",)), (long.name, ("I-Mini",))])
+    assert world.last(dense)[0] == "skip", "and nobody asked how long it would take"
 
 
 def test_new_weights_are_built_and_a_new_card_is_not(world: World) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from bot.clients.hub.hub import Hub
 from bot.detect.listed import Machine
-from bot.records.releases import Decision
+from bot.records.releases import Decision, Release
 from bot.settings.settings import load
 from bot.store.ledger import Ledger
 from bot.store.queue import Queue
@@ -44,17 +44,19 @@ class World:
         policy: Any = None,
         github: Any = None,
         is_dead: Callable[[str], bool] = lambda _holder: False,
+        hours: Callable[[Release, tuple[str, ...]], float | None] = lambda _release, _tiers: None,
         **watch: Any,
     ) -> Watcher:
         settings = load(
-            None, watch={"page": 10, "limit": 50, **watch}, policy=policy or {}, github=github or {}
-        )
+            None, watch={"page": 10, "limit": 50, **watch}, policy=policy or {},
+            github=github or {}, runners={"box": {}},
+        )  # fmt: skip
         gate = RequestBudget(self.ledger, settings.watch.budget, self.clock)
         hub = Hub(self.hub.url, None, pause=0.01, clock=self.clock, gate=gate)
         return Watcher(
             hub, self.ledger, settings, self.clock, holder=holder, rested=0.0,
             machine=lambda: self.machine, on_decision=on_decision, say=self.said.append,
-            is_dead=is_dead,
+            is_dead=is_dead, hours=hours,
         )  # fmt: skip
 
     def model(self, *, moe: bool = True, weights: bool = True, ago: float = 0.0) -> Model:

@@ -63,6 +63,7 @@ def test_on_a_runner_of_settings_nothing_is_loaded(demo_model: Path, tmp_path: P
     assert later["make I-Compact"][0] >= later["send Balanced"][1], "the disk holds one at a time"
 
 
+@pytest.mark.road
 def test_without_anything_known_nothing_is_foretold_but_after_a_trial(
     demo_model: Path, tmp_path: Path
 ) -> None:
