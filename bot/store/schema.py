@@ -141,5 +141,23 @@ STALE = """
 ALTER TABLE tasks ADD COLUMN stale TEXT;  -- what an advisory says is wrong with what was published
 """
 
-MIGRATIONS = (FINISHED_WORK, WATCHING, PAGES, TWINS, LOOKS, TEXTS, STALE)
+# for ledgers of months: each question about the latest of something reads that many rows and no
+# more. SQLite takes a partial index where the question repeats its condition word by word, which
+# nobody did with the first `releases_waiting` (https://www.sqlite.org/partialindex.html)
+MONTHS = """
+ALTER TABLE releases ADD COLUMN decided REAL;  -- when its latest decision was made
+UPDATE releases SET decided =
+    (SELECT at FROM decisions WHERE decisions.repo = releases.repo ORDER BY id DESC LIMIT 1)
+    WHERE kind = 'wait' OR outcome = 'gone';   -- of others it is asked by nobody
+DROP INDEX releases_waiting;
+CREATE INDEX releases_waiting ON releases
+    (outcome = 'no_weights_yet', decided DESC, outcome, kind) WHERE kind = 'wait';
+CREATE INDEX releases_gone ON releases (decided) WHERE outcome = 'gone';
+CREATE INDEX tasks_latest ON tasks (state, changed DESC, id);
+CREATE INDEX events_of ON events (repo, id);
+CREATE INDEX events_since ON events (at);
+CREATE INDEX work_since ON work (finished);
+"""
+
+MIGRATIONS = (FINISHED_WORK, WATCHING, PAGES, TWINS, LOOKS, TEXTS, STALE, MONTHS)
 VERSION = len(MIGRATIONS)

@@ -17,9 +17,9 @@ from bot.detect.inspection import machine
 from bot.errors import BotError
 from bot.legible import legible_json
 from bot.records.releases import Decision, Wait
+from bot.store import pruning
 from bot.store.board import HEARTBEAT
 from bot.store.queue import Queue
-from bot.store.sightings import Sightings
 from bot.watcher import notify
 from bot.watcher.budget import RequestBudget
 from bot.watcher.dispatching import queue_turn
@@ -189,8 +189,7 @@ class Actor:
         if days is None:
             return
         before = self._clock.now() - days * DAY
-        Sightings(self._workplace.ledger).prune(before)
-        self._queue.prune(before)
+        pruning.prune(self._workplace.ledger, before)
         if isinstance(self._executor, Here):
             self._executor.prune(before, self._queue.tasks(UNPUBLISHED, 10_000))
 

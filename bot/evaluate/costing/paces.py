@@ -15,6 +15,7 @@ from bot.settings.making import LlamaSettings
 from bot.store.ledger import Ledger
 
 PACES = "paces"  # of the ledger: they belong to a machine, not to a job
+LATEST = 5_000  # of them that are read: some fifty releases of nine tiers
 READING, WRITING = "reading", "writing"  # works of a trial; their units are tokens
 Origin = Literal["measured", "tried"]
 
@@ -88,7 +89,7 @@ def keep_pace(ledger: Ledger, name: str, work: PastWork) -> None:
 
 def past_works(ledger: Ledger, host: str) -> tuple[PastWork, ...]:
     """What was measured here, as this machine is now."""
-    return tuple(work for work in _read(ledger.values(PACES)) if work.host == host)
+    return tuple(work for work in _read(ledger.values(PACES, LATEST)) if work.host == host)
 
 
 def _read(values: Iterable[Any]) -> Iterable[PastWork]:
