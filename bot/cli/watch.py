@@ -76,16 +76,17 @@ def watch(
     bot watch --every 15 --build
     bot watch --explain --since 7d
     """
-    from bot.watcher import assembly
-
     if explain:
         _explain(context, since, as_json)
         return
+    from bot.watcher import assembly, explaining
+
     if every is not None:
         context.overrides["watch"] = {"every_minutes": every}
 
     def show(decision: Any) -> None:
-        click.echo(assembly.decision_json(decision) if as_json else assembly.as_line(decision))
+        told = explaining.decision_json if as_json else explaining.as_line
+        click.echo(told(decision))
 
     begin = None
     if build or context.settings.watch.build:
