@@ -37,7 +37,7 @@ from bot.store.sightings import Sightings
 from tests.unit.status.status_page import running_page
 
 FIRST = 7  # version of the tables that are filled
-ROUNDS = 9
+ROUNDS = 5
 KEPT = 180  # days, as watch.keep_days
 VERBS = 5  # rounds of verbs, which are processes
 Times = dict[str, list[float]]
