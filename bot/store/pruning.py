@@ -16,7 +16,7 @@ What keeps a release from being built twice never goes: tasks with their commits
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from sqlite3 import Connection
 from types import MappingProxyType
@@ -25,7 +25,7 @@ from typing import Any
 from bot.clock import iso
 from bot.store.ledger import Ledger
 
-PART = 2_000  # rows of one transaction
+PART = 1_000  # rows of one transaction
 # which rows are old at ?1
 _DECISIONS = """at < ?1 AND (
     kind = 'skip' AND NOT EXISTS (SELECT 1 FROM tasks WHERE repo = old.repo)
@@ -41,6 +41,7 @@ _OLD: Mapping[str, tuple[str, str]] = MappingProxyType(  # by table; the column 
         "releases": ("repo", _RELEASES),
         "events": ("id", "at < ?1"),
         "remembered": ("name", _NOTES),
+        "work": ("rowid", "finished < ?1"),
     }
 )
 
@@ -64,12 +65,11 @@ def prune(ledger: Ledger, before: float, *, dry_run: bool = False, compact: bool
     The room stays the file's, for what comes next, unless `compact`: see `Ledger.compact`.
     """
     size = ledger.path.stat().st_size
-    take = _counted if dry_run else _deleted
-    rows = {table: take(ledger, table, *_OLD[table], (before,)) for table in _OLD}
-    rows["work"] = sum(
-        take(ledger, "work", "rowid", "job = ?1 AND finished < ?2", (job, _time(before)))
-        for job in _left_behind(ledger, before)
-    )
+    rows = {}
+    for table, (key, condition) in _OLD.items():
+        at: float | str = _time(before) if table == "work" else before
+        keys = _left_behind(ledger, at) if table == "work" else _old(ledger, table, at)
+        rows[table] = len(keys) if dry_run else _deleted(ledger, table, key, condition, at, keys)
     if compact and not dry_run:
         ledger.compact()
     return Pruned(
@@ -83,31 +83,36 @@ def prune(ledger: Ledger, before: float, *, dry_run: bool = False, compact: bool
     )
 
 
-def _counted(ledger: Ledger, table: str, key: str, old: str, given: tuple[Any, ...]) -> int:
+def _old(ledger: Ledger, table: str, at: float | str) -> list[Any]:
+    """Keys of rows that are old."""
+    key, condition = _OLD[table]
     with ledger.reading() as db:
-        query = f"SELECT count({key}) FROM {table} AS old WHERE {old}"  # noqa: S608 - ours
-        return int(db.execute(query, given).fetchone()[0])
+        query = f"SELECT {key} FROM {table} AS old WHERE {condition}"  # noqa: S608 - ours
+        return [row[0] for row in db.execute(query, (at,))]
 
 
-def _deleted(ledger: Ledger, table: str, key: str, old: str, given: tuple[Any, ...]) -> int:
-    part = f"SELECT {key} FROM {table} AS old WHERE {old} LIMIT {PART}"  # noqa: S608 - ours
+def _left_behind(ledger: Ledger, at: float | str) -> list[Any]:
+    """Old steps, by rowid, of jobs none of whose files is here."""
+    by_job: dict[str, list[int]] = {}
+    with ledger.reading() as db:
+        for row in db.execute("SELECT rowid, job FROM work WHERE finished < ?", (at,)):
+            by_job.setdefault(row["job"], []).append(row["rowid"])
+        gone = [job for job in by_job if not any(map(ledger.holds, _files(db, job)))]
+    return [rowid for job in gone for rowid in by_job[job]]
+
+
+def _deleted(
+    ledger: Ledger, table: str, key: str, condition: str, at: float | str, keys: Sequence[Any]
+) -> int:
+    """Delete rows that are old, and still are when their part comes to its turn; how many."""
     deleted = 0
-    while True:
+    for start in range(0, len(keys), PART):
+        part = keys[start : start + PART]
+        marks = ",".join("?" * len(part))
+        query = f"DELETE FROM {table} AS old WHERE {condition} AND {key} IN ({marks})"  # noqa: S608
         with ledger.writing(lazily=True) as db:
-            query = f"DELETE FROM {table} WHERE {key} IN ({part})"  # noqa: S608 - ours
-            rows = db.execute(query, given).rowcount
-        deleted += rows
-        if rows < PART:
-            return deleted
-
-
-def _left_behind(ledger: Ledger, before: float) -> list[str]:
-    """Jobs that have old steps, and none of whose files is here."""
-    with ledger.reading() as db:
-        # + keeps SQLite from reading all rows in the order of their jobs
-        query = "SELECT DISTINCT +job FROM work WHERE finished < ?"
-        jobs = [str(row[0]) for row in db.execute(query, (_time(before),))]
-        return [job for job in jobs if not any(map(ledger.holds, _files(db, job)))]
+            deleted += db.execute(query, (at, *part)).rowcount
+    return deleted
 
 
 def _files(db: Connection, job: str) -> Iterator[str]:

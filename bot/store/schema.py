@@ -157,6 +157,7 @@ CREATE INDEX tasks_latest ON tasks (state, changed DESC, id);
 CREATE INDEX events_of ON events (repo, id);
 CREATE INDEX events_since ON events (at);
 CREATE INDEX work_since ON work (finished);
+CREATE INDEX work_with_files ON work (job) WHERE files <> '[]';
 """
 
 MIGRATIONS = (FINISHED_WORK, WATCHING, PAGES, TWINS, LOOKS, TEXTS, STALE, MONTHS)

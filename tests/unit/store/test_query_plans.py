@@ -29,7 +29,7 @@ WHOLE = (
     "SCAN r USING INDEX releases_waiting",
     "SCAN tasks USING COVERING INDEX tasks_by_state",
     "SCAN events",
-    "SCAN work USING INDEX work_since",
+    "SCAN work USING INDEX work_since",  # the latest, as many as are wanted
 )
 Asked = Callable[[Ledger], object]
 QUESTIONS: dict[str, Asked] = {
@@ -57,10 +57,11 @@ def test_no_question_reads_a_table_that_grows(
 ) -> None:
     ledger = Ledger(tmp_path / "ledger.sqlite")
     fill(ledger, NOW)
-    statements, connect = [], sqlite3.connect
+    statements: list[str] = []
+    connect = sqlite3.connect
 
     def traced(*given: Any, **options: Any) -> sqlite3.Connection:
-        db = connect(*given, **options)
+        db: sqlite3.Connection = connect(*given, **options)
         db.set_trace_callback(statements.append)
         return db
 
