@@ -73,7 +73,8 @@ def _ledger(path: Path, size: int) -> Ledger:
 def _fill(db: Connection, size: int) -> None:
     facts = b"x" * 330  # as large as the facts of a dense model are, compressed
     db.executemany(
-        "INSERT INTO releases VALUES (?, ?, NULL, NULL, ?, 'skip', 'not_moe', NULL)",
+        "INSERT INTO releases (repo, commit_id, first_seen, kind, outcome)"
+        " VALUES (?, ?, ?, 'skip', 'not_moe')",
         ((f"old{n % 997}/Model-{n}", f"{n:040x}", START) for n in range(size)),
     )
     db.executemany(

@@ -27,10 +27,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO
 
-from rich import progress as rich
-from rich.console import Console
-from rich.text import Text
-
 from bot.legible import legible, legible_flat, legible_json
 from bot.secrecy import obeyed
 
@@ -87,6 +83,8 @@ class Narrator:
         self._bars: Progress | None = None  # shown while any work goes on
         self._working = 0
         if not quiet and not events and self._stream.isatty():
+            from rich.console import Console  # here, as most narrators have no terminal
+
             self._console = Console(
                 file=obeyed(self._stream), highlight=False, markup=False, emoji=False
             )
@@ -209,6 +207,9 @@ def _until(halt: threading.Event, report: Report) -> Report:
 
 
 def _new_bars(console: Console | None) -> Progress:
+    from rich import progress as rich
+    from rich.text import Text
+
     class Counted(rich.ProgressColumn):
         """How far, how fast and how long, in the unit of each work."""
 

@@ -13,6 +13,7 @@ import click
 
 from bot.cli.context import Context
 from bot.cli.options import JSON, Place, RepositoryName, tell_result
+from bot.errors import SettingsError
 from bot.legible import legible_json
 from bot.secrecy import obeyed
 
@@ -32,6 +33,14 @@ def _span(ctx: click.Context, param: click.Parameter, value: str) -> float:
         return float(value[:-1]) * UNITS[value[-1]]
     except (ValueError, KeyError, IndexError) as error:
         raise click.BadParameter("write a length of time as 90m, 12h or 7d", ctx, param) from error
+
+
+def _span_or_none(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """As `_span`, of two days at least: what is younger is still asked for."""
+    seconds = None if value is None else _span(ctx, param, value)
+    if seconds is not None and not seconds >= 2 * UNITS["d"]:
+        raise click.BadParameter("keep two days at least, as with 2d", ctx, param)
+    return seconds
 
 
 def _queue(context: Context) -> Queue:
@@ -67,16 +76,17 @@ def watch(
     bot watch --every 15 --build
     bot watch --explain --since 7d
     """
-    from bot.watcher import assembly
-
     if explain:
         _explain(context, since, as_json)
         return
+    from bot.watcher import assembly, explaining
+
     if every is not None:
         context.overrides["watch"] = {"every_minutes": every}
 
     def show(decision: Any) -> None:
-        click.echo(assembly.decision_json(decision) if as_json else assembly.as_line(decision))
+        told = explaining.decision_json if as_json else explaining.as_line
+        click.echo(told(decision))
 
     begin = None
     if build or context.settings.watch.build:
@@ -331,6 +341,37 @@ def backup(context: Context, file: Path, as_json: bool) -> None:
     """
     context.workplace.ledger.backup(file)
     tell_result(str(file), as_json=as_json, file=str(file))
+
+
+@db.command("prune")
+@click.option("--older", callback=_span_or_none, metavar="AGE", help="[default: watch.keep_days]")
+@click.option("--dry-run", is_flag=True, help="Say how much would go, and remove nothing.")
+@JSON
+@click.pass_obj
+def prune_db(context: Context, older: float | None, dry_run: bool, as_json: bool) -> None:
+    """Forget what is old, as a watcher does every day, and give its room back to the disk.
+
+    Decisions, events, and steps of builds whose files are gone. What was built stays known, so
+    nothing is published twice.
+
+    \b
+    bot db prune --dry-run
+    bot db prune --older 90d
+    """
+    from bot.store.pruning import prune
+
+    days = context.settings.watch.keep_days
+    age = older if older is not None else days and days * UNITS["d"]
+    if age is None:
+        raise SettingsError("watch.keep_days keeps everything; say --older")
+    gone = prune(context.workplace.ledger, time.time() - age, dry_run=dry_run, compact=True)
+    text = (
+        f"{gone.decisions} decisions, {gone.releases} vanished releases, {gone.events} events, "
+        f"{gone.notes} notes and {gone.work} steps {'would go' if dry_run else 'are gone'}; the "
+        f"ledger has {gone.bytes_after / 1e6:.1f} MB"
+    )
+    text += "" if dry_run else f", of {gone.bytes_before / 1e6:.1f} MB before"
+    tell_result(text, as_json=as_json, dry_run=dry_run, **asdict(gone))
 
 
 VERBS = (watch, why, status, approve, retry, ignore, pause, resume, serve, config, db)

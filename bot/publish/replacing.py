@@ -80,5 +80,5 @@ def _is_asked(tier: str, order: Order, statement: Provenance) -> bool:
 
 def _made_here(workplace: Workplace, order: Order) -> frozenset[str]:
     """Contents that the job has made on this machine, and would take again."""
-    done = (work for work in workplace.ledger.work() if work.job == order.key)
+    done = workplace.ledger.work(order.key)
     return frozenset(file.sha256 for work in done for file in work.files)

@@ -87,9 +87,8 @@ def _freed(workplace: Workplace, key: str) -> set[str]:
     lost = digest({"sha256": None})
     return {
         step.tier
-        for work in workplace.ledger.work()
-        if work.job == key
-        and (step := TierStep.read(work.step)) is not None
+        for work in workplace.ledger.work(key)
+        if (step := TierStep.read(work.step)) is not None
         and step.kind == "free"
         and work.inputs != lost
     }

@@ -40,7 +40,7 @@ class WatchSettings(Part):
     build: bool = False  # build here what is queued; otherwise the queue only grows
     tell: tuple[Told, ...] = ("asked", "stalled", "published", "gave_up", "caught_up")
     link: str | None = None  # address of the status page, for notifications
-    # decisions, events and folders of runs older than this are removed; null: kept for ever
+    # older decisions, events, steps whose files are gone and folders of runs go; null: none ever
     keep_days: Annotated[float, Field(ge=2)] | None = 180.0
     advisories: tuple[Place, ...] = ()  # files on what is wrong with releases, beside the bot's own
 

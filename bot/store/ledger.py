@@ -22,7 +22,7 @@ from pydantic import TypeAdapter
 from bot import rights
 from bot.disk.hashes import sha256
 from bot.disk.paths import inside
-from bot.disk.space import free_disk
+from bot.disk.space import free_disk, require_free
 from bot.disk.writing import writing
 from bot.errors import BotError, BusyError, CapacityError, SettingsError
 from bot.records.built import Built
@@ -151,15 +151,41 @@ class Ledger:
             db.execute("COMMIT")
 
     def backup(self, target: Path) -> None:
-        """A whole copy as of now, while others go on. Raises SettingsError if `target` exists."""
+        """A whole copy as of now, one file, while others go on; it has its name once it is sound.
+
+        Raises SettingsError if `target` exists or the ledger is damaged, CapacityError where the
+        disk does not hold it.
+        """
         if target.exists():
             raise SettingsError(f"{target} exists; name another file")
         with writing(target) as partial, self._open() as db:
+            require_free(partial.parent, _pages(db, "page_count"), 0)
             copy = sqlite3.connect(partial)
             try:
                 db.backup(copy)
+                copy.execute("PRAGMA journal_mode=DELETE")  # no log has to lie beside it
+                (found,) = copy.execute("PRAGMA integrity_check(1)").fetchone()
             finally:
                 copy.close()
+            if found != "ok":
+                partial.unlink()
+                raise SettingsError(
+                    f"{self.path} is damaged ({found}); put an earlier copy in its place"
+                )
+
+    def compact(self) -> None:
+        """Give the room of deleted rows back to the disk; others read on, and wait to write.
+
+        By VACUUM, which writes all that is left anew, in order: first beside the file, then into
+        its log. Giving back page by page (auto_vacuum) would take a map of all pages in every
+        ledger and scatter rows, for room that new rows fill anyway.
+        Raises CapacityError where the disk does not hold both, and BusyError while others write.
+        """
+        with self._open() as db:
+            left = _pages(db, "page_count") - _pages(db, "freelist_count")
+            require_free(self.path.parent, 2 * left, 0)
+            db.execute("VACUUM")
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def remember(self, name: str, value: str, at: float) -> None:
         """Keep a small value under a name."""
@@ -189,10 +215,14 @@ class Ledger:
         with self.writing() as db:
             db.execute("DELETE FROM remembered WHERE name=?", (name,))
 
-    def work(self) -> tuple[Work, ...]:
-        """All finished work."""
+    def work(self, job: str | None = None) -> tuple[Work, ...]:
+        """All finished work, or that of a job."""
+        of_one = ("WHERE job = ?", (job,)) if job is not None else ("", ())
         with self.reading() as db:
-            rows = db.execute("SELECT * FROM work ORDER BY job, step").fetchall()
+            rows = db.execute(
+                f"SELECT * FROM work {of_one[0]} ORDER BY job, step",  # noqa: S608 - ours
+                of_one[1],
+            ).fetchall()
         parsed = ((row, _read(row["files"], row["value"])) for row in rows)
         return tuple(
             Work(
@@ -206,11 +236,14 @@ class Ledger:
             if content is not None and all(file.sha256 for file in content[0])
         )
 
-    def values(self, job: str) -> tuple[Any, ...]:
-        """The JSON values of a job's finished steps, by their names; without damaged rows."""
-        query = "SELECT files, value FROM work WHERE job=? ORDER BY step"
+    def values(self, job: str, latest: int) -> tuple[Any, ...]:
+        """The JSON values of a job's latest finished steps, newest first; without damaged rows."""
+        # + keeps SQLite from reading all steps of the job to sort them
+        query = (
+            "SELECT files, value FROM work WHERE +job=? ORDER BY finished DESC, rowid DESC LIMIT ?"
+        )
         with self.reading() as db:
-            rows = db.execute(query, (job,)).fetchall()
+            rows = db.execute(query, (job, latest)).fetchall()
         parsed = (_read(row["files"], row["value"]) for row in rows)
         return tuple(content[1] for content in parsed if content is not None)
 
@@ -289,6 +322,10 @@ class Ledger:
             for step, inputs, files in steps
         )
 
+    def holds(self, path: str) -> bool:
+        """Whether something is where a row says that a file is."""
+        return (self._root / path).exists()
+
     def _keep(
         self, rows: Iterable[tuple[str, str, Mapping[str, Any], Sequence[RecordedFile], Any]]
     ) -> None:
@@ -303,6 +340,12 @@ class Ledger:
         return tuple(
             Built(path=str(self._root / f.path), bytes=f.bytes, sha256=f.sha256) for f in files
         )
+
+
+def _pages(db: sqlite3.Connection, which: str) -> int:
+    """Bytes of a file's pages: all (page_count), or those that hold nothing (freelist_count)."""
+    pages, size = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in (which, "page_size"))
+    return int(pages) * int(size)
 
 
 def _split(script: str) -> Iterator[str]:

@@ -23,6 +23,7 @@ from bot.settings.making import LlamaSettings
 from bot.store.ledger import Ledger
 
 PACES = "paces"  # of the ledger: they belong to a machine, not to a job
+LATEST = 5_000  # of them that are read: some fifty releases of nine tiers
 ALIKE = 0.02  # of the logarithm of a size: as near as the nearest
 READING, WRITING = "reading", "writing"  # works of a trial; their units are tokens
 # kinds of work that are no measures: stages of a release
@@ -143,7 +144,7 @@ def paced(
 
 def past_works(ledger: Ledger, *hosts: str) -> tuple[PastWork, ...]:
     """What was done here, as this machine is now: with llama.cpp, or, for the host "", without."""
-    return tuple(work for work in _read(ledger.values(PACES)) if work.host in hosts)
+    return tuple(work for work in _read(ledger.values(PACES, LATEST)) if work.host in hosts)
 
 
 def _read(values: Iterable[Any]) -> Iterable[PastWork]:

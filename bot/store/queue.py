@@ -43,7 +43,6 @@ STARTING = 180.0  # seconds that a start may take
 BUSY = 300.0  # seconds until a task that runs elsewhere is asked for again
 AGREED = 3600.0  # seconds until it is looked again whether a person merged a release
 FIRST_RETRY, LONGEST_RETRY = 600.0, 86_400.0  # seconds
-NOTES = ("ordered", "cancelled", "stalled")  # about runs on GitHub, in the ledger's memory
 
 
 class Queue:
@@ -324,27 +323,15 @@ class Queue:
         """Start what is queued again."""
         self.ledger.forget(PAUSED)
 
-    def prune(self, before: float) -> None:
-        """Forget events, and notes about runs that are over, of before a time."""
-        with self.ledger.writing() as db:
-            db.execute("DELETE FROM events WHERE at < ?", (before,))
-            for kind in NOTES:
-                db.execute(
-                    "DELETE FROM remembered WHERE at < ? AND name GLOB ?", (before, f"{kind}:*")
-                )
-
     # ── asking ──────────────────────────────────────────────────────────────────────────────
 
     def tasks(self, states: Sequence[str], limit: int = 1000) -> list[QueuedRelease]:
         """Tasks in some states, the latest change first."""
-        marks = ",".join("?" * len(states))
-        with self.ledger.reading() as db:
-            rows = db.execute(
-                f"SELECT * FROM tasks WHERE state IN ({marks})"  # noqa: S608 - marks only
-                " ORDER BY changed DESC, id LIMIT ?",
-                (*states, limit),
-            ).fetchall()
-        return [task_of(row) for row in rows]
+        question = "SELECT * FROM tasks WHERE state = ? ORDER BY changed DESC, id LIMIT ?"
+        with self.ledger.reading() as db:  # state by state: so none but the latest are read
+            rows = [row for state in states for row in db.execute(question, (state, limit))]
+        rows.sort(key=lambda row: (-row["changed"], row["id"]))
+        return [task_of(row) for row in rows[:limit]]
 
     def counts(self) -> dict[str, int]:
         """How many tasks there are in each state."""
@@ -353,10 +340,11 @@ class Queue:
 
     def events(self, limit: int, repo: str | None = None) -> list[Event]:
         """The latest events, of one repository or of all; latest first."""
+        of_one = ("WHERE repo = ?", (repo,)) if repo is not None else ("", ())
         with self.ledger.reading() as db:
             rows = db.execute(
-                "SELECT * FROM events WHERE ?1 IS NULL OR repo = ?1 ORDER BY id DESC LIMIT ?2",
-                (repo, limit),
+                f"SELECT * FROM events {of_one[0]} ORDER BY id DESC LIMIT ?",  # noqa: S608 - ours
+                (*of_one[1], limit),
             ).fetchall()
         return [event_of(row) for row in rows]
 

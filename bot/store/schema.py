@@ -145,5 +145,24 @@ SIZES = """
 ALTER TABLE tasks ADD COLUMN bytes INTEGER;  -- of the weights that a build starts from
 """
 
-MIGRATIONS = (FINISHED_WORK, WATCHING, PAGES, TWINS, LOOKS, TEXTS, STALE, SIZES)
+# for ledgers of months: each question about the latest of something reads that many rows and no
+# more. SQLite takes a partial index where the question repeats its condition word by word, which
+# nobody did with the first `releases_waiting` (https://www.sqlite.org/partialindex.html)
+MONTHS = """
+ALTER TABLE releases ADD COLUMN decided REAL;  -- when its latest decision was made
+UPDATE releases SET decided =
+    (SELECT at FROM decisions WHERE decisions.repo = releases.repo ORDER BY id DESC LIMIT 1)
+    WHERE kind = 'wait' OR outcome = 'gone';   -- of others it is asked by nobody
+DROP INDEX releases_waiting;
+CREATE INDEX releases_waiting ON releases
+    (outcome = 'no_weights_yet', decided DESC, outcome, kind) WHERE kind = 'wait';
+CREATE INDEX releases_gone ON releases (decided) WHERE outcome = 'gone';
+CREATE INDEX tasks_latest ON tasks (state, changed DESC, id);
+CREATE INDEX events_of ON events (repo, id);
+CREATE INDEX events_since ON events (at);
+CREATE INDEX work_since ON work (finished);
+CREATE INDEX work_with_files ON work (job) WHERE files <> '[]';
+"""
+
+MIGRATIONS = (FINISHED_WORK, WATCHING, PAGES, TWINS, LOOKS, TEXTS, STALE, SIZES, MONTHS)
 VERSION = len(MIGRATIONS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from sqlite3 import Connection, Row
 from typing import Any
@@ -150,7 +150,8 @@ class Sightings:
                 if waiting >= MOST_HINTS:
                     return False
                 db.execute(
-                    "INSERT INTO releases VALUES (?, '', NULL, NULL, ?, 'wait', 'hinted', ?)",
+                    "INSERT INTO releases (repo, commit_id, first_seen, kind, outcome, look_at)"
+                    " VALUES (?, '', ?, 'wait', 'hinted', ?)",
                     (repo, now, now),
                 )
                 return True
@@ -176,16 +177,6 @@ class Sightings:
             for decision in decided:
                 write_sighting(db, decision, now)
 
-    def prune(self, before: float) -> None:
-        """Forget decisions made before a time: all but the latest of what is, or may be, built."""
-        with self.ledger.writing() as db:
-            db.execute(
-                "DELETE FROM decisions WHERE at < ? AND (kind = 'skip' AND repo NOT IN"
-                " (SELECT repo FROM tasks)"
-                " OR id NOT IN (SELECT max(id) FROM decisions GROUP BY repo))",
-                (before,),
-            )
-
     def is_known(self, repo: str) -> bool:
         """Whether a repository was ever seen, whatever is still kept of it."""
         return bool(self.known([repo]))
@@ -196,11 +187,12 @@ class Sightings:
             rows = db.execute("SELECT * FROM decisions WHERE repo = ? ORDER BY id", (repo,))
             return [_past(row) for row in rows]
 
-    def since(self, at: float) -> list[Past]:
-        """All decisions made since a time, oldest first."""
+    def since(self, at: float) -> Iterator[Past]:
+        """All decisions made since a time, oldest first, read as they are asked for."""
         with self.ledger.reading() as db:
-            rows = db.execute("SELECT * FROM decisions WHERE at >= ? ORDER BY id", (at,))
-            return [_past(row) for row in rows]
+            yield from map(
+                _past, db.execute("SELECT * FROM decisions WHERE at >= ? ORDER BY at, id", (at,))
+            )
 
     def facts(self, decision: int) -> dict[str, Any]:
         """What a decision rested on."""
@@ -215,8 +207,8 @@ class Sightings:
                 "SELECT d.*, r.look_at FROM releases r JOIN decisions d ON d.id ="
                 " (SELECT max(id) FROM decisions WHERE repo = r.repo)"
                 " WHERE r.kind = 'wait'"
-                # most of all wait for weights that never come
-                " ORDER BY r.outcome = 'no_weights_yet', d.at DESC LIMIT ?",
+                # most of all wait for weights that never come; in these words it is an index's
+                " ORDER BY r.outcome = 'no_weights_yet', r.decided DESC LIMIT ?",
                 (limit,),
             ).fetchall()
         return [(_past(row), row["look_at"]) for row in rows]
@@ -305,13 +297,14 @@ def created_of(facts: Mapping[str, Any]) -> str | None:
 def write_sighting(db: Connection, decided: Decided, now: float) -> None:
     """One decision: a new row unless the latest about this repository says the same."""
     latest = db.execute(
-        "SELECT commit_id, kind, outcome, reason, until FROM decisions WHERE repo = ?"
+        "SELECT commit_id, kind, outcome, reason, until, at FROM decisions WHERE repo = ?"
         " ORDER BY id DESC LIMIT 1",
         (decided.repo,),
     ).fetchone()
-    if latest is None or tuple(latest) != (
+    is_news = latest is None or tuple(latest)[:-1] != (
         decided.commit, decided.kind, decided.outcome, decided.reason, decided.until,
-    ):  # fmt: skip
+    )  # fmt: skip
+    if is_news:
         packed = zlib.compress(json.dumps(decided.facts, separators=(",", ":")).encode(), 3)
         db.execute(
             "INSERT INTO decisions (repo, commit_id, at, kind, outcome, reason, until, facts)"
@@ -328,14 +321,16 @@ def write_sighting(db: Connection, decided: Decided, now: float) -> None:
             ),
         )
     db.execute(
-        "INSERT INTO releases VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+        "INSERT INTO releases (repo, commit_id, weights, weights_at, first_seen, kind, outcome,"
+        " look_at, decided) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (repo) DO UPDATE SET commit_id = excluded.commit_id,"
         " weights = coalesce(excluded.weights, weights),"
         " weights_at = coalesce(excluded.weights_at, weights_at),"
-        " kind = excluded.kind, outcome = excluded.outcome, look_at = excluded.look_at",
+        " kind = excluded.kind, outcome = excluded.outcome, look_at = excluded.look_at,"
+        " decided = excluded.decided",
         (
             decided.repo, decided.commit, decided.weights, decided.weights_at, now,
-            decided.kind, decided.outcome, decided.look_at,
+            decided.kind, decided.outcome, decided.look_at, now if is_news else latest["at"],
         ),
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""The watcher put together: the Hub behind its budget, the schedule, the queue; a decision told."""
+"""The watcher put together: the Hub behind its budget, the schedule, the queue."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from pathlib import Path
 
 from bot.actions.executing import Executor, Here, run_here
 from bot.actions.on_github import OnGitHub, on_github
-from bot.clock import Clock, SystemClock, iso
+from bot.clock import Clock, SystemClock
 from bot.detect.inspection import machine
 from bot.errors import BotError
-from bot.legible import legible_json
-from bot.records.releases import Decision, Wait
+from bot.records.releases import Decision
 from bot.release.forecast.release_hours import build_hours
+from bot.store import pruning
 from bot.store.board import HEARTBEAT
 from bot.store.queue import Queue
-from bot.store.sightings import Sightings
 from bot.watcher import notify
 from bot.watcher.budget import RequestBudget
 from bot.watcher.dispatching import queue_turn
@@ -193,8 +192,7 @@ class Actor:
         if days is None:
             return
         before = self._clock.now() - days * DAY
-        Sightings(self._workplace.ledger).prune(before)
-        self._queue.prune(before)
+        pruning.prune(self._workplace.ledger, before)
         if isinstance(self._executor, Here):
             self._executor.prune(before, self._queue.tasks(UNPUBLISHED, 10_000))
 
@@ -236,24 +234,4 @@ def _as_line(looked: Looked) -> str:
     pages = "page" if looked.pages == 1 else "pages"
     return (
         f"{looked.feed}: {looked.rows} models in {looked.pages} {pages}, {looked.decided} decided"
-    )
-
-
-def as_line(decision: Decision) -> str:
-    """The decision for people: what, which, why."""
-    kind = type(decision).__name__
-    return f"{kind:<5}  {decision.release.repo_id}  {decision.reason}"
-
-
-def decision_json(decision: Decision) -> str:
-    """The decision for machines, on one line."""
-    return legible_json(
-        {
-            "decision": type(decision).__name__.lower(),
-            "repo_id": decision.release.repo_id,
-            "commit": decision.release.commit,
-            "outcome": decision.outcome,
-            "reason": decision.reason,
-            "until": iso(decision.until) if isinstance(decision, Wait) else None,
-        }
     )

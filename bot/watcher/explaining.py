@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from math import isfinite
 from typing import Any
 
 from bot.clock import SystemClock, iso, moment
-from bot.detect.listed import unpacked
 from bot.errors import SettingsError, SourceError
 from bot.legible import legible, legible_flat, legible_json
-from bot.records.releases import Decision
+from bot.records.releases import Decision, Wait
 from bot.store.queue import Queue
 from bot.store.queue_tables import Event, Memory
 from bot.store.sightings import AGAIN, DAMAGED, Past, Sightings
-from bot.watcher.assembly import as_line, watcher_of
-from bot.watcher.rules import Weighed, memory_of
 from bot.workplace.workplace import Workplace
 
 
@@ -62,11 +60,15 @@ def why_decided(workplace: Workplace, repo: str) -> Explained:
 
 def replayed(workplace: Workplace, facts: dict[str, Any]) -> Decision:
     """The decision that kept facts lead to with today's policy and machine. Asks no Hub."""
-    clock = SystemClock()
-    watcher = watcher_of(workplace, lambda _decision: None, clock)
+    # here, as listing decisions that were made takes none of it
+    from bot.detect.inspection import machine
+    from bot.detect.listed import unpacked
+    from bot.watcher.rules import Weighed, judged, memory_of
+
     weighed = Weighed(**facts["weights"]) if "weights" in facts else None
     memory = memory_of(facts["memory"]) if "memory" in facts else Memory()
-    return watcher.judge(unpacked(facts), memory, weighed, clock.now())
+    on_this, now = partial(machine, workplace), SystemClock().now()
+    return judged(unpacked(facts), memory, weighed, workplace.settings, on_this, now)
 
 
 def explanation_json(explained: Explained) -> str:
@@ -94,6 +96,26 @@ def explanation_text(explained: Explained) -> str:
             *(legible_flat(f"{moment(e.at)}  {e.kind}  {e.text}") for e in explained.events),
         ]
     return "\n".join(lines)
+
+
+def as_line(decision: Decision) -> str:
+    """A decision for people: what, which, why."""
+    kind = type(decision).__name__
+    return f"{kind:<5}  {decision.release.repo_id}  {decision.reason}"
+
+
+def decision_json(decision: Decision) -> str:
+    """A decision for machines, on one line."""
+    return legible_json(
+        {
+            "decision": type(decision).__name__.lower(),
+            "repo_id": decision.release.repo_id,
+            "commit": decision.release.commit,
+            "outcome": decision.outcome,
+            "reason": decision.reason,
+            "until": iso(decision.until) if isinstance(decision, Wait) else None,
+        }
+    )
 
 
 def past_line(past: Past) -> str:

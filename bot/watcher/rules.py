@@ -6,17 +6,19 @@ Asked in the order of their cost: `refused_by_rules` needs a row of a listing on
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bot import licences
 from bot.clients.hub.replies import Listed
 from bot.clock import moment
+from bot.detect.listed import ListedFacts, Machine, conclude, ruled_out
 from bot.records.coding import digest
 from bot.records.releases import Ask, Build, Decision, Outcome, Release, RepoFile, Skip, Wait
 from bot.refresh.sources import differing_texts, texts_of
 from bot.settings.policies import Policy, PolicyTerms, matches
+from bot.settings.settings import Settings
 from bot.settings.showing import GateSettings
 from bot.store.queue_tables import OPEN, Memory, QueuedRelease, is_original
 from bot.tensors import weights
@@ -49,6 +51,27 @@ def weighed(release: Release, since: float) -> Weighed:
 
 def _content(file: RepoFile) -> str:
     return f"{file.sha256 or file.blob_id or file.path}:{file.size}"
+
+
+def judged(
+    facts: ListedFacts,
+    memory: Memory,
+    weight_files: Weighed | None,
+    settings: Settings,
+    machine: Callable[[], Machine],
+    now: float,
+) -> Decision:
+    """The decision that facts, memory and settings lead to; asks no Hub."""
+    owners, policy = settings.watch.owners, settings.policy
+    early = ruled_out(facts, owners) or refused_by_rules(
+        facts.known_release, facts.listed, policy, memory.ignored
+    )
+    if early:
+        return early
+    decision = conclude(facts, owners, machine())
+    if isinstance(decision, Build) and weight_files is not None:
+        return wanted_by_policy(decision, policy, memory, weight_files, now, settings.gate)
+    return decision
 
 
 def refused_by_rules(

@@ -19,7 +19,6 @@ from bot.detect.listed import (
     Machine,
     Trouble,
     as_listed,
-    conclude,
     learn,
     packed,
     ruled_out,
@@ -75,7 +74,7 @@ class Watcher:
         on_decision: Callable[[Decision], None] = lambda _decision: None,
         say: Callable[[str], None] = lambda _text: None,
     ) -> None:
-        self._hub, self._clock = hub, clock
+        self._hub, self._clock, self._settings = hub, clock, settings
         self._watch, self._policy, self._gate = settings.watch, settings.policy, settings.gate
         self._refreshes = settings.github.repo is None  # the jobs of a workflow build anew
         self._builds = [part.model_dump(mode="json") for part in (settings.convert, settings.gate)]
@@ -285,19 +284,8 @@ class Watcher:
     def judge(
         self, facts: ListedFacts, memory: Memory, weight_files: rules.Weighed | None, now: float
     ) -> Decision:
-        """The decision that facts, memory and policy lead to; asks nobody."""
-        settled = ruled_out(facts, self._watch.owners)
-        early = settled or rules.refused_by_rules(
-            facts.known_release, facts.listed, self._policy, memory.ignored
-        )
-        if early:
-            return early
-        decision = conclude(facts, self._watch.owners, self._machine())
-        if isinstance(decision, Build) and weight_files is not None:
-            return rules.wanted_by_policy(
-                decision, self._policy, memory, weight_files, now, self._gate
-            )
-        return decision
+        """The decision that facts, memory and settings lead to; asks nobody."""
+        return rules.judged(facts, memory, weight_files, self._settings, self._machine, now)
 
     def _patient(
         self, decision: Decision, before: Sighting | None, row: Listed, now: float

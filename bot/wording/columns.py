@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from rich.cells import cell_len  # all of rich takes as long to load as `bot status` should
 
 from bot.legible import legible_flat
 
-WIDTH = 240  # wider than any table of ours: lines are never cut
+GAP = "  "
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> str:
-    """Aligned columns; the first `left` to the left, numbers to the right."""
-    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for i, name in enumerate(columns):
-        grid.add_column(name, justify="left" if i < left else "right", no_wrap=True)
-    for row in rows:
-        grid.add_row(*(Text(legible_flat(cell)) for cell in row))
-    out = io.StringIO()
-    Console(file=out, width=WIDTH, color_system=None).print(grid)
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+    """Aligned columns; the first `left` to the left, numbers to the right. No line is cut.
+
+    Letters that terminals show two columns wide (East Asian ones, emoji) count as two.
+    """
+    lines = [tuple(columns), *(tuple(map(legible_flat, row)) for row in rows)]
+    widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(GAP.join(_padded(line, widths, left)).rstrip() for line in lines)
+
+
+def _padded(line: Sequence[str], widths: Sequence[int], left: int) -> Iterator[str]:
+    for number, (cell, width) in enumerate(zip(line, widths, strict=True)):
+        blanks = " " * (width - cell_len(cell))
+        yield cell + blanks if number < left else blanks + cell

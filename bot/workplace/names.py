@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from bot.clients.hub.refusals import require_repo_id
 from bot.disk.paths import require_safe
 from bot.errors import SettingsError, SourceError
 from bot.plan.models import HasName
@@ -110,6 +109,8 @@ def _require_model(file: str) -> None:
 
 def target(publish: PublishSettings, name: str, owner: str) -> str:
     """The repository of a model by the template. Raises SourceError for what no Hub takes."""
+    from bot.clients.hub.refusals import require_repo_id
+
     repo_id = f"{owner}/{publish.repository.format(name=name)}"
     require_repo_id(repo_id, "choose another --name or --to, or mend publish.repository")
     return repo_id
@@ -134,6 +135,8 @@ def target_of(workplace: Workplace, model: HasName, to: str | None) -> str:
     Raises SourceError for a name that no Hub takes.
     """
     if to:
+        from bot.clients.hub.refusals import require_repo_id
+
         require_repo_id(to, "check --to")
         return to
     return target(workplace.settings.publish, model.name, owner_of(workplace))

@@ -6,18 +6,19 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
-from bot.clients.hub.connection import Gate
-from bot.clients.hub.hub import Hub
-from bot.clients.hub.trusted import TrustedPublisher, require_offered
-from bot.clock import Clock
 from bot.disk.folders import Folders
 from bot.progress import Narrator, Report
 from bot.settings.settings import Settings
 from bot.store.ledger import Finished, Ledger
+
+if TYPE_CHECKING:  # the Hub's client takes longer to load than most questions to a ledger
+    from bot.clients.hub.connection import Gate
+    from bot.clients.hub.hub import Hub
+    from bot.clock import Clock
 
 
 class Workplace:
@@ -68,6 +69,8 @@ class Workplace:
     @cached_property
     def hub(self) -> Hub:
         """The Hub of the settings, seen with the token."""
+        from bot.clients.hub.hub import Hub
+
         return Hub(self.settings.hub.endpoint, self._token, variable=self._variable)
 
     def publisher(self, repo_id: str) -> Hub:
@@ -79,6 +82,9 @@ class Workplace:
         if not self.settings.publish.trusted_publisher:
             return self.hub
         if repo_id not in self._publishers:
+            from bot.clients.hub.hub import Hub
+            from bot.clients.hub.trusted import TrustedPublisher
+
             endpoint = self.settings.hub.endpoint
             self._publishers[repo_id] = Hub(endpoint, TrustedPublisher(endpoint, repo_id))
         return self._publishers[repo_id]
@@ -86,12 +92,16 @@ class Workplace:
     def require_publisher(self) -> None:
         """Raise AccessError, before hours of work, where nothing could be published after them."""
         if self.settings.publish.trusted_publisher:
+            from bot.clients.hub.trusted import require_offered
+
             require_offered()
         else:
             self.hub.whoami()
 
     def gated_hub(self, gate: Gate, clock: Clock) -> Hub:
         """The same Hub with somebody who lets its requests through one by one."""
+        from bot.clients.hub.hub import Hub
+
         endpoint, name = self.settings.hub.endpoint, self._variable
         return Hub(endpoint, self._token, gate=gate, clock=clock, variable=name)
 

@@ -36,14 +36,14 @@ def demo(context: Context, folder: Path, stay: bool, port: int, as_json: bool) -
     os.environ["HF_HOME"] = str(folder / "hf-home")
     from bot.cli.text import ending_text
     from bot.verbs.demo import demonstrate
-    from bot.watcher import assembly
+    from bot.watcher import explaining
 
     narrator = context.narrator
     made_by_demo = demonstrate(
         folder,
         narrator,
         context.settings.llama,
-        lambda decision: narrator.say(assembly.as_line(decision)),
+        lambda decision: narrator.say(explaining.as_line(decision)),
     )
     if as_json:
         emit(made_by_demo)

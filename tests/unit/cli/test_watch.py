@@ -83,6 +83,26 @@ def test_a_ledger_is_copied_once(work: Path, tmp_path: Path) -> None:
         bot("db", "backup", str(copy))
 
 
+def test_what_is_old_is_told_and_then_forgotten(work: Path) -> None:
+    ledger = Ledger(work / "ledger.sqlite")
+    with ledger.writing() as db:
+        db.execute("UPDATE events SET at = 1.0")
+    told = json.loads(bot("db", "prune", "--dry-run", "--json"))
+    assert (told["events"], told["dry_run"]) == (5, True)
+    assert bot("db", "prune", "--dry-run").startswith("0 decisions, 0 vanished releases, 5 events")
+    assert json.loads(bot("db", "prune", "--older", "2d", "--json"))["events"] == 5
+    assert "0 events, 0 notes and 0 steps are gone" in bot("db", "prune")
+    assert len(counts()) == 3  # the queue is as it was
+    assert "keep two days" in bot("db", "prune", "--older", "1d", code=2)
+
+
+def test_who_keeps_everything_says_what_is_old(work: Path) -> None:
+    (work.parent / "bot.yaml").write_text("watch: {keep_days: null}\n")
+    with pytest.raises(SettingsError, match="say --older"):
+        bot("db", "prune")
+    assert bot("db", "prune", "--older", "9d").startswith("0 decisions")
+
+
 def test_settings_that_are_right_and_their_schema(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

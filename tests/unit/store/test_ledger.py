@@ -95,6 +95,41 @@ def test_a_backup_is_a_ledger_with_all_that_was_there(tmp_path: Path, made: Path
         ledger.backup(copy)
 
 
+def test_a_backup_is_of_one_instant_while_others_write(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "l.sqlite")
+    ledger.remember("before", "x", 1.0)
+    with ledger.writing() as db:  # begun, and not over when the copy is made
+        db.execute("INSERT INTO remembered VALUES ('half', 'x', 1.0)")
+        ledger.backup(tmp_path / "copy.sqlite")
+    copy = tmp_path / "copy.sqlite"
+    assert not list(tmp_path.glob("copy.sqlite?*"))  # one file, without a log
+    restored = Ledger(copy)
+    assert (restored.remembered("before"), restored.remembered("half")) == (("x", 1.0), None)
+    assert ledger.remembered("half") == ("x", 1.0)
+
+
+def test_a_damaged_ledger_gives_no_backup(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "l.sqlite")
+    with ledger.writing() as db:
+        rows = ((f"name {number}", "x" * 500, 1.0) for number in range(200))
+        db.executemany("INSERT INTO remembered VALUES (?, ?, ?)", rows)
+    size = ledger.path.stat().st_size
+    with ledger.path.open("rb+") as file:
+        file.seek(size - 3 * 4096)
+        file.write(b"\xff" * 4096)
+    with pytest.raises(SettingsError, match="damaged"):
+        ledger.backup(tmp_path / "copy.sqlite")
+    assert not list(tmp_path.glob("copy*"))
+
+
+def test_the_latest_values_of_a_job_come_first(ledger: Ledger) -> None:
+    for number in range(5):
+        ledger.record("paces", f"{4 - number}", {}, [], number)
+        ledger.record("other", f"{number}", {}, [], None)
+    assert ledger.values("paces", 3) == (4, 3, 2)
+    assert {work.job for work in ledger.work("paces")} == {"paces"}
+
+
 def test_a_transaction_that_fails_changes_nothing(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "l.sqlite")
 

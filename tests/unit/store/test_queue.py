@@ -11,6 +11,7 @@ import pytest
 
 from bot.errors import SourceError
 from bot.store.ledger import Ledger
+from bot.store.pruning import prune
 from bot.store.queue import STARTING, Queue
 from bot.store.queue_tables import QueuedRelease
 from bot.store.sightings import Decided, Sightings
@@ -367,8 +368,7 @@ def test_what_is_old_is_forgotten_but_not_what_counts(queue: Queue) -> None:
     sightings.record([skip], NOW)
     for name in ("ordered:1", "paused"):
         queue.ledger.remember(name, "x", NOW)
-    sightings.prune(NOW + 10)
-    queue.prune(NOW + 10)
+    prune(queue.ledger, NOW + 10)
     assert [past.reason for past in sightings.history("maker/Model")] == ["another"]
     assert sightings.history("maker/Dense") == []
     assert sightings.is_known("maker/Dense")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sqlite3
+import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,8 @@ import pytest
 from bot.errors import SettingsError
 from bot.store.ledger import Ledger
 from bot.store.schema import FINISHED_WORK, MIGRATIONS, VERSION
+from tests.stopping import begin
+from tests.unit.store.old_ledgers import all_read, expected, old_ledger
 
 INPUTS = {"source": "abc", "chunks": 3}
 
@@ -65,6 +70,45 @@ def test_every_version_leads_to_the_same_tables(tmp_path: Path, version: int) ->
     db.execute(f"PRAGMA user_version={version}")
     db.close()
     assert tables(Ledger(path)) == tables(Ledger(tmp_path / "new.sqlite"))
+
+
+@pytest.mark.parametrize("version", range(1, VERSION + 1))
+def test_what_every_version_held_is_read_after_an_upgrade(tmp_path: Path, version: int) -> None:
+    old_ledger(tmp_path / "l.sqlite", version)
+    assert all_read(Ledger(tmp_path / "l.sqlite")) == expected(version)
+
+
+OPENING = "import sys, pathlib, bot.store.ledger as l; l.Ledger(pathlib.Path(sys.argv[1]))"
+
+
+def test_an_upgrade_that_is_killed_leaves_the_ledger_as_it_was(
+    tmp_path: Path, stopper: Path
+) -> None:
+    """At every fifth of what it does to the disk; and the next one goes the whole way."""
+
+    def upgrade(name: str, at: int, log: Path | None = None) -> tuple[Path, int]:
+        path = tmp_path / name / "l.sqlite"
+        path.parent.mkdir()
+        old_ledger(path, 2)
+        command = (sys.executable, "-c", OPENING, str(path))
+        with begin(stopper, command, path.parent, at=at, log=log) as process:
+            return path, process.wait()
+
+    log = tmp_path / "steps"
+    path, code = upgrade("whole", 0, log)
+    assert (code, version_of(path)) == (0, VERSION)
+    steps, found = len(log.read_text().splitlines()), set()
+    for at in {1 + steps * part // 7 for part in range(7)} | {steps}:
+        path, code = upgrade(str(at), at)
+        assert code == -signal.SIGKILL
+        found.add(version_of(path))
+        assert all_read(Ledger(path)) == expected(2)
+    assert found == {2, VERSION}  # all of it or nothing
+
+
+def version_of(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as db:
+        return int(db.execute("PRAGMA user_version").fetchone()[0])
 
 
 def tables(ledger: Ledger) -> list[tuple[str, str]]:

@@ -70,7 +70,9 @@ def test_hints_are_news_once_and_bounded(sightings: Sightings) -> None:
     rows = [(f"maker/{number}", NOW) for number in range(MOST_HINTS)]
     with sightings.ledger.writing() as db:
         db.executemany(
-            "INSERT INTO releases VALUES (?, '', NULL, NULL, ?, 'wait', 'hinted', NULL)", rows
+            "INSERT INTO releases (repo, commit_id, first_seen, kind, outcome)"
+            " VALUES (?, '', ?, 'wait', 'hinted')",
+            rows,
         )
     assert not sightings.hint("maker/one-too-many", None, NOW)
 

@@ -24,13 +24,12 @@ from bot.watcher.assembly import (
     Actor,
     StoppableClock,
     Stopped,
-    as_line,
     chosen_executor,
-    decision_json,
     once,
     turns_of,
     watcher_of,
 )
+from bot.watcher.explaining import as_line, decision_json
 from bot.workplace.workplace import Workplace
 from tests.unit.watcher.world import World
 

@@ -13,6 +13,7 @@ from bot.detect.listed import ListedFacts, packed
 from bot.errors import SourceError
 from bot.progress import Narrator
 from bot.settings.settings import load
+from bot.store.pruning import prune
 from bot.store.queue import Queue
 from bot.store.sightings import Decided, Sightings
 from bot.watcher.explaining import (
@@ -74,7 +75,7 @@ def test_what_was_never_seen_or_is_forgotten_is_said(workplace: Workplace) -> No
         why_decided(workplace, REPO)
     sightings = Sightings(workplace.ledger)
     sightings.record([DECIDED], AT)
-    sightings.prune(AT + 1)
+    prune(workplace.ledger, AT + 1)
     with pytest.raises(SourceError, match=r"older than watch\.keep_days; `bot retry"):
         why_decided(workplace, REPO)
 

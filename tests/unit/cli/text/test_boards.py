@@ -10,8 +10,9 @@ from bot.settings.settings import load
 from bot.store.board import board
 from bot.store.ledger import Ledger
 from bot.store.queue import Queue
-from bot.wording.columns import WIDTH
 from tests.unit.status.status_page import alive, fill
+
+WIDTH = 240  # columns of a terminal that is very wide
 
 
 def test_an_empty_ledger_says_that_nobody_watches(tmp_path: Path) -> None:
