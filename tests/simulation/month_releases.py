@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Class = Literal["small", "middle", "large", "giant"]
@@ -150,10 +150,11 @@ class Arrival:
     seconds: float
 
 
-def month(seed: int, box: Box = Box(), slower: float = 1.0) -> tuple[Arrival, ...]:
+def month(seed: int, *, slower: float = 1.0, box: Box = Box()) -> tuple[Arrival, ...]:
     """Sixty releases in the order of their coming, every second one on a day of many.
 
-    Eight days of the month have four of them within six hours; the others come at any time.
+    Eight days of the month have four of them within six hours; the others come at any time. A box
+    that is `slower` takes so many times as long for each.
     """
     draw = random.Random(seed)  # noqa: S311 - a simulation
     kinds = [kind for kind in MONTH for _ in range(kind.times)]
@@ -171,3 +172,12 @@ def month(seed: int, box: Box = Box(), slower: float = 1.0) -> tuple[Arrival, ..
             )
         )  # fmt: skip
     return tuple(sorted(arrivals, key=lambda arrival: arrival.at))
+
+
+def months(seed: int, count: int, *, slower: float = 1.0) -> tuple[Arrival, ...]:
+    """Different months, one after another."""
+    return tuple(
+        replace(arrival, at=arrival.at + number * DAYS * DAY, repo=f"{arrival.repo}-{number}")
+        for number in range(count)
+        for arrival in month(seed * 100 + number, slower=slower)
+    )
