@@ -98,13 +98,14 @@ def _asked() -> argparse.Namespace:
 
 
 def _print_releases() -> None:
-    """What is built, and how long it takes on one box."""
-    print("| release | times | parameters, 10^9 | active | hours: down | CPU | GPU | up | all |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    """What is built, and its hours on one box: by lane, in all, and by job of release.yml."""
+    columns = ("release", "times", "10^9 parameters", "active", "down", "CPU", "GPU", "up", "all")
+    print(f"| {' | '.join((*columns, 'prepare', 'a quantize job'))} |")
+    print("|---" * (len(columns) + 2) + "|")
     work = sent = 0.0
     for kind in MONTH:
         on = lanes(kind.sixteen, kind.active * 1e9)
-        times = (on.down, on.cpu, on.gpu, on.up, on.seconds)
+        times = (on.down, on.cpu, on.gpu, on.up, on.seconds, on.prepare, on.quantize)
         hours = " | ".join(f"{seconds / HOUR:.2f}" for seconds in times)
         print(f"| {kind.name} | {kind.times} | {kind.parameters:g} | {kind.active:g} | {hours} |")
         work += kind.times * on.seconds

@@ -111,6 +111,8 @@ class Lanes:
     cpu: float
     gpu: float
     up: float
+    convert: float  # of cpu: what comes before the tiers
+    reference: float  # of gpu: calibration, and the 16-bit model's numbers
 
     @property
     def seconds(self) -> float:
@@ -118,25 +120,37 @@ class Lanes:
         rest = (self.cpu, self.gpu, self.up)
         return self.down + max(rest) + (sum(rest) - max(rest)) / PASSES
 
+    @property
+    def prepare(self) -> float:
+        """The first job of release.yml."""
+        return self.down + self.convert + self.reference
+
+    @property
+    def quantize(self) -> float:
+        """One of its jobs that make and measure a group of tiers."""
+        return (self.cpu - self.convert + self.gpu - self.reference) / PASSES
+
 
 def lanes(sixteen: float, active: float, box: Box = Box()) -> Lanes:
     """How long a release of so many bytes in 16 bits and active parameters keeps a box busy."""
     weights, file = sixteen / 2, sixteen / 16 * TIER_BITS / TIERS
-    reading = (CALIBRATED + MEASURED) / BATCH * _fetched(sixteen, box)
-    reading += TIERS * MEASURED / BATCH * _fetched(file, box)
-    tokens = CALIBRATED + MEASURED * (1 + TIERS)
+    convert = 2 * sixteen / box.disk  # written, and read again for its hash
+    reference = (CALIBRATED + MEASURED) * _token(sixteen, active, box)
     return Lanes(
         down=sixteen / box.line,
-        cpu=2 * sixteen / box.disk + weights * QUANTIZING / box.threads,  # converted, quantized
-        gpu=reading + tokens * 2 * active / box.multiply,
+        cpu=convert + weights * QUANTIZING / box.threads,
+        gpu=reference + TIERS * MEASURED * _token(file, active, box),
         up=file * TIERS / box.line,
+        convert=convert,
+        reference=reference,
     )
 
 
-def _fetched(size: float, box: Box) -> float:
-    """Seconds in which a batch of tokens has what of a file does not fit into the card."""
+def _token(size: float, active: float, box: Box) -> float:
+    """Seconds of a token, of a batch that has what of a file does not fit into the card."""
     beyond = max(size - box.card, 0.0)
-    return beyond / box.link + max(beyond - box.memory, 0.0) / box.swap
+    fetched = beyond / box.link + max(beyond - box.memory, 0.0) / box.swap
+    return fetched / BATCH + 2 * active / box.multiply
 
 
 @dataclass(frozen=True, kw_only=True)
