@@ -109,7 +109,7 @@ class Policy(PolicyTerms):
     deny: Patterns = Field(default=(), description="OWNER/NAME patterns never looked at")
     per_hour: Annotated[int, Field(ge=1)] = Field(default=4, description="builds started an hour")
     at_once: Annotated[int, Field(ge=1)] = Field(default=1, description="builds at the same time")
-    hours_per_tb: Annotated[float, Field(ge=0)] = Field(
+    hours_per_tb: Annotated[float, Field(ge=0, le=1e6)] = Field(
         default=168.0,
         description="a release stands as if it had come later, by so many hours for each 10^12 "
         "bytes of its weights; 0: first come, first served",

@@ -202,9 +202,8 @@ def next_build(db: Connection, now: float, order: Order) -> Row | None:
     kept = order.small_gb > 0 and large >= order.at_once - 1 > 0
     row: Row | None = db.execute(
         # a size that is not known counts as none
-        "WITH standing AS (SELECT *, coalesce(bytes, 0) AS size,"
-        "  due + coalesce(bytes, 0) * :second AS place FROM tasks)"
-        " SELECT * FROM standing WHERE state = 'queued' AND due <= :now AND look IS NOT 'person'"
+        "SELECT *, coalesce(bytes, 0) AS size, due + coalesce(bytes, 0) * :second AS place"
+        " FROM tasks WHERE state = 'queued' AND due <= :now AND look IS NOT 'person'"
         " AND (look = 'busy' OR NOT :looks_only)"
         " AND (size <= :small OR place <= :now OR NOT :kept) ORDER BY place, created LIMIT 1",
         limits | {"looks_only": recent >= order.per_hour, "kept": kept},

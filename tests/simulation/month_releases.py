@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Class = Literal["small", "middle", "large", "giant"]
@@ -111,6 +111,8 @@ class Lanes:
     cpu: float
     gpu: float
     up: float
+    convert: float  # of cpu: what comes before the tiers
+    reference: float  # of gpu: calibration, and the 16-bit model's numbers
 
     @property
     def seconds(self) -> float:
@@ -118,25 +120,37 @@ class Lanes:
         rest = (self.cpu, self.gpu, self.up)
         return self.down + max(rest) + (sum(rest) - max(rest)) / PASSES
 
+    @property
+    def prepare(self) -> float:
+        """The first job of release.yml."""
+        return self.down + self.convert + self.reference
+
+    @property
+    def quantize(self) -> float:
+        """One of its jobs that make and measure a group of tiers."""
+        return (self.cpu - self.convert + self.gpu - self.reference) / PASSES
+
 
 def lanes(sixteen: float, active: float, box: Box = Box()) -> Lanes:
     """How long a release of so many bytes in 16 bits and active parameters keeps a box busy."""
     weights, file = sixteen / 2, sixteen / 16 * TIER_BITS / TIERS
-    reading = (CALIBRATED + MEASURED) / BATCH * _fetched(sixteen, box)
-    reading += TIERS * MEASURED / BATCH * _fetched(file, box)
-    tokens = CALIBRATED + MEASURED * (1 + TIERS)
+    convert = 2 * sixteen / box.disk  # written, and read again for its hash
+    reference = (CALIBRATED + MEASURED) * _token(sixteen, active, box)
     return Lanes(
         down=sixteen / box.line,
-        cpu=2 * sixteen / box.disk + weights * QUANTIZING / box.threads,  # converted, quantized
-        gpu=reading + tokens * 2 * active / box.multiply,
+        cpu=convert + weights * QUANTIZING / box.threads,
+        gpu=reference + TIERS * MEASURED * _token(file, active, box),
         up=file * TIERS / box.line,
+        convert=convert,
+        reference=reference,
     )
 
 
-def _fetched(size: float, box: Box) -> float:
-    """Seconds in which a batch of tokens has what of a file does not fit into the card."""
+def _token(size: float, active: float, box: Box) -> float:
+    """Seconds of a token, of a batch that has what of a file does not fit into the card."""
     beyond = max(size - box.card, 0.0)
-    return beyond / box.link + max(beyond - box.memory, 0.0) / box.swap
+    fetched = beyond / box.link + max(beyond - box.memory, 0.0) / box.swap
+    return fetched / BATCH + 2 * active / box.multiply
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,10 +164,11 @@ class Arrival:
     seconds: float
 
 
-def month(seed: int, box: Box = Box(), slower: float = 1.0) -> tuple[Arrival, ...]:
+def month(seed: int, *, slower: float = 1.0, box: Box = Box()) -> tuple[Arrival, ...]:
     """Sixty releases in the order of their coming, every second one on a day of many.
 
-    Eight days of the month have four of them within six hours; the others come at any time.
+    Eight days of the month have four of them within six hours; the others come at any time. A box
+    that is `slower` takes so many times as long for each.
     """
     draw = random.Random(seed)  # noqa: S311 - a simulation
     kinds = [kind for kind in MONTH for _ in range(kind.times)]
@@ -171,3 +186,12 @@ def month(seed: int, box: Box = Box(), slower: float = 1.0) -> tuple[Arrival, ..
             )
         )  # fmt: skip
     return tuple(sorted(arrivals, key=lambda arrival: arrival.at))
+
+
+def months(seed: int, count: int, *, slower: float = 1.0) -> tuple[Arrival, ...]:
+    """Different months, one after another."""
+    return tuple(
+        replace(arrival, at=arrival.at + number * DAYS * DAY, repo=f"{arrival.repo}-{number}")
+        for number in range(count)
+        for arrival in month(seed * 100 + number, slower=slower)
+    )
