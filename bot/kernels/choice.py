@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib import import_module
@@ -61,6 +62,13 @@ class Kernels:
                 known[kind] = UNCOMPILED if kernel is None else _outcome(kernel)
                 write_text(record_path(place, table), json.dumps(known, sort_keys=True))
         return kernel if known[kind] == EQUAL else None
+
+    def tried(self, kinds: Iterable[str]) -> bool:
+        """Whether nothing has to be compiled before these types are made."""
+        ours = {*kinds} & {*KINDS}
+        if self.folder is None or not ours or isinstance(table := load(), str):
+            return True
+        return ours <= _known(self.place(), table).keys()
 
     def place(self) -> Path:
         """Where this version's code is: Numba's own variable goes before `folder`."""

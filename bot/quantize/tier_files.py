@@ -157,11 +157,15 @@ def _pass(job: Job, missing: Sequence[Recipe], matrix: Built | None) -> dict[str
         step_files = zip(steps, files_of_models, strict=True)
         ledger.made(job.key, [(step, inputs, files) for (step, inputs), files in step_files])
 
-    title = f"quantizing {len(specs)} {tiers}"
+    title, kernels = f"quantizing {len(specs)} {tiers}", kernels_of(job.workplace)
+    tried = kernels.tried(kind for spec in specs for kind in spec.types.values())
     with (
         job.workplace.narrator.work(title, unit="B") as told,
-        paced(ledger, job.key[:12], _pass_work(job, missing), told) as report,
-    ):
+        paced(
+            ledger, f"{job.key[:12]} {missing[0].tier}", _pass_work(job, missing), told,
+            like_others=tried,
+        ) as report,
+    ):  # fmt: skip
         files_of_models = onepass.quantize_all(
             Path(job.plan.model.source.path),
             specs,
@@ -169,7 +173,7 @@ def _pass(job: Job, missing: Sequence[Recipe], matrix: Built | None) -> dict[str
             memory=job.settings.quantize.memory,
             progress=report,
             keep=keep,
-            kernels=kernels_of(job.workplace),
+            kernels=kernels,
         )
     tier_files = zip(missing, files_of_models, strict=True)
     return {recipe.tier: together(files) for recipe, files in tier_files}

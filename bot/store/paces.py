@@ -119,12 +119,19 @@ def keep_pace(ledger: Ledger, name: str, work: PastWork) -> None:
 
 @contextmanager
 def paced(
-    ledger: Ledger, name: str, work: PastWork, report: Report, *, counted: bool = False
+    ledger: Ledger,
+    name: str,
+    work: PastWork,
+    report: Report,
+    *,
+    counted: bool = False,
+    like_others: bool = True,
 ) -> Iterator[Report]:
     """Around a piece of work, whose seconds are kept where it comes to its end.
 
     Of work that goes on where another run stopped, the units that were done now count: those after
     the first that it reports. `counted`: what it reports are units, `work` has none of its own.
+    Not `like_others`: it takes longer this once, and nothing is kept.
     """
     told: list[tuple[int, int]] = []
 
@@ -138,7 +145,7 @@ def paced(
     done, total = told[0] if told else (0, 1)
     whole = total if counted else work.units
     units = round(whole * (1 - done / total)) if total else whole
-    if units > 0:
+    if units > 0 and like_others:
         keep_pace(ledger, name, replace(work, units=units, seconds=seconds))
 
 

@@ -57,6 +57,7 @@ def forecast_by(
     rates = MeasuredRates(
         [work for work in known if work.family in ("", family)],
         kernels_of(workplace),
+        {one.type for recipe in plan.distinct for one in recipe.assignments},
         settings.llama.threads,
         Path(source.path) if source is not None else None,
     )

@@ -8,7 +8,7 @@ sent over yet, is not known, and is said to be so.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Protocol
 
 import numpy as np
 
+from bot.fitting.handing import compiled
 from bot.fitting.tensor_errors import untimed
 from bot.kernels.choice import Kernels
 from bot.kernels.quantizers import Quantizers
@@ -66,10 +67,18 @@ class MeasuredRates:
     """This machine's, by what it did with a model's family and with any other."""
 
     def __init__(
-        self, works: Sequence[PastWork], kernels: Kernels, threads: int, file: Path | None
+        self,
+        works: Sequence[PastWork],
+        kernels: Kernels,
+        kinds: Collection[str],
+        threads: int,
+        file: Path | None,
     ) -> None:
-        """`file` is one that probes may read; without it reading is not known until it was done."""
-        self._works, self._kernels, self._threads, self._file = works, kernels, threads, file
+        """`kinds` are the types to come, whose kernels a probe compiles once; `file` is one that
+        probes may read: without it reading is not known until it was done.
+        """
+        self._works, self._kernels, self._kinds = works, kernels, kinds
+        self._threads, self._file = threads, file
 
     def of(self, kind: str, units: int) -> Pace | None:
         """As `Rates.of`: by the pieces that were most like it, else by a probe."""
@@ -125,11 +134,12 @@ class MeasuredRates:
         rows = np.random.default_rng(0).standard_normal((ROWS, ROW)).astype(np.float32)
         out = np.empty(tensor_bytes(PROBED, (ROW, ROWS)), np.uint8)
         took = list[float]()
+        compiled(self._kernels, self._kinds)
         with Quantizers(self._kernels, [PROBED], untimed) as quantizers:
             while len(took) < TURNS:
-                compiled, began = quantizers.is_ready(PROBED), perf_counter()
+                is_ready, began = quantizers.is_ready(PROBED), perf_counter()
                 quantizers.quantize("probe", PROBED, rows, np.ones(ROW, np.float32), out)
-                if compiled:  # else the library made them, as in the first seconds of a pass
+                if is_ready:  # else the library made them, as in the first seconds of a pass
                     took.append(perf_counter() - began)
         units = ROWS * ROW * WEIGHT[PROBED] * self._threads
         return Pace(seconds=min(took) / units, deviation=None, samples=1, origin="tried")

@@ -121,7 +121,7 @@ def test_hours_count_where_the_policy_bounds_them() -> None:
     assert decide(found=replace(FOUND, hours=47.9), max_hours=48, runner="box") is BUILD
     assert decide(found=replace(FOUND, hours=50.0)) is BUILD
     assert decide(max_hours=48, runner="box") is BUILD, "nobody knows"
-    with pytest.raises(SettingsError, match="max_hours needs policy.runner"):
+    with pytest.raises(SettingsError, match=r"max_hours needs policy\.runner"):
         load(None, policy={"max_hours": 3, "runner": "box"})
     load(None, policy={"rules": [{"match": ["a/*"], "max_hours": 3}], "runner": "box"},
          runners={"box": {}})  # fmt: skip

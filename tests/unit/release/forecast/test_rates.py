@@ -29,7 +29,7 @@ SENT = [
 
 
 def measured(*works: PastWork, file: Path | None = None) -> MeasuredRates:
-    return MeasuredRates(works, LIBRARY_ONLY, 1, file)
+    return MeasuredRates(works, LIBRARY_ONLY, (), 1, file)
 
 
 def seconds(pace: Pace | None) -> float:
