@@ -31,7 +31,7 @@ from bot.records.measured import (
     Tools,
 )
 from bot.records.steps import MeasureStep
-from bot.store.paces import PastWork, host_of, keep_pace
+from bot.store.paces import PastWork, host_of, keep_pace, machine_of
 from bot.workplace.asked import METRICS_VERSION
 from bot.workplace.children import tell_isolation
 from bot.workplace.workplace import Workplace
@@ -81,7 +81,7 @@ class KeptMeasures:
             "model": subject.sha256,
             "data": data.text.sha256 if data else None,
             "tools": [self._tools.llama_cpp_python, self._tools.llama_cpp, self._tools.build],
-            "machine": [self._tools.device, llama.threads, llama.gpu_layers],
+            "machine": machine_of(self._tools.device, llama),
             **({"rendered": RENDERED} if data and data.conversations else {}),
             **more,
         }

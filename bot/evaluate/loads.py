@@ -47,7 +47,9 @@ class Sessions:
     def need(self, subject: Subject, text: CutText) -> Need:
         """Memory that a pass over the text takes."""
         rows = text.windows.together * (text.windows.scored + 1)
-        return need(subject.bytes, text.vocabulary, rows, self._lanes)
+        return need(
+            subject.bytes, text.vocabulary, rows, self._lanes, self.settings.llama.micro_batch
+        )
 
     def require_memory(self, subject: Subject, text: CutText) -> None:
         """Raise CapacityError unless a pass fits into memory.

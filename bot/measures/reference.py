@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from bot.clients.llama.session import MICRO_BATCH
 from bot.errors import CapacityError
 
 Preference = Literal["auto", "file", "beside"]
-MICRO_BATCH = 512
 SOME = 256 << 20  # bytes: key-value memory, states, what the library itself takes
 
 
@@ -47,9 +47,11 @@ class Free:
         )
 
 
-def need(file_bytes: int, vocabulary: int, rows: int, lanes: int = 1) -> Need:
+def need(
+    file_bytes: int, vocabulary: int, rows: int, lanes: int = 1, micro_batch: int = MICRO_BATCH
+) -> Need:
     """What a model takes whose batches ask for `rows` rows of logits."""
-    graph = 4 * MICRO_BATCH * vocabulary
+    graph = 4 * micro_batch * vocabulary
     return Need(device=file_bytes + lanes * graph + SOME, host=lanes * 4 * rows * vocabulary)
 
 

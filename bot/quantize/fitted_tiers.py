@@ -39,6 +39,7 @@ from bot.records.sensitivity import Fitted, Probe
 from bot.settings.making import FitSettings
 from bot.store.paces import FIT, PastWork, host_of, paced
 from bot.tensors.sizes import padded
+from bot.workplace.asked import micro_batch_of
 from bot.workplace.children import loading, room_for, row_kernels, tell_isolation
 from bot.workplace.job import Job
 from bot.workplace.texts import calibration_texts, read_text
@@ -144,6 +145,7 @@ def _sensed(job: Job, matrix: Built) -> dict[str, Any]:
         "context": settings.fit.context,
         "chunks": settings.fit.chunks,
         "tools": [tools.llama_cpp, tools.build, tools.device],
+        **micro_batch_of(settings),
     }
 
 

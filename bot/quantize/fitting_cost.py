@@ -52,7 +52,8 @@ def costs_ahead(job: Job) -> FitCost:
     seconds = ask(loading(source, job.settings.llama), context=fit.context)
     vocabulary = model.architecture.vocabulary
     rows = scored_per_chunk(fit.context) * sequences(fit.context)
-    memory = need(model.source.bytes, vocabulary, rows)
+    micro_batch = job.settings.llama.micro_batch
+    memory = need(model.source.bytes, vocabulary, rows, micro_batch=micro_batch)
     return FitCost(
         tensors=len(names),
         probes=len(groups),

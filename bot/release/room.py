@@ -109,7 +109,9 @@ def _reference_room(settings: Settings, plan: Plan[Any]) -> int:
         return guess
     sixteen = model.header_bytes + sum(tensor.bytes for tensor in model.tensors)
     largest = max((plan.predicted(recipe) for recipe in plan.distinct), default=0)
-    both = need(sixteen, vocabulary, TOGETHER // 2) + need(largest, vocabulary, TOGETHER // 2)
+    rows, micro_batch = TOGETHER // 2, settings.llama.micro_batch
+    both = need(sixteen, vocabulary, rows, micro_batch=micro_batch)
+    both += need(largest, vocabulary, rows, micro_batch=micro_batch)
     return (
         0
         if settings.evaluation.reference == "beside" or free_memory_of(settings).holds(both)

@@ -21,6 +21,9 @@ class LlamaSettings(Part):
     threads: Annotated[int, Field(ge=1, le=1024)] = Field(default_factory=_usable_cores)
     gpu_layers: Annotated[int, Field(ge=-1)] = -1
     devices: tuple[str, ...] = ()
+    # tokens that go through the model at once, as llama.cpp's -ub: what of a model has no room on
+    # the devices is read anew for each
+    micro_batch: Annotated[int, Field(ge=32, le=131072)] = 512
     # llama.cpp's RPC servers, HOST:PORT, whose devices are used before this machine's
     rpc: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,253}:[0-9]{1,5}$")], ...] = ()
     rpc_anywhere: bool = False  # servers outside of private networks, too

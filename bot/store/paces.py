@@ -22,6 +22,7 @@ from bot.records.measured import Tools
 from bot.settings.making import LlamaSettings
 from bot.store.ledger import Ledger
 
+MICRO_BATCH = 512  # of llama.micro_batch, where nothing is said
 PACES = "paces"  # of the ledger: they belong to a machine, not to a job
 LATEST = 5_000  # of them that are read: some fifty releases of nine tiers
 ALIKE = 0.02  # of the logarithm of a size: as near as the nearest
@@ -108,8 +109,14 @@ def most_like(
 
 def host_of(tools: Tools, llama: LlamaSettings) -> str:
     """All of a machine and its settings that decides how fast it decodes."""
-    machine = [tools.llama_cpp, tools.build, tools.device, llama.threads, llama.gpu_layers]
+    machine = [tools.llama_cpp, tools.build, *machine_of(tools.device, llama)]
     return digest(machine)[:16]
+
+
+def machine_of(device: str, llama: LlamaSettings) -> list[str | int]:
+    """What decides how a model is computed here; the micro-batch, where it is not as ever."""
+    sizes = [] if llama.micro_batch == MICRO_BATCH else [llama.micro_batch]
+    return [device, llama.threads, llama.gpu_layers, *sizes]
 
 
 def keep_pace(ledger: Ledger, name: str, work: PastWork) -> None:

@@ -26,6 +26,7 @@ from bot.records.releases import Release
 from bot.settings.making import CalibrationSource
 from bot.settings.settings import Settings
 from bot.store.ledger import Ledger
+from bot.store.paces import MICRO_BATCH
 from bot.toolchain import toolchain
 from bot.workplace.provenance import AskedFor
 from bot.workplace.texts import (
@@ -174,7 +175,13 @@ def calibration_inputs(settings: Settings) -> dict[str, Any]:
         "chunks": calibration.chunks,
         "batch": calibration.batch,
     }
-    return {**calibration_mix(settings), **sizes}
+    return {**calibration_mix(settings), **sizes, **micro_batch_of(settings)}
+
+
+def micro_batch_of(settings: Settings) -> dict[str, int]:
+    """Tokens that go through a model at once, where it is not as ever: sums depend on it."""
+    micro_batch = settings.llama.micro_batch
+    return {} if micro_batch == MICRO_BATCH else {"micro_batch": micro_batch}
 
 
 def calibration_mix(settings: Settings) -> dict[str, Any]:

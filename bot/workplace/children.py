@@ -100,6 +100,7 @@ def loading(path: Path, llama: LlamaSettings) -> Loading:
         threads=llama.threads,
         gpu_layers=llama.gpu_layers,
         devices=llama.devices,
+        micro_batch=llama.micro_batch,
     )
 
 

@@ -78,7 +78,7 @@ class Job:
             "chunks": calibration.chunks,
             "batch": calibration.batch,
         }
-        return {"texts": texts, **sizes}
+        return {"texts": texts, **sizes, **asked.micro_batch_of(self.settings)}
 
     def settle(self, budget: Budget, settings: Settings) -> None:
         """Measure from now on by `settings`, which name what a budget has room for.

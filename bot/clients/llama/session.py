@@ -26,6 +26,7 @@ __all__ = ["Batch", "Floats", "Loading", "Session", "Token", "generate"]
 
 Floats = NDArray[np.float32]
 # how ggml's and llama.cpp's own lines speak of memory that they did not get
+MICRO_BATCH = 512  # tokens that go through the graph at once: llama.cpp's own default
 _SHORT = re.compile(
     r"(failed|unable|cannot) to alloc|cannot allocate|alloc\w{0,20} failed|bad_alloc"
     r"|out of memory|insufficient memory|OutOfDeviceMemory",
@@ -34,7 +35,6 @@ _SHORT = re.compile(
 # families whose cache takes no token for several sequences unless all have equal lengths
 # (dsv4_build_raw_write_ubatch of llama-kv-cache-dsv4.cpp, which ends the process)
 UNCOUPLED = frozenset({"deepseek4"})
-MICRO_BATCH = 512  # tokens that go through the graph at once: llama.cpp's own default
 
 
 class Session(Vocabulary):
@@ -203,12 +203,14 @@ class Loading:
     threads: int
     gpu_layers: int = -1
     devices: tuple[str, ...] = ()
+    micro_batch: int = MICRO_BATCH
 
     def session(self, n_ctx: int, **more: Any) -> Session:
         """Load it; `more` is `Session`'s. Raises as that does."""
         return Session(
             self.path,
             n_ctx=n_ctx,
+            micro_batch=self.micro_batch,
             threads=self.threads,
             gpu_layers=self.gpu_layers,
             devices=self.devices,

@@ -92,7 +92,7 @@ def forecast_on(
         raise SettingsError(f"runners has no {name} (it has {names}); describe it in bot.yaml")
     sixteen = model.header_bytes + sum(tensor.bytes for tensor in model.tensors)
     active = model.architecture.parameters_active
-    rates = StatedRates(runner, sixteen, model.parameters, active)
+    rates = StatedRates(runner, sixteen, model.parameters, active, settings.llama.micro_batch)
     sizes = [plan.predicted(recipe) for recipe in plan.distinct]
     graphics: Mapping[Resource, str] = {"cpu": "cpu", "gpu": "gpu", "network": "network"}
     foreteller = Foreteller(

@@ -253,10 +253,11 @@ class Foreteller:
     def _memory(self) -> Need:
         """Of the largest load: the 16-bit model, beside a tier where settings have it so."""
         vocabulary = self.plan.model.architecture.vocabulary
-        loads = [need(self._sixteen, vocabulary, TOGETHER // 2)]
+        rows, micro_batch = TOGETHER // 2, self.settings.llama.micro_batch
+        loads = [need(self._sixteen, vocabulary, rows, micro_batch=micro_batch)]
         if self.settings.evaluation.reference == "beside" and self._tiers:
             largest = max(map(self._size, self._tiers))
-            loads.append(loads[0] + need(largest, vocabulary, TOGETHER // 2))
+            loads.append(loads[0] + need(largest, vocabulary, rows, micro_batch=micro_batch))
         return loads[-1]
 
 

@@ -17,11 +17,11 @@ from typing import Protocol
 
 import numpy as np
 
+from bot.clients.llama.session import MICRO_BATCH
 from bot.fitting.handing import compiled
 from bot.fitting.tensor_errors import untimed
 from bot.kernels.choice import Kernels
 from bot.kernels.quantizers import Quantizers
-from bot.measures.reference import MICRO_BATCH
 from bot.quantize.passes.rounding_units import WEIGHT
 from bot.settings.running import RunnerSettings
 from bot.store.paces import (
@@ -163,9 +163,16 @@ class StatedRates:
     room there is read from the disk again and again.
     """
 
-    def __init__(self, runner: RunnerSettings, sixteen: int, parameters: int, active: int) -> None:
+    def __init__(
+        self,
+        runner: RunnerSettings,
+        sixteen: int,
+        parameters: int,
+        active: int,
+        micro_batch: int = MICRO_BATCH,
+    ) -> None:
         """`sixteen`: bytes of the model that tiers are made of."""
-        self._runner, self._sixteen = runner, sixteen
+        self._runner, self._sixteen, self._micro_batch = runner, sixteen, micro_batch
         self._parameters, self._active = parameters, active
 
     def of(self, kind: str, units: int) -> Pace | None:
@@ -193,10 +200,10 @@ class StatedRates:
     def reading(self, size: int, tokens: int) -> float:
         """Seconds for so many tokens of texts, by a file of `size` bytes."""
         lies, runner = self._placed(size), self._runner
-        computed = 2 * self._active * MICRO_BATCH / (runner.tflops * 1e12)
+        computed = 2 * self._active * self._micro_batch / (runner.tflops * 1e12)
         batch = max(computed, lies.device / (runner.device_gb_s * 1e9))
         batch += lies.memory / (runner.bus_gb_s * 1e9) + lies.disk / (runner.disk_gb_s * 1e9)
-        return tokens / MICRO_BATCH * batch
+        return tokens / self._micro_batch * batch
 
     def writing(self, size: int, tokens: int) -> float:
         """Seconds for so many tokens one after another: each reads the weights that are active."""

@@ -9,13 +9,16 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
+from bot.clients.llama import session
 from bot.evaluate.kept import JOB, KeptMeasures, answered, shape_of, speeds
 from bot.evaluate.subject import Subject
 from bot.measures import choices
 from bot.progress import Report
 from bot.records.coding import dump
 from bot.records.measured import Speed
+from bot.settings.making import LlamaSettings
 from bot.store.ledger import Ledger
+from bot.store.paces import MICRO_BATCH
 from bot.workplace.job import tools_of
 from tests.evaluation import A_TEXT
 from tests.models import workplace_in
@@ -25,8 +28,10 @@ REFERENCE = "b" * 64
 PPL = {"perplexity": {"value": 8.5, "error": 0.1}}
 
 
-def kept(folder: Path, **evaluation: Any) -> KeptMeasures:
-    workplace = workplace_in(folder, llama={"gpu_layers": 0}, evaluation=evaluation)
+def kept(folder: Path, llama: Any = None, **evaluation: Any) -> KeptMeasures:
+    workplace = workplace_in(
+        folder, llama={"gpu_layers": 0, **(llama or {})}, evaluation=evaluation
+    )
     return KeptMeasures(workplace, tools_of(workplace.settings), lambda: REFERENCE)
 
 
@@ -58,6 +63,13 @@ def test_how_the_text_is_cut_makes_another_measure(tmp_path: Path, changed: Any)
     once(kept(tmp_path))
     assert once(kept(tmp_path, **changed)) == (True, PPL)
     assert once(kept(tmp_path)) == (False, PPL)
+
+
+def test_tokens_that_go_through_at_once_make_another_measure(tmp_path: Path) -> None:
+    once(kept(tmp_path))
+    assert once(kept(tmp_path, llama={"micro_batch": 2048})) == (True, PPL)
+    assert once(kept(tmp_path, llama={"micro_batch": MICRO_BATCH})) == (False, PPL)
+    assert LlamaSettings().micro_batch == MICRO_BATCH == session.MICRO_BATCH
 
 
 def test_a_file_that_is_gone_is_made_again_and_the_first_value_stays(tmp_path: Path) -> None:

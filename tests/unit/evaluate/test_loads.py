@@ -11,9 +11,10 @@ from bot.evaluate.cutting import CutText
 from bot.evaluate.loads import MANY, Sessions, on_gpu, tokens_at_once
 from bot.evaluate.subject import Subject
 from bot.kernels.choice import load as load_kernels
-from bot.measures.reference import MICRO_BATCH, SOME
+from bot.measures.reference import SOME
 from bot.measures.windows import TextWindows
 from bot.settings.settings import Settings, load
+from bot.store.paces import MICRO_BATCH
 from tests.evaluation import A_TEXT
 
 TEXT = CutText(
