@@ -49,6 +49,7 @@ from bot.store.sightings import Sightings
 
 VARIABLE = "BOT_STATUS_TOKEN"
 TEMPLATES = Path(__file__).resolve().parent / "templates"
+PAGE = "status.html.j2"
 LONGEST = 16 << 10  # bytes of a form
 SLOW = 1.0  # seconds that a wrong token costs
 LOG_BYTES = 64 << 10  # of a log's end
@@ -96,6 +97,7 @@ def page_application(ledger: Ledger, settings: Settings, names: list[str]) -> St
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=names)],
         exception_handlers={Refusal: _refused},
     )
+    _environment().get_template(PAGE)  # compiled before anybody waits for it
     app.state.ledger, app.state.settings = ledger, settings
     app.state.queue, app.state.sightings = Queue(ledger), Sightings(ledger)
     app.state.token = webhook.secret_of(VARIABLE)
@@ -274,7 +276,7 @@ def _page(
     board = _board(request)
     html = (
         _environment()
-        .get_template("status.html.j2")
+        .get_template(PAGE)
         .render(
             board=board,
             logs={task.id for task in board.tasks if log_of(task)} if _may_read(request) else (),
