@@ -1,6 +1,6 @@
 """A busy month, simulated: how long releases wait, by the rule that says which goes first.
 
-    PYTHONPATH=. python bench/bench_busy_month.py                       all tables: some minutes
+    PYTHONPATH=. python bench/bench_busy_month.py          all tables: a quarter of an hour
     PYTHONPATH=. python bench/bench_busy_month.py --seeds 5 --runners 2 --slower 1
 
 Sixty releases of real sizes, 3 to 1,026 thousand million parameters, half of them on days with

@@ -120,8 +120,8 @@ class Queue:
     ) -> QueuedRelease | None:
         """Take the next task to start, or one whose starter died; None where nothing may start.
 
-        A task stands where it would if it had come `hours_per_tb` later for each 10^12 bytes of
-        its weights: what comes after that time never overtakes it. Of several places, one is kept
+        A task stands where it would if it were due `hours_per_tb` later for each 10^12 bytes of
+        its weights: what is due after that time never overtakes it. Of several places, one is kept
         for tasks of at most `small_gb` (10^9 bytes), and for larger ones from that time on; 0
         keeps none.
 

@@ -17,6 +17,7 @@ from bot.records.coding import digest
 from bot.store.sightings import Decided, created_of, opened
 
 OPEN = ("asked", "queued", "starting", "running")  # states of what is not over
+LARGEST = 10**18  # bytes of weights that are told apart: SQLite's integers end at 2^63
 PAUSED = "paused"  # name in the ledger's memory, with the reason as its value
 
 
@@ -94,12 +95,13 @@ def insert_task(
 ) -> str:
     """Add the task of a decision to build, due now; its id, which follows from name and commit."""
     task_id = digest([decided.repo, decided.commit])[:16]
+    size = None if decided.bytes is None else min(decided.bytes, LARGEST)
     db.execute(
         "INSERT INTO tasks (id, repo, commit_id, weights, tiers, reason, state, due,"
         " created, changed, texts, bytes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             task_id, decided.repo, decided.commit, decided.weights, json.dumps(list(tiers)),
-            decided.reason, state, now, now, now, json.dumps(dict(decided.texts)), decided.bytes,
+            decided.reason, state, now, now, now, json.dumps(dict(decided.texts)), size,
         ),
     )  # fmt: skip
     return task_id

@@ -143,6 +143,11 @@ class Farm:
         self.claims: list[float] = []  # times at which a task was claimed
         self.busy, self.troubled = 0.0, 0
 
+    @property
+    def attempts(self) -> int:
+        """Runs that were ever started."""
+        return len(self._runs)
+
     def find(self, task: QueuedRelease) -> Attempt | None:
         """The run of the task's present attempt."""
         now = self._clock.now()
@@ -298,6 +303,6 @@ def busy_month(
         busy=farm.busy,
         ended=max(task.changed for task in tasks.values()) - START,
         runners=runners,
-        attempts=len(farm.claims),
+        attempts=farm.attempts,
         troubles=farm.troubled,
     )

@@ -37,6 +37,7 @@ def test_small_releases_are_not_starved_behind_giants(tmp_path: Path) -> None:
     assert starved(before) == 3
     assert after.waits("small")[-1] == pytest.approx(0, abs=0.1)
     assert starved(after) == 0
+    assert after == busy_month(tmp_path, two_weeks(), 2, seed=1, troubles=QUIET)
     assert before.busy == after.busy == sum(one.seconds for one in two_weeks())
 
 

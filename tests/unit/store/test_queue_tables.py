@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from bot.errors import SettingsError
 from bot.store.ledger import Ledger
 from bot.store.queue import Queue
 from bot.store.queue_tables import (
+    LARGEST,
     OPEN,
     QueuedRelease,
     change_state,
@@ -96,3 +98,12 @@ def test_a_task_that_is_damaged_is_named(queue: Queue, tiers: str) -> None:
         db.execute("UPDATE tasks SET tiers = ?", (tiers,))
     with pytest.raises(SettingsError, match=r"task of lab/M is damaged"):
         queue.tasks(OPEN)
+
+
+def test_a_listing_may_claim_any_size(queue: Queue) -> None:
+    absurd = replace(DECIDED, bytes=10**40)
+    task = queue.propose(absurd, [], NOW, needs_approval=False)
+    assert task is not None
+    assert task.bytes == LARGEST
+    claimed = queue.claim(NOW, at_once=1, per_hour=1, hours_per_tb=1e6, small_gb=500)
+    assert claimed is not None
