@@ -35,10 +35,11 @@ from tests.true_shapes import QWEN
 from tests.true_weights import write_model
 
 GIVEN = os.environ.get("BOT_TEST_RIG", "")
-SOURCE, CALM, KILLED = "lab/Qwen3.6-35B-A3B", "alice/calm", "alice/killed"
+SOURCE, CALM, KILLED = "makers/Qwen3.6-35B-A3B", "alice/calm", "alice/killed"
 GROUPS, TIERS = (1, 2, 3), 9
 LINE = 40_000_000  # bytes a second
 SPARE = 1.02
+LARGE = 1 << 30  # bytes of a model
 LIMITS = ("ppl_ratio", "mean_kld", "max_kld", "p999_kld", "accuracy_drop", "behaviour_drop")
 
 
@@ -60,14 +61,15 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return path
 
 
-def _settings(**more: Any) -> dict[str, Any]:
+def _settings(model: Path, **more: Any) -> dict[str, Any]:
     """Few chunks, and nothing held back: the weights are noise."""
-    few = {"context": 128, "chunks": 1, "tasks": [], "noise_chunks": 0}
+    few = {"context": 64, "chunks": 1, "tasks": [], "noise_chunks": 0}
+    context = 512 if model.stat().st_size > LARGE else 64  # tokens for each of many experts
     return {
         "hub": {"namespace": "alice"},
         "llama": {"threads": 1, "gpu_layers": 0},
         "quantize": {"memory_gb": 0.5},
-        "calibration": {"context": 128, "chunks": 16, "batch": 128, "checkpoint": 1},
+        "calibration": {"context": context, "chunks": 6, "batch": context, "checkpoint": 1},
         "evaluation": {**few, "reference": "file", "behaviour": {"measure": False}},
         "gate": {limit: {"*": 1e9} for limit in LIMITS},
         "jobs": {"tiers": TIERS // len(GROUPS)},
@@ -116,19 +118,19 @@ class Rig:
 @pytest.fixture
 def rig(tmp_path: Path, model: Path, stopper: Path) -> Iterator[Rig]:
     with RunningHub(tmp_path / "hub", bandwidth=LINE) as hub:
-        token = hub.store.add_user("alice", orgs=["lab"])
+        token = hub.store.add_user("alice")
         card = tmp_path / "README.md"
         card.write_text("---\nlicense: apache-2.0\n---\n")
         files = {"README.md": card, model.name: model}
         fill(hub.store, SOURCE, {name: _built(path) for name, path in files.items()})
         calm = Road(folder=tmp_path / "calm", url=hub.url, token=token, patience=4 * 3600)
         calm.folder.mkdir()
-        calm.settings(**_settings(publish={"free": "always"}))
+        calm.settings(**_settings(model, publish={"free": "always"}))
         done = calm.bot("publish", SOURCE, "--to", CALM, HF_HUB_DISABLE_XET="1")
         assert done.returncode == 0, done.stderr
         road = Road(folder=tmp_path / "killed", url=hub.url, token=token)
         road.folder.mkdir()
-        road.settings(**_settings())
+        road.settings(**_settings(model))
         yield Rig(road=road, hub=hub, stopper=stopper, calm=_published(hub.url, CALM))
 
 
@@ -209,10 +211,12 @@ def test_a_disk_with_two_percent_to_spare(tmp_path: Path) -> None:
     size = QWEN.sized(4, 8, vocabulary=4096)
     write_model(QWEN, model, size, tokenizer=DEMO / "tiny-moe-Q8_0.gguf")
     with RunningHub(tmp_path / "hub") as hub, disk(tmp_path / "disk") as own:
-        token = hub.store.add_user("alice", orgs=["lab"])
+        token = hub.store.add_user("alice")
         road = Road(folder=tmp_path, url=hub.url, token=token)
         licence = {"license": "apache-2.0"}
-        road.settings(**_settings(workdir=str(own.folder / "work"), reserve_gb=0, source=licence))
+        road.settings(
+            **_settings(model, workdir=str(own.folder / "work"), reserve_gb=0, source=licence)
+        )
         command = own.inside(*road.command("publish", str(model), "--to", CALM))
         own.run("mkdir", str(own.folder / "tmp"))
         own.size(10_000_000)
