@@ -36,10 +36,10 @@ MODELS: Mapping[str, tuple[Shape, Size]] = {
     "Kimi-K2-1T": (DEEPSEEK, DEEPSEEK.sized(experts=384)),  # DeepSeek-V3's shape, more experts
 }
 MACHINES = (1, 3, 8)
-BOX: Mapping[str, Any] = {  # a rented one: a GPU of 80 GB, 256 GB of memory
-    "down_mbit": 2_000, "up_mbit": 1_000, "disk_gb": 8_000, "disk_gb_s": 3.0,
-    "memory_gb": 240, "memory_gb_s": 200, "cores": 32, "core_speed": 1.0,
-    "device_gb": 78, "device_gb_s": 2_000, "tflops": 300, "bus_gb_s": 25, "price_hour": 2.5,
+BOX: Mapping[str, Any] = {  # the box of tests/simulation/month_releases.py
+    "down_mbit": 1_000, "up_mbit": 1_000, "disk_gb": 10_000, "disk_gb_s": 5.0,
+    "memory_gb": 512, "memory_gb_s": 200, "cores": 16, "core_speed": 1.0,
+    "device_gb": 80, "device_gb_s": 2_000, "tflops": 100, "bus_gb_s": 25, "price_hour": 2.5,
 }  # fmt: skip
 KINDS = {
     "local": "fetch, convert", "model": "hash", "importance": "matrix", "reference": "16-bit model",
@@ -56,9 +56,11 @@ def main() -> None:
     )
     parser.add_argument("--model", choices=MODELS)
     parser.add_argument("--machines", type=int, default=1)
+    parser.add_argument("--preset", choices=("seed", "recommended"), default="seed")
+    parser.add_argument("--micro-batch", type=int, default=2048)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        workplace = workplace_in(Path(name))
+        workplace = workplace_in(Path(name), asked.preset, asked.micro_batch)
         if asked.model:
             plan = plan_of(workplace, Path(name), asked.model)
             print(forecast_text(forecast_on(workplace, plan, "box", machines=asked.machines), 2.5))
@@ -67,12 +69,13 @@ def main() -> None:
         print("\n".join(tables(workplace, plans)))
 
 
-def workplace_in(folder: Path) -> Workplace:
-    """The recommended measures, on the machine."""
+def workplace_in(folder: Path, preset: str, micro_batch: int) -> Workplace:
+    """A preset's measures, on the machine."""
     settings = load(
         workdir=folder,
         runners={"box": dict(BOX)},
-        evaluation={"preset": "recommended"},
+        evaluation={"preset": preset},
+        llama={"micro_batch": micro_batch},
         calibration={"preset": "recommended"},
         jobs={"travel": "hub", "staging": "somebody", "tiers": 2},
     )
@@ -100,7 +103,7 @@ def tables(workplace: Workplace, plans: Mapping[str, Plan[Sketch]]) -> Iterator[
     yield from _table(("model", "16 bits", "disk", "memory", "sent", *COLUMNS, "whole"), [
         _alone(name, plan, forecast_on(workplace, plan, "box")) for name, plan in plans.items()
     ])  # fmt: skip
-    yield ""
+    yield f"\nSeveral, {workplace.settings.jobs.tiers} tiers a group; time and price:\n"
     yield from _table(("model", *(f"{count} of them" for count in MACHINES)), [
         (name, *(_priced(forecast_on(workplace, plan, "box", machines=count), count)
                  for count in MACHINES))
