@@ -98,8 +98,12 @@ class MeasureCost:
     def of_file(self, size: int) -> Pace:
         """Of the whole measure of one file of so many bytes: by those that were most like it."""
         works = most_like(self.works, lambda work: work.bytes, size)
-        pace = replace(Pace.of(works), origin=self.pace.origin) if works else self.pace
-        return pace.times(self.units)
+        if not works:
+            return self.pace.times(self.units)
+        pace = Pace.of(works)
+        if self.pace.origin == "assumed":  # said, not measured so often
+            return Pace.said(pace.seconds).times(self.units)
+        return replace(pace, origin=self.pace.origin).times(self.units)
 
     def of(self, counts: Mapping[str, int]) -> MeasureCost:
         """Of no more units than `counts` says for its setting."""
