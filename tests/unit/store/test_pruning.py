@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import sqlite3
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,6 +20,7 @@ from bot.store.ledger import Ledger
 from bot.store.pruning import prune
 from bot.store.queue import Queue
 from bot.store.sightings import Decided, Sightings
+from tests.stopping import begin
 
 NOW = 1_790_000_000.0
 DECIDED = Decided(
@@ -141,6 +144,37 @@ def _large(ledger: Ledger) -> None:
     with ledger.writing() as db:
         rows = ((NOW - 1, "caught_up", "x" * 1000) for _ in range(2000))
         db.executemany("INSERT INTO events (at, kind, text) VALUES (?, ?, ?)", rows)
+
+
+PRUNING = """
+import sys; from pathlib import Path; from bot.store.ledger import Ledger
+from bot.store.pruning import prune
+prune(Ledger(Path(sys.argv[1])), float(sys.argv[2]), compact=True)
+"""
+
+
+def test_what_is_killed_while_it_forgets_leaves_the_ledger_whole(
+    tmp_path: Path, stopper: Path
+) -> None:
+    folder, log = tmp_path / "work", tmp_path / "steps"
+
+    def killed(at: int) -> int:
+        shutil.rmtree(folder, ignore_errors=True)
+        _large(Ledger(folder / "ledger.sqlite"))
+        command = (sys.executable, "-c", PRUNING, str(folder / "ledger.sqlite"), str(NOW))
+        told = log if at == 0 else None
+        with begin(stopper, command, folder, at=at, log=told) as process:
+            return process.wait()
+
+    assert killed(0) == 0
+    steps = len(log.read_text().splitlines())
+    for at in (steps // 5, steps // 2, steps * 4 // 5, steps):
+        assert killed(at) == -signal.SIGKILL
+        ledger = Ledger(folder / "ledger.sqlite")
+        assert ledger.remembered("paused") == ("x", NOW)
+        with ledger.reading() as db:
+            assert db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+        assert prune(ledger, NOW, compact=True).bytes_after < 300_000  # and goes on
 
 
 def test_no_room_is_said_before_any_is_taken(
