@@ -10,6 +10,7 @@ working folder are named from there, so that finished work can be known in anoth
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -30,6 +31,7 @@ from bot.records.coding import digest
 from bot.store.schema import MIGRATIONS, VERSION
 
 _KEEP = "INSERT OR REPLACE INTO work (job, step, inputs, files, value) VALUES (?, ?, ?, ?, ?)"
+WORTH = 0.01  # of the rows that are left: less room is not given back
 SCANT = 1 << 20  # bytes free where SQLite's words for a file it cannot write mean a full disk
 
 
@@ -176,14 +178,21 @@ class Ledger:
     def compact(self) -> None:
         """Give the room of deleted rows back to the disk; others read on, and wait to write.
 
-        By VACUUM, which writes all that is left anew, in order: first beside the file, then into
-        its log. Giving back page by page (auto_vacuum) would take a map of all pages in every
-        ledger and scatter rows, for room that new rows fill anyway.
-        Raises CapacityError where the disk does not hold both, and BusyError while others write.
+        By VACUUM, which writes all that is left anew, in order: first into a temporary file, then
+        into the ledger's log (https://www.sqlite.org/lang_vacuum.html). Giving back page by page
+        (auto_vacuum) would take a map of all pages in every ledger and scatter rows, for room that
+        new rows fill anyway. Nothing is done for less than `WORTH` of it.
+        Raises CapacityError where the disks do not hold both, and BusyError while others write.
         """
         with self._open() as db:
-            left = _pages(db, "page_count") - _pages(db, "freelist_count")
-            require_free(self.path.parent, 2 * left, 0)
+            free = _pages(db, "freelist_count")
+            left = _pages(db, "page_count") - free
+            if free < WORTH * left:
+                return
+            folder, temporary = self.path.parent, _temporary_folder()
+            is_same_disk = folder.stat().st_dev == temporary.stat().st_dev
+            require_free(folder, 2 * left if is_same_disk else left, 0)
+            require_free(temporary, left, 0)
             db.execute("VACUUM")
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
@@ -340,6 +349,14 @@ class Ledger:
         return tuple(
             Built(path=str(self._root / f.path), bytes=f.bytes, sha256=f.sha256) for f in files
         )
+
+
+def _temporary_folder() -> Path:
+    """Where SQLite puts temporary files: https://www.sqlite.org/tempfiles.html, section 5."""
+    named = (os.environ.get(name, "") for name in ("SQLITE_TMPDIR", "TMPDIR"))
+    folders = (*named, "/var/tmp", "/usr/tmp", "/tmp")  # noqa: S108 - they are SQLite's
+    usable = (f for f in folders if f and os.access(f, os.W_OK | os.X_OK) and Path(f).is_dir())
+    return Path(next(usable, "."))
 
 
 def _pages(db: sqlite3.Connection, which: str) -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import sqlite3
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,6 +20,7 @@ from bot.store.ledger import Ledger
 from bot.store.pruning import prune
 from bot.store.queue import Queue
 from bot.store.sightings import Decided, Sightings
+from tests.stopping import begin
 
 NOW = 1_790_000_000.0
 DECIDED = Decided(
@@ -131,6 +134,7 @@ def test_room_is_given_back_where_it_is_asked_for(ledger: Ledger) -> None:
     assert kept.bytes_after >= kept.bytes_before > 1_000_000
     given = prune(ledger, NOW, compact=True)
     assert given.bytes_after < 300_000
+    assert prune(ledger, NOW, compact=True).bytes_before == given.bytes_after  # nothing to give
     assert ledger.remembered("paused") == ("x", NOW)
     assert not Path(f"{ledger.path}-wal").exists()
 
@@ -142,10 +146,43 @@ def _large(ledger: Ledger) -> None:
         db.executemany("INSERT INTO events (at, kind, text) VALUES (?, ?, ?)", rows)
 
 
+PRUNING = """
+import sys; from pathlib import Path; from bot.store.ledger import Ledger
+from bot.store.pruning import prune
+prune(Ledger(Path(sys.argv[1])), float(sys.argv[2]), compact=True)
+"""
+
+
+def test_what_is_killed_while_it_forgets_leaves_the_ledger_whole(
+    tmp_path: Path, stopper: Path
+) -> None:
+    folder, log = tmp_path / "work", tmp_path / "steps"
+
+    def killed(at: int) -> int:
+        shutil.rmtree(folder, ignore_errors=True)
+        _large(Ledger(folder / "ledger.sqlite"))
+        command = (sys.executable, "-c", PRUNING, str(folder / "ledger.sqlite"), str(NOW))
+        told = log if at == 0 else None
+        with begin(stopper, command, folder, at=at, log=told) as process:
+            return process.wait()
+
+    assert killed(0) == 0
+    steps = len(log.read_text().splitlines())
+    for at in (steps // 5, steps // 2, steps * 4 // 5, steps):
+        assert killed(at) == -signal.SIGKILL
+        ledger = Ledger(folder / "ledger.sqlite")
+        assert ledger.remembered("paused") == ("x", NOW)
+        with ledger.reading() as db:
+            assert db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+        assert prune(ledger, NOW, compact=True).bytes_after < 300_000  # and goes on
+
+
 def test_no_room_is_said_before_any_is_taken(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = SimpleNamespace(total=1_000_000, used=999_900, free=100)
+    _large(ledger)
+    prune(ledger, NOW)
     monkeypatch.setattr("shutil.disk_usage", lambda _folder: usage)
     with pytest.raises(CapacityError, match="are free; free some"):
         ledger.compact()
@@ -159,5 +196,7 @@ def test_who_writes_is_waited_for(ledger: Ledger, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(
         "bot.store.ledger.sqlite3.connect", lambda *a, **k: connect(*a, **{**k, "timeout": 0.01})
     )
+    _large(ledger)
+    prune(ledger, NOW)
     with ledger.writing(), pytest.raises(BusyError, match="held by another"):
-        Ledger.compact(ledger)
+        ledger.compact()
