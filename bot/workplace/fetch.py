@@ -17,9 +17,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bot.clients.hub.hub import Hub
 from bot.disk.hashes import BLOCK, sha256
 from bot.disk.locks import alone, use
 from bot.disk.paths import is_safe, require_safe
@@ -28,6 +27,9 @@ from bot.disk.writing import write_text
 from bot.errors import SourceError
 from bot.records.releases import Release, RepoFile
 from bot.tensors import weights
+
+if TYPE_CHECKING:  # loading it takes longer than most questions that come by here
+    from bot.clients.hub.hub import Hub
 
 Report = Callable[[int, int], None]  # bytes here, bytes in all
 
