@@ -153,7 +153,8 @@ def settings(work: Path, given: argparse.Namespace) -> dict[str, Any]:
     return {
         "workdir": str(work),
         "llama": {"threads": given.threads, "gpu_layers": 0},
-        "quantize": {"memory_gb": given.rows},
+        # of few chunks some expert may have seen nothing
+        "quantize": {"memory_gb": given.rows, "missing_data": "next"},
         "calibration": {"context": 512, "chunks": given.calibration, "batch": 512},
         "evaluation": {
             "context": 512,

@@ -68,7 +68,7 @@ def _settings(model: Path, **more: Any) -> dict[str, Any]:
     return {
         "hub": {"namespace": "alice"},
         "llama": {"threads": 1, "gpu_layers": 0},
-        "quantize": {"memory_gb": 0.5},
+        "quantize": {"memory_gb": 0.5, "missing_data": "next"},
         "calibration": {"context": context, "chunks": 6, "batch": context, "checkpoint": 1},
         "evaluation": {**few, "reference": "file", "behaviour": {"measure": False}},
         "gate": {limit: {"*": 1e9} for limit in LIMITS},
