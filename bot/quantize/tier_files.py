@@ -208,6 +208,14 @@ def _spec_of(job: Job, recipe: Recipe, weights: Importance | None) -> OutputSpec
     )
 
 
+def require_data(job: Job, matrix: Built) -> None:
+    """Raise RefusedError where a tier that is still to be made rounds what a matrix lacks."""
+    by_expert = matrix_of(job, matrix)
+    for recipe in settled(job, matrix):
+        if recipe.imatrix and recipe.same_as is None and known_tier(job, recipe.tier) is None:
+            single.require_data(_types(job, recipe), by_expert, experts=not recipe.plain)
+
+
 def _say_gap(job: Job, recipe: Recipe, matrix: Matrix) -> None:
     """Tell what a tier rounds without data. Raises RefusedError where that is too much.
 

@@ -134,10 +134,14 @@ class _Tasks:
                 self._send(*task.tiers)
 
     def _weigh(self) -> None:
-        """The matrix, and what fitted tiers are chosen by: both load the 16-bit model."""
+        """The matrix, and what fitted tiers are chosen by: both load the 16-bit model.
+
+        Then whether it has data for all tiers: not after hours of making and sending some.
+        """
         built = calibrating.job_matrix(self._job)
         if built is not None:
             fitted_tiers.fitted_of(self._job, built)
+            tier_files.require_data(self._job, built)
 
     def _reference(self) -> None:
         """The reference's log-probabilities, unless every tier was measured with them before."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -11,8 +12,8 @@ import pytest
 
 from bot.clients.files import gguf
 from bot.clients.llama.observer import Stats
-from bot.errors import SourceError
-from bot.quantize import calibrating, imatrix
+from bot.errors import RefusedError, SourceError
+from bot.quantize import calibrating, imatrix, tier_files
 from bot.workplace.job import Job
 from bot.workplace.planning import make_plan
 from tests.models import model_of, workplace_in
@@ -99,6 +100,10 @@ def test_types_without_data_are_raised_where_settings_say_so(
     assert (settled == planned) == (missing_data == "refuse")
     assert bool(facts.raised) == (missing_data == "next")
     assert facts.gaps[0].tier == "I-Nano"
+    assert built is not None
+    refused = pytest.raises(RefusedError, match="has no data")
+    with refused if missing_data == "refuse" else nullcontext():  # before any tier is made
+        tier_files.require_data(job, built)
 
 
 def test_a_matrix_has_a_row_for_each_expert(make_job: MakeJob, demo_model: Path) -> None:
