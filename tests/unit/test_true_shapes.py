@@ -43,6 +43,7 @@ def _written(path: Path, shape: Shape, **options: int) -> Path:
     return path
 
 
+@pytest.mark.road
 def test_a_seed_settles_every_byte(tmp_path: Path) -> None:
     hashes = [
         sha256(_written(tmp_path / f"{number}.gguf", GPT_OSS, seed=seed))
