@@ -3,20 +3,25 @@
     python bench/bench_rig.py                                a model of 0.5 GB, written for it
     python bench/bench_rig.py --model rig.gguf --folder /disk     one of bench/real_shapes.py
     python bench/bench_rig.py … --memory 6                   no process may have more than 6 GB
-    python bench/bench_rig.py … --disk 20.4                  on a disk of so many GB (as root)
+    python bench/bench_rig.py … --spare 2                    on a disk with 2 % to spare (as root)
+    python bench/bench_rig.py … --again                      and once more, foretold by the first
 
 Nine tiers, importance matrix, divergence of a few chunks, card, and publication to a local Hub over
 a line of a stated speed. Memory is what the processes of `bot publish` have of their own, all
 together (RssAnon of /proc); pages of files that they map, which the system takes back when it wants
 them, are told apart. Disk is what lies in the working folder; the Hub's copy is not counted. Prints
 a row for each task, and what is on the Hub then. With --memory the system refuses more (RLIMIT_DATA
-of each process); with --disk the working folder is an ext4 file system of that size.
+of each process). With --spare all files of the release lie on an ext4 file system of the size that
+`bot publish` says it needs when it is given too small a one, and so many percent. With --again
+nothing but the paces that the first release left is kept, and what they foretell of the second
+is printed beside what it takes; nothing else should run on the machine then.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -24,7 +29,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,20 +39,26 @@ os.environ["HF_HUB_DISABLE_XET"] = "1"  # Xet to a Hub of this machine goes past
 import yaml
 from pydantic import SecretStr
 
+from bench.bench_forecast import compared, forgotten
 from bot.clients.hub.hub import Hub
 from bot.disk.space import taken
+from bot.errors import CapacityError
 from bot.localhub.server import RunningHub
-from bot.release.timeline import Span, read_timeline
+from bot.release.timeline import PastTimeline, Span, read_timeline
 from bot.settings.sections import DEMO
 from tests.true_shapes import QWEN
 from tests.true_weights import write_model
 
 REPO = "rig/Release-APEX-GGUF"
 SECONDS = 1.0  # between looks at memory and disk
+TOO_SMALL = 100_000_000  # bytes of a disk
+OWN = 32 << 20  # bytes that ext4 keeps for itself: 4,096 blocks in reserve, tables; the ledger
 RAW = argparse.RawDescriptionHelpFormatter
 # of noise, so of no model that anybody would publish: nothing is held back for its numbers
 LIMITS = ("ppl_ratio", "mean_kld", "max_kld", "p999_kld", "accuracy_drop", "behaviour_drop")
 ANY = {limit: {"*": 1e9} for limit in LIMITS}
+
+Env = Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,14 +143,16 @@ def folder_bytes(folder: Path) -> int:
 @contextmanager
 def sized_disk(folder: Path, size: int | None) -> Iterator[Path]:
     """A folder, which is a file system of `size` bytes where one is given; for that be root."""
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     if size is None:
         yield folder
         return
     image = folder.with_suffix(".ext4")
     with image.open("wb") as file:
         file.truncate(size)
-    subprocess.run(["mkfs.ext4", "-q", "-m", "0", "-T", "largefile4", str(image)], check=True)
+    # nothing but what the files take: no journal, few inodes, no blocks for root
+    words = ("-q", "-m", "0", "-N", "4000", "-O", "^has_journal,^resize_inode")
+    subprocess.run(["mkfs.ext4", *words, str(image)], check=True)
     subprocess.run(["mount", "-o", "loop", str(image), str(folder)], check=True)
     try:
         yield folder
@@ -167,55 +180,94 @@ def settings(work: Path, given: argparse.Namespace) -> dict[str, Any]:
         "gate": ANY,
         "source": {"license": "apache-2.0"},
         "demo_texts": True,
-        **({} if given.disk is None else {"reserve_gb": 0.0}),
+        **({} if given.spare is None else {"reserve_gb": 0.0}),
     }
 
 
 def released(folder: Path, given: argparse.Namespace) -> None:
     """Publish, and print what it took."""
-    with ExitStack() as stack:
-        size = None if given.disk is None else int(given.disk * 1e9)
-        work = stack.enter_context(sized_disk(folder / "work", size))
-        server = stack.enter_context(
-            RunningHub(folder / "hub", bandwidth=given.bandwidth * 1e6 or None)
-        )
-        token = server.store.add_user("rig")
+    with RunningHub(folder / "hub", bandwidth=given.bandwidth * 1e6 or None) as server:
+        disk, token = folder / "disk", server.store.add_user("rig")
+        env = environment(server.url, token, disk)
+        work = disk / "work"
         config = folder / "bot.yaml"
         config.write_text(yaml.safe_dump(settings(work, given)))
-        words = ("-q", "publish", str(given.model), "--to", REPO)
-        command = [sys.executable, "-m", "bot", "--config", str(config), *words]
-        start = time.monotonic()
-        with (
-            running(command, given.memory, environment(server.url, token, folder)) as process,
-            Watch(process.pid, work) as watch,
-        ):
-            code = process.wait()
-        seconds = time.monotonic() - start
-        report(work, watch, seconds)
-        if code:
-            raise SystemExit(f"bot publish ended with {code} after {seconds:.0f} s")
+        command = [sys.executable, "-m", "bot", "--config", str(config)]
+        size = None if given.spare is None else needed(disk, command, given, env)
+        with sized_disk(disk, size):
+            probe(command, given, env)
+            publish(command, given, env, work)
+            if given.again:
+                forgotten(work)
+                publish(command, given, env, work, repo=f"{REPO}-2")
+                print("\n".join(compared(timeline(work))))
         for file in Hub(server.url, SecretStr(token)).release(REPO).files:
             if file.path.endswith(".gguf"):
                 print(f"{file.size / 1e9:8.3f} GB  {file.sha256}  {file.path}")
 
 
-def environment(url: str, token: str, folder: Path) -> Mapping[str, str]:
+def probe(command: list[str], given: argparse.Namespace, env: Env) -> None:
+    """Have a plan compile what passes need, once for a machine."""
+    Path(env["TMPDIR"]).mkdir()
+    words = ("plan", str(given.model), "--time")
+    subprocess.run([*command, *words], env=env, check=True, stdout=subprocess.DEVNULL)
+
+
+def needed(disk: Path, command: list[str], given: argparse.Namespace, env: Env) -> int:
+    """Bytes of the disk asked for.
+
+    It is what a release says it needs when it finds one far too small, the percents beyond, and
+    what the file system keeps.
+    """
+    with sized_disk(disk, TOO_SMALL):
+        Path(env["TMPDIR"]).mkdir()
+        words = ("publish", str(given.model), "--to", REPO)
+        refused = subprocess.run(
+            [*command, *words], env=env, capture_output=True, text=True, check=False
+        )
+    found = re.search(r"needs (\d+\.\d\d) GB", refused.stderr)
+    if refused.returncode != CapacityError.exit_code or found is None:
+        raise SystemExit(f"not refused for its disk: {refused.returncode}, {refused.stderr}")
+    size = int(float(found[1]) * 1e9 * (1 + given.spare / 100)) + OWN
+    print(f"it needs {found[1]} GB: a disk of {size / 1e9:.3f} GB", flush=True)
+    return size
+
+
+def publish(
+    command: list[str], given: argparse.Namespace, env: Env, work: Path, repo: str = REPO
+) -> None:
+    """A release to its end, with a row for each of its tasks.
+
+    Raises:
+        SystemExit: it ended with an error.
+    """
+    start = time.monotonic()
+    with (
+        running([*command, "-q", "publish", str(given.model), "--to", repo], given, env) as process,
+        Watch(process.pid, work) as watch,
+    ):
+        code = process.wait()
+    seconds = time.monotonic() - start
+    report(work, watch, seconds)
+    if code:
+        raise SystemExit(f"bot publish ended with {code} after {seconds:.0f} s")
+
+
+def environment(url: str, token: str, disk: Path) -> Env:
     """This process's, with a home and a place for short files on the same disk as all else."""
-    temporary = folder / "tmp"
-    temporary.mkdir()
     # threads that wait do not keep others from the processor
-    place = {"HF_HOME": str(folder / "hf"), "TMPDIR": str(temporary), "OMP_WAIT_POLICY": "passive"}
+    place = {"HF_HOME": str(disk / "hf"), "TMPDIR": str(disk / "tmp"), "OMP_WAIT_POLICY": "passive"}
     return {**os.environ, "HF_TOKEN": token, "HF_ENDPOINT": url, **place}
 
 
 @contextmanager
 def running(
-    command: list[str], memory: float | None, env: Mapping[str, str]
+    command: list[str], given: argparse.Namespace, env: Env
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A command whose every process may have so many GB of its own."""
     with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL) as process:
-        if memory is not None:
-            bound = int(memory * 1e9)
+        if given.memory is not None:
+            bound = int(given.memory * 1e9)
             resource.prlimit(process.pid, resource.RLIMIT_DATA, (bound, bound))
         try:
             yield process
@@ -225,8 +277,7 @@ def running(
 
 def report(work: Path, watch: Watch, seconds: float) -> None:
     """A row for each task, by when it began, and one for all."""
-    paths = work.glob("jobs/*/timeline.json")
-    spans = [span for path in paths for span in read_timeline(path).spans if not span.part]
+    spans = [span for span in timeline(work).spans if not span.part]
     begin = min(sample.at for sample in watch.samples)
     print(f"{'task':<44} {'from':>6} {'s':>7} {'own GB':>7} {'mapped':>7} {'disk GB':>8}")
     for span in spans:
@@ -244,6 +295,12 @@ def report(work: Path, watch: Watch, seconds: float) -> None:
     )
 
 
+def timeline(work: Path) -> PastTimeline:
+    """That of the only job in a working folder."""
+    (path,) = work.glob("jobs/*/timeline.json")
+    return read_timeline(path)
+
+
 def main() -> None:
     """What the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=RAW)
@@ -255,7 +312,8 @@ def main() -> None:
     parser.add_argument("--rows", type=float, default=1.0, help="quantize.memory_gb [1]")
     parser.add_argument("--free", default="never", help="publish.free [never]")
     parser.add_argument("--memory", type=float, help="GB that each process may have of its own")
-    parser.add_argument("--disk", type=float, help="GB of the working folder's disk")
+    parser.add_argument("--spare", type=float, help="percent of the disk beyond what is needed")
+    parser.add_argument("--again", action="store_true", help="two releases: foretold beside real")
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=given.folder) as name:
