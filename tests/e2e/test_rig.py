@@ -1,7 +1,7 @@
 """A release of true shape on machines as they are: jobs that are killed, disks that just do.
 
 Half a gigabyte where tests are `long`. The same on four layers of Qwen3.6-35B-A3B, 9 GB, are marked
-`rig`: `pytest -m rig` takes hours and 60 GB of disk. BOT_TEST_RIG may name the model's file that
+`rig`: `pytest -m rig` takes hours and 65 GB of disk. BOT_TEST_RIG may name the model's file that
 bench/real_shapes.py has written.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -129,9 +130,11 @@ def rig(tmp_path: Path, model: Path, stopper: Path) -> Iterator[Rig]:
         fill(hub.store, SOURCE, {name: _built(path) for name, path in files.items()})
         calm = Road(folder=tmp_path / "calm", url=hub.url, token=token, patience=4 * 3600)
         calm.folder.mkdir()
-        calm.settings(**_settings(model, publish={"free": "always"}))
+        alone = {"threads": 2, "gpu_layers": 0}  # which no byte depends on
+        calm.settings(**_settings(model, publish={"free": "always"}, llama=alone))
         done = calm.bot("publish", SOURCE, "--to", CALM, HF_HUB_DISABLE_XET="1")
         assert done.returncode == 0, done.stderr
+        shutil.rmtree(calm.folder)  # on the Hub is all that is asked for
         road = Road(folder=tmp_path / "killed", url=hub.url, token=token)
         road.folder.mkdir()
         road.settings(**_settings(model))
