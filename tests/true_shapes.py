@@ -122,16 +122,19 @@ def _counts(family: str, counts: Mapping[str, int]) -> Iterator[bytes]:
     return (u32(f"{family}.{name}", count) for name, count in counts.items())
 
 
-def _name(key: str) -> bytes:
+def key_name(key: str) -> bytes:
+    """The name of a key, before its type and value."""
     return struct.pack("<Q", len(key)) + key.encode()
 
 
-def _f32(key: str, value: float) -> bytes:
-    return _name(key) + struct.pack("<If", 6, value)
+def f32(key: str, value: float) -> bytes:
+    """A key with a float."""
+    return key_name(key) + struct.pack("<If", 6, value)
 
 
-def _flag(key: str) -> bytes:
-    return _name(key) + struct.pack("<I?", 7, True)
+def flag(key: str) -> bytes:
+    """A key that is true."""
+    return key_name(key) + struct.pack("<I?", 7, True)
 
 
 # ── Qwen3.6-35B-A3B: linear attention, each fourth layer full; a shared expert ───────────────
@@ -217,10 +220,10 @@ def _qwen_keys(size: Size) -> Iterator[bytes]:
             "rope.dimension_count": _Q_HEAD // 4,
         },
     )
-    yield _f32(f"{family}.rope.freq_base", 1e7)
-    yield _f32(f"{family}.attention.layer_norm_rms_epsilon", 1e-6)
+    yield f32(f"{family}.rope.freq_base", 1e7)
+    yield f32(f"{family}.attention.layer_norm_rms_epsilon", 1e-6)
     sections = struct.pack("<IIQ4i", 9, 5, 4, 11, 11, 10, 0)  # an array of i32
-    yield _name(f"{family}.rope.dimension_sections") + sections
+    yield key_name(f"{family}.rope.dimension_sections") + sections
 
 
 # ── gpt-oss-120b: windows and sinks, biases everywhere, experts in MXFP4 with rows of 2880 ────
@@ -262,10 +265,10 @@ def _gpt_oss_keys(size: Size) -> Iterator[bytes]:
             "rope.scaling.original_context_length": 4096,
         },
     )
-    yield _f32(f"{family}.rope.freq_base", 150_000)
+    yield f32(f"{family}.rope.freq_base", 150_000)
     yield text_value(f"{family}.rope.scaling.type", "yarn")
-    yield _f32(f"{family}.rope.scaling.factor", 32)
-    yield _f32(f"{family}.attention.layer_norm_rms_epsilon", 1e-5)
+    yield f32(f"{family}.rope.scaling.factor", 32)
+    yield f32(f"{family}.attention.layer_norm_rms_epsilon", 1e-5)
 
 
 # ── DeepSeek-V3.1: latent attention, leading dense layers, groups of experts ─────────────────
@@ -323,13 +326,13 @@ def _deepseek_keys(size: Size) -> Iterator[bytes]:
     if size.experts % _D_GROUPS == 0 and size.experts > _D_GROUPS:
         counts |= {"expert_group_count": _D_GROUPS, "expert_group_used_count": _D_GROUPS // 2}
     yield from _counts(family, counts)
-    yield _flag(f"{family}.expert_weights_norm")
-    yield _f32(f"{family}.expert_weights_scale", 2.5)
-    yield _f32(f"{family}.rope.freq_base", 10_000)
+    yield flag(f"{family}.expert_weights_norm")
+    yield f32(f"{family}.expert_weights_scale", 2.5)
+    yield f32(f"{family}.rope.freq_base", 10_000)
     yield text_value(f"{family}.rope.scaling.type", "yarn")
-    yield _f32(f"{family}.rope.scaling.factor", 40)
-    yield _f32(f"{family}.rope.scaling.yarn_log_multiplier", 0.1)
-    yield _f32(f"{family}.attention.layer_norm_rms_epsilon", 1e-6)
+    yield f32(f"{family}.rope.scaling.factor", 40)
+    yield f32(f"{family}.rope.scaling.yarn_log_multiplier", 0.1)
+    yield f32(f"{family}.attention.layer_norm_rms_epsilon", 1e-6)
 
 
 QWEN = Shape(

@@ -67,7 +67,7 @@ def foresee(sketch: Sketch, profiles: Sequence[Profile]) -> Foreseen:
     recipes = make_recipes(profiles, sketch.architecture, sketch.tensors)
     gone = {recipe.tier for recipe in no_smaller(recipes, sketch.tensors)}
     return Foreseen(
-        converted=file_bytes((tensor.bytes for tensor in sketch.tensors), header),
+        converted=sketch.file_bytes,
         tiers=tuple(
             (recipe.tier, file_bytes((a.bytes for a in recipe.assignments), header))
             for recipe in recipes

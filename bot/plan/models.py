@@ -46,6 +46,11 @@ class Sketch:
         """All weights of the file, MTP layers too."""
         return sum(tensor.parameters for tensor in self.tensors)
 
+    @property
+    def file_bytes(self) -> int:
+        """Of the 16-bit GGUF."""
+        return file_bytes((tensor.bytes for tensor in self.tensors), self.header_bytes)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:

@@ -107,7 +107,7 @@ def _reference_room(settings: Settings, plan: Plan[Any]) -> int:
     guess = reference_guess(settings, vocabulary)
     if settings.evaluation.reference == "file":
         return guess
-    sixteen = model.header_bytes + sum(tensor.bytes for tensor in model.tensors)
+    sixteen = model.file_bytes
     largest = max((plan.predicted(recipe) for recipe in plan.distinct), default=0)
     rows, micro_batch = TOGETHER // 2, settings.llama.micro_batch
     both = need(sixteen, vocabulary, rows, micro_batch=micro_batch)

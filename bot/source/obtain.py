@@ -76,7 +76,6 @@ def source_room(workplace: Workplace, sketch: Sketch, release: Release) -> int:
     """
     space = workplace.folders
     here = space.sources(release.repo_id, release.commit)
-    sixteen = sketch.header_bytes + sum(tensor.bytes for tensor in sketch.tensors)
     if model := weights.gguf(release):
         return sum(file.size - bytes_here(here, file) for file in model)
     folder = space.converted(release.repo_id, release.commit)
@@ -88,7 +87,7 @@ def source_room(workplace: Workplace, sketch: Sketch, release: Release) -> int:
     files = weights.checkpoint(release).files
     stored = sum(file.size - bytes_here(here, file) for file in files)
     leftover = sum(taken(path) for path in folder.glob(f"*{WORK}/**/*") if path.is_file())
-    return max(stored + sixteen - leftover, 0)
+    return max(stored + sketch.file_bytes - leftover, 0)
 
 
 # ── what lies here ──────────────────────────────────────────────────────────────────────────
@@ -212,7 +211,7 @@ def _convert(
 ) -> Finished:
     """Fetch a checkpoint and convert it; its small files come first and are checked."""
     release, config, sketch = candidate.release, candidate.config or {}, candidate.sketch
-    sixteen = sum(tensor.bytes for tensor in sketch.tensors)
+    sixteen = sketch.file_bytes
     source = workplace.folders.sources(release.repo_id, release.commit)
     _fetch(workplace, release, converter_files(release), source, sixteen)
     require_whole(source, config, sketch.architecture.vocabulary)
@@ -221,7 +220,7 @@ def _convert(
     folder = workplace.folders.converted(release.repo_id, release.commit)
     kind = sketch.architecture.source_type
     target = folder / f"{release.repo_id.split('/')[1]}-{kind}.gguf"
-    work = PastWork(kind=CONVERT, units=max(sixteen, 1), seconds=0)
+    work = PastWork(kind=CONVERT, units=sixteen, seconds=0)
     with paced(workplace.ledger, release.commit[:12], work, lambda *_: None):
         converted = convert_with(workplace, source, target, chosen, facts_of(workplace, release))
     extras = {}

@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -16,8 +16,7 @@ from bot.actions.on_github import OnGitHub, on_github
 from bot.clock import Clock, SystemClock
 from bot.detect.inspection import machine
 from bot.errors import BotError
-from bot.records.releases import Decision
-from bot.release.forecast.release_hours import build_hours
+from bot.records.releases import Decision, Release
 from bot.store import pruning
 from bot.store.board import HEARTBEAT
 from bot.store.queue import Queue
@@ -76,10 +75,17 @@ def watcher_of(
         rested=rested,
         is_dead=presence.is_dead,
         machine=lambda: machine(workplace),
-        hours=partial(build_hours, workplace.behind(hub)),
+        hours=partial(_hours, workplace.behind(hub)),
         on_decision=on_decision,
         say=workplace.narrator.say,
     )
+
+
+def _hours(workplace: Workplace, release: Release, tiers: Sequence[str]) -> float | None:
+    """What a policy that bounds hours asks for; without one no forecast is ever loaded."""
+    from bot.release.forecast.release_hours import build_hours
+
+    return build_hours(workplace, release, tiers)
 
 
 def _present(workplace: Workplace) -> tuple[Presence, str]:

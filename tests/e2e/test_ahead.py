@@ -59,6 +59,7 @@ def refused(road: Road, *words: str, code: int) -> str:
     return said[0]
 
 
+@pytest.mark.road
 def test_names_and_owners_are_refused_before_anything_is_made(road: Road, demo_model: Path) -> None:
     model = str(demo_model)
     assert "'foo' is no OWNER/NAME" in refused(road, model, "--to", "foo", code=4)

@@ -76,6 +76,7 @@ def test_nothing_is_made_where_nothing_may_go(road: Road, hub: Hub, demo_model: 
         Client(road.url, None).release(REPO)
 
 
+@pytest.mark.road
 def test_what_may_not_be_handed_on_is_not_even_fetched(
     road: Road, hub: Hub, demo_model: Path
 ) -> None:

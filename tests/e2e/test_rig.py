@@ -1,7 +1,7 @@
 """A release of true shape on machines as they are: jobs that are killed, disks that just do.
 
 Half a gigabyte where tests are `long`. The same on four layers of Qwen3.6-35B-A3B, 9 GB, are marked
-`rig`: `pytest -m rig` takes hours and 60 GB of disk. BOT_TEST_RIG may name the model's file that
+`rig`: `pytest -m rig` takes hours and 65 GB of disk. BOT_TEST_RIG may name the model's file that
 bench/real_shapes.py has written.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -31,6 +32,7 @@ from bot.verbs.card_preview import fill
 from tests.e2e.road import Road
 from tests.e2e.test_full_disk import disk
 from tests.stopping import begin
+from tests.true_projector import LAYERS, write_projector
 from tests.true_shapes import QWEN
 from tests.true_weights import write_model
 
@@ -39,6 +41,7 @@ SOURCE, CALM, KILLED = "makers/Qwen3.6-35B-A3B", "alice/calm", "alice/killed"
 GROUPS, TIERS = (1, 2, 3), 9
 LINE = 40_000_000  # bytes a second
 SPARE = 1.02
+PROJECTOR = "mmproj-BF16.gguf"
 LARGE = 1 << 30  # bytes of a model
 LIMITS = ("ppl_ratio", "mean_kld", "max_kld", "p999_kld", "accuracy_drop", "behaviour_drop")
 
@@ -121,13 +124,17 @@ def rig(tmp_path: Path, model: Path, stopper: Path) -> Iterator[Rig]:
         token = hub.store.add_user("alice")
         card = tmp_path / "README.md"
         card.write_text("---\nlicense: apache-2.0\n---\n")
-        files = {"README.md": card, model.name: model}
+        projector = tmp_path / PROJECTOR
+        write_projector(projector, LAYERS if model.stat().st_size > LARGE else 2)
+        files = {"README.md": card, model.name: model, PROJECTOR: projector}
         fill(hub.store, SOURCE, {name: _built(path) for name, path in files.items()})
         calm = Road(folder=tmp_path / "calm", url=hub.url, token=token, patience=4 * 3600)
         calm.folder.mkdir()
-        calm.settings(**_settings(model, publish={"free": "always"}))
+        alone = {"threads": 2, "gpu_layers": 0}  # which no byte depends on
+        calm.settings(**_settings(model, publish={"free": "always"}, llama=alone))
         done = calm.bot("publish", SOURCE, "--to", CALM, HF_HUB_DISABLE_XET="1")
         assert done.returncode == 0, done.stderr
+        shutil.rmtree(calm.folder)  # on the Hub is all that is asked for
         road = Road(folder=tmp_path / "killed", url=hub.url, token=token)
         road.folder.mkdir()
         road.settings(**_settings(model))
@@ -186,6 +193,7 @@ def test_three_groups_side_by_side_each_killed_in_every_stage(rig: Rig) -> None:
     _kill_when({rig.begin(*publish): _exists(rig.hub.store.folder, "incoming/*")})
     _end(rig.begin(*publish))
     assert _published(rig.hub.url, KILLED) == rig.calm
+    assert PROJECTOR in rig.calm
 
 
 def _groups_are_killed(rig: Rig, names: tuple[str, ...], tiers: Mapping[int, list[str]]) -> None:

@@ -69,6 +69,7 @@ def test_nobody_else_reads_what_a_run_leaves(
     assert f"others may look into {work}: run `chmod -R go-rwx {work}`" in told
 
 
+@pytest.mark.road
 def test_a_group_shares_a_folder_where_settings_say_so(
     tmp_path: Path, demo_model: Path, bot: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:

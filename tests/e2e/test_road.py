@@ -240,6 +240,9 @@ SAME_WAY = (
     "misspelt setting",
     "no name at all",
     "one of several shards",
+    "unknown tier",
+    "truncated file",
+    "unknown model",
 )
 
 
@@ -280,6 +283,7 @@ def test_an_unreachable_hub_is_said(road: Road, demo_model: Path) -> None:
     assert not (road.folder / "work" / "jobs").exists()
 
 
+@pytest.mark.road
 def test_a_dry_run_makes_nothing(road: Road, hub: Hub, demo_model: Path) -> None:
     done = road.bot("publish", str(demo_model), "--dry-run", HF_TOKEN="")
     assert done.returncode == 0, done.stderr

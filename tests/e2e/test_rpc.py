@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
@@ -60,6 +61,12 @@ def done(road: Road, *words: str) -> str:
     return ended.stdout
 
 
+def seconds_of(pid: int) -> float:
+    """Seconds of processor that a process had."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def scores(road: Road, reference: Path, *files: Path) -> list[Any]:
     """Perplexity, divergence and tasks of files."""
     out = road.folder / "results.json"
@@ -109,6 +116,25 @@ def test_a_server_that_dies_is_told_and_the_run_goes_on(
         assert held.process.returncode == 7
     with serving(port):
         assert scores(road, demo_model, demo_candidate) == expected
+
+
+def test_speed_is_measured_where_the_model_lies(make_road: MakeRoad, demo_model: Path) -> None:
+    port = free_port()
+    road = make_road("afar", [f"127.0.0.1:{port}"], evaluation={"repetitions": 2})
+    out = road.folder / "results.json"
+    words = ["evaluate", str(demo_model), "--measures", "speed", "--out", str(out)]
+    with serving(port) as server:
+        before = seconds_of(server.pid)
+        done(road, *words)
+        worked = seconds_of(server.pid) - before
+    told = json.loads(out.read_text())
+    (row,), (run,) = [file["scores"]["speed"] for file in told["files"]], told["runs"]
+    assert [one["name"] for one in row] == ["pp512", "tg128"]
+    assert {one["repetitions"] for one in row} == {2}
+    assert run["tools"]["device"] == "RPC0"
+    tokens = {"pp512": 512, "tg128": 128}
+    measured = sum(2 * tokens[one["name"]] / one["mean"] for one in row)
+    assert worked >= measured / 2  # its one thread computes; what asks it waits
 
 
 def test_two_machines_hold_what_neither_can(

@@ -289,13 +289,8 @@ def no_token(builds: Builds) -> list[str]:
     return [*found, *(str(log) for log in builds.runs if "***" in log.read_text())]
 
 
-@pytest.mark.parametrize(
-    ("model", "tiers"),
-    [
-        ('x"; touch PWNED; "', ""),
-        pytest.param(MODEL, "`touch PWNED`", marks=pytest.mark.road),
-    ],
-)
+@pytest.mark.road
+@pytest.mark.parametrize(("model", "tiers"), [('x"; touch PWNED; "', ""), (MODEL, "`touch PWNED`")])
 def test_what_is_no_model_is_refused_and_never_executed(
     builds: Builds, hub: Hub, model: str, tiers: str
 ) -> None:

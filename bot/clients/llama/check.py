@@ -193,7 +193,8 @@ def check_speech(session: Session) -> str:
     loop = find_loop(written)
     if loop:
         text = session.text(loop).strip()[:40]
-        raise UnsoundError(f"{session.path.name} repeats {text!r} without end; do not use it")
+        what = repr(text) if text else f"token {loop[0]}"  # one that is no text
+        raise UnsoundError(f"{session.path.name} repeats {what} without end; do not use it")
     return session.text(written)
 
 

@@ -90,7 +90,7 @@ def forecast_on(
     if runner is None:
         names = ", ".join(settings.runners) or "nothing"
         raise SettingsError(f"runners has no {name} (it has {names}); describe it in bot.yaml")
-    sixteen = model.header_bytes + sum(tensor.bytes for tensor in model.tensors)
+    sixteen = model.file_bytes
     active = model.architecture.parameters_active
     rates = StatedRates(runner, sixteen, model.parameters, active, settings.llama.micro_batch)
     sizes = [plan.predicted(recipe) for recipe in plan.distinct]

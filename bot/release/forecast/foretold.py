@@ -247,8 +247,7 @@ class Foreteller:
 
     @property
     def _sixteen(self) -> int:
-        model = self.plan.model
-        return model.header_bytes + sum(tensor.bytes for tensor in model.tensors)
+        return self.plan.model.file_bytes
 
     def _memory(self) -> Need:
         """Of the largest load: the 16-bit model, beside a tier where settings have it so."""

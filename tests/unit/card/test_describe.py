@@ -113,6 +113,7 @@ def test_an_error_on_the_card_is_told_with_its_rule(job: Job, files: dict[str, B
     assert error_text.endswith("(size-differs)")
 
 
+@pytest.mark.road
 def test_a_plot_that_cannot_be_drawn_is_left_out_and_told(tmp_path: Path, demo_model: Path) -> None:
     """No axis can show a perplexity of the largest number; all else is described."""
     workplace = workplace_in(tmp_path)

@@ -43,6 +43,7 @@ def test_a_file_on_one_card(tmp_path: Path) -> None:
     assert "of the experts in main memory" in text
 
 
+@pytest.mark.road
 def test_a_table_without_a_machine(tmp_path: Path) -> None:
     write_hole(tmp_path / "hole.gguf", layers=4, types=EIGHT_BITS)
     lines = bot("fits", "hole.gguf").splitlines()
@@ -70,6 +71,7 @@ def test_of_a_folder_the_largest_that_fits_but_no_16_bits(tmp_path: Path) -> Non
     )
 
 
+@pytest.mark.road
 def test_a_repository_is_told_from_headers(tmp_path: Path, demo_candidate: Path) -> None:
     shards = split(demo_candidate, tmp_path / "model-Q8_0.gguf", tensors=100)
     with RunningHub(tmp_path / "hub") as server:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from bot.cli.main import Bot, cli
@@ -43,6 +44,7 @@ def test_options_of_the_whole_command_stand_before_or_after_the_verb(tmp_path: P
         assert len(own) == len(set(own)), f"{command.name}: an option twice"
 
 
+@pytest.mark.road
 def test_quiet_after_the_verb_is_quiet(tmp_path: Path, demo_model: Path) -> None:
     environment = {**os.environ, "BOT_WORKDIR": str(tmp_path / "work")}
     for words, silent in (

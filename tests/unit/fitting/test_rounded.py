@@ -43,6 +43,7 @@ def test_what_is_rounded_passes(original: Path, tmp_path: Path, kind: str) -> No
     assert found.matrices == 9 * 2 + 2 + 2 * 3 * 4  # of two layers, and their experts
 
 
+@pytest.mark.road
 def test_every_corrupt_expert_is_named(original: Path, tmp_path: Path) -> None:
     caught = 0
     for name, path in corrupt_experts(tmp_path, original):

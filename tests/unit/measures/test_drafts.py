@@ -40,11 +40,12 @@ def opened(model: Path, drafter: Path | None) -> Drafting:
     return Drafting(model, drafter, n_ctx=512, drafts=max(GUESSES), threads=1)
 
 
+@pytest.mark.road
 @pytest.mark.parametrize(
     ("family", "apart"),
     [
         ("qwen35moe", False),
-        pytest.param("deepseek2", True, marks=pytest.mark.road),
+        ("deepseek2", True),
         pytest.param("qwen35moe", True, marks=pytest.mark.long),
         pytest.param("deepseek2", False, marks=pytest.mark.long),
     ],

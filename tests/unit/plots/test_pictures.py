@@ -23,6 +23,7 @@ NAMES = (
 )
 
 
+@pytest.mark.road
 def test_the_child_draws_what_would_be_drawn_here(tmp_path: Path) -> None:
     """Every name that could break a plot, each on a row of its own: all plots are there."""
     results = nine_tiers()

@@ -78,6 +78,7 @@ def test_damaged_files_are_refused(path: Path, name: str) -> None:
         imatrix.read_matrix(path)
 
 
+@pytest.mark.road
 def test_any_bytes_are_read_or_refused(path: Path) -> None:
     """Thousands of files that differ from a good one in a few bytes, lengths or their end."""
     chance = np.random.default_rng(4)

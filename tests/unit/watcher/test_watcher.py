@@ -275,6 +275,7 @@ def test_one_repository_in_trouble_stops_no_other(world: World) -> None:
     assert world.queued() == [fine.name]
 
 
+@pytest.mark.road
 def test_the_budget_is_never_exceeded(world: World) -> None:
     for _ in range(60):
         world.model()
