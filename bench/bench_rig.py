@@ -51,6 +51,7 @@ from tests.true_weights import write_model
 
 REPO = "rig/Release-APEX-GGUF"
 SECONDS = 1.0  # between looks at memory and disk
+TIERS = 9
 TOO_SMALL = 100_000_000  # bytes of a disk
 OWN = 32 << 20  # bytes that ext4 keeps for itself: 4,096 blocks in reserve, tables; the ledger
 RAW = argparse.RawDescriptionHelpFormatter
@@ -201,9 +202,12 @@ def released(folder: Path, given: argparse.Namespace) -> None:
                 forgotten(work)
                 publish(command, given, env, work, repo=f"{REPO}-2")
                 print("\n".join(compared(timeline(work))))
-        for file in Hub(server.url, SecretStr(token)).release(REPO).files:
-            if file.path.endswith(".gguf"):
-                print(f"{file.size / 1e9:8.3f} GB  {file.sha256}  {file.path}")
+        files = Hub(server.url, SecretStr(token)).release(REPO).files
+        models = [file for file in files if file.path.endswith(".gguf")]
+        for file in models:
+            print(f"{file.size / 1e9:8.3f} GB  {file.sha256}  {file.path}")
+        if len(models) < TIERS:
+            raise SystemExit(f"{TIERS - len(models)} of {TIERS} tiers are not on the Hub")
 
 
 def probe(command: list[str], given: argparse.Namespace, env: Env) -> None:
