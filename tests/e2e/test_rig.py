@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import HfApi  # noqa: TID251 - the Hub as people use it
 
 from bot.clients.hub.hub import Hub as Client
 from bot.disk.hashes import sha256
@@ -134,11 +135,13 @@ def rig(tmp_path: Path, model: Path, stopper: Path) -> Iterator[Rig]:
         calm.settings(**_settings(model, publish={"free": "always"}, llama=alone))
         done = calm.bot("publish", SOURCE, "--to", CALM, HF_HUB_DISABLE_XET="1")
         assert done.returncode == 0, done.stderr
-        shutil.rmtree(calm.folder)  # on the Hub is all that is asked for
+        published = _published(hub.url, CALM)
+        HfApi(hub.url, token).delete_repo(CALM)  # for all of it twice there may be no room
+        shutil.rmtree(calm.folder)
         road = Road(folder=tmp_path / "killed", url=hub.url, token=token)
         road.folder.mkdir()
         road.settings(**_settings(model))
-        yield Rig(road=road, hub=hub, stopper=stopper, calm=_published(hub.url, CALM))
+        yield Rig(road=road, hub=hub, stopper=stopper, calm=published)
 
 
 def _built(path: Path) -> Built:
