@@ -207,7 +207,7 @@ def _rehearse(
     from bot.plan.models import Model
     from bot.publish.replacing import replaced_by_update
     from bot.release import ahead
-    from bot.release.room import require_room_ahead
+    from bot.release.room import freed_passes, require_room_ahead
     from bot.workplace import asked
     from bot.workplace.names import can_name, target_of
     from bot.workplace.pinning import pin
@@ -216,7 +216,7 @@ def _rehearse(
     workplace = context.workplace
     lines = _require_possible(workplace, model, revision, tiers, to)
     plan = sketched(context, model, revision, tiers)
-    require_room_ahead(workplace, plan)
+    require_room_ahead(workplace, plan, freed_passes(context.settings, plan))
     repo_id = target_of(workplace, plan.model, to) if can_name(workplace, to) else None
     lines += ahead.outlook(workplace, plan, repo_id) if repo_id else ()
     times = times_of(context, plan) if isinstance(plan.model, Model) else None

@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from time import monotonic
 
-from bot.disk.space import free_disk
 from bot.errors import PublishError, UnreachableError
 from bot.evaluate.bench import Bench
 from bot.evaluate.data import find_tasks
@@ -28,6 +27,7 @@ from bot.records.measured import Divergence
 from bot.release.forecast.planned import PlannedTask, lanes_of, planned_tasks
 from bot.release.graph import LaneTask, Resource, run_tasks
 from bot.release.outlook import Outlook
+from bot.release.room import is_tight
 from bot.release.timeline import Timeline
 from bot.store.paces import SEND, PastWork, keep_pace
 from bot.workplace.children import used_devices_of
@@ -109,12 +109,11 @@ class _Tasks:
 
     def _is_tight(self) -> bool:
         """Whether sent files are freed: settings say so, and the disk does not hold all tiers."""
-        when = self._job.settings.publish.free
-        if when != "short" or self._repo_id is None:
-            return when == "always" and self._repo_id is not None
+        if self._repo_id is None:
+            return False
         missing = [tier for tier in self._recipes if tier_files.known_tier(self._job, tier) is None]
         bytes_left = sum(self._job.plan.predicted(self._recipes[tier]) for tier in missing)
-        return bytes_left + self._job.settings.reserve > free_disk(self._job.paths.folder)
+        return is_tight(self._job.settings, bytes_left, self._job.paths.folder)
 
     # ── what tasks do ───────────────────────────────────────────────────────────────────────
 

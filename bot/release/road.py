@@ -34,7 +34,7 @@ from bot.records.sensitivity import Fitted
 from bot.release import ahead, lanes, needs
 from bot.release.forecast.foreseeing import forecast_here
 from bot.release.graph import Resource
-from bot.release.room import require_room
+from bot.release.room import freed_passes, require_room
 from bot.release.timeline import Timeline
 from bot.source import obtain
 from bot.store.paces import COMMIT, DESCRIBE, PastWork, keep_pace
@@ -162,8 +162,7 @@ def begun(request: Request, job: Job) -> None:
         request.workplace.narrator.say(line)
     gating.note_before(job, target)
     lanes.remake_lost(job, target)
-    freed = _overlaps(request) and job.settings.publish.free != "never"
-    require_room(job, _passes(job) if freed else ())
+    require_room(job, freed_passes(job.settings, job.plan) if _overlaps(request) else ())
     request.timeline.keep_in(job.paths.timeline)
     if request.timeline.is_first:  # else a part of it is done
         _foresee(request, job)
@@ -177,10 +176,6 @@ def _foresee(request: Request, job: Job) -> None:
         return
     known = {task.name: task.seconds for task in forecast.tasks if task.pace is not None}
     request.timeline.foresee(known, forecast.seconds)
-
-
-def _passes(job: Job) -> list[tuple[str, ...]]:
-    return tier_files.passes(job.plan, job.settings.quantize.together)
 
 
 def budget(job: Job) -> Budget | None:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bot.disk.folders import JobFolder
-from bot.disk.space import require_free, taken
+from bot.disk.space import free_disk, require_free, taken
 from bot.disk.writing import partial_of
 from bot.evaluate.measure import reference_files
 from bot.measures.logits import base_bytes
 from bot.measures.reference import need
 from bot.measures.windows import TOGETHER
 from bot.plan.models import Model, Plan, Sketch
+from bot.quantize.tier_files import passes
 from bot.records.coding import digest
 from bot.records.steps import TierStep
 from bot.settings.settings import Settings
@@ -26,6 +27,23 @@ from bot.workplace.workplace import Workplace
 NOT_HERE = 1_300_000  # bytes that a text still to be fetched is taken to have: WikiText-2's test
 
 
+def freed_passes(settings: Settings, plan: Plan[Any]) -> Sequence[Collection[str]]:
+    """Tiers that a publication has on the disk together: of a pass, where what was sent is freed.
+
+    Empty where nothing is: then all are.
+    """
+    if settings.publish.free == "never":
+        return ()
+    return passes(plan, settings.quantize.together)
+
+
+def is_tight(settings: Settings, bytes_left: int, folder: Path) -> bool:
+    """Whether a publication frees what it sent: settings say so, and not all tiers have room."""
+    if settings.publish.free != "short":
+        return settings.publish.free == "always"
+    return bytes_left + settings.reserve > free_disk(folder)
+
+
 def require_room(job: Job, at_a_time: Sequence[Collection[str]] = ()) -> None:
     """Raise CapacityError unless everything still to be made fits on the disk.
 
@@ -33,11 +51,16 @@ def require_room(job: Job, at_a_time: Sequence[Collection[str]] = ()) -> None:
     are tiers that lie there together, where others are removed before.
     """
     bytes_left = tiers_left(job.workplace, job.plan, job.paths, job.key)
-    groups = at_a_time or [[*bytes_left]]
-    needed = max(sum(bytes_left.get(tier, 0) for tier in group) for group in groups)
+    needed = largest_group(bytes_left, at_a_time)
     if bytes_left:
         needed += max(_reference_room(job.settings, job.plan) - _logits(job), 0)
     require_free(job.paths.folder, needed, job.settings.reserve)
+
+
+def largest_group(sizes: Mapping[str, int], at_a_time: Sequence[Collection[str]]) -> int:
+    """Bytes that lie on the disk together at most, by tier; all where no groups are named."""
+    groups = at_a_time or [[*sizes]]
+    return max(sum(sizes.get(tier, 0) for tier in group) for group in groups)
 
 
 def _logits(job: Job) -> int:
@@ -45,16 +68,20 @@ def _logits(job: Job) -> int:
     return sum(map(taken, reference_files(job)))
 
 
-def require_room_ahead(workplace: Workplace, plan: Plan[Sketch]) -> None:
+def require_room_ahead(
+    workplace: Workplace, plan: Plan[Sketch], at_a_time: Sequence[Collection[str]] = ()
+) -> None:
     """Raise CapacityError unless all of a plan fits, the source too where it is not here yet."""
-    needed = room_ahead(workplace, plan)
+    needed = room_ahead(workplace, plan, at_a_time)
     require_free(workplace.folders.root, needed, workplace.settings.reserve)
 
 
-def room_ahead(workplace: Workplace, plan: Plan[Sketch]) -> int:
+def room_ahead(
+    workplace: Workplace, plan: Plan[Sketch], at_a_time: Sequence[Collection[str]] = ()
+) -> int:
     """Bytes that all of a plan takes, the source too where it is not here yet.
 
-    What lies here of source, 16-bit file and tiers counts.
+    What lies here of source, 16-bit file and tiers counts; `at_a_time` as in `require_room`.
     """
     model, settings, space = plan.model, workplace.settings, workplace.folders
     bytes_left = {recipe.tier: plan.predicted(recipe) for recipe in plan.distinct}
@@ -63,7 +90,7 @@ def room_ahead(workplace: Workplace, plan: Plan[Sketch]) -> int:
         order = asked.ordered(settings, plan.profiles, model.name, source.repo_id, source.commit)
         bytes_left = tiers_left(workplace, plan, order.paths(space), order.key)
     if bytes_left:
-        needed = sum(bytes_left.values()) + _reference_room(settings, plan)
+        needed = largest_group(bytes_left, at_a_time) + _reference_room(settings, plan)
     if not isinstance(model, Model) and model.release is not None:
         needed += source_room(workplace, model, model.release)
     return needed

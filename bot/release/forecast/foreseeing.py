@@ -9,7 +9,7 @@ from bot.errors import SettingsError
 from bot.evaluate.costing.budgeting import plan_costs, times_within
 from bot.evaluate.costing.measure_costs import MeasureCost
 from bot.plan.models import Model, Plan, Sketch
-from bot.quantize.tier_files import kernels_of
+from bot.quantize.tier_files import kernels_of, passes
 from bot.records.coding import digest
 from bot.release.forecast.foretold import Forecast, Foreteller, SourceAhead
 from bot.release.forecast.planned import lanes_of
@@ -17,7 +17,13 @@ from bot.release.forecast.rates import MeasuredRates, StatedRates
 from bot.release.forecast.several import forecast_of_several
 from bot.release.forecast.stated_costs import stated_costs
 from bot.release.graph import Resource
-from bot.release.room import reference_guess, room_ahead
+from bot.release.room import (
+    freed_passes,
+    is_tight,
+    largest_group,
+    reference_guess,
+    room_ahead,
+)
 from bot.settings.settings import Settings
 from bot.store.paces import host_of, past_works
 from bot.workplace.asked import calibration_inputs
@@ -61,6 +67,8 @@ def forecast_by(
         settings.llama.threads,
         Path(source.path) if source is not None else None,
     )
+    all_tiers = sum(plan.predicted(recipe) for recipe in plan.distinct)
+    tight = sends and is_tight(settings, all_tiers, workplace.folders.root)
     foreteller = Foreteller(
         settings=settings,
         plan=plan,
@@ -69,8 +77,10 @@ def forecast_by(
         calibration=_calibration(settings),
         lanes=lanes_of(used_devices_of(settings)),
         sends=sends,
+        one_by_one=tight,
     )
-    return foreteller.forecast(SourceAhead(), room_ahead(workplace, plan))
+    at_a_time = freed_passes(settings, plan) if tight else ()
+    return foreteller.forecast(SourceAhead(), room_ahead(workplace, plan, at_a_time))
 
 
 def forecast_on(
@@ -93,30 +103,39 @@ def forecast_on(
     sixteen = model.file_bytes
     active = model.architecture.parameters_active
     rates = StatedRates(runner, sixteen, model.parameters, active, settings.llama.micro_batch)
-    sizes = [plan.predicted(recipe) for recipe in plan.distinct]
+    sizes = {recipe.tier: plan.predicted(recipe) for recipe in plan.distinct}
+    lacks_room = sum(sizes.values()) + 2 * sixteen > runner.disk_gb * 1e9
+    tight = sends and (lacks_room or settings.publish.free == "always")
     graphics: Mapping[Resource, str] = {"cpu": "cpu", "gpu": "gpu", "network": "network"}
     foreteller = Foreteller(
         settings=settings,
         plan=plan,
         rates=rates,
-        costs=stated_costs(settings, rates, [*sizes, sixteen]),
+        costs=stated_costs(settings, rates, [*sizes.values(), sixteen]),
         calibration=_calibration(settings),
         lanes=graphics if runner.device_gb else {**graphics, "gpu": "cpu"},
         sends=sends,
-        one_by_one=sum(sizes) + 2 * sixteen > runner.disk_gb * 1e9,
+        one_by_one=tight,
     )
-    fetched = sum(file.size for file in model.release.files) if model.release else sixteen
-    is_gguf = model.release is not None and any(
-        file.path.endswith(".gguf") for file in model.release.files
-    )
-    source = SourceAhead(fetched=fetched, converted=0 if is_gguf else sixteen, hashed=sixteen)
-    kept = 0 if is_gguf else fetched
+    source, kept = _source_of(model)
+    together = passes(plan, settings.quantize.together) if tight and machines == 1 else ()
     logits = reference_guess(settings, model.architecture.vocabulary)
-    disk_bytes = kept + sixteen + sum(sizes) + logits
+    disk_bytes = kept + sixteen + largest_group(sizes, together) + logits
     if machines == 1:
         return foreteller.forecast(source, disk_bytes)
     handed = 0 if settings.jobs.travel == "folder" else sixteen + logits
     return forecast_of_several(foreteller, source, disk_bytes, machines=machines, handed=handed)
+
+
+def _source_of(model: Sketch) -> tuple[SourceAhead, int]:
+    """All of it, and bytes of it that stay on the disk beside the 16-bit file."""
+    release, sixteen = model.release, model.file_bytes
+    if release is None:
+        return SourceAhead(fetched=sixteen, converted=sixteen, hashed=sixteen), sixteen
+    fetched = sum(file.size for file in release.files)
+    if any(file.path.endswith(".gguf") for file in release.files):
+        return SourceAhead(fetched=fetched, hashed=sixteen), 0
+    return SourceAhead(fetched=fetched, converted=sixteen, hashed=sixteen), fetched
 
 
 def _calibration(settings: Settings) -> tuple[str, int]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from bot.disk.space import taken
+from bot.disk.space import free_disk, taken
 from bot.disk.writing import copy, partial_of
 from bot.errors import CapacityError
 from bot.evaluate.bench import Bench
@@ -135,6 +136,40 @@ def test_tiers_that_were_made_begun_or_freed_count_before_a_model_is_here(
     assert left() == {}
     tier_files.lose(job, second.tier)
     assert left() == {second.tier: size[second.tier]}
+
+
+def test_where_sent_files_are_freed_a_pass_has_to_fit(tmp_path: Path, demo_model: Path) -> None:
+    tiers = ("Compact", "Balanced", "I-Compact")
+    model = model_of(offline(tmp_path), str(demo_model))
+
+    def groups(free: str) -> Sequence[Collection[str]]:
+        place = _freeing(tmp_path, free)
+        return room.freed_passes(place.settings, make_plan(place, model, tiers))
+
+    assert groups("never") == ()
+    assert [*map(set, groups("always"))] == [{"Compact", "Balanced"}, {"I-Compact"}]
+    assert groups("short") == groups("always")
+    place = _freeing(tmp_path, "always")
+    plan = make_plan(place, model, tiers)
+    sizes = {recipe.tier: plan.predicted(recipe) for recipe in plan.distinct}
+    both = sizes["Compact"] + sizes["Balanced"]
+    saved = room.room_ahead(place, plan) - room.room_ahead(place, plan, groups("always"))
+    assert saved == sum(sizes.values()) - both
+    settings = place.settings
+    assert room.is_tight(settings, 0, tmp_path)
+    short = settings.model_copy(
+        update={"publish": settings.publish.model_copy(update={"free": "short"}), "reserve_gb": 0.0}
+    )
+    assert not room.is_tight(short, 1, tmp_path)
+    assert room.is_tight(short, free_disk(tmp_path) + (1 << 30), tmp_path)
+
+
+def _freeing(tmp_path: Path, free: str) -> Workplace:
+    told = {"workdir": tmp_path / "work", "llama": {"threads": 2, "gpu_layers": 0}}
+    settings = Settings.model_validate(
+        {**told, "publish": {"free": free}, "quantize": {"together": 2}}
+    )
+    return Workplace(settings, Narrator(quiet=True), None)
 
 
 @pytest.fixture

@@ -83,6 +83,12 @@ def test_without_anything_known_nothing_is_foretold_but_after_a_trial(
     assert names == [*(task.name for task in planned), "results", "files", "published"]
     measured = {task.name: task.seconds for task in known.tasks}
     assert all(measured[name] > 0 for name in names if name.startswith(("make", "measure")))
+    freeing = workplace_in(tmp_path, publish={"free": "always"})
+    freed = forecast_here(freeing, plan, tries=False)
+    assert freed.times["make I-Compact"][0] >= freed.times["send Balanced"][1], "it needs its room"
+    assert known.times["make I-Compact"][0] < known.times["send Balanced"][1]
+    sizes = {recipe.tier: plan.predicted(recipe) for recipe in plan.distinct}
+    assert known.disk_bytes - freed.disk_bytes == min(sizes.values())
 
 
 def test_a_timeline_holds_what_was_foreseen_beside_what_it_took(tmp_path: Path) -> None:
