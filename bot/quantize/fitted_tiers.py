@@ -144,7 +144,7 @@ def _sensed(job: Job, matrix: Built) -> dict[str, Any]:
         "texts": [[text.sha256, text.weight] for text in calibration_texts(job.workplace)],
         "context": settings.fit.context,
         "chunks": settings.fit.chunks,
-        "tools": [tools.llama_cpp, tools.build, tools.device],
+        "tools": [tools.llama_cpp, tools.build, tools.device, *job.settings.llama.rpc],
         **micro_batch_of(settings),
     }
 

@@ -116,7 +116,7 @@ def host_of(tools: Tools, llama: LlamaSettings) -> str:
 def machine_of(device: str, llama: LlamaSettings) -> list[str | int]:
     """What decides how a model is computed here; the micro-batch, where it is not as ever."""
     sizes = [] if llama.micro_batch == MICRO_BATCH else [llama.micro_batch]
-    return [device, llama.threads, llama.gpu_layers, *sizes]
+    return [device, llama.threads, llama.gpu_layers, *sizes, *llama.rpc]
 
 
 def keep_pace(ledger: Ledger, name: str, work: PastWork) -> None:

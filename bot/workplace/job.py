@@ -122,10 +122,17 @@ def tools_of(settings: Settings) -> Tools:
         bot=version("apex-bot"),
         llama_cpp_python=library.package_version(),
         llama_cpp=library.library_version(),
-        device=", ".join(f"{d.name} ({d.description})" for d in used),
+        device=", ".join(_shown(device) for device in used),
         threads=llama.threads,
         build=library.build_flags(),
     )
+
+
+def _shown(device: library.Device) -> str:
+    """A device as everybody may read it: of a server the name, as its description is an address."""
+    if device.name.startswith("RPC"):  # ggml/src/ggml-rpc/ggml-rpc.cpp
+        return device.name
+    return f"{device.name} ({device.description})"
 
 
 def tier_file(settings: Settings, plan: Plan[Sketch], paths: JobFolder, recipe: Recipe) -> Path:
