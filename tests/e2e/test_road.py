@@ -292,6 +292,7 @@ def test_a_dry_run_makes_nothing(road: Road, hub: Hub, demo_model: Path) -> None
     assert hub.commits(REPO) is None
 
 
+@pytest.mark.road
 def test_pushing_what_is_not_built_is_refused(road: Road, demo_model: Path) -> None:
     done = road.bot("push", str(demo_model), "--profiles", "Compact")
     assert done.returncode == 4

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import huggingface_hub  # noqa: TID251 - the client itself must be blind to the real token
+import pytest
 from huggingface_hub import constants  # noqa: TID251 - and to the real cache
 
 INNER = """
@@ -34,6 +35,7 @@ def test_tokens_and_homes_are_hidden(tmp_path: Path) -> None:
     assert huggingface_hub.get_token() is None
 
 
+@pytest.mark.road
 def test_a_run_with_real_looking_tokens_sees_none(tmp_path: Path) -> None:
     conftest = Path(__file__).resolve().parents[1] / "conftest.py"
     tests = tmp_path / "tests"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from bot.card.fitted_section import fitted_section
 from bot.plots.pictures import drawings_of
 from bot.plots.plots import draw_plots
@@ -66,6 +68,7 @@ def test_a_fit_that_roles_beat_says_so() -> None:
     assert "Fit-I-Mini: the types of the tier by roles, made to fit, measured better" in card
 
 
+@pytest.mark.road
 def test_the_map_has_a_row_for_each_tensor_of_a_layer(tmp_path: Path) -> None:
     results = with_fit(fitted())
     assert rows_of(results.fitted[0]) == ["token_embd", "attn_q", "ffn_up_exps"]

@@ -29,6 +29,7 @@ def test_a_template_without_an_end_is_ended(
         render(blocks(tmp_path, "{{ 'a' * 10 ** 10 }}"))
 
 
+@pytest.mark.road
 def test_a_template_gives_text_and_no_more(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"credits\.md\.j2, line 1: access to attribute"):
         render(blocks(tmp_path, "{{ results.__class__.__mro__ }}"))

@@ -29,6 +29,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.road
 def test_a_file_on_one_card(tmp_path: Path) -> None:
     """Eight layers of a real release's shape, of which a card of 6 GiB does not hold all."""
     write_hole(tmp_path / "hole.gguf", layers=8, types=EIGHT_BITS)

@@ -49,6 +49,7 @@ def test_a_logarithmic_axis_has_numbers_to_read_it_by(ratio: float) -> None:
     assert high > max(p.value for p in three_points)
 
 
+@pytest.mark.road
 def test_the_same_numbers_give_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,7 +60,10 @@ def refused(path: Path, settings: Settings) -> str | None:
     return None
 
 
-@pytest.mark.parametrize(("key", "number"), CRASHES)
+@pytest.mark.parametrize(
+    ("key", "number"),
+    [CRASHES[0], *(pytest.param(*one, marks=pytest.mark.road) for one in CRASHES[1:])],
+)
 def test_a_crash_of_llama_is_an_error_that_names_the_file(
     demo_candidate: Path, tmp_path: Path, settings: Settings, key: str, number: int | None
 ) -> None:
@@ -100,6 +103,7 @@ def test_entries_of_tensors_are_refused_before_llama_sees_them(
         verified(path, settings)
 
 
+@pytest.mark.road
 def test_whatever_opens_such_a_source_says_so(
     demo_model: Path, tmp_path: Path, settings: Settings
 ) -> None:

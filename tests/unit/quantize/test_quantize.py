@@ -35,6 +35,7 @@ def test_expanding_keeps_every_tensor(demo_model: Path) -> None:
     assert expanded.get("general.file_type") == 32
 
 
+@pytest.mark.road
 def test_overrides_decide_and_low_bits_want_data(demo_model: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.gguf"
     name = "blk.0.ffn_up_exps.weight"

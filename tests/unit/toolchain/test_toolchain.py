@@ -148,6 +148,7 @@ def wheel(folder: Path, name: str, version: str, code: str) -> Path:
     return path
 
 
+@pytest.mark.road
 def test_a_package_with_another_content_is_not_installed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,7 @@ def test_a_crash_is_named_with_what_to_do() -> None:
         decoding((sys.executable, "-c", crash))
 
 
+@pytest.mark.road
 def test_another_failure_is_told_in_its_own_words() -> None:
     with pytest.raises(BuildError, match=r"nowhere\.gguf"):
         decoding((*VERIFY[:-1], "nowhere.gguf"))

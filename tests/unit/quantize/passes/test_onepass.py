@@ -257,6 +257,7 @@ def test_a_partial_file_of_another_pass_is_not_gone_on_with(
     assert sha256(spec.target) == sha256(calm.target)
 
 
+@pytest.mark.road
 def test_another_matrix_of_equal_names_and_counts_begins_anew(
     demo_model: Path, tmp_path: Path
 ) -> None:
@@ -300,6 +301,7 @@ def test_a_pass_killed_at_its_very_end_is_not_made_again(
     assert [sha256(w.target) for w in specs] == [sha256(c.target) for c in calm]
 
 
+@pytest.mark.road
 def test_files_are_found_again_until_somebody_keeps_them(demo_model: Path, tmp_path: Path) -> None:
     specs = tier_specs(demo_model, tmp_path, matrix_for(demo_model), "Compact", "Quality")
 
@@ -332,6 +334,7 @@ def test_files_are_hashed_while_they_grow(demo_model: Path, tmp_path: Path) -> N
     assert spent.seconds["hash"] > 0
 
 
+@pytest.mark.road
 def test_hashes_of_an_ended_pass_are_in_its_journal(
     demo_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
