@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from bot.apart.memory import free_memory
+from bot.clients.llama.library import Device
 from bot.errors import SettingsError
 from bot.progress import Report
 from bot.settings.settings import load
+from bot.store.paces import host_of, machine_of
 from bot.workplace.job import Job, free_memory_of, tools_of
 from bot.workplace.planning import make_plan
 from tests.models import model_of, workplace_in
@@ -84,6 +86,24 @@ def test_tools_name_what_numbers_depend_on(tmp_path: Path) -> None:
     tools = tools_of(load(workdir=tmp_path, llama=CPU))
     assert tools.threads == 2
     assert all((tools.bot, tools.llama_cpp_python, tools.llama_cpp, tools.device, tools.build))
+
+
+def test_a_servers_address_is_in_keys_and_not_in_what_is_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = "10.0.0.7:50052"
+    memory = {"memory_free": 1, "memory_total": 1}
+    devices = (
+        Device(name="CUDA0", description="a card", kind="gpu", **memory),
+        Device(name="RPC0", description=server, kind="gpu", **memory),
+    )
+    monkeypatch.setattr("bot.workplace.job.used_devices_of", lambda _settings: devices)
+    settings = load(workdir=tmp_path, llama=CPU)
+    tools = tools_of(settings)
+    assert tools.device == "CUDA0 (a card), RPC0"
+    afar = settings.llama.model_copy(update={"rpc": (server,)})
+    assert server in machine_of(tools.device, afar)
+    assert host_of(tools, afar) != host_of(tools, settings.llama)
 
 
 def test_memory_is_what_is_free_or_what_settings_allow(tmp_path: Path) -> None:
