@@ -220,7 +220,10 @@ AMBIGUOUS = ("after-500", "after-400", "timeout", "cut", "unlisted")
 @pytest.mark.parametrize("settings", [BY_INPUTS, BY_EVENT], ids=["inputs", "event"])
 @pytest.mark.parametrize(
     ("kind", "seconds"),
-    [*((kind, late) for kind in AMBIGUOUS for late in (10, 80)), ("after-500", UNLISTED - 10)],
+    [
+        *((kind, late) for kind in AMBIGUOUS for late in (10, 80)),
+        pytest.param("after-500", UNLISTED - 10, marks=pytest.mark.road),
+    ],
 )
 def test_a_run_that_is_listed_late_is_the_only_one_however_often_it_is_ordered(
     github: GitHub, kind: Kind, seconds: float, settings: GitHubSettings, ledger: Ledger

@@ -22,6 +22,8 @@ from bot.workplace.planning import make_plan
 from tests.models import model_of, workplace_in
 from tests.unit.card.samples import REPO, nine_tiers
 
+pytestmark = pytest.mark.road
+
 TIERS = ("I-Compact", "Compact")
 PLOTS = [f"plots/{name}{end}" for name in ("size-vs-kld", "size-vs-ppl", "kl-max", "accuracy")
          for end in (".png", "-dark.png", ".svg")]  # fmt: skip

@@ -78,6 +78,7 @@ def test_rows_are_filled_from_all_that_they_name(sheet: Path) -> None:
     assert "kl.txt, sha256" in mini.origin
 
 
+@pytest.mark.road
 def test_the_card_of_a_sheet(sheet: Path, tmp_path: Path) -> None:
     text, page = _card(sheet, tmp_path / "out")
     assert [row[0] for row in page.tables[0]] == [

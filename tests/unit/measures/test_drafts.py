@@ -70,6 +70,7 @@ def test_text_with_guesses_is_the_text_without(
         assert drafting.write(starts[0], WRITTEN, 3).rounds[0] == (3, 3)
 
 
+@pytest.mark.road
 def test_a_layer_of_another_model_is_refused(models: Models) -> None:
     with pytest.raises(BuildError, match="rows differ"):
         opened(models["qwen35moe"][0], models["deepseek2"][1])
