@@ -7,8 +7,12 @@ the same for numbers below 2^22 in magnitude, in fewer operations.
 
 from __future__ import annotations
 
+import secrets
+from itertools import count
+
 import numpy as np
 from numba import njit
+from numba.core.bytecode import FunctionIdentity
 
 from bot.kernels.lanes.moves import transpose
 from bot.kernels.lanes.simd import (
@@ -35,6 +39,12 @@ LANE_BYTES = 64
 EPS = np.float32(1e-15)  # GROUP_MAX_EPS
 MAGIC = np.float32(12582912.0)  # 1.5 * 2^23: adding it rounds to whole numbers
 LARGEST = 0x47000000  # bits of 32768: above it halves overflow and sums lose their order
+
+# Numba tells functions of one name and type apart, such as closures over other constants, by a
+# number that begins at 1 in each process, and LLVM takes equal names for one function: of kernels
+# that different processes compiled the second would call functions of the first
+# (numba/numba#10486). There is no public way to begin elsewhere.
+FunctionIdentity._unique_ids = count(secrets.randbits(60))
 
 # compiled into what calls it: nothing of Python, and no entry for C, is made for it
 inlined = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)

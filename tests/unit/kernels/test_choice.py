@@ -158,3 +158,37 @@ def fused(folder: Path) -> Path:
         check=True,
     )  # fmt: skip
     return made
+
+
+COMPILES = """
+import sys
+from pathlib import Path
+from bot.kernels.choice import Kernels
+assert [Kernels(folder=Path(sys.argv[1])).kernel(kind) for kind in sys.argv[2:]]
+"""
+TRIES = """
+import sys
+from pathlib import Path
+from bot.kernels.choice import Kernels
+from bot.kernels.trial import differing
+kernels = [Kernels(folder=Path(sys.argv[1])).kernel(kind) for kind in sys.argv[2:]]
+print([differing(kernel) for kernel in kernels])
+"""
+
+
+@pytest.mark.road
+def test_kernels_that_several_processes_compiled_serve_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Closures of one name, over other constants, are in both."""
+    monkeypatch.delenv("NUMBA_CACHE_DIR")
+
+    def python(script: str, *kinds: str) -> str:
+        words = [sys.executable, "-c", script, str(tmp_path), *kinds]
+        return subprocess.run(words, check=True, capture_output=True, text=True).stdout
+
+    pair = ("IQ2_S", "IQ3_S")
+    for kind in pair:
+        python(COMPILES, kind)
+    assert python(TRIES, *pair) == "[0, 0]\n"
+    assert python(TRIES, *reversed(pair)) == "[0, 0]\n"
