@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -17,6 +16,7 @@ from bot.detect.buildable import CONFIG, decide, from_config, from_header
 from bot.detect.foreseen import Foreseen, foresee, sketch_of
 from bot.detect.listed import Machine, config_of, index_of
 from bot.detect.moe import MoeFacts, moe_facts
+from bot.disk.space import free_disk
 from bot.errors import AccessError, SourceError
 from bot.foreign import read_json, read_of, require_within
 from bot.plan.models import Candidate, Sketch
@@ -322,12 +322,10 @@ BUILDERS = ("apex-bot", "llama-cpp-python")  # packages that a build rests on
 def machine(workplace: Workplace) -> Machine:
     """This machine's converter and free disk, as far as they are known."""
     chosen = toolchain.present(workplace.settings.convert, workplace.folders.toolchain)
-    root = workplace.folders.root
-    existing = next(folder for folder in (root, *root.parents) if folder.exists())
     return Machine(
         supported=_supported(chosen) if chosen else None,
         least_saving=workplace.settings.quantize.least_saving,
-        free_disk=max(shutil.disk_usage(existing).free - workplace.settings.reserve, 0),
+        free_disk=max(free_disk(workplace.folders.root) - workplace.settings.reserve, 0),
         dropped=dropped(workplace.settings),
         tools=" ".join((*map(version, BUILDERS), chosen.version if chosen else "")),
     )

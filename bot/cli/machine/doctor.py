@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import subprocess
 import sys
@@ -130,11 +129,10 @@ def _needs(settings: Settings) -> str:
 
 
 def _disk(settings: Settings) -> str:
-    from bot.disk.space import require_free
+    from bot.disk.space import free_disk, require_free
 
     require_free(settings.workdir, 0, settings.reserve)
-    existing = next(p for p in (settings.workdir, *settings.workdir.parents) if p.exists())
-    return f"{shutil.disk_usage(existing).free / 1e9:.1f} GB free in {settings.workdir}"
+    return f"{free_disk(settings.workdir) / 1e9:.1f} GB free in {settings.workdir}"
 
 
 def _workdir(settings: Settings) -> str:

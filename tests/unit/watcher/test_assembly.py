@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -46,7 +47,11 @@ def workplace_of(tmp_path: Path) -> Make:
     return made
 
 
-def test_one_look_decides_and_queues(world: World, workplace_of: Make) -> None:
+def test_one_look_decides_and_queues(
+    world: World, workplace_of: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ample = SimpleNamespace(total=1 << 50, used=0, free=1 << 50)  # for a model of any size
+    monkeypatch.setattr("shutil.disk_usage", lambda _folder: ample)
     moe, dense = world.model(), world.model(moe=False)
     workplace, decisions = workplace_of(world.hub.url), list[Decision]()
     once(workplace, decisions.append)
