@@ -104,6 +104,7 @@ def measures(job: Job) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in rows]
 
 
+@pytest.mark.road
 def test_a_coinciding_tier_has_the_row_of_its_twins_file(
     tmp_path: Path, demo_model: Path, demo_candidate: Path
 ) -> None:

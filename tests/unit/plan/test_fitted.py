@@ -60,7 +60,7 @@ def test_a_size_in_a_profile_is_one(tmp_path: Path, fit: str, why: str) -> None:
 
 
 @pytest.mark.parametrize("bits", [2.4, 3.1, 4.4, 5.9, 8.2, 12.0])
-@pytest.mark.parametrize("layers", [4, 40])
+@pytest.mark.parametrize("layers", [4, pytest.param(40, marks=pytest.mark.road)])
 def test_a_draft_fills_its_size_and_no_more(bits: float, layers: int) -> None:
     architecture, tensors = model(layers), stack(layers)
     (profile,) = named(f"Fit-{bits}bits")

@@ -39,6 +39,7 @@ def test_the_child_draws_what_would_be_drawn_here(tmp_path: Path) -> None:
         assert (tmp_path / "child" / "plots" / path.name).read_bytes() == path.read_bytes()
 
 
+@pytest.mark.road
 def test_a_plot_that_breaks_is_left_out_alone(tmp_path: Path) -> None:
     """A number that no axis can show: beyond the largest there is no room for a margin."""
     results = nine_tiers()

@@ -55,6 +55,7 @@ def test_want_of_memory_is_no_fact_about_a_file(
     assert sound(job, *tier_file) == ("", None)
 
 
+@pytest.mark.road
 @pytest.mark.usefixtures("little")
 def test_a_context_that_memory_does_not_hold_is_the_machines(demo_candidate: Path) -> None:
     with pytest.raises(CapacityError, match="no context of"):
