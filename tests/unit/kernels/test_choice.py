@@ -164,7 +164,7 @@ COMPILES = """
 import sys
 from pathlib import Path
 from bot.kernels.choice import Kernels
-assert [Kernels(folder=Path(sys.argv[1])).kernel(kind) for kind in sys.argv[2:]]
+assert all(Kernels(folder=Path(sys.argv[1])).kernel(kind) for kind in sys.argv[2:])
 """
 TRIES = """
 import sys
