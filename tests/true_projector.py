@@ -12,9 +12,9 @@ from pathlib import Path
 
 from bot.clients.files.ggufheader import text_value, u32, write_header
 from bot.clients.llama.library import ggml_type
-from bot.tensors.sizes import padded, tensor_bytes
+from bot.tensors.sizes import tensor_bytes
 from tests.true_shapes import QWEN, Shapes, f32, flag, key_name
-from tests.true_weights import Noise
+from tests.true_weights import fill
 
 LAYERS = 27
 _WIDTH, _FFN, _HEADS, _PATCH, _MERGED, _POSITIONS = 1152, 4304, 16, 16, 2, 2304
@@ -28,14 +28,7 @@ def write_projector(target: Path, layers: int = LAYERS, *, seed: int = 0) -> Non
         (name, shape, ggml_type(kind), tensor_bytes(kind, shape))
         for name, shape, kind in _typed(layers)
     ]
-    noise = Noise(seed)
-    with target.open("wb") as file:
-        file.write(write_header([*_keys(layers)], entries, 32))
-        for name, shape, kind in _typed(layers):
-            for part in noise.data(name, shape, kind):
-                file.write(part)
-            written = tensor_bytes(kind, shape)
-            file.write(bytes(padded(written) - written))
+    fill(target, write_header([*_keys(layers)], entries, 32), _typed(layers), seed=seed)
 
 
 def _typed(layers: int) -> Iterator[tuple[str, tuple[int, ...], str]]:

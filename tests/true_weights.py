@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from math import prod, sqrt
 from pathlib import Path
@@ -56,10 +56,17 @@ def write_model(
     """
     keys = [*_tokenizer(tokenizer or vocabulary(shape.tokenizer), size.vocabulary)]
     head, _ = shape.header(size, keys)
+    fill(target, head, shape.typed(size), seed=seed)
+
+
+def fill(
+    target: Path, head: bytes, tensors: Iterable[tuple[str, tuple[int, ...], str]], *, seed: int
+) -> None:
+    """Write a header, and noise for its tensors: name, dimensions and type of each."""
     noise = Noise(seed)
     with target.open("wb") as file:
         file.write(head)
-        for name, dimensions, kind in shape.typed(size):
+        for name, dimensions, kind in tensors:
             for part in noise.data(name, dimensions, kind):
                 file.write(part)
             written = tensor_bytes(kind, dimensions)

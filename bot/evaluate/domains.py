@@ -27,9 +27,7 @@ def domain_runs(measured: Mapping[str, Measured]) -> tuple[Run, ...]:
 
 def domain_facts(name: str, bench: Bench) -> DomainFacts:
     """What a domain's bench measures on. Raises TypeError for one without a reference."""
-    if bench.reference is None:
-        raise TypeError("a domain is measured against a reference")
-    windows, text = bench.windows(bench.reference), bench.text
+    windows, text = bench.against.windows(bench.against.require_model()), bench.against.text
     return DomainFacts(
         name=name,
         text=text.text,

@@ -112,7 +112,7 @@ def evaluate_files(
         divergence=selection.divergence, noise=selection.noise, perplexity=selection.perplexity
     )
     if logits is not None:
-        bench.keep_logits(logits)
+        bench.logits.copy_to(logits)
     evaluation = rows.evaluation(complete=True)
     if out is not None:
         _write(out, evaluation)

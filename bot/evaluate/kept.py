@@ -10,6 +10,7 @@ from time import monotonic
 from typing import Any, Generic, TypeVar
 
 from bot.disk.locks import alone
+from bot.evaluate.against.against import Against
 from bot.evaluate.costing.measured_units import units_of
 from bot.evaluate.data import Data
 from bot.evaluate.loads import tokens_at_once
@@ -43,21 +44,11 @@ BEGUN = ("tokens", "answers.jsonl")  # what a measure that was stopped leaves to
 
 
 class KeptMeasures:
-    """The ledger's measures, of files that are measured with the same tools and settings.
+    """The ledger's measures, of files that are measured with the same tools and settings."""
 
-    `reference` is the hash of what divergences are measured against, `family` that of the model
-    whose files these are, where it is here.
-    """
-
-    def __init__(
-        self,
-        workplace: Workplace,
-        tools: Tools,
-        reference: Callable[[], str],
-        family: str | None = None,
-    ) -> None:
+    def __init__(self, workplace: Workplace, tools: Tools, against: Against) -> None:
         self._workplace, self._settings = workplace, workplace.settings
-        self._tools, self._reference, self._family = tools, reference, family
+        self._tools, self._against = tools, against
         self.new_measures = 0  # measures that were not in the ledger
 
     @property
@@ -85,6 +76,16 @@ class KeptMeasures:
             **({"rendered": RENDERED} if data and data.conversations else {}),
             **more,
         }
+
+    def perplexity_inputs(self, subject: Subject) -> dict[str, Any]:
+        """With the hash of the model, or file, whose tokens the text is read in."""
+        tokens, text = self._against.tokens_by(subject), self._against.text
+        return self.inputs("perplexity", subject, text, **self.window, tokens=tokens)
+
+    def divergence_inputs(self, subject: Subject) -> dict[str, Any]:
+        """With the hash of the reference."""
+        reference, text = self._against.sha256, self._against.text
+        return self.inputs("divergence", subject, text, **self.window, reference=reference)
 
     def folder(self, inputs: Mapping[str, Any]) -> Path:
         """Where a measure's own files lie while it is made."""
@@ -151,12 +152,12 @@ class KeptMeasures:
     ) -> Measured:
         """Keep a measure that took so many seconds."""
         evaluation = self._settings.evaluation
-        against = measure in ("divergence", "noise")
+        compared = measure in ("divergence", "noise")
         run = Run(
             measure=measure,
             data=data.text if data else None,
             model=subject.sha256,
-            reference=self._reference() if against else None,
+            reference=self._against.sha256 if compared else None,
             beside=isinstance(value, dict) and bool(value.get("beside")),
             context=evaluation.context,
             stride=evaluation.stride,
@@ -175,9 +176,10 @@ class KeptMeasures:
         self, run: Run, subject: Subject, inputs: str, units: int, seconds: float
     ) -> None:
         """How long a measure took, for those who ask how long the next will."""
+        model = self._against.model
         work = PastWork(
             kind=f"{run.measure} beside" if run.beside else run.measure,
-            family=self._family or run.model,
+            family=model.sha256 if model is not None else run.model,
             data=run.data.sha256 if run.data else None,
             context=run.context,
             units=units,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bot.apart.worker import Room
 from bot.clients.llama.session import Loading
-from bot.evaluate.cutting import CutText
+from bot.evaluate.against.cutting import CutText
 from bot.evaluate.subject import Subject
 from bot.measures.journal import Journal
 from bot.measures.opening import Listener, Reading

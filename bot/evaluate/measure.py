@@ -82,7 +82,7 @@ def measure_reference(job: Job) -> None:
     sizes = [job.plan.predicted(recipe) for recipe in job.plan.distinct]
     candidates = len(sizes) + len(job.settings.evaluation.others)
     for one in (bench, *bench.domains.values()):
-        one.make_logits(max(sizes), candidates)
+        one.logits.prepare_file(max(sizes), candidates)
     _table(job, bench, list(_others(job)), _nothing).fill()
     for other_name in job.settings.evaluation.others:
         subject, publisher = _other_file(job, other_name)
@@ -98,7 +98,7 @@ def measure_files(job: Job, built: Mapping[str, Built]) -> None:
 
 def logits_of(job: Job) -> Path | None:
     """The file with the reference's log-probabilities, where one was made."""
-    return Bench(job.workplace, job.tools, reference_of(job)).kept_logits()
+    return Bench(job.workplace, job.tools, reference_of(job)).logits.made()
 
 
 def logits_path(job: Job) -> Path:
@@ -106,14 +106,14 @@ def logits_path(job: Job) -> Path:
 
     Other processes do not remove the file while this one runs.
     """
-    return Bench(job.workplace, job.tools, reference_of(job)).use_logits()
+    return Bench(job.workplace, job.tools, reference_of(job)).logits.use()
 
 
 def reference_files(job: Job) -> tuple[Path, ...]:
     """Where log-probabilities lie of the text and of each domain, whole or begun, or will begin."""
     bench = Bench(job.workplace, job.tools, reference_of(job))
     every = (bench, *bench.domains.values())
-    return tuple(each.kept_logits() or partial_of(each.use_logits()) for each in every)
+    return tuple(each.logits.made() or partial_of(each.logits.use()) for each in every)
 
 
 def _nothing() -> None:

@@ -63,7 +63,7 @@ class ScoreTable:
 
     def fill(self, *, divergence: bool = True, noise: bool = True, perplexity: bool = True) -> None:
         """Measure what is missing."""
-        reference = self._bench.reference
+        reference = self._bench.against.model
         if divergence:
             self._divergences()
             self._on_domains()
@@ -202,9 +202,9 @@ class ScoreTable:
 
     def facts(self, subject: Subject) -> EvaluationFacts:
         """How perplexity and divergence were measured, of `subject` where there is no reference."""
-        windows, settings = self._bench.windows(subject), self._bench.settings.evaluation
+        windows, settings = self._bench.against.windows(subject), self._bench.settings.evaluation
         return EvaluationFacts(
-            text=self._bench.text.text,
+            text=self._bench.against.text.text,
             context=windows.context,
             chunks=len(windows.tokens),
             scored_tokens=windows.scored * len(windows.tokens),
@@ -212,6 +212,6 @@ class ScoreTable:
             stride=settings.stride,
             batch=windows.together * windows.context,
             noise=self.noise,
-            chat_template=self._bench.chats,
+            chat_template=self._bench.against.chats,
             domains=tuple(domain_facts(name, on) for name, on in self._bench.domains.items()),
         )

@@ -149,7 +149,7 @@ class _Tasks:
             largest = max(self._job.plan.predicted(self._recipes[tier]) for tier in missing)
             other_files = len(self._job.settings.evaluation.others)
             for bench in (self._bench, *self._bench.domains.values()):
-                bench.prepare(largest, len(missing) + other_files)
+                bench.logits.prepare(largest, len(missing) + other_files)
 
     def _is_measured(self, tier: str) -> bool:
         built = tier_files.known_tier(self._job, tier)
@@ -193,7 +193,7 @@ class _Tasks:
         measured = self._bench.known_divergence(_subject(tier, built))
         if measured and not wrong:
             divergence = load_record(Divergence, measured.value["divergence"])
-            wrong = broken(tier, divergence, job.settings.gate, chats=self._bench.chats)
+            wrong = broken(tier, divergence, job.settings.gate, chats=self._bench.against.chats)
         if wrong:
             job.workplace.narrator.say(f"{tier} is not sent: {wrong}")
             return

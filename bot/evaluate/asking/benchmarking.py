@@ -24,8 +24,8 @@ from bot.benchmarks.harness_requests import Answers, read_requests
 from bot.benchmarks.harness_task import AskedTask
 from bot.benchmarks.request_lines import Bounds
 from bot.errors import BuildError, SettingsError
+from bot.evaluate.against.cutting import speaking_of
 from bot.evaluate.asking.data_folders import DataFolders, folder_hash
-from bot.evaluate.cutting import speaking_of
 from bot.evaluate.data import Data
 from bot.evaluate.kept import KeptMeasures
 from bot.evaluate.loads import Sessions

@@ -76,9 +76,9 @@ class DataFolders:
             folder, commit = settings.data_from / name, row.commit if row else None
             if not folder.is_dir():
                 raise SettingsError(f"{folder} is no folder; put the data set {name} there")
+            content = folder_hash(folder.resolve())
         else:
-            folder, commit = self._fetched(name, row)
-        content = folder_hash(folder.resolve())
+            folder, commit, content = self._fetched(name, row)
         if row is None:
             size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
             self._record(key, LockedFile(commit=commit, sha256=content, bytes=size))
@@ -96,8 +96,8 @@ class DataFolders:
             add_to_lock(lock, {key: row})
         self._workplace.narrator.say(f"recorded in {lock}, to be held to it from now on: {key}")
 
-    def _fetched(self, name: str, row: LockedFile | None) -> tuple[Path, str]:
-        """Where a data set of the Hub lies, at the commit that settings or the lock name."""
+    def _fetched(self, name: str, row: LockedFile | None) -> tuple[Path, str, str]:
+        """Folder, commit and hash of a data set of the Hub, at what settings or the lock name."""
         hub, commit = self._workplace.hub, self._asked_for.commits.get(name)
         if row is not None:
             if commit not in (None, row.commit):
@@ -110,11 +110,12 @@ class DataFolders:
         if commit is not None:
             folder = self._folder(name, commit)
             if row is not None and folder.is_dir() and folder_hash(folder) == row.sha256:
-                return folder, commit
+                return folder, commit, row.sha256
         release = hub.release(name, commit or "main", kind="dataset")
         files = [file for file in release.files if PurePosixPath(file.path).suffix.lower() in DATA]
         self._bring(name, release.commit, files)
-        return self._folder(name, release.commit), release.commit
+        folder = self._folder(name, release.commit)
+        return folder, release.commit, folder_hash(folder)
 
     def _folder(self, name: str, commit: str) -> Path:
         return self._workplace.folders.texts(name, commit) / "whole"

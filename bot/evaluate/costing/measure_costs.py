@@ -17,9 +17,9 @@ from typing import Literal
 from bot.apart.worker import away
 from bot.behaviour.prompts import read_prompts
 from bot.errors import BuildError
+from bot.evaluate.against.cutting import speaking_of
 from bot.evaluate.bench import Bench
 from bot.evaluate.costing.trying import task_tokens, tried
-from bot.evaluate.cutting import speaking_of
 from bot.evaluate.data import Data
 from bot.evaluate.loads import Sessions, on_gpu
 from bot.evaluate.subject import Subject
@@ -137,7 +137,7 @@ class Costing:
         self._workplace, self._settings = workplace, workplace.settings
         self._bench, self._model, self._wanted = bench, model, wanted
         self._candidates, self._tries = candidates, tries
-        self._all = candidates.count + (bench.reference is not None)
+        self._all = candidates.count + (bench.against.model is not None)
         self._host = host_of(bench.tools, self._settings.llama)
 
     def costs(self) -> tuple[MeasureCost, ...]:
@@ -161,7 +161,7 @@ class Costing:
     def _texts(self) -> Iterator[MeasureCost]:
         wanted, bench = self._wanted, self._bench
         if wanted.divergence:
-            name = bench.text.text.name
+            name = bench.against.text.text.name
             yield from self._divergence(bench, name, "evaluation.chunks", self._fewest)
             for name, one in bench.domains.items():
                 yield from self._divergence(one, name, f"evaluation.domains.{name}.chunks", CHUNKS)
@@ -179,9 +179,9 @@ class Costing:
     ) -> Iterator[MeasureCost]:
         """The reference's pass, and that of each file; both at once where it runs beside."""
         count = self._candidates.count
-        if bench.reference is None:  # log-probabilities of a file, of as many chunks as it has
+        if bench.against.model is None:  # log-probabilities of a file, of as many chunks as it has
             yield self._pass(bench, f"PPL and KLD, {name}", None, least, count)
-        elif bench.beside(self._candidates.largest, count):
+        elif bench.logits.beside(self._candidates.largest, count):
             yield self._pass(bench, f"PPL and KLD, {name}", setting, least, count, beside=True)
         else:
             cost = self._pass(bench, f"reference, {name}", setting, least, 1, of="perplexity")
@@ -199,7 +199,7 @@ class Costing:
         of: str = "divergence",
         beside: bool = False,
     ) -> MeasureCost:
-        windows = bench.windows(self._model)
+        windows = bench.against.windows(self._model)
         units, context = len(windows.tokens), windows.context
         kind = "divergence beside" if beside else of
         works = tuple(self._past_of(kind, None, context))
@@ -218,7 +218,7 @@ class Costing:
             tokens=units * context,
             pace=pace,
             setting=setting,
-            whose="tiers" if bench.reference is not None else "all",
+            whose="tiers" if bench.against.model is not None else "all",
             works=works,
             least=min(least, units),
             step=windows.together,
@@ -227,9 +227,9 @@ class Costing:
     def _noise(self) -> Iterator[MeasureCost]:
         evaluation, bench = self._settings.evaluation, self._bench
         wanted = self._wanted.noise and self._wanted.divergence and evaluation.stride is None
-        if not wanted or bench.reference is None or not evaluation.noise_chunks:
+        if not wanted or bench.against.model is None or not evaluation.noise_chunks:
             return
-        windows = bench.windows(self._model)
+        windows = bench.against.windows(self._model)
         passes = 1 + (2 if on_gpu(self._settings) and windows.together > 1 else 1)
         units = passes * min(evaluation.noise_chunks, len(windows.tokens))
         pace = self._known("noise", None, windows.context)
@@ -370,7 +370,7 @@ class Costing:
             raise UnknownPaceError(f"nobody knows how fast {self._model.name} is")
         settings, model = self._settings, self._model
         sessions = Sessions(settings)
-        text = self._bench.cut_of(model)
+        text = self._bench.against.cut_of(model)
         sessions.require_memory(model, text)
         with self._workplace.narrator.work(f"trial of {model.name}") as report:
             room = sessions.room(model, report)

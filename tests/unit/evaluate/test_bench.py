@@ -48,7 +48,7 @@ def test_a_divergence_is_the_same_from_a_file_and_beside(
         measured.append(bench.divergence(candidate, 1))
         assert bench.known_divergence(candidate) == measured[-1]
         assert bench.new_measures == 2  # with it came the reference's perplexity
-        assert (bench.kept_logits() is not None) == (way == "file")
+        assert (bench.logits.made() is not None) == (way == "file")
     from_file, beside = (each.value for each in measured)
     assert beside == {**from_file, "beside": True}
     assert len(from_file["chunks"]) == len(from_file["nll"]) == 2
@@ -60,15 +60,15 @@ def test_log_probabilities_are_kept_copied_and_dropped(
 ) -> None:
     workplace = at_work(tmp_path)
     bench = bench_of(workplace, demo_model)
-    bench.make_logits(1_000_000, 2)
-    logits = bench.kept_logits()
+    bench.logits.prepare_file(1_000_000, 2)
+    logits = bench.logits.made()
     assert logits is not None
     assert logits.stat().st_size == base_bytes(4096, 128, 2)
     copied = tmp_path / "copied.logits"
-    bench.keep_logits(copied)
+    bench.logits.copy_to(copied)
     assert copied.read_bytes() == logits.read_bytes()
     bench.drop_logits()
-    assert bench.kept_logits() is None
+    assert bench.logits.made() is None
     # the copy stands for the model
     of_copy = bench_of(workplace, None, copied)
     candidate = subject(workplace, demo_candidate)
@@ -78,8 +78,8 @@ def test_log_probabilities_are_kept_copied_and_dropped(
 
 def test_a_stride_needs_no_file(tmp_path: Path, demo_model: Path) -> None:
     bench = bench_of(at_work(tmp_path, stride=64), demo_model)
-    bench.make_logits(1_000_000, 2)
-    assert bench.kept_logits() is None
+    bench.logits.prepare_file(1_000_000, 2)
+    assert bench.logits.made() is None
     assert bench.noise() == ()
 
 
@@ -88,12 +88,12 @@ def test_without_a_reference_a_file_cuts_the_text_itself(
 ) -> None:
     workplace = at_work(tmp_path)
     bench, candidate = bench_of(workplace, None), subject(workplace, demo_candidate)
-    assert bench.windows(candidate).tokens.shape == (2, 128)
+    assert bench.against.windows(candidate).tokens.shape == (2, 128)
     measured = bench.perplexity(candidate)
     assert measured.value["perplexity"]["value"] > 1
     assert bench.perplexity(candidate) == measured
     assert (bench.new_measures, bench.noise()) == (1, ())
-    assert bench.text.path == DEMO / "evaluation.txt"
+    assert bench.against.text.path == DEMO / "evaluation.txt"
     with pytest.raises(TypeError, match="no reference was given"):
         bench.divergence(candidate, 1)
 

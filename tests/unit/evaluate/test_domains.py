@@ -115,7 +115,7 @@ def test_each_domain_is_measured_and_kept_apart(
     again.fill(noise=False)
     assert (again.scores(candidate.sha256), bench.new_measures) == (scores, made)
     bench.drop_logits()
-    assert all(one.kept_logits() is None for one in (bench, *bench.domains.values()))
+    assert all(one.logits.made() is None for one in (bench, *bench.domains.values()))
 
 
 def test_without_a_template_conversations_are_left_out(
@@ -123,7 +123,7 @@ def test_without_a_template_conversations_are_left_out(
 ) -> None:
     workplace = with_domains(tmp_path, chat=CHAT, pages=PAGES)
     bench = bench_of(workplace, demo_model)
-    assert not bench.chats
+    assert not bench.against.chats
     assert list(bench.domains) == ["pages"]
     alone = with_domains(tmp_path / "alone", text="chats")
     chat = bench_of(alone, demo_model)
@@ -139,7 +139,7 @@ def test_the_chat_domain_is_what_llama_perplexity_says_of_the_same_tokens(
     workplace = with_domains(tmp_path, chat={**CHAT, "context": 512, "chunks": 8})
     bench = bench_of(workplace, chatting).domains["chat"]
     base = tmp_path / "chat.logits"
-    bench.keep_logits(base)
+    bench.logits.copy_to(base)
     _require_rendered(base, bench, chatting)
     small = tmp_path / "small.gguf"
     quantize_file(chatting, small, file_type=FILE_TYPES["Q4_K_M"], overrides=[], imatrix=None,
@@ -163,7 +163,7 @@ def test_the_chat_domain_is_what_llama_perplexity_says_of_the_same_tokens(
 
 def _require_rendered(base: Path, bench: Bench, model: Path) -> None:
     """The file's tokens are the conversations as the template writes them."""
-    lines = bench.text.path.read_text(encoding="utf-8").splitlines()
+    lines = bench.against.text.path.read_text(encoding="utf-8").splitlines()
     told = all_rendered(Speaking(template=TEMPLATE), map(json.loads, lines))
     with vocabulary_of(model) as words, open_base(base) as opened:
         expected = cut_conversations(words, told.texts, context=512, limit=8)

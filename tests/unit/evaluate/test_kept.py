@@ -10,6 +10,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from bot.clients.llama import session
+from bot.evaluate.against.against import Against
 from bot.evaluate.kept import JOB, KeptMeasures, answered, shape_of, speeds
 from bot.evaluate.subject import Subject
 from bot.measures import choices
@@ -24,7 +25,7 @@ from tests.evaluation import A_TEXT
 from tests.models import workplace_in
 
 SUBJECT = Subject(name="M", path=Path("m.gguf"), bytes=9, sha256="a" * 64)
-REFERENCE = "b" * 64
+REFERENCE = Subject(name="R", path=Path("r.gguf"), bytes=9, sha256="b" * 64)
 PPL = {"perplexity": {"value": 8.5, "error": 0.1}}
 
 
@@ -32,7 +33,7 @@ def kept(folder: Path, llama: Any = None, **evaluation: Any) -> KeptMeasures:
     workplace = workplace_in(
         folder, llama={"gpu_layers": 0, **(llama or {})}, evaluation=evaluation
     )
-    return KeptMeasures(workplace, tools_of(workplace.settings), lambda: REFERENCE)
+    return KeptMeasures(workplace, tools_of(workplace.settings), Against(workplace, REFERENCE))
 
 
 def once(measures: KeptMeasures, value: Any = PPL, **more: Any) -> Any:
@@ -86,7 +87,7 @@ def test_a_run_says_how_a_value_came_about(tmp_path: Path) -> None:
     inputs = measures.inputs("noise", SUBJECT, None)
     measured = measures.record("noise", SUBJECT, inputs, [], 1.23456, A_TEXT)
     run = measured.run
-    assert (run.model, run.reference, run.seconds) == (SUBJECT.sha256, REFERENCE, 1.235)
+    assert (run.model, run.reference, run.seconds) == (SUBJECT.sha256, REFERENCE.sha256, 1.235)
     assert (run.context, run.batch, run.beside) == (256, 2048, False)
     assert measures.known("noise", SUBJECT, inputs) == measured
     assert measures.known("noise", SUBJECT, {**inputs, "version": 0}) is None

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bot.errors import CapacityError
-from bot.evaluate.cutting import CutText
+from bot.evaluate.against.cutting import CutText
 from bot.evaluate.loads import MANY, Sessions, on_gpu, tokens_at_once
 from bot.evaluate.subject import Subject
 from bot.kernels.choice import load as load_kernels

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bot.errors import BuildError
-from bot.evaluate.cutting import Cutter
+from bot.evaluate.against.cutting import Cutter
 from bot.settings.sections import DEMO
 from tests.evaluation import chunks_of, refer
 from tests.models import workplace_in
