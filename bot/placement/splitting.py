@@ -18,7 +18,6 @@ from itertools import chain, combinations, islice, product
 from math import comb, gcd, prod
 
 import numpy as np
-from scipy.optimize import LinearConstraint, milp
 
 from bot.clients.llama.placing import Asked, Held, Placed
 from bot.placement.machines import Machine
@@ -282,6 +281,9 @@ def fewest(available: Mapping[int, int], least: int) -> dict[int, int] | None:
 
     None where all are not enough. Solved exactly, in units that divide every size, by HiGHS.
     """
+    # half a second, for which every verb that knows of placements would wait
+    from scipy.optimize import LinearConstraint, milp
+
     if least <= 0:
         return {}
     if sum(size * count for size, count in available.items()) < least:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from scipy.optimize import Bounds, LinearConstraint, milp
-from scipy.sparse import csr_array
 
 from bot.errors import BuildError, SettingsError
 
@@ -52,21 +51,8 @@ def choose(options: Mapping[str, Sequence[Option]], room: int) -> Chosen:
             "ask for a larger size or allow smaller types"
         )
     flat = [(name, option) for name, each in useful.items() for option in each]
-    costs = np.array([option.cost for _, option in flat])
-    sizes = np.array([option.bytes for _, option in flat], np.float64)
-    rows = np.array([number for number, each in enumerate(useful.values()) for _ in each])
-    ones = csr_array((np.ones(len(flat)), (rows, np.arange(len(flat)))))
-    unit = float(sizes.max())
-    solved = milp(
-        costs / costs.max() if costs.max() > 0 else costs,
-        integrality=np.ones(len(flat)),
-        bounds=Bounds(0, 1),
-        constraints=[
-            LinearConstraint(ones, 1, 1),
-            LinearConstraint(csr_array(sizes[None, :] / unit), ub=room / unit),
-        ],
-        options={"mip_rel_gap": GAP, "time_limit": SECONDS},
-    )
+    rows = [number for number, each in enumerate(useful.values()) for _ in each]
+    solved = _solved([option for _, option in flat], rows, room)
     if solved.x is None:
         raise BuildError(f"no choice of types was found in {SECONDS:.0f} s; ask for another size")
     taken = [pair for pair, share in zip(flat, solved.x, strict=True) if share > 0.5]
@@ -77,6 +63,28 @@ def choose(options: Mapping[str, Sequence[Option]], room: int) -> Chosen:
         gap=float(solved.mip_gap or 0.0),
     )
     return _within(chosen, useful, room)
+
+
+def _solved(options: Sequence[Option], rows: Sequence[int], room: int) -> Any:
+    """scipy's result: one option of each row, of at most `room` bytes, for the least cost."""
+    # scipy takes half a second to come, for which every verb that knows of tiers would wait
+    from scipy.optimize import Bounds, LinearConstraint, milp
+    from scipy.sparse import csr_array
+
+    costs = np.array([option.cost for option in options])
+    sizes = np.array([option.bytes for option in options], np.float64)
+    ones = csr_array((np.ones(len(options)), (rows, np.arange(len(options)))))
+    unit = float(sizes.max())
+    return milp(
+        costs / costs.max() if costs.max() > 0 else costs,
+        integrality=np.ones(len(options)),
+        bounds=Bounds(0, 1),
+        constraints=[
+            LinearConstraint(ones, 1, 1),
+            LinearConstraint(csr_array(sizes[None, :] / unit), ub=room / unit),
+        ],
+        options={"mip_rel_gap": GAP, "time_limit": SECONDS},
+    )
 
 
 # types whose numbers are computed; the others look theirs up in tables, which takes longer
