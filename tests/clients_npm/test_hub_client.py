@@ -9,7 +9,7 @@ from tests.local_hub.server import Hub
 
 pytestmark = clients
 
-LARGE = bytes(place * 7 % 251 for place in range(3_000_000))
+LARGE = (bytes(place * 7 % 251 for place in range(251)) * 12_000)[:3_000_000]
 
 
 def test_a_repository_from_its_making_to_its_end(hub: Hub) -> None:

@@ -270,6 +270,7 @@ def test_other_publishers_files_are_rows_shards_too(
     assert stored == results["comparisons"]
 
 
+@pytest.mark.road
 def test_other_peoples_numbers_are_imported_and_marked(road: Road, tmp_path: Path) -> None:
     path = tmp_path / "q8.json"
     path.write_text(json.dumps({"model": "Big-Q8_0", "size_gb": 30.3, "perplexity": 9.5368}))

@@ -78,6 +78,7 @@ def test_a_checkout_gets_the_files_for_one_runner(road: Road) -> None:
     assert road.bot("init", str(checkout), "--upgrade").stdout == "nothing to do\n"
 
 
+@pytest.mark.road
 def test_without_a_token_or_a_repository_it_is_said(road: Road) -> None:
     missing = road.bot("init", "me/builds", GITHUB_TOKEN="")
     assert (missing.returncode, "GITHUB_TOKEN is not set" in missing.stderr) == (6, True)

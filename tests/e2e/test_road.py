@@ -269,6 +269,7 @@ def test_a_missing_token_is_said_before_any_work(road: Road, demo_model: Path) -
     assert not (road.folder / "work").exists()
 
 
+@pytest.mark.road
 def test_a_wrong_token_is_said_and_not_shown(road: Road, demo_model: Path) -> None:
     done = road.bot("publish", str(demo_model), HF_TOKEN="hf_wrongwrongwrong")
     assert done.returncode == 6, done.stderr

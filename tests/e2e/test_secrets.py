@@ -85,6 +85,7 @@ def test_no_secret_anywhere(road: Road, hub: Hub, demo_model: Path, told: dict[s
         assert [program.arguments[:4] for secret in secrets if secret in seen] == []
 
 
+@pytest.mark.road
 def test_a_refused_token_is_not_repeated(road: Road, demo_model: Path) -> None:
     wrong = "hf_wrongwrongwrongwrong"
     done = road.bot("publish", str(demo_model), HF_TOKEN=wrong, HF_DEBUG="1")

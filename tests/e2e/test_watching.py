@@ -175,6 +175,7 @@ def test_a_backup_can_be_watched_on(road: Road) -> None:
     assert status(road)["counts"] == {"queued": 1}
 
 
+@pytest.mark.road
 def test_a_ledger_of_an_older_version_is_taken_over(road: Road) -> None:
     from bot.store.schema import FINISHED_WORK
 
@@ -187,6 +188,7 @@ def test_a_ledger_of_an_older_version_is_taken_over(road: Road) -> None:
     assert len(lines(road.bot("watch", "--once", "--json"))) == 1
 
 
+@pytest.mark.road
 def test_settings_are_checked_with_lines(road: Road) -> None:
     file = road.folder / "wrong.yaml"
     file.write_text("watch:\n  pages: 3\n")
@@ -209,6 +211,7 @@ def served(road: Road) -> Iterator[str]:
             process.wait(timeout=120)
 
 
+@pytest.mark.road
 def test_the_state_is_served(road: Road, served: str) -> None:
     from urllib.request import urlopen
 

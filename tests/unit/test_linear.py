@@ -10,7 +10,7 @@ import ast
 import importlib
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import islice
@@ -20,8 +20,10 @@ from typing import Any
 import pytest
 
 BOT = Path(__file__).resolve().parents[2] / "bot"
-HARNESS = BOT / "benchmarks" / "harness.py"
+HARNESS = "benchmarks/harness.py"
 METHODS = ("search", "match", "fullmatch", "findall", "finditer", "sub", "split")
+# every test process looks for them while it begins: trees are made where there is a pattern alone
+RE, USE = re.compile(r"\bre2?\."), re.compile(rf"\b(\w+)\s*\.\s*({'|'.join(METHODS)})\b")
 TRIED, WHOLE = 1 << 14, 1_000_000  # characters: of each candidate, and of the worst
 # seconds of CPU for the whole: a quiet machine takes less than one, and what is not linear hours
 MOST = 20.0
@@ -56,14 +58,13 @@ class Found:
     method: str
 
 
-def _modules() -> Iterator[tuple[str, ast.Module]]:
-    for path in sorted(BOT.rglob("*.py")):
-        if (
-            path == HARNESS and find_spec("lm_eval") is None
-        ):  # it needs an extra, and has no pattern
-            assert not re.search(r"\bre2?\.", path.read_text(encoding="utf-8"))
-            continue
-        yield path.relative_to(BOT).as_posix(), ast.parse(path.read_text(encoding="utf-8"))
+def _sources() -> dict[str, str]:
+    """Of every module that can be imported here."""
+    paths = sorted(BOT.rglob("*.py"))
+    sources = {path.relative_to(BOT).as_posix(): path.read_text("utf-8") for path in paths}
+    if find_spec("lm_eval") is None:  # it needs an extra, and has no pattern
+        assert not RE.search(sources.pop(HARNESS))
+    return sources
 
 
 def _space(name: str) -> dict[str, Any]:
@@ -78,16 +79,12 @@ def _value(node: ast.expr, space: dict[str, Any]) -> Any:
         return None
 
 
-def _uses() -> dict[str, set[str]]:
+def _uses(sources: Iterable[str]) -> dict[str, set[str]]:
     """Methods by the name of a constant, anywhere in bot/."""
     used: dict[str, set[str]] = {}
-    for _, tree in _modules():
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Attribute) and node.attr in METHODS:
-                owner = node.value
-                name = owner.id if isinstance(owner, ast.Name) else getattr(owner, "attr", None)
-                if name:
-                    used.setdefault(name, set()).add(node.attr)
+    for source in sources:
+        for name, method in USE.findall(source):
+            used.setdefault(name, set()).add(method)
     return used
 
 
@@ -121,8 +118,12 @@ def _functions(tree: ast.Module) -> dict[int, str]:
 
 
 def _all() -> list[Found]:
-    used, patterns = _uses(), []
-    for name, tree in _modules():
+    sources, patterns = _sources(), []
+    used = _uses(sources.values())
+    for name, source in sources.items():
+        if not RE.search(source):
+            continue
+        tree = ast.parse(source)
         space, functions = _space(name), _functions(tree)
         for call, method, constant in _calls(tree):
             pattern = _value(call.args[0], space)

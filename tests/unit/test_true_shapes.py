@@ -52,6 +52,7 @@ def test_a_seed_settles_every_byte(tmp_path: Path) -> None:
     assert hashes[0] == hashes[1] != hashes[2]
 
 
+@pytest.mark.road
 def test_a_vocabulary_is_padded_and_never_cut(tmp_path: Path) -> None:
     path = _written(tmp_path / "a.gguf", GPT_OSS, vocabulary=5000)
     keys = read_header(path).keys

@@ -43,6 +43,7 @@ def checked(*command: str, home: Path, files: list[Path]) -> subprocess.Complete
 ZIZMOR = ("zizmor", "--offline", "--no-progress", "--no-config", "--persona=pedantic")
 
 
+@pytest.mark.road
 def test_zizmor_finds_nothing_in_any_form(tmp_path: Path, forms: list[Path]) -> None:
     done = checked(*ZIZMOR, home=tmp_path, files=forms)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -38,6 +38,7 @@ def test_a_template_gives_text_and_no_more(tmp_path: Path) -> None:
         render(blocks(tmp_path, "{% for n in range(99999) %}" + "x" * 99 + "\n{% endfor %}"))
 
 
+@pytest.mark.road
 def test_the_child_renders_what_would_be_rendered_here() -> None:
     results = nine_tiers()
     values: dict[str, Any] = {"repo_id": REPO, "files": tuple(files(results)), "about": ABOUT}

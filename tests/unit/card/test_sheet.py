@@ -164,6 +164,7 @@ def _table(text: str, head: str, end: str) -> list[list[str]]:
     return [row for row in rows if row and not row[0].startswith("---")]
 
 
+@pytest.mark.road
 @seeded
 def test_every_row_and_value_of_the_seed(made: tuple[str, Page]) -> None:
     seed = _table(_seed(), "| Model | Size", "![APEX")

@@ -84,6 +84,7 @@ def test_facts_say_how_it_was_measured(table: Table) -> None:
     assert [text.name for text in facts.tasks] == ["tasks.txt"]
 
 
+@pytest.mark.road
 def test_perplexity_alone_where_no_divergence_is_wanted(
     tmp_path: Path, demo_model: Path, demo_candidate: Path
 ) -> None:

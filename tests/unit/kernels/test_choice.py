@@ -82,6 +82,7 @@ def test_a_kernel_whose_bytes_differ_is_not_used(
     assert kernels.reasons()[KIND] == "the library (the kernel's bytes differ from its)"
 
 
+@pytest.mark.road
 def test_a_kernel_that_cannot_be_compiled_leaves_its_type_to_the_library(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

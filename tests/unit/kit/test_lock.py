@@ -69,6 +69,7 @@ def test_a_folder_is_recorded_and_held_to_without_a_hub(tmp_path: Path) -> None:
         data_file(again, "kit:reasoning-mix", entry, form="text")
 
 
+@pytest.mark.road
 def test_a_hub_is_asked_once_and_texts_tell_where_they_are_from(tmp_path: Path, hub: Hub) -> None:
     write_kit(hub.store.folder / "datasets")
     first = workplace(tmp_path, hub={"endpoint": hub.url})

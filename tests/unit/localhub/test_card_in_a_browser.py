@@ -16,6 +16,7 @@ from bot.verbs.card_preview import fill
 from tests.browser import Browser, browser
 from tests.unit.card import samples
 
+pytestmark = pytest.mark.road
 REPO = "someone/Sample-30B-A3B-APEX-GGUF"
 AA = 4.5  # WCAG 2.2, 1.4.3
 # every visible text whose contrast with the ground below it falls short of AA

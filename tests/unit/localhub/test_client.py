@@ -61,6 +61,7 @@ def visit(hub: Hub, folder: Path, *, xet: bool) -> dict[str, Any]:
     return answers
 
 
+@pytest.mark.road
 @pytest.mark.parametrize("xet", [True, False], ids=["xet", "lfs"])
 def test_what_the_client_uploads_comes_back(tmp_path: Path, xet: bool) -> None:
     expected = folder_to_upload(tmp_path / "work")

@@ -62,6 +62,7 @@ def test_it_is_never_private_and_main_gets_one_commit(
     assert hub.commits(REPO) == 2
 
 
+@pytest.mark.road
 def test_some_requests_in_turn(scene: Scene, fixtures: tuple[Files, Files]) -> None:
     _in_turn(scene, fixtures, "500 after it was done", step=5)
 

@@ -117,6 +117,7 @@ def raced(hub: Hub, folder: Path, hidden: str, chosen: Iterable[str] = ()) -> No
             one.workplace.hub.ask(REPO, lambda api: api.delete_repo(REPO))
 
 
+@pytest.mark.road
 @pytest.mark.parametrize("hidden", SOME)
 def test_published_by_another_meanwhile(hub: Hub, tmp_path: Path, hidden: str) -> None:
     raced(hub, tmp_path, hidden, SOME[hidden])

@@ -58,6 +58,7 @@ def stored(client: Client) -> list[int]:
     return sorted(Writer(client).stored(REPO).values())
 
 
+@pytest.mark.road
 def test_what_updates_replaced_goes_and_nothing_else(
     hub: Hub, client: Client, builds: list[dict[str, Built]], tmp_path: Path
 ) -> None:
@@ -163,6 +164,7 @@ def proxy(hub: Hub) -> Iterator[Between]:
         yield running
 
 
+@pytest.mark.road
 @pytest.mark.parametrize("arrives", [False, True])
 def test_a_deletion_of_unknown_outcome(
     hub: Hub,

@@ -106,6 +106,7 @@ def test_types_without_data_are_raised_where_settings_say_so(
         tier_files.require_data(job, built)
 
 
+@pytest.mark.road
 def test_a_matrix_has_a_row_for_each_expert(make_job: MakeJob, demo_model: Path) -> None:
     job = make_job("I-Compact")
     built = calibrating.job_matrix(job)

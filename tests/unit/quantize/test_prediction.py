@@ -33,6 +33,7 @@ def job_of(folder: Path, model: Path, apart: Path | None, tiers: tuple[str, ...]
     return Job(workplace, make_plan(workplace, known, tiers))
 
 
+@pytest.mark.road
 def test_it_is_made_once_by_the_largest_tiers_rules(
     tmp_path: Path, demo_model: Path, parts: tuple[Path, Path]
 ) -> None:

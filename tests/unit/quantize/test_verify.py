@@ -82,6 +82,7 @@ def test_a_file_that_is_gone_is_no_fact_either(job: Job, tmp_path: Path) -> None
         sound(job, "Compact", tmp_path / "none.gguf", "0" * 64)
 
 
+@pytest.mark.road
 def test_an_expert_in_anothers_place_is_named(
     job: Job, demo_candidate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

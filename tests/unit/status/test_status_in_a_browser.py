@@ -12,6 +12,8 @@ from bot.status.page import VARIABLE
 from tests.browser import Browser, browser
 from tests.unit.status.status_page import TOKEN, Page, fill, running_page
 
+pytestmark = pytest.mark.road
+
 
 @pytest.fixture
 def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:

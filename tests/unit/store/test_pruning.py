@@ -153,6 +153,7 @@ prune(Ledger(Path(sys.argv[1])), float(sys.argv[2]), compact=True)
 """
 
 
+@pytest.mark.road
 def test_what_is_killed_while_it_forgets_leaves_the_ledger_whole(
     tmp_path: Path, stopper: Path
 ) -> None:

@@ -81,6 +81,7 @@ def test_what_every_version_held_is_read_after_an_upgrade(tmp_path: Path, versio
 OPENING = "import sys, pathlib, bot.store.ledger as l; l.Ledger(pathlib.Path(sys.argv[1]))"
 
 
+@pytest.mark.road
 def test_an_upgrade_that_is_killed_leaves_the_ledger_as_it_was(
     tmp_path: Path, stopper: Path
 ) -> None:

@@ -314,6 +314,7 @@ def started(proxy: Between, folder: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", FETCH, proxy.url, str(folder)], cwd=ROOT)
 
 
+@pytest.mark.road
 def test_a_killed_download_goes_on_where_it_stopped(
     hub: LocalHub, proxy: Between, tmp_path: Path
 ) -> None:
@@ -343,6 +344,7 @@ def test_a_killed_download_goes_on_where_it_stopped(
     assert (tmp_path / "here" / ONE).read_bytes() == WEIGHTS[ONE]
 
 
+@pytest.mark.road
 def test_two_processes_fetch_once(hub: LocalHub, proxy: Between, tmp_path: Path) -> None:
     publish(hub, {**WEIGHTS, **SMALL}, tmp_path)
     both = threading.Barrier(2)
@@ -367,6 +369,7 @@ def test_two_processes_fetch_once(hub: LocalHub, proxy: Between, tmp_path: Path)
 # ── a GGUF in shards, from the Hub to logits ────────────────────────────────────────────────
 
 
+@pytest.mark.road
 def test_a_sharded_gguf_is_fetched_and_gives_logits(
     hub: LocalHub, proxy: Between, demo_model: Path, demo_text: str, tmp_path: Path
 ) -> None:

@@ -10,6 +10,7 @@ from bot.cli.machine.doctor import VERIFY, decoding
 from bot.errors import BuildError
 
 
+@pytest.mark.road
 def test_a_quantized_model_is_really_run() -> None:
     assert decoding(VERIFY) == "a quantized model loads and writes"
 

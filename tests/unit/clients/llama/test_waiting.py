@@ -35,6 +35,7 @@ def decoded(model: Path, **environment: str) -> tuple[str, str]:
     return done.stdout, done.stderr
 
 
+@pytest.mark.road
 def test_waiting_threads_sleep_and_no_number_differs(demo_candidate: Path) -> None:
     ours, settings = decoded(demo_candidate)
     if "OMP_WAIT_POLICY" not in settings:

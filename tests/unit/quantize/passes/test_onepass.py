@@ -96,6 +96,7 @@ def one_pass(
     )
 
 
+@pytest.mark.road
 @pytest.mark.parametrize(
     "tiers", [("Quality", "I-Compact"), pytest.param((), marks=pytest.mark.long)]
 )
@@ -242,6 +243,7 @@ def _store(path: Path, matrix: Matrix) -> None:
     gguf.write_arrays(path, [*metadata, ("imatrix.chunk_count", 3)], arrays)
 
 
+@pytest.mark.road
 def test_a_partial_file_of_another_pass_is_not_gone_on_with(
     demo_model: Path, tmp_path: Path
 ) -> None:
@@ -447,6 +449,7 @@ def logits(path: Path) -> list[float]:
         return [float(value) for value in session.decode(batch)[-1]]
 
 
+@pytest.mark.road
 def test_one_file_is_enough_below_the_limit_and_a_large_tensor_stands_alone(
     demo_model: Path, tmp_path: Path
 ) -> None:
@@ -501,6 +504,7 @@ def test_a_pass_killed_while_its_files_take_their_names(demo_model: Path, tmp_pa
     assert not partial_of(killed[1].target).exists()
 
 
+@pytest.mark.road
 def test_the_source_is_read_once_whatever_the_number_of_tiers(
     demo_model: Path, tmp_path: Path
 ) -> None:
