@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import comb
 from pathlib import Path
+from time import monotonic
 
 from bot.disk.writing import keep_text, partial_of
 from bot.errors import BuildError
@@ -20,6 +22,7 @@ from bot.records.coding import dump, load_record, to_json
 from bot.records.measured import Row, Scores
 from bot.records.recipes import Recipe
 from bot.records.results import CalibrationFacts, LeftOut, Results, TierFiles
+from bot.store.paces import COMPARE, PastWork, keep_pace
 from bot.workplace.job import Job
 
 
@@ -35,7 +38,7 @@ def evaluate_job(
     results.json is written after each measure, and holds what is measured by then. Raises what
     `Bench` and `fetch_other` raise.
     """
-    reference = reference_of(job)
+    began, reference = monotonic(), reference_of(job)
     bench, others = Bench(job.workplace, job.tools, reference), _others(job)
     written = 0
 
@@ -51,6 +54,10 @@ def evaluate_job(
         _draft(job, tiers, table, drafter)
     results = _results(job, tiers, calibration, table, reference, others, complete=True)
     _write(job, results)
+    if not bench.new_measures:  # else their paces are kept, each by itself
+        pairs = comb(len(job.plan.distinct) + len(others), 2)
+        work = PastWork(kind=COMPARE, units=max(pairs, 1), seconds=monotonic() - began)
+        keep_pace(job.workplace.ledger, job.key[:12], work)
     if results is None:
         raise TypeError("a filled table has a reference")
     return results

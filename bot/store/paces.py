@@ -29,7 +29,8 @@ ALIKE = 0.02  # of the logarithm of a size: as near as the nearest
 READING, WRITING = "reading", "writing"  # works of a trial; their units are tokens
 # kinds of work that are no measures: stages of a release
 FETCH, HASH, CONVERT, CALIBRATE, FIT = "fetch", "hash", "convert", "calibrate", "fit"
-QUANTIZE, LOOK, SEND, DESCRIBE, COMMIT = "quantize", "look", "send", "describe", "commit"
+QUANTIZE, LOOK, COMPARE = "quantize", "look", "compare"
+SEND, DESCRIBE, COMMIT = "send", "describe", "commit"
 Origin = Literal["measured", "tried", "assumed"]
 ORIGINS: tuple[Origin, ...] = ("measured", "tried", "assumed")  # the surest first
 

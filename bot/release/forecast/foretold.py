@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import comb, sqrt
 from typing import Any
 
 from bot.evaluate.costing.measure_costs import MeasureCost, When
@@ -28,6 +28,7 @@ from bot.settings.settings import Settings
 from bot.store.paces import (
     CALIBRATE,
     COMMIT,
+    COMPARE,
     CONVERT,
     DESCRIBE,
     FETCH,
@@ -167,7 +168,9 @@ class Foreteller:
     def after(self, needs: tuple[str, ...]) -> list[ForetoldTask]:
         """What waits for all tiers: speeds and benchmarks, other people's files, card, commit."""
         files, tasks = [*map(self._size, self._tiers), self._sixteen], list[ForetoldTask]()
-        pace = _together([self._measured("end", files), self._others()])
+        pairs = comb(len(self._tiers) + len(self.settings.evaluation.others), 2)
+        compared = self.rates.of(COMPARE, max(pairs, 1))
+        pace = _together([self._measured("end", files), self._others(), compared])
         tasks.append(self.task("results", "gpu", pace, needs))
         tasks.append(self.task("files", "cpu", self.rates.of(DESCRIBE, 1), ("results",)))
         if self.sends:

@@ -26,6 +26,7 @@ from bot.quantize.passes.rounding_units import WEIGHT
 from bot.settings.running import RunnerSettings
 from bot.store.paces import (
     COMMIT,
+    COMPARE,
     CONVERT,
     DESCRIBE,
     HASH,
@@ -45,7 +46,7 @@ TURNS = 3  # of rounding; the first warms up
 CONVERTING = 3.0  # times as long as hashing: read, written, hashed
 LOOKING = 2.0  # times as long as hashing: rows read and held against the 16-bit model's
 TEXTS = ("perplexity", "divergence")  # measures that read a text once
-STEPS = {DESCRIBE: 20.0, COMMIT: 10.0}  # seconds, where none was seen yet
+STEPS = {COMPARE: 1.0, DESCRIBE: 20.0, COMMIT: 10.0}  # seconds, where none was seen yet
 
 
 class Rates(Protocol):

@@ -12,6 +12,7 @@ from bot.clients.files import gguf
 from bot.clients.llama.observer import Stats
 from bot.disk.hashes import sha256
 from bot.errors import RefusedError, SourceError
+from bot.kernels.choice import Kernels
 from bot.quantize import imatrix, tier_files
 from bot.workplace.job import Job
 from bot.workplace.planning import make_plan
@@ -72,6 +73,23 @@ def test_tiers_are_made_once_and_known_again(make_job: MakeJob) -> None:
     before = Path(built["Compact"].path).stat().st_mtime_ns
     assert tier_files.make_tiers(again) == built
     assert Path(built["Compact"].path).stat().st_mtime_ns == before
+
+
+def test_kernels_come_ahead_of_a_pass_unless_one_has_to_be_compiled(
+    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[str]()
+    monkeypatch.setattr(Kernels, "kernel", lambda _self, kind: asked.append(kind))
+    for tried in (False, True):
+        monkeypatch.setattr(Kernels, "tried", lambda _self, _kinds, answer=tried: answer)
+        tier_files.load_kernels(make_job())
+        assert bool(asked) == tried
+    recipes = make_job().plan.distinct
+    assert asked == sorted({one.type for recipe in recipes for one in recipe.assignments})
+    tier_files.make_tiers(make_job())
+    asked.clear()
+    tier_files.load_kernels(make_job())
+    assert asked == [], "all is made"
 
 
 def test_of_some_tiers_only_these_are_made(make_job: MakeJob) -> None:
