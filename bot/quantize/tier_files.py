@@ -192,7 +192,7 @@ def kernels_of(workplace: Workplace) -> Kernels:
 
 
 def load_kernels(job: Job) -> None:
-    """Have kernels at hand for the first pass: in a process the first of them takes 1.5 seconds.
+    """Have kernels at hand: the first of a process takes 1.5 s, which are no pass's own pace.
 
     Not where all is made; what has to be compiled is left to the pass, which begins meanwhile.
     """

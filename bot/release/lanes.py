@@ -7,7 +7,6 @@ Every task does steps of the job that the ledger then knows as done; what is lef
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -58,10 +57,8 @@ def run_lanes(
     def waiting(error: BaseException, name: str) -> None:
         job.workplace.narrator.say(f"{error}; {name} goes on to its end (Ctrl-C stops it)")
 
-    with ThreadPoolExecutor(1, "kernels") as beside:  # while the 16-bit model is measured
-        loaded = beside.submit(tier_files.load_kernels, job)
-        run_tasks(tasks, lane_names, around=around, waiting=waiting)
-        loaded.result()
+    tier_files.load_kernels(job)
+    run_tasks(tasks, lane_names, around=around, waiting=waiting)
 
 
 def remake_lost(job: Job, repo_id: str) -> None:
