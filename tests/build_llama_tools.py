@@ -17,6 +17,9 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
+from bot.apart.library_trial import WITHOUT_AMX, has_amx
+from bot.clients.llama.library import build_flags
+
 TARGETS = (
     *("llama-quantize", "llama-imatrix", "llama-perplexity", "llama-server"),
     *("ggml-rpc", "ggml-rpc-server"),
@@ -40,6 +43,9 @@ def build(folder: Path) -> None:
         env = {**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
         if (python := Path(place) / "packages").is_dir():
             env["PYTHONPATH"] = str(python)
+        if has_amx() and "AMX" not in build_flags():  # with the binding's instructions, as it is
+            for name in ("CFLAGS", "CXXFLAGS"):
+                env[name] = f"{env.get(name, '')} {WITHOUT_AMX}"
         configure = ["cmake", "-G", "Ninja", "-S", str(source), "-B", str(made), *OPTIONS]
         subprocess.run(configure, check=True, env=env, stdout=subprocess.DEVNULL)
         subprocess.run(["cmake", "--build", str(made), "--target", *TARGETS], check=True, env=env)

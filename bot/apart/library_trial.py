@@ -33,6 +33,9 @@ LIMITS = Limits(
     larger="name another build",
 )
 PROMPT = "The house on the hill was"
+# GCC's _tile_loadconfig (amxtileintrin.h) owns up to 8 of the 64 bytes it reads, and drops what was
+# written to the others: compiled so for a processor with AMX, decoding a quantized model crashes
+WITHOUT_AMX = "-mno-amx-tile -mno-amx-int8 -mno-amx-bf16"
 FAR = 0.05  # of logits' spread, by which another version's may differ
 STRUCTS = {
     "llama_model_params": "llama_model_default_params",
@@ -136,10 +139,23 @@ def _asked(kind: type[T], folder: Path | None, isolation: IsolationSetting) -> T
     except (BuildError, ValueError) as error:
         if folder is None:
             raise
-        when = "it is asked for its defaults" if kind is Shapes else "it decodes"
-        crashed = isinstance(error, CrashedError)
-        reason = f"it crashes when {when}" if crashed else str(error)
-        raise _unfit(folder, reason) from error
+        raise _unfit(folder, _reason(kind, error)) from error
+
+
+def _reason(kind: type[Any], error: Exception) -> str:
+    if not isinstance(error, CrashedError):
+        return str(error)
+    if kind is Shapes:
+        return "it crashes when it is asked for its defaults"
+    flags = f"-DCMAKE_C_FLAGS='{WITHOUT_AMX}' -DCMAKE_CXX_FLAGS='{WITHOUT_AMX}'"
+    known = f" (as what GCC compiled for processors with AMX does; configure with {flags})"
+    return f"it crashes when it decodes{known if has_amx() else ''}"
+
+
+def has_amx() -> bool:
+    """Whether this processor has AMX, as far as Linux tells."""
+    told = Path("/proc/cpuinfo")
+    return told.is_file() and "amx_tile" in told.read_text(encoding="utf-8", errors="replace")
 
 
 # ── in the child ────────────────────────────────────────────────────────────────────────────

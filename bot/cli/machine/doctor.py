@@ -83,16 +83,16 @@ def _servers(settings: Settings) -> str:
 def decoding(command: Sequence[str]) -> str:
     """Whether llama.cpp can run a quantized model, tried where a crash takes nobody along.
 
-    Raises BuildError when it cannot. Known cause: compiled by GCC for a processor with AMX, whose
-    _tile_loadconfig (amxtileintrin.h) loses most of the configuration it should load.
+    Raises BuildError when it cannot. The known cause is told of at `WITHOUT_AMX`.
     """
+    from bot.apart.library_trial import WITHOUT_AMX
+
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     if run.returncode < 0:
-        flags = "-mno-amx-tile -mno-amx-int8 -mno-amx-bf16"
         raise BuildError(
             f"llama.cpp crashes ({signal.Signals(-run.returncode).name}) when it decodes; compile "
-            f"it again: CFLAGS='{flags}' CXXFLAGS='{flags}' pip install --force-reinstall "
-            "--no-deps --no-cache-dir llama-cpp-python"
+            f"it again: CFLAGS='{WITHOUT_AMX}' CXXFLAGS='{WITHOUT_AMX}' pip install "
+            "--force-reinstall --no-deps --no-cache-dir llama-cpp-python"
         )
     if run.returncode:
         raise BuildError(run.stderr.strip().splitlines()[-1] if run.stderr else run.stdout)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bot.apart.library_trial import require_fit
+from bot.apart import library_trial
+from bot.apart.library_trial import WITHOUT_AMX, require_fit
 from bot.disk.own_build import build_id
 from bot.errors import SettingsError
 from tests.libraries import OWN, copied, wrong
@@ -48,6 +49,18 @@ def test_a_build_that_does_not_fit_is_refused(kind: str, reason: str, tmp_path: 
     with pytest.raises(SettingsError, match=f"does not fit llama-cpp-python .*: {reason}"):
         require_fit(folder, build_id(folder), kept, "best")
     assert not kept.exists()
+
+
+@pytest.mark.parametrize("has_amx", [True, False])
+@pytest.mark.road
+def test_what_crashes_on_a_processor_with_amx_is_told_of_its_flags(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, has_amx: bool
+) -> None:
+    monkeypatch.setattr(library_trial, "has_amx", lambda: has_amx)
+    folder = wrong(tmp_path / "build", "crashing")
+    with pytest.raises(SettingsError) as refused:
+        require_fit(folder, build_id(folder), tmp_path / "kept", "best")
+    assert (f"-DCMAKE_CXX_FLAGS='{WITHOUT_AMX}'" in str(refused.value)) == has_amx
 
 
 def test_what_is_no_build_is_refused(tmp_path: Path) -> None:
