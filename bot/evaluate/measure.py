@@ -16,6 +16,7 @@ from bot.evaluate.files import subject_of
 from bot.evaluate.scores import ScoreTable, Wrote
 from bot.evaluate.subject import Subject, model_subject
 from bot.measures.imported import read_imported
+from bot.plan.models import Model
 from bot.plan.recipe import NO_SMALLER
 from bot.records.built import Built
 from bot.records.coding import dump, load_record, to_json
@@ -23,7 +24,8 @@ from bot.records.measured import Row, Scores
 from bot.records.recipes import Recipe
 from bot.records.results import CalibrationFacts, LeftOut, Results, TierFiles
 from bot.store.paces import COMPARE, PastWork, keep_pace
-from bot.workplace.job import Job
+from bot.workplace.job import Job, tools_of
+from bot.workplace.workplace import Workplace
 
 
 def evaluate_job(
@@ -116,9 +118,9 @@ def logits_path(job: Job) -> Path:
     return Bench(job.workplace, job.tools, reference_of(job)).logits.use()
 
 
-def reference_files(job: Job) -> tuple[Path, ...]:
+def reference_files(workplace: Workplace, model: Model) -> tuple[Path, ...]:
     """Where log-probabilities lie of the text and of each domain, whole or begun, or will begin."""
-    bench = Bench(job.workplace, job.tools, reference_of(job))
+    bench = Bench(workplace, tools_of(workplace.settings), model_subject(model))
     every = (bench, *bench.domains.values())
     return tuple(each.logits.made() or partial_of(each.logits.use()) for each in every)
 

@@ -53,7 +53,7 @@ def require_room(job: Job, at_a_time: Sequence[Collection[str]] = ()) -> None:
     bytes_left = tiers_left(job.workplace, job.plan, job.paths, job.key)
     needed = largest_group(bytes_left, at_a_time)
     if bytes_left:
-        needed += max(_reference_room(job.settings, job.plan) - _logits(job), 0)
+        needed += _reference_left(job.workplace, job.plan)
     require_free(job.paths.folder, needed, job.settings.reserve)
 
 
@@ -63,9 +63,12 @@ def largest_group(sizes: Mapping[str, int], at_a_time: Sequence[Collection[str]]
     return max(sum(sizes.get(tier, 0) for tier in group) for group in groups)
 
 
-def _logits(job: Job) -> int:
-    """Bytes that the reference's log-probabilities take already, whole or not."""
-    return sum(map(taken, reference_files(job)))
+def _reference_left(workplace: Workplace, plan: Plan[Sketch], *, writes: bool = False) -> int:
+    """Disk that the reference's log-probabilities still take: what lies of them here counts."""
+    whole = _reference_room(workplace.settings, plan, writes=writes)
+    if not whole or not isinstance(plan.model, Model):
+        return whole
+    return max(whole - sum(map(taken, reference_files(workplace, plan.model))), 0)
 
 
 def require_room_ahead(
@@ -77,11 +80,17 @@ def require_room_ahead(
 
 
 def room_ahead(
-    workplace: Workplace, plan: Plan[Sketch], at_a_time: Sequence[Collection[str]] = ()
+    workplace: Workplace,
+    plan: Plan[Sketch],
+    at_a_time: Sequence[Collection[str]] = (),
+    *,
+    writes: bool = False,
 ) -> int:
     """Bytes that all of a plan takes, the source too where it is not here yet.
 
-    What lies here of source, 16-bit file and tiers counts; `at_a_time` as in `require_room`.
+    What lies here of source, 16-bit file, log-probabilities and tiers counts; `at_a_time` as in
+    `require_room`. With `writes` the reference's log-probabilities get a file though they could do
+    without: as a release has it where the disk has room.
     """
     model, settings, space = plan.model, workplace.settings, workplace.folders
     bytes_left = {recipe.tier: plan.predicted(recipe) for recipe in plan.distinct}
@@ -90,7 +99,8 @@ def room_ahead(
         order = asked.ordered(settings, plan.profiles, model.name, source.repo_id, source.commit)
         bytes_left = tiers_left(workplace, plan, order.paths(space), order.key)
     if bytes_left:
-        needed = largest_group(bytes_left, at_a_time) + _reference_room(settings, plan)
+        needed = largest_group(bytes_left, at_a_time)
+        needed += _reference_left(workplace, plan, writes=writes)
     if not isinstance(model, Model) and model.release is not None:
         needed += source_room(workplace, model, model.release)
     return needed
@@ -127,12 +137,12 @@ def _begun(file: Path) -> int:
     return sum(map(taken, (partial_of(file), *shards)))
 
 
-def _reference_room(settings: Settings, plan: Plan[Any]) -> int:
+def _reference_room(settings: Settings, plan: Plan[Any], *, writes: bool) -> int:
     """Disk for the reference's log-probabilities: none where it can run beside each tier."""
     model = plan.model
     vocabulary = model.architecture.vocabulary
     guess = reference_guess(settings, vocabulary)
-    if settings.evaluation.reference == "file":
+    if writes or settings.evaluation.reference == "file":
         return guess
     sixteen = model.file_bytes
     largest = max((plan.predicted(recipe) for recipe in plan.distinct), default=0)

@@ -80,7 +80,10 @@ def forecast_by(
         one_by_one=tight,
     )
     at_a_time = freed_passes(settings, plan) if tight else ()
-    return foreteller.forecast(SourceAhead(), room_ahead(workplace, plan, at_a_time))
+    # a pass of the reference alone is one whose log-probabilities are written
+    writes = any(cost.when == "first" for cost in costs)
+    room = room_ahead(workplace, plan, at_a_time, writes=writes)
+    return foreteller.forecast(SourceAhead(), room)
 
 
 def forecast_on(

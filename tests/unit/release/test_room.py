@@ -41,11 +41,29 @@ def test_a_partial_file_and_logits_are_not_asked_for_again(
     job = Job(workplace, plan)
     with pytest.raises(CapacityError, match=r"needs 0\.0[1-9] GB and 1000000"):
         room.require_room(job)
+    assert room.room_ahead(workplace, plan) > plan.predicted(recipe)
     for path in (partial_of(job.file_of(recipe)), partial_of(logits_path(job))):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x" * (plan.predicted(recipe) + 10_000_000))
     with pytest.raises(CapacityError, match=r"needs 0\.00 GB and 1000000"):
         room.require_room(job)
+    partial_of(job.file_of(recipe)).unlink()
+    left = room.room_ahead(workplace, plan)
+    assert left == plan.predicted(recipe), "as a rehearsal asks for it"
+
+
+def test_log_probabilities_are_in_what_a_disk_holds_where_they_get_a_file(
+    tmp_path: Path, demo_model: Path
+) -> None:
+    evaluation = {"reference": "auto", "chunks": 4, "context": 128}
+    told = {"workdir": tmp_path / "work", "llama": {"threads": 2, "gpu_layers": 0}}
+    settings = Settings.model_validate({**told, "evaluation": evaluation})
+    workplace = Workplace(settings, Narrator(quiet=True), None)
+    plan = make_plan(workplace, model_of(workplace, str(demo_model)), ("Compact",))
+    (recipe,) = plan.distinct
+    needed, at_most = (room.room_ahead(workplace, plan, writes=writes) for writes in (False, True))
+    assert needed == plan.predicted(recipe), "memory holds both models: the disk need hold no more"
+    assert at_most - needed == base_bytes(plan.model.architecture.vocabulary, 128, 4)
 
 
 def test_references_of_domains_are_asked_for_too(tmp_path: Path, demo_model: Path) -> None:
@@ -60,7 +78,7 @@ def test_references_of_domains_are_asked_for_too(tmp_path: Path, demo_model: Pat
     job = Job(workplace, plan)
     alone = base_bytes(4096, 128, 4)
     assert room.reference_guess(settings, 4096) == alone + base_bytes(4096, 128, 20)
-    of_text, of_code = reference_files(job)
+    of_text, of_code = reference_files(workplace, job.plan.model)
     assert of_text.parent != of_code.parent
     (file,) = (job.file_of(recipe) for recipe in plan.distinct)
     put(partial_of(file), 20_000_000)

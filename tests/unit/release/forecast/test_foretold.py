@@ -9,6 +9,7 @@ import pytest
 
 from bot.errors import SettingsError
 from bot.evaluate.costing.measure_costs import UnknownPaceError
+from bot.measures.logits import base_bytes
 from bot.progress import Narrator
 from bot.quantize.tier_files import passes
 from bot.release.forecast.foreseeing import forecast_here, forecast_on
@@ -24,12 +25,12 @@ TIERS = ("Balanced", "I-Compact")
 BOX = {"price_hour": 2.0, "down_mbit": 80.0, "up_mbit": 8.0}
 
 
-def workplace_in(folder: Path, **more: Any) -> Workplace:
+def workplace_in(folder: Path, *, reference: str = "auto", **more: Any) -> Workplace:
     settings = load(
         workdir=folder,
         llama={"threads": 1, "gpu_layers": 0},
         calibration={"context": 128, "chunks": 4},
-        evaluation={"context": 128, "chunks": 4, "task_count": 4},
+        evaluation={"context": 128, "chunks": 4, "task_count": 4, "reference": reference},
         runners={"box": BOX},
         **more,
     )
@@ -89,6 +90,10 @@ def test_without_anything_known_nothing_is_foretold_but_after_a_trial(
     assert known.times["make I-Compact"][0] < known.times["send Balanced"][1]
     sizes = {recipe.tier: plan.predicted(recipe) for recipe in plan.distinct}
     assert known.disk_bytes - freed.disk_bytes == min(sizes.values())
+    written = base_bytes(plan.model.architecture.vocabulary, 128, 4)
+    assert known.disk_bytes == sum(sizes.values()) + written, "the reference's file lies beside"
+    beside = workplace_in(tmp_path, reference="beside")
+    assert forecast_here(beside, plan, tries=False).disk_bytes == sum(sizes.values())
 
 
 def test_a_timeline_holds_what_was_foreseen_beside_what_it_took(tmp_path: Path) -> None:
