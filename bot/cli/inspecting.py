@@ -133,12 +133,16 @@ def plan(
     bot plan Qwen/Qwen3.6-35B-A3B --time --runner box
     bot plan ./model-BF16.gguf --recipe I-Mini > i-mini.txt
     """
-    release_plan = sketched(context, model, revision, (recipe,) if recipe else tiers)
     from bot.cli.text import model_text
 
     if runner is not None and not timed:
         raise SettingsError("--runner says where --time reckons for; give both")
-    if timed and not recipe:
+    if machines > 1 and runner is None:
+        raise SettingsError("--machines says how many of a --runner there are; give both")
+    if timed and recipe:
+        raise SettingsError("--recipe shows a tier's tensors, --time what all takes; give one")
+    release_plan = sketched(context, model, revision, (recipe,) if recipe else tiers)
+    if timed:
         _timed(context, release_plan, runner, machines, as_json=as_json)
     elif as_json:
         emit(model_text.plan_values(release_plan))

@@ -13,7 +13,7 @@ from bot.store.paces import Pace
 from bot.wording.columns import table
 
 PER_HOUR = 3600.0
-TENTHS = 60.0  # seconds that are told with tenths
+TENTHS, WHOLE = 60.0, 600.0  # seconds below which they are told with tenths, and at all
 
 
 def forecast_text(forecast: Forecast, price_hour: float | None) -> str:
@@ -23,7 +23,7 @@ def forecast_text(forecast: Forecast, price_hour: float | None) -> str:
         (
             task.name,
             task.lane,
-            span(forecast.times[task.name][0]),
+            _instant(forecast.times[task.name][0]),
             _takes(task.pace),
             _known_by(task.pace),
         )
@@ -40,8 +40,16 @@ def _takes(pace: Pace | None) -> str:
     return f"{_length(pace.seconds)}{spread}"
 
 
+def _instant(seconds: float) -> str:
+    """Hours, minutes and seconds from the beginning: many tasks may begin within a minute."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
 def _length(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < TENTHS else span(seconds)
+    if seconds >= WHOLE:
+        return span(seconds)
+    return f"{seconds:.1f} s" if seconds < TENTHS else f"{seconds:.0f} s"
 
 
 def _known_by(pace: Pace | None) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.errors import SourceError
+from bot.errors import SettingsError, SourceError
 from bot.settings.sections import DEMO
 from tests import headers
 from tests.unit.cli.running import bot
@@ -48,6 +48,20 @@ def test_a_config_alone_tells_whether_it_can_be_built_and_has_no_plan() -> None:
     assert (values["decision"], values["architecture"]) == ("build", None)
     with pytest.raises(SourceError, match=r"config\.json"):
         bot("plan", str(DEMO / "config.json"))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["--runner", "box"],
+        ["--time", "--machines", "3"],
+        ["--time", "--recipe", "I-Mini"],
+        ["--time", "--recipe", "I-Mini", "--runner", "box"],
+    ],
+)
+def test_options_that_do_nothing_together_are_refused(given: list[str]) -> None:
+    with pytest.raises(SettingsError, match=r"; give (both|one)$"):
+        bot("plan", "nothing/is-looked-up", *given)
 
 
 def test_a_plan_is_made_without_weights(checkpoint: Path) -> None:
