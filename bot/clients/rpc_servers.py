@@ -21,6 +21,7 @@ from bot.errors import SettingsError, UnreachableError
 SERVERS = "APEX_BOT_RPC_SERVERS"
 REACHED = "LLAMA_RPC_SERVERS"
 SOCKETS = "LLAMA_RPC_SOCKETS"  # a folder: in a child without a network, see relay.py
+LAST = 65_535  # of all ports
 FIRST = 50052  # of the ports that stand for servers in such a child
 
 
@@ -37,10 +38,19 @@ def reached() -> tuple[str, ...]:
 def name(servers: Sequence[str], *, anywhere: bool) -> None:
     """Have this process use servers, and no others.
 
-    Raises SettingsError for one of a public network unless `anywhere`, UnreachableError for a host
-    that nobody knows.
+    Raises SettingsError for one of a public network unless `anywhere`, for one that is named twice,
+    and for what is no port, UnreachableError for a host that nobody knows.
     """
-    os.environ[SERVERS] = ",".join(_numeric(server, anywhere=anywhere) for server in servers)
+    known: dict[str, str] = {}
+    for server in servers:
+        address = _numeric(server, anywhere=anywhere)
+        if address in known:  # its second client would wait for the first one for ever
+            raise SettingsError(
+                f"{known[address]} and {server} of llama.rpc are one server, which takes one "
+                "client at a time; name it once"
+            )
+        known[address] = server
+    os.environ[SERVERS] = ",".join(known)
 
 
 def parted(server: str) -> tuple[str, int]:
@@ -51,6 +61,8 @@ def parted(server: str) -> tuple[str, int]:
 
 def _numeric(server: str, *, anywhere: bool) -> str:
     host, port = parted(server)
+    if not 0 < port <= LAST:
+        raise SettingsError(f"{server} of llama.rpc has no port from 1 to {LAST}")
     try:
         found = socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_STREAM)
     except OSError as error:

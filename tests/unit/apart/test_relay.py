@@ -109,3 +109,16 @@ def test_what_lies_outside_needs_a_word(monkeypatch: pytest.MonkeyPatch) -> None
     assert rpc_servers.named() == ("8.8.8.8:50052",)
     with pytest.raises(UnreachableError, match="nobody knows"):
         rpc_servers.name(["no-such-host.invalid:50052"], anywhere=True)
+
+
+def test_a_server_named_twice_is_refused_and_what_is_no_port(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(rpc_servers.SERVERS, "")
+    for again in ("127.0.0.1:52", "localhost:52", "127.0.0.1:00052"):
+        with pytest.raises(SettingsError, match=r"127\.0\.0\.1:52 and .*:0*52 .* are one server"):
+            rpc_servers.name(["127.0.0.1:52", "127.0.0.1:53", again], anywhere=False)
+    for port in (0, 65_536, 99_999):
+        with pytest.raises(SettingsError, match="has no port from 1 to 65535"):
+            rpc_servers.name([f"127.0.0.1:{port}"], anywhere=False)
+    assert rpc_servers.named() == ()
